@@ -131,7 +131,8 @@ def _depths(estimates: Sequence[DepthEstimate]) -> dict[str, dict[str, Any]]:
 def _depth(one: DepthEstimate) -> dict[str, Any]:
     once = one.prompt_weighted
     weighted = None if once is None else _depth(once)
-    return asdict(one) | {"count": one.count, "prompt_weighted": weighted}
+    counts = {"count": one.count, "count_interval": one.count_interval}
+    return asdict(one) | counts | {"prompt_weighted": weighted}
 
 
 def _curves(curves: Curves) -> dict[str, Any]:

@@ -333,12 +333,23 @@ class TestRun:
     def test_prompts_come_from_a_data_set(self, engines: list[ScriptedEngine], home: Path) -> None:
         data = f"--task hellaswag --data hellaswag={endings(home)}"
         cli.main(["run", "demo", "--prompt", "typed", *data.split(), "--examples", "3"])
-        cli.main(["run", "demo", *data.split()])
         cli.main(["run", "demo", *data.split(), "--examples", "3", "--sample", "--seed", "5"])
         texts = [[prompt.text for prompt in engine.prompts] for engine in engines]
-        assert texts[:2] == [["typed", "0 x", "1 x x", "2 x x x"], ["0 x"]]
-        assert len(set(texts[2])) == 3
-        assert texts[2] != texts[0][1:]
+        assert texts[0] == ["typed", "0 x", "1 x x", "2 x x x"]
+        assert len(set(texts[1])) == 3
+        assert texts[1] != texts[0][1:]
+
+    def test_ten_prompts_are_taken_where_nobody_says_how_many(
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output
+    ) -> None:
+        cli.main(["run", "demo", "--task", "addition"])
+        # Of a data set as many as there are.
+        data = f"--task hellaswag --data hellaswag={endings(home)}"
+        cli.main(["run", "demo", *data.split()])
+        assert [len(engine.prompts) for engine in engines] == [10, 6]
+        capsys.readouterr()
+        assert cli.main(["run", "demo", *data.split(), "--examples", "9"]) == 2
+        assert "has 6 prompts, not 9" in capsys.readouterr().err
 
     def test_a_data_set_in_the_cache_folder_needs_no_name(
         self, engines: list[ScriptedEngine], home: Path
@@ -346,7 +357,7 @@ class TestRun:
         folder = home / "kept" / "datasets"
         folder.mkdir(parents=True)
         endings(folder).rename(folder / "hellaswag.jsonl")
-        asked = ["--task", "hellaswag", "--cache-dir", str(home / "kept")]
+        asked = ["--task", "hellaswag", "--examples", "1", "--cache-dir", str(home / "kept")]
         assert cli.main(["run", "demo", *asked]) == 0
         assert [prompt.text for prompt in engines[0].prompts] == ["0 x"]
 

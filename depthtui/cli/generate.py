@@ -15,12 +15,12 @@ from depthtui.cli.options import (
     PromptOptions,
     cache_options,
     gather_prompts,
+    generate_prompt_options,
     generation_options,
     model_argument,
     model_options,
     out_options,
     palette_option,
-    prompt_options,
 )
 from depthtui.cli.output import INTERRUPTED, print_written, say
 from depthtui.cli.streams import work_without_output
@@ -51,7 +51,7 @@ class Measures(click.Choice[str]):
     ],
 )
 @model_argument
-@prompt_options
+@generate_prompt_options
 @generation_options
 @in_section(
     "Writing",

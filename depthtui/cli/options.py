@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +15,7 @@ from depthtui.cli.completion import complete_metrics, complete_models, complete_
 from depthtui.cli.help import in_section
 from depthtui.cli.output import say
 from depthtui.data.run_settings import (
+    EXAMPLES,
     MOST_EXAMPLES,
     GenerationSettings,
     ModelSpec,
@@ -148,7 +149,8 @@ class PromptOptions:
         files: with prompts.
         task: a task or a data set, or None.
         level: of the task; None for its default.
-        examples: how many of the task; None for one.
+        examples: how many of the task; None where nobody said.
+        by_itself: how many they are then, where the task has so many.
     """
 
     prompts: tuple[str, ...]
@@ -156,6 +158,7 @@ class PromptOptions:
     task: str | None
     level: str | None
     examples: int | None
+    by_itself: int = 1
 
 
 @dataclass(frozen=True)
@@ -369,29 +372,39 @@ def refuse_trust_in_last_model(values: Mapping[str, Any]) -> None:
 
 
 model_argument = click.argument("model", shell_complete=complete_models)
-prompt_options = one_argument(
-    "Prompts",
-    "asked",
-    PromptOptions,
-    click.option("--prompt", "prompts", multiple=True, help="A prompt; may be given again."),
-    click.option(
-        "--prompt-file",
-        "files",
-        multiple=True,
-        type=click.Path(path_type=Path),
-        help="Plain text (one prompt) or JSONL with `text` and optionally `answer`, `task`, "
-        "`level`.",
-    ),
-    click.option(
-        "--task",
-        help="Prompts of a task; `depthtui tasks` lists them.",
-        shell_complete=complete_tasks,
-    ),
-    click.option("--level", help="How hard the task's prompts are."),
-    click.option(
-        "--examples", type=examples_range(), help="How many prompts of the task.  [default: 1]"
-    ),
-)
+
+
+def _prompt_options(by_itself: int) -> _Decorator:
+    """Options for prompts, so many of a task where nobody says how many."""
+    return one_argument(
+        "Prompts",
+        "asked",
+        partial(PromptOptions, by_itself=by_itself),
+        click.option("--prompt", "prompts", multiple=True, help="A prompt; may be given again."),
+        click.option(
+            "--prompt-file",
+            "files",
+            multiple=True,
+            type=click.Path(path_type=Path),
+            help="Plain text (one prompt) or JSONL with `text` and optionally `answer`, `task`, "
+            "`level`.",
+        ),
+        click.option(
+            "--task",
+            help="Prompts of a task; `depthtui tasks` lists them.",
+            shell_complete=complete_tasks,
+        ),
+        click.option("--level", help="How hard the task's prompts are."),
+        click.option(
+            "--examples",
+            type=examples_range(),
+            help=f"How many prompts of the task.  [default: {by_itself}]",
+        ),
+    )
+
+
+run_prompt_options = _prompt_options(EXAMPLES)
+generate_prompt_options = _prompt_options(1)
 dataset_options = one_argument(
     "Data sets",
     "dataset",
@@ -522,13 +535,13 @@ def gather_prompts(
     if dataset.sample and task not in DATASETS:
         raise click.UsageError("--sample needs a data set as --task.")
     prompts = [Prompt(text) for text in asked.prompts]
-    count = asked.examples or 1
     try:
         for path in asked.files:
             prompts += read_prompts(path)
         if task in DATASETS:
-            return _with_dataset(prompts, task, asked.level, count, dataset, settings)
+            return _with_dataset(prompts, task, asked, dataset, settings)
         if task is not None:
+            count = asked.examples or asked.by_itself
             prompts += make_prompts(task, asked.level, count, settings.seed)
     except DepthError as error:
         raise click.UsageError(str(error)) from error
@@ -554,18 +567,20 @@ def _refuse_level_in(task: str) -> None:
 def _with_dataset(
     prompts: list[Prompt],
     name: str,
-    level: str | None,
-    count: int,
+    asked: PromptOptions,
     dataset: DatasetOptions,
     settings: Settings,
 ) -> Gathered:
-    """Prompts, and `count` of a data set."""
+    """Prompts, and as many of a data set as are asked for."""
     from depthtui.prompts.datasets import read_dataset, rows
 
     source = dataset.data.get(name)
     sample_seed = settings.seed if dataset.sample else None
     folder = datasets_dir(settings.cache_folder)
+    count, level = asked.examples or asked.by_itself, asked.level
     if dataset.max_tokens is None:
-        return Gathered(prompts + read_dataset(name, source, count, sample_seed, level, folder))
+        fewest = asked.examples or 1
+        found = read_dataset(name, source, count, sample_seed, level, folder, fewest)
+        return Gathered(prompts + found)
     # Which of them are short enough, only the model's tokenizer can say.
     return Gathered(prompts, rows(name, source, sample_seed, level, folder), count)

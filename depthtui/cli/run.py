@@ -19,8 +19,8 @@ from depthtui.cli.options import (
     model_options,
     out_options,
     palette_option,
-    prompt_options,
     run_options,
+    run_prompt_options,
 )
 from depthtui.cli.output import report_runs, say
 from depthtui.cli.protocol import protocol_option, under_paper_protocol
@@ -33,14 +33,14 @@ from depthtui.log import log_bug
     cls=Command,
     examples=[
         "depthtui run demo --prompt 'The capital of France is Paris.'",
-        "depthtui run demo --task grade_school --examples 10 --out summary/",
+        "depthtui run demo --task grade_school --out summary/",
         "depthtui run Qwen/Qwen2.5-7B --protocol paper --data gsm8k=gsm8k.jsonl",
         "depthtui run Qwen/Qwen2.5-7B --prompt-file prompts.jsonl --metrics ablation \\",
         "    --layers 0-5,20 --format json,html --out summary/",
     ],
 )
 @model_argument
-@prompt_options
+@run_prompt_options
 @dataset_options
 @protocol_option
 @run_options

@@ -23,7 +23,7 @@ from depthtui.cli.options import (
     run_options,
 )
 from depthtui.cli.output import print_written, say
-from depthtui.data.run_settings import ModelSpec
+from depthtui.data.run_settings import EXAMPLES, ModelSpec
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError, shown
 from depthtui.log import log_bug
@@ -243,7 +243,6 @@ def _plan(
 ) -> SweepPlan:
     """The plan of the file, of the protocol and of the options together."""
     from depthtui.sweep.plan import (
-        EXAMPLES,
         Drawing,
         SweepPlan,
         check_plan,

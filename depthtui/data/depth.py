@@ -8,6 +8,9 @@ from typing import TypeAlias
 
 import numpy as np
 
+HALF_A_LAYER = 0.5
+"""How closely a depth can be told where all resamples agree: a count is a whole number."""
+
 
 @dataclass(frozen=True)
 class DepthEstimate:
@@ -47,6 +50,15 @@ class DepthEstimate:
     def count(self) -> int | None:
         """How many layers that is: e + 1, or None."""
         return None if self.layer is None else self.layer + 1
+
+    @property
+    def count_interval(self) -> tuple[float, float] | None:
+        """The interval as counts; where all resamples agree, half a layer to either side."""
+        if self.interval is None:
+            return None
+        low, high = self.interval
+        beyond = HALF_A_LAYER if low == high else 0
+        return low + 1 - beyond, high + 1 + beyond
 
 
 Curves: TypeAlias = Mapping[str, np.ndarray]

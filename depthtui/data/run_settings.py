@@ -16,6 +16,9 @@ from depthtui.options import Option, WrongValue
 MOST_EXAMPLES = 1_000_000
 """Prompts of one task."""
 
+EXAMPLES = 10
+"""Prompts of one task where nobody says how many: as many as in the paper."""
+
 LENSES = ("logit", "affine", "jacobian")
 """What the residual stream may be read through, the first by itself."""
 

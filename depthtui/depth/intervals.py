@@ -33,6 +33,9 @@ FEWEST_PROMPTS = 5
 LEVEL = 0.95
 RESAMPLES = 2000
 
+_ROUNDING = 1e-9
+"""The largest difference of numbers that rounding alone explains."""
+
 
 def depth_interval(
     parts: Sequence[PromptCurves],
@@ -43,7 +46,7 @@ def depth_interval(
 ) -> tuple[float, float] | None:
     """Expanded percentile interval of the pooled layer; None where curves are not finite.
 
-    Arguments as of `resampled_layers`.
+    Arguments as of `resampled_curves`.
     """
     layers = resampled_layers(parts, rule, settings, counts, weighting)
     return expanded_interval(layers, LEVEL, *freedom_of(task_numbers(parts)))
@@ -104,7 +107,19 @@ def resampled_layers(
 ) -> np.ndarray:
     """The pooled layer of every resample as `Rule.ranked_layers` has it, `[resamples]`.
 
-    NaN where curves are not finite.
+    NaN where curves are not finite. Arguments as of `resampled_curves`.
+    """
+    return rule.ranked_layers(resampled_curves(parts, rule, settings, counts, weighting), settings)
+
+
+def resampled_curves(
+    parts: Sequence[PromptCurves],
+    rule: Rule,
+    settings: SummarySettings,
+    counts: np.ndarray,
+    weighting: Weighting = "tokens",
+) -> np.ndarray:
+    """The pooled curve of every resample, `[resamples, …]`; NaN where a prompt's is not finite.
 
     Args:
         parts: prompts that all have the rule's curve.
@@ -115,9 +130,9 @@ def resampled_layers(
     """
     curves = curves_of(parts, rule)
     if not np.isfinite(rule.over_gaps(curves, settings)).all():
-        return np.full(len(counts), np.nan)
+        return np.full((len(counts), curves.shape[1]), np.nan)
     weights = pool_weights(parts, weighting, counts)
-    return rule.ranked_layers(weights @ curves / weights.sum(axis=1, keepdims=True), settings)
+    return np.asarray(weights @ curves / weights.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -128,16 +143,28 @@ class Bootstrap:
         value: the number.
         values: that of every resample, `[resamples]`.
         freedom, inflation: see `expanded_interval`.
+        resolution: how closely the number can be told at all.
     """
 
     value: float
     values: np.ndarray
     freedom: float
     inflation: float
+    resolution: float = 0.0
 
     def interval(self, level: float = LEVEL) -> tuple[float, float] | None:
-        """The expanded percentile interval; None where a value is not finite."""
-        return expanded_interval(self.values, level, self.freedom, self.inflation)
+        """The expanded percentile interval; None where a value is not finite.
+
+        Where all resamples agree, it reaches as far as the resolution to either side.
+        """
+        found = expanded_interval(self.values, level, self.freedom, self.inflation)
+        return None if found is None else with_width(found, self.resolution)
+
+
+def with_width(interval: tuple[float, float], resolution: float) -> tuple[float, float]:
+    """The interval; one of no width reaches as far as the resolution to either side."""
+    low, high = interval
+    return interval if high - low > _ROUNDING else (low - resolution, high + resolution)
 
 
 def expanded_interval(

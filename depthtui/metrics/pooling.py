@@ -43,6 +43,8 @@ class PromptReading:
         task: the task of the prompt; in a mean over several tasks each has the same weight.
         unigram_loss: what a unigram loses on the same tokens, in nats (see `metrics.unigram`);
             NaN where unknown.
+        says_answer: whether each token of the answer is the model's first choice after those
+            before it; None where there is no answer, or it is unknown.
     """
 
     model: ModelInfo
@@ -59,6 +61,7 @@ class PromptReading:
     layers_done: int
     task: str
     unigram_loss: float = float("nan")
+    says_answer: bool | None = None
 
     def reduced(self, settings: SummarySettings) -> Mapping[str, Reduced]:
         """Its reduced values over the tokens that the settings count, by metric."""

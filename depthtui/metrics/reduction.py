@@ -67,7 +67,23 @@ def reduce_run(run: RunResult) -> PromptReading:
         layers_done=run.layers_done,
         task=run.prompt.task,
         unigram_loss=unigram_loss(run.tokens.ids, run.model.vocab_size),
+        says_answer=says_answer(run),
     )
+
+
+def says_answer(run: RunResult) -> bool | None:
+    """Whether each token of the answer is the model's first choice after those before it.
+
+    The model then writes it by itself, always the most probable token. None where there is no
+    answer, or the output was not read.
+    """
+    lens, start = run.get(LogitLens), run.answer_start
+    if lens is None or not 0 < start < len(run.tokens):
+        return None
+    first_choices = lens.top_ids[-1, start - 1 : -1, 0]
+    if (first_choices < 0).any():
+        return None
+    return bool((first_choices == run.tokens.ids[start:]).all())
 
 
 def _is_whole(result: MetricResult) -> bool:

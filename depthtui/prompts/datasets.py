@@ -51,17 +51,20 @@ def read_dataset(
     sample_seed: int | None = None,
     level: int | str | None = None,
     folder: Path | None = None,
+    fewest: int | None = None,
 ) -> list[Prompt]:
     """The first `examples` prompts of `rows`.
 
     Raises:
-        DepthError: as `rows`; or there are fewer.
+        DepthError: as `rows`; or there are fewer than `fewest`, or than `examples` where that is
+            None.
     """
+    fewest = examples if fewest is None else fewest
     prompts = list(islice(rows(name, source, sample_seed, level, folder), examples))
-    if len(prompts) < examples:
+    if len(prompts) < fewest:
         raise DepthError(
             f"The data set {name} has {len(prompts)} prompts"
-            f"{'' if level is None else f' at level {level}'}, not {examples}.",
+            f"{'' if level is None else f' at level {level}'}, not {fewest}.",
             "Ask for fewer, or for another level or file.",
         )
     return prompts

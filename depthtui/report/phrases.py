@@ -38,10 +38,20 @@ def depth_in_layers(estimate: DepthEstimate, n_layers: int, unit: str = " layers
 
 
 def interval(estimate: DepthEstimate, to: str = " … ") -> str:
-    """Between which numbers of layers the effective depth lies, such as `19 … 22`, or a dash."""
+    """Between which numbers of layers the effective depth lies, such as `19 … 22`, or a dash.
+
+    Where every resample has the same count, half a layer to either side: `±½`.
+    """
     if estimate.interval is None:
         return "–"
+    if _is_alike(estimate.interval):
+        return "±½"
     return to.join(f"{end + 1:g}" for end in estimate.interval)
+
+
+def _is_alike(ends: tuple[float, float] | None) -> bool:
+    """Whether every resample has the same count."""
+    return ends is not None and ends[0] == ends[1]
 
 
 def published_counts(published: PublishedModel, rule: str) -> str:
@@ -143,7 +153,10 @@ def _intervals(summary: Reading) -> str:
     if summary.n_prompts < FEWEST_PROMPTS:
         few = f"{summary.n_prompts}; {FEWEST_PROMPTS} are needed"
         return f"No interval: too few prompts to say ({few})."
-    return f"{LEVEL:.0%} intervals by bootstrap over prompts."
+    found = [one for estimate in summary.depths for one in (estimate, estimate.prompt_weighted)]
+    alike = any(one is not None and _is_alike(one.interval) for one in found)
+    where = " (±½ where every resample has the same count)" * alike
+    return f"{LEVEL:.0%} intervals by bootstrap over prompts{where}."
 
 
 def model_facts(model: ModelInfo) -> list[str]:

@@ -1,24 +1,28 @@
 """Whether effective depths differ, or grow over levels, and how sure that is.
 
-Two things are asked of the data, and kept apart. A claim is about a change of the layer that a
+What is compared is where curves cross (`DepthEstimate.crossing`), in layers with decimals: a layer
+is a whole number, and intervals of it often have no width. Between models of different L it is
+the ratio (crossing + 1) / L; the layers stand beside it.
+
+Two things are asked of the data, and kept apart. A claim is about a change of the crossing that a
 rule finds on the mean curve, each prompt counting once and each task the same, with an interval
 that is bootstrapped over prompts (see `depth.intervals`) at the level of the question's whole
-family of comparisons. A rank test is about the layers of single prompts, its p corrected after
+family of comparisons. A rank test is about the crossings of single prompts, its p corrected after
 Holm over the same family. The crossing of a mean curve is not the mean of crossings, so the two
-may differ. A trend has a direction only where its levels go one way, and where no count that it
-rests on moves as far as the trend does. Beside them stands the change over the paper's mean over
-tokens, with its 95 % interval.
+may differ. A change has a direction only where no count that it rests on moves as far, a trend
+only where the counts of its levels go one way. Beside them stands the change over the paper's
+mean over tokens, with its 95 % interval.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from depthtui.data.depth import PromptCurves
+from depthtui.data.depth import HALF_A_LAYER, PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.sentence import Sentence
 from depthtui.depth import rules
@@ -31,7 +35,7 @@ from depthtui.depth.intervals import (
     curves_of,
     draw,
     freedom_of,
-    resampled_layers,
+    resampled_curves,
     too_few,
 )
 from depthtui.depth.rules import kl
@@ -62,6 +66,9 @@ class Wording:
 
 
 DIFFERENT = Wording("more layers", "fewer layers", "no clear difference")
+OF_OTHER_SIZE = Wording(
+    "a larger share of its layers", "a smaller share of its layers", "no clear difference"
+)
 HARDER = Wording("more layers at harder levels", "fewer layers at harder levels", "no clear trend")
 TRAINED = Wording(
     "more layers with more training", "fewer layers with more training", "no clear trend"
@@ -70,13 +77,14 @@ TRAINED = Wording(
 
 @dataclass(frozen=True)
 class Claim:
-    """A change of the layer on the mean curve, where each prompt counts once.
+    """A change of the crossing on the mean curve, where each prompt counts once.
 
     Attributes:
-        layers: the change.
+        layers: the change in layers.
         interval: its bootstrap interval.
         level: of the interval: 1 - 0.05 / m in a family of m comparisons.
-        ratio, ratio_interval: the same of (e + 1) / L, where that says something else.
+        ratio, ratio_interval: where L differs, the change of (crossing + 1) / L, which is what is
+            claimed then.
         n_tasks: with several, each has the same weight.
     """
 
@@ -88,28 +96,39 @@ class Claim:
     n_tasks: int = 1
 
     @property
+    def of_ratio(self) -> bool:
+        """Whether the change of the ratio is claimed, not that of the layers."""
+        return self.ratio_interval is not None
+
+    @property
+    def claimed(self) -> tuple[float, Interval]:
+        """The change that is claimed, and its interval."""
+        if self.ratio is not None and self.ratio_interval is not None:
+            return self.ratio, self.ratio_interval
+        return self.layers, self.interval
+
+    @property
     def changes(self) -> bool:
         """Whether the interval leaves zero out."""
-        low, high = self.interval
+        _, (low, high) = self.claimed
         return low > 0 or high < 0
 
     def direction(self, wording: Wording) -> str:
         """What is claimed, in a few words."""
         if not self.changes:
             return wording.neither
-        return wording.more if self.layers > 0 else wording.fewer
+        return wording.more if self.claimed[0] > 0 else wording.fewer
 
     def __str__(self) -> str:
         """The change with its interval, and what it is of."""
-        words = f"{signed(self.layers, 1)} layers ({self._span(self.interval, 1)})"
-        if self.ratio is not None and self.ratio_interval is not None:
-            words += f", ratio {signed(self.ratio, 2)} ({self._span(self.ratio_interval, 2)})"
+        level = f"{100 * self.level:.4g} % interval"
+        layers, ends = signed_with_ends(self.layers, self.interval, 1)
+        words = f"{layers} layers ({level} {ends})"
+        if self.of_ratio:
+            ratio, ratio_ends = signed_with_ends(*self.claimed, 2)
+            words = f"ratio {ratio} ({level} {ratio_ends}), {layers} layers ({ends})"
         once = "prompt" if self.n_tasks == 1 else "task"
         return f"{words} where each {once} counts once"
-
-    def _span(self, interval: Interval, digits: int) -> str:
-        low, high = (signed(end, digits) for end in interval)
-        return f"{100 * self.level:.4g} % interval {low} … {high}"
 
 
 @dataclass(frozen=True)
@@ -132,25 +151,85 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Difference:
+class FragileCount:
+    """A fragile count that a comparison rests on.
+
+    Attributes:
+        of: the model and the task.
+        low, high: from how many to how many layers it moves.
+        n_layers: L.
+    """
+
+    of: str
+    low: int
+    high: int
+    n_layers: int
+
+    def width(self, of_ratio: bool) -> float:
+        """How far it moves, in layers or as a share of L."""
+        return (self.high - self.low) / (self.n_layers if of_ratio else 1)
+
+    def words(self, of_ratio: bool) -> str:
+        """That it is fragile, in a clause."""
+        of_all = f" of {self.n_layers}" if of_ratio else ""
+        return f"the count of {self.of} is fragile ({self.low} to {self.high}{of_all} layers)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """What is claimed of a change, what a rank test says of it, and what speaks against it.
+
+    Attributes:
+        p: of the rank test, two-sided; None with too few prompts.
+        effect: the test's effect size, from -1 to 1.
+        p_holm: p after Holm's correction (see `corrected`), or None.
+        claim: the change where each prompt counts once; None where there is a problem.
+        doubt: why no direction is claimed, whatever the interval says; None where it may be.
+        problem: why there is no claim; None where there is one.
+        population: of which prompts interval and p speak, such as `draws of this generator`; may
+            be empty.
+    """
+
+    p: float | None = None
+    effect: float | None = None
+    p_holm: float | None = None
+    claim: Claim | None = None
+    doubt: Sentence | None = None
+    problem: Sentence | None = None
+    population: str = ""
+    drawn: Drawn | None = field(default=None, repr=False, compare=False)
+
+    def resting_on(self, counts: Iterable[FragileCount]) -> Self:
+        """The same, in doubt where one of these counts may move as far as the change goes."""
+        if self.doubt or self.claim is None:
+            return self
+        of_ratio, change = self.claim.of_ratio, abs(self.claim.claimed[0])
+        wide = [count for count in counts if count.width(of_ratio) >= change]
+        if not wide:
+            return self
+        worst = max(wide, key=lambda count: count.width(of_ratio))
+        doubt = Sentence("no direction holds", (f": {worst.words(of_ratio)}",))
+        return replace(self, doubt=doubt)
+
+
+@dataclass(frozen=True)
+class Difference(Tested):
     """How much deeper b is than a, by one rule.
+
+    `p` is of Wilcoxon's signed-rank test (paired) or the Mann-Whitney test on the crossings of
+    single prompts, as shares of L where L differs; `effect` the matched-pairs rank-biserial
+    correlation (paired) or Cliff's delta, positive where b is deeper.
 
     Attributes:
         rule: name of the rule.
         paired: whether both ran the same prompts.
         n_prompts: prompts of a and of b.
-        layers: layer of b less that of a in the mean over tokens; None where one has no layer.
+        layers: crossing of b less that of a in the mean over tokens, in layers; None where one
+            has no layer.
         layers_interval: its 95 % bootstrap interval, or None.
-        ratio: the same of (e + 1) / L, which matters where L differs.
+        ratio: the same of (crossing + 1) / L, which matters where L differs.
         ratio_interval: its 95 % bootstrap interval, or None.
         same_size: whether both have the same number of layers.
-        p: of Wilcoxon's signed-rank test (paired) or the Mann-Whitney test on the layers of
-            single prompts, two-sided; None with too few prompts.
-        effect: matched-pairs rank-biserial correlation (paired) or Cliff's delta, from -1 to 1,
-            positive where b is deeper.
-        p_holm: p after Holm's correction (see `corrected`), or None.
-        claim: the change where each prompt counts once; None where there is a problem.
-        problem: why there is no claim; None where there is one.
     """
 
     rule: str
@@ -161,42 +240,32 @@ class Difference:
     ratio: float | None = None
     ratio_interval: Interval | None = None
     same_size: bool = True
-    p: float | None = None
-    effect: float | None = None
-    p_holm: float | None = None
-    claim: Claim | None = None
-    problem: Sentence | None = None
-    drawn: Drawn | None = field(default=None, repr=False, compare=False)
-    doubt: ClassVar[None] = None
 
     @property
     def words(self) -> Sentence:
         """What the data support; the headline is the claim, or why there is none."""
-        return _words(self, DIFFERENT, "rank-biserial" if self.paired else "Cliff's delta")
+        wording = DIFFERENT if self.claim is None or not self.claim.of_ratio else OF_OTHER_SIZE
+        return _words(self, wording, "rank-biserial" if self.paired else "Cliff's delta")
 
 
 @dataclass(frozen=True)
-class Trend:
-    """Whether layers grow over ordered levels, by one rule.
+class Trend(Tested):
+    """Whether depths grow over ordered levels, by one rule.
+
+    `p` is of Kendall's test of single prompts' crossings against the level's rank, by permutation
+    for few prompts; where all levels ran the same prompts, of Wilcoxon's signed-rank test on the
+    slopes of single prompts. `effect` is Kendall's tau-b, or the rank-biserial correlation of the
+    slopes; None where all are equal.
 
     Attributes:
         rule: name of the rule.
         n_prompts: prompts of each level, easiest first.
         layers: layer of each level in the mean over tokens; None where it has none.
-        slope: least-squares change of that layer from the easiest to the hardest level,
-            levels evenly spaced; None where a level has no layer.
+        slope: least-squares change of the crossing from the easiest to the hardest level in that
+            mean, levels evenly spaced; None where a level has no layer.
         slope_interval: its 95 % bootstrap interval, prompts resampled within levels, or None.
-        p: of Kendall's test of single prompts' layers against the level's rank, two-sided, by
-            permutation for few prompts; where all levels ran the same prompts, of Wilcoxon's
-            signed-rank test on the slopes of single prompts.
-        effect: Kendall's tau-b, or the rank-biserial correlation of the slopes; None where all
-            layers are equal.
-        p_holm: p after Holm's correction (see `corrected`), or None.
         paired: whether all levels ran the same prompts.
         wording: what may be claimed.
-        claim: the slope where each prompt counts once; None where there is a problem.
-        doubt: why no direction is claimed, whatever the interval says; None where it may be.
-        problem: why there is no claim; None where there is one.
     """
 
     rule: str
@@ -204,36 +273,13 @@ class Trend:
     layers: tuple[float | None, ...] = ()
     slope: float | None = None
     slope_interval: Interval | None = None
-    p: float | None = None
-    effect: float | None = None
-    p_holm: float | None = None
     paired: bool = False
     wording: Wording = HARDER
-    claim: Claim | None = None
-    doubt: Sentence | None = None
-    problem: Sentence | None = None
-    drawn: Drawn | None = field(default=None, repr=False, compare=False)
 
     @property
     def words(self) -> Sentence:
         """What the data support; the headline is the claim, or why there is none."""
         return _words(self, self.wording, "rank-biserial" if self.paired else "tau")
-
-    def resting_on(self, ranges: Mapping[str, Interval]) -> Trend:
-        """The same, in doubt where a fragile count may move as far as the trend goes.
-
-        Args:
-            ranges: from which count to which, of those that are fragile, by what they are of.
-        """
-        if self.doubt or self.claim is None:
-            return self
-        change = abs(self.claim.layers)
-        wide = {of: (low, high) for of, (low, high) in ranges.items() if high - low >= change}
-        if not wide:
-            return self
-        worst, (low, high) = max(wide.items(), key=lambda item: item[1][1] - item[1][0])
-        fragile = f": the count of {worst} is fragile ({low:g} to {high:g} layers)"
-        return replace(self, doubt=Sentence("no direction holds", (fragile,)))
 
 
 Comparison = TypeVar("Comparison", Difference, Trend)
@@ -247,7 +293,7 @@ def difference(
     rule: str = kl.RULE.name,
     resamples: int = RESAMPLES,
 ) -> Difference:
-    """Compare b with a: pooled layers by a rule, and the layers of single prompts.
+    """Compare b with a: the crossings of mean curves, and those of single prompts.
 
     Args:
         a_parts: prompts of one model.
@@ -286,7 +332,9 @@ def difference(
             ratio_interval=ratios.interval(),
         )
     test = signed_rank if paired else mann_whitney
-    singles = [by.ranked_layers(of_side, settings) for of_side in curves]
+    singles = _singles(curves, by, settings)
+    if not found.same_size:
+        singles = [(side + 1) / layers for side, layers in zip(singles, n_layers, strict=True)]
     p, effect = test(singles[0], singles[1], settings.seed)
     ratio = None if found.same_size else by_prompts.sum(of_all)
     return _claiming(replace(found, p=p, effect=effect), by_prompts.sum(less), ratio, sides)
@@ -300,7 +348,7 @@ def trend(
     paired: bool = False,
     wording: Wording = HARDER,
 ) -> Trend:
-    """Whether the layers grow over levels of a task, or steps of a training.
+    """Whether crossings grow over levels of a task, or steps of a training.
 
     Args:
         levels: the prompts of two or more levels, easiest first.
@@ -322,12 +370,12 @@ def trend(
     problem = _too_few(levels, " a level") or _no_curve(levels, by)
     if problem:
         return replace(found, problem=problem)
-    pooled = [_pooled(text, by, settings, "tokens") for text in levels]
+    pooled = [float(by.layers(pool(text)[by.curve], settings)) for text in levels]
     ranks = np.arange(len(levels)) - (len(levels) - 1) / 2
     weights = ranks / (ranks**2).sum() * (len(levels) - 1)
-    singles = [by.ranked_layers(curves, settings) for curves in _curves(levels, by)]
+    singles = _singles(_curves(levels, by), by, settings)
     if paired:
-        slopes = np.round(weights @ singles, 9)  # Equal slopes are to tie.
+        slopes = _tying(weights @ np.stack(singles))
         p, effect = signed_rank(np.zeros(sizes[0]), slopes, settings.seed)
     else:
         p, effect = kendall(singles, settings.seed)
@@ -353,9 +401,9 @@ def trend(
 
 def _wavers(means: _Resampled) -> Sentence | None:
     """That the counts of the levels do not go one way; None where they do."""
-    if course(means.counts) != UP_AND_DOWN:
+    if course(means.layers) != UP_AND_DOWN:
         return None
-    listed = ", ".join(f"{count:g}" for count in means.counts)
+    listed = ", ".join(f"{layer + 1:g}" for layer in means.layers)
     return Sentence(UP_AND_DOWN, (f": {listed}",))
 
 
@@ -430,24 +478,32 @@ def _curves(groups: Sequence[Sequence[PromptCurves]], rule: Rule) -> list[np.nda
     return [curves_of(group, rule) for group in groups]
 
 
-def _pooled(
-    parts: Sequence[PromptCurves], rule: Rule, settings: SummarySettings, weighting: Weighting
-) -> float:
-    return float(rule.layers(pool(parts, weighting)[rule.curve], settings))
+def _singles(
+    curves: Sequence[np.ndarray], rule: Rule, settings: SummarySettings
+) -> list[np.ndarray]:
+    """The crossings of single prompts, `[prompts]`, of each group."""
+    return [_tying(rule.ranked_crossings(group, settings)) for group in curves]
+
+
+def _tying(values: np.ndarray) -> np.ndarray:
+    """Values that only rounding tells apart are to tie."""
+    return np.round(values, 9)
 
 
 @dataclass(frozen=True)
 class _Resampled:
-    """The counts of layers of some groups of prompts, and those of their resamples.
+    """The depths of some groups of prompts, and those of their resamples.
 
     Attributes:
-        counts: layer + 1 of each group, `[groups]`.
+        layers: the layer of each group, `[groups]`.
+        depths: crossing + 1 of each group, `[groups]`.
         drawn: the same of every resample, `[resamples, groups]`.
         tasks: the tasks of each group's prompts.
         together: whether the groups have the same prompts, drawn together.
     """
 
-    counts: np.ndarray
+    layers: np.ndarray
+    depths: np.ndarray
     drawn: np.ndarray
     tasks: list[np.ndarray]
     together: bool
@@ -463,16 +519,19 @@ class _Resampled:
         weighting: Weighting,
     ) -> _Resampled | None:
         """None where a group has no layer."""
-        pooled = np.array([_pooled(parts, rule, settings, weighting) for parts in groups])
-        if not np.isfinite(pooled).all():
+        pooled = [pool(parts, weighting)[rule.curve] for parts in groups]
+        layers = np.array([rule.layers(curve, settings) for curve in pooled])
+        if not np.isfinite(layers).all():
             return None
+        crossings = np.array([rule.ranked_crossings(curve, settings) for curve in pooled])
         tasks = [task_numbers(parts) for parts in groups]
         columns = []
         for number, parts in enumerate(groups):
             seed = settings.seed + (0 if together else number)
             counts = draw(tasks[number], resamples, seed)
-            columns.append(resampled_layers(parts, rule, settings, counts, weighting))
-        return cls(pooled + 1, np.stack(columns, axis=1) + 1, tasks, together)
+            curves = resampled_curves(parts, rule, settings, counts, weighting)
+            columns.append(rule.ranked_crossings(curves, settings))
+        return cls(layers, crossings + 1, np.stack(columns, axis=1) + 1, tasks, together)
 
     def sum(self, factors: np.ndarray) -> Bootstrap:
         """A weighted sum over the groups.
@@ -487,9 +546,10 @@ class _Resampled:
             freedom = unbiased.sum() ** 2 / (unbiased**2 / freedoms).sum()
             inflation = unbiased.sum() / variances.sum()
         # As a product of matrices, equal counts would at times differ by a rounding.
-        value = float((self.counts * factors).sum())
+        value = float((self.depths * factors).sum())
         drawn = (self.drawn * factors).sum(axis=-1)
-        return Bootstrap(value, drawn, float(freedom), float(inflation))
+        resolution = HALF_A_LAYER * float(abs(factors).max())
+        return Bootstrap(value, drawn, float(freedom), float(inflation), resolution)
 
 
 def _claiming(
@@ -511,6 +571,8 @@ def _words(comparison: Difference | Trend, wording: Wording, effect: str) -> Sen
         return comparison.problem or Sentence("")
     doubt, tested = comparison.doubt, _test_words(comparison, effect)
     change = f"{claim}; single prompts: {tested}" if tested else str(claim)
+    if comparison.population:
+        change += f"; over {comparison.population}"
     if claim.changes and doubt:
         return Sentence(doubt.headline, (f"{' '.join(doubt.clauses)}; {change}",))
     return Sentence(claim.direction(wording), (f": {change}",))
@@ -519,6 +581,20 @@ def _words(comparison: Difference | Trend, wording: Wording, effect: str) -> Sen
 def signed(value: float, digits: int) -> str:
     """The number with its sign, never a negative zero."""
     return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
+def signed_with_ends(
+    value: float, interval: Interval, digits: int, to: str = " … "
+) -> tuple[str, str]:
+    """A change and its interval, such as `+2.0` and `+1.4 … +2.6`.
+
+    They have so many digits, or as many more, up to two, as it takes to tell the ends apart.
+    """
+    low, high = interval
+    for more in range(digits, digits + 3):
+        if signed(low, more) != signed(high, more):
+            break
+    return signed(value, more), to.join(signed(end, more) for end in interval)
 
 
 def _test_words(comparison: Difference | Trend, effect: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from depthtui.data.run_settings import (
+    EXAMPLES,
     MOST_EXAMPLES,
     ModelSpec,
     RunSettings,
@@ -21,9 +22,6 @@ from depthtui.models.catalog import DEMO
 from depthtui.options import Option
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import TASKS
-
-EXAMPLES = 10
-"""How many prompts of each task where nobody says: as many as in the paper."""
 
 ALL_LEVELS = "*"
 
@@ -57,6 +55,30 @@ class TaskChoice:
         if self.name not in TASKS:
             return f"{self.name}, level {self.level}"
         return f"{self.name}, {TASKS[self.name].level_words(self.level)}"
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether its prompts are drawn by a generator, not taken from a set of them."""
+        return not self.data and self.name in TASKS and TASKS[self.name].kind == "generated"
+
+
+def population(tasks: Iterable[TaskChoice]) -> str:
+    """Of which prompts intervals and p values of these tasks speak.
+
+    Such as `draws of this generator`, or `prompts of these data sets`; levels of a task are of
+    one generator.
+    """
+    tasks = list(tasks)
+    drawn = {task.name for task in tasks if task.is_generated}
+    kept = {task.name for task in tasks if not task.is_generated}
+    return " and ".join(
+        f"{prompts} of {'this' if len(names) == 1 else 'these'} {source}{'s' * (len(names) > 1)}"
+        for names, prompts, source in (
+            (drawn, "draws", "generator"),
+            (kept, "prompts", "data set"),
+        )
+        if names
+    )
 
 
 @dataclass(frozen=True)

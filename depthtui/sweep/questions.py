@@ -10,6 +10,7 @@ from typing import Generic
 
 from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import ModelSpec
+from depthtui.depth.intervals import FEWEST_PROMPTS
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import TASKS
 from depthtui.report.phrases import rule_title
@@ -18,14 +19,14 @@ from depthtui.sweep.comparisons import (
     Claim,
     Comparison,
     Difference,
+    FragileCount,
     Trend,
     corrected,
-    course,
     difference,
     disagree,
     trend,
 )
-from depthtui.sweep.plan import Cell, TaskChoice
+from depthtui.sweep.plan import Cell, TaskChoice, population
 from depthtui.sweep.summary import CellSummary, SweepSummary, rules_of
 
 MOST_PAIRS = 3
@@ -70,7 +71,7 @@ class Answer:
 
     @property
     def claim(self) -> Claim | None:
-        """By how many layers the depth differs or grows, where that can be said."""
+        """By how much the depth differs or grows, where that can be said."""
         return None if self.found is None else self.found.claim
 
     @property
@@ -97,12 +98,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class _Compared(Generic[Comparison]):
-    """A comparison before it is corrected: what, on what, of which cells."""
+    """A comparison before it is corrected: what, on what, of which cells, and their depths."""
 
     compared: str
     on: str
     result: Comparison
     cells: Sequence[CellSummary]
+    listed: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,14 +130,14 @@ def questions(summary: SweepSummary) -> list[Question]:
 
 
 def _sizes(summary: SweepSummary) -> Iterable[Answer]:
-    """Counts and ratios from the smallest model of a family to the largest, task by task."""
-    answers = [
-        Answer(
+    """The largest model of a family less the smallest, task by task; between them the others."""
+    found = [
+        _Compared(
             f"{cells[0].title} to {cells[-1].title}",
             task.title,
-            rule,
-            _size(cells, rule),
-            cells=_cells(cells),
+            _less(cells[:1], cells[-1:], rule),
+            cells,
+            _listed(cells, rule),
         )
         for task in summary.plan.tasks
         for members in families(summary)
@@ -143,10 +145,10 @@ def _sizes(summary: SweepSummary) -> Iterable[Answer]:
         for rule in rules_of(cells)
     ]
     everyone = summary.models
-    if not answers and any(_by_size(summary, everyone, task) for task in summary.plan.tasks):
+    if not found and any(_by_size(summary, everyone, task) for task in summary.plan.tasks):
         titles = [summary.of_model(model)[0].title for model in everyone]
         yield Answer(", ".join(titles), "all tasks", "", _UNLIKE, cells=_cells(summary.cells))
-    yield from answers
+    yield from _answers(found)
 
 
 def _by_size(
@@ -194,20 +196,20 @@ def _lengths(cells: Iterable[CellSummary]) -> dict[str, int]:
     return {record.prompt.text: record.n_tokens for cell in cells for record in cell.records}
 
 
-def _size(cells: Sequence[CellSummary], rule: str) -> str:
-    known = [
-        (cell, found.count, found.ratio)
+def _listed(cells: Sequence[CellSummary], rule: str) -> str:
+    """Ratio and count of each model that has a layer, such as `0.69 (11 of 16)`; may be empty."""
+    return ", ".join(
+        f"{found.ratio:.2f} ({found.count} of {cell.n_layers})"
         for cell in cells
-        if (found := cell.depth(rule)) and found.count is not None and found.ratio is not None
-    ]
-    if len(known) < 2:
-        return "fewer than two models have a layer by this rule"
-    listed = ", ".join(
-        f"{count} of {cell.model.n_layers} ({ratio:.2f})" for cell, count, ratio in known
+        if (found := cell.depth(rule)) and found.ratio is not None
     )
-    counts = course([count for _, count, _ in known])
-    ratios = course([ratio for _, _, ratio in known])
-    return f"{listed} layers: the count {counts}, the ratio {ratios}"
+
+
+def _less(first: Sequence[CellSummary], second: Sequence[CellSummary], rule: str) -> Difference:
+    """The second model less the first on the prompts that both have run."""
+    ours, theirs = _shared([first, second])
+    change = difference(ours, theirs, first[0].settings, True, rule)
+    return change.resting_on(_fragile([*first, *second], rule))
 
 
 def _trainings(summary: SweepSummary) -> Iterable[Answer]:
@@ -295,10 +297,9 @@ def _compared(summary: SweepSummary, a: ModelSpec, b: ModelSpec) -> Iterable[_Co
         first, second = (_cells_on(summary, model, tasks) for model in (a, b))
         if first and second:
             compared = f"{second[0].title} less {first[0].title}"
-            ours, theirs = _shared([first, second])
-            for rule in rules_of([*first, *second]):
-                change = difference(ours, theirs, first[0].settings, True, rule)
-                yield _Compared(compared, words, change, [*first, *second])
+            every = [*first, *second]
+            for rule in rules_of(every):
+                yield _Compared(compared, words, _less(first, second, rule), every)
 
 
 def _cells_on(
@@ -343,27 +344,56 @@ def _trends(summary: SweepSummary) -> Iterable[Answer]:
     found: list[_Compared[Trend]] = []
     for model in summary.models:
         by_task = {cell.cell.task: cell for cell in summary.of_model(model) if cell.parts}
-        for words, tasks in _ordered(by_task):
+        for tasks in _ordered(by_task):
+            words = _levels_words(tasks)
             cells = [by_task[choice] for choice in tasks]
-            for rule in rules_of(cells):
-                grown = trend([cell.parts for cell in cells], cells[0].settings, rule)
-                rests = grown.resting_on(_fragile(cells, rule))
-                found.append(_Compared(cells[0].title, words, rests, cells))
+            found += _grown(words, cells, cells)
+            if _some_are_wrong(cells):
+                found += _over_right_answers(cells)
     subjects = list(dict.fromkeys(comparison.on for comparison in found))
     yield from _answers(sorted(found, key=lambda comparison: subjects.index(comparison.on)))
 
 
-def _fragile(cells: Iterable[CellSummary], rule: str) -> dict[str, tuple[float, float]]:
-    """From which count to which a rule's counts move that are fragile, by their cell."""
-    return {
-        f"{cell.title} on {cell.cell.task.title}": (found.low, found.high)
+def _grown(
+    words: str, cells: Sequence[CellSummary], levels: Sequence[CellSummary | None]
+) -> Iterable[_Compared[Trend]]:
+    """The trend over some levels by every rule; None is a level without a prompt."""
+    known = [level for level in levels if level is not None]
+    for rule in rules_of(cells):
+        parts = [[] if level is None else level.parts for level in levels]
+        grown = trend(parts, cells[0].settings, rule).resting_on(_fragile(known, rule))
+        yield _Compared(cells[0].title, words, grown, cells)
+
+
+def _over_right_answers(cells: Sequence[CellSummary]) -> Iterable[_Compared[Trend]]:
+    """The trend over the levels that have right answers enough; over all where one or none has."""
+    enough = [cell for cell in cells if cell.accuracy and cell.accuracy.right >= FEWEST_PROMPTS]
+    levels = enough if len(enough) > 1 else cells
+    words = f"{_levels_words([cell.cell.task for cell in levels])}, right answers alone"
+    yield from _grown(words, levels, [cell.of_right_answers for cell in levels])
+
+
+def _some_are_wrong(cells: Sequence[CellSummary]) -> bool:
+    """Whether it is known on every level which answers are right, and they are some of all."""
+    found = [cell.accuracy for cell in cells]
+    known = [accuracy for accuracy in found if accuracy is not None]
+    right = sum(accuracy.right for accuracy in known)
+    return len(known) == len(cells) and 0 < right < sum(accuracy.answers for accuracy in known)
+
+
+def _fragile(cells: Iterable[CellSummary], rule: str) -> list[FragileCount]:
+    """A rule's counts that are fragile."""
+    return [
+        FragileCount(
+            f"{cell.title} on {cell.cell.task.title}", found.low, found.high, cell.n_layers
+        )
         for cell in cells
         for found in cell.evidence
         if found.measure == rule
         and found.is_fragile
         and found.low is not None
         and found.high is not None
-    }
+    ]
 
 
 def _answers(found: Sequence[_Compared[Comparison]]) -> Iterable[Answer]:
@@ -371,25 +401,36 @@ def _answers(found: Sequence[_Compared[Comparison]]) -> Iterable[Answer]:
     results = corrected([comparison.result for comparison in found])
     for of, result in zip(found, results, strict=True):
         cells = _cells(of.cells)
-        yield Answer(of.compared, of.on, result.rule, str(result.words), result, cells)
+        said = replace(result, population=population(cell.task for cell in cells))
+        words = f"{of.listed}: {said.words}" if of.listed else str(said.words)
+        yield Answer(of.compared, of.on, said.rule, words, said, cells)
 
 
 def _cells(summaries: Iterable[CellSummary]) -> tuple[Cell, ...]:
     return tuple(summary.cell for summary in summaries)
 
 
-def _ordered(tasks: Iterable[TaskChoice]) -> Iterable[tuple[str, list[TaskChoice]]]:
-    """Tasks of two or more levels, then ladders of tasks, easiest first, and their names."""
+def _ordered(tasks: Iterable[TaskChoice]) -> Iterable[list[TaskChoice]]:
+    """Tasks of two or more levels, then ladders of tasks, easiest first."""
     tasks = list(tasks)
     for name in dict.fromkeys(choice.name for choice in tasks):
         levels = [choice for choice in tasks if choice.name == name and choice.level.isdecimal()]
         if len(levels) > 1:
             levels.sort(key=lambda cell: int(cell.level))
-            yield f"{name}, {_span(name, levels)}", levels
+            yield levels
     for order in _DIFFICULTY_ORDERS:
         steps = [choice for name in order for choice in tasks if choice.name == name]
         if len(steps) > 1:
-            yield " → ".join(step.title for step in steps), steps
+            yield steps
+
+
+def _levels_words(levels: Sequence[TaskChoice]) -> str:
+    """Levels of a task, such as `addition, 1 to 5 digits`, or steps of a ladder of tasks."""
+    names = {level.name for level in levels}
+    if len(names) > 1:
+        return " → ".join(level.title for level in levels)
+    (name,) = names
+    return f"{name}, {_span(name, levels)}"
 
 
 def _span(name: str, levels: Sequence[TaskChoice]) -> str:

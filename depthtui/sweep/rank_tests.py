@@ -1,10 +1,10 @@
-"""Rank tests on the layers of single prompts, with effect sizes.
+"""Rank tests on the depths of single prompts, with effect sizes.
 
-All are two-sided. Layers are whole numbers and tie often, so p comes from
-permutations wherever there are few prompts (all of them where they can be
-listed), and from the normal approximation else. NaN, a prompt whose layer is
-unknown, is left out; with fewer than `FEWEST_PROMPTS` left, there is no p. A
-prompt that never crosses is not unknown: `Rule.ranked_layers` ranks it.
+All are two-sided. Prompts that never cross tie, so p comes from permutations
+wherever there are few prompts (all of them where they can be listed), and from
+the normal approximation else. NaN, a prompt whose depth is unknown, is left
+out; with fewer than `FEWEST_PROMPTS` left, there is no p. A prompt that never
+crosses is not unknown: `Rule.ranked_crossings` ranks it.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def mann_whitney(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[float | None,
 
 
 def kendall(levels: Sequence[np.ndarray], seed: int) -> tuple[float | None, float | None]:
-    """p and tau-b of layers against the rank of their level; no tau where all layers are equal."""
+    """p and tau-b of depths against the rank of their level; no tau where all are equal."""
     from scipy import stats
 
     known = [text[np.isfinite(text)] for text in levels]

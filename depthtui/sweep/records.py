@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from depthtui.data.lens_view import LENS_METRICS, LOGIT
 from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run import Prompt, Provenance, RunResult, without
 from depthtui.data.run_settings import (
@@ -22,6 +23,7 @@ from depthtui.data.store import make_key
 from depthtui.depth.reading import Reading
 from depthtui.files import parse_json
 from depthtui.metrics import ALL, METRIC_BY_NAME, depends_on_former_prompts
+from depthtui.metrics.answers_kept import NAME as ANSWERS_KEPT
 from depthtui.metrics.pooling import PromptReading
 from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.reduction import reduce_run
@@ -33,6 +35,9 @@ SCHEMA = 2
 
 _MOST_TOKENS = 1 << 40
 """A sum of larger weights would not be exact in float64."""
+
+_RIGHT = "whether the model gives the answer"
+"""What records lack that were written before that was kept."""
 
 _KEY_LAYOUT = 1
 """Part of a record's key. Records of former layouts count, so it stays."""
@@ -144,7 +149,15 @@ def _record(body: dict[str, Any]) -> Record:
         raise ValueError(f"a record of layout {schema}")
     reduced = partial(_reduced, n_layers=body["model"]["n_layers"])
     record = from_plain(Record, body, readers={Mapping[str, Reduced]: reduced})
-    return replace(record, rest={**without(record.every, body["rest"]), **record.rest})
+    lacks = () if "says_answer" in body or not _may_say_answer(record) else (_RIGHT,)
+    rest = {**without(record.every, body["rest"]), **record.rest}
+    return replace(record, rest=rest, lacks=(*record.lacks, *lacks))
+
+
+def _may_say_answer(record: Record) -> bool:
+    """Whether a record of now would have it of this prompt, and nothing else tells the same."""
+    has_answer = record.answer_start < record.n_tokens
+    return has_answer and LENS_METRICS[LOGIT] in record.every and ANSWERS_KEPT not in record.every
 
 
 def _reduced(values: Mapping[str, Any], n_layers: int) -> dict[str, Reduced]:

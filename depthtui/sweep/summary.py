@@ -4,16 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from depthtui.data.model import ModelInfo
 from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.published import DATASETS, NEAREST, PublishedModel, published_for
 from depthtui.depth.reading import Reading
+from depthtui.metrics.answers_kept import NAME as ANSWERS_KEPT
+from depthtui.metrics.answers_kept import ReducedAnswers
 from depthtui.sweep.folder import Failure, asked_of
 from depthtui.sweep.plan import Cell, SweepPlan
 from depthtui.sweep.records import Record
 from depthtui.sweep.state import Outcome
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How many of the prompts with an answer the model answers rightly.
+
+    Attributes:
+        right: so many.
+        answers: of so many.
+    """
+
+    right: int
+    answers: int
+
+    @property
+    def share(self) -> float:
+        """Right answers as a share of all, 0 … 1."""
+        return self.right / self.answers
+
+    def __str__(self) -> str:
+        return f"{self.right}/{self.answers}"
+
+
+def is_right(record: Record) -> bool | None:
+    """Whether the model answers rightly; None where there is no answer, or it is unknown.
+
+    Its own answer is the known one where answers kept was measured; else each token of the known
+    answer is its first choice after those before it.
+    """
+    answers = record.every.get(ANSWERS_KEPT)
+    if isinstance(answers, ReducedAnswers):
+        return bool(answers.clean_right.all())
+    return record.says_answer
 
 
 @dataclass(frozen=True)
@@ -55,6 +91,22 @@ class CellSummary(Reading):
         self.cell = cell
         self.records = records
         self.title = titles_of(cell.model, self.model)
+
+    @cached_property
+    def accuracy(self) -> Accuracy | None:
+        """How many answers are right; None where that is known of no prompt."""
+        known = [found for record in self.records if (found := is_right(record)) is not None]
+        return Accuracy(sum(known), len(known)) if known else None
+
+    @cached_property
+    def of_right_answers(self) -> CellSummary | None:
+        """The same of the prompts that are answered rightly alone; None where there are none."""
+        records = [record for record in self.records if is_right(record)]
+        if not records:
+            return None
+        found = CellSummary(self.cell, records, self.settings)
+        found.title = self.title
+        return found
 
     def published(self, rule: str) -> PublishedDepth | None:
         """The paper's value for this model and this task's data set, or one like it."""

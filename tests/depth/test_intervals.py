@@ -46,6 +46,23 @@ def test_many_curves_at_once_agree_with_one_at_a_time(rule: Rule, layers: int) -
 
 
 @EVERY_RULE
+@pytest.mark.parametrize("layers", [1, 2, 9])
+def test_crossings_of_many_curves_agree_with_one_at_a_time(rule: Rule, layers: int) -> None:
+    rng = np.random.default_rng(layers)
+    low, extra = (0, 1) if rule.through_lens else (-1, 0)
+    curves = rng.uniform(low, 1, (50, layers + extra))
+    curves[3, 0] = np.nan
+    found = rule.ranked_crossings(curves, SETTINGS)
+    for curve, crossing, layer in zip(
+        curves, found, rule.ranked_layers(curves, SETTINGS), strict=True
+    ):
+        (one,) = depths({rule.curve: curve}, SETTINGS)
+        np.testing.assert_equal(crossing, layer if one.crossing is None else one.crossing)
+    assert np.isnan(found).sum() == 1
+    rule.ranked_crossings(np.full((2, layers + extra), np.nan), SETTINGS)
+
+
+@EVERY_RULE
 def test_a_resample_is_the_pool_of_the_drawn_prompts(rule: Rule) -> None:
     parts = simulated_prompts(np.random.default_rng(0), 6, depth=12)
     counts = draw(np.zeros(6, int), 40, seed=1)

@@ -9,15 +9,17 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from depthtui.data.lens import LogitLens
 from depthtui.data.plain import from_plain, to_plain
-from depthtui.data.run import RunResult
+from depthtui.data.run import RunResult, Tokens
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics import METRICS
 from depthtui.metrics.neighbours import Neighbours, ReducedNeighbours
 from depthtui.metrics.reduced import Reduced, largest
+from depthtui.metrics.reduction import reduce_run
 from depthtui.metrics.spec import Metric
-from tests.builders.results import full_run
+from tests.builders.results import full_run, lacking, run
 
 REDUCED = [metric for metric in METRICS if metric.reduced is not None]
 
@@ -146,3 +148,27 @@ def test_means_are_over_the_tokens_that_count() -> None:
     assert (over.tokens, over.cosine.tolist()) == (2, [0.25])
     assert over.angle_to_output.tolist() == [1.5, 3.5]
     assert ReducedNeighbours.over(found, run, slice(3, None)) is None
+
+
+@pytest.mark.parametrize(
+    ("first_choices", "start", "expected"),
+    [
+        ([9, 3, 4, 9], 2, True),
+        ([9, 8, 4, 9], 2, False),
+        ([9, 3, 8, 9], 2, False),
+        ([9, 8, 4, 9], 3, True),  # What comes before the answer is not asked.
+        ([9, 3, -1, 9], 2, None),  # Not read yet.
+        ([9, 3, 4, 9], 4, None),  # No answer.
+        ([9, 3, 4, 9], 0, None),  # Nothing before it.
+    ],
+)
+def test_an_answer_is_given_whose_every_token_is_the_first_choice(
+    first_choices: list[int], start: int, expected: bool | None
+) -> None:
+    result = run(tokens=4)
+    result.tokens = Tokens(np.array([1, 2, 3, 4]), ["x"] * 4, start)
+    lens = LogitLens.unknown(result.model.n_layers + 1, 4, 1)
+    lens.top_ids[-1, :, 0] = first_choices
+    result.put("logit_lens", lens)
+    assert reduce_run(result).says_answer is expected
+    assert reduce_run(lacking(result, "logit_lens")).says_answer is None

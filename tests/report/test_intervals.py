@@ -46,7 +46,7 @@ def test_intervals_are_shown_and_written() -> None:
     known = [estimate for estimate in summary.depths if estimate.interval]
     assert known
     for text in documents(results):
-        assert "95% intervals by bootstrap over prompts." in " ".join(text.split())
+        assert "95% intervals by bootstrap over prompts" in " ".join(text.split())
         for item in known:
             assert interval(item) in text
     written = json.loads(summary_json(results, SETTINGS))["effective_depth"]

@@ -14,13 +14,14 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.sentence import Sentence
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import depths, pool
-from depthtui.depth.intervals import draw, expanded_interval, resampled_layers
+from depthtui.depth.intervals import draw, expanded_interval, resampled_curves
 from depthtui.depth.rules import overlap
 from depthtui.depth.weights import task_numbers
 from depthtui.sweep.comparisons import (
     TRAINED,
     Claim,
     Difference,
+    FragileCount,
     Trend,
     corrected,
     difference,
@@ -28,6 +29,7 @@ from depthtui.sweep.comparisons import (
     holm,
     numbers,
     signed,
+    signed_with_ends,
     trend,
 )
 from tests.simulated_prompts import simulated_prompts
@@ -56,12 +58,18 @@ def layer(parts: list[PromptCurves], rule: str) -> int:
     return found
 
 
+def crossing(parts: list[PromptCurves], rule: str) -> float:
+    found = {depth.rule: depth.crossing for depth in depths(pool(parts), SETTINGS)}[rule]
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("paired", [True, False])
-def test_the_difference_is_that_of_the_pooled_layers(rule: str, paired: bool) -> None:
+def test_the_difference_is_that_of_the_pooled_crossings(rule: str, paired: bool) -> None:
     a, b = prompts(0, 8, 10), prompts(1, 8, 14)
     found = difference(a, b, SETTINGS, paired, rule)
-    assert found.layers == layer(b, rule) - layer(a, rule)
+    assert found.layers == pytest.approx(crossing(b, rule) - crossing(a, rule))
     assert found.ratio == pytest.approx(found.layers / 30)
     assert found.layers_interval is not None
     assert found.layers_interval[0] > 0
@@ -72,10 +80,12 @@ def test_the_difference_is_that_of_the_pooled_layers(rule: str, paired: bool) ->
 def test_identical_samples_do_not_differ(rule: str) -> None:
     a = prompts(0, 7, 12)
     found = difference(a, a, SETTINGS, paired=True, rule=rule)
-    assert (found.layers, found.layers_interval, found.ratio) == (0, (0, 0), 0)
+    # All resamples agree, and still no interval is without a width.
+    assert (found.layers, found.layers_interval, found.ratio) == (0, (-0.5, 0.5), 0)
+    assert found.ratio_interval == pytest.approx((-0.5 / 30, 0.5 / 30))
     assert (found.p, found.effect) == (1, 0)
     assert str(found.words).startswith(
-        "no clear difference: +0.0 layers (95 % interval +0.0 … +0.0)"
+        "no clear difference: +0.0 layers (95 % interval -0.5 … +0.5)"
     )
     apart = difference(a, a, SETTINGS, paired=False, rule=rule)
     assert apart.layers == apart.effect == 0
@@ -88,13 +98,13 @@ def test_pairing_removes_what_prompts_have_in_common() -> None:
     b = moved(a, 2)
     paired = difference(a, b, SETTINGS, paired=True, rule="overlap")
     apart = difference(a, b, SETTINGS, paired=False, rule="overlap")
-    assert paired.layers_interval == (2, 2)
+    assert paired.layers_interval == pytest.approx((1.5, 2.5))
     assert apart.layers_interval is not None
     assert apart.layers_interval[0] < 0 < apart.layers_interval[1]
     assert paired.effect == 1
     assert paired.p == pytest.approx(2 / 2**8)
     assert str(paired.words) == (
-        "more layers: +2.0 layers (95 % interval +2.0 … +2.0) where each prompt counts once; "
+        "more layers: +2.0 layers (95 % interval +1.5 … +2.5) where each prompt counts once; "
         "single prompts: rank-biserial +1.00, p 0.0078"
     )
 
@@ -109,17 +119,60 @@ def test_exchanging_the_sides_changes_the_sign() -> None:
     assert other.p == pytest.approx(one.p)
 
 
-def test_models_of_other_sizes_are_compared_by_ratio_too() -> None:
+def test_models_of_other_sizes_are_compared_by_ratio() -> None:
     a, b = prompts(0, 12, 12, layers=30), prompts(1, 12, 24, layers=60)
     found = difference(a, b, SETTINGS, paired=False, rule="overlap")
-    ratios = (layer(b, "overlap") + 1) / 60 - (layer(a, "overlap") + 1) / 30
+    ratios = (crossing(b, "overlap") + 1) / 60 - (crossing(a, "overlap") + 1) / 30
     assert found.ratio == pytest.approx(ratios)
     assert found.layers_interval is not None
     assert found.layers_interval[0] > 8
     assert found.ratio_interval is not None
     assert found.ratio_interval[0] < 0.02 < 0.05 + found.ratio_interval[1]
     assert found.claim is not None
-    assert f", ratio {found.claim.ratio:+.2f} (95 % interval " in str(found.words)
+    # Twelve layers more, of twice as many: the claim is the ratio's, which is no larger.
+    assert not found.claim.changes
+    assert str(found.words).startswith(
+        f"no clear difference: ratio {signed(found.claim.ratio or 0, 2)} (95 % interval "
+    )
+    assert f", {signed(found.claim.layers, 1)} layers (" in str(found.words)
+    # Nor do single prompts lie deeper, as shares of L.
+    assert found.effect is not None
+    assert abs(found.effect) < 0.5
+
+
+def test_the_direction_between_models_of_other_sizes_is_the_ratio_s() -> None:
+    """Ten layers fewer of a fifth as many: a far larger share."""
+    a, b = prompts(0, 12, 20, layers=60), prompts(0, 12, 9, layers=12)
+    found = difference(a, b, SETTINGS, paired=True, rule="overlap")
+    assert found.claim is not None
+    assert found.claim.layers < -8
+    assert str(found.words).startswith("a larger share of its layers: ratio +0.")
+    assert (found.effect, found.p) == (1, pytest.approx(2 / 2**12))
+    back = difference(b, a, SETTINGS, paired=True, rule="overlap")
+    assert str(back.words).startswith("a smaller share of its layers: ratio -0.")
+
+
+def test_no_interval_is_without_a_width() -> None:
+    a, b = prompts(0, 6, 12), prompts(1, 6, 14)
+    for rule in RULES:
+        for found in (
+            difference(a, b, SETTINGS, True, rule),
+            difference(a, moved(a, 3), SETTINGS, True, rule),
+            difference(a[:1] * 6, b[:1] * 6, SETTINGS, False, rule),
+        ):
+            assert found.claim is not None
+            assert found.claim.interval[0] < found.claim.layers < found.claim.interval[1]
+            low, high = found.layers_interval or (0, 0)
+            assert low < high
+        levels = trend([a[:1] * 6, a[:1] * 6, b[:1] * 6], SETTINGS, rule)
+        assert levels.claim is not None
+        assert levels.claim.interval[0] < levels.claim.interval[1]
+
+
+def test_ends_that_look_alike_get_more_digits() -> None:
+    assert signed_with_ends(2.04, (1.31, 2.66), 1) == ("+2.0", "+1.3 … +2.7")
+    assert signed_with_ends(0.02, (0.01, 0.04), 1, "…") == ("+0.02", "+0.01…+0.04")
+    assert signed_with_ends(0.002, (0.001, 0.004), 1) == ("+0.002", "+0.001 … +0.004")
 
 
 def test_a_paired_resample_draws_the_same_prompts_of_both() -> None:
@@ -128,7 +181,7 @@ def test_a_paired_resample_draws_the_same_prompts_of_both() -> None:
     changes = []
     for row in draw(np.zeros(6, int), 200, SETTINGS.seed):
         sides = [[x for x, k in zip(side, row, strict=True) for _ in range(k)] for side in (a, b)]
-        changes.append(layer(sides[1], "overlap") - layer(sides[0], "overlap"))
+        changes.append(crossing(sides[1], "overlap") - crossing(sides[0], "overlap"))
     tail = stats.norm.cdf(-np.sqrt(6 / 5) * stats.t.ppf(0.975, 5))
     ends = np.quantile(changes, [tail, 1 - tail], method="inverted_cdf")
     assert found.layers_interval == pytest.approx(ends)
@@ -137,18 +190,17 @@ def test_a_paired_resample_draws_the_same_prompts_of_both() -> None:
 def test_unpaired_intervals_have_welchs_degrees_of_freedom() -> None:
     a, b = prompts(0, 5, 11, spread=5), prompts(1, 9, 13, spread=4)
     found = difference(a, b, SETTINGS, paired=False, rule="overlap", resamples=4000)
-    drawn = [
-        resampled_layers(
-            side, overlap.RULE, SETTINGS, draw(task_numbers(side), 4000, SETTINGS.seed + number)
-        )
-        for number, side in enumerate((a, b))
-    ]
+    drawn = []
+    for number, side in enumerate((a, b)):
+        counts = draw(task_numbers(side), 4000, SETTINGS.seed + number)
+        curves = resampled_curves(side, overlap.RULE, SETTINGS, counts)
+        drawn.append(overlap.RULE.ranked_crossings(curves, SETTINGS))
     errors = drawn[0].var() * 5 / 4, drawn[1].var() * 9 / 8
     freedom = sum(errors) ** 2 / (errors[0] ** 2 / 4 + errors[1] ** 2 / 8)
     inflation = sum(errors) / (drawn[0].var() + drawn[1].var())
     assert 4 < freedom < 12
     expected = expanded_interval(drawn[1] - drawn[0], 0.95, freedom, inflation)
-    assert found.layers_interval == expected
+    assert found.layers_interval == pytest.approx(expected)
     assert expected != expanded_interval(drawn[1] - drawn[0], 0.95, 4, 5 / 4)
 
 
@@ -207,7 +259,8 @@ def test_a_planted_trend_is_found() -> None:
         found = trend(levels, SETTINGS, rule)
         pooled = [layer(text, rule) for text in levels]
         assert found.layers == tuple(pooled)
-        assert found.slope == pytest.approx(3 * np.polyfit(range(4), pooled, 1)[0])
+        crossings = [crossing(text, rule) for text in levels]
+        assert found.slope == pytest.approx(3 * np.polyfit(range(4), crossings, 1)[0])
         assert found.slope_interval is not None
         assert 2 < found.slope_interval[0] < found.slope < found.slope_interval[1] < 10
         assert found.p is not None
@@ -239,12 +292,16 @@ def test_levels_that_do_not_go_one_way_have_no_direction() -> None:
 
 def test_a_trend_has_no_direction_where_a_count_moves_as_far() -> None:
     found = Trend("kl", (9, 9), p=0.0004, effect=-0.3, claim=Claim(-8.0, (-9.0, -7.0)))
-    narrow, wide, wider = {"b": (10, 17)}, {"a": (3, 11)}, {"c": (1, 13)}
-    assert found.resting_on(narrow) == found
-    assert str(found.resting_on(narrow | wide).doubt) == (
+    narrow, wide, wider = (
+        FragileCount("b", 10, 17, 20),
+        FragileCount("a", 3, 11, 20),
+        FragileCount("c", 1, 13, 20),
+    )
+    assert found.resting_on([narrow]) == found
+    assert str(found.resting_on([narrow, wide]).doubt) == (
         "no direction holds: the count of a is fragile (3 to 11 layers)"
     )
-    fragile = found.resting_on(wide | wider)
+    fragile = found.resting_on([wide, wider])
     assert str(fragile.words) == (
         "no direction holds: the count of c is fragile (1 to 13 layers); -8.0 layers (95 % "
         "interval -9.0 … -7.0) where each prompt counts once; single prompts: tau "
@@ -255,7 +312,33 @@ def test_a_trend_has_no_direction_where_a_count_moves_as_far() -> None:
     unclear = replace(fragile, claim=Claim(-8.0, (-17.0, 1.0)))
     assert str(unclear.words).startswith("no clear trend: -8.0 layers")
     assert unclear.words.headline == "no clear trend"
-    assert replace(found, doubt=Sentence("x")).resting_on(wide).doubt == Sentence("x")
+    assert replace(found, doubt=Sentence("x")).resting_on([wide]).doubt == Sentence("x")
+
+
+def test_a_difference_has_no_direction_where_a_count_moves_as_far() -> None:
+    found = Difference("kl", True, (9, 9), p=0.0004, effect=-1.0, claim=Claim(-5.0, (-9.0, -1.0)))
+    assert found.resting_on([FragileCount("a", 3, 7, 18)]) == found
+    fragile = found.resting_on([FragileCount("a", 1, 13, 18)])
+    assert str(fragile.words) == (
+        "no direction holds: the count of a is fragile (1 to 13 layers); -5.0 layers (95 % "
+        "interval -9.0 … -1.0) where each prompt counts once; single prompts: rank-biserial "
+        "-1.00, p < 0.001, a change"
+    )
+    # Between models of other sizes it is the share that moves.
+    ratio = replace(found, claim=Claim(-5.0, (-9.0, -1.0), ratio=0.2, ratio_interval=(0.1, 0.3)))
+    deep = FragileCount("a", 20, 32, 64)
+    assert ratio.resting_on([deep]) == ratio
+    assert str(ratio.resting_on([deep, FragileCount("b", 9, 14, 24)]).words) == (
+        "no direction holds: the count of b is fragile (9 to 14 of 24 layers); ratio +0.20 (95 % "
+        "interval +0.10 … +0.30), -5.0 layers (-9.0 … -1.0) where each prompt counts once; single "
+        "prompts: rank-biserial -1.00, p < 0.001, a change"
+    )
+
+
+def test_the_population_is_named() -> None:
+    found = Difference("kl", True, (9, 9), p=0.5, effect=0.1, claim=Claim(1.0, (-1.0, 3.0)))
+    said = replace(found, population="draws of this generator")
+    assert str(said.words) == f"{found.words}; over draws of this generator"
 
 
 def test_levels_that_do_not_differ_have_no_trend() -> None:
@@ -295,8 +378,8 @@ def test_where_mean_curve_and_single_prompts_disagree_the_sentence_says_so() -> 
 
 
 def test_zero_is_never_negative() -> None:
-    slope = Trend("kl", (9, 9), p=1.0, claim=Claim(-0.04, (-0.04, 0.0)))
-    assert str(slope.words).startswith("no clear trend: +0.0 layers (95 % interval +0.0 … +0.0)")
+    slope = Trend("kl", (9, 9), p=1.0, claim=Claim(-0.04, (-0.3, 0.0)))
+    assert str(slope.words).startswith("no clear trend: +0.0 layers (95 % interval -0.3 … +0.0)")
     assert signed(-0.5, 1) == "-0.5"
 
 
@@ -308,7 +391,8 @@ def test_a_claim_counts_each_prompt_once() -> None:
     once = difference(
         *([replace(part, n_tokens=1) for part in [long, *side]] for side in (a, b)), SETTINGS, True
     )
-    assert found.layers in (0, 1)
+    assert found.layers is not None
+    assert abs(found.layers) < 1
     assert found.claim is not None
     assert once.claim is not None
     assert found.claim == once.claim
@@ -367,7 +451,7 @@ def test_levels_of_the_same_prompts_are_drawn_together() -> None:
     found = trend(steps, SETTINGS, "overlap", paired=True, wording=TRAINED)
     assert found.claim is not None
     assert apart.claim is not None
-    assert found.claim.interval == (found.claim.layers, found.claim.layers)
+    assert found.claim.interval == pytest.approx((2.5, 3.5))
     assert found.claim.layers == pytest.approx(3)
     assert apart.claim.interval[0] <= 0
     assert str(found.words).startswith("more layers with more training: +3.0 layers")

@@ -21,6 +21,7 @@ from depthtui.sweep.plan import (
     check_plan,
     parse_data,
     parse_task,
+    population,
     with_absolute_paths,
 )
 from depthtui.sweep.plan_file import read_plan
@@ -287,3 +288,23 @@ class TestChoosing:
         task = TaskChoice("commonsense", max_tokens=1)
         with pytest.raises(DepthError, match="no prompt of at most 1 token"):
             choose(task, [Prompt("a b")], lambda _: 2)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "expected"),
+    [
+        ([("addition", "1"), ("addition", "2")], "draws of this generator"),
+        ([("addition", "1"), ("facts", "2")], "draws of these generators"),
+        ([("gsm8k", "")], "prompts of this data set"),
+        ([("commonsense", ""), ("gsm8k", "")], "prompts of these data sets"),
+        (
+            [("facts", "1"), ("commonsense", "")],
+            "draws of this generator and prompts of this data set",
+        ),
+        ([("facts", "1", "mine.jsonl")], "prompts of this data set"),
+    ],
+)
+def test_a_population_is_of_generators_and_of_data_sets(
+    tasks: list[tuple[str, ...]], expected: str
+) -> None:
+    assert population(TaskChoice(*task) for task in tasks) == expected

@@ -87,6 +87,18 @@ def test_records_are_read_as_the_runs_are(lens: str, include: bool) -> None:
     assert found.means == expected.means
 
 
+def test_a_record_of_before_answers_were_kept_lacks_them() -> None:
+    whole = record(lacking(full_run(), "answers_kept"))
+    assert read_record(record_bytes(whole)).says_answer is whole.says_answer is False
+    former = read_record(signed(without(body_of(record_bytes(whole)), ["says_answer"])))
+    assert former.says_answer is None
+    assert former.lacks == ("whether the model gives the answer",)
+    assert read_record(record_bytes(former)).lacks == former.lacks
+    for other in (full_run(), lacking(full_run(), "answers_kept", "logit_lens")):
+        body = without(body_of(record_bytes(record(other))), ["says_answer"])
+        assert read_record(signed(body)).lacks == ()
+
+
 def test_what_a_key_depends_on() -> None:
     settings = RunSettings()
     key = record_key(CELL, 0, PROMPT, settings, [])

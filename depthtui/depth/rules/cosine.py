@@ -10,7 +10,7 @@ import numpy as np
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.rules.rule import ReadingSettings, Rule, Threshold, crossing_between
+from depthtui.depth.rules.rule import ReadingSettings, Rule, Threshold, crossings_between
 from depthtui.metrics.evidence import FIFTH, Variant
 
 
@@ -36,7 +36,7 @@ class LastTurn(Rule):
         if np.isnan(layer):
             return self.none(settings, f"{self.noun} never turns from negative to positive")
         last = int(layer)
-        crossing = crossing_between(curve, last + 1, 0.0)
+        crossing = float(self._crossings(curve, layer, 0.0))
         return DepthEstimate(self.name, last, (last + 1) / len(curve), None, crossing=crossing)
 
     def variants(
@@ -58,6 +58,9 @@ class LastTurn(Rule):
 
     def _found(self, curves: np.ndarray, threshold: float) -> np.ndarray:
         return last_turns(curves)
+
+    def _crossings(self, curves: np.ndarray, layers: np.ndarray, threshold: float) -> np.ndarray:
+        return crossings_between(curves, layers + 1, 0.0)
 
     def _censored(self, curves: np.ndarray) -> np.ndarray:
         return np.where(curves[..., -1] < 0, curves.shape[-1] - 1, -1)

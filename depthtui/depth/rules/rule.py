@@ -242,6 +242,21 @@ class Rule:
         known = np.isfinite(self.over_gaps(curves, settings)).all(axis=-1)
         return np.where(known & np.isnan(layers), self._censored(curves), layers)
 
+    def ranked_crossings(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
+        """`DepthEstimate.crossing` of some curves; those without a layer lie as in `ranked_layers`.
+
+        Returns:
+            `[...]`, NaN where a curve is not finite.
+        """
+        curves = self.over_gaps(curves, settings)
+        layers = self.layers(curves, settings)
+        found = self._crossings(curves, layers, self.threshold.of(settings))
+        return np.where(np.isnan(layers), self.ranked_layers(curves, settings), found)
+
+    def _crossings(self, curves: np.ndarray, layers: np.ndarray, threshold: float) -> np.ndarray:
+        """Where the curves cross that have these layers."""
+        return crossings_between(curves, layers, threshold * self._scales(curves))
+
     def estimate(self, curve: np.ndarray, settings: ReadingSettings) -> DepthEstimate:
         """The effective depth on one finite curve."""
         threshold, layers, falls = self.threshold.of(settings), curve[:-1], self.threshold.falls
@@ -261,7 +276,7 @@ class Rule:
             (first + 1) / len(layers),
             threshold,
             warning="" if lasts else f"{self.noun} {again} after layer {first}",
-            crossing=crossing_between(layers, first, level),
+            crossing=float(self._crossings(curve, found, threshold)),
             area=area,
         )
 
@@ -322,7 +337,13 @@ class Rule:
 
     def _scale(self, curve: np.ndarray) -> float:
         """What the threshold is a share of."""
-        return float(curve[:-1].max()) if self.threshold.of_largest else 1.0
+        return float(self._scales(curve))
+
+    def _scales(self, curves: np.ndarray) -> np.ndarray:
+        """What the threshold is a share of, on each of some curves."""
+        if not self.threshold.of_largest:
+            return np.ones(curves.shape[:-1])
+        return np.asarray(curves[..., :-1].max(axis=-1), np.float64)
 
 
 def nearness(curves: Curves, layer: int) -> str:
@@ -341,9 +362,20 @@ def nearness(curves: Curves, layer: int) -> str:
     return " and ".join(filter(None, parts))
 
 
-def crossing_between(values: np.ndarray, layer: int, level: float) -> float:
-    """Where the line from the layer before to this one meets a level, in layers; 0 at layer 0."""
-    if layer == 0:
-        return 0.0
-    before, here = float(values[layer - 1]), float(values[layer])
-    return layer - 1 + (before - level) / (before - here)
+def crossings_between(
+    curves: np.ndarray, layers: np.ndarray, levels: np.ndarray | float
+) -> np.ndarray:
+    """Where the line from the layer before to this one meets a level, in layers; 0 at layer 0.
+
+    Args:
+        curves: `[..., L]` or `[..., L + 1]`.
+        layers: of each curve, `[...]`; NaN stays NaN.
+        levels: of each curve, `[...]`, or one for all.
+    """
+    places = np.nan_to_num(layers).astype(int)[..., None]
+    values = curves.astype(np.float64)
+    here = np.take_along_axis(values, places, axis=-1)[..., 0]
+    before = np.take_along_axis(values, np.maximum(places - 1, 0), axis=-1)[..., 0]
+    steps = np.where(places[..., 0] > 0, here - before, np.nan)
+    between = layers - 1 + (levels - before) / steps
+    return np.where(layers == 0, 0.0, between)

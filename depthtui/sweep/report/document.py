@@ -31,16 +31,20 @@ from depthtui.report.blocks import (
     Panel,
     Paragraph,
     Spans,
+    Style,
     Table,
     Together,
 )
 from depthtui.report.phrases import between_layers, kl_area, rule_title
-from depthtui.sweep.comparisons import signed
+from depthtui.sweep.comparisons import Claim, signed, signed_with_ends
+from depthtui.sweep.plan import population
 from depthtui.sweep.questions import Answer, Question
 from depthtui.sweep.report.phrases import (
     absences,
+    accuracy_note,
     cautions,
     depth_words,
+    has_accuracy,
     how_run,
     method,
     model_heading,
@@ -60,9 +64,10 @@ _MOST_ITEMS = 12
 """Lines of a list in a terminal; the reports have all of them."""
 
 _LEGEND = (
-    "Layers and their interval, as wide as so many comparisons need, bold where it leaves 0 out; "
-    "? where single prompts say otherwise (rank test, Holm). No direction holds where a fragile "
-    "count moves as far. The reports say it in sentences."
+    "Layers, beneath them their interval, as wide as so many comparisons need, bold where it "
+    "leaves 0 out; ? where single prompts say otherwise (rank test, Holm). Where L differs, "
+    "ratios, and beneath them the layers. No direction holds where a fragile count moves as far. "
+    "The reports say it in sentences."
 )
 
 
@@ -78,7 +83,7 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
         yield Only(["brief"], _by_model(summary))
     else:
         yield Paragraph("No prompt was run.")
-    sentences = (method(summary), published_note(summary))
+    sentences = (method(summary), accuracy_note(summary), published_note(summary))
     yield Together([Note(sentence) for sentence in sentences if sentence])
     yield Only(AT_LENGTH, _list("How many layers are used", Items(verdicts(summary))))
     if rules_of(summary.cells):
@@ -99,6 +104,7 @@ def _depths(summary: SweepSummary) -> Table:
         Column("task"),
         Column("prompts", number=True),
         Column("tokens", number=True, views=["text"]),
+        *_right_column(summary),
         *(Column(rule_title(rule), style="depth") for rule in names),
         Column("run as", style="soft"),
     ]
@@ -109,6 +115,7 @@ def _depths(summary: SweepSummary) -> Table:
             cell.cell.task.title,
             str(len(cell.records)),
             f"{cell.n_tokens:,}",
+            *_right(summary, cell),
             *(_depth(cell, rule) for rule in names),
             how_run(cell),
         ]
@@ -117,8 +124,18 @@ def _depths(summary: SweepSummary) -> Table:
     return Table(columns, rows)
 
 
-def _depth(cell: CellSummary, rule: str, to: str = " … ") -> Noted:
-    return Noted(depth_words(cell.depth(rule), to), published_words(cell.published(rule)))
+def _right_column(summary: SweepSummary) -> list[Column]:
+    """The column of right answers, where they are known of any cell: in short that of prompts."""
+    return [Column("right", number=True, wraps=False)] if has_accuracy(summary) else []
+
+
+def _right(summary: SweepSummary, cell: CellSummary) -> list[Cell]:
+    """Right answers of all, or of how many prompts none is known."""
+    return [str(cell.accuracy or f"–/{len(cell.records)}")] if has_accuracy(summary) else []
+
+
+def _depth(cell: CellSummary, rule: str, narrow: bool = False) -> Noted:
+    return Noted(depth_words(cell.depth(rule), narrow), published_words(cell.published(rule)))
 
 
 def _by_model(summary: SweepSummary) -> Iterator[Block]:
@@ -127,7 +144,7 @@ def _by_model(summary: SweepSummary) -> Iterator[Block]:
     longest = max(cell_len(printable_line(cell.cell.task.title)) for cell in summary.cells)
     columns = [
         Column("task", width=min(longest, _TASK_WIDTH)),
-        Column("n", number=True),
+        *(_right_column(summary) or [Column("n", number=True, wraps=False)]),
         *(_depth_column(summary, rule) for rule in names),
     ]
     for model in summary.models:
@@ -135,7 +152,7 @@ def _by_model(summary: SweepSummary) -> Iterator[Block]:
         rows: list[list[Cell]] = [
             [
                 cell.cell.task.title,
-                str(len(cell.records)),
+                *(_right(summary, cell) or [str(len(cell.records))]),
                 *(_narrow_depth(cell, rule) for rule in names),
             ]
             for cell in cells
@@ -152,7 +169,7 @@ def _depth_column(summary: SweepSummary, rule: str) -> Column:
 
 def _narrow_depth(cell: CellSummary, rule: str) -> Noted:
     """Narrower than in the other reports: three of them must fit beside a task."""
-    return _depth(cell, rule, to="–")
+    return _depth(cell, rule, narrow=True)
 
 
 def _curves(summary: SweepSummary) -> Iterator[Block]:
@@ -228,32 +245,52 @@ def _compared(title: str, answers: Sequence[Answer]) -> Iterator[Block]:
         table = _changes(found, by)
         yield Together([*above, Paragraph(compared), table, Paragraph(f"{verdicts}.")])
         above = []
-    yield Note(_LEGEND)
+    over = population(cell.task for answer in answers for cell in answer.cells)
+    yield Note(f"{_LEGEND} Intervals and tests are over {over}.")
 
 
 def _changes(answers: Sequence[Answer], by: Sequence[str]) -> Table:
-    """A row for each task that two models, or one model's levels, are compared on."""
+    """Rows for each task that two models, or one model's levels, are compared on.
+
+    Its changes, beneath them their intervals, and the layers where the changes are of the ratio.
+    """
     found = {(answer.on, answer.rule): answer for answer in answers}
     columns = [
         Column("", width=_TASK_WIDTH),
         *(Column(rule_title(rule), number=True, wraps=False) for rule in by),
     ]
-    tasks = dict.fromkeys(answer.on for answer in answers)
-    return Table(columns, [[on, *(_change(found.get((on, rule))) for rule in by)] for on in tasks])
+    rows: list[list[Cell]] = []
+    for on in dict.fromkeys(answer.on for answer in answers):
+        of_task = [found.get((on, rule)) for rule in by]
+        claims = [answer.claim if answer else None for answer in of_task]
+        rows.append([on, *map(_change, of_task)])
+        if any(claims):
+            rows.append(["", *map(_ends, claims)])
+        if any(claim and claim.of_ratio for claim in claims):
+            rows.append(["  in layers", *map(_layers, claims)])
+    return Table(columns, rows)
 
 
 def _change(answer: Answer | None) -> Spans:
-    """Layers and their interval: bold where that leaves zero out, ? where the test disagrees."""
+    """The change: bold where its interval leaves zero out, ? where the test disagrees."""
     if answer is None or answer.claim is None:
-        return Spans([("–", "soft")])
-    low, high = (signed(end, 0) for end in answer.claim.interval)
-    return Spans(
-        [
-            (f"{signed(answer.claim.layers, 1)} ", "" if answer.unclear else "strong"),
-            (f"({low}…{high})", "soft"),
-            ("?" if answer.doubtful else " ", ""),
-        ]
-    )
+        return Spans([("– ", "soft")])
+    change, _ = _claimed(answer.claim)
+    style: Style = "" if answer.unclear else "strong"
+    return Spans([(change, style), ("?" if answer.doubtful else " ", "")])
+
+
+def _ends(claim: Claim | None) -> Spans:
+    return Spans([("" if claim is None else f"{_claimed(claim)[1]} ", "soft")])
+
+
+def _layers(claim: Claim | None) -> Spans:
+    return Spans([("" if claim is None else f"{signed(claim.layers, 1)} ", "soft")])
+
+
+def _claimed(claim: Claim) -> tuple[str, str]:
+    """The change that is claimed, such as `+2.1` or `+0.10`, and its interval."""
+    return signed_with_ends(*claim.claimed, 2 if claim.of_ratio else 1, "…")
 
 
 def _verdict(answers: Sequence[Answer], rule: str) -> str:

@@ -16,13 +16,14 @@ from depthtui.data.run import without
 from depthtui.data.run_settings import reading_keys, settings_keys
 from depthtui.report.summary import verdict_dict, weights_dtype
 from depthtui.sweep.comparisons import numbers
+from depthtui.sweep.plan import population
 from depthtui.sweep.questions import Question
 from depthtui.sweep.report.phrases import absences, cautions
 from depthtui.sweep.summary import CellSummary, SweepSummary
 from depthtui.token_text import printable_line
 
-SCHEMA = 1
-"""Number of the report's layout."""
+SCHEMA = 2
+"""Number of the report's layout. Before 2, changes were of whole layers."""
 
 _MODEL = ("name", "source", "revision", "architecture", "n_layers", "d_model", "parameters")
 
@@ -81,9 +82,9 @@ def _from(found: object, name: str) -> Any:
     return None if found is None else getattr(found, name)
 
 
-def _end(estimate: DepthEstimate | None, side: int) -> float | None:
-    """The lower (0) or the upper end (1) of an estimate's interval."""
-    return estimate.interval[side] if estimate and estimate.interval else None
+def _end(interval: tuple[float, float] | None, side: int) -> float | None:
+    """The lower (0) or the upper end (1) of an interval."""
+    return interval[side] if interval else None
 
 
 _COLUMNS: Mapping[str, Callable[[CellSummary, DepthEstimate], Any]] = {
@@ -101,8 +102,8 @@ _COLUMNS: Mapping[str, Callable[[CellSummary, DepthEstimate], Any]] = {
     "rule": lambda _, found: found.rule,
     "layer": lambda _, found: found.layer,
     "ratio": lambda _, found: found.ratio,
-    "interval_low": lambda _, found: _end(found, 0),
-    "interval_high": lambda _, found: _end(found, 1),
+    "interval_low": lambda _, found: _end(found.interval, 0),
+    "interval_high": lambda _, found: _end(found.interval, 1),
     "threshold": lambda _, found: found.threshold,
     "reason": lambda _, found: found.reason,
     "warning": lambda _, found: found.warning,
@@ -115,12 +116,17 @@ _COLUMNS: Mapping[str, Callable[[CellSummary, DepthEstimate], Any]] = {
     "effective_prompts": lambda cell, _: cell.effective_prompts,
     "prompt_layer": lambda _, found: _from(found.prompt_weighted, "layer"),
     "prompt_ratio": lambda _, found: _from(found.prompt_weighted, "ratio"),
-    "prompt_interval_low": lambda _, found: _end(found.prompt_weighted, 0),
-    "prompt_interval_high": lambda _, found: _end(found.prompt_weighted, 1),
+    "prompt_interval_low": lambda _, found: _end(_from(found.prompt_weighted, "interval"), 0),
+    "prompt_interval_high": lambda _, found: _end(_from(found.prompt_weighted, "interval"), 1),
     "crossing": lambda _, found: found.crossing,
     "area": lambda _, found: found.area,
     "prompt_crossing": lambda _, found: _from(found.prompt_weighted, "crossing"),
     "prompt_area": lambda _, found: _from(found.prompt_weighted, "area"),
+    "count_low": lambda _, found: _end(found.count_interval, 0),
+    "count_high": lambda _, found: _end(found.count_interval, 1),
+    "right": lambda cell, _: _from(cell.accuracy, "right"),
+    "answers": lambda cell, _: _from(cell.accuracy, "answers"),
+    "population": lambda cell, _: population([cell.cell.task]),
 }
 """What each column of the table has of a cell and a rule's depth."""
 
@@ -148,6 +154,7 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         "prompts": len(cell.records),
         "tokens": cell.n_tokens,
         "effective_prompts": cell.effective_prompts,
+        "accuracy": None if cell.accuracy is None else asdict(cell.accuracy),
         "effective_depth": [_depth(cell, estimate) for estimate in cell.depths],
         "verdict": None if cell.verdict is None else verdict_dict(cell.verdict),
         "curves": cell.curves,
@@ -166,4 +173,5 @@ def _depth(cell: CellSummary, estimate: DepthEstimate) -> dict[str, Any]:
 
 
 def _found(estimate: DepthEstimate) -> dict[str, Any]:
-    return without(asdict(estimate), ("prompt_weighted",)) | {"count": estimate.count}
+    counts = {"count": estimate.count, "count_interval": estimate.count_interval}
+    return without(asdict(estimate), ("prompt_weighted",)) | counts

@@ -18,8 +18,14 @@ from depthtui.report.choices import choice_words, choices_of, choosing_only
 from depthtui.report.phrases import interval, rule_title, uneven
 from depthtui.report.summary import weights_dtype
 from depthtui.sweep.folder import Failure, model_title
-from depthtui.sweep.plan import Cell
+from depthtui.sweep.plan import Cell, population
 from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary, rules_of
+
+RIGHT_ANSWER = (
+    "Right: each token of the answer is the model's first choice after those before it "
+    "(teacher-forced), or, where answers kept was measured, the model writes the answer itself."
+)
+"""What a right answer is, in a sentence."""
 
 MOST_MODELS = 3
 """With more models than that, their verdicts are not compared in pairs."""
@@ -33,12 +39,17 @@ class Remark:
     cells: tuple[Cell, ...]
 
 
-def depth_words(estimate: DepthEstimate | None, to: str = " … ") -> str:
-    """Layers used, their share and interval, such as `23 · 0.82 (21 … 25)`, or a dash."""
+def depth_words(estimate: DepthEstimate | None, narrow: bool = False) -> str:
+    """Layers used, their share and interval, or a dash.
+
+    Such as `23 · 0.82 (21 … 25)`; narrow ones as `23 · .82 (21–25)`.
+    """
     if estimate is None or estimate.count is None or estimate.ratio is None:
         return "–"
-    words = f"{estimate.count} · {estimate.ratio:.2f}"
-    return words if estimate.interval is None else f"{words} ({interval(estimate, to)})"
+    ratio = f"{estimate.ratio:.2f}"
+    words = f"{estimate.count} · {ratio.removeprefix('0') if narrow else ratio}"
+    ends = interval(estimate, "–" if narrow else " … ")
+    return words if estimate.interval is None else f"{words} ({ends})"
 
 
 def published_words(published: PublishedDepth | None) -> str:
@@ -69,12 +80,15 @@ def model_heading(cells: list[CellSummary]) -> str:
 
 
 def verdicts(summary: SweepSummary) -> list[str]:
-    """What each cell says of how many layers are used, and whether few models differ in it."""
+    """What each cell says of how many layers are used, and whether few models differ in it.
+
+    Counts of models of different L are not compared: they cannot but differ.
+    """
     found = [cell for cell in summary.cells if cell.verdict is not None]
     sentences = [f"{_where(cell)}: {cell.verdict.text}" for cell in found if cell.verdict]
     for a, b in combinations(found, 2):
-        few = len(summary.models) <= MOST_MODELS
-        if few and a.cell.task == b.cell.task and a.verdict and b.verdict:
+        alike = len(summary.models) <= MOST_MODELS and a.n_layers == b.n_layers
+        if alike and a.cell.task == b.cell.task and a.verdict and b.verdict:
             compared = comparison_sentence(a.verdict, b.verdict, (a.title, b.title))
             sentences.append(f"On {a.cell.task.title}: {compared}")
     return sentences
@@ -139,12 +153,23 @@ def absences(summary: SweepSummary) -> list[Remark]:
 
 def method(summary: SweepSummary) -> str:
     """What the numbers are, in a few sentences."""
+    over = population(summary.plan.tasks)
     return (
         "Each cell is the effective depth as a number of layers, its share of all L "
-        f"and its {LEVEL:.0%} bootstrap interval over prompts, where five or more were run; "
-        "layers are counted from 0, so a depth of n ends with layer n − 1. "
-        f"{_pooling(summary)}{_chosen(summary.plan.run)}"
+        f"and its {LEVEL:.0%} bootstrap interval over {over}, where five or more prompts were run "
+        "(±½ where every resample has the same count); layers are counted from 0, so a depth of n "
+        f"ends with layer n − 1. {_pooling(summary)}{_chosen(summary.plan.run)}"
     )
+
+
+def has_accuracy(summary: SweepSummary) -> bool:
+    """Whether it is known of any cell how many answers are right."""
+    return any(cell.accuracy for cell in summary.cells)
+
+
+def accuracy_note(summary: SweepSummary) -> str:
+    """What a right answer is; empty where none is known."""
+    return RIGHT_ANSWER if has_accuracy(summary) else ""
 
 
 def published_note(summary: SweepSummary) -> str:

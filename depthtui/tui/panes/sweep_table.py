@@ -13,7 +13,7 @@ from textual.geometry import Size
 from textual.strip import Strip
 
 from depthtui.depth import rules
-from depthtui.report.phrases import rule_title
+from depthtui.report.phrases import interval, rule_title
 from depthtui.token_text import cut_in_the_middle, fit_shown, printable_sentence
 from depthtui.tui.draw.grid import in_sight
 from depthtui.tui.draw.styles import Piece, fit_right
@@ -257,6 +257,11 @@ def columns_of(rows: Sequence[Row], width: int) -> list[Column]:
     counts = [
         Column(ColumnKey("done"), "", "n", _done_words, lambda row: row.done, "prompts done"),
     ]
+    if any(row.accuracy for row in rows):
+        words = "answers that the model gives itself, of those that are known"
+        counts.append(
+            Column(ColumnKey("right"), "", "right", _right_words, _right_share, words),
+        )
     if any(row.failures for row in rows):
         counts.append(
             Column(
@@ -296,8 +301,8 @@ def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[Column]:
         return None if estimate is None else getattr(estimate, name)
 
     def interval_words(row: Row) -> str:
-        ends = of(row, "interval")
-        return "" if ends is None else f"{ends[0] + 1:g}–{ends[1] + 1:g}"
+        estimate = row.depth(rule)
+        return "" if of(row, "interval") is None or estimate is None else interval(estimate, "–")
 
     def lower_end(row: Row) -> float | None:
         return next(iter(of(row, "interval") or ()), None)
@@ -368,6 +373,14 @@ def shortened(shown: str, width: int) -> str:
 
 def _done_words(row: Row) -> str:
     return f"{row.done}" if row.done == row.total else f"{row.done}/{row.total}"
+
+
+def _right_words(row: Row) -> str:
+    return str(row.accuracy or _NOTHING)
+
+
+def _right_share(row: Row) -> float | None:
+    return None if row.accuracy is None else row.accuracy.share
 
 
 def _layer_words(row: Row) -> str:

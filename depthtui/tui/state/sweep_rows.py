@@ -15,7 +15,13 @@ from depthtui.sweep.questions import Answer, Question, questions
 from depthtui.sweep.records import Record
 from depthtui.sweep.report.phrases import absences, cautions, failures
 from depthtui.sweep.state import Outcome
-from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary, titles_of
+from depthtui.sweep.summary import (
+    Accuracy,
+    CellSummary,
+    PublishedDepth,
+    SweepSummary,
+    titles_of,
+)
 
 Grouping: TypeAlias = Literal["cells", "models", "levels"]
 
@@ -71,6 +77,11 @@ class Row:
     def title(self) -> str:
         """Model and task in one."""
         return f"{self.model} · {self.task}"
+
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """How many answers are right, where that is known."""
+        return None if self.summary is None else self.summary.accuracy
 
     def depth(self, rule: str) -> DepthEstimate | None:
         """What a rule says."""

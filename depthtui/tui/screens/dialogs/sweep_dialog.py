@@ -17,7 +17,7 @@ from textual.content import Content
 from textual.widgets import Button, Input, Label, SelectionList, Static
 from textual.widgets.selection_list import Selection
 
-from depthtui.data.run_settings import ModelSpec
+from depthtui.data.run_settings import EXAMPLES, ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models.catalog import ModelListing
 from depthtui.options import WrongValue, options_of
@@ -25,7 +25,6 @@ from depthtui.prompts.tasks import TASKS
 from depthtui.settings import Settings
 from depthtui.sizes import format_size
 from depthtui.sweep.plan import (
-    EXAMPLES,
     Drawing,
     SweepPlan,
     TaskChoice,
