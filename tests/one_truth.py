@@ -69,6 +69,7 @@ class Statement:
     Attributes:
         sentence: the verdict's sentence; empty without a verdict.
         warnings: those that stand before it.
+        headline: the layers that suffice; empty where they were not measured.
         evidence: the verdict's evidence, in its order, by measure.
         depths: the effective depths with their intervals, by rule.
         missing: the metrics that the verdict lacks; None where a mouth does not show them.
@@ -78,6 +79,7 @@ class Statement:
 
     sentence: str
     warnings: Sequence[str]
+    headline: Mapping[str, Any]
     evidence: Mapping[str, Mapping[str, Any]]
     depths: Mapping[str, Mapping[str, Any]]
     missing: Sequence[str] | None = None
@@ -120,8 +122,8 @@ def _same(found: Any, expected: Any) -> bool:
 
 
 def _evidence(found: Verdict | None) -> dict[str, dict[str, Any]]:
-    rows = () if found is None else (asdict(evidence) for evidence in found.evidence)
-    return {row["measure"]: row for row in rows}
+    rows = () if found is None else found.evidence
+    return {row.measure: {**asdict(row), "counts": row.counts} for row in rows}
 
 
 def _depths(estimates: Sequence[DepthEstimate]) -> dict[str, dict[str, Any]]:
@@ -146,6 +148,7 @@ def _in_files(body: Mapping[str, Any] | None, depths: Sequence[Mapping[str, Any]
     return Statement(
         "" if body is None else body["sentence"],
         () if body is None else tuple(body["warnings"]),
+        {} if body is None else body["headline"] or {},
         {row["measure"]: {"layers": None, "prompts": None, **row} for row in rows},
         {row["rule"]: {k: v for k, v in row.items() if k != "published"} for row in depths},
     )
@@ -155,7 +158,8 @@ def _of(found: Verdict | None, estimates: Sequence[DepthEstimate], **rest: Any) 
     missing = None if found is None else list(found.missing)
     sentence = "" if found is None else found.sentence
     warnings = () if found is None else found.warnings
-    return Statement(sentence, warnings, _evidence(found), _depths(estimates), missing, **rest)
+    headline = {} if found is None or found.headline is None else asdict(found.headline)
+    return Statement(sentence, warnings, headline, _evidence(found), _depths(estimates), missing, **rest)
 
 
 def _of_cell(cell: CellSummary | None) -> Statement:
@@ -190,6 +194,19 @@ def summary_file(results: Results, settings: SummarySettings) -> Statement:
     """`summary.json`."""
     body = summary_dict(results, settings)
     return _in_files(body.get("verdict"), body["effective_depth"])
+
+
+def session_file(results: Results, settings: SummarySettings) -> Statement:
+    """The same prompts in a session's `summary.json`, pooled beside a run that is not."""
+    body = summary_dict([*results, results[0]], settings, [results, results[:1]])
+    group = body["groups"][0]
+    return _in_files(group.get("verdict"), group["effective_depth"])
+
+
+def rows_of_runs(results: Results, settings: SummarySettings) -> list[Statement]:
+    """The row of each run in `summary.json`."""
+    rows = summary_dict(results, settings)["runs"]
+    return [_in_files(row.get("verdict"), row["effective_depth"]) for row in rows]
 
 
 def analyze(results: Results, settings: SummarySettings) -> Statement:
@@ -241,6 +258,7 @@ Mouth = Callable[[Results, SummarySettings], Statement]
 
 MOUTHS: dict[str, Mouth] = {
     "summary.json": summary_file,
+    "session's summary.json": session_file,
     "analyze": analyze,
     "explorer": explorer,
     "sweep": sweep,
@@ -355,6 +373,7 @@ def run_means(results: Results, settings: SummarySettings) -> dict[str, float]:
         "context depth": ("context_depth", "depth"),
         "context depth, later tokens": ("context_depth", "later_tokens", "depth"),
         "sequential depth": ("order", "depth"),
+        "layers within 1 nat": ("sufficient", "n", "1"),
         "DepthScore": ("depth_score", "output"),
         "answers right": ("answers_kept", "clean"),
     }

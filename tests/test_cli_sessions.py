@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,14 +22,15 @@ from tests.builders.results import full_result
 Output = pytest.CaptureFixture[str]
 
 
-def kept_run(cache: Path, text: str, spec: ModelSpec, in_cache: bool = True) -> KeptRun:
+def kept_run(cache: Path, prompt: str | Prompt, spec: ModelSpec, in_cache: bool = True) -> KeptRun:
     """A run of a session, whose result may be in the cache."""
     model = model_info(spec)
-    result = full_result(Prompt(text), model, RunSettings())
+    prompt = Prompt(prompt) if isinstance(prompt, str) else prompt
+    result = full_result(prompt, model, RunSettings())
     run = KeptRun(model, result.prompt, result.settings, "2026-01-02T03:04:05")
     if not in_cache:
         return run
-    key = make_key("result", text=text, model=model.name)
+    key = make_key("result", text=prompt.text, model=model.name)
     open_store(cache, 1 << 30, pytest.fail).put(key, codec.encode(result), "of a test", "result")
     return KeptRun(
         model,
@@ -153,3 +155,35 @@ def test_no_sessions_are_an_empty_list(cache: Path, capsys: Output) -> None:
     assert main(["sessions", "list"]) == 0
     assert capsys.readouterr().out.split() == ["session", "kept", "runs", "models", "title"]
     assert not cache.exists()
+
+
+def exported(name: str, out: Path, *options: str) -> dict[str, Any]:
+    """The JSON that the command writes of a session."""
+    command = ["sessions", "export", name, "--out", str(out), "--format", "json", *options]
+    assert main(command) == 0
+    summary: dict[str, Any] = json.loads((out / "summary.json").read_bytes())
+    return summary
+
+
+def test_runs_are_pooled_only_where_that_is_asked(
+    cache: Path, tmp_path: Path, capsys: Output
+) -> None:
+    prompts = [Prompt("The ferry was late."), Prompt("Two and two " * 40, task="file")]
+    prompts += [Prompt(f"{n} + 1 =", task="sums", level="1") for n in (1, 2)]
+    name = keep(cache, *(kept_run(cache, prompt, ModelSpec()) for prompt in prompts))
+
+    summary = exported(name, tmp_path)
+    assert "effective_depth" not in summary
+    assert [group["prompts"] for group in summary["groups"]] == [[0], [1], [2], [3]]
+    printed = " ".join(capsys.readouterr().out.split())
+    for number, row in enumerate(summary["runs"], start=1):
+        assert f"{number}: {row['verdict']['sentence']}" in printed
+    assert "Means over" not in printed
+
+    summary = exported(name, tmp_path, "--pool", "task")
+    assert [group["prompts"] for group in summary["groups"]] == [[0], [1], [2, 3]]
+    assert "Means over 8 tokens of 2 prompts" in " ".join(capsys.readouterr().out.split())
+
+    summary = exported(name, tmp_path, "--pool", "model")
+    assert "groups" not in summary
+    assert summary["pooled"]["prompts"] == 4

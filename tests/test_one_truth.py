@@ -27,6 +27,7 @@ from tests.one_truth import (
     differences,
     prompts_of,
     reading_id,
+    rows_of_runs,
     run,
     run_means,
     sweep_means,
@@ -65,6 +66,14 @@ def test_a_mouth_agrees_with_a_run(mouth: str, name: str, settings: SummarySetti
 )
 def test_means_of_a_sweep_are_those_of_a_run(name: str, settings: SummarySettings) -> None:
     check(sweep_means(prompts_of(name), settings), run_means(prompts_of(name), settings))
+
+
+@pytest.mark.parametrize("name", ["three", "lens_lacking", "two_tasks"])
+@by_reading
+def test_the_row_of_a_run_agrees_with_the_run_alone(name: str, settings: SummarySettings) -> None:
+    results = prompts_of(name)
+    for row, result in zip(rows_of_runs(results, settings), results, strict=True):
+        check(row, run((result,), settings))
 
 
 @pytest.mark.parametrize("rules", THRESHOLDS, ids=lambda rules: f"kl{rules[0]:g}-ov{rules[1]:g}")

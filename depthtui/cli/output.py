@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from depthtui.cli.options import OutOptions
+    from depthtui.data.pool import Pool
     from depthtui.data.run import RunResult
     from depthtui.engine.control import Control
     from depthtui.settings import Settings
@@ -69,6 +70,7 @@ def report_runs(
     settings: Settings,
     output: OutOptions,
     missing: Sequence[str] = (),
+    pool: Pool = "model",
 ) -> None:
     """Write the summary of some runs where that is asked for, and print it.
 
@@ -77,6 +79,7 @@ def report_runs(
         settings: how they are pooled, and the colours of files.
         output: where to.
         missing: runs of the session that cannot be read, each in words.
+        pool: which prompts of each model are pooled.
     """
     from rich.console import Console
 
@@ -91,10 +94,13 @@ def report_runs(
     try:
         # Written first: whoever reads the summary may stop reading.
         if output.out is not None:
-            report = run_report(results, pooling, palette=settings.palette, missing=missing)
+            report = run_report(
+                results, pooling, palette=settings.palette, missing=missing, pool=pool
+            )
             written = report.write(output.out, output.formats or ["json"])
     finally:
-        console.print(rich_lines(run_document(group_runs(results), pooling, missing=missing)))
+        groups = group_runs(results, pool)
+        console.print(rich_lines(run_document(groups, pooling, missing=missing)))
     print_written(written, console)
 
 

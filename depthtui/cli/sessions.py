@@ -16,6 +16,7 @@ from depthtui.cli.options import (
     palette_option,
 )
 from depthtui.cli.output import print_table, report_runs, say
+from depthtui.data.pool import POOLS, Pool
 from depthtui.errors import DepthError
 
 if TYPE_CHECKING:
@@ -56,13 +57,24 @@ def list_(given: Given) -> None:
     print_table(("session", "kept", "runs", "models", "title"), rows, numbers=(2,))
 
 
-@sessions.command()
+@sessions.command(
+    examples=[
+        "depthtui sessions export 20261127-0942 --format html,json --out session/",
+        "depthtui sessions export 20261127-0942 --pool task",
+    ],
+)
 @click.argument("name")
 @cache_dir_option
 @out_options
 @palette_option
-def export(name: str, given: Given, output: OutOptions) -> int:
-    """Print the summary of the session NAME, and write it with --out.
+@click.option(
+    "--pool",
+    type=click.Choice(list(POOLS)),
+    default="none",
+    help="Prompts that are pooled: those of each task, or all of each model.  [default: none]",
+)
+def export(name: str, given: Given, output: OutOptions, pool: Pool) -> int:
+    """Print a row and the verdict of each run of the session NAME, and write files with --out.
 
     NAME is in `depthtui sessions list`; its beginning is enough. The results come from the cache.
     A run that the cache no longer has is named, and the exit status is 1.
@@ -93,7 +105,7 @@ def export(name: str, given: Given, output: OutOptions) -> int:
         kl_threshold=session.kl_threshold,
         overlap_threshold=session.overlap_threshold,
     )
-    report_runs(results, settings, output, missing)
+    report_runs(results, settings, output, missing, pool)
     return 1 if missing else 0
 
 

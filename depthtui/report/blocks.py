@@ -6,7 +6,7 @@ Every text is taken as it is, hostile ones too: whatever shows a block makes it 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -294,6 +294,18 @@ class Document:
     about: str = ""
     css: str = ""
     palette: str = OWN_PALETTE
+
+
+def deeper(blocks: Iterable[Block]) -> Iterator[Block]:
+    """The blocks, each heading among them one level deeper."""
+    for block in blocks:
+        match block:
+            case Heading(text, level):
+                yield Heading(text, level + 1)
+            case Details() | Only() | Together():
+                yield replace(block, blocks=deeper(block.blocks))
+            case _:
+                yield block
 
 
 def seen(blocks: Iterable[Block], view: View) -> Iterator[Block]:

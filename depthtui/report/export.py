@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from depthtui.data.pool import Pool
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
@@ -25,6 +26,7 @@ def run_report(
     token_of: TokenOf = last_token,
     palette: str = OWN_PALETTE,
     missing: Sequence[str] = (),
+    pool: Pool = "model",
 ) -> Report:
     """Runs as something to write.
 
@@ -33,17 +35,18 @@ def run_report(
 
     Args:
         results: at least one run; a run without tokens yet is not one.
-        settings: how runs of one model are pooled.
+        settings: how runs are pooled.
         token_of: at which token of each run the lens is told.
         palette: name of the palette whose colours heatmaps have.
         missing: runs of the session that cannot be read, each in words; every file names them.
+        pool: which prompts of each model are pooled.
 
     Raises:
         DepthError: there is no run.
     """
     if not results:
         raise DepthError("There is nothing to export yet.", "Run a prompt first.")
-    return _report(group_runs(results), settings, token_of, palette, missing=missing)
+    return _report(group_runs(results, pool), settings, token_of, palette, missing=missing)
 
 
 def comparison_report(
@@ -95,7 +98,7 @@ def _report(
 def _json(groups: Sequence[Group], settings: SummarySettings, missing: Sequence[str]) -> Files:
     parts = [""] if len(groups) == 1 else _distinct([f"-{_slug(group)}" for group in groups])
     return {
-        part: summary_json(group.results, settings, missing)
+        part: summary_json(group.results, settings, missing, [one.results for one in group.parts])
         for part, group in zip(parts, groups, strict=True)
     }
 

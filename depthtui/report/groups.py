@@ -1,4 +1,4 @@
-"""Which runs of a session are summarised together."""
+"""Which runs stand in one part of a report, and which of these are pooled."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from depthtui.data.model import ModelInfo
+from depthtui.data.pool import POOLS, Pool
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.metrics import ON_DEMAND
 from depthtui.report.choices import choice_words, choices_that_matter, settled
 from depthtui.report.skips import without
 from depthtui.report.summary import weights_dtype
+
+_OF_NO_TASK = frozenset({"typed", "file", "written"})
+"""Prompts of these may be of any kind and length."""
 
 _POOLED_WHERE_THEY_ARE = frozenset(metric.name for metric in ON_DEMAND)
 
@@ -21,15 +25,17 @@ class Group:
     """Runs of one model with one set of settings.
 
     Attributes:
-        results: the runs, in the order they were made; of a prompt that was run
-            twice, the last.
+        results: the runs, in the order they were made; where several are pooled, of a prompt
+            that was run twice, the last.
         stopped: how many runs were left out because they were stopped half-way.
         chosen: which part of the slower metrics was computed, in words; empty for all of them.
+        parts: the same runs, those that are pooled in a group each; empty where all are.
     """
 
     results: tuple[RunResult, ...]
     stopped: int = 0
     chosen: str = ""
+    parts: tuple[Group, ...] = ()
 
     @property
     def model(self) -> ModelInfo:
@@ -63,20 +69,32 @@ class Group:
         return keys[0] == keys[1]
 
 
-def group_runs(results: Sequence[RunResult]) -> list[Group]:
+def group_runs(results: Sequence[RunResult], pool: Pool = "model") -> list[Group]:
     """Sort runs by model and settings.
 
-    Runs that were stopped half-way would leave holes in the means: they are
-    left out where the same model has finished ones.
+    Runs that were stopped half-way would leave holes in means: they are left out where finished
+    ones are pooled.
+
+    Args:
+        results: the runs.
+        pool: which prompts of each model are pooled.
     """
     choices = choices_that_matter(results)
-    groups: dict[object, dict[Prompt, RunResult]] = {}
+    groups: dict[object, list[RunResult]] = {}
     for result in results:
         key = _model_key(result.model, settled(result, choices))
-        group = groups.setdefault(key, {})
-        before = group.pop(result.prompt, None)
-        group[result.prompt] = result if result.complete or before is None else before
-    return [_group(list(group.values()), choices) for group in groups.values()]
+        groups.setdefault(key, []).append(result)
+    return [_group(runs, choices, pool) for runs in groups.values()]
+
+
+def pools_of(results: Sequence[RunResult]) -> list[Pool]:
+    """The ways to pool some runs, each of which takes others together; `none` first."""
+    found: dict[object, Pool] = {}
+    for pool in POOLS:
+        groups = group_runs(results, pool)
+        parts = [part for group in groups for part in group.parts or [group]]
+        found.setdefault(tuple(tuple(map(id, part.results)) for part in parts), pool)
+    return list(found.values())
 
 
 def _model_key(model: ModelInfo, settings: RunSettings) -> object:
@@ -95,12 +113,37 @@ def _model_key(model: ModelInfo, settings: RunSettings) -> object:
     )
 
 
-def _group(results: list[RunResult], choices: Collection[str]) -> Group:
+def _group(results: Sequence[RunResult], choices: Collection[str], pool: Pool) -> Group:
     settings = settled(results[0], choices)
     # Every fourth of many layers is said by /4.
     layers = min(settings.layers, results[0].settings.layers, key=len)
     chosen = choice_words(replace(settings, layers=layers))
-    complete = [result for result in results if result.complete]
+    pools: dict[object, list[RunResult]] = {}
+    for number, result in enumerate(results):
+        pools.setdefault(_pool_key(number, result.prompt, pool), []).append(result)
+    parts = tuple(_pooled(runs, chosen) for runs in pools.values())
+    if len(parts) == 1:
+        return parts[0]
+    stopped = sum(part.stopped for part in parts)
+    return Group(tuple(run for part in parts for run in part.results), stopped, chosen, parts)
+
+
+def _pool_key(number: int, prompt: Prompt, pool: Pool) -> object:
+    """What the prompts of one pool have in common; `number` is the run's own."""
+    if pool == "model":
+        return ""
+    if pool == "task" and prompt.task not in _OF_NO_TASK:
+        return prompt.task, prompt.level
+    return number
+
+
+def _pooled(results: Sequence[RunResult], chosen: str) -> Group:
+    by_prompt: dict[Prompt, RunResult] = {}
+    for result in results:
+        before = by_prompt.pop(result.prompt, None)
+        by_prompt[result.prompt] = result if result.complete or before is None else before
+    kept = list(by_prompt.values())
+    complete = [result for result in kept if result.complete]
     if not complete:
-        return Group(tuple(results), chosen=chosen)
-    return Group(tuple(complete), len(results) - len(complete), chosen)
+        return Group(tuple(kept), chosen=chosen)
+    return Group(tuple(complete), len(kept) - len(complete), chosen)

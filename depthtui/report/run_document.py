@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 
 import numpy as np
@@ -21,6 +22,7 @@ from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.selection import indices_text
+from depthtui.data.verdict import Verdict
 from depthtui.depth import rules
 from depthtui.depth.intervals import FEWEST_PROMPTS
 from depthtui.depth.published import DATASETS, PROTOCOL, published_for
@@ -30,6 +32,7 @@ from depthtui.metrics.chosen_lens import through
 from depthtui.metrics.contributions import BRANCHES
 from depthtui.metrics.spec import Metric
 from depthtui.palettes import OWN_PALETTE
+from depthtui.prompts import prompt_title
 from depthtui.prompts.tasks import level_words
 from depthtui.report import svg
 from depthtui.report.blocks import (
@@ -56,6 +59,7 @@ from depthtui.report.blocks import (
     Together,
     Token,
     Tokens,
+    deeper,
 )
 from depthtui.report.compared import compared_blocks
 from depthtui.report.explanations import of_measure, of_metric
@@ -78,6 +82,7 @@ from depthtui.report.phrases import (
     smooth,
 )
 from depthtui.report.remarks import remark_blocks
+from depthtui.report.run_rows import each_alone, run_rows, run_verdicts, task_words
 from depthtui.report.sufficient import sufficient_blocks
 from depthtui.report.summary import combined_provenance
 from depthtui.report.verdict import verdict_blocks
@@ -152,20 +157,85 @@ def _blocks(
         a, b = groups
         yield from compared_blocks(a, b, settings)
     for group, letter in zip_longest(groups, "AB" if compared else ""):
-        reading = reading_of(group.results, settings)
         yield Heading(f"{letter} · {group.title}" if letter else group.title, 2)
         yield Only(AT_LENGTH, [Note(" · ".join(model_facts(group.model)))])
-        yield from verdict_blocks(reading.verdict)
-        yield from _depths(group, reading)
-        yield Together(_how_pooled(group, reading))
-        yield Only(AT_LENGTH, _beside_clean(group, groups, settings))
-        yield from _findings(reading)
-        yield Only(AT_LENGTH, _at_length(group, reading, budget, token_of))
+        parts = list(_parts(group, settings))
+        each_run = _each_run(parts, group, groups)
+        if len(parts) == 1:
+            yield from _pooled(parts[0], groups, each_run, budget, token_of)
+            continue
+        yield from each_run
+        for part in parts:
+            blocks = deeper(_pooled(part, groups, [], budget, token_of))
+            # A terminal has the row and the verdict of a run by itself already.
+            views = ALL_VIEWS if len(part.alone) > 1 else AT_LENGTH
+            yield Only(views, chain([Heading(part.title, 3)], blocks))
 
 
-def _at_length(
-    group: Group, reading: Reading, budget: _Budget, token_of: TokenOf
+@dataclass(frozen=True)
+class _Part:
+    """Runs of a model that are pooled.
+
+    Attributes:
+        group: the runs.
+        reading: of all of them.
+        alone: a reading of each by itself.
+        first: the number of the first among the model's runs, from 1.
+    """
+
+    group: Group
+    reading: Reading
+    alone: Sequence[Reading]
+    first: int
+
+    @property
+    def title(self) -> str:
+        """A run by its number and prompt, pooled ones by their task."""
+        prompt, last = self.group.results[0].prompt, self.first + len(self.alone) - 1
+        if self.first == last:
+            return f"{last} · {prompt_title(prompt)}"
+        return f"{self.first} to {last} · {task_words(prompt)}, pooled"
+
+
+def _parts(group: Group, settings: SummarySettings) -> Iterator[_Part]:
+    first = 1
+    for part in group.parts or [group]:
+        reading = reading_of(part.results, settings)
+        yield _Part(part, reading, each_alone(reading), first)
+        first += len(part.results)
+
+
+def _each_run(parts: Sequence[_Part], group: Group, groups: Sequence[Group]) -> Iterator[Block]:
+    """What is found in each run of a group by itself; nothing of a single run."""
+    every = [one for part in parts for one in part.alone]
+    if len(every) == 1:
+        return
+    yield from run_rows(every)
+    if len(parts) > 1:
+        yield run_verdicts(every)
+    yield Only(AT_LENGTH, _each_beside_clean(group, groups))
+
+
+def _pooled(
+    part: _Part,
+    groups: Sequence[Group],
+    each_run: Iterable[Block],
+    budget: _Budget,
+    token_of: TokenOf,
 ) -> Iterator[Block]:
+    """What is found in all runs of a part, and in `each_run` by itself."""
+    group, reading = part.group, part.reading
+    yield from verdict_blocks(reading.verdict)
+    yield from _depths(group, reading)
+    yield Together(_how_pooled(group, reading))
+    yield from each_run
+    yield Only(AT_LENGTH, _beside_clean(group, groups, reading.settings))
+    yield from _findings(reading)
+    yield Only(AT_LENGTH, _at_length(part, budget, token_of))
+
+
+def _at_length(part: _Part, budget: _Budget, token_of: TokenOf) -> Iterator[Block]:
+    group, reading = part.group, part.reading
     yield from sufficient_blocks(reading)
     if reading.parts:
         yield from _over_depth(reading)
@@ -175,8 +245,11 @@ def _at_length(
     metrics = [metric for metric, _ in found]
     yield Only(["text"], _by_layer("By layer", columns, reading.n_layers, metrics))
     lens = reading.settings.lens
-    for number, result in enumerate(group.results, start=1):
-        yield from _run(number, result, lens, budget, token_of(result))
+    for number, (result, alone) in enumerate(
+        zip(group.results, part.alone, strict=True), start=part.first
+    ):
+        verdict = alone.verdict if len(part.alone) > 1 else None
+        yield from _run(number, result, verdict, lens, budget, token_of(result))
     yield Heading("Provenance", 3)
     yield Note(provenance_sentence(combined_provenance(group.results)))
 
@@ -244,16 +317,21 @@ def _how_pooled(group: Group, reading: Reading) -> Iterator[Block]:
 def _beside_clean(
     group: Group, groups: Sequence[Group], settings: SummarySettings
 ) -> Iterator[Block]:
-    """A what-if's figures beside those of its clean run, pooled and prompt by prompt."""
+    """A what-if's figures beside those of its clean run, pooled."""
     compared = pairs(group, groups)
-    if compared is None:
-        return
-    rows, by_prompt = compared.rows(settings), compared.by_prompt()
+    rows = compared.rows(settings) if compared is not None else []
     if rows:
         yield Heading("Beside the clean run", 3)
         yield Table([Column(head) for head in HEADS], rows)
-    if by_prompt:
-        yield Table([Column(head) for head in PROMPT_HEADS], by_prompt)
+
+
+def _each_beside_clean(group: Group, groups: Sequence[Group]) -> Iterator[Block]:
+    """The same of each prompt of a what-if that has several."""
+    compared = pairs(group, groups)
+    rows = compared.by_prompt() if compared is not None else []
+    if rows:
+        yield Heading("Each prompt beside the clean run", 3)
+        yield Table([Column(head) for head in PROMPT_HEADS], rows)
 
 
 def _findings(reading: Reading) -> Iterator[Block]:
@@ -381,7 +459,14 @@ def _layer_figures(reading: Reading, budget: _Budget) -> Iterator[Block]:
         yield Figures(figures)
 
 
-def _run(number: int, result: RunResult, lens: str, budget: _Budget, token: int) -> Iterator[Block]:
+def _run(
+    number: int,
+    result: RunResult,
+    verdict: Verdict | None,
+    lens: str,
+    budget: _Budget,
+    token: int,
+) -> Iterator[Block]:
     prompt, tokens = result.prompt, result.tokens
     length = "1 token" if len(tokens) == 1 else f"{len(tokens)} tokens"
     about = [prompt.task, level_words(prompt), length]
@@ -398,6 +483,8 @@ def _run(number: int, result: RunResult, lens: str, budget: _Budget, token: int)
         ],
         prompt.text,
     )
+    if verdict is not None:
+        yield Paragraph(verdict.sentence)
     yield from remark_blocks(result, lens)
     if len(tokens):
         yield Only(["pictures"], _run_figures(result, lens, budget, token))

@@ -50,7 +50,8 @@ def _figures(way: Way, which: str) -> Iterator[Figure]:
         up="share of first choices that stay",
         across=across,
     )
-    yield Figure(f"Choices that stay{which}", kept)
+    meaning = "At 1 the most probable token is the same at every scored token."
+    yield Figure(f"Choices that stay{which}", kept, meaning)
 
 
 def _table(way: Way, which: str) -> Table:

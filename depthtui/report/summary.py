@@ -6,7 +6,10 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
 
 from depthtui import __version__
 from depthtui.data.depth import DepthEstimate
@@ -15,10 +18,11 @@ from depthtui.data.plain import to_plain
 from depthtui.data.run import Provenance, RunResult
 from depthtui.data.run_settings import CHOICES, SummarySettings, reading_keys, settings_keys
 from depthtui.data.verdict import Verdict
-from depthtui.depth.reading import reading_of
+from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics import ALL
 from depthtui.report.choices import choices_that_matter
 from depthtui.report.remarks import remarks_dict
+from depthtui.report.run_rows import each_alone
 
 SCHEMA = 1
 """Number of the summary's layout."""
@@ -41,7 +45,11 @@ _UNSEEN = re.compile(
 """Characters that JSON leaves as they are, and a terminal obeys or hides."""
 
 
-def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dict[str, Any]:
+def summary_dict(
+    results: Sequence[RunResult],
+    settings: SummarySettings,
+    parts: Sequence[Sequence[RunResult]] = (),
+) -> dict[str, Any]:
     """The result file as JSON values.
 
     Contributions and lens are absent where not every run has them, on-demand metrics where
@@ -50,9 +58,28 @@ def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dic
     Args:
         results: one or more runs of one model.
         settings: how they are pooled.
+        parts: the same runs in the same order, those that are pooled in a part each; empty where
+            all are. What is pooled stands in `groups` then, and is absent elsewhere.
     """
+    readings = [reading_of(part, settings) for part in parts or [results]]
+    summary = _asked(results, settings)
+    if parts:
+        first = np.cumsum([0, *map(len, parts)]).tolist()
+        summary["groups"] = [
+            {"prompts": list(range(*places)), **_found_in(reading)}
+            for places, reading in zip(pairwise(first), readings, strict=True)
+        ]
+    else:
+        summary |= _found_in(readings[0])
+    summary["runs"] = [_run(one) for reading in readings for one in each_alone(reading)]
+    summary["provenance"] = combined_provenance(results)
+    return to_plain(summary)
+
+
+def _asked(results: Sequence[RunResult], settings: SummarySettings) -> dict[str, Any]:
+    """The model, the settings and the prompts."""
     model = results[0].model
-    summary: dict[str, Any] = {
+    return {
         "schema": SCHEMA,
         "model": {**{name: getattr(model, name) for name in _MODEL}, **_where(model)},
         "settings": {
@@ -63,35 +90,51 @@ def summary_dict(results: Sequence[RunResult], settings: SummarySettings) -> dic
         },
         "prompts": [_prompt(result) for result in results],
     }
-    reading = reading_of(results, settings)
+
+
+def _found_in(reading: Reading) -> dict[str, Any]:
+    """Metrics, verdict and effective depths of the prompts of a reading."""
+    found: dict[str, Any] = {}
     for metric in ALL:
         value = reading.get(metric)
         if value is not None:
-            summary[metric.name] = metric.summary(value, reading)
+            found[metric.name] = metric.summary(value, reading)
     unavailable = [dict(reading.unavailable(prompt)) for prompt in reading.prompts]
     if any(unavailable):
-        summary["unavailable"] = unavailable
-    if reading.verdict is not None:
-        summary["verdict"] = verdict_dict(reading.verdict)
-    summary["effective_depth"] = [_depth(estimate) for estimate in reading.depths]
+        found["unavailable"] = unavailable
+    found |= _concluded(reading)
     if reading.parts:
-        summary["pooled"] = {
+        found["pooled"] = {
             "prompts": reading.n_prompts,
             "tokens": reading.n_tokens,
             "effective_prompts": reading.effective_prompts,
         }
-    summary["provenance"] = combined_provenance(results)
-    return to_plain(summary)
+    return found
+
+
+def _concluded(reading: Reading) -> dict[str, Any]:
+    """Verdict and effective depths of the prompts of a reading."""
+    verdict = {} if reading.verdict is None else {"verdict": verdict_dict(reading.verdict)}
+    return {**verdict, "effective_depth": [_depth(estimate) for estimate in reading.depths]}
+
+
+def _run(alone: Reading) -> dict[str, Any]:
+    """A row for one run: `alone` is the reading of nothing else."""
+    (prompt,) = alone.prompts
+    return {"tokens": prompt.n_tokens, "loss": prompt.loss, **_concluded(alone)}
 
 
 def summary_json(
-    results: Sequence[RunResult], settings: SummarySettings, missing: Sequence[str] = ()
+    results: Sequence[RunResult],
+    settings: SummarySettings,
+    missing: Sequence[str] = (),
+    parts: Sequence[Sequence[RunResult]] = (),
 ) -> bytes:
     """The result file as UTF-8; what a terminal would act on or not show is an escape in it.
 
     `missing` are runs of the session that cannot be read, each in words.
     """
-    summary = summary_dict(results, settings)
+    summary = summary_dict(results, settings, parts)
     if missing:
         summary["missing_runs"] = list(missing)
     text = json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=1)

@@ -18,6 +18,7 @@ from depthtui import __version__
 from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import AffineLens, LogitLens
 from depthtui.data.model import ModelInfo
+from depthtui.data.pool import Pool
 from depthtui.data.run import Prompt, RunResult, Tokens
 from depthtui.data.run_settings import (
     GenerationSettings,
@@ -42,7 +43,7 @@ from depthtui.sweep.summary import summarise_sweep
 from tests.builders.generations import full_generation, part_of
 from tests.builders.lenses import smooth_lens
 from tests.builders.models import model_info
-from tests.builders.results import full_result, full_run, lacking, stopped_run
+from tests.builders.results import full_result, full_run, half_run, lacking, stopped_run
 from tests.hostile import HOSTILE
 
 TERMINAL_WIDTH = 100
@@ -108,10 +109,13 @@ def _print(path: Path, *parts: RenderableType) -> None:
 
 
 def _write_runs(
-    results: Sequence[RunResult], folder: Path, settings: SummarySettings | None = None
+    results: Sequence[RunResult],
+    folder: Path,
+    settings: SummarySettings | None = None,
+    pool: Pool = "model",
 ) -> None:
     settings = settings or SummarySettings()
-    report = run_report(results, settings)
+    report = run_report(results, settings, pool=pool)
     report.write(folder)
     _print(folder / "terminal.txt", rich_lines(report.document()), "")
 
@@ -150,6 +154,23 @@ def _runs_through_a_lens(folder: Path) -> None:
         result.put("affine_lens", lens)
     settings = SummarySettings(lens="affine")
     _write_runs([_exact(result) for result in results], folder, settings)
+
+
+def _session(folder: Path) -> None:
+    """Typed prompts of another length, a task, a stopped run, and another model."""
+    model, other = (model_info(ModelSpec(f"nobody/{name}"), 5) for name in ("tiny", "other"))
+    settings = RunSettings(top_k=1, metrics=("contributions", "logit_lens", "ablation"))
+    prompts = [
+        Prompt("Ferries go to Paris"),
+        Prompt("12 + 13 = 25", " 25", "addition", "2"),
+        Prompt("Water boils. " * 8, task="file"),
+        Prompt("21 + 13 = 34", " 34", "addition", "2"),
+    ]
+    results = [full_result(prompt, model, settings) for prompt in prompts]
+    half = full_result(Prompt("An octopus has arms"), model, settings)
+    results.append(half_run(lacking(half, "ablation"), 2))
+    results.append(full_result(prompts[0], other, settings))
+    _write_runs([_exact(result) for result in results], folder, pool="task")
 
 
 def _runs_of_two_models(folder: Path) -> None:
@@ -343,6 +364,7 @@ CASES: dict[str, Callable[[Path], None]] = {
     "runs": _runs,
     "runs-without-first-token": _runs_without_first_token,
     "runs-through-a-lens": _runs_through_a_lens,
+    "session": _session,
     "runs-of-two-models": _runs_of_two_models,
     "lacking-runs": _lacking_runs,
     "shortest-runs": _shortest_runs,

@@ -9,13 +9,15 @@ from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from io import StringIO
+from itertools import pairwise
 
 import pytest
 from markdown_it import MarkdownIt
 from rich.console import Console
 
 from depthtui.data.lens import JacobianLens, LogitLens
-from depthtui.data.run import RunResult
+from depthtui.data.pool import Pool
+from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME, METRICS
@@ -50,9 +52,9 @@ def markdown(results: Sequence[RunResult], settings: SummarySettings = SETTINGS)
     return markdown_bytes(run_document(group_runs(results), settings)).decode("utf-8")
 
 
-def table(results: Sequence[RunResult], width: int = 80) -> str:
+def table(results: Sequence[RunResult], width: int = 80, pool: Pool = "model") -> str:
     console = Console(file=StringIO(), width=width, legacy_windows=False)
-    console.print(rich_lines(run_document(group_runs(results), SETTINGS)))
+    console.print(rich_lines(run_document(group_runs(results, pool), SETTINGS)))
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
@@ -286,11 +288,12 @@ class TestEveryDocument:
         text = " ".join(re.sub(r"\\(?=\W)", "", unescape(document(results))).split())
         assert 0 <= text.index(found.sentence) < text.index("overlap", text.index("criterion"))
         missing = [run("one"), run("two")]
-        text = " ".join(document(missing).replace("\\", "").split())
+        # A narrow view breaks the line anywhere.
+        text = "".join(document(missing).replace("\\", "").split())
         told = verdict(missing, SETTINGS)
         assert told is not None
         assert {"ablation", "context_depth", "order"} <= set(told.missing)
-        assert f"More would tell (--metrics {','.join(told.missing)})" in text
+        assert f"Morewouldtell(--metrics{','.join(told.missing)})" in text
 
 
 class TestMarkdown:
@@ -303,12 +306,12 @@ class TestMarkdown:
         ):
             text = re.sub(r"(?ms)^(`+)text$.*?^\1$", "", markdown(results))
             tables = re.findall(r"(?m)(?:^\|.*\n)+", text)
-            assert len(tables) == 6
+            assert len(tables) == 7
             for table in tables:
                 cells = {len(re.split(r"(?<!\\)(?:\\\\)*\|", row)) for row in table.splitlines()}
                 assert len(cells) == 1
             rendered = MarkdownIt("commonmark").enable("table").render(text)
-            assert rendered.count("<table>") == 6
+            assert rendered.count("<table>") == 7
 
     def test_hostile_texts_are_no_markup(self) -> None:
         rendered = MarkdownIt("commonmark").enable("table").render(markdown([hostile_run()]))
@@ -360,6 +363,86 @@ class TestTable:
 
     def test_markup_in_a_name_is_no_markup(self) -> None:
         assert "[bold]x[/]" in table([run(name="[bold]x[/]")])
+
+
+def strangers() -> list[RunResult]:
+    """Two sums between two typed prompts."""
+    prompts = [Prompt("Mine", task="typed"), *(Prompt(f"{n} + 1", task="sums") for n in (1, 2))]
+    prompts.append(Prompt("Other", task="typed"))
+    return [
+        replace(full_run(tokens=6 + 2 * seed, seed=seed), prompt=prompt)
+        for seed, prompt in enumerate(prompts)
+    ]
+
+
+def flat(text: str) -> str:
+    return " ".join(unescape(text).replace("\\", "").split())
+
+
+class TestSession:
+    @pytest.mark.parametrize("format_", [markdown_bytes, html_bytes])
+    def test_runs_that_nobody_pooled_have_no_common_mean(
+        self, format_: Callable[[Document], bytes]
+    ) -> None:
+        runs = strangers()
+        text = flat(format_(run_document(group_runs(runs, "none"), SETTINGS)).decode("utf-8"))
+        sizes = [len(run.tokens) for run in runs]
+        assert re.findall(r"Means over (\d+) tokens of (\d+) prompt", text) == [
+            (str(size), "1") for size in sizes
+        ]
+        for result in runs:
+            found = verdict([result], SETTINGS)
+            assert found is not None
+            # In the list of verdicts, and at the head of the run's own part.
+            assert text.count(found.sentence) == 2
+        together = verdict(runs, SETTINGS)
+        assert together is not None
+        assert together.sentence not in text
+
+    def test_a_task_is_pooled_where_that_is_asked(self) -> None:
+        runs = strangers()
+        text = flat(markdown_bytes(run_document(group_runs(runs, "task"), SETTINGS)).decode())
+        assert re.findall(r"Means over (\d+) tokens of (\d+) prompt", text) == [
+            ("6", "1"),
+            ("18", "2"),
+            ("12", "1"),
+        ]
+        assert "### 2 to 3 · sums, pooled" in text
+        assert "#### Prompt 3" in text
+        pooled = verdict(runs[1:3], SETTINGS)
+        assert pooled is not None
+        assert pooled.sentence in text
+
+    def test_a_terminal_has_rows_and_verdicts_and_what_is_pooled(self) -> None:
+        runs = strangers()
+        alone, by_task = (flat(table(runs, 120, pool)) for pool in ("none", "task"))
+        for text in (alone, by_task):
+            for number, result in enumerate(runs, start=1):
+                found = verdict([result], SETTINGS)
+                assert found is not None
+                assert text.count(f"{found.sentence}") == 1
+                assert f"{number} {result.prompt.text}" in text
+        assert "Means over" not in alone
+        assert re.findall(r"Means over (\d+) tokens", by_task) == ["18"]
+
+    def test_prompts_that_are_pooled_have_rows_too(self) -> None:
+        runs = strangers()
+        page = checked(html(runs)).text
+        for text in (flat(page), flat(markdown(runs)), flat(table(runs, 120))):
+            assert "Loss in nats per token" in text
+        for text in (flat(page), flat(markdown(runs))):
+            for result in runs:
+                found = verdict([result], SETTINGS)
+                assert found is not None
+                assert text.count(found.sentence) == 1
+        assert "Loss in nats per token" not in flat(markdown(runs[:1]))
+
+    def test_the_levels_of_headings_have_no_gap(self) -> None:
+        for pool in ("none", "task", "model"):
+            text = markdown_bytes(run_document(group_runs(strangers(), pool), SETTINGS)).decode()
+            levels = [len(mark) for mark in re.findall(r"(?m)^(#+) ", text)]
+            assert levels[:2] == [1, 2]
+            assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
 class TestLegible:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from depthtui.data.run import RunResult
+from depthtui.data.pool import Pool
+from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings, Skip
-from depthtui.report.groups import group_runs
+from depthtui.report.groups import Group, group_runs, pools_of
 from tests.builders.results import run, stopped_run
 
 
@@ -103,3 +104,59 @@ def test_stopped_runs_are_left_out_where_there_are_finished_ones() -> None:
     assert (group.results, group.stopped) == ((finished,), 1)
     (group,) = group_runs([stopped])
     assert (group.results, group.stopped) == ((stopped,), 0)
+
+
+SESSION = [
+    replace(run(str(number)), prompt=Prompt(str(number), "", task, level))
+    for number, (task, level) in enumerate(
+        [("typed", ""), ("sums", "2"), ("file", ""), ("sums", "2"), ("sums", "3"), ("typed", "")]
+    )
+]
+
+
+def pooled(pool: Pool) -> list[str]:
+    """The prompts of a session's groups, those that are pooled in one text."""
+    (group,) = group_runs(SESSION, pool)
+    parts = group.parts or [group]
+    assert list(group.results) == [result for part in parts for result in part.results]
+    return ["".join(result.prompt.text for result in part.results) for part in parts]
+
+
+def test_prompts_are_pooled_as_is_asked() -> None:
+    assert pooled("none") == ["0", "1", "2", "3", "4", "5"]
+    assert pooled("task") == ["0", "13", "2", "4", "5"]
+    assert pooled("model") == ["012345"]
+
+
+def test_only_ways_to_pool_that_differ_are_offered() -> None:
+    typed, sums, file, *_ = SESSION
+    other = replace(sums, model=run(dtype="bfloat16").model)
+    assert pools_of(SESSION) == ["none", "task", "model"]
+    assert pools_of([typed, sums, file]) == ["none", "model"]
+    assert pools_of([sums, SESSION[3]]) == ["none", "task"]
+    assert pools_of([sums, other]) == ["none"]
+    assert pools_of([typed]) == ["none"]
+    assert pools_of([]) == ["none"]
+
+
+def test_no_pool_has_runs_of_two_models() -> None:
+    other = replace(SESSION[1], model=run(dtype="bfloat16").model)
+    groups = group_runs([*SESSION, other], "task")
+    assert [len(group.parts) for group in groups] == [5, 0]
+    assert groups[1].results == (other,)
+
+
+def test_a_run_by_itself_is_never_left_out() -> None:
+    again, stopped = run("0", seed=1), stopped_run("9")
+    (group,) = group_runs([*SESSION, again, stopped], "none")
+    assert [*group.results] == [*SESSION, again, stopped]
+    assert group.stopped == 0
+
+
+def test_a_stopped_run_is_left_out_of_its_task_alone() -> None:
+    stopped = [replace(stopped_run(), prompt=Prompt("9", "", task)) for task in ("sums", "typed")]
+    stopped[0].prompt = Prompt("9", "", "sums", "2")
+    (group,) = group_runs([*SESSION, *stopped], "task")
+    assert group.stopped == 1
+    assert group.parts[1] == Group((SESSION[1], SESSION[3]), 1)
+    assert group.results[-1] is stopped[1]

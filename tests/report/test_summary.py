@@ -44,6 +44,7 @@ def test_it_has_the_layout_of_the_result_file() -> None:
         "verdict",
         "effective_depth",
         "pooled",
+        "runs",
         "provenance",
     ]
     assert summary["schema"] == 1
@@ -130,6 +131,40 @@ def test_prompts_and_top_tokens_are_listed_by_prompt() -> None:
         {"token": lens.vocabulary[int(id_)], "probability": float(probability)}
         for id_, probability in zip(lens.top_ids[2, 3], lens.top_probabilities[2, 3], strict=True)
     ]
+
+
+def test_there_is_a_row_for_each_run() -> None:
+    runs = [run(), run("c d", seed=1, tokens=9)]
+    for result, row in zip(runs, summary_dict(runs, SETTINGS)["runs"], strict=True):
+        alone = summary_dict([result], SETTINGS)
+        assert list(row) == ["tokens", "loss", "verdict", "effective_depth"]
+        assert row["tokens"] == len(result.tokens)
+        assert row["loss"] == pytest.approx(result.loss)
+        assert row["verdict"] == alone["verdict"]
+        assert row["effective_depth"] == alone["effective_depth"]
+    (row,) = summary_dict([run(tokens=1)], SETTINGS)["runs"]
+    assert row["loss"] is None
+
+
+def test_what_is_not_pooled_has_no_mean() -> None:
+    runs = [run(), run("c d", seed=1, tokens=9), run("e f", seed=2)]
+    summary = summary_dict(runs, SETTINGS, [runs[:1], runs[1:]])
+    of_one, of_two = (summary_dict(part, SETTINGS) for part in (runs[:1], runs[1:]))
+    assert list(summary) == [
+        "schema",
+        "model",
+        "settings",
+        "prompts",
+        "groups",
+        "runs",
+        "provenance",
+    ]
+    assert [prompt["text"] for prompt in summary["prompts"]] == ["a b", "c d", "e f"]
+    assert [group.pop("prompts") for group in summary["groups"]] == [[0], [1, 2]]
+    for group, alone in zip(summary["groups"], (of_one, of_two), strict=True):
+        assert group == {name: alone[name] for name in group}
+        assert {"contributions", "verdict", "effective_depth", "pooled"} <= set(group)
+    assert summary["runs"] == [*of_one["runs"], *of_two["runs"]]
 
 
 def test_a_metric_that_one_run_lacks_is_absent() -> None:

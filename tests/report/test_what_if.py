@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import pytest
 from depthtui.data.lens import AffineLens, LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import Skip, SummarySettings
+from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.export import run_report
 from depthtui.report.groups import group_runs
+from depthtui.report.run_document import run_document
 from depthtui.report.skips import skipped_text, without
 from depthtui.report.what_if import Pairs, pairs
 from tests.builders.lenses import smooth_lens
@@ -161,5 +164,17 @@ def test_the_files_have_both_and_say_which_is_which(tmp_path: Path) -> None:
     for ending in ("md", "html"):
         page = (tmp_path / f"summary.{ending}").read_text()
         assert page.count("Beside the clean run") == 1
+        assert page.count("Each prompt beside the clean run") == 1
         assert "8 of 10" in page
         assert "\x1b" not in page
+
+
+def test_prompts_that_nobody_pooled_are_beside_their_clean_runs_one_by_one() -> None:
+    groups = group_runs([*both("a b", 2.0, 1.0), *both("c d", 4.0, 0.0)], "none")
+    text = markdown_bytes(run_document(groups, SETTINGS)).decode()
+    assert text.count("### Each prompt beside the clean run") == 1
+    assert "| a b | 2.000 | 3.000 | +1.000 |" in text
+    assert "| c d | 4.000 | 4.000 | +0.000 |" in text
+    assert text.count("#### Beside the clean run") == 2
+    losses = re.findall(r"\| loss, nats \| ([^|]+) \| ([^|]+) \|", text)
+    assert losses == [("2.000", "3.000"), ("4.000", "4.000")]

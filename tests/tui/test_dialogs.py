@@ -13,6 +13,7 @@ from textual.containers import VerticalScroll
 from textual.events import Key
 from textual.widgets import Checkbox, Input, OptionList, RadioButton, Static
 
+from depthtui.data.pool import POOLS
 from depthtui.data.protocol import (
     CountTokens,
     Event,
@@ -650,6 +651,25 @@ async def test_the_session_is_exported_to_a_folder_that_is_remembered(tmp_path: 
     summary = json.loads((tmp_path / "else" / "where" / "all.json").read_text())
     assert len(summary["prompts"]) == 3
     assert load_settings(tmp_path / "settings.toml").export_dir == tmp_path / "else" / "where"
+
+
+async def test_the_session_is_pooled_only_where_that_is_chosen(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await three_runs(it)
+        it.session.runs[0].result.prompt = Prompt("Mine")
+        titles = ["this run (3)", "the whole session (3 runs)"]
+        titles += [f"the whole session, {POOLS[pool]}" for pool in ("task", "model")]
+        for number, groups in enumerate([None, [[0], [1], [2]], [[0], [1, 2]], None]):
+            await opened(it, "e", ExportScreen)
+            choices = it.app.screen.query("#what RadioButton").results(RadioButton)
+            assert [str(choice.label) for choice in choices] == titles
+            it.app.screen.query_one("#file-name", Input).value = str(number)
+            await it.press(*["down"] * number, "space", "enter")
+            await it.until(lambda: it.app.screen is it.main)
+            summary = json.loads((tmp_path / "exports" / f"{number}.json").read_text())
+            found = summary.get("groups")
+            assert (found and [group["prompts"] for group in found]) == groups
+            assert len(summary["runs"]) == (3 if number else 1)
 
 
 async def test_the_choices_of_an_export_come_before_its_name(tmp_path: Path) -> None:

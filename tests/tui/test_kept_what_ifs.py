@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Checkbox, Input, Static
 
+from depthtui.data.pool import POOLS
 from depthtui.data.protocol import ModelLoaded, StartRun, WriteModel
 from depthtui.data.run_settings import Skip
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
@@ -200,6 +201,15 @@ async def test_export_of_a_pruning_has_every_prompt(tmp_path: Path) -> None:
         results = screen.what_if.results
         assert [bool(result.settings.skipped) for result in results] == [False, False, True, True]
         assert results[0].prompt == results[2].prompt != results[1].prompt == results[3].prompt
+        await it.press("e")
+        await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+        for title in ("clean and changed", f"clean and changed, {POOLS['task']}"):
+            assert title in it.screen_text()
+        it.app.screen.query_one("#file-name", Input).value = "all"
+        await it.press("f5")
+        await it.until(lambda: it.app.screen is screen)
+        (path,) = (tmp_path / "exports").glob("all*without*.json")
+        assert [group["prompts"] for group in json.loads(path.read_text())["groups"]] == [[0], [1]]
 
 
 async def test_the_share_of_the_parameters_is_shown(tmp_path: Path) -> None:

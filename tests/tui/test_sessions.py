@@ -594,7 +594,7 @@ async def exported(it: Explored, tmp_path: Path) -> dict[str, object]:
     await it.press("e")
     await it.until(lambda: isinstance(it.app.screen, ExportScreen))
     it.app.screen.query_one("#file-name", Input).value = "all"
-    it.app.screen.query("#what RadioButton").last().value = True
+    it.app.screen.query("#what RadioButton")[1].value = True
     await it.press("f5")
     await it.until(lambda: it.app.screen is it.main)
     summary: dict[str, object] = json.loads((tmp_path / "exports" / "all.json").read_bytes())

@@ -146,23 +146,27 @@ class DepthCurves(Pane):
         plot = Plot(area, *scale_ends(curve, other))
         text = curve.text(plot)
         other_text = [" " * area.width] * area.lines
-        marks, other_marks = self._marks(plot, curve, text, "A"), Marks()
-        if other is not None:
+        if other is None:
+            marks, other_marks = self._marks(plot, curve, text, {}, "A"), Marks()
+        else:
             other_text = other.text(plot, dotted=True)
-            other_marks = self._marks(plot, other, _overlaid(text, other_text, marks), "B")
+            marks = self._marks(plot, curve, text, _sign(plot, other, _OTHER_MARK), "A")
+            other_marks = self._marks(plot, other, _overlaid(text, other_text), marks, "B")
         dashes = plot.dashes(curve.threshold)
         return _Panel(curve, other, plot, text, other_text, dashes, marks, other_marks)
 
-    def _marks(self, plot: Plot, curve: RuleCurve, drawn: list[str], letter: str) -> Marks:
-        """The sign of run A or B at a curve's effective depth, and the layer beside it."""
-        layer = curve.effective
-        if layer is None:
-            return {}
-        line = plot.line_of(float(curve.values[layer]))
-        column = plot.area.column(layer / curve.n_layers)
-        sign = _MARK if letter == "A" else _OTHER_MARK
-        label = f"{letter}{layer}" if self._has_legend else str(layer)
-        return _label(drawn, line, column, label) | {(line, column): sign}
+    def _marks(
+        self, plot: Plot, curve: RuleCurve, drawn: list[str], taken: Marks, letter: str
+    ) -> Marks:
+        """The sign of run A or B at a curve's effective depth, and the layer beside it.
+
+        `taken` are marks of the other run, which the layer leaves legible.
+        """
+        marks = _sign(plot, curve, _MARK if letter == "A" else _OTHER_MARK)
+        label = f"{letter}{curve.effective}" if self._has_legend else str(curve.effective)
+        for line, column in [*marks]:
+            marks |= _label(drawn, taken, line, column, label)
+        return marks
 
     # Geometry ---------------------------------------------------------------
 
@@ -337,17 +341,26 @@ def _rules_words() -> str:
     return f"{', '.join(titles)} and {last}"
 
 
-def _overlaid(curve: list[str], other: list[str], marks: Marks) -> list[str]:
-    """Both curves and a mark, as one text a line."""
+def _overlaid(curve: list[str], other: list[str]) -> list[str]:
+    """Both curves as one text a line."""
     pairs = (zip(*texts, strict=True) for texts in zip(curve, other, strict=True))
-    lines = [[a if a != " " else b for a, b in pair] for pair in pairs]
-    for (line, column), char in marks.items():
-        lines[line][column] = char
-    return ["".join(line) for line in lines]
+    return ["".join(a if a != " " else b for a, b in pair) for pair in pairs]
 
 
-def _label(drawn: list[str], line: int, column: int, label: str) -> Marks:
-    """The label of an effective depth where the curve leaves room nearby, or else over it."""
+def _sign(plot: Plot, curve: RuleCurve, sign: str) -> Marks:
+    """A sign at a curve's effective depth; nothing where it has none."""
+    layer = curve.effective
+    if layer is None:
+        return {}
+    line = plot.line_of(float(curve.values[layer]))
+    return {(line, plot.area.column(layer / curve.n_layers)): sign}
+
+
+def _label(drawn: list[str], taken: Marks, line: int, column: int, label: str) -> Marks:
+    """The label of an effective depth where the curve leaves room nearby, or else over it.
+
+    Nothing where it would cover other marks everywhere: a part of a number is another number.
+    """
     width, size = len(drawn[0]), len(label)
     right, left, centre = column + 1, column - size, column - size // 2
     places = [
@@ -356,13 +369,15 @@ def _label(drawn: list[str], line: int, column: int, label: str) -> Marks:
         *((line + step, x) for step in (-1, 1) for x in (centre, right, left)),
     ]
 
-    def is_free(y: int, x: int) -> bool:
+    def is_legible(y: int, x: int) -> bool:
         inside = 0 <= y < len(drawn) and x >= 0 and x + size <= width
-        return inside and not drawn[y][x : x + size].strip()
+        return inside and not any((y, x + i) in taken for i in range(size))
 
-    beside = right if right + size <= width else max(0, left)
-    y, x = next((place for place in places if is_free(*place)), (line, beside))
-    return {(y, x + i): char for i, char in enumerate(label) if x + i < width}
+    legible = [place for place in places if is_legible(*place)]
+    free = [(y, x) for y, x in legible if not drawn[y][x : x + size].strip()]
+    for y, x in [*free, *legible][:1]:
+        return {(y, x + i): char for i, char in enumerate(label)}
+    return {}
 
 
 def scale_ends(curve: RuleCurve, other: RuleCurve | None = None) -> tuple[float, float]:

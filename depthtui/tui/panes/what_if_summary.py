@@ -109,7 +109,7 @@ class WhatIfSummary(LinesPane):
 
 
 class WhatIfPrompts(LinesPane):
-    """The same for every prompt of the session, filling in as they run."""
+    """The same for every prompt that the model ran in the session, filling in as they run."""
 
     _effects: Sequence[Effect] = ()
     _rule = ""
@@ -124,7 +124,7 @@ class WhatIfPrompts(LinesPane):
         if self._effects:
             return None
         return (
-            "What a pruning does to every prompt of this session.",
+            "What a pruning does to every prompt that this model ran in the session.",
             "5p leaves the five least useful layers out.",
         )
 

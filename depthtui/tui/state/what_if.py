@@ -226,7 +226,7 @@ class WhatIf:
 
     @property
     def effects(self) -> list[Effect]:
-        """The same for every prompt of the session, after a prune; else empty."""
+        """The same for every prompt that the model ran, after a prune; else empty."""
         if self.stack not in self._surveyed:
             return []
         return [self._effect_on(run) for run in self._prompts()]
@@ -268,7 +268,7 @@ class WhatIf:
         return run.result if run is not None else None
 
     def _prompts(self) -> list[Run]:
-        """This run, then a finished run of each other prompt of the session."""
+        """This run, then a finished run of each other prompt that its model ran in the session."""
         found = {self._run.prompt: self._run}
         for run in self._explorer.session.shown():
             same_model = run.model == self._run.model and not run.settings.skipped

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -190,3 +191,26 @@ async def test_another_depth_is_drawn_over_the_relative_one():
         # 9 of 12 stands right of 4 of 6.
         assert marks["◆", False] - 16 == round(9 / 12 * (2 * width - 1)) // 2
         assert marks["◇", True] - 16 == round(4 / 6 * (2 * width - 1)) // 2
+
+
+@pytest.mark.parametrize("size", [(60, 8), (60, 14), (50, 24)], ids=str)
+async def test_the_layers_beside_marks_are_whole_numbers(size):
+    """Labels of runs whose depths lie close together write over neither number nor mark."""
+    pane = DepthCurves()
+    pane.names = ("A deep", "B shallow")
+    a, b = make_result(layers=30), make_result(layers=24)
+    step_at(a, 20)
+    for result in (a, b):
+        result.drop(["contributions"])
+        result.get(LogitLens).overlap[:] = 0
+    shown = 0
+    async with framed(pane, size):
+        for layer in (*range(10, 16), *range(17, 23)):
+            step_at(b, layer)
+            show(pane, a, b)
+            plots = "\n".join(lines(pane)[1:-1])
+            assert (plots.count("◆"), plots.count("◇")) == (1, 1), plots
+            found = re.findall(r"[AB]\d+", plots)
+            assert set(found) <= {"A20", f"B{layer}"}, plots
+            shown += len(found)
+    assert shown == 2 * 12

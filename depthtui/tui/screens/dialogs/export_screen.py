@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,11 +18,13 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Button, Input, Label, RadioSet, Static
 
+from depthtui.data.pool import POOLS, Pool
 from depthtui.data.run import RunResult
 from depthtui.errors import DepthError
 from depthtui.files import expanded, write_new
 from depthtui.report.export import run_report
 from depthtui.report.formats import Report, Subject, format_titles
+from depthtui.report.groups import pools_of
 from depthtui.report.run_document import last_token
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import WRONG, Dialog
@@ -228,18 +231,25 @@ def open_export(
     def token_of(result: RunResult) -> int:
         return token if result.tokens.texts == selected else last_token(result)
 
-    def exportable(
-        title: str, results: Sequence[RunResult], missing: Sequence[str] = ()
-    ) -> Exportable:
-        settings, palette = explorer.settings.summary_settings(), explorer.settings.palette
+    settings, palette = explorer.settings.summary_settings(), explorer.settings.palette
+
+    def in_every_pool(
+        what: str, count: str, results: Sequence[RunResult], missing: Sequence[str] = ()
+    ) -> list[Exportable]:
         noted = explorer.session.with_remarks(results)
-        return Exportable(
-            title, "runs", lambda: run_report(noted, settings, token_of, palette, missing)
-        )
+        titles = {pool: f"{what}, {words}" for pool, words in POOLS.items()}
+        titles["none"] = what + count
+
+        def exportable(pool: Pool) -> Exportable:
+            report = partial(run_report, noted, settings, token_of, palette, missing, pool)
+            return Exportable(titles[pool], "runs", report)
+
+        return [exportable(pool) for pool in pools_of(noted)]
 
     session, missing = explorer.sessions.whole()
     count = runs_in_words(len(session))
     if missing:
         count = f"{len(session)} of {len(session) + len(missing)} runs; the files name the others"
-    whole = exportable(f"the whole session ({count})", session, missing)
-    ask_where(app, explorer, exportable(title, results), whole, extras=extras)
+    choices = in_every_pool(title, "", results)
+    choices += in_every_pool("the whole session", f" ({count})", session, missing)
+    ask_where(app, explorer, *choices, extras=extras)

@@ -1,0 +1,16 @@
+"""Which runs of a session are pooled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+Pool: TypeAlias = Literal["none", "task", "model"]
+"""Which prompts of a model are pooled: none, those of each task and level, or all."""
+
+POOLS: Mapping[Pool, str] = {
+    "none": "each run by itself",
+    "task": "the prompts of each task pooled",
+    "model": "all prompts of each model pooled",
+}
+"""Each in words."""
