@@ -159,7 +159,9 @@ def _of(found: Verdict | None, estimates: Sequence[DepthEstimate], **rest: Any) 
     sentence = "" if found is None else found.sentence
     warnings = () if found is None else found.warnings
     headline = {} if found is None or found.headline is None else asdict(found.headline)
-    return Statement(sentence, warnings, headline, _evidence(found), _depths(estimates), missing, **rest)
+    return Statement(
+        sentence, warnings, headline, _evidence(found), _depths(estimates), missing, **rest
+    )
 
 
 def _of_cell(cell: CellSummary | None) -> Statement:
@@ -427,7 +429,8 @@ def text(settings: SummarySettings) -> tuple[Statement, Statement]:
     written = generated.continuation
     found = text_verdicts(generated)["text"]
     kinds = {"logit": LogitLens, "affine": AffineLens, "jacobian": JacobianLens}
-    tokens = Tokens(np.arange(1 + len(written)), ["Why?", *written.texts], 1)
+    length = 1 + len(written)  # All of it is read, none of it an answer.
+    tokens = Tokens(np.arange(length), ["Why?", *written.texts], length)
     skipped = RunSettings(metrics=("logit_lens",), skipped=(Skip(0, "layer"),))
     result = RunResult(generated.model, generated.prompt, skipped, tokens)
     kind = kinds[settings.lens]

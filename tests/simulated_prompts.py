@@ -47,7 +47,8 @@ def simulated_prompts(
     kl = np.hstack([4 * heights / (1 + np.exp(where)) * np.exp(noise[0]), end])
     overlap = np.hstack([1 / (1 + np.exp(0.85 - where - noise[1])), end + 1])
     cosine = 0.1 * heights * (np.tanh(where / 2) + noise[2])
-    curves = {"mean_cosine": cosine, "kl": kl, "overlap": overlap}
+    margin = np.hstack([cosine, cosine[:, -1:]])
+    curves = {"mean_cosine": cosine, "kl": kl, "overlap": overlap, "answer_margin": margin}
     for rule in rules.ALL:
         curves.setdefault(rule.curve, kl if rule.threshold.falls else overlap)
     return [

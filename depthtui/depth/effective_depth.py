@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from types import MappingProxyType
 
 import numpy as np
@@ -33,13 +34,15 @@ def estimate_depths(
         settings: the thresholds.
         unknown: by rule, why its curve has values that are not finite, where that is known.
     """
-    drawn = None if too_few(parts) else draw(task_numbers(parts), RESAMPLES, settings.seed)
+    drawn = cache(lambda *tasks: draw(np.array(tasks), RESAMPLES, settings.seed))
 
     def with_interval(estimate: DepthEstimate, weighting: Weighting) -> DepthEstimate:
-        if drawn is None or estimate.layer is None:
-            return estimate
         rule = rules.named(estimate.rule)
-        return replace(estimate, interval=depth_interval(parts, rule, settings, drawn, weighting))
+        known = parts_with(rule.curve, parts)
+        if estimate.layer is None or too_few(known):
+            return estimate
+        counts = drawn(*task_numbers(known))
+        return replace(estimate, interval=depth_interval(known, rule, settings, counts, weighting))
 
     by_tokens, by_prompts = (
         [
@@ -57,18 +60,32 @@ def estimate_depths(
 def pool(parts: Sequence[PromptCurves], weighting: Weighting = "tokens") -> Curves:
     """The mean over all prompts of each curve that every prompt has.
 
+    One of a rule that is `of_prompt` is the mean over the prompts that have it.
+
     Args:
         parts: one or more prompts of one model.
         weighting: what counts once.
     """
     if len(parts) == 1:
         return parts[0].curves
-    (weights,) = pool_weights(parts, weighting, np.ones((1, len(parts))))
+    once = {rule.curve for rule in rules.ALL if rule.of_prompt}
+    curves = dict.fromkeys(name for part in parts for name in part.curves)
+    known = {name: parts_with(name, parts) for name in curves}
     return {
-        name: np.average([part.curves[name] for part in parts], axis=0, weights=weights)
-        for name in parts[0].curves
-        if all(name in part.curves for part in parts)
+        name: _mean(name, known[name], "prompts" if name in once else weighting)
+        for name in curves
+        if name in once or len(known[name]) == len(parts)
     }
+
+
+def parts_with(curve: str, parts: Sequence[PromptCurves]) -> list[PromptCurves]:
+    """The prompts that have a curve."""
+    return [part for part in parts if curve in part.curves]
+
+
+def _mean(curve: str, parts: Sequence[PromptCurves], weighting: Weighting) -> np.ndarray:
+    (weights,) = pool_weights(parts, weighting, np.ones((1, len(parts))))
+    return np.average([part.curves[curve] for part in parts], axis=0, weights=weights)
 
 
 def depths(

@@ -131,7 +131,7 @@ def resampled_curves(
     curves = curves_of(parts, rule)
     if not np.isfinite(rule.over_gaps(curves, settings)).all():
         return np.full((len(counts), curves.shape[1]), np.nan)
-    weights = pool_weights(parts, weighting, counts)
+    weights = pool_weights(parts, "prompts" if rule.of_prompt else weighting, counts)
     return np.asarray(weights @ curves / weights.sum(axis=1, keepdims=True))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +18,7 @@ from depthtui.data.run import RunResult, Tokens
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth import rules
-from depthtui.depth.effective_depth import estimate_depths, pool
+from depthtui.depth.effective_depth import estimate_depths, parts_with, pool
 from depthtui.depth.evidence import rule_evidence
 from depthtui.depth.rules.rule import Rule
 from depthtui.depth.spans import spans_of
@@ -31,6 +32,7 @@ from depthtui.metrics.pooling import Count, Pooled, PromptReading
 from depthtui.metrics.reduced import Reduced, weighted_mean
 from depthtui.metrics.reduction import reduce_run, reduce_tokens
 from depthtui.metrics.settling import Settling
+from depthtui.metrics.spec import Metric
 
 _NOT_RUN = "not every layer has been run yet"
 _NOT_READ = "the lens has not read every layer yet; all have been run"
@@ -67,6 +69,11 @@ class Reading(Pooled):
         """The means of every prompt that is pooled."""
         return [part for _, part in self.by_prompt]
 
+    @cached_property
+    def _with_curves(self) -> list[Metric]:
+        """The metrics that give curves; those derived from a lens once it has read every prompt."""
+        return [one for one in ALL if one.curves and (one in METRICS or self._whole(one))]
+
     def _part(self, prompt: PromptReading) -> PromptCurves | None:
         n_tokens = prompt.n_tokens - (self.settings.tokens.start or 0)
         if n_tokens < 1:
@@ -74,9 +81,9 @@ class Reading(Pooled):
         reduced = prompt.reduced(self.settings)
         curves = {
             name: values
-            for metric in METRICS
+            for metric in self._with_curves
             # The others are not reduced: a pane asks for the curves at each layer of a run.
-            if metric.curves and (source := self.source(metric)) in reduced
+            if (source := self.source(metric)) in reduced
             for name in metric.curves
             if (values := getattr(reduced[source], name)) is not None
         }
@@ -148,9 +155,12 @@ class Reading(Pooled):
         estimate = self.depth(rule.name)
         if estimate is None or estimate.layer is None:
             return None
-        metric = next(metric for metric in METRICS if rule.curve in metric.curves)
+        metric = next(metric for metric in ALL if rule.curve in metric.curves)
         source = self.source(metric)
-        known = [(one.reduced(self.settings)[source], one.task) for one, _ in self.by_prompt]
+        every = [(one.reduced(self.settings)[source], one.task) for one, _ in self.by_prompt]
+        known = [(one, task) for one, task in every if getattr(one, rule.curve) is not None]
+        if rule.of_prompt:
+            known = [(replace(one, tokens=1), task) for one, task in known]
 
         def count(curves: np.ndarray) -> np.ndarray:
             return rule.ranked_layers(curves, self.settings) + 1
@@ -171,7 +181,12 @@ class Reading(Pooled):
             lenses,
             {rule.name: self._rule_interval(rule) for rule in rules.ALL},
         )
-        return resting_on(found, len(self.parts), len(self.prompts))
+        known = {rule.name: len(parts_with(rule.curve, self.parts)) for rule in rules.ALL}
+        return [
+            one
+            for weighed in found
+            for one in resting_on([weighed], known[weighed.measure], len(self.prompts))
+        ]
 
     @cached_property
     def verdict(self) -> Verdict | None:

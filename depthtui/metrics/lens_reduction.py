@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Annotated, Any, ClassVar
 
@@ -13,6 +14,7 @@ from depthtui.data.lens import FittedLens, LensFit, LogitLens
 from depthtui.data.run import RunResult
 from depthtui.metrics.early_exit import CONFIDENCES, early_exit
 from depthtui.metrics.lens_margin import lens_margin
+from depthtui.metrics.margin import answer_margin
 from depthtui.metrics.prediction_depth import counts_by_depth, prediction_depth
 from depthtui.metrics.reduced import BlocksByDepth, ByDepth, ByLayer, Reduced, token_mean
 from depthtui.metrics.settling import ReducedSettling, Settling, reduce_settling
@@ -31,7 +33,10 @@ class ReducedLens(Reduced):
         layers_saved: by confidence, the layers that all tokens together save by an early exit.
         agreement: the share of tokens whose first choice is the output's; NaN at a depth that was
             not read, None where it was not kept.
+        answer_margin: see `metrics.margin`, in a mean each prompt counts once; None without one.
     """
+
+    pools: ClassVar = {"answer_margin": partial(np.mean, axis=0)}
 
     kl: ByDepth
     kl_blocks: BlocksByDepth = None
@@ -43,6 +48,7 @@ class ReducedLens(Reduced):
     agreeing: Annotated[np.ndarray, Shape("C", dtype=np.int64)]
     layers_saved: Annotated[np.ndarray, Shape("C", dtype=np.int64)]
     agreement: ByDepth | None = None
+    answer_margin: ByDepth | None = None
 
     def __post_init__(self) -> None:
         if not len(self.agreeing) == len(self.layers_saved) == len(CONFIDENCES):
@@ -58,7 +64,10 @@ class ReducedFittedLens(ReducedLens):
         fit, held_out_kl, logit_held_out_kl: as of `FittedLens`.
     """
 
-    pools: ClassVar = dict.fromkeys(("held_out_kl", "logit_held_out_kl"), itemgetter(0))
+    pools: ClassVar = {
+        **ReducedLens.pools,
+        **dict.fromkeys(("held_out_kl", "logit_held_out_kl"), itemgetter(0)),
+    }
 
     settling: ReducedSettling
     fit: LensFit
@@ -99,6 +108,7 @@ def reduce_lens(lens: LogitLens, run: RunResult, tokens: slice) -> ReducedLens |
         "layers_saved": np.array(
             [(leaving.n_layers - leaving.depths[tokens]).sum() for leaving in exits]
         ),
+        "answer_margin": answer_margin(lens, run),
     }
     if not isinstance(lens, FittedLens):
         return ReducedLens.over(lens, run, tokens, **values)

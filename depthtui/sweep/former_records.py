@@ -7,7 +7,7 @@ which does not depend on it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -87,11 +87,18 @@ def former_body(body: Values) -> dict[str, Any]:
         "loss": body.get("loss"),
         "every": every,
         "rest": {name: rest.get(name) for name in every},
-        "lacks": [words for name, words in _LACKS.items() if name in every],
+        "lacks": [*_lacks(every, has_answer=bool(body["prompt"]["answer"]))],
         "failed": body.get("failed", []),
         "layers_done": body["model"]["n_layers"],
         "provenance": body.get("provenance"),
     }
+
+
+def _lacks(every: Values, has_answer: bool) -> Iterator[str]:
+    """What the reduced values of all tokens do not have, in words."""
+    yield from (words for name, words in _LACKS.items() if name in every)
+    if has_answer and LENS_METRICS[LOGIT] in every:
+        yield "the margin of the answer by depth"
 
 
 def _answer_start(body: Values) -> Any:

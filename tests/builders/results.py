@@ -107,6 +107,12 @@ def lacking(result: RunResult, *metrics: str) -> RunResult:
     return result
 
 
+def unanswered(result: RunResult) -> RunResult:
+    """The same run of a prompt without an answer."""
+    tokens = replace(result.tokens, answer_start=len(result.tokens))
+    return replace(result, tokens=tokens)
+
+
 def _parts(result: RunResult) -> list[Contributions | LogitLens]:
     """Contributions and lens, where the result has them."""
     return [part for part in (result.get(Contributions), result.get(LogitLens)) if part is not None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from depthtui.data.depth import DepthEstimate
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
@@ -46,6 +47,10 @@ def test_a_kl_of_nothing_stays_as_it_is() -> None:
         ("kl", [4, 3, 3, 1, 0], 3),
         ("overlap", [0, 0, 0, 0, 1], 3),
         ("settled", [0, 0.5, 0.5, 0.5, 1], 3),
+        ("margin", [1, -1, 1, -1, 1], 3),
+        ("margin", [-1, 1, 1, 1, -1], 3),
+        ("margin", [1, 1, 1, 1, 1], -1),
+        ("margin", [1, np.nan, -1, 1, 1], np.nan),
         ("cosine", [1, -1, 1, 1], 1),
         ("cosine", [1, 1, -1, -1], 3),
         ("cosine", [1, 1, 0, 1], -1),
@@ -71,3 +76,57 @@ def test_half_of_the_tokens_have_settled() -> None:
     assert (found.layer, found.count, found.ratio) == (3, 4, 0.8)
     assert found.crossing == pytest.approx(2.5)
     assert "settled" in {measure.measure for measure in reading.verdict.evidence}
+
+
+class TestMargin:
+    def estimate(self, *curve: float) -> DepthEstimate:
+        return rules.named("margin").estimate(np.array(curve, np.float64), SummarySettings())
+
+    def test_the_last_layer_that_puts_the_answer_ahead(self) -> None:
+        found = self.estimate(-4, 2, -3, -1, 3, 2)
+        assert (found.layer, found.count, found.ratio) == (3, 4, 4 / 5)
+        assert found.crossing == pytest.approx(3.25)
+
+    def test_the_output_alone_puts_it_ahead(self) -> None:
+        found = self.estimate(-4, -2, -1, 1)
+        assert (found.layer, found.count, found.ratio) == (2, 3, 1)
+
+    @pytest.mark.parametrize(
+        ("curve", "reason"),
+        [
+            ((-4, 2, -1), "the answer is not ahead at the output"),
+            ((-4, 2, 0), "the answer is not ahead at the output"),
+            ((4, 2, 1), "the answer is ahead at every depth"),
+        ],
+    )
+    def test_without_a_change_that_lasts(self, curve: tuple[float, ...], reason: str) -> None:
+        found = self.estimate(*curve)
+        assert (found.layer, found.reason) == (None, reason)
+
+    @pytest.mark.parametrize(
+        ("curve", "variants"),
+        [
+            (
+                (-9, -0.6, 0.6, 5),
+                [
+                    (1, "half as likely as the first token already from layer 1 on"),
+                    (3, "twice as likely as any other only at the output"),
+                ],
+            ),
+            (
+                (-0.6, 0.8, 0.6, 0.6),
+                [
+                    (0, "half as likely as the first token at every depth"),
+                    (3, "twice as likely as any other at no depth"),
+                ],
+            ),
+        ],
+    )
+    def test_it_is_held_against_half_and_twice_as_likely(
+        self, curve: tuple[float, ...], variants: list[tuple[int, str]]
+    ) -> None:
+        layer = self.estimate(*curve).layer
+        assert layer is not None
+        found = rules.named("margin").variants(np.array(curve), layer, SummarySettings())
+        expected = [(count, f"the answer is {words}") for count, words in variants]
+        assert [(variant.count, variant.reason) for variant in found] == expected

@@ -17,11 +17,12 @@ from depthtui.engine.engine import Engine
 from depthtui.engine.lenses import LensChoice
 from depthtui.errors import DepthError, RunStopped
 from depthtui.lenses.files import LensFolder, read_published
+from depthtui.metrics.margin import answer_margin
 from depthtui.metrics.nonlinear import Nonlinear
 from tests.naive import blocks, naive_lens, with_states
 from tests.tiny_models import HIDDEN, LAYERS, tiny_folder
 
-PROMPT = Prompt("Seven plus five is twelve, and twelve minus five is seven.")
+PROMPT = Prompt("Seven plus five is twelve, and twelve minus five is seven.", " is seven.")
 THROUGH = RunSettings(metrics=("logit_lens", "affine_lens", "nonlinear"), top_k=5)
 
 
@@ -97,6 +98,8 @@ def test_a_lens_reads_what_the_model_says_of_the_mapped_residual(made):
     ids = torch.from_numpy(result.tokens.ids)[None]
     with torch.no_grad():
         final = model(input_ids=ids, use_cache=False).logits[0].double().log_softmax(-1)
+    place, margin = result.answer_start, answer_margin(lens, result)
+    answer = ids[0, place]
     for depth in range(LAYERS):
         kept = {}
 
@@ -123,6 +126,9 @@ def test_a_lens_reads_what_the_model_says_of_the_mapped_residual(made):
         np.testing.assert_allclose(lens.kl[depth], kl, rtol=2e-3, atol=1e-4)
         np.testing.assert_allclose(lens.divergence[depth], apart, rtol=2e-3, atol=1e-4)
         assert (lens.top_ids[depth, :, 0] == told.argmax(-1).numpy()).all()
+        others = told[place - 1].index_fill(0, answer, -torch.inf)
+        ahead = told[place - 1, answer] - others.max()
+        np.testing.assert_allclose(margin[depth], ahead, rtol=2e-3, atol=1e-4)
     assert (lens.kl[-1] == 0).all()
     assert {int(id_) for id_ in np.unique(lens.top_ids)} == lens.vocabulary.keys()
     assert naive_lens(model, ids, 5)["kl"].shape == result.get(LogitLens).kl.shape

@@ -194,7 +194,7 @@ class TestPage:
 
     def test_there_is_a_curve_for_everything_that_depth_is_told_by(self) -> None:
         contributions = ["Cosine with the stream", "Contribution"]
-        lens = ["Lens KL", "Lens overlap"]
+        lens = ["Lens KL", "Lens overlap", "Lens margin of the answer"]
         assert curves(html([run()])) == contributions + lens
         assert curves(html([lacking(run(), "logit_lens")])) == contributions
         assert curves(html([lacking(run(), "contributions")])) == lens

@@ -39,6 +39,7 @@ def test_it_has_the_layout_of_the_result_file() -> None:
         "contributions",
         "logit_lens",
         "lens_margin",
+        "margin",
         "prediction_depth",
         "early_exit",
         "verdict",
@@ -74,6 +75,7 @@ def test_it_has_the_layout_of_the_result_file() -> None:
         "cosine",
         "kl",
         "overlap",
+        "margin",
     ]
     for estimate in summary["effective_depth"]:
         once = estimate.pop("prompt_weighted")
@@ -175,7 +177,8 @@ def test_a_metric_that_one_run_lacks_is_absent() -> None:
     without_contributions = lacking(run(), "contributions")
     summary = summary_dict([without_contributions], SETTINGS)
     assert "contributions" not in summary
-    assert [estimate["rule"] for estimate in summary["effective_depth"]] == ["kl", "overlap"]
+    found = [estimate["rule"] for estimate in summary["effective_depth"]]
+    assert found == ["kl", "overlap", "margin"]
 
 
 def test_without_the_split_only_the_layer_is_there() -> None:

@@ -32,12 +32,13 @@ class LastTurn(Rule):
         return replace(super().none(settings, reason), threshold=None)
 
     def estimate(self, curve: np.ndarray, settings: ReadingSettings) -> DepthEstimate:
-        layer = last_turns(curve)
+        layer = self._found(curve, 0.0)
         if np.isnan(layer):
-            return self.none(settings, f"{self.noun} never turns from negative to positive")
+            return self.none(settings, self._why_none(curve))
         last = int(layer)
         crossing = float(self._crossings(curve, layer, 0.0))
-        return DepthEstimate(self.name, last, (last + 1) / len(curve), None, crossing=crossing)
+        ratio = (last + 1) / self.n_layers(curve)
+        return DepthEstimate(self.name, last, ratio, None, crossing=crossing)
 
     def variants(
         self, curve: np.ndarray, layer: int, settings: SummarySettings
@@ -55,6 +56,9 @@ class LastTurn(Rule):
         place = min(swayed or [layer], key=lambda place: abs(curve[place]))
         reason = f"it hangs on a {self.curve_title} of {curve[place]:.2g} at layer {place}"
         return Variant(None if np.isnan(moved) else int(moved) + 1, reason, len(reason))
+
+    def _why_none(self, curve: np.ndarray) -> str:
+        return f"{self.noun} never turns from negative to positive"
 
     def _found(self, curves: np.ndarray, threshold: float) -> np.ndarray:
         return last_turns(curves)

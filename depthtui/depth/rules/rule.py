@@ -83,6 +83,8 @@ class Rule:
         of_token: what the rule finds on the curve of a single token, in words; empty for a rule
             that is not applied to tokens (others are a field of `TokenDepths`).
         of_paper: whether the paper's table has a column of this rule.
+        of_prompt: whether the curve is one value a prompt and no mean over tokens: in every mean
+            over prompts each of these counts once.
         explained: the explanation on screens.
     """
 
@@ -102,6 +104,7 @@ class Rule:
     measure: str = ""
     of_token: str = ""
     of_paper: bool = False
+    of_prompt: bool = False
     explained: Explanation
 
     # Words ------------------------------------------------------------------

@@ -18,7 +18,7 @@ from depthtui.tui.panes.depth_pair import DepthPair
 from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap, PairedHeatmap
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.state.alignment import align
-from tests.builders.results import make_result
+from tests.builders.results import make_result, unanswered
 from tests.tui.panes.drawing import cell, cells, framed, line_with, lines, strips, summary_of
 
 
@@ -148,7 +148,7 @@ async def test_the_table_has_the_published_values():
 
 
 async def test_the_curves_have_a_legend_and_do_not_touch():
-    a, b = make_result(layers=12), make_result(layers=12)
+    a, b = (unanswered(make_result(layers=12)) for _ in range(2))
     pane = DepthCurves()
     pane.names = ("A base", "B [b]distilled")
     async with framed(pane, (40, 14)):

@@ -27,7 +27,7 @@ from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.state.session import Work
 from depthtui.tui.state.status import Status
 from tests.builders.models import tiny_model
-from tests.builders.results import half_run, make_result
+from tests.builders.results import half_run, make_result, unanswered
 from tests.tui.panes.drawing import (
     cell,
     cells,
@@ -286,7 +286,7 @@ async def test_layers_that_have_not_run_are_dots_in_the_lens():
 
 @pytest.mark.parametrize("size", [(44, 10), (64, 12), (104, 22)])
 async def test_curves_mark_their_effective_depths(size):
-    result = make_result(layers=12)
+    result = unanswered(make_result(layers=12))
     summary = summary_of(result)
     pane = put(DepthCurves(), cursor=Cursor(0, 0))
     async with framed(pane, size):
@@ -402,7 +402,7 @@ async def test_each_rule_has_its_layer_ratio_and_threshold():
 
 
 async def test_rules_are_explained_beneath_as_far_as_there_is_room():
-    result = make_result(layers=12)
+    result = unanswered(make_result(layers=12))
     pane = DepthTable()
     async with framed(pane, (70, 12)):
         pane.show(result, summary_of(result))
