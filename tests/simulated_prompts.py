@@ -7,8 +7,9 @@ import numpy as np
 from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
-from depthtui.depth.intervals import RESAMPLES, depth_interval, draw
+from depthtui.depth.intervals import depth_interval
 from depthtui.depth.weights import Weighting, task_numbers
+from depthtui.metrics.resampling import RESAMPLES, draw
 
 
 def simulated_prompts(

@@ -431,7 +431,7 @@ class TestRun:
         assert cli.main(["run", "demo", *arguments, str(home / "out")]) == 1
         out, err = capsys.readouterr()
         words = "the memory ran out: try a smaller model"
-        told = f"depthtui: prompt 2: Ablation loss is unavailable: {words}."
+        told = f"depthtui: prompt 2: Ablation is unavailable: {words}."
         assert err.splitlines()[-1] == told
         assert "(1 of 2" in out
         summary = json.loads((home / "out" / "summary.json").read_text())

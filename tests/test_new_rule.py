@@ -16,9 +16,9 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import estimate_depths, pool
 from depthtui.depth.evidence import rule_evidence
-from depthtui.depth.intervals import FEWEST_PROMPTS
 from depthtui.depth.reading import reading_of
 from depthtui.depth.rules.rule import Rule, Threshold
+from depthtui.metrics.resampling import FEWEST_UNITS
 from depthtui.report.explanations import of_rules
 from depthtui.report.export import run_report
 from depthtui.sweep.questions import questions
@@ -91,7 +91,7 @@ def test_a_curve_of_any_name_is_pooled() -> None:
 @pytest.mark.usefixtures("settled")
 def test_it_has_depths_with_intervals() -> None:
     parts = settling_prompts()
-    assert len(parts) >= FEWEST_PROMPTS
+    assert len(parts) >= FEWEST_UNITS
     *_, found = estimate_depths(parts, SETTINGS)
     curve = pool(parts)["settled"]
     layer = int(np.argmax(curve > 0.5))

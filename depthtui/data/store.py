@@ -38,8 +38,11 @@ from depthtui.data.cache_index import (
 )
 from depthtui.files import PRIVATE_FILE, open_regular, parse_json
 
-SCHEMA = 3
+SCHEMA = 4
 """Part of every key: raise it when the meaning of cached bytes changes."""
+
+NAMES_SCHEMA = 3
+"""The number in the names of records and sweeps, which outlive the cache's layout."""
 
 KINDS = ("result", "activations")
 
@@ -98,18 +101,19 @@ class VerifyReport:
     orphans: int
 
 
-def make_key(kind: str, **parts: Any) -> str:
+def make_key(kind: str, schema: int | None = None, /, **parts: Any) -> str:
     """A key from everything that the value depends on.
 
     Args:
-        kind: `result` or `activations`.
+        kind: `result` or `activations`; `record` or `sweep` for a name.
+        schema: number of the layout; None for the cache's.
         parts: JSON values, dataclasses, arrays or tuples of these.
 
     Raises:
         TypeError: a part has no canonical form.
     """
     text = json.dumps(
-        {"schema": SCHEMA, "kind": kind, "parts": parts},
+        {"schema": schema or SCHEMA, "kind": kind, "parts": parts},
         sort_keys=True,
         separators=(",", ":"),
         default=_plain,

@@ -50,8 +50,6 @@ class Evidence:
             of all layers up to one.
         says: what it is a count of, such as `until the context needs no more layers`.
         curve: what the count is read off; None where a rule's own curve is that.
-        of_use: whether layers beyond the count are not used by this measure; else it tells
-            something else of them, such as that they move the stream.
         prompts: on how many of how many prompts it rests, where that is not all of them: then it
             is not firm.
         interval: from where to where the count moves with other prompts, below five with other
@@ -72,7 +70,6 @@ class Evidence:
     layers: tuple[int, ...] | None = None
     says: str = ""
     curve: EvidenceCurve | None = None
-    of_use: bool = True
     prompts: tuple[int, int] | None = None
     after_layer: int = 0
     interval: tuple[float, float] | None = None

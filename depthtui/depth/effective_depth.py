@@ -12,8 +12,9 @@ import numpy as np
 from depthtui.data.depth import Curves, DepthEstimate, PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
-from depthtui.depth.intervals import RESAMPLES, depth_interval, draw, too_few
+from depthtui.depth.intervals import depth_interval, too_few
 from depthtui.depth.weights import WEIGHTINGS, Weighting, pool_weights, task_numbers
+from depthtui.metrics.resampling import RESAMPLES, draw
 
 NOT_FINITE = "the model's values are not finite"
 """Why a rule has no layer on a curve with values that are not numbers."""

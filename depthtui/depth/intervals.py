@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -26,12 +25,7 @@ from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.rules.rule import Rule
 from depthtui.depth.weights import Weighting, pool_weights, task_numbers
-
-FEWEST_PROMPTS = 5
-"""With fewer prompts an interval would say nothing."""
-
-LEVEL = 0.95
-RESAMPLES = 2000
+from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL, expanded_interval, freedom_of
 
 _ROUNDING = 1e-9
 """The largest difference of numbers that rounding alone explains."""
@@ -53,49 +47,13 @@ def depth_interval(
 
 
 def too_few(parts: Sequence[PromptCurves]) -> bool:
-    """Whether an interval would say nothing: below `FEWEST_PROMPTS`, or one prompt of a task."""
-    return len(parts) < FEWEST_PROMPTS or bool(np.bincount(task_numbers(parts)).min() < 2)
-
-
-def freedom_of(tasks: np.ndarray) -> tuple[float, float]:
-    """Degrees of freedom of a mean over tasks, and how much a resample's variance is too small.
-
-    n - 1 and n / (n - 1) for one task; for several, those of Welch and Satterthwaite where the
-    prompts of all tasks vary alike.
-
-    Args:
-        tasks: from `task_numbers`; two or more prompts of each.
-    """
-    sizes = np.bincount(tasks).astype(np.float64)
-    freedom = (1 / sizes).sum() ** 2 / (1 / sizes**2 / (sizes - 1)).sum()
-    return float(freedom), float((1 / sizes).sum() / ((sizes - 1) / sizes**2).sum())
+    """Whether an interval would say nothing: below `FEWEST_UNITS`, or one prompt of a task."""
+    return len(parts) < FEWEST_UNITS or bool(np.bincount(task_numbers(parts)).min() < 2)
 
 
 def curves_of(parts: Sequence[PromptCurves], rule: Rule) -> np.ndarray:
     """The curve that a rule reads of every prompt, `[prompts, …]`; every prompt has it."""
     return np.stack([part.curves[rule.curve] for part in parts])
-
-
-def draw(tasks: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """How often each prompt is drawn, `[resamples, prompts]`: of each task as many as it has.
-
-    Args:
-        tasks: from `task_numbers`.
-        resamples: how often.
-        seed: of the draws.
-    """
-    return _drawn(tuple(tasks.tolist()), resamples, seed)
-
-
-@lru_cache(maxsize=32)
-def _drawn(numbers: tuple[int, ...], resamples: int, seed: int) -> np.ndarray:
-    """The same, drawn once for all counts of the same prompts; not to be written to."""
-    rng, tasks = np.random.default_rng(seed), np.array(numbers)
-    counts = np.empty((resamples, len(tasks)), int)
-    for task, n in enumerate(np.bincount(tasks)):
-        counts[:, tasks == task] = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
-    counts.setflags(write=False)
-    return counts
 
 
 def resampled_layers(
@@ -165,31 +123,3 @@ def with_width(interval: tuple[float, float], resolution: float) -> tuple[float,
     """The interval; one of no width reaches as far as the resolution to either side."""
     low, high = interval
     return interval if high - low > _ROUNDING else (low - resolution, high + resolution)
-
-
-def expanded_interval(
-    values: np.ndarray, level: float, freedom: float, inflation: float
-) -> tuple[float, float] | None:
-    """Quantiles of a bootstrap distribution, widened for small samples.
-
-    Each tail is `Phi(-sqrt(inflation) t)`, with t the quantile of Student's t
-    (Hesterberg 2015). The ends are values that occur.
-
-    Args:
-        values: `[resamples]` of the statistic.
-        level: nominal coverage.
-        freedom: degrees of freedom; n - 1 for one sample.
-        inflation: how much a resample's variance is too small; n / (n - 1) for one sample.
-
-    Returns:
-        None where a value is not finite.
-    """
-    from scipy.special import ndtr, stdtrit
-
-    if not np.isfinite(values).all():
-        return None
-    tail = ndtr(np.sqrt(inflation) * stdtrit(freedom, (1 - level) / 2))
-    # Counted from both ends, so that mirrored values give a mirrored interval.
-    low = np.quantile(values, tail, method="inverted_cdf")
-    high = -np.quantile(-values, tail, method="inverted_cdf")
-    return float(low), float(high)

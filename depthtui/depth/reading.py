@@ -20,6 +20,7 @@ from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import estimate_depths, parts_with, pool
 from depthtui.depth.evidence import rule_evidence
+from depthtui.depth.idle import idle_layers, past_idle, without_idle, writing_only
 from depthtui.depth.rules.rule import Rule
 from depthtui.depth.spans import spans_of
 from depthtui.depth.units import count_interval
@@ -133,6 +134,16 @@ class Reading(Pooled):
             return {rule.name: _NOT_READ for rule in rules.ALL if rule.through_lens}
         return {}
 
+    @property
+    def idle(self) -> tuple[int, ...]:
+        """The layers that write nothing on any prompt; none where that is not known."""
+        return self.known_idle or ()
+
+    @cached_property
+    def known_idle(self) -> tuple[int, ...] | None:
+        """The same; None where it is not known (see `depth.idle`)."""
+        return idle_layers(self.prompts)
+
     @cached_property
     def evidence(self) -> tuple[Evidence, ...]:
         """How many layers are used by each rule and metric, and how far each count holds."""
@@ -141,7 +152,7 @@ class Reading(Pooled):
             if metric.gives_evidence and (value := self.get(metric)) is not None:
                 weighed = metric.evidence(value, self)
                 found += resting_on(weighed, self.count(metric), len(self.prompts))
-        return tuple(found)
+        return tuple(without_idle(one, self.idle, self.n_layers) for one in found)
 
     def interval(
         self, reduced: Sequence[Reduced | None], count: Count, *names: str
@@ -163,7 +174,8 @@ class Reading(Pooled):
             known = [(replace(one, tokens=1), task) for one, task in known]
 
         def count(curves: np.ndarray) -> np.ndarray:
-            return rule.ranked_layers(curves, self.settings) + 1
+            writing = curves if rule.through_lens else writing_only(curves, self.idle)
+            return rule.ranked_layers(writing, self.settings) + 1
 
         return count_interval(known, count, [rule.curve], self.settings.seed, equal_tasks=True)
 
@@ -173,14 +185,16 @@ class Reading(Pooled):
             for lens, metric in LENS_METRICS.items()
             if all(metric in prompt.every for prompt in self.prompts)
         }
-        found = rule_evidence(
-            self.depths,
-            self.curves,
-            self.settings,
-            self.other.curves,
-            lenses,
-            {rule.name: self._rule_interval(rule) for rule in rules.ALL},
-        )
+        depths, curves, others = self.depths, self.curves, self.other.curves
+        if self.idle:
+            # The published depths stay those of the paper's rules.
+            parts, other_parts = (
+                [past_idle(part, self.idle) for part in one.parts] for one in (self, self.other)
+            )
+            depths = estimate_depths(parts, self.settings, self._unknown())
+            curves, others = (pool(found) if found else {} for found in (parts, other_parts))
+        intervals = {rule.name: self._rule_interval(rule) for rule in rules.ALL}
+        found = rule_evidence(depths, curves, self.settings, others, lenses, intervals)
         known = {rule.name: len(parts_with(rule.curve, self.parts)) for rule in rules.ALL}
         return [
             one

@@ -17,20 +17,20 @@ from typing import TypeAlias
 import numpy as np
 
 from depthtui.data.depth import PromptCurves
-from depthtui.depth.intervals import (
-    FEWEST_PROMPTS,
-    LEVEL,
-    RESAMPLES,
-    draw,
-    expanded_interval,
-    freedom_of,
-    too_few,
-)
+from depthtui.depth.intervals import too_few
 from depthtui.depth.weights import pool_weights, task_numbers
 from depthtui.metrics.blocks import block_sizes
 from depthtui.metrics.evidence import CountInterval
 from depthtui.metrics.pooling import Count
 from depthtui.metrics.reduced import BLOCKS, Reduced
+from depthtui.metrics.resampling import (
+    FEWEST_UNITS,
+    LEVEL,
+    RESAMPLES,
+    draw,
+    expanded_interval,
+    freedom_of,
+)
 
 TOKEN_RESAMPLES = 500
 """How often tokens are drawn again: at each draw of the explorer, since one prompt has no others.
@@ -66,7 +66,7 @@ def count_interval(
 
     every = {"prompts": ends(whole, RESAMPLES), "tokens": ends(blocks, TOKEN_RESAMPLES)}
     known = {over: found for over, found in every.items() if found is not None}
-    if not known or ("prompts" not in known and len(prompts) >= FEWEST_PROMPTS):
+    if not known or ("prompts" not in known and len(prompts) >= FEWEST_UNITS):
         return None
     low, high = min(low for low, _ in known.values()), max(high for _, high in known.values())
     return CountInterval(int(low), int(high), LEVEL, " and ".join(known))

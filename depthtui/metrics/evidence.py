@@ -8,16 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from depthtui.data.verdict import Evidence, EvidenceCurve, EvidenceKind
+from depthtui.metrics.resampling import FEWEST_UNITS
 
 FIFTH = 0.2
 """By how much thresholds are lowered and raised."""
 
 FELT = 0.05
 """The gain of the loss, in nats, from which on something is missed."""
-
-
-FEWEST_OF_FIRM = 5
-"""Prompts of which a count may be firm: those that an interval over prompts takes."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +90,10 @@ def resting_on(evidence: Iterable[Evidence], known: int, every: int) -> list[Evi
 
 def _of_others(found: Evidence, prompts: int) -> Evidence:
     """The same evidence, firm only where it tells something of other prompts."""
-    if not found.firm or (prompts >= FEWEST_OF_FIRM and found.interval is not None):
+    if not found.firm or (prompts >= FEWEST_UNITS and found.interval is not None):
         return found
     few = "one prompt" if prompts == 1 else f"{prompts} prompts"
-    reason = f"it is of {few} alone" if prompts < FEWEST_OF_FIRM else ""
+    reason = f"it is of {few} alone" if prompts < FEWEST_UNITS else ""
     if found.interval is None:
         reason = f"{reason}, without an interval" if reason else "it has no interval over prompts"
     return replace(found, firm=False, holds_here=True, reason=reason)
@@ -115,14 +112,12 @@ class Counted:
         measure: the rule or metric.
         title: a short title, such as `context depth`.
         says: what its count is a count of, such as `until the context needs no more layers`.
-        of_use: whether it counts layers that are used (see `Evidence`).
     """
 
     kind: EvidenceKind
     measure: str
     title: str
     says: str = ""
-    of_use: bool = True
 
     def weighed(
         self,
@@ -185,5 +180,4 @@ class Counted:
             firm=False,
             reason=reason,
             says=self.says,
-            of_use=self.of_use,
         )

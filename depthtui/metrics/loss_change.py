@@ -26,7 +26,7 @@ class LossChange(MetricResult):
         chosen: the rows to compute, in order; empty for every one.
     """
 
-    noise = ("unchanged",)
+    noise: ClassVar[tuple[str, ...]] = ("unchanged",)
     changes: ClassVar[tuple[str, ...]] = ("loss_change",)
 
     unchanged: np.ndarray

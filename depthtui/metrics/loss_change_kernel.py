@@ -26,7 +26,7 @@ def fill_rows(
     rows: Sequence[int],
     cost: Callable[[int], int],
     rows_at_once: int,
-    losses_of: Callable[[list[int], Ran], Tensor],
+    fill: Callable[[Found, list[int], Ran], Found],
     on_rows: Callable[[int, int, Found | None], None],
 ) -> Found:
     """Compute the rows of a result that are not known yet, the last rows first.
@@ -36,8 +36,8 @@ def fill_rows(
         rows: the rows to compute, in order.
         cost: the number of layers that the runs of a row go through.
         rows_at_once: the number of rows in memory together; 0 for all.
-        losses_of: runs a group of rows through the layers, and returns the changes of the loss as
-            `LossChange.filled` takes them.
+        fill: runs a group of rows through the layers, and returns a copy of a result with them
+            filled in (see `LossChange.filled`).
         on_rows: called after each layer with the number of layers run, their total, and the result
             so far; None where no row is known.
     """
@@ -55,7 +55,7 @@ def fill_rows(
     for stop in range(len(missing), 0, -size):
         group = missing[max(0, stop - size) : stop]
         # A result that was reported stays as it was.
-        result = result.filled(group, losses_of(group, ran).numpy())
+        result = fill(result, group, ran)
     return result
 
 

@@ -59,12 +59,12 @@ class OutputChange:
             self._losses(self._clean(part).log[None], part)[0]
             for part in slices(count, self._at_once(count))
         ]
-        return torch.cat(parts)[:-1]
+        return torch.cat(parts)[:-1].to("cpu")
 
     def __call__(self, changed: Tensor) -> Changes:
         """The changes of the outputs of `changed`, h_L of some runs, `[batch, T, d]`."""
         batch, count, _ = changed.shape
-        found = Changes(*(torch.empty(batch, count) for _ in Changes._fields))
+        found = torch.empty(len(Changes._fields), batch, count)
         size = self._at_once(batch * count)
         for part in slices(count, size):
             clean = self._clean(part)
@@ -73,13 +73,14 @@ class OutputChange:
             for first in range(0, batch, rows):
                 here = slice(first, first + rows), part
                 log = self._unembedding.logits(changed[here]).log_softmax(dim=-1)
-                found.loss[here] = self._losses(log, part) - losses
-                found.kept[here] = (log.argmax(dim=-1) == choices).to("cpu", torch.float32)
+                loss = self._losses(log, part) - losses
+                kept = (log.argmax(dim=-1) == choices).float()
                 # In place: beside the clean output, a single one fits where memory is short.
-                apart = log.neg_().add_(clean.log).mul_(clean.chances).sum(dim=-1)
-                # Rounding alone leaves less than 0.
-                found.kl[here] = apart.clamp_(min=0).to("cpu")
-        return found._replace(loss=found.loss[:, :-1])
+                kl = log.neg_().add_(clean.log).mul_(clean.chances).sum(dim=-1)
+                # Rounding alone leaves less than 0. Together, since a GPU is waited for.
+                found[:, *here] = torch.stack([loss, kl.clamp_(min=0), kept]).to("cpu")
+        loss, kl, kept = found
+        return Changes(loss[:, :-1], kl, kept)
 
     def _at_once(self, count: int) -> int:
         """How many outputs to compare at a time; each is there twice, and in probabilities."""
@@ -97,4 +98,4 @@ class OutputChange:
     def _losses(self, log: Tensor, tokens: slice) -> Tensor:
         """The losses of the tokens after these, `[batch, tokens]`; of the last that of token 0."""
         following = self._ids.roll(-1)[tokens].to(log.device).expand(len(log), -1)
-        return -log.gather(-1, following[..., None])[..., 0].to("cpu")
+        return -log.gather(-1, following[..., None])[..., 0]

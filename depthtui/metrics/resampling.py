@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
 FEWEST_UNITS = 5
-"""With fewer units an interval would say nothing."""
+"""With fewer units there is no interval, and no count is firm."""
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -59,10 +60,17 @@ def draw(groups: np.ndarray, resamples: int, seed: int) -> np.ndarray:
         resamples: how often.
         seed: of the draws.
     """
-    rng = np.random.default_rng(seed)
+    return _drawn(tuple(groups.tolist()), resamples, seed)
+
+
+@lru_cache(maxsize=32)
+def _drawn(numbers: tuple[int, ...], resamples: int, seed: int) -> np.ndarray:
+    """The same, drawn once for all counts of the same units; not to be written to."""
+    rng, groups = np.random.default_rng(seed), np.array(numbers)
     counts = np.empty((resamples, len(groups)), int)
     for group, n in enumerate(np.bincount(groups)):
         counts[:, groups == group] = rng.multinomial(n, np.full(n, 1 / n), size=resamples)
+    counts.setflags(write=False)
     return counts
 
 

@@ -11,10 +11,10 @@ from depthtui.data.lens_view import fit_words, lens_of, lens_title
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import RunResult
 from depthtui.depth import rules
-from depthtui.depth.intervals import FEWEST_PROMPTS, LEVEL
 from depthtui.depth.published import PublishedModel
 from depthtui.depth.reading import Reading
 from depthtui.metrics import METRICS
+from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL
 
 if TYPE_CHECKING:
     from depthtui.report.groups import Group
@@ -150,8 +150,8 @@ def lens_sentence(lens: str, results: Sequence[RunResult]) -> str:
 
 def _intervals(summary: Reading) -> str:
     """Where the intervals come from, or why there are none, in a sentence."""
-    if summary.n_prompts < FEWEST_PROMPTS:
-        few = f"{summary.n_prompts}; {FEWEST_PROMPTS} are needed"
+    if summary.n_prompts < FEWEST_UNITS:
+        few = f"{summary.n_prompts}; {FEWEST_UNITS} are needed"
         return f"No interval: too few prompts to say ({few})."
     found = [one for estimate in summary.depths for one in (estimate, estimate.prompt_weighted)]
     alike = any(one is not None and _is_alike(one.interval) for one in found)

@@ -24,12 +24,12 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.selection import indices_text
 from depthtui.data.verdict import Verdict
 from depthtui.depth import rules
-from depthtui.depth.intervals import FEWEST_PROMPTS
 from depthtui.depth.published import DATASETS, PROTOCOL, published_for
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics import MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME, METRICS, formula_in
 from depthtui.metrics.chosen_lens import through
 from depthtui.metrics.contributions import BRANCHES
+from depthtui.metrics.resampling import FEWEST_UNITS
 from depthtui.metrics.spec import Metric
 from depthtui.palettes import OWN_PALETTE
 from depthtui.prompts import prompt_title
@@ -259,7 +259,7 @@ def _depths(group: Group, summary: Reading) -> Iterator[Block]:
         yield Paragraph(no_depths(group))
         return
     published = published_for(group.model.name)
-    many, has_intervals = summary.n_prompts > 1, summary.n_prompts >= FEWEST_PROMPTS
+    many, has_intervals = summary.n_prompts > 1, summary.n_prompts >= FEWEST_UNITS
     columns = [
         Column("rule", style="name"),
         Column("effective depth", views=AT_LENGTH),

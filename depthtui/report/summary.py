@@ -99,6 +99,8 @@ def _found_in(reading: Reading) -> dict[str, Any]:
         value = reading.get(metric)
         if value is not None:
             found[metric.name] = metric.summary(value, reading)
+    if reading.known_idle is not None:
+        found["idle"] = list(reading.known_idle)
     unavailable = [dict(reading.unavailable(prompt)) for prompt in reading.prompts]
     if any(unavailable):
         found["unavailable"] = unavailable

@@ -27,20 +27,11 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.sentence import Sentence
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import pool
-from depthtui.depth.intervals import (
-    FEWEST_PROMPTS,
-    LEVEL,
-    RESAMPLES,
-    Bootstrap,
-    curves_of,
-    draw,
-    freedom_of,
-    resampled_curves,
-    too_few,
-)
+from depthtui.depth.intervals import Bootstrap, curves_of, resampled_curves, too_few
 from depthtui.depth.rules import kl
 from depthtui.depth.rules.rule import Rule
 from depthtui.depth.weights import WEIGHTINGS, Weighting, task_numbers
+from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL, RESAMPLES, draw, freedom_of
 from depthtui.sweep.rank_tests import kendall, mann_whitney, signed_rank
 
 if TYPE_CHECKING:
@@ -459,8 +450,8 @@ def numbers(comparison: Difference | Trend) -> dict[str, Any]:
 
 def _too_few(groups: Sequence[Sequence[PromptCurves]], where: str = "") -> Sentence | None:
     fewest = min(len(group) for group in groups)
-    if fewest < FEWEST_PROMPTS:
-        needed = f"{fewest}{where}; {FEWEST_PROMPTS} are needed"
+    if fewest < FEWEST_UNITS:
+        needed = f"{fewest}{where}; {FEWEST_UNITS} are needed"
     elif any(map(too_few, groups)):
         needed = "two of each task are needed"
     else:

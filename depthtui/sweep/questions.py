@@ -10,7 +10,7 @@ from typing import Generic
 
 from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import ModelSpec
-from depthtui.depth.intervals import FEWEST_PROMPTS
+from depthtui.metrics.resampling import FEWEST_UNITS
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import TASKS
 from depthtui.report.phrases import rule_title
@@ -367,7 +367,7 @@ def _grown(
 
 def _over_right_answers(cells: Sequence[CellSummary]) -> Iterable[_Compared[Trend]]:
     """The trend over the levels that have right answers enough; over all where one or none has."""
-    enough = [cell for cell in cells if cell.accuracy and cell.accuracy.right >= FEWEST_PROMPTS]
+    enough = [cell for cell in cells if cell.accuracy and cell.accuracy.right >= FEWEST_UNITS]
     levels = enough if len(enough) > 1 else cells
     words = f"{_levels_words([cell.cell.task for cell in levels])}, right answers alone"
     yield from _grown(words, levels, [cell.of_right_answers for cell in levels])

@@ -3,7 +3,7 @@
 All are two-sided. Prompts that never cross tie, so p comes from permutations
 wherever there are few prompts (all of them where they can be listed), and from
 the normal approximation else. NaN, a prompt whose depth is unknown, is left
-out; with fewer than `FEWEST_PROMPTS` left, there is no p. A prompt that never
+out; with fewer than `FEWEST_UNITS` left, there is no p. A prompt that never
 crosses is not unknown: `Rule.ranked_crossings` ranks it.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from depthtui.depth.intervals import FEWEST_PROMPTS
+from depthtui.metrics.resampling import FEWEST_UNITS
 
 _PERMUTATIONS = 4999
 _MOST_PERMUTED = 80
@@ -31,7 +31,7 @@ def signed_rank(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[float | None, 
 
     changes = b - a
     changes = changes[np.isfinite(changes)]
-    if len(changes) < FEWEST_PROMPTS:
+    if len(changes) < FEWEST_UNITS:
         return None, None
     if not changes.any():
         return 1.0, 0.0
@@ -48,7 +48,7 @@ def mann_whitney(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[float | None,
     from scipy import stats
 
     a, b = a[np.isfinite(a)], b[np.isfinite(b)]
-    if min(len(a), len(b)) < FEWEST_PROMPTS:
+    if min(len(a), len(b)) < FEWEST_UNITS:
         return None, None
     effect = float(np.sign(b[:, None] - a).mean())
     if len(np.unique([*a, *b])) == 1:
@@ -63,7 +63,7 @@ def kendall(levels: Sequence[np.ndarray], seed: int) -> tuple[float | None, floa
     from scipy import stats
 
     known = [text[np.isfinite(text)] for text in levels]
-    if min(len(group) for group in known) < FEWEST_PROMPTS:
+    if min(len(group) for group in known) < FEWEST_UNITS:
         return None, None
     layers = np.concatenate(known)
     ranks = np.repeat(np.arange(len(known)), [len(group) for group in known])

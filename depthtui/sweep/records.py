@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -19,10 +19,10 @@ from depthtui.data.run_settings import (
     settings_keys,
     spec_keys,
 )
-from depthtui.data.store import make_key
+from depthtui.data.store import NAMES_SCHEMA, make_key
 from depthtui.depth.reading import Reading
 from depthtui.files import parse_json
-from depthtui.metrics import ALL, METRIC_BY_NAME, depends_on_former_prompts
+from depthtui.metrics import ALL, METRIC_BY_NAME, ablation, depends_on_former_prompts
 from depthtui.metrics.answers_kept import NAME as ANSWERS_KEPT
 from depthtui.metrics.pooling import PromptReading
 from depthtui.metrics.reduced import Reduced
@@ -84,6 +84,7 @@ def record_key(
     texts = [prompt.text for prompt in before] if depends_on_former_prompts(settings) else []
     return make_key(
         "record",
+        NAMES_SCHEMA,
         layout=_KEY_LAYOUT,
         model=spec_keys(cell.model),
         task=[cell.task.name, cell.task.level],
@@ -149,9 +150,18 @@ def _record(body: dict[str, Any]) -> Record:
         raise ValueError(f"a record of layout {schema}")
     reduced = partial(_reduced, n_layers=body["model"]["n_layers"])
     record = from_plain(Record, body, readers={Mapping[str, Reduced]: reduced})
-    lacks = () if "says_answer" in body or not _may_say_answer(record) else (_RIGHT,)
     rest = {**without(record.every, body["rest"]), **record.rest}
-    return replace(record, rest=rest, lacks=(*record.lacks, *lacks))
+    lacks = dict.fromkeys([*record.lacks, *_lacks(record, body)])
+    return replace(record, rest=rest, lacks=tuple(lacks))
+
+
+def _lacks(record: Record, body: Mapping[str, Any]) -> Iterator[str]:
+    """What a record does not have that was written before it was kept, in words."""
+    found = record.every.get(ablation.METRIC.name)
+    if isinstance(found, ablation.ReducedAblation) and found.output is None:
+        yield "the KL of ablation"
+    if "says_answer" not in body and _may_say_answer(record):
+        yield _RIGHT
 
 
 def _may_say_answer(record: Record) -> bool:

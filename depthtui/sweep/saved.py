@@ -11,7 +11,7 @@ from pathlib import Path
 
 from depthtui.data.plain import to_plain
 from depthtui.data.run_settings import reading_keys, spec_keys
-from depthtui.data.store import make_key
+from depthtui.data.store import NAMES_SCHEMA, make_key
 from depthtui.errors import DepthError
 from depthtui.sweep.folder import (
     FAILURES,
@@ -54,7 +54,7 @@ def default_folder(plan: SweepPlan, cache_dir: Path) -> Path:
         "summary": reading_keys(plan.summary),
     }
     del named["families"]
-    return cache_dir / "sweeps" / make_key("sweep", plan=named)[:16]
+    return cache_dir / "sweeps" / make_key("sweep", NAMES_SCHEMA, plan=named)[:16]
 
 
 def saved_sweeps(cache_dir: Path) -> list[SavedSweep]:

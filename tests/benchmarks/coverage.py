@@ -24,8 +24,9 @@ from depthtui.data.depth import Curves, PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import pool
-from depthtui.depth.intervals import depth_interval, draw, resampled_layers
+from depthtui.depth.intervals import depth_interval, resampled_layers
 from depthtui.depth.weights import WEIGHTINGS, effective_prompts
+from depthtui.metrics.resampling import draw
 from depthtui.sweep.comparisons import difference, trend
 from tests.simulated_prompts import intervals, simulated_prompts
 

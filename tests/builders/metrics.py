@@ -126,9 +126,35 @@ def _smooth_gradients(result: RunResult) -> IntegratedGradients:
 
 def _smooth_ablation(result: RunResult) -> Ablation:
     predicted = len(result.tokens) - 1
-    loss = np.full(predicted, 1.5, np.float32)
     change = np.repeat(_useful_parts(result)[:, None], predicted, axis=1)
-    return Ablation(result.settings.skip_part, loss, change, np.full_like(loss, 0.01))
+    return ablation(change, 0.01, result.settings.skip_part)
+
+
+def ablation(
+    change: np.ndarray,
+    noise: float = 0.0,
+    part: str = "layer",
+    kl: np.ndarray | None = None,
+    loss: float | np.ndarray = 1.5,
+    chosen: tuple[int, ...] = (),
+) -> Ablation:
+    """Ablation with these changes of the loss, `[L, T-1]`.
+
+    KL is `kl`, `[L, T-1]`, at tokens 1 … T-1, by default the size of these changes; its noise is
+    as large. First choices stay below half a nat. The layers left out together cost the sum.
+    """
+    kl = np.abs(change) if kl is None else kl
+    found = Ablation.unknown(len(change), change.shape[1] + 1, part=part, chosen=chosen)
+    found.loss[:], found.loss_change[:], found.unchanged[:] = loss, change, noise
+    known = np.isfinite(kl)
+    found.kl[:, 1:], found.unchanged_kl[1:] = kl, noise
+    found.kept[:, 1:][known] = kl[known] < 0.5
+    found.together[:] = np.isin(np.arange(len(change)), found.spare_layers)
+    if found.spare_layers:
+        together = kl[found.spare_layers].sum(axis=0)
+        found.together_kl = float(together.mean())
+        found.together_choices = float((together < 0.5).mean())
+    return found
 
 
 def _smooth_context_depth(result: RunResult) -> ContextDepth:
@@ -259,7 +285,7 @@ def _random_ablation(result: RunResult, rng: np.random.Generator) -> Ablation:
     predicted = len(result.tokens) - 1
     loss = _draw(rng, predicted)
     change = _draw(rng, result.model.n_layers, predicted) - 0.3
-    return Ablation("mlp", loss, change, np.full_like(loss, 0.5))
+    return ablation(change, 0.5, "mlp", loss=loss)
 
 
 def _random_context_depth(result: RunResult, rng: np.random.Generator) -> ContextDepth:

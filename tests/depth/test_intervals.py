@@ -13,16 +13,11 @@ from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import effective_depth, rules
 from depthtui.depth.effective_depth import depths, estimate_depths, pool
-from depthtui.depth.intervals import (
-    FEWEST_PROMPTS,
-    draw,
-    expanded_interval,
-    freedom_of,
-    resampled_layers,
-)
+from depthtui.depth.intervals import resampled_layers
 from depthtui.depth.reading import reading_of
 from depthtui.depth.rules.rule import Rule
 from depthtui.depth.weights import task_numbers
+from depthtui.metrics.resampling import FEWEST_UNITS, draw, expanded_interval, freedom_of
 from tests.builders.results import random_result
 from tests.simulated_prompts import intervals, simulated_prompts
 
@@ -179,9 +174,9 @@ def test_the_freedom_of_a_mean_over_tasks() -> None:
 
 def test_a_summary_has_intervals_from_five_prompts_on() -> None:
     settings = SummarySettings(kl_threshold=0.95)
-    runs = [random_result(12, 40, seed=seed) for seed in range(FEWEST_PROMPTS)]
+    runs = [random_result(12, 40, seed=seed) for seed in range(FEWEST_UNITS)]
     few, enough = reading_of(runs[:-1], settings), reading_of(runs, settings)
-    assert (few.n_prompts, enough.n_prompts) == (FEWEST_PROMPTS - 1, FEWEST_PROMPTS)
+    assert (few.n_prompts, enough.n_prompts) == (FEWEST_UNITS - 1, FEWEST_UNITS)
     assert all(depth.interval is None for depth in few.depths)
     known = [depth for depth in enough.depths if depth.layer is not None]
     assert any(item.interval for item in known)

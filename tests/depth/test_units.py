@@ -11,13 +11,13 @@ from scipy import stats
 
 from depthtui.data.run_settings import LENSES, SummarySettings
 from depthtui.depth import units
-from depthtui.depth.intervals import RESAMPLES, draw
 from depthtui.depth.reading import reading_of
 from depthtui.depth.units import TOKEN_RESAMPLES, count_interval
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.blocks import block_means, block_sizes
 from depthtui.metrics.order import sequential_depth, sequential_depths
 from depthtui.metrics.reduced import BlocksByLayer, ByLayer, Reduced
+from depthtui.metrics.resampling import RESAMPLES, draw
 from tests.builders.metrics import random_metric
 from tests.builders.results import full_run, random_result
 

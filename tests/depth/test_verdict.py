@@ -25,6 +25,7 @@ from depthtui.metrics.similarity import Similarity
 from depthtui.report.summary import verdict_dict
 from depthtui.tui.state.next_measures import next_measures
 from tests.builders.lenses import smooth_lens
+from tests.builders.metrics import ablation
 from tests.builders.readings import verdict
 from tests.builders.results import full_run, half_run, lacking, make_result, random_result
 
@@ -178,9 +179,9 @@ def test_the_range_is_that_of_the_thresholds_and_of_where_the_curve_stays(
 
 def test_a_run_gets_every_kind_that_was_measured() -> None:
     result = full_run()
-    ablation = result.get(Ablation)
-    assert ablation is not None
-    result.put("ablation", replace(ablation, part="layer"))
+    found_without = result.get(Ablation)
+    assert found_without is not None
+    result.put("ablation", replace(found_without, part="layer"))
     found = verdict([result], SETTINGS)
     assert found is not None
     measures = [evidence.measure for evidence in found.evidence]
@@ -216,7 +217,7 @@ def test_a_count_of_some_prompts_says_so_and_is_not_firm() -> None:
         assert (row.count, row.low, row.high, row.firm) == (4, 4, 4, firm)
         assert row.prompts == (None if firm else (1, 6))
         assert row.reason == ("" if firm else "it rests on 1 of 6 prompts")
-        assert ("4 that cost something when left out" in found.sentence) == firm
+        assert ("4 that change the output when left out" in found.sentence) == firm
         assert row.holds == ("firm" if firm else "fragile")
         stored = verdict_dict(found)["evidence"]
         assert [row["prompts"] for row in stored if "prompts" in row] == [[1, 6]] * (not firm)
@@ -233,8 +234,8 @@ def test_firm_is_a_claim_about_other_prompts(prompts: int) -> None:
     few = {1: "it is of one prompt alone", 2: "it is of 2 prompts alone"}
     assert row.reason == few.get(prompts, "it is of 4 prompts alone" * (prompts < 5))
     # What holds here is what the sentence counts, and no doubt of it.
-    assert "4 that cost something when left out" in found.sentence
-    assert "blation loss is fragile" not in found.sentence
+    assert "4 that change the output when left out" in found.sentence
+    assert "blation is fragile" not in found.sentence
 
 
 def test_without_an_interval_no_count_is_firm() -> None:
@@ -291,11 +292,7 @@ def ablated(text: str) -> RunResult:
     """A run of 4 layers, each of which is missed when it is left out; nothing else is causal."""
     others = ("context_depth", "order", "answers_kept", "residual_erasure", "similarity")
     result = lacking(full_run(text), *others)
-    ablation = result.get(Ablation)
-    assert ablation is not None
-    change = np.ones_like(ablation.loss_change)
-    unchanged = np.zeros_like(ablation.unchanged)
-    result.put("ablation", replace(ablation, part="layer", loss_change=change, unchanged=unchanged))
+    result.put("ablation", ablation(np.ones((4, len(result.tokens) - 1))))
     return result
 
 

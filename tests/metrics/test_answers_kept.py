@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -286,13 +287,16 @@ def test_prompts_are_taken_together() -> None:
     np.testing.assert_allclose(summary["without"], [0, 1 / 3, 2 / 3, 2 / 3])
     np.testing.assert_allclose(summary["differs_after"], [4 / 3, 3, 10 / 3, 3])
     assert summary["needed"] == [0, 1, 3]
+    assert (summary["needed_mean"], summary["needed_interval"]) == (2, None)
     assert (summary["prompts"], summary["tokens"], summary["unchanged_differs"]) == (3, 4, 0)
     line, floor = METRIC.findings(found, together)
     assert line.value == "2 of 3 right"
-    assert line.remark == "one is lost without any of layers 0-1, 3 (3 of 4)"
+    assert line.remark == (
+        "one needs, on average, 2.0 of 4 layers; one is lost without any of layers 0-1, 3"
+    )
     assert floor.value == "the same texts"
     means = METRIC.means(found, together)
-    assert means == {"answers right": pytest.approx(2 / 3), "layers that answers need": 3}
+    assert means == {"answers right": pytest.approx(2 / 3), "layers that answers need": 2}
 
 
 def test_a_layer_that_was_not_left_out_is_not_needed() -> None:
@@ -329,20 +333,59 @@ def evidence_of(*answers: AnswersKept) -> Evidence:
     return found
 
 
-def test_the_evidence_is_the_layers_that_right_answers_need() -> None:
+def test_the_evidence_is_the_mean_number_of_layers_that_a_right_answer_needs() -> None:
     found = evidence_of(FIRST, SECOND)
-    # 0 is needed by both, 1 and 3 by one prompt each.
-    assert (found.count, found.low, found.high) == (3, 2, 3)
-    assert not found.firm
-    assert found.reason == "1 of them is needed by one prompt alone"
-    found = evidence_of(FIRST, FIRST, FIRST)
-    assert (found.count, found.low, found.high, found.firm, found.reason) == (2, 2, 2, True, "")
+    # 0 is needed by both, 1 and 3 by one each: two by each, not three.
+    assert (found.count, found.low, found.high, found.firm) == (2, 2, 2, True)
+    assert found.layers == (0, 1)
+    assert found.curve is not None
+    assert found.curve.values == (1, 0.5, 0, 0.5)
+    # What the model does not know needs no layer.
+    assert evidence_of(FIRST, SECOND, WRONG).count == 2
 
 
-def test_the_highest_count_is_of_layers_that_change_any_text() -> None:
-    found = evidence_of(FIRST, FIRST, WRONG)
-    assert (found.count, found.low, found.high) == (2, 2, 3)
-    assert found.reason == "without 1 more a text changes, though no right answer is lost"
+def test_one_more_prompt_makes_no_more_layers() -> None:
+    """Each of eight answers needs another layer: all together eight, each of them one."""
+    answers = [answered([float(layer != own) for layer in range(8)], [4] * 8) for own in range(8)]
+    for count in (2, 4, 8):
+        assert evidence_of(*answers[:count]).count == 1
+    together = pooled(*answers)
+    assert METRIC.summary(together.get(METRIC), together)["needed"] == list(range(8))
+
+
+def test_one_answer_that_needs_more_moves_the_mean() -> None:
+    most = answered([0, 0, 0, 0], [0, 0, 0, 0])
+    none = answered([1, 1, 1, 1], [4, 4, 4, 4])
+    found = evidence_of(most, none, none)
+    # 4 / 3; without the first 0, without another 2.
+    assert (found.count, found.low, found.high, found.firm) == (1, 0, 2, False)
+    assert found.reason == "one answer moves it from 1.3 to 0.0 layers"
+
+
+def test_the_interval_is_of_right_answers_drawn_again() -> None:
+    needs = np.array([1, 3, 2, 5, 4, 1])
+    answers = [answered([float(layer >= n) for layer in range(6)], [4] * 6) for n in needs]
+    together = pooled(*answers, replace(answers[0], clean_right=False))
+    found = together.get(METRIC)
+    low, high = METRIC.summary(found, together)["needed_interval"]
+    # Plain quantiles of draws of its own are narrower than the expanded ones.
+    rng = np.random.default_rng(1)
+    means = rng.choice(needs, (4000, len(needs))).mean(axis=1)
+    inner, outer = np.quantile(means, [[0.025, 0.975], [0.001, 0.999]])
+    assert outer[0] <= low <= inner[0] < needs.mean() < inner[1] <= high <= outer[1]
+    (evidence,) = METRIC.evidence(found, together)
+    assert (evidence.low, evidence.high) == (math.floor(low + 0.5), math.floor(high + 0.5))
+    assert evidence.reason == f"the 95% interval over prompts is {low:.1f} to {high:.1f} layers"
+    assert found.needed_interval(0) == found.needed_interval(0)
+    four = pooled(*answers[:4])
+    assert METRIC.summary(four.get(METRIC), four)["needed_interval"] is None
+
+
+def test_the_highest_count_is_of_layers_that_change_the_text_of_a_right_answer() -> None:
+    longer = answered([0, 1, 1, 0], [0, 3, 3, 2])
+    found = evidence_of(longer, longer, longer)
+    assert (found.count, found.low, found.high) == (2, 2, 4)
+    assert found.reason == "without 4 layers its text changes, without 2 it is wrong"
 
 
 def test_one_right_answer_is_no_range() -> None:

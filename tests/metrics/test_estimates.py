@@ -98,7 +98,9 @@ def test_the_work_is_what_is_run(
     compute(name, replay, result)
     layers = replay.evaluations - before + KEYS_VALUES * replay.projections
     forwards = layers / (replay.n_layers * TOKENS)
-    assert METRIC_BY_NAME[name].work(result) == pytest.approx(forwards)
+    # Which layers ablation leaves out together is not known before, nor what their run takes.
+    most = forwards + (name == "ablation")
+    assert forwards - 1e-6 <= METRIC_BY_NAME[name].work(result) <= most + 1e-6
     assert forwards > 0.5
 
 

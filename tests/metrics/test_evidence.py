@@ -17,6 +17,7 @@ from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.evidence import Counted, Variant
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.similarity import Similarity
+from tests.builders.metrics import ablation
 from tests.builders.results import full_run, random_result
 
 SETTINGS = SummarySettings()
@@ -62,47 +63,48 @@ def test_metrics_that_tell_no_count_say_so() -> None:
 # Ablation ---------------------------------------------------------------------
 
 
-def ablation(
-    changes: Sequence[float], noise: float = 0.0, chosen: tuple[int, ...] = (), part: str = "layer"
+def layers_left_out(
+    kl: Sequence[float], noise: float = 0.0, chosen: tuple[int, ...] = (), part: str = "layer"
 ) -> Ablation:
-    change = np.repeat(np.array(changes, np.float32)[:, None], 4, axis=1)
-    loss, unchanged = np.full(4, 2.0, np.float32), np.full(4, noise, np.float32)
-    return Ablation(part, loss, change, unchanged, chosen)
+    """Layers without which the loss falls by as much as the output changes."""
+    values = np.repeat(np.array(kl, np.float32)[:, None], 4, axis=1)
+    return ablation(-values, noise, part, values, chosen=chosen)
 
 
-def test_ablation_counts_the_layers_that_cost() -> None:
-    changes = [0.0] * 5 + [-1.0] * 2 + [0.3] * 13
-    (found,) = evidence("ablation", ablation(changes))
-    assert (found.kind, found.measure, found.title) == ("causal", "ablation", "ablation loss")
-    assert (found.count, found.low, found.high, found.firm) == (13, 13, 13, True)
-    assert found.layers == tuple(range(7, 20))
+def test_ablation_counts_the_layers_that_change_the_output() -> None:
+    kl = [0.0] * 5 + [1.0] * 2 + [0.3] * 13
+    (found,) = evidence("ablation", layers_left_out(kl))
+    assert (found.kind, found.measure, found.title) == ("causal", "ablation", "ablation")
+    assert (found.count, found.low, found.high, found.firm) == (15, 15, 15, True)
+    assert found.layers == tuple(range(5, 20))
+    assert found.says.endswith("(the loss falls without 15)")
 
 
 def test_ablation_is_fragile_where_layers_cost_about_the_threshold() -> None:
-    (found,) = evidence("ablation", ablation([0.0] * 5 + [0.045] * 5 + [0.3] * 10))
+    (found,) = evidence("ablation", layers_left_out([0.0] * 5 + [0.045] * 5 + [0.3] * 10))
     assert (found.count, found.low, found.high, found.firm) == (10, 10, 15, False)
-    assert found.reason == "10 cost 0.05 nats or more, 15 cost 0.04"
-    (found,) = evidence("ablation", ablation([0.0] * 5 + [0.055] * 5 + [0.3] * 10))
+    assert found.reason == "10 change it by 0.05 nats or more, 15 by 0.04"
+    (found,) = evidence("ablation", layers_left_out([0.0] * 5 + [0.055] * 5 + [0.3] * 10))
     assert (found.count, found.low, found.high) == (15, 10, 15)
 
 
 def test_ablation_takes_no_noise_for_a_cost() -> None:
-    changes = [0.08] * 5 + [0.3] * 15
-    (found,) = evidence("ablation", ablation(changes))
+    kl = [0.08] * 5 + [0.3] * 15
+    (found,) = evidence("ablation", layers_left_out(kl))
     assert found.count == 20
-    # Of four tokens that are each 0.1 off, the mean's standard error is 0.05.
-    (found,) = evidence("ablation", ablation(changes, noise=0.1))
+    # KL is never below 0, so that its noise does not average out.
+    (found,) = evidence("ablation", layers_left_out(kl, noise=0.05))
     assert (found.count, found.low, found.high) == (15, 15, 15)
 
 
 def test_ablation_says_why_it_has_no_count() -> None:
-    (found,) = evidence("ablation", ablation([np.nan] * 5 + [0.3] * 15))
+    (found,) = evidence("ablation", layers_left_out([np.nan] * 5 + [0.3] * 15))
     assert (found.count, found.reason) == (None, "15 of 20 layers so far")
-    changes = [0.3] * 4 + [np.nan] * 16
-    (found,) = evidence("ablation", ablation(changes, chosen=(0, 1, 2, 3)))
+    kl = [0.3] * 4 + [np.nan] * 16
+    (found,) = evidence("ablation", layers_left_out(kl, chosen=(0, 1, 2, 3)))
     assert found.count is None
     assert found.reason == "only layers 0-3 (4 of 20) were left out"
-    assert evidence("ablation", ablation([0.3] * 20, part="mlp")) == []
+    assert evidence("ablation", layers_left_out([0.3] * 20, part="mlp")) == []
 
 
 # Angular distance -------------------------------------------------------------
@@ -127,6 +129,16 @@ def test_layers_that_do_nothing_do_not_turn_the_stream() -> None:
     assert found.count == 20
     (found,) = evidence("similarity", similarity([0.0] * 20))
     assert found.count == 0
+
+
+def test_layers_that_turn_nothing_do_not_lower_the_bar() -> None:
+    """With the mean over all layers the bar would be 0.031, and all of them above it."""
+    angles = [0.1] * 8 + [0.04] * 4
+    (alone,) = evidence("similarity", similarity(angles + [0.1] * 8))
+    (found,) = evidence("similarity", similarity(angles + [1e-8] * 8))
+    assert (alone.count, found.count) == (16, 8)
+    assert found.curve is not None
+    assert found.curve.threshold == pytest.approx(0.5 * 0.96 / 12)
 
 
 def test_angles_about_half_of_the_mean_are_fragile() -> None:

@@ -13,7 +13,6 @@ from depthtui.metrics.order import (
     METRIC,
     Order,
     pairs_side_by_side,
-    sequential_depth,
 )
 from depthtui.metrics.order.compute import order
 from depthtui.tracing.probe import probe_architecture
@@ -105,20 +104,63 @@ def test_nothing_is_computed_twice():
     assert replay.evaluations - before == (4 + 3 * 2 + 2 * (2 + 1)) * replay.n_tokens
 
 
-def test_a_layer_that_does_nothing_stands_anywhere():
+def silenced(*layers):
+    """A model whose layers write nothing, and their pairs."""
     model = fresh("llama")
     with torch.no_grad():
-        for module in (blocks(model)[1].self_attn.o_proj, blocks(model)[1].mlp.down_proj):
-            module.weight.zero_()
+        for layer in layers:
+            for module in (
+                blocks(model)[layer].self_attn.o_proj,
+                blocks(model)[layer].mlp.down_proj,
+            ):
+                module.weight.zero_()
     _ids, anatomy, replay = replayed(model)
-    found = order(replay, anatomy.unembedding)
-    for values in (found.parallel, found.swapped):
-        assert np.abs(values[:2]).max() < 1e-5
-        assert np.abs(values[2]).max() > 0.01
+    return anatomy.unembedding, order(replay, anatomy.unembedding)
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+def test_a_layer_that_writes_nothing_is_in_no_pair(layer):
+    """The layers around it are a pair: as in the model without it."""
+    unembedding, found = silenced(layer)
+    assert found.idle == (layer,)
+    assert (found.parallel[layer] == 0).all()
+    assert (found.swapped[layer] == 0).all()
+    model = fresh("llama")
+    del blocks(model)[layer]
+    model.config.num_hidden_layers = 3
+    for place, block in enumerate(blocks(model)):
+        block.self_attn.layer_idx = place
+    _ids, _anatomy, shorter = replayed(model)
+    expected = order(shorter, unembedding)
+    pairs = [row for row in range(3) if row != layer]
+    for name in ("parallel", "swapped"):
+        values = getattr(found, name)[pairs]
+        np.testing.assert_allclose(values, getattr(expected, name), rtol=1e-3, atol=1e-5)
+        assert np.abs(values).max() > 0.01
+    result, other = run(tokens=12), run(tokens=12, layers=3)
+    result.put(METRIC.name, found)
+    other.put(METRIC.name, expected)
+    pooled, other = (reading_of([one], SummarySettings()) for one in (result, other))
+    steps, fewer = pooled.get(METRIC), other.get(METRIC)
+    assert steps.depth == fewer.depth
+    assert layer not in steps.steps()
+    assert "1 layer writes nothing" in METRIC.findings(steps, pooled)[0].remark
+
+
+@pytest.mark.parametrize(("layers", "pairs"), [((0, 3), [1]), ((1, 2), [0]), ((0, 1, 2, 3), [])])
+def test_pairs_where_several_layers_write_nothing(layers, pairs):
+    _unembedding, found = silenced(*layers)
+    assert found.is_whole
+    assert np.flatnonzero(np.abs(found.parallel).max(axis=1) > 1e-4).tolist() == pairs
     result = run(tokens=12)
     result.put(METRIC.name, found)
-    taken = pairs_side_by_side(reading_of([result], SummarySettings()).get(METRIC).parallel)
-    assert 0 in taken
+    pooled = reading_of([result], SummarySettings())
+    value = pooled.get(METRIC)
+    (evidence,) = METRIC.evidence(value, pooled)
+    left = [layer for layer in range(4) if layer not in layers]
+    cheap = sum(value.parallel[pair] < 0.05 for pair in pairs)
+    assert value.depth == evidence.count == len(evidence.layers) == len(left) - cheap
+    assert set(evidence.layers) <= set(left)
 
 
 def test_layers_of_constants_commute():
@@ -157,7 +199,7 @@ def test_as_many_pairs_as_may_run_side_by_side():
         assert set(taken) <= set(cheap)
         assert all(b - a > 1 for a, b in itertools.pairwise(taken))
         assert len(taken) == most_pairs(cheap)
-        assert sequential_depth(costs) == 10 - len(taken)
+        assert pooled_of(bits).get(METRIC).depth == 10 - len(taken)
 
 
 def run_of(parallel, tokens):

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from depthtui.errors import DepthError
-from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.ranking import least_useful, usefulness
 from depthtui.metrics.similarity import Similarity, best_block
 from depthtui.metrics.similarity import compute as module
 from depthtui.metrics.similarity.compute import similarity
+from tests.builders.metrics import ablation
 from tests.metrics.streams import stream
 from tests.tiny_models import random_ids, tiny
 
@@ -93,14 +93,14 @@ class TestPruning:
         unknown = np.full(3, np.nan)
         with pytest.raises(DepthError):
             best_block(np.full((3, 3), np.nan), 1)
-        assert least_useful(Ablation("layer", np.ones(1), unknown[:, None], np.zeros(1)), 2) == []
+        assert least_useful(ablation(unknown[:, None]), 2) == []
 
     def test_the_least_useful_layers(self):
         assert least_useful(self.similarity, 2) == [1, 2]
         changes = np.array([0.5, -0.1, 4.0, np.nan, 0.5])
-        ablation = Ablation("layer", np.ones(1), changes[:, None], np.zeros(1))
-        assert least_useful(ablation, 3) == [1, 0, 4]
-        assert least_useful(ablation, 9) == [1, 0, 4, 2]
+        found = ablation(changes[:, None])
+        assert least_useful(found, 3) == [1, 0, 4]
+        assert least_useful(found, 9) == [1, 0, 4, 2]
 
     def test_token_0_left_out(self):
         assert usefulness(self.similarity) == pytest.approx([0.3, 0.1, 0.2])
@@ -110,6 +110,6 @@ class TestPruning:
             2,
             pytest.approx(0.1),
         )
-        ablation = Ablation("layer", np.ones(2), np.array([[5.0, 1.0], [0.0, 2.0]]), np.zeros(2))
-        assert least_useful(ablation, 2) == [1, 0]
-        assert least_useful(ablation, 2, REST) == [0, 1]
+        found = ablation(np.array([[5.0, 1.0], [0.0, 2.0]]))
+        assert least_useful(found, 2) == [1, 0]
+        assert least_useful(found, 2, REST) == [0, 1]

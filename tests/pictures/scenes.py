@@ -119,7 +119,7 @@ def verdict_page(*pressed: str) -> Drive:
     async def drive(it: Explored, folder: Path) -> None:
         it.main.action_go_to("verdict")
         await it.press("i")
-        await seen(it, "ablation loss  ")
+        await seen(it, "ablation  ")
         await it.press("2", "plus", *pressed)
         await seen(it, "bksp resets")
 

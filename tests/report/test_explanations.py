@@ -85,8 +85,8 @@ def test_every_depth_of_a_generated_token_is_explained() -> None:
 def test_a_verdict_is_explained_with_its_measures() -> None:
     evidence = (
         Evidence("readable", "kl", "KL", 3, 3, 3),
-        Evidence("causal", "ablation", "ablation loss", 4, 4, 4),
+        Evidence("causal", "ablation", "ablation", 4, 4, 4),
     )
     titles = [found.title for found in of_verdict(made_verdict(evidence, 10))]
-    assert titles == ["The verdict", "Effective depth by the KL", "Ablation loss"]
+    assert titles == ["The verdict", "Effective depth by the KL", "Ablation"]
     assert of_verdict(None) == (VERDICT,)

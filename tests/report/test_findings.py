@@ -10,11 +10,11 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import Skip, SummarySettings
 from depthtui.depth.reading import reading_of
-from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.report.findings import findings
 from depthtui.report.groups import group_runs
+from tests.builders.metrics import ablation
 from tests.builders.results import full_run, lacking, run, stopped_run
 
 SETTINGS = SummarySettings()
@@ -56,7 +56,7 @@ def test_layers_are_ranked_by_the_loss_where_it_is_known() -> None:
     result = full_run()
     result.put(
         "ablation",
-        Ablation("layer", np.ones(1), np.array([[3.0], [-0.01], [0.5], [0.2]]), np.zeros(1)),
+        ablation(np.array([[3.0], [-0.01], [0.5], [0.2]])),
     )
     distance = np.full((4, 4), 0.25)
     influence = np.array([[0.1], [0.2], [0.3], [0.4]])
@@ -98,7 +98,7 @@ def test_the_depth_score_in_words() -> None:
     assert told(result)["DepthScore"][1].endswith("later layers; only the MLP left out")
     result.put(
         "ablation",
-        Ablation("attention", np.ones(1), np.array([[3.0], [2.0], [1.0], [0.5]]), np.zeros(1)),
+        ablation(np.array([[3.0], [2.0], [1.0], [0.5]]), part="attention"),
     )
     assert told(result)["Most useful layers"][1].endswith("nats; only the attention left out")
 

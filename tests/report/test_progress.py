@@ -38,15 +38,15 @@ CONTRIBUTIONS, LENS = (
         (LENS, Step("", L, L, f"logit lens, layer {L} of {L}")),
         (
             MetricRows(0, "ablation", RUN.measured["ablation"], 1, 4, 0.0),
-            Step("", 1, 4, "ablation loss 1 of 4"),
+            Step("", 1, 4, "ablation 1 of 4"),
         ),
         (
             MetricRows(0, "ablation", None, 0, 0, 0.0, 130.0),
-            Step("", 0, 0, "ablation loss, about 2 min left"),
+            Step("", 0, 0, "ablation, about 2 min left"),
         ),
         (
             MetricRows(0, "ablation", None, 1, 4, 0.0, 12.0),
-            Step("", 1, 4, "ablation loss 1 of 4, about 10 s left"),
+            Step("", 1, 4, "ablation 1 of 4, about 10 s left"),
         ),
         (Memory(1, 2), None),
     ],

@@ -42,6 +42,7 @@ def test_it_has_the_layout_of_the_result_file() -> None:
         "margin",
         "prediction_depth",
         "early_exit",
+        "idle",
         "verdict",
         "effective_depth",
         "pooled",

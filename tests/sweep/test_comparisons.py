@@ -14,9 +14,10 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.sentence import Sentence
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import depths, pool
-from depthtui.depth.intervals import draw, expanded_interval, resampled_curves
+from depthtui.depth.intervals import resampled_curves
 from depthtui.depth.rules import overlap
 from depthtui.depth.weights import task_numbers
+from depthtui.metrics.resampling import draw, expanded_interval
 from depthtui.sweep.comparisons import (
     TRAINED,
     Claim,

@@ -16,7 +16,7 @@ from depthtui.data.plain import to_plain
 from depthtui.data.run import Prompt, without
 from depthtui.data.run_settings import LENSES, ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.reading import Reading, reading_of
-from depthtui.metrics import METRICS
+from depthtui.metrics import METRIC_BY_NAME, METRICS
 from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.reduction import reduce_run
 from depthtui.sweep.folder import SweepFolder
@@ -207,6 +207,15 @@ def test_a_record_keeps_its_name_so_that_sweeps_of_former_versions_go_on() -> No
     assert key == "c8a09d93b830953983ecc3efaafc55fe5b6460b846e0583f949f508e663ebc8b"
 
 
+def test_a_record_from_before_the_kl_of_ablation_was_kept_opens_and_lacks_it() -> None:
+    body = body_of(record_bytes(record()))
+    del body["every"]["ablation"]["output"]
+    body["rest"].pop("ablation", None)
+    former = read_record(signed(body))
+    assert former.lacks == ("the KL of ablation",)
+    assert read_record(record_bytes(former)).lacks == former.lacks
+
+
 def read_by_lenses(seed: int = 0):
     result = full_run(f"prompt {seed}", seed=seed)
     for kind in (AffineLens, JacobianLens):
@@ -288,6 +297,16 @@ class TestFormerRecords:
         found = {measure.measure: measure for measure in verdict.evidence}
         assert found["context_depth"].count is None
         assert "noise" in found["context_depth"].reason
+
+    def test_it_says_that_it_lacks_the_kl_of_ablation(self) -> None:
+        former = read_record(self.data)
+        assert "the KL of ablation" in former.lacks
+        ablation = METRIC_BY_NAME["ablation"]
+        for prompts in ([former], [former, record()]):
+            reading = Reading(prompts, SummarySettings())
+            value = replace(reading.get(ablation), part="layer")
+            (found,) = ablation.evidence(value, reading)
+            assert (found.count, found.reason) == (None, "it was recorded before its KL was kept")
 
     @pytest.mark.parametrize("side", ["curves", "curves_without_first"])
     @pytest.mark.parametrize("name", ["layer_cosine", "kl", "overlap", "entropy"])

@@ -176,7 +176,7 @@ class TestFailures:
 
         engine, told, watcher = ScriptedEngine(results=short_of_memory), [], QuietWatcher()
         outcome = sweep(plan, tmp_path, engine, told, watcher=watcher)
-        words = "Ablation loss is unavailable: the memory ran out."
+        words = "Ablation is unavailable: the memory ran out."
         assert told == [f"alpha · facts, 1 hop · prompt 2: {words}"]
         assert [(failure.prompt, failure.message) for failure in outcome.failures] == [(1, words)]
         assert watcher.ended == watcher.waiting == EXAMPLES
@@ -196,7 +196,7 @@ class TestFailures:
     @pytest.mark.parametrize(
         ("metrics", "title", "fails"),
         [
-            (("contributions", "ablation"), "Ablation loss", True),
+            (("contributions", "ablation"), "Ablation", True),
             (OF_THE_PASS, "Logit lens", False),
             (tuple(METRIC_BY_NAME), "", False),
         ],

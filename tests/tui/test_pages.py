@@ -171,7 +171,7 @@ async def test_the_verdict_computes_the_quick_metrics_together_and_then_the_othe
         sent = it.engine.sent(StartRun)
         assert len(sent) == 2
         assert sent[-1].settings.metrics[-len(quick) :] == quick
-        await it.until(lambda: "ablation loss" in "\n".join(lines(pane)))
+        await it.until(lambda: "ablation" in "\n".join(lines(pane)))
         await it.press("i")
         await it.until(lambda: run.result.get(ResidualErasure) is not None)
         await it.ready()
@@ -187,7 +187,7 @@ async def test_the_verdict_says_what_is_being_computed(tmp_path: Path) -> None:
         it.main.action_go_to("verdict")
         await it.press("z", "i")
         await it.until(lambda: "computing …" in "\n".join(lines(pane)))
-        assert any(line.startswith("ablation loss") for line in lines(pane))
+        assert any(line.startswith("ablation") for line in lines(pane))
 
 
 @pytest.mark.parametrize("size", SIZES[:1])

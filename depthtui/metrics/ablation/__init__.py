@@ -1,17 +1,20 @@
-"""What the loss gains when a layer is left out at all tokens: the ground truth for pruning."""
+"""What the output loses when a layer is left out at all tokens: loss, KL, first choices."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import numpy as np
 
 from depthtui.data.arrays import Shape
 from depthtui.data.run import RunResult
+from depthtui.data.selection import numbers_text
 from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
+from depthtui.metrics.blocks import block_means
 from depthtui.metrics.choices import (
     chosen_key,
     layers_gone_through,
@@ -20,38 +23,141 @@ from depthtui.metrics.choices import (
     left_out_words,
 )
 from depthtui.metrics.costs import head, row_of_logits
-from depthtui.metrics.evidence import FELT, FIFTH, Counted, Variant, read_off, so_far
+from depthtui.metrics.evidence import FIFTH, Counted, Variant, read_off, so_far
 from depthtui.metrics.loss_change import LossChange, MeanLoss
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.ranking import Ranked, useful_layers
-from depthtui.metrics.reduced import BlocksByLayer, ByLayer
+from depthtui.metrics.ranking import Ranked, lowest, useful_layers
+from depthtui.metrics.reduced import BlocksByLayer, ByLayer, Reduced, token_mean
 from depthtui.metrics.spec import Finding, LayerValues, Metric
+
+CHANGED = 0.05
+"""KL(p || p~) of the output, in nats, from which on a layer changes it."""
+
+
+ROUNDING = 1e-6
+"""The mean KL, in nats, that float32 leaves between two equal outputs."""
+
+
+def bar(noise: float) -> float:
+    """The mean KL from which on a layer changes the output: `CHANGED`, or twice the noise."""
+    return max(CHANGED, 2 * noise)
+
+
+def rounding(noise: float) -> float:
+    """The mean KL up to which nothing tells an output from the whole model's."""
+    return max(ROUNDING, 2 * noise)
 
 
 @dataclass
 class Ablation(LossChange, Ranked):
-    """The change of the loss when a layer is left out at all tokens (see `LossChange`).
+    """The change of the output when a layer is left out at all tokens (see `LossChange`).
+
+    KL and first choices are those of the output at every token but token 0, p the whole model's.
 
     Attributes:
         part: what was left out: `layer`, `attention` or `mlp`.
         loss: negative log-likelihood of the token after each, clean, in nats.
         loss_change: the same without layer l, less `loss`; NaN for a layer that was not chosen,
             or that has not been left out yet.
+        kl: KL(p || p~) without layer l, in nats; NaN at token 0, and where `loss_change` is.
+        kept: 1 where the first choice without layer l is the whole model's, else 0; -1 where `kl`
+            is NaN.
+        unchanged_kl: the largest `kl` in runs with nothing changed.
+        together: 1 for the layers that were left out together (see `spare_layers`), else 0; -1
+            before that.
+        together_kl: mean KL(p || p~) without these, in nats; NaN where there are none.
+        together_choices: the share of first choices that stay; NaN where there are none.
     """
 
     rule = "ablation loss"
     of_one = "loss change"
     unit = "nats"
+    noise = ("unchanged", "unchanged_kl")
 
     part: str
     loss: Annotated[np.ndarray, Shape("T-1")]
     loss_change: Annotated[np.ndarray, Shape("L", "T-1")]
     unchanged: Annotated[np.ndarray, Shape("T-1")]
+    kl: Annotated[np.ndarray, Shape("L", "T")]
+    kept: Annotated[np.ndarray, Shape("L", "T", dtype=np.int8)]
+    unchanged_kl: Annotated[np.ndarray, Shape("T")]
+    together: Annotated[np.ndarray, Shape("L", dtype=np.int8)]
+    together_kl: float = math.nan
+    together_choices: float = math.nan
     chosen: tuple[int, ...] = ()
 
     @property
     def useful(self) -> np.ndarray:
         return self.loss_change
+
+    @property
+    def is_known(self) -> np.ndarray:
+        """Whether each chosen layer is, and then the run without several."""
+        return np.append(super().is_known, (self.together >= 0).all())
+
+    @property
+    def spare_layers(self) -> list[int]:
+        """The layers to leave out together: those that each change the output by less than `bar`.
+
+        Layers that do not change it at all are none of them: they cost nothing together, either.
+        Where no other is left, the quarter that changes it least. Of sublayers there are none.
+        """
+        if self.part != "layer" or self.kl.shape[1] < 2:
+            return []
+        kl, noise = token_mean(self.kl[:, 1:]), float(token_mean(self.unchanged_kl[1:]))
+        changing = lowest(np.where(kl > rounding(noise), kl, np.nan), len(kl))
+        below = [layer for layer in changing if kl[layer] < bar(noise)]
+        return sorted(below or changing[: max(1, len(changing) // 4)])
+
+    def fill_outputs(self, rows: Sequence[int], kl: np.ndarray, kept: np.ndarray) -> None:
+        """Fill in KL and first choices of some layers.
+
+        Args:
+            rows: the layers.
+            kl, kept: `[1 + rows, T]`, the unchanged run first.
+        """
+        self.unchanged_kl[1:] = np.fmax(self.unchanged_kl[1:], kl[0, 1:])
+        self.kl[rows, 1:] = kl[1:, 1:]
+        self.kept[rows, 1:] = kept[1:, 1:]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducedOutput(Reduced):
+    """The output without layers: means over every token but token 0, of one or more prompts.
+
+    Attributes:
+        kl: KL(p || p~) without each layer, in nats.
+        kl_blocks: the same over blocks of tokens.
+        choices: the share of first choices that stay without each layer.
+        noise: KL in runs with nothing changed.
+        together: the share of prompts that leave out a layer together with others.
+        together_kl, together_choices: KL and first choices without these; NaN where unknown.
+        together_apart: the sum of the KL that each of these costs alone; NaN where unknown.
+    """
+
+    kl: ByLayer
+    kl_blocks: BlocksByLayer = None
+    choices: ByLayer
+    noise: float
+    together: ByLayer
+    together_kl: float
+    together_choices: float
+    together_apart: float
+
+    @property
+    def bar(self) -> float:
+        """The KL from which on a layer changes the output."""
+        return bar(self.noise)
+
+    @property
+    def rounding(self) -> float:
+        """The KL up to which nothing tells an output from the whole model's."""
+        return rounding(self.noise)
+
+    @property
+    def changing(self) -> np.ndarray:
+        """The layers that change the output when they are left out."""
+        return np.flatnonzero(self.kl >= self.bar)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,18 +168,59 @@ class ReducedAblation(MeanLoss):
         part, chosen: as of `Ablation`.
         loss: the clean loss.
         loss_change: its change without each layer.
+        output: the output without layers; None where an older record does not have it.
     """
 
     part: str
     loss: float
     loss_change: ByLayer
-    loss_change_blocks: BlocksByLayer = None
     chosen: tuple[int, ...]
+    output: ReducedOutput | None = None
+
+    @property
+    def falling(self) -> list[int]:
+        """The layers that change the output and without which the loss falls, beyond its noise."""
+        layers = [] if self.output is None else self.output.changing.tolist()
+        return [layer for layer in layers if self.loss_change[layer] < -2 * self.noise]
+
+
+def _reduce(found: Ablation, run: RunResult, tokens: slice) -> ReducedAblation | None:
+    return ReducedAblation.over(found, run, tokens, output=_output(found))
+
+
+def _output(found: Ablation) -> ReducedOutput | None:
+    kl, kept, together = (
+        np.where(values < 0, np.nan, values) for values in (found.kl, found.kept, found.together)
+    )
+    scored = kl.shape[1] - 1
+    if not scored:
+        return None
+    means = token_mean(kl[:, 1:])
+    left_out = together == 1
+    return ReducedOutput(
+        tokens=scored,
+        kl=means,
+        kl_blocks=block_means(kl[:, 1:]),
+        choices=token_mean(kept[:, 1:]),
+        noise=float(token_mean(found.unchanged_kl[1:])),
+        together=together.astype(np.float64),
+        together_kl=found.together_kl,
+        together_choices=found.together_choices,
+        together_apart=float(means[left_out].sum()) if left_out.any() else math.nan,
+    )
+
+
+def _pool(reduced: Sequence[ReducedAblation], pooled: Pooled) -> ReducedAblation:
+    """Several prompts as one; the output is unknown where one of them lacks it."""
+    found = ReducedAblation.pooled(reduced)
+    lacks = any(one.output is None for one in reduced)
+    return replace(found, output=None) if lacks else found
 
 
 def _work(result: RunResult) -> float:
     reads = len(layers_gone_through(result)) + 1
-    return layers_run(result) / result.model.n_layers + reads * head(result)
+    together = 1 + head(result) if result.settings.skip_part == "layer" else 0
+    return layers_run(result) / result.model.n_layers + reads * head(result) + together
 
 
 def _summary(ablation: ReducedAblation, pooled: Pooled) -> dict[str, Any]:
@@ -83,65 +230,147 @@ def _summary(ablation: ReducedAblation, pooled: Pooled) -> dict[str, Any]:
         "loss_change": ablation.loss_change,
         "floor": ablation.floor,
         "mean_floor": ablation.noise,
+        **_output_summary(ablation.output),
         **chosen_key(ablation.chosen),
     }
 
 
+def _output_summary(output: ReducedOutput | None) -> dict[str, Any]:
+    if output is None:
+        return {}
+    found: dict[str, Any] = {
+        "kl": output.kl,
+        "choices": output.choices,
+        "kl_floor": output.noise,
+    }
+    if not np.isfinite(output.together_kl):
+        return found
+    together = {
+        "layers": output.together,
+        "count": output.together.sum(),
+        "kl": output.together_kl,
+        "choices": output.together_choices,
+        "apart": output.together_apart,
+    }
+    return {**found, "together": together}
+
+
 def _findings(ablation: ReducedAblation, pooled: Pooled) -> list[Finding]:
+    words = left_out_words(ablation.part, ablation.chosen, pooled.n_layers)
+
     def remark(values: Sequence[float]) -> str:
         gained = ", ".join(f"{value:+.3g}" for value in values)
-        words = left_out_words(ablation.part, ablation.chosen, pooled.n_layers)
         return f"loss {gained} nats{words}"
 
-    return [*useful_layers(ablation.loss_change, remark), ablation.noise_floor(METRIC.title)]
+    lines = useful_layers(ablation.loss_change, remark)
+    if ablation.output is not None:
+        lines += _output_findings(ablation, ablation.output, pooled, words)
+    return [*lines, _noise_floor(ablation)]
+
+
+def _noise_floor(ablation: ReducedAblation) -> Finding:
+    """The noise floor of the loss and of KL, where that is known."""
+    found = ablation.noise_floor(METRIC.title)
+    if ablation.output is None:
+        return found
+    return replace(found, value=f"{found.value}; KL {ablation.output.noise:.2g} nats")
+
+
+def _output_findings(
+    ablation: ReducedAblation, output: ReducedOutput, pooled: Pooled, words: str
+) -> Iterator[Finding]:
+    known = int(np.isfinite(output.kl).sum())
+    if known:
+        falls = f"the loss falls without {len(ablation.falling) or 'none'} of them"
+        yield Finding(
+            "Layers that change the output",
+            f"{len(output.changing)} of {known}",
+            f"KL {output.bar:.2g} nats or more, left out one at a time; {falls}{words}",
+        )
+    if np.isfinite(output.together_kl):
+        count = float(output.together.sum())
+        yield Finding(
+            "Cheapest layers together",
+            f"{output.together_kl:.3g} nats",
+            f"KL without the {count:.3g} that cost least, {_left_out(output.together)}; "
+            f"{output.together_choices:.0%} of first choices stay; one at a time they cost "
+            f"{output.together_apart:.3g} in sum",
+        )
+
+
+def _left_out(together: np.ndarray) -> str:
+    """The layers that are left out together, in words; of several prompts each may have its own."""
+    if not set(together) <= {0, 1}:
+        return "each prompt's own"
+    layers = np.flatnonzero(together).tolist()
+    return f"layer{'s' * (len(layers) > 1)} {numbers_text(layers)}"
 
 
 def _per_layer(ablation: ReducedAblation) -> list[LayerValues]:
-    return [LayerValues("loss change", ablation.loss_change, "without the layer, nats")]
+    lines = [LayerValues("loss change", ablation.loss_change, "without the layer, nats")]
+    if (output := ablation.output) is not None:
+        reading = "0.05: the layer changes the output. KL of the whole model's output, p."
+        choices = "1: every first choice stays without the layer; 0: none does."
+        lines += [
+            LayerValues("output KL", output.kl, "KL(p ‖ p without the layer), nats", reading),
+            LayerValues("choices kept", output.choices, "share that stays without it", choices),
+        ]
+    return lines
 
 
-COUNTED = Counted("causal", "ablation", "ablation loss", "that cost something when left out")
+COUNTED = Counted("causal", "ablation", "ablation", "that change the output when left out")
 
 
 def _evidence(ablation: ReducedAblation, pooled: Pooled) -> list[Evidence]:
-    """How many layers cost something when they are left out, one at a time.
+    """How many layers change the output when they are left out, one at a time.
 
-    That is `FELT`, or twice the noise where that is more; a fifth less and more give the range.
-    Nothing of sublayers: a layer without its attention is not left out.
+    That is by a KL of `CHANGED`, or twice the noise where that is more; a fifth less and more
+    give the range. Nothing of sublayers: a layer without its attention is not left out.
     """
     if ablation.part != "layer":
         return []
-    changes, noise, n_layers = ablation.loss_change, ablation.noise, pooled.n_layers
+    output, n_layers = ablation.output, pooled.n_layers
     if len(ablation.chosen) not in (0, n_layers):
         words = layers_words(ablation.chosen, n_layers)
         return [COUNTED.unknown(f"only {words} were left out")]
-    if words := so_far(np.isfinite(changes)):
+    if output is None:
+        return [COUNTED.unknown("it was recorded before its KL was kept")]
+    if words := so_far(np.isfinite(output.kl)):
         return [COUNTED.unknown(words)]
-    least = max(FELT, 2 * noise)
-    costly, variants = np.flatnonzero(changes >= least), []
+    changing, variants = output.changing, []
     for share in (1 - FIFTH, 1 + FIFTH):
-        moved = max(share * FELT, 2 * noise)
-        other = int((changes >= moved).sum())
-        reason = f"{len(costly)} cost {least:.2g} nats or more, {other} cost {moved:.2g}"
+        moved = max(share * CHANGED, 2 * output.noise)
+        other = int((output.kl >= moved).sum())
+        reason = (
+            f"{len(changing)} change it by {output.bar:.2g} nats or more, {other} by {moved:.2g}"
+        )
         variants.append(Variant(other, reason))
-    curve = read_off(changes, least, f"≥ {least:.2g} nats")
+    curve = read_off(output.kl, output.bar, f"KL ≥ {output.bar:.2g} nats")
     interval = pooled.interval(
-        pooled.reduced(METRIC), lambda means: (means >= least).sum(axis=1), "loss_change"
+        [one.output if one else None for one in pooled.reduced(METRIC)],
+        lambda means: (means >= output.bar).sum(axis=1),
+        "kl",
     )
-    return [COUNTED.weighed(len(costly), n_layers, variants, costly, curve, interval)]
+    falls = f" (the loss falls without {len(ablation.falling)})" if ablation.falling else ""
+    counted = replace(COUNTED, says=f"{COUNTED.says}{falls}")
+    return [counted.weighed(len(changing), n_layers, variants, changing, curve, interval)]
 
 
 METRIC = Metric(
     name="ablation",
-    title="Ablation loss",
-    tells="What the loss gains when a layer is left out: the ground truth for pruning.",
-    formula="leave a layer out everywhere; change of the loss",
+    title="Ablation",
+    tells="What loss and output lose when a layer is left out: the ground truth for pruning.",
+    formula=(
+        "leave a layer out everywhere; change of the loss, `KL(p ‖ p~)` of the output, and the "
+        "share of first choices that stay"
+    ),
     reading=(
-        "Nats of loss without this layer: 0 is not missed, 0.05 is felt, below 0 the model is "
-        "better without it."
+        "Nats of loss, and of KL, without this layer: the loss may fall where the output changes, "
+        "KL is 0 where nothing does. From 0.05 on a layer changes the output."
     ),
     look_for=(
-        "Layers near 0 can be left out one at a time; together they may cost far more than the sum."
+        "Layers near 0 can be left out one at a time; together they may cost far more than the "
+        "sum: the line of those that cost least says how much."
     ),
     source="Leave-one-out; beside other ways to prune in Men et al., arXiv 2403.03853",
     cost="L forwards, half of each",
@@ -151,7 +380,8 @@ METRIC = Metric(
     memory=row_of_logits,
     depends_on=("skip_part", "layers"),
     reduced=ReducedAblation,
-    reduce=ReducedAblation.over,
+    reduce=_reduce,
+    pool=_pool,
     summary=_summary,
     findings=_findings,
     per_layer=_per_layer,

@@ -1,16 +1,18 @@
-"""What the loss gains when a layer is left out at all tokens: the ground truth for pruning."""
+"""What the output loses when a layer is left out at all tokens: loss, KL, first choices."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.choices import chosen_layers, layers_a_part
 from depthtui.metrics.context import Context
-from depthtui.metrics.loss_change_kernel import Ran, fill_rows, token_losses
+from depthtui.metrics.loss_change_kernel import Ran, fill_rows
+from depthtui.metrics.output_change import OutputChange
 from depthtui.metrics.skip_effects.compute import SkipSweep
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.replay import Replay
@@ -42,7 +44,9 @@ def ablation_loss(
     chosen: Sequence[int] = (),
     partial: Ablation | None = None,
 ) -> Ablation:
-    """NLL(without layer l) - NLL of the token after each, in nats; the last layers come first.
+    """What the output loses without each layer; the last layers come first.
+
+    At the end the layers of `spare_layers` are left out together.
 
     Args:
         replay: the clean run.
@@ -55,9 +59,9 @@ def ablation_loss(
     """
     count = replay.n_layers
     with torch.no_grad():
-        clean = token_losses(unembedding, replay.residual[-1][None], replay.ids)
+        change = OutputChange(unembedding, replay.residual[-1], replay.ids)
 
-        def losses_of(group: list[int], ran: Ran) -> Tensor:
+        def fill(result: Ablation, group: list[int], ran: Ran) -> Ablation:
             sweep = SkipSweep(replay, skipped, [0], group[0])
             for layer in range(group[0], count):
                 sweep.run(layer)
@@ -65,15 +69,40 @@ def ablation_loss(
                 if layer in group:
                     sweep.begin(layer)
             ((_, ends),) = sweep.ends()
-            return token_losses(unembedding, ends, replay.ids) - clean
+            changes = change(ends)
+            found = result.filled(group, changes.loss.numpy())
+            found.fill_outputs(group, changes.kl.numpy(), changes.kept.numpy())
+            return found
 
-        begun = Ablation.unknown(count, replay.n_tokens, part=part, chosen=tuple(chosen))
-        begun.loss[:] = clean[0].numpy()
-        return fill_rows(
-            partial or begun,
+        begun = partial
+        if begun is None:
+            begun = Ablation.unknown(count, replay.n_tokens, part=part, chosen=tuple(chosen))
+            begun.loss[:] = change.losses.numpy()
+        found = fill_rows(
+            begun,
             list(chosen) or range(count),
             lambda layer: count - 1 - layer,
             layers_at_once,
-            losses_of,
+            fill,
             on_rows,
         )
+        if found.is_whole:
+            return found
+        layers = found.spare_layers
+        found = found.copied()
+        found.together[:] = np.isin(np.arange(count), layers)
+        if layers:
+            changes = change(_without(replay, layers))
+            found.together_kl = float(changes.kl[0, 1:].mean())
+            found.together_choices = float(changes.kept[0, 1:].mean())
+        return found
+
+
+def _without(replay: Replay, layers: Sequence[int]) -> Tensor:
+    """h_L with some layers left out together, `[1, T, d]`."""
+    first = min(layers)
+    rows = replay.residual[first][None]
+    for layer in range(first, replay.n_layers):
+        if layer not in layers:
+            rows = replay.run_layer(layer, rows)
+    return rows

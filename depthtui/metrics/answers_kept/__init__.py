@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -15,16 +17,17 @@ from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
 from depthtui.metrics.choices import chosen_key, layers_gone_through, layers_words, left_out_words
 from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
-from depthtui.metrics.evidence import Counted, Variant, read_off, so_far
+from depthtui.metrics.evidence import Counted, CountInterval, Variant, read_off, so_far
 from depthtui.metrics.measures import array
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import Ranked
 from depthtui.metrics.reduced import Reduced
+from depthtui.metrics.resampling import LEVEL, drawn_interval
 from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric
 
 NAME = "answers_kept"
 
-COUNTED = Counted("causal", NAME, "answers kept", "without which answers are lost")
+COUNTED = Counted("causal", NAME, "answers kept", "that a right answer needs on average")
 
 
 @dataclass
@@ -143,6 +146,25 @@ class ReducedAnswers(Reduced):
         """The layers without which at least one right answer is lost."""
         return np.flatnonzero(self.lost.any(axis=0))
 
+    @property
+    def needs(self) -> np.ndarray:
+        """How many layers each right answer is lost without, one at a time, `[right answers]`."""
+        return np.asarray(self.lost[self.clean_right].sum(axis=1))
+
+    @property
+    def needed_mean(self) -> float:
+        """How many layers a right answer needs, on average; NaN where no answer is right."""
+        return float(self.needs.mean()) if self.clean_right.any() else math.nan
+
+    def needed_interval(self, seed: int) -> tuple[float, float] | None:
+        """The interval of `needed_mean` over right answers drawn again; None of fewer than five."""
+        needs = self.needs
+
+        def means(drawn: Sequence[np.ndarray]) -> np.ndarray:
+            return np.asarray(drawn[0] @ needs / len(needs))
+
+        return drawn_interval([len(needs)], means, seed)
+
 
 def _work(result: RunResult) -> float:
     """Question and answer are read without each layer, and twice with all; the head at the end."""
@@ -179,6 +201,8 @@ def _summary(answers: ReducedAnswers, pooled: Pooled) -> dict[str, Any]:
         "without": answers.right.mean(axis=0, dtype=np.float64),
         "differs_after": answers.differs_after.mean(axis=0, dtype=np.float64),
         "needed": answers.needed.tolist(),
+        "needed_mean": answers.needed_mean,
+        "needed_interval": answers.needed_interval(pooled.settings.seed),
         "unchanged_differs": answers.moved,
         **chosen_key(answers.chosen),
     }
@@ -186,13 +210,15 @@ def _summary(answers: ReducedAnswers, pooled: Pooled) -> dict[str, Any]:
 
 def _findings(answers: ReducedAnswers, pooled: Pooled) -> list[Finding]:
     n_right, count = int(answers.clean_right.sum()), len(answers.right)
-    needed = answers.needed.tolist()
     if not n_right:
         after, tokens = float(np.nanmean(answers.differs_after)), float(answers.lengths.mean())
         remark = f"none to lose; texts differ after {after:.1f} of {tokens:.1f} tokens"
-    elif needed:
-        layers = f"layers {numbers_text(needed)} ({len(needed)} of {pooled.n_layers})"
-        remark = f"one is lost without any of {layers}"
+    elif needed := answers.needed.tolist():
+        interval = answers.needed_interval(pooled.settings.seed)
+        mean = f"{answers.needed_mean:.1f} of {pooled.n_layers} layers"
+        ends = "" if interval is None else f" ({interval[0]:.1f} to {interval[1]:.1f})"
+        one = "it needs" if n_right == 1 else "one needs, on average,"
+        remark = f"{one} {mean}{ends}; one is lost without any of layers {numbers_text(needed)}"
     else:
         remark = "none is lost without any one layer"
     remark += left_out_words(answers.part, answers.chosen, pooled.n_layers)
@@ -216,18 +242,19 @@ def _per_layer(answers: ReducedAnswers) -> list[LayerValues]:
 
 
 def _means(answers: ReducedAnswers, pooled: Pooled) -> dict[str, float]:
-    """The share of right answers, and without how many layers one of them is lost."""
+    """The share of right answers, and how many layers one of them needs."""
     accuracy = float(answers.clean_right.mean())
-    count = float(len(answers.needed)) if accuracy else float("nan")
-    return {"answers right": accuracy, "layers that answers need": count}
+    return {"answers right": accuracy, "layers that answers need": answers.needed_mean}
 
 
-def _evidence(answers: ReducedAnswers, n_layers: int) -> Evidence:
-    """The layers without which at least one right answer is lost.
+def _evidence(answers: ReducedAnswers, pooled: Pooled) -> Evidence:
+    """How many layers a right answer needs: the mean, rounded.
 
-    The lowest count is that with one prompt left out, whichever leaves least; the highest that
-    of the layers without which any text differs at all, right or not.
+    Its layers are those that most answers need, as many as that. The range is that with one prompt
+    left out, the interval over prompts, and what it is of layers without which a text that is
+    right differs at all.
     """
+    n_layers = pooled.n_layers
     if answers.part != "layer":
         return COUNTED.unknown(f"only the {PART_TITLES[answers.part]} was left out")
     if answers.chosen:
@@ -236,20 +263,43 @@ def _evidence(answers: ReducedAnswers, n_layers: int) -> Evidence:
         return COUNTED.unknown("the model answers none of these prompts rightly")
     if answers.so_far:
         return COUNTED.unknown(answers.so_far)
-    count, lost = len(answers.needed), answers.lost
-    if len(lost) == 1:
-        variants = [Variant(None, "it is of one answer alone")]
-    else:
-        others = (np.delete(lost, prompt, axis=0) for prompt in range(len(lost)))
-        fewer = min(int(rest.any(axis=0).sum()) for rest in others)
-        are = "is" if count - fewer == 1 else "are"
-        alone = f"{count - fewer} of them {are} needed by one prompt alone"
-        variants = [Variant(fewer, alone)]
-    changing = int((lost | answers.changed).any(axis=0).sum())
-    more = f"without {changing - count} more a text changes, though no right answer is lost"
-    variants.append(Variant(changing, more))
-    curve = read_off(lost.sum(axis=0), 1, "≥ 1 lost")
-    return COUNTED.weighed(count, n_layers, variants, answers.needed, curve)
+    lost, needs = answers.lost[answers.clean_right], answers.needs
+    count = _rounded(needs.mean())
+    variants = _other_prompts(needs)
+    changing = (lost | answers.changed[answers.clean_right]).sum(axis=1).mean()
+    more = f"without {_rounded(changing)} layers its text changes, without {count} it is wrong"
+    variants.append(Variant(_rounded(changing), more))
+    share = lost.mean(axis=0)
+    most = np.argsort(-share, kind="stable")[:count]
+    least = float(share[most].min(initial=1.0))
+    curve = read_off(share, least, f"≥ {least:.0%} of answers lost")
+    interval = _interval(answers, pooled.settings.seed)
+    return COUNTED.weighed(count, n_layers, variants, np.sort(most), curve, interval)
+
+
+def _other_prompts(needs: np.ndarray) -> list[Variant]:
+    """The mean with one right answer left out, the lowest and the highest."""
+    if len(needs) == 1:
+        return [Variant(None, "it is of one answer alone")]
+    others = (needs.sum() - needs) / (len(needs) - 1)
+    return [
+        Variant(_rounded(mean), f"one answer moves it from {needs.mean():.1f} to {mean:.1f} layers")
+        for mean in (others.min(), others.max())
+    ]
+
+
+def _interval(answers: ReducedAnswers, seed: int) -> CountInterval | None:
+    """The interval over prompts, where there is one."""
+    interval = answers.needed_interval(seed)
+    if interval is None:
+        return None
+    low, high = (_rounded(end) for end in interval)
+    return CountInterval(low, high, LEVEL, "prompts")
+
+
+def _rounded(mean: float) -> int:
+    """A mean as a number of layers; a half is rounded up."""
+    return math.floor(mean + 0.5)
 
 
 METRIC = Metric(
@@ -291,6 +341,6 @@ METRIC = Metric(
     findings=_findings,
     per_layer=_per_layer,
     means=_means,
-    evidence=lambda answers, pooled: [_evidence(answers, pooled.n_layers)],
+    evidence=lambda answers, pooled: [_evidence(answers, pooled)],
     moved_by_rounding=True,
 )

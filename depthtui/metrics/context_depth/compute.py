@@ -65,14 +65,15 @@ def context_depth(
         clean_ends = replay.residual[-1][None, start:]
         clean, *last = losses([count, count - 1, count], clean_ends.expand(3, -1, -1))
 
-        def losses_of(group: list[int], ran: Ran) -> Tensor:
+        def fill(result: ContextDepth, group: list[int], ran: Ran) -> ContextDepth:
             rows = _Rows(replay, start, group[0])
             for layer in range(group[0], count):
                 rows.run(layer)
                 ran(len(rows.depths))
                 if layer in group:
                     rows.join(layer)
-            return losses([count, *group], rows.ends()) - clean
+            moved = losses([count, *group], rows.ends()) - clean
+            return result.filled(group, moved.numpy())
 
         begun = partial
         if begun is None:
@@ -88,7 +89,7 @@ def context_depth(
             range(count - 1),
             lambda depth: count - 1 - depth,
             layers_at_once,
-            losses_of,
+            fill,
             on_rows,
         )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -31,15 +32,22 @@ NAME = "order"
 ByPair: TypeAlias = Annotated[np.ndarray, Shape("L-1", dtype=np.float64)]
 
 
+def _common(idle: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The layers that are idle on every prompt."""
+    return tuple(sorted(set(idle[0]).intersection(*idle)))
+
+
 @dataclass
 class Order(LossChange):
     """What the loss gains where a layer and the next one do not run one after the other.
 
-    Row l is the pair of layers l and l + 1 (see `LossChange`).
+    Row l is the pair of layer l and the next one that writes anything (see `LossChange`); of a
+    layer that writes nothing, and of the last that does, it is 0.
 
     Attributes:
         parallel: side by side: `h + c_l(h) + c_{l+1}(h)` (arXiv 2502.02790).
         swapped: layer l + 1 first, then l (arXiv 2407.09298).
+        idle: the layers that write nothing at any token, in order.
     """
 
     changes = ("parallel", "swapped")
@@ -47,15 +55,25 @@ class Order(LossChange):
     parallel: Annotated[np.ndarray, Shape("L-1", "T-1")]
     swapped: Annotated[np.ndarray, Shape("L-1", "T-1")]
     unchanged: Annotated[np.ndarray, Shape("T-1")]
+    idle: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReducedOrder(MeanLoss):
-    """The cost of each pair of layers: means over the predicted tokens of one or more prompts."""
+    """The cost of each pair of layers: means over the predicted tokens of one or more prompts.
+
+    Attributes:
+        parallel, swapped: as of `Order`.
+        idle: the layers that write nothing at any token of any prompt, and are no step. Of an
+            older record none, whose pairs are those of neighbours.
+    """
+
+    pools: ClassVar = MeanLoss.pools | {"idle": _common}
 
     parallel: ByPair
     parallel_blocks: Annotated[np.ndarray, Shape("B", "L-1", dtype=np.float64)] | None = None
     swapped: ByPair
+    idle: tuple[int, ...] = ()
 
     @property
     def so_far(self) -> str:
@@ -63,9 +81,27 @@ class ReducedOrder(MeanLoss):
         return so_far(np.isfinite(self.parallel), "pairs of layers")
 
     @property
+    def writing(self) -> np.ndarray:
+        """The layers that write something, in order."""
+        return np.setdiff1d(np.arange(len(self.parallel) + 1), self.idle)
+
+    @property
+    def costs(self) -> np.ndarray:
+        """What each of these and the next one costs side by side, `[writing - 1]`, in nats."""
+        return self.parallel[self.writing[:-1]]
+
+    def steps(self, threshold: float = FELT) -> np.ndarray:
+        """The layers that are left as steps where all pairs run side by side that may.
+
+        Of such a pair that is the first.
+        """
+        beside = [place + 1 for place in pairs_side_by_side(self.costs, threshold)]
+        return np.delete(self.writing, beside)
+
+    @property
     def depth(self) -> int | None:
-        """The sequential depth; None where some pairs are not known yet."""
-        return None if self.so_far else sequential_depth(self.parallel)
+        """The sequential depth, the number of steps; None where some pairs are not known yet."""
+        return None if self.so_far else len(self.steps())
 
 
 def pairs_side_by_side(parallel: np.ndarray, threshold: float = FELT) -> list[int]:
@@ -84,18 +120,13 @@ def pairs_side_by_side(parallel: np.ndarray, threshold: float = FELT) -> list[in
     return taken
 
 
-def sequential_depth(parallel: np.ndarray, threshold: float = FELT) -> int:
-    """How many steps are left, 1 … L, where all pairs run side by side that may."""
-    return len(parallel) + 1 - len(pairs_side_by_side(parallel, threshold))
-
-
-def sequential_depths(parallel: np.ndarray) -> np.ndarray:
-    """The sequential depth by each of some rows of costs, `[rows]` of `[rows, L-1]`."""
-    pairs, is_taken = np.zeros(len(parallel), int), np.zeros(len(parallel), np.bool_)
-    for costs in parallel.T:
-        is_taken = (costs < FELT) & ~is_taken
+def step_counts(costs: np.ndarray, layers: int) -> np.ndarray:
+    """The sequential depth by each of some rows of costs, `[rows]` of `[rows, pairs]`."""
+    pairs, is_taken = np.zeros(len(costs), int), np.zeros(len(costs), np.bool_)
+    for at_pair in costs.T:
+        is_taken = (at_pair < FELT) & ~is_taken
         pairs += is_taken
-    return parallel.shape[1] + 1 - pairs
+    return layers - pairs
 
 
 def _summary(order: ReducedOrder, pooled: Pooled) -> dict[str, Any]:
@@ -115,10 +146,13 @@ def _depth_line(order: ReducedOrder, n_layers: int) -> Finding:
     title = "Sequential depth"
     if order.so_far:
         return Finding(title, "–", order.so_far)
-    taken = pairs_side_by_side(order.parallel)
+    taken = pairs_side_by_side(order.costs)
     pairs = f"{len(taken)} pairs of layers" if len(taken) != 1 else "1 pair of layers"
     cost = f"each less than {FELT:g} nats" if taken else f"none less than {FELT:g} nats"
     remark = f"{pairs} could run side by side, {cost}" if taken else f"no pair side by side: {cost}"
+    idle = len(order.idle)
+    write = "1 layer writes nothing and is" if idle == 1 else f"{idle} layers write nothing and are"
+    remark += f"; {write} no step" * bool(idle)
     return Finding(title, f"{order.depth} of {n_layers} layers", remark)
 
 
@@ -137,8 +171,13 @@ def _evidence(order: ReducedOrder, pooled: Pooled) -> list[Evidence]:
     words = order.so_far
     if words:
         return [COUNTED.unknown(words)]
-    interval = pooled.interval(pooled.reduced(METRIC), sequential_depths, "parallel")
-    return [_depth_evidence(order.parallel, interval)]
+    first = order.writing[:-1]
+    interval = pooled.interval(
+        pooled.reduced(METRIC),
+        lambda costs: step_counts(costs[:, first], len(order.writing)),
+        "parallel",
+    )
+    return [_depth_evidence(order, pooled.n_layers, interval)]
 
 
 COUNTED = Counted(
@@ -146,25 +185,24 @@ COUNTED = Counted(
     NAME,
     "sequential depth",
     "left where pairs run side by side that may",
-    of_use=False,  # of layers that do nothing half are left
 )
 
 
-def _depth_evidence(costs: np.ndarray, interval: CountInterval | None) -> Evidence:
+def _depth_evidence(order: ReducedOrder, n_layers: int, interval: CountInterval | None) -> Evidence:
     """The sequential depth, and how far it moves with what a pair may cost.
 
     Of a pair that may run side by side the first layer is counted.
     """
+    costs, steps = order.costs, order.steps()
     least, most = FELT * (1 - FIFTH), FELT * (1 + FIFTH)
     between = int(((costs >= least) & (costs < most)).sum())
     pairs = "1 pair of layers costs" if between == 1 else f"{between} pairs of layers cost"
     reason = f"{pairs} between {least:.2g} and {most:.2g} nats side by side"
-    variants = [Variant(sequential_depth(costs, felt), reason) for felt in (most, least)]
-    n_layers = len(costs) + 1
-    beside = [layer + 1 for layer in pairs_side_by_side(costs)]
-    steps = [layer for layer in range(n_layers) if layer not in beside]
+    variants = [Variant(len(order.steps(felt)), reason) for felt in (most, least)]
     # A pair's cost stands at its second layer, which is the one that may run beside the first.
-    curve = read_off([float("nan"), *costs], FELT, f"≥ {FELT:g} nats")
+    at_layers = np.full(n_layers, np.nan)
+    at_layers[order.writing[1:]] = costs
+    curve = read_off(at_layers, FELT, f"≥ {FELT:g} nats")
     return COUNTED.weighed(len(steps), n_layers, variants, steps, curve, interval)
 
 
@@ -192,7 +230,8 @@ METRIC = Metric(
     tells="Whether successive layers build on each other, or only add up.",
     formula=(
         "layers l, l+1 side by side, `h + c_l(h) + c_{l+1}(h)`, or swapped; change of the loss. "
-        "Sequential depth: L less the pairs under 0.05 nats side by side, no layer in two"
+        "Sequential depth: the layers that write anything, less the pairs under 0.05 nats side by "
+        "side, no layer in two"
     ),
     reading=(
         "Near 0 a pair could run at the same time: neither reads what the other writes. Large "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,7 +37,7 @@ def order(
 ) -> Order:
     """Run each layer and the next one side by side, and swapped, and measure the loss.
 
-    The last pairs come first.
+    The last pairs come first. A layer that writes nothing is in no pair: its row is 0.
 
     Args:
         replay: the clean run.
@@ -45,46 +46,61 @@ def order(
         partial: what was done before, to go on from.
     """
     count = replay.n_layers
+    writing = [layer for layer in range(count) if _writes(replay, layer)]
+    firsts = dict(zip(writing[1:], writing, strict=False))
     with torch.no_grad():
         clean = token_losses(unembedding, replay.residual[-1][None], replay.ids)
 
-        def losses_of(group: list[int], ran: Ran) -> Tensor:
+        def fill(result: Order, group: list[int], ran: Ran) -> Order:
             rows = replay.residual[group[0]][None]
             for layer in range(group[0], count):
-                pair = layer - 1
-                if pair in group:
-                    *others, second = replay.run_layer(layer, _with(rows, replay.residual[pair]))
-                    rows = torch.stack([*others, *_reordered(replay, pair, second)])
+                if (first := firsts.get(layer, -1)) in group:
+                    *others, second = replay.run_layer(layer, _with(rows, replay.residual[first]))
+                    rows = torch.stack([*others, *_reordered(replay, first, layer, second)])
                     ran(len(others) + 1)
                 else:
                     rows = replay.run_layer(layer, rows)
                     ran(len(rows) - 1)
-            return token_losses(unembedding, rows, replay.ids) - clean
+            moved = token_losses(unembedding, rows, replay.ids) - clean
+            return result.filled(group, moved.numpy())
 
+        begun = partial
+        if begun is None:
+            idle = np.setdiff1d(np.arange(count), writing)
+            begun = Order.unknown(count, replay.n_tokens, idle=tuple(idle.tolist()))
+            unpaired = np.setdiff1d(np.arange(count - 1), list(firsts.values()))
+            begun.parallel[unpaired] = begun.swapped[unpaired] = begun.unchanged[:] = 0.0
+        seconds = {first: second for second, first in firsts.items()}
         return fill_rows(
-            partial or Order.unknown(count, replay.n_tokens),
-            range(count - 1),
-            # Of the pair l two layers, and for each of its two runs those behind.
-            lambda pair: 2 * (count - 1 - pair),
+            begun,
+            list(seconds),
+            # Of a pair two layers, and for each of its two runs those behind.
+            lambda first: 2 * (count - seconds[first]),
             pairs_at_once,
-            losses_of,
+            fill,
             on_rows,
         )
+
+
+def _writes(replay: Replay, layer: int) -> bool:
+    """Whether a layer changes the residual stream at any token."""
+    before, after = replay.residual[layer : layer + 2]
+    return not torch.equal(before.to(after.device), after)
 
 
 def _with(rows: Tensor, row: Tensor) -> Tensor:
     return torch.cat([rows, row[None].to(rows.device)])
 
 
-def _reordered(replay: Replay, layer: int, second: Tensor) -> tuple[Tensor, Tensor]:
-    """The residual after a layer and the next one, side by side and swapped.
+def _reordered(replay: Replay, first: int, second: int, h_second: Tensor) -> tuple[Tensor, Tensor]:
+    """The residual after two layers, side by side and swapped.
 
     Args:
         replay: the clean run.
-        layer: the first of the two.
-        second: what the second makes of `h_l`, `[T, d]`.
+        first, second: the layers; those between them write nothing.
+        h_second: what the second makes of what the first reads, `[T, d]`.
     """
-    h, h_next = (replay.residual[depth].to(second.device) for depth in (layer, layer + 1))
-    parallel = (h_next.float() + second.float() - h.float()).to(second.dtype)
-    swapped = replay.run_layer(layer, second[None])[0]
-    return parallel, swapped.to(second.device)
+    h, h_next = (replay.residual[depth].to(h_second.device) for depth in (first, second))
+    parallel = (h_next.float() + h_second.float() - h.float()).to(h_second.dtype)
+    swapped = replay.run_layer(first, h_second[None])[0]
+    return parallel, swapped.to(h_second.device)

@@ -159,17 +159,19 @@ COUNTED = Counted(
     "similarity",
     "angular distance",
     "that turn the residual stream",
-    of_use=False,  # movement alone is not use
 )
 
 SHARE = 0.5
 """How much of the mean angle a layer that is used turns the residual stream by."""
 
+FLOOR = 1e-7
+"""The largest angle, of pi, that rounding leaves between two equal residuals: an arc cosine near 1
+in double precision."""
+
 
 def _turning(distances: np.ndarray, share: float = SHARE) -> np.ndarray:
-    """Which layers turn the stream by a share of the mean, of `[..., L]`."""
-    least = share * distances.mean(axis=-1, keepdims=True)
-    return (distances >= least) & (distances > 0)
+    """Which layers turn the stream by a share of the mean over those that turn it, `[..., L]`."""
+    return (distances > FLOOR) & (distances >= share * _mean_turn(distances)[..., None])
 
 
 def turning_layers(
@@ -179,9 +181,10 @@ def turning_layers(
 ) -> Evidence:
     """How many layers turn the residual stream by at least half of what they do on average.
 
-    The angle of h_l and h_{l+1} is what is compared, not block influence, which grows with its
-    square: the first layer's alone would lift the mean above all others. The mean, and not the
-    median: where most layers do nothing, they must not set the measure.
+    The angle of h_l and h_{l+1} is compared, not block influence, which grows with its square: the
+    first layer's alone would lift the mean above all others. The mean is that of the layers that
+    turn the stream at all, by more than `FLOOR`: layers that write nothing do not lower it. It is
+    no median: where most layers do little, they must not set the measure.
 
     Args:
         distances: angular distance over one layer, mean over tokens, `[L]`.
@@ -200,9 +203,15 @@ def turning_layers(
     if other_distances is not None and np.isfinite(other_distances).all():
         other = int(_turning(other_distances).sum())
         variants.append(Variant(other, f"token 0 alone moves it from {found} to {other} layers"))
-    least = SHARE * float(distances.mean())
+    least = SHARE * float(_mean_turn(distances))
     curve = read_off(distances, least, f"≥ {least:.2g} of π")
     return COUNTED.weighed(found, len(distances), variants, layers, curve, interval)
+
+
+def _mean_turn(distances: np.ndarray) -> np.ndarray:
+    """The mean angle of the layers that turn the stream at all, `[..., L]`; 0 where none does."""
+    moves = distances > FLOOR
+    return np.asarray((distances * moves).sum(axis=-1) / np.maximum(1, moves.sum(axis=-1)))
 
 
 def _evidence(similarity: ReducedSimilarity, pooled: Pooled) -> list[Evidence]:
@@ -226,7 +235,7 @@ METRIC = Metric(
     ),
     look_for=(
         "A run of small values is the block to prune first. Little movement is not yet no use: "
-        "ablation loss tells."
+        "ablation tells."
     ),
     source="Men et al., arXiv 2403.03853; Gromov et al., arXiv 2403.17887",
     cost="1 forward",

@@ -10,10 +10,10 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.run_settings import RunSettings
 from depthtui.depth import rules
-from depthtui.depth.intervals import LEVEL
 from depthtui.depth.published import DATASETS, PROTOCOL
 from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.metrics import had_by_none
+from depthtui.metrics.resampling import LEVEL
 from depthtui.report.choices import choice_words, choices_of, choosing_only
 from depthtui.report.phrases import interval, rule_title, uneven
 from depthtui.report.summary import weights_dtype

@@ -225,7 +225,7 @@ class WhatIfScreen(LiveScreen):
         self.redraw()
 
     def action_rank(self) -> None:
-        """Compute the ablation loss of every layer."""
+        """Compute the ablation of every layer."""
         ranking = RANKINGS[0]
         if self.what_if.clean.has_all(ranking.name):
             self._notify(f"The {ranking.title.lower()} of every layer is there already.")

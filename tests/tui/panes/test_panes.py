@@ -470,7 +470,7 @@ def running(work: Work) -> Status:
         (Status(), "starting"),
         (Status(state="running", layer=12, layers=30, seconds=1.2), "layer 12 of 30 · 1 s"),
         (Status(state="running", seconds=65.2), "▸ waiting for the engine · 1 min 05 s"),
-        (running(Work("ablation", 0, 0, 8.0)), "▸ ablation loss · 1 s, about 8 s left"),
+        (running(Work("ablation", 0, 0, 8.0)), "▸ ablation · 1 s, about 8 s left"),
         (running(Work("residual_erasure", 3, 37)), "residual erasure 3 of 37 · 1 s"),
         (running(Work("logit_lens", 310, 1000, 9.0)), "lens 31% · 1 s, about 9 s left"),
         (
@@ -499,13 +499,13 @@ async def test_the_clock_of_what_runs_moves_and_its_estimate_falls(monkeypatch):
     async with framed(line, (80, 3)) as pilot:
         work = Work("ablation", 1, 30, 40.0)
         line.show(replace(running(work), heard_at=100.0))
-        assert "ablation loss 1 of 30 · 1 s, about 40 s left" in lines(line)[0]
+        assert "ablation 1 of 30 · 1 s, about 40 s left" in lines(line)[0]
         drawn = count_draws(line, monkeypatch)
         now[0] = 121.0
         await until(pilot, lambda: drawn)
-        assert "ablation loss 1 of 30 · 22 s, about 20 s left" in lines(line)[0]
+        assert "ablation 1 of 30 · 22 s, about 20 s left" in lines(line)[0]
         now[0] = 150.0
-        assert lines(line)[0].rstrip().endswith("ablation loss 1 of 30 · 51 s")
+        assert lines(line)[0].rstrip().endswith("ablation 1 of 30 · 51 s")
         line.show(Status(state="halted", layer=1, layers=30))
         assert not line._clock._active.is_set()
 

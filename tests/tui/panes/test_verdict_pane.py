@@ -83,7 +83,7 @@ def test_at_a_cell_a_layer_the_cells_are_the_counts(styles: PaneStyles) -> None:
 
 
 def test_layers_that_may_lie_anywhere_are_drawn_where_they_lie(styles: PaneStyles) -> None:
-    some = Evidence("causal", "ablation", "ablation loss", 4, 4, 4, layers=(0, 1, 5, 9))
+    some = Evidence("causal", "ablation", "ablation", 4, 4, 4, layers=(0, 1, 5, 9))
 
     def drawn_in(width: int, measure: Evidence = some) -> str:
         return "".join(piece for piece, _ in track(measure, 10, width, styles))
@@ -129,7 +129,7 @@ async def test_what_holds_here_alone_says_so_and_counts_in_the_sentence() -> Non
 
 
 async def test_a_reason_that_the_sentence_leaves_out_stands_beneath_its_measure() -> None:
-    other = Evidence("causal", "ablation", "ablation loss", 4, 2, 8, False, "one layer decides")
+    other = Evidence("causal", "ablation", "ablation", 4, 2, 8, False, "one layer decides")
     shown = await drawn(planted(FRAGILE, FIRM, other), (100, 30))
     text = "\n".join(shown)
     assert text.count("it hangs on a thread") == 1  # in the sentence
@@ -183,11 +183,11 @@ async def test_what_is_being_computed_says_so() -> None:
     result = make_result(layers=10, tokens=60)
     result.settings = replace(result.settings, metrics=(*result.settings.metrics, "ablation"))
     shown = await drawn(planted(FIRM, missing=("similarity", "ablation")), (100, 24), result)
-    row = next(line for line in shown if line.startswith("ablation loss"))
+    row = next(line for line in shown if line.startswith("ablation"))
     assert "computing …" in row
     result.unavailable["ablation"] = "it ran out of memory"
     shown = await drawn(planted(FIRM, missing=("similarity", "ablation")), (100, 24), result)
-    row = next(line for line in shown if line.startswith("ablation loss"))
+    row = next(line for line in shown if line.startswith("ablation"))
     assert "unavailable: it ran out of memory" in row
 
 
@@ -199,7 +199,7 @@ async def test_what_was_stopped_half_way_is_not_being_computed() -> None:
         pane.show(result, summary_of(result))
         for is_live in (True, False):
             pane.show_verdict(planted(FIRM, missing=("similarity", "ablation")), is_live)
-            row = next(line for line in lines(pane) if line.startswith("ablation loss"))
+            row = next(line for line in lines(pane) if line.startswith("ablation"))
             assert ("computing …" in row) == is_live
 
 

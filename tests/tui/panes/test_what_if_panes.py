@@ -26,14 +26,13 @@ from depthtui.tui.panes.pane import Cursor, CursorMoved
 from depthtui.tui.panes.stack_pane import StackPane
 from depthtui.tui.panes.what_if_summary import WhatIfPrompts, WhatIfSummary
 from depthtui.tui.state.what_if import Effect, Stack
+from tests.builders.metrics import ablation
 from tests.builders.results import make_result
 from tests.tui.panes.drawing import cell, framed, line_with, lines
 
 
-def ablation(values: list[float]) -> Ablation:
-    return Ablation(
-        "layer", np.ones(1, np.float32), np.array(values, np.float32)[:, None], np.zeros(1)
-    )
+def ablated(values: list[float]) -> Ablation:
+    return ablation(np.array(values, np.float32)[:, None])
 
 
 def similarity(values: list[float]) -> Similarity:
@@ -65,7 +64,7 @@ async def test_the_stack_tells_how_useful_layers_are():
     pane = StackPane()
     async with framed(pane, (50, 12)):
         pane.show(make_result(layers=3))
-        pane.show_stack(Stack.full(3), ablation([2.0, 1.0, -0.5]))
+        pane.show_stack(Stack.full(3), ablated([2.0, 1.0, -0.5]))
         assert "loss change" in lines(pane)[0]
         bars = [lines(pane)[line_with(pane, f"{value:.3f}")] for value in (2.0, 1.0, -0.5)]
         # 13 cells right of zero, 3 left of it, of one length for one value.
@@ -216,7 +215,7 @@ async def test_useful_layers_stand_taller():
     async with framed(pane, (40, 10)):
         pane.show(result)
         assert "i computes all three" in " ".join(lines(pane))
-        result.put("ablation", ablation([4.0, 2.0, 1.0, 0.5, 0.0, -1.0]))
+        result.put("ablation", ablated([4.0, 2.0, 1.0, 0.5, 0.0, -1.0]))
         pane.show(result)
         shown = lines(pane)
         assert "least 5 4 3 2 1" in shown[0]

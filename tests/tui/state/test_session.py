@@ -25,6 +25,7 @@ from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.tui.state.session import RunState, Session, Work
 from tests.builders.engines import rows_of
+from tests.builders.metrics import ablation
 from tests.builders.models import model_info
 from tests.builders.results import full_result, tokens_of
 
@@ -195,8 +196,8 @@ def test_a_run_that_is_added_to_keeps_what_it_had_when_that_is_stopped(session: 
     # What the engine says of the former work is not heard any more.
     assert session.apply(RunFinished(old_id, full_result(Prompt("other")))) is None
     session.apply(RunStarted(run.engine_id, tokens_of(run.prompt)))
-    ablation = Ablation("layer", np.ones(2, "f4"), np.ones((30, 2), "f4"), np.zeros(2, "f4"))
-    session.apply(MetricRows(run.engine_id, "ablation", ablation, 1, 1, 0.5))
+    found = ablation(np.ones((30, 2), "f4"))
+    session.apply(MetricRows(run.engine_id, "ablation", found, 1, 1, 0.5))
     assert run.work == Work("ablation", 1, 1)
     stopped = empty_result(run.model, run.prompt, wanted, before.tokens)
     session.apply(RunFinished(run.engine_id, stopped))
@@ -204,7 +205,7 @@ def test_a_run_that_is_added_to_keeps_what_it_had_when_that_is_stopped(session: 
     assert run.state is RunState.FINISHED
     assert run.result.complete
     assert run.work is None
-    assert run.result.get(Ablation) is ablation
+    assert run.result.get(Ablation) is found
     assert run.result.get(Contributions) is before.get(Contributions)
     assert run.settings.metrics == ("contributions", "logit_lens", "ablation")
 
@@ -243,7 +244,7 @@ def test_another_answer_drops_what_depends_on_it(session: Session) -> None:
     run = session.runs[0]
     effect = np.zeros((31, 3), np.float32)
     run.result.put("residual_erasure", ResidualErasure(effect, 2, 0.0))
-    run.result.put("ablation", Ablation("layer", effect[0], effect, 0 * effect[0]))
+    run.result.put("ablation", ablation(effect))
     run.result.unavailable = {"integrated_gradients": "no answer", "similarity": "why"}
     run.settings = replace(run.settings, metrics=("logit_lens", "residual_erasure", "ablation"))
     session.mark_answer(run, 1)
@@ -292,11 +293,15 @@ def test_what_was_stopped_half_way_is_asked_for_again(session: Session) -> None:
     run = session.current
     assert run is not None
     assert run.result is not None
-    ablation = Ablation("layer", np.ones(2, "f4"), np.ones((30, 2), "f4"), np.zeros(2, "f4"))
-    run.result.put("ablation", ablation)
+    whole = ablation(np.ones((30, 2), "f4"))
+    run.result.put("ablation", whole)
     assert run.to_compute(("contributions", "ablation"))[0] == []
-    run.result.put("ablation", replace(ablation, loss_change=np.full((30, 2), np.nan, "f4")))
-    assert run.to_compute(("contributions", "ablation"))[0] == ["ablation"]
-    run.result.put("ablation", ablation)
+    for lacking in (
+        replace(whole, loss_change=np.full((30, 2), np.nan, "f4")),
+        replace(whole, together=np.full(30, -1, np.int8)),
+    ):
+        run.result.put("ablation", lacking)
+        assert run.to_compute(("contributions", "ablation"))[0] == ["ablation"]
+    run.result.put("ablation", whole)
     run.state = RunState.STOPPED
     assert run.to_compute(("contributions", "ablation"))[0] == ["ablation"]

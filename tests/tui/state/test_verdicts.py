@@ -7,8 +7,8 @@ import numpy as np
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.reading import reading_of
-from depthtui.metrics.ablation import Ablation
 from depthtui.tui.state.verdicts import LastVerdict
+from tests.builders.metrics import ablation
 from tests.builders.models import model_info
 from tests.builders.readings import verdict
 from tests.builders.results import full_result, half_run, make_result
@@ -27,9 +27,9 @@ def test_it_is_worked_out_only_where_something_changed() -> None:
     assert is_worked_out(SummarySettings(kl_threshold=0.6))
     assert is_worked_out()
     effect = np.full((10, 6), 0.2, np.float32)
-    result.put("ablation", Ablation("layer", effect[:, 0], effect, 0 * effect[:, 0]))
+    result.put("ablation", ablation(effect))
     assert is_worked_out()
-    result.put("ablation", Ablation("layer", 0 * effect[:, 0], 0 * effect, 0 * effect[:, 0]))
+    result.put("ablation", ablation(0 * effect))
     assert is_worked_out()
     assert last.of(None) is None
 

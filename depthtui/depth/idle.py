@@ -1,0 +1,79 @@
+"""Idle layers: those that write nothing, so that a model without them is the same model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from depthtui.data.depth import PromptCurves
+from depthtui.data.verdict import Evidence
+from depthtui.depth import rules
+from depthtui.metrics import ablation, contributions, similarity
+from depthtui.metrics.pooling import PromptReading
+
+
+def idle_layers(prompts: Sequence[PromptReading]) -> tuple[int, ...] | None:
+    """The layers whose update is exactly 0 at every token of every prompt, in order.
+
+    Such a layer turns nothing, and nothing changes without it: where angle and ablation were
+    measured, they are 0 as well, within their rounding.
+
+    Returns:
+        None where the updates of some prompt are not known.
+    """
+    idle = [on for prompt in prompts if (on := _idle_on(prompt)) is not None]
+    if not idle or len(idle) < len(prompts):
+        return None
+    return tuple(np.flatnonzero(np.all(idle, axis=0)).tolist())
+
+
+def _idle_on(prompt: PromptReading) -> np.ndarray | None:
+    """Whether each layer is idle on a prompt, `[L]`; None where that is not known."""
+    written = prompt.every.get(contributions.METRIC.name)
+    if not isinstance(written, contributions.ReducedContributions):
+        return None
+    idle = written.layer_norm_ratio == 0
+    turned = prompt.every.get(similarity.METRIC.name)
+    if isinstance(turned, similarity.ReducedSimilarity):
+        idle &= ~(turned.angular_distance[0] > similarity.FLOOR)
+    without = prompt.every.get(ablation.METRIC.name)
+    if isinstance(without, ablation.ReducedAblation) and without.output is not None:
+        idle &= ~(without.output.kl > without.output.rounding)
+    return idle
+
+
+def past_idle(part: PromptCurves, idle: Sequence[int]) -> PromptCurves:
+    """The same curves, none with a turn at an idle layer; those that a lens reads stay."""
+    curves = {
+        rule.curve: writing_only(part.curves[rule.curve], idle)
+        for rule in rules.ALL
+        if not rule.through_lens and rule.curve in part.curves
+    }
+    return replace(part, curves={**part.curves, **curves})
+
+
+def writing_only(values: np.ndarray, idle: Sequence[int]) -> np.ndarray:
+    """`[..., L]` with the value of the next layer that writes at each idle one."""
+    layers = np.arange(values.shape[-1])
+    writing = np.setdiff1d(layers, idle)
+    if not len(writing):
+        return values
+    following = np.searchsorted(writing, layers).clip(max=len(writing) - 1)
+    return np.asarray(values[..., writing[following]])
+
+
+def without_idle(evidence: Evidence, idle: Sequence[int], n_layers: int) -> Evidence:
+    """The same count, capped at the layers that are not idle.
+
+    A depth is a place and stays: the layers up to it may be idle.
+    """
+    if evidence.layers is None or not idle:
+        return evidence
+    most = n_layers - len(idle)
+    counts = (evidence.count, evidence.low, evidence.high)
+    count, low, high = (None if one is None else min(one, most) for one in counts)
+    interval = evidence.interval and tuple(min(end, float(most)) for end in evidence.interval)
+    layers = tuple(layer for layer in evidence.layers if layer not in idle)
+    return replace(evidence, count=count, low=low, high=high, layers=layers, interval=interval)
