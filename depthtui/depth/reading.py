@@ -214,7 +214,7 @@ class Reading(Pooled):
         found = self.get(sufficient.METRIC)
         headline = None if found is None else found.headline
         return made_verdict(
-            self.evidence, self.n_layers, missing, tasks, headline, warnings, nothing
+            self.evidence, self.n_layers, missing, tasks, headline, warnings, nothing, self.idle
         )
 
     @cached_property

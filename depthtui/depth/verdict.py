@@ -23,6 +23,7 @@ def made_verdict(
     headline: Headline | None = None,
     warnings: Sequence[str] = (),
     no_verdict: str = "",
+    idle: Sequence[int] = (),
 ) -> Verdict | None:
     """The verdict of some evidence, sorted by kind; None where there is none.
 
@@ -36,11 +37,12 @@ def made_verdict(
         headline: the layers that suffice; None where they were not measured.
         warnings: sentences that stand before the verdict.
         no_verdict: why there can be no verdict, in a sentence; empty where there can.
+        idle: the layers that write nothing.
     """
     if not evidence:
         return None
     if no_verdict:
         return Verdict(Sentence(no_verdict), (), n_layers, warnings=(no_verdict,))
     found = tuple(sorted(evidence, key=lambda measure: KINDS.index(measure.kind)))
-    words = verdict_sentence(found, n_layers, missing, tuple(dict.fromkeys(tasks)), headline)
+    words = verdict_sentence(found, n_layers, missing, tuple(dict.fromkeys(tasks)), headline, idle)
     return Verdict(words, found, n_layers, tuple(missing), headline, tuple(warnings))

@@ -3,7 +3,8 @@
 1. The layers that suffice, alone and with their tolerance; before they are measured, by which
    evidence the rest is known.
 2. Counts of layers, then depths: a depth is a place, and no number of used layers.
-3. Which counts do not hold, and what the one that moves most depends on.
+3. The layers that write nothing.
+4. Which counts do not hold, and what the one that moves most depends on.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ def verdict_sentence(
     missing: Sequence[str] = (),
     tasks: Sequence[str] = (),
     headline: Headline | None = None,
+    idle: Sequence[int] = (),
 ) -> Sentence:
     """The verdict, in a few sentences.
 
@@ -35,15 +37,23 @@ def verdict_sentence(
         missing: names of the metrics that would tell more.
         tasks: names of the tasks of the prompts; untrusted. Several are named as taken together.
         headline: the layers that suffice; None where they were not measured.
+        idle: the layers that write nothing.
     """
     others = [found for found in evidence if headline is None or found.measure != headline.measure]
     counted = [found for found in others if found.count is not None]
     firm = [found for found in others if _holds(found)]
-    fragile = [found for found in others if found.is_fragile]
+    held = [found for found in evidence if _holds(found)]
+    fragile = [found for found in evidence if found.is_fragile]
     none = [found for found in others if found.count is None and found.measure not in missing]
     # Layers are numbered from 0 and counted from 1: the first number is followed by the range.
     numbering = chain([f" of {indices_text(n_layers)}"], repeat(""))
-    clauses = [*_axes(firm, n_layers), *_here(firm), *_doubts(fragile, none, numbering)]
+    axes = list(_axes(firm, n_layers))
+    clauses = [
+        *axes,
+        *_idle(idle, numbering),
+        *_here(held),
+        *_doubts(fragile, none, numbering),
+    ]
     if headline is not None:
         bold, rest = _sufficient(headline, n_layers, _where(tasks))
         return Sentence(bold, (rest, *clauses))
@@ -53,9 +63,9 @@ def verdict_sentence(
         unknown = f"How many of its {_layers(n_layers)} suffice is not known"
         return Sentence(unknown, (f": {reason}." if reason else ".",))
     by = f"{_known_by(firm)}{_where(tasks)}"
-    if not firm:
+    if not axes:
         return Sentence(by, (".", *clauses))
-    return Sentence(by, (f": {_lowered(clauses[0])}", *clauses[1:]))
+    return Sentence(by, (f", {_lowered(clauses[0])}", *clauses[1:]))
 
 
 def _sufficient(headline: Headline, n_layers: int, where: str) -> tuple[str, str]:
@@ -88,6 +98,14 @@ def _axes(firm: Sequence[Evidence], n_layers: int) -> Iterator[str]:
     for title, words in (("Layers", layers), ("Depths", depths)):
         if words:
             yield f"{title} of {n_layers}: {'; '.join(words)}."
+
+
+def _idle(idle: Sequence[int], numbering: Iterator[str]) -> Iterator[str]:
+    """The layers that write nothing."""
+    if idle:
+        some = f"layers {numbers_text(idle)}" if len(idle) > 1 else f"layer {idle[0]}"
+        write = "write" if len(idle) > 1 else "writes"
+        yield f"{_begun(some)}{next(numbering)} {write} nothing."
 
 
 def _here(held: Sequence[Evidence]) -> Iterator[str]:
@@ -277,7 +295,8 @@ def _doubts(
         return
     others = sorted((other for other in fragile if other is not worst), key=_width, reverse=True)
     reason = f": {_reason(worst, numbering)}" if worst.reason else ""
-    first = f"{_begun(worst.title)} is fragile ({spread(worst)}){reason}."
+    be = "are" if worst.title.startswith("layers ") else "is"
+    first = f"{_begun(worst.title)} {be} fragile ({spread(worst)}){reason}."
     if others:
         # Of several the names alone: their ranges stand in the table, and would push the rest out.
         named = [

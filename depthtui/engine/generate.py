@@ -115,7 +115,7 @@ def replayed(
     if maps is None:
         apart = divergence(unembedding, list(activations.residual))
     else:
-        context = run.context(lambda: None, lambda kind: maps)
+        context = run.context(lambda: None, lambda kind: maps, lambda: None)
         run.compute(METRIC_BY_NAME[name], context, None)
     found = result.measured[name]
     assert isinstance(found, LogitLens)

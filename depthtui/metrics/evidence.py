@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from depthtui.data.depth import HALF_A_LAYER
 from depthtui.data.verdict import Evidence, EvidenceCurve, EvidenceKind
 from depthtui.metrics.resampling import FEWEST_UNITS
 
@@ -32,30 +34,39 @@ class Variant:
     after_layer: int = 0
 
 
+def whole(mean: float) -> int:
+    """A mean as a number of layers; a half is rounded up."""
+    return math.floor(mean + 0.5)
+
+
 @dataclass(frozen=True)
 class CountInterval:
     """The bootstrap interval of a count.
 
     Attributes:
-        low, high: its ends, whole layers.
+        low, high: its ends, in layers.
         level: nominal coverage.
         over: the units that were drawn again, such as `prompts and tokens`.
+        resolution: how closely the ends are known: a whole number stands for half a layer on
+            either side.
     """
 
-    low: int
-    high: int
+    low: float
+    high: float
     level: float
     over: str
+    resolution: float = HALF_A_LAYER
 
     def variants(self) -> Iterator[Variant]:
         """The count at either end."""
-        ends = f"{self.low} to {self.high} layers"
+        ends = f"{round(self.low, 1):g} to {round(self.high, 1):g} layers"
         reason = f"the {self.level:.0%} interval over {self.over} is {ends}"
-        yield from (Variant(end, reason) for end in (self.low, self.high))
+        yield from (Variant(whole(end), reason) for end in (self.low, self.high))
 
     def ends(self, n_layers: int) -> tuple[float, float]:
-        """From where to where, in layers: a whole number stands for half a layer on either side."""
-        return max(0.0, self.low - 0.5), min(float(n_layers), self.high + 0.5)
+        """From where to where, in layers."""
+        low, high = self.low - self.resolution, self.high + self.resolution
+        return max(0.0, low), min(float(n_layers), high)
 
 
 def read_off(values: Iterable[float], threshold: float, words: str) -> EvidenceCurve:

@@ -243,6 +243,7 @@ def make_result(
         lens.kl[:] = np.linspace(8, 0, layers + 1)[:, None]
         lens.overlap[:] = np.linspace(0, 1, layers + 1)[:, None]
         lens.entropy[:] = np.linspace(5, 1, layers + 1)[:, None]
+        lens.next_log_probability[:, :-1] = -1.5
         lens.top_ids[:] = [1, 2, 3]
         lens.top_ids[layers // 2 :] = [1, 7, 3]
         lens.top_ids[layers - 1 :] = [7, 1, 2]

@@ -13,12 +13,11 @@ from depthtui.data.run_settings import LENSES, SummarySettings
 from depthtui.depth import units
 from depthtui.depth.reading import reading_of
 from depthtui.depth.units import TOKEN_RESAMPLES, count_interval
-from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.blocks import block_means, block_sizes
-from depthtui.metrics.order import sequential_depth, sequential_depths
+from depthtui.metrics.order import pairs_side_by_side, step_counts
 from depthtui.metrics.reduced import BlocksByLayer, ByLayer, Reduced
 from depthtui.metrics.resampling import RESAMPLES, draw
-from tests.builders.metrics import random_metric
+from tests.builders.metrics import ablation, random_metric
 from tests.builders.results import full_run, random_result
 
 SETTINGS = SummarySettings()
@@ -140,9 +139,9 @@ def test_drawn_once_each_every_measure_gives_its_count(
     evidence = {found.measure: found for found in reading.evidence if found.count is not None}
     expected = {"ablation", "context_depth", "order", "similarity", "kl", "settled"}
     for measure, found in evidence.items():
-        if measure == "residual_erasure" and prompts < 5:
-            assert found.interval is None  # the largest effect over tokens has no blocks
-        elif measure != "answers_kept":
+        if measure in ("residual_erasure", "margin") and prompts < 5:
+            assert found.interval is None  # what is of a prompt has no blocks of tokens
+        elif measure not in ("answers_kept", "sufficient"):  # drawn by themselves
             assert found.count is not None
             ends = max(0, found.count - 0.5), min(reading.n_layers, found.count + 0.5)
             assert found.interval == ends, measure
@@ -151,7 +150,8 @@ def test_drawn_once_each_every_measure_gives_its_count(
 
 def test_many_rows_of_pairs_at_once_agree_with_one_at_a_time() -> None:
     rows = np.array([*itertools.product((0.0, 1.0), repeat=7)])
-    assert sequential_depths(rows).tolist() == [sequential_depth(row) for row in rows]
+    one_by_one = [8 - len(pairs_side_by_side(row)) for row in rows]
+    assert step_counts(rows, 8).tolist() == one_by_one
 
 
 def test_a_count_that_differs_by_prompt_is_not_firm() -> None:
@@ -161,8 +161,7 @@ def test_a_count_that_differs_by_prompt_is_not_firm() -> None:
         change = np.zeros((20, 9), np.float32)
         change[:5], change[5:15] = 1.0, 0.5 if number == 0 else 0.03
         run = random_result(layers=20, tokens=10, text=f"text {number}")
-        nothing = np.zeros(9, np.float32)
-        run.put("ablation", Ablation("layer", nothing, change, nothing))
+        run.put("ablation", ablation(change))
         runs.append(run)
     evidence = {found.measure: found for found in reading_of(runs, SETTINGS).evidence}
     row = evidence["ablation"]

@@ -284,7 +284,7 @@ def test_tasks_that_are_pooled_are_named() -> None:
     assert found is not None
     assert of_one is not None
     assert " over the tasks addition and typed together" in found.sentence
-    assert " here" in of_one.sentence
+    assert "None of it is firm: it is of 2 prompts alone" in of_one.sentence
     assert "task" not in of_one.sentence
 
 
@@ -312,7 +312,7 @@ def test_what_fills_in_has_a_row_so_far_and_is_missing_yet() -> None:
     row = next(evidence for evidence in found.evidence if evidence.measure == "order")
     assert (row.count, row.reason) == (None, "2 of 7 pairs of layers so far")
     assert "order" in found.missing
-    assert "before any layer is left out" in found.sentence
+    assert "Before any layer is left out" in found.sentence
     assert "sequential depth" not in found.sentence
 
 
@@ -334,7 +334,7 @@ def test_a_run_that_goes_on_says_so() -> None:
     found = verdict([half_run(random_result(layers=8, tokens=12), 3)], SETTINGS)
     assert found is not None
     assert found.sentence == (
-        "How many of its 8 layers are used is not known: not every layer has been run yet."
+        "How many of its 8 layers suffice is not known: not every layer has been run yet."
     )
 
 

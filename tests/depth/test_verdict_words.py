@@ -84,16 +84,24 @@ def test_the_evidence_of_the_headline_is_told_once() -> None:
     own = firm("causal", "sufficient", "layers that suffice", 18)
     assert said([own, COSINE], 24, headline=SUFFICIENT) == said([COSINE], 24, headline=SUFFICIENT)
     shaky = replace(own, firm=False, low=14, high=19, reason="it moves")
-    assert "fragile" not in said([shaky], 24, headline=SUFFICIENT)
+    doubt = "Layers that suffice are fragile (14 to 19): it moves."
+    assert said([shaky], 24, headline=SUFFICIENT).endswith(doubt)
+
+
+def test_idle_layers_are_named() -> None:
+    found = str(verdict_sentence([COSINE], 24, headline=SUFFICIENT, idle=(2, 7, 8)))
+    assert "Layers 2, 7-8 of 0-23 write nothing." in found
+    found = str(verdict_sentence([COSINE], 24, headline=SUFFICIENT, idle=(2,)))
+    assert "Layer 2 of 0-23 writes nothing." in found
 
 
 @pytest.mark.parametrize(
     ("found", "begins"),
     [
-        ([OVERLAP], "By a lens alone: depths of 30: until the lens reads"),
-        ([OVERLAP, COSINE], "Before any layer is left out: depths of 30: until the lens reads"),
-        ([COSINE], "Before any layer is left out: depths of 30: until layers strengthen"),
-        ([OVERLAP, ABLATION], "By one intervention at a time: layers of 30: 23 that cost"),
+        ([OVERLAP], "By a lens alone, depths of 30: until the lens reads"),
+        ([OVERLAP, COSINE], "Before any layer is left out, depths of 30: until the lens reads"),
+        ([COSINE], "Before any layer is left out, depths of 30: until layers strengthen"),
+        ([OVERLAP, ABLATION], "By one intervention at a time, layers of 30: 23 that cost"),
     ],
 )
 def test_before_layers_that_suffice_are_known_it_says_by_what_the_rest_is(
@@ -114,7 +122,7 @@ def test_counts_of_layers_and_depths_are_two_axes() -> None:
         firm("causal", "order", "sequential depth", 21),
     ]
     assert said(found, 30) == (
-        "By one intervention at a time: layers of 30: 30 that turn the residual stream (angular "
+        "By one intervention at a time, layers of 30: 30 that turn the residual stream (angular "
         "distance); 29 that cost something when left out (ablation); 21 (sequential depth). Depths "
         "of 30: until the lens comes close to the output, 4 (KL); until the context needs no more "
         "layers, 27 (context depth)."
@@ -132,7 +140,7 @@ def test_the_tasks_that_are_pooled_are_named() -> None:
     assert " over the tasks a, b, c and 2 more together" in on("a", "b", "c", "d", "e")
     assert "\x1b" not in on("a", "\x1b[2J" * 20)
     assert on("a", "b", headline=None).startswith(
-        "Before any layer is left out over the tasks a and b together: depths of 24"
+        "Before any layer is left out over the tasks a and b together, depths of 24"
     )
 
 
@@ -150,7 +158,7 @@ def test_fragile_counts_come_last_and_say_why() -> None:
         COSINE,
     ]
     assert said(found, 30) == (
-        "Before any layer is left out: depths of 30: until layers strengthen what is there, 19 "
+        "Before any layer is left out, depths of 30: until layers strengthen what is there, 19 "
         "(cosine). KL is fragile (2 to 14): KL is 5.97 at layer 2 of 0-29 beside a threshold of "
         "6.52. So is overlap (22 to 26)."
     )

@@ -375,7 +375,9 @@ def test_the_interval_is_of_right_answers_drawn_again() -> None:
     assert outer[0] <= low <= inner[0] < needs.mean() < inner[1] <= high <= outer[1]
     (evidence,) = METRIC.evidence(found, together)
     assert (evidence.low, evidence.high) == (math.floor(low + 0.5), math.floor(high + 0.5))
-    assert evidence.reason == f"the 95% interval over prompts is {low:.1f} to {high:.1f} layers"
+    ends = f"{round(low, 1):g} to {round(high, 1):g} layers"
+    assert evidence.reason == f"the 95% interval over prompts is {ends}"
+    assert evidence.interval == (low, high)
     assert found.needed_interval(0) == found.needed_interval(0)
     four = pooled(*answers[:4])
     assert METRIC.summary(four.get(METRIC), four)["needed_interval"] is None

@@ -96,7 +96,7 @@ def test_every_quantity_is_that_of_a_run_whose_logit_lens_read_it(lens: str, fir
 
 @pytest.mark.parametrize("lens", FITTED)
 def test_the_verdict_is_that_of_the_lens(lens: str) -> None:
-    result = run(layers=12)
+    result = run(layers=12, tokens=12)
     kind = LENS_CLASSES[lens]
     assert issubclass(kind, FittedLens)
     result.put(LENS_METRICS[lens], smooth_lens(kind, result))
@@ -122,7 +122,8 @@ def test_every_rule_finds_its_layer_beside_a_depth_without_a_map(lens: str, gap:
     read.divergence[gap] = np.nan
     for one, other in zip(before, reading_of([result], settings).depths, strict=True):
         moved = one.layer == gap and rules.named(one.rule).through_lens
-        assert other.layer == one.layer + moved
+        # The lens does not choose the answer at the output: it decides it nowhere.
+        assert other.layer == (None if one.layer is None else one.layer + moved)
 
 
 def test_a_verdict_where_a_depth_has_no_map() -> None:

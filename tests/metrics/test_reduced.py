@@ -86,7 +86,7 @@ def test_records_give_the_evidence_and_means_of_their_runs(
 def test_no_reduced_value_grows_with_the_prompt(metric: Metric) -> None:
     sizes = [
         sum(map(np.size, vars(reduced(metric, runs(tokens)[0], slice(0, None))).values()))
-        for tokens in (80, 800)
+        for tokens in (160, 800)
     ]
     assert sizes[0] == sizes[1]
 

@@ -60,6 +60,7 @@ def test_every_rule_is_explained() -> None:
 def test_every_column_of_a_sweep_is_explained() -> None:
     row: Any = SimpleNamespace(
         failures=("one",),
+        accuracy=None,
         depth=lambda rule: DepthEstimate(rule, 3, 0.5, None, interval=(2.0, 4.0)),
         published=lambda rule: PublishedDepth("gsm8k", True, 20, 28, 2),
     )

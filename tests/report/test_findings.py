@@ -26,7 +26,13 @@ def told(*results: RunResult) -> dict[str, tuple[str, str]]:
 
 
 def test_a_plain_run_tells_what_the_lens_knows() -> None:
-    names = ["Lens within a nat", "Half of first choices", "Prediction depth", "Early exit at 0.9"]
+    names = [
+        "Lens within a nat",
+        "Half of first choices",
+        "Answer margin",
+        "Prediction depth",
+        "Early exit at 0.9",
+    ]
     assert list(told(run())) == names
     assert told(lacking(run(), "logit_lens")) == {}
     assert told(stopped_run()) == {}
@@ -39,6 +45,7 @@ def test_the_lens_in_words() -> None:
     shares = [[1, 0], [1, 0], [1, 0.95], [1, 1], [1, 1]]
     result.get(LogitLens).top_ids[:, :, 0] = np.tile(choices, 6)
     result.get(LogitLens).top_probabilities[:, :, 0] = np.tile(shares, 6)
+    result.get(LogitLens).next_log_probability[-1] = -2
     # Back again at depth 2.
     result.get(LogitLens).kl[:] = np.array([9, 0.5, 2, 0.9, 0])[:, None]
     assert told(result) == {
@@ -47,6 +54,7 @@ def test_the_lens_in_words() -> None:
             "depth 0 of 4",
             "the output's at half of the tokens or more, from there on",
         ),
+        "Answer margin": ("-2.00 nats", "at the output; the answer comes first in 0 of 1"),
         "Prediction depth": ("1.0 of 4", "first choice stays"),
         "Early exit at 0.9": ("saves 2.5 of 4 layers", "50.0% agree with the output"),
     }

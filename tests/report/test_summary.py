@@ -83,9 +83,20 @@ def test_it_has_the_layout_of_the_result_file() -> None:
         of_one = {"rule", "layer", "count", "ratio", "threshold", "reason", "interval"}
         of_one |= {"crossing", "area"}
         assert set(estimate) == set(once) == of_one
-    assert list(summary["verdict"]) == ["sentence", "warnings", "evidence"]
+    assert list(summary["verdict"]) == ["sentence", "headline", "warnings", "evidence"]
     for measure in summary["verdict"]["evidence"]:
-        assert list(measure) == ["kind", "measure", "count", "low", "high", "firm", "reason"]
+        assert list(measure) == [
+            "kind",
+            "measure",
+            "counts",
+            "count",
+            "low",
+            "high",
+            "interval",
+            "firm",
+            "holds_here",
+            "reason",
+        ]
     assert set(summary["provenance"]) == {
         "depthtui",
         "torch",

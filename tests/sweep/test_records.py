@@ -258,7 +258,7 @@ class TestFormerRecords:
     def test_it_opens(self) -> None:
         former = read_record(self.data)
         assert set(former.every) == {
-            metric.name for metric in METRICS if metric.name not in ("direct_logits",)
+            metric.name for metric in METRICS if metric.name not in ("direct_logits", "sufficient")
         }
 
     @pytest.mark.parametrize("include", [True, False])
@@ -324,7 +324,7 @@ class TestFormerRecords:
         assert same(copy.every, former.every)
         assert same(copy.rest, former.rest)
         assert copy.lacks == former.lacks
-        assert len(former.lacks) == 4
+        assert len(former.lacks) == 6
 
     @pytest.mark.parametrize("part", ["nonlinear", "lens_margin"])
     def test_one_with_a_layer_too_few_is_refused(self, part: str) -> None:

@@ -281,7 +281,7 @@ def _output_findings(
 ) -> Iterator[Finding]:
     known = int(np.isfinite(output.kl).sum())
     if known:
-        falls = f"the loss falls without {len(ablation.falling) or 'none'} of them"
+        falls = f"the loss falls without {len(ablation.falling)} of them"
         yield Finding(
             "Layers that change the output",
             f"{len(output.changing)} of {known}",

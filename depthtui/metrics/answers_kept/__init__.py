@@ -17,7 +17,7 @@ from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
 from depthtui.metrics.choices import chosen_key, layers_gone_through, layers_words, left_out_words
 from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
-from depthtui.metrics.evidence import Counted, CountInterval, Variant, read_off, so_far
+from depthtui.metrics.evidence import Counted, CountInterval, Variant, read_off, so_far, whole
 from depthtui.metrics.measures import array
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import Ranked
@@ -264,11 +264,11 @@ def _evidence(answers: ReducedAnswers, pooled: Pooled) -> Evidence:
     if answers.so_far:
         return COUNTED.unknown(answers.so_far)
     lost, needs = answers.lost[answers.clean_right], answers.needs
-    count = _rounded(needs.mean())
+    count = whole(needs.mean())
     variants = _other_prompts(needs)
     changing = (lost | answers.changed[answers.clean_right]).sum(axis=1).mean()
-    more = f"without {_rounded(changing)} layers its text changes, without {count} it is wrong"
-    variants.append(Variant(_rounded(changing), more))
+    more = f"without {whole(changing)} layers its text changes, without {count} it is wrong"
+    variants.append(Variant(whole(changing), more))
     share = lost.mean(axis=0)
     most = np.argsort(-share, kind="stable")[:count]
     least = float(share[most].min(initial=1.0))
@@ -283,7 +283,7 @@ def _other_prompts(needs: np.ndarray) -> list[Variant]:
         return [Variant(None, "it is of one answer alone")]
     others = (needs.sum() - needs) / (len(needs) - 1)
     return [
-        Variant(_rounded(mean), f"one answer moves it from {needs.mean():.1f} to {mean:.1f} layers")
+        Variant(whole(mean), f"one answer moves it from {needs.mean():.1f} to {mean:.1f} layers")
         for mean in (others.min(), others.max())
     ]
 
@@ -293,13 +293,7 @@ def _interval(answers: ReducedAnswers, seed: int) -> CountInterval | None:
     interval = answers.needed_interval(seed)
     if interval is None:
         return None
-    low, high = (_rounded(end) for end in interval)
-    return CountInterval(low, high, LEVEL, "prompts")
-
-
-def _rounded(mean: float) -> int:
-    """A mean as a number of layers; a half is rounded up."""
-    return math.floor(mean + 0.5)
+    return CountInterval(*interval, LEVEL, "prompts", resolution=0)
 
 
 METRIC = Metric(

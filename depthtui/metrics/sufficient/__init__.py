@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, TypeAlias
 
@@ -14,10 +14,10 @@ from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence, Headline
 from depthtui.metrics import needs
 from depthtui.metrics.costs import head, row_of_logits
-from depthtui.metrics.evidence import FIFTH, Counted, Variant
+from depthtui.metrics.evidence import FIFTH, Counted, CountInterval, Variant, whole
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import Reduced
-from depthtui.metrics.resampling import drawn_interval
+from depthtui.metrics.resampling import LEVEL, drawn_interval
 from depthtui.metrics.spec import Finding, Metric, noise_floor
 
 NAME = "sufficient"
@@ -378,17 +378,16 @@ COUNTED = Counted(
 
 def _evidence(found: PooledSufficient, pooled: Pooled) -> list[Evidence]:
     n = found.within()
-    count = round(n)
+    count = whole(n)
     variants = []
     for share in (1 - FIFTH, 1 + FIFTH):
         other = found.within(share * TOLERANCE)
-        variants.append(Variant(round(other), f"within {share:.1f} nats it takes {other:.1f}"))
-    if found.interval is not None:
-        low, high = found.interval
-        reason = f"the 95% interval over {found.units} is {low:.1f} to {high:.1f} layers"
-        variants += [Variant(int(np.floor(low)), reason), Variant(int(np.ceil(high)), reason)]
-    weighed = COUNTED.weighed(count, found.n_layers, variants, found.kept_layers)
-    return [replace(weighed, interval=found.interval)]
+        variants.append(Variant(whole(other), f"within {share:.1f} nats it takes {other:.1f}"))
+    ends, interval = found.interval, None
+    if ends is not None:
+        interval = CountInterval(*ends, LEVEL, found.units, resolution=0)
+    layers = found.kept_layers
+    return [COUNTED.weighed(count, found.n_layers, variants, layers, interval=interval)]
 
 
 def _work(result: RunResult) -> float:

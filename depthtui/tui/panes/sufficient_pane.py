@@ -7,6 +7,7 @@ from rich.style import Style
 from textual.reactive import reactive
 
 from depthtui.data.explanation import Explanation
+from depthtui.data.selection import numbers_text
 from depthtui.metrics.sufficient import METRIC, STRICT_CHOICES, TOLERANCE, PooledSufficient
 from depthtui.report.explanations import of_metrics
 from depthtui.token_text import fit_shown
@@ -94,10 +95,12 @@ class SufficientPane(Page):
         """The layers that keep most choices, and the order that the layers go in."""
         found, styles = self._found, self.pane_styles
         kinds = {"model": "the model's order", "own": "an order of other tokens here"}
-        return [
-            (f"{found.keeping(STRICT_CHOICES):.1f} keep nine in ten choices", styles.text),
-            (f" · {kinds[found.kind]}, {found.search}", styles.muted),
+        words: list[Piece] = [
+            (f"{found.keeping(STRICT_CHOICES):.1f} keep nine in ten choices", styles.text)
         ]
+        if self.summary is not None and (idle := self.summary.idle):
+            words.append((f" · {numbers_text(idle)} write nothing", styles.text))
+        return [*words, (f" · {kinds[found.kind]}, {found.search}", styles.muted)]
 
     def _plot(
         self, name: str, values: np.ndarray, lines: int, threshold: float | None
