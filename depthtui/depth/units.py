@@ -79,10 +79,11 @@ def _prompt(one: Reduced, names: Sequence[str], task: str) -> PromptCurves:
 def _blocks(one: Reduced, names: Sequence[str], task: str) -> list[PromptCurves]:
     """The blocks of a prompt's tokens; none where a mean was not kept of them."""
     kept = {name: getattr(one, f"{name}{BLOCKS}", None) for name in names}
-    if any(blocks is None for blocks in kept.values()):
+    known = {name: blocks for name, blocks in kept.items() if blocks is not None}
+    if len(known) < len(names):
         return []
     return [
-        PromptCurves(tokens, {name: blocks[place] for name, blocks in kept.items()}, task)
+        PromptCurves(tokens, {name: blocks[place] for name, blocks in known.items()}, task)
         for place, tokens in enumerate(block_sizes(one.tokens).tolist())
     ]
 

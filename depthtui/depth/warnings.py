@@ -21,8 +21,8 @@ def no_verdict(reading: Reading) -> str:
     if not is_finite(reading):
         return "No verdict: the model's values are not finite (NaN or infinite)."
     if reading.is_too_short:
-        scored = "1 token is" if reading.n_scored == 1 else f"{reading.n_scored} tokens are"
-        return f"Too short, no verdict: {scored} scored, and {FEWEST_TOKENS} are the fewest."
+        scored = "1 scored token" if reading.n_scored == 1 else f"{reading.n_scored} scored tokens"
+        return f"Too short: no verdict on {scored}, {FEWEST_TOKENS} are needed."
     return ""
 
 
@@ -48,7 +48,7 @@ def _knows_nothing(reading: Reading) -> str:
     if loss >= guess:
         bar = f"no better than a guess among its {vocabulary:,} tokens, {guess:.2f} nats (ln V)"
     elif loss > unigram and all(np.isfinite(prompt.unigram_loss) for prompt in prompts):
-        bar = f"worse than counting the tokens as they come, {unigram:.2f} nats (a unigram)"
+        bar = f"worse than a unigram of the other tokens, {unigram:.2f} nats"
     else:
         return ""
     text = "this text" if len(reading.prompts) == 1 else "these texts"

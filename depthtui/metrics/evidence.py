@@ -57,7 +57,7 @@ class CountInterval:
     over: str
     resolution: float = HALF_A_LAYER
 
-    def variants(self) -> Iterator[Variant]:
+    def variants(self, n_layers: int) -> Iterator[Variant]:
         """The count at either end."""
         ends = f"{round(self.low, 1):g} to {round(self.high, 1):g} layers"
         reason = f"the {self.level:.0%} interval over {self.over} is {ends}"
@@ -157,7 +157,7 @@ class Counted:
         if interval is not None:
             ends = interval.ends(n_layers)
             # The first of several that move it as far gives the reason.
-            variants = [*interval.variants(), *variants]
+            variants = [*interval.variants(n_layers), *variants]
         known = [count, *(variant.count for variant in variants if variant.count is not None)]
 
         def moved(variant: Variant) -> int:

@@ -48,6 +48,15 @@ _COLUMNS = {
     "done": Explanation(
         "Prompts done", "How many prompts have been run, of all where some are missing."
     ),
+    "right": Explanation(
+        "Right answers",
+        "How many of the known answers the model gives itself.",
+        "each token of the answer is the model's first choice after those before it "
+        "(teacher-forced); with answers kept, the text that the model writes is the answer",
+        "A worked solution counts as one answer, and is rarely given word for word.",
+        "Levels with few right answers: their depth is that of failures. The trend over levels is "
+        "given again over right answers alone.",
+    ),
     "failed": Explanation(
         "What failed",
         "Prompts and metrics that could not be done.",
@@ -131,8 +140,9 @@ def of_column(part: str, rule: str = "") -> Explanation:
             return replace(
                 shown,
                 title=f"95 % interval of the depth by {rule_title(rule)}",
-                reading="Between which counts it lies for other prompts of the same kind: prompts "
-                "are drawn anew from these, the curves pooled again.",
+                reading="Between which counts it lies for other draws of a task's generator, or "
+                "other prompts of its data set: prompts are drawn anew from these, the curves "
+                "pooled again. ±½: every one of these has the same count.",
                 look_for="Intervals that lie apart: there the models or tasks differ.",
             )
         case "paper":

@@ -206,7 +206,16 @@ def _smooth_similarity(result: RunResult) -> Similarity:
     distance = (0.4 * (apart / layers) ** 0.5 + useful / 40).astype(np.float32)
     distance[apart + np.arange(layers) > layers] = np.nan
     influence = np.repeat((useful / 4)[:, None], tokens, axis=1).astype(np.float32)
-    return Similarity(influence, distance, distance - np.float32(0.01))
+    return _consistent(Similarity(influence, distance, distance - np.float32(0.01)))
+
+
+def _consistent(found: Similarity) -> Similarity:
+    """The same, with the angle over each layer by itself as its block influence has it."""
+    angles = np.arccos(1 - found.block_influence) / np.pi
+    found.angular_distance[0] = angles.mean(axis=1)
+    if angles.shape[1] > 1:
+        found.angular_distance_without_first[0] = angles[:, 1:].mean(axis=1)
+    return found
 
 
 def _smooth_settling(result: RunResult) -> Settling:
@@ -323,7 +332,8 @@ def _random_similarity(result: RunResult, rng: np.random.Generator) -> Similarit
     layers = result.model.n_layers
     distance = _draw(rng, layers, layers)
     distance[np.add.outer(np.arange(layers), np.arange(layers)) >= layers] = np.nan
-    return Similarity(_draw(rng, layers, len(result.tokens)), distance, distance / 2)
+    influence = _draw(rng, layers, len(result.tokens))
+    return _consistent(Similarity(influence, distance, distance / 2))
 
 
 def _random_settling(result: RunResult, rng: np.random.Generator) -> Settling:

@@ -123,21 +123,20 @@ def test_drawn_once_each_every_measure_gives_its_count(
     monkeypatch.setattr(units, "draw", lambda tasks, resamples, seed: np.ones((7, len(tasks)), int))
     runs = [full_run(f"text {seed}", seed, 50 + 3 * seed) for seed in range(prompts)]
     for run in runs:
-        similarity = run.measured["similarity"]
-        angles = np.arccos(1 - similarity.block_influence) / np.pi
-        similarity.angular_distance[0] = angles.mean(axis=1)
-        similarity.angular_distance_without_first[0] = angles[:, 1:].mean(axis=1)
+        for branch in BRANCHES:
+            getattr(run.measured["contributions"], f"{branch}_cosine")[:2] = [[-0.5], [0.5]]
         run.measured["settling"].divergence[1:, :40] = 0.1
         run.put("ablation", replace(run.measured["ablation"], part="layer"))
         run.tokens = replace(run.tokens, answer_start=20)
         context = random_metric("context_depth", run, np.random.default_rng(len(run.tokens)))
         run.put("context_depth", context)
     settings = SummarySettings(
-        kl_threshold=0.999, overlap_threshold=0.5, include_first_token=first, lens=lens
+        kl_threshold=0.999, overlap_threshold=0.05, include_first_token=first, lens=lens
     )
     reading = reading_of(runs, settings)
     evidence = {found.measure: found for found in reading.evidence if found.count is not None}
     expected = {"ablation", "context_depth", "order", "similarity", "kl", "settled"}
+    expected |= {"residual_erasure", "cosine", "overlap"}
     for measure, found in evidence.items():
         if measure in ("residual_erasure", "margin") and prompts < 5:
             assert found.interval is None  # what is of a prompt has no blocks of tokens
@@ -168,4 +167,4 @@ def test_a_count_that_differs_by_prompt_is_not_firm() -> None:
     # Without the first prompt, in a third of the resamples, five are left.
     assert (row.count, row.low, row.high, row.interval) == (15, 5, 15, (4.5, 15.5))
     assert row.holds == "fragile"
-    assert row.reason == "the 95% interval over prompts and tokens is 5 to 15 layers"
+    assert row.reason == "the 95% interval over prompts and tokens is 4.5 to 15.5 layers"

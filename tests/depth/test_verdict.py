@@ -90,6 +90,20 @@ def test_a_threshold_that_is_never_met_takes_all_layers() -> None:
     assert found.reason.endswith("beside a threshold of 0.3, and never above 0.36")
 
 
+def test_what_a_lens_reads_is_said_with_its_nats_and_its_first_choices() -> None:
+    kl, agreement = steps((10.0, 12), (4.5, 8), (0.0, 1)), steps((0.0, 12), (0.29, 8), (1.0, 1))
+    crossing = "until the lens's KL first falls below 0.5 of its largest, at 4.5 nats of KL"
+    choices = "with 29% of its first choices the output's"
+    assert evidence_of(kl=kl, agreement=agreement).says == f"{crossing} and {choices}"
+    # Older records did not keep the first choices, and a lens has no map of some depths.
+    unread = steps((0.0, 12), (np.nan, 1), (0.29, 7), (1.0, 1))
+    assert evidence_of(kl=kl).says == evidence_of(kl=kl, agreement=unread).says == crossing
+    never = evidence_of(overlap=steps((0.0, 20), (1.0, 1)), agreement=agreement)
+    assert never.says == "until the lens first shares over 0.3 of the output's top five"
+    other = SummarySettings(kl_threshold=0.25)
+    assert "below 0.25 of its largest" in evidence_of(kl=[*kl[:-2], 1.0, 0.0], settings=other).says
+
+
 def test_a_curve_that_comes_back_counts_until_it_stays() -> None:
     found = evidence_of(kl=steps((10.0, 2), (1.0, 2), (9.0, 12), (1.0, 4), (0.0, 1)))
     assert (found.count, found.high) == (3, 17)
@@ -129,7 +143,7 @@ def test_another_lens_and_other_prompts_widen_the_range() -> None:
     assert (found.low, found.high, found.reason) == (5, 13, "the affine lens says 5 layers")
     found = evidence_of(kl=kl, interval=CountInterval(11, 19, 0.95, "prompts"))
     assert (found.low, found.high, found.interval) == (11, 19, (10.5, 19.5))
-    assert found.reason == "the 95% interval over prompts is 11 to 19 layers"
+    assert found.reason == "the 95% interval over prompts is 10.5 to 19.5 layers"
     assert evidence_of(kl=kl, interval=CountInterval(13, 14, 0.95, "prompts")).firm
 
 
@@ -257,7 +271,7 @@ def test_a_whole_number_is_as_wide_as_a_layer() -> None:
     wide = weighed(10, 9, 11, 20)
     # From 8.5 to 11.5 is more than a tenth of 20 layers.
     assert (wide.low, wide.high, wide.interval, wide.firm) == (9, 11, (8.5, 11.5), False)
-    assert wide.reason == "the 95% interval over prompts is 9 to 11 layers"
+    assert wide.reason == "the 95% interval over prompts is 8.5 to 11.5 layers"
     at_the_end = weighed(20, 18, 20, 20)
     assert (at_the_end.interval, at_the_end.firm) == ((17.5, 20.0), False)
     assert weighed(20, 19, 20, 20).firm

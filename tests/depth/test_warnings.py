@@ -46,8 +46,8 @@ def losing(loss: float, tokens: int = 12) -> RunResult:
 @pytest.mark.parametrize("tokens", [1, 9])
 def test_a_short_prompt_has_no_verdict(tokens: int) -> None:
     found = verdict([make_result(tokens=tokens)])
-    counted = "1 token is" if tokens == 1 else "9 tokens are"
-    assert found.sentence == f"Too short, no verdict: {counted} scored, and 10 are the fewest."
+    scored = "1 scored token" if tokens == 1 else "9 scored tokens"
+    assert found.sentence == f"Too short: no verdict on {scored}, 10 are needed."
     assert (found.warnings, found.evidence, found.missing) == ((found.sentence,), (), ())
     assert found.text == found.sentence
     assert verdict_dict(found)["warnings"] == [found.sentence]
@@ -107,22 +107,28 @@ def test_a_loss_of_a_guess_is_warned_of_first() -> None:
     assert not verdict([losing(5), losing(1, 30)]).warnings
 
 
-def test_a_loss_above_that_of_counting_the_tokens_is_warned_of() -> None:
-    repeated = losing(1.0)
-    repeated.tokens = replace(repeated.tokens, ids=np.full(12, 7))
-    (words,) = verdict([repeated]).warnings
+def repeated(loss: float, kinds: int = 12) -> RunResult:
+    """A run of so many different tokens, each twenty times."""
+    result = losing(loss, 20 * kinds)
+    result.tokens = replace(result.tokens, ids=np.tile(np.arange(kinds), 20))
+    return result
+
+
+def test_a_loss_above_that_of_a_unigram_is_warned_of() -> None:
+    (words,) = verdict([repeated(2.6)]).warnings
     assert words.endswith(
-        "1.00 nats a token is worse than counting the tokens as they come, 0.23 nats (a unigram)."
+        "2.60 nats a token is worse than a unigram of the other tokens, 2.58 nats."
     )
-    assert math.log(12) / 11 == pytest.approx(0.23, abs=0.005)
-    assert not verdict([losing(1.0)]).warnings
+    assert not verdict([repeated(2.5)]).warnings
+    # Few that repeat are no text.
+    assert not verdict([repeated(2.6, kinds=9)]).warnings
+    assert not verdict([losing(2.6)]).warnings
 
 
 def test_a_unigram_that_was_not_kept_is_no_bar() -> None:
-    repeated = losing(1.0)
-    repeated.tokens = replace(repeated.tokens, ids=np.full(12, 7))
-    cell = Cell(repeated.model.spec, TaskChoice("typed", ""))
-    record = read_record(record_bytes(record_of(repeated, "key", cell, 0)))
+    one = repeated(2.6)
+    cell = Cell(one.model.spec, TaskChoice("typed", ""))
+    record = read_record(record_bytes(record_of(one, "key", cell, 0)))
     for unigram, warned in ((record.unigram_loss, True), (math.nan, False)):
         reading = Reading([replace(record, unigram_loss=unigram)], SETTINGS)
         assert reading.verdict is not None

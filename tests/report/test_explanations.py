@@ -25,7 +25,7 @@ from depthtui.report.explanations import (
     of_token_depth,
     of_verdict,
 )
-from depthtui.sweep.summary import PublishedDepth
+from depthtui.sweep.summary import Accuracy, PublishedDepth
 from depthtui.tui.panes.sweep_table import columns_of
 
 
@@ -67,7 +67,7 @@ def test_every_column_of_a_sweep_is_explained() -> None:
     columns = [column for width in (60, 120) for column in columns_of([row], width)]
     keys = {column.key for column in columns}
     of_rule = {("layer", "kl"), ("interval", "kl"), ("ratio", "kl"), ("paper", "kl")}
-    assert {("model", ""), ("failed", ""), ("layers", "")} | of_rule <= keys
+    assert {("model", ""), ("right", ""), ("failed", ""), ("layers", "")} | of_rule <= keys
     for part, rule in keys:
         explained = of_column(part, rule)
         assert explained.title

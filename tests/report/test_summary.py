@@ -27,6 +27,7 @@ from depthtui.report.summary import combined_provenance, summary_dict, summary_j
 from tests.builders.results import full_run, hostile_run, lacking, run, stopped_run
 
 SETTINGS = SummarySettings()
+EVIDENCE = ["kind", "measure", "count", "low", "high", "interval", "firm", "holds_here", "reason"]
 
 
 def test_it_has_the_layout_of_the_result_file() -> None:

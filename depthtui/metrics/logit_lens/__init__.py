@@ -65,20 +65,16 @@ HALF = 0.5
 
 def _findings(curves: Curves, pooled: Pooled) -> list[Finding]:
     """From which depth on the lens is within a nat, and half of its first choices the output's."""
-    bars = (
-        ("Lens within a nat", "kl", lambda kl: kl < NEAR, "KL below 1 nat from there on"),
-        (
-            "Half of first choices",
-            "agreement",
-            lambda share: share >= HALF,
-            "the output's at half of the tokens or more, from there on",
-        ),
-    )
-    return [
-        Finding(title, f"depth {from_depth(holds(curve))} of {pooled.n_layers}", remark)
-        for title, name, holds, remark in bars
-        if (curve := curves.get(name)) is not None and np.isfinite(curve).all()
-    ]
+    found = []
+    kl, share = curves.get("kl"), curves.get("agreement")
+    if kl is not None and np.isfinite(kl).all():
+        value = f"depth {from_depth(kl < NEAR)} of {pooled.n_layers}"
+        found.append(Finding("Lens within a nat", value, "KL below 1 nat from there on"))
+    if share is not None and np.isfinite(share).all():
+        value = f"depth {from_depth(share >= HALF)} of {pooled.n_layers}"
+        remark = "the output's at half of the tokens or more, from there on"
+        found.append(Finding("Half of first choices", value, remark))
+    return found
 
 
 def from_depth(holds: np.ndarray) -> int:
