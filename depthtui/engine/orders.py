@@ -120,7 +120,7 @@ class LayerOrders:
                 order = ranked_order(texts, n_layers)
             else:
                 begun = self._read(key)
-                order = greedy_order(texts, n_layers, begun and begun.order, tell)
+                order = greedy_order(texts, n_layers, begun.order if begun else None, tell)
         self._held[key] = tuple(order.layers)
         if is_kept:
             self._write(key, _KeptOrder.of(order, whole=True))

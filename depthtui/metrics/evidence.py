@@ -59,8 +59,8 @@ class CountInterval:
 
     def variants(self, n_layers: int) -> Iterator[Variant]:
         """The count at either end."""
-        ends = f"{round(self.low, 1):g} to {round(self.high, 1):g} layers"
-        reason = f"the {self.level:.0%} interval over {self.over} is {ends}"
+        low, high = (f"{round(end, 1):g}" for end in self.ends(n_layers))
+        reason = f"the {self.level:.0%} interval over {self.over} is {low} to {high} layers"
         yield from (Variant(whole(end), reason) for end in (self.low, self.high))
 
     def ends(self, n_layers: int) -> tuple[float, float]:

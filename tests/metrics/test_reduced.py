@@ -15,7 +15,6 @@ from depthtui.data.run import RunResult, Tokens
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics import METRICS
-from depthtui.metrics.lens_reduction import reduce_lens
 from depthtui.metrics.neighbours import Neighbours, ReducedNeighbours
 from depthtui.metrics.reduced import Reduced, largest
 from depthtui.metrics.reduction import reduce_run

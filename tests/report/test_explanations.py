@@ -25,7 +25,7 @@ from depthtui.report.explanations import (
     of_token_depth,
     of_verdict,
 )
-from depthtui.sweep.summary import Accuracy, PublishedDepth
+from depthtui.sweep.summary import PublishedDepth
 from depthtui.tui.panes.sweep_table import columns_of
 
 

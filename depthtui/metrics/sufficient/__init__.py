@@ -305,8 +305,9 @@ def _pool(reduced: Sequence[ReducedSufficient], pooled: Pooled) -> PooledSuffici
     ways = [
         Way(
             order,
-            *(np.stack([unit[place] for unit in own])[:, : len(order) + 1] for place in (0, 1)),
-            np.array([unit[2] for unit in own]),
+            np.stack([kl for kl, _, _ in own])[:, : len(order) + 1],
+            np.stack([choices for _, choices, _ in own])[:, : len(order) + 1],
+            np.array([weight for _, _, weight in own]),
         )
         for order, own in units.items()
     ]
