@@ -105,7 +105,7 @@ class TestRun:
         monkeypatch.setattr("sys.stdout", out)
         assert cli.main(["run", "demo", "--prompt", "one"]) == 0
         out.seek(0)
-        assert "\\xb7" in out.read()
+        assert "\\u2013" in out.read()
 
     def test_a_folder_whose_name_is_no_text_is_told(self) -> None:
         written = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from depthtui.cli import main
 from depthtui.engine import engine as engine_module
@@ -89,3 +94,127 @@ def test_a_folder_that_appears_meanwhile_stays_and_is_not_claimed(
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
     assert (home / "out-2" / "model.safetensors").exists()
     assert not list(home.glob(".*"))
+
+
+TEXTS = ("The river was high after a week.", "Seven plus five is twelve.")
+
+
+def asked(home: Path, *options: str) -> list[str]:
+    """A `prune` of a tiny model on two prompts."""
+    prompts = [part for text in TEXTS for part in ("--prompt", text)]
+    out = ["--out", str(home / "out"), "--device", "cpu"]
+    return ["prune", str(tiny_folder(home)), *options, *prompts, *out]
+
+
+def test_a_budget_ends_in_a_model_that_was_measured(home: Path, capsys: Output) -> None:
+    assert main(asked(home, "--budget", "1.1")) == 0
+    told = capsys.readouterr().out
+    assert "3 of 4 layers: 0-2\n" in told
+    found = re.search(r"KL to the whole model's output, nats +0 +(\S+)", told)
+    assert found is not None
+    chosen, checked = re.findall(r"the output is (\S+) nats away", told)
+    assert float(checked) == pytest.approx(float(found[1]), abs=0.006)
+    assert 0 < float(chosen) <= 1.1
+    assert 0 < float(checked) <= 1.1
+    assert "on 8 texts that the model writes itself" in told
+    assert "on 2 held-out prompts, which chose nothing; the gate is --budget 1.1\n" in told
+    assert "each range without its end: [0, 3]\n" in told
+    assert "llama-quantize --prune-layers 3 MODEL.gguf" in told
+    assert "layer_range: [0, 3]" in (home / "out" / "mergekit_config.yml").read_text()
+    assert (home / "out" / "model.safetensors").exists()
+
+
+def test_a_gate_that_fails_writes_nothing_and_names_what_passes(
+    home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held_out = [0, 1.2, 2.5, 2.9]
+    monkeypatch.setattr(
+        "depthtui.engine.held_out.costs",
+        lambda _model, _tokens, order, _check: np.array(held_out[: len(order) + 1]),
+    )
+    assert main(asked(home, "--budget", "1.1")) == 1
+    told = capsys.readouterr()
+    assert "Nothing was written: without 1 layer (3) the output is 1.20 nats away" in told.err
+    assert "--budget 1.2 would pass, with 1 layer left out." in told.err
+    assert told.out == ""
+    assert not (home / "out").exists()
+
+
+def test_named_layers_are_measured_where_there_are_prompts(home: Path, capsys: Output) -> None:
+    assert main(asked(home, "--layers", "1")) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"first choices kept +100% +\d+%", told)
+    assert "chosen:" not in told
+    assert "answers right" not in told
+
+
+@pytest.mark.usefixtures("no_load")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "one of --layers, --budget and --keep-answers."),
+        (["--layers", "1", "--budget", "1"], "not --layers and --budget"),
+        (["--budget", "-1"], "-1"),
+        (["--budget", "0"], "0"),
+        (["--budget", "nan"], "not a number"),
+        (["--budget", "4"], "the order of layers ends at 3 nats"),
+        (["--keep-answers", "1.5"], "1.5"),
+        (["--budget", "1", "--task", "sums"], "There is no task 'sums'"),
+        (["--keep-answers", "0.9", "--task", "grade_school"], "one half chooses"),
+        (["--keep-answers", "0.9", "--prompt", "hi"], "two prompts or more that have answers"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_bad_usage(
+    options: list[str], words: str, home: Path, capsys: Output
+) -> None:
+    assert main(["prune", str(home), *options, "--out", str(home / "out")]) == 2
+    assert words in capsys.readouterr().err
+    assert not (home / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("share", "told"), [("0.9", "Nothing was written"), ("0.05", "of the right answers stay")]
+)
+def test_answers_choose_on_every_second_prompt(
+    share: str, told: str, home: Path, capsys: Output
+) -> None:
+    model = tiny_folder(home)
+    prompts = home / "prompts.jsonl"
+    rows = [{"text": text, "answer": text[-1]} for text in self_answered(model)]
+    prompts.write_text("\n".join(map(json.dumps, rows)))
+    options = ["--keep-answers", share, "--prompt-file", str(prompts), "--device", "cpu"]
+    status = main(["prune", str(model), *options, "--out", str(home / "out")])
+    printed = capsys.readouterr()
+    assert told in printed.out + printed.err
+    assert status == ("Nothing was written" in printed.err)
+    assert (home / "out").exists() == (status == 0)
+    assert ("answers right" in printed.out) == (status == 0)
+
+
+def self_answered(model: Path) -> list[str]:
+    """Texts that end with the letter that the model writes itself."""
+    whole = AutoModelForCausalLM.from_pretrained(model).eval()
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    found = []
+    for start in range(40):
+        text = " ".join(TEXTS)[start : start + 12]
+        ids = tokenizer(text)["input_ids"]
+        with torch.no_grad():
+            letter = tokenizer.decode(whole(torch.tensor([ids])).logits[0, -1].argmax())
+        if (
+            len(letter) == 1
+            and letter.isalpha()
+            and tokenizer(text + letter)["input_ids"][:-1] == ids
+        ):
+            found.append(text + letter)
+    return found
+
+
+def test_a_folder_by_itself_is_named_after_the_model(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_folder(home)
+    (home / "here").mkdir()
+    monkeypatch.chdir(home / "here")
+    assert main(["prune", str(model), "--layers", "1", "--device", "cpu"]) == 0
+    assert [path.name for path in (home / "here").iterdir()] == [f"{model.name}-pruned"]

@@ -2,85 +2,188 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from depthtui.cli.help import Command
+from depthtui.cli.help import Command, in_section
 from depthtui.cli.options import (
     Folder,
     Given,
+    NumberRange,
+    PromptOptions,
     cache_dir_option,
+    declared,
+    gather_prompts,
+    given_options,
     model_argument,
     model_options,
+    run_prompt_options,
 )
-from depthtui.cli.output import INTERRUPTED, say, stopped_by_ctrl_c
-from depthtui.data.run_settings import ModelSpec
-from depthtui.data.selection import layers_in, numbers_text, read_layers
+from depthtui.cli.output import INTERRUPTED, say
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.selection import read_layers
 from depthtui.data.trust import TrustedModels
 from depthtui.options import WrongValue
+from depthtui.settings import Settings
+
+_TASK_OF_BUDGET, _TASK_OF_ANSWERS = "grade_school", "addition"
+"""The tasks of the held-out prompts where none are named: the second has short answers."""
 
 
-def _layers(context: click.Context, parameter: click.Parameter, value: str) -> str:
+def _layers(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
     try:
-        return read_layers(value)
+        return "" if value is None else read_layers(value)
     except WrongValue as error:
         raise click.BadParameter(f"{value!r} is not {error}.") from None
 
 
+def _budget(
+    context: click.Context, parameter: click.Parameter, value: float | None
+) -> float | None:
+    from depthtui.metrics.sufficient import MOST_COST
+
+    if value is not None and value > MOST_COST:
+        raise click.BadParameter(f"the order of layers ends at {MOST_COST:g} nats.")
+    return value
+
+
 @click.command(
     cls=Command,
-    examples=["depthtui prune Qwen/Qwen2.5-1.5B-Instruct --layers 20,22-24 --out pruned/"],
+    examples=[
+        "depthtui prune demo --budget 0.5 --task grade_school --out pruned/",
+        "depthtui prune demo --keep-answers 0.9 --task addition --level 1 --examples 30",
+        "depthtui prune Qwen/Qwen2.5-1.5B-Instruct --layers 20,22-24 --out pruned/",
+    ],
 )
 @model_argument
-@click.option(
-    "--layers", required=True, callback=_layers, help="Layers to leave out, such as 3,5-7."
+@in_section(
+    "Which layers go, by one of",
+    click.option("--layers", callback=_layers, help="These, such as 3,5-7."),
+    click.option(
+        "--budget",
+        type=NumberRange(min=0, min_open=True),
+        callback=_budget,
+        metavar="NATS",
+        help="As many as keep KL to the whole model's output within so many nats.",
+    ),
+    click.option(
+        "--keep-answers",
+        type=NumberRange(min=0, max=1, min_open=True),
+        metavar="SHARE",
+        help="As many as keep this share of the right answers.",
+    ),
 )
-@click.option(
-    "--out",
-    required=True,
-    type=Folder(),
-    help="Folder of the model that is written; it must not be there yet.",
-)
+@run_prompt_options
+@given_options("Prompts", *declared(RunSettings, only=["chat_template", "seed"]))
 @model_options
+@in_section(
+    "Files",
+    click.option(
+        "--out",
+        type=Folder(),
+        help="Folder of the model that is written, in which nothing is yet.  "
+        "[default: NAME-pruned]",
+    ),
+)
 @cache_dir_option
 def prune(
-    model: str, layers: str, out: Path, spec: ModelSpec, trusted: TrustedModels, given: Given
+    model: str,
+    layers: str,
+    budget: float | None,
+    keep_answers: float | None,
+    out: Path | None,
+    asked: PromptOptions,
+    spec: ModelSpec,
+    trusted: TrustedModels,
+    given: Given,
 ) -> int:
     """Write MODEL without some of its layers, as a model of its own.
 
     The folder opens in transformers: safetensors in the dtype of MODEL's files with the layers
     numbered anew, its configuration and its tokenizer, and the same as a recipe for mergekit. It
-    is written where it says, loaded once, what MODEL says without these layers.
-    """
-    from depthtui.cli.display import Display
-    from depthtui.engine.control import Control
-    from depthtui.engine.factory import Storage, make_engine
-    from depthtui.engine.pruning import check_target
-    from depthtui.errors import RunStopped
-    from depthtui.models.reach import check_at_hand
+    is written where its logits are those of MODEL without these layers, then loaded and measured
+    on the prompts.
 
-    storage = Storage.of(given.settings())
-    spec = replace(spec, name=model)
-    # What is wrong with a name or a folder is told before the model loads.
-    check_at_hand(spec, storage.models_dir, spec in trusted)
-    check_target(out)
-    control = Control()
-    with Display(say) as display:
-        engine = make_engine(storage, display.emit, say, trusted=trusted)
-        try:
-            with stopped_by_ctrl_c(control):
-                info = engine.load(spec, control)
-                left_out = layers_in(layers, info.n_layers)
-                pruned = engine.prune(left_out, out, control, keep_loaded=False)
-        except RunStopped:
-            say("Nothing was written.")
-            return INTERRUPTED
-    click.echo(
-        f"{len(pruned.kept)} of {info.n_layers} layers: {numbers_text(pruned.kept)}\n"
-        f"{pruned.parameters:,} of {info.parameters:,} parameters\n"
-        f"logits as without these layers, off by {pruned.off:.2g} roundings\n"
-        f"wrote {out}"
+    Layers go in MODEL's own order of what they cost together. How many is chosen on the texts of
+    that order (--budget), or on as many prompts again (--keep-answers), and checked on prompts
+    that chose nothing: by default ten of grade_school, or of addition. Where the check fails
+    nothing is written.
+    """
+    ways = [name for name, value in _ways(layers, budget, keep_answers) if value]
+    if len(ways) != 1:
+        given_ways = f", not {' and '.join(ways)}" if ways else ""
+        raise click.UsageError(
+            f"Say which layers go by one of --layers, --budget and --keep-answers{given_ways}."
+        )
+    settings = given.settings()
+    prompts = _prompts(asked, settings, budget is not None, keep_answers is not None)
+
+    from depthtui.cli.pruning import PruneJob, print_pruning, prune_model
+    from depthtui.engine.factory import Storage
+    from depthtui.errors import RunStopped
+
+    job = PruneJob(
+        spec=replace(spec, name=model),
+        out=out or Path(f"{_last_part(model)}-pruned"),
+        storage=Storage.of(settings),
+        trusted=trusted,
+        layers=layers,
+        budget=budget,
+        share=keep_answers,
+        prompts=prompts,
+        settings=given.over(RunSettings(chat_template=settings.chat_template)),
     )
+    try:
+        pruning = prune_model(job, say)
+    except RunStopped:
+        say("Nothing was written.")
+        return INTERRUPTED
+    print_pruning(pruning)
+    if not pruning.passes:
+        say("Rounding has moved the written model over the gate.")
+        return 1
     return 0
+
+
+def _ways(
+    layers: str, budget: float | None, keep_answers: float | None
+) -> list[tuple[str, str | float | None]]:
+    return [("--layers", layers), ("--budget", budget), ("--keep-answers", keep_answers)]
+
+
+def _prompts(
+    asked: PromptOptions, settings: Settings, by_budget: bool, by_answers: bool
+) -> list[Prompt]:
+    """The prompts to measure on; twice as many by answers, of which every second one chooses."""
+    named = asked.prompts or asked.files or asked.task
+    if not named and not by_budget and not by_answers:
+        return []
+    if not named:
+        asked = replace(asked, task=_TASK_OF_ANSWERS if by_answers else _TASK_OF_BUDGET)
+    if not by_answers:
+        return gather_prompts(asked, settings).prompts
+    if asked.task is not None:
+        asked = replace(asked, examples=2 * (asked.examples or asked.by_itself))
+    try:
+        prompts = gather_prompts(asked, settings).prompts
+    except click.UsageError as error:
+        raise click.UsageError(
+            f"{error.message} --keep-answers takes twice as many prompts as --examples says: one "
+            "half chooses how many layers go, the other half checks it."
+        ) from error
+    if len(prompts) < 2 or not all(prompt.answer for prompt in prompts):
+        raise click.UsageError(
+            "--keep-answers needs two prompts or more that have answers: --task NAME, or "
+            "--prompt-file FILE in JSONL with `answer`."
+        )
+    return prompts
+
+
+def _last_part(model: str) -> str:
+    """A name for a folder, of a model's name, folder or file."""
+    name = Path(model).name if Path(model).name not in ("", "..") else Path(model).resolve().name
+    return re.sub(r"\.gguf$", "", name) or "model"

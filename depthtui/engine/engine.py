@@ -10,7 +10,9 @@ from collections.abc import Callable, Collection, Container, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import torch
 
 from depthtui.data.generation import Continuation, Generation
@@ -28,18 +30,19 @@ from depthtui.data.protocol import (
     RunFinished,
     RunStarted,
 )
-from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run import Prompt, RunResult, Tokens
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
 from depthtui.data.selection import layers_in
 from depthtui.data.store import Store, open_store
 from depthtui.depth.token_depths import token_depths
-from depthtui.engine import memory, pruning
+from depthtui.engine import held_out, memory, pruning
 from depthtui.engine.context import Baselines
 from depthtui.engine.control import Control
 from depthtui.engine.generate import generate
+from depthtui.engine.held_out import Comparison, WholeOutput
 from depthtui.engine.lenses import LensChoice, Lenses
 from depthtui.engine.measurement import Measurement
-from depthtui.engine.orders import LayerOrders
+from depthtui.engine.orders import Enough, LayerOrders, nothing_less
 from depthtui.engine.pruning import PrunedModel
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.result_cache import ResultCache
@@ -53,6 +56,7 @@ from depthtui.metrics import (
     empty_result,
 )
 from depthtui.metrics.costs import Sizes
+from depthtui.metrics.sufficient.search import Order
 from depthtui.models.catalog import resolve
 from depthtui.models.checked_config import read_checked_config
 from depthtui.models.devices import answers, execution_device
@@ -65,6 +69,8 @@ from depthtui.tracing.parameters import with_parameters
 from depthtui.tracing.parts import in_smaller_parts
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.products import fast_products
+
+Found = TypeVar("Found")
 
 
 class Engine:
@@ -363,6 +369,114 @@ class Engine:
                 lambda: load(spec, self._models_dir, progress, make_room, trusted), expected
             )
         return PrunedModel(folder, kept, parameters, off)
+
+    def layer_order(
+        self,
+        settings: RunSettings,
+        control: Control | None = None,
+        enough: Enough = nothing_less,
+    ) -> Order:
+        """The order in which layers can be left out, found where it is not kept.
+
+        Args:
+            settings: how it is found.
+            control: stops it.
+            enough: whether an order so far is all that is wanted.
+
+        Raises:
+            DepthError: no model is loaded, or the order cannot be found.
+            RunStopped: `control` stopped it; the next search goes on there.
+        """
+        orders, check = self._orders_ready(), (control or Control()).checkpoint
+        return in_smaller_parts(lambda: orders.take(settings, self._emit_stage, check, enough))
+
+    def whole_outputs(
+        self, prompts: Sequence[Prompt], chat_template: bool, control: Control | None = None
+    ) -> list[WholeOutput]:
+        """The loaded model's outputs on prompts, for a pruned model to be compared with.
+
+        Raises:
+            DepthError: no model is loaded, it has no lens, or a prompt cannot be run.
+            RunStopped: `control` stopped it.
+        """
+        model, check = self._able(), (control or Control()).checkpoint
+        tokens = [held_out.read_prompt(model, prompt, chat_template) for prompt in prompts]
+        return self._of_each(
+            "Running the whole model",
+            tokens,
+            lambda number: held_out.whole_output(model, tokens[number], check),
+        )
+
+    def compare(
+        self, outputs: Sequence[WholeOutput], control: Control | None = None
+    ) -> list[Comparison]:
+        """The loaded model, a pruned one, beside outputs of the whole one.
+
+        Raises:
+            DepthError: no model is loaded, or a prompt cannot be run.
+            RunStopped: `control` stopped it.
+        """
+        model, check = self._able(), (control or Control()).checkpoint
+        return self._of_each(
+            "Running the written model",
+            [output.tokens for output in outputs],
+            lambda number: held_out.compare(model, outputs[number], check),
+        )
+
+    def costs(
+        self, outputs: Sequence[WholeOutput], order: Sequence[int], control: Control | None = None
+    ) -> np.ndarray:
+        """What leaving the first 0, 1, 2, … layers of an order out costs, `[prompts, n + 1]`.
+
+        A cost is the mean KL(p || p~) over the scored tokens of a prompt, in nats.
+
+        Raises:
+            DepthError: no model is loaded, or a prompt cannot be run.
+            RunStopped: `control` stopped it.
+        """
+        model, check = self._able(), (control or Control()).checkpoint
+        tokens = [output.tokens for output in outputs]
+        found = self._of_each(
+            "Leaving layers out",
+            tokens,
+            lambda number: held_out.costs(model, tokens[number], order, check),
+        )
+        return np.stack(found)
+
+    def answers_kept(
+        self,
+        outputs: Sequence[WholeOutput],
+        left_out: Collection[int],
+        control: Control | None = None,
+    ) -> int:
+        """How many prompts the loaded model answers rightly without some of its layers.
+
+        Raises:
+            DepthError: no model is loaded, or a prompt cannot be run.
+            RunStopped: `control` stopped it.
+        """
+        model, check = self._able(), (control or Control()).checkpoint
+        tokens = [output.tokens for output in outputs]
+        right = self._of_each(
+            f"Answering without {len(left_out)} layer{'s' * (len(left_out) > 1)}",
+            tokens,
+            lambda number: held_out.answers_rightly(model, tokens[number], left_out, check),
+        )
+        return sum(map(bool, right))
+
+    def _of_each(
+        self, stage: str, prompts: Sequence[Tokens], work: Callable[[int], Found]
+    ) -> list[Found]:
+        """What some work finds of each prompt by its number, with progress."""
+        model, found = self._able(), []
+        with fast_products(model.loaded.model):
+            for number, tokens in enumerate(prompts):
+                self._emit(Progress(stage, number, len(prompts), "prompts"))
+                sizes = model.sizes(len(tokens), tokens.answer_start)
+                memory.check_fits(model.info, sizes, model.placement)
+                with self._errors_noted(model, sizes):
+                    found.append(in_smaller_parts(functools.partial(work, number)))
+        return found
 
     def import_lens(self, path: Path, control: Control | None = None) -> LensMaps:
         """Keep a published Jacobian lens for the loaded model.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -35,6 +36,15 @@ LENGTH = 32
 
 _VERSION = 1
 """Raised where the same texts give another order."""
+
+
+Enough: TypeAlias = Callable[[Order], bool]
+"""Whether an order so far is all that is wanted of it."""
+
+
+def nothing_less(order: Order) -> bool:
+    """No order but a whole one is enough."""
+    return False
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,7 @@ class LayerOrders:
     model: ReadyModel
     lenses: Lenses
     folder: Path | None
-    _held: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    _held: dict[str, Order] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: ReadyModel, lenses: Lenses, folder: Path | None) -> LayerOrders:
@@ -86,21 +96,46 @@ class LayerOrders:
         return cls(model, lenses, folder if model.info.fingerprint else None)
 
     def at_hand(self, settings: RunSettings) -> tuple[int, ...] | None:
-        """The order that settings choose; None where it has not been found yet."""
-        key = self._key(settings)
-        if key not in self._held and (kept := self._read(key)) is not None and kept.whole:
-            self._held[key] = kept.layers
-        return self._held.get(key)
+        """The layers of the order that settings choose; None where it has not been found yet."""
+        order = self.found(settings)
+        return None if order is None else tuple(order.layers)
 
-    def take(self, settings: RunSettings, report: Report, checkpoint: Check) -> None:
-        """Find the order that settings choose, where it is not at hand.
+    def found(self, settings: RunSettings, enough: Enough = nothing_less) -> Order | None:
+        """The order that settings choose, with its costs; None where it has not been found yet.
+
+        One that is not whole is found where it is `enough`.
+        """
+        key = self._key(settings)
+        if key in self._held:
+            return self._held[key]
+        kept = self._read(key)
+        if kept is None or not (kept.whole or enough(kept.order)):
+            return None
+        if kept.whole:
+            self._held[key] = kept.order
+        return kept.order
+
+    def take(
+        self,
+        settings: RunSettings,
+        report: Report,
+        checkpoint: Check,
+        enough: Enough = nothing_less,
+    ) -> Order:
+        """The order that settings choose, found where it is not at hand.
+
+        Args:
+            settings: choose it.
+            report: told how far the search is.
+            checkpoint: called before every layer.
+            enough: whether an order so far is all that is wanted.
 
         Raises:
             DepthError: it cannot be found, or kept.
             RunStopped: `checkpoint` stopped it; the next search goes on there.
         """
-        if self.at_hand(settings) is not None:
-            return
+        if (at_hand := self.found(settings, enough)) is not None:
+            return at_hand
         key = self._key(settings)
         n_layers, is_kept = self.model.info.n_layers, settings.sufficient_order == "model"
 
@@ -120,10 +155,15 @@ class LayerOrders:
                 order = ranked_order(texts, n_layers)
             else:
                 begun = self._read(key)
-                order = greedy_order(texts, n_layers, begun.order if begun else None, tell)
-        self._held[key] = tuple(order.layers)
+                order = greedy_order(
+                    texts, n_layers, None if begun is None else begun.order, tell, enough
+                )
+        whole = not order.costs or order.is_whole(n_layers)
+        if whole:
+            self._held[key] = order
         if is_kept:
-            self._write(key, _KeptOrder.of(order, whole=True))
+            self._write(key, _KeptOrder.of(order, whole))
+        return order
 
     def _texts(self, ids: Sequence[Tensor], checkpoint: Check) -> list[Text]:
         """The texts on which an order is found, each with the same weight."""

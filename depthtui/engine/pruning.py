@@ -99,7 +99,7 @@ def probe_logits(model: nn.Module, left_out: Collection[int] = ()) -> Tensor:
     embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
     steps = torch.arange(_PROBE_TOKENS)
     ids = (steps * steps * 7919 + steps * 31 + 11) % embeddings.num_embeddings
-    with torch.no_grad(), _without(model, left_out):
+    with torch.no_grad(), leaving_out(model, left_out):
         logits: Tensor = model(
             input_ids=ids[None].to(execution_device(embeddings)), use_cache=False
         ).logits
@@ -107,7 +107,7 @@ def probe_logits(model: nn.Module, left_out: Collection[int] = ()) -> Tensor:
 
 
 @contextmanager
-def _without(model: nn.Module, left_out: Collection[int]) -> Iterator[None]:
+def leaving_out(model: nn.Module, left_out: Collection[int]) -> Iterator[None]:
     """Let some layers hand on what they read."""
 
     def hand_on(

@@ -36,6 +36,10 @@ class Order:
     costs: list[float] = field(default_factory=list)
     last: dict[int, float] = field(default_factory=dict)
 
+    def is_whole(self, n_layers: int) -> bool:
+        """Whether a greedy search of L layers has ended: one is left, or the cost too large."""
+        return len(self.layers) >= n_layers - 1 or self.costs[-1:] > [MOST_COST]
+
 
 class Text:
     """A text on which an order is found.
@@ -88,6 +92,7 @@ def greedy_order(
     n_layers: int,
     begun: Order | None = None,
     on_layer: Callable[[Order], None] = lambda order: None,
+    enough: Callable[[Order], bool] = lambda order: False,
 ) -> Order:
     """The order in which always the layer goes that costs least beside those gone.
 
@@ -99,11 +104,12 @@ def greedy_order(
         n_layers: L.
         begun: what was found before, to go on from.
         on_layer: called after each layer with the order so far.
+        enough: whether the order so far is all that is wanted.
     """
     order = begun or Order()
     for layer in order.layers:
         _leave_out(texts, layer)
-    while len(order.layers) < n_layers - 1 and order.costs[-1:] <= [MOST_COST]:
+    while not order.is_whole(n_layers) and not enough(order):
         gone = set(order.layers)
         if order.last:
             waiting = sorted(order.last, key=lambda layer: (order.last[layer], -layer))

@@ -1,0 +1,202 @@
+"""`depthtui prune`: layers chosen and checked, a model written and measured, a table out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+
+import click
+
+from depthtui.cli.display import Display
+from depthtui.cli.output import print_table, print_written, stopped_by_ctrl_c
+from depthtui.data.model import ModelInfo
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.selection import layers_in, numbers_text, ranges_of
+from depthtui.engine.choosing import keeping_answers, within_budget
+from depthtui.engine.control import Control
+from depthtui.engine.engine import Engine
+from depthtui.engine.factory import Storage, make_engine
+from depthtui.engine.held_out import Comparison, WholeOutput
+from depthtui.engine.layer_choice import Budget, Choice, layers_words
+from depthtui.engine.pruning import PrunedModel, check_target
+from depthtui.models.reach import check_at_hand
+from depthtui.models.recipe import RECIPE
+
+
+@dataclass(frozen=True)
+class PruneJob:
+    """Which layers go, and where the rest is written.
+
+    One of `layers`, `budget` and `share` says which.
+
+    Attributes:
+        spec: the model.
+        out: the folder to write.
+        storage: where models and results are.
+        trusted: the models whose own Python code may run.
+        layers: layers by their numbers, such as `3,5-7`; empty where they are chosen.
+        budget: the largest mean KL to the whole model's output, in nats.
+        share: the share of right answers to keep.
+        prompts: what is measured; with a share, every second one chooses how many layers go.
+        settings: how prompts are read.
+    """
+
+    spec: ModelSpec
+    out: Path
+    storage: Storage
+    trusted: Container[ModelSpec]
+    layers: str
+    budget: float | None
+    share: float | None
+    prompts: Sequence[Prompt]
+    settings: RunSettings
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """A model that was written, and measured where there are prompts.
+
+    Attributes:
+        info: the whole model.
+        written: the one that was written.
+        choice: how its layers were chosen; None where they were named.
+        measured: it beside the whole model, on each held-out prompt.
+    """
+
+    info: ModelInfo
+    written: PrunedModel
+    choice: Choice | None
+    measured: Sequence[Comparison]
+
+    @property
+    def left_out(self) -> list[int]:
+        """The layers that went."""
+        return sorted(set(range(self.info.n_layers)) - set(self.written.kept))
+
+    @property
+    def cost(self) -> float:
+        """What the gate limits, of the model that was written."""
+        if self.choice is None or isinstance(self.choice.gate, Budget):
+            return fmean(prompt.kl for prompt in self.measured)
+        right = [bool(prompt.right) for prompt in self.measured if prompt.right_before]
+        return 1 - fmean(right)
+
+    @property
+    def passes(self) -> bool:
+        """Whether the model that was written passes the gate too; rounding may move it."""
+        return self.choice is None or self.choice.gate.passes(self.cost)
+
+
+def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
+    """Choose layers, check the choice, write the model without them, load it and measure it.
+
+    Raises:
+        DepthError: the gate fails, or the model cannot be loaded, run or written; nothing is.
+        RunStopped: ctrl-c stopped it.
+    """
+    # A wrong name or folder is found before the model loads.
+    check_at_hand(job.spec, job.storage.models_dir, job.spec in job.trusted)
+    check_target(job.out)
+    control = Control()
+    with Display(notice) as display:
+        engine = make_engine(job.storage, display.emit, notice, trusted=job.trusted)
+        with stopped_by_ctrl_c(control):
+            info = engine.load(job.spec, control)
+            outputs = engine.whole_outputs(job.prompts, job.settings.chat_template, control)
+            held_out = outputs if job.share is None else outputs[::2]
+            choice = _choice(job, engine, outputs, control)
+            if choice is None:
+                left_out = layers_in(job.layers, info.n_layers)
+            else:
+                choice.check()
+                left_out = choice.left_out
+            written = engine.prune(left_out, job.out, control, keep_loaded=False)
+            measured: list[Comparison] = []
+            if held_out:
+                # In the whole model's dtype: `auto` may take another for a smaller one.
+                spec = replace(info.spec, name=str(job.out), revision="", dtype=info.dtype)
+                engine.load(spec, control)
+                measured = engine.compare(held_out, control)
+    return Pruning(info, written, choice, measured)
+
+
+def _choice(
+    job: PruneJob, engine: Engine, outputs: Sequence[WholeOutput], control: Control
+) -> Choice | None:
+    """How many layers go; None where they are named."""
+    if job.budget is not None:
+        return within_budget(engine, job.budget, outputs, job.settings, control)
+    if job.share is not None:
+        choosing, held_out = outputs[1::2], outputs[::2]
+        return keeping_answers(engine, job.share, choosing, held_out, job.settings, control)
+    return None
+
+
+def print_pruning(pruning: Pruning) -> None:
+    """Print what was written, what it costs, and the same for other tools."""
+    info, written = pruning.info, pruning.written
+    click.echo(
+        f"{len(written.kept)} of {info.n_layers} layers: {numbers_text(written.kept)}\n"
+        f"{written.parameters:,} of {info.parameters:,} parameters\n"
+        f"logits as without these layers, off by {written.off:.2g} roundings"
+    )
+    print_written([written.folder])
+    if pruning.measured:
+        click.echo()
+        print_table(*_table(pruning.measured))
+    if pruning.choice is not None:
+        click.echo(f"\n{_protocol(pruning.choice)}")
+    click.echo(f"\n{_other_tools(pruning)}")
+
+
+def _table(measured: Sequence[Comparison]) -> tuple[list[str], list[list[str]], list[int]]:
+    """What a pruned model does beside the whole one: headings, rows and columns of numbers."""
+    count = len(measured)
+    rows = [
+        ["KL to the whole model's output, nats", "0", f"{fmean(one.kl for one in measured):.3f}"],
+        ["first choices kept", "100%", f"{fmean(one.kept for one in measured):.0%}"],
+        [
+            "loss, nats",
+            f"{fmean(one.loss_before for one in measured):.3f}",
+            f"{fmean(one.loss for one in measured):.3f}",
+        ],
+    ]
+    answered = [one for one in measured if one.right is not None]
+    if answered:
+        before, after = (
+            sum(map(bool, right))
+            for right in zip(*((one.right_before, one.right) for one in answered), strict=True)
+        )
+        rows.append(
+            ["answers right", f"{before} of {len(answered)}", f"{after} of {len(answered)}"]
+        )
+    on = f"on {count} prompts" if count > 1 else "on 1 prompt"
+    return [on, "whole", "written"], rows, [1, 2]
+
+
+def _protocol(choice: Choice) -> str:
+    """How layers were chosen and checked, with both costs."""
+    gate, count = choice.gate, choice.count
+    order = ", ".join(map(str, choice.order[:count]))
+    chosen, checked = choice.choosing[count], choice.held_out[count]
+    return (
+        f"left out: {layers_words(choice.left_out)}; the order is {order}\n"
+        f"chosen: {gate.describe(chosen)} on {gate.chosen_on}\n"
+        f"checked: {gate.describe(checked)} on {gate.held_out}, which chose nothing; "
+        f"the gate is {gate.option(gate.limit)}"
+    )
+
+
+def _other_tools(pruning: Pruning) -> str:
+    """The same for mergekit and llama.cpp, in their own ways to number layers."""
+    ranges = ", ".join(f"[{first}, {last + 1}]" for first, last in ranges_of(pruning.written.kept))
+    gone = ",".join(map(str, pruning.left_out))
+    return (
+        f"mergekit: {pruning.written.folder / RECIPE}; the layers that stay, each range without "
+        f"its end: {ranges}\n"
+        f"llama.cpp: llama-quantize --prune-layers {gone} MODEL.gguf PRUNED.gguf TYPE; the "
+        "layers that go, one by one"
+    )

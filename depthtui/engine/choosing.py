@@ -1,0 +1,136 @@
+"""Finds what leaving layers of the loaded model out costs, on what chooses and on what checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from depthtui.data.run_settings import RunSettings
+from depthtui.engine.control import Control
+from depthtui.engine.engine import Engine
+from depthtui.engine.held_out import WholeOutput
+from depthtui.engine.layer_choice import AnswersKept, Budget, Choice, within
+from depthtui.engine.orders import TEXTS
+from depthtui.errors import DepthError
+
+_FEWEST = 4
+"""Layers of an order that are searched for first; then twice as many, since each search of an
+order that has begun reads its texts again."""
+
+
+def within_budget(
+    engine: Engine,
+    budget: float,
+    held_out: Sequence[WholeOutput],
+    settings: RunSettings,
+    control: Control,
+) -> Choice:
+    """How many layers may go within a budget of nats.
+
+    The eight texts of the order choose, which the model writes itself. The order is searched for
+    as far as the budget goes; where the gate fails, as far as what the held-out prompts cost, so
+    that a budget that passes can be named.
+
+    Args:
+        engine: has the model.
+        budget: the largest mean KL(p || p~).
+        held_out: the prompts that check, run on the whole model; each counts once.
+        settings: those of the order.
+        control: stops it.
+
+    Raises:
+        DepthError: there is no order, or a prompt cannot be run.
+        RunStopped: `control` stopped it.
+    """
+    _check_layers(engine)
+    gate = Budget(budget, f"{TEXTS} texts that the model writes itself", _held_out(len(held_out)))
+
+    def up_to(most: float) -> Choice:
+        order = engine.layer_order(settings, control, lambda order: order.costs[-1:] > [most])
+        costs = engine.costs(held_out, order.layers, control).mean(axis=0)
+        return Choice(gate, order.layers, [0.0, *order.costs], dict(enumerate(costs.tolist())))
+
+    choice = up_to(budget)
+    checked = choice.held_out[max(1, choice.count)]
+    if checked > max(budget, choice.choosing[-1]):
+        choice = up_to(checked)
+    return choice
+
+
+def keeping_answers(
+    engine: Engine,
+    share: float,
+    choosing: Sequence[WholeOutput],
+    held_out: Sequence[WholeOutput],
+    settings: RunSettings,
+    control: Control,
+) -> Choice:
+    """How many layers may go so that a share of the right answers stays.
+
+    Only prompts that the whole model answers rightly count. Layers are left out one after another
+    until too few answers stay on the prompts that choose; the held-out ones are answered without
+    the number that was chosen, and where that fails without fewer, until one passes.
+
+    Args:
+        engine: has the model.
+        share: of right answers that stay, at least.
+        choosing: the prompts that choose, run on the whole model.
+        held_out: those that check.
+        settings: those of the order.
+        control: stops it.
+
+    Raises:
+        DepthError: there is no order, or one of both has no right answer.
+        RunStopped: `control` stopped it.
+    """
+    _check_layers(engine)
+    right = [[prompt for prompt in part if prompt.right] for part in (choosing, held_out)]
+    for part, prompts in zip(("choose", "check"), (choosing, held_out), strict=True):
+        if not any(prompt.right for prompt in prompts):
+            raise DepthError(
+                f"Nothing was written: of the {len(prompts)} prompts that {part}, the whole model "
+                "answers none rightly.",
+                "Take easier prompts (--task, --level), or --budget NATS.",
+            )
+    gate = AnswersKept(
+        1 - share,
+        f"{len(choosing)} other prompts, {len(right[0])} answered rightly",
+        f"{_held_out(len(held_out))}, {len(right[1])} answered rightly",
+    )
+
+    def first_layers(count: int) -> list[int]:
+        """The first layers to go, or as many as there are."""
+        wanted = max(_FEWEST, 1 << (count - 1).bit_length())
+        order = engine.layer_order(settings, control, lambda order: len(order.layers) >= wanted)
+        return order.layers
+
+    def lost(part: Sequence[WholeOutput], count: int) -> float:
+        kept = engine.answers_kept(part, order[:count], control)
+        return 1 - kept / len(part)
+
+    costs, order = [0.0], first_layers(1)
+    while gate.passes(costs[-1]):
+        if len(costs) > len(order):
+            order = first_layers(len(costs))
+        if len(costs) > len(order):
+            break
+        costs.append(lost(right[0], len(costs)))
+    checked = {}
+    chosen = within(gate, costs)
+    for count in range(max(1, chosen), 0, -1):
+        checked[count] = lost(right[1], count)
+        if gate.passes(checked[count]):
+            break
+    if not chosen and len(costs) <= len(order):
+        # A share with which one layer goes can be named where it is known that no second one does.
+        costs.append(lost(right[0], len(costs)))
+    return Choice(gate, order, costs, checked)
+
+
+def _check_layers(engine: Engine) -> None:
+    """Refuse a model of one layer, of which none can go."""
+    if engine.model is not None and engine.model.n_layers < 2:
+        raise DepthError("A model keeps at least one layer, and this one has no more.")
+
+
+def _held_out(count: int) -> str:
+    return "1 held-out prompt" if count == 1 else f"{count} held-out prompts"

@@ -1,0 +1,160 @@
+"""Prompts on which a pruned model is measured beside the whole one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from depthtui.data.run import Prompt, Tokens
+from depthtui.engine.context import MOST_AT_ONCE, MOST_AT_ONCE_ELSEWHERE
+from depthtui.engine.pruning import leaving_out
+from depthtui.engine.ready_model import ReadyModel
+from depthtui.engine.tokens import tokenise
+from depthtui.errors import DepthError
+from depthtui.metrics.answers_kept.compute import same_answer
+from depthtui.metrics.output_change import OutputChange
+from depthtui.models.devices import execution_device
+from depthtui.tracing.activations import record_residuals
+from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.decoding import write_greedily
+from depthtui.tracing.left_out import without_first
+from depthtui.tracing.parts import at_once, slices
+from depthtui.tracing.replay import Replay
+
+Check = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class WholeOutput:
+    """The whole model's output on a prompt, as far as another is compared with it.
+
+    Attributes:
+        tokens: of the prompt.
+        residual: h_L, `[T, d]` on the CPU: the head of a pruned model is the same.
+        right: whether the model writes the answer rightly; None where the prompt has none.
+    """
+
+    tokens: Tokens
+    residual: Tensor
+    right: bool | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A pruned model beside the whole one on a prompt, means over its scored tokens.
+
+    Every token but token 0 is scored.
+
+    Attributes:
+        kl: KL(p || p~), p the whole model's output, in nats.
+        kept: the share of first choices that stay.
+        loss_before, loss: the loss of the whole model and of the pruned one, in nats.
+        right_before, right: whether each writes the answer rightly; None where there is none.
+    """
+
+    kl: float
+    kept: float
+    loss_before: float
+    loss: float
+    right_before: bool | None
+    right: bool | None
+
+
+def read_prompt(model: ReadyModel, prompt: Prompt, chat_template: bool) -> Tokens:
+    """The tokens of a prompt that is to be measured.
+
+    Raises:
+        DepthError: it cannot be read, has no token after the first one, or the model no lens.
+    """
+    tokens = tokenise(model.loaded.tokenizer, prompt, chat_template, model.vocabulary)
+    model.check_ids(tokens.ids)
+    _unembedding(model)
+    if len(tokens) < 2:
+        raise DepthError("A prompt has no token after the first one.", "Take longer prompts.")
+    return tokens
+
+
+def whole_output(model: ReadyModel, tokens: Tokens, checkpoint: Check) -> WholeOutput:
+    """Run the whole model on a prompt."""
+    residual = _last_residual(model, tokens, checkpoint).to("cpu")
+    return WholeOutput(tokens, residual, answers_rightly(model, tokens, (), checkpoint))
+
+
+def compare(model: ReadyModel, whole: WholeOutput, checkpoint: Check) -> Comparison:
+    """Run a pruned model on a prompt that the whole one was run on."""
+    tokens = whole.tokens
+    last = _last_residual(model, tokens, checkpoint)
+    before = whole.residual.to(last.device)
+    with torch.no_grad():
+        change = OutputChange(_unembedding(model), before, torch.from_numpy(tokens.ids))
+        loss, changes = float(change.losses.mean()), change(last[None])
+    return Comparison(
+        kl=float(changes.kl[0, 1:].mean(dtype=torch.float64)),
+        kept=float(changes.kept[0, 1:].mean()),
+        loss_before=loss,
+        loss=loss + float(changes.loss.mean()),
+        right_before=whole.right,
+        right=answers_rightly(model, tokens, (), checkpoint),
+    )
+
+
+def costs(model: ReadyModel, tokens: Tokens, order: Sequence[int], checkpoint: Check) -> np.ndarray:
+    """The mean KL(p || p~) of a prompt without the first 0, 1, 2, … layers, `[n + 1]` in nats."""
+    module, anatomy = model.loaded.model, model.anatomy
+    ids = torch.from_numpy(tokens.ids).to(execution_device(module.get_input_embeddings()))
+    most = MOST_AT_ONCE.get(ids.device.type, MOST_AT_ONCE_ELSEWHERE)
+    sizes, room = (
+        model.sizes(len(tokens), tokens.answer_start),
+        min(model.placement.rooms().values()),
+    )
+    rows = at_once(len(order) + 1, room // 3, 4 * len(tokens) * sizes.width * sizes.item)
+    with torch.no_grad():
+        replay = Replay(module, anatomy, ids, checkpoint, max(256, most))
+        change = OutputChange(_unembedding(model), replay.residual[-1], ids)
+        parts = [
+            change(without_first(replay, order, range(part.start, part.stop))).kl[:, 1:]
+            for part in slices(len(order) + 1, rows)
+        ]
+    found: np.ndarray = torch.cat(parts).mean(dim=1, dtype=torch.float64).numpy()
+    return found
+
+
+def answers_rightly(
+    model: ReadyModel, tokens: Tokens, left_out: Collection[int], checkpoint: Check
+) -> bool | None:
+    """Whether a model writes the answer of a prompt itself, without some of its layers.
+
+    It writes as many tokens as the known answer has, always the most probable one; white space
+    around the text does not count. None where the prompt has no answer.
+    """
+    start = tokens.answer_start
+    count = len(tokens) - start
+    if not count:
+        return None
+    module = model.loaded.model
+    ids = torch.from_numpy(tokens.ids[:start]).to(execution_device(module.get_input_embeddings()))
+    cached = model.can_read_on()
+    with leaving_out(module, left_out):
+        (written,) = write_greedily(
+            module, model.anatomy, ids, count, [None], checkpoint=checkpoint, cached=cached
+        )
+    texts = [model.vocabulary.text(id_) for id_ in written.tolist()]
+    return same_answer(texts, tokens.texts[start:])
+
+
+def _last_residual(model: ReadyModel, tokens: Tokens, checkpoint: Check) -> Tensor:
+    """h_L of a prompt, `[T, d]`."""
+    module = model.loaded.model
+    ids = torch.from_numpy(tokens.ids).to(execution_device(module.get_input_embeddings()))
+    residual: Tensor = record_residuals(module, model.anatomy, ids, checkpoint).residual[-1]
+    return residual
+
+
+def _unembedding(model: ReadyModel) -> Unembedding:
+    if model.anatomy.unembedding is None:
+        raise DepthError(f"There is no output to compare: {model.anatomy.lens_missing}.")
+    return model.anatomy.unembedding

@@ -1,0 +1,189 @@
+"""How many layers of an order may go: chosen on some texts, checked on others.
+
+The largest number is chosen whose costs, up to it, are within a limit on the texts that choose.
+Held-out prompts choose nothing, neither the order nor the number: there the choice passes or
+fails, and where it fails nothing is written. Both costs are given. A limit that the held-out
+prompts suggest has been chosen on them: its gate is no longer held out until other prompts are
+taken, such as those of another seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from depthtui.data.selection import numbers_text
+from depthtui.errors import DepthError
+
+_SLACK = 1e-9
+"""A share of answers such as 9 of 10 meets 0.9."""
+
+_STEPS = (100, 1000)
+"""Limits are suggested in hundredths, else in thousandths."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The limit that a pruned model has to keep.
+
+    Attributes:
+        limit: the largest cost.
+        chosen_on: the texts that choose, in words.
+        held_out: the prompts that check, in words.
+    """
+
+    limit: float
+    chosen_on: str
+    held_out: str
+
+    def passes(self, cost: float) -> bool:
+        """Whether a cost is within the limit; one that is unknown is not."""
+        return cost <= self.limit + _SLACK
+
+    def describe(self, cost: float) -> str:
+        """A cost in words, as a clause."""
+        raise NotImplementedError
+
+    def option(self, limit: float) -> str:
+        """The option of the command line with another limit."""
+        raise NotImplementedError
+
+
+class Budget(Gate):
+    """The cost is the mean KL(p || p~) over prompts, p the whole model's output, in nats."""
+
+    def describe(self, cost: float) -> str:
+        return f"the output is {cost:.2f} nats away"
+
+    def option(self, limit: float) -> str:
+        return f"--budget {limit:g}"
+
+
+class AnswersKept(Gate):
+    """The cost is the share of the whole model's right answers that are wrong."""
+
+    def describe(self, cost: float) -> str:
+        return f"{1 - cost:.0%} of the right answers stay"
+
+    def option(self, limit: float) -> str:
+        return f"--keep-answers {round(1 - limit, 3):g}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How many layers of an order go.
+
+    Attributes:
+        gate: the limit of the costs.
+        order: the layers, the first to go first.
+        choosing: the cost without the first 0, 1, 2, … layers on the texts that choose, as far as
+            it is known.
+        held_out: the same on the held-out prompts, by number; some numbers may be missing.
+    """
+
+    gate: Gate
+    order: Sequence[int]
+    choosing: Sequence[float]
+    held_out: dict[int, float]
+
+    @property
+    def count(self) -> int:
+        """The largest number whose costs up to it are within the limit where they choose."""
+        return within(self.gate, self.choosing)
+
+    @property
+    def left_out(self) -> list[int]:
+        """The layers that go, in order of their numbers."""
+        return sorted(self.order[: self.count])
+
+    @property
+    def fewer(self) -> int:
+        """The largest smaller number that passes on the held-out prompts; 0 for none."""
+        passing = (
+            count
+            for count, cost in self.held_out.items()
+            if 0 < count < self.count and self.gate.passes(cost)
+        )
+        return max(passing, default=0)
+
+    @property
+    def higher_limit(self) -> float | None:
+        """The least higher limit whose choice passes on the held-out prompts, if one is known."""
+        most = -math.inf
+        for count, cost in enumerate(self.choosing[:-1]):
+            most, following = max(most, cost), max(most, cost, self.choosing[count + 1])
+            if count < max(1, self.count) or count not in self.held_out:
+                continue
+            least = max(self.gate.limit, most, self.held_out[count])
+            for steps in _STEPS:
+                limit = math.ceil(least * steps - _SLACK) / steps
+                if limit + _SLACK < following:
+                    return limit
+        return None
+
+    def check(self) -> None:
+        """See that layers go, and that the gate passes.
+
+        Raises:
+            DepthError: none may go, or the gate fails; it names what would pass.
+        """
+        gate, count = self.gate, self.count
+        if not count:
+            raise DepthError(
+                f"Nothing was written: without layer {self.order[0]} alone "
+                f"{gate.describe(self.choosing[1])} on {gate.chosen_on}; {gate.option(gate.limit)} "
+                "allows less.",
+                self._alternatives(),
+            )
+        if not gate.passes(self.held_out[count]):
+            raise DepthError(
+                f"Nothing was written: without {layers_words(self.left_out)} "
+                f"{gate.describe(self.held_out[count])} on {gate.held_out}, which chose nothing; "
+                f"{gate.option(gate.limit)} allows less. On {gate.chosen_on}, which chose, "
+                f"{gate.describe(self.choosing[count])}.",
+                self._alternatives(),
+            )
+
+    def _alternatives(self) -> str:
+        gate, limit, fewer = self.gate, self.higher_limit, self.fewer
+        words = []
+        if limit is not None:
+            more = within(Gate(limit, "", ""), self.choosing)
+            words.append(f"{gate.option(limit)} would pass, with {_count_words(more)} left out.")
+        if fewer:
+            layers = ",".join(map(str, sorted(self.order[:fewer])))
+            words.append(
+                f"Without {_count_words(fewer)} {gate.describe(self.held_out[fewer])}: "
+                f"--layers {layers} leaves these out."
+            )
+        if words:
+            words.append("Check it on other prompts, such as those of another --seed.")
+        elif self.held_out.get(1) is not None:
+            words.append(
+                f"Without layer {self.order[0]} alone {gate.describe(self.held_out[1])} on "
+                f"{gate.held_out}."
+            )
+        return " ".join(words)
+
+
+def within(gate: Gate, costs: Sequence[float]) -> int:
+    """The largest number of layers whose costs up to it are within the limit.
+
+    Args:
+        gate: the limit.
+        costs: without 0, 1, 2, … layers.
+    """
+    count = 0
+    while count + 1 < len(costs) and gate.passes(costs[count + 1]):
+        count += 1
+    return count
+
+
+def layers_words(layers: Sequence[int]) -> str:
+    """Layers by number and count, such as `3 layers (9, 20-21)`."""
+    return f"{_count_words(len(layers))} ({numbers_text(layers)})"
+
+
+def _count_words(count: int) -> str:
+    return "1 layer" if count == 1 else f"{count} layers"

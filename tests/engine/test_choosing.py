@@ -1,0 +1,221 @@
+"""Layers that are chosen on tiny models, and what a written model is measured to cost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.store import open_store
+from depthtui.engine.choosing import keeping_answers, within_budget
+from depthtui.engine.control import Control
+from depthtui.engine.engine import Engine
+from depthtui.errors import DepthError, RunStopped
+from depthtui.tracing.left_out import without_first
+from depthtui.tracing.probe import probe_architecture
+from depthtui.tracing.replay import Replay
+from tests.engine.test_pruning import CANNOT_BE_LOADED, QUICK, engine_of
+from tests.naive import naive_answer, naive_loss, naive_without
+from tests.tiny_models import LAYERS, TINY, random_ids, tiny_folder
+
+TEXTS = ("The river was high after a week.", "Seven plus five is twelve.")
+PROMPTS = [Prompt(text) for text in TEXTS]
+
+
+def naive_change(whole, pruned, ids):
+    """KL(p || p~) and choices kept, means over all tokens but the first."""
+    clean, other = naive_without(whole, ids, ()), naive_without(pruned, ids, ())
+    kl = (np.exp(clean) * (clean - other)).sum(-1)
+    return kl[1:].mean(), (clean.argmax(-1) == other.argmax(-1))[1:].mean()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.by_hand)
+        for name in TINY
+        if name not in CANNOT_BE_LOADED
+    ],
+)
+def test_a_written_model_computes_what_the_replay_does(name: str, tmp_path: Path) -> None:
+    folder, out = tiny_folder(tmp_path, name), tmp_path / "pruned"
+    engine_of(folder).prune([1], out)
+    whole, pruned = (
+        AutoModelForCausalLM.from_pretrained(at, dtype=torch.float32).eval() for at in (folder, out)
+    )
+    ids, anatomy = random_ids(20), probe_architecture(whole)
+    with torch.no_grad():
+        residual = without_first(Replay(whole, anatomy, ids[0]), [1], [1])[0]
+        expected = anatomy.unembedding.logits(residual)
+        found = pruned(input_ids=ids, use_cache=False).logits[0]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_a_budget_ends_in_a_model_that_costs_what_was_chosen(name: str, tmp_path: Path) -> None:
+    folder, out = tiny_folder(tmp_path, name), tmp_path / "pruned"
+    engine = engine_of(folder)
+    settings, control = RunSettings(), Control()
+    costs = engine.layer_order(settings).costs
+    outputs = engine.whole_outputs(PROMPTS, False)
+    choice = within_budget(engine, (costs[1] + costs[2]) / 2, outputs, settings, control)
+    assert choice.count == 2
+    engine.prune(choice.left_out, out, keep_loaded=False)
+    engine.load(ModelSpec(str(out), device="cpu"))
+    measured = engine.compare(outputs)
+    assert np.mean([one.kl for one in measured]) == pytest.approx(choice.held_out[2], rel=1e-3)
+
+    whole, pruned = (AutoModelForCausalLM.from_pretrained(at).eval() for at in (folder, out))
+    for output, one in zip(outputs, measured, strict=True):
+        ids = torch.from_numpy(output.tokens.ids)[None]
+        kl, kept = naive_change(whole, pruned, ids)
+        assert one.kl == pytest.approx(kl, rel=1e-3)
+        assert one.kl > 0.1
+        assert one.kept == pytest.approx(kept)
+        assert one.loss_before == pytest.approx(naive_loss(whole, ids), abs=1e-4)
+        assert one.loss == pytest.approx(naive_loss(pruned, ids), abs=1e-4)
+        assert one.right is None
+
+
+def test_costs_of_the_order_choose_and_held_out_prompts_check(engine: Engine) -> None:
+    settings = RunSettings()
+    outputs = engine.whole_outputs(PROMPTS, False)
+    order = engine.layer_order(settings)
+    choice = within_budget(engine, 1.0, outputs, settings, Control())
+    assert list(choice.choosing) == [0.0, *order.costs]
+    whole = AutoModelForCausalLM.from_pretrained(engine.model.spec.name).eval()
+    for count in range(len(order.layers) + 1):
+        kl = []
+        for output in outputs:
+            ids = torch.from_numpy(output.tokens.ids)[None]
+            clean, other = (naive_without(whole, ids, gone) for gone in ((), order.layers[:count]))
+            kl.append((np.exp(clean) * (clean - other)).sum(-1)[1:].mean())
+        assert choice.held_out[count] == pytest.approx(np.mean(kl), rel=1e-3, abs=1e-6)
+
+
+def self_answered(engine: Engine, text: str) -> Prompt:
+    """A prompt with the answer that the model writes itself, found by whole forwards."""
+    whole, tokenizer = loaded(engine)
+    ids = torch.tensor([tokenizer(text)["input_ids"]])
+    answer = tokenizer.decode(naive_answer(whole, ids, 2).tolist())
+    return Prompt(text + answer, answer)
+
+
+def loaded(engine: Engine):
+    """The model and its tokenizer, by transformers alone."""
+    folder = engine.model.spec.name
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
+def answers(engine: Engine) -> list[Prompt]:
+    """Prompts most of which the model answers rightly, and a last one that it does not."""
+    texts = ["The river", "Seven plus", "She wound the clock", "She closed", "The ferry", "Up"]
+    texts += ["the week", "rain did not", "twelve minus", "Brot um", "weil", "run"]
+    return [*(self_answered(engine, text) for text in texts), Prompt("The rain zzz", " zzz")]
+
+
+def test_right_answers_are_those_that_the_model_writes(engine: Engine) -> None:
+    prompts = answers(engine)
+    outputs = engine.whole_outputs(prompts, False)
+    assert sum(bool(output.right) for output in outputs) >= 4
+    assert outputs[-1].right is False
+    whole, tokenizer = loaded(engine)
+    counts = []
+    for layer in range(LAYERS):
+        kept = 0
+        for prompt, output in zip(prompts, outputs, strict=True):
+            start = output.tokens.answer_start
+            question = torch.from_numpy(output.tokens.ids[:start])[None]
+            written = naive_answer(whole, question, len(output.tokens) - start, layer)
+            kept += tokenizer.decode(written.tolist()).strip() == prompt.answer.strip()
+        counts.append(kept)
+        assert engine.answers_kept(outputs, [layer]) == kept
+    assert len(set(counts)) > 1
+
+
+def test_answers_choose_on_one_half_and_check_on_the_other(engine: Engine) -> None:
+    outputs = engine.whole_outputs(answers(engine), False)
+    right = [output for output in outputs if output.right]
+    choosing, held_out = right[1::2], right[::2]
+    settings, control = RunSettings(), Control()
+    layers = engine.layer_order(settings).layers
+    share = engine.answers_kept(choosing, layers[:1]) / len(choosing)
+    choice = keeping_answers(engine, max(share, 0.01), choosing, held_out, settings, control)
+    assert choice.choosing[1] == pytest.approx(1 - share)
+    tried = max(1, choice.count)
+    expected = 1 - engine.answers_kept(held_out, layers[:tried]) / len(held_out)
+    assert choice.held_out[tried] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("stay", "hint"),
+    [
+        # One layer is chosen, and fails on the held-out prompts.
+        ({(2, 1): 2, (2, 2): 1, (3, 1): 2}, "--keep-answers 0.66 would pass, with 1 layer"),
+        # None is chosen.
+        ({(2, 1): 1, (2, 2): 0, (3, 1): 3}, "--keep-answers 0.5 would pass, with 1 layer"),
+    ],
+)
+def test_a_share_that_is_named_passes(
+    stay: dict[tuple[int, int], int], hint: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = [one for one in engine.whole_outputs(answers(engine), False) if one.right]
+    assert len(right) >= 4
+    monkeypatch.setattr(
+        engine, "answers_kept", lambda part, gone, _control: stay[len(part), len(gone)]
+    )
+    with pytest.raises(DepthError) as caught:
+        keeping_answers(engine, 0.9, right[:2], right[1:4], RunSettings(), Control()).check()
+    assert hint in caught.value.hint
+
+
+def test_without_a_right_answer_nothing_is_chosen(engine: Engine) -> None:
+    outputs = engine.whole_outputs([Prompt("The rain zzz", " zzz")] * 2, False)
+    with pytest.raises(DepthError, match="that choose, the whole model answers none rightly"):
+        keeping_answers(engine, 0.9, outputs[1:], outputs[:1], RunSettings(), Control())
+
+
+def test_a_prompt_of_one_token_cannot_be_measured(engine: Engine) -> None:
+    with pytest.raises(DepthError, match="no token after the first"):
+        engine.whole_outputs([Prompt("T")], False)
+
+
+def test_a_choice_can_be_stopped(engine: Engine) -> None:
+    control, outputs = Control(), engine.whole_outputs(PROMPTS, False)
+    control.stop()
+    with pytest.raises(RunStopped):
+        within_budget(engine, 1.0, outputs, RunSettings(), control)
+
+
+def test_an_order_is_searched_for_as_far_as_the_budget_goes(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path)
+    whole = engine_of(folder).layer_order(RunSettings())
+    store = open_store(None, 0, pytest.fail)
+    engine = Engine(store, tmp_path / "models", lambda _: None, lenses_dir=tmp_path / "lenses")
+    engine.load(ModelSpec(str(folder), device="cpu"))
+    outputs = engine.whole_outputs(PROMPTS, False)
+    choice = within_budget(engine, whole.costs[0] + 0.01, outputs, RunSettings(), Control())
+    assert list(choice.order) == whole.layers[:2]
+    assert list(choice.choosing) == [0.0, *whole.costs[:2]]
+    # What was found is kept, and the search goes on there.
+    (kept,) = (tmp_path / "lenses").rglob("*.order.json")
+    assert '"whole": false' in kept.read_text()
+    again = engine.layer_order(RunSettings())
+    assert again.layers == whole.layers
+    assert again.costs == pytest.approx(whole.costs, rel=1e-4)
+    assert '"whole": true' in kept.read_text()
+
+
+def test_a_model_of_one_layer_keeps_it(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    outputs = engine.whole_outputs(PROMPTS, False)
+    one = replace(engine.model, n_layers=1)
+    monkeypatch.setattr(Engine, "model", one)
+    with pytest.raises(DepthError, match="at least one layer"):
+        within_budget(engine, 1.0, outputs, RunSettings(), Control())

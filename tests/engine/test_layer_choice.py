@@ -1,0 +1,113 @@
+"""How many layers go, on costs that are made up."""
+
+from __future__ import annotations
+
+import pytest
+
+from depthtui.engine.layer_choice import AnswersKept, Budget, Choice, Gate, within
+from depthtui.errors import DepthError
+
+ORDER = [7, 2, 9, 4, 0]
+
+
+def budget(limit: float) -> Budget:
+    return Budget(limit, "8 texts", "10 held-out prompts")
+
+
+def choice(gate: Gate, choosing: list[float], held_out: list[float]) -> Choice:
+    return Choice(gate, ORDER, choosing, dict(enumerate(held_out)))
+
+
+@pytest.mark.parametrize(
+    ("limit", "costs", "count"),
+    [
+        (0.5, [0, 0.1, 0.4, 0.6], 2),
+        (0.4, [0, 0.1, 0.4, 0.6], 2),
+        (0.05, [0, 0.1, 0.4, 0.6], 0),
+        (3.0, [0, 0.1, 0.4, 0.6], 3),
+        (0.5, [0, 0.1, 0.6, 0.4], 1),
+    ],
+)
+def test_layers_go_until_the_cost_first_passes_the_limit(limit, costs, count) -> None:
+    assert within(budget(limit), costs) == count
+
+
+def test_nine_of_ten_answers_are_nine_tenths() -> None:
+    gate = AnswersKept(1 - 0.9, "", "")
+    assert gate.passes(1 - 9 / 10)
+    assert not gate.passes(1 - 8 / 9)
+    assert gate.option(gate.limit) == "--keep-answers 0.9"
+
+
+def test_a_choice_that_passes_names_its_layers_in_order() -> None:
+    found = choice(budget(0.5), [0, 0.1, 0.3, 0.45, 0.9], [0, 0.2, 0.3, 0.5, 1.2])
+    found.check()
+    assert found.count == 3
+    assert found.left_out == [2, 7, 9]
+
+
+def test_the_held_out_prompts_choose_no_number() -> None:
+    """Where they would allow more than the texts that choose, no more go."""
+    found = choice(budget(0.5), [0, 0.1, 0.6, 0.9], [0, 0.01, 0.02, 0.03])
+    found.check()
+    assert found.left_out == [7]
+
+
+def refusal(found: Choice) -> tuple[str, str]:
+    with pytest.raises(DepthError) as caught:
+        found.check()
+    return caught.value.message, caught.value.hint
+
+
+def test_a_gate_that_fails_names_both_costs_and_what_would_pass() -> None:
+    found = choice(budget(0.5), [0, 0.1, 0.3, 0.45, 0.95, 2], [0, 0.2, 0.41, 0.713, 0.92, 2])
+    message, hint = refusal(found)
+    assert "without 3 layers (2, 7, 9) the output is 0.71 nats away on 10 held-out" in message
+    assert "--budget 0.5 allows less" in message
+    assert "On 8 texts, which chose, the output is 0.45 nats away." in message
+    assert "--budget 0.72 would pass, with 3 layers left out." in hint
+    assert "Without 2 layers the output is 0.41 nats away: --layers 2,7 leaves" in hint
+
+
+@pytest.mark.parametrize(
+    ("choosing", "held_out", "limit"),
+    [
+        # 0.72 allows the same three.
+        ([0, 0.1, 0.3, 0.45, 0.95, 2], [0, 0.2, 0.4, 0.713, 0.92, 2], 0.72),
+        # 0.72 would allow four, which cost 0.92; 0.92 allows no five.
+        ([0, 0.1, 0.3, 0.45, 0.7, 2], [0, 0.2, 0.4, 0.713, 0.92, 2], 0.92),
+        # Hundredths are too coarse between 0.7131 and 0.7155.
+        ([0, 0.1, 0.3, 0.45, 0.7155, 2], [0, 0.2, 0.4, 0.7131, 2.5, 2.9], 0.714),
+        # Nothing is known beyond the last.
+        ([0, 0.1, 0.3, 0.45], [0, 0.2, 0.4, 0.713], None),
+        # Every higher limit allows more than the held-out prompts do.
+        ([0, 0.1, 0.3, 0.45, 0.5, 0.6], [0, 1, 2, 3, 4, 5], None),
+    ],
+)
+def test_the_limit_that_is_named_passes(choosing, held_out, limit) -> None:
+    found = choice(budget(0.49), choosing, held_out)
+    assert not found.gate.passes(found.held_out[found.count])
+    assert found.higher_limit == limit
+    if limit is not None:
+        choice(budget(limit), choosing, held_out).check()
+
+
+def test_a_number_that_was_not_tried_is_not_named() -> None:
+    found = Choice(budget(0.5), ORDER, [0, 0.1, 0.3, 0.6], {2: 0.8})
+    assert found.fewer == 0
+    assert found.higher_limit is None
+
+
+def test_where_one_layer_costs_too_much_none_goes() -> None:
+    message, hint = refusal(choice(budget(0.05), [0, 0.1, 0.3], [0, 0.2, 0.4]))
+    assert "without layer 7 alone the output is 0.10 nats away on 8 texts" in message
+    assert "--budget 0.2 would pass, with 1 layer left out." in hint
+
+
+def test_answers_are_told_in_shares() -> None:
+    gate = AnswersKept(1 - 0.9, "10 other prompts", "10 held-out prompts")
+    found = Choice(gate, ORDER, [0, 0, 0, 0.5], {2: 0.25, 1: 0.0})
+    message, hint = refusal(found)
+    assert "75% of the right answers stay on 10 held-out prompts" in message
+    assert "--keep-answers 0.75 would pass, with 2 layers left out." in hint
+    assert "--layers 7 leaves" in hint
