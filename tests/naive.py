@@ -439,3 +439,42 @@ def naive_without(model, ids, left_out):
     with torch.no_grad(), hooks(handles):
         logits = model(input_ids=ids, use_cache=False).logits[0]
     return logits.double().log_softmax(dim=-1).numpy()
+
+
+def naive_repeated(model, ids, first, last):
+    """Log-probabilities `[T, V]` where layers `first` … `last` run twice, float64.
+
+    The last of them does not return before all of them were called once more, in order, each with
+    what it was called with at first, and the residual that comes now.
+    """
+    chosen = blocks(model)[first : last + 1]
+    forwards, calls = [layer.forward for layer in chosen], {}
+
+    def noting(place):
+        def forward(*args, **kwargs):
+            calls[place] = args, kwargs
+            return forwards[place](*args, **kwargs)
+
+        return forward
+
+    def twice(*args, **kwargs):
+        output = noting(len(chosen) - 1)(*args, **kwargs)
+        hidden = states(output)
+        for place, original in enumerate(forwards):
+            args, kwargs = calls[place]
+            if args:
+                args = (hidden, *args[1:])
+            else:
+                kwargs = {**kwargs, "hidden_states": hidden}
+            hidden = states(original(*args, **kwargs))
+        return with_states(output, hidden)
+
+    for place, layer in enumerate(chosen):
+        layer.forward = twice if layer is chosen[-1] else noting(place)
+    try:
+        with torch.no_grad():
+            logits = model(input_ids=ids, use_cache=False).logits[0]
+    finally:
+        for layer, forward in zip(chosen, forwards, strict=True):
+            layer.forward = forward
+    return logits.double().log_softmax(dim=-1).numpy()

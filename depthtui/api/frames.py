@@ -16,7 +16,15 @@ from depthtui.token_text import printable
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-_AXES = {"L+1": "depth", "L": "layer", "L-1": "layer", "T": "token", "T-1": "token", "k": "rank"}
+_AXES = {
+    "L+1": "depth",
+    "L": "layer",
+    "L-1": "layer",
+    "T": "token",
+    "T-1": "token",
+    "k": "rank",
+    "8": "further_layers",
+}
 """What the sides of arrays are called."""
 
 

@@ -18,7 +18,7 @@ class Shape:
     L is the number of layers, T the number of tokens, k the number of tokens that the lens lists.
 
     Attributes:
-        sides: such as `L`, `L+1`, `T`, `T-1` or `k`.
+        sides: such as `L`, `L+1`, `T`, `T-1` or `k`; a digit, such as `8`, for itself.
         dtype: of its values.
     """
 
@@ -34,10 +34,13 @@ class Shape:
         return tuple(_side(side, sizes) for side in self.sides)
 
     def measured(self, shape: tuple[int, ...]) -> Iterator[tuple[str, int]]:
-        """The sizes of L, T and k in an array of this shape, one for each of its sides."""
+        """The sizes of L, T and k in an array of this shape, one for each of its sides.
+
+        That of a digit is as it is, too.
+        """
         for side, length in zip(self.sides, shape, strict=True):
             letter = side[:1]
-            yield letter, length - _side(side, {letter: 0})
+            yield letter, length if letter.isdigit() else length - _side(side, {letter: 0})
 
     def unknown(self, sizes: Mapping[str, int]) -> np.ndarray:
         """An array in which nothing is known: NaN, -1 for integers, false."""
@@ -47,6 +50,8 @@ class Shape:
 
 def _side(side: str, sizes: Mapping[str, int]) -> int:
     name, sign, offset = side[:1], side[1:2], side[2:]
+    if name.isdigit():
+        return int(name)
     return sizes[name] + (int(sign + offset) if sign else 0)
 
 

@@ -13,7 +13,7 @@ from depthtui.data.arrays import MetricResult, arrays_of
 from depthtui.data.generation import Continuation, Generation
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, RunResult, Tokens
-from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
+from depthtui.data.run_settings import GenerationSettings, ModelSpec, Repeated, RunSettings
 
 DEVICE_LOST = 75
 """The engine's exit status after an error that cost it its GPU: a new process gets it back."""
@@ -99,12 +99,13 @@ class StartSweep:
 
 @dataclass(frozen=True)
 class WriteModel:
-    """Write the loaded model without some of its layers to a folder that is not there yet;
-    answered by `Progress`…, then `ModelWritten` or `Failed`."""
+    """Write the loaded model without some of its layers, or with some twice, to a folder that is
+    not there yet; answered by `Progress`…, then `ModelWritten` or `Failed`."""
 
     run_id: int
     left_out: tuple[int, ...]
     folder: str
+    repeated: tuple[Repeated, ...] = ()
 
 
 @dataclass(frozen=True)

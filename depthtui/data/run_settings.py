@@ -7,7 +7,9 @@ plans and of the command line. Imports nothing heavy: `--help` reads it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Annotated, Any, Self
 
 from depthtui.data.selection import read_layers, read_positions
@@ -101,6 +103,41 @@ class Skip:
     part: str = "layer"
 
 
+@dataclass(frozen=True, order=True)
+class Repeated:
+    """A block of layers that a run goes through twice, one pass after the other.
+
+    Attributes:
+        first, last: its layers, 0-based.
+    """
+
+    first: int
+    last: int
+
+    @property
+    def layers(self) -> range:
+        """Its layers, in order."""
+        return range(self.first, self.last + 1)
+
+
+def why_not_repeated(repeated: Iterable[Repeated], n_layers: int) -> str:
+    """Why blocks cannot run twice in a model of so many layers, in words; empty where they can."""
+    blocks = sorted(repeated)
+    for block in blocks:
+        if not 0 <= block.first <= block.last < n_layers:
+            return f"there is no block of layers {block.first} to {block.last}"
+    for one, other in pairwise(blocks):
+        if other.first <= one.last:
+            return f"layer {other.first} is in two blocks that run twice"
+    return ""
+
+
+def path_of(n_layers: int, repeated: Iterable[Repeated]) -> tuple[int, ...]:
+    """The layers that a run goes through, in order: those of such a block come again after it."""
+    again = {block.last: block.layers for block in repeated}
+    return tuple(passed for layer in range(n_layers) for passed in (layer, *again.get(layer, ())))
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """What a run's arrays depend on, beside the model and the prompt.
@@ -110,6 +147,7 @@ class RunSettings:
         chat_template: whether the prompt is wrapped in the chat template.
         metrics: names of the metrics to compute (see `metrics.METRICS`).
         skipped: what the run leaves out: a what-if; empty for a clean run.
+        repeated: the blocks that the run goes through twice, a what-if, too; none overlap.
         answer_start: index of the answer's first token where the user marked it, else -1.
         seed: of the positions of the skip effects.
         lengths_before: token counts of the prompts before this one, over which the random
@@ -148,6 +186,7 @@ class RunSettings:
         tuple[str, ...], Option("What to compute; `depthtui metrics` lists them.")
     ] = ("contributions", "logit_lens")
     skipped: tuple[Skip, ...] = ()
+    repeated: tuple[Repeated, ...] = ()
     answer_start: int = -1
     seed: Seed = 123
     lengths_before: tuple[int, ...] = ()
@@ -235,6 +274,11 @@ class RunSettings:
     ] = "greedy"
     order_texts: tuple[str, ...] = ()
 
+    @property
+    def is_clean(self) -> bool:
+        """Whether every layer runs once: no what-if."""
+        return not self.skipped and not self.repeated
+
 
 CHOICES = (
     "layers",
@@ -259,6 +303,8 @@ def settings_keys(settings: RunSettings) -> dict[str, Any]:
         if values[name] == getattr(RunSettings, name):
             del values[name]
     values["silenced"] = values.pop("skipped")
+    if not settings.repeated:
+        del values["repeated"]
     return values
 
 

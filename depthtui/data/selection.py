@@ -75,7 +75,7 @@ def numbers_text(numbers: Sequence[int], between: str = ", ") -> str:
 
 
 def ranges_of(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """The first and last of each row of neighbours in a sorted list."""
+    """The first and last of each row of numbers that follow each other, in their order."""
     first: int | None = None
     last = 0
     for number in numbers:

@@ -20,7 +20,7 @@ from depthtui.data import codec
 from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.model import PART_TITLES
 from depthtui.data.plain import from_plain, to_plain
-from depthtui.data.run_settings import RunSettings
+from depthtui.data.run_settings import RunSettings, why_not_repeated
 from depthtui.data.selection import layers_in
 from depthtui.data.trust import tell_of_claim
 from depthtui.errors import DepthError
@@ -353,3 +353,5 @@ def _check_settings(run: KeptRun) -> None:
         raise ValueError("a run has a layer that its model lacks")
     if not {skip.part for skip in settings.skipped} <= PART_TITLES.keys():
         raise ValueError("a run leaves out a part that no layer has")
+    if problem := why_not_repeated(settings.repeated, n_layers):
+        raise ValueError(f"a run cannot repeat layers: {problem}")

@@ -31,7 +31,13 @@ from depthtui.data.protocol import (
     RunStarted,
 )
 from depthtui.data.run import Prompt, RunResult, Tokens
-from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
+from depthtui.data.run_settings import (
+    GenerationSettings,
+    ModelSpec,
+    Repeated,
+    RunSettings,
+    why_not_repeated,
+)
 from depthtui.data.selection import layers_in
 from depthtui.data.store import Store, open_store
 from depthtui.depth.token_depths import token_depths
@@ -327,17 +333,19 @@ class Engine:
         folder: Path,
         control: Control | None = None,
         keep_loaded: bool = True,
+        repeated: Collection[Repeated] = (),
     ) -> PrunedModel:
         """Write the loaded model without some of its layers to a folder that is not there yet.
 
         What is written is loaded once, and must say the same to a few tokens as the loaded model
-        without these layers; else nothing is written. The recipe lies beside it.
+        with its layers so changed; else nothing is written. The recipe lies beside it.
 
         Args:
             left_out: layers by their numbers.
             folder: where to.
             control: stops it.
             keep_loaded: whether the model stays in memory while the other one is checked.
+            repeated: blocks of layers that it is to have twice.
 
         Raises:
             DepthError: no model is loaded, it cannot be written without these layers, the folder
@@ -352,13 +360,13 @@ class Engine:
             self._emit(event)
 
         info = self._ready().info
-        kept = pruning.layers_kept(info.n_layers, left_out)
+        kept = pruning.layers_kept(info.n_layers, left_out, repeated)
         pruning.check_target(folder)
         source = resolve(info.spec, self._models_dir)
         trusted = info.spec in self._trusted and source.may_bring_code
         origin = local_folder(source, self._models_dir, progress, trusted)
-        progress(Progress("Reading what it says without these layers", 0, 0, "layers"))
-        stack, expected = pruning.without_layers(self._able(), left_out)
+        progress(Progress("Reading what it says with its layers changed", 0, 0, "layers"))
+        stack, expected = pruning.with_layers_changed(self._able(), left_out, repeated)
         with new_folder(folder) as staging:
             config = read_checked_config(origin, trusted)
             write_pruned(origin, staging, config, stack, kept, progress)
@@ -619,6 +627,8 @@ def _check_settings(settings: RunSettings, info: ModelInfo) -> None:
             raise DepthError(f"There is no layer {skip.layer} in {info.name}.")
         if skip.part != "layer" and info.split_missing:
             raise DepthError(f"Attention and MLP cannot be told apart: {info.split_missing}.")
+    if problem := why_not_repeated(settings.repeated, info.n_layers):
+        raise DepthError(f"These layers cannot run twice in {info.name}: {problem}.")
 
 
 def _with_settings(

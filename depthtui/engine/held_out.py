@@ -11,7 +11,7 @@ from torch import Tensor
 
 from depthtui.data.run import Prompt, Tokens
 from depthtui.engine.context import MOST_AT_ONCE, MOST_AT_ONCE_ELSEWHERE
-from depthtui.engine.pruning import leaving_out
+from depthtui.engine.pruning import changed
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import tokenise
 from depthtui.errors import DepthError
@@ -138,7 +138,7 @@ def answers_rightly(
     module = model.loaded.model
     ids = torch.from_numpy(tokens.ids[:start]).to(execution_device(module.get_input_embeddings()))
     cached = model.can_read_on()
-    with leaving_out(module, left_out):
+    with changed(module, left_out):
         (written,) = write_greedily(
             module, model.anatomy, ids, count, [None], checkpoint=checkpoint, cached=cached
         )

@@ -257,7 +257,9 @@ class Measurement:
         info, n_tokens = self._model.info, len(self._result.tokens)
         size = 4 if info.dtype == "float32" else 2
         fits = (3 * info.n_layers + 1) * n_tokens * info.d_model * size <= self._activation_limit
-        return fits and self._model.placement.layers[0].type not in _QUICKER_THAN_DISK
+        # What a first pass of repeated layers left is not between theirs and those before.
+        once = not self._result.settings.repeated
+        return fits and once and self._model.placement.layers[0].type not in _QUICKER_THAN_DISK
 
     def _cached_activations(self) -> Activations | None:
         return None if self._fresh else self._cache.activations(self._result)

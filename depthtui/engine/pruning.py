@@ -1,4 +1,4 @@
-"""Whether a model without some of its layers can be written down, and whether that is the same."""
+"""Whether a model with its layers changed can be written down, and whether that is the same."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from depthtui.data.run_settings import Repeated, path_of, why_not_repeated
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.errors import DepthError, RunStopped
 from depthtui.files import check_writable
@@ -26,6 +27,7 @@ from depthtui.tracing.modules import (
     with_first_tensor,
 )
 from depthtui.tracing.rounding import MOST_ROUNDINGS, roundings
+from depthtui.tracing.twice import Twice
 
 _PROBE_TOKENS = 48
 """Enough that most sliding windows of small models and chunks of recurrent ones are passed."""
@@ -33,14 +35,14 @@ _PROBE_TOKENS = 48
 
 @dataclass(frozen=True)
 class PrunedModel:
-    """A model that was written without some of another's layers.
+    """A model that was written without some of another's layers, or with some twice.
 
     Attributes:
         folder: where it lies.
-        kept: the layers that it has, by their numbers in the other model.
+        kept: the layers that it has, in order, by their numbers in the other model.
         parameters: how many it has.
-        off: how far its logits are from those of the other model without these layers, in what
-            rounding leaves; the largest of any token.
+        off: how far its logits are from those of the other model, so changed, in what rounding
+            leaves; the largest of any token.
     """
 
     folder: Path
@@ -49,20 +51,24 @@ class PrunedModel:
     off: float
 
 
-def layers_kept(n_layers: int, left_out: Collection[int]) -> tuple[int, ...]:
-    """The layers that stay.
+def layers_kept(
+    n_layers: int, left_out: Collection[int], repeated: Collection[Repeated] = ()
+) -> tuple[int, ...]:
+    """The layers that the model has, in the order in which they run; some twice.
 
     Raises:
-        DepthError: none does, all do, or one is left out that is not there.
+        DepthError: there are none, they are as they were, or one is named that is not there.
     """
     beyond = [layer for layer in left_out if not 0 <= layer < n_layers]
     if beyond:
         raise DepthError(f"There is no layer {beyond[0]}.", f"The layers are 0 to {n_layers - 1}.")
-    kept = tuple(layer for layer in range(n_layers) if layer not in left_out)
+    if problem := why_not_repeated(repeated, n_layers):
+        raise DepthError(f"These layers cannot run twice: {problem}.")
+    kept = tuple(layer for layer in path_of(n_layers, repeated) if layer not in left_out)
     if not kept:
         raise DepthError("A model keeps at least one layer.", "Leave fewer out.")
-    if len(kept) == n_layers:
-        raise DepthError("No layer is left out.", "Choose at least one.")
+    if kept == tuple(range(n_layers)):
+        raise DepthError("No layer is left out, and none runs twice.", "Choose at least one.")
     return kept
 
 
@@ -81,17 +87,26 @@ def check_target(folder: Path) -> None:
         raise DepthError(f"There is something in {folder} already.", "Name a new folder.")
 
 
-def without_layers(model: ReadyModel, left_out: Collection[int]) -> tuple[str, Tensor]:
+def with_layers_changed(
+    model: ReadyModel, left_out: Collection[int], repeated: Collection[Repeated]
+) -> tuple[str, Tensor]:
     """What a model calls its list of layers, such as `layers` or `h`, and what it says without
-    some of them: `probe_logits`."""
+    some of them and with others twice: `probe_logits`."""
     module = model.loaded.model
     first = model.anatomy.layers[0]
     path = next(name for name, part in module.named_modules() if part is first)
-    return path.split(".")[-2], probe_logits(module, left_out)
+    return path.split(".")[-2], probe_logits(module, left_out, repeated)
 
 
-def probe_logits(model: nn.Module, left_out: Collection[int] = ()) -> Tensor:
-    """What a model says to a few dozen arbitrary tokens without some of its layers.
+def probe_logits(
+    model: nn.Module, left_out: Collection[int] = (), repeated: Collection[Repeated] = ()
+) -> Tensor:
+    """What a model says to a few dozen arbitrary tokens with its layers changed.
+
+    Args:
+        model: the model.
+        left_out: layers that hand on what they read.
+        repeated: blocks that run twice.
 
     Returns:
         float32 `[T, V]` on the CPU.
@@ -99,7 +114,7 @@ def probe_logits(model: nn.Module, left_out: Collection[int] = ()) -> Tensor:
     embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
     steps = torch.arange(_PROBE_TOKENS)
     ids = (steps * steps * 7919 + steps * 31 + 11) % embeddings.num_embeddings
-    with torch.no_grad(), leaving_out(model, left_out):
+    with torch.no_grad(), changed(model, left_out, repeated):
         logits: Tensor = model(
             input_ids=ids[None].to(execution_device(embeddings)), use_cache=False
         ).logits
@@ -107,8 +122,10 @@ def probe_logits(model: nn.Module, left_out: Collection[int] = ()) -> Tensor:
 
 
 @contextmanager
-def leaving_out(model: nn.Module, left_out: Collection[int]) -> Iterator[None]:
-    """Let some layers hand on what they read."""
+def changed(
+    model: nn.Module, left_out: Collection[int], repeated: Collection[Repeated] = ()
+) -> Iterator[None]:
+    """Let some layers hand on what they read, and others run twice."""
 
     def hand_on(
         _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
@@ -121,6 +138,7 @@ def leaving_out(model: nn.Module, left_out: Collection[int]) -> Iterator[None]:
         handles.extend(
             layers[layer].register_forward_hook(hand_on, with_kwargs=True) for layer in left_out
         )
+        handles.extend(Twice(layers, repeated).hooks())
         yield
 
 

@@ -105,7 +105,7 @@ class ResultCache:
 
 
 def _title(result: RunResult) -> str:
-    changed = " · what-if" if result.settings.skipped else ""
+    changed = "" if result.settings.is_clean else " · what-if"
     return f"{result.model.name} · {len(result.tokens)} tokens · {result.prompt.task}{changed}"
 
 
@@ -130,6 +130,7 @@ def _key_parts(info: ModelInfo, result: RunResult) -> dict[str, Any]:
         **_model_parts(info),
         "token_ids": result.tokens.ids,
         "silenced": sorted(result.settings.skipped, key=lambda skip: (skip.layer, skip.part)),
+        **({"repeated": sorted(repeated)} if (repeated := result.settings.repeated) else {}),
     }
 
 

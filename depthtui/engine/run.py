@@ -123,7 +123,7 @@ class Run:
             if self.control.stepping:
                 self._halt(layer.layer, recorder)
 
-        is_timed = not (self.control.stepping or self.result.settings.skipped)
+        is_timed = not (self.control.stepping or not self.result.settings.is_clean)
         began = time.perf_counter()
         trace(
             self._model.loaded.model,
@@ -132,6 +132,7 @@ class Run:
             on_layer,
             self.control.checkpoint,
             self.result.settings.skipped,
+            self.result.settings.repeated,
         )
         self.flush()
         self._activations = recorder.activations()

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from depthtui.metrics.logit_lens.compute import ROW_BYTES
-from depthtui.metrics.loss_change import LossChange
 from depthtui.metrics.part_bytes import part_bytes
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.parts import at_once, slices
 
-Found = TypeVar("Found", bound=LossChange)
+
+class InRows(Protocol):
+    """A result that is known row by row."""
+
+    @property
+    def known_rows(self) -> np.ndarray:
+        """Whether each row is known, `[rows]`."""
+
+    @property
+    def is_known(self) -> np.ndarray:
+        """Whether each part to compute is known."""
+
+
+Found = TypeVar("Found", bound=InRows)
 
 Ran: TypeAlias = Callable[[int], None]
 """Reports a layer: the number of changed runs that went through it."""
@@ -37,7 +50,7 @@ def fill_rows(
         cost: the number of layers that the runs of a row go through.
         rows_at_once: the number of rows in memory together; 0 for all.
         fill: runs a group of rows through the layers, and returns a copy of a result with them
-            filled in (see `LossChange.filled`).
+            filled in (such as `LossChange.filled`).
         on_rows: called after each layer with the number of layers run, their total, and the result
             so far; None where no row is known.
     """

@@ -12,8 +12,8 @@ Need: TypeAlias = Callable[[RunResult], str]
 
 
 def clean_run(result: RunResult) -> str:
-    """A need: nothing is left out."""
-    return "it is measured on clean runs, not in a what-if" if result.settings.skipped else ""
+    """A need: nothing is left out, and nothing runs twice."""
+    return "" if result.settings.is_clean else "it is measured on clean runs, not in a what-if"
 
 
 def lens(result: RunResult) -> str:

@@ -1,8 +1,8 @@
-"""A model without some of its layers, written as a model of its own.
+"""A model without some of its layers, or with some twice, written as a model of its own.
 
 Weights are copied as they lie on the disk, in their own dtype and under the names of their new
 layers; what the configuration says of each layer is cut likewise. Whether the result computes
-what the model computes without these layers, only a forward pass can tell: `engine.pruning`.
+what the model computes with these layers, only a forward pass can tell: `engine.pruning`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def write_pruned(
         target: where to.
         config: of the model.
         stack: what its list of layers is called, such as `layers`.
-        kept: the layers to keep, in order.
+        kept: the layers that it is to have, in order; some may come twice.
         report: told how far it is; an exception of it ends the work.
 
     Raises:
@@ -67,7 +68,7 @@ def write_pruned(
     names = [name for header in headers.values() for name in header]
     renamed = _renamed(names, stack, config, kept)
     sizes = {
-        name: end - start
+        name: (end - start) * len(renamed[name])
         for header in headers.values()
         for name, (start, end) in _offsets(header).items()
         if name in renamed
@@ -85,7 +86,7 @@ def write_pruned(
         of_file = {name: renamed[name] for name in header if name in renamed}
         if of_file:
             copy_tensors(file, target / file.name, of_file, copied)
-            written |= dict.fromkeys(of_file.values(), file.name)
+            written |= dict.fromkeys(chain.from_iterable(of_file.values()), file.name)
     if len(headers) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": written}
         (target / WEIGHTS_INDEX).write_text(json.dumps(index, indent=2), encoding="utf-8")
@@ -96,9 +97,9 @@ def write_pruned(
 
 
 def cut_config(config: PreTrainedConfig, kept: Sequence[int]) -> PreTrainedConfig:
-    """The configuration of a model with these layers alone, in order.
+    """The configuration of a model with these layers alone, in order; some may come twice.
 
-    A list with an entry for each layer keeps those of these layers, a list of layers by number
+    A list with an entry for each layer has those of these layers, a list of layers by number
     is numbered anew, and a count of leading layers counts those of them that are left.
 
     Raises:
@@ -107,20 +108,31 @@ def cut_config(config: PreTrainedConfig, kept: Sequence[int]) -> PreTrainedConfi
     cut = copy.deepcopy(config)
     text: Any = cut.get_text_config(decoder=True)
     n_layers = text.num_hidden_layers
-    number_of = {layer: number for number, layer in enumerate(kept)}
     if re.search(r"\.\d+\.", json.dumps(getattr(cut, "quantization_config", None), default=str)):
         raise DepthError("Its quantisation names layers by their numbers, which change.")
     for name, value in list(vars(text).items()):
         if name in _COUNTS_OF_LEADING and isinstance(value, int):
-            setattr(text, name, sum(layer < value for layer in kept))
+            setattr(text, name, _leading(name, [layer < value for layer in kept]))
         if not isinstance(value, list | tuple) or not value or "token_id" in name:
             continue
         if _INDICES.search(name) and _are_indices(value, n_layers):
-            setattr(text, name, [number_of[layer] for layer in value if layer in number_of])
+            setattr(text, name, [number for number, layer in enumerate(kept) if layer in value])
         elif len(value) == n_layers:
             setattr(text, name, [value[layer] for layer in kept])
     text.num_hidden_layers = len(kept)
     return cut
+
+
+def _leading(name: str, is_of_kind: Sequence[bool]) -> int:
+    """The number of leading layers of a kind; the others must come after all of them."""
+    count = sum(is_of_kind)
+    if not all(is_of_kind[:count]):
+        raise DepthError(
+            f"Its configuration counts the first layers of a kind ({name}), and one of them would "
+            "come after layers of another.",
+            "Repeat layers of one kind.",
+        )
+    return count
 
 
 def _are_indices(values: Sequence[Any], n_layers: int) -> bool:
@@ -131,8 +143,8 @@ def _are_indices(values: Sequence[Any], n_layers: int) -> bool:
 
 def _renamed(
     names: Sequence[str], stack: str, config: PreTrainedConfig, kept: Sequence[int]
-) -> dict[str, str]:
-    """The names of the tensors that are kept, old -> new.
+) -> dict[str, list[str]]:
+    """The names of the tensors that are kept, old -> new; of a layer that comes twice, two.
 
     Layers behind the last one, which predict further tokens, are no part of the model that
     transformers loads, and are left out.
@@ -150,41 +162,45 @@ def _renamed(
     ]
     if len(stacks) != 1:
         raise DepthError(f"Its files do not name the {n_layers} layers one by one.")
-    number_of = {layer: number for number, layer in enumerate(kept)}
+    numbers_of: dict[int, list[int]] = {}
+    for number, layer in enumerate(kept):
+        numbers_of.setdefault(layer, []).append(number)
     renamed = {}
     for name in names:
         match = found.get(name)
         if match is None or match[1] != stacks[0]:
-            renamed[name] = name
-        elif int(match[2]) in number_of:
-            renamed[name] = f"{match[1]}{number_of[int(match[2])]}{match[3]}"
+            renamed[name] = [name]
+        elif numbers := numbers_of.get(int(match[2])):
+            renamed[name] = [f"{match[1]}{number}{match[3]}" for number in numbers]
     return renamed
 
 
 def copy_tensors(
-    source: Path, target: Path, names: Mapping[str, str], copied: Callable[[int], None]
+    source: Path, target: Path, names: Mapping[str, Sequence[str]], copied: Callable[[int], None]
 ) -> None:
     """Copy tensors from one safetensors file to another, byte by byte.
 
     Args:
         source, target: the files; the second is made.
-        names: of the tensors to copy, in the first -> in the second.
+        names: of the tensors to copy, in the first -> in the second, each once or more.
         copied: told the bytes of each tensor before it is copied.
     """
     header, begin = read_header(source)
     offsets = _offsets(header)
-    order = sorted(names, key=lambda name: offsets[name])
+    order = [
+        (name, new) for name in sorted(names, key=lambda name: offsets[name]) for new in names[name]
+    ]
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     place = 0
-    for name in order:
+    for name, new in order:
         start, end = offsets[name]
-        entries[names[name]] = header[name] | {"data_offsets": [place, place + end - start]}
+        entries[new] = header[name] | {"data_offsets": [place, place + end - start]}
         place += end - start
     head = json.dumps(entries, separators=(",", ":")).encode()
     head += b" " * (-len(head) % 8)
     with open_regular(source) as read, target.open("wb") as write:
         write.write(len(head).to_bytes(8, "little") + head)
-        for name in order:
+        for name, _ in order:
             start, end = offsets[name]
             copied(end - start)
             read.seek(begin + start)

@@ -1,4 +1,4 @@
-"""A recipe of mergekit that makes a model without some of its layers."""
+"""A recipe of mergekit that makes a model without some of its layers, or with some twice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def mergekit_recipe(model: ModelInfo, models_dir: Path, kept: Sequence[int]) -> 
     Args:
         model: whose layers they are.
         models_dir: where converted models lie.
-        kept: the layers, in order.
+        kept: the layers, in the order in which they run.
 
     Raises:
         DepthError: the model is no longer where it was.

@@ -27,14 +27,14 @@ def choices_that_matter(results: Iterable[RunResult]) -> set[str]:
     return {
         choice
         for result in results
-        if not result.settings.skipped
+        if result.settings.is_clean
         for choice in choices_of((*result.settings.metrics, *result.measured))
     }
 
 
 def choosing_only(settings: RunSettings, choices: Iterable[str]) -> RunSettings:
     """The settings without choices other than these, and without those that change nothing."""
-    kept = {*choices} if not settings.skipped else set()
+    kept = {*choices} if settings.is_clean else set()
     if not settings.erase_search:
         kept.discard("erase_threshold")
     return replace(settings, **{name: getattr(RunSettings, name) for name in {*CHOICES} - kept})

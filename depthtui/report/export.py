@@ -14,10 +14,10 @@ from depthtui.report.arrays import arrays_bytes
 from depthtui.report.formats import Files, Report
 from depthtui.report.groups import Group, group_runs
 from depthtui.report.run_document import TokenOf, last_token, run_document
-from depthtui.report.skips import without
+from depthtui.report.skips import changes_of
 from depthtui.report.summary import summary_json
 
-_LONGEST_WITHOUT = 60
+_LONGEST_CHANGES = 60
 
 
 def run_report(
@@ -105,8 +105,8 @@ def _json(groups: Sequence[Group], settings: SummarySettings, missing: Sequence[
 
 def _slug(group: Group) -> str:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", group.model.name).strip("-.") or "model"
-    left_out = re.sub(r"[ ,]+", "-", without(group.settings.skipped))[:_LONGEST_WITHOUT]
-    return f"{name}-{left_out}" if left_out else name
+    changes = re.sub(r"[ ,]+", "-", changes_of(group.settings))[:_LONGEST_CHANGES]
+    return f"{name}-{changes}" if changes else name
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.metrics import ON_DEMAND
 from depthtui.report.choices import choice_words, choices_that_matter, settled
-from depthtui.report.skips import without
+from depthtui.report.skips import changes_of
 from depthtui.report.summary import weights_dtype
 
 _OF_NO_TASK = frozenset({"typed", "file", "written"})
@@ -50,20 +50,20 @@ class Group:
         """The model and how it was run, such as `SmolLM2-135M-Instruct, float32 on cpu`."""
         settings = self.settings
         template = ", chat template" if settings.chat_template else ""
-        left_out = f", {without(settings.skipped)}" if settings.skipped else ""
+        changes = "" if settings.is_clean else f", {changes_of(settings)}"
         chosen = f", {self.chosen}" if self.chosen else ""
         where = f"{weights_dtype(self.model)} on {self.model.device}"
-        return f"{self.model.name}, {where}{template}{left_out}{chosen}"
+        return f"{self.model.name}, {where}{template}{changes}{chosen}"
 
     def is_clean_of(self, other: Group) -> bool:
         """Whether this is the same as a what-if, with every layer on.
 
         What of the slower metrics was chosen does not matter: a what-if has none of them.
         """
-        if not other.settings.skipped or self.settings.skipped:
+        if other.settings.is_clean or not self.settings.is_clean:
             return False
         keys = [
-            _model_key(group.model, replace(settled(group.results[0], ()), skipped=()))
+            _model_key(group.model, replace(settled(group.results[0], ()), skipped=(), repeated=()))
             for group in (self, other)
         ]
         return keys[0] == keys[1]

@@ -62,6 +62,7 @@ def _is_of(found: RunResult, run: KeptRun) -> bool:
         and found.prompt.text == run.prompt.text
         and found.settings.chat_template == run.settings.chat_template
         and set(found.settings.skipped) == set(run.settings.skipped)
+        and set(found.settings.repeated) == set(run.settings.repeated)
         and run.settings.answer_start < len(found.tokens)
     )
 

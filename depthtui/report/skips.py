@@ -1,11 +1,11 @@
-"""What a what-if leaves out, in words."""
+"""What a what-if leaves out, and what it runs twice, in words."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 from depthtui.data.model import ModelInfo
-from depthtui.data.run_settings import Skip
+from depthtui.data.run_settings import Repeated, RunSettings, Skip
 from depthtui.data.selection import ranges_of
 
 _PARTS = {"layer": "", "attention": " attention", "mlp": " MLP"}
@@ -27,6 +27,25 @@ def skipped_text(skipped: Collection[Skip]) -> str:
 def without(skipped: Collection[Skip]) -> str:
     """A run's name by what it leaves out, such as `without layers 20-29`; empty for a clean run."""
     return f"without {skipped_text(skipped)}" if skipped else ""
+
+
+def twice(repeated: Collection[Repeated]) -> str:
+    """The blocks that run twice, such as `layers 12-14 twice`; empty for a clean run."""
+    words = []
+    for block in sorted(repeated):
+        one = block.first == block.last
+        words.append(f"layer {block.first}" if one else f"layers {block.first}-{block.last}")
+    return f"{', '.join(words)} twice" if words else ""
+
+
+def changes_words(skipped: Collection[Skip], repeated: Collection[Repeated]) -> str:
+    """Both, such as `without layer 3, layers 12-14 twice`."""
+    return ", ".join(filter(None, (without(skipped), twice(repeated))))
+
+
+def changes_of(settings: RunSettings) -> str:
+    """A run's name by what it leaves out and runs twice; empty for a clean run."""
+    return changes_words(settings.skipped, settings.repeated)
 
 
 def parameter_share(model: ModelInfo, skipped: Collection[Skip]) -> float | None:

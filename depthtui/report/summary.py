@@ -177,13 +177,14 @@ def _where(model: ModelInfo) -> dict[str, str]:
 
 
 def _left_out(results: Sequence[RunResult]) -> dict[str, Any]:
-    """What a what-if leaves out; nothing for clean runs."""
-    skipped = results[0].settings.skipped
-    if not skipped:
+    """What a what-if leaves out, and what runs twice; nothing for clean runs."""
+    settings = results[0].settings
+    if settings.is_clean:
         return {}
     return {
-        "silenced": skipped,
-        "parameters_silenced": results[0].model.parameters_of(skipped),
+        "silenced": settings.skipped,
+        "parameters_silenced": results[0].model.parameters_of(settings.skipped),
+        **({"repeated": settings.repeated} if settings.repeated else {}),
     }
 
 

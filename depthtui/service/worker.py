@@ -162,7 +162,9 @@ class Worker:
         elif isinstance(command, StartSweep):
             self._run_sweep(command, engine, control, models_dir)
         elif isinstance(command, WriteModel):
-            written = engine.prune(command.left_out, Path(command.folder), control)
+            written = engine.prune(
+                command.left_out, Path(command.folder), control, repeated=command.repeated
+            )
             n_layers, folder = len(written.kept), str(written.folder)
             self._emit(ModelWritten(command.run_id, folder, n_layers, written.parameters))
 

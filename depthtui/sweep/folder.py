@@ -317,8 +317,8 @@ def plan_from(body: Any) -> SweepPlan:
         ValueError: they are no plan.
     """
     plan = from_plain(SweepPlan, body, ignore_unknown={SweepPlan, RunSettings})
-    # No sweep leaves layers out.
-    return replace(plan, run=replace(plan.run, skipped=()))
+    # No sweep leaves layers out, or runs them twice.
+    return replace(plan, run=replace(plan.run, skipped=(), repeated=()))
 
 
 def _at(items: Sequence[Item], place: int) -> Item:

@@ -30,6 +30,15 @@ def hidden_states(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     return args[0] if args else kwargs["hidden_states"]
 
 
+def with_hidden_states(
+    args: tuple[Any, ...], kwargs: dict[str, Any], value: Tensor
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A block's arguments with its input replaced by `value`."""
+    if args:
+        return (value, *args[1:]), kwargs
+    return args, {**kwargs, "hidden_states": value}
+
+
 @contextmanager
 def hooks() -> Iterator[list[Any]]:
     """A list for hook handles, all removed at the end."""

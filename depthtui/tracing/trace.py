@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from depthtui.data.run_settings import Skip
+from depthtui.data.run_settings import Repeated, Skip
 from depthtui.tracing.anatomy import Anatomy, Sublayer, Tap
 from depthtui.tracing.modules import decoder, first_tensor, hidden_states, hooks, with_first_tensor
+from depthtui.tracing.twice import Twice
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,20 @@ def trace(
     on_layer: Callable[[LayerActivations], None],
     checkpoint: Callable[[], None] = lambda: None,
     skipped: Collection[Skip] = (),
+    repeated: Collection[Repeated] = (),
 ) -> None:
     """Run `ids` `[T]` through the blocks, calling `on_layer` after each of them.
 
     The LM head is not run. `checkpoint` is called before and after every
     sublayer; raising there ends the forward pass at once. What is `skipped`
-    adds nothing to the residual stream.
+    adds nothing to the residual stream. Of layers that are `repeated`, the second
+    pass is handed on.
     """
+    twice = Twice(anatomy.layers, repeated)
     with torch.inference_mode(), hooks() as handles:
         for index, layer in enumerate(anatomy.layers):
             parts = {skip.part for skip in skipped if skip.layer == index}
-            probe = _LayerProbe(index, parts, on_layer, checkpoint)
+            probe = _LayerProbe(index, parts, _last_pass(twice, on_layer), checkpoint)
             handles.append(layer.register_forward_pre_hook(probe.before, with_kwargs=True))
             handles.append(layer.register_forward_hook(probe.after))
             sublayers: tuple[Sublayer, ...] = ()
@@ -69,7 +73,20 @@ def trace(
             for place, sublayer in enumerate(sublayers):
                 for tap in sublayer:
                     handles.append(tap.module.register_forward_hook(probe.write(place, tap)))
+        handles.extend(twice.hooks())
         decoder(model)(input_ids=ids[None], use_cache=False)
+
+
+def _last_pass(
+    twice: Twice, on_layer: Callable[[LayerActivations], None]
+) -> Callable[[LayerActivations], None]:
+    """The same function, called of the last pass of a layer alone."""
+
+    def on_pass(layer: LayerActivations) -> None:
+        if not twice.is_first_pass(layer.layer):
+            on_layer(layer)
+
+    return on_pass
 
 
 class _LayerProbe:

@@ -245,6 +245,7 @@ WHAT_IF = [
         True,
     ),
     key("m", "switch('mlp')", "MLP", "Turn the MLP of layers off or on", "mlp_off", True),
+    key("R", "repeat", "twice", "Run layers twice, or once again; a count before", "twice"),
     key("p", "prune", "prune", "Turn the least useful layer off; 5p five of them", "prune", True),
     key("E", "exit_early", "exit", "Turn every layer from the cursor's on off", "exit_early", True),
     key("u", "undo", "undo", "Take the last change back", "undo", True),

@@ -18,6 +18,7 @@ from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.direct_logits import DirectLogits
 from depthtui.metrics.integrated_gradients import IntegratedGradients
 from depthtui.metrics.order import Order
+from depthtui.metrics.repeat import LONGEST, Repeat, lengths_from
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
@@ -178,6 +179,24 @@ def _smooth_order(result: RunResult) -> Order:
     return Order(cost, 2 * cost, np.full(predicted, 0.01, np.float32))
 
 
+def _smooth_repeat(result: RunResult) -> Repeat:
+    """Useful layers do not bear running twice; longer blocks cost more."""
+    useful = usefulness(result.model.n_layers)
+    lengths = np.arange(1, LONGEST + 1)[:, None]
+    return _repeat(useful * lengths**0.5, useful * lengths / 4 - 0.05)
+
+
+def _repeat(kl: np.ndarray, loss: np.ndarray) -> Repeat:
+    """Blocks that run twice with these costs, `[8, L]`, of those that there are."""
+    n_layers = kl.shape[1]
+    found = Repeat.unknown(n_layers, 0, floor=0.002, loss_floor=0.003)
+    for layer in range(n_layers):
+        rows = slice(len(lengths_from(layer, n_layers)))
+        found.kl[rows, layer], found.loss_change[rows, layer] = kl[rows, layer], loss[rows, layer]
+    found.choices[:] = np.maximum(0, 1 - found.kl / 3)
+    return found
+
+
 def _smooth_sufficient(result: RunResult) -> Sufficient:
     """The least useful layers go first; the cost grows with the square of their number."""
     layers, tokens = result.model.n_layers, len(result.tokens)
@@ -240,6 +259,7 @@ _SMOOTH: dict[str, Callable[[RunResult], MetricResult]] = {
     "ablation": _smooth_ablation,
     "context_depth": _smooth_context_depth,
     "order": _smooth_order,
+    "repeat": _smooth_repeat,
     "similarity": _smooth_similarity,
     "sufficient": _smooth_sufficient,
     "settling": _smooth_settling,
@@ -316,6 +336,13 @@ def _random_order(result: RunResult, rng: np.random.Generator) -> Order:
     )
 
 
+def _random_repeat(result: RunResult, rng: np.random.Generator) -> Repeat:
+    # With draws of its own: those of the other metrics stay as they are.
+    rng = np.random.default_rng(0)
+    kl, loss = (_draw(rng, LONGEST, result.model.n_layers) for _ in range(2))
+    return _repeat(kl, loss - 0.3)
+
+
 def _random_sufficient(result: RunResult, rng: np.random.Generator) -> Sufficient:
     # With draws of its own: those of the other metrics stay as they are.
     rng = np.random.default_rng(0)
@@ -358,6 +385,7 @@ _RANDOM: dict[str, Callable[[RunResult, np.random.Generator], MetricResult]] = {
     "ablation": _random_ablation,
     "context_depth": _random_context_depth,
     "order": _random_order,
+    "repeat": _random_repeat,
     "similarity": _random_similarity,
     "sufficient": _random_sufficient,
     "settling": _random_settling,

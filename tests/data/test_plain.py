@@ -13,7 +13,7 @@ import pytest
 
 from depthtui.data.arrays import Shape
 from depthtui.data.plain import Misfit, from_plain, to_plain
-from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
+from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Skip
 from depthtui.options import Option
 
 
@@ -90,7 +90,9 @@ def plain(**changes: Any) -> dict[str, Any]:
 
 def test_a_dataclass_is_the_same_again() -> None:
     assert from_plain(Whole, through_json(WHOLE)) == WHOLE
-    settings = RunSettings(skipped=(Skip(2, "mlp"),), skip_positions=(1, 2))
+    settings = RunSettings(
+        skipped=(Skip(2, "mlp"),), repeated=(Repeated(0, 1),), skip_positions=(1, 2)
+    )
     assert from_plain(RunSettings, through_json(settings)) == settings
 
 

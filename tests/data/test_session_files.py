@@ -15,7 +15,7 @@ from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.plain import to_plain
 from depthtui.data.remarks import Bookmark, Remarks
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
+from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Skip
 from depthtui.data.session_files import SCHEMA, SessionFolder
 from depthtui.errors import DepthError
 from tests.builders.models import model_info
@@ -273,6 +273,7 @@ def damaged() -> dict[str, bytes]:
         "no time": changed(kept="yesterday"),
         "number for a measure": changed(measure=3),
         "layer": settings(skipped=(Skip(10**9),)),
+        "block": settings(repeated=(Repeated(0, 10**9),)),
         "part": settings(skipped=(Skip(1, "\x1b"),)),
         "layers": settings(layers="2026-01-02"),
         "top k": settings(top_k=0),

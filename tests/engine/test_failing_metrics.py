@@ -33,6 +33,7 @@ GOES_ON = {
     "ablation",
     "context_depth",
     "order",
+    "repeat",
     "direct_effects",
     "answers_kept",
     "skip_effects",

@@ -12,7 +12,7 @@ from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import MetricRows, Pace, Rows, RunFinished
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
+from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Skip
 from depthtui.data.store import open_store
 from depthtui.engine import context as context_module
 from depthtui.engine import memory
@@ -27,6 +27,7 @@ from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.needs import clean_run
 from depthtui.metrics.order import compute as order_module
 from depthtui.metrics.ranking import usefulness
+from depthtui.metrics.repeat import Repeat
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
@@ -272,7 +273,15 @@ def test_a_stopped_metric_goes_on_where_it_was_left(folder, tmp_path, metric, mo
 
 @pytest.mark.parametrize(
     "metric",
-    ["ablation", "answers_kept", "context_depth", "direct_effects", "order", "skip_effects"],
+    [
+        "ablation",
+        "answers_kept",
+        "context_depth",
+        "direct_effects",
+        "order",
+        "repeat",
+        "skip_effects",
+    ],
 )
 def test_what_is_told_of_a_metric_by_and_by_is_kept_as_a_part(
     folder, tmp_path, metric, monkeypatch
@@ -354,6 +363,39 @@ def test_a_what_if_is_a_run_of_its_own(engine, events):
     assert again.loss == changed.loss
     assert engine.run(PROMPT, RunSettings()).loss == clean.loss
     assert sum(isinstance(event, RunFinished) for event in events) == 4
+
+
+def test_layers_that_run_twice_are_a_what_if(engine, events):
+    clean = engine.run(PROMPT, RunSettings(metrics=(*BASE, "repeat")))
+    for first, last in ((0, 0), (1, 2), (3, 3)):
+        repeated = (Repeated(first, last),)
+        twice = engine.run(PROMPT, RunSettings(metrics=(*BASE, "ablation"), repeated=repeated))
+        expected = clean.get(Repeat).loss_change[last - first, first]
+        assert twice.loss - clean.loss == pytest.approx(expected, abs=1e-4)
+        assert "what-if" in twice.unavailable["ablation"]
+    again = engine.run(PROMPT, RunSettings(repeated=repeated))
+    assert again.provenance.cached
+    assert again.loss == twice.loss
+    events.clear()
+    more = engine.run(PROMPT, RunSettings(top_k=3, repeated=repeated))
+    np.testing.assert_array_equal(
+        more.get(Contributions).layer_norm_ratio, twice.get(Contributions).layer_norm_ratio
+    )
+    assert engine.run(PROMPT, RunSettings()).loss == clean.loss
+
+
+@pytest.mark.parametrize(
+    ("blocks", "words"),
+    [
+        ([(1, 99)], "no block of layers 1 to 99"),
+        ([(2, 1)], "no block of layers 2 to 1"),
+        ([(2, 3), (0, 2)], "layer 2 is in two blocks"),
+    ],
+)
+def test_blocks_that_cannot_run_twice_are_refused(engine, blocks, words):
+    repeated = tuple(Repeated(*block) for block in blocks)
+    with pytest.raises(DepthError, match=words):
+        engine.run(PROMPT, RunSettings(repeated=repeated))
 
 
 def test_context_depth_is_kept_by_where_the_answer_begins(engine):

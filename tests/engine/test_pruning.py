@@ -11,12 +11,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
+from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Skip
 from depthtui.data.store import open_store
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError, RunStopped
-from tests.naive import naive_loss, probabilities
+from tests.naive import naive_loss, naive_repeated, naive_without, probabilities
 from tests.tiny_models import LAYERS, TINY, random_ids, tiny_folder
 
 QUICK = ["llama", "gemma3", "mixtral", "qwen3_5", "deepseek_v3"]
@@ -65,6 +65,56 @@ def test_a_written_model_says_what_the_what_if_says(name: str, tmp_path: Path) -
     np.testing.assert_array_equal(
         measured.measured["logit_lens"].top_ids[-1], what_if.measured["logit_lens"].top_ids[-1]
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.by_hand)
+        for name in TINY
+        if name not in CANNOT_BE_LOADED
+    ],
+)
+def test_a_written_model_has_the_layers_that_run_twice(name: str, tmp_path: Path) -> None:
+    repeated = Repeated(1, 2)
+    folder, out = tiny_folder(tmp_path, name), tmp_path / "longer"
+    engine = engine_of(folder)
+    what_if = engine.run(PROMPT, RunSettings(repeated=(repeated,)))
+    written = engine.prune([], out, repeated=[repeated])
+    assert written.kept == (0, 1, 2, 1, 2, 3)
+
+    longer = AutoModelForCausalLM.from_pretrained(out).eval()
+    assert longer.config.get_text_config().num_hidden_layers == LAYERS + 2
+    whole = AutoModelForCausalLM.from_pretrained(folder).eval()
+    ids = random_ids(20)
+    found, expected = naive_without(longer, ids, ()), naive_repeated(whole, ids, 1, 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    engine.load(ModelSpec(str(out), device="cpu"))
+    assert engine.run(PROMPT, RunSettings()).loss == pytest.approx(what_if.loss, abs=1e-5)
+
+
+def test_one_layer_twice_and_another_off(tmp_path: Path) -> None:
+    folder, out = tiny_folder(tmp_path), tmp_path / "changed"
+    engine = engine_of(folder)
+    changes = RunSettings(skipped=(Skip(3),), repeated=(Repeated(1, 1),))
+    what_if = engine.run(PROMPT, changes)
+    # As many layers as before, and not the same.
+    assert engine.prune([3], out, repeated=changes.repeated).kept == (0, 1, 1, 2)
+    recipe = (out / "mergekit_config.yml").read_text()
+    ranges = [line.split(": ")[1] for line in recipe.splitlines() if "layer_range" in line]
+    assert ranges == ["[0, 2]", "[1, 3]"]
+    engine.load(ModelSpec(str(out), device="cpu"))
+    assert engine.run(PROMPT, RunSettings()).loss == pytest.approx(what_if.loss, abs=1e-5)
+
+
+def test_layers_of_a_kind_that_comes_first_are_not_repeated_later(tmp_path: Path) -> None:
+    folder, out = tiny_folder(tmp_path, "deepseek_v3"), tmp_path / "longer"
+    engine = engine_of(folder)
+    with pytest.raises(DepthError, match=r"counts the first layers of a kind \(first_k_dense"):
+        engine.prune([], out, repeated=[Repeated(0, 1)])
+    with pytest.raises(DepthError, match="layer 1 is in two blocks"):
+        engine.prune([], out, repeated=[Repeated(0, 1), Repeated(1, 2)])
+    assert not out.exists()
 
 
 def refused(folder: Path, words: str) -> None:

@@ -10,7 +10,13 @@ import pytest
 import torch
 
 from depthtui.data.run import Prompt, RunResult, Tokens
-from depthtui.data.run_settings import CHOICES, RunSettings, SummarySettings, settings_keys
+from depthtui.data.run_settings import (
+    CHOICES,
+    Repeated,
+    RunSettings,
+    SummarySettings,
+    settings_keys,
+)
 from depthtui.depth.reading import reading_of
 from depthtui.metrics import METRIC_BY_NAME, empty_result
 from depthtui.metrics.ablation.compute import ablation_loss
@@ -509,6 +515,9 @@ def test_spans_have_a_key_of_their_own_for_each_seed() -> None:
 def test_settings_of_files_name_choices_only_where_they_are_made() -> None:
     assert not set(settings_keys(RunSettings())) & set(CHOICES)
     assert settings_keys(RunSettings(layers="/4"))["layers"] == "/4"
+    # What runs twice is named where something does: older files keep their names.
+    assert "repeated" not in settings_keys(RunSettings())
+    assert settings_keys(RunSettings(repeated=(Repeated(1, 2),)))["repeated"]
 
 
 def test_no_choice_is_all_layers() -> None:

@@ -21,6 +21,7 @@ from depthtui.metrics.context_depth.compute import context_depth
 from depthtui.metrics.direct_effects.compute import direct_effects
 from depthtui.metrics.estimates import TimeLeft, about_time, seconds_of, with_metric
 from depthtui.metrics.order.compute import order
+from depthtui.metrics.repeat.compute import repeat
 from depthtui.metrics.residual_erasure import erased_tokens
 from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.metrics.skip_effects import positions_of
@@ -77,6 +78,8 @@ def compute(name: str, replay: Replay, result: RunResult) -> None:
             context_depth(replay, unembedding, start_of(result))
         case "order":
             order(replay, unembedding)
+        case "repeat":
+            repeat(replay, unembedding)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +89,15 @@ def compute(name: str, replay: Replay, result: RunResult) -> None:
 )
 @pytest.mark.parametrize(
     "name",
-    ["ablation", "skip_effects", "direct_effects", "residual_erasure", "context_depth", "order"],
+    [
+        "ablation",
+        "skip_effects",
+        "direct_effects",
+        "residual_erasure",
+        "context_depth",
+        "order",
+        "repeat",
+    ],
 )
 def test_the_work_is_what_is_run(
     name: str, choices: dict[str, Any], replay: Replay, monkeypatch: pytest.MonkeyPatch

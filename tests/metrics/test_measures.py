@@ -129,13 +129,16 @@ def test_what_was_not_computed_is_not_there(measure: Measure) -> None:
     assert measure.values(random_result(3, 4)) is None
 
 
+MAPS = {"skip_effects", "direct_effects", "repeat", "repeat_loss"}
+
+
 @by_on_demand_name
 def test_rows_are_layers_or_depths(measure: Measure) -> None:
     result = full_run()
     values = measure.values(result)
     assert values is not None
     assert len(values) == result.model.n_layers + measure.reads_residual
-    assert measure.by_token == (measure.name not in {"skip_effects", "direct_effects"})
+    assert measure.by_token == (measure.name not in MAPS)
 
 
 def test_direct_logits_begin_with_the_first_layer() -> None:

@@ -10,7 +10,7 @@ from textual.widgets import Checkbox, Input, Static
 
 from depthtui.data.pool import POOLS
 from depthtui.data.protocol import ModelLoaded, StartRun, WriteModel
-from depthtui.data.run_settings import Skip
+from depthtui.data.run_settings import Repeated, Skip
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from depthtui.tui.screens.main_screen import MainScreen
@@ -148,6 +148,45 @@ async def test_the_model_that_is_left_is_exported(tmp_path: Path) -> None:
         it.engine.advance()
         await it.until(lambda: it.app.explorer.can_run)
         assert "20 layers, 1,000 parameters in" in it.toasts()[-1]
+
+
+async def test_a_run_with_layers_twice_is_kept_and_exported(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(200, 60)) as it:
+        clean = it.session.current
+        await open_what_if(it)
+        await it.press("5", "G", "3", "R")
+        await idle(it)
+        await it.press("K")
+        assert "Kept as run 2, layers 5-7 twice" in it.toasts()[-1]
+        kept = it.session.runs[-1]
+        assert kept.settings.repeated == (Repeated(5, 7),)
+        await it.press("e")
+        await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+        it.app.screen.query_one("#file-name", Input).value = "mine"
+        it.app.screen.query_one("#model", Checkbox).value = True
+        await it.press("f5")
+        await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+        folder = tmp_path / "exports"
+        recipe = (folder / "mine.yml").read_text()
+        assert ("layer_range: [0, 8]" in recipe, "layer_range: [5, 30]" in recipe) == (True, True)
+        (command,) = it.engine.sent(WriteModel)
+        assert (command.left_out, command.repeated) == ((), (Repeated(5, 7),))
+        (page,) = folder.glob("*.md")
+        assert "layers 5-7 twice" in page.read_text().replace("\\", "")
+        summaries = [json.loads(path.read_text())["settings"] for path in folder.glob("*.json")]
+        assert [one["repeated"] for one in summaries if "repeated" in one] == [
+            [{"first": 5, "last": 7}]
+        ]
+        await it.until(lambda: it.app.explorer.can_run)
+        await it.press("escape")
+        it.session.select(kept)
+        it.main.redraw()
+        await it.until(lambda: "layers 5-7 twice" in it.screen_text().split("\n")[0])
+        await it.press("x")
+        await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+        what_if = it.app.screen.what_if
+        assert what_if.clean is clean.result
+        assert what_if.stack.repeated == (Repeated(5, 7),)
 
 
 @pytest.mark.parametrize("taken", ["mine.yml", "mine-model"])

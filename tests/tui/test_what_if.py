@@ -12,7 +12,7 @@ import pytest
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Event, ModelLoaded, Rows, StartRun, Stop
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
+from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Skip
 from depthtui.errors import DepthError
 from depthtui.metrics.ablation import Ablation
 from depthtui.tui.panes.prompt_pane import PromptPane
@@ -63,6 +63,24 @@ def test_depth_left_and_words() -> None:
 
 def test_an_early_exit_leaves_every_later_layer_out() -> None:
     assert Stack.full(4).exit_at(2).skipped == (Skip(2), Skip(3))
+
+
+def test_a_block_runs_twice_and_once_again() -> None:
+    full = Stack.full(6)
+    stack = full.repeat(range(1, 3)).repeat(range(4, 5))
+    assert stack.repeated == (Repeated(1, 2), Repeated(4, 4))
+    assert stack.kept == (0, 1, 2, 1, 2, 3, 4, 4, 5)
+    assert stack.words == "3 layers run twice"
+    assert stack.changes == "layers 1-2, layer 4 twice"
+    # A layer of it takes all of the block back, wherever it lies.
+    assert stack.repeat(range(2, 3)).repeated == (Repeated(4, 4),)
+    # A block takes the place of those that it meets.
+    assert stack.repeat(range(3, 6)).repeated == (Repeated(1, 2), Repeated(3, 5))
+    off = stack.switch([2], "layer")
+    assert off.kept == (0, 1, 1, 3, 4, 4, 5)
+    assert off.changes == "without layer 2, layers 1-2, layer 4 twice"
+    assert off.switch([2], "layer") == stack
+    assert (full.is_clean, stack.is_clean, stack.why_no_model) == (True, False, "")
 
 
 def test_a_change_has_a_sign() -> None:
@@ -186,6 +204,28 @@ async def test_early_exit_undo_and_redo(tmp_path: Path) -> None:
         assert "nothing to redo" in it.toasts()[-1]
         # What ran once is not run again.
         assert len(it.engine.sent(StartRun)) == runs
+
+
+async def test_layers_run_twice_and_once_again(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(160, 50)) as it:
+        what_if = (await open_what_if(it)).what_if
+        await it.press("5", "G", "3", "R")
+        await idle(it)
+        assert it.engine.sent(StartRun)[-1].settings.repeated == (Repeated(5, 7),)
+        assert "3 layers run twice" in it.screen_text()
+        assert "layers 5-7 twice" in it.screen_text()
+        assert it.screen_text().count("↻") == 3
+        await it.press("x")
+        await idle(it)
+        settings = it.engine.sent(StartRun)[-1].settings
+        assert (settings.skipped, settings.repeated) == ((Skip(5),), (Repeated(5, 7),))
+        await it.press("u", "R")
+        assert what_if.stack == Stack.full(LAYERS)
+        await it.press("u")
+        await idle(it)
+        assert what_if.stack.repeated == (Repeated(5, 7),)
+        await it.press("c")
+        assert what_if.stack == Stack.full(LAYERS)
 
 
 async def test_a_change_forgets_what_was_undone(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ class Heatmap(Pane):
         else:
             key = self.compute_key
         hint = f"{key} computes it{costs(result, metric, self.pace)}"
-        if not self.measure.by_token:
+        if "skip_part" in metric.depends_on and not self.measure.by_token:
             hint += " V chooses what is skipped."
         if "layers" in metric.depends_on:
             hint += " L takes a part of it."

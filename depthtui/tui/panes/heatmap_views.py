@@ -11,11 +11,13 @@ from depthtui import palette
 from depthtui.data.depth import Curves
 from depthtui.data.run import RunResult
 from depthtui.depth.reading import Reading
-from depthtui.metrics import direct_effects, formula_in
+from depthtui.metrics import direct_effects, formula_in, repeat
 from depthtui.metrics.choices import layers_words
 from depthtui.metrics.contributions import KINDS
 from depthtui.metrics.depth_score import depth_score
 from depthtui.metrics.direct_effects import DirectEffects, later_pairs, read_later
+from depthtui.metrics.evidence import so_far
+from depthtui.metrics.repeat import Repeat, block_words
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Measure
 from depthtui.token_text import printable
@@ -23,7 +25,7 @@ from depthtui.tui.draw.styles import number
 from depthtui.tui.draw.text import skip_words, sublayer_title
 from depthtui.tui.panes.pane import Cursor
 
-HeatmapMode: TypeAlias = Literal["tokens", "means", "skips", "reads"]
+HeatmapMode: TypeAlias = Literal["tokens", "means", "skips", "reads", "repeats"]
 
 _BRANCHES = ("attention", "mlp", "layer")
 _BRANCH_TITLES = ("attention", "MLP", "layer")
@@ -242,18 +244,65 @@ class ReadsView(LayersView):
         return mean, f"mean direct effect of layer {cursor.layer} on later layers"
 
 
+class RepeatsView(LayersView):
+    """Rows are the first layers of blocks that run twice, columns their last ones."""
+
+    def values(
+        self, measure: Measure, result: RunResult, summary: Reading | None
+    ) -> np.ndarray | None:
+        return measure.values(result)
+
+    def title(self, measure: Measure, result: RunResult | None) -> str:
+        return f"{measure.title} · {measure.formula}"
+
+    def labels(self, result: RunResult) -> Sequence[str]:
+        return ["twice"] * result.model.n_layers
+
+    def note(self, result: RunResult) -> str:
+        found = result.get(Repeat)
+        return "" if found is None else so_far(found.known_rows)
+
+    def value_texts(
+        self,
+        measure: Measure,
+        result: RunResult,
+        values: np.ndarray,
+        row: int,
+        column: int,
+        name: str,
+    ) -> tuple[str, str]:
+        blocks = values[row]
+        if not np.isfinite(blocks).any():
+            return f"from layer {row}: not known yet", "–"
+        alone = number(float(blocks[row]))
+        last = int(np.nanargmin(blocks))
+        least = f"least {number(float(blocks[last]))}, {block_words(row, last + 1 - row)}"
+        return f"layer {row} twice: {alone}, {least}", alone
+
+    def copied(
+        self, measure: Measure, result: RunResult, values: np.ndarray, cursor: Cursor
+    ) -> tuple[float, str]:
+        layer = cursor.layer
+        return float(values[layer, layer]), f"{measure.title}, layer {layer} twice"
+
+
 VIEWS: dict[HeatmapMode, TokensView] = {
     "tokens": TokensView(),
     "means": MeansView(),
     "skips": SkipsView(),
     "reads": ReadsView(),
+    "repeats": RepeatsView(),
 }
+
+
+_MAPS: dict[str, HeatmapMode] = {direct_effects.NAME: "reads", repeat.NAME: "repeats"}
+"""The modes of maps of layers, by metric; of others skips."""
 
 
 def mode_of(measure: Measure, averaged: bool = False) -> HeatmapMode:
     """What the columns are: of a map of layers, what the measure says, else tokens or means."""
     if not measure.by_token:
-        return "reads" if measure.metric == direct_effects.NAME else "skips"
+        return _MAPS.get(measure.metric, "skips")
     return "means" if averaged else "tokens"
 
 

@@ -15,6 +15,7 @@ from depthtui.tui.draw.styles import Piece, bar, fit_right, number
 from depthtui.tui.state.what_if import SUBLAYERS, Stack
 
 _ON, _OFF = "▄▄▄▄", "····"
+_TWICE = "↻"
 _BLOCKS = (("attention", "attn"), ("mlp", "MLP"))
 _VALUE_CELLS = 7
 _LONGEST_BAR = 16
@@ -88,7 +89,9 @@ class StackPane(LayerRows):
     def _draw_layer(self, layer: int, values: np.ndarray | None) -> list[Piece]:
         """The residual stream with the layer's blocks beside it, then its usefulness."""
         styles, off = self.pane_styles, self.stack.off[layer]
-        pieces: list[Piece] = [("┃" if off == SUBLAYERS else "┣", styles.muted)]
+        is_twice = layer in self.stack.repeated_layers
+        stream = "┃" if off == SUBLAYERS else "┣"
+        pieces: list[Piece] = [(_TWICE, styles.strong) if is_twice else (stream, styles.muted)]
         for part, _ in _BLOCKS:
             pieces += [(" ", styles.text), self._draw_block(part in off)]
         if values is None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from depthtui.data.model import ModelInfo
 from depthtui.prompts import prompt_title
-from depthtui.report.skips import parameter_share, without
+from depthtui.report.skips import parameter_share
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, bar, fit_right, number
 from depthtui.tui.draw.text import wrap
@@ -36,7 +36,7 @@ class WhatIfSummary(LinesPane):
     def lay_out(self) -> list[list[Piece]]:
         assert self._effect is not None
         styles, effect, stack = self.pane_styles, self._effect, self._stack
-        self.set_titles("What if", fit_shown(without(stack.skipped), self.area.width).rstrip())
+        self.set_titles("What if", fit_shown(stack.changes, self.area.width).rstrip())
         left = stack.depth_left
         if effect.problem:
             reason = wrap(
@@ -52,11 +52,14 @@ class WhatIfSummary(LinesPane):
             [(stack.words, styles.strong)],
             self._share("depth left", left, f"{left:.0%}"),
         ]
-        if stack.skipped:
+        if not stack.is_clean:
             lines += [*self._parameters(effect.clean.model), self._agreement(effect)]
         lines.append(self._loss(effect))
-        if not stack.skipped:
-            help_text = "x turns the layer at the cursor off, 5p prunes five, E exits early."
+        if stack.is_clean:
+            help_text = (
+                "x turns the layer at the cursor off, R runs it twice, 5p prunes five, E exits "
+                "early."
+            )
             lines += [[(text, styles.faint)] for text in wrap(help_text, self.area.width)]
         return lines
 
@@ -97,7 +100,7 @@ class WhatIfSummary(LinesPane):
             return [name, ("– one token predicts nothing that is there", styles.faint)]
         if math.isnan(change):
             return [name, (f"{before} → ", styles.text), ("…", styles.faint)]
-        if not self._stack.skipped:
+        if self._stack.is_clean:
             return [name, (before, styles.text), (" nats", styles.muted)]
         assert effect.changed is not None
         return [

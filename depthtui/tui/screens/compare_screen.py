@@ -16,7 +16,7 @@ from depthtui.data.run import RunResult
 from depthtui.depth.reading import reading_of
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
-from depthtui.report.skips import without
+from depthtui.report.skips import changes_of
 from depthtui.token_text import printable_chars
 from depthtui.tui import keymap
 from depthtui.tui.draw.styles import line_colour
@@ -161,7 +161,7 @@ class CompareScreen(LiveScreen):
                     (f"{letter} ", f"bold {line_colour(dark, place, self._palette)}"),
                     (f"run {run.number}  ", MUTED),
                     printable_chars(run.model.name),
-                    (f"  {without(run.settings.skipped)}".rstrip(), "$text-warning"),
+                    (f"  {changes_of(run.settings)}".rstrip(), "$text-warning"),
                     (f"  {prompt_title(run.prompt, 80)}", MUTED),
                 )
             )

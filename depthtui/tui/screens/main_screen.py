@@ -522,11 +522,11 @@ class MainScreen(PlacesScreen):
         if clean is None:
             self.notify("The run with every layer on is gone: r runs it.", markup=False)
             return
-        skipped = run.settings.skipped
+        changes = run.settings
 
         def show() -> None:
             self.explorer.session.select(clean)
-            opening.show_what_if(self, self.explorer, clean, skipped)
+            opening.show_what_if(self, self.explorer, clean, changes)
 
         lost = slow_work(self.explorer)
         does = "opens the what-if, whose first change ends that" if lost else "opens the what-if"

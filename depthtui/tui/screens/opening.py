@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from depthtui.data.run import RunResult
-from depthtui.data.run_settings import ModelSpec, Skip
+from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.session_files import SessionFile
 from depthtui.token_text import printable_sentence
 from depthtui.tui.panes.pane import Cursor
@@ -175,13 +175,11 @@ def show_sweep(screen: LiveScreen, explorer: Explorer) -> None:
     screen.app.push_screen(SweepScreen(explorer), lambda _: screen.redraw())
 
 
-def show_what_if(
-    screen: LiveScreen, explorer: Explorer, clean: Run, skipped: Iterable[Skip]
-) -> None:
-    """Leave layers out of a run with every layer on; some are off from the start."""
+def show_what_if(screen: LiveScreen, explorer: Explorer, clean: Run, changes: RunSettings) -> None:
+    """Change layers of a clean run; from the start, what these settings leave out or repeat."""
     from depthtui.tui.screens.what_if_screen import WhatIfScreen
 
-    what_if = WhatIfScreen(explorer, clean, screen.cursor, screen.layer_order, skipped)
+    what_if = WhatIfScreen(explorer, clean, screen.cursor, screen.layer_order, changes)
     screen.app.push_screen(what_if)
 
 

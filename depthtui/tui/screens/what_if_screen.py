@@ -1,8 +1,8 @@
-"""Leave layers out, by keyboard, and see what the model still says."""
+"""Leave layers out or run them twice, by keyboard, and see what the model says."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -17,7 +17,7 @@ from depthtui.data.explanation import Explanation
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import LOGIT, lens_of
 from depthtui.data.run import RunResult
-from depthtui.data.run_settings import Skip
+from depthtui.data.run_settings import RunSettings
 from depthtui.depth.reading import reading_of
 from depthtui.metrics import RANKINGS
 from depthtui.metrics.spec import Measure
@@ -52,7 +52,7 @@ class WhatIfScreen(LiveScreen):
         run: the clean run.
         cursor: where the cursor begins.
         layer_order: `up` has layer 0 at the bottom.
-        skipped: what is off from the start.
+        changes: the settings that say what is off, or runs twice, from the start.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*keymap.WHAT_IF]
@@ -66,11 +66,11 @@ class WhatIfScreen(LiveScreen):
         run: Run,
         cursor: Cursor,
         layer_order: str,
-        skipped: Iterable[Skip] = (),
+        changes: RunSettings,
     ) -> None:
         super().__init__()
         self.what_if = WhatIf(explorer, run, self._notify)
-        self._first_silenced = tuple(skipped)
+        self._first_changes = changes
         self._explorer = explorer
         self._first_cursor = cursor
         self._first_order = layer_order
@@ -100,7 +100,8 @@ class WhatIfScreen(LiveScreen):
         self.query_one(DepthTable).other_title = "clean"
         self.query_one(PromptPane).measure = likelihood_change(self.what_if.clean)
         self.layer_order = self._first_order
-        self.what_if.change(Stack.of(self.what_if.clean.model.n_layers, self._first_silenced))
+        first, count = self._first_changes, self.what_if.clean.model.n_layers
+        self.what_if.change(Stack.of(count, first.skipped, first.repeated))
         self.redraw()
         self.go(*self._first_cursor)
         if self._explorer.session.live is None:
@@ -135,7 +136,7 @@ class WhatIfScreen(LiveScreen):
         self.query_one(LensPair).skipped_layers = what_if.stack.skipped_layers
         self.query_one(LensPair).show(changed, None, clean, lens=settings.lens)
         self.query_one(OutputBars).show(changed, None, clean)
-        other = sides[1] if what_if.stack.skipped else (None, None)
+        other = (None, None) if what_if.stack.is_clean else sides[1]
         self.query_one(DepthTable).show(*sides[0], *other, lens=settings.lens)
         self.query_one(WhatIfSummary).show_effect(what_if.stack, what_if.effect)
         self.query_one(WhatIfPrompts).show_effects(what_if.effects, what_if.rule)
@@ -183,7 +184,7 @@ class WhatIfScreen(LiveScreen):
 
     # Keys -------------------------------------------------------------------
 
-    def _layers(self) -> Iterable[int]:
+    def _layers(self) -> range:
         """The layer at the cursor, or as many from there on as a count says."""
         last = self.what_if.clean.model.n_layers - 1
         first = min(self.cursor.layer, last)
@@ -196,6 +197,11 @@ class WhatIfScreen(LiveScreen):
             self._notify(f"Only whole layers can be turned off: {missing}")
             return
         self.what_if.change(self.what_if.stack.switch(self._layers(), part))
+        self.redraw()
+
+    def action_repeat(self) -> None:
+        """Run the layers at the cursor twice, one block after itself, or once again."""
+        self.what_if.change(self.what_if.stack.repeat(self._layers()))
         self.redraw()
 
     def action_exit_early(self) -> None:
@@ -238,7 +244,7 @@ class WhatIfScreen(LiveScreen):
     def action_export(self) -> None:
         """Save the clean runs and the changed ones."""
         results = self.what_if.results
-        title = "clean and changed" if self.what_if.stack.skipped else "the clean run"
+        title = "the clean run" if self.what_if.stack.is_clean else "clean and changed"
         extras = pruned_model(self._explorer, self.what_if)
         open_export(self.app, self._explorer, title, results, self.cursor.token, extras)
 
@@ -252,7 +258,7 @@ def likelihood_change(clean: RunResult) -> Measure:
 
     def values(changed: RunResult) -> np.ndarray | None:
         before, after = (_output_log_probabilities(run) for run in (clean, changed))
-        if before is None or after is None or not changed.settings.skipped:
+        if before is None or after is None or changed.settings.is_clean:
             return None
         # What a token predicts is shown on the token that is predicted.
         return np.concatenate([np.full((1, 1), np.nan), after - before], axis=1)

@@ -7,7 +7,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
 from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.prompts import prompt_title
-from depthtui.report.skips import without
+from depthtui.report.skips import changes_of
 from depthtui.token_text import printable
 from depthtui.tui.state.alignment import Alignment, Match, is_special
 from depthtui.tui.state.session import Run
@@ -20,14 +20,14 @@ def names_of(a: Run, b: Run) -> tuple[str, str]:
     """Names that tell two runs apart: by model, prompt and what is left out, else by number."""
     models = a.model.name != b.model.name
     prompts = a.prompt.text != b.prompt.text
-    layers = a.settings.skipped != b.settings.skipped
+    layers = changes_of(a.settings) != changes_of(b.settings)
     numbers = not (models or prompts or layers)
 
     def name(run: Run) -> str:
         parts = [
             run.model.name if models else "",
             prompt_title(run.prompt, _LONGEST_PROMPT) if prompts else "",
-            (without(run.settings.skipped) or "every layer") if layers else "",
+            (changes_of(run.settings) or "every layer") if layers else "",
             f"run {run.number}" if numbers else "",
         ]
         return " · ".join(filter(None, parts))

@@ -40,7 +40,7 @@ from depthtui.data.protocol import (
     WriteModel,
 )
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import CHOICES, GenerationSettings, ModelSpec, RunSettings
+from depthtui.data.run_settings import CHOICES, GenerationSettings, ModelSpec, Repeated, RunSettings
 from depthtui.data.trust import TrustedModels
 from depthtui.settings import Settings, datasets_dir, models_dir
 from depthtui.tui.state.datasets import Datasets
@@ -257,7 +257,9 @@ class Explorer:
     def _run_beside(self, first: Run, model: ModelInfo) -> None:
         """Run a prompt as another run did, with every layer, without slower metrics."""
         metrics = self.settings.run_settings().metrics
-        settings = replace(first.settings, metrics=metrics, answer_start=-1, skipped=())
+        settings = replace(
+            first.settings, metrics=metrics, answer_start=-1, skipped=(), repeated=()
+        )
         self.stop()
         second = self.session.start(model, first.prompt, settings)
         self._pair = first, second
@@ -427,14 +429,19 @@ class Explorer:
         self._send_trust(self._engine, plan.models)
         self._engine.send(StartSweep(self.sweep.sweep_id, str(folder), plan_text(plan)))
 
-    def write_model(self, left_out: Sequence[int], folder: Path) -> None:
-        """Write the loaded model without these layers; a live run or text is stopped first."""
+    def write_model(
+        self, left_out: Sequence[int], folder: Path, repeated: Sequence[Repeated] = ()
+    ) -> None:
+        """Write the loaded model without these layers, with these blocks twice.
+
+        A live run or text is stopped first.
+        """
         engine = self._free_engine()
         if engine is None:
             return
         self.stop()
         self.writing, self.phase = ModelWriting(self.session.next_id()), Phase.WRITING
-        engine.send(WriteModel(self.writing.run_id, tuple(left_out), str(folder)))
+        engine.send(WriteModel(self.writing.run_id, tuple(left_out), str(folder), tuple(repeated)))
 
     def open_record(self, cell: Cell, record: Record) -> None:
         """Put a sweep's prompt on the main screen; its model is loaded if need be."""

@@ -257,12 +257,12 @@ class Session:
 
     def clean_of(self, run: Run) -> Run | None:
         """The run with every layer on of what a run leaves layers out of; None where it is gone."""
-        if not run.settings.skipped:
+        if run.settings.is_clean:
             return run
-        wanted = (run.model, run.prompt, run.settings.chat_template, ())
+        wanted = (run.model, run.prompt, run.settings.chat_template, True)
         for other in self.runs:
             settings = other.settings
-            found = (other.model, other.prompt, settings.chat_template, settings.skipped)
+            found = (other.model, other.prompt, settings.chat_template, settings.is_clean)
             if found == wanted and other.layers_done == other.model.n_layers:
                 return other
         return None

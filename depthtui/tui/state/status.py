@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt
-from depthtui.report.skips import without
+from depthtui.report.skips import changes_of
 from depthtui.tui.state.datasets import Datasets
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
@@ -89,7 +89,7 @@ def status_of(explorer: Explorer) -> Status:
     model = run.model if run else loaded
     is_other = loaded is not None and loaded != model
     prompt = run.prompt if run else explorer.prompt
-    left_out = without(run.settings.skipped) if run else ""
+    changes = changes_of(run.settings) if run else ""
     is_cached = None
     if run is not None and run.state is RunState.FINISHED:
         is_cached = run.cached
@@ -97,7 +97,7 @@ def status_of(explorer: Explorer) -> Status:
         model=model,
         loads=explorer.spec.name if explorer.is_loading else "",
         loaded=loaded.name if loaded and is_other else "",
-        task=" · ".join(filter(None, (left_out, task_title(prompt)))),
+        task=" · ".join(filter(None, (changes, task_title(prompt)))),
         number=_number(prompt, explorer.settings.seed, explorer.datasets),
         is_wrapped=run.settings.chat_template if run else explorer.chat_template,
         state=_state(explorer),

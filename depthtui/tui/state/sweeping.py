@@ -163,7 +163,7 @@ def sweep_of_session(session: Session, summary: SummarySettings) -> Sweeping | N
     """
     runs: dict[tuple[ModelSpec, Prompt], Run] = {}
     for run in session.shown():
-        if run.result is not None and run.result.complete and not run.settings.skipped:
+        if run.result is not None and run.result.complete and run.settings.is_clean:
             runs[run.model.spec, run.prompt] = run
     if not runs:
         return None

@@ -1,7 +1,7 @@
-"""What the model says with layers left out: the choice of layers, and the runs it needs.
+"""What the model says with layers left out or run twice: their choice, and the runs it needs.
 
 Nothing here draws. `WhatIf.proceed` is called whenever something changed, and
-starts what is most urgent: the run with the layers that are off now, then the
+starts what is most urgent: the run with the layers as they are now, then the
 same on the session's prompts, then metrics of the clean run.
 """
 
@@ -15,11 +15,11 @@ import numpy as np
 from depthtui.data.lens import LogitLens
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import Skip
+from depthtui.data.run_settings import Repeated, Skip, path_of
 from depthtui.depth.agreement import agreement
 from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, RANKINGS, rankings_of
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
-from depthtui.report.skips import without
+from depthtui.report.skips import changes_words
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run
 
@@ -32,9 +32,15 @@ CHEAPEST_RANKING = RANKINGS[-1].name
 
 @dataclass(frozen=True)
 class Stack:
-    """The layers of a model, each with the sublayers that are left out."""
+    """The layers of a model, each with the sublayers that are left out.
+
+    Attributes:
+        off: the sublayers that each layer is without.
+        repeated: the blocks of layers that run twice, in order; none overlap.
+    """
 
     off: tuple[frozenset[str], ...]
+    repeated: tuple[Repeated, ...] = ()
 
     @classmethod
     def full(cls, layers: int) -> Stack:
@@ -42,12 +48,27 @@ class Stack:
         return cls((frozenset(),) * layers)
 
     @classmethod
-    def of(cls, layers: int, skipped: Iterable[Skip]) -> Stack:
-        """The layers with what a run's setting leaves out."""
+    def of(cls, layers: int, skipped: Iterable[Skip], repeated: Iterable[Repeated] = ()) -> Stack:
+        """The layers with what a run's settings leave out and repeat."""
         off = [frozenset[str]()] * layers
         for skip in skipped:
             off[skip.layer] |= SUBLAYERS if skip.part == "layer" else {skip.part}
-        return cls(tuple(off))
+        return cls(tuple(off), tuple(sorted(repeated)))
+
+    def repeat(self, layers: range) -> Stack:
+        """Run a block of layers twice; once again where its first one runs twice already.
+
+        Blocks that share a layer with it are taken back.
+        """
+        others = tuple(
+            block
+            for block in self.repeated
+            if block.last < layers.start or block.first >= layers.stop
+        )
+        if layers.start in self.repeated_layers:
+            return replace(self, repeated=others)
+        block = Repeated(layers.start, layers.stop - 1)
+        return replace(self, repeated=tuple(sorted((*others, block))))
 
     def switch(self, layers: Iterable[int], part: str) -> Stack:
         """Leave `layer`, `attention` or `mlp` out; bring it back where the first lacks it."""
@@ -70,7 +91,28 @@ class Stack:
         off = list(self.off)
         for layer in layers:
             off[layer] = change(off[layer])
-        return Stack(tuple(off))
+        return replace(self, off=tuple(off))
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether every layer runs once."""
+        return not self.skipped and not self.repeated
+
+    @property
+    def repeated_layers(self) -> frozenset[int]:
+        """The layers that run twice."""
+        return frozenset(layer for block in self.repeated for layer in block.layers)
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The layers that a model of its own has, in the order in which they run."""
+        path = path_of(len(self.off), self.repeated)
+        return tuple(layer for layer in path if layer not in self.skipped_layers)
+
+    @property
+    def changes(self) -> str:
+        """What is left out and repeated, such as `without layer 3, layers 12-14 twice`."""
+        return changes_words(self.skipped, self.repeated)
 
     @property
     def skipped(self) -> tuple[Skip, ...]:
@@ -98,8 +140,8 @@ class Stack:
         if part is not None:
             title = PART_TITLES[part.part]
             return f"the {title} of layer {part.layer} is off, and a model has whole layers"
-        if not self.layers_off:
-            return "no layer is off"
+        if self.is_clean:
+            return "no layer is off, and none runs twice"
         return "no layer is on" if self.layers_off == len(self.off) else ""
 
     @property
@@ -109,23 +151,26 @@ class Stack:
 
     @property
     def words(self) -> str:
-        """What is off, such as `10 of 30 layers off, 2 attentions off`."""
+        """What is off or runs twice, such as `10 of 30 layers off, 2 attentions off`."""
         parts = [f"{self.layers_off} of {len(self.off)} layers off"] if self.layers_off else []
         for part, name in (("attention", "attention"), ("mlp", "MLP")):
             count = sum(off == {part} for off in self.off)
             if count:
                 parts.append(f"{count} {name}{'s' if count > 1 else ''} off")
+        count = len(self.repeated_layers)
+        if count:
+            parts.append("1 layer runs twice" if count == 1 else f"{count} layers run twice")
         return ", ".join(parts) or f"all {len(self.off)} layers on"
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What leaving layers out does to one prompt.
+    """What leaving layers out, or running them twice, does to one prompt.
 
     Attributes:
         prompt: the prompt.
         clean: its run with every layer on.
-        changed: the run without, complete or not; None where there is none yet.
+        changed: the changed run, complete or not; None where there is none yet.
         problem: why there is none, or empty.
     """
 
@@ -147,10 +192,16 @@ class Effect:
 
 @dataclass(frozen=True)
 class _Variant:
-    """A task: one prompt without these layers."""
+    """A task: one prompt without these layers, and with these ones twice."""
 
     prompt: Prompt
     skipped: tuple[Skip, ...]
+    repeated: tuple[Repeated, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether it is the clean run."""
+        return not self.skipped and not self.repeated
 
 
 @dataclass(frozen=True)
@@ -214,7 +265,7 @@ class WhatIf:
     @property
     def is_pending(self) -> bool:
         """Whether the run with these layers off is still to come or going on."""
-        if not self.stack.skipped or self.problem:
+        if self.stack.is_clean or self.problem:
             return False
         result = self._result_of(self._current)
         return result is None or not result.complete
@@ -249,18 +300,18 @@ class WhatIf:
     def results(self) -> list[RunResult]:
         """The clean runs, then those of them that are changed and whole."""
         effects = self.effects or [self.effect]
-        changed = [effect.changed for effect in effects if self.stack.skipped]
+        changed = [effect.changed for effect in effects if not self.stack.is_clean]
         whole = [run for run in changed if run is not None and run.complete]
         return [*(effect.clean for effect in effects), *whole]
 
     def _effect_on(self, run: Run) -> Effect:
         assert run.result is not None
-        variant = _Variant(run.prompt, self.stack.skipped)
+        variant = self._variant(run.prompt)
         changed = self._result_of(variant)
         return Effect(run.prompt, run.result, changed, self._failed.get(variant, ""))
 
     def _result_of(self, variant: _Variant) -> RunResult | None:
-        if not variant.skipped:
+        if variant.is_clean:
             return next(
                 prompt.result for prompt in self._prompts() if prompt.prompt == variant.prompt
             )
@@ -271,7 +322,7 @@ class WhatIf:
         """This run, then a finished run of each other prompt that its model ran in the session."""
         found = {self._run.prompt: self._run}
         for run in self._explorer.session.shown():
-            same_model = run.model == self._run.model and not run.settings.skipped
+            same_model = run.model == self._run.model and run.settings.is_clean
             if same_model and run.result is not None and run.result.complete:
                 found.setdefault(run.prompt, run)
         return list(found.values())
@@ -279,7 +330,7 @@ class WhatIf:
     # Changing ---------------------------------------------------------------
 
     def change(self, stack: Stack) -> None:
-        """Leave something else out."""
+        """Leave something else out, or run it twice."""
         if stack != self.stack:
             self._before.append(self.stack)
             self._after.clear()
@@ -332,7 +383,7 @@ class WhatIf:
 
     def keep(self) -> None:
         """Put the changed run into the session's list, marked to be compared with."""
-        if not self.stack.skipped:
+        if self.stack.is_clean:
             self._notify("Every layer is on: there is no change to keep.")
         elif self.problem:
             self._notify("This change did not run: there is nothing to keep.")
@@ -342,7 +393,7 @@ class WhatIf:
             session = self._explorer.session
             session.marked = session.keep(self._runs[self._current])
             self._notify(
-                f"Kept as run {session.marked.number}, {without(self.stack.skipped)}: "
+                f"Kept as run {session.marked.number}, {self.stack.changes}: "
                 "b lists it, C compares it with the clean run."
             )
 
@@ -371,7 +422,10 @@ class WhatIf:
 
     @property
     def _current(self) -> _Variant:
-        return _Variant(self._run.prompt, self.stack.skipped)
+        return self._variant(self._run.prompt)
+
+    def _variant(self, prompt: Prompt) -> _Variant:
+        return _Variant(prompt, self.stack.skipped, self.stack.repeated)
 
     def proceed(self) -> None:
         """Start what is most urgent, unless it runs already."""
@@ -388,7 +442,12 @@ class WhatIf:
         if isinstance(task, _Metrics):
             self._explorer.compute(*task.names)
             return
-        settings = replace(self._clean_of(task).settings, skipped=task.skipped, metrics=OF_THE_PASS)
+        settings = replace(
+            self._clean_of(task).settings,
+            skipped=task.skipped,
+            repeated=task.repeated,
+            metrics=OF_THE_PASS,
+        )
         run = self._explorer.run_aside(task.prompt, settings)
         assert run is not None
         self._runs[task] = run
@@ -398,11 +457,11 @@ class WhatIf:
         metrics = [_Metrics(self._wanted)] if self._wanted else []
         if self._to_prune:
             yield from metrics
-        if self.stack.skipped and not self._is_done(self._current):
+        if not self.stack.is_clean and not self._is_done(self._current):
             yield self._current
         if self.stack in self._surveyed:
             for run in self._prompts():
-                variant = _Variant(run.prompt, self.stack.skipped)
+                variant = self._variant(run.prompt)
                 if not self._is_done(variant):
                     yield variant
         yield from metrics

@@ -14,6 +14,7 @@ from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.answers_kept import AnswersKept
 from depthtui.metrics.direct_effects import DirectEffects
+from depthtui.metrics.repeat import Repeat
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.tui.draw.bars import column_cells, sum_up
@@ -273,13 +274,31 @@ async def test_the_map_of_reads_names_the_reader():
     assert (value, words) == ("6.5", "mean direct effect of layer 1 on later layers")
 
 
+async def test_the_map_of_repeated_blocks_is_a_band():
+    result = make_result(layers=4)
+    found = Repeat.unknown(4, 0)
+    found.kl[0], found.kl[1, :3], found.kl[2, :2], found.kl[3, 0] = 2.5, 1.5, 3.5, 4.5
+    result.put("repeat", found)
+    pane, measure = Heatmap(), MEASURE_BY_NAME["repeat"]
+    assert mode_of(measure) == "repeats"
+    pane.mode, pane.measure, pane.cursor = "repeats", measure, Cursor(1, 0)
+    async with framed(pane, (70, 12)) as pilot:
+        pane.show(result)
+        await pilot.pause()
+        shown = "\n".join(lines(pane))
+        assert "layer 1 twice: 2.50, least 1.50, layers 1 to 2" in shown
+        assert "Repeated blocks · KL(p || p~), nats" in str(pane.border_title)
+    assert copied(measure, result, Cursor(1, 0)) == ("2.5", "Repeated blocks, layer 1 twice")
+
+
 def test_the_columns_follow_the_measure():
     modes = [
         mode_of(MEASURE_BY_NAME[name], averaged)
-        for name in ("kl", "skip_effects", "direct_effects", "answers_kept")
+        for name in ("kl", "skip_effects", "direct_effects", "repeat", "answers_kept")
         for averaged in (False, True)
     ]
-    assert modes == ["tokens", "means", "skips", "skips", "reads", "reads", "tokens", "means"]
+    maps = ["skips", "skips", "reads", "reads", "repeats", "repeats"]
+    assert modes == ["tokens", "means", *maps, "tokens", "means"]
 
 
 @pytest.mark.parametrize("ramp", ["truecolor", "256", "glyph"])

@@ -17,7 +17,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
 from depthtui.prompts import prompt_title
-from depthtui.report.skips import without
+from depthtui.report.skips import changes_of
 from depthtui.token_text import fit_shown, printable_chars
 from depthtui.tui.draw.styles import fit_right
 from depthtui.tui.screens.dialogs.confirm import Confirm
@@ -251,7 +251,7 @@ def run_title(run: Run, width: int) -> str:
     """A run's prompt in one line, after what it leaves out and what it is wrapped in."""
     title = prompt_title(run.prompt, width)
     template = "chat template" * run.settings.chat_template
-    words = [words for words in (without(run.settings.skipped), template) if words]
+    words = [words for words in (changes_of(run.settings), template) if words]
     return fit_shown(" · ".join([*words, title]), width) if words else title
 
 

@@ -1,4 +1,4 @@
-"""What a what-if can be written to beside a report: a model without the layers that are off."""
+"""What a what-if can be written to beside a report: the model that it is."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ from depthtui.files import write_new
 from depthtui.settings import models_dir
 from depthtui.tui.screens.dialogs.export_screen import Extra
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.what_if import SUBLAYERS, WhatIf
+from depthtui.tui.state.what_if import WhatIf
 
 
 def pruned_model(explorer: Explorer, what_if: WhatIf) -> tuple[Extra, ...]:
-    """The recipe and the folder of the model that is left."""
+    """The recipe and the folder of the model without the layers that are off, others twice."""
     stack, model = what_if.stack, what_if.clean.model
-    kept = [layer for layer, off in enumerate(stack.off) if off != SUBLAYERS]
 
     def write_recipe(path: Path) -> str:
         from depthtui.models.recipe import mergekit_recipe
 
-        content = mergekit_recipe(model, models_dir(explorer.cache_dir), kept)
+        content = mergekit_recipe(model, models_dir(explorer.cache_dir), stack.kept)
         return write_new(path, content).name
 
     def write_model(target: Path) -> str:
         if not explorer.can_run or explorer.model != model:
             raise DepthError("The model is written once it is loaded and nothing else goes on.")
-        explorer.write_model(sorted(stack.skipped_layers), target)
+        explorer.write_model(sorted(stack.skipped_layers), target, stack.repeated)
         return f"{target.name}/ (being written)"
 
     problem = stack.why_no_model
-    recipe, rest = "mergekit recipe, YAML", "the model that is left, safetensors"
+    recipe, rest = "mergekit recipe, YAML", "the model with these layers, safetensors"
     return (
         Extra("yml", recipe, ".yml", write_recipe, chosen=True, problem=problem),
         Extra("model", rest, "-model", write_model, problem=problem),
