@@ -349,6 +349,11 @@ def models_dir(cache_dir: Path) -> Path:
     return cache_dir / "models"
 
 
+def lenses_dir(cache_dir: Path) -> Path:
+    """Where fitted lenses are kept, with the orders and the controls of their models."""
+    return cache_dir / "lenses"
+
+
 def datasets_dir(cache_dir: Path) -> Path:
     """Where files of published data sets are looked for."""
     return cache_dir / "datasets"

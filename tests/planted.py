@@ -1,9 +1,10 @@
-"""Models whose use of depth is known, since layers were planted that write nothing."""
+"""Models whose use of depth is known, since it was planted: copies of Llama-like ones."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from tests.naive import blocks
 
 
 def with_idle(model: PreTrainedModel, before: Sequence[int]) -> tuple[PreTrainedModel, list[int]]:
-    """A copy of a Llama-like model with layers that write nothing put between its own.
+    """A copy with layers that write nothing put between its own.
 
     Args:
         model: stays as it is.
@@ -24,29 +25,170 @@ def with_idle(model: PreTrainedModel, before: Sequence[int]) -> tuple[PreTrained
         the copy, and the numbers of its new layers.
     """
     planted = copy.deepcopy(model)
-    layers, numbers = [], []
-    own = [*blocks(planted), None]
-    for place, block in enumerate(own):
+    layers: list[nn.Module] = []
+    numbers = []
+    own = list(blocks(planted))
+    for place in range(len(own) + 1):
         for _ in range(list(before).count(place)):
             numbers.append(len(layers))
-            layers.append(_silent(own[min(place, len(own) - 2)]))
-        if block is not None:
-            layers.append(block)
-    for number, block in enumerate(layers):
-        block.self_attn.layer_idx = number
-    planted.model.layers = nn.ModuleList(layers)
-    planted.config.num_hidden_layers = len(layers)
-    if kinds := getattr(planted.config, "layer_types", None):
-        planted.config.layer_types = [kinds[0]] * len(layers)
-    return planted, numbers
+            layers.append(_silent(own[min(place, len(own) - 1)]))
+        layers += own[place : place + 1]
+    return _of_layers(planted, layers), numbers
+
+
+def working_only_in(model: PreTrainedModel, gains: Mapping[int, float]) -> PreTrainedModel:
+    """A copy in which some layers write so many times as much, and all others nothing."""
+    planted = copy.deepcopy(model)
+    for number, block in enumerate(blocks(planted)):
+        _scale(block, gains.get(number, 0.0))
+    return planted
+
+
+def without_writes(model: PreTrainedModel, layers: Collection[int]) -> PreTrainedModel:
+    """A copy in which some layers write nothing."""
+    own = range(len(blocks(model)))
+    return working_only_in(model, {number: 1.0 for number in own if number not in layers})
+
+
+def in_halves(model: PreTrainedModel, layer: int) -> PreTrainedModel:
+    """A copy in which a layer stands twice in a row, and each writes half."""
+    planted = copy.deepcopy(model)
+    own = list(blocks(planted))
+    _scale(own[layer], 0.5)
+    return _of_layers(planted, [*own[:layer], copy.deepcopy(own[layer]), *own[layer:]])
+
+
+def with_neighbours_swapped(model: PreTrainedModel, layer: int) -> PreTrainedModel:
+    """A copy in which a layer and the next one stand in each other's place."""
+    planted = copy.deepcopy(model)
+    own = list(blocks(planted))
+    own[layer : layer + 2] = reversed(own[layer : layer + 2])
+    return _of_layers(planted, own)
+
+
+def rotated(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
+    """A copy whose residual stream has another basis: what it computes stays the same.
+
+    Norms weigh each direction of the stream, so that their weights go into the matrices behind
+    them before these are turned.
+    """
+    planted = copy.deepcopy(model)
+    inner = planted.model
+    width = planted.config.hidden_size
+    noise = torch.Generator().manual_seed(seed)
+    turn = torch.linalg.qr(torch.randn(width, width, generator=noise, dtype=torch.float64))[0]
+
+    def read_by(norm: nn.Module, *readers: nn.Linear) -> None:
+        for reader in readers:
+            reader.weight.copy_((reader.weight.double() * norm.weight.double()) @ turn)
+        norm.weight.fill_(1.0)
+
+    def written_by(*writers: nn.Linear) -> None:
+        for writer in writers:
+            writer.weight.copy_(turn.T @ writer.weight.double())
+            if writer.bias is not None:
+                writer.bias.copy_(writer.bias.double() @ turn)
+
+    with torch.no_grad():
+        if planted.lm_head.weight is inner.embed_tokens.weight:
+            planted.lm_head.weight = nn.Parameter(inner.embed_tokens.weight.clone(), False)
+            planted.config.tie_word_embeddings = False
+        for block in blocks(planted):
+            attention, mlp = block.self_attn, block.mlp
+            read_by(block.input_layernorm, attention.q_proj, attention.k_proj, attention.v_proj)
+            read_by(block.post_attention_layernorm, mlp.gate_proj, mlp.up_proj)
+            written_by(attention.o_proj, mlp.down_proj)
+        read_by(inner.norm, planted.lm_head)
+        inner.embed_tokens.weight.copy_(inner.embed_tokens.weight.double() @ turn)
+    return planted
+
+
+def with_cancelling_pair(model: PreTrainedModel, before: int, size: float) -> PreTrainedModel:
+    """A copy with two layers that undo each other: one adds a vector, the next takes it away.
+
+    Either alone is missed, both together are not.
+
+    Args:
+        model: stays as it is.
+        before: the layer that they stand before.
+        size: the vector's length.
+    """
+    planted, (first, second) = with_idle(model, [before, before])
+    noise = torch.Generator().manual_seed(0)
+    drawn = torch.randn(planted.config.hidden_size, generator=noise)
+    vector = size * drawn / drawn.norm()
+    for number, written in ((first, vector), (second, -vector)):
+        _write_always(blocks(planted)[number], written)
+    return planted
+
+
+def blind_to(model: PreTrainedModel, direction: int) -> PreTrainedModel:
+    """A copy in which nothing reads one direction of the residual stream."""
+    planted = copy.deepcopy(model)
+    norms = [planted.model.norm]
+    for block in blocks(planted):
+        norms += [block.input_layernorm, block.post_attention_layernorm]
+    with torch.no_grad():
+        for norm in norms:
+            norm.weight[direction] = 0.0
+    return planted
+
+
+def with_unread_layer(
+    model: PreTrainedModel, direction: int, before: int, size: float
+) -> PreTrainedModel:
+    """A copy of `blind_to` with a layer that writes there, where nothing reads."""
+    planted, (number,) = with_idle(blind_to(model, direction), [before])
+    vector = torch.zeros(planted.config.hidden_size)
+    vector[direction] = size
+    _write_always(blocks(planted)[number], vector)
+    return planted
 
 
 def _silent(block: nn.Module) -> nn.Module:
-    """A copy of a layer that writes exactly nothing: o and down projections are zero."""
+    """A copy of a layer that writes exactly nothing."""
     silent = copy.deepcopy(block)
-    with torch.no_grad():
-        for module in (silent.self_attn.o_proj, silent.mlp.down_proj):
-            module.weight.zero_()
-            if module.bias is not None:
-                module.bias.zero_()
+    _scale(silent, 0.0)
     return silent
+
+
+def _scale(block: nn.Module, gain: float) -> None:
+    """Multiply what a layer's attention and MLP write."""
+    with torch.no_grad():
+        for module in (block.self_attn.o_proj, block.mlp.down_proj):
+            module.weight.mul_(gain)
+            if module.bias is not None:
+                module.bias.mul_(gain)
+
+
+def _write_always(block: nn.Module, vector: torch.Tensor) -> None:
+    """Let a silent layer add one vector to every token."""
+    block.self_attn.o_proj.bias = nn.Parameter(vector, requires_grad=False)
+
+
+def _of_layers(model: PreTrainedModel, layers: Sequence[nn.Module]) -> PreTrainedModel:
+    """The model with other layers, numbered anew."""
+    for number, block in enumerate(layers):
+        block.self_attn.layer_idx = number
+    model.model.layers = nn.ModuleList(layers)
+    model.config.num_hidden_layers = len(layers)
+    if kinds := getattr(model.config, "layer_types", None):
+        model.config.layer_types = [kinds[0]] * len(layers)
+    return model
+
+
+def knowing_pairs(model: PreTrainedModel, ids: Sequence[int]) -> PreTrainedModel:
+    """A copy without a working layer that knows which token follows each of a text.
+
+    Args:
+        model: stays as it is.
+        ids: a text in which the same token follows a token each time.
+    """
+    planted = without_writes(model, range(len(blocks(model))))
+    following = dict(itertools.pairwise(ids))
+    read = planted.model.norm(planted.model.embed_tokens(torch.tensor(list(following))))
+    head = torch.zeros_like(planted.lm_head.weight)
+    # Each row alone answers to the token before it.
+    head[list(following.values())] = 20.0 * torch.linalg.pinv(read).T
+    planted.lm_head.weight = nn.Parameter(head, requires_grad=False)
+    return planted

@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from depthtui.cli.completion import complete_models
 from depthtui.cli.help import Command
-from depthtui.cli.options import Given, cache_dir_option
+from depthtui.cli.options import (
+    Given,
+    PromptOptions,
+    cache_dir_option,
+    model_options,
+    run_prompt_options,
+)
 from depthtui.cli.output import print_table, say
 from depthtui.data.run_settings import ModelSpec
-from depthtui.options import options_of
+from depthtui.data.trust import TrustedModels
 
 if TYPE_CHECKING:
     from depthtui.cli.checks import Check
@@ -22,26 +30,52 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=Command,
-    examples=["depthtui doctor", "depthtui doctor --device cuda:0 --dtype bfloat16"],
-)
-@click.option("--device", help="Compute every metric there: cpu, cuda, cuda:N or mps.")
-@click.option(
-    "--dtype",
-    type=click.Choice(options_of(ModelSpec)["dtype"].choices),
-    help="Type of the weights there.  [default: auto]",
+    examples=[
+        "depthtui doctor",
+        "depthtui doctor --device cuda:0 --dtype bfloat16",
+        "depthtui doctor --controls demo",
+        "depthtui doctor --controls Qwen/Qwen2.5-1.5B --task addition --examples 20",
+    ],
 )
 @click.option("--model", default="demo", help="The model for --device.  [default: demo]")
+@click.option(
+    "--controls",
+    metavar="MODEL",
+    help="Count the layers that suffice of MODEL, and of what should give another count.",
+    shell_complete=complete_models,
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@run_prompt_options
+@model_options
 @cache_dir_option
-def doctor(device: str | None, dtype: str | None, model: str, as_json: bool, given: Given) -> int:
+def doctor(
+    model: str,
+    controls: str | None,
+    as_json: bool,
+    asked: PromptOptions,
+    spec: ModelSpec,
+    trusted: TrustedModels,
+    given: Given,
+) -> int:
     """Say what works here: versions, devices, terminal, cache, hub, and which models fit.
 
     With --device, compute every metric there and on the CPU in float32, and compare.
+
+    With --controls, count the layers that suffice of a model beside those for shuffled tokens,
+    for layers left out at random, and of an untrained model of its shape; ten commonsense prompts
+    where no others are named.
     """
-    if device is not None:
-        return _compare(ModelSpec(model, device=device, dtype=dtype or "auto"), given, as_json)
-    if dtype is not None:
-        raise click.UsageError("--dtype needs --device.")
+    if controls is not None:
+        from depthtui.cli.controls import print_controls
+
+        return print_controls(replace(spec, name=controls), asked, trusted, given, as_json)
+    if asked != PromptOptions((), (), None, None, None, asked.by_itself):
+        raise click.UsageError("Prompts need --controls MODEL.")
+    if spec.device != ModelSpec.device:
+        return _compare(replace(spec, name=model), trusted, given, as_json)
+    for name, value in vars(spec).items():
+        if value != getattr(ModelSpec, name):
+            raise click.UsageError(f"--{name} needs --device or --controls.")
     return _check(given, as_json)
 
 
@@ -75,14 +109,14 @@ def _checks(given: Given) -> Iterator[Check]:
     yield from checks.check_models(settings, here)
 
 
-def _compare(spec: ModelSpec, given: Given, as_json: bool) -> int:
+def _compare(spec: ModelSpec, trusted: TrustedModels, given: Given, as_json: bool) -> int:
     from depthtui.engine.acceptance import compare_devices
     from depthtui.engine.factory import Storage, make_engine
     from depthtui.settings import models_dir
 
     folder = given.settings().cache_folder
     storage = Storage(folder, models_dir(folder), keep_results=False)
-    engine = make_engine(storage, lambda event: None, say)
+    engine = make_engine(storage, lambda event: None, say, trusted=trusted)
     found = list(compare_devices(spec, engine, say))
     works = all(comparison.ok for comparison in found)
     if as_json:

@@ -84,23 +84,34 @@ def report_runs(
     from rich.console import Console
 
     from depthtui.report.as_rich import rich_lines
+    from depthtui.report.controls import kept_line
     from depthtui.report.export import run_report
     from depthtui.report.groups import group_runs
     from depthtui.report.run_document import run_document
+    from depthtui.settings import lenses_dir
 
     console = Console(highlight=False)
     pooling = settings.summary_settings()
+    models = {run.model.fingerprint: run.model for run in results}
+    folder = lenses_dir(settings.cache_folder)
+    controls = {mark: kept_line(folder, model) for mark, model in models.items()}
     written: list[Path] = []
     try:
         # Written first: whoever reads the summary may stop reading.
         if output.out is not None:
             report = run_report(
-                results, pooling, palette=settings.palette, missing=missing, pool=pool
+                results,
+                pooling,
+                palette=settings.palette,
+                missing=missing,
+                pool=pool,
+                controls=controls,
             )
             written = report.write(output.out, output.formats or ["json"])
     finally:
         groups = group_runs(results, pool)
-        console.print(rich_lines(run_document(groups, pooling, missing=missing)))
+        document = run_document(groups, pooling, missing=missing, controls=controls)
+        console.print(rich_lines(document))
     print_written(written, console)
 
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from depthtui.data.controls import ControlRow, Controls, keep_controls
 from depthtui.data.generation import Continuation, Generation
 from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.model import ModelInfo
@@ -44,6 +45,7 @@ from depthtui.depth.token_depths import token_depths
 from depthtui.engine import held_out, memory, pruning
 from depthtui.engine.context import Baselines
 from depthtui.engine.control import Control
+from depthtui.engine.controls import Bench, Sample, row_of_untrained, rows_of_trained
 from depthtui.engine.generate import generate
 from depthtui.engine.held_out import Comparison, WholeOutput
 from depthtui.engine.lenses import LensChoice, Lenses
@@ -62,6 +64,7 @@ from depthtui.metrics import (
     empty_result,
 )
 from depthtui.metrics.costs import Sizes
+from depthtui.metrics.sufficient import PROMPTS_AS_UNITS
 from depthtui.metrics.sufficient.search import Order
 from depthtui.models.catalog import resolve
 from depthtui.models.checked_config import read_checked_config
@@ -71,6 +74,7 @@ from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.models.pruning import write_pruned
 from depthtui.models.recipe import RECIPE, mergekit_recipe
 from depthtui.models.staging import new_folder
+from depthtui.models.untrained import Blueprint
 from depthtui.tracing.parameters import with_parameters
 from depthtui.tracing.parts import in_smaller_parts
 from depthtui.tracing.probe import probe_architecture
@@ -485,6 +489,92 @@ class Engine:
                 with self._errors_noted(model, sizes):
                     found.append(in_smaller_parts(functools.partial(work, number)))
         return found
+
+    def find_controls(
+        self, prompts: Sequence[Prompt], settings: RunSettings, control: Control | None = None
+    ) -> Controls:
+        """The layers that suffice, and the same where the number should mean nothing.
+
+        They are kept beside the model's fitted lenses. The model is freed before the untrained one
+        is built, and no model is loaded at the end.
+
+        Args:
+            prompts: two tokens long at least; shorter ones are left out.
+            settings: the seed, and whether prompts are wrapped in the chat template.
+            control: stops the work.
+
+        Raises:
+            DepthError: no model is loaded, no prompt can be used, or the memory does not suffice.
+            RunStopped: `control` stopped it; nothing is kept.
+        """
+        control = control or Control()
+        info, samples = self._ready().info, self._samples(prompts, settings)
+        rows = self._rows_of_trained(samples, settings, control)
+        untrained, size = self._row_of_untrained(samples, settings, control)
+        found = Controls(
+            info.name,
+            info.n_layers,
+            info.vocab_size,
+            tuple(dict.fromkeys(prompt.task for prompt, _ in samples)),
+            len(samples),
+            sum(len(tokens) - 1 for _, tokens in samples),
+            "prompts" if len(samples) >= PROMPTS_AS_UNITS else "blocks",
+            settings.seed,
+            size,
+            (*rows, untrained),
+        )
+        if self._lenses_dir is not None and info.fingerprint:
+            keep_controls(self._lenses_dir, info.fingerprint, found)
+        return found
+
+    def _samples(self, prompts: Sequence[Prompt], settings: RunSettings) -> list[Sample]:
+        model, samples = self._able(), []
+        for prompt in prompts:
+            tokens = tokenise(
+                model.loaded.tokenizer, prompt, settings.chat_template, model.vocabulary
+            )
+            model.check_ids(tokens.ids)
+            if len(tokens) > 1:
+                samples.append((prompt, tokens))
+        if not samples:
+            raise DepthError("No prompt has a token after the first one.", "Take longer prompts.")
+        return samples
+
+    def _rows_of_trained(
+        self, samples: Sequence[Sample], settings: RunSettings, control: Control
+    ) -> list[ControlRow]:
+        order = self._orders_ready().at_hand(RunSettings())
+        with self._bench(samples, settings, control) as bench:
+            return rows_of_trained(bench, order)
+
+    def _row_of_untrained(
+        self, samples: Sequence[Sample], settings: RunSettings, control: Control
+    ) -> tuple[ControlRow, int]:
+        """The row, and the bytes of the untrained model's weights; 0 where there is none."""
+        try:
+            blueprint = Blueprint.of(self._ready().loaded)
+            self._unload()
+            self._emit_stage("Drawing random weights", 0, 0)
+            info = self.use(blueprint.build(settings.seed))
+            with self._bench(samples, settings, control) as bench:
+                return row_of_untrained(bench), info.memory_bytes
+        except RunStopped:
+            raise
+        except DepthError as error:
+            return ControlRow("untrained", missing=str(error).rstrip(".")), 0
+        finally:
+            self._unload()
+
+    @contextmanager
+    def _bench(
+        self, samples: Sequence[Sample], settings: RunSettings, control: Control
+    ) -> Iterator[Bench]:
+        """The loaded model with prompts on which its layers are left out."""
+        model = self._able()
+        longest = max(len(tokens) for _, tokens in samples)
+        sizes = model.sizes(longest, longest)
+        with self._errors_noted(model, sizes), fast_products(model.loaded.model):
+            yield Bench(model, samples, settings, control, self._emit_stage)
 
     def import_lens(self, path: Path, control: Control | None = None) -> LensMaps:
         """Keep a published Jacobian lens for the loaded model.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from depthtui.data.protocol import Event
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.store import open_store
-from depthtui.settings import Settings, models_dir
+from depthtui.settings import Settings, lenses_dir, models_dir
 
 if TYPE_CHECKING:
     from depthtui.engine.engine import Engine
@@ -49,7 +49,7 @@ class Storage:
     @property
     def lenses_dir(self) -> Path:
         """Where fitted lenses lie: beside the models, whose they are."""
-        return self.models_dir.with_name("lenses")
+        return lenses_dir(self.models_dir.parent)
 
     def without_activations(self) -> Storage:
         """The same for work that comes back to no prompt: its activations push others out."""

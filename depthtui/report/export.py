@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from depthtui.data.pool import Pool
 from depthtui.data.run import RunResult
@@ -27,6 +27,7 @@ def run_report(
     palette: str = OWN_PALETTE,
     missing: Sequence[str] = (),
     pool: Pool = "model",
+    controls: Mapping[str, str] | None = None,
 ) -> Report:
     """Runs as something to write.
 
@@ -40,13 +41,16 @@ def run_report(
         palette: name of the palette whose colours heatmaps have.
         missing: runs of the session that cannot be read, each in words; every file names them.
         pool: which prompts of each model are pooled.
+        controls: by a model's fingerprint, its controls in a line (see `report.controls`).
 
     Raises:
         DepthError: there is no run.
     """
     if not results:
         raise DepthError("There is nothing to export yet.", "Run a prompt first.")
-    return _report(group_runs(results, pool), settings, token_of, palette, missing=missing)
+    return _report(
+        group_runs(results, pool), settings, token_of, palette, missing=missing, controls=controls
+    )
 
 
 def comparison_report(
@@ -75,6 +79,7 @@ def _report(
     palette: str,
     compared: bool = False,
     missing: Sequence[str] = (),
+    controls: Mapping[str, str] | None = None,
 ) -> Report:
     return Report(
         "runs",
@@ -85,6 +90,7 @@ def _report(
             compared=compared,
             palette=palette,
             missing=missing,
+            controls=controls,
         ),
         {
             "json": lambda: _json(groups, settings, missing),

@@ -125,6 +125,7 @@ def run_document(
     compared: bool = False,
     palette: str = OWN_PALETTE,
     missing: Sequence[str] = (),
+    controls: Mapping[str, str] | None = None,
 ) -> Document:
     """A report of runs.
 
@@ -136,9 +137,10 @@ def run_document(
         compared: whether these are two runs, A and B, and what sets them apart is told first.
         palette: name of the palette whose colours heatmaps have.
         missing: runs of the session that cannot be read, each in words.
+        controls: by a model's fingerprint, its controls in a line (see `report.controls`).
     """
     names = ", ".join(dict.fromkeys(group.model.name for group in groups))
-    blocks = _blocks(groups, settings, _Budget(most_cells), token_of, compared)
+    blocks = _blocks(groups, settings, _Budget(most_cells), token_of, compared, controls or {})
     absent = [Note(f"Not in this report: {words}.") for words in missing]
     return Document(
         "Effective depth", chain(absent, blocks), names, svg.ramp_style(palette), palette
@@ -151,6 +153,7 @@ def _blocks(
     budget: _Budget,
     token_of: TokenOf,
     compared: bool,
+    controls: Mapping[str, str],
 ) -> Iterator[Block]:
     yield Only(["pictures"], [Note(_PAPER)])
     if compared:
@@ -159,6 +162,9 @@ def _blocks(
     for group, letter in zip_longest(groups, "AB" if compared else ""):
         yield Heading(f"{letter} · {group.title}" if letter else group.title, 2)
         yield Only(AT_LENGTH, [Note(" · ".join(model_facts(group.model)))])
+        line = controls.get(group.model.fingerprint)
+        if line and not group.settings.skipped:
+            yield Note(line)
         parts = list(_parts(group, settings))
         each_run = _each_run(parts, group, groups)
         if len(parts) == 1:

@@ -244,7 +244,7 @@ class PooledSufficient:
 
         def statistic(counts: Sequence[np.ndarray]) -> np.ndarray:
             left_out = [
-                crossing_above(_means(way, drawn), TOLERANCE)
+                crossing_above(drawn_curves(way, drawn), TOLERANCE)
                 for way, drawn in zip(self.ways, counts, strict=True)
             ]
             return np.asarray(self.n_layers - np.mean(left_out, axis=0))
@@ -264,7 +264,7 @@ class PooledSufficient:
         return tuple(layer for layer in range(self.n_layers) if layer not in gone)
 
 
-def _means(way: Way, counts: np.ndarray) -> np.ndarray:
+def drawn_curves(way: Way, counts: np.ndarray) -> np.ndarray:
     """The mean costs of resamples, `[resamples, n + 1]`.
 
     Args:

@@ -38,14 +38,22 @@ def _begun(replay: Replay, kind: str, search: str) -> Sufficient:
 def _orders(context: Context, rows_at_once: int) -> tuple[Orders, np.ndarray]:
     """The orders that a run is read with, and which of them each token is read with."""
     replay, search = context.replay, context.result.settings.sufficient_search
-    way = np.minimum(block_numbers(replay.n_tokens), 0).astype(np.int32)
     order = context.order()
     if order is not None:
-        return (tuple(order),), way
-    orders = own_orders(replay, context.unembedding, search, rows_at_once)
-    # A token of an odd block is read with the order of the even ones, and the other way round.
-    way[1:] = 1 - block_numbers(replay.n_tokens)[1:] % 2
-    return orders, way
+        orders: Orders = (tuple(order),)
+    else:
+        orders = own_orders(replay, context.unembedding, search, rows_at_once)
+    return orders, way_of(replay.n_tokens, orders)
+
+
+def way_of(n_tokens: int, orders: Orders) -> np.ndarray:
+    """Which of some orders each token is read with, `[T]`; -1 for token 0, which is not scored."""
+    blocks = block_numbers(n_tokens)
+    way = np.minimum(blocks, 0).astype(np.int32)
+    if len(orders) > 1:
+        # A token of an odd block is read with the order of the even ones, and the other way round.
+        way[1:] = 1 - blocks[1:] % 2
+    return way
 
 
 def own_orders(

@@ -123,9 +123,14 @@ class VerdictPane(ThresholdPage):
     _verdict: Verdict | None = None
     _is_live = True
     _is_halted = False
+    _controls = ""
 
     def show_verdict(
-        self, verdict: Verdict | None, is_live: bool = True, is_halted: bool = False
+        self,
+        verdict: Verdict | None,
+        is_live: bool = True,
+        is_halted: bool = False,
+        controls: str = "",
     ) -> None:
         """Draw this one from now on.
 
@@ -133,10 +138,12 @@ class VerdictPane(ThresholdPage):
             verdict: the verdict, or None.
             is_live: whether the engine works on its run.
             is_halted: whether a run is halted, which enter lets go on.
+            controls: those of the model in a line; empty where there are none.
         """
-        states = (is_live, is_halted)
-        if verdict is not self._verdict or states != (self._is_live, self._is_halted):
-            self._verdict, (self._is_live, self._is_halted) = verdict, states
+        states = (is_live, is_halted, controls)
+        before = (self._is_live, self._is_halted, self._controls)
+        if verdict is not self._verdict or states != before:
+            self._verdict, (self._is_live, self._is_halted, self._controls) = verdict, states
             self.redraw()
 
     @property
@@ -202,7 +209,7 @@ class VerdictPane(ThresholdPage):
         return [*self._shortened(sentence, room), *beneath][:height]
 
     def _sentence(self) -> list[list[Piece]]:
-        """In lines, the warnings first, and the headline bold: how many layers."""
+        """In lines, the warnings first, the headline bold, and the model's controls last."""
         styles, words = self.pane_styles, self._shown_verdict.words
         text, bold = printable_sentence(str(words)), len(printable_sentence(words.headline))
         width = min(_LONGEST_LINE, self.area.width)
@@ -214,6 +221,9 @@ class VerdictPane(ThresholdPage):
         for line in wrap(text, width):
             lines.append([(line[:bold], styles.strong), (line[bold:], styles.text)])
             bold = max(0, bold - len(line) - 1)
+        if self._controls:
+            controls = wrap(printable_sentence(self._controls), width)
+            lines += [[("", styles.strong), (line, styles.muted)] for line in controls]
         return lines
 
     def _shortened(self, sentence: list[list[Piece]], room: int) -> list[list[Piece]]:

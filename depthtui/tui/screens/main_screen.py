@@ -138,7 +138,12 @@ class MainScreen(PlacesScreen):
             page.turned = explorer.reading.thresholds_turned
         is_live = self.run is not None and self.run.state.is_live
         is_halted = explorer.phase is Phase.HALTED
-        self.query_one(VerdictPane).show_verdict(self._verdict.of(reading), is_live, is_halted)
+        self.query_one(VerdictPane).show_verdict(
+            self._verdict.of(reading),
+            is_live,
+            is_halted,
+            explorer.controls_of(result.model) if result and not result.settings.skipped else "",
+        )
         self.pace = explorer.pace_of(self.run)
         for pane in self.query(Pane):
             pane.pace = self.pace

@@ -42,7 +42,8 @@ from depthtui.data.protocol import (
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import CHOICES, GenerationSettings, ModelSpec, Repeated, RunSettings
 from depthtui.data.trust import TrustedModels
-from depthtui.settings import Settings, datasets_dir, models_dir
+from depthtui.report.controls import kept_line
+from depthtui.settings import Settings, datasets_dir, lenses_dir, models_dir
 from depthtui.tui.state.datasets import Datasets
 from depthtui.tui.state.engine import Engine, EngineDeath
 from depthtui.tui.state.generation import GenerationState
@@ -158,6 +159,7 @@ class Explorer:
         self._steps_left = 0
         self._once_loaded: Callable[[ModelInfo], None] | None = None
         self._pair: tuple[Run, Run] | None = None
+        self._controls: dict[str, str] = {}
 
     @property
     def asked(self) -> tuple[Prompt, bool]:
@@ -198,6 +200,13 @@ class Explorer:
     def cache_dir(self) -> Path:
         """Where models, results and sweeps are kept."""
         return self.settings.cache_folder
+
+    def controls_of(self, model: ModelInfo) -> str:
+        """The controls kept for a model, in a line; empty where there are none."""
+        if model.fingerprint not in self._controls:
+            folder = lenses_dir(self.cache_dir)
+            self._controls[model.fingerprint] = kept_line(folder, model)
+        return self._controls[model.fingerprint]
 
     @property
     def is_loading(self) -> bool:
@@ -598,6 +607,8 @@ class Explorer:
             case Pace():
                 self._timed(event)
             case ModelLoaded(model=model):
+                # Another process may have computed them since.
+                self._controls.clear()
                 self._loaded(model)
             case RunStarted() | RunFinished() if run is not None:
                 self._settle()

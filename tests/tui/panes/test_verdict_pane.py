@@ -230,3 +230,18 @@ def test_the_quick_ones_come_first_and_then_all() -> None:
         result.unavailable[name] = "no"
     assert set(next_measures(result)) > set(quick)
     assert "residual_erasure" in next_measures(result)
+
+
+async def test_the_controls_stand_behind_the_sentence() -> None:
+    result = make_result(layers=10, tokens=6)
+    pane = VerdictPane()
+    async with framed(pane, (100, 24)):
+        pane.show_verdict(planted(FIRM))
+        pane.show(result, summary_of(result))
+        without = lines(pane)
+        pane.show_verdict(planted(FIRM), controls="Controls on 10 prompts: untrained 1.0.")
+        drawn_lines = lines(pane)
+    assert not any("Controls" in line for line in without)
+    (place,) = (number for number, line in enumerate(drawn_lines) if "Controls on 10" in line)
+    assert drawn_lines[place + 1].strip() == ""
+    assert any("readable" in line for line in drawn_lines[place:])

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from depthtui.data.controls import ControlRow, Controls, keep_controls
 from depthtui.data.protocol import (
     EngineReady,
     Event,
@@ -21,7 +22,7 @@ from depthtui.data.protocol import (
 )
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
-from depthtui.settings import Settings
+from depthtui.settings import Settings, lenses_dir
 from depthtui.tui.state.engine import EngineDeath
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import CodeQuestion, Phase
@@ -261,3 +262,17 @@ def test_what_waited_for_a_model_with_code_is_done_after_a_yes(
     tell(explorer, RunFinished(2, full_result(run.prompt, model_info(other), run.settings)))
     explorer.start_sweep(make_plan(("us/own", "alpha")), Path("nowhere"))
     assert engine.sent(TrustModel) == [TrustModel(other)] * 2
+
+
+def test_controls_are_read_again_once_a_model_is_loaded(engine: FakeEngine, tmp_path: Path) -> None:
+    explorer = Explorer(ModelSpec(), Settings(cache_dir=tmp_path), SilentHost(engine))
+    explorer.start()
+    model = model_info()
+    tell(explorer, EngineReady("2", "5"), ModelLoaded(model))
+    assert explorer.controls_of(model) == ""
+    rows = (ControlRow("model", 24.0), ControlRow("untrained", 1.0))
+    controls = Controls(model.name, 30, 49152, ("text",), 10, 90, "prompts", 123, 1, rows)
+    lenses_dir(tmp_path).mkdir()
+    keep_controls(lenses_dir(tmp_path), model.fingerprint, controls)
+    tell(explorer, ModelLoaded(model))
+    assert "untrained 1.0" in explorer.controls_of(model)

@@ -1,0 +1,83 @@
+"""`depthtui doctor --controls`: whether a model's count of layers stands."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import click
+
+from depthtui.cli.options import Given, PromptOptions, gather_prompts
+from depthtui.cli.output import INTERRUPTED, print_table, say, stopped_by_ctrl_c
+from depthtui.data.controls import Controls
+from depthtui.data.run_settings import ModelSpec
+from depthtui.data.trust import TrustedModels
+from depthtui.token_text import printable_line
+
+TASK = "commonsense"
+"""The prompts where none are asked for."""
+
+
+def print_controls(
+    spec: ModelSpec, asked: PromptOptions, trusted: TrustedModels, given: Given, as_json: bool
+) -> int:
+    """Compute the controls of a model, print them, and keep them with its fitted lenses.
+
+    Raises:
+        DepthError: the model cannot be loaded, or no prompt can be used.
+    """
+    from depthtui.cli.display import Display
+    from depthtui.engine.control import Control
+    from depthtui.engine.factory import Storage, make_engine
+    from depthtui.errors import RunStopped
+    from depthtui.models.reach import check_at_hand
+
+    settings = given.settings()
+    if not (asked.prompts or asked.files or asked.task):
+        asked = replace(asked, task=TASK)
+    prompts = gather_prompts(asked, settings).prompts
+    storage, control = Storage.of(settings), Control()
+    check_at_hand(spec, storage.models_dir, spec in trusted)
+    with Display(say) as display:
+        engine = make_engine(storage, display.emit, say, trusted=trusted)
+        try:
+            with stopped_by_ctrl_c(control):
+                engine.load(spec, control)
+                controls = engine.find_controls(prompts, settings.run_settings(), control)
+        except RunStopped:
+            say("Nothing was kept.")
+            return INTERRUPTED
+    if as_json:
+        _print_json(controls)
+    else:
+        _print(controls)
+    return 0
+
+
+def _print(controls: Controls) -> None:
+    from depthtui.report.controls import conclusion, notes, table
+
+    headings, rows = table(controls)
+    print_table(headings, rows, numbers=range(1, len(headings)))
+    click.echo()
+    for note in notes(controls):
+        click.echo(printable_line(note))
+    units = "the prompts' other half" if controls.units == "prompts" else "the other half of tokens"
+    tasks = ", ".join(controls.tasks)
+    click.echo(
+        printable_line(
+            f"{controls.prompts} prompts of {tasks}, {controls.tokens} scored tokens, seed "
+            f"{controls.seed}. Layers are ranked by their cost alone on {units}, and left out "
+            f"together until KL to the whole model's output passes a nat; 95 % over "
+            f"{controls.units}, for random orders over these too."
+        )
+    )
+    click.echo(f"\n{conclusion(controls)}")
+
+
+def _print_json(controls: Controls) -> None:
+    from depthtui.data.plain import to_plain
+    from depthtui.report.controls import conclusion, stands
+
+    said = {"stands": stands(controls), "sentence": conclusion(controls)}
+    click.echo(json.dumps(to_plain(controls) | {"guess": controls.guess} | said, indent=1))

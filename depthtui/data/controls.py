@@ -1,0 +1,115 @@
+"""Controls of a count of layers: the same count where it should mean nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from depthtui.data.plain import from_plain, to_plain
+from depthtui.errors import DepthError
+from depthtui.files import parse_json, write_whole
+
+ControlName: TypeAlias = Literal["model", "model_order", "shuffled", "random_order", "untrained"]
+"""The model on its prompts; the same by the order that is kept for it; on the shuffled tokens;
+with layers left out in random orders; and an untrained model of the same shape."""
+
+NAMES: tuple[ControlName, ...] = get_args(ControlName)
+"""The rows of the controls, in their order."""
+
+_VERSION = 1
+"""Raised where the same model gives other numbers."""
+
+
+@dataclass(frozen=True)
+class ControlRow:
+    """Layers that suffice in one case.
+
+    Attributes:
+        name: which case.
+        layers: N(1): the layers that keep the output within a nat; None where unknown.
+        interval: the 95 % interval of `layers`; None for too few units.
+        strict: N90: the layers that keep nine in ten first choices.
+        choices: the share of first choices kept at N(1).
+        loss: mean loss of the next token, in nats.
+        depths: by rule, the layers until its depth; None where the rule finds none.
+        warnings: sentences that stand before the verdict of this case.
+        draws: N(1) of each random order; empty for other cases.
+        missing: why the case is unknown, one clause; empty where it is known.
+    """
+
+    name: ControlName
+    layers: float | None = None
+    interval: tuple[float, float] | None = None
+    strict: float | None = None
+    choices: float | None = None
+    loss: float | None = None
+    depths: Mapping[str, int | None] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    draws: tuple[float, ...] = ()
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Controls:
+    """A model's count of layers, and its controls.
+
+    Attributes:
+        model: the model's name.
+        n_layers: L.
+        vocab_size: V; a guess loses ln V nats.
+        tasks: what the prompts are of.
+        prompts: how many there are.
+        tokens: how many tokens of all prompts are scored.
+        units: what intervals are over: `prompts` or `blocks`.
+        seed: of shuffled tokens, random orders and random weights.
+        untrained_bytes: memory of the untrained model's weights; 0 where there is none.
+        rows: the cases, in the order of `NAMES`.
+    """
+
+    model: str
+    n_layers: int
+    vocab_size: int
+    tasks: tuple[str, ...]
+    prompts: int
+    tokens: int
+    units: str
+    seed: int
+    untrained_bytes: int
+    rows: tuple[ControlRow, ...]
+
+    @property
+    def guess(self) -> float:
+        """ln V, the loss of a guess, in nats."""
+        return math.log(self.vocab_size)
+
+    def row(self, name: ControlName) -> ControlRow | None:
+        """A case that is known; None for others."""
+        known = (row for row in self.rows if row.name == name and row.layers is not None)
+        return next(known, None)
+
+
+def keep_controls(folder: Path, fingerprint: str, controls: Controls) -> None:
+    """Keep the controls of a model beside its fitted lenses, in place of those before."""
+    content = json.dumps(to_plain(controls)).encode()
+    write_whole(_path(folder, fingerprint), content, "Name another folder as cache_dir.")
+
+
+def kept_controls(folder: Path, fingerprint: str) -> Controls | None:
+    """The controls kept for a model; None where there are none, or they cannot be read."""
+    if not fingerprint:
+        return None
+    with contextlib.suppress(OSError, ValueError, DepthError):
+        text = _path(folder, fingerprint).read_text("utf-8")
+        return from_plain(Controls, parse_json(text))
+    return None
+
+
+def _path(folder: Path, fingerprint: str) -> Path:
+    key = hashlib.sha256(json.dumps([fingerprint, _VERSION]).encode()).hexdigest()[:16]
+    return folder / f"{key}.controls.json"

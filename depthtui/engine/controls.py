@@ -1,0 +1,290 @@
+"""Controls of the layers that suffice: shuffled tokens, random orders, an untrained model.
+
+Every case is read in the same way. From four prompts on the order is that of the prompts' other
+half, of fewer that of the other half of a prompt's blocks; layers are ranked by their cost alone.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+import torch
+
+from depthtui.data.controls import ControlName, ControlRow
+from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run_settings import RunSettings, SummarySettings
+from depthtui.depth.reading import Reading, reading_of
+from depthtui.depth.warnings import no_verdict, warnings_of
+from depthtui.engine import memory
+from depthtui.engine.context import MetricContext
+from depthtui.engine.control import Control
+from depthtui.engine.ready_model import ReadyModel
+from depthtui.engine.run import Run
+from depthtui.errors import DepthError
+from depthtui.lenses.maps import LensMaps
+from depthtui.metrics import OF_THE_PASS, empty_result
+from depthtui.metrics.resampling import drawn_interval
+from depthtui.metrics.sufficient import (
+    METRIC,
+    MOST_COST,
+    PROMPTS_AS_UNITS,
+    STRICT_CHOICES,
+    TOLERANCE,
+    Orders,
+    PooledSufficient,
+    Sufficient,
+    crossing_above,
+    drawn_curves,
+)
+from depthtui.metrics.sufficient.compute import own_orders, sufficient, way_of
+from depthtui.metrics.sufficient.search import Text, ranked
+from depthtui.tracing.parts import in_smaller_parts
+
+DRAWS = 5
+"""Random orders, of which the mean is taken."""
+
+_FIRST_ROWS = 8
+"""Layers that are left out first; twice as many follow where the cost stays low."""
+
+Sample: TypeAlias = tuple[Prompt, Tokens]
+"""A prompt and the tokens that a model reads it as."""
+
+Found = TypeVar("Found")
+
+Report: TypeAlias = Callable[[str, int, int], None]
+"""Takes a stage, and how many of how many prompts of it are done."""
+
+
+def shuffled(sample: Sample, seed: int, number: int) -> Sample:
+    """A prompt with its tokens in a random order, token 0 in its place.
+
+    Args:
+        sample: the prompt.
+        seed: of all prompts.
+        number: which of the prompts it is.
+    """
+    prompt, tokens = sample
+    rng = np.random.default_rng([seed, number])
+    places = np.concatenate([[0], 1 + rng.permutation(len(tokens) - 1)])
+    texts = [tokens.texts[place] for place in places]
+    mixed = Tokens(tokens.ids[places], texts, len(tokens))
+    return Prompt("".join(texts), task=prompt.task, level=prompt.level), mixed
+
+
+def random_orders(n_layers: int, seed: int) -> list[tuple[int, ...]]:
+    """`DRAWS` permutations of the layers."""
+    rng = np.random.default_rng(seed)
+    return [tuple(rng.permutation(n_layers).tolist()) for _ in range(DRAWS)]
+
+
+@dataclass
+class Bench:
+    """One model, and the prompts that its layers are left out on.
+
+    Attributes:
+        model: the model.
+        samples: its prompts, each with two tokens at least.
+        settings: of every run.
+        control: stops the work.
+        report: takes the progress.
+    """
+
+    model: ReadyModel
+    samples: Sequence[Sample]
+    settings: RunSettings
+    control: Control
+    report: Report
+
+    def __post_init__(self) -> None:
+        if self.model.anatomy.unembedding is None:
+            raise DepthError(f"There is no output to compare: {self.model.anatomy.lens_missing}.")
+        self.settings = replace(
+            self.settings,
+            metrics=(*OF_THE_PASS, METRIC.name),
+            sufficient_order="own",
+            sufficient_search="ranked",
+        )
+
+    def in_own_order(self, stage: str) -> Reading:
+        """The prompts with layers left out in the order of their other half."""
+        with torch.no_grad():
+            return self._read(self._own_orders(stage), stage)
+
+    def in_order(self, order: tuple[int, ...], stage: str) -> Reading:
+        """The prompts with layers left out in one order."""
+        with torch.no_grad():
+            return self._read([(order,)] * len(self.samples), stage)
+
+    @functools.cached_property
+    def _runs(self) -> list[RunResult]:
+        """The forward pass of every prompt."""
+        found = []
+        for prompt, tokens in self.samples:
+            run = self._run(empty_result(self.model.info, prompt, self.settings, tokens))
+            memory.check_fits(self.model.info, run.sizes, self.model.placement)
+            run.forward(keep_writes=False)
+            run.result.complete = True
+            found.append(run.result)
+        return found
+
+    def _run(self, result: RunResult) -> Run:
+        return Run(self.model, result, self.control, lambda event: None, 0)
+
+    def _context(self, result: RunResult) -> MetricContext:
+        def no_lens(kind: str) -> LensMaps:
+            raise AssertionError(kind)
+
+        return self._run(result).context(lambda: None, no_lens, lambda: None)
+
+    def _own_orders(self, stage: str) -> list[Orders]:
+        """The orders of each prompt: of the other prompts, or of its other blocks of tokens."""
+        if len(self.samples) < PROMPTS_AS_UNITS:
+            return self._of_each(stage, _orders_of_blocks)
+        costs = self._of_each(stage, _costs)
+        orders = [tuple(ranked(np.mean(costs[half::2], axis=0))) for half in (0, 1)]
+        return [(orders[(number + 1) % 2],) for number in range(len(costs))]
+
+    def _of_each(self, stage: str, find: Callable[[MetricContext], Found]) -> list[Found]:
+        """What is found on each prompt, in smaller parts where the memory runs out."""
+        found = []
+        for number, result in enumerate(self._runs):
+            self.report(f"{stage}: layer by layer", number, len(self._runs))
+            found.append(in_smaller_parts(functools.partial(find, self._context(result))))
+        return found
+
+    def _read(self, orders: Sequence[Orders], stage: str) -> Reading:
+        """The prompts with the layers of their orders left out, until the cost is high."""
+        n_layers = self.model.info.n_layers
+        results = [replace(result) for result in self._runs]
+        settings = SummarySettings(seed=self.settings.seed)
+        rows = _FIRST_ROWS
+        while True:
+            for number, (result, own) in enumerate(zip(results, orders, strict=True)):
+                self.report(f"{stage}: {min(rows, n_layers - 1)} layers", number, len(results))
+                begun = tuple(order[:rows] for order in own)
+                work = functools.partial(_curves, self._context(result), begun)
+                result.put(METRIC.name, in_smaller_parts(work))
+            reading = reading_of(results, settings)
+            found = reading.get(METRIC)
+            if rows >= n_layers - 1 or found is None or _is_past(found):
+                return reading
+            rows *= 2
+
+
+def _is_past(found: PooledSufficient) -> bool:
+    """Whether the cost of every order goes beyond what is asked of it."""
+    return all(way.curve[-1] > MOST_COST for way in found.ways)
+
+
+def _costs(context: MetricContext) -> np.ndarray:
+    """The mean cost of leaving out each layer alone, `[L]`."""
+    replay = context.replay
+    weights = np.full(replay.n_tokens, 1 / (replay.n_tokens - 1))
+    weights[0] = 0.0
+    at_once = context.layers_at_once(replay.n_tokens)
+    return Text(replay, context.unembedding, weights, at_once).costs(range(replay.n_layers))
+
+
+def _orders_of_blocks(context: MetricContext) -> Orders:
+    at_once = context.layers_at_once(context.replay.n_tokens)
+    return own_orders(context.replay, context.unembedding, "ranked", at_once)
+
+
+def _curves(context: MetricContext, orders: Orders) -> Sufficient:
+    """What a prompt's orders cost; the rows that are known are not computed again."""
+    replay, known = context.replay, context.result.get(Sufficient)
+    if known is None:
+        known = Sufficient.unknown(
+            replay.n_layers, replay.n_tokens, kind="own", search="ranked", orders=()
+        )
+    begun = replace(known, orders=orders, way=way_of(replay.n_tokens, orders))
+    at_once = context.layers_at_once(replay.n_tokens)
+    return sufficient(replay, context.unembedding, begun, at_once)
+
+
+# Rows ---------------------------------------------------------------------------
+
+
+def rows_of_trained(bench: Bench, order: tuple[int, ...] | None) -> list[ControlRow]:
+    """The rows of a trained model.
+
+    Args:
+        bench: the model and its prompts.
+        order: the order that is kept for it; None for none.
+    """
+    seed = bench.settings.seed
+    rows = [row_of("model", bench.in_own_order("The model"))]
+    if order is not None:
+        rows.append(row_of("model_order", bench.in_order(order, "The model's order")))
+    mixed = [shuffled(sample, seed, number) for number, sample in enumerate(bench.samples)]
+    other = replace(bench, samples=mixed)
+    rows.append(row_of("shuffled", other.in_own_order("Shuffled tokens")))
+    drawn = random_orders(bench.model.info.n_layers, seed)
+    readings = [
+        bench.in_order(one, f"Random order {number} of {len(drawn)}")
+        for number, one in enumerate(drawn, start=1)
+    ]
+    return [*rows, row_of_draws("random_order", readings)]
+
+
+def row_of_untrained(bench: Bench) -> ControlRow:
+    """The row of an untrained model."""
+    return row_of("untrained", bench.in_own_order("Untrained model"))
+
+
+def row_of(name: ControlName, reading: Reading) -> ControlRow:
+    """The row of a case."""
+    found = _found(reading)
+    nothing = no_verdict(reading)
+    return ControlRow(
+        name,
+        found.within(),
+        found.interval,
+        found.keeping(STRICT_CHOICES),
+        found.choices,
+        reading.means.get("loss"),
+        {estimate.rule: estimate.count for estimate in reading.depths},
+        tuple(filter(None, (nothing, *warnings_of(reading)))),
+    )
+
+
+def row_of_draws(name: ControlName, readings: Sequence[Reading]) -> ControlRow:
+    """The row of a case that is drawn several times: means over the draws.
+
+    The interval draws both again, the orders and the prompts.
+    """
+    found = [_found(reading) for reading in readings]
+    counts = [one.within() for one in found]
+    return ControlRow(
+        name,
+        float(np.mean(counts)),
+        _interval_of_draws(found),
+        float(np.mean([one.keeping(STRICT_CHOICES) for one in found])),
+        float(np.mean([one.choices for one in found])),
+        draws=tuple(counts),
+    )
+
+
+def _found(reading: Reading) -> PooledSufficient:
+    found = reading.get(METRIC)
+    if found is None:
+        raise DepthError("some of its values are no numbers")
+    assert isinstance(found, PooledSufficient)
+    return found
+
+
+def _interval_of_draws(found: Sequence[PooledSufficient]) -> tuple[float, float] | None:
+    n_layers = found[0].n_layers
+    ways = [one.ways[0] for one in found]
+
+    def statistic(counts: Sequence[np.ndarray]) -> np.ndarray:
+        orders, units = counts
+        left_out = [crossing_above(drawn_curves(way, units), TOLERANCE) for way in ways]
+        mean = (orders * np.stack(left_out, axis=1)).sum(axis=1) / len(ways)
+        return np.asarray(n_layers - mean)
+
+    return drawn_interval([len(ways), len(ways[0].weights)], statistic, found[0].seed)

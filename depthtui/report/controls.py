@@ -1,0 +1,174 @@
+"""Controls in words: what each case is for, and whether the count of the model stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from depthtui.data.controls import NAMES, ControlName, ControlRow, Controls, kept_controls
+from depthtui.data.model import ModelInfo
+from depthtui.depth import rules
+from depthtui.sizes import format_size
+
+TITLES: Mapping[ControlName, str] = {
+    "model": "the model",
+    "model_order": "in the model's order",
+    "shuffled": "shuffled tokens",
+    "random_order": "random order",
+    "untrained": "untrained",
+}
+"""The cases, as a table names them."""
+
+PURPOSES: Mapping[ControlName, str] = {
+    "model": "its prompts as they are; layers go in an order found on other tokens of them",
+    "model_order": "the same, in the order that runs use: found layer by layer, on other texts",
+    "shuffled": "the same tokens in a random order: the same count would not be of the text",
+    "random_order": "layers go in random orders, mean of {draws}: the same count would not be of "
+    "the order",
+    "untrained": "the same shape with random weights ({size}): the same count would not be of "
+    "what the model has learnt",
+}
+"""What each case is for."""
+
+CONTROLS: tuple[ControlName, ...] = ("shuffled", "random_order", "untrained")
+"""The cases that the model's own count must differ from."""
+
+
+def table(controls: Controls) -> tuple[list[str], list[list[str]]]:
+    """The headings and a row for each case."""
+    names = [
+        rule.name for rule in rules.ALL if any(rule.name in row.depths for row in known(controls))
+    ]
+    headings = ["", f"layers of {controls.n_layers}", "95 %", "for 90 % of choices", "choices kept"]
+    headings += [f"loss (ln V {controls.guess:.2f})", *(rules.named(name).title for name in names)]
+    rows = []
+    for row in known(controls):
+        depths = [_whole(row.depths.get(name)) for name in names]
+        rows.append(
+            [
+                TITLES[row.name],
+                _number(row.layers),
+                spread(row) or "–",
+                _number(row.strict),
+                "–" if row.choices is None else f"{row.choices:.0%}",
+                "–" if row.loss is None else f"{row.loss:.2f}",
+                *depths,
+            ]
+        )
+    return headings, rows
+
+
+def notes(controls: Controls) -> Iterator[str]:
+    """What each case is for, why one is missing, and the warnings of each."""
+    for row in controls.rows:
+        title = TITLES[row.name]
+        if row.missing:
+            yield f"{title}: not known, since {row.missing}"
+            continue
+        size = format_size(controls.untrained_bytes)
+        yield f"{title}: {PURPOSES[row.name].format(draws=len(row.draws), size=size)}"
+    for row in controls.rows:
+        for warning in row.warnings:
+            yield f"! {TITLES[row.name]}: {warning}"
+
+
+def stands(controls: Controls) -> bool | None:
+    """Whether the model's count differs from that of every control; None where that is open."""
+    model = controls.row("model")
+    if model is None or model.warnings or alike(controls):
+        return False
+    return True if len(apart(controls)) == len(CONTROLS) else None
+
+
+def conclusion(controls: Controls) -> str:
+    """Whether the model's count stands, in a few sentences; what speaks against it first."""
+    model, drawn = controls.row("model"), controls.row("random_order")
+    if model is None:
+        return "The model's own count is not known."
+    said = []
+    if same := alike(controls):
+        said.append(
+            f"Not told apart from the model, {with_spread(model)}: "
+            f"{'; '.join(f'{TITLES[row.name]}, {with_spread(row)}' for row in same)}."
+        )
+    if model.warnings:
+        said.append("The model itself knows too little of these prompts for a count.")
+    if drawn is not None:
+        said.append(
+            f"Layers left out at random: {_number(drawn.layers)}; by the order: "
+            f"{_number(model.layers)}."
+        )
+    others = [row for row in apart(controls) if row.name != "random_order"]
+    if others:
+        counts = ", ".join(f"{TITLES[row.name]} {_number(row.layers)}" for row in others)
+        said.append(f"Told apart: {counts}.")
+    verdict = {
+        True: "The number stands: every control gives another one.",
+        False: "The number does not stand on these prompts.",
+        None: "Whether the number stands is open: not every control has an interval to compare.",
+    }
+    return " ".join([*said, verdict[stands(controls)]])
+
+
+def kept_line(folder: Path, model: ModelInfo) -> str:
+    """The controls kept for a model, in one line; empty where there are none."""
+    controls = kept_controls(folder, model.fingerprint)
+    return "" if controls is None else line(controls)
+
+
+def line(controls: Controls) -> str:
+    """The controls in one line, for a verdict."""
+    rows = [row for name in CONTROLS if (row := controls.row(name)) is not None]
+    model = controls.row("model")
+    if model is None or not rows:
+        return ""
+    counts = ", ".join(f"{TITLES[row.name]} {_number(row.layers)}" for row in rows)
+    same = ", ".join(TITLES[row.name] for row in alike(controls))
+    doubt = f"; not told apart: {same}" if same else ""
+    prompts = "1 prompt" if controls.prompts == 1 else f"{controls.prompts} prompts"
+    return (
+        f"Controls on {prompts} of {', '.join(controls.tasks)}: {_number(model.layers)} of "
+        f"{controls.n_layers}; {counts}{doubt} (doctor --controls)."
+    )
+
+
+def known(controls: Controls) -> list[ControlRow]:
+    """The cases that are known."""
+    return [row for name in NAMES if (row := controls.row(name)) is not None]
+
+
+def alike(controls: Controls) -> list[ControlRow]:
+    """The controls whose interval and that of the model overlap."""
+    return [row for row, overlaps in _compared(controls) if overlaps]
+
+
+def apart(controls: Controls) -> list[ControlRow]:
+    """The controls whose interval and that of the model have nothing in common."""
+    return [row for row, overlaps in _compared(controls) if not overlaps]
+
+
+def _compared(controls: Controls) -> Iterator[tuple[ControlRow, bool]]:
+    model = controls.row("model")
+    for name in CONTROLS:
+        row = controls.row(name)
+        if row and model and row.interval and model.interval:
+            (low, high), (least, most) = row.interval, model.interval
+            yield row, low <= most and least <= high
+
+
+def spread(row: ControlRow) -> str:
+    """The interval of a case; empty where it is unknown."""
+    return "" if row.interval is None else f"{row.interval[0]:.1f} to {row.interval[1]:.1f}"
+
+
+def with_spread(row: ControlRow) -> str:
+    """The count of a case with its interval."""
+    return f"{_number(row.layers)} layers ({spread(row)})"
+
+
+def _number(count: float | None) -> str:
+    return "–" if count is None else f"{count:.1f}"
+
+
+def _whole(count: int | None) -> str:
+    return "–" if count is None else str(count)

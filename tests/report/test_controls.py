@@ -1,0 +1,80 @@
+"""What is said of controls."""
+
+from dataclasses import replace
+
+import pytest
+
+from depthtui.data.controls import ControlRow, Controls
+from depthtui.report.controls import conclusion, line, notes, stands, table
+
+MODEL = ControlRow("model", 24.0, (23.6, 24.2), 29.6, 0.45, 3.8, {"kl": 2, "cosine": None})
+SHUFFLED = ControlRow("shuffled", 22.0, (21.0, 23.0), 29.0, 0.4, 7.8, {"kl": 3, "cosine": 18})
+RANDOM = ControlRow("random_order", 27.9, (27.5, 28.4), 29.9, 0.5, draws=(27.8, 28.0))
+UNTRAINED = ControlRow(
+    "untrained", 1.0, (1.0, 1.0), 1.2, 0.9, 10.8, {"kl": 2, "cosine": 25}, ("It knows nothing.",)
+)
+
+
+def controls(*rows, **changes):
+    made = Controls("M", 30, 49152, ("text",), 10, 90, "prompts", 123, 500_000_000, rows)
+    return replace(made, **changes)
+
+
+ALL = controls(MODEL, SHUFFLED, RANDOM, UNTRAINED)
+
+
+def test_a_number_that_stands():
+    assert stands(ALL) is True
+    assert conclusion(ALL) == (
+        "Layers left out at random: 27.9; by the order: 24.0. Told apart: shuffled tokens 22.0, "
+        "untrained 1.0. The number stands: every control gives another one."
+    )
+
+
+@pytest.mark.parametrize("row", [SHUFFLED, RANDOM, UNTRAINED])
+def test_a_control_that_is_not_told_apart_comes_first(row):
+    same = replace(row, layers=24.2, interval=(24.2, 25.0))
+    found = controls(*(same if one is row else one for one in ALL.rows))
+    assert stands(found) is False
+    assert conclusion(found).startswith("Not told apart from the model, 24.0 layers (23.6 to 24.2)")
+    assert "24.2 layers (24.2 to 25.0)" in conclusion(found)
+    assert conclusion(found).endswith("The number does not stand on these prompts.")
+    assert "not told apart" in line(found)
+
+
+def test_without_intervals_it_is_open():
+    rows = (replace(row, interval=None) for row in ALL.rows)
+    found = controls(*rows)
+    assert stands(found) is None
+    assert "is open" in conclusion(found)
+    assert "Not told apart" not in conclusion(found)
+
+
+def test_without_one_control_it_is_open():
+    missing = ControlRow("untrained", missing="its weights are quantised")
+    found = controls(MODEL, SHUFFLED, RANDOM, missing)
+    assert stands(found) is None
+    assert "untrained: not known, since its weights are quantised" in list(notes(found))
+
+
+def test_a_model_that_knows_nothing_has_no_number():
+    found = controls(replace(MODEL, warnings=("It knows nothing.",)), SHUFFLED, RANDOM, UNTRAINED)
+    assert stands(found) is False
+    assert "! the model: It knows nothing." in list(notes(found))
+
+
+def test_a_row_for_each_case():
+    headings, rows = table(ALL)
+    assert headings[-2:] == ["cosine", "KL"]
+    assert [row[1] for row in rows] == ["24.0", "22.0", "27.9", "1.0"]
+    assert rows[0][-2:] == ["–", "2"]
+    assert rows[2][-3:] == ["–", "–", "–"]
+    assert all(len(row) == len(headings) for row in rows)
+
+
+def test_one_line_for_a_verdict():
+    assert line(ALL) == (
+        "Controls on 10 prompts of text: 24.0 of 30; shuffled tokens 22.0, random order 27.9, "
+        "untrained 1.0 (doctor --controls)."
+    )
+    assert line(controls(MODEL)) == ""

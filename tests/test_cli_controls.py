@@ -1,0 +1,86 @@
+"""`depthtui doctor --controls`, on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from depthtui.cli import main
+from depthtui.data.controls import Controls
+from tests.tiny_models import tiny_folder
+
+Output = pytest.CaptureFixture[str]
+
+pytestmark = pytest.mark.usefixtures("home")
+
+ASKED = ("--task", "addition", "--level", "2", "--examples", "5", "--device", "cpu")
+
+
+def doctor(home: Path, *options: str) -> int:
+    return main(["doctor", "--controls", str(tiny_folder(home)), *options])
+
+
+def test_a_table_what_each_row_is_for_and_a_conclusion(home: Path, capsys: Output) -> None:
+    assert doctor(home, *ASKED) == 0
+    out = capsys.readouterr().out
+    heading, *rows = out.split("\n\n")[0].splitlines()
+    assert "layers of 4" in heading
+    assert "KL" in heading
+    assert "loss (ln V" in heading
+    titles = ("the model", "shuffled tokens", "random order", "untrained")
+    for title, row in zip(titles, rows, strict=True):
+        assert row.strip().startswith(title)
+        assert f"\n{title}: " in out
+    assert "mean of 5" in out
+    assert "knows nothing of these texts" in out
+    assert "5 prompts of addition" in out
+    assert out.splitlines()[-1].endswith("on these prompts.")
+    assert len(list(home.rglob("*.controls.json"))) == 1
+
+
+def test_a_run_of_the_model_names_them_from_then_on(home: Path, capsys: Output) -> None:
+    model = str(tiny_folder(home))
+    asked = ["run", model, "--prompt", "The river runs", "--device", "cpu"]
+    assert main(asked) == 0
+    assert "Controls" not in capsys.readouterr().out
+    assert doctor(home, *ASKED) == 0
+    capsys.readouterr()
+    assert main([*asked, "--out", str(home / "out"), "--format", "md"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Controls on 5 prompts of addition" in out
+    (written,) = (home / "out").iterdir()
+    assert "Controls on 5 prompts of addition" in written.read_text()
+
+
+def test_json(home: Path, capsys: Output) -> None:
+    assert doctor(home, *ASKED, "--json") == 0
+    report: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert set(Controls.__dataclass_fields__) | {"guess", "stands", "sentence"} == set(report)
+    assert [row["name"] for row in report["rows"]][-1] == "untrained"
+    assert report["stands"] is False
+    assert report["prompts"] == 5
+
+
+def test_ten_commonsense_prompts_by_itself(
+    home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def find(engine: Any, prompts: Any, settings: Any, control: Any) -> Any:
+        seen.extend(prompts)
+        control.stop()
+        control.checkpoint()
+
+    monkeypatch.setattr("depthtui.engine.engine.Engine.find_controls", find)
+    assert doctor(home, "--device", "cpu") == 130
+    assert "Nothing was kept" in capsys.readouterr().err
+    assert {prompt.task for prompt in seen} == {"commonsense"}
+    assert len(seen) == 10
+
+
+def test_prompts_alone_are_no_question(capsys: Output) -> None:
+    assert main(["doctor", "--task", "addition"]) == 2
+    assert "--controls" in capsys.readouterr().err
