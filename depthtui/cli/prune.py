@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,12 +24,14 @@ from depthtui.cli.options import (
     run_prompt_options,
 )
 from depthtui.cli.output import INTERRUPTED, say
-from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.selection import read_layers
 from depthtui.data.trust import TrustedModels
 from depthtui.options import WrongValue
 from depthtui.settings import Settings
+
+if TYPE_CHECKING:
+    from depthtui.data.run import Prompt
 
 _TASK_OF_BUDGET, _TASK_OF_ANSWERS = "grade_school", "addition"
 """The tasks of the held-out prompts where none are named: the second has short answers."""

@@ -13,7 +13,7 @@ from depthtui.engine import memory
 from depthtui.engine.context import MetricContext
 from depthtui.engine.lenses import LensChoice, Lenses
 from depthtui.engine.memory import Rooms
-from depthtui.engine.orders import LayerOrders
+from depthtui.engine.orders import FINDING, LayerOrders
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.result_cache import ResultCache
 from depthtui.engine.run import Run
@@ -23,6 +23,9 @@ from depthtui.metrics import BESIDE_LENS, OF_THE_PASS, ON_DEMAND, logit_lens
 from depthtui.metrics.spec import Metric
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.tracing.activations import Activations
+
+_WRITING = 0.1
+"""The share of finding an order that the texts for it take."""
 
 _QUICKER_THAN_DISK = ("cuda",)
 """Devices that run a prompt again sooner than its activations are read; a CPU takes six times
@@ -243,12 +246,12 @@ class Measurement:
             return True
         told = self._run.preparation(metric)
 
+        def report(stage: str, done: int, total: int) -> None:
+            begun, part = (_WRITING, 1 - _WRITING) if stage == FINDING else (0.0, _WRITING)
+            told(begun + part * done / max(1, total))
+
         def work() -> None:
-            self._orders.take(
-                settings,
-                lambda stage, done, total: told(done / max(1, total)),
-                self._run.control.checkpoint,
-            )
+            self._orders.take(settings, report, self._run.control.checkpoint)
 
         return self._run.attempt(metric.name, work)
 

@@ -24,7 +24,13 @@ from depthtui.engine.tokens import tokenise
 from depthtui.errors import DepthError
 from depthtui.files import parse_json, write_whole
 from depthtui.lenses.writing import VERSION as WRITING_VERSION
-from depthtui.metrics.sufficient.search import Order, Text, greedy_order, ranked_order
+from depthtui.metrics.sufficient.search import (
+    Order,
+    Text,
+    expected_trials,
+    greedy_order,
+    ranked_order,
+)
 from depthtui.models.devices import execution_device
 from depthtui.tracing.parts import at_once
 from depthtui.tracing.products import fast_products
@@ -33,6 +39,9 @@ from depthtui.tracing.replay import Replay
 TEXTS = 8
 LENGTH = 32
 """The model's order is found on so many texts of so many tokens, which it writes itself."""
+
+FINDING = "Finding which layers can be left out"
+"""The stage of the search; before it texts are written."""
 
 _VERSION = 1
 """Raised where the same texts give another order."""
@@ -139,10 +148,18 @@ class LayerOrders:
         key = self._key(settings)
         n_layers, is_kept = self.model.info.n_layers, settings.sufficient_order == "model"
 
-        def tell(order: Order) -> None:
+        def keep(order: Order) -> None:
             if is_kept:
                 self._write(key, _KeptOrder.of(order, whole=False))
-            report("Finding which layers can be left out", len(order.layers), n_layers)
+
+        tried, expected = 0.0, expected_trials(n_layers)
+        if settings.sufficient_search == "ranked":
+            expected = n_layers
+
+        def on_tried(layers: float) -> None:
+            nonlocal tried
+            tried = min(tried + layers, expected - 1)
+            report(FINDING, round(tried), round(expected))
 
         with fast_products(self.model.loaded.model), torch.no_grad():
             if is_kept:
@@ -152,11 +169,11 @@ class LayerOrders:
                 ids = [self._ids(text, settings.chat_template) for text in settings.order_texts]
             texts = self._texts(ids, checkpoint)
             if settings.sufficient_search == "ranked":
-                order = ranked_order(texts, n_layers)
+                order = ranked_order(texts, n_layers, on_tried)
             else:
                 begun = self._read(key)
                 order = greedy_order(
-                    texts, n_layers, None if begun is None else begun.order, tell, enough
+                    texts, n_layers, None if begun is None else begun.order, keep, enough, on_tried
                 )
         whole = not order.costs or order.is_whole(n_layers)
         if whole:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import colorsys
 import math
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 
@@ -381,7 +382,7 @@ def _ticks(low: float, high: float, log: bool) -> list[float]:
         first, last = math.ceil(math.log10(low)), math.floor(math.log10(high))
         if last - first >= 1:
             return [10.0**layer for layer in range(first, last + 1)]
-    span = (high - low) or 1.0
+    span = min(high - low, sys.float_info.max) or 1.0
     power: float = 10.0 ** math.floor(math.log10(span / 4))
     step = next(step * power for step in (1, 2, 5, 10) if span / (step * power) <= 5)
     return [index * step for index in range(math.ceil(low / step), math.floor(high / step) + 1)]

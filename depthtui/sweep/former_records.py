@@ -31,6 +31,9 @@ Values = Mapping[str, Any]
 _SAME = ("key", "task", "level", "number", "model", "prompt", "n_tokens", "unavailable")
 """Fields of a record that are as they were."""
 
+_LONGEST = 10_000_000
+"""Tokens of a prompt."""
+
 _LACKS = {
     "logit_lens": "the share of first choices that are the output's",
     "context_depth": "the noise floor of context depth",
@@ -63,7 +66,13 @@ class _Former:
 
     @property
     def run(self) -> RunResult:
-        """The run, without its results."""
+        """The run, without its results.
+
+        Raises:
+            ValueError: no run was ever so long.
+        """
+        if self.length > _LONGEST:
+            raise ValueError(f"a prompt of {self.length} tokens")
         model = from_plain(ModelInfo, self.body["model"])
         prompt = from_plain(Prompt, self.body["prompt"])
         tokens = Tokens(np.zeros(self.length, int), [""] * self.length, self.length)

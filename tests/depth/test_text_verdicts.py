@@ -66,12 +66,12 @@ def test_thinking_and_answer_are_pooled_apart() -> None:
     assert counts["answer"] == {"kl": 5, "overlap": 5, "settled": 5}
     # KL 5.5 of 10 and overlap 0.45 from layer 4 on, where 10 of the 22 tokens have settled.
     assert counts["text"] == {"kl": 16, "overlap": 5, "settled": 16}
-    near = "at 0 nats of KL and with 100% of its first choices the output's"
+    near = "(KL 0 nats, 100% of choices agree)"
     assert found["thinking"].sentence == (
-        "By a lens alone, depths of 20: until the lens's KL first falls below 0.5 of its largest, "
-        f"{near}, 16 (KL); until the lens first shares over 0.3 of the output's top five, {near}, "
+        "By a lens alone, depths of 20: until the lens's KL first falls below 0.5 of its largest "
+        f"{near}, 16 (KL); until the lens first shares over 0.3 of the output's top five {near}, "
         f"16 (overlap); until the lens's JSD stays below 0.5 of at most 0.69 nats at half of the "
-        f"tokens, {near}, 16 (settled). None of it is firm: it is of one prompt alone, without an "
+        f"tokens {near}, 16 (settled). None of it is firm: it is of one prompt alone, without an "
         "interval."
     )
 

@@ -92,12 +92,13 @@ def test_a_threshold_that_is_never_met_takes_all_layers() -> None:
 
 def test_what_a_lens_reads_is_said_with_its_nats_and_its_first_choices() -> None:
     kl, agreement = steps((10.0, 12), (4.5, 8), (0.0, 1)), steps((0.0, 12), (0.29, 8), (1.0, 1))
-    crossing = "until the lens's KL first falls below 0.5 of its largest, at 4.5 nats of KL"
-    choices = "with 29% of its first choices the output's"
-    assert evidence_of(kl=kl, agreement=agreement).says == f"{crossing} and {choices}"
+    crossing = "until the lens's KL first falls below 0.5 of its largest"
+    says = evidence_of(kl=kl, agreement=agreement).says
+    assert says == f"{crossing} (KL 4.5 nats, 29% of choices agree)"
     # Older records did not keep the first choices, and a lens has no map of some depths.
     unread = steps((0.0, 12), (np.nan, 1), (0.29, 7), (1.0, 1))
-    assert evidence_of(kl=kl).says == evidence_of(kl=kl, agreement=unread).says == crossing
+    known = f"{crossing} (KL 4.5 nats)"
+    assert evidence_of(kl=kl).says == evidence_of(kl=kl, agreement=unread).says == known
     never = evidence_of(overlap=steps((0.0, 20), (1.0, 1)), agreement=agreement)
     assert never.says == "until the lens first shares over 0.3 of the output's top five"
     other = SummarySettings(kl_threshold=0.25)

@@ -25,7 +25,7 @@ from depthtui.report.explanations import (
     of_token_depth,
     of_verdict,
 )
-from depthtui.sweep.summary import PublishedDepth
+from depthtui.sweep.summary import Accuracy, PublishedDepth
 from depthtui.tui.panes.sweep_table import columns_of
 
 
@@ -60,7 +60,7 @@ def test_every_rule_is_explained() -> None:
 def test_every_column_of_a_sweep_is_explained() -> None:
     row: Any = SimpleNamespace(
         failures=("one",),
-        accuracy=None,
+        accuracy=Accuracy(3, 10),
         depth=lambda rule: DepthEstimate(rule, 3, 0.5, None, interval=(2.0, 4.0)),
         published=lambda rule: PublishedDepth("gsm8k", True, 20, 28, 2),
     )

@@ -45,7 +45,7 @@ async def open_generation(it: Explored, manual: bool = False) -> GenerationScree
         await it.until(
             lambda: screen.generation_state and screen.generation_state.stage == "done", "the text"
         )
-        await it.until(lambda: "of 256" in it.screen_text(), "the drawn text")
+        await it.until(lambda: "of 0-255" in it.screen_text(), "the drawn text")
     return screen
 
 
@@ -97,7 +97,7 @@ async def test_it_shows_text_curve_and_lens(tmp_path: Path, size: tuple[int, int
         assert " so the ferry waits, and seven boats." in text
         assert "Settling depth" in text
         assert "mean settling depth" in text
-        assert "token 255 of 256" in text
+        assert "token 255 of 0-255" in text
         generation = it.app.explorer.generation_state.generation
         assert text_verdicts(generation)["text"].sentence in " ".join(text.split())
         trend = trend_sentence(generation.continuation)
@@ -153,7 +153,7 @@ async def test_escape_stops_and_then_goes_back(tmp_path: Path) -> None:
         assert isinstance(it.app.screen, MainScreen)
         await it.press("w")
         # The same text is still there.
-        await it.until(lambda: "token 14 of 15" in it.screen_text(), "the text again")
+        await it.until(lambda: "token 14 of 0-14" in it.screen_text(), "the text again")
         assert len(it.engine.sent(StartGeneration)) == 1
 
 
@@ -174,7 +174,7 @@ async def test_measures_go_round_and_the_lens_is_of_the_token_under_the_cursor(
         assert screen.cursor.token == 2
         lens = screen.query_one(TokenLens)
         assert 'Lens that chose "·and"' in str(lens.border_title)
-        assert "token 2 of 256" in it.screen_text()
+        assert "token 2 of 0-255" in it.screen_text()
 
 
 async def test_the_dialog_sets_how_it_writes_and_keys_write_again(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ async def test_the_pages_are_read_through_it(tmp_path: Path) -> None:
     async with explore(tmp_path, size=WIDE) as it:
         read_by(it, AffineLens)
         lens = it.session.current.result.get(AffineLens)
-        await it.press("u", "d")
+        await it.press("u", "d", "d")
         await it.until(lambda: "Effective depth, affine lens" in it.screen_text())
         await it.press("d")
         await it.until(lambda: "Where tokens are decided, affine lens" in it.screen_text())

@@ -99,10 +99,10 @@ async def test_the_thresholds_are_turned_and_every_count_follows_at_once(tmp_pat
 
         def counts(kl: float, overlap: float) -> list[str]:
             found = verdict([result], SummarySettings(kl, overlap))
-            return [f" {measure.count} of 30" for measure in found.evidence]
+            return [f" {one.count} of 30" for one in found.evidence if one.count is not None]
 
         async def says(kl: float, overlap: float) -> None:
-            rows = (line for line in lines(pane) if " of 30" in line and "layers" not in line)
+            rows = (line for line in lines(pane) if " of 30" in line and "depths of" not in line)
             assert [row[row.index(" of 30") - 3 :][:9] for row in rows] == counts(kl, overlap)
             assert f"KL < {kl:g} max" in str(pane.border_subtitle)
             assert f"overlap > {overlap:g}" in str(pane.border_subtitle)

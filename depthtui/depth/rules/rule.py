@@ -148,7 +148,7 @@ class Rule:
         """
         words = self.says.format(lens=lens, threshold=f"{self.threshold.of(settings):g}")
         near = nearness(curves, layer) if self.through_lens and layer is not None else ""
-        return f"{words}, {near}" if near else words
+        return f"{words} ({near})" if near else words
 
     def threshold_in_short(self, settings: SummarySettings) -> str:
         """The same in short, such as `KL < 0.5 max`."""
@@ -352,17 +352,17 @@ class Rule:
 def nearness(curves: Curves, layer: int) -> str:
     """How near what a lens reads before a layer is to the output; what is unknown is left out.
 
-    Such as `at 5.64 nats of KL and with 3% of its first choices the output's`.
+    Such as `KL 5.64 nats, 3% of choices agree`.
     """
     kl, share = (
         float(curves[name][layer]) if name in curves else float("nan")
         for name in ("kl", "agreement")
     )
     parts = [
-        f"at {kl:.3g} nats of KL" * bool(np.isfinite(kl)),
-        f"with {share:.0%} of its first choices the output's" * bool(np.isfinite(share)),
+        f"KL {kl:.3g} nats" * bool(np.isfinite(kl)),
+        f"{share:.0%} of choices agree" * bool(np.isfinite(share)),
     ]
-    return " and ".join(filter(None, parts))
+    return ", ".join(filter(None, parts))
 
 
 def crossings_between(

@@ -81,10 +81,12 @@ def ranked(costs: Sequence[float] | np.ndarray) -> list[int]:
     return sorted(range(len(costs)), key=lambda layer: (costs[layer], -layer))
 
 
-def ranked_order(texts: Sequence[Text], n_layers: int) -> Order:
-    """The order by the cost of each layer alone."""
-    costs = np.sum([text.costs(range(n_layers)) for text in texts], axis=0)
-    return Order(ranked(costs))
+def ranked_order(
+    texts: Sequence[Text], n_layers: int, on_tried: Callable[[float], None] = lambda layers: None
+) -> Order:
+    """The order by the cost of each layer alone; arguments as of `greedy_order`."""
+    costs = _tried(texts, range(n_layers), on_tried)
+    return Order(ranked([costs[layer] for layer in range(n_layers)]))
 
 
 def greedy_order(
@@ -93,6 +95,7 @@ def greedy_order(
     begun: Order | None = None,
     on_layer: Callable[[Order], None] = lambda order: None,
     enough: Callable[[Order], bool] = lambda order: False,
+    on_tried: Callable[[float], None] = lambda layers: None,
 ) -> Order:
     """The order in which always the layer goes that costs least beside those gone.
 
@@ -105,6 +108,7 @@ def greedy_order(
         begun: what was found before, to go on from.
         on_layer: called after each layer with the order so far.
         enough: whether the order so far is all that is wanted.
+        on_tried: called with how many more layers have been tried: of each text, a share.
     """
     order = begun or Order()
     for layer in order.layers:
@@ -116,11 +120,11 @@ def greedy_order(
         else:
             waiting = [layer for layer in range(n_layers) if layer not in gone]
         first = FEWEST_TRIED if order.last else len(waiting)
-        tried = _tried(texts, waiting[:first])
+        tried = _tried(texts, waiting[:first], on_tried)
         for layer in waiting[first:]:
             if order.last[layer] > min(tried.values()):
                 break
-            tried |= _tried(texts, [layer])
+            tried |= _tried(texts, [layer], on_tried)
         best = min(tried, key=lambda layer: (tried[layer], -layer))
         _leave_out(texts, best)
         last = order.last | tried
@@ -130,8 +134,18 @@ def greedy_order(
     return order
 
 
-def _tried(texts: Sequence[Text], layers: Sequence[int]) -> dict[int, float]:
-    costs = np.sum([text.costs(layers) for text in texts], axis=0)
+def expected_trials(n_layers: int) -> float:
+    """About how many layers a greedy search tries: all, then a few more than the fewest a round."""
+    return n_layers + (FEWEST_TRIED + 1) * n_layers / 2
+
+
+def _tried(
+    texts: Sequence[Text], layers: Sequence[int], on_tried: Callable[[float], None]
+) -> dict[int, float]:
+    costs = np.zeros(len(layers))
+    for text in texts:
+        costs += text.costs(layers)
+        on_tried(len(layers) / len(texts))
     return dict(zip(layers, costs.tolist(), strict=True))
 
 

@@ -88,6 +88,12 @@ class _Panel:
     drawn: dict[int, list[Piece]] = field(default_factory=dict)
 
 
+def _with_room(curves: list[RuleCurve], lines: int) -> list[RuleCurve]:
+    """The curves to draw: the paper's alone where there are fewer than three lines for each."""
+    of_paper = [curve for curve in curves if curve.rule.of_paper]
+    return curves if lines >= 3 * len(curves) else of_paper or curves
+
+
 class DepthCurves(Pane):
     """Means over tokens against the layer, in braille.
 
@@ -128,7 +134,8 @@ class DepthCurves(Pane):
         return self.lens_to_compute()
 
     def prepare(self) -> None:
-        curves, (width, height) = curves_of(self.summary), self.area
+        width, height = self.area
+        curves = _with_room(curves_of(self.summary), height)
         self._has_axis = height > 2 * len(curves)
         self._has_legend = self.names is not None and height > 2 * len(curves) + 1
         margin = _MARGIN if width >= 45 else _NARROW_MARGIN

@@ -66,7 +66,7 @@ async def test_the_prompt_flows_and_names_the_token_under_the_cursor():
             "·France·is·Paris↵",
         ]
         assert pane.border_subtitle is not None
-        assert 'token 1 of 7 · id 101 · "·capital"' in pane.border_subtitle
+        assert 'token 1 of 0-6 · id 101 · "·capital"' in pane.border_subtitle
 
 
 async def test_a_line_of_the_prompt_ends_after_a_newline():
@@ -477,7 +477,10 @@ def running(work: Work) -> Status:
             Status(state="sweeping", swept=(2, 48), sweep_left=40.0),
             "48 prompts, about 40 s left · S",
         ),
-        (Status(state="halted", layer=3, layers=30), "‖ halted after 3 of 30 layers"),
+        (
+            Status(state="halted", layer=3, layers=30),
+            "‖ halted after layer 2 of 0-29: see lens row 3",
+        ),
         (Status(state="gone"), "✕ engine gone"),
         (Status(model=tiny_model(3), state="loading", loads="a/b"), "◌ loading a/b"),
         (Status(state="ready", cached=True, loaded="b"), "● ready · cached · b is loaded"),

@@ -102,7 +102,7 @@ def test_layers_that_may_lie_anywhere_are_drawn_where_they_lie(styles: PaneStyle
 async def test_each_measure_has_its_line_and_what_does_not_hold_needs_no_colour() -> None:
     shown = await drawn(planted(FRAGILE, FIRM, NONE), (60, 18))
     text = "\n".join(shown)
-    assert "Uses 6 of its 10 layers here" in shown[0]
+    assert "By a lens alone, depths of 10: until the lens reads" in shown[0]
     fragile, firm = (next(line for line in shown if line.startswith(n)) for n in ("KL", "overlap"))
     assert " 3 of 10  ! fragile" in fragile
     assert "◇" in fragile
@@ -119,13 +119,13 @@ async def test_each_measure_has_its_line_and_what_does_not_hold_needs_no_colour(
 
 async def test_what_holds_here_alone_says_so_and_counts_in_the_sentence() -> None:
     shown = await drawn(planted(FRAGILE, HERE), (60, 18))
-    assert "Uses 6 of its 10 layers here" in shown[0]
+    assert "By a lens alone, depths of 10: until the lens reads" in shown[0]
     here = next(line for line in shown if line.startswith("overlap"))
     assert " 6 of 10  holds here" in here
     assert "◇" in here
     assert "━" in here
-    # It is true of every count of one prompt, and would stand beneath each.
-    assert not any("one prompt alone" in line for line in shown)
+    # It is true of every count of one prompt: it stands in the sentence, beneath none.
+    assert "\n".join(shown).count("one prompt alone") == 1
 
 
 async def test_a_reason_that_the_sentence_leaves_out_stands_beneath_its_measure() -> None:
@@ -146,7 +146,7 @@ async def test_a_reason_that_the_sentence_leaves_out_stands_beneath_its_measure(
 async def test_where_it_is_low_the_sentence_and_the_measures_stay() -> None:
     shown = await drawn(planted(FRAGILE, FIRM, NONE), (60, 8))
     assert len(shown) == 6
-    assert "Uses 6 of its 10 layers here" in shown[0]
+    assert "By a lens alone, depths of 10: until the lens reads" in shown[0]
     for name in ("KL", "overlap", "cosine"):
         assert any(line.startswith(name) for line in shown)
     cut = next(line for line in shown[:3] if line.rstrip().endswith(" … z shows all"))
