@@ -46,6 +46,8 @@ EVERY = {
         ("skip_positions", "0", "positions of at least 1, such as 8,20"),
         ("erase_tokens", -1, "a whole number of at least 1"),
         ("erase_search", "span", '"bisect" or "spans"'),
+        ("ablate", "half", '"zero" or "mean"'),
+        ("keep_first_token", 1, "true or false"),
         ("lens", "tuned", '"logit" or "affine" or "jacobian"'),
         ("erase_threshold", 0, "a number above 0 and of at most 1"),
     ],

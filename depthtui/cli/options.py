@@ -431,6 +431,8 @@ _IN_PART = (
     "skip_part",
     "skip_everywhere",
     "skip_positions",
+    "ablate",
+    "keep_first_token",
     "erase_tokens",
     "erase_search",
     "erase_threshold",

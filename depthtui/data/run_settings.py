@@ -178,6 +178,10 @@ class RunSettings:
             by the cost of each layer alone.
         order_texts: the prompts that an `own` order is found on; empty for one half of the
             prompt's blocks of tokens, read on the other half.
+        ablate: what a layer that is left out writes: nothing (`zero`), or its mean update over
+            the baseline prompts (`mean`).
+        keep_first_token: keep every layer at token 0, often an attention sink, where layers are
+            left out at all tokens.
     """
 
     top_k: TopK = 10
@@ -273,6 +277,16 @@ class RunSettings:
         ),
     ] = "greedy"
     order_texts: tuple[str, ...] = ()
+    ablate: Annotated[
+        str,
+        Option(
+            "What a layer left out writes: nothing, or its mean update over the baseline prompts.",
+            choices=("zero", "mean"),
+        ),
+    ] = "zero"
+    keep_first_token: Annotated[
+        bool, Option("Keep every layer at token 0 where layers are left out.")
+    ] = False
 
     @property
     def is_clean(self) -> bool:
@@ -291,6 +305,8 @@ CHOICES = (
     "sufficient_order",
     "sufficient_search",
     "order_texts",
+    "ablate",
+    "keep_first_token",
 )
 """Settings that choose a part of a metric. Files and keys name them only where they are chosen,
 so that what was written before there were any keeps its name."""

@@ -27,7 +27,8 @@ from depthtui.depth.units import count_interval
 from depthtui.depth.verdict import made_verdict
 from depthtui.depth.warnings import no_verdict, warnings_of
 from depthtui.depth.weights import effective_prompts
-from depthtui.metrics import ALL, METRICS, logit_lens, settling, sufficient
+from depthtui.metrics import ALL, METRICS, depending_on, logit_lens, settling, sufficient
+from depthtui.metrics.choices import STAND_INS
 from depthtui.metrics.evidence import CountInterval, resting_on
 from depthtui.metrics.pooling import Count, Pooled, PromptReading
 from depthtui.metrics.reduced import Reduced, weighted_mean
@@ -213,8 +214,17 @@ class Reading(Pooled):
         warnings, nothing = warnings_of(self), no_verdict(self)
         found = self.get(sufficient.METRIC)
         headline = None if found is None else found.headline
+        leaves_out = any(self.get(metric) is not None for metric in depending_on(*STAND_INS))
         return made_verdict(
-            self.evidence, self.n_layers, missing, tasks, headline, warnings, nothing, self.idle
+            self.evidence,
+            self.n_layers,
+            missing,
+            tasks,
+            headline,
+            warnings,
+            nothing,
+            self.idle,
+            self.stand_in * leaves_out,
         )
 
     @cached_property

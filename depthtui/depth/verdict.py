@@ -24,6 +24,7 @@ def made_verdict(
     warnings: Sequence[str] = (),
     no_verdict: str = "",
     idle: Sequence[int] = (),
+    stand_in: str = "",
 ) -> Verdict | None:
     """The verdict of some evidence, sorted by kind; None where there is none.
 
@@ -38,11 +39,14 @@ def made_verdict(
         warnings: sentences that stand before the verdict.
         no_verdict: why there can be no verdict, in a sentence; empty where there can.
         idle: the layers that write nothing.
+        stand_in: what stands in for a layer that is left out; empty where nothing does.
     """
     if not evidence:
         return None
     if no_verdict:
         return Verdict(Sentence(no_verdict), (), n_layers, warnings=(no_verdict,))
     found = tuple(sorted(evidence, key=lambda measure: KINDS.index(measure.kind)))
-    words = verdict_sentence(found, n_layers, missing, tuple(dict.fromkeys(tasks)), headline, idle)
+    words = verdict_sentence(
+        found, n_layers, missing, tuple(dict.fromkeys(tasks)), headline, idle, stand_in
+    )
     return Verdict(words, found, n_layers, tuple(missing), headline, tuple(warnings))

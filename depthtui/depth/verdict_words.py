@@ -3,7 +3,7 @@
 1. The layers that suffice, alone and with their tolerance; before they are measured, by which
    evidence the rest is known.
 2. Counts of layers, then depths: a depth is a place, and no number of used layers.
-3. The layers that write nothing.
+3. The layers that write nothing, and what stands in for layers that are left out.
 4. Which counts do not hold, and what the one that moves most depends on.
 """
 
@@ -28,6 +28,7 @@ def verdict_sentence(
     tasks: Sequence[str] = (),
     headline: Headline | None = None,
     idle: Sequence[int] = (),
+    stand_in: str = "",
 ) -> Sentence:
     """The verdict, in a few sentences.
 
@@ -38,6 +39,7 @@ def verdict_sentence(
         tasks: names of the tasks of the prompts; untrusted. Several are named as taken together.
         headline: the layers that suffice; None where they were not measured.
         idle: the layers that write nothing.
+        stand_in: what stands in for a layer that is left out; empty where nothing does.
     """
     others = [found for found in evidence if headline is None or found.measure != headline.measure]
     counted = [found for found in others if found.count is not None]
@@ -51,6 +53,7 @@ def verdict_sentence(
     clauses = [
         *axes,
         *_idle(idle, numbering),
+        *([f"{_begun(stand_in)}."] if stand_in else []),
         *_here(held),
         *_doubts(fragile, none, numbering),
     ]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from depthtui.data.arrays import MetricResult
 from depthtui.data.run import RunResult
+from depthtui.data.run_settings import RunSettings
 from depthtui.engine.memory import Placement
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics.costs import Sizes, backward
@@ -20,6 +21,7 @@ from depthtui.models.devices import execution_device
 from depthtui.tracing.activations import Activations, record_residuals
 from depthtui.tracing.anatomy import Anatomy, Unembedding
 from depthtui.tracing.decoding import write_greedily
+from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay, mixes_tokens
 
@@ -59,6 +61,13 @@ class Baselines:
             assert sums is not None
             self._held[key] = [(total / tokens).float() for total in sums]
         return self._held[key]
+
+    def substitute(self, settings: RunSettings, checkpoint: Callable[[], None]) -> Substitute:
+        """What stands in for a layer that is left out, as settings have it."""
+        keeps_first = settings.keep_first_token
+        if settings.ablate == "zero":
+            return Substitute(keeps_first=keeps_first)
+        return Substitute.of_means(self.mean(settings.baseline, checkpoint), keeps_first)
 
 
 @dataclass
@@ -127,11 +136,16 @@ class MetricContext:
         assert self.anatomy.unembedding is not None
         return self.anatomy.unembedding
 
+    @functools.cached_property
+    def substitute(self) -> Substitute:
+        """What stands in for a layer that is left out, as the settings have it."""
+        return self.baselines.substitute(self.result.settings, self.check)
+
     @property
     def skipped(self) -> list[Tensor]:
         """For every layer, the residual after it where the settings' part of it is left out."""
         part = self.result.settings.skip_part
-        return skipped_residuals(self.anatomy, self.replay, part)
+        return skipped_residuals(self.anatomy, self.replay, part, self.substitute)
 
     @property
     def tokens_with_gradients(self) -> int:
@@ -170,7 +184,8 @@ class MetricContext:
     ) -> np.ndarray:
         """What the model writes from a token on, as far as the prompt goes, `[texts, T - start]`.
 
-        Always the most probable token; each text without a layer, or the settings' part of it.
+        Always the most probable token; each text without a layer, or the settings' part of it, and
+        with what stands in for that.
 
         Args:
             start: index of the first token that the model writes itself.
@@ -187,6 +202,7 @@ class MetricContext:
             self.check,
             on_token,
             self.can_read_on(),
+            self.substitute,
         )
 
     @property

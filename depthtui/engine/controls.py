@@ -186,12 +186,14 @@ def _costs(context: MetricContext) -> np.ndarray:
     weights = np.full(replay.n_tokens, 1 / (replay.n_tokens - 1))
     weights[0] = 0.0
     at_once = context.layers_at_once(replay.n_tokens)
-    return Text(replay, context.unembedding, weights, at_once).costs(range(replay.n_layers))
+    text = Text(replay, context.unembedding, weights, at_once, context.substitute)
+    return text.costs(range(replay.n_layers))
 
 
 def _orders_of_blocks(context: MetricContext) -> Orders:
     at_once = context.layers_at_once(context.replay.n_tokens)
-    return own_orders(context.replay, context.unembedding, "ranked", at_once)
+    replay, unembedding = context.replay, context.unembedding
+    return own_orders(replay, unembedding, "ranked", at_once, context.substitute)
 
 
 def _curves(context: MetricContext, orders: Orders) -> Sufficient:
@@ -203,7 +205,7 @@ def _curves(context: MetricContext, orders: Orders) -> Sufficient:
         )
     begun = replace(known, orders=orders, way=way_of(replay.n_tokens, orders))
     at_once = context.layers_at_once(replay.n_tokens)
-    return sufficient(replay, context.unembedding, begun, at_once)
+    return sufficient(replay, context.unembedding, begun, at_once, substitute=context.substitute)
 
 
 # Rows ---------------------------------------------------------------------------

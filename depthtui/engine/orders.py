@@ -32,6 +32,7 @@ from depthtui.metrics.sufficient.search import (
     ranked_order,
 )
 from depthtui.models.devices import execution_device
+from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.parts import at_once
 from depthtui.tracing.products import fast_products
 from depthtui.tracing.replay import Replay
@@ -167,7 +168,8 @@ class LayerOrders:
                 ids = self.lenses.write_texts(TEXTS, LENGTH, seed, report, checkpoint)
             else:
                 ids = [self._ids(text, settings.chat_template) for text in settings.order_texts]
-            texts = self._texts(ids, checkpoint)
+            substitute = self.model.baselines.substitute(settings, checkpoint)
+            texts = self._texts(ids, substitute, checkpoint)
             if settings.sufficient_search == "ranked":
                 order = ranked_order(texts, n_layers, on_tried)
             else:
@@ -182,7 +184,9 @@ class LayerOrders:
             self._write(key, _KeptOrder.of(order, whole))
         return order
 
-    def _texts(self, ids: Sequence[Tensor], checkpoint: Check) -> list[Text]:
+    def _texts(
+        self, ids: Sequence[Tensor], substitute: Substitute, checkpoint: Check
+    ) -> list[Text]:
         """The texts on which an order is found, each with the same weight."""
         model, unembedding = self.model, self.model.anatomy.unembedding
         if unembedding is None:
@@ -203,7 +207,7 @@ class LayerOrders:
             sizes = model.sizes(length, length)
             room = min(model.placement.rooms().values()) // 3 // len(scored)
             together = at_once(sizes.layers, room, 4 * length * sizes.width * sizes.item)
-            texts.append(Text(replay, unembedding, weights, together))
+            texts.append(Text(replay, unembedding, weights, together, substitute))
         return texts
 
     def _ids(self, text: str, chat_template: bool) -> Tensor:
@@ -214,11 +218,16 @@ class LayerOrders:
 
     def _key(self, settings: RunSettings) -> str:
         """What tells the order of some settings from others of this model."""
-        parts = [self.model.info.fingerprint, settings.sufficient_search, _VERSION]
+        parts: list[object] = [self.model.info.fingerprint, settings.sufficient_search, _VERSION]
         if settings.sufficient_order == "model":
             parts += [TEXTS, LENGTH, RunSettings.seed, WRITING_VERSION]
         else:
             parts += [settings.chat_template, *settings.order_texts]
+        # The key of an order without a substitute stays what it was before there was one.
+        if settings.ablate != "zero":
+            parts += [{"ablate": settings.ablate, "baseline": settings.baseline}]
+        if settings.keep_first_token:
+            parts += [{"keep_first_token": True}]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     def _read(self, key: str) -> _KeptOrder | None:

@@ -11,6 +11,12 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import CHOICES, RunSettings
 from depthtui.data.selection import layers_in, numbers_text
 
+STAND_INS = ("ablate", "keep_first_token")
+"""Settings for what stands in for a layer that is left out."""
+
+MEAN_UPDATE, FIRST_KEPT = "a layer left out writes its mean update", "token 0 keeps every layer"
+"""What the two of them do, in words."""
+
 
 def chosen_layers(result: RunResult) -> tuple[int, ...]:
     """The layers that a run's slower metrics go through, in order; empty for all of them."""
@@ -55,9 +61,18 @@ def key_parts(result: RunResult, names: Iterable[str]) -> dict[str, Any]:
     }
     if "answer_start" in parts:
         parts["answer_start"] = result.answer_start
+    if "ablate" in parts:
+        # A mean update hangs on the texts that it is the mean over.
+        parts["baseline"] = settings.baseline
     if parts.pop("layers", None) and chosen_layers(result):
         parts["layers"] = list(chosen_layers(result))
     return parts
+
+
+def stand_in_words(settings: RunSettings) -> str:
+    """What stands in for a layer that is left out, in words; empty where nothing does."""
+    words = [MEAN_UPDATE * (settings.ablate == "mean"), FIRST_KEPT * settings.keep_first_token]
+    return ", ".join(filter(None, words))
 
 
 def layers_words(layers: tuple[int, ...], n_layers: int) -> str:
@@ -65,9 +80,13 @@ def layers_words(layers: tuple[int, ...], n_layers: int) -> str:
     return f"layers {numbers_text(layers)} ({len(layers)} of {n_layers})" if layers else ""
 
 
-def left_out_words(part: str, layers: tuple[int, ...], n_layers: int) -> str:
-    """What interventions were of, where that is not all of all layers: remarks to append."""
-    return only(part) + f"; of {layers_words(layers, n_layers)}" * bool(layers)
+def left_out_words(part: str, layers: tuple[int, ...], n_layers: int, stand_in: str = "") -> str:
+    """What interventions were of, where that is not all of all layers: remarks to append.
+
+    `stand_in` are the words for what stands in for a layer that is left out.
+    """
+    of_some = f"; of {layers_words(layers, n_layers)}" * bool(layers)
+    return only(part) + of_some + f"; {stand_in}" * bool(stand_in)
 
 
 def only(part: str) -> str:

@@ -12,6 +12,7 @@ from depthtui.data.arrays import MetricResult
 from depthtui.data.run import RunResult
 from depthtui.lenses.maps import LensMaps
 from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.replay import Replay
 
 
@@ -53,8 +54,15 @@ class Context(Protocol):
         """The raw texts of tokens."""
 
     @property
+    def substitute(self) -> Substitute:
+        """What stands in for a layer that is left out, as the settings have it."""
+
+    @property
     def skipped(self) -> Sequence[Tensor]:
-        """For every layer, the residual after it where the settings' part of it is left out."""
+        """For every layer, the residual after it where the settings' part of it is left out.
+
+        What stands in for it is in there.
+        """
 
     @property
     def tokens_with_gradients(self) -> int:
@@ -77,7 +85,8 @@ class Context(Protocol):
     ) -> np.ndarray:
         """What the model writes from a token on, as far as the prompt goes, `[texts, T - start]`.
 
-        Always the most probable token; each text without a layer, or the settings' part of it.
+        Always the most probable token; each text without a layer, or the settings' part of it, and
+        with what stands in for that.
 
         Args:
             start: index of the first token that the model writes itself.

@@ -55,7 +55,7 @@ def _findings(skip: ReducedSkipEffects, pooled: Pooled) -> list[Finding]:
     if not known:
         return [Finding("DepthScore", "–", "skipping a layer changes nothing")]
     value = " and ".join(f"{score:.1f}" for score in known.values())
-    words = left_out_words(skip.part, skip.chosen, pooled.n_layers)
+    words = left_out_words(skip.part, skip.chosen, pooled.n_layers, pooled.stand_in)
     remark = f"by effect on {' and '.join(known)}{words}"
     return [Finding("DepthScore", f"{value} of {pooled.n_layers}", remark)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
 
 Need: TypeAlias = Callable[[RunResult], str]
@@ -24,6 +25,14 @@ def lens(result: RunResult) -> str:
 def split(result: RunResult) -> str:
     """A need: attention and MLP can be told apart, where only one of them is skipped."""
     return result.model.split_missing if result.settings.skip_part != "layer" else ""
+
+
+def mean_update(result: RunResult) -> str:
+    """A need: a mean update stands in for whole layers alone."""
+    settings = result.settings
+    if settings.ablate == "mean" and settings.skip_part != "layer":
+        return f"only a whole layer has a mean update, not its {PART_TITLES[settings.skip_part]}"
+    return ""
 
 
 def answer(result: RunResult) -> str:

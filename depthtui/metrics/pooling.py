@@ -15,6 +15,7 @@ from depthtui.data.lens_view import LENS_METRICS, LOGIT, why_not
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, Result, RunResult, Tokens
 from depthtui.data.run_settings import RunSettings, SummarySettings
+from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.evidence import CountInterval
 from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.spec import Metric
@@ -114,6 +115,11 @@ class Pooled(ABC):
     def n_layers(self) -> int:
         """L."""
         return self.model.n_layers
+
+    @property
+    def stand_in(self) -> str:
+        """What stands in for a layer that is left out, in words; empty where nothing does."""
+        return stand_in_words(self.prompts[0].settings)
 
     @property
     def n_scored(self) -> int:

@@ -1,4 +1,4 @@
-"""Which part of the slower metrics was computed, in words."""
+"""Which part of the slower metrics was computed, and what stands in for layers left out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import CHOICES, RunSettings
 from depthtui.data.selection import numbers_text
 from depthtui.metrics import METRIC_BY_NAME
-from depthtui.metrics.choices import chosen_layers
+from depthtui.metrics.choices import chosen_layers, stand_in_words
 
 
 def choices_of(metrics: Iterable[str]) -> set[str]:
@@ -48,7 +48,12 @@ def settled(result: RunResult, choices: Iterable[str]) -> RunSettings:
 
 
 def choice_words(settings: RunSettings) -> str:
-    """What was chosen, such as `layers 0-5,20, 32 tokens erased`; empty for everything."""
+    """What was chosen, and what stands in for a layer that is left out; empty where nothing was."""
+    return ", ".join(filter(None, [part_words(settings), stand_in_words(settings)]))
+
+
+def part_words(settings: RunSettings) -> str:
+    """Which part was chosen, such as `layers 0-5,20, 32 tokens erased`; empty for everything."""
     positions, n_erased = settings.skip_positions, settings.erase_tokens
     words = [
         f"layers {settings.layers}" * bool(settings.layers),

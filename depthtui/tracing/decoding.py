@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from depthtui.models.devices import execution_device
 from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.anatomy import Anatomy, Tap
+from depthtui.tracing.left_out import NOTHING, Substitute
 from depthtui.tracing.modules import decoder, first_tensor, hidden_states, hooks, with_first_tensor
 
 _CACHE_NAMES = ("cache", "past_key_values", "cache_params")
@@ -137,6 +138,7 @@ def write_greedily(
     checkpoint: Callable[[], None] = lambda: None,
     on_token: Callable[[int], None] = lambda count: None,
     cached: bool = True,
+    substitute: Substitute = NOTHING,
 ) -> np.ndarray:
     """What a model goes on with, always the most probable token, once for each layer left out.
 
@@ -152,6 +154,7 @@ def write_greedily(
         on_token: called with how many tokens of each text are written.
         cached: go on from the keys and values of what was read; otherwise all is read again
             with every token.
+        substitute: what stands in for that layer; a sublayer has no mean update.
 
     Returns:
         `[texts, count]` token ids.
@@ -160,10 +163,15 @@ def write_greedily(
     read: list[Tensor] = []
     written = ids.expand(len(left_out), -1)
     unread, cache = written, dict[str, Any]()
+
+    def keeps_first() -> bool:
+        # A call that goes on from a cache has no token 0.
+        return substitute.keeps_first and not cache
+
     with torch.inference_mode(), hooks() as handles:
         for index, layer in enumerate(anatomy.layers):
             handles.append(layer.register_forward_pre_hook(lambda *_call: checkpoint()))
-            handles.extend(_leave_out(anatomy, index, part, left_out))
+            handles.extend(_leave_out(anatomy, index, part, left_out, substitute, keeps_first))
         handles.append(
             anatomy.layers[-1].register_forward_hook(
                 lambda _layer, _args, output: read.append(first_tensor(output)[:, -1])
@@ -180,9 +188,18 @@ def write_greedily(
 
 
 def _leave_out(
-    anatomy: Anatomy, layer: int, part: str, left_out: Sequence[int | None]
+    anatomy: Anatomy,
+    layer: int,
+    part: str,
+    left_out: Sequence[int | None],
+    substitute: Substitute,
+    keeps_first: Callable[[], bool],
 ) -> Iterator[RemovableHandle]:
-    """Let a layer, or a part of it, write nothing to the texts that leave it out."""
+    """Let a layer, or a part of it, write nothing to the texts that leave it out.
+
+    Its mean update, where that stands in for it; `keeps_first` tells whether the first token of a
+    call keeps the layer.
+    """
     texts = len(left_out)
     rows = [row for row, left in enumerate(left_out) if left == layer]
     if not rows:
@@ -191,7 +208,8 @@ def _leave_out(
     def restore(
         _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> Any:
-        return _with_rows(output, hidden_states(args, kwargs), rows, texts)
+        others = substitute.updated(layer, hidden_states(args, kwargs))
+        return _with_rows(output, others, rows, texts, keeps_first())
 
     if part == "layer":
         yield anatomy.layers[layer].register_forward_hook(restore, with_kwargs=True)
@@ -199,17 +217,21 @@ def _leave_out(
     for tap in (anatomy.attention if part == "attention" else anatomy.mlp)[layer]:
 
         def skip(_module: nn.Module, args: tuple[Any, ...], output: Any, tap: Tap = tap) -> Any:
-            return _with_rows(output, first_tensor(tap.skip(args, output)), rows, texts)
+            others = first_tensor(tap.skip(args, output))
+            return _with_rows(output, others, rows, texts, keeps_first())
 
         yield tap.module.register_forward_hook(skip)
 
 
-def _with_rows(output: Any, others: Tensor, rows: Sequence[int], texts: int) -> Any:
-    """A module's output with some rows of its batch from elsewhere."""
+def _with_rows(
+    output: Any, others: Tensor, rows: Sequence[int], texts: int, keeps_first: bool
+) -> Any:
+    """A module's output with some rows of its batch from elsewhere, all but a first token kept."""
     mixed = first_tensor(output).contiguous().clone()
+    start = mixed.shape[-1] if keeps_first else 0
     # Experts may write the tokens of all texts one after another, `[texts * T, d]`.
-    quiet = others.reshape(texts, -1)[rows]
-    mixed.view(texts, -1)[rows] = quiet.to(mixed.device)
+    quiet = others.reshape(texts, -1)[rows, start:]
+    mixed.view(texts, -1)[rows, start:] = quiet.to(mixed.device)
     return with_first_tensor(output, mixed)
 
 

@@ -1,8 +1,10 @@
-"""Residual streams of a prompt with several layers left out together."""
+"""Residual streams of a prompt with layers left out, and what stands in for these."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -11,20 +13,74 @@ from depthtui.models.devices import execution_device
 from depthtui.tracing.replay import Replay
 
 
+@dataclass(frozen=True)
+class Substitute:
+    """What stands in for a layer that is left out; by default nothing does.
+
+    Attributes:
+        updates: what each layer adds to every token instead of its own update, `[d]` each, on any
+            device; empty for nothing.
+        keeps_first: whether token 0 keeps the layer. It reads no other token, so that its residual
+            is that of the clean run, whatever is left out at the others.
+    """
+
+    updates: Sequence[Tensor] = ()
+    keeps_first: bool = False
+
+    @classmethod
+    def of_means(cls, means: Sequence[Tensor], keeps_first: bool) -> Substitute:
+        """The one that adds a layer's mean update.
+
+        Args:
+            means: the mean residual at depths 0 … L, each `[d]`.
+            keeps_first: see the class.
+        """
+        return cls([after - before for before, after in pairwise(means)], keeps_first)
+
+    def __call__(self, layer: int, before: Tensor, clean: Tensor) -> Tensor:
+        """The residual after a layer that is left out.
+
+        Args:
+            layer: which.
+            before: the residual before it, `[..., T, d]`.
+            clean: the residual after it in the clean run, `[..., T, d]`.
+        """
+        return self.with_first(self.updated(layer, before), clean)
+
+    def updated(self, layer: int, before: Tensor) -> Tensor:
+        """The residual after a layer that is left out at all tokens, of that before it."""
+        if not self.updates:
+            return before
+        # The sum is of float32 at least.
+        return (before + self.updates[layer].to(before.device)).to(before.dtype)
+
+    def with_first(self, residual: Tensor, clean: Tensor) -> Tensor:
+        """A residual `[..., T, d]`, with that of the clean run at token 0 where that is kept."""
+        if not self.keeps_first:
+            return residual
+        first = clean[..., :1, :].to(residual).expand_as(residual[..., :1, :])
+        return torch.cat([first, residual[..., 1:, :]], dim=-2)
+
+
+NOTHING = Substitute()
+
+
 class Shortened:
-    """A prompt's residual stream with some layers left out at all tokens.
+    """A prompt's residual stream with some layers left out.
 
     Nothing below the lowest layer of a change is computed again.
 
     Args:
         replay: the clean run.
+        substitute: what stands in for a layer that is left out.
 
     Attributes:
         gone: the layers left out so far, in order.
     """
 
-    def __init__(self, replay: Replay) -> None:
+    def __init__(self, replay: Replay, substitute: Substitute = NOTHING) -> None:
         self._replay = replay
+        self._substitute = substitute
         self._residual = list(replay.residual)
         self.gone: list[int] = []
 
@@ -33,7 +89,9 @@ class Shortened:
         self.gone.append(layer)
         residual = self._residual[layer]
         for above in range(layer, self._replay.n_layers):
-            if above not in self.gone:
+            if above in self.gone:
+                residual = self._left_out(above, residual)
+            else:
                 residual = self._replay.run_layer(above, residual[None])[0]
             self._residual[above + 1] = residual
 
@@ -46,21 +104,32 @@ class Shortened:
         replay, places = self._replay, {layer: place for place, layer in enumerate(layers)}
         rows: dict[int, Tensor] = {}
         for layer in range(min(layers), replay.n_layers):
-            if rows and layer not in self.gone:
+            if layer in self.gone:
+                rows = {place: self._left_out(layer, row) for place, row in rows.items()}
+            elif rows:
                 rows = _run(replay, layer, rows)
             if layer in places:
-                rows[places[layer]] = self._residual[layer]
+                rows[places[layer]] = self._left_out(layer, self._residual[layer])
         last = self._residual[-1].device
         return torch.stack([rows[place].to(last) for place in range(len(layers))])
 
+    def _left_out(self, layer: int, residual: Tensor) -> Tensor:
+        return self._substitute(layer, residual, self._replay.residual[layer + 1])
 
-def without_first(replay: Replay, order: Sequence[int], counts: Sequence[int]) -> Tensor:
+
+def without_first(
+    replay: Replay,
+    order: Sequence[int],
+    counts: Sequence[int],
+    substitute: Substitute = NOTHING,
+) -> Tensor:
     """The last residual without the first layers of an order, `[counts, T, d]`.
 
     Args:
         replay: the clean run.
         order: layers, the first to leave out first.
         counts: how many of them are left out in each row.
+        substitute: what stands in for a layer that is left out.
     """
     places = {layer: place for place, layer in enumerate(order)}
     rows: dict[int, Tensor] = {}
@@ -70,8 +139,10 @@ def without_first(replay: Replay, order: Sequence[int], counts: Sequence[int]) -
         if running:
             rows |= _run(replay, layer, running)
         # A row begins at the lowest layer that it is without: below, it is the clean run.
-        begun = [count for count in counts if count > place and count not in rows]
-        rows |= dict.fromkeys(begun, replay.residual[layer])
+        h, h_next = replay.residual[layer : layer + 2]
+        for count in counts:
+            if count > place:
+                rows[count] = substitute(layer, rows.get(count, h), h_next)
     last = replay.residual[-1]
     return torch.stack([rows.get(count, last).to(last.device) for count in counts])
 

@@ -111,6 +111,8 @@ def test_what_a_key_depends_on() -> None:
         record_key(CELL, 0, Prompt("1 + 1 = 2"), settings, []),
         record_key(CELL, 0, PROMPT, replace(settings, top_k=3), []),
         record_key(CELL, 0, PROMPT, replace(settings, metrics=("logit_lens",)), []),
+        record_key(CELL, 0, PROMPT, replace(settings, ablate="mean"), []),
+        record_key(CELL, 0, PROMPT, replace(settings, keep_first_token=True), []),
     ]
     assert len({key, *changed}) == 1 + len(changed)
     # Neither how many prompts there are nor where they come from.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from textual.widgets import Input, RadioButton
+from textual.widgets import Checkbox, Input, RadioButton
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import StartRun
@@ -385,6 +385,20 @@ async def test_a_part_of_the_slower_metrics_is_chosen_computed_and_told(tmp_path
         await it.press("n")
         await it.until(lambda: len(it.session.runs) == 2)
         assert it.engine.sent(StartRun)[-1].settings.layers == "/4"
+
+
+async def test_what_stands_in_for_a_layer_is_chosen_and_said(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        run = it.session.current
+        await it.press("L")
+        await it.until(lambda: isinstance(it.app.screen, PartDialog))
+        for box in ("ablate", "keep_first_token"):
+            it.app.screen.query_one(f"#{box}", Checkbox).value = True
+        await it.press("f5")
+        await it.until(lambda: run.settings.ablate == "mean")
+        assert run.settings.keep_first_token
+        it.main.measure = MEASURE_BY_NAME["skip_effects"]
+        await it.until(lambda: "a layer left out writes its mean update" in it.screen_text())
 
 
 async def test_a_part_that_there_is_not_is_told_in_the_dialog(tmp_path: Path) -> None:

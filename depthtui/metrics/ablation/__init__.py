@@ -16,6 +16,7 @@ from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
 from depthtui.metrics.blocks import block_means
 from depthtui.metrics.choices import (
+    STAND_INS,
     chosen_key,
     layers_gone_through,
     layers_run,
@@ -256,7 +257,7 @@ def _output_summary(output: ReducedOutput | None) -> dict[str, Any]:
 
 
 def _findings(ablation: ReducedAblation, pooled: Pooled) -> list[Finding]:
-    words = left_out_words(ablation.part, ablation.chosen, pooled.n_layers)
+    words = left_out_words(ablation.part, ablation.chosen, pooled.n_layers, pooled.stand_in)
 
     def remark(values: Sequence[float]) -> str:
         gained = ", ".join(f"{value:+.3g}" for value in values)
@@ -376,9 +377,9 @@ METRIC = Metric(
     cost="L forwards, half of each",
     work=_work,
     result=Ablation,
-    needs=(needs.clean_run, needs.lens, needs.split),
+    needs=(needs.clean_run, needs.lens, needs.split, needs.mean_update),
     memory=row_of_logits,
-    depends_on=("skip_part", "layers"),
+    depends_on=("skip_part", "layers", *STAND_INS),
     reduced=ReducedAblation,
     reduce=_reduce,
     pool=_pool,

@@ -15,6 +15,7 @@ from depthtui.metrics.loss_change_kernel import Ran, fill_rows
 from depthtui.metrics.output_change import OutputChange
 from depthtui.metrics.skip_effects.compute import SkipSweep
 from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.left_out import NOTHING, Substitute, without_first
 from depthtui.tracing.replay import Replay
 
 
@@ -31,6 +32,7 @@ def compute(context: Context, partial: Ablation | None) -> Ablation:
         context.report,
         chosen,
         partial,
+        context.substitute,
     )
 
 
@@ -43,6 +45,7 @@ def ablation_loss(
     on_rows: Callable[[int, int, Ablation | None], None] = lambda done, total, partial: None,
     chosen: Sequence[int] = (),
     partial: Ablation | None = None,
+    substitute: Substitute = NOTHING,
 ) -> Ablation:
     """What the output loses without each layer; the last layers come first.
 
@@ -56,6 +59,7 @@ def ablation_loss(
         layers_at_once, on_rows: as of `fill_rows`.
         chosen: the layers to leave out, in order; none for every one.
         partial: what was done before, to go on from.
+        substitute: what stands in for the layers that are left out together; `skipped` has it.
     """
     count = replay.n_layers
     with torch.no_grad():
@@ -92,17 +96,7 @@ def ablation_loss(
         found = found.copied()
         found.together[:] = np.isin(np.arange(count), layers)
         if layers:
-            changes = change(_without(replay, layers))
+            changes = change(without_first(replay, layers, [len(layers)], substitute))
             found.together_kl = float(changes.kl[0, 1:].mean())
             found.together_choices = float(changes.kept[0, 1:].mean())
         return found
-
-
-def _without(replay: Replay, layers: Sequence[int]) -> Tensor:
-    """h_L with some layers left out together, `[1, T, d]`."""
-    first = min(layers)
-    rows = replay.residual[first][None]
-    for layer in range(first, replay.n_layers):
-        if layer not in layers:
-            rows = replay.run_layer(layer, rows)
-    return rows

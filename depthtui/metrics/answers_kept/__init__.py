@@ -15,7 +15,13 @@ from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
 from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
-from depthtui.metrics.choices import chosen_key, layers_gone_through, layers_words, left_out_words
+from depthtui.metrics.choices import (
+    STAND_INS,
+    chosen_key,
+    layers_gone_through,
+    layers_words,
+    left_out_words,
+)
 from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
 from depthtui.metrics.evidence import Counted, CountInterval, Variant, read_off, so_far, whole
 from depthtui.metrics.measures import array
@@ -221,7 +227,7 @@ def _findings(answers: ReducedAnswers, pooled: Pooled) -> list[Finding]:
         remark = f"{one} {mean}{ends}; one is lost without any of layers {numbers_text(needed)}"
     else:
         remark = "none is lost without any one layer"
-    remark += left_out_words(answers.part, answers.chosen, pooled.n_layers)
+    remark += left_out_words(answers.part, answers.chosen, pooled.n_layers, pooled.stand_in)
     remark += f"; {answers.so_far}" * bool(answers.so_far)
     floor = Finding(
         f"{METRIC.title}, nothing left out",
@@ -316,10 +322,10 @@ METRIC = Metric(
     cost="L forwards, and a token at a time",
     work=_work,
     result=AnswersKept,
-    needs=(needs.clean_run, needs.lens, needs.split, needs.answer),
+    needs=(needs.clean_run, needs.lens, needs.split, needs.mean_update, needs.answer),
     reruns_layers=False,
     memory=_memory,
-    depends_on=("skip_part", "layers", "answer_start"),
+    depends_on=("skip_part", "layers", "answer_start", *STAND_INS),
     measures=(
         Measure(
             NAME,

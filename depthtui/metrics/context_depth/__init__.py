@@ -13,6 +13,7 @@ from depthtui.data.arrays import Shape
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
+from depthtui.metrics.choices import STAND_INS, left_out_words
 from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.evidence import (
     FELT,
@@ -189,7 +190,9 @@ def _keys(curve: ContextCurve) -> dict[str, Any]:
 
 
 def _findings(context: ReducedContext, pooled: Pooled) -> list[Finding]:
-    lines = [_line("Context depth", context.curve, pooled.n_layers)]
+    line = _line("Context depth", context.curve, pooled.n_layers)
+    words = left_out_words("layer", (), pooled.n_layers, pooled.stand_in)
+    lines = [replace(line, remark=line.remark + words)]
     if context.later is not None:
         later = _line("Context depth, later tokens", context.later, pooled.n_layers)
         lines.append(replace(later, remark=f"{later.remark}; the verdict counts these"))
@@ -272,7 +275,7 @@ METRIC = Metric(
     result=ContextDepth,
     needs=(needs.clean_run, needs.lens, _has_context),
     memory=row_of_logits,
-    depends_on=("answer_start",),
+    depends_on=("answer_start", *STAND_INS),
     measures=(
         loss_measure(ContextDepth, "loss_change", NAME, "Context loss", reads_residual=True),
     ),

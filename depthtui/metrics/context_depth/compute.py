@@ -1,13 +1,13 @@
 """Until which layer the tokens before still matter to those that read them.
 
-Tokens before `start` stay h_k in all layers from k on; those from `start` on run in full, and
-read the keys and values that h_k gives there. In layer k itself these are the clean ones: a row
-joins behind it, and is nothing but the tokens from `start` on.
+Tokens before `start` stay h_k in all layers from k on, or get what stands in for these; those from
+`start` on run in full, and read the keys and values that this gives there. In layer k itself these
+are the clean ones: a row joins behind it, and is nothing but the tokens from `start` on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from depthtui.metrics.context import Context
 from depthtui.metrics.context_depth import ContextDepth, start_of
 from depthtui.metrics.loss_change_kernel import Ran, fill_rows, token_losses
 from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.left_out import NOTHING, Substitute
 from depthtui.tracing.replay import Replay
 
 
@@ -30,6 +31,7 @@ def compute(context: Context, partial: ContextDepth | None) -> ContextDepth:
         min(layers_a_part(replay.n_layers), context.layers_at_once(replay.n_tokens)),
         context.report,
         partial,
+        context.substitute,
     )
 
 
@@ -40,6 +42,7 @@ def context_depth(
     layers_at_once: int = 0,
     on_rows: Callable[[int, int, ContextDepth | None], None] = lambda done, total, partial: None,
     partial: ContextDepth | None = None,
+    substitute: Substitute = NOTHING,
 ) -> ContextDepth:
     """Let the tokens before `start` skip all layers from each depth on, and measure the loss.
 
@@ -51,28 +54,30 @@ def context_depth(
         start: the first token that is run in full, at least 1.
         layers_at_once, on_rows: as of `fill_rows`.
         partial: what was done before, to go on from.
+        substitute: what stands in for a layer that is left out.
     """
     if not 0 < start < replay.n_tokens:
         raise ValueError("a token must come before the first that is run in full")
     count, ids = replay.n_layers, replay.ids[start - 1 :]
 
-    def losses(depths: list[int], later: Tensor) -> Tensor:
-        """Of the tokens from `start` on, the first predicted by a token that stays `h_k`."""
-        before = [replay.residual[depth][start - 1 : start].to(later.device) for depth in depths]
-        return token_losses(unembedding, torch.cat([torch.stack(before), later], dim=1), ids)
+    def losses(before: Sequence[Tensor], later: Tensor) -> Tensor:
+        """Of the tokens from `start` on, the first predicted by the last of the tokens before."""
+        last = torch.stack([residual[start - 1 :].to(later.device) for residual in before])
+        return token_losses(unembedding, torch.cat([last, later], dim=1), ids)
 
     with torch.no_grad():
-        clean_ends = replay.residual[-1][None, start:]
-        clean, *last = losses([count, count - 1, count], clean_ends.expand(3, -1, -1))
+        h, h_next = (replay.residual[depth][:start] for depth in (count - 1, count))
+        clean_ends = replay.residual[-1][None, start:].expand(3, -1, -1)
+        clean, *last = losses([h_next, substitute(count - 1, h, h_next), h_next], clean_ends)
 
         def fill(result: ContextDepth, group: list[int], ran: Ran) -> ContextDepth:
-            rows = _Rows(replay, start, group[0])
+            rows = _Rows(replay, start, group[0], substitute)
             for layer in range(group[0], count):
                 rows.run(layer)
-                ran(len(rows.depths))
+                ran(len(rows.before))
                 if layer in group:
                     rows.join(layer)
-            moved = losses([count, *group], rows.ends()) - clean
+            moved = losses([h_next, *rows.before], rows.ends()) - clean
             return result.filled(group, moved.numpy())
 
         begun = partial
@@ -104,14 +109,16 @@ class _Rows:
         replay: the clean run.
         start: the first token that is run in full.
         first: the layer that the rows begin with.
+        substitute: what stands in for a layer that is left out.
 
     Attributes:
-        depths: from which layer on the other rows skip, in order.
+        before: the residuals of the tokens before `start`, `[start, d]`, in each of the other rows.
     """
 
-    def __init__(self, replay: Replay, start: int, first: int) -> None:
-        self.depths: list[int] = []
+    def __init__(self, replay: Replay, start: int, first: int, substitute: Substitute) -> None:
+        self.before: list[Tensor] = []
         self._replay = replay
+        self._substitute = substitute
         self._start = start
         # The last token predicts no other.
         self._stop = replay.end_for(replay.n_tokens - 1)
@@ -121,26 +128,28 @@ class _Rows:
         """Add the run that skips `layer` and all after it: so far its later tokens are clean."""
         clean = self._replay.residual[layer + 1][None, self._start : self._stop]
         self._later = torch.cat([self._later.to(clean.device), clean])
-        self.depths.append(layer)
+        self.before.append(self._left_out(layer, self._replay.residual[layer][: self._start]))
 
     def run(self, layer: int) -> None:
         """Send all rows through `layer`.
 
         Where tokens cannot be run behind others, whole prompts are, and cut here.
         """
+        replay, start = self._replay, self._start
+        clean = replay.residual[layer][:start]
+        before = torch.stack([clean, *(residual.to(clean.device) for residual in self.before)])
+        self.before = [self._left_out(layer, residual) for residual in self.before]
         if not self._later.shape[1]:
             return
-        replay, start = self._replay, self._start
-        here = replay.residual[layer].device
-        before = torch.stack(
-            [replay.residual[depth][:start].to(here) for depth in (layer, *self.depths)]
-        )
         if replay.can_resume:
             past = replay.keys_values_of(layer, before)
             self._later = replay.run_layer(layer, self._later, start, past)
         else:
-            whole = torch.cat([before, self._later.to(here)], dim=1)
+            whole = torch.cat([before, self._later.to(before.device)], dim=1)
             self._later = replay.run_layer(layer, whole)[:, start:]
+
+    def _left_out(self, layer: int, before: Tensor) -> Tensor:
+        return self._substitute(layer, before, self._replay.residual[layer + 1][: self._start])
 
     def ends(self) -> Tensor:
         """The residuals after the last layer from `start` on; of the last token that of no row."""

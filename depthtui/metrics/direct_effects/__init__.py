@@ -151,7 +151,7 @@ def _findings(effects: PooledEffects, pooled: Pooled) -> list[Finding]:
     source, reader = np.unravel_index(int(np.nanargmax(pairs)), pairs.shape)
     known = so_far(_is_known(direct))
     remark = f"most: layer {reader} reads layer {source}, {pairs[source, reader]:.2f}"
-    remark += left_out_words(direct.part, direct.chosen, pooled.n_layers)
+    remark += left_out_words(direct.part, direct.chosen, pooled.n_layers, pooled.stand_in)
     remark += f"; {known}" * bool(known)
     lines = [Finding(METRIC.title, f"median {np.nanmedian(pairs):.2f}", remark), floor]
     if effects.share is not None:
@@ -231,7 +231,7 @@ METRIC = Metric(
     cost="L forwards, about half of each and resumed",
     work=_work,
     result=DirectEffects,
-    needs=(needs.clean_run, needs.split, skip_effects.long_enough),
+    needs=(needs.clean_run, needs.split, needs.mean_update, skip_effects.long_enough),
     depends_on=skip_effects.DEPENDS_ON,
     cache_key=skip_effects.cache_key,
     measures=(MAP,),

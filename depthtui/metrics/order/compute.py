@@ -1,4 +1,7 @@
-"""Two layers that follow each other, side by side and swapped, at all tokens."""
+"""Two layers that follow each other, side by side and swapped, at all tokens.
+
+No layer is left out, so that nothing stands in for one.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,13 @@ from depthtui.data.arrays import MetricResult, Shape, arrays_of
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
 from depthtui.metrics import needs
-from depthtui.metrics.choices import chosen_key, key_parts, layers_gone_through, layers_run
+from depthtui.metrics.choices import (
+    STAND_INS,
+    chosen_key,
+    key_parts,
+    layers_gone_through,
+    layers_run,
+)
 from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.measures import array, floor_of
 from depthtui.metrics.pooling import Pooled
@@ -30,6 +36,7 @@ DEPENDS_ON = (
     "layers",
     "seed",
     "lengths_before",
+    *STAND_INS,
 )
 
 ByPair: TypeAlias = Annotated[np.ndarray, Shape("L", "L", dtype=np.float64)]
@@ -100,9 +107,9 @@ def long_enough(result: RunResult) -> str:
 
 
 def cache_key(result: RunResult) -> dict[str, Any]:
-    """The cache key: the part, the positions, and the layers where some are chosen."""
+    """The cache key: the part, the positions, what stands in, and layers where some are chosen."""
     parts = {"part": result.settings.skip_part, "positions": positions_of(result)}
-    return parts | key_parts(result, ["layers"])
+    return parts | key_parts(result, ["layers", *STAND_INS])
 
 
 def tokens_from(positions: Sequence[int], n_tokens: int) -> int:
@@ -235,7 +242,7 @@ METRIC = Metric(
     cost="L forwards, about half of each and resumed",
     work=_work,
     result=SkipEffects,
-    needs=(needs.clean_run, needs.lens, needs.split, long_enough),
+    needs=(needs.clean_run, needs.lens, needs.split, needs.mean_update, long_enough),
     memory=row_of_logits,
     depends_on=DEPENDS_ON,
     cache_key=cache_key,

@@ -8,6 +8,7 @@ its keys and values serve all positions: only the tokens from t on run again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from depthtui.metrics.context import Context
 from depthtui.metrics.output_distance import OutputDistance
 from depthtui.metrics.skip_effects import SkipEffects, positions_of, tokens_run
 from depthtui.tracing.anatomy import Anatomy, Unembedding
+from depthtui.tracing.left_out import NOTHING, Substitute
 from depthtui.tracing.modules import hooks
 from depthtui.tracing.replay import KeysValues, Replay
 
@@ -148,21 +150,30 @@ def relative_changes(replay: Replay, sweep: SkipSweep, layer: int) -> Iterator[T
         yield (change / floored).to("cpu")
 
 
-def skipped_residuals(anatomy: Anatomy, replay: Replay, part: str) -> list[Tensor]:
+def skipped_residuals(
+    anatomy: Anatomy, replay: Replay, part: str, substitute: Substitute = NOTHING
+) -> list[Tensor]:
     """The residual after each layer with that layer, or one of its sublayers, left out.
 
+    Args:
+        anatomy, replay: the model and the clean run.
+        part: what is left out: `layer`, `attention` or `mlp`.
+        substitute: what stands in for it; a sublayer has no mean update.
+
     Returns:
-        L tensors `[T, d]`: `h_l` itself for the whole layer; what the layer makes of the
-        clean `h_l` with its attention or its MLP skipped otherwise.
+        L tensors `[T, d]`: `h_l` itself for the whole layer, where nothing stands in for it; what
+        the layer makes of the clean `h_l` with its attention or its MLP skipped otherwise.
     """
     if part == "layer":
-        return list(replay.residual[:-1])
+        pairs = enumerate(pairwise(replay.residual))
+        return [substitute(layer, h, h_next) for layer, (h, h_next) in pairs]
     sublayers = anatomy.attention if part == "attention" else anatomy.mlp
     residuals = []
     for layer, sublayer in enumerate(sublayers):
         with torch.no_grad(), hooks() as handles:
             handles.extend(tap.silence() for tap in sublayer)
-            residuals.append(replay.run_layer(layer, replay.residual[layer][None])[0])
+            skipped = replay.run_layer(layer, replay.residual[layer][None])[0]
+        residuals.append(substitute.with_first(skipped, replay.residual[layer + 1]))
     return residuals
 
 

@@ -13,6 +13,7 @@ from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence, Headline
 from depthtui.metrics import needs
+from depthtui.metrics.choices import STAND_INS, left_out_words
 from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.evidence import FIFTH, Counted, CountInterval, Variant, whole
 from depthtui.metrics.pooling import Pooled
@@ -349,6 +350,7 @@ def _summary(found: PooledSufficient, pooled: Pooled) -> Mapping[str, Any]:
 def _findings(found: PooledSufficient, pooled: Pooled) -> list[Finding]:
     kinds = {"model": "the model's order", "own": "an order of other tokens of these prompts"}
     where = f"in {kinds[found.kind]}, {found.search}"
+    stand_in = left_out_words("layer", (), found.n_layers, pooled.stand_in)
     go = ", ".join(map(str, found.ways[0].order[:_NAMED]))
     between = (
         "" if found.interval is None else f" ({found.interval[0]:.1f}-{found.interval[1]:.1f})"
@@ -357,7 +359,7 @@ def _findings(found: PooledSufficient, pooled: Pooled) -> list[Finding]:
         Finding(
             "Layers within 1 nat",
             f"{found.within():.1f} of {found.n_layers}{between}",
-            f"{where}; {found.choices:.0%} of first choices stay; layers {go} go first",
+            f"{where}; {found.choices:.0%} of first choices stay; layers {go} go first{stand_in}",
         ),
         Finding(
             "Layers within 0.1 nats",
@@ -427,7 +429,7 @@ METRIC = Metric(
     needs=(needs.clean_run, needs.lens, _two_tokens),
     in_order=True,
     memory=row_of_logits,
-    depends_on=("sufficient_order", "sufficient_search", "order_texts"),
+    depends_on=("sufficient_order", "sufficient_search", "order_texts", *STAND_INS),
     reduced=ReducedSufficient,
     reduce=_reduce,
     pool=_pool,

@@ -14,7 +14,7 @@ from depthtui.metrics.output_change import OutputChange
 from depthtui.metrics.sufficient import Orders, Sufficient, block_numbers, block_weights
 from depthtui.metrics.sufficient.search import Text, greedy_order, ranked
 from depthtui.tracing.anatomy import Unembedding
-from depthtui.tracing.left_out import without_first
+from depthtui.tracing.left_out import NOTHING, Substitute, without_first
 from depthtui.tracing.parts import slices
 from depthtui.tracing.replay import Replay
 
@@ -28,7 +28,14 @@ def compute(context: Context, partial: Sufficient | None) -> Sufficient:
         if not result.orders:
             orders, way = _orders(context, rows_at_once)
             result = replace(result, orders=orders, way=way)
-        return sufficient(replay, context.unembedding, result, rows_at_once, context.report)
+        return sufficient(
+            replay,
+            context.unembedding,
+            result,
+            rows_at_once,
+            context.report,
+            context.substitute,
+        )
 
 
 def _begun(replay: Replay, kind: str, search: str) -> Sufficient:
@@ -42,7 +49,7 @@ def _orders(context: Context, rows_at_once: int) -> tuple[Orders, np.ndarray]:
     if order is not None:
         orders: Orders = (tuple(order),)
     else:
-        orders = own_orders(replay, context.unembedding, search, rows_at_once)
+        orders = own_orders(replay, context.unembedding, search, rows_at_once, context.substitute)
     return orders, way_of(replay.n_tokens, orders)
 
 
@@ -57,7 +64,11 @@ def way_of(n_tokens: int, orders: Orders) -> np.ndarray:
 
 
 def own_orders(
-    replay: Replay, unembedding: Unembedding, search: str, layers_at_once: int
+    replay: Replay,
+    unembedding: Unembedding,
+    search: str,
+    layers_at_once: int,
+    substitute: Substitute = NOTHING,
 ) -> Orders:
     """The orders found on the even blocks of a prompt's tokens, and on the odd ones.
 
@@ -73,10 +84,10 @@ def own_orders(
     halves = [block_weights(replay.n_tokens, blocks[half::2]) for half in (0, 1)]
     count = replay.n_layers
     if search == "ranked":
-        text = Text(replay, unembedding, halves[0], layers_at_once)
+        text = Text(replay, unembedding, halves[0], layers_at_once, substitute)
         costs = text.token_costs(range(count))
         return tuple(tuple(ranked(costs @ weights)) for weights in halves)
-    texts = [Text(replay, unembedding, weights, layers_at_once) for weights in halves]
+    texts = [Text(replay, unembedding, weights, layers_at_once, substitute) for weights in halves]
     return tuple(tuple(greedy_order([text], count).layers) for text in texts)
 
 
@@ -86,6 +97,7 @@ def sufficient(
     begun: Sufficient,
     rows_at_once: int = 0,
     on_rows: Callable[[int, int, Sufficient], None] = lambda done, total, partial: None,
+    substitute: Substitute = NOTHING,
 ) -> Sufficient:
     """KL(p || p~) and choices kept with the first layers of each order left out.
 
@@ -96,6 +108,7 @@ def sufficient(
         rows_at_once: rows that are run together; 0 for all.
         on_rows: called after each part with how many rows are done, their number, and the result
             so far.
+        substitute: what stands in for a layer that is left out.
     """
     change = OutputChange(unembedding, replay.residual[-1], replay.ids)
     result, known = begun, begun.is_known
@@ -106,7 +119,7 @@ def sufficient(
         first += rows
         for part in slices(len(missing), rows_at_once or rows):
             counts = missing[part]
-            changes = change(without_first(replay, order, counts.tolist()))
+            changes = change(without_first(replay, order, counts.tolist(), substitute))
             tokens = begun.way == way
             # A result that was reported stays as it was.
             result = result.copied()

@@ -14,7 +14,7 @@ import numpy as np
 from depthtui.metrics.output_change import OutputChange
 from depthtui.metrics.sufficient import MOST_COST
 from depthtui.tracing.anatomy import Unembedding
-from depthtui.tracing.left_out import Shortened
+from depthtui.tracing.left_out import NOTHING, Shortened, Substitute
 from depthtui.tracing.parts import slices
 from depthtui.tracing.replay import Replay
 
@@ -49,12 +49,18 @@ class Text:
         unembedding: final norm and LM head.
         weights: what each token counts, `[T]`; those of all texts add up to 1.
         layers_at_once: how many layers are tried together.
+        substitute: what stands in for a layer that is left out.
     """
 
     def __init__(
-        self, replay: Replay, unembedding: Unembedding, weights: np.ndarray, layers_at_once: int
+        self,
+        replay: Replay,
+        unembedding: Unembedding,
+        weights: np.ndarray,
+        layers_at_once: int,
+        substitute: Substitute = NOTHING,
     ) -> None:
-        self._stream = Shortened(replay)
+        self._stream = Shortened(replay, substitute)
         self._change = OutputChange(unembedding, replay.residual[-1], replay.ids)
         self._weights = weights
         self._layers_at_once = layers_at_once

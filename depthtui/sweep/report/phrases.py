@@ -13,8 +13,9 @@ from depthtui.depth import rules
 from depthtui.depth.published import DATASETS, PROTOCOL
 from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.metrics import had_by_none
+from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.resampling import LEVEL
-from depthtui.report.choices import choice_words, choices_of, choosing_only
+from depthtui.report.choices import choices_of, choosing_only, part_words
 from depthtui.report.phrases import interval, rule_title, uneven
 from depthtui.report.summary import weights_dtype
 from depthtui.sweep.folder import Failure, model_title
@@ -196,9 +197,11 @@ def _names(cell: Cell) -> tuple[str, str]:
 
 
 def _chosen(settings: RunSettings) -> str:
-    """Which part of the slower metrics was computed; empty where it was all of them."""
-    words = choice_words(choosing_only(settings, choices_of(settings.metrics)))
-    return f" The slower metrics go through a part: {words}." if words else ""
+    """Which part of the slower metrics was computed, and what stands in for a layer left out."""
+    chosen = choosing_only(settings, choices_of(settings.metrics))
+    part, stand_in = part_words(chosen), stand_in_words(chosen)
+    words = f" The slower metrics go through a part: {part}." if part else ""
+    return words + (f" {stand_in[0].upper()}{stand_in[1:]}." if stand_in else "")
 
 
 def _pooling(summary: SweepSummary) -> str:

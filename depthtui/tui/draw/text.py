@@ -8,6 +8,7 @@ from depthtui.data.lens_view import LENS_METRICS, LOGIT, why_not
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics import METRIC_BY_NAME, logit_lens
+from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.estimates import about_time
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Metric
@@ -31,14 +32,20 @@ def sublayer_title(part: str) -> str:
 
 
 def skip_words(result: RunResult) -> str:
-    """What its skip effects leave out, such as `MLP skipped`; empty for the paper's choice."""
+    """What its skip effects leave out, such as `MLP skipped`, and what stands in for it.
+
+    Empty for the paper's choice.
+    """
     part, everywhere = result.settings.skip_part, result.settings.skip_everywhere
     effects = result.get(SkipEffects)
     if effects is not None:
         part, everywhere = effects.part, effects.positions == (0,)
-    if part == "layer" and not everywhere:
-        return ""
-    return f"{sublayer_title(part)} skipped{' at all tokens' if everywhere else ''}"
+    words = [
+        f"{sublayer_title(part)} skipped{' at all tokens' * everywhere}"
+        * (part != "layer" or everywhere),
+        stand_in_words(result.settings),
+    ]
+    return ", ".join(filter(None, words))
 
 
 def no_lens(

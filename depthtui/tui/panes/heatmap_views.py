@@ -12,7 +12,7 @@ from depthtui.data.depth import Curves
 from depthtui.data.run import RunResult
 from depthtui.depth.reading import Reading
 from depthtui.metrics import direct_effects, formula_in, repeat
-from depthtui.metrics.choices import layers_words
+from depthtui.metrics.choices import layers_words, stand_in_words
 from depthtui.metrics.contributions import KINDS
 from depthtui.metrics.depth_score import depth_score
 from depthtui.metrics.direct_effects import DirectEffects, later_pairs, read_later
@@ -212,7 +212,8 @@ class ReadsView(LayersView):
     def title(self, measure: Measure, result: RunResult | None) -> str:
         part = "layer" if result is None else result.settings.skip_part
         of_part = "" if part == "layer" else f" of {sublayer_title(part)}"
-        return f"{measure.title}{of_part} · {measure.formula}"
+        stand_in = "" if result is None else stand_in_words(result.settings)
+        return f"{measure.title}{of_part}{stand_in and ', '}{stand_in} · {measure.formula}"
 
     def labels(self, result: RunResult) -> Sequence[str]:
         return ["read"] * result.model.n_layers

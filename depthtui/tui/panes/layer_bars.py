@@ -8,6 +8,7 @@ from rich.style import Style
 from depthtui.data.explanation import Explanation
 from depthtui.depth.reading import Reading
 from depthtui.metrics import answers_kept, rankings_for, rankings_of
+from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
 from depthtui.report.explanations import of_metrics
 from depthtui.token_text import fit_shown
@@ -46,9 +47,10 @@ class LayerBars(LinesPane):
 
     def _title(self) -> str:
         part = "layer" if self.result is None else self.result.settings.skip_part
-        if part == "layer":
-            return "Usefulness of layers"
-        return f"Usefulness · without {sublayer_title(part)}"
+        stand_in = "" if self.result is None else stand_in_words(self.result.settings)
+        title = "Usefulness of layers" if part == "layer" else "Usefulness"
+        without = f"without {sublayer_title(part)}" * (part != "layer")
+        return " · ".join(filter(None, [title, without, stand_in]))
 
     def lay_out(self) -> list[list[Piece]]:
         measured = rankings_of(self.shown)

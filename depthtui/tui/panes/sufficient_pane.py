@@ -100,7 +100,10 @@ class SufficientPane(Page):
         ]
         if self.summary is not None and (idle := self.summary.idle):
             words.append((f" · {numbers_text(idle)} write nothing", styles.text))
-        return [*words, (f" · {kinds[found.kind]}, {found.search}", styles.muted)]
+        words.append((f" · {kinds[found.kind]}, {found.search}", styles.muted))
+        if self.summary is not None and self.summary.stand_in:
+            words.append((f" · {self.summary.stand_in}", styles.accent))
+        return words
 
     def _plot(
         self, name: str, values: np.ndarray, lines: int, threshold: float | None

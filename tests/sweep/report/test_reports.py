@@ -605,6 +605,10 @@ class TestFiles:
         words = "The slower metrics go through a part: layers /2, skipped before tokens 8-9."
         said = pages(metrics=("logit_lens", "skip_effects"), **chosen)
         assert [page.count(words) for page in said] == [1, 1, 1]
+        said = pages(metrics=("ablation",), ablate="mean", keep_first_token=True)
+        words = "A layer left out writes its mean update, token 0 keeps every layer."
+        assert all(words in page for page in said)
+        assert not any("go through a part" in page for page in said)
         for everything in (pages(metrics=("skip_effects",)), pages(**chosen)):
             assert not any("go through a part" in page for page in everything)
 

@@ -1,4 +1,7 @@
-"""Which part of the slower metrics is computed: layers, positions, tokens, a search."""
+"""Which part of the slower metrics is computed: layers, positions, tokens, a search.
+
+And what stands in for a layer that is left out.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,10 @@ from textual.widgets import Button, Input, Label, RadioSet, Static
 from depthtui.data.model import ModelInfo
 from depthtui.data.run_settings import RunSettings
 from depthtui.data.selection import layers_in
+from depthtui.metrics.choices import FIRST_KEPT, MEAN_UPDATE
 from depthtui.options import WrongValue, options_of
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog
-from depthtui.tui.screens.dialogs.toggles import RadioButton
+from depthtui.tui.screens.dialogs.toggles import Checkbox, RadioButton
 
 _LABELS = {
     "layers": "layers",
@@ -68,6 +72,9 @@ class PartDialog(Dialog[dict[str, Any]]):
         with RadioSet(id="erase_search", compact=True):
             for search, label in _SEARCHES.items():
                 yield RadioButton(label, value=search == self._settings.erase_search)
+        is_mean, keeps_first = self._settings.ablate == "mean", self._settings.keep_first_token
+        yield Checkbox(MEAN_UPDATE, is_mean, id="ablate", compact=True)
+        yield Checkbox(FIRST_KEPT, keeps_first, id="keep_first_token", compact=True)
         words = "Layers: ablation, skip effects, erasure, integrated gradients. Empty is all."
         yield Static(Content.styled(words, MUTED), id="note")
         yield Button("Take it (F5)", id="take", variant="primary", compact=True)
@@ -86,7 +93,11 @@ class PartDialog(Dialog[dict[str, Any]]):
     def action_choose(self) -> None:
         """Take the fields' values, or say which of them is wrong."""
         search = self.query_one("#erase_search", RadioSet).pressed_index
-        values: dict[str, Any] = {"erase_search": list(_SEARCHES)[search]}
+        values: dict[str, Any] = {
+            "erase_search": list(_SEARCHES)[search],
+            "ablate": "mean" if self.query_one("#ablate", Checkbox).value else "zero",
+            "keep_first_token": self.query_one("#keep_first_token", Checkbox).value,
+        }
         for name, label in _LABELS.items():
             try:
                 values[name] = self._read(name, self.query_one(f"#{name}", Input).value.strip())
