@@ -110,7 +110,7 @@ def test_it_is_evidence_of_its_kind() -> None:
     assert names.index("overlap") < names.index("certain") < names.index("cosine")
     (new,) = (evidence for evidence in found if evidence.measure == "certain")
     assert new.kind == "readable"
-    assert re.fullmatch(r"until the lens is certain, at \d.* nats of KL", new.says)
+    assert re.fullmatch(r"until the lens is certain \(KL \d.* nats\)", new.says)
     assert new.count is not None
     assert new.low is not None
     assert new.low <= new.count

@@ -39,7 +39,7 @@ class Evidence:
         kind: `readable`, `geometric` or `causal`.
         measure: the rule or metric, such as `kl` or `context_depth`.
         title: a short title, such as `context depth`.
-        count: layers that are used, 0 … L; None where the measure finds none, or is not known.
+        count: of layers, or a depth, 0 … L; None where the measure finds none, or is not known.
         low, high: the smallest and largest count of the sensitivity analysis; None with `count`.
         firm: whether `low` and `high` are at most a tenth of L apart, the interval over prompts
             among what they are made of: it holds of other prompts too.
@@ -118,7 +118,7 @@ class Verdict:
     """How many of its layers a model uses, and how that is known.
 
     Attributes:
-        words: made of the evidence by plain rules; the headline is how many layers are used.
+        words: made of the evidence by plain rules; the headline is how many layers suffice.
         evidence: each measure's count.
         n_layers: L.
         missing: names of the metrics that would tell more, and have not been computed.

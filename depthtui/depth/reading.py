@@ -147,7 +147,7 @@ class Reading(Pooled):
 
     @cached_property
     def evidence(self) -> tuple[Evidence, ...]:
-        """How many layers are used by each rule and metric, and how far each count holds."""
+        """The count of each rule and metric, and how far it holds."""
         found = self._of_rules() if self.parts else []
         for metric in ALL:
             if metric.gives_evidence and (value := self.get(metric)) is not None:

@@ -298,8 +298,7 @@ def _doubts(
         return
     others = sorted((other for other in fragile if other is not worst), key=_width, reverse=True)
     reason = f": {_reason(worst, numbering)}" if worst.reason else ""
-    be = "are" if worst.title.startswith("layers ") else "is"
-    first = f"{_begun(worst.title)} {be} fragile ({spread(worst)}){reason}."
+    first = f"{_begun(worst.title)} is fragile ({spread(worst)}){reason}."
     if others:
         # Of several the names alone: their ranges stand in the table, and would push the rest out.
         named = [

@@ -177,7 +177,7 @@ class Metric:
         means: pooled values -> numbers for a sweep's tables, by title; NaN where unknown.
         per_layer: pooled values -> its columns and bars by layer.
         maps: pooled values -> its pictures of layers x layers.
-        evidence: pooled values -> how many layers are used by it, with what that hangs on.
+        evidence: pooled values -> its count of layers or depth, with what that hangs on.
         moved_by_rounding: whether 16 bits change its values as much as they are large, so that
             devices can be compared by it in float32 alone.
     """
@@ -224,7 +224,7 @@ class Metric:
 
     @property
     def gives_evidence(self) -> bool:
-        """Whether it tells how many layers are used."""
+        """Whether it has a count of layers or a depth for the verdict."""
         return self.evidence is not no_evidence
 
     @property

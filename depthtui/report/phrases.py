@@ -31,7 +31,7 @@ def criterion(estimate: DepthEstimate, short: bool = False) -> str:
 
 
 def depth_in_layers(estimate: DepthEstimate, n_layers: int, unit: str = " layers") -> str:
-    """How many layers are used, and their share, such as `19 of 30 layers (0.63)`, or a dash."""
+    """A count of layers, and its share of L, such as `19 of 30 layers (0.63)`, or a dash."""
     if estimate.count is None or estimate.ratio is None:
         return "–"
     return f"{estimate.count} of {n_layers}{unit} ({estimate.ratio:.2f})"

@@ -81,10 +81,10 @@ def test_without_an_interval_the_choices_stand_alone() -> None:
 
 
 def test_the_evidence_of_the_headline_is_told_once() -> None:
-    own = firm("causal", "sufficient", "layers that suffice", 18)
+    own = firm("causal", "sufficient", "sufficient count", 18)
     assert said([own, COSINE], 24, headline=SUFFICIENT) == said([COSINE], 24, headline=SUFFICIENT)
     shaky = replace(own, firm=False, low=14, high=19, reason="it moves")
-    doubt = "Layers that suffice are fragile (14 to 19): it moves."
+    doubt = "Sufficient count is fragile (14 to 19): it moves."
     assert said([shaky], 24, headline=SUFFICIENT).endswith(doubt)
 
 

@@ -1,4 +1,4 @@
-"""How many layers the metrics say are used: planted truth, thresholds, noise."""
+"""The counts of the metrics: planted truth, thresholds, noise."""
 
 from __future__ import annotations
 

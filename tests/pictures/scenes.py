@@ -266,7 +266,7 @@ SCENES = (
     Scene("verdict-zoomed", verdict_page("z"), LARGE),
     Scene("explanation", keys("d", "I", says="The verdict"), SMALL),
     Scene("decided-zoomed", keys("d", "d", "d", "i", "z", says="late")),
-    Scene("suffice", keys("d", "z", says="nine in ten")),
+    Scene("suffice", keys("enter", "d", "z", says="keep nine in ten")),
     Scene("early-exit", keys("d", "d", "d", "d", says="─ Early exit")),
     Scene("best-block-light", keys(*"ddddd", "i", says="n = 3"), theme="depth-light"),
     Scene("affine-lens", affine_lens),

@@ -115,7 +115,7 @@ async def test_the_thresholds_are_turned_and_every_count_follows_at_once(tmp_pat
         await says(0.65, 0.2)
         for other in (DepthCurves, DepthTable):
             depths = it.main.query_one(other).summary.depths
-            assert [depth.threshold for depth in depths] == [None, 0.65, 0.2]
+            assert [depth.threshold for depth in depths] == [None, 0.65, 0.2, None]
         assert "bksp resets" in str(pane.border_subtitle)
         await it.press("backspace")
         await says(0.5, 0.3)

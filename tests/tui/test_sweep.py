@@ -292,7 +292,7 @@ async def test_the_row_under_the_cursor_says_its_verdict_and_columns_are_explain
             await it.press("3", "j")
         await it.press("dollar_sign", "I")
         await it.until(lambda: isinstance(it.app.screen, ExplanationScreen))
-        assert "Ratio of the depth by overlap" in it.screen_text()
+        assert "Ratio of the depth by decided" in it.screen_text()
 
 
 async def test_runs_of_the_session_are_rows(tmp_path: Path) -> None:

@@ -375,7 +375,7 @@ def _findings(found: PooledSufficient, pooled: Pooled) -> list[Finding]:
 
 
 COUNTED = Counted(
-    "causal", NAME, "layers that suffice", "that give its own output within a nat when run alone"
+    "causal", NAME, "sufficient count", "that give its own output within a nat when run alone"
 )
 
 

@@ -85,7 +85,7 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
         yield Paragraph("No prompt was run.")
     sentences = (method(summary), accuracy_note(summary), published_note(summary))
     yield Together([Note(sentence) for sentence in sentences if sentence])
-    yield Only(AT_LENGTH, _list("How many layers are used", Items(verdicts(summary))))
+    yield Only(AT_LENGTH, _list("How many layers suffice", Items(verdicts(summary))))
     if rules_of(summary.cells):
         yield Only(["pictures"], _curves(summary))
     for question in questions:

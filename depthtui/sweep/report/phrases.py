@@ -81,7 +81,7 @@ def model_heading(cells: list[CellSummary]) -> str:
 
 
 def verdicts(summary: SweepSummary) -> list[str]:
-    """What each cell says of how many layers are used, and whether few models differ in it.
+    """The verdict of each cell, and whether few models differ in it.
 
     Counts of models of different L are not compared: they cannot but differ.
     """

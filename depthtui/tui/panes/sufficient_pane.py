@@ -20,7 +20,7 @@ from depthtui.tui.panes.page import Page, as_many_as_fit
 DIAL = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 """The tolerances that can be set, in nats."""
 
-_NAME_CELLS = 10
+_NAME_CELLS = 13
 _STACK_LINES = 3
 """A title, bars of at least one line, a ruler."""
 
@@ -82,7 +82,7 @@ class SufficientPane(Page):
         found, styles = self._found, self.pane_styles
         words: list[Piece] = [
             (f"{found.within(self.tolerance):.1f} of {found.n_layers} layers", styles.strong),
-            (f" within {number(self.tolerance)} nats", styles.accent),
+            (f" within {self.tolerance:g} nats", styles.accent),
         ]
         if self.tolerance == TOLERANCE:
             if found.interval is not None:
@@ -132,7 +132,7 @@ class SufficientPane(Page):
         marks = [(column(kept), str(kept)) for kept in range(10 * (count // 10), 0, -10)]
         here = self._found.within(self.tolerance)
         cursor = column(here), f"▴{here:.1f}"
-        name = fit_right("kept ", _NAME_CELLS)
+        name = fit_right("layers kept ", _NAME_CELLS)
         return [(name, self.pane_styles.faint), *ruler(marks, cursor, width, self.pane_styles)]
 
     def _stack(self, lines: int) -> list[list[Piece]]:

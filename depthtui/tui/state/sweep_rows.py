@@ -70,7 +70,7 @@ class Row:
 
     @property
     def verdict(self) -> Verdict | None:
-        """How many layers are used in it."""
+        """How many layers suffice in it, and the other counts."""
         return None if self.summary is None else self.summary.verdict
 
     @property

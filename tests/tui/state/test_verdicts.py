@@ -36,7 +36,11 @@ def test_it_is_worked_out_only_where_something_changed() -> None:
 
 def test_a_run_that_grows_gets_a_new_one() -> None:
     last, settings = LastVerdict(), SummarySettings()
-    asked = (Prompt("one two three"), model_info(ModelSpec()), RunSettings())
+    asked = (
+        Prompt("one two three four five six seven eight nine ten eleven twelve"),
+        model_info(ModelSpec()),
+        RunSettings(),
+    )
     half, whole = half_run(full_result(*asked), 3), full_result(*asked)
     first = last.of(reading_of([half], settings))
     assert first is not None

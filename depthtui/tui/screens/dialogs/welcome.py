@@ -14,20 +14,20 @@ from textual.widgets import Static
 from depthtui.tui import keymap
 from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
 
-ABOUT = "What does each layer of a model add, and how many are used?"
+ABOUT = "What does each layer of a model add, and how many suffice?"
 
 PANES = {
     "Prompt": "its tokens, coloured by what the heatmap shows",
     "Heatmap": "layers up, tokens across: what each layer does",
     "Logit lens": "what the model would say before each layer",
     "Curves": "what the layers do on average, layer by layer",
-    "Verdict": "how many layers are used, and how sure that is",
+    "Verdict": "how many layers suffice, and how sure that is",
 }
 """The panes, and what each shows."""
 
 KEYS = {
     ("left", "down", "up", "right"): "move the one cursor that all panes share",
-    ("verdict",): "compute how many layers are used",
+    ("verdict",): "compute how many layers suffice",
     ("next_pane",): "go to the next pane",
     ("prompt",): "write, paste or open a prompt",
     ("help",): "every key that works here, searchable",
