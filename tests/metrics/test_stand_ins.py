@@ -54,6 +54,23 @@ NAMES = ["mean", "first", "both"]
 
 variants = pytest.mark.parametrize("variant", VARIANTS, ids=NAMES)
 
+_IN_EACH = ("llama", "gpt2", "gemma2", "mamba", "mixtral")
+"""Architectures with each variant; the others have both together, and each by hand."""
+
+on_every_model = pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        pytest.param(
+            name,
+            variant,
+            id=f"{name}-{variant_name}",
+            marks=[] if variant_name == "both" or name in _IN_EACH else [pytest.mark.by_hand],
+        )
+        for name in sorted(TINY)
+        for variant_name, variant in zip(NAMES, VARIANTS, strict=True)
+    ],
+)
+
 PROMPTS = {"one": random_ids(7, seed=3), "two": random_ids(10, seed=4)}
 """The baseline prompts."""
 
@@ -123,8 +140,7 @@ def own(model, variant, search: str = "ranked") -> Sufficient:
         return sufficient(replay, anatomy.unembedding, begun, substitute=substitute)
 
 
-@variants
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_every_model
 def test_ablation_against_one_forward_a_layer(name: str, variant) -> None:
     model = tiny(name)
     found, ids = ablated(model, variant), random_ids(TOKENS)
@@ -137,8 +153,7 @@ def test_ablation_against_one_forward_a_layer(name: str, variant) -> None:
     assert not np.allclose(found.kl[:, 1:], usual.kl[:, 1:], rtol=0.01)
 
 
-@variants
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_every_model
 def test_layers_that_suffice_against_whole_forwards(name: str, variant) -> None:
     model = tiny(name)
     found, ids = own(model, variant), random_ids(TOKENS)
@@ -200,8 +215,7 @@ def test_skip_effects_against_whole_forwards(name: str, positions, variant) -> N
         assert found.output[layer] == pytest.approx(moved, rel=1e-3, abs=2e-5)
 
 
-@variants
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_every_model
 def test_context_depth_against_whole_forwards(name: str, variant) -> None:
     model, start = tiny(name), 7
     ids, anatomy, replay = replayed(model)
@@ -243,8 +257,7 @@ def test_direct_effects_take_away_what_the_stand_in_does_not_write(variant) -> N
     assert found.layers[source, reader] == pytest.approx(float(far.max()), rel=1e-3)
 
 
-@variants
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_every_model
 def test_texts_are_written_with_the_same_stand_in(name: str, variant) -> None:
     model, ids = tiny(name), random_ids(9)
     anatomy = probe_architecture(model)
