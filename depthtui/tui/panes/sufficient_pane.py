@@ -80,9 +80,10 @@ class SufficientPane(Page):
     def _within(self) -> list[Piece]:
         """The layers within the tolerance, and their interval at a nat."""
         found, styles = self._found, self.pane_styles
+        unit = "nat" if self.tolerance == TOLERANCE else "nats"
         words: list[Piece] = [
             (f"{found.within(self.tolerance):.1f} of {found.n_layers} layers", styles.strong),
-            (f" within {self.tolerance:g} nats", styles.accent),
+            (f" within {self.tolerance:g} {unit}", styles.accent),
         ]
         if self.tolerance == TOLERANCE:
             if found.interval is not None:
@@ -132,7 +133,7 @@ class SufficientPane(Page):
         marks = [(column(kept), str(kept)) for kept in range(10 * (count // 10), 0, -10)]
         here = self._found.within(self.tolerance)
         cursor = column(here), f"▴{here:.1f}"
-        name = fit_right("layers kept ", _NAME_CELLS)
+        name = f"{fit_right('layers kept', _NAME_CELLS - 1)} "
         return [(name, self.pane_styles.faint), *ruler(marks, cursor, width, self.pane_styles)]
 
     def _stack(self, lines: int) -> list[list[Piece]]:
