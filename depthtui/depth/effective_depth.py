@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from types import MappingProxyType
 
 import numpy as np
@@ -35,14 +34,13 @@ def estimate_depths(
         settings: the thresholds.
         unknown: by rule, why its curve has values that are not finite, where that is known.
     """
-    drawn = cache(lambda *tasks: draw(np.array(tasks), RESAMPLES, settings.seed))
 
     def with_interval(estimate: DepthEstimate, weighting: Weighting) -> DepthEstimate:
         rule = rules.named(estimate.rule)
         known = parts_with(rule.curve, parts)
         if estimate.layer is None or too_few(known):
             return estimate
-        counts = drawn(*task_numbers(known))
+        counts = draw(task_numbers(known), RESAMPLES, settings.seed)
         return replace(estimate, interval=depth_interval(known, rule, settings, counts, weighting))
 
     by_tokens, by_prompts = (

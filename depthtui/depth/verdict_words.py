@@ -85,7 +85,7 @@ def _sufficient(headline: Headline, n_layers: int, where: str) -> tuple[str, str
 
 
 def _known_by(firm: Sequence[Evidence]) -> str:
-    """By which evidence counts are known that say not yet how many layers suffice."""
+    """The evidence of the other counts, in words, before layers that suffice are measured."""
     kinds = {found.kind for found in firm}
     if not firm:
         return "No count holds"
@@ -112,7 +112,7 @@ def _idle(idle: Sequence[int], numbering: Iterator[str]) -> Iterator[str]:
 
 
 def _here(held: Sequence[Evidence]) -> Iterator[str]:
-    """Which counts hold for these prompts and tell nothing of others."""
+    """The counts that hold for these prompts and tell nothing of others."""
     here = [found for found in held if not found.firm]
     if here and len(here) == len(held):
         yield f"None of it is firm: {here[0].reason}."
@@ -160,7 +160,7 @@ def comparison_sentence(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "
 
 
 def _compared_headlines(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
-    """Which of two needs more layers to stay within a nat; empty where one is unknown."""
+    """Compare the layers that two need within a nat; empty where one number is unknown."""
     first, second = a.headline, b.headline
     if first is None or second is None:
         return ""
@@ -186,7 +186,7 @@ def _compared_headlines(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
 
 
 def _gap(first: Headline, second: Headline, scale: float) -> float:
-    """How far apart two intervals lie, the second one scaled; 0 where they meet."""
+    """The distance of two intervals, the second one scaled; 0 where they meet."""
     assert first.low is not None
     assert first.high is not None
     assert second.low is not None

@@ -25,8 +25,13 @@ from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay, mixes_tokens
 
-MOST_AT_ONCE = {"cpu": 4096}
-MOST_AT_ONCE_ELSEWHERE = 32768
+_MOST_AT_ONCE = {"cpu": 4096}
+_MOST_AT_ONCE_ELSEWHERE = 32768
+
+
+def most_at_once(device: torch.device) -> int:
+    """The most tokens that go through a layer of a device in one batch, whatever memory allows."""
+    return _MOST_AT_ONCE.get(device.type, _MOST_AT_ONCE_ELSEWHERE)
 
 
 @dataclass
@@ -125,8 +130,7 @@ class MetricContext:
     @functools.cached_property
     def replay(self) -> Replay:
         """The recorded clean pass."""
-        device = execution_device(self.anatomy.layers[0])
-        most = MOST_AT_ONCE.get(device.type, MOST_AT_ONCE_ELSEWHERE)
+        most = most_at_once(execution_device(self.anatomy.layers[0]))
         room = self._room // 4 // self.sizes.token_bytes
         return Replay(self.model, self.anatomy, self._ids, self.check, max(256, min(most, room)))
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from depthtui.data.run import Prompt, Tokens
-from depthtui.engine.context import MOST_AT_ONCE, MOST_AT_ONCE_ELSEWHERE
 from depthtui.engine.pruning import changed
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import tokenise
@@ -22,8 +21,7 @@ from depthtui.tracing.activations import record_residuals
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.decoding import write_greedily
 from depthtui.tracing.left_out import without_first
-from depthtui.tracing.parts import at_once, slices
-from depthtui.tracing.replay import Replay
+from depthtui.tracing.parts import slices
 
 Check = Callable[[], None]
 
@@ -104,17 +102,10 @@ def compare(model: ReadyModel, whole: WholeOutput, checkpoint: Check) -> Compari
 
 def costs(model: ReadyModel, tokens: Tokens, order: Sequence[int], checkpoint: Check) -> np.ndarray:
     """The mean KL(p || p~) of a prompt without the first 0, 1, 2, … layers, `[n + 1]` in nats."""
-    module, anatomy = model.loaded.model, model.anatomy
-    ids = torch.from_numpy(tokens.ids).to(execution_device(module.get_input_embeddings()))
-    most = MOST_AT_ONCE.get(ids.device.type, MOST_AT_ONCE_ELSEWHERE)
-    sizes, room = (
-        model.sizes(len(tokens), tokens.answer_start),
-        min(model.placement.rooms().values()),
-    )
-    rows = at_once(len(order) + 1, room // 3, 4 * len(tokens) * sizes.width * sizes.item)
+    rows = model.rows_at_once(len(order) + 1, len(tokens))
     with torch.no_grad():
-        replay = Replay(module, anatomy, ids, checkpoint, max(256, most))
-        change = OutputChange(_unembedding(model), replay.residual[-1], ids)
+        replay = model.replay(torch.from_numpy(tokens.ids), checkpoint)
+        change = OutputChange(_unembedding(model), replay.residual[-1], replay.ids)
         parts = [
             change(without_first(replay, order, range(part.start, part.stop))).kl[:, 1:]
             for part in slices(len(order) + 1, rows)

@@ -17,7 +17,6 @@ from torch import Tensor
 from depthtui.data.plain import from_plain
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
-from depthtui.engine.context import MOST_AT_ONCE, MOST_AT_ONCE_ELSEWHERE
 from depthtui.engine.lenses import Check, Lenses, Report
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import tokenise
@@ -31,11 +30,8 @@ from depthtui.metrics.sufficient.search import (
     greedy_order,
     ranked_order,
 )
-from depthtui.models.devices import execution_device
 from depthtui.tracing.left_out import Substitute
-from depthtui.tracing.parts import at_once
 from depthtui.tracing.products import fast_products
-from depthtui.tracing.replay import Replay
 
 TEXTS = 8
 LENGTH = 32
@@ -194,19 +190,13 @@ class LayerOrders:
         scored = [text for text in ids if len(text) > 1]
         if not scored:
             raise DepthError("No text has a token after the first one, so there is no order.")
-        device = execution_device(model.loaded.model.get_input_embeddings())
-        most = MOST_AT_ONCE.get(device.type, MOST_AT_ONCE_ELSEWHERE)
         texts = []
         for text in scored:
             length = len(text)
-            replay = Replay(
-                model.loaded.model, model.anatomy, text.to(device), checkpoint, max(256, most)
-            )
+            replay = model.replay(text, checkpoint)
             weights = np.full(length, 1 / (length - 1) / len(scored))
             weights[0] = 0.0
-            sizes = model.sizes(length, length)
-            room = min(model.placement.rooms().values()) // 3 // len(scored)
-            together = at_once(sizes.layers, room, 4 * length * sizes.width * sizes.item)
+            together = model.rows_at_once(model.info.n_layers, length, len(scored))
             texts.append(Text(replay, unembedding, weights, together, substitute))
         return texts
 

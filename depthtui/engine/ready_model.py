@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import functools
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
 import torch
 import transformers
+from torch import Tensor
 
 import depthtui
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Pace
 from depthtui.data.run import Provenance
 from depthtui.engine import memory
-from depthtui.engine.context import Baselines
+from depthtui.engine.context import Baselines, most_at_once
 from depthtui.engine.memory import Placement
 from depthtui.engine.tokens import Vocabulary
 from depthtui.errors import DepthError
 from depthtui.metrics.costs import Sizes
-from depthtui.models.devices import hardware
+from depthtui.models.devices import execution_device, hardware
 from depthtui.models.loading import LoadedModel
 from depthtui.tracing.anatomy import Anatomy
 from depthtui.tracing.decoding import reads_on
+from depthtui.tracing.parts import at_once
 from depthtui.tracing.products import product_of
+from depthtui.tracing.replay import Replay
 
 
 @dataclass
@@ -59,6 +63,29 @@ class ReadyModel:
         """What the memory of a run of so many tokens depends on."""
         n_answer = max(0, n_tokens - answer_start)
         return memory.sizes_of(self.loaded.model, self.info, n_tokens, n_answer)
+
+    def replay(self, ids: Tensor, checkpoint: Callable[[], None]) -> Replay:
+        """The clean pass of a text, for runs that go on from it.
+
+        Args:
+            ids: `[T]` token ids, on any device.
+            checkpoint: called before every layer; raising there ends the work.
+        """
+        model = self.loaded.model
+        device = execution_device(model.get_input_embeddings())
+        most = max(256, most_at_once(device))
+        return Replay(model, self.anatomy, ids.to(device), checkpoint, most)
+
+    def rows_at_once(self, rows: int, n_tokens: int, share: int = 1) -> int:
+        """How many rows of residuals fit in memory together, each with keys and values.
+
+        Args:
+            rows: how many are wanted.
+            n_tokens: tokens of a row.
+            share: how many texts share the memory.
+        """
+        sizes, room = self.sizes(n_tokens, n_tokens), min(self.placement.rooms().values())
+        return at_once(rows, room // 3 // share, 4 * n_tokens * sizes.width * sizes.item)
 
     def check_ids(self, ids: np.ndarray) -> None:
         """Refuse a token that the tokenizer knows and the model does not.
