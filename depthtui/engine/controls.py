@@ -41,7 +41,7 @@ from depthtui.metrics.sufficient import (
     drawn_curves,
 )
 from depthtui.metrics.sufficient.compute import own_orders, sufficient, way_of
-from depthtui.metrics.sufficient.search import Text, ranked
+from depthtui.metrics.sufficient.search import Texts, ranked
 from depthtui.tracing.parts import in_smaller_parts
 
 DRAWS = 5
@@ -186,7 +186,7 @@ def _costs(context: MetricContext) -> np.ndarray:
     weights = np.full(replay.n_tokens, 1 / (replay.n_tokens - 1))
     weights[0] = 0.0
     at_once = context.layers_at_once(replay.n_tokens)
-    text = Text(replay, context.unembedding, weights, at_once, context.substitute)
+    text = Texts([replay], context.unembedding, weights, at_once, context.substitute)
     return text.costs(range(replay.n_layers))
 
 

@@ -25,13 +25,14 @@ from depthtui.files import parse_json, write_whole
 from depthtui.lenses.writing import VERSION as WRITING_VERSION
 from depthtui.metrics.sufficient.search import (
     Order,
-    Text,
+    Texts,
     expected_trials,
     greedy_order,
     ranked_order,
 )
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.products import fast_products
+from depthtui.tracing.replay import Replay
 
 TEXTS = 8
 LENGTH = 32
@@ -182,22 +183,30 @@ class LayerOrders:
 
     def _texts(
         self, ids: Sequence[Tensor], substitute: Substitute, checkpoint: Check
-    ) -> list[Text]:
-        """The texts on which an order is found, each with the same weight."""
+    ) -> list[Texts]:
+        """The texts on which an order is found, each with the same weight; some run together."""
         model, unembedding = self.model, self.model.anatomy.unembedding
         if unembedding is None:
             raise DepthError(f"There is no output to compare: {model.anatomy.lens_missing}.")
         scored = [text for text in ids if len(text) > 1]
         if not scored:
             raise DepthError("No text has a token after the first one, so there is no order.")
-        texts = []
+        groups: list[list[Replay]] = []
         for text in scored:
-            length = len(text)
             replay = model.replay(text, checkpoint)
+            group = next((group for group in groups if group[0].serves(replay)), None)
+            if group is None:
+                groups.append([replay])
+            else:
+                group.append(replay)
+        texts = []
+        for group in groups:
+            length = group[0].n_tokens
             weights = np.full(length, 1 / (length - 1) / len(scored))
             weights[0] = 0.0
-            together = model.rows_at_once(model.info.n_layers, length, len(scored))
-            texts.append(Text(replay, unembedding, weights, together, substitute))
+            n_tokens = len(group) * length
+            at_once = model.rows_at_once(model.info.n_layers, n_tokens, len(groups))
+            texts.append(Texts(group, unembedding, weights, at_once, substitute))
         return texts
 
     def _ids(self, text: str, chat_template: bool) -> Tensor:

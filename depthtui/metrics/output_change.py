@@ -36,6 +36,12 @@ class _Clean(NamedTuple):
     chances: Tensor
 
 
+def outputs_at_once(unembedding: Unembedding, count: int) -> int:
+    """How many of some outputs to compare at a time; each is there twice, and in probabilities."""
+    room = part_bytes(ROW_BYTES, execution_device(unembedding.head))
+    return at_once(count, room, 3 * 4 * unembedding.vocab_size)
+
+
 class OutputChange:
     """Compares changed outputs with the clean one at every token.
 
@@ -57,7 +63,7 @@ class OutputChange:
         count = len(self._residual)
         parts = [
             self._losses(self._clean(part).log[None], part)[0]
-            for part in slices(count, self._at_once(count))
+            for part in slices(count, outputs_at_once(self._unembedding, count))
         ]
         return torch.cat(parts)[:-1].to("cpu")
 
@@ -65,7 +71,7 @@ class OutputChange:
         """The changes of the outputs of `changed`, h_L of some runs, `[batch, T, d]`."""
         batch, count, _ = changed.shape
         found = torch.empty(len(Changes._fields), batch, count)
-        size = self._at_once(batch * count)
+        size = outputs_at_once(self._unembedding, batch * count)
         for part in slices(count, size):
             clean = self._clean(part)
             choices, losses = clean.log.argmax(dim=-1), self._losses(clean.log[None], part)
@@ -81,11 +87,6 @@ class OutputChange:
                 found[:, *here] = torch.stack([loss, kl.clamp_(min=0), kept]).to("cpu")
         loss, kl, kept = found
         return Changes(loss[:, :-1], kl, kept)
-
-    def _at_once(self, count: int) -> int:
-        """How many outputs to compare at a time; each is there twice, and in probabilities."""
-        room = part_bytes(ROW_BYTES, execution_device(self._unembedding.head))
-        return at_once(count, room, 3 * 4 * self._unembedding.vocab_size)
 
     def _clean(self, tokens: slice) -> _Clean:
         """The clean output at some tokens; kept for the next call."""

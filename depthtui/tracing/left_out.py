@@ -66,22 +66,24 @@ NOTHING = Substitute()
 
 
 class Shortened:
-    """A prompt's residual stream with some layers left out.
+    """The residual stream of N texts with some layers left out.
 
     Nothing below the lowest layer of a change is computed again.
 
     Args:
-        replay: the clean run.
+        replays: the clean run of each text; the first one serves them all (see `Replay.serves`).
         substitute: what stands in for a layer that is left out.
 
     Attributes:
         gone: the layers left out so far, in order.
     """
 
-    def __init__(self, replay: Replay, substitute: Substitute = NOTHING) -> None:
-        self._replay = replay
+    def __init__(self, replays: Sequence[Replay], substitute: Substitute = NOTHING) -> None:
+        self._replay = replays[0]
         self._substitute = substitute
-        self._residual = list(replay.residual)
+        depths = zip(*(replay.residual for replay in replays), strict=True)
+        self._clean = [torch.stack(residuals) for residuals in depths]
+        self._residual = list(self._clean)
         self.gone: list[int] = []
 
     def leave_out(self, layer: int) -> None:
@@ -92,11 +94,11 @@ class Shortened:
             if above in self.gone:
                 residual = self._left_out(above, residual)
             else:
-                residual = self._replay.run_layer(above, residual[None])[0]
+                residual = self._replay.run_layer(above, residual)
             self._residual[above + 1] = residual
 
     def without_each(self, layers: Sequence[int]) -> Tensor:
-        """The last residual without each of some further layers, `[layers, T, d]`, in their order.
+        """The last residual without each of some further layers, `[layers, N, T, d]`.
 
         Args:
             layers: one or more layers that are not left out yet.
@@ -114,7 +116,7 @@ class Shortened:
         return torch.stack([rows[place].to(last) for place in range(len(layers))])
 
     def _left_out(self, layer: int, residual: Tensor) -> Tensor:
-        return self._substitute(layer, residual, self._replay.residual[layer + 1])
+        return self._substitute(layer, residual, self._clean[layer + 1])
 
 
 def without_first(
@@ -148,7 +150,8 @@ def without_first(
 
 
 def _run(replay: Replay, layer: int, rows: dict[int, Tensor]) -> dict[int, Tensor]:
-    """Send rows through a layer together."""
+    """Send rows, each `[..., T, d]`, through a layer together."""
     device = execution_device(replay.layers[layer])
-    after = replay.run_layer(layer, torch.stack([row.to(device) for row in rows.values()]))
+    before = torch.stack([row.to(device) for row in rows.values()])
+    after = replay.run_layer(layer, before.flatten(0, -3)).view_as(before)
     return dict(zip(rows, after, strict=True))

@@ -150,6 +150,23 @@ class Replay:
                 self._keys_values = [None] * self.n_layers
         return self._can_resume
 
+    def serves(self, other: Replay) -> bool:
+        """Whether another text's residuals can be sent through the layers in this one's batches.
+
+        Checked by arithmetic: those of its clean pass must come out as they did. They do not where
+        layers read the text itself, beside the residual.
+        """
+        if other is self:
+            return True
+        if self.whole_only or other.n_tokens != self.n_tokens:
+            return False
+        done = self.evaluations
+        try:
+            with torch.no_grad():
+                return all(self._layer_serves(layer, other) for layer in range(self.n_layers))
+        finally:
+            self.evaluations = done
+
     def end_for(self, stop: int) -> int:
         """How many tokens a run from the first one on must have for those before `stop`."""
         return self.n_tokens if self.whole_only else stop
@@ -381,6 +398,11 @@ class Replay:
             return False
         finally:
             self.evaluations = done
+
+    def _layer_serves(self, layer: int, other: Replay) -> bool:
+        before, after = other.residual[layer], other.residual[layer + 1]
+        dtype = coarsest_dtype(self._layers[layer], before, after)
+        return layer_agrees(self.run_layer(layer, before[None])[0], before, after, dtype)
 
     def _layer_resumes(self, layer: int) -> bool:
         """Whether the first half of the tokens alone, and the second behind it, come out right."""

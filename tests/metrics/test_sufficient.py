@@ -20,7 +20,7 @@ from depthtui.metrics.sufficient import (
     crossing_above,
 )
 from depthtui.metrics.sufficient.compute import own_orders, sufficient
-from depthtui.metrics.sufficient.search import Order, Text, greedy_order
+from depthtui.metrics.sufficient.search import Order, Texts, greedy_order
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.results import run
@@ -180,7 +180,7 @@ def test_a_search_goes_on_from_where_it_was():
 
     def text():
         weights = block_weights(replay.n_tokens, range(4))
-        return Text(replay, unembedding, weights, replay.n_layers)
+        return Texts([replay], unembedding, weights, replay.n_layers)
 
     with torch.no_grad():
         whole = greedy_order([text()], replay.n_layers, on_layer=told.append)
@@ -189,6 +189,34 @@ def test_a_search_goes_on_from_where_it_was():
     assert len(told[0].layers) == 1
     assert again.layers == whole.layers
     np.testing.assert_allclose(again.costs, whole.costs, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_texts_that_run_together_cost_what_each_costs_alone(name):
+    model = tiny(name)
+    anatomy = probe_architecture(model)
+    replays = [Replay(model, anatomy, random_ids(TOKENS, seed=seed)[0]) for seed in (0, 1, 2)]
+    weights = np.arange(TOKENS, dtype=float)
+    with torch.no_grad():
+        served = [replay for replay in replays if replays[0].serves(replay)]
+        together = Texts(served, anatomy.unembedding, weights, replays[0].n_layers)
+        alone = [
+            Texts([replay], anatomy.unembedding, weights, replay.n_layers) for replay in served
+        ]
+        for texts in (together, *alone):
+            texts.leave_out(1)
+        layers = [layer for layer in range(replays[0].n_layers) if layer != 1]
+        found, expected = together.costs(layers), sum(text.costs(layers) for text in alone)
+    # Gemma 4's layers read the tokens beside the residual, so that each text goes by itself.
+    assert len(served) == (1 if name == "gemma4" else 3)
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-5)
+
+
+def test_texts_of_other_lengths_are_not_served():
+    model = tiny("llama")
+    anatomy = probe_architecture(model)
+    one, other = (Replay(model, anatomy, random_ids(count)[0]) for count in (TOKENS, TOKENS - 1))
+    assert not one.serves(other)
 
 
 def test_a_prompt_of_one_block_has_no_order_of_its_own():
@@ -304,6 +332,9 @@ def test_of_several_searches_no_layer_is_missed():
 
         def __init__(self, count):
             self.costs_of, self.gone = rng.permutation(count) / count, 0.0
+
+        def __len__(self):
+            return 1
 
         def costs(self, layers):
             return self.gone + self.costs_of[list(layers)]

@@ -12,7 +12,7 @@ from depthtui.errors import DepthError
 from depthtui.metrics.context import Context
 from depthtui.metrics.output_change import OutputChange
 from depthtui.metrics.sufficient import Orders, Sufficient, block_numbers, block_weights
-from depthtui.metrics.sufficient.search import Text, greedy_order, ranked
+from depthtui.metrics.sufficient.search import Texts, greedy_order, ranked
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.left_out import NOTHING, Substitute, without_first
 from depthtui.tracing.parts import slices
@@ -84,10 +84,12 @@ def own_orders(
     halves = [block_weights(replay.n_tokens, blocks[half::2]) for half in (0, 1)]
     count = replay.n_layers
     if search == "ranked":
-        text = Text(replay, unembedding, halves[0], layers_at_once, substitute)
-        costs = text.token_costs(range(count))
+        text = Texts([replay], unembedding, halves[0], layers_at_once, substitute)
+        costs = text.token_costs(range(count))[:, 0]
         return tuple(tuple(ranked(costs @ weights)) for weights in halves)
-    texts = [Text(replay, unembedding, weights, layers_at_once, substitute) for weights in halves]
+    texts = [
+        Texts([replay], unembedding, weights, layers_at_once, substitute) for weights in halves
+    ]
     return tuple(tuple(greedy_order([text], count).layers) for text in texts)
 
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
-from depthtui.metrics.output_change import OutputChange
+from depthtui.metrics.output_change import OutputChange, outputs_at_once
 from depthtui.metrics.sufficient import MOST_COST
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.left_out import NOTHING, Shortened, Substitute
@@ -20,6 +21,9 @@ from depthtui.tracing.replay import Replay
 
 FEWEST_TRIED = 4
 """Layers that every round of a greedy search tries."""
+
+_REPORTED = 6
+"""Layers that are tried between two reports, at most."""
 
 
 @dataclass
@@ -41,41 +45,56 @@ class Order:
         return len(self.layers) >= n_layers - 1 or self.costs[-1:] > [MOST_COST]
 
 
-class Text:
-    """A text on which an order is found.
+class Texts:
+    """N texts on which an order is found, run together.
 
     Args:
-        replay: the clean run.
+        replays: the clean run of each; the first one serves them all (see `Replay.serves`).
         unembedding: final norm and LM head.
-        weights: what each token counts, `[T]`; those of all texts add up to 1.
+        weights: what each token counts, `[T]`; those of all tokens of a search add up to 1.
         layers_at_once: how many layers are tried together.
         substitute: what stands in for a layer that is left out.
     """
 
     def __init__(
         self,
-        replay: Replay,
+        replays: Sequence[Replay],
         unembedding: Unembedding,
         weights: np.ndarray,
         layers_at_once: int,
         substitute: Substitute = NOTHING,
     ) -> None:
-        self._stream = Shortened(replay, substitute)
-        self._change = OutputChange(unembedding, replay.residual[-1], replay.ids)
+        self._stream = Shortened(replays, substitute)
+        clean = torch.cat([replay.residual[-1] for replay in replays])
+        ids = torch.cat([replay.ids for replay in replays])
+        # Each part keeps its clean output, for all layers that are tried.
+        self._changes = [
+            (part, OutputChange(unembedding, clean[part], ids[part]))
+            for part in slices(len(ids), outputs_at_once(unembedding, len(ids)))
+        ]
+        self._count = len(replays)
         self._weights = weights
         self._layers_at_once = layers_at_once
 
+    def __len__(self) -> int:
+        return self._count
+
     def costs(self, layers: Sequence[int]) -> np.ndarray:
-        """Its share of the cost without each of some layers, beside those gone, `[layers]`."""
-        return self.token_costs(layers) @ self._weights
+        """Their share of the cost without each of some layers, beside those gone, `[layers]`."""
+        return (self.token_costs(layers) @ self._weights).sum(axis=1)
 
     def token_costs(self, layers: Sequence[int]) -> np.ndarray:
-        """KL(p || p~) of each token without each of some layers, `[layers, T]`, in float64."""
+        """KL(p || p~) of each token without each of some layers, `[layers, N, T]`, in float64."""
         parts = [
-            self._change(self._stream.without_each(layers[part])).kl
-            for part in slices(len(layers), self._layers_at_once)
+            self._token_costs(layers[part]) for part in slices(len(layers), self._layers_at_once)
         ]
-        return np.concatenate([part.numpy() for part in parts]).astype(np.float64)
+        return np.concatenate(parts).astype(np.float64)
+
+    def _token_costs(self, layers: Sequence[int]) -> np.ndarray:
+        last = self._stream.without_each(layers)
+        rows = last.flatten(1, 2)
+        costs = [change(rows[:, part]).kl for part, change in self._changes]
+        return torch.cat(costs, dim=1).view(last.shape[:-1]).numpy()
 
     def leave_out(self, layer: int) -> None:
         """Leave out one more layer."""
@@ -88,7 +107,7 @@ def ranked(costs: Sequence[float] | np.ndarray) -> list[int]:
 
 
 def ranked_order(
-    texts: Sequence[Text], n_layers: int, on_tried: Callable[[float], None] = lambda layers: None
+    texts: Sequence[Texts], n_layers: int, on_tried: Callable[[float], None] = lambda layers: None
 ) -> Order:
     """The order by the cost of each layer alone; arguments as of `greedy_order`."""
     costs = _tried(texts, range(n_layers), on_tried)
@@ -96,7 +115,7 @@ def ranked_order(
 
 
 def greedy_order(
-    texts: Sequence[Text],
+    texts: Sequence[Texts],
     n_layers: int,
     begun: Order | None = None,
     on_layer: Callable[[Order], None] = lambda order: None,
@@ -146,15 +165,16 @@ def expected_trials(n_layers: int) -> float:
 
 
 def _tried(
-    texts: Sequence[Text], layers: Sequence[int], on_tried: Callable[[float], None]
+    texts: Sequence[Texts], layers: Sequence[int], on_tried: Callable[[float], None]
 ) -> dict[int, float]:
-    costs = np.zeros(len(layers))
-    for text in texts:
-        costs += text.costs(layers)
-        on_tried(len(layers) / len(texts))
+    costs, count = np.zeros(len(layers)), sum(map(len, texts))
+    for part in slices(len(layers), _REPORTED):
+        for together in texts:
+            costs[part] += together.costs(layers[part])
+            on_tried(len(layers[part]) * len(together) / count)
     return dict(zip(layers, costs.tolist(), strict=True))
 
 
-def _leave_out(texts: Sequence[Text], layer: int) -> None:
-    for text in texts:
-        text.leave_out(layer)
+def _leave_out(texts: Sequence[Texts], layer: int) -> None:
+    for together in texts:
+        together.leave_out(layer)
