@@ -227,12 +227,15 @@ class MetricRows:
 class Pace:
     """How quick the loaded model is; comes when a forward pass or a metric has been timed.
 
-    In seconds for each token of a prompt and for as much work as one forward pass: `forward` is
-    of a run's own pass, NaN where none was timed, `metrics` of each metric by its name.
+    Attributes:
+        forward: seconds of a run's own pass for each of its tokens; NaN where none was timed.
+        metrics: by a metric's name, the same for as much of its work as one forward pass.
+        prepared: names of metrics of which the model has everything that is found once.
     """
 
     forward: float = math.nan
     metrics: dict[str, float] = field(default_factory=dict)
+    prepared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

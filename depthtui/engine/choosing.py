@@ -9,8 +9,8 @@ from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.held_out import WholeOutput
 from depthtui.engine.layer_choice import AnswersKept, Budget, Choice, within
-from depthtui.engine.orders import TEXTS
 from depthtui.errors import DepthError
+from depthtui.metrics.sufficient import TEXTS
 
 _FEWEST = 4
 """Layers of an order that are searched for first; then twice as many, since each search of an

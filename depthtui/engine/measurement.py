@@ -168,7 +168,10 @@ class Measurement:
         context = self._run.context(self._cached_activations, self._lens, self._order)
         # Before the recorded pass takes its share.
         rooms = self._model.placement.rooms()
-        for metric in ON_DEMAND:
+        prepared = self._tell_prepared()
+        # Nobody waits for a metric while an order is found for another one.
+        later = [each for each in ON_DEMAND if each.in_order and each.name not in prepared]
+        for metric in sorted(ON_DEMAND, key=later.__contains__):
             settled = metric.name in (self._result.measured.keys() | self._result.unavailable)
             if metric.name in self._result.settings.metrics and not settled:
                 self._measure(metric, context, rooms)
@@ -239,6 +242,18 @@ class Measurement:
         settings = self._result.settings
         return self._orders.at_hand(settings) if _finds_order(settings) else None
 
+    def _tell_prepared(self) -> tuple[str, ...]:
+        """Tell for which metrics there is an order already."""
+        settings, result = self._result.settings, self._result
+        wanting = [each for each in ON_DEMAND if each.in_order and not each.why_unavailable(result)]
+        if not wanting or not _finds_order(settings) or self._orders.at_hand(settings) is None:
+            names: tuple[str, ...] = ()
+        else:
+            names = tuple(metric.name for metric in wanting)
+        if wanting:
+            self._run.tell_prepared(names)
+        return names
+
     def _has_order(self, metric: Metric) -> bool:
         """Find the order in which layers are left out; False where there is none."""
         settings = self._result.settings
@@ -253,7 +268,9 @@ class Measurement:
         def work() -> None:
             self._orders.take(settings, report, self._run.control.checkpoint)
 
-        return self._run.attempt(metric.name, work)
+        is_found = self._run.attempt(metric.name, work)
+        self._tell_prepared()
+        return is_found
 
     def _keeps_activations(self) -> bool:
         """Whether activations are read and kept: where that is quicker, and they are few enough."""

@@ -23,20 +23,16 @@ from depthtui.engine.tokens import tokenise
 from depthtui.errors import DepthError
 from depthtui.files import parse_json, write_whole
 from depthtui.lenses.writing import VERSION as WRITING_VERSION
+from depthtui.metrics.sufficient import LENGTH, TEXTS, expected_trials
 from depthtui.metrics.sufficient.search import (
     Order,
     Texts,
-    expected_trials,
     greedy_order,
     ranked_order,
 )
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.products import fast_products
 from depthtui.tracing.replay import Replay
-
-TEXTS = 8
-LENGTH = 32
-"""The model's order is found on so many texts of so many tokens, which it writes itself."""
 
 FINDING = "Finding which layers can be left out"
 """The stage of the search; before it texts are written."""
@@ -150,9 +146,7 @@ class LayerOrders:
             if is_kept:
                 self._write(key, _KeptOrder.of(order, whole=False))
 
-        tried, expected = 0.0, expected_trials(n_layers)
-        if settings.sufficient_search == "ranked":
-            expected = n_layers
+        tried, expected = 0.0, expected_trials(n_layers, settings.sufficient_search)
 
         def on_tried(layers: float) -> None:
             nonlocal tried

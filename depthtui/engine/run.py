@@ -262,6 +262,11 @@ class Run:
             left = -1.0 if time_left is None else time_left.at(now, share)
             self._emit(MetricRows(self._run_id, metric, value, done, total, self.seconds, left))
 
+    def tell_prepared(self, metrics: tuple[str, ...]) -> None:
+        """Tell for which metrics the model has everything that is found once."""
+        if metrics != self._model.pace.prepared:
+            self._emit_pace(replace(self._model.pace, prepared=metrics))
+
     def _emit_pace(self, pace: Pace) -> None:
         self._model.pace = pace
         self._emit(pace)

@@ -15,6 +15,12 @@ _EARLY = 0.05
 """The share of a metric's work until which its start may be most of the time."""
 
 
+def preparation_seconds(metric: Metric, result: RunResult, pace: Pace) -> float:
+    """Seconds that what is found once for a model still takes before a metric; NaN if unknown."""
+    work = 0.0 if metric.name in pace.prepared else metric.preparation(result)
+    return work * pace.forward if work else 0.0
+
+
 def seconds_of(metric: Metric, result: RunResult, pace: Pace) -> float | None:
     """Seconds that a metric of a run takes; None where that cannot be told.
 
@@ -24,9 +30,10 @@ def seconds_of(metric: Metric, result: RunResult, pace: Pace) -> float | None:
     if metric.through and metric.name not in pace.metrics:
         return None
     pace_of_it = pace.metrics.get(metric.name, pace.forward)
-    if not np.isfinite(pace_of_it) or metric.why_unavailable(result):
+    before = preparation_seconds(metric, result, pace)
+    if not np.isfinite(pace_of_it + before) or metric.why_unavailable(result):
         return None
-    return pace_of_it * len(result.tokens) * metric.work(result)
+    return before + pace_of_it * len(result.tokens) * metric.work(result)
 
 
 def about_time(metric: Metric, result: RunResult, pace: Pace) -> str:

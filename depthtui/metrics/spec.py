@@ -158,6 +158,8 @@ class Metric:
         through: the kind of fitted lens that it reads, `affine` or `jacobian`, which is found or
             fitted before it; empty for none.
         in_order: whether it leaves layers out in an order, which is found before it.
+        preparation: what is found once for a model before the metric costs, in forward passes of
+            one token through all layers; 0 for nothing.
         memory: what it takes beside the weights and the recorded pass.
         depends_on: names of the fields of `RunSettings` that change its values.
         cache_key: result -> what stands for `depends_on` in its cache key, where the settings
@@ -200,6 +202,7 @@ class Metric:
     reruns_layers: bool = True
     through: str = ""
     in_order: bool = False
+    preparation: Callable[[RunResult], float] = lambda result: 0.0
     memory: Callable[[Sizes], MemoryNeed] = lambda sizes: MemoryNeed()
     depends_on: tuple[str, ...] = ()
     cache_key: Callable[[RunResult], dict[str, Any]] | None = None

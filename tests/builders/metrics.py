@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -203,7 +204,9 @@ def _smooth_sufficient(result: RunResult) -> Sufficient:
     order = tuple(np.argsort(usefulness(layers), kind="stable").tolist())
     gone = np.arange(layers)[:, None] / layers
     wave, _ = _waves(result)
-    return _sufficient(order, 6 * gone**2 * (0.8 + 0.4 * wave[:-1]), 1 - gone, tokens)
+    found = _sufficient(order, 6 * gone**2 * (0.8 + 0.4 * wave[:-1]), 1 - gone, tokens)
+    settings = result.settings
+    return replace(found, kind=settings.sufficient_order, search=settings.sufficient_search)
 
 
 def _sufficient(

@@ -102,10 +102,12 @@ async def explore(
     kind: type[DepthApp] = Unforgiving,
     welcomes: bool = False,
     trusted: Sequence[ModelSpec] = (),
+    unasked_seconds: float = 0.0,
 ) -> AsyncIterator[Explored]:
     """Run the explorer without a terminal; by default until the first run is done.
 
-    An error ends it, and with it the test; `kind=DepthApp` goes on as people's does.
+    An error ends it, and with it the test; `kind=DepthApp` goes on as people's does. Nothing
+    begins by itself behind a run, where no seconds are given for it.
     """
     engines: list[Engine] = []
 
@@ -121,6 +123,7 @@ async def explore(
         welcomes,
         trusted=trusted,
     )
+    app.explorer.unasked_seconds = unasked_seconds
     async with app.run_test(size=size, notifications=True) as pilot:
         explored = Explored(app, pilot, engines)
         await explored.until(lambda: app.main is not None, "the main screen")

@@ -42,6 +42,13 @@ PROMPTS_AS_UNITS = 4
 MOST_GROUPS = 32
 """Groups of neighbouring blocks that a prompt is reduced to."""
 
+TEXTS = 8
+LENGTH = 32
+"""The model's order is found on so many texts of so many tokens, which it writes itself."""
+
+FEWEST_TRIED = 4
+"""Layers that every round of a greedy search for an order tries."""
+
 _NAMED = 6
 
 Orders: TypeAlias = tuple[tuple[int, ...], ...]
@@ -118,6 +125,11 @@ class ReducedSufficient(Reduced):
 def block_numbers(n_tokens: int) -> np.ndarray:
     """The block of each token, `[T]`; -1 for token 0, which is not scored."""
     return np.concatenate([[-1], np.arange(max(0, n_tokens - 1)) // BLOCK])[:n_tokens]
+
+
+def has_own_order(n_tokens: int) -> bool:
+    """Whether a prompt has blocks enough to find an order on one half and read it on the other."""
+    return n_tokens - 1 > BLOCK
 
 
 def block_weights(n_tokens: int, blocks: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -401,6 +413,24 @@ def _work(result: RunResult) -> float:
     return passes + (curves + tried) * n_layers * head(result)
 
 
+def expected_trials(n_layers: int, search: str) -> float:
+    """About how many layers a search tries: all, and where it is greedy some in each round.
+
+    Three more than the fewest, in half of L rounds.
+    """
+    rounds = n_layers / 2 if search == "greedy" else 0
+    return n_layers + (FEWEST_TRIED + 3) * rounds
+
+
+def _preparation(result: RunResult) -> float:
+    """Each trial runs half of the layers and the LM head on every token of the model's texts."""
+    settings = result.settings
+    if settings.sufficient_order != "model":
+        return 0.0
+    trials = expected_trials(result.model.n_layers, settings.sufficient_search)
+    return TEXTS * LENGTH * trials * (1 / 2 + head(result))
+
+
 def _two_tokens(result: RunResult) -> str:
     """A need: a token after the first one."""
     return "" if len(result.tokens) > 1 else "the prompt has no token after the first"
@@ -428,6 +458,7 @@ METRIC = Metric(
     result=Sufficient,
     needs=(needs.clean_run, needs.lens, _two_tokens),
     in_order=True,
+    preparation=_preparation,
     memory=row_of_logits,
     depends_on=("sufficient_order", "sufficient_search", "order_texts", *STAND_INS),
     reduced=ReducedSufficient,

@@ -11,7 +11,13 @@ import torch
 from depthtui.errors import DepthError
 from depthtui.metrics.context import Context
 from depthtui.metrics.output_change import OutputChange
-from depthtui.metrics.sufficient import Orders, Sufficient, block_numbers, block_weights
+from depthtui.metrics.sufficient import (
+    Orders,
+    Sufficient,
+    block_numbers,
+    block_weights,
+    has_own_order,
+)
 from depthtui.metrics.sufficient.search import Texts, greedy_order, ranked
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.left_out import NOTHING, Substitute, without_first
@@ -75,12 +81,12 @@ def own_orders(
     Raises:
         DepthError: there is only one block.
     """
-    blocks = np.arange(block_numbers(replay.n_tokens)[-1] + 1)
-    if len(blocks) < 2:
+    if not has_own_order(replay.n_tokens):
         raise DepthError(
             "the prompt is too short to find the order on one half of it and read it on the other",
             "Take a longer prompt, or the model's order: --sufficient-order model.",
         )
+    blocks = np.arange(block_numbers(replay.n_tokens)[-1] + 1)
     halves = [block_weights(replay.n_tokens, blocks[half::2]) for half in (0, 1)]
     count = replay.n_layers
     if search == "ranked":

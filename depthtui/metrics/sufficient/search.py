@@ -13,14 +13,11 @@ import numpy as np
 import torch
 
 from depthtui.metrics.output_change import OutputChange, outputs_at_once
-from depthtui.metrics.sufficient import MOST_COST
+from depthtui.metrics.sufficient import FEWEST_TRIED, MOST_COST
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.left_out import NOTHING, Shortened, Substitute
 from depthtui.tracing.parts import slices
 from depthtui.tracing.replay import Replay
-
-FEWEST_TRIED = 4
-"""Layers that every round of a greedy search tries."""
 
 _REPORTED = 6
 """Layers that are tried between two reports, at most."""
@@ -157,11 +154,6 @@ def greedy_order(
         order = Order([*order.layers, best], [*order.costs, cost], last)
         on_layer(order)
     return order
-
-
-def expected_trials(n_layers: int) -> float:
-    """About how many layers a greedy search tries: all, then a few more than the fewest a round."""
-    return n_layers + (FEWEST_TRIED + 1) * n_layers / 2
 
 
 def _tried(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from rich.cells import cell_len
 from rich.style import Style
@@ -185,6 +185,10 @@ class Pane(Widget, can_focus=True):
     def computes(self) -> tuple[str, ...]:
         """The metrics that this shows (see `metrics.METRICS`)."""
         return ()
+
+    def computes_with(self) -> dict[str, Any]:
+        """The settings that these are computed with, where a run has other ones."""
+        return {}
 
     def lens_to_compute(self) -> tuple[str, ...]:
         """The metric of the chosen lens where it has not read the run."""

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 from rich.style import Style
 from textual.reactive import reactive
 
 from depthtui.data.explanation import Explanation
 from depthtui.data.selection import numbers_text
-from depthtui.metrics.sufficient import METRIC, STRICT_CHOICES, TOLERANCE, PooledSufficient
+from depthtui.metrics.estimates import about_time
+from depthtui.metrics.sufficient import (
+    METRIC,
+    STRICT_CHOICES,
+    TOLERANCE,
+    PooledSufficient,
+    Sufficient,
+)
 from depthtui.report.explanations import of_metrics
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
@@ -16,6 +26,7 @@ from depthtui.tui.draw.plot import Plot, PlotArea
 from depthtui.tui.draw.styles import Piece, fit_right, number, ruler
 from depthtui.tui.draw.text import not_computed
 from depthtui.tui.panes.page import Page, as_many_as_fit
+from depthtui.tui.state.unasked import MODEL_ORDER
 
 DIAL = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 """The tolerances that can be set, in nats."""
@@ -47,6 +58,15 @@ class SufficientPane(Page):
 
     def computes(self) -> tuple[str, ...]:
         return (METRIC.name,)
+
+    def computes_with(self) -> dict[str, Any]:
+        return MODEL_ORDER if self._is_own else {}
+
+    @property
+    def _is_own(self) -> bool:
+        """Whether what there is was read in an order of the prompt's own tokens."""
+        found = self.result.get(Sufficient) if self.result is not None else None
+        return found is not None and found.kind == "own"
 
     def explains(self) -> tuple[Explanation, ...]:
         return of_metrics(METRIC.name)
@@ -93,18 +113,22 @@ class SufficientPane(Page):
         return words
 
     def _choices(self) -> list[Piece]:
-        """The layers that keep most choices, and the order that the layers go in."""
+        """The layers that keep most choices, and what may be different here."""
         found, styles = self._found, self.pane_styles
-        kinds = {"model": "the model's order", "own": "an order of other tokens here"}
         words: list[Piece] = [
             (f"{found.keeping(STRICT_CHOICES):.1f} keep nine in ten choices", styles.text)
         ]
         if self.summary is not None and (idle := self.summary.idle):
             words.append((f" · {numbers_text(idle)} write nothing", styles.text))
-        words.append((f" · {kinds[found.kind]}, {found.search}", styles.muted))
         if self.summary is not None and self.summary.stand_in:
             words.append((f" · {self.summary.stand_in}", styles.accent))
         return words
+
+    def _model_time(self) -> str:
+        """How long it takes to find the model's order, after a comma; empty if unknown."""
+        settings = replace(self.shown.settings, **MODEL_ORDER)
+        time = about_time(METRIC, replace(self.shown, settings=settings), self.pace)
+        return time and f", {time}"
 
     def _plot(
         self, name: str, values: np.ndarray, lines: int, threshold: float | None
@@ -147,9 +171,15 @@ class SufficientPane(Page):
         def style_of(_value: float, layers: range) -> Style:
             return styles.faint if gone.intersection(layers) else styles.text
 
+        kinds = {"model": "the model's order", "own": "own order"}
+        title = [(f"{kinds[found.kind]}, {found.search}", styles.muted)]
+        if self._is_own and self.can_compute:
+            model = f" · {self.compute_key} finds the model's{self._model_time()}"
+            title.append((model, styles.text))
         first = ", ".join(map(str, order[:8]))
-        title = fit_shown(f"goes: layers {first} … · faint: left out", width)
+        title.append((f": layers {first} …", styles.muted))
+        title.append((" · faint: left out", styles.muted))
         here = min(self.cursor.layer, found.n_layers - 1)
         bars = upright_bars(places, width, max(1, lines - 2), styles, style_of)
         ruled = layer_ruler(found.n_layers, here, width, styles)
-        return [[(title, styles.muted)], *bars, ruled]
+        return [as_many_as_fit(title, width), *bars, ruled]

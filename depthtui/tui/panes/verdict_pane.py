@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.cells import cell_len
@@ -10,9 +11,10 @@ from rich.cells import cell_len
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
+from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence, EvidenceKind, Verdict
 from depthtui.depth.verdict_words import most_fragile, spread
-from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics import METRIC_BY_NAME, sufficient
 from depthtui.metrics.estimates import about_time, seconds_of
 from depthtui.metrics.spec import Metric
 from depthtui.report.explanations import of_verdict
@@ -27,6 +29,7 @@ from depthtui.tui.panes.curves import RuleCurve, curves_of, scale_ends
 from depthtui.tui.panes.page import ThresholdPage
 from depthtui.tui.panes.pane import nothing_pooled
 from depthtui.tui.state.next_measures import is_quick, next_measures
+from depthtui.tui.state.unasked import quick_order
 
 KIND_WORDS: dict[EvidenceKind, str] = {
     "readable": "what a lens reads of the output",
@@ -160,6 +163,9 @@ class VerdictPane(ThresholdPage):
         if self.result is None:
             return ()
         return self.lens_to_compute() or next_measures(self.result)
+
+    def computes_with(self) -> dict[str, Any]:
+        return quick_order(self.shown, self.pace) if sufficient.NAME in self.computes() else {}
 
     @property
     def computes_quickly(self) -> bool:
@@ -431,12 +437,19 @@ class VerdictPane(ThresholdPage):
         what = titles if named or len(names) == 1 else "the quick ones"
         if set(names) == set(self._missing) and not named and len(names) > 1:
             what = "them"
-        seconds = [seconds_of(METRIC_BY_NAME[name], self.shown, self.pace) for name in names]
+        computed = self._computed
+        seconds = [seconds_of(METRIC_BY_NAME[name], computed, self.pace) for name in names]
         known = [second for second in seconds if second is not None]
         time = f", {about(sum(known))}" if len(known) == len(names) else ""
         if not time and len(names) == 1:
             time = f": {METRIC_BY_NAME[names[0]].cost}"
         return f"{self._key} computes {what}{time}"
+
+    @property
+    def _computed(self) -> RunResult:
+        """The run with the settings that its missing metrics are computed with."""
+        settings = replace(self.shown.settings, **self.computes_with())
+        return replace(self.shown, settings=settings)
 
     @property
     def _key(self) -> str:
@@ -454,7 +467,9 @@ class VerdictPane(ThresholdPage):
             return f"unavailable: {reason}", False
         if metric.name in self._computing:
             return "computing …", True
-        cost = about_time(metric, self.shown, self.pace) or metric.cost
+        cost = about_time(metric, self._computed, self.pace) or metric.cost
+        if metric.name == sufficient.NAME and self.computes_with():
+            cost += ", by an order of this prompt alone"
         return (cost, False) if metric.name in self._next else (f"i after these: {cost}", False)
 
 

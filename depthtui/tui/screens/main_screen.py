@@ -353,7 +353,7 @@ class MainScreen(PlacesScreen):
         self.redraw()
 
     def action_stop(self) -> None:
-        self.explorer.stop()
+        self.explorer.call_off()
 
     def action_restart(self) -> None:
         self.explorer.restart()
@@ -464,7 +464,8 @@ class MainScreen(PlacesScreen):
         run = self.run
         if run is None or run.result is None:
             return True
-        wanted, why_not = run.to_compute(pane.computes())
+        changes = pane.computes_with()
+        wanted, why_not = run.to_compute(pane.computes(), changes)
         if not wanted and not why_not:
             return False
         if not self.explorer.can_run:
@@ -472,7 +473,7 @@ class MainScreen(PlacesScreen):
         elif wanted:
 
             def compute() -> None:
-                self.explorer.compute(*wanted)
+                self.explorer.compute(*wanted, **changes)
                 self.redraw()
 
             act_with_model_of(self, run, KeyAction(key, "computes", compute))
@@ -485,6 +486,7 @@ class MainScreen(PlacesScreen):
         run, token = self.run, self.cursor.token
         if run is None or run.result is None:
             return
+        self.explorer.make_way()
         if run.state.is_live:
             self._say_it_runs(run)
         elif token == 0:
@@ -505,6 +507,7 @@ class MainScreen(PlacesScreen):
 
     def action_skip_variant(self) -> None:
         """Choose what skip effects and the like leave out."""
+        self.explorer.make_way()
         run = self.run
         if run is not None and run.state.is_live:
             self._say_it_runs(run)
@@ -513,6 +516,7 @@ class MainScreen(PlacesScreen):
 
     def action_part(self) -> None:
         """Choose which part of the slower metrics is computed."""
+        self.explorer.make_way()
         run = self.run
         if run is not None and run.state.is_live:
             self._say_it_runs(run)

@@ -56,6 +56,7 @@ from depthtui.tui.state.session import Run, RunState, Session
 from depthtui.tui.state.sessions import Sessions
 from depthtui.tui.state.toast import Toast
 from depthtui.tui.state.token_count import TokenCount
+from depthtui.tui.state.unasked import MOST_SECONDS, unasked
 
 if TYPE_CHECKING:
     from depthtui.sweep.plan import Cell, SweepPlan
@@ -120,6 +121,7 @@ class Explorer:
         token_count: how many tokens a prompt has.
         compared: a run and its prompt's run on another model, once that is finished, until
             somebody takes them; or None.
+        unasked_seconds: what takes longer does not begin by itself behind a run.
     """
 
     def __init__(
@@ -160,6 +162,8 @@ class Explorer:
         self._once_loaded: Callable[[ModelInfo], None] | None = None
         self._pair: tuple[Run, Run] | None = None
         self._controls: dict[str, str] = {}
+        self._unasked: Run | None = None
+        self.unasked_seconds = MOST_SECONDS
 
     @property
     def asked(self) -> tuple[Prompt, bool]:
@@ -380,18 +384,48 @@ class Explorer:
         run = self.session.start(self.model, asked, settings)
         self._send(run, step, fresh=again)
 
-    def compute(self, *metrics: str) -> None:
+    def compute(self, *metrics: str, **changes: Any) -> None:
         """Add metrics to the run on the screen; a live run is stopped first.
 
         What the engine is computing for it goes on, too.
+
+        Args:
+            metrics: their names.
+            changes: other settings for them than the run's.
         """
         run = self.session.current
         if self._engine is None or run is None or not self.has_model_of(run):
             return
+        if run.changed_by(changes):
+            self.make_way()
+            self.session.choose(run, **changes)
         wanted = dict.fromkeys([*run.settings.metrics, *metrics])
         self.stop()
         self.session.extend(run, replace(run.settings, metrics=tuple(wanted)))
         self._send(run)
+
+    def _begin_unasked(self, run: Run) -> None:
+        """Begin what a verdict rests on once a run is finished, where that is soon done."""
+        is_shown = run is self.session.current and self.compared is None and self._pair is None
+        if is_shown and self.phase is Phase.READY:
+            self._unasked = None
+            if wanted := unasked(run, self.pace, self.unasked_seconds):
+                self.compute(*wanted)
+                self._unasked = run
+
+    def make_way(self) -> None:
+        """Stop what nobody has asked for; its run is as it was before."""
+        run, self._unasked = self._unasked, None
+        if run is not None and run is self.session.live:
+            self.stop()
+            self.session.withdraw(run)
+            self._settle()
+
+    def call_off(self) -> None:
+        """Stop, at the user's wish; where that ends what nobody asked for, nothing else begins."""
+        if self._unasked is not None and self._unasked is self.session.live:
+            self.unasked_seconds = 0.0
+        self.stop()
 
     def run_aside(self, prompt: Prompt, settings: RunSettings) -> Run | None:
         """Run something that neither the session lists nor the main screen shows.
@@ -610,8 +644,12 @@ class Explorer:
                 # Another process may have computed them since.
                 self._controls.clear()
                 self._loaded(model)
-            case RunStarted() | RunFinished() if run is not None:
+            case RunStarted() if run is not None:
                 self._settle()
+            case RunFinished(result=result) if run is not None:
+                self._settle()
+                if result.complete:
+                    self._begin_unasked(run)
             case Halted() if run is not None and not self.is_loading:
                 self._halted()
             case Failed():
@@ -654,7 +692,9 @@ class Explorer:
 
     def _loaded(self, model: ModelInfo) -> None:
         self.model, self.progress, self.problem = model, None, None
-        self.phase, self.pace = Phase.READY, self.paces.get(pace_key(model), Pace())
+        self.phase = Phase.READY
+        # The engine tells what is prepared of the model that it has now.
+        self.pace = replace(self.paces.get(pace_key(model), Pace()), prepared=())
         self.not_loaded = self.token_count.last = None
         self.session.adopt(model)
         recent = opened_last(model.spec.name, self.settings.recent_models)

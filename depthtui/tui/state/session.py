@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -128,18 +128,30 @@ class Run:
         has_all = set(settings.metrics) <= set(self.settings.metrics)
         return self.state is RunState.FINISHED and has_all and asked == (model, prompt, settings)
 
-    def to_compute(self, names: Sequence[str]) -> tuple[list[str], str]:
+    def changed_by(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of some changes of the settings that change anything."""
+        return {
+            name: value for name, value in changes.items() if getattr(self.settings, name) != value
+        }
+
+    def to_compute(
+        self, names: Sequence[str], changes: Mapping[str, Any] | None = None
+    ) -> tuple[list[str], str]:
         """Which of these metrics can be asked for, or else why none; the reason is untrusted.
 
         Where nothing is missing, there is neither.
 
-        What was stopped half-way is asked for again, and so is what failed.
+        What was stopped half-way is asked for again, and so is what failed, and what was computed
+        with other settings than `changes` would leave.
         """
         result = self.result
         unavailable = result.unavailable if result else {}
         failed = result.failed if result else ()
+        changed = {metric.name for metric in depending_on(*self.changed_by(changes or {}))}
         missing = [
-            name for name in names if result is None or not result.has_all(name) or name in failed
+            name
+            for name in names
+            if result is None or not result.has_all(name) or name in failed or name in changed
         ]
         wanted = [name for name in missing if name not in unavailable or name in failed]
         if not wanted and self.state is RunState.STOPPED:
@@ -245,6 +257,11 @@ class Session:
             unavailable = without(run.result.unavailable, again)
             run.result = replace(run.result, unavailable=unavailable, failed=())
 
+    def withdraw(self, run: Run) -> None:
+        """Take back at once what more was asked of a run; it is as it was before."""
+        run.engine_id = self.next_id()
+        self._end(run, RunState.STOPPED, "")
+
     def keep(self, run: Run) -> Run:
         """List a finished run that was started aside; where the same one is listed, that one."""
         for other in self.runs:
@@ -285,7 +302,7 @@ class Session:
         What was computed is set aside, and comes back when it is chosen again.
         """
         before, aside = run.settings, run.set_aside
-        settings = {n: value for n, value in settings.items() if getattr(before, n) != value}
+        settings = run.changed_by(settings)
         measured = run.result.measured if run.result is not None else {}
         changed = depending_on(*settings)
         for metric in changed:

@@ -170,13 +170,29 @@ async def test_curves_lie_over_the_rules_where_there_is_room() -> None:
 async def test_what_is_missing_says_its_cost_and_the_key() -> None:
     result = make_result(layers=10, tokens=60)
     missing = (*next_measures(result), "residual_erasure")
-    pace = Pace(forward=0.01, metrics=dict.fromkeys(missing, 0.01))
+    pace = Pace(0.01, dict.fromkeys(missing, 0.01), prepared=("sufficient",))
     shown = await drawn(planted(FIRM, missing=missing), (100, 24), result, pace)
     text = "\n".join(shown)
     quick = [METRIC_BY_NAME[name] for name in next_measures(result)]
     total = sum(0.01 * 60 * metric.work(result) for metric in quick)
     assert f"· i computes the quick ones, about {float(f'{total:.0e}'):.0f} s" in text
     assert "i after these" in next(line for line in shown if line.startswith("residual erasure"))
+
+
+async def test_an_order_of_the_prompt_stands_in_for_one_that_takes_long() -> None:
+    result = make_result(layers=10, tokens=60)
+    missing = next_measures(result)
+
+    async def line_of_suffice(pace: Pace) -> str:
+        shown = await drawn(planted(FIRM, missing=missing), (100, 24), result, pace)
+        return next(line.rstrip() for line in shown if line.startswith("layers that suffice"))
+
+    prepared = Pace(forward=0.02, prepared=("sufficient",))
+    assert (await line_of_suffice(prepared)).endswith("about 10 s")
+    soon = await line_of_suffice(Pace(forward=0.005))
+    assert soon.endswith("about 50 s")
+    late = await line_of_suffice(Pace(forward=0.02))
+    assert late.endswith("about 30 s, by an order of this prompt alone")
 
 
 async def test_what_is_being_computed_says_so() -> None:

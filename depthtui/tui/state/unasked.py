@@ -1,0 +1,38 @@
+"""Which metrics begin by themselves once a run is finished, and how they give way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from depthtui.data.protocol import Pace
+from depthtui.data.run import RunResult
+from depthtui.metrics import sufficient
+from depthtui.metrics.estimates import preparation_seconds, seconds_of
+from depthtui.tui.state.session import Run
+
+MOST_SECONDS = 120.0
+"""What would take longer by the measured pace waits for a key."""
+
+_OWN_ORDER: dict[str, Any] = {"sufficient_order": "own", "sufficient_search": "ranked"}
+MODEL_ORDER: dict[str, Any] = {"sufficient_order": "model", "sufficient_search": "greedy"}
+
+
+def unasked(run: Run, pace: Pace, most_seconds: float) -> tuple[str, ...]:
+    """Names of the metrics that begin by themselves for a finished run, in so many seconds."""
+    result, metric = run.result, sufficient.METRIC
+    if result is None or not result.complete or metric.name in run.settings.metrics:
+        return ()
+    if run.settings.sufficient_order != "model":
+        return ()
+    seconds = seconds_of(metric, result, pace)
+    return (metric.name,) if seconds is not None and seconds <= most_seconds else ()
+
+
+def quick_order(result: RunResult, pace: Pace) -> dict[str, Any]:
+    """The settings by which layers that suffice come soon: where the model's order takes long,
+    an order of the prompt's own tokens does until it is there."""
+    if result.settings.sufficient_order != "model":
+        return {}
+    before = preparation_seconds(sufficient.METRIC, result, pace)
+    is_long = not before <= MOST_SECONDS
+    return _OWN_ORDER if is_long and sufficient.has_own_order(len(result.tokens)) else {}

@@ -1,0 +1,106 @@
+"""What begins by itself behind a run: layers that suffice, where they come soon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from depthtui.data.protocol import Pace, RunFinished, StartRun, Stop
+from depthtui.metrics.sufficient import NAME, Sufficient
+from depthtui.tui.panes.sufficient_pane import SufficientPane
+from depthtui.tui.state.session import RunState
+from tests.builders.engines import FakeEngine
+from tests.tui.app_helpers import Explored, explore
+from tests.tui.panes.drawing import lines
+
+LONG = 1e9
+
+
+async def begun(it: Explored) -> None:
+    """Wait until the engine has been asked for what nobody asked for, and answers nothing yet."""
+    await it.until(lambda: it.engines and it.engine.sent(StartRun), "the first run")
+    it.engine.advance(until=RunFinished)
+    await it.until(lambda: len(it.engine.sent(StartRun)) == 2, "what begins by itself")
+    it.engine.advance(5)
+    await it.until(lambda: it.session.current.state is RunState.RUNNING)
+
+
+async def test_layers_that_suffice_begin_by_themselves(tmp_path: Path) -> None:
+    async with explore(tmp_path, unasked_seconds=LONG) as it:
+        await it.until(lambda: it.session.current.result.get(Sufficient) is not None)
+        await it.ready()
+        first, second = it.engine.sent(StartRun)
+        assert NAME not in first.settings.metrics
+        assert second.settings.metrics == (*first.settings.metrics, NAME)
+        assert second.prompt == first.prompt
+        await it.until(lambda: "Within a nat of its own output" in it.screen_text())
+
+
+async def test_what_takes_long_waits_for_a_key(tmp_path: Path) -> None:
+    async with explore(tmp_path, unasked_seconds=0.01) as it:
+        assert len(it.engine.sent(StartRun)) == 1
+        assert it.session.current.result.get(Sufficient) is None
+
+
+async def test_escape_ends_it_and_nothing_begins_by_itself_again(tmp_path: Path) -> None:
+    async with explore(
+        tmp_path, lambda: FakeEngine(manual=True), wait=False, unasked_seconds=LONG
+    ) as it:
+        await begun(it)
+        run = it.session.current
+        await it.press("escape")
+        await it.until(lambda: run.state is RunState.FINISHED)
+        assert NAME not in run.settings.metrics
+        await it.press("r")
+        it.engine.advance(until=RunFinished)
+        await it.until(lambda: it.session.current is not run)
+        await it.until(lambda: it.session.current.state is RunState.FINISHED)
+        await it.pilot.pause()
+        assert len(it.engine.sent(StartRun)) == 3
+
+
+async def test_it_gives_way_to_what_the_user_changes(tmp_path: Path) -> None:
+    async with explore(
+        tmp_path, lambda: FakeEngine(manual=True), wait=False, unasked_seconds=LONG
+    ) as it:
+        await begun(it)
+        run = it.session.current
+        await it.press("tab", "right", "right", "A")
+        await it.until(lambda: run.settings.answer_start > 0)
+        assert run.state is RunState.FINISHED
+        assert it.engine.sent(Stop)
+        assert it.status.state == "ready"
+
+
+async def test_another_run_goes_before_it(tmp_path: Path) -> None:
+    async with explore(
+        tmp_path, lambda: FakeEngine(manual=True), wait=False, unasked_seconds=LONG
+    ) as it:
+        await begun(it)
+        first = it.session.current
+        await it.press("r")
+        await it.until(lambda: len(it.engine.sent(StartRun)) == 3)
+        it.engine.advance(until=RunFinished)
+        await it.until(lambda: it.session.current is not first)
+        await it.until(lambda: len(it.engine.sent(StartRun)) == 4)
+        assert first.state is RunState.FINISHED
+        assert it.engine.sent(StartRun)[-1].settings.metrics[-1] == NAME
+
+
+async def test_a_key_on_the_page_takes_the_models_order_instead_of_the_prompts(
+    tmp_path: Path,
+) -> None:
+    async with explore(tmp_path) as it:
+        it.engine.say(Pace(forward=100.0))
+        await it.press("d", "tab", "enter")
+        await it.until(lambda: it.session.current.result.get(Sufficient) is not None)
+        await it.ready()
+        asked = it.engine.sent(StartRun)[-1].settings
+        assert (asked.sufficient_order, asked.sufficient_search) == ("own", "ranked")
+        it.main.action_go_to("sufficient")
+        pane = it.main.query_one(SufficientPane)
+        await it.until(lambda: "i finds the model's, about" in "\n".join(lines(pane)))
+        await it.press("i")
+        await it.until(lambda: len(it.engine.sent(StartRun)) == 3)
+        asked = it.engine.sent(StartRun)[-1].settings
+        assert (asked.sufficient_order, asked.sufficient_search) == ("model", "greedy")
+        assert NAME in asked.metrics
