@@ -132,6 +132,8 @@ def of_verdict(verdict: Verdict | None) -> tuple[Explanation, ...]:
 
 def of_column(part: str, rule: str = "") -> Explanation:
     """What a column of a sweep's table is, such as the `interval` of a rule."""
+    if part in METRIC_BY_NAME:
+        return of_metric(METRIC_BY_NAME[part])
     if not rule:
         return _COLUMNS[part]
     shown = rules.named(rule).explained

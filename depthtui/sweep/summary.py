@@ -8,6 +8,7 @@ from functools import cached_property
 
 from depthtui.data.model import ModelInfo
 from depthtui.data.run_settings import ModelSpec, SummarySettings
+from depthtui.data.verdict import Headline
 from depthtui.depth import rules
 from depthtui.depth.published import DATASETS, NEAREST, PublishedModel, published_for
 from depthtui.depth.reading import Reading
@@ -97,6 +98,11 @@ class CellSummary(Reading):
         """How many answers are right; None where that is known of no prompt."""
         known = [found for record in self.records if (found := is_right(record)) is not None]
         return Accuracy(sum(known), len(known)) if known else None
+
+    @property
+    def headline(self) -> Headline | None:
+        """How many layers suffice; None where no layers were left out together."""
+        return None if self.verdict is None else self.verdict.headline
 
     @cached_property
     def of_right_answers(self) -> CellSummary | None:

@@ -1,12 +1,14 @@
 """How often a count that is called firm on some prompts is true of others, on a real model.
 
-    python -m tests.benchmarks.firm [--model demo] [--tasks addition:2,commonsense] [--keep FOLDER]
+    python -m tests.benchmarks.firm [--model demo] [--tasks addition:2,commonsense] [--prompts 10]
+        [--metrics ablation,order] [--keep FOLDER]
 
 Ten prompts of each task are measured once, in float32 on the CPU: a few minutes a task. Then they
-are parted in every way there is: in halves, or in a few prompts and all others. The count on the
-second part is compared with the range on the first. Two halves differ by chance as well: the other
-half lies outside a true 95 % interval of the one in about one of six cases. The halves of ten
-prompts share prompts: the shares are of so many cases, which are not independent of each other.
+are parted in halves, or in a few prompts and all others: in every way there is, or in 252 of more.
+The count on the second part is compared with the range on the first. Two halves differ by chance as
+well: the other half lies outside a true 95 % interval of the one in about one of six cases. The
+halves of ten prompts share prompts: the shares are of so many cases, which are not independent of
+each other.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import argparse
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
+from math import comb
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,9 +33,11 @@ from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import default_cache_dir, models_dir
 from tests.benchmarks.verdicts import METRICS
 
-PROMPTS = 10
-SIZES = (1, 3, 5)
-"""Prompts of the first part."""
+SIZES = (1, 3)
+"""Prompts of the first part, beside half of them."""
+
+MOST_PARTS = 252
+"""Ways to part prompts: all halves of ten."""
 
 _CACHE_BYTES = 4 << 30
 
@@ -55,20 +60,27 @@ Cases = Mapping[tuple[str, str], Sequence[Case]]
 """By measure, and by how its count holds."""
 
 
-def measured(model: str, task: str, keep: Path | None) -> list[RunResult]:
-    """Ten prompts of a task, such as `addition:2`."""
+def measured(
+    model: str, task: str, prompts: int, metrics: Sequence[str], keep: Path | None
+) -> list[RunResult]:
+    """So many prompts of a task, such as `addition:2`."""
     name, _, level = task.partition(":")
     engine = Engine(
         open_store(keep, _CACHE_BYTES, print), models_dir(default_cache_dir()), lambda event: None
     )
     engine.load(ModelSpec(model, device="cpu", dtype="float32"))
-    settings = RunSettings(metrics=METRICS)
-    return [engine.run(prompt, settings) for prompt in make_prompts(name, level, PROMPTS)]
+    settings = RunSettings(metrics=tuple(metrics))
+    return [engine.run(prompt, settings) for prompt in make_prompts(name, level, prompts)]
 
 
 def parts_of(prompts: int, size: int) -> Iterator[tuple[list[int], list[int]]]:
-    """Every way to part prompts in two, by their indices."""
-    for chosen in combinations(range(prompts), size):
+    """The ways to part prompts in two, by their indices; drawn where there are too many."""
+    if comb(prompts, size) <= MOST_PARTS:
+        ways = list(combinations(range(prompts), size))
+    else:
+        rng = np.random.default_rng(0)
+        ways = [tuple(rng.permutation(prompts)[:size].tolist()) for _ in range(MOST_PARTS)]
+    for chosen in ways:
         yield [*chosen], [place for place in range(prompts) if place not in chosen]
 
 
@@ -93,8 +105,8 @@ def cases_of(reading: Reading, size: int) -> Cases:
     return found
 
 
-def print_table(title: str, size: int, cases: Cases) -> None:
-    print(f"\n{title}: {size} of {PROMPTS} prompts, then the others\n")
+def print_table(title: str, size: int, prompts: int, cases: Cases) -> None:
+    print(f"\n{title}: {size} of {prompts} prompts, then the others\n")
     print("| measure | called | cases | outside its range | by more than L/10 | width |")
     print("| --- | --- | --- | --- | --- | --- |")
     for (measure, holds), found in sorted(cases.items()):
@@ -107,12 +119,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="demo")
     parser.add_argument("--tasks", default="addition:2,commonsense", help="separated by commas")
+    parser.add_argument("--prompts", type=int, default=10)
+    parser.add_argument("--metrics", default=",".join(METRICS), help="separated by commas")
     parser.add_argument("--keep", type=Path, help="a folder that keeps the runs for another time")
     asked = parser.parse_args()
     for task in asked.tasks.split(","):
-        reading = reading_of(measured(asked.model, task, asked.keep), SummarySettings())
-        for size in SIZES:
-            print_table(task, size, cases_of(reading, size))
+        results = measured(asked.model, task, asked.prompts, asked.metrics.split(","), asked.keep)
+        reading = reading_of(results, SummarySettings())
+        for size in (*SIZES, asked.prompts // 2):
+            print_table(task, size, asked.prompts, cases_of(reading, size))
 
 
 if __name__ == "__main__":

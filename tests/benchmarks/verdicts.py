@@ -29,7 +29,16 @@ from depthtui.settings import default_cache_dir, models_dir
 from tests.builders.readings import verdict
 from tests.naive import blocks
 
-METRICS = ("contributions", "logit_lens", "similarity", "context_depth", "order", "ablation")
+METRICS = (
+    "contributions",
+    "logit_lens",
+    "similarity",
+    "context_depth",
+    "order",
+    "ablation",
+    "answers_kept",
+    "sufficient",
+)
 
 
 def first_prompts(every_level: bool) -> Iterator[Prompt]:

@@ -9,7 +9,7 @@ import pytest
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
-from depthtui.data.verdict import Evidence
+from depthtui.data.verdict import Evidence, Headline
 from depthtui.depth import rules
 from depthtui.depth.token_depths import TOKEN_DEPTHS
 from depthtui.depth.verdict import made_verdict
@@ -61,13 +61,15 @@ def test_every_column_of_a_sweep_is_explained() -> None:
     row: Any = SimpleNamespace(
         failures=("one",),
         accuracy=Accuracy(3, 10),
+        headline=Headline("sufficient", 18.0, 17.0, 19.0, 0.5, 27.0),
         depth=lambda rule: DepthEstimate(rule, 3, 0.5, None, interval=(2.0, 4.0)),
         published=lambda rule: PublishedDepth("gsm8k", True, 20, 28, 2),
     )
     columns = [column for width in (60, 120) for column in columns_of([row], width)]
     keys = {column.key for column in columns}
     of_rule = {("layer", "kl"), ("interval", "kl"), ("ratio", "kl"), ("paper", "kl")}
-    assert {("model", ""), ("right", ""), ("failed", ""), ("layers", "")} | of_rule <= keys
+    plain = {("model", ""), ("right", ""), ("sufficient", ""), ("failed", ""), ("layers", "")}
+    assert plain | of_rule <= keys
     for part, rule in keys:
         explained = of_column(part, rule)
         assert explained.title

@@ -51,6 +51,8 @@ from depthtui.sweep.report.phrases import (
     other_titles,
     published_note,
     published_words,
+    strict_words,
+    suffice_words,
     verdicts,
 )
 from depthtui.sweep.summary import CellSummary, SweepSummary, rules_of
@@ -105,6 +107,7 @@ def _depths(summary: SweepSummary) -> Table:
         Column("prompts", number=True),
         Column("tokens", number=True, views=["text"]),
         *_right_column(summary),
+        *([Column("suffice", style="depth")] if _has_headline(summary) else []),
         *(Column(rule_title(rule), style="depth") for rule in names),
         Column("run as", style="soft"),
     ]
@@ -116,12 +119,26 @@ def _depths(summary: SweepSummary) -> Table:
             str(len(cell.records)),
             f"{cell.n_tokens:,}",
             *_right(summary, cell),
+            *_suffice(summary, cell),
             *(_depth(cell, rule) for rule in names),
             how_run(cell),
         ]
         for cell in summary.cells
     ]
     return Table(columns, rows)
+
+
+def _has_headline(summary: SweepSummary) -> bool:
+    """Whether layers that suffice are known of any cell."""
+    return any(cell.headline is not None for cell in summary.cells)
+
+
+def _suffice(summary: SweepSummary, cell: CellSummary, narrow: bool = False) -> list[Cell]:
+    """Layers that suffice, beneath them those that keep nine in ten choices."""
+    if not _has_headline(summary):
+        return []
+    words = suffice_words(cell.headline, cell.model.n_layers, narrow)
+    return [Noted(words, strict_words(cell.headline))]
 
 
 def _right_column(summary: SweepSummary) -> list[Column]:
@@ -145,6 +162,7 @@ def _by_model(summary: SweepSummary) -> Iterator[Block]:
     columns = [
         Column("task", width=min(longest, _TASK_WIDTH)),
         *(_right_column(summary) or [Column("n", number=True, wraps=False)]),
+        *([Column("suffice", wraps=False)] if _has_headline(summary) else []),
         *(_depth_column(summary, rule) for rule in names),
     ]
     for model in summary.models:
@@ -153,6 +171,7 @@ def _by_model(summary: SweepSummary) -> Iterator[Block]:
             [
                 cell.cell.task.title,
                 *(_right(summary, cell) or [str(len(cell.records))]),
+                *_suffice(summary, cell, narrow=True),
                 *(_narrow_depth(cell, rule) for rule in names),
             ]
             for cell in cells

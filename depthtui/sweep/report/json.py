@@ -127,6 +127,11 @@ _COLUMNS: Mapping[str, Callable[[CellSummary, DepthEstimate], Any]] = {
     "right": lambda cell, _: _from(cell.accuracy, "right"),
     "answers": lambda cell, _: _from(cell.accuracy, "answers"),
     "population": lambda cell, _: population([cell.cell.task]),
+    "suffice": lambda cell, _: _from(cell.headline, "count"),
+    "suffice_low": lambda cell, _: _from(cell.headline, "low"),
+    "suffice_high": lambda cell, _: _from(cell.headline, "high"),
+    "suffice_choices": lambda cell, _: _from(cell.headline, "choices"),
+    "suffice_strict": lambda cell, _: _from(cell.headline, "strict"),
 }
 """What each column of the table has of a cell and a rule's depth."""
 

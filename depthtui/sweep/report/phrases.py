@@ -9,6 +9,7 @@ from itertools import combinations
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.run_settings import RunSettings
+from depthtui.data.verdict import Headline
 from depthtui.depth import rules
 from depthtui.depth.published import DATASETS, PROTOCOL
 from depthtui.depth.verdict_words import comparison_sentence
@@ -51,6 +52,25 @@ def depth_words(estimate: DepthEstimate | None, narrow: bool = False) -> str:
     words = f"{estimate.count} · {ratio.removeprefix('0') if narrow else ratio}"
     ends = interval(estimate, "–" if narrow else " … ")
     return words if estimate.interval is None else f"{words} ({ends})"
+
+
+def suffice_words(headline: Headline | None, n_layers: int, narrow: bool = False) -> str:
+    """Layers that suffice, their share of L and their interval, or a dash.
+
+    Such as `22.7 · 0.76 (21.9 … 23.4)`; narrow ones as `22.7 · .76 (21.9–23.4)`.
+    """
+    if headline is None:
+        return "–"
+    ratio = f"{headline.count / n_layers:.2f}"
+    words = f"{headline.count:.1f} · {ratio.removeprefix('0') if narrow else ratio}"
+    if headline.low is None or headline.high is None:
+        return words
+    return f"{words} ({headline.low:.1f}{'–' if narrow else ' … '}{headline.high:.1f})"
+
+
+def strict_words(headline: Headline | None) -> str:
+    """The layers that keep nine in ten choices, such as `90% of choices: 27.0`; may be empty."""
+    return "" if headline is None else f"90% of choices: {headline.strict:.1f}"
 
 
 def published_words(published: PublishedDepth | None) -> str:

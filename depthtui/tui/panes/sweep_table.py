@@ -13,6 +13,7 @@ from textual.geometry import Size
 from textual.strip import Strip
 
 from depthtui.depth import rules
+from depthtui.metrics import sufficient
 from depthtui.report.phrases import interval, rule_title
 from depthtui.token_text import cut_in_the_middle, fit_shown, printable_sentence
 from depthtui.tui.draw.grid import in_sight
@@ -31,7 +32,7 @@ _NOTHING = "–"
 
 
 class ColumnKey(NamedTuple):
-    """Which column: `model`, or of a rule `layer`, `interval`, `ratio` or `paper`."""
+    """Which column: `model`, a metric, or of a rule `layer`, `interval`, `ratio` or `paper`."""
 
     part: str
     rule: str = ""
@@ -262,6 +263,18 @@ def columns_of(rows: Sequence[Row], width: int) -> list[Column]:
         counts.append(
             Column(ColumnKey("right"), "", "right", _right_words, _right_share, words),
         )
+    if any(row.headline for row in rows):
+        words = "layers that give the model's own output within a nat, and their interval"
+        counts.append(
+            Column(
+                ColumnKey(sufficient.NAME),
+                "",
+                "suffice",
+                lambda row: _suffice_words(row, roomy),
+                lambda row: None if row.headline is None else row.headline.count,
+                words,
+            ),
+        )
     if any(row.failures for row in rows):
         counts.append(
             Column(
@@ -377,6 +390,16 @@ def _done_words(row: Row) -> str:
 
 def _right_words(row: Row) -> str:
     return str(row.accuracy or _NOTHING)
+
+
+def _suffice_words(row: Row, roomy: bool) -> str:
+    headline = row.headline
+    if headline is None:
+        return _NOTHING
+    ends = ""
+    if roomy and headline.low is not None and headline.high is not None:
+        ends = f" {headline.low:.1f}-{headline.high:.1f}"
+    return f"{headline.count:.1f}{ends}"
 
 
 def _right_share(row: Row) -> float | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from depthtui.data.depth import DepthEstimate
-from depthtui.data.verdict import Verdict
+from depthtui.data.verdict import Headline, Verdict
 from depthtui.report.phrases import rule_title
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell
@@ -72,6 +72,11 @@ class Row:
     def verdict(self) -> Verdict | None:
         """How many layers suffice in it, and the other counts."""
         return None if self.summary is None else self.summary.verdict
+
+    @property
+    def headline(self) -> Headline | None:
+        """How many layers suffice, where that is known."""
+        return None if self.summary is None else self.summary.headline
 
     @property
     def title(self) -> str:

@@ -259,6 +259,41 @@ def answered(curves: list[np.ndarray], right: list[int]) -> tuple[SweepSummary, 
     return summary, questions(summary)
 
 
+class TestSuffice:
+    """Layers that suffice have a column, never without their interval and the strict number."""
+
+    @staticmethod
+    def summary() -> SweepSummary:
+        settings = RunSettings(metrics=("contributions", "logit_lens", "sufficient"))
+        return of_results(
+            [full_result(Prompt(f"text {n} of several"), settings=settings) for n in range(6)]
+        )
+
+    def test_the_column_has_interval_and_strict_number(self) -> None:
+        summary = self.summary()
+        headline = summary.cells[0].headline
+        count, low, high = headline.count, headline.low, headline.high
+        text = markdown_bytes(sweep_document(summary, [])).decode()
+        assert "| suffice |" in text
+        assert f"{count:.1f} · {count / 30:.2f} ({low:.1f} … {high:.1f})" in text
+        assert f"90% of choices: {headline.strict:.1f}" in text
+        console = Console(width=80, record=True, file=io.StringIO())
+        console.print(rich_lines(sweep_document(summary, [])))
+        assert f"({low:.1f}–{high:.1f})" in console.export_text()
+
+    def test_the_table_has_it(self) -> None:
+        summary = self.summary()
+        headline = summary.cells[0].headline
+        (line, *_) = csv.DictReader(io.StringIO(sweep_csv(summary).decode()))
+        assert float(line["suffice"]) == pytest.approx(headline.count)
+        assert float(line["suffice_low"]) <= headline.count <= float(line["suffice_high"])
+        assert float(line["suffice_strict"]) == pytest.approx(headline.strict)
+
+    def test_without_it_there_is_no_column(self) -> None:
+        without = of_results([lacking(full_run(f"text {n}", seed=n), "sufficient") for n in (0, 1)])
+        assert "| suffice |" not in markdown_bytes(sweep_document(without, [])).decode()
+
+
 class TestAccuracy:
     def test_a_cell_has_its_right_answers(self) -> None:
         summary, asked = answered([steep(3), steep(6)], [10, 4])
