@@ -115,7 +115,7 @@ def _here(held: Sequence[Evidence]) -> Iterator[str]:
     """The counts that hold for these prompts and tell nothing of others."""
     here = [found for found in held if not found.firm]
     if here and len(here) == len(held):
-        yield f"None of it is firm: {here[0].reason}."
+        yield f"No count is firm: {here[0].reason}."
     elif here:
         hold = "holds" if len(here) == 1 else "hold"
         yield f"{_begun(_listed([found.title for found in here]))} {hold} here alone."

@@ -103,8 +103,8 @@ def _of_others(found: Evidence, prompts: int) -> Evidence:
     """The same evidence, firm only where it tells something of other prompts."""
     if not found.firm or (prompts >= FEWEST_UNITS and found.interval is not None):
         return found
-    few = "one prompt" if prompts == 1 else f"{prompts} prompts"
-    reason = f"it is of {few} alone" if prompts < FEWEST_UNITS else ""
+    few = "one prompt alone was" if prompts == 1 else f"{prompts} prompts alone were"
+    reason = f"{few} read" if prompts < FEWEST_UNITS else ""
     if found.interval is None:
         reason = f"{reason}, without an interval" if reason else "it has no interval over prompts"
     return replace(found, firm=False, holds_here=True, reason=reason)

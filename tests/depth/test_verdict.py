@@ -246,8 +246,8 @@ def test_firm_is_a_claim_about_other_prompts(prompts: int) -> None:
     # Four layers that all prompts miss alike: whatever is drawn again, all four count.
     assert (row.count, row.low, row.high, row.interval) == (4, 4, 4, (3.5, 4.0))
     assert (row.firm, row.holds_here) == (prompts == 5, prompts < 5)
-    few = {1: "it is of one prompt alone", 2: "it is of 2 prompts alone"}
-    assert row.reason == few.get(prompts, "it is of 4 prompts alone" * (prompts < 5))
+    few = {1: "one prompt alone was read", 2: "2 prompts alone were read"}
+    assert row.reason == few.get(prompts, "4 prompts alone were read" * (prompts < 5))
     # What holds here is what the sentence counts, and no doubt of it.
     assert "4 that change the output when left out" in found.sentence
     assert "blation is fragile" not in found.sentence
@@ -299,7 +299,7 @@ def test_tasks_that_are_pooled_are_named() -> None:
     assert found is not None
     assert of_one is not None
     assert " over the tasks addition and typed together" in found.sentence
-    assert "None of it is firm: it is of 2 prompts alone" in of_one.sentence
+    assert "No count is firm: 2 prompts alone were read" in of_one.sentence
     assert "task" not in of_one.sentence
 
 

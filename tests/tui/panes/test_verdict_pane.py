@@ -22,7 +22,7 @@ from tests.tui.panes.drawing import cell, framed, line_with, lines, strips, summ
 SAYS = "until the lens reads the output's tokens"
 FIRM = Evidence("readable", "overlap", "overlap", 6, 5, 7, says=SAYS)
 FRAGILE = Evidence("readable", "kl", "KL", 3, 1, 9, False, "it hangs on a thread")
-HERE = replace(FIRM, firm=False, holds_here=True, reason="it is of one prompt alone")
+HERE = replace(FIRM, firm=False, holds_here=True, reason="one prompt alone was read")
 NONE = Evidence("geometric", "cosine", "cosine", None, firm=False, reason="it never turns")
 
 
@@ -125,7 +125,7 @@ async def test_what_holds_here_alone_says_so_and_counts_in_the_sentence() -> Non
     assert "◇" in here
     assert "━" in here
     # It is true of every count of one prompt: it stands in the sentence, beneath none.
-    assert "\n".join(shown).count("one prompt alone") == 1
+    assert "\n".join(shown).count("No count is firm") == 1
 
 
 async def test_a_reason_that_the_sentence_leaves_out_stands_beneath_its_measure() -> None:
