@@ -229,6 +229,7 @@ class Pace:
 
     Attributes:
         forward: seconds of a run's own pass for each of its tokens; NaN where none was timed.
+        tokens: how many these were.
         metrics: by a metric's name, the same for as much of its work as one forward pass.
         prepared: names of metrics of which the model has everything that is found once.
     """
@@ -236,6 +237,7 @@ class Pace:
     forward: float = math.nan
     metrics: dict[str, float] = field(default_factory=dict)
     prepared: tuple[str, ...] = ()
+    tokens: int = 0
 
 
 @dataclass(frozen=True)

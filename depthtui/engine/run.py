@@ -140,7 +140,8 @@ class Run:
             # A value of the last layer is there once the device has done all of them.
             self._activations.residual[-1, -1, 0].item()
             per_token = (time.perf_counter() - began) / len(self._ids)
-            self._emit_pace(replace(self._model.pace, forward=per_token))
+            pace = replace(self._model.pace, forward=per_token, tokens=len(self._ids))
+            self._emit_pace(pace)
         self._read_lens(self._activations.residual, beside)
         return self._activations
 

@@ -99,6 +99,11 @@ def resting_on(evidence: Iterable[Evidence], known: int, every: int) -> list[Evi
     ]
 
 
+def here_alone(found: Evidence, reason: str) -> Evidence:
+    """Evidence that tells nothing of other prompts, whatever its interval is."""
+    return replace(found, firm=False, holds_here=True, reason=reason) if found.firm else found
+
+
 def _of_others(found: Evidence, prompts: int) -> Evidence:
     """The same evidence, firm only where it tells something of other prompts."""
     if not found.firm or (prompts >= FEWEST_UNITS and found.interval is not None):
@@ -107,7 +112,7 @@ def _of_others(found: Evidence, prompts: int) -> Evidence:
     reason = f"{few} read" if prompts < FEWEST_UNITS else ""
     if found.interval is None:
         reason = f"{reason}, without an interval" if reason else "it has no interval over prompts"
-    return replace(found, firm=False, holds_here=True, reason=reason)
+    return here_alone(found, reason)
 
 
 def _both(reason: str, other: str) -> str:

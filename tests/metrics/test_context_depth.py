@@ -17,6 +17,7 @@ from depthtui.metrics.context_depth import (
     start_of,
 )
 from depthtui.metrics.context_depth.compute import context_depth
+from depthtui.metrics.evidence import CountInterval
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.results import run
@@ -218,6 +219,16 @@ def test_the_range_is_that_of_a_threshold_a_fifth_lower_and_higher():
     unknown = curve(*loss, worth=-0.2).evidence()
     assert (unknown.count, unknown.low, unknown.firm) == (None, None, False)
     assert "worth -0.2 nats" in unknown.reason
+
+
+def test_a_narrow_interval_over_prompts_tells_nothing_of_others():
+    interval = CountInterval(10.0, 10.0, 0.95, "prompts and tokens")
+    found = curve(*([3.0] * 10 + [0.0] * 11)).evidence(interval)
+    assert (found.firm, found.holds_here) == (False, True)
+    assert found.reason == "its interval has missed other prompts wherever it was narrow"
+    # Of tokens of too few prompts the number of these is the reason, which the verdict gives.
+    tokens = CountInterval(10.0, 10.0, 0.95, "tokens")
+    assert curve(*([3.0] * 10 + [0.0] * 11)).evidence(tokens).reason == ""
 
 
 def test_a_count_of_one_token_alone_is_fragile():

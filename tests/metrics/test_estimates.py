@@ -19,7 +19,13 @@ from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.context_depth import KEYS_VALUES, start_of
 from depthtui.metrics.context_depth.compute import context_depth
 from depthtui.metrics.direct_effects.compute import direct_effects
-from depthtui.metrics.estimates import TimeLeft, about_time, seconds_of, with_metric
+from depthtui.metrics.estimates import (
+    TimeLeft,
+    about_time,
+    preparation_seconds,
+    seconds_of,
+    with_metric,
+)
 from depthtui.metrics.order.compute import order
 from depthtui.metrics.repeat.compute import repeat
 from depthtui.metrics.residual_erasure import erased_tokens
@@ -184,3 +190,24 @@ def test_every_metric_says_what_it_costs() -> None:
         work = metric.work(full_run())
         assert math.isfinite(work)
         assert work > 0
+
+
+def test_what_is_found_once_is_counted_until_it_is_there() -> None:
+    result, metric = full_run(), METRIC_BY_NAME["sufficient"]
+    alone = seconds_of(metric, result, Pace(0.5, prepared=("sufficient",)))
+    both = seconds_of(metric, result, Pace(0.5))
+    assert alone is not None
+    assert both is not None
+    assert both - alone == pytest.approx(0.5 * metric.preparation(result))
+    own = replace(result, settings=replace(result.settings, sufficient_order="own"))
+    assert preparation_seconds(metric, own, Pace(0.5)) == 0
+
+
+def test_a_pass_of_few_tokens_says_less_of_many() -> None:
+    result, metric = full_run(), METRIC_BY_NAME["sufficient"]
+    few, many, long = (
+        preparation_seconds(metric, result, Pace(0.5, tokens=tokens)) for tokens in (10, 256, 9999)
+    )
+    assert many == pytest.approx(0.5 * metric.preparation(result))
+    assert few == pytest.approx(many * (1 + 48 / 256) / (1 + 48 / 10))
+    assert many < long < 1.2 * many

@@ -70,8 +70,9 @@ def _is_ours(path: Path) -> bool:
 
 def joined(former: Pace, pace: Pace) -> Pace:
     """What was timed now, and of the former pace what was not."""
-    forward = pace.forward if math.isfinite(pace.forward) else former.forward
-    return replace(pace, forward=forward, metrics={**former.metrics, **pace.metrics})
+    timed = pace if math.isfinite(pace.forward) else former
+    metrics = {**former.metrics, **pace.metrics}
+    return replace(pace, forward=timed.forward, tokens=timed.tokens, metrics=metrics)
 
 
 def _is_sound(pace: Pace) -> bool:
