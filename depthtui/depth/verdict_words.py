@@ -15,6 +15,7 @@ from itertools import chain, repeat
 from depthtui.data.selection import indices_text, numbers_text
 from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import Evidence, Headline, Verdict
+from depthtui.metrics.evidence import whole
 from depthtui.token_text import shortened
 
 _MOST_TASKS = 4
@@ -73,11 +74,13 @@ def verdict_sentence(
 
 def _sufficient(headline: Headline, n_layers: int, where: str) -> tuple[str, str]:
     """The bold words, and the end of their sentence."""
-    count = f"{_number(headline.count)} of its {_layers(n_layers)}"
-    between = ""
+    number, between = f"{whole(headline.count)}", ""
     if headline.low is not None and headline.high is not None:
         between = f"{headline.low:.1f} to {headline.high:.1f}; "
-    strict = f"nine in ten choices need {_number(headline.strict)}"
+        if not headline.low <= whole(headline.count) <= headline.high:
+            number = f"{headline.count:.1f}"
+    count = f"{number} of its {_layers(n_layers)}"
+    strict = f"nine in ten choices need {whole(headline.strict)}"
     return (
         f"Within a nat of its own output with {count}{where}",
         f" ({between}{headline.choices:.0%} of its choices stay); {strict}.",
@@ -137,11 +140,6 @@ def _spaced(words: str) -> str:
 
 def _lowered(sentence: str) -> str:
     return sentence[0].lower() + sentence[1:]
-
-
-def _number(count: float) -> str:
-    """A count of layers, of which the fraction is left to the interval."""
-    return f"{round(count)}"
 
 
 def most_fragile(evidence: Sequence[Evidence]) -> Evidence | None:

@@ -300,3 +300,13 @@ def test_models_of_other_depth_are_compared_with_their_layers() -> None:
     assert compared(counts(kl=18), counts(kl=6), (30, 18)) == (
         "the chat model is shallower than the base by 12 layers, by kl (kl 18 of 30 and 6 of 18)."
     )
+
+
+def test_a_rounded_number_that_its_interval_leaves_out_keeps_a_decimal() -> None:
+    def words(count: float, low: float, high: float) -> str:
+        headline = Headline("sufficient", count, low, high, 0.5, 27.5)
+        return said([ABLATION], 30, headline=headline)
+
+    assert "with 18 of its 30 layers (17.9 to 18.4;" in words(18.2, 17.9, 18.4)
+    assert "with 18.2 of its 30 layers (18.1 to 18.4;" in words(18.2, 18.1, 18.4)
+    assert "need 28." in words(18.2, 18.1, 18.4)

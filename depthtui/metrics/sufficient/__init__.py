@@ -273,7 +273,7 @@ class PooledSufficient:
     @property
     def kept_layers(self) -> tuple[int, ...]:
         """The layers that stay at N(1), of the first order."""
-        gone = self.ways[0].order[: self.n_layers - round(self.within())]
+        gone = self.ways[0].order[: self.n_layers - whole(self.within())]
         return tuple(layer for layer in range(self.n_layers) if layer not in gone)
 
 

@@ -12,6 +12,7 @@ from textual.reactive import reactive
 from depthtui.data.explanation import Explanation
 from depthtui.data.selection import numbers_text
 from depthtui.metrics.estimates import about_time
+from depthtui.metrics.evidence import whole
 from depthtui.metrics.sufficient import (
     METRIC,
     STRICT_CHOICES,
@@ -166,7 +167,7 @@ class SufficientPane(Page):
         order = found.ways[0].order
         places = np.full(found.n_layers, float(found.n_layers))
         places[list(order)] = np.arange(1, len(order) + 1)
-        gone = set(order[: round(found.n_layers - found.within(self.tolerance))])
+        gone = set(order[: found.n_layers - whole(found.within(self.tolerance))])
 
         def style_of(_value: float, layers: range) -> Style:
             return styles.faint if gone.intersection(layers) else styles.text
