@@ -101,8 +101,9 @@ class Headline:
         measure: the metric.
         count: the layers that must run for an output within a nat of the whole model's.
         low, high: the interval of the count over other prompts or tokens; None where unknown.
-        choices: the share of first choices that stay with so many layers.
+        choices: the share of first choices that stay with the whole number of layers above it.
         strict: the layers that keep nine in ten first choices.
+        order: where the order comes from in which layers went: `model`, or `own` for the prompts.
     """
 
     measure: str
@@ -111,6 +112,7 @@ class Headline:
     high: float | None
     choices: float
     strict: float
+    order: str = "model"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from itertools import chain, repeat
 from depthtui.data.selection import indices_text, numbers_text
 from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import Evidence, Headline, Verdict
-from depthtui.metrics.evidence import whole
+from depthtui.metrics.evidence import needed
 from depthtui.token_text import shortened
 
 _MOST_TASKS = 4
@@ -74,13 +74,12 @@ def verdict_sentence(
 
 def _sufficient(headline: Headline, n_layers: int, where: str) -> tuple[str, str]:
     """The bold words, and the end of their sentence."""
-    number, between = f"{whole(headline.count)}", ""
+    between = ""
     if headline.low is not None and headline.high is not None:
-        between = f"{headline.low:.1f} to {headline.high:.1f}; "
-        if not headline.low <= whole(headline.count) <= headline.high:
-            number = f"{headline.count:.1f}"
-    count = f"{number} of its {_layers(n_layers)}"
-    strict = f"nine in ten choices need {whole(headline.strict)}"
+        between = f"{needed(headline.low)} to {needed(headline.high)}; "
+    order = " by an order of this text alone" if headline.order == "own" else ""
+    count = f"{needed(headline.count)} of its {_layers(n_layers)}{order}"
+    strict = f"nine in ten choices need {needed(headline.strict)}"
     return (
         f"Within a nat of its own output with {count}{where}",
         f" ({between}{headline.choices:.0%} of its choices stay); {strict}.",

@@ -83,6 +83,8 @@ class Measurement:
                 self._recall()
             self._measure_on_demand()
             self._result.complete = True
+            # Where the pass was not asked for, the metrics have run them.
+            self._result.layers_done = self._result.model.n_layers
         except RunStopped:
             pass
         finally:

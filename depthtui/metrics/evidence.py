@@ -39,6 +39,11 @@ def whole(mean: float) -> int:
     return math.floor(mean + 0.5)
 
 
+def needed(layers: float) -> int:
+    """The whole number of layers that is enough where so many are needed."""
+    return math.ceil(round(layers, 6))
+
+
 @dataclass(frozen=True)
 class CountInterval:
     """The bootstrap interval of a count.

@@ -66,9 +66,9 @@ NOT_KNOWN = Evidence("readable", "kl", "KL", None, firm=False, reason="KL never 
 
 def test_the_headline_is_the_layers_that_suffice_alone_with_their_tolerance() -> None:
     words = verdict_sentence([OVERLAP, COSINE, ABLATION], 24, (), (), SUFFICIENT)
-    assert words.headline == "Within a nat of its own output with 18 of its 24 layers"
+    assert words.headline == "Within a nat of its own output with 19 of its 24 layers"
     assert words.clauses == (
-        " (17.5 to 18.9; 59% of its choices stay); nine in ten choices need 23.",
+        " (18 to 19; 59% of its choices stay); nine in ten choices need 24.",
         "Layers of 24: 23 that cost something when left out (ablation).",
         "Depths of 24: until the lens reads the output's tokens, 21 (overlap); until layers "
         "strengthen what is there, 19 (cosine).",
@@ -77,7 +77,7 @@ def test_the_headline_is_the_layers_that_suffice_alone_with_their_tolerance() ->
 
 def test_without_an_interval_the_choices_stand_alone() -> None:
     found = said([COSINE], 24, headline=replace(SUFFICIENT, low=None, high=None))
-    assert " with 18 of its 24 layers (59% of its choices stay); nine" in found
+    assert " with 19 of its 24 layers (59% of its choices stay); nine" in found
 
 
 def test_the_evidence_of_the_headline_is_told_once() -> None:
@@ -135,7 +135,7 @@ def test_the_tasks_that_are_pooled_are_named() -> None:
 
     assert on("a") == on()
     assert on("a", "b").startswith(
-        "Within a nat of its own output with 18 of its 24 layers over the tasks a and b together ("
+        "Within a nat of its own output with 19 of its 24 layers over the tasks a and b together ("
     )
     assert " over the tasks a, b, c and 2 more together" in on("a", "b", "c", "d", "e")
     assert "\x1b" not in on("a", "\x1b[2J" * 20)
@@ -302,11 +302,20 @@ def test_models_of_other_depth_are_compared_with_their_layers() -> None:
     )
 
 
-def test_a_rounded_number_that_its_interval_leaves_out_keeps_a_decimal() -> None:
-    def words(count: float, low: float, high: float) -> str:
-        headline = Headline("sufficient", count, low, high, 0.5, 27.5)
-        return said([ABLATION], 30, headline=headline)
+def test_the_headline_is_of_whole_layers_that_are_enough() -> None:
+    headline = Headline("sufficient", 22.46, 20.9, 23.6, 0.47, 29.1)
+    words = said([ABLATION], 30, headline=headline)
+    assert words.startswith(
+        "Within a nat of its own output with 23 of its 30 layers (21 to 24; 47% of its choices "
+        "stay); nine in ten choices need 30."
+    )
+    exact = replace(headline, count=22.0000001, strict=29.0)
+    assert "with 22 of its" in said([ABLATION], 30, headline=exact)
 
-    assert "with 18 of its 30 layers (17.9 to 18.4;" in words(18.2, 17.9, 18.4)
-    assert "with 18.2 of its 30 layers (18.1 to 18.4;" in words(18.2, 18.1, 18.4)
-    assert "need 28." in words(18.2, 18.1, 18.4)
+
+def test_an_order_of_the_text_alone_is_named() -> None:
+    headline = Headline("sufficient", 22.46, 20.9, 23.6, 0.47, 29.1, "own")
+    words = said([ABLATION], 30, headline=headline)
+    assert words.startswith(
+        "Within a nat of its own output with 23 of its 30 layers by an order of this text alone (21"
+    )

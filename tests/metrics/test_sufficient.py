@@ -256,7 +256,9 @@ def test_counts_in_closed_form():
     assert found.within(0.1) == pytest.approx(4 - 0.2)
     assert found.keeping(0.9) == pytest.approx(4 - 0.5)
     assert found.keeping(0.5) == pytest.approx(4 - 1.75)
-    assert found.choices == pytest.approx(0.8 - 0.25 * 0.4)
+    assert found.choices_between == pytest.approx(0.8 - 0.25 * 0.4)
+    # 2.75 layers are no number that could be run: with 3 the cost is below a nat.
+    assert (found.layers, found.choices) == (3, pytest.approx(0.8))
     assert (found.units, found.kept_layers) == ("blocks", (0, 1, 2))
     assert reading.verdict.headline.count == pytest.approx(2.75)
     assert METRIC.summary(found, reading)["ways"] == [

@@ -12,7 +12,7 @@ from textual.reactive import reactive
 from depthtui.data.explanation import Explanation
 from depthtui.data.selection import numbers_text
 from depthtui.metrics.estimates import about_time
-from depthtui.metrics.evidence import whole
+from depthtui.metrics.evidence import needed
 from depthtui.metrics.sufficient import (
     METRIC,
     STRICT_CHOICES,
@@ -110,7 +110,8 @@ class SufficientPane(Page):
             if found.interval is not None:
                 low, high = found.interval
                 words.append((f" ({low:.1f} to {high:.1f} over {found.units})", styles.muted))
-            words.append((f" · {found.choices:.0%} of choices stay", styles.text))
+            stay = f" · with {found.layers}, {found.choices:.0%} of choices stay"
+            words.append((stay, styles.text))
         return words
 
     def _choices(self) -> list[Piece]:
@@ -167,7 +168,7 @@ class SufficientPane(Page):
         order = found.ways[0].order
         places = np.full(found.n_layers, float(found.n_layers))
         places[list(order)] = np.arange(1, len(order) + 1)
-        gone = set(order[: found.n_layers - whole(found.within(self.tolerance))])
+        gone = set(order[: found.n_layers - needed(found.within(self.tolerance))])
 
         def style_of(_value: float, layers: range) -> Style:
             return styles.faint if gone.intersection(layers) else styles.text

@@ -121,6 +121,7 @@ class Explorer:
         token_count: how many tokens a prompt has.
         compared: a run and its prompt's run on another model, once that is finished, until
             somebody takes them; or None.
+        unasked_run: the run of which the engine computes something that nobody asked for; or None.
         unasked_seconds: what takes longer does not begin by itself behind a run.
     """
 
@@ -162,7 +163,7 @@ class Explorer:
         self._once_loaded: Callable[[ModelInfo], None] | None = None
         self._pair: tuple[Run, Run] | None = None
         self._controls: dict[str, str] = {}
-        self._unasked: Run | None = None
+        self.unasked_run: Run | None = None
         self.unasked_seconds = MOST_SECONDS
 
     @property
@@ -399,6 +400,7 @@ class Explorer:
         if run.changed_by(changes):
             self.make_way()
             self.session.choose(run, **changes)
+        self.unasked_run = None
         wanted = dict.fromkeys([*run.settings.metrics, *metrics])
         self.stop()
         self.session.extend(run, replace(run.settings, metrics=tuple(wanted)))
@@ -407,15 +409,15 @@ class Explorer:
     def _begin_unasked(self, run: Run) -> None:
         """Begin what a verdict rests on once a run is finished, where that is soon done."""
         is_shown = run is self.session.current and self.compared is None and self._pair is None
-        if is_shown and self.phase is Phase.READY:
-            self._unasked = None
-            if wanted := unasked(run, self.pace, self.unasked_seconds):
-                self.compute(*wanted)
-                self._unasked = run
+        if not (is_shown and self.phase is Phase.READY):
+            return
+        if wanted := unasked(run, self.pace, self.unasked_seconds):
+            self.compute(*wanted)
+            self.unasked_run = run
 
     def make_way(self) -> None:
         """Stop what nobody has asked for; its run is as it was before."""
-        run, self._unasked = self._unasked, None
+        run, self.unasked_run = self.unasked_run, None
         if run is not None and run is self.session.live:
             self.stop()
             self.session.withdraw(run)
@@ -423,7 +425,7 @@ class Explorer:
 
     def call_off(self) -> None:
         """Stop, at the user's wish; where that ends what nobody asked for, nothing else begins."""
-        if self._unasked is not None and self._unasked is self.session.live:
+        if self.unasked_run is not None and self.unasked_run is self.session.live:
             self.unasked_seconds = 0.0
         self.stop()
 
@@ -648,6 +650,8 @@ class Explorer:
                 self._settle()
             case RunFinished(result=result) if run is not None:
                 self._settle()
+                if run is self.unasked_run:
+                    self.unasked_run = None
                 if result.complete:
                     self._begin_unasked(run)
             case Halted() if run is not None and not self.is_loading:

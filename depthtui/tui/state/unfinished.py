@@ -17,7 +17,9 @@ def unfinished(explorer: Explorer) -> str:
     if writing is not None and writing.is_live:
         return "A model is being written"
     run = explorer.session.live
-    return "" if run is None else _unfinished_run(run)
+    # Nobody misses what begins by itself, and begins again.
+    is_missed = run is not None and run is not explorer.unasked_run
+    return _unfinished_run(run) if run is not None and is_missed else ""
 
 
 def _unfinished_run(run: Run) -> str:
