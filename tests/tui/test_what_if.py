@@ -15,6 +15,7 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Skip
 from depthtui.errors import DepthError
 from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.sufficient import Sufficient
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.what_if_summary import signed
@@ -321,6 +322,21 @@ async def test_pruning_takes_the_least_useful_of_those_that_are_on(tmp_path: Pat
         assert screen.what_if.stack.layers_off == LAYERS
         await it.press("p")
         assert "Every layer is off" in it.toasts()[-1]
+
+
+async def test_pruning_takes_the_order_of_layers_that_go_together_once_it_is_there(
+    tmp_path: Path,
+) -> None:
+    async with explore(tmp_path) as it:
+        it.app.explorer.compute("ablation", "sufficient")
+        await it.until(lambda: it.session.current.result.get(Sufficient) is not None)
+        await it.ready()
+        found = it.session.current.result.get(Sufficient)
+        screen = await open_what_if(it)
+        await it.press("4", "p")
+        await idle(it)
+        assert {skip.layer for skip in skipped(it)} == set(found.orders[0][:4])
+        assert screen.what_if.rule == "layers that suffice"
 
 
 async def test_pruning_computes_what_it_needs_first(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from depthtui.data.run_settings import Repeated, Skip, path_of
 from depthtui.depth.agreement import agreement
 from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, RANKINGS, rankings_of
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
+from depthtui.metrics.sufficient import Sufficient
 from depthtui.report.skips import changes_words
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run
@@ -346,8 +347,8 @@ class WhatIf:
 
     def prune(self, count: int) -> None:
         """Leave out the `count` least useful layers of those that are on."""
-        measured = self.measured
-        if measured is None:
+        found = self._ranked()
+        if found is None:
             self._to_prune = count
             why = self.clean.unavailable.get(CHEAPEST_RANKING)
             if why is None:
@@ -355,16 +356,30 @@ class WhatIf:
             self.want(CHEAPEST_RANKING)
             return
         self._to_prune = 0
-        tokens = self._explorer.settings.summary_settings().tokens
-        ranked = least_useful(measured, len(self.stack.off), tokens)
+        ranked, rule = found
         layers = [layer for layer in ranked if self.stack.off[layer] != SUBLAYERS][:count]
         if not layers:
             self._notify("Every layer is off.")
             return
         pruned = self.stack.without(layers)
-        rule = measured.rule
         self._surveyed[pruned] = rule
         self.change(pruned)
+
+    def _ranked(self) -> tuple[list[int], str] | None:
+        """Layers, those to leave out first, and what says so; None before anything does.
+
+        The order in which layers can be left out together, once it is there, else the costs of each
+        by itself.
+        """
+        together, n_layers = self.clean.get(Sufficient), len(self.stack.off)
+        if together is not None and together.orders:
+            order = list(together.orders[0])
+            rest = [layer for layer in range(n_layers) if layer not in order]
+            return [*order, *rest], "layers that suffice"
+        if (alone := self.measured) is None:
+            return None
+        tokens = self._explorer.settings.summary_settings().tokens
+        return least_useful(alone, n_layers, tokens), alone.rule
 
     def want(self, metric: str) -> None:
         """Compute a metric of the clean run once nothing is more urgent."""
