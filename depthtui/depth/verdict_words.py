@@ -77,7 +77,7 @@ def _sufficient(headline: Headline, n_layers: int, where: str) -> tuple[str, str
     between = ""
     if headline.low is not None and headline.high is not None:
         between = f"{needed(headline.low)} to {needed(headline.high)}; "
-    order = " by an order of this text alone" if headline.order == "own" else ""
+    order = " by an order of these tokens alone" if headline.order == "own" else ""
     count = f"{needed(headline.count)} of its {_layers(n_layers)}{order}"
     strict = f"nine in ten choices need {needed(headline.strict)}"
     return (

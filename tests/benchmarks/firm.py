@@ -25,10 +25,9 @@ import numpy as np
 
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
-from depthtui.data.store import open_store
 from depthtui.data.verdict import Evidence
 from depthtui.depth.reading import Reading, reading_of
-from depthtui.engine.engine import Engine
+from depthtui.engine.factory import Storage, make_engine
 from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import default_cache_dir, models_dir
 from tests.benchmarks.verdicts import METRICS
@@ -65,9 +64,9 @@ def measured(
 ) -> list[RunResult]:
     """So many prompts of a task, such as `addition:2`."""
     name, _, level = task.partition(":")
-    engine = Engine(
-        open_store(keep, _CACHE_BYTES, print), models_dir(default_cache_dir()), lambda event: None
-    )
+    cache = default_cache_dir()
+    storage = Storage(keep or cache, models_dir(cache), keep is not None, _CACHE_BYTES)
+    engine = make_engine(storage, lambda event: None, print)
     engine.load(ModelSpec(model, device="cpu", dtype="float32"))
     settings = RunSettings(metrics=tuple(metrics))
     return [engine.run(prompt, settings) for prompt in make_prompts(name, level, prompts)]

@@ -317,5 +317,6 @@ def test_an_order_of_the_text_alone_is_named() -> None:
     headline = Headline("sufficient", 22.46, 20.9, 23.6, 0.47, 29.1, "own")
     words = said([ABLATION], 30, headline=headline)
     assert words.startswith(
-        "Within a nat of its own output with 23 of its 30 layers by an order of this text alone (21"
+        "Within a nat of its own output with 23 of its 30 layers by an order of these tokens "
+        "alone (21 to 24;"
     )

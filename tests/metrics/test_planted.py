@@ -12,6 +12,7 @@ from depthtui.data.store import open_store
 from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
 from depthtui.metrics import ablation, among_prompts
+from depthtui.metrics.evidence import needed
 from depthtui.metrics.sufficient import METRIC
 from depthtui.models.loading import LoadedModel, describe
 from depthtui.models.untrained import Blueprint
@@ -91,7 +92,7 @@ def test_idle_layers_are_named_and_counted_nowhere(where, before):
     most = len(blocks(model)) - len(idle)
     assert all(count <= most for count in layers_of(found).values())
     bold = str(found.verdict.words)
-    assert bold.startswith(f"Within a nat of its own output with {round(layers_within(base))} of")
+    assert bold.startswith(f"Within a nat of its own output with {needed(layers_within(base))} of")
 
 
 def test_another_basis_of_the_stream_changes_nothing():
