@@ -18,6 +18,9 @@ from screenshots.stage import explorer_of, finished, halted, opened, to_pane, wa
 SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
 THEMES = {"dark": "depth-dark", "light": "depth-light"}
 
+_DRAWN = 1.0
+"""Seconds after which everything has been drawn."""
+
 Action = Callable[[Pilot[int]], Awaitable[None]]
 
 
@@ -26,7 +29,8 @@ async def still(size: str, shade: str, action: Action) -> str:
     async with opened(SIZES[size], THEMES[shade]) as pilot:
         await finished(pilot)
         await action(pilot)
-        await pilot.pause()
+        # The status line is drawn a few times a second.
+        await pilot.pause(_DRAWN)
         return take_screenshot(pilot.app)
 
 
