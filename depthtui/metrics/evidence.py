@@ -109,6 +109,17 @@ def here_alone(found: Evidence, reason: str) -> Evidence:
     return replace(found, firm=False, holds_here=True, reason=reason) if found.firm else found
 
 
+def of_these_prompts(found: Evidence, interval: CountInterval | None) -> Evidence:
+    """Evidence of a measure that hangs on single prompts: no interval tells of others.
+
+    Counts that were firm by it lay outside the range of other prompts in a third of cases and more
+    (see `tests.benchmarks.firm`).
+    """
+    if interval is None or "prompts" not in interval.over:
+        return found
+    return here_alone(found, "narrow intervals of this measure have missed other prompts")
+
+
 def _of_others(found: Evidence, prompts: int) -> Evidence:
     """The same evidence, firm only where it tells something of other prompts."""
     if not found.firm or (prompts >= FEWEST_UNITS and found.interval is not None):

@@ -225,7 +225,7 @@ def test_a_narrow_interval_over_prompts_tells_nothing_of_others():
     interval = CountInterval(10.0, 10.0, 0.95, "prompts and tokens")
     found = curve(*([3.0] * 10 + [0.0] * 11)).evidence(interval)
     assert (found.firm, found.holds_here) == (False, True)
-    assert found.reason == "its interval has missed other prompts wherever it was narrow"
+    assert found.reason == "narrow intervals of this measure have missed other prompts"
     # Of tokens of too few prompts the number of these is the reason, which the verdict gives.
     tokens = CountInterval(10.0, 10.0, 0.95, "tokens")
     assert curve(*([3.0] * 10 + [0.0] * 11)).evidence(tokens).reason == ""

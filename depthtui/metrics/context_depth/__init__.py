@@ -21,7 +21,7 @@ from depthtui.metrics.evidence import (
     Counted,
     CountInterval,
     Variant,
-    here_alone,
+    of_these_prompts,
     read_off,
     so_far,
 )
@@ -135,11 +135,8 @@ class ContextCurve(MeanLoss):
             variants.append(Variant(None, "it is of one token alone"))
         curve = read_off(self.loss[1:], self.threshold, f"< {self.threshold:.2g} nats")
         found = COUNTED.weighed(count, len(self.loss) - 1, variants, curve=curve, interval=interval)
-        # The depth hangs on the prompts that need their context longest: where none is among these,
-        # nothing tells that others have one (see `tests.benchmarks.firm`).
-        if interval is None or "prompts" not in interval.over:
-            return found
-        return here_alone(found, "its interval has missed other prompts wherever it was narrow")
+        # Prompts that need their context longest decide it, and may be among the others.
+        return of_these_prompts(found, interval)
 
 
 def _depths(loss: np.ndarray, worth: np.ndarray) -> np.ndarray:

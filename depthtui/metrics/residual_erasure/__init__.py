@@ -17,7 +17,7 @@ from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
 from depthtui.metrics.choices import chosen_layers, key_parts, with_choices
 from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
-from depthtui.metrics.evidence import FIFTH, Counted, Variant, read_off
+from depthtui.metrics.evidence import FIFTH, Counted, Variant, of_these_prompts, read_off
 from depthtui.metrics.measures import array, floor_of
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.prediction_depth import counts_by_depth
@@ -311,7 +311,9 @@ def _evidence(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Evidence
     every = pooled.reduced(METRIC)
     once = [replace(one, tokens=1) if one and one.tokens else None for one in every]
     interval = pooled.interval(once, lambda largest: _reached(largest, least), "largest")
-    return [COUNTED.weighed(found, n_layers, variants, curve=curve, interval=interval)]
+    evidence = COUNTED.weighed(found, n_layers, variants, curve=curve, interval=interval)
+    # The largest effect decides it, which may be larger on other prompts.
+    return [of_these_prompts(evidence, interval)]
 
 
 def _reached(effects: np.ndarray, threshold: float) -> np.ndarray:
