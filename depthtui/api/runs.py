@@ -152,8 +152,9 @@ class Runs(Sequence[Run]):
 
         Returns:
             `within(nats)` and `keeping(share)` count layers, `interval` is that of `within(1)`,
-            `choices` the share of first choices that stay there, `ways` have the orders and
-            curves; None where `sufficient` was not among the metrics.
+            `layers` the whole number that is enough for a nat, `choices` the share of first
+            choices that stay with these, `ways` have the orders and curves; None where
+            `sufficient` was not among the metrics.
         """
         found: PooledSufficient | None = self._reading().get(METRIC_BY_NAME["sufficient"])
         return found

@@ -35,7 +35,7 @@ class ControlRow:
         layers: N(1): the layers that keep the output within a nat; None where unknown.
         interval: the 95 % interval of `layers`; None for too few units.
         strict: N90: the layers that keep nine in ten first choices.
-        choices: the share of first choices kept at N(1).
+        choices: the share of first choices kept with N(1) layers, rounded up.
         loss: mean loss of the next token, in nats.
         depths: by rule, the layers until its depth; None where the rule finds none.
         warnings: sentences that stand before the verdict of this case.

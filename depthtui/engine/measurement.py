@@ -173,7 +173,7 @@ class Measurement:
         prepared = self._tell_prepared()
         # Nobody waits for a metric while an order is found for another one.
         later = [each for each in ON_DEMAND if each.in_order and each.name not in prepared]
-        for metric in sorted(ON_DEMAND, key=later.__contains__):
+        for metric in (*(each for each in ON_DEMAND if each not in later), *later):
             settled = metric.name in (self._result.measured.keys() | self._result.unavailable)
             if metric.name in self._result.settings.metrics and not settled:
                 self._measure(metric, context, rooms)
@@ -245,15 +245,13 @@ class Measurement:
         return self._orders.at_hand(settings) if _finds_order(settings) else None
 
     def _tell_prepared(self) -> tuple[str, ...]:
-        """Tell for which metrics there is an order already."""
-        settings, result = self._result.settings, self._result
-        wanting = [each for each in ON_DEMAND if each.in_order and not each.why_unavailable(result)]
-        if not wanting or not _finds_order(settings) or self._orders.at_hand(settings) is None:
-            names: tuple[str, ...] = ()
-        else:
-            names = tuple(metric.name for metric in wanting)
-        if wanting:
-            self._run.tell_prepared(names)
+        """Tell which metrics find their order at hand, of those that the run can have."""
+        in_order = [metric for metric in ON_DEMAND if metric.in_order]
+        possible = [each.name for each in in_order if not each.why_unavailable(self._result)]
+        if not possible:
+            return ()
+        names = tuple(possible) if self._order() is not None else ()
+        self._run.tell_prepared(names)
         return names
 
     def _has_order(self, metric: Metric) -> bool:

@@ -82,7 +82,7 @@ class Shortened:
         self._replay = replays[0]
         self._substitute = substitute
         depths = zip(*(replay.residual for replay in replays), strict=True)
-        self._clean = [torch.stack(residuals) for residuals in depths]
+        self._clean = [_stacked(residuals) for residuals in depths]
         self._residual = list(self._clean)
         self.gone: list[int] = []
 
@@ -147,6 +147,11 @@ def without_first(
                 rows[count] = substitute(layer, rows.get(count, h), h_next)
     last = replay.residual[-1]
     return torch.stack([rows.get(count, last).to(last.device) for count in counts])
+
+
+def _stacked(residuals: Sequence[Tensor]) -> Tensor:
+    """Residuals `[T, d]` as `[N, T, d]`; a single one is not copied, since it may be long."""
+    return residuals[0][None] if len(residuals) == 1 else torch.stack(tuple(residuals))
 
 
 def _run(replay: Replay, layer: int, rows: dict[int, Tensor]) -> dict[int, Tensor]:

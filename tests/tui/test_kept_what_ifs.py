@@ -127,16 +127,21 @@ async def test_export_has_clean_and_changed(tmp_path: Path) -> None:
         assert len(it.session.runs) == 1
 
 
+async def export_model(it: Explored) -> None:
+    """Export the what-if on the screen as `mine`, the model that is left too."""
+    await it.press("e")
+    await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+    it.app.screen.query_one("#file-name", Input).value = "mine"
+    it.app.screen.query_one("#model", Checkbox).value = True
+    await it.press("f5")
+    await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+
+
 async def test_the_model_that_is_left_is_exported(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await without_the_last_ten(it)
         it.engine.manual = True
-        await it.press("e")
-        await it.until(lambda: isinstance(it.app.screen, ExportScreen))
-        it.app.screen.query_one("#file-name", Input).value = "mine"
-        it.app.screen.query_one("#model", Checkbox).value = True
-        await it.press("f5")
-        await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+        await export_model(it)
         folder = tmp_path / "exports"
         assert "layer_range: [0, 20]" in (folder / "mine.yml").read_text()
         (command,) = it.engine.sent(WriteModel)
@@ -160,12 +165,7 @@ async def test_a_run_with_layers_twice_is_kept_and_exported(tmp_path: Path) -> N
         assert "Kept as run 2, layers 5-7 twice" in it.toasts()[-1]
         kept = it.session.runs[-1]
         assert kept.settings.repeated == (Repeated(5, 7),)
-        await it.press("e")
-        await it.until(lambda: isinstance(it.app.screen, ExportScreen))
-        it.app.screen.query_one("#file-name", Input).value = "mine"
-        it.app.screen.query_one("#model", Checkbox).value = True
-        await it.press("f5")
-        await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+        await export_model(it)
         folder = tmp_path / "exports"
         recipe = (folder / "mine.yml").read_text()
         assert ("layer_range: [0, 8]" in recipe, "layer_range: [5, 30]" in recipe) == (True, True)

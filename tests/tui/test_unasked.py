@@ -1,7 +1,9 @@
-"""What begins by itself behind a run: layers that suffice, where they come soon."""
+"""Layers that suffice begin by themselves behind a run, where they come soon."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from depthtui.data.protocol import Pace, RunFinished, StartRun, Stop
@@ -15,13 +17,18 @@ from tests.tui.panes.drawing import lines
 LONG = 1e9
 
 
-async def begun(it: Explored) -> None:
-    """Wait until the engine has been asked for what nobody asked for, and answers nothing yet."""
-    await it.until(lambda: it.engines and it.engine.sent(StartRun), "the first run")
-    it.engine.advance(until=RunFinished)
-    await it.until(lambda: len(it.engine.sent(StartRun)) == 2, "what begins by itself")
-    it.engine.advance(5)
-    await it.until(lambda: it.session.current.state is RunState.RUNNING)
+@asynccontextmanager
+async def begun(tmp_path: Path) -> AsyncIterator[Explored]:
+    """The explorer while an engine that answers step by step does work that nobody asked for."""
+    async with explore(
+        tmp_path, lambda: FakeEngine(manual=True), wait=False, unasked_seconds=LONG
+    ) as it:
+        await it.until(lambda: it.engines and it.engine.sent(StartRun), "the first run")
+        it.engine.advance(until=RunFinished)
+        await it.until(lambda: len(it.engine.sent(StartRun)) == 2, "work that begins by itself")
+        it.engine.advance(5)
+        await it.until(lambda: it.session.current.state is RunState.RUNNING)
+        yield it
 
 
 async def test_layers_that_suffice_begin_by_themselves(tmp_path: Path) -> None:
@@ -42,10 +49,7 @@ async def test_what_takes_long_waits_for_a_key(tmp_path: Path) -> None:
 
 
 async def test_escape_ends_it_and_nothing_begins_by_itself_again(tmp_path: Path) -> None:
-    async with explore(
-        tmp_path, lambda: FakeEngine(manual=True), wait=False, unasked_seconds=LONG
-    ) as it:
-        await begun(it)
+    async with begun(tmp_path) as it:
         run = it.session.current
         await it.press("escape")
         await it.until(lambda: run.state is RunState.FINISHED)
@@ -59,10 +63,7 @@ async def test_escape_ends_it_and_nothing_begins_by_itself_again(tmp_path: Path)
 
 
 async def test_it_gives_way_to_what_the_user_changes(tmp_path: Path) -> None:
-    async with explore(
-        tmp_path, lambda: FakeEngine(manual=True), wait=False, unasked_seconds=LONG
-    ) as it:
-        await begun(it)
+    async with begun(tmp_path) as it:
         run = it.session.current
         await it.press("tab", "right", "right", "A")
         await it.until(lambda: run.settings.answer_start > 0)
@@ -72,10 +73,7 @@ async def test_it_gives_way_to_what_the_user_changes(tmp_path: Path) -> None:
 
 
 async def test_another_run_goes_before_it(tmp_path: Path) -> None:
-    async with explore(
-        tmp_path, lambda: FakeEngine(manual=True), wait=False, unasked_seconds=LONG
-    ) as it:
-        await begun(it)
+    async with begun(tmp_path) as it:
         first = it.session.current
         await it.press("r")
         await it.until(lambda: len(it.engine.sent(StartRun)) == 3)

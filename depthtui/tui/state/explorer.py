@@ -121,8 +121,8 @@ class Explorer:
         token_count: how many tokens a prompt has.
         compared: a run and its prompt's run on another model, once that is finished, until
             somebody takes them; or None.
-        unasked_run: the run of which the engine computes something that nobody asked for; or None.
-        unasked_seconds: what takes longer does not begin by itself behind a run.
+        unasked_run: the run for which the engine does work that nobody asked for; or None.
+        unasked_seconds: the longest work that begins by itself behind a run.
     """
 
     def __init__(
@@ -407,7 +407,7 @@ class Explorer:
         self._send(run)
 
     def _begin_unasked(self, run: Run) -> None:
-        """Begin what a verdict rests on once a run is finished, where that is soon done."""
+        """Begin the layers that suffice behind a finished run, where the count comes soon."""
         is_shown = run is self.session.current and self.compared is None and self._pair is None
         if not (is_shown and self.phase is Phase.READY):
             return
@@ -416,7 +416,7 @@ class Explorer:
             self.unasked_run = run
 
     def make_way(self) -> None:
-        """Stop what nobody has asked for; its run is as it was before."""
+        """Stop work that nobody has asked for; its run is as it was before."""
         run, self.unasked_run = self.unasked_run, None
         if run is not None and run is self.session.live:
             self.stop()
@@ -424,7 +424,7 @@ class Explorer:
             self._settle()
 
     def call_off(self) -> None:
-        """Stop, at the user's wish; where that ends what nobody asked for, nothing else begins."""
+        """Stop at the user's wish; after work that nobody asked for, none begins by itself."""
         if self.unasked_run is not None and self.unasked_run is self.session.live:
             self.unasked_seconds = 0.0
         self.stop()

@@ -1,4 +1,4 @@
-"""Which metrics begin by themselves once a run is finished, and how they give way."""
+"""The metrics that begin by themselves behind a finished run, and how they come soon."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ from depthtui.metrics.estimates import preparation_seconds, seconds_of
 from depthtui.tui.state.session import Run
 
 MOST_SECONDS = 120.0
-"""What would take longer by the measured pace waits for a key."""
+"""Work that would take longer by the measured pace waits for a key."""
 
 _OWN_ORDER: dict[str, Any] = {"sufficient_order": "own", "sufficient_search": "ranked"}
 MODEL_ORDER: dict[str, Any] = {"sufficient_order": "model", "sufficient_search": "greedy"}
 
 
 def unasked(run: Run, pace: Pace, most_seconds: float) -> tuple[str, ...]:
-    """Names of the metrics that begin by themselves for a finished run, in so many seconds."""
+    """Names of the metrics that begin by themselves behind a finished run.
+
+    Args:
+        run: the run.
+        pace: of its model.
+        most_seconds: the longest time that they may take.
+    """
     result, metric = run.result, sufficient.METRIC
     if result is None or not result.complete or metric.name in run.settings.metrics:
         return ()
@@ -29,8 +35,10 @@ def unasked(run: Run, pace: Pace, most_seconds: float) -> tuple[str, ...]:
 
 
 def quick_order(result: RunResult, pace: Pace) -> dict[str, Any]:
-    """The settings by which layers that suffice come soon: where the model's order takes long,
-    an order of the prompt's own tokens does until it is there."""
+    """Settings by which layers that suffice come soon, beside those of the run.
+
+    An order of the prompt's own tokens, as long as the model's order takes long to find.
+    """
     if result.settings.sufficient_order != "model":
         return {}
     before = preparation_seconds(sufficient.METRIC, result, pace)

@@ -17,9 +17,8 @@ def unfinished(explorer: Explorer) -> str:
     if writing is not None and writing.is_live:
         return "A model is being written"
     run = explorer.session.live
-    # Nobody misses what begins by itself, and begins again.
-    is_missed = run is not None and run is not explorer.unasked_run
-    return _unfinished_run(run) if run is not None and is_missed else ""
+    # Nobody misses work that began by itself, and begins again.
+    return "" if run is None or run is explorer.unasked_run else _unfinished_run(run)
 
 
 def _unfinished_run(run: Run) -> str:
