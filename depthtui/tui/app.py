@@ -9,9 +9,10 @@ import os
 import signal
 import sys
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
+from datetime import datetime
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
@@ -32,10 +33,12 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.log import log_bug
 from depthtui.settings import Settings, change_settings
-from depthtui.tui import guards, keymap, minimal_updates
+from depthtui.tui import guards, minimal_updates
+from depthtui.tui.commands import everywhere
+from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.messages import EngineDied, EngineEvent, HangUp
 from depthtui.tui.signals import end_for_certain, ending_signals
-from depthtui.tui.state.toast import Toast
+from depthtui.tui.state.toast import KeptMessage, Toast
 from depthtui.tui.themes import DEFAULT_THEME, THEMES, theme_setting
 
 if TYPE_CHECKING:
@@ -53,6 +56,9 @@ if TYPE_CHECKING:
 MOST_MISHAPS = 100
 """Errors without a key or the mouse between them: from then on they are a loop."""
 
+MOST_MESSAGES = 200
+"""Toasts whose words are kept."""
+
 guards.install()
 minimal_updates.install()
 
@@ -66,7 +72,7 @@ class Live(Protocol):
 
 
 def _key_commands() -> type[Provider]:
-    from depthtui.tui.commands import KeyCommands
+    from depthtui.tui.commands.palette import KeyCommands
 
     return KeyCommands
 
@@ -88,7 +94,7 @@ class DepthApp(App[int]):
     CSS_PATH = Path(__file__).with_name("dialogs.tcss")
     COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_key_commands}
     BINDINGS: ClassVar[list[BindingType]] = [
-        *keymap.APP,
+        *bindings_of(everywhere.COMMANDS),
         Binding("ctrl+c", "quit", "quit", show=False, system=True),
     ]
 
@@ -109,6 +115,7 @@ class DepthApp(App[int]):
         self._shown = minimal_updates.Shown()
         self._mishaps: Counter[str] = Counter()
         self._refused: list[str] = []
+        self.messages: deque[KeptMessage] = deque(maxlen=MOST_MESSAGES)
         self._said_not_kept = False
         self.main: MainScreen | None = None
         self._make_engine = make_engine or self._engine_process
@@ -139,25 +146,21 @@ class DepthApp(App[int]):
         for theme in THEMES:
             self.register_theme(theme)
         self._take_theme()
-        self._tell_of_keys()
         self.call_after_refresh(self._open)
 
-    def _tell_of_keys(self) -> None:
-        """Remap keys as the settings say, and say what is wrong with that."""
+    def _remap_keys(self) -> None:
+        """Remap keys as the settings name them, and warn of what that cannot do."""
+        from depthtui.tui import keymap
+
         keys = self._shown_settings.keys
         self.set_keymap(keymap.complete(keys))
-        unknown = sorted(set(keys) - {binding.id for binding in keymap.ALL})
-        if unknown:
-            self.show_toast(
-                Toast(f"The settings remap unknown keys: {', '.join(unknown)}.", "warning")
-            )
-        shared = [f"{key} to both {a} and {b}" for key, a, b in keymap.clashes(keys)]
-        if shared:
-            self.show_toast(Toast(f"The settings give {', '.join(shared)}.", "warning"))
+        for sentence in keymap.problems(keys):
+            self._warn(sentence)
 
     def _open(self) -> None:
         from depthtui.tui.screens.main_screen import MainScreen
 
+        self._remap_keys()
         self.main = MainScreen(self.explorer)
         self.push_screen(self.main)
         self.call_after_refresh(self._start_explorer)
@@ -245,16 +248,23 @@ class DepthApp(App[int]):
         self._signalled(signal.SIGHUP)
 
     async def action_quit(self) -> None:
-        from depthtui.tui.screens.dialogs.ask import Ask, ask_first
-        from depthtui.tui.state.unfinished import unfinished
+        from depthtui.tui.screens.dialogs.ask import Ask
 
         if isinstance(self.screen, Ask):
-            self._quit()
+            self.quit()
         else:
-            lost = unfinished(self.explorer)
-            ask_first(self, self.explorer, lost, "quit", "quits", self._quit)
+            self.action_command("quit")
 
-    def _quit(self) -> None:
+    def action_command(self, name: str) -> None:
+        """Do a command of the app; where work would be lost by it, ask first."""
+        from depthtui.tui.screens.dialogs.ask import ask_first
+
+        (command,) = (found for found in everywhere.COMMANDS if found.name == name)
+        effect = partial(command.effect, self)
+        ask_first(self, self.explorer, command.ends(self), name, command.does, effect)
+
+    def quit(self) -> None:
+        """Keep the session, end the engine and leave."""
         self.keep_session()
         self._close_explorer()
         self.exit(0)
@@ -393,6 +403,17 @@ class DepthApp(App[int]):
             self.show_toast(Toast(f"{problem.message} {problem.hint}".strip(), "error"))
         self._shown_problem = problem
 
+    def notify(self, message: str, **options: Any) -> None:
+        """Show a toast, and keep its words for the list of messages."""
+        self.messages.appendleft(KeptMessage(datetime.now(), options.get("title", ""), message))
+        super().notify(message, **options)
+
+    def show_messages(self) -> None:
+        """List what toasts have shown."""
+        from depthtui.tui.screens.dialogs.messages_dialog import MessagesDialog
+
+        self.push_screen(MessagesDialog(list(self.messages)))
+
     def show_toast(self, toast: Toast) -> None:
         """Show a toast."""
         from depthtui.token_text import printable_chars
@@ -469,12 +490,13 @@ class DepthApp(App[int]):
     def take_settings(self) -> None:
         """Show what the settings say; where the screen says something else, only what changed."""
         from depthtui.metrics import MEASURE_BY_NAME
+        from depthtui.tui.keymap import complete
         from depthtui.tui.screens.pane_screen import PaneScreen
 
         before, now = self._shown_settings, self.explorer.settings
         self._shown_settings = now
         self._take_theme()
-        self.set_keymap(keymap.complete(now.keys))
+        self.set_keymap(complete(now.keys))
         for screen in self.screen_stack:
             if isinstance(screen, PaneScreen):
                 screen.take_colours(now.ramp, now.palette)
@@ -538,7 +560,7 @@ class DepthApp(App[int]):
         screen = self.screen
         done = await super().run_action(action, default_namespace, namespaces)
         self._note_refused(action, default_namespace, done)
-        counts = isinstance(action, str) and parse(action)[1] in ("count", "zero")
+        counts = isinstance(action, str) and _may_count(action)
         if done and not counts and self.main is not None:
             from depthtui.tui.screens.pane_screen import PaneScreen
 
@@ -552,7 +574,7 @@ class DepthApp(App[int]):
         """Say why a key does nothing, once all that it is bound to has been asked."""
         if done:
             self._refused.clear()
-        elif isinstance(action, str) and asked is self.screen:
+        elif isinstance(action, str) and asked is self.screen and parse(action)[1] == "command":
             self._refused.append(action)
             if len(self._refused) == 1:
                 self.call_next(self._say_why_not)
@@ -563,8 +585,8 @@ class DepthApp(App[int]):
         refused, self._refused = self._refused, []
         screen = self.screen
         if isinstance(screen, PaneScreen):
-            reasons = [screen.why_not(parse(action)[1]) for action in refused]
-            words = next(filter(None, reasons), "")
+            names = [str(parse(action)[2][0]) for action in refused]
+            words = next(filter(None, map(screen.why_not, names)), "")
             if words:
                 self.show_toast(Toast(words))
 
@@ -581,6 +603,12 @@ class DepthApp(App[int]):
                 self.call_later(run_command, self, command)
 
         self.push_screen(HelpScreen(commands_on(self.screen)), chosen)
+
+
+def _may_count(action: str) -> bool:
+    """Whether an action is a digit, or a zero that may go on with a count."""
+    _, name, arguments = parse(action)
+    return name == "count" or (name == "command" and arguments == ("first_token",))
 
 
 def _driver_class() -> type[Driver] | None:

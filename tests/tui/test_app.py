@@ -29,7 +29,6 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings, load_settings, save_settings
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.pane import Pane
-from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from depthtui.tui.state.session import RunState
 from depthtui.tui.state.task_prompts import first_prompt, neighbour
@@ -53,7 +52,7 @@ async def test_left_untouched_it_ends_in_a_filled_screen(
         assert it.session.current.state is RunState.FINISHED
         for pane in it.main.panes:
             assert pane.result is it.session.current.result
-        last = "⏎ verdict r run"
+        last = "r run i compute ⏎ open"
         await it.until(lambda: it.screen_text().split("\n")[-1].startswith(last), "the footer")
         titles = ["SmolLM2", "Layer contribution"]
         if size[0] >= 120:
@@ -187,21 +186,21 @@ async def test_stepping_halts_after_each_layer_and_moves_the_cursor(tmp_path: Pa
         await it.press("3", "space")
         await it.until(lambda: it.main.cursor.layer == 4)
         assert len(it.engine.sent(Step)) == 4
-        await it.press("c")
+        await it.press("r")
         await it.until(lambda: it.status.state == "ready")
         assert it.engine.sent(Continue)
         assert it.session.current.state is RunState.FINISHED
-        layer = it.main.cursor.layer
+        assert it.main.cursor.layer == 4
         await it.press("space")
-        assert it.main.cursor.layer == layer + 1
+        assert it.main.cursor.layer == 5
 
 
-async def test_enter_runs_on_and_escape_stops_a_halted_run(tmp_path: Path) -> None:
+async def test_r_runs_on_and_escape_stops_a_halted_run(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.press("s")
         await it.until(lambda: it.status.state == "halted")
-        await it.until(lambda: "⏎ run on" in it.screen_text())
-        await it.press("enter")
+        await it.until(lambda: "r run" in it.screen_text())
+        await it.press("r")
         await it.until(lambda: it.status.state == "ready")
         await it.press("s")
         await it.until(lambda: it.status.state == "halted")
@@ -348,7 +347,7 @@ async def test_escape_does_to_a_zoomed_pane_what_the_footer_says(tmp_path: Path)
         await it.press("escape")
         await it.until(lambda: it.status.state == "stopped")
         assert it.main.maximized is not None
-        await it.until(lambda: "esc" not in it.screen_text().splitlines()[-1])
+        await it.until(lambda: "esc back" in it.screen_text().splitlines()[-1])
         await it.press("escape")
         assert it.main.maximized is None
 
@@ -391,48 +390,35 @@ async def test_copying_says_what_was_copied(tmp_path: Path) -> None:
 async def test_help_lists_the_keys_of_here_and_runs_them(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.press("question_mark")
-        await it.until(lambda: isinstance(it.app.screen, HelpScreen))
         await it.until(lambda: "Run and halt after each layer" in it.screen_text())
         assert "Run one more layer" not in it.screen_text()
         assert "next_prompt" in it.screen_text()
         await it.press(*"thresh")
         await it.until(lambda: "Run and halt" not in it.screen_text())
-        for rule in ("KL", "overlap"):
-            assert f"the {rule} rule's threshold" in it.screen_text()
-        await it.press(*["backspace"] * 6, *"order bottom")
+        assert "the KL rule's threshold" in it.screen_text()
+        await it.press(*["backspace"] * 6, *"whole")
         await it.until(lambda: "threshold" not in it.screen_text())
         await it.press("enter")
-        await it.until(lambda: it.main.layer_order == "down")
+        await it.until(lambda: it.main.maximized is not None)
 
 
-async def test_every_key_has_an_id_and_a_tooltip() -> None:
+def test_every_command_is_whole_and_means_one_thing() -> None:
     from depthtui.tui import keymap
+    from depthtui.tui.commands.command import GROUPS
 
-    bindings = [binding for binding in keymap.ALL if not binding.system]
-    assert all(binding.id and binding.tooltip for binding in bindings)
-    for group in (keymap.MAIN, keymap.COMPARE, keymap.WHAT_IF, keymap.APP):
-        ids = [active.id for active in group if active.id]
-        assert len(ids) == len(set(ids))
-    keys = {key for binding in keymap.ALL for key in binding.key.split(",")}
+    for commands in keymap.SCREENS.values():
+        names = [command.name for command in commands]
+        assert len(names) == len(set(names))
+        for command in commands:
+            assert command.label
+            assert command.words[0].isupper()
+            assert not command.words.endswith(".")
+            assert command.group in GROUPS
+            assert command.keys == keymap.ALL[command.name].keys
+    keys = {key for command in keymap.ALL.values() for key in command.keys.split(",")}
     assert not keys & {"ctrl+b", "ctrl+s", "ctrl+j", "ctrl+o"}
-
-
-def test_every_key_has_something_to_do() -> None:
-    from depthtui.tui import keymap
-    from depthtui.tui.app import DepthApp
-    from depthtui.tui.screens.compare_screen import CompareScreen
-    from depthtui.tui.screens.main_screen import MainScreen
-
-    owners = [
-        (keymap.MAIN, MainScreen),
-        (keymap.COMPARE, CompareScreen),
-        (keymap.WHAT_IF, WhatIfScreen),
-        (keymap.APP, DepthApp),
-    ]
-    for bindings, owner in owners:
-        for binding in bindings:
-            place, _, action = binding.action.partition("(")[0].rpartition(".")
-            assert hasattr(DepthApp if place == "app" else owner, f"action_{action}"), action
+    assert set(keymap.FORMER.values()) <= set(keymap.ALL)
+    assert not set(keymap.FORMER) & set(keymap.ALL)
 
 
 async def test_themes_are_chosen_by_key(tmp_path: Path) -> None:
@@ -487,20 +473,20 @@ async def test_a_theme_that_cannot_be_kept_is_shown_and_told(tmp_path: Path) -> 
 async def test_the_command_palette_offers_the_keys(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.press("ctrl+p")
-        await it.press(*"bottom")
-        await it.until(lambda: "Put layer 0 at the bottom" in it.screen_text())
+        await it.press(*"whole screen")
+        await it.until(lambda: "Give a pane the whole screen" in it.screen_text())
         await it.press("down", "enter")
-        await it.until(lambda: it.main.layer_order == "down")
+        await it.until(lambda: it.main.maximized is not None)
 
 
 async def test_keys_are_remapped_by_the_settings(tmp_path: Path) -> None:
-    settings = Settings(cache_dir=tmp_path, keys={"run": "f9", "order": "u"})
+    settings = Settings(cache_dir=tmp_path, keys={"run": "f9", "zoom": "f8"})
     async with explore(tmp_path, settings=settings) as it:
-        await it.press("u")
-        assert it.main.layer_order == "down"
-        await it.press("r", "o")
+        await it.press("f8")
+        assert it.main.maximized is not None
+        await it.press("r", "z")
         assert len(it.engine.sent(StartRun)) == 1
-        assert it.main.layer_order == "down"
+        assert it.main.maximized is not None
         await it.press("f9")
         await it.until(lambda: len(it.engine.sent(StartRun)) == 2)
 
@@ -509,13 +495,22 @@ async def test_a_remapping_of_no_key_is_told(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path, keys={"[/]": "x", "run": "not a key"})
     async with explore(tmp_path, settings=settings) as it:
         assert it.toasts() == ["The settings remap unknown keys: [/]."]
-        await it.press("o")
-        assert it.main.layer_order == "down"
+        await it.press("z")
+        assert it.main.maximized is not None
+
+
+async def test_a_remapping_of_a_former_command_names_the_present_one(tmp_path: Path) -> None:
+    settings = Settings(cache_dir=tmp_path, keys={"verdict": "f9"})
+    async with explore(tmp_path, settings=settings) as it:
+        assert it.toasts() == [
+            "The settings remap verdict, which is part of compute now: compute what this pane "
+            "lacks, then what the verdict lacks."
+        ]
 
 
 async def test_a_key_that_two_share_is_told(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path, keys={"run": "j", "off": "question_mark,f9"})
-    async with explore(tmp_path, settings=settings, wait=False) as it:
+    async with explore(tmp_path, settings=settings) as it:
         assert it.toasts() == [
             "The settings give j to both run and down, question_mark to both off and help."
         ]
@@ -531,10 +526,11 @@ async def test_a_key_that_two_share_is_told(tmp_path: Path) -> None:
 )
 async def test_every_key_survives_every_state(tmp_path: Path, state: str) -> None:
     from depthtui.tui import keymap
+    from depthtui.tui.commands import moving
 
-    moving = keymap.MOVING if state == "halted" else []
-    bindings = [*keymap.RUNNING, *keymap.CHOOSING, *moving, *keymap.LOOKING, keymap.APP[0]]
-    keys = [binding.key.split(",")[0] for binding in bindings if not binding.system]
+    left_out = [] if state == "halted" else moving.COMMANDS
+    commands = [command for command in keymap.SCREENS["Main screen"] if command not in left_out]
+    keys = [command.keys.split(",")[0] for command in commands] + ["question_mark"]
     load = fails("no") if state == "loading" else loads
     async with explore(tmp_path, lambda: FakeEngine(load=load), (80, 24), wait=False) as it:
         await it.until(lambda: it.status)
@@ -606,12 +602,12 @@ async def test_the_death_of_the_engine_is_told_and_mended(tmp_path: Path) -> Non
         text = it.screen_text()
         assert "SIGKILL" in text
         assert "memory ran out" in text
-        await it.until(lambda: "R restart engine" in it.screen_text())
+        await it.until(lambda: "r run" in it.screen_text())
         assert it.session.current.layers_done == 2
         assert it.session.current.state is RunState.STOPPED
-        await it.press("r", "s")
+        await it.press("s")
         assert len(it.engine.sent(StartRun)) == 1
-        await it.press("R")
+        await it.press("r")
         await it.until(lambda: len(it.engines) == 2)
         await it.until(lambda: it.status.state == "running")
         it.engine.advance()
@@ -728,7 +724,7 @@ async def test_an_engine_that_cannot_start_is_told(tmp_path: Path) -> None:
 
     async with explore(tmp_path, Broken, wait=False) as it:
         await it.until(lambda: "Too many open files" in it.screen_text())
-        await it.until(lambda: "R restart engine" in it.screen_text())
+        await it.until(lambda: "r run" in it.screen_text())
 
 
 async def test_a_key_is_answered_within_a_frame_of_many_rows(tmp_path: Path) -> None:

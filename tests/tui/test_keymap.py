@@ -6,11 +6,12 @@ import pytest
 from textual.binding import BindingsMap
 
 from depthtui.tui import keymap
+from depthtui.tui.commands.command import bindings_of
 
 
 def bound(remapped: dict[str, str], key: str) -> list[str | None]:
     """What Textual binds to a key of the main screen where it is remapped like this."""
-    bindings = BindingsMap(keymap.MAIN)
+    bindings = BindingsMap(bindings_of(keymap.SCREENS["Main screen"]))
     bindings.apply_keymap(keymap.complete(remapped))
     found = bindings.key_to_bindings.get(key, [])
     return list(dict.fromkeys(binding.id for binding in found))
@@ -19,10 +20,9 @@ def bound(remapped: dict[str, str], key: str) -> list[str | None]:
 @pytest.mark.parametrize(
     ("remapped", "key", "stays"),
     [
-        ({"sessions": "f8"}, "R", ["restart"]),
-        ({"space_up": "f8", "stop": "X"}, "space", ["step_layer"]),
-        ({"next_match": "f8"}, "n", ["next_prompt"]),
-        ({"next_match": "f8"}, "f8", ["next_match"]),
+        ({"stop": "f8"}, "escape", ["back"]),
+        ({"up": "f8", "stop": "X"}, "space", ["step_layer"]),
+        ({"stop": "f8"}, "f8", ["stop"]),
         ({"up": "w"}, "up", []),
         ({"export": "m"}, "m", ["export"]),
         ({"export": "m", "model": "e"}, "e", ["model"]),
@@ -35,21 +35,18 @@ def test_what_is_not_remapped_keeps_its_key(
     assert bound(remapped, key) == stays
 
 
-def test_every_command_is_of_a_section() -> None:
-    listed = {binding.id for bindings in keymap.SECTIONS.values() for binding in bindings}
-    assert listed - {None} == set(keymap.OWN)
-
-
 @pytest.mark.parametrize(
     ("remapped", "name", "others"),
     [
         ({}, "export", []),
-        ({"export": "m"}, "export", ["model"]),
-        ({"export": "m"}, "model", ["export"]),
+        ({"notes": "m"}, "notes", ["model"]),
+        ({"notes": "m"}, "model", ["notes"]),
+        # The what-if exports, too, and turns MLPs off with m.
+        ({"export": "m"}, "export", ["model", "mlp_off"]),
         ({"export": "q"}, "export", ["quit"]),
         # Of the what-if's m and the main screen's, only one is ever there.
-        ({"export": "K"}, "export", []),
-        ({"export": "m", "model": "e"}, "export", []),
+        ({"notes": "K"}, "notes", []),
+        ({"notes": "m", "model": "M"}, "notes", []),
         ({"up": "j, x"}, "up", ["what_if", "down", "off"]),
     ],
 )

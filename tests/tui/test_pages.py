@@ -86,7 +86,7 @@ async def test_keys_that_come_faster_than_the_screen_all_count(
     async with explore(tmp_path, size=size) as it:
         it.main.action_go_to("depths")
         for _ in range(3):
-            it.main.action_turn_page()
+            it.main.turn_page()
         pane = it.main.query_one(PrunePane)
         assert it.main.seen_page is pane
         await it.until(lambda: it.main.active_pane is pane)
@@ -142,16 +142,15 @@ async def test_a_threshold_between_two_steps_goes_to_the_next_one_first(tmp_path
             assert it.app.explorer.settings.kl_threshold == threshold
 
 
-async def test_the_verdict_names_no_key_that_lets_a_halted_run_go_on(tmp_path: Path) -> None:
+async def test_the_verdict_names_its_key_while_a_run_is_halted(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         pane = it.main.query_one(VerdictPane)
         await it.press("s")
         await it.until(lambda: it.status.state == "halted")
-        await it.until(lambda: "⏎ run on" in it.screen_text())
-        assert "tab here, then i computes" in "\n".join(lines(pane))
-        await it.press("enter")
+        assert "i computes" in "\n".join(lines(pane))
+        await it.press("r")
         await it.until(lambda: it.status.state == "ready")
-        await it.until(lambda: "enter computes" in "\n".join(lines(pane)))
+        await it.until(lambda: "i computes" in "\n".join(lines(pane)))
 
 
 async def test_the_verdict_computes_the_quick_metrics_together_and_then_the_others(
@@ -162,7 +161,7 @@ async def test_the_verdict_computes_the_quick_metrics_together_and_then_the_othe
         quick = next_measures(run.result)
         assert "ablation" in quick
         assert "residual_erasure" not in quick
-        assert "enter computes" in "\n".join(lines(pane))
+        assert "i computes" in "\n".join(lines(pane))
         it.main.action_go_to("verdict")
         await it.until(lambda: "i computes" in "\n".join(lines(pane)))
         await it.press("i")
@@ -176,6 +175,8 @@ async def test_the_verdict_computes_the_quick_metrics_together_and_then_the_othe
         await it.until(lambda: run.result.get(ResidualErasure) is not None)
         await it.ready()
         await it.press("i")
+        assert it.toasts()[-1] == "The verdict lacks nothing."
+        await it.press("I")
         await it.until(lambda: isinstance(it.app.screen, ExplanationScreen))
         assert "The verdict" in it.screen_text()
 

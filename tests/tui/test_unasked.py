@@ -89,7 +89,7 @@ async def test_a_key_on_the_page_takes_the_models_order_instead_of_the_prompts(
 ) -> None:
     async with explore(tmp_path) as it:
         it.engine.say(Pace(forward=100.0))
-        await it.press("d", "tab", "enter")
+        await it.press("d", "tab", "i")
         await it.until(lambda: it.session.current.result.get(Sufficient) is not None)
         await it.ready()
         asked = it.engine.sent(StartRun)[-1].settings

@@ -66,7 +66,7 @@ def no_lens(
     """
     metric = logit_lens.METRIC
     if lens != LOGIT:
-        other = "u reads through another lens."
+        other = "u chooses another lens."
         fitted = METRIC_BY_NAME.get(LENS_METRICS[lens])
         if fitted is None or pace is None or result.model.lens_missing:
             return printable_sentence(f"{why_not(result.unavailable, result.model, lens)}."), other

@@ -114,19 +114,19 @@ class Heatmap(Pane):
         if metric.name in result.unavailable:
             reason = printable_sentence(result.unavailable[metric.name])
             words = f"{metric.title} is unavailable: {reason}."
-            return words, "A marks the token that the answer begins with." * metric.needs_answer
+            return words, "L sets the token that the answer begins with." * metric.needs_answer
         if metric.name in result.settings.metrics and self.offers_to_compute:
             return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
         if not self.offers_to_compute:
             return f"{metric.title}: {metric.tells}", ""
         if metric.needs_answer and result.answer_start >= len(result.tokens):
-            key = "A marks the token that the answer begins with, then i"
+            key = "L sets the token that the answer begins with, then i"
         else:
             key = self.compute_key
         hint = f"{key} computes it{costs(result, metric, self.pace)}"
         if "skip_part" in metric.depends_on and not self.measure.by_token:
-            hint += " V chooses what is skipped."
-        if "layers" in metric.depends_on:
+            hint += " L chooses what is skipped, and layers and tokens."
+        elif "layers" in metric.depends_on:
             hint += " L takes a part of it."
         return f"{metric.title}: {metric.tells}", hint
 

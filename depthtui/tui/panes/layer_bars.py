@@ -42,7 +42,7 @@ class LayerBars(LinesPane):
                 words += " Whether it still gives the answer."
                 forwards = "L forwards, and half of each once more."
                 hint = f"{self.compute_key} computes all three: {forwards}"
-            return words, f"{hint} V chooses what is left out."
+            return words, f"{hint} L chooses what is left out."
         return None
 
     def _title(self) -> str:

@@ -453,12 +453,8 @@ class VerdictPane(ThresholdPage):
 
     @property
     def _key(self) -> str:
-        """The keys to press for that."""
-        if self.has_focus:
-            return "i"
-        if self._is_halted:
-            return "tab here, then i"
-        return "enter" if self.computes_quickly else "enter, then i"
+        """The keys to press for that: from another pane `i` comes here first."""
+        return "i" if self.has_focus or self.computes_quickly else "i, then i"
 
     def _state_words(self, metric: Metric) -> tuple[str, bool]:
         """Whether it is being computed, or what it costs."""

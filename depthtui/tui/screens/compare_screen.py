@@ -18,7 +18,8 @@ from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import changes_of
 from depthtui.token_text import printable_chars
-from depthtui.tui import keymap
+from depthtui.tui.commands import compare, moving
+from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.draw.styles import line_colour
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair
@@ -54,7 +55,8 @@ class CompareScreen(LiveScreen):
         cursor: where the cursor begins, in A's layers and tokens.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [*keymap.COMPARE]
+    KEYS = compare.COMMANDS
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_of(KEYS), *moving.DIGITS]
     CSS_PATH: ClassVar[list[str | Path]] = ["../panes.tcss", "../compare.tcss"]  # type: ignore[assignment]
     PANE_ORDER = (
         "heatmap-a",
@@ -69,8 +71,7 @@ class CompareScreen(LiveScreen):
     def __init__(
         self, explorer: Explorer, a: Run, b: Run, measure: Measure, cursor: Cursor
     ) -> None:
-        super().__init__()
-        self._explorer = explorer
+        super().__init__(explorer)
         self._runs = (a, b)
         first, second = self._results
         self._alignment = align(first.tokens, second.tokens)
@@ -100,7 +101,7 @@ class CompareScreen(LiveScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        settings, alignment = self._explorer.settings, self._alignment
+        settings, alignment = self.explorer.settings, self._alignment
         self.measure = self._first_measure
         self.layer_order = settings.layer_order
         self.take_colours(settings.ramp, settings.palette)
@@ -131,7 +132,7 @@ class CompareScreen(LiveScreen):
 
     def _show_runs(self) -> None:
         """Give every pane both runs, its own first."""
-        settings = self._explorer.settings.summary_settings()
+        settings = self.explorer.settings.summary_settings()
         a, b = self._results
         readings = [reading_of([run], settings) for run in (a, b)]
         sides = list(zip((a, b), readings, strict=True))
@@ -183,7 +184,7 @@ class CompareScreen(LiveScreen):
     @property
     def lens_name(self) -> str:
         """The lens of the settings."""
-        return self._explorer.settings.lens
+        return self.explorer.settings.lens
 
     def _go_in_a(self, cursor: Cursor) -> None:
         """Go to a layer and a token of A."""
@@ -214,22 +215,22 @@ class CompareScreen(LiveScreen):
 
     # Keys -------------------------------------------------------------------
 
-    def action_token_zero(self) -> None:
+    def turn_token_zero(self) -> None:
         """Average with or without token 0, here and on the main screen."""
-        self._explorer.reading.turn_token_0()
+        self.explorer.reading.turn_token_0()
         self._show_runs()
 
-    def action_lens(self) -> None:
+    def turn_lens(self) -> None:
         """Read depths through the next lens, here and on the main screen."""
-        words = self._explorer.reading.turn_lens(*self._results)
+        words = self.explorer.reading.turn_lens(*self._results)
         self._show_runs()
         self.notify(words, markup=False)
 
-    def action_export(self) -> None:
+    def export(self) -> None:
         """Save both runs, and what sets them apart."""
         columns = (self._alignment.a, self._alignment.b)
         first, second = (nearest_token(side, self.cursor.token) for side in columns)
-        open_comparison_export(self.app, self._explorer, *self._results, (first, second))
+        open_comparison_export(self.app, self.explorer, *self._results, (first, second))
 
-    def action_close(self) -> None:
+    def close(self) -> None:
         self.dismiss(None)

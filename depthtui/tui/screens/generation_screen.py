@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,22 +20,17 @@ from depthtui.data.run_settings import GenerationSettings, RunSettings
 from depthtui.depth.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
 from depthtui.metrics import logit_lens
 from depthtui.metrics.spec import Measure
-from depthtui.tui import keymap
+from depthtui.tui.commands import moving, writing
+from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.panes.generated_text import GeneratedText
 from depthtui.tui.panes.generation_line import GenerationLine
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.token_depth_curve import TokenDepthCurve
 from depthtui.tui.panes.token_lens import TokenLens
-from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.generation import GenerationState
-from depthtui.tui.state.phase import WHY_BUSY
-from depthtui.tui.state.unfinished import unfinished
-
-STILL_WRITING = "The text is still being written: esc ends it, then enter opens it as a run."
-NOTHING_WRITTEN = "Nothing is written yet: the first token is still to come."
 
 
 class GenerationScreen(LiveScreen):
@@ -46,19 +41,19 @@ class GenerationScreen(LiveScreen):
         layer_order: `up` has layer 0 at the bottom.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [*keymap.THINKING]
+    KEYS = writing.COMMANDS
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_of(KEYS), *moving.DIGITS]
     CSS_PATH: ClassVar[list[str | Path]] = ["../panes.tcss", "../generation.tcss"]  # type: ignore[assignment]
     AUTO_FOCUS = "GeneratedText"
     PANE_ORDER = ("generated-text", "depth-curve", "choice")
 
     def __init__(self, explorer: Explorer, layer_order: str) -> None:
-        super().__init__()
-        self._explorer = explorer
+        super().__init__(explorer)
         self._first_order = layer_order
         self._depth = TOKEN_DEPTHS[1]
         self._follows = True
         self._shown: RunResult | None = None
-        self._keys_depend_on: tuple[bool, bool] | None = None
+        self._stage: tuple[bool, bool] | None = None
 
     def compose(self) -> ComposeResult:
         yield GenerationLine(id="status", classes="title-line")
@@ -74,16 +69,16 @@ class GenerationScreen(LiveScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        settings = self._explorer.settings
+        settings = self.explorer.settings
         self.take_colours(settings.ramp, settings.palette)
         self.query_one(GeneratedText).hint = "r begins again"
         self.query_one(TokenLens).hint = ""
         self.layer_order = self._first_order
-        generation_state = self._explorer.generation_state
-        if generation_state is None or not self._explorer.generates_for(generation_state):
+        generation_state = self.explorer.generation_state
+        if generation_state is None or not self.explorer.generates_for(generation_state):
             before = generation_state.settings if generation_state else None
-            wrapped = self._explorer.chat_template
-            self._begin(replace(before, chat_template=wrapped) if before else None)
+            wrapped = self.explorer.chat_template
+            self.begin(replace(before, chat_template=wrapped) if before else None)
         self._show_measure()
         self.redraw()
         self.go(*self.extent())
@@ -92,7 +87,7 @@ class GenerationScreen(LiveScreen):
 
     @property
     def generation_state(self) -> GenerationState | None:
-        return self._explorer.generation_state
+        return self.explorer.generation_state
 
     def extent(self) -> tuple[int, int]:
         if self._shown is None:
@@ -114,11 +109,10 @@ class GenerationScreen(LiveScreen):
         if self._follows:
             self.go(self.cursor.layer or self.extent()[0], self.extent()[1])
         self.query_one(GenerationLine).show_generation(generation_state, self._depth)
-        keys_depend_on = (generation_state.is_live, self._shown is None)
-        if keys_depend_on != self._keys_depend_on:
-            # The footer composes itself anew, so only when another key works.
-            self._keys_depend_on = keys_depend_on
-            self.refresh_bindings()
+        self.refresh_keys()
+        stage = (generation_state.is_live, self._shown is None)
+        if stage != self._stage:
+            self._stage = stage
             self._say("#verdict-words", generation_state.verdict_words())
             self._say("#trend-words", generation_state.trend_words())
 
@@ -141,45 +135,18 @@ class GenerationScreen(LiveScreen):
         for pane in self.query(Pane):
             pane.measure = measure
 
-    # Keys -------------------------------------------------------------------
+    # Commands ---------------------------------------------------------------
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Which keys work now; the footer shows those alone."""
-        generation_state = self.generation_state
-        is_live = generation_state is not None and generation_state.is_live
-        match action:
-            case "stop":
-                return is_live
-            case "close":
-                return not is_live
-            case "again" | "new_seed" | "writing":
-                return self._explorer.can_run
-            case "open_as_run":
-                return self._shown is not None and not is_live
-            case "export":
-                return self._shown is not None
-        return super().check_action(action, parameters)
+    @property
+    def is_live(self) -> bool:
+        """Whether the text is being written."""
+        return self.generation_state is not None and self.generation_state.is_live
 
-    def why_not(self, action: str) -> str:
-        """Why an action does not work now; that there is nothing to leave is no news."""
-        match action:
-            case "stop" | "unzoom" | "close":
-                return ""
-            case "again" | "new_seed" | "writing":
-                return WHY_BUSY.get(self._explorer.phase, "")
-        return STILL_WRITING if self._shown is not None else NOTHING_WRITTEN
-
-    def _begin_after_asking(self, settings: GenerationSettings | None, key: str) -> None:
-        """Write anew, in place of what is being written; `key` is the id of the key that asked."""
-        is_live = self.generation_state is not None and self.generation_state.is_live
-        lost = unfinished(self._explorer) if is_live else ""
-        ask_first(self.app, self._explorer, lost, key, "begins anew", lambda: self._begin(settings))
-
-    def _begin(self, settings: GenerationSettings | None = None) -> None:
+    def begin(self, settings: GenerationSettings | None = None) -> None:
         """Write anew."""
-        user = self._explorer.generation_settings()
+        user = self.explorer.generation_settings()
         self._follows = True
-        self._explorer.generate(
+        self.explorer.generate(
             replace(
                 settings or user,
                 top_k=user.top_k,
@@ -189,74 +156,53 @@ class GenerationScreen(LiveScreen):
         )
         self.redraw()
 
-    def action_again(self) -> None:
-        settings = self.generation_state.settings if self.generation_state else None
-        self._begin_after_asking(settings, "write_again")
-
-    def action_new_seed(self) -> None:
-        """Write anew by another seed, drawn at random; greedy texts get a temperature."""
-        settings = self.generation_state.settings if self.generation_state else GenerationSettings()
-        warm = settings.temperature or 0.7
-        settings = replace(settings, seed=random.randrange(1000), temperature=warm)
-        self._begin_after_asking(settings, "new_seed")
-
-    def action_writing(self) -> None:
+    def choose_settings(self) -> None:
+        """Choose how the text is written, and write it anew."""
         from depthtui.tui.screens.dialogs.generation_settings import GenerationDialog
 
         def chosen(settings: GenerationSettings | None) -> None:
             if settings is not None:
-                self._begin_after_asking(settings, "writing")
+                self.act("write_again", partial(self.begin, settings))
 
         generation_state = self.generation_state
         if generation_state is not None:
             has_template = generation_state.model.has_chat_template
             self.app.push_screen(GenerationDialog(generation_state.settings, has_template), chosen)
 
-    def action_stop(self) -> None:
-        self._explorer.stop()
-
-    def action_close(self) -> None:
+    def close(self) -> None:
         self.dismiss(None)
 
-    def action_move(self, rows: int, tokens: int) -> None:
-        super().action_move(rows, tokens)
+    def move(self, rows: int, tokens: int) -> None:
+        super().move(rows, tokens)
         if tokens:
             self._follows = self.cursor.token == self.extent()[1]
 
-    def action_edge(self, where: str) -> None:
-        super().action_edge(where)
+    def go_to_edge(self, where: str) -> None:
+        super().go_to_edge(where)
         self._follows = self._follows or where == "last_token"
 
-    def action_zero(self) -> None:
+    def go_to_first_token(self) -> None:
         self._follows = self._follows and self._count > 0
-        super().action_zero()
+        super().go_to_first_token()
 
     def go(self, layer: int, token: int) -> None:
         super().go(layer, token)
         self._follows = self._follows and self.cursor.token == self.extent()[1]
 
-    def action_measure(self, step: int) -> None:
+    def turn_measure(self, step: int) -> None:
         """Colour by the next measure of depth."""
         place = TOKEN_DEPTHS.index(self._depth) + step
         self._depth = TOKEN_DEPTHS[place % len(TOKEN_DEPTHS)]
         self._show_measure()
         self.redraw()
 
-    def action_open_as_run(self) -> None:
-        """Read prompt and text teacher-forced, in the main screen."""
-        generation_state = self.generation_state
-        if generation_state is not None:
-            wrapped = generation_state.settings.chat_template
-            self._explorer.run(generation_state.as_prompt(), chat_template=wrapped)
-            self.dismiss(None)
-
-    def action_export(self) -> None:
+    def export(self) -> None:
         from depthtui.tui.screens.dialogs.generation_export import open_generation_export
 
         if self.generation_state is not None:
             # As far as it is: what comes while the dialog is open is not in it.
             written = replace(self.generation_state.generation)
-            open_generation_export(self.app, self._explorer, written)
+            open_generation_export(self.app, self.explorer, written)
 
 
 def as_result(generation_state: GenerationState) -> RunResult | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from depthtui.tui.screens.pane_screen import PaneScreen
+from depthtui.tui.state.explorer import Explorer
 
 FRAME = 1 / 16
 """Seconds between two redraws while rows keep coming; a clock and toasts repaint beside them."""
@@ -11,8 +12,8 @@ FRAME = 1 / 16
 class LiveScreen(PaneScreen):
     """What the screens share that show a run while it goes on."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, explorer: Explorer) -> None:
+        super().__init__(explorer)
         self._redraw_planned = False
 
     def draw(self) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from depthtui.token_text import printable_sentence
-from depthtui.tui import keymap
+from depthtui.tui.commands.command import Command
 from depthtui.tui.screens.dialogs.ask import Ask, ask_first
 from depthtui.tui.state.session import Run
 from depthtui.tui.state.unfinished import unfinished
@@ -20,72 +19,62 @@ OTHER_VALUES = (
 )
 
 
-@dataclass(frozen=True)
-class KeyAction:
-    """The effect of a key that needs a model.
-
-    Attributes:
-        key: the key's id.
-        does: the effect in words, such as `runs the prompt`.
-        run: does it.
-        adds_to_run: whether it adds to the values of the run on the screen, so that weights, dtype
-            and device must be those of that run. Else it makes a run of its own, which the
-            loaded model may do, too.
-        lost: the work that it ends; empty for none.
-    """
-
-    key: str
-    does: str
-    run: Callable[[], None]
-    adds_to_run: bool = True
-    lost: str = ""
-
-
-def act_with_model_of(screen: MainScreen, run: Run | None, action: KeyAction) -> None:
+def act_with_model_of(
+    screen: MainScreen,
+    run: Run | None,
+    command: Command[Any],
+    act: Callable[[], None],
+    asks: bool = True,
+) -> None:
     """Do something with a run's model; where another one is loaded, ask whether to load it.
 
     Args:
         screen: shows the run.
         run: whose model is needed; None for the loaded one.
-        action: the effect.
+        command: the command that asks.
+        act: its effect.
+        asks: whether the loss of work is asked about.
     """
     loaded = screen.explorer.model
     if run is None or loaded is None or run.model == loaded:
-        _act(screen, action)
+        _act(screen, command, act, asks)
     elif run.model.spec != loaded.spec:
-        _ask(screen, run, action)
-    elif action.adds_to_run:
+        _ask(screen, run, command, act)
+    elif command.model == "of the run":
         screen.notify(printable_sentence(OTHER_VALUES.format(loaded.name)), markup=False)
     else:
-        _act(screen, action)
+        _act(screen, command, act, asks)
 
 
-def _act(screen: MainScreen, action: KeyAction) -> None:
-    ask_first(screen.app, screen.explorer, action.lost, action.key, action.does, action.run)
+def _act(screen: MainScreen, command: Command[Any], act: Callable[[], None], asks: bool) -> None:
+    lost = command.ends(screen) if asks else ""
+    ask_first(screen.app, screen.explorer, lost, command.name, command.does, act)
 
 
-def _ask(screen: MainScreen, run: Run, action: KeyAction) -> None:
+def _ask(screen: MainScreen, run: Run, command: Command[Any], act: Callable[[], None]) -> None:
     """Ask whether to load the run's model and act, or to act on the loaded one."""
+    from depthtui.tui.keymap import keys_of
+
     explorer = screen.explorer
     assert explorer.model is not None
     needed, loaded = (printable_sentence(model.name) for model in (run.model, explorer.model))
-    keys = keymap.keys_of(action.key, explorer.settings.keys)
+    keys = keys_of(command.name, explorer.settings.keys)
     facts = [f"This run is of {needed}, and {loaded} is loaded", unfinished(explorer)]
-    choices = [f"{keys[0]} loads {needed} and {action.does}"]
-    if not action.adds_to_run:
-        choices.append(f"enter {action.does} on {loaded}")
+    choices = [f"{keys[0]} loads {needed} and {command.does}"]
+    if command.model == "any":
+        choices.append(f"enter {command.does} on {loaded}")
     question = f"{'. '.join(filter(None, facts))}. {', '.join(choices)}, other keys go back."
 
     def loaded_now() -> None:
         """Act on this run alone: the user may have gone elsewhere while the model loaded."""
         if screen.run is run and screen.app.screen is screen:
-            act_with_model_of(screen, run, replace(action, lost=""))
+            act_with_model_of(screen, run, command, act, asks=False)
 
     def answered(pressed: str | None) -> None:
         if pressed in keys:
             explorer.with_model_of(run, loaded_now)
             screen.redraw()
-        elif pressed == "enter" and not action.adds_to_run:
-            action.run()
+        elif pressed == "enter" and command.model == "any":
+            act()
 
     screen.app.push_screen(Ask(question), answered)

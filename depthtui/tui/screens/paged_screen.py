@@ -54,16 +54,16 @@ class PagedScreen(LiveScreen):
                 page.set_class(page is pane, "up")
         super()._activate(pane)
 
-    def action_turn_page(self) -> None:
+    def turn_page(self) -> None:
         """Bring the next page up, or the one that is up where another pane covers it."""
         pages = self.pages
-        steps, seen = self._take_count(), self.seen_page
+        steps, seen = self.take_count(), self.seen_page
         up = next(number for number, page in enumerate(pages) if page.has_class("up"))
         self._activate(pages[up if seen is None else (up + steps) % len(pages)])
 
-    def action_dial(self, step: int) -> None:
+    def turn_dial(self, step: int) -> None:
         """Turn the dial of the page on the screen; a count turns it further."""
-        page, steps = self.seen_page, step * self._take_count()
+        page, steps = self.seen_page, step * self.take_count()
         if page is None or not page.dial:
             self.notify("d turns to the pages that have a dial: early exit, pruning.", markup=False)
         else:

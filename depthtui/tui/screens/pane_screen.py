@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ClassVar
 
-from textual import on
+from textual import events, on
 from textual.content import Content
+from textual.geometry import Offset
 from textual.reactive import reactive
 from textual.screen import Screen
 from textual.widgets import Static
@@ -18,14 +20,20 @@ from depthtui.data.run import RunResult
 from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES
 from depthtui.metrics.chosen_lens import through
 from depthtui.metrics.spec import Measure
+from depthtui.tui.commands.command import Command
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.heatmap_views import HeatmapMode, mode_of
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
+from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
+from depthtui.tui.state.cell import cell_facts
+from depthtui.tui.state.explorer import Explorer
 
 LONGEST_COUNT = 99_999
+_RIGHT = 3
+"""The number of the mouse's right button."""
 
 NO_PANE = "There is no pane to enlarge yet."
 NO_TOKENS = "This shows layers by layers: there are no tokens to average over."
@@ -47,7 +55,11 @@ class PaneTabs(Static):
 class PaneScreen(Screen[None]):
     """A screen of panes with a vi-like cursor.
 
+    Args:
+        explorer: runs things.
+
     Attributes:
+        commands: what the keys do, by name.
         cursor: the place that every pane looks at.
         measure: what the heatmaps show.
         layer_order: `up` has layer 0 at the bottom.
@@ -67,6 +79,8 @@ class PaneScreen(Screen[None]):
     AUTO_FOCUS = "Heatmap"
     PANE_ORDER: ClassVar[tuple[str, ...]] = ()
     """Ids of the panes in the order of `tab`."""
+    KEYS: ClassVar[Sequence[Command[Any]]] = ()
+    """The commands of the screen; of several on one key the first that works is taken."""
 
     cursor: reactive[Cursor] = reactive(Cursor(), repaint=False)
     measure: reactive[Measure] = reactive(MEASURES[0], repaint=False)
@@ -74,11 +88,15 @@ class PaneScreen(Screen[None]):
     averaged: reactive[bool] = reactive(False, repaint=False)
     pace = Pace()
     is_trying = False
+    explorer: Explorer
 
-    def __init__(self) -> None:
+    def __init__(self, explorer: Explorer) -> None:
         super().__init__()
+        self.explorer = explorer
+        self.commands = {command.name: command for command in self.KEYS}
         self._count = 0
         self._every_pane: Sequence[Pane] = ()
+        self._working: frozenset[str] = frozenset()
 
     # What a subclass tells --------------------------------------------------
 
@@ -103,16 +121,41 @@ class PaneScreen(Screen[None]):
         """The cursor from how a pane counts."""
         return cursor
 
+    # Commands ---------------------------------------------------------------
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Which keys work now; the footer shows those alone."""
-        return action != "unzoom" or self.maximized is not None
+        return action != "command" or self.why_not(str(parameters[0])) is None
 
-    def why_not(self, action: str) -> str:
-        """Why an action that `check_action` refuses does not work now, and what helps.
+    def why_not(self, name: str) -> str | None:
+        """The reason why a command does not work now; None where it works."""
+        return self.commands[name].why_not(self)
 
-        Empty where that is no news.
-        """
-        return ""
+    def action_command(self, name: str) -> None:
+        """Do a command; where work would be lost by it, ask first."""
+        command = self.commands[name]
+        effect = partial(command.effect, self)
+        if command.model == "none":
+            self.act(name, effect)
+        else:
+            effect()
+
+    def act(self, name: str, effect: Callable[[], object]) -> None:
+        """Do something for a command; where work would be lost by it, ask first."""
+        command = self.commands[name]
+        lost = command.ends(self)
+        ask_first(self.app, self.explorer, lost, name, command.does, effect)
+
+    def refresh_keys(self) -> None:
+        """Let the footer compose itself anew where other commands of it work than before."""
+        working = frozenset(
+            name
+            for name, command in self.commands.items()
+            if command.shown and command.why_not(self) is None
+        )
+        if working != self._working:
+            self._working = working
+            self.refresh_bindings()
 
     # Panes ------------------------------------------------------------------
 
@@ -170,6 +213,32 @@ class PaneScreen(Screen[None]):
         for tabs in self.query(PaneTabs):
             tabs.show(tabbed, shown)
 
+    def on_click(self, event: events.Click) -> None:
+        """Open what is clicked twice; offer the commands for it with the right button."""
+        if not isinstance(event.widget, Pane):
+            return
+        if event.button == _RIGHT:
+            self._offer_commands(event.screen_offset)
+        elif event.chain == 2:
+            name = "open" if "open" in self.commands else "open_row"
+            if name in self.commands and self.why_not(name) is None:
+                self.action_command(name)
+
+    def _offer_commands(self, place: Offset) -> None:
+        from depthtui.tui.screens.dialogs.command_menu import CommandMenu
+
+        def chosen(name: str | None) -> None:
+            if name is not None and self.why_not(name) is None:
+                self.action_command(name)
+
+        offered = [
+            command
+            for name, command in self.commands.items()
+            if command.at_cursor and self.why_not(name) is None
+        ]
+        menu = CommandMenu(offered, self.explorer.settings.keys, place)
+        self.app.push_screen(menu, chosen)
+
     @on(CursorMoved)
     def _pointed(self, event: CursorMoved) -> None:
         self.go(*self.from_pane(event.control, Cursor(event.layer, event.token)))
@@ -214,7 +283,8 @@ class PaneScreen(Screen[None]):
         """What the columns of a heatmap are."""
         return mode_of(self.measure, self.averaged)
 
-    def _take_count(self, otherwise: int = 1) -> int:
+    def take_count(self, otherwise: int = 1) -> int:
+        """The count that was typed, which is for one command alone."""
         count, self._count = self._count, 0
         return count or otherwise
 
@@ -226,23 +296,23 @@ class PaneScreen(Screen[None]):
         """A digit typed before a motion."""
         self._count = min(self._count * 10 + digit, LONGEST_COUNT)
 
-    def action_zero(self) -> None:
-        """A zero is the first token, unless it continues a count."""
+    def go_to_first_token(self) -> None:
+        """Go to the first token; a zero may also continue a count."""
         if self._count:
             self.action_count(0)
         else:
             self.go(self.cursor.layer, 0)
 
-    def action_move(self, rows: int, tokens: int) -> None:
+    def move(self, rows: int, tokens: int) -> None:
         """Move by rows on the screen, upwards counting as positive, and by tokens."""
-        count = self._take_count()
+        count = self.take_count()
         up = 1 if self.layer_order == "up" else -1
         layer, token = self.cursor
         self.go(layer + up * rows * count, token + tokens * count)
 
-    def action_edge(self, where: str) -> None:
+    def go_to_edge(self, where: str) -> None:
         """Go to an end of the layers or tokens; a count goes to that layer, or token."""
-        counted, count = self._count > 0, self._take_count(0)
+        counted, count = self._count > 0, self.take_count(0)
         layer, token = self.cursor
         last_layer, last_token = self.extent()
         match where:
@@ -250,14 +320,13 @@ class PaneScreen(Screen[None]):
                 self.go(count if counted else 0, token)
             case "last_layer":
                 self.go(count if counted else last_layer, token)
-            case "token":
-                self.go(layer, count)
             case "last_token":
-                self.go(layer, last_token)
+                self.go(layer, count if counted else last_token)
 
     # Looking ----------------------------------------------------------------
 
-    def action_pane(self, step: int) -> None:
+    def turn_pane(self, step: int) -> None:
+        """Give another pane the focus."""
         panes = self.panes
         index = panes.index(self.active_pane) if self.active_pane in panes else 0
         self._activate(panes[(index + step) % len(panes)])
@@ -265,7 +334,12 @@ class PaneScreen(Screen[None]):
     def action_go_to(self, pane_id: str) -> None:
         self._activate(self.query_one(f"#{pane_id}", Pane))
 
-    def action_zoom(self) -> None:
+    def go_to_pane(self, pane: Pane) -> None:
+        """Give a pane the focus."""
+        self._activate(pane)
+
+    def zoom(self) -> None:
+        """Give the pane with the focus the whole screen, or take that back."""
         pane = self.active_pane
         if self.maximized is not None:
             self.minimize()
@@ -274,28 +348,36 @@ class PaneScreen(Screen[None]):
         else:
             self.notify(NO_PANE, markup=False)
 
-    def action_unzoom(self) -> None:
-        self.minimize()
-
     def explained(self) -> Sequence[Explanation]:
         """What is to be said of what is looked at."""
         return self.active_pane.explains()
 
-    def action_explain(self) -> None:
-        """Say what this is, how to read it, and where it comes from."""
+    def explain(self) -> None:
+        """Explain the pane: what it is, how to read it, and where it comes from."""
         self.app.push_screen(ExplanationScreen(self.explained()))
 
-    def action_turn_over(self) -> None:
+    def open_at_cursor(self) -> None:
+        """Open what is under the cursor of the pane with the focus: a layer at a token."""
+        pane = self.active_pane
+        result = pane.result
+        if result is not None:
+            layer, token = pane.cursor
+            facts = cell_facts(result, layer, min(token, len(result.tokens) - 1), self.lens_name)
+            self.app.push_screen(ExplanationScreen([facts]))
+
+    def turn_over(self) -> None:
+        """Put layer 0 at the other end."""
         self.layer_order = "down" if self.layer_order == "up" else "up"
 
-    def action_average(self) -> None:
+    def turn_average(self) -> None:
+        """Show means over tokens, or every token."""
         if self.measure.by_token:
             self.averaged = not self.averaged
         else:
             self.notify(NO_TOKENS, markup=False)
 
-    def action_measure(self, step: int) -> None:
-        """The next measure that this run has."""
+    def turn_measure(self, step: int) -> None:
+        """Show the next measure that this run has."""
         result = self.shown_result()
         index = ALL_MEASURES.index(self.measure)
         for _ in ALL_MEASURES:
@@ -310,7 +392,7 @@ class PaneScreen(Screen[None]):
         if not isinstance(self.active_pane, Heatmap):
             self._activate(next(pane for pane in self.panes if isinstance(pane, Heatmap)))
 
-    def action_measures(self) -> None:
+    def choose_measure(self) -> None:
         """Choose a measure; those that there are show themselves while they are looked at."""
         before = self.measure
 

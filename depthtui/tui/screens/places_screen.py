@@ -1,4 +1,4 @@
-"""Going to places of a run: a search, bookmarks and notes."""
+"""Going to places of a run: a search, marks and notes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from depthtui.tui.draw.lens_rows import LensRows
 from depthtui.tui.panes.line_field import LineField
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.screens.paged_screen import PagedScreen
+from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.search import SCOPES, Scope, Search
 from depthtui.tui.state.session import Run
 
@@ -43,8 +44,8 @@ class FindField(LineField):
 class PlacesScreen(PagedScreen):
     """A screen of one run, whose places are searched and marked."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, explorer: Explorer) -> None:
+        super().__init__(explorer)
         self._search: Search | None = None
         self._asked_from: Pane | None = None
 
@@ -61,7 +62,6 @@ class PlacesScreen(PagedScreen):
         """The widgets at the lower edge."""
         yield Static(id="found")
         yield FindField("", id="find")
-        yield LineField("what this place is marked for; enter marks it, esc does not", id="mark")
 
     @property
     def is_searching(self) -> bool:
@@ -70,7 +70,7 @@ class PlacesScreen(PagedScreen):
 
     # The search -------------------------------------------------------------
 
-    def action_find(self) -> None:
+    def find(self) -> None:
         """Ask for words: in the lens from a pane that shows it, else in the tokens."""
         self._asked_from = self.active_pane
         field = self.query_one(FindField)
@@ -104,9 +104,9 @@ class PlacesScreen(PagedScreen):
         field.close()
         self._activate(self._asked_from or self.panes[0])
 
-    def action_next_match(self, step: int) -> None:
+    def next_match(self, step: int) -> None:
         """Go on by a match, or as many as the count says."""
-        result, steps = self.shown_result(), step * self._take_count()
+        result, steps = self.shown_result(), step * self.take_count()
         if self._search is None or result is None:
             return
         place = self._search.step(result, steps, self.lens_name)
@@ -140,7 +140,8 @@ class PlacesScreen(PagedScreen):
         """Move the cursor to a place that was asked for."""
         self.go(layer, token)
 
-    def action_end_search(self) -> None:
+    def end_search(self) -> None:
+        """Look for nothing any more."""
         self._end_search()
         self.redraw()
 
@@ -148,39 +149,10 @@ class PlacesScreen(PagedScreen):
         self._search = None
         self.query_one("#found").remove_class("shown")
 
-    # Bookmarks and notes ----------------------------------------------------
+    # Marks and notes --------------------------------------------------------
 
-    def action_bookmark(self) -> None:
-        """Mark the place under the cursor, or take its mark away."""
-        run, (layer, token) = self.run, self.cursor
-        if run is None:
-            return
-        if run.remarks.at(layer, token) is None:
-            self._asked_from = self.active_pane
-            self.query_one("#mark", LineField).ask()
-        else:
-            run.remarks = run.remarks.without_bookmark(layer, token)
-            self.remarked()
-
-    @on(LineField.Submitted, "#mark")
-    def _mark(self) -> None:
-        field, run, (layer, token) = self.query_one("#mark", LineField), self.run, self.cursor
-        self._close(field)
-        if run is not None:
-            run.remarks = run.remarks.with_bookmark(Bookmark(token, layer, field.value.strip()))
-            self.remarked()
-
-    def action_next_bookmark(self) -> None:
-        """Go to the next bookmark, or as many further as the count says."""
-        run, steps = self.run, self._take_count()
-        found = None if run is None else run.remarks.after(*self.cursor, steps)
-        if found is None:
-            self.notify("No place is marked in this run: M marks one.", markup=False)
-        else:
-            self.go_far(found.layer, found.token)
-
-    def action_notes(self) -> None:
-        """Write a note on the run, and look through its bookmarks."""
+    def show_notes(self) -> None:
+        """Mark the place under the cursor, go to a marked one, write a note on the run."""
         from depthtui.tui.screens.dialogs.notes_dialog import NotesDialog
 
         run = self.run
@@ -192,4 +164,6 @@ class PlacesScreen(PagedScreen):
                 self.go_far(place.layer, place.token)
             self.remarked()
 
-        self.app.push_screen(NotesDialog(run, run.result), closed)
+        layer, token = self.cursor
+        here = run.remarks.at(layer, token) or Bookmark(token, layer)
+        self.app.push_screen(NotesDialog(run, run.result, here), closed)

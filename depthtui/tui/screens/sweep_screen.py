@@ -22,7 +22,8 @@ from depthtui.report.explanations import of_column, of_rules
 from depthtui.sweep.plan import SweepPlan
 from depthtui.sweep.saved import default_folder
 from depthtui.token_text import printable_line
-from depthtui.tui import keymap
+from depthtui.tui.commands import moving, sweep
+from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.panes.findings_pane import FindingsPane
 from depthtui.tui.panes.line_field import LineField
 from depthtui.tui.panes.pane import Pane
@@ -47,14 +48,8 @@ from depthtui.tui.state.sweep_rows import GROUPINGS, Grouping, Row, RowKey, Surv
 from depthtui.tui.state.sweeping import Sweeping, sweep_of_session
 from depthtui.tui.state.unfinished import slow_work
 
-NO_SWEEP = "There is no sweep yet: n starts one, o opens one."
-STILL_SWEEPING = "A sweep is running: esc stops it first."
-NOTHING_MISSING = "Nothing is missing here: n starts another sweep."
-NOTHING_MARKED = "No rows are compared: space marks one."
-FILTERED = "No row is shown: / changes the filter."
 FILTERED_OUT = "The filter hides the rows of this: / changes it."
 ABOUT_NO_ROW = "This is about no row of the table."
-NO_ROWS = "There are no rows yet: each comes with its first prompt."
 
 _MOST_NAMED = 3
 """Files."""
@@ -72,21 +67,20 @@ class SweepScreen(LiveScreen):
         explorer: runs sweeps; its `sweep` is what is shown.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [*keymap.SWEEP]
+    KEYS = sweep.COMMANDS
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_of(KEYS), *moving.DIGITS]
     CSS_PATH: ClassVar[list[str | Path]] = ["../panes.tcss", "../sweep.tcss"]  # type: ignore[assignment]
     AUTO_FOCUS = "SweepTable"
     PANE_ORDER = ("rows", "sweep-curves", "findings")
 
     def __init__(self, explorer: Explorer) -> None:
-        super().__init__()
-        self._explorer = explorer
+        super().__init__(explorer)
         self._session_sweep: Sweeping | None = None
         self._analysis: SweepAnalysis | None = None
         self._grouping: Grouping = "cells"
-        self._marks: list[RowKey] = []
+        self.marks: list[RowKey] = []
         self._sorted_by: SortedBy | None = None
         self._filter = ""
-        self._keys_depend_on: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
         yield SweepLine(id="sweep-line", classes="title-line")
@@ -104,7 +98,7 @@ class SweepScreen(LiveScreen):
         super().on_mount()
         # Rows are counted from the top.
         self.layer_order = "down"
-        settings = self._explorer.settings
+        settings = self.explorer.settings
         self.take_colours(settings.ramp, settings.palette)
         self.redraw()
 
@@ -113,7 +107,7 @@ class SweepScreen(LiveScreen):
     @property
     def sweep(self) -> Sweeping | None:
         """What is shown."""
-        return self._explorer.sweep or self._session_sweep
+        return self.explorer.sweep or self._session_sweep
 
     @property
     def survey(self) -> Survey:
@@ -140,7 +134,7 @@ class SweepScreen(LiveScreen):
     def marked(self) -> list[Row]:
         """The rows that are compared, whether the filter shows them or not."""
         by_key = {row.key: row for row in self.survey.rows}
-        return [by_key[key] for key in self._marks if key in by_key]
+        return [by_key[key] for key in self.marks if key in by_key]
 
     def extent(self) -> tuple[int, int]:
         table = self.query_one(SweepTable)
@@ -150,33 +144,18 @@ class SweepScreen(LiveScreen):
         return None
 
     def draw(self) -> None:
-        explorer = self._explorer
+        explorer = self.explorer
         if self.sweep is None:
             settings = explorer.settings.summary_settings()
             self._session_sweep = sweep_of_session(explorer.session, settings)
         sweep = self.sweep
         if sweep is not (self._analysis.sweep if self._analysis else None):
             self._analysis = SweepAnalysis(sweep) if sweep else None
-            self._marks, self._filter = [], ""
+            self.marks, self._filter = [], ""
         self.query_one(SweepLine).show_sweep(sweep, explorer.model)
         self._analyse()
         self._show_rows()
-        self._refresh_keys()
-
-    def _refresh_keys(self) -> None:
-        """Let the footer compose itself anew, but only when another key works."""
-        sweep, can_be_exported = self.sweep, self.survey.summary is not None
-        stage = sweep.stage if sweep else None
-        keys_depend_on = (
-            self._explorer.phase,
-            stage,
-            bool(self.rows),
-            can_be_exported,
-            self._is_in_findings,
-        )
-        if keys_depend_on != self._keys_depend_on:
-            self._keys_depend_on = keys_depend_on
-            self.refresh_bindings()
+        self.refresh_keys()
 
     def _analyse(self) -> None:
         """Work out what the sweep says in a thread, once at a time."""
@@ -280,77 +259,46 @@ class SweepScreen(LiveScreen):
             self.set_class(pane.id == "findings", "findings")
         super()._activate(pane)
 
-    # Keys -------------------------------------------------------------------
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Which keys work now; the footer shows those alone."""
-        sweep = self.sweep
-        is_live = sweep is not None and sweep.is_live
-        match action:
-            case "stop":
-                return is_live
-            case "close":
-                return not is_live
-            case "go_on":
-                return self._can_go_on
-            case "go_to_rows":
-                return self._is_in_findings
-            case "open_row":
-                return bool(self.rows) and not self._is_in_findings
-            case "mark" | "sort":
-                return bool(self.rows)
-            case "unmark":
-                return bool(self._marks)
-            case "rows" | "filter" | "token_zero" | "lens":
-                return sweep is not None
-            case "export":
-                return self.survey.summary is not None
-            case "new_sweep" | "open_sweep":
-                return not is_live
-        return super().check_action(action, parameters)
-
-    def why_not(self, action: str) -> str:
-        """Why an action does not work now; that there is nothing to leave is no news."""
-        sweep = self.sweep
-        if action in ("stop", "unzoom", "close"):
-            return ""
-        if sweep is None:
-            return NO_SWEEP
-        if sweep.is_live and action in ("new_sweep", "open_sweep", "go_on"):
-            return STILL_SWEEPING
-        if action == "go_on":
-            return NOTHING_MISSING
-        if action == "unmark":
-            return NOTHING_MARKED
-        return FILTERED if self._filter else NO_ROWS
+    # Commands ---------------------------------------------------------------
 
     @property
-    def _can_go_on(self) -> bool:
-        sweep = self.sweep
-        lacks = sweep is not None and not sweep.is_session and sweep.done < sweep.total
-        return lacks and not (sweep and sweep.is_live)
+    def is_live(self) -> bool:
+        """Whether the sweep is running."""
+        return self.sweep is not None and self.sweep.is_live
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether a filter narrows the rows."""
+        return bool(self._filter)
 
     @property
     def _is_in_findings(self) -> bool:
         """Whether there is a sentence under a cursor."""
         return isinstance(self.focused, FindingsPane) and self.focused.chosen is not None
 
-    def action_move(self, rows: int, tokens: int) -> None:
+    def move(self, rows: int, tokens: int) -> None:
         """Move in the table; up and down among the findings where these have the focus."""
         if isinstance(self.focused, FindingsPane) and rows:
-            self.focused.choose(-rows * self._take_count())
+            self.focused.choose(-rows * self.take_count())
         else:
-            super().action_move(rows, tokens)
+            super().move(rows, tokens)
 
-    def action_edge(self, where: str) -> None:
+    def go_to_edge(self, where: str) -> None:
         """Go to an end of the table; of the findings where these have the focus."""
         if isinstance(self.focused, FindingsPane) and where in ("first_layer", "last_layer"):
             count = len(self.focused.findings)
             self.focused.choose(-count if where == "first_layer" else count)
         else:
-            super().action_edge(where)
+            super().go_to_edge(where)
 
-    def action_go_to_rows(self) -> None:
+    def open_at_cursor(self) -> None:
+        """Open the row under the cursor, or the rows of the finding under it."""
+        if self._is_in_findings:
+            self._go_to_rows()
+        else:
+            self._open_row()
+
+    def _go_to_rows(self) -> None:
         """Go to the first row that the finding under the cursor is about; again, to the next."""
         pane = self.query_one(FindingsPane)
         finding = pane.chosen
@@ -372,56 +320,49 @@ class SweepScreen(LiveScreen):
         again = ", enter: next" if len(about) > 1 else ""
         pane.say(f"at row {about.index(place) + 1} of {len(about)}{again}")
 
-    def action_stop(self) -> None:
-        self._explorer.stop()
-
-    def action_close(self) -> None:
+    def close(self) -> None:
         self.dismiss(None)
 
-    def action_leave(self) -> None:
-        """Back to the run; a sweep goes on."""
-        self.dismiss(None)
-
-    def action_sort(self) -> None:
+    def sort(self) -> None:
         """Sort by the column under the cursor; again, the other way; then as in the plan."""
         column = self._column
         if column is not None:
             self._sorted_by = _next_order(column, self._sorted_by)
             self._show_rows()
 
-    def action_rows(self) -> None:
+    def turn_grouping(self) -> None:
         """Cells, pooled by model, pooled by level."""
         names = list(GROUPINGS)
         self._grouping = names[(names.index(self._grouping) + 1) % len(names)]
-        self._marks = []
+        self.marks = []
         self.redraw()
 
-    def action_mark(self) -> None:
+    def mark(self) -> None:
         """Compare the row under the cursor with others, or no more."""
         row = self.row
         if row is None:
             return
-        if row.key in self._marks:
-            self._marks.remove(row.key)
+        if row.key in self.marks:
+            self.marks.remove(row.key)
         elif len(self.marked) == _MOST_MARKS:
             self.notify(f"{_MOST_MARKS} rows are compared already: space on one takes it out.")
             return
         else:
-            self._marks.append(row.key)
+            self.marks.append(row.key)
         self._show_rows()
 
-    def action_unmark(self) -> None:
+    def unmark(self) -> None:
         """Compare nothing."""
-        self._marks = []
+        self.marks = []
         self._show_rows()
 
-    def action_token_zero(self) -> None:
+    def turn_token_zero(self) -> None:
         """Average with or without token 0, in this sweep."""
         assert self.sweep is not None
         self.sweep.turn_token_0()
         self.redraw()
 
-    def action_lens(self) -> None:
+    def turn_lens(self) -> None:
         """Read the depths of this sweep through the next lens."""
         assert self.sweep is not None
         if self.sweep.turn_lens():
@@ -434,11 +375,11 @@ class SweepScreen(LiveScreen):
 
     def on_descendant_focus(self) -> None:
         super().on_descendant_focus()
-        self._refresh_keys()
+        self.refresh_keys()
 
     # The filter -------------------------------------------------------------
 
-    def action_filter(self) -> None:
+    def ask_filter(self) -> None:
         """Type what the names of rows must hold."""
         self.query_one("#filter", LineField).ask(self._filter)
 
@@ -462,26 +403,26 @@ class SweepScreen(LiveScreen):
     # Sweeps -----------------------------------------------------------------
 
     def _start(self, plan: SweepPlan, folder: Path) -> None:
-        if not self._explorer.can_sweep:
+        if not self.explorer.can_sweep:
             words = {
                 Phase.DEAD: "The engine is gone: R on the main screen starts it again.",
                 Phase.SWEEPING: "A sweep is running: esc stops it.",
-            }.get(self._explorer.phase, "A model is loading: the sweep can start after it.")
+            }.get(self.explorer.phase, "A model is loading: the sweep can start after it.")
             self.notify(words, severity="warning", markup=False)
             return
 
         def start() -> None:
-            self._explorer.start_sweep(plan, folder)
+            self.explorer.start_sweep(plan, folder)
             self.redraw()
 
-        lost = slow_work(self._explorer)
-        ask_first(self.app, self._explorer, lost, "new_sweep", "starts the sweep", start)
+        lost = slow_work(self.explorer)
+        ask_first(self.app, self.explorer, lost, "new_sweep", "starts the sweep", start)
 
-    def action_new_sweep(self) -> None:
+    def choose_sweep(self) -> None:
         """Choose models and tasks, and start."""
         from depthtui.tui.screens.dialogs.sweep_dialog import SweepDialog
 
-        explorer = self._explorer
+        explorer = self.explorer
 
         def chosen(plan: SweepPlan | None) -> None:
             if plan is not None:
@@ -491,7 +432,7 @@ class SweepScreen(LiveScreen):
         dialog = SweepDialog(explorer.spec, settings, partial(models_on_disk, settings))
         self.app.push_screen(dialog, chosen)
 
-    def action_go_on(self) -> None:
+    def go_on(self) -> None:
         """Run what the sweep lacks; which files a folder has named for it is asked first."""
         sweep = self.sweep
         if sweep is None or sweep.folder is None:
@@ -500,13 +441,13 @@ class SweepScreen(LiveScreen):
         files = sweep.plan.files if sweep.stage == "opened" else []
         reads = f"This sweep takes texts from {_and(files)}" if files else ""
         start = partial(self._start, sweep.plan, sweep.folder)
-        ask_first(self.app, self._explorer, reads, "sweep_on", "reads them and goes on", start)
+        ask_first(self.app, self.explorer, reads, "sweep_on", "reads them and goes on", start)
 
-    def action_open_sweep(self) -> None:
+    def open_sweep(self) -> None:
         """Open a sweep that was run before."""
         from depthtui.tui.screens.dialogs.sweep_list import SweepChoice, SweepList
 
-        explorer = self._explorer
+        explorer = self.explorer
 
         def chosen(choice: SweepChoice | None) -> None:
             if choice is not None:
@@ -515,9 +456,9 @@ class SweepScreen(LiveScreen):
 
         self.app.push_screen(SweepList(explorer.cache_dir, bool(explorer.session.results)), chosen)
 
-    def action_open_row(self) -> None:
+    def _open_row(self) -> None:
         """Show the row's first prompt on the main screen."""
-        row, explorer = self.row, self._explorer
+        row, explorer = self.row, self.explorer
         if row is None:
             return
         if row.first is None:
@@ -529,11 +470,11 @@ class SweepScreen(LiveScreen):
             explorer.open_record(*row.first)
             self.dismiss(None)
 
-    def action_export(self) -> None:
+    def export(self) -> None:
         from depthtui.tui.screens.dialogs.sweep_export import open_sweep_export
 
         if self.survey.summary is not None:
-            open_sweep_export(self.app, self._explorer, self.survey)
+            open_sweep_export(self.app, self.explorer, self.survey)
 
 
 def _and(files: Sequence[str]) -> str:

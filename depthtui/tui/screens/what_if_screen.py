@@ -24,7 +24,8 @@ from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
 from depthtui.report.explanations import of_metrics, of_rules
 from depthtui.token_text import printable_sentence
-from depthtui.tui import keymap
+from depthtui.tui.commands import moving, what_if
+from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.lens_pair import LensPair
 from depthtui.tui.panes.output_bars import OutputBars
@@ -55,9 +56,11 @@ class WhatIfScreen(LiveScreen):
         changes: the settings that say what is off, or runs twice, from the start.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [*keymap.WHAT_IF]
+    KEYS = what_if.COMMANDS
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_of(KEYS), *moving.DIGITS]
     CSS_PATH: ClassVar[list[str | Path]] = ["../panes.tcss", "../what_if.tcss"]  # type: ignore[assignment]
     AUTO_FOCUS = "StackPane"
+    what_if: WhatIf
     PANE_ORDER = ("stack", "lens", "output", "depths", "what-if-prompts", "prompt")
 
     def __init__(
@@ -68,10 +71,9 @@ class WhatIfScreen(LiveScreen):
         layer_order: str,
         changes: RunSettings,
     ) -> None:
-        super().__init__()
-        self.what_if = WhatIf(explorer, run, self._notify)
+        super().__init__(explorer)
+        self.what_if = WhatIf(explorer, run, self.show_words)
         self._first_changes = changes
-        self._explorer = explorer
         self._first_cursor = cursor
         self._first_order = layer_order
 
@@ -94,7 +96,7 @@ class WhatIfScreen(LiveScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        settings = self._explorer.settings
+        settings = self.explorer.settings
         self.take_colours(settings.ramp, settings.palette)
         self.query_one(WhatIfSummary).can_focus = False
         self.query_one(DepthTable).other_title = "clean"
@@ -104,7 +106,7 @@ class WhatIfScreen(LiveScreen):
         self.what_if.change(Stack.of(count, first.skipped, first.repeated))
         self.redraw()
         self.go(*self._first_cursor)
-        if self._explorer.session.live is None:
+        if self.explorer.session.live is None:
             # It costs one forward pass, and the layers have a rank from the start.
             self.what_if.want_quietly(CHEAPEST_RANKING)
 
@@ -125,7 +127,7 @@ class WhatIfScreen(LiveScreen):
     def draw(self) -> None:
         what_if = self.what_if
         clean, changed = what_if.clean, what_if.changed
-        settings = self._explorer.settings.summary_settings()
+        settings = self.explorer.settings.summary_settings()
         if any(lens_of(run, settings.lens) is None for run in (changed, clean)):
             # A lens reads both or neither; fitted ones read clean runs alone.
             settings = replace(settings, lens=LOGIT)
@@ -143,7 +145,7 @@ class WhatIfScreen(LiveScreen):
         self._show_status()
 
     def _show_status(self) -> None:
-        explorer, what_if = self._explorer, self.what_if
+        explorer, what_if = self.explorer, self.what_if
         live = explorer.session.live
         state: EngineState = "running" if live else "ready"
         if explorer.phase in (Phase.DEAD, Phase.WRITING):
@@ -163,7 +165,8 @@ class WhatIfScreen(LiveScreen):
             )
         )
 
-    def _notify(self, words: str) -> None:
+    def show_words(self, words: str) -> None:
+        """Show a notice; its words may be untrusted."""
         self.notify(printable_sentence(words), markup=False)
 
     def watch_measure(self, measure: Measure) -> None:
@@ -182,73 +185,27 @@ class WhatIfScreen(LiveScreen):
     def explained(self) -> Sequence[Explanation]:
         return (*of_metrics(*(metric.name for metric in RANKINGS)), *of_rules())
 
-    # Keys -------------------------------------------------------------------
+    # Commands ---------------------------------------------------------------
 
-    def _layers(self) -> range:
+    def counted_layers(self) -> range:
         """The layer at the cursor, or as many from there on as a count says."""
         last = self.what_if.clean.model.n_layers - 1
         first = min(self.cursor.layer, last)
-        return range(first, min(first + self._take_count(), last + 1))
+        return range(first, min(first + self.take_count(), last + 1))
 
-    def action_switch(self, part: str) -> None:
-        """Turn the layers at the cursor, or one of their sublayers, off or on."""
-        missing = self.what_if.clean.model.split_missing
-        if part != "layer" and missing:
-            self._notify(f"Only whole layers can be turned off: {missing}")
-            return
-        self.what_if.change(self.what_if.stack.switch(self._layers(), part))
+    def change(self, stack: Stack) -> None:
+        """Run this stack of layers, and show it."""
+        self.what_if.change(stack)
         self.redraw()
 
-    def action_repeat(self) -> None:
-        """Run the layers at the cursor twice, one block after itself, or once again."""
-        self.what_if.change(self.what_if.stack.repeat(self._layers()))
-        self.redraw()
-
-    def action_exit_early(self) -> None:
-        last = self.what_if.clean.model.n_layers - 1
-        self._take_count()
-        self.what_if.change(self.what_if.stack.exit_at(min(self.cursor.layer, last)))
-        self.redraw()
-
-    def action_all_on(self) -> None:
-        self._take_count()
-        full = self.what_if.stack.full(len(self.what_if.stack.off))
-        if full == self.what_if.stack:
-            self._notify("Every layer is on already.")
-        self.what_if.change(full)
-        self.redraw()
-
-    def action_undo(self) -> None:
-        self.what_if.undo(self._take_count())
-        self.redraw()
-
-    def action_redo(self) -> None:
-        self.what_if.redo(self._take_count())
-        self.redraw()
-
-    def action_prune(self) -> None:
-        self.what_if.prune(self._take_count())
-        self.redraw()
-
-    def action_rank(self) -> None:
-        """Compute the ablation of every layer."""
-        ranking = RANKINGS[0]
-        if self.what_if.clean.has_all(ranking.name):
-            self._notify(f"The {ranking.title.lower()} of every layer is there already.")
-        self.what_if.want(ranking.name)
-        self.redraw()
-
-    def action_keep(self) -> None:
-        self.what_if.keep()
-
-    def action_export(self) -> None:
+    def export(self) -> None:
         """Save the clean runs and the changed ones."""
         results = self.what_if.results
         title = "the clean run" if self.what_if.stack.is_clean else "clean and changed"
-        extras = pruned_model(self._explorer, self.what_if)
-        open_export(self.app, self._explorer, title, results, self.cursor.token, extras)
+        extras = pruned_model(self.explorer, self.what_if)
+        open_export(self.app, self.explorer, title, results, self.cursor.token, extras)
 
-    def action_close(self) -> None:
+    def close(self) -> None:
         self.what_if.close()
         self.dismiss(None)
 

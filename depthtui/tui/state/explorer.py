@@ -227,7 +227,7 @@ class Explorer:
             self._engine = None
             self.phase = Phase.DEAD
             self.problem = Problem(
-                f"The engine could not be started ({error.strerror}).", "R tries again."
+                f"The engine could not be started ({error.strerror}).", "r tries again."
             )
             return
         self._engine.send(
@@ -691,7 +691,7 @@ class Explorer:
         where = f" Log: {death.log}" if death.log else ""
         self.problem = Problem(
             f"The engine process ended. {death.reason}{detail}",
-            f"{kept}; R starts it again.{where}",
+            f"{kept}; r starts it again.{where}",
         )
 
     def _loaded(self, model: ModelInfo) -> None:

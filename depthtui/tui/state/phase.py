@@ -27,10 +27,10 @@ class Phase(Enum):
 WHY_BUSY = {
     Phase.STARTING: "The engine is starting: wait for it.",
     Phase.LOADING: "A model is being opened: wait for it, or esc stops that.",
-    Phase.SWEEPING: "A sweep is running: esc stops it, then r runs the prompt. S shows the sweep.",
+    Phase.SWEEPING: "A sweep is running: esc stops it, then r runs the prompt. b shows the sweep.",
     Phase.WRITING: "A model is being written: wait for it, or esc stops that.",
     Phase.NO_MODEL: "No model is open: m chooses one.",
-    Phase.DEAD: "The engine is gone: R starts it again.",
+    Phase.DEAD: "The engine is gone: r starts it again.",
 }
 """Why nothing can be run now, and what to do."""
 

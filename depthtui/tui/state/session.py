@@ -160,7 +160,7 @@ class Run:
             return wanted, ""
         if missing:
             metric = METRIC_BY_NAME[missing[0]]
-            hint = " A marks the token that the answer begins with." * metric.needs_answer
+            hint = " L sets the token that the answer begins with." * metric.needs_answer
             return [], f"{metric.title} is unavailable: {unavailable[metric.name]}.{hint}"
         return [], ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 
@@ -13,3 +14,12 @@ class Toast:
     message: str
     severity: Literal["information", "warning", "error"] = "information"
     title: str = ""
+
+
+@dataclass(frozen=True)
+class KeptMessage:
+    """A message that was shown, its texts printable."""
+
+    time: datetime
+    title: str
+    text: str

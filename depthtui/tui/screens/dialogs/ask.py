@@ -12,7 +12,6 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from depthtui.tui import keymap
 from depthtui.tui.state.explorer import Explorer
 
 
@@ -52,7 +51,7 @@ def ask_first(
     lost: str,
     binding_id: str,
     does: str,
-    then: Callable[[], None],
+    then: Callable[[], object],
 ) -> None:
     """Do something at once, or once the key has been pressed again where work would be lost.
 
@@ -67,6 +66,8 @@ def ask_first(
     if not lost:
         then()
         return
+    from depthtui.tui import keymap
+
     keys = keymap.keys_of(binding_id, explorer.settings.keys)
 
     def answered(key: str | None) -> None:

@@ -13,7 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 
 from depthtui.token_text import printable_chars
-from depthtui.tui import keymap
+from depthtui.tui.commands.everywhere import IN_DIALOGS
 
 MUTED = "$foreground 60%"
 """The style of what matters less."""
@@ -50,7 +50,7 @@ class Dialog(ModalScreen[Result | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "close", tooltip="Close this dialog", id="dialog.close"),
-        *keymap.ANYWHERE,
+        *IN_DIALOGS,
     ]
 
     def compose(self) -> ComposeResult:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -11,8 +11,19 @@ from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from depthtui.data.explanation import Explanation
 from depthtui.tui.screens.dialogs.dialog import Dialog
+
+
+class Explained(Protocol):
+    """A title, and named lines of text beneath it."""
+
+    @property
+    def title(self) -> str:
+        """The title."""
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """The name and the text of each line."""
 
 
 class ExplanationScreen(Dialog[None]):
@@ -29,7 +40,7 @@ class ExplanationScreen(Dialog[None]):
         Binding("G,end", "to_last_line", "last line", show=False, priority=True),
     ]
 
-    def __init__(self, explanations: Sequence[Explanation]) -> None:
+    def __init__(self, explanations: Sequence[Explained]) -> None:
         super().__init__()
         self._explanations = explanations
 

@@ -44,7 +44,7 @@ def commands_on(screen: Screen[object]) -> list[KeyCommand]:
         # What has no id is Textual's own, such as copying selected text.
         if active.enabled and binding.id and not binding.system:
             grouped.setdefault(binding.id, []).append(active)
-    order = {binding.id: place for place, binding in enumerate(keymap.ALL)}
+    order = {name: place for place, name in enumerate(keymap.OWN)}
     ids = sorted(grouped, key=lambda name: order.get(name, len(order)))
     return [
         KeyCommand(

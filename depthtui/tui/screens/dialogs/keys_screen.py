@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.content import Content
@@ -11,6 +11,7 @@ from textual.keys import format_key
 
 from depthtui.token_text import fit_shown, printable_chars
 from depthtui.tui import keymap
+from depthtui.tui.commands.command import Command
 from depthtui.tui.draw.styles import fit_right
 from depthtui.tui.screens.dialogs.ask import AskForKey
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG
@@ -41,38 +42,34 @@ class KeysScreen(EditedList):
     def groups(self, words: str) -> Iterable[tuple[str, list[tuple[str, Content]]]]:
         clashing = {name for _, *pair in keymap.clashes(self._remapped) for name in pair}
         wanted, listed = words.lower().split(), set[str]()
-        for heading, bindings in keymap.SECTIONS.items():
+        for heading, commands in keymap.SCREENS.items():
             found = [
-                binding
-                for binding in bindings
-                if binding.id and binding.id not in listed and self._has(binding, heading, wanted)
+                command
+                for command in commands
+                if command.name not in listed and self._has(command, heading, wanted)
             ]
-            listed |= {binding.id for binding in bindings if binding.id}
+            listed |= {command.name for command in commands}
             if found:
-                yield (
-                    heading,
-                    [(binding.id or "", self._line(binding, clashing)) for binding in found],
-                )
+                yield heading, [(command.name, self._line(command, clashing)) for command in found]
 
-    def _has(self, binding: Binding, heading: str, words: Iterable[str]) -> bool:
-        keys = self._keys_of(binding.id or "", self._remapped)
-        text = f"{heading} {keys} {binding.tooltip} {binding.id}".lower()
+    def _has(self, command: Command[Any], heading: str, words: Iterable[str]) -> bool:
+        keys = self._keys_of(command.name, self._remapped)
+        text = f"{heading} {keys} {command.words} {command.name}".lower()
         return all(word in text for word in words)
 
     def head(self) -> str:
         return f"  {'keys':>{_KEYS_CELLS}}  does"
 
     def describe(self, name: str) -> tuple[str, str]:
-        binding = next(binding for binding in keymap.ALL if binding.id == name)
         own = self._keys_of(name, {})
-        words = f"{binding.tooltip}."
+        words = f"{keymap.ALL[name].words}."
         others = keymap.sharing(name, self._remapped)
         if others:
             words += f" Its key is also that of {self._words_of(others)}: remap one of them."
         return words, f"its own key: {own} · {name} in the settings file"
 
-    def _line(self, binding: Binding, clashing: Collection[str]) -> Content:
-        name = binding.id or ""
+    def _line(self, command: Command[Any], clashing: Collection[str]) -> Content:
+        name = command.name
         is_remapped = name in self._remapped
         mark = "!" if name in clashing else "*" if is_remapped else " "
         rest = self.cells - 4 - _KEYS_CELLS - _NAME_CELLS - 1
@@ -80,7 +77,7 @@ class KeysScreen(EditedList):
         return Content.assemble(
             (f"{mark} ", "$text-error" if name in clashing else "$text-warning"),
             (keys, "$text-warning" if is_remapped else "$text-accent"),
-            f"  {fit_shown(str(binding.tooltip), rest)} ",
+            f"  {fit_shown(command.words, rest)} ",
             (fit_shown(name, _NAME_CELLS), MUTED),
         )
 
@@ -92,8 +89,7 @@ class KeysScreen(EditedList):
 
     @staticmethod
     def _words_of(names: Iterable[str]) -> str:
-        words = {binding.id: str(binding.tooltip) for binding in keymap.ALL}
-        return ", ".join(f"“{words[name]}”" for name in names)
+        return ", ".join(f"“{keymap.ALL[name].words}”" for name in names)
 
     # Changing ---------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""A note on a run, and its bookmarks."""
+"""A note on a run, the mark of the place under the cursor, and the marked places."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import OptionList, TextArea
+from textual.widgets import Input, OptionList, Static, TextArea
 from textual.widgets.option_list import Option
 
 from depthtui.data.remarks import Bookmark
@@ -22,32 +22,38 @@ from depthtui.tui.state.session import Run
 
 
 class NotesDialog(Dialog[Bookmark]):
-    """Keeps what is typed at once; dismissed with the bookmark to go to.
+    """Marks a place, keeps the note as it is typed; dismissed with the bookmark to go to.
 
     Args:
         run: whose remarks are changed.
-        result: what it has found.
+        result: its result.
+        here: the place under the cursor, with the mark that it has.
     """
 
-    heading = "Notes on this run"
-    hint = "tab to the marked places · enter goes there · d forgets it · esc closes"
+    heading = "Marks and notes"
+    hint = "enter marks this place · tab note, marked places · d forgets one · esc closes"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d,delete", "forget", "forget", tooltip="Forget a bookmark", id="notes.forget"),
     ]
 
-    def __init__(self, run: Run, result: RunResult) -> None:
+    def __init__(self, run: Run, result: RunResult, here: Bookmark) -> None:
         super().__init__()
         self._run = run
         self._result = result
+        self._here = here
 
     def body(self) -> ComposeResult:
+        place = printable_chars(place_words(self._here, self._result))
+        yield Static(Content(f"Mark {place}"), classes="label")
+        yield Input(self._here.note, placeholder="a note, or none", id="mark", compact=True)
+        yield Static("A note on the run", classes="label")
         yield SafeTextArea(self._run.remarks.note, id="note", tab_behavior="focus")
         yield OptionList(compact=True)
 
     def on_mount(self) -> None:
         self._fill()
-        self.query_one("#note").focus()
+        self.query_one("#mark").focus()
 
     def _fill(self) -> None:
         listing = self.query_one(OptionList)
@@ -59,10 +65,16 @@ class NotesDialog(Dialog[Bookmark]):
                 Option(Content.assemble(printable_chars(place), "  ", (note, MUTED)))
             )
         if not self._run.remarks.bookmarks:
-            words = Content.styled("No place is marked: M marks the one under the cursor.", MUTED)
+            words = Content.styled("No place is marked yet.", MUTED)
             listing.add_option(Option(words, disabled=True))
         else:
             listing.highlighted = min(kept, len(self._run.remarks.bookmarks) - 1)
+
+    @on(Input.Submitted, "#mark")
+    def _mark(self, event: Input.Submitted) -> None:
+        mark = replace(self._here, note=event.value.strip())
+        self._run.remarks = self._run.remarks.with_bookmark(mark)
+        self.dismiss(None)
 
     @on(TextArea.Changed)
     def _typed(self, event: TextArea.Changed) -> None:

@@ -10,7 +10,7 @@ from textual.geometry import Size
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from depthtui.tui import keymap
+from depthtui.tui.commands.everywhere import IN_DIALOGS
 
 LEAST = Size(70, 20)
 """The smallest window in which the panes have room."""
@@ -26,7 +26,7 @@ class SmallWindow(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "app.quit", "quit", show=False),
-        *keymap.ANYWHERE,
+        *IN_DIALOGS,
     ]
 
     def compose(self) -> ComposeResult:

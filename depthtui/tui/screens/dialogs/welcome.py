@@ -12,6 +12,7 @@ from textual.keys import format_key
 from textual.widgets import Static
 
 from depthtui.tui import keymap
+from depthtui.tui.commands.everywhere import IN_DIALOGS
 from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
 
 ABOUT = "What does each layer of a model add, and how many suffice?"
@@ -27,7 +28,7 @@ PANES = {
 
 KEYS = {
     ("left", "down", "up", "right"): "move the one cursor that all panes share",
-    ("verdict",): "compute how many layers suffice",
+    ("compute",): "compute how many layers suffice",
     ("next_pane",): "go to the next pane",
     ("prompt",): "write, paste or open a prompt",
     ("help",): "every key that works here, searchable",
@@ -47,7 +48,7 @@ class Welcome(Dialog[str]):
     def __init__(self, remapped: Mapping[str, str]) -> None:
         super().__init__(classes="small")
         self._remapped = remapped
-        self.hint = f"any key goes on · {self._keys('welcome')} shows this again"
+        self.hint = f"any key goes on · {self._keys('help')} shows this again"
 
     def body(self) -> ComposeResult:
         keys = {self._keys(*names): does for names, does in KEYS.items()}
@@ -70,7 +71,7 @@ class Welcome(Dialog[str]):
         return " ".join(format_key(keymap.keys_of(name, self._remapped)[-1]) for name in names)
 
     def on_key(self, event: events.Key) -> None:
-        if event.key in {binding.key for binding in keymap.ANYWHERE}:
+        if event.key in {binding.key for binding in IN_DIALOGS}:
             return
         event.stop()
         self.dismiss(event.key if event.key in self._named else None)

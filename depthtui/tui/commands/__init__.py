@@ -1,0 +1,1 @@
+"""What the keys of the explorer do: a command is one value."""

@@ -1,0 +1,81 @@
+"""The commands of the whole app, and the keys that work in dialogs, too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from textual.binding import Binding
+
+from depthtui.tui.commands.command import Command
+
+if TYPE_CHECKING:
+    from depthtui.tui.app import DepthApp
+
+
+def _unfinished(app: DepthApp) -> str:
+    from depthtui.tui.state.unfinished import unfinished
+
+    return unfinished(app.explorer)
+
+
+COMMANDS: list[Command[DepthApp]] = [
+    Command(
+        "help",
+        "question_mark",
+        "help",
+        "List the keys that work here, and explain the screen",
+        "settings",
+        lambda app: app.action_show_keys(),
+        shown=True,
+    ),
+    Command(
+        "quit",
+        "q",
+        "quit",
+        "Quit the explorer",
+        "settings",
+        lambda app: app.quit(),
+        shown=True,
+        does="quits",
+        ends=_unfinished,
+    ),
+    Command(
+        "settings",
+        "comma",
+        "settings",
+        "Change settings, keys, theme and colours",
+        "settings",
+        lambda app: app.action_show_settings(),
+    ),
+    Command(
+        "messages",
+        "exclamation_mark",
+        "messages",
+        "List the messages of this start",
+        "session",
+        lambda app: app.show_messages(),
+    ),
+    Command(
+        "redraw",
+        "ctrl+l",
+        "draw afresh",
+        "Draw the screen afresh",
+        "settings",
+        lambda app: app.action_redraw(),
+    ),
+    Command(
+        "suspend",
+        "ctrl+z",
+        "to the shell",
+        "Back to the shell; fg returns",
+        "settings",
+        lambda app: app.action_suspend_process(),
+    ),
+]
+
+IN_DIALOGS = [
+    Binding("ctrl+c", "app.quit", show=False, system=True),
+    Binding("ctrl+l", "app.redraw", show=False, system=True),
+    Binding("ctrl+z", "app.suspend_process", show=False, system=True),
+]
+"""Keys that work in dialogs, too, which shut out the keys beneath."""

@@ -1,0 +1,100 @@
+"""The commands that every screen of panes shares: panes, measures, zoom, explanations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from depthtui.tui.commands.command import SILENT, Command
+
+if TYPE_CHECKING:
+    from depthtui.tui.screens.pane_screen import PaneScreen
+
+NOTHING_HERE = "There is nothing under the cursor yet."
+
+PANES: list[Command[PaneScreen]] = [
+    Command(
+        "next_pane", "tab", "next pane", "Go to the next pane", "look", lambda it: it.turn_pane(1)
+    ),
+    Command(
+        "prev_pane",
+        "shift+tab",
+        "previous pane",
+        "Go to the pane before",
+        "look",
+        lambda it: it.turn_pane(-1),
+    ),
+    Command(
+        "zoom",
+        "z",
+        "zoom",
+        "Give a pane the whole screen, or take it back",
+        "look",
+        lambda it: it.zoom(),
+        at_cursor=True,
+    ),
+    Command(
+        "explain",
+        "I",
+        "explain",
+        "Explain what this pane shows: how to read it",
+        "look",
+        lambda it: it.explain(),
+        at_cursor=True,
+    ),
+]
+
+OPEN: Command[PaneScreen] = Command(
+    "open",
+    "enter",
+    "open",
+    "Open what is under the cursor",
+    "look",
+    lambda it: it.open_at_cursor(),
+    lambda it: None if it.active_pane.result is not None else NOTHING_HERE,
+    shown=True,
+    at_cursor=True,
+)
+
+MEASURES: list[Command[PaneScreen]] = [
+    Command(
+        "measure",
+        "v",
+        "measure",
+        "Choose what the heatmap shows: measure, means, layer order",
+        "look",
+        lambda it: it.choose_measure(),
+        at_cursor=True,
+    ),
+    Command(
+        "next_measure",
+        "right_square_bracket",
+        "next measure",
+        "Show the next measure",
+        "look",
+        lambda it: it.turn_measure(1),
+    ),
+    Command(
+        "prev_measure",
+        "left_square_bracket",
+        "previous measure",
+        "Show the measure before",
+        "look",
+        lambda it: it.turn_measure(-1),
+    ),
+]
+
+
+def _why_not_back(screen: PaneScreen) -> str | None:
+    return None if screen.maximized is not None else SILENT
+
+
+UNZOOM: Command[PaneScreen] = Command(
+    "unzoom",
+    "escape",
+    "unzoom",
+    "Take a pane's whole screen back",
+    "look",
+    lambda it: it.minimize(),
+    _why_not_back,
+)
+"""After what ends work, before what leaves the screen."""

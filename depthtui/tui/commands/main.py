@@ -1,0 +1,560 @@
+"""The commands of the main screen, in the order in which the footer names them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from depthtui.prompts.dataset_formats import DATASETS
+from depthtui.token_text import printable_sentence
+from depthtui.tui.commands import looking, moving
+from depthtui.tui.commands.command import SILENT, Command
+from depthtui.tui.panes.verdict_pane import VerdictPane
+from depthtui.tui.screens import opening
+from depthtui.tui.screens.model_question import act_with_model_of
+from depthtui.tui.state.phase import WHY_BUSY, Phase
+from depthtui.tui.state.task_prompts import neighbour
+from depthtui.tui.state.unfinished import lost_by_writing, slow_work
+from depthtui.tui.state.what_if import can_be_changed
+
+if TYPE_CHECKING:
+    from depthtui.data.run import Prompt
+    from depthtui.tui.panes.pane import Pane
+    from depthtui.tui.screens.dialogs.prompt_picker import PromptChoice
+    from depthtui.tui.screens.main_screen import MainScreen
+
+MainCommand = Command["MainScreen"]
+
+STOPPABLE = (Phase.RUNNING, Phase.HALTED, Phase.LOADING, Phase.SWEEPING, Phase.WRITING)
+GONE = (Phase.DEAD, Phase.NO_MODEL)
+
+PLAIN_AGAIN = "The chat template was of the prompt before; this one is plain. p puts it on."
+NOT_HALTED = "No run is halted: s runs the prompt and halts after each layer."
+STILL_HALTED = "The run is halted: r lets it go on to its end, esc stops it."
+JUST_BEGUN = "The run has only begun: wait for its first layer."
+NOTHING_YET = "Nothing has been run yet: r runs the prompt."
+NOT_WHOLE = "A what-if starts from a run through every layer: r runs the prompt."
+CLEAN_RUN_GONE = "The run with every layer on is gone: r runs it."
+VERDICT_AFTER_RUN = "The verdict is computed once the run is through."
+
+
+# Why a command does not work ---------------------------------------------------
+
+
+def _why_busy(screen: MainScreen) -> str | None:
+    """The reason why nothing can be run now."""
+    explorer = screen.explorer
+    return None if explorer.can_run else WHY_BUSY.get(explorer.phase, SILENT)
+
+
+def _why_no_result(screen: MainScreen) -> str | None:
+    """The reason why there is no run to act on."""
+    if screen.shown_result() is not None:
+        return None
+    has_begun = screen.explorer.phase is Phase.RUNNING
+    return _why_busy(screen) or (JUST_BEGUN if has_begun else NOTHING_YET)
+
+
+def _why_not_run(screen: MainScreen) -> str | None:
+    phase = screen.explorer.phase
+    return None if phase in (Phase.HALTED, *GONE) else _why_busy(screen)
+
+
+def _why_not_stepping(screen: MainScreen) -> str | None:
+    return STILL_HALTED if screen.explorer.phase is Phase.HALTED else _why_busy(screen)
+
+
+def _why_not_halted(screen: MainScreen) -> str | None:
+    return None if screen.explorer.phase is Phase.HALTED else NOT_HALTED
+
+
+def _why_not_stop(screen: MainScreen) -> str | None:
+    return None if screen.explorer.phase in STOPPABLE else SILENT
+
+
+def _why_not_compute(screen: MainScreen) -> str | None:
+    return None if screen.has_run_ahead else _why_no_result(screen)
+
+
+def _why_not_next(screen: MainScreen) -> str | None:
+    return None if screen.is_searching else _why_busy(screen)
+
+
+def _why_not_back(screen: MainScreen) -> str | None:
+    return None if screen.is_searching or screen.maximized is not None else SILENT
+
+
+def _why_not_what_if(screen: MainScreen) -> str | None:
+    reason = _why_busy(screen) or _why_no_result(screen)
+    return reason or (None if can_be_changed(screen.run) else NOT_WHOLE)
+
+
+# Running -----------------------------------------------------------------------
+
+
+def _run(screen: MainScreen) -> None:
+    """Run the prompt, let a halted run go on, or start an engine that is gone."""
+    explorer = screen.explorer
+    if explorer.phase in GONE:
+        explorer.restart()
+        screen.redraw()
+    elif explorer.phase is Phase.HALTED:
+        explorer.run_on()
+        screen.redraw()
+    else:
+        _run_prompt(screen, "run")
+
+
+def _run_stepping(screen: MainScreen) -> None:
+    _run_prompt(screen, "run_stepping", step=True)
+
+
+def _run_prompt(
+    screen: MainScreen,
+    name: str,
+    prompt: Prompt | None = None,
+    step: bool = False,
+    chat_template: bool | None = None,
+) -> None:
+    """Run a prompt, by default the current one; `name` is the command that asks."""
+
+    def run() -> None:
+        explorer = screen.explorer
+        was_wrapped = explorer.chat_template
+        explorer.run(prompt, step, chat_template)
+        if explorer.phase is Phase.SWEEPING:
+            screen.notify(WHY_BUSY[Phase.SWEEPING], severity="warning", markup=False)
+        elif chat_template is None and was_wrapped and not explorer.chat_template:
+            screen.notify(PLAIN_AGAIN, markup=False)
+        screen.redraw()
+
+    act_with_model_of(screen, screen.run, screen.commands[name], run)
+
+
+def _slow_work(screen: MainScreen) -> str:
+    return slow_work(screen.explorer)
+
+
+def _step(screen: MainScreen) -> None:
+    screen.explorer.step(screen.take_count())
+    screen.redraw()
+
+
+def _next_or_match(step: int) -> Any:
+    """The effect of going to the next match of a search, or to the task's next prompt."""
+
+    def go(screen: MainScreen) -> None:
+        if screen.is_searching:
+            screen.next_match(step)
+        else:
+            _next_prompt(screen, step * screen.take_count())
+
+    return go
+
+
+def _next_prompt(screen: MainScreen, step: int) -> None:
+    """Run the prompt of the same task that comes `step` prompts later."""
+    explorer, prompt = screen.explorer, screen.explorer.prompt
+    later = neighbour(prompt, step, explorer.settings.seed, explorer.datasets)
+    if later is None and prompt.task in DATASETS:
+        title = DATASETS[prompt.task].title
+        screen.notify(f"The rows of {title} were not read yet: p does.", markup=False)
+    elif later is None:
+        screen.notify("This prompt belongs to no task: p chooses one.", markup=False)
+    else:
+        _run_prompt(screen, "next_prompt" if step > 0 else "prev_prompt", later)
+
+
+def _back(screen: MainScreen) -> None:
+    """Leave the search, or else the zoomed pane."""
+    if screen.is_searching:
+        screen.end_search()
+    else:
+        screen.minimize()
+
+
+# Computing -----------------------------------------------------------------------
+
+
+def _compute(screen: MainScreen) -> None:
+    """Compute what the pane with the focus lacks, and then what the verdict lacks.
+
+    Before the first run the verdict is remembered for the end of that run.
+    """
+    if screen.shown_result() is None:
+        screen.wants_verdict = True
+        screen.notify(VERDICT_AFTER_RUN, markup=False)
+    elif not compute_for(screen, screen.active_pane):
+        compute_verdict(screen)
+
+
+def compute_verdict(screen: MainScreen) -> None:
+    """Go to the verdict and compute what it lacks; what takes long only from there."""
+    pane = screen.query_one(VerdictPane)
+    was_here = screen.active_pane is pane
+    screen.go_to_pane(pane)
+    if not (was_here or pane.computes_quickly):
+        return
+    if not compute_for(screen, pane) and was_here:
+        screen.notify("The verdict lacks nothing.", markup=False)
+
+
+def compute_for(screen: MainScreen, pane: Pane) -> bool:
+    """Compute what a pane lacks, or notify the reason why not; False where it lacks nothing."""
+    run = screen.run
+    if run is None or run.result is None:
+        return True
+    changes = pane.computes_with()
+    metrics, why_not = run.to_compute(pane.computes(), changes)
+    if not metrics and not why_not:
+        return False
+    if not screen.explorer.can_run:
+        screen.notify(WHY_BUSY[screen.explorer.phase], severity="warning", markup=False)
+    elif metrics:
+
+        def compute() -> None:
+            screen.explorer.compute(*metrics, **changes)
+            screen.redraw()
+
+        act_with_model_of(screen, run, screen.commands["compute"], compute)
+    else:
+        screen.notify(printable_sentence(why_not), markup=False)
+    return True
+
+
+# Prompts and models ----------------------------------------------------------------
+
+
+def _choose_prompt(screen: MainScreen, tab: str = "write") -> None:
+    def chosen(choice: PromptChoice) -> None:
+        _run_prompt(screen, "prompt", choice.prompt, chat_template=choice.chat_template)
+
+    opening.choose_prompt(screen, screen.explorer, tab, chosen)
+
+
+def _choose_model(screen: MainScreen) -> None:
+    opening.choose_model(screen, screen.explorer, screen.explorer.load)
+
+
+def _what_if(screen: MainScreen) -> None:
+    """Leave layers out of the run on the screen."""
+    run, explorer = screen.run, screen.explorer
+    assert run is not None
+    clean = explorer.session.clean_of(run)
+    if clean is None:
+        screen.notify(CLEAN_RUN_GONE, markup=False)
+        return
+
+    def show() -> None:
+        explorer.session.select(clean)
+        opening.show_what_if(screen, explorer, clean, run.settings)
+
+    act_with_model_of(screen, run, screen.commands["what_if"], show)
+
+
+def _write(screen: MainScreen) -> None:
+    def write() -> None:
+        opening.show_generation(screen, screen.explorer)
+
+    act_with_model_of(screen, screen.run, screen.commands["write"], write)
+
+
+# The commands ---------------------------------------------------------------------
+
+RUNNING: list[MainCommand] = [
+    Command(
+        "step_layer",
+        "space",
+        "next layer",
+        "Run one more layer of a halted run",
+        "compute",
+        _step,
+        _why_not_halted,
+        shown=True,
+    ),
+    Command(
+        "stop",
+        "escape",
+        "stop",
+        "Stop what is computed, and keep what is there",
+        "compute",
+        lambda screen: screen.explorer.call_off(),
+        _why_not_stop,
+        shown=True,
+    ),
+    Command(
+        "back",
+        "escape",
+        "back",
+        "Leave the search, or the zoomed pane",
+        "look",
+        _back,
+        _why_not_back,
+        shown=True,
+    ),
+]
+"""First, so that the footer leads with them while they apply."""
+
+CHOOSING: list[Command[Any]] = [
+    Command(
+        "run",
+        "r",
+        "run",
+        "Run the prompt; a halted run goes on, an engine that is gone starts again",
+        "compute",
+        _run,
+        _why_not_run,
+        shown=True,
+        does="runs the prompt",
+        ends=_slow_work,
+        model="any",
+    ),
+    Command(
+        "compute",
+        "i",
+        "compute",
+        "Compute what this pane lacks, then what the verdict lacks",
+        "compute",
+        _compute,
+        _why_not_compute,
+        shown=True,
+        at_cursor=True,
+        does="computes",
+        model="of the run",
+    ),
+    looking.OPEN,
+    Command(
+        "run_stepping",
+        "s",
+        "step",
+        "Run and halt after each layer",
+        "compute",
+        _run_stepping,
+        _why_not_stepping,
+        shown=True,
+        does="runs the prompt",
+        ends=_slow_work,
+        model="any",
+    ),
+    Command(
+        "prompt",
+        "p",
+        "prompt",
+        "Write, paste or open a prompt, or choose one by its task",
+        "choose",
+        _choose_prompt,
+        shown=True,
+        does="runs the prompt",
+        ends=_slow_work,
+        model="any",
+    ),
+    Command(
+        "next_prompt",
+        "n",
+        "next",
+        "Run the task's next prompt; in a search, go to the next match",
+        "choose",
+        _next_or_match(1),
+        _why_not_next,
+        does="runs the prompt",
+        ends=_slow_work,
+        model="any",
+    ),
+    Command(
+        "prev_prompt",
+        "N",
+        "previous",
+        "Run the prompt before; in a search, go to the match before",
+        "choose",
+        _next_or_match(-1),
+        _why_not_next,
+        does="runs the prompt",
+        ends=_slow_work,
+        model="any",
+    ),
+    Command("model", "m", "model", "Choose a model", "choose", _choose_model, shown=True),
+    Command(
+        "what_if",
+        "x",
+        "what if",
+        "Leave layers out and see what it costs",
+        "choose",
+        _what_if,
+        _why_not_what_if,
+        shown=True,
+        does="opens the what-if, whose first change ends that",
+        ends=_slow_work,
+        model="of the run",
+    ),
+    Command(
+        "write",
+        "w",
+        "write",
+        "Let the model write, and watch how deep each token is decided",
+        "choose",
+        _write,
+        _why_busy,
+        shown=True,
+        does="writes",
+        ends=lambda screen: lost_by_writing(screen.explorer),
+        model="any",
+    ),
+    Command(
+        "session",
+        "b",
+        "runs",
+        "List the runs: open one, compare two, make a grid, open another session",
+        "session",
+        lambda screen: opening.show_session(screen, screen.explorer),
+    ),
+    Command(
+        "export",
+        "e",
+        "export",
+        "Save the session or this run",
+        "session",
+        lambda screen: screen.export(),
+        _why_no_result,
+        shown=True,
+    ),
+    Command(
+        "find",
+        "slash",
+        "find",
+        "Find words in the tokens or in what the lens reads",
+        "look",
+        lambda screen: screen.find(),
+        _why_no_result,
+    ),
+    Command(
+        "notes",
+        "M",
+        "notes",
+        "Mark this place; list marked places, and write a note on the run",
+        "session",
+        lambda screen: screen.show_notes(),
+        _why_no_result,
+        at_cursor=True,
+    ),
+    Command(
+        "copy",
+        "y",
+        "copy",
+        "Copy the value under the cursor, or the verdict",
+        "look",
+        lambda screen: screen.copy_value(),
+        _why_no_result,
+        at_cursor=True,
+    ),
+]
+
+MERGED: list[MainCommand] = [
+    Command(
+        "task",
+        "t",
+        "task",
+        "Choose a prompt by its difficulty",
+        "choose",
+        lambda it: _choose_prompt(it, "tasks"),
+    ),
+    Command(
+        "skip_variant",
+        "V",
+        "skipped",
+        "Choose what is skipped",
+        "compute",
+        lambda it: it.choose_skip(),
+        _why_no_result,
+    ),
+    Command(
+        "part",
+        "L",
+        "part",
+        "Choose layers and tokens",
+        "compute",
+        lambda it: it.choose_part(),
+        _why_no_result,
+    ),
+    Command(
+        "mark_answer",
+        "A",
+        "answer",
+        "Let the answer begin here",
+        "compute",
+        lambda it: it.mark_answer(),
+        _why_no_result,
+    ),
+    Command(
+        "sessions", "R", "sessions", "List sessions", "session", lambda it: it.choose_session()
+    ),
+    Command(
+        "sweep", "S", "sweep", "Grid", "session", lambda it: opening.show_sweep(it, it.explorer)
+    ),
+    Command(
+        "compare", "C", "compare", "Compare", "session", lambda it: it.compare(), _why_no_result
+    ),
+    Command("skip_first", "f", "token 0", "Token 0", "compute", lambda it: it.turn_token_zero()),
+    Command("lens", "u", "lens", "Next lens", "compute", lambda it: it.turn_lens()),
+    Command(
+        "overlap_up",
+        "greater_than_sign",
+        "up",
+        "Overlap up",
+        "compute",
+        lambda it: it.turn_threshold("overlap_threshold", 1),
+    ),
+    Command(
+        "overlap_down",
+        "less_than_sign",
+        "down",
+        "Overlap down",
+        "compute",
+        lambda it: it.turn_threshold("overlap_threshold", -1),
+    ),
+    Command(
+        "reset_thresholds",
+        "backspace",
+        "back",
+        "Thresholds back",
+        "compute",
+        lambda it: it.reset_thresholds(),
+    ),
+    Command("average", "a", "average", "Means", "look", lambda it: it.turn_average()),
+    Command("order", "o", "order", "Order", "look", lambda it: it.turn_over()),
+]
+
+PAGES: list[MainCommand] = [
+    Command(
+        "turn_page",
+        "d",
+        "next page",
+        "Turn the depth pane to its next page",
+        "look",
+        lambda screen: screen.turn_page(),
+    ),
+    Command(
+        "dial_up",
+        "plus,equals_sign",
+        "dial up",
+        "Raise the page's dial, such as the KL rule's threshold",
+        "look",
+        lambda screen: screen.turn_dial(1),
+    ),
+    Command(
+        "dial_down",
+        "minus",
+        "dial down",
+        "Lower the page's dial, such as the KL rule's threshold",
+        "look",
+        lambda screen: screen.turn_dial(-1),
+    ),
+]
+
+COMMANDS: list[Command[Any]] = [
+    *RUNNING,
+    *CHOOSING,
+    *MERGED,
+    *moving.COMMANDS,
+    *looking.PANES,
+    *looking.MEASURES,
+    *PAGES,
+]

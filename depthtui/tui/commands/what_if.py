@@ -1,0 +1,171 @@
+"""The commands of a what-if: layers off, on, or twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from depthtui.metrics import RANKINGS
+from depthtui.tui.commands import looking, moving
+from depthtui.tui.commands.command import Command
+
+if TYPE_CHECKING:
+    from depthtui.tui.screens.what_if_screen import WhatIfScreen
+
+WhatIfCommand = Command["WhatIfScreen"]
+
+ALL_ON = "Every layer is on already."
+
+
+def _switch(screen: WhatIfScreen, part: str) -> None:
+    """Turn the layers at the cursor, or one of their sublayers, off or on."""
+    missing = screen.what_if.clean.model.split_missing
+    if part != "layer" and missing:
+        screen.show_words(f"Only whole layers can be turned off: {missing}")
+        return
+    screen.change(screen.what_if.stack.switch(screen.counted_layers(), part))
+
+
+def _repeat(screen: WhatIfScreen) -> None:
+    """Run the layers at the cursor twice, one block after itself, or once again."""
+    screen.change(screen.what_if.stack.repeat(screen.counted_layers()))
+
+
+def _exit_early(screen: WhatIfScreen) -> None:
+    last = screen.what_if.clean.model.n_layers - 1
+    screen.take_count()
+    screen.change(screen.what_if.stack.exit_at(min(screen.cursor.layer, last)))
+
+
+def _all_on(screen: WhatIfScreen) -> None:
+    screen.take_count()
+    stack = screen.what_if.stack
+    full = stack.full(len(stack.off))
+    if full == stack:
+        screen.show_words(ALL_ON)
+    screen.change(full)
+
+
+def _undo(screen: WhatIfScreen) -> None:
+    screen.what_if.undo(screen.take_count())
+    screen.redraw()
+
+
+def _redo(screen: WhatIfScreen) -> None:
+    screen.what_if.redo(screen.take_count())
+    screen.redraw()
+
+
+def _prune(screen: WhatIfScreen) -> None:
+    screen.what_if.prune(screen.take_count())
+    screen.redraw()
+
+
+def _rank(screen: WhatIfScreen) -> None:
+    """Compute the ablation of every layer."""
+    ranking = RANKINGS[0]
+    if screen.what_if.clean.has_all(ranking.name):
+        screen.show_words(f"The {ranking.title.lower()} of every layer is there already.")
+    screen.what_if.want(ranking.name)
+    screen.redraw()
+
+
+CHANGING: list[WhatIfCommand] = [
+    Command(
+        "off",
+        "x",
+        "off",
+        "Turn layers off or on; a count before",
+        "compute",
+        lambda screen: _switch(screen, "layer"),
+        shown=True,
+        at_cursor=True,
+    ),
+    Command(
+        "attention_off",
+        "a",
+        "attn",
+        "Turn the attention of layers off or on",
+        "compute",
+        lambda screen: _switch(screen, "attention"),
+        shown=True,
+        at_cursor=True,
+    ),
+    Command(
+        "mlp_off",
+        "m",
+        "MLP",
+        "Turn the MLP of layers off or on",
+        "compute",
+        lambda screen: _switch(screen, "mlp"),
+        shown=True,
+        at_cursor=True,
+    ),
+    Command(
+        "twice",
+        "R",
+        "twice",
+        "Run layers twice, or once again; a count before",
+        "compute",
+        _repeat,
+        at_cursor=True,
+    ),
+    Command(
+        "prune",
+        "p",
+        "prune",
+        "Turn the least useful layer off; 5p five of them",
+        "compute",
+        _prune,
+        shown=True,
+    ),
+    Command(
+        "exit_early",
+        "E",
+        "exit",
+        "Turn every layer from the cursor's on off",
+        "compute",
+        _exit_early,
+        shown=True,
+        at_cursor=True,
+    ),
+    Command("undo", "u", "undo", "Take the last change back", "compute", _undo, shown=True),
+    Command("redo", "U", "redo", "Make the change again", "compute", _redo),
+    Command("all_on", "c", "all on", "Turn every layer on", "compute", _all_on, shown=True),
+    Command(
+        "keep",
+        "K",
+        "keep",
+        "Keep the changed run in the session's list",
+        "session",
+        lambda screen: screen.what_if.keep(),
+        shown=True,
+    ),
+    Command(
+        "export",
+        "e",
+        "export",
+        "Save the clean run beside the changed one, or the model without these layers",
+        "session",
+        lambda screen: screen.export(),
+    ),
+    looking.UNZOOM,
+    Command(
+        "close",
+        "escape",
+        "back",
+        "Back to the run; a metric that is being computed goes on",
+        "session",
+        lambda screen: screen.close(),
+        shown=True,
+    ),
+    Command(
+        "compute",
+        "i",
+        "compute",
+        "Compute the rise of the loss without each layer",
+        "compute",
+        _rank,
+    ),
+]
+
+COMMANDS: list[Command[Any]] = [*CHANGING, looking.OPEN, *moving.COMMANDS, *looking.PANES]

@@ -1,0 +1,142 @@
+"""The commands of a text that the model writes."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from depthtui.data.run_settings import GenerationSettings
+from depthtui.tui.commands import looking, moving
+from depthtui.tui.commands.command import SILENT, Command
+from depthtui.tui.state.phase import WHY_BUSY
+from depthtui.tui.state.unfinished import unfinished
+
+if TYPE_CHECKING:
+    from depthtui.tui.screens.generation_screen import GenerationScreen
+
+WritingCommand = Command["GenerationScreen"]
+
+STILL_WRITING = "The text is still being written: esc ends it, then enter opens it as a run."
+NOTHING_WRITTEN = "Nothing is written yet: the first token is still to come."
+
+_WARM = 0.7
+"""Temperature of a new seed after a greedy text."""
+
+
+def _why_busy(screen: GenerationScreen) -> str | None:
+    explorer = screen.explorer
+    return None if explorer.can_run else WHY_BUSY.get(explorer.phase, SILENT)
+
+
+def _why_empty(screen: GenerationScreen) -> str | None:
+    return NOTHING_WRITTEN if screen.shown_result() is None else None
+
+
+def _why_not_open(screen: GenerationScreen) -> str | None:
+    return _why_empty(screen) or (STILL_WRITING if screen.is_live else None)
+
+
+def _unfinished(screen: GenerationScreen) -> str:
+    return unfinished(screen.explorer) if screen.is_live else ""
+
+
+def _settings(screen: GenerationScreen) -> GenerationSettings | None:
+    return screen.generation_state.settings if screen.generation_state else None
+
+
+def _new_seed(screen: GenerationScreen) -> None:
+    """Write anew by another seed, drawn at random; greedy texts get a temperature."""
+    settings = _settings(screen) or GenerationSettings()
+    warm = settings.temperature or _WARM
+    screen.begin(replace(settings, seed=random.randrange(1000), temperature=warm))
+
+
+def _open_as_run(screen: GenerationScreen) -> None:
+    """Read prompt and text teacher-forced, on the main screen."""
+    state = screen.generation_state
+    assert state is not None
+    screen.explorer.run(state.as_prompt(), chat_template=state.settings.chat_template)
+    screen.dismiss(None)
+
+
+WRITING: list[WritingCommand] = [
+    Command(
+        "stop",
+        "escape",
+        "stop",
+        "Stop writing; the text stays",
+        "compute",
+        lambda screen: screen.explorer.stop(),
+        lambda screen: None if screen.is_live else SILENT,
+        shown=True,
+    ),
+    looking.UNZOOM,
+    Command(
+        "close",
+        "escape",
+        "back",
+        "Back to the run",
+        "session",
+        lambda screen: screen.close(),
+        lambda screen: SILENT if screen.is_live else None,
+        shown=True,
+    ),
+    Command(
+        "write_again",
+        "r",
+        "again",
+        "Write anew with the same settings",
+        "compute",
+        lambda screen: screen.begin(_settings(screen)),
+        _why_busy,
+        shown=True,
+        does="begins anew",
+        ends=_unfinished,
+    ),
+    Command(
+        "new_seed",
+        "R",
+        "new seed",
+        "Write anew with another seed",
+        "compute",
+        _new_seed,
+        _why_busy,
+        does="begins anew",
+        ends=_unfinished,
+    ),
+    Command(
+        "writing",
+        "t",
+        "settings",
+        "Set temperature, seed, length and lens",
+        "compute",
+        lambda screen: screen.choose_settings(),
+        _why_busy,
+        shown=True,
+    ),
+    Command(
+        "open_run",
+        "enter",
+        "open",
+        "Open the text as a run, teacher-forced",
+        "choose",
+        _open_as_run,
+        _why_not_open,
+        shown=True,
+    ),
+    Command(
+        "export",
+        "e",
+        "export",
+        "Save the text and its depths",
+        "session",
+        lambda screen: screen.export(),
+        _why_empty,
+        shown=True,
+    ),
+]
+
+_TURNING = [command for command in looking.MEASURES if command.name != "measure"]
+
+COMMANDS: list[Command[Any]] = [*WRITING, *moving.COMMANDS, *looking.PANES, *_TURNING]

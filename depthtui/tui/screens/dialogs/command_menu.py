@@ -1,0 +1,63 @@
+"""The mouse's menu: the commands that act on what is under the pointer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from textual import events
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.geometry import Offset
+from textual.keys import format_key
+from textual.widgets import OptionList
+
+from depthtui.tui import keymap
+from depthtui.tui.commands.command import Command
+from depthtui.tui.screens.dialogs.dialog import ListDialog
+
+
+class CommandMenu(ListDialog[str]):
+    """Opens at the pointer; dismissed with the name of the chosen command.
+
+    Args:
+        commands: the commands that work there.
+        remapped: the keys that the settings replace.
+        place: the pointer, in cells of the screen.
+    """
+
+    hint = "enter or click · esc"
+
+    def __init__(
+        self, commands: Sequence[Command[Any]], remapped: Mapping[str, str], place: Offset
+    ) -> None:
+        super().__init__(classes="small")
+        self._commands = commands
+        self._remapped = remapped
+        self._place = place
+
+    def body(self) -> ComposeResult:
+        yield OptionList(*map(self._line, self._commands), compact=True)
+
+    def _line(self, command: Command[Any]) -> Content:
+        key = format_key(keymap.keys_of(command.name, self._remapped)[0])
+        return Content.assemble((f"{key:>5} ", "$text-accent"), f" {command.words}")
+
+    def on_mount(self) -> None:
+        self.start_at(0)
+        self.call_after_refresh(self._move)
+
+    def _move(self) -> None:
+        """Put the menu at the pointer, as far as the screen has room."""
+        frame, room = self.query_one(".dialog"), self.app.size
+        left = min(self._place.x, room.width - frame.outer_size.width)
+        top = min(self._place.y, room.height - frame.outer_size.height)
+        frame.styles.offset = (max(0, left), max(0, top))
+
+    def on_click(self, event: events.Click) -> None:
+        """Close the menu by a click beside it."""
+        if event.widget is self:
+            self.dismiss(None)
+
+    def take(self, place: int) -> None:
+        self.dismiss(self._commands[place].name)
