@@ -289,7 +289,7 @@ async def test_only_so_many_explorers_are_open_at_once(
 def test_an_explorer_ends_with_its_input_alone(tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text("welcome = false\n")
     variables = {
-        "TEXTUAL_DRIVER": "depthtui.tui.web_driver:PageDriver",
+        "TEXTUAL_DRIVER": "depthtui.tui.textual_patches.web_driver:PageDriver",
         "DEPTHTUI_CONFIG": str(tmp_path / "settings.toml"),
     }
     # Where it was started under nohup, no signal ends it.

@@ -66,7 +66,7 @@ class WebExplorer:
             start_new_session=True,
             env=os.environ
             | {
-                "TEXTUAL_DRIVER": "depthtui.tui.web_driver:PageDriver",
+                "TEXTUAL_DRIVER": "depthtui.tui.textual_patches.web_driver:PageDriver",
                 "TEXTUAL_FPS": "60",
                 "TEXTUAL_COLOR_SYSTEM": "truecolor",
                 "COLUMNS": str(width),

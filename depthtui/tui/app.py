@@ -18,27 +18,26 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from textual import events, on
 from textual.actions import ActionParseResult, parse
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.geometry import Size
-from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
-from textual.worker import WorkerFailed
 
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.log import log_bug
 from depthtui.settings import Settings, change_settings
-from depthtui.tui import guards, minimal_updates
+from depthtui.tui import textual_patches
 from depthtui.tui.commands import everywhere
 from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.messages import EngineDied, EngineEvent, HangUp
 from depthtui.tui.signals import end_for_certain, ending_signals
 from depthtui.tui.state.toast import KeptMessage, Toast
+from depthtui.tui.textual_patches.app import App
 from depthtui.tui.themes import DEFAULT_THEME, THEMES, theme_setting
 
 if TYPE_CHECKING:
@@ -59,8 +58,7 @@ MOST_MISHAPS = 100
 MOST_MESSAGES = 200
 """Toasts whose words are kept."""
 
-guards.install()
-minimal_updates.install()
+textual_patches.install()
 
 
 @runtime_checkable
@@ -112,7 +110,6 @@ class DepthApp(App[int]):
         self._settings_file = settings_file
         self._welcomes = welcomes
         self._shown_problem: Problem | None = None
-        self._shown = minimal_updates.Shown()
         self._mishaps: Counter[str] = Counter()
         self._refused: list[str] = []
         self.messages: deque[KeptMessage] = deque(maxlen=MOST_MESSAGES)
@@ -133,11 +130,6 @@ class DepthApp(App[int]):
         return Explorer(self._spec, self._shown_settings, self, self._given, self._trusted)
 
     # Starting and ending ----------------------------------------------------
-
-    @property
-    def error(self) -> Exception | None:
-        """What ended the app unexpectedly, or None."""
-        return self._exception
 
     def compose(self) -> ComposeResult:
         yield Static("depthtui", id="first-frame")
@@ -220,16 +212,10 @@ class DepthApp(App[int]):
 
         return EngineClient(new_log())
 
-    def _build_driver(
-        self, headless: bool, inline: bool, mouse: bool, size: tuple[int, int] | None
-    ) -> Driver:
-        """Catch signals before the terminal is changed."""
-        if not headless and threading.current_thread() is threading.main_thread():
-            self._catch_signals()
-        return super()._build_driver(headless, inline, mouse, size)
-
-    def _catch_signals(self) -> None:
+    def before_terminal(self) -> None:
         """Let a signal that ends the process give the terminal back first."""
+        if threading.current_thread() is not threading.main_thread():
+            return
         loop = asyncio.get_running_loop()
         for number in ending_signals():
             loop.add_signal_handler(number, self._signalled, number)
@@ -286,40 +272,24 @@ class DepthApp(App[int]):
         is_open = self.main is not None and self.main.is_mounted
         return is_open and self._mishaps.total() <= MOST_MISHAPS
 
-    def _handle_exception(self, error: Exception) -> None:
+    def handle_error(self, error: Exception) -> None:
         """Tell of an error and go on; where that is impossible, end the app."""
-        if isinstance(error, WorkerFailed) and isinstance(error.error, Exception):
-            error = error.error
         name = f"{type(error).__name__}: {error}"
         self._mishaps[name] += 1
         if not self.can_go_on:
-            self._end(error)
+            self.end_with(error)
         elif self._mishaps[name] == 1:
             self.show_toast(Toast(log_bug(error), "error", "This did not work"))
 
-    def _end(self, error: Exception) -> None:
+    def end_with(self, error: Exception) -> None:
         """End the app; `main` raises the error again once the terminal is restored."""
         # What cannot go on may not have a session that can be kept either.
         with contextlib.suppress(Exception):
             self.keep_session()
         self._close_explorer()
-        self._return_code = 1
-        if self._exception is None:
-            self._exception = error
-            self._exception_event.set()
-        self._close_messages_no_wait()
-
-    def panic(self, *renderables: object) -> None:
-        self._end(RuntimeError("the terminal could not be read"))
+        super().end_with(error)
 
     # The terminal -----------------------------------------------------------
-
-    def _display(self, screen: Screen[Any], renderable: Any) -> None:
-        if isinstance(renderable, minimal_updates.ThinUpdate):
-            renderable.shown = self._shown
-        elif renderable is not None:
-            self._shown.forget()
-        super()._display(screen, renderable)
 
     @on(Driver.SignalResume)
     def _resumed(self) -> None:
@@ -346,7 +316,7 @@ class DepthApp(App[int]):
 
     def on_resize(self, event: events.Resize) -> None:
         # A terminal moves and drops lines, and may have its old size again when it is asked for it.
-        self._shown.forget()
+        self.shown.forget()
         self.screen.refresh()
         self._check_room(event.size)
 
@@ -362,7 +332,7 @@ class DepthApp(App[int]):
 
     def action_redraw(self) -> None:
         """Draw everything afresh, whatever else has written to the terminal."""
-        self._shown.forget()
+        self.shown.forget()
         self._changed()
         for widget in self.screen.walk_children(Widget, with_self=True):
             widget.refresh(layout=True)
@@ -615,7 +585,7 @@ def _driver_class() -> type[Driver] | None:
     if sys.platform == "win32" or "TEXTUAL_DRIVER" in os.environ:
         # A browser's, where the explorer is served.
         return None
-    from depthtui.tui.driver import TolerantDriver
+    from depthtui.tui.textual_patches.driver import TolerantDriver
 
     return TolerantDriver
 

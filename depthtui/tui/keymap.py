@@ -6,10 +6,9 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
-from textual.keys import _character_to_key
-
 from depthtui.tui.commands import compare, everywhere, main, sweep, what_if, writing
 from depthtui.tui.commands.command import Command
+from depthtui.tui.textual_patches.names import key_of
 
 SCREENS: dict[str, list[Command[Any]]] = {
     "Everywhere": list(everywhere.COMMANDS),
@@ -159,4 +158,4 @@ def problems(remapped: Mapping[str, str]) -> list[str]:
 
 def _name(key: str) -> str:
     key = key.strip()
-    return _character_to_key(key) if len(key) == 1 else key
+    return key_of(key) if len(key) == 1 else key

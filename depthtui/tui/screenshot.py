@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from html import escape, unescape
 from typing import Any
 
 from rich.cells import cell_len
 from textual.app import App
-from textual.screen import Screen
-from textual.widgets._toast import ToastRack
+
+from depthtui.tui.textual_patches.toasts import without_toasts
 
 _WEB_FONT = re.compile(r"@font-face\s*\{.*?\}\s*", re.DOTALL)
 
@@ -41,7 +39,7 @@ _WORD = re.compile(r"[\u2500-\u28ff·]{1,4}|[^\s\u2500-\u28ff·]{1,12}")
 
 def take_screenshot(app: App[Any]) -> str:
     """What is on the screen but for toasts, as SVG; fonts are the reader's own, never fetched."""
-    with _without_toasts(app.screen):
+    with without_toasts(app.screen):
         picture = app.export_screenshot(title="depthtui")
     picture = _VIEW.sub(_cropped, _FRAME.sub("", _WEB_FONT.sub("", picture)), 1)
     return _RUN.sub(_placed, _BACKGROUND.sub(_widened, picture))
@@ -57,24 +55,6 @@ def _cropped(view: re.Match[str]) -> str:
     """The part of the picture that is the screen."""
     width, height = float(view["width"]), float(view["height"])
     return f'viewBox="{_LEFT} {_TOP} {width - _LEFT - _REST:g} {height - _TOP - _REST:g}"'
-
-
-@contextmanager
-def _without_toasts(screen: Screen[Any]) -> Iterator[None]:
-    """Lay the screen out without its toasts, and then as it was."""
-    racks = [rack for rack in screen.query(ToastRack) if rack.display]
-
-    def show(shown: bool) -> None:
-        for rack in racks:
-            rack.display = shown
-        if racks:
-            screen._compositor.reflow(screen, screen.size)
-
-    show(False)
-    try:
-        yield
-    finally:
-        show(True)
 
 
 def _placed(run: re.Match[str]) -> str:

@@ -26,7 +26,6 @@ from depthtui.metrics.chosen_lens import measured_by, through
 from depthtui.metrics.spec import Measure
 from depthtui.palettes import OWN_PALETTE
 from depthtui.report.explanations import of_measure
-from depthtui.tui.draw.frame import FrameCache
 from depthtui.tui.draw.styles import (
     PaneStyles,
     Piece,
@@ -39,6 +38,8 @@ from depthtui.tui.draw.styles import (
     styles_of,
 )
 from depthtui.tui.draw.text import no_lens, wrap
+from depthtui.tui.textual_patches.frame import keep_frame
+from depthtui.tui.textual_patches.names import draw_with_this_frame, handle_error, sender_of
 
 BROKEN = ("This could not be drawn.", "What comes next is drawn again; the rest goes on.")
 """What a pane says whose drawing failed."""
@@ -66,7 +67,8 @@ class CursorMoved(Message):
     @property
     def control(self) -> Pane | None:
         """The pane that was pointed at."""
-        return self._sender if isinstance(self._sender, Pane) else None
+        sender = sender_of(self)
+        return sender if isinstance(sender, Pane) else None
 
 
 class Pane(Widget, can_focus=True):
@@ -135,7 +137,7 @@ class Pane(Widget, can_focus=True):
         self, *, name: str | None = None, id: str | None = None, classes: str | None = None
     ) -> None:
         super().__init__(name=name, id=id, classes=classes)
-        self._styles_cache = FrameCache(self.render_line)
+        keep_frame(self)
 
     def show(
         self,
@@ -298,7 +300,7 @@ class Pane(Widget, can_focus=True):
         edges = ((-1, title != old_title), (self.size.height, subtitle != old_subtitle))
         for region in (self.whole_lines(y) for y, is_new in edges if is_new):
             if self._gets_ready:
-                self._set_dirty(region)
+                draw_with_this_frame(self, region)
             elif self._is_drawing:
                 # Later, since a refresh in the middle of a repaint is forgotten at its end.
                 self.call_later(self.refresh, region)
@@ -335,7 +337,7 @@ class Pane(Widget, can_focus=True):
         """Stay empty until there is something else to draw, rather than fail with every frame."""
         self._empty = BROKEN
         self.call_later(self.refresh)
-        self.app._handle_exception(error)
+        handle_error(self, error)
 
     def notify_style_update(self) -> None:
         super().notify_style_update()

@@ -10,7 +10,6 @@ from textual import events, on
 from textual.content import Content
 from textual.geometry import Offset
 from textual.reactive import reactive
-from textual.screen import Screen
 from textual.widgets import Static
 
 from depthtui.data.explanation import Explanation
@@ -30,6 +29,7 @@ from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
 from depthtui.tui.state.cell import cell_facts
 from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.textual_patches.screens import Screen
 
 LONGEST_COUNT = 99_999
 _RIGHT = 3

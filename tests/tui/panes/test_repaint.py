@@ -13,13 +13,13 @@ from textual.screen import Screen
 from textual.strip import Strip
 
 from depthtui.metrics import MEASURE_BY_NAME
-from depthtui.tui.minimal_updates import Shown, ThinCompositor, ThinUpdate
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.prompt_pane import PromptPane
+from depthtui.tui.textual_patches.minimal_updates import Shown, ThinCompositor, ThinUpdate
 from tests.builders.results import make_result
 from tests.hostile import HOSTILE
 from tests.tui.panes.drawing import cells, framed, summary_of

@@ -9,10 +9,10 @@ from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.textual_patches.screens import ModalScreen
 
 
 class AskForKey(ModalScreen[str | None]):

@@ -9,11 +9,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 
 from depthtui.token_text import printable_chars
 from depthtui.tui.commands.everywhere import IN_DIALOGS
+from depthtui.tui.textual_patches.screens import ModalScreen
 
 MUTED = "$foreground 60%"
 """The style of what matters less."""

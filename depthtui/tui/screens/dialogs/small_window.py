@@ -7,10 +7,10 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.geometry import Size
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from depthtui.tui.commands.everywhere import IN_DIALOGS
+from depthtui.tui.textual_patches.screens import ModalScreen
 
 LEAST = Size(70, 20)
 """The smallest window in which the panes have room."""

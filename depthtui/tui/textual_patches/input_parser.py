@@ -1,6 +1,10 @@
 """A parser of what a terminal sends, which goes on after a sequence that means nothing.
 
-Textual's parser ends at the first one: a key beyond Unicode, a mouse in a window of no size.
+Textual's parser raises at the first one, which ends the app: a key beyond Unicode (not reported), a
+mouse in a window of no size (issue 6706).
+
+For Textual 8.2.8; overrides `XTermParser._sequence_to_key_events` and `parse_mouse_code`. Both
+drivers use it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import pytest
 from textual.events import Key, Resize
 from textual.message import Message
 
-from depthtui.tui.input_parser import TolerantParser
+from depthtui.tui.textual_patches.input_parser import TolerantParser
 
 
 def parsed(data: str) -> list[Message]:

@@ -20,7 +20,7 @@ from textual.widget import Widget
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
-from depthtui.tui.minimal_updates import (
+from depthtui.tui.textual_patches.minimal_updates import (
     Piece,
     Shown,
     ThinCompositor,

@@ -1,9 +1,13 @@
 """Send the terminal only what changed.
 
 Textual paints a changed region from the left edge of its widget, every run of text with all of its
-colours, and the whole screen again for whatever opens or moves: 150 kB for a dialog. Here the
-compositor draws changed regions alone, `Shown` knows what the terminal shows already, and of each
-style only what differs from the last one is sent.
+colours, and the whole screen again for whatever opens or moves: 150 kB for a dialog (not reported).
+Here the compositor draws changed regions alone, `Shown` knows what the terminal shows already, and
+of each style only what differs from the last one is sent.
+
+For Textual 8.2.8; overrides `Compositor.update_widgets`, `render_partial_update` and
+`render_full_update`, and `CompositorUpdate.render_segments`. `Screen` uses the compositor, `App`
+the update.
 """
 
 from __future__ import annotations
@@ -14,7 +18,6 @@ from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple, Protocol, runtime_checkable
 
-import textual.screen
 from rich.cells import cell_len
 from rich.color import Color, ColorSystem
 from rich.console import COLOR_SYSTEMS, Console, ConsoleOptions, RenderResult
@@ -204,11 +207,6 @@ class ThinCompositor(Compositor):
                     left += [span for span in ((first, start), (stop, end)) if span[0] < span[1]]
                 if left:
                     bare[y] = left
-
-
-def install() -> None:
-    """Let every screen have a thin compositor, Textual's own screens too."""
-    textual.screen.Compositor = ThinCompositor  # type: ignore[attr-defined]
 
 
 def cells_of(segments: Iterable[Segment], system: ColorSystem | None) -> list[Cell]:

@@ -1,4 +1,12 @@
-"""A driver for the explorer on a page, which ends with the page."""
+"""A driver for the explorer on a page, which ends with the page.
+
+- Textual's driver stops reading at the end of its input and leaves the app running (not reported).
+- It writes each piece with one `os.write`, which may write less than all of it, and raises once the
+  page is gone (not reported).
+
+For Textual 8.2.8; replaces the name `XTermParser` in `textual.drivers.web_driver`, overrides
+`WebDriver.run_input_thread` and `_write`.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +17,9 @@ from typing import Any
 from textual.app import App
 from textual.drivers import web_driver
 
-from depthtui.tui.input_parser import TolerantParser
 from depthtui.tui.messages import HangUp
 from depthtui.tui.signals import end_for_certain
+from depthtui.tui.textual_patches.input_parser import TolerantParser
 
 # The driver's input loop makes its parser by this name, and ends with the parser.
 web_driver.XTermParser = TolerantParser  # type: ignore[attr-defined]

@@ -1,0 +1,117 @@
+"""The app that the explorer derives from.
+
+Textual has one answer to an error, no place to catch signals before it changes the terminal, and no
+memory of what the terminal shows. The docstrings of the methods describe these, and faults of
+Textual's own app.
+
+For Textual 8.2.8; overrides `App.action_command_palette`, `_end_batch`, `_handle_exception`,
+`panic`, `_build_driver` and `_display`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import textual.app
+from textual import command, screen
+from textual.app import ReturnType
+from textual.driver import Driver
+from textual.worker import WorkerFailed
+
+from depthtui.tui.textual_patches.minimal_updates import Shown, ThinUpdate
+from depthtui.tui.textual_patches.screens import CommandPalette, Screen
+
+
+class App(textual.app.App[ReturnType]):
+    """An app that decides what an error costs, and knows what the terminal shows.
+
+    Attributes:
+        shown: what the terminal shows, as far as that is known.
+    """
+
+    def __init__(self, driver_class: type[Driver] | None = None) -> None:
+        super().__init__(driver_class=driver_class)
+        self.shown = Shown()
+
+    def get_default_screen(self) -> screen.Screen[Any]:
+        return Screen(id="_default")
+
+    # Errors -----------------------------------------------------------------
+
+    @property
+    def error(self) -> Exception | None:
+        """What ended the app unexpectedly, or None."""
+        return self._exception
+
+    def handle_error(self, error: Exception) -> None:
+        """Decide what an error costs: everything, unless a subclass knows better."""
+        self.end_with(error)
+
+    def end_with(self, error: Exception) -> None:
+        """End the app, and keep the error for who started it."""
+        self._return_code = 1
+        if self._exception is None:
+            self._exception = error
+            self._exception_event.set()
+        self._close_messages_no_wait()
+
+    def _handle_exception(self, error: Exception) -> None:
+        """Let `handle_error` decide; Textual ends the app and prints a traceback (by design)."""
+        if isinstance(error, WorkerFailed) and isinstance(error.error, Exception):
+            error = error.error
+        self.handle_error(error)
+
+    def panic(self, *renderables: object) -> None:
+        """End the app with an error; Textual prints a text and returns as if all was well."""
+        self.end_with(RuntimeError("the terminal could not be read"))
+
+    # The terminal -----------------------------------------------------------
+
+    def before_terminal(self) -> None:
+        """Do what must be done before the terminal is changed; nothing where it is not."""
+
+    def _build_driver(
+        self, headless: bool, inline: bool, mouse: bool, size: tuple[int, int] | None
+    ) -> Driver:
+        """Call `before_terminal`.
+
+        Textual catches neither SIGTERM nor SIGHUP, which leave the terminal as it is (not
+        reported), and starts the driver before the app gets its first message.
+        """
+        if not headless:
+            self.before_terminal()
+        return super()._build_driver(headless, inline, mouse, size)
+
+    def _display(self, screen: screen.Screen[Any], renderable: Any) -> None:
+        """Tell an update what the terminal shows."""
+        if isinstance(renderable, ThinUpdate):
+            renderable.shown = self.shown
+        elif renderable is not None:
+            self.shown.forget()
+        super()._display(screen, renderable)
+
+    # Faults of Textual's app -------------------------------------------------
+
+    def action_command_palette(self) -> None:
+        """Open the palette once the one before it has gone.
+
+        Textual asks whether the palette is on top. One that is on its way out, or beneath another
+        screen, has the same id, and no two may (not reported).
+        """
+        palettes = [node for node in self._nodes if isinstance(node, command.CommandPalette)]
+        if any(palette not in self.screen_stack for palette in palettes):
+            self.call_later(self.action_command_palette)
+        elif self.use_command_palette and not palettes:
+            self.push_screen(CommandPalette(id="--command-palette"))
+
+    def _end_batch(self) -> None:
+        """Let every screen in sight paint what changed while updates were held back.
+
+        Textual wakes the app alone: a screen whose timer has passed in the meantime sleeps until
+        something else happens on it. The keys of a footer are composed in such a batch (not
+        reported).
+        """
+        super()._end_batch()
+        if not self._batch_count:
+            for each in self.screen_stack:
+                each.check_idle()

@@ -1,0 +1,79 @@
+"""A terminal driver that survives bytes which are no text, and ends with its terminal.
+
+- After a reattach of tmux or a reconnect, a terminal may report the mouse in the old X10 form,
+  whose bytes are not UTF-8. Textual's input thread ends the app over them (issues 6668 and 6456),
+  and over a key that means nothing (see `input_parser`).
+- At the end of input Textual's input thread reads on without end (pull request 6690).
+- After SIGSTOP, of which a process gets no notice, SIGCONT makes Textual start a second thread that
+  reads keys (not reported).
+- Textual hands a frame over in three pieces, each of which wakes the thread that writes (not
+  reported).
+
+For Textual 8.2.8; overrides `LinuxDriver.run_input_thread`, `_sigcont_application` and `write`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import selectors
+
+from textual._ansi_sequences import SYNC_END, SYNC_START
+from textual.drivers.linux_driver import LinuxDriver
+
+from depthtui.tui.messages import HangUp
+from depthtui.tui.textual_patches.input_parser import TolerantParser
+
+
+class TolerantDriver(LinuxDriver):
+    """Reads on whatever comes, and ends the app when the terminal is gone."""
+
+    _frame: str = ""
+
+    def write(self, data: str) -> None:
+        """Send data; a frame in one piece, since each wakes the thread that writes."""
+        if data != SYNC_START and not self._frame:
+            super().write(data)
+            return
+        self._frame += data
+        if data == SYNC_END:
+            super().write(self._frame)
+            self._frame = ""
+
+    def run_input_thread(self) -> None:
+        """Read until the app ends, or the terminal is gone."""
+        with selectors.SelectSelector() as selector:
+            selector.register(self.fileno, selectors.EVENT_READ)
+            try:
+                self._read(selector)
+            except OSError:
+                self.send_message(HangUp())
+
+    def _read(self, selector: selectors.BaseSelector) -> None:
+        """Read until the app ends, and once more what was on its way then.
+
+        Raises:
+            OSError: the terminal is gone.
+        """
+        parser = TolerantParser(self._debug)
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        is_last = False
+        while not is_last:
+            is_last = self.exit_event.is_set()
+            if selector.select(0.1):
+                data = os.read(self.fileno, 4096)
+                if not data:
+                    raise OSError("The terminal is gone.")
+                # An empty text would be the end of the input to the parser.
+                if text := decode(data):
+                    for message in parser.feed(text):
+                        self.process_message(message)
+            for message in parser.tick():
+                self.process_message(message)
+
+    def _sigcont_application(self, *_: object) -> None:
+        """Take the terminal back, unless it was never given away."""
+        if self._must_signal_resume:
+            super()._sigcont_application()
+        else:
+            self.send_message(self.SignalResume())

@@ -1,0 +1,32 @@
+"""Keys that arrive together in a text field act in the order in which they were pressed.
+
+Textual inserts a character in the field's own queue of messages, while a bound key, such as
+backspace, goes up to the app from queue to queue and comes back as an action: keys overtake each
+other, as over a slow line (issue 6605). The field runs its own bound keys at once instead.
+
+For Textual 8.2.8; replaces nothing: gives `ScrollView`, the base of `Input` and `TextArea`, an
+`_on_key`, which Textual calls after the one of the field.
+"""
+
+from __future__ import annotations
+
+from textual import events
+from textual.scroll_view import ScrollView
+
+
+async def on_key(self: ScrollView, event: events.Key) -> None:
+    """Run the action that a text field binds to a key."""
+    from textual.widgets import Input, TextArea
+
+    if not isinstance(self, Input | TextArea):
+        return
+    for binding in self._bindings.key_to_bindings.get(event.key, ()):
+        if not binding.priority and await self.app.run_action(binding.action, self):
+            event.stop()
+            event.prevent_default()
+            return
+
+
+def install() -> None:
+    """Give text fields the handler."""
+    ScrollView._on_key = on_key  # type: ignore[method-assign, assignment]

@@ -1,0 +1,27 @@
+"""A widget that changes twice between two layouts is laid out with its second size.
+
+Textual keeps a widget's size by the count of its changes (`Widget._get_box_model`), and counts no
+change while an earlier one waits to be laid out: a widget that is measured between the two keeps
+the size of the first (not reported).
+
+For Textual 8.2.8; replaces `Widget.refresh` for all of Textual.
+"""
+
+from __future__ import annotations
+
+from textual.geometry import Region
+from textual.widget import Widget
+
+textuals = Widget.refresh
+
+
+def refresh(self: Widget, *regions: Region, layout: bool = False, **options: bool) -> Widget:
+    """Count every change of the layout."""
+    if layout and self._layout_required:
+        self._layout_updates += 1
+    return textuals(self, *regions, layout=layout, **options)
+
+
+def install() -> None:
+    """Put it in the place of Textual's."""
+    Widget.refresh = refresh  # type: ignore[method-assign, assignment]

@@ -1,0 +1,32 @@
+"""Names that Textual keeps to itself, as functions for the rest of the explorer.
+
+For Textual 8.2.8; replaces nothing.
+"""
+
+from __future__ import annotations
+
+from textual.geometry import Region
+from textual.keys import _character_to_key
+from textual.message import Message
+from textual.message_pump import MessagePump
+from textual.widget import Widget
+
+
+def key_of(character: str) -> str:
+    """The name of the key that types a character, such as `question_mark`."""
+    return _character_to_key(character)
+
+
+def sender_of(message: Message) -> MessagePump | None:
+    """The widget that posted a message."""
+    return message._sender
+
+
+def handle_error(widget: Widget, error: Exception) -> None:
+    """Give the app an error that a widget has caught."""
+    widget.app._handle_exception(error)
+
+
+def draw_with_this_frame(widget: Widget, region: Region) -> None:
+    """Have a region of a widget drawn with the frame that is about to be drawn."""
+    widget._set_dirty(region)

@@ -1,0 +1,83 @@
+"""The screens that every screen of the explorer derives from, the command palette too.
+
+Each method of `Screen` describes a fault of Textual's screens. They also draw through a
+`ThinCompositor`, and free what Textual's cache keeps of them.
+
+For Textual 8.2.8; overrides `Screen.dismiss`, `_on_resize`, `get_widget_and_offset_at` and
+`_compositor_refresh`.
+"""
+
+from __future__ import annotations
+
+from textual import command, events, screen
+from textual._styles_cache import StylesCache
+from textual.await_complete import AwaitComplete
+from textual.geometry import Offset
+from textual.screen import ScreenResultType
+from textual.widget import Widget
+
+from depthtui.tui.textual_patches.minimal_updates import ThinCompositor
+
+
+class Screen(screen.Screen[ScreenResultType]):
+    """A screen that sends the terminal only what changed, and is dismissed once."""
+
+    def __init__(
+        self, name: str | None = None, id: str | None = None, classes: str | None = None
+    ) -> None:
+        super().__init__(name=name, id=id, classes=classes)
+        self._compositor = ThinCompositor()
+
+    def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
+        """Dismiss the screen once, and no other screen.
+
+        Textual pops the screen on top, even where that is another one: two quick presses of enter
+        close a dialog and the screen beneath it (issue 2575, closed and still there).
+        """
+        return super().dismiss(result) if self.is_active else AwaitComplete()
+
+    async def _on_resize(self, event: events.Resize) -> None:
+        """Keep Textual's own handler, which comes next, from a size that the terminal had before.
+
+        Textual lays the screen out by any size, and sends a `Resize` to all that has another size
+        by that, the screen itself included: an old size and a new one, both on their way, follow
+        each other without end, and no key is handled (not reported).
+        """
+        if event.size != self.app.size:
+            event.prevent_default()
+
+    def get_widget_and_offset_at(self, x: int, y: int) -> tuple[Widget | None, Offset | None]:
+        """The widget under the mouse, unless it has been removed since it was drawn.
+
+        Textual asks the widget's parent for its region, and there is none (issue 6643).
+        """
+        widget, offset = super().get_widget_and_offset_at(x, y)
+        return (widget, offset) if widget is not None and widget.is_attached else (None, None)
+
+    def _compositor_refresh(self) -> None:
+        """Paint the screen, and the parts of it that shine through the screens above.
+
+        Textual tells the screen on top alone: a screen between the two keeps the lines that it drew
+        of the one beneath (not reported).
+        """
+        beneath, changed = self.app._background_screens, self._compositor._dirty_regions
+        if self in beneath and changed:
+            for between in beneath[beneath.index(self) + 1 :]:
+                between._set_dirty(*changed)
+        super()._compositor_refresh()
+
+    def _on_unmount(self) -> None:
+        """Free the lines of the widgets that go with the screen.
+
+        `StylesCache.get_inner_outer` is a method that `lru_cache` remembers together with the
+        object that it belongs to: the lines of a thousand widgets stay in memory (issue 6665).
+        """
+        StylesCache.get_inner_outer.cache_clear()
+
+
+class ModalScreen(screen.ModalScreen[ScreenResultType], Screen[ScreenResultType]):
+    """A dialog above another screen."""
+
+
+class CommandPalette(command.CommandPalette, Screen[None]):  # type: ignore[misc]
+    """Textual's command palette."""

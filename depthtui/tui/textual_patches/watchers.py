@@ -1,0 +1,30 @@
+"""Widgets that watch an attribute and are gone are forgotten.
+
+Textual forgets them when the attribute changes (`Reactive._check_watchers`). The attributes that
+keys of a footer and text areas watch never change: all of these widgets are kept (issue 6666).
+
+For Textual 8.2.8; replaces `dom._watch` for all of Textual.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from textual import dom
+from textual.dom import DOMNode
+
+textuals = dom._watch  # type: ignore[attr-defined]
+
+
+def watch(
+    node: DOMNode, obj: DOMNode, attribute_name: str, callback: Any, *, init: bool = True
+) -> None:
+    """Watch an attribute, and forget the watchers of it that are gone."""
+    watchers = getattr(obj, "__watchers", {}).get(attribute_name, [])
+    watchers[:] = [watcher for watcher in watchers if not watcher[0]._closing]
+    textuals(node, obj, attribute_name, callback, init=init)
+
+
+def install() -> None:
+    """Put it in the place of Textual's."""
+    dom._watch = watch  # type: ignore[attr-defined]

@@ -1,0 +1,711 @@
+"""What each patch is for, as a scene that goes well with the patch and not without it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import io
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
+
+import pytest
+import textual.app
+import textual.command
+import textual.screen
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual._ansi_sequences import SYNC_END, SYNC_START
+from textual._styles_cache import StylesCache
+from textual._wait import wait_for_idle
+from textual._xterm_parser import XTermParser
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.drivers.linux_driver import LinuxDriver
+from textual.drivers.web_driver import WebDriver
+from textual.geometry import Offset, Region, Size
+from textual.message import Message
+from textual.strip import Strip
+from textual.widget import Widget
+from textual.widgets import Input, OptionList, Static, TextArea
+
+from depthtui.tui.messages import HangUp
+from depthtui.tui.textual_patches import web_driver
+from depthtui.tui.textual_patches.app import App
+from depthtui.tui.textual_patches.driver import TolerantDriver
+from depthtui.tui.textual_patches.frame import keep_frame
+from depthtui.tui.textual_patches.input_parser import TolerantParser
+from depthtui.tui.textual_patches.screens import CommandPalette, ModalScreen, Screen
+from depthtui.tui.textual_patches.web_driver import PageDriver
+from tests.pictures.picture import take_picture
+
+
+class Kit(NamedTuple):
+    """The classes that a scene is made of: the explorer's, or Textual's own."""
+
+    app: Any
+    screen: Any
+    modal: Any
+    palette: Any
+    parser: Any
+    driver: Any
+    page_driver: Any
+    keep_frame: Callable[[Widget], None]
+
+
+OURS = Kit(
+    App,
+    Screen,
+    ModalScreen,
+    CommandPalette,
+    TolerantParser,
+    TolerantDriver,
+    PageDriver,
+    keep_frame,
+)
+TEXTUALS = Kit(
+    textual.app.App,
+    textual.screen.Screen,
+    textual.screen.ModalScreen,
+    textual.command.CommandPalette,
+    XTermParser,
+    LinuxDriver,
+    WebDriver,
+    lambda pane: None,
+)
+
+Scene = Callable[[Kit, pytest.MonkeyPatch], Awaitable[bool]]
+"""Returns whether all went well."""
+
+SCENES: list[tuple[str, Scene]] = []
+"""The functions of Textual that are patched, each with a scene."""
+
+
+def scene(*functions: str) -> Callable[[Scene], Scene]:
+    """A scene that needs the patches of these functions of Textual, each by itself."""
+
+    def add(play: Scene) -> Scene:
+        SCENES.extend((function, play) for function in functions)
+        return play
+
+    return add
+
+
+async def soon(condition: Callable[[], object]) -> bool:
+    """Whether a condition holds before long."""
+    for _ in range(80):
+        if condition():
+            return True
+        await asyncio.sleep(0.005)
+    return False
+
+
+def collecting(kit: Kit, *parts: Widget, css: str = "", screen: Any = None) -> Any:
+    """An app of these widgets that collects errors and goes on."""
+
+    class Collecting(kit.app):  # type: ignore[misc, name-defined]
+        CSS = css
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.errors: list[Exception] = []
+
+        def get_default_screen(self) -> Any:
+            return (screen or kit.screen)(id="_default")
+
+        def compose(self) -> ComposeResult:
+            yield from parts
+
+        def _handle_exception(self, error: Exception) -> None:
+            self.errors.append(error)
+
+    return Collecting()
+
+
+# Messages, watchers, layout ------------------------------------------------
+
+
+class Planned(Message):
+    """Its handler raises."""
+
+
+class Frail(Static):
+    def on_planned(self) -> None:
+        raise RuntimeError("planned")
+
+
+@scene("MessagePump._dispatch_message")
+async def an_error_costs_one_message(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    frail = Frail()
+    app = collecting(kit, frail)
+    async with app.run_test():
+        frail.post_message(Planned())
+        frail.post_message(Planned())
+        return await soon(lambda: len(app.errors) == 2)
+
+
+async def _finds_its_child(kit: Kit, leave: Callable[[Any], object]) -> bool:
+    """Whether no error comes of a screen that is left before it is composed."""
+
+    class Left(kit.screen):  # type: ignore[misc, name-defined]
+        def compose(self) -> ComposeResult:
+            with Vertical():
+                yield Static(id="child")
+
+        def on_mount(self) -> None:
+            self.query_one("#child")
+
+    app = collecting(kit)
+    async with app.run_test():
+        left = Left()
+        app.push_screen(left)
+        leave(app)
+        await soon(lambda: app.errors or left._closed)
+    return not app.errors
+
+
+@scene("MessagePump._dispatch_message")
+async def a_screen_is_left_before_it_is_composed(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    return await _finds_its_child(kit, lambda app: app.pop_screen())
+
+
+@scene("MessagePump._dispatch_message")
+async def the_app_ends_before_a_screen_is_composed(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    return await _finds_its_child(kit, lambda app: app.exit())
+
+
+@scene("dom._watch")
+async def watchers_that_are_gone_are_forgotten(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    app = collecting(kit)
+    async with app.run_test():
+        for _ in range(3):
+            watching = Static()
+            await app.mount(watching)
+            watching.watch(app, "theme", partial(print, id(watching)), init=False)
+            await watching.remove()
+        return len([each for each, _ in getattr(app, "__watchers")["theme"] if each._closing]) == 1
+
+
+@scene("Widget.refresh")
+async def words_change_while_they_are_laid_out(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    words = Static("some words", id="words")
+    app = collecting(kit, words, css="#words { width: auto; }")
+    async with app.run_test() as pilot:
+        words.update("")
+        app.screen._refresh_layout()
+        words.update("other words")
+        words._check_refresh()
+        await pilot.pause()
+        app.screen._refresh_layout()
+        return words.region.width == len("other words")
+
+
+# Lists and text fields -------------------------------------------------------
+
+
+@scene("OptionList._move_page")
+async def a_hidden_list_has_no_pages(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    listing = OptionList("one", "two")
+    async with collecting(kit, listing, css="OptionList { display: none; }").run_test():
+        listing.highlighted = 0
+        listing.action_page_up()
+        listing.action_page_down()
+        return listing.highlighted == 0
+
+
+@scene("OptionList._on_click")
+async def an_option_that_has_gone_is_clicked(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    listing = OptionList("one", "two")
+    app = collecting(kit, listing)
+    async with app.run_test():
+        for place in (listing.option_count, 1):
+            style = Style(meta={"option": place})
+            listing.post_message(
+                events.Click(listing, 0, 0, 0, 0, 1, False, False, False, style=style)
+            )
+        await soon(lambda: app.errors or listing.highlighted == 1)
+        return listing.highlighted == 1 and not app.errors
+
+
+async def _keys_keep_their_order(kit: Kit, field: Input | TextArea) -> bool:
+    app = collecting(kit, field)
+    async with app.run_test():
+        for key in ("t", "h", "e", "m", "e", "backspace", "backspace", "left", "b", "end", "n"):
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        return await soon(
+            lambda: (field.value if isinstance(field, Input) else field.text) == "thben",
+        )
+
+
+@scene("ScrollView._on_key")
+async def keys_in_a_line_arrive_together(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    return await _keys_keep_their_order(kit, Input())
+
+
+@scene("ScrollView._on_key")
+async def keys_in_a_text_arrive_together(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    return await _keys_keep_their_order(kit, TextArea())
+
+
+# Screens ---------------------------------------------------------------------
+
+
+@scene("Screen.dismiss")
+async def a_dialog_is_dismissed_twice(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    app = collecting(kit)
+    async with app.run_test():
+        beneath, dialog = kit.screen(), kit.modal()
+        await app.push_screen(beneath)
+        await app.push_screen(dialog)
+        with suppress(Exception):
+            dialog.dismiss()
+            dialog.dismiss()
+        await soon(lambda: not dialog.is_attached)
+        return app.screen is beneath
+
+
+@scene("Screen._on_resize")
+async def an_old_size_and_a_new_one_meet(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    class Counting(kit.screen):  # type: ignore[misc, name-defined]
+        """Does something about each size, as screens of panes do."""
+
+        sizes = 0
+
+        def on_resize(self) -> None:
+            self.sizes += 1
+            if self.sizes < 50:
+                self.call_after_refresh(self.refresh)
+            else:
+                self.app.exit()
+
+    app = collecting(kit)
+    async with app.run_test(size=(120, 40)) as pilot:
+        counting = Counting()
+        await app.push_screen(counting)
+        await pilot.pause()
+        for size in (Size(90, 30), Size(120, 40)):
+            counting.post_message(events.Resize(size, size))
+            counting.call_after_refresh(counting.refresh)
+        with suppress(Exception):
+            await pilot.pause()
+        return counting.sizes < 20 and counting.size == (120, 40)
+
+
+@scene("Screen.get_widget_and_offset_at")
+async def the_mouse_presses_a_widget_that_is_gone(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    app = collecting(kit)
+    async with app.run_test() as pilot:
+        gone = Static("gone")
+        compositor = app.screen._compositor
+        patch.setattr(compositor, "get_widget_and_offset_at", lambda x, y: (gone, Offset(0, 0)))
+        await pilot.mouse_down(offset=(1, 1))
+        await pilot.mouse_up(offset=(1, 1))
+        return not app.errors
+
+
+@scene("Screen._compositor_refresh")
+async def a_change_shines_through_two_screens(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    words = Static("some words")
+    app = collecting(kit, words)
+    async with app.run_test() as pilot:
+        for _ in range(2):
+            await app.push_screen(kit.modal())
+        await pilot.pause()
+        assert "some words" in str(take_picture(app)[0])
+        words.update("more", layout=False)
+        return await soon(lambda: "more" in str(take_picture(app)[0]))
+
+
+@scene("StylesCache.get_inner_outer")
+async def the_lines_of_a_screen_go_with_it(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    class Bordered(kit.modal):  # type: ignore[misc, name-defined]
+        CSS = "Static { border: round red; }"
+
+        def compose(self) -> ComposeResult:
+            yield Static("some words")
+
+    app = collecting(kit)
+    async with app.run_test() as pilot:
+        await app.push_screen(Bordered())
+        await pilot.pause()
+        cache = weakref.ref(app.screen.query_one(Static)._styles_cache)
+        await app.pop_screen()
+        for _ in range(3):
+            await pilot.pause()
+            gc.collect()
+        return cache() is None
+
+
+# The app ---------------------------------------------------------------------
+
+
+@scene("App.action_command_palette")
+async def a_palette_is_opened_beneath_a_screen(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    app = collecting(kit)
+    async with app.run_test() as pilot:
+        app.action_command_palette()
+        await app.push_screen(kit.modal())
+        app.action_command_palette()
+        await pilot.pause()
+        kinds = [isinstance(each, textual.command.CommandPalette) for each in app.screen_stack]
+        return kinds == [False, True, False] and not app.errors
+
+
+@scene("App.action_command_palette")
+async def a_palette_is_opened_while_it_closes(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    app = collecting(kit)
+    async with app.run_test():
+        app.action_command_palette()
+        app.pop_screen()
+        app.action_command_palette()
+        is_open = partial(textual.command.CommandPalette.is_open, app)
+        return await soon(is_open) and not app.errors
+
+
+async def _is_painted_after_a_batch(kit: Kit, patch: pytest.MonkeyPatch, beneath: bool) -> bool:
+    words, painted = Static("some words"), asyncio.Event()
+    app = collecting(kit, words)
+    async with app.run_test() as pilot:
+        screen = app.screen
+        if beneath:
+            await app.push_screen(kit.modal())
+        await pilot.pause()
+        with app.batch_update():
+            words.refresh()
+            await wait_for_idle(0)
+            screen._on_timer_update()
+            patch.setattr(app, "_display", lambda *shown: painted.set())
+        # Nothing else may wake the screen.
+        for _ in range(20):
+            await asyncio.sleep(0.01)
+        return painted.is_set()
+
+
+@scene("App._end_batch")
+async def a_screen_changes_in_a_batch(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    return await _is_painted_after_a_batch(kit, patch, False)
+
+
+@scene("App._end_batch")
+async def a_screen_beneath_changes_in_a_batch(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    return await _is_painted_after_a_batch(kit, patch, True)
+
+
+@scene("App._handle_exception")
+async def the_app_decides_what_an_error_costs(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    class Calm(kit.app):  # type: ignore[misc, name-defined]
+        errors = 0
+
+        def compose(self) -> ComposeResult:
+            yield Frail()
+
+        def handle_error(self, error: Exception) -> None:
+            self.errors += 1
+
+    app = Calm()
+    async with app.run_test() as pilot:
+        app.query_one(Frail).post_message(Planned())
+        await soon(lambda: app.errors)
+        await pilot.pause()
+        return cast(int, app.errors) == 1 and app.is_running
+
+
+@scene("App.panic")
+async def a_panic_is_an_error(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    app = kit.app()
+    with suppress(RuntimeError):
+        async with app.run_test():
+            app.panic("the input thread ended")
+    return app._exception is not None
+
+
+_SIGNALLED = """
+import asyncio, signal
+from {app.__module__} import App
+
+class Signalled(App[None]):
+    def before_terminal(self):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
+
+    def on_mount(self):
+        self.call_after_refresh(self.notify, "ready")
+
+Signalled().run()
+"""
+
+
+@scene("App._build_driver")
+async def a_signal_gives_the_terminal_back(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _SIGNALLED.format(app=kit.app)],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env=os.environ | {"TERM": "xterm-256color"},
+    )
+    os.close(slave)
+    sent = b""
+    try:
+        while select.select([master], [], [], 60)[0]:
+            try:
+                read = os.read(master, 4096)
+            except OSError:
+                break
+            if b"ready" not in sent and b"ready" in sent + read:
+                process.send_signal(signal.SIGTERM)
+            sent += read
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+    assert b"ready" in sent
+    return b"\x1b[?1049l" in sent
+
+
+# The terminal ----------------------------------------------------------------
+
+
+class Block(Widget):
+    letter = "a"
+
+    def render_line(self, y: int) -> Strip:
+        return Strip([Segment(self.letter * self.size.width, Style(color="red"))])
+
+
+class Sent(NamedTuple):
+    app: Any
+    block: Block
+    frames: list[str]
+
+
+def _sending(kit: Kit) -> Sent:
+    """An app, and the frames that it would send to a terminal."""
+    block, frames = Block(), list[str]()
+
+    class Sending(kit.app):  # type: ignore[misc, name-defined]
+        def get_default_screen(self) -> Any:
+            return kit.screen(id="_default")
+
+        def compose(self) -> ComposeResult:
+            yield block
+
+        def _display(self, screen: Any, renderable: Any) -> None:
+            super()._display(screen, renderable)
+            if renderable is not None:
+                frames.append(renderable.render_segments(self.console))
+
+    return Sent(Sending(), block, frames)
+
+
+@scene("Compositor.render_partial_update")
+async def changed_cells_are_sent_alone(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    app, block, frames = _sending(kit)
+    async with app.run_test(size=(40, 6)) as pilot:
+        await pilot.pause()
+        frames.clear()
+        block.letter = "b"
+        block.refresh(Region(30, 2, 3, 2))
+        await soon(lambda: frames)
+        return "".join(frames).count("b") == 6
+
+
+@scene("Compositor.render_full_update", "App._display")
+async def a_screen_that_is_shown_is_not_sent_again(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    app, _, frames = _sending(kit)
+    async with app.run_test(size=(40, 6)) as pilot:
+        await pilot.pause()
+        frames.clear()
+        app._display(app.screen, app.screen._compositor.render_full_update())
+        return frames == [""]
+
+
+@scene("Compositor.update_widgets")
+async def a_widget_prepares_what_it_draws(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    ready: list[bool] = []
+
+    class Prepared(Block):
+        def get_ready(self) -> None:
+            ready.append(True)
+
+    prepared = Prepared()
+    async with collecting(kit, prepared).run_test():
+        prepared.refresh()
+        return await soon(lambda: ready)
+
+
+@scene("StylesCache.render_line")
+async def a_frame_is_drawn_once(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    block = Block()
+    kit.keep_frame(block)
+    async with collecting(kit, block, css="Block { border: round red; }").run_test() as pilot:
+        await pilot.pause()
+        lines = block.outer_size.height
+        block._styles_cache.set_dirty(block.outer_size.region)
+        styled: list[object] = []
+        original = StylesCache.render_line
+        patch.setattr(
+            StylesCache,
+            "render_line",
+            lambda *parts: styled.append(parts) or original(*parts),  # type: ignore[func-returns-value, arg-type]
+        )
+        block.render_lines(block.outer_size.region)
+        return len(styled) < lines / 2
+
+
+# What a terminal sends -------------------------------------------------------
+
+_NO_KEY = "\x1b[1114112u"
+
+
+@scene("XTermParser._sequence_to_key_events")
+async def a_key_is_beyond_unicode(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    return [event.key for event in kit.parser().feed(f"a{_NO_KEY}b")] == ["a", "b"]
+
+
+@scene("XTermParser.parse_mouse_code")
+async def a_mouse_is_in_a_window_of_no_size(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    _, key = kit.parser().feed("\x1b[48;40;80;0;0t\x1b[<0;3;3Mb")
+    return bool(key.key == "b")
+
+
+class Reading(NamedTuple):
+    """What came of bytes that a driver read: keys, other messages, whether it ended by itself."""
+
+    keys: list[str]
+    messages: list[Message]
+    has_ended: bool
+
+
+def _read(kit: Kit, data: bytes, *, then_gone: bool = False) -> Reading:
+    """Let a driver read bytes; with `then_gone`, its terminal goes after them."""
+    read_end, write_end = os.pipe()
+    driver = kit.driver.__new__(kit.driver)
+    messages: list[Message] = []
+    has_key = threading.Event()
+
+    def process(message: Message) -> None:
+        messages.append(message)
+        has_key.set()
+
+    driver.fileno, driver._debug, driver.exit_event = read_end, False, threading.Event()
+    driver.process_message = driver.send_message = process
+
+    def run() -> None:
+        with suppress(Exception):
+            driver.run_input_thread()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    os.write(write_end, data)
+    if then_gone:
+        os.close(write_end)
+        thread.join(1)
+    else:
+        has_key.wait(1)
+    has_ended = not thread.is_alive()
+    driver.exit_event.set()
+    thread.join()
+    os.close(read_end)
+    if not then_gone:
+        os.close(write_end)
+    return Reading(
+        [message.key for message in messages if isinstance(message, events.Key)],
+        messages,
+        has_ended,
+    )
+
+
+@scene("LinuxDriver.run_input_thread")
+async def bytes_are_no_text(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    return "a" in _read(kit, b"\xffa").keys
+
+
+@scene("LinuxDriver.run_input_thread")
+async def the_driver_reads_no_key(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    return _read(kit, f"{_NO_KEY}a".encode()).keys == ["a"]
+
+
+@scene("LinuxDriver.run_input_thread")
+async def the_terminal_is_gone(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    reading = _read(kit, b"a", then_gone=True)
+    return reading.has_ended and isinstance(reading.messages[-1], HangUp)
+
+
+@scene("LinuxDriver._sigcont_application")
+async def a_process_goes_on_after_a_stop(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    driver = kit.driver.__new__(kit.driver)
+    started: list[bool] = []
+    driver._auto_restart, driver._must_signal_resume = True, False
+    driver.resume_application_mode = lambda: started.append(True)
+    driver.send_message = lambda message: None
+    driver._sigcont_application()
+    return not started
+
+
+@scene("LinuxDriver.write")
+async def a_frame_is_written_in_one_piece(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    driver = kit.driver.__new__(kit.driver)
+    written: list[str] = []
+    driver._writer_thread = SimpleNamespace(write=written.append)
+    for data in ("bell", SYNC_START, "frame", SYNC_END, "bell", SYNC_START, SYNC_END):
+        driver.write(data)
+    return written == ["bell", f"{SYNC_START}frame{SYNC_END}", "bell", SYNC_START + SYNC_END]
+
+
+# A page ----------------------------------------------------------------------
+
+
+def _read_page(kit: Kit, patch: pytest.MonkeyPatch, data: bytes) -> list[Message]:
+    """The messages of a page's driver that reads bytes to their end."""
+    driver = kit.page_driver.__new__(kit.page_driver)
+    messages: list[Message] = []
+    reader = io.BytesIO(data)
+    driver._debug, driver.exit_event, driver._input_reader = False, threading.Event(), reader
+    driver.process_message = driver.send_message = messages.append
+    patch.setattr(web_driver, "end_for_certain", lambda: None)
+    driver.run_input_thread()
+    return messages
+
+
+@scene("web_driver.XTermParser")
+async def a_page_sends_no_key(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    keys = f"{_NO_KEY}a".encode()
+    messages = _read_page(kit, patch, b"D" + len(keys).to_bytes(4, "big") + keys)
+    return any(isinstance(message, events.Key) and message.key == "a" for message in messages)
+
+
+@scene("WebDriver.run_input_thread")
+async def a_page_is_gone(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    return any(isinstance(message, HangUp) for message in _read_page(kit, patch, b""))
+
+
+@scene("WebDriver._write")
+async def a_page_takes_a_part(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    taken: list[bytes] = []
+    with open(os.devnull, "w") as output:
+        original = os.write
+
+        def write(file: int, data: bytes) -> int:
+            if file != output.fileno():
+                return original(file, data)
+            taken.append(bytes(data[:3]))
+            return len(taken[-1])
+
+        patch.setattr(os, "write", write)
+        patch.setattr(sys, "__stdout__", output)
+        patch.setattr("textual.drivers.web_driver.InputReader", lambda: None)
+        driver = kit.page_driver(textual.app.App())
+        driver._write(b"a whole frame")
+    return b"".join(taken) == b"a whole frame"

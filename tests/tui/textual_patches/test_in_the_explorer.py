@@ -1,0 +1,127 @@
+"""What Textual lets through, in the explorer."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from textual.command import CommandPalette
+from textual.widget import Widget
+from textual.widgets import Footer
+
+from depthtui.data.protocol import Progress
+from depthtui.tui.screens.dialogs.dialog import Dialog
+from tests.tui.app_helpers import Explored, explore
+
+OPENS: dict[str, Callable[[Explored], object]] = {
+    "models": lambda it: it.main.action_models(),
+    "prompts": lambda it: it.main.action_prompts("tasks"),
+    "runs": lambda it: it.main.action_session(),
+    "compare": lambda it: it.main.action_compare(),
+    "sweep": lambda it: it.main.action_sweep(),
+    "generation": lambda it: it.main.action_generate(),
+    "palette": lambda it: it.app.action_command_palette(),
+}
+"""What opens a screen."""
+
+
+@pytest.mark.parametrize("name", OPENS)
+async def test_a_screen_may_be_left_before_it_is_there(tmp_path: Path, name: str) -> None:
+    async with explore(tmp_path) as it:
+        for _ in range(3):
+            OPENS[name](it)
+            screen = it.app.screen
+            assert screen is not it.main
+            it.app.pop_screen()
+            await it.until(lambda screen=screen: not screen.is_attached, "its end")
+        assert it.app.screen is it.main
+        await it.press("j")
+
+
+@pytest.mark.parametrize("name", OPENS)
+async def test_a_screen_may_be_opened_while_the_app_ends(tmp_path: Path, name: str) -> None:
+    async with explore(tmp_path) as it:
+        OPENS[name](it)
+        it.app.exit()
+        await it.until(lambda: not it.app._running, "the end")
+    assert it.app.error is None
+
+
+async def test_what_was_to_come_after_a_refresh_may_find_the_screen_gone(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("S")
+        screen = it.app.screen
+        await it.press("S")
+        await it.until(lambda: not screen.is_attached, "its end")
+        screen._show_tabs()
+
+
+async def test_a_dialog_dismissed_twice_closes_nothing_else(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        dialog: Dialog[int] = Dialog()
+        chosen: list[int | None] = []
+        it.app.push_screen(dialog, chosen.append)
+        await it.pilot.pause()
+        dialog.dismiss(1)
+        dialog.dismiss(2)
+        await it.until(lambda: not dialog.is_attached, "its end")
+        assert it.app.screen is it.main
+        assert chosen == [1]
+
+
+async def test_the_command_palette_may_be_opened_while_it_closes(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.app.action_command_palette()
+        it.app.pop_screen()
+        it.app.action_command_palette()
+        it.app.action_command_palette()
+        await it.until(lambda: CommandPalette.is_open(it.app), "the palette")
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main, "the main screen")
+
+
+async def test_what_watched_something_and_is_gone_is_forgotten(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        for _ in range(2):
+            await it.press("p", "f1", "escape", "z", "z")
+            await it.until(lambda: it.app.screen is it.main, "the main screen")
+        for watched, name in ((it.main.query_one(Footer), "compact"), (it.app, "theme")):
+            watchers = getattr(watched, "__watchers")[name]
+            assert len([node for node, _ in watchers if not node.is_attached]) <= 1, name
+
+
+@pytest.mark.parametrize("name", OPENS)
+async def test_of_a_screen_that_has_gone_nothing_is_kept_for_long(
+    tmp_path: Path, name: str
+) -> None:
+    async with explore(tmp_path) as it:
+        opened: list[list[weakref.ref[object]]] = []
+        for _ in range(2):
+            OPENS[name](it)
+            await it.pilot.pause()
+            opened.append(
+                [
+                    weakref.ref(part)
+                    for widget in it.app.screen.walk_children(Widget, with_self=True)
+                    for part in (widget, widget._styles_cache)
+                ]
+            )
+            await it.press("escape")
+            await it.until(lambda: it.app.screen is it.main, "the main screen")
+        # Who watches a theme, and a worker that has ended, are kept until the next.
+        await it.until(lambda: not alive(opened[0]), "the end of the first")
+
+
+def alive(parts: list[weakref.ref[object]]) -> list[object]:
+    """Those that something still holds."""
+    gc.collect()
+    return [part for ref in parts if (part := ref()) is not None]
+
+
+async def test_a_load_that_lasts_longer_than_the_screen_is_not_shown(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        main = it.main
+    main.advance(Progress("reading weights", 1, 2, "B"))
