@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import pytest
 import textual.app
@@ -418,7 +418,7 @@ async def the_app_decides_what_an_error_costs(kit: Kit, patch: pytest.MonkeyPatc
         app.query_one(Frail).post_message(Planned())
         await soon(lambda: app.errors)
         await pilot.pause()
-        return cast(int, app.errors) == 1 and app.is_running
+        return app.errors == 1 and app.is_running
 
 
 @scene("App.panic")
@@ -558,7 +558,7 @@ async def a_frame_is_drawn_once(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
         patch.setattr(
             StylesCache,
             "render_line",
-            lambda *parts: styled.append(parts) or original(*parts),  # type: ignore[func-returns-value, arg-type]
+            lambda *parts: styled.append(parts) or original(*parts),  # type: ignore[func-returns-value]
         )
         block.render_lines(block.outer_size.region)
         return len(styled) < lines / 2
@@ -611,9 +611,11 @@ def _read(kit: Kit, data: bytes, *, then_gone: bool = False) -> Reading:
     os.write(write_end, data)
     if then_gone:
         os.close(write_end)
-        thread.join(1)
+        thread.join(2)
     else:
-        has_key.wait(1)
+        for _ in range(200):
+            if has_key.wait(0.05) or not thread.is_alive():
+                break
     has_ended = not thread.is_alive()
     driver.exit_event.set()
     thread.join()

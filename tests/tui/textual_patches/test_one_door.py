@@ -10,9 +10,13 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import textual.app
+import textual.screen
 
 import depthtui
 from depthtui.tui import textual_patches
+from depthtui.tui.textual_patches.app import App
+from depthtui.tui.textual_patches.screens import Screen
 
 ROOT = Path(depthtui.__file__).parent
 SOURCES = [
@@ -26,6 +30,9 @@ OURS_OR_PYTHONS = {"_replace", "_exit"}
 """`NamedTuple._replace` and `os._exit`."""
 
 OWNERS = ("self", "cls", "super()")
+
+PATCHED = {textual.app.App: App, textual.screen.Screen: Screen}
+"""What every app and every screen of the explorer derives from in the place of Textual's own."""
 
 
 def private_uses(tree: ast.AST) -> Iterator[str]:
@@ -70,6 +77,8 @@ def test_what_is_private_in_textual_is_behind_the_door(path: Path) -> None:
     for kind in vars(module).values():
         if isinstance(kind, type) and kind.__module__ == module.__name__:
             assert shared_names(kind) == set(), kind
+            for textuals, ours in PATCHED.items():
+                assert issubclass(kind, ours) or not issubclass(kind, textuals), kind
 
 
 @pytest.mark.parametrize(
@@ -88,6 +97,4 @@ def test_a_private_name_is_noticed(source: str) -> None:
 
 
 def test_an_overridden_private_name_is_noticed() -> None:
-    from depthtui.tui.textual_patches.screens import Screen
-
     assert "_compositor_refresh" in shared_names(Screen)
