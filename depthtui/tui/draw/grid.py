@@ -49,15 +49,16 @@ class Side:
 
 @dataclass
 class Grid:
-    """The geometry of layers x columns in a room of text lines, all of which they fill.
+    """The geometry of layers x columns in a room of text lines.
 
-    A layer is an even or odd number of half lines tall, so that two layers can
-    share a line.
+    Layers are equally tall, an even or odd number of half lines, so that two can share a line.
+    Lines that are left over stay blank above them.
 
     Attributes:
         rows: the layers, along half lines or whole ones.
         columns: what stands side by side, along cells.
         lines: text lines of the room.
+        blank: units of the rows that stay blank above them.
         whole_lines: whether no two layers share a line.
         margin: cells of the layers' numbers.
         upwards: whether row 0 is at the bottom.
@@ -66,6 +67,7 @@ class Grid:
     rows: Side
     columns: Side
     lines: int
+    blank: int
     whole_lines: bool
     margin: int
     upwards: bool
@@ -76,10 +78,13 @@ class Grid:
     ) -> Grid:
         """The largest cells that fit into `width` x `lines`."""
         margin = len(str(rows - 1)) + 2
+        room = lines if whole_lines else 2 * lines
+        blank = room % rows if rows < room else 0
         return cls(
-            rows=Side(rows, lines if whole_lines else 2 * lines),
+            rows=Side(rows, room - blank),
             columns=Side(columns, max(1, width - margin)),
             lines=lines,
+            blank=blank,
             whole_lines=whole_lines,
             margin=margin,
             upwards=upwards,
@@ -94,6 +99,11 @@ class Grid:
 
     # Rows -------------------------------------------------------------------
 
+    @property
+    def halves_lines(self) -> bool:
+        """Whether every layer is half a line tall."""
+        return not self.whole_lines and self.rows.units == self.rows.shown
+
     def rows_on(self, y: int) -> tuple[int | None, int | None]:
         """The rows on the upper and the lower half of a line."""
         if self.whole_lines:
@@ -103,6 +113,7 @@ class Grid:
 
     def _row_at(self, unit: int) -> int | None:
         """The row at a unit from the top."""
+        unit -= self.blank
         return self.rows.item_at(self.rows.units - 1 - unit if self.upwards else unit)
 
     def number_line(self, row: int) -> int | None:
@@ -113,12 +124,13 @@ class Grid:
         middle = (units[0] + units[-1]) // 2
         if self.upwards:
             middle = self.rows.units - 1 - middle
+        middle += self.blank
         return middle if self.whole_lines else middle // 2
 
-    def numbered_row(self, y: int, preferred: int) -> int | None:
-        """The row whose number stands on a line: of two, the preferred or else the first."""
-        rows = {row for row in self.rows_on(y) if row is not None and self.number_line(row) == y}
-        return preferred if preferred in rows else min(rows, default=None)
+    def numbered_row(self, y: int) -> int | None:
+        """The row whose number stands on a line: of two, the first."""
+        rows = (row for row in self.rows_on(y) if row is not None and self.number_line(row) == y)
+        return min(rows, default=None)
 
     # Columns ----------------------------------------------------------------
 

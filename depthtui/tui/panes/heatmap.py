@@ -34,7 +34,8 @@ _LONGEST_NAME = 14
 _ROOM_FOR_ALL = 6
 """Lines of a pane in which one is spared to show all tokens."""
 
-_ALL_NAME = "all"
+_OVERVIEW = "overview "
+_MARKS = "◆▴▾"
 _SIDE_CELLS = 4
 _SIDE_TITLE = " out"
 _UNKNOWN = -1
@@ -46,7 +47,8 @@ class Heatmap(Pane):
     """Layers up the side, tokens along the bottom, a measure's value as colour.
 
     When the model is deeper than the pane is tall, two layers share a line as
-    upper and lower half blocks; when that is not enough, it scrolls. Where a
+    upper and lower half blocks; when that is not enough, it scrolls. The number on
+    such a line is the lower layer's, and a half block before it is the cursor. Where a
     prompt is longer than the pane is wide, a line beneath shows all of it at the
     cursor's layer, means of as many tokens as share a cell, with the part in
     sight marked.
@@ -85,12 +87,14 @@ class Heatmap(Pane):
     # What is drawn ----------------------------------------------------------
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.set_titles(self._title(), self.view.note(self.result) if self.result else "")
         if self.result is None:
-            return "Layers x tokens: what each layer does to each token.", self.hint
-        if self._wanted(self.result, self.summary) is None:
-            return self._why_unavailable(self.result)
-        return None
+            empty = "Layers x tokens: what each layer does to each token.", self.hint
+        elif self._wanted(self.result, self.summary) is None:
+            empty = self._why_unavailable(self.result)
+        else:
+            return None
+        self.set_titles(self._title(), self.view.note(self.result) if self.result else "")
+        return empty
 
     def _why_unavailable(self, result: RunResult) -> tuple[str, str]:
         metric = METRIC_BY_NAME[self.measure.metric]
@@ -177,6 +181,8 @@ class Heatmap(Pane):
             high = self._side_scale(self._side).high
             self._side_levels = palette.levels(self._side, 0, high, len(self._ramp)).tolist()
         self._lay_out()
+        notes = filter(None, (self.view.note(self.shown), self._mark_note()))
+        self.set_titles(self._title(), " · ".join(notes))
 
     def _noise_in(self, result: RunResult) -> float:
         """What values of the measure must exceed; -1 where rounding cannot be seen on the scale."""
@@ -189,11 +195,16 @@ class Heatmap(Pane):
         lines, tokens = max(1, height - 2 if height > 3 else height - 1), self._values.shape[1]
         grid, self._bins = self._grid_of(lines), None
         if self.view.by_token and grid.columns.shown < tokens and height >= _ROOM_FOR_ALL:
-            grid, self._bins = self._grid_of(lines - 1), Side(grid.columns.units, tokens)
+            grid = self._grid_of(lines - 1)
+            self._bins = Side(max(1, self.area.width - self._bins_at(grid)), tokens)
         if before is not None:
             grid.rows.first, grid.columns.first = before.rows.first, before.columns.first
         grid.scroll_to(*self._at(self.cursor))
         self._grid = grid
+
+    def _bins_at(self, grid: Grid) -> int:
+        """The first cell of the overview."""
+        return max(grid.margin, len(_OVERVIEW))
 
     def _grid_of(self, lines: int) -> Grid:
         """The cells in so many lines."""
@@ -254,23 +265,34 @@ class Heatmap(Pane):
         """A layer's number, and the sign at the effective depth of the measure's rule."""
         styles, grid = self.pane_styles, self.grid
         cursor_row, _ = self._at(self.cursor)
-        row, marked = grid.numbered_row(y, cursor_row), self._marked()
+        row, marked = grid.numbered_row(y), self._marked()
         if row is None:
             yield " " * grid.margin, styles.text
             return
-        at_cursor = row == cursor_row
-        number_text = f"{'▸' if at_cursor else ' '}{row:>{grid.margin - 2}}"
-        yield number_text, styles.accent if at_cursor else styles.muted
-        yield (" " if marked is None else self._sign(y, marked.layer)), styles.text
+        yield self._sign(y, cursor_row, "▸▀▄"), styles.accent
+        number_style = styles.accent if row == cursor_row else styles.muted
+        yield f"{row:>{grid.margin - 2}}", number_style
+        yield self._sign(y, None if marked is None else marked.layer), styles.text
 
-    def _sign(self, y: int, marked: int | None) -> str:
-        """The sign beside a line; where two layers share it, it says which one is marked."""
-        upper, lower = self.grid.rows_on(y)
-        if marked is None or self.grid.number_line(marked) != y:
+    def _sign(self, y: int, layer: int | None, signs: str = _MARKS) -> str:
+        """A layer's sign beside its line; where two layers share it, it tells which one is meant.
+
+        `signs` are those of a whole line, an upper and a lower half.
+        """
+        if layer is None or self.grid.number_line(layer) != y:
             return " "
-        if upper == lower:
-            return "◆"
-        return "▴" if marked == upper else "▾"
+        if not self.grid.halves_lines:
+            return signs[0]
+        return signs[1] if layer == self.grid.rows_on(y)[0] else signs[2]
+
+    def _mark_note(self) -> str:
+        """The legend of the sign at an effective depth; empty where there is none."""
+        marked = self._marked()
+        if marked is None or marked.layer is None:
+            return ""
+        line = self.grid.number_line(marked.layer)
+        sign = _MARKS[0] if line is None else self._sign(line, marked.layer)
+        return f"{sign} {rule_title(marked.rule)} depth, after layer {marked.layer}"
 
     def _marked(self) -> DepthEstimate | None:
         """The effective depth that is marked: that of the rule which reads the measure."""
@@ -303,7 +325,7 @@ class Heatmap(Pane):
             elif self._ramp.glyphs:
                 yield from self._draw_glyphs(-1 if top is None else top, on_top, width)
             elif on_top or on_bottom:
-                yield from self._draw_cursor(top, bottom, on_top, on_bottom, width)
+                yield self._draw_cursor(top, bottom, on_top, on_bottom, y, width)
             else:
                 yield self._draw_blocks(top, bottom, width)
 
@@ -338,18 +360,18 @@ class Heatmap(Pane):
         return self.view.unknown.center(width), self.pane_styles.faint
 
     def _draw_cursor(
-        self, top: int | None, bottom: int | None, on_top: bool, on_bottom: bool, width: int
-    ) -> Iterator[Piece]:
-        """The cell under the cursor: two accent edges, or all accent where it is narrow."""
+        self, top: int | None, bottom: int | None, on_top: bool, on_bottom: bool, y: int, width: int
+    ) -> Piece:
+        """The cell under the cursor: a block of the accent, with its value where that fits."""
         accent = self.pane_styles.accent.color or self.pane_styles.background
-        upper = accent if on_top else self._colour(top)
-        lower = accent if on_bottom else self._colour(bottom)
-        if width < 3:
-            yield half_blocks(upper, lower, width)
-            return
-        yield half_blocks(upper, lower, 1)
-        yield self._draw_blocks(top, bottom, width - 2)
-        yield half_blocks(upper, lower, 1)
+        if not (on_top and on_bottom):
+            upper = accent if on_top else self._colour(top)
+            return half_blocks(upper, accent if on_bottom else self._colour(bottom), width)
+        row, column = self._at(self.cursor)
+        value = float(self._values[row, column])
+        text = self.view.unknown if np.isnan(value) else number(value)
+        fits = len(text) <= width - 2 and self.grid.number_line(row) == y
+        return (text if fits else "").center(width), self.pane_styles.cursor
 
     def _draw_glyphs(self, level: int, marked: bool, width: int) -> Iterator[Piece]:
         text, style = self._draw_unknown(width)
@@ -377,7 +399,7 @@ class Heatmap(Pane):
 
     def _draw_all(self, bins: Side) -> Iterator[Piece]:
         """All tokens at the cursor's layer, those that share a cell as their mean."""
-        yield f"{_ALL_NAME:>{self.grid.margin - 1}} "[: self.grid.margin], self.pane_styles.muted
+        yield f"{_OVERVIEW:>{self._bins_at(self.grid)}}", self.pane_styles.muted
         row, _ = self._at(self.cursor)
         means = means_in(self._values[row], bins)
         levels = palette.levels(means, self._scale.low, self._scale.high, len(self._ramp))
@@ -433,19 +455,11 @@ class Heatmap(Pane):
         """The widest legend that fits: the scale, what it clips, the value under the cursor."""
         width = self.area.width
         long_note, short_note = (note and f"  {note}" for note in self._scale.notes)
-        marked, mark_note, short_mark = self._marked(), "", ""
-        if marked is not None:
-            line = marked.layer and self.grid.number_line(marked.layer)
-            sign = "◆" if line is None else self._sign(line, marked.layer)
-            short_mark = f"  {sign} {rule_title(marked.rule)}"
-            mark_note = f"{short_mark} depth, after layer {marked.layer}"
         if self._noise > 0:
             short_note = f"  {self.view.unknown} noise ≤ {number(self._noise)}"
             long_note += short_note
         long_value, short_value = self._value_texts()
         for cells, note, value in (
-            (12, long_note + mark_note, long_value),
-            (12, long_note + short_mark, long_value),
             (12, long_note, long_value),
             (12, short_note, long_value),
             (8, short_note, long_value),
@@ -489,7 +503,7 @@ class Heatmap(Pane):
         if offset is None or not self.is_ready:
             return
         if self._bins is not None and offset.y == self.grid.lines:
-            place = offset.x - self.grid.margin
+            place = offset.x - self._bins_at(self.grid)
             if place in self._bins.items:
                 self.post_message(CursorMoved(self.cursor.layer, self._bins.units_of(place).start))
         elif (cell := self.grid.cell_at(*offset)) is not None:

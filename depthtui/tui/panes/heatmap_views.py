@@ -89,7 +89,11 @@ class TokensView:
         value = number(float(values[row, column]))
         note = measure.note(result, row)
         remark = f" · {note}" if note else ""
-        return f"{_layer_name(result, row)}, {name}: {value}{remark}", value + remark
+        layer = _layer_name(result, row)
+        return (
+            f"{layer}, {name}: {value}{remark}",
+            f"{value}{remark}" if note else f"{layer}: {value}",
+        )
 
     def copied(
         self, measure: Measure, result: RunResult, values: np.ndarray, cursor: Cursor

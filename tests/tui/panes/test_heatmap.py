@@ -122,9 +122,8 @@ async def test_the_cursor_marks_label_cell_and_column():
         y = line_with(pane, "▸3")
         assert cell(pane, 1, y)[1].color == accent
         first, width = pane.grid.x_of(2), pane.grid.width_of(2)
-        edges = [cell(pane, first + x, y)[1] for x in (0, width - 1)]
-        assert all(accent in (style.color, style.bgcolor) for style in edges)
-        assert cell(pane, first + 3, y)[1].bgcolor != accent
+        assert {cell(pane, first + x, y)[1].bgcolor for x in range(width)} == {accent}
+        assert f"{4 / 6 + 0.02:.3f}" in lines(pane)[y], "the value of the cell is in it"
         names = line_with(pane, "·t2")
         column = lines(pane)[names].index("·t2")
         assert cell(pane, column, names)[1].color == accent
@@ -160,13 +159,17 @@ async def test_a_long_prompt_scrolls_sideways_with_the_cursor():
 
 @pytest.mark.parametrize("ramp", ["truecolor", "glyph"])
 @pytest.mark.parametrize(("layers", "tokens"), [(6, 5), (30, 37), (20, 2), (13, 52)])
-async def test_the_cells_fill_the_pane(ramp: str, layers: int, tokens: int):
+async def test_the_cells_fill_the_pane_but_for_blank_lines_above(
+    ramp: str, layers: int, tokens: int
+):
     result = make_result(layers=layers, tokens=tokens)
     result.get(Contributions).layer_norm_ratio[:] = 1
     pane = heatmap(ramp, cursor=Cursor(0, 0))
     async with framed(pane, (60, 24)):
         pane.show(result)
-        for y in range(20):
+        assert lines(pane)
+        blank = -(-pane.grid.blank // (1 if ramp == "glyph" else 2))
+        for y in range(blank, 20):
             last = list(cells(pane.render_line(y)))[-4:]
             drawn = [
                 char == "█" or style.bgcolor not in (pane.pane_styles.background, None)
@@ -189,14 +192,14 @@ async def test_a_line_shows_all_of_a_long_prompt_and_marks_what_is_in_sight():
         accent, ramp = pane.pane_styles.accent.color, palette.sequential(True)
         for token in (0, 1000, 1999):
             pane.cursor = Cursor(2, token)
-            y = line_with(pane, "all")
-            drawn = list(cells(pane.render_line(y)))[3:]
-            assert len(drawn) == 53
+            y = line_with(pane, "overview ")
+            drawn = list(cells(pane.render_line(y)))[9:]
+            assert len(drawn) == 47
             assert [rgb(style.color or style.bgcolor) == ramp[-1] for _, style in drawn] == (
-                [False] * 40 + [True] * 13
+                [False] * 36 + [True] * 11
             )
             marked = [place for place, (_, style) in enumerate(drawn) if style.bgcolor == accent]
-            assert token * 53 // 2000 in marked
+            assert token * 47 // 2000 in marked
             assert len(marked) <= 3
 
 
@@ -205,7 +208,7 @@ async def test_a_click_on_all_tokens_goes_there():
     async with framed(pane, (60, 14)) as pilot:
         pane.show(long_run())
         await pilot.pause()
-        await pilot.click(pane, offset=(2 + 3 + 52, 1 + line_with(pane, "all")))
+        await pilot.click(pane, offset=(2 + 9 + 46, 1 + line_with(pane, "overview")))
         await pilot.pause()
         moved = pilot.app.heard[-1]
         assert moved.layer == 2
@@ -216,7 +219,7 @@ async def test_a_prompt_that_is_in_sight_needs_no_line_of_all_tokens():
     pane = heatmap(cursor=Cursor(2, 0))
     async with framed(pane, (60, 14)):
         pane.show(make_result(layers=6, tokens=53))
-        assert not any("all" in line for line in lines(pane))
+        assert not any("overview" in line for line in lines(pane))
 
 
 async def test_a_deep_model_scrolls_with_the_cursor():
@@ -225,7 +228,22 @@ async def test_a_deep_model_scrolls_with_the_cursor():
         pane.show(make_result(layers=90, tokens=4))
         for layer in (0, 89, 40, 3, 88):
             pane.cursor = Cursor(layer, 0)
-            assert any(line.startswith(f"▸{layer:>2}") for line in lines(pane))
+            (line,) = [line for line in lines(pane) if line[0] in "▀▄"]
+            assert int(line[1:4]) + (line[0] == "▀") == layer
+
+
+async def test_the_numbers_stay_where_they_are_as_the_cursor_moves():
+    pane = heatmap()
+    async with framed(pane, (60, 22)):
+        pane.show(make_result(layers=30, tokens=4))
+        before = [line[1:4] for line in lines(pane)[:-2]]
+        assert before[:3] == ["   ", "   ", "   "], "blank lines, and no thicker layers"
+        assert [int(number) for number in before[3:]] == [*range(28, -1, -2)]
+        for layer in range(30):
+            pane.cursor = Cursor(layer, 0)
+            assert [line[1:4] for line in lines(pane)[:-2]] == before
+            (y,) = [y for y, line in enumerate(lines(pane)) if line[0] in "▀▄"]
+            assert (int(before[y]), lines(pane)[y][0]) == (layer // 2 * 2, "▄▀"[layer % 2])
 
 
 async def test_the_legend_says_what_was_clipped():
@@ -265,7 +283,7 @@ async def test_the_depth_of_the_measure_s_rule_is_marked_at_its_layer(measure: s
         pane.show(result, summary)
         ticked = [label(line) for line in lines(pane)[:-1] if "◆" in line]
         assert ticked == [str(layer)]
-        assert f"◆ {rule_title(rule)} depth, after layer {layer}" in lines(pane)[-1]
+        assert pane.border_subtitle == f"◆ {rule_title(rule)} depth, after layer {layer}"
 
 
 async def test_of_two_layers_on_a_line_the_mark_says_which():
@@ -277,7 +295,7 @@ async def test_of_two_layers_on_a_line_the_mark_says_which():
             pane.show(result, with_depths(summary_of(result), *depths))
             (marked,) = [line for line in lines(pane)[:-1] if sign in line[:6]]
             assert marked.split(sign)[0].strip() == "4"
-            assert f"{sign} KL depth, after layer {layer}" in lines(pane)[-1]
+            assert pane.border_subtitle == f"{sign} KL depth, after layer {layer}"
 
 
 async def test_a_measure_that_no_rule_reads_has_no_mark():
@@ -285,7 +303,7 @@ async def test_a_measure_that_no_rule_reads_has_no_mark():
     pane = heatmap(measure="entropy", cursor=Cursor(0, 0))
     async with framed(pane, (80, 14)):
         pane.show(result, summary_of(result))
-        assert "depth, after layer" not in lines(pane)[-1]
+        assert not pane.border_subtitle
 
 
 async def test_what_has_not_run_is_dots():
