@@ -17,7 +17,7 @@ from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.notes_dialog import NotesDialog
 from tests.hostile import HOSTILE
-from tests.tui.app_helpers import Explored, explore
+from tests.tui.app_helpers import SIZES, Explored, explore
 
 
 async def find(it: Explored, words: str, *before: str) -> None:
@@ -177,3 +177,15 @@ async def test_the_last_export_is_opened(tmp_path: Path, monkeypatch: pytest.Mon
         page.unlink()
         await it.press("O")
         assert "is gone" in it.toasts()[-1]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("key", ["/", "M"])
+async def test_no_pane_is_narrower_because_a_line_opened(
+    tmp_path: Path, size: tuple[int, int], key: str
+) -> None:
+    async with explore(tmp_path, size=size) as it:
+        widths = [pane.region.width for pane in it.main.panes]
+        await it.press(key)
+        await it.until(lambda: any(field.region for field in it.main.query(LineField)))
+        assert [pane.region.width for pane in it.main.panes] == widths

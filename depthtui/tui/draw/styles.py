@@ -228,9 +228,10 @@ def _blend(style: Style, last: Style) -> bool:
 def ruler(
     marks: list[tuple[int, str]], cursor: tuple[int, str], width: int, styles: PaneStyles
 ) -> list[Piece]:
-    """An axis of `width` cells with texts at their places; those in the cursor's way are left out.
+    """An axis of `width` cells with texts at their places, and the cursor's.
 
-    A text that would go over the right end is moved to the left.
+    A text that would go over the right end is moved to the left. One that would touch the cursor's,
+    or one before it, is left out.
     """
 
     def start_of(mark: tuple[int, str]) -> int:
@@ -240,7 +241,8 @@ def ruler(
     cells = [" "] * width
     for mark in marks:
         start, end = start_of(mark), start_of(mark) + len(mark[1])
-        if end < first or start > last:
+        is_free = not "".join(cells[max(0, start - 1) : end + 1]).strip()
+        if is_free and (end < first or start > last):
             cells[start:end] = mark[1]
     return [
         ("".join(cells[:first]), styles.faint),
@@ -289,6 +291,13 @@ def number_within(value: float, cells: int) -> str:
 def _with_exponent(value: float, digits: int) -> str:
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     return f"{mantissa}e{int(exponent)}"
+
+
+def nats(value: float) -> str:
+    """Nats to a hundredth, so that they stand beneath each other: `1.04`, `<0.01`."""
+    if not math.isfinite(value):
+        return number(value)
+    return "<0.01" if 0 < value < 0.005 else f"{value:.2f}"
 
 
 def probability(value: float) -> str:

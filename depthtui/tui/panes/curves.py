@@ -378,7 +378,7 @@ def _label(drawn: list[str], taken: Marks, line: int, column: int, label: str) -
 
     def is_legible(y: int, x: int) -> bool:
         inside = 0 <= y < len(drawn) and x >= 0 and x + size <= width
-        return inside and not any((y, x + i) in taken for i in range(size))
+        return inside and not any((y, x + i) in taken for i in range(-1, size + 1))
 
     legible = [place for place in places if is_legible(*place)]
     free = [(y, x) for y, x in legible if not drawn[y][x : x + size].strip()]

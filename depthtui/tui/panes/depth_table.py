@@ -55,7 +55,7 @@ class DepthTable(ThresholdPage):
         first = self.summary.settings.where_left_out(", token 0 left out")
         title = through_words("Effective depth", self.lens_name)
         # On a screen without pages no key turns them.
-        turned = turned_by_keys() if self.place else []
+        turned = turned_by_keys() if self.siblings else []
         keys = "".join(f"{rule.threshold.keys} {rule.title} · " for rule in turned)
         self.set_titles(title, f"{keys}mean over {token_words}{first}")
         self._published = None if self.result is None else published_row(self.result.model)

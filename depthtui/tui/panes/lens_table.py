@@ -24,7 +24,7 @@ from depthtui.tui.draw.lens_rows import (
     WIDEST_TOKEN,
     LensRows,
 )
-from depthtui.tui.draw.styles import Piece, number, strip_of
+from depthtui.tui.draw.styles import Piece, nats, strip_of
 from depthtui.tui.panes.pane import Cursor, known_lens
 
 _NARROWEST_TOKEN = 7
@@ -135,7 +135,7 @@ class LensTable(LensRows):
         if lens.top_ids[layer, token, 0] < 0:
             no_map = " no map here" * isinstance(lens, FittedLens)
             return self.line(*pieces, (no_map, self.pane_styles.faint))
-        entropy = number(float(lens.entropy[layer, token]))
+        entropy = nats(float(lens.entropy[layer, token]))
         end = (f"{entropy:>6}", self.pane_styles.muted)
         notes = self._notes(layer, self._columns[0])
         shown = self._answer_column(layer) if notes else 0

@@ -21,7 +21,7 @@ class LineField(Input):
     LineField {
         display: none;
         height: 1;
-        margin: 0 1;
+        padding: 0 1;
         background: $panel;
         &.shown { display: block; }
     }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.cells import cell_len
+from textual.content import Content
 from textual.message import Message
 from textual.reactive import reactive
 
@@ -15,6 +18,8 @@ from depthtui.tui.panes.layer_bars import counted_tokens, left_out_note
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import known_lens, nothing_pooled
 
+_OTHER_NAME = "$foreground 50%"
+_TURNS = " · d turns"
 DIAL_KEYS = "+ -"
 """The keys of a page's dial."""
 
@@ -28,19 +33,30 @@ class ThresholdTurned(Message):
 
 
 class Page(LinesPane):
-    """A pane whose title says which page it is.
+    """A pane that shares its place with others, whose names stand in its frame.
 
     Attributes:
-        place: such as `2 of 4, d turns`; empty for a pane that stands alone.
+        siblings: all pages of the place, itself among them; none for a pane that stands alone.
         dial: what its dial sets, such as `confidence`; empty where it has none.
     """
 
     hint: reactive[str] = reactive("r runs the prompt", repaint=False)
-    place = ""
+    siblings: Sequence[Page] = ()
     dial = ""
 
-    def set_titles(self, title: str, subtitle: str = "") -> None:
-        super().set_titles(f"{title} · {self.place}" if self.place else title, subtitle)
+    def titled(self, title: str) -> Content:
+        """The names of all pages, each to be clicked, and as much of the title as fits."""
+        if not self.siblings or self.screen.has_class("-narrow"):
+            return Content(title)
+        names = Content(" ").join(self._link(page) for page in self.siblings)
+        own = "" if title == self.name else f" · {title}"
+        room = self.size.width - names.cell_length
+        ends = (f"{own}{_TURNS}", own or _TURNS, "")
+        return names + Content(next(end for end in ends if cell_len(end) <= max(0, room)))
+
+    def _link(self, page: Page) -> Content:
+        style = "reverse" if page is self else _OTHER_NAME
+        return Content.from_markup(f"[@click=screen.go_to('{page.id}')][{style}]{page.name}[/][/]")
 
     def turn_dial(self, steps: int) -> None:
         """Raise what the dial sets, or lower it with a negative number."""

@@ -287,13 +287,19 @@ class Pane(Widget, can_focus=True):
         gutter, width = self.styles.gutter, self.size.width
         return Region(-gutter.left, y, width + gutter.width, count)
 
+    def titled(self, title: str) -> Content:
+        """What stands in the upper edge under this title."""
+        return Content(title)
+
     def set_titles(self, title: str, subtitle: str = "") -> None:
         """Title the frame, repainting only the edges that changed."""
         old_title, old_subtitle = self._titles
+        content = self.titled(title)
+        title = content.plain
         self._titles = (title, subtitle)
         self._retitling = True
         if title != old_title:
-            self.border_title = Content(title) if title else None
+            self.border_title = content if title else None
         if subtitle != old_subtitle:
             self.border_subtitle = Content(subtitle) if subtitle else None
         self._retitling = False

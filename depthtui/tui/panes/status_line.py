@@ -13,7 +13,7 @@ from depthtui.data.selection import indices_text
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.sizes import about, format_size
 from depthtui.token_text import cut_in_the_middle, fit_shown, printable_sentence
-from depthtui.tui.draw.styles import PaneStyles, Piece, number, strip_of, styles_of
+from depthtui.tui.draw.styles import PaneStyles, Piece, strip_of, styles_of
 from depthtui.tui.state.session import Work
 from depthtui.tui.state.status import Status
 
@@ -119,7 +119,6 @@ class StatusLine(Widget):
 
     def _work(self) -> list[Piece]:
         styles, status = self.pane_styles, self.status
-        seconds = f" · {number(status.seconds)} s" if status.seconds else ""
         good: Piece = ("▸ ", styles.good)
         match status.state:
             case "starting":
@@ -149,10 +148,10 @@ class StatusLine(Widget):
             case "writing":
                 return [good, (printable_sentence(status.stage) or "writing", styles.text)]
             case "stopped":
-                return [("■ ", styles.warning), (f"stopped{seconds}", styles.text)]
+                return [("■ ", styles.warning), ("stopped", styles.text)]
             case "gone":
                 return [("✕ ", styles.error), ("engine gone", styles.error)]
-        words = {None: "", True: " · cached", False: f" · computed{seconds}"}[status.cached]
+        words = {None: "", True: " · cached", False: " · computed"}[status.cached]
         return [("● ", styles.good), (f"ready{words}", styles.text)]
 
     def _clock_words(self) -> str:

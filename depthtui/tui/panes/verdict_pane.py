@@ -212,7 +212,12 @@ class VerdictPane(ThresholdPage):
                 return [*sentence, [], *self._with_curves(detail, beneath, spare)]
             return [*sentence, *[[]] * (spare > 0), *beneath]
         room = max(_LEAST_SENTENCE, height - len(beneath))
-        return [*self._shortened(sentence, room), *beneath][:height]
+        lines = [*self._shortened(sentence, room), *beneath]
+        cut = len(lines) - height
+        if cut > 0:
+            words = f"… {cut + 1} more lines, z shows all"
+            lines[height - 1 :] = [[(words, self.pane_styles.accent)]]
+        return lines
 
     def _sentence(self) -> list[list[Piece]]:
         """In lines, the warnings first, the headline bold, and the model's controls last."""

@@ -19,9 +19,10 @@ class PagedScreen(LiveScreen):
     """Ids of the pages in the order of turning."""
 
     def on_mount(self) -> None:
-        for number, page in enumerate(self.pages, 1):
-            page.place = f"{number} of {len(self.PAGES)}, d turns"
-            page.set_class(number == 1, "up")
+        pages = self.pages
+        for page in pages:
+            page.siblings = pages
+            page.set_class(page is pages[0], "up")
         super().on_mount()
 
     @property

@@ -159,9 +159,7 @@ async def test_a_long_prompt_scrolls_sideways_with_the_cursor():
 
 @pytest.mark.parametrize("ramp", ["truecolor", "glyph"])
 @pytest.mark.parametrize(("layers", "tokens"), [(6, 5), (30, 37), (20, 2), (13, 52)])
-async def test_the_cells_fill_the_pane_but_for_blank_lines_above(
-    ramp: str, layers: int, tokens: int
-):
+async def test_cells_fill_the_pane_up_to_blank_lines(ramp: str, layers: int, tokens: int):
     result = make_result(layers=layers, tokens=tokens)
     result.get(Contributions).layer_norm_ratio[:] = 1
     pane = heatmap(ramp, cursor=Cursor(0, 0))

@@ -12,7 +12,7 @@ from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth.verdict import made_verdict
 from depthtui.metrics import METRIC_BY_NAME
-from depthtui.tui.draw.styles import PaneStyles, styles_of
+from depthtui.tui.draw.styles import PaneStyles, ruler, styles_of
 from depthtui.tui.draw.tracks import axis, column_of, track
 from depthtui.tui.panes.verdict_pane import KIND_WORDS, VerdictPane
 from depthtui.tui.state.next_measures import next_measures
@@ -261,3 +261,26 @@ async def test_the_controls_stand_behind_the_sentence() -> None:
     (place,) = (number for number, line in enumerate(drawn_lines) if "Controls on 10" in line)
     assert drawn_lines[place + 1].strip() == ""
     assert any("readable" in line for line in drawn_lines[place:])
+
+
+async def test_rows_that_are_cut_are_counted() -> None:
+    several = [replace(FIRM, title=f"measure {place}") for place in range(9)]
+    everything = await drawn(planted(*several), (100, 40))
+    whole = [line for line in everything if line.strip()]
+    shown = await drawn(planted(*several), (50, 10))
+    *rows, last = shown
+    hidden = int(last.split()[1])
+    assert last.strip() == f"… {hidden} more lines, z shows all"
+    seen = {line.split("─")[0].strip() for line in rows if line.startswith("measure")}
+    assert 0 < len(seen) < 9
+    # The rows, and the axis beneath them.
+    assert hidden == 9 - len(seen) + 1, whole
+
+
+async def test_marks_of_an_axis_never_touch(styles: PaneStyles) -> None:
+    marks = [(place, str(10 * place)) for place in range(0, 30, 2)]
+    for width in range(3, 30):
+        for at in range(width):
+            text = "".join(piece for piece, _ in ruler(marks, (at, "▴123"), width, styles))
+            numbers = text.replace("▴", " ").split()
+            assert set(numbers) <= {"123", *(number for _, number in marks)}, text
