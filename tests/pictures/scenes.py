@@ -267,7 +267,7 @@ SCENES = (
     Scene("explanation", keys("d", "I", says="The verdict"), SMALL),
     Scene("decided-zoomed", keys("d", "d", "d", "i", "z", says="late")),
     Scene("suffice", keys("enter", "d", "z", says="keep nine in ten")),
-    Scene("early-exit", keys("d", "d", "d", "d", says="─ Early exit")),
+    Scene("early-exit", keys("d", "d", "d", "d", says="agreement:")),
     Scene("best-block-light", keys(*"ddddd", "i", says="n = 3"), theme="depth-light"),
     Scene("affine-lens", affine_lens),
     Scene("measures", keys("v", says="Lens KL"), SMALL),

@@ -10,7 +10,7 @@ from textual.message import Message
 from textual.reactive import reactive
 
 from depthtui.data.lens import LogitLens
-from depthtui.data.lens_view import lens_of
+from depthtui.data.lens_view import lens_of, through_words
 from depthtui.depth import rules
 from depthtui.depth.rules.rule import Rule
 from depthtui.tui.draw.styles import Piece
@@ -49,9 +49,9 @@ class Page(LinesPane):
         if not self.siblings or self.screen.has_class("-narrow"):
             return Content(title)
         names = Content(" ").join(self._link(page) for page in self.siblings)
-        own = "" if title == self.name else f" · {title}"
+        own, lens = f" · {title}" * (title != self.name), through_words("", self.lens_name)
         room = self.size.width - names.cell_length
-        ends = (f"{own}{_TURNS}", own or _TURNS, "")
+        ends = (f"{own}{_TURNS}", own or _TURNS, lens or _TURNS, "")
         return names + Content(next(end for end in ends if cell_len(end) <= max(0, room)))
 
     def _link(self, page: Page) -> Content:

@@ -49,7 +49,7 @@ class PaneTabs(Static):
             for pane in panes
             for style in ("reverse bold" if pane is active else MUTED,)
         ]
-        self.update(Content("  ").join(names))
+        self.update(Content(" ").join(names))
 
 
 class PaneScreen(Screen[None]):
