@@ -34,6 +34,9 @@ class Option:
         choices: the texts that it can be; empty for any.
         read: reads a value of another kind; raises `WrongValue`.
         switch: the command line's name for a flag that is on by default, and turned off by it.
+        label: what a form calls it; known from `options_of` where it is its name.
+        words: what a form calls its choices, where the first of them is the default.
+        example: what a form shows in place of the default.
         group: the heading that the explorer lists it under; empty for what is its own.
         write: how a value is typed, where it is not its text that `read` understands.
         kind: the field's type; known from `options_of`.
@@ -47,6 +50,9 @@ class Option:
     choices: tuple[str, ...] = ()
     read: Callable[[Any], Any] | None = None
     switch: str = ""
+    label: str = ""
+    words: tuple[str, ...] = ()
+    example: str = ""
     group: str = ""
     write: Callable[[Any], str] = str
     kind: Any = str
@@ -67,6 +73,19 @@ class Option:
         if self.above_least:
             return f"{number} above {self.least:g} and of at most {self.most:g}"
         return f"{number} from {self.least:g} to {self.most:.10g}"
+
+    @property
+    def sentence(self) -> str:
+        """The help for people; that of a switch tells what is so where it is off."""
+        return f"Off: {self.help[:1].lower()}{self.help[1:]}" if self.switch else self.help
+
+    @property
+    def labelled(self) -> dict[Any, str]:
+        """What a form calls each value that there is to choose; empty where one is typed."""
+        if self.kind is bool:
+            return {False: "off", True: "on"}
+        choices = dict.fromkeys((self.default, *self.choices) if self.choices else ())
+        return dict(zip(choices, self.words or choices, strict=True))
 
     @property
     def greatest(self) -> float:
@@ -101,7 +120,7 @@ class Option:
         """A value as it is typed: `parse_text` reads it."""
         if isinstance(value, bool):
             return "true" if value else "false"
-        if isinstance(value, tuple):
+        if isinstance(value, tuple) and self.write is str:
             return json.dumps(value, ensure_ascii=False)
         return "" if value is None else self.write(value)
 
@@ -151,5 +170,6 @@ def options_of(settings: type) -> dict[str, Option]:
         hint = hints[field.name]
         if get_origin(hint) is Annotated:
             kind, option = get_args(hint)
-            found[field.name] = replace(option, kind=kind, default=field.default)
+            label = option.label or field.name.replace("_", " ")
+            found[field.name] = replace(option, kind=kind, default=field.default, label=label)
     return found

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Any, Self
 
-from depthtui.data.selection import read_layers, read_positions
+from depthtui.data.selection import positions_text, read_layers, read_positions
 from depthtui.options import Option, WrongValue
 
 MOST_EXAMPLES = 1_000_000
@@ -36,7 +36,10 @@ TopK = Annotated[
 ]
 ChatTemplate = Annotated[bool, Option("Wrap prompts in the model's chat template.", group="Runs")]
 Seed = Annotated[int, Option("Seed of everything random.", group="Runs")]
-KlThreshold = Annotated[float, Option("KL rule: share of the largest KL.", most=1, group="Depths")]
+KlThreshold = Annotated[
+    float,
+    Option("KL rule: share of the largest KL.", most=1, label="KL threshold", group="Depths"),
+]
 OverlapThreshold = Annotated[
     float, Option("Overlap rule: overlap that is enough.", most=1, group="Depths")
 ]
@@ -50,7 +53,12 @@ Lens = Annotated[
 ]
 IncludeFirstToken = Annotated[
     bool,
-    Option("Leave token 0 out of the means.", switch="--skip-first-token", group="Depths"),
+    Option(
+        "Leave token 0 out of the means.",
+        switch="--skip-first-token",
+        label="token 0 counts",
+        group="Depths",
+    ),
 ]
 
 
@@ -199,10 +207,15 @@ class RunSettings:
         Option(
             "What skip effects, ablation and the like leave out of a layer.",
             choices=("layer", "attention", "mlp"),
+            words=("layer", "attention", "MLP"),
+            label="what is skipped",
         ),
     ] = "layer"
     skip_everywhere: Annotated[
-        bool, Option("Skip layers at all tokens, not only at earlier ones.")
+        bool,
+        Option(
+            "Skip layers at all tokens, not only at earlier ones.", label="skipped at all tokens"
+        ),
     ] = False
     tolerance: Annotated[
         float,
@@ -222,6 +235,7 @@ class RunSettings:
         Option(
             "Go through these layers alone in slower metrics: 0-5,20, or /4 for every fourth.",
             read=read_layers,
+            example="all · 0-5,20 · /4 for every fourth",
         ),
     ] = ""
     skip_positions: Annotated[
@@ -229,10 +243,19 @@ class RunSettings:
         Option(
             "Skip layers before these tokens, such as 8,20, not before random ones.",
             read=read_positions,
+            write=positions_text,
+            label="skipped before",
+            example="four random ones · 8,20",
         ),
     ] = ()
     erase_tokens: Annotated[
-        int, Option("Erase so many tokens, drawn from all over the prompt.", least=1)
+        int,
+        Option(
+            "Erase so many tokens, drawn from all over the prompt.",
+            least=1,
+            label="tokens to erase",
+            example="all · 64 from all over the prompt",
+        ),
     ] = 0
     erase_search: Annotated[
         str,
@@ -240,12 +263,17 @@ class RunSettings:
             "Find until which depth each token matters, and no more: by bisection, or the same "
             "with spans of tokens erased first.",
             choices=("bisect", "spans"),
+            words=("at every depth", "by bisection", "by spans"),
+            label="erased",
         ),
     ] = ""
     erase_threshold: Annotated[
         float,
         Option(
-            "Effect of an erased token that counts for --erase-search.", above_least=True, most=1
+            "Effect that an erased token must have to matter in a search of depths.",
+            above_least=True,
+            most=1,
+            label="effect that counts",
         ),
     ] = 0.1
     lens_texts: Annotated[
@@ -282,10 +310,16 @@ class RunSettings:
         Option(
             "What a layer left out writes: nothing, or its mean update over the baseline prompts.",
             choices=("zero", "mean"),
+            words=("nothing", "its mean update"),
+            label="a skipped layer writes",
         ),
     ] = "zero"
     keep_first_token: Annotated[
-        bool, Option("Keep every layer at token 0 where layers are left out.")
+        bool,
+        Option(
+            "Keep every layer at token 0 where layers are left out.",
+            label="token 0 keeps every layer",
+        ),
     ] = False
 
     @property
@@ -380,10 +414,11 @@ class GenerationSettings:
         lens: what every depth is read through: `logit`, `affine` or `jacobian`.
     """
 
-    max_tokens: Annotated[int, Option("Most tokens.", least=1)] = 256
+    max_tokens: Annotated[int, Option("Most tokens.", least=1, label="most tokens")] = 256
     temperature: Annotated[float, Option("0 always takes the most probable token.")] = 0.0
     top_p: Annotated[
-        float, Option("Draw from the most probable tokens that reach this share.", most=1)
+        float,
+        Option("Draw from the most probable tokens that reach this share.", most=1, label="top-p"),
     ] = 1.0
     seed: Seed = RunSettings.seed
     chat_template: ChatTemplate = RunSettings.chat_template

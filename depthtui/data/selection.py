@@ -68,6 +68,11 @@ def read_positions(value: Any) -> tuple[int, ...]:
     return tuple(sorted({int(text) for text in texts}))
 
 
+def positions_text(positions: Sequence[int]) -> str:
+    """Positions as `read_positions` reads them."""
+    return ",".join(map(str, positions))
+
+
 def numbers_text(numbers: Sequence[int], between: str = ", ") -> str:
     """Numbers in order, neighbours as ranges: `0-5, 20`."""
     ranges = (str(a) if a == b else f"{a}-{b}" for a, b in ranges_of(numbers))

@@ -272,7 +272,7 @@ SCENES = (
     Scene("affine-lens", affine_lens),
     Scene("measures", keys("v", says="Lens KL"), SMALL),
     Scene("themes", themes, SMALL),
-    Scene("part-light", keys("L", says="What slower metrics"), SMALL, "depth-light"),
+    Scene("measured-light", keys("L", says="What is measured"), SMALL, "depth-light"),
     Scene("prompts-light", keys("t", says="Grade-school"), theme="depth-light"),
     Scene("datasets", datasets, SMALL),
     Scene("models", models, SMALL),

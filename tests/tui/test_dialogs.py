@@ -41,7 +41,6 @@ from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 from depthtui.tui.screens.dialogs.session_screen import SessionScreen
-from depthtui.tui.screens.dialogs.skip_picker import SkipPicker
 from depthtui.tui.state.task_prompts import prompts_of, task_title
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
@@ -546,7 +545,7 @@ async def test_the_models_take_as_much_room_as_they_need(
 
 async def test_a_list_is_moved_in_by_letters(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await opened(it, "V", SkipPicker)
+        await opened(it, "v", MeasurePicker)
         listing = it.app.screen.query_one(OptionList)
         await it.press("j", "j", "k")
         assert listing.highlighted == 1

@@ -26,7 +26,7 @@ from depthtui.settings import Settings
 from depthtui.tui.panes.token_depth_curve import TokenDepthCurve
 from depthtui.tui.panes.token_lens import TokenLens
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
-from depthtui.tui.screens.dialogs.generation_settings import GenerationDialog
+from depthtui.tui.screens.dialogs.generation_form import GenerationForm
 from depthtui.tui.screens.generation_screen import GenerationScreen
 from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.state.generation import GenerationState
@@ -184,7 +184,7 @@ async def test_the_dialog_sets_how_it_writes_and_keys_write_again(tmp_path: Path
         assert (asked(it).seed, asked(it).top_k, asked(it).temperature) == (11, 3, 0)
         await it.press("t")
         dialog = it.app.screen
-        assert isinstance(dialog, GenerationDialog)
+        assert isinstance(dialog, GenerationForm)
         dialog.query_one("#temperature", Input).value = "hot"
         await it.press("enter")
         assert "Temperature must be a number of at least 0." in it.screen_text()

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from textual.widgets import Checkbox, Input, RadioButton
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import StartRun
@@ -27,8 +26,7 @@ from depthtui.tui.panes.exit_pane import ExitPane
 from depthtui.tui.panes.prune_pane import PrunePane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
-from depthtui.tui.screens.dialogs.part_dialog import PartDialog
-from depthtui.tui.screens.dialogs.skip_picker import SkipPicker
+from depthtui.tui.screens.dialogs.measured_form import MeasuredForm
 from depthtui.tui.screens.main_layout import PAGES
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from depthtui.tui.state.next_measures import next_measures
@@ -268,10 +266,19 @@ async def test_the_dial_of_pruning_is_the_length_of_the_block(tmp_path: Path) ->
             await it.until(lambda w=words: w in it.screen_text())
 
 
-async def choose_skip(it: Explored, key: str) -> None:
+async def measured(it: Explored, **values: object) -> None:
+    """Fill in the form of what is measured, and take it."""
     await it.press("V")
-    await it.until(lambda: isinstance(it.app.screen, SkipPicker))
-    await it.press(key)
+    await it.until(lambda: isinstance(it.app.screen, MeasuredForm))
+    form = it.app.screen
+    assert isinstance(form, MeasuredForm)
+    for name, value in values.items():
+        form.field(name).value = value
+    await it.press("enter")
+
+
+async def choose_skip(it: Explored, part: str, everywhere: bool) -> None:
+    await measured(it, skip_part=part, skip_everywhere=everywhere)
     await it.until(lambda: it.app.screen is it.main)
 
 
@@ -284,7 +291,7 @@ async def test_what_is_skipped_is_chosen_computed_and_told(tmp_path: Path) -> No
         await it.until(lambda: run.result.get(SkipEffects) is not None)
         await it.ready()
         layer = run.result.get(SkipEffects)
-        await choose_skip(it, "6")
+        await choose_skip(it, "mlp", True)
         await it.until(lambda: "MLP skipped at all tokens" in it.screen_text())
         assert run.result.get(SkipEffects) is None
         await it.press("i")
@@ -298,10 +305,10 @@ async def test_what_is_skipped_is_chosen_computed_and_told(tmp_path: Path) -> No
         )
         # What was computed comes back when it is chosen again.
         count = len(it.engine.sent(StartRun))
-        await choose_skip(it, "1")
+        await choose_skip(it, "layer", False)
         assert run.result.get(SkipEffects) is layer
         assert "skip_effects" in run.settings.metrics
-        await choose_skip(it, "6")
+        await choose_skip(it, "mlp", True)
         assert run.result.get(SkipEffects).part == "mlp"
         assert len(it.engine.sent(StartRun)) == count
         # The next prompt is skipped alike.
@@ -319,9 +326,9 @@ async def test_ablation_has_its_part_and_no_place(tmp_path: Path) -> None:
         await it.until(lambda: run.result.get(Ablation) is not None)
         await it.ready()
         whole = run.result.get(Ablation)
-        await choose_skip(it, "4")
+        await choose_skip(it, "layer", True)
         assert run.result.get(Ablation) is whole
-        await choose_skip(it, "2")
+        await choose_skip(it, "attention", False)
         assert run.result.get(Ablation) is None
         assert run.result.get(Similarity) is not None
         await it.press("i")
@@ -358,16 +365,6 @@ async def test_nothing_is_chosen_while_a_run_goes_on(tmp_path: Path) -> None:
         assert "esc stops it" in it.toasts()[-1]
 
 
-async def take_part(it: Explored, search: int = 0, **typed: str) -> None:
-    """Fill in the dialog's fields, choose one of the searches, and take it."""
-    await it.press("L")
-    await it.until(lambda: isinstance(it.app.screen, PartDialog))
-    for name, text in typed.items():
-        it.app.screen.query_one(f"#{name}", Input).value = text
-    list(it.app.screen.query(RadioButton))[search].value = True
-    await it.press("f5")
-
-
 async def test_a_part_of_the_slower_metrics_is_chosen_computed_and_told(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         run = it.session.current
@@ -377,7 +374,7 @@ async def test_a_part_of_the_slower_metrics_is_chosen_computed_and_told(tmp_path
         await it.until(lambda: run.result.get(ResidualErasure) is not None)
         await it.ready()
         whole = run.result.get(ResidualErasure)
-        await take_part(it, layers="0-8/4", erase_tokens="5")
+        await measured(it, layers="0-8/4", erase_tokens="5")
         await it.until(lambda: it.app.screen is it.main)
         assert run.result.get(ResidualErasure) is None
         await it.press("i")
@@ -386,13 +383,13 @@ async def test_a_part_of_the_slower_metrics_is_chosen_computed_and_told(tmp_path
         sent = it.engine.sent(StartRun)[-1].settings
         assert (sent.layers, sent.erase_tokens, sent.erase_search) == ("0-8/4", 5, "")
         # What was computed comes back when it is chosen again.
-        await take_part(it, layers="", erase_tokens="")
+        await measured(it, layers="", erase_tokens="")
         await it.until(lambda: run.result.get(ResidualErasure) is whole)
-        for place, search in ((1, "bisect"), (2, "spans"), (0, "")):
-            await take_part(it, place)
+        for search in ("bisect", "spans", ""):
+            await measured(it, erase_search=search)
             await it.until(lambda search=search: run.settings.erase_search == search)
         # The next prompt goes through the same part.
-        await take_part(it, layers="/4")
+        await measured(it, layers="/4")
         await it.until(lambda: it.app.screen is it.main)
         await it.press("n")
         await it.until(lambda: len(it.session.runs) == 2)
@@ -402,11 +399,7 @@ async def test_a_part_of_the_slower_metrics_is_chosen_computed_and_told(tmp_path
 async def test_what_stands_in_for_a_layer_is_chosen_and_said(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         run = it.session.current
-        await it.press("L")
-        await it.until(lambda: isinstance(it.app.screen, PartDialog))
-        for box in ("ablate", "keep_first_token"):
-            it.app.screen.query_one(f"#{box}", Checkbox).value = True
-        await it.press("f5")
+        await measured(it, ablate="mean", keep_first_token=True)
         await it.until(lambda: run.settings.ablate == "mean")
         assert run.settings.keep_first_token
         it.main.measure = MEASURE_BY_NAME["skip_effects"]
@@ -415,22 +408,23 @@ async def test_what_stands_in_for_a_layer_is_chosen_and_said(tmp_path: Path) -> 
 
 async def test_a_part_that_there_is_not_is_told_in_the_dialog(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await take_part(it, layers="31")
+        await measured(it, layers="31")
         await it.until(lambda: "Layers must be layers of this model, 0 to 29" in it.screen_text())
         await it.press("escape")
-        await take_part(it, skip_positions="x")
+        await measured(it, skip_positions="x")
         await it.until(lambda: "positions of at least 1" in it.screen_text())
         await it.press("escape")
         await it.until(lambda: it.app.screen is it.main)
         assert it.session.current.settings.layers == ""
 
 
-async def test_positions_and_all_tokens_take_turns(tmp_path: Path) -> None:
+async def test_positions_are_for_layers_that_are_skipped_before_a_token(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         run = it.session.current
-        await choose_skip(it, "4")
-        await take_part(it, skip_positions="8,20")
+        await measured(it, skip_positions="8,20")
         await it.until(lambda: run.settings.skip_positions == (8, 20))
-        assert not run.settings.skip_everywhere
-        await choose_skip(it, "4")
+        await choose_skip(it, "layer", True)
         assert (run.settings.skip_everywhere, run.settings.skip_positions) == (True, ())
+        await it.press("V", "down", "down")
+        # The positions are passed by: there are none at all tokens.
+        assert it.app.screen.focused.id == "ablate"

@@ -29,7 +29,6 @@ GONE = (Phase.DEAD, Phase.NO_MODEL)
 
 PLAIN_AGAIN = "The chat template was of the prompt before; this one is plain. p puts it on."
 NOT_HALTED = "No run is halted: s runs the prompt and halts after each layer."
-STILL_HALTED = "The run is halted: r lets it go on to its end, esc stops it."
 JUST_BEGUN = "The run has only begun: wait for its first layer."
 NOTHING_YET = "Nothing has been run yet: r runs the prompt."
 NOT_WHOLE = "A what-if starts from a run through every layer: r runs the prompt."
@@ -60,7 +59,7 @@ def _why_not_run(screen: MainScreen) -> str | None:
 
 
 def _why_not_stepping(screen: MainScreen) -> str | None:
-    return STILL_HALTED if screen.explorer.phase is Phase.HALTED else _why_busy(screen)
+    return opening.STILL_HALTED if screen.explorer.phase is Phase.HALTED else _why_busy(screen)
 
 
 def _why_not_halted(screen: MainScreen) -> str | None:
@@ -231,6 +230,11 @@ def _choose_prompt(screen: MainScreen, tab: str = "write") -> None:
     opening.choose_prompt(screen, screen.explorer, tab, chosen)
 
 
+def _choose_measured(screen: MainScreen) -> None:
+    if screen.run is not None:
+        opening.choose_measured(screen, screen.explorer, screen.run, screen.cursor.token)
+
+
 def _choose_model(screen: MainScreen) -> None:
     opening.choose_model(screen, screen.explorer, screen.explorer.load)
 
@@ -322,6 +326,16 @@ CHOOSING: list[Command[Any]] = [
         model="of the run",
     ),
     looking.OPEN,
+    Command(
+        "measured",
+        "L",
+        "measured",
+        "Choose what is skipped, layers, tokens, and where the answer begins",
+        "compute",
+        _choose_measured,
+        _why_no_result,
+        at_cursor=True,
+    ),
     Command(
         "run_stepping",
         "s",
@@ -455,33 +469,6 @@ MERGED: list[MainCommand] = [
         "Choose a prompt by its difficulty",
         "choose",
         lambda it: _choose_prompt(it, "tasks"),
-    ),
-    Command(
-        "skip_variant",
-        "V",
-        "skipped",
-        "Choose what is skipped",
-        "compute",
-        lambda it: it.choose_skip(),
-        _why_no_result,
-    ),
-    Command(
-        "part",
-        "L",
-        "part",
-        "Choose layers and tokens",
-        "compute",
-        lambda it: it.choose_part(),
-        _why_no_result,
-    ),
-    Command(
-        "mark_answer",
-        "A",
-        "answer",
-        "Let the answer begin here",
-        "compute",
-        lambda it: it.mark_answer(),
-        _why_no_result,
     ),
     Command(
         "sessions", "R", "sessions", "List sessions", "session", lambda it: it.choose_session()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from textual.app import ComposeResult
@@ -158,16 +158,18 @@ class GenerationScreen(LiveScreen):
 
     def choose_settings(self) -> None:
         """Choose how the text is written, and write it anew."""
-        from depthtui.tui.screens.dialogs.generation_settings import GenerationDialog
+        from depthtui.tui.screens.dialogs.generation_form import GenerationForm
 
-        def chosen(settings: GenerationSettings | None) -> None:
-            if settings is not None:
-                self.act("write_again", partial(self.begin, settings))
+        state = self.generation_state
+        if state is None:
+            return
+        settings = state.settings
 
-        generation_state = self.generation_state
-        if generation_state is not None:
-            has_template = generation_state.model.has_chat_template
-            self.app.push_screen(GenerationDialog(generation_state.settings, has_template), chosen)
+        def chosen(values: dict[str, Any] | None) -> None:
+            if values is not None:
+                self.act("write_again", partial(self.begin, replace(settings, **values)))
+
+        self.app.push_screen(GenerationForm(settings, state.model.has_chat_template), chosen)
 
     def close(self) -> None:
         self.dismiss(None)

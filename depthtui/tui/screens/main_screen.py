@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -23,7 +23,7 @@ from depthtui.errors import DepthError
 from depthtui.metrics import MEASURE_BY_NAME, OF_THE_PASS
 from depthtui.metrics.chosen_lens import through
 from depthtui.metrics.spec import Measure
-from depthtui.token_text import printable, printable_sentence
+from depthtui.token_text import printable_sentence
 from depthtui.tui.commands import main, moving
 from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.panes.heatmap import Heatmap
@@ -44,11 +44,6 @@ from depthtui.tui.state.sessions import OPEN_ELSEWHERE, words_of
 from depthtui.tui.state.status import status_of
 from depthtui.tui.state.verdicts import LastVerdict
 
-if TYPE_CHECKING:
-    pass
-
-STILL_RUNNING = "The run goes on: esc stops it."
-STILL_HALTED = main.STILL_HALTED
 SESSIONS_OFF = "Sessions are kept in the cache, which is off in this start."
 NO_VALUE = "There is no value under the cursor."
 NOT_TURNED = "The thresholds are where they were: + - and < > turn them."
@@ -281,48 +276,6 @@ class MainScreen(PlacesScreen):
     def has_run_ahead(self) -> bool:
         """Whether a run is on its way that has nothing to show yet."""
         return self.explorer.is_loading or self.explorer.phase is Phase.RUNNING
-
-    def mark_answer(self) -> None:
-        """Let the answer begin at the token under the cursor, or take that back."""
-        run, token = self.run, self.cursor.token
-        if run is None or run.result is None:
-            return
-        self.explorer.make_way()
-        if run.state.is_live:
-            self._say_it_runs(run)
-        elif token == 0:
-            self.notify("Nothing predicts token 0, so no answer begins there.", markup=False)
-        else:
-            self.explorer.mark_answer(token)
-            text = printable(run.result.tokens.texts[token][:80])
-            where = f'The answer begins at token {token}, "{text}"'
-            if run.settings.answer_start < 0:
-                where = "The answer is the prompt's own again"
-            metrics = "erasure, integrated gradients and context depth"
-            self.notify(f"{where}: for {metrics}.", markup=False)
-            self.redraw()
-
-    def _say_it_runs(self, run: Run) -> None:
-        halted = run.state is RunState.HALTED
-        self.notify(STILL_HALTED if halted else STILL_RUNNING, markup=False)
-
-    def choose_skip(self) -> None:
-        """Choose what skip effects and the like leave out."""
-        self.explorer.make_way()
-        run = self.run
-        if run is not None and run.state.is_live:
-            self._say_it_runs(run)
-        elif run is not None:
-            opening.choose_skip(self, self.explorer, run)
-
-    def choose_part(self) -> None:
-        """Choose which part of the slower metrics is computed."""
-        self.explorer.make_way()
-        run = self.run
-        if run is not None and run.state.is_live:
-            self._say_it_runs(run)
-        elif run is not None:
-            opening.choose_part(self, self.explorer, run)
 
     def export(self) -> None:
         run = self.run

@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Any
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.session_files import SessionFile
-from depthtui.token_text import printable_sentence
+from depthtui.token_text import printable, printable_sentence
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.model_list import check_model, models_on_disk
-from depthtui.tui.state.session import Run
+from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.unfinished import lost_by_opening, unfinished
 
 if TYPE_CHECKING:
     from depthtui.tui.screens.dialogs.compare_choice import Partner
     from depthtui.tui.screens.dialogs.prompt_picker import PromptChoice
     from depthtui.tui.screens.dialogs.session_screen import SessionChoice
-    from depthtui.tui.screens.dialogs.skip_picker import SkipChoice
+
+STILL_RUNNING = "The run goes on: esc stops it."
+STILL_HALTED = "The run is halted: r lets it go on to its end, esc stops it."
+ANSWER_METRICS = "erasure, integrated gradients and context depth"
 
 
 def choose_prompt(
@@ -63,29 +66,45 @@ def choose_model(screen: LiveScreen, explorer: Explorer, then: Callable[[ModelSp
     screen.app.push_screen(picker, chosen)
 
 
-def choose_skip(screen: LiveScreen, explorer: Explorer, run: Run) -> None:
-    """Ask what skip effects and the like of a run leave out."""
-    from depthtui.tui.screens.dialogs.skip_picker import SkipChoice, SkipPicker
+def choose_measured(
+    screen: LiveScreen, explorer: Explorer, run: Run, token: int, first: str = "layers"
+) -> None:
+    """Ask what slower metrics of a run measure.
 
-    def chosen(choice: SkipChoice | None) -> None:
-        if choice is not None:
-            explorer.session.choose_skip(run, *choice)
-            screen.redraw()
-
-    current = SkipChoice(run.settings.skip_part, run.settings.skip_everywhere)
-    screen.app.push_screen(SkipPicker(current, run.model), chosen)
-
-
-def choose_part(screen: LiveScreen, explorer: Explorer, run: Run) -> None:
-    """Ask which part of the slower metrics of a run is computed."""
-    from depthtui.tui.screens.dialogs.part_dialog import PartDialog
+    Args:
+        screen: with the run on it.
+        explorer: changes the run.
+        run: the run.
+        token: the token under the cursor.
+        first: the field that has the focus at first.
+    """
+    from depthtui.tui.screens.dialogs.measured_form import MeasuredForm
 
     def chosen(settings: dict[str, Any] | None) -> None:
-        if settings is not None:
-            explorer.session.choose(run, **settings)
-            screen.redraw()
+        if settings is None or run.result is None:
+            return
+        start = settings.pop("answer_start")
+        explorer.session.choose(run, **settings)
+        if start != run.settings.answer_start:
+            explorer.session.mark_answer(run, start)
+            words = answer_words(run.result, start)
+            screen.notify(f"{words}: for {ANSWER_METRICS}.", markup=False)
+        screen.redraw()
 
-    screen.app.push_screen(PartDialog(run.settings, run.model), chosen)
+    explorer.make_way()
+    if run.state.is_live:
+        halted = run.state is RunState.HALTED
+        screen.notify(STILL_HALTED if halted else STILL_RUNNING, markup=False)
+    elif run.result is not None:
+        screen.app.push_screen(MeasuredForm(run.settings, run.result, token, first), chosen)
+
+
+def answer_words(result: RunResult, start: int) -> str:
+    """Where the answer begins, in words."""
+    if start < 0:
+        return "The answer is the prompt's own again"
+    text = printable(result.tokens.texts[start][:80])
+    return f'The answer begins at token {start}, "{text}"'
 
 
 def show_session(screen: LiveScreen, explorer: Explorer) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from depthtui.data.run_settings import RunSettings
 from depthtui.errors import DepthError
-from depthtui.options import Option, WrongValue, options_of
+from depthtui.options import WrongValue, options_of
 from depthtui.settings import (
     Settings,
     change_settings,
@@ -110,7 +110,7 @@ class SettingsList:
         return Row(
             name,
             option.group or OWN_GROUP,
-            _help(option),
+            option.sentence,
             self._shown(name, self.value(name)),
             self._shown(name, getattr(Settings(), name)),
             self._source(name),
@@ -214,13 +214,6 @@ def effect_of(name: str) -> Effect:
 def wrong(name: str, error: WrongValue) -> str:
     """Why a setting cannot have what was typed, as a sentence."""
     return f"{name} must be {error}."
-
-
-def _help(option: Option) -> str:
-    """The help sentence; that of a switch tells what is so where it is off."""
-    if not option.switch:
-        return option.help
-    return f"With false: {option.help[:1].lower()}{option.help[1:]}"
 
 
 def _searched(row: Row) -> str:

@@ -1,0 +1,69 @@
+"""One of a few values, all of them on one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from rich.cells import cell_len
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widgets import Static
+
+_GAP = "   "
+
+
+class Choice(Static, can_focus=True):
+    """The left and the right arrow, space and the mouse choose.
+
+    Args:
+        labels: the values and their words.
+        value: the value at first.
+        id: of the widget.
+        why_closed: the reason why there is no choice; untrusted.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left,h", "step(-1)", "previous", show=False),
+        Binding("right,l,space", "step(1)", "next", show=False),
+    ]
+
+    value: reactive[Any] = reactive(None, init=False)
+
+    class Changed(Message):
+        """Another value was chosen."""
+
+    def __init__(
+        self, labels: Mapping[Any, str], value: Any, *, id: str, why_closed: str = ""
+    ) -> None:
+        super().__init__(id=id, disabled=bool(why_closed))
+        self._labels = labels
+        self._why_closed = why_closed
+        self.set_reactive(Choice.value, value)
+
+    def render(self) -> Content:
+        if self._why_closed:
+            return Content(f"{self._labels[self.value]}: {self._why_closed}")
+        words = (
+            Content.styled(f"● {label}", "bold") if value == self.value else Content(f"○ {label}")
+            for value, label in self._labels.items()
+        )
+        return Content(_GAP).join(words)
+
+    def watch_value(self) -> None:
+        self.post_message(self.Changed())
+
+    def action_step(self, step: int) -> None:
+        values = list(self._labels)
+        self.value = values[(values.index(self.value) + step) % len(values)]
+
+    def on_click(self, event: events.Click) -> None:
+        """Choose the value whose words are under the pointer."""
+        end = 0
+        for value, label in self._labels.items():
+            start, end = end, end + cell_len(f"● {label}{_GAP}")
+            if start <= event.get_content_offset_capture(self).x < end:
+                self.value = value

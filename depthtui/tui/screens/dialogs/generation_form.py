@@ -1,0 +1,26 @@
+"""How the model is to write: temperature, seed, how much, and the lens that reads along."""
+
+from __future__ import annotations
+
+from depthtui.data.run_settings import GenerationSettings
+from depthtui.options import options_of
+from depthtui.tui.screens.dialogs.form import Form
+
+FIELDS = ("temperature", "max_tokens", "top_p", "seed", "confidence", "lens", "chat_template")
+
+
+class GenerationForm(Form):
+    """Asks for the settings of a text.
+
+    Args:
+        settings: what the fields show at first.
+        has_template: whether the model has a chat template.
+    """
+
+    heading = "How the model writes"
+    button = "Write anew"
+
+    def __init__(self, settings: GenerationSettings, has_template: bool) -> None:
+        options = options_of(GenerationSettings)
+        closed = {} if has_template else {"chat_template": "the model brings none"}
+        super().__init__({name: options[name] for name in FIELDS}, settings, closed)

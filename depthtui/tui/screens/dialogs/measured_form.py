@@ -1,0 +1,96 @@
+"""What slower metrics measure: what they skip and where, and where the answer begins."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual.binding import Binding, BindingType
+
+from depthtui.data.run import RunResult
+from depthtui.data.run_settings import RunSettings
+from depthtui.data.selection import layers_in
+from depthtui.options import Option, WrongValue, options_of
+from depthtui.token_text import printable
+from depthtui.tui.screens.dialogs.form import Form
+
+FIELDS = (
+    "layers",
+    "skip_part",
+    "skip_everywhere",
+    "skip_positions",
+    "ablate",
+    "keep_first_token",
+    "erase_tokens",
+    "erase_search",
+    "erase_threshold",
+)
+
+ANSWER = Option(
+    "Token that the answer begins with; A takes the one under the cursor.",
+    least=1,
+    label="answer begins at token",
+    example="where the prompt says",
+    kind=int,
+    default=-1,
+)
+
+
+class MeasuredForm(Form):
+    """Asks which part of a run is measured.
+
+    Args:
+        settings: what the fields show at first.
+        result: the run's, whose layers and tokens can be chosen.
+        token: the token under the cursor.
+        first: the field that has the focus at first.
+    """
+
+    heading = "What is measured"
+
+    form_keys = "A"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("A", "answer_here", "answer", tooltip="Begin here", priority=True),
+    ]
+
+    def __init__(
+        self, settings: RunSettings, result: RunResult, token: int, first: str = "layers"
+    ) -> None:
+        options = {name: options_of(RunSettings)[name] for name in FIELDS}
+        missing = result.model.split_missing
+        closed = {"skip_part": f"attention and MLP cannot be told apart ({missing})"}
+        super().__init__(options | {"answer_start": ANSWER}, settings, closed if missing else {})
+        self._result = result
+        self._token = token
+        self.first = FIELDS[0] if missing else first
+
+    def check(self, name: str, value: Any) -> Any:
+        n_layers, last = self._result.model.n_layers, len(self._result.tokens) - 1
+        if name == "layers" and layers_in(value, n_layers)[-1] >= n_layers:
+            raise WrongValue(f"layers of this model, 0 to {n_layers - 1}")
+        if name == "answer_start" and value > last:
+            raise WrongValue(f"a token of this prompt, 1 to {last}")
+        return value
+
+    def describe(self, name: str) -> str:
+        words = super().describe(name)
+        typed = self.field("answer_start").value
+        if name == "answer_start" and typed:
+            return f'Token {typed} is "{printable(self._result.tokens.texts[int(typed)])}". {words}'
+        return words
+
+    def on_mount(self) -> None:
+        self.tried({})
+
+    def tried(self, values: dict[str, Any]) -> None:
+        """Positions are for layers that are skipped before a token."""
+        self.field("skip_positions").disabled = self.field("skip_everywhere").value
+
+    def action_answer_here(self) -> None:
+        """Let the answer begin at the token under the cursor, or where the prompt says again."""
+        field = self.field("answer_start")
+        field.focus()
+        if self._token == 0:
+            self.note("Nothing predicts token 0, so no answer begins there.")
+        else:
+            self.put("answer_start", -1 if field.value == str(self._token) else self._token)
