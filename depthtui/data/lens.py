@@ -14,6 +14,9 @@ from depthtui.data.run_settings import LENSES as LENSES
 OVERLAP_K = 5
 """The overlap compares the top five tokens (paper, metric 3)."""
 
+TOKENS_A_WIDTH = 10
+"""So many tokens for each dimension of the residual stream determine an affine map well."""
+
 Array = TypeVar("Array")
 
 

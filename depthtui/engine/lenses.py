@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depthtui.data.lens import LensFit
+from depthtui.data.lens import TOKENS_A_WIDTH, LensFit
 from depthtui.data.lens_view import lens_title
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
@@ -21,8 +21,9 @@ from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import tokenise
 from depthtui.errors import DepthError
 from depthtui.lenses.affine import fit_affine
-from depthtui.lenses.calibration import TOKENS_A_WIDTH, WRITTEN, Calibration, read_texts
+from depthtui.lenses.calibration import WRITTEN, Calibration, read_texts
 from depthtui.lenses.files import (
+    LensFile,
     LensFolder,
     UnfinishedSums,
     read_lens_file,
@@ -113,12 +114,22 @@ class Lenses:
         """
         if choice in self._held:
             return self._held[choice]
+        file, info = self._file(choice), self.model.info
+        return None if file is None else read_lens_file(file, info.n_layers, info.d_model)
+
+    def is_at_hand(self, choice: LensChoice) -> bool:
+        """Whether the lens that was chosen has been fitted.
+
+        Raises:
+            DepthError: its texts cannot be read.
+        """
+        return choice in self._held or self._file(choice) is not None
+
+    def _file(self, choice: LensChoice) -> LensFile | None:
         if self.folder is None:
             return None
-        info = self.model.info
         digest = read_texts(Path(choice.texts))[1] if choice.texts else ""
-        file = self.folder.find(info.fingerprint, choice.kind, digest, choice.ridge)
-        return None if file is None else read_lens_file(file, info.n_layers, info.d_model)
+        return self.folder.find(self.model.info.fingerprint, choice.kind, digest, choice.ridge)
 
     def take(self, choice: LensChoice, report: Report, checkpoint: Check) -> LensMaps:
         """The lens that was chosen; an affine one is fitted where there is none.

@@ -237,7 +237,9 @@ class Measurement:
             choice = self._choice(metric.through)
             self._lenses.take(choice, report, self._run.control.checkpoint)
 
-        return self._run.attempt(metric.name, work)
+        is_there = self._run.attempt(metric.name, work)
+        self._tell_prepared()
+        return is_there
 
     def _order(self) -> Sequence[int] | None:
         """The order in which layers are left out; None for one of the prompt's own tokens."""
@@ -245,14 +247,29 @@ class Measurement:
         return self._orders.at_hand(settings) if _finds_order(settings) else None
 
     def _tell_prepared(self) -> tuple[str, ...]:
-        """Tell which metrics find their order at hand, of those that the run can have."""
-        in_order = [metric for metric in ON_DEMAND if metric.in_order]
-        possible = [each.name for each in in_order if not each.why_unavailable(self._result)]
+        """Tell which metrics find their order or their lens at hand, of those that can be had."""
+        possible = [
+            metric
+            for metric in ON_DEMAND
+            if (metric.in_order or metric.through) and not metric.why_unavailable(self._result)
+        ]
         if not possible:
             return ()
-        names = tuple(possible) if self._order() is not None else ()
+        has_order = self._order() is not None
+        names = tuple(
+            metric.name
+            for metric in possible
+            if (self._is_fitted(metric.through) if metric.through else has_order)
+        )
         self._run.tell_prepared(names)
         return names
+
+    def _is_fitted(self, kind: str) -> bool:
+        """Whether a fitted lens is there; its file is not read."""
+        try:
+            return self._lenses.is_at_hand(self._choice(kind))
+        except DepthError:
+            return False
 
     def _has_order(self, metric: Metric) -> bool:
         """Find the order in which layers are left out; False where there is none."""

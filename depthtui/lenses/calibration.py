@@ -15,8 +15,6 @@ from depthtui.files import open_regular, parse_json, why
 WRITTEN = "written by the model"
 """Where texts come from that no file holds."""
 
-TOKENS_A_WIDTH = 10
-"""So many tokens for each dimension of the residual stream determine an affine map well."""
 
 LONGEST = 1024
 """Tokens of a text that are read; what follows adds little but time."""

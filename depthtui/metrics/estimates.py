@@ -38,10 +38,8 @@ def seconds_of(metric: Metric, result: RunResult, pace: Pace) -> float | None:
     """Seconds that a metric of a run takes; None where that cannot be told.
 
     By the metric's own pace on another prompt where it has been computed on this model, else by
-    that of a forward pass, which tells nothing of a lens that may have to be fitted first.
+    that of a forward pass. A lens or an order that is found first counts too.
     """
-    if metric.through and metric.name not in pace.metrics:
-        return None
     pace_of_it = pace.metrics.get(metric.name, pace.forward)
     before = preparation_seconds(metric, result, pace)
     if not np.isfinite(pace_of_it + before) or metric.why_unavailable(result):

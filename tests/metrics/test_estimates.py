@@ -150,11 +150,23 @@ def test_a_forward_says_how_long_a_metric_takes_until_it_was_timed_itself() -> N
     )
 
 
-def test_nothing_is_said_of_what_may_fit_a_lens_first_until_it_was_timed_itself() -> None:
+def test_a_lens_that_is_not_fitted_yet_takes_its_fit_too() -> None:
     result, affine = full_run(), METRIC_BY_NAME["affine_lens"]
-    pace = Pace(forward=0.5)
-    assert seconds_of(affine, result, pace) is None
-    assert seconds_of(affine, result, with_metric(pace, affine, result, 7.0)) == pytest.approx(7.0)
+    pace = Pace(forward=0.5, tokens=len(result.tokens))
+    fit = preparation_seconds(affine, result, pace)
+    fitted = replace(pace, prepared=("affine_lens",))
+    reading = seconds_of(affine, result, fitted)
+    # Some ten tokens for each dimension are written and read, a dozen tokens are read.
+    assert fit > reading > 0
+    assert seconds_of(affine, result, pace) == pytest.approx(fit + reading)
+    timed = with_metric(fitted, affine, result, 7.0)
+    assert seconds_of(affine, result, timed) == pytest.approx(7.0)
+
+
+def test_a_jacobian_lens_is_fitted_by_no_run() -> None:
+    result, jacobian = full_run(), METRIC_BY_NAME["jacobian_lens"]
+    assert about_time(jacobian, result, Pace(forward=0.5)) == ""
+    assert about_time(jacobian, result, Pace(forward=0.5, prepared=("jacobian_lens",)))
 
 
 def test_nothing_is_said_of_what_a_run_cannot_have() -> None:

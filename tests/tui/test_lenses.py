@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from textual.widgets import OptionList
+from textual.widgets import Input, OptionList
 
 from depthtui.data.lens import AffineLens, FittedLens, JacobianLens, LogitLens
-from depthtui.data.protocol import StartRun
+from depthtui.data.protocol import Pace, StartRun
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.metrics import MEASURE_BY_NAME, METRIC_BY_NAME
+from depthtui.metrics.estimates import about_time
 from depthtui.metrics.settling import settling_depth
 from depthtui.settings import Settings, load_settings
 from depthtui.tui.panes.curves import DepthCurves
@@ -22,7 +23,9 @@ from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Pane, known_lens
 from depthtui.tui.panes.prompt_pane import PromptPane
+from depthtui.tui.screens import opening
 from depthtui.tui.screens.compare_screen import CompareScreen
+from depthtui.tui.screens.dialogs.reading_form import ReadingForm
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from tests.builders.lenses import smooth_lens
 from tests.tui.app_helpers import Explored, explore
@@ -125,6 +128,72 @@ async def test_a_lens_that_has_not_read_the_run_is_computed_by_a_key(
         await it.press("i")
         await it.until(lambda: len(it.engine.sent(StartRun)) == 2)
         assert "affine_lens" in it.engine.sent(StartRun)[-1].settings.metrics
+
+
+async def open_reading(it: Explored) -> ReadingForm:
+    opening.choose_reading(it.main, it.app.explorer)
+    await it.until(lambda: isinstance(it.app.screen, ReadingForm))
+    await it.pilot.pause()
+    form = it.app.screen
+    assert isinstance(form, ReadingForm)
+    return form
+
+
+async def test_a_reading_is_tried_on_the_screen_and_kept_by_enter_alone(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=WIDE) as it:
+        read_by(it, AffineLens)
+        before, reading = it.app.explorer.settings, it.app.explorer.reading
+        for last in ("escape", "enter"):
+            await open_reading(it)
+            await it.press("right", "down", "plus", "plus", "down", "down", "space")
+            settings = it.app.explorer.settings
+            assert (settings.lens, settings.kl_threshold) == ("affine", 0.6)
+            assert not settings.include_first_token
+            await it.until(lambda: 'Affine lens at "' in it.screen_text(), "the screen behind")
+            assert load_settings(tmp_path / "settings.toml").lens == "logit"
+            await it.press(last)
+            await it.until(lambda: it.app.screen is it.main)
+            kept = it.app.explorer.settings
+            assert kept == (before if last == "escape" else settings)
+        # The lens is kept for good, the rest with the session.
+        kept_file = load_settings(tmp_path / "settings.toml")
+        assert (kept_file.lens, kept_file.kl_threshold) == ("affine", before.kl_threshold)
+        assert reading.thresholds_turned
+        await open_reading(it)
+        await it.press("d")
+        await it.until(lambda: not reading.thresholds_turned)
+        assert it.app.explorer.settings.include_first_token
+        await it.press("enter")
+        assert it.app.explorer.settings.lens == "logit"
+
+
+async def test_a_wrong_threshold_stays_typed_and_changes_nothing(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await open_reading(it)
+        await it.press("down", "7")
+        await it.until(lambda: "KL threshold must be a number from 0 to 1." in it.screen_text())
+        assert it.app.explorer.settings.kl_threshold == 0.5
+        await it.press("enter")
+        assert it.app.screen.query_one("#kl_threshold", Input).value == "7"
+        await it.press("escape")
+        assert it.app.screen is it.main
+
+
+async def test_what_a_lens_takes_is_told_before_it_begins(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.engine.say(Pace(forward=0.005, tokens=30))
+        await it.until(lambda: it.app.explorer.pace.forward == 0.005)
+        await open_reading(it)
+        await it.press("right")
+        await it.until(lambda: "it is to be fitted" in it.screen_text())
+        result = it.session.current.result
+        time = about_time(METRIC_BY_NAME["affine_lens"], result, it.app.explorer.pace)
+        assert time in " ".join(it.screen_text().split())
+        it.engine.say(Pace(forward=0.005, tokens=30, prepared=("affine_lens",)))
+        await it.until(lambda: it.app.explorer.pace.prepared)
+        await it.press("right", "left")
+        await it.until(lambda: "it has not read this run. i has it read" in it.screen_text())
+        assert len(it.engine.sent(StartRun)) == 1
 
 
 async def test_values_are_chosen_coloured_and_copied_through_it(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from depthtui.data.lens import AffineLens, FittedLens, JacobianLens
+from depthtui.data.lens import TOKENS_A_WIDTH, AffineLens, FittedLens, JacobianLens
+from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
 from depthtui.metrics import needs
 from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
@@ -15,6 +18,15 @@ from depthtui.metrics.lens_reduction import ReducedFittedLens, reduce_lens
 from depthtui.metrics.measures import divergence_measure, lens_measures
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric
+
+_DRAWN = 1.5
+"""Tokens that a model draws for each that comes before the end of its text."""
+
+
+def _affine_fit(result: RunResult) -> float:
+    """Writing the texts, and about as long again for the maps."""
+    tokens = TOKENS_A_WIDTH * result.model.d_model
+    return 2 * _DRAWN * tokens * (1 + head(result))
 
 
 def _summary(value: ReducedFittedLens, pooled: Pooled) -> dict[str, Any]:
@@ -65,7 +77,9 @@ def _memory(sizes: Sizes) -> MemoryNeed:
     return row_of_logits(sizes) + MemoryNeed(head=4 * sizes.width**2 + sizes.residual_bytes)
 
 
-def _metric(kind: type[FittedLens], title: str, **words: str) -> Metric:
+def _metric(
+    kind: type[FittedLens], title: str, fit: Callable[[RunResult], float], **words: str
+) -> Metric:
     name = f"{kind.kind}_lens"
     return Metric(
         name=name,
@@ -76,6 +90,7 @@ def _metric(kind: type[FittedLens], title: str, **words: str) -> Metric:
         compute=f"depthtui.metrics.fitted_lens.compute:{name}",
         reruns_layers=False,
         through=kind.kind,
+        preparation=fit,
         needs=(needs.clean_run, needs.lens),
         memory=_memory,
         depends_on=("top_k", "lens_texts", "lens_ridge"),
@@ -91,6 +106,7 @@ def _metric(kind: type[FittedLens], title: str, **words: str) -> Metric:
 AFFINE = _metric(
     AffineLens,
     "Affine lens",
+    _affine_fit,
     tells="What each depth says once it is brought into the last one's basis.",
     formula=(
         "`p_l = softmax(W N(A_l x + b_l))`, `x = h_l / rms(h_l)`: ridge regression on "
@@ -111,6 +127,8 @@ AFFINE = _metric(
 JACOBIAN = _metric(
     JacobianLens,
     "Jacobian lens",
+    # A run only reads through one that `depthtui lens fit` has fitted.
+    lambda result: math.nan,
     tells="What each depth adds, on average, to all outputs that follow.",
     formula=(
         "`p_l = softmax(W N(J_l h_l))`, `J_l` the mean derivative of later `h_L` by `h_l`; the "

@@ -14,6 +14,7 @@ from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.model_list import check_model, models_on_disk
+from depthtui.tui.state.reading import what_lens_lacks
 from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.unfinished import lost_by_opening, unfinished
 
@@ -105,6 +106,35 @@ def answer_words(result: RunResult, start: int) -> str:
         return "The answer is the prompt's own again"
     text = printable(result.tokens.texts[start][:80])
     return f'The answer begins at token {start}, "{text}"'
+
+
+def choose_reading(screen: LiveScreen, explorer: Explorer, *results: RunResult) -> None:
+    """Ask how depths are read; the screen shows each choice at once.
+
+    Args:
+        screen: shows the runs.
+        explorer: keeps the choice.
+        results: of the runs; that of the current one where none is named.
+    """
+    from depthtui.tui.screens.dialogs.reading_form import ReadingForm
+
+    reading, current = explorer.reading, explorer.session.current
+    before = reading.now
+    if not results and current is not None and current.result is not None:
+        results = (current.result,)
+
+    def lacks(lens: str) -> str:
+        words = (what_lens_lacks(lens, result, explorer.pace_of(current)) for result in results)
+        return next(filter(None, words), "")
+
+    def chosen(choices: dict[str, Any] | None) -> None:
+        if choices is not None:
+            # What was tried is not kept yet.
+            reading.set(**before)
+            reading.keep(**choices)
+        screen.redraw()
+
+    screen.app.push_screen(ReadingForm(reading, screen.redraw, lacks), chosen)
 
 
 def show_session(screen: LiveScreen, explorer: Explorer) -> None:

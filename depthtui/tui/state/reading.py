@@ -7,10 +7,15 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from depthtui.data.lens import LENS_CLASSES
-from depthtui.data.lens_view import lens_title
+from depthtui.data.lens_view import LENS_METRICS, lens_heading, lens_title
+from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
+from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.chosen_lens import next_lens
+from depthtui.metrics.estimates import about_time
+from depthtui.options import Option, options_of
 from depthtui.settings import Settings
 
 _THRESHOLD_STEPS = 20
@@ -27,7 +32,7 @@ class Owner(Protocol):
 
 
 class ReadingChoices:
-    """Turns what the settings say of that; only the lens is changed for good.
+    """Changes how depths are read; only the lens is changed for good.
 
     Args:
         owner: whose settings these are.
@@ -35,32 +40,33 @@ class ReadingChoices:
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
-        self._first = self._thresholds
+        self.first = self.now
 
     @property
-    def _thresholds(self) -> dict[str, float]:
-        return {name: getattr(self._owner.settings, name) for name in _options()}
+    def now(self) -> dict[str, Any]:
+        """The choices, by their options."""
+        return {name: getattr(self._owner.settings, name) for name in reading_options()}
 
     @property
     def thresholds_turned(self) -> bool:
         """Whether the thresholds are others than the session began with."""
-        return self._thresholds != self._first
+        return any(self.now[name] != self.first[name] for name in _thresholds())
 
     def begin_with(self, **settings: Any) -> None:
-        """Take what there is of thresholds among settings as what the session began with."""
-        self._first |= {name: settings[name] for name in _options() if name in settings}
+        """Take what there is of the choices among settings as what the session began with."""
+        self.first |= {name: settings[name] for name in self.first if name in settings}
 
     def turn_threshold(self, name: str, steps: int) -> None:
         """Raise or lower a rule's threshold, an option, by steps, in this session."""
-        self._set(**{name: _turned(self._thresholds[name], steps)})
+        self.set(**{name: turned(self.now[name], steps)})
 
     def reset_thresholds(self) -> None:
         """Take the thresholds that the session began with."""
-        self._set(**self._first)
+        self.set(**{name: self.first[name] for name in _thresholds()})
 
     def turn_token_0(self) -> None:
         """Leave token 0 out of means, or count it again, in this session."""
-        self._set(include_first_token=not self._owner.settings.include_first_token)
+        self.set(include_first_token=not self._owner.settings.include_first_token)
 
     def turn_lens(self, *results: RunResult) -> str:
         """Read depths through the next lens that there is for these runs; in words, for people."""
@@ -74,17 +80,43 @@ class ReadingChoices:
             words += " It has not read this run yet: i has it read."
         return words
 
-    def _set(self, **settings: Any) -> None:
-        self._owner.settings = replace(self._owner.settings, **settings)
+    def set(self, **choices: Any) -> None:
+        """Read depths so in this session."""
+        self._owner.settings = replace(self._owner.settings, **choices)
+
+    def keep(self, **choices: Any) -> None:
+        """The same, and the lens for good."""
+        self._owner.change(lens=choices.get("lens", self.now["lens"]))
+        self.set(**choices)
 
 
-def _options() -> list[str]:
+def reading_options() -> dict[str, Option]:
+    """The options that say how depths are read, by their names."""
+    options = options_of(SummarySettings)
+    return {name: options[name] for name in ("lens", *_thresholds(), "include_first_token")}
+
+
+def _thresholds() -> list[str]:
     """The options that set the thresholds of rules."""
     return [rule.threshold.option for rule in rules.ALL if rule.threshold.option]
 
 
-def _turned(threshold: float, steps: int) -> float:
+def turned(threshold: float, steps: int) -> float:
     """A threshold some steps up or down; one between two steps goes to the next first."""
     place = round(threshold * _THRESHOLD_STEPS, 6)
     turned = math.floor(place) + steps if steps > 0 else math.ceil(place) + steps
     return min(max(turned, 1), _THRESHOLD_STEPS - 1) / _THRESHOLD_STEPS
+
+
+def what_lens_lacks(lens: str, result: RunResult, pace: Pace) -> str:
+    """What has to be computed before a lens reads a run, and how long it takes; else nothing."""
+    if result.get(LENS_CLASSES[lens]) is not None:
+        return ""
+    metric, title = METRIC_BY_NAME.get(LENS_METRICS[lens]), lens_heading(lens)
+    reason = metric.why_unavailable(result) if metric is not None else "it cannot be had"
+    if metric is None or reason:
+        return f"{title}: {reason}."
+    time = about_time(metric, result, pace) or "how long is not known before it was timed"
+    if metric.name not in pace.prepared and metric.preparation(result):
+        return f"{title}: it is to be fitted, then it reads this run. i does both: {time}."
+    return f"{title}: it has not read this run. i has it read: {time}."

@@ -35,7 +35,7 @@ class Form(Dialog[dict[str, Any]]):
 
     Args:
         fields: the options, by name.
-        settings: an object with the values at first, by the same names.
+        values: the values at first, by the same names.
         closed: why a field cannot be changed, by its name; untrusted.
 
     Attributes:
@@ -58,11 +58,14 @@ class Form(Dialog[dict[str, Any]]):
     ]
 
     def __init__(
-        self, fields: Mapping[str, Option], settings: Any, closed: Mapping[str, str] | None = None
+        self,
+        fields: Mapping[str, Option],
+        values: Mapping[str, Any],
+        closed: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(classes="form")
         self.fields = fields
-        self._settings = settings
+        self._values = values
         self._why_closed = closed or {}
 
     def check(self, name: str, value: Any) -> Any:
@@ -94,7 +97,7 @@ class Form(Dialog[dict[str, Any]]):
         yield Button(f"{self.button} (F5)", id="take", variant="primary", compact=True)
 
     def _field(self, name: str, option: Option) -> Choice | Input:
-        value, why_closed = getattr(self._settings, name), self._why_closed.get(name, "")
+        value, why_closed = self._values[name], self._why_closed.get(name, "")
         if option.labelled:
             return Choice(option.labelled, value, id=name, why_closed=why_closed)
         text = self.text(name, value)

@@ -23,4 +23,4 @@ class GenerationForm(Form):
     def __init__(self, settings: GenerationSettings, has_template: bool) -> None:
         options = options_of(GenerationSettings)
         closed = {} if has_template else {"chat_template": "the model brings none"}
-        super().__init__({name: options[name] for name in FIELDS}, settings, closed)
+        super().__init__({name: options[name] for name in FIELDS}, vars(settings), closed)

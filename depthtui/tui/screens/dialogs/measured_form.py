@@ -59,7 +59,9 @@ class MeasuredForm(Form):
         options = {name: options_of(RunSettings)[name] for name in FIELDS}
         missing = result.model.split_missing
         closed = {"skip_part": f"attention and MLP cannot be told apart ({missing})"}
-        super().__init__(options | {"answer_start": ANSWER}, settings, closed if missing else {})
+        super().__init__(
+            options | {"answer_start": ANSWER}, vars(settings), closed if missing else {}
+        )
         self._result = result
         self._token = token
         self.first = FIELDS[0] if missing else first

@@ -1,0 +1,69 @@
+"""How depths are read: the lens, the thresholds of the rules, whether token 0 counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from textual.binding import Binding, BindingType
+
+from depthtui.tui.screens.dialogs.choice import Choice
+from depthtui.tui.screens.dialogs.form import Form
+from depthtui.tui.state.reading import ReadingChoices, reading_options, turned
+
+
+class ReadingForm(Form):
+    """Shows each choice on the screen behind it at once; dismissed with those to keep.
+
+    Args:
+        reading: what is changed.
+        redraw: shows it.
+        lacks: what a lens lacks before it reads the run, in words; empty where it has.
+    """
+
+    heading = "How depths are read"
+    hint = "+ - change · d defaults · enter keeps · esc takes back"
+    button = "Keep it"
+    form_keys = "+=-d"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("plus,equals_sign", "turn(1)", "up", show=False, priority=True),
+        Binding("minus", "turn(-1)", "down", show=False, priority=True),
+        Binding("d", "defaults", "defaults", tooltip="As the session began", priority=True),
+    ]
+
+    def __init__(
+        self, reading: ReadingChoices, redraw: Callable[[], None], lacks: Callable[[str], str]
+    ) -> None:
+        super().__init__(reading_options(), reading.now)
+        self._reading = reading
+        self._before = reading.now
+        self._redraw = redraw
+        self._lacks = lacks
+
+    def describe(self, name: str) -> str:
+        lacks = self._lacks(self.field("lens").value) if name == "lens" else ""
+        return lacks or super().describe(name)
+
+    def tried(self, values: dict[str, Any]) -> None:
+        now = self._reading.now
+        if now | values != now:
+            self._reading.set(**values)
+            self._redraw()
+
+    def action_turn(self, step: int) -> None:
+        """Raise or lower the field with the focus."""
+        field = self.focused
+        if isinstance(field, Choice):
+            field.action_step(step)
+        elif field is not None and field.id in self.fields:
+            self.put(field.id, turned(self._reading.now[field.id], step))
+
+    def action_defaults(self) -> None:
+        """Put what the session began with into every field."""
+        for name, value in self._reading.first.items():
+            self.put(name, value)
+
+    def action_leave(self) -> None:
+        self.tried(self._before)
+        super().action_leave()
