@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
-from depthtui.data.lens_view import LENS_METRICS, LOGIT, lens_after, lens_name
-from depthtui.data.run import RunResult
-from depthtui.data.run_settings import LENSES
-from depthtui.metrics import MEASURE_BY_NAME, METRIC_BY_NAME, settling
+from depthtui.data.lens_view import LENS_METRICS, LOGIT, lens_name
+from depthtui.metrics import MEASURE_BY_NAME, settling
 from depthtui.metrics.pooling import READ_BY_LENS
 from depthtui.metrics.spec import Measure
 
 _NAMES = {settling.NAME: "divergence"}
 """The measures that have another name among those of a fitted lens."""
-
-
-def next_lens(lens: str, results: Iterable[RunResult]) -> str:
-    """The lens after this one among those that can be computed, or that one of the runs has."""
-    measured = {name for result in results for name in result.measured}
-    there = {
-        name
-        for name in LENSES
-        if name == LOGIT or LENS_METRICS[name] in METRIC_BY_NAME.keys() | measured
-    }
-    return lens_after(lens, there)
 
 
 def measured_by(metric: str, lens: str) -> str:

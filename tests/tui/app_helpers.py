@@ -13,6 +13,7 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
 from depthtui.tui.panes.status_line import StatusLine
+from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.state.engine import Engine
 from tests.builders.engines import FakeEngine
@@ -80,6 +81,14 @@ class Explored:
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
+        await self.pilot.pause()
+
+    async def read(self, **choices: object) -> None:
+        """Read depths by these choices, as the reading form would."""
+        self.app.explorer.reading.keep(**choices)
+        for screen in self.app.screen_stack:
+            if isinstance(screen, LiveScreen):
+                screen.redraw()
         await self.pilot.pause()
 
     def screen_text(self) -> str:

@@ -256,8 +256,8 @@ async def test_a_bos_token_is_aligned_and_told(tmp_path: Path) -> None:
         # Token 0 is what the caveat suggests to leave out.
         table = screen.query_one("#depth-pair", DepthPair)
         before = table.summary.curves["kl"].copy()
-        assert "f leaves token 0 out of the means" in words(it)
-        await it.press("f")
+        assert "u leaves token 0 out of the means" in words(it)
+        await it.read(include_first_token=False)
         await it.until(lambda: "Means are without token 0" in words(it))
         np.testing.assert_allclose(
             table.summary.curves["kl"], a.get(LogitLens).kl[:, 1:].mean(axis=1), rtol=1e-5
@@ -265,8 +265,8 @@ async def test_a_bos_token_is_aligned_and_told(tmp_path: Path) -> None:
         assert not np.allclose(table.summary.curves["kl"], before)
         assert "29 and 30 tokens, token 0 out" in words(it)
         assert not it.app.explorer.settings.include_first_token
-        await it.press("f")
-        await it.until(lambda: "f leaves token 0 out" in words(it))
+        await it.read(include_first_token=True)
+        await it.until(lambda: "u leaves token 0 out" in words(it))
 
 
 async def test_other_tokens_are_compared_by_their_means(tmp_path: Path) -> None:

@@ -272,7 +272,7 @@ async def test_without_counts_there_is_no_share(tmp_path: Path) -> None:
 
 async def test_the_ranking_leaves_token_0_out_where_the_means_do(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await it.press("f")
+        await it.read(include_first_token=False)
         screen = await open_what_if(it)
         measured = screen.what_if.measured
         assert measured is not None

@@ -23,7 +23,6 @@ from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Pane, known_lens
 from depthtui.tui.panes.prompt_pane import PromptPane
-from depthtui.tui.screens import opening
 from depthtui.tui.screens.compare_screen import CompareScreen
 from depthtui.tui.screens.dialogs.reading_form import ReadingForm
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
@@ -57,7 +56,7 @@ async def test_the_key_turns_curves_depths_and_table_at_once(tmp_path: Path) -> 
         it.main.measure = MEASURE_BY_NAME["kl"]
         logit = shown_depths(it)
         for lens, kind in (("affine", AffineLens), ("jacobian", JacobianLens)):
-            await it.press("u")
+            await it.read(lens=lens)
             name = f"{lens.capitalize()} lens"
             await it.until(lambda name=name: f'{name} at "' in it.screen_text())
             fitted = result.get(kind)
@@ -74,9 +73,8 @@ async def test_the_key_turns_curves_depths_and_table_at_once(tmp_path: Path) -> 
             assert f"Lens KL, {words} · KL(p_l || p), nats" in it.screen_text()
             assert f"Depth curves, {words} lens" in it.screen_text()
             assert f"Verdict, {words} lens" in it.screen_text()
-            assert f"read through the {words} lens" in it.toasts()[-1]
             assert load_settings(tmp_path / "settings.toml").lens == lens
-        await it.press("u")
+        await it.read(lens="logit")
         await it.until(lambda: 'Logit lens at "' in it.screen_text())
         assert shown_depths(it) == logit
         assert not [title for title in titles(it) if "affine" in title or "Jacobian" in title]
@@ -91,7 +89,8 @@ async def test_the_pages_are_read_through_it(tmp_path: Path) -> None:
     async with explore(tmp_path, size=WIDE) as it:
         read_by(it, AffineLens)
         lens = it.session.current.result.get(AffineLens)
-        await it.press("u", "d", "d")
+        await it.read(lens="affine")
+        await it.press("d", "d")
         await it.until(lambda: "Effective depth, affine lens" in it.screen_text())
         await it.press("d")
         await it.until(lambda: it.main.seen_page.id == "decided")
@@ -115,13 +114,13 @@ async def test_a_lens_that_has_not_read_the_run_is_computed_by_a_key(
     async with explore(tmp_path, size=WIDE) as it:
         it.main.measure = MEASURE_BY_NAME["kl"]
         it.engine.manual = True
-        await it.press("u")
+        await it.read(lens="affine")
         await it.until(lambda: "i computes it" in it.screen_text())
         for pane in (it.main.query_one(LensTable), it.main.query_one("#heatmap", Heatmap)):
             reason, help_text = pane.why_empty()
             assert reason.startswith("Affine lens: ")
             assert "i computes it" in help_text
-            assert help_text.endswith("u reads through another lens.")
+            assert help_text.endswith("u chooses another lens.")
         assert [estimate.rule for estimate in it.main.query_one(DepthTable).summary.depths] == [
             "cosine"
         ]
@@ -131,7 +130,7 @@ async def test_a_lens_that_has_not_read_the_run_is_computed_by_a_key(
 
 
 async def open_reading(it: Explored) -> ReadingForm:
-    opening.choose_reading(it.main, it.app.explorer)
+    await it.press("u")
     await it.until(lambda: isinstance(it.app.screen, ReadingForm))
     await it.pilot.pause()
     form = it.app.screen
@@ -206,7 +205,8 @@ async def test_values_are_chosen_coloured_and_copied_through_it(tmp_path: Path) 
         result.drop(["logit_lens", "settling"])
         names = list(MEASURE_BY_NAME)
         it.main.measure = MEASURE_BY_NAME[names[names.index("kl") - 1]]
-        await it.press("u", "right_square_bracket")
+        await it.read(lens="affine")
+        await it.press("right_square_bracket")
         assert it.main.measure.name == "kl"
         await it.press("y")
         layer, token = it.main.cursor
@@ -229,20 +229,10 @@ async def test_words_are_found_in_what_it_says(tmp_path: Path) -> None:
         lens = it.session.current.result.get(AffineLens)
         lens.vocabulary[9999] = " Seine"
         lens.top_ids[1, 3, 0] = 9999
-        await it.press("u", "slash", "tab", *"seine", "enter")
+        await it.read(lens="affine")
+        await it.press("slash", "tab", *"seine", "enter")
         await it.until(lambda: it.main.cursor == (1, 3))
         assert "1 of 1" in it.screen_text()
-
-
-async def test_without_a_fitted_lens_there_is_nothing_to_turn_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("affine_lens", "jacobian_lens"):
-        monkeypatch.delitem(METRIC_BY_NAME, name, raising=False)
-    async with explore(tmp_path) as it:
-        await it.press("u")
-        assert it.toasts()[-1] == "There is no other lens."
-        assert it.app.explorer.settings.lens == "logit"
 
 
 async def test_a_depth_that_it_reads_worse_is_marked(tmp_path: Path) -> None:
@@ -250,11 +240,12 @@ async def test_a_depth_that_it_reads_worse_is_marked(tmp_path: Path) -> None:
         read_by(it, AffineLens)
         lens = it.session.current.result.get(AffineLens)
         lens.held_out_kl[3] = lens.logit_held_out_kl[3] + 1
-        await it.press("u", "g")
+        await it.read(lens="affine")
+        await it.press("g")
         await it.until(lambda: "worse than" in it.screen_text())
         marked = [line for line in it.screen_text().splitlines() if "worse than" in line]
         assert len(marked) == 1
-        await it.press("u")
+        await it.read(lens="logit")
         await it.until(lambda: "worse than" not in it.screen_text())
 
 
@@ -275,7 +266,7 @@ async def test_a_comparison_is_read_through_it(tmp_path: Path) -> None:
         await it.until(lambda: titles(it).count("A · Lens KL, affine · KL(p_l || p), nats") == 1)
         assert sum('Affine lens at "' in title for title in titles(it)) == 2
         assert "Effective depth, affine lens · layers, ratio" in titles(it)
-        await it.press("u")
+        await it.read(lens="jacobian")
         await it.until(lambda: any('Jacobian lens at "' in title for title in titles(it)))
         # B has not been read, and nothing is computed here.
         assert "the Jacobian lens has not read this run" in " ".join(it.screen_text().split()) or (
@@ -306,6 +297,6 @@ async def test_what_is_saved_is_what_was_measured(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         read_by(it, AffineLens)
         result = it.session.current.result
-        await it.press("u")
+        await it.read(lens="affine")
         assert it.main.shown_result() is result
         assert it.session.results == [result]

@@ -55,7 +55,8 @@ async def test_i_fills_in_maps_that_leave_places_empty(tmp_path: Path, measure: 
 async def test_i_goes_to_the_verdict_and_computes_it(tmp_path: Path, size: tuple[int, int]) -> None:
     async with explore(tmp_path, size=size) as it:
         before = set(it.session.current.result.measured)
-        await it.press("d", "tab", "i")
+        it.main.action_go_to("curves")
+        await it.press("i")
         verdict = it.main.query_one(VerdictPane)
         await it.until(lambda: it.main.focused is verdict and verdict.display)
         await it.ready()
@@ -230,7 +231,7 @@ async def test_without_an_answer_a_token_is_marked(tmp_path: Path) -> None:
         await it.until(lambda: "is unavailable: the prompt has no" in it.screen_text())
         await it.press("i")
         assert "is unavailable: the prompt has no known answer. L sets" in it.toasts()[-1]
-        await it.press("0", "3", "l", "A")
+        await it.press("0", "3", "l", "L", "A", "enter")
         assert "begins at token 3" in it.toasts()[-1]
         await it.press("i")
         run = it.session.current
@@ -240,23 +241,23 @@ async def test_without_an_answer_a_token_is_marked(tmp_path: Path) -> None:
         assert run.result.get(ResidualErasure).answer_start == 3
         await it.until(lambda: "answer from token 3" in it.screen_text())
         # Another answer is another question.
-        await it.press("l", "A", "A", "enter")
+        await it.press("l", "L", "A", "enter")
         assert run.settings.answer_start == 4
         assert run.result.get(ResidualErasure) is None
-        await it.press("A", "A", "enter")
+        await it.press("L", "A", "enter")
         assert run.settings.answer_start == -1
         assert "the prompt's own again" in it.toasts()[-1]
-        await it.press("0", "A", "A")
+        await it.press("0", "L", "A")
         assert "predicts token 0" in it.screen_text()
         await it.press("enter")
         assert run.settings.answer_start == -1
-        await it.press("A", *"999", "enter")
+        await it.press("L", "A", *"999", "enter")
         assert "must be a token of this prompt" in it.screen_text()
 
 
 async def test_the_marked_answer_is_underlined_and_kept_by_the_next_run(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await it.press("0", "2", "l", "A", "A", "enter", "0")
+        await it.press("0", "2", "l", "L", "A", "enter", "0")
         pane = it.main.query_one(PromptPane)
         await it.pilot.pause()
         styles = [style for _, style, _ in pane.render_line(0) if style and style.underline]
@@ -357,7 +358,7 @@ async def test_hostile_tokens_under_every_measure(tmp_path: Path) -> None:
         it.app.explorer.run(Prompt(text))
         await it.until(lambda: len(it.session.runs) == 2)
         await it.ready()
-        await it.press("l", "A", "A", "enter")
+        await it.press("l", "L", "A", "enter")
         for name in ("residual_erasure", "integrated_gradients", "skip_effects"):
             await look_at(it, name)
             await it.press("i")

@@ -180,12 +180,11 @@ async def test_the_last_export_is_opened(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("key", ["/", "M"])
 async def test_no_pane_is_narrower_because_a_line_opened(
-    tmp_path: Path, size: tuple[int, int], key: str
+    tmp_path: Path, size: tuple[int, int]
 ) -> None:
     async with explore(tmp_path, size=size) as it:
         widths = [pane.region.width for pane in it.main.panes]
-        await it.press(key)
+        await it.press("slash")
         await it.until(lambda: any(field.region for field in it.main.query(LineField)))
         assert [pane.region.width for pane in it.main.panes] == widths

@@ -170,9 +170,3 @@ async def test_a_sweep_of_the_session(tmp_path: Path) -> None:
         await it.press("r")
         assert it.toasts()[-1] == "Nothing is missing here: n starts another sweep."
         assert silent_keys(screen) == []
-
-
-async def test_thresholds_that_nobody_turned(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("backspace")
-        assert it.toasts() == ["The thresholds are where they were: + - and < > turn them."]

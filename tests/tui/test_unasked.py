@@ -65,7 +65,7 @@ async def test_escape_ends_it_and_nothing_begins_by_itself_again(tmp_path: Path)
 async def test_it_gives_way_to_what_the_user_changes(tmp_path: Path) -> None:
     async with begun(tmp_path) as it:
         run = it.session.current
-        await it.press("tab", "right", "right", "A", "A", "enter")
+        await it.press("tab", "right", "right", "L", "A", "enter")
         await it.until(lambda: run.settings.answer_start > 0)
         assert run.state is RunState.FINISHED
         assert it.engine.sent(Stop)

@@ -16,9 +16,7 @@ RULE = Rule(
     curve="overlap",
     unit="of top 5",
     limits=(0.0, 1.0),
-    threshold=Threshold(
-        value=SummarySettings.overlap_threshold, option="overlap_threshold", keys="< >"
-    ),
+    threshold=Threshold(value=SummarySettings.overlap_threshold, option="overlap_threshold"),
     figure="{lens} overlap",
     axis="share of the five first tokens",
     measure="overlap",

@@ -30,4 +30,10 @@ OWN: list[Command[Any]] = [
     ),
 ]
 
-COMMANDS: list[Command[Any]] = [*OWN, *moving.COMMANDS, *looking.PANES, *looking.MEASURES]
+COMMANDS: list[Command[Any]] = [
+    *OWN,
+    *moving.COMMANDS,
+    looking.READING,
+    *looking.PANES,
+    *looking.MEASURES,
+]

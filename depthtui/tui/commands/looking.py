@@ -55,6 +55,15 @@ OPEN: Command[PaneScreen] = Command(
     at_cursor=True,
 )
 
+READING: Command[PaneScreen] = Command(
+    "reading",
+    "u",
+    "reading",
+    "Choose the lens, the thresholds, and whether token 0 counts",
+    "compute",
+    lambda it: it.choose_reading(),
+)
+
 MEASURES: list[Command[PaneScreen]] = [
     Command(
         "measure",

@@ -479,32 +479,6 @@ MERGED: list[MainCommand] = [
     Command(
         "compare", "C", "compare", "Compare", "session", lambda it: it.compare(), _why_no_result
     ),
-    Command("skip_first", "f", "token 0", "Token 0", "compute", lambda it: it.turn_token_zero()),
-    Command("lens", "u", "lens", "Next lens", "compute", lambda it: it.turn_lens()),
-    Command(
-        "overlap_up",
-        "greater_than_sign",
-        "up",
-        "Overlap up",
-        "compute",
-        lambda it: it.turn_threshold("overlap_threshold", 1),
-    ),
-    Command(
-        "overlap_down",
-        "less_than_sign",
-        "down",
-        "Overlap down",
-        "compute",
-        lambda it: it.turn_threshold("overlap_threshold", -1),
-    ),
-    Command(
-        "reset_thresholds",
-        "backspace",
-        "back",
-        "Thresholds back",
-        "compute",
-        lambda it: it.reset_thresholds(),
-    ),
     Command("average", "a", "average", "Means", "look", lambda it: it.turn_average()),
     Command("order", "o", "order", "Order", "look", lambda it: it.turn_over()),
 ]
@@ -539,6 +513,7 @@ PAGES: list[MainCommand] = [
 COMMANDS: list[Command[Any]] = [
     *RUNNING,
     *CHOOSING,
+    looking.READING,
     *MERGED,
     *moving.COMMANDS,
     *looking.PANES,

@@ -16,7 +16,7 @@ from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, bar, fit_right
 from depthtui.tui.draw.text import wrap
 from depthtui.tui.panes.layer_bars import bar_lines
-from depthtui.tui.panes.page import ThresholdPage, turned_by_keys
+from depthtui.tui.panes.page import DIAL_KEYS, ThresholdPage, dial_rule
 from depthtui.tui.panes.pane import nothing_pooled
 
 _NAME_CELLS = 9
@@ -55,8 +55,7 @@ class DepthTable(ThresholdPage):
         first = self.summary.settings.where_left_out(", token 0 left out")
         title = through_words("Effective depth", self.lens_name)
         # On a screen without pages no key turns them.
-        turned = turned_by_keys() if self.siblings else []
-        keys = "".join(f"{rule.threshold.keys} {rule.title} · " for rule in turned)
+        keys = f"{DIAL_KEYS} {dial_rule().title} · " if self.siblings else ""
         self.set_titles(title, f"{keys}mean over {token_words}{first}")
         self._published = None if self.result is None else published_row(self.result.model)
         blocks = [self._rule_lines(estimate, self.summary) for estimate in self.summary.depths]

@@ -101,8 +101,7 @@ class ThresholdPage(Page):
     turned: reactive[bool] = reactive(False, repaint=False)
 
     def turn_dial(self, steps: int) -> None:
-        (rule,) = (rule for rule in turned_by_keys() if rule.threshold.keys == DIAL_KEYS)
-        self.post_message(ThresholdTurned(rule.threshold.option, steps))
+        self.post_message(ThresholdTurned(dial_rule().threshold.option, steps))
 
     def watch_turned(self) -> None:
         self.redraw()
@@ -111,18 +110,20 @@ class ThresholdPage(Page):
         if self.summary is None:
             self.set_titles(title)
             return
-        settings, turned = self.summary.settings, turned_by_keys()
-        words = [f"{rule.threshold.keys} {rule.threshold_in_short(settings)}" for rule in turned]
-        words += ["bksp resets"] * self.turned
-        first = f"f token 0 {settings.where_left_out('out') or 'in'}"
-        if cell_len(" · ".join([*words, first])) < self.size.width:
-            words.append(first)
+        settings = self.summary.settings
+        words = [
+            f"{DIAL_KEYS} {dial_rule().threshold_in_short(settings)}",
+            "u reading" + ", changed" * self.turned,
+            f"token 0 {settings.where_left_out('out') or 'in'}",
+        ]
+        while len(words) > 1 and cell_len(" · ".join(words)) >= self.size.width:
+            words.pop()
         self.set_titles(title, " · ".join(words))
 
 
-def turned_by_keys() -> list[Rule]:
-    """The rules whose thresholds keys turn, in the order of a verdict."""
-    return [rule for rule in rules.by_kind() if rule.threshold.keys]
+def dial_rule() -> Rule:
+    """The rule whose threshold the dial sets."""
+    return next(rule for rule in rules.by_kind() if rule.threshold.keys == DIAL_KEYS)
 
 
 def as_many_as_fit(pieces: list[Piece], width: int) -> list[Piece]:

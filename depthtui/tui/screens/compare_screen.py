@@ -78,6 +78,7 @@ class CompareScreen(LiveScreen):
         self._first_measure = measure
         self._first_cursor = cursor
         self._was_live = False
+        self._shown_settings = explorer.settings.summary_settings()
         self._palette = explorer.settings.palette
         self._verdicts = (LastVerdict(), LastVerdict())
 
@@ -124,11 +125,12 @@ class CompareScreen(LiveScreen):
         return a, b
 
     def draw(self) -> None:
-        """Show what a run that goes on has got since; finished ones stay as they are."""
+        """Show the rows that a run has got since, or the runs as they are read now."""
         live = any(run.state.is_live for run in self._runs)
-        if live or self._was_live:
+        settings = self.explorer.settings.summary_settings()
+        if live or self._was_live or settings != self._shown_settings:
             self._show_runs()
-        self._was_live = live
+        self._was_live, self._shown_settings = live, settings
 
     def _show_runs(self) -> None:
         """Give every pane both runs, its own first."""
@@ -215,16 +217,11 @@ class CompareScreen(LiveScreen):
 
     # Keys -------------------------------------------------------------------
 
-    def turn_token_zero(self) -> None:
-        """Average with or without token 0, here and on the main screen."""
-        self.explorer.reading.turn_token_0()
-        self._show_runs()
+    def choose_reading(self) -> None:
+        """Choose how depths are read, here and on the main screen."""
+        from depthtui.tui.screens.opening import choose_reading
 
-    def turn_lens(self) -> None:
-        """Read depths through the next lens, here and on the main screen."""
-        words = self.explorer.reading.turn_lens(*self._results)
-        self._show_runs()
-        self.notify(words, markup=False)
+        choose_reading(self, self.explorer, *self._results)
 
     def export(self) -> None:
         """Save both runs, and what sets them apart."""

@@ -46,7 +46,6 @@ from depthtui.tui.state.verdicts import LastVerdict
 
 SESSIONS_OFF = "Sessions are kept in the cache, which is off in this start."
 NO_VALUE = "There is no value under the cursor."
-NOT_TURNED = "The thresholds are where they were: + - and < > turn them."
 
 
 class MainScreen(PlacesScreen):
@@ -282,34 +281,12 @@ class MainScreen(PlacesScreen):
         if run is not None and run.result is not None:
             opening.export_run(self, self.explorer, run, run.result)
 
-    def turn_token_zero(self) -> None:
-        self.explorer.reading.turn_token_0()
-        self.redraw()
-        settings = self.explorer.settings.summary_settings()
-        words = settings.where_left_out("left out of every mean") or "averaged in"
-        self.notify(f"Token 0 is {words}.", markup=False)
-
-    def turn_lens(self) -> None:
-        """Read depths through the next lens."""
-        run = self.run
-        words = self.explorer.reading.turn_lens(*filter(None, [run.result if run else None]))
-        self.redraw()
-        self.notify(words, markup=False)
+    def choose_reading(self) -> None:
+        opening.choose_reading(self, self.explorer)
 
     @on(ThresholdTurned)
     def _turn_threshold(self, turned: ThresholdTurned) -> None:
         self.explorer.reading.turn_threshold(turned.option, turned.steps)
-        self.redraw()
-
-    def turn_threshold(self, option: str, step: int) -> None:
-        """Raise or lower a rule's threshold; a count turns it further."""
-        self.explorer.reading.turn_threshold(option, step * self.take_count())
-        self.redraw()
-
-    def reset_thresholds(self) -> None:
-        if not self.explorer.reading.thresholds_turned:
-            self.notify(NOT_TURNED, markup=False)
-        self.explorer.reading.reset_thresholds()
         self.redraw()
 
     def copy_value(self) -> None:

@@ -392,6 +392,10 @@ class PaneScreen(Screen[None]):
         if not isinstance(self.active_pane, Heatmap):
             self._activate(next(pane for pane in self.panes if isinstance(pane, Heatmap)))
 
+    def choose_reading(self) -> None:
+        """Choose how depths are read; the panes show each choice at once."""
+        raise NotImplementedError
+
     def choose_measure(self) -> None:
         """Choose a measure; those that there are show themselves while they are looked at."""
         before = self.measure

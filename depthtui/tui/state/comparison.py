@@ -52,7 +52,7 @@ def caveat(a: RunResult, b: RunResult, alignment: Alignment, settings: SummarySe
     if _begins_otherwise(a.tokens, b.tokens, alignment):
         parts.append(
             settings.where_left_out("Means are without token 0.")
-            or "f leaves token 0 out of the means."
+            or "u leaves token 0 out of the means."
         )
     return " ".join(parts)
 

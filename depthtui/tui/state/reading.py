@@ -7,13 +7,12 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from depthtui.data.lens import LENS_CLASSES
-from depthtui.data.lens_view import LENS_METRICS, lens_heading, lens_title
+from depthtui.data.lens_view import LENS_METRICS, lens_heading
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.metrics import METRIC_BY_NAME
-from depthtui.metrics.chosen_lens import next_lens
 from depthtui.metrics.estimates import about_time
 from depthtui.options import Option, options_of
 from depthtui.settings import Settings
@@ -59,26 +58,6 @@ class ReadingChoices:
     def turn_threshold(self, name: str, steps: int) -> None:
         """Raise or lower a rule's threshold, an option, by steps, in this session."""
         self.set(**{name: turned(self.now[name], steps)})
-
-    def reset_thresholds(self) -> None:
-        """Take the thresholds that the session began with."""
-        self.set(**{name: self.first[name] for name in _thresholds()})
-
-    def turn_token_0(self) -> None:
-        """Leave token 0 out of means, or count it again, in this session."""
-        self.set(include_first_token=not self._owner.settings.include_first_token)
-
-    def turn_lens(self, *results: RunResult) -> str:
-        """Read depths through the next lens that there is for these runs; in words, for people."""
-        before = self._owner.settings.lens
-        lens = next_lens(before, results)
-        if lens == before:
-            return "There is no other lens."
-        self._owner.change(lens=lens)
-        words = f"Depths are read through the {lens_title(lens)}."
-        if any(result.get(LENS_CLASSES[lens]) is None for result in results):
-            words += " It has not read this run yet: i has it read."
-        return words
 
     def set(self, **choices: Any) -> None:
         """Read depths so in this session."""

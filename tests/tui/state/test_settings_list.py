@@ -128,7 +128,7 @@ def test_thresholds_come_back_to_what_was_chosen(path: Path) -> None:
     settings.type("kl_threshold", "0.25")
     assert not explorer.reading.thresholds_turned
     explorer.reading.turn_threshold("kl_threshold", 2)
-    explorer.reading.reset_thresholds()
+    explorer.reading.set(**explorer.reading.first)
     assert explorer.settings.kl_threshold == 0.25
 
 

@@ -1,0 +1,113 @@
+"""Commands as values: what is under the cursor or the pointer, messages, who works when."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from textual.widgets import OptionList
+
+from depthtui.tui import keymap
+from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.screens.dialogs.command_menu import CommandMenu
+from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
+from depthtui.tui.screens.dialogs.messages_dialog import MessagesDialog
+from depthtui.tui.state.cell import cell_facts
+from tests.builders.results import run
+from tests.tui.app_helpers import Explored, explore
+
+
+async def test_enter_opens_the_cell_under_the_cursor(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("7", "G", "3", "dollar_sign", "enter")
+        await it.until(lambda: isinstance(it.app.screen, ExplanationScreen), "the cell")
+        await it.until(lambda: "Layer 7 at" in it.screen_text(), "its name")
+        shown = it.screen_text()
+        assert "before it" in shown
+        assert "after it" in shown
+        assert "Layer contribution" in shown
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main)
+
+
+async def test_a_double_click_opens_what_is_under_the_pointer(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.pilot.click(Heatmap, offset=(12, 6), times=2)
+        await it.until(lambda: isinstance(it.app.screen, ExplanationScreen), "the cell")
+        layer, _ = it.main.cursor
+        await it.until(lambda: f"Layer {layer} at" in it.screen_text(), "its name")
+
+
+async def offered(it: Explored) -> CommandMenu:
+    await it.pilot.click(Heatmap, offset=(12, 6), button=3)
+    await it.until(lambda: isinstance(it.app.screen, CommandMenu), "the menu")
+    menu = it.app.screen
+    assert isinstance(menu, CommandMenu)
+    await it.pilot.pause()
+    return menu
+
+
+async def test_the_right_button_offers_what_acts_there(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        before = it.main.cursor
+        menu = await offered(it)
+        assert it.main.cursor != before
+        names = [command.name for command in menu._commands]
+        assert {"open", "zoom", "notes", "measured", "explain"} <= set(names)
+        assert "quit" not in names
+        menu.query_one(OptionList).highlighted = names.index("zoom")
+        await it.press("enter")
+        await it.until(lambda: it.main.maximized is not None, "a zoomed pane")
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 60)])
+async def test_the_menu_stays_on_the_screen(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with explore(tmp_path, size=size) as it:
+        heatmap = it.main.query_one("#heatmap", Heatmap)
+        edge = (heatmap.size.width - 1, heatmap.size.height - 1)
+        await it.pilot.click(heatmap, offset=edge, button=3)
+        await it.until(lambda: isinstance(it.app.screen, CommandMenu), "the menu")
+        frame = it.app.screen.query_one(".dialog")
+        await it.until(lambda: frame.region.right <= size[0] and frame.region.bottom <= size[1])
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main)
+
+
+async def test_messages_stay_in_a_list(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("exclamation_mark")
+        await it.until(lambda: "no message yet" in it.screen_text())
+        await it.press("escape", "y", "exclamation_mark")
+        await it.until(lambda: isinstance(it.app.screen, MessagesDialog), "the list")
+        await it.until(lambda: "Copied" in it.screen_text(), "what was copied")
+
+
+async def test_the_cursor_stays_where_it_is_when_a_run_ends(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("5", "G", "2", "dollar_sign")
+        await it.press("r")
+        await it.until(lambda: len(it.session.runs) == 2)
+        await it.ready()
+        assert it.main.cursor == (5, 2)
+        await it.press("i")
+        await it.ready()
+        assert it.main.cursor == (5, 2)
+
+
+def test_a_cell_has_the_values_that_the_run_has() -> None:
+    result = run()
+    last = result.model.n_layers
+    facts = dict(cell_facts(result, 2, 1, "logit").lines)
+    assert "before it" in facts
+    assert facts["after it"] == dict(cell_facts(result, 3, 1, "logit").lines)["before it"]
+    output = cell_facts(result, last, 1, "logit")
+    assert output.title.startswith("Output at")
+    assert dict(output.lines)["the output"] == (
+        dict(cell_facts(result, last - 1, 1, "logit").lines)["the output"]
+    )
+
+
+def test_the_main_screen_has_at_most_45_commands() -> None:
+    names = {command.name for command in keymap.SCREENS["Main screen"]}
+    names |= {command.name for command in keymap.SCREENS["Everywhere"]}
+    assert len(names) <= 45
