@@ -279,7 +279,7 @@ async def test_what_is_skipped_is_chosen_computed_and_told(tmp_path: Path) -> No
     async with explore(tmp_path) as it:
         run = it.session.current
         it.main.measure = MEASURE_BY_NAME["skip_effects"]
-        await it.until(lambda: "V chooses what is skipped" in it.screen_text())
+        await it.until(lambda: "L chooses what is skipped" in it.screen_text())
         await it.press("i")
         await it.until(lambda: run.result.get(SkipEffects) is not None)
         await it.ready()

@@ -25,6 +25,8 @@ FIELDS = (
     "erase_threshold",
 )
 
+NO_ANSWER_HERE = "Nothing predicts token 0, so no answer begins there."
+
 ANSWER = Option(
     "Token that the answer begins with; A takes the one under the cursor.",
     least=1,
@@ -93,6 +95,7 @@ class MeasuredForm(Form):
         field = self.field("answer_start")
         field.focus()
         if self._token == 0:
-            self.note("Nothing predicts token 0, so no answer begins there.")
+            # After the focus has described the field.
+            self.call_after_refresh(self.note, NO_ANSWER_HERE)
         else:
             self.put("answer_start", -1 if field.value == str(self._token) else self._token)
