@@ -29,7 +29,7 @@ from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.sweep_curves import SweepCurves
 from depthtui.tui.panes.sweep_table import ColumnKey, columns_of
 from depthtui.tui.panes.verdict_pane import VerdictPane
-from depthtui.tui.screens.dialogs.session_screen import RunTable
+from depthtui.tui.screens.dialogs.run_list import RunTable
 from depthtui.tui.state.session import Run, Session
 from depthtui.tui.state.sweep_rows import Surveyor
 from tests.builders.engines import ScriptedEngine

@@ -42,7 +42,6 @@ from depthtui.tui.themes import DEFAULT_THEME, THEMES, theme_setting
 
 if TYPE_CHECKING:
     from depthtui.data.run import Prompt
-    from depthtui.tui.screens.dialogs.edited_list import EditedList
     from depthtui.tui.screens.main_screen import MainScreen
     from depthtui.tui.state.engine import Engine
     from depthtui.tui.state.explorer import Explorer
@@ -435,23 +434,17 @@ class DepthApp(App[int]):
             self._settings_list = SettingsList(self.explorer, self._settings_file, choices)
         return self._settings_list
 
-    def action_show_settings(self) -> None:
-        from depthtui.tui.screens.dialogs.settings_screen import SettingsScreen
+    def action_show_settings(self, tab: str = "settings") -> None:
+        from depthtui.tui.screens.opening import show_settings
 
-        self._edit(SettingsScreen)
-
-    def action_show_keymap(self) -> None:
-        from depthtui.tui.screens.dialogs.keys_screen import KeysScreen
-
-        self._edit(KeysScreen)
-
-    def _edit(self, kind: type[EditedList]) -> None:
-        """Open a list of what the settings file keeps."""
         self._shown_settings = self.explorer.settings
-        self.settings_list.read_file()
-        self.push_screen(kind(self.settings_list, self.take_settings), self._tell_unwritten)
+        show_settings(self, tab)
 
-    def _tell_unwritten(self, _: None) -> None:
+    def action_change_theme(self) -> None:
+        """What Textual's palette of commands calls."""
+        self.action_show_settings("looks")
+
+    def tell_unwritten(self, _: None) -> None:
         unwritten = ", ".join(self.settings_list.unwritten)
         if unwritten:
             words = f"Not in the settings file yet: {unwritten}. ctrl+s in the settings writes."
@@ -496,17 +489,6 @@ class DepthApp(App[int]):
                 self.simulate_key(key)
 
         self.push_screen(Welcome(self.explorer.settings.keys), read)
-
-    def action_change_theme(self) -> None:
-        """Choose theme and palette; both are written once they are chosen."""
-        from depthtui.tui.screens.dialogs.looks_picker import Looks, LooksPicker
-
-        def chosen(looks: Looks | None) -> None:
-            if looks is not None:
-                self.explorer.change(theme=theme_setting(looks.theme), palette=looks.palette)
-
-        settings = self.explorer.settings
-        self.push_screen(LooksPicker(settings.palette, settings.ramp), chosen)
 
     def action_open_export(self) -> None:
         """Open what was exported last in what the system uses for it."""
@@ -560,19 +542,10 @@ class DepthApp(App[int]):
             if words:
                 self.show_toast(Toast(words))
 
-    def action_show_keys(self) -> None:
-        from depthtui.tui.screens.dialogs.help_screen import (
-            HelpScreen,
-            KeyCommand,
-            commands_on,
-            run_command,
-        )
+    def action_show_help(self, tab: str = "keys") -> None:
+        from depthtui.tui.screens.opening import show_help
 
-        def chosen(command: KeyCommand | None) -> None:
-            if command is not None:
-                self.call_later(run_command, self, command)
-
-        self.push_screen(HelpScreen(commands_on(self.screen)), chosen)
+        show_help(self, tab)
 
 
 def _may_count(action: str) -> bool:

@@ -17,6 +17,7 @@ from textual.widgets import Input, TextArea
 
 from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.lens import AffineLens
+from depthtui.data.protocol import Pace
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.session_files import SessionFolder
@@ -24,6 +25,7 @@ from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.models.catalog import ModelListing
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
+from depthtui.tui.screens import opening
 from depthtui.tui.screens.dialogs.code_dialog import CodeDialog
 from depthtui.tui.state.phase import CodeQuestion
 from tests.builders.lenses import smooth_lens
@@ -155,7 +157,7 @@ async def models(it: Explored, folder: Path) -> None:
 async def themes(it: Explored, folder: Path) -> None:
     await it.press("T", "down")
     await it.until(lambda: it.app.theme == "depth-light")
-    await it.press("tab", "down")
+    await it.press("end", "up", "up", "up")
     await seen(it, "blue, orange")
 
 
@@ -239,6 +241,19 @@ async def what_if(it: Explored, folder: Path) -> None:
     await seen(it, "3 of 30 layers off, 1 attention off")
 
 
+async def welcome(it: Explored, folder: Path) -> None:
+    it.app.action_welcome()
+    await seen(it, "any key goes on")
+
+
+async def reading(it: Explored, folder: Path) -> None:
+    it.engine.say(Pace(forward=0.005, tokens=30))
+    await it.until(lambda: it.app.explorer.pace.forward == 0.005)
+    opening.choose_reading(it.main, it.app.explorer)
+    await it.press("right")
+    await seen(it, "it is to be fitted")
+
+
 async def affine_lens(it: Explored, folder: Path) -> None:
     result = it.session.current.result
     lens = smooth_lens(AffineLens, result)
@@ -260,7 +275,8 @@ SCENES = (
     Scene("main-light", keys("a", "o"), theme="depth-light"),
     Scene("main-small", keys(), SMALL),
     Scene("main-large", side_column, LARGE),
-    Scene("welcome", keys("H", says="any key goes on"), SMALL),
+    Scene("welcome", welcome, SMALL),
+    Scene("guide", keys("H", says="Before and after")),
     Scene("verdict-small", keys("d", says="─ Verdict"), SMALL),
     Scene("verdict-light", verdict_page(), theme="depth-light"),
     Scene("verdict-zoomed", verdict_page("z"), LARGE),
@@ -273,6 +289,7 @@ SCENES = (
     Scene("measures", keys("v", says="Lens KL"), SMALL),
     Scene("themes", themes, SMALL),
     Scene("measured-light", keys("L", says="What is measured"), SMALL, "depth-light"),
+    Scene("reading", reading),
     Scene("prompts-light", keys("t", says="Grade-school"), theme="depth-light"),
     Scene("datasets", datasets, SMALL),
     Scene("models", models, SMALL),

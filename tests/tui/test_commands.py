@@ -102,8 +102,9 @@ def test_a_cell_has_the_values_that_the_run_has() -> None:
     assert facts["after it"] == dict(cell_facts(result, 3, 1, "logit").lines)["before it"]
     output = cell_facts(result, last, 1, "logit")
     assert output.title.startswith("Output at")
-    assert dict(output.lines)["the output"] == (
-        dict(cell_facts(result, last - 1, 1, "logit").lines)["the output"]
+    assert (
+        dict(output.lines)["the output"]
+        == (dict(cell_facts(result, last - 1, 1, "logit").lines)["the output"])
     )
 
 

@@ -27,10 +27,9 @@ from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap
 from depthtui.tui.panes.pane import Cursor, CursorMoved
 from depthtui.tui.screens.compare_screen import CompareScreen
-from depthtui.tui.screens.dialogs.compare_choice import CompareChoice
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
-from depthtui.tui.screens.dialogs.session_screen import SessionScreen
+from depthtui.tui.screens.dialogs.run_list import RunList
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.builders.readings import verdict
@@ -73,8 +72,8 @@ async def on_screen(it: Explored, kind: type) -> None:
 async def compared(it: Explored) -> CompareScreen:
     """Compare with the run that is offered."""
     await it.press("C")
-    await on_screen(it, CompareChoice)
-    await it.press("enter")
+    await on_screen(it, RunList)
+    await it.press("C")
     await on_screen(it, CompareScreen)
     assert isinstance(it.app.screen, CompareScreen)
     return it.app.screen
@@ -147,7 +146,7 @@ async def test_the_marked_run_is_the_one_compared(tmp_path: Path) -> None:
             await it.until(lambda count=count: len(it.session.results) == count)
         await it.ready()
         await it.press("b")
-        await on_screen(it, SessionScreen)
+        await on_screen(it, RunList)
         await it.press("end", "C")
         await on_screen(it, CompareScreen)
         assert "A run 3" in it.screen_text()
@@ -158,9 +157,11 @@ async def test_the_same_prompt_on_another_model_is_one_choice(tmp_path: Path) ->
     async with explore(tmp_path, engine) as it:
         first = it.session.current
         await it.press("C")
-        await on_screen(it, CompareChoice)
-        # With one run, another model is what there is to choose.
-        await it.press("enter")
+        await on_screen(it, RunList)
+        # There is no other run yet.
+        await it.press("C")
+        assert "m runs the prompt on another model" in it.toasts()[-1]
+        await it.press("m")
         await on_screen(it, ModelPicker)
         it.app.screen.query_one("#name").value = "org/other"  # type: ignore[attr-defined]
         await it.press("f5")
@@ -176,12 +177,12 @@ async def test_the_same_prompt_on_another_model_is_one_choice(tmp_path: Path) ->
 async def test_a_finished_comparison_waits_for_a_dialog_to_close(tmp_path: Path) -> None:
     async with explore(tmp_path, engine) as it:
         await it.press("b")
-        await on_screen(it, SessionScreen)
+        await on_screen(it, RunList)
         it.app.explorer.run_on_model(it.session.current, ModelSpec("org/other"))
         await it.until(lambda: it.app.explorer.compared is not None)
         it.main.redraw()
         assert it.app.explorer.compared is not None
-        assert isinstance(it.app.screen, SessionScreen)
+        assert isinstance(it.app.screen, RunList)
         await it.press("escape")
         await on_screen(it, CompareScreen)
 
@@ -314,8 +315,8 @@ async def test_it_says_which_run_uses_more_layers(tmp_path: Path) -> None:
         results = [run.result for run in it.session.runs]
         a, b = (verdict([result], SummarySettings()) for result in (results[2], results[1]))
         await it.press("C")
-        await it.until(lambda: isinstance(it.app.screen, CompareChoice))
-        await it.press("enter")
+        await it.until(lambda: isinstance(it.app.screen, RunList))
+        await it.press("C")
         await it.until(lambda: isinstance(it.app.screen, CompareScreen))
         said = comparison_sentence(a, b)
         assert "B is deeper than A by 10 layers" in said

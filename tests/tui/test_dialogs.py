@@ -39,8 +39,8 @@ from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
+from depthtui.tui.screens.dialogs.run_list import RunList
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
-from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from depthtui.tui.state.task_prompts import prompts_of, task_title
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
@@ -365,9 +365,9 @@ async def test_a_search_without_a_match_says_so(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await opened(it, "question_mark", HelpScreen)
         await it.press(*"zzz")
-        await it.until(lambda: "No key here has “zzz”" in it.screen_text())
+        await it.until(lambda: "No key has “zzz”" in it.screen_text())
         await it.press("enter", "backspace", "backspace")
-        await it.until(lambda: "No key here" not in it.screen_text())
+        await it.until(lambda: "No key has" not in it.screen_text())
         assert isinstance(it.app.screen, HelpScreen)
 
 
@@ -416,6 +416,26 @@ async def test_a_typed_model_takes_the_options(
         await it.until(lambda: len(it.engine.sent(LoadModel)) == 2)
         spec = ModelSpec("org/x", "main", "cuda:1", "bfloat16", "8bit")
         assert it.engine.sent(LoadModel)[-1] == LoadModel(spec)
+
+
+async def test_a_path_typed_over_the_list_goes_into_the_field_and_is_what_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with explore(tmp_path) as it:
+        await pick_from(it, monkeypatch, listings("demo", "/models/kept"))
+        picker = it.app.screen
+        assert picker.focused is picker.query_one("#on-disk")
+        await it.press(*"/models/jk/")
+        field, note = picker.query_one("#name", Input), picker.query_one("#note", Static)
+        assert (picker.focused, field.value) == (field, "/models/jk/")
+        await it.until(lambda: str(note.content) == "enter opens /models/jk")
+        field.value = "/models/kept/"
+        await it.until(lambda: str(note.content).startswith("/models/kept"))
+        field.value = f"{tmp_path}/"
+        (tmp_path / "config.json").write_text("{}")
+        await it.press("enter")
+        await it.until(lambda: len(it.engine.sent(LoadModel)) == 2)
+        assert it.engine.sent(LoadModel)[-1] == LoadModel(ModelSpec(str(tmp_path)))
 
 
 async def test_nothing_typed_and_an_unreadable_disk_are_said(
@@ -565,7 +585,7 @@ async def test_the_session_goes_back_marks_and_forgets(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await three_runs(it)
         first, second, third = it.session.runs
-        await opened(it, "b", SessionScreen)
+        await opened(it, "b", RunList)
         await it.press("space")
         assert it.session.marked is None
         await it.press("down", "space")
@@ -573,11 +593,11 @@ async def test_the_session_goes_back_marks_and_forgets(tmp_path: Path) -> None:
         await it.press("down", "enter")
         await it.until(lambda: it.session.current is first)
         await it.until(lambda: it.main.shown_result() is first.result)
-        await opened(it, "b", SessionScreen)
+        await opened(it, "b", RunList)
         await it.press("home", "d")
         await it.until(lambda: isinstance(it.app.screen, Confirm))
         await it.press("n")
-        await it.until(lambda: isinstance(it.app.screen, SessionScreen))
+        await it.until(lambda: isinstance(it.app.screen, RunList))
         assert third in it.session.runs
         await it.press("d")
         await it.until(lambda: isinstance(it.app.screen, Confirm))
@@ -599,7 +619,7 @@ async def test_the_list_of_runs_has_heads_and_depths(tmp_path: Path, size: tuple
         # A rule that is not the paper's has a column where it has a depth.
         depths = [depth for depth in every if depth.count is not None]
         counts = [str(depth.count) for depth in depths]
-        await opened(it, "b", SessionScreen)
+        await opened(it, "b", RunList)
         text = [line.split() for line in it.screen_text().split("\n")]
         shorts = [rules.named(depth.rule).short for depth in depths]
         heads = ["prompt", *shorts, "of", "model", "task"]
@@ -610,7 +630,7 @@ async def test_the_list_of_runs_has_heads_and_depths(tmp_path: Path, size: tuple
 
 async def test_an_empty_session_says_how_to_fill_it(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await opened(it, "b", SessionScreen)
+        await opened(it, "b", RunList)
         await it.press("d")
         await it.until(lambda: isinstance(it.app.screen, Confirm))
         await it.press("y")

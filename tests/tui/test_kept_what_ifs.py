@@ -12,7 +12,7 @@ from depthtui.data.pool import POOLS
 from depthtui.data.protocol import ModelLoaded, StartRun, WriteModel
 from depthtui.data.run_settings import Repeated, Skip
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
-from depthtui.tui.screens.dialogs.session_screen import SessionScreen
+from depthtui.tui.screens.dialogs.run_list import RunList
 from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from depthtui.tui.state.what_if import Stack
@@ -48,7 +48,7 @@ async def test_k_puts_the_changed_run_into_the_list(tmp_path: Path) -> None:
         await it.press("K")
         assert it.session.runs == [clean, kept]
         await it.press("escape", "b")
-        await it.until(lambda: isinstance(it.app.screen, SessionScreen))
+        await it.until(lambda: isinstance(it.app.screen, RunList))
         assert "without layers 20-29 · " in it.screen_text()
 
 

@@ -25,8 +25,8 @@ from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.confirm import Confirm
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
+from depthtui.tui.screens.dialogs.run_list import RunList
 from depthtui.tui.screens.dialogs.session_picker import SessionPicker
-from depthtui.tui.screens.dialogs.session_screen import SessionScreen
 from depthtui.tui.state.session import RunState
 from depthtui.tui.state.sessions import time_ago, words_of
 from depthtui.tui.state.task_prompts import first_prompt, neighbour
@@ -111,7 +111,7 @@ async def test_runs_come_from_the_cache_without_a_run(tmp_path: Path) -> None:
         # They are runs of the loaded model: more can be asked of them.
         assert all(it.app.explorer.has_model_of(run) for run in it.session.runs)
         await it.press("b")
-        await it.until(lambda: isinstance(it.app.screen, SessionScreen))
+        await it.until(lambda: isinstance(it.app.screen, RunList))
         assert "not opened" not in text(it)
 
 
@@ -231,8 +231,8 @@ async def test_a_start_alone_is_no_session(tmp_path: Path) -> None:
     assert files(tmp_path) == before
     async with small(tmp_path) as it:
         await it.press("b")
-        await it.until(lambda: isinstance(it.app.screen, SessionScreen))
-        await it.until(lambda: "R lists other sessions" in text(it))
+        await it.until(lambda: isinstance(it.app.screen, RunList))
+        await it.until(lambda: "R other sessions" in text(it))
         await it.press("R")
         await it.until(lambda: isinstance(it.app.screen, SessionPicker))
 

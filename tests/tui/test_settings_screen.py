@@ -8,6 +8,7 @@ from pathlib import Path
 from textual.widgets import Input
 
 from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.palettes import PALETTES
 from depthtui.settings import Settings, load_settings
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.screens.dialogs.keys_screen import KeysScreen
@@ -22,8 +23,7 @@ def at(it: Explored, name: str) -> None:
     """Put the cursor on a setting."""
     screen = it.app.screen
     assert isinstance(screen, SettingsScreen)
-    names = screen._names
-    screen.listing.highlighted = names.index(name)
+    screen.fill(name)
 
 
 async def test_what_is_changed_is_heeded_at_once_and_written(tmp_path: Path) -> None:
@@ -83,12 +83,15 @@ async def test_switches_turn_long_lists_are_picked_from_and_panes_follow(tmp_pat
         at(it, "theme")
         await it.press("enter")
         await it.until(lambda: isinstance(it.app.screen, LooksPicker))
-        await it.press("end")
-        await it.until(lambda: it.app.theme != "depth-dark")
-        await it.press("escape")
-        await it.until(lambda: it.app.theme == "depth-dark")
-        await it.press("enter", "end", "enter")
-        await it.until(lambda: it.app.theme != "depth-dark")
+        await it.press("down")
+        await it.until(lambda: it.app.theme == "depth-light")
+        await it.press("shift+tab", "shift+tab")
+        await it.until(lambda: isinstance(it.app.screen, SettingsScreen))
+        assert it.app.theme == "depth-dark"
+        await it.press("tab", "tab", "down", "enter")
+        await it.until(lambda: it.app.theme == "depth-light")
+        await it.press("end", "enter", "tab")
+        await it.until(lambda: isinstance(it.app.screen, SettingsScreen))
         at(it, "measure")
         await it.press("enter")
         await it.until(lambda: isinstance(it.app.screen, ChoicePicker))
@@ -100,15 +103,17 @@ async def test_switches_turn_long_lists_are_picked_from_and_panes_follow(tmp_pat
             include_first_token=False,
             layer_order="down",
             ramp="truecolor",
-            theme=it.app.theme,
+            theme="depth-light",
+            palette=list(PALETTES)[-1],
             measure="attention_norm_ratio",
             last_model=now.last_model,
             recent_models=now.recent_models,
         )
         assert it.main.layer_order == "down"
         assert {pane.ramp for pane in it.main.query(Heatmap)} == {"truecolor"}
+        # Looks are kept at once, the rest is written by a key.
         assert load_settings(tmp_path / "settings.toml") == replace(
-            Settings(), recent_models=now.recent_models
+            Settings(), recent_models=now.recent_models, theme=now.theme, palette=now.palette
         )
 
 

@@ -10,11 +10,12 @@ import pytest
 from depthtui.data.protocol import Event, Progress, StartRun
 from depthtui.data.run_settings import ModelSpec
 from depthtui.metrics.ablation import Ablation
+from depthtui.report.reading_guide import GUIDE, PANES
 from depthtui.settings import Settings, load_settings
 from depthtui.tui import app as module
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
-from depthtui.tui.screens.dialogs.welcome import PANES, Welcome
+from depthtui.tui.screens.dialogs.welcome import Welcome
 from tests.builders.engines import FakeEngine
 from tests.tui.app_helpers import Explored, explore
 
@@ -39,7 +40,8 @@ async def test_a_key_that_it_names_does_what_it_says(tmp_path: Path) -> None:
         await it.press("enter")
         await it.until(lambda: it.session.current.result.get(Ablation) is not None, "the verdict")
         assert it.main.active_pane is it.main.query_one(VerdictPane)
-        await it.press("H", "question_mark")
+        it.app.action_welcome()
+        await it.press("question_mark")
         await it.until(lambda: isinstance(it.app.screen, HelpScreen), "the keys")
 
 
@@ -56,15 +58,25 @@ async def test_ctrl_c_quits(tmp_path: Path) -> None:
         assert load_settings(tmp_path / "settings.toml").welcome
 
 
-async def test_it_is_said_again_by_key_with_the_keys_as_they_are(tmp_path: Path) -> None:
+async def test_the_keys_are_named_as_they_are(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path, keys={"prompt": "f7", "welcome": "f8"})
-    async with explore(tmp_path, settings=settings) as it:
+    async with explore(tmp_path, settings=settings, welcomes=True) as it:
+        shown = it.screen_text().lower()
+        assert "f7" in shown
+        assert "f8 tells more" in shown
+
+
+async def test_the_guide_is_one_of_three_tabs_of_help(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(80, 24)) as it:
+        await it.press("H")
+        await it.until(lambda: GUIDE[0].title in it.screen_text())
+        assert all(f"  {says}" in it.screen_text() for says in PANES.values())
+        await it.press("tab")
+        await it.until(lambda: "Layer contribution" in it.screen_text(), "the pane")
+        await it.press("tab")
+        await it.until(lambda: isinstance(it.app.screen, HelpScreen), "the keys")
+        await it.press("escape")
         assert it.app.screen is it.main
-        await it.press("f8")
-        assert is_welcomed(it)
-        shown = it.screen_text()
-        assert "f7" in shown.lower()
-        assert "f8 shows this again" in shown.lower()
 
 
 async def test_a_start_after_a_kept_session_is_not_the_first(tmp_path: Path) -> None:

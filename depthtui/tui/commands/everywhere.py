@@ -25,7 +25,7 @@ COMMANDS: list[Command[DepthApp]] = [
         "help",
         "List the keys that work here, and explain the screen",
         "settings",
-        lambda app: app.action_show_keys(),
+        lambda app: app.action_show_help(),
         shown=True,
     ),
     Command(

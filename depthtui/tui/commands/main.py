@@ -223,11 +223,11 @@ def compute_for(screen: MainScreen, pane: Pane) -> bool:
 # Prompts and models ----------------------------------------------------------------
 
 
-def _choose_prompt(screen: MainScreen, tab: str = "write") -> None:
+def _choose_prompt(screen: MainScreen) -> None:
     def chosen(choice: PromptChoice) -> None:
         _run_prompt(screen, "prompt", choice.prompt, chat_template=choice.chat_template)
 
-    opening.choose_prompt(screen, screen.explorer, tab, chosen)
+    opening.choose_prompt(screen, screen.explorer, "write", chosen)
 
 
 def _choose_measured(screen: MainScreen) -> None:
@@ -418,7 +418,7 @@ CHOOSING: list[Command[Any]] = [
         "runs",
         "List the runs: open one, compare two, make a grid, open another session",
         "session",
-        lambda screen: opening.show_session(screen, screen.explorer),
+        lambda screen: screen.show_session(),
     ),
     Command(
         "export",
@@ -461,28 +461,6 @@ CHOOSING: list[Command[Any]] = [
     ),
 ]
 
-MERGED: list[MainCommand] = [
-    Command(
-        "task",
-        "t",
-        "task",
-        "Choose a prompt by its difficulty",
-        "choose",
-        lambda it: _choose_prompt(it, "tasks"),
-    ),
-    Command(
-        "sessions", "R", "sessions", "List sessions", "session", lambda it: it.choose_session()
-    ),
-    Command(
-        "sweep", "S", "sweep", "Grid", "session", lambda it: opening.show_sweep(it, it.explorer)
-    ),
-    Command(
-        "compare", "C", "compare", "Compare", "session", lambda it: it.compare(), _why_no_result
-    ),
-    Command("average", "a", "average", "Means", "look", lambda it: it.turn_average()),
-    Command("order", "o", "order", "Order", "look", lambda it: it.turn_over()),
-]
-
 PAGES: list[MainCommand] = [
     Command(
         "turn_page",
@@ -514,7 +492,6 @@ COMMANDS: list[Command[Any]] = [
     *RUNNING,
     *CHOOSING,
     looking.READING,
-    *MERGED,
     *moving.COMMANDS,
     *looking.PANES,
     *looking.MEASURES,

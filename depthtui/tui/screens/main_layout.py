@@ -28,7 +28,7 @@ from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.sufficient_pane import SufficientPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.dialog import MUTED
-from depthtui.tui.screens.dialogs.session_screen import run_card
+from depthtui.tui.screens.dialogs.run_list import run_card
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.phase import Problem
 from depthtui.tui.state.session import Session

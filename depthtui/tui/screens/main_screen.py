@@ -44,7 +44,6 @@ from depthtui.tui.state.sessions import OPEN_ELSEWHERE, words_of
 from depthtui.tui.state.status import status_of
 from depthtui.tui.state.verdicts import LastVerdict
 
-SESSIONS_OFF = "Sessions are kept in the cache, which is off in this start."
 NO_VALUE = "There is no value under the cursor."
 
 
@@ -196,7 +195,7 @@ class MainScreen(PlacesScreen):
         line.display = offers
         if file is not None and offers:
             words = words_of(file.session, datetime.now())
-            line.update(Content(f"{words[0].upper()}{words[1:]}: R lists the sessions."))
+            line.update(Content(f"{words[0].upper()}{words[1:]}: b, tab lists the sessions."))
 
     def _cover_panes(self, covers: bool) -> None:
         """Hide the panes, or bring them back."""
@@ -223,12 +222,10 @@ class MainScreen(PlacesScreen):
 
     # Commands ---------------------------------------------------------------
 
-    def choose_session(self) -> None:
-        """Open another session of the cache."""
-        if self.explorer.sessions.is_on:
-            opening.choose_session(self, self.explorer, self._open_session)
-        else:
-            self.notify(SESSIONS_OFF, markup=False)
+    def show_session(self) -> None:
+        """List the runs; a comparison that is chosen there begins at the cursor."""
+        self._compared_at = self.cursor
+        opening.show_session(self, self.explorer, self._open_session)
 
     def _open_session(self, file: SessionFile) -> None:
         """Put a kept session in the place of this one, which stays in its file."""
@@ -255,11 +252,6 @@ class MainScreen(PlacesScreen):
                 result = await asyncio.to_thread(explorer.sessions.result_of, run)
                 explorer.open_run(run, result)
         self.redraw()
-
-    def compare(self) -> None:
-        """Compare the run on the screen with another one."""
-        self._compared_at = self.cursor
-        opening.choose_partner(self, self.explorer)
 
     def _compare_if_ready(self) -> None:
         """Open the comparison that was waiting for another model, unless a dialog is open."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from textual.app import App
 
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
@@ -11,7 +14,9 @@ from depthtui.data.session_files import SessionFile
 from depthtui.token_text import printable, printable_sentence
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.screens.dialogs.ask import ask_first
+from depthtui.tui.screens.dialogs.dialog import Dialog, open_tab
 from depthtui.tui.screens.live_screen import LiveScreen
+from depthtui.tui.screens.pane_screen import PaneScreen
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.model_list import check_model, models_on_disk
 from depthtui.tui.state.reading import what_lens_lacks
@@ -19,9 +24,9 @@ from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.unfinished import lost_by_opening, unfinished
 
 if TYPE_CHECKING:
-    from depthtui.tui.screens.dialogs.compare_choice import Partner
+    from depthtui.tui.app import DepthApp
     from depthtui.tui.screens.dialogs.prompt_picker import PromptChoice
-    from depthtui.tui.screens.dialogs.session_screen import SessionChoice
+    from depthtui.tui.screens.dialogs.run_list import SessionChoice
 
 STILL_RUNNING = "The run goes on: esc stops it."
 STILL_HALTED = "The run is halted: r lets it go on to its end, esc stops it."
@@ -137,37 +142,54 @@ def choose_reading(screen: LiveScreen, explorer: Explorer, *results: RunResult) 
     screen.app.push_screen(ReadingForm(reading, screen.redraw, lacks), chosen)
 
 
-def show_session(screen: LiveScreen, explorer: Explorer) -> None:
-    """List the session's runs, and go to one or compare two."""
-    from depthtui.tui.screens.dialogs.session_screen import SessionScreen
-
-    session = explorer.session
-
-    def chosen(choice: SessionChoice | None) -> None:
-        if choice is not None and choice.others:
-            screen.call_later(screen.run_action, "sessions")
-        if choice is not None and choice.run is not None:
-            show_run(screen, explorer, choice.run)
-        screen.redraw()
-        other = session.marked or session.before(session.current)
-        if choice is not None and choice.compare and session.current and other:
-            show_comparison(screen, explorer, session.current, other)
-
-    screen.app.push_screen(SessionScreen(explorer), chosen)
-
-
-def choose_session(
-    screen: LiveScreen, explorer: Explorer, then: Callable[[SessionFile], None]
+def show_session(
+    screen: LiveScreen,
+    explorer: Explorer,
+    open_session: Callable[[SessionFile], None],
+    tab: str = "runs",
+    start: Run | None = None,
 ) -> None:
-    """Ask for a session of the cache; a run that goes on is ended by it."""
+    """List the session's runs, or other sessions.
+
+    Args:
+        screen: shows what is chosen.
+        explorer: whose session it is.
+        open_session: opens another session, once nothing is lost by it that is not agreed to.
+        tab: `runs` or `other sessions`.
+        start: the run that is highlighted at first; None for the one on the screen.
+    """
+    from depthtui.tui.screens.dialogs.run_list import RunList, SessionChoice
     from depthtui.tui.screens.dialogs.session_picker import SessionPicker
 
-    def chosen(file: SessionFile | None) -> None:
-        if file is not None and not explorer.sessions.is_own(file):
-            lost = unfinished(explorer) if explorer.session.live else ""
-            ask_first(screen.app, explorer, lost, "sessions", "opens it", lambda: then(file))
+    tabs: dict[str, Callable[[], Dialog[Any]]] = {"runs": lambda: RunList(explorer, start)}
+    if explorer.sessions.is_on:
+        tabs["other sessions"] = lambda: SessionPicker(explorer)
 
-    screen.app.push_screen(SessionPicker(explorer), chosen)
+    def chosen(choice: SessionChoice | SessionFile | None) -> None:
+        if isinstance(choice, SessionFile) and not explorer.sessions.is_own(choice):
+            lost = unfinished(explorer) if explorer.session.live else ""
+            then = partial(open_session, choice)
+            ask_first(screen.app, explorer, lost, "sessions", "opens it", then)
+        elif isinstance(choice, SessionChoice):
+            _do_with_run(screen, explorer, choice)
+        screen.redraw()
+
+    open_tab(screen.app, tabs, tab, chosen)
+
+
+def _do_with_run(screen: LiveScreen, explorer: Explorer, choice: SessionChoice) -> None:
+    """Do what a run of the session was chosen for."""
+    from depthtui.tui.screens.dialogs.run_list import Asked
+
+    run, current = choice.run, explorer.session.current
+    if choice.asked is Asked.GRID:
+        show_sweep(screen, explorer)
+    elif choice.asked is Asked.OTHER_MODEL and current is not None:
+        choose_model(screen, explorer, partial(explorer.run_on_model, current))
+    elif choice.asked is Asked.COMPARE and current is not None and run is not None:
+        show_comparison(screen, explorer, current, run)
+    elif choice.asked is Asked.SHOW and run is not None:
+        show_run(screen, explorer, run)
 
 
 def show_run(screen: LiveScreen, explorer: Explorer, run: Run, key: str = "session") -> None:
@@ -189,22 +211,6 @@ def show_run(screen: LiveScreen, explorer: Explorer, run: Run, key: str = "sessi
         lost = ". ".join(filter(None, (f"Run {run.number} is not in the cache", lost)))
         does = f"loads {name} and computes it"
     ask_first(screen.app, explorer, lost, key, does, compute)
-
-
-def choose_partner(screen: LiveScreen, explorer: Explorer) -> None:
-    """Ask what to compare the run on the screen with: a run, or its prompt on another model."""
-    from depthtui.tui.screens.dialogs.compare_choice import CompareChoice
-
-    def chosen(partner: Partner | None) -> None:
-        run = explorer.session.current
-        if partner is None or run is None:
-            return
-        if partner.run is None:
-            choose_model(screen, explorer, lambda spec: explorer.run_on_model(run, spec))
-        else:
-            show_comparison(screen, explorer, run, partner.run)
-
-    screen.app.push_screen(CompareChoice(explorer), chosen)
 
 
 def show_comparison(
@@ -244,3 +250,44 @@ def export_run(screen: LiveScreen, explorer: Explorer, run: Run, result: RunResu
     from depthtui.tui.screens.dialogs.export_screen import open_export
 
     open_export(screen.app, explorer, f"this run ({run.number})", [result], screen.cursor.token)
+
+
+def show_settings(app: DepthApp, tab: str = "settings") -> None:
+    """Show the settings, the keys or the looks, which turn to each other."""
+    from depthtui.tui.screens.dialogs.keys_screen import KeysScreen
+    from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
+    from depthtui.tui.screens.dialogs.settings_screen import SettingsScreen
+
+    settings, heed = app.settings_list, app.take_settings
+    tabs = {
+        "settings": lambda: SettingsScreen(settings, heed),
+        "keys": lambda: KeysScreen(settings, heed),
+        "looks": lambda: LooksPicker(app.explorer),
+    }
+    open_tab(app, tabs, tab, app.tell_unwritten)
+
+
+def show_help(app: App[Any], tab: str = "keys") -> None:
+    """Show the keys that work here, how to read the screen, or what the pane with the focus is."""
+    from depthtui.report.reading_guide import GUIDE
+    from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
+    from depthtui.tui.screens.dialogs.help_screen import (
+        HelpScreen,
+        KeyCommand,
+        commands_on,
+        run_command,
+    )
+
+    screen, commands = app.screen, commands_on(app.screen)
+    tabs: dict[str, Callable[[], Dialog[Any]]] = {
+        "keys": lambda: HelpScreen(commands),
+        "this screen": lambda: ExplanationScreen(GUIDE),
+    }
+    if isinstance(screen, PaneScreen):
+        tabs["this pane"] = lambda: ExplanationScreen(screen.explained())
+
+    def chosen(command: KeyCommand | None) -> None:
+        if command is not None:
+            app.call_later(run_command, app, command)
+
+    open_tab(app, tabs, tab, chosen)

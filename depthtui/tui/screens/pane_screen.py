@@ -25,7 +25,6 @@ from depthtui.tui.panes.heatmap_views import HeatmapMode, mode_of
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.dialogs.dialog import MUTED
-from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
 from depthtui.tui.state.cell import cell_facts
 from depthtui.tui.state.explorer import Explorer
@@ -354,16 +353,20 @@ class PaneScreen(Screen[None]):
 
     def explain(self) -> None:
         """Explain the pane: what it is, how to read it, and where it comes from."""
-        self.app.push_screen(ExplanationScreen(self.explained()))
+        from depthtui.tui.screens.opening import show_help
+
+        show_help(self.app, "this pane")
 
     def open_at_cursor(self) -> None:
         """Open what is under the cursor of the pane with the focus: a layer at a token."""
+        from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
+
         pane = self.active_pane
         result = pane.result
         if result is not None:
             layer, token = pane.cursor
             facts = cell_facts(result, layer, min(token, len(result.tokens) - 1), self.lens_name)
-            self.app.push_screen(ExplanationScreen([facts]))
+            self.app.push_screen(ExplanationScreen([facts], "Under the cursor"))
 
     def turn_over(self) -> None:
         """Put layer 0 at the other end."""
@@ -407,7 +410,15 @@ class PaneScreen(Screen[None]):
                 self._go_to_heatmap()
 
         result, lens = self.shown_result(), self.lens_name
-        picker = MeasurePicker(before.name, result, lens, self.pace, self._try_measure)
+        picker = MeasurePicker(
+            before.name,
+            result,
+            lens,
+            self.pace,
+            self._try_measure,
+            self.turn_average,
+            self.turn_over,
+        )
         self.app.push_screen(picker, chosen)
 
     def _try_measure(self, measure: Measure) -> None:

@@ -60,6 +60,11 @@ class Row:
     source: Source
     effect: Effect
 
+    @property
+    def words(self) -> str:
+        """The text that a search looks through."""
+        return f"{self.name} {self.group} {self.help} {self.value} {self.source.value}"
+
 
 class SettingsList:
     """Every option of the settings file, and what was changed of them.
@@ -96,12 +101,10 @@ class SettingsList:
         except DepthError as error:
             self._file, self._said, self.problem = Settings(), frozenset(), str(error)
 
-    def rows(self, words: str = "") -> Iterator[tuple[str, list[Row]]]:
-        """The rows that have all of these words in them, by group."""
+    def rows(self) -> Iterator[tuple[str, list[Row]]]:
+        """The rows by group."""
         rows = sorted(map(self.row, options_of(Settings)), key=self._group_order)
-        wanted = words.lower().split()
-        found = [row for row in rows if all(word in _searched(row) for word in wanted)]
-        for group, members in groupby(found, lambda row: row.group):
+        for group, members in groupby(rows, lambda row: row.group):
             yield group, list(members)
 
     def row(self, name: str) -> Row:
@@ -214,7 +217,3 @@ def effect_of(name: str) -> Effect:
 def wrong(name: str, error: WrongValue) -> str:
     """Why a setting cannot have what was typed, as a sentence."""
     return f"{name} must be {error}."
-
-
-def _searched(row: Row) -> str:
-    return f"{row.name} {row.group} {row.help} {row.value} {row.source.value}".lower()

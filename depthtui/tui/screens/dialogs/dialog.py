@@ -1,15 +1,16 @@
-"""What the dialogs share: a frame with a title, hints, escape to leave, a list to choose from."""
+"""What the dialogs share: a frame with a title, tabs, hints, escape to leave, a list."""
 
 from __future__ import annotations
 
-from typing import ClassVar, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
 
-from textual import on
-from textual.app import ComposeResult
+from textual import events, on
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import OptionList, Static
+from textual.widgets import Input, OptionList, Static
 
 from depthtui.token_text import printable_chars
 from depthtui.tui.commands.everywhere import IN_DIALOGS
@@ -41,14 +42,22 @@ class Dialog(ModalScreen[Result | None]):
     Attributes:
         heading: the title in its frame.
         hint: the keys, shown in the frame's lower edge.
+        tabs: the names of the dialogs that this is one of; empty for one that stands alone.
+        tab: its own name among them.
+        turns_to: the tab that it is left for; empty for none.
     """
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium")]  # noqa: RUF012
 
     heading: str = ""
     hint: str = "esc closes"
+    tabs: tuple[str, ...] = ()
+    tab: str = ""
+    turns_to: str = ""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "turn(1)", "next tab", show=False, priority=True),
+        Binding("shift+tab", "turn(-1)", "tab before", show=False, priority=True),
         Binding("escape", "leave", "close", tooltip="Close this dialog", id="dialog.close"),
         *IN_DIALOGS,
     ]
@@ -57,7 +66,17 @@ class Dialog(ModalScreen[Result | None]):
         with Vertical(classes="dialog") as frame:
             frame.border_title = Content(self.heading)
             frame.border_subtitle = Content(self.hint)
+            if self.tabs:
+                yield Static(self._tabs_line(), id="tabs")
             yield from self.body()
+
+    def _tabs_line(self) -> Content:
+        names = [
+            Content.from_markup(f"[@click=screen.turn_to('{name}')][{style}] {name} [/][/]")
+            for name in self.tabs
+            for style in ("reverse bold" if name == self.tab else MUTED,)
+        ]
+        return Content.assemble(Content("  ").join(names), ("   tab turns", MUTED))
 
     def body(self) -> ComposeResult:
         """The widgets inside the frame."""
@@ -70,6 +89,46 @@ class Dialog(ModalScreen[Result | None]):
     def action_leave(self) -> None:
         self.dismiss(None)
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Without tabs the key that turns them moves the focus."""
+        return bool(self.tabs) if action == "turn" else super().check_action(action, parameters)
+
+    def action_turn(self, step: int) -> None:
+        """Turn to the next tab."""
+        place = self.tabs.index(self.tab) + step
+        self.action_turn_to(self.tabs[place % len(self.tabs)])
+
+    def action_turn_to(self, tab: str) -> None:
+        if tab != self.tab:
+            self.turns_to = tab
+            self.dismiss(None)
+
+
+def open_tab(
+    app: App[Any],
+    tabs: Mapping[str, Callable[[], Dialog[Result]]],
+    tab: str,
+    then: Callable[[Result | None], None],
+) -> None:
+    """Open one of several dialogs that turn to each other.
+
+    Args:
+        app: opens it.
+        tabs: makes each of them, by its name.
+        tab: the one to open.
+        then: gets the result of the last of them.
+    """
+    dialog = tabs[tab]()
+    dialog.tabs, dialog.tab = tuple(tabs) if len(tabs) > 1 else (), tab
+
+    def closed(result: Result | None) -> None:
+        if dialog.turns_to:
+            open_tab(app, tabs, dialog.turns_to, then)
+        else:
+            then(result)
+
+    app.push_screen(dialog, closed)
+
 
 def is_there(event: OptionList.OptionMessage) -> bool:
     """Whether an option still has its place: a search or a deletion may have come in between."""
@@ -78,7 +137,13 @@ def is_there(event: OptionList.OptionMessage) -> bool:
 
 
 class ListDialog(Dialog[Result]):
-    """A dialog with one list: the arrows or j and k move in it, enter chooses."""
+    """A dialog with one list: the arrows or j and k move in it, enter chooses.
+
+    Attributes:
+        types_into: the id of a field that gets what is typed while the list has the focus.
+    """
+
+    types_into = ""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "move(1)", "down", show=False),
@@ -107,8 +172,11 @@ class ListDialog(Dialog[Result]):
         listing = self.listing
         listing.action_cursor_down() if step > 0 else listing.action_cursor_up()
 
-    def action_take_number(self, digit: int) -> None:
-        """Choose by an option's number, from 1; 0 is the tenth."""
-        listing, place = self.listing, (digit - 1) % 10
-        if place < listing.option_count and not listing.get_option_at_index(place).disabled:
-            self.take(place)
+    def on_key(self, event: events.Key) -> None:
+        """Let what is typed over the list go into the field, where there is one."""
+        if self.types_into and self.listing.has_focus and event.is_printable and event.character:
+            event.stop()
+            field = self.query_one(f"#{self.types_into}", Input)
+            # It would select what is in it, and the next key would replace that.
+            field.focus().select_on_focus = False
+            field.insert_text_at_cursor(event.character)

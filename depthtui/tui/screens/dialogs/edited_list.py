@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import ClassVar
 
-from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Input, OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets import Static
 
 from depthtui.errors import DepthError
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, line_cells
-from depthtui.tui.screens.dialogs.filtered_list import FilteredList
+from depthtui.tui.screens.dialogs.picker import Picker, Row
 from depthtui.tui.state.settings_list import SettingsList
 
 _WIDEST = 100
 """Cells of the widest such list, as the style sheet has it."""
 
 
-class EditedList(FilteredList[None]):
+class EditedList(Picker[None]):
     """What is changed here is heeded as soon as it can be, and written when that is asked for.
 
     Args:
@@ -44,25 +42,13 @@ class EditedList(FilteredList[None]):
 
     def __init__(self, settings: SettingsList, heed: Callable[[], None]) -> None:
         super().__init__()
+        settings.read_file()
         self._settings = settings
         self._heed = heed
-        self._names: list[str] = []
         self._described = ""
 
-    def groups(self, words: str) -> Iterable[tuple[str, list[tuple[str, Content]]]]:
-        """The names and lines that have these words in them, by heading."""
-        raise NotImplementedError
-
-    def head(self) -> str:
-        """What the columns are."""
-        raise NotImplementedError
-
-    def describe(self, name: str) -> tuple[str, str]:
+    def details(self, name: str) -> tuple[str, str]:
         """What a line's thing is, and what matters less."""
-        raise NotImplementedError
-
-    def change(self, name: str) -> None:
-        """Do what enter is for."""
         raise NotImplementedError
 
     def reset(self, name: str) -> None:
@@ -74,11 +60,7 @@ class EditedList(FilteredList[None]):
         """Cells of a line."""
         return line_cells(self.app.size.width, _WIDEST)
 
-    def body(self) -> ComposeResult:
-        yield Input(placeholder=f"words of a {self.noun}", id="filter", compact=True)
-        yield Static(id="head")
-        yield OptionList(compact=True)
-        yield Static(id="no-match")
+    def below(self) -> ComposeResult:
         with Vertical(id="about"):
             yield Static(id="help")
             yield Static(id="less")
@@ -90,58 +72,19 @@ class EditedList(FilteredList[None]):
         return ()
 
     def on_mount(self) -> None:
-        self.hide_filter()
-        self.fill()
-        self.listing.focus()
         if self._settings.problem:
-            self.note(self._settings.problem, WRONG)
+            self.call_after_refresh(self.note, self._settings.problem, WRONG)
 
-    def on_resize(self) -> None:
-        self.fill()
-
-    # The list ---------------------------------------------------------------
-
-    def fill(self) -> None:
-        """List what the filter lets through, with the cursor where it was."""
-        listing, chosen = self.listing, self.chosen
-        self._names = []
-        options = []
-        for heading, lines in self.groups(self.words):
-            self._names.append("")
-            options.append(Option(Content.styled(heading, f"bold {MUTED}"), disabled=True))
-            for name, line in lines:
-                self._names.append(name)
-                options.append(Option(line))
-        self.query_one("#head", Static).update(Content.styled(self.head(), MUTED))
-        listing.clear_options().add_options(options)
-        place = self._names.index(chosen) if chosen and chosen in self._names else 1
-        listing.highlighted = place if options else None
-        self.show_whether_found(bool(options))
-        self._describe()
-
-    @property
-    def chosen(self) -> str:
-        """The name of the line under the cursor; empty where there is none."""
-        place = self.listing.highlighted
-        return self._names[place] if place is not None and place < len(self._names) else ""
-
-    @on(OptionList.OptionHighlighted)
-    def _describe(self) -> None:
-        """Say what the line is of; what was said of it stays."""
-        name = self.chosen
-        if name != self._described:
-            self._described = name
+    def describe(self, row: Row) -> None:
+        """Tell what the line is of; what was said of it stays."""
+        if row.value != self._described:
+            self._described = row.value
             self.note("")
-        if name:
-            words, less = self.describe(name)
-            self.query_one("#help", Static).update(Content(words))
-            self.query_one("#less", Static).update(Content.styled(printable_chars(less), MUTED))
+        words, less = self.details(row.value)
+        self.query_one("#help", Static).update(Content(words))
+        self.query_one("#less", Static).update(Content.styled(printable_chars(less), MUTED))
 
     # Changing ---------------------------------------------------------------
-
-    def take(self, place: int) -> None:
-        if self._names[place]:
-            self.change(self._names[place])
 
     def action_reset(self) -> None:
         if self.chosen:

@@ -1,4 +1,4 @@
-"""What the thing under the cursor is, how to read it, and where it comes from."""
+"""Text to read: what a pane is and how to read it, or how to read the screen."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ class Explained(Protocol):
         """The title."""
 
     @property
-    def lines(self) -> list[tuple[str, str]]:
+    def lines(self) -> Sequence[tuple[str, str]]:
         """The name and the text of each line."""
 
 
 class ExplanationScreen(Dialog[None]):
-    """Explanations one beneath the other; any key that opened it closes it."""
+    """Explanations one beneath the other."""
 
-    heading = "What this is"
     hint = "j k scroll · g G first and last line · esc closes"
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -40,8 +39,9 @@ class ExplanationScreen(Dialog[None]):
         Binding("G,end", "to_last_line", "last line", show=False, priority=True),
     ]
 
-    def __init__(self, explanations: Sequence[Explained]) -> None:
+    def __init__(self, explanations: Sequence[Explained], heading: str = "Help") -> None:
         super().__init__()
+        self.heading = heading
         self._explanations = explanations
 
     def body(self) -> ComposeResult:

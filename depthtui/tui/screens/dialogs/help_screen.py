@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import ActiveBinding, Binding, BindingType
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Input, OptionList, Static
-from textual.widgets.option_list import Option
 
-from depthtui.token_text import printable_chars
 from depthtui.tui import keymap
-from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
+from depthtui.tui.commands.command import GROUPS
+from depthtui.tui.screens.dialogs.dialog import MUTED
+from depthtui.tui.screens.dialogs.picker import Heading, Picker, Row
+
+NOW, OTHERS = "Now", "Others"
+"""The headings over the first keys of the footer, and over those of no group."""
+
+MOST_NOW = 5
+"""Keys on top."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ def commands_on(screen: Screen[object]) -> list[KeyCommand]:
         # What has no id is Textual's own, such as copying selected text.
         if active.enabled and binding.id and not binding.system:
             grouped.setdefault(binding.id, []).append(active)
-    order = {name: place for place, name in enumerate(keymap.OWN)}
+    order = {name: place for place, name in enumerate(keymap.ALL)}
     ids = sorted(grouped, key=lambda name: order.get(name, len(order)))
     return [
         KeyCommand(
@@ -62,11 +67,13 @@ async def run_command(app: App[object], command: KeyCommand) -> None:
     await app.run_action(command.active.binding.action, command.active.node)
 
 
-class HelpScreen(ListDialog[KeyCommand]):
+class HelpScreen(Picker[KeyCommand]):
     """Lists the keys; the caller runs the one that was chosen."""
 
-    heading = "Keys that work here"
+    heading = "Help"
     hint = "type to search · ↑↓ choose · enter runs it · esc closes"
+    noun = "key"
+    searches = True
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "move(1)", "next", show=False, priority=True),
@@ -78,47 +85,34 @@ class HelpScreen(ListDialog[KeyCommand]):
         self._commands = commands
         self._width = max((len(command.keys) for command in commands), default=0)
 
-    def body(self) -> ComposeResult:
-        yield Input(placeholder="search", compact=True)
-        yield OptionList(*self._options(""), compact=True)
-        yield Static(id="no-match")
+    def below(self) -> ComposeResult:
+        """Each line tells all of its key."""
+        return ()
 
-    def on_mount(self) -> None:
-        self.listing.highlighted = 0
-        self.query_one("#no-match").display = False
-        self.query_one(Input).focus()
-
-    def _options(self, search: str) -> list[Option]:
-        words = search.lower().split()
-        return [
-            Option(
-                Content.assemble(
+    def rows(self) -> Iterator[Row | Heading]:
+        for heading, commands in _grouped(self._commands).items():
+            yield Heading(heading)
+            for command in commands:
+                line = Content.assemble(
                     (command.keys.rjust(self._width), "$text-accent"),
                     f"  {command.what}",
                     (f"  {command.name}", MUTED),
-                ),
-                id=str(index),
-            )
-            for index, command in enumerate(self._commands)
-            if all(
-                word in f"{command.keys} {command.what} {command.name}".lower() for word in words
-            )
-        ]
+                )
+                yield Row(command, line, f"{command.keys} {command.what} {command.name}")
 
-    @on(Input.Changed)
-    def _search(self, event: Input.Changed) -> None:
-        listing = self.listing
-        listing.clear_options().add_options(self._options(event.value))
-        found = listing.option_count > 0
-        listing.highlighted = 0 if found else None
-        listing.display = found
-        nothing = self.query_one("#no-match", Static)
-        nothing.display = not found
-        nothing.update(Content(f"No key here has “{printable_chars(event.value)}” in its words."))
+    def describe(self, row: Row) -> None:
+        """Each line tells all of its key."""
 
-    @on(Input.Submitted)
-    def _submit(self) -> None:
-        self.listing.action_select()
+    def choose(self, value: KeyCommand) -> None:
+        self.dismiss(value)
 
-    def take(self, place: int) -> None:
-        self.dismiss(self._commands[int(self.listing.get_option_at_index(place).id or 0)])
+
+def _grouped(commands: Iterable[KeyCommand]) -> dict[str, list[KeyCommand]]:
+    """The commands under the headings of their groups; the first of the footer stand on top."""
+    now = [command for command in commands if command.active.binding.show][:MOST_NOW]
+    groups: dict[str, list[KeyCommand]] = {NOW: now, **{name: [] for name in GROUPS.values()}}
+    for command in commands:
+        if command not in now:
+            known = keymap.ALL.get(command.name)
+            groups.setdefault(GROUPS[known.group] if known else OTHERS, []).append(command)
+    return {heading: members for heading, members in groups.items() if members}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
@@ -16,6 +16,7 @@ from depthtui.tui.draw.styles import fit_right
 from depthtui.tui.screens.dialogs.ask import AskForKey
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG
 from depthtui.tui.screens.dialogs.edited_list import EditedList
+from depthtui.tui.screens.dialogs.picker import Heading, Row
 
 _KEYS_CELLS, _NAME_CELLS = 13, 21
 
@@ -39,28 +40,22 @@ class KeysScreen(EditedList):
 
     # The list ---------------------------------------------------------------
 
-    def groups(self, words: str) -> Iterable[tuple[str, list[tuple[str, Content]]]]:
+    def rows(self) -> Iterator[Row | Heading]:
         clashing = {name for _, *pair in keymap.clashes(self._remapped) for name in pair}
-        wanted, listed = words.lower().split(), set[str]()
+        listed = set[str]()
         for heading, commands in keymap.SCREENS.items():
-            found = [
-                command
-                for command in commands
-                if command.name not in listed and self._has(command, heading, wanted)
-            ]
-            listed |= {command.name for command in commands}
-            if found:
-                yield heading, [(command.name, self._line(command, clashing)) for command in found]
-
-    def _has(self, command: Command[Any], heading: str, words: Iterable[str]) -> bool:
-        keys = self._keys_of(command.name, self._remapped)
-        text = f"{heading} {keys} {command.words} {command.name}".lower()
-        return all(word in text for word in words)
+            yield Heading(heading)
+            for command in commands:
+                if command.name not in listed:
+                    listed.add(command.name)
+                    keys = self._keys_of(command.name, self._remapped)
+                    words = f"{heading} {keys} {command.words} {command.name}"
+                    yield Row(command.name, self._line(command, clashing), words)
 
     def head(self) -> str:
         return f"  {'keys':>{_KEYS_CELLS}}  does"
 
-    def describe(self, name: str) -> tuple[str, str]:
+    def details(self, name: str) -> tuple[str, str]:
         own = self._keys_of(name, {})
         words = f"{keymap.ALL[name].words}."
         others = keymap.sharing(name, self._remapped)
@@ -93,7 +88,7 @@ class KeysScreen(EditedList):
 
     # Changing ---------------------------------------------------------------
 
-    def change(self, name: str) -> None:
+    def choose(self, name: str) -> None:
         self._ask(name, f"Press the new key of {self._words_of([name])}; esc leaves it.")
 
     def action_add(self) -> None:

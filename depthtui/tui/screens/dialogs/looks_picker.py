@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
-from textual import on
-from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.content import Content
 from textual.theme import Theme
 from textual.timer import Timer
-from textual.widgets import OptionList, Static
-from textual.widgets.option_list import Option
 
 from depthtui.palettes import PALETTES, Palette
 from depthtui.tui.draw.styles import Ramp, RampChoice, ramp_kind, ramp_of
-from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
+from depthtui.tui.screens.dialogs.dialog import MUTED
+from depthtui.tui.screens.dialogs.picker import Heading, Picker, Row
 from depthtui.tui.screens.pane_screen import PaneScreen
-from depthtui.tui.themes import THEMES
-
-RESTS = 0.08
-"""Seconds that the cursor is on a theme before it is shown: every style is worked out anew."""
-
-SAFE = "safe for red-green colour blindness"
-
-_STRIP_CELLS = 10
+from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.themes import THEMES, theme_setting
 
 
 class Looks(NamedTuple):
@@ -34,84 +26,88 @@ class Looks(NamedTuple):
     palette: str
 
 
-class LooksPicker(ListDialog[Looks]):
-    """Choose a theme and a palette; dismissed with both, which are shown by then.
+RESTS = 0.08
+"""Seconds that the cursor is on a theme before it is shown: every style is worked out anew."""
+
+SAFE = "safe for red-green colour blindness"
+
+_STRIP_CELLS = 10
+
+
+class LooksPicker(Picker[None]):
+    """Shows the theme or the palette under the cursor; enter keeps it, leaving brings back.
 
     Args:
-        palette: the name of the one that is shown.
-        ramp: whether values are colours or glyphs.
+        explorer: keeps the choice in the settings.
     """
 
-    heading = "Theme and colours"
-    hint = "tab · enter keeps · esc restores"
+    heading = "Settings"
+    hint = "enter keeps · / finds · esc closes"
+    noun = "theme"
 
-    def __init__(self, palette: str, ramp: str) -> None:
+    def __init__(self, explorer: Explorer) -> None:
         super().__init__(classes="small")
-        self._themes = _own_first(self.app.available_themes.values())
-        self._palettes = list(PALETTES.values())
-        self._ramp: RampChoice = ramp  # type: ignore[assignment]
-        self._before = Looks(self.app.theme, palette)
+        self._explorer = explorer
+        self._ramp: RampChoice = explorer.settings.ramp  # type: ignore[assignment]
+        self._kept = self._shown_looks = Looks(self.app.theme, explorer.settings.palette)
         self._waiting: Timer | None = None
+        self.start = "theme", self._kept.theme
 
-    def body(self) -> ComposeResult:
-        yield OptionList(*map(_theme_option, self._themes), id="themes", compact=True)
-        yield Static("Colours of values", classes="label")
-        yield OptionList(*map(self._palette_line, self._palettes), id="palettes", compact=True)
-        yield Static(id="note")
+    def rows(self) -> Iterator[Row | Heading]:
+        yield Heading("Theme")
+        for theme in _own_first(self.app.available_themes.values()):
+            shade = "dark" if theme.dark else "light"
+            line = Content.assemble(f"{theme.name:<26} ", (f"{shade:>5}", MUTED))
+            yield self._row(("theme", theme.name), line, "")
+        yield Heading("Colours of values")
+        for palette in PALETTES.values():
+            about = f"{palette.colours}\n{palette.safe * SAFE}"
+            yield self._row(("palette", palette.name), self._palette_line(palette), about)
 
-    def on_mount(self) -> None:
-        themes = [theme.name for theme in self._themes]
-        palettes = self.query_one("#palettes", OptionList)
-        palettes.highlighted = list(PALETTES).index(self._before.palette)
-        self.start_at(themes.index(self._before.theme))
+    def _row(self, value: tuple[str, str], line: Content, about: str) -> Row:
+        is_kept = value[1] in self._kept
+        mark = Content.styled("● " if is_kept else "  ", "$text-accent")
+        return Row(value, Content.assemble(mark, line), " ".join(value), about)
 
-    @property
-    def listing(self) -> OptionList:
-        """The list with the focus."""
-        return self.focused if isinstance(self.focused, OptionList) else self.query_one(OptionList)
-
-    @property
-    def _chosen(self) -> Looks:
-        theme, palette = (
-            listing.highlighted or 0 for listing in self.query(OptionList).results(OptionList)
-        )
-        return Looks(self._themes[theme].name, self._palettes[palette].name)
-
-    @on(OptionList.OptionHighlighted, "#themes")
-    def _try_theme(self) -> None:
+    def describe(self, row: Row) -> None:
+        """Show the look once the cursor rests on it."""
+        super().describe(row)
         if self._waiting is not None:
             self._waiting.stop()
         self._waiting = self.set_timer(RESTS, self._try)
 
-    @on(OptionList.OptionHighlighted, "#palettes")
-    def _try_palette(self, event: OptionList.OptionHighlighted) -> None:
-        palette = self._palettes[event.option_index]
-        says = Content.styled(f"{palette.colours}\n{palette.safe * SAFE}", MUTED)
-        self.query_one("#note", Static).update(says)
-        self._try()
+    @property
+    def _tried(self) -> Looks:
+        """What is kept, with the row under the cursor in its place."""
+        kind, name = self.chosen or ("theme", self._kept.theme)
+        return self._kept._replace(**{kind: name})
 
     def _try(self) -> None:
-        """Show what the cursors are on, unless the dialog was left in between."""
-        if not self.is_current:
-            return
-        self._show(self._chosen)
-        listing = self.query_one("#palettes", OptionList)
-        for place, palette in enumerate(self._palettes):
-            listing.replace_option_prompt_at_index(place, self._palette_line(palette))
+        """Show what the cursor is on, unless the dialog was left in between."""
+        if self.is_current:
+            self._show(self._tried)
 
     def _show(self, looks: Looks) -> None:
+        if looks == self._shown_looks:
+            return
+        self._shown_looks, is_other = looks, looks.theme != self._shown_looks.theme
         self.app.theme = looks.theme
         for screen in self.app.screen_stack:
             if isinstance(screen, PaneScreen):
                 screen.take_colours(self._ramp, looks.palette)
+        if is_other:
+            # The strips of colours are those of the theme.
+            self.fill()
 
-    def take(self, place: int) -> None:
-        self._show(self._chosen)
-        self.dismiss(self._chosen)
+    def choose(self, value: Any) -> None:
+        self._kept = self._tried
+        self._show(self._kept)
+        self._explorer.change(theme=theme_setting(self._kept.theme), palette=self._kept.palette)
+        self.fill()
 
-    def action_leave(self) -> None:
-        self._show(self._before)
-        super().action_leave()
+    def dismiss(self, result: Any = None) -> AwaitComplete:
+        self._show(self._kept)
+        return super().dismiss(result)
 
     def _palette_line(self, palette: Palette) -> Content:
         """The palette's name and its two ramps, as the terminal shows them."""
@@ -137,8 +133,3 @@ def _own_first(themes: Iterable[Theme]) -> list[Theme]:
     own = [theme.name for theme in THEMES]
     by_name = {theme.name: theme for theme in themes}
     return [by_name[name] for name in (*own, *sorted(by_name.keys() - own))]
-
-
-def _theme_option(theme: Theme) -> Option:
-    shade = "dark" if theme.dark else "light"
-    return Option(Content.assemble(f"{theme.name:<28} ", (f"{shade:>5}", MUTED)))

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
-from textual import on
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import OptionList, Static
-from textual.widgets.option_list import Option
 
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
-from depthtui.metrics import ALL_MEASURES, METRIC_BY_NAME, formula_in
+from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, METRIC_BY_NAME, formula_in
 from depthtui.metrics.chosen_lens import through
 from depthtui.metrics.estimates import about_time
 from depthtui.metrics.spec import Measure
 from depthtui.report.explanations import of_measure
-from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog
+from depthtui.tui.screens.dialogs.dialog import MUTED
+from depthtui.tui.screens.dialogs.picker import Picker, Row
 
 
-class MeasurePicker(ListDialog[str]):
+class MeasurePicker(Picker[str]):
     """Choose a measure by its name; a digit chooses at once.
-
-    What the highlighted one tells stands beneath the list.
 
     Args:
         current: the measure that is shown.
@@ -33,13 +28,20 @@ class MeasurePicker(ListDialog[str]):
         lens: the lens that reads it.
         pace: by which is told how long a measure takes that is not computed yet.
         preview: shows a measure that the run has, behind the list.
+        turn_average: shows means over tokens, or every token, behind the list.
+        turn_over: puts layer 0 at the other end.
     """
 
     heading = "Measure"
-    hint = "1-9, 0 or enter choose · esc closes"
+    hint = "0-9 enter choose · a means · o layer order · / finds · esc"
+    noun = "measure"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding(str(digit), f"take_number({digit})", "choose", show=False) for digit in range(10)
+        Binding(str(digit), f"choose_number({digit})", "choose", show=False) for digit in range(10)
+    ]
+    BINDINGS += [
+        Binding("a", "average", "means", tooltip="Show means over tokens, or every token"),
+        Binding("o", "order", "layer order", tooltip="Put layer 0 at the bottom or at the top"),
     ]
 
     def __init__(
@@ -49,29 +51,38 @@ class MeasurePicker(ListDialog[str]):
         lens: str,
         pace: Pace,
         preview: Callable[[Measure], None],
+        turn_average: Callable[[], None],
+        turn_over: Callable[[], None],
     ) -> None:
         super().__init__(classes="small")
-        self._current = current
+        self.start = current
         self._result = result
         self._lens = lens
         self._pace = pace
         self._preview = preview
+        self._turn_average = turn_average
+        self._turn_over = turn_over
 
-    def body(self) -> ComposeResult:
-        yield OptionList(
-            *(self._option(index, measure) for index, measure in enumerate(ALL_MEASURES)),
-            compact=True,
-        )
-        yield Static(id="note")
+    def action_average(self) -> None:
+        self._turn_average()
 
-    def on_mount(self) -> None:
-        names = [measure.name for measure in ALL_MEASURES]
-        self.start_at(names.index(self._current) if self._current in names else 0)
+    def action_order(self) -> None:
+        self._turn_over()
 
-    @on(OptionList.OptionHighlighted)
-    def _describe(self, event: OptionList.OptionHighlighted) -> None:
-        measure = ALL_MEASURES[event.option_index]
-        self.note(of_measure(measure)[0].tells)
+    def rows(self) -> Iterator[Row]:
+        for index, measure in enumerate(ALL_MEASURES):
+            formula, can_be_had = self._formula(measure)
+            line = Content.assemble(
+                (f"{(index + 1) % 10} " if index < 10 else "  ", "$text-accent"),
+                f"{measure.title:<24}",
+                (formula, MUTED),
+            )
+            about = of_measure(measure)[0].tells
+            yield Row(measure.name, line, measure.title, about, closed=not can_be_had)
+
+    def describe(self, row: Row) -> None:
+        super().describe(row)
+        measure = MEASURE_BY_NAME[row.value]
         if self._result is not None and not self._lacks(measure):
             self._preview(measure)
 
@@ -80,25 +91,21 @@ class MeasurePicker(ListDialog[str]):
         run = self._result
         return run is not None and through(measure, self._lens).values(run) is None
 
-    def _option(self, index: int, measure: Measure) -> Option:
-        formula = formula_in(measure, self._result) if self._result else measure.formula
-        missing = self._lacks(measure)
-        can_be_computed = METRIC_BY_NAME[measure.metric].on_demand
-        if missing:
-            formula = self._not_computed(measure) if can_be_computed else "not in this run"
-        return Option(
-            Content.assemble(
-                (f"{(index + 1) % 10} " if index < 10 else "  ", "$text-accent"),
-                f"{measure.title:<24}",
-                (formula, MUTED),
-            ),
-            disabled=missing and not can_be_computed,
-        )
+    def _formula(self, measure: Measure) -> tuple[str, bool]:
+        """A measure's formula or why it has no values, and whether it can be chosen."""
+        run, metric = self._result, METRIC_BY_NAME[measure.metric]
+        if run is None or not self._lacks(measure):
+            return formula_in(measure, run) if run else measure.formula, True
+        if not metric.on_demand:
+            return "not in this run", False
+        time = about_time(metric, run, self._pace)
+        return " · ".join(filter(None, ("not computed yet", time))), True
 
-    def _not_computed(self, measure: Measure) -> str:
-        assert self._result is not None
-        time = about_time(METRIC_BY_NAME[measure.metric], self._result, self._pace)
-        return " · ".join(filter(None, ("not computed yet", time)))
+    def choose(self, value: str) -> None:
+        self.dismiss(value)
 
-    def take(self, place: int) -> None:
-        self.dismiss(ALL_MEASURES[place].name)
+    def action_choose_number(self, digit: int) -> None:
+        """Choose by a measure's number, from 1; 0 is the tenth."""
+        measure = ALL_MEASURES[(digit - 1) % 10]
+        if self._formula(measure)[1]:
+            self.dismiss(measure.name)

@@ -43,7 +43,8 @@ class ModelPicker(ListDialog[ModelSpec]):
     """
 
     heading = "Model"
-    hint = "enter opens · → completes · tab moves on · esc closes"
+    hint = "enter opens · type a name · → completes · tab moves on · esc closes"
+    types_into = "name"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f5", "submit", "open", tooltip="Open the typed model", id="model.open"),
@@ -130,9 +131,26 @@ class ModelPicker(ListDialog[ModelSpec]):
     @on(OptionList.OptionHighlighted, "#on-disk")
     def _describe(self, event: OptionList.OptionHighlighted) -> None:
         model = self._listings[event.option_index]
-        # What went wrong stays until somebody moves in the list.
-        if self.listing.has_focus or not self._problem:
-            self.note(" · ".join(filter(None, (model.name, model.facts))))
+        # What is typed, or went wrong, stays until somebody moves in the list.
+        if self.listing.has_focus or not (self._problem or self._typed):
+            self._tell(model)
+
+    def _tell(self, model: ModelListing) -> None:
+        self.note(" · ".join(filter(None, (model.name, model.facts))))
+
+    @property
+    def _typed(self) -> str:
+        """The typed name; the slash that completes a folder makes it no other model."""
+        name = self.query_one("#name", Input).value.strip()
+        return name.rstrip("/") or name
+
+    @on(Input.Changed, "#name")
+    def _describe_typed(self) -> None:
+        known = [model for model in self._listings if model.name == self._typed]
+        if known:
+            self._tell(known[0])
+        else:
+            self.note(f"enter opens {self._typed}" if self._typed else "")
 
     def take(self, place: int) -> None:
         chosen = self._listings[place]
@@ -145,9 +163,8 @@ class ModelPicker(ListDialog[ModelSpec]):
     @on(Input.Submitted)
     def action_submit(self) -> None:
         """Open the typed model."""
-        name = self.query_one("#name", Input).value.strip()
-        if name:
-            spec = self._spec_of(name, self.query_one("#revision", Input).value.strip())
+        if self._typed:
+            spec = self._spec_of(self._typed, self.query_one("#revision", Input).value.strip())
             self.run_worker(self._open_if_there(spec), group="check", exclusive=True)
         else:
             self.note(

@@ -13,8 +13,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Input, OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets import Input, Static
 
 from depthtui.data.session_files import SessionFile
 from depthtui.errors import DepthError
@@ -22,30 +21,28 @@ from depthtui.prompts import prompt_title
 from depthtui.token_text import fit_shown, printable_chars, printable_sentence
 from depthtui.tui.screens.dialogs.confirm import Confirm
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, line_cells
-from depthtui.tui.screens.dialogs.filtered_list import FilteredList
+from depthtui.tui.screens.dialogs.picker import Picker, Row
+from depthtui.tui.screens.dialogs.run_list import WIDEST
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.sessions import runs_in_words
-
-_WIDEST = 100
-"""Cells of the dialog where there is room, as the style sheet has it."""
 
 _LONGEST_MODELS = 28
 _LONGEST_TITLE = 400
 _SHOWN_RUNS = 6
 """Runs of the highlighted session that are listed beneath the list."""
 
-OPEN_HERE = "This is the open session: b lists its runs, where d forgets one."
+OPEN_HERE = "This is the open session: tab lists its runs, where d forgets one."
 
 
-class SessionPicker(FilteredList[SessionFile]):
+class SessionPicker(Picker[SessionFile]):
     """Lists the sessions, the latest first; dismissed with the one to open.
 
     Args:
         explorer: knows which session is open.
     """
 
-    heading = "Sessions"
-    hint = "enter opens · / finds · r renames · d deletes · esc closes"
+    heading = "Session"
+    hint = "enter opens · / finds · r renames · d deletes · tab runs · esc closes"
     noun = "session"
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -57,21 +54,15 @@ class SessionPicker(FilteredList[SessionFile]):
         super().__init__()
         self._sessions = explorer.sessions
         self._files: list[SessionFile] = []
-        self._shown: list[SessionFile] = []
         self._renamed: SessionFile | None = None
 
-    def body(self) -> ComposeResult:
-        yield Input(placeholder="words of a title, prompt or model", id="filter", compact=True)
-        yield Static(id="head")
-        yield OptionList(compact=True)
-        yield Static(id="no-match")
+    def below(self) -> ComposeResult:
         with Vertical(id="about"):
             yield Static(id="runs")
             yield Input(placeholder="title", id="title", compact=True)
             yield Static(id="note")
 
     def on_mount(self) -> None:
-        self.hide_filter()
         self.query_one("#title").display = False
         self.listing.loading = True
         self.run_worker(self._read())
@@ -87,46 +78,30 @@ class SessionPicker(FilteredList[SessionFile]):
         elif not self._files:
             self.note("No session is kept yet: one of more than the first prompt is.")
 
-    def on_resize(self) -> None:
-        self.fill()
-
     @property
-    def _chosen(self) -> SessionFile | None:
-        place = self.listing.highlighted
-        return self._shown[place] if place is not None and place < len(self._shown) else None
+    def _table(self) -> _Table:
+        return _Table(self._files, line_cells(self.app.size.width, WIDEST))
 
-    def fill(self) -> None:
-        chosen = self._chosen
-        words = self.words.lower().split()
-        self._shown = [
-            file for file in self._files if all(word in _searched(file) for word in words)
-        ]
-        table = _Table(self._shown, line_cells(self.app.size.width, _WIDEST))
-        self.query_one("#head", Static).update(Content.styled(table.head, MUTED))
-        listing = self.listing
-        listing.clear_options()
-        listing.add_options(
-            Option(table.line(file, self._sessions.is_own(file))) for file in self._shown
-        )
-        place = self._shown.index(chosen) if chosen in self._shown else 0
-        listing.highlighted = place if self._shown else None
-        self.show_whether_found(bool(self._shown))
-        self._describe()
+    def head(self) -> str:
+        return self._table.head
 
-    @on(OptionList.OptionHighlighted)
-    def _describe(self) -> None:
+    def rows(self) -> Iterator[Row]:
+        table = self._table
+        for file in self._files:
+            yield Row(file, table.line(file, self._sessions.is_own(file)), _searched(file))
+
+    def describe(self, row: Row) -> None:
         """List the runs of the highlighted session."""
-        file = self._chosen
-        lines = list(_run_lines(file)) if file is not None else []
-        self.query_one("#runs", Static).update(Content.styled("\n".join(lines), MUTED))
+        lines = "\n".join(_run_lines(row.value))
+        self.query_one("#runs", Static).update(Content.styled(lines, MUTED))
 
-    def take(self, place: int) -> None:
-        self.dismiss(self._shown[place])
+    def choose(self, value: SessionFile) -> None:
+        self.dismiss(value)
 
     # Renaming ---------------------------------------------------------------
 
     def action_rename(self) -> None:
-        file = self._chosen
+        file = self.chosen
         if file is None:
             return
         self._renamed = file
@@ -165,7 +140,7 @@ class SessionPicker(FilteredList[SessionFile]):
     # Deleting ---------------------------------------------------------------
 
     def action_delete(self) -> None:
-        file = self._chosen
+        file = self.chosen
         if file is None:
             return
         if self._sessions.is_own(file):
@@ -188,6 +163,8 @@ class SessionPicker(FilteredList[SessionFile]):
             return
         self._files.remove(file)
         self.fill()
+        if not self._files:
+            self.query_one("#runs", Static).update("")
 
 
 class _Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from textual import on
@@ -13,10 +13,9 @@ from textual.widgets import Input, OptionList
 
 from depthtui.options import WrongValue
 from depthtui.token_text import fit_shown, printable_chars
-from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, ListDialog
+from depthtui.tui.screens.dialogs import picker
+from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG
 from depthtui.tui.screens.dialogs.edited_list import EditedList
-from depthtui.tui.screens.dialogs.keys_screen import KeysScreen
-from depthtui.tui.screens.dialogs.looks_picker import Looks, LooksPicker
 from depthtui.tui.state.settings_list import MOST_CYCLED, Row, Source, wrong
 
 _NAME_CELLS, _SOURCE_CELLS, _DEFAULT_CELLS = 19, 13, 18
@@ -43,14 +42,16 @@ class SettingsScreen(EditedList):
 
     # The list ---------------------------------------------------------------
 
-    def groups(self, words: str) -> Iterable[tuple[str, list[tuple[str, Content]]]]:
-        for group, rows in self._settings.rows(words):
-            yield group, [(row.name, self._line(row)) for row in rows]
+    def rows(self) -> Iterator[picker.Row | picker.Heading]:
+        for group, rows in self._settings.rows():
+            yield picker.Heading(group)
+            for row in rows:
+                yield picker.Row(row.name, self._line(row), row.words)
 
     def head(self) -> str:
         return " ".join(self._columns("", "name", "now", "default", "from"))
 
-    def describe(self, name: str) -> tuple[str, str]:
+    def details(self, name: str) -> tuple[str, str]:
         row = self._settings.row(name)
         return row.help, f"default {row.default} · takes effect {row.effect.value}"
 
@@ -80,18 +81,17 @@ class SettingsScreen(EditedList):
 
     # Changing ---------------------------------------------------------------
 
-    def change(self, name: str) -> None:
+    def choose(self, name: str) -> None:
         choices = self._settings.choices(name)
         if name == "theme":
-            self._pick_looks(choices)
+            self.action_turn_to("looks")
         elif len(choices) > MOST_CYCLED:
             self._pick(name, choices)
         elif choices:
             self._settings.cycle(name)
             self.show_change()
         elif name == "keys":
-            keys = KeysScreen(self._settings, self._heed)
-            self.app.push_screen(keys, lambda _: self.fill())
+            self.action_turn_to("keys")
         else:
             self._edit(name)
 
@@ -105,17 +105,6 @@ class SettingsScreen(EditedList):
                 self.show_change()
 
         self.app.push_screen(ChoicePicker(name, choices, self._settings.value(name)), chosen)
-
-    def _pick_looks(self, themes: Mapping[str, Any]) -> None:
-        def chosen(looks: Looks | None) -> None:
-            if looks is not None:
-                self._settings.choose("theme", themes[looks.theme])
-                if looks.palette != self._settings.value("palette"):
-                    self._settings.choose("palette", looks.palette)
-                self.show_change()
-
-        palette, ramp = map(self._settings.value, ("palette", "ramp"))
-        self.app.push_screen(LooksPicker(palette, ramp), chosen)
 
     def _edit(self, name: str) -> None:
         """Open the field with the setting's value in it."""
@@ -172,7 +161,7 @@ class SettingsScreen(EditedList):
             super().action_leave()
 
 
-class ChoicePicker(ListDialog[Any]):
+class ChoicePicker(picker.Picker[Any]):
     """What a setting can be, as a list.
 
     Args:
@@ -181,20 +170,17 @@ class ChoicePicker(ListDialog[Any]):
         current: what the setting is.
     """
 
-    hint = "enter chooses · esc closes"
+    hint = "enter chooses · / finds · esc closes"
 
     def __init__(self, name: str, choices: Mapping[str, Any], current: Any) -> None:
         super().__init__(classes="small")
         self.heading = name
         self._choices = choices
-        self._current = current
+        self.start = current
 
-    def body(self) -> ComposeResult:
-        yield OptionList(*map(Content, map(printable_chars, self._choices)), compact=True)
+    def rows(self) -> Iterator[picker.Row]:
+        for label, value in self._choices.items():
+            yield picker.Row(value, Content(printable_chars(label)))
 
-    def on_mount(self) -> None:
-        values = list(self._choices.values())
-        self.start_at(values.index(self._current) if self._current in values else 0)
-
-    def take(self, place: int) -> None:
-        self.dismiss(list(self._choices.values())[place])
+    def choose(self, value: Any) -> None:
+        self.dismiss(value)

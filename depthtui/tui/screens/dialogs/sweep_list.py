@@ -36,6 +36,7 @@ class SweepList(ListDialog[SweepChoice]):
     """
 
     heading = "Open a sweep"
+    types_into = "folder"
     hint = "enter opens · tab moves on · esc closes"
 
     def __init__(self, cache_dir: Path, has_runs: bool) -> None:
@@ -83,6 +84,10 @@ class SweepList(ListDialog[SweepChoice]):
             self.dismiss(SweepChoice(None))
         else:
             self._open(str(self._saved[place - self._has_runs].folder))
+
+    @on(Input.Changed)
+    def _describe_typed(self, event: Input.Changed) -> None:
+        self.note("enter opens this folder" if event.value.strip() else "")
 
     @on(Input.Submitted)
     def _typed(self, event: Input.Submitted) -> None:

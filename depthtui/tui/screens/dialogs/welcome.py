@@ -11,20 +11,12 @@ from textual.content import Content
 from textual.keys import format_key
 from textual.widgets import Static
 
+from depthtui.report.reading_guide import PANES
 from depthtui.tui import keymap
 from depthtui.tui.commands.everywhere import IN_DIALOGS
 from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
 
 ABOUT = "What does each layer of a model add, and how many suffice?"
-
-PANES = {
-    "Prompt": "its tokens, coloured by what the heatmap shows",
-    "Heatmap": "layers up, tokens across: what each layer does",
-    "Logit lens": "what the model would say before each layer",
-    "Curves": "what the layers do on average, layer by layer",
-    "Verdict": "how many layers suffice, and how sure that is",
-}
-"""The panes, and what each shows."""
 
 KEYS = {
     ("left", "down", "up", "right"): "move the one cursor that all panes share",
@@ -48,7 +40,7 @@ class Welcome(Dialog[str]):
     def __init__(self, remapped: Mapping[str, str]) -> None:
         super().__init__(classes="small")
         self._remapped = remapped
-        self.hint = f"any key goes on · {self._keys('help')} shows this again"
+        self.hint = f"any key goes on · {self._keys('help')} tells more"
 
     def body(self) -> ComposeResult:
         keys = {self._keys(*names): does for names, does in KEYS.items()}

@@ -1,17 +1,17 @@
-"""The runs of the session: go back to one, mark one to compare, forget one."""
+"""The runs of the session: go back to one, compare with one, forget one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from enum import Enum
+from typing import Any, ClassVar
 
 from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets import Static
 
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
@@ -21,112 +21,137 @@ from depthtui.report.skips import changes_of
 from depthtui.token_text import fit_shown, printable_chars
 from depthtui.tui.draw.styles import fit_right
 from depthtui.tui.screens.dialogs.confirm import Confirm
-from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog, line_cells
+from depthtui.tui.screens.dialogs.dialog import MUTED, line_cells
+from depthtui.tui.screens.dialogs.picker import Picker, Row
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run, RunState, Session
 from depthtui.tui.state.task_prompts import task_title
 
 
+class Asked(Enum):
+    """What a run of the list is wanted for."""
+
+    SHOW = "show"
+    COMPARE = "compare"
+    OTHER_MODEL = "other model"
+    GRID = "grid"
+
+
 @dataclass(frozen=True)
 class SessionChoice:
-    """The run to go to, or the wish to compare, or to see the other sessions."""
+    """What was asked for, and the run under the cursor; None where there is none."""
 
+    asked: Asked
     run: Run | None = None
-    compare: bool = False
-    others: bool = False
 
 
-class SessionScreen(ListDialog[SessionChoice]):
-    """Lists the runs, newest first; marks and deletes at once, dismissed with a choice."""
+class RunList(Picker[SessionChoice]):
+    """Lists the runs, newest first; marks and deletes at once, dismissed with a choice.
+
+    Args:
+        explorer: whose session it is.
+        start: the run that is highlighted at first.
+    """
 
     heading = "Session"
-    hint = "enter shows · space marks to compare · C compares · d deletes · esc closes"
+    hint = "enter shows · C compares · m on another model · esc closes"
+    noun = "run"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "mark", "mark", tooltip="Mark a run to compare with", id="session.mark"),
         Binding("d,delete", "delete", "delete", tooltip="Forget a run", id="session.delete"),
         Binding(
-            "C", "compare", "compare", tooltip="Compare with the marked run", id="session.compare"
+            "C,c",
+            "compare",
+            "compare",
+            tooltip="Compare the run on the screen with this one",
+            id="session.compare",
         ),
-        Binding("R", "sessions", "sessions", show=False, id="session.sessions"),
+        Binding(
+            "m",
+            "ask_for('OTHER_MODEL')",
+            "another model",
+            tooltip="Run the prompt on the screen on another model and compare",
+            id="compare.model",
+        ),
+        Binding("S", "ask_for('GRID')", "grid", tooltip="Show the grid", id="session.grid"),
+        Binding("R", "turn(1)", "sessions", show=False, id="session.sessions"),
     ]
 
-    def __init__(self, explorer: Explorer) -> None:
+    def __init__(self, explorer: Explorer, start: Run | None = None) -> None:
         super().__init__()
         self._explorer = explorer
         self._session = explorer.session
+        self.start = start or self._session.current
 
-    def body(self) -> ComposeResult:
-        yield Static(id="runs-head")
-        yield OptionList(compact=True)
+    def below(self) -> ComposeResult:
         yield Static("No runs yet: r runs the prompt.", id="no-runs")
+        words = "space marks · d forgets · / finds · S grid"
         if self._explorer.sessions.is_on:
-            yield Static(Content.styled("R lists other sessions.", MUTED), id="other-sessions")
+            words += " · R other sessions"
+        yield Static(Content.styled(words, MUTED), id="note")
 
-    def on_mount(self) -> None:
-        self._fill()
-        runs = self._runs
-        current = self._session.current
-        self.start_at(runs.index(current) if current in runs else None)
+    def describe(self, row: Row) -> None:
+        """The line has all there is to tell."""
 
-    @property
-    def _runs(self) -> list[Run]:
-        return list(reversed(list(self._session.listed())))
+    # The list ---------------------------------------------------------------
 
-    @property
-    def _chosen(self) -> Run | None:
-        index = self.listing.highlighted
-        return self._runs[index] if index is not None and index < len(self._runs) else None
-
-    def _fill(self) -> None:
-        listing = self.listing
-        kept = listing.highlighted or 0
-        listing.clear_options()
+    def fill(self, value: Any = None) -> None:
+        runs = list(reversed(list(self._session.listed())))
         settings = self._explorer.settings.summary_settings()
-        table = RunTable(
-            self._runs, self._session, settings, line_cells(self.app.size.width, WIDEST)
-        )
-        head = self.query_one("#runs-head", Static)
-        head.update(table.head)
-        head.display = bool(self._runs)
-        listing.add_options(Option(table.line(run)) for run in self._runs)
-        listing.highlighted = min(kept, len(self._runs) - 1) if self._runs else None
-        listing.display = bool(self._runs)
-        self.query_one("#no-runs").display = not self._runs
+        width = line_cells(self.app.size.width, WIDEST_RUNS)
+        self._runs, self._table = runs, RunTable(runs, self._session, settings, width)
+        super().fill(value)
+        self.query_one("#no-runs").display = not runs
+        self.listing.display = bool(runs) and self.listing.display
 
-    def take(self, place: int) -> None:
-        self.dismiss(SessionChoice(self._runs[place]))
+    def head(self) -> Content:
+        return self._table.head
+
+    def rows(self) -> Iterator[Row]:
+        for run in self._runs:
+            words = f"{run.number} {run.prompt.text} {run.model.name} {task_title(run.prompt)}"
+            yield Row(run, self._table.line(run), words)
+
+    def choose(self, value: Run) -> None:
+        self.dismiss(SessionChoice(Asked.SHOW, value))
+
+    def action_ask_for(self, name: str) -> None:
+        self.dismiss(SessionChoice(Asked[name], self.chosen))
 
     def action_mark(self) -> None:
-        run = self._chosen
+        run = self.chosen
         if run is self._session.current:
             self.notify("This run is on the screen; mark another.", markup=False)
         elif run is not None and run.result is None:
             self.notify("This run is not opened yet: enter opens it.", markup=False)
         elif run is not None:
             self._session.mark(run)
-            self._fill()
-
-    def action_sessions(self) -> None:
-        if self._explorer.sessions.is_on:
-            self.dismiss(SessionChoice(others=True))
+            self.fill()
 
     def action_delete(self) -> None:
-        run = self._chosen
+        run = self.chosen
         if run is None:
             return
 
         def answer(agreed: bool | None) -> None:
             if agreed and run in self._session.runs:
                 self._explorer.delete(run)
-                self._fill()
+                self.fill()
 
         self.app.push_screen(Confirm(Content(f"Forget run {run.number}?")), answer)
 
     def action_compare(self) -> None:
-        if self._session.marked is None and self._chosen not in (None, self._session.current):
-            self.action_mark()
-        self.dismiss(SessionChoice(compare=True))
+        """Compare with the run under the cursor; on the run on the screen, with the marked one."""
+        session, other = self._session, self.chosen
+        if other is session.current:
+            other = session.marked or session.before(session.current)
+        if other is not None and other.result is None:
+            self.notify("This run is not opened yet: enter opens it.", markup=False)
+        elif other is None:
+            self.notify("There is no other run: m runs the prompt on another model.", markup=False)
+        else:
+            self.dismiss(SessionChoice(Asked.COMPARE, other))
 
 
 STATE_STYLES = {
@@ -139,8 +164,8 @@ STATE_STYLES = {
 
 _NUMBER_CELLS = 6
 _LEAST_PROMPT, _LEAST_CUT_PROMPT = 16, 6
-WIDEST = 140
-"""Cells of the widest dialog with a list of runs, as the style sheet has it."""
+WIDEST, WIDEST_RUNS = 100, 140
+"""Cells of the widest dialog, and of one with a list of runs, as the style sheet has them."""
 
 _LONGEST_NAME = 28
 _NOTHING = "–"

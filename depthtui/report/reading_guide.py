@@ -1,0 +1,78 @@
+"""How to read the explorer's screen: its panes, its words and every symbol in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PANES = {
+    "Prompt": "its tokens, coloured by what the heatmap shows",
+    "Heatmap": "layers up, tokens across: what each layer does",
+    "Logit lens": "what the model would say before each layer",
+    "Curves": "what the layers do on average, layer by layer",
+    "Verdict": "how many layers suffice, and how sure that is",
+}
+"""The panes, and what each shows."""
+
+
+@dataclass(frozen=True)
+class GuidePart:
+    """A part of the guide: its title, and names or symbols with their meaning."""
+
+    title: str
+    lines: tuple[tuple[str, str], ...]
+
+
+GUIDE = (
+    GuidePart("The panes", tuple(PANES.items())),
+    GuidePart(
+        "Before and after a layer",
+        (
+            ("heatmap", "Row l shows what layer l writes, and so what changes in it."),
+            (
+                "lens",
+                "Row l is read before layer l has run. The effect of layer l is seen in row l + 1, "
+                "that of the last layer in the row `out`.",
+            ),
+            ("curves", "Curves of a lens begin at 0, the embedding, and end at the output."),
+            ("layer", "Layers and tokens are counted from 0."),
+        ),
+    ),
+    GuidePart(
+        "How sure a count is",
+        (
+            (
+                "firm",
+                "Whatever is varied, prompts too, the count stays within a tenth of the layers.",
+            ),
+            ("holds here", "Firm on this prompt: fewer than five say nothing of others."),
+            ("fragile", "Another threshold, lens, token or prompt gives another count."),
+            ("token 0", "Often a sink of attention, whose values dwarf all others in a mean."),
+        ),
+    ),
+    GuidePart(
+        "Symbols of the verdict",
+        (
+            ("◆ ◇", "a depth: all layers below it; solid is firm, hollow holds here or is fragile"),
+            ("■ □", "single layers that are used, where they lie; hollow as above"),
+            ("◧ ◫", "the same, where the place stands for several layers and not all are used"),
+            ("━", "the range of a firm count"),
+            ("╍", "the range of a fragile one"),
+            ("!", "fragile: the reason stands in the text"),
+        ),
+    ),
+    GuidePart(
+        "Symbols of the other panes",
+        (
+            ("▸", "the row of the cursor"),
+            (
+                "▴ ▾",
+                "the cursor's token; at a row with two layers, which of the two is the cursor's",
+            ),
+            ("◆", "the layer at which a rule finds its depth; ◇ that of the run beside it"),
+            ("▲ »", "a value beyond the end of the scale"),
+            ("≠", "the two runs say different things here"),
+            ("± ▶", "in the list of runs: marked to compare, on the screen"),
+            ("·", "a space before a word; ␣ or ↵ and the like are characters made visible"),
+        ),
+    ),
+)

@@ -1,0 +1,209 @@
+"""A list of rows that `/` filters, with what the highlighted one is beneath it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.content import Content
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+from depthtui.token_text import printable_chars
+from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog, Result
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a list.
+
+    Attributes:
+        value: the thing that the line is about.
+        line: the line.
+        words: the text that the filter looks through; empty for the line's own.
+        about: what is told beneath the list while the row is highlighted; untrusted.
+        closed: whether the row can be looked at, and not chosen.
+    """
+
+    value: Any
+    line: Content
+    words: str = ""
+    about: str = ""
+    closed: bool = False
+
+    def has(self, words: Iterable[str]) -> bool:
+        """Whether each of some words in lower case is in the row."""
+        text = (self.words or self.line.plain).lower()
+        return all(word in text for word in words)
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A line over some rows; it is shown with the first of them that the filter lets through."""
+
+    text: str
+
+
+class Picker(ListDialog[Result]):
+    """Choose one of the rows.
+
+    Attributes:
+        noun: a row in one word, such as `setting`.
+        searches: whether the filter has the focus from the start, and stays.
+        start: the value of the row that is highlighted at first.
+    """
+
+    noun = "line"
+    searches = False
+    start: Any = None
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("slash", "filter", "filter", tooltip="Filter", id="edited.filter"),
+    ]
+
+    def rows(self) -> Iterable[Row | Heading]:
+        """Every row, in order, under its heading."""
+        raise NotImplementedError
+
+    def choose(self, value: Any) -> None:
+        """Do what enter is for."""
+        raise NotImplementedError
+
+    def head(self) -> str | Content:
+        """The heads of the columns; empty where there are none."""
+        return ""
+
+    def describe(self, row: Row) -> None:
+        """Tell what the highlighted row is."""
+        self.note(row.about)
+
+    def above(self) -> ComposeResult:
+        """The widgets over the list."""
+        return ()
+
+    def below(self) -> ComposeResult:
+        """The widgets beneath the list."""
+        yield Static(id="note")
+
+    def body(self) -> ComposeResult:
+        yield from self.above()
+        yield Input(placeholder=f"words of a {self.noun}", id="filter", compact=True)
+        yield Static(id="head")
+        yield OptionList(compact=True)
+        yield Static(id="no-match")
+        yield from self.below()
+
+    def on_mount(self) -> None:
+        self._shown: list[Row | Heading] = []
+        field = self.query_one("#filter")
+        field.display = self.searches
+        self.fill(self.start)
+        (field if self.searches else self.listing).focus()
+
+    def on_resize(self) -> None:
+        self.fill()
+
+    # The list ---------------------------------------------------------------
+
+    @property
+    def words(self) -> str:
+        """The text in the filter."""
+        return self.query_one("#filter", Input).value
+
+    @property
+    def row(self) -> Row | None:
+        """The row under the cursor."""
+        place = self.listing.highlighted
+        if place is None or place >= len(self._shown):
+            return None
+        row = self._shown[place]
+        return row if isinstance(row, Row) else None
+
+    @property
+    def chosen(self) -> Any:
+        """The value of the row under the cursor; None where there is none."""
+        return self.row.value if self.row is not None else None
+
+    def fill(self, value: Any = None) -> None:
+        """List what the filter lets through; the cursor stays on its row, or goes to a value's."""
+        listing, before = self.listing, self.listing.highlighted or 0
+        value = self.chosen if value is None else value
+        self._shown = list(self._matching())
+        listing.clear_options().add_options(map(_option, self._shown))
+        places = {i: row.value for i, row in enumerate(self._shown) if isinstance(row, Row)}
+        same = (place for place, other in places.items() if other == value)
+        nearest = min(places, key=lambda place: abs(place - before), default=None)
+        listing.highlighted = next(same, nearest)
+        self._show_whether_found()
+        self._describe()
+
+    def _matching(self) -> Iterable[Row | Heading]:
+        """The rows that have every word of the filter, under their headings."""
+        words, heading = self.words.lower().split(), None
+        for row in self.rows():
+            if isinstance(row, Heading):
+                heading = row
+            elif row.has(words):
+                if heading is not None:
+                    yield heading
+                heading = None
+                yield row
+
+    def _show_whether_found(self) -> None:
+        """Show the list, or in its place that no row has the words."""
+        found, words, head = bool(self._shown), printable_chars(self.words), self.head()
+        self.listing.display = found or not words
+        nothing, heads = self.query_one("#no-match", Static), self.query_one("#head", Static)
+        nothing.display = not found and bool(words)
+        nothing.update(Content(f"No {self.noun} has “{words}” in its words."))
+        heads.display = bool(head) and found
+        heads.update(head if isinstance(head, Content) else Content.styled(head, MUTED))
+
+    @on(OptionList.OptionHighlighted)
+    def _describe(self) -> None:
+        if self.row is not None:
+            self.describe(self.row)
+
+    def take(self, place: int) -> None:
+        row = self._shown[place]
+        if isinstance(row, Row):
+            self.choose(row.value)
+
+    # The filter -------------------------------------------------------------
+
+    def action_filter(self) -> None:
+        field = self.query_one("#filter", Input)
+        field.display = True
+        # At once: what is typed next is for the field.
+        self.set_focus(field)
+
+    @on(Input.Changed, "#filter")
+    def _filter(self) -> None:
+        self.fill()
+
+    @on(Input.Submitted, "#filter")
+    def _submit(self) -> None:
+        if self.searches:
+            self.listing.action_select()
+        elif self.listing.option_count:
+            self.listing.focus()
+
+    def action_leave(self) -> None:
+        """Leave the filter, then the list."""
+        field = self.query_one("#filter", Input)
+        if field.display and not self.searches:
+            field.value = ""
+            field.display = False
+            self.listing.focus()
+        else:
+            super().action_leave()
+
+
+def _option(row: Row | Heading) -> Option:
+    if isinstance(row, Heading):
+        return Option(Content.styled(row.text, f"bold {MUTED}"), disabled=True)
+    return Option(row.line, disabled=row.closed)
