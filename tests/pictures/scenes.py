@@ -155,7 +155,7 @@ async def models(it: Explored, folder: Path) -> None:
 
 
 async def themes(it: Explored, folder: Path) -> None:
-    await it.press("T", "down")
+    await it.press("comma", "tab", "tab", "down")
     await it.until(lambda: it.app.theme == "depth-light")
     await it.press("end", "up", "up", "up")
     await seen(it, "blue, orange")
@@ -182,7 +182,7 @@ async def sessions(it: Explored, folder: Path) -> None:
         )
         session = KeptSession(kept.isoformat(), runs, 0, 0, 0, "kl", 0.5, 0.5, title)
         SessionFolder(folder / "cache").create(session, kept).close()
-    await it.press("R")
+    await it.press("b", "R")
     await seen(it, "The Ebro")
 
 
@@ -210,7 +210,7 @@ async def settings_field(it: Explored, folder: Path) -> None:
 
 
 async def remapped(it: Explored, folder: Path) -> None:
-    await it.press("semicolon", "slash", *"writ", "enter", "enter", "f9")
+    await it.press("comma", "tab", "slash", *"writ", "enter", "enter", "f9")
     await seen(it, "f9")
     await it.press("a")
     await seen(it, "Press one more key")
@@ -226,9 +226,9 @@ async def export(it: Explored, folder: Path) -> None:
 
 async def compare(it: Explored, folder: Path) -> None:
     await three_runs(it)
-    await it.press("C")
+    await it.press("b")
     await settled(it)
-    await it.press("enter")
+    await it.press("C")
     await seen(it, "esc back")
 
 

@@ -423,7 +423,7 @@ def test_every_command_is_whole_and_means_one_thing() -> None:
 
 async def test_themes_are_chosen_by_key(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await it.press("T", "down")
+        await it.press("comma", "tab", "tab", "down")
         await it.until(lambda: it.app.theme == "depth-light")
         assert load_settings(tmp_path / "settings.toml").theme == ""
         await it.press("enter")
@@ -436,12 +436,12 @@ async def test_a_palette_is_tried_and_kept(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         heatmap = it.main.query_one("#heatmap", Heatmap)
         kept = tmp_path / "settings.toml"
-        await it.press("T", "tab", "end")
+        await it.press("comma", "tab", "tab", "tab", "end")
         await it.until(lambda: heatmap.palette == "amber")
         assert "violet, orange" in it.screen_text()
         await it.press("escape")
         assert heatmap.palette == load_settings(kept).palette == "depth"
-        await it.press("T", "tab", "down", "enter")
+        await it.press("comma", "tab", "tab", "tab", "down", "enter")
         assert heatmap.palette == load_settings(kept).palette == "blue-yellow"
         await it.press("x")
         await it.until(lambda: it.app.screen is not it.main)
@@ -451,7 +451,7 @@ async def test_a_palette_is_tried_and_kept(tmp_path: Path) -> None:
 async def test_a_theme_that_was_only_tried_is_taken_back(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path, theme="nord")
     async with explore(tmp_path, settings=settings) as it:
-        await it.press("T", "home")
+        await it.press("comma", "tab", "tab", "home")
         await it.until(lambda: it.app.theme == "depth-dark")
         picker = it.app.screen
         await it.press("down", "escape")
@@ -464,7 +464,7 @@ async def test_a_theme_that_cannot_be_kept_is_shown_and_told(tmp_path: Path) -> 
     async with explore(tmp_path) as it:
         (tmp_path / "settings.toml").unlink(missing_ok=True)
         (tmp_path / "settings.toml").mkdir()
-        await it.press("T", "down", "enter")
+        await it.press("comma", "tab", "tab", "down", "enter")
         assert it.app.theme == "depth-light"
         await it.until(it.toasts)
         assert "settings.toml" in it.toasts()[-1]

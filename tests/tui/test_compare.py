@@ -71,7 +71,7 @@ async def on_screen(it: Explored, kind: type) -> None:
 
 async def compared(it: Explored) -> CompareScreen:
     """Compare with the run that is offered."""
-    await it.press("C")
+    await it.press("b")
     await on_screen(it, RunList)
     await it.press("C")
     await on_screen(it, CompareScreen)
@@ -81,7 +81,7 @@ async def compared(it: Explored) -> CompareScreen:
 
 async def compared_with_model(it: Explored, name: str) -> CompareScreen:
     """Compare with the same prompt on another model, all by keys."""
-    await it.press("C", "m")
+    await it.press("b", "m")
     await on_screen(it, ModelPicker)
     it.app.screen.query_one("#name").value = name  # type: ignore[attr-defined]
     await it.press("f5")
@@ -156,7 +156,7 @@ async def test_the_marked_run_is_the_one_compared(tmp_path: Path) -> None:
 async def test_the_same_prompt_on_another_model_is_one_choice(tmp_path: Path) -> None:
     async with explore(tmp_path, engine) as it:
         first = it.session.current
-        await it.press("C")
+        await it.press("b")
         await on_screen(it, RunList)
         # There is no other run yet.
         await it.press("C")
@@ -314,7 +314,7 @@ async def test_it_says_which_run_uses_more_layers(tmp_path: Path) -> None:
             lens.kl[depth:], lens.overlap[depth:] = 0.0, 1.0
         results = [run.result for run in it.session.runs]
         a, b = (verdict([result], SummarySettings()) for result in (results[2], results[1]))
-        await it.press("C")
+        await it.press("b")
         await it.until(lambda: isinstance(it.app.screen, RunList))
         await it.press("C")
         await it.until(lambda: isinstance(it.app.screen, CompareScreen))

@@ -214,7 +214,7 @@ async def test_the_explorer_runs_a_real_model_and_outlives_its_engine(tmp_path: 
         await until("gone")
         assert [run.state for run in it.session.runs] == [RunState.FINISHED, RunState.STOPPED]
         assert it.session.current.layers_done == 2
-        await it.press("R")
+        await it.press("r")
         await until("ready")
         assert len(clients) == 2
         assert it.session.current.state is RunState.FINISHED

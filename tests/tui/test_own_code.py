@@ -130,7 +130,7 @@ async def test_enter_on_a_row_of_a_strangers_sweep_asks(own_code: OwnCode, tmp_p
         assert not own_code.has_run
         assert not is_open(it, own_code)
         # What was asked for is done after a yes.
-        await it.press("S", "enter")
+        await it.press("b", "S", "enter")
         await say_yes(it, await asked(it, own_code))
         await it.until(lambda: it.session.current.prompt == prompt, "its prompt")
         await it.ready()
@@ -173,12 +173,12 @@ async def test_a_strangers_session_asks(own_code: OwnCode, tmp_path: Path) -> No
     assert claim in text
     path.write_text(text)
     async with explorer_of(tmp_path) as it:
-        await it.press("R")
+        await it.press("r")
         await it.until(lambda: "claims that a model's own" in flowed(it), "the claim")
         await it.press("enter")
         # Whether its model is loaded at all is a question of its own.
         await it.until(lambda: isinstance(it.app.screen, Ask), "the first question")
-        await it.press("R")
+        await it.press("r")
         await asked(it, own_code)
         await it.press("escape")
         await it.until(lambda: it.app.screen is it.main, "the main screen")

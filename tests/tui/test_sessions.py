@@ -64,7 +64,7 @@ async def a_session(it: Explored) -> None:
 
 async def listed(it: Explored) -> SessionPicker:
     """Open the list of sessions."""
-    await it.press("R")
+    await it.press("b", "R")
     await it.until(lambda: isinstance(it.app.screen, SessionPicker))
     picker = it.app.screen
     assert isinstance(picker, SessionPicker)
@@ -87,7 +87,7 @@ async def test_a_session_is_offered_and_opened_as_it_was(tmp_path: Path, engine:
     async with small(tmp_path, make_engine=engine) as it:
         assert len(it.session.runs) == 1
         assert it.session.current.prompt == first_prompt()
-        await it.until(lambda: "3 runs from a moment ago: R lists the sessions" in text(it))
+        await it.until(lambda: "3 runs from a moment ago: b, tab lists the sessions" in text(it))
         await opened(it)
         second = neighbour(first_prompt(), 1, 123)
         await it.until(lambda: it.session.current and it.session.current.prompt == second)
@@ -95,7 +95,7 @@ async def test_a_session_is_offered_and_opened_as_it_was(tmp_path: Path, engine:
         await it.until(lambda: it.main.cursor == (5, 2))
         assert it.main.measure.name == "kl"
         assert it.app.explorer.settings.kl_threshold == pytest.approx(0.6)
-        assert "R lists the sessions" not in text(it)
+        assert "b, tab lists the sessions" not in text(it)
         assert [run.number for run in it.session.runs] == [1, 2, 3]
         assert it.session.runs[2].remarks.note == "to be looked at again"
 
@@ -217,7 +217,7 @@ async def test_what_runs_is_not_ended_without_a_question(tmp_path: Path) -> None
         await it.press("enter")
         await it.until(lambda: isinstance(it.app.screen, Ask))
         it.engine.manual = False
-        await it.press("R")
+        await it.press("b")
         await it.until(lambda: len(it.session.runs) == 3)
         await it.ready()
 
@@ -553,7 +553,7 @@ async def test_without_a_cache_nothing_is_kept(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path / "cache", use_cache=False)
     async with small(tmp_path, settings=settings) as it:
         await three_runs(it)
-        await it.press("R")
+        await it.press("b", "R")
         await it.until(lambda: any("off in this start" in toast for toast in it.toasts()))
         await quit_(it)
     assert files(tmp_path) == []

@@ -148,7 +148,7 @@ async def test_a_sweep_without_rows(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         it.session.current = None
         it.session.runs.clear()
-        await it.press("S")
+        await it.press("b", "S")
         screen = it.app.screen
         assert isinstance(screen, SweepScreen)
         assert silent_keys(screen) == []
@@ -159,7 +159,7 @@ async def test_a_sweep_without_rows(tmp_path: Path) -> None:
 
 async def test_a_sweep_of_the_session(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await it.press("S")
+        await it.press("b", "S")
         screen = it.app.screen
         assert isinstance(screen, SweepScreen)
         await it.until(lambda: screen.rows, "the rows")

@@ -56,7 +56,7 @@ async def show(it: Explored, opened: Sweeping | None = None) -> SweepScreen:
     """Press S, and wait until all is worked out."""
     if opened is not None:
         it.app.explorer.sweep = opened
-    await it.press("S")
+    await it.press("b", "S")
     await it.until(lambda: isinstance(it.app.screen, SweepScreen), "the screen")
     screen = it.app.screen
     assert isinstance(screen, SweepScreen)

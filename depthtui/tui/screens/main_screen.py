@@ -238,7 +238,7 @@ class MainScreen(PlacesScreen):
         kept = file.session
         self.measure = MEASURE_BY_NAME.get(kept.measure, self.measure)
         self._return_to = run, Cursor(kept.layer, kept.token)
-        opening.show_run(self, self.explorer, run, "sessions")
+        opening.show_run(self, self.explorer, run, "session")
         if sessions.is_copy:
             self.notify(OPEN_ELSEWHERE, severity="warning", markup=False)
         self.run_worker(self._read_runs(), group="kept runs", exclusive=True)

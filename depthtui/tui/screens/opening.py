@@ -169,7 +169,7 @@ def show_session(
         if isinstance(choice, SessionFile) and not explorer.sessions.is_own(choice):
             lost = unfinished(explorer) if explorer.session.live else ""
             then = partial(open_session, choice)
-            ask_first(screen.app, explorer, lost, "sessions", "opens it", then)
+            ask_first(screen.app, explorer, lost, "session", "opens it", then)
         elif isinstance(choice, SessionChoice):
             _do_with_run(screen, explorer, choice)
         screen.redraw()

@@ -52,9 +52,9 @@ async def test_a_screen_may_be_opened_while_the_app_ends(tmp_path: Path, name: s
 
 async def test_what_was_to_come_after_a_refresh_may_find_the_screen_gone(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await it.press("S")
+        await it.press("b", "S")
         screen = it.app.screen
-        await it.press("S")
+        await it.press("b", "S")
         await it.until(lambda: not screen.is_attached, "its end")
         screen._show_tabs()
 
