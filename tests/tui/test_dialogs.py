@@ -19,6 +19,7 @@ from depthtui.data.protocol import (
     Event,
     Failed,
     LoadModel,
+    MetricRows,
     ModelLoaded,
     StartRun,
     TokensCounted,
@@ -32,13 +33,14 @@ from depthtui.models.catalog import ModelListing
 from depthtui.report.explanations import of_measure
 from depthtui.report.formats import format_titles
 from depthtui.settings import load_settings
+from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.confirm import Confirm
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
-from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
+from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker, with_answer
 from depthtui.tui.screens.dialogs.run_list import RunList
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 from depthtui.tui.state.task_prompts import prompts_of, task_title
@@ -162,6 +164,58 @@ async def test_a_typed_prompt_runs_as_it_is(tmp_path: Path) -> None:
         assert started(it).prompt == Prompt("qrs\n1")
 
 
+@pytest.mark.parametrize(
+    ("text", "answer", "expected"),
+    [
+        ("two is", "", ("two is", "")),
+        ("two is", "two", ("two is two", " two")),
+        ("two is two\n", "two", ("two is two\n", " two\n")),
+        ("two", "two", ("two", "")),
+        ("", "two", (" two", "")),
+    ],
+)
+def test_an_answer_is_the_end_of_its_prompt(
+    text: str, answer: str, expected: tuple[str, str]
+) -> None:
+    prompt = with_answer(text, answer)
+    assert (prompt.text, prompt.answer) == expected
+    assert prompt.text.endswith(prompt.answer)
+
+
+async def test_a_prompt_is_cleared_and_typed_with_its_answer(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "p", PromptPicker)
+        assert it.app.screen.query_one("#answer", Input).value
+        await it.press("right", "ctrl+u", *"two is")
+        assert not it.app.screen.query_one("#answer", Input).value
+        await it.press("tab", *"two", "enter")
+        await it.until(lambda: len(it.session.runs) == 2)
+        assert started(it).prompt == Prompt("two is two", " two")
+
+
+async def test_what_was_typed_stays_where_a_question_is_answered_no(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.engine.manual = True
+        it.main.measure = MEASURE_BY_NAME["skip_effects"]
+        await it.press("i")
+        it.engine.advance(until=MetricRows)
+        await it.until(lambda: it.session.live.work)
+        await opened(it, "p", PromptPicker)
+        await it.press(*"own words", "f5")
+        await it.until(lambda: isinstance(it.app.screen, Ask), "the question")
+        await it.press("n")
+        await it.until(lambda: it.app.screen is it.main)
+        assert len(it.session.runs) == 1
+        await opened(it, "p", PromptPicker)
+        assert it.app.screen.query_one(SafeTextArea).text == "own words"
+        # Once it was run, the prompt on the screen is the one to begin with again.
+        await it.press("f5")
+        await it.until(lambda: isinstance(it.app.screen, Ask), "the question")
+        await it.press("p")
+        await it.until(lambda: it.app.explorer.draft is None, "the run")
+        assert it.app.explorer.prompt == Prompt("own words")
+
+
 @pytest.mark.parametrize("width", [80, 100, 120])
 async def test_a_prompt_is_drawn_as_it_is_wrapped(tmp_path: Path, width: int) -> None:
     async with explore(tmp_path, size=(width, 24)) as it:
@@ -177,11 +231,10 @@ async def test_every_tab_says_which_keys_it_has(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await opened(it, "p", PromptPicker)
         assert "F5 runs it" in it.screen_text()
-        it.app.screen.query_one("#ways").active = "tasks"
-        await it.until(lambda: "turn the dial" in it.screen_text())
-        it.app.screen.query_one("#ways").active = "file"
-        it.app.screen.query_one("#path").focus()
+        await it.press("ctrl+t")
         await it.until(lambda: "enter opens it · → completes" in it.screen_text())
+        await it.press("ctrl+t")
+        await it.until(lambda: "turn the dial" in it.screen_text())
 
 
 async def test_an_unchanged_prompt_keeps_its_answer(tmp_path: Path) -> None:
@@ -304,7 +357,7 @@ async def test_tokens_are_counted_while_typing(tmp_path: Path) -> None:
         await it.until(lambda: "1 token " in it.screen_text())
         await it.press(*["backspace"] * 3)
         await it.until(lambda: not str(it.app.screen.query_one("#token-note", Static).content))
-        it.app.screen.query_one("#ways").active = "tasks"
+        await it.press("ctrl+t", "ctrl+t")
         await it.until(lambda: f"{n_tokens} tokens" in it.screen_text())
 
 
@@ -431,11 +484,10 @@ async def test_a_path_typed_over_the_list_goes_into_the_field_and_is_what_is_tol
         await it.until(lambda: str(note.content) == "enter opens /models/jk")
         field.value = "/models/kept/"
         await it.until(lambda: str(note.content).startswith("/models/kept"))
-        field.value = f"{tmp_path}/"
-        (tmp_path / "config.json").write_text("{}")
+        field.value = "org/x/"
         await it.press("enter")
         await it.until(lambda: len(it.engine.sent(LoadModel)) == 2)
-        assert it.engine.sent(LoadModel)[-1] == LoadModel(ModelSpec(str(tmp_path)))
+        assert it.engine.sent(LoadModel)[-1] == LoadModel(ModelSpec("org/x"))
 
 
 async def test_nothing_typed_and_an_unreadable_disk_are_said(

@@ -41,11 +41,14 @@ def choose_prompt(
 
     def chosen(choice: PromptChoice | None) -> None:
         if choice is not None:
+            # A question may come before the run, and be answered no.
+            explorer.draft = choice.prompt, choice.chat_template
             then(choice)
 
     model = explorer.model
     template = model.has_chat_template if model else None
-    picker = PromptPicker(explorer, *explorer.asked, explorer.settings.seed, template, tab)
+    asked = explorer.draft or explorer.asked
+    picker = PromptPicker(explorer, *asked, explorer.settings.seed, template, tab)
     screen.app.push_screen(picker, chosen)
 
 

@@ -121,6 +121,7 @@ class Explorer:
         token_count: how many tokens a prompt has.
         compared: a run and its prompt's run on another model, once that is finished, until
             somebody takes them; or None.
+        draft: the prompt that was chosen and not run yet, with whether it is wrapped; or None.
         unasked_run: the run for which the engine does work that nobody asked for; or None.
         unasked_seconds: the longest work that begins by itself behind a run.
     """
@@ -157,6 +158,7 @@ class Explorer:
         self.reading = ReadingChoices(self)
         self.sessions = Sessions(self)
         self.token_count = TokenCount(self._free_engine)
+        self.draft: tuple[Prompt, bool] | None = None
         self._asked: tuple[Prompt, bool] | None = None
         self._engine: Engine | None = None
         self._steps_left = 0
@@ -374,7 +376,7 @@ class Explorer:
             asked, wrapped = prompt, self.settings.chat_template
         if chat_template is not None:
             wrapped = chat_template
-        self._asked = asked, wrapped
+        self._asked, self.draft = (asked, wrapped), None
         self._expect_nothing()
         if self.model is None or self._free_engine() is None:
             return

@@ -89,14 +89,15 @@ class Dialog(ModalScreen[Result | None]):
     def action_leave(self) -> None:
         self.dismiss(None)
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Without tabs the key that turns them moves the focus."""
-        return bool(self.tabs) if action == "turn" else super().check_action(action, parameters)
-
     def action_turn(self, step: int) -> None:
-        """Turn to the next tab."""
-        place = self.tabs.index(self.tab) + step
-        self.action_turn_to(self.tabs[place % len(self.tabs)])
+        """Turn to the next tab; move the focus where there is none."""
+        if self.tabs:
+            place = self.tabs.index(self.tab) + step
+            self.action_turn_to(self.tabs[place % len(self.tabs)])
+        elif step > 0:
+            self.focus_next()
+        else:
+            self.focus_previous()
 
     def action_turn_to(self, tab: str) -> None:
         if tab != self.tab:

@@ -93,7 +93,7 @@ class ExportScreen(Dialog[Exported]):
     """
 
     heading = "Export"
-    hint = "space chooses · enter writes · tab moves on · esc closes"
+    hint = "space chooses · enter writes · O opens the last one · esc closes"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -101,6 +101,7 @@ class ExportScreen(Dialog[Exported]):
         ),
         # Before boxes, which take enter for space.
         Binding("enter", "write", "write", show=False, priority=True),
+        Binding("O", "app.open_export", "last export", tooltip="Open the last export"),
         Binding("up", "app.focus_previous", "previous", show=False),
         Binding("down", "app.focus_next", "next", show=False),
     ]

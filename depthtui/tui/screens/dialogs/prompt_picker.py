@@ -39,6 +39,8 @@ from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.task_prompts import prompts_of
 
 PREVIEW_CHARACTERS = 4000
+LONGEST_ANSWER = 200
+"""Characters of an answer that is edited in a line."""
 
 FIRST_FOCUS = {"tasks": "task-list", "write": "text", "file": "path"}
 """What has the focus when the dialog opens with a tab."""
@@ -49,7 +51,9 @@ HINTS = {
     "path": "enter opens it · → completes · tab moves on · esc closes",
     "file-prompts": "j k choose · enter runs it · esc closes",
     "tasks": "F5 runs it · tab moves on · + and - turn the dial · esc closes",
-    "write": "F5 runs it · tab moves on · esc closes",
+    "text": "F5 runs it · ctrl+u clears · tab the answer · ctrl+t tasks and files · esc closes",
+    "answer": "enter runs it · ctrl+t tasks and files · esc closes",
+    "write": "F5 runs it · tab moves on · ctrl+t tasks and files · esc closes",
     "file": "F5 runs it · tab moves on · esc closes",
 }
 """The keys of what has the focus, or else of the tab."""
@@ -82,6 +86,8 @@ class PromptPicker(Dialog[PromptChoice]):
         Binding("minus", "dial(-1)", "easier", tooltip="Easier", id="prompt.easier"),
         Binding("j", "move(1)", "down", show=False),
         Binding("k", "move(-1)", "up", show=False),
+        Binding("ctrl+t", "next_way", "next tab", show=False, priority=True),
+        Binding("ctrl+u", "clear", "clear", show=False, priority=True),
         Binding("f5", "submit", "run", tooltip="Run the prompt", id="prompt.run", priority=True),
     ]
 
@@ -98,6 +104,8 @@ class PromptPicker(Dialog[PromptChoice]):
         self._explorer = explorer
         self._prompt = prompt
         self._editable = prompt.text if len(prompt.text) <= LONGEST_TYPED else ""
+        is_line = len(prompt.answer) <= LONGEST_ANSWER and prompt.answer.isprintable()
+        self._answer = prompt.answer.strip() if is_line else ""
         self._seed = seed
         self._chat_template = chat_template
         self._has_template = has_template
@@ -138,6 +146,12 @@ class PromptPicker(Dialog[PromptChoice]):
                     soft_wrap=True,
                     compact=True,
                     placeholder=self._too_long_to_edit(),
+                )
+                yield Input(
+                    self._answer,
+                    placeholder="the answer that the text ends with, or is to end with; or none",
+                    id="answer",
+                    compact=True,
                 )
             with TabPane("Open a file", id="file"):
                 yield Input(
@@ -181,6 +195,14 @@ class PromptPicker(Dialog[PromptChoice]):
     # How long it is ----------------------------------------------------------
 
     @on(TextArea.Changed, "#text")
+    def _forget_answer(self, event: TextArea.Changed) -> None:
+        """Another text does not end with the answer of the one before."""
+        field, text = self.query_one("#answer", Input), event.text_area.text
+        if field.value == self._answer and not text.rstrip().endswith(self._answer):
+            field.value = ""
+
+    @on(TextArea.Changed, "#text")
+    @on(Input.Changed, "#answer")
     @on(Checkbox.Changed, "#template")
     @on(OptionList.OptionHighlighted, "#prompts")
     @on(OptionList.OptionHighlighted, "#file-prompts")
@@ -211,7 +233,9 @@ class PromptPicker(Dialog[PromptChoice]):
         """The prompt that the tab shows, or None."""
         if self._tab == "write":
             text = self.query_one("#text", SafeTextArea).text
-            return self._prompt if text == self._editable else Prompt(text)
+            answer = self.query_one("#answer", Input).value
+            is_same = (text, answer) == (self._editable, self._answer)
+            return self._prompt if is_same else with_answer(text, answer.strip())
         name = "#prompts" if self._tab == "tasks" else "#file-prompts"
         prompts = self._prompts if self._tab == "tasks" else self._from_file
         index = self.query_one(name, OptionList).highlighted
@@ -229,6 +253,20 @@ class PromptPicker(Dialog[PromptChoice]):
         focused = self.focused.id if self.focused is not None else None
         hint = HINTS.get(focused or "", HINTS[self._tab])
         self.query_one(".dialog").border_subtitle = Content(hint)
+
+    def action_next_way(self) -> None:
+        """Turn to the next tab."""
+        ways = list(FIRST_FOCUS)
+        way = ways[(ways.index(self._tab) + 1) % len(ways)]
+        self.query_one("#ways", TabbedContent).active = way
+        self.query_one(f"#{FIRST_FOCUS[way]}").focus()
+
+    def action_clear(self) -> None:
+        """Empty the text, or the field with the focus."""
+        if isinstance(self.focused, TextArea):
+            self.focused.clear()
+        elif isinstance(self.focused, Input):
+            self.focused.value = ""
 
     def action_move(self, step: int) -> None:
         """Choose the next or the previous of the list that has the focus."""
@@ -392,6 +430,7 @@ class PromptPicker(Dialog[PromptChoice]):
             self._take(self._from_file[event.option_index])
 
     @on(Button.Pressed, "#run")
+    @on(Input.Submitted, "#answer")
     def action_submit(self) -> None:
         """Run what the tab shows."""
         prompt = self._shown_prompt()
@@ -400,6 +439,17 @@ class PromptPicker(Dialog[PromptChoice]):
 
     def _take(self, prompt: Prompt) -> None:
         self.dismiss(PromptChoice(prompt, self.query_one("#template", Checkbox).value))
+
+
+def with_answer(text: str, answer: str) -> Prompt:
+    """A typed prompt whose answer is its end; where the text lacks it, it is added."""
+    if not answer:
+        return Prompt(text)
+    begun = text.rstrip()
+    question = begun.removesuffix(answer).rstrip(" ") if begun.endswith(answer) else begun
+    whole = text if begun.endswith(answer) else f"{begun} {answer}"
+    # Nothing would predict an answer that is all of the text.
+    return Prompt(whole, whole[len(question) :] if question else "")
 
 
 def _titles(prompts: Sequence[Prompt]) -> list[Option]:

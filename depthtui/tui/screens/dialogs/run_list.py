@@ -75,7 +75,7 @@ class RunList(Picker[SessionChoice]):
             id="compare.model",
         ),
         Binding("S", "ask_for('GRID')", "grid", tooltip="Show the grid", id="session.grid"),
-        Binding("R", "turn(1)", "sessions", show=False, id="session.sessions"),
+        Binding("R", "sessions", "sessions", show=False, id="session.sessions"),
     ]
 
     def __init__(self, explorer: Explorer, start: Run | None = None) -> None:
@@ -118,6 +118,10 @@ class RunList(Picker[SessionChoice]):
 
     def action_ask_for(self, name: str) -> None:
         self.dismiss(SessionChoice(Asked[name], self.chosen))
+
+    def action_sessions(self) -> None:
+        if self.tabs:
+            self.action_turn(1)
 
     def action_mark(self) -> None:
         run = self.chosen
