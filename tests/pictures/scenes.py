@@ -157,7 +157,7 @@ async def models(it: Explored, folder: Path) -> None:
 async def themes(it: Explored, folder: Path) -> None:
     await it.press("comma", "tab", "tab", "down")
     await it.until(lambda: it.app.theme == "depth-light")
-    await it.press("end", "up", "up", "up")
+    await it.press("end", "up")
     await seen(it, "blue, orange")
 
 

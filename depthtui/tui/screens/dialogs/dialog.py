@@ -44,7 +44,7 @@ class Dialog(ModalScreen[Result | None]):
         hint: the keys, shown in the frame's lower edge.
         tabs: the names of the dialogs that this is one of; empty for one that stands alone.
         tab: its own name among them.
-        turns_to: the tab that it is left for; empty for none.
+        turned_to: the tab for which it was left; empty until then.
     """
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium")]  # noqa: RUF012
@@ -53,7 +53,7 @@ class Dialog(ModalScreen[Result | None]):
     hint: str = "esc closes"
     tabs: tuple[str, ...] = ()
     tab: str = ""
-    turns_to: str = ""
+    turned_to: str = ""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "turn(1)", "next tab", show=False, priority=True),
@@ -101,7 +101,7 @@ class Dialog(ModalScreen[Result | None]):
 
     def action_turn_to(self, tab: str) -> None:
         if tab != self.tab:
-            self.turns_to = tab
+            self.turned_to = tab
             self.dismiss(None)
 
 
@@ -123,8 +123,8 @@ def open_tab(
     dialog.tabs, dialog.tab = tuple(tabs) if len(tabs) > 1 else (), tab
 
     def closed(result: Result | None) -> None:
-        if dialog.turns_to:
-            open_tab(app, tabs, dialog.turns_to, then)
+        if dialog.turned_to:
+            open_tab(app, tabs, dialog.turned_to, then)
         else:
             then(result)
 

@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.content import Content
 from textual.events import DescendantFocus
+from textual.widget import Widget
 from textual.widgets import Button, Input, Label, Static
 
 from depthtui.options import Option, WrongValue
@@ -123,6 +124,11 @@ class Form(Dialog[dict[str, Any]]):
         assert isinstance(widget, Choice | Input)
         return widget
 
+    def name_of(self, widget: Widget | None) -> str:
+        """The name of the field that a widget is; empty for another one, and for none."""
+        name = widget.id if widget is not None else None
+        return name if name is not None and name in self.fields else ""
+
     def put(self, name: str, value: Any) -> None:
         """Give a field another value."""
         field = self.field(name)
@@ -161,8 +167,8 @@ class Form(Dialog[dict[str, Any]]):
     @on(DescendantFocus)
     def tell(self) -> None:
         """Explain the field with the focus, or name the mistake in it."""
-        name = self.focused.id if self.focused is not None else None
-        if name in self.fields:
+        name = self.name_of(self.focused)
+        if name:
             mistake = self._sorted()[1].get(name)
             self.note(mistake or self.describe(name), *[WRONG] * bool(mistake))
 

@@ -88,7 +88,7 @@ class MeasuredForm(Form):
 
     def tried(self, values: dict[str, Any]) -> None:
         """Positions are for layers that are skipped before a token."""
-        self.field("skip_positions").disabled = self.field("skip_everywhere").value
+        self.field("skip_positions").disabled = bool(self.field("skip_everywhere").value)
 
     def action_answer_here(self) -> None:
         """Let the answer begin at the token under the cursor, or where the prompt says again."""

@@ -56,8 +56,8 @@ class ReadingForm(Form):
         field = self.focused
         if isinstance(field, Choice):
             field.action_step(step)
-        elif field is not None and field.id in self.fields:
-            self.put(field.id, turned(self._reading.now[field.id], step))
+        elif name := self.name_of(field):
+            self.put(name, turned(self._reading.now[name], step))
 
     def action_defaults(self) -> None:
         """Put what the session began with into every field."""
