@@ -56,7 +56,7 @@ async def test_left_untouched_it_ends_in_a_filled_screen(
         await it.until(lambda: it.screen_text().split("\n")[-1].startswith(last), "the footer")
         titles = ["SmolLM2", "Layer contribution"]
         if size[0] >= 120:
-            titles += ["Logit lens", "Depth curves", "Verdict · Suffice"]
+            titles += ["Logit lens", "Depth curves", "Verdict Suffice"]
         for title in titles:
             await it.until(lambda title=title: title in it.screen_text(), title)
         assert len(it.screen_text().split("\n")) == size[1]
@@ -73,7 +73,7 @@ async def test_narrow_screens_show_one_pane_at_a_time_and_tab_goes_through_all(
     tmp_path: Path,
 ) -> None:
     async with explore(tmp_path, size=(80, 24)) as it:
-        titles = ["Layer contribution", "Logit lens", "Depth curves", "Verdict · Suffice"]
+        titles = ["Layer contribution", "Logit lens", "Depth curves", "Verdict Suffice"]
         for index, title in enumerate(titles):
             await it.until(lambda title=title: title in it.screen_text())
             text = it.screen_text()
@@ -90,7 +90,7 @@ async def test_resizing_reflows(tmp_path: Path) -> None:
         await it.pilot.resize_terminal(80, 24)
         await it.until(lambda: "Logit lens" not in it.screen_text())
         await it.pilot.resize_terminal(120, 40)
-        await it.until(lambda: "Verdict · Suffice" in it.screen_text())
+        await it.until(lambda: "Verdict Suffice" in it.screen_text())
 
 
 async def test_a_load_shows_its_progress(tmp_path: Path) -> None:
@@ -275,7 +275,7 @@ async def test_counts(tmp_path: Path) -> None:
         assert it.main.cursor.layer == 4
         await it.press(*"99999999", "k")
         assert it.main.cursor.layer == LAYERS
-        await it.press("g", "9", "o", "o", "k")
+        await it.press("g", "9", "z", "z", "k")
         assert it.main.cursor.layer == 1
 
 
@@ -283,7 +283,8 @@ async def test_up_is_up_on_the_screen_whatever_the_order(tmp_path: Path) -> None
     async with explore(tmp_path) as it:
         await it.press("g", "k")
         assert it.main.cursor.layer == 1
-        await it.press("o", "k")
+        it.main.turn_over()
+        await it.press("k")
         assert it.main.cursor.layer == 0
         assert {pane.layer_order for pane in it.main.query(Pane)} == {"down"}
 
@@ -337,7 +338,7 @@ async def test_zoom_gives_a_pane_the_screen_and_tab_takes_the_next(tmp_path: Pat
         await it.press("tab")
         await it.until(lambda: "Logit lens" in it.screen_text())
         await it.press("z")
-        await it.until(lambda: "Verdict · Suffice" in it.screen_text())
+        await it.until(lambda: "Verdict Suffice" in it.screen_text())
 
 
 async def test_escape_does_to_a_zoomed_pane_what_the_footer_says(tmp_path: Path) -> None:
@@ -365,7 +366,7 @@ async def test_escape_takes_the_zoom_back_before_it_leaves_a_screen(tmp_path: Pa
 
 async def test_average_and_first_token(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await it.press("a")
+        await it.press("v", "a", "escape")
         assert it.main.query_one("#heatmap", Heatmap).mode == "means"
         before = it.main.query_one("#depths", Pane).summary
         await it.read(include_first_token=False)
@@ -426,7 +427,7 @@ async def test_themes_are_chosen_by_key(tmp_path: Path) -> None:
         await it.press("comma", "tab", "tab", "down")
         await it.until(lambda: it.app.theme == "depth-light")
         assert load_settings(tmp_path / "settings.toml").theme == ""
-        await it.press("enter")
+        await it.press("enter", "escape")
         assert it.app.screen is it.main
         assert it.app.theme == "depth-light"
         assert load_settings(tmp_path / "settings.toml").theme == "depth-light"
@@ -436,12 +437,13 @@ async def test_a_palette_is_tried_and_kept(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         heatmap = it.main.query_one("#heatmap", Heatmap)
         kept = tmp_path / "settings.toml"
-        await it.press("comma", "tab", "tab", "tab", "end")
+        await it.press("comma", "tab", "tab", "end")
         await it.until(lambda: heatmap.palette == "amber")
         assert "violet, orange" in it.screen_text()
         await it.press("escape")
         assert heatmap.palette == load_settings(kept).palette == "depth"
-        await it.press("comma", "tab", "tab", "tab", "down", "enter")
+        await it.press("comma", "tab", "tab", "slash", *"blue-y", "enter", "enter")
+        await it.press("escape", "escape")
         assert heatmap.palette == load_settings(kept).palette == "blue-yellow"
         await it.press("x")
         await it.until(lambda: it.app.screen is not it.main)
@@ -554,7 +556,8 @@ async def test_choices_are_remembered(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     save_settings(Settings(top_k=7), path)
     async with explore(tmp_path) as it:
-        await it.press("o", "right_square_bracket", "T", "end", "enter")
+        await it.press("v", "o", "escape", "right_square_bracket", "comma", "tab", "tab")
+        await it.press("down", "enter", "escape")
         theme = it.app.theme
     kept = load_settings(path)
     assert (kept.layer_order, kept.measure, kept.top_k) == ("down", "attention_norm_ratio", 7)
@@ -570,7 +573,7 @@ async def test_choices_are_remembered(tmp_path: Path) -> None:
 async def test_settings_that_cannot_be_saved_are_a_toast(tmp_path: Path) -> None:
     (tmp_path / "settings.toml").mkdir()
     async with explore(tmp_path) as it:
-        await it.press("o")
+        await it.press("v", "o")
         await it.until(it.toasts)
         assert "settings" in it.toasts()[-1].lower()
         assert it.main.layer_order == "down"

@@ -25,7 +25,7 @@ async def test_enter_opens_the_cell_under_the_cursor(tmp_path: Path) -> None:
         shown = it.screen_text()
         assert "before it" in shown
         assert "after it" in shown
-        assert "Layer contribution" in shown
+        assert "Layer contribution" in " ".join(shown.split())
         await it.press("escape")
         await it.until(lambda: it.app.screen is it.main)
 
@@ -108,7 +108,7 @@ def test_a_cell_has_the_values_that_the_run_has() -> None:
     )
 
 
-def test_the_main_screen_has_at_most_45_commands() -> None:
+def test_the_main_screen_has_at_most_46_commands() -> None:
     names = {command.name for command in keymap.SCREENS["Main screen"]}
     names |= {command.name for command in keymap.SCREENS["Everywhere"]}
-    assert len(names) <= 45
+    assert len(names) <= 46

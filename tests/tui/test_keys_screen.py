@@ -23,7 +23,9 @@ async def test_a_key_that_is_pressed_holds_at_once_and_is_written(tmp_path: Path
     path = tmp_path / "settings.toml"
     path.write_text('[keys] # mine\nquit = "Q" # or so\n')
     async with explore(tmp_path, size=(80, 24)) as it:
-        await opened(it, "semicolon", KeysScreen)
+        await opened(it, "comma", SettingsScreen)
+        await it.press("tab")
+        await it.until(lambda: isinstance(it.app.screen, KeysScreen))
         at(it, "export")
         await it.press("enter", "f9")
         await it.until(lambda: it.app.explorer.settings.keys == {"export": "f9"})
@@ -39,15 +41,17 @@ async def test_a_key_that_is_pressed_holds_at_once_and_is_written(tmp_path: Path
 
 async def test_a_key_of_something_else_is_asked_for_twice(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await opened(it, "semicolon", KeysScreen)
+        await opened(it, "comma", SettingsScreen)
+        await it.press("tab")
+        await it.until(lambda: isinstance(it.app.screen, KeysScreen))
         keys = it.app.explorer
-        at(it, "export")
+        at(it, "notes")
         await it.press("enter", "m")
         await it.until(lambda: "“Choose a model”: m again shares it" in it.screen_text())
         await it.press("escape")
         assert not keys.settings.keys
         await it.press("enter", "m", "m")
-        await it.until(lambda: keys.settings.keys == {"export": "m"})
+        await it.until(lambda: keys.settings.keys == {"notes": "m"})
         assert "also that of “Choose a model”" in it.screen_text()
         await it.press("enter", "5")
         await it.until(lambda: "5 cannot be remapped: digits are counts." in it.screen_text())
@@ -56,7 +60,7 @@ async def test_a_key_of_something_else_is_asked_for_twice(tmp_path: Path) -> Non
         await it.press("enter", "f9", "D")
         assert not keys.settings.keys
         # Its own key is no remapping.
-        await it.press("enter", "e")
+        await it.press("enter", "M")
         assert not keys.settings.keys
 
 

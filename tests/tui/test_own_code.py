@@ -130,7 +130,9 @@ async def test_enter_on_a_row_of_a_strangers_sweep_asks(own_code: OwnCode, tmp_p
         assert not own_code.has_run
         assert not is_open(it, own_code)
         # What was asked for is done after a yes.
-        await it.press("b", "S", "enter")
+        await it.press("b", "S")
+        await it.until(lambda: isinstance(it.app.screen, SweepScreen) and it.app.screen.rows)
+        await it.press("enter")
         await say_yes(it, await asked(it, own_code))
         await it.until(lambda: it.session.current.prompt == prompt, "its prompt")
         await it.ready()

@@ -413,7 +413,7 @@ async def test_a_note_is_kept_at_once(tmp_path: Path) -> None:
         await it.until(lambda: files(tmp_path))
         (mark,) = files(tmp_path)[0].session.runs[0].remarks.bookmarks
         assert mark.note == "here"
-        await it.press("W", *"note", "escape")
+        await it.press("M", "tab", *"note", "escape")
         await it.until(lambda: files(tmp_path)[0].session.runs[0].remarks.note == "note")
 
 
@@ -435,7 +435,7 @@ async def test_a_lost_run_of_another_model_loads_it_after_a_question(tmp_path: P
         await listed(it)
         await it.press("enter")
         await it.until(lambda: isinstance(it.app.screen, Ask))
-        assert "Run 2 is not in the cache. R loads model and computes it" in text(it)
+        assert "Run 2 is not in the cache. b loads model and computes it" in text(it)
         await it.press("escape")
         await it.until(lambda: it.app.screen is it.main)
         # Its file opens all the same.
@@ -553,8 +553,10 @@ async def test_without_a_cache_nothing_is_kept(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path / "cache", use_cache=False)
     async with small(tmp_path, settings=settings) as it:
         await three_runs(it)
-        await it.press("b", "R")
-        await it.until(lambda: any("off in this start" in toast for toast in it.toasts()))
+        await it.press("b")
+        await it.until(lambda: isinstance(it.app.screen, RunList))
+        assert "other sessions" not in text(it)
+        await it.press("escape")
         await quit_(it)
     assert files(tmp_path) == []
 

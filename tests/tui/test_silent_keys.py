@@ -66,7 +66,7 @@ async def test_a_key_that_works_says_nothing(tmp_path: Path) -> None:
 async def test_a_map_of_layers_has_no_tokens_to_average(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         it.main.measure = MEASURE_BY_NAME["skip_effects"]
-        await it.press("a")
+        await it.press("v", "a")
         assert it.toasts() == ["This shows layers by layers: there are no tokens to average over."]
         assert not it.main.averaged
 

@@ -567,9 +567,8 @@ async def test_enter_on_a_finding_goes_to_its_rows(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         screen = await show(it, ran(tmp_path / "sweep", examples=5))
         pane = screen.query_one(FindingsPane)
-        assert "its rows" not in it.screen_text().splitlines()[-1]
         await it.press("tab", "tab")
-        assert "⏎ its rows" in it.screen_text().splitlines()[-1]
+        assert "⏎ open" in it.screen_text().splitlines()[-1]
         trends = [found for found in pane.findings if "addition, 1 to 2" in found.text]
         (trend,) = (found for found in trends if found.text.startswith("beta on"))
         place = pane.findings.index(trend) + 1
@@ -586,7 +585,7 @@ async def test_enter_on_a_finding_goes_to_its_rows(tmp_path: Path) -> None:
         assert isinstance(screen.focused, FindingsPane)
         # The keys of the table are its own again where it has the focus.
         await it.press("tab")
-        assert "⏎ show" in it.screen_text().splitlines()[-1]
+        assert "⏎ open" in it.screen_text().splitlines()[-1]
 
 
 async def test_keys_that_arrive_together_are_for_the_pane_that_tab_went_to(tmp_path: Path) -> None:

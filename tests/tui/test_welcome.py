@@ -37,7 +37,7 @@ async def test_any_key_goes_on_and_does_nothing_else(tmp_path: Path, key: str) -
 
 async def test_a_key_that_it_names_does_what_it_says(tmp_path: Path) -> None:
     async with explore(tmp_path, welcomes=True) as it:
-        await it.press("enter")
+        await it.press("i")
         await it.until(lambda: it.session.current.result.get(Ablation) is not None, "the verdict")
         assert it.main.active_pane is it.main.query_one(VerdictPane)
         it.app.action_welcome()
@@ -59,7 +59,7 @@ async def test_ctrl_c_quits(tmp_path: Path) -> None:
 
 
 async def test_the_keys_are_named_as_they_are(tmp_path: Path) -> None:
-    settings = Settings(cache_dir=tmp_path, keys={"prompt": "f7", "welcome": "f8"})
+    settings = Settings(cache_dir=tmp_path, keys={"prompt": "f7", "help": "f8"})
     async with explore(tmp_path, settings=settings, welcomes=True) as it:
         shown = it.screen_text().lower()
         assert "f7" in shown
@@ -81,8 +81,7 @@ async def test_the_guide_is_one_of_three_tabs_of_help(tmp_path: Path) -> None:
 
 async def test_a_start_after_a_kept_session_is_not_the_first(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await it.press("M")
-        await it.press("enter")
+        await it.press("M", "enter")
         it.app.keep_session()
     async with explore(tmp_path, welcomes=True) as it:
         assert it.app.explorer.sessions.offered is not None

@@ -120,7 +120,7 @@ SWEEPING: list[SweepCommand] = [
         "Open the row's first prompt as a run, or the rows of a finding",
         "look",
         lambda screen: screen.open_at_cursor(),
-        _why_no_rows,
+        lambda screen: None if screen.is_in_findings else _why_no_rows(screen),
         shown=True,
         at_cursor=True,
     ),

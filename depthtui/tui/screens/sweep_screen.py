@@ -272,7 +272,7 @@ class SweepScreen(LiveScreen):
         return bool(self._filter)
 
     @property
-    def _is_in_findings(self) -> bool:
+    def is_in_findings(self) -> bool:
         """Whether there is a sentence under a cursor."""
         return isinstance(self.focused, FindingsPane) and self.focused.chosen is not None
 
@@ -293,7 +293,7 @@ class SweepScreen(LiveScreen):
 
     def open_at_cursor(self) -> None:
         """Open the row under the cursor, or the rows of the finding under it."""
-        if self._is_in_findings:
+        if self.is_in_findings:
             self._go_to_rows()
         else:
             self._open_row()

@@ -13,16 +13,17 @@ from textual.widget import Widget
 from textual.widgets import Footer
 
 from depthtui.data.protocol import Progress
+from depthtui.tui.screens import opening
 from depthtui.tui.screens.dialogs.dialog import Dialog
 from tests.tui.app_helpers import Explored, explore
 
 OPENS: dict[str, Callable[[Explored], object]] = {
-    "models": lambda it: it.main.action_models(),
-    "prompts": lambda it: it.main.action_prompts("tasks"),
-    "runs": lambda it: it.main.action_session(),
-    "compare": lambda it: it.main.action_compare(),
-    "sweep": lambda it: it.main.action_sweep(),
-    "generation": lambda it: it.main.action_generate(),
+    "models": lambda it: it.main.action_command("model"),
+    "prompts": lambda it: it.main.action_command("prompt"),
+    "runs": lambda it: it.main.action_command("session"),
+    "cell": lambda it: it.main.action_command("open"),
+    "sweep": lambda it: opening.show_sweep(it.main, it.app.explorer),
+    "generation": lambda it: it.main.action_command("write"),
     "palette": lambda it: it.app.action_command_palette(),
 }
 """What opens a screen."""
