@@ -73,7 +73,7 @@ async def test_narrow_screens_show_one_pane_at_a_time_and_tab_goes_through_all(
     tmp_path: Path,
 ) -> None:
     async with explore(tmp_path, size=(80, 24)) as it:
-        titles = ["Layer contribution", "Logit lens", "Depth curves", "Verdict Suffice"]
+        titles = ["Layer contribution", "Logit lens", "Depth curves", "─ Verdict ─"]
         for index, title in enumerate(titles):
             await it.until(lambda title=title: title in it.screen_text())
             text = it.screen_text()
@@ -286,7 +286,7 @@ async def test_up_is_up_on_the_screen_whatever_the_order(tmp_path: Path) -> None
         it.main.turn_over()
         await it.press("k")
         assert it.main.cursor.layer == 0
-        assert {pane.layer_order for pane in it.main.query(Pane)} == {"down"}
+        assert {pane.view.layer_order for pane in it.main.query(Pane)} == {"down"}
 
 
 async def test_moving_leaves_the_cursor_there_for_the_next_run(tmp_path: Path) -> None:
@@ -367,11 +367,11 @@ async def test_escape_takes_the_zoom_back_before_it_leaves_a_screen(tmp_path: Pa
 async def test_average_and_first_token(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.press("v", "a", "escape")
-        assert it.main.query_one("#heatmap", Heatmap).mode == "means"
-        before = it.main.query_one("#depths", Pane).summary
+        assert it.main.query_one("#heatmap", Heatmap).view.mode == "means"
+        before = it.main.query_one("#depths", Pane).reading
         await it.read(include_first_token=False)
-        await it.until(lambda: it.main.query_one("#depths", Pane).summary is not before)
-        after = it.main.query_one("#depths", Pane).summary
+        await it.until(lambda: it.main.query_one("#depths", Pane).reading is not before)
+        after = it.main.query_one("#depths", Pane).reading
         assert before is not None
         assert after is not None
         assert after.n_tokens == before.n_tokens - 1
@@ -438,16 +438,16 @@ async def test_a_palette_is_tried_and_kept(tmp_path: Path) -> None:
         heatmap = it.main.query_one("#heatmap", Heatmap)
         kept = tmp_path / "settings.toml"
         await it.press("comma", "tab", "tab", "end")
-        await it.until(lambda: heatmap.palette == "amber")
+        await it.until(lambda: heatmap.view.palette == "amber")
         assert "violet, orange" in it.screen_text()
         await it.press("escape")
-        assert heatmap.palette == load_settings(kept).palette == "depth"
+        assert heatmap.view.palette == load_settings(kept).palette == "depth"
         await it.press("comma", "tab", "tab", "slash", *"blue-y", "enter", "enter")
         await it.press("escape", "escape")
-        assert heatmap.palette == load_settings(kept).palette == "blue-yellow"
+        assert heatmap.view.palette == load_settings(kept).palette == "blue-yellow"
         await it.press("x")
         await it.until(lambda: it.app.screen is not it.main)
-        assert {pane.palette for pane in it.app.screen.query(Pane)} == {"blue-yellow"}
+        assert {pane.view.palette for pane in it.app.screen.query(Pane)} == {"blue-yellow"}
 
 
 async def test_a_theme_that_was_only_tried_is_taken_back(tmp_path: Path) -> None:

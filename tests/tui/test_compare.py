@@ -131,12 +131,12 @@ async def test_both_runs_have_the_palettes_colours(tmp_path: Path) -> None:
         def expected(name: str) -> list[str]:
             return [line_colour(it.app.current_theme.dark, place, name) for place in (0, 1)]
 
-        assert curves.palette == "amber"
+        assert curves.view.palette == "amber"
         assert colours_of_names() == expected("amber")
         it.app.explorer.change(palette="blue-yellow")
         it.app.take_settings()
         await it.until(lambda: colours_of_names() == expected("blue-yellow"))
-        assert curves.palette == "blue-yellow"
+        assert curves.view.palette == "blue-yellow"
 
 
 async def test_the_marked_run_is_the_one_compared(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ async def test_the_comparison_follows_a_run_that_goes_on(tmp_path: Path) -> None
         assert not it.session.runs[1].result.complete
         it.engine.advance()
         table = it.app.screen.query_one("#depth-pair", DepthPair)
-        await it.until(lambda: table.summary is not None and table.summary.depths[0].layer)
+        await it.until(lambda: table.reading is not None and table.reading.depths[0].layer)
 
 
 async def test_the_cursor_stays_where_it_is_in_a(tmp_path: Path) -> None:
@@ -256,14 +256,14 @@ async def test_a_bos_token_is_aligned_and_told(tmp_path: Path) -> None:
 
         # Token 0 is what the caveat suggests to leave out.
         table = screen.query_one("#depth-pair", DepthPair)
-        before = table.summary.curves["kl"].copy()
+        before = table.reading.curves["kl"].copy()
         assert "u leaves token 0 out of the means" in words(it)
         await it.read(include_first_token=False)
         await it.until(lambda: "Means are without token 0" in words(it))
         np.testing.assert_allclose(
-            table.summary.curves["kl"], a.get(LogitLens).kl[:, 1:].mean(axis=1), rtol=1e-5
+            table.reading.curves["kl"], a.get(LogitLens).kl[:, 1:].mean(axis=1), rtol=1e-5
         )
-        assert not np.allclose(table.summary.curves["kl"], before)
+        assert not np.allclose(table.reading.curves["kl"], before)
         assert "29 and 30 tokens, token 0 out" in words(it)
         assert not it.app.explorer.settings.include_first_token
         await it.read(include_first_token=True)
@@ -275,11 +275,11 @@ async def test_other_tokens_are_compared_by_their_means(tmp_path: Path) -> None:
         it.app.explorer.run(Prompt("two words"))
         await it.until(lambda: len(it.session.results) == 2)
         screen = await compared(it)
-        assert screen.query_one("#difference", Heatmap).mode == "means"
+        assert screen.query_one("#difference", Heatmap).view.mode == "means"
         assert "The tokens differ (2 and 30)" in words(it)
         assert "f leaves" not in words(it)
         await it.press("a", "a")
-        assert screen.query_one("#difference", Heatmap).mode == "means"
+        assert screen.query_one("#difference", Heatmap).view.mode == "means"
 
 
 async def test_models_of_different_depth_share_a_relative_axis(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def read_by(it: Explored, *kinds: type[FittedLens]) -> None:
 
 
 def shown_depths(it: Explored) -> list[int | None]:
-    summary = it.main.query_one(DepthTable).summary
+    summary = it.main.query_one(DepthTable).reading
     return [estimate.layer for estimate in summary.depths if estimate.rule != "cosine"]
 
 
@@ -65,10 +65,10 @@ async def test_the_key_turns_curves_depths_and_table_at_once(tmp_path: Path) -> 
                 estimate.layer for estimate in expected.depths if estimate.rule != "cosine"
             ]
             assert shown_depths(it) != logit
-            curves = it.main.query_one(DepthCurves).summary.curves
+            curves = it.main.query_one(DepthCurves).reading.curves
             np.testing.assert_allclose(curves["kl"], fitted.kl.mean(axis=1), rtol=1e-6)
             table = it.main.query_one(LensTable)
-            assert known_lens(table.result, table.lens_name) is fitted
+            assert known_lens(table.result, table.view.lens) is fitted
             words = "affine" if lens == "affine" else "Jacobian"
             assert f"Lens KL, {words} · KL(p_l || p), nats" in it.screen_text()
             assert f"Depth curves, {words} lens" in it.screen_text()
@@ -121,7 +121,7 @@ async def test_a_lens_that_has_not_read_the_run_is_computed_by_a_key(
             assert reason.startswith("Affine lens: ")
             assert "i computes it" in help_text
             assert help_text.endswith("u chooses another lens.")
-        assert [estimate.rule for estimate in it.main.query_one(DepthTable).summary.depths] == [
+        assert [estimate.rule for estimate in it.main.query_one(DepthTable).reading.depths] == [
             "cosine"
         ]
         await it.press("i")

@@ -278,7 +278,7 @@ async def test_the_skip_map_has_layers_both_ways_and_the_output_apart(tmp_path: 
         await it.until(lambda: it.session.current.result.get(SkipEffects) is not None)
         await it.ready()
         heatmap = it.main.query_one("#heatmap", Heatmap)
-        assert heatmap.mode == "skips"
+        assert heatmap.view.mode == "skips"
         await it.until(lambda: "DepthScore" in it.screen_text())
         await it.press("4", "G")
         await it.until(lambda: "▴skipped" in it.screen_text())
@@ -289,11 +289,11 @@ async def test_the_skip_map_has_layers_both_ways_and_the_output_apart(tmp_path: 
         await it.press("y")
         assert float(it.app.clipboard) == pytest.approx(float(output), rel=1e-5)
         await it.press("a")
-        assert heatmap.mode == "skips"
+        assert heatmap.view.mode == "skips"
         # It has no tokens to average, and says so.
         assert len(it.toasts()) == 2
         await it.press("right_square_bracket")
-        assert heatmap.mode == "tokens"
+        assert heatmap.view.mode == "tokens"
         # It is nothing to open with: the next start has not computed it.
         assert load_settings(tmp_path / "settings.toml").measure == "layer_norm_ratio"
 

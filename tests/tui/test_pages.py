@@ -122,7 +122,7 @@ async def test_the_thresholds_are_turned_and_every_count_follows_at_once(tmp_pat
         await it.read(overlap_threshold=0.2)
         await says(0.65, 0.2)
         for other in (DepthCurves, DepthTable):
-            depths = it.main.query_one(other).summary.depths
+            depths = it.main.query_one(other).reading.depths
             assert [depth.threshold for depth in depths] == [None, 0.65, 0.2, None]
         assert "reading, changed" in str(pane.border_subtitle)
         await it.read(kl_threshold=0.5, overlap_threshold=0.3)
@@ -130,7 +130,7 @@ async def test_the_thresholds_are_turned_and_every_count_follows_at_once(tmp_pat
         assert "changed" not in str(pane.border_subtitle)
         # It ends before every value would do, and is not kept for the next session.
         await it.press("9", "9", "plus")
-        assert pane.summary.settings.kl_threshold == 0.95
+        assert pane.reading.settings.kl_threshold == 0.95
         assert load_settings(tmp_path / "settings.toml").kl_threshold == 0.5
 
 

@@ -391,7 +391,7 @@ async def test_what_the_cache_has_of_a_run_is_shown_at_once(tmp_path: Path) -> N
         run = it.session.current
         assert set(known) <= set(run.result.measured)
         assert set(it.engine.sent(StartRun)[0].settings.metrics).isdisjoint(known)
-        measures = {found.measure for found in it.main.query_one(VerdictPane)._verdict.evidence}
+        measures = {found.measure for found in it.main.query_one(VerdictPane).view.verdict.evidence}
         assert set(known) <= measures
         await opened(it, runs=2)
         await it.ready()

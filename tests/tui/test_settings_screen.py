@@ -110,7 +110,7 @@ async def test_switches_turn_long_lists_are_picked_from_and_panes_follow(tmp_pat
             recent_models=now.recent_models,
         )
         assert it.main.layer_order == "down"
-        assert {pane.ramp for pane in it.main.query(Heatmap)} == {"truecolor"}
+        assert {pane.view.ramp for pane in it.main.query(Heatmap)} == {"truecolor"}
         # Looks are kept at once, the rest is written by a key.
         assert load_settings(tmp_path / "settings.toml") == replace(
             Settings(), recent_models=now.recent_models, theme=now.theme, palette=now.palette

@@ -305,7 +305,7 @@ async def test_runs_of_the_session_are_rows(tmp_path: Path) -> None:
         screen = await show(it)
         assert [(row.task, row.done) for row in screen.rows] == [("commonsense", 2)]
         assert "runs of this session" in it.screen_text()
-        assert {pane.palette for pane in screen.query(Pane)} == {"blue-yellow"}
+        assert {pane.view.palette for pane in screen.query(Pane)} == {"blue-yellow"}
         # Nothing is loaded or run to show one of them.
         n_commands = len(it.engine.commands)
         await it.press("enter")

@@ -32,14 +32,14 @@ class LayerRows(Pane):
     def place_of(self, layer: int) -> int:
         """The line of a layer below the header, scrolled or not."""
         layer = min(max(layer, 0), self.depths - 1)
-        return self.depths - 1 - layer if self.layer_order == "up" else layer
+        return self.depths - 1 - layer if self.view.layer_order == "up" else layer
 
     def layer_at(self, y: int) -> int | None:
         """The layer on a line of the pane; L is the output."""
         place = y - HEADER_LINES + self._first
         if y < HEADER_LINES or place >= self.depths:
             return None
-        return self.depths - 1 - place if self.layer_order == "up" else place
+        return self.depths - 1 - place if self.view.layer_order == "up" else place
 
     def scroll_to_cursor(self) -> bool:
         """Bring the cursor's layer into sight; whether that moved anything."""
@@ -75,10 +75,10 @@ class LayerRows(Pane):
             self.post_message(CursorMoved(layer, self.cursor.token))
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        self._scroll(1 if self.layer_order == "up" else -1, event)
+        self._scroll(1 if self.view.layer_order == "up" else -1, event)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        self._scroll(-1 if self.layer_order == "up" else 1, event)
+        self._scroll(-1 if self.view.layer_order == "up" else 1, event)
 
     def _scroll(self, step: int, event: events.Event) -> None:
         event.stop()

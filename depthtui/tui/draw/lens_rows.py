@@ -31,7 +31,7 @@ class LensRows(LayerRows):
     def title(self) -> str:
         """Which lens this is, at which token."""
         text = printable(self.shown.tokens.texts[self.token][:80])
-        return f'{lens_heading(self.lens_name)} at "{fit_shown(text, 20).rstrip()}"'
+        return f'{lens_heading(self.view.lens)} at "{fit_shown(text, 20).rstrip()}"'
 
     @property
     def final_style(self) -> Style:

@@ -10,7 +10,6 @@ import numpy as np
 from rich.cells import cell_len
 from rich.style import Style
 from textual import events
-from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui.data.explanation import Explanation
@@ -101,13 +100,9 @@ class DepthCurves(Pane):
     the effective depth that it gives is marked with its layer, and the layer
     cursor is a vertical line through all of them. The curves of a second run
     are drawn dotted behind, in another colour, over the same relative depth.
-
-    Attributes:
-        names: what the two runs are called in the legend; untrusted. None for no legend.
     """
 
-    hint: reactive[str] = reactive("r runs the prompt", repaint=False)
-    names: tuple[str, str] | None = None
+    hint = "r runs the prompt"
 
     def __init__(
         self, *, name: str | None = None, id: str | None = None, classes: str | None = None
@@ -120,11 +115,11 @@ class DepthCurves(Pane):
         return of_rules()
 
     def why_empty(self) -> tuple[str, str] | None:
-        title = through_words("Depth curves", self.lens_name)
+        title = through_words("Depth curves", self.view.lens)
         self.set_titles(f"{title} · mean over tokens")
-        if self.summary is None:
+        if self.reading is None:
             return nothing_pooled(self.result, f"{_rules_words()} over depth.", self.hint)
-        if not curves_of(self.summary):
+        if not curves_of(self.reading):
             if self.lens_to_compute():
                 return self.no_lens()
             return "This run has neither contributions nor a logit lens.", ""
@@ -135,14 +130,14 @@ class DepthCurves(Pane):
 
     def prepare(self) -> None:
         width, height = self.area
-        curves = _with_room(curves_of(self.summary), height)
+        curves = _with_room(curves_of(self.reading), height)
         self._has_axis = height > 2 * len(curves)
-        self._has_legend = self.names is not None and height > 2 * len(curves) + 1
+        self._has_legend = self.view.names is not None and height > 2 * len(curves) + 1
         margin = _MARGIN if width >= 45 else _NARROW_MARGIN
         room = height - self._has_axis - self._has_legend
         self._plots = PlotArea(margin, int(self._has_legend), max(1, width - margin), room)
         curves = curves[: max(1, room)]
-        others = {curve.rule.name: curve for curve in curves_of(self.other_summary)}
+        others = {curve.rule.name: curve for curve in curves_of(self.other_reading)}
         areas = self._plots.above_each_other(len(curves))
         self._panels = [
             self._panel(curve, others.get(curve.rule.name), area)
@@ -184,15 +179,15 @@ class DepthCurves(Pane):
 
     def _column_of(self, layer: int) -> int:
         """The plot's cell in which a layer is drawn."""
-        assert self.summary is not None
-        layer = min(max(layer, 0), self.summary.n_layers)
-        return self._plots.column(layer / self.summary.n_layers)
+        assert self.reading is not None
+        layer = min(max(layer, 0), self.reading.n_layers)
+        return self._plots.column(layer / self.reading.n_layers)
 
     @property
     def _is_relative(self) -> bool:
         """Whether two models of different depth share the axis."""
-        other = self.other_summary
-        return bool(self.summary and other and self.summary.n_layers != other.n_layers)
+        other = self.other_reading
+        return bool(self.reading and other and self.reading.n_layers != other.n_layers)
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         if old.layer != new.layer:
@@ -212,8 +207,8 @@ class DepthCurves(Pane):
         return self.line()
 
     def _draw_legend(self) -> Strip:
-        assert self.names is not None
-        name, other = (printable_sentence(name) for name in self.names)
+        assert self.view.names is not None
+        name, other = (printable_sentence(name) for name in self.view.names)
         room = max(0, self.area.width - 11)
         # What the shorter name leaves is the longer one's.
         half = room // 2
@@ -228,7 +223,7 @@ class DepthCurves(Pane):
     @property
     def _style(self) -> Style:
         """How the run's curves are drawn."""
-        is_alone = self.other_summary is None
+        is_alone = self.other_reading is None
         return self.pane_styles.text if is_alone else self.line_style(0)
 
     @property
@@ -264,8 +259,8 @@ class DepthCurves(Pane):
 
     def _value_at_cursor(self, curve: RuleCurve) -> str:
         """The value of a run's curve at the cursor's relative depth."""
-        assert self.summary is not None
-        layer = round(max(self.cursor.layer, 0) * curve.n_layers / self.summary.n_layers)
+        assert self.reading is not None
+        layer = round(max(self.cursor.layer, 0) * curve.n_layers / self.reading.n_layers)
         return number(float(curve.values[min(layer, len(curve.values) - 1)]))
 
     def _draw_plot(self, panel: _Panel, line: int) -> list[Piece]:
@@ -299,10 +294,10 @@ class DepthCurves(Pane):
         return dash, self.pane_styles.faint if dash != " " else self.pane_styles.text
 
     def _draw_axis(self) -> Strip:
-        assert self.summary is not None
+        assert self.reading is not None
         if self._is_relative:
             return self._draw_relative_axis()
-        styles, width, layers = self.pane_styles, self._plots.width, self.summary.n_layers
+        styles, width, layers = self.pane_styles, self._plots.width, self.reading.n_layers
         step = next((step for step in _STEPS if layers / step * 5 <= width), _STEPS[-1])
         here = min(max(self.cursor.layer, 0), layers)
         marks = [(self._column_of(layer), str(layer)) for layer in range(0, layers + 1, step)]
@@ -310,9 +305,9 @@ class DepthCurves(Pane):
         return self.line((fit_shown("layer", self._plots.left), styles.faint), *pieces)
 
     def _draw_relative_axis(self) -> Strip:
-        assert self.summary is not None
+        assert self.reading is not None
         plots, styles = self._plots, self.pane_styles
-        depth = min(max(self.cursor.layer, 0) / self.summary.n_layers, 1.0)
+        depth = min(max(self.cursor.layer, 0) / self.reading.n_layers, 1.0)
         marks = [(plots.column(fifths / 5), f"{fifths / 5:.1f}") for fifths in range(6)]
         pieces = ruler(marks, (plots.column(depth), f"{depth:.2f}"), plots.width, styles)
         return self.line((fit_shown("depth / L", plots.left), styles.faint), *pieces)
@@ -322,9 +317,9 @@ class DepthCurves(Pane):
         offset = event.get_content_offset(self)
         if offset is None or not self.is_ready or offset.x < self._plots.left:
             return
-        assert self.summary is not None
+        assert self.reading is not None
         share = (offset.x - self._plots.left) / max(1, self._plots.width - 1)
-        layer = min(round(share * self.summary.n_layers), self.summary.n_layers)
+        layer = min(round(share * self.reading.n_layers), self.reading.n_layers)
         self.post_message(CursorMoved(layer, self.cursor.token))
 
 

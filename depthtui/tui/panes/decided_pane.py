@@ -35,11 +35,11 @@ class DecidedPane(Page):
         return of_metrics(PREDICTION_DEPTH, METRIC.name)
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.title_with_dial(through_words("Where tokens are decided", self.lens_name))
+        self.title_with_dial(through_words("Where tokens are decided", self.view.lens))
         return self.why_no_lens(_PURPOSE)
 
     def prepare(self) -> None:
-        divergence = divergence_of(self.shown, self.lens_name)
+        divergence = divergence_of(self.shown, self.view.lens)
         self._predicted = prediction_depth(self.lens())
         self._settled = None if divergence is None else settling_depth(divergence)
         super().prepare()
@@ -49,7 +49,7 @@ class DecidedPane(Page):
         layers = self.shown.model.n_layers
         lines = self._block("prediction depth", self._predicted, (room + 1) // 2)
         if self._settled is None:
-            reason, help_text = not_computed(self.shown, METRIC, self.pace)
+            reason, help_text = not_computed(self.shown, METRIC, self.view.pace)
             room -= len(lines)
             lines += [[]] * (room > 3)
             lines += [[(text, self.pane_styles.muted)] for text in wrap(reason, width)]

@@ -6,7 +6,7 @@ from textual.geometry import Size
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
-from depthtui.data.lens_view import LOGIT, through_words
+from depthtui.data.lens_view import through_words
 from depthtui.data.run import RunResult
 from depthtui.depth.published import DATASETS
 from depthtui.depth.reading import Reading
@@ -18,6 +18,7 @@ from depthtui.tui.draw.text import wrap
 from depthtui.tui.panes.depth_table import published_row
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import nothing_pooled
+from depthtui.tui.panes.view import View
 
 _NAME_CELLS = 7
 _RATIO_CELLS = (5, 5, 6)
@@ -34,18 +35,11 @@ class DepthPair(LinesPane):
     gave no layer or a doubtful one.
     """
 
-    def show(
-        self,
-        result: RunResult | None,
-        summary: Reading | None = None,
-        other: RunResult | None = None,
-        other_summary: Reading | None = None,
-        *,
-        lens: str = LOGIT,
-    ) -> None:
-        super().show(result, summary, other, other_summary, lens=lens)
+    def show(self, view: View) -> None:
+        is_new = view != self.view
+        super().show(view)
         # Other depths may take more lines.
-        self.refresh(layout=True)
+        self.refresh(layout=is_new)
 
     def explains(self) -> tuple[Explanation, ...]:
         return of_rules()
@@ -61,10 +55,10 @@ class DepthPair(LinesPane):
 
     @property
     def _sides(self) -> tuple[tuple[RunResult | None, Reading | None], ...]:
-        return (self.result, self.summary), (self.other, self.other_summary)
+        return (self.result, self.reading), (self.other, self.other_reading)
 
     def lay_out(self) -> list[list[Piece]]:
-        a, b = self.summary, self.other_summary
+        a, b = self.reading, self.other_reading
         assert a is not None
         assert b is not None
         counts = f"{a.n_tokens}" if a.n_tokens == b.n_tokens else f"{a.n_tokens} and {b.n_tokens}"
@@ -75,9 +69,9 @@ class DepthPair(LinesPane):
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """As many lines as there are, for `height: auto`."""
-        if self.summary is None or self.other_summary is None:
+        if self.reading is None or self.other_reading is None:
             return 3
-        return len(self._lines_at(self.summary, self.other_summary, width))
+        return len(self._lines_at(self.reading, self.other_reading, width))
 
     def _lines_at(self, a: Reading, b: Reading, width: int) -> list[list[Piece]]:
         rules = list(dict.fromkeys(found.rule for side in (a, b) for found in side.depths))

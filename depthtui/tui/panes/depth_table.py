@@ -33,32 +33,29 @@ class DepthTable(ThresholdPage):
     Published values are shown where the model is one of the paper's.
     """
 
-    other_title = "other"
-    """What the compared run is called."""
-
     def why_empty(self) -> tuple[str, str] | None:
-        title = through_words("Effective depth", self.lens_name)
+        title = through_words("Effective depth", self.view.lens)
         self.set_titles(title)
-        if self.summary is None:
+        if self.reading is None:
             purpose = "How many layers do new work, by each rule."
             return nothing_pooled(self.result, purpose, self.hint)
-        if not self.summary.depths:
+        if not self.reading.depths:
             if self.lens_to_compute():
                 return self.no_lens()
             return "This run has neither contributions nor a logit lens.", ""
         return None
 
     def lay_out(self) -> list[list[Piece]]:
-        assert self.summary is not None
-        count = self.summary.n_tokens
+        assert self.reading is not None
+        count = self.reading.n_tokens
         token_words = f"{count} token{'s' if count != 1 else ''}"
-        first = self.summary.settings.where_left_out(", token 0 left out")
-        title = through_words("Effective depth", self.lens_name)
+        first = self.reading.settings.where_left_out(", token 0 left out")
+        title = through_words("Effective depth", self.view.lens)
         # On a screen without pages no key turns them.
-        keys = f"{DIAL_KEYS} {dial_rule().title} · " if self.siblings else ""
+        keys = f"{DIAL_KEYS} {dial_rule().title} · " if self.pages else ""
         self.set_titles(title, f"{keys}mean over {token_words}{first}")
         self._published = None if self.result is None else published_row(self.result.model)
-        blocks = [self._rule_lines(estimate, self.summary) for estimate in self.summary.depths]
+        blocks = [self._rule_lines(estimate, self.reading) for estimate in self.reading.depths]
         height = self.area.height
         bars = self._bars()
         beneath = sum(map(len, bars)) + bool(bars)
@@ -81,7 +78,7 @@ class DepthTable(ThresholdPage):
 
     def _explained(self, blocks: list[list[list[Piece]]], spare: int) -> list[list[list[Piece]]]:
         """The rules' lines with as much of their explanations as so many spare lines hold."""
-        assert self.summary is not None
+        assert self.reading is not None
         indent, style = " " * _NAME_CELLS, self.pane_styles.muted
         for names in _EXPLAINED:
             notes = [
@@ -93,7 +90,7 @@ class DepthTable(ThresholdPage):
                         self.area.width - _NAME_CELLS,
                     )
                 ]
-                for estimate in self.summary.depths
+                for estimate in self.reading.depths
             ]
             if sum(map(len, notes)) <= spare:
                 return [[*block, *note] for block, note in zip(blocks, notes, strict=True)]
@@ -108,7 +105,7 @@ class DepthTable(ThresholdPage):
     def _bars(self) -> list[list[list[Piece]]]:
         """How useful each layer is, where no other pane says so."""
         has_a_pane = self.screen.has_class("-wide")
-        if self.result is None or self.other_summary is not None or has_a_pane:
+        if self.result is None or self.other_reading is not None or has_a_pane:
             return []
         measured = rankings_of(self.result)
         return [
@@ -126,7 +123,7 @@ class DepthTable(ThresholdPage):
         for text, style in doubts:
             for part in wrap(printable_sentence(text), room):
                 lines.append([(indent, style), (part, style)])
-        compared = self.other_summary
+        compared = self.other_reading
         if compared is not None and (other := compared.depth(estimate.rule)) is not None:
             lines.append(self._other_line(other, compared))
         if self._published is not None and estimate.rule in self._published.depths:
@@ -146,7 +143,8 @@ class DepthTable(ThresholdPage):
 
     def _other_line(self, estimate: DepthEstimate, summary: Reading) -> list[Piece]:
         pieces = self._depth_pieces(estimate, summary, faint=True)
-        return [(fit_shown(f"  {self.other_title}", _NAME_CELLS), self.pane_styles.muted), *pieces]
+        _, other_name = self.view.names or ("", "other")
+        return [(fit_shown(f"  {other_name}", _NAME_CELLS), self.pane_styles.muted), *pieces]
 
     def _depth_pieces(self, estimate: DepthEstimate, summary: Reading, faint: bool) -> list[Piece]:
         styles = self.pane_styles

@@ -54,7 +54,7 @@ class ExitPane(Page):
         return of_metrics(METRIC.name)
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.title_with_dial(through_words("Early exit", self.lens_name))
+        self.title_with_dial(through_words("Early exit", self.view.lens))
         return self.why_no_lens(_PURPOSE)
 
     def prepare(self) -> None:

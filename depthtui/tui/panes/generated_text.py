@@ -20,13 +20,13 @@ _WORDS = 36
 class GeneratedText(PromptPane):
     """Generated tokens, flowing over lines; spaces are left as spaces, so that it reads as text."""
 
-    prompt = ""
-    """What the text comes after; untrusted."""
+    hint = "r begins again"
 
     @property
     def heading(self) -> str:
         """The end of the prompt."""
-        words = printable_sentence(self.prompt[-80:])
+        prompt = self.result.prompt.question if self.result is not None else ""
+        words = printable_sentence(prompt[-80:])
         kept = words if len(words) <= _WORDS else f"…{words[-_WORDS:]}"
         return f'After "{kept}"' if kept else "Text"
 

@@ -10,7 +10,6 @@ from rich.cells import cell_len
 from rich.color import Color as RichColor
 from rich.style import Style
 from textual import events
-from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui import palette
@@ -26,7 +25,7 @@ from depthtui.tui.draw.grid import Grid, Side
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.draw.styles import Piece, Ramp, fit_right, half_blocks, number, ruler
 from depthtui.tui.draw.text import costs
-from depthtui.tui.panes.heatmap_views import VIEWS, HeatmapMode, TokensView
+from depthtui.tui.panes.heatmap_views import VIEWS, TokensView
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 
 _NARROWEST_NAMED = 4
@@ -52,17 +51,9 @@ class Heatmap(Pane):
     prompt is longer than the pane is wide, a line beneath shows all of it at the
     cursor's layer, means of as many tokens as share a cell, with the part in
     sight marked.
-
-    Attributes:
-        mode: `tokens`, `means` for attention, MLP and layer averaged over tokens, or
-            `skips` for the layers that change where one is skipped, `reads` for those that read
-            another.
-        offers_to_compute: whether what is missing can be computed here.
     """
 
-    mode: reactive[HeatmapMode] = reactive("tokens", repaint=False)
-    hint: reactive[str] = reactive("r runs the prompt", repaint=False)
-    offers_to_compute = True
+    hint = "r runs the prompt"
 
     _values: np.ndarray
     _is_known: bool
@@ -77,9 +68,9 @@ class Heatmap(Pane):
     _noise: float = -1.0
 
     @property
-    def view(self) -> TokensView:
+    def kind(self) -> TokensView:
         """What the columns are."""
-        return VIEWS[self.mode]
+        return VIEWS[self.view.mode]
 
     def computes(self) -> tuple[str, ...]:
         return self.computed_for(self.measure.metric)
@@ -89,24 +80,24 @@ class Heatmap(Pane):
     def why_empty(self) -> tuple[str, str] | None:
         if self.result is None:
             empty = "Layers x tokens: what each layer does to each token.", self.hint
-        elif self._wanted(self.result, self.summary) is None:
+        elif self._wanted(self.result, self.reading) is None:
             empty = self._why_unavailable(self.result)
         else:
             return None
-        self.set_titles(self._title(), self.view.note(self.result) if self.result else "")
+        self.set_titles(self._title(), self.kind.note(self.result) if self.result else "")
         return empty
 
     def _why_unavailable(self, result: RunResult) -> tuple[str, str]:
         metric = METRIC_BY_NAME[self.measure.metric]
-        if measured_by(metric.name, self.lens_name) != metric.name:
+        if measured_by(metric.name, self.view.lens) != metric.name:
             return self.no_lens()
-        if metric.name in result.unavailable or (self.mode != "means" and metric.on_demand):
+        if metric.name in result.unavailable or (self.view.mode != "means" and metric.on_demand):
             return self._why_not_computed(result)
         needs_lens = lens in metric.needs
         missing = result.model.lens_missing if needs_lens else result.model.split_missing
         if missing:
             return printable_sentence(missing), "Another measure may have values."
-        if self.mode == "means" and self.summary is None:
+        if self.view.mode == "means" and self.reading is None:
             return "No token is left to average.", "Count token 0 in, or run a longer prompt."
         return (
             f"This run has no {metric.title.lower()}.",
@@ -119,15 +110,15 @@ class Heatmap(Pane):
             reason = printable_sentence(result.unavailable[metric.name])
             words = f"{metric.title} is unavailable: {reason}."
             return words, "L sets the token that the answer begins with." * metric.needs_answer
-        if metric.name in result.settings.metrics and self.offers_to_compute:
+        if metric.name in result.settings.metrics and self.view.can_compute:
             return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
-        if not self.offers_to_compute:
+        if not self.view.can_compute:
             return f"{metric.title}: {metric.tells}", ""
         if metric.needs_answer and result.answer_start >= len(result.tokens):
             key = "L sets the token that the answer begins with, then i"
         else:
             key = self.compute_key
-        hint = f"{key} computes it{costs(result, metric, self.pace)}"
+        hint = f"{key} computes it{costs(result, metric, self.view.pace)}"
         if "skip_part" in metric.depends_on and not self.measure.by_token:
             hint += " L chooses what is skipped, and layers and tokens."
         elif "layers" in metric.depends_on:
@@ -135,19 +126,19 @@ class Heatmap(Pane):
         return f"{metric.title}: {metric.tells}", hint
 
     def _title(self) -> str:
-        return self.view.title(self.shown_measure, self.result)
+        return self.kind.title(self.shown_measure, self.result)
 
-    def _wanted(self, result: RunResult, summary: Reading | None) -> np.ndarray | None:
-        return self.view.values(self.shown_measure, result, summary)
+    def _wanted(self, result: RunResult, reading: Reading | None) -> np.ndarray | None:
+        return self.kind.values(self.shown_measure, result, reading)
 
     def _drawn(self) -> np.ndarray:
         """`[rows, columns]`, what is coloured, NaN where unknown."""
-        values = self._wanted(self.shown, self.summary)
+        values = self._wanted(self.shown, self.reading)
         assert values is not None
         return values
 
     def _column_labels(self, result: RunResult) -> Sequence[str]:
-        return self.view.labels(result)
+        return self.kind.labels(result)
 
     def _column_name(self, column: int) -> str:
         """What the legend calls a column."""
@@ -158,13 +149,13 @@ class Heatmap(Pane):
         return self.measure.diverging
 
     def _scale_for(self, values: np.ndarray) -> Scale:
-        return scale_of(values, self._diverging, self.view.limits(self.measure))
+        return scale_of(values, self._diverging, self.kind.limits(self.measure))
 
     def _side_scale(self, values: np.ndarray) -> Scale:
         return scale_of(values, False)
 
     def _side_values(self, result: RunResult) -> np.ndarray | None:
-        return self.view.side(result)
+        return self.kind.side(result)
 
     def prepare(self) -> None:
         self._values = values = self._drawn()
@@ -181,12 +172,12 @@ class Heatmap(Pane):
             high = self._side_scale(self._side).high
             self._side_levels = palette.levels(self._side, 0, high, len(self._ramp)).tolist()
         self._lay_out()
-        notes = filter(None, (self.view.note(self.shown), self._mark_note()))
+        notes = filter(None, (self.kind.note(self.shown), self._mark_note()))
         self.set_titles(self._title(), " · ".join(notes))
 
     def _noise_in(self, result: RunResult) -> float:
         """What values of the measure must exceed; -1 where rounding cannot be seen on the scale."""
-        floor = 0.0 if self.mode == "means" else self.measure.floor(result)
+        floor = 0.0 if self.view.mode == "means" else self.measure.floor(result)
         return floor if floor > _VISIBLE_NOISE * self._scale.high else -1.0
 
     def _lay_out(self) -> None:
@@ -194,7 +185,7 @@ class Heatmap(Pane):
         height = self.area.height
         lines, tokens = max(1, height - 2 if height > 3 else height - 1), self._values.shape[1]
         grid, self._bins = self._grid_of(lines), None
-        if self.view.by_token and grid.columns.shown < tokens and height >= _ROOM_FOR_ALL:
+        if self.kind.by_token and grid.columns.shown < tokens and height >= _ROOM_FOR_ALL:
             grid = self._grid_of(lines - 1)
             self._bins = Side(max(1, self.area.width - self._bins_at(grid)), tokens)
         if before is not None:
@@ -210,13 +201,13 @@ class Heatmap(Pane):
         """The cells in so many lines."""
         rows, columns = self._values.shape
         # A number stands on a line that is all its layer's.
-        numbered = self.view.writes_numbers and rows <= lines
+        numbered = self.kind.writes_numbers and rows <= lines
         return Grid.fit(
             rows,
             columns,
             self.area.width - (0 if self._side is None else _SIDE_CELLS),
             lines,
-            upwards=self.layer_order == "up",
+            upwards=self.view.layer_order == "up",
             whole_lines=bool(self._ramp.glyphs) or numbered,
         )
 
@@ -226,15 +217,12 @@ class Heatmap(Pane):
         assert self._grid is not None
         return self._grid
 
-    def watch_mode(self) -> None:
-        self.redraw()
-
     # The cursor -------------------------------------------------------------
 
     def _at(self, cursor: Cursor) -> tuple[int, int]:
         """The row and column under a cursor."""
         rows, columns = self._values.shape
-        column = self.view.column_of(cursor)
+        column = self.kind.column_of(cursor)
         return min(max(cursor.layer, 0), rows - 1), min(max(column, 0), columns - 1)
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
@@ -296,12 +284,12 @@ class Heatmap(Pane):
 
     def _marked(self) -> DepthEstimate | None:
         """The effective depth that is marked: that of the rule which reads the measure."""
-        if self.summary is None or not self.measure.rule:
+        if self.reading is None or not self.measure.rule:
             return None
         return next(
             (
                 estimate
-                for estimate in self.summary.depths
+                for estimate in self.reading.depths
                 if estimate.rule == self.measure.rule and estimate.layer is not None
             ),
             None,
@@ -312,7 +300,7 @@ class Heatmap(Pane):
         if upper is None and lower is None:
             return
         cursor_row, cursor_column = self._at(self.cursor)
-        numbered = self.view.writes_numbers
+        numbered = self.kind.writes_numbers
         nothing: list[int | None] = [None] * self.grid.columns.count
         tops = nothing if upper is None else self._levels[upper]
         bottoms = nothing if lower is None else self._levels[lower]
@@ -357,7 +345,7 @@ class Heatmap(Pane):
         return half_blocks(self._colour(top), self._colour(bottom), width)
 
     def _draw_unknown(self, width: int) -> Piece:
-        return self.view.unknown.center(width), self.pane_styles.faint
+        return self.kind.unknown.center(width), self.pane_styles.faint
 
     def _draw_cursor(
         self, top: int | None, bottom: int | None, on_top: bool, on_bottom: bool, y: int, width: int
@@ -369,7 +357,7 @@ class Heatmap(Pane):
             return half_blocks(upper, accent if on_bottom else self._colour(bottom), width)
         row, column = self._at(self.cursor)
         value = float(self._values[row, column])
-        text = self.view.unknown if np.isnan(value) else number(value)
+        text = self.kind.unknown if np.isnan(value) else number(value)
         fits = len(text) <= width - 2 and self.grid.number_line(row) == y
         return (text if fits else "").center(width), self.pane_styles.cursor
 
@@ -414,7 +402,7 @@ class Heatmap(Pane):
         """One cell of all tokens: on a line of the accent, or reversed, where it is in sight."""
         styles = self.pane_styles
         if self._ramp.glyphs:
-            glyph = self._ramp.glyphs[level] if level >= 0 else self.view.unknown
+            glyph = self._ramp.glyphs[level] if level >= 0 else self.kind.unknown
             return glyph, styles.text + Style(reverse=in_sight)
         accent = styles.accent.color or styles.background
         return half_blocks(self._colour(level), accent if in_sight else styles.background, 1)
@@ -423,8 +411,8 @@ class Heatmap(Pane):
         """The tokens, or a ruler where they are too narrow to be named."""
         grid, styles = self.grid, self.pane_styles
         _, cursor_column = self._at(self.cursor)
-        numbered = self.view.writes_numbers
-        if not numbered and (grid.column_width < _NARROWEST_NAMED or not self.view.names_columns):
+        numbered = self.kind.writes_numbers
+        if not numbered and (grid.column_width < _NARROWEST_NAMED or not self.kind.names_columns):
             return self._draw_ruler(cursor_column)
         fitted = fit_right if numbered else fit
         return [
@@ -456,7 +444,7 @@ class Heatmap(Pane):
         width = self.area.width
         long_note, short_note = (note and f"  {note}" for note in self._scale.notes)
         if self._noise > 0:
-            short_note = f"  {self.view.unknown} noise ≤ {number(self._noise)}"
+            short_note = f"  {self.kind.unknown} noise ≤ {number(self._noise)}"
             long_note += short_note
         long_value, short_value = self._value_texts()
         for cells, note, value in (
@@ -493,7 +481,7 @@ class Heatmap(Pane):
         """The place and value under the cursor, in full and in short."""
         row, column = self._at(self.cursor)
         name = self._column_name(column)
-        return self.view.value_texts(self.measure, self.shown, self._values, row, column, name)
+        return self.kind.value_texts(self.measure, self.shown, self._values, row, column, name)
 
     # The mouse --------------------------------------------------------------
 
@@ -508,14 +496,14 @@ class Heatmap(Pane):
                 self.post_message(CursorMoved(self.cursor.layer, self._bins.units_of(place).start))
         elif (cell := self.grid.cell_at(*offset)) is not None:
             row, column = cell
-            token = column if self.view.by_token else self.cursor.token
+            token = column if self.kind.by_token else self.cursor.token
             self.post_message(CursorMoved(row, token))
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        self._step(event, layers=1 if self.layer_order == "up" else -1)
+        self._step(event, layers=1 if self.view.layer_order == "up" else -1)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        self._step(event, layers=-1 if self.layer_order == "up" else 1)
+        self._step(event, layers=-1 if self.view.layer_order == "up" else 1)
 
     def on_mouse_scroll_left(self, event: events.MouseScrollLeft) -> None:
         self._step(event, tokens=-1)
@@ -533,7 +521,7 @@ class Heatmap(Pane):
         self.post_message(
             CursorMoved(
                 min(max(row + layers, 0), rows - 1),
-                token if self.view.by_token else self.cursor.token,
+                token if self.kind.by_token else self.cursor.token,
             )
         )
 

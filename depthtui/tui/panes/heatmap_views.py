@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -24,8 +23,7 @@ from depthtui.token_text import printable
 from depthtui.tui.draw.styles import number
 from depthtui.tui.draw.text import skip_words, sublayer_title
 from depthtui.tui.panes.pane import Cursor
-
-HeatmapMode: TypeAlias = Literal["tokens", "means", "skips", "reads", "repeats"]
+from depthtui.tui.panes.view import HeatmapMode
 
 _BRANCHES = ("attention", "mlp", "layer")
 _BRANCH_TITLES = ("attention", "MLP", "layer")
@@ -53,7 +51,7 @@ class TokensView:
         return f"{measure.title} · {formula}"
 
     def values(
-        self, measure: Measure, result: RunResult, summary: Reading | None
+        self, measure: Measure, result: RunResult, reading: Reading | None
     ) -> np.ndarray | None:
         """`[rows, columns]`, NaN where unknown, or None where unavailable."""
         return measure.values(result)
@@ -114,9 +112,9 @@ class MeansView(TokensView):
         return f"Mean {'cosine' if measure.diverging else 'contribution'} by sublayer"
 
     def values(
-        self, measure: Measure, result: RunResult, summary: Reading | None
+        self, measure: Measure, result: RunResult, reading: Reading | None
     ) -> np.ndarray | None:
-        return None if summary is None else means_of(summary.curves, measure)
+        return None if reading is None else means_of(reading.curves, measure)
 
     def labels(self, result: RunResult) -> Sequence[str]:
         return _BRANCH_TITLES
@@ -150,7 +148,7 @@ class LayersView(TokensView):
     unknown = " "
 
     def values(
-        self, measure: Measure, result: RunResult, summary: Reading | None
+        self, measure: Measure, result: RunResult, reading: Reading | None
     ) -> np.ndarray | None:
         # A layer cannot change what comes before it.
         effects = measure.values(result)
@@ -253,7 +251,7 @@ class RepeatsView(LayersView):
     """Rows are the first layers of blocks that run twice, columns their last ones."""
 
     def values(
-        self, measure: Measure, result: RunResult, summary: Reading | None
+        self, measure: Measure, result: RunResult, reading: Reading | None
     ) -> np.ndarray | None:
         return measure.values(result)
 

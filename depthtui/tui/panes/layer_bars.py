@@ -32,7 +32,7 @@ class LayerBars(LinesPane):
         return of_metrics(*self.computes())
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.set_titles(self._title(), left_out_note(self.summary))
+        self.set_titles(self._title(), left_out_note(self.reading))
         if self.result is None:
             return "What the loss gains without each layer.", ""
         if not rankings_of(self.result):
@@ -55,7 +55,7 @@ class LayerBars(LinesPane):
     def lay_out(self) -> list[list[Piece]]:
         measured = rankings_of(self.shown)
         count, spare = divmod(self.area.height - 1, len(measured))
-        tokens = counted_tokens(self.summary)
+        tokens = counted_tokens(self.reading)
         lines: list[list[Piece]] = []
         for index, part in enumerate(measured):
             room = count + (index < spare)

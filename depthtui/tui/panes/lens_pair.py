@@ -10,6 +10,7 @@ from depthtui.data.lens_view import lens_heading, lens_of
 from depthtui.tui.draw.lens_rows import AROUND_TOKEN, GAP, WIDEST_TOKEN, LensRows
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.pane import Cursor, known_lens
+from depthtui.tui.state.what_if import Stack
 
 _MIDDLE = " │ "
 _DIFFERS = " ≠ "
@@ -17,19 +18,13 @@ _NARROWEST_TOKEN = 5
 
 
 class LensPair(LensRows):
-    """`result` is the run without some layers, `other` the clean one.
-
-    Attributes:
-        skipped_layers: the layers that are off: what is read there is what is read below.
-    """
-
-    skipped_layers: frozenset[int] = frozenset()
+    """`result` is the run without some layers, `other` the clean one."""
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.set_titles(lens_heading(self.lens_name))
+        self.set_titles(lens_heading(self.view.lens))
         if self.result is None or self.other is None:
             return "What the model would say before each layer, clean and changed.", ""
-        if any(lens_of(run, self.lens_name) is None for run in (self.result, self.other)):
+        if any(lens_of(run, self.view.lens) is None for run in (self.result, self.other)):
             return self.no_lens()
         return None
 
@@ -40,16 +35,20 @@ class LensPair(LensRows):
         count = max(1, min(3, room // (9 + AROUND_TOKEN)))
         cells = room // count - AROUND_TOKEN
         self._columns = count, max(min(_NARROWEST_TOKEN, cells), min(WIDEST_TOKEN, cells))
+        # What is read of a layer that is off is what is read below it.
+        settings, n_layers = self.shown.settings, self.shown.model.n_layers
+        stack = Stack.of(n_layers, settings.skipped, settings.repeated)
+        self._skipped = stack.skipped_layers
         self._final = int(self._clean.top_ids[-1, self.token, 0])
         self.scroll_to_cursor()
 
     @property
     def _clean(self) -> LogitLens:
-        return known_lens(self.other, self.lens_name)
+        return known_lens(self.other, self.view.lens)
 
     @property
     def _changed(self) -> LogitLens:
-        return known_lens(self.result, self.lens_name)
+        return known_lens(self.result, self.view.lens)
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         if old.token != new.token:
@@ -75,7 +74,7 @@ class LensPair(LensRows):
             *self.draw_number(layer),
             *self._draw_half(self._clean, layer),
             middle,
-            *self._draw_half(self._changed, layer, layer in self.skipped_layers),
+            *self._draw_half(self._changed, layer, layer in self._skipped),
         )
 
     def _draw_half(self, lens: LogitLens, layer: int, is_faint: bool = False) -> list[Piece]:

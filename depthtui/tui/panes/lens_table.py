@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from rich.cells import cell_len
 from rich.segment import Segment
-from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui.data.explanation import Explanation
@@ -61,16 +60,16 @@ def landmarks(top_ids: np.ndarray) -> Landmarks:
 class LensTable(LensRows):
     """One row a layer, the model's own output on top: the lens's top tokens, then its entropy."""
 
-    hint: reactive[str] = reactive("r runs the prompt", repaint=False)
+    hint = "r runs the prompt"
 
     def explains(self) -> tuple[Explanation, ...]:
         return (LENS_TABLE,)
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.set_titles(lens_heading(self.lens_name))
+        self.set_titles(lens_heading(self.view.lens))
         if self.result is None:
             return "What the model would say before each layer.", self.hint
-        if lens_of(self.result, self.lens_name) is None:
+        if lens_of(self.result, self.view.lens) is None:
             return self.no_lens("Run it again with that metric.")
         return None
 
@@ -91,7 +90,7 @@ class LensTable(LensRows):
 
     @property
     def _lens(self) -> LogitLens:
-        return known_lens(self.result, self.lens_name)
+        return known_lens(self.result, self.view.lens)
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         if old.token == new.token:

@@ -28,12 +28,12 @@ class OutputBars(LinesPane):
         self.set_titles("Output")
         if self.result is None or self.other is None:
             return "The next token's probabilities, clean against changed.", ""
-        if any(lens_of(run, self.lens_name) is None for run in (self.result, self.other)):
+        if any(lens_of(run, self.view.lens) is None for run in (self.result, self.other)):
             return self.no_lens()
         return None
 
     def lay_out(self) -> list[list[Piece]]:
-        lenses = [known_lens(run, self.lens_name) for run in (self.other, self.result)]
+        lenses = [known_lens(run, self.view.lens) for run in (self.other, self.result)]
         token = min(max(self.cursor.token, 0), len(self.shown.tokens) - 1)
         text = printable(self.shown.tokens.texts[token][:80])
         self.set_titles(f'Output after "{fit_shown(text, 20).rstrip()}"', "▀ clean ▄ changed")

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from textual.content import Content
 from textual.message import Message
-from textual.reactive import reactive
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import lens_of, through_words
@@ -36,20 +35,20 @@ class Page(LinesPane):
     """A pane that shares its place with others, whose names stand in its frame.
 
     Attributes:
-        siblings: all pages of the place, itself among them; none for a pane that stands alone.
+        pages: all pages of the place, itself among them; none for a pane that stands alone.
         dial: what its dial sets, such as `confidence`; empty where it has none.
     """
 
-    hint: reactive[str] = reactive("r runs the prompt", repaint=False)
-    siblings: Sequence[Page] = ()
+    hint = "r runs the prompt"
+    pages: Sequence[Page] = ()
     dial = ""
 
     def titled(self, title: str) -> Content:
         """The names of all pages, each to be clicked, and as much of the title as fits."""
-        if not self.siblings or self.screen.has_class("-narrow"):
+        if not self.pages or self.screen.has_class("-narrow"):
             return Content(title)
-        names = Content(" ").join(self._link(page) for page in self.siblings)
-        own, lens = f" · {title}" * (title != self.name), through_words("", self.lens_name)
+        names = Content(" ").join(self._link(page) for page in self.pages)
+        own, lens = f" · {title}" * (title != self.name), through_words("", self.view.lens)
         room = self.size.width - names.cell_length
         ends = (f"{own}{_TURNS}", own or _TURNS, lens or _TURNS, "")
         return names + Content(next(end for end in ends if cell_len(end) <= max(0, room)))
@@ -63,7 +62,7 @@ class Page(LinesPane):
 
     def title_with_dial(self, title: str) -> None:
         """Title the frame, and say which keys turn the dial."""
-        note = left_out_note(self.summary)
+        note = left_out_note(self.reading)
         keys = f"{DIAL_KEYS} {self.dial}" if self.dial else ""
         self.set_titles(title, " · ".join(words for words in (note, keys) if words))
 
@@ -72,13 +71,13 @@ class Page(LinesPane):
     @property
     def tokens(self) -> slice:
         """The tokens that count in means."""
-        return counted_tokens(self.summary)
+        return counted_tokens(self.reading)
 
     def why_no_lens(self, purpose: str) -> tuple[str, str] | None:
         """Why a page that reads the lens is empty, or None."""
-        if self.result is None or self.summary is None:
+        if self.result is None or self.reading is None:
             return nothing_pooled(self.result, purpose, self.hint)
-        lens = lens_of(self.result, self.lens_name)
+        lens = lens_of(self.result, self.view.lens)
         if lens is None:
             return self.no_lens()
         if not lens.is_read:
@@ -87,33 +86,25 @@ class Page(LinesPane):
         return None
 
     def lens(self) -> LogitLens:
-        return known_lens(self.result, self.lens_name)
+        return known_lens(self.result, self.view.lens)
 
 
 class ThresholdPage(Page):
-    """A page whose dial is a rule's threshold; it says the thresholds that keys turn.
-
-    Attributes:
-        turned: whether they are others than the session began with.
-    """
+    """A page whose dial is a rule's threshold; it says the thresholds that keys turn."""
 
     dial = "threshold"
-    turned: reactive[bool] = reactive(False, repaint=False)
 
     def turn_dial(self, steps: int) -> None:
         self.post_message(ThresholdTurned(dial_rule().threshold.option, steps))
 
-    def watch_turned(self) -> None:
-        self.redraw()
-
     def title_with_dial(self, title: str) -> None:
-        if self.summary is None:
+        if self.reading is None:
             self.set_titles(title)
             return
-        settings = self.summary.settings
+        settings = self.reading.settings
         words = [
             f"{DIAL_KEYS} {dial_rule().threshold_in_short(settings)}",
-            "u reading" + ", changed" * self.turned,
+            "u reading" + ", changed" * self.view.thresholds_turned,
             f"token 0 {settings.where_left_out('out') or 'in'}",
         ]
         while len(words) > 1 and cell_len(" · ".join(words)) >= self.size.width:

@@ -20,21 +20,24 @@ _GAP = "–"
 class PairedHeatmap(Heatmap):
     """One run's side: its tokens in the columns of an alignment, its colours on both runs' scale.
 
-    `result` is drawn, `other` is the run that it is compared with.
+    The view's `result` is drawn, `other` is the run that it is compared with.
 
     Args:
         letter: what the run is called.
+        columns, other_columns: `[columns]` of both runs' alignment, see `tui.state.alignment`.
     """
 
-    offers_to_compute = False
-
-    def __init__(self, letter: str, *, name: str | None = None, id: str | None = None) -> None:
+    def __init__(
+        self,
+        letter: str,
+        columns: np.ndarray,
+        other_columns: np.ndarray,
+        *,
+        name: str | None = None,
+        id: str | None = None,
+    ) -> None:
         super().__init__(name=name, id=id)
         self.letter = letter
-        self._columns = self._other_columns = np.zeros(0, int)
-
-    def align(self, columns: np.ndarray, other_columns: np.ndarray) -> None:
-        """Take the `[columns]` of an alignment, see `tui.alignment`; call it before `show`."""
         self._columns, self._other_columns = columns, other_columns
 
     def _title(self) -> str:
@@ -43,17 +46,17 @@ class PairedHeatmap(Heatmap):
     def _both(self) -> list[np.ndarray]:
         """`[rows, columns]` of each run that has values, this one's first."""
         sides = (
-            (self.result, self.summary, self._columns),
-            (self.other, self.other_summary, self._other_columns),
+            (self.result, self.reading, self._columns),
+            (self.other, self.other_reading, self._other_columns),
         )
         drawn = (self._in_columns(*side) for side in sides)
         return [picture for picture in drawn if picture is not None]
 
     def _in_columns(
-        self, result: RunResult | None, summary: Reading | None, columns: np.ndarray
+        self, result: RunResult | None, reading: Reading | None, columns: np.ndarray
     ) -> np.ndarray | None:
-        values = None if result is None else self._wanted(result, summary)
-        return spread(values, columns) if values is not None and self.view.by_token else values
+        values = None if result is None else self._wanted(result, reading)
+        return spread(values, columns) if values is not None and self.kind.by_token else values
 
     def _drawn(self) -> np.ndarray:
         return self._both()[0]
@@ -68,12 +71,12 @@ class PairedHeatmap(Heatmap):
 
     def _column_labels(self, result: RunResult) -> Sequence[str]:
         labels = super()._column_labels(result)
-        if not self.view.by_token:
+        if not self.kind.by_token:
             return labels
         return [labels[token] if token >= 0 else _GAP for token in self._columns]
 
     def _column_name(self, column: int) -> str:
-        if not self.view.by_token:
+        if not self.kind.by_token:
             return super()._column_name(column)
         token = self._columns[column]
         return f"token {token}" if token >= 0 else "no such token"
@@ -114,12 +117,12 @@ class DifferenceHeatmap(PairedHeatmap):
     def _matched(self, values: np.ndarray, run: RunResult) -> np.ndarray:
         """A run's values at the deeper one's rows, and at its columns where these are layers."""
         rows = matched_rows(values, run.model.n_layers, self._deeper.model.n_layers)
-        return values[np.ix_(rows, rows)] if self.view.by_layer else values[rows]
+        return values[np.ix_(rows, rows)] if self.kind.by_layer else values[rows]
 
     def _value_texts(self) -> tuple[str, str]:
         row, column = self._at(self.cursor)
         name, run = self._column_name(column), self._deeper
-        return self.view.value_texts(self.measure, run, self._values, row, column, name)
+        return self.kind.value_texts(self.measure, run, self._values, row, column, name)
 
     def _scale_for(self, values: np.ndarray) -> Scale:
         return scale_of(values, diverging=True)
@@ -132,14 +135,14 @@ class DifferenceHeatmap(PairedHeatmap):
 
     def _column_labels(self, result: RunResult) -> Sequence[str]:
         labels = list(super()._column_labels(result))
-        if self.other is not None and self.view.by_token:
-            theirs = self.view.labels(self.other)
+        if self.other is not None and self.kind.by_token:
+            theirs = self.kind.labels(self.other)
             for column in np.flatnonzero(self._columns < 0):
                 labels[column] = theirs[self._other_columns[column]]
         return labels
 
     def _column_name(self, column: int) -> str:
-        if not self.view.by_token:
+        if not self.kind.by_token:
             return super()._column_name(column)
         ours, theirs = self._columns[column], self._other_columns[column]
         if ours == theirs:

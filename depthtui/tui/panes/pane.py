@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from rich.cells import cell_len
 from rich.style import Style
@@ -18,19 +18,16 @@ from textual.widget import Widget
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import LENS_METRICS, LOGIT, lens_of
-from depthtui.data.protocol import Pace
-from depthtui.data.run import RunResult
+from depthtui.data.run import RunResult, Tokens
 from depthtui.depth.reading import Reading
-from depthtui.metrics import MEASURES, METRIC_BY_NAME
+from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.chosen_lens import measured_by, through
 from depthtui.metrics.spec import Measure
-from depthtui.palettes import OWN_PALETTE
 from depthtui.report.explanations import of_measure
 from depthtui.tui.draw.styles import (
     PaneStyles,
     Piece,
     Ramp,
-    RampChoice,
     line_style,
     ramp_kind,
     ramp_of,
@@ -38,6 +35,7 @@ from depthtui.tui.draw.styles import (
     styles_of,
 )
 from depthtui.tui.draw.text import no_lens, wrap
+from depthtui.tui.panes.view import View
 from depthtui.tui.textual_patches.frame import keep_frame
 from depthtui.tui.textual_patches.names import draw_with_this_frame, handle_error, sender_of
 
@@ -74,19 +72,10 @@ class CursorMoved(Message):
 class Pane(Widget, can_focus=True):
     """A framed part of the screen that draws results line by line and computes nothing.
 
-    Give it what to draw with `show`, and again whenever the same result has
-    grown; the rest are reactive attributes.
-
     Attributes:
         cursor: the shared cursor.
-        measure: which per-token value is coloured.
-        ramp: `auto` asks the terminal; else `truecolor`, `256` or `glyph`.
-        palette: name of the palette whose colours values have.
-        layer_order: `up` has layer 0 at the bottom.
+        view: what is drawn, given with `show`.
         hint: what an empty pane says about how to fill it.
-        pace: by which it says how long that takes.
-        can_compute: whether `i` computes what it lacks.
-        lens_name: the lens that reads what is shown, by its name in `LENSES`.
         area: the size of the content that was prepared for.
     """
 
@@ -111,19 +100,8 @@ class Pane(Widget, can_focus=True):
     """
 
     cursor: reactive[Cursor] = reactive(Cursor(), repaint=False)
-    measure: reactive[Measure] = reactive(MEASURES[0], repaint=False)
-    ramp: reactive[RampChoice] = reactive("auto", repaint=False)
-    palette: reactive[str] = reactive(OWN_PALETTE, repaint=False)
-    layer_order: reactive[Literal["up", "down"]] = reactive("up", repaint=False)
-    hint: reactive[str] = reactive("", repaint=False)
-
-    pace = Pace()
-    can_compute = True
-    lens_name = LOGIT
-    result: RunResult | None = None
-    summary: Reading | None = None
-    other: RunResult | None = None
-    other_summary: Reading | None = None
+    hint: ClassVar[str] = ""
+    view = View()
     area = Size()
     _pane_styles: PaneStyles | None = None
     _prepared = False
@@ -139,33 +117,13 @@ class Pane(Widget, can_focus=True):
         super().__init__(name=name, id=id, classes=classes)
         keep_frame(self)
 
-    def show(
-        self,
-        result: RunResult | None,
-        summary: Reading | None = None,
-        other: RunResult | None = None,
-        other_summary: Reading | None = None,
-        *,
-        lens: str = LOGIT,
-    ) -> None:
-        """Draw this from now on; call it again when `result` has got new rows.
-
-        Args:
-            result: the run, complete or not, or None for an empty pane.
-            summary: its curves and effective depths; those of no token count as none.
-            other: a second run to compare with, where the pane can.
-            other_summary: that one's curves and effective depths.
-            lens: the lens that reads both runs.
-        """
-        tokens = self.result and self.result.tokens
-        self.result, self.other = result, other
-        self.summary, self.other_summary = (
-            reading if reading and reading.parts else None for reading in (summary, other_summary)
-        )
-        self.lens_name = lens
-        self.redraw()
-        if (result and result.tokens) is not tokens:
-            self.refresh(layout=True)
+    def show(self, view: View) -> None:
+        """Draw this from now on; nothing is drawn again where it looks the same."""
+        before, self.view = self.view, view
+        if view != before:
+            self.redraw()
+            if _tokens_of(view) is not _tokens_of(before):
+                self.refresh(layout=True)
 
     def redraw(self) -> None:
         """Lay the pane out again and draw all of it."""
@@ -177,6 +135,31 @@ class Pane(Widget, can_focus=True):
         self._prepared = False
         if self.is_ready:
             self.refresh(self.area.region)
+
+    @property
+    def result(self) -> RunResult | None:
+        """The run that is drawn."""
+        return self.view.result
+
+    @property
+    def reading(self) -> Reading | None:
+        """Its curves and effective depths; those of no token count as none."""
+        return _with_tokens(self.view.reading)
+
+    @property
+    def other(self) -> RunResult | None:
+        """The run that it is compared with."""
+        return self.view.other
+
+    @property
+    def other_reading(self) -> Reading | None:
+        """That one's curves and effective depths."""
+        return _with_tokens(self.view.other_reading)
+
+    @property
+    def measure(self) -> Measure:
+        """The per-token value that is coloured."""
+        return self.view.measure
 
     # What a pane is made of -------------------------------------------------
 
@@ -194,13 +177,13 @@ class Pane(Widget, can_focus=True):
 
     def lens_to_compute(self) -> tuple[str, ...]:
         """The metric of the chosen lens where it has not read the run."""
-        result, lens = self.result, self.lens_name
+        result, lens = self.result, self.view.lens
         lacks = result is not None and lens != LOGIT and lens_of(result, lens) is None
         return self.computed_for(LENS_METRICS[LOGIT]) if lacks else ()
 
     def computed_for(self, metric: str) -> tuple[str, ...]:
         """What is computed for a metric: that of the chosen lens where it reads in its place."""
-        name = measured_by(metric, self.lens_name)
+        name = measured_by(metric, self.view.lens)
         return (name,) if name in METRIC_BY_NAME else ()
 
     def explains(self) -> tuple[Explanation, ...]:
@@ -219,12 +202,12 @@ class Pane(Widget, can_focus=True):
     @property
     def shown_measure(self) -> Measure:
         """The measure as the lens reads it."""
-        return through(self.measure, self.lens_name)
+        return through(self.measure, self.view.lens)
 
     def no_lens(self, help_text: str = "") -> tuple[str, str]:
         """Why the lens has not read the result, and what helps."""
-        pace = self.pace if self.can_compute else None
-        return no_lens(self.shown, self.lens_name, pace, help_text, self.compute_key)
+        pace = self.view.pace if self.view.can_compute else None
+        return no_lens(self.shown, self.view.lens, pace, help_text, self.compute_key)
 
     @property
     def compute_key(self) -> str:
@@ -246,12 +229,12 @@ class Pane(Widget, can_focus=True):
 
     def ramp_for(self, diverging: bool) -> Ramp:
         """The ramp to draw with."""
-        kind = ramp_kind(self.app, self.ramp)
-        return ramp_of(kind, diverging, self.pane_styles.dark, self.palette)
+        kind = ramp_kind(self.app, self.view.ramp)
+        return ramp_of(kind, diverging, self.pane_styles.dark, self.view.palette)
 
     def line_style(self, place: int) -> Style:
         """How the line at this place among several is drawn, so that they can be told apart."""
-        return line_style(self.pane_styles, place, self.palette)
+        return line_style(self.pane_styles, place, self.view.palette)
 
     @property
     def is_ready(self) -> bool:
@@ -359,21 +342,6 @@ class Pane(Widget, can_focus=True):
             # It says what its keys do, which depends on the focus.
             self.redraw()
 
-    def watch_measure(self) -> None:
-        self.redraw()
-
-    def watch_ramp(self) -> None:
-        self.redraw()
-
-    def watch_palette(self) -> None:
-        self.redraw()
-
-    def watch_layer_order(self) -> None:
-        self.redraw()
-
-    def watch_hint(self) -> None:
-        self.redraw()
-
     def watch_cursor(self, old: Cursor, new: Cursor) -> None:
         if self.is_ready:
             self.move_cursor(old, new)
@@ -393,6 +361,14 @@ class Pane(Widget, can_focus=True):
             return self.line()
         text, style = lines[y - first]
         return self.line((" " * ((width - cell_len(text)) // 2), style), (text, style))
+
+
+def _with_tokens(reading: Reading | None) -> Reading | None:
+    return reading if reading is not None and reading.parts else None
+
+
+def _tokens_of(view: View) -> Tokens | None:
+    return view.result.tokens if view.result is not None else None
 
 
 def nothing_pooled(result: RunResult | None, purpose: str, hint: str) -> tuple[str, str]:

@@ -9,11 +9,9 @@ from rich.cells import cell_len
 from rich.style import Style
 from textual import events
 from textual.geometry import Region, Size
-from textual.reactive import reactive
 from textual.strip import Strip
 
 from depthtui import palette
-from depthtui.data.remarks import Remarks
 from depthtui.data.run import Tokens
 from depthtui.data.selection import indices_text
 from depthtui.token_text import fit_shown, printable, printable_sentence
@@ -43,7 +41,7 @@ class PromptPane(Pane):
     The answer is underlined.
     """
 
-    hint: reactive[str] = reactive("p chooses a prompt", repaint=False)
+    hint = "p chooses a prompt"
 
     _places: list[_Place]
     _lines: list[list[_Place]]
@@ -52,7 +50,6 @@ class PromptPane(Pane):
     _scrolled_in = Size()
     _levels: np.ndarray | None = None
     _ramp: Ramp
-    _remarks = Remarks()
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """As many lines as the tokens need at this width, for `height: auto`."""
@@ -72,12 +69,6 @@ class PromptPane(Pane):
         if self.result is None or not len(self.result.tokens):
             return "The prompt, token by token.", self.hint
         return None
-
-    def show_remarks(self, remarks: Remarks) -> None:
-        """Say of a marked place that it is one."""
-        if remarks != self._remarks:
-            self._remarks = remarks
-            self._update_titles()
 
     def prepare(self) -> None:
         self._places = lay_out(self.shown.tokens, self.area.width, self._marks)
@@ -139,7 +130,7 @@ class PromptPane(Pane):
         tokens = self.result.tokens
         index = min(max(self.cursor.token, 0), len(tokens) - 1)
         text = fit_shown(printable(tokens.texts[index][:80]), 24).rstrip()
-        mark = self._remarks.at(*self.cursor)
+        mark = self.view.remarks.at(*self.cursor)
         note = printable_sentence(mark.note[:40]) if mark is not None else ""
         marked = "" if mark is None else f"★ {note} · " if note else "★ "
         place = f"token {index} of {indices_text(len(tokens))}"

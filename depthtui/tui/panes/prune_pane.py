@@ -65,7 +65,7 @@ class PrunePane(Page):
             return "The block of n layers that turns the residual stream least.", self.hint
         similarity = self.result.get(Similarity)
         if similarity is None:
-            return not_computed(self.result, METRIC, self.pace, self.compute_key)
+            return not_computed(self.result, METRIC, self.view.pace, self.compute_key)
         try:
             best_block(similarity.distances(self.tokens), 1)
         except DepthError as error:

@@ -74,15 +74,15 @@ class SufficientPane(Page):
 
     def why_empty(self) -> tuple[str, str] | None:
         self.title_with_dial("Layers that suffice")
-        if self.result is None or self.summary is None:
+        if self.result is None or self.reading is None:
             return METRIC.tells, self.hint
-        if self.summary.get(METRIC) is None:
-            return not_computed(self.result, METRIC, self.pace, self.compute_key)
+        if self.reading.get(METRIC) is None:
+            return not_computed(self.result, METRIC, self.view.pace, self.compute_key)
         return None
 
     def prepare(self) -> None:
-        assert self.summary is not None
-        self._found: PooledSufficient = self.summary.get(METRIC)
+        assert self.reading is not None
+        self._found: PooledSufficient = self.reading.get(METRIC)
         super().prepare()
 
     def lay_out(self) -> list[list[Piece]]:
@@ -120,16 +120,16 @@ class SufficientPane(Page):
         words: list[Piece] = [
             (f"{found.keeping(STRICT_CHOICES):.1f} keep nine in ten choices", styles.text)
         ]
-        if self.summary is not None and (idle := self.summary.idle):
+        if self.reading is not None and (idle := self.reading.idle):
             words.append((f" · {numbers_text(idle)} write nothing", styles.text))
-        if self.summary is not None and self.summary.stand_in:
-            words.append((f" · {self.summary.stand_in}", styles.accent))
+        if self.reading is not None and self.reading.stand_in:
+            words.append((f" · {self.reading.stand_in}", styles.accent))
         return words
 
     def _model_time(self) -> str:
         """How long it takes to find the model's order, after a comma; empty if unknown."""
         settings = replace(self.shown.settings, **MODEL_ORDER)
-        time = about_time(METRIC, replace(self.shown, settings=settings), self.pace)
+        time = about_time(METRIC, replace(self.shown, settings=settings), self.view.pace)
         return time and f", {time}"
 
     def _plot(
@@ -175,7 +175,7 @@ class SufficientPane(Page):
 
         kinds = {"model": "the model's order", "own": "own order"}
         title = [(f"{kinds[found.kind]}, {found.search}", styles.muted)]
-        if self._is_own and self.can_compute:
+        if self._is_own and self.view.can_compute:
             model = f" · {self.compute_key} finds the model's{self._model_time()}"
             title.append((model, styles.text))
         first = ", ".join(map(str, order[:8]))

@@ -8,16 +8,13 @@ from depthtui.tui.panes.lens_table import LensTable
 
 
 class TokenLens(LensTable):
-    """The lens at the position that a generated token was predicted from.
+    """The lens at the position that a generated token was predicted from."""
 
-    Attributes:
-        written_through: the lens that the text was read by as it was written.
-    """
-
-    written_through = LOGIT
+    hint = ""
 
     @property
     def title(self) -> str:
         text = printable(self.shown.tokens.texts[self.token][:80])
-        name = "Lens" if self.written_through == LOGIT else lens_heading(self.written_through)
+        lens = self.view.written_through
+        name = "Lens" if lens == LOGIT else lens_heading(lens)
         return f'{name} that chose "{fit_shown(text, 20).rstrip()}"'

@@ -123,36 +123,10 @@ class VerdictPane(ThresholdPage):
     curve that a rule reads lies over its line. What has not been computed says what it costs.
     """
 
-    _verdict: Verdict | None = None
-    _is_live = True
-    _is_halted = False
-    _controls = ""
-
-    def show_verdict(
-        self,
-        verdict: Verdict | None,
-        is_live: bool = True,
-        is_halted: bool = False,
-        controls: str = "",
-    ) -> None:
-        """Draw this one from now on.
-
-        Args:
-            verdict: the verdict, or None.
-            is_live: whether the engine works on its run.
-            is_halted: whether a run is halted, which enter lets go on.
-            controls: those of the model in a line; empty where there are none.
-        """
-        states = (is_live, is_halted, controls)
-        before = (self._is_live, self._is_halted, self._controls)
-        if verdict is not self._verdict or states != before:
-            self._verdict, (self._is_live, self._is_halted, self._controls) = verdict, states
-            self.redraw()
-
     @property
     def sentence(self) -> str:
         """The verdict in words, its warnings first; empty where there is none."""
-        return self._verdict.text if self._verdict is not None else ""
+        return self.view.verdict.text if self.view.verdict is not None else ""
 
     def watch_has_focus(self, has_focus: bool) -> None:
         super().watch_has_focus(has_focus)
@@ -165,7 +139,7 @@ class VerdictPane(ThresholdPage):
         return self.lens_to_compute() or next_measures(self.result)
 
     def computes_with(self) -> dict[str, Any]:
-        return quick_order(self.shown, self.pace) if sufficient.NAME in self.computes() else {}
+        return quick_order(self.shown, self.view.pace) if sufficient.NAME in self.computes() else {}
 
     @property
     def computes_quickly(self) -> bool:
@@ -174,22 +148,22 @@ class VerdictPane(ThresholdPage):
         return all(is_quick(METRIC_BY_NAME[name], self.shown) for name in names)
 
     def explains(self) -> tuple[Explanation, ...]:
-        return of_verdict(self._verdict)
+        return of_verdict(self.view.verdict)
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.title_with_dial(through_words("Verdict", self.lens_name))
+        self.title_with_dial(through_words("Verdict", self.view.lens))
         if self.result is None:
             return nothing_pooled(None, _PURPOSE, self.hint)
-        if self._verdict is None:
-            if self.summary is None:
+        if self.view.verdict is None:
+            if self.reading is None:
                 return nothing_pooled(self.result, _PURPOSE, self.hint)
             return "This run has neither contributions nor a logit lens.", ""
         return None
 
     @property
     def _shown_verdict(self) -> Verdict:
-        assert self._verdict is not None
-        return self._verdict
+        assert self.view.verdict is not None
+        return self.view.verdict
 
     # The lines --------------------------------------------------------------
 
@@ -232,8 +206,8 @@ class VerdictPane(ThresholdPage):
         for line in wrap(text, width):
             lines.append([(line[:bold], styles.strong), (line[bold:], styles.text)])
             bold = max(0, bold - len(line) - 1)
-        if self._controls:
-            controls = wrap(printable_sentence(self._controls), width)
+        if self.view.controls:
+            controls = wrap(printable_sentence(self.view.controls), width)
             lines += [[("", styles.strong), (line, styles.muted)] for line in controls]
         return lines
 
@@ -248,7 +222,7 @@ class VerdictPane(ThresholdPage):
 
     @property
     def _estimates(self) -> tuple[DepthEstimate, ...]:
-        return self.summary.depths if self.summary else ()
+        return self.reading.depths if self.reading else ()
 
     def _beneath(self, detail: _Detail, curve_lines: int = 0) -> list[list[Piece]]:
         """Each measure by its kind, the axis, and what is missing; nothing without a verdict."""
@@ -345,7 +319,7 @@ class VerdictPane(ThresholdPage):
 
     def _curves(self) -> dict[str, _Curve]:
         """By the measure; only those that are known, and have a line to lie over."""
-        rules = {curve.rule.name: curve for curve in curves_of(self.summary)}
+        rules = {curve.rule.name: curve for curve in curves_of(self.reading)}
         found = {}
         for measure in self._shown_verdict.evidence:
             curve = _curve(measure, rules.get(measure.measure), self._threshold_of(measure))
@@ -421,7 +395,7 @@ class VerdictPane(ThresholdPage):
         return [
             name
             for name in self._missing
-            if self._is_live
+            if self.view.is_live
             and name in self.shown.settings.metrics
             and name not in self.shown.unavailable
         ]
@@ -443,7 +417,7 @@ class VerdictPane(ThresholdPage):
         if set(names) == set(self._missing) and not named and len(names) > 1:
             what = "them"
         computed = self._computed
-        seconds = [seconds_of(METRIC_BY_NAME[name], computed, self.pace) for name in names]
+        seconds = [seconds_of(METRIC_BY_NAME[name], computed, self.view.pace) for name in names]
         known = [second for second in seconds if second is not None]
         time = f", {about(sum(known))}" if len(known) == len(names) else ""
         if not time and len(names) == 1:
@@ -468,7 +442,7 @@ class VerdictPane(ThresholdPage):
             return f"unavailable: {reason}", False
         if metric.name in self._computing:
             return "computing …", True
-        cost = about_time(metric, self._computed, self.pace) or metric.cost
+        cost = about_time(metric, self._computed, self.view.pace) or metric.cost
         if metric.name == sufficient.NAME and self.computes_with():
             cost += ", by an order of this prompt alone"
         return (cost, False) if metric.name in self._next else (f"i after these: {cost}", False)

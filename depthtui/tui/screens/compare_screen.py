@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +14,8 @@ from textual.content import Content
 from textual.widgets import Footer, Static
 
 from depthtui.data.run import RunResult
-from depthtui.depth.reading import reading_of
+from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.reading import Reading
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import changes_of
@@ -24,10 +26,10 @@ from depthtui.tui.draw.styles import line_colour
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair
 from depthtui.tui.panes.heatmap import Heatmap
-from depthtui.tui.panes.heatmap_views import HeatmapMode
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap, PairedHeatmap
 from depthtui.tui.panes.pane import Cursor, Pane
+from depthtui.tui.panes.view import View
 from depthtui.tui.screens.dialogs.compare_export import open_comparison_export
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.live_screen import LiveScreen
@@ -36,7 +38,7 @@ from depthtui.tui.state.alignment import Match, align, nearest_token
 from depthtui.tui.state.comparison import caveat, compared_depths, names_of
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run
-from depthtui.tui.state.verdicts import LastVerdict
+from depthtui.tui.state.verdicts import LastReading, LastVerdict
 
 _SIDE_B = ("heatmap-b", "lens-b")
 """Ids of the panes that count B's layers and tokens."""
@@ -77,24 +79,26 @@ class CompareScreen(LiveScreen):
         self._alignment = align(first.tokens, second.tokens)
         self._first_measure = measure
         self._first_cursor = cursor
-        self._was_live = False
-        self._shown_settings = explorer.settings.summary_settings()
         self._palette = explorer.settings.palette
+        self._readings = (LastReading(), LastReading())
         self._verdicts = (LastVerdict(), LastVerdict())
 
     def compose(self) -> ComposeResult:
         yield Static(id="compared", classes="title-line")
         yield Static(id="caveat", classes="title-line")
         yield PaneTabs(id="tabs")
+        a, b = self._alignment.a, self._alignment.b
         with Horizontal(id="panes"):
-            for side in ("a", "b"):
+            for side, columns in (("a", (a, b)), ("b", (b, a))):
                 with Vertical(classes="column", id=f"side-{side}"):
                     name = side.upper()
-                    yield PairedHeatmap(name, id=f"heatmap-{side}", name=f"Heatmap {name}")
+                    yield PairedHeatmap(
+                        name, *columns, id=f"heatmap-{side}", name=f"Heatmap {name}"
+                    )
                     with Vertical(classes="column beneath"):
                         yield LensTable(id=f"lens-{side}", name=f"Lens {name}")
             with Vertical(classes="column", id="both"):
-                yield DifferenceHeatmap("A - B", id="difference", name="A - B")
+                yield DifferenceHeatmap("A - B", a, b, id="difference", name="A - B")
                 with Vertical(classes="column beneath"):
                     yield DepthCurves(id="curves", name="Curves")
                     yield DepthPair(id="depth-pair", name="Depth")
@@ -102,19 +106,11 @@ class CompareScreen(LiveScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        settings, alignment = self.explorer.settings, self._alignment
+        settings = self.explorer.settings
         self.measure = self._first_measure
         self.layer_order = settings.layer_order
         self.take_colours(settings.ramp, settings.palette)
-        for pane in self.query(Pane):
-            pane.can_compute = False
-        columns = (alignment.a, alignment.b)
-        for heatmap in self.query(PairedHeatmap):
-            heatmap.align(*(reversed(columns) if heatmap.id in _SIDE_B else columns))
-        self.query_one(DepthCurves).names = names_of(*self._runs)
-        self._set_modes()
-        self._show_runs()
-        self.changed()
+        self.redraw()
         self._go_in_a(self._first_cursor)
 
     @property
@@ -124,25 +120,45 @@ class CompareScreen(LiveScreen):
         assert b is not None
         return a, b
 
-    def draw(self) -> None:
-        """Show the rows that a run has got since, or the runs as they are read now."""
-        live = any(run.state.is_live for run in self._runs)
-        settings = self.explorer.settings.summary_settings()
-        if live or self._was_live or settings != self._shown_settings:
-            self._show_runs()
-        self._was_live, self._shown_settings = live, settings
+    @property
+    def _settings(self) -> SummarySettings:
+        return self.explorer.settings.summary_settings()
 
-    def _show_runs(self) -> None:
-        """Give every pane both runs, its own first."""
-        settings = self.explorer.settings.summary_settings()
-        a, b = self._results
-        readings = [reading_of([run], settings) for run in (a, b)]
-        sides = list(zip((a, b), readings, strict=True))
-        for pane in self.query(Pane):
-            first, second = reversed(sides) if pane.id in _SIDE_B else sides
-            pane.show(*first, *second, lens=settings.lens)
-        words = caveat(a, b, self._alignment, settings)
-        compared = compared_depths(*map(LastVerdict.of, self._verdicts, readings))
+    def _read(self) -> list[Reading | None]:
+        """The readings of A and B; the same ones while nothing grows."""
+        sides = zip(self._readings, self._runs, strict=True)
+        return [reading.of(run.result, self._settings, run.state.is_live) for reading, run in sides]
+
+    def view(self) -> View:
+        (a, b), (reading, other) = self._results, self._read()
+        return replace(
+            super().view(),
+            result=a,
+            reading=reading,
+            other=b,
+            other_reading=other,
+            names=names_of(*self._runs),
+            can_compute=False,
+        )
+
+    def view_in(self, pane: Pane, view: View) -> View:
+        if pane.id in _SIDE_B:
+            return replace(
+                view,
+                result=view.other,
+                reading=view.other_reading,
+                other=view.result,
+                other_reading=view.reading,
+            )
+        apart = pane.id == "difference" and self._alignment.match is Match.NONE
+        # Token by token there is nothing to subtract; layer by layer there is.
+        return replace(view, mode="means") if apart and view.mode == "tokens" else view
+
+    def draw(self) -> None:
+        """Show both runs, and say what sets them apart."""
+        self.show_view()
+        words = caveat(*self._results, self._alignment, self._settings)
+        compared = compared_depths(*map(LastVerdict.of, self._verdicts, self._read()))
         lines = [Content(compared)] if compared else []
         lines.append(Content.styled(words, MUTED))
         self.query_one("#caveat", Static).update(Content("\n").join(lines))
@@ -208,12 +224,6 @@ class CompareScreen(LiveScreen):
 
     def _layers_of(self, pane: Pane) -> int:
         return max(self._layers) if pane.id == "difference" else self._layers[pane.id in _SIDE_B]
-
-    def _mode_of(self, heatmap: Heatmap) -> HeatmapMode:
-        mode = super()._mode_of(heatmap)
-        apart = heatmap.id == "difference" and self._alignment.match is Match.NONE
-        # Token by token there is nothing to subtract; layer by layer there is.
-        return "means" if apart and mode == "tokens" else mode
 
     # Keys -------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Footer, Static
 
+from depthtui.data.lens_view import LOGIT
 from depthtui.data.run import RunResult, Tokens
 from depthtui.data.run_settings import GenerationSettings, RunSettings
 from depthtui.depth.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
@@ -27,6 +28,7 @@ from depthtui.tui.panes.generation_line import GenerationLine
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.token_depth_curve import TokenDepthCurve
 from depthtui.tui.panes.token_lens import TokenLens
+from depthtui.tui.panes.view import View
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer
@@ -71,8 +73,6 @@ class GenerationScreen(LiveScreen):
         super().on_mount()
         settings = self.explorer.settings
         self.take_colours(settings.ramp, settings.palette)
-        self.query_one(GeneratedText).hint = "r begins again"
-        self.query_one(TokenLens).hint = ""
         self.layer_order = self._first_order
         generation_state = self.explorer.generation_state
         if generation_state is None or not self.explorer.generates_for(generation_state):
@@ -97,15 +97,17 @@ class GenerationScreen(LiveScreen):
     def shown_result(self) -> RunResult | None:
         return self._shown
 
+    def view(self) -> View:
+        state = self.generation_state
+        written_through = state.settings.lens if state else LOGIT
+        return replace(super().view(), result=self._shown, written_through=written_through)
+
     def draw(self) -> None:
         generation_state = self.generation_state
         if generation_state is None:
             return
         self._shown = as_result(generation_state)
-        self.query_one(GeneratedText).prompt = generation_state.prompt.question
-        self.query_one(TokenLens).written_through = generation_state.settings.lens
-        for pane in self.query(Pane):
-            pane.show(self._shown)
+        self.show_view()
         if self._follows:
             self.go(self.cursor.layer or self.extent()[0], self.extent()[1])
         self.query_one(GenerationLine).show_generation(generation_state, self._depth)
@@ -130,10 +132,6 @@ class GenerationScreen(LiveScreen):
         super()._activate(pane)
         if not pane.has_class("always"):
             self.set_class(pane.id == "choice", "lens")
-
-    def watch_measure(self, measure: Measure) -> None:
-        for pane in self.query(Pane):
-            pane.measure = measure
 
     # Commands ---------------------------------------------------------------
 

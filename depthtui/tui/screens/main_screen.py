@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
@@ -18,7 +19,7 @@ from depthtui.data.protocol import Progress
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import RunResult
 from depthtui.data.session_files import SessionFile
-from depthtui.depth.reading import reading_of
+from depthtui.depth.reading import Reading
 from depthtui.errors import DepthError
 from depthtui.metrics import MEASURE_BY_NAME, OF_THE_PASS
 from depthtui.metrics.chosen_lens import through
@@ -26,14 +27,13 @@ from depthtui.metrics.spec import Measure
 from depthtui.token_text import printable_sentence
 from depthtui.tui.commands import main, moving
 from depthtui.tui.commands.command import bindings_of
-from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.heatmap_views import copied
-from depthtui.tui.panes.page import ThresholdPage, ThresholdTurned
+from depthtui.tui.panes.page import ThresholdTurned
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.progress_pane import ProgressPane
-from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.verdict_pane import VerdictPane
+from depthtui.tui.panes.view import View
 from depthtui.tui.screens import main_layout, opening
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.screens.places_screen import PlacesScreen
@@ -42,7 +42,7 @@ from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.sessions import OPEN_ELSEWHERE, words_of
 from depthtui.tui.state.status import status_of
-from depthtui.tui.state.verdicts import LastVerdict
+from depthtui.tui.state.verdicts import LastReading, LastVerdict
 
 NO_VALUE = "There is no value under the cursor."
 
@@ -63,7 +63,8 @@ class MainScreen(PlacesScreen):
     def __init__(self, explorer: Explorer) -> None:
         super().__init__(explorer)
         self._shown: Run | None = None
-        self._verdict = LastVerdict()
+        self._last_reading, self._verdict = LastReading(), LastVerdict()
+        self._reading: Reading | None = None
         self._compared_at = self.cursor
         self._load = 0
         self._return_to: tuple[Run, Cursor] | None = None
@@ -75,7 +76,6 @@ class MainScreen(PlacesScreen):
     def on_mount(self) -> None:
         super().on_mount()
         settings = self.explorer.settings
-        self.query_one("#means", Heatmap).mode = "means"
         self.take_colours(settings.ramp, settings.palette)
         self.measure = MEASURE_BY_NAME.get(settings.measure, self.measure)
         self.layer_order = settings.layer_order
@@ -107,27 +107,33 @@ class MainScreen(PlacesScreen):
         """The lens of the settings."""
         return self.explorer.settings.lens
 
+    def view(self) -> View:
+        explorer, run, result = self.explorer, self.run, self.shown_result()
+        is_whole = result is not None and not result.settings.skipped
+        return replace(
+            super().view(),
+            result=result,
+            reading=self._reading,
+            verdict=self._verdict.of(self._reading),
+            is_live=run is not None and run.state.is_live,
+            is_halted=explorer.phase is Phase.HALTED,
+            controls=explorer.controls_of(result.model) if result and is_whole else "",
+            thresholds_turned=explorer.reading.thresholds_turned,
+            remarks=run.remarks if run else Remarks(),
+        )
+
+    def view_in(self, pane: Pane, view: View) -> View:
+        return replace(view, mode="means") if pane.has_class("spare") else view
+
     def draw(self) -> None:
         """Bring every pane up to date with the explorer."""
-        explorer, result = self.explorer, self.shown_result()
+        explorer, run = self.explorer, self.run
         settings = explorer.settings.summary_settings()
-        reading = reading_of([result], settings) if result else None
+        is_live = run is not None and run.state.is_live
+        self._reading = self._last_reading.of(self.shown_result(), settings, is_live)
         self._follow()
-        for page in self.query(ThresholdPage):
-            page.turned = explorer.reading.thresholds_turned
-        is_live = self.run is not None and self.run.state.is_live
-        is_halted = explorer.phase is Phase.HALTED
-        self.query_one(VerdictPane).show_verdict(
-            self._verdict.of(reading),
-            is_live,
-            is_halted,
-            explorer.controls_of(result.model) if result and not result.settings.skipped else "",
-        )
-        self.pace = explorer.pace_of(self.run)
-        for pane in self.query(Pane):
-            pane.pace = self.pace
-            pane.show(result, reading, lens=settings.lens)
-        self.query_one(PromptPane).show_remarks(self.run.remarks if self.run else Remarks())
+        self.pace = explorer.pace_of(run)
+        self.show_view()
         self.query_one(main_layout.SessionList).show(explorer.session)
         self.query_one(StatusLine).show(status_of(explorer))
         self._show_load()

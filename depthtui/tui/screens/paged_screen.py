@@ -21,7 +21,7 @@ class PagedScreen(LiveScreen):
     def on_mount(self) -> None:
         pages = self.pages
         for page in pages:
-            page.siblings = pages
+            page.pages = pages
             page.set_class(page is pages[0], "up")
         super().on_mount()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from textual import events, on
 from textual.content import Content
@@ -19,10 +19,13 @@ from depthtui.data.run import RunResult
 from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES
 from depthtui.metrics.chosen_lens import through
 from depthtui.metrics.spec import Measure
+from depthtui.palettes import OWN_PALETTE
 from depthtui.tui.commands.command import Command
+from depthtui.tui.draw.styles import RampChoice
 from depthtui.tui.panes.heatmap import Heatmap
-from depthtui.tui.panes.heatmap_views import HeatmapMode, mode_of
+from depthtui.tui.panes.heatmap_views import mode_of
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
+from depthtui.tui.panes.view import View
 from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
@@ -88,6 +91,7 @@ class PaneScreen(Screen[None]):
     pace = Pace()
     is_trying = False
     explorer: Explorer
+    _colours: tuple[RampChoice, str] = ("auto", OWN_PALETTE)
 
     def __init__(self, explorer: Explorer) -> None:
         super().__init__()
@@ -111,6 +115,31 @@ class PaneScreen(Screen[None]):
     def lens_name(self) -> str:
         """The lens that reads that result, by its name in `LENSES`."""
         return LOGIT
+
+    def view(self) -> View:
+        """What the panes draw now."""
+        ramp, palette = self._colours
+        return View(
+            measure=self.measure,
+            mode=mode_of(self.measure, self.averaged),
+            lens=self.lens_name,
+            layer_order="down" if self.layer_order == "down" else "up",
+            ramp=ramp,
+            palette=palette,
+            pace=self.pace,
+        )
+
+    def view_in(self, pane: Pane, view: View) -> View:
+        """What one pane draws of that."""
+        return view
+
+    def show_view(self) -> None:
+        """Bring every pane up to date; those that look the same are not drawn again."""
+        if not self._every_pane:
+            return
+        view = self.view()
+        for pane in self._every_pane:
+            pane.show(self.view_in(pane, view))
 
     def in_pane(self, pane: Pane, cursor: Cursor) -> Cursor:
         """The cursor as a pane counts layers and tokens."""
@@ -179,8 +208,8 @@ class PaneScreen(Screen[None]):
 
     def take_colours(self, ramp: str, palette: str) -> None:
         """Draw every pane in the colours that settings name."""
-        for pane in self.query(Pane):
-            pane.ramp, pane.palette = ramp, palette  # type: ignore[assignment]
+        self._colours = cast(RampChoice, ramp), palette
+        self.show_view()
 
     def _activate(self, pane: Pane) -> None:
         """Give a pane the focus, and the room where panes are tabs."""
@@ -259,28 +288,16 @@ class PaneScreen(Screen[None]):
             pane.cursor = self.in_pane(pane, cursor)
 
     def watch_measure(self, measure: Measure) -> None:
-        for pane in self.query(Pane):
-            pane.measure = measure
-        self._set_modes()
+        self.show_view()
 
     def watch_layer_order(self, order: str) -> None:
-        for pane in self.query(Pane):
-            pane.layer_order = "down" if order == "down" else "up"
+        self.show_view()
 
     def watch_maximized(self) -> None:
         self.refresh_bindings()
 
     def watch_averaged(self, averaged: bool) -> None:
-        self._set_modes()
-
-    def _set_modes(self) -> None:
-        for heatmap in self.query(Heatmap):
-            if not heatmap.has_class("spare"):
-                heatmap.mode = self._mode_of(heatmap)
-
-    def _mode_of(self, heatmap: Heatmap) -> HeatmapMode:
-        """What the columns of a heatmap are."""
-        return mode_of(self.measure, self.averaged)
+        self.show_view()
 
     def take_count(self, otherwise: int = 1) -> int:
         """The count that was typed, which is for one command alone."""

@@ -17,8 +17,7 @@ from depthtui.data.explanation import Explanation
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import LOGIT, lens_of
 from depthtui.data.run import RunResult
-from depthtui.data.run_settings import RunSettings
-from depthtui.depth.reading import reading_of
+from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.metrics import RANKINGS
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
@@ -33,6 +32,7 @@ from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.stack_pane import StackPane
 from depthtui.tui.panes.status_line import StatusLine
+from depthtui.tui.panes.view import View
 from depthtui.tui.panes.what_if_summary import WhatIfPrompts, WhatIfSummary
 from depthtui.tui.screens.dialogs.export_screen import open_export
 from depthtui.tui.screens.dialogs.what_if_export import pruned_model
@@ -42,6 +42,7 @@ from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.status import EngineState, Status, stage_of
+from depthtui.tui.state.verdicts import LastReading
 from depthtui.tui.state.what_if import CHEAPEST_RANKING, Stack, WhatIf
 
 
@@ -76,6 +77,8 @@ class WhatIfScreen(LiveScreen):
         self._first_changes = changes
         self._first_cursor = cursor
         self._first_order = layer_order
+        self._readings = (LastReading(), LastReading())
+        self._likelihood = likelihood_change(self.what_if.clean)
 
     def compose(self) -> ComposeResult:
         yield StatusLine(id="status", classes="title-line")
@@ -99,8 +102,6 @@ class WhatIfScreen(LiveScreen):
         settings = self.explorer.settings
         self.take_colours(settings.ramp, settings.palette)
         self.query_one(WhatIfSummary).can_focus = False
-        self.query_one(DepthTable).other_title = "clean"
-        self.query_one(PromptPane).measure = likelihood_change(self.what_if.clean)
         self.layer_order = self._first_order
         first, count = self._first_changes, self.what_if.clean.model.n_layers
         self.what_if.change(Stack.of(count, first.skipped, first.repeated))
@@ -124,22 +125,48 @@ class WhatIfScreen(LiveScreen):
         self.what_if.proceed()
         super().changed()
 
+    @property
+    def _settings(self) -> SummarySettings:
+        """How both runs are read, by one lens: fitted ones read clean runs alone."""
+        settings = self.explorer.settings.summary_settings()
+        runs = (self.what_if.changed, self.what_if.clean)
+        read = all(lens_of(run, settings.lens) is not None for run in runs)
+        return settings if read else replace(settings, lens=LOGIT)
+
+    def view(self) -> View:
+        what_if, settings = self.what_if, self._settings
+        is_live = self.explorer.session.live is not None
+        runs = (what_if.changed, what_if.clean)
+        changed, clean = (
+            reading.of(run, settings, is_live)
+            for reading, run in zip(self._readings, runs, strict=True)
+        )
+        return replace(
+            super().view(),
+            result=what_if.changed,
+            reading=changed,
+            other=what_if.clean,
+            other_reading=clean,
+            names=("changed", "clean"),
+            measure=self._likelihood,
+            lens=settings.lens,
+        )
+
+    def view_in(self, pane: Pane, view: View) -> View:
+        match pane.id:
+            case "stack":
+                return replace(view, result=view.other)
+            case "output":
+                # What the model says is no lens's.
+                return replace(view, lens=LOGIT)
+            case "depths" if self.what_if.stack.is_clean:
+                return replace(view, other=None, other_reading=None)
+        return view
+
     def draw(self) -> None:
         what_if = self.what_if
-        clean, changed = what_if.clean, what_if.changed
-        settings = self.explorer.settings.summary_settings()
-        if any(lens_of(run, settings.lens) is None for run in (changed, clean)):
-            # A lens reads both or neither; fitted ones read clean runs alone.
-            settings = replace(settings, lens=LOGIT)
-        sides = [(run, reading_of([run], settings)) for run in (changed, clean)]
-        self.query_one(StackPane).show(clean)
-        self.query_one(StackPane).show_stack(what_if.stack, what_if.measured, settings.tokens)
-        self.query_one(PromptPane).show(changed)
-        self.query_one(LensPair).skipped_layers = what_if.stack.skipped_layers
-        self.query_one(LensPair).show(changed, None, clean, lens=settings.lens)
-        self.query_one(OutputBars).show(changed, None, clean)
-        other = (None, None) if what_if.stack.is_clean else sides[1]
-        self.query_one(DepthTable).show(*sides[0], *other, lens=settings.lens)
+        self.show_view()
+        self.query_one(StackPane).show_stack(what_if.stack, what_if.measured, self._settings.tokens)
         self.query_one(WhatIfSummary).show_effect(what_if.stack, what_if.effect)
         self.query_one(WhatIfPrompts).show_effects(what_if.effects, what_if.rule)
         self._show_status()

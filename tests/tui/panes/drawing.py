@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from copy import copy
+from dataclasses import replace
+from typing import Any
 
 from rich.style import Style
 from textual.app import App, ComposeResult
@@ -16,6 +18,8 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import Reading, reading_of
+from depthtui.tui.panes.pane import Pane
+from depthtui.tui.panes.view import View
 
 
 def with_depths(reading: Reading, *depths: DepthEstimate) -> Reading:
@@ -27,6 +31,29 @@ def with_depths(reading: Reading, *depths: DepthEstimate) -> Reading:
 
 def summary_of(result: RunResult, **settings: float) -> Reading | None:
     return reading_of([result], SummarySettings(**settings))  # type: ignore[arg-type]
+
+
+def show(
+    pane: Pane,
+    result: RunResult | None,
+    reading: Reading | None = None,
+    other: RunResult | None = None,
+    other_reading: Reading | None = None,
+    **changes: Any,
+) -> None:
+    """Draw these as a screen has a pane draw a run that may have grown."""
+    view = replace(pane.view, result=result, reading=reading, other=other, **changes)
+    # Not the view that was shown before, so that all of it is drawn again.
+    pane.view = View()
+    pane.show(replace(view, other_reading=other_reading))
+
+
+def change(pane: Pane, **changes: Any) -> None:
+    """Draw the same with some other fields of the view, or attributes of the pane."""
+    of_view = {name: value for name, value in changes.items() if hasattr(pane.view, name)}
+    for name in changes.keys() - of_view.keys():
+        setattr(pane, name, changes[name])
+    pane.show(replace(pane.view, **of_view))
 
 
 class Frame(App[None]):

@@ -19,30 +19,38 @@ from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap, PairedHeatmap
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.state.alignment import align
 from tests.builders.results import make_result, unanswered
-from tests.tui.panes.drawing import cell, cells, framed, line_with, lines, strips, summary_of
+from tests.tui.panes.drawing import (
+    cell,
+    cells,
+    change,
+    framed,
+    line_with,
+    lines,
+    show,
+    strips,
+    summary_of,
+)
 
 
-def paired(pane: PairedHeatmap, a, b, **attributes) -> PairedHeatmap:  # type: ignore[no-untyped-def]
-    pane.ramp = "truecolor"
-    pane.measure = MEASURE_BY_NAME["layer_norm_ratio"]
-    for name, value in attributes.items():
-        setattr(pane, name, value)
+def paired(kind: type[PairedHeatmap], letter: str, a, b, **attributes) -> PairedHeatmap:  # type: ignore[no-untyped-def]
     found = align(a.tokens, b.tokens)
-    pane.align(found.a, found.b)
+    pane = kind(letter, found.a, found.b)
+    measure = MEASURE_BY_NAME["layer_norm_ratio"]
+    change(pane, ramp="truecolor", measure=measure, can_compute=False, **attributes)
     return pane
 
 
-def show(pane, a, b) -> None:  # type: ignore[no-untyped-def]
-    pane.show(a, summary_of(a), b, summary_of(b))
+def show_both(pane, a, b) -> None:  # type: ignore[no-untyped-def]
+    show(pane, a, summary_of(a), b, summary_of(b))
 
 
 async def test_two_runs_are_subtracted_on_a_symmetrical_scale():
     a, b = make_result(layers=6, tokens=5), make_result(layers=6, tokens=5)
     a.get(Contributions).layer_norm_ratio[:3] += 0.5
     a.get(Contributions).layer_norm_ratio[4:] -= 0.25
-    pane = paired(DifferenceHeatmap("A - B"), a, b, cursor=Cursor(0, 0))
+    pane = paired(DifferenceHeatmap, "A - B", a, b, cursor=Cursor(0, 0))
     async with framed(pane, (80, 12)):
-        show(pane, a, b)
+        show_both(pane, a, b)
         assert lines(pane)[-1].startswith("-0.500 ")
         ramp = palette.diverging(True)
         colours = {
@@ -56,10 +64,10 @@ async def test_two_runs_are_subtracted_on_a_symmetrical_scale():
 @pytest.mark.parametrize(("measure", "last"), [("layer_norm_ratio", "layer 11"), ("kl", "output")])
 async def test_other_depths_are_subtracted_by_relative_depth(layers, measure: str, last: str):
     a, b = (make_result(layers=n, tokens=5) for n in layers)
-    pane = paired(DifferenceHeatmap("A - B"), a, b, cursor=Cursor(12, 1))
-    pane.measure = MEASURE_BY_NAME[measure]
+    pane = paired(DifferenceHeatmap, "A - B", a, b, cursor=Cursor(12, 1))
+    change(pane, measure=MEASURE_BY_NAME[measure])
     async with framed(pane, (90, 30)):
-        show(pane, a, b)
+        show_both(pane, a, b)
         assert f"{last}, token 1: " in lines(pane)[-1]
         ours, theirs = (pane.measure.values(run) for run in (a, b))
         assert pane._values.shape == max(ours.shape, theirs.shape)
@@ -74,10 +82,10 @@ async def test_maps_of_layers_are_matched_both_ways():
         effects = np.triu(np.full((n, n), float(n), np.float32), 1)
         effects = SkipEffects("layer", (3,), effects, effects, effects[0], 0.0, 0.0)
         run.put("skip_effects", effects)
-    pane = paired(DifferenceHeatmap("A - B"), *runs, cursor=Cursor(0, 0), mode="skips")
-    pane.measure = MEASURE_BY_NAME["skip_effects"]
+    pane = paired(DifferenceHeatmap, "A - B", *runs, cursor=Cursor(0, 0), mode="skips")
+    change(pane, measure=MEASURE_BY_NAME["skip_effects"])
     async with framed(pane, (90, 30)):
-        show(pane, *runs)
+        show_both(pane, *runs)
         lines(pane)
         assert pane._values.shape == (4, 4)
         assert pane._values[0, 3] == 4 - 2
@@ -86,11 +94,11 @@ async def test_maps_of_layers_are_matched_both_ways():
 async def test_two_sides_have_one_scale():
     a, b = make_result(layers=6), make_result(layers=6)
     b.get(Contributions).layer_norm_ratio *= 3
-    pane = paired(PairedHeatmap("A"), a, b)
+    pane = paired(PairedHeatmap, "A", a, b)
     async with framed(pane, (80, 12)):
-        show(pane, a, b)
+        show_both(pane, a, b)
         of_a = lines(pane)[-1].split()[:3]
-        show(pane, b, a)
+        show_both(pane, b, a)
         of_b = lines(pane)[-1].split()[:3]
         assert of_a == of_b
         largest = float(b.get(Contributions).layer_norm_ratio.max())
@@ -101,9 +109,9 @@ async def test_columns_are_aligned_and_a_missing_token_is_unknown():
     a = make_result(layers=6, texts=["<s>", "one", " two"])
     b = make_result(layers=6, texts=["one", " two"])
     a.get(Contributions).layer_norm_ratio[:, 1:] = b.get(Contributions).layer_norm_ratio + 0.25
-    pane = paired(DifferenceHeatmap("A - B"), a, b, cursor=Cursor(2, 1))
+    pane = paired(DifferenceHeatmap, "A - B", a, b, cursor=Cursor(2, 1))
     async with framed(pane, (80, 12)):
-        show(pane, a, b)
+        show_both(pane, a, b)
         assert "tokens 1 and 0: 0.250" in lines(pane)[-1]
         pane.cursor = Cursor(2, 0)
         assert "in A alone" in lines(pane)[-1]
@@ -125,13 +133,13 @@ async def test_the_table_has_both_depths_and_their_difference(width: int):
     b.get(LogitLens).overlap[:-1] = 0
     pane = DepthPair()
     async with framed(pane, (width, 14)):
-        show(pane, a, b)
+        show_both(pane, a, b)
         rows = {line.split()[0]: line.split()[1:] for line in lines(pane) if line.strip()}
         assert rows["A"] == ["B", "A-B", "A", "B", "A-B"]
         assert rows["KL"] == ["21", "18", "+3", "0.70", "0.60", "+0.10"]
         assert rows["overlap"][1:3] == ["–", "–"]
         assert "B: the overlap never exceeds 0.3" in " ".join("".join(lines(pane)).split())
-        show(pane, a, a)
+        show_both(pane, a, a)
         rows = {line.split()[0]: line.split()[1:] for line in lines(pane) if line.strip()}
         assert rows["KL"] == ["21", "21", "0", "0.70", "0.70", "0.00"]
 
@@ -141,7 +149,7 @@ async def test_the_table_has_the_published_values():
     b.model = replace(b.model, name="Qwen2.5-1.5B-Instruct")
     pane = DepthPair()
     async with framed(pane, (60, 16)):
-        show(pane, a, b)
+        show_both(pane, a, b)
         text = " ".join(" ".join(lines(pane)).split())
         assert "published, HellaSwag/GSM8K/AIME24" in text
         assert "KL A – B 22/23/24" in text
@@ -150,9 +158,9 @@ async def test_the_table_has_the_published_values():
 async def test_the_curves_have_a_legend_and_do_not_touch():
     a, b = (unanswered(make_result(layers=12)) for _ in range(2))
     pane = DepthCurves()
-    pane.names = ("A base", "B [b]distilled")
+    change(pane, names=("A base", "B [b]distilled"))
     async with framed(pane, (40, 14)):
-        show(pane, a, b)
+        show_both(pane, a, b)
         drawn = lines(pane)
         assert drawn[0].split("  ")[0] == "──◆ A base"
         assert "┈┈◇ B [b]distilled"[:12] in drawn[0]
@@ -166,9 +174,9 @@ async def test_another_depth_is_drawn_over_the_relative_one():
         step_at(item, layer)
     b.get(LogitLens).kl[-1] = 1
     pane = DepthCurves()
-    pane.names = ("A deep", "B shallow")
+    change(pane, names=("A deep", "B shallow"))
     async with framed(pane, (80, 24)):
-        show(pane, a, b)
+        show_both(pane, a, b)
         assert lines(pane)[-1].startswith("depth / L")
         assert "1.0" in lines(pane)[-1]
         second = pane.line_style(1).color
@@ -197,7 +205,7 @@ async def test_another_depth_is_drawn_over_the_relative_one():
 async def test_the_layers_beside_marks_are_whole_numbers(size):
     """Labels of runs whose depths lie close together write over neither number nor mark."""
     pane = DepthCurves()
-    pane.names = ("A deep", "B shallow")
+    change(pane, names=("A deep", "B shallow"))
     a, b = make_result(layers=30), make_result(layers=24)
     step_at(a, 20)
     for result in (a, b):
@@ -207,7 +215,7 @@ async def test_the_layers_beside_marks_are_whole_numbers(size):
     async with framed(pane, size):
         for layer in (*range(10, 16), *range(17, 23)):
             step_at(b, layer)
-            show(pane, a, b)
+            show_both(pane, a, b)
             plots = "\n".join(lines(pane)[1:-1])
             assert (plots.count("◆"), plots.count("◇")) == (1, 1), plots
             found = re.findall(r"[AB]\d+", plots)

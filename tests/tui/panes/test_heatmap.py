@@ -22,9 +22,11 @@ from tests.tui.panes.drawing import (
     Frame,
     cell,
     cells,
+    change,
     framed,
     line_with,
     lines,
+    show,
     summary_of,
     with_depths,
 )
@@ -32,10 +34,9 @@ from tests.tui.panes.drawing import (
 
 def heatmap(ramp: str = "truecolor", measure: str = "layer_norm_ratio", **attributes) -> Heatmap:
     pane = Heatmap()
-    pane.ramp = ramp
-    pane.measure = MEASURE_BY_NAME[measure]
-    for name, value in attributes.items():
-        setattr(pane, name, value)
+    change(pane, ramp=ramp)
+    change(pane, measure=MEASURE_BY_NAME[measure])
+    change(pane, **attributes)
     return pane
 
 
@@ -52,7 +53,7 @@ def rgb(colour: Color | None) -> palette.RGB:
 async def test_layer_0_is_at_the_bottom_and_the_lowest_value_the_first_colour():
     pane = heatmap(cursor=Cursor(3, 4))
     async with framed(pane, (60, 12)):
-        pane.show(make_result(layers=6, tokens=5))
+        show(pane, make_result(layers=6, tokens=5))
         numbers = [label(line) for line in lines(pane)]
         assert [number for number in numbers[:8] if number.isdigit()] == [
             "5",
@@ -77,7 +78,7 @@ async def test_layer_0_is_at_the_bottom_and_the_lowest_value_the_first_colour():
 async def test_layer_order_turns_it_over():
     pane = heatmap(layer_order="down")
     async with framed(pane, (60, 12)):
-        pane.show(make_result(layers=6))
+        show(pane, make_result(layers=6))
         numbers = [label(line) for line in lines(pane)]
         assert [number for number in numbers[:8] if number.isdigit()] == [
             "0",
@@ -93,7 +94,7 @@ async def test_two_layers_share_a_line_as_half_blocks():
     pane = heatmap(cursor=Cursor(0, 4))
     result = make_result(layers=30, tokens=6)
     async with framed(pane, (60, 22)):
-        pane.show(result)
+        show(pane, result)
         y = next(y for y, line in enumerate(lines(pane)) if label(line) == "10")
         char, style = cell(pane, 5, y)
         assert char == "▀"
@@ -108,7 +109,7 @@ async def test_two_layers_share_a_line_as_half_blocks():
 async def test_a_layer_is_taller_where_there_is_room():
     pane = heatmap()
     async with framed(pane, (60, 18)):
-        pane.show(make_result(layers=4))
+        show(pane, make_result(layers=4))
         numbers = [label(line) for line in lines(pane)][:-2]
         places = [numbers.index(str(layer)) for layer in range(4)]
         assert places == [12, 8, 5, 1]
@@ -117,7 +118,7 @@ async def test_a_layer_is_taller_where_there_is_room():
 async def test_the_cursor_marks_label_cell_and_column():
     pane = heatmap(cursor=Cursor(3, 2))
     async with framed(pane, (60, 12)):
-        pane.show(make_result(layers=6, tokens=5))
+        show(pane, make_result(layers=6, tokens=5))
         accent = pane.pane_styles.accent.color
         y = line_with(pane, "▸3")
         assert cell(pane, 1, y)[1].color == accent
@@ -134,7 +135,7 @@ async def test_the_cursor_marks_label_cell_and_column():
 async def test_a_narrow_cell_is_all_accent():
     pane = heatmap(cursor=Cursor(2, 20))
     async with framed(pane, (60, 12)):
-        pane.show(make_result(layers=6, tokens=50))
+        show(pane, make_result(layers=6, tokens=50))
         y = line_with(pane, "▸2")
         assert cell(pane, pane.grid.x_of(20), y)[1].bgcolor == pane.pane_styles.accent.color
         assert "▴·t20" in lines(pane)[-2]
@@ -143,7 +144,7 @@ async def test_a_narrow_cell_is_all_accent():
 async def test_a_long_prompt_scrolls_sideways_with_the_cursor():
     pane = heatmap()
     async with framed(pane, (60, 12)):
-        pane.show(make_result(layers=6, tokens=300))
+        show(pane, make_result(layers=6, tokens=300))
         assert "▴·t0" in lines(pane)[-2]
         for token in (150, 299, 250, 0):
             pane.cursor = Cursor(0, token)
@@ -164,7 +165,7 @@ async def test_cells_fill_the_pane_up_to_blank_lines(ramp: str, layers: int, tok
     result.get(Contributions).layer_norm_ratio[:] = 1
     pane = heatmap(ramp, cursor=Cursor(0, 0))
     async with framed(pane, (60, 24)):
-        pane.show(result)
+        show(pane, result)
         assert lines(pane)
         blank = -(-pane.grid.blank // (1 if ramp == "glyph" else 2))
         for y in range(blank, 20):
@@ -186,7 +187,7 @@ def long_run() -> RunResult:
 async def test_a_line_shows_all_of_a_long_prompt_and_marks_what_is_in_sight():
     pane = heatmap(cursor=Cursor(2, 0))
     async with framed(pane, (60, 14)):
-        pane.show(long_run())
+        show(pane, long_run())
         accent, ramp = pane.pane_styles.accent.color, palette.sequential(True)
         for token in (0, 1000, 1999):
             pane.cursor = Cursor(2, token)
@@ -204,7 +205,7 @@ async def test_a_line_shows_all_of_a_long_prompt_and_marks_what_is_in_sight():
 async def test_a_click_on_all_tokens_goes_there():
     pane = heatmap(cursor=Cursor(2, 0))
     async with framed(pane, (60, 14)) as pilot:
-        pane.show(long_run())
+        show(pane, long_run())
         await pilot.pause()
         await pilot.click(pane, offset=(2 + 9 + 46, 1 + line_with(pane, "overview")))
         await pilot.pause()
@@ -216,14 +217,14 @@ async def test_a_click_on_all_tokens_goes_there():
 async def test_a_prompt_that_is_in_sight_needs_no_line_of_all_tokens():
     pane = heatmap(cursor=Cursor(2, 0))
     async with framed(pane, (60, 14)):
-        pane.show(make_result(layers=6, tokens=53))
+        show(pane, make_result(layers=6, tokens=53))
         assert not any("overview" in line for line in lines(pane))
 
 
 async def test_a_deep_model_scrolls_with_the_cursor():
     pane = heatmap()
     async with framed(pane, (60, 12)):
-        pane.show(make_result(layers=90, tokens=4))
+        show(pane, make_result(layers=90, tokens=4))
         for layer in (0, 89, 40, 3, 88):
             pane.cursor = Cursor(layer, 0)
             (line,) = [line for line in lines(pane) if line[0] in "▀▄"]
@@ -233,7 +234,7 @@ async def test_a_deep_model_scrolls_with_the_cursor():
 async def test_the_numbers_stay_where_they_are_as_the_cursor_moves():
     pane = heatmap()
     async with framed(pane, (60, 22)):
-        pane.show(make_result(layers=30, tokens=4))
+        show(pane, make_result(layers=30, tokens=4))
         before = [line[1:4] for line in lines(pane)[:-2]]
         assert before[:3] == ["   ", "   ", "   "], "blank lines, and no thicker layers"
         assert [int(number) for number in before[3:]] == [*range(28, -1, -2)]
@@ -249,11 +250,11 @@ async def test_the_legend_says_what_was_clipped():
     result.get(Contributions).layer_norm_ratio[3, 0] = 310
     pane = heatmap()
     async with framed(pane, (100, 30)):
-        pane.show(result)
+        show(pane, result)
         legend = lines(pane)[-1]
         assert "95th percentile, max 310" in legend
         assert legend.startswith("0 ")
-        pane.measure = MEASURE_BY_NAME["overlap"]
+        change(pane, measure=MEASURE_BY_NAME["overlap"])
         legend = lines(pane)[-1]
         assert legend.startswith("0 ")
         assert " 1.00" in legend
@@ -265,7 +266,7 @@ async def test_one_outlier_does_not_flatten_the_rest():
     result.get(Contributions).layer_norm_ratio[0, 0] = 1e6
     pane = heatmap()
     async with framed(pane, (100, 30)):
-        pane.show(result)
+        show(pane, result)
         top, bottom = line_with(pane, " 19"), line_with(pane, "  1")
         assert rgb(cell(pane, 10, top)[1].bgcolor) in palette.sequential(True)[-5:]
         assert rgb(cell(pane, 10, bottom)[1].bgcolor) in palette.sequential(True)[1:4]
@@ -278,7 +279,7 @@ async def test_the_depth_of_the_measure_s_rule_is_marked_at_its_layer(measure: s
     layer = next(estimate.layer for estimate in summary.depths if estimate.rule == rule)
     pane = heatmap(measure=measure, cursor=Cursor(0, 0))
     async with framed(pane, (100, 14)):
-        pane.show(result, summary)
+        show(pane, result, summary)
         ticked = [label(line) for line in lines(pane)[:-1] if "◆" in line]
         assert ticked == [str(layer)]
         assert pane.border_subtitle == f"◆ {rule_title(rule)} depth, after layer {layer}"
@@ -290,7 +291,7 @@ async def test_of_two_layers_on_a_line_the_mark_says_which():
     async with framed(pane, (80, 9)):
         for layer, sign in ((5, "▴"), (4, "▾")):
             depths = (DepthEstimate("kl", layer, (layer + 1) / 12, 0.5),)
-            pane.show(result, with_depths(summary_of(result), *depths))
+            show(pane, result, with_depths(summary_of(result), *depths))
             (marked,) = [line for line in lines(pane)[:-1] if sign in line[:6]]
             assert marked.split(sign)[0].strip() == "4"
             assert pane.border_subtitle == f"{sign} KL depth, after layer {layer}"
@@ -300,18 +301,18 @@ async def test_a_measure_that_no_rule_reads_has_no_mark():
     result = make_result(layers=6)
     pane = heatmap(measure="entropy", cursor=Cursor(0, 0))
     async with framed(pane, (80, 14)):
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         assert not pane.border_subtitle
 
 
 async def test_what_has_not_run_is_dots():
     pane = heatmap(cursor=Cursor(0, 0))
     async with framed(pane, (60, 12)):
-        pane.show(half_run(make_result(layers=6, tokens=5), 2))
+        show(pane, half_run(make_result(layers=6, tokens=5), 2))
         y = line_with(pane, " 4")
         assert lines(pane)[y][3:].count("·") == 5
         assert "·" not in lines(pane)[line_with(pane, " 1")]
-        pane.show(half_run(make_result(layers=6, tokens=5), 0))
+        show(pane, half_run(make_result(layers=6, tokens=5), 0))
         assert "not run yet" in lines(pane)[-1]
 
 
@@ -320,10 +321,10 @@ async def test_growing_rows_appear_when_shown_again():
     growing = half_run(make_result(layers=6, tokens=5), 1)
     pane = heatmap(cursor=Cursor(5, 4))
     async with framed(pane, (60, 12)):
-        pane.show(growing)
+        show(pane, growing)
         before = lines(pane)[line_with(pane, " 2")]
         growing.measured["contributions"].put(0, whole.get(Contributions))
-        pane.show(growing)
+        show(pane, growing)
         after = lines(pane)[line_with(pane, " 2")]
         assert "·" in before
         assert "·" not in after
@@ -341,7 +342,7 @@ async def test_growing_rows_appear_when_shown_again():
 async def test_what_is_unavailable_says_why(measure, model, metrics, says):
     pane = heatmap(measure=measure)
     async with framed(pane, (60, 12)):
-        pane.show(make_result(metrics=metrics, **model))
+        show(pane, make_result(metrics=metrics, **model))
         assert says in " ".join(" ".join(lines(pane)).split())
 
 
@@ -350,7 +351,7 @@ async def test_a_metric_of_the_pass_that_failed_says_why():
     result.fail("contributions", "the memory ran out")
     pane = heatmap(measure="layer_cosine")
     async with framed(pane, (60, 12)):
-        pane.show(result)
+        show(pane, result)
         words = " ".join(" ".join(lines(pane)).split())
         assert "is unavailable: the memory ran out." in words
 
@@ -359,8 +360,6 @@ async def test_an_empty_pane_says_what_fills_it():
     pane = heatmap()
     async with framed(pane, (60, 12)):
         assert "r runs the prompt" in "".join(lines(pane))
-        pane.hint = "x starts it"
-        assert "x starts it" in "".join(lines(pane))
 
 
 async def test_glyphs_keep_sign_and_order():
@@ -368,7 +367,7 @@ async def test_glyphs_keep_sign_and_order():
     result.get(Contributions).layer_cosine[:] = np.linspace(-1, 1, 9)[:, None]
     pane = heatmap(ramp="glyph", measure="layer_cosine", cursor=Cursor(0, 3))
     async with framed(pane, (60, 16)):
-        pane.show(result)
+        show(pane, result)
         column = [lines(pane)[line_with(pane, f" {layer} ")][5] for layer in range(1, 9)]
         assert ["≣", *column] == list(palette.DIVERGING_GLYPHS)
         assert palette.DIVERGING_GLYPHS in lines(pane)[-1]
@@ -377,9 +376,9 @@ async def test_glyphs_keep_sign_and_order():
 async def test_a_glyph_cell_under_the_cursor_is_bracketed_or_reversed():
     pane = heatmap(ramp="glyph", cursor=Cursor(5, 1))
     async with framed(pane, (60, 16)):
-        pane.show(make_result(layers=6, tokens=5))
+        show(pane, make_result(layers=6, tokens=5))
         assert lines(pane)[line_with(pane, "▸5")].count("[") == 1
-        pane.show(make_result(layers=6, tokens=50))
+        show(pane, make_result(layers=6, tokens=50))
         assert cell(pane, 4, line_with(pane, "▸5"))[1].reverse
 
 
@@ -387,7 +386,7 @@ async def test_no_color_in_the_environment_means_glyphs(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     pane = heatmap(ramp="auto")
     async with framed(pane, (60, 16)):
-        pane.show(make_result(layers=6, tokens=5))
+        show(pane, make_result(layers=6, tokens=5))
         assert "█" in "".join(lines(pane))
 
 
@@ -397,20 +396,20 @@ async def test_the_terminal_s_colours_choose_the_ramp(monkeypatch):
         monkeypatch.setattr("textual.constants.COLOR_SYSTEM", system)
         pane = heatmap(ramp="auto", cursor=Cursor(0, 4))
         async with framed(pane, (60, 12)):
-            pane.show(result)
+            show(pane, result)
             _, style = cell(pane, 5, line_with(pane, " 5"))
             assert rgb(style.bgcolor) in ramp(True)[-2:]
     monkeypatch.setattr("textual.constants.COLOR_SYSTEM", "standard")
     pane = heatmap(ramp="auto")
     async with framed(pane, (60, 12)):
-        pane.show(result)
+        show(pane, result)
         assert "█" in "".join(lines(pane))
 
 
 async def test_a_light_theme_has_a_light_ramp():
     pane = heatmap(cursor=Cursor(0, 0))
     async with framed(pane, (60, 12), theme="textual-light") as pilot:
-        pane.show(make_result(layers=6, tokens=5))
+        show(pane, make_result(layers=6, tokens=5))
         y = line_with(pane, " 5")
         assert rgb(cell(pane, 20, y)[1].bgcolor) in palette.sequential(False)[-3:]
         pilot.app.theme = "textual-dark"
@@ -422,7 +421,7 @@ async def test_means_show_each_sublayer():
     result = make_result(layers=6)
     pane = heatmap(mode="means", cursor=Cursor(4, 0))
     async with framed(pane, (80, 12)):
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         assert lines(pane)[-2].split() == ["attention", "MLP", "layer"]
         mean = float(result.get(Contributions).mlp_norm_ratio[4].mean())
         assert lines(pane)[line_with(pane, "▸4")].split()[2] == f"{mean:.3f}"
@@ -433,17 +432,17 @@ async def test_the_output_row_is_the_last_layer_where_there_is_none():
     result = make_result(layers=6)
     pane = heatmap(measure="kl", cursor=Cursor(6, 0))
     async with framed(pane, (60, 14)):
-        pane.show(result)
+        show(pane, result)
         assert any(line.startswith("▸6") for line in lines(pane))
         assert "output, token 0: 0" in lines(pane)[-1]
-        pane.measure = MEASURE_BY_NAME["layer_cosine"]
+        change(pane, measure=MEASURE_BY_NAME["layer_cosine"])
         assert line_with(pane, "▸5")
 
 
 async def test_a_cursor_move_repaints_a_handful_of_lines():
     pane = heatmap(cursor=Cursor(10, 10))
     async with framed(pane, (120, 40)) as pilot:
-        pane.show(make_result(layers=30, tokens=60))
+        show(pane, make_result(layers=30, tokens=60))
         await pilot.pause()
         drawn: list[int] = []
         draw_line = pane.draw_line
@@ -462,7 +461,7 @@ async def test_a_cursor_move_repaints_a_handful_of_lines():
 async def test_a_click_points_at_a_cell():
     pane = heatmap()
     async with framed(pane, (60, 12)) as pilot:
-        pane.show(make_result(layers=6, tokens=5))
+        show(pane, make_result(layers=6, tokens=5))
         await pilot.pause()
         y = line_with(pane, " 4")
         await pilot.click(pane, offset=(2 + pane.grid.x_of(2) + 1, 1 + y))
@@ -477,7 +476,7 @@ async def test_a_click_points_at_a_cell():
 async def test_the_wheel_moves_the_layer():
     pane = heatmap(cursor=Cursor(2, 1))
     async with framed(pane, (60, 12)) as pilot:
-        pane.show(make_result(layers=6, tokens=5))
+        show(pane, make_result(layers=6, tokens=5))
         await pilot.pause()
         pane.post_message(MouseScrollUp(pane, 5, 5, 0, 0, 0, False, False, False))
         await pilot.pause()
@@ -494,7 +493,7 @@ async def test_a_layer_of_outliers_does_not_flatten_the_means():
         part[1] = 50
     pane = heatmap(mode="means", cursor=Cursor(0, 0))
     async with framed(pane, (100, 20)):
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         assert "p95, max 50" in lines(pane)[-1]
 
 
@@ -505,12 +504,12 @@ async def test_what_is_below_the_noise_has_no_colour_and_the_legend_says_so():
     effect[1, 2] = 0.1
     async with framed(pane, (70, 12)):
         result.put("residual_erasure", ResidualErasure(effect, 4, 0.1))
-        pane.show(result)
+        show(pane, result)
         shown = {label(line): line for line in lines(pane)}
         assert shown["1"].count(palette.UNKNOWN_GLYPH) == 1
         assert palette.UNKNOWN_GLYPH not in shown["2"]
         assert f"{palette.UNKNOWN_GLYPH} noise ≤ 0.1" in "".join(lines(pane))
 
         result.put("residual_erasure", ResidualErasure(effect, 4, 1e-7))
-        pane.show(result)
+        show(pane, result)
         assert "noise" not in "".join(lines(pane))

@@ -32,7 +32,7 @@ from tests.builders.models import tiny_model
 from tests.builders.readings import verdict
 from tests.builders.results import half_run, make_result
 from tests.hostile import HOSTILE
-from tests.tui.panes.drawing import framed, strips, summary_of
+from tests.tui.panes.drawing import change, framed, show, strips, summary_of
 
 PANES = [PromptPane, Heatmap, LensTable, DepthCurves, DepthTable, VerdictPane]
 SIZES = [(1, 1), (5, 3), (6, 4), (9, 5), (24, 6), (40, 8), (81, 25), (200, 60)]
@@ -50,9 +50,8 @@ def check(widget: Widget) -> None:
 
 def show_run(pane: Pane, result: RunResult | None) -> None:
     """A run with its curves and, where that is drawn, its verdict."""
-    if isinstance(pane, VerdictPane):
-        pane.show_verdict(None if result is None else verdict([result], SummarySettings()))
-    pane.show(result, summary_of(result) if result else None)
+    found = None if result is None else verdict([result], SummarySettings())
+    show(pane, result, summary_of(result) if result else None, verdict=found)
 
 
 def hostile_result():
@@ -71,7 +70,7 @@ def hostile_result():
 async def test_hostile_tokens_are_drawn_safely(kind: type[Pane], ramp: str):
     result = hostile_result()
     pane = kind()
-    pane.ramp = ramp
+    change(pane, ramp=ramp)
     async with framed(pane, (81, 25)) as pilot:
         show_run(pane, result)
         for token in range(len(result.tokens)):
@@ -99,9 +98,9 @@ async def test_hostile_tokens_through_another_lens_are_drawn_safely(kind: type[P
     pane = kind()
     async with framed(pane, (81, 25)):
         for run in (result, unread):
-            pane.show(run, summary_of(run, lens=lens), lens=lens)
+            show(pane, run, summary_of(run, lens=lens), lens=lens)
             for measure in ("kl", "says_final", "settling"):
-                pane.measure = MEASURE_BY_NAME[measure]
+                change(pane, measure=MEASURE_BY_NAME[measure])
                 for token in range(0, len(result.tokens), 7):
                     pane.cursor = Cursor(token % 7, token)
                     check(pane)
@@ -127,7 +126,7 @@ async def test_every_size_is_drawn(kind: type[Pane], size: tuple[int, int]):
                 check(pane)
             if result is not None:
                 summary = summary_of(result)
-                pane.show(result, summary, result, summary)
+                show(pane, result, summary, result, summary)
                 check(pane)
 
 
@@ -137,12 +136,13 @@ async def test_every_measure_mode_and_ramp_is_drawn(ramp: str):
     result.get(Contributions).layer_norm_ratio[:] = 0
     result.get(Contributions).mlp_norm_ratio[0, 0] = float("inf")
     pane = Heatmap()
-    pane.ramp = ramp
+    change(pane, ramp=ramp)
     async with framed(pane, (50, 12)):
-        pane.show(result, summary_of(result))
-        for pane.measure in MEASURES:
-            for pane.mode in ("tokens", "means"):
-                for pane.layer_order in ("up", "down"):
+        show(pane, result, summary_of(result))
+        for measure in MEASURES:
+            for mode in ("tokens", "means"):
+                for order in ("up", "down"):
+                    change(pane, measure=measure, mode=mode, layer_order=order)
                     check(pane)
 
 

@@ -16,7 +16,7 @@ from depthtui.tui.panes.page import Page
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.panes.prune_pane import PrunePane
 from tests.builders.results import half_run, make_result
-from tests.tui.panes.drawing import cells, framed, line_with, lines, summary_of
+from tests.tui.panes.drawing import cells, framed, line_with, lines, show, summary_of
 
 SIZES = [(34, 8), (62, 12), (100, 30)]
 
@@ -41,7 +41,7 @@ async def test_how_many_tokens_are_decided_at_each_depth():
     pane = DecidedPane()
     async with framed(pane, (62, 16)):
         pane.cursor = Cursor(0, 3)
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         title = lines(pane)[0]
         assert "prediction depth 4.00 of 10 · token 3: 6" in title
         last = max(y for y, line in enumerate(lines(pane)) if "█" in line or "▅" in line)
@@ -50,7 +50,7 @@ async def test_how_many_tokens_are_decided_at_each_depth():
         styles = [style for _, style in cells(pane.render_line(last))]
         assert styles[4 * 6].color == pane.pane_styles.accent.color
         assert styles[4 * 2].color == pane.pane_styles.text.color
-        pane.show(result, summary_of(result, include_first_token=False))
+        show(pane, result, summary_of(result, include_first_token=False))
         assert "prediction depth 4.50 of 10" in lines(pane)[0]
         assert pane.border_subtitle is not None
         assert "token 0 left out" in pane.border_subtitle
@@ -64,7 +64,7 @@ async def test_tokens_that_settle_late_stand_out():
     result.put("settling", Settling(divergence))
     pane = DecidedPane()
     async with framed(pane, (62, 16)):
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         assert "settling depth 5.75 of 10 · 50.0% late · token 0: 1" in text_of(pane)
         row = list(cells(pane.render_line(line_with(pane, "settling depth") + 1)))
         assert row[4 * 9][1].color == pane.pane_styles.warning.color
@@ -80,17 +80,17 @@ async def test_early_exit_tells_the_token_under_the_cursor():
     lens.top_probabilities[2:, 1, 0] = 0.95
     pane = ExitPane()
     async with framed(pane, (100, 16)):
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         assert "agreement       50.0%" in text_of(pane)
         assert "7.00 of 10 layers" in text_of(pane)
         assert 'token 0 leaves before layer 4: "·Paris", as the output' in text_of(pane)
         assert "95% agreement: over 0.95, 0 of 10 layers saved" in text_of(pane)
         pane.cursor = Cursor(0, 1)
         assert 'leaves before layer 2: "·one", not "·Paris"' in text_of(pane)
-        pane.show(result, summary_of(result, include_first_token=False))
+        show(pane, result, summary_of(result, include_first_token=False))
         assert "agreement       0%" in text_of(pane)
         assert "8.00 of 10 layers" in text_of(pane)
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         pane.turn_dial(-99)
         assert pane.confidence == DIAL[0]
         pane.turn_dial(+99)
@@ -98,7 +98,7 @@ async def test_early_exit_tells_the_token_under_the_cursor():
         assert "agreement       100%" in text_of(pane)
         assert "token 1 runs every layer" in text_of(pane)
         lens.top_probabilities[2, 1, 0] = 1.0
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         assert "95% agreement: at no confidence" in text_of(pane)
 
 
@@ -111,7 +111,7 @@ async def test_the_best_block_is_the_one_that_was_planted():
     result.put("similarity", Similarity(np.full((10, 5), 0.1, np.float32), distance, distance))
     pane = PrunePane()
     async with framed(pane, (62, 14)):
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         assert "n = 1  without layer 0 · angular distance 0.100" in text_of(pane)
         pane.turn_dial(2)
         assert "n = 3  without layers 5 to 7 · angular distance 0.0500" in text_of(pane)
@@ -132,7 +132,7 @@ async def test_a_stream_that_is_not_finite_has_no_best_block():
     result.put("similarity", Similarity(np.full((4, 5), np.nan, np.float32), unknown, unknown))
     pane = PrunePane()
     async with framed(pane, (62, 14)):
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         assert "No angular distance is known" in text_of(pane)
 
 
@@ -153,7 +153,7 @@ async def test_every_page_fits_and_says_why_it_is_empty(make, size):
             whole,
         ):
             for include in (True, False):
-                pane.show(result, summary_of(result, include_first_token=include))
+                show(pane, result, summary_of(result, include_first_token=include))
                 assert all(len(line) == pane.size.width for line in lines(pane))
                 assert text_of(pane).strip()
 

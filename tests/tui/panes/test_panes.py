@@ -31,9 +31,11 @@ from tests.builders.results import half_run, make_result, unanswered
 from tests.tui.panes.drawing import (
     cell,
     cells,
+    change,
     framed,
     line_with,
     lines,
+    show,
     strips,
     summary_of,
     with_depths,
@@ -41,8 +43,7 @@ from tests.tui.panes.drawing import (
 
 
 def put(pane: Pane, **attributes) -> Pane:
-    for name, value in attributes.items():
-        setattr(pane, name, value)
+    change(pane, **attributes)
     return pane
 
 
@@ -60,7 +61,7 @@ def count_lines_drawn(pane: Pane) -> list[int]:
 async def test_the_prompt_flows_and_names_the_token_under_the_cursor():
     pane = put(PromptPane(), ramp="truecolor", cursor=Cursor(0, 1))
     async with framed(pane, (24, 8)):
-        pane.show(make_result(texts=["The", " capital", " of", " France", " is", " Paris", "\n"]))
+        show(pane, make_result(texts=["The", " capital", " of", " France", " is", " Paris", "\n"]))
         assert [line.rstrip() for line in lines(pane)[:2]] == [
             "The·capital·of",
             "·France·is·Paris↵",
@@ -72,7 +73,7 @@ async def test_the_prompt_flows_and_names_the_token_under_the_cursor():
 async def test_a_line_of_the_prompt_ends_after_a_newline():
     pane = put(PromptPane(), ramp="truecolor")
     async with framed(pane, (40, 8)):
-        pane.show(make_result(texts=["a", "\n", "b", "c\n\n", "d"]))
+        show(pane, make_result(texts=["a", "\n", "b", "c\n\n", "d"]))
         assert [line.rstrip() for line in lines(pane)[:3]] == ["a↵", "bc↵↵", "d"]
 
 
@@ -81,10 +82,10 @@ async def test_tokens_have_the_heatmap_s_colours():
     prompt = put(PromptPane(), ramp="truecolor", cursor=Cursor(3, 0))
     heat = put(Heatmap(), ramp="truecolor", cursor=Cursor(0, 0))
     async with framed(prompt, (60, 12)):
-        prompt.show(result)
+        show(prompt, result)
         _, in_prompt = cell(prompt, lines(prompt)[0].index("·t2"), 0)
     async with framed(heat, (60, 12)):
-        heat.show(result)
+        show(heat, result)
         _, in_heatmap = cell(heat, 3 + 2 * 8, line_with(heat, " 3"))
     assert in_prompt.bgcolor == in_heatmap.bgcolor
 
@@ -92,7 +93,7 @@ async def test_tokens_have_the_heatmap_s_colours():
 async def test_the_cursor_s_token_and_the_answer_stand_out():
     pane = put(PromptPane(), ramp="truecolor", cursor=Cursor(0, 1))
     async with framed(pane, (60, 6)):
-        pane.show(make_result(tokens=5))
+        show(pane, make_result(tokens=5))
         row = list(cells(strips(pane)[0]))
         assert row[3][1].bgcolor == pane.pane_styles.accent.color
         assert row[0][1].bgcolor != pane.pane_styles.accent.color
@@ -104,7 +105,7 @@ async def test_the_cursor_s_token_and_the_answer_stand_out():
 async def test_a_long_prompt_follows_the_cursor():
     pane = PromptPane()
     async with framed(pane, (24, 6)):
-        pane.show(make_result(tokens=200))
+        show(pane, make_result(tokens=200))
         for token in (0, 199, 90, 3):
             pane.cursor = Cursor(0, token)
             assert any(f"·t{token}" in line for line in lines(pane))
@@ -113,7 +114,7 @@ async def test_a_long_prompt_follows_the_cursor():
 async def test_what_has_room_is_shown_however_little_room_there_was():
     pane = put(PromptPane(), cursor=Cursor(0, 9))
     async with framed(pane, (24, 3)) as pilot:
-        pane.show(make_result(tokens=90))
+        show(pane, make_result(tokens=90))
         assert "·t1" not in lines(pane)[0]
         await pilot.resize_terminal(24, 8)
         await pilot.pause()
@@ -128,7 +129,7 @@ async def test_a_cursor_move_repaints_the_tokens_that_changed():
         result.get(Contributions).layer_norm_ratio[2] = result.get(Contributions).layer_norm_ratio[
             1
         ]
-        pane.show(result)
+        show(pane, result)
         pane.cursor = Cursor(1, 0)
         await pilot.pause()
         drawn = count_lines_drawn(pane)
@@ -146,14 +147,14 @@ async def test_a_cursor_move_repaints_the_tokens_that_changed():
 async def test_a_glyph_follows_each_token_without_colour():
     pane = put(PromptPane(), ramp="glyph", cursor=Cursor(5, 0))
     async with framed(pane, (60, 6)):
-        pane.show(make_result(tokens=3))
+        show(pane, make_result(tokens=3))
         assert lines(pane)[0].startswith("·t0█·t1█·t2█")
 
 
 async def test_a_click_selects_a_token():
     pane = put(PromptPane(), ramp="truecolor", cursor=Cursor(2, 0))
     async with framed(pane, (60, 6)) as pilot:
-        pane.show(make_result(tokens=5))
+        show(pane, make_result(tokens=5))
         await pilot.pause()
         await pilot.click(pane, offset=(2 + 7, 1))
         await pilot.pause()
@@ -174,7 +175,7 @@ def test_landmarks():
 async def test_the_lens_lists_layers_from_the_output_down():
     pane = put(LensTable(), cursor=Cursor(2, 0))
     async with framed(pane, (70, 12)):
-        pane.show(make_result(layers=6))
+        show(pane, make_result(layers=6))
         names = [line.split()[0] for line in lines(pane)[1:8]]
         assert names == ["out", "5", "4", "3", "▸", "1", "0"]
         assert lines(pane)[1].split() == [
@@ -188,14 +189,14 @@ async def test_the_lens_lists_layers_from_the_output_down():
             "1.00",
         ]
         assert "H nats" in lines(pane)[0]
-        pane.layer_order = "down"
+        change(pane, layer_order="down")
         assert lines(pane)[1].split()[0] == "0"
 
 
 async def test_the_final_answer_is_accented_and_its_landmarks_noted():
     pane = put(LensTable(), cursor=Cursor(0, 0))
     async with framed(pane, (90, 12)):
-        pane.show(make_result(layers=6))
+        show(pane, make_result(layers=6))
         accent = pane.pane_styles.accent.color
         for y, line in enumerate(lines(pane)):
             for word in ("·Paris", "·one", "·three"):
@@ -212,7 +213,7 @@ async def test_an_answer_first_seen_beyond_the_columns_says_where():
     result.get(LogitLens).top_ids[1] = [1, 2, 7]
     pane = put(LensTable(), cursor=Cursor(0, 0))
     async with framed(pane, (50, 12)):
-        pane.show(result)
+        show(pane, result)
         assert "top 3" in lines(pane)[line_with(pane, "  1 ")]
 
 
@@ -224,7 +225,7 @@ async def test_where_an_answer_is_first_seen_the_note_does_not_cover_it(width: i
     lens.vocabulary[7] = "answer"
     pane = put(LensTable(), cursor=Cursor(0, 0))
     async with framed(pane, (width, 12)):
-        pane.show(result)
+        show(pane, result)
         row = lines(pane)[line_with(pane, "  1 ")]
         assert "←" in row
         assert "top 3" in row or "answer" in row
@@ -234,7 +235,7 @@ async def test_a_move_along_the_tokens_does_not_draw_the_curves():
     pane = put(DepthCurves(), cursor=Cursor(3, 1))
     async with framed(pane, (70, 16)) as pilot:
         result = make_result()
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         await pilot.pause()
         drawn = count_lines_drawn(pane)
         pane.cursor = Cursor(3, 2)
@@ -248,7 +249,7 @@ async def test_a_move_along_the_tokens_does_not_draw_the_curves():
 async def test_the_lens_scrolls_with_the_cursor_and_repaints_two_lines_otherwise():
     pane = put(LensTable(), cursor=Cursor(60, 0))
     async with framed(pane, (70, 16)) as pilot:
-        pane.show(make_result(layers=60))
+        show(pane, make_result(layers=60))
         for layer in (60, 0, 31, 59):
             pane.cursor = Cursor(layer, 0)
             name = "out" if layer == 60 else layer
@@ -264,18 +265,18 @@ async def test_a_lens_without_results_says_why():
     pane = LensTable()
     async with framed(pane, (60, 10)):
         assert "r runs the prompt" in "".join(lines(pane))
-        pane.show(make_result(lens_missing="The head has two halves."))
+        show(pane, make_result(lens_missing="The head has two halves."))
         assert "The head has two halves." in "".join(lines(pane))
         failed = make_result(metrics=("contributions",))
         failed.fail("logit_lens", "the memory ran out")
-        pane.show(failed)
+        show(pane, failed)
         assert "Logit lens is unavailable: the memory ran out" in "".join(lines(pane))
 
 
 async def test_layers_that_have_not_run_are_dots_in_the_lens():
     pane = put(LensTable(), cursor=Cursor(1, 0))
     async with framed(pane, (60, 12)):
-        pane.show(half_run(make_result(layers=6), 2))
+        show(pane, half_run(make_result(layers=6), 2))
         assert lines(pane)[line_with(pane, "  4 ")].split() == ["4", "·"]
         assert "·one" in lines(pane)[line_with(pane, "  0 ")]
         assert "←" not in "".join(lines(pane))
@@ -290,7 +291,7 @@ async def test_curves_mark_their_effective_depths(size):
     summary = summary_of(result)
     pane = put(DepthCurves(), cursor=Cursor(0, 0))
     async with framed(pane, size):
-        pane.show(result, summary)
+        show(pane, result, summary)
         text = "\n".join(lines(pane))
         for name in ("KL", "overlap", "cosine"):
             assert name in text
@@ -308,7 +309,7 @@ async def test_the_ends_of_a_scale_are_not_cut(lowest: float):
     pane = put(DepthCurves(), cursor=Cursor(0, 0))
     for size in ((44, 10), (64, 12)):
         async with framed(pane, size):
-            pane.show(result, summary_of(result))
+            show(pane, result, summary_of(result))
             assert "…" not in "".join(lines(pane))
 
 
@@ -316,7 +317,7 @@ async def test_the_layer_cursor_is_a_line_through_every_curve():
     result = make_result(layers=12)
     pane = put(DepthCurves(), cursor=Cursor(6, 0))
     async with framed(pane, (64, 14)) as pilot:
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         accent = pane.pane_styles.accent.color
 
         def accented() -> set[int]:
@@ -342,9 +343,9 @@ async def test_the_compared_curve_has_another_colour():
     b.get(LogitLens).kl[:] = 1
     pane = put(DepthCurves(), cursor=Cursor(0, 0))
     async with framed(pane, (64, 14)):
-        pane.show(a, summary_of(a))
+        show(pane, a, summary_of(a))
         alone = "".join(lines(pane))
-        pane.show(a, summary_of(a), b, summary_of(b))
+        show(pane, a, summary_of(a), b, summary_of(b))
         both = strips(pane)
         assert "".join(strip.text for strip in both) != alone
         colours = {
@@ -354,7 +355,7 @@ async def test_the_compared_curve_has_another_colour():
             if "⠀" < char <= "⣿" and style.bold
         }
         assert colours >= {pane.line_style(place).color for place in (0, 1)}
-        pane.palette = "amber"
+        change(pane, palette="amber")
         recoloured = {style.color for strip in strips(pane) for _, style in cells(strip)}
         ours = [Color.parse(line_colour(pane.pane_styles.dark, n, "amber")) for n in (0, 1)]
         assert recoloured >= set(ours)
@@ -365,7 +366,7 @@ async def test_curves_of_a_half_run_stop_where_it_stopped():
     result = half_run(make_result(layers=12), 5)
     pane = put(DepthCurves(), cursor=Cursor(0, 0))
     async with framed(pane, (64, 14)):
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         assert "◆" not in "".join(lines(pane))
         assert "nan" not in "".join(lines(pane))
 
@@ -374,7 +375,7 @@ async def test_nothing_left_to_average_is_said():
     result = make_result(tokens=1)
     pane = DepthCurves()
     async with framed(pane, (64, 14)):
-        pane.show(result, summary_of(result, include_first_token=False))
+        show(pane, result, summary_of(result, include_first_token=False))
         assert "No token is left to average." in "".join(lines(pane))
 
 
@@ -386,7 +387,7 @@ async def test_each_rule_has_its_layer_ratio_and_threshold():
     summary = summary_of(result, kl_threshold=0.4)
     pane = DepthTable()
     async with framed(pane, (70, 12)):
-        pane.show(result, summary)
+        show(pane, result, summary)
         for name, rule, words in (
             ("cosine", "cosine", "last - to +"),
             ("KL", "kl", "< 0.4 of max"),
@@ -405,11 +406,11 @@ async def test_rules_are_explained_beneath_as_far_as_there_is_room():
     result = unanswered(make_result(layers=12))
     pane = DepthTable()
     async with framed(pane, (70, 12)):
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         assert "How many layers run until" not in "\n".join(lines(pane))
     pane = DepthTable()
     async with framed(pane, (70, 30)):
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         text = " ".join("\n".join(lines(pane)).split())
         for estimate in summary_of(result).depths:
             explained = rules.named(estimate.rule).explained
@@ -428,7 +429,7 @@ async def test_no_layer_is_a_dash_and_why_and_a_doubt_is_said():
     )
     pane = DepthTable()
     async with framed(pane, (70, 12)):
-        pane.show(result, summary)
+        show(pane, result, summary)
         assert "– / 12" in lines(pane)[0]
         assert "━" not in lines(pane)[0]
         assert "it never turns positive" in lines(pane)[1]
@@ -439,11 +440,11 @@ async def test_published_values_stand_beside_those_of_the_paper_s_models():
     result = make_result(layers=28)
     pane = DepthTable()
     async with framed(pane, (70, 16)):
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         assert "published" not in "".join(lines(pane))
         for name, expected in (("Qwen/Qwen2.5-1.5B-Instruct", True), ("Qwen2.5-14B", False)):
             result.model = replace(result.model, name=name)
-            pane.show(result, summary_of(result))
+            show(pane, result, summary_of(result))
             assert ("HellaSwag/GSM8K/AIME24" in "".join(lines(pane))) == expected
             assert ("published 17/21/20" in lines(pane)[line_with(pane, "cosine") + 1]) == expected
 
@@ -452,7 +453,7 @@ async def test_a_narrow_depth_table_puts_the_threshold_beneath():
     result = make_result(layers=12)
     pane = DepthTable()
     async with framed(pane, (40, 16)):
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         assert "━" in lines(pane)[0]
         assert lines(pane)[1].strip() == "last - to +"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pyte
 import pytest
@@ -19,10 +20,11 @@ from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.prompt_pane import PromptPane
+from depthtui.tui.panes.view import View
 from depthtui.tui.textual_patches.minimal_updates import Shown, ThinCompositor, ThinUpdate
 from tests.builders.results import make_result
 from tests.hostile import HOSTILE
-from tests.tui.panes.drawing import cells, framed, summary_of
+from tests.tui.panes.drawing import cells, change, framed, show, summary_of
 
 
 class OnePane(Screen[None]):
@@ -66,8 +68,8 @@ class Terminal:
 async def test_partial_repaints_add_up(kind, size, tokens, monkeypatch):
     number = random.Random(7)
     pane = kind()
-    pane.ramp = "truecolor"
-    pane.measure = MEASURE_BY_NAME["kl"]
+    change(pane, ramp="truecolor")
+    change(pane, measure=MEASURE_BY_NAME["kl"])
     result = make_result(layers=24, tokens=40)
     if tokens == "hostile":
         texts = [*HOSTILE.values()]
@@ -77,7 +79,7 @@ async def test_partial_repaints_add_up(kind, size, tokens, monkeypatch):
         await app.push_screen(OnePane(pane))
         terminal, fresh = Terminal(*size), Terminal(*size)
         monkeypatch.setattr(app, "_display", terminal.show)
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         app.screen.refresh(layout=True)
         await pilot.pause()
         layer, token = 12, 20
@@ -92,10 +94,37 @@ async def test_partial_repaints_add_up(kind, size, tokens, monkeypatch):
             assert terminal.cells == fresh.cells
 
 
+@pytest.mark.parametrize("kind", [PromptPane, Heatmap, LensTable, DepthCurves, DepthTable])
+async def test_a_view_that_looks_the_same_draws_nothing_again(
+    kind: type[Pane], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    render_line = kind.render_line
+    monkeypatch.setattr(
+        kind, "render_line", lambda pane, y: drawn.append(y) or render_line(pane, y)
+    )
+    result = make_result(layers=24, tokens=40)
+    reading = summary_of(result)
+    pane = kind()
+    async with framed(pane) as pilot:
+        view = View(result, reading)
+        pane.show(view)
+        await pilot.pause()
+        assert drawn
+        drawn.clear()
+        pane.show(replace(view))
+        await pilot.pause()
+        assert not drawn
+        # Another reading says that rows of the run were filled in.
+        pane.show(replace(view, reading=summary_of(result)))
+        await pilot.pause()
+        assert drawn
+
+
 async def test_the_frame_beside_the_lines_is_textuals() -> None:
     pane = LensTable()
     async with framed(pane) as pilot:
-        pane.show(make_result(layers=24, tokens=4))
+        show(pane, make_result(layers=24, tokens=4))
         for focused in (pane, None):
             pilot.app.screen.set_focus(focused)
             await pilot.pause()

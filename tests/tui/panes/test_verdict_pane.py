@@ -17,7 +17,16 @@ from depthtui.tui.draw.tracks import axis, column_of, track
 from depthtui.tui.panes.verdict_pane import KIND_WORDS, VerdictPane
 from depthtui.tui.state.next_measures import next_measures
 from tests.builders.results import make_result
-from tests.tui.panes.drawing import cell, framed, line_with, lines, strips, summary_of
+from tests.tui.panes.drawing import (
+    cell,
+    change,
+    framed,
+    line_with,
+    lines,
+    show,
+    strips,
+    summary_of,
+)
 
 SAYS = "until the lens reads the output's tokens"
 FIRM = Evidence("readable", "overlap", "overlap", 6, 5, 7, says=SAYS)
@@ -43,10 +52,9 @@ async def drawn(
     """The page's lines in a frame of this size."""
     result = result or make_result(layers=10, tokens=6)
     pane = VerdictPane()
-    pane.pace = pace or Pace()
+    change(pane, pace=pace or Pace())
     async with framed(pane, size):
-        pane.show_verdict(verdict)
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result), verdict=verdict)
         return lines(pane)
 
 
@@ -212,9 +220,10 @@ async def test_what_was_stopped_half_way_is_not_being_computed() -> None:
     result.settings = replace(result.settings, metrics=(*result.settings.metrics, "ablation"))
     pane = VerdictPane()
     async with framed(pane, (100, 24)):
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result))
         for is_live in (True, False):
-            pane.show_verdict(planted(FIRM, missing=("similarity", "ablation")), is_live)
+            missing = ("similarity", "ablation")
+            change(pane, verdict=planted(FIRM, missing=missing), is_live=is_live)
             row = next(line for line in lines(pane) if line.startswith("ablation"))
             assert ("computing …" in row) == is_live
 
@@ -224,8 +233,7 @@ async def test_the_headline_is_bold_and_only_fragile_is_a_warning() -> None:
     result = make_result(layers=10, tokens=6)
     async with framed(pane, (100, 18)):
         verdict = planted(FRAGILE, FIRM, tasks=("a: b", "c"))
-        pane.show_verdict(verdict)
-        pane.show(result, summary_of(result))
+        show(pane, result, summary_of(result), verdict=verdict)
         headline = len(verdict.words.headline)
         assert "a: b" in verdict.words.headline
         assert cell(pane, headline - 1, 0)[1].bold
@@ -252,10 +260,10 @@ async def test_the_controls_stand_behind_the_sentence() -> None:
     result = make_result(layers=10, tokens=6)
     pane = VerdictPane()
     async with framed(pane, (100, 24)):
-        pane.show_verdict(planted(FIRM))
-        pane.show(result, summary_of(result))
+        change(pane, verdict=planted(FIRM))
+        show(pane, result, summary_of(result))
         without = lines(pane)
-        pane.show_verdict(planted(FIRM), controls="Controls on 10 prompts: untrained 1.0.")
+        change(pane, verdict=planted(FIRM), controls="Controls on 10 prompts: untrained 1.0.")
         drawn_lines = lines(pane)
     assert not any("Controls" in line for line in without)
     (place,) = (number for number, line in enumerate(drawn_lines) if "Controls on 10" in line)

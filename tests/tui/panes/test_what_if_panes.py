@@ -10,6 +10,7 @@ from textual.content import Content
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import Prompt
+from depthtui.data.run_settings import Skip
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.answers_kept import AnswersKept
@@ -29,7 +30,7 @@ from depthtui.tui.panes.what_if_summary import WhatIfPrompts, WhatIfSummary
 from depthtui.tui.state.what_if import Effect, Stack
 from tests.builders.metrics import ablation
 from tests.builders.results import make_result
-from tests.tui.panes.drawing import cell, framed, line_with, lines
+from tests.tui.panes.drawing import cell, change, framed, line_with, lines, show
 
 
 def ablated(values: list[float]) -> Ablation:
@@ -47,7 +48,7 @@ async def test_the_stack_draws_what_is_on():
     pane = StackPane()
     stack = Stack.full(4).switch([0], "layer").switch([1], "attention").switch([2], "mlp")
     async with framed(pane, (40, 12)):
-        pane.show(make_result(layers=4))
+        show(pane, make_result(layers=4))
         pane.show_stack(stack, None)
         shown = [line.split() for line in lines(pane)[1:6]]
         assert [line[-2:] for line in shown[1:]] == [
@@ -64,7 +65,7 @@ async def test_the_stack_draws_what_is_on():
 async def test_the_stack_tells_how_useful_layers_are():
     pane = StackPane()
     async with framed(pane, (50, 12)):
-        pane.show(make_result(layers=3))
+        show(pane, make_result(layers=3))
         pane.show_stack(Stack.full(3), ablated([2.0, 1.0, -0.5]))
         assert "loss change" in lines(pane)[0]
         bars = [lines(pane)[line_with(pane, f"{value:.3f}")] for value in (2.0, 1.0, -0.5)]
@@ -88,9 +89,9 @@ async def test_stack_and_lens_have_a_layer_on_the_same_line():
     for order in ("up", "down"):
         tops = []
         for pane in (stack, pair):
-            pane.cursor, pane.layer_order = Cursor(20, 0), order
+            change(pane, cursor=Cursor(20, 0), layer_order=order)
             async with framed(pane, (50, 16)):
-                pane.show(result, None, result)
+                show(pane, result, None, result)
                 if isinstance(pane, StackPane):
                     pane.show_stack(Stack.full(40), None)
                 tops.append([line[:5] for line in lines(pane)[1:]])
@@ -102,9 +103,9 @@ async def test_the_lens_marks_where_the_first_choice_differs():
     assert changed.get(LogitLens) is not None
     changed.get(LogitLens).top_ids[2, 0] = [3, 1, 2]
     pane = LensPair()
-    pane.skipped_layers = frozenset({1})
+    changed.settings = replace(changed.settings, skipped=(Skip(1),))
     async with framed(pane, (60, 12)):
-        pane.show(changed, None, clean)
+        show(pane, changed, None, clean)
         differing = [y for y, line in enumerate(lines(pane)) if "≠" in line]
         assert differing == [line_with(pane, "  2 ")]
         y = line_with(pane, "  1 ")
@@ -115,7 +116,7 @@ async def test_the_lens_marks_where_the_first_choice_differs():
 async def test_a_click_in_the_stack_moves_the_cursor_to_that_layer():
     pane = StackPane()
     async with framed(pane, (40, 12)) as pilot:
-        pane.show(make_result(layers=4))
+        show(pane, make_result(layers=4))
         pane.show_stack(Stack.full(4), None)
         await pilot.click(StackPane, offset=(6, 1 + line_with(pane, "  3 ")))
         heard = [message for message in pilot.app.heard if isinstance(message, CursorMoved)]
@@ -127,9 +128,9 @@ async def test_both_bars_share_a_line():
     assert changed.get(LogitLens) is not None
     changed.get(LogitLens).top_probabilities[-1, 0] = [0.25, 0.125, 0.0]
     pane = OutputBars()
-    pane.ramp = "truecolor"
+    change(pane, ramp="truecolor")
     async with framed(pane, (60, 12)):
-        pane.show(changed, None, clean)
+        show(pane, changed, None, clean)
         first = lines(pane)[0]
         assert "Paris" in first
         assert ".50 → .25" in first
@@ -155,7 +156,7 @@ async def test_a_token_that_one_run_does_not_list_has_a_dash():
     changed.get(LogitLens).top_ids[-1, 0] = [3, 1, 2]
     pane = OutputBars()
     async with framed(pane, (60, 12)):
-        pane.show(changed, None, clean)
+        show(pane, changed, None, clean)
         assert ".50 → –" in lines(pane)[line_with(pane, "Paris")]
         assert "– → .50" in lines(pane)[line_with(pane, "three")]
 
@@ -214,10 +215,10 @@ async def test_useful_layers_stand_taller():
     pane = LayerBars()
     result = make_result(layers=6)
     async with framed(pane, (40, 10)):
-        pane.show(result)
+        show(pane, result)
         assert "i computes all three" in " ".join(lines(pane))
         result.put("ablation", ablated([4.0, 2.0, 1.0, 0.5, 0.0, -1.0]))
-        pane.show(result)
+        show(pane, result)
         shown = lines(pane)
         assert "least 5 4 3 2 1" in shown[0]
         heights = [sum(line[4 * layer] != " " for line in shown[1:-2]) for layer in range(6)]
@@ -230,7 +231,7 @@ async def test_useful_layers_stand_taller():
         assert pane.border_title == Content("Usefulness of layers")
         result.settings = replace(result.settings, skip_part="mlp")
         result.put("ablation", replace(result.get(Ablation), part="mlp"))
-        pane.show(result)
+        show(pane, result)
         assert "loss change without MLP" in lines(pane)[0]
         assert "without MLP" in str(pane.border_title)
 
@@ -241,11 +242,11 @@ async def test_an_answer_is_ranked_by_too_where_there_is_one():
     result.tokens = replace(result.tokens, answer_start=len(result.tokens))
     assert pane.computes() == ("ablation", "answers_kept", "similarity")
     async with framed(pane, (70, 10)):
-        pane.show(result)
+        show(pane, result)
         assert pane.computes() == ("ablation", "similarity")
         tokens = len(result.tokens)
         result.tokens = replace(result.tokens, answer_start=tokens - 2)
-        pane.show(result)
+        show(pane, result)
         assert pane.computes() == ("ablation", "answers_kept", "similarity")
         assert "i computes all three" in " ".join(lines(pane))
         clean = np.array([-1] * (tokens - 2) + [7, 7])
@@ -253,7 +254,7 @@ async def test_an_answer_is_ranked_by_too_where_there_is_one():
         without[0, -2:] = 8
         right = np.array([0.0, 1, 1])
         result.put("answers_kept", AnswersKept("layer", clean, without, clean, right, True))
-        pane.show(result)
+        show(pane, result)
         assert "answer changed · max 1.00 · least 1 2 0" in lines(pane)[0]
 
 
@@ -264,9 +265,9 @@ async def test_the_map_of_reads_names_the_reader():
     pane = Heatmap()
     measure = MEASURE_BY_NAME["direct_effects"]
     assert mode_of(measure) == "reads"
-    pane.mode, pane.measure, pane.cursor = "reads", measure, Cursor(1, 0)
+    change(pane, mode="reads", measure=measure, cursor=Cursor(1, 0))
     async with framed(pane, (70, 12)) as pilot:
-        pane.show(result)
+        show(pane, result)
         await pilot.pause()
         assert "layer 1 is read most by layer 3: 7.00" in "\n".join(lines(pane))
         assert "Direct effects · |c - c'| / |c|" in str(pane.border_title)
@@ -281,9 +282,9 @@ async def test_the_map_of_repeated_blocks_is_a_band():
     result.put("repeat", found)
     pane, measure = Heatmap(), MEASURE_BY_NAME["repeat"]
     assert mode_of(measure) == "repeats"
-    pane.mode, pane.measure, pane.cursor = "repeats", measure, Cursor(1, 0)
+    change(pane, mode="repeats", measure=measure, cursor=Cursor(1, 0))
     async with framed(pane, (70, 12)) as pilot:
-        pane.show(result)
+        show(pane, result)
         await pilot.pause()
         shown = "\n".join(lines(pane))
         assert "layer 1 twice: 2.50, least 1.50, layers 1 to 2" in shown
@@ -308,14 +309,15 @@ async def test_the_skip_map_is_a_triangle_with_the_output_beside_it(ramp: str):
     output = np.arange(6, dtype=np.float32)
     result.put("skip_effects", SkipEffects("layer", (8,), effects, effects, output, 0.0, 0.0))
     pane = Heatmap()
-    pane.ramp, pane.mode, pane.measure, pane.cursor = (
-        ramp,
-        "skips",
-        MEASURE_BY_NAME["skip_effects"],
-        Cursor(1, 0),
+    change(
+        pane,
+        ramp=ramp,
+        mode="skips",
+        measure=MEASURE_BY_NAME["skip_effects"],
+        cursor=Cursor(1, 0),
     )
     async with framed(pane, (60, 12)) as pilot:
-        pane.show(result)
+        show(pane, result)
         await pilot.pause()
         assert pane.grid.columns.count == 6
         blank = pane.pane_styles.background
@@ -341,9 +343,9 @@ async def test_the_skip_map_names_the_part_that_was_skipped():
     zero = np.zeros((3, 3), np.float32)
     result.put("skip_effects", SkipEffects("mlp", (8,), zero, zero, zero[0], 0.0, 0.0))
     pane = Heatmap()
-    pane.mode, pane.measure = "skips", MEASURE_BY_NAME["skip_effects"]
+    change(pane, mode="skips", measure=MEASURE_BY_NAME["skip_effects"])
     async with framed(pane, (60, 12)) as pilot:
-        pane.show(result)
+        show(pane, result)
         lines(pane)
         await pilot.pause()
         assert "MLP skipped" in str(pane.border_title)

@@ -1,0 +1,84 @@
+"""What a pane is to draw, as one value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from depthtui.data.lens_view import LOGIT
+from depthtui.data.protocol import Pace
+from depthtui.data.remarks import Remarks
+from depthtui.data.run import RunResult
+from depthtui.data.verdict import Verdict
+from depthtui.depth.reading import Reading
+from depthtui.metrics import MEASURES
+from depthtui.metrics.spec import Measure
+from depthtui.palettes import OWN_PALETTE
+from depthtui.tui.draw.styles import RampChoice
+
+HeatmapMode: TypeAlias = Literal["tokens", "means", "skips", "reads", "repeats"]
+LayerOrder: TypeAlias = Literal["up", "down"]
+
+_BY_IDENTITY = ("result", "reading", "other", "other_reading")
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Everything that a pane draws but its cursor; a screen makes it in one place.
+
+    Two views are equal where a pane draws the same: of a run whose rows were filled in further,
+    a screen hands over another reading.
+
+    Attributes:
+        result: the run, complete or not; None where there is nothing to draw.
+        reading: its curves and effective depths; None where no token counts.
+        other, other_reading: those of a second run to compare with.
+        names: what the two runs are called; untrusted.
+        measure: which per-token value is coloured.
+        mode: what the columns of a heatmap are.
+        lens: the lens that reads the runs, by its name in `LENSES`.
+        layer_order: `up` has layer 0 at the bottom.
+        ramp: `auto` asks the terminal; else `truecolor`, `256` or `glyph`.
+        palette: name of the palette whose colours values have.
+        pace: by which a pane tells how long something takes.
+        can_compute: whether a key computes what a pane lacks.
+        verdict: the run's verdict.
+        is_live: whether the engine works on the run.
+        is_halted: whether it is halted, which enter lets go on.
+        controls: those of the model in a line; empty where there are none.
+        thresholds_turned: whether they are others than the session began with.
+        remarks: what the user noted on the run.
+        written_through: the lens that a generated text was read by as it was written.
+    """
+
+    result: RunResult | None = None
+    reading: Reading | None = None
+    other: RunResult | None = None
+    other_reading: Reading | None = None
+    names: tuple[str, str] | None = None
+    measure: Measure = MEASURES[0]
+    mode: HeatmapMode = "tokens"
+    lens: str = LOGIT
+    layer_order: LayerOrder = "up"
+    ramp: RampChoice = "auto"
+    palette: str = OWN_PALETTE
+    pace: Pace = field(default_factory=Pace)
+    can_compute: bool = True
+    verdict: Verdict | None = None
+    is_live: bool = True
+    is_halted: bool = False
+    controls: str = ""
+    thresholds_turned: bool = False
+    remarks: Remarks = field(default_factory=Remarks)
+    written_through: str = LOGIT
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, View):
+            return NotImplemented
+        pairs = zip(vars(self).items(), vars(other).values(), strict=True)
+        return all(
+            mine is theirs or (name not in _BY_IDENTITY and mine == theirs)
+            for (name, mine), theirs in pairs
+        )
+
+    __hash__ = None  # type: ignore[assignment]
