@@ -9,6 +9,7 @@ from depthtui.data.lens_view import lens_heading
 from depthtui.token_text import fit, fit_shown, printable
 from depthtui.tui.draw.layer_rows import LayerRows
 from depthtui.tui.draw.styles import Piece, probability
+from depthtui.tui.panes.under_cursor import LensRow, Target
 
 WIDEST_TOKEN = 14
 PROBABILITY_CELLS = 3
@@ -26,6 +27,11 @@ class LensRows(LayerRows):
     def token(self) -> int:
         """The token at the cursor."""
         return min(max(self.cursor.token, 0), len(self.shown.tokens) - 1)
+
+    def under_cursor(self) -> Target | None:
+        if self.result is None or not self.is_ready:
+            return None
+        return LensRow(min(self.cursor.layer, self.depths - 1), self.token)
 
     @property
     def title(self) -> str:

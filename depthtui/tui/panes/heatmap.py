@@ -27,6 +27,7 @@ from depthtui.tui.draw.styles import Piece, Ramp, fit_right, half_blocks, number
 from depthtui.tui.draw.text import costs
 from depthtui.tui.panes.heatmap_views import VIEWS, TokensView
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
+from depthtui.tui.panes.under_cursor import Cell, Layer, Target
 
 _NARROWEST_NAMED = 4
 _LONGEST_NAME = 14
@@ -224,6 +225,19 @@ class Heatmap(Pane):
         rows, columns = self._values.shape
         column = self.kind.column_of(cursor)
         return min(max(cursor.layer, 0), rows - 1), min(max(column, 0), columns - 1)
+
+    def under_cursor(self) -> Target | None:
+        if self.result is None or not self.is_ready:
+            return None
+        row, column = self._at(self.cursor)
+        if not self.kind.by_token:
+            return Layer(row)
+        token = self._token_of(column)
+        return Cell(row, token) if token >= 0 else None
+
+    def _token_of(self, column: int) -> int:
+        """The token in a column; negative where there is none."""
+        return column
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         grid = self.grid

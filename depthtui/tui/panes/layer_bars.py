@@ -16,6 +16,7 @@ from depthtui.tui.draw.bars import axis_labels, column_cells, layer_ruler, uprig
 from depthtui.tui.draw.styles import PaneStyles, Piece, number
 from depthtui.tui.draw.text import sublayer_title
 from depthtui.tui.panes.lines_pane import LinesPane
+from depthtui.tui.panes.under_cursor import Layer, Target
 
 _LEAST = 5
 
@@ -24,6 +25,11 @@ class LayerBars(LinesPane):
     """What layers are ranked by against the layer, and which ones to leave out first."""
 
     follows_cursor = True
+
+    def under_cursor(self) -> Target | None:
+        if self.result is None:
+            return None
+        return Layer(min(self.cursor.layer, self.result.model.n_layers - 1))
 
     def computes(self) -> tuple[str, ...]:
         return rankings_for(self.result)

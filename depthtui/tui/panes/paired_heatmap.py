@@ -40,6 +40,9 @@ class PairedHeatmap(Heatmap):
         self.letter = letter
         self._columns, self._other_columns = columns, other_columns
 
+    def _token_of(self, column: int) -> int:
+        return int(self._columns[column])
+
     def _title(self) -> str:
         return f"{self.letter} · {super()._title()}"
 

@@ -35,6 +35,7 @@ from depthtui.tui.draw.styles import (
     styles_of,
 )
 from depthtui.tui.draw.text import no_lens, wrap
+from depthtui.tui.panes.under_cursor import Target
 from depthtui.tui.panes.view import View
 from depthtui.tui.textual_patches.frame import keep_frame
 from depthtui.tui.textual_patches.names import draw_with_this_frame, handle_error, sender_of
@@ -189,6 +190,10 @@ class Pane(Widget, can_focus=True):
     def explains(self) -> tuple[Explanation, ...]:
         """What is to be said of what this shows."""
         return of_measure(self.measure)
+
+    def under_cursor(self) -> Target | None:
+        """What a key or a double click can open here; None where there is nothing."""
+        return None
 
     def prepare(self) -> None:
         """Work out, once per change, what `draw_line` needs."""

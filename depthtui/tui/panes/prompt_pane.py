@@ -18,6 +18,7 @@ from depthtui.token_text import fit_shown, printable, printable_sentence
 from depthtui.tui.draw.scale import scale_of
 from depthtui.tui.draw.styles import Piece, Ramp
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
+from depthtui.tui.panes.under_cursor import Cell, Target
 
 _UNDERLINE = Style(underline=True)
 
@@ -90,6 +91,12 @@ class PromptPane(Pane):
         return self.computed_for(self.measure.metric)
 
     # The cursor -------------------------------------------------------------
+
+    def under_cursor(self) -> Target | None:
+        if self.result is None or not len(self.result.tokens):
+            return None
+        last = len(self.result.tokens) - 1
+        return Cell(self.cursor.layer, min(max(self.cursor.token, 0), last))
 
     def _token_of(self, cursor: Cursor) -> int:
         return min(max(cursor.token, 0), len(self._places) - 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from rich.cells import cell_len
 from rich.style import Style
+from textual import events
 from textual.strip import Strip
 
 from depthtui.metrics import RANKINGS
@@ -12,6 +13,8 @@ from depthtui.metrics.ranking import ALL_TOKENS, Ranked, usefulness
 from depthtui.tui.draw.bars import Axis, axis_of
 from depthtui.tui.draw.layer_rows import LayerRows
 from depthtui.tui.draw.styles import Piece, bar, fit_right, number
+from depthtui.tui.panes.pane import Cursor
+from depthtui.tui.panes.under_cursor import Block, Target
 from depthtui.tui.state.what_if import SUBLAYERS, Stack
 
 _ON, _OFF = "▄▄▄▄", "····"
@@ -27,6 +30,8 @@ class StackPane(LayerRows):
 
     stack = Stack(())
     measured: Ranked | None = None
+    part = "layer"
+    """The part of the layer at the cursor that was pointed at: a sublayer, or all of it."""
     _tokens = ALL_TOKENS
 
     def show_stack(
@@ -55,6 +60,15 @@ class StackPane(LayerRows):
         self._rows = [self._draw_layer(layer, values) for layer in range(self.depths - 1)]
         self.scroll_to_cursor()
 
+    def _with_part(self, layer: int) -> list[Piece]:
+        """A layer, the sublayer that was pointed at in the cursor's colour."""
+        row = self._rows[layer]
+        names = [name for name, _ in _BLOCKS]
+        if layer != self.cursor.layer or self.part not in names:
+            return row
+        place = 2 * names.index(self.part) + 2
+        return [*row[:place], (row[place][0], self.pane_styles.accent), *row[place + 1 :]]
+
     def _values(self) -> np.ndarray | None:
         """How useful each layer is, `[L]`; None where that is unknown."""
         if self.measured is None:
@@ -75,7 +89,32 @@ class StackPane(LayerRows):
             return self.line()
         if layer == self.depths - 1:
             return self.line(*self.draw_number(layer), ("┃", self.pane_styles.muted))
-        return self.line(*self.draw_number(layer), *self._rows[layer])
+        return self.line(*self.draw_number(layer), *self._with_part(layer))
+
+    def under_cursor(self) -> Target | None:
+        if self.result is None or self.cursor.layer >= self.depths - 1:
+            return None
+        return Block(self.cursor.layer, self.part)
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        self.part = "layer"
+        super().move_cursor(old, new)
+
+    def on_click(self, event: events.Click) -> None:
+        """Put the cursor on the layer under the mouse, or on its sublayer."""
+        super().on_click(event)
+        offset = event.get_content_offset(self)
+        if offset is None or not self.is_ready:
+            return
+        # The residual stream stands before the blocks, a gap before each of these.
+        place, cells = divmod(offset.x - self.margin - 1, 1 + len(_ON))
+        part = _BLOCKS[place][0] if 0 <= place < len(_BLOCKS) and cells else "layer"
+        self.call_later(self._point_at, part)
+
+    def _point_at(self, part: str) -> None:
+        """Point at a sublayer, once the cursor is on its layer."""
+        self.part = part
+        self.refresh(self.area.region)
 
     def _draw_header(self) -> Strip:
         names = " ".join(f"{name:<{len(_ON)}}" for _, name in _BLOCKS)

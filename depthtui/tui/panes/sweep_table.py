@@ -19,6 +19,7 @@ from depthtui.token_text import cut_in_the_middle, fit_shown, printable_sentence
 from depthtui.tui.draw.grid import in_sight
 from depthtui.tui.draw.styles import Piece, fit_right
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
+from depthtui.tui.panes.under_cursor import SweepCell, Target
 from depthtui.tui.state.sweep_rows import Row, RowKey
 
 HEADS = 2
@@ -151,6 +152,9 @@ class SweepTable(Pane):
     def _scroll(self) -> None:
         shown = max(1, self.area.height - HEADS)
         self._first = in_sight(self.cursor.layer, self._first, shown, len(self.rows))
+
+    def under_cursor(self) -> Target | None:
+        return SweepCell(*self.cursor) if self.rows else None
 
     def on_click(self, event: events.Click) -> None:
         """Put the cursor on the row and the column under the mouse."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from rich.cells import cell_len
+from textual import events
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
@@ -28,6 +30,7 @@ from depthtui.tui.draw.tracks import axis, column_of, track
 from depthtui.tui.panes.curves import RuleCurve, curves_of, scale_ends
 from depthtui.tui.panes.page import ThresholdPage
 from depthtui.tui.panes.pane import nothing_pooled
+from depthtui.tui.panes.under_cursor import MeasureRow, Target
 from depthtui.tui.state.next_measures import is_quick, next_measures
 from depthtui.tui.state.unasked import quick_order
 
@@ -123,6 +126,35 @@ class VerdictPane(ThresholdPage):
     curve that a rule reads lies over its line. What has not been computed says what it costs.
     """
 
+    _chosen = ""
+    """The measure that was pointed at."""
+
+    _measure_of: Sequence[str] = ()
+    """The measure on each line; empty where there is none."""
+
+    def under_cursor(self) -> Target | None:
+        return MeasureRow(self._chosen) if self._chosen in self._measures else None
+
+    @property
+    def _measures(self) -> list[str]:
+        verdict = self.view.verdict
+        return [found.measure for found in verdict.evidence] if verdict else []
+
+    def choose(self, step: int) -> None:
+        """Point at the measure that many further down, or up."""
+        measures = self._measures
+        if measures:
+            at = measures.index(self._chosen) if self._chosen in measures else -1
+            self._chosen = measures[min(max(at + step, 0), len(measures) - 1)]
+            self.redraw_content()
+
+    def on_click(self, event: events.Click) -> None:
+        """Point at the measure under the mouse."""
+        offset = event.get_content_offset(self)
+        if offset is not None and self.is_ready and offset.y < len(self._measure_of):
+            self._chosen = self._measure_of[offset.y]
+            self.redraw_content()
+
     @property
     def sentence(self) -> str:
         """The verdict in words, its warnings first; empty where there is none."""
@@ -168,6 +200,15 @@ class VerdictPane(ThresholdPage):
     # The lines --------------------------------------------------------------
 
     def lay_out(self) -> list[list[Piece]]:
+        lines = self._as_much_as_fits()
+        names = {
+            fit_shown(found.title, self._name_cells): found.measure
+            for found in self._shown_verdict.evidence
+        }
+        self._measure_of = [names.get(line[0][0], "") if line else "" for line in lines]
+        return lines
+
+    def _as_much_as_fits(self) -> list[list[Piece]]:
         height = self.area.height
         self._drawn: dict[str, _Curve] = {}
         titles = [measure.title for measure in self._shown_verdict.evidence]
@@ -286,7 +327,8 @@ class VerdictPane(ThresholdPage):
     def _row(self, measure: Evidence) -> list[Piece]:
         """Its name, its line on the axis, its count, and whether that holds."""
         styles, n_layers = self.pane_styles, self._shown_verdict.n_layers
-        name: Piece = (fit_shown(measure.title, self._name_cells), styles.strong)
+        style = styles.accent if measure.measure == self._chosen else styles.strong
+        name: Piece = (fit_shown(measure.title, self._name_cells), style)
         if measure.count is None:
             room = max(0, self.area.width - self._name_cells)
             return [name, (fit_shown(printable_sentence(measure.reason), room), styles.muted)]

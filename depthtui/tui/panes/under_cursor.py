@@ -1,0 +1,90 @@
+"""What a pane has under its cursor, as a value that a key or a double click can open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from depthtui.depth import rules
+from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.spec import Measure
+
+_PAGES = {"similarity": "pruning", "sufficient": "sufficient", "settled": "decided"}
+"""Pages that show the evidence of one metric or rule alone, by its name."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a layer does to a token; layer L is the output."""
+
+    layer: int
+    token: int
+
+
+@dataclass(frozen=True)
+class LensRow:
+    """What a lens reads of a token at a depth; depth L is the output."""
+
+    layer: int
+    token: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of the model, whatever the token."""
+
+    layer: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """A layer of the what-if's stack, or one of its sublayers: `layer`, `attention` or `mlp`."""
+
+    layer: int
+    part: str
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A rule's curve at a layer."""
+
+    rule: str
+    layer: int
+
+
+@dataclass(frozen=True)
+class MeasureRow:
+    """A measure of the verdict, a rule or a metric by its name."""
+
+    measure: str
+
+    @property
+    def page(self) -> str:
+        """The id of the page that shows its evidence; empty where a heatmap does."""
+        if self.measure in _PAGES or self.shows is None:
+            return _PAGES.get(self.measure, "depths")
+        return ""
+
+    @property
+    def shows(self) -> Measure | None:
+        """What a heatmap shows of it, or None."""
+        rule = next((rule for rule in rules.ALL if rule.name == self.measure), None)
+        if rule is not None:
+            return next((one for one in _measures() if one.name == rule.curve), None)
+        metric = METRIC_BY_NAME.get(self.measure)
+        return metric.measures[0] if metric is not None and metric.measures else None
+
+
+@dataclass(frozen=True)
+class SweepCell:
+    """A row and a column of a sweep's table, as they are shown."""
+
+    row: int
+    column: int
+
+
+Target: TypeAlias = Cell | LensRow | Layer | Block | CurvePoint | MeasureRow | SweepCell
+
+
+def _measures() -> list[Measure]:
+    return [measure for metric in METRIC_BY_NAME.values() for measure in metric.measures]
