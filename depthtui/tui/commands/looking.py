@@ -50,7 +50,7 @@ OPEN: Command[PaneScreen] = Command(
     "Open what is under the cursor",
     "look",
     lambda it: it.open_at_cursor(),
-    lambda it: None if it.active_pane.result is not None else NOTHING_HERE,
+    lambda it: None if it.active_pane.under_cursor() is not None else NOTHING_HERE,
     shown=True,
     at_cursor=True,
 )

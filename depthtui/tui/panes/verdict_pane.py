@@ -133,7 +133,10 @@ class VerdictPane(ThresholdPage):
     """The measure on each line; empty where there is none."""
 
     def under_cursor(self) -> Target | None:
-        return MeasureRow(self._chosen) if self._chosen in self._measures else None
+        measures = self._measures
+        if not measures:
+            return None
+        return MeasureRow(self._chosen if self._chosen in measures else measures[0])
 
     @property
     def _measures(self) -> list[str]:

@@ -32,6 +32,7 @@ from depthtui.tui.panes.page import ThresholdTurned
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.progress_pane import ProgressPane
 from depthtui.tui.panes.status_line import StatusLine
+from depthtui.tui.panes.under_cursor import MeasureRow
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.panes.view import View
 from depthtui.tui.screens import main_layout, opening
@@ -227,6 +228,23 @@ class MainScreen(PlacesScreen):
         return pane
 
     # Commands ---------------------------------------------------------------
+
+    def move(self, rows: int, tokens: int) -> None:
+        """Move the cursor; on the verdict, which has no layers, up and down go through its rows."""
+        pane = self.focused
+        if isinstance(pane, VerdictPane) and rows:
+            pane.choose(-rows * self.take_count())
+        else:
+            super().move(rows, tokens)
+
+    def open_measure(self, row: MeasureRow) -> None:
+        """Go to the page of a measure, or show it in the heatmap."""
+        shows = row.shows
+        if row.page:
+            self.go_to_pane(self.query_one(f"#{row.page}", Pane))
+        elif shows is not None:
+            self.measure = MEASURE_BY_NAME[shows.name]
+            self.go_to_heatmap()
 
     def show_session(self) -> None:
         """List the runs; a comparison that is chosen there begins at the cursor."""

@@ -25,6 +25,7 @@ from depthtui.tui.draw.styles import RampChoice
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.heatmap_views import mode_of
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
+from depthtui.tui.panes.under_cursor import Block, Cell, CurvePoint, Layer, LensRow, MeasureRow
 from depthtui.tui.panes.view import View
 from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.dialogs.dialog import MUTED
@@ -375,15 +376,28 @@ class PaneScreen(Screen[None]):
         show_help(self.app, "this pane")
 
     def open_at_cursor(self) -> None:
-        """Open what is under the cursor of the pane with the focus: a layer at a token."""
+        """Open what is under the cursor of the pane with the focus."""
+        pane = self.active_pane
+        match pane.under_cursor():
+            case Cell(layer, token) | LensRow(layer, token):
+                self._open_cell(pane, layer, token)
+            case Layer(layer) | Block(layer, _) | CurvePoint(_, layer):
+                self._open_cell(pane, layer, pane.cursor.token)
+            case MeasureRow() as row:
+                self.open_measure(row)
+
+    def _open_cell(self, pane: Pane, layer: int, token: int) -> None:
+        """Show what a pane's run has at a layer and a token."""
         from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 
-        pane = self.active_pane
         result = pane.result
         if result is not None:
-            layer, token = pane.cursor
-            facts = cell_facts(result, layer, min(token, len(result.tokens) - 1), self.lens_name)
+            token = min(token, len(result.tokens) - 1)
+            facts = cell_facts(result, layer, token, pane.view.lens)
             self.app.push_screen(ExplanationScreen([facts], "Under the cursor"))
+
+    def open_measure(self, row: MeasureRow) -> None:
+        """Go to where the evidence of a measure is."""
 
     def turn_over(self) -> None:
         """Put layer 0 at the other end."""
@@ -407,7 +421,7 @@ class PaneScreen(Screen[None]):
                 self.measure = ALL_MEASURES[index]
                 return
 
-    def _go_to_heatmap(self) -> None:
+    def go_to_heatmap(self) -> None:
         """Let the keys act on what shows the measure."""
         if not isinstance(self.active_pane, Heatmap):
             self._activate(next(pane for pane in self.panes if isinstance(pane, Heatmap)))
@@ -424,7 +438,7 @@ class PaneScreen(Screen[None]):
             self._try_measure(before)
             if name is not None:
                 self.measure = MEASURE_BY_NAME[name]
-                self._go_to_heatmap()
+                self.go_to_heatmap()
 
         result, lens = self.shown_result(), self.lens_name
         picker = MeasurePicker(

@@ -10,8 +10,8 @@ from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.lens_table import LensTable
-from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.panes.paired_heatmap import PairedHeatmap
+from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.stack_pane import StackPane
 from depthtui.tui.panes.under_cursor import Block, Cell, Layer, LensRow, MeasureRow

@@ -257,7 +257,7 @@ class PromptPicker(Dialog[PromptChoice]):
     def action_next_way(self) -> None:
         """Turn to the next tab."""
         ways = list(FIRST_FOCUS)
-        way = ways[(ways.index(self._tab) + 1) % len(ways)]
+        way = ways[(ways.index(self._tab) - 1) % len(ways)]
         self.query_one("#ways", TabbedContent).active = way
         self.query_one(f"#{FIRST_FOCUS[way]}").focus()
 
