@@ -166,7 +166,7 @@ async def session(it: Explored, folder: Path) -> None:
     for run in it.session.runs:
         run.started = NOON
     await it.press("b")
-    await seen(it, "marks to compare")
+    await seen(it, "space marks")
     await it.press("down", "space")
 
 

@@ -13,6 +13,8 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widgets import Static
 
+from depthtui.token_text import printable_chars
+
 _GAP = "   "
 
 
@@ -46,7 +48,7 @@ class Choice(Static, can_focus=True):
 
     def render(self) -> Content:
         if self._why_closed:
-            return Content(f"{self._labels[self.value]}: {self._why_closed}")
+            return Content(printable_chars(f"{self._labels[self.value]}: {self._why_closed}"))
         words = (
             Content.styled(f"● {label}", "bold") if value == self.value else Content(f"○ {label}")
             for value, label in self._labels.items()
