@@ -11,12 +11,12 @@ from depthtui.tui.commands.command import Command
 from depthtui.tui.textual_patches.names import key_of
 
 SCREENS: dict[str, list[Command[Any]]] = {
-    "Everywhere": list(everywhere.COMMANDS),
     "Main screen": main.COMMANDS,
     "Comparison": compare.COMMANDS,
     "What-if": what_if.COMMANDS,
     "Writing": writing.COMMANDS,
     "Sweep": sweep.COMMANDS,
+    "Everywhere": list(everywhere.COMMANDS),
 }
 """The commands of each screen."""
 

@@ -190,7 +190,7 @@ async def datasets(it: Explored, folder: Path) -> None:
     rows = folder / "cache" / "datasets"
     rows.mkdir(parents=True, exist_ok=True)
     write_lines(rows, ROWS["gsm8k"], "gsm8k.jsonl")
-    await it.press("t")
+    await it.press("p", "ctrl+t")
     await it.until(lambda: it.app.explorer.datasets.file("gsm8k"))
     await it.press("end", "up", "up", "up")
     await seen(it, "Ada has 6 bags")
@@ -290,7 +290,7 @@ SCENES = (
     Scene("themes", themes, SMALL),
     Scene("measured-light", keys("L", says="What is measured"), SMALL, "depth-light"),
     Scene("reading", reading),
-    Scene("prompts-light", keys("t", says="Grade-school"), theme="depth-light"),
+    Scene("prompts-light", keys("p", "ctrl+t", says="Grade-school"), theme="depth-light"),
     Scene("datasets", datasets, SMALL),
     Scene("models", models, SMALL),
     Scene("own-code", own_code, SMALL),

@@ -506,7 +506,7 @@ async def test_a_remapping_of_a_former_command_names_the_present_one(tmp_path: P
     async with explore(tmp_path, settings=settings) as it:
         assert it.toasts() == [
             "The settings remap verdict, which is part of compute now: compute what this pane "
-            "lacks, then what the verdict lacks."
+            "lacks, then the verdict."
         ]
 
 

@@ -57,6 +57,13 @@ async def opened(it: Explored, key: str, kind: type) -> None:
     await it.pilot.pause()
 
 
+async def opened_tasks(it: Explored) -> None:
+    """Open the dialog of prompts on its tasks."""
+    await opened(it, "p", PromptPicker)
+    await it.press("ctrl+t")
+    await it.until(lambda: it.app.screen.focused is it.app.screen.query_one("#task-list"))
+
+
 def started(it: Explored) -> StartRun:
     command = it.engine.sent(StartRun)[-1]
     assert isinstance(command, StartRun)
@@ -96,7 +103,7 @@ async def test_an_explanation_has_ends(tmp_path: Path, last: str, first: str) ->
 
 async def test_a_written_prompt_is_chosen_from_the_ladder(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await opened(it, "t", PromptPicker)
+        await opened_tasks(it)
         assert "Grade-school arithmetic" in it.screen_text()
         await it.press("enter", "down", "down", "enter")
         await it.until(lambda: len(it.session.runs) == 2)
@@ -106,7 +113,7 @@ async def test_a_written_prompt_is_chosen_from_the_ladder(tmp_path: Path) -> Non
 
 async def test_j_and_k_choose_the_task_then_its_prompt(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await opened(it, "t", PromptPicker)
+        await opened_tasks(it)
         await it.press("j", "j", "k")
         assert "enter its prompts" in it.screen_text()
         await it.press("enter")
@@ -118,7 +125,7 @@ async def test_j_and_k_choose_the_task_then_its_prompt(tmp_path: Path) -> None:
 
 async def test_no_key_is_promised_where_it_does_something_else(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await opened(it, "t", PromptPicker)
+        await opened_tasks(it)
         it.app.screen.query_one("#template").focus()
         await it.until(lambda: "F5 runs it" in it.screen_text())
         assert "enter runs it" not in it.screen_text()
@@ -126,7 +133,7 @@ async def test_no_key_is_promised_where_it_does_something_else(tmp_path: Path) -
 
 async def test_a_generator_has_a_dial(tmp_path: Path) -> None:
     async with explore(tmp_path, size=(80, 24)) as it:
-        await opened(it, "t", PromptPicker)
+        await opened_tasks(it)
         await it.press("down", "down", "down")
         await it.until(lambda: "3 digits" in it.screen_text())
         await it.press("plus", "plus", "minus")
@@ -138,7 +145,7 @@ async def test_a_generator_has_a_dial(tmp_path: Path) -> None:
 
 async def test_the_dial_ends(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await opened(it, "t", PromptPicker)
+        await opened_tasks(it)
         tasks = it.app.screen.query_one("#task-list", OptionList)
         tasks.highlighted = tasks.get_option_index("facts")
         await it.pilot.pause()
@@ -151,7 +158,7 @@ async def test_a_level_that_the_task_does_not_have_is_left_out(tmp_path: Path, t
     async with explore(tmp_path) as it:
         it.app.explorer.run(Prompt("one two", "", task, "99"))
         await it.until(lambda: len(it.session.results) == 2)
-        await opened(it, "t", PromptPicker)
+        await opened_tasks(it)
         assert "99 " not in str(it.app.screen.query_one("#dial").content)
         assert it.app.screen.query_one("#prompts", OptionList).option_count
 
@@ -232,9 +239,9 @@ async def test_every_tab_says_which_keys_it_has(tmp_path: Path) -> None:
         await opened(it, "p", PromptPicker)
         assert "F5 runs it" in it.screen_text()
         await it.press("ctrl+t")
-        await it.until(lambda: "enter opens it · → completes" in it.screen_text())
-        await it.press("ctrl+t")
         await it.until(lambda: "turn the dial" in it.screen_text())
+        await it.press("ctrl+t")
+        await it.until(lambda: "enter opens it · → completes" in it.screen_text())
 
 
 async def test_an_unchanged_prompt_keeps_its_answer(tmp_path: Path) -> None:
@@ -272,14 +279,14 @@ async def test_a_file_is_opened_or_refused_in_words(tmp_path: Path) -> None:
 
 async def test_the_chat_template_is_seen_and_belongs_to_the_prompt(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await opened(it, "t", PromptPicker)
+        await opened_tasks(it)
         it.app.screen.query_one("#template", Checkbox).toggle()
         await it.press("f5")
         await it.until(lambda: len(it.session.runs) == 2)
         assert started(it).settings.chat_template
         await it.until(lambda: "1/17 · chat template" in it.screen_text())
         assert "Prompt · chat template" in it.screen_text()
-        await opened(it, "t", PromptPicker)
+        await opened_tasks(it)
         assert it.app.screen.query_one("#template", Checkbox).value
         await it.press("escape", "n")
         await it.until(lambda: any("plain" in toast for toast in it.toasts()))
@@ -294,14 +301,14 @@ async def test_a_model_without_a_template_has_no_switch(tmp_path: Path) -> None:
         yield ModelLoaded(model_info(spec, has_chat_template=False))
 
     async with explore(tmp_path, lambda: FakeEngine(load=load)) as it:
-        await opened(it, "t", PromptPicker)
+        await opened_tasks(it)
         assert it.app.screen.query_one("#template", Checkbox).disabled
         assert "brings none" in it.screen_text()
 
 
 async def test_escape_leaves_every_dialog_without_doing_anything(tmp_path: Path) -> None:
     async with explore(tmp_path, size=(80, 24)) as it:
-        for key in ("p", "t", "m", "v", "b", "e", "question_mark"):
+        for key in ("p", "u", "L", "m", "v", "b", "M", "comma", "e", "question_mark"):
             await it.press(key)
             await it.until(lambda: it.app.screen is not it.main)
             await it.press("escape")
@@ -357,7 +364,7 @@ async def test_tokens_are_counted_while_typing(tmp_path: Path) -> None:
         await it.until(lambda: "1 token " in it.screen_text())
         await it.press(*["backspace"] * 3)
         await it.until(lambda: not str(it.app.screen.query_one("#token-note", Static).content))
-        await it.press("ctrl+t", "ctrl+t")
+        await it.press("ctrl+t")
         await it.until(lambda: f"{n_tokens} tokens" in it.screen_text())
 
 

@@ -101,7 +101,7 @@ async def test_a_field_that_is_closed_says_why_and_is_passed_by(tmp_path: Path) 
 
 async def test_a_click_turns_a_tab(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await it.press("H")
+        await it.press("question_mark", "tab")
         await it.until(lambda: it.app.screen.query("#tabs"))
         await it.pilot.click("#tabs", offset=(2, 0))
         await it.until(lambda: isinstance(it.app.screen, HelpScreen))

@@ -62,7 +62,7 @@ async def test_every_screen_shows_hostile_texts_safely(tmp_path: Path) -> None:
         await it.ready()
         it.engine.say(Notice(everything[:300]))
         await it.until(it.toasts)
-        for key in ("", "p", "t", "b", "m", "C", "e", "question_mark", "z", "tab"):
+        for key in ("", "p", "b", "m", "L", "u", "e", "question_mark", "z", "tab"):
             if key:
                 await it.press(key)
             text = it.screen_text()
@@ -86,7 +86,7 @@ async def test_every_token_can_be_under_the_cursor(tmp_path: Path) -> None:
         for token in range(0, len(tokens), 11):
             it.main.go(token % 30, token)
             await it.pilot.pause()
-        it.main.action_copy()
+        it.main.copy_value()
         assert not UNSAFE.search(it.screen_text())
 
 

@@ -33,7 +33,7 @@ async def test_a_key_that_is_pressed_holds_at_once_and_is_written(tmp_path: Path
         await it.until(lambda: isinstance(it.app.screen, it.main.__class__))
         assert it.app.explorer.settings.keys == {"export": "f9,X"}
         await opened(it, "f9", ExportScreen)
-        await it.press("escape", "semicolon", "ctrl+s")
+        await it.press("escape", "comma", "tab", "ctrl+s")
         await it.until(lambda: "written to" in it.screen_text())
         assert load_settings(path).keys == {"export": "f9,X"}
         assert "[keys] # mine" in path.read_text()
@@ -52,7 +52,7 @@ async def test_a_key_of_something_else_is_asked_for_twice(tmp_path: Path) -> Non
         assert not keys.settings.keys
         await it.press("enter", "m", "m")
         await it.until(lambda: keys.settings.keys == {"notes": "m"})
-        assert "also that of “Choose a model”" in it.screen_text()
+        assert "“Choose a model”: remap one" in it.screen_text()
         await it.press("enter", "5")
         await it.until(lambda: "5 cannot be remapped: digits are counts." in it.screen_text())
         await it.press("d")

@@ -175,12 +175,12 @@ async def test_a_strangers_session_asks(own_code: OwnCode, tmp_path: Path) -> No
     assert claim in text
     path.write_text(text)
     async with explorer_of(tmp_path) as it:
-        await it.press("r")
+        await it.press("b", "R")
         await it.until(lambda: "claims that a model's own" in flowed(it), "the claim")
         await it.press("enter")
         # Whether its model is loaded at all is a question of its own.
         await it.until(lambda: isinstance(it.app.screen, Ask), "the first question")
-        await it.press("r")
+        await it.press("b")
         await asked(it, own_code)
         await it.press("escape")
         await it.until(lambda: it.app.screen is it.main, "the main screen")

@@ -10,7 +10,7 @@ from textual.widgets import OptionList
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from tests.prompts.test_datasets import GSM8K_TEXT, ROWS, write_lines
 from tests.tui.app_helpers import Explored, explore
-from tests.tui.test_dialogs import opened, started
+from tests.tui.test_dialogs import opened_tasks, started
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ async def choose(it: Explored, name: str) -> None:
 async def test_rows_of_a_data_set_run_one_after_the_other(tmp_path: Path, folder: Path) -> None:
     write_lines(folder, ROWS["gsm8k"], "gsm8k.jsonl")
     async with explore(tmp_path) as it:
-        await opened(it, "t", PromptPicker)
+        await opened_tasks(it)
         await it.until(lambda: it.app.explorer.datasets.file("gsm8k"))
         await choose(it, "gsm8k")
         await it.until(lambda: "1  Ada has 6 bags of 7 nuts." in it.screen_text())
@@ -44,7 +44,7 @@ async def test_rows_of_a_data_set_run_one_after_the_other(tmp_path: Path, folder
         await it.press("n")
         await it.until(lambda: len(it.session.runs) == 3)
         await it.ready()
-        await opened(it, "t", PromptPicker)
+        await opened_tasks(it)
         await it.until(lambda: it.app.screen.query_one("#prompts", OptionList).highlighted == 1)
 
 
@@ -54,7 +54,7 @@ async def test_what_is_not_here_or_cannot_be_read_is_a_sentence(
     write_lines(folder, ROWS["math"], "math.jsonl")
     (folder / "aime24.jsonl").write_text("{")
     async with explore(tmp_path, size=(80, 24)) as it:
-        await opened(it, "t", PromptPicker)
+        await opened_tasks(it)
         await it.until(lambda: it.app.explorer.datasets.file("math"))
         await choose(it, "gsm8k")
         assert "GSM8K is not on this disk: not in " in it.screen_text()

@@ -59,7 +59,7 @@ READING: Command[PaneScreen] = Command(
     "reading",
     "u",
     "reading",
-    "Choose the lens, the thresholds, and whether token 0 counts",
+    "Choose lens, thresholds, and whether token 0 counts",
     "compute",
     lambda it: it.choose_reading(),
 )
@@ -69,7 +69,7 @@ MEASURES: list[Command[PaneScreen]] = [
         "measure",
         "v",
         "measure",
-        "Choose what the heatmap shows: measure, means, layer order",
+        "Choose measure, means and layer order of the heatmap",
         "look",
         lambda it: it.choose_measure(),
         at_cursor=True,

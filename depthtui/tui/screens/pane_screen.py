@@ -394,7 +394,7 @@ class PaneScreen(Screen[None]):
         if result is not None:
             token = min(token, len(result.tokens) - 1)
             facts = cell_facts(result, layer, token, pane.view.lens)
-            self.app.push_screen(ExplanationScreen([facts], "Under the cursor"))
+            self.app.push_screen(ExplanationScreen([facts], "Under the cursor", "facts"))
 
     def open_measure(self, row: MeasureRow) -> None:
         """Go to where the evidence of a measure is."""

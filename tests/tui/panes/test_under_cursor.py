@@ -93,7 +93,7 @@ async def test_a_click_on_a_row_of_the_verdict_points_at_its_measure() -> None:
     async with framed(pane, (90, 30)) as pilot:
         show(pane, result, reading, verdict=reading.verdict)
         await pilot.pause()
-        assert pane.under_cursor() is None
+        assert pane.under_cursor() == MeasureRow(reading.verdict.evidence[0].measure)
         for title, measure in (("KL ", "kl"), ("overlap ", "overlap"), ("cosine ", "cosine")):
             y = next(y for y, line in enumerate(lines(pane)) if line.startswith(title))
             await pilot.click(pane, offset=(4, y + 1))

@@ -39,8 +39,10 @@ class ExplanationScreen(Dialog[None]):
         Binding("G,end", "to_last_line", "last line", show=False, priority=True),
     ]
 
-    def __init__(self, explanations: Sequence[Explained], heading: str = "Help") -> None:
-        super().__init__()
+    def __init__(
+        self, explanations: Sequence[Explained], heading: str = "Help", classes: str = ""
+    ) -> None:
+        super().__init__(classes=classes)
         self.heading = heading
         self._explanations = explanations
 
