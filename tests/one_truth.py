@@ -49,7 +49,7 @@ from depthtui.sweep.summary import CellSummary, summarise_sweep
 from depthtui.tui.state.session import Run, RunState, Session
 from depthtui.tui.state.sweep_rows import Surveyor
 from depthtui.tui.state.sweeping import sweep_of_session
-from depthtui.tui.state.verdicts import LastVerdict
+from depthtui.tui.state.verdicts import LastReading
 from tests.builders.generations import full_generation
 from tests.builders.lenses import smooth_lens
 from tests.builders.metrics import random_metric
@@ -219,8 +219,10 @@ def analyze(results: Results, settings: SummarySettings) -> Statement:
 
 def explorer(results: Results, settings: SummarySettings) -> Statement:
     """Verdict and depths in the explorer's panes, of one run."""
-    reading = reading_of(results, settings)
-    return _of(LastVerdict().of(reading), reading.depths)
+    last, (result,) = LastReading(), results
+    reading = last.of(result, settings, False)
+    assert reading is not None
+    return _of(last.verdict, reading.depths)
 
 
 def sweep(results: Results, settings: SummarySettings) -> Statement:

@@ -29,6 +29,7 @@ from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.sweep_curves import SweepCurves
 from depthtui.tui.panes.sweep_table import ColumnKey, columns_of
 from depthtui.tui.panes.verdict_pane import VerdictPane
+from depthtui.tui.panes.view import View
 from depthtui.tui.screens.dialogs.run_list import RunTable
 from depthtui.tui.state.session import Run, Session
 from depthtui.tui.state.sweep_rows import Surveyor
@@ -153,9 +154,7 @@ async def test_panes_draw_it(tmp_path: Path) -> None:
     summary = summary_of(result)
     for pane in (DepthCurves(), DepthTable(), VerdictPane()):
         async with framed(pane, (100, 50)):
-            if isinstance(pane, VerdictPane):
-                pane.show_verdict(reading_of([result], SETTINGS).verdict)
-            pane.show(result, summary)
+            pane.show(View(result, summary, verdict=reading_of([result], SETTINGS).verdict))
             shown = "\n".join(lines(pane))
             assert "certainty" in shown
             if isinstance(pane, DepthTable):

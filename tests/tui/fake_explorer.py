@@ -53,6 +53,7 @@ class Live(DepthApp):
         ("at", "burst", "burst"),
     ]
     fake: FakeEngine
+    _memory = 0
 
     def start_engine(self) -> Engine:
         engine = super().start_engine()
@@ -69,7 +70,9 @@ class Live(DepthApp):
         self.set_interval(EVENT, self._repeat, repeat=EVENTS)
 
     def _repeat(self) -> None:
-        self.fake.say(Memory(1_000_000, 2_000_000))
+        # Another one each time: what looks the same is not drawn again.
+        self._memory += 1_000_000
+        self.fake.say(Memory(self._memory, 2_000_000))
 
 
 class Signalled(DepthApp):

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
+from rich.style import Style
 
 from depthtui.tui.draw.braille import Canvas
-from depthtui.tui.draw.styles import number_within
+from depthtui.tui.draw.styles import PaneStyles, Piece, fit_right, number_within
+
+Place: TypeAlias = tuple[int, int]
+"""A line and a column of a plot."""
+
+Labelled: TypeAlias = dict[Place, str]
 
 ROOMY = 8
 """Lines of all plots that there must be before there are gaps between them."""
@@ -113,6 +121,186 @@ class Plot:
 
     def _canvas(self) -> Canvas:
         return Canvas(self.area.width, self.area.lines)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line of a panel.
+
+    Attributes:
+        at: `[n]`, where its values lie, 0 at the left edge of the plot and 1 at the right.
+        values: `[n]`, NaN where unknown.
+        style: how it is drawn.
+        dotted: whether every other dot is left out.
+        mark: the place of the value that is marked, or None.
+        sign, label: of that; the label stands beside the sign where there is room.
+    """
+
+    at: np.ndarray
+    values: np.ndarray
+    style: Style
+    dotted: bool = False
+    mark: int | None = None
+    sign: str = ""
+    label: str = ""
+
+
+def _faint(styles: PaneStyles, line: int) -> Style:
+    return styles.faint
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves on one scale; of several in one cell the uppermost is seen, so that it stays thin.
+
+    Attributes:
+        name, unit: what is drawn.
+        plot: where, and on which scale.
+        curves: the uppermost first.
+        threshold: a dashed line; NaN for none.
+        behind: braille text of what lies beneath all curves, a string a line; empty for nothing.
+        behind_style: the style of each of its lines.
+    """
+
+    name: str
+    unit: str
+    plot: Plot
+    curves: Sequence[Curve]
+    threshold: float = np.nan
+    behind: Sequence[str] = ()
+    behind_style: Callable[[PaneStyles, int], Style] = _faint
+
+    @cached_property
+    def is_known(self) -> bool:
+        """Whether there is anything to draw."""
+        return bool(self.behind) or any(np.isfinite(curve.values).any() for curve in self.curves)
+
+    def values_at(self, share: float | None) -> list[float]:
+        """The value of each curve where the cursor is; none without one."""
+        if share is None:
+            return []
+        return [
+            float(curve.values[int(np.abs(curve.at - share).argmin())]) for curve in self.curves
+        ]
+
+    @cached_property
+    def dashes(self) -> list[str]:
+        """The threshold, one string a line."""
+        return self.plot.dashes(self.threshold)
+
+    @cached_property
+    def _texts(self) -> list[list[str]]:
+        return [self.plot.curve(curve.at, curve.values, curve.dotted) for curve in self.curves]
+
+    @cached_property
+    def marks(self) -> dict[Place, Piece]:
+        """The signs and their labels, none of which touch."""
+        marked = [(curve, place) for curve in self.curves if (place := self._place(curve))]
+        bold = Style(bold=True)
+        found = {place: (curve.sign, curve.style + bold) for curve, place in reversed(marked)}
+        for curve, place in marked:
+            label = _label(self._overlaid, found.keys() - {place}, place, curve.label)
+            found |= {at: (char, curve.style + bold) for at, char in label.items()}
+        return found
+
+    def _place(self, curve: Curve) -> Place | None:
+        if curve.mark is None:
+            return None
+        line = self.plot.line_of(float(curve.values[curve.mark]))
+        return line, self.plot.area.column(float(curve.at[curve.mark]))
+
+    @cached_property
+    def _overlaid(self) -> list[str]:
+        """All curves as one text a line."""
+        lines = [" " * self.plot.area.width] * self.plot.area.lines
+        for text in self._texts:
+            pairs = (zip(*both, strict=True) for both in zip(lines, text, strict=True))
+            lines = ["".join(a if a != " " else b for a, b in pair) for pair in pairs]
+        return lines
+
+    @cached_property
+    def _drawn(self) -> dict[int, list[Piece]]:
+        return {}
+
+    def cells(self, line: int, styles: PaneStyles) -> list[Piece]:
+        """The cells of a line, without a cursor; drawn once."""
+        if line not in self._drawn:
+            self._drawn[line] = [
+                self.marks.get((line, column)) or self._cell(line, column, styles)
+                for column in range(self.plot.area.width)
+            ]
+        return self._drawn[line]
+
+    def line(
+        self,
+        line: int,
+        styles: PaneStyles,
+        share: float | None = None,
+        style: Style | None = None,
+    ) -> list[Piece]:
+        """The same with the cursor, a vertical line through what is free."""
+        pieces = self.cells(line, styles).copy()
+        column = None if share is None else self.plot.area.column(share)
+        if column is not None and (line, column) not in self.marks:
+            char = pieces[column][0]
+            is_free = char in (" ", self.dashes[line][column])
+            pieces[column] = ("│" if is_free else char, style or styles.accent)
+        return pieces
+
+    def beside(
+        self, line: int, margin: int, styles: PaneStyles, value: Piece | None = None
+    ) -> list[Piece]:
+        """What stands left of a line: the name, the unit, a value, an end of the scale."""
+        words, style = value or ("", styles.text)
+        if line == 0:
+            words, style = self.name, styles.strong
+        elif line == 1 and self.plot.area.lines > 2:
+            words, style = self.unit, styles.faint
+        room = margin - 1 - len(words)
+        end = self.plot.end(line, room - bool(words)) if self.is_known else ""
+        return [(words, style), (fit_right(end, room) + " ", styles.muted)]
+
+    def rows(
+        self, margin: int, styles: PaneStyles, share: float | None = None
+    ) -> list[list[Piece]]:
+        """Every line of it, with what stands beside."""
+        lines = range(self.plot.area.lines)
+        return [
+            [*self.beside(line, margin, styles), *self.line(line, styles, share)] for line in lines
+        ]
+
+    def _cell(self, line: int, column: int, styles: PaneStyles) -> Piece:
+        for text, curve in zip(self._texts, self.curves, strict=True):
+            if text[line][column] != " ":
+                return text[line][column], curve.style
+        if self.behind and self.behind[line][column] != " ":
+            return self.behind[line][column], self.behind_style(styles, line)
+        return self.dashes[line][column], styles.faint
+
+
+def _label(drawn: Sequence[str], taken: Collection[Place], sign: Place, label: str) -> Labelled:
+    """A mark's label where the curves leave room nearby, or else over them.
+
+    Nothing where it would touch other marks everywhere: a part of a number is another number.
+    """
+    line, column = sign
+    width, size = len(drawn[0]), len(label)
+    right, left, centre = column + 1, column - size, column - size // 2
+    places = [
+        (line, right),
+        (line, left),
+        *((line + step, x) for step in (-1, 1) for x in (centre, right, left)),
+    ]
+
+    def is_legible(y: int, x: int) -> bool:
+        inside = 0 <= y < len(drawn) and x >= 0 and x + size <= width
+        return inside and not any((y, x + i) in taken for i in range(-1, size + 1))
+
+    legible = [place for place in places if is_legible(*place)]
+    free = [(y, x) for y, x in legible if not drawn[y][x : x + size].strip()]
+    for y, x in [*free, *legible][:1]:
+        return {(y, x + i): char for i, char in enumerate(label)}
+    return {}
 
 
 def reach(values: np.ndarray) -> tuple[float, float]:

@@ -12,8 +12,8 @@ from depthtui.data.lens_view import through_words
 from depthtui.metrics.early_exit import CONFIDENCE, METRIC, EarlyExit, early_exit
 from depthtui.report.explanations import of_metrics
 from depthtui.token_text import fit_shown, printable
-from depthtui.tui.draw.braille import Canvas
-from depthtui.tui.draw.styles import Piece, bar, fit_right, number, ruler
+from depthtui.tui.draw.plot import Curve, Panel, Plot, PlotArea
+from depthtui.tui.draw.styles import Piece, bar, number, ruler
 from depthtui.tui.panes.page import Page, as_many_as_fit
 
 DIAL = (*(round(0.05 * step, 2) for step in range(1, 20)), 0.99)
@@ -148,24 +148,9 @@ class ExitPane(Page):
         width = self.area.width - _NAME_CELLS
         return round(confidence * (2 * width - 1)) // 2
 
-    def _plot(self, name: str, values: np.ndarray, lines: int) -> list[list[Piece]]:
-        """A curve over the confidence, on a scale from 0 to 1, with a line at the dial."""
-        styles, width = self.pane_styles, self.area.width - _NAME_CELLS
-        canvas = Canvas(max(1, width), lines)
-        canvas.plot(np.array(DIAL), values)
-        here = self._column(self.confidence)
-        rows: list[list[Piece]] = []
-        for line, text in enumerate(canvas.lines()):
-            end = {0: "100%", lines - 1: "0%"}.get(line, "")
-            label = fit_shown(name if line == 0 else "", _NAME_CELLS - len(end) - 1)
-            mark = text[here] if text[here] != " " else "│"
-            rows.append(
-                [
-                    (label, styles.muted),
-                    (fit_right(end, len(end)) + " ", styles.faint),
-                    (text[:here], styles.text),
-                    (mark, styles.accent),
-                    (text[here + 1 :], styles.text),
-                ]
-            )
-        return rows
+    def _plot(self, name: str, shares: np.ndarray, lines: int) -> list[list[Piece]]:
+        """A curve over the confidence, in percent, with a line at the dial."""
+        area = PlotArea(0, 0, max(1, self.area.width - _NAME_CELLS), lines)
+        curve = Curve(np.array(DIAL), 100 * shares, self.pane_styles.text)
+        panel = Panel(name, "%", Plot(area, 0, 100), [curve])
+        return panel.rows(_NAME_CELLS, self.pane_styles, self.confidence)

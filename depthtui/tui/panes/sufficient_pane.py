@@ -21,10 +21,9 @@ from depthtui.metrics.sufficient import (
     Sufficient,
 )
 from depthtui.report.explanations import of_metrics
-from depthtui.token_text import fit_shown
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
-from depthtui.tui.draw.plot import Plot, PlotArea
-from depthtui.tui.draw.styles import Piece, fit_right, number, ruler
+from depthtui.tui.draw.plot import Curve, Panel, Plot, PlotArea
+from depthtui.tui.draw.styles import Piece, fit_right, ruler
 from depthtui.tui.draw.text import not_computed
 from depthtui.tui.panes.page import Page, as_many_as_fit
 from depthtui.tui.state.unasked import MODEL_ORDER
@@ -136,18 +135,12 @@ class SufficientPane(Page):
         self, name: str, values: np.ndarray, lines: int, threshold: float | None
     ) -> list[list[Piece]]:
         """A curve over the layers kept, all of them at the left."""
-        styles, width = self.pane_styles, max(1, self.area.width - _NAME_CELLS)
-        high = max(1.0, float(np.nanmax(values)))
-        plot = Plot(PlotArea(0, 0, width, lines), 0.0, high)
-        drawn = plot.curve(np.arange(len(values)) / max(1, self._found.n_layers - 1), values)
-        dashes = plot.dashes(np.nan if threshold is None else threshold)
-        rows: list[list[Piece]] = []
-        for line, (text, dash) in enumerate(zip(drawn, dashes, strict=True)):
-            both = "".join(a if a != " " else b for a, b in zip(text, dash, strict=True))
-            end = {0: number(high), lines - 1: "0"}.get(line, "")
-            label = fit_shown(name if line == 0 else "", _NAME_CELLS - len(end) - 1)
-            rows.append([(label, styles.muted), (f"{end} ", styles.faint), (both, styles.text)])
-        return rows
+        area = PlotArea(0, 0, max(1, self.area.width - _NAME_CELLS), lines)
+        at = np.arange(len(values)) / max(1, self._found.n_layers - 1)
+        curve = Curve(at, values, self.pane_styles.text)
+        plot = Plot(area, 0.0, max(1.0, float(np.nanmax(values))))
+        panel = Panel(name, "", plot, [curve], np.nan if threshold is None else threshold)
+        return panel.rows(_NAME_CELLS, self.pane_styles)
 
     def _axis(self) -> list[Piece]:
         """The layers kept, beneath the curves."""

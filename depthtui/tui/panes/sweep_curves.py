@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from rich.style import Style
-from textual.strip import Strip
 
 from depthtui.data.lens_view import through_words
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.rules.rule import Rule
 from depthtui.token_text import fit_shown, printable_sentence
-from depthtui.tui.draw.plot import Plot, PlotArea, reach
-from depthtui.tui.draw.styles import Piece, fit_right, number, number_within, ruler
-from depthtui.tui.panes.pane import Cursor, Pane
+from depthtui.tui.draw.plot import Curve, Panel, Plot, PlotArea, reach
+from depthtui.tui.draw.styles import Piece
+from depthtui.tui.panes.chart import Axis, Chart, relative_axis
 from depthtui.tui.panes.sweep_table import letter
 from depthtui.tui.state.sweep_rows import Row
 
-_MARGIN = 13
-_GAP = 2
 _LOW, _LEAST_ACROSS = 4, 18
 """Panels stand side by side where they would have fewer lines each, and get as many cells."""
 
@@ -48,26 +45,7 @@ class _Line:
         return 2 if self.is_current else 1 if self.mark is not None else 0
 
 
-@dataclass(frozen=True)
-class _Panel:
-    """The curves that one rule reads.
-
-    Attributes:
-        rule: the rule.
-        plot: where they are drawn.
-        layers: braille text of each line, one string a line of text, the uppermost last.
-        dashes: the threshold, likewise.
-        marks: (line, column) -> character and style of an effective depth.
-    """
-
-    rule: Rule
-    plot: Plot
-    layers: list[tuple[list[str], Style]]
-    dashes: list[str]
-    marks: dict[tuple[int, int], Piece]
-
-
-class SweepCurves(Pane):
+class SweepCurves(Chart):
     """The curve of every rule, KL as a share of its largest, above or beside each other.
 
     Across lies (layer + 1) / L, so that models of different depth share the axis. The row under
@@ -81,9 +59,6 @@ class SweepCurves(Pane):
         super().__init__(name=name, id=id, classes=classes)
         self._lines: list[_Line] = []
         self._settings = SummarySettings()
-        self._panels: list[_Panel] = []
-        self._is_across = False
-        self._legend: list[list[Piece]] = []
         self._drawn_behind: dict[str, tuple[object, object, list[str]]] = {}
 
     def show_rows(
@@ -121,9 +96,6 @@ class SweepCurves(Pane):
             return "Neither contributions nor a logit lens were measured.", ""
         return None
 
-    def move_cursor(self, old: Cursor, new: Cursor) -> None:
-        pass
-
     @property
     def _rules(self) -> list[Rule]:
         return [
@@ -137,44 +109,37 @@ class SweepCurves(Pane):
         first = self._settings.where_left_out(", token 0 out")
         title = through_words("Curves over relative depth", self._settings.lens)
         self.set_titles(f"{title}{first}", "space compares a row")
-        self._legend = self._legend_lines()[: max(1, self.area.height // 4)]
-        self._is_across, areas = self._areas(len(known))
-        self._panels = [self._panel(rule, area) for rule, area in zip(known, areas, strict=False)]
+        self.legend = self._legend_lines()[: max(1, self.area.height // 4)]
+        room = self.room.lines
+        self.is_across = room < _LOW * len(known) and self.area.width >= _LEAST_ACROSS * len(known)
+        areas = (
+            self.side_by_side(len(known))
+            if self.is_across
+            else self.room.above_each_other(min(len(known), room))
+        )
+        self.panels = [self._panel(rule, area) for rule, area in zip(known, areas, strict=False)]
 
-    def _areas(self, count: int) -> tuple[bool, list[PlotArea]]:
-        """Whether the panels stand side by side, and where; as many as there is room for."""
-        (width, height), top = self.area, len(self._legend)
-        room = height - top - 1
-        if room < _LOW * count and width >= _LEAST_ACROSS * count:
-            beneath = PlotArea(0, top + 1, width, max(1, room - 1))
-            return True, beneath.side_by_side(count, _GAP)
-        beside = PlotArea(_MARGIN, top, max(1, width - _MARGIN), room)
-        return False, beside.above_each_other(min(count, max(1, room)))
-
-    def _panel(self, rule: Rule, area: PlotArea) -> _Panel:
+    def _panel(self, rule: Rule, area: PlotArea) -> Panel:
+        """A rule's curves: those in front, the row under the cursor uppermost, on all others."""
         read = [(line, _read(line.row, rule)) for line in self._lines]
         known = [(line, values) for line, values in read if values is not None]
-        curves = [values for _, values in known]
-        plot = Plot(area, *_ends(rule, curves))
-        layers = [(self._behind(rule, plot, curves), self.pane_styles.faint)]
-        marks: dict[tuple[int, int], Piece] = {}
-        for line, values in known:
-            if line.rank:
-                layers.append((plot.curve(_depths(values), values), self._style(line)))
-                marks |= self._marks(rule, plot, line, values)
-        return _Panel(rule, plot, layers, plot.dashes(rule.threshold.of(self._settings)), marks)
+        values = [values for _, values in known]
+        plot = Plot(area, *_ends(rule, values))
+        front = [self._curve(rule, line, values) for line, values in reversed(known) if line.rank]
+        threshold = rule.threshold.of(self._settings)
+        behind = self._behind(rule, plot, values)
+        return Panel(rule.title, rule.layer_unit, plot, front, threshold, behind)
 
-    def _marks(
-        self, rule: Rule, plot: Plot, line: _Line, values: np.ndarray
-    ) -> dict[tuple[int, int], Piece]:
-        """The sign at a row's effective depth; the current row's has its layer beside it."""
-        estimate, style = line.row.depth(rule.name), self._style(line)
+    def _curve(self, rule: Rule, line: _Line, values: np.ndarray) -> Curve:
+        """A row's curve, its effective depth marked: the current row's with its layer."""
+        estimate = line.row.depth(rule.name)
+        curve = Curve(_depths(values), values, self._style(line))
         if estimate is None or estimate.ratio is None or estimate.layer is None:
-            return {}
-        place = plot.line_of(float(values[estimate.layer])), plot.area.column(estimate.ratio)
-        if not line.is_current:
-            return {place: (letter(line.mark or 0), style)}
-        return {place: (_HERE, style)} | _label(plot.area, *place, str(estimate.count), style)
+            return curve
+        sign, label = letter(line.mark or 0), ""
+        if line.is_current:
+            sign, label = _HERE, str(estimate.count)
+        return replace(curve, mark=estimate.layer, sign=sign, label=label)
 
     def _behind(self, rule: Rule, plot: Plot, curves: Sequence[np.ndarray]) -> list[str]:
         """Every row's curve in one, since nobody tells them apart; kept while the rows stay."""
@@ -213,81 +178,8 @@ class SweepCurves(Pane):
                 lines.append([(words, styles.faint)])
         return lines
 
-    # Drawing ----------------------------------------------------------------
-
-    def draw_line(self, y: int) -> Strip:
-        if y < len(self._legend):
-            return self.line(*self._legend[y])
-        if self._is_across:
-            return self._draw_across(y)
-        if y == self.area.height - 1:
-            return self.line(("depth / L".ljust(_MARGIN), self.pane_styles.faint), *self._axis(0))
-        for panel in self._panels:
-            if y in panel.plot.area:
-                line = y - panel.plot.area.top
-                return self.line(*self._scale(panel, line), *self._plot(panel, line))
-        return self.line()
-
-    def _draw_across(self, y: int) -> Strip:
-        """A line of every panel: its head, its plot, its axis."""
-        pieces: list[Piece] = []
-        for place, panel in enumerate(self._panels):
-            if place:
-                pieces.append((" " * _GAP, self.pane_styles.text))
-            area = panel.plot.area
-            if y < area.top:
-                pieces += self._head(panel)
-            elif y in area:
-                pieces += self._plot(panel, y - area.top)
-            else:
-                pieces += self._axis(place)
-        return self.line(*pieces)
-
-    def _head(self, panel: _Panel) -> list[Piece]:
-        """The name of a panel and the ends of its scale, in one line."""
-        styles, name = self.pane_styles, panel.rule.title
-        ends = _scale_ends(panel.plot, panel.plot.area.width - len(name) - 1)
-        room = panel.plot.area.width - len(name) - len(ends)
-        unit = f" {panel.rule.layer_unit}"
-        unit = fit_shown(unit if len(unit) < room else "", room)
-        return [(name, styles.strong), (unit, styles.faint), (ends, styles.muted)]
-
-    def _scale(self, panel: _Panel, line: int) -> list[Piece]:
-        """What stands on the left of a panel."""
-        styles = self.pane_styles
-        name = panel.rule.title if line == 0 else ""
-        unit = panel.rule.layer_unit if line == 1 and panel.plot.area.lines > 2 else ""
-        room = _MARGIN - 1 - len(name) - len(unit)
-        rest = fit_right(panel.plot.end(line, room - bool(name)), room) + " "
-        return [(name, styles.strong), (unit, styles.faint), (rest, styles.muted)]
-
-    def _plot(self, panel: _Panel, line: int) -> list[Piece]:
-        pieces: list[Piece] = []
-        for column in range(panel.plot.area.width):
-            piece: Piece = (panel.dashes[line][column], self.pane_styles.faint)
-            for text, style in panel.layers:
-                # Of several lines in one cell the uppermost is seen, so that it stays thin.
-                if text[line][column] != " ":
-                    piece = (text[line][column], style)
-            pieces.append(panel.marks.get((line, column), piece))
-        return pieces
-
-    def _axis(self, place: int) -> list[Piece]:
-        area, styles = self._panels[place].plot.area, self.pane_styles
-        depths = np.arange(0, 1, 0.2 if area.width >= 40 else 0.5)
-        marks = [(area.column(depth), f"{depth:g}") for depth in depths]
-        pieces = ruler(marks, (area.width - 1, "1"), area.width, styles)
-        # Nothing here is under a cursor.
-        return [(text, styles.faint) for text, _ in pieces]
-
-
-def _label(
-    area: PlotArea, line: int, column: int, text: str, style: Style
-) -> dict[tuple[int, int], Piece]:
-    """The number of a layer beside its mark, on the side where there is room."""
-    fits = column + 1 + len(text) <= area.width
-    first = column + 1 if fits else column - len(text)
-    return {(line, first + i): (char, style) for i, char in enumerate(text)}
+    def axis(self, area: PlotArea) -> Axis:
+        return relative_axis(5 if area.width >= 40 else 2)
 
 
 def _read(row: Row, rule: Rule) -> np.ndarray | None:
@@ -302,12 +194,3 @@ def _depths(values: np.ndarray) -> np.ndarray:
 def _ends(rule: Rule, curves: Sequence[np.ndarray]) -> tuple[float, float]:
     """The scale's ends: the rule's limits, else 0 and what the data reach."""
     return rule.layer_limits or reach(np.concatenate(curves))
-
-
-def _scale_ends(plot: Plot, cells: int) -> str:
-    """Both ends of a scale, of fewer digits where there is little room; empty where too little."""
-    ends = f"{number(plot.low)} … {number(plot.high)}"
-    if len(ends) > cells:
-        each = (cells - 1) // 2
-        ends = f"{number_within(plot.low, each)}…{number_within(plot.high, each)}"
-    return ends if len(ends) <= cells else ""

@@ -23,10 +23,10 @@ from depthtui.report.explanations import of_verdict
 from depthtui.report.phrases import criterion
 from depthtui.sizes import about
 from depthtui.token_text import fit_shown, printable_sentence
-from depthtui.tui.draw.plot import Plot, PlotArea, reach
+from depthtui.tui.draw.plot import Curve, Panel, Plot, PlotArea, reach
 from depthtui.tui.draw.styles import Piece, fit_right, number
 from depthtui.tui.draw.text import wrap
-from depthtui.tui.draw.tracks import axis, column_of, track
+from depthtui.tui.draw.tracks import axis, track
 from depthtui.tui.panes.curves import RuleCurve, curves_of, scale_ends
 from depthtui.tui.panes.page import ThresholdPage
 from depthtui.tui.panes.pane import nothing_pooled
@@ -377,27 +377,21 @@ class VerdictPane(ThresholdPage):
         if not lines or measure.measure not in self._drawn:
             return []
         curve, styles = self._drawn[measure.measure], self.pane_styles
-        area = PlotArea(0, 0, self._track_cells, lines)
-        plot = Plot(area, curve.low, curve.high)
         n_layers = self._shown_verdict.n_layers
         # A depth stands behind its layers, a layer between two counts.
-        shift = 1.0 if measure.layers is None else 0.5
-        drawn = plot.curve((np.arange(n_layers) + shift) / n_layers, curve.values)
-        dashes = plot.dashes(curve.threshold)
-        here = column_of(measure.count or 0, n_layers, area.width)
-        rows: list[list[Piece]] = []
-        for line, (text, dash) in enumerate(zip(drawn, dashes, strict=True)):
-            both = "".join(a if a != " " else b for a, b in zip(text, dash, strict=True))
-            label = {0: curve.top, lines - 1: curve.words}.get(line, "")
-            row: list[Piece] = [(fit_shown(label, self._name_cells), styles.faint)]
-            if measure.layers is None:
-                mark = both[here] if both[here] != " " else "│"
-                row += [(both[:here], styles.faint), (mark, styles.muted)]
-                row += [(both[here + 1 :], styles.faint)]
-            else:
-                row += [(both, styles.faint)]
-            rows.append(row)
-        return rows
+        is_depth = measure.layers is None
+        at = (np.arange(n_layers) + (1.0 if is_depth else 0.5)) / n_layers
+        plot = Plot(PlotArea(0, 0, self._track_cells, lines), curve.low, curve.high)
+        panel = Panel("", "", plot, [Curve(at, curve.values, styles.faint)], curve.threshold)
+        here = (measure.count or 0) / n_layers if is_depth else None
+        labels = {0: curve.top, lines - 1: curve.words}
+        return [
+            [
+                (fit_shown(labels.get(line, ""), self._name_cells), styles.faint),
+                *panel.line(line, styles, here, styles.muted),
+            ]
+            for line in range(lines)
+        ]
 
     def _threshold_of(self, measure: Evidence) -> str:
         found = (each for each in self._estimates if each.rule == measure.measure)

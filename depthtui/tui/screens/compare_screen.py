@@ -15,7 +15,6 @@ from textual.widgets import Footer, Static
 
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.reading import Reading
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import changes_of
@@ -38,7 +37,7 @@ from depthtui.tui.state.alignment import Match, align, nearest_token
 from depthtui.tui.state.comparison import caveat, compared_depths, names_of
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run
-from depthtui.tui.state.verdicts import LastReading, LastVerdict
+from depthtui.tui.state.verdicts import LastReading
 
 _SIDE_B = ("heatmap-b", "lens-b")
 """Ids of the panes that count B's layers and tokens."""
@@ -81,7 +80,6 @@ class CompareScreen(LiveScreen):
         self._first_cursor = cursor
         self._palette = explorer.settings.palette
         self._readings = (LastReading(), LastReading())
-        self._verdicts = (LastVerdict(), LastVerdict())
 
     def compose(self) -> ComposeResult:
         yield Static(id="compared", classes="title-line")
@@ -124,13 +122,12 @@ class CompareScreen(LiveScreen):
     def _settings(self) -> SummarySettings:
         return self.explorer.settings.summary_settings()
 
-    def _read(self) -> list[Reading | None]:
-        """The readings of A and B; the same ones while nothing grows."""
-        sides = zip(self._readings, self._runs, strict=True)
-        return [reading.of(run.result, self._settings, run.state.is_live) for reading, run in sides]
-
     def view(self) -> View:
-        (a, b), (reading, other) = self._results, self._read()
+        (a, b), settings = self._results, self._settings
+        reading, other = (
+            last.of(run.result, settings, run.state.is_live)
+            for last, run in zip(self._readings, self._runs, strict=True)
+        )
         return replace(
             super().view(),
             result=a,
@@ -158,7 +155,7 @@ class CompareScreen(LiveScreen):
         """Show both runs, and say what sets them apart."""
         self.show_view()
         words = caveat(*self._results, self._alignment, self._settings)
-        compared = compared_depths(*map(LastVerdict.of, self._verdicts, self._read()))
+        compared = compared_depths(*(last.verdict for last in self._readings))
         lines = [Content(compared)] if compared else []
         lines.append(Content.styled(words, MUTED))
         self.query_one("#caveat", Static).update(Content("\n").join(lines))

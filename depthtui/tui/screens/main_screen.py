@@ -19,7 +19,6 @@ from depthtui.data.protocol import Progress
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import RunResult
 from depthtui.data.session_files import SessionFile
-from depthtui.depth.reading import Reading
 from depthtui.errors import DepthError
 from depthtui.metrics import MEASURE_BY_NAME, OF_THE_PASS
 from depthtui.metrics.chosen_lens import through
@@ -43,7 +42,7 @@ from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.sessions import OPEN_ELSEWHERE, words_of
 from depthtui.tui.state.status import status_of
-from depthtui.tui.state.verdicts import LastReading, LastVerdict
+from depthtui.tui.state.verdicts import LastReading
 
 NO_VALUE = "There is no value under the cursor."
 
@@ -64,8 +63,7 @@ class MainScreen(PlacesScreen):
     def __init__(self, explorer: Explorer) -> None:
         super().__init__(explorer)
         self._shown: Run | None = None
-        self._last_reading, self._verdict = LastReading(), LastVerdict()
-        self._reading: Reading | None = None
+        self._read = LastReading()
         self._compared_at = self.cursor
         self._load = 0
         self._return_to: tuple[Run, Cursor] | None = None
@@ -114,8 +112,8 @@ class MainScreen(PlacesScreen):
         return replace(
             super().view(),
             result=result,
-            reading=self._reading,
-            verdict=self._verdict.of(self._reading),
+            reading=self._read.reading,
+            verdict=self._read.verdict,
             is_live=run is not None and run.state.is_live,
             is_halted=explorer.phase is Phase.HALTED,
             controls=explorer.controls_of(result.model) if result and is_whole else "",
@@ -131,7 +129,7 @@ class MainScreen(PlacesScreen):
         explorer, run = self.explorer, self.run
         settings = explorer.settings.summary_settings()
         is_live = run is not None and run.state.is_live
-        self._reading = self._last_reading.of(self.shown_result(), settings, is_live)
+        self._read.of(self.shown_result(), settings, is_live)
         self._follow()
         self.pace = explorer.pace_of(run)
         self.show_view()

@@ -9,52 +9,48 @@ from depthtui.depth.reading import Reading, reading_of
 
 
 class LastReading:
-    """Keeps one reading, and how far its run was."""
+    """Keeps the reading of a run and its verdict, and what they were made of.
+
+    Attributes:
+        reading: the last one; None where there was no run.
+    """
+
+    reading: Reading | None = None
 
     def __init__(self) -> None:
         self._made_of: list[object] = []
         self._state: tuple[object, ...] = ()
-        self._reading: Reading | None = None
+        self._was_live = True
+        self._verdict: Verdict | None = None
+        self._has_verdict = False
 
     def of(
         self, result: RunResult | None, settings: SummarySettings, is_live: bool
     ) -> Reading | None:
         """The reading of a run: the same one as long as the run did not grow.
 
-        One that the engine works on may have grown at any time.
+        One that the engine works on may have grown at any time. Its verdict is another one once
+        it has other metrics or layers.
         """
-        made_of = [] if result is None else [result, *result.measured.values()]
-        state = (settings, is_live, _how_far(result))
-        if is_live or state != self._state or not _are_same(made_of, self._made_of):
-            self._made_of, self._state = made_of, state
-            self._reading = None if result is None else reading_of([result], settings)
-        return self._reading
+        made_of: list[object] = [] if result is None else [result, *result.measured.values()]
+        state = (settings, result and _how_far(result))
+        is_same = state == self._state and _are_same(made_of, self._made_of)
+        if is_live or self._was_live or not is_same:
+            self.reading = None if result is None else reading_of([result], settings)
+        self._made_of, self._state, self._was_live = made_of, state, is_live
+        self._has_verdict = self._has_verdict and is_same
+        return self.reading
 
-
-class LastVerdict:
-    """Keeps one verdict, and what it was made of."""
-
-    def __init__(self) -> None:
-        self._made_of: list[object] = []
-        self._state: tuple[object, ...] = ()
-        self._verdict: Verdict | None = None
-
-    def of(self, reading: Reading | None) -> Verdict | None:
-        """The verdict of the reading of a run that may have grown since."""
-        if reading is None:
-            return None
-        (result,) = reading.runs
-        made_of = [result, *result.measured.values()]
-        state = (reading.settings, *_how_far(result))
-        if state != self._state or not _are_same(made_of, self._made_of):
-            self._made_of, self._state = made_of, state
-            self._verdict = reading.verdict
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict of that, worked out when it is first asked for."""
+        if not self._has_verdict:
+            self._verdict = self.reading.verdict if self.reading is not None else None
+            self._has_verdict = True
         return self._verdict
 
 
-def _how_far(result: RunResult | None) -> tuple[object, ...]:
-    if result is None:
-        return ()
+def _how_far(result: RunResult) -> tuple[object, ...]:
     unavailable = tuple(result.unavailable.items())
     return result.settings, result.layers_done, result.complete, unavailable
 

@@ -195,10 +195,10 @@ async def test_another_depth_is_drawn_over_the_relative_one():
         ]
         # The shallower one goes as far as the deeper one.
         assert max(dotted) == pane.size.width - 1
-        width = pane.size.width - 16
+        width = pane.size.width - 13
         # 9 of 12 stands right of 4 of 6.
-        assert marks["◆", False] - 16 == round(9 / 12 * (2 * width - 1)) // 2
-        assert marks["◇", True] - 16 == round(4 / 6 * (2 * width - 1)) // 2
+        assert marks["◆", False] - 13 == round(9 / 12 * (2 * width - 1)) // 2
+        assert marks["◇", True] - 13 == round(4 / 6 * (2 * width - 1)) // 2
 
 
 @pytest.mark.parametrize("size", [(60, 8), (60, 14), (50, 24)], ids=str)

@@ -13,7 +13,7 @@ from rich.style import Style
 from depthtui import palette
 from depthtui.tui.draw.braille import Canvas
 from depthtui.tui.draw.grid import Grid, Side
-from depthtui.tui.draw.plot import Plot, PlotArea, reach
+from depthtui.tui.draw.plot import Curve, Panel, Plot, PlotArea, reach
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.draw.styles import bar, fit_right, number, number_within, probability, strip_of
 from depthtui.tui.draw.text import wrap
@@ -245,3 +245,23 @@ async def test_text_is_legible_in_16_colours(theme: str, monkeypatch: pytest.Mon
                 for colour in (style.color, styles.background)
             ]
             assert abs(shades[0] - shades[1]) >= 0.3
+
+
+def test_labels_of_two_curves_never_touch_at_any_width() -> None:
+    number = np.random.default_rng(1)
+    for _ in range(2000):
+        area = PlotArea(0, 0, int(number.integers(6, 60)), int(number.integers(1, 7)))
+        curves = []
+        for letter, sign in (("A", "◆"), ("B", "◇")):
+            layers = int(number.integers(4, 40))
+            at = np.arange(layers + 1) / layers
+            mark = int(number.integers(layers))
+            values = number.random(layers + 1)
+            curves.append(Curve(at, values, Style(), False, mark, sign, f"{letter}{mark}"))
+        panel = Panel("", "", Plot(area, 0, 1), curves)
+        for line in range(area.lines):
+            cells = [
+                panel.marks.get((line, column), (" ", None))[0] for column in range(area.width)
+            ]
+            words = "".join(cells).replace("◆", " ").replace("◇", " ").split()
+            assert set(words) <= {curve.label for curve in curves}

@@ -8,13 +8,14 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.paired_heatmap import PairedHeatmap
-from depthtui.tui.panes.pane import Cursor
+from depthtui.tui.panes.pane import Cursor, CursorMoved
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.stack_pane import StackPane
-from depthtui.tui.panes.under_cursor import Block, Cell, Layer, LensRow, MeasureRow
+from depthtui.tui.panes.under_cursor import Block, Cell, CurvePoint, Layer, LensRow, MeasureRow
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.main_layout import PAGE_ORDER
 from depthtui.tui.state.what_if import Stack
@@ -115,3 +116,23 @@ def test_every_measure_of_a_verdict_has_a_page_or_a_heatmap() -> None:
     rows += [MeasureRow(name) for name in ("ablation", "similarity", "sufficient", "order")]
     for row in rows:
         assert (row.page in PAGE_ORDER) != (row.shows is not None)
+
+
+async def test_a_click_on_a_curve_points_at_its_rule_and_layer() -> None:
+    result = make_result(layers=10, tokens=12)
+    pane = DepthCurves()
+    async with framed(pane, (80, 24)) as pilot:
+        assert pane.under_cursor() is None
+        show(pane, result, summary_of(result))
+        pane.cursor = Cursor(4, 0)
+        first = pane.under_cursor()
+        assert isinstance(first, CurvePoint)
+        assert first.layer == 4
+        await pilot.pause()
+        y = line_with(pane, "overlap")
+        await pilot.click(pane, offset=(pane.size.width + 1, y + 1))
+        await pilot.pause()
+        moved = pilot.app.heard[-1]  # type: ignore[attr-defined]
+        assert isinstance(moved, CursorMoved)
+        assert moved.layer == 10
+        assert pane.under_cursor() == CurvePoint("overlap", 4)

@@ -1,0 +1,186 @@
+"""Curves in panels that share an axis: what every chart has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal, NamedTuple
+
+from rich.style import Style
+from textual import events
+from textual.strip import Strip
+
+from depthtui.token_text import fit_shown
+from depthtui.tui.draw.plot import Panel, PlotArea
+from depthtui.tui.draw.styles import Piece, number, number_within, ruler
+from depthtui.tui.panes.pane import Cursor, Pane
+
+_GAP = 2
+"""Cells between panels that stand side by side."""
+
+_FIRST_VALUE = 2
+"""The line beside a panel from which on the values at the cursor stand."""
+
+
+class Axis(NamedTuple):
+    """What stands beneath the panels.
+
+    Attributes:
+        title: what it counts.
+        marks: numbers, each at its share of the width.
+        here: the number under the cursor; the one at the right end where there is no cursor.
+    """
+
+    title: str
+    marks: Sequence[tuple[float, str]]
+    here: str
+
+
+class Chart(Pane):
+    """Panels above or beside each other, each with a scale of its own, over one axis.
+
+    A subclass sets these in `prepare`.
+
+    Attributes:
+        panels: the panels, those of one line first.
+        legend: lines above them.
+        has_axis: whether there is room for an axis.
+        is_across: whether the panels stand side by side, each under its name.
+    """
+
+    MARGIN: ClassVar[int] = 13
+    """Cells left of the panels, for names and scales."""
+
+    ALONG: ClassVar[Literal["layer", "token", ""]] = ""
+    """What of the cursor the axis counts; empty where the cursor is not on it."""
+
+    panels: Sequence[Panel] = ()
+    legend: Sequence[Sequence[Piece]] = ()
+    has_axis = True
+    is_across = False
+
+    # What a subclass tells --------------------------------------------------
+
+    @property
+    def share(self) -> float | None:
+        """Where the cursor is, 0 at the left end of the axis and 1 at its right; None for none."""
+        return None
+
+    def axis(self, area: PlotArea) -> Axis:
+        """What stands beneath a panel."""
+        raise NotImplementedError
+
+    def point_at(self, share: float, panel: Panel | None) -> None:
+        """Act on a click at a share of the axis, on a panel or between them."""
+
+    def value_style(self, place: int) -> Style:
+        """How the value at the cursor of the curve at this place is written, the first one's 0."""
+        return self.pane_styles.accent
+
+    # Geometry ---------------------------------------------------------------
+
+    @property
+    def room(self) -> PlotArea:
+        """Where panels above each other lie."""
+        top, width = len(self.legend), max(1, self.area.width - self.MARGIN)
+        lines = self.area.height - top - self.has_axis
+        return PlotArea(self.MARGIN, top, width, max(1, lines))
+
+    def side_by_side(self, count: int) -> list[PlotArea]:
+        """Where panels beside each other lie, between their names and their axes."""
+        top = len(self.legend) + 1
+        return PlotArea(0, top, self.area.width, max(1, self.area.height - top - 1)).side_by_side(
+            count, _GAP
+        )
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        if self.ALONG and getattr(old, self.ALONG) != getattr(new, self.ALONG):
+            self.refresh(self.area.region)
+
+    def on_click(self, event: events.Click) -> None:
+        """Put the cursor under the mouse."""
+        offset = event.get_content_offset(self)
+        if offset is None or not self.is_ready or offset.x < self.MARGIN or self.is_across:
+            return
+        panel = next((panel for panel in self.panels if offset.y in panel.plot.area), None)
+        self.point_at((offset.x - self.MARGIN) / max(1, self.room.width - 1), panel)
+
+    # Drawing ----------------------------------------------------------------
+
+    def draw_line(self, y: int) -> Strip:
+        if y < len(self.legend):
+            return self.line(*self.legend[y])
+        if self.is_across:
+            return self._draw_across(y)
+        if self.has_axis and y == self.area.height - 1:
+            title = fit_shown(self.axis(self.room).title, self.MARGIN)
+            return self.line((title, self.pane_styles.faint), *self._draw_axis(self.room))
+        for panel in self.panels:
+            if y in panel.plot.area:
+                line = y - panel.plot.area.top
+                return self.line(*self.draw_beside(panel, line), *self._draw_panel(panel, line))
+        return self.line()
+
+    def _draw_across(self, y: int) -> Strip:
+        """A line of every panel: its head, its plot, its axis."""
+        pieces: list[Piece] = []
+        for place, panel in enumerate(self.panels):
+            if place:
+                pieces.append((" " * _GAP, self.pane_styles.text))
+            area = panel.plot.area
+            if y < area.top:
+                pieces += self._draw_head(panel)
+            elif y in area:
+                pieces += self._draw_panel(panel, y - area.top)
+            else:
+                pieces += self._draw_axis(area)
+        return self.line(*pieces)
+
+    def _draw_head(self, panel: Panel) -> list[Piece]:
+        """The name of a panel and the ends of its scale, in one line."""
+        styles, width = self.pane_styles, panel.plot.area.width
+        ends = _scale_ends(panel, width - len(panel.name) - 1)
+        room = width - len(panel.name) - len(ends)
+        unit = f" {panel.unit}"
+        unit = fit_shown(unit if len(unit) < room else "", room)
+        return [(panel.name, styles.strong), (unit, styles.faint), (ends, styles.muted)]
+
+    def draw_beside(self, panel: Panel, line: int) -> list[Piece]:
+        """What stands on the left of a panel: name, unit, the cursor's values, the scale's ends."""
+        return panel.beside(line, self.MARGIN, self.pane_styles, self._value_on(panel, line))
+
+    def _value_on(self, panel: Panel, line: int) -> Piece:
+        """The value at the cursor that stands beside a line of a panel, or nothing."""
+        values, place = panel.values_at(self.share), line - _FIRST_VALUE
+        if not 0 <= place < len(values):
+            return "", self.pane_styles.text
+        # The end of the scale stands beside it on the last line.
+        cells = 6 if line == panel.plot.area.lines - 1 else self.MARGIN - 1
+        return number_within(values[place], cells), self.value_style(place)
+
+    def _draw_panel(self, panel: Panel, line: int) -> list[Piece]:
+        return panel.line(line, self.pane_styles, self.share)
+
+    def _draw_axis(self, area: PlotArea) -> list[Piece]:
+        _, marks, here = self.axis(area)
+        places = [(area.column(share), text) for share, text in marks]
+        column = area.column(1 if self.share is None else self.share)
+        pieces = ruler(places, (column, here), area.width, self.pane_styles)
+        if self.share is None:
+            return [(text, self.pane_styles.faint) for text, _ in pieces]
+        return pieces
+
+
+def relative_axis(steps: int, share: float | None = None) -> Axis:
+    """An axis of relative depth with so many steps."""
+    marks = [(step / steps, f"{step / steps:.1f}") for step in range(steps + (share is not None))]
+    return Axis("depth / L", marks, "1" if share is None else f"{share:.2f}")
+
+
+def _scale_ends(panel: Panel, cells: int) -> str:
+    """Both ends of a scale, of fewer digits where there is little room; empty where too little."""
+    low, high = panel.plot.low, panel.plot.high
+    ends = f"{number(low)} … {number(high)}"
+    if len(ends) > cells:
+        each = (cells - 1) // 2
+        ends = f"{number_within(low, each)}…{number_within(high, each)}"
+    return ends if len(ends) <= cells else ""
