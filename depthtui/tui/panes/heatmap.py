@@ -25,7 +25,7 @@ from depthtui.tui.draw.grid import Grid, Side
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.draw.styles import Piece, Ramp, fit_right, half_blocks, number, ruler
 from depthtui.tui.draw.text import costs
-from depthtui.tui.panes.heatmap_views import VIEWS, TokensView
+from depthtui.tui.panes.heatmap_views import VIEWS, At, TokensView
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.panes.under_cursor import Cell, Layer, Target
 
@@ -495,7 +495,8 @@ class Heatmap(Pane):
         """The place and value under the cursor, in full and in short."""
         row, column = self._at(self.cursor)
         name = self._column_name(column)
-        return self.kind.value_texts(self.measure, self.shown, self._values, row, column, name)
+        at = At(self.measure, self.shown, self._values, row, column, name)
+        return self.kind.value_texts(at)
 
     # The mouse --------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,24 @@ from depthtui.tui.panes.view import HeatmapMode
 
 _BRANCHES = ("attention", "mlp", "layer")
 _BRANCH_TITLES = ("attention", "MLP", "layer")
+
+
+class At(NamedTuple):
+    """A cell of a heatmap.
+
+    Attributes:
+        measure, result: what is shown, and of which run.
+        values: `[rows, columns]`.
+        row, column: where.
+        name: what the column is called.
+    """
+
+    measure: Measure
+    result: RunResult
+    values: np.ndarray
+    row: int
+    column: int
+    name: str
 
 
 class TokensView:
@@ -74,22 +93,14 @@ class TokensView:
         """What the frame says about the run, or empty."""
         return ""
 
-    def value_texts(
-        self,
-        measure: Measure,
-        result: RunResult,
-        values: np.ndarray,
-        row: int,
-        column: int,
-        name: str,
-    ) -> tuple[str, str]:
-        """The place and value under the cursor, in full and in short; `name` is the column's."""
-        value = number(float(values[row, column]))
-        note = measure.note(result, row)
+    def value_texts(self, at: At) -> tuple[str, str]:
+        """The place and value under the cursor, in full and in short."""
+        value = number(float(at.values[at.row, at.column]))
+        note = at.measure.note(at.result, at.row)
         remark = f" · {note}" if note else ""
-        layer = _layer_name(result, row)
+        layer = _layer_name(at.result, at.row)
         return (
-            f"{layer}, {name}: {value}{remark}",
+            f"{layer}, {at.name}: {value}{remark}",
             f"{value}{remark}" if note else f"{layer}: {value}",
         )
 
@@ -125,18 +136,10 @@ class MeansView(TokensView):
     def column_of(self, cursor: Cursor) -> int:
         return 0
 
-    def value_texts(
-        self,
-        measure: Measure,
-        result: RunResult,
-        values: np.ndarray,
-        row: int,
-        column: int,
-        name: str,
-    ) -> tuple[str, str]:
-        texts = [number(float(value)) for value in values[row]]
+    def value_texts(self, at: At) -> tuple[str, str]:
+        texts = [number(float(value)) for value in at.values[at.row]]
         named = " ".join(map(" ".join, zip(_BRANCH_TITLES, texts, strict=True)))
-        return f"{_layer_name(result, row)}: {named}", " ".join(texts)
+        return f"{_layer_name(at.result, at.row)}: {named}", " ".join(texts)
 
 
 class LayersView(TokensView):
@@ -181,23 +184,15 @@ class SkipsView(LayersView):
         words += [] if np.isnan(score) else [f"DepthScore {score:.1f}"]
         return " · ".join(filter(None, words))
 
-    def value_texts(
-        self,
-        measure: Measure,
-        result: RunResult,
-        values: np.ndarray,
-        row: int,
-        column: int,
-        name: str,
-    ) -> tuple[str, str]:
-        effects = result.get(SkipEffects)
-        output = "–" if effects is None else number(float(effects.output[row]))
-        later = values[row]
+    def value_texts(self, at: At) -> tuple[str, str]:
+        effects = at.result.get(SkipEffects)
+        output = "–" if effects is None else number(float(effects.output[at.row]))
+        later = at.values[at.row]
         most = ""
         if np.isfinite(later).any():
             layer = int(np.nanargmax(later))
             most = f", most {number(float(later[layer]))} at {layer}"
-        return f"without {row}: output {output}{most}", f"output {output}"
+        return f"without {at.row}: output {output}{most}", f"output {output}"
 
     def copied(
         self, measure: Measure, result: RunResult, values: np.ndarray, cursor: Cursor
@@ -224,21 +219,13 @@ class ReadsView(LayersView):
         effects = result.get(DirectEffects)
         return "" if effects is None else layers_words(effects.chosen, result.model.n_layers)
 
-    def value_texts(
-        self,
-        measure: Measure,
-        result: RunResult,
-        values: np.ndarray,
-        row: int,
-        column: int,
-        name: str,
-    ) -> tuple[str, str]:
-        later = values[row]
+    def value_texts(self, at: At) -> tuple[str, str]:
+        later = at.values[at.row]
         if not np.isfinite(later).any():
-            return f"layer {row}: read by none", "–"
+            return f"layer {at.row}: read by none", "–"
         reader = int(np.nanargmax(later))
-        most = f"{number(float(later[reader]))} at {reader}"
-        return f"layer {row} is read most by layer {reader}: {number(float(later[reader]))}", most
+        most = number(float(later[reader]))
+        return f"layer {at.row} is read most by layer {reader}: {most}", f"{most} at {reader}"
 
     def copied(
         self, measure: Measure, result: RunResult, values: np.ndarray, cursor: Cursor
@@ -265,22 +252,14 @@ class RepeatsView(LayersView):
         found = result.get(Repeat)
         return "" if found is None else so_far(found.known_rows)
 
-    def value_texts(
-        self,
-        measure: Measure,
-        result: RunResult,
-        values: np.ndarray,
-        row: int,
-        column: int,
-        name: str,
-    ) -> tuple[str, str]:
-        blocks = values[row]
+    def value_texts(self, at: At) -> tuple[str, str]:
+        blocks = at.values[at.row]
         if not np.isfinite(blocks).any():
-            return f"from layer {row}: not known yet", "–"
-        alone = number(float(blocks[row]))
+            return f"from layer {at.row}: not known yet", "–"
+        alone = number(float(blocks[at.row]))
         last = int(np.nanargmin(blocks))
-        least = f"least {number(float(blocks[last]))}, {block_words(row, last + 1 - row)}"
-        return f"layer {row} twice: {alone}, {least}", alone
+        least = f"least {number(float(blocks[last]))}, {block_words(at.row, last + 1 - at.row)}"
+        return f"layer {at.row} twice: {alone}, {least}", alone
 
     def copied(
         self, measure: Measure, result: RunResult, values: np.ndarray, cursor: Cursor

@@ -11,6 +11,7 @@ from depthtui.data.run import RunResult
 from depthtui.depth.reading import Reading
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap_views import At
 from depthtui.tui.state.alignment import matched_rows, spread
 
 _GAP = "–"
@@ -125,7 +126,7 @@ class DifferenceHeatmap(PairedHeatmap):
     def _value_texts(self) -> tuple[str, str]:
         row, column = self._at(self.cursor)
         name, run = self._column_name(column), self._deeper
-        return self.kind.value_texts(self.measure, run, self._values, row, column, name)
+        return self.kind.value_texts(At(self.measure, run, self._values, row, column, name))
 
     def _scale_for(self, values: np.ndarray) -> Scale:
         return scale_of(values, diverging=True)
