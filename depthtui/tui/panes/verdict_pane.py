@@ -260,8 +260,9 @@ class VerdictPane(ThresholdPage):
         if len(sentence) <= room:
             return sentence
         *kept, (bold, (rest, style)) = sentence[:room]
-        cells = self.area.width - cell_len(bold[0]) - len(_CUT)
-        words = wrap(rest, cells)[0] if rest.strip() and cells > 0 else ""
+        gap = " " * rest.startswith(" ")
+        cells = self.area.width - cell_len(bold[0]) - len(_CUT) - len(gap)
+        words = gap + wrap(rest, cells)[0] if rest.strip() and cells > 0 else ""
         return [*kept, [bold, (f"{words}{_CUT}", style)]]
 
     @property

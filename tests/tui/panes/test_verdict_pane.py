@@ -292,3 +292,10 @@ async def test_marks_of_an_axis_never_touch(styles: PaneStyles) -> None:
             text = "".join(piece for piece, _ in ruler(marks, (at, "▴123"), width, styles))
             numbers = text.replace("▴", " ").split()
             assert set(numbers) <= {"123", *(number for _, number in marks)}, text
+
+
+async def test_a_sentence_that_is_cut_keeps_the_gap_behind_its_headline() -> None:
+    for width in range(40, 70):
+        shown = await drawn(planted(FRAGILE, FIRM, NONE), (width, 8))
+        text = " ".join(" ".join(shown[:2]).split()).partition(" … z shows")[0]
+        assert str(planted(FRAGILE, FIRM, NONE).words).startswith(text.rstrip(" …"))
