@@ -9,6 +9,7 @@ from textual.app import App
 
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
+from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth.verdict import made_verdict
 from depthtui.metrics import METRIC_BY_NAME
@@ -295,7 +296,11 @@ async def test_marks_of_an_axis_never_touch(styles: PaneStyles) -> None:
 
 
 async def test_a_sentence_that_is_cut_keeps_the_gap_behind_its_headline() -> None:
-    for width in range(40, 70):
-        shown = await drawn(planted(FRAGILE, FIRM, NONE), (width, 8))
+    words = Sentence(
+        "Within a nat of its own output with 8 of its 10 layers", (" (7 to 9; some stay).",)
+    )
+    verdict = replace(planted(FRAGILE, FIRM, NONE), words=words)
+    for width in range(46, 66):
+        shown = await drawn(verdict, (width, 8))
         text = " ".join(" ".join(shown[:2]).split()).partition(" … z shows")[0]
-        assert str(planted(FRAGILE, FIRM, NONE).words).startswith(text.rstrip(" …"))
+        assert str(words).startswith(text.removesuffix("…").rstrip())
