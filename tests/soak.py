@@ -179,8 +179,8 @@ class Soak:
         away.mkdir(parents=True, exist_ok=True)
         offline = {"HF_HUB_OFFLINE": "1", "HOME": str(self._folder), "OMP_NUM_THREADS": "1"}
         terminal = Terminal(self._folder, *self._command, cwd=away, environment=offline)
-        # Keys may have chosen another lens, of which the title tells.
-        terminal.until(lambda: re.search(r"Verdict\b.* · 1 of", terminal.text))
+        # Keys may have chosen another lens, which the frame names behind the pages.
+        terminal.until(lambda: "Verdict Suffice" in terminal.text)
         self.tally.lives += 1
         self._taken, self._sent = {}, 0
         return terminal
