@@ -34,7 +34,6 @@ from depthtui.report.explanations import of_measure
 from depthtui.report.formats import format_titles
 from depthtui.settings import load_settings
 from depthtui.tui.screens.dialogs.ask import Ask
-from depthtui.tui.screens.dialogs.confirm import Confirm
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
@@ -654,12 +653,12 @@ async def test_the_session_goes_back_marks_and_forgets(tmp_path: Path) -> None:
         await it.until(lambda: it.main.shown_result() is first.result)
         await opened(it, "b", RunList)
         await it.press("home", "d")
-        await it.until(lambda: isinstance(it.app.screen, Confirm))
+        await it.until(lambda: isinstance(it.app.screen, Ask))
         await it.press("n")
         await it.until(lambda: isinstance(it.app.screen, RunList))
         assert third in it.session.runs
         await it.press("d")
-        await it.until(lambda: isinstance(it.app.screen, Confirm))
+        await it.until(lambda: isinstance(it.app.screen, Ask))
         await it.press("y")
         await it.until(lambda: third not in it.session.runs)
         await it.press("escape")
@@ -691,7 +690,7 @@ async def test_an_empty_session_says_how_to_fill_it(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await opened(it, "b", RunList)
         await it.press("d")
-        await it.until(lambda: isinstance(it.app.screen, Confirm))
+        await it.until(lambda: isinstance(it.app.screen, Ask))
         await it.press("y")
         await it.until(lambda: "No runs yet" in it.screen_text())
         await it.press("escape")

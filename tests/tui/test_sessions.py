@@ -23,7 +23,6 @@ from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.ask import Ask
-from depthtui.tui.screens.dialogs.confirm import Confirm
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.run_list import RunList
 from depthtui.tui.screens.dialogs.session_picker import SessionPicker
@@ -276,7 +275,7 @@ async def test_a_title_moves_no_cursor(tmp_path: Path) -> None:
         await it.press("r")
         assert picker.query_one("#title", Input).value.isprintable()
         await it.press("escape", "d")
-        await it.until(lambda: isinstance(it.app.screen, Confirm))
+        await it.until(lambda: isinstance(it.app.screen, Ask))
         shown = "".join(strip.text for strip in it.app.screen._compositor.render_strips())
         assert not set("\x1b\x07\u202e") & set(shown)
 
@@ -336,7 +335,7 @@ async def test_a_session_is_deleted_after_a_question(tmp_path: Path) -> None:
     async with small(tmp_path) as it:
         await listed(it)
         await it.press("d")
-        await it.until(lambda: isinstance(it.app.screen, Confirm))
+        await it.until(lambda: isinstance(it.app.screen, Ask))
         await it.press("n")
         assert len(files(tmp_path)) == 2
         await it.press("d", "y")

@@ -29,7 +29,6 @@ from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap, PairedHeatmap
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.view import View
-from depthtui.tui.screens.dialogs.compare_export import open_comparison_export
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
@@ -234,7 +233,9 @@ class CompareScreen(LiveScreen):
         """Save both runs, and what sets them apart."""
         columns = (self._alignment.a, self._alignment.b)
         first, second = (nearest_token(side, self.cursor.token) for side in columns)
-        open_comparison_export(self.app, self.explorer, *self._results, (first, second))
+        from depthtui.tui.screens.opening import export_comparison
+
+        export_comparison(self.app, self.explorer, *self._results, (first, second))
 
     def close(self) -> None:
         self.dismiss(None)

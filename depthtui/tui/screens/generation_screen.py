@@ -197,12 +197,12 @@ class GenerationScreen(LiveScreen):
         self.redraw()
 
     def export(self) -> None:
-        from depthtui.tui.screens.dialogs.generation_export import open_generation_export
+        from depthtui.tui.screens.opening import export_generation
 
         if self.generation_state is not None:
             # As far as it is: what comes while the dialog is open is not in it.
             written = replace(self.generation_state.generation)
-            open_generation_export(self.app, self.explorer, written)
+            export_generation(self.app, self.explorer, written)
 
 
 def as_result(generation_state: GenerationState) -> RunResult | None:

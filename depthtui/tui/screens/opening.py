@@ -24,9 +24,12 @@ from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.unfinished import lost_by_opening, unfinished
 
 if TYPE_CHECKING:
+    from depthtui.data.generation import Generation
+    from depthtui.report.formats import Report, Subject
     from depthtui.tui.app import DepthApp
     from depthtui.tui.screens.dialogs.prompt_picker import PromptChoice
     from depthtui.tui.screens.dialogs.run_list import SessionChoice
+    from depthtui.tui.state.sweep_rows import Survey
 
 STILL_RUNNING = "The run goes on: esc stops it."
 STILL_HALTED = "The run is halted: r lets it go on to its end, esc stops it."
@@ -253,6 +256,48 @@ def export_run(screen: LiveScreen, explorer: Explorer, run: Run, result: RunResu
     from depthtui.tui.screens.dialogs.export_screen import open_export
 
     open_export(screen.app, explorer, f"this run ({run.number})", [result], screen.cursor.token)
+
+
+def export_comparison(
+    app: App[Any], explorer: Explorer, a: RunResult, b: RunResult, tokens: tuple[int, int]
+) -> None:
+    """Save two runs and what sets them apart; the lens is told at a token of each."""
+    from depthtui.report.export import comparison_report
+
+    settings = explorer.settings.summary_settings()
+    a, b = explorer.session.with_remarks([a, b])
+
+    def token_of(result: RunResult) -> int:
+        return tokens[0] if result is a else tokens[1]
+
+    palette = explorer.settings.palette
+    report = partial(comparison_report, a, b, settings, token_of, palette)
+    _export(app, explorer, "both runs", "runs", report)
+
+
+def export_generation(app: App[Any], explorer: Explorer, generation: Generation) -> None:
+    """Save a generated text."""
+    from depthtui.report.generation_files import generation_report
+
+    report = partial(generation_report, [generation], explorer.settings.palette)
+    _export(app, explorer, "this text", "generations", report)
+
+
+def export_sweep(app: App[Any], explorer: Explorer, survey: Survey) -> None:
+    """Save the report of a sweep that has a summary."""
+    from depthtui.sweep.report.export import sweep_report
+
+    assert survey.summary is not None
+    report = partial(sweep_report, survey.summary, survey.asked)
+    _export(app, explorer, "this sweep", "sweeps", report)
+
+
+def _export(
+    app: App[Any], explorer: Explorer, title: str, subject: Subject, report: Callable[[], Report]
+) -> None:
+    from depthtui.tui.screens.dialogs.export_screen import Exportable, ask_where
+
+    ask_where(app, explorer, Exportable(title, subject, report))
 
 
 def show_settings(app: DepthApp, tab: str = "settings") -> None:

@@ -471,10 +471,10 @@ class SweepScreen(LiveScreen):
             self.dismiss(None)
 
     def export(self) -> None:
-        from depthtui.tui.screens.dialogs.sweep_export import open_sweep_export
+        from depthtui.tui.screens.opening import export_sweep
 
         if self.survey.summary is not None:
-            open_sweep_export(self.app, self.explorer, self.survey)
+            export_sweep(self.app, self.explorer, self.survey)
 
 
 def _and(files: Sequence[str]) -> str:

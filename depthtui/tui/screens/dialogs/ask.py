@@ -76,3 +76,13 @@ def ask_first(
 
     question = f"{lost}. {keys[0]} {does}, other keys go back."
     app.push_screen(Ask(question), answered)
+
+
+def confirm(app: App[Any], question: str, then: Callable[[], None]) -> None:
+    """Do something once y or enter agrees to it."""
+
+    def answered(key: str | None) -> None:
+        if key in ("y", "enter"):
+            then()
+
+    app.push_screen(Ask(f"{question} y agrees, other keys go back."), answered)

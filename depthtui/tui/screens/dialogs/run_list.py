@@ -20,7 +20,7 @@ from depthtui.prompts import prompt_title
 from depthtui.report.skips import changes_of
 from depthtui.token_text import fit_shown, printable_chars
 from depthtui.tui.draw.styles import fit_right
-from depthtui.tui.screens.dialogs.confirm import Confirm
+from depthtui.tui.screens.dialogs.ask import confirm
 from depthtui.tui.screens.dialogs.dialog import MUTED, line_cells
 from depthtui.tui.screens.dialogs.picker import Picker, Row
 from depthtui.tui.state.explorer import Explorer
@@ -138,12 +138,12 @@ class RunList(Picker[SessionChoice]):
         if run is None:
             return
 
-        def answer(agreed: bool | None) -> None:
-            if agreed and run in self._session.runs:
+        def forget() -> None:
+            if run in self._session.runs:
                 self._explorer.delete(run)
                 self.fill()
 
-        self.app.push_screen(Confirm(Content(f"Forget run {run.number}?")), answer)
+        confirm(self.app, f"Forget run {run.number}?", forget)
 
     def action_compare(self) -> None:
         """Compare with the run under the cursor; on the run on the screen, with the marked one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -19,7 +20,7 @@ from depthtui.data.session_files import SessionFile
 from depthtui.errors import DepthError
 from depthtui.prompts import prompt_title
 from depthtui.token_text import fit_shown, printable_chars, printable_sentence
-from depthtui.tui.screens.dialogs.confirm import Confirm
+from depthtui.tui.screens.dialogs.ask import confirm
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, line_cells
 from depthtui.tui.screens.dialogs.picker import Picker, Row
 from depthtui.tui.screens.dialogs.run_list import WIDEST
@@ -147,13 +148,9 @@ class SessionPicker(Picker[SessionFile]):
             self.note(OPEN_HERE)
             return
 
-        def answer(agreed: bool | None) -> None:
-            if agreed:
-                self._delete(file)
-
         title, count = fit_shown(_title(file), 40).rstrip(), runs_in_words(len(file.session.runs))
         question = f"Delete the session “{title}” of {count}? The results stay in the cache."
-        self.app.push_screen(Confirm(Content(question)), answer)
+        confirm(self.app, question, partial(self._delete, file))
 
     def _delete(self, file: SessionFile) -> None:
         try:
