@@ -1,23 +1,55 @@
-"""Write the README's table of metrics anew: `python -m tests.renew_readme`."""
+"""Write the README's tables of metrics and keys anew: `python -m tests.renew_readme`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from depthtui.cli.lists import metrics_markdown
+from depthtui.tui import keymap
 
 README = Path(__file__).parent.parent / "README.md"
-BEGIN = "<!-- metrics: python -m tests.renew_readme -->\n"
-END = "\n<!-- end of metrics -->"
+
+
+def _keys(heading: str, *screens: str) -> str:
+    """The commands of some screens, those of another of them left out of the last ones."""
+    shared = [] if "Main screen" in screens else keymap.SCREENS["Main screen"]
+    commands = [command for name in screens for command in keymap.SCREENS[name]]
+    own = [command for command in commands if command not in shared]
+    return keymap.markdown(heading, own)
+
+
+TABLES = {
+    "metrics": metrics_markdown,
+    "keys": lambda: _keys("keys", "Main screen", "Everywhere"),
+    "keys in a what-if": lambda: _keys("keys in a what-if", "What-if"),
+    "keys while it writes": lambda: _keys("keys while it writes", "Writing"),
+    "keys in a sweep": lambda: _keys("keys in a sweep", "Sweep"),
+}
+"""The tables that the code makes, by the name in their markers."""
+
+
+def table_of(name: str, readme: str) -> str:
+    """A table as it stands in the README."""
+    return readme.partition(_begin(name))[2].partition(_end(name))[0]
 
 
 def renewed(readme: str) -> str:
-    """The README with the table that the code prints."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    assert begin, f"the README has no line {BEGIN!r}"
-    assert end, f"the README has no line {END!r}"
-    return before + begin + metrics_markdown() + end + after
+    """The README with the tables that the code makes."""
+    for name, table in TABLES.items():
+        before, begin, rest = readme.partition(_begin(name))
+        _, end, after = rest.partition(_end(name))
+        assert begin, f"the README has no line {_begin(name)!r}"
+        assert end, f"the README has no line {_end(name)!r}"
+        readme = before + begin + table() + end + after
+    return readme
+
+
+def _begin(name: str) -> str:
+    return f"<!-- {name}: python -m tests.renew_readme -->\n"
+
+
+def _end(name: str) -> str:
+    return f"\n<!-- end of {name} -->"
 
 
 if __name__ == "__main__":

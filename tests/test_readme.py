@@ -6,42 +6,30 @@ import ast
 import builtins
 import re
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
 import click
 import pytest
-from textual.binding import Binding
-from textual.keys import format_key
 
 import depthtui
 from depthtui.cli import commands, main
 from depthtui.metrics import ALL
-from depthtui.tui import keymap
 from depthtui.tui.screens.main_layout import LEFT, PROMPT, RIGHT
 from screenshots.renew import PICTURES
-from tests.renew_readme import BEGIN, END, README, renewed
+from tests.renew_readme import README, renewed, table_of
 
 TEXT = README.read_text("utf-8")
 _BLOCKS = "".join(re.findall(r"^```\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL))
 COMMANDS = re.findall(r"^ *depthtui (?:[^\n]*\\\n)*[^\n]*", _BLOCKS, re.MULTILINE)
 """The command lines of its blocks, with the lines that they go on in."""
 
-KEYS = {
-    "keys": [*keymap.MAIN, *keymap.APP],
-    "keys in a what-if": keymap.WHAT_IF,
-    "keys while it writes": keymap.THINKING,
-    "keys in a sweep": keymap.SWEEP,
-}
-"""The heading of a table, and the keys that it can name."""
-
 
 def test_the_table_of_metrics_is_what_the_command_prints(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["metrics", "--markdown"]) == 0
-    table = TEXT.partition(BEGIN)[2].partition(END)[0]
+    table = table_of("metrics", TEXT)
     assert table == capsys.readouterr().out.rstrip("\n"), "run python -m tests.renew_readme"
     assert renewed(TEXT) == TEXT
 
@@ -64,14 +52,6 @@ def test_the_table_is_renewed_in_place() -> None:
     stale = TEXT.replace("| `contributions` |", "| `contribution` |")
     assert stale != TEXT
     assert renewed(stale) == TEXT
-
-
-@pytest.mark.parametrize("heading", KEYS)
-def test_every_key_of_a_table_works_there(heading: str) -> None:
-    rows = _rows(heading)
-    named = [key for row in rows for key in re.findall(r"`([^`]+)`", row[0])]
-    assert len(named) >= len(rows)
-    assert set(named) <= _keys_of(KEYS[heading])
 
 
 def test_every_pane_of_the_main_screen_has_its_row() -> None:
@@ -152,9 +132,3 @@ def _rows(heading: str) -> list[list[str]]:
     """The rows of the table whose first column is headed so."""
     table = TEXT.partition(f"\n| {heading} |")[2].partition("\n\n")[0]
     return [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
-
-
-def _keys_of(bindings: Iterable[Binding]) -> set[str]:
-    """The keys, by their names and as characters."""
-    keys = {key for binding in bindings for key in binding.key.split(",")}
-    return keys | {format_key(key) for key in keys}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
+from textual.keys import format_key
+
 from depthtui.tui.commands import compare, everywhere, main, sweep, what_if, writing
-from depthtui.tui.commands.command import Command
+from depthtui.tui.commands.command import GROUPS, Command
 from depthtui.tui.textual_patches.names import key_of
 
 SCREENS: dict[str, list[Command[Any]]] = {
@@ -154,6 +156,16 @@ def problems(remapped: Mapping[str, str]) -> list[str]:
     if shared:
         sentences.append(f"The settings give {', '.join(shared)}.")
     return sentences
+
+
+def markdown(heading: str, commands: Iterable[Command[Any]]) -> str:
+    """A table of commands in Markdown, group by group."""
+    rows = [f"| {heading} | do |", "| --- | --- |"]
+    ordered = sorted(commands, key=lambda command: list(GROUPS).index(command.group))
+    for command in ordered:
+        keys = " ".join(f"`{format_key(_name(key))}`" for key in command.keys.split(","))
+        rows.append(f"| {keys} | {command.words} |")
+    return "\n".join(rows)
 
 
 def _name(key: str) -> str:

@@ -411,7 +411,7 @@ def test_every_command_is_whole_and_means_one_thing() -> None:
         names = [command.name for command in commands]
         assert len(names) == len(set(names))
         for command in commands:
-            assert command.label
+            assert command.effect
             assert command.words[0].isupper()
             assert not command.words.endswith(".")
             assert command.group in GROUPS

@@ -47,13 +47,12 @@ class Command(Generic[Place]):
     Attributes:
         name: the id by which the settings file remaps the keys.
         keys: the keys as Textual names them, separated by commas.
-        label: the command in the footer.
+        label: the command in the footer; empty for one that the footer does not name.
         words: the command as a sentence, without a full stop.
         group: a name in `GROUPS`.
         effect: acts on the screen.
         why_not: the reason why the command does not work now and what helps, `SILENT` where that is
             no news, None where it works.
-        shown: whether the footer names it.
         at_cursor: whether it acts on what is under the cursor, so that the mouse's menu offers it.
         does: the effect in a question, such as `quits`.
         ends: the work that is lost by it, in words; empty for none.
@@ -67,11 +66,15 @@ class Command(Generic[Place]):
     group: str
     effect: Callable[[Place], object]
     why_not: Callable[[Place], str | None] = always
-    shown: bool = False
     at_cursor: bool = False
     does: str = ""
     ends: Callable[[Place], str] = nothing
     model: Needs = "none"
+
+    @property
+    def shown(self) -> bool:
+        """Whether the footer names it."""
+        return bool(self.label)
 
     @property
     def binding(self) -> Binding:

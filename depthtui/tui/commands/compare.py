@@ -16,18 +16,9 @@ OWN: list[Command[Any]] = [
         "Save both runs and their differences",
         "session",
         lambda screen: screen.export(),
-        shown=True,
     ),
     looking.UNZOOM,
-    Command(
-        "close",
-        "escape",
-        "back",
-        "Back to the run",
-        "session",
-        lambda screen: screen.close(),
-        shown=True,
-    ),
+    Command("close", "escape", "back", "Back to the run", "session", lambda screen: screen.close()),
 ]
 
 COMMANDS: list[Command[Any]] = [

@@ -26,7 +26,6 @@ COMMANDS: list[Command[DepthApp]] = [
         "List the keys of here, and explain the screen",
         "settings",
         lambda app: app.action_show_help(),
-        shown=True,
     ),
     Command(
         "quit",
@@ -35,14 +34,13 @@ COMMANDS: list[Command[DepthApp]] = [
         "Quit the explorer",
         "settings",
         lambda app: app.quit(),
-        shown=True,
         does="quits",
         ends=_unfinished,
     ),
     Command(
         "settings",
         "comma",
-        "settings",
+        "",
         "Change settings, keys, theme and colours",
         "settings",
         lambda app: app.action_show_settings(),
@@ -50,7 +48,7 @@ COMMANDS: list[Command[DepthApp]] = [
     Command(
         "messages",
         "exclamation_mark",
-        "messages",
+        "",
         "List the messages of this start",
         "session",
         lambda app: app.show_messages(),
@@ -58,7 +56,7 @@ COMMANDS: list[Command[DepthApp]] = [
     Command(
         "redraw",
         "ctrl+l",
-        "draw afresh",
+        "",
         "Draw the screen afresh",
         "settings",
         lambda app: app.action_redraw(),
@@ -66,7 +64,7 @@ COMMANDS: list[Command[DepthApp]] = [
     Command(
         "suspend",
         "ctrl+z",
-        "to the shell",
+        "",
         "Back to the shell; fg returns",
         "settings",
         lambda app: app.action_suspend_process(),

@@ -12,21 +12,14 @@ if TYPE_CHECKING:
 NOTHING_HERE = "There is nothing under the cursor yet."
 
 PANES: list[Command[PaneScreen]] = [
+    Command("next_pane", "tab", "", "Go to the next pane", "look", lambda it: it.turn_pane(1)),
     Command(
-        "next_pane", "tab", "next pane", "Go to the next pane", "look", lambda it: it.turn_pane(1)
-    ),
-    Command(
-        "prev_pane",
-        "shift+tab",
-        "previous pane",
-        "Go to the pane before",
-        "look",
-        lambda it: it.turn_pane(-1),
+        "prev_pane", "shift+tab", "", "Go to the pane before", "look", lambda it: it.turn_pane(-1)
     ),
     Command(
         "zoom",
         "z",
-        "zoom",
+        "",
         "Give a pane the whole screen, or take it back",
         "look",
         lambda it: it.zoom(),
@@ -35,7 +28,7 @@ PANES: list[Command[PaneScreen]] = [
     Command(
         "explain",
         "I",
-        "explain",
+        "",
         "Explain what this pane shows: how to read it",
         "look",
         lambda it: it.explain(),
@@ -51,14 +44,13 @@ OPEN: Command[PaneScreen] = Command(
     "look",
     lambda it: it.open_at_cursor(),
     lambda it: None if it.active_pane.under_cursor() is not None else NOTHING_HERE,
-    shown=True,
     at_cursor=True,
 )
 
 READING: Command[PaneScreen] = Command(
     "reading",
     "u",
-    "reading",
+    "",
     "Choose lens, thresholds, and whether token 0 counts",
     "compute",
     lambda it: it.choose_reading(),
@@ -68,7 +60,7 @@ MEASURES: list[Command[PaneScreen]] = [
     Command(
         "measure",
         "v",
-        "measure",
+        "",
         "Choose measure, means and layer order of the heatmap",
         "look",
         lambda it: it.choose_measure(),
@@ -77,7 +69,7 @@ MEASURES: list[Command[PaneScreen]] = [
     Command(
         "next_measure",
         "right_square_bracket",
-        "next measure",
+        "",
         "Show the next measure",
         "look",
         lambda it: it.turn_measure(1),
@@ -85,7 +77,7 @@ MEASURES: list[Command[PaneScreen]] = [
     Command(
         "prev_measure",
         "left_square_bracket",
-        "previous measure",
+        "",
         "Show the measure before",
         "look",
         lambda it: it.turn_measure(-1),
@@ -100,7 +92,7 @@ def _why_not_back(screen: PaneScreen) -> str | None:
 UNZOOM: Command[PaneScreen] = Command(
     "unzoom",
     "escape",
-    "unzoom",
+    "",
     "Take a pane's whole screen back",
     "look",
     lambda it: it.minimize(),

@@ -273,7 +273,6 @@ RUNNING: list[MainCommand] = [
         "compute",
         _step,
         _why_not_halted,
-        shown=True,
     ),
     Command(
         "stop",
@@ -283,7 +282,6 @@ RUNNING: list[MainCommand] = [
         "compute",
         lambda screen: screen.explorer.call_off(),
         _why_not_stop,
-        shown=True,
     ),
     Command(
         "back",
@@ -293,7 +291,6 @@ RUNNING: list[MainCommand] = [
         "look",
         _back,
         _why_not_back,
-        shown=True,
     ),
 ]
 """First, so that the footer leads with them while they apply."""
@@ -307,7 +304,6 @@ CHOOSING: list[Command[Any]] = [
         "compute",
         _run,
         _why_not_run,
-        shown=True,
         does="runs the prompt",
         ends=_slow_work,
         model="any",
@@ -320,7 +316,6 @@ CHOOSING: list[Command[Any]] = [
         "compute",
         _compute,
         _why_not_compute,
-        shown=True,
         at_cursor=True,
         does="computes",
         model="of the run",
@@ -329,7 +324,7 @@ CHOOSING: list[Command[Any]] = [
     Command(
         "measured",
         "L",
-        "measured",
+        "",
         "Choose what is skipped, layers, tokens and the answer",
         "compute",
         _choose_measured,
@@ -344,7 +339,6 @@ CHOOSING: list[Command[Any]] = [
         "compute",
         _run_stepping,
         _why_not_stepping,
-        shown=True,
         does="runs the prompt",
         ends=_slow_work,
         model="any",
@@ -356,7 +350,6 @@ CHOOSING: list[Command[Any]] = [
         "Write, paste or open a prompt, or choose a task",
         "choose",
         _choose_prompt,
-        shown=True,
         does="runs the prompt",
         ends=_slow_work,
         model="any",
@@ -364,7 +357,7 @@ CHOOSING: list[Command[Any]] = [
     Command(
         "next_prompt",
         "n",
-        "next",
+        "",
         "Run the task's next prompt, or go to the next match",
         "choose",
         _next_or_match(1),
@@ -376,7 +369,7 @@ CHOOSING: list[Command[Any]] = [
     Command(
         "prev_prompt",
         "N",
-        "previous",
+        "",
         "Run the prompt before, or go to the match before",
         "choose",
         _next_or_match(-1),
@@ -385,7 +378,7 @@ CHOOSING: list[Command[Any]] = [
         ends=_slow_work,
         model="any",
     ),
-    Command("model", "m", "model", "Choose a model", "choose", _choose_model, shown=True),
+    Command("model", "m", "model", "Choose a model", "choose", _choose_model),
     Command(
         "what_if",
         "x",
@@ -394,7 +387,6 @@ CHOOSING: list[Command[Any]] = [
         "choose",
         _what_if,
         _why_not_what_if,
-        shown=True,
         does="opens the what-if, whose first change ends that",
         ends=_slow_work,
         model="of the run",
@@ -407,7 +399,6 @@ CHOOSING: list[Command[Any]] = [
         "choose",
         _write,
         _why_busy,
-        shown=True,
         does="writes",
         ends=lambda screen: lost_by_writing(screen.explorer),
         model="any",
@@ -415,7 +406,7 @@ CHOOSING: list[Command[Any]] = [
     Command(
         "session",
         "b",
-        "runs",
+        "",
         "List the runs: open, compare, grid, other sessions",
         "session",
         lambda screen: screen.show_session(),
@@ -428,12 +419,11 @@ CHOOSING: list[Command[Any]] = [
         "session",
         lambda screen: screen.export(),
         _why_no_result,
-        shown=True,
     ),
     Command(
         "find",
         "slash",
-        "find",
+        "",
         "Find words in the tokens or in what the lens reads",
         "look",
         lambda screen: screen.find(),
@@ -442,7 +432,7 @@ CHOOSING: list[Command[Any]] = [
     Command(
         "notes",
         "M",
-        "notes",
+        "",
         "Mark this place, list the marks, note on the run",
         "session",
         lambda screen: screen.show_notes(),
@@ -452,7 +442,7 @@ CHOOSING: list[Command[Any]] = [
     Command(
         "copy",
         "y",
-        "copy",
+        "",
         "Copy the value under the cursor, or the verdict",
         "look",
         lambda screen: screen.copy_value(),
@@ -465,7 +455,7 @@ PAGES: list[MainCommand] = [
     Command(
         "turn_page",
         "d",
-        "next page",
+        "",
         "Turn the depth pane to its next page",
         "look",
         lambda screen: screen.turn_page(),
@@ -473,7 +463,7 @@ PAGES: list[MainCommand] = [
     Command(
         "dial_up",
         "plus,equals_sign",
-        "dial up",
+        "",
         "Raise the page's dial, such as the KL rule's threshold",
         "look",
         lambda screen: screen.turn_dial(1),
@@ -481,7 +471,7 @@ PAGES: list[MainCommand] = [
     Command(
         "dial_down",
         "minus",
-        "dial down",
+        "",
         "Lower the page's dial, such as the KL rule's threshold",
         "look",
         lambda screen: screen.turn_dial(-1),

@@ -19,7 +19,7 @@ PAGE = 8
 def _command(
     name: str, keys: str, label: str, words: str, effect: Callable[[PaneScreen], object]
 ) -> Command[PaneScreen]:
-    return Command(name, keys, label, words, "move", effect)
+    return Command(name, keys, "", words, "move", effect)
 
 
 COMMANDS: list[Command[PaneScreen]] = [

@@ -62,7 +62,6 @@ SWEEPING: list[SweepCommand] = [
         "compute",
         lambda screen: screen.explorer.stop(),
         lambda screen: None if screen.is_live else SILENT,
-        shown=True,
     ),
     looking.UNZOOM,
     Command(
@@ -73,12 +72,11 @@ SWEEPING: list[SweepCommand] = [
         "session",
         lambda screen: screen.close(),
         lambda screen: SILENT if screen.is_live else None,
-        shown=True,
     ),
     Command(
         "sweep_leave",
         "b",
-        "to the run",
+        "",
         "Back to the run; the sweep goes on",
         "session",
         lambda screen: screen.close(),
@@ -91,7 +89,6 @@ SWEEPING: list[SweepCommand] = [
         "compute",
         lambda screen: screen.choose_sweep(),
         _why_live,
-        shown=True,
     ),
     Command(
         "open_sweep",
@@ -101,7 +98,6 @@ SWEEPING: list[SweepCommand] = [
         "session",
         lambda screen: screen.open_sweep(),
         _why_live,
-        shown=True,
     ),
     Command(
         "sweep_on",
@@ -111,7 +107,6 @@ SWEEPING: list[SweepCommand] = [
         "compute",
         lambda screen: screen.go_on(),
         _why_not_go_on,
-        shown=True,
     ),
     Command(
         "open_row",
@@ -121,7 +116,6 @@ SWEEPING: list[SweepCommand] = [
         "look",
         lambda screen: screen.open_at_cursor(),
         lambda screen: None if screen.is_in_findings else _why_no_rows(screen),
-        shown=True,
         at_cursor=True,
     ),
     Command(
@@ -132,13 +126,12 @@ SWEEPING: list[SweepCommand] = [
         "look",
         lambda screen: screen.mark(),
         _why_no_rows,
-        shown=True,
         at_cursor=True,
     ),
     Command(
         "unmark_rows",
         "c",
-        "compare none",
+        "",
         "Compare no rows",
         "look",
         lambda screen: screen.unmark(),
@@ -152,12 +145,11 @@ SWEEPING: list[SweepCommand] = [
         "look",
         lambda screen: screen.turn_grouping(),
         _why_no_sweep,
-        shown=True,
     ),
     Command(
         "sort",
         "s",
-        "sort",
+        "",
         "Sort by the column under the cursor; again, the other way",
         "look",
         lambda screen: screen.sort(),
@@ -167,7 +159,7 @@ SWEEPING: list[SweepCommand] = [
     Command(
         "filter",
         "slash",
-        "filter",
+        "",
         "Show only rows with these words in them",
         "look",
         lambda screen: screen.ask_filter(),
@@ -176,7 +168,7 @@ SWEEPING: list[SweepCommand] = [
     Command(
         "sweep_first",
         "f",
-        "token 0",
+        "",
         "Average with or without token 0",
         "compute",
         lambda screen: screen.turn_token_zero(),
@@ -185,7 +177,7 @@ SWEEPING: list[SweepCommand] = [
     Command(
         "sweep_lens",
         "u",
-        "lens",
+        "",
         "Read depths through the next lens",
         "compute",
         lambda screen: screen.turn_lens(),
@@ -199,7 +191,6 @@ SWEEPING: list[SweepCommand] = [
         "session",
         lambda screen: screen.export(),
         _why_not_export,
-        shown=True,
     ),
 ]
 

@@ -77,7 +77,6 @@ CHANGING: list[WhatIfCommand] = [
         "Turn layers off or on; a count before",
         "compute",
         lambda screen: _switch(screen, "layer"),
-        shown=True,
         at_cursor=True,
     ),
     Command(
@@ -87,7 +86,6 @@ CHANGING: list[WhatIfCommand] = [
         "Turn the attention of layers off or on",
         "compute",
         lambda screen: _switch(screen, "attention"),
-        shown=True,
         at_cursor=True,
     ),
     Command(
@@ -97,26 +95,19 @@ CHANGING: list[WhatIfCommand] = [
         "Turn the MLP of layers off or on",
         "compute",
         lambda screen: _switch(screen, "mlp"),
-        shown=True,
         at_cursor=True,
     ),
     Command(
         "twice",
         "R",
-        "twice",
+        "",
         "Run layers twice, or once again; a count before",
         "compute",
         _repeat,
         at_cursor=True,
     ),
     Command(
-        "prune",
-        "p",
-        "prune",
-        "Turn the least useful layer off; 5p five of them",
-        "compute",
-        _prune,
-        shown=True,
+        "prune", "p", "prune", "Turn the least useful layer off; 5p five of them", "compute", _prune
     ),
     Command(
         "exit_early",
@@ -125,12 +116,11 @@ CHANGING: list[WhatIfCommand] = [
         "Turn every layer from the cursor's on off",
         "compute",
         _exit_early,
-        shown=True,
         at_cursor=True,
     ),
-    Command("undo", "u", "undo", "Take the last change back", "compute", _undo, shown=True),
-    Command("redo", "U", "redo", "Make the change again", "compute", _redo),
-    Command("all_on", "c", "all on", "Turn every layer on", "compute", _all_on, shown=True),
+    Command("undo", "u", "undo", "Take the last change back", "compute", _undo),
+    Command("redo", "U", "", "Make the change again", "compute", _redo),
+    Command("all_on", "c", "all on", "Turn every layer on", "compute", _all_on),
     Command(
         "keep",
         "K",
@@ -138,12 +128,11 @@ CHANGING: list[WhatIfCommand] = [
         "Keep the changed run in the session's list",
         "session",
         lambda screen: screen.what_if.keep(),
-        shown=True,
     ),
     Command(
         "export",
         "e",
-        "export",
+        "",
         "Save the clean run beside the changed one, or the model without these layers",
         "session",
         lambda screen: screen.export(),
@@ -156,15 +145,9 @@ CHANGING: list[WhatIfCommand] = [
         "Back to the run; a metric that is being computed goes on",
         "session",
         lambda screen: screen.close(),
-        shown=True,
     ),
     Command(
-        "compute",
-        "i",
-        "compute",
-        "Compute the rise of the loss without each layer",
-        "compute",
-        _rank,
+        "compute", "i", "", "Compute the rise of the loss without each layer", "compute", _rank
     ),
 ]
 

@@ -69,7 +69,6 @@ WRITING: list[WritingCommand] = [
         "compute",
         lambda screen: screen.explorer.stop(),
         lambda screen: None if screen.is_live else SILENT,
-        shown=True,
     ),
     looking.UNZOOM,
     Command(
@@ -80,7 +79,6 @@ WRITING: list[WritingCommand] = [
         "session",
         lambda screen: screen.close(),
         lambda screen: SILENT if screen.is_live else None,
-        shown=True,
     ),
     Command(
         "write_again",
@@ -90,14 +88,13 @@ WRITING: list[WritingCommand] = [
         "compute",
         lambda screen: screen.begin(_settings(screen)),
         _why_busy,
-        shown=True,
         does="begins anew",
         ends=_unfinished,
     ),
     Command(
         "new_seed",
         "R",
-        "new seed",
+        "",
         "Write anew with another seed",
         "compute",
         _new_seed,
@@ -113,7 +110,6 @@ WRITING: list[WritingCommand] = [
         "compute",
         lambda screen: screen.choose_settings(),
         _why_busy,
-        shown=True,
     ),
     Command(
         "open_run",
@@ -123,7 +119,6 @@ WRITING: list[WritingCommand] = [
         "choose",
         _open_as_run,
         _why_not_open,
-        shown=True,
     ),
     Command(
         "export",
@@ -133,7 +128,6 @@ WRITING: list[WritingCommand] = [
         "session",
         lambda screen: screen.export(),
         _why_empty,
-        shown=True,
     ),
 ]
 
