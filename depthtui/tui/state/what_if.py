@@ -409,7 +409,7 @@ class WhatIf:
             session.marked = session.keep(self._runs[self._current])
             self._notify(
                 f"Kept as run {session.marked.number}, {self.stack.changes}: "
-                "b lists it, C compares it with the clean run."
+                "b lists it, and C there compares it with the clean run."
             )
 
     def close(self) -> None:
