@@ -276,6 +276,9 @@ class PromptPicker(Dialog[PromptChoice]):
 
     @on(OptionList.OptionHighlighted, "#task-list")
     def _task_chosen(self, event: OptionList.OptionHighlighted) -> None:
+        if event.option_index != event.option_list.highlighted:
+            # The cursor has moved on since.
+            return
         if event.option.id and event.option.id != self._task_name:
             self._task_name = event.option.id
             self._fill_prompts()
