@@ -121,7 +121,7 @@ class Pane(Widget, can_focus=True):
     def show(self, view: View) -> None:
         """Draw this from now on; nothing is drawn again where it looks the same."""
         before, self.view = self.view, view
-        if view != before:
+        if view != before or self._empty is BROKEN:
             self.redraw()
             if _tokens_of(view) is not _tokens_of(before):
                 self.refresh(layout=True)
