@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from typing import TypeAlias
 
 import numpy as np
@@ -222,13 +224,15 @@ class Panel:
     def _drawn(self) -> dict[int, list[Piece]]:
         return {}
 
-    def cells(self, line: int, styles: PaneStyles) -> list[Piece]:
-        """The cells of a line, without a cursor; drawn once."""
+    def _pieces(self, line: int, styles: PaneStyles) -> list[Piece]:
+        """A line without a cursor, cells of one style together; drawn once."""
         if line not in self._drawn:
-            self._drawn[line] = [
+            cells = [
                 self.marks.get((line, column)) or self._cell(line, column, styles)
                 for column in range(self.plot.area.width)
             ]
+            alike = groupby(cells, key=itemgetter(1))
+            self._drawn[line] = [("".join(text for text, _ in run), style) for style, run in alike]
         return self._drawn[line]
 
     def line(
@@ -238,13 +242,19 @@ class Panel:
         share: float | None = None,
         style: Style | None = None,
     ) -> list[Piece]:
-        """The same with the cursor, a vertical line through what is free."""
-        pieces = self.cells(line, styles).copy()
+        """A line with the cursor, which is a vertical line through what is free."""
+        pieces = self._pieces(line, styles)
         column = None if share is None else self.plot.area.column(share)
-        if column is not None and (line, column) not in self.marks:
-            char = pieces[column][0]
-            is_free = char in (" ", self.dashes[line][column])
-            pieces[column] = ("│" if is_free else char, style or styles.accent)
+        if column is None or (line, column) in self.marks:
+            return pieces
+        dash, first = self.dashes[line][column], 0
+        for place, (text, beneath) in enumerate(pieces):
+            if column < first + len(text):
+                at = column - first
+                cursor = "│" if text[at] in (" ", dash) else text[at]
+                split = [(text[:at], beneath), (cursor, style or styles.accent)]
+                return [*pieces[:place], *split, (text[at + 1 :], beneath), *pieces[place + 1 :]]
+            first += len(text)
         return pieces
 
     def beside(

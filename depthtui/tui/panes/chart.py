@@ -94,7 +94,7 @@ class Chart(Pane):
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         if self.ALONG and getattr(old, self.ALONG) != getattr(new, self.ALONG):
-            self.refresh(self.area.region)
+            self.refresh(self.whole_lines(0, self.area.height))
 
     def on_click(self, event: events.Click) -> None:
         """Put the cursor under the mouse."""
