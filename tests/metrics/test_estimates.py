@@ -163,6 +163,14 @@ def test_a_lens_that_is_not_fitted_yet_takes_its_fit_too() -> None:
     assert seconds_of(affine, result, timed) == pytest.approx(7.0)
 
 
+def test_what_reads_through_a_lens_counts_its_fit() -> None:
+    result, pace = full_run(), Pace(forward=0.5)
+    through = [METRIC_BY_NAME[name] for name in ("affine_lens", "nonlinear")]
+    fits = {preparation_seconds(metric, result, pace) for metric in through}
+    assert len(fits) == 1
+    assert min(fits) > 0
+
+
 def test_a_jacobian_lens_is_fitted_by_no_run() -> None:
     result, jacobian = full_run(), METRIC_BY_NAME["jacobian_lens"]
     assert about_time(jacobian, result, Pace(forward=0.5)) == ""

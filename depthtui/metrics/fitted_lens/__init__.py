@@ -23,8 +23,11 @@ _DRAWN = 1.5
 """Tokens that a model draws for each that comes before the end of its text."""
 
 
-def _affine_fit(result: RunResult) -> float:
-    """Writing the texts, and about as long again for the maps."""
+def affine_fit(result: RunResult) -> float:
+    """What the fit of an affine lens costs, in forward passes of one token through all layers.
+
+    Writing the texts, and about as long again for the maps.
+    """
     tokens = TOKENS_A_WIDTH * result.model.d_model
     return 2 * _DRAWN * tokens * (1 + head(result))
 
@@ -106,7 +109,7 @@ def _metric(
 AFFINE = _metric(
     AffineLens,
     "Affine lens",
-    _affine_fit,
+    affine_fit,
     tells="What each depth says once it is brought into the last one's basis.",
     formula=(
         "`p_l = softmax(W N(A_l x + b_l))`, `x = h_l / rms(h_l)`: ridge regression on "

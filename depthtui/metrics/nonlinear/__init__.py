@@ -9,6 +9,7 @@ import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.metrics import needs
+from depthtui.metrics.fitted_lens import affine_fit
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import ByLayer, Reduced
 from depthtui.metrics.spec import Finding, LayerValues, Metric
@@ -58,6 +59,7 @@ METRIC = Metric(
     result=Nonlinear,
     reruns_layers=False,
     through="affine",
+    preparation=affine_fit,
     needs=(needs.clean_run, needs.lens),
     depends_on=("lens_texts", "lens_ridge"),
     reduced=ReducedNonlinear,
