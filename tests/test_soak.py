@@ -27,7 +27,7 @@ def test_a_hundred_random_events_do_no_harm(tmp_path: Path) -> None:
 
 
 def test_a_soak_notices_an_error(tmp_path: Path) -> None:
-    tally = Soak(tmp_path, (*FAKE, "crash")).run(["j", "!", "k"])
+    tally = Soak(tmp_path, (*FAKE, "crash")).run(["j", "%", "k"])
     assert [wrong for wrong in tally.wrong if "planned" in wrong]
 
 

@@ -32,9 +32,9 @@ EVENTS, EVENT = 500, 0.004
 
 
 class Fragile(DepthApp):
-    """Raises on `!`; without end where `loop` was asked for."""
+    """Raises on `%`; without end where `loop` was asked for."""
 
-    BINDINGS = [("exclamation_mark", "crash", "crash")]  # noqa: RUF012
+    BINDINGS = [("percent_sign", "crash", "crash")]  # noqa: RUF012
 
     def action_crash(self) -> None:
         if "loop" in sys.argv:
@@ -49,7 +49,7 @@ class Live(DepthApp):
     """Hears of a run when it is told to, but for the first one."""
 
     BINDINGS = [  # noqa: RUF012
-        ("exclamation_mark", "advance", "advance"),
+        ("percent_sign", "advance", "advance"),
         ("at", "burst", "burst"),
     ]
     fake: FakeEngine

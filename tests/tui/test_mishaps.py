@@ -61,7 +61,7 @@ async def fragile(tmp_path: Path) -> AsyncIterator[Explored]:
 
 
 WAYS: dict[str, Callable[[Explored], object]] = {
-    "key": lambda it: it.app.post_message(events.Key("exclamation_mark", "!")),
+    "key": lambda it: it.app.post_message(events.Key("percent_sign", "%")),
     "message": lambda it: it.app.post_message(Planned()),
     "widget's message": lambda it: it.main.query_one(Heatmap).post_message(
         events.Callback(callback=fail)

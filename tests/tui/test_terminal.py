@@ -180,7 +180,7 @@ def test_without_colours_and_with_no_language_all_is_still_to_be_told_apart(
 def test_an_error_is_told_and_the_session_goes_on(open_terminal: Callable[..., Terminal]) -> None:
     terminal = open_terminal("tests.tui.fake_explorer", "crash")
     terminal.until(lambda: FILLED in terminal.text)
-    terminal.type(b"!")
+    terminal.type(b"%")
     terminal.until(lambda: "planned" in terminal.text)
     assert "planned [/]" in terminal.log.read_text()
     leave_help(terminal)
@@ -192,7 +192,7 @@ def test_what_cannot_go_on_gives_the_terminal_back_and_prints_one_line(
 ) -> None:
     terminal = open_terminal("tests.tui.fake_explorer", "loop")
     terminal.until(lambda: FILLED in terminal.text)
-    terminal.type(b"!")
+    terminal.type(b"%")
     assert terminal.end() == 1
     terminal.assert_restored()
     rest = terminal.sent.decode("utf-8", "replace").rpartition("\x1b[?1049l")[2]

@@ -95,11 +95,11 @@ def acts(wire: Wire) -> Iterator[tuple[str, Cost]]:
     yield "measure", wire.press(b"]")
     yield "help", wire.press(b"?", "Keys that work here")
     yield "close", wire.press(b"\x1b")
-    wire.press(b"!")
+    wire.press(b"%")
     yield "run", wire.press(b"r")
     for _ in range(3):
-        wire.press(b"!")
-    yield "layer of a run", wire.press(b"!")
+        wire.press(b"%")
+    yield "layer of a run", wire.press(b"%")
 
 
 def _fields(path: Path) -> list[str]:
