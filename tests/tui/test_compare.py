@@ -179,9 +179,9 @@ async def test_a_finished_comparison_waits_for_a_dialog_to_close(tmp_path: Path)
         await it.press("b")
         await on_screen(it, RunList)
         it.app.explorer.run_on_model(it.session.current, ModelSpec("org/other"))
-        await it.until(lambda: it.app.explorer.compared is not None)
+        await it.until(lambda: it.app.explorer.pair.ready is not None)
         it.main.redraw()
-        assert it.app.explorer.compared is not None
+        assert it.app.explorer.pair.ready is not None
         assert isinstance(it.app.screen, RunList)
         await it.press("escape")
         await on_screen(it, CompareScreen)

@@ -93,7 +93,7 @@ def acts(wire: Wire) -> Iterator[tuple[str, Cost]]:
     yield "layer key", wire.press(b"k")
     yield "token key", wire.press(b"h")
     yield "measure", wire.press(b"]")
-    yield "help", wire.press(b"?", "Keys that work here")
+    yield "help", wire.press(b"?", "words of a key")
     yield "close", wire.press(b"\x1b")
     wire.press(b"%")
     yield "run", wire.press(b"r")

@@ -277,9 +277,8 @@ class MainScreen(PlacesScreen):
 
     def _compare_if_ready(self) -> None:
         """Open the comparison that was waiting for another model, unless a dialog is open."""
-        pair = self.explorer.compared
-        if pair is not None and self.app.screen is self:
-            self.explorer.compared = None
+        pair = self.explorer.pair.take() if self.app.screen is self else None
+        if pair is not None:
             opening.show_comparison(self, self.explorer, *pair, self._compared_at)
 
     def on_screen_resume(self) -> None:

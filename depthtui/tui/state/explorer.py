@@ -50,6 +50,7 @@ from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.kept_paces import joined, pace_key
 from depthtui.tui.state.model_list import opened_last
 from depthtui.tui.state.model_writing import ModelWriting
+from depthtui.tui.state.pair import Pair
 from depthtui.tui.state.phase import CodeQuestion, NotLoaded, Phase, Problem
 from depthtui.tui.state.reading import ReadingChoices
 from depthtui.tui.state.session import Run, RunState, Session
@@ -119,8 +120,7 @@ class Explorer:
         datasets: the published data sets that are here, and what was read of them.
         sessions: the session's file, and other sessions.
         token_count: how many tokens a prompt has.
-        compared: a run and its prompt's run on another model, once that is finished, until
-            somebody takes them; or None.
+        pair: a run and its prompt's run on another model, to be compared.
         draft: the prompt that was chosen and not run yet, with whether it is wrapped; or None.
         unasked_run: the run for which the engine does work that nobody asked for; or None.
         unasked_seconds: the longest work that begins by itself behind a run.
@@ -151,19 +151,18 @@ class Explorer:
         self.generation_state: GenerationState | None = None
         self.sweep: Sweeping | None = None
         self.writing: ModelWriting | None = None
-        self.compared: tuple[Run, Run] | None = None
         self.last_export: Path | None = None
         self.datasets = Datasets(datasets_dir(settings.cache_folder))
         self.host = host
         self.reading = ReadingChoices(self)
         self.sessions = Sessions(self)
         self.token_count = TokenCount(self._free_engine)
+        self.pair = Pair()
         self.draft: tuple[Prompt, bool] | None = None
         self._asked: tuple[Prompt, bool] | None = None
         self._engine: Engine | None = None
         self._steps_left = 0
         self._once_loaded: Callable[[ModelInfo], None] | None = None
-        self._pair: tuple[Run, Run] | None = None
         self._controls: dict[str, str] = {}
         self.unasked_run: Run | None = None
         self.unasked_seconds = MOST_SECONDS
@@ -262,7 +261,7 @@ class Explorer:
         self._load(spec)
 
     def run_on_model(self, run: Run, spec: ModelSpec) -> None:
-        """Run a run's prompt on another model, which is loaded first; `compared` has both then.
+        """Run a run's prompt on another model, which is loaded first; `pair` has both then.
 
         The comparison is called off by whatever is run, loaded or stopped in between.
         """
@@ -278,20 +277,13 @@ class Explorer:
         )
         self.stop()
         second = self.session.start(model, first.prompt, settings)
-        self._pair = first, second
+        self.pair.wait(first, second)
         self._send(second)
-
-    def _follow_pair(self) -> None:
-        """Hand the pair over when its second run is finished; forget it when that ended early."""
-        if self._pair is None or self._pair[1].state.is_live:
-            return
-        (first, second), self._pair = self._pair, None
-        if second.state is RunState.FINISHED and first in self.session.runs:
-            self.compared = (first, second)
 
     def _expect_nothing(self) -> None:
         """Call off what waits for another model, and a comparison that nobody has taken."""
-        self._once_loaded = self._pair = self.compared = None
+        self._once_loaded = None
+        self.pair.forget()
 
     def _recall(self, run: Run, model: ModelInfo) -> None:
         """Compute a run of a kept session that the cache no longer has."""
@@ -410,7 +402,7 @@ class Explorer:
 
     def _begin_unasked(self, run: Run) -> None:
         """Begin the layers that suffice behind a finished run, where the count comes soon."""
-        is_shown = run is self.session.current and self.compared is None and self._pair is None
+        is_shown = run is self.session.current and not self.pair.is_expected
         if not (is_shown and self.phase is Phase.READY):
             return
         if wanted := unasked(run, self.pace, self.unasked_seconds):
@@ -664,7 +656,7 @@ class Explorer:
                 self.token_count.answered(event)
             case Notice(message=message):
                 self.host.show_toast(Toast(message, "warning"))
-        self._follow_pair()
+        self.pair.follow(self.session)
 
     @property
     def _work(self) -> Iterator[_Work]:
@@ -685,7 +677,8 @@ class Explorer:
 
     def engine_died(self, death: EngineDeath) -> None:
         """The process is gone: keep every result and say how to go on."""
-        self._engine, self._once_loaded, self._pair = None, None, None
+        self._engine, self._once_loaded = None, None
+        self.pair.stop_waiting()
         self.phase, self.progress = Phase.DEAD, None
         kept = "Every result is kept" if self.session.results else "Nothing was lost"
         self._end_live("the engine process ended")
@@ -730,7 +723,8 @@ class Explorer:
             if self.is_loading and failed.code_in:
                 question = CodeQuestion(self.spec, failed.code_in, self._once_loaded)
                 self.host.ask_for_trust(question)
-            self._once_loaded = self._pair = None
+            self._once_loaded = None
+            self.pair.stop_waiting()
         if run is not None:
             self._settle()
             title = "This prompt did not run" if run.result is None else "Not computed"

@@ -181,9 +181,9 @@ def test_the_same_prompt_is_run_on_another_model_as_it_was_run(
     assert second is not None
     assert (second.prompt, second.settings) == (first.prompt, first.settings)
     assert second.model.name == "other"
-    assert explorer.compared is None
+    assert explorer.pair.ready is None
     tell(explorer, whole(second))
-    assert explorer.compared == (first, second)
+    assert explorer.pair.ready == (first, second)
     assert explorer.session.runs == [first, second]
 
 
@@ -196,7 +196,7 @@ def test_a_model_that_is_there_is_not_loaded_again(
     assert second is not None
     assert len([command for command in engine.commands if isinstance(command, LoadModel)]) == before
     tell(explorer, whole(second))
-    assert explorer.compared == (first, second)
+    assert explorer.pair.ready == (first, second)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_comparison_is_called_off(explorer: Explorer, first: Run, what: str) -
             tell(explorer, other)
             assert explorer.session.live is not None
             tell(explorer, stopped(explorer.session.live))
-            assert explorer.compared is None
+            assert explorer.pair.ready is None
             explorer.run(Prompt("another"))
         case "another run":
             tell(explorer, other)
@@ -228,7 +228,7 @@ def test_a_comparison_is_called_off(explorer: Explorer, first: Run, what: str) -
             explorer.run(Prompt("another"))
     while explorer.session.live is not None:
         tell(explorer, whole(explorer.session.live))
-    assert explorer.compared is None
+    assert explorer.pair.ready is None
     assert first in explorer.session.runs
 
 
@@ -239,7 +239,7 @@ def test_a_comparison_that_nobody_took_is_forgotten_with_the_next_run(
     assert explorer.session.live is not None
     tell(explorer, whole(explorer.session.live))
     explorer.run(Prompt("another"))
-    assert explorer.compared is None
+    assert explorer.pair.ready is None
 
 
 def test_what_waited_for_a_model_with_code_is_done_after_a_yes(

@@ -1,0 +1,46 @@
+"""A run and its prompt's run on another model, which are compared once both are there."""
+
+from __future__ import annotations
+
+from depthtui.tui.state.session import Run, RunState, Session
+
+
+class Pair:
+    """The two runs that a comparison waits for.
+
+    Attributes:
+        ready: both, once the second is finished, until a screen takes them; or None.
+    """
+
+    ready: tuple[Run, Run] | None = None
+    _waiting: tuple[Run, Run] | None = None
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether a comparison is to come."""
+        return self.ready is not None or self._waiting is not None
+
+    def wait(self, first: Run, second: Run) -> None:
+        """Compare these once the second is finished."""
+        self._waiting = first, second
+
+    def follow(self, session: Session) -> None:
+        """Hand the runs over when the second is finished; forget them when it ended early."""
+        if self._waiting is None or self._waiting[1].state.is_live:
+            return
+        (first, second), self._waiting = self._waiting, None
+        if second.state is RunState.FINISHED and first in session.runs:
+            self.ready = first, second
+
+    def take(self) -> tuple[Run, Run] | None:
+        """Both runs, if they are there; the next call returns None."""
+        taken, self.ready = self.ready, None
+        return taken
+
+    def stop_waiting(self) -> None:
+        """Forget the runs whose second one will not finish."""
+        self._waiting = None
+
+    def forget(self) -> None:
+        """Compare nothing."""
+        self.ready = self._waiting = None
