@@ -58,8 +58,8 @@ class LogitLens(LensValues[np.ndarray], MetricResult):
 
     @property
     def is_read(self) -> bool:
-        """Whether every depth has been read for which there is a map."""
-        return bool((self.top_ids[-1, :, 0] >= 0).all())
+        """Whether every depth has been read; the output is the first."""
+        return bool((self.top_ids[:, :, 0] >= 0).all())
 
     def put(self, first: int, rows: Self, from_token: int = 0) -> None:
         """Fill in the depths from `first` on, at the tokens from `from_token` on."""
@@ -117,6 +117,11 @@ class FittedLens(LogitLens):
     held_out_kl: Annotated[np.ndarray, Shape("L")]
     logit_held_out_kl: Annotated[np.ndarray, Shape("L")]
     fit: LensFit
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the output has been read: a depth without a map stays unknown."""
+        return bool((self.top_ids[-1, :, 0] >= 0).all())
 
 
 @dataclass(kw_only=True)

@@ -14,6 +14,7 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
 from depthtui.depth.reading import Reading, reading_of, text_verdicts
+from depthtui.depth.warnings import is_finite
 from depthtui.metrics.answers_kept import AnswersKept
 from depthtui.report.findings import findings
 from depthtui.report.summary import summary_dict, verdict_dict
@@ -166,3 +167,20 @@ def test_where_no_answer_is_right_it_is_said(right: list[bool], words: str) -> N
     assert verdict(results).warnings == ((words,) if words else ())
     found = summary_dict(results, SETTINGS)["verdict"]["warnings"]
     assert found == [words] * bool(words)
+
+
+def test_a_lens_that_was_stopped_is_unread_and_not_infinite() -> None:
+    """The output is read first: with it alone, no depth is known, and no value is wrong."""
+    result = full_run(tokens=24)
+    lens = result.get(LogitLens)
+    assert lens is not None
+    depths, tokens, top_k = lens.top_ids.shape
+    unread = LogitLens.unknown(depths - 1, tokens, top_k)
+    for name in LogitLens.shapes():
+        getattr(lens, name)[:-1] = getattr(unread, name)[:-1]
+    reading = reading_of([result], SummarySettings())
+    kl = reading.depth("kl")
+    assert not lens.is_read
+    assert kl is not None
+    assert "not read every layer" in kl.reason
+    assert is_finite(reading)

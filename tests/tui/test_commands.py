@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 from textual.widgets import OptionList
 
+from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.tui import keymap
 from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.under_cursor import MeasureRow
+from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.command_menu import CommandMenu
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.messages_dialog import MessagesDialog
+from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.state.cell import cell_facts
 from tests.builders.results import run
 from tests.tui.app_helpers import Explored, explore
@@ -112,3 +116,38 @@ def test_the_main_screen_has_at_most_46_commands() -> None:
     names = {command.name for command in keymap.SCREENS["Main screen"]}
     names |= {command.name for command in keymap.SCREENS["Everywhere"]}
     assert len(names) <= 46
+
+
+async def test_the_evidence_of_a_row_is_shown_and_no_setting_is_kept(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.main.action_go_to("verdict")
+        await it.pilot.pause()
+        kept = it.app.explorer.settings.measure
+        await it.press("enter")
+        await it.until(lambda: it.main.measure is MEASURE_BY_NAME["kl"], "the curve of the rule")
+        assert it.app.explorer.settings.measure == kept
+        layer = it.main.cursor.layer
+        it.main.action_go_to("verdict")
+        await it.press("G", "g", "j")
+        assert it.main.cursor.layer == layer
+        assert it.main.query_one(VerdictPane).under_cursor() == MeasureRow("overlap")
+
+
+async def test_keys_that_come_together_all_count(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("s")
+        await it.until(lambda: it.status.state == "halted")
+        for _ in range(3):
+            it.main.action_command("step_layer")
+        await it.until(lambda: it.main.cursor.layer == 3, "three layers")
+        await it.press("escape", "slash", "tab", *"is", "enter")
+        assert it.main.is_searching
+        assert "in what the lens says" in it.screen_text()
+
+
+async def test_a_click_beside_a_dialog_leaves_it(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("m")
+        await it.until(lambda: isinstance(it.app.screen, ModelPicker))
+        await it.pilot.click(offset=(1, 1))
+        await it.until(lambda: it.app.screen is it.main)

@@ -166,6 +166,15 @@ async def test_a_reading_is_tried_on_the_screen_and_kept_by_enter_alone(tmp_path
         assert it.app.explorer.settings.lens == "logit"
 
 
+async def test_a_threshold_is_turned_by_keys_that_come_together(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        form = await open_reading(it)
+        await it.press("down")
+        for _ in range(4):
+            form.action_turn(1)
+        await it.until(lambda: it.app.explorer.settings.kl_threshold == 0.7)
+
+
 async def test_a_wrong_threshold_stays_typed_and_changes_nothing(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await open_reading(it)

@@ -63,7 +63,8 @@ def _why_not_stepping(screen: MainScreen) -> str | None:
 
 
 def _why_not_halted(screen: MainScreen) -> str | None:
-    return None if screen.explorer.phase is Phase.HALTED else NOT_HALTED
+    explorer = screen.explorer
+    return None if explorer.phase is Phase.HALTED or explorer.is_stepping else NOT_HALTED
 
 
 def _why_not_stop(screen: MainScreen) -> str | None:

@@ -56,7 +56,8 @@ class LineField(Input):
         """Come up with this in it, and take the focus."""
         self.add_class("shown")
         self.value = value
-        self.focus()
+        # At once: what is typed next is for the field.
+        self.screen.set_focus(self)
 
     def close(self) -> None:
         """Leave the screen."""

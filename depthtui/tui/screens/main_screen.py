@@ -35,7 +35,7 @@ from depthtui.tui.panes.under_cursor import MeasureRow
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.panes.view import View
 from depthtui.tui.screens import main_layout, opening
-from depthtui.tui.screens.pane_screen import PaneTabs
+from depthtui.tui.screens.pane_screen import LONGEST_COUNT, PaneTabs
 from depthtui.tui.screens.places_screen import PlacesScreen
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
@@ -235,13 +235,23 @@ class MainScreen(PlacesScreen):
         else:
             super().move(rows, tokens)
 
+    def go_to_edge(self, where: str) -> None:
+        """Go to an end of layers or tokens; on the verdict, of its rows."""
+        pane = self.focused
+        if isinstance(pane, VerdictPane) and where in ("first_layer", "last_layer"):
+            self.take_count()
+            pane.choose(-LONGEST_COUNT if where == "first_layer" else LONGEST_COUNT)
+        else:
+            super().go_to_edge(where)
+
     def open_measure(self, row: MeasureRow) -> None:
         """Go to the page of a measure, or show it in the heatmap."""
         shows = row.shows
         if row.page:
             self.go_to_pane(self.query_one(f"#{row.page}", Pane))
         elif shows is not None:
-            self.measure = MEASURE_BY_NAME[shows.name]
+            # A look at evidence is no choice to keep.
+            self._try_measure(MEASURE_BY_NAME[shows.name])
             self.go_to_heatmap()
 
     def show_session(self) -> None:

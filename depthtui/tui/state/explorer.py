@@ -122,6 +122,7 @@ class Explorer:
         token_count: how many tokens a prompt has.
         pair: a run and its prompt's run on another model, to be compared.
         draft: the prompt that was chosen and not run yet, with whether it is wrapped; or None.
+        is_stepping: whether a run computes layers after which it halts again.
         unasked_run: the run for which the engine does work that nobody asked for; or None.
         unasked_seconds: the longest work that begins by itself behind a run.
     """
@@ -162,6 +163,7 @@ class Explorer:
         self._asked: tuple[Prompt, bool] | None = None
         self._engine: Engine | None = None
         self._steps_left = 0
+        self.is_stepping = False
         self._once_loaded: Callable[[ModelInfo], None] | None = None
         self._controls: dict[str, str] = {}
         self.unasked_run: Run | None = None
@@ -566,7 +568,7 @@ class Explorer:
 
     def _send(self, run: Run, step: bool = False, fresh: bool = False) -> None:
         assert self._engine is not None
-        self.phase, self._steps_left = Phase.RUNNING, 0
+        self.phase, self._steps_left, self.is_stepping = Phase.RUNNING, 0, False
         recall = not (step or fresh)
         self._engine.send(StartRun(run.engine_id, run.prompt, run.settings, step, fresh, recall))
 
@@ -577,16 +579,20 @@ class Explorer:
             self._engine.send(Stop())
 
     def step(self, layers: int = 1) -> None:
-        """Let a halted run compute more layers, one by default."""
-        self._steps_left = layers - 1
-        self._resume(Step())
+        """Let a halted run compute more layers, one by default; one that steps, as many more."""
+        if self.is_stepping:
+            self._steps_left += layers
+        else:
+            self._steps_left, self.is_stepping = layers - 1, True
+            self._resume(Step())
 
     def run_on(self) -> None:
         """Let a halted run go on to its end."""
+        self.is_stepping = False
         self._resume(Continue())
 
     def _halted(self) -> None:
-        self.phase = Phase.HALTED
+        self.phase, self.is_stepping = Phase.HALTED, False
         if self._steps_left:
             self.step(self._steps_left)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from textual import events
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.geometry import Offset
@@ -53,11 +52,6 @@ class CommandMenu(ListDialog[str]):
         left = min(self._place.x, room.width - frame.outer_size.width)
         top = min(self._place.y, room.height - frame.outer_size.height)
         frame.styles.offset = (max(0, left), max(0, top))
-
-    def on_click(self, event: events.Click) -> None:
-        """Close the menu by a click beside it."""
-        if event.widget is self:
-            self.dismiss(None)
 
     def take(self, place: int) -> None:
         self.dismiss(self._commands[place].name)

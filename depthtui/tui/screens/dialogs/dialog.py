@@ -89,6 +89,11 @@ class Dialog(ModalScreen[Result | None]):
     def action_leave(self) -> None:
         self.dismiss(None)
 
+    def on_click(self, event: events.Click) -> None:
+        """Leave by a click beside the dialog."""
+        if event.widget is self:
+            self.action_leave()
+
     def action_turn(self, step: int) -> None:
         """Turn to the next tab; move the focus where there is none."""
         if self.tabs:

@@ -57,7 +57,15 @@ class ReadingForm(Form):
         if isinstance(field, Choice):
             field.action_step(step)
         elif name := self.name_of(field):
-            self.put(name, turned(self._reading.now[name], step))
+            # What was put before may not have come back as a choice yet.
+            self.put(name, turned(self._typed(name), step))
+
+    def _typed(self, name: str) -> float:
+        """The threshold in a field; the one that counts, where it is none."""
+        try:
+            return float(self.field(name).value)
+        except ValueError:
+            return float(self._reading.now[name])
 
     def action_defaults(self) -> None:
         """Put what the session began with into every field."""

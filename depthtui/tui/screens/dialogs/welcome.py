@@ -68,7 +68,7 @@ class Welcome(Dialog[str]):
         event.stop()
         self.dismiss(event.key if event.key in self._named else None)
 
-    def on_click(self) -> None:
+    def on_click(self, event: events.Click) -> None:
         self.dismiss()
 
 
