@@ -123,7 +123,7 @@ def verdict_page(*pressed: str) -> Drive:
         await it.press("i")
         await seen(it, "ablation  ")
         await it.press("2", "plus", *pressed)
-        await seen(it, "bksp resets")
+        await seen(it, "reading, changed")
 
     return drive
 
@@ -260,7 +260,7 @@ async def affine_lens(it: Explored, folder: Path) -> None:
     lens.held_out_kl[24] = lens.logit_held_out_kl[24] + 1
     result.put("affine_lens", lens)
     it.main.measure = MEASURE_BY_NAME["kl"]
-    await it.press("u")
+    await it.read(lens="affine")
     await seen(it, "Affine lens at")
     it.app.clear_notifications()
 
@@ -276,13 +276,13 @@ SCENES = (
     Scene("main-small", keys(), SMALL),
     Scene("main-large", side_column, LARGE),
     Scene("welcome", welcome, SMALL),
-    Scene("guide", keys("H", says="Before and after")),
+    Scene("guide", keys("question_mark", "tab", says="Before and after")),
     Scene("verdict-small", keys("d", says="─ Verdict"), SMALL),
     Scene("verdict-light", verdict_page(), theme="depth-light"),
     Scene("verdict-zoomed", verdict_page("z"), LARGE),
     Scene("explanation", keys("d", "I", says="The verdict"), SMALL),
     Scene("decided-zoomed", keys("d", "d", "d", "i", "z", says="late")),
-    Scene("suffice", keys("enter", "d", "z", says="keep nine in ten")),
+    Scene("suffice", keys("i", "d", "z", says="keep nine in ten")),
     Scene("early-exit", keys("d", "d", "d", "d", says="agreement:")),
     Scene("best-block-light", keys(*"ddddd", "i", says="n = 3"), theme="depth-light"),
     Scene("affine-lens", affine_lens),
