@@ -59,7 +59,9 @@ async def compare(pilot: Pilot[int]) -> None:
     await what_if(pilot)
     await pilot.press("K", "escape")
     await finished(pilot)
-    await pilot.press("C", "enter")
+    await pilot.press("b")
+    await pilot.pause()
+    await pilot.press("C")
 
 
 async def what_if(pilot: Pilot[int]) -> None:
@@ -97,6 +99,8 @@ async def sweep(pilot: Pilot[int]) -> None:
     plan = SweepPlan(models, tuple(tasks), settings.run_settings(), settings.summary_settings())
     with tempfile.TemporaryDirectory() as folder:
         explorer.start_sweep(plan, Path(folder) / "arithmetic")
+        await pilot.press("b")
+        await pilot.pause()
         await pilot.press("S")
         await wait_until(pilot, lambda: explorer.sweep is not None and not explorer.sweep.is_live)
         await wait_until(pilot, lambda: bool(pilot.app.screen.query_one(FindingsPane).findings))

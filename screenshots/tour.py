@@ -151,8 +151,8 @@ async def _step(pilot: Pilot[int], recorder: Recorder) -> None:
         await recorder.press("5", "space")
         await halted(pilot, before + 5)
         recorder.take(0.8)
-    recorder.say("enter", "on to the end")
-    await recorder.press("enter")
+    recorder.say("r", "on to the end")
+    await recorder.press("r")
     await recorder.watch(lambda: is_finished(explorer), 1.0)
 
 
@@ -169,11 +169,11 @@ async def _verdict(pilot: Pilot[int], recorder: Recorder) -> None:
 async def _lens(pilot: Pilot[int], recorder: Recorder) -> None:
     explorer = explorer_of(pilot)
     recorder.say("u", "read everything through another lens, fitted to the model: do counts hold?")
-    await recorder.press("u", seconds=1.2)
-    await recorder.press("i")
+    await recorder.press("u", "right", seconds=1.2)
+    await recorder.press("enter", "i")
     await recorder.watch(lambda: is_finished(explorer), 3.0)
     recorder.say("z", "back to all panes")
-    await recorder.press("u", "u", "z")
+    await recorder.press("u", "left", "enter", "z")
     pilot.app.clear_notifications()
     await pilot.pause()
     recorder.take(1.0)

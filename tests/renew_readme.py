@@ -14,7 +14,8 @@ def _keys(heading: str, *screens: str) -> str:
     """The commands of some screens, those of another of them left out of the last ones."""
     shared = [] if "Main screen" in screens else keymap.SCREENS["Main screen"]
     commands = [command for name in screens for command in keymap.SCREENS[name]]
-    own = [command for command in commands if command not in shared]
+    known = {(command.name, command.words) for command in shared}
+    own = [command for command in commands if (command.name, command.words) not in known]
     return keymap.markdown(heading, own)
 
 

@@ -309,7 +309,7 @@ def test_an_explorer_ends_with_its_input_alone(tmp_path: Path) -> None:
         # A key beyond Unicode ends nothing: the next one opens the help.
         explorer.stdin.write(packet_of('["stdin", "\\u001b[1114112u?"]'))
         explorer.stdin.flush()
-        read_until(explorer.stdout, b"words of a key")
+        read_until(explorer.stdout, b"this screen")
         _, errors = explorer.communicate(timeout=PATIENCE)
     assert (explorer.returncode, errors) == (128 + signal.SIGHUP, b"")
 

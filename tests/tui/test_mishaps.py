@@ -32,7 +32,7 @@ class Planned(Message):
 class Fragile(DepthApp):
     """Raises on `!`, on `Planned` and in a worker."""
 
-    BINDINGS = [("exclamation_mark", "crash", "crash")]  # noqa: RUF012
+    BINDINGS = [("percent_sign", "crash", "crash")]  # noqa: RUF012
 
     action_crash = fail
     on_planned = fail
@@ -84,7 +84,7 @@ async def test_an_error_is_told_and_the_session_goes_on(
         assert log == ["planned [/]"]
         assert it.toasts() == ["planned [/]. The details are in the log."]
         before = it.main.cursor
-        await it.press("k")
+        await it.press("j")
         await it.until(lambda: it.main.cursor != before, "the cursor to move")
         assert it.app.error is None
 
@@ -109,7 +109,7 @@ async def test_the_same_error_is_told_once_a_key(tmp_path: Path, log: list[str])
         await it.until(lambda: log, "the first")
         await it.pilot.pause()
         assert len(log) == 1
-        await it.press("exclamation_mark")
+        await it.press("percent_sign")
         assert len(log) == 2
 
 

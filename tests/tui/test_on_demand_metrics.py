@@ -249,7 +249,8 @@ async def test_without_an_answer_a_token_is_marked(tmp_path: Path) -> None:
         assert run.settings.answer_start == -1
         assert "the prompt's own again" in it.toasts()[-1]
         await it.press("0", "L", "A")
-        assert "predicts token 0" in it.screen_text()
+        note = it.app.screen.query_one("#note", Static)
+        await it.until(lambda: "predicts token 0" in str(note.content))
         await it.press("enter")
         assert run.settings.answer_start == -1
         await it.press("L", "A", *"999", "enter")
@@ -291,7 +292,7 @@ async def test_the_skip_map_has_layers_both_ways_and_the_output_apart(tmp_path: 
         )
         await it.press("y")
         assert float(it.app.clipboard) == pytest.approx(float(output), rel=1e-5)
-        await it.press("a")
+        await it.press("v", "a", "escape")
         assert heatmap.view.mode == "skips"
         # It has no tokens to average, and says so.
         assert len(it.toasts()) == 2

@@ -48,6 +48,7 @@ async def turn_to(it: Explored, pane: str) -> None:
 async def test_a_click_on_a_page_s_name_brings_it_up(tmp_path: Path, size: tuple[int, int]) -> None:
     async with explore(tmp_path, size=size) as it:
         up = it.main.query_one(VerdictPane)
+        await it.until(lambda: "Verdict Suffice" in it.screen_text().replace("  ", " "))
         line = it.screen_text().splitlines()[up.region.y]
         column = line.index("Prune", line.index("Verdict"))
         await it.pilot.click(offset=(column, up.region.y))

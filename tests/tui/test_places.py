@@ -165,12 +165,14 @@ async def test_the_last_export_is_opened(tmp_path: Path, monkeypatch: pytest.Mon
         system_open.subprocess, "Popen", lambda command, **_: opened.append(command)
     )
     async with explore(tmp_path) as it:
-        await it.press("O")
-        assert "Nothing has been exported yet" in it.toasts()[-1]
         await it.press("e")
         await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+        await it.press("O")
+        assert "Nothing has been exported yet" in it.toasts()[-1]
         await it.press("f5")
         await it.until(lambda: it.app.screen is it.main)
+        await it.press("e")
+        await it.until(lambda: isinstance(it.app.screen, ExportScreen))
         await it.press("O")
         (page,) = (tmp_path / "exports").glob("*.html")
         assert opened == [["open-it", str(page)]]

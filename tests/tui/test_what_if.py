@@ -142,7 +142,7 @@ async def test_the_screen_shows_clean_beside_changed(tmp_path: Path, size: tuple
 async def test_a_narrow_screen_keeps_the_stack_and_tabs_through_the_rest(tmp_path: Path) -> None:
     async with explore(tmp_path, size=(80, 24)) as it:
         await open_what_if(it)
-        await it.until(lambda: "? keys q quit" in it.screen_text(), "a footer that is not cut")
+        await it.until(lambda: "? help q quit" in it.screen_text(), "a footer that is not cut")
         for title in ("Logit lens at", "Output after", "Effective depth", "session's prompts"):
             await it.press("tab")
             await it.until(lambda title=title: title in it.screen_text(), title)

@@ -92,7 +92,7 @@ def _why_not_back(screen: PaneScreen) -> str | None:
 UNZOOM: Command[PaneScreen] = Command(
     "unzoom",
     "escape",
-    "back",
+    "",
     "Take a pane's whole screen back",
     "look",
     lambda it: it.minimize(),

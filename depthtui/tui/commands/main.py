@@ -287,7 +287,7 @@ RUNNING: list[MainCommand] = [
     Command(
         "back",
         "escape",
-        "back",
+        "",
         "Leave the search, or the zoomed pane",
         "look",
         _back,
@@ -395,7 +395,7 @@ CHOOSING: list[Command[Any]] = [
     Command(
         "write",
         "w",
-        "write",
+        "",
         "Let the model write, and watch each token's depth",
         "choose",
         _write,

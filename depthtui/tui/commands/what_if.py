@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from depthtui.metrics import RANKINGS
@@ -151,4 +152,9 @@ CHANGING: list[WhatIfCommand] = [
     ),
 ]
 
-COMMANDS: list[Command[Any]] = [*CHANGING, looking.OPEN, *moving.COMMANDS, *looking.PANES]
+COMMANDS: list[Command[Any]] = [
+    *CHANGING,
+    replace(looking.OPEN, label=""),
+    *moving.COMMANDS,
+    *looking.PANES,
+]

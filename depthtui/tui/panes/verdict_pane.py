@@ -205,7 +205,7 @@ class VerdictPane(ThresholdPage):
     def lay_out(self) -> list[list[Piece]]:
         lines = self._as_much_as_fits()
         names = {
-            fit_shown(found.title, self._name_cells): found.measure
+            fit_shown(found.title, self._name_cells - 1): found.measure
             for found in self._shown_verdict.evidence
         }
         self._measure_of = [names.get(line[0][0], "") if line else "" for line in lines]
@@ -331,17 +331,20 @@ class VerdictPane(ThresholdPage):
     def _row(self, measure: Evidence) -> list[Piece]:
         """Its name, its line on the axis, its count, and whether that holds."""
         styles, n_layers = self.pane_styles, self._shown_verdict.n_layers
-        style = styles.accent if measure.measure == self._chosen else styles.strong
-        name: Piece = (fit_shown(measure.title, self._name_cells), style)
+        is_chosen = measure.measure == self._chosen
+        style = styles.accent if is_chosen else styles.strong
+        name: Piece = (fit_shown(measure.title, self._name_cells - 1), style)
+        mark: Piece = ("▸" if is_chosen else " ", styles.accent)
         if measure.count is None:
             room = max(0, self.area.width - self._name_cells)
-            return [name, (fit_shown(printable_sentence(measure.reason), room), styles.muted)]
+            return [name, mark, (fit_shown(printable_sentence(measure.reason), room), styles.muted)]
         holds: Piece = (f"  {measure.holds}", styles.muted)
         if measure.is_fragile:
             holds = (f"  ! {measure.holds}", styles.warning)
         moves = fit_right(spread(measure), self._range_cells) if self._range_cells else ""
         return [
             name,
+            mark,
             *track(measure, n_layers, self._track_cells, styles),
             (f" {fit_right(str(measure.count), len(str(n_layers)))}", styles.strong),
             (f" of {n_layers}", styles.muted),

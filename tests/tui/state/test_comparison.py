@@ -42,7 +42,7 @@ def test_a_bos_token_is_told_and_how_to_leave_it_out(longer: str, first_included
     words = said(a, b, first_included)
     assert f"{longer} begins with <s>, {shorter} does not" in words
     assert f"token t of {shorter} is beside t + 1 of {longer}" in words
-    assert ("f leaves token 0 out" in words) == first_included
+    assert ("u leaves token 0 out" in words) == first_included
     assert ("Means are without token 0" in words) != first_included
 
 
@@ -55,7 +55,7 @@ def test_a_word_in_front_is_no_bos_token() -> None:
 def test_common_parts_are_counted() -> None:
     words = said(result("<s>", *WORDS, " is"), result(*WORDS, "s"))
     assert "4 of 6 and 5 tokens have the same text" in words
-    assert "f leaves token 0 out" in words
+    assert "u leaves token 0 out" in words
 
 
 def test_other_tokens_and_other_layers_are_told() -> None:

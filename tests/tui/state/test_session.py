@@ -267,7 +267,7 @@ def test_a_pane_asks_for_what_is_neither_there_nor_impossible(session: Session) 
     wanted, why_not = run.to_compute(("residual_erasure",))
     assert wanted == []
     assert why_not.startswith("Residual erasure is unavailable: there is no answer.")
-    assert "A marks the token" in why_not
+    assert "L sets the token" in why_not
 
 
 def test_what_failed_is_asked_for_again(session: Session) -> None:

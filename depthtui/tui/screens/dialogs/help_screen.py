@@ -78,6 +78,8 @@ class HelpScreen(Picker[KeyCommand]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "move(1)", "next", show=False, priority=True),
         Binding("up", "move(-1)", "previous", show=False, priority=True),
+        Binding("pagedown", "page(1)", "page down", show=False, priority=True),
+        Binding("pageup", "page(-1)", "page up", show=False, priority=True),
     ]
 
     def __init__(self, commands: list[KeyCommand]) -> None:

@@ -48,6 +48,7 @@ class MeasuredForm(Form):
     """
 
     heading = "What is measured"
+    _is_refused = False
 
     form_keys = "A"
 
@@ -77,6 +78,8 @@ class MeasuredForm(Form):
         return value
 
     def describe(self, name: str) -> str:
+        if name == "answer_start" and self._is_refused:
+            return NO_ANSWER_HERE
         words = super().describe(name)
         typed = self.field("answer_start").value
         if name == "answer_start" and typed:
@@ -88,14 +91,14 @@ class MeasuredForm(Form):
 
     def tried(self, values: dict[str, Any]) -> None:
         """Positions are for layers that are skipped before a token."""
+        self._is_refused = False
         self.field("skip_positions").disabled = bool(self.field("skip_everywhere").value)
 
     def action_answer_here(self) -> None:
         """Let the answer begin at the token under the cursor, or where the prompt says again."""
         field = self.field("answer_start")
-        field.focus()
-        if self._token == 0:
-            # After the focus has described the field.
-            self.call_after_refresh(self.note, NO_ANSWER_HERE)
-        else:
+        self._is_refused = self._token == 0
+        if not self._is_refused:
             self.put("answer_start", -1 if field.value == str(self._token) else self._token)
+        self.set_focus(field)
+        self.tell()

@@ -63,6 +63,8 @@ class Picker(ListDialog[Result]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "filter", tooltip="Filter", id="edited.filter"),
+        Binding("g", "to_end('first')", "first", show=False),
+        Binding("G", "to_end('last')", "last", show=False),
     ]
 
     def rows(self) -> Iterable[Row | Heading]:
@@ -180,6 +182,19 @@ class Picker(ListDialog[Result]):
         field.display = True
         # At once: what is typed next is for the field.
         self.set_focus(field)
+
+    def action_to_end(self, end: str) -> None:
+        """Go to the first or the last row."""
+        listing = self.listing
+        listing.action_first() if end == "first" else listing.action_last()
+
+    def action_page(self, step: int) -> None:
+        """Go a page up or down."""
+        listing = self.listing
+        if step > 0:
+            listing.action_page_down()  # type: ignore[no-untyped-call]
+        else:
+            listing.action_page_up()  # type: ignore[no-untyped-call]
 
     @on(Input.Changed, "#filter")
     def _filter(self) -> None:

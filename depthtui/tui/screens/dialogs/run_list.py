@@ -167,7 +167,7 @@ STATE_STYLES = {
 
 
 _NUMBER_CELLS = 6
-_LEAST_PROMPT, _LEAST_CUT_PROMPT = 16, 6
+_LEAST_PROMPT, _LEAST_CUT_PROMPT = 28, 6
 WIDEST, WIDEST_RUNS = 100, 140
 """Cells of the widest dialog, and of one with a list of runs, as the style sheet has them."""
 
@@ -178,7 +178,7 @@ _NOTHING = "–"
 class RunTable:
     """Lines about runs in columns under a head; the prompt has what the others leave.
 
-    Where that is little, time and state are left out before another column is cut.
+    Where that is little, other columns are left out: time, state, task, and the model of all runs.
 
     Args:
         runs: what is listed.
@@ -201,8 +201,10 @@ class RunTable:
         self._heads = {"time": "time", "state": "", "prompt": "prompt"}
         self._heads |= {rule.name: rule.short for rule in shown}
         self._heads |= {"layers": "of", "model": "model", "task": "task"}
-        for dropped in ((), ("time",), ("time", "state")):
-            self._columns = [name for name in self._heads if name not in dropped]
+        models = {texts["model"] for texts in self._texts.values()}
+        leave = ["time", "state", "task"] + ["model"] * (len(models) == 1)
+        for count in range(len(leave) + 1):
+            self._columns = [name for name in self._heads if name not in leave[:count]]
             self._widths = {name: self._needed(name) for name in self._columns}
             gaps = sum(len(self._gap(name)) for name in self._columns)
             used = sum(self._widths.values()) - self._widths["prompt"]
