@@ -89,8 +89,8 @@ class Wire:
 def acts(wire: Wire) -> Iterator[tuple[str, Cost]]:
     """What people do most, by name, with its cost; for an explorer that is `live`."""
     yield "start", wire.start()
-    wire.press(b"kh")
-    yield "layer key", wire.press(b"k")
+    wire.press(b"jh")
+    yield "layer key", wire.press(b"j")
     yield "token key", wire.press(b"h")
     yield "measure", wire.press(b"]")
     yield "help", wire.press(b"?", "words of a key")
