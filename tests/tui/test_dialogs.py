@@ -680,9 +680,12 @@ async def test_the_list_of_runs_has_heads_and_depths(tmp_path: Path, size: tuple
         await opened(it, "b", RunList)
         text = [line.split() for line in it.screen_text().split("\n")]
         shorts = [rules.named(depth.rule).short for depth in depths]
-        heads = ["prompt", *shorts, "of", "model", "task"]
+        # A narrow list leaves out the model of all runs, and the task, before it cuts the prompt.
+        is_narrow = size[0] == 80
+        heads = ["prompt", *shorts, "of", *["model", "task"] * (not is_narrow)]
         assert any(" ".join(heads) in " ".join(words) for words in text)
-        row = [*counts, "30", run.model.name, *task_title(run.prompt).split()]
+        named = [] if is_narrow else [run.model.name, *task_title(run.prompt).split()]
+        row = [*counts, "30", *named]
         assert any(" ".join(row) in " ".join(words) for words in text)
 
 
