@@ -17,6 +17,7 @@ from depthtui.cli.output import say
 from depthtui.data.run_settings import (
     EXAMPLES,
     MOST_EXAMPLES,
+    OF_A_PART,
     GenerationSettings,
     ModelSpec,
     RunSettings,
@@ -426,19 +427,7 @@ dataset_options = one_argument(
         help="Leave longer prompts out; of a data set, later ones come instead.",
     ),
 )
-_IN_PART = (
-    "layers",
-    "skip_part",
-    "skip_everywhere",
-    "skip_positions",
-    "ablate",
-    "keep_first_token",
-    "erase_tokens",
-    "erase_search",
-    "erase_threshold",
-    "tolerance",
-    "riemann_steps",
-)
+_IN_PART = (*OF_A_PART, "tolerance", "riemann_steps")
 _LENSES = ("lens", "lens_texts", "lens_ridge")
 _measuring_options = given_options(
     "Measuring",

@@ -146,6 +146,20 @@ def path_of(n_layers: int, repeated: Iterable[Repeated]) -> tuple[int, ...]:
     return tuple(passed for layer in range(n_layers) for passed in (layer, *again.get(layer, ())))
 
 
+OF_A_PART = (
+    "layers",
+    "skip_part",
+    "skip_everywhere",
+    "skip_positions",
+    "ablate",
+    "keep_first_token",
+    "erase_tokens",
+    "erase_search",
+    "erase_threshold",
+)
+"""Fields of `RunSettings` that choose which part of a run slower metrics measure, and how."""
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """What a run's arrays depend on, beside the model and the prompt.

@@ -511,11 +511,11 @@ async def test_values_of_other_settings_do_not_come_back(tmp_path: Path) -> None
         await three_runs(it)
         run = it.session.current
         for part in ("layer", "mlp"):
-            it.session.choose_skip(run, part, False)
+            it.session.choose(run, skip_part=part, skip_everywhere=False)
             it.app.explorer.compute("skip_effects")
             await it.until(lambda: run.state is RunState.FINISHED and run.work is None)
         mlp = run.keys["skip_effects"]
-        it.session.choose_skip(run, "layer", False)
+        it.session.choose(run, skip_part="layer", skip_everywhere=False)
         layer = run.keys["skip_effects"]
         assert layer != mlp
         await quit_(it)
@@ -525,7 +525,7 @@ async def test_values_of_other_settings_do_not_come_back(tmp_path: Path) -> None
     async with small(tmp_path, make_engine=keeping) as it:
         await opened(it)
         await it.until(lambda: it.session.current is it.session.runs[2])
-        it.session.choose_skip(it.session.current, "attention", False)
+        it.session.choose(it.session.current, skip_part="attention", skip_everywhere=False)
         await quit_(it)
     (file,) = files(tmp_path)
     assert "skip_effects" not in file.session.runs[-1].keys

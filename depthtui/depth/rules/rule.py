@@ -32,7 +32,7 @@ class Threshold:
             for a value that stays.
         falls: whether layers below the threshold qualify, not those above.
         of_largest: whether the value is a share of the curve's largest value.
-        keys: the explorer's keys that turn the option, such as `< >`; `+ -` is a page's dial.
+        keys: the keys of the explorer's dial that turns the option; empty for none.
     """
 
     value: float

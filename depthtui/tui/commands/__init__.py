@@ -1,1 +1,1 @@
-"""What the keys of the explorer do: a command is one value."""
+"""The commands of the explorer's keys, one value each."""

@@ -25,7 +25,7 @@ SILENT = ""
 """The reason of a command that has nothing to do now, such as leaving where nothing is open."""
 
 Needs = Literal["none", "any", "of the run"]
-"""The model that a command needs: none; any loaded one, for a run of its own; that of the run."""
+"""Models that a command may need: none, any loaded one (for a new run), the one of the run."""
 
 Place = TypeVar("Place", contravariant=True)
 
@@ -53,7 +53,7 @@ class Command(Generic[Place]):
         effect: acts on the screen.
         why_not: the reason why the command does not work now and what helps, `SILENT` where that is
             no news, None where it works.
-        at_cursor: whether it acts on what is under the cursor, so that the mouse's menu offers it.
+        at_cursor: whether it acts on the thing under the cursor; then the mouse's menu offers it.
         does: the effect in a question, such as `quits`.
         ends: the work that is lost by it, in words; empty for none.
         model: the model that it needs, by a name in `Needs`; it asks about that model by itself.

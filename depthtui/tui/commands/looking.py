@@ -56,16 +56,17 @@ READING: Command[PaneScreen] = Command(
     lambda it: it.choose_reading(),
 )
 
-MEASURES: list[Command[PaneScreen]] = [
-    Command(
-        "measure",
-        "v",
-        "",
-        "Choose measure, means and layer order of the heatmap",
-        "look",
-        lambda it: it.choose_measure(),
-        at_cursor=True,
-    ),
+MEASURE: Command[PaneScreen] = Command(
+    "measure",
+    "v",
+    "",
+    "Choose measure, means and layer order of the heatmap",
+    "look",
+    lambda it: it.choose_measure(),
+    at_cursor=True,
+)
+
+TURNING: list[Command[PaneScreen]] = [
     Command(
         "next_measure",
         "right_square_bracket",
@@ -84,6 +85,8 @@ MEASURES: list[Command[PaneScreen]] = [
     ),
 ]
 
+MEASURES = [MEASURE, *TURNING]
+
 
 def _why_not_back(screen: PaneScreen) -> str | None:
     return None if screen.maximized is not None else SILENT
@@ -98,4 +101,4 @@ UNZOOM: Command[PaneScreen] = Command(
     lambda it: it.minimize(),
     _why_not_back,
 )
-"""After what ends work, before what leaves the screen."""
+"""Listed after the commands that end work, and before those that leave the screen."""

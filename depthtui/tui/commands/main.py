@@ -8,6 +8,7 @@ from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.token_text import printable_sentence
 from depthtui.tui.commands import looking, moving
 from depthtui.tui.commands.command import SILENT, Command
+from depthtui.tui.commands.working import why_busy
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens import opening
 from depthtui.tui.screens.model_question import act_with_model_of
@@ -39,27 +40,21 @@ VERDICT_AFTER_RUN = "The verdict is computed once the run is through."
 # Why a command does not work ---------------------------------------------------
 
 
-def _why_busy(screen: MainScreen) -> str | None:
-    """The reason why nothing can be run now."""
-    explorer = screen.explorer
-    return None if explorer.can_run else WHY_BUSY.get(explorer.phase, SILENT)
-
-
 def _why_no_result(screen: MainScreen) -> str | None:
     """The reason why there is no run to act on."""
     if screen.shown_result() is not None:
         return None
     has_begun = screen.explorer.phase is Phase.RUNNING
-    return _why_busy(screen) or (JUST_BEGUN if has_begun else NOTHING_YET)
+    return why_busy(screen) or (JUST_BEGUN if has_begun else NOTHING_YET)
 
 
 def _why_not_run(screen: MainScreen) -> str | None:
     phase = screen.explorer.phase
-    return None if phase in (Phase.HALTED, *GONE) else _why_busy(screen)
+    return None if phase in (Phase.HALTED, *GONE) else why_busy(screen)
 
 
 def _why_not_stepping(screen: MainScreen) -> str | None:
-    return opening.STILL_HALTED if screen.explorer.phase is Phase.HALTED else _why_busy(screen)
+    return opening.STILL_HALTED if screen.explorer.phase is Phase.HALTED else why_busy(screen)
 
 
 def _why_not_halted(screen: MainScreen) -> str | None:
@@ -76,7 +71,7 @@ def _why_not_compute(screen: MainScreen) -> str | None:
 
 
 def _why_not_next(screen: MainScreen) -> str | None:
-    return None if screen.is_searching else _why_busy(screen)
+    return None if screen.is_searching else why_busy(screen)
 
 
 def _why_not_back(screen: MainScreen) -> str | None:
@@ -84,7 +79,7 @@ def _why_not_back(screen: MainScreen) -> str | None:
 
 
 def _why_not_what_if(screen: MainScreen) -> str | None:
-    reason = _why_busy(screen) or _why_no_result(screen)
+    reason = why_busy(screen) or _why_no_result(screen)
     return reason or (None if can_be_changed(screen.run) else NOT_WHOLE)
 
 
@@ -176,7 +171,7 @@ def _back(screen: MainScreen) -> None:
 
 
 def _compute(screen: MainScreen) -> None:
-    """Compute what the pane with the focus lacks, and then what the verdict lacks.
+    """Compute the metrics that the pane with the focus lacks, then those of the verdict.
 
     Before the first run the verdict is remembered for the end of that run.
     """
@@ -228,7 +223,7 @@ def _choose_prompt(screen: MainScreen) -> None:
     def chosen(choice: PromptChoice) -> None:
         _run_prompt(screen, "prompt", choice.prompt, chat_template=choice.chat_template)
 
-    opening.choose_prompt(screen, screen.explorer, "write", chosen)
+    opening.choose_prompt(screen, screen.explorer, chosen)
 
 
 def _choose_measured(screen: MainScreen) -> None:
@@ -399,7 +394,7 @@ CHOOSING: list[Command[Any]] = [
         "Let the model write, and watch each token's depth",
         "choose",
         _write,
-        _why_busy,
+        why_busy,
         does="writes",
         ends=lambda screen: lost_by_writing(screen.explorer),
         model="any",

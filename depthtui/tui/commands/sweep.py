@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from depthtui.tui.commands import looking, moving
-from depthtui.tui.commands.command import SILENT, Command
+from depthtui.tui.commands.command import Command
+from depthtui.tui.commands.working import leaving
 
 if TYPE_CHECKING:
     from depthtui.tui.screens.sweep_screen import SweepScreen
-
-SweepCommand = Command["SweepScreen"]
 
 NO_SWEEP = "There is no sweep yet: n starts one, o opens one."
 STILL_SWEEPING = "A sweep is running: esc stops it first."
@@ -53,26 +52,8 @@ def _why_not_export(screen: SweepScreen) -> str | None:
     return _why_no_sweep(screen) or (FILTERED if screen.is_filtered else NO_ROWS)
 
 
-SWEEPING: list[SweepCommand] = [
-    Command(
-        "stop",
-        "escape",
-        "stop",
-        "Stop the sweep; every prompt that is done stays",
-        "compute",
-        lambda screen: screen.explorer.stop(),
-        lambda screen: None if screen.is_live else SILENT,
-    ),
-    looking.UNZOOM,
-    Command(
-        "close",
-        "escape",
-        "back",
-        "Back to the run",
-        "session",
-        lambda screen: screen.close(),
-        lambda screen: SILENT if screen.is_live else None,
-    ),
+SWEEPING: list[Command[Any]] = [
+    *leaving("Stop the sweep; every prompt that is done stays"),
     Command(
         "sweep_leave",
         "b",

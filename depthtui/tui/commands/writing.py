@@ -8,25 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from depthtui.data.run_settings import GenerationSettings
 from depthtui.tui.commands import looking, moving
-from depthtui.tui.commands.command import SILENT, Command
-from depthtui.tui.state.phase import WHY_BUSY
+from depthtui.tui.commands.command import Command
+from depthtui.tui.commands.working import leaving, why_busy
 from depthtui.tui.state.unfinished import unfinished
 
 if TYPE_CHECKING:
     from depthtui.tui.screens.generation_screen import GenerationScreen
-
-WritingCommand = Command["GenerationScreen"]
 
 STILL_WRITING = "The text is still being written: esc ends it, then enter opens it as a run."
 NOTHING_WRITTEN = "Nothing is written yet: the first token is still to come."
 
 _WARM = 0.7
 """Temperature of a new seed after a greedy text."""
-
-
-def _why_busy(screen: GenerationScreen) -> str | None:
-    explorer = screen.explorer
-    return None if explorer.can_run else WHY_BUSY.get(explorer.phase, SILENT)
 
 
 def _why_empty(screen: GenerationScreen) -> str | None:
@@ -60,26 +53,8 @@ def _open_as_run(screen: GenerationScreen) -> None:
     screen.dismiss(None)
 
 
-WRITING: list[WritingCommand] = [
-    Command(
-        "stop",
-        "escape",
-        "stop",
-        "Stop writing; the text stays",
-        "compute",
-        lambda screen: screen.explorer.stop(),
-        lambda screen: None if screen.is_live else SILENT,
-    ),
-    looking.UNZOOM,
-    Command(
-        "close",
-        "escape",
-        "back",
-        "Back to the run",
-        "session",
-        lambda screen: screen.close(),
-        lambda screen: SILENT if screen.is_live else None,
-    ),
+WRITING: list[Command[Any]] = [
+    *leaving("Stop writing; the text stays"),
     Command(
         "write_again",
         "r",
@@ -87,7 +62,7 @@ WRITING: list[WritingCommand] = [
         "Write anew with the same settings",
         "compute",
         lambda screen: screen.begin(_settings(screen)),
-        _why_busy,
+        why_busy,
         does="begins anew",
         ends=_unfinished,
     ),
@@ -98,7 +73,7 @@ WRITING: list[WritingCommand] = [
         "Write anew with another seed",
         "compute",
         _new_seed,
-        _why_busy,
+        why_busy,
         does="begins anew",
         ends=_unfinished,
     ),
@@ -109,7 +84,7 @@ WRITING: list[WritingCommand] = [
         "Set temperature, seed, length and lens",
         "compute",
         lambda screen: screen.choose_settings(),
-        _why_busy,
+        why_busy,
     ),
     Command(
         "open_run",
@@ -131,6 +106,4 @@ WRITING: list[WritingCommand] = [
     ),
 ]
 
-_TURNING = [command for command in looking.MEASURES if command.name != "measure"]
-
-COMMANDS: list[Command[Any]] = [*WRITING, *moving.COMMANDS, *looking.PANES, *_TURNING]
+COMMANDS: list[Command[Any]] = [*WRITING, *moving.COMMANDS, *looking.PANES, *looking.TURNING]

@@ -192,7 +192,7 @@ class Pane(Widget, can_focus=True):
         return of_measure(self.measure)
 
     def under_cursor(self) -> Target | None:
-        """What a key or a double click can open here; None where there is nothing."""
+        """The thing that a key or a double click opens here; None where there is none."""
         return None
 
     def prepare(self) -> None:

@@ -1,4 +1,4 @@
-"""What a pane has under its cursor, as a value that a key or a double click can open."""
+"""The thing under a pane's cursor, as a value that a key or a double click opens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pane is to draw, as one value."""
+"""The value from which a pane draws."""
 
 from __future__ import annotations
 
@@ -44,7 +44,6 @@ class View:
         can_compute: whether a key computes what a pane lacks.
         verdict: the run's verdict.
         is_live: whether the engine works on the run.
-        is_halted: whether it is halted, which enter lets go on.
         controls: those of the model in a line; empty where there are none.
         thresholds_turned: whether they are others than the session began with.
         remarks: what the user noted on the run.
@@ -66,7 +65,6 @@ class View:
     can_compute: bool = True
     verdict: Verdict | None = None
     is_live: bool = True
-    is_halted: bool = False
     controls: str = ""
     thresholds_turned: bool = False
     remarks: Remarks = field(default_factory=Remarks)

@@ -115,7 +115,6 @@ class MainScreen(PlacesScreen):
             reading=self._read.reading,
             verdict=self._read.verdict,
             is_live=run is not None and run.state.is_live,
-            is_halted=explorer.phase is Phase.HALTED,
             controls=explorer.controls_of(result.model) if result and is_whole else "",
             thresholds_turned=explorer.reading.thresholds_turned,
             remarks=run.remarks if run else Remarks(),

@@ -37,7 +37,7 @@ ANSWER_METRICS = "erasure, integrated gradients and context depth"
 
 
 def choose_prompt(
-    screen: LiveScreen, explorer: Explorer, tab: str, then: Callable[[PromptChoice], None]
+    screen: LiveScreen, explorer: Explorer, then: Callable[[PromptChoice], None]
 ) -> None:
     """Ask for a prompt: written, of a task or from a file."""
     from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
@@ -51,7 +51,7 @@ def choose_prompt(
     model = explorer.model
     template = model.has_chat_template if model else None
     asked = explorer.draft or explorer.asked
-    picker = PromptPicker(explorer, *asked, explorer.settings.seed, template, tab)
+    picker = PromptPicker(explorer, *asked, explorer.settings.seed, template)
     screen.app.push_screen(picker, chosen)
 
 
@@ -78,9 +78,7 @@ def choose_model(screen: LiveScreen, explorer: Explorer, then: Callable[[ModelSp
     screen.app.push_screen(picker, chosen)
 
 
-def choose_measured(
-    screen: LiveScreen, explorer: Explorer, run: Run, token: int, first: str = "layers"
-) -> None:
+def choose_measured(screen: LiveScreen, explorer: Explorer, run: Run, token: int) -> None:
     """Ask what slower metrics of a run measure.
 
     Args:
@@ -88,7 +86,6 @@ def choose_measured(
         explorer: changes the run.
         run: the run.
         token: the token under the cursor.
-        first: the field that has the focus at first.
     """
     from depthtui.tui.screens.dialogs.measured_form import MeasuredForm
 
@@ -108,7 +105,7 @@ def choose_measured(
         halted = run.state is RunState.HALTED
         screen.notify(STILL_HALTED if halted else STILL_RUNNING, markup=False)
     elif run.result is not None:
-        screen.app.push_screen(MeasuredForm(run.settings, run.result, token, first), chosen)
+        screen.app.push_screen(MeasuredForm(run.settings, run.result, token), chosen)
 
 
 def answer_words(result: RunResult, start: int) -> str:

@@ -1,7 +1,8 @@
-"""What a run has at one layer and token, in lines to read."""
+"""The values of a run at one layer and token, as lines of text."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from depthtui.data.lens import LogitLens
@@ -42,12 +43,11 @@ def cell_facts(result: RunResult, layer: int, token: int, lens: str) -> CellFact
     lines = _lens_lines(lens_of(result, lens), min(layer, count), token, count)
     for chosen in (through(measure, lens) for measure in ALL_MEASURES if measure.by_token):
         values = chosen.values(result)
-        if (
-            values is not None
-            and layer < len(values)
-            and values[layer, token] == values[layer, token]
-        ):
-            lines.append((chosen.title, f"{values[layer, token]:.4g}   {chosen.formula}"))
+        if values is None or layer >= len(values):
+            continue
+        value = float(values[layer, token])
+        if not math.isnan(value):
+            lines.append((chosen.title, f"{value:.4g}   {chosen.formula}"))
     where = "Output" if layer >= count else f"Layer {layer}"
     return CellFacts(f"{where} at “{text}”, token {token}", lines)
 

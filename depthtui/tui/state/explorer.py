@@ -547,12 +547,6 @@ class Explorer:
             return self.pace
         return self.paces.get(pace_key(run.model), Pace())
 
-    def mark_answer(self, token: int) -> None:
-        """Let the answer of the run on the screen begin at a token, or take that back."""
-        run = self.session.current
-        if run is not None:
-            self.session.mark_answer(run, -1 if run.settings.answer_start == token else token)
-
     def _run_settings(self, prompt: Prompt, chat_template: bool) -> RunSettings:
         """The user's settings, what is skipped, and the answer that is marked in this prompt."""
         settings = replace(self.settings.run_settings(), chat_template=chat_template)

@@ -291,11 +291,6 @@ class Session:
         """
         self._change(run, answer_start=start)
 
-    def choose_skip(self, run: Run, part: str, everywhere: bool) -> None:
-        """Let skip effects and the like leave out something else."""
-        positions = () if everywhere else run.settings.skip_positions
-        self.choose(run, skip_part=part, skip_everywhere=everywhere, skip_positions=positions)
-
     def choose(self, run: Run, **settings: Any) -> None:
         """Change what slower metrics compute.
 

@@ -95,7 +95,9 @@ def test_the_chat_template_belongs_to_the_prompt(explorer: Explorer) -> None:
 
 
 def test_a_marked_answer_is_of_the_prompt_as_it_is_wrapped(explorer: Explorer) -> None:
-    explorer.mark_answer(1)
+    run = explorer.session.current
+    assert run is not None
+    explorer.session.mark_answer(run, 1)
     explorer.run(chat_template=True)
     finish(explorer)
     run = explorer.session.current

@@ -42,13 +42,11 @@ class Form(Dialog[dict[str, Any]]):
     Attributes:
         button: what the button calls taking the values.
         form_keys: the characters that are keys of the form, and typed into no field.
-        first: the field that has the focus at first; empty for the first that can have it.
     """
 
     hint = "enter takes it · ↑↓ move · space chooses · esc closes"
     button = "Take it"
     form_keys = ""
-    first = ""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -78,13 +76,13 @@ class Form(Dialog[dict[str, Any]]):
         return value
 
     def describe(self, name: str) -> str:
-        """What to tell of the field with the focus while it is right; untrusted."""
+        """The sentence about a field with the focus and a right value; untrusted."""
         option = self.fields[name]
         expected = option.expected if option.kind in (int, float) and not option.labelled else ""
         return f"{option.sentence} {expected[:1].upper()}{expected[1:]}{'.' * bool(expected)}"
 
     def tried(self, values: dict[str, Any]) -> None:
-        """A field was changed: act on those that are right, if need be."""
+        """React to a changed field; `values` has the fields with a right value."""
 
     # Fields -----------------------------------------------------------------
 
@@ -115,8 +113,7 @@ class Form(Dialog[dict[str, Any]]):
         return f"{value:.10g}" if isinstance(value, float) else option.text(value)
 
     def on_mount(self) -> None:
-        names = [self.first] if self.first else self.fields
-        next(field for field in map(self.field, names) if not field.disabled).focus()
+        next(field for field in map(self.field, self.fields) if not field.disabled).focus()
 
     def field(self, name: str) -> Choice | Input:
         """The widget of a field."""
@@ -125,7 +122,7 @@ class Form(Dialog[dict[str, Any]]):
         return widget
 
     def name_of(self, widget: Widget | None) -> str:
-        """The name of the field that a widget is; empty for another one, and for none."""
+        """The name of the field of a widget; empty for any other widget, and for None."""
         name = widget.id if widget is not None else None
         return name if name is not None and name in self.fields else ""
 
@@ -149,7 +146,7 @@ class Form(Dialog[dict[str, Any]]):
         return self.check(name, option.parse_text(typed) if typed else option.default)
 
     def _sorted(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """The values of the fields that are right, and what is wrong with the others."""
+        """The values of right fields by name, and the mistakes in wrong ones by name."""
         values, mistakes = {}, {}
         for name, option in self.fields.items():
             try:

@@ -7,23 +7,11 @@ from typing import Any, ClassVar
 from textual.binding import Binding, BindingType
 
 from depthtui.data.run import RunResult
-from depthtui.data.run_settings import RunSettings
+from depthtui.data.run_settings import OF_A_PART, RunSettings
 from depthtui.data.selection import layers_in
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.token_text import printable
 from depthtui.tui.screens.dialogs.form import Form
-
-FIELDS = (
-    "layers",
-    "skip_part",
-    "skip_everywhere",
-    "skip_positions",
-    "ablate",
-    "keep_first_token",
-    "erase_tokens",
-    "erase_search",
-    "erase_threshold",
-)
 
 NO_ANSWER_HERE = "Nothing predicts token 0, so no answer begins there."
 
@@ -44,7 +32,6 @@ class MeasuredForm(Form):
         settings: what the fields show at first.
         result: the run's, whose layers and tokens can be chosen.
         token: the token under the cursor.
-        first: the field that has the focus at first.
     """
 
     heading = "What is measured"
@@ -56,10 +43,8 @@ class MeasuredForm(Form):
         Binding("A", "answer_here", "answer", tooltip="Begin here", priority=True),
     ]
 
-    def __init__(
-        self, settings: RunSettings, result: RunResult, token: int, first: str = "layers"
-    ) -> None:
-        options = {name: options_of(RunSettings)[name] for name in FIELDS}
+    def __init__(self, settings: RunSettings, result: RunResult, token: int) -> None:
+        options = {name: options_of(RunSettings)[name] for name in OF_A_PART}
         missing = result.model.split_missing
         closed = {"skip_part": f"attention and MLP cannot be told apart ({missing})"}
         super().__init__(
@@ -67,7 +52,6 @@ class MeasuredForm(Form):
         )
         self._result = result
         self._token = token
-        self.first = FIELDS[0] if missing else first
 
     def check(self, name: str, value: Any) -> Any:
         n_layers, last = self._result.model.n_layers, len(self._result.tokens) - 1

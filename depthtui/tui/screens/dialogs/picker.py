@@ -1,4 +1,4 @@
-"""A list of rows that `/` filters, with what the highlighted one is beneath it."""
+"""A list of rows that `/` filters, with an explanation of the highlighted row beneath."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Picker(ListDialog[Result]):
         raise NotImplementedError
 
     def choose(self, value: Any) -> None:
-        """Do what enter is for."""
+        """Act on the value of the row that enter chose."""
         raise NotImplementedError
 
     def head(self) -> str | Content:
@@ -80,7 +80,7 @@ class Picker(ListDialog[Result]):
         return ""
 
     def describe(self, row: Row) -> None:
-        """Tell what the highlighted row is."""
+        """Explain the highlighted row."""
         self.note(row.about)
 
     def above(self) -> ComposeResult:

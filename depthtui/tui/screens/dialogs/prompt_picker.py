@@ -76,7 +76,6 @@ class PromptPicker(Dialog[PromptChoice]):
         chat_template: whether it is wrapped in the chat template.
         seed: of the generators.
         has_template: whether the model brings a template; None while there is no model.
-        tab: `tasks`, `write` or `file`.
     """
 
     heading = "Prompt"
@@ -98,7 +97,6 @@ class PromptPicker(Dialog[PromptChoice]):
         chat_template: bool,
         seed: int,
         has_template: bool | None = None,
-        tab: str = "tasks",
     ) -> None:
         super().__init__()
         self._explorer = explorer
@@ -109,8 +107,8 @@ class PromptPicker(Dialog[PromptChoice]):
         self._seed = seed
         self._chat_template = chat_template
         self._has_template = has_template
-        self._tab = tab
-        self.hint = HINTS.get(FIRST_FOCUS[tab], HINTS[tab])
+        self._tab = "write"
+        self.hint = HINTS[FIRST_FOCUS[self._tab]]
         is_known = prompt.task in TASKS or prompt.task in DATASETS
         self._task_name = prompt.task if is_known else next(iter(TASKS))
         self._levels: dict[str, int | None] = {
