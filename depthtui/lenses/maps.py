@@ -34,6 +34,13 @@ class DepthMap:
         bias = None if self.bias is None else self.bias.to(rows)
         return torch.nn.functional.linear(rows, weight, bias).to(residual.dtype)
 
+    def of_change(self, rows: Tensor, residual: Tensor) -> Tensor:
+        """What changes `[n, d]` of a residual `[d]` become, its scale held fixed; float32."""
+        rows = rows.float()
+        if self.scales:
+            rows = rows / residual.float().pow(2).mean().sqrt().clamp(min=1e-6).to(rows.device)
+        return torch.nn.functional.linear(rows, self.weight.to(rows))
+
     def to(self, device: torch.device) -> DepthMap:
         """The map in float32 on a device."""
         bias = None if self.bias is None else self.bias.to(device, torch.float32)

@@ -30,6 +30,9 @@ from depthtui.tracing.modules import decoder, first_tensor, hidden_states, with_
 from depthtui.tracing.parts import at_once, slices
 from depthtui.tracing.rounding import coarsest_dtype, layer_agrees
 
+_NO_CACHE = (AttributeError, IndexError, TypeError, ValueError)
+"""Raised, each in its own way, by layers whose state has no place in a plain cache."""
+
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values of one layer, each `[batch, heads, tokens, width]`."""
 
@@ -212,6 +215,64 @@ class Replay:
         assert cache.added is not None
         return output, cache.added
 
+    def prepare_token(self, token: int) -> None:
+        """See to it that `run_token` runs nothing but the layer."""
+        if self.can_resume:
+            self._call(0, token, cached=True)
+        else:
+            self._call(0, 0, cached=False)
+            with contextlib.suppress(*_NO_CACHE):
+                self._call(0, 0, cached=True)
+
+    def run_token(self, layer: int, token: int) -> tuple[Tensor, KeysValues | None]:
+        """One token of the clean pass through a layer again, for hooks to see.
+
+        It runs alone behind the recorded keys and values, or within the whole prompt where
+        tokens cannot be run behind others.
+
+        Returns:
+            the residual after it, `[d]`, and the keys and values of all tokens up to it at
+            least, None where the layer keeps no such.
+        """
+        residual = self.residual[layer]
+        if self.can_resume:
+            keys, values = self.keys_values(layer)
+            past = keys[:, :, :token], values[:, :, :token]
+            output, cache = self._run(layer, residual[None, token : token + 1], token, past)
+            assert cache is not None
+            return output[0, 0], _joined(past, cache.added)
+        cache = _Past(0)
+        try:
+            output = self._call_layer(layer, residual[None], 0, cache)
+        except _NO_CACHE:
+            cache, output = _Past(0), self._call_layer(layer, residual[None], 0, None)
+        return output[0, token], cache.added
+
+    def run_on(self, layer: int, token: int, rows: Tensor) -> Tensor:
+        """Send changed residuals of one token from a layer to the last depth.
+
+        Args:
+            layer: the first that runs; L for none.
+            token: index of the token; those before it are as in the clean pass.
+            rows: `[batch, d]`, each a residual of the token before that layer.
+
+        Returns:
+            the token's last residuals, `[batch, d]`.
+        """
+        if self.can_resume:
+            states = rows[:, None]
+            for number in range(layer, self.n_layers):
+                keys, values = self.keys_values(number)
+                past = keys[:, :, :token], values[:, :, :token]
+                states = self.run_layer(number, states, token, past)
+            return states[:, 0]
+        stop = self.end_for(token + 1)
+        states = self.residual[layer][None, :stop].expand(len(rows), -1, -1).clone()
+        states[:, token] = rows.to(states.device)
+        for number in range(layer, self.n_layers):
+            states = self.run_layer(number, states)
+        return states[:, token]
+
     def keys_values_of(self, layer: int, residual: Tensor) -> KeysValues:
         """The keys and values that a layer makes of residuals, and no more of the layer.
 
@@ -349,9 +410,7 @@ class Replay:
             with torch.no_grad():
                 try:
                     self._decode(self.ids[None], cache)
-                except (AttributeError, IndexError, TypeError, ValueError):
-                    # Layers that keep a state of another kind have no place in a plain cache,
-                    # and each says so in its own way.
+                except _NO_CACHE:
                     cache = DynamicCache()
                     self._decode(self.ids[None], None)
         finally:
@@ -581,6 +640,14 @@ def _replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterato
         del module.forward
         if held is not None:
             module.forward = held
+
+
+def _joined(past: KeysValues, added: KeysValues | None) -> KeysValues | None:
+    """Keys and values of the tokens before and of those behind them."""
+    if added is None:
+        return None
+    keys, values = (torch.cat(pair, dim=-2) for pair in zip(past, added, strict=True))
+    return keys, values
 
 
 def _held(layer: Any) -> KeysValues | None:

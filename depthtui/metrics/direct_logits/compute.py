@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,13 +14,11 @@ from depthtui.metrics.direct_logits import DirectLogits
 from depthtui.metrics.part_bytes import part_bytes
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.frozen_norm import FrozenNorm
 from depthtui.tracing.parts import at_once
 
 PART_BYTES = 64 << 20
 """Most that the logits of one part of the tokens may take on a CPU."""
-
-_PROBE = 64.0
-"""Large enough for a norm's epsilon not to matter, and exact in every dtype."""
 
 
 def compute(context: Context, _partial: object) -> DirectLogits:
@@ -52,7 +49,7 @@ def direct_logits(unembedding: Unembedding, residuals: Sequence[Tensor]) -> Dire
         final = residuals[-1]
         token_ids, logits = _most_probable(unembedding, final)
         normed = unembedding.normed(final).float()
-        frozen = _freeze(unembedding, final.to(normed.device).float(), normed, final.dtype)
+        frozen = freeze(unembedding, final, normed)
         rows = weight[token_ids].float().to(normed.device)
         bias = getattr(unembedding.head, "bias", None)
         offset = (rows * frozen.offset).sum(dim=-1)
@@ -81,48 +78,19 @@ def _most_probable(unembedding: Unembedding, final: Tensor) -> tuple[Tensor, Ten
     return torch.cat([top.indices for top in best]), torch.cat([top.values for top in best])
 
 
-@dataclass
-class _Frozen:
-    """N(x) = scale * gain * (x - mean(x) where centred) + offset, `scale` `[T, 1]` of h_L."""
+def freeze(unembedding: Unembedding, final: Tensor, normed: Tensor) -> FrozenNorm:
+    """The final norm with its statistics at `final` `[T, d]`, `normed` its output there.
 
-    scale: Tensor
-    gain: Tensor
-    offset: Tensor
-    centred: bool
-
-    def pull_back(self, rows: Tensor) -> Tensor:
-        """Directions `[T, d]` in the residual stream from those behind the norm."""
-        direction = self.scale * self.gain * rows
-        return direction - direction.mean(dim=-1, keepdim=True) if self.centred else direction
-
-
-def _freeze(unembedding: Unembedding, final: Tensor, normed: Tensor, dtype: torch.dtype) -> _Frozen:
-    """Find out by arithmetic whether the norm is an RMS norm or a layer norm, and freeze it.
-
-    Of x and -x with mean 0, both give plus and minus gain * x / rms(x), plus the offset.
+    Raises:
+        DepthError: it is no affine map then.
     """
-    width = final.shape[-1]
-    if normed.shape[-1] != width:
+    if normed.shape[-1] != final.shape[-1]:
         raise _no_sum("what follows its final norm changes the width")
-    probe = torch.full((width,), _PROBE)
-    probe[1::2] *= -1
     device = execution_device(unembedding.norm[0]) if unembedding.norm else normed.device
-    signs = torch.stack([probe, -probe]).to(device, dtype)
-    plus, minus = unembedding.normed(signs).float()
-    gain, offset = (plus - minus) / 2 * probe.sign().to(plus.device), (plus + minus) / 2
-    best: tuple[float, _Frozen] | None = None
-    for centred in (False, True):
-        stream = final - final.mean(dim=-1, keepdim=True) if centred else final
-        shape, target = gain * stream, normed - offset
-        # One unknown a token for d equations: what is left over tells a wrong form.
-        scale = (shape * target).sum(-1, keepdim=True) / (shape * shape).sum(-1, keepdim=True)
-        left_over = float((scale * shape - target).norm() / normed.norm())
-        if best is None or left_over < best[0]:
-            best = left_over, _Frozen(scale, gain, offset, centred)
-    assert best is not None
-    if not best[0] <= 8 * torch.finfo(dtype).eps:
+    frozen = FrozenNorm.at(unembedding.normed, final, normed, device)
+    if frozen is None:
         raise _no_sum("its final norm is neither an RMS norm nor a layer norm")
-    return best[1]
+    return frozen
 
 
 def _dot(vectors: Tensor, direction: Tensor) -> Tensor:

@@ -1,0 +1,202 @@
+"""One layer at one token: the tokens that it reads and writes, its heads, neurons and experts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Listed = tuple[tuple[str, float], ...]
+"""Raw token texts, hostile until made printable, and a value of each."""
+
+
+@dataclass(frozen=True)
+class Readout:
+    """The residual stream read by the lens.
+
+    Attributes:
+        top: the most probable next tokens and their probabilities.
+        rank: of the target, 1 the first.
+        probability: of the target.
+        margin: log probability of the target less that of the best other token, in nats.
+    """
+
+    top: Listed
+    rank: int
+    probability: float
+    margin: float
+
+
+@dataclass(frozen=True)
+class TokensRead:
+    """The earlier tokens that the layer reads.
+
+    Attributes:
+        heads: attention of each head to each token up to this one, `[heads, token + 1]`.
+        value_weighted: `[token + 1]`, the sum over heads of the norm of what is written for each
+            token, ||alpha W_O v||; None where unknown.
+        sink: mean over heads of the attention to the first token, or to a sink of its own.
+    """
+
+    heads: np.ndarray
+    value_weighted: np.ndarray | None
+    sink: float
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a part of the layer adds to the residual stream.
+
+    Attributes:
+        promoted, suppressed: the tokens whose logits rise and fall most, and by how much, the
+            final norm's scale held fixed; empty where the lens is unavailable.
+        norm: its length over that of the residual stream before the layer.
+        direct: its share of the target's logit less the mean over the vocabulary; None where the
+            logits are no sum.
+    """
+
+    promoted: Listed
+    suppressed: Listed
+    norm: float
+    direct: float | None
+
+
+@dataclass(frozen=True)
+class Head:
+    """One attention head.
+
+    Attributes:
+        head: its number.
+        norm: the length of its write over that of the residual stream before the layer.
+        direct: its share of the target's logit less the mean over the vocabulary; None where the
+            logits are no sum.
+    """
+
+    head: int
+    norm: float
+    direct: float | None
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """One neuron of the MLP.
+
+    Attributes:
+        neuron: its number.
+        activation: its value.
+        norm: the length of its write over that of the residual stream before the layer.
+        promoted: the tokens whose logits its write raises most.
+    """
+
+    neuron: int
+    activation: float
+    norm: float
+    promoted: Listed
+
+
+@dataclass(frozen=True)
+class Expert:
+    """One chosen expert.
+
+    Attributes:
+        expert: its number.
+        weight: the router's.
+        norm: the length of its weighted output over that of all chosen experts.
+        loss_without: how much the loss of the target rises without it at this token, in nats;
+            None where the model cannot be run on.
+    """
+
+    expert: int
+    weight: float
+    norm: float
+    loss_without: float | None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A layer at a token.
+
+    Attributes:
+        layer, token: which, from 0.
+        n_layers: L.
+        kind: the layer's type in a hybrid, such as `full_attention`; empty where all are alike.
+        tokens: raw texts of the tokens up to this one.
+        target: raw text of the token that ranks and direct logits are of.
+        target_is: `answer` where the prompt has one to be predicted here, else `output`: the
+            model's first choice at this token.
+        lens: the lens of the readouts.
+        before, after_attention, after: readouts of h, h + a, h_next; None where unavailable.
+        written: by part, `attention`, `mlp`, `layer`.
+        reads, heads, neurons, experts: None or empty where the model has no such part.
+        closure: by name, `attention`, `heads`, `logit`, `experts`, the largest relative
+            difference between the parts' sum and the whole.
+        unavailable: why the model has not a part, by its name.
+    """
+
+    layer: int
+    token: int
+    n_layers: int
+    kind: str
+    tokens: tuple[str, ...]
+    target: str
+    target_is: str
+    lens: str
+    before: Readout | None = None
+    after_attention: Readout | None = None
+    after: Readout | None = None
+    written: dict[str, Written] = field(default_factory=dict)
+    reads: TokensRead | None = None
+    heads: tuple[Head, ...] = ()
+    neurons: tuple[Neuron, ...] = ()
+    experts: tuple[Expert, ...] = ()
+    closure: dict[str, float] = field(default_factory=dict)
+    unavailable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def entropy(self) -> np.ndarray | None:
+        """Entropy of each head's attention in nats, `[heads]`; None without reads."""
+        if self.reads is None:
+            return None
+        weights = self.reads.heads
+        logs = np.log(weights, out=np.zeros_like(weights), where=weights > 0)
+        return -(weights * logs).sum(axis=-1)
+
+    def to_json(self) -> dict[str, Any]:
+        """The same for `depthtui inspect --format json`; a part that is missing has no key."""
+        parts: dict[str, Any] = {
+            "layer": self.layer,
+            "token": self.token,
+            "kind": self.kind or None,
+            "tokens": list(self.tokens),
+            "target": {"token": self.target, "is": self.target_is},
+            "lens": self.lens,
+        }
+        for name in ("before", "after_attention", "after"):
+            readout: Readout | None = getattr(self, name)
+            if readout is not None:
+                parts[name] = _plain(readout)
+        if self.reads is not None:
+            parts["reads"] = _plain(self.reads)
+        for name in ("written", "heads", "neurons", "experts"):
+            if getattr(self, name):
+                parts["writes" if name == "written" else name] = _plain(getattr(self, name))
+        parts["closure"] = self.closure
+        if self.unavailable:
+            parts["unavailable"] = self.unavailable
+        return {name: value for name, value in parts.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    """A value in JSON's terms; a field that is None is left out."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    if hasattr(value, "__dataclass_fields__"):
+        pairs = ((name, getattr(value, name)) for name in value.__dataclass_fields__)
+        return {name: _plain(part) for name, part in pairs if part is not None}
+    return value

@@ -1,0 +1,459 @@
+"""A layer at a token, looked into on a recorded pass: see `data/inspection.py`."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from depthtui.data.inspection import (
+    Expert,
+    Head,
+    Inspection,
+    Listed,
+    Neuron,
+    Readout,
+    TokensRead,
+    Written,
+)
+from depthtui.data.lens_view import LOGIT
+from depthtui.data.run import Tokens
+from depthtui.engine.ready_model import ReadyModel
+from depthtui.errors import DepthError
+from depthtui.lenses.maps import LensMaps
+from depthtui.metrics.direct_logits.compute import freeze
+from depthtui.tracing.anatomy import Sublayer, Unembedding
+from depthtui.tracing.frozen_norm import FrozenNorm
+from depthtui.tracing.layer_parts import (
+    Experts,
+    Heads,
+    Neurons,
+    Reads,
+    experts_of,
+    heads_of,
+    neurons_of,
+    reads_of,
+)
+from depthtui.tracing.modules import hooks, text_config
+from depthtui.tracing.products import raw_logits
+from depthtui.tracing.replay import Replay
+from depthtui.tracing.token_call import TokenCall, call_at
+
+Found = TypeVar("Found")
+
+_PROMOTED = 5
+_PROMOTED_BY_NEURON = 3
+
+
+@dataclass
+class Inspector:
+    """One prompt's recorded pass, into whose layers one looks.
+
+    Args:
+        model: the loaded model.
+        tokens: the prompt.
+        lens, maps: the lens of the readouts; no maps for the logit lens.
+        top_k: most tokens of a readout.
+        checkpoint: raises where the work is to stop.
+    """
+
+    model: ReadyModel
+    tokens: Tokens
+    lens: str = LOGIT
+    maps: LensMaps | None = None
+    top_k: int = 5
+    checkpoint: Callable[[], None] = lambda: None
+    _outputs: dict[int, OutputAt] = field(default_factory=dict)
+
+    @functools.cached_property
+    def _replay(self) -> Replay:
+        return self.model.replay(torch.from_numpy(self.tokens.ids), lambda: self.checkpoint())
+
+    def at(self, layer: int, token: int) -> Inspection:
+        """Look into a layer at a token.
+
+        A part that the model has not is missing, with the reason.
+
+        Raises:
+            DepthError: there is no such layer or token.
+        """
+        n_layers, n_tokens = self.model.info.n_layers, len(self.tokens)
+        if not 0 <= layer < n_layers:
+            raise DepthError(f"There is no layer {layer}.", f"Layers are 0 to {n_layers - 1}.")
+        if not -n_tokens <= token < n_tokens:
+            raise DepthError(f"There is no token {token}.", f"Tokens are 0 to {n_tokens - 1}.")
+        with torch.no_grad():
+            return _Page(self, self._replay, layer, token % n_tokens).inspection()
+
+    def output_at(self, token: int) -> OutputAt:
+        """The model's output at a token; kept for the next layer."""
+        if token not in self._outputs:
+            self._outputs = {token: self._output_at(token)}
+        return self._outputs[token]
+
+    def _output_at(self, token: int) -> OutputAt:
+        unembedding = self.model.anatomy.unembedding
+        if unembedding is None:
+            return OutputAt(missing=self.model.anatomy.lens_missing)
+        final = self._replay.residual[-1][token][None]
+        normed = unembedding.normed(final)
+        logits = unembedding.finish(raw_logits(unembedding.head, normed))[0]
+        answer = self._answer_at(token)
+        found = OutputAt(int(logits.argmax()) if answer is None else answer, answer is not None)
+        try:
+            found.frozen = freeze(unembedding, final, normed.float())
+            weight = unembedding.head.weight
+            if not isinstance(weight, Tensor) or weight.is_meta or not weight.is_floating_point():
+                raise DepthError("the LM head's weights are quantised or not in memory")
+            if unembedding.soft_cap:
+                raise DepthError("the model caps its logits softly: they are no sum")
+        except DepthError as error:
+            found.missing_direct = error.message.rstrip(".")
+            return found
+        row = weight[found.target].float() - self._mean_row.to(weight.device)
+        row = row.to(found.frozen.gain.device)
+        found.direction = found.frozen.pull_back(row[None])[0] * unembedding.scale
+        constant, bias = float(row @ found.frozen.offset), getattr(unembedding.head, "bias", None)
+        if isinstance(bias, Tensor):
+            constant += float(bias[found.target].float() - bias.float().mean())
+        found.constant = constant * unembedding.scale
+        centred = logits - logits.mean()
+        found.logit, found.largest = float(centred[found.target]), float(centred.abs().max())
+        return found
+
+    def _answer_at(self, token: int) -> int | None:
+        """The answer's token to be predicted at a token; its first one before the answer."""
+        start, count = self.tokens.answer_start, len(self.tokens)
+        place = max(start, token + 1)
+        return int(self.tokens.ids[place]) if start < count and place < count else None
+
+    @functools.cached_property
+    def _mean_row(self) -> Tensor:
+        """The mean over the vocabulary of the LM head's rows, `[d]` float32."""
+        unembedding = self.model.anatomy.unembedding
+        assert unembedding is not None
+        weight = unembedding.head.weight
+        assert isinstance(weight, Tensor)
+        total = torch.zeros(weight.shape[1], device=weight.device)
+        # A part at a time: a whole copy in float32 would double a large head.
+        for part in torch.split(weight, 8192):
+            total += part.float().sum(dim=0)
+        return total / len(weight)
+
+
+@dataclass
+class OutputAt:
+    """The model's output at a token, and the token that is looked for in it.
+
+    Attributes:
+        target: the token's id; -1 without a lens.
+        is_answer: whether it is the answer's, and not the output's first choice.
+        missing: why there is no lens, or empty.
+        frozen: the final norm with its statistics here.
+        direction: `[d]`, along which the target's logit less the mean of all rises.
+        missing_direct: why there is no direction, or empty.
+        constant: what biases add to that logit.
+        logit, largest: the target's logit less the mean, and the largest such of all tokens.
+    """
+
+    target: int = -1
+    is_answer: bool = False
+    missing: str = ""
+    frozen: FrozenNorm | None = None
+    direction: Tensor | None = None
+    missing_direct: str = ""
+    constant: float = 0.0
+    logit: float = float("nan")
+    largest: float = float("nan")
+
+    def direct(self, writes: Tensor) -> Tensor | None:
+        """The share of each write `[n, d]` in the target's logit less the mean, `[n]`."""
+        if self.direction is None:
+            return None
+        return writes.to(self.direction.device).float() @ self.direction
+
+
+class _Page:
+    """The work of one inspection."""
+
+    def __init__(self, inspector: Inspector, replay: Replay, layer: int, token: int) -> None:
+        self._inspector = inspector
+        self._model = inspector.model
+        self._anatomy = inspector.model.anatomy
+        self._replay = replay
+        self._layer = layer
+        self._token = token
+        self._unavailable: dict[str, str] = {}
+        self._closure: dict[str, float] = {}
+        self._output = inspector.output_at(token)
+        self._before, self._after = (replay.residual[depth][token] for depth in (layer, layer + 1))
+
+    def inspection(self) -> Inspection:
+        """The whole page."""
+        self._note("lens", self._output.missing)
+        self._note("direct", self._output.missing_direct)
+        call = self._part("layer", lambda: call_at(self._replay, self._anatomy, *self._place))
+        writes, split = {"layer": self._change}, call is not None and bool(call.attention)
+        heads = reads = neurons = between = None
+        if call is not None and split:
+            writes = {"attention": _total(call.attention), "mlp": _total(call.mlp), **writes}
+            between = self._before.float() + writes["attention"].to(self._before.device)
+            heads = self._part("heads", lambda: heads_of(call, self._sublayers[0]))
+            reads = self._part("reads", lambda: reads_of(call, self._sublayers[0]))
+            neurons = self._part("neurons", lambda: neurons_of(call, self._sublayers[1]))
+        elif call is not None:
+            self._note("split", self._anatomy.split_missing)
+        experts = self._part("experts", lambda: experts_of(call)) if call is not None else None
+        if heads is not None:
+            self._closure["heads"] = heads.error
+            self._close_logit([*heads.writes, heads.rest, writes["mlp"]])
+        readouts, promoted = self._read(between, writes, neurons)
+        texts, info = self._inspector.tokens.texts, self._model.info
+        target = self._output.target
+        return Inspection(
+            layer=self._layer,
+            token=self._token,
+            n_layers=info.n_layers,
+            kind=self._kind,
+            tokens=tuple(texts[: self._token + 1]),
+            target=self._text(target) if target >= 0 else "",
+            target_is="answer" if self._output.is_answer else "output",
+            lens=self._inspector.lens,
+            before=readouts.get("before"),
+            after_attention=readouts.get("between"),
+            after=readouts.get("after"),
+            written=self._written(writes, promoted),
+            reads=None if reads is None else self._tokens_read(reads),
+            heads=() if heads is None else self._heads(heads),
+            neurons=() if neurons is None else self._neurons(neurons, promoted[len(writes) :]),
+            experts=() if experts is None or call is None else self._experts(experts, call),
+            closure=self._closure,
+            unavailable=self._unavailable,
+        )
+
+    # The pieces ---------------------------------------------------------------
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        return self._layer, self._token
+
+    @property
+    def _sublayers(self) -> tuple[Sublayer, Sublayer]:
+        return self._anatomy.attention[self._layer], self._anatomy.mlp[self._layer]
+
+    @property
+    def _change(self) -> Tensor:
+        return self._after.float() - self._before.to(self._after.device).float()
+
+    @property
+    def _kind(self) -> str:
+        kinds = getattr(text_config(self._model.loaded.model), "layer_types", None) or ()
+        return str(kinds[self._layer]) if len(set(kinds)) > 1 and self._layer < len(kinds) else ""
+
+    def _text(self, token_id: int) -> str:
+        return self._model.vocabulary.text(token_id)
+
+    def _note(self, name: str, reason: str) -> None:
+        if reason:
+            self._unavailable[name] = reason
+
+    def _part(self, name: str, work: Callable[[], Found]) -> Found | None:
+        """What some work finds; None where the model has it not, with the reason."""
+        try:
+            return work()
+        except DepthError as error:
+            self._note(name, error.message.rstrip("."))
+        return None
+
+    def _tokens_read(self, reads: Reads) -> TokensRead:
+        if not math.isnan(reads.error):
+            self._closure["attention"] = reads.error
+        weights, norms = reads.weights, reads.value_weighted
+        sink = float((weights[:, 0] + 1 - weights.sum(dim=-1)).mean())
+        return TokensRead(
+            weights.cpu().numpy(), None if norms is None else norms.cpu().numpy(), sink
+        )
+
+    def _heads(self, heads: Heads) -> tuple[Head, ...]:
+        norms = self._shares(heads.writes)
+        direct = self._output.direct(heads.writes)
+        values = [None] * len(norms) if direct is None else direct.tolist()
+        return tuple(map(Head, range(len(norms)), norms, values))
+
+    def _neurons(
+        self, neurons: Neurons, promoted: Sequence[tuple[Listed, Listed]]
+    ) -> tuple[Neuron, ...]:
+        norms = self._shares(neurons.writes)
+        numbers, values = neurons.numbers.tolist(), neurons.activations.tolist()
+        tokens = [raised[:_PROMOTED_BY_NEURON] for raised, _ in promoted]
+        return tuple(map(Neuron, numbers, values, norms, tokens or [()] * len(norms)))
+
+    def _experts(self, experts: Experts, call: TokenCall) -> tuple[Expert, ...]:
+        self._closure["experts"] = experts.error
+        total = experts.outputs.sum(dim=0).norm().clamp(min=1e-30)
+        norms = (experts.outputs.norm(dim=-1) / total).tolist()
+        numbers, weights = experts.numbers.tolist(), experts.weights.tolist()
+        losses = self._losses_without(call, experts.outputs)
+        return tuple(map(Expert, numbers, weights, norms, losses))
+
+    def _written(
+        self, writes: dict[str, Tensor], promoted: Sequence[tuple[Listed, Listed]]
+    ) -> dict[str, Written]:
+        stacked = torch.stack([write.to(self._after.device) for write in writes.values()])
+        shares, direct = self._shares(stacked), self._output.direct(stacked)
+        values = [None] * len(shares) if direct is None else direct.tolist()
+        tokens = promoted[: len(writes)] or [((), ())] * len(writes)
+        return {
+            name: Written(*listed, share, value)
+            for name, listed, share, value in zip(writes, tokens, shares, values, strict=True)
+        }
+
+    def _shares(self, writes: Tensor) -> list[float]:
+        """Lengths of writes `[n, d]` over that of the residual stream before the layer."""
+        norms = writes.float().norm(dim=-1)
+        size = self._before.float().norm().to(norms.device).clamp(min=1e-30)
+        shares: list[float] = (norms / size).tolist()
+        return shares
+
+    # Read by the lens ---------------------------------------------------------
+
+    def _read(
+        self, between: Tensor | None, writes: dict[str, Tensor], neurons: Neurons | None
+    ) -> tuple[dict[str, Readout], list[tuple[Listed, Listed]]]:
+        """The readouts by name, and the tokens promoted and suppressed by writes, then neurons.
+
+        One product with the LM head makes all of them.
+        """
+        unembedding = self._anatomy.unembedding
+        if unembedding is None:
+            return {}, []
+        states = {"before": self._before, "between": between, "after": self._after}
+        names = [name for name, state in states.items() if state is not None]
+        mapped = [
+            self._mapped(self._layer + (name == "after"), state)
+            for name, state in states.items()
+            if state is not None
+        ]
+        rows = [unembedding.normed(torch.stack(mapped))]
+        frozen = self._frozen_here(unembedding, mapped[-1])
+        if frozen is not None:
+            changes = torch.stack([write.to(self._after.device) for write in writes.values()])
+            if neurons is not None:
+                changes = torch.cat([changes, neurons.writes.to(changes.device)])
+            # The last row tells what the head's bias adds to each.
+            changes = torch.cat([self._transported(changes), torch.zeros_like(changes[:1])])
+            rows.append(frozen.change(changes).to(rows[0]))
+        logits = raw_logits(unembedding.head, torch.cat(rows))
+        readouts = unembedding.finish(logits[: len(names)].clone()).log_softmax(dim=-1)
+        found = {name: self._readout(logs) for name, logs in zip(names, readouts, strict=True)}
+        raised = logits[len(names) :].float()
+        raised = (raised[:-1] - raised[-1:]) * unembedding.scale
+        return found, self._extremes(raised)
+
+    def _mapped(self, depth: int, residual: Tensor) -> Tensor:
+        """A residual stream `[d]` as the lens takes it to the last depth."""
+        residual = residual.to(self._after)
+        maps = self._inspector.maps
+        found = maps.at(depth) if maps is not None and depth < maps.n_layers else None
+        return residual if found is None else found.to(residual.device)(residual)
+
+    def _transported(self, writes: Tensor) -> Tensor:
+        """Writes of this layer as they would lie at the last depth, by the lens."""
+        maps, depth = self._inspector.maps, self._layer + 1
+        found = maps.at(depth) if maps is not None and depth < maps.n_layers else None
+        return writes.float() if found is None else found.of_change(writes, self._after)
+
+    def _frozen_here(self, unembedding: Unembedding, mapped: Tensor) -> FrozenNorm | None:
+        """The final norm with the scale that writes are read at: the output's, or the lens's."""
+        if self._inspector.maps is None or self._output.frozen is None:
+            return self._output.frozen
+        normed = unembedding.normed(mapped[None]).float()
+        return self._part("promoted", lambda: freeze(unembedding, mapped[None], normed))
+
+    def _readout(self, logs: Tensor) -> Readout:
+        top = logs.topk(min(self._inspector.top_k, len(logs)))
+        target = logs[self._output.target]
+        two = logs.topk(2)
+        best = two.values[int(two.indices[0] == self._output.target)]
+        return Readout(
+            self._listed(top.indices, top.values.exp()),
+            int((logs > target).sum()) + 1,
+            float(target.exp()),
+            float(target - best),
+        )
+
+    def _extremes(self, logits: Tensor) -> list[tuple[Listed, Listed]]:
+        """The tokens whose logits are raised and lowered most in each row."""
+        up, down = logits.topk(_PROMOTED), logits.topk(_PROMOTED, largest=False)
+        return [
+            (self._listed(*raised), self._listed(*lowered))
+            for raised, lowered in zip(
+                zip(up.indices, up.values, strict=True),
+                zip(down.indices, down.values, strict=True),
+                strict=True,
+            )
+        ]
+
+    def _listed(self, ids: Tensor, values: Tensor) -> Listed:
+        pairs = zip(ids.tolist(), values.tolist(), strict=True)
+        return tuple((self._text(token), value) for token, value in pairs)
+
+    # Sums -----------------------------------------------------------------------
+
+    def _close_logit(self, parts: Sequence[Tensor]) -> None:
+        """By how much embedding, all other layers and the parts of this one miss the logit."""
+        output, residuals = self._output, self._replay.residual
+        if output.direction is None:
+            return
+        device = output.direction.device
+        # What the embedding and all other layers have written: h_L less this layer's change.
+        others = residuals[-1][self._token].to(device).float() - self._change.to(device)
+        direct = output.direct(torch.stack([others, *(part.to(device) for part in parts)]))
+        assert direct is not None
+        total = float(direct.sum()) + output.constant
+        self._closure["logit"] = abs(total - output.logit) / max(output.largest, 1e-30)
+
+    # Without an expert ----------------------------------------------------------
+
+    def _losses_without(self, call: TokenCall, outputs: Tensor) -> list[float | None]:
+        """How much the target's loss rises without each expert's output `[k, d]` here."""
+        unembedding, found = self._anatomy.unembedding, call.experts
+        if unembedding is None or found is None:
+            return [None] * len(outputs)
+        rows = []
+        for output in outputs:
+            with _less(found.module, output, 0 if self._replay.can_resume else self._token):
+                rows.append(self._replay.run_token(self._layer, self._token)[0])
+        finals = self._replay.run_on(self._layer + 1, self._token, torch.stack(rows))
+        finals = torch.cat([finals, self._replay.residual[-1][None, self._token].to(finals.device)])
+        logs = unembedding.logits(finals).log_softmax(dim=-1)[:, self._output.target]
+        losses: list[float | None] = (logs[-1] - logs[:-1]).tolist()
+        return losses
+
+
+def _total(writes: tuple[Tensor, ...]) -> Tensor:
+    total = writes[0].float()
+    for write in writes[1:]:
+        total = total + write.to(total.device).float()
+    return total
+
+
+@contextlib.contextmanager
+def _less(module: nn.Module, output: Tensor, row: int) -> Iterator[None]:
+    """Take a vector off a module's output at a row, while open."""
+
+    def take_off(_module: nn.Module, _args: object, whole: Tensor) -> Tensor:
+        changed = whole.clone()
+        rows = changed.view(-1, changed.shape[-1])
+        rows[row] -= output.to(rows)
+        return changed
+
+    with hooks() as handles:
+        handles.append(module.register_forward_hook(take_off))
+        yield

@@ -1,0 +1,322 @@
+"""A layer's work at one token, taken apart: heads, reads, neurons, experts.
+
+Each part is a sum that must give the whole: heads and bias the attention's write, weights times
+values the input of the output projection, experts their block's output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from depthtui.errors import DepthError
+from depthtui.models.devices import execution_device
+from depthtui.tracing.anatomy import Sublayer
+from depthtui.tracing.frozen_norm import FrozenNorm
+from depthtui.tracing.parts import at_once, slices
+from depthtui.tracing.token_call import ExpertsCall, TokenCall
+
+_MOST_OFF = 16.0
+"""What may be left over where two ways should give the same, in units of the dtype's epsilon."""
+
+_CANDIDATES = 64
+"""Neurons whose write is worked out for each list of the largest."""
+
+_MOST_ELEMENTS = 1 << 24
+"""Elements of a part of the writes of single tokens or neurons."""
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A sublayer's last projection, and the way of its output into the residual stream.
+
+    Attributes:
+        projection: the module.
+        read: its input at the token, `[n]`.
+        factor: the constant that its output is multiplied by.
+        norm: the norm behind it at this token, or None.
+    """
+
+    projection: nn.Module
+    read: Tensor
+    factor: float
+    norm: FrozenNorm | None
+
+    def outputs(self, rows: Tensor) -> Tensor:
+        """What the projection makes of `[r, n]`: `[r, d]` float32, its bias included."""
+        device = execution_device(self.projection)
+        output: Tensor = self.projection(rows.to(device, self.read.dtype)[None])
+        return output[0].float()
+
+    def to_stream(self, outputs: Tensor) -> Tensor:
+        """What changes of the projection's output `[r, d]` add to the residual stream."""
+        outputs = outputs.float()
+        return self.factor * (outputs if self.norm is None else self.norm.change(outputs))
+
+    def offset(self, outputs: Tensor) -> Tensor:
+        """What the write has that no change of the output makes: the norm's own bias, `[d]`."""
+        if self.norm is None:
+            return torch.zeros_like(outputs)
+        return self.factor * self.norm.offset.to(outputs.device)
+
+    def columns(self, places: slice | Tensor) -> Tensor:
+        """What one unit of some of its inputs adds to its output, `[inputs, d]` float32."""
+        weight = getattr(self.projection, "weight", None)
+        if isinstance(weight, Tensor) and weight.is_floating_point() and not weight.is_meta:
+            if type(self.projection) is nn.Linear:
+                return weight[:, places].T.float()
+            if type(self.projection).__name__ == "Conv1D":
+                return weight[places].float()
+        wanted = torch.arange(len(self.read), device=self.read.device)[places]
+        rows = torch.zeros(len(wanted) + 1, len(self.read), device=self.read.device)
+        rows[torch.arange(len(wanted)), wanted] = 1
+        outputs = self.outputs(rows)
+        return outputs[:-1] - outputs[-1]
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The heads of a layer at a token.
+
+    Attributes:
+        writes: what each adds to the residual stream, `[heads, d]` float32.
+        rest: what the attention adds that is no head's, its biases, `[d]`.
+        error: largest difference between their sum and the attention's write, over the largest
+            element of that.
+    """
+
+    writes: Tensor
+    rest: Tensor
+    error: float
+
+
+@dataclass(frozen=True)
+class Reads:
+    """The tokens that a layer reads at a token.
+
+    Attributes:
+        weights: attention of each head to each token up to this one, `[heads, token + 1]`; it
+            adds up to less than 1 where a head has a sink of its own.
+        value_weighted: `[token + 1]`, the sum over heads of the norm of what is written for each
+            token, ||alpha W_O v|| (Kobayashi et al., 2020.emnlp-main.574); None where the
+            values are not known.
+        error: largest difference between weights times values and the projection's input, over
+            the largest element of that; NaN where a gate lies between them.
+    """
+
+    weights: Tensor
+    value_weighted: Tensor | None
+    error: float
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """The neurons of an MLP that write most at a token.
+
+    Attributes:
+        numbers: `[n]`, the largest write first.
+        activations: `[n]`.
+        writes: what each adds to the residual stream, `[n, d]` float32.
+    """
+
+    numbers: Tensor
+    activations: Tensor
+    writes: Tensor
+
+
+@dataclass(frozen=True)
+class Experts:
+    """The experts that a router chose at a token.
+
+    Attributes:
+        numbers, weights: `[k]`.
+        outputs: the weighted output of each, `[k, d]` float32, before what follows in the block.
+        error: largest difference between their sum and the output of all, over the largest
+            element of that.
+    """
+
+    numbers: Tensor
+    weights: Tensor
+    outputs: Tensor
+    error: float
+
+
+def heads_of(call: TokenCall, sublayer: Sublayer) -> Heads:
+    """The attention's write, head by head.
+
+    Raises:
+        DepthError: it has no heads that add up to it.
+    """
+    writer, weights = _writer(call, sublayer, "attention"), _weights(call)
+    blocks = _by_head(writer.read, len(weights))
+    rows = torch.zeros(len(blocks) + 1, len(writer.read), device=writer.read.device)
+    for head, block in enumerate(blocks):
+        start = head * len(block)
+        rows[head, start : start + len(block)] = block
+    outputs = writer.outputs(rows)
+    writes = writer.to_stream(outputs[:-1] - outputs[-1])
+    rest = writer.to_stream(outputs[-1:])[0] + writer.offset(writes[0])
+    total = _write_with(call, sublayer, writer).to(writes.device)
+    error = _off(writes.sum(dim=0) + rest, total)
+    if not error <= _tolerance(call.before, total):
+        raise DepthError(f"its heads do not add up to what it writes (off by {error:.1%})")
+    others = sum(call.attention).float().to(total.device) - total  # type: ignore[union-attr]
+    return Heads(writes, rest + others, error)
+
+
+def reads_of(call: TokenCall, sublayer: Sublayer) -> Reads:
+    """The tokens that the layer reads.
+
+    Raises:
+        DepthError: it hands out no attention weights.
+    """
+    weights = _weights(call)
+    if call.values is None:
+        return Reads(weights, None, float("nan"))
+    writer = _writer(call, sublayer, "attention")
+    blocks = _by_head(writer.read, len(weights)).float().to(weights.device)
+    values = call.values.float().to(weights.device)
+    values = values.repeat_interleave(len(weights) // len(values), dim=0)
+    if values.shape[-1] != blocks.shape[-1]:
+        return Reads(weights, None, float("nan"))
+    mixed = torch.einsum("ht,htv->hv", weights, values)
+    error = _off(mixed, blocks)
+    gate: Tensor | None = None
+    if not error <= _tolerance(call.before, blocks):
+        gate = blocks / mixed
+        # A gate's share of each element: any other difference leaves the range at once.
+        if not bool(((gate > 0) & (gate < 1)).all()):
+            return Reads(weights, None, error)
+        error = float("nan")
+    norms = _norms_by_token(writer, weights, values, gate)
+    return Reads(weights, norms, error)
+
+
+def neurons_of(call: TokenCall, sublayer: Sublayer, most: int = 8) -> Neurons:
+    """The neurons that write most.
+
+    Raises:
+        DepthError: the MLP does not end in one projection.
+    """
+    writer = _writer(call, sublayer, "MLP")
+    activations, norms = writer.read.float(), []
+    size = at_once(len(activations), _MOST_ELEMENTS, len(call.before))
+    for part in slices(len(activations), size):
+        norms.append(writer.columns(part).norm(dim=-1))
+    sizes = torch.cat(norms) * activations.abs().to(norms[0].device)
+    candidates = sizes.topk(min(_CANDIDATES, len(sizes))).indices
+    chosen = activations.to(sizes.device)[candidates]
+    writes = writer.to_stream(writer.columns(candidates) * chosen[:, None])
+    best = writes.norm(dim=-1).topk(min(most, len(writes))).indices
+    return Neurons(candidates[best], chosen[best], writes[best])
+
+
+def experts_of(call: TokenCall) -> Experts:
+    """The chosen experts, each by itself.
+
+    Raises:
+        DepthError: there are none, or they do not add up.
+    """
+    found = call.experts
+    if found is None:
+        raise DepthError("this layer has no experts that depthtui knows")
+    outputs = torch.stack(
+        [
+            found.run(number[None], weight[None]).float()
+            for number, weight in zip(found.numbers, found.weights, strict=True)
+        ]
+    )
+    error = _off(outputs.sum(dim=0), found.written.float())
+    if not error <= _tolerance(call.before, found.written):
+        raise DepthError(f"its experts do not add up to their block's output (off by {error:.1%})")
+    return Experts(found.numbers, found.weights.float(), outputs, error)
+
+
+def without_expert(found: ExpertsCall, output: Tensor) -> Tensor:
+    """The output of all experts at the token less one expert's, as their module gives it."""
+    return found.written.float() - output
+
+
+def _writer(call: TokenCall, sublayer: Sublayer, name: str) -> Writer:
+    for tap in sublayer:
+        seen = call.outputs[tap.module]
+        for projection in reversed(call.projections):
+            factor = _factor(projection.written, seen.written, call.before)
+            if factor is not None:
+                return Writer(projection.module, projection.read, factor * tap.scale, None)
+        for projection in reversed(call.projections):
+            if _factor(projection.written, seen.read, call.before) != 1.0:
+                continue
+            device = seen.read.device
+            norm = FrozenNorm.at(tap.module, seen.read[None], seen.written[None], device)
+            if norm is not None:
+                return Writer(projection.module, projection.read, tap.scale, norm)
+    modules = " and ".join(type(tap.module).__name__ for tap in sublayer)
+    raise DepthError(f"its {name} ({modules}) does not end in one projection")
+
+
+def _write_with(call: TokenCall, sublayer: Sublayer, writer: Writer) -> Tensor:
+    """The write of the module that a projection belongs to, of those that write together."""
+    for tap, write in zip(sublayer, call.attention, strict=True):
+        inside = set(tap.module.modules())
+        if writer.projection in inside or writer.norm is not None or len(sublayer) == 1:
+            return write.float()
+    return call.attention[0].float()
+
+
+def _weights(call: TokenCall) -> Tensor:
+    if call.weights is None:
+        raise DepthError("this layer has no attention weights to take apart")
+    return call.weights
+
+
+def _by_head(read: Tensor, heads: int) -> Tensor:
+    """A projection's input as `[heads, width]`."""
+    if len(read) % heads:
+        raise DepthError(f"its {heads} heads do not share the {len(read)} inputs of its projection")
+    return read.view(heads, -1)
+
+
+def _factor(written: Tensor, target: Tensor, before: Tensor) -> float | None:
+    """The constant by which one vector gives another; None where none does."""
+    if written.shape != target.shape:
+        return None
+    a, b = written.float(), target.to(written.device).float()
+    factor = float((a * b).sum() / (a * a).sum().clamp(min=1e-30))
+    if abs(factor - 1) < 1e-3:
+        factor = 1.0
+    return factor if _off(factor * a, b) <= _tolerance(before, b) else None
+
+
+def _off(found: Tensor, expected: Tensor) -> float:
+    """The largest difference over the largest expected element."""
+    found = found.to(expected.device).float()
+    expected = expected.float()
+    return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-30))
+
+
+def _tolerance(before: Tensor, target: Tensor) -> float:
+    """What rounding leaves of a write that may have been told by taking the residual off."""
+    size = float(before.abs().max()) / max(float(target.abs().max()), 1e-30)
+    return _MOST_OFF * torch.finfo(before.dtype).eps * (1 + size)
+
+
+def _norms_by_token(writer: Writer, weights: Tensor, values: Tensor, gate: Tensor | None) -> Tensor:
+    """Sum over heads of the norm of what is written for each token, `[tokens]`."""
+    heads, tokens, width = values.shape
+    norms = torch.zeros(tokens, device=weights.device)
+    for head in range(heads):
+        columns = writer.columns(slice(head * width, (head + 1) * width))
+        for part in _token_parts(tokens, columns.shape[-1]):
+            rows = weights[head, part, None] * values[head, part]
+            rows = rows if gate is None else rows * gate[head]
+            written = writer.to_stream(rows.to(columns.device) @ columns)
+            norms[part] += written.norm(dim=-1).to(norms.device)
+    return norms
+
+
+def _token_parts(tokens: int, width: int) -> Iterator[slice]:
+    return slices(tokens, at_once(tokens, _MOST_ELEMENTS, width))

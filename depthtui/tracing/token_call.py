@@ -1,0 +1,262 @@
+"""One layer at one token, run again with everything in sight: projections, attention, experts.
+
+The layer runs alone on the recorded residual, behind the recorded keys and values where it can.
+Its attention is the one that is written out in the model's own code (`written_out_attention.py`):
+other attention functions hand out no weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from depthtui.models.out_of_memory import is_out_of_memory
+from depthtui.tracing.anatomy import Anatomy, Sublayer, Tap
+from depthtui.tracing.modules import first_tensor, hidden_states, hooks
+from depthtui.tracing.replay import KeysValues, Replay
+from depthtui.tracing.rounding import coarsest_dtype, layer_agrees
+from depthtui.tracing.written_out_attention import Attended, written_out
+
+
+@dataclass(frozen=True)
+class ModuleCall:
+    """What one module read and wrote at the token, each `[width]`.
+
+    Attributes:
+        module: the module.
+        read, written: its first argument and its hidden states.
+    """
+
+    module: nn.Module
+    read: Tensor
+    written: Tensor
+
+
+@dataclass(frozen=True)
+class ExpertsCall:
+    """The call of a layer's experts at the token.
+
+    Attributes:
+        run: makes the weighted sum of some experts' outputs `[width]`, from their numbers and
+            weights, each `[k]`.
+        numbers, weights: of the chosen experts, `[k]`.
+        written: the weighted sum of their outputs, `[width]`.
+    """
+
+    run: Callable[[Tensor, Tensor], Tensor]
+    numbers: Tensor
+    weights: Tensor
+    written: Tensor
+    module: nn.Module
+
+
+@dataclass
+class TokenCall:
+    """One layer's work at one token.
+
+    Attributes:
+        layer, token: which.
+        before, after: the residual stream, `[d]`.
+        attention, mlp: what its sublayers write, `[d]` a tap; empty where the split is
+            unavailable.
+        projections: the linear modules in the order in which they ran.
+        outputs: what each tap's module read, and its hidden states without the residual.
+        weights: attention to each token up to this one, `[heads, token + 1]` float32; None where
+            the layer hands out none.
+        values: the values of these tokens, `[key heads, token + 1, width]`; None where unknown.
+        experts: the call of the experts; None where there is none.
+    """
+
+    layer: int
+    token: int
+    before: Tensor
+    after: Tensor
+    attention: tuple[Tensor, ...] = ()
+    mlp: tuple[Tensor, ...] = ()
+    projections: list[ModuleCall] = field(default_factory=list)
+    outputs: dict[nn.Module, ModuleCall] = field(default_factory=dict)
+    weights: Tensor | None = None
+    values: Tensor | None = None
+    experts: ExpertsCall | None = None
+
+
+def call_at(replay: Replay, anatomy: Anatomy, layer: int, token: int) -> TokenCall:
+    """Run a layer at a token of the recorded pass, and keep what its modules read and write.
+
+    Raises:
+        DepthError: no layer of this architecture can be run by itself.
+    """
+    # Before the hooks, which are for this token alone.
+    replay.prepare_token(token)
+    module, expected = replay.layers[layer], replay.residual[layer + 1][token]
+    for attention in (written_out, _as_it_is):
+        recorder = _Recorder(replay, anatomy, layer, token)
+        with torch.no_grad(), attention(module) as attended, recorder:
+            try:
+                after, held = replay.run_token(layer, token)
+            except (TypeError, RuntimeError, AttributeError) as error:
+                if attention is _as_it_is or is_out_of_memory(error):
+                    raise
+                continue
+        before = replay.residual[layer][token]
+        dtype = coarsest_dtype(module, before, expected)
+        if layer_agrees(after[None], before[None], expected[None], dtype):
+            break
+    return recorder.finish(after, held, attended)
+
+
+class _Recorder:
+    """Hooks on all modules of a layer, while open; see `TokenCall`."""
+
+    def __init__(self, replay: Replay, anatomy: Anatomy, layer: int, token: int) -> None:
+        self._module = replay.layers[layer]
+        before = replay.residual[layer][token]
+        self.call = TokenCall(layer, token, before, replay.residual[layer + 1][token])
+        self._sublayers: tuple[Sublayer, ...] = ()
+        if anatomy.attention:
+            self._sublayers = anatomy.attention[layer], anatomy.mlp[layer]
+        self._writes: dict[Tap, Tensor] = {}
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        handles = self._stack.enter_context(hooks())
+        taps = {tap.module: tap for sublayer in self._sublayers for tap in sublayer}
+        handles.append(self._module.register_forward_pre_hook(self._start, with_kwargs=True))
+        for module in self._module.modules():
+            if module in taps:
+                handles.append(module.register_forward_hook(self._keep_tap(taps[module])))
+            if is_projection(module):
+                handles.append(module.register_forward_hook(self._keep_projection))
+            handles.append(module.register_forward_hook(self._keep_experts, with_kwargs=True))
+
+    def __exit__(self, *_error: object) -> None:
+        self._stack.close()
+
+    def finish(
+        self, after: Tensor, held: KeysValues | None, attended: Attended | None
+    ) -> TokenCall:
+        """The call, once the layer has run."""
+        call = self.call
+        call.after = after
+        if self._sublayers:
+            call.attention, call.mlp = (
+                tuple(self._writes[tap] for tap in sublayer) for sublayer in self._sublayers
+            )
+        weights = None if attended is None else attended.weights
+        if attended is not None and weights is not None and self._is_attention(weights):
+            values = attended.values
+            if values is None and held is not None:
+                values = held[1]
+            count = call.token + 1
+            call.weights = weights[0, :, self._row, :count].float()
+            call.values = None if values is None else values[0, :, :count]
+        return call
+
+    def _start(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._tokens = hidden_states(args, kwargs).shape[1]
+        # Alone, the token is the only row; in a whole prompt its own.
+        self._row = 0 if self._tokens == 1 else self.call.token
+
+    def _at(self, values: Tensor) -> Tensor:
+        """The token's row of what a module read or wrote, `[width]`."""
+        return values.reshape(-1, values.shape[-1])[self._row].clone()
+
+    def _is_of_tokens(self, values: object) -> bool:
+        return (
+            isinstance(values, Tensor)
+            and values.is_floating_point()
+            and values.dim() > 1
+            and values.numel() == self._tokens * values.shape[-1]
+        )
+
+    def _keep_tap(self, tap: Tap) -> Callable[..., None]:
+        def keep(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            value = first_tensor(output)
+            like = value.reshape(1, self._tokens, -1)
+            self._writes[tap] = self._at(tap.write(args, output, like))
+            if tap.holds_residual:
+                value = value - args[1]
+            read = args[0] if args and self._is_of_tokens(args[0]) else value
+            self.call.outputs[module] = ModuleCall(module, self._at(read), self._at(value))
+
+        return keep
+
+    def _keep_projection(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if args and self._is_of_tokens(args[0]) and self._is_of_tokens(output):
+            call = ModuleCall(module, self._at(args[0]), self._at(output))
+            self.call.projections.append(call)
+
+    def _keep_experts(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
+        """Keep a call with the numbers of the chosen experts and their weights."""
+        if not any(weight.dim() == 3 for weight in module.parameters(recurse=False)):
+            return
+        given = [*args, *kwargs.values()]
+        numbers = next((value for value in given if self._is_choice(value)), None)
+        if numbers is None or not isinstance(output, Tensor) or not self._is_of_tokens(output):
+            return
+        place = next(i for i, value in enumerate(given) if value is numbers)
+        states = next((value for value in given if self._is_of_tokens(value)), None)
+        of_choice = (
+            value
+            for value in given
+            if isinstance(value, Tensor) and value.is_floating_point() and value is not states
+        )
+        weights = next((v for v in of_choice if v.shape[0] == numbers.shape[0]), None)
+        if states is None or weights is None:
+            return
+        row, row_numbers = self._row, numbers[self._row]
+        is_sparse = weights.shape == numbers.shape
+        row_weights = weights[row] if is_sparse else weights[row][row_numbers]
+        names = list(kwargs)
+        at = self._at(states).reshape(1, -1)
+
+        def run(chosen: Tensor, shares: Tensor) -> Tensor:
+            changed = list(given)
+            changed[place] = chosen[None]
+            changed[given_index(given, states)] = at.reshape(*[1] * (states.dim() - 1), -1)
+            spread = shares[None]
+            if not is_sparse:
+                spread = torch.zeros_like(weights[row : row + 1])
+                spread[0, chosen] = shares
+            changed[given_index(given, weights)] = spread
+            n_args = len(args)
+            rest = dict(zip(names, changed[n_args:], strict=True))
+            return first_tensor(module.forward(*changed[:n_args], **rest)).reshape(-1)
+
+        self.call.experts = ExpertsCall(run, row_numbers, row_weights, self._at(output), module)
+
+    def _is_attention(self, weights: Tensor) -> bool:
+        """Whether these are weights, and not a state that a layer of another kind returns."""
+        return weights.shape[2] == self._tokens and weights.shape[3] > self.call.token
+
+    def _is_choice(self, value: object) -> bool:
+        return (
+            isinstance(value, Tensor)
+            and value.dtype in (torch.int64, torch.int32)
+            and value.dim() == 2
+            and value.shape[0] == self._tokens
+        )
+
+
+@contextlib.contextmanager
+def _as_it_is(_layer: nn.Module) -> Iterator[None]:
+    """Let a layer's attention be."""
+    yield None
+
+
+def given_index(values: list[Any], wanted: object) -> int:
+    """The place of an object in a list, by identity."""
+    return next(index for index, value in enumerate(values) if value is wanted)
+
+
+def is_projection(module: nn.Module) -> bool:
+    """Whether a module multiplies by a matrix: a linear layer, whole or quantised."""
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, Tensor) and (weight.dim() == 2 or hasattr(module, "in_features"))
