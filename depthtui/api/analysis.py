@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from depthtui.api.keywords import Keywords, names_of, prompts_of
 from depthtui.api.runs import Runs
+from depthtui.data.inspection import Inspection
 from depthtui.data.protocol import Event, Notice
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings
@@ -103,7 +104,8 @@ def analyze(
         _warn(f"Prompt {number} was left out: {reason}")
     for problem in had_by_none(settings.metrics, results):
         _warn(problem)
-    return Runs(results, pooling, failures)
+    look = _Looks(model, tokenizer, name, keywords, pooling.lens)
+    return Runs(results, pooling, failures, look)
 
 
 @contextmanager
@@ -166,6 +168,46 @@ def _run(
                 raise
         bar.prompt_ends()
     return results, failures
+
+
+class _Looks:
+    """Looks into the layers of runs; the model is taken again for that.
+
+    Args:
+        model, tokenizer, name, keywords: as `analyze` has them.
+        lens: the kind that pages are read through.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase | None,
+        name: str,
+        keywords: Keywords,
+        lens: str,
+    ) -> None:
+        self._given = model, tokenizer, name, keywords
+        self._lens = lens
+        self._engine: Engine | None = None
+
+    def __call__(self, run: RunResult, layer: int, token: int) -> Inspection:
+        """One look.
+
+        Raises:
+            DepthError: the model cannot be had, or there is no such layer or token.
+        """
+        place = run.prompt, run.settings, layer, token, self._lens
+        if self._engine is not None:
+            return self._engine.inspect(*place)
+        model, tokenizer, name, keywords = self._given
+        with closing(_Bar(0, shown=False)) as bar:
+            if not isinstance(model, str | Path):
+                # Its weights may have changed since: nothing of it is kept.
+                with _loaded(model, tokenizer, name, keywords, bar) as engine:
+                    return engine.inspect(*place)
+            with _named(str(model), tokenizer, keywords, bar) as engine:
+                self._engine = engine
+                return engine.inspect(*place)
 
 
 class _Bar:

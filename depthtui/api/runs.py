@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from depthtui.api.frames import frame
 from depthtui.api.keywords import names_of
 from depthtui.data.depth import DepthEstimate
+from depthtui.data.inspection import Inspection
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
@@ -30,6 +32,9 @@ from depthtui.token_text import printable_line, shortened
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+Look: TypeAlias = Callable[[RunResult, int, int], Inspection]
+"""Looks into a layer at a token of a run."""
+
 _MOST_CELLS = 200_000
 """Heatmap cells of a report in a notebook, which keeps every picture in its file."""
 
@@ -43,6 +48,34 @@ class Run(RunResult):
     `run.logit_lens.kl` is an array; `dir(run)` lists the metrics that there are, and
     `help(run.logit_lens)` says what their arrays are. See `RunResult` for everything else.
     """
+
+    _look: Look | None = None
+
+    def layer(self, layer: int, token: int = -1) -> Inspection:
+        """Look into a layer at a token: the tokens that it reads and writes, its heads, neurons.
+
+            page = runs[0].layer(24)               # at the last token
+            page.before.top, page.after.top        # tokens and probabilities
+            page.reads.value_weighted              # [token + 1], by source token
+            max(page.heads, key=lambda head: head.direct)
+
+        A model that was given by name is loaded again at the first look, and stays loaded as long
+        as the runs are there. A loaded model is run again at each look.
+
+        Args:
+            layer: from 0.
+            token: from 0; a negative one counts from the last.
+
+        Raises:
+            DepthError: there is no such layer or token, or layers are left out.
+        """
+        if self._look is None:
+            raise DepthError("This run does not know its model.", "Runs of `analyze` do.")
+        return self._look(self, layer, token)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The run without its model, which is no value."""
+        return {name: value for name, value in vars(self).items() if name != "_look"}
 
     def __getattr__(self, name: str) -> Any:
         # A copy in the making has no attributes yet.
@@ -78,8 +111,10 @@ class Runs(Sequence[Run]):
         results: Iterable[RunResult],
         settings: SummarySettings | None = None,
         failures: Mapping[int, str] | None = None,
+        look: Look | None = None,
     ) -> None:
-        self._runs = [Run(**vars(result)) for result in results]
+        self._runs = [_run_of(result, look) for result in results]
+        self._look = look
         self.settings = settings or SummarySettings()
         self.failures = dict(failures or {})
         if not self._runs:
@@ -111,7 +146,7 @@ class Runs(Sequence[Run]):
 
     def __getitem__(self, place: int | slice) -> Run | Runs:
         if isinstance(place, slice):
-            return Runs(self._runs[place], self.settings)
+            return Runs(self._runs[place], self.settings, look=self._look)
         return self._runs[place]
 
     def __getattr__(self, name: str) -> Any:
@@ -231,6 +266,13 @@ class Runs(Sequence[Run]):
             'border: 0; resize: vertical" '
             f'srcdoc="{escape(page.decode("utf-8"))}"></iframe>'
         )
+
+
+def _run_of(result: RunResult, look: Look | None) -> Run:
+    run = Run(**{field.name: getattr(result, field.name) for field in fields(RunResult)})
+    if look is not None:
+        run._look = look
+    return run
 
 
 def _in_short(depth: DepthEstimate) -> str:

@@ -17,6 +17,7 @@ from depthtui.cli.completion import complete_models, completion
 from depthtui.cli.doctor import doctor
 from depthtui.cli.generate import generate
 from depthtui.cli.help import Group, in_section
+from depthtui.cli.inspect import inspect
 from depthtui.cli.lens import lens
 from depthtui.cli.lists import metrics, models, tasks
 from depthtui.cli.options import (
@@ -176,7 +177,7 @@ def _refuse_options(context: click.Context) -> None:
             raise click.UsageError(f"{option.opts[0]} before a command is the explorer's; {where}.")
 
 
-_MEASURING = (run, sweep, generate, lens, prune, serve)
+_MEASURING = (run, inspect, sweep, generate, lens, prune, serve)
 _LOOKING_AFTER = (models, tasks, metrics, sessions, cache, doctor, completion)
 for command in (*_MEASURING, *_LOOKING_AFTER):
     commands.add_command(command)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from depthtui.cli.help import Group
+from depthtui.cli.loaded import loaded_engine
 from depthtui.cli.options import Given, NumberRange, cache_dir_option, model_argument, model_options
 from depthtui.cli.output import INTERRUPTED, print_table, print_written, say, stopped_by_ctrl_c
 from depthtui.data.run_settings import LENSES, MOST_EXAMPLES, ModelSpec
@@ -19,7 +18,6 @@ from depthtui.errors import DepthError
 from depthtui.sizes import format_size
 
 if TYPE_CHECKING:
-    from depthtui.engine.engine import Engine
     from depthtui.lenses.files import LensFile, LensFolder
     from depthtui.lenses.maps import LensMaps
 
@@ -97,7 +95,7 @@ def fit(
     if prompts is not None:
         choice = replace(choice, prompts=prompts)
     control = Control()
-    with _engine(replace(spec, name=model), trusted, given) as engine:
+    with loaded_engine(replace(spec, name=model), trusted, given) as engine:
         try:
             with stopped_by_ctrl_c(control):
                 found = engine.fit_lens(choice, control)
@@ -140,7 +138,7 @@ def import_(file: Path, model: str, spec: ModelSpec, trusted: TrustedModels, giv
     FILE is one that torch wrote, with `J`: a dict from a block's index to a matrix. Only tensors
     and plain values are read from it.
     """
-    with _engine(replace(spec, name=model), trusted, given) as engine:
+    with loaded_engine(replace(spec, name=model), trusted, given) as engine:
         found = engine.import_lens(file)
     _print_fit(found)
 
@@ -183,22 +181,6 @@ def _named(name: str, given: Given) -> LensFile:
     if found is None:
         raise DepthError(f"No lens is named {name}.", "`depthtui lens list` has the names.")
     return found
-
-
-@contextmanager
-def _engine(spec: ModelSpec, trusted: TrustedModels, given: Given) -> Iterator[Engine]:
-    """An engine that has loaded a model, while a progress bar is shown."""
-    from depthtui.cli.display import Display
-    from depthtui.engine.factory import Storage, make_engine
-    from depthtui.models.reach import check_at_hand
-
-    storage = Storage.of(given.settings())
-    # What cannot be opened is told before torch is imported, which takes seconds.
-    check_at_hand(spec, storage.models_dir, spec in trusted)
-    with Display(say) as display:
-        engine = make_engine(storage, display.emit, say, trusted=trusted)
-        engine.load(spec)
-        yield engine
 
 
 def _print_fit(maps: LensMaps) -> None:

@@ -18,6 +18,7 @@ from safetensors.numpy import load, save
 
 from depthtui.data import (
     generation,
+    inspection,
     kept_session,
     lens,
     model,
@@ -30,7 +31,17 @@ from depthtui.data.arrays import MetricResult
 from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run_settings import ModelSpec
 
-_MODULES = (model, run, run_settings, remarks, lens, generation, kept_session, protocol)
+_MODULES = (
+    model,
+    run,
+    run_settings,
+    remarks,
+    lens,
+    generation,
+    inspection,
+    kept_session,
+    protocol,
+)
 
 _TYPES: dict[str, type] = {
     name: kind

@@ -182,6 +182,8 @@ class Inspection:
         for name in ("written", "heads", "neurons", "experts"):
             if getattr(self, name):
                 parts["writes" if name == "written" else name] = _plain(getattr(self, name))
+        for neuron in parts.get("neurons", ()):
+            neuron["promoted"] = [text for text, _ in neuron["promoted"]]
         parts["closure"] = self.closure
         if self.unavailable:
             parts["unavailable"] = self.unavailable

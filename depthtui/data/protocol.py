@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from depthtui.data.arrays import MetricResult, arrays_of
 from depthtui.data.generation import Continuation, Generation
+from depthtui.data.inspection import Inspection
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, RunResult, Tokens
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, Repeated, RunSettings
@@ -85,6 +86,22 @@ class CountTokens:
 
 
 @dataclass(frozen=True)
+class InspectLayer:
+    """Look into a layer at a token of a run; answered by `LayerInspected`.
+
+    One that follows takes its place where it has not been answered yet. `lens` is the kind that
+    the page is read through.
+    """
+
+    run_id: int
+    prompt: Prompt
+    settings: RunSettings
+    layer: int
+    token: int
+    lens: str
+
+
+@dataclass(frozen=True)
 class StartSweep:
     """Run what a sweep lacks; answered by `SweepProgress`, `PromptDone` and `PromptFailed`, in
     the end `SweepFinished`.
@@ -141,6 +158,7 @@ Command = (
     | StartSweep
     | WriteModel
     | CountTokens
+    | InspectLayer
     | Step
     | Continue
     | Stop
@@ -296,6 +314,17 @@ class ModelWritten:
 
 
 @dataclass(frozen=True)
+class LayerInspected:
+    """A layer at a token of a run; `problem` says why there is no inspection, else empty."""
+
+    run_id: int
+    layer: int
+    token: int
+    inspection: Inspection | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class TokensCounted:
     """How many tokens a prompt has, wrapped in the chat template or not.
 
@@ -408,6 +437,7 @@ Event = (
     | GenerationFinished
     | ModelWritten
     | TokensCounted
+    | LayerInspected
     | SweepProgress
     | PromptDone
     | PromptFailed

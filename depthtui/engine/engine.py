@@ -17,6 +17,7 @@ import torch
 
 from depthtui.data.controls import ControlRow, Controls, keep_controls
 from depthtui.data.generation import Continuation, Generation
+from depthtui.data.inspection import Inspection
 from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
@@ -48,6 +49,7 @@ from depthtui.engine.control import Control
 from depthtui.engine.controls import Bench, Sample, row_of_untrained, rows_of_trained
 from depthtui.engine.generate import generate
 from depthtui.engine.held_out import Comparison, WholeOutput
+from depthtui.engine.inspection import Inspector
 from depthtui.engine.lenses import LensChoice, Lenses
 from depthtui.engine.measurement import Measurement
 from depthtui.engine.orders import Enough, LayerOrders, nothing_less
@@ -125,6 +127,7 @@ class Engine:
         self._emit = emit
         self.activation_limit = activation_limit
         self._model: ReadyModel | None = None
+        self._inspected: tuple[object, Inspector] | None = None
 
     @property
     def model(self) -> ModelInfo | None:
@@ -204,6 +207,7 @@ class Engine:
 
         baselines = Baselines(loaded.model, anatomy, ids_of, self._baseline_texts)
         self._model = ReadyModel(loaded, anatomy, info, vocabulary, baselines)
+        self._inspected = None
         self._lenses = Lenses.of(self._model, self._lenses_dir, self._notify)
         self._orders = LayerOrders.of(self._model, self._lenses, self._lenses_dir)
         self._emit(ModelLoaded(info))
@@ -218,6 +222,16 @@ class Engine:
         """
         model = self._ready()
         return len(tokenise(model.loaded.tokenizer, prompt, chat_template, model.vocabulary))
+
+    def token_before_answer(self, prompt: Prompt, chat_template: bool = False) -> int:
+        """The token that predicts a prompt's answer; the last one where there is none.
+
+        Raises:
+            DepthError: no model is loaded, or it has no chat template.
+        """
+        model = self._ready()
+        tokens = tokenise(model.loaded.tokenizer, prompt, chat_template, model.vocabulary)
+        return max(0, tokens.answer_start - 1)
 
     def run(
         self,
@@ -250,6 +264,8 @@ class Engine:
         model.check_ids(tokens.ids)
         result = empty_result(model.info, prompt, settings, tokens)
         run = Run(model, result, control or Control(), self._emit, run_id, self._keep_details)
+        # The pass that was looked into makes room for this one.
+        self._inspected = None
         memory.check_fits(model.info, run.sizes, model.placement)
         self._emit(RunStarted(run_id, tokens))
         measurement = Measurement(
@@ -320,6 +336,53 @@ class Engine:
             cache.keep_generation(generation)
         self._emit_memory()
         return generation
+
+    def inspect(
+        self,
+        prompt: Prompt,
+        settings: RunSettings,
+        layer: int,
+        token: int,
+        lens: str = LOGIT,
+        control: Control | None = None,
+    ) -> Inspection:
+        """Look into one layer at one token of a prompt.
+
+        The prompt's pass stays in memory, so that the next look computes one layer alone.
+
+        Args:
+            prompt: the prompt.
+            settings: of its run: the chat template, and where the answer begins.
+            layer, token: from 0; a negative token counts from the last one.
+            lens: the kind of lens that the page is read through.
+            control: stops the work.
+
+        Raises:
+            DepthError: no model is loaded, there is no such layer or token, the lens has not been
+                fitted, or a layer is left out.
+            RunStopped: `control` stopped it.
+        """
+        model = self._able()
+        if not settings.is_clean:
+            raise DepthError("A layer is looked into on clean runs, not in a what-if.")
+        tokens = tokenise(model.loaded.tokenizer, prompt, settings.chat_template, model.vocabulary)
+        model.check_ids(tokens.ids)
+        if settings.answer_start >= 0:
+            tokens = dataclasses.replace(tokens, answer_start=settings.answer_start)
+        sizes = model.sizes(len(tokens), tokens.answer_start)
+        choice = None if lens == LOGIT else LensChoice.of(lens, settings)
+        key = (tuple(tokens.ids.tolist()), tokens.answer_start, choice, settings.top_k)
+        if self._inspected is None or self._inspected[0] != key:
+            self._inspected = None
+            memory.check_fits(model.info, sizes, model.placement)
+            maps = None if choice is None else self.lenses.at_hand(choice)
+            if choice is not None and maps is None:
+                raise DepthError(f"The {lens_title(lens)} of this model has not been fitted.")
+            self._inspected = key, Inspector(model, tokens, lens, maps, settings.top_k)
+        inspector = self._inspected[1]
+        inspector.checkpoint = (control or Control()).checkpoint
+        with self._errors_noted(model, sizes), fast_products(model.loaded.model):
+            return in_smaller_parts(lambda: inspector.at(layer, token))
 
     def fit_lens(self, choice: LensChoice, control: Control | None = None) -> LensMaps:
         """Fit a lens of the loaded model, and keep it.
@@ -689,7 +752,7 @@ class Engine:
 
     def _unload(self) -> None:
         self._model = None
-        self._lenses = self._orders = None
+        self._lenses = self._orders = self._inspected = None
         free_caches()
 
     def _emit_memory(self) -> None:

@@ -26,6 +26,8 @@ from depthtui.data.protocol import (
     EngineReady,
     Event,
     Failed,
+    InspectLayer,
+    LayerInspected,
     LoadModel,
     ModelWritten,
     Notice,
@@ -65,6 +67,7 @@ class Worker:
         self._sending = threading.Lock()
         self._work: queue.SimpleQueue[tuple[Command, Control]] = queue.SimpleQueue()
         self._controls: list[Control] = []
+        self._inspecting: list[Control] = []
         self._engine: Engine | None = None
         self._configuration: Configure | None = None
         self._trusted = TrustedModels()
@@ -92,7 +95,8 @@ class Worker:
 
     def _receive(self, command: Command) -> None:
         for control in list(self._controls):
-            if isinstance(command, Stop | Quit):
+            is_overtaken = isinstance(command, InspectLayer) and control in self._inspecting
+            if isinstance(command, Stop | Quit) or is_overtaken:
                 control.stop()
             elif isinstance(command, Step):
                 control.step()
@@ -101,6 +105,8 @@ class Worker:
         if not isinstance(command, Stop | Step | Continue):
             control = Control(step=isinstance(command, StartRun) and command.step)
             self._controls.append(control)
+            if isinstance(command, InspectLayer):
+                self._inspecting = [control]
             self._work.put((command, control))
 
     def _handle(self, command: Command, control: Control) -> None:
@@ -159,6 +165,8 @@ class Worker:
             engine.generate(command.prompt, command.settings, control, command.run_id)
         elif isinstance(command, CountTokens):
             self._count_tokens(command, engine)
+        elif isinstance(command, InspectLayer):
+            self._inspect(command, engine, control)
         elif isinstance(command, StartSweep):
             self._run_sweep(command, engine, control, models_dir)
         elif isinstance(command, WriteModel):
@@ -167,6 +175,21 @@ class Worker:
             )
             n_layers, folder = len(written.kept), str(written.folder)
             self._emit(ModelWritten(command.run_id, folder, n_layers, written.parameters))
+
+    def _inspect(self, command: InspectLayer, engine: Engine, control: Control) -> None:
+        place = command.layer, command.token
+        inspection, problem = None, ""
+        try:
+            control.checkpoint()
+            inspection = engine.inspect(
+                command.prompt, command.settings, *place, command.lens, control
+            )
+        except RunStopped:
+            # The next one has taken its place.
+            return
+        except DepthError as error:
+            problem = str(error)
+        self._emit(LayerInspected(command.run_id, *place, inspection, problem))
 
     def _count_tokens(self, command: CountTokens, engine: Engine) -> None:
         try:

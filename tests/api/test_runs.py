@@ -14,6 +14,7 @@ from depthtui.depth import rules
 from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME
 from tests.hostile import HOSTILE, HOSTILE_PROMPT
+from tests.tiny_models import tiny_folder
 
 TEXTS = [
     Prompt("The ferry did not run, and seven plus five is twelve.", " twelve."),
@@ -211,3 +212,30 @@ def test_importing_depthtui_imports_nothing_heavy():
         "except AttributeError: print('fine')"
     )
     assert subprocess.check_output([sys.executable, "-c", script], text=True) == "fine\n"
+
+
+def test_a_run_looks_into_its_layers(make_model, tokenizer, tmp_path):
+    model = make_model()
+    prompt = Prompt("The ferry did not run", " run")
+    runs = analyze(model, [prompt], tokenizer, ("contributions",), progress=False)
+    page = runs[0].layer(2, token=3)
+    assert (page.layer, page.token, len(page.heads)) == (2, 3, 4)
+    assert page.closure["heads"] < 1e-5
+    assert runs[:][0].layer(1).token == len(runs[0].tokens) - 1
+    # A model that was changed meanwhile is read as it is now.
+    model.lm_head.weight.data.mul_(2)
+    assert runs[0].layer(2, token=3).before.margin == pytest.approx(
+        2 * page.before.margin, rel=1e-3
+    )
+    with pytest.raises(DepthError, match="no layer 4"):
+        runs[0].layer(4)
+
+
+def test_a_run_of_a_named_model_looks_into_its_layers_and_is_a_value(tmp_path):
+    folder = tiny_folder(tmp_path)
+    runs = analyze(str(folder), ["a ferry"], metrics="contributions", progress=False, device="cpu")
+    assert runs[0].layer(0).layer == 0
+    copied = copy.deepcopy(runs[0])
+    assert copied.prompt == runs[0].prompt
+    with pytest.raises(DepthError, match="does not know its model"):
+        copied.layer(0)

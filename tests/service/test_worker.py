@@ -21,6 +21,8 @@ from depthtui.data.protocol import (
     Failed,
     GenerationFinished,
     Halted,
+    InspectLayer,
+    LayerInspected,
     LoadModel,
     ModelLoaded,
     ModelWritten,
@@ -234,3 +236,25 @@ def told_by_a_worker_that_ends(tmp_path, monkeypatch):
     worker._receive(CountTokens(Prompt("Seven"), False))
     assert worker.serve() == DEVICE_LOST
     return [codec.decode(ours.recv_bytes()) for _ in range(3)]
+
+
+def test_a_look_into_a_layer_takes_the_place_of_one_that_waits(folder, tmp_path):
+    engine = Engine(tmp_path / "cache", tmp_path / "models")
+    engine.send(LoadModel(ModelSpec(str(folder), device="cpu")))
+    engine.until(ModelLoaded)
+    prompt, settings = Prompt("Seven plus five is twelve"), RunSettings()
+    engine.send(StartRun(1, prompt, settings, step=True))
+    engine.until(Halted)
+    for layer in (0, 1, 2):
+        engine.send(InspectLayer(1, prompt, settings, layer, 3, "logit"))
+    engine.send(Continue())
+    engine.until(RunFinished)
+    (page,) = [event for event in engine.until(LayerInspected) if isinstance(event, LayerInspected)]
+    assert (page.layer, page.token, page.problem) == (2, 3, "")
+    assert page.inspection.tokens == page.inspection.tokens[:4]
+    engine.send(InspectLayer(1, prompt, settings, 9, 3, "logit"))
+    problem = engine.until(LayerInspected)[-1]
+    assert problem.inspection is None
+    assert "There is no layer 9" in problem.problem
+    engine.send(Quit())
+    assert engine.process.wait(PATIENCE) == 0

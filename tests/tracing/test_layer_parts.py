@@ -234,8 +234,9 @@ def test_neurons_are_those_that_write_most(name: str) -> None:
         call = call_at(replay, anatomy, layer, TOKEN)
         try:
             neurons = neurons_of(call, anatomy.mlp[layer])
-        except DepthError as error:
-            assert call.experts is not None, error
+        except DepthError:
+            # Only a block of experts does not end in one projection.
+            experts_of(call)
             continue
         norms = neurons.writes.norm(dim=-1)
         assert bool((norms.diff() <= 1e-6).all())

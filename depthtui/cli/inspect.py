@@ -1,0 +1,113 @@
+"""`depthtui inspect`: one layer at one token."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import click
+
+from depthtui.cli.help import Command, in_section
+from depthtui.cli.loaded import loaded_engine
+from depthtui.cli.options import (
+    Given,
+    cache_dir_option,
+    model_argument,
+    model_options,
+)
+from depthtui.data.run_settings import LENSES, ModelSpec, RunSettings
+from depthtui.data.trust import TrustedModels
+
+FORMATS = ("text", "md", "html", "json")
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        'depthtui inspect demo --prompt "Rome is in" --answer Italy --layer 24',
+        'depthtui inspect demo --prompt "2 + 3 = 5" --layer 20 --token -2 --format json',
+    ],
+)
+@model_argument
+@in_section(
+    "Place",
+    click.option("--prompt", required=True, help="The prompt."),
+    click.option("--answer", default="", help="The end of the prompt that is its answer."),
+    click.option("--layer", type=int, required=True, help="The layer, from 0."),
+    click.option(
+        "--token",
+        type=int,
+        default=None,
+        help="The token, from 0, or from -1 backwards.  [default: the one before the answer, or "
+        "the last]",
+    ),
+    click.option(
+        "--chat-template", is_flag=True, help="Wrap the prompt in the model's chat template."
+    ),
+)
+@in_section(
+    "Reading",
+    click.option(
+        "--lens",
+        type=click.Choice(LENSES),
+        default=LENSES[0],
+        help=f"The lens of the readouts.  [default: {LENSES[0]}]",
+    ),
+    click.option(
+        "--format",
+        "form",
+        type=click.Choice(FORMATS),
+        default=FORMATS[0],
+        help=f"{', '.join(FORMATS)}.  [default: {FORMATS[0]}]",
+    ),
+)
+@model_options
+@cache_dir_option
+def inspect(
+    model: str,
+    prompt: str,
+    answer: str,
+    layer: int,
+    token: int | None,
+    chat_template: bool,
+    lens: str,
+    form: str,
+    spec: ModelSpec,
+    trusted: TrustedModels,
+    given: Given,
+) -> int:
+    """Look into one layer of MODEL at one token of a prompt.
+
+    Shows the tokens before and after the layer, the tokens that it reads and those that it
+    promotes, its heads, neurons and experts, and the answer's rank on the way.
+    """
+    from depthtui.prompts.answers import with_answer
+
+    asked = with_answer(prompt, answer)
+    settings = RunSettings(chat_template=chat_template)
+    with loaded_engine(replace(spec, name=model), trusted, given) as engine:
+        place = engine.token_before_answer(asked, chat_template) if token is None else token
+        page = engine.inspect(asked, settings, layer, place, lens)
+    if form == "json":
+        click.echo(json.dumps(page.to_json(), indent=1))
+        return 0
+
+    from depthtui.report.inspection_document import inspection_document
+
+    document = inspection_document(page)
+    if form == "md":
+        from depthtui.report.as_markdown import markdown_bytes
+
+        click.echo(markdown_bytes(document), nl=False)
+    elif form == "html":
+        from depthtui.report.as_html import html_bytes
+
+        click.echo(html_bytes(document), nl=False)
+    else:
+        from rich.console import Console
+
+        from depthtui.report.as_rich import rich_lines
+
+        console = Console(highlight=False)
+        console.print(rich_lines(document))
+    return 0

@@ -1,0 +1,31 @@
+"""An engine with a model, for commands that need one and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from depthtui.cli.options import Given
+from depthtui.cli.output import say
+from depthtui.data.run_settings import ModelSpec
+from depthtui.data.trust import TrustedModels
+
+if TYPE_CHECKING:
+    from depthtui.engine.engine import Engine
+
+
+@contextmanager
+def loaded_engine(spec: ModelSpec, trusted: TrustedModels, given: Given) -> Iterator[Engine]:
+    """An engine that has loaded a model, while a progress bar is shown."""
+    from depthtui.cli.display import Display
+    from depthtui.engine.factory import Storage, make_engine
+    from depthtui.models.reach import check_at_hand
+
+    storage = Storage.of(given.settings())
+    # What cannot be opened is told before torch is imported, which takes seconds.
+    check_at_hand(spec, storage.models_dir, spec in trusted)
+    with Display(say) as display:
+        engine = make_engine(storage, display.emit, say, trusted=trusted)
+        engine.load(spec)
+        yield engine

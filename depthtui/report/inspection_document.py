@@ -1,0 +1,282 @@
+"""A layer at a token as a report: one sentence, then a table for each part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from depthtui.data.inspection import Inspection, Listed, Readout
+from depthtui.data.lens_view import LOGIT, lens_title
+from depthtui.report.blocks import (
+    Bar,
+    Block,
+    Cell,
+    Column,
+    Document,
+    Heading,
+    Note,
+    Paragraph,
+    Table,
+)
+from depthtui.token_text import printable
+
+_MOST_HEADS, _MOST_SOURCES, _SOURCES_OF_HEAD = 8, 8, 3
+
+PART_NAMES = {
+    "layer": "the layer's work",
+    "split": "attention and MLP",
+    "heads": "heads",
+    "reads": "tokens read",
+    "neurons": "neurons",
+    "experts": "experts",
+    "lens": "readouts",
+    "direct": "direct logits",
+    "promoted": "tokens promoted",
+}
+"""Parts of a page that a model may lack, in words."""
+
+
+def inspection_document(page: Inspection) -> Document:
+    """The page as a report."""
+    return Document(title_of(page), blocks_of(page))
+
+
+def title_of(page: Inspection) -> str:
+    """The place, such as `Layer 24 at token 11 ' is'`."""
+    kind = f" ({page.kind.replace('_', ' ')})" if page.kind else ""
+    return f"Layer {page.layer}{kind} at token {page.token} {_quoted(page.tokens[-1])}"
+
+
+def sentence_of(page: Inspection) -> str:
+    """The layer's work in a sentence: the target's rank, and the token read most."""
+    parts = []
+    if page.before is not None and page.after is not None and page.target:
+        ranks = [f"{page.before.rank:,}"]
+        if page.after_attention is not None:
+            ranks.append(f"{page.after_attention.rank:,} by attention")
+        ranks.append(f"{page.after.rank:,} by the {'MLP' if len(ranks) > 1 else 'layer'}")
+        chances = f"p {_share(page.before.probability)} -> {_share(page.after.probability)}"
+        parts.append(f"{_quoted(page.target)} {' -> '.join(ranks)}, {chances}")
+    sizes = {name: written.norm for name, written in page.written.items()}
+    if "attention" in sizes:
+        parts.append(f"attention {sizes['attention']:.2f}, MLP {sizes['mlp']:.2f} of |h|")
+    shares = dict(sources_of(page))
+    later = next((place for place in shares if place > 0), None)
+    if later is not None:
+        first = f", token 0 {shares[0]:.0%}" if shares[0] > shares[later] else ""
+        parts.append(f"reads {_quoted(page.tokens[later])} {shares[later]:.0%}{first}")
+    return "; ".join(parts) + "." if parts else ""
+
+
+def sources_of(page: Inspection) -> list[tuple[int, float]]:
+    """The tokens read, the most first, with their share of what is written for them.
+
+    Weighted by values where these are known, else by attention.
+    """
+    if page.reads is None:
+        return []
+    norms = page.reads.value_weighted
+    weights = page.reads.heads.mean(axis=0) if norms is None else norms
+    total = float(weights.sum())
+    if not total > 0:
+        return []
+    order = np.argsort(-weights, kind="stable")
+    return [(int(place), float(weights[place]) / total) for place in order]
+
+
+def blocks_of(page: Inspection) -> Iterator[Block]:
+    """The page's blocks, the title left out."""
+    sentence = sentence_of(page)
+    if sentence:
+        yield Paragraph(sentence)
+    if page.before is not None:
+        yield Heading("Before and after", 2)
+        yield readouts_table(page)
+    if page.reads is not None:
+        yield Heading("Reads", 2)
+        yield sources_table(page)
+    if page.written:
+        yield Heading("Writes", 2)
+        yield writes_table(page)
+    if page.heads:
+        yield Heading("Heads", 2)
+        yield heads_table(page)
+    if page.neurons:
+        yield Heading("Neurons", 2)
+        yield neurons_table(page)
+    if page.experts:
+        yield Heading("Experts", 2)
+        yield experts_table(page)
+    for words in notes_of(page):
+        yield Note(words)
+
+
+def notes_of(page: Inspection) -> Iterator[str]:
+    """The parts that the model lacks, the lens, and how nearly the parts add up."""
+    for name, reason in page.unavailable.items():
+        if name != "experts" or page.experts or not page.neurons:
+            yield f"No {PART_NAMES.get(name, name)}: {reason}."
+    if page.lens != LOGIT:
+        yield f"Read through the {lens_title(page.lens)}."
+    if page.closure:
+        worst = max(page.closure.values())
+        yield f"The parts add up to the whole within {worst:.0e} of it."
+
+
+def readouts_table(page: Inspection) -> Table:
+    """The most probable tokens before, between and after, and the target's rank."""
+    readouts = {
+        "before": page.before,
+        "after attention": page.after_attention,
+        "after": page.after,
+    }
+    columns = (
+        Column("", style="name"),
+        Column("most probable next tokens", wraps=True),
+        Column(f"{_quoted(page.target)} rank", number=True),
+        Column("p", number=True),
+        Column("margin", number=True),
+    )
+    rows = [_readout_row(name, found) for name, found in readouts.items() if found is not None]
+    return Table(columns, rows)
+
+
+def _readout_row(name: str, readout: Readout) -> list[Cell]:
+    return [
+        name,
+        listed(readout.top[:5], shares=True),
+        f"{readout.rank:,}",
+        _share(readout.probability),
+        f"{readout.margin:+.1f}",
+    ]
+
+
+def sources_table(page: Inspection, most: int = _MOST_SOURCES) -> Table:
+    """The tokens read most, with the heads that read each most."""
+    assert page.reads is not None
+    sources = sources_of(page)[:most]
+    largest = max((share for _, share in sources), default=1.0)
+    weighted = page.reads.value_weighted is not None
+    columns = (
+        Column("token", number=True, style="soft"),
+        Column("", style="name"),
+        Column("share written" if weighted else "share of attention", number=True),
+        Column("", views=("pictures", "brief"), width=12),
+        Column("heads that attend to it most"),
+    )
+    rows: list[list[Cell]] = []
+    for place, share in sources:
+        weights = page.reads.heads[:, place]
+        heads = np.argsort(-weights, kind="stable")[:_SOURCES_OF_HEAD]
+        words = ", ".join(f"{head} {weights[head]:.2f}" for head in heads)
+        text = _quoted(page.tokens[place])
+        rows.append([str(place), text, f"{share:.0%}", Bar(share / largest), words])
+    return Table(columns, rows)
+
+
+def writes_table(page: Inspection) -> Table:
+    """The tokens that attention, MLP and layer promote and suppress."""
+    has_direct = any(written.direct is not None for written in page.written.values())
+    columns = [
+        Column("", style="name"),
+        Column("of |h|", number=True),
+        *[Column(f"to {_quoted(page.target)}", number=True)] * has_direct,
+        Column("promotes"),
+        Column("suppresses"),
+    ]
+    names = {"attention": "attention", "mlp": "MLP", "layer": "layer"}
+    rows = [
+        [
+            names[name],
+            f"{written.norm:.2f}",
+            *[_signed(written.direct)] * has_direct,
+            listed(written.promoted),
+            listed(written.suppressed),
+        ]
+        for name, written in page.written.items()
+    ]
+    return Table(columns, rows)
+
+
+def heads_table(page: Inspection, most: int = _MOST_HEADS) -> Table:
+    """The heads, by their direct logit of the target, or by the length of their write."""
+    has_direct = page.heads[0].direct is not None
+    ordered = sorted(
+        page.heads, key=lambda head: -abs(head.direct if head.direct is not None else head.norm)
+    )
+    columns = [
+        Column("head", number=True, style="name"),
+        *[Column(f"to {_quoted(page.target)}", number=True)] * has_direct,
+        Column("of |h|", number=True),
+        Column("attends to"),
+    ]
+    rows: list[list[Cell]] = []
+    for head in ordered[:most]:
+        sources = "" if page.reads is None else _sources_of_head(page, head.head)
+        direct = [_signed(head.direct)] * has_direct
+        rows.append([str(head.head), *direct, f"{head.norm:.3f}", sources])
+    return Table(columns, rows)
+
+
+def _sources_of_head(page: Inspection, head: int) -> str:
+    assert page.reads is not None
+    weights = page.reads.heads[head]
+    best = np.argsort(-weights, kind="stable")[:_SOURCES_OF_HEAD]
+    return ", ".join(f"{_quoted(page.tokens[place])} {weights[place]:.2f}" for place in best)
+
+
+def neurons_table(page: Inspection) -> Table:
+    """The neurons that write most."""
+    columns = (
+        Column("neuron", number=True, style="name"),
+        Column("activation", number=True),
+        Column("of |h|", number=True),
+        Column("promotes"),
+    )
+    rows = [
+        [str(found.neuron), f"{found.activation:+.2f}", f"{found.norm:.3f}", listed(found.promoted)]
+        for found in page.neurons
+    ]
+    return Table(columns, rows)
+
+
+def experts_table(page: Inspection) -> Table:
+    """The chosen experts, with the loss without each."""
+    columns = (
+        Column("expert", number=True, style="name"),
+        Column("weight", number=True),
+        Column("share of output", number=True),
+        Column("loss without it", number=True),
+    )
+    rows = [
+        [
+            str(found.expert),
+            f"{found.weight:.2f}",
+            f"{found.norm:.2f}",
+            _signed(found.loss_without),
+        ]
+        for found in page.experts
+    ]
+    return Table(columns, rows)
+
+
+def listed(tokens: Listed, shares: bool = False) -> str:
+    """Tokens in a line, with their values as shares or signed."""
+    value = _share if shares else _signed
+    return "  ".join(f"{_quoted(text)} {value(number)}" for text, number in tokens)
+
+
+def _quoted(text: str) -> str:
+    return f"'{printable(text)}'"
+
+
+def _share(value: float) -> str:
+    """A probability in two digits, without the zero before the point."""
+    if value < 0.005:
+        return "<.01" if value > 0 else "0"
+    return f"{value:.2f}".lstrip("0") if value < 0.995 else "1.0"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.2f}"
