@@ -30,9 +30,9 @@ from depthtui.lenses.maps import LensMaps
 from depthtui.metrics.direct_logits.compute import freeze
 from depthtui.tracing.anatomy import Sublayer, Unembedding
 from depthtui.tracing.frozen_norm import FrozenNorm
+from depthtui.tracing.layer_call import LayerCall, call_at
 from depthtui.tracing.layer_parts import (
     Experts,
-    Heads,
     Neurons,
     Reads,
     experts_of,
@@ -43,7 +43,6 @@ from depthtui.tracing.layer_parts import (
 from depthtui.tracing.modules import hooks, text_config
 from depthtui.tracing.products import raw_logits
 from depthtui.tracing.replay import Replay
-from depthtui.tracing.token_call import TokenCall, call_at
 
 Found = TypeVar("Found")
 
@@ -198,7 +197,7 @@ class _Page:
         """The whole page."""
         self._note("lens", self._output.missing)
         self._note("direct", self._output.missing_direct)
-        call = self._part("layer", lambda: call_at(self._replay, self._anatomy, *self._place))
+        call = self._part("layer", lambda: call_at(self._replay, self._anatomy, *self._span))
         writes, split = {"layer": self._change}, call is not None and bool(call.attention)
         heads = reads = neurons = between = None
         if call is not None and split:
@@ -211,8 +210,9 @@ class _Page:
             self._note("split", self._anatomy.split_missing)
         experts = self._part("experts", lambda: experts_of(call)) if call is not None else None
         if heads is not None:
-            self._closure["heads"] = heads.error
-            self._close_logit([*heads.writes, heads.rest, writes["mlp"]])
+            self._closure["heads"] = heads[1]
+            by_head, rest = heads[0].writes()[:, 0], heads[0].rest[0]
+            self._close_logit([*by_head, rest, writes["mlp"]])
         readouts, promoted = self._read(between, writes, neurons)
         texts, info = self._inspector.tokens.texts, self._model.info
         target = self._output.target
@@ -230,7 +230,7 @@ class _Page:
             after=readouts.get("after"),
             written=self._written(writes, promoted),
             reads=None if reads is None else self._tokens_read(reads),
-            heads=() if heads is None else self._heads(heads),
+            heads=() if heads is None else self._heads(by_head),
             neurons=() if neurons is None else self._neurons(neurons, promoted[len(writes) :]),
             experts=() if experts is None or call is None else self._experts(experts, call),
             closure=self._closure,
@@ -240,8 +240,8 @@ class _Page:
     # The pieces ---------------------------------------------------------------
 
     @property
-    def _place(self) -> tuple[int, int]:
-        return self._layer, self._token
+    def _span(self) -> tuple[int, int, int]:
+        return self._layer, self._token, self._token + 1
 
     @property
     def _sublayers(self) -> tuple[Sublayer, Sublayer]:
@@ -280,9 +280,8 @@ class _Page:
             weights.cpu().numpy(), None if norms is None else norms.cpu().numpy(), sink
         )
 
-    def _heads(self, heads: Heads) -> tuple[Head, ...]:
-        norms = self._shares(heads.writes)
-        direct = self._output.direct(heads.writes)
+    def _heads(self, writes: Tensor) -> tuple[Head, ...]:
+        norms, direct = self._shares(writes), self._output.direct(writes)
         values = [None] * len(norms) if direct is None else direct.tolist()
         return tuple(map(Head, range(len(norms)), norms, values))
 
@@ -294,7 +293,7 @@ class _Page:
         tokens = [raised[:_PROMOTED_BY_NEURON] for raised, _ in promoted]
         return tuple(map(Neuron, numbers, values, norms, tokens or [()] * len(norms)))
 
-    def _experts(self, experts: Experts, call: TokenCall) -> tuple[Expert, ...]:
+    def _experts(self, experts: Experts, call: LayerCall) -> tuple[Expert, ...]:
         self._closure["experts"] = experts.error
         total = experts.outputs.sum(dim=0).norm().clamp(min=1e-30)
         norms = (experts.outputs.norm(dim=-1) / total).tolist()
@@ -421,7 +420,7 @@ class _Page:
 
     # Without an expert ----------------------------------------------------------
 
-    def _losses_without(self, call: TokenCall, outputs: Tensor) -> list[float | None]:
+    def _losses_without(self, call: LayerCall, outputs: Tensor) -> list[float | None]:
         """How much the target's loss rises without each expert's output `[k, d]` here."""
         unembedding, found = self._anatomy.unembedding, call.experts
         if unembedding is None or found is None:
@@ -429,7 +428,7 @@ class _Page:
         rows = []
         for output in outputs:
             with _less(found.module, output, 0 if self._replay.can_resume else self._token):
-                rows.append(self._replay.run_token(self._layer, self._token)[0])
+                rows.append(self._replay.run_span(*self._span)[0][0])
         finals = self._replay.run_on(self._layer + 1, self._token, torch.stack(rows))
         finals = torch.cat([finals, self._replay.residual[-1][None, self._token].to(finals.device)])
         logs = unembedding.logits(finals).log_softmax(dim=-1)[:, self._output.target]
@@ -438,9 +437,10 @@ class _Page:
 
 
 def _total(writes: tuple[Tensor, ...]) -> Tensor:
-    total = writes[0].float()
+    """The sum of what taps write at one token, `[d]` float32."""
+    total = writes[0][0].float()
     for write in writes[1:]:
-        total = total + write.to(total.device).float()
+        total = total + write[0].to(total.device).float()
     return total
 
 

@@ -1,4 +1,4 @@
-"""A layer's work at one token, taken apart: heads, reads, neurons, experts.
+"""A layer's work at some tokens, taken apart: heads, reads, neurons, experts.
 
 Each part is a sum that must give the whole: heads and bias the attention's write, weights times
 values the input of the output projection, experts their block's output.
@@ -7,7 +7,7 @@ values the input of the output projection, experts their block's output.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,8 @@ from depthtui.errors import DepthError
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Sublayer
 from depthtui.tracing.frozen_norm import FrozenNorm
+from depthtui.tracing.layer_call import LayerCall
 from depthtui.tracing.parts import at_once, slices
-from depthtui.tracing.token_call import ExpertsCall, TokenCall
 
 _MOST_OFF = 16.0
 """What may be left over where two ways should give the same, in units of the dtype's epsilon."""
@@ -35,9 +35,9 @@ class Writer:
 
     Attributes:
         projection: the module.
-        read: its input at the token, `[n]`.
+        read: its input at the n tokens, `[n, inputs]`.
         factor: the constant that its output is multiplied by.
-        norm: the norm behind it at this token, or None.
+        norm: the norm behind it at these tokens, or None.
     """
 
     projection: nn.Module
@@ -46,18 +46,25 @@ class Writer:
     norm: FrozenNorm | None
 
     def outputs(self, rows: Tensor) -> Tensor:
-        """What the projection makes of `[r, n]`: `[r, d]` float32, its bias included."""
+        """What the projection makes of `[r, inputs]`: `[r, d]` float32, its bias included."""
         device = execution_device(self.projection)
         output: Tensor = self.projection(rows.to(device, self.read.dtype)[None])
         return output[0].float()
 
     def to_stream(self, outputs: Tensor) -> Tensor:
-        """What changes of the projection's output `[r, d]` add to the residual stream."""
+        """What changes of the projection's output `[…, n, d]` add to the residual stream."""
         outputs = outputs.float()
         return self.factor * (outputs if self.norm is None else self.norm.change(outputs))
 
+    def at_last(self, outputs: Tensor) -> Tensor:
+        """The same of changes `[r, d]`, each at the last of the tokens."""
+        if self.norm is None:
+            return self.to_stream(outputs)
+        last = replace(self.norm, scale=self.norm.scale[-1:])
+        return self.factor * last.change(outputs)
+
     def offset(self, outputs: Tensor) -> Tensor:
-        """What the write has that no change of the output makes: the norm's own bias, `[d]`."""
+        """What the write has that no change of the output makes: the norm's own bias."""
         if self.norm is None:
             return torch.zeros_like(outputs)
         return self.factor * self.norm.offset.to(outputs.device)
@@ -70,8 +77,9 @@ class Writer:
                 return weight[:, places].T.float()
             if type(self.projection).__name__ == "Conv1D":
                 return weight[places].float()
-        wanted = torch.arange(len(self.read), device=self.read.device)[places]
-        rows = torch.zeros(len(wanted) + 1, len(self.read), device=self.read.device)
+        inputs, device = self.read.shape[-1], self.read.device
+        wanted = torch.arange(inputs, device=device)[places]
+        rows = torch.zeros(len(wanted) + 1, inputs, device=device)
         rows[torch.arange(len(wanted)), wanted] = 1
         outputs = self.outputs(rows)
         return outputs[:-1] - outputs[-1]
@@ -79,18 +87,30 @@ class Writer:
 
 @dataclass(frozen=True)
 class Heads:
-    """The heads of a layer at a token.
+    """The heads of a layer at the n tokens.
 
     Attributes:
-        writes: what each adds to the residual stream, `[heads, d]` float32.
-        rest: what the attention adds that is no head's, its biases, `[d]`.
-        error: largest difference between their sum and the attention's write, over the largest
-            element of that.
+        writer: their projection.
+        blocks: its input head by head, `[heads, n, width]`.
+        rest: what the attention adds that is no head's, its biases, `[n, d]` float32.
     """
 
-    writes: Tensor
+    writer: Writer
+    blocks: Tensor
     rest: Tensor
-    error: float
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def write(self, head: int) -> Tensor:
+        """What a head adds to the residual stream, `[n, d]` float32."""
+        width = self.blocks.shape[-1]
+        columns = self.writer.columns(slice(head * width, (head + 1) * width))
+        return self.writer.to_stream(self.blocks[head].to(columns) @ columns)
+
+    def writes(self) -> Tensor:
+        """The same of all heads, `[heads, n, d]`."""
+        return torch.stack([self.write(head) for head in range(len(self))])
 
 
 @dataclass(frozen=True)
@@ -144,40 +164,41 @@ class Experts:
     error: float
 
 
-def heads_of(call: TokenCall, sublayer: Sublayer) -> Heads:
+def heads_of(call: LayerCall, sublayer: Sublayer) -> tuple[Heads, float]:
     """The attention's write, head by head.
 
+    Returns:
+        the heads; and the largest difference between their sum with the rest and the attention's
+        write, over the largest element of that.
+
     Raises:
-        DepthError: it has no heads that add up to it.
+        DepthError: the attention has no heads that add up to its write.
     """
     writer, weights = _writer(call, sublayer, "attention"), _weights(call)
     blocks = _by_head(writer.read, len(weights))
-    rows = torch.zeros(len(blocks) + 1, len(writer.read), device=writer.read.device)
-    for head, block in enumerate(blocks):
-        start = head * len(block)
-        rows[head, start : start + len(block)] = block
-    outputs = writer.outputs(rows)
-    writes = writer.to_stream(outputs[:-1] - outputs[-1])
-    rest = writer.to_stream(outputs[-1:])[0] + writer.offset(writes[0])
-    total = _write_with(call, sublayer, writer).to(writes.device)
-    error = _off(writes.sum(dim=0) + rest, total)
-    if not error <= _tolerance(call.before, total):
+    bias = writer.outputs(torch.zeros_like(writer.read[:1]))
+    rest = writer.to_stream(bias.expand(len(writer.read), -1))
+    heads = Heads(writer, blocks, rest + writer.offset(rest))
+    total = sum((heads.write(head) for head in range(len(heads))), heads.rest)
+    own = _write_with(call, sublayer, writer).to(total.device)
+    error = _off(total, own)
+    if not error <= _tolerance(call.before, own):
         raise DepthError(f"its heads do not add up to what it writes (off by {error:.1%})")
-    others = sum(call.attention).float().to(total.device) - total  # type: ignore[union-attr]
-    return Heads(writes, rest + others, error)
+    others = sum(write.to(own.device).float() for write in call.attention) - own
+    return replace(heads, rest=heads.rest + others), error
 
 
-def reads_of(call: TokenCall, sublayer: Sublayer) -> Reads:
-    """The tokens that the layer reads.
+def reads_of(call: LayerCall, sublayer: Sublayer) -> Reads:
+    """The tokens that the layer reads at the last of the tokens.
 
     Raises:
         DepthError: it hands out no attention weights.
     """
-    weights = _weights(call)
+    weights = _weights(call)[:, -1]
     if call.values is None:
         return Reads(weights, None, float("nan"))
     writer = _writer(call, sublayer, "attention")
-    blocks = _by_head(writer.read, len(weights)).float().to(weights.device)
+    blocks = _by_head(writer.read, len(weights))[:, -1].float().to(weights.device)
     values = call.values.float().to(weights.device)
     values = values.repeat_interleave(len(weights) // len(values), dim=0)
     if values.shape[-1] != blocks.shape[-1]:
@@ -195,27 +216,28 @@ def reads_of(call: TokenCall, sublayer: Sublayer) -> Reads:
     return Reads(weights, norms, error)
 
 
-def neurons_of(call: TokenCall, sublayer: Sublayer, most: int = 8) -> Neurons:
-    """The neurons that write most.
+def neurons_of(call: LayerCall, sublayer: Sublayer, most: int = 8) -> Neurons:
+    """The neurons that write most at the last of the tokens.
 
     Raises:
         DepthError: the MLP does not end in one projection.
     """
     writer = _writer(call, sublayer, "MLP")
-    activations, norms = writer.read.float(), []
-    size = at_once(len(activations), _MOST_ELEMENTS, len(call.before))
+    activations, norms = writer.read[-1].float(), []
+    size = at_once(len(activations), _MOST_ELEMENTS, call.before.shape[-1])
     for part in slices(len(activations), size):
         norms.append(writer.columns(part).norm(dim=-1))
     sizes = torch.cat(norms) * activations.abs().to(norms[0].device)
     candidates = sizes.topk(min(_CANDIDATES, len(sizes))).indices
     chosen = activations.to(sizes.device)[candidates]
-    writes = writer.to_stream(writer.columns(candidates) * chosen[:, None])
+    outputs = writer.columns(candidates) * chosen[:, None]
+    writes = writer.at_last(outputs)
     best = writes.norm(dim=-1).topk(min(most, len(writes))).indices
     return Neurons(candidates[best], chosen[best], writes[best])
 
 
-def experts_of(call: TokenCall) -> Experts:
-    """The chosen experts, each by itself.
+def experts_of(call: LayerCall) -> Experts:
+    """The experts chosen at the last of the tokens, each by itself.
 
     Raises:
         DepthError: there are none, or they do not add up.
@@ -225,22 +247,17 @@ def experts_of(call: TokenCall) -> Experts:
         raise DepthError("this layer has no experts that depthtui knows")
     outputs = torch.stack(
         [
-            found.run(number[None], weight[None]).float()
-            for number, weight in zip(found.numbers, found.weights, strict=True)
+            found.run(found.numbers[:, [place]], found.weights[:, [place]])[-1].float()
+            for place in range(found.numbers.shape[-1])
         ]
     )
-    error = _off(outputs.sum(dim=0), found.written.float())
-    if not error <= _tolerance(call.before, found.written):
+    error = _off(outputs.sum(dim=0), found.written[-1].float())
+    if not error <= _tolerance(call.before, found.written[-1]):
         raise DepthError(f"its experts do not add up to their block's output (off by {error:.1%})")
-    return Experts(found.numbers, found.weights.float(), outputs, error)
+    return Experts(found.numbers[-1], found.weights[-1].float(), outputs, error)
 
 
-def without_expert(found: ExpertsCall, output: Tensor) -> Tensor:
-    """The output of all experts at the token less one expert's, as their module gives it."""
-    return found.written.float() - output
-
-
-def _writer(call: TokenCall, sublayer: Sublayer, name: str) -> Writer:
+def _writer(call: LayerCall, sublayer: Sublayer, name: str) -> Writer:
     for tap in sublayer:
         seen = call.outputs[tap.module]
         for projection in reversed(call.projections):
@@ -251,14 +268,14 @@ def _writer(call: TokenCall, sublayer: Sublayer, name: str) -> Writer:
             if _factor(projection.written, seen.read, call.before) != 1.0:
                 continue
             device = seen.read.device
-            norm = FrozenNorm.at(tap.module, seen.read[None], seen.written[None], device)
+            norm = FrozenNorm.at(tap.module, seen.read, seen.written, device)
             if norm is not None:
                 return Writer(projection.module, projection.read, tap.scale, norm)
     modules = " and ".join(type(tap.module).__name__ for tap in sublayer)
     raise DepthError(f"its {name} ({modules}) does not end in one projection")
 
 
-def _write_with(call: TokenCall, sublayer: Sublayer, writer: Writer) -> Tensor:
+def _write_with(call: LayerCall, sublayer: Sublayer, writer: Writer) -> Tensor:
     """The write of the module that a projection belongs to, of those that write together."""
     for tap, write in zip(sublayer, call.attention, strict=True):
         inside = set(tap.module.modules())
@@ -267,17 +284,18 @@ def _write_with(call: TokenCall, sublayer: Sublayer, writer: Writer) -> Tensor:
     return call.attention[0].float()
 
 
-def _weights(call: TokenCall) -> Tensor:
+def _weights(call: LayerCall) -> Tensor:
     if call.weights is None:
         raise DepthError("this layer has no attention weights to take apart")
     return call.weights
 
 
 def _by_head(read: Tensor, heads: int) -> Tensor:
-    """A projection's input as `[heads, width]`."""
-    if len(read) % heads:
-        raise DepthError(f"its {heads} heads do not share the {len(read)} inputs of its projection")
-    return read.view(heads, -1)
+    """A projection's input `[n, inputs]` as `[heads, n, width]`."""
+    inputs = read.shape[-1]
+    if inputs % heads:
+        raise DepthError(f"its {heads} heads do not share the {inputs} inputs of its projection")
+    return read.view(len(read), heads, -1).transpose(0, 1)
 
 
 def _factor(written: Tensor, target: Tensor, before: Tensor) -> float | None:
@@ -313,7 +331,7 @@ def _norms_by_token(writer: Writer, weights: Tensor, values: Tensor, gate: Tenso
         for part in _token_parts(tokens, columns.shape[-1]):
             rows = weights[head, part, None] * values[head, part]
             rows = rows if gate is None else rows * gate[head]
-            written = writer.to_stream(rows.to(columns.device) @ columns)
+            written = writer.at_last(rows.to(columns.device) @ columns)
             norms[part] += written.norm(dim=-1).to(norms.device)
     return norms
 

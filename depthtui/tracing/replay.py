@@ -215,38 +215,38 @@ class Replay:
         assert cache.added is not None
         return output, cache.added
 
-    def prepare_token(self, token: int) -> None:
-        """See to it that `run_token` runs nothing but the layer."""
+    def prepare_span(self, start: int) -> None:
+        """See to it that `run_span` from this token on runs nothing but the layer."""
         if self.can_resume:
-            self._call(0, token, cached=True)
+            self._call(0, start, cached=True)
         else:
             self._call(0, 0, cached=False)
             with contextlib.suppress(*_NO_CACHE):
                 self._call(0, 0, cached=True)
 
-    def run_token(self, layer: int, token: int) -> tuple[Tensor, KeysValues | None]:
-        """One token of the clean pass through a layer again, for hooks to see.
+    def run_span(self, layer: int, start: int, stop: int) -> tuple[Tensor, KeysValues | None]:
+        """Some tokens of the clean pass through a layer again, for hooks to see.
 
-        It runs alone behind the recorded keys and values, or within the whole prompt where
+        They run alone behind the recorded keys and values, or within the whole prompt where
         tokens cannot be run behind others.
 
         Returns:
-            the residual after it, `[d]`, and the keys and values of all tokens up to it at
-            least, None where the layer keeps no such.
+            the residuals after it, `[stop - start, d]`, and the keys and values of all tokens up
+            to `stop` at least, None where the layer keeps no such.
         """
         residual = self.residual[layer]
         if self.can_resume:
             keys, values = self.keys_values(layer)
-            past = keys[:, :, :token], values[:, :, :token]
-            output, cache = self._run(layer, residual[None, token : token + 1], token, past)
+            past = keys[:, :, :start], values[:, :, :start]
+            output, cache = self._run(layer, residual[None, start:stop], start, past)
             assert cache is not None
-            return output[0, 0], _joined(past, cache.added)
+            return output[0], _joined(past, cache.added)
         cache = _Past(0)
         try:
             output = self._call_layer(layer, residual[None], 0, cache)
         except _NO_CACHE:
             cache, output = _Past(0), self._call_layer(layer, residual[None], 0, None)
-        return output[0, token], cache.added
+        return output[0, start:stop], cache.added
 
     def run_on(self, layer: int, token: int, rows: Tensor) -> Tensor:
         """Send changed residuals of one token from a layer to the last depth.

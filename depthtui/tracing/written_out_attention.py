@@ -106,10 +106,10 @@ def _ask(
     """The arguments by which a module that calls no registered function returns its weights."""
     if "output_attentions" in kwargs:
         kwargs = kwargs | {"output_attentions": True}
-        states = hidden_states(args, kwargs)
-        if kwargs.get("attention_mask", states) is None:
+        states, mask = hidden_states(args, kwargs), kwargs.get("attention_mask")
+        if mask is None:
             mask = _causal(states[:, None], states.shape[1])
-            kwargs["attention_mask"] = _added(mask, states.dtype)
+        kwargs["attention_mask"] = _added(mask, states.dtype)
     return args, kwargs
 
 

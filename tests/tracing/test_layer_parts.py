@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from depthtui.errors import DepthError
+from depthtui.tracing.layer_call import LayerCall, call_at
 from depthtui.tracing.layer_parts import experts_of, heads_of, neurons_of, reads_of
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
-from depthtui.tracing.token_call import TokenCall, call_at
 from tests.naive import blocks
 from tests.tiny_models import TINY, WITHOUT_SPLIT, random_ids, tiny
 
@@ -139,7 +139,7 @@ def test_attention_is_what_eager_attention_returns(name: str) -> None:
     without = NO_HEADS.get(name, set())
     with_heads = [layer for layer in range(len(blocks(model))) if layer not in without]
     for layer in layers_of(name):
-        call = call_at(replay, anatomy, layer, TOKEN)
+        call = call_at(replay, anatomy, layer, TOKEN, TOKEN + 1)
         if layer in without:
             with pytest.raises(DepthError, match="no attention weights"):
                 reads_of(call, anatomy.attention[layer])
@@ -162,13 +162,15 @@ def test_a_head_writes_what_its_slice_alone_adds(name: str) -> None:
     for layer in layers_of(name):
         if layer in NO_HEADS.get(name, set()):
             continue
-        call = call_at(replay, anatomy, layer, TOKEN)
-        heads = heads_of(call, anatomy.attention[layer])
-        total = sum(call.attention)
-        np.testing.assert_allclose(heads.writes.sum(dim=0) + heads.rest, total, atol=1e-5)
+        call = call_at(replay, anatomy, layer, TOKEN, TOKEN + 1)
+        heads, error = heads_of(call, anatomy.attention[layer])
+        writes = heads.writes()[:, 0]
+        total = sum(call.attention)[0]
+        np.testing.assert_allclose(writes.sum(dim=0) + heads.rest[0], total, atol=1e-5)
+        assert error < 1e-5
         if name in NORM_BEHIND:
             continue
-        count = len(heads.writes)
+        count = len(heads)
         inputs = _inputs(call, anatomy.attention[layer], heads)
         module = projection(blocks(model)[layer], OUTPUT_PROJECTIONS, inputs)
         width = inputs // count
@@ -184,13 +186,13 @@ def test_a_head_writes_what_its_slice_alone_adds(name: str) -> None:
 
         nothing = alone(-1)
         for head in (0, count - 1):
-            np.testing.assert_allclose(heads.writes[head], alone(head) - nothing, atol=1e-5)
+            np.testing.assert_allclose(writes[head], alone(head) - nothing, atol=1e-5)
 
 
-def _inputs(call: TokenCall, sublayer, heads) -> int:
+def _inputs(call: LayerCall, sublayer, heads) -> int:
     """How many inputs the output projection has: as many as values of all heads."""
     assert call.values is not None
-    return len(heads.writes) * call.values.shape[-1]
+    return len(heads) * call.values.shape[-1]
 
 
 @pytest.mark.parametrize("name", SPLIT)
@@ -200,13 +202,13 @@ def test_reads_weigh_what_is_written_for_each_token(name: str) -> None:
     layer = 1
     if layer in NO_HEADS.get(name, set()) or name in NORM_BEHIND | GATED:
         return
-    call = call_at(replay, anatomy, layer, TOKEN)
+    call = call_at(replay, anatomy, layer, TOKEN, TOKEN + 1)
     reads, heads = (
         reads_of(call, anatomy.attention[layer]),
         heads_of(call, anatomy.attention[layer]),
     )
     assert reads.value_weighted is not None
-    count, width = len(heads.writes), call.values.shape[-1]
+    count, width = len(heads[0]), call.values.shape[-1]
     module = projection(blocks(model)[layer], OUTPUT_PROJECTIONS, count * width)
     values = call.values.repeat_interleave(count // len(call.values), dim=0)
     source, expected = 3, 0.0
@@ -231,7 +233,7 @@ def test_reads_weigh_what_is_written_for_each_token(name: str) -> None:
 def test_neurons_are_those_that_write_most(name: str) -> None:
     model, anatomy, replay = prepared(name)
     for layer in layers_of(name)[:2]:
-        call = call_at(replay, anatomy, layer, TOKEN)
+        call = call_at(replay, anatomy, layer, TOKEN, TOKEN + 1)
         try:
             neurons = neurons_of(call, anatomy.mlp[layer])
         except DepthError:
@@ -243,9 +245,9 @@ def test_neurons_are_those_that_write_most(name: str) -> None:
         if name in NORM_BEHIND | {"granite_hybrid"}:
             continue
         inputs = next(
-            len(seen.read)
+            seen.read.shape[-1]
             for seen in reversed(call.projections)
-            if len(seen.written) == len(call.before)
+            if seen.written.shape == call.before.shape
         )
         module = projection(blocks(model)[layer], DOWN_PROJECTIONS, inputs)
         every = []
@@ -258,7 +260,7 @@ def test_neurons_are_those_that_write_most(name: str) -> None:
 
             run = functools.partial(with_inputs, model, module, without)
             lacking = written_by(anatomy, "mlp", layer, run)
-            every.append(sum(call.mlp).double() - lacking)
+            every.append(sum(call.mlp)[0].double() - lacking)
         np.testing.assert_allclose(neurons.writes[0], every[0], atol=1e-5)
         np.testing.assert_allclose(neurons.writes[-1], every[-1], atol=1e-5)
 
@@ -268,7 +270,7 @@ def test_experts_add_up(name: str) -> None:
     model, anatomy, replay = prepared(name)
     seen = 0
     for layer in range(len(blocks(model))):
-        call = call_at(replay, anatomy, layer, TOKEN)
+        call = call_at(replay, anatomy, layer, TOKEN, TOKEN + 1)
         if call.experts is None:
             continue
         seen += 1
@@ -282,8 +284,8 @@ def test_a_layer_alone_makes_what_it_made_before() -> None:
     for name in TINY:
         _, anatomy, replay = prepared(name)
         for layer in layers_of(name):
-            call = call_at(replay, anatomy, layer, TOKEN)
-            np.testing.assert_allclose(call.after, replay.residual[layer + 1][TOKEN], atol=2e-5)
+            call = call_at(replay, anatomy, layer, TOKEN, TOKEN + 1)
+            np.testing.assert_allclose(call.after[0], replay.residual[layer + 1][TOKEN], atol=2e-5)
 
 
 def test_attention_functions_are_as_before() -> None:
@@ -293,7 +295,26 @@ def test_attention_functions_are_as_before() -> None:
     for name in ("llama", "falcon", "deepseek_v32"):
         model, anatomy, replay = prepared(name)
         implementation = model.config._attn_implementation
-        call_at(replay, anatomy, 0, TOKEN)
+        call_at(replay, anatomy, 0, TOKEN, TOKEN + 1)
         assert model.config._attn_implementation == implementation
         assert not any(module._forward_hooks for module in model.modules())
     assert dict(AttentionInterface._global_mapping) == functions
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_some_tokens_at_once_are_as_each_alone(name: str) -> None:
+    _, anatomy, replay = prepared(name)
+    layer = 1
+    if layer in NO_HEADS.get(name, set()):
+        return
+    span = call_at(replay, anatomy, layer, 2, 9)
+    together, _ = heads_of(span, anatomy.attention[layer])
+    for token in (2, 8):
+        alone = call_at(replay, anatomy, layer, token, token + 1)
+        heads, _ = heads_of(alone, anatomy.attention[layer])
+        np.testing.assert_allclose(together.writes()[:, token - 2], heads.writes()[:, 0], atol=2e-5)
+        weights = span.weights[:, token - 2, : token + 1]
+        np.testing.assert_allclose(weights, alone.weights[:, 0], atol=1e-5)
+        if span.experts is not None and alone.experts is not None:
+            numbers = span.experts.numbers[token - 2].tolist()
+            assert numbers == alone.experts.numbers[0].tolist()

@@ -1,4 +1,4 @@
-"""One layer at one token, run again with everything in sight: projections, attention, experts.
+"""A layer at some tokens, run again with everything in sight: projections, attention, experts.
 
 The layer runs alone on the recorded residual, behind the recorded keys and values where it can.
 Its attention is the one that is written out in the model's own code (`written_out_attention.py`):
@@ -25,7 +25,7 @@ from depthtui.tracing.written_out_attention import Attended, written_out
 
 @dataclass(frozen=True)
 class ModuleCall:
-    """What one module read and wrote at the token, each `[width]`.
+    """What one module read and wrote at the n tokens, each `[n, width]`.
 
     Attributes:
         module: the module.
@@ -39,13 +39,14 @@ class ModuleCall:
 
 @dataclass(frozen=True)
 class ExpertsCall:
-    """The call of a layer's experts at the token.
+    """The call of a layer's experts at the n tokens.
 
     Attributes:
-        run: makes the weighted sum of some experts' outputs `[width]`, from their numbers and
-            weights, each `[k]`.
-        numbers, weights: of the chosen experts, `[k]`.
-        written: the weighted sum of their outputs, `[width]`.
+        run: makes the weighted sum of some experts' outputs `[n, width]`, from their numbers and
+            weights, each `[n, k]`.
+        numbers, weights: of the chosen experts, `[n, k]`.
+        written: the weighted sum of their outputs, `[n, width]`.
+        module: the experts.
     """
 
     run: Callable[[Tensor, Tensor], Tensor]
@@ -56,24 +57,24 @@ class ExpertsCall:
 
 
 @dataclass
-class TokenCall:
-    """One layer's work at one token.
+class LayerCall:
+    """One layer's work at the n tokens from `start` on.
 
     Attributes:
-        layer, token: which.
-        before, after: the residual stream, `[d]`.
-        attention, mlp: what its sublayers write, `[d]` a tap; empty where the split is
+        layer, start: which.
+        before, after: the residual stream, `[n, d]`.
+        attention, mlp: what its sublayers write, `[n, d]` a tap; empty where the split is
             unavailable.
         projections: the linear modules in the order in which they ran.
         outputs: what each tap's module read, and its hidden states without the residual.
-        weights: attention to each token up to this one, `[heads, token + 1]` float32; None where
-            the layer hands out none.
-        values: the values of these tokens, `[key heads, token + 1, width]`; None where unknown.
+        weights: attention to each token up to the last of these, `[heads, n, start + n]` float32;
+            None where the layer hands out none.
+        values: the values of these tokens, `[key heads, start + n, width]`; None where unknown.
         experts: the call of the experts; None where there is none.
     """
 
     layer: int
-    token: int
+    start: int
     before: Tensor
     after: Tensor
     attention: tuple[Tensor, ...] = ()
@@ -85,38 +86,38 @@ class TokenCall:
     experts: ExpertsCall | None = None
 
 
-def call_at(replay: Replay, anatomy: Anatomy, layer: int, token: int) -> TokenCall:
-    """Run a layer at a token of the recorded pass, and keep what its modules read and write.
+def call_at(replay: Replay, anatomy: Anatomy, layer: int, start: int, stop: int) -> LayerCall:
+    """Run a layer at some tokens of the recorded pass; keep what its modules read and write.
 
     Raises:
         DepthError: no layer of this architecture can be run by itself.
     """
-    # Before the hooks, which are for this token alone.
-    replay.prepare_token(token)
-    module, expected = replay.layers[layer], replay.residual[layer + 1][token]
+    # Before the hooks, which are for these tokens alone.
+    replay.prepare_span(start)
+    module, expected = replay.layers[layer], replay.residual[layer + 1][start:stop]
     for attention in (written_out, _as_it_is):
-        recorder = _Recorder(replay, anatomy, layer, token)
+        recorder = _Recorder(replay, anatomy, layer, start, stop)
         with torch.no_grad(), attention(module) as attended, recorder:
             try:
-                after, held = replay.run_token(layer, token)
+                after, held = replay.run_span(layer, start, stop)
             except (TypeError, RuntimeError, AttributeError) as error:
                 if attention is _as_it_is or is_out_of_memory(error):
                     raise
                 continue
-        before = replay.residual[layer][token]
+        before = replay.residual[layer][start:stop]
         dtype = coarsest_dtype(module, before, expected)
-        if layer_agrees(after[None], before[None], expected[None], dtype):
+        if layer_agrees(after, before, expected, dtype):
             break
     return recorder.finish(after, held, attended)
 
 
 class _Recorder:
-    """Hooks on all modules of a layer, while open; see `TokenCall`."""
+    """Hooks on all modules of a layer, while open; see `LayerCall`."""
 
-    def __init__(self, replay: Replay, anatomy: Anatomy, layer: int, token: int) -> None:
+    def __init__(self, replay: Replay, anatomy: Anatomy, layer: int, start: int, stop: int) -> None:
         self._module = replay.layers[layer]
-        before = replay.residual[layer][token]
-        self.call = TokenCall(layer, token, before, replay.residual[layer + 1][token])
+        before, after = (replay.residual[depth][start:stop] for depth in (layer, layer + 1))
+        self.call = LayerCall(layer, start, before, after)
         self._sublayers: tuple[Sublayer, ...] = ()
         if anatomy.attention:
             self._sublayers = anatomy.attention[layer], anatomy.mlp[layer]
@@ -139,7 +140,7 @@ class _Recorder:
 
     def finish(
         self, after: Tensor, held: KeysValues | None, attended: Attended | None
-    ) -> TokenCall:
+    ) -> LayerCall:
         """The call, once the layer has run."""
         call = self.call
         call.after = after
@@ -152,19 +153,20 @@ class _Recorder:
             values = attended.values
             if values is None and held is not None:
                 values = held[1]
-            count = call.token + 1
-            call.weights = weights[0, :, self._row, :count].float()
+            count = call.start + len(call.before)
+            call.weights = weights[0, :, self._rows, :count].float()
             call.values = None if values is None else values[0, :, :count]
         return call
 
     def _start(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._tokens = hidden_states(args, kwargs).shape[1]
-        # Alone, the token is the only row; in a whole prompt its own.
-        self._row = 0 if self._tokens == 1 else self.call.token
+        count = len(self.call.before)
+        first = 0 if self._tokens == count else self.call.start
+        self._rows = slice(first, first + count)
 
     def _at(self, values: Tensor) -> Tensor:
-        """The token's row of what a module read or wrote, `[width]`."""
-        return values.reshape(-1, values.shape[-1])[self._row].clone()
+        """The tokens' rows of what a module read or wrote, `[n, width]`."""
+        return values.reshape(-1, values.shape[-1])[self._rows].clone()
 
     def _is_of_tokens(self, values: object) -> bool:
         return (
@@ -201,7 +203,6 @@ class _Recorder:
         numbers = next((value for value in given if self._is_choice(value)), None)
         if numbers is None or not isinstance(output, Tensor) or not self._is_of_tokens(output):
             return
-        place = next(i for i, value in enumerate(given) if value is numbers)
         states = next((value for value in given if self._is_of_tokens(value)), None)
         of_choice = (
             value
@@ -211,30 +212,31 @@ class _Recorder:
         weights = next((v for v in of_choice if v.shape[0] == numbers.shape[0]), None)
         if states is None or weights is None:
             return
-        row, row_numbers = self._row, numbers[self._row]
         is_sparse = weights.shape == numbers.shape
-        row_weights = weights[row] if is_sparse else weights[row][row_numbers]
-        names = list(kwargs)
-        at = self._at(states).reshape(1, -1)
+        rows, chosen = self._rows, numbers[self._rows]
+        shares = weights[rows] if is_sparse else weights[rows].gather(-1, chosen)
+        places = [_place(given, value) for value in (states, numbers, weights)]
+        at = self._at(states)
 
-        def run(chosen: Tensor, shares: Tensor) -> Tensor:
-            changed = list(given)
-            changed[place] = chosen[None]
-            changed[given_index(given, states)] = at.reshape(*[1] * (states.dim() - 1), -1)
-            spread = shares[None]
+        def run(some: Tensor, some_shares: Tensor) -> Tensor:
             if not is_sparse:
-                spread = torch.zeros_like(weights[row : row + 1])
-                spread[0, chosen] = shares
-            changed[given_index(given, weights)] = spread
-            n_args = len(args)
-            rest = dict(zip(names, changed[n_args:], strict=True))
-            return first_tensor(module.forward(*changed[:n_args], **rest)).reshape(-1)
+                spread = torch.zeros_like(weights[rows])
+                some_shares = spread.scatter(-1, some, some_shares)
+            changed = list(given)
+            shaped = at.reshape(*[1] * (states.dim() - 2), *at.shape)
+            for place, value in zip(places, (shaped, some, some_shares), strict=True):
+                changed[place] = value
+            rest = dict(zip(kwargs, changed[len(args) :], strict=True))
+            output = first_tensor(module.forward(*changed[: len(args)], **rest))
+            return output.reshape(-1, output.shape[-1])
 
-        self.call.experts = ExpertsCall(run, row_numbers, row_weights, self._at(output), module)
+        written = self._at(output)
+        self.call.experts = ExpertsCall(run, chosen, shares, written, module)
 
     def _is_attention(self, weights: Tensor) -> bool:
         """Whether these are weights, and not a state that a layer of another kind returns."""
-        return weights.shape[2] == self._tokens and weights.shape[3] > self.call.token
+        count = self.call.start + len(self.call.before)
+        return weights.shape[2] == self._tokens and weights.shape[3] >= count
 
     def _is_choice(self, value: object) -> bool:
         return (
@@ -251,7 +253,7 @@ def _as_it_is(_layer: nn.Module) -> Iterator[None]:
     yield None
 
 
-def given_index(values: list[Any], wanted: object) -> int:
+def _place(values: list[Any], wanted: object) -> int:
     """The place of an object in a list, by identity."""
     return next(index for index, value in enumerate(values) if value is wanted)
 
