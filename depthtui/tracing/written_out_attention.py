@@ -73,7 +73,7 @@ def written_out(layer: nn.Module) -> Iterator[Attended]:
     try:
         with hooks() as handles:
             for module in modules:
-                if _eager_of(module) is None:
+                if _eager_of(module) is None and _function_of(module) in replaced:
                     handles.append(module.register_forward_pre_hook(_ask, with_kwargs=True))
                 handles.append(module.register_forward_hook(_keep_weights))
             functions.update(dict.fromkeys(replaced, _attend))
