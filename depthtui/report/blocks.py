@@ -14,11 +14,11 @@ import numpy as np
 from depthtui.metrics.spec import Measure
 from depthtui.palettes import OWN_PALETTE
 
-View: TypeAlias = Literal["pictures", "text", "brief"]
-"""How much a format has room for: pictures, text at length, or the main results in a terminal."""
+View: TypeAlias = Literal["pictures", "text", "brief", "pane"]
+"""How much there is room for: pictures, text at length, the main results in a terminal, a pane."""
 
 AT_LENGTH: tuple[View, ...] = ("pictures", "text")
-ALL_VIEWS: tuple[View, ...] = (*AT_LENGTH, "brief")
+ALL_VIEWS: tuple[View, ...] = (*AT_LENGTH, "brief", "pane")
 
 Style: TypeAlias = Literal["", "name", "strong", "soft", "depth"]
 """How a text is set: as a row's name, set off, set back, or as a depth that stays on one line."""
@@ -116,6 +116,7 @@ class Column:
         span: how many cells of a row it heads.
         width: in cells of a terminal; 0 for as wide as needed.
         wraps: whether its cells may be broken.
+        rank: how soon a pane without room does without it, those of high rank first; 0 for never.
     """
 
     title: str
@@ -126,6 +127,7 @@ class Column:
     span: int = 1
     width: int = 0
     wraps: bool = True
+    rank: int = 0
 
 
 @dataclass(frozen=True)

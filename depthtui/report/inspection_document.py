@@ -18,10 +18,14 @@ from depthtui.report.blocks import (
     Note,
     Paragraph,
     Table,
+    View,
 )
 from depthtui.token_text import printable
 
-_MOST_HEADS, _MOST_SOURCES, _SOURCES_OF_HEAD = 8, 8, 3
+_MOST_HEADS, _MOST_SOURCES, _MOST_NEURONS, _SOURCES_OF_HEAD = 8, 8, 8, 3
+
+_MOST_TOPS = 5
+_AT_LENGTH: tuple[View, ...] = ("pictures", "text", "brief")
 
 PART_NAMES = {
     "layer": "the layer's work",
@@ -131,25 +135,23 @@ def readouts_table(page: Inspection) -> Table:
         "after attention": page.after_attention,
         "after": page.after,
     }
-    columns = (
+    found = {name: readout for name, readout in readouts.items() if readout is not None}
+    count = min(_MOST_TOPS, max((len(readout.top) for readout in found.values()), default=0))
+    columns = [
         Column("", style="name"),
-        Column("most probable next tokens", wraps=True),
-        Column(f"{_quoted(page.target)} rank", number=True),
-        Column("p", number=True),
-        Column("margin", number=True),
-    )
-    rows = [_readout_row(name, found) for name, found in readouts.items() if found is not None]
-    return Table(columns, rows)
-
-
-def _readout_row(name: str, readout: Readout) -> list[Cell]:
-    return [
-        name,
-        listed(readout.top[:5], shares=True),
-        f"{readout.rank:,}",
-        _share(readout.probability),
-        f"{readout.margin:+.1f}",
+        Column("most probable next tokens", views=_AT_LENGTH),
+        *[Column(f"top {n}", views=("pane",), rank=n - 1) for n in range(1, count + 1)],
+        Column(f"{_quoted(page.target)} rank", number=True, brief="rank"),
+        Column("p", number=True, rank=2),
+        Column("margin", number=True, rank=_MOST_TOPS),
     ]
+    return Table(columns, [_readout_row(name, one, count) for name, one in found.items()])
+
+
+def _readout_row(name: str, readout: Readout, count: int) -> list[Cell]:
+    tops = [f"{_quoted(text)} {_share(value)}" for text, value in readout.top[:count]]
+    target = [f"{readout.rank:,}", _share(readout.probability), f"{readout.margin:+.1f}"]
+    return [name, "  ".join(tops), *tops, *[""] * (count - len(tops)), *target]
 
 
 def sources_table(page: Inspection, most: int = _MOST_SOURCES) -> Table:
@@ -163,7 +165,7 @@ def sources_table(page: Inspection, most: int = _MOST_SOURCES) -> Table:
         Column("", style="name"),
         Column("share written" if weighted else "share of attention", number=True),
         Column("", views=("pictures", "brief"), width=12),
-        Column("heads that attend to it most"),
+        Column("heads that attend most", rank=1),
     )
     rows: list[list[Cell]] = []
     for place, share in sources:
@@ -182,8 +184,8 @@ def writes_table(page: Inspection) -> Table:
         Column("", style="name"),
         Column("of |h|", number=True),
         *[Column(f"to {_quoted(page.target)}", number=True)] * has_direct,
-        Column("promotes"),
-        Column("suppresses"),
+        *_token_columns("promotes"),
+        *_token_columns("suppresses", rank=1),
     ]
     names = {"attention": "attention", "mlp": "MLP", "layer": "layer"}
     rows = [
@@ -191,12 +193,21 @@ def writes_table(page: Inspection) -> Table:
             names[name],
             f"{written.norm:.2f}",
             *[_signed(written.direct)] * has_direct,
-            listed(written.promoted),
-            listed(written.suppressed),
+            *_token_cells(written.promoted),
+            *_token_cells(written.suppressed),
         ]
         for name, written in page.written.items()
     ]
     return Table(columns, rows)
+
+
+def _token_columns(title: str, rank: int = 0) -> tuple[Column, Column]:
+    """A column of tokens with their values, and one without for panes."""
+    return Column(title, views=_AT_LENGTH, rank=rank), Column(title, views=("pane",), rank=rank)
+
+
+def _token_cells(tokens: Listed) -> tuple[str, str]:
+    return listed(tokens), " ".join(_quoted(text) for text, _ in tokens)
 
 
 def heads_table(page: Inspection, most: int = _MOST_HEADS) -> Table:
@@ -209,7 +220,7 @@ def heads_table(page: Inspection, most: int = _MOST_HEADS) -> Table:
         Column("head", number=True, style="name"),
         *[Column(f"to {_quoted(page.target)}", number=True)] * has_direct,
         Column("of |h|", number=True),
-        Column("attends to"),
+        Column("attends to", rank=1),
     ]
     rows: list[list[Cell]] = []
     for head in ordered[:most]:
@@ -226,17 +237,22 @@ def _sources_of_head(page: Inspection, head: int) -> str:
     return ", ".join(f"{_quoted(page.tokens[place])} {weights[place]:.2f}" for place in best)
 
 
-def neurons_table(page: Inspection) -> Table:
+def neurons_table(page: Inspection, most: int = _MOST_NEURONS) -> Table:
     """The neurons that write most."""
     columns = (
         Column("neuron", number=True, style="name"),
         Column("activation", number=True),
         Column("of |h|", number=True),
-        Column("promotes"),
+        *_token_columns("promotes"),
     )
     rows = [
-        [str(found.neuron), f"{found.activation:+.2f}", f"{found.norm:.3f}", listed(found.promoted)]
-        for found in page.neurons
+        [
+            str(found.neuron),
+            f"{found.activation:+.2f}",
+            f"{found.norm:.3f}",
+            *_token_cells(found.promoted),
+        ]
+        for found in page.neurons[:most]
     ]
     return Table(columns, rows)
 
@@ -261,10 +277,9 @@ def experts_table(page: Inspection) -> Table:
     return Table(columns, rows)
 
 
-def listed(tokens: Listed, shares: bool = False) -> str:
-    """Tokens in a line, with their values as shares or signed."""
-    value = _share if shares else _signed
-    return "  ".join(f"{_quoted(text)} {value(number)}" for text, number in tokens)
+def listed(tokens: Listed) -> str:
+    """Tokens in a line, with signed values."""
+    return "  ".join(f"{_quoted(text)} {_signed(number)}" for text, number in tokens)
 
 
 def _quoted(text: str) -> str:

@@ -36,6 +36,8 @@ from depthtui.data.protocol import (
     GenerationFinished,
     GenerationStarted,
     Halted,
+    InspectLayer,
+    LayerInspected,
     LoadModel,
     Memory,
     MetricRows,
@@ -69,6 +71,7 @@ from depthtui.service.worker import Worker
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.engine import EngineDeath, Post
 from tests.builders.generations import full_generation, part_of, parts_of
+from tests.builders.inspections import inspection
 from tests.builders.models import model_info
 from tests.builders.results import full_result, tokens_of
 
@@ -187,6 +190,8 @@ class FakeEngine:
                 self._pending = self._run(command)
                 if not self.manual:
                     self.advance(until=Halted if command.step else None)
+            case InspectLayer():
+                self.say(self._inspected(command))
             case CountTokens():
                 prompt, wrapped = command.prompt, command.chat_template
                 self.say(TokensCounted(prompt, wrapped, len(tokens_of(prompt)) or -1))
@@ -208,6 +213,14 @@ class FakeEngine:
                 self.advance()
             case Stop():
                 self._stop()
+
+    def _inspected(self, command: InspectLayer) -> LayerInspected:
+        assert self._model is not None
+        texts = tuple(tokens_of(command.prompt).texts)
+        page = inspection(
+            command.layer, command.token, texts, n_layers=self._model.n_layers, lens=command.lens
+        )
+        return LayerInspected(command.run_id, command.layer, command.token, page)
 
     def advance(self, count: int = 10_000, until: type[Event] | None = None) -> None:
         """Send a run's next events, up to `count` or one of the kind `until`."""

@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 from textual.widgets import OptionList
 
+from depthtui.data.lens import LogitLens
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.tui import keymap
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.under_cursor import MeasureRow
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.command_menu import CommandMenu
-from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.messages_dialog import MessagesDialog
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
-from depthtui.tui.state.cell import cell_facts
+from depthtui.tui.screens.layer_screen import LayerScreen
+from depthtui.tui.state.cell import cell_table
 from tests.builders.results import run
 from tests.tui.app_helpers import Explored, explore
 
@@ -24,11 +25,10 @@ from tests.tui.app_helpers import Explored, explore
 async def test_enter_opens_the_cell_under_the_cursor(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.press("7", "G", "3", "dollar_sign", "enter")
-        await it.until(lambda: isinstance(it.app.screen, ExplanationScreen), "the cell")
+        await it.until(lambda: isinstance(it.app.screen, LayerScreen), "the cell")
         await it.until(lambda: "Layer 7 at" in it.screen_text(), "its name")
         shown = it.screen_text()
-        assert "before it" in shown
-        assert "after it" in shown
+        assert "after attention" in shown
         assert "Layer contribution" in " ".join(shown.split())
         await it.press("escape")
         await it.until(lambda: it.app.screen is it.main)
@@ -37,7 +37,7 @@ async def test_enter_opens_the_cell_under_the_cursor(tmp_path: Path) -> None:
 async def test_a_double_click_opens_what_is_under_the_pointer(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.pilot.click(Heatmap, offset=(12, 6), times=2)
-        await it.until(lambda: isinstance(it.app.screen, ExplanationScreen), "the cell")
+        await it.until(lambda: isinstance(it.app.screen, LayerScreen), "the cell")
         layer, _ = it.main.cursor
         await it.until(lambda: f"Layer {layer} at" in it.screen_text(), "its name")
 
@@ -100,16 +100,12 @@ async def test_the_cursor_stays_where_it_is_when_a_run_ends(tmp_path: Path) -> N
 
 def test_a_cell_has_the_values_that_the_run_has() -> None:
     result = run()
-    last = result.model.n_layers
-    facts = dict(cell_facts(result, 2, 1, "logit").lines)
-    assert "before it" in facts
-    assert facts["after it"] == dict(cell_facts(result, 3, 1, "logit").lines)["before it"]
-    output = cell_facts(result, last, 1, "logit")
-    assert output.title.startswith("Output at")
-    assert (
-        dict(output.lines)["the output"]
-        == (dict(cell_facts(result, last - 1, 1, "logit").lines)["the output"])
-    )
+    rows = {str(row[0]): row[1] for row in cell_table(result, 2, 1, "logit").rows}
+    above = {str(row[0]): row[1] for row in cell_table(result, 3, 1, "logit").rows}
+    assert rows["lens after"] == above["lens before"]
+    lens = result.get(LogitLens)
+    assert lens is not None
+    assert rows["Lens KL"] == f"{lens.kl[2, 1]:.4g}"
 
 
 def test_the_main_screen_has_at_most_46_commands() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from depthtui.data.inspection import Inspection
 from depthtui.data.lens_view import LOGIT
 from depthtui.data.protocol import Pace
 from depthtui.data.remarks import Remarks
@@ -19,7 +20,7 @@ from depthtui.tui.draw.styles import RampChoice
 HeatmapMode: TypeAlias = Literal["tokens", "means", "skips", "reads", "repeats"]
 LayerOrder: TypeAlias = Literal["up", "down"]
 
-_BY_IDENTITY = ("result", "reading", "other", "other_reading")
+_BY_IDENTITY = ("result", "reading", "other", "other_reading", "page")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +49,8 @@ class View:
         thresholds_turned: whether they are others than the session began with.
         remarks: what the user noted on the run.
         written_through: the lens that a generated text was read by as it was written.
+        page: a layer of the run at the cursor's token, or None.
+        page_problem: why there is none; empty while it is being made.
     """
 
     result: RunResult | None = None
@@ -69,6 +72,8 @@ class View:
     thresholds_turned: bool = False
     remarks: Remarks = field(default_factory=Remarks)
     written_through: str = LOGIT
+    page: Inspection | None = None
+    page_problem: str = ""
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, View):

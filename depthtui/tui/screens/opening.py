@@ -241,6 +241,21 @@ def show_what_if(screen: LiveScreen, explorer: Explorer, clean: Run, changes: Ru
     screen.app.push_screen(what_if)
 
 
+def show_layer(
+    screen: PaneScreen,
+    explorer: Explorer,
+    run: Run,
+    cursor: Cursor,
+    lens: str,
+    left: Callable[[Cursor], object],
+) -> None:
+    """Open a layer of a run at a token; `left` is called with the place at the end."""
+    from depthtui.tui.screens.layer_screen import LayerScreen
+
+    opened = LayerScreen(explorer, run, cursor, screen.layer_order, lens, left)
+    screen.app.push_screen(opened)
+
+
 def show_generation(screen: LiveScreen, explorer: Explorer) -> None:
     """Let the model answer the prompt, and watch it."""
     from depthtui.tui.screens.generation_screen import GenerationScreen

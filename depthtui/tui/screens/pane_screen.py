@@ -30,7 +30,6 @@ from depthtui.tui.panes.view import View
 from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
-from depthtui.tui.state.cell import cell_facts
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.textual_patches.screens import Screen
 
@@ -39,6 +38,7 @@ _RIGHT = 3
 """The number of the mouse's right button."""
 
 NO_PANE = "There is no pane to enlarge yet."
+NO_RUN = "This layer belongs to no run of the session."
 NO_TOKENS = "This shows layers by layers: there are no tokens to average over."
 
 
@@ -387,14 +387,19 @@ class PaneScreen(Screen[None]):
                 self.open_measure(row)
 
     def _open_cell(self, pane: Pane, layer: int, token: int) -> None:
-        """Show what a pane's run has at a layer and a token."""
-        from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
+        """Open the layer of a pane's run at a token."""
+        from depthtui.tui.screens.opening import show_layer
 
-        result = pane.result
-        if result is not None:
-            token = min(token, len(result.tokens) - 1)
-            facts = cell_facts(result, layer, token, pane.view.lens)
-            self.app.push_screen(ExplanationScreen([facts], "Under the cursor", "facts"))
+        run = self.explorer.session.run_of(pane.result)
+        if run is None:
+            self.notify(NO_RUN, markup=False)
+            return
+        back = partial(self._come_back, pane)
+        show_layer(self, self.explorer, run, Cursor(layer, token), pane.view.lens, back)
+
+    def _come_back(self, pane: Pane, cursor: Cursor) -> None:
+        """Put the cursor where it was moved to inside a layer."""
+        self.go(*self.from_pane(pane, cursor))
 
     def open_measure(self, row: MeasureRow) -> None:
         """Go to where the evidence of a measure is."""

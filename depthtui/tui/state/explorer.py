@@ -21,6 +21,7 @@ from depthtui.data.protocol import (
     Event,
     Failed,
     Halted,
+    LayerInspected,
     LoadModel,
     Memory,
     ModelLoaded,
@@ -47,6 +48,7 @@ from depthtui.settings import Settings, datasets_dir, lenses_dir, models_dir
 from depthtui.tui.state.datasets import Datasets
 from depthtui.tui.state.engine import Engine, EngineDeath
 from depthtui.tui.state.generation import GenerationState
+from depthtui.tui.state.inspections import Inspections
 from depthtui.tui.state.kept_paces import joined, pace_key
 from depthtui.tui.state.model_list import opened_last
 from depthtui.tui.state.model_writing import ModelWriting
@@ -120,6 +122,7 @@ class Explorer:
         datasets: the published data sets that are here, and what was read of them.
         sessions: the session's file, and other sessions.
         token_count: how many tokens a prompt has.
+        inspections: layers of runs at a token, as far as they were looked into.
         pair: a run and its prompt's run on another model, to be compared.
         draft: the prompt that was chosen and not run yet, with whether it is wrapped; or None.
         is_stepping: whether a run computes layers after which it halts again.
@@ -158,6 +161,7 @@ class Explorer:
         self.reading = ReadingChoices(self)
         self.sessions = Sessions(self)
         self.token_count = TokenCount(self._free_engine)
+        self.inspections = Inspections(self._free_engine, lambda: self.model)
         self.pair = Pair()
         self.draft: tuple[Prompt, bool] | None = None
         self._asked: tuple[Prompt, bool] | None = None
@@ -244,6 +248,7 @@ class Explorer:
         )
         self._send_load(self._engine, self.spec)
         self.token_count.ask_no_more()
+        self.inspections.ask_no_more()
 
     def restart(self) -> None:
         """Start a fresh engine, whatever became of the old one."""
@@ -652,6 +657,8 @@ class Explorer:
                 self._halted()
             case Failed():
                 self._failed(run, event)
+            case LayerInspected():
+                self.inspections.answered(event)
             case TokensCounted():
                 self.token_count.answered(event)
             case Notice(message=message):

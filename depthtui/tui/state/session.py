@@ -360,6 +360,12 @@ class Session:
                 self._end(run, RunState.FAILED, message)
         return run
 
+    def run_of(self, result: RunResult | None) -> Run | None:
+        """The run that has this result."""
+        if result is None:
+            return None
+        return next((run for run in [*self.runs, *self.asides] if run.result is result), None)
+
     def find(self, engine_id: int) -> Run | None:
         """The run that the engine knows by this id, or None."""
         runs = [*self.runs, *self.asides]

@@ -1,0 +1,146 @@
+"""A report's blocks as lines of a pane: sentences are wrapped, tables have the columns that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from rich.cells import cell_len
+from rich.style import Style
+from textual.geometry import Size
+
+from depthtui.report.blocks import (
+    Bar,
+    Block,
+    Cell,
+    Column,
+    Heading,
+    Note,
+    Paragraph,
+    Spans,
+    Table,
+    Together,
+    seen,
+)
+from depthtui.token_text import fit_shown, printable_line, printable_sentence
+from depthtui.tui.draw.styles import PaneStyles, Piece, bar
+from depthtui.tui.draw.text import wrap
+
+_GAPS = (2, 1)
+"""Cells between columns: fewer where not all of them fit otherwise."""
+
+_SHORTEST_BAR, _LONGEST_BAR = 6, 40
+
+Lines = list[list[Piece]]
+
+
+def as_much_as_fits(
+    versions: Iterable[Iterable[Block]], size: Size, styles: PaneStyles, gaps: bool = True
+) -> Lines:
+    """The first of these that fits, the richest first; else what there is room for of the last."""
+    lines: Lines = []
+    for blocks in versions:
+        lines = lines_of(blocks, size.width, styles, gaps)
+        if len(lines) <= size.height:
+            return lines
+    return cut(lines, size.height, styles)
+
+
+def cut(lines: Lines, height: int, styles: PaneStyles) -> Lines:
+    """The lines that there is room for, and how to see the others."""
+    more = len(lines) - height
+    words = f"… {more + 1} more lines, z shows all"
+    return lines if more <= 0 else [*lines[: height - 1], [(words, styles.accent)]]
+
+
+def lines_of(blocks: Iterable[Block], width: int, styles: PaneStyles, gaps: bool = True) -> Lines:
+    """The blocks in so many cells, blank lines between them unless `gaps` is false."""
+    lines: Lines = []
+    for block in seen(blocks, "pane"):
+        found = list(_lines(block, width, styles))
+        lines += [[]] * bool(gaps and lines and found)
+        lines += found
+    return lines
+
+
+def _lines(block: Block, width: int, styles: PaneStyles) -> Iterator[list[Piece]]:
+    match block:
+        case Heading(text) | Paragraph(text) | Note(text):
+            looks = {Heading: styles.strong, Note: styles.muted}
+            for line in wrap(printable_sentence(text), width):
+                yield [(line, looks.get(type(block), styles.text))]
+        case Table():
+            yield from _table(block, width, styles)
+        case Together(inner):
+            yield from lines_of(inner, width, styles, gaps=False)
+
+
+def _table(table: Table, width: int, styles: PaneStyles) -> Iterator[list[Piece]]:
+    columns, rows = table.seen("pane")
+    head = [column.title if column.brief is None else column.brief for column in columns]
+    looks = {"": styles.text, "name": styles.strong, "strong": styles.strong, "soft": styles.muted}
+    faint = dict.fromkeys(looks, styles.faint)
+    cells = [[_pieces(title, "", faint) for title in head]] * table.has_head
+    cells += [
+        [_pieces(cell, column.style, looks) for cell, column in zip(row, columns, strict=True)]
+        for row in rows
+    ]
+    widths, gap = _widths(columns, cells, width)
+    for row_cells in cells:
+        line: list[Piece] = []
+        for place, count in widths.items():
+            line += [(" " * gap * bool(line), styles.text)]
+            cell = row_cells[place]
+            if isinstance(cell, Bar):
+                full, empty = (" " * count, "") if cell.share is None else bar(cell.share, count)
+                line += [(full, styles.text), (empty, styles.faint)]
+                continue
+            spare = (" " * max(0, count - _cells(cell)), styles.text)
+            line += [spare] * columns[place].number
+            for text, style in cell:
+                line.append((fit_shown(text, min(count, cell_len(text))), style))
+                count = max(0, count - cell_len(text))
+            line += [spare] * (not columns[place].number)
+        yield line
+
+
+def _pieces(cell: Cell, style: str, looks: Mapping[str, Style]) -> list[Piece] | Bar:
+    """A cell's texts, printable, and how they are drawn."""
+    if isinstance(cell, Bar):
+        return cell
+    parts = cell.parts if isinstance(cell, Spans) else [(str(cell), style)]
+    return [(printable_line(text), looks.get(how, looks[""])) for text, how in parts]
+
+
+def _cells(cell: list[Piece] | Bar) -> int:
+    """How many cells of the terminal it needs."""
+    return _SHORTEST_BAR if isinstance(cell, Bar) else sum(cell_len(text) for text, _ in cell)
+
+
+def _widths(
+    columns: Sequence[Column], rows: Sequence[Sequence[list[Piece] | Bar]], width: int
+) -> tuple[dict[int, int], int]:
+    """The cells of each column that is drawn, by its place, and of the gaps between them."""
+    needed = [
+        column.width or max((_cells(row[place]) for row in rows), default=0)
+        for place, column in enumerate(columns)
+    ]
+    gap = next((gap for gap in _GAPS if sum(needed) + gap * (len(needed) - 1) <= width), _GAPS[-1])
+    kept: list[int] = []
+    spare = width + gap
+    for place in sorted(range(len(columns)), key=lambda place: columns[place].rank):
+        if not columns[place].rank or needed[place] + gap <= spare:
+            kept.append(place)
+            spare -= needed[place] + gap
+    cells = {place: needed[place] for place in sorted(kept)}
+    for place in cells:
+        if any(isinstance(row[place], Bar) for row in rows):
+            cells[place] += min(max(0, spare), _LONGEST_BAR - _SHORTEST_BAR)
+    # Names are cut rather than numbers.
+    while spare < 0 and (
+        names := [place for place in cells if cells[place] > 1 and not columns[place].number]
+    ):
+        widest = max(names, key=cells.__getitem__)
+        taken = min(-spare, cells[widest] - 1)
+        cells[widest] -= taken
+        spare += taken
+    return cells, gap

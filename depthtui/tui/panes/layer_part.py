@@ -1,0 +1,208 @@
+"""One part of a layer at a token, drawn from the report's own tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from textual.strip import Strip
+
+from depthtui.data.explanation import Explanation
+from depthtui.data.inspection import Inspection
+from depthtui.report.blocks import Block, Note
+from depthtui.report.inspection_document import (
+    PART_NAMES,
+    experts_table,
+    heads_table,
+    neurons_table,
+    readouts_table,
+    sources_table,
+    writes_table,
+)
+from depthtui.tui.draw.blocks import as_much_as_fits
+from depthtui.tui.draw.styles import Piece
+from depthtui.tui.panes.pane import Pane
+from depthtui.tui.state.cell import cell_table
+
+COMPUTING = "The layer is run at this token …"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a page.
+
+    Attributes:
+        id: of its pane.
+        name: its title, and its name in the tabs.
+        needs: names of what the model must have for it, the first one's reason told.
+        has: whether a page has it.
+        blocks: makes its blocks from the page, with so many rows.
+        explained: what it is, how it is computed, and how to read it.
+    """
+
+    id: str
+    name: str
+    needs: tuple[str, ...]
+    has: Callable[[Inspection], bool]
+    blocks: Callable[[Inspection, int], list[Block]]
+    explained: Explanation
+
+
+def _neurons_or_experts(page: Inspection, rows: int) -> list[Block]:
+    blocks: list[Block] = []
+    if page.experts:
+        blocks.append(experts_table(page))
+    if page.neurons:
+        blocks.append(neurons_table(page, rows))
+    return blocks
+
+
+PARTS = (
+    Part(
+        "page-ends",
+        "Before and after",
+        ("lens",),
+        lambda page: page.before is not None,
+        lambda page, rows: [readouts_table(page)],
+        Explanation(
+            "Before and after",
+            "The most probable next tokens before the layer, after its attention, and after it.",
+            "softmax(W N(h)), softmax(W N(h + a)), softmax(W N(h_next)), by the lens in use",
+            "The rank of the target, the answer's token or the output's first choice, falls where "
+            "the layer finds it; the margin is its lead over the best other token, in nats.",
+            "Which of the two, attention or MLP, moves it.",
+            "nostalgebraist, interpreting GPT: the logit lens, 2020",
+        ),
+    ),
+    Part(
+        "page-reads",
+        "Reads",
+        ("reads", "split", "layer"),
+        lambda page: page.reads is not None,
+        lambda page, rows: [sources_table(page, rows)],
+        Explanation(
+            "Reads",
+            "The tokens that the layer reads here.",
+            "sum over heads of ||alpha W_O v||: attention times the length of what is written",
+            "Attention alone overrates the first token, a sink with small values; weighted by "
+            "values it stands for what is written.",
+            "The tokens behind token 0.",
+            "Kobayashi et al., Attention is Not Only a Weight, 2020.emnlp-main.574",
+        ),
+    ),
+    Part(
+        "page-writes",
+        "Writes",
+        ("layer",),
+        lambda page: bool(page.written),
+        lambda page, rows: [writes_table(page)],
+        Explanation(
+            "Writes",
+            "The tokens whose logits attention, MLP and layer raise and lower most.",
+            "W N'(x), the final norm's scale held fixed",
+            "What the layer adds, read as if nothing came behind it; in early layers later ones "
+            "read it otherwise. Beside it the share in the target's logit, less the mean.",
+            "Tokens of one kind: names, endings, digits.",
+            "Elhage et al., A Mathematical Framework for Transformer Circuits, 2021",
+        ),
+    ),
+    Part(
+        "page-heads",
+        "Heads",
+        ("heads", "split", "layer"),
+        lambda page: bool(page.heads),
+        lambda page, rows: [heads_table(page, rows)],
+        Explanation(
+            "Heads",
+            "The attention heads, by their share in the target's logit.",
+            "W[target] N'(write of the head), less the mean over the vocabulary",
+            "A head above 0 writes towards the target. Heads and biases add up to the "
+            "attention's write.",
+            "A head with a large share that attends to one token: it moves that token's "
+            "information here.",
+            "Elhage et al., A Mathematical Framework for Transformer Circuits, 2021",
+        ),
+    ),
+    Part(
+        "page-neurons",
+        "Neurons",
+        ("neurons", "split", "layer"),
+        lambda page: bool(page.neurons or page.experts),
+        _neurons_or_experts,
+        Explanation(
+            "Neurons and experts",
+            "The neurons of the MLP that write most, or the experts that the router chose.",
+            "activation times column of the output projection; loss of the target with one "
+            "expert's output taken off here",
+            "Neurons promote the same tokens wherever they are active. An expert's weight says "
+            "little of its worth: the loss without it does.",
+            "An expert with a small weight and a large loss without it.",
+            "Geva et al., Transformer Feed-Forward Layers Build Predictions, 2022.emnlp-main.3",
+        ),
+    ),
+)
+"""The parts of a page, in the order of `tab`."""
+
+
+class PagePane(Pane):
+    """A pane that draws lines of blocks."""
+
+    _lines: Sequence[Sequence[Piece]] = ()
+
+    def blocks(self, rows: int) -> Iterator[Block]:
+        """What is drawn, with so many rows at most."""
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        rows = max(1, self.area.height - 1)
+        self._lines = as_much_as_fits([self.blocks(rows)], self.area, self.pane_styles)
+
+    def draw_line(self, y: int) -> Strip:
+        return self.line(*self._lines[y]) if y < len(self._lines) else self.line()
+
+
+class LayerPart(PagePane):
+    """A part of the layer under the cursor.
+
+    Args:
+        part: which.
+    """
+
+    def __init__(self, part: Part) -> None:
+        super().__init__(id=part.id, name=part.name)
+        self.part = part
+
+    def explains(self) -> tuple[Explanation, ...]:
+        return (self.part.explained,)
+
+    def why_empty(self) -> tuple[str, str] | None:
+        page, part = self.view.page, self.part
+        experts = page is not None and page.experts and part.id == "page-neurons"
+        self.set_titles("Experts" if experts else part.name)
+        if page is None:
+            return self.view.page_problem or COMPUTING, ""
+        if part.has(page):
+            return None
+        missing = [name for name in part.needs if name in page.unavailable]
+        if not missing:
+            return f"This layer has no {part.name.lower()}.", ""
+        name = missing[0]
+        return f"No {PART_NAMES[name]}: {page.unavailable[name]}.", ""
+
+    def blocks(self, rows: int) -> Iterator[Block]:
+        assert self.view.page is not None
+        yield from self.part.blocks(self.view.page, rows)
+
+
+class CellValues(PagePane):
+    """What the run's own metrics have at the layer and token under the cursor."""
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.set_titles("Values")
+        return ("No run is shown.", "") if self.result is None else None
+
+    def blocks(self, rows: int) -> Iterator[Block]:
+        table = cell_table(self.shown, *self.cursor, self.view.lens)
+        yield table
+        if not table.rows:
+            yield Note("No metric has a value here.")

@@ -1,0 +1,195 @@
+"""Inside a layer: the page of one layer at one token, live under the cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Footer, Static
+
+from depthtui.data.inspection import Inspection
+from depthtui.data.run import RunResult
+from depthtui.metrics.spec import Measure
+from depthtui.report.inspection_document import notes_of, sentence_of, title_of
+from depthtui.token_text import printable, printable_chars
+from depthtui.tui.commands import layer, moving
+from depthtui.tui.commands.command import bindings_of
+from depthtui.tui.panes.layer_part import PARTS, CellValues, LayerPart
+from depthtui.tui.panes.pane import Cursor
+from depthtui.tui.panes.prompt_pane import PromptPane
+from depthtui.tui.panes.view import View
+from depthtui.tui.screens.dialogs.dialog import MUTED
+from depthtui.tui.screens.live_screen import LiveScreen
+from depthtui.tui.screens.pane_screen import PaneTabs
+from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.session import Run
+
+_LEFT = 2
+"""How many of the parts stand in the left column."""
+
+
+class LayerScreen(LiveScreen):
+    """The parts of the layer under the cursor; the prompt is coloured by the tokens that it reads.
+
+    Args:
+        explorer: asks the engine for pages.
+        run: the run.
+        cursor: where to begin.
+        layer_order: `up` has layer 0 at the bottom.
+        lens: the lens that the page is read through, by its name in `LENSES`.
+        left: called with the place at the end.
+    """
+
+    KEYS = layer.COMMANDS
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings_of(KEYS), *moving.DIGITS]
+    CSS_PATH: ClassVar[list[str | Path]] = ["../panes.tcss", "../layer.tcss"]  # type: ignore[assignment]
+    AUTO_FOCUS = "#page-ends"
+    PANE_ORDER = (*(part.id for part in PARTS), "values")
+
+    def __init__(
+        self,
+        explorer: Explorer,
+        run: Run,
+        cursor: Cursor,
+        layer_order: str,
+        lens: str,
+        left: Callable[[Cursor], object] = lambda cursor: None,
+    ) -> None:
+        super().__init__(explorer)
+        self._run = run
+        self._first_order = layer_order
+        self._lens = lens
+        self._left = left
+        self._shown: Inspection | None = None
+        last_layer, last_token = self.extent()
+        place = Cursor(min(cursor.layer, last_layer), min(cursor.token, last_token))
+        self.set_reactive(LayerScreen.cursor, place)
+
+    def compose(self) -> ComposeResult:
+        yield Static(id="place", classes="title-line")
+        yield PromptPane(id="prompt", name="Prompt", classes="always")
+        yield PaneTabs(id="tabs")
+        parts = [LayerPart(part) for part in PARTS]
+        with Horizontal(id="panes"):
+            with Vertical(classes="column"):
+                yield from parts[:_LEFT]
+                yield CellValues(id="values", name="Values")
+            with Vertical(classes="column"):
+                yield from parts[_LEFT:]
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        settings = self.explorer.settings
+        self.take_colours(settings.ramp, settings.palette)
+        self.layer_order = self._first_order
+        self.measure = _reads_measure(lambda: self._shown)
+        self.redraw()
+
+    # Showing ------------------------------------------------------------------
+
+    @property
+    def page(self) -> Inspection | None:
+        """The page of the place under the cursor, where it is there."""
+        return self.explorer.inspections.of(self._run, *self.cursor, self._lens)
+
+    @property
+    def problem(self) -> str:
+        """Why there is no page; empty while it is being made."""
+        return self.explorer.inspections.problem(self._run, *self.cursor, self._lens)
+
+    @property
+    def lens_name(self) -> str:
+        return self._lens
+
+    def extent(self) -> tuple[int, int]:
+        result = self._run.result
+        if result is None:
+            return 0, 0
+        return result.model.n_layers - 1, len(result.tokens) - 1
+
+    def shown_result(self) -> RunResult | None:
+        return self._run.result
+
+    def view(self) -> View:
+        page, problem = self.page, self.problem
+        # The page before stays until the next one is there: a held-down key would flicker.
+        self._shown = None if problem else page or self._shown
+        return replace(
+            super().view(), result=self._run.result, page=self._shown, page_problem=problem
+        )
+
+    def watch_cursor(self, cursor: Cursor) -> None:
+        super().watch_cursor(cursor)
+        self.explorer.inspections.ask(self._run, *cursor, self._lens)
+        if self.is_running:
+            self.draw()
+
+    def draw(self) -> None:
+        self.explorer.inspections.ask(self._run, *self.cursor, self._lens)
+        self.show_view()
+        self._show_place()
+        self.refresh_keys()
+
+    def _show_place(self) -> None:
+        result, page = self._run.result, self._shown
+        if result is None:
+            return
+        at, token = self.cursor
+        if page is not None and (page.layer, page.token) == self.cursor:
+            notes = " ".join(notes_of(page))
+            words = Content.assemble(
+                (f"{printable_chars(title_of(page))}  ", "bold"),
+                printable_chars(sentence_of(page)),
+                (f"  {printable_chars(notes)}", MUTED),
+            )
+        else:
+            text = printable(result.tokens.texts[token])
+            place = f"Layer {at} at token {token} '{text}'"
+            words = Content.assemble((place, "bold"), (f"  {self.problem or '…'}", MUTED))
+        self.query_one("#place", Static).update(words)
+
+    # Commands -------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Back to where it was opened, at the place that the cursor is on."""
+        self._left(self.cursor)
+        self.dismiss(None)
+
+    def copy_sentence(self) -> None:
+        """Copy the page's sentence."""
+        if self.page is not None:
+            words = f"{title_of(self.page)}: {sentence_of(self.page)}"
+            self.app.copy_to_clipboard(words)
+            self.notify(printable_chars(words), title="Copied", markup=False)
+
+
+def _reads_measure(page: Callable[[], Inspection | None]) -> Measure:
+    """The share of what is written for each token that the layer reads, along the prompt."""
+
+    def values(result: RunResult) -> np.ndarray | None:
+        shown = page()
+        if shown is None or shown.reads is None:
+            return None
+        norms = shown.reads.value_weighted
+        weights = shown.reads.heads.mean(axis=0) if norms is None else norms
+        total = float(weights.sum())
+        row = np.full(len(result.tokens), np.nan, np.float32)
+        row[: len(weights)] = weights / total if total > 0 else 0
+        return np.broadcast_to(row, (result.model.n_layers, len(row)))
+
+    return Measure(
+        "reads",
+        "Tokens read",
+        "share of ||alpha W_O v||",
+        values,
+        limits=(0.0, 1.0),
+        reading="The darker, the more of what the layer writes here is written for that token.",
+    )

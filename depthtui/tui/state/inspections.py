@@ -1,0 +1,95 @@
+"""Layers that were looked into at a token: asked of the engine, one at a time, and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from depthtui.data.inspection import Inspection
+from depthtui.data.model import ModelInfo
+from depthtui.data.protocol import InspectLayer, LayerInspected
+from depthtui.tui.state.engine import Engine
+from depthtui.tui.state.session import Run
+
+MOST_KEPT = 512
+"""Inspections that are kept; a page is some kilobytes, and a key asks for one."""
+
+WHAT_IF = "A layer is opened on clean runs, not in a what-if."
+UNFINISHED = "The layer opens once the run is through."
+OTHER_MODEL = "The parts of a layer need the model of this run: m loads it."
+BUSY = "The engine is busy: the layer opens once it is free."
+
+
+class _Place(NamedTuple):
+    """A layer at a token of a run, read through a lens."""
+
+    run: int
+    answer_start: int
+    layer: int
+    token: int
+    lens: str
+
+
+class Inspections:
+    """Asks for what a page shows; what is asked next takes the place of what waits.
+
+    Args:
+        free_engine: the engine, where it can answer now.
+        model: the loaded model, or None.
+    """
+
+    def __init__(
+        self, free_engine: Callable[[], Engine | None], model: Callable[[], ModelInfo | None]
+    ) -> None:
+        self._free_engine = free_engine
+        self._model = model
+        self._kept: dict[_Place, LayerInspected] = {}
+        self._asked: _Place | None = None
+
+    def ask(self, run: Run, layer: int, token: int, lens: str) -> None:
+        """Ask for a page, unless it is there or cannot be had."""
+        place = _place(run, layer, token, lens)
+        engine = self._free_engine()
+        if place in self._kept or place == self._asked or engine is None:
+            return
+        if not self.why_not(run):
+            self._asked = place
+            engine.send(InspectLayer(run.engine_id, run.prompt, run.settings, layer, token, lens))
+
+    def why_not(self, run: Run) -> str:
+        """Why no page of a run can be had now; empty where it can."""
+        if not run.settings.is_clean:
+            return WHAT_IF
+        if run.state.is_live or run.result is None:
+            return UNFINISHED
+        if run.model != self._model():
+            return OTHER_MODEL
+        return "" if self._free_engine() is not None else BUSY
+
+    def of(self, run: Run, layer: int, token: int, lens: str) -> Inspection | None:
+        """A page, where it is there."""
+        found = self._kept.get(_place(run, layer, token, lens))
+        return None if found is None else found.inspection
+
+    def problem(self, run: Run, layer: int, token: int, lens: str) -> str:
+        """Why a page is not there; empty where it is, or is being made."""
+        found = self._kept.get(_place(run, layer, token, lens))
+        return self.why_not(run) if found is None else found.problem
+
+    def answered(self, event: LayerInspected) -> None:
+        """Keep a page."""
+        place = self._asked
+        if place is None or (place.layer, place.token) != (event.layer, event.token):
+            return
+        self._asked = None
+        self._kept[place] = event
+        while len(self._kept) > MOST_KEPT:
+            del self._kept[next(iter(self._kept))]
+
+    def ask_no_more(self) -> None:
+        """Forget what was asked: the engine is another one, or was stopped."""
+        self._asked = None
+
+
+def _place(run: Run, layer: int, token: int, lens: str) -> _Place:
+    return _Place(run.number, run.settings.answer_start, layer, token, lens)
