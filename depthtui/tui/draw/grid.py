@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -155,9 +156,16 @@ class Grid:
         column = self.columns.item_at(x - self.margin)
         return None if row is None or column is None else (row, column)
 
-    def lines_of(self, row: int) -> list[int]:
+    def lines_of(self, row: int) -> Sequence[int]:
         """The lines that a row is on; none where it is out of sight."""
-        return [y for y in range(self.lines) if row in self.rows_on(y)]
+        if row not in self.rows.items:
+            return ()
+        units = self.rows.units_of(row)
+        first, last = units[0], units[-1]
+        if self.upwards:
+            first, last = self.rows.units - 1 - last, self.rows.units - 1 - first
+        halves = 1 if self.whole_lines else 2
+        return range((self.blank + first) // halves, (self.blank + last) // halves + 1)
 
 
 def in_sight(place: int, first: int, shown: int, count: int) -> int:

@@ -61,9 +61,10 @@ class LayerRows(Pane):
 
     def draw_number(self, layer: int) -> list[Piece]:
         """The number of a layer and the cursor before it."""
-        name = "out" if layer == self.depths - 1 else str(layer)
+        last = self.depths - 1
+        name = "out" if layer == last else str(layer)
         label = f"{name:>{self.margin - 2}} "
-        if self.place_of(layer) == self.place_of(self.cursor.layer):
+        if layer == min(max(self.cursor.layer, 0), last):
             return [("▸", self.pane_styles.accent), (label, self.pane_styles.accent)]
         return [(" ", self.pane_styles.text), (label, self.pane_styles.muted)]
 

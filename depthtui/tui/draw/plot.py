@@ -146,6 +146,10 @@ class Curve:
     sign: str = ""
     label: str = ""
 
+    def value_at(self, share: float) -> float:
+        """Its value where the cursor is."""
+        return float(self.values[int(np.abs(self.at - share).argmin())])
+
 
 def _faint(styles: PaneStyles, line: int) -> Style:
     return styles.faint
@@ -176,14 +180,6 @@ class Panel:
     def is_known(self) -> bool:
         """Whether there is anything to draw."""
         return bool(self.behind) or any(np.isfinite(curve.values).any() for curve in self.curves)
-
-    def values_at(self, share: float | None) -> list[float]:
-        """The value of each curve where the cursor is; none without one."""
-        if share is None:
-            return []
-        return [
-            float(curve.values[int(np.abs(curve.at - share).argmin())]) for curve in self.curves
-        ]
 
     @cached_property
     def dashes(self) -> list[str]:

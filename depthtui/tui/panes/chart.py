@@ -150,12 +150,12 @@ class Chart(Pane):
 
     def _value_on(self, panel: Panel, line: int) -> Piece:
         """The value at the cursor that stands beside a line of a panel, or nothing."""
-        values, place = panel.values_at(self.share), line - _FIRST_VALUE
-        if not 0 <= place < len(values):
+        place, share = line - _FIRST_VALUE, self.share
+        if share is None or not 0 <= place < len(panel.curves):
             return "", self.pane_styles.text
         # The end of the scale stands beside it on the last line.
         cells = 6 if line == panel.plot.area.lines - 1 else self.MARGIN - 1
-        return number_within(values[place], cells), self.value_style(place)
+        return number_within(panel.curves[place].value_at(share), cells), self.value_style(place)
 
     def _draw_panel(self, panel: Panel, line: int) -> list[Piece]:
         return panel.line(line, self.pane_styles, self.share)

@@ -141,7 +141,8 @@ class DepthCurves(Chart):
 
     @property
     def share(self) -> float:
-        return min(max(self.cursor.layer, 0), self._layers) / self._layers
+        layers = self._layers
+        return min(max(self.cursor.layer, 0), layers) / layers
 
     def axis(self, area: PlotArea) -> Axis:
         layers, other = self._layers, self.other_reading

@@ -11,7 +11,7 @@ from rich.segment import Segment
 from textual.strip import Strip
 
 from depthtui.data.explanation import Explanation
-from depthtui.data.lens import FittedLens, LogitLens
+from depthtui.data.lens import FittedLens
 from depthtui.data.lens_view import WORSE, lens_heading, lens_of, reads_worse
 from depthtui.report.explanations import LENS_TABLE
 from depthtui.token_text import fit_shown
@@ -78,6 +78,7 @@ class LensTable(LensRows):
 
     def prepare(self) -> None:
         self.set_titles(self._whole_title)
+        self._lens = known_lens(self.result, self.view.lens)
         self._landmarks = landmarks(self._lens.top_ids[:, self.token])
         self._columns = self._fit_columns()
         self.scroll_to_cursor()
@@ -87,10 +88,6 @@ class LensTable(LensRows):
         """The title, and of what the rows are where there is room."""
         title = f"{self.title}{_ROWS}"
         return title if cell_len(title) <= self.area.width - _AROUND_TITLE else self.title
-
-    @property
-    def _lens(self) -> LogitLens:
-        return known_lens(self.result, self.view.lens)
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         if old.token == new.token:
@@ -183,4 +180,5 @@ class LensTable(LensRows):
         left = max(0, width - cell_len(tail) - cell_len(end[0]))
         kept = strip_of(pieces, left, self.pane_styles.text)
         ending = (Segment(tail, self.pane_styles.accent), Segment(*end))
-        return Strip((*kept, *ending)).adjust_cell_length(width)
+        cells = left + cell_len(tail) + cell_len(end[0])
+        return Strip((*kept, *ending), cells).adjust_cell_length(width)

@@ -11,7 +11,6 @@ from textual.content import Content
 from textual.filter import ANSIToTruecolor, LineFilter
 from textual.geometry import Region, Size
 from textual.message import Message
-from textual.reactive import reactive
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -38,7 +37,12 @@ from depthtui.tui.draw.text import no_lens, wrap
 from depthtui.tui.panes.under_cursor import Target
 from depthtui.tui.panes.view import View
 from depthtui.tui.textual_patches.frame import keep_frame
-from depthtui.tui.textual_patches.names import draw_with_this_frame, handle_error, sender_of
+from depthtui.tui.textual_patches.names import (
+    draw_with_this_frame,
+    handle_error,
+    repaint,
+    sender_of,
+)
 
 BROKEN = ("This could not be drawn.", "What comes next is drawn again; the rest goes on.")
 """What a pane says whose drawing failed."""
@@ -74,7 +78,6 @@ class Pane(Widget, can_focus=True):
     """A framed part of the screen that draws results line by line and computes nothing.
 
     Attributes:
-        cursor: the shared cursor.
         view: what is drawn, given with `show`.
         hint: what an empty pane says about how to fill it.
         area: the size of the content that was prepared for.
@@ -100,10 +103,10 @@ class Pane(Widget, can_focus=True):
     }
     """
 
-    cursor: reactive[Cursor] = reactive(Cursor(), repaint=False)
     hint: ClassVar[str] = ""
     view = View()
     area = Size()
+    _cursor = Cursor()
     _pane_styles: PaneStyles | None = None
     _prepared = False
     _empty: tuple[str, str] | None = None
@@ -125,6 +128,18 @@ class Pane(Widget, can_focus=True):
             self.redraw()
             if _tokens_of(view) is not _tokens_of(before):
                 self.refresh(layout=True)
+
+    @property
+    def cursor(self) -> Cursor:
+        """The place that all panes look at."""
+        return self._cursor
+
+    @cursor.setter
+    def cursor(self, cursor: Cursor) -> None:
+        # No reactive: all panes get it with every key, those that are hidden too.
+        before, self._cursor = self._cursor, cursor
+        if cursor != before and self.is_ready:
+            self.move_cursor(before, cursor)
 
     def redraw(self) -> None:
         """Lay the pane out again and draw all of it."""
@@ -312,6 +327,9 @@ class Pane(Widget, can_focus=True):
         # Textual repaints all of a widget for a new title; `set_titles` does less.
         if self._retitling:
             return self
+        if regions and self.is_attached and not options:
+            repaint(self, *regions)
+            return self
         return super().refresh(*regions, **options)
 
     def render_line(self, y: int) -> Strip:
@@ -346,10 +364,6 @@ class Pane(Widget, can_focus=True):
         if self._empty is not None:
             # It says what its keys do, which depends on the focus.
             self.redraw()
-
-    def watch_cursor(self, old: Cursor, new: Cursor) -> None:
-        if self.is_ready:
-            self.move_cursor(old, new)
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         """Repaint what a cursor move changes; panes do better than all of it."""

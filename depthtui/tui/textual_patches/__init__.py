@@ -60,6 +60,7 @@ PATCHES = (
     Patch("minimal_updates", "Compositor.render_partial_update", "", "8.2.8"),
     Patch("minimal_updates", "Compositor.render_full_update", "", "8.2.8"),
     Patch("frame", "StylesCache.render_line", "", "8.2.8"),
+    Patch("frame", "StylesCache.render_widget", "", "8.2.8"),
 )
 
 

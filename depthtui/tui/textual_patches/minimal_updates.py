@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import groupby
-from operator import itemgetter
-from typing import NamedTuple, Protocol, runtime_checkable
+from itertools import compress, count, groupby
+from operator import itemgetter, ne
+from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.color import Color, ColorSystem
@@ -72,20 +72,13 @@ class Piece(NamedTuple):
     cells: list[Cell]
 
 
-@runtime_checkable
-class Prepares(Protocol):
-    """A widget that has something to work out before it knows what of it is to be drawn again."""
-
-    def get_ready(self) -> None:
-        """Work it out, unless that is done."""
-
-
 class Shown:
     """What the terminal shows, as far as that is known."""
 
     def __init__(self) -> None:
         self._size = Size()
         self._lines: list[list[Cell]] = []
+        self._unsure: set[int] = set()
 
     def forget(self) -> None:
         """Something else may have been written: what is drawn next is sent whole."""
@@ -101,6 +94,7 @@ class Shown:
         if size != self._size:
             self._size = size
             self._lines = [[_UNKNOWN] * size.width for _ in range(size.height)]
+            self._unsure = set(range(size.height))
         for piece in pieces:
             y, x, cells = piece
             line, end = self._lines[y], x + len(cells)
@@ -108,7 +102,8 @@ class Shown:
             if before == cells:
                 continue
             line[x:end] = cells
-            if _have_sure_width(before) and _have_sure_width(cells):
+            is_sure = _have_sure_width(cells)
+            if is_sure and (y not in self._unsure or _have_sure_width(before)):
                 yield from (
                     Piece(y, x + start, cells[start:stop])
                     for start, stop in _changes(before, cells)
@@ -117,6 +112,10 @@ class Shown:
                 # What the terminal takes for wider or narrower moves the rest of the line.
                 yield piece
                 line[end:] = [_UNKNOWN] * (size.width - end)
+            if is_sure and len(cells) == size.width:
+                self._unsure.discard(y)
+            elif not is_sure:
+                self._unsure.add(y)
 
 
 class ThinUpdate(CompositorUpdate):
@@ -155,9 +154,11 @@ class ThinCompositor(Compositor):
     """Textual's compositor, which draws of each widget only what is seen and has changed."""
 
     def update_widgets(self, widgets: set[Widget]) -> None:
+        """Let widgets work out first how much of them is to be drawn, those that can get ready."""
         for widget in self.visible_widgets.keys() & widgets:
-            if isinstance(widget, Prepares):
-                widget.get_ready()
+            get_ready = getattr(widget, "get_ready", None)
+            if get_ready is not None:
+                get_ready()
         super().update_widgets(widgets)
 
     def render_partial_update(self) -> ThinUpdate | None:  # type: ignore[override]
@@ -179,31 +180,31 @@ class ThinCompositor(Compositor):
         bare: dict[int, list[tuple[int, int]]] = {}
         for y, first, end in spans:
             bare.setdefault(y, []).append((first, end))
+        top, bottom = min(bare, default=0), max(bare, default=-1) + 1
         # From the front to the back.
         for widget, (region, clip) in self.visible_widgets.items():
             if not bare:
                 return
             seen = region.intersection(clip)
+            x, right = seen.x, seen.right
             lines = [
                 y
-                for y in bare
-                if seen.y <= y < seen.bottom
-                and any(first < seen.right and end > seen.x for first, end in bare[y])
+                for y in range(max(seen.y, top), min(seen.bottom, bottom))
+                if y in bare and any(first < right and end > x for first, end in bare[y])
             ]
             if not lines:
                 continue
-            top, bottom = min(lines), max(lines) + 1
             strips = widget.render_lines(
-                Region(seen.x - region.x, top - region.y, seen.width, bottom - top)
+                Region(x - region.x, lines[0] - region.y, seen.width, lines[-1] + 1 - lines[0])
             )
             for y in lines:
                 left: list[tuple[int, int]] = []
                 for first, end in bare.pop(y):
-                    start, stop = max(first, seen.x), min(end, seen.right)
+                    start, stop = max(first, x), min(end, right)
                     if start >= stop:
                         left.append((first, end))
                         continue
-                    yield y, start, strips[y - top].crop(start - seen.x, stop - seen.x)
+                    yield y, start, strips[y - lines[0]].crop(start - x, stop - x)
                     left += [span for span in ((first, start), (stop, end)) if span[0] < span[1]]
                 if left:
                     bare[y] = left
@@ -273,9 +274,7 @@ def _have_sure_width(cells: list[Cell]) -> bool:
 def _changes(before: list[Cell], after: list[Cell]) -> Iterator[tuple[int, int]]:
     """Where cells differ, from the first to behind the last; short gaps are no gaps."""
     start = stop = -1
-    for place, (old, new) in enumerate(zip(before, after, strict=True)):
-        if old == new:
-            continue
+    for place in compress(count(), map(ne, before, after)):
         if stop < 0 or place - stop > _SHORT_GAP:
             if stop >= 0:
                 yield start, stop

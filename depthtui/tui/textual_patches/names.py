@@ -27,6 +27,18 @@ def handle_error(widget: Widget, error: Exception) -> None:
     widget.app._handle_exception(error)
 
 
+def repaint(widget: Widget, *regions: Region) -> None:
+    """Have regions of a widget painted with the next frame.
+
+    `Widget.refresh` does so by three messages, for which each widget wakes by itself.
+    """
+    screen = widget.screen
+    widget._set_dirty(*regions)
+    if widget.display and screen in screen._compositor:
+        screen._dirty_widgets.add(widget)
+        screen.check_idle()
+
+
 def draw_with_this_frame(widget: Widget, region: Region) -> None:
     """Have a region of a widget drawn with the frame that is about to be drawn."""
     widget._set_dirty(region)

@@ -564,6 +564,25 @@ async def a_frame_is_drawn_once(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
         return len(styled) < lines / 2
 
 
+@scene("StylesCache.render_widget")
+async def a_line_asks_for_no_looks_of_the_frame(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    block = Block()
+    block.border_title = "title"
+    kit.keep_frame(block)
+    async with collecting(kit, block, css="Block { border: round red; }").run_test() as pilot:
+        await pilot.pause()
+        block.refresh(Region(0, 0, 1, 1))
+        asked: list[object] = []
+        original = Block._get_title_style_information
+        patch.setattr(
+            Block,
+            "_get_title_style_information",
+            lambda *parts: asked.append(parts) or original(*parts),  # type: ignore[func-returns-value]
+        )
+        block.render_lines(Region(0, 1, block.outer_size.width, 1))
+        return not asked
+
+
 # What a terminal sends -------------------------------------------------------
 
 _NO_KEY = "\x1b[1114112u"
