@@ -24,6 +24,7 @@ from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.exit_pane import ExitPane
 from depthtui.tui.panes.prune_pane import PrunePane
+from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.measured_form import MeasuredForm
@@ -87,6 +88,18 @@ async def test_tab_passes_by_the_pages_that_are_not_up_and_zoom_keeps_turning(
         assert "exits" in [pane.id for pane in it.main.panes]
         await it.press("z", "d")
         assert it.main.maximized is it.main.query_one(PrunePane)
+
+
+async def test_a_count_is_shown_until_its_key_comes(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        status = it.main.query_one(StatusLine)
+        assert "12 …" not in lines(status)[0]
+        await it.press("1", "2")
+        assert "12 …" in lines(status)[0]
+        await it.press("k")
+        assert "12 …" not in lines(status)[0]
+        await it.press("7", "v", "escape")
+        assert "7 …" not in lines(status)[0]
 
 
 @pytest.mark.parametrize("size", SIZES[:2])

@@ -139,6 +139,12 @@ async def test_the_screen_shows_clean_beside_changed(tmp_path: Path, size: tuple
             assert title in text
 
 
+async def test_tokens_of_the_lens_can_be_read_beside_the_stack(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(100, 30)) as it:
+        await open_what_if(it)
+        assert "·of  .38 │ ·of  .38" in it.screen_text()
+
+
 async def test_a_narrow_screen_keeps_the_stack_and_tabs_through_the_rest(tmp_path: Path) -> None:
     async with explore(tmp_path, size=(80, 24)) as it:
         await open_what_if(it)

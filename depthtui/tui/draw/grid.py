@@ -61,7 +61,7 @@ class Grid:
         lines: text lines of the room.
         blank: units of the rows that stay blank above them.
         whole_lines: whether no two layers share a line.
-        margin: cells of the layers' numbers.
+        margin: cells of the layers' numbers or names.
         upwards: whether row 0 is at the bottom.
     """
 
@@ -75,10 +75,17 @@ class Grid:
 
     @classmethod
     def fit(
-        cls, rows: int, columns: int, width: int, lines: int, upwards: bool, whole_lines: bool
+        cls,
+        rows: int,
+        columns: int,
+        width: int,
+        lines: int,
+        upwards: bool,
+        whole_lines: bool,
+        longest_name: int = 0,
     ) -> Grid:
-        """The largest cells that fit into `width` x `lines`."""
-        margin = len(str(rows - 1)) + 2
+        """The largest cells that fit into `width` x `lines`, beside names of so many cells."""
+        margin = max(longest_name, len(str(rows - 1))) + 2
         room = lines if whole_lines else 2 * lines
         blank = room % rows if rows < room else 0
         return cls(

@@ -9,6 +9,9 @@ from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 
 HEADER_LINES = 1
 
+OUTPUT = "out"
+"""The name of the row of the model's output."""
+
 
 class LayerRows(Pane):
     """A pane with a header and a line for each of the depths 0 … L.
@@ -27,7 +30,7 @@ class LayerRows(Pane):
     @property
     def margin(self) -> int:
         """Cells of the layers' numbers."""
-        return max(3, len(str(self.depths - 1))) + 2
+        return max(len(OUTPUT), len(str(self.depths - 1))) + 2
 
     def place_of(self, layer: int) -> int:
         """The line of a layer below the header, scrolled or not."""
@@ -62,7 +65,7 @@ class LayerRows(Pane):
     def draw_number(self, layer: int) -> list[Piece]:
         """The number of a layer and the cursor before it."""
         last = self.depths - 1
-        name = "out" if layer == last else str(layer)
+        name = OUTPUT if layer == last else str(layer)
         label = f"{name:>{self.margin - 2}} "
         if layer == min(max(self.cursor.layer, 0), last):
             return [("▸", self.pane_styles.accent), (label, self.pane_styles.accent)]

@@ -22,6 +22,7 @@ from depthtui.metrics.needs import lens
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit, printable_sentence
 from depthtui.tui.draw.grid import Grid, Side
+from depthtui.tui.draw.layer_rows import OUTPUT
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.draw.styles import Piece, Ramp, fit_right, half_blocks, number, ruler
 from depthtui.tui.draw.text import costs
@@ -138,6 +139,11 @@ class Heatmap(Pane):
         assert values is not None
         return values
 
+    @property
+    def _run_of_rows(self) -> RunResult:
+        """The run whose layers are the rows."""
+        return self.shown
+
     def _column_labels(self, result: RunResult) -> Sequence[str]:
         return self.kind.labels(result)
 
@@ -210,6 +216,7 @@ class Heatmap(Pane):
             lines,
             upwards=self.view.layer_order == "up",
             whole_lines=bool(self._ramp.glyphs) or numbered,
+            longest_name=len(OUTPUT) * (rows > self._run_of_rows.model.n_layers),
         )
 
     @property
@@ -273,7 +280,8 @@ class Heatmap(Pane):
             return
         yield self._sign(y, cursor_row, "▸▀▄"), styles.accent
         number_style = styles.accent if row == cursor_row else styles.muted
-        yield f"{row:>{grid.margin - 2}}", number_style
+        name = OUTPUT if row == self._run_of_rows.model.n_layers else str(row)
+        yield f"{name:>{grid.margin - 2}}", number_style
         yield self._sign(y, None if marked is None else marked.layer), styles.text
 
     def _sign(self, y: int, layer: int | None, signs: str = _MARKS) -> str:
@@ -495,7 +503,7 @@ class Heatmap(Pane):
         """The place and value under the cursor, in full and in short."""
         row, column = self._at(self.cursor)
         name = self._column_name(column)
-        at = At(self.measure, self.shown, self._values, row, column, name)
+        at = At(self.measure, self._run_of_rows, self._values, row, column, name)
         return self.kind.value_texts(at)
 
     # The mouse --------------------------------------------------------------

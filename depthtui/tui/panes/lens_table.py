@@ -178,6 +178,10 @@ class LensTable(LensRows):
         note = next((words for words in notes if len(words) <= room), "")
         tail = f" {note} " if note else " "
         left = max(0, width - cell_len(tail) - cell_len(end[0]))
+        # A part of a probability is another number.
+        after_text = (left - self.margin) % (cells + AROUND_TOKEN) - cells
+        if note and 1 < after_text < 1 + PROBABILITY_CELLS:
+            left, tail = left - after_text, " " * after_text + tail
         kept = strip_of(pieces, left, self.pane_styles.text)
         ending = (Segment(tail, self.pane_styles.accent), Segment(*end))
         cells = left + cell_len(tail) + cell_len(end[0])

@@ -11,7 +11,6 @@ from depthtui.data.run import RunResult
 from depthtui.depth.reading import Reading
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.panes.heatmap import Heatmap
-from depthtui.tui.panes.heatmap_views import At
 from depthtui.tui.state.alignment import matched_rows, spread
 
 _GAP = "–"
@@ -106,8 +105,8 @@ class DifferenceHeatmap(PairedHeatmap):
         return self.shown, self.other
 
     @property
-    def _deeper(self) -> RunResult:
-        """The run whose layers are the rows."""
+    def _run_of_rows(self) -> RunResult:
+        """The deeper one."""
         return max(self._runs, key=lambda run: run.model.n_layers)
 
     @property
@@ -120,13 +119,8 @@ class DifferenceHeatmap(PairedHeatmap):
 
     def _matched(self, values: np.ndarray, run: RunResult) -> np.ndarray:
         """A run's values at the deeper one's rows, and at its columns where these are layers."""
-        rows = matched_rows(values, run.model.n_layers, self._deeper.model.n_layers)
+        rows = matched_rows(values, run.model.n_layers, self._run_of_rows.model.n_layers)
         return values[np.ix_(rows, rows)] if self.kind.by_layer else values[rows]
-
-    def _value_texts(self) -> tuple[str, str]:
-        row, column = self._at(self.cursor)
-        name, run = self._column_name(column), self._deeper
-        return self.kind.value_texts(At(self.measure, run, self._values, row, column, name))
 
     def _scale_for(self, values: np.ndarray) -> Scale:
         return scale_of(values, diverging=True)

@@ -182,6 +182,20 @@ class PromptPane(Pane):
         known = self._ramp.glyphs[level] if level >= 0 else " "
         return [(place.text, style), (known, self.pane_styles.muted)]
 
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self._scroll(event, -1)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self._scroll(event, 1)
+
+    def _scroll(self, event: events.Event, lines: int) -> None:
+        """Bring other lines into sight; the cursor stays where it is."""
+        event.stop()
+        if self.is_ready:
+            last = max(0, len(self._lines) - self.area.height)
+            self._first_line = min(max(0, self._first_line + lines), last)
+            self.refresh(self.area.region)
+
     def on_click(self, event: events.Click) -> None:
         """Put the cursor on the token under the mouse."""
         offset = event.get_content_offset(self)

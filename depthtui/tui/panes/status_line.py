@@ -38,6 +38,7 @@ class StatusLine(Widget):
     """
 
     status = Status()
+    _count = 0
     _pane_styles: PaneStyles | None = None
     _clock: Timer | None = None
 
@@ -48,6 +49,11 @@ class StatusLine(Widget):
             self.refresh()
             if self._clock is not None:
                 (self._clock.resume if status.state == "running" else self._clock.pause)()
+
+    def show_count(self, count: int) -> None:
+        """Show a count that waits for its key; 0 for none."""
+        self._count = count
+        self.refresh()
 
     def on_mount(self) -> None:
         self._clock = self.set_interval(_TICK, self.refresh, pause=True)
@@ -66,6 +72,8 @@ class StatusLine(Widget):
     def render_line(self, y: int) -> Strip:
         width = self.size.width
         right = self._state()
+        if self._count:
+            right = [(f"{self._count} …  ", self.pane_styles.accent), *right]
         room = width - _cells(right) - 2
         left = self._left(room)
         gap = " " * max(0, width - _cells(left) - _cells(right))

@@ -25,6 +25,7 @@ from depthtui.tui.draw.styles import RampChoice
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.heatmap_views import mode_of
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
+from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.under_cursor import Block, Cell, CurvePoint, Layer, LensRow, MeasureRow
 from depthtui.tui.panes.view import View
 from depthtui.tui.screens.dialogs.ask import ask_first
@@ -302,16 +303,24 @@ class PaneScreen(Screen[None]):
 
     def take_count(self, otherwise: int = 1) -> int:
         """The count that was typed, which is for one command alone."""
-        count, self._count = self._count, 0
+        count = self._count
+        self._set_count(0)
         return count or otherwise
 
     def forget_count(self) -> None:
         """Drop a count that the last key had no use for."""
-        self._count = 0
+        self._set_count(0)
+
+    def _set_count(self, count: int) -> None:
+        """Keep a count for the next key, and show it until then."""
+        if count != self._count:
+            self._count = count
+            for line in self.query(StatusLine):
+                line.show_count(count)
 
     def action_count(self, digit: int) -> None:
         """A digit typed before a motion."""
-        self._count = min(self._count * 10 + digit, LONGEST_COUNT)
+        self._set_count(min(self._count * 10 + digit, LONGEST_COUNT))
 
     def go_to_first_token(self) -> None:
         """Go to the first token; a zero may also continue a count."""

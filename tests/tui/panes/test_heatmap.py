@@ -433,7 +433,7 @@ async def test_the_output_row_is_the_last_layer_where_there_is_none():
     pane = heatmap(measure="kl", cursor=Cursor(6, 0))
     async with framed(pane, (60, 14)):
         show(pane, result)
-        assert any(line.startswith("▸6") for line in lines(pane))
+        assert any(line.startswith("▸out") for line in lines(pane)), "as in the lens"
         assert "output, token 0: 0" in lines(pane)[-1]
         change(pane, measure=MEASURE_BY_NAME["layer_cosine"])
         assert line_with(pane, "▸5")

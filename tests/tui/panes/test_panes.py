@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from rich.color import Color
+from textual.events import MouseScrollDown, MouseScrollUp
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import LogitLens
@@ -109,6 +110,26 @@ async def test_a_long_prompt_follows_the_cursor():
         for token in (0, 199, 90, 3):
             pane.cursor = Cursor(0, token)
             assert any(f"·t{token}" in line for line in lines(pane))
+
+
+async def test_the_wheel_scrolls_a_long_prompt_and_leaves_the_cursor_where_it_is():
+    pane = PromptPane()
+    async with framed(pane, (24, 6)) as pilot:
+        show(pane, make_result(tokens=200))
+        first, second = lines(pane)[:2]
+
+        async def turn(kind: type[MouseScrollDown | MouseScrollUp], times: int = 1) -> None:
+            for _ in range(times):
+                pane.post_message(kind(pane, 5, 2, 0, 0, 0, False, False, False))
+            await pilot.pause()
+
+        await turn(MouseScrollDown)
+        assert lines(pane)[0] == second
+        await turn(MouseScrollUp, 2)
+        assert lines(pane)[0] == first
+        await turn(MouseScrollDown, 99)
+        assert "·t199" in lines(pane)[-1]
+        assert (pane.cursor, pilot.app.heard) == (Cursor(), [])
 
 
 async def test_what_has_room_is_shown_however_little_room_there_was():
