@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from depthtui.data.model import ModelInfo
 from depthtui.depth import rules
 
 RULES = tuple(rule.name for rule in rules.ALL if rule.of_paper)
@@ -26,6 +27,9 @@ PROTOCOL = (
     "arithmetic, KL threshold 0.5, overlap threshold 0.3."
 )
 """How the published values were obtained, in words."""
+
+PAPER = f"Paper: layers used on {' / '.join(DATASETS.values())}."
+"""What the published numbers are, in a sentence."""
 
 NEAREST: dict[str, str] = {
     "commonsense": "hellaswag",
@@ -97,3 +101,9 @@ def published_for(model_name_or_id: str) -> PublishedModel | None:
     """
     parts = model_name_or_id.replace("\\", "/").rstrip("/").split("/")
     return _BY_LOWER_NAME.get(parts[-1].strip().lower())
+
+
+def published_row(model: ModelInfo) -> PublishedModel | None:
+    """What the paper reports for this model, or None."""
+    row = published_for(model.spec.name) or published_for(model.name)
+    return row if row is not None and row.n_layers == model.n_layers else None

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from depthtui.data.depth import DepthEstimate
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.prompts import prompt_title
-from depthtui.report.blocks import Block, Column, Heading, Note, Paragraph, Table
+from depthtui.report.blocks import AT_LENGTH, Block, Column, Heading, Note, Paragraph, Table
 from depthtui.report.groups import Group
 from depthtui.report.phrases import depth_in_layers, rule_title
 
 _LONGEST_PROMPT = 100
 _NOTHING = "–"
+
+_HEADS = ("A", "B", "A less B, layers", "A less B, share")
+_IN_SHORT = ("A", "B", "A-B")
+
+_COLUMNS = [
+    Column("rule", style="name"),
+    *(Column(head, number=True, views=(*AT_LENGTH, "brief")) for head in _HEADS),
+    *(Column(head, number=True, views=["pane"]) for head in _IN_SHORT),
+    *(Column(head, number=True, views=["pane"], rank=1) for head in _IN_SHORT),
+]
+"""Counts with their shares, and apart from them where there is little room."""
 
 
 def compared_blocks(a: Group, b: Group, settings: SummarySettings) -> Iterator[Block]:
@@ -27,34 +37,30 @@ def compared_blocks(a: Group, b: Group, settings: SummarySettings) -> Iterator[B
     of_a, of_b = (reading.verdict for reading in readings)
     if of_a is not None and of_b is not None:
         yield Paragraph(comparison_sentence(of_a, of_b))
-    rows = _rows(readings)
-    if rows:
-        heads = ("A", "B", "A less B, layers", "A less B, share")
-        columns = [Column("rule", style="name"), *(Column(head, number=True) for head in heads)]
-        yield Table(columns, rows)
+    table = compared_table(readings)
+    if table.rows:
+        yield table
 
 
-def _rows(readings: Sequence[Reading]) -> list[list[str]]:
-    """A row for each rule that either run has."""
+def compared_table(readings: Sequence[Reading]) -> Table:
+    """A row for each rule that either of two readings has, and A less B."""
     names = dict.fromkeys(estimate.rule for reading in readings for estimate in reading.depths)
-    return [
-        [
-            rule_title(rule),
-            *(
-                _NOTHING if estimate is None else depth_in_layers(estimate, reading.n_layers)
-                for estimate, reading in zip(found, readings, strict=True)
-            ),
-            *_differences(*found),
+    rows = []
+    for rule in names:
+        found = [reading.depth(rule) for reading in readings]
+        in_layers = [
+            _NOTHING if estimate is None else depth_in_layers(estimate, reading.n_layers)
+            for estimate, reading in zip(found, readings, strict=True)
         ]
-        for rule in names
-        for found in ([reading.depth(rule) for reading in readings],)
-    ]
+        counts = [estimate.count if estimate is not None else None for estimate in found]
+        ratios = [estimate.ratio if estimate is not None else None for estimate in found]
+        layers, shares = _three(counts, ""), _three(ratios, ".2f")
+        rows.append([rule_title(rule), *in_layers, layers[-1], shares[-1], *layers, *shares])
+    return Table(_COLUMNS, rows)
 
 
-def _differences(ours: DepthEstimate | None, theirs: DepthEstimate | None) -> tuple[str, str]:
-    """How many layers more the first has, and how much more of its model."""
-    if ours is None or theirs is None or ours.count is None or theirs.count is None:
-        return _NOTHING, _NOTHING
-    assert ours.ratio is not None
-    assert theirs.ratio is not None
-    return f"{ours.count - theirs.count:+d}", f"{ours.ratio - theirs.ratio:+.2f}"
+def _three(values: Sequence[float | None], form: str) -> list[str]:
+    """Two values, and the first less the second."""
+    texts = [_NOTHING if value is None else f"{value:{form}}" for value in values]
+    a, b = values
+    return [*texts, _NOTHING if a is None or b is None else f"{a - b:+{form}}"]

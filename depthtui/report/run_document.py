@@ -8,7 +8,7 @@ from itertools import chain, zip_longest
 
 import numpy as np
 
-from depthtui.data.depth import Curves, DepthEstimate
+from depthtui.data.depth import Curves
 from depthtui.data.lens import FittedLens, LogitLens
 from depthtui.data.lens_view import (
     LOGIT,
@@ -24,12 +24,11 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.selection import indices_text
 from depthtui.data.verdict import Verdict
 from depthtui.depth import rules
-from depthtui.depth.published import DATASETS, PROTOCOL, published_for
+from depthtui.depth.published import PAPER, PROTOCOL, published_for
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics import MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME, METRICS, formula_in
 from depthtui.metrics.chosen_lens import through
 from depthtui.metrics.contributions import BRANCHES
-from depthtui.metrics.resampling import FEWEST_UNITS
 from depthtui.metrics.spec import Metric
 from depthtui.palettes import OWN_PALETTE
 from depthtui.prompts import prompt_title
@@ -38,7 +37,6 @@ from depthtui.report import svg
 from depthtui.report.blocks import (
     ALL_VIEWS,
     AT_LENGTH,
-    Bar,
     Bars,
     Block,
     Cell,
@@ -62,22 +60,17 @@ from depthtui.report.blocks import (
     deeper,
 )
 from depthtui.report.compared import compared_blocks
+from depthtui.report.depths import depth_remarks, depth_table
 from depthtui.report.explanations import of_measure, of_metric
 from depthtui.report.findings import by_layer, findings, layer_maps
 from depthtui.report.groups import Group
 from depthtui.report.phrases import (
-    by_prompt,
-    criterion,
-    depth_in_layers,
     each_prompt_once,
-    interval,
     lens_sentence,
     model_facts,
     no_depths,
     pooling,
     provenance_sentence,
-    published_counts,
-    rule_title,
     sentence_case,
     smooth,
 )
@@ -265,50 +258,13 @@ def _depths(group: Group, summary: Reading) -> Iterator[Block]:
         yield Paragraph(no_depths(group))
         return
     published = published_for(group.model.name)
-    many, has_intervals = summary.n_prompts > 1, summary.n_prompts >= FEWEST_UNITS
-    columns = [
-        Column("rule", style="name"),
-        Column("effective depth", views=AT_LENGTH),
-        Column("layers", views=["brief"], wraps=False),
-        Column("interval", number=True, views=ALL_VIEWS if has_intervals else AT_LENGTH),
-        Column("after layer", number=True, views=AT_LENGTH),
-        Column("each prompt once", number=True, views=AT_LENGTH if many else []),
-        Column("", views=["pictures", "brief"]),
-        Column("criterion", views=["text", "brief"]),
-        Column("criterion", views=["pictures"]),
-        Column("remark", views=["text"]),
-    ]
-    rows = [_depth(estimate, summary.n_layers) for estimate in summary.depths]
-    if published is not None:
-        columns.append(Column(f"paper: {' / '.join(DATASETS.values())}", brief="paper"))
-        for row, estimate in zip(rows, summary.depths, strict=True):
-            row.append(published_counts(published, estimate.rule))
-    remarks = [
-        Note(f"{rule_title(estimate.rule)}: {remark}.")
-        for estimate in summary.depths
-        if (remark := estimate.reason or estimate.warning)
-    ]
+    many = summary.n_prompts > 1
     once = Only(["brief"], [Note(each_prompt_once(summary.depths))] if many else [])
     notes = [Note(sentence) for sentence in [smooth(summary.depths)] if sentence]
-    yield Together([Table(columns, rows), Only(["brief"], remarks), once, *notes])
+    remarks = Only(["brief"], depth_remarks(summary))
+    yield Together([depth_table(summary, published), remarks, once, *notes])
     if published is not None:
         yield Only(AT_LENGTH, [Note(f"Published values, in layers: {PROTOCOL}")])
-
-
-def _depth(estimate: DepthEstimate, n_layers: int) -> list[Cell]:
-    rule, remark = criterion(estimate), estimate.reason or estimate.warning
-    return [
-        rule_title(estimate.rule),
-        depth_in_layers(estimate, n_layers),
-        depth_in_layers(estimate, n_layers, unit=""),
-        interval(estimate),
-        "–" if estimate.layer is None else str(estimate.layer),
-        by_prompt(estimate),
-        Bar(estimate.ratio),
-        rule,
-        f"{rule} ({remark})" if remark else rule,
-        remark,
-    ]
 
 
 def _how_pooled(group: Group, reading: Reading) -> Iterator[Block]:
@@ -317,7 +273,7 @@ def _how_pooled(group: Group, reading: Reading) -> Iterator[Block]:
     if lens != LOGIT:
         yield Note(lens_sentence(lens, group.results))
     if published_for(group.model.name) is not None:
-        yield Only(["brief"], [Note(f"Paper: layers used on {' / '.join(DATASETS.values())}.")])
+        yield Only(["brief"], [Note(PAPER)])
 
 
 def _beside_clean(

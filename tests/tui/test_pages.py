@@ -240,7 +240,7 @@ async def test_the_dial_of_early_exit_changes_what_is_gained(tmp_path: Path) -> 
             found = early_exit(lens, 0.45)
             agreement = 100 * float(np.mean(found.agrees[first:]))
             saved = float(np.mean(30 - found.depths[first:]))
-            await it.until(lambda a=agreement: f"agreement       {number(a)}%" in it.screen_text())
+            await it.until(lambda a=agreement: f"agreement        {number(a)}%" in it.screen_text())
             assert f"{number(saved)} of 30 layers" in it.screen_text()
         await it.until(lambda: "token 0 left out" in it.screen_text())
 

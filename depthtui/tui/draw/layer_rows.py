@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from textual import events
+from textual import events, on
 
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
@@ -78,14 +78,12 @@ class LayerRows(Pane):
         if layer is not None:
             self.post_message(CursorMoved(layer, self.cursor.token))
 
-    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        self._scroll(1 if self.view.layer_order == "up" else -1, event)
-
-    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        self._scroll(-1 if self.view.layer_order == "up" else 1, event)
-
-    def _scroll(self, step: int, event: events.Event) -> None:
+    @on(events.MouseScrollUp)
+    @on(events.MouseScrollDown)
+    def _scroll(self, event: events.MouseEvent) -> None:
         event.stop()
         if self.is_ready:
+            is_up = isinstance(event, events.MouseScrollUp)
+            step = 1 if is_up == (self.view.layer_order == "up") else -1
             layer = min(max(self.cursor.layer + step, 0), self.depths - 1)
             self.post_message(CursorMoved(layer, self.cursor.token))

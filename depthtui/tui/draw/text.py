@@ -78,12 +78,6 @@ def no_lens(
     return "This run has no logit lens.", help_text
 
 
-def costs(result: RunResult, metric: Metric, pace: Pace) -> str:
-    """What computing a metric takes, such as ` in about 10 s: L forwards.`, after the verb."""
-    time = about_time(metric, result, pace)
-    return f"{' in ' * bool(time)}{time}: {metric.cost}."
-
-
 def not_computed(result: RunResult, metric: Metric, pace: Pace, key: str = "i") -> tuple[str, str]:
     """Why a run lacks a slower metric, and what helps; `key` is what computes it."""
     if metric.name in result.unavailable:
@@ -91,4 +85,6 @@ def not_computed(result: RunResult, metric: Metric, pace: Pace, key: str = "i") 
         return f"{metric.title} is unavailable: {reason}.", ""
     if metric.name in result.settings.metrics:
         return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
-    return f"{metric.title}: {metric.tells}", f"{key} computes it{costs(result, metric, pace)}"
+    time = about_time(metric, result, pace)
+    cost = f"{' in ' * bool(time)}{time}: {metric.cost}."
+    return f"{metric.title}: {metric.tells}", f"{key} computes it{cost}"

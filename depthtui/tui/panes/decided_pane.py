@@ -10,10 +10,12 @@ from depthtui.data.lens_view import through_words
 from depthtui.metrics.prediction_depth import NAME as PREDICTION_DEPTH
 from depthtui.metrics.prediction_depth import prediction_depth
 from depthtui.metrics.settling import LATE, METRIC, divergence_of, settling_depth
+from depthtui.report.blocks import Note
 from depthtui.report.explanations import of_metrics
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
+from depthtui.tui.draw.blocks import lines_of
 from depthtui.tui.draw.styles import Piece, number
-from depthtui.tui.draw.text import not_computed, wrap
+from depthtui.tui.draw.text import not_computed
 from depthtui.tui.panes.page import Page, as_many_as_fit
 
 _PURPOSE = "From which depth on each token's first choice is the output's."
@@ -49,11 +51,9 @@ class DecidedPane(Page):
         layers = self.shown.model.n_layers
         lines = self._block("prediction depth", self._predicted, (room + 1) // 2)
         if self._settled is None:
-            reason, help_text = not_computed(self.shown, METRIC, self.view.pace)
-            room -= len(lines)
-            lines += [[]] * (room > 3)
-            lines += [[(text, self.pane_styles.muted)] for text in wrap(reason, width)]
-            lines += [[(text, self.pane_styles.faint)] for text in wrap(help_text, width)]
+            notes = map(Note, not_computed(self.shown, METRIC, self.view.pace))
+            lines += [[]] * (room > 3 + len(lines))
+            lines += lines_of(notes, width, self.pane_styles, gaps=False)
             lines = lines[: self.area.height - 1]
         else:
             lines += self._block("settling depth", self._settled, room // 2, layers * LATE)

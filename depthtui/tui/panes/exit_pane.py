@@ -10,10 +10,12 @@ from textual.reactive import reactive
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.metrics.early_exit import CONFIDENCE, METRIC, EarlyExit, early_exit
+from depthtui.report.blocks import Bar, Column, Table
 from depthtui.report.explanations import of_metrics
 from depthtui.token_text import fit_shown, printable
+from depthtui.tui.draw.blocks import lines_of
 from depthtui.tui.draw.plot import Curve, Panel, Plot, PlotArea
-from depthtui.tui.draw.styles import Piece, bar, number, ruler
+from depthtui.tui.draw.styles import Piece, number, ruler
 from depthtui.tui.panes.page import Page, as_many_as_fit
 
 DIAL = (*(round(0.05 * step, 2) for step in range(1, 20)), 0.99)
@@ -24,8 +26,11 @@ _MOST_AGREE = 0.95
 
 _PURPOSE = "What it would gain to leave once the lens is confident, and what it would lose."
 _NAME_CELLS = 15
-_VALUE_CELLS = 17
-_LONGEST_BAR = 40
+_COLUMNS = (
+    Column("", style="soft", width=_NAME_CELLS),
+    Column("", style="strong"),
+    Column("", rank=1),
+)
 _LEAST_PLOT = 2
 
 
@@ -72,10 +77,13 @@ class ExitPane(Page):
         styles, layers = self.pane_styles, self._exit.n_layers
         now = self._counted[DIAL.index(self.confidence)]
         saved = f"{number(now.layers_saved)} of {layers} layers"
+        rows = [
+            ("confidence over", f"{self.confidence:g}", Bar(self.confidence)),
+            ("agreement", f"{number(100 * now.agreement)}%", Bar(now.agreement)),
+            ("saved", saved, Bar(now.layers_saved / layers)),
+        ]
         lines = [
-            self._row("confidence over", f"{self.confidence:g}", self.confidence),
-            self._row("agreement", f"{number(100 * now.agreement)}%", now.agreement),
-            self._row("saved", saved, now.layers_saved / layers),
+            *lines_of([Table(_COLUMNS, rows, has_head=False)], self.area.width, styles),
             as_many_as_fit(self._words_of_most(), self.area.width),
             as_many_as_fit(self._token_words(), self.area.width),
         ]
@@ -98,17 +106,6 @@ class ExitPane(Page):
         cursor = (self._column(self.confidence), f"▴{self.confidence:g}")
         name = fit_shown("confidence", _NAME_CELLS)
         return [*lines, [(name, styles.faint), *ruler(marks, cursor, width, styles)]]
-
-    def _row(self, name: str, value: str, share: float) -> list[Piece]:
-        """A name, a value and a bar."""
-        cells = min(_LONGEST_BAR, self.area.width - _NAME_CELLS - _VALUE_CELLS - 3)
-        full, empty = bar(share, max(0, cells))
-        return [
-            (fit_shown(name, _NAME_CELLS), self.pane_styles.muted),
-            (f" {fit_shown(value, _VALUE_CELLS)}", self.pane_styles.strong),
-            (f" {full}", self.pane_styles.text),
-            (empty, self.pane_styles.faint),
-        ]
 
     def _words_of_most(self) -> list[Piece]:
         """What is saved at the lowest confidence from which on nearly all tokens agree."""

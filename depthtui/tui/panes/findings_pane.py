@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from textual import events
+from textual import events, on
 
 from depthtui.token_text import printable_sentence
 from depthtui.tui.draw.grid import in_sight
@@ -118,10 +118,7 @@ class FindingsPane(LinesPane):
             self._chosen = self._of_lines[line]
             self.choose(0)
 
-    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        """Show what lies further down."""
-        self.scroll_lines(2)
-
-    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        """Show what lies further up."""
-        self.scroll_lines(-2)
+    @on(events.MouseScrollUp)
+    @on(events.MouseScrollDown)
+    def _scroll(self, event: events.MouseEvent) -> None:
+        self.scroll_lines(2 if isinstance(event, events.MouseScrollDown) else -2)

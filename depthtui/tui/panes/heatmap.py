@@ -25,7 +25,7 @@ from depthtui.tui.draw.grid import Grid, Side
 from depthtui.tui.draw.layer_rows import OUTPUT
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.draw.styles import Piece, Ramp, fit_right, half_blocks, number, ruler
-from depthtui.tui.draw.text import costs
+from depthtui.tui.draw.text import not_computed
 from depthtui.tui.panes.heatmap_views import VIEWS, At, TokensView
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.panes.under_cursor import Cell, Layer, Target
@@ -40,6 +40,7 @@ _MARKS = "◆▴▾"
 _SIDE_CELLS = 4
 _SIDE_TITLE = " out"
 _UNKNOWN = -1
+_SETS_ANSWER = "L sets the token that the answer begins with"
 _VISIBLE_NOISE = 0.001
 """Share of the scale from which on noise can be seen."""
 
@@ -107,25 +108,21 @@ class Heatmap(Pane):
         )
 
     def _why_not_computed(self, result: RunResult) -> tuple[str, str]:
-        metric = METRIC_BY_NAME[self.measure.metric]
-        if metric.name in result.unavailable:
-            reason = printable_sentence(result.unavailable[metric.name])
-            words = f"{metric.title} is unavailable: {reason}."
-            return words, "L sets the token that the answer begins with." * metric.needs_answer
-        if metric.name in result.settings.metrics and self.view.can_compute:
-            return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
-        if not self.view.can_compute:
+        metric, key = METRIC_BY_NAME[self.measure.metric], self.compute_key
+        is_unavailable = metric.name in result.unavailable
+        if not (is_unavailable or self.view.can_compute):
             return f"{metric.title}: {metric.tells}", ""
         if metric.needs_answer and result.answer_start >= len(result.tokens):
-            key = "L sets the token that the answer begins with, then i"
-        else:
-            key = self.compute_key
-        hint = f"{key} computes it{costs(result, metric, self.view.pace)}"
-        if "skip_part" in metric.depends_on and not self.measure.by_token:
-            hint += " L chooses what is skipped, and layers and tokens."
-        elif "layers" in metric.depends_on:
-            hint += " L takes a part of it."
-        return f"{metric.title}: {metric.tells}", hint
+            key = f"{_SETS_ANSWER}, then i"
+        words, hint = not_computed(result, metric, self.view.pace, key)
+        if is_unavailable:
+            hint = f"{_SETS_ANSWER}." * metric.needs_answer
+        elif metric.name not in result.settings.metrics:
+            if "skip_part" in metric.depends_on and not self.measure.by_token:
+                hint += " L chooses what is skipped, and layers and tokens."
+            elif "layers" in metric.depends_on:
+                hint += " L takes a part of it."
+        return words, hint
 
     def _title(self) -> str:
         return self.kind.title(self.shown_measure, self.result)

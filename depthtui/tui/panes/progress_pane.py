@@ -12,6 +12,7 @@ from depthtui.sizes import format_size
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, bar
 from depthtui.tui.panes.lines_pane import LinesPane
+from depthtui.tui.panes.status_line import duration
 
 _WIDEST = 64
 _LEAST_SECONDS = 1.0
@@ -99,16 +100,11 @@ class ProgressPane(LinesPane):
         if stage.progress.unit != "B" or seconds < _LEAST_SECONDS or moved <= 0:
             return ""
         left = (stage.progress.total - stage.progress.done) * seconds / moved
-        return f"{format_size(moved / seconds)}/s · {_duration(left)} left"
+        return f"{format_size(moved / seconds)}/s · {duration(round(left))} left"
 
 
 def _amount(count: int, unit: str) -> str:
     return format_size(count) if unit == "B" else f"{count:,} {printable_sentence(unit)}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 
 
 def _between(mark: Piece, left: Piece, right: Piece, cells: int) -> list[Piece]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from rich.cells import cell_len
 from rich.style import Style
-from textual import events
+from textual import events, on
 from textual.geometry import Region, Size
 from textual.strip import Strip
 
@@ -182,16 +182,13 @@ class PromptPane(Pane):
         known = self._ramp.glyphs[level] if level >= 0 else " "
         return [(place.text, style), (known, self.pane_styles.muted)]
 
-    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        self._scroll(event, -1)
-
-    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        self._scroll(event, 1)
-
-    def _scroll(self, event: events.Event, lines: int) -> None:
+    @on(events.MouseScrollUp)
+    @on(events.MouseScrollDown)
+    def _scroll(self, event: events.MouseEvent) -> None:
         """Bring other lines into sight; the cursor stays where it is."""
         event.stop()
         if self.is_ready:
+            lines = 1 if isinstance(event, events.MouseScrollDown) else -1
             last = max(0, len(self._lines) - self.area.height)
             self._first_line = min(max(0, self._first_line + lines), last)
             self.refresh(self.area.region)

@@ -166,7 +166,7 @@ class StatusLine(Widget):
         """How long the run has taken, and how long what it is at still takes, by now."""
         status = self.status
         since = monotonic() - status.heard_at if status.heard_at else 0.0
-        words = f" · {_duration(status.seconds + since)}"
+        words = f" · {duration(status.seconds + since)}"
         left = status.work.seconds_left - since if status.work is not None else -1.0
         return f"{words}, {about(left)} left" if left > 0 else words
 
@@ -182,7 +182,7 @@ def _how_far(work: Work) -> str:
     return f"{title} {share}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """A time that runs, in whole seconds."""
     minutes, seconds = divmod(int(seconds), 60)
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"

@@ -19,10 +19,12 @@ from depthtui.depth.verdict_words import most_fragile, spread
 from depthtui.metrics import METRIC_BY_NAME, sufficient
 from depthtui.metrics.estimates import about_time, seconds_of
 from depthtui.metrics.spec import Metric
+from depthtui.report.blocks import Column, Table
 from depthtui.report.explanations import of_verdict
 from depthtui.report.phrases import criterion
 from depthtui.sizes import about
 from depthtui.token_text import fit_shown, printable_sentence
+from depthtui.tui.draw.blocks import cut, lines_of
 from depthtui.tui.draw.plot import Curve, Panel, Plot, PlotArea, reach
 from depthtui.tui.draw.styles import Piece, fit_right, number
 from depthtui.tui.draw.text import wrap
@@ -230,12 +232,7 @@ class VerdictPane(ThresholdPage):
                 return [*sentence, [], *self._with_curves(detail, beneath, spare)]
             return [*sentence, *[[]] * (spare > 0), *beneath]
         room = max(_LEAST_SENTENCE, height - len(beneath))
-        lines = [*self._shortened(sentence, room), *beneath]
-        cut = len(lines) - height
-        if cut > 0:
-            words = f"… {cut + 1} more lines, z shows all"
-            lines[height - 1 :] = [[(words, self.pane_styles.accent)]]
-        return lines
+        return cut([*self._shortened(sentence, room), *beneath], height, self.pane_styles)
 
     def _sentence(self) -> list[list[Piece]]:
         """In lines, the warnings first, the headline bold, and the model's controls last."""
@@ -410,19 +407,14 @@ class VerdictPane(ThresholdPage):
 
     def _missing_rows(self) -> list[list[Piece]]:
         """A head, and a line for each metric that would tell more."""
-        styles, missing = self.pane_styles, self._missing
-        if not missing:
+        styles, metrics = self.pane_styles, [METRIC_BY_NAME[name] for name in self._missing]
+        if not metrics:
             return []
-        lines: list[list[Piece]] = []
         key = self._key_words()
-        lines.append([("not computed yet", styles.muted), (key and f" · {key}", styles.faint)])
-        metrics = [METRIC_BY_NAME[name] for name in missing]
-        cells = max(cell_len(_title(metric)) for metric in metrics) + 2
-        for metric in metrics:
-            words, is_computing = self._state_words(metric)
-            style = styles.text if is_computing else styles.faint
-            lines.append([(fit_shown(_title(metric), cells), styles.muted), (words, style)])
-        return lines
+        head = [("not computed yet", styles.muted), (key and f" · {key}", styles.faint)]
+        rows = [(_title(metric), self._state_words(metric)) for metric in metrics]
+        table = Table([Column("", style="soft"), Column("", style="soft")], rows, has_head=False)
+        return [head, *lines_of([table], self.area.width, styles)]
 
     def _missing_line(self) -> list[list[Piece]]:
         """The same in a sentence."""
@@ -478,17 +470,17 @@ class VerdictPane(ThresholdPage):
         """The keys to press for that: from another pane `i` comes here first."""
         return "i" if self.has_focus or self.computes_quickly else "i, then i"
 
-    def _state_words(self, metric: Metric) -> tuple[str, bool]:
+    def _state_words(self, metric: Metric) -> str:
         """Whether it is being computed, or what it costs."""
         if metric.name in self.shown.unavailable:
             reason = printable_sentence(self.shown.unavailable[metric.name])
-            return f"unavailable: {reason}", False
+            return f"unavailable: {reason}"
         if metric.name in self._computing:
-            return "computing …", True
+            return "computing …"
         cost = about_time(metric, self._computed, self.view.pace) or metric.cost
         if metric.name == sufficient.NAME and self.computes_with():
             cost += ", by an order of this prompt alone"
-        return (cost, False) if metric.name in self._next else (f"i after these: {cost}", False)
+        return cost if metric.name in self._next else f"i after these: {cost}"
 
 
 def _title(metric: Metric) -> str:

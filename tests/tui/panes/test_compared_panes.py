@@ -135,13 +135,13 @@ async def test_the_table_has_both_depths_and_their_difference(width: int):
     async with framed(pane, (width, 14)):
         show_both(pane, a, b)
         rows = {line.split()[0]: line.split()[1:] for line in lines(pane) if line.strip()}
-        assert rows["A"] == ["B", "A-B", "A", "B", "A-B"]
+        assert rows["rule"] == ["A", "B", "A-B", "A", "B", "A-B"]
         assert rows["KL"] == ["21", "18", "+3", "0.70", "0.60", "+0.10"]
         assert rows["overlap"][1:3] == ["–", "–"]
-        assert "B: the overlap never exceeds 0.3" in " ".join("".join(lines(pane)).split())
+        assert "B: overlap: the overlap never exceeds 0.3" in " ".join("".join(lines(pane)).split())
         show_both(pane, a, a)
         rows = {line.split()[0]: line.split()[1:] for line in lines(pane) if line.strip()}
-        assert rows["KL"] == ["21", "21", "0", "0.70", "0.70", "0.00"]
+        assert rows["KL"] == ["21", "21", "+0", "0.70", "0.70", "+0.00"]
 
 
 async def test_the_table_has_the_published_values():
@@ -151,8 +151,8 @@ async def test_the_table_has_the_published_values():
     async with framed(pane, (60, 16)):
         show_both(pane, a, b)
         text = " ".join(" ".join(lines(pane)).split())
-        assert "published, HellaSwag/GSM8K/AIME24" in text
-        assert "KL A – B 22/23/24" in text
+        assert "layers used on HellaSwag / GSM8K / AIME24" in text
+        assert "KL – 22 / 23 / 24" in text
 
 
 async def test_the_curves_have_a_legend_and_do_not_touch():

@@ -81,21 +81,21 @@ async def test_early_exit_tells_the_token_under_the_cursor():
     pane = ExitPane()
     async with framed(pane, (100, 16)):
         show(pane, result, summary_of(result))
-        assert "agreement       50.0%" in text_of(pane)
+        assert "agreement        50.0%" in text_of(pane)
         assert "7.00 of 10 layers" in text_of(pane)
         assert 'token 0 leaves before layer 4: "·Paris", as the output' in text_of(pane)
         assert "95% agreement: over 0.95, 0 of 10 layers saved" in text_of(pane)
         pane.cursor = Cursor(0, 1)
         assert 'leaves before layer 2: "·one", not "·Paris"' in text_of(pane)
         show(pane, result, summary_of(result, include_first_token=False))
-        assert "agreement       0%" in text_of(pane)
+        assert "agreement        0%" in text_of(pane)
         assert "8.00 of 10 layers" in text_of(pane)
         show(pane, result, summary_of(result))
         pane.turn_dial(-99)
         assert pane.confidence == DIAL[0]
         pane.turn_dial(+99)
         assert pane.confidence == DIAL[-1] == 0.99
-        assert "agreement       100%" in text_of(pane)
+        assert "agreement        100%" in text_of(pane)
         assert "token 1 runs every layer" in text_of(pane)
         lens.top_probabilities[2, 1, 0] = 1.0
         show(pane, result, summary_of(result))

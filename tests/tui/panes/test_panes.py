@@ -416,8 +416,7 @@ async def test_each_rule_has_its_layer_ratio_and_threshold():
         ):
             estimate = next(estimate for estimate in summary.depths if estimate.rule == rule)
             line = lines(pane)[line_with(pane, name)]
-            assert f"{estimate.layer + 1} / 12" in line
-            assert f"{estimate.ratio:.2f}" in line
+            assert f"{estimate.layer + 1} of 12 ({estimate.ratio:.2f})" in line
             assert words in line
             full, empty = line.count("━"), line.count("─")
             assert full / (full + empty) == pytest.approx(estimate.ratio, abs=0.06)
@@ -437,7 +436,7 @@ async def test_rules_are_explained_beneath_as_far_as_there_is_room():
             explained = rules.named(estimate.rule).explained
             assert explained.tells in text
             assert explained.reading in text
-        assert text.count("/ 12") == 3
+        assert text.count("of 12") == 3
 
 
 async def test_no_layer_is_a_dash_and_why_and_a_doubt_is_said():
@@ -451,10 +450,10 @@ async def test_no_layer_is_a_dash_and_why_and_a_doubt_is_said():
     pane = DepthTable()
     async with framed(pane, (70, 12)):
         show(pane, result, summary)
-        assert "– / 12" in lines(pane)[0]
-        assert "━" not in lines(pane)[0]
-        assert "it never turns positive" in lines(pane)[1]
-        assert "! KL rises again after layer 3" in "\n".join(lines(pane))
+        assert lines(pane)[1].split()[:2] == ["cosine", "–"]
+        assert not {"━", "─"} & set(lines(pane)[1])
+        assert "cosine: it never turns positive." in lines(pane)[3]
+        assert "KL: KL rises again after layer 3." in lines(pane)[4]
 
 
 async def test_published_values_stand_beside_those_of_the_paper_s_models():
@@ -462,21 +461,21 @@ async def test_published_values_stand_beside_those_of_the_paper_s_models():
     pane = DepthTable()
     async with framed(pane, (70, 16)):
         show(pane, result, summary_of(result))
-        assert "published" not in "".join(lines(pane))
+        assert "paper" not in "".join(lines(pane))
         for name, expected in (("Qwen/Qwen2.5-1.5B-Instruct", True), ("Qwen2.5-14B", False)):
             result.model = replace(result.model, name=name)
             show(pane, result, summary_of(result))
-            assert ("HellaSwag/GSM8K/AIME24" in "".join(lines(pane))) == expected
-            assert ("published 17/21/20" in lines(pane)[line_with(pane, "cosine") + 1]) == expected
+            assert ("layers used on HellaSwag / GSM8K" in "".join(lines(pane))) == expected
+            assert ("17 / 21 / 20" in lines(pane)[line_with(pane, "cosine")]) == expected
 
 
-async def test_a_narrow_depth_table_puts_the_threshold_beneath():
+async def test_a_narrow_depth_table_leaves_out_the_threshold():
     result = make_result(layers=12)
     pane = DepthTable()
     async with framed(pane, (40, 16)):
         show(pane, result, summary_of(result))
-        assert "━" in lines(pane)[0]
-        assert lines(pane)[1].strip() == "last - to +"
+        assert "━" in lines(pane)[1]
+        assert "last - to +" not in "".join(lines(pane))
 
 
 # Status and progress ------------------------------------------------------

@@ -200,7 +200,7 @@ async def test_the_survey_lists_what_fits_and_counts_the_rest():
         assert "+0.50" in shown[0]
         assert "did not run" in shown[1]
         assert "…" in shown[2]
-        assert shown[4].strip() == "… and 5 more"
+        assert shown[4].strip() == "… 5 more lines, z shows all"
         assert "by block influence · mean +0.50" in str(pane.border_subtitle)
 
 
