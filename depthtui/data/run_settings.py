@@ -75,7 +75,9 @@ class ModelSpec:
     """
 
     name: Annotated[str, Option("A hub id, a local folder or a GGUF file.")] = "demo"
-    revision: Annotated[str, Option("Revision of a model from the hub.")] = ""
+    revision: Annotated[
+        str, Option("Revision of a model from the hub.", example="the default one")
+    ] = ""
     device: Annotated[str, Option("auto, cpu, cuda, cuda:N or mps.", read=_read_device)] = "auto"
     dtype: Annotated[
         str,
@@ -85,7 +87,11 @@ class ModelSpec:
     ] = "auto"
     quantize: Annotated[
         str,
-        Option("Load the weights in fewer bits, with bitsandbytes.", choices=("8bit", "4bit")),
+        Option(
+            "Load the weights in fewer bits, with bitsandbytes.",
+            choices=("8bit", "4bit"),
+            words=("no", "8bit", "4bit"),
+        ),
     ] = ""
 
 

@@ -447,7 +447,7 @@ async def pick_from(
 
     monkeypatch.setattr("depthtui.models.catalog.on_disk", on_disk)
     await opened(it, "m", ModelPicker)
-    await it.until(lambda: not it.app.screen.query_one("#on-disk").loading)
+    await it.until(lambda: not it.app.screen.listing.loading)
 
 
 async def test_a_model_on_disk_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -477,13 +477,27 @@ async def test_a_typed_model_takes_the_options(
         assert it.engine.sent(LoadModel)[-1] == LoadModel(spec)
 
 
+async def test_an_option_that_is_wrong_is_named_and_opens_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with explore(tmp_path) as it:
+        await pick_from(it, monkeypatch, listings("demo", "org/big"))
+        it.app.screen.query_one("#device", Input).value = "gpu"
+        await it.press("down", "enter")
+        await it.until(lambda: "Device must be auto, cpu" in it.screen_text())
+        it.app.screen.query_one("#name", Input).focus()
+        await it.press(*"org/x", "enter")
+        await it.until(lambda: "Device must be auto, cpu" in it.screen_text())
+        assert len(it.engine.sent(LoadModel)) == 1
+
+
 async def test_a_path_typed_over_the_list_goes_into_the_field_and_is_what_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with explore(tmp_path) as it:
         await pick_from(it, monkeypatch, listings("demo", "/models/kept"))
         picker = it.app.screen
-        assert picker.focused is picker.query_one("#on-disk")
+        assert picker.focused is picker.listing
         await it.press(*"/models/jk/")
         field, note = picker.query_one("#name", Input), picker.query_one("#note", Static)
         assert (picker.focused, field.value) == (field, "/models/jk/")
@@ -598,7 +612,7 @@ async def test_models_that_were_opened_come_first_and_folders_too(
         names = (str(folder), "demo")
         assert load_settings(tmp_path / "settings.toml").recent_models == names
         await pick_from(it, monkeypatch, listings("demo", "org/big"))
-        assert [model.name for model in it.app.screen._listings] == [*names, "org/big"]
+        assert [row.value for row in it.app.screen.rows()] == [*names, "org/big"]
         await it.until(lambda: "7 layers, width 64, llama" in " ".join(words_of(it)))
 
 

@@ -75,7 +75,7 @@ async def open_sweep(it: Explored, folder: Path) -> SweepScreen:
     screen = await show(it)
     await it.press("o")
     await it.until(lambda: isinstance(it.app.screen, SweepList), "the list")
-    field = it.app.screen.query_one("#folder", Input)
+    field = it.app.screen.query_one("#name", Input)
     field.value = str(folder)
     field.focus()
     await it.press("enter")

@@ -508,7 +508,7 @@ async def test_sweeps_are_opened_again(tmp_path: Path) -> None:
         assert len(screen.rows) == 6
         await it.press("o")
         await it.until(lambda: isinstance(it.app.screen, SweepList), "the list")
-        field = it.app.screen.query_one("#folder", Input)
+        field = it.app.screen.query_one("#name", Input)
         field.value = str(tmp_path)
         field.focus()
         await it.press("enter")

@@ -21,7 +21,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.report.explanations import of_column, of_rules
 from depthtui.sweep.plan import SweepPlan
 from depthtui.sweep.saved import default_folder
-from depthtui.token_text import printable_line
+from depthtui.token_text import printable_chars, printable_line
 from depthtui.tui.commands import moving, sweep
 from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.panes.findings_pane import FindingsPane
@@ -451,6 +451,9 @@ class SweepScreen(LiveScreen):
 
         def chosen(choice: SweepChoice | None) -> None:
             if choice is not None:
+                for warning in choice.warnings:
+                    words = printable_chars(warning)
+                    self.notify(words, severity="warning", markup=False)
                 explorer.sweep, self._session_sweep = choice.sweep, None
                 self.redraw()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from textual.app import ComposeResult
 from textual.content import Content
-from textual.widgets import OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets import Static
 
 from depthtui.token_text import printable_chars
-from depthtui.tui.screens.dialogs.dialog import ListDialog
+from depthtui.tui.screens.dialogs.picker import Picker, Row
 from depthtui.tui.state.phase import CodeQuestion
 
 SECONDS_TO_READ = 1.0
@@ -17,7 +18,7 @@ SECONDS_TO_READ = 1.0
 NO, YES = "No, leave it closed", "Yes, run its code until depthtui ends"
 
 
-class CodeDialog(ListDialog[bool]):
+class CodeDialog(Picker[bool]):
     """Dismissed with True for yes alone; no is the choice to begin with.
 
     Args:
@@ -30,8 +31,9 @@ class CodeDialog(ListDialog[bool]):
     def __init__(self, question: CodeQuestion) -> None:
         super().__init__()
         self._question = question
+        self._is_read = False
 
-    def body(self) -> ComposeResult:
+    def above(self) -> ComposeResult:
         question = self._question
         yield Static("The model", classes="label")
         yield Static(Content(printable_chars(question.spec.name)), id="model")
@@ -42,14 +44,20 @@ class CodeDialog(ListDialog[bool]):
             "and send all that you can. Read it first.",
             id="risk",
         )
-        yield OptionList(NO, Option(YES, disabled=True), compact=True)
+
+    def below(self) -> ComposeResult:
+        return ()
 
     def on_mount(self) -> None:
-        self.start_at(0)
         self.set_timer(SECONDS_TO_READ, self._offer_yes)
 
     def _offer_yes(self) -> None:
-        self.listing.enable_option_at_index(1)
+        self._is_read = True
+        self.fill()
 
-    def take(self, place: int) -> None:
-        self.dismiss(place == 1)
+    def rows(self) -> Iterator[Row]:
+        yield Row(False, Content(NO))
+        yield Row(True, Content(YES), closed=not self._is_read)
+
+    def choose(self, value: bool) -> None:
+        self.dismiss(value)

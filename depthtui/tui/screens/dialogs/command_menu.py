@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.geometry import Offset
 from textual.keys import format_key
-from textual.widgets import OptionList
 
 from depthtui.tui import keymap
 from depthtui.tui.commands.command import Command
-from depthtui.tui.screens.dialogs.dialog import ListDialog
+from depthtui.tui.screens.dialogs.picker import Picker, Row
 
 
-class CommandMenu(ListDialog[str]):
+class CommandMenu(Picker[str]):
     """Opens at the pointer; dismissed with the name of the chosen command.
 
     Args:
@@ -35,15 +34,16 @@ class CommandMenu(ListDialog[str]):
         self._remapped = remapped
         self._place = place
 
-    def body(self) -> ComposeResult:
-        yield OptionList(*map(self._line, self._commands), compact=True)
+    def below(self) -> ComposeResult:
+        return ()
 
-    def _line(self, command: Command[Any]) -> Content:
-        key = format_key(keymap.keys_of(command.name, self._remapped)[0])
-        return Content.assemble((f"{key:>5} ", "$text-accent"), f" {command.words}")
+    def rows(self) -> Iterator[Row]:
+        for command in self._commands:
+            key = format_key(keymap.keys_of(command.name, self._remapped)[0])
+            line = Content.assemble((f"{key:>5} ", "$text-accent"), f" {command.words}")
+            yield Row(command.name, line)
 
     def on_mount(self) -> None:
-        self.start_at(0)
         self.call_after_refresh(self._move)
 
     def _move(self) -> None:
@@ -53,5 +53,5 @@ class CommandMenu(ListDialog[str]):
         top = min(self._place.y, room.height - frame.outer_size.height)
         frame.styles.offset = (max(0, left), max(0, top))
 
-    def take(self, place: int) -> None:
-        self.dismiss(self._commands[place].name)
+    def choose(self, value: str) -> None:
+        self.dismiss(value)

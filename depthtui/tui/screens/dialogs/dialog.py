@@ -1,16 +1,16 @@
-"""What the dialogs share: a frame with a title, tabs, hints, escape to leave, a list."""
+"""What the dialogs share: a frame with a title, tabs, hints, escape to leave."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from textual import events, on
+from textual import events
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import OptionList, Static
 
 from depthtui.token_text import printable_chars
 from depthtui.tui.commands.everywhere import IN_DIALOGS
@@ -59,6 +59,8 @@ class Dialog(ModalScreen[Result | None]):
         Binding("tab", "turn(1)", "next tab", show=False, priority=True),
         Binding("shift+tab", "turn(-1)", "tab before", show=False, priority=True),
         Binding("escape", "leave", "close", tooltip="Close this dialog", id="dialog.close"),
+        Binding("j", "press_arrow('down')", "down", show=False),
+        Binding("k", "press_arrow('up')", "up", show=False),
         *IN_DIALOGS,
     ]
 
@@ -88,6 +90,12 @@ class Dialog(ModalScreen[Result | None]):
 
     def action_leave(self) -> None:
         self.dismiss(None)
+
+    async def action_press_arrow(self, arrow: str) -> None:
+        """Do what an arrow does where the focus is."""
+        bound = self.active_bindings.get(arrow)
+        if bound is not None:
+            await self.app.run_action(bound.binding.action, bound.node)
 
     def on_click(self, event: events.Click) -> None:
         """Leave by a click beside the dialog."""
@@ -140,49 +148,3 @@ def is_there(event: OptionList.OptionMessage) -> bool:
     """Whether an option still has its place: a search or a deletion may have come in between."""
     place = event.option_index
     return event.option in event.option_list.options[place : place + 1]
-
-
-class ListDialog(Dialog[Result]):
-    """A dialog with one list: the arrows or j and k move in it, enter chooses.
-
-    Attributes:
-        types_into: the id of a field that gets what is typed while the list has the focus.
-    """
-
-    types_into = ""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j", "move(1)", "down", show=False),
-        Binding("k", "move(-1)", "up", show=False),
-    ]
-
-    @property
-    def listing(self) -> OptionList:
-        return self.query_one(OptionList)
-
-    def start_at(self, place: int | None) -> None:
-        """Highlight the option at this place, from 0, and give the list the focus."""
-        self.listing.highlighted = place
-        self.listing.focus()
-
-    def take(self, place: int) -> None:
-        """Do what choosing the option at this place, from 0, is for."""
-        raise NotImplementedError
-
-    @on(OptionList.OptionSelected)
-    def _selected(self, event: OptionList.OptionSelected) -> None:
-        if is_there(event):
-            self.take(event.option_index)
-
-    def action_move(self, step: int) -> None:
-        listing = self.listing
-        listing.action_cursor_down() if step > 0 else listing.action_cursor_up()
-
-    def on_key(self, event: events.Key) -> None:
-        """Let what is typed over the list go into the field, where there is one."""
-        if self.types_into and self.listing.has_focus and event.is_printable and event.character:
-            event.stop()
-            field = self.query_one(f"#{self.types_into}", Input)
-            # It would select what is in it, and the next key would replace that.
-            field.focus().select_on_focus = False
-            field.insert_text_at_cursor(event.character)

@@ -8,25 +8,21 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
-from textual.content import Content
 from textual.events import DescendantFocus
 from textual.widget import Widget
-from textual.widgets import Button, Input, Label, Static
+from textual.widgets import Button, Input, Static
 
 from depthtui.options import Option, WrongValue
 from depthtui.tui.screens.dialogs.choice import Choice
 from depthtui.tui.screens.dialogs.dialog import WRONG, Dialog
-
-
-class FormInput(Input):
-    """A field in which some characters are not typed, since they are keys of the form."""
-
-    form_keys = ""
-
-    def check_consume_key(self, key: str, character: str | None) -> bool:
-        is_for_form = character is not None and character in self.form_keys
-        return not is_for_form and super().check_consume_key(key, character)
+from depthtui.tui.screens.dialogs.fields import (
+    FieldInput,
+    field_lines,
+    field_of,
+    mistake,
+    read,
+    text_of,
+)
 
 
 class Form(Dialog[dict[str, Any]]):
@@ -87,39 +83,16 @@ class Form(Dialog[dict[str, Any]]):
     # Fields -----------------------------------------------------------------
 
     def body(self) -> ComposeResult:
-        width = max(len(option.label) for option in self.fields.values())
-        for name, option in self.fields.items():
-            with Horizontal(classes="field"):
-                yield Label(Content(option.label.ljust(width + 2)))
-                yield self._field(name, option)
+        yield from field_lines(self.fields, self._values, self._why_closed, self.form_keys)
         yield Static(id="note")
         yield Button(f"{self.button} (F5)", id="take", variant="primary", compact=True)
-
-    def _field(self, name: str, option: Option) -> Choice | Input:
-        value, why_closed = self._values[name], self._why_closed.get(name, "")
-        if option.labelled:
-            return Choice(option.labelled, value, id=name, why_closed=why_closed)
-        text = self.text(name, value)
-        closed = bool(why_closed)
-        field = FormInput(text, option.example, id=name, compact=True, disabled=closed)
-        field.form_keys = self.form_keys
-        return field
-
-    def text(self, name: str, value: Any) -> str:
-        """A value as its field has it: empty for the default where an example stands for it."""
-        option = self.fields[name]
-        if option.example and value == option.default:
-            return ""
-        return f"{value:.10g}" if isinstance(value, float) else option.text(value)
 
     def on_mount(self) -> None:
         next(field for field in map(self.field, self.fields) if not field.disabled).focus()
 
-    def field(self, name: str) -> Choice | Input:
+    def field(self, name: str) -> Choice | FieldInput:
         """The widget of a field."""
-        widget = self.query_one(f"#{name}")
-        assert isinstance(widget, Choice | Input)
-        return widget
+        return field_of(self, name)
 
     def name_of(self, widget: Widget | None) -> str:
         """The name of the field of a widget; empty for any other widget, and for None."""
@@ -129,7 +102,7 @@ class Form(Dialog[dict[str, Any]]):
     def put(self, name: str, value: Any) -> None:
         """Give a field another value."""
         field = self.field(name)
-        field.value = value if isinstance(field, Choice) else self.text(name, value)
+        field.value = value if isinstance(field, Choice) else text_of(self.fields[name], value)
 
     def _read(self, name: str) -> Any:
         """The value of a field; the default of one that cannot be changed.
@@ -137,13 +110,9 @@ class Form(Dialog[dict[str, Any]]):
         Raises:
             WrongValue: it has none.
         """
-        field, option = self.field(name), self.fields[name]
-        if field.disabled:
-            return option.default
-        if isinstance(field, Choice):
-            return self.check(name, field.value)
-        typed = field.value.strip()
-        return self.check(name, option.parse_text(typed) if typed else option.default)
+        field = self.field(name)
+        value = read(field, self.fields[name])
+        return value if field.disabled else self.check(name, value)
 
     def _sorted(self) -> tuple[dict[str, Any], dict[str, str]]:
         """The values of right fields by name, and the mistakes in wrong ones by name."""
@@ -152,7 +121,7 @@ class Form(Dialog[dict[str, Any]]):
             try:
                 values[name] = self._read(name)
             except WrongValue as error:
-                mistakes[name] = f"{option.label[:1].upper()}{option.label[1:]} must be {error}."
+                mistakes[name] = mistake(option, error)
         return values, mistakes
 
     @on(Input.Changed)

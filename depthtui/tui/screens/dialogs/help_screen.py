@@ -102,9 +102,6 @@ class HelpScreen(Picker[KeyCommand]):
                 )
                 yield Row(command, line, f"{command.keys} {command.what} {command.name}")
 
-    def describe(self, row: Row) -> None:
-        """Each line tells all of its key."""
-
     def choose(self, value: KeyCommand) -> None:
         self.dismiss(value)
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
+from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from depthtui.token_text import printable_chars
-from depthtui.tui.screens.dialogs.dialog import MUTED, ListDialog, Result
+from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog, Result, is_there
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Row:
         value: the thing that the line is about.
         line: the line.
         words: the text that the filter looks through; empty for the line's own.
-        about: what is told beneath the list while the row is highlighted; untrusted.
+        about: what is told beneath the list while the row is highlighted; untrusted. Empty
+            leaves what is there.
         closed: whether the row can be looked at, and not chosen.
     """
 
@@ -48,17 +51,21 @@ class Heading:
     text: str
 
 
-class Picker(ListDialog[Result]):
+class Picker(Dialog[Result]):
     """Choose one of the rows.
 
     Attributes:
-        noun: a row in one word, such as `setting`.
+        noun: a row in one word, such as `setting`; empty for a list without a filter.
         searches: whether the filter has the focus from the start, and stays.
+        types_into: the id of a field that gets what is typed while the list has the focus.
+        is_slow: whether `find` is called before there are rows.
         start: the value of the row that is highlighted at first.
     """
 
-    noun = "line"
+    noun = ""
     searches = False
+    types_into = ""
+    is_slow = False
     start: Any = None
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -75,13 +82,20 @@ class Picker(ListDialog[Result]):
         """Act on the value of the row that enter chose."""
         raise NotImplementedError
 
+    def find(self) -> None:
+        """Find what the rows are of; it takes its time, so it runs in a thread."""
+
+    def found(self) -> None:
+        """React to the rows that were found."""
+
     def head(self) -> str | Content:
         """The heads of the columns; empty where there are none."""
         return ""
 
     def describe(self, row: Row) -> None:
         """Explain the highlighted row."""
-        self.note(row.about)
+        if row.about:
+            self.note(row.about)
 
     def above(self) -> ComposeResult:
         """The widgets over the list."""
@@ -101,15 +115,38 @@ class Picker(ListDialog[Result]):
 
     def on_mount(self) -> None:
         self._shown: list[Row | Heading] = []
-        field = self.query_one("#filter")
-        field.display = self.searches
+        self.query_one("#filter").display = self.searches
         self.fill(self.start)
-        (field if self.searches else self.listing).focus()
+        self.first_focus.focus()
+        if self.is_slow:
+            self.listing.loading = True
+            self.run_worker(self._find())
+
+    @property
+    def first_focus(self) -> Widget:
+        """The widget that has the focus at first."""
+        return self.query_one("#filter") if self.searches else self.listing
+
+    async def _find(self) -> None:
+        problem = ""
+        try:
+            await asyncio.to_thread(self.find)
+        except Exception as error:
+            problem = f"The list cannot be made: {error}"
+        self.listing.loading = False
+        self.fill(self.start)
+        self.found()
+        if problem:
+            self.note(problem, WRONG)
 
     def on_resize(self) -> None:
         self.fill()
 
     # The list ---------------------------------------------------------------
+
+    @property
+    def listing(self) -> OptionList:
+        return self.query_one(OptionList)
 
     @property
     def words(self) -> str:
@@ -170,14 +207,26 @@ class Picker(ListDialog[Result]):
         if self.row is not None:
             self.describe(self.row)
 
-    def take(self, place: int) -> None:
-        row = self._shown[place]
+    @on(OptionList.OptionSelected)
+    def _selected(self, event: OptionList.OptionSelected) -> None:
+        row = self._shown[event.option_index] if is_there(event) else None
         if isinstance(row, Row):
             self.choose(row.value)
+
+    def on_key(self, event: events.Key) -> None:
+        """Let what is typed over the list go into the field, where there is one."""
+        if self.types_into and self.listing.has_focus and event.is_printable and event.character:
+            event.stop()
+            field = self.query_one(f"#{self.types_into}", Input)
+            # It would select what is in it, and the next key would replace that.
+            field.focus().select_on_focus = False
+            field.insert_text_at_cursor(event.character)
 
     # The filter -------------------------------------------------------------
 
     def action_filter(self) -> None:
+        if not self.noun:
+            return
         field = self.query_one("#filter", Input)
         field.display = True
         # At once: what is typed next is for the field.
@@ -187,6 +236,11 @@ class Picker(ListDialog[Result]):
         """Go to the first or the last row."""
         listing = self.listing
         listing.action_first() if end == "first" else listing.action_last()
+
+    def action_move(self, step: int) -> None:
+        """Go to the next or the previous row."""
+        listing = self.listing
+        listing.action_cursor_down() if step > 0 else listing.action_cursor_up()
 
     def action_page(self, step: int) -> None:
         """Go a page up or down."""

@@ -91,9 +91,6 @@ class RunList(Picker[SessionChoice]):
             words += " · R other sessions"
         yield Static(Content.styled(words, MUTED), id="note")
 
-    def describe(self, row: Row) -> None:
-        """The line has all there is to tell."""
-
     # The list ---------------------------------------------------------------
 
     def fill(self, value: Any = None) -> None:

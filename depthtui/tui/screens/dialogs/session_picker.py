@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
@@ -45,6 +44,7 @@ class SessionPicker(Picker[SessionFile]):
     heading = "Session"
     hint = "enter opens · / finds · r renames · d deletes · tab runs · esc closes"
     noun = "session"
+    is_slow = True
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("r", "rename", "rename", tooltip="Rename a session", id="sessions.rename"),
@@ -55,6 +55,7 @@ class SessionPicker(Picker[SessionFile]):
         super().__init__()
         self._sessions = explorer.sessions
         self._files: list[SessionFile] = []
+        self._notices: list[str] = []
         self._renamed: SessionFile | None = None
 
     def below(self) -> ComposeResult:
@@ -65,17 +66,14 @@ class SessionPicker(Picker[SessionFile]):
 
     def on_mount(self) -> None:
         self.query_one("#title").display = False
-        self.listing.loading = True
-        self.run_worker(self._read())
 
-    async def _read(self) -> None:
-        notices: list[str] = []
-        self._files = await asyncio.to_thread(self._sessions.folder.files, notices.append)
-        self.listing.loading = False
+    def find(self) -> None:
+        self._files = self._sessions.folder.files(self._notices.append)
+
+    def found(self) -> None:
         self.listing.focus()
-        self.fill()
-        if notices:
-            self.note(" ".join(notices), WRONG)
+        if self._notices:
+            self.note(" ".join(self._notices), WRONG)
         elif not self._files:
             self.note("No session is kept yet: one of more than the first prompt is.")
 

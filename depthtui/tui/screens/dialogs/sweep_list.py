@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from textual import on
-from textual.app import ComposeResult
 from textual.content import Content
-from textual.widgets import Input, OptionList, Static
-from textual.widgets.option_list import Option
 
 from depthtui.files import expanded
 from depthtui.sweep.folder import model_title
 from depthtui.sweep.saved import SavedSweep, open_sweep, saved_sweeps
 from depthtui.token_text import printable_chars
-from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, ListDialog
+from depthtui.tui.screens.dialogs.dialog import MUTED
+from depthtui.tui.screens.dialogs.open_dialog import OpenDialog
+from depthtui.tui.screens.dialogs.picker import Row
 from depthtui.tui.state.sweeping import Sweeping
 
 
 @dataclass(frozen=True)
 class SweepChoice:
-    """The sweep to show; None for the runs of the session."""
+    """The sweep to show, and warnings about its folder; None for the runs of the session."""
 
     sweep: Sweeping | None
+    warnings: tuple[str, ...] = ()
 
 
-class SweepList(ListDialog[SweepChoice]):
+class SweepList(OpenDialog[SweepChoice]):
     """Lists the sweeps of the cache folder, the latest first, and takes a typed folder.
 
     Args:
@@ -36,8 +36,10 @@ class SweepList(ListDialog[SweepChoice]):
     """
 
     heading = "Open a sweep"
-    types_into = "folder"
-    hint = "enter opens · tab moves on · esc closes"
+    listed = "Run before, the latest first"
+    asked = "the folder of a sweep"
+    example = "what depthtui sweep --out was given"
+    endings = ("/",)
 
     def __init__(self, cache_dir: Path, has_runs: bool) -> None:
         super().__init__()
@@ -45,71 +47,37 @@ class SweepList(ListDialog[SweepChoice]):
         self._has_runs = has_runs
         self._saved: list[SavedSweep] = []
 
-    def body(self) -> ComposeResult:
-        yield Static("Run before, the latest first", classes="label")
-        yield OptionList(id="saved", compact=True)
-        yield Static("Or the folder of a sweep", classes="label")
-        yield Input(placeholder="what depthtui sweep --out was given", id="folder", compact=True)
-        yield Static(id="note")
+    def find(self) -> None:
+        self._saved = saved_sweeps(self._cache_dir)
+        self.start = str(self._saved[0].folder) if self._saved else ""
 
-    def on_mount(self) -> None:
-        self.listing.loading = True
-        self.query_one("#folder").focus()
-        self.run_worker(self._list())
-
-    async def _list(self) -> None:
-        try:
-            self._saved = await asyncio.to_thread(saved_sweeps, self._cache_dir)
-        except Exception as error:
-            self.note(str(error), WRONG)
-        saved, listing = self._saved, self.listing
-        listing.loading = False
-        if self._has_runs:
-            listing.add_option(Option("Runs of this session"))
-        listing.add_options(Option(_line(sweep)) for sweep in saved)
-        if not saved:
+    def found(self) -> None:
+        super().found()
+        if not self._saved:
             self.note(f"None has been run into {self._cache_dir / 'sweeps'} yet.")
-        if listing.option_count:
-            listing.highlighted = min(len(saved), int(self._has_runs))
-            if not self.query_one("#folder", Input).value:
-                listing.focus()
 
-    @on(OptionList.OptionHighlighted)
-    def _describe(self, event: OptionList.OptionHighlighted) -> None:
-        place = event.option_index - self._has_runs
-        self.note(str(self._saved[place].folder) if place >= 0 else "")
+    def rows(self) -> Iterator[Row]:
+        if self._has_runs:
+            yield Row("", Content("Runs of this session"), about="No sweep: your own prompts.")
+        for sweep in self._saved:
+            yield Row(folder := str(sweep.folder), _line(sweep), folder, folder)
 
-    def take(self, place: int) -> None:
-        if self._has_runs and place == 0:
-            self.dismiss(SweepChoice(None))
+    def choose(self, value: str) -> None:
+        if value:
+            self.submit(value)
         else:
-            self._open(str(self._saved[place - self._has_runs].folder))
+            self.dismiss(SweepChoice(None))
 
-    @on(Input.Changed)
-    def _describe_typed(self, event: Input.Changed) -> None:
-        self.note("enter opens this folder" if event.value.strip() else "")
+    def submit(self, name: str) -> None:
+        self.leave_with(partial(_opened, name), "Reading its records.")
 
-    @on(Input.Submitted)
-    def _typed(self, event: Input.Submitted) -> None:
-        if event.value.strip():
-            self._open(event.value.strip())
 
-    def _open(self, name: str) -> None:
-        self.note("Reading its records.")
-        self.run_worker(self._read(name), exclusive=True)
-
-    async def _read(self, name: str) -> None:
-        warnings: list[str] = []
-        try:
-            folder = expanded(name)
-            outcome = await asyncio.to_thread(open_sweep, folder, warnings.append)
-            sweep = await asyncio.to_thread(Sweeping.opened, outcome, folder)
-        except Exception as error:
-            self.note(str(error), WRONG)
-            return
-        for warning in warnings:
-            self.notify(printable_chars(warning), severity="warning", markup=False)
-        self.dismiss(SweepChoice(sweep))
+def _opened(name: str) -> SweepChoice:
+    """The sweep of a folder."""
+    warnings: list[str] = []
+    folder = expanded(name)
+    sweep = Sweeping.opened(open_sweep(folder, warnings.append), folder)
+    return SweepChoice(sweep, tuple(warnings))
 
 
 def _line(saved: SavedSweep) -> Content:

@@ -1,0 +1,112 @@
+"""Open something: a row of a list that a thread fills, or the thing of a typed name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+from textual.widgets import Input, Static
+
+from depthtui.tui.screens.dialogs.dialog import WRONG, Result
+from depthtui.tui.screens.dialogs.path_suggester import PathSuggester
+from depthtui.tui.screens.dialogs.picker import Picker, Row
+
+
+class OpenDialog(Picker[Result]):
+    """A list of what there is to open, and a field that takes the name of anything else.
+
+    The `words` of a row are its name.
+
+    Attributes:
+        listed: the words over the list.
+        asked: the words over the field, and in the note where nothing is typed.
+        example: a name, shown in the empty field.
+        endings: of the files whose names are completed.
+        begun: the name in the field at first.
+        problem: why that could not be opened; untrusted.
+    """
+
+    hint = "enter opens · type a name · → completes · tab moves on · esc closes"
+    types_into = "name"
+    is_slow = True
+    listed = asked = example = begun = problem = ""
+    endings: tuple[str, ...] = ()
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f5", "submit", "open", tooltip="Open the typed name", id="open.typed"),
+    ]
+
+    def submit(self, name: str) -> None:
+        """Open the thing of a typed name."""
+        raise NotImplementedError
+
+    def options(self) -> ComposeResult:
+        """The widgets that say how it is opened."""
+        return ()
+
+    def above(self) -> ComposeResult:
+        yield Static(self.listed, classes="label")
+
+    def below(self) -> ComposeResult:
+        yield Static(f"Or {self.asked}", classes="label")
+        suggester = PathSuggester(self.endings, lambda: [row.words for row in self._rows()])
+        yield Input(self.begun, self.example, suggester=suggester, id="name", compact=True)
+        yield from self.options()
+        yield Static(id="note")
+
+    def on_mount(self) -> None:
+        self.note(self.problem, WRONG)
+
+    @property
+    def first_focus(self) -> Widget:
+        return self.query_one("#name")
+
+    def _rows(self) -> list[Row]:
+        return [row for row in self.rows() if isinstance(row, Row)]
+
+    @property
+    def typed(self) -> str:
+        """The typed name; the slash that completes a folder makes it no other."""
+        name = self.query_one("#name", Input).value.strip()
+        return name.rstrip("/") or name
+
+    def found(self) -> None:
+        if self.row is not None and not self.typed:
+            self.listing.focus()
+
+    def describe(self, row: Row) -> None:
+        # What is typed, or went wrong, stays until somebody moves in the list.
+        if self.listing.has_focus or not (self.problem or self.typed):
+            super().describe(row)
+
+    @on(Input.Changed, "#name")
+    def _describe_typed(self) -> None:
+        row = next((row for row in self._rows() if row.words == self.typed), None)
+        self.note(row.about if row else f"enter opens {self.typed}" if self.typed else "")
+
+    @on(Input.Submitted)
+    def action_submit(self) -> None:
+        """Open what is typed."""
+        if self.typed:
+            self.submit(self.typed)
+        else:
+            self.note(f"Type {self.asked}, or choose from the list.", "")
+            self.query_one("#name").focus()
+
+    def leave_with(self, work: Callable[[], Result], note: str) -> None:
+        """Be dismissed with what `work` returns, in a thread; stay and say why where it fails."""
+        self.note(note, "")
+        self.run_worker(self._leave_with(work), group="open", exclusive=True)
+
+    async def _leave_with(self, work: Callable[[], Result]) -> None:
+        try:
+            result = await asyncio.to_thread(work)
+        except Exception as error:
+            self.note(str(error), WRONG)
+        else:
+            self.dismiss(result)
