@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -35,12 +35,6 @@ def why_not(unavailable: Mapping[str, str], model: ModelInfo, lens: str) -> str:
     """
     reason = unavailable.get(LENS_METRICS[lens]) or model.lens_missing
     return reason or f"the {lens_title(lens)} has not read this run"
-
-
-def lens_after(lens: str, there: Collection[str]) -> str:
-    """The lens after this one among those that are there, around the end; else the logit lens."""
-    lenses = [name for name in LENSES if name in there]
-    return lenses[(lenses.index(lens) + 1) % len(lenses)] if lens in lenses else LOGIT
 
 
 def lens_name(lens: str) -> str:

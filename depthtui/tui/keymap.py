@@ -72,6 +72,7 @@ FORMER = {
         ("compare_export", "what_if_export", "thinking_export", "sweep_export"), "export"
     ),
     **dict.fromkeys(("compare_back", "what_if_back", "thinking_back", "sweep_back"), "close"),
+    **dict.fromkeys(("sweep_first", "sweep_lens"), "reading"),
     **dict.fromkeys(("stop_writing", "stop_sweep"), "stop"),
     "its_rows": "open_row",
     "row_up": "up",

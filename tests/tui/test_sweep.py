@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,12 +36,13 @@ from depthtui.tui.screens.sweep_screen import SweepScreen
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import Session
 from depthtui.tui.state.sweep_analysis import SweepAnalysis
-from depthtui.tui.state.sweep_rows import Finding, Surveyor
+from depthtui.tui.state.sweep_rows import Finding, Row, Surveyor
 from depthtui.tui.state.sweeping import Sweeping, sweep_of_session
 from tests.builders.engines import FakeEngine, ScriptedEngine
 from tests.hostile import HOSTILE
 from tests.sweep.sweeps import make_plan, sweep
 from tests.tui.app_helpers import SIZES, Explored, explore
+from tests.tui.test_lenses import open_reading
 
 TASKS = ("addition:1-2", "commonsense")
 
@@ -139,7 +141,7 @@ def test_a_survey_is_not_worked_out_twice(tmp_path: Path) -> None:
     second = surveyor.survey(opened.outcome, "cells", False, False)
     assert all(a.summary is b.summary for a, b in zip(first.rows, second.rows, strict=True))
     assert first.asked is second.asked
-    opened.turn_token_0()
+    opened.change(include_first_token=False)
     third = surveyor.survey(opened.outcome, "cells", False, False)
     assert third.rows[0].summary is not None
     assert not third.rows[0].summary.settings.include_first_token
@@ -165,28 +167,56 @@ def read_by_affine_lens(record: Record) -> Record:
 
 def test_a_sweep_is_read_through_every_lens_that_read_it(tmp_path: Path) -> None:
     opened = ran(tmp_path)
-    assert not opened.turn_lens()
+    assert opened.lenses == ("logit",)
     for found in opened.records.values():
         for number, record in found.items():
             found[number] = read_by_affine_lens(record)
-    lenses = [opened.plan.summary.lens for _ in range(3) if opened.turn_lens()]
-    assert lenses == ["affine", "logit", "affine"]
+    assert opened.lenses == ("logit", "affine")
+    opened.change(lens="affine")
     row = Surveyor().survey(opened.outcome, "cells", False, False).rows[0]
     assert row.summary is not None
     assert row.summary.settings.lens == "affine"
 
 
-async def test_u_says_where_no_other_lens_has_read_a_sweep(tmp_path: Path) -> None:
+def test_a_threshold_without_a_curve_is_fixed(tmp_path: Path) -> None:
+    opened = ran(tmp_path)
+    assert not opened.why_fixed
+    for found in opened.records.values():
+        for number, record in found.items():
+            every = {name: one for name, one in record.every.items() if name != "logit_lens"}
+            found[number] = replace(record, every=every)
+    assert set(opened.why_fixed) == {"kl_threshold", "overlap_threshold"}
+
+
+def read_so(rows: Sequence[Row], settings: SummarySettings) -> bool:
+    """Whether the rows of a sweep are read by these settings."""
+    return [row.summary and row.summary.settings for row in rows] == [settings] * 6
+
+
+async def test_u_chooses_how_a_sweep_is_read_by_the_lenses_that_read_it(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         screen = await show(it, ran(tmp_path))
-        await it.press("u")
-        await it.until(lambda: "The logit lens alone" in it.toasts()[-1])
         assert screen.sweep is not None
+        before = screen.sweep.settings
+        await open_reading(it)
+        assert "No other lens has read these prompts." in " ".join(it.screen_text().split())
+        assert "affine" not in it.screen_text()
+        await it.press("escape")
         for found in screen.sweep.records.values():
             for number, record in found.items():
                 found[number] = read_by_affine_lens(record)
-        await it.press("u")
-        await it.until(lambda: "every model on every task, affine lens" in it.screen_text())
+        for last in ("escape", "enter"):
+            await open_reading(it)
+            await it.press("right", "down", "minus", "minus", "minus")
+            tried = replace(before, lens="affine", kl_threshold=0.35)
+            # The table behind the form shows what is tried.
+            await it.until(lambda: read_so(screen.rows, tried), "the rows")  # noqa: B023
+            await it.press(last)
+            kept = before if last == "escape" else tried
+            assert screen.sweep.settings == kept
+            await it.until(lambda: read_so(screen.rows, kept), "the rows")  # noqa: B023
+        # How runs are read is another thing.
+        assert it.app.explorer.settings.lens == "logit"
 
 
 def test_one_thing_is_worked_out_at_a_time_and_only_where_something_changed(
@@ -206,7 +236,7 @@ def test_one_thing_is_worked_out_at_a_time_and_only_where_something_changed(
     assert analysis.is_current("cells")
     assert not analysis.is_current("models")
     assert analysis.begin("cells") is None
-    opened.turn_token_0()
+    opened.change(include_first_token=False)
     changed = analysis.begin("cells")
     assert changed is not None
     assert not changed.outcome.plan.summary.include_first_token
@@ -533,7 +563,8 @@ async def test_the_report_is_exported_as_it_is_shown(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         screen = await show(it, opened)
         before = screen.rows[0].summary
-        await it.press("f")
+        await open_reading(it)
+        await it.press("up", "up", "space", "enter")
         await surveyed(it, screen)
         after = screen.rows[0].summary
         assert before is not None

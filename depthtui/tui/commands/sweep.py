@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from depthtui.tui.commands import looking, moving
@@ -146,24 +147,7 @@ SWEEPING: list[Command[Any]] = [
         lambda screen: screen.ask_filter(),
         _why_no_sweep,
     ),
-    Command(
-        "sweep_first",
-        "f",
-        "",
-        "Average with or without token 0",
-        "compute",
-        lambda screen: screen.turn_token_zero(),
-        _why_no_sweep,
-    ),
-    Command(
-        "sweep_lens",
-        "u",
-        "",
-        "Read depths through the next lens",
-        "compute",
-        lambda screen: screen.turn_lens(),
-        _why_no_sweep,
-    ),
+    replace(looking.READING, why_not=_why_no_sweep),
     Command(
         "export",
         "e",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from textual.app import App
 
 from depthtui.data.run import RunResult
-from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.run_settings import LENSES, ModelSpec, RunSettings
 from depthtui.data.session_files import SessionFile
 from depthtui.token_text import printable, printable_sentence
 from depthtui.tui.panes.pane import Cursor
@@ -19,7 +19,7 @@ from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneScreen
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.model_list import check_model, models_on_disk
-from depthtui.tui.state.reading import what_lens_lacks
+from depthtui.tui.state.reading import ReadingChoices, what_lens_lacks
 from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.unfinished import lost_by_opening, unfinished
 
@@ -30,9 +30,14 @@ if TYPE_CHECKING:
     from depthtui.tui.screens.dialogs.prompt_picker import PromptChoice
     from depthtui.tui.screens.dialogs.run_list import SessionChoice
     from depthtui.tui.state.sweep_rows import Survey
+    from depthtui.tui.state.sweeping import Sweeping
 
 STILL_RUNNING = "The run goes on: esc stops it."
 STILL_HALTED = "The run is halted: r lets it go on to its end, esc stops it."
+NO_OTHER_LENS = (
+    "No other lens has read these prompts. A sweep that starts under another lens, which u "
+    "chooses on a run, reads through that one too."
+)
 ANSWER_METRICS = "erasure, integrated gradients and context depth"
 
 
@@ -124,16 +129,28 @@ def choose_reading(screen: LiveScreen, explorer: Explorer, *results: RunResult) 
         explorer: keeps the choice.
         results: of the runs; that of the current one where none is named.
     """
-    from depthtui.tui.screens.dialogs.reading_form import ReadingForm
-
-    reading, current = explorer.reading, explorer.session.current
-    before = reading.now
+    current = explorer.session.current
     if not results and current is not None and current.result is not None:
         results = (current.result,)
 
     def lacks(lens: str) -> str:
         words = (what_lens_lacks(lens, result, explorer.pace_of(current)) for result in results)
         return next(filter(None, words), "")
+
+    _ask_reading(screen, explorer.reading, lacks)
+
+
+def choose_sweep_reading(screen: LiveScreen, sweep: Sweeping) -> None:
+    """The same of a sweep: its prompts are read by some lenses, and no others."""
+    lenses = sweep.lenses
+    lacks = "" if len(lenses) == len(LENSES) else NO_OTHER_LENS
+    _ask_reading(screen, sweep.reading, lambda _: lacks, lenses, sweep.why_fixed)
+
+
+def _ask_reading(screen: LiveScreen, reading: ReadingChoices, *how: Any) -> None:
+    from depthtui.tui.screens.dialogs.reading_form import ReadingForm
+
+    before = reading.now
 
     def chosen(choices: dict[str, Any] | None) -> None:
         if choices is not None:
@@ -142,7 +159,7 @@ def choose_reading(screen: LiveScreen, explorer: Explorer, *results: RunResult) 
             reading.keep(**choices)
         screen.redraw()
 
-    screen.app.push_screen(ReadingForm(reading, screen.redraw, lacks), chosen)
+    screen.app.push_screen(ReadingForm(reading, screen.redraw, *how), chosen)
 
 
 def show_session(

@@ -356,22 +356,11 @@ class SweepScreen(LiveScreen):
         self.marks = []
         self._show_rows()
 
-    def turn_token_zero(self) -> None:
-        """Average with or without token 0, in this sweep."""
-        assert self.sweep is not None
-        self.sweep.turn_token_0()
-        self.redraw()
+    def choose_reading(self) -> None:
+        from depthtui.tui.screens.opening import choose_sweep_reading
 
-    def turn_lens(self) -> None:
-        """Read the depths of this sweep through the next lens."""
-        assert self.sweep is not None
-        if self.sweep.turn_lens():
-            self.redraw()
-        else:
-            self.notify(
-                "The logit lens alone has read these prompts. A sweep that starts under another "
-                "lens, which u chooses on a run, reads through that one too."
-            )
+        if self.sweep is not None:
+            choose_sweep_reading(self, self.sweep)
 
     def on_descendant_focus(self) -> None:
         super().on_descendant_focus()

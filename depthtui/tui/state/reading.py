@@ -15,7 +15,6 @@ from depthtui.depth import rules
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.estimates import about_time
 from depthtui.options import Option, options_of
-from depthtui.settings import Settings
 
 _THRESHOLD_STEPS = 20
 """Steps of a threshold between 0 and 1; neither end is a threshold."""
@@ -24,7 +23,7 @@ _THRESHOLD_STEPS = 20
 class Owner(Protocol):
     """Whose settings are turned."""
 
-    settings: Settings
+    settings: Any
 
     def change(self, **changes: Any) -> None:
         """Replace some of the settings, for good."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from depthtui.data.lens_view import LENS_METRICS, lens_after
+from depthtui.data.lens_view import LENS_METRICS
 from depthtui.data.protocol import (
     Event,
     PromptDone,
@@ -15,12 +15,15 @@ from depthtui.data.protocol import (
     SweepProgress,
 )
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
+from depthtui.data.run_settings import LENSES, ModelSpec, RunSettings, SummarySettings
+from depthtui.depth import rules
+from depthtui.metrics import ALL
 from depthtui.prompts.tasks import TASKS
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import Record, read_record, record_of
 from depthtui.sweep.state import Outcome
+from depthtui.tui.state.reading import ReadingChoices
 from depthtui.tui.state.session import Run, Session
 from depthtui.tui.state.toast import Toast
 
@@ -47,6 +50,7 @@ class Sweeping:
         now: what is being done.
         problem: why it could not go on; may be empty.
         version: another number each time that there is more.
+        reading: changes how its depths are read.
     """
 
     def __init__(self, plan: SweepPlan, folder: Path | None, sweep_id: int = 0) -> None:
@@ -62,6 +66,7 @@ class Sweeping:
         self.now = ""
         self.problem = ""
         self.version = 0
+        self.reading = ReadingChoices(self)
 
     @classmethod
     def opened(cls, outcome: Outcome, folder: Path | None) -> Sweeping:
@@ -92,22 +97,44 @@ class Sweeping:
         }
         return Outcome(self.plan, records, list(self.failures))
 
-    def turn_token_0(self) -> None:
-        """Leave token 0 out of means, or count it again."""
-        self.plan = replace(self.plan, summary=self.plan.summary.with_token_0_turned())
+    # How it is read ----------------------------------------------------------
+
+    @property
+    def settings(self) -> SummarySettings:
+        """How its depths are read."""
+        return self.plan.summary
+
+    @settings.setter
+    def settings(self, settings: SummarySettings) -> None:
+        self.plan = replace(self.plan, summary=settings)
         self.version += 1
 
-    def turn_lens(self) -> bool:
-        """Read through the next lens that read any prompt; False where there is no other."""
-        records = [record for found in self.records.values() for record in found.values()]
-        measured = {metric for record in records for metric in record.every}
-        read = {lens for lens, metric in LENS_METRICS.items() if metric in measured}
-        turned = lens_after(self.plan.summary.lens, read)
-        if turned == self.plan.summary.lens:
-            return False
-        self.plan = replace(self.plan, summary=replace(self.plan.summary, lens=turned))
-        self.version += 1
-        return True
+    def change(self, **changes: Any) -> None:
+        """Replace some of these settings."""
+        self.settings = replace(self.settings, **changes)
+
+    @property
+    def _measured(self) -> set[str]:
+        """The metrics that any of its prompts has."""
+        every = (record.every for found in self.records.values() for record in found.values())
+        return {metric for reduced in every for metric in reduced}
+
+    @property
+    def lenses(self) -> tuple[str, ...]:
+        """The lenses that read any of its prompts, and the chosen one."""
+        measured, chosen = self._measured, self.settings.lens
+        return tuple(x for x in LENSES if x == chosen or LENS_METRICS[x] in measured)
+
+    @property
+    def why_fixed(self) -> dict[str, str]:
+        """Why the threshold of a rule changes nothing, by its option."""
+        measured = self._measured
+        curves = {name for one in ALL if one.name in measured for name in one.curves}
+        return {
+            rule.threshold.option: "no prompt has its curve"
+            for rule in rules.ALL
+            if rule.threshold.option and rule.curve not in curves
+        }
 
     def handle(self, event: Event) -> bool:
         """Bring the sweep up to date; whether the event was about it."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
+from depthtui.data.run_settings import LENSES
 from depthtui.tui.screens.dialogs.choice import Choice
 from depthtui.tui.screens.dialogs.form import Form
 from depthtui.tui.state.reading import ReadingChoices, reading_options, turned
@@ -19,6 +21,8 @@ class ReadingForm(Form):
         reading: what is changed.
         redraw: shows it.
         lacks: what a lens lacks before it reads the run, in words; empty where it has.
+        lenses: the lenses to choose from.
+        closed: why a threshold cannot be changed, by its option.
     """
 
     heading = "How depths are read"
@@ -33,9 +37,18 @@ class ReadingForm(Form):
     ]
 
     def __init__(
-        self, reading: ReadingChoices, redraw: Callable[[], None], lacks: Callable[[str], str]
+        self,
+        reading: ReadingChoices,
+        redraw: Callable[[], None],
+        lacks: Callable[[str], str],
+        lenses: tuple[str, ...] = LENSES,
+        closed: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(reading_options(), reading.now)
+        options = reading_options()
+        options["lens"] = replace(options["lens"], choices=lenses, default=lenses[0])
+        for name in closed or {}:
+            options[name] = replace(options[name], default=reading.now[name])
+        super().__init__(options, reading.now, closed)
         self._reading = reading
         self._before = reading.now
         self._redraw = redraw
