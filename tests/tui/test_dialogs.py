@@ -11,7 +11,7 @@ import pytest
 from textual.color import Color
 from textual.containers import VerticalScroll
 from textual.events import Key
-from textual.widgets import Checkbox, Input, OptionList, RadioButton, Static
+from textual.widgets import Checkbox, Input, OptionList, RadioButton, RadioSet, Static
 
 from depthtui.data.pool import POOLS
 from depthtui.data.protocol import (
@@ -780,6 +780,22 @@ async def test_the_choices_of_an_export_come_before_its_name(tmp_path: Path) -> 
         await it.until(lambda: it.app.screen is it.main)
     summary = json.loads((tmp_path / "exports" / f"{name}.json").read_text())
     assert len(summary["prompts"]) == 3
+
+
+async def test_j_and_k_move_among_the_choices_of_an_export(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await three_runs(it)
+        await opened(it, "e", ExportScreen)
+        what = it.app.screen.query_one("#what", RadioSet)
+        await it.press("j", "space")
+        assert what.pressed_index == 1
+        await it.press("k", "space")
+        assert what.pressed_index == 0
+        first = it.app.screen.query_one(f"#{next(iter(format_titles('runs')))}")
+        first.focus()
+        await it.press("j", "j", "k")
+        boxes = list(it.app.screen.query(Checkbox))
+        assert it.app.screen.focused is boxes[1]
 
 
 async def test_arrows_leave_the_name_of_an_export(tmp_path: Path) -> None:

@@ -217,12 +217,16 @@ async def test_the_text_is_exported_and_read_teacher_forced(tmp_path: Path) -> N
         written = {path.name for path in (tmp_path / "exports").iterdir()}
         assert written == {f"text.{end}" for end in (*format_titles("generations"), "svg")}
         expected = it.app.explorer.generation_state.as_prompt()
-        await it.press("enter")
+        # Its second token is the one that is looked at.
+        await it.press("0", "l", "4", "j", "enter")
         assert isinstance(it.app.screen, MainScreen)
         await it.ready()
         command = it.engine.sent(StartRun)[-1]
         assert isinstance(command, StartRun)
         assert command.prompt == it.session.current.prompt == expected
+        start = it.session.current.result.tokens.answer_start
+        assert start > 0
+        assert it.main.cursor == (26, start + 1)
 
 
 async def test_hostile_tokens_are_drawn_harmlessly(tmp_path: Path) -> None:

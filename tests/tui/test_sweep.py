@@ -382,6 +382,12 @@ async def test_a_dialog_starts_a_sweep_and_rows_fill_in(tmp_path: Path) -> None:
         dialog = it.app.screen
         models = dialog.query_one("#models", SelectionList)
         await it.until(lambda: models.option_count, "the models")
+        await it.until(lambda: models.has_focus, "the list")
+        await it.until(lambda: "X" in models.render_line(0).text[:4], "the mark")
+        await it.press("space")
+        # What is off has no mark, in colour or without.
+        await it.until(lambda: "X" not in models.render_line(0).text[:4], "no mark")
+        await it.press("space")
         dialog.query_one("#task-addition", Checkbox).value = True
         for field, text, words in (
             ("#levels-addition", "99", "no level '99'"),
@@ -656,6 +662,15 @@ def test_what_failed_is_of_its_rows(tmp_path: Path) -> None:
     survey = Surveyor().survey(outcome, "cells", False, False)
     *_, missing = survey.findings
     assert [row.model for row in survey.rows if missing.is_about(row)] == ["missing", "missing"]
+
+
+async def test_a_sweep_is_called_by_its_models_and_tasks(tmp_path: Path) -> None:
+    opened = ran(tmp_path / "0123456789abcdef")
+    async with explore(tmp_path, size=(200, 60)) as it:
+        await show(it, opened)
+        top = it.screen_text().split("\n")[0]
+        assert "alpha, beta x addition, 1 digit, addition, 2 digits, commonsense" in top
+        assert "0123456789abcdef" not in top
 
 
 async def test_nothing_to_show_says_what_to_do(tmp_path: Path) -> None:

@@ -46,11 +46,11 @@ def _new_seed(screen: GenerationScreen) -> None:
 
 
 def _open_as_run(screen: GenerationScreen) -> None:
-    """Read prompt and text teacher-forced, on the main screen."""
+    """Read prompt and text teacher-forced, on the main screen, at the token under the cursor."""
     state = screen.generation_state
     assert state is not None
     screen.explorer.run(state.as_prompt(), chat_template=state.settings.chat_template)
-    screen.dismiss(None)
+    screen.dismiss(screen.cursor)
 
 
 WRITING: list[Command[Any]] = [
@@ -90,7 +90,7 @@ WRITING: list[Command[Any]] = [
         "open_run",
         "enter",
         "open",
-        "Open the text as a run, teacher-forced",
+        "Open the text as a run, teacher-forced, at this token",
         "choose",
         _open_as_run,
         _why_not_open,

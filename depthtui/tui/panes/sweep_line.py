@@ -11,7 +11,7 @@ from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, bar, strip_of
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.state.status import Status
-from depthtui.tui.state.sweeping import Sweeping
+from depthtui.tui.state.sweeping import Sweeping, names_of
 
 _BAR = 24
 _LONGEST_MODEL = 31
@@ -45,8 +45,10 @@ class SweepLine(StatusLine):
             return brand
         plan = self._sweep.plan
         counts = f"{_count(len(plan.models), 'model')} x {_count(len(plan.tasks), 'task')}"
-        where = "runs of this session" if self._sweep.folder is None else self._sweep.folder.name
-        for words in (f" · {counts} · {printable_sentence(where)}", f" · {counts}"):
+        name = printable_sentence(" x ".join(names_of(plan)))
+        if self._sweep.folder is None:
+            name = f"{counts} · runs of this session"
+        for words in (f" · {name}", f" · {counts}"):
             if len("Sweep") + cell_len(words) <= room:
                 return [*brand, (words, styles.muted)]
         return brand

@@ -66,7 +66,7 @@ class MainScreen(PlacesScreen):
         self._read = LastReading()
         self._compared_at = self.cursor
         self._load = 0
-        self._return_to: tuple[Run, Cursor] | None = None
+        self._return_to: tuple[Run, Cursor, bool] | None = None
         self.wants_verdict = False
 
     def compose(self) -> ComposeResult:
@@ -165,8 +165,13 @@ class MainScreen(PlacesScreen):
             layer = self.extent()[0] if before is None else self.cursor.layer
             self.go(layer, _predicts_answer(result))
         if self._return_to is not None and self._return_to[0] is run:
-            self.go(*self._return_to[1])
+            _, (layer, token), in_answer = self._return_to
+            self.go(layer, token + in_answer * result.tokens.answer_start)
             self._return_to = None
+
+    def begin_at(self, run: Run, cursor: Cursor, in_answer: bool = False) -> None:
+        """Put the cursor there once a run is shown; `in_answer` counts from the answer's start."""
+        self._return_to = run, cursor, in_answer
 
     def watch_measure(self, measure: Measure) -> None:
         super().watch_measure(measure)
@@ -268,7 +273,7 @@ class MainScreen(PlacesScreen):
             return
         kept = file.session
         self.measure = MEASURE_BY_NAME.get(kept.measure, self.measure)
-        self._return_to = run, Cursor(kept.layer, kept.token)
+        self.begin_at(run, Cursor(kept.layer, kept.token))
         opening.show_run(self, self.explorer, run, "session")
         if sessions.is_copy:
             self.notify(OPEN_ELSEWHERE, severity="warning", markup=False)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from depthtui.tui.app import DepthApp
     from depthtui.tui.screens.dialogs.prompt_picker import PromptChoice
     from depthtui.tui.screens.dialogs.run_list import SessionChoice
+    from depthtui.tui.screens.main_screen import MainScreen
     from depthtui.tui.state.sweep_rows import Survey
     from depthtui.tui.state.sweeping import Sweeping
 
@@ -273,11 +274,15 @@ def show_layer(
     screen.app.push_screen(opened)
 
 
-def show_generation(screen: LiveScreen, explorer: Explorer) -> None:
-    """Let the model answer the prompt, and watch it."""
+def show_generation(screen: MainScreen, explorer: Explorer) -> None:
+    """Let the model answer the prompt, and watch it; opened as a run, the cursor stays."""
     from depthtui.tui.screens.generation_screen import GenerationScreen
 
-    screen.app.push_screen(GenerationScreen(explorer, screen.layer_order))
+    def opened(cursor: Cursor | None) -> None:
+        if cursor is not None:
+            screen.begin_at(explorer.session.runs[-1], cursor, in_answer=True)
+
+    screen.app.push_screen(GenerationScreen(explorer, screen.layer_order), opened)
 
 
 def export_run(screen: LiveScreen, explorer: Explorer, run: Run, result: RunResult) -> None:

@@ -56,8 +56,8 @@ class PaneTabs(Static):
         self.update(Content(" ").join(names))
 
 
-class PaneScreen(Screen[None]):
-    """A screen of panes with a vi-like cursor.
+class PaneScreen(Screen[Cursor]):
+    """A screen of panes with a vi-like cursor; dismissed with one where another is to have it.
 
     Args:
         explorer: runs things.

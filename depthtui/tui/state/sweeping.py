@@ -19,7 +19,7 @@ from depthtui.data.run_settings import LENSES, ModelSpec, RunSettings, SummarySe
 from depthtui.depth import rules
 from depthtui.metrics import ALL
 from depthtui.prompts.tasks import TASKS
-from depthtui.sweep.folder import Failure
+from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import Record, read_record, record_of
 from depthtui.sweep.state import Outcome
@@ -181,6 +181,12 @@ class Sweeping:
         record = read_record(text.encode())
         self.records[cell][record.number] = record
         self.version += 1
+
+
+def names_of(plan: SweepPlan) -> tuple[str, str]:
+    """The models and the tasks of a plan, each in a line; untrusted."""
+    models = ", ".join(model_title(model) for model in plan.models)
+    return models, ", ".join(dict.fromkeys(task.title for task in plan.tasks))
 
 
 def sweep_of_session(session: Session, summary: SummarySettings) -> Sweeping | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
 
@@ -9,19 +10,20 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import Input, OptionList, Static, TextArea
-from textual.widgets.option_list import Option
+from textual.widget import Widget
+from textual.widgets import Input, Static, TextArea
 
 from depthtui.data.remarks import Bookmark
 from depthtui.data.run import RunResult
 from depthtui.report.remarks import place_words
 from depthtui.token_text import printable_chars
-from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+from depthtui.tui.screens.dialogs.dialog import MUTED
+from depthtui.tui.screens.dialogs.picker import Picker, Row
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 from depthtui.tui.state.session import Run
 
 
-class NotesDialog(Dialog[Bookmark]):
+class NotesDialog(Picker[Bookmark]):
     """Marks a place, keeps the note as it is typed; dismissed with the bookmark to go to.
 
     Args:
@@ -43,32 +45,30 @@ class NotesDialog(Dialog[Bookmark]):
         self._result = result
         self._here = here
 
-    def body(self) -> ComposeResult:
+    def above(self) -> ComposeResult:
         place = printable_chars(place_words(self._here, self._result))
         yield Static(Content(f"Mark {place}"), classes="label")
         yield Input(self._here.note, placeholder="a note, or none", id="mark", compact=True)
         yield Static("A note on the run", classes="label")
         yield SafeTextArea(self._run.remarks.note, id="note", tab_behavior="focus")
-        yield OptionList(compact=True)
 
-    def on_mount(self) -> None:
-        self._fill()
-        self.query_one("#mark").focus()
+    def below(self) -> ComposeResult:
+        return ()
 
-    def _fill(self) -> None:
-        listing = self.query_one(OptionList)
-        kept = listing.highlighted or 0
-        listing.clear_options()
+    @property
+    def first_focus(self) -> Widget:
+        return self.query_one("#mark")
+
+    def rows(self) -> Iterator[Row]:
         for mark in self._run.remarks.bookmarks:
-            place, note = place_words(mark, self._result), printable_chars(mark.note)
-            listing.add_option(
-                Option(Content.assemble(printable_chars(place), "  ", (note, MUTED)))
-            )
+            place = printable_chars(place_words(mark, self._result))
+            note = printable_chars(mark.note)
+            yield Row(mark, Content.assemble(place, "  ", (note, MUTED)))
         if not self._run.remarks.bookmarks:
-            words = Content.styled("No place is marked yet.", MUTED)
-            listing.add_option(Option(words, disabled=True))
-        else:
-            listing.highlighted = min(kept, len(self._run.remarks.bookmarks) - 1)
+            yield Row(None, Content.styled("No place is marked yet.", MUTED), closed=True)
+
+    def choose(self, value: Bookmark) -> None:
+        self.dismiss(value)
 
     @on(Input.Submitted, "#mark")
     def _mark(self, event: Input.Submitted) -> None:
@@ -80,14 +80,9 @@ class NotesDialog(Dialog[Bookmark]):
     def _typed(self, event: TextArea.Changed) -> None:
         self._run.remarks = replace(self._run.remarks, note=event.text_area.text)
 
-    @on(OptionList.OptionSelected)
-    def _chosen(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(self._run.remarks.bookmarks[event.option_index])
-
     def action_forget(self) -> None:
         """Take the mark away under the cursor of the list."""
-        listing, marks = self.query_one(OptionList), self._run.remarks.bookmarks
-        if listing.has_focus and listing.highlighted is not None and marks:
-            mark = marks[listing.highlighted]
+        mark = self.chosen
+        if self.listing.has_focus and mark is not None:
             self._run.remarks = self._run.remarks.without_bookmark(mark.layer, mark.token)
-            self._fill()
+            self.fill()

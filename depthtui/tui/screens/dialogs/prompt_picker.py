@@ -83,8 +83,6 @@ class PromptPicker(Dialog[PromptChoice]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("plus,equals_sign", "dial(1)", "harder", tooltip="Harder", id="prompt.harder"),
         Binding("minus", "dial(-1)", "easier", tooltip="Easier", id="prompt.easier"),
-        Binding("j", "move(1)", "down", show=False),
-        Binding("k", "move(-1)", "up", show=False),
         Binding("ctrl+t", "next_way", "next tab", show=False, priority=True),
         Binding("ctrl+u", "clear", "clear", show=False, priority=True),
         Binding("f5", "submit", "run", tooltip="Run the prompt", id="prompt.run", priority=True),
@@ -265,12 +263,6 @@ class PromptPicker(Dialog[PromptChoice]):
             self.focused.clear()
         elif isinstance(self.focused, Input):
             self.focused.value = ""
-
-    def action_move(self, step: int) -> None:
-        """Choose the next or the previous of the list that has the focus."""
-        if isinstance(self.focused, OptionList):
-            step_on = self.focused.action_cursor_down if step > 0 else self.focused.action_cursor_up
-            step_on()
 
     @on(OptionList.OptionHighlighted, "#task-list")
     def _task_chosen(self, event: OptionList.OptionHighlighted) -> None:

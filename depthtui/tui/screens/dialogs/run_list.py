@@ -86,7 +86,7 @@ class RunList(Picker[SessionChoice]):
 
     def below(self) -> ComposeResult:
         yield Static("No runs yet: r runs the prompt.", id="no-runs")
-        words = "space marks · d forgets · / finds · S grid"
+        words = "space marks B, to compare with · d forgets · / finds · S grid"
         if self._explorer.sessions.is_on:
             words += " · R other sessions"
         yield Static(Content.styled(words, MUTED), id="note")

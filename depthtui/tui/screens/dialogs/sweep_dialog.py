@@ -14,7 +14,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
-from textual.widgets import Button, Input, Label, SelectionList, Static
+from textual.widgets import Button, Input, Label, Static
 from textual.widgets.selection_list import Selection
 
 from depthtui.data.run_settings import EXAMPLES, ModelSpec
@@ -36,7 +36,7 @@ from depthtui.sweep.plan import (
 )
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog
-from depthtui.tui.screens.dialogs.toggles import Checkbox
+from depthtui.tui.screens.dialogs.toggles import Checkbox, SelectionList
 
 FIRST_LEVELS = "1-3"
 """What a task with levels begins with: enough for a trend."""
@@ -69,7 +69,7 @@ class SweepDialog(Dialog[SweepPlan]):
 
     def body(self) -> ComposeResult:
         yield Label("Models on disk", classes="head")
-        yield SelectionList[str](id="models", compact=True)
+        yield SelectionList(id="models", compact=True)
         yield Input(
             placeholder="more: hub ids, folders, GGUF files, with commas between",
             id="more-models",

@@ -10,13 +10,12 @@ from pathlib import Path
 from textual.content import Content
 
 from depthtui.files import expanded
-from depthtui.sweep.folder import model_title
 from depthtui.sweep.saved import SavedSweep, open_sweep, saved_sweeps
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.open_dialog import OpenDialog
 from depthtui.tui.screens.dialogs.picker import Row
-from depthtui.tui.state.sweeping import Sweeping
+from depthtui.tui.state.sweeping import Sweeping, names_of
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,7 @@ def _opened(name: str) -> SweepChoice:
 
 def _line(saved: SavedSweep) -> Content:
     plan = saved.plan
-    models = ", ".join(model_title(model) for model in plan.models)
-    tasks = ", ".join(task.title for task in plan.tasks)
+    models, tasks = names_of(plan)
     total = sum(cell.task.examples for cell in plan.cells)
     return Content.assemble(
         (f"{saved.changed:%d %b %H:%M}  ", MUTED),

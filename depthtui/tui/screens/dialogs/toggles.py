@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from rich.segment import Segment
 from textual import widgets
+from textual.strip import Strip
 
 
 class Checkbox(widgets.Checkbox):
@@ -19,3 +21,14 @@ class RadioButton(widgets.RadioButton):
     @property
     def BUTTON_INNER(self) -> str:  # type: ignore[override] # noqa: N802
         return "●" if self.value else " "
+
+
+class SelectionList(widgets.SelectionList[str]):
+    """The same of a list, in which Textual draws a mark in every line."""
+
+    def render_line(self, y: int) -> Strip:
+        strip, place = super().render_line(y), self.scroll_offset.y + y
+        if place >= self.option_count or self.get_option_at_index(place).value in self.selected:
+            return strip
+        left, mark, *rest = strip
+        return Strip([left, Segment(" " * mark.cell_length, mark.style), *rest])
