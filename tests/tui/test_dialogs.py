@@ -239,7 +239,7 @@ async def test_every_tab_says_which_keys_it_has(tmp_path: Path) -> None:
         assert "F5 runs it" in it.screen_text()
         await it.press("ctrl+t")
         await it.until(lambda: "turn the dial" in it.screen_text())
-        await it.press("ctrl+t")
+        it.app.screen.query_one("#path").focus()
         await it.until(lambda: "enter opens it · → completes" in it.screen_text())
 
 
@@ -258,20 +258,24 @@ async def test_a_file_is_opened_or_refused_in_words(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     path.write_text("\n".join(json.dumps(line) for line in lines))
     async with explore(tmp_path) as it:
-        await opened(it, "p", PromptPicker)
-        it.app.screen.query_one("#ways").active = "file"
+        await opened_tasks(it)
         field = it.app.screen.query_one("#path", Input)
         field.focus()
         field.value = str(tmp_path / "none.txt")
         await it.press("enter")
-        await it.until(lambda: "none.txt" in it.screen_text().split("Open a file")[1])
+        await it.until(lambda: "none.txt" in str(it.app.screen.query_one("#preview").content))
+        assert not it.app.screen.query_one("#prompts", OptionList).option_count
         field.value = "~nosuchuser/prompts.jsonl"
         await it.press("enter")
         await it.until(lambda: "no user 'nosuchuser'" in it.screen_text())
         field.value = str(path)
         await it.press("enter")
-        await it.until(lambda: "2 prompts" in it.screen_text())
-        await it.press("down", "enter")
+        await it.until(lambda: "2  three four" in it.screen_text())
+        # A file has no dial, and gives way to a task.
+        await it.press("plus", "shift+tab", "down")
+        await it.until(lambda: "2  three four" not in it.screen_text())
+        field.focus()
+        await it.press("enter", "down", "enter")
         await it.until(lambda: len(it.session.runs) == 2)
         assert started(it).prompt.answer == " four"
 
@@ -347,7 +351,7 @@ async def test_a_prompt_of_a_file_that_is_listed_no_more_is_not_taken(tmp_path: 
         field = dialog.query_one("#path", Input)
         field.value = str(tmp_path / "prompts.jsonl")
         await field.action_submit()
-        listing = dialog.query_one("#file-prompts", OptionList)
+        listing = dialog.query_one("#prompts", OptionList)
         await it.until(lambda: listing.option_count == 2, "the file's prompts")
         await nothing_is_taken_once_it_is_gone(it, listing)
 

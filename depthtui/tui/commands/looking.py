@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from depthtui.tui.commands.command import SILENT, Command
 
@@ -47,7 +47,7 @@ OPEN: Command[PaneScreen] = Command(
     at_cursor=True,
 )
 
-READING: Command[PaneScreen] = Command(
+READING: Command[Any] = Command(
     "reading",
     "u",
     "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from textual.app import ComposeResult
@@ -31,29 +31,20 @@ def field_lines(
     why_closed: Mapping[str, str] | None = None,
     dialog_keys: str = "",
 ) -> ComposeResult:
-    """A line for each option: what it is called, and a field with the option's name as its id.
+    """A line for each option: its label, and a field with the option's name as its id.
 
-    Args:
-        options: the options, by name.
-        values: the values at first, by the same names.
-        why_closed: why a field cannot be changed, by its name; untrusted.
-        dialog_keys: the characters that are typed into no field.
+    A field in `why_closed` cannot be changed, for that untrusted reason.
     """
-    width = max(len(option.label) for option in options.values())
+    width, why_closed = max(len(option.label) for option in options.values()), why_closed or {}
     for name, option in options.items():
-        reason = (why_closed or {}).get(name, "")
         with Horizontal(classes="field"):
             yield Label(Content(option.label.ljust(width + 2)))
             if option.labelled:
+                reason = why_closed.get(name, "")
                 yield Choice(option.labelled, values[name], id=name, why_closed=reason)
             else:
-                field = FieldInput(
-                    text_of(option, values[name]),
-                    option.example,
-                    id=name,
-                    compact=True,
-                    disabled=bool(reason),
-                )
+                text, closed = text_of(option, values[name]), name in why_closed
+                field = FieldInput(text, option.example, id=name, compact=True, disabled=closed)
                 field.dialog_keys = dialog_keys
                 yield field
 
@@ -72,20 +63,27 @@ def field_of(dialog: Widget, name: str) -> Choice | FieldInput:
     return widget
 
 
-def read(field: Choice | FieldInput, option: Option) -> Any:
-    """The value of a field; the default of one that is empty, or cannot be changed.
+def read_fields(
+    dialog: Widget, options: Mapping[str, Option], check: Callable[[str, Any], Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values of right fields by name, and the mistakes in wrong ones by name.
 
-    Raises:
-        WrongValue: it has none.
+    A field that is empty, or cannot be changed, has its default. `check` is given the name and
+    the value of any other, and returns the value or raises `WrongValue`.
     """
-    if field.disabled:
-        return option.default
+    values, mistakes = {}, {}
+    for name, option in options.items():
+        field = field_of(dialog, name)
+        try:
+            values[name] = option.default if field.disabled else check(name, _read(field, option))
+        except WrongValue as error:
+            label = f"{option.label[:1].upper()}{option.label[1:]}"
+            mistakes[name] = f"{label} must be {error}."
+    return values, mistakes
+
+
+def _read(field: Choice | FieldInput, option: Option) -> Any:
     if isinstance(field, Choice):
         return field.value
     typed = field.value.strip()
     return option.parse_text(typed) if typed else option.default
-
-
-def mistake(option: Option, error: WrongValue) -> str:
-    """The sentence about a field with a wrong value."""
-    return f"{option.label[:1].upper()}{option.label[1:]} must be {error}."

@@ -12,15 +12,14 @@ from textual.events import DescendantFocus
 from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
-from depthtui.options import Option, WrongValue
+from depthtui.options import Option
 from depthtui.tui.screens.dialogs.choice import Choice
 from depthtui.tui.screens.dialogs.dialog import WRONG, Dialog
 from depthtui.tui.screens.dialogs.fields import (
     FieldInput,
     field_lines,
     field_of,
-    mistake,
-    read,
+    read_fields,
     text_of,
 )
 
@@ -104,30 +103,13 @@ class Form(Dialog[dict[str, Any]]):
         field = self.field(name)
         field.value = value if isinstance(field, Choice) else text_of(self.fields[name], value)
 
-    def _read(self, name: str) -> Any:
-        """The value of a field; the default of one that cannot be changed.
-
-        Raises:
-            WrongValue: it has none.
-        """
-        field = self.field(name)
-        value = read(field, self.fields[name])
-        return value if field.disabled else self.check(name, value)
-
-    def _sorted(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """The values of right fields by name, and the mistakes in wrong ones by name."""
-        values, mistakes = {}, {}
-        for name, option in self.fields.items():
-            try:
-                values[name] = self._read(name)
-            except WrongValue as error:
-                mistakes[name] = mistake(option, error)
-        return values, mistakes
+    def _read(self) -> tuple[dict[str, Any], dict[str, str]]:
+        return read_fields(self, self.fields, self.check)
 
     @on(Input.Changed)
     @on(Choice.Changed)
     def _retyped(self) -> None:
-        self.tried(self._sorted()[0])
+        self.tried(self._read()[0])
         self.tell()
 
     @on(DescendantFocus)
@@ -135,15 +117,15 @@ class Form(Dialog[dict[str, Any]]):
         """Explain the field with the focus, or name the mistake in it."""
         name = self.name_of(self.focused)
         if name:
-            mistake = self._sorted()[1].get(name)
+            mistake = self._read()[1].get(name)
             self.note(mistake or self.describe(name), *[WRONG] * bool(mistake))
 
     @on(Button.Pressed)
     def action_take(self) -> None:
         """Take the values, or go to the first field that is wrong."""
         # A key is quicker than the message of the change before it.
-        self.tried(self._sorted()[0])
-        values, mistakes = self._sorted()
+        self.tried(self._read()[0])
+        values, mistakes = self._read()
         if mistakes:
             self.field(next(iter(mistakes))).focus()
             self.tell()

@@ -76,10 +76,10 @@ class HelpScreen(Picker[KeyCommand]):
     searches = True
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down", "move(1)", "next", show=False, priority=True),
-        Binding("up", "move(-1)", "previous", show=False, priority=True),
-        Binding("pagedown", "page(1)", "page down", show=False, priority=True),
-        Binding("pageup", "page(-1)", "page up", show=False, priority=True),
+        Binding("down", "in_list('cursor_down')", "next", show=False, priority=True),
+        Binding("up", "in_list('cursor_up')", "previous", show=False, priority=True),
+        Binding("pagedown", "in_list('page_down')", "page down", show=False, priority=True),
+        Binding("pageup", "in_list('page_up')", "page up", show=False, priority=True),
     ]
 
     def __init__(self, commands: list[KeyCommand]) -> None:

@@ -21,14 +21,11 @@ class MessagesDialog(Picker[None]):
     heading = "Messages"
     hint = "j k move · enter copies · / finds · esc closes"
     noun = "message"
+    nothing = "There was no message yet."
 
     def __init__(self, messages: Sequence[KeptMessage]) -> None:
         super().__init__()
         self._messages = messages
-
-    def on_mount(self) -> None:
-        if not self._messages:
-            self.note("There was no message yet.")
 
     def rows(self) -> Iterator[Row]:
         for message in self._messages:

@@ -11,15 +11,17 @@ from textual.content import Content
 
 from depthtui.data.run_settings import ModelSpec
 from depthtui.models.catalog import ModelListing
-from depthtui.options import WrongValue, options_of
+from depthtui.options import options_of
 from depthtui.sizes import format_size
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG
-from depthtui.tui.screens.dialogs.fields import field_lines, field_of, mistake, read
+from depthtui.tui.screens.dialogs.fields import field_lines, read_fields
 from depthtui.tui.screens.dialogs.open_dialog import OpenDialog
 from depthtui.tui.screens.dialogs.picker import Row
 
-FIELDS = ("device", "dtype", "quantize", "revision")
+OPTIONS = {
+    name: options_of(ModelSpec)[name] for name in ("device", "dtype", "quantize", "revision")
+}
 
 _MOST_LINES, _OTHER_LINES = 34, 15
 """Lines of the dialog at most, as the style sheet has it, and those that are not the list's."""
@@ -61,8 +63,7 @@ class ModelPicker(OpenDialog[ModelSpec]):
         self._listings: dict[str, ModelListing] = {}
 
     def options(self) -> ComposeResult:
-        options = options_of(ModelSpec)
-        yield from field_lines({name: options[name] for name in FIELDS}, vars(self._spec))
+        yield from field_lines(OPTIONS, vars(self._spec))
 
     def on_resize(self) -> None:
         """Let the list be as long as it is, as far as the rest stays in sight."""
@@ -102,12 +103,7 @@ class ModelPicker(OpenDialog[ModelSpec]):
 
     def _chosen(self, name: str) -> ModelSpec | None:
         """A model with the options that are chosen; None where one is wrong, as the note says."""
-        spec = ModelSpec(name)
-        for field in FIELDS:
-            option = options_of(ModelSpec)[field]
-            try:
-                spec = replace(spec, **{field: read(field_of(self, field), option)})
-            except WrongValue as error:
-                self.note(mistake(option, error), WRONG)
-                return None
-        return spec
+        values, mistakes = read_fields(self, OPTIONS, lambda _, value: value)
+        if mistakes:
+            self.note(next(iter(mistakes.values())), WRONG)
+        return None if mistakes else ModelSpec(name, **values)

@@ -35,6 +35,8 @@ class NotesDialog(Picker[Bookmark]):
     heading = "Marks and notes"
     hint = "enter marks this place · tab note, marked places · d forgets one · esc closes"
 
+    nothing = "No place is marked yet."
+
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d,delete", "forget", "forget", tooltip="Forget a bookmark", id="notes.forget"),
     ]
@@ -64,8 +66,6 @@ class NotesDialog(Picker[Bookmark]):
             place = printable_chars(place_words(mark, self._result))
             note = printable_chars(mark.note)
             yield Row(mark, Content.assemble(place, "  ", (note, MUTED)))
-        if not self._run.remarks.bookmarks:
-            yield Row(None, Content.styled("No place is marked yet.", MUTED), closed=True)
 
     def choose(self, value: Bookmark) -> None:
         self.dismiss(value)

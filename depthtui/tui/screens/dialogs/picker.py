@@ -59,6 +59,7 @@ class Picker(Dialog[Result]):
         searches: whether the filter has the focus from the start, and stays.
         types_into: the id of a field that gets what is typed while the list has the focus.
         is_slow: whether `find` is called before there are rows.
+        nothing: the words in place of a list without any row; empty for an empty list.
         start: the value of the row that is highlighted at first.
     """
 
@@ -66,12 +67,13 @@ class Picker(Dialog[Result]):
     searches = False
     types_into = ""
     is_slow = False
+    nothing = ""
     start: Any = None
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("slash", "filter", "filter", tooltip="Filter", id="edited.filter"),
-        Binding("g", "to_end('first')", "first", show=False),
-        Binding("G", "to_end('last')", "last", show=False),
+        Binding("g", "in_list('first')", "first", show=False),
+        Binding("G", "in_list('last')", "last", show=False),
     ]
 
     def rows(self) -> Iterable[Row | Heading]:
@@ -116,10 +118,10 @@ class Picker(Dialog[Result]):
     def on_mount(self) -> None:
         self._shown: list[Row | Heading] = []
         self.query_one("#filter").display = self.searches
+        self.listing.loading = self.is_slow
         self.fill(self.start)
         self.first_focus.focus()
         if self.is_slow:
-            self.listing.loading = True
             self.run_worker(self._find())
 
     @property
@@ -193,12 +195,13 @@ class Picker(Dialog[Result]):
                 yield row
 
     def _show_whether_found(self) -> None:
-        """Show the list, or in its place that no row has the words."""
+        """Show the list, or in its place that there is no row, or none with the words."""
         found, words, head = bool(self._shown), printable_chars(self.words), self.head()
-        self.listing.display = found or not words
+        why = f"No {self.noun} has “{words}” in its words." if words else self.nothing
+        self.listing.display = found or not why or self.listing.loading
         nothing, heads = self.query_one("#no-match", Static), self.query_one("#head", Static)
-        nothing.display = not found and bool(words)
-        nothing.update(Content(f"No {self.noun} has “{words}” in its words."))
+        nothing.display = not self.listing.display
+        nothing.update(Content(why))
         heads.display = bool(head) and found
         heads.update(head if isinstance(head, Content) else Content.styled(head, MUTED))
 
@@ -232,23 +235,9 @@ class Picker(Dialog[Result]):
         # At once: what is typed next is for the field.
         self.set_focus(field)
 
-    def action_to_end(self, end: str) -> None:
-        """Go to the first or the last row."""
-        listing = self.listing
-        listing.action_first() if end == "first" else listing.action_last()
-
-    def action_move(self, step: int) -> None:
-        """Go to the next or the previous row."""
-        listing = self.listing
-        listing.action_cursor_down() if step > 0 else listing.action_cursor_up()
-
-    def action_page(self, step: int) -> None:
-        """Go a page up or down."""
-        listing = self.listing
-        if step > 0:
-            listing.action_page_down()  # type: ignore[no-untyped-call]
-        else:
-            listing.action_page_up()  # type: ignore[no-untyped-call]
+    async def action_in_list(self, action: str) -> None:
+        """Do an action of the list, wherever the focus is."""
+        await self.app.run_action(action, self.listing)
 
     @on(Input.Changed, "#filter")
     def _filter(self) -> None:

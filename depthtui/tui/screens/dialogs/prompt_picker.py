@@ -42,19 +42,17 @@ PREVIEW_CHARACTERS = 4000
 LONGEST_ANSWER = 200
 """Characters of an answer that is edited in a line."""
 
-FIRST_FOCUS = {"tasks": "task-list", "write": "text", "file": "path"}
+FIRST_FOCUS = {"tasks": "task-list", "write": "text"}
 """What has the focus when the dialog opens with a tab."""
 
 HINTS = {
     "task-list": "j k choose · enter its prompts · + and - turn the dial · esc closes",
     "prompts": "j k choose · enter runs it · + and - turn the dial · esc closes",
     "path": "enter opens it · → completes · tab moves on · esc closes",
-    "file-prompts": "j k choose · enter runs it · esc closes",
     "tasks": "F5 runs it · tab moves on · + and - turn the dial · esc closes",
     "text": "F5 runs it · ctrl+u clears · tab the answer · ctrl+t tasks and files · esc closes",
     "answer": "enter runs it · ctrl+t tasks and files · esc closes",
     "write": "F5 runs it · tab moves on · ctrl+t tasks and files · esc closes",
-    "file": "F5 runs it · tab moves on · esc closes",
 }
 """The keys of what has the focus, or else of the tab."""
 
@@ -68,7 +66,7 @@ class PromptChoice:
 
 
 class PromptPicker(Dialog[PromptChoice]):
-    """Three ways to a prompt, as tabs.
+    """Two ways to a prompt, as tabs: one of a list, or a written one.
 
     Args:
         explorer: counts tokens.
@@ -117,11 +115,11 @@ class PromptPicker(Dialog[PromptChoice]):
         if self._task_name in TASKS and prompt.level in levels:
             self._levels[self._task_name] = levels[prompt.level]
         self._prompts: Sequence[Prompt] = ()
-        self._from_file: Sequence[Prompt] = ()
+        self._file = ""
 
     def body(self) -> ComposeResult:
         with TabbedContent(id="ways", initial=self._tab):
-            with TabPane("By difficulty", id="tasks"):
+            with TabPane("Tasks and files", id="tasks"):
                 with Horizontal(id="task-columns"):
                     yield OptionList(
                         *(Option(task.title, id=task.name) for task in TASKS.values()),
@@ -135,6 +133,12 @@ class PromptPicker(Dialog[PromptChoice]):
                         yield OptionList(id="prompts", compact=True)
                 with VerticalScroll(id="preview-box", can_focus=False):
                     yield Static(id="preview")
+                yield Input(
+                    placeholder="or the path of a text or .jsonl file",
+                    suggester=PathSuggester(),
+                    id="path",
+                    compact=True,
+                )
             with TabPane("Write or paste", id="write"):
                 yield SafeTextArea(
                     self._editable,
@@ -149,15 +153,6 @@ class PromptPicker(Dialog[PromptChoice]):
                     id="answer",
                     compact=True,
                 )
-            with TabPane("Open a file", id="file"):
-                yield Input(
-                    placeholder="path of a text or .jsonl file",
-                    suggester=PathSuggester(),
-                    id="path",
-                    compact=True,
-                )
-                yield Static("enter opens it", id="file-note")
-                yield OptionList(id="file-prompts", compact=True)
         with Horizontal(classes="row"):
             yield Checkbox(
                 "chat template",
@@ -201,7 +196,6 @@ class PromptPicker(Dialog[PromptChoice]):
     @on(Input.Changed, "#answer")
     @on(Checkbox.Changed, "#template")
     @on(OptionList.OptionHighlighted, "#prompts")
-    @on(OptionList.OptionHighlighted, "#file-prompts")
     def _count(self) -> None:
         """Ask how many tokens the prompt has that would run now."""
         prompt = self._shown_prompt()
@@ -232,9 +226,7 @@ class PromptPicker(Dialog[PromptChoice]):
             answer = self.query_one("#answer", Input).value
             is_same = (text, answer) == (self._editable, self._answer)
             return self._prompt if is_same else with_answer(text, answer.strip())
-        name = "#prompts" if self._tab == "tasks" else "#file-prompts"
-        prompts = self._prompts if self._tab == "tasks" else self._from_file
-        index = self.query_one(name, OptionList).highlighted
+        index, prompts = self.query_one("#prompts", OptionList).highlighted, self._prompts
         return prompts[index] if index is not None and index < len(prompts) else None
 
     @on(TabbedContent.TabActivated)
@@ -251,9 +243,8 @@ class PromptPicker(Dialog[PromptChoice]):
         self.query_one(".dialog").border_subtitle = Content(hint)
 
     def action_next_way(self) -> None:
-        """Turn to the next tab."""
-        ways = list(FIRST_FOCUS)
-        way = ways[(ways.index(self._tab) - 1) % len(ways)]
+        """Turn to the other tab."""
+        way = "write" if self._tab == "tasks" else "tasks"
         self.query_one("#ways", TabbedContent).active = way
         self.query_one(f"#{FIRST_FOCUS[way]}").focus()
 
@@ -269,8 +260,8 @@ class PromptPicker(Dialog[PromptChoice]):
         if event.option_index != event.option_list.highlighted:
             # The cursor has moved on since.
             return
-        if event.option.id and event.option.id != self._task_name:
-            self._task_name = event.option.id
+        if event.option.id and (event.option.id != self._task_name or self._file):
+            self._task_name, self._file = event.option.id, ""
             self._fill_prompts()
 
     @property
@@ -288,7 +279,7 @@ class PromptPicker(Dialog[PromptChoice]):
         if self._task_name in DATASETS:
             levels.insert(0, None)
         place = levels.index(self._level) + step if self._level in levels else -1
-        if self._tab == "tasks" and 0 <= place < len(levels):
+        if self._tab == "tasks" and not self._file and 0 <= place < len(levels):
             self._levels[self._task_name] = levels[place]
             self._fill_prompts()
 
@@ -299,31 +290,36 @@ class PromptPicker(Dialog[PromptChoice]):
             self._list(prompts_of(self._task_name, self._level, self._seed), chosen)
 
     def _list(self, prompts: Sequence[Prompt], chosen: Prompt | None = None) -> None:
-        """List the prompts of the task, under its dial."""
-        task, level = self._chosen_task, self._level
+        """List the prompts of the task or the file, under its dial."""
         self._prompts = prompts
-        sentence = task.sentence
-        if self._task_name in DATASETS and len(prompts) == OFFERED:
-            sentence += f" The first {OFFERED} rows."
-        dial = Content.assemble((sentence, MUTED))
-        if task.levels:
-            if isinstance(task, Task):
-                where = "" if level is None else task.level_words(level)
-            else:
-                where = f"every {task.dial}" if level is None else f"{task.dial} {level}"
-            dial = Content.assemble(
-                ("- ", "$text-accent"),
-                (where, "bold"),
-                (" +", "$text-accent"),
-                (f"  of {task.levels[-1]}   {sentence}", MUTED),
-            )
-        self.query_one("#dial", Static).update(dial)
+        self.query_one("#dial", Static).update(self._dial())
         listing = self.query_one("#prompts", OptionList)
         listing.clear_options().add_options(_titles(self._prompts))
         if prompts:
             listing.highlighted = prompts.index(chosen) if chosen in prompts else 0
         else:
             self.query_one("#token-note", Static).update("")
+
+    def _dial(self) -> Content:
+        """The level, and the sentence about the task."""
+        task, level = self._chosen_task, self._level
+        sentence = task.sentence
+        if self._file:
+            return Content.styled(f"Prompts of {printable_chars(self._file)}", MUTED)
+        if self._task_name in DATASETS and len(self._prompts) == OFFERED:
+            sentence += f" The first {OFFERED} rows."
+        if not task.levels:
+            return Content.styled(sentence, MUTED)
+        if isinstance(task, Task):
+            where = "" if level is None else task.level_words(level)
+        else:
+            where = f"every {task.dial}" if level is None else f"{task.dial} {level}"
+        return Content.assemble(
+            ("- ", "$text-accent"),
+            (where, "bold"),
+            (" +", "$text-accent"),
+            (f"  of {task.levels[-1]}   {sentence}", MUTED),
+        )
 
     # Data sets ---------------------------------------------------------------
 
@@ -360,7 +356,7 @@ class PromptPicker(Dialog[PromptChoice]):
         """Read the data set, and list it unless something else was chosen meanwhile."""
         asked = self._task_name, self._level
         found = await asyncio.to_thread(self._explorer.datasets.read, *asked)
-        if asked == (self._task_name, self._level):
+        if asked == (self._task_name, self._level) and not self._file:
             self._show_rows(found, chosen)
 
     def _show_rows(self, found: SetPrompts, chosen: Prompt | None) -> None:
@@ -402,25 +398,17 @@ class PromptPicker(Dialog[PromptChoice]):
 
     @on(Input.Submitted, "#path")
     def _open(self, event: Input.Submitted) -> None:
-        note = self.query_one("#file-note", Static)
-        listing = self.query_one("#file-prompts", OptionList).clear_options()
-        self._from_file = ()
-        if not event.value.strip():
+        """List the prompts of a file, or tell why it has none."""
+        self._file = event.value.strip()
+        if not self._file:
+            self._fill_prompts()
             return
         try:
-            self._from_file = read_prompts(expanded(event.value.strip()))
+            self._list(read_prompts(expanded(self._file)))
+            self.query_one("#prompts").focus()
         except DepthError as error:
-            note.update(Content.styled(printable_chars(str(error)), "$text-error"))
-            return
-        count = len(self._from_file)
-        note.update("1 prompt; enter runs it" if count == 1 else f"{count} prompts; choose one")
-        listing.add_options(_titles(self._from_file)).highlighted = 0
-        listing.focus()
-
-    @on(OptionList.OptionSelected, "#file-prompts")
-    def _take_from_file(self, event: OptionList.OptionSelected) -> None:
-        if is_there(event):
-            self._take(self._from_file[event.option_index])
+            self._list(())
+            self._say(str(error), WRONG)
 
     @on(Button.Pressed, "#run")
     @on(Input.Submitted, "#answer")

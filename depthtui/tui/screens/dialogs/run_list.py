@@ -56,6 +56,7 @@ class RunList(Picker[SessionChoice]):
     heading = "Session"
     hint = "enter shows · C compares · m on another model · esc closes"
     noun = "run"
+    nothing = "No runs yet: r runs the prompt."
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "mark", "mark", tooltip="Mark a run to compare with", id="session.mark"),
@@ -85,8 +86,7 @@ class RunList(Picker[SessionChoice]):
         self.start = start or self._session.current
 
     def below(self) -> ComposeResult:
-        yield Static("No runs yet: r runs the prompt.", id="no-runs")
-        words = "space marks B, to compare with · d forgets · / finds · S grid"
+        words = "space marks B to compare · d forgets · / finds · S grid"
         if self._explorer.sessions.is_on:
             words += " · R other sessions"
         yield Static(Content.styled(words, MUTED), id="note")
@@ -99,8 +99,6 @@ class RunList(Picker[SessionChoice]):
         width = line_cells(self.app.size.width, WIDEST_RUNS)
         self._runs, self._table = runs, RunTable(runs, self._session, settings, width)
         super().fill(value)
-        self.query_one("#no-runs").display = not runs
-        self.listing.display = bool(runs) and self.listing.display
 
     def head(self) -> Content:
         return self._table.head

@@ -44,6 +44,7 @@ class SessionPicker(Picker[SessionFile]):
     heading = "Session"
     hint = "enter opens · / finds · r renames · d deletes · tab runs · esc closes"
     noun = "session"
+    nothing = "No session is kept yet: one of more than the first prompt is."
     is_slow = True
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -74,8 +75,6 @@ class SessionPicker(Picker[SessionFile]):
         self.listing.focus()
         if self._notices:
             self.note(" ".join(self._notices), WRONG)
-        elif not self._files:
-            self.note("No session is kept yet: one of more than the first prompt is.")
 
     @property
     def _table(self) -> _Table:

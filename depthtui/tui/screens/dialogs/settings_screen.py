@@ -30,7 +30,9 @@ class SettingsScreen(EditedList):
     hint = "enter changes · d default · / filters · ctrl+s writes · esc closes"
     noun = "setting"
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("space", "select", "change", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "in_list('select')", "change", show=False)
+    ]
 
     _edited = ""
 
@@ -145,9 +147,6 @@ class SettingsScreen(EditedList):
         self.query_one("#value").display = False
         self.note("")
         self.listing.focus()
-
-    def action_select(self) -> None:
-        self.listing.action_select()
 
     def action_write(self) -> None:
         if not self._is_editing or self._accept():

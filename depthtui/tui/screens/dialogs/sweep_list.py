@@ -45,15 +45,11 @@ class SweepList(OpenDialog[SweepChoice]):
         self._cache_dir = cache_dir
         self._has_runs = has_runs
         self._saved: list[SavedSweep] = []
+        self.nothing = f"None has been run into {cache_dir / 'sweeps'} yet."
 
     def find(self) -> None:
         self._saved = saved_sweeps(self._cache_dir)
         self.start = str(self._saved[0].folder) if self._saved else ""
-
-    def found(self) -> None:
-        super().found()
-        if not self._saved:
-            self.note(f"None has been run into {self._cache_dir / 'sweeps'} yet.")
 
     def rows(self) -> Iterator[Row]:
         if self._has_runs:
