@@ -198,26 +198,26 @@ class PromptPicker(Dialog[PromptChoice]):
     @on(OptionList.OptionHighlighted, "#prompts")
     def _count(self) -> None:
         """Ask how many tokens the prompt has that would run now."""
-        prompt = self._shown_prompt()
+        prompt, wrapped = self._asked
         self.query_one("#token-note", Static).update("")
         if prompt is not None:
-            self._explorer.token_count.ask(prompt, self.query_one("#template", Checkbox).value)
+            self._explorer.token_count.ask(prompt, wrapped)
             # It may be what was counted last, and the engine halted.
             self.changed()
 
     def changed(self) -> None:
         """Say how many there are, once that is known of the prompt as it is now."""
-        if not self.is_mounted:
+        counted = self._explorer.token_count.last
+        if not self.is_mounted or counted is None or counted.count < 0:
             return
-        counted, wrapped = (
-            self._explorer.token_count.last,
-            self.query_one("#template", Checkbox).value,
-        )
-        asked = (self._shown_prompt(), wrapped)
-        if counted is None or (counted.prompt, counted.chat_template) != asked or counted.count < 0:
-            return
-        words = "1 token" if counted.count == 1 else f"{counted.count} tokens"
-        self.query_one("#token-note", Static).update(words)
+        if (counted.prompt, counted.chat_template) == self._asked:
+            words = "1 token" if counted.count == 1 else f"{counted.count} tokens"
+            self.query_one("#token-note", Static).update(words)
+
+    @property
+    def _asked(self) -> tuple[Prompt | None, bool]:
+        """The prompt that the tab shows, or None, and whether it is wrapped in the template."""
+        return self._shown_prompt(), self.query_one("#template", Checkbox).value
 
     def _shown_prompt(self) -> Prompt | None:
         """The prompt that the tab shows, or None."""
@@ -340,16 +340,13 @@ class PromptPicker(Dialog[PromptChoice]):
     def _fill_rows(self, chosen: Prompt | None = None) -> None:
         """List the rows of the data set; where they were not read yet, have that done."""
         datasets, name = self._explorer.datasets, self._task_name
-        path = datasets.file(name)
-        known = datasets.known(name, self._level)
+        path, known = datasets.file(name), datasets.known(name, self._level)
         if path is not None and known is not None:
             self._show_rows(known, chosen)
             return
         self._list(())
-        if path is None:
-            self._say(datasets.how_to_get(name))
-        else:
-            self._say(f"Reading {path}…")
+        self._say(f"Reading {path}…" if path else datasets.how_to_get(name))
+        if path is not None:
             self.run_worker(self._read(chosen), group="rows", exclusive=True)
 
     async def _read(self, chosen: Prompt | None) -> None:
@@ -388,9 +385,10 @@ class PromptPicker(Dialog[PromptChoice]):
         self.query_one("#preview-box", VerticalScroll).scroll_home(animate=False)
 
     @on(OptionList.OptionSelected, "#prompts")
-    def _take_from_task(self, event: OptionList.OptionSelected) -> None:
+    def _take(self, event: OptionList.OptionSelected) -> None:
         if is_there(event):
-            self._take(self._prompts[event.option_index])
+            wrapped = self.query_one("#template", Checkbox).value
+            self.dismiss(PromptChoice(self._prompts[event.option_index], wrapped))
 
     @on(OptionList.OptionSelected, "#task-list")
     def _to_prompts(self) -> None:
@@ -414,12 +412,9 @@ class PromptPicker(Dialog[PromptChoice]):
     @on(Input.Submitted, "#answer")
     def action_submit(self) -> None:
         """Run what the tab shows."""
-        prompt = self._shown_prompt()
+        prompt, wrapped = self._asked
         if prompt is not None:
-            self._take(prompt)
-
-    def _take(self, prompt: Prompt) -> None:
-        self.dismiss(PromptChoice(prompt, self.query_one("#template", Checkbox).value))
+            self.dismiss(PromptChoice(prompt, wrapped))
 
 
 def with_answer(text: str, answer: str) -> Prompt:
