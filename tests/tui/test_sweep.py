@@ -671,6 +671,8 @@ async def test_a_sweep_is_called_by_its_models_and_tasks(tmp_path: Path) -> None
         top = it.screen_text().split("\n")[0]
         assert "alpha, beta x addition, 1 digit, addition, 2 digits, commonsense" in top
         assert "0123456789abcdef" not in top
+        await it.pilot.resize_terminal(120, 40)
+        await it.until(lambda: "alpha, beta x addition, commonsense " in it.screen_text())
 
 
 async def test_nothing_to_show_says_what_to_do(tmp_path: Path) -> None:

@@ -45,10 +45,10 @@ class SweepLine(StatusLine):
             return brand
         plan = self._sweep.plan
         counts = f"{_count(len(plan.models), 'model')} x {_count(len(plan.tasks), 'task')}"
-        name = printable_sentence(" x ".join(names_of(plan)))
-        if self._sweep.folder is None:
-            name = f"{counts} · runs of this session"
-        for words in (f" · {name}", f" · {counts}"):
+        names = [" x ".join(names_of(plan, levels)) for levels in (True, False)]
+        if self._sweep.is_session:
+            names = [f"{counts} · runs of this session"]
+        for words in (f" · {printable_sentence(name)}" for name in (*names, counts)):
             if len("Sweep") + cell_len(words) <= room:
                 return [*brand, (words, styles.muted)]
         return brand

@@ -183,10 +183,11 @@ class Sweeping:
         self.version += 1
 
 
-def names_of(plan: SweepPlan) -> tuple[str, str]:
-    """The models and the tasks of a plan, each in a line; untrusted."""
+def names_of(plan: SweepPlan, levels: bool = True) -> tuple[str, str]:
+    """The models and the tasks of a plan, with their levels or without; untrusted."""
     models = ", ".join(model_title(model) for model in plan.models)
-    return models, ", ".join(dict.fromkeys(task.title for task in plan.tasks))
+    tasks = dict.fromkeys(task.title if levels else task.name for task in plan.tasks)
+    return models, ", ".join(tasks)
 
 
 def sweep_of_session(session: Session, summary: SummarySettings) -> Sweeping | None:
