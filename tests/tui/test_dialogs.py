@@ -259,6 +259,8 @@ async def test_a_file_is_opened_or_refused_in_words(tmp_path: Path) -> None:
     path.write_text("\n".join(json.dumps(line) for line in lines))
     async with explore(tmp_path) as it:
         await opened_tasks(it)
+        await it.press("down", "down", "down")
+        await it.until(lambda: "3 digits" in it.screen_text())
         field = it.app.screen.query_one("#path", Input)
         field.focus()
         field.value = str(tmp_path / "none.txt")
@@ -272,7 +274,10 @@ async def test_a_file_is_opened_or_refused_in_words(tmp_path: Path) -> None:
         await it.press("enter")
         await it.until(lambda: "2  three four" in it.screen_text())
         # A file has no dial, and gives way to a task.
-        await it.press("plus", "shift+tab", "down")
+        await it.press("plus")
+        assert "2  three four" in it.screen_text()
+        assert "Prompts of" in str(it.app.screen.query_one("#dial").content)
+        await it.press("shift+tab", "down")
         await it.until(lambda: "2  three four" not in it.screen_text())
         field.focus()
         await it.press("enter", "down", "enter")
