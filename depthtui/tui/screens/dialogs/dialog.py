@@ -59,6 +59,8 @@ class Dialog(ModalScreen[Result | None]):
         Binding("tab", "turn(1)", "next tab", show=False, priority=True),
         Binding("shift+tab", "turn(-1)", "tab before", show=False, priority=True),
         Binding("escape", "leave", "close", tooltip="Close this dialog", id="dialog.close"),
+        Binding("up", "app.focus_previous", "previous", show=False),
+        Binding("down", "app.focus_next", "next", show=False),
         Binding("j", "press_arrow('down')", "down", show=False),
         Binding("k", "press_arrow('up')", "up", show=False),
         *IN_DIALOGS,

@@ -14,20 +14,21 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
 from textual.content import Content
-from textual.widgets import Button, Input, Label, RadioSet, Static
+from textual.widgets import Button, Input, RadioSet, Static
 
 from depthtui.data.pool import POOLS, Pool
 from depthtui.data.run import RunResult
 from depthtui.errors import DepthError
 from depthtui.files import expanded, write_new
+from depthtui.options import Option
 from depthtui.report.export import run_report
 from depthtui.report.formats import Report, Subject, format_titles
 from depthtui.report.groups import pools_of
 from depthtui.report.run_document import last_token
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import WRONG, Dialog
+from depthtui.tui.screens.dialogs.fields import field_lines
 from depthtui.tui.screens.dialogs.toggles import Checkbox, RadioButton
 from depthtui.tui.screenshot import take_screenshot
 from depthtui.tui.state.explorer import Explorer
@@ -35,6 +36,7 @@ from depthtui.tui.state.sessions import runs_in_words
 from depthtui.tui.system_open import most_readable
 
 SVG = {"svg": "SVG, this screen as it is"}
+WHERE = {"folder": Option("", label="folder"), "file-name": Option("", label="name")}
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,6 @@ class ExportScreen(Dialog[Exported]):
         # Before boxes, which take enter for space.
         Binding("enter", "write", "write", show=False, priority=True),
         Binding("O", "app.open_export", "last export", tooltip="Open the last export"),
-        Binding("up", "app.focus_previous", "previous", show=False),
-        Binding("down", "app.focus_next", "next", show=False),
     ]
 
     def __init__(
@@ -128,17 +128,11 @@ class ExportScreen(Dialog[Exported]):
             yield Checkbox(title, True, id=ending, compact=True)
         for extra in self._extras:
             title = f"{extra.title}: {extra.problem}" if extra.problem else extra.title
-            chosen = extra.chosen and not extra.problem
-            box = Checkbox(Content(title), chosen, id=extra.name, compact=True)
-            box.disabled = bool(extra.problem)
-            yield box
-        with Horizontal(classes="row"):
-            yield Label("folder ")
-            yield Input(str(self._folder), id="folder", compact=True)
-        with Horizontal(classes="row"):
-            yield Label("name   ")
-            yield Input(f"depth-{datetime.now():%Y%m%d-%H%M%S}", id="file-name", compact=True)
-            yield Button("Write (F5)", id="write", variant="primary", compact=True)
+            chosen, closed = extra.chosen and not extra.problem, bool(extra.problem)
+            yield Checkbox(Content(title), chosen, id=extra.name, compact=True, disabled=closed)
+        name = f"depth-{datetime.now():%Y%m%d-%H%M%S}"
+        yield from field_lines(WHERE, {"folder": str(self._folder), "file-name": name})
+        yield Button("Write (F5)", id="write", variant="primary", compact=True)
         yield Static(id="note")
 
     def on_mount(self) -> None:

@@ -46,9 +46,7 @@ class Form(Dialog[dict[str, Any]]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "enter,f5", "take", "take", tooltip="Take the values", id="form.take", priority=True
-        ),
-        Binding("up", "app.focus_previous", "previous", show=False),
-        Binding("down", "app.focus_next", "next", show=False),
+        )
     ]
 
     def __init__(
