@@ -25,6 +25,9 @@ from depthtui.token_text import printable
 _MOST_HEADS, _MOST_SOURCES, _MOST_NEURONS, _SOURCES_OF_HEAD = 8, 8, 8, 3
 
 _MOST_TOPS = 5
+_LEAST_SHARE = 0.005
+"""A smaller share would be shown as 0 %."""
+
 _AT_LENGTH: tuple[View, ...] = ("pictures", "text", "brief")
 
 PART_NAMES = {
@@ -125,7 +128,7 @@ def notes_of(page: Inspection) -> Iterator[str]:
         yield f"Read through the {lens_title(page.lens)}."
     if page.closure:
         worst = max(page.closure.values())
-        yield f"The parts add up to the whole within {worst:.0e} of it."
+        yield f"Parts add up within {worst:.0e}."
 
 
 def readouts_table(page: Inspection) -> Table:
@@ -157,7 +160,7 @@ def _readout_row(name: str, readout: Readout, count: int) -> list[Cell]:
 def sources_table(page: Inspection, most: int = _MOST_SOURCES) -> Table:
     """The tokens read most, with the heads that read each most."""
     assert page.reads is not None
-    sources = sources_of(page)[:most]
+    sources = [source for source in sources_of(page)[:most] if source[1] >= _LEAST_SHARE]
     largest = max((share for _, share in sources), default=1.0)
     weighted = page.reads.value_weighted is not None
     columns = (

@@ -53,7 +53,7 @@ def test_sources_are_weighed_by_values_or_by_attention() -> None:
 def test_what_is_missing_has_its_reason() -> None:
     notes = list(notes_of(with_experts()))
     assert notes[0] == "No neurons: its MLP (Experts) does not end in one projection."
-    assert notes[-1] == "The parts add up to the whole within 2e-07 of it."
+    assert notes[-1] == "Parts add up within 2e-07."
     # Nobody misses experts in a model without any.
     assert not any("experts" in note for note in notes_of(inspection()))
 

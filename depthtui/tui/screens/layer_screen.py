@@ -91,7 +91,7 @@ class LayerScreen(LiveScreen):
         self.take_colours(settings.ramp, settings.palette)
         self.layer_order = self._first_order
         self.measure = _reads_measure(lambda: self._shown)
-        self.redraw()
+        self.watch_cursor(self.cursor)
 
     # Showing ------------------------------------------------------------------
 
