@@ -494,7 +494,7 @@ class DepthApp(App[int]):
         """Open what was exported last in what the system uses for it."""
         from depthtui.tui.system_open import open_in_system
 
-        path = self.explorer.last_export
+        path = self.explorer.sessions.last_export
         if path is None:
             self.show_toast(Toast("Nothing has been exported yet: e does."))
         else:

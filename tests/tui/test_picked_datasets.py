@@ -32,7 +32,7 @@ async def test_rows_of_a_data_set_run_one_after_the_other(tmp_path: Path, folder
     write_lines(folder, ROWS["gsm8k"], "gsm8k.jsonl")
     async with explore(tmp_path) as it:
         await opened_tasks(it)
-        await it.until(lambda: it.app.explorer.datasets.file("gsm8k"))
+        await it.until(lambda: it.main.datasets.file("gsm8k"))
         await choose(it, "gsm8k")
         await it.until(lambda: "1  Ada has 6 bags of 7 nuts." in it.screen_text())
         assert "Your response should end with" in it.screen_text()
@@ -55,7 +55,7 @@ async def test_what_is_not_here_or_cannot_be_read_is_a_sentence(
     (folder / "aime24.jsonl").write_text("{")
     async with explore(tmp_path, size=(80, 24)) as it:
         await opened_tasks(it)
-        await it.until(lambda: it.app.explorer.datasets.file("math"))
+        await it.until(lambda: it.main.datasets.file("math"))
         await choose(it, "gsm8k")
         assert "GSM8K is not on this disk: not in " in it.screen_text()
         await it.press("f5")

@@ -149,7 +149,7 @@ def _next_or_match(step: int) -> Any:
 def _next_prompt(screen: MainScreen, step: int) -> None:
     """Run the prompt of the same task that comes `step` prompts later."""
     explorer, prompt = screen.explorer, screen.explorer.prompt
-    later = neighbour(prompt, step, explorer.settings.seed, explorer.datasets)
+    later = neighbour(prompt, step, explorer.settings.seed, screen.datasets)
     if later is None and prompt.task in DATASETS:
         title = DATASETS[prompt.task].title
         screen.notify(f"The rows of {title} were not read yet: p does.", markup=False)

@@ -23,6 +23,7 @@ from depthtui.errors import DepthError
 from depthtui.metrics import MEASURE_BY_NAME, OF_THE_PASS
 from depthtui.metrics.chosen_lens import through
 from depthtui.metrics.spec import Measure
+from depthtui.settings import datasets_dir
 from depthtui.token_text import printable_sentence
 from depthtui.tui.commands import main, moving
 from depthtui.tui.commands.command import bindings_of
@@ -37,6 +38,7 @@ from depthtui.tui.panes.view import View
 from depthtui.tui.screens import main_layout, opening
 from depthtui.tui.screens.pane_screen import LONGEST_COUNT, PaneTabs
 from depthtui.tui.screens.places_screen import PlacesScreen
+from depthtui.tui.state.datasets import Datasets
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import Run, RunState
@@ -52,6 +54,9 @@ class MainScreen(PlacesScreen):
 
     Args:
         explorer: what is shown and what the keys act on.
+
+    Attributes:
+        datasets: the published data sets that are here, and the rows that were read of them.
     """
 
     KEYS = main.COMMANDS
@@ -62,6 +67,7 @@ class MainScreen(PlacesScreen):
 
     def __init__(self, explorer: Explorer) -> None:
         super().__init__(explorer)
+        self.datasets = Datasets(datasets_dir(explorer.settings.cache_folder))
         self._shown: Run | None = None
         self._read = LastReading()
         self._compared_at = self.cursor
@@ -133,7 +139,7 @@ class MainScreen(PlacesScreen):
         self.pace = explorer.pace_of(run)
         self.show_view()
         self.query_one(main_layout.SessionList).show(explorer.session)
-        self.query_one(StatusLine).show(status_of(explorer))
+        self.query_one(StatusLine).show(status_of(explorer, self.datasets))
         self._show_load()
         self._show_offer()
         self._compare_if_ready()

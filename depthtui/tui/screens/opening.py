@@ -43,7 +43,7 @@ ANSWER_METRICS = "erasure, integrated gradients and context depth"
 
 
 def choose_prompt(
-    screen: LiveScreen, explorer: Explorer, then: Callable[[PromptChoice], None]
+    screen: MainScreen, explorer: Explorer, then: Callable[[PromptChoice], None]
 ) -> None:
     """Ask for a prompt: written, of a task or from a file."""
     from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
@@ -57,7 +57,9 @@ def choose_prompt(
     model = explorer.model
     template = model.has_chat_template if model else None
     asked = explorer.draft or explorer.asked
-    picker = PromptPicker(explorer, *asked, explorer.settings.seed, template)
+    picker = PromptPicker(
+        explorer.token_count, screen.datasets, *asked, explorer.settings.seed, template
+    )
     screen.app.push_screen(picker, chosen)
 
 

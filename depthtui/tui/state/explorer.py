@@ -44,8 +44,7 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import CHOICES, GenerationSettings, ModelSpec, Repeated, RunSettings
 from depthtui.data.trust import TrustedModels
 from depthtui.report.controls import kept_line
-from depthtui.settings import Settings, datasets_dir, lenses_dir, models_dir
-from depthtui.tui.state.datasets import Datasets
+from depthtui.settings import Settings, lenses_dir, models_dir
 from depthtui.tui.state.engine import Engine, EngineDeath
 from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.inspections import Inspections
@@ -118,8 +117,6 @@ class Explorer:
         generation_state: the text that is being written, or was last; or None.
         sweep: the sweep that is running, or was opened last; or None.
         writing: the model that is being written, or was last; or None.
-        last_export: the file to read of what was exported last, or None.
-        datasets: the published data sets that are here, and what was read of them.
         sessions: the session's file, and other sessions.
         token_count: how many tokens a prompt has.
         inspections: layers of runs at a token, as far as they were looked into.
@@ -155,8 +152,6 @@ class Explorer:
         self.generation_state: GenerationState | None = None
         self.sweep: Sweeping | None = None
         self.writing: ModelWriting | None = None
-        self.last_export: Path | None = None
-        self.datasets = Datasets(datasets_dir(settings.cache_folder))
         self.host = host
         self.reading = ReadingChoices(self)
         self.sessions = Sessions(self)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depthtui.data.kept_session import KeptRun, KeptSession
@@ -36,12 +37,14 @@ class Sessions:
         folder: where sessions are kept.
         offered: the session that was kept last before this start; None once one is opened.
         title: the session's name for people; empty for its first prompt.
+        last_export: the file to read of what was exported last, or None.
     """
 
     def __init__(self, explorer: Explorer) -> None:
         self.folder = SessionFolder(explorer.cache_dir)
         self.offered: SessionFile | None = None
         self.title = ""
+        self.last_export: Path | None = None
         self._explorer = explorer
         self._writer: SessionWriter | None = None
         self._is_continued = False

@@ -82,8 +82,8 @@ class Status:
     sweep_left: float = -1.0
 
 
-def status_of(explorer: Explorer) -> Status:
-    """What there is to say of the run on the screen and of the engine."""
+def status_of(explorer: Explorer, datasets: Datasets | None = None) -> Status:
+    """The run on the screen and the engine; a row of a data set that is there has its number."""
     run, live, sweep = explorer.session.current, explorer.session.live, explorer.sweep
     timed, loaded = live or run, explorer.model
     model = run.model if run else loaded
@@ -98,7 +98,7 @@ def status_of(explorer: Explorer) -> Status:
         loads=explorer.spec.name if explorer.is_loading else "",
         loaded=loaded.name if loaded and is_other else "",
         task=" · ".join(filter(None, (changes, task_title(prompt)))),
-        number=_number(prompt, explorer.settings.seed, explorer.datasets),
+        number=_number(prompt, explorer.settings.seed, datasets),
         is_wrapped=run.settings.chat_template if run else explorer.chat_template,
         state=_state(explorer),
         layer=live.layers_done if live else 0,
@@ -123,7 +123,7 @@ def stage_of(explorer: Explorer) -> str:
     return f"{progress.stage.lower()}{share}"
 
 
-def _number(prompt: Prompt, seed: int, datasets: Datasets) -> str:
+def _number(prompt: Prompt, seed: int, datasets: Datasets | None) -> str:
     """Which of its task's prompts this is."""
     found = place(prompt, seed, datasets)
     return f"{found[0] + 1}/{found[1]}" if found else ""

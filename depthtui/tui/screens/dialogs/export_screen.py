@@ -202,7 +202,8 @@ def ask_where(
     def written(exported: Exported | None) -> None:
         if exported is not None:
             explorer.change(export_dir=exported.folder)
-            explorer.last_export = most_readable(exported.files) or explorer.last_export
+            sessions = explorer.sessions
+            sessions.last_export = most_readable(exported.files) or sessions.last_export
 
     folder = explorer.settings.export_dir
     app.push_screen(ExportScreen(choices, folder, take_screenshot(app), extras), written)

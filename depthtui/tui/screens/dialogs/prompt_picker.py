@@ -34,9 +34,9 @@ from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog, is_there
 from depthtui.tui.screens.dialogs.path_suggester import PathSuggester
 from depthtui.tui.screens.dialogs.safe_text_area import LONGEST_TYPED, SafeTextArea
 from depthtui.tui.screens.dialogs.toggles import Checkbox
-from depthtui.tui.state.datasets import OFFERED, SetPrompts
-from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.datasets import OFFERED, Datasets, SetPrompts
 from depthtui.tui.state.task_prompts import prompts_of
+from depthtui.tui.state.token_count import TokenCount
 
 PREVIEW_CHARACTERS = 4000
 LONGEST_ANSWER = 200
@@ -69,7 +69,8 @@ class PromptPicker(Dialog[PromptChoice]):
     """Two ways to a prompt, as tabs: one of a list, or a written one.
 
     Args:
-        explorer: counts tokens.
+        token_count: counts tokens.
+        datasets: the published data sets that are here.
         prompt: the prompt to begin with.
         chat_template: whether it is wrapped in the chat template.
         seed: of the generators.
@@ -88,14 +89,16 @@ class PromptPicker(Dialog[PromptChoice]):
 
     def __init__(
         self,
-        explorer: Explorer,
+        token_count: TokenCount,
+        datasets: Datasets,
         prompt: Prompt,
         chat_template: bool,
         seed: int,
         has_template: bool | None = None,
     ) -> None:
         super().__init__()
-        self._explorer = explorer
+        self._token_count = token_count
+        self._datasets = datasets
         self._prompt = prompt
         self._editable = prompt.text if len(prompt.text) <= LONGEST_TYPED else ""
         is_line = len(prompt.answer) <= LONGEST_ANSWER and prompt.answer.isprintable()
@@ -201,13 +204,13 @@ class PromptPicker(Dialog[PromptChoice]):
         prompt, wrapped = self._asked
         self.query_one("#token-note", Static).update("")
         if prompt is not None:
-            self._explorer.token_count.ask(prompt, wrapped)
+            self._token_count.ask(prompt, wrapped)
             # It may be what was counted last, and the engine halted.
             self.changed()
 
     def changed(self) -> None:
         """Say how many there are, once that is known of the prompt as it is now."""
-        counted = self._explorer.token_count.last
+        counted = self._token_count.last
         if not self.is_mounted or counted is None or counted.count < 0:
             return
         if (counted.prompt, counted.chat_template) == self._asked:
@@ -325,12 +328,12 @@ class PromptPicker(Dialog[PromptChoice]):
 
     def _dataset_option(self, dataset: Dataset) -> Option:
         """A data set in the list of tasks; dim where it is not here."""
-        is_here = self._explorer.datasets.file(dataset.name) is not None
+        is_here = self._datasets.file(dataset.name) is not None
         return Option(Content.styled(dataset.title, "" if is_here else MUTED), id=dataset.name)
 
     async def _look(self) -> None:
         """See which data sets are here, and show it."""
-        await asyncio.to_thread(self._explorer.datasets.look)
+        await asyncio.to_thread(self._datasets.look)
         tasks = self.query_one("#task-list", OptionList)
         for dataset in DATASETS.values():
             tasks.replace_option_prompt(dataset.name, self._dataset_option(dataset).prompt)
@@ -339,7 +342,7 @@ class PromptPicker(Dialog[PromptChoice]):
 
     def _fill_rows(self, chosen: Prompt | None = None) -> None:
         """List the rows of the data set; where they were not read yet, have that done."""
-        datasets, name = self._explorer.datasets, self._task_name
+        datasets, name = self._datasets, self._task_name
         path, known = datasets.file(name), datasets.known(name, self._level)
         if path is not None and known is not None:
             self._show_rows(known, chosen)
@@ -352,7 +355,7 @@ class PromptPicker(Dialog[PromptChoice]):
     async def _read(self, chosen: Prompt | None) -> None:
         """Read the data set, and list it unless something else was chosen meanwhile."""
         asked = self._task_name, self._level
-        found = await asyncio.to_thread(self._explorer.datasets.read, *asked)
+        found = await asyncio.to_thread(self._datasets.read, *asked)
         if asked == (self._task_name, self._level) and not self._file:
             self._show_rows(found, chosen)
 
