@@ -63,7 +63,7 @@ def sentence_of(page: Inspection) -> str:
         if page.after_attention is not None:
             ranks.append(f"{page.after_attention.rank:,} by attention")
         ranks.append(f"{page.after.rank:,} by the {'MLP' if len(ranks) > 1 else 'layer'}")
-        chances = f"p {_share(page.before.probability)} -> {_share(page.after.probability)}"
+        chances = f"p {share(page.before.probability)} -> {share(page.after.probability)}"
         parts.append(f"{_quoted(page.target)} {' -> '.join(ranks)}, {chances}")
     sizes = {name: written.norm for name, written in page.written.items()}
     if "attention" in sizes:
@@ -152,8 +152,8 @@ def readouts_table(page: Inspection) -> Table:
 
 
 def _readout_row(name: str, readout: Readout, count: int) -> list[Cell]:
-    tops = [f"{_quoted(text)} {_share(value)}" for text, value in readout.top[:count]]
-    target = [f"{readout.rank:,}", _share(readout.probability), f"{readout.margin:+.1f}"]
+    tops = [f"{_quoted(text)} {share(value)}" for text, value in readout.top[:count]]
+    target = [f"{readout.rank:,}", share(readout.probability), f"{readout.margin:+.1f}"]
     return [name, "  ".join(tops), *tops, *[""] * (count - len(tops)), *target]
 
 
@@ -289,7 +289,7 @@ def _quoted(text: str) -> str:
     return f"'{printable(text)}'"
 
 
-def _share(value: float) -> str:
+def share(value: float) -> str:
     """A probability in two digits, without the zero before the point."""
     if value < 0.005:
         return "<.01" if value > 0 else "0"

@@ -195,6 +195,33 @@ async def test_stepping_halts_after_each_layer_and_moves_the_cursor(tmp_path: Pa
         assert it.main.cursor.layer == 5
 
 
+async def test_a_step_says_what_the_layer_did_and_steps_back(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("backspace")
+        assert "No run is halted" in it.toasts()[-1]
+        await it.press("s")
+        await it.until(lambda: "Layer 0 at" in it.screen_text(), "the step")
+        await it.press("2", "space")
+        await it.until(lambda: "Layer 2 at" in it.screen_text(), "the next step")
+        steps = len(it.engine.sent(Step))
+        await it.press("backspace")
+        await it.until(lambda: "Layer 1 at" in it.screen_text(), "the step before")
+        assert it.main.cursor.layer == 1
+        # What comes from the engine meanwhile does not take the cursor along.
+        it.main.redraw()
+        assert it.main.cursor.layer == 1
+        # A layer that has run does not run again.
+        await it.press("space")
+        assert it.main.cursor.layer == 2
+        assert len(it.engine.sent(Step)) == steps
+        await it.press("space")
+        await it.until(lambda: it.main.cursor.layer == 3)
+        assert len(it.engine.sent(Step)) == steps + 1
+        await it.press("r")
+        await it.until(lambda: it.status.state == "ready")
+        assert "Layer 3 at '" not in it.screen_text()
+
+
 async def test_r_runs_on_and_escape_stops_a_halted_run(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.press("s")

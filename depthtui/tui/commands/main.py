@@ -30,6 +30,7 @@ GONE = (Phase.DEAD, Phase.NO_MODEL)
 
 PLAIN_AGAIN = "The chat template was of the prompt before; this one is plain. p puts it on."
 NOT_HALTED = "No run is halted: s runs the prompt and halts after each layer."
+AT_FIRST_LAYER = "This is the first layer."
 JUST_BEGUN = "The run has only begun: wait for its first layer."
 NOTHING_YET = "Nothing has been run yet: r runs the prompt."
 NOT_WHOLE = "A what-if starts from a run through every layer: r runs the prompt."
@@ -130,8 +131,16 @@ def _slow_work(screen: MainScreen) -> str:
 
 
 def _step(screen: MainScreen) -> None:
-    screen.explorer.step(screen.take_count())
-    screen.redraw()
+    """Go on to a layer that has run, or else run the next one."""
+    count = screen.take_count()
+    if not screen.step_through(count):
+        screen.explorer.step(count)
+        screen.redraw()
+
+
+def _why_not_step_back(screen: MainScreen) -> str | None:
+    reason = _why_not_halted(screen)
+    return reason or (None if screen.cursor.layer > 0 else AT_FIRST_LAYER)
 
 
 def _next_or_match(step: int) -> Any:
@@ -269,6 +278,15 @@ RUNNING: list[MainCommand] = [
         "compute",
         _step,
         _why_not_halted,
+    ),
+    Command(
+        "step_back",
+        "backspace",
+        "",
+        "Look at the layer before, while a run is halted",
+        "compute",
+        lambda screen: screen.step_through(-screen.take_count()),
+        _why_not_step_back,
     ),
     Command(
         "stop",

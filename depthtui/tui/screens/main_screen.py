@@ -44,6 +44,7 @@ from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.sessions import OPEN_ELSEWHERE, words_of
 from depthtui.tui.state.status import status_of
+from depthtui.tui.state.step import step_words
 from depthtui.tui.state.verdicts import LastReading
 
 NO_VALUE = "There is no value under the cursor."
@@ -72,6 +73,7 @@ class MainScreen(PlacesScreen):
         self._read = LastReading()
         self._compared_at = self.cursor
         self._load = 0
+        self._halted_at = -1
         self._return_to: tuple[Run, Cursor, bool] | None = None
         self.wants_verdict = False
 
@@ -155,10 +157,27 @@ class MainScreen(PlacesScreen):
             return
         if run is not self._shown:
             self._begin(run, run.result)
-        if run.state is RunState.HALTED:
-            self.go(run.halted_at, self.cursor.token)
-        else:
-            self.go(*self.cursor)
+        layer = self.cursor.layer
+        if run.state is RunState.HALTED and run.halted_at != self._halted_at:
+            layer = run.halted_at
+        self._halted_at = run.halted_at
+        self.go(layer, self.cursor.token)
+
+    def step_through(self, step: int) -> bool:
+        """Go to another layer that has run of a halted run; False where none is there."""
+        run = self.run
+        if run is None or run.state is not RunState.HALTED:
+            return False
+        layer = self.cursor.layer
+        if step > 0 and layer >= run.halted_at:
+            return False
+        self.go(min(layer + step, run.halted_at), self.cursor.token)
+        return True
+
+    def watch_cursor(self, cursor: Cursor) -> None:
+        super().watch_cursor(cursor)
+        if self.run is not None and self.run.state is RunState.HALTED:
+            self._show_offer()
 
     def _begin(self, run: Run, result: RunResult) -> None:
         """Another run is shown: of the same tokens the cursor stays where it is.
@@ -203,7 +222,11 @@ class MainScreen(PlacesScreen):
         self._cover_panes(covers)
 
     def _show_offer(self) -> None:
-        """Name the session that was kept last, until something else is done."""
+        """Name the session that was kept last, until something else is done; a step at a halt."""
+        run = self.run
+        if run is not None and run.state is RunState.HALTED and run.result is not None:
+            self._show_step(run.result, run.halted_at)
+            return
         line, file = self.query_one("#offer", Static), self.explorer.sessions.offered
         restarts = self.explorer.phase in (Phase.DEAD, Phase.NO_MODEL)
         offers = file is not None and not restarts and len(self.explorer.session.runs) < 2
@@ -211,6 +234,13 @@ class MainScreen(PlacesScreen):
         if file is not None and offers:
             words = words_of(file.session, datetime.now())
             line.update(Content(f"{words[0].upper()}{words[1:]}: b, tab lists the sessions."))
+
+    def _show_step(self, result: RunResult, halted_at: int) -> None:
+        """The change that the layer under the cursor made, as far as the run is."""
+        line, (layer, token) = self.query_one("#offer", Static), self.cursor
+        words = step_words(result, min(layer, halted_at), token)
+        line.display = bool(words)
+        line.update(Content(words))
 
     def _cover_panes(self, covers: bool) -> None:
         """Hide the panes, or bring them back."""
