@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
+from contextlib import suppress
+from importlib import import_module
 
 # Tests run side by side, each with one thread; torch reads this when it is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -14,10 +17,28 @@ import pytest
 
 from depthtui.models.demo import ensure_demo
 
+# Byte code is kept, or each worker and each process that a test starts would compile it all anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 
 def pytest_xdist_auto_num_workers() -> int:
     """Two processes a core: half of what the explorer's tests take is waiting."""
     return 2 * (os.cpu_count() or 1)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Import the tests, each worker beginning elsewhere: it finds what others have compiled."""
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None:
+        return
+    paths = [Path(arg.partition("::")[0]) for arg in session.config.args]
+    files = [file for path in paths for file in sorted(path.rglob("test_*.py"))]
+    first = len(files) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    for file in files[first:] + files[:first]:
+        module = file.resolve().relative_to(session.config.rootpath).with_suffix("")
+        with suppress(Exception, pytest.skip.Exception):  # Collecting it will say why.
+            import_module(".".join(module.parts))
 
 
 def pytest_collection_finish() -> None:
