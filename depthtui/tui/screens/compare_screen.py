@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
@@ -25,6 +25,7 @@ from depthtui.tui.draw.styles import line_colour
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair
 from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.key_footer import KeyFooter
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap, PairedHeatmap
 from depthtui.tui.panes.pane import Cursor, Pane
@@ -99,7 +100,7 @@ class CompareScreen(LiveScreen):
                 with Vertical(classes="column beneath"):
                     yield DepthCurves(id="curves", name="Curves")
                     yield DepthPair(id="depth-pair", name="Depth")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         super().on_mount()

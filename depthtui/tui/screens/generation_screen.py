@@ -13,7 +13,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from depthtui.data.lens_view import LOGIT
 from depthtui.data.run import RunResult, Tokens
@@ -25,6 +25,7 @@ from depthtui.tui.commands import moving, writing
 from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.panes.generated_text import GeneratedText
 from depthtui.tui.panes.generation_line import GenerationLine
+from depthtui.tui.panes.key_footer import KeyFooter
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.token_depth_curve import TokenDepthCurve
 from depthtui.tui.panes.token_lens import TokenLens
@@ -67,7 +68,7 @@ class GenerationScreen(LiveScreen):
                 yield GeneratedText(id="generated-text", name="Text", classes="always")
                 yield TokenDepthCurve(id="depth-curve", name="Depth")
             yield TokenLens(id="choice", name="Lens")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         super().on_mount()

@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widget import Widget
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from depthtui.token_text import printable_chars
 from depthtui.tui.panes.curves import DepthCurves
@@ -18,6 +18,7 @@ from depthtui.tui.panes.decided_pane import DecidedPane
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.exit_pane import ExitPane
 from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.key_footer import KeyFooter
 from depthtui.tui.panes.layer_bars import LayerBars
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Pane
@@ -112,7 +113,7 @@ def layout(lines: Iterable[Widget]) -> ComposeResult:
     yield ProblemText(id="problem")
     yield from lines
     yield Static(id="offer", classes="title-line")
-    yield Footer(compact=True, show_command_palette=False)
+    yield KeyFooter()
 
 
 def _panes(places: Iterable[Place]) -> ComposeResult:

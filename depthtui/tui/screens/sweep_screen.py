@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
@@ -25,6 +25,7 @@ from depthtui.token_text import printable_chars, printable_line
 from depthtui.tui.commands import moving, sweep
 from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.panes.findings_pane import FindingsPane
+from depthtui.tui.panes.key_footer import KeyFooter
 from depthtui.tui.panes.line_field import LineField
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.sweep_curves import SweepCurves
@@ -92,7 +93,7 @@ class SweepScreen(LiveScreen):
             with Horizontal(id="sweep-beneath"):
                 yield SweepCurves(id="sweep-curves", name="Curves")
                 yield FindingsPane(id="findings", name="What it says")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         super().on_mount()

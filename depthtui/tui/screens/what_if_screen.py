@@ -11,7 +11,6 @@ import numpy as np
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Horizontal, Vertical
-from textual.widgets import Footer
 
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens import LogitLens
@@ -26,6 +25,7 @@ from depthtui.token_text import printable_sentence
 from depthtui.tui.commands import moving, what_if
 from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.panes.depth_table import DepthTable
+from depthtui.tui.panes.key_footer import KeyFooter
 from depthtui.tui.panes.lens_pair import LensPair
 from depthtui.tui.panes.output_bars import OutputBars
 from depthtui.tui.panes.pane import Cursor, Pane
@@ -95,7 +95,7 @@ class WhatIfScreen(LiveScreen):
                     yield OutputBars(id="output", name="Output")
                     yield DepthTable(id="depths", name="Depth")
                     yield WhatIfPrompts(id="what-if-prompts", name="Session")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         super().on_mount()
