@@ -27,8 +27,13 @@ def outputs(
     return logits.double().log_softmax(dim=-1).numpy(), layers
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
-@pytest.mark.parametrize(("first", "last"), [(0, 0), (1, 2), (0, 3)])
+@pytest.mark.parametrize(
+    ("name", "first", "last"),
+    [
+        *((name, 1, 2) for name in sorted(TINY)),
+        *((name, *block) for name in ("gpt2", "llama", "mamba") for block in ((0, 0), (0, 3))),
+    ],
+)
 def test_a_block_runs_twice(name: str, first: int, last: int) -> None:
     found, layers = outputs(name, (Repeated(first, last),))
     expected = naive_repeated(tiny(name), random_ids(12), first, last)
