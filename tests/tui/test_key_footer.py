@@ -6,34 +6,38 @@ from pathlib import Path
 
 from textual.widgets._footer import FooterKey
 
-from depthtui.tui.panes.key_footer import KeyFooter
-from tests.tui.app_helpers import explore
+from tests.tui.app_helpers import Explored, explore
+
+
+def in_footer(it: Explored) -> list[str]:
+    return [key.action for key in it.main.query(FooterKey)]
+
+
+def that_work(it: Explored) -> list[str]:
+    shown = [one.binding for one in it.main.active_bindings.values() if one.binding.show]
+    return list(dict.fromkeys(binding.action for binding in shown))
+
+
+async def drawn(it: Explored) -> None:
+    """Wait for a footer that shows the keys that work, and for all that is under way."""
+    await it.until(lambda: in_footer(it) == that_work(it) != [], "the keys that work")
+    await it.pilot.pause()
 
 
 async def test_a_footer_stays_while_it_shows_the_same_keys(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
+        await drawn(it)
         before = [*it.main.query(FooterKey)]
-        assert before
         await it.press("?")
         await it.press("escape")
-        assert it.app.screen is it.main
+        await it.until(lambda: it.app.screen is it.main, "the main screen")
+        await drawn(it)
         assert [*it.main.query(FooterKey)] == before
 
 
 async def test_a_footer_follows_the_keys_that_work(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        footer = it.main.query_one(KeyFooter)
-
-        def keys() -> list[str]:
-            return [key.key for key in footer.query(FooterKey) if not key.disabled]
-
-        before = keys()
-        it.app.set_keymap({binding.id: "f9" for binding in _first(it)})
-        await it.until(lambda: keys() != before, "other keys")
-        assert "f9" in keys()
-
-
-def _first(it):  # type: ignore[no-untyped-def]
-    """The first binding in the footer."""
-    shown = [active.binding for active in it.main.active_bindings.values() if active.binding.show]
-    return shown[:1]
+        await drawn(it)
+        shown = [one.binding for one in it.main.active_bindings.values() if one.binding.show]
+        it.app.set_keymap({shown[0].id or "": "f9"})
+        await it.until(lambda: "f9" in [key.key for key in it.main.query(FooterKey)], "the key")
