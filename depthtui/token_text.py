@@ -9,6 +9,7 @@ a row around, and its cell width is what Rich says it is. Show it as `Text`,
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 
 from rich.cells import cell_len
@@ -72,6 +73,38 @@ def printable(text: str) -> str:
         reorders = reorders or unicodedata.bidirectional(char) in {"R", "AL", "AN"}
     result = "".join(shown)
     return f"{_LEFT_TO_RIGHT}{result}{_LEFT_TO_RIGHT}" if reorders else result
+
+
+def is_part_of_character(text: str) -> bool:
+    """Whether a token's text has bytes that are no character by themselves."""
+    return any("\udc80" <= char <= "\udcff" for char in text)
+
+
+CONTINUED = "⋯"
+"""Stands in a token that has nothing but the rest of a character."""
+
+
+def whole_characters(texts: Sequence[str]) -> list[str]:
+    """Texts of tokens, each character in the token that begins it.
+
+    A character that several tokens share, such as many in Chinese or Tamil, stands whole in the
+    first of them; a token with no character of its own has `CONTINUED`. Bytes that make no
+    character stay as they are.
+    """
+    try:
+        pieces = [text.encode("utf-8", "surrogateescape") for text in texts]
+    except UnicodeEncodeError:
+        # Half of a pair of surrogates is no byte and no character.
+        return list(texts)
+    begun = ["" for _ in pieces]
+    owners = [place for place, piece in enumerate(pieces) for _ in piece]
+    offset = 0
+    for char in b"".join(pieces).decode("utf-8", "surrogateescape"):
+        begun[owners[offset]] += char
+        offset += len(char.encode("utf-8", "surrogateescape"))
+    return [
+        CONTINUED if piece and not text else text for piece, text in zip(pieces, begun, strict=True)
+    ]
 
 
 def printable_line(text: str) -> str:

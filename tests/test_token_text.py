@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 from rich.cells import cell_len
 
-from depthtui.token_text import fit, printable
+from depthtui.token_text import CONTINUED, fit, printable, whole_characters
 from tests.hostile import HOSTILE
 
 LEFT_TO_RIGHT_MARK = "\u200e"
@@ -73,3 +73,25 @@ def test_fit_cuts_with_an_ellipsis_and_pads():
     assert fit("ab", 4) == "ab  "
     assert fit("深度学习", 4) == "深… "
     assert fit("abcd", 4) == "abcd"
+
+
+def test_a_character_of_several_tokens_stands_in_the_first() -> None:
+    def bytes_of(text: str) -> list[str]:
+        return [bytes([byte]).decode(errors="surrogateescape") for byte in text.encode()]
+
+    assert whole_characters(bytes_of("日")) == ["日", CONTINUED, CONTINUED]
+    assert whole_characters([" a", *bytes_of("é"), "b"]) == [" a", "é", CONTINUED, "b"]
+    # A token may end one character and begin the next.
+    first, second, third = bytes_of("日本")[:2], bytes_of("日本")[2:4], bytes_of("日本")[4:]
+    tokens = ["".join(first), "".join(second), "".join(third)]
+    assert whole_characters(tokens) == ["日", "本", CONTINUED]
+    assert whole_characters(["a", "", "b"]) == ["a", "", "b"]
+
+
+def test_bytes_that_make_no_character_stay_as_they_are() -> None:
+    broken = ["\udce6", "a", "\udc97"]
+    assert whole_characters(broken) == broken
+    joined = whole_characters(["\udce6\udc97", "x"])
+    assert joined == ["\udce6\udc97", "x"]
+    half = ["\ud83d", "\udce6"]
+    assert whole_characters(half) == half

@@ -71,7 +71,7 @@ def _columns(run: RunResult, metric: str, array: str) -> dict[str, np.ndarray]:
     places = np.indices(arrays[main].shape)
     columns = {axis: place.ravel() for axis, place in zip(sides[main], places, strict=True)}
     if "token" in columns:
-        texts = np.array([printable(text) for text in run.tokens.texts], dtype=object)
+        texts = np.array([printable(text) for text in run.tokens.shown], dtype=object)
         columns["text"] = texts[columns["token"]]
     for name, own in sides.items():
         # What has fewer sides is repeated along the others.

@@ -122,7 +122,7 @@ class Inspection:
         layer, token: which, from 0.
         n_layers: L.
         kind: the layer's type in a hybrid, such as `full_attention`; empty where all are alike.
-        tokens: raw texts of the tokens up to this one.
+        tokens: texts of the tokens up to this one, as hostile as the raw ones.
         target: raw text of the token that ranks and direct logits are of.
         target_is: `answer` where the prompt has one to be predicted here, else `output`: the
             model's first choice at this token.

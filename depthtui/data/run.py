@@ -8,6 +8,7 @@ architecture cannot give, is NaN (an id that is not known is -1).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -19,6 +20,7 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.model import ModelInfo
 from depthtui.data.remarks import Remarks
 from depthtui.data.run_settings import RunSettings
+from depthtui.token_text import is_part_of_character, whole_characters
 
 Result = TypeVar("Result", bound=MetricResult)
 Value = TypeVar("Value")
@@ -62,6 +64,16 @@ class Tokens:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @functools.cached_property
+    def shown(self) -> list[str]:
+        """`[T]` the texts as people read them, each character in the token that begins it.
+
+        As hostile as the raw ones.
+        """
+        if not any(map(is_part_of_character, self.texts)):
+            return self.texts
+        return whole_characters(self.texts)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def _place(mark: Bookmark, result: RunResult) -> str:
 
 
 def _token(mark: Bookmark, result: RunResult) -> str:
-    texts = result.tokens.texts
+    texts = result.tokens.shown
     return texts[mark.token] if mark.token < len(texts) else ""
 
 

@@ -441,7 +441,7 @@ def _run(
     yield Tokens(
         [
             Token(text, "answer" if index >= tokens.answer_start else "")
-            for index, text in enumerate(tokens.texts)
+            for index, text in enumerate(tokens.shown)
         ],
         prompt.text,
     )
@@ -459,7 +459,7 @@ def _run(
 def _position(result: RunResult, token: int) -> str:
     """Where a token stands, such as `token 4 of 0-12, " is"`."""
     end = ", the last" if token == len(result.tokens) - 1 else ""
-    text = shortened(printable(result.tokens.texts[token][:80]), 24)
+    text = shortened(printable(result.tokens.shown[token][:80]), 24)
     return f'token {token} of {indices_text(len(result.tokens))}{end}, "{text}"'
 
 
@@ -477,7 +477,7 @@ def _run_figures(result: RunResult, lens: str, budget: _Budget, token: int) -> I
     for measure, values in drawn:
         up = "depth" if measure.reads_residual else "layer"
         unit = formula_in(measure, result)
-        heatmap = Heatmap(values, measure, result.tokens.texts, unit, up)
+        heatmap = Heatmap(values, measure, result.tokens.shown, unit, up)
         title = through(measure, lens).title
         figure = Figure(title, heatmap, of_measure(measure)[0].reading)
         (leading if measure.leading else rest).append(figure)

@@ -36,7 +36,7 @@ class LensRows(LayerRows):
     @property
     def title(self) -> str:
         """Which lens this is, at which token."""
-        text = printable(self.shown.tokens.texts[self.token][:80])
+        text = printable(self.shown.tokens.shown[self.token][:80])
         return f'{lens_heading(self.view.lens)} at "{fit_shown(text, 20).rstrip()}"'
 
     @property

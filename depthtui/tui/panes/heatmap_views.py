@@ -80,7 +80,7 @@ class TokensView:
         return None
 
     def labels(self, result: RunResult) -> Sequence[str]:
-        return result.tokens.texts
+        return result.tokens.shown
 
     def limits(self, measure: Measure) -> tuple[float, float] | None:
         return measure.limits
@@ -109,7 +109,7 @@ class TokensView:
     ) -> tuple[float, str]:
         """The value under the cursor and what it is; the layer is one of the rows."""
         layer, token = cursor
-        text = printable(result.tokens.texts[token])
+        text = printable(result.tokens.shown[token])
         return float(values[cursor]), f"{measure.title}, layer {layer}, token {token} ({text})"
 
 

@@ -151,7 +151,7 @@ class LayerScreen(LiveScreen):
                 (f"  {printable_chars(notes)}", MUTED),
             )
         else:
-            text = printable(result.tokens.texts[token])
+            text = printable(result.tokens.shown[token])
             place = f"Layer {at} at token {token} '{text}'"
             words = Content.assemble((place, "bold"), (f"  {self.problem or '…'}", MUTED))
         self.query_one("#place", Static).update(words)

@@ -120,7 +120,7 @@ def answer_words(result: RunResult, start: int) -> str:
     """Where the answer begins, in words."""
     if start < 0:
         return "The answer is the prompt's own again"
-    text = printable(result.tokens.texts[start][:80])
+    text = printable(result.tokens.shown[start][:80])
     return f'The answer begins at token {start}, "{text}"'
 
 

@@ -67,7 +67,7 @@ class MeasuredForm(Form):
         words = super().describe(name)
         typed = self.field("answer_start").value
         if name == "answer_start" and typed:
-            return f'Token {typed} is "{printable(self._result.tokens.texts[int(typed)])}". {words}'
+            return f'Token {typed} is "{printable(self._result.tokens.shown[int(typed)])}". {words}'
         return words
 
     def on_mount(self) -> None:
