@@ -45,9 +45,6 @@ class CodeDialog(Picker[bool]):
             id="risk",
         )
 
-    def below(self) -> ComposeResult:
-        return ()
-
     def on_mount(self) -> None:
         self.set_timer(SECONDS_TO_READ, self._offer_yes)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from textual.app import ComposeResult
 from textual.content import Content
 from textual.geometry import Offset
 from textual.keys import format_key
@@ -33,9 +32,6 @@ class CommandMenu(Picker[str]):
         self._commands = commands
         self._remapped = remapped
         self._place = place
-
-    def below(self) -> ComposeResult:
-        return ()
 
     def rows(self) -> Iterator[Row]:
         for command in self._commands:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from textual.app import App, ComposeResult
+from textual.app import App
 from textual.binding import ActiveBinding, Binding, BindingType
 from textual.content import Content
 from textual.screen import Screen
@@ -86,10 +86,6 @@ class HelpScreen(Picker[KeyCommand]):
         super().__init__()
         self._commands = commands
         self._width = max((len(command.keys) for command in commands), default=0)
-
-    def below(self) -> ComposeResult:
-        """Each line tells all of its key."""
-        return ()
 
     def rows(self) -> Iterator[Row | Heading]:
         for heading, commands in _grouped(self._commands).items():

@@ -54,9 +54,6 @@ class NotesDialog(Picker[Bookmark]):
         yield Static("A note on the run", classes="label")
         yield SafeTextArea(self._run.remarks.note, id="note", tab_behavior="focus")
 
-    def below(self) -> ComposeResult:
-        return ()
-
     @property
     def first_focus(self) -> Widget:
         return self.query_one("#mark")

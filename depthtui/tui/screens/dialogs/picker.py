@@ -104,8 +104,9 @@ class Picker(Dialog[Result]):
         return ()
 
     def below(self) -> ComposeResult:
-        """The widgets beneath the list."""
-        yield Static(id="note")
+        """The widgets beneath the list: a note, where rows have something to tell."""
+        if any(row.about for row in self.rows() if isinstance(row, Row)):
+            yield Static(id="note")
 
     def body(self) -> ComposeResult:
         yield from self.above()
