@@ -27,6 +27,7 @@ from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
 from depthtui.tui.screens import opening
 from depthtui.tui.screens.dialogs.code_dialog import CodeDialog
+from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
 from depthtui.tui.state.phase import CodeQuestion
 from tests.builders.lenses import smooth_lens
 from tests.builders.models import model_info
@@ -159,6 +160,11 @@ async def themes(it: Explored, folder: Path) -> None:
     await it.until(lambda: it.app.theme == "depth-light")
     await it.press("end", "up")
     await seen(it, "blue, orange")
+    picker = it.app.screen
+    assert isinstance(picker, LooksPicker)
+    # The palette is shown once the cursor rests on it.
+    await it.until(lambda: picker._shown_looks == picker._tried, "the palette")
+    await it.pilot.pause()
 
 
 async def session(it: Explored, folder: Path) -> None:
