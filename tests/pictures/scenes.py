@@ -293,6 +293,7 @@ SCENES = (
     Scene("best-block-light", keys(*"ddddd", "i", says="n = 3"), theme="depth-light"),
     Scene("affine-lens", affine_lens),
     Scene("measures", keys("v", says="Lens KL"), SMALL),
+    Scene("measures-ansi", keys("v", says="Lens KL"), SMALL, "ansi-dark"),
     Scene("themes", themes, SMALL),
     Scene("measured-light", keys("L", says="What is measured"), SMALL, "depth-light"),
     Scene("reading", reading),
