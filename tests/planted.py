@@ -7,8 +7,16 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from tests.naive import blocks
 
@@ -192,3 +200,54 @@ def knowing_pairs(model: PreTrainedModel, ids: Sequence[int]) -> PreTrainedModel
     head[list(following.values())] = 20.0 * torch.linalg.pinv(read).T
     planted.lm_head.weight = nn.Parameter(head, requires_grad=False)
     return planted
+
+
+WORDS = ("a", "b", "c", "d", "e", "f", "g", "h")
+
+
+def induction_model() -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Two layers of two heads that go on as the text did before: after `a b … a` comes `b`.
+
+    Head 0 of layer 0 writes each token's predecessor beside it; head 1 of layer 1 looks for the
+    place whose predecessor is the token at hand, and writes the token that is there. All other
+    weights are zero.
+    """
+    count, places = len(WORDS), 16
+    token, place, before, output = (
+        slice(0, count),
+        slice(count, count + places),
+        slice(count + places, 2 * count + places),
+        slice(2 * count + places, 3 * count + places),
+    )
+    width, head = 3 * count + places, (3 * count + places) // 2
+    config = GPT2Config(
+        vocab_size=count,
+        n_positions=places,
+        n_embd=width,
+        n_layer=2,
+        n_head=2,
+        tie_word_embeddings=False,
+    )
+    model = GPT2LMHeadModel(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.fill_(1.0 if ".ln_" in name and name.endswith("weight") else 0.0)
+        eye = torch.eye(max(count, places))
+        model.transformer.wte.weight[:, token] = eye[:count, :count]
+        model.transformer.wpe.weight[:, place] = eye[:places, :places]
+        model.lm_head.weight[:, output] = eye[:count, :count]
+        first, second = (block.attn for block in model.transformer.h)
+        queries, keys, values = (slice(n * width, n * width + head) for n in range(3))
+        # A place looks for the one before: its key is that of the next.
+        first.c_attn.weight[place, queries][:, :places] = 8 * eye[:places, :places]
+        first.c_attn.weight[place, keys][:, :places] = 8 * eye[:places, :places].roll(1, dims=1)
+        first.c_attn.weight[token, values][:, :count] = eye[:count, :count]
+        first.c_proj.weight[:count, before] = 4 * eye[:count, :count]
+        queries, keys, values = (slice(n * width + head, (n + 1) * width) for n in range(3))
+        second.c_attn.weight[token, queries][:, :count] = 20 * eye[:count, :count]
+        second.c_attn.weight[before, keys][:, :count] = 20 * eye[:count, :count]
+        second.c_attn.weight[token, values][:, :count] = eye[:count, :count]
+        second.c_proj.weight[head : head + count, output] = 8 * eye[:count, :count]
+    core = Tokenizer(WordLevel(dict(zip(WORDS, range(count), strict=True)), unk_token=WORDS[0]))
+    core.pre_tokenizer = Whitespace()
+    return model.eval().requires_grad_(False), PreTrainedTokenizerFast(tokenizer_object=core)

@@ -18,6 +18,7 @@ from depthtui.errors import DepthError, RunStopped
 from depthtui.models.in_memory import adopt
 from depthtui.prompts.tasks import baseline_texts
 from tests.naive import blocks, layer_ends
+from tests.planted import induction_model
 from tests.tiny_models import OTHERS, TINY, WITHOUT_SPLIT, with_tokenizer
 
 PROMPT = Prompt("Seven plus five is twelve", " twelve")
@@ -213,3 +214,30 @@ def test_entropy_is_that_of_each_heads_attention(engine):
     first = engine.inspect(PROMPT, SETTINGS, 0, 0)
     np.testing.assert_allclose(first.entropy, 0, atol=1e-6)
     assert first.reads.sink == pytest.approx(1)
+
+
+def test_the_page_finds_a_planted_induction_head(tmp_path):
+    model, tokenizer = induction_model()
+    engine = Engine(
+        open_store(None, 0, pytest.fail),
+        tmp_path,
+        lambda event: None,
+        baseline_texts=baseline_texts,
+    )
+    engine.use(adopt(model, tokenizer))
+    prompt = Prompt("h a b c d a")
+    page = engine.inspect(prompt, SETTINGS, 1, -1)
+    assert (page.target, page.target_is) == ("b", "output")
+    strongest = max(page.heads, key=lambda head: head.direct)
+    assert strongest.head == 1
+    assert page.heads[0].norm == pytest.approx(0, abs=1e-6)
+    # It attends to the token behind the first "a", and writes that.
+    assert page.reads.heads[1].argmax() == 2
+    assert page.reads.heads[1, 2] > 0.9
+    assert int(np.argmax(page.reads.value_weighted)) == 2
+    assert page.after_attention.rank == 1
+    assert page.written["attention"].promoted[0][0] == "b"
+    # The head that it rests on reads the token before, at each place.
+    below = engine.inspect(prompt, SETTINGS, 0, 3)
+    assert below.reads.heads[0].argmax() == 2
+    assert below.reads.heads[0, 2] > 0.9
