@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import numpy as np
 import pytest
@@ -318,3 +318,32 @@ def test_some_tokens_at_once_are_as_each_alone(name: str) -> None:
         if span.experts is not None and alone.experts is not None:
             numbers = span.experts.numbers[token - 2].tolist()
             assert numbers == alone.experts.numbers[0].tolist()
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_parts_add_up_in_16_bits(name: str) -> None:
+    """The same parts as in float32, each sum within a few roundings: no norm passes for a scale."""
+    whole = prepared(name)
+    model = copy.deepcopy(tiny(name)).to(torch.bfloat16)
+    anatomy = probe_architecture(model)
+    half = model, anatomy, Replay(model, anatomy, random_ids(TOKENS)[0])
+    for layer in range(len(blocks(model))):
+        found = [_parts_of(anatomy, replay, layer) for _, anatomy, replay in (whole, half)]
+        assert found[0].keys() == found[1].keys()
+        assert all(not error > 0.02 for error in found[1].values()), (layer, found[1])
+
+
+def _parts_of(anatomy, replay: Replay, layer: int) -> dict[str, float]:
+    call = call_at(replay, anatomy, layer, TOKEN, TOKEN + 1)
+    attention, mlp = anatomy.attention[layer], anatomy.mlp[layer]
+    parts: dict[str, Callable[[], float]] = {
+        "heads": lambda: heads_of(call, attention)[1],
+        "reads": lambda: reads_of(call, attention).error,
+        "neurons": lambda: 0.0 * len(neurons_of(call, mlp).numbers),
+        "experts": lambda: experts_of(call).error,
+    }
+    errors = {}
+    for part, error in parts.items():
+        with suppress(DepthError):
+            errors[part] = error()
+    return errors
