@@ -168,7 +168,7 @@ def sources_table(page: Inspection, most: int = _MOST_SOURCES) -> Table:
         Column("", style="name"),
         Column("share written" if weighted else "share of attention", number=True),
         Column("", views=("pictures", "brief"), width=12),
-        Column("heads that attend most", rank=1),
+        Column("heads that attend most"),
     )
     rows: list[list[Cell]] = []
     for place, share in sources:
@@ -223,7 +223,7 @@ def heads_table(page: Inspection, most: int = _MOST_HEADS) -> Table:
         Column("head", number=True, style="name"),
         *[Column(f"to {_quoted(page.target)}", number=True)] * has_direct,
         Column("of |h|", number=True),
-        Column("attends to", rank=1),
+        Column("attends to"),
     ]
     rows: list[list[Cell]] = []
     for head in ordered[:most]:

@@ -309,6 +309,8 @@ SCENES = (
     Scene("sessions", sessions, SMALL),
     Scene("sessions-light", sessions, theme="depth-light"),
     Scene("export-light", export, SMALL, "depth-light"),
+    Scene("layer", keys("4", "G", "enter", says="after attention")),
+    Scene("layer-light", keys("4", "G", "enter", "tab", says="heads that"), SMALL, "depth-light"),
     Scene("what-if", what_if),
     Scene("compare", compare, LARGE),
     Scene("generation-light", keys("w", says="token 255 of 0-255"), theme="depth-light"),
