@@ -228,9 +228,14 @@ class TestRun:
     ) -> None:
         assert cli.main(["run", "demo", "--prompt", "everything", "--prompt", "unanswered"]) == 0
         error = capsys.readouterr().err
-        assert error.count("--prompt-file can say what the answer is") == 1
+        assert error.count("--answer TEXT says what the answer of a --prompt is") == 1
         assert cli.main(["run", "demo", "--prompt", "everything"]) == 0
         assert "what the answer is" not in capsys.readouterr().err
+
+    def test_a_typed_prompt_has_its_answer(self, engines: list[ScriptedEngine]) -> None:
+        typed = ["--prompt", "two and two is", "--answer", "four", "--prompt", "so", "--answer", ""]
+        assert cli.main(["run", "demo", *typed]) == 0
+        assert engines[0].prompts == [Prompt("two and two is four", " four"), Prompt("so")]
 
     @pytest.mark.parametrize("n_prompts", [1, 2])
     def test_a_metric_that_no_prompt_can_have_is_a_failure_where_it_is_named(
@@ -572,6 +577,8 @@ class TestRun:
         ("run demo --task addition --level 99", "99"),
         ("run demo --level 3 --prompt x", "--task"),
         ("run demo --examples 3 --prompt x", "--task"),
+        ("run demo --prompt x --prompt y --answer z", "once for each --prompt"),
+        ("run demo --task addition --answer z", "once for each --prompt"),
         ("run demo --task addition --examples 0", "examples"),
         ("run demo --nonsense", "--nonsense"),
         ("nonsense", "nonsense"),

@@ -97,7 +97,9 @@ def run_job(
         for problem in had_by_none(job.named, results):
             fail(problem)
         if any(_lacks_answer(result) for result in results):
-            notice("--prompt-file can say what the answer is: JSONL with `text` and `answer`.")
+            notice(
+                "--answer TEXT says what the answer of a --prompt is; in --prompt-file, `answer` does."
+            )
         return results
 
 

@@ -152,6 +152,7 @@ class PromptOptions:
         level: of the task; None for its default.
         examples: how many of the task; None where nobody said.
         by_itself: how many they are then, where the task has so many.
+        answers: of the typed prompts, one for each; none for no answers.
     """
 
     prompts: tuple[str, ...]
@@ -160,6 +161,7 @@ class PromptOptions:
     level: str | None
     examples: int | None
     by_itself: int = 1
+    answers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -383,6 +385,12 @@ def _prompt_options(by_itself: int) -> _Decorator:
         partial(PromptOptions, by_itself=by_itself),
         click.option("--prompt", "prompts", multiple=True, help="A prompt; may be given again."),
         click.option(
+            "--answer",
+            "answers",
+            multiple=True,
+            help="The answer of a --prompt: its end, put behind it where it lacks it.",
+        ),
+        click.option(
             "--prompt-file",
             "files",
             multiple=True,
@@ -510,7 +518,7 @@ def gather_prompts(
     asked: PromptOptions, settings: Settings, dataset: DatasetOptions | None = None
 ) -> Gathered:
     """Typed prompts, then those of files, then those of a task or a data set."""
-    from depthtui.data.run import Prompt
+    from depthtui.prompts.answers import with_answer
     from depthtui.prompts.dataset_formats import DATASETS
     from depthtui.prompts.files import read_prompts
     from depthtui.prompts.tasks import make_prompts
@@ -525,7 +533,10 @@ def gather_prompts(
         _refuse_level_in(task)
     if dataset.sample and task not in DATASETS:
         raise click.UsageError("--sample needs a data set as --task.")
-    prompts = [Prompt(text) for text in asked.prompts]
+    if asked.answers and len(asked.answers) != len(asked.prompts):
+        raise click.UsageError("--answer is given once for each --prompt TEXT, or not at all.")
+    answers = asked.answers or ("",) * len(asked.prompts)
+    prompts = [with_answer(*typed) for typed in zip(asked.prompts, answers, strict=True)]
     try:
         for path in asked.files:
             prompts += read_prompts(path)

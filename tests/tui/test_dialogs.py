@@ -39,7 +39,7 @@ from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
-from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker, with_answer
+from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.run_list import RunList
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 from depthtui.tui.state.task_prompts import prompts_of, task_title
@@ -168,24 +168,6 @@ async def test_a_typed_prompt_runs_as_it_is(tmp_path: Path) -> None:
         await it.press(*"qrs", "enter", *"1", "f5")
         await it.until(lambda: len(it.session.runs) == 2)
         assert started(it).prompt == Prompt("qrs\n1")
-
-
-@pytest.mark.parametrize(
-    ("text", "answer", "expected"),
-    [
-        ("two is", "", ("two is", "")),
-        ("two is", "two", ("two is two", " two")),
-        ("two is two\n", "two", ("two is two\n", " two\n")),
-        ("two", "two", ("two", "")),
-        ("", "two", (" two", "")),
-    ],
-)
-def test_an_answer_is_the_end_of_its_prompt(
-    text: str, answer: str, expected: tuple[str, str]
-) -> None:
-    prompt = with_answer(text, answer)
-    assert (prompt.text, prompt.answer) == expected
-    assert prompt.text.endswith(prompt.answer)
 
 
 async def test_a_prompt_is_cleared_and_typed_with_its_answer(tmp_path: Path) -> None:

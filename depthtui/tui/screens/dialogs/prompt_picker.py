@@ -28,6 +28,7 @@ from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.files import expanded
 from depthtui.prompts import TASKS, Task, prompt_title, read_prompts
+from depthtui.prompts.answers import with_answer
 from depthtui.prompts.dataset_formats import DATASETS, Dataset
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog, is_there
@@ -418,17 +419,6 @@ class PromptPicker(Dialog[PromptChoice]):
         prompt, wrapped = self._asked
         if prompt is not None:
             self.dismiss(PromptChoice(prompt, wrapped))
-
-
-def with_answer(text: str, answer: str) -> Prompt:
-    """A typed prompt whose answer is its end; where the text lacks it, it is added."""
-    if not answer:
-        return Prompt(text)
-    begun = text.rstrip()
-    question = begun.removesuffix(answer).rstrip(" ") if begun.endswith(answer) else begun
-    whole = text if begun.endswith(answer) else f"{begun} {answer}"
-    # Nothing would predict an answer that is all of the text.
-    return Prompt(whole, whole[len(question) :] if question else "")
 
 
 def _titles(prompts: Sequence[Prompt]) -> list[Option]:
