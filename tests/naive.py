@@ -478,3 +478,48 @@ def naive_repeated(model, ids, first, last):
         for layer, forward in zip(chosen, forwards, strict=True):
             layer.forward = forward
     return logits.double().log_softmax(dim=-1).numpy()
+
+
+def naive_patched_logits(model, target, source, row, tokens, part="layer"):
+    """The logits `[T, V]` of `target` with what `source` has in place at some tokens.
+
+    Args:
+        model: the model.
+        target, source: ids `[1, T]`.
+        row: the depth whose residual is put in; of a sublayer, its layer.
+        tokens: where.
+        part: `layer`, or the names of the modules of the layer that write the sublayer.
+    """
+    layers, kept = blocks(model), {}
+
+    def keep_input(_module, args, kwargs):
+        kept["h"] = (args[0] if args else kwargs["hidden_states"]).clone()
+
+    def put_input(_module, args, kwargs):
+        value = (args[0] if args else kwargs["hidden_states"]).clone()
+        value[:, tokens] = kept["h"][:, tokens]
+        if args:
+            return (value, *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": value}
+
+    def keep_output(_module, _args, output):
+        kept["h"] = states(output).clone()
+
+    def put_output(_module, _args, output):
+        value = states(output).clone()
+        value[:, tokens] = kept["h"][:, tokens]
+        return with_states(output, value)
+
+    def run(ids, at_input, at_output):
+        if part != "layer":
+            module = layers[row].get_submodule(part)
+            handle = module.register_forward_hook(at_output)
+        elif row < len(layers):
+            handle = layers[row].register_forward_pre_hook(at_input, with_kwargs=True)
+        else:
+            handle = layers[-1].register_forward_hook(at_output)
+        with torch.no_grad(), hooks([handle]):
+            return model(input_ids=ids, use_cache=False).logits[0]
+
+    run(source, keep_input, keep_output)
+    return run(target, put_input, put_output)

@@ -48,6 +48,8 @@ EVERY = {
         ("erase_search", "span", '"bisect" or "spans"'),
         ("ablate", "half", '"zero" or "mean"'),
         ("keep_first_token", 1, "true or false"),
+        ("patch_from", 3, "text in quotes"),
+        ("patch_part", "head", '"layer" or "attention" or "mlp"'),
         ("lens", "tuned", '"logit" or "affine" or "jacobian"'),
         ("erase_threshold", 0, "a number above 0 and of at most 1"),
     ],

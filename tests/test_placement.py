@@ -37,7 +37,11 @@ from tests.tiny_models import HIDDEN, LAYERS, TINY, with_tokenizer
 
 PACKAGE = str(Path(depthtui.__file__).parent)
 FIRST, SECOND = "pretend:0", "pretend:1"
-PROMPT = Prompt("Seven plus five is twelve, and the river was high.", answer=" high.")
+PROMPT = Prompt(
+    "Seven plus five is twelve, and the river was high.",
+    answer=" high.",
+    contrast="Seven plus five is seven, and the river was rain.",
+)
 BASELINE = ("The ferry did not run.", "She wound the clock.")
 EVERYTHING = tuple(metric.name for metric in METRICS)
 LENS_TEXTS = Path(__file__).parent.parent / "depthtui" / "prompts" / "commonsense.jsonl"

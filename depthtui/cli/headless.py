@@ -98,7 +98,8 @@ def run_job(
             fail(problem)
         if any(_lacks_answer(result) for result in results):
             notice(
-                "--answer TEXT says what the answer of a --prompt is; in --prompt-file, `answer` does."
+                "--answer TEXT says what the answer of a --prompt is; `answer` does in "
+                "--prompt-file."
             )
         return results
 

@@ -35,12 +35,15 @@ class Prompt:
         answer: the suffix of `text` that is the answer, or empty.
         task: where it comes from, such as `commonsense` or `typed`.
         level: how hard it is, in the task's own unit, or empty.
+        contrast: a whole text beside it, of as many tokens, that differs in a word or two and in
+            the answer; or empty.
     """
 
     text: str
     answer: str = ""
     task: str = "typed"
     level: str = ""
+    contrast: str = ""
 
     @property
     def question(self) -> str:
@@ -120,6 +123,8 @@ class RunResult:
         unavailable: why a metric that was asked for is unavailable, by its name.
         failed: names of those that another run may have: the memory ran out, or an error was met.
         remarks: what the user has noted on it, for reports.
+        source: the tokens of the text that is patched from; None where there is none, or it has
+            not been read.
     """
 
     model: ModelInfo
@@ -133,6 +138,7 @@ class RunResult:
     unavailable: dict[str, str] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
     remarks: Remarks = field(default_factory=Remarks)
+    source: Tokens | None = None
 
     def get(self, kind: type[Result]) -> Result | None:
         """What was measured of a kind; None where it was not asked for, or not yet."""
@@ -168,6 +174,11 @@ class RunResult:
         """Index of the answer's first token, marked or the prompt's own; T where there is none."""
         marked = self.settings.answer_start
         return marked if marked >= 0 else self.tokens.answer_start
+
+    @property
+    def source_text(self) -> str:
+        """The text that is patched from: the one that is named, else the prompt's contrast."""
+        return self.settings.patch_from or self.prompt.contrast
 
     @property
     def loss(self) -> float:

@@ -210,6 +210,10 @@ class RunSettings:
             the baseline prompts (`mean`).
         keep_first_token: keep every layer at token 0, often an attention sink, where layers are
             left out at all tokens.
+        patch_from: the text whose pass is put into the prompt's, of as many tokens; empty for the
+            prompt's own contrast, where it has one.
+        patch_part: what of it is put in: the residual before a layer (`layer`), or what the
+            layer's `attention` or `mlp` writes.
     """
 
     top_k: TopK = 10
@@ -341,6 +345,16 @@ class RunSettings:
             label="token 0 keeps every layer",
         ),
     ] = False
+    patch_from: Annotated[
+        str, Option("Text of as many tokens whose activations `patch` puts into the prompt's.")
+    ] = ""
+    patch_part: Annotated[
+        str,
+        Option(
+            "What `patch` puts in: the residual before a layer, or what one of its parts writes.",
+            choices=("layer", "attention", "mlp"),
+        ),
+    ] = "layer"
 
     @property
     def is_clean(self) -> bool:
@@ -361,6 +375,8 @@ CHOICES = (
     "order_texts",
     "ablate",
     "keep_first_token",
+    "patch_from",
+    "patch_part",
 )
 """Settings that choose a part of a metric. Files and keys name them only where they are chosen,
 so that what was written before there were any keeps its name."""

@@ -21,7 +21,11 @@ from depthtui.metrics import ALL, METRICS, OF_THE_PASS
 from depthtui.metrics.spec import Metric
 from depthtui.models.devices import peak_memory, reset_peak_memory
 
-PROMPT = Prompt("Seven plus five is twelve, and twelve minus five is seven.", answer=" seven.")
+PROMPT = Prompt(
+    "Seven plus five is twelve, and twelve minus five is seven.",
+    answer=" seven.",
+    contrast="Seven plus five is twelve, and twelve minus seven is five.",
+)
 
 TOLERANCES = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.3}
 """How far a metric may be off, as a share of its size, by dtype. On a CPU, the demo model is off by

@@ -19,7 +19,7 @@ from depthtui.metrics.costs import Sizes, backward
 from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.models.devices import execution_device
 from depthtui.tracing.activations import Activations, record_residuals
-from depthtui.tracing.anatomy import Anatomy, Unembedding
+from depthtui.tracing.anatomy import Anatomy, Sublayer, Unembedding
 from depthtui.tracing.decoding import write_greedily
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.parts import at_once
@@ -130,9 +130,20 @@ class MetricContext:
     @functools.cached_property
     def replay(self) -> Replay:
         """The recorded clean pass."""
+        return self._pass_of(self._ids)
+
+    def pass_of(self, ids: np.ndarray) -> Replay:
+        """The recorded clean pass of another text's token ids `[T]`."""
+        return self._pass_of(torch.from_numpy(ids).to(self._ids.device))
+
+    def _pass_of(self, ids: Tensor) -> Replay:
         most = most_at_once(execution_device(self.anatomy.layers[0]))
         room = self._room // 4 // self.sizes.token_bytes
-        return Replay(self.model, self.anatomy, self._ids, self.check, max(256, min(most, room)))
+        return Replay(self.model, self.anatomy, ids, self.check, max(256, min(most, room)))
+
+    def sublayers(self, part: str) -> Sequence[Sublayer]:
+        """The modules that write each layer's `attention` or `mlp`."""
+        return self.anatomy.attention if part == "attention" else self.anatomy.mlp
 
     @property
     def unembedding(self) -> Unembedding:

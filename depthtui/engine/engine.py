@@ -57,13 +57,14 @@ from depthtui.engine.pruning import PrunedModel
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.result_cache import ResultCache
 from depthtui.engine.run import Run
-from depthtui.engine.tokens import Vocabulary, tokenise
+from depthtui.engine.tokens import Vocabulary, tokenise, tokenise_source
 from depthtui.errors import DepthError, RunStopped, first_line
 from depthtui.files import write_whole
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import (
     check_names,
     empty_result,
+    patch,
 )
 from depthtui.metrics.costs import Sizes
 from depthtui.metrics.sufficient import PROMPTS_AS_UNITS
@@ -263,6 +264,7 @@ class Engine:
         tokens = tokenise(model.loaded.tokenizer, prompt, settings.chat_template, model.vocabulary)
         model.check_ids(tokens.ids)
         result = empty_result(model.info, prompt, settings, tokens)
+        _read_source(model, result)
         run = Run(model, result, control or Control(), self._emit, run_id, self._keep_details)
         # The pass that was looked into makes room for this one.
         self._inspected = None
@@ -782,6 +784,20 @@ def _check_settings(settings: RunSettings, info: ModelInfo) -> None:
             raise DepthError(f"Attention and MLP cannot be told apart: {info.split_missing}.")
     if problem := why_not_repeated(settings.repeated, info.n_layers):
         raise DepthError(f"These layers cannot run twice in {info.name}: {problem}.")
+
+
+def _read_source(model: ReadyModel, result: RunResult) -> None:
+    """Take in the text that a run is patched from; one that cannot be costs that metric alone."""
+    try:
+        source = tokenise_source(model.loaded.tokenizer, result, model.vocabulary)
+        if source is not None:
+            model.check_ids(source.ids)
+        result.source = source
+        reason = patch.METRIC.why_unavailable(result)
+    except DepthError as error:
+        reason = str(error).rstrip(".")
+    if reason and patch.NAME in result.settings.metrics:
+        result.unavailable[patch.NAME] = reason
 
 
 def _with_settings(

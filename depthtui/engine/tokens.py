@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from depthtui.data.run import Prompt, Tokens
+from depthtui.data.run import Prompt, RunResult, Tokens
 from depthtui.engine.chat_template import wrapped_question
 from depthtui.errors import DepthError, first_line
 
@@ -88,6 +88,26 @@ def tokenise(tokenizer: Any, prompt: Prompt, chat_template: bool, vocabulary: Vo
         ends = [end for _start, end in encoded["offset_mapping"]]
         answer_start = next((t for t, end in enumerate(ends) if end > begins), len(ids))
     return Tokens(np.array(ids, np.int64), [vocabulary.text(id_) for id_ in ids], answer_start)
+
+
+def tokenise_source(tokenizer: Any, result: RunResult, vocabulary: Vocabulary) -> Tokens | None:
+    """The tokens of the text that a run is patched from; None where there is none.
+
+    Its answer, where it has one, stands behind the last word of the prompt's question.
+
+    Raises:
+        DepthError: the text cannot be read.
+    """
+    text, question = result.source_text, result.prompt.question
+    if not text:
+        return None
+    answer = ""
+    if result.prompt.answer and (words := question.split()):
+        last = question[question.rindex(words[-1]) :]
+        behind = "" if last[-1].isspace() else r"(?!\S)"
+        for found in re.finditer(rf"(?<!\S){re.escape(last)}{behind}", text):
+            answer = text[found.end() :] if text[found.end() :].strip() else ""
+    return tokenise(tokenizer, Prompt(text, answer), result.settings.chat_template, vocabulary)
 
 
 def _wrapped(tokenizer: Any, prompt: Prompt) -> tuple[str, str]:

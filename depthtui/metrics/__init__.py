@@ -31,6 +31,7 @@ from depthtui.metrics import (
     neighbours,
     nonlinear,
     order,
+    patch,
     prediction_depth,
     repeat,
     residual_erasure,
@@ -67,6 +68,7 @@ ALL: tuple[Metric, ...] = (
     depth_score.METRIC,
     direct_effects.METRIC,
     residual_erasure.METRIC,
+    patch.METRIC,
     integrated_gradients.METRIC,
 )
 """Everything that is measured or derived, the quick ones first: the order of every list."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from depthtui.data.arrays import MetricResult
 from depthtui.data.run import RunResult
 from depthtui.lenses.maps import LensMaps
-from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.anatomy import Sublayer, Unembedding
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.replay import Replay
 
@@ -35,6 +35,12 @@ class Context(Protocol):
 
         A forward pass of its own, with the keys and values of all layers in memory.
         """
+
+    def pass_of(self, ids: np.ndarray) -> Replay:
+        """The recorded clean pass of another text's token ids `[T]`."""
+
+    def sublayers(self, part: str) -> Sequence[Sublayer]:
+        """The modules that write each layer's `attention` or `mlp`."""
 
     @property
     def unembedding(self) -> Unembedding:

@@ -12,6 +12,7 @@ from safetensors.numpy import save
 from depthtui.data.arrays import arrays_of
 from depthtui.data.generation import Generation
 from depthtui.data.plain import to_plain
+from depthtui.data.run import without
 from depthtui.data.run_settings import reading_keys
 from depthtui.depth import rules
 from depthtui.depth.reading import text_verdicts
@@ -57,7 +58,7 @@ def _as_dict(generation: Generation) -> dict[str, Any]:
         "settings": reading_keys(generation.settings),
         **_lens(generation),
         "prompt": {
-            **vars(generation.prompt),
+            **without(vars(generation.prompt), ["contrast"]),
             "tokens": generation.tokens.texts,
             "token_ids": generation.tokens.ids,
         },

@@ -201,6 +201,7 @@ def _prompt(result: RunResult) -> dict[str, Any]:
         "level": prompt.level,
         "text": prompt.text,
         "answer": prompt.answer,
+        **({"contrast": prompt.contrast} if prompt.contrast else {}),
         "tokens": list(tokens.texts),
         "token_ids": [int(id_) for id_ in tokens.ids],
         **({} if result.is_whole else {"complete": False}),

@@ -92,6 +92,7 @@ def record_key(
         text=prompt.text,
         answer=prompt.answer,
         settings=settings_keys(settings),
+        **({"contrast": prompt.contrast} if prompt.contrast else {}),
         before=hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
     )
 

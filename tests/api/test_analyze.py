@@ -22,8 +22,16 @@ from tests.renew_readme import README
 from tests.tiny_models import tiny_folder
 
 PROMPTS = (
-    Prompt("The ferry did not run, and seven plus five is twelve.", " twelve."),
-    Prompt("She wound the clock, closed the shutters and went up to bed.", " bed."),
+    Prompt(
+        "The ferry did not run, and seven plus five is twelve.",
+        " twelve.",
+        contrast="The river did not run, and seven plus five is seven.",
+    ),
+    Prompt(
+        "She wound the clock, closed the shutters and went up to bed.",
+        " bed.",
+        contrast="She wound the ferry, closed the shutters and went up to river.",
+    ),
 )
 ALL = tuple(METRIC_BY_NAME)
 

@@ -15,7 +15,11 @@ from depthtui.data.arrays import arrays_of
 from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME
 
-PROMPT = Prompt("The ferry did not run, and seven plus five is twelve.", " twelve.")
+PROMPT = Prompt(
+    "The ferry did not run, and seven plus five is twelve.",
+    " twelve.",
+    contrast="The river did not run, and seven plus five is seven.",
+)
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 

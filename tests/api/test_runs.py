@@ -17,7 +17,11 @@ from tests.hostile import HOSTILE, HOSTILE_PROMPT
 from tests.tiny_models import tiny_folder
 
 TEXTS = [
-    Prompt("The ferry did not run, and seven plus five is twelve.", " twelve."),
+    Prompt(
+        "The ferry did not run, and seven plus five is twelve.",
+        " twelve.",
+        contrast="The river did not run, and seven plus five is seven.",
+    ),
     Prompt("She wound the clock."),
 ]
 

@@ -19,6 +19,7 @@ from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.direct_logits import DirectLogits
 from depthtui.metrics.integrated_gradients import IntegratedGradients
 from depthtui.metrics.order import Order
+from depthtui.metrics.patch import Patch
 from depthtui.metrics.repeat import LONGEST, Repeat, lengths_from
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
@@ -180,6 +181,30 @@ def _smooth_order(result: RunResult) -> Order:
     return Order(cost, 2 * cost, np.full(predicted, 0.01, np.float32))
 
 
+def _smooth_patch(result: RunResult) -> Patch:
+    """A fact at token 1 moves to the one that predicts the answer at two thirds of the depth."""
+    layers, tokens = result.model.n_layers, len(result.tokens)
+    place = min(result.answer_start, tokens) - 1
+    late = 1 / (1 + np.exp(2.0 * layers / 3 - np.arange(layers + 1)))
+    found = Patch.unknown(
+        layers,
+        tokens,
+        source=f"not {result.prompt.text}",
+        at=(1,),
+        at_texts=(" other",),
+        place=place,
+        answers=(" no", " yes"),
+        margins=(2.0, -3.0),
+        floor=0.001,
+    )
+    found.recovered[:] = 0
+    if tokens > 1:
+        found.recovered[:, 1] = 1 - late
+    found.recovered[:, place] = late
+    found.differing[:] = 1 - late
+    return found
+
+
 def _smooth_repeat(result: RunResult) -> Repeat:
     """Useful layers do not bear running twice; longer blocks cost more."""
     useful = usefulness(result.model.n_layers)
@@ -262,6 +287,7 @@ _SMOOTH: dict[str, Callable[[RunResult], MetricResult]] = {
     "ablation": _smooth_ablation,
     "context_depth": _smooth_context_depth,
     "order": _smooth_order,
+    "patch": _smooth_patch,
     "repeat": _smooth_repeat,
     "similarity": _smooth_similarity,
     "sufficient": _smooth_sufficient,
@@ -339,6 +365,14 @@ def _random_order(result: RunResult, rng: np.random.Generator) -> Order:
     )
 
 
+def _random_patch(result: RunResult, rng: np.random.Generator) -> Patch:
+    found = _smooth_patch(result)
+    found.recovered[:] = rng.uniform(-0.2, 1, found.recovered.shape)
+    found.recovered[-1, found.place] = 1
+    found.differing[:] = rng.uniform(0, 1, found.differing.shape)
+    return found
+
+
 def _random_repeat(result: RunResult, rng: np.random.Generator) -> Repeat:
     # With draws of its own: those of the other metrics stay as they are.
     rng = np.random.default_rng(0)
@@ -388,6 +422,7 @@ _RANDOM: dict[str, Callable[[RunResult, np.random.Generator], MetricResult]] = {
     "ablation": _random_ablation,
     "context_depth": _random_context_depth,
     "order": _random_order,
+    "patch": _random_patch,
     "repeat": _random_repeat,
     "similarity": _random_similarity,
     "sufficient": _random_sufficient,

@@ -21,7 +21,9 @@ from depthtui.metrics.spec import Metric
 from depthtui.prompts.tasks import baseline_texts
 from depthtui.tracing import parts
 
-PROMPT = Prompt("seven plus five is twelve.", answer=" twelve.")
+PROMPT = Prompt(
+    "seven plus five is twelve.", answer=" twelve.", contrast="seven plus twelve is five."
+)
 # A Jacobian lens is never fitted unasked, and the nonlinear share is read off the affine fit.
 NAMES = tuple(
     metric.name for metric in METRICS if metric.name not in ("jacobian_lens", "nonlinear")
@@ -34,6 +36,7 @@ GOES_ON = {
     "context_depth",
     "order",
     "repeat",
+    "patch",
     "direct_effects",
     "answers_kept",
     "skip_effects",

@@ -38,7 +38,11 @@ from depthtui.tracing import products
 from depthtui.tracing.modules import decoder
 
 BASE = ("contributions", "logit_lens")
-PROMPT = Prompt("The ferry did not run, and seven plus five is twelve.", answer=" twelve.")
+PROMPT = Prompt(
+    "The ferry did not run, and seven plus five is twelve.",
+    " twelve.",
+    contrast="The river did not run, and seven plus five is seven.",
+)
 
 
 UNASKED = tuple(metric for metric in METRICS if metric.name != "jacobian_lens")

@@ -20,7 +20,11 @@ from depthtui.prompts.tasks import baseline_texts
 from depthtui.report.kept_runs import read_run
 from tests.tiny_models import tiny_folder
 
-PROMPT = Prompt("The ferry did not run, and seven plus five is twelve.", answer=" twelve.")
+PROMPT = Prompt(
+    "The ferry did not run, and seven plus five is twelve.",
+    answer=" twelve.",
+    contrast="The river did not run, and seven plus five is seven.",
+)
 METRICS = tuple(name for name in METRIC_BY_NAME if name != "jacobian_lens")
 
 

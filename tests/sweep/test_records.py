@@ -109,6 +109,7 @@ def test_what_a_key_depends_on() -> None:
         record_key(CELL, 1, PROMPT, settings, []),
         record_key(CELL, 0, Prompt("One and one: 2", "2"), settings, []),
         record_key(CELL, 0, Prompt("1 + 1 = 2"), settings, []),
+        record_key(CELL, 0, replace(PROMPT, contrast="1 + 2 = 3"), settings, []),
         record_key(CELL, 0, PROMPT, replace(settings, top_k=3), []),
         record_key(CELL, 0, PROMPT, replace(settings, metrics=("logit_lens",)), []),
         record_key(CELL, 0, PROMPT, replace(settings, ablate="mean"), []),
@@ -262,7 +263,7 @@ class TestFormerRecords:
         assert set(former.every) == {
             metric.name
             for metric in METRICS
-            if metric.name not in ("direct_logits", "sufficient", "repeat")
+            if metric.name not in ("direct_logits", "sufficient", "repeat", "patch")
         }
 
     @pytest.mark.parametrize("include", [True, False])

@@ -1,0 +1,388 @@
+"""Where a fact is, between two prompts: the activations of one, put into the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.model import PART_TITLES
+from depthtui.data.run import RunResult
+from depthtui.metrics import needs
+from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
+from depthtui.metrics.measures import array, floor_of
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.prediction_depth import first_of_last_run
+from depthtui.metrics.reduced import ByDepth, Reduced, largest
+from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric, noise_floor
+from depthtui.token_text import printable_line, shortened
+
+NAME = "patch"
+
+HALF = 0.5
+"""The share of the margin from which on a place has the fact."""
+
+LEAST_MARGIN = 0.1
+"""Nats by which the margins of two prompts must differ, for a share of that to tell anything."""
+
+DO_NOT_PART = "the two prompts do not part"
+"""How a reason begins where there is no margin to recover."""
+
+SEVERAL = "the tokens that differ"
+"""Stands for the tokens of several prompts."""
+
+_MOST_TOKENS = 3
+"""So many stretches of differing tokens are named."""
+
+_LONGEST_TEXT = 60
+"""Characters of a prompt in a line."""
+
+
+@dataclass
+class Patch(MetricResult):
+    """What of the source's margin comes back where its activations stand in the prompt's pass.
+
+    The margin is log p(answer of the source) - log p(answer of the prompt) at the token `place`,
+    which predicts the answer. 0 is the prompt's own, 1 the source's.
+
+    Attributes:
+        recovered: row l, column t with the source's residual before layer l, row L that of the
+            output, in place of the prompt's at token t; of a sublayer, with what that of layer l
+            writes there, and NaN in row L. NaN where it is not known yet, 0 behind `place`.
+        differing: the same with all tokens of `at` put in together, `[L+1]`.
+        part: what is put in: `layer`, `attention` or `mlp`.
+        source: the text that it comes from.
+        at: the tokens before `place` at which the two prompts differ; `place` itself where there
+            are none.
+        at_texts: the source's raw texts there.
+        place: the token that predicts the answer; -1 for the last one.
+        answers: the raw texts of the two answers' tokens, the source's first.
+        margins: the two margins in nats, the source's first.
+        floor: the largest size of a share that the prompt's own states give.
+    """
+
+    recovered: Annotated[np.ndarray, Shape("L+1", "T")]
+    differing: Annotated[np.ndarray, Shape("L+1")]
+    part: str = "layer"
+    source: str = ""
+    at: tuple[int, ...] = ()
+    at_texts: tuple[str, ...] = ()
+    place: int = -1
+    answers: tuple[str, str] = ("", "")
+    margins: tuple[float, float] = (0.0, 0.0)
+    floor: float = 0.0
+
+    @property
+    def last_token(self) -> np.ndarray:
+        """The shares at the token that predicts the answer, `[L+1]`."""
+        return np.asarray(self.recovered[:, self.place])
+
+    @property
+    def is_known(self) -> np.ndarray:
+        """Whether each token is known, and behind them all tokens of `at` together, `[T+1]`."""
+        columns = np.column_stack([self.recovered, self.differing])
+        return np.asarray(np.isfinite(columns[: rows_of(self.part, len(columns) - 1)]).all(axis=0))
+
+    @property
+    def where(self) -> str:
+        """The tokens at which the two prompts differ, in words such as `' France'`."""
+        return _stretches(self.at, self.at_texts) or SEVERAL
+
+    @property
+    def sentence(self) -> str:
+        """Where the fact is, from the curves."""
+        return sentence(self.part, self.where, self.differing, self.last_token)
+
+
+def rows_of(part: str, n_layers: int) -> int:
+    """How many rows have values: one for each depth, or for each layer's sublayer."""
+    return n_layers + (part == "layer")
+
+
+def _stretches(at: Sequence[int], texts: Sequence[str]) -> str:
+    """Neighbouring tokens joined, each stretch in quotes."""
+    joined: list[str] = []
+    for number, (place, text) in enumerate(zip(at, texts, strict=True)):
+        if number and at[number - 1] == place - 1:
+            joined[-1] += text
+        else:
+            joined.append(text)
+    named = [f"'{printable_line(text[:_LONGEST_TEXT])}'" for text in joined[:_MOST_TOKENS]]
+    return ", ".join([*named, *["…"] * (len(joined) > _MOST_TOKENS)])
+
+
+def sentence(part: str, where: str, differing: np.ndarray, last_token: np.ndarray) -> str:
+    """Where the fact is, in words.
+
+    Args:
+        part: what was put in.
+        where: the tokens at which the prompts differ.
+        differing, last_token: the shares there and at the token that predicts the answer, `[L+1]`.
+    """
+    if part != "layer":
+        return _of_sublayer(part, last_token[:-1])
+    if not np.isfinite([differing, last_token]).all():
+        return "where the fact sits is not known yet"
+    until = int(np.logical_and.accumulate(differing > HALF).sum()) - 1
+    since = int(first_of_last_run(last_token[:, None] > HALF)[0])
+    n_layers = len(last_token) - 1
+    ends = {0: "at every depth", n_layers: "only at the output"}.get(since, f"from {since} on")
+    if until < 0:
+        return f"no depth has half of the fact at {where}; it sits at the last token {ends}"
+    begins = "at every depth" if until == n_layers else f"until layer {until}"
+    return f"the fact sits at {where} {begins} and at the last token {ends}"
+
+
+def _of_sublayer(part: str, last_token: np.ndarray) -> str:
+    """Which layer's sublayer brings most of the fact to the last token."""
+    title = PART_TITLES[part]
+    if not np.isfinite(last_token).all():
+        return f"which {title} brings the fact to the last token is not known yet"
+    layer = int(last_token.argmax())
+    share = float(last_token[layer])
+    most = f"the {title} of layer {layer} brings most of the fact to the last token: {share:.0%}"
+    return most if share > 0 else f"no layer's {title} brings the fact to the last token"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """How two prompts lie beside each other.
+
+    Attributes:
+        place: the token that predicts the answer.
+        differing: the tokens up to it at which they differ.
+        answers: the ids of the source's and of the prompt's answer there; None for the model's
+            first choice.
+    """
+
+    place: int
+    differing: tuple[int, ...]
+    answers: tuple[int | None, int | None]
+
+    @property
+    def at(self) -> tuple[int, ...]:
+        """Those before the place; the place itself where there are none."""
+        return tuple(token for token in self.differing if token < self.place) or (self.place,)
+
+
+def pair_of(result: RunResult) -> Pair | str:
+    """How a run's prompt and the text that it is patched from lie beside each other.
+
+    Both are of as many tokens before their answers; a source may also come without its answer.
+
+    Returns:
+        the reason where they cannot be compared.
+    """
+    assert result.source is not None
+    ids, source, start = result.tokens.ids, result.source.ids, result.answer_start
+    whole = len(ids)
+    if not start:
+        return "the answer begins at the first token, so nothing predicts it"
+    begins_alike = result.source.answer_start == start < len(source)
+    if start < whole and (len(source) == whole or begins_alike):
+        end = min(whole, len(source))
+        apart = start + np.flatnonzero(ids[start:end] != source[start:end])
+        if not len(apart):
+            return f"{DO_NOT_PART}: both have the same answer"
+        place = int(apart[0]) - 1
+        answers: tuple[int | None, int | None] = int(source[place + 1]), int(ids[place + 1])
+    elif len(source) == start:
+        place, answers = start - 1, (None, int(ids[start]) if start < whole else None)
+    else:
+        return _lengths(result)
+    differing = np.flatnonzero(ids[: place + 1] != source[: place + 1])
+    if not len(differing):
+        return f"{DO_NOT_PART}: they are the same until the answer"
+    return Pair(place, tuple(differing.tolist()), answers)
+
+
+def _lengths(result: RunResult) -> str:
+    """Why texts of two lengths cannot be patched: both, and where they begin to differ."""
+    source, tokens = result.source, result.tokens
+    assert source is not None
+    lengths = f"{len(tokens)} tokens"
+    if result.answer_start < len(tokens):
+        lengths += f", {result.answer_start} without its answer"
+    fewest = min(len(source), len(tokens))
+    apart = np.flatnonzero(source.ids[:fewest] != tokens.ids[:fewest])
+    first = int(apart[0]) if len(apart) else fewest
+    beside = [
+        f"'{printable_line(''.join(one.texts[first : first + 3])[:_LONGEST_TEXT])}'"
+        for one in (source, tokens)
+    ]
+    return (
+        f"the source has {len(source)} tokens and the prompt {lengths}: they differ from token "
+        f"{first} on, {beside[0]} and {beside[1]}; choose words of as many tokens"
+    )
+
+
+def _has_source(result: RunResult) -> str:
+    """A need: a text to patch from, of as many tokens."""
+    if not result.source_text:
+        return "there is no text to patch from: --patch-from TEXT names one"
+    if result.source is None:
+        return ""
+    found = pair_of(result)
+    return found if isinstance(found, str) else ""
+
+
+def _has_split(result: RunResult) -> str:
+    """A need: attention and MLP can be told apart, where what one of them writes is put in."""
+    return result.model.split_missing if result.settings.patch_part != "layer" else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducedPatch(Reduced):
+    """Patching of one or more prompts: means over the prompts, words of the first.
+
+    Attributes:
+        where: the tokens at which the prompt and its source differ, in words.
+        last_token, differing, part, source, floor: as of `Patch`.
+    """
+
+    pools: ClassVar = {"floor": largest, "where": lambda _: SEVERAL}
+
+    where: str
+    last_token: ByDepth
+    differing: ByDepth
+    part: str
+    source: str
+    floor: float
+
+    @property
+    def sentence(self) -> str:
+        """Where the fact is, from the curves."""
+        return sentence(self.part, self.where, self.differing, self.last_token)
+
+
+def _reduce(found: Patch, run: RunResult, tokens: slice) -> ReducedPatch | None:
+    """The same whether or not token 0 counts elsewhere; each prompt counts once."""
+    return ReducedPatch.of(found, tokens=1)
+
+
+def _summary(patch: ReducedPatch, pooled: Pooled) -> dict[str, Any]:
+    found = [run.get(Patch) for run in pooled.runs]
+    about = {
+        "part": patch.part,
+        "sentence": patch.sentence,
+        "last_token": patch.last_token,
+        "differing": patch.differing,
+        "floor": patch.floor,
+    }
+    if len(found) == 1 and found[0] is not None:
+        return {**_of_prompt(found[0], pooled.runs[0]), **about}
+    prompts = [
+        None if one is None else {**_of_prompt(one, run), "last_token": one.last_token}
+        for one, run in zip(found, pooled.runs, strict=True)
+    ]
+    return {**about, **({"prompts": prompts} if prompts else {})}
+
+
+def _of_prompt(found: Patch, run: RunResult) -> dict[str, Any]:
+    return {
+        "source": found.source,
+        "target": run.prompt.text,
+        "answers": list(found.answers),
+        "margins": list(found.margins),
+        "at": list(found.at),
+        "place": found.place,
+        "recovered": found.recovered,
+    }
+
+
+def _findings(patch: ReducedPatch, pooled: Pooled) -> Iterator[Finding]:
+    count = sum(one is not None for one in pooled.reduced(METRIC))
+    one = f"'{shortened(patch.source, _LONGEST_TEXT)}'"
+    source = one if count == 1 else f"other prompts, over {count}"
+    what = "" if patch.part == "layer" else f"; {PART_TITLES[patch.part]} alone"
+    yield Finding(METRIC.title, patch.sentence, f"from {source}{what}")
+    yield noise_floor(METRIC.title, f"{patch.floor:.2g} of the margin")
+
+
+def _per_layer(patch: ReducedPatch) -> list[LayerValues]:
+    caption = "share of the source's margin, put in at the last token"
+    known = slice(rows_of(patch.part, len(patch.last_token) - 1))
+    return [
+        LayerValues("patched", patch.last_token[known], caption, METRIC.reading),
+        LayerValues("patched, differing", patch.differing[known]),
+    ]
+
+
+def _work(result: RunResult) -> float:
+    """A cell runs from its token to the one that predicts, and from its depth to the output.
+
+    Each token has an unchanged run too. Where the two prompts begin alike nothing runs.
+    """
+    count, n_tokens = result.model.n_layers, len(result.tokens)
+    found = None if result.source is None else pair_of(result)
+    first, last = (
+        (found.differing[0], found.place)
+        if isinstance(found, Pair)
+        else (0, min(result.answer_start, n_tokens) - 1)
+    )
+    later = max(1, last - first + 1)
+    runs = (count + 1) / 2 + 1
+    rows = (count + 2) * (later + 1)
+    return 1 + runs * later * (later + 3) / 2 / n_tokens + rows * head(result) / n_tokens
+
+
+def _memory(sizes: Sizes) -> MemoryNeed:
+    """The source's pass, beside the prompt's."""
+    keys_and_values = 2 * sizes.tokens * sizes.cached_width * sizes.item
+    layers = sizes.of_layers(sizes.residual_bytes + keys_and_values)
+    return row_of_logits(sizes) + MemoryNeed(layers=layers)
+
+
+def _cache_key(result: RunResult) -> dict[str, Any]:
+    """The source by its tokens: a text that is named and a prompt's contrast are the same."""
+    source = result.source_text if result.source is None else result.source.ids.tolist()
+    part = result.settings.patch_part
+    return {"source": source, "part": part, "answer_start": result.answer_start}
+
+
+METRIC = Metric(
+    name=NAME,
+    title="Patching",
+    tells="At which token and depth a fact sits, from a second prompt that differs in it.",
+    formula=(
+        "`h_l[t]` of prompt A put into prompt B: `(m_AB - m_B) / (m_A - m_B)` of the margin "
+        "`m = log p(answer of A) - log p(answer of B)`"
+    ),
+    reading=(
+        "The share of A's margin that comes back: at 0 B answers as ever, at 1 it answers as A "
+        "does."
+    ),
+    look_for=(
+        "A column that fades where another begins: there the fact moves, mostly from the words "
+        "that differ to the last token. Below 0 or above 1 the two passes do not add up. A place "
+        "that brings the answer back has what is enough for it; others may have it too."
+    ),
+    source="Activation patching: Meng et al., arXiv 2202.05262",
+    cost="T L forwards, a quarter of each and resumed",
+    work=_work,
+    result=Patch,
+    needs=(needs.clean_run, needs.lens, _has_source, _has_split),
+    memory=_memory,
+    depends_on=("patch_from", "patch_part", "answer_start"),
+    cache_key=_cache_key,
+    measures=(
+        Measure(
+            NAME,
+            "Patched",
+            "(m_AB - m_B) / (m_A - m_B)",
+            array(Patch, "recovered"),
+            diverging=True,
+            limits=(-1.0, 1.0),
+            reads_residual=True,
+            floor=floor_of(Patch),
+        ),
+    ),
+    reduced=ReducedPatch,
+    reduce=_reduce,
+    summary=_summary,
+    findings=lambda patch, pooled: list(_findings(patch, pooled)),
+    per_layer=_per_layer,
+)

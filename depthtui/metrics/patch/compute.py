@@ -1,0 +1,308 @@
+"""Where a fact is, between two prompts: the activations of one, put into the other.
+
+A cell is a depth l and a token t. Behind it only tokens from t on change, and none behind the one
+that predicts the answer is read: these run, behind the prompt's own keys and values. All depths of
+a token run together, each joins at its layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from depthtui.errors import DepthError
+from depthtui.metrics.context import Context
+from depthtui.metrics.logit_lens.compute import ROW_BYTES
+from depthtui.metrics.part_bytes import part_bytes
+from depthtui.metrics.patch import DO_NOT_PART, LEAST_MARGIN, Pair, Patch, pair_of, rows_of
+from depthtui.models.devices import execution_device
+from depthtui.tracing.anatomy import Sublayer, Tap, Unembedding
+from depthtui.tracing.modules import first_tensor, hooks, with_first_tensor
+from depthtui.tracing.parts import at_once, slices
+from depthtui.tracing.replay import Replay
+
+
+def compute(context: Context, partial: Patch | None) -> Patch:
+    """The metric of a run; the tokens that `partial` has are not patched again."""
+    result = context.result
+    part, source = result.settings.patch_part, result.source
+    pair = pair_of(result)
+    assert source is not None
+    assert isinstance(pair, Pair)
+    patching = Patching(
+        context.replay,
+        context.pass_of(source.ids),
+        context.unembedding,
+        pair,
+        [] if part == "layer" else context.sublayers(part),
+        context.layers_at_once(pair.place + 1),
+    )
+    texts = context.texts(patching.answers)
+    about = {
+        "part": part,
+        "source": result.source_text,
+        "at_texts": tuple(source.texts[token] for token in pair.at),
+        "answers": tuple(texts[answer] for answer in patching.answers),
+    }
+    return patch(patching, context.report, partial, **about)
+
+
+def patch(
+    patching: Patching,
+    on_tokens: Callable[[int, int, Patch | None], None] = lambda done, total, partial: None,
+    partial: Patch | None = None,
+    **about: Any,
+) -> Patch:
+    """Put every token of the source in at every depth, the last token first.
+
+    Args:
+        patching: the two prompts.
+        on_tokens: called after each token with the work that is done, all of it, and what is
+            known by then.
+        partial: what was done before, to go on from.
+        about: fields of the result that say where it comes from.
+
+    Raises:
+        DepthError: the two prompts' margins do not differ.
+    """
+    patching.check_parts()
+    pair, n_tokens = patching.pair, patching.target.n_tokens
+    result = partial
+    if result is None:
+        result = Patch.unknown(
+            patching.target.n_layers,
+            n_tokens,
+            at=pair.at,
+            place=pair.place,
+            margins=patching.margins,
+            **about,
+        )
+        rows = slice(patching.n_rows)
+        result.recovered[rows, pair.place + 1 :] = 0.0
+        result.recovered[rows, : patching.alike] = 0.0
+    missing = ~result.is_known
+    columns = [(pair.at, n_tokens), *(((token,), token) for token in range(pair.place, -1, -1))]
+    # The last token's curve is what is looked at first.
+    columns[:2] = columns[1::-1]
+    todo = [(tokens, column) for tokens, column in columns if missing[column]]
+    total = sum(patching.work(tokens) for tokens, _ in columns)
+    done = total - sum(patching.work(tokens) for tokens, _ in todo)
+    for tokens, column in todo:
+        shares, floor = patching.shares(tokens)
+        # A result that was reported stays as it was.
+        result = result.copied()
+        values = result.differing if column == n_tokens else result.recovered[:, column]
+        values[: len(shares)] = shares
+        result.floor = max(result.floor, floor)
+        done += patching.work(tokens)
+        on_tokens(done, total, result)
+    return result
+
+
+class Patching:
+    """Runs of a prompt with activations of another one put in.
+
+    Args:
+        target: the clean pass of the prompt.
+        source: that of the other one.
+        unembedding: final norm and LM head.
+        pair: how the two lie beside each other.
+        sublayers: the modules of each layer whose write is put in; none for the residual before
+            each layer.
+        rows_at_once: how many depths are in memory together; 0 for all.
+
+    Attributes:
+        answers: the ids of the two answers, the source's first.
+        margins: log p(answer of the source) - log p(answer of the prompt) of the source and of the
+            prompt, in nats.
+    """
+
+    def __init__(
+        self,
+        target: Replay,
+        source: Replay,
+        unembedding: Unembedding,
+        pair: Pair,
+        sublayers: Sequence[Sublayer] = (),
+        rows_at_once: int = 0,
+    ) -> None:
+        self.target = target
+        self.pair = pair
+        self._source = source
+        self._unembedding = unembedding
+        self._sublayers = sublayers
+        self._rows_at_once = rows_at_once
+        with torch.no_grad():
+            ends = [replay.residual[-1][pair.place, None] for replay in (source, target)]
+            logits = [unembedding.logits(end)[0] for end in ends]
+            first = [int(row.argmax()) for row in logits]
+            self.answers: tuple[int, int] = (
+                first[0] if pair.answers[0] is None else pair.answers[0],
+                first[1] if pair.answers[1] is None else pair.answers[1],
+            )
+            of_source, of_target = (
+                float(row[self.answers[0]] - row[self.answers[1]]) for row in logits
+            )
+            self.margins = of_source, of_target
+            self._writes = self._recorded() if sublayers else []
+
+    @property
+    def n_rows(self) -> int:
+        """How many depths, or layers, there are to patch at."""
+        return rows_of("attention" if self._sublayers else "layer", self.target.n_layers)
+
+    @property
+    def alike(self) -> int:
+        """The tokens with which both prompts begin, and that no token behind them changes."""
+        return self.pair.differing[0] if self.target.can_resume else 0
+
+    def check_parts(self) -> None:
+        """Raises `DepthError` where the two margins do not differ."""
+        apart = abs(self.margins[0] - self.margins[1])
+        if self.answers[0] == self.answers[1]:
+            raise DepthError(f"{DO_NOT_PART}: the model answers both alike")
+        if not apart >= LEAST_MARGIN:
+            raise DepthError(
+                f"{DO_NOT_PART}: between their answers the margin moves by {apart:.2g} nats"
+            )
+
+    def work(self, tokens: Sequence[int]) -> int:
+        """What it costs to patch some tokens, as a number of tokens that run."""
+        return self.pair.place - self._start(tokens) + 1
+
+    def shares(self, tokens: Sequence[int]) -> tuple[np.ndarray, float]:
+        """The shares of the margin with some tokens put in together, and the largest of rounding.
+
+        Returns:
+            one for each depth, or layer, and the size of that with the prompt's own states put in.
+
+        Raises:
+            DepthError: rounding alone gives all of the margin.
+        """
+        of_source, of_target = self.margins
+        apart = of_source - of_target
+        found, unchanged = self.patched(tokens)
+        floor = float(np.abs((unchanged - of_target) / apart).max())
+        if not floor < 1:
+            raise DepthError(f"{DO_NOT_PART}: rounding alone moves the margin as far")
+        return ((found - of_target) / apart).astype(np.float32), floor
+
+    def patched(self, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """The margins with some tokens put in together, by depth, and those with nothing put in.
+
+        Those of the second run with the others, one a group of depths.
+        """
+        depths = list(range(self.n_rows))
+        size = self._rows_at_once or len(depths)
+        margins, unchanged = np.zeros(len(depths)), []
+        with torch.no_grad():
+            for rows in slices(len(depths), size):
+                first, *others = self._run(tokens, depths[rows])
+                margins[rows] = others
+                unchanged.append(first)
+        return margins, np.array(unchanged)
+
+    def _start(self, tokens: Sequence[int]) -> int:
+        """The first token that runs."""
+        return min(tokens) if self.target.can_resume else 0
+
+    def _run(self, tokens: Sequence[int], depths: Sequence[int]) -> list[float]:
+        """The margins of the unchanged run and of each depth's, through one layer after another."""
+        target, place = self.target, self.pair.place
+        start, stop = self._start(tokens), target.end_for(place + 1)
+        rows = target.residual[depths[0]][None, start:stop]
+        joining = set(depths)
+        for layer in range(depths[0], target.n_layers):
+            past = None
+            if start:
+                keys, values = target.keys_values(layer)
+                past = keys[:, :, :start], values[:, :, :start]
+            changed = None
+            if layer in joining and not self._sublayers:
+                rows = _append(rows, self._replaced(layer, tokens, start, stop))
+            elif layer in joining:
+                clean = target.residual[layer][None, start:stop]
+                with self._writing(layer, tokens, start):
+                    changed = target.run_layer(layer, clean, start, past)[0]
+            rows = target.run_layer(layer, rows, start, past)
+            if changed is not None:
+                rows = _append(rows, changed)
+        if target.n_layers in joining:
+            rows = _append(rows, self._replaced(target.n_layers, tokens, start, stop))
+        return self._margins(rows[:, place - start])
+
+    def _replaced(self, depth: int, tokens: Sequence[int], start: int, stop: int) -> Tensor:
+        """The prompt's residual at a depth with the source's at some tokens, `[tokens, d]`."""
+        residual = self.target.residual[depth].clone()
+        at = [token for token in tokens if token < stop]
+        residual[at] = self._source.residual[depth][at].to(residual)
+        return residual[start:stop]
+
+    def _margins(self, ends: Tensor) -> list[float]:
+        """The margin of each of some residuals `[rows, d]` behind the last layer."""
+        head = self._unembedding
+        room = part_bytes(ROW_BYTES, execution_device(head.head))
+        size = at_once(len(ends), room, 4 * head.vocab_size)
+        found: list[float] = []
+        for rows in slices(len(ends), size):
+            ours, theirs = head.logits(ends[rows])[:, list(self.answers)].unbind(dim=1)
+            found += (ours - theirs).tolist()
+        return found
+
+    def _recorded(self) -> list[list[Tensor]]:
+        """What each module of each layer's sublayer writes in the source's pass, `[T, d]` each."""
+        found: list[list[Tensor]] = []
+        for layer, sublayer in enumerate(self._sublayers):
+            writes: dict[Tap, Tensor] = {}
+
+            def keep(tap: Tap, writes: dict[Tap, Tensor] = writes) -> Callable[..., None]:
+                def hook(_module: object, args: tuple[Any, ...], output: Any) -> None:
+                    writes[tap] = _written(tap, args, output)
+
+                return hook
+
+            with hooks() as handles:
+                handles.extend(tap.module.register_forward_hook(keep(tap)) for tap in sublayer)
+                self._source.run_layer(layer, self._source.residual[layer][None])
+            found.append([writes[tap] for tap in sublayer])
+        return found
+
+    @contextmanager
+    def _writing(self, layer: int, tokens: Sequence[int], start: int) -> Iterator[None]:
+        """While it lasts, the layer's sublayer writes at some tokens what it does in the source."""
+        places = [token - start for token in tokens]
+
+        def replace(tap: Tap, writes: Tensor) -> Callable[..., Any]:
+            def hook(_module: object, args: tuple[Any, ...], output: Any) -> Any:
+                value = first_tensor(output)
+                rows = value.reshape(-1, value.shape[-1]).clone()
+                written = writes[list(tokens)].to(rows)
+                if tap.holds_residual:
+                    written = written + args[1].reshape(rows.shape)[places]
+                rows[places] = written
+                return with_first_tensor(output, rows.view_as(value))
+
+            return hook
+
+        with hooks() as handles:
+            pairs = zip(self._sublayers[layer], self._writes[layer], strict=True)
+            handles.extend(
+                tap.module.register_forward_hook(replace(tap, writes)) for tap, writes in pairs
+            )
+            yield
+
+
+def _written(tap: Tap, args: tuple[Any, ...], output: Any) -> Tensor:
+    """What a module adds by itself, before the block multiplies it, `[T, d]`."""
+    value = first_tensor(output)
+    value = value - args[1].reshape(value.shape) if tap.holds_residual else value
+    return value.reshape(-1, value.shape[-1]).clone()
+
+
+def _append(rows: Tensor, row: Tensor) -> Tensor:
+    return torch.cat([rows.to(row.device), row[None]])

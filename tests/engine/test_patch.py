@@ -1,0 +1,170 @@
+"""Patching through the engine: which text it is from, what the cache keeps, what is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.store import open_store
+from depthtui.engine.control import Control
+from depthtui.engine.engine import Engine
+from depthtui.errors import DepthError, RunStopped
+from depthtui.metrics.context import Context
+from depthtui.metrics.patch import Patch
+from tests.tiny_models import tiny_folder
+
+SETTINGS = RunSettings(metrics=("patch",))
+PROMPT = Prompt("The ferry did not run, and seven plus five is twelve.", " twelve.")
+SOURCE = "The river did not run, and seven plus five is seven."
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_folder(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def engine(folder: Path, tmp_path: Path) -> Engine:
+    store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
+    engine = Engine(store, tmp_path / "models", lambda event: None, on_bug=_raise)
+    engine.load(ModelSpec(str(folder), device="cpu"))
+    return engine
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def patched(result: RunResult) -> Patch:
+    found = result.get(Patch)
+    assert found is not None, result.unavailable
+    return found
+
+
+def test_a_named_text_goes_before_the_prompts_contrast(engine: Engine) -> None:
+    named = engine.run(PROMPT, replace(SETTINGS, patch_from=SOURCE))
+    found = patched(named)
+    assert found.is_whole
+    assert (found.source, found.answers) == (SOURCE, (" seven", " twelve"))
+    assert (found.at, found.at_texts) == ((1, 2), (" rive", "r"))
+    assert found.where == "' river'"
+    assert named.source is not None
+    assert found.place == 12
+    contrasting = replace(PROMPT, contrast=SOURCE)
+    np.testing.assert_array_equal(
+        patched(engine.run(contrasting, SETTINGS)).recovered, found.recovered
+    )
+    other = "The ferry did not run, and twelve plus five is seven."
+    from_other = patched(engine.run(contrasting, replace(SETTINGS, patch_from=other)))
+    assert from_other.at_texts == (" twelve",)
+
+
+def test_a_source_without_an_answer_has_the_models_own(engine: Engine) -> None:
+    question = SOURCE.removesuffix(" seven.")
+    found = patched(engine.run(PROMPT, replace(SETTINGS, patch_from=question)))
+    assert found.answers[1] == " twelve"
+    assert found.place == 12
+    bare = Prompt(PROMPT.question)
+    found = patched(engine.run(bare, replace(SETTINGS, patch_from=question)))
+    assert found.margins[1] <= 0 <= found.margins[0]
+
+
+def test_a_chat_template_wraps_both(engine: Engine) -> None:
+    settings = replace(SETTINGS, patch_from=SOURCE, chat_template=True)
+    result = engine.run(PROMPT, settings)
+    assert result.source is not None
+    assert result.source.texts[0] == result.tokens.texts[0] == "<|im_start|>"
+    assert patched(result).answers[1] == "t"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("", "there is no text to patch from: --patch-from TEXT names one"),
+        ("The river.", "the source has 4 tokens and the prompt 15 tokens, 13 without its answer"),
+        (PROMPT.text, "the two prompts do not part: both have the same answer"),
+    ],
+)
+def test_what_cannot_be_patched_says_why(engine: Engine, source: str, reason: str) -> None:
+    result = engine.run(PROMPT, replace(SETTINGS, patch_from=source))
+    assert result.get(Patch) is None
+    assert result.unavailable["patch"].startswith(reason)
+    assert result.complete
+
+
+def test_a_source_that_cannot_be_read_costs_the_metric_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_args: object) -> None:
+        raise DepthError("The tokenizer makes no token of this prompt.", "Type another text.")
+
+    monkeypatch.setattr("depthtui.engine.engine.tokenise_source", fails)
+    settings = RunSettings(metrics=("contributions", "patch"), patch_from=SOURCE)
+    result = engine.run(PROMPT, settings)
+    assert "contributions" in result.measured
+    assert result.unavailable == {
+        "patch": "The tokenizer makes no token of this prompt. Type another text"
+    }
+
+
+def test_the_cache_tells_sources_and_parts_apart(engine: Engine) -> None:
+    def run(**choices: str) -> tuple[RunResult, int]:
+        before = len(computed)
+        result = engine.run(PROMPT, replace(SETTINGS, **choices))
+        return result, len(computed) - before
+
+    computed: list[str] = []
+    compute = _counting(computed)
+    with pytest.MonkeyPatch.context() as patching:
+        patching.setattr("depthtui.metrics.patch.compute.compute", compute)
+        first, times = run(patch_from=SOURCE)
+        assert times == 1
+        again, times = run(patch_from=SOURCE)
+        assert times == 0
+        np.testing.assert_array_equal(patched(first).recovered, patched(again).recovered)
+        attention, times = run(patch_from=SOURCE, patch_part="attention")
+        assert times == 1
+        assert patched(attention).part == "attention"
+        _, times = run(patch_from="The ferry did not run, and twelve plus five is seven.")
+        assert times == 1
+
+
+def _counting(computed: list[str]) -> Callable[[Context, Patch | None], Patch]:
+    from depthtui.metrics.patch.compute import compute
+
+    def counted(context: Context, partial: Patch | None) -> Patch:
+        computed.append("once")
+        return compute(context, partial)
+
+    return counted
+
+
+def test_a_stopped_run_goes_on_where_it_was(engine: Engine) -> None:
+    settings = replace(SETTINGS, patch_from=SOURCE)
+    whole = patched(engine.run(PROMPT, settings, fresh=True))
+
+    class StopsLate(Control):
+        left = 90
+
+        def checkpoint(self) -> None:
+            self.left -= 1
+            if not self.left:
+                raise RunStopped
+
+    other = replace(settings, patch_part="mlp")
+    stopped = engine.run(PROMPT, other, StopsLate())
+    assert not stopped.complete
+    part = patched(stopped)
+    assert part.is_known.any()
+    assert not part.is_whole
+    rest = patched(engine.run(PROMPT, other))
+    fresh = patched(engine.run(PROMPT, other, fresh=True))
+    np.testing.assert_array_equal(rest.recovered, fresh.recovered)
+    np.testing.assert_array_equal(rest.differing, fresh.differing)
+    assert not np.array_equal(rest.recovered, whole.recovered)
