@@ -82,8 +82,8 @@ def parse_prompts(data: str, name: str, jsonl: bool) -> list[Prompt]:
         name: what to call it in errors, such as the file's path.
         jsonl: whether it holds JSON lines, each an object with `text` (the whole
             text that the model reads) and optionally `answer` (a suffix of
-            `text`), `task` and `level`; other keys are ignored. Otherwise it
-            is one prompt, less the newline at its end.
+            `text`), `task`, `level` and `contrast`; other keys are ignored.
+            Otherwise it is one prompt, less the newline at its end.
 
     Raises:
         DepthError: there is no prompt in it, or a line is no prompt.
@@ -118,7 +118,9 @@ def _prompt(line: str, where: str) -> Prompt:
             f"{where}: the answer is not the end of the text.",
             "`text` is the whole text that the model reads, the answer included.",
         )
-    return Prompt(text, answer, _string(row, "task", where) or "file", _string(row, "level", where))
+    others = (_string(row, key, where) for key in ("task", "level", "contrast"))
+    task, level, contrast = others
+    return Prompt(text, answer, task or "file", level, contrast)
 
 
 def _string(row: dict[str, Any], key: str, where: str) -> str:

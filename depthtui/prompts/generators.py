@@ -7,8 +7,9 @@ gives the same prompt. `level` is the dial, and grows with the difficulty.
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from depthtui.data.run import Prompt
@@ -30,9 +31,40 @@ def _arithmetic(
 ) -> Prompt:
     smallest, beyond = 10 ** (digits - 1), 10**digits
     a, b = rng.randrange(smallest, beyond), rng.randrange(smallest, beyond)
+    return _sum(task, sign, apply, a, b)
+
+
+def _sum(task: str, sign: str, apply: Callable[[int, int], int], a: int, b: int) -> Prompt:
     answer = str(apply(a, b))
     text = f"Give the answer directly: {a} {sign} {b} = {answer}"
-    return Prompt(text, answer, task, str(digits))
+    return Prompt(text, answer, task, str(len(str(a))))
+
+
+def addition_contrast(digits: int, rng: Random) -> Prompt:
+    """A sum, and beside it the same with one digit changed: sums of as many digits."""
+    while True:
+        prompt = addition(digits, rng)
+        a, b = (int(number) for number in re.findall("[0-9]+", prompt.question))
+        others = [
+            other
+            for other in _with_a_digit_changed(str(a))
+            if len(str(other + b)) == len(prompt.answer)
+        ]
+        # 9 + 1 has none.
+        if others:
+            break
+    contrast = _sum("addition", "+", operator.add, rng.choice(others), b)
+    return replace(prompt, task="addition_contrast", contrast=contrast.text)
+
+
+def _with_a_digit_changed(number: str) -> list[int]:
+    """All numbers that differ from one in a single digit, and have as many."""
+    return [
+        int(number[:place] + digit + number[place + 1 :])
+        for place, present in enumerate(number)
+        for digit in "0123456789"
+        if digit != present and (place or digit != "0")
+    ]
 
 
 @dataclass(frozen=True)
@@ -137,6 +169,24 @@ def facts(hops: int, rng: Random) -> Prompt:
     answer = f" {values[0]}"
     text = f"Facts: {' '.join(stated)}\nQuestion: {question}\nAnswer:{answer}"
     return Prompt(text, answer, "facts", str(hops))
+
+
+def facts_contrast(hops: int, rng: Random) -> Prompt:
+    """A true fact that takes `hops` of them to know, and beside it one of another country.
+
+    The names that come first are about as long, and so mostly of as many tokens.
+    """
+    question, entity, answer = words.HOPS[hops - 1]
+    while True:
+        country, other = rng.sample(words.COUNTRIES, 2)
+        first, second = (getattr(each, entity) for each in (country, other))
+        says, contrary = (getattr(each, answer) for each in (country, other))
+        if abs(len(first) - len(second)) <= 1 and says != contrary:
+            break
+    text, contrast = (
+        f"{question.format(name=name)} {said}" for name, said in ((first, says), (second, contrary))
+    )
+    return Prompt(text, f" {says}", "facts_contrast", str(hops), contrast)
 
 
 def _facts_of(chain: list[str], relations: list[str], last: str) -> list[str]:

@@ -118,6 +118,30 @@ _GENERATED: tuple[tuple[Task, Callable[[int, Random], Prompt]], ...] = (
         ),
         generators.facts,
     ),
+    (
+        Task(
+            "addition_contrast",
+            "Addition, in pairs",
+            "The sum of two numbers, and beside it the same with one digit changed.",
+            "generated",
+            "digits",
+            range(1, 21),
+            2,
+        ),
+        generators.addition_contrast,
+    ),
+    (
+        Task(
+            "facts_contrast",
+            "Facts, in pairs",
+            "A true fact behind others, and beside it the same of another country.",
+            "generated",
+            "hops",
+            range(1, 4),
+            2,
+        ),
+        generators.facts_contrast,
+    ),
 )
 
 TASKS: dict[str, Task] = {
@@ -227,18 +251,20 @@ def _from_written(task: Task, count: int) -> tuple[Prompt, ...]:
 def _from_generator(task: Task, level: int, count: int, seed: int) -> list[Prompt]:
     # Seeding by a string is the same in every process, unlike by a hash.
     rng = Random(f"{task.name} {level} {seed}")
-    prompts: dict[Prompt, None] = {}
+    # A text comes once, whatever stands beside it.
+    prompts: dict[str, Prompt] = {}
     repeats = 0
     while len(prompts) < count:
         before = len(prompts)
-        prompts.setdefault(_GENERATORS[task.name](level, rng))
+        prompt = _GENERATORS[task.name](level, rng)
+        prompts.setdefault(prompt.text, prompt)
         repeats = 0 if len(prompts) > before else repeats + 1
         if repeats > _REPEATS_BEFORE_GIVING_UP:
             raise DepthError(
                 f"The task {task.name} at level {level} has only {len(prompts)} prompts.",
                 "Ask for fewer, or for a higher level.",
             )
-    return list(prompts)
+    return list(prompts.values())
 
 
 def baseline_texts() -> list[str]:

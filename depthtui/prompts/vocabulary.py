@@ -315,3 +315,59 @@ INVENTED_NAMES: tuple[str, ...] = (
     "Dovan",
 )
 """People in a chain of facts."""
+
+
+@dataclass(frozen=True)
+class Country:
+    """What there is to know of a country, in single words."""
+
+    name: str
+    city: str
+    capital: str
+    language: str
+
+
+COUNTRIES = (
+    Country("France", "Lyon", "Paris", "French"),
+    Country("Italy", "Milan", "Rome", "Italian"),
+    Country("Germany", "Munich", "Berlin", "German"),
+    Country("Spain", "Seville", "Madrid", "Spanish"),
+    Country("Japan", "Osaka", "Tokyo", "Japanese"),
+    Country("China", "Shanghai", "Beijing", "Chinese"),
+    Country("Russia", "Kazan", "Moscow", "Russian"),
+    Country("Greece", "Patras", "Athens", "Greek"),
+    Country("Egypt", "Luxor", "Cairo", "Arabic"),
+    Country("Turkey", "Istanbul", "Ankara", "Turkish"),
+    Country("Poland", "Gdansk", "Warsaw", "Polish"),
+    Country("Sweden", "Uppsala", "Stockholm", "Swedish"),
+    Country("Norway", "Bergen", "Oslo", "Norwegian"),
+    Country("Denmark", "Aarhus", "Copenhagen", "Danish"),
+    Country("Portugal", "Porto", "Lisbon", "Portuguese"),
+    Country("Hungary", "Szeged", "Budapest", "Hungarian"),
+    Country("Finland", "Turku", "Helsinki", "Finnish"),
+    Country("Korea", "Busan", "Seoul", "Korean"),
+    Country("Vietnam", "Hue", "Hanoi", "Vietnamese"),
+    Country("Thailand", "Phuket", "Bangkok", "Thai"),
+    Country("Ukraine", "Odessa", "Kiev", "Ukrainian"),
+    Country("Romania", "Cluj", "Bucharest", "Romanian"),
+    Country("Bulgaria", "Varna", "Sofia", "Bulgarian"),
+    Country("Croatia", "Split", "Zagreb", "Croatian"),
+    Country("Iran", "Shiraz", "Tehran", "Persian"),
+    Country("Iraq", "Basra", "Baghdad", "Arabic"),
+    Country("Austria", "Graz", "Vienna", "German"),
+    Country("Peru", "Cusco", "Lima", "Spanish"),
+    Country("Cuba", "Santiago", "Havana", "Spanish"),
+    Country("Kenya", "Mombasa", "Nairobi", "Swahili"),
+)
+"""Countries with a city that is not the capital."""
+
+HOPS = (
+    ("The capital of {name} is", "name", "capital"),
+    ("The capital of the country where {name} lies is", "city", "capital"),
+    (
+        "The language that most people speak in the capital of the country where {name} lies is",
+        "city",
+        "language",
+    ),
+)
+"""Questions of one, two and three facts: the words, what they name, what they ask for."""

@@ -42,6 +42,7 @@ def test_json_lines(tmp_path: Path) -> None:
         {"text": "2 + 2 = 4", "answer": "4", "task": "sums", "level": "1"},
         {"text": "a\u2028b", "level": 3, "id": "ignored"},
         {"text": "x", "answer": None},
+        {"text": "1 + 1 = 2", "answer": "2", "contrast": "1 + 2 = 3"},
     ]
     lines = "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\r\n"
     for name in ("prompts.jsonl", "prompts.JSONL", "prompts.ndjson"):
@@ -49,6 +50,7 @@ def test_json_lines(tmp_path: Path) -> None:
             Prompt("2 + 2 = 4", "4", "sums", "1"),
             Prompt("a\u2028b", "", "file", "3"),
             Prompt("x", task="file"),
+            Prompt("1 + 1 = 2", "2", "file", contrast="1 + 2 = 3"),
         ]
 
 

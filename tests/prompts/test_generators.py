@@ -150,3 +150,33 @@ def test_words_are_distinct() -> None:
     assert len(set(words.INVENTED_NAMES)) == len(words.INVENTED_NAMES)
     assert len(words.INVENTED_NAMES) >= 2 * TASKS["facts"].levels[-1]
     assert len(set(words.RELATIONS)) == len(words.RELATIONS) >= TASKS["facts"].levels[-1] - 1
+
+
+@pytest.mark.parametrize("digits", TASKS["addition_contrast"].levels)
+def test_a_sum_and_its_contrast_differ_in_one_digit_and_the_answer(digits: int) -> None:
+    for prompt in make_prompts("addition_contrast", digits, 50):
+        sums = []
+        for text in (prompt.text, prompt.contrast):
+            a, b, answer = map(int, re.findall(r"\d+", text))
+            assert a + b == answer
+            assert len(str(a)) == digits
+            sums.append((str(a), b, str(answer)))
+        (ours, b, answer), (theirs, same, other) = sums
+        assert sum(x != y for x, y in zip(ours, theirs, strict=True)) == 1
+        assert b == same
+        assert len(answer) == len(other)
+        assert answer != other
+        assert prompt.answer == answer
+
+
+@pytest.mark.parametrize("hops", TASKS["facts_contrast"].levels)
+def test_a_fact_and_its_contrast_differ_in_a_name_and_the_answer(hops: int) -> None:
+    for prompt in make_prompts("facts_contrast", hops, 25):
+        ours, theirs = prompt.text.split(), prompt.contrast.split()
+        apart = [pair for pair in zip(ours, theirs, strict=True) if pair[0] != pair[1]]
+        assert len(apart) == 2
+        assert f" {ours[-1]}" == prompt.answer
+        assert ours[-1] != theirs[-1]
+        assert abs(len(apart[0][0]) - len(apart[0][1])) <= 1
+        (country,) = (each for each in words.COUNTRIES if apart[0][0] in (each.name, each.city))
+        assert ours[-1] == (country.language if hops == 3 else country.capital)

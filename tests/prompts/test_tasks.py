@@ -23,6 +23,8 @@ def test_tasks_are_described() -> None:
         "multiplication",
         "word_problem",
         "facts",
+        "addition_contrast",
+        "facts_contrast",
     ]
     for name, task in TASKS.items():
         assert task.name == name
