@@ -264,7 +264,11 @@ def test_a_text_is_the_same(name: str, temperature: float, place: str, tmp_path:
     )
 
 
-LONGER = Prompt(f"{PROMPT.question}{PROMPT.question}{PROMPT.text}", PROMPT.answer)
+LONGER = Prompt(
+    f"{PROMPT.question}{PROMPT.question}{PROMPT.text}",
+    PROMPT.answer,
+    contrast=f"{PROMPT.question}{PROMPT.question}{PROMPT.question.replace('river', 'ferry')} rain.",
+)
 MOST_WAITS = {
     "contributions": 12,
     "logit_lens": 20,

@@ -139,7 +139,7 @@ class Patching:
         self._rows_at_once = rows_at_once
         with torch.no_grad():
             ends = [replay.residual[-1][pair.place, None] for replay in (source, target)]
-            logits = [unembedding.logits(end)[0] for end in ends]
+            logits = [unembedding.logits(end)[0].to("cpu") for end in ends]
             first = [int(row.argmax()) for row in logits]
             self.answers: tuple[int, int] = (
                 first[0] if pair.answers[0] is None else pair.answers[0],
@@ -251,7 +251,7 @@ class Patching:
         found: list[float] = []
         for rows in slices(len(ends), size):
             ours, theirs = head.logits(ends[rows])[:, list(self.answers)].unbind(dim=1)
-            found += (ours - theirs).tolist()
+            found += (ours - theirs).to("cpu").tolist()
         return found
 
     def _recorded(self) -> list[list[Tensor]]:
