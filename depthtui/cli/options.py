@@ -435,7 +435,7 @@ dataset_options = one_argument(
         help="Leave longer prompts out; of a data set, later ones come instead.",
     ),
 )
-_IN_PART = (*OF_A_PART, "tolerance", "riemann_steps", "patch_from", "patch_part")
+_IN_PART = (*OF_A_PART, "tolerance", "riemann_steps")
 _LENSES = ("lens", "lens_texts", "lens_ridge")
 _measuring_options = given_options(
     "Measuring",

@@ -162,6 +162,8 @@ OF_A_PART = (
     "erase_tokens",
     "erase_search",
     "erase_threshold",
+    "patch_from",
+    "patch_part",
 )
 """Fields of `RunSettings` that choose which part of a run slower metrics measure, and how."""
 
@@ -346,13 +348,20 @@ class RunSettings:
         ),
     ] = False
     patch_from: Annotated[
-        str, Option("Text of as many tokens whose activations `patch` puts into the prompt's.")
+        str,
+        Option(
+            "Text of as many tokens whose activations `patch` puts into the prompt's.",
+            label="patch from the text",
+            example="the prompt's contrast, where it has one",
+        ),
     ] = ""
     patch_part: Annotated[
         str,
         Option(
             "What `patch` puts in: the residual before a layer, or what one of its parts writes.",
             choices=("layer", "attention", "mlp"),
+            label="patch in",
+            words=("layer", "attention", "MLP"),
         ),
     ] = "layer"
 

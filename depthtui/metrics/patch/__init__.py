@@ -222,7 +222,7 @@ def _lengths(result: RunResult) -> str:
 def _has_source(result: RunResult) -> str:
     """A need: a text to patch from, of as many tokens."""
     if not result.source_text:
-        return "there is no text to patch from: --patch-from TEXT names one"
+        return "there is no text to patch from: --patch-from, or L in the explorer, names one"
     if result.source is None:
         return ""
     found = pair_of(result)
