@@ -15,10 +15,11 @@ import numpy as np
 class Shape:
     """The declared shape of an array: `Annotated[np.ndarray, Shape("L+1", "T")]`.
 
-    L is the number of layers, T the number of tokens, k the number of tokens that the lens lists.
+    L is the number of layers, T the number of tokens, k the number of tokens that the lens lists;
+    H the heads of the layer that has most, K the most experts that a router chooses for a token.
 
     Attributes:
-        sides: such as `L`, `L+1`, `T`, `T-1` or `k`; a digit, such as `8`, for itself.
+        sides: such as `L`, `L+1`, `T`, `T-1`, `k` or `H`; a digit, such as `8`, for itself.
         dtype: of its values.
     """
 
@@ -30,22 +31,41 @@ class Shape:
         object.__setattr__(self, "dtype", dtype)
 
     def of(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
-        """The shape where L, T and k have these sizes."""
+        """The shape where the letters have these sizes."""
         return tuple(_side(side, sizes) for side in self.sides)
 
-    def measured(self, shape: tuple[int, ...]) -> Iterator[tuple[str, int]]:
-        """The sizes of L, T and k in an array of this shape, one for each of its sides.
+    def fits(self, shape: tuple[int, ...], sizes: dict[str, int]) -> bool:
+        """Whether an array of this shape has these sizes.
 
-        That of a digit is as it is, too.
+        A letter whose size is not among them has that of the first array that has such a side.
         """
+        return len(shape) == len(self.sides) and all(
+            sizes.setdefault(letter, int(letter) if letter.isdigit() else size) == size
+            for letter, size in self._measured(shape)
+        )
+
+    def _measured(self, shape: tuple[int, ...]) -> Iterator[tuple[str, int]]:
+        """The letters' sizes in an array of this shape; that of a digit is as it is, too."""
         for side, length in zip(self.sides, shape, strict=True):
             letter = side[:1]
             yield letter, length if letter.isdigit() else length - _side(side, {letter: 0})
 
+    @property
+    def nothing(self) -> float:
+        """What stands where nothing is known: NaN, -1 for integers, false."""
+        return {"f": np.nan, "i": -1}.get(np.dtype(self.dtype).kind, 0)
+
     def unknown(self, sizes: Mapping[str, int]) -> np.ndarray:
-        """An array in which nothing is known: NaN, -1 for integers, false."""
-        nothing = {"f": np.nan, "i": -1}.get(np.dtype(self.dtype).kind, 0)
-        return np.full(self.of(sizes), nothing, self.dtype)
+        """An array in which nothing is known."""
+        return np.full(self.of(sizes), self.nothing, self.dtype)
+
+    def widened(self, array: np.ndarray, letter: str, count: int) -> np.ndarray:
+        """The array with at least so many places on the sides of a letter, new ones unknown."""
+        missing = [
+            (0, max(0, count - length) if side == letter else 0)
+            for side, length in zip(self.sides, array.shape, strict=True)
+        ]
+        return np.pad(array, missing, constant_values=self.nothing)
 
 
 def _side(side: str, sizes: Mapping[str, int]) -> int:
@@ -88,13 +108,13 @@ class MetricResult:
 
     @classmethod
     def unknown(cls, layers: int, tokens: int, top_k: int = 0, **others: Any) -> Self:
-        """A result whose arrays hold nothing yet.
+        """A result whose arrays hold nothing yet, and have no place for a head or an expert.
 
         Args:
             layers, tokens, top_k: L, T and k.
             others: the fields that are no arrays and have no default.
         """
-        sizes = {"L": layers, "T": tokens, "k": top_k}
+        sizes = {"L": layers, "T": tokens, "k": top_k, "H": 0, "K": 0}
         arrays = {name: shape.unknown(sizes) for name, shape in cls.shapes().items()}
         return cls(**arrays, **others)
 
@@ -111,6 +131,13 @@ class MetricResult:
     def copied(self) -> Self:
         """A copy to fill in further: whoever was told of this one keeps it as it was."""
         return copy.deepcopy(self)
+
+    def widened(self, letter: str, count: int) -> Self:
+        """A copy whose arrays have at least so many places on the sides of a letter."""
+        found = self.copied()
+        for name, shape in self.shapes().items():
+            setattr(found, name, shape.widened(getattr(self, name), letter, count))
+        return found
 
     def put(self, first: int, rows: Self, from_token: int = 0) -> None:
         """Fill in the rows from `first` on, at the tokens from `from_token` on."""

@@ -128,10 +128,7 @@ class _Reader:
 
     def _shaped(self, shape: Shape, value: Any, path: str) -> np.ndarray:
         array = _array(shape.dtype, value, path)
-        is_fit = array.ndim == len(shape.sides) and all(
-            self.sizes.setdefault(letter, int(letter) if letter.isdigit() else size) == size
-            for letter, size in shape.measured(array.shape)
-        )
+        is_fit = shape.fits(array.shape, self.sizes)
         _check(is_fit, path, f"an array of {' x '.join(shape.sides)}")
         return array
 

@@ -27,7 +27,6 @@ from depthtui.data.run import Tokens
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.errors import DepthError
 from depthtui.lenses.maps import LensMaps
-from depthtui.metrics.direct_logits.compute import freeze
 from depthtui.tracing.anatomy import Sublayer, Unembedding
 from depthtui.tracing.frozen_norm import FrozenNorm
 from depthtui.tracing.layer_call import LayerCall, call_at
@@ -41,6 +40,7 @@ from depthtui.tracing.layer_parts import (
     reads_of,
 )
 from depthtui.tracing.modules import hooks, text_config
+from depthtui.tracing.output_direction import freeze, mean_row, output_directions
 from depthtui.tracing.products import raw_logits
 from depthtui.tracing.replay import Replay
 
@@ -107,21 +107,12 @@ class Inspector:
         found = OutputAt(int(logits.argmax()) if answer is None else answer, answer is not None)
         try:
             found.frozen = freeze(unembedding, final, normed.float())
-            weight = unembedding.head.weight
-            if not isinstance(weight, Tensor) or weight.is_meta or not weight.is_floating_point():
-                raise DepthError("the LM head's weights are quantised or not in memory")
-            if unembedding.soft_cap:
-                raise DepthError("the model caps its logits softly: they are no sum")
+            targets = torch.tensor([found.target])
+            direct = output_directions(unembedding, found.frozen, targets, self._mean_row)
         except DepthError as error:
             found.missing_direct = error.message.rstrip(".")
             return found
-        row = weight[found.target].float() - self._mean_row.to(weight.device)
-        row = row.to(found.frozen.gain.device)
-        found.direction = found.frozen.pull_back(row[None])[0] * unembedding.scale
-        constant, bias = float(row @ found.frozen.offset), getattr(unembedding.head, "bias", None)
-        if isinstance(bias, Tensor):
-            constant += float(bias[found.target].float() - bias.float().mean())
-        found.constant = constant * unembedding.scale
+        found.direction, found.constant = direct.vectors[0], float(direct.constants[0])
         centred = logits - logits.mean()
         found.logit, found.largest = float(centred[found.target]), float(centred.abs().max())
         return found
@@ -134,16 +125,9 @@ class Inspector:
 
     @functools.cached_property
     def _mean_row(self) -> Tensor:
-        """The mean over the vocabulary of the LM head's rows, `[d]` float32."""
-        unembedding = self.model.anatomy.unembedding
-        assert unembedding is not None
-        weight = unembedding.head.weight
-        assert isinstance(weight, Tensor)
-        total = torch.zeros(weight.shape[1], device=weight.device)
-        # A part at a time: a whole copy in float32 would double a large head.
-        for part in torch.split(weight, 8192):
-            total += part.float().sum(dim=0)
-        return total / len(weight)
+        """The mean over the vocabulary of the LM head's rows, kept for the next token."""
+        assert self.model.anatomy.unembedding is not None
+        return mean_row(self.model.anatomy.unembedding)
 
 
 @dataclass

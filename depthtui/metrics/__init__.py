@@ -106,7 +106,7 @@ MEASURES = tuple(measure for measure in _ALL_MEASURES if measure.by_token)
 """What a heatmap of layers x tokens can draw."""
 
 ALL_MEASURES = (*MEASURES, *(measure for measure in _ALL_MEASURES if not measure.by_token))
-"""Those, then the maps of layers x layers."""
+"""Those, then the maps of layers x layers or heads."""
 
 MEASURE_BY_NAME: dict[str, Measure] = {measure.name: measure for measure in ALL_MEASURES}
 

@@ -24,23 +24,27 @@ Stage: TypeAlias = Literal["layers", "lens", "replay", "derived"]
 """When a metric is computed: while each layer runs, when the lens reads the residual stream of
 the same pass, on the recorded pass afterwards, or from another metric's arrays."""
 
+Columns: TypeAlias = Literal["tokens", "layers", "heads"]
+"""What the columns of a heatmap are."""
+
 Values: TypeAlias = Callable[[RunResult], np.ndarray | None]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One thing that a heatmap can draw: rows are layers, columns tokens.
+    """One thing that a heatmap can draw: rows are layers, columns mostly tokens.
 
     Attributes:
         name: its key, such as `layer_norm_ratio`.
         title: a short title, such as `Layer contribution`.
         formula: the formula and unit, such as `|c| / |h|`.
-        values: result -> `[rows, T]`, NaN where unknown, or None where unavailable.
+        values: result -> `[rows, T]`, NaN where unknown, or None where unavailable; `[L, L]` where
+            columns are layers, `[L, H, T]` where they are the heads at one of the tokens.
         diverging: whether the sign matters (drawn symmetrically about zero).
         limits: fixed ends of the scale, or None where the data decide.
         reads_residual: whether row l is the residual entering layer l (L + 1 rows), not
             layer l (L rows).
-        by_token: whether columns are tokens, and not layers.
+        columns: what the columns are.
         leading: whether a report shows it before the others.
         floor: result -> the largest value that rounding alone can make (the noise floor).
         note: result, row -> what else to say about a row, or empty.
@@ -56,13 +60,18 @@ class Measure:
     diverging: bool = False
     limits: tuple[float, float] | None = None
     reads_residual: bool = False
-    by_token: bool = True
+    columns: Columns = "tokens"
     leading: bool = False
     floor: Callable[[RunResult], float] = lambda result: 0.0
     note: Callable[[RunResult, int], str] = lambda result, row: ""
     rule: str = ""
     metric: str = ""
     reading: str = ""
+
+    @property
+    def by_token(self) -> bool:
+        """Whether columns are tokens."""
+        return self.columns == "tokens"
 
 
 @dataclass(frozen=True)
@@ -104,11 +113,11 @@ class LayerValues:
 
 @dataclass(frozen=True)
 class LayerMap:
-    """A picture of layers x layers.
+    """A picture of layers x layers, or layers x heads.
 
     Attributes:
         measure: how it is drawn.
-        values: `[L, L]`, NaN where there is nothing to draw.
+        values: `[L, L]` or `[L, H]`, NaN where there is nothing to draw.
         title: over the picture.
         caption: what the colours stand for.
         up, across: what rows and columns are.
@@ -178,7 +187,7 @@ class Metric:
         findings: pooled values -> its lines in the table of other metrics.
         means: pooled values -> numbers for a sweep's tables, by title; NaN where unknown.
         per_layer: pooled values -> its columns and bars by layer.
-        maps: pooled values -> its pictures of layers x layers.
+        maps: pooled values -> its pictures of layers x layers or heads.
         evidence: pooled values -> its count of layers or depth, with what that hangs on.
         moved_by_rounding: whether 16 bits change its values as much as they are large, so that
             devices can be compared by it in float32 alone.

@@ -55,7 +55,7 @@ def by_layer(reading: Reading) -> list[tuple[Metric, LayerValues]]:
 
 
 def layer_maps(reading: Reading) -> list[tuple[Metric, LayerMap]]:
-    """The pictures of layers x layers, and the metric that each is of."""
+    """The pictures of layers x layers or heads, and the metric that each is of."""
     return [
         (metric, picture)
         for metric in ALL

@@ -76,11 +76,12 @@ def missing_words(number: int, prompt: Prompt, model: ModelInfo) -> str:
 def _fits(name: str, part: Any, sizes: Mapping[str, int]) -> bool:
     """Whether a part is what its metric measures, of a prompt and model of these sizes."""
     kind = METRIC_BY_NAME[name].result if name in METRIC_BY_NAME else None
+    known = dict(sizes)
     return (
         kind is not None
         and isinstance(part, kind)
         and all(
-            getattr(part, field).shape == shape.of(sizes) for field, shape in kind.shapes().items()
+            shape.fits(getattr(part, field).shape, known) for field, shape in kind.shapes().items()
         )
     )
 

@@ -194,7 +194,7 @@ MAP = Measure(
     "Direct effects",
     "|c - c'| / |c|",
     array(DirectEffects, "layers"),
-    by_token=False,
+    columns="layers",
     floor=floor_of(DirectEffects),
 )
 """Layers that write x layers that read."""
@@ -206,7 +206,7 @@ SHARE = Measure(
     "direct / skip effect",
     lambda result: None,
     limits=(0.0, 1.0),
-    by_token=False,
+    columns="layers",
 )
 """How the share is drawn in reports; it takes two metrics, so that no heatmap draws it."""
 

@@ -233,7 +233,7 @@ MAP = Measure(
     "Repeated blocks",
     "KL(p || p~), nats",
     values_of(Repeat, lambda found: by_ends(found.kl)),
-    by_token=False,
+    columns="layers",
     floor=floor_of(Repeat),
 )
 """First layers x last layers of the blocks that run twice."""
@@ -244,7 +244,7 @@ LOSS_MAP = Measure(
     "loss change, nats",
     values_of(Repeat, lambda found: by_ends(found.loss_change)),
     diverging=True,
-    by_token=False,
+    columns="layers",
     floor=lambda run: float(getattr(run.get(Repeat), "loss_floor", 0.0)),
 )
 """The same, the change of the loss."""

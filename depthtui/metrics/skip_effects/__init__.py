@@ -217,7 +217,7 @@ MAP = Measure(
     "Skip effects",
     "|c - c~| / |c|",
     array(SkipEffects, "layers"),
-    by_token=False,
+    columns="layers",
     floor=floor_of(SkipEffects),
 )
 """Layers skipped x layers measured: the one measure whose columns are no tokens."""

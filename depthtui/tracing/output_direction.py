@@ -1,0 +1,106 @@
+"""Along which direction of the last residual stream a token's logit rises.
+
+Given its statistics there the final norm is affine, so a logit is a sum over what was written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from depthtui.errors import DepthError
+from depthtui.models.devices import execution_device
+from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.frozen_norm import FrozenNorm
+
+_ROWS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class OutputDirections:
+    """A logit at each of some positions, as a product with the last residual stream.
+
+    Attributes:
+        vectors: `[n, d]` float32, along which each rises.
+        constants: `[n]`, what the biases of norm and head add to it.
+    """
+
+    vectors: Tensor
+    constants: Tensor
+
+
+def output_directions(
+    unembedding: Unembedding, frozen: FrozenNorm, targets: Tensor, less: Tensor | None = None
+) -> OutputDirections:
+    """The directions of the logits of one token a position.
+
+    Args:
+        unembedding: final norm and LM head.
+        frozen: the norm with its statistics at the `[n, d]` residuals of these positions.
+        targets: `[n]`, ids of the tokens.
+        less: the `mean_row` of the head: the logits are then those less the mean of all tokens.
+
+    Raises:
+        DepthError: logits are no sum in this architecture.
+    """
+    weight, bias = head_weight(unembedding), getattr(unembedding.head, "bias", None)
+    rows = weight[targets.to(weight.device)].float().to(frozen.gain.device)
+    if less is not None:
+        rows = rows - less.to(rows.device)
+    constants = rows @ frozen.offset
+    if isinstance(bias, Tensor):
+        mean = 0.0 if less is None else bias.float().mean()
+        constants += (bias[targets.to(bias.device)].float() - mean).to(constants.device)
+    return OutputDirections(
+        frozen.pull_back(rows) * unembedding.scale, constants * unembedding.scale
+    )
+
+
+def mean_row(unembedding: Unembedding) -> Tensor:
+    """The mean over the vocabulary of the LM head's rows, `[d]` float32.
+
+    Raises:
+        DepthError: logits are no sum in this architecture.
+    """
+    weight = head_weight(unembedding)
+    total = torch.zeros(weight.shape[1], device=weight.device)
+    # A part at a time: a whole copy in float32 would double a large head.
+    for part in torch.split(weight, _ROWS_AT_ONCE):
+        total += part.float().sum(dim=0)
+    return total / len(weight)
+
+
+def head_weight(unembedding: Unembedding) -> Tensor:
+    """The LM head's rows, `[V, d]`.
+
+    Raises:
+        DepthError: there are none to read, or logits are no products with them.
+    """
+    if unembedding.soft_cap:
+        raise no_sum("it caps its logits softly")
+    weight = unembedding.head.weight
+    if not isinstance(weight, Tensor) or weight.is_meta or not weight.is_floating_point():
+        raise no_sum("the LM head's weights are quantised or not in memory")
+    return weight
+
+
+def freeze(unembedding: Unembedding, final: Tensor, normed: Tensor) -> FrozenNorm:
+    """The final norm with its statistics at `final` `[T, d]`, `normed` its output there.
+
+    Raises:
+        DepthError: it is no affine map then.
+    """
+    if normed.shape[-1] != final.shape[-1]:
+        raise no_sum("what follows its final norm changes the width")
+    device = execution_device(unembedding.norm[0]) if unembedding.norm else normed.device
+    frozen = FrozenNorm.at(unembedding.normed, final, normed, device)
+    if frozen is None:
+        raise no_sum("its final norm is neither an RMS norm nor a layer norm")
+    return frozen
+
+
+def no_sum(reason: str) -> DepthError:
+    """The error where logits are no sum over what was written."""
+    return DepthError(f"The model's logits are not a sum over layers: {reason}.")
