@@ -23,6 +23,8 @@ _AXES = {
     "T": "token",
     "T-1": "token",
     "k": "rank",
+    "H": "head",
+    "K": "choice",
     "8": "further_layers",
 }
 """What the sides of arrays are called."""

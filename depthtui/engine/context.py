@@ -16,6 +16,7 @@ from depthtui.data.run_settings import RunSettings
 from depthtui.engine.memory import Placement
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics.costs import Sizes, backward
+from depthtui.metrics.part_bytes import part_bytes
 from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.models.devices import execution_device
 from depthtui.tracing.activations import Activations, record_residuals
@@ -27,6 +28,9 @@ from depthtui.tracing.replay import Replay, mixes_tokens
 
 _MOST_AT_ONCE = {"cpu": 4096}
 _MOST_AT_ONCE_ELSEWHERE = 32768
+
+_ATTENTION_BYTES = 128 << 20
+"""Most that tokens with their attention weights take together on a CPU."""
 
 
 def most_at_once(device: torch.device) -> int:
@@ -171,6 +175,15 @@ class MetricContext:
             rooms[device] * self.sizes.tokens // (4 * max(1, needed[device])) for device in rooms
         )
         return max(1, tokens)
+
+    @property
+    def tokens_with_attention(self) -> int:
+        """How many tokens fit in memory in a layer whose attention weights are kept."""
+        sizes = self.sizes
+        room = min(
+            self._room // 4, part_bytes(_ATTENTION_BYTES, execution_device(self.anatomy.layers[0]))
+        )
+        return at_once(sizes.tokens, room, sizes.attention_bytes)
 
     def baseline(self) -> list[Tensor]:
         """The mean residual of the baseline prompts at depths 0 … L, each `[d]` float32."""

@@ -37,6 +37,7 @@ from depthtui.tracing.layer_parts import (
     experts_of,
     heads_of,
     neurons_of,
+    own_sinks,
     reads_of,
 )
 from depthtui.tracing.modules import hooks, text_config
@@ -259,7 +260,7 @@ class _Page:
         if not math.isnan(reads.error):
             self._closure["attention"] = reads.error
         weights, norms = reads.weights, reads.value_weighted
-        sink = float((weights[:, 0] + 1 - weights.sum(dim=-1)).mean())
+        sink = float((weights[:, 0] + own_sinks(weights, self._before.dtype)).mean())
         return TokensRead(
             weights.cpu().numpy(), None if norms is None else norms.cpu().numpy(), sink
         )

@@ -114,6 +114,7 @@ def sizes_of(model: nn.Module, info: ModelInfo, n_tokens: int, n_answer: int = 0
         item=4 if info.dtype == "float32" else 2,
         cached_width=kept * width * attending // len(kinds),
         scores=heads if eager else 0,
+        heads=heads,
     )
 
 

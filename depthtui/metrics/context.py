@@ -11,7 +11,7 @@ from torch import Tensor
 from depthtui.data.arrays import MetricResult
 from depthtui.data.run import RunResult
 from depthtui.lenses.maps import LensMaps
-from depthtui.tracing.anatomy import Sublayer, Unembedding
+from depthtui.tracing.anatomy import Anatomy, Sublayer, Unembedding
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.replay import Replay
 
@@ -41,6 +41,10 @@ class Context(Protocol):
 
     def sublayers(self, part: str) -> Sequence[Sublayer]:
         """The modules that write each layer's `attention` or `mlp`."""
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """The model taken apart."""
 
     @property
     def unembedding(self) -> Unembedding:
@@ -73,6 +77,10 @@ class Context(Protocol):
     @property
     def tokens_with_gradients(self) -> int:
         """How many tokens fit in memory with what a backward pass needs of every layer."""
+
+    @property
+    def tokens_with_attention(self) -> int:
+        """How many tokens fit in memory in a layer whose attention weights are kept."""
 
     def baseline(self) -> Sequence[Tensor]:
         """The mean residual of the baseline prompts at depths 0 … L, each `[d]` float32."""

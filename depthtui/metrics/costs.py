@@ -29,6 +29,7 @@ class Sizes:
         cached_width: numbers that a layer keeps of a token, in keys and in values each.
         scores: attention scores that a block holds for each pair of tokens; 0 where it
             never holds them all.
+        heads: attention heads of a layer; 0 where unknown.
         chosen: the layers that slower metrics go through, in order; empty for all of them.
         bisects: whether residual erasure searches for a depth, instead of going through all.
     """
@@ -41,6 +42,7 @@ class Sizes:
     item: int
     cached_width: int = 0
     scores: int = 0
+    heads: int = 0
     chosen: tuple[int, ...] = ()
     bisects: bool = False
 
@@ -50,6 +52,13 @@ class Sizes:
         # Scores are held once in the model's dtype, and once in the softmax's.
         scores = self.scores * self.tokens * (self.item + 4)
         return self.width * self.item * _WIDTHS_AT_ONCE + scores
+
+    @property
+    def attention_bytes(self) -> int:
+        """About how much one token takes in a block whose attention weights are all kept."""
+        # Scores, with their mask and as weights, and what is worked out of these in float32.
+        weights = self.heads * self.tokens * (3 * self.item + 3 * 4)
+        return self.width * self.item * _WIDTHS_AT_ONCE + weights
 
     @property
     def saved_bytes(self) -> int:
@@ -91,6 +100,11 @@ class MemoryNeed:
             max(self.block, other.block),
             self.head + other.head,
         )
+
+
+def attention_of_a_token(sizes: Sizes) -> MemoryNeed:
+    """The memory of a layer whose attention weights are kept, one token at a time."""
+    return MemoryNeed(block=sizes.attention_bytes)
 
 
 def row_of_logits(sizes: Sizes) -> MemoryNeed:

@@ -27,6 +27,11 @@ def split(result: RunResult) -> str:
     return result.model.split_missing if result.settings.skip_part != "layer" else ""
 
 
+def whole_split(result: RunResult) -> str:
+    """A need: attention and MLP can be told apart."""
+    return result.model.split_missing
+
+
 def mean_update(result: RunResult) -> str:
     """A need: a mean update stands in for whole layers alone."""
     settings = result.settings

@@ -55,6 +55,12 @@ class ExpertsCall:
     written: Tensor
     module: nn.Module
 
+    @property
+    def count(self) -> int:
+        """How many experts there are to choose from."""
+        stacks = self.module.parameters(recurse=False)
+        return max(len(weight) for weight in stacks if weight.dim() == 3)
+
 
 @dataclass
 class LayerCall:
@@ -197,7 +203,7 @@ class _Recorder:
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> None:
         """Keep a call with the numbers of the chosen experts and their weights."""
-        if not any(weight.dim() == 3 for weight in module.parameters(recurse=False)):
+        if not _stacks(module):
             return
         given = [*args, *kwargs.values()]
         numbers = next((value for value in given if self._is_choice(value)), None)
@@ -245,6 +251,16 @@ class _Recorder:
             and value.dim() == 2
             and value.shape[0] == self._tokens
         )
+
+
+def may_have_experts(layer: nn.Module) -> bool:
+    """Whether some module of a layer may hold experts; running it tells."""
+    return any(_stacks(module) for module in layer.modules())
+
+
+def _stacks(module: nn.Module) -> bool:
+    """Whether a module has matrices in a stack, as those of experts are."""
+    return any(weight.dim() == 3 for weight in module.parameters(recurse=False))
 
 
 @contextlib.contextmanager

@@ -167,6 +167,28 @@ class Experts:
     error: float
 
 
+def attention_weights(call: LayerCall) -> Tensor:
+    """The attention of each head at each of the tokens, `[heads, n, start + n]`.
+
+    Raises:
+        DepthError: the layer hands out none.
+    """
+    if call.weights is None:
+        raise DepthError("this layer has no attention weights to take apart")
+    return call.weights
+
+
+def own_sinks(weights: Tensor, dtype: torch.dtype) -> Tensor:
+    """What a head's own sink takes of its attention `[…, tokens]`, `[…]`; 0 where it has none.
+
+    Args:
+        weights: the attention.
+        dtype: the one that it was computed in, whose rounding is no sink.
+    """
+    rest = 1 - weights.sum(dim=-1)
+    return torch.where(rest > torch.finfo(dtype).eps, rest, 0.0)
+
+
 def heads_of(call: LayerCall, sublayer: Sublayer) -> tuple[Heads, float]:
     """The attention's write, head by head.
 
@@ -177,7 +199,7 @@ def heads_of(call: LayerCall, sublayer: Sublayer) -> tuple[Heads, float]:
     Raises:
         DepthError: the attention has no heads that add up to its write.
     """
-    writer, weights = _writer(call, sublayer, "attention"), _weights(call)
+    writer, weights = _writer(call, sublayer, "attention"), attention_weights(call)
     blocks = _by_head(writer.read, len(weights))
     bias = writer.outputs(torch.zeros_like(writer.read[:1]))
     rest = writer.to_stream(bias.expand(len(writer.read), -1))
@@ -197,7 +219,7 @@ def reads_of(call: LayerCall, sublayer: Sublayer) -> Reads:
     Raises:
         DepthError: it hands out no attention weights.
     """
-    weights = _weights(call)[:, -1]
+    weights = attention_weights(call)[:, -1]
     if call.values is None:
         return Reads(weights, None, float("nan"))
     writer = _writer(call, sublayer, "attention")
@@ -297,12 +319,6 @@ def _write_with(call: LayerCall, sublayer: Sublayer, writer: Writer) -> Tensor:
         if writer.projection in inside or writer.norm is not None or len(sublayer) == 1:
             return write.float()
     return call.attention[0].float()
-
-
-def _weights(call: LayerCall) -> Tensor:
-    if call.weights is None:
-        raise DepthError("this layer has no attention weights to take apart")
-    return call.weights
 
 
 def _by_head(read: Tensor, heads: int) -> Tensor:

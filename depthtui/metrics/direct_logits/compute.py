@@ -71,4 +71,3 @@ def most_probable(unembedding: Unembedding, final: Tensor) -> tuple[Tensor, Tens
 
 def _dot(vectors: Tensor, direction: Tensor) -> Tensor:
     return (vectors.to(direction.device).float() * direction).sum(dim=-1)
-

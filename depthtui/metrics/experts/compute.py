@@ -1,0 +1,95 @@
+"""Chosen experts at all tokens, one layer at a time and so many tokens as fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from depthtui.errors import DepthError
+from depthtui.metrics.context import Context
+from depthtui.metrics.experts import ChosenExperts
+from depthtui.tracing.anatomy import Anatomy
+from depthtui.tracing.layer_call import ExpertsCall, LayerCall, call_at, may_have_experts
+from depthtui.tracing.layer_parts import experts_of
+from depthtui.tracing.parts import slices
+from depthtui.tracing.replay import Replay
+
+OnRows = Callable[[int, int, ChosenExperts | None], None]
+
+
+def compute(context: Context, partial: ChosenExperts | None) -> ChosenExperts:
+    """The metric of a run; the layers that `partial` has do not run again."""
+    anatomy = context.anatomy
+    # Before anything is recorded: most models have none.
+    if not any(map(may_have_experts, anatomy.layers)):
+        raise _none()
+    return chosen_experts(
+        context.replay, anatomy, context.tokens_with_attention, context.report, partial
+    )
+
+
+def chosen_experts(
+    replay: Replay,
+    anatomy: Anatomy,
+    tokens_at_once: int = 0,
+    on_rows: OnRows = lambda done, total, partial: None,
+    partial: ChosenExperts | None = None,
+) -> ChosenExperts:
+    """Keep which experts every layer chooses at all tokens.
+
+    Args:
+        replay, anatomy, tokens_at_once, on_rows, partial: as of `heads.compute.attention_heads`.
+
+    Raises:
+        DepthError: no layer has experts.
+    """
+    count, tokens = replay.n_layers, replay.n_tokens
+    at_once = tokens_at_once if tokens_at_once and replay.can_resume else tokens
+    result = partial or ChosenExperts.unknown(count, tokens)
+    with torch.no_grad():
+        for layer in np.flatnonzero(~result.done).tolist():
+            result = result.copied()
+            if may_have_experts(anatomy.layers[layer]):
+                for part in slices(tokens, at_once):
+                    call = call_at(replay, anatomy, layer, part.start, part.stop)
+                    if call.experts is None:
+                        break
+                    result = _with_tokens(result, layer, part, call.experts)
+                    if part.stop == tokens:
+                        _check(result, layer, call)
+            result.done[layer] = True
+            on_rows(int(result.done.sum()), count, result)
+    if not result.n_experts:
+        raise _none()
+    return result
+
+
+def _with_tokens(
+    result: ChosenExperts, layer: int, part: slice, found: ExpertsCall
+) -> ChosenExperts:
+    """The result with the experts chosen at some tokens of a layer."""
+    order = found.weights.float().argsort(dim=-1, descending=True, stable=True)
+    weights = found.weights.float().gather(-1, order)
+    shares = weights / weights.sum(dim=-1, keepdim=True)
+    k = weights.shape[-1]
+    result = result.widened("K", k)
+    result.numbers[layer, :k, part] = found.numbers.gather(-1, order).T.cpu().numpy()
+    result.weights[layer, :k, part] = weights.T.cpu().numpy()
+    result.entropy[layer, part] = torch.special.entr(shares).sum(dim=-1).cpu().numpy()
+    result.n_experts = max(result.n_experts, found.count)
+    return result
+
+
+def _check(result: ChosenExperts, layer: int, call: LayerCall) -> None:
+    """Keep by how much experts miss their block's output; drop them where it is too much."""
+    try:
+        result.error = max(result.error, experts_of(call).error)
+    except DepthError as error:
+        result.notes = tuple(dict.fromkeys((*result.notes, error.message.rstrip("."))))
+        result.numbers[layer], result.weights[layer], result.entropy[layer] = -1, np.nan, np.nan
+
+
+def _none() -> DepthError:
+    return DepthError("no layer has experts that depthtui knows")

@@ -1,0 +1,233 @@
+"""What each attention head reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, TypeAlias
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.run import RunResult
+from depthtui.metrics import needs
+from depthtui.metrics.costs import attention_of_a_token, row_of_logits
+from depthtui.metrics.evidence import so_far
+from depthtui.metrics.measures import array, values_of
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.reduced import ByLayer, Reduced, largest
+from depthtui.metrics.spec import Finding, LayerMap, LayerValues, Measure, Metric
+
+NAME = "heads"
+
+ByHeadAndToken: TypeAlias = Annotated[np.ndarray, Shape("L", "H", "T")]
+ByHead: TypeAlias = Annotated[np.ndarray, Shape("L", "H", dtype=np.float64)]
+
+
+@dataclass
+class AttentionHeads(MetricResult):
+    """The heads of each layer at each token.
+
+    NaN where a layer has not run yet, has no attention weights, or has fewer heads than another.
+
+    Attributes:
+        norm: size of what a head writes over that of the residual stream before its layer.
+        direct: what it adds to the logit of the model's most probable next token, less what it
+            adds to the mean over the vocabulary; the final norm's scale held fixed.
+        sink: the attention to token 0, with what a sink of the head's own takes.
+        entropy: of its attention, in nats; a sink of its own counts as one more token.
+        token_ids: the model's most probable next token; -1 without a lens.
+        done: whether each layer has run.
+        notes: why layers lack some of these, each reason once.
+        error: by how much heads and biases miss what the attention writes, over the largest
+            element of that; the largest of all layers.
+    """
+
+    norm: ByHeadAndToken
+    direct: ByHeadAndToken
+    sink: ByHeadAndToken
+    entropy: ByHeadAndToken
+    token_ids: Annotated[np.ndarray, Shape("T", dtype=np.int64)]
+    done: Annotated[np.ndarray, Shape("L", dtype=np.bool_)]
+    notes: tuple[str, ...] = ()
+    error: float = 0.0
+
+    @property
+    def is_known(self) -> np.ndarray:
+        return self.done
+
+
+def head_mean(values: np.ndarray) -> np.ndarray:
+    """The mean over the heads of `[L, H, …]`; NaN where there is none."""
+    known = np.isfinite(values)
+    total = np.where(known, values, 0).sum(axis=1, dtype=np.float64)
+    count = known.sum(axis=1)
+    return np.where(count > 0, total / np.maximum(1, count), np.nan)
+
+
+def _mean_over_prompts(values: Sequence[Any]) -> Any:
+    return np.mean(values, axis=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducedHeads(Reduced):
+    """Heads of one or more prompts, as of `AttentionHeads`: means over tokens.
+
+    `last_direct` is `direct` at the last token before the answer, a mean over prompts; `done`
+    the share of the prompts in which each layer has run.
+    """
+
+    pools: ClassVar = {"last_direct": _mean_over_prompts, "error": largest}
+
+    norm: ByHead
+    sink: ByHead
+    entropy: ByHead
+    last_direct: ByHead
+    done: ByLayer
+    notes: tuple[str, ...]
+    error: float
+
+
+def _reduce(found: AttentionHeads, run: RunResult, tokens: slice) -> ReducedHeads | None:
+    last = max(0, run.answer_start - 1)
+    return ReducedHeads.over(
+        found, run, tokens, last_direct=found.direct[:, :, last].astype(np.float64)
+    )
+
+
+def _summary(heads: ReducedHeads, pooled: Pooled) -> dict[str, Any]:
+    notes = {"notes": list(heads.notes)} if heads.notes else {}
+    return {
+        "norm": heads.norm,
+        "sink": heads.sink,
+        "entropy": heads.entropy,
+        "direct": heads.last_direct,
+        "error": heads.error,
+        **notes,
+    }
+
+
+def _findings(heads: ReducedHeads, pooled: Pooled) -> Iterator[Finding]:
+    known = so_far(heads.done == 1)
+    sinks = head_mean(heads.sink)
+    if np.isfinite(sinks).any():
+        most = int(np.nanargmax(sinks))
+        remark = f"most in layer {most}, {sinks[most]:.0%}; mean over heads"
+        without = int((np.isnan(sinks) & (heads.done == 1)).sum())
+        if without:
+            remark += f"; {without} of {len(sinks)} layers have no attention weights"
+        share = f"{np.nanmean(sinks):.0%}"
+        yield Finding("Attention to token 0", share, remark + f"; {known}" * bool(known))
+    direct = heads.last_direct
+    if np.isfinite(direct).any():
+        layer, head = np.unravel_index(int(np.nanargmax(direct)), direct.shape)
+        remark = (
+            f"{direct[layer, head]:+.3g} of the logit of the first choice after the last token "
+            "before the answer, less the mean of all tokens"
+        )
+        yield Finding("Head that writes most of the output", f"{head} of layer {layer}", remark)
+    elif direct.size and heads.notes:
+        yield Finding("Direct logits of heads", "–", heads.notes[-1])
+
+
+def _per_layer(heads: ReducedHeads) -> list[LayerValues]:
+    sinks, entropies = head_mean(heads.sink), head_mean(heads.entropy)
+    return [
+        LayerValues("sink", sinks, "attention to token 0, mean over heads", _SINK_READING),
+        LayerValues("entropy", entropies, "H(attention), nats, mean over heads", _ENTROPY_READING),
+    ]
+
+
+def _maps(heads: ReducedHeads) -> list[LayerMap]:
+    if not np.isfinite(heads.last_direct).any():
+        return []
+    caption = f"{DIRECT.formula}, at the last token before the answer"
+    return [LayerMap(DIRECT, heads.last_direct, DIRECT.title, caption, "layer", "head")]
+
+
+def _mean_of(name: str) -> Callable[[RunResult], np.ndarray | None]:
+    return values_of(AttentionHeads, lambda found: head_mean(getattr(found, name)))
+
+
+_SINK_READING = (
+    "1: the heads read token 0 alone, where attention goes that is not needed; 0: they read others."
+)
+_ENTROPY_READING = "0: the heads read one token each; the more, the more tokens share."
+
+DIRECT = Measure(
+    "head_direct",
+    "Heads, direct logits",
+    "W[top-1] N'(head) - mean",
+    array(AttentionHeads, "direct"),
+    diverging=True,
+    columns="heads",
+)
+"""Layers x heads at a token: what each adds to the logit of the model's first choice."""
+
+NORM = Measure(
+    "head_norm",
+    "Heads, writes",
+    "|head| / |h|",
+    array(AttentionHeads, "norm"),
+    columns="heads",
+    reading="How much a head writes, beside what the stream had before its layer.",
+)
+"""Layers x heads at a token: how much each writes."""
+
+METRIC = Metric(
+    name=NAME,
+    title="Attention heads",
+    tells="Which head reads where, and which one writes what the model says.",
+    formula=(
+        "of each head: `|W_O z| / |h|`; `W[token] N'(W_O z)` less the mean over the vocabulary, "
+        "the final norm's scale held fixed; attention to token 0; entropy of its attention"
+    ),
+    reading=(
+        "A head above 0 writes towards the token that the model says, below 0 against it; heads, "
+        "biases, MLPs and embedding add up to its logit."
+    ),
+    look_for=(
+        "The few heads that write most of it; heads that read token 0 alone and write little do "
+        "nothing here."
+    ),
+    source=(
+        "Elhage et al., A Mathematical Framework for Transformer Circuits, 2021; sinks: Xiao et "
+        "al., arXiv 2309.17453"
+    ),
+    cost="1 forward",
+    work=lambda result: 1.0,
+    result=AttentionHeads,
+    needs=(needs.clean_run, needs.whole_split),
+    memory=lambda sizes: row_of_logits(sizes) + attention_of_a_token(sizes),
+    measures=(
+        Measure(
+            "head_sink",
+            "Sink share",
+            "attention to token 0",
+            _mean_of("sink"),
+            limits=(0.0, 1.0),
+            reading=_SINK_READING,
+        ),
+        Measure(
+            "head_entropy",
+            "Head entropy",
+            "H(attention), nats",
+            _mean_of("entropy"),
+            reading=_ENTROPY_READING,
+        ),
+        DIRECT,
+        NORM,
+    ),
+    reduced=ReducedHeads,
+    reduce=_reduce,
+    summary=_summary,
+    findings=lambda heads, pooled: list(_findings(heads, pooled)),
+    means=lambda heads, pooled: {"attention to token 0": _known_mean(heads.sink)},
+    per_layer=_per_layer,
+    maps=_maps,
+)
+
+
+def _known_mean(values: np.ndarray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else float("nan")

@@ -1,0 +1,167 @@
+"""Attention heads at all tokens, one layer at a time and so many tokens as fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from depthtui.errors import DepthError
+from depthtui.metrics.context import Context
+from depthtui.metrics.direct_logits.compute import most_probable
+from depthtui.metrics.heads import AttentionHeads
+from depthtui.tracing.anatomy import Anatomy, Unembedding
+from depthtui.tracing.layer_call import LayerCall, call_at
+from depthtui.tracing.layer_parts import attention_weights, heads_of, own_sinks
+from depthtui.tracing.output_direction import freeze, mean_row, output_directions
+from depthtui.tracing.parts import slices
+from depthtui.tracing.replay import Replay
+
+OnRows = Callable[[int, int, AttentionHeads | None], None]
+
+
+def compute(context: Context, partial: AttentionHeads | None) -> AttentionHeads:
+    """The metric of a run; the layers that `partial` has do not run again."""
+    return attention_heads(
+        context.replay, context.anatomy, context.tokens_with_attention, context.report, partial
+    )
+
+
+def attention_heads(
+    replay: Replay,
+    anatomy: Anatomy,
+    tokens_at_once: int = 0,
+    on_rows: OnRows = lambda done, total, partial: None,
+    partial: AttentionHeads | None = None,
+) -> AttentionHeads:
+    """Take the attention of every layer apart at all tokens.
+
+    Args:
+        replay: the clean run.
+        anatomy: of its model.
+        tokens_at_once: how many tokens go through a layer together, with attention to all of the
+            prompt; 0 for all. All of them go where none can be run behind others.
+        on_rows: takes how many layers are done, of how many, and what is known.
+        partial: what was done before, to go on from.
+
+    Raises:
+        DepthError: no layer has attention weights.
+    """
+    count, tokens = replay.n_layers, replay.n_tokens
+    at_once = tokens_at_once if tokens_at_once and replay.can_resume else tokens
+    with torch.no_grad():
+        output = _Output.of(anatomy.unembedding, replay.residual[-1])
+        result = partial or AttentionHeads.unknown(count, tokens, notes=output.notes)
+        result = replace(result, token_ids=output.token_ids)
+        for layer in np.flatnonzero(~result.done).tolist():
+            found = _Layer(replay, anatomy, layer, output.directions)
+            for part in slices(tokens, at_once):
+                found.add(part)
+            result = found.put_into(result)
+            on_rows(int(result.done.sum()), count, result)
+    if not np.isfinite(result.sink).any():
+        raise DepthError(result.notes[-1] if result.notes else "no layer has attention weights")
+    return result
+
+
+@dataclass(frozen=True)
+class _Output:
+    """What the model says after each token.
+
+    Attributes:
+        token_ids: its first choice, `[T]`; -1 without a lens.
+        directions: along which its logit less the mean of all rises, `[T, d]`; None where that
+            is no sum.
+        notes: why not.
+    """
+
+    token_ids: np.ndarray
+    directions: Tensor | None = None
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, unembedding: Unembedding | None, final: Tensor) -> _Output:
+        """That of the last residual stream `[T, d]`."""
+        if unembedding is None:
+            return cls(np.full(len(final), -1), None, ("there is no lens for direct logits",))
+        ids = most_probable(unembedding, final)[0]
+        try:
+            frozen = freeze(unembedding, final, unembedding.normed(final).float())
+            found = output_directions(unembedding, frozen, ids, mean_row(unembedding))
+        except DepthError as error:
+            return cls(ids.cpu().numpy(), None, (error.message.rstrip("."),))
+        return cls(ids.cpu().numpy(), found.vectors)
+
+
+@dataclass
+class _Layer:
+    """The heads of one layer, as its tokens run: rows of `[heads, n]` by array."""
+
+    replay: Replay
+    anatomy: Anatomy
+    layer: int
+    directions: Tensor | None
+    error: float = 0.0
+    _rows: dict[str, list[Tensor]] = field(default_factory=dict)
+    _notes: dict[str, None] = field(default_factory=dict)
+
+    def add(self, part: slice) -> None:
+        """Run some more tokens."""
+        if self._notes and not self._rows:
+            # The layer has no weights at the tokens before: nor here.
+            return
+        call = call_at(self.replay, self.anatomy, self.layer, part.start, part.stop)
+        try:
+            weights = attention_weights(call)
+        except DepthError as error:
+            self._note(error)
+            return
+        own = own_sinks(weights, call.before.dtype)
+        entropy = torch.special.entr(weights).sum(dim=-1) + torch.special.entr(own)
+        self._keep("sink", weights[..., 0] + own)
+        self._keep("entropy", entropy)
+        del weights
+        self._add_writes(call, part)
+
+    def _add_writes(self, call: LayerCall, part: slice) -> None:
+        try:
+            heads, error = heads_of(call, self.anatomy.attention[self.layer])
+        except DepthError as error:
+            self._note(error)
+            return
+        # The weights of all pairs of tokens: nothing below needs them.
+        call.weights = None
+        self.error = max(self.error, error)
+        size = call.before.float().norm(dim=-1).clamp(min=1e-30)
+        norms, shares = [], []
+        for head in range(len(heads)):
+            write = heads.write(head)
+            norms.append(write.norm(dim=-1) / size.to(write.device))
+            if self.directions is not None:
+                shares.append((write * self.directions[part].to(write.device)).sum(dim=-1))
+        self._keep("norm", torch.stack(norms))
+        if shares:
+            self._keep("direct", torch.stack(shares))
+
+    def _keep(self, name: str, values: Tensor) -> None:
+        self._rows.setdefault(name, []).append(values.cpu())
+
+    def _note(self, error: DepthError) -> None:
+        self._notes[error.message.rstrip(".")] = None
+
+    def put_into(self, result: AttentionHeads) -> AttentionHeads:
+        """A copy of a result with this layer."""
+        whole = {name: torch.cat(rows, dim=1).numpy() for name, rows in self._rows.items()}
+        whole = {
+            name: rows for name, rows in whole.items() if rows.shape[1] == len(result.token_ids)
+        }
+        result = result.widened("H", max((len(rows) for rows in whole.values()), default=0))
+        for name, rows in whole.items():
+            getattr(result, name)[self.layer, : len(rows)] = rows
+        result.done[self.layer] = True
+        result.notes = tuple(dict.fromkeys((*result.notes, *self._notes)))
+        result.error = max(result.error, self.error)
+        return result

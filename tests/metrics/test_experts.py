@@ -1,0 +1,217 @@
+"""Chosen experts against one forward without each, and the router's own arithmetic."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from depthtui.errors import DepthError
+from depthtui.metrics.experts import METRIC, ChosenExperts, ReducedExperts
+from depthtui.metrics.experts.compute import chosen_experts, compute
+from depthtui.tracing.anatomy import Anatomy
+from depthtui.tracing.layer_call import call_at, may_have_experts
+from depthtui.tracing.layer_parts import experts_of
+from depthtui.tracing.probe import probe_architecture
+from depthtui.tracing.replay import Replay
+from tests.builders.results import run
+from tests.naive import blocks, layer_ends
+from tests.tiny_models import fresh, random_ids, tiny
+from tests.tracing.test_layer_parts import EXPERTS
+
+TOKENS = 12
+
+
+def replayed(model: nn.Module, tokens: int = TOKENS) -> tuple[Replay, Anatomy]:
+    anatomy = probe_architecture(model)
+    return Replay(model, anatomy, random_ids(tokens)[0]), anatomy
+
+
+@functools.cache
+def found_in(name: str) -> ChosenExperts:
+    return chosen_experts(*replayed(tiny(name)))
+
+
+def assert_same(one: ChosenExperts, other: ChosenExperts) -> None:
+    np.testing.assert_array_equal(one.numbers, other.numbers)
+    for name in ("weights", "entropy"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-3, atol=1e-5)
+    assert (one.done & other.done).all()
+    assert one.n_experts == other.n_experts == 4
+
+
+def stacks(block: nn.Module) -> list[nn.Module]:
+    return [
+        module
+        for path, module in block.named_modules()
+        if path.endswith(("experts", "input_linear", "output_linear"))
+        and any(weight.dim() == 3 for weight in module.parameters(recurse=False))
+    ]
+
+
+@pytest.mark.parametrize("name", EXPERTS)
+def test_a_token_changes_without_the_experts_that_were_chosen_for_it(name: str) -> None:
+    found, model = found_in(name), copy.deepcopy(tiny(name))
+    seen = 0
+    for layer, block in enumerate(blocks(model)):
+        modules = stacks(block)
+        if not modules:
+            assert (found.numbers[layer] == -1).all()
+            assert np.isnan(found.entropy[layer]).all()
+            continue
+        seen += 1
+        whole = torch.from_numpy(layer_ends(model, random_ids(TOKENS), layer)[1])
+        for expert in range(4):
+            with torch.no_grad(), without(modules, expert):
+                lacking = torch.from_numpy(layer_ends(model, random_ids(TOKENS), layer)[1])
+            changes = (whole - lacking).abs().amax(dim=-1).numpy() > 1e-6
+            chosen = (found.numbers[layer] == expert).any(axis=0)
+            np.testing.assert_array_equal(changes, chosen)
+    assert seen
+    assert found.error < 1e-5
+    assert found.notes == ()
+
+
+class without:  # noqa: N801
+    """Let an expert's own weights be 0, while open."""
+
+    def __init__(self, modules: list[nn.Module], expert: int) -> None:
+        self._weights = [
+            weight
+            for module in modules
+            for weight in module.parameters(recurse=False)
+            if len(weight) == 4 and weight.dim() > 1
+        ]
+        self._expert = expert
+
+    def __enter__(self) -> None:
+        self._held = [weight[self._expert].clone() for weight in self._weights]
+        for weight in self._weights:
+            weight[self._expert] = 0
+
+    def __exit__(self, *_error: object) -> None:
+        for weight, held in zip(self._weights, self._held, strict=True):
+            weight[self._expert] = held
+
+
+@pytest.mark.parametrize("name", ["mixtral", "olmoe"])
+def test_weights_are_the_routers_own(name: str) -> None:
+    model, found = tiny(name), found_in(name)
+    kept: list[Tensor] = []
+    handles = [
+        block.mlp.gate.register_forward_pre_hook(
+            lambda module, args: kept.append(logits(module, args))
+        )
+        for block in blocks(model)
+    ]
+    with torch.no_grad():
+        model(input_ids=random_ids(TOKENS), use_cache=False)
+    for handle in handles:
+        handle.remove()
+    for layer, rows in enumerate(kept):
+        shares = rows.softmax(dim=-1).topk(2)
+        np.testing.assert_array_equal(found.numbers[layer].T, shares.indices)
+        by_token = shares.values / shares.values.sum(dim=-1, keepdim=True)
+        used = by_token if name == "mixtral" else shares.values
+        np.testing.assert_allclose(found.weights[layer].T, used, rtol=1e-4)
+        entropy = -(by_token * by_token.log()).sum(dim=-1)
+        np.testing.assert_allclose(found.entropy[layer], entropy, rtol=1e-3, atol=1e-6)
+
+
+def logits(gate: Any, args: tuple[Tensor, ...]) -> Tensor:
+    return args[0].reshape(TOKENS, -1) @ gate.weight.T
+
+
+@pytest.mark.parametrize("name", ["mixtral", "gpt_oss", "deepseek_v3", "granite_hybrid"])
+def test_small_parts_are_the_same(name: str) -> None:
+    whole = chosen_experts(*replayed(tiny(name), 64))
+    assert_same(chosen_experts(*replayed(tiny(name), 64), tokens_at_once=5), whole)
+    assert (np.diff(whole.weights[1], axis=0) <= 0).all()
+
+
+def test_what_is_known_is_not_run_again() -> None:
+    replay, anatomy = replayed(tiny("mixtral"))
+    told: list[Any] = []
+    whole = chosen_experts(replay, anatomy, on_rows=lambda *row: told.append(row))
+    assert [row[:2] for row in told] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    half = told[1][2]
+    before = replay.evaluations
+    again = chosen_experts(replay, anatomy, partial=half)
+    assert replay.evaluations - before == 2 * TOKENS
+    assert_same(again, whole)
+    assert half.is_known.tolist() == [True, True, False, False]
+    assert (half.numbers[2:] == -1).all()
+
+
+def test_sixteen_bits() -> None:
+    found = chosen_experts(*replayed(copy.deepcopy(tiny("mixtral")).to(torch.bfloat16)))
+    exact = found_in("mixtral")
+    # In the first layer, behind which rounding has other experts chosen.
+    same = (found.numbers[0] == exact.numbers[0]).all(axis=0)
+    assert same.mean() > 0.8
+    np.testing.assert_allclose(found.weights[0][:, same], exact.weights[0][:, same], atol=0.02)
+
+
+def test_a_dense_model_says_so_before_anything_runs() -> None:
+    class Dense:
+        anatomy = probe_architecture(tiny("llama"))
+
+        @property
+        def replay(self) -> Replay:
+            raise AssertionError("the prompt runs")
+
+    with pytest.raises(DepthError, match="no layer has experts"):
+        compute(Dense(), None)  # type: ignore[arg-type]
+    assert not any(map(may_have_experts, Dense.anatomy.layers))
+
+
+@pytest.mark.parametrize("name", ["recurrent_gemma", "bamba"])
+def test_stacked_weights_that_are_no_experts(name: str) -> None:
+    with pytest.raises(DepthError, match="no layer has experts"):
+        chosen_experts(*replayed(tiny(name)))
+
+
+def test_experts_that_do_not_add_up_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(call: Any) -> Any:
+        if call.layer == 1:
+            raise DepthError("its experts do not add up")
+        return experts_of(call)
+
+    monkeypatch.setattr("depthtui.metrics.experts.compute.experts_of", of)
+    found = chosen_experts(*replayed(fresh("mixtral")))
+    assert (found.numbers[1] == -1).all()
+    assert (found.numbers[[0, 2, 3]] >= 0).all()
+    assert found.notes == ("its experts do not add up",)
+
+
+def made(tokens: int = 4) -> ChosenExperts:
+    """Two layers, experts in the second: 0 and 1, 0 and 2, 0 and 1, 3 and 0."""
+    found = ChosenExperts.unknown(2, tokens, n_experts=8).widened("K", 2)
+    found.numbers[1] = [[0, 0, 0, 3], [1, 2, 1, 0]]
+    found.entropy[1] = [0.1, 0.2, 0.3, 0.6]
+    found.done[:] = True
+    return found
+
+
+def test_what_is_said_of_them() -> None:
+    result = run(layers=2, tokens=4)
+    reduced = METRIC.reduce(made(), result, slice(None))
+    assert isinstance(reduced, ReducedExperts)
+    assert reduced.entropy[1] == pytest.approx(0.3)
+    assert reduced.used[1] == 4
+    assert np.isnan(reduced.used[0])
+    assert reduced.largest_share[1] == 1
+    two = ReducedExperts.pooled([reduced, METRIC.reduce(made(), result, slice(1, None))])
+    assert two.chosen[1].tolist() == [7, 3, 2, 2, 0, 0, 0, 0]
+    assert two.tokens == 7
+    measure = {measure.name: measure for measure in METRIC.measures}
+    result.put("experts", made())
+    first = measure["expert_first"].values(result)
+    assert first is not None
+    assert first[1].tolist() == [0, 0, 0, 3]
+    assert np.isnan(first[0]).all()

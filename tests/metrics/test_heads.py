@@ -1,0 +1,288 @@
+"""Attention heads against eager attention's own weights, one forward a head, and their sum."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from depthtui.errors import DepthError
+from depthtui.metrics.heads import AttentionHeads
+from depthtui.metrics.heads.compute import attention_heads
+from depthtui.tracing.anatomy import Anatomy, Unembedding
+from depthtui.tracing.layer_call import call_at
+from depthtui.tracing.layer_parts import heads_of
+from depthtui.tracing.modules import first_tensor
+from depthtui.tracing.probe import probe_architecture
+from depthtui.tracing.replay import Replay
+from depthtui.tracing.trace import LayerActivations, trace
+from tests.naive import blocks
+from tests.tiny_models import TINY, WITHOUT_SPLIT, fresh, random_ids, tiny
+from tests.tracing.test_layer_parts import (
+    NO_HEADS,
+    NORM_BEHIND,
+    NOT_CAUSAL,
+    OUTPUT_PROJECTIONS,
+    projection,
+)
+
+TOKENS = 12
+SPLIT = sorted(set(TINY) - WITHOUT_SPLIT - {"falcon_sequential"})
+"""Models with heads; that one's own eager attention with ALiBi adds its biases twice."""
+
+NO_SUM = {"gemma2", "opt_post_norm", "recurrent_gemma"}
+"""Models whose logits are no sum over layers."""
+
+ARRAYS = ("norm", "direct", "sink", "entropy")
+
+
+def replayed(model: nn.Module, tokens: int = TOKENS) -> tuple[Replay, Anatomy]:
+    anatomy = probe_architecture(model)
+    return Replay(model, anatomy, random_ids(tokens)[0]), anatomy
+
+
+@functools.cache
+def found_in(name: str) -> AttentionHeads:
+    return attention_heads(*replayed(tiny(name)))
+
+
+def assert_same(one: AttentionHeads, other: AttentionHeads) -> None:
+    for name in ARRAYS:
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-3, atol=2e-5)
+    assert one.token_ids.tolist() == other.token_ids.tolist()
+    assert (one.done & other.done).all()
+    assert one.notes == other.notes
+
+
+def with_heads(name: str) -> list[int]:
+    return [n for n in range(len(blocks(tiny(name)))) if n not in NO_HEADS.get(name, set())]
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_sinks_and_entropies_are_those_of_eager_attention(name: str) -> None:
+    found, layers = found_in(name), with_heads(name)
+    known = np.isfinite(found.sink).any(axis=(1, 2))
+    assert np.flatnonzero(known).tolist() == layers
+    is_whole = len(layers) == len(known)
+    assert is_whole != any("no attention weights" in note for note in found.notes)
+    eager = copy.deepcopy(tiny(name))
+    eager.set_attn_implementation("eager")  # type: ignore[operator]
+    with torch.no_grad():
+        output = eager(input_ids=random_ids(TOKENS), output_attentions=True, use_cache=False)
+    weights = [rows[0].double() for rows in output.attentions or () if rows is not None]
+    if name in NOT_CAUSAL or len(weights) != len(layers):
+        # It returns none, or others than it computes with.
+        return
+    for layer, rows in zip(layers, weights, strict=True):
+        rows, heads = rows[..., :TOKENS], len(rows)
+        own = 1 - rows.sum(dim=-1)
+        own = own if name == "gpt_oss" else torch.zeros_like(own)
+        entropy = torch.special.entr(rows).sum(dim=-1) + torch.special.entr(own)
+        np.testing.assert_allclose(found.sink[layer, :heads], rows[..., 0] + own, atol=1e-5)
+        np.testing.assert_allclose(found.entropy[layer, :heads], entropy, atol=1e-4)
+        assert np.isnan(found.sink[layer, heads:]).all()
+
+
+def attention_write(
+    model: nn.Module, anatomy: Anatomy, layer: int, inputs: int, change: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """What a layer's attention writes where its projection's input is changed, `[T, d]`."""
+    kept: list[Tensor] = []
+
+    def keep(_module: nn.Module, args: Any, output: Any, *, tap: Any) -> None:
+        like = first_tensor(output).reshape(1, TOKENS, -1)
+        kept.append(tap.write(args, output, like)[0].double())
+
+    handles = [
+        tap.module.register_forward_hook(functools.partial(keep, tap=tap))
+        for tap in anatomy.attention[layer]
+    ]
+    module = projection(blocks(model)[layer], OUTPUT_PROJECTIONS, inputs)
+    handles.append(module.register_forward_pre_hook(lambda _, args: (change(args[0]), *args[1:])))
+    try:
+        with torch.no_grad():
+            model(input_ids=random_ids(TOKENS), use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sum(kept[1:], kept[0])
+
+
+def frozen_direction(unembedding: Unembedding, final: Tensor) -> Tensor:
+    """W[first choice] less the mean row, before a norm whose scale is fixed, `[T, d]` float64.
+
+    Element by element the norm multiplies by its gain over the scale.
+    """
+    normed, weight = unembedding.normed(final).double(), unembedding.head.weight.double()
+    rows = weight[unembedding.logits(final).argmax(dim=-1)] - weight.mean(dim=0)
+    centred = any("LayerNorm" in type(module).__name__ for module in unembedding.norm)
+    states = final.double()
+    states = states - states.mean(dim=-1, keepdim=True) if centred else states
+    offset = unembedding.normed(torch.zeros_like(final)).double()
+    rows = rows * unembedding.scale * (normed - offset) / states
+    return rows - rows.mean(dim=-1, keepdim=True) if centred else rows
+
+
+@pytest.mark.parametrize("name", sorted(set(SPLIT) - NORM_BEHIND))
+def test_writes_are_those_of_one_forward_a_head(name: str) -> None:
+    model, found = tiny(name), found_in(name)
+    replay, anatomy = replayed(model)
+    unembedding, direction = anatomy.unembedding, None
+    if unembedding is not None and name not in NO_SUM:
+        direction = frozen_direction(unembedding, replay.residual[-1])
+    for layer in with_heads(name):
+        values = call_at(replay, anatomy, layer, TOKENS - 1, TOKENS).values
+        assert values is not None
+        heads, width = int(np.isfinite(found.norm[layer, :, 0]).sum()), values.shape[-1]
+        write = functools.partial(attention_write, model, anatomy, layer, heads * width)
+        nothing = write(torch.zeros_like)
+        sizes = replay.residual[layer].double().norm(dim=-1)
+        for head in range(heads):
+
+            def only(rows: Tensor, start: int = head * width, width: int = width) -> Tensor:
+                kept = torch.zeros_like(rows)
+                kept[..., start : start + width] = rows[..., start : start + width]
+                return kept
+
+            added = write(only) - nothing
+            expected = added.norm(dim=-1) / sizes
+            np.testing.assert_allclose(found.norm[layer, head], expected, rtol=1e-3, atol=1e-5)
+            if direction is not None:
+                shares = (added * direction).sum(dim=-1)
+                np.testing.assert_allclose(found.direct[layer, head], shares, rtol=1e-3, atol=1e-4)
+    assert (direction is None) == bool(np.isnan(found.direct).all())
+    assert (name in NO_SUM) == any("not a sum" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("name", sorted(set(SPLIT) - NO_SUM))
+def test_embedding_heads_biases_and_mlps_make_the_logit(name: str) -> None:
+    found, ids = found_in(name), random_ids(TOKENS)
+    replay, anatomy = replayed(tiny(name))
+    unembedding = anatomy.unembedding
+    assert unembedding is not None
+    layers: list[LayerActivations] = []
+    trace(tiny(name), anatomy, ids[0], layers.append)
+    direction = frozen_direction(unembedding, layers[-1].h_next)
+    with torch.no_grad():
+        logits = tiny(name)(input_ids=ids, use_cache=False).logits[0].double()
+    assert found.token_ids.tolist() == logits.argmax(dim=-1).tolist()
+
+    def share(write: Tensor) -> Tensor:
+        return (write.double() * direction).sum(dim=-1)
+
+    # What the biases of norm and head add.
+    bias = getattr(unembedding.head, "bias", None)
+    offset = unembedding.normed(torch.zeros_like(layers[-1].h_next))
+    of_biases = unembedding.head(offset).double() * unembedding.scale
+    of_biases = of_biases.gather(-1, logits.argmax(-1, keepdim=True))[:, 0] - of_biases.mean(-1)
+    assert bias is None or bool(of_biases.any())
+    total = share(layers[0].h) + of_biases
+    for number, layer in enumerate(layers):
+        total += share(layer.h_next.double() - layer.h.double())
+        if number in with_heads(name):
+            # The attention's share goes, its heads and its biases come.
+            call = call_at(replay, anatomy, number, 0, TOKENS)
+            written = sum(write.double() for write in call.attention)
+            rest = heads_of(call, anatomy.attention[number])[0].rest
+            total += share(rest) - share(written)
+            total += torch.from_numpy(np.nansum(found.direct[number], axis=0)).double()
+    expected = logits.max(dim=-1).values - logits.mean(dim=-1)
+    np.testing.assert_allclose(total, expected, rtol=1e-4, atol=1e-3)
+    assert found.error < 1e-5
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt_oss", "gemma3", "bamba", "phi3", "mpt"])
+def test_small_parts_are_the_same(name: str) -> None:
+    model = tiny(name)
+    whole = attention_heads(*replayed(model, 64))
+    small = attention_heads(*replayed(model, 64), tokens_at_once=5)
+    assert_same(small, whole)
+
+
+def test_parts_are_as_long_as_they_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def call(replay: Replay, anatomy: Anatomy, layer: int, start: int, stop: int) -> Any:
+        seen.append((start, stop))
+        return call_at(replay, anatomy, layer, start, stop)
+
+    monkeypatch.setattr("depthtui.metrics.heads.compute.call_at", call)
+    attention_heads(*replayed(tiny("llama"), 64), tokens_at_once=25)
+    assert seen == [(0, 25), (25, 50), (50, 64)] * 4
+
+
+def test_what_is_known_is_not_run_again() -> None:
+    replay, anatomy = replayed(tiny("llama"))
+    told: list[Any] = []
+    whole = attention_heads(replay, anatomy, on_rows=lambda *row: told.append(row))
+    assert [row[:2] for row in told] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    half = told[1][2]
+    assert half.is_known.tolist() == [True, True, False, False]
+    before = replay.evaluations
+    again = attention_heads(replay, anatomy, partial=half)
+    assert replay.evaluations - before == 2 * TOKENS
+    assert_same(again, whole)
+    # What was told of stays as it was.
+    assert not half.is_whole
+    assert np.isnan(half.sink[2:]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"), [("llama", 4), ("gpt2", 4), ("phi3", 4), ("gpt_oss", 1)]
+)
+def test_sixteen_bits(name: str, layers: int) -> None:
+    """Behind the first layer rounding has other experts chosen."""
+    found = attention_heads(*replayed(copy.deepcopy(tiny(name)).to(torch.bfloat16)))
+    exact = found_in(name)
+    assert found.norm.dtype == np.float32
+    for array, rtol, atol in (("sink", 0, 0.05), ("entropy", 0, 0.1), ("norm", 0.1, 0.01)):
+        pair = (getattr(heads, array)[:layers] for heads in (found, exact))
+        np.testing.assert_allclose(*pair, rtol=rtol, atol=atol)
+    assert found.error < 0.05
+
+
+def test_rounding_is_no_sink() -> None:
+    found = attention_heads(*replayed(copy.deepcopy(tiny("llama")).to(torch.bfloat16), 64))
+    assert found.sink[:, :, 0].max() == pytest.approx(1)
+    assert found.entropy[:, :, 0].max() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_head_that_writes_nothing_has_no_share() -> None:
+    model = fresh("llama")
+    with torch.no_grad():
+        # The second of four heads of eight.
+        model.model.layers[2].self_attn.o_proj.weight[:, 8:16] = 0
+    found = attention_heads(*replayed(model))
+    width = model.model.layers[2].self_attn.head_dim
+    assert width == 8
+    assert (found.norm[2, 1] == 0).all()
+    assert (found.direct[2, 1] == 0).all()
+    assert (found.norm[2, 0] > 0).all()
+
+
+def test_layers_that_do_not_add_up_cost_themselves_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(call: Any, sublayer: Any) -> Any:
+        if call.layer == 1:
+            raise DepthError("its heads do not add up to what it writes (off by 9.0%)")
+        return heads_of(call, sublayer)
+
+    monkeypatch.setattr("depthtui.metrics.heads.compute.heads_of", of)
+    found = attention_heads(*replayed(tiny("llama")), tokens_at_once=5)
+    exact = found_in("llama")
+    assert np.isnan(found.norm[1]).all()
+    assert np.isnan(found.direct[1]).all()
+    np.testing.assert_allclose(found.sink, exact.sink, atol=1e-5)
+    np.testing.assert_allclose(found.norm[[0, 2, 3]], exact.norm[[0, 2, 3]], rtol=1e-3, atol=1e-5)
+    assert found.notes == ("its heads do not add up to what it writes (off by 9.0%)",)
+    assert found.done.all()
+
+
+def test_a_model_without_attention_weights_has_none() -> None:
+    with pytest.raises(DepthError, match="no attention weights"):
+        attention_heads(*replayed(tiny("falcon_sequential")))
