@@ -15,7 +15,7 @@ from depthtui.errors import DepthError
 from depthtui.metrics.experts import METRIC, ChosenExperts, ReducedExperts
 from depthtui.metrics.experts.compute import chosen_experts, compute
 from depthtui.tracing.anatomy import Anatomy
-from depthtui.tracing.layer_call import call_at, may_have_experts
+from depthtui.tracing.layer_call import may_have_experts
 from depthtui.tracing.layer_parts import experts_of
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay

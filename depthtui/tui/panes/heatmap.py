@@ -20,7 +20,7 @@ from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.chosen_lens import measured_by
 from depthtui.metrics.needs import lens
 from depthtui.report.phrases import rule_title
-from depthtui.token_text import fit, printable_sentence
+from depthtui.token_text import fit, printable, printable_sentence
 from depthtui.tui.draw.grid import Grid, Side
 from depthtui.tui.draw.layer_rows import OUTPUT
 from depthtui.tui.draw.scale import Scale, scale_of
@@ -83,7 +83,7 @@ class Heatmap(Pane):
     def why_empty(self) -> tuple[str, str] | None:
         if self.result is None:
             empty = "Layers x tokens: what each layer does to each token.", self.hint
-        elif self._wanted(self.result, self.reading) is None:
+        elif self._wanted(self.result, self.reading, self._token) is None:
             empty = self._why_unavailable(self.result)
         else:
             return None
@@ -127,12 +127,12 @@ class Heatmap(Pane):
     def _title(self) -> str:
         return self.kind.title(self.shown_measure, self.result)
 
-    def _wanted(self, result: RunResult, reading: Reading | None) -> np.ndarray | None:
-        return self.kind.values(self.shown_measure, result, reading)
+    def _wanted(self, result: RunResult, reading: Reading | None, token: int) -> np.ndarray | None:
+        return self.kind.values(self.shown_measure, result, reading, token)
 
     def _drawn(self) -> np.ndarray:
         """`[rows, columns]`, what is coloured, NaN where unknown."""
-        values = self._wanted(self.shown, self.reading)
+        values = self._wanted(self.shown, self.reading, self._token)
         assert values is not None
         return values
 
@@ -146,7 +146,7 @@ class Heatmap(Pane):
 
     def _column_name(self, column: int) -> str:
         """What the legend calls a column."""
-        return f"token {column}"
+        return self.kind.column_name(column)
 
     @property
     def _diverging(self) -> bool:
@@ -176,7 +176,7 @@ class Heatmap(Pane):
             high = self._side_scale(self._side).high
             self._side_levels = palette.levels(self._side, 0, high, len(self._ramp)).tolist()
         self._lay_out()
-        notes = filter(None, (self.kind.note(self.shown), self._mark_note()))
+        notes = filter(None, (self._token_note(), self.kind.note(self.shown), self._mark_note()))
         self.set_titles(self._title(), " · ".join(notes))
 
     def _noise_in(self, result: RunResult) -> float:
@@ -227,7 +227,7 @@ class Heatmap(Pane):
     def _at(self, cursor: Cursor) -> tuple[int, int]:
         """The row and column under a cursor."""
         rows, columns = self._values.shape
-        column = self.kind.column_of(cursor)
+        column = self.kind.column_of(cursor, self._values)
         return min(max(cursor.layer, 0), rows - 1), min(max(column, 0), columns - 1)
 
     def under_cursor(self) -> Target | None:
@@ -243,7 +243,15 @@ class Heatmap(Pane):
         """The token in a column; negative where there is none."""
         return column
 
+    @property
+    def _token(self) -> int:
+        """The token under the cursor; negative where there is none."""
+        return self._token_of(self.cursor.token)
+
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        if self.kind.at_token and old.token != new.token:
+            self.redraw_content()
+            return
         grid = self.grid
         if grid.scroll_to(*self._at(new)):
             self.refresh(self.area.region)
@@ -300,6 +308,13 @@ class Heatmap(Pane):
         line = self.grid.number_line(marked.layer)
         sign = _MARKS[0] if line is None else self._sign(line, marked.layer)
         return f"{sign} {rule_title(marked.rule)} depth, after layer {marked.layer}"
+
+    def _token_note(self) -> str:
+        """The cursor's token where all columns are of it; else empty."""
+        token = min(self._token, len(self.shown.tokens) - 1)
+        if not self.kind.at_token or token < 0:
+            return ""
+        return f"token {token} {printable(self.shown.tokens.texts[token])}"
 
     def _marked(self) -> DepthEstimate | None:
         """The effective depth that is marked: that of the rule which reads the measure."""

@@ -1,4 +1,4 @@
-"""What a heatmap's columns are: tokens, sublayers, or layers that a skip reaches."""
+"""What a heatmap's columns are: tokens, sublayers, heads, or layers that a skip reaches."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from depthtui.metrics.contributions import KINDS
 from depthtui.metrics.depth_score import depth_score
 from depthtui.metrics.direct_effects import DirectEffects, later_pairs, read_later
 from depthtui.metrics.evidence import so_far
+from depthtui.metrics.heads import AttentionHeads
 from depthtui.metrics.repeat import Repeat, block_words
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Measure
@@ -54,6 +55,7 @@ class TokensView:
     Attributes:
         by_token: whether the cursor's token is a column.
         by_layer: whether columns are layers.
+        at_token: whether all columns are of the cursor's token.
         writes_numbers: whether values stand in their cells as numbers.
         names_columns: whether columns that are wide enough have their names beneath.
         unknown: what a cell without a value looks like.
@@ -61,6 +63,7 @@ class TokensView:
 
     by_token = True
     by_layer = False
+    at_token = False
     writes_numbers = False
     names_columns = True
     unknown = palette.UNKNOWN_GLYPH
@@ -70,9 +73,12 @@ class TokensView:
         return f"{measure.title} · {formula}"
 
     def values(
-        self, measure: Measure, result: RunResult, reading: Reading | None
+        self, measure: Measure, result: RunResult, reading: Reading | None, token: int
     ) -> np.ndarray | None:
-        """`[rows, columns]`, NaN where unknown, or None where unavailable."""
+        """`[rows, columns]`, NaN where unknown, or None where unavailable.
+
+        `token` is the cursor's; -1 where the run has none there.
+        """
         return measure.values(result)
 
     def side(self, result: RunResult) -> np.ndarray | None:
@@ -85,9 +91,13 @@ class TokensView:
     def limits(self, measure: Measure) -> tuple[float, float] | None:
         return measure.limits
 
-    def column_of(self, cursor: Cursor) -> int:
+    def column_of(self, cursor: Cursor, values: np.ndarray) -> int:
         """The column under the cursor; clipped where there are fewer."""
         return cursor.token
+
+    def column_name(self, column: int) -> str:
+        """What the legend calls a column."""
+        return f"token {column}"
 
     def note(self, result: RunResult) -> str:
         """What the frame says about the run, or empty."""
@@ -123,7 +133,7 @@ class MeansView(TokensView):
         return f"Mean {'cosine' if measure.diverging else 'contribution'} by sublayer"
 
     def values(
-        self, measure: Measure, result: RunResult, reading: Reading | None
+        self, measure: Measure, result: RunResult, reading: Reading | None, token: int
     ) -> np.ndarray | None:
         return None if reading is None else means_of(reading.curves, measure)
 
@@ -133,7 +143,7 @@ class MeansView(TokensView):
     def limits(self, measure: Measure) -> tuple[float, float] | None:
         return None
 
-    def column_of(self, cursor: Cursor) -> int:
+    def column_of(self, cursor: Cursor, values: np.ndarray) -> int:
         return 0
 
     def value_texts(self, at: At) -> tuple[str, str]:
@@ -151,13 +161,13 @@ class LayersView(TokensView):
     unknown = " "
 
     def values(
-        self, measure: Measure, result: RunResult, reading: Reading | None
+        self, measure: Measure, result: RunResult, reading: Reading | None, token: int
     ) -> np.ndarray | None:
         # A layer cannot change what comes before it.
         effects = measure.values(result)
         return None if effects is None else later_pairs(effects)
 
-    def column_of(self, cursor: Cursor) -> int:
+    def column_of(self, cursor: Cursor, values: np.ndarray) -> int:
         return cursor.layer
 
 
@@ -238,7 +248,7 @@ class RepeatsView(LayersView):
     """Rows are the first layers of blocks that run twice, columns their last ones."""
 
     def values(
-        self, measure: Measure, result: RunResult, reading: Reading | None
+        self, measure: Measure, result: RunResult, reading: Reading | None, token: int
     ) -> np.ndarray | None:
         return measure.values(result)
 
@@ -268,12 +278,65 @@ class RepeatsView(LayersView):
         return float(values[layer, layer]), f"{measure.title}, layer {layer} twice"
 
 
+class HeadsView(TokensView):
+    """Columns are the heads at the cursor's token; the cursor is on the strongest of its layer."""
+
+    by_token = False
+    at_token = True
+
+    def title(self, measure: Measure, result: RunResult | None) -> str:
+        return f"{measure.title} · {measure.formula}"
+
+    def values(
+        self, measure: Measure, result: RunResult, reading: Reading | None, token: int
+    ) -> np.ndarray | None:
+        values = measure.values(result)
+        if values is None or not values.shape[1]:
+            return None
+        if token < 0:
+            return np.full(values.shape[:2], np.nan, values.dtype)
+        return values[:, :, min(token, values.shape[2] - 1)]
+
+    def labels(self, result: RunResult) -> Sequence[str]:
+        found = result.get(AttentionHeads)
+        return [] if found is None else [str(head) for head in range(found.norm.shape[1])]
+
+    def note(self, result: RunResult) -> str:
+        found = result.get(AttentionHeads)
+        return "" if found is None else so_far(found.done)
+
+    def column_of(self, cursor: Cursor, values: np.ndarray) -> int:
+        return _strongest(values[min(max(cursor.layer, 0), len(values) - 1)])
+
+    def column_name(self, column: int) -> str:
+        return f"head {column}"
+
+    def value_texts(self, at: At) -> tuple[str, str]:
+        value = number(float(at.values[at.row, at.column]))
+        return f"layer {at.row}, most by {at.name}: {value}", f"{at.name}: {value}"
+
+    def copied(
+        self, measure: Measure, result: RunResult, values: np.ndarray, cursor: Cursor
+    ) -> tuple[float, str]:
+        layer, token = cursor
+        heads = values[layer, :, token]
+        head = _strongest(heads)
+        words = f"{measure.title}, layer {layer}, head {head}, token {token}"
+        return float(heads[head]), f"{words} ({printable(result.tokens.texts[token])})"
+
+
+def _strongest(heads: np.ndarray) -> int:
+    """The head with the largest value `[H]`, whatever its sign; 0 where none is known."""
+    return int(np.nan_to_num(np.abs(heads)).argmax())
+
+
 VIEWS: dict[HeatmapMode, TokensView] = {
     "tokens": TokensView(),
     "means": MeansView(),
     "skips": SkipsView(),
     "reads": ReadsView(),
     "repeats": RepeatsView(),
+    "heads": HeadsView(),
 }
 
 
@@ -282,7 +345,9 @@ _MAPS: dict[str, HeatmapMode] = {direct_effects.NAME: "reads", repeat.NAME: "rep
 
 
 def mode_of(measure: Measure, averaged: bool = False) -> HeatmapMode:
-    """What the columns are: of a map of layers, what the measure says, else tokens or means."""
+    """What the columns are: as the measure has it, tokens or their means, layers or heads."""
+    if measure.columns == "heads":
+        return "heads"
     if not measure.by_token:
         return _MAPS.get(measure.metric, "skips")
     return "means" if averaged else "tokens"

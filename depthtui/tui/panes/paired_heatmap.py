@@ -41,7 +41,7 @@ class PairedHeatmap(Heatmap):
         self._columns, self._other_columns = columns, other_columns
 
     def _token_of(self, column: int) -> int:
-        return int(self._columns[column])
+        return _token_in(self._columns, column)
 
     def _title(self) -> str:
         return f"{self.letter} · {super()._title()}"
@@ -58,7 +58,9 @@ class PairedHeatmap(Heatmap):
     def _in_columns(
         self, result: RunResult | None, reading: Reading | None, columns: np.ndarray
     ) -> np.ndarray | None:
-        values = None if result is None else self._wanted(result, reading)
+        if result is None:
+            return None
+        values = self._wanted(result, reading, _token_in(columns, self.cursor.token))
         return spread(values, columns) if values is not None and self.kind.by_token else values
 
     def _drawn(self) -> np.ndarray:
@@ -95,8 +97,11 @@ class DifferenceHeatmap(PairedHeatmap):
         empty = super().why_empty()
         if empty is not None:
             return empty
-        if len(self._both()) < 2:
+        both = self._both()
+        if len(both) < 2:
             return "Only A has this measure.", "v chooses another."
+        if self.kind.at_token and len({values.shape[1] for values in both}) > 1:
+            return "The models have different numbers of heads.", "v chooses another."
         return None
 
     @property
@@ -148,3 +153,8 @@ class DifferenceHeatmap(PairedHeatmap):
         if min(ours, theirs) < 0:
             return "in A alone" if theirs < 0 else "in B alone"
         return f"tokens {ours} and {theirs}"
+
+
+def _token_in(columns: np.ndarray, column: int) -> int:
+    """A run's token in a column of the alignment, or the last one; negative where it has none."""
+    return int(columns[min(column, len(columns) - 1)])

@@ -40,7 +40,7 @@ _RIGHT = 3
 
 NO_PANE = "There is no pane to enlarge yet."
 NO_RUN = "This layer belongs to no run of the session."
-NO_TOKENS = "This shows layers by layers: there are no tokens to average over."
+NO_TOKENS = "Columns are layers or heads here: there are no tokens to average over."
 
 
 class PaneTabs(Static):
