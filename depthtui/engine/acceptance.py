@@ -85,6 +85,11 @@ class _Measured:
     peak_bytes: int | None
     missing: str
 
+    def lacks(self, metric: str) -> bool:
+        """Whether the model has no such thing, whatever the device."""
+        result = self.result
+        return result is not None and metric in result.unavailable and metric not in result.failed
+
 
 def compare_devices(
     spec: ModelSpec,
@@ -93,6 +98,8 @@ def compare_devices(
     metrics: Collection[str] = NAMES,
 ) -> Iterator[Comparison]:
     """Run metrics on the device of `spec` and on the CPU, one model after the other.
+
+    A metric that the model has on neither is left out.
 
     Args:
         spec: the model, its device and its dtype.
@@ -112,6 +119,8 @@ def compare_devices(
     here = _measure(reference, engine, progress, computed)
     for metric in wanted:
         name = metric.of or metric.name
+        if there[name].lacks(name) and here[name].lacks(name):
+            continue
         unknown = metric.moved_by_rounding and dtype != "float32"
         tolerance = math.inf if unknown else TOLERANCES[dtype]
         yield _comparison(metric, there[name], here[name], tolerance)

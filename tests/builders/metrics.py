@@ -51,6 +51,7 @@ def _from_shapes(name: str, result: RunResult, draw: Callable[[int], np.ndarray]
     kind = METRIC_BY_NAME[name].result
     assert kind is not None
     sizes = {"L": result.model.n_layers, "T": len(result.tokens), "k": result.settings.top_k}
+    sizes |= {"H": 4, "K": 2}
     arrays = {
         field: draw(math.prod(shape.of(sizes))).reshape(shape.of(sizes)).astype(shape.dtype)
         for field, shape in kind.shapes().items()

@@ -24,12 +24,16 @@ from depthtui.tracing import parts
 PROMPT = Prompt(
     "seven plus five is twelve.", answer=" twelve.", contrast="seven plus twelve is five."
 )
-# A Jacobian lens is never fitted unasked, and the nonlinear share is read off the affine fit.
+# A Jacobian lens is never fitted unasked, the nonlinear share is read off the affine fit, and this
+# model has no experts.
 NAMES = tuple(
-    metric.name for metric in METRICS if metric.name not in ("jacobian_lens", "nonlinear")
+    metric.name
+    for metric in METRICS
+    if metric.name not in ("jacobian_lens", "nonlinear", "experts")
 )
 EVERYTHING = RunSettings(metrics=NAMES, tolerance=0.5, skip_everywhere=True)
 GOES_ON = {
+    "heads",
     "residual_erasure",
     "integrated_gradients",
     "ablation",
@@ -43,8 +47,11 @@ GOES_ON = {
 }
 """Metrics that go on from where they were left."""
 
-TELLS_LATE = {"context_depth", "answers_kept"}
-"""Those of them of which half the work tells no part of so few layers and tokens."""
+TELLS_LATE = {"context_depth", "answers_kept", "heads"}
+"""Those of them of which half the work tells no part of so few layers and tokens.
+
+Heads are the first to need the recorded pass, which is most of their work here.
+"""
 
 ERRORS = {
     "memory": lambda: RuntimeError("CUDA error: out of memory"),

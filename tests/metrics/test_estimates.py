@@ -26,6 +26,7 @@ from depthtui.metrics.estimates import (
     seconds_of,
     with_metric,
 )
+from depthtui.metrics.heads.compute import attention_heads
 from depthtui.metrics.order.compute import order
 from depthtui.metrics.repeat.compute import repeat
 from depthtui.metrics.residual_erasure import erased_tokens
@@ -58,7 +59,8 @@ def asked(replay: Replay, **settings: object) -> RunResult:
 
 
 def compute(name: str, replay: Replay, result: RunResult) -> None:
-    unembedding = probe_architecture(tiny("llama")).unembedding
+    anatomy = probe_architecture(tiny("llama"))
+    unembedding = anatomy.unembedding
     assert unembedding is not None
     skipped = replay.residual[:-1]
     chosen = chosen_layers(result)
@@ -86,6 +88,8 @@ def compute(name: str, replay: Replay, result: RunResult) -> None:
             order(replay, unembedding)
         case "repeat":
             repeat(replay, unembedding)
+        case "heads":
+            attention_heads(replay, anatomy)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +107,7 @@ def compute(name: str, replay: Replay, result: RunResult) -> None:
         "context_depth",
         "order",
         "repeat",
+        "heads",
     ],
 )
 def test_the_work_is_what_is_run(

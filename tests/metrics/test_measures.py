@@ -129,7 +129,14 @@ def test_what_was_not_computed_is_not_there(measure: Measure) -> None:
     assert measure.values(random_result(3, 4)) is None
 
 
-MAPS = {"skip_effects", "direct_effects", "repeat", "repeat_loss"}
+MAPS = {
+    "direct_effects",
+    "head_direct",
+    "head_norm",
+    "repeat",
+    "repeat_loss",
+    "skip_effects",
+}
 
 
 @by_on_demand_name

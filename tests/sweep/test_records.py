@@ -263,7 +263,8 @@ class TestFormerRecords:
         assert set(former.every) == {
             metric.name
             for metric in METRICS
-            if metric.name not in ("direct_logits", "sufficient", "repeat", "patch")
+            if metric.name
+            not in ("direct_logits", "experts", "heads", "sufficient", "repeat", "patch")
         }
 
     @pytest.mark.parametrize("include", [True, False])
