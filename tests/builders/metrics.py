@@ -17,6 +17,7 @@ from depthtui.metrics.answers_kept import AnswersKept
 from depthtui.metrics.context_depth import ContextDepth, start_of
 from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.direct_logits import DirectLogits
+from depthtui.metrics.experts import ChosenExperts
 from depthtui.metrics.integrated_gradients import IntegratedGradients
 from depthtui.metrics.order import Order
 from depthtui.metrics.patch import Patch
@@ -51,7 +52,7 @@ def _from_shapes(name: str, result: RunResult, draw: Callable[[int], np.ndarray]
     kind = METRIC_BY_NAME[name].result
     assert kind is not None
     sizes = {"L": result.model.n_layers, "T": len(result.tokens), "k": result.settings.top_k}
-    sizes |= {"H": 4, "K": 2}
+    sizes["H"] = 4
     arrays = {
         field: draw(math.prod(shape.of(sizes))).reshape(shape.of(sizes)).astype(shape.dtype)
         for field, shape in kind.shapes().items()
@@ -271,6 +272,17 @@ def _smooth_settling(result: RunResult) -> Settling:
     return Settling((np.log(2) * fade * (0.5 + wave / 2)).astype(np.float32))
 
 
+def _experts(result: RunResult, first: np.ndarray) -> ChosenExperts:
+    """Two of eight experts a token, from these `[L]` on; the first has two thirds of the weight."""
+    layers, tokens = len(first), len(result.tokens)
+    found = ChosenExperts.unknown(layers, tokens, n_experts=8).widened("K", 2)
+    step = np.arange(tokens)[None, None] // 3 + np.arange(2)[None, :, None]
+    found.numbers[:] = (first[:, None, None] + step) % 8
+    found.weights[:] = np.array([2, 1])[None, :, None] / 3
+    found.entropy[:], found.done[:] = np.log(3) - np.log(2) * 2 / 3, True
+    return found
+
+
 def _smooth_direct_logits(result: RunResult) -> DirectLogits:
     wave, _ = _waves(result)
     written = np.concatenate([[0.2], usefulness(result.model.n_layers)])[:, None]
@@ -294,6 +306,7 @@ _SMOOTH: dict[str, Callable[[RunResult], MetricResult]] = {
     "sufficient": _smooth_sufficient,
     "settling": _smooth_settling,
     "direct_logits": _smooth_direct_logits,
+    "experts": lambda result: _experts(result, np.arange(result.model.n_layers)),
 }
 
 
@@ -425,6 +438,7 @@ _RANDOM: dict[str, Callable[[RunResult, np.random.Generator], MetricResult]] = {
     "order": _random_order,
     "patch": _random_patch,
     "repeat": _random_repeat,
+    "experts": lambda result, rng: _experts(result, rng.integers(0, 8, result.model.n_layers)),
     "similarity": _random_similarity,
     "sufficient": _random_sufficient,
     "settling": _random_settling,

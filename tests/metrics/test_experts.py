@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
+import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from depthtui.data import codec
+from depthtui.data.plain import from_plain, to_plain
+from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.reading import reading_of
 from depthtui.errors import DepthError
 from depthtui.metrics.experts import METRIC, ChosenExperts, ReducedExperts
 from depthtui.metrics.experts.compute import chosen_experts, compute
@@ -77,26 +84,21 @@ def test_a_token_changes_without_the_experts_that_were_chosen_for_it(name: str) 
     assert found.notes == ()
 
 
-class without:  # noqa: N801
+@contextlib.contextmanager
+def without(modules: list[nn.Module], expert: int) -> Iterator[None]:
     """Let an expert's own weights be 0, while open."""
-
-    def __init__(self, modules: list[nn.Module], expert: int) -> None:
-        self._weights = [
-            weight
-            for module in modules
-            for weight in module.parameters(recurse=False)
-            if len(weight) == 4 and weight.dim() > 1
-        ]
-        self._expert = expert
-
-    def __enter__(self) -> None:
-        self._held = [weight[self._expert].clone() for weight in self._weights]
-        for weight in self._weights:
-            weight[self._expert] = 0
-
-    def __exit__(self, *_error: object) -> None:
-        for weight, held in zip(self._weights, self._held, strict=True):
-            weight[self._expert] = held
+    weights = [
+        weight
+        for module in modules
+        for weight in module.parameters(recurse=False)
+        if len(weight) == 4 and weight.dim() > 1
+    ]
+    held = [weight[expert].clone() for weight in weights]
+    for weight in weights:
+        weight[expert] = 0
+    yield
+    for weight, values in zip(weights, held, strict=True):
+        weight[expert] = values
 
 
 @pytest.mark.parametrize("name", ["mixtral", "olmoe"])
@@ -215,3 +217,27 @@ def test_what_is_said_of_them() -> None:
     assert first is not None
     assert first[1].tolist() == [0, 0, 0, 3]
     assert np.isnan(first[0]).all()
+
+
+def test_a_report_says_how_many_are_used() -> None:
+    result = run(layers=2, tokens=4)
+    result.put("experts", made())
+    reading = reading_of([result], SummarySettings(include_first_token=True))
+    assert reading is not None
+    found = reading.get(METRIC)
+    lines = [(line.title, line.value, line.remark) for line in METRIC.findings(found, reading)]
+    assert lines == [
+        ("Experts used", "4 of 8", "in 1 of 2 layers, 4 tokens"),
+        ("Most used expert", "expert 0 of layer 1", "100% of tokens"),
+    ]
+    summary = METRIC.summary(found, reading)
+    assert summary["most_used"].tolist() == [-1, 0]
+    assert summary["experts"] == 8
+    kept = from_plain(ReducedExperts, json.loads(json.dumps(to_plain(found))), sizes={"L": 2})
+    assert kept.chosen.tolist() == found.chosen.tolist()
+    assert kept.chosen.dtype == np.int64
+
+
+def test_what_is_read_from_the_pipe_is_what_was_sent() -> None:
+    again = codec.decode(codec.encode(found_in("mixtral")))
+    assert_same(again, found_in("mixtral"))

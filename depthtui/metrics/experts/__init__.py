@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from depthtui.metrics.costs import attention_of_a_token
 from depthtui.metrics.evidence import so_far
 from depthtui.metrics.measures import array, values_of
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.reduced import ByLayer, Reduced
+from depthtui.metrics.reduced import ByLayer, Reduced, largest
 from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric
 
 NAME = "experts"
@@ -60,6 +60,8 @@ class ReducedExperts(Reduced):
         done: the share of the prompts in which each layer has run.
         notes, error: as of `ChosenExperts`.
     """
+
+    pools: ClassVar = {"error": largest}
 
     entropy: ByLayer
     chosen: Annotated[np.ndarray, Shape("L", "E", dtype=np.int64)]
@@ -118,7 +120,7 @@ def _findings(experts: ReducedExperts, pooled: Pooled) -> Iterator[Finding]:
     layer = int(np.nanargmax(experts.largest_share))
     expert = int(experts.chosen[layer].argmax())
     share = f"{experts.largest_share[layer]:.0%} of tokens"
-    yield Finding("Most used expert", f"{expert} of layer {layer}", share)
+    yield Finding("Most used expert", f"expert {expert} of layer {layer}", share)
 
 
 def _per_layer(experts: ReducedExperts) -> list[LayerValues]:

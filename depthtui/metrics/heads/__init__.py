@@ -122,19 +122,21 @@ def _findings(heads: ReducedHeads, pooled: Pooled) -> Iterator[Finding]:
     if np.isfinite(direct).any():
         layer, head = np.unravel_index(int(np.nanargmax(direct)), direct.shape)
         remark = (
-            f"{direct[layer, head]:+.3g} of the logit of the first choice after the last token "
-            "before the answer, less the mean of all tokens"
+            f"{direct[layer, head]:+.3g} of the logit of the model's first choice there, less the "
+            "mean of all tokens; at the last token before the answer"
         )
-        yield Finding("Head that writes most of the output", f"{head} of layer {layer}", remark)
+        words = f"head {head} of layer {layer}"
+        yield Finding("Head that writes most of the output", words, remark)
     elif direct.size and heads.notes:
         yield Finding("Direct logits of heads", "–", heads.notes[-1])
 
 
 def _per_layer(heads: ReducedHeads) -> list[LayerValues]:
     sinks, entropies = head_mean(heads.sink), head_mean(heads.entropy)
+    spread = "H(attention), nats, mean over heads"
     return [
         LayerValues("sink", sinks, "attention to token 0, mean over heads", _SINK_READING),
-        LayerValues("entropy", entropies, "H(attention), nats, mean over heads", _ENTROPY_READING),
+        LayerValues("attention entropy", entropies, spread, _ENTROPY_READING),
     ]
 
 
