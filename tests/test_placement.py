@@ -288,6 +288,7 @@ MOST_WAITS = {
     "skip_effects": 30,
     "residual_erasure": 24,
     "integrated_gradients": 16,
+    "heads": 48,  # a dozen a layer, most to hold its parts against the whole
 }
 """How often the CPU may wait for a GPU: a few times a layer, never once a token."""
 
@@ -302,7 +303,9 @@ def on_one_device() -> Engine:
 
 
 @pytest.mark.parametrize(
-    "metric", [name for name in EVERYTHING if not METRIC_BY_NAME[name].through]
+    "metric",
+    # This model has no experts.
+    [name for name in EVERYTHING if not METRIC_BY_NAME[name].through and name != "experts"],
 )
 def test_a_gpu_seldom_waits(metric: str, on_one_device: Engine) -> None:
     transfers = Transfers(PACKAGE)

@@ -72,7 +72,7 @@ class ReducedExperts(Reduced):
     @property
     def has_experts(self) -> np.ndarray:
         """Whether each layer has experts, `[L]`."""
-        return self.chosen.any(axis=1)
+        return np.asarray(self.chosen.any(axis=1))
 
     @property
     def used(self) -> np.ndarray:

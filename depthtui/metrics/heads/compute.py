@@ -128,13 +128,13 @@ class _Layer:
 
     def _add_writes(self, call: LayerCall, part: slice) -> None:
         try:
-            heads, error = heads_of(call, self.anatomy.attention[self.layer])
+            heads, off = heads_of(call, self.anatomy.attention[self.layer])
         except DepthError as error:
             self._note(error)
             return
         # The weights of all pairs of tokens: nothing below needs them.
         call.weights = None
-        self.error = max(self.error, error)
+        self.error = max(self.error, off)
         size = call.before.float().norm(dim=-1).clamp(min=1e-30)
         norms, shares = [], []
         for head in range(len(heads)):
@@ -147,20 +147,25 @@ class _Layer:
             self._keep("direct", torch.stack(shares))
 
     def _keep(self, name: str, values: Tensor) -> None:
-        self._rows.setdefault(name, []).append(values.cpu())
+        self._rows.setdefault(name, []).append(values)
 
     def _note(self, error: DepthError) -> None:
         self._notes[error.message.rstrip(".")] = None
 
     def put_into(self, result: AttentionHeads) -> AttentionHeads:
         """A copy of a result with this layer."""
-        whole = {name: torch.cat(rows, dim=1).numpy() for name, rows in self._rows.items()}
-        whole = {
-            name: rows for name, rows in whole.items() if rows.shape[1] == len(result.token_ids)
-        }
-        result = result.widened("H", max((len(rows) for rows in whole.values()), default=0))
-        for name, rows in whole.items():
-            getattr(result, name)[self.layer, : len(rows)] = rows
+        tokens = len(result.token_ids)
+        found = {name: torch.cat(rows, dim=1) for name, rows in self._rows.items()}
+        whole = {name: rows for name, rows in found.items() if rows.shape[1] == tokens}
+        if whole:
+            device = next(iter(whole.values())).device
+            # Together: a transfer for each would have a GPU wait.
+            values = torch.stack([rows.to(device) for rows in whole.values()]).cpu().numpy()
+            result = result.widened("H", values.shape[1])
+            for name, rows in zip(whole, values, strict=True):
+                getattr(result, name)[self.layer, : len(rows)] = rows
+        else:
+            result = result.copied()
         result.done[self.layer] = True
         result.notes = tuple(dict.fromkeys((*result.notes, *self._notes)))
         result.error = max(result.error, self.error)
