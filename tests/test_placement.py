@@ -288,7 +288,7 @@ MOST_WAITS = {
     "skip_effects": 30,
     "residual_erasure": 24,
     "integrated_gradients": 16,
-    "heads": 48,  # a dozen a layer, most to hold its parts against the whole
+    "heads": 36,  # most of them to hold what a layer writes against its parts
 }
 """How often the CPU may wait for a GPU: a few times a layer, never once a token."""
 
