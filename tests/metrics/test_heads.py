@@ -351,7 +351,7 @@ def test_layers_without_weights_and_without_sums_say_so() -> None:
     capped.direct[:] = np.nan
     found, reading = read(capped)
     assert said(capped)[1] == ("Direct logits of heads", "–", capped.notes[0])
-    assert METRIC.maps(found) == []
+    assert [picture.title for picture in METRIC.maps(found)] == ["Heads, writes"]
     assert METRIC.summary(found, reading)["notes"] == [*capped.notes]
     half = made()
     half.done[1], half.sink[1] = False, np.nan
@@ -361,8 +361,9 @@ def test_layers_without_weights_and_without_sums_say_so() -> None:
 
 def test_pictures_bars_and_measures() -> None:
     found, _ = read(made())
-    (picture,) = METRIC.maps(found)
-    np.testing.assert_array_equal(picture.values, [[0, 0], [2.5, 0]])
+    direct, norm = METRIC.maps(found)
+    np.testing.assert_array_equal(direct.values, [[0, 0], [2.5, 0]])
+    np.testing.assert_allclose(norm.values, np.full((2, 2), 0.1), rtol=1e-6)
     sink, entropy = METRIC.per_layer(found)
     assert sink.values.tolist() == [0.25, 0.75]
     assert entropy.values.tolist() == [1, 1]

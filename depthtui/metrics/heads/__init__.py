@@ -141,10 +141,14 @@ def _per_layer(heads: ReducedHeads) -> list[LayerValues]:
 
 
 def _maps(heads: ReducedHeads) -> list[LayerMap]:
-    if not np.isfinite(heads.last_direct).any():
-        return []
-    caption = f"{DIRECT.formula}, at the last token before the answer"
-    return [LayerMap(DIRECT, heads.last_direct, DIRECT.title, caption, "layer", "head")]
+    direct = f"{DIRECT.formula}, at the last token before the answer"
+    pictures = [
+        LayerMap(DIRECT, heads.last_direct, DIRECT.title, direct, "layer", "head"),
+        LayerMap(
+            NORM, heads.norm, NORM.title, f"{NORM.formula}, mean over tokens", "layer", "head"
+        ),
+    ]
+    return [picture for picture in pictures if np.isfinite(picture.values).any()]
 
 
 def _mean_of(name: str) -> Callable[[RunResult], np.ndarray | None]:
