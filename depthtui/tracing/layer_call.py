@@ -30,11 +30,15 @@ class ModuleCall:
     Attributes:
         module: the module.
         read, written: its first argument and its hidden states.
+        read_at, written_at: the addresses of these: the same for one tensor. A comparison of
+            values would make a GPU wait.
     """
 
     module: nn.Module
     read: Tensor
     written: Tensor
+    read_at: int = 0
+    written_at: int = 0
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,7 @@ class _Recorder:
         if anatomy.attention:
             self._sublayers = anatomy.attention[layer], anatomy.mlp[layer]
         self._writes: dict[Tap, Tensor] = {}
+        self._held: list[Tensor] = []
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> None:
@@ -187,17 +192,22 @@ class _Recorder:
             value = first_tensor(output)
             like = value.reshape(1, self._tokens, -1)
             self._writes[tap] = self._at(tap.write(args, output, like))
+            read = args[0] if args and self._is_of_tokens(args[0]) else value
             if tap.holds_residual:
                 value = value - args[1]
-            read = args[0] if args and self._is_of_tokens(args[0]) else value
-            self.call.outputs[module] = ModuleCall(module, self._at(read), self._at(value))
+            self.call.outputs[module] = self._call(module, read, value)
 
         return keep
 
+    def _call(self, module: nn.Module, read: Tensor, written: Tensor) -> ModuleCall:
+        # Held until the layer is done: memory that is free again may be given to another tensor.
+        self._held += [read, written]
+        places = read.data_ptr(), written.data_ptr()
+        return ModuleCall(module, self._at(read), self._at(written), *places)
+
     def _keep_projection(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if args and self._is_of_tokens(args[0]) and self._is_of_tokens(output):
-            call = ModuleCall(module, self._at(args[0]), self._at(output))
-            self.call.projections.append(call)
+            self.call.projections.append(self._call(module, args[0], output))
 
     def _keep_experts(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
