@@ -1,0 +1,247 @@
+"""Where two runs part: the first layer whose work differs by more than rounding.
+
+Runs of the same tokens are compared by what attention and MLP write, |a| / |h|, cos(a, h),
+|m| / |h + a| and cos(m, h + a) of each layer and token. In the layers before the one that was
+changed these numbers are the same but for rounding: the first that differ name layer and part. A
+part may change in a direction that leaves length and cosine as they were: the next part, which reads
+it, tells it then. Activations would tell it at once, but no run keeps them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from depthtui.data.lens import LogitLens
+from depthtui.data.lens_view import lens_of
+from depthtui.data.model import PART_TITLES, ModelInfo
+from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
+from depthtui.metrics.contributions import KINDS, Contributions
+
+MOST_ROUNDINGS = 8.0
+"""What a layer's own steps add up to, as `tracing.rounding` has it."""
+
+_COARSEST_PRODUCT = 2.0**-16
+"""Products add up in float32, in any order, as in `tracing.rounding`."""
+
+_SPACING = {
+    "float64": 2.0**-52,
+    "float32": 2.0**-23,
+    "float16": 2.0**-10,
+    "bfloat16": 2.0**-7,
+    "float8_e4m3fn": 2.0**-3,
+    "float8_e5m2": 2.0**-2,
+}
+"""Distance of neighbouring numbers, as a share of them, by dtype."""
+
+_QUANTIZED_SPACING = {"8bit": 2.0**-5, "4bit": 2.0**-1.5}
+"""The same of weights on a grid, as a share of their root mean square.
+
+256 steps up to the largest of a row, about 4 of these, and 16 up to the largest of a block of 64,
+about 2.5 of these.
+"""
+
+Part = Literal["attention", "mlp", "layer"]
+
+
+@dataclass(frozen=True)
+class Parting:
+    """Where two runs of the same tokens part.
+
+    Attributes:
+        layer: the first layer whose work differs by more than rounding, or None.
+        part: the part of it that differs first; `layer` where there is no split.
+        difference: how much, a share of what is compared or a difference of cosines.
+        floor: what rounding alone makes there; of the last layer where none differs.
+        rounded_to: the coarser dtype or quantisation of both, or that of sums where both are the
+            same.
+        layers: how many layers both have.
+        differs_before: whether the lens reads them apart before layer 0 already.
+    """
+
+    layer: int | None
+    part: Part
+    difference: float
+    floor: float
+    rounded_to: str
+    layers: int
+    differs_before: bool = False
+
+    def as_dict(self) -> dict[str, object]:
+        """As JSON values."""
+        return {
+            "layer": self.layer,
+            "part": None if self.layer is None else self.part,
+            "difference": self.difference,
+            "floor": self.floor,
+            "rounded_to": self.rounded_to,
+            "layers": self.layers,
+            "differs_before": self.differs_before,
+        }
+
+
+def parting(a: RunResult, b: RunResult) -> Parting | None:
+    """Where two runs of the same tokens part.
+
+    None where they cannot be compared: other tokens, another architecture or width, nothing run
+    yet. Of models of unlike depth, such as a pruned one, the layers that both have are compared.
+    """
+    ours, theirs = a.get(Contributions), b.get(Contributions)
+    layers = min(a.layers_done, b.layers_done)
+    if ours is None or theirs is None or not layers or not _are_comparable(a, b):
+        return None
+    parts: tuple[Part, ...] = ("attention", "mlp")
+    if a.model.split_missing or b.model.split_missing:
+        parts = ("layer",)
+    coarse = _rounded_to(a, b)
+    unit = _rounding(a, b)
+    # The worst of all layers, told where no layer is above its floor.
+    nearest = Parting(None, "layer", 0.0, unit * math.sqrt(layers), coarse, layers)
+    for layer in range(layers):
+        # Each layer before it has rounded, too, independently of the others.
+        floor = unit * math.sqrt(layer + 1)
+        for part in parts:
+            far = _difference(ours, theirs, part, layer, half=floor > 0)
+            if far > floor:
+                before = layer == 0 and _reads_apart(a, b, floor)
+                return Parting(layer, part, far, floor, coarse, layers, before)
+            if far > nearest.difference:
+                nearest = Parting(None, part, far, floor, coarse, layers)
+    return nearest
+
+
+def parting_sentence(a: RunResult, b: RunResult, settings: SummarySettings) -> str:
+    """Where two runs part, in a sentence; empty where they cannot be compared."""
+    found = parting(a, b)
+    return _first_choices(a, b, settings.lens) if found is None else _in_words(found)
+
+
+def first_other_choice(a: LogitLens, b: LogitLens, tokens: tuple[int, int]) -> int | None:
+    """The depth from which a lens's first choices differ for good; None where they end alike.
+
+    Args:
+        a, b: what the lens reads of two runs of as many layers.
+        tokens: the token of each run to read at.
+    """
+    ours, theirs = (lens.top_ids[:, token, 0] for lens, token in zip((a, b), tokens, strict=True))
+    same = np.flatnonzero(ours == theirs)
+    depth = int(same[-1]) + 1 if len(same) else 0
+    return depth if depth < len(ours) else None
+
+
+def _are_comparable(a: RunResult, b: RunResult) -> bool:
+    """Whether two runs read the same tokens, by models of the same make."""
+    one, other = a.model, b.model
+    makes = [(model.architecture, model.d_model, model.parallel) for model in (one, other)]
+    return makes[0] == makes[1] and np.array_equal(a.tokens.ids, b.tokens.ids)
+
+
+def _rounding(a: RunResult, b: RunResult) -> float:
+    """What rounding leaves of a layer's work in two runs, as a share of it.
+
+    A number that is rounded to a grid with the spacing eps |x| is off by eps |x| / sqrt(12). Two
+    runs of the same weights that round alike differ in nothing. Other weights in the same place
+    and dtype round alike, too, but for the order in which products add up.
+    """
+    if _round_alike(a, b):
+        same = bool(a.model.fingerprint) and a.model.fingerprint == b.model.fingerprint
+        spacing = 0.0 if same else _COARSEST_PRODUCT
+    else:
+        spacing = max(_COARSEST_PRODUCT, *(_spacing(run.model) for run in (a, b)))
+    return MOST_ROUNDINGS * spacing / math.sqrt(12)
+
+
+def _round_alike(a: RunResult, b: RunResult) -> bool:
+    """Whether both were computed in the same dtype, on the same device, by the same software."""
+    return _how(a) == _how(b)
+
+
+def _how(run: RunResult) -> tuple[str, ...]:
+    model, by = run.model, run.provenance
+    software = ("", "", "") if by is None else (by.torch, by.product, by.device)
+    return model.dtype, model.quantize, model.device, *software
+
+
+def _spacing(model: ModelInfo) -> float:
+    coarsest = _QUANTIZED_SPACING.get(model.quantize, 0.0)
+    return max(coarsest, _SPACING.get(model.dtype, _SPACING["bfloat16"]))
+
+
+def _rounded_to(a: RunResult, b: RunResult) -> str:
+    if _round_alike(a, b):
+        return "sums in float32"
+    coarser = max((a.model, b.model), key=_spacing)
+    return coarser.quantize or coarser.dtype
+
+
+def _difference(a: Contributions, b: Contributions, part: Part, layer: int, half: bool) -> float:
+    """How far the work of a part differs: at half of the tokens, or at any.
+
+    Half, since a router that takes another expert by a hair's breadth is no change of the model.
+    A value that one run alone has is as far off as can be.
+    """
+    gaps = []
+    for kind in KINDS:
+        name = f"{part}_{kind}"
+        ours, theirs = (getattr(found, name)[layer].astype(float) for found in (a, b))
+        gap = np.abs(ours - theirs)
+        if kind == "norm_ratio":
+            gap = gap / np.maximum(np.maximum(ours, theirs), np.finfo(np.float32).tiny)
+        known = np.isfinite(ours), np.isfinite(theirs)
+        gap = np.where(known[0] & known[1], gap, np.where(known[0] == known[1], 0.0, np.inf))
+        gaps.append(float(np.median(gap) if half else gap.max()))
+    return max(gaps)
+
+
+def _reads_apart(a: RunResult, b: RunResult, floor: float) -> bool:
+    """Whether the lens reads two runs apart before layer 0: embedding or head differ, too."""
+    ours, theirs = a.get(LogitLens), b.get(LogitLens)
+    if ours is None or theirs is None:
+        return False
+    entropies = [lens.entropy[0].astype(float) for lens in (ours, theirs)]
+    gap = np.abs(entropies[0] - entropies[1]) / np.maximum(1.0, np.maximum(*entropies))
+    return bool(np.nanmedian(gap) > floor) if np.isfinite(gap).any() else False
+
+
+def _in_words(found: Parting) -> str:
+    rounding = f"rounding ({found.rounded_to})"
+    if found.layer is None:
+        if found.difference == 0:
+            return f"They part nowhere: {found.layers} layers do the same to the last digit."
+        part = PART_TITLES[found.part]
+        return (
+            f"They part nowhere: {rounding} explains all differences of {found.layers} layers, "
+            f"at most {found.difference:.2g} ({part})."
+        )
+    by = "" if found.part == "layer" else f", by {PART_TITLES[found.part]}"
+    or_before = ", or before it in the embedding" * found.differs_before
+    where = f"They part at layer {found.layer}{by}{or_before}"
+    off = "wholly" if math.isinf(found.difference) else f"by {found.difference:.2g}"
+    above = f"{rounding} makes {found.floor:.1g}" if found.floor else "without any rounding"
+    return f"{where}: its work differs {off}, {above}."
+
+
+def _first_choices(a: RunResult, b: RunResult, name: str) -> str:
+    """From which layer on the first choices before the answer differ; empty where unknown."""
+    ours, theirs = (lens_of(run, name) for run in (a, b))
+    one, other = a.model, b.model
+    alike = [(model.architecture, model.n_layers, model.vocab_size) for model in (one, other)]
+    if ours is None or theirs is None or alike[0] != alike[1]:
+        return ""
+    if not (ours.is_read and theirs.is_read and len(a.tokens) and len(b.tokens)):
+        return ""
+    answered = all(0 < run.answer_start < len(run.tokens) for run in (a, b))
+    tokens = tuple((run.answer_start if answered else len(run.tokens)) - 1 for run in (a, b))
+    at = "before the answer" if answered else "at the last token"
+    depth = first_other_choice(ours, theirs, (tokens[0], tokens[1]))
+    if depth is None:
+        return f"The lens's first choices {at} end alike: both outputs have the same."
+    return (
+        f"From layer {depth} on the lens's first choices {at} differ."
+        if depth < len(ours.top_ids) - 1
+        else f"Only the outputs' first choices {at} differ."
+    )
