@@ -3,8 +3,8 @@
 Runs of the same tokens are compared by what attention and MLP write, |a| / |h|, cos(a, h),
 |m| / |h + a| and cos(m, h + a) of each layer and token. In the layers before the one that was
 changed these numbers are the same but for rounding: the first that differ name layer and part. A
-part may change in a direction that leaves length and cosine as they were: the next part, which reads
-it, tells it then. Activations would tell it at once, but no run keeps them.
+part may change in a direction that leaves length and cosine as they were: the next part, which
+reads it, tells it then. Activations would tell it at once, but no run keeps them.
 """
 
 from __future__ import annotations
@@ -53,10 +53,11 @@ class Parting:
     """Where two runs of the same tokens part.
 
     Attributes:
-        layer: the first layer whose work differs by more than rounding, or None.
+        layer: the first layer whose work differs by more than rounding, or None; the others are
+            then of the layer that differs most.
         part: the part of it that differs first; `layer` where there is no split.
         difference: how much, a share of what is compared or a difference of cosines.
-        floor: what rounding alone makes there; of the last layer where none differs.
+        floor: what rounding alone makes there.
         rounded_to: the coarser dtype or quantisation of both, or that of sums where both are the
             same.
         layers: how many layers both have.
@@ -92,26 +93,29 @@ def parting(a: RunResult, b: RunResult) -> Parting | None:
     """
     ours, theirs = a.get(Contributions), b.get(Contributions)
     layers = min(a.layers_done, b.layers_done)
-    if ours is None or theirs is None or not layers or not _are_comparable(a, b):
+    if ours is None or theirs is None or not (layers and len(a.tokens)) or not _are_alike(a, b):
         return None
     parts: tuple[Part, ...] = ("attention", "mlp")
     if a.model.split_missing or b.model.split_missing:
         parts = ("layer",)
-    coarse = _rounded_to(a, b)
-    unit = _rounding(a, b)
-    # The worst of all layers, told where no layer is above its floor.
-    nearest = Parting(None, "layer", 0.0, unit * math.sqrt(layers), coarse, layers)
-    for layer in range(layers):
-        # Each layer before it has rounded, too, independently of the others.
-        floor = unit * math.sqrt(layer + 1)
-        for part in parts:
-            far = _difference(ours, theirs, part, layer, half=floor > 0)
-            if far > floor:
-                before = layer == 0 and _reads_apart(a, b, floor)
-                return Parting(layer, part, far, floor, coarse, layers, before)
-            if far > nearest.difference:
-                nearest = Parting(None, part, far, floor, coarse, layers)
-    return nearest
+    coarse, unit = _rounded_to(a, b), _rounding(a, b)
+    # Each layer before a layer has rounded, too, independently of the others.
+    floors = unit * np.sqrt(np.arange(1, layers + 1))
+    found = np.stack([_differences(ours, theirs, part, layers, half=unit > 0) for part in parts])
+    above = np.flatnonzero((found > floors).any(axis=0))
+    layer = int(above[0]) if len(above) else int(found.max(axis=0).argmax())
+    # What attention does otherwise, the MLP reads: attention comes first.
+    worse = found[:, layer] > floors[layer]
+    which = int(worse.argmax() if len(above) else found[:, layer].argmax())
+    return Parting(
+        layer if len(above) else None,
+        parts[which],
+        float(found[which, layer]),
+        float(floors[layer]),
+        coarse,
+        layers,
+        len(above) > 0 and layer == 0 and _reads_apart(a, b, float(floors[0])),
+    )
 
 
 def parting_sentence(a: RunResult, b: RunResult, settings: SummarySettings) -> str:
@@ -133,7 +137,7 @@ def first_other_choice(a: LogitLens, b: LogitLens, tokens: tuple[int, int]) -> i
     return depth if depth < len(ours) else None
 
 
-def _are_comparable(a: RunResult, b: RunResult) -> bool:
+def _are_alike(a: RunResult, b: RunResult) -> bool:
     """Whether two runs read the same tokens, by models of the same make."""
     one, other = a.model, b.model
     makes = [(model.architecture, model.d_model, model.parallel) for model in (one, other)]
@@ -178,8 +182,10 @@ def _rounded_to(a: RunResult, b: RunResult) -> str:
     return coarser.quantize or coarser.dtype
 
 
-def _difference(a: Contributions, b: Contributions, part: Part, layer: int, half: bool) -> float:
-    """How far the work of a part differs: at half of the tokens, or at any.
+def _differences(
+    a: Contributions, b: Contributions, part: Part, layers: int, half: bool
+) -> np.ndarray:
+    """How far the work of a part differs in each layer: at half of the tokens, or at any.
 
     Half, since a router that takes another expert by a hair's breadth is no change of the model.
     A value that one run alone has is as far off as can be.
@@ -187,14 +193,14 @@ def _difference(a: Contributions, b: Contributions, part: Part, layer: int, half
     gaps = []
     for kind in KINDS:
         name = f"{part}_{kind}"
-        ours, theirs = (getattr(found, name)[layer].astype(float) for found in (a, b))
+        ours, theirs = (getattr(found, name)[:layers].astype(float) for found in (a, b))
         gap = np.abs(ours - theirs)
         if kind == "norm_ratio":
             gap = gap / np.maximum(np.maximum(ours, theirs), np.finfo(np.float32).tiny)
         known = np.isfinite(ours), np.isfinite(theirs)
         gap = np.where(known[0] & known[1], gap, np.where(known[0] == known[1], 0.0, np.inf))
-        gaps.append(float(np.median(gap) if half else gap.max()))
-    return max(gaps)
+        gaps.append(np.median(gap, axis=1) if half else gap.max(axis=1))
+    return np.maximum(*gaps)
 
 
 def _reads_apart(a: RunResult, b: RunResult, floor: float) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.parting import parting, parting_sentence
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.prompts import prompt_title
@@ -28,7 +30,7 @@ _COLUMNS = [
 
 
 def compared_blocks(a: Group, b: Group, settings: SummarySettings) -> Iterator[Block]:
-    """Which run is which, which uses more layers, and each rule's count in both."""
+    """Which run is which, which uses more layers, where they part, each rule's count in both."""
     yield Heading("A beside B", 2)
     for letter, group in (("A", a), ("B", b)):
         prompt = prompt_title(group.results[0].prompt, _LONGEST_PROMPT)
@@ -37,9 +39,21 @@ def compared_blocks(a: Group, b: Group, settings: SummarySettings) -> Iterator[B
     of_a, of_b = (reading.verdict for reading in readings)
     if of_a is not None and of_b is not None:
         yield Paragraph(comparison_sentence(of_a, of_b))
+    if parted := parting_sentence(a.results[0], b.results[0], settings):
+        yield Paragraph(parted)
     table = compared_table(readings)
     if table.rows:
         yield table
+
+
+def compared_dict(a: Group, b: Group, settings: SummarySettings) -> dict[str, Any]:
+    """Where two runs part, as JSON values; empty where that cannot be told."""
+    first, second = a.results[0], b.results[0]
+    found, sentence = parting(first, second), parting_sentence(first, second, settings)
+    if not sentence:
+        return {}
+    parted = {} if found is None else {"parted": found.as_dict()}
+    return {"runs": [a.title, b.title], **parted, "sentence": sentence}
 
 
 def compared_table(readings: Sequence[Reading]) -> Table:

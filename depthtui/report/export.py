@@ -11,6 +11,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
 from depthtui.palettes import OWN_PALETTE
 from depthtui.report.arrays import arrays_bytes
+from depthtui.report.compared import compared_dict
 from depthtui.report.formats import Files, Report
 from depthtui.report.groups import Group, group_runs
 from depthtui.report.run_document import TokenOf, last_token, run_document
@@ -93,7 +94,7 @@ def _report(
             controls=controls,
         ),
         {
-            "json": lambda: _json(groups, settings, missing),
+            "json": lambda: _json(groups, settings, missing, compared),
             "safetensors": lambda: {
                 "": arrays_bytes([run for group in groups for run in group.results])
             },
@@ -101,10 +102,15 @@ def _report(
     )
 
 
-def _json(groups: Sequence[Group], settings: SummarySettings, missing: Sequence[str]) -> Files:
+def _json(
+    groups: Sequence[Group], settings: SummarySettings, missing: Sequence[str], compared: bool
+) -> Files:
     parts = [""] if len(groups) == 1 else _distinct([f"-{_slug(group)}" for group in groups])
+    parted = compared_dict(*groups, settings) if compared else {}
     return {
-        part: summary_json(group.results, settings, missing, [one.results for one in group.parts])
+        part: summary_json(
+            group.results, settings, missing, [one.results for one in group.parts], parted
+        )
         for part, group in zip(parts, groups, strict=True)
     }
 

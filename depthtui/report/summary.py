@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import pairwise
 from typing import Any
@@ -131,12 +131,16 @@ def summary_json(
     settings: SummarySettings,
     missing: Sequence[str] = (),
     parts: Sequence[Sequence[RunResult]] = (),
+    compared: Mapping[str, Any] | None = None,
 ) -> bytes:
     """The result file as UTF-8; what a terminal would act on or not show is an escape in it.
 
-    `missing` are runs of the session that cannot be read, each in words.
+    `missing` are runs of the session that cannot be read, each in words; `compared` says what sets
+    two runs apart.
     """
     summary = summary_dict(results, settings, parts)
+    if compared:
+        summary["compared"] = to_plain(compared)
     if missing:
         summary["missing_runs"] = list(missing)
     text = json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=1)

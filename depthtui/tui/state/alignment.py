@@ -3,6 +3,8 @@
 Tokenizers differ in what they put in front: that of DeepSeek's R1 models begins
 every text with a BOS token, that of Qwen's models, which they were distilled
 into, does not. Token t of one is then token t + 1 of the other.
+
+Of other prompts that both have an answer, the answers begin in the same column.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ class Match(Enum):
     SAME = "same"
     SHIFTED = "shifted"
     TEXTS = "texts"
+    ANSWER = "answer"
     NONE = "none"
 
 
@@ -37,14 +40,17 @@ class Alignment:
 
     Attributes:
         match: `SAME` for equal texts, `SHIFTED` where one has a token more in front,
-            `TEXTS` for the longest common parts, `NONE` where too little is the same.
+            `ANSWER` for answers that begin in the same column, `TEXTS` for the longest common
+            parts, `NONE` where too little is the same.
         a, b: `[columns]`, the token of each run in a column, -1 where it has none. Of
             `NONE`, each run's own tokens, whose columns have nothing in common.
+        answer: the column in which both answers begin; of `ANSWER` alone.
     """
 
     match: Match
     a: np.ndarray
     b: np.ndarray
+    answer: int = -1
 
     @property
     def n_shared(self) -> int:
@@ -59,8 +65,13 @@ class Alignment:
         return "a" if self.b[0] < 0 else "b"
 
 
-def align(a: Tokens, b: Tokens) -> Alignment:
-    """Align the tokens of two runs by their texts."""
+def align(a: Tokens, b: Tokens, answers: tuple[int, int] | None = None) -> Alignment:
+    """Align the tokens of two runs by their texts; of other texts at their answers.
+
+    Args:
+        a, b: the tokens.
+        answers: where the answer of each begins; None where the prompts say.
+    """
     match _shift(a.texts, b.texts):
         case 0:
             return Alignment(Match.SAME, np.arange(len(a)), np.arange(len(b)))
@@ -68,9 +79,11 @@ def align(a: Tokens, b: Tokens) -> Alignment:
             columns = np.arange(max(len(a), len(b)))
             first, second = (columns, columns - 1) if shift > 0 else (columns - 1, columns)
             return Alignment(Match.SHIFTED, first, second)
+    start_a, start_b = answers or (a.answer_start, b.answer_start)
+    if 0 < start_a < len(a) and 0 < start_b < len(b):
+        return _at_answer(a.texts, b.texts, start_a, start_b)
     common = SequenceMatcher(None, a.texts, b.texts, autojunk=False)
-    # Twice the shared tokens over those of both; the quick one is never too low.
-    if common.quick_ratio() < LEAST_SHARED or common.ratio() < LEAST_SHARED:
+    if not _share_enough(common):
         return Alignment(Match.NONE, np.arange(len(a)), np.arange(len(b)))
     return Alignment(Match.TEXTS, *_columns(common))
 
@@ -113,14 +126,53 @@ def _shift(a: list[str], b: list[str]) -> int | None:
     return -1 if a == b[1:] else None
 
 
-def _columns(common: SequenceMatcher[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The shared tokens side by side, those that only one has each in a column of its own."""
+def _at_answer(a: list[str], b: list[str], start_a: int, start_b: int) -> Alignment:
+    """The answers' starts in one column; the tokens before are counted back from it.
+
+    Texts that both have in a part are side by side, as far as enough of it is the same.
+    """
+    # Counted from the answer, the tokens before it come in the opposite order.
+    back = _beside(a[:start_a][::-1], b[:start_b][::-1])
+    on = _beside(a[start_a:], b[start_b:])
+    first, second = (
+        np.concatenate([np.where(before < 0, -1, start - 1 - before)[::-1], after])
+        for start, before, after in (
+            (start_a, back[0], np.where(on[0] < 0, -1, on[0] + start_a)),
+            (start_b, back[1], np.where(on[1] < 0, -1, on[1] + start_b)),
+        )
+    )
+    return Alignment(Match.ANSWER, first, second, len(back[0]))
+
+
+def _beside(a: list[str], b: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Texts side by side from the first on; what is the same in the same columns."""
+    common = SequenceMatcher(None, a, b, autojunk=False)
+    if _share_enough(common):
+        return _columns(common, pairs=True)
+    columns = np.arange(max(len(a), len(b)))
+    return np.where(columns < len(a), columns, -1), np.where(columns < len(b), columns, -1)
+
+
+def _share_enough(common: SequenceMatcher[str]) -> bool:
+    """Whether so many tokens are the same that they are no chance."""
+    # Twice the shared tokens over those of both; the quick one is never too low.
+    return common.quick_ratio() >= LEAST_SHARED and common.ratio() >= LEAST_SHARED
+
+
+def _columns(common: SequenceMatcher[str], pairs: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """The shared tokens side by side, those that only one has each in a column of its own.
+
+    With `pairs`, other tokens in the same place are side by side, too.
+    """
     first: list[int] = []
     second: list[int] = []
     for tag, a_from, a_to, b_from, b_to in common.get_opcodes():
         ours, theirs = list(range(a_from, a_to)), list(range(b_from, b_to))
-        if tag != "equal":
+        if tag == "equal" or pairs:
+            wide = max(len(ours), len(theirs))
+            ours, theirs = (side + [-1] * (wide - len(side)) for side in (ours, theirs))
+        else:
             ours, theirs = ours + [-1] * len(theirs), [-1] * len(ours) + theirs
         first += ours
         second += theirs
-    return np.array(first), np.array(second)
+    return np.array(first, int), np.array(second, int)

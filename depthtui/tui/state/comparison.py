@@ -75,6 +75,11 @@ def _about_tokens(a: Tokens, b: Tokens, alignment: Alignment) -> str:
                 f"{more} begins with {shown}, {less} does not: "
                 f"token t of {less} is beside t + 1 of {more}."
             )
+        case Match.ANSWER:
+            return (
+                f"Aligned where the answers begin: {alignment.n_shared} of {len(a)} and {len(b)} "
+                "tokens are side by side."
+            )
         case Match.TEXTS:
             shared = f"{alignment.n_shared} of {len(a)} and {len(b)} tokens have the same text"
             return f"{shared}: the difference is of those alone."

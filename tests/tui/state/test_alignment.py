@@ -16,8 +16,9 @@ from depthtui.tui.state.alignment import (
 )
 
 
-def tokens(*texts: str, first_id: int = 0) -> Tokens:
-    return Tokens(np.arange(first_id, first_id + len(texts)), list(texts), len(texts))
+def tokens(*texts: str, first_id: int = 0, answer: int | None = None) -> Tokens:
+    start = len(texts) if answer is None else answer
+    return Tokens(np.arange(first_id, first_id + len(texts)), list(texts), start)
 
 
 TEXT = ("The", " capital", " of", " France", " is", " Paris")
@@ -69,6 +70,68 @@ def test_half_of_the_tokens_must_be_shared(share: int, match: Match) -> None:
     a = tokens(*same, *(f"a{i}" for i in range(10 - share)))
     b = tokens(*same, *(f"b{i}" for i in range(10 - share)))
     assert align(a, b).match is match
+
+
+def test_other_prompts_are_aligned_at_their_answers() -> None:
+    a = tokens("The", " capital", " of", " France", " is", " Paris", answer=5)
+    b = tokens("One", " and", " two", " make", " three", "!", answer=4)
+    found = align(a, b)
+    assert (found.match, found.answer) == (Match.ANSWER, 5)
+    # The tokens before are counted back, the others forward.
+    assert found.a.tolist() == [0, 1, 2, 3, 4, 5, -1]
+    assert found.b.tolist() == [-1, 0, 1, 2, 3, 4, 5]
+    assert found.n_shared == 5
+    turned = align(b, a)
+    assert (turned.a.tolist(), turned.b.tolist()) == (found.b.tolist(), found.a.tolist())
+
+
+def test_another_word_in_the_same_place_is_beside_it() -> None:
+    a, b = tokens(*TEXT, answer=5), tokens(*TEXT[:3], " Italy", " is", " Rome", answer=5)
+    found = align(a, b)
+    assert found.match is Match.ANSWER
+    assert found.a.tolist() == found.b.tolist() == [0, 1, 2, 3, 4, 5]
+    # Without an answer the two words stand apart, as ever.
+    assert align(tokens(*TEXT), tokens(*TEXT[:3], " Italy", " is", " Rome")).match is Match.TEXTS
+
+
+def test_what_is_the_same_before_the_answer_is_side_by_side() -> None:
+    a = tokens("The", " capital", " of", " old", " France", " is", " Paris", answer=6)
+    b = tokens("Well", ",", "The", " capital", " of", " France", " is", " Lyon", ".", answer=7)
+    found = align(a, b)
+    pairs = list(zip(found.a.tolist(), found.b.tolist(), strict=True))
+    assert pairs == [
+        (-1, 0), (-1, 1), (0, 2), (1, 3), (2, 4), (3, -1), (4, 5), (5, 6), (6, 7), (-1, 8),
+    ]  # fmt: skip
+    assert pairs[found.answer] == (6, 7)
+
+
+def test_marked_answers_come_before_the_prompts_own() -> None:
+    a, b = tokens(*TEXT, answer=5), tokens("Two", " and", " two", " is", " four", answer=4)
+    found = align(a, b, (3, 1))
+    assert (found.a[found.answer], found.b[found.answer]) == (3, 1)
+
+
+@pytest.mark.parametrize("answer", [0, None])
+def test_one_answer_alone_aligns_nothing(answer: int | None) -> None:
+    a, b = tokens(*TEXT, answer=5), tokens("Two", " and", " two", answer=answer)
+    assert align(a, b).match is align(b, a).match is Match.NONE
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_columns_from_an_answer_hold_every_token_once_and_in_order(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    sides = []
+    for length in random.integers(2, 30, 2):
+        texts = [str(integer) for integer in random.integers(0, 3 if seed % 2 else 30, length)]
+        sides.append(tokens(*texts, answer=int(random.integers(1, length))))
+    a, b = sides
+    found = align(a, b)
+    assert [place for place in found.a if place >= 0] == list(range(len(a)))
+    assert [place for place in found.b if place >= 0] == list(range(len(b)))
+    assert (np.maximum(found.a, found.b) >= 0).all()
+    if found.match is Match.ANSWER:
+        assert found.a[found.answer] == a.answer_start
+        assert found.b[found.answer] == b.answer_start
 
 
 @pytest.mark.parametrize("seed", range(5))
