@@ -22,8 +22,8 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.metrics.contributions import KINDS, Contributions
 
-MOST_ROUNDINGS = 8.0
-"""What a layer's own steps add up to, as `tracing.rounding` has it."""
+MOST_ROUNDINGS = 6.0
+"""What a layer's own steps add up to in a length or a cosine: measured up to 4 in 16 bits."""
 
 _COARSEST_PRODUCT = 2.0**-16
 """Products add up in float32, in any order, as in `tracing.rounding`."""

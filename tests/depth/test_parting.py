@@ -172,7 +172,7 @@ def test_other_prompts_are_compared_at_the_token_before_the_answer() -> None:
 
 
 def test_a_rounding_is_counted_as_in_tracing() -> None:
-    assert module.MOST_ROUNDINGS == rounding.MOST_ROUNDINGS
+    assert module.MOST_ROUNDINGS < rounding.MOST_ROUNDINGS
     assert module._COARSEST_PRODUCT == rounding._COARSEST_PRODUCT
     for name in ("float16", "float32", "float64", "bfloat16", "float8_e4m3fn", "float8_e5m2"):
         assert module._SPACING[name] == torch.finfo(getattr(torch, name)).eps

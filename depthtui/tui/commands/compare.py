@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from depthtui.tui.commands import looking, moving
 from depthtui.tui.commands.command import Command
+from depthtui.tui.commands.working import why_busy
+from depthtui.tui.state.unfinished import slow_work
 
 OWN: list[Command[Any]] = [
-    looking.OPEN,
+    replace(looking.OPEN, does="opens the layer", model="of the run"),
+    Command(
+        "compute",
+        "i",
+        "compute",
+        "Compute what this pane or one of the runs lacks",
+        "compute",
+        lambda screen: screen.compute(),
+        why_busy,
+        at_cursor=True,
+        does="computes",
+        model="of the run",
+    ),
+    Command(
+        "prompt",
+        "p",
+        "prompt",
+        "Run another prompt on A's model, and compare it with A",
+        "choose",
+        lambda screen: screen.choose_prompt(),
+        does="runs the prompt",
+        ends=lambda screen: slow_work(screen.explorer),
+        model="any",
+    ),
     Command(
         "export",
         "e",

@@ -232,7 +232,7 @@ def _choose_prompt(screen: MainScreen) -> None:
     def chosen(choice: PromptChoice) -> None:
         _run_prompt(screen, "prompt", choice.prompt, chat_template=choice.chat_template)
 
-    opening.choose_prompt(screen, screen.explorer, chosen)
+    opening.choose_prompt(screen, screen.explorer, screen.datasets, chosen)
 
 
 def _choose_measured(screen: MainScreen) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.run import RunResult
 from depthtui.depth.reading import Reading
+from depthtui.metrics import METRIC_BY_NAME
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.state.alignment import matched_rows, spread
@@ -45,6 +46,22 @@ class PairedHeatmap(Heatmap):
 
     def _title(self) -> str:
         return f"{self.letter} · {super()._title()}"
+
+    def _why_not_computed(self, result: RunResult) -> tuple[str, str]:
+        """A measure that the run beside it has is named as one that this run lacks."""
+        words, hint = super()._why_not_computed(result)
+        beside, metric = self._beside(result), METRIC_BY_NAME[self.measure.metric]
+        is_asked = metric.name in (*result.unavailable, *result.settings.metrics)
+        if is_asked or beside is None or not beside.has_all(metric.name):
+            return words, hint
+        return f"{self._letter_of(result)} lacks {metric.title}.", hint
+
+    def _beside(self, result: RunResult) -> RunResult | None:
+        """The run beside one of both."""
+        return self.other if result is self.result else self.result
+
+    def _letter_of(self, result: RunResult) -> str:
+        return self.letter
 
     def _both(self) -> list[np.ndarray]:
         """`[rows, columns]` of each run that has values, this one's first."""
@@ -99,10 +116,14 @@ class DifferenceHeatmap(PairedHeatmap):
             return empty
         both = self._both()
         if len(both) < 2:
-            return "Only A has this measure.", "v chooses another."
+            assert self.other is not None
+            return self._why_unavailable(self.other)
         if self.kind.at_token and len({values.shape[1] for values in both}) > 1:
             return "The models have different numbers of heads.", "v chooses another."
         return None
+
+    def _letter_of(self, result: RunResult) -> str:
+        return "A" if result is self.result else "B"
 
     @property
     def _runs(self) -> tuple[RunResult, RunResult]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +17,7 @@ from textual.widgets import Static
 
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
+from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import changes_of
@@ -32,15 +35,24 @@ from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.view import View
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.live_screen import LiveScreen
+from depthtui.tui.screens.model_question import act_with_model_of
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.alignment import Match, align, nearest_token
-from depthtui.tui.state.comparison import caveat, compared_depths, names_of
+from depthtui.tui.state.comparison import (
+    caveat,
+    choices_of,
+    compared_sentence,
+    lacks,
+    names_of,
+)
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run
 from depthtui.tui.state.verdicts import LastReading
 
 _SIDE_B = ("heatmap-b", "lens-b")
 """Ids of the panes that count B's layers and tokens."""
+
+LACKS_NOTHING = "Neither run lacks what the other has and can be computed."
 
 
 class CompareScreen(LiveScreen):
@@ -53,9 +65,14 @@ class CompareScreen(LiveScreen):
         explorer: whose settings say how runs are averaged.
         a, b: the runs.
         measure: what the heatmaps show first.
-        cursor: where the cursor begins, in A's layers and tokens.
+        cursor: where the cursor begins, in A's layers and tokens; of other prompts that have an
+            answer it begins at the token before it.
+
+    Attributes:
+        run: the run that a key has acted on last, whose model it may have asked for.
     """
 
+    run: Run | None = None
     KEYS = compare.COMMANDS
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of(KEYS), *moving.DIGITS]
     CSS_PATH: ClassVar[list[str | Path]] = ["../panes.tcss", "../compare.tcss"]  # type: ignore[assignment]
@@ -75,7 +92,8 @@ class CompareScreen(LiveScreen):
         super().__init__(explorer)
         self._runs = (a, b)
         first, second = self._results
-        self._alignment = align(first.tokens, second.tokens)
+        answers = first.answer_start, second.answer_start
+        self._alignment = align(first.tokens, second.tokens, answers)
         self._first_measure = measure
         self._first_cursor = cursor
         self._palette = explorer.settings.palette
@@ -110,6 +128,8 @@ class CompareScreen(LiveScreen):
         self.take_colours(settings.ramp, settings.palette)
         self.redraw()
         self._go_in_a(self._first_cursor)
+        if self._alignment.match is Match.ANSWER:
+            self.go(self.cursor.layer, self._alignment.answer - 1)
 
     @property
     def _results(self) -> tuple[RunResult, RunResult]:
@@ -135,13 +155,14 @@ class CompareScreen(LiveScreen):
             other=b,
             other_reading=other,
             names=names_of(*self._runs),
-            can_compute=False,
+            pace=self.explorer.pace_of(self._runs[0]),
         )
 
     def view_in(self, pane: Pane, view: View) -> View:
         if pane.id in _SIDE_B:
             return replace(
                 view,
+                pace=self.explorer.pace_of(self._runs[1]),
                 result=view.other,
                 reading=view.other_reading,
                 other=view.result,
@@ -154,10 +175,11 @@ class CompareScreen(LiveScreen):
     def draw(self) -> None:
         """Show both runs, and say what sets them apart."""
         self.show_view()
+        verdicts = self._readings[0].verdict, self._readings[1].verdict
+        compared = compared_sentence(*self._results, verdicts, self._settings)
         words = caveat(*self._results, self._alignment, self._settings)
-        compared = compared_depths(*(last.verdict for last in self._readings))
         lines = [Content(compared)] if compared else []
-        lines.append(Content.styled(words, MUTED))
+        lines.append(Content.styled(" ".join(filter(None, (words, self._lacking))), MUTED))
         self.query_one("#caveat", Static).update(Content("\n").join(lines))
         self._show_names()
 
@@ -222,7 +244,81 @@ class CompareScreen(LiveScreen):
     def _layers_of(self, pane: Pane) -> int:
         return max(self._layers) if pane.id == "difference" else self._layers[pane.id in _SIDE_B]
 
+    @property
+    def _lacking(self) -> str:
+        """The metrics that one run alone has, and the key that computes them; empty for none."""
+        (a, b), found = self._runs, []
+        for letter, run, other in (("A", a, b), ("B", b, a)):
+            if names := lacks(run, other):
+                titles = ", ".join(METRIC_BY_NAME[name].title for name in names)
+                found.append(f"{letter} lacks {titles}.")
+        return " ".join([*found, "i computes it."]) if found else ""
+
     # Keys -------------------------------------------------------------------
+
+    def _in_order(self) -> Sequence[tuple[Run, Run]]:
+        """Each run with the one beside it, the one first whose pane has the focus."""
+        a, b = self._runs
+        pairs = ((a, b), (b, a))
+        return pairs[::-1] if self.active_pane.id in _SIDE_B else pairs
+
+    def compute(self) -> None:
+        """Compute what the pane lacks; where it lacks nothing, what one run alone has."""
+        panes = [self.active_pane, *self.query(LensTable)]
+        shown = dict.fromkeys(
+            name
+            for pane in panes
+            if pane is self.active_pane or isinstance(self.active_pane, LensTable)
+            for name in pane.computes()
+        )
+        for run, other in self._in_order():
+            if (names := run.to_compute(list(shown))[0]) and not run.state.is_live:
+                self._compute(run, other, names)
+                return
+        for run, other in self._in_order():
+            if names := lacks(run, other):
+                self._compute(run, other, names)
+                return
+        self.notify(LACKS_NOTHING, markup=False)
+
+    def _compute(self, run: Run, other: Run, names: Sequence[str]) -> None:
+        """Compute metrics of a run, as far as they were chosen for the other one."""
+        there = [name for name in names if other.result is not None and other.result.has_all(name)]
+        changes = choices_of(other, there)
+
+        def compute() -> None:
+            self.explorer.compute(*names, run=run, **changes)
+            self.redraw()
+
+        self._act_with_model_of(run, "compute", compute)
+
+    def _act_with_model_of(self, run: Run, name: str, act: Callable[[], None]) -> None:
+        self.run = run
+        act_with_model_of(self, run, self.commands[name], act)
+
+    def _open_cell(self, pane: Pane, layer: int, token: int) -> None:
+        """Open a layer of the pane's run, whose model may have to be loaded."""
+        explorer, run = self.explorer, self.explorer.session.run_of(pane.result)
+        if pane.id == "difference":
+            layer = round(layer * self._layers[0] / max(self._layers))
+        show = partial(super()._open_cell, pane, layer, token)
+        if run is None or explorer.inspections.of(run, layer, token, pane.view.lens) is not None:
+            show()
+        else:
+            self._act_with_model_of(run, "open", show)
+
+    def _come_back(self, pane: Pane, cursor: Cursor) -> None:
+        columns, layers = self._alignment.a, self._layers[0]
+        if pane.id in _SIDE_B:
+            columns, layers = self._alignment.b, self._layers[1]
+        column = int(np.argmax(columns == cursor.token))
+        self.go(round(cursor.layer * max(self._layers) / layers), column)
+
+    def choose_prompt(self) -> None:
+        """Run another prompt on A's model; the comparison with A opens once it is there."""
+        from depthtui.tui.screens.opening import choose_prompt_beside
+
+        choose_prompt_beside(self, self.explorer, self._runs[0], self.close)
 
     def choose_reading(self) -> None:
         """Choose how depths are read, here and on the main screen."""

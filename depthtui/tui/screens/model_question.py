@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from depthtui.token_text import printable_sentence
 from depthtui.tui.commands.command import Command
@@ -12,7 +12,10 @@ from depthtui.tui.state.session import Run
 from depthtui.tui.state.unfinished import unfinished
 
 if TYPE_CHECKING:
+    from depthtui.tui.screens.compare_screen import CompareScreen
     from depthtui.tui.screens.main_screen import MainScreen
+
+    RunScreen: TypeAlias = MainScreen | CompareScreen
 
 OTHER_VALUES = (
     "{} has other weights, dtype or device now than in this run. r runs the prompt on it."
@@ -20,7 +23,7 @@ OTHER_VALUES = (
 
 
 def act_with_model_of(
-    screen: MainScreen,
+    screen: RunScreen,
     run: Run | None,
     command: Command[Any],
     act: Callable[[], None],
@@ -46,12 +49,12 @@ def act_with_model_of(
         _act(screen, command, act, asks)
 
 
-def _act(screen: MainScreen, command: Command[Any], act: Callable[[], None], asks: bool) -> None:
+def _act(screen: RunScreen, command: Command[Any], act: Callable[[], None], asks: bool) -> None:
     lost = command.ends(screen) if asks else ""
     ask_first(screen.app, screen.explorer, lost, command.name, command.does, act)
 
 
-def _ask(screen: MainScreen, run: Run, command: Command[Any], act: Callable[[], None]) -> None:
+def _ask(screen: RunScreen, run: Run, command: Command[Any], act: Callable[[], None]) -> None:
     """Ask whether to load the run's model and act, or to act on the loaded one."""
     from depthtui.tui.keymap import keys_of
 

@@ -11,12 +11,14 @@ from textual.app import App
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import LENSES, ModelSpec, RunSettings
 from depthtui.data.session_files import SessionFile
+from depthtui.settings import datasets_dir
 from depthtui.token_text import printable, printable_sentence
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.dialogs.dialog import Dialog, open_tab
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneScreen
+from depthtui.tui.state.datasets import Datasets
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.model_list import check_model, models_on_disk
 from depthtui.tui.state.reading import ReadingChoices, what_lens_lacks
@@ -43,7 +45,10 @@ ANSWER_METRICS = "erasure, integrated gradients and context depth"
 
 
 def choose_prompt(
-    screen: MainScreen, explorer: Explorer, then: Callable[[PromptChoice], None]
+    screen: LiveScreen,
+    explorer: Explorer,
+    datasets: Datasets,
+    then: Callable[[PromptChoice], None],
 ) -> None:
     """Ask for a prompt: written, of a task or from a file."""
     from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
@@ -57,10 +62,29 @@ def choose_prompt(
     model = explorer.model
     template = model.has_chat_template if model else None
     asked = explorer.draft or explorer.asked
-    picker = PromptPicker(
-        explorer.token_count, screen.datasets, *asked, explorer.settings.seed, template
-    )
+    picker = PromptPicker(explorer.token_count, datasets, *asked, explorer.settings.seed, template)
     screen.app.push_screen(picker, chosen)
+
+
+def choose_prompt_beside(
+    screen: LiveScreen, explorer: Explorer, run: Run, then: Callable[[], None] = lambda: None
+) -> None:
+    """Ask for a prompt to run on a run's model and to compare with it; `then` is called after."""
+
+    def chosen(choice: PromptChoice) -> None:
+        lost = unfinished(explorer)
+        ask_first(screen.app, explorer, lost, "prompt", "runs the prompt", lambda: begin(choice))
+
+    def begin(choice: PromptChoice) -> None:
+        wrapped = choice.chat_template
+        explorer.run_prompt_beside(
+            run, choice.prompt, run.settings.chat_template if wrapped is None else wrapped
+        )
+        screen.redraw()
+        then()
+
+    datasets = Datasets(datasets_dir(explorer.settings.cache_folder))
+    choose_prompt(screen, explorer, datasets, chosen)
 
 
 def choose_model(screen: LiveScreen, explorer: Explorer, then: Callable[[ModelSpec], None]) -> None:
@@ -209,6 +233,8 @@ def _do_with_run(screen: LiveScreen, explorer: Explorer, choice: SessionChoice) 
         show_sweep(screen, explorer)
     elif choice.asked is Asked.OTHER_MODEL and current is not None:
         choose_model(screen, explorer, partial(explorer.run_on_model, current))
+    elif choice.asked is Asked.OTHER_PROMPT and current is not None:
+        choose_prompt_beside(screen, explorer, current)
     elif choice.asked is Asked.COMPARE and current is not None and run is not None:
         show_comparison(screen, explorer, current, run)
     elif choice.asked is Asked.SHOW and run is not None:

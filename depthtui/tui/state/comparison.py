@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from depthtui.data.run import RunResult, Tokens
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
+from depthtui.depth.parting import parting_sentence
 from depthtui.depth.verdict_words import comparison_sentence
+from depthtui.metrics import METRIC_BY_NAME, METRICS
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import changes_of
 from depthtui.token_text import printable
 from depthtui.tui.state.alignment import Alignment, Match, is_special
 from depthtui.tui.state.session import Run
+
+PLACES = ("answer_start", "skip_positions")
+"""Settings that name tokens of one prompt: another prompt has others."""
 
 _LONGEST_PROMPT = 24
 _LONGEST_TOKEN = 24
@@ -57,9 +65,35 @@ def caveat(a: RunResult, b: RunResult, alignment: Alignment, settings: SummarySe
     return " ".join(parts)
 
 
-def compared_depths(a: Verdict | None, b: Verdict | None) -> str:
-    """Whether B uses more layers than A, in a sentence; empty where either has no verdict."""
-    return "" if a is None or b is None else comparison_sentence(a, b)
+def compared_sentence(
+    a: RunResult,
+    b: RunResult,
+    verdicts: tuple[Verdict | None, Verdict | None],
+    settings: SummarySettings,
+) -> str:
+    """Whether B uses more layers than A, and where the two part; empty where neither is known."""
+    first, second = verdicts
+    depths = "" if first is None or second is None else comparison_sentence(first, second)
+    return " ".join(filter(None, (depths, parting_sentence(a, b, settings))))
+
+
+def lacks(run: Run, other: Run, metrics: Sequence[str] | None = None) -> list[str]:
+    """The metrics that a run lacks and can compute, and that the run beside it has.
+
+    `metrics` are those to look at; None for all.
+    """
+    here, there = run.result, other.result
+    if here is None or there is None or run.state.is_live:
+        return []
+    names = [metric.name for metric in METRICS] if metrics is None else metrics
+    missing = [name for name in names if there.has_all(name) and not here.has_all(name)]
+    return run.to_compute(missing)[0]
+
+
+def choices_of(run: Run, metrics: Sequence[str]) -> dict[str, Any]:
+    """The settings that metrics of a run were computed with, and that suit another prompt."""
+    names = {name for metric in metrics for name in METRIC_BY_NAME[metric].depends_on}
+    return {name: getattr(run.settings, name) for name in sorted(names - set(PLACES))}
 
 
 def _about_tokens(a: Tokens, b: Tokens, alignment: Alignment) -> str:

@@ -267,18 +267,32 @@ class Explorer:
 
         The comparison is called off by whatever is run, loaded or stopped in between.
         """
-        self._expect_nothing()
-        self._asked = run.prompt, run.settings.chat_template
-        self._with_model(spec, partial(self._run_beside, run))
+        self._run_beside(run, spec, run.prompt, run.settings.chat_template)
 
-    def _run_beside(self, first: Run, model: ModelInfo) -> None:
+    def run_prompt_beside(self, run: Run, prompt: Prompt, chat_template: bool) -> None:
+        """Run another prompt on a run's model; `pair` has both then, as of another model."""
+        self._run_beside(run, run.model.spec, prompt, chat_template)
+
+    def _run_beside(self, first: Run, spec: ModelSpec, prompt: Prompt, chat_template: bool) -> None:
+        self._expect_nothing()
+        self._asked, self.draft = (prompt, chat_template), None
+        self._with_model(spec, partial(self._start_beside, first, prompt, chat_template))
+
+    def _start_beside(
+        self, first: Run, prompt: Prompt, chat_template: bool, model: ModelInfo
+    ) -> None:
         """Run a prompt as another run did, with every layer, without slower metrics."""
-        metrics = self.settings.run_settings().metrics
         settings = replace(
-            first.settings, metrics=metrics, answer_start=-1, skipped=(), repeated=()
+            first.settings,
+            metrics=self.settings.run_settings().metrics,
+            chat_template=chat_template,
+            answer_start=-1,
+            skip_positions=first.settings.skip_positions if prompt == first.prompt else (),
+            skipped=(),
+            repeated=(),
         )
         self.stop()
-        second = self.session.start(model, first.prompt, settings)
+        second = self.session.start(model, prompt, settings)
         self.pair.wait(first, second)
         self._send(second)
 
@@ -381,16 +395,17 @@ class Explorer:
         run = self.session.start(self.model, asked, settings)
         self._send(run, step, fresh=again)
 
-    def compute(self, *metrics: str, **changes: Any) -> None:
-        """Add metrics to the run on the screen; a live run is stopped first.
+    def compute(self, *metrics: str, run: Run | None = None, **changes: Any) -> None:
+        """Add metrics to a run; a live run is stopped first.
 
         What the engine is computing for it goes on, too.
 
         Args:
             metrics: their names.
+            run: the run; None for the one on the screen.
             changes: other settings for them than the run's.
         """
-        run = self.session.current
+        run = run or self.session.current
         if self._engine is None or run is None or not self.has_model_of(run):
             return
         if run.changed_by(changes):

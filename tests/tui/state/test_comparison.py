@@ -8,11 +8,14 @@ import pytest
 
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, Skip, SummarySettings
+from depthtui.depth.verdict_words import comparison_sentence
+from depthtui.metrics.contributions import Contributions
 from depthtui.tui.state.alignment import align
-from depthtui.tui.state.comparison import caveat, names_of
-from depthtui.tui.state.session import Run
+from depthtui.tui.state.comparison import caveat, choices_of, compared_sentence, lacks, names_of
+from depthtui.tui.state.session import Run, RunState
 from tests.builders.models import model_info
-from tests.builders.results import make_result
+from tests.builders.readings import verdict
+from tests.builders.results import full_result, make_result, unanswered
 
 WORDS = ["The", " capital", " of", " France"]
 
@@ -23,7 +26,7 @@ def said(a: RunResult, b: RunResult, first_included: bool = True) -> str:
 
 
 def result(*texts: str, layers: int = 6) -> RunResult:
-    return make_result(layers=layers, texts=list(texts))
+    return unanswered(make_result(layers=layers, texts=list(texts)))
 
 
 def test_the_same_tokens_are_told() -> None:
@@ -58,6 +61,41 @@ def test_common_parts_are_counted() -> None:
     assert "u leaves token 0 out" in words
 
 
+def test_answers_in_the_same_column_are_told() -> None:
+    a = make_result(texts=[*WORDS, " is", " Paris"])
+    b = make_result(texts=["Two", " and", " two", " is", " four"])
+    assert said(a, b) == ("Aligned where the answers begin: 5 of 6 and 5 tokens are side by side.")
+
+
+def test_where_two_runs_part_is_told_behind_their_depths() -> None:
+    a, b = make_result(), make_result()
+    b.get(Contributions).mlp_cosine[3] = 0.9
+    told = compared_sentence(a, b, (None, None), SummarySettings())
+    assert told.startswith("They part at layer 3, by MLP:")
+    both = verdict([a], SummarySettings())
+    told = compared_sentence(a, b, (both, both), SummarySettings())
+    assert told.endswith(compared_sentence(a, b, (None, None), SummarySettings()))
+    assert told.startswith(comparison_sentence(both, both))
+
+
+def test_a_run_lacks_what_the_other_one_alone_has() -> None:
+    whole, half = random_run("a", ["skip_effects", "early_exit"]), random_run("b", [])
+    assert lacks(half, whole) == ["skip_effects"]
+    assert lacks(half, whole, ["early_exit"]) == []
+    assert lacks(whole, half) == []
+    half.state = RunState.RUNNING
+    assert lacks(half, whole) == []
+    half.state, half.result = RunState.FINISHED, None
+    assert lacks(half, whole) == lacks(whole, half) == []
+
+
+def test_choices_that_name_tokens_stay_with_their_prompt() -> None:
+    settings = RunSettings(skip_positions=(3,), layers="/4", answer_start=5)
+    chosen = choices_of(run(1, "org/base", "a b", settings), ["skip_effects", "ablation"])
+    assert chosen["layers"] == "/4"
+    assert not {"skip_positions", "answer_start"} & chosen.keys()
+
+
 def test_other_tokens_and_other_layers_are_told() -> None:
     a, b = result(*WORDS), result("Two", " words", layers=4)
     assert "6 and 4 layers, matched by relative depth" in said(a, b)
@@ -68,6 +106,15 @@ def test_other_tokens_and_other_layers_are_told() -> None:
 
 def test_a_hostile_token_is_shown_as_text() -> None:
     assert "\x1b" not in said(result("<\x1b[2J>", *WORDS), result(*WORDS))
+
+
+def random_run(text: str, metrics: list[str]) -> Run:
+    """A finished run that has these metrics beside those of the pass."""
+    settings = RunSettings(metrics=(*RunSettings().metrics, *metrics))
+    found = full_result(Prompt(text), settings=settings)
+    done = Run(1, 1, found.model, found.prompt, settings, datetime.now(), found)
+    done.state = RunState.FINISHED
+    return done
 
 
 def run(number: int, name: str, prompt: str, settings: RunSettings | None = None) -> Run:

@@ -34,6 +34,7 @@ class Asked(Enum):
     SHOW = "show"
     COMPARE = "compare"
     OTHER_MODEL = "other model"
+    OTHER_PROMPT = "other prompt"
     GRID = "grid"
 
 
@@ -54,7 +55,7 @@ class RunList(Picker[SessionChoice]):
     """
 
     heading = "Session"
-    hint = "enter shows · C compares · m on another model · esc closes"
+    hint = "enter shows · C compares · m on another model · p another prompt · esc closes"
     noun = "run"
     nothing = "No runs yet: r runs the prompt."
 
@@ -74,6 +75,13 @@ class RunList(Picker[SessionChoice]):
             "another model",
             tooltip="Run the prompt on the screen on another model and compare",
             id="compare.model",
+        ),
+        Binding(
+            "p",
+            "ask_for('OTHER_PROMPT')",
+            "another prompt",
+            tooltip="Run another prompt on the model of the run on the screen and compare",
+            id="compare.prompt",
         ),
         Binding("S", "ask_for('GRID')", "grid", tooltip="Show the grid", id="session.grid"),
         Binding("R", "sessions", "sessions", show=False, id="session.sessions"),
