@@ -23,7 +23,11 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.metrics.contributions import KINDS, Contributions
 
 MOST_ROUNDINGS = 6.0
-"""What a layer's own steps add up to in a length or a cosine: measured up to 4 in 16 bits."""
+"""What a layer's own steps add up to in a length or a cosine.
+
+Measured on tiny models of 69 architectures, in 16 bits: up to 6. A router, or an attention that
+reads the best keys alone, may be off by more where half of the tokens take another way.
+"""
 
 _COARSEST_PRODUCT = 2.0**-16
 """Products add up in float32, in any order, as in `tracing.rounding`."""

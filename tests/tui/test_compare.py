@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from textual.content import Content
-from textual.widgets import Static
+from textual.widgets import Input, Static, TextArea
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.model import ModelInfo
@@ -16,6 +17,7 @@ from depthtui.data.protocol import Event, ModelLoaded
 from depthtui.data.run import Prompt, RunResult, Tokens
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.verdict_words import comparison_sentence
+from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.contributions import Contributions
 from depthtui.report.formats import format_titles
 from depthtui.settings import Settings
@@ -26,10 +28,13 @@ from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap
 from depthtui.tui.panes.pane import Cursor, CursorMoved
-from depthtui.tui.screens.compare_screen import CompareScreen
+from depthtui.tui.screens.compare_screen import LACKS_NOTHING, CompareScreen
+from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
+from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.run_list import RunList
+from depthtui.tui.screens.layer_screen import LayerScreen
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.builders.readings import verdict
@@ -321,3 +326,148 @@ async def test_it_says_which_run_uses_more_layers(tmp_path: Path) -> None:
         said = comparison_sentence(a, b)
         assert "B is deeper than A by 10 layers" in said
         await it.until(lambda: said in words(it), said)
+
+
+async def test_it_says_where_two_runs_part(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await three_runs(it)
+        it.session.runs[1].result = full_copy(it.session.runs[2].result)
+        it.session.runs[1].result.get(Contributions).attention_cosine[12] *= -1
+        await compared(it)
+        await it.until(lambda: "They part at layer 12, by attention: its work" in words(it))
+
+
+# What one side lacks --------------------------------------------------------
+
+
+def full_copy(result: RunResult) -> RunResult:
+    return copy.deepcopy(result)
+
+
+async def test_i_computes_what_one_run_lacks(tmp_path: Path) -> None:
+    async with explore(tmp_path, engine) as it:
+        screen = await compared_with_model(it, "org/other")
+        a, b = it.session.runs
+        screen.measure = MEASURE_BY_NAME["skip_effects"]
+        await it.press("i")
+        # The pane is A's, whose model is not loaded any more: it is loaded after a question.
+        await on_screen(it, Ask)
+        await it.press("i")
+        await it.until(lambda: a.result.has_all("skip_effects") and not a.state.is_live)
+        assert it.app.screen is screen
+        assert not b.result.has_all("skip_effects")
+        difference, heatmap = (
+            screen.query_one(f"#{name}", Heatmap) for name in ("difference", "heatmap-b")
+        )
+        await it.until(lambda: heatmap.why_empty()[0] == "B lacks Skip effects.")
+        assert difference.why_empty()[0] == "B lacks Skip effects."
+        await it.until(lambda: "B lacks Skip effects. i computes it." in words(it))
+        # From A's pane, which has all: the run beside it is filled in.
+        await it.press("i")
+        await on_screen(it, Ask)
+        await it.press("i")
+        await it.until(lambda: b.result.has_all("skip_effects") and not b.state.is_live)
+        await it.until(lambda: "lacks" not in words(it))
+        assert difference.is_ready
+        await it.press("i")
+        assert it.toasts()[-1] == LACKS_NOTHING
+
+
+async def test_b_computes_by_the_choices_of_a(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await three_runs(it)
+        a, b = it.session.runs[2], it.session.runs[1]
+        it.app.explorer.compute("skip_effects", run=a, layers="/4")
+        await it.until(lambda: a.result.has_all("skip_effects") and not a.state.is_live)
+        await compared(it)
+        await it.press("i")
+        await it.until(lambda: b.result.has_all("skip_effects"))
+        assert b.settings.layers == "/4"
+        assert it.session.current is a
+
+
+async def test_another_prompt_on_the_same_model_is_compared(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        first = it.session.current
+        await it.press("b", "p")
+        await on_screen(it, PromptPicker)
+        await prompted(it, "Another one of these")
+        screen = it.app.screen
+        assert [run.prompt.text for run in screen._runs] == [
+            first.prompt.text,
+            "Another one of these",
+        ]
+        assert screen._runs[1].model == first.model
+        # And from the comparison itself, beside the same A.
+        await it.press("p")
+        await on_screen(it, PromptPicker)
+        await prompted(it, "A third one")
+        assert it.app.screen is not screen
+        assert [run.number for run in it.app.screen._runs] == [1, 3]
+
+
+async def prompted(it: Explored, text: str) -> None:
+    """Run what is written in the prompt's dialog, and wait for the comparison."""
+    it.app.screen.query_one("#answer", Input).value = ""
+    it.app.screen.query_one(TextArea).text = text
+    await it.press("f5")
+    await on_screen(it, CompareScreen)
+
+
+# A layer, and back ----------------------------------------------------------
+
+
+async def test_a_layer_of_either_side_is_opened_and_left(tmp_path: Path) -> None:
+    async with explore(tmp_path, engine) as it:
+        screen = await compared_with_model(it, "org/bos-shallow")
+        a, b = it.session.runs
+        heatmap_b = screen.query_one("#heatmap-b", Heatmap)
+        for pane in ("heatmap-b", "lens-b"):
+            screen.action_go_to(pane)
+            screen.go(15, 5)
+            assert heatmap_b.cursor == Cursor(10, 5)
+            await it.press("enter")
+            await on_screen(it, LayerScreen)
+            # Column 5 has token 4 of A, and B has a token more in front.
+            assert (it.app.screen._run, it.app.screen.cursor) == (b, Cursor(10, 5))
+            await it.press("k", "l")
+            assert it.app.screen.cursor == Cursor(11, 6)
+            await it.press("escape")
+            await it.until(lambda: it.app.screen is screen)
+            assert heatmap_b.cursor == Cursor(11, 6)
+        # A's model is loaded first.
+        screen.action_go_to("heatmap-a")
+        screen.go(15, 5)
+        await it.press("enter")
+        await on_screen(it, Ask)
+        await it.press("enter")
+        await on_screen(it, LayerScreen)
+        assert (it.app.screen._run, it.app.screen.cursor) == (a, Cursor(15, 4))
+        await it.press("l", "escape")
+        await it.until(lambda: it.app.screen is screen)
+        assert screen.cursor == Cursor(15, 6)
+        # The difference's rows are the deeper model's, its layers are A's.
+        screen.action_go_to("difference")
+        await it.press("enter")
+        await on_screen(it, LayerScreen)
+        assert (it.app.screen._run, it.app.screen.cursor) == (a, Cursor(15, 5))
+
+
+# At the answer --------------------------------------------------------------
+
+
+async def test_other_prompts_are_aligned_at_their_answers(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.app.explorer.run(Prompt("The capital of France is Paris", " Paris"))
+        await it.until(lambda: len(it.session.results) == 2)
+        it.app.explorer.run(Prompt("One and two make three or so", " three or so"))
+        await it.until(lambda: len(it.session.results) == 3)
+        await it.ready()
+        screen = await compared(it)
+        aligned = "Aligned where the answers begin: 5 of 7 and 6 tokens are side by side."
+        await it.until(lambda: aligned in words(it), words(it))
+        lenses = [screen.query_one(f"#lens-{side}", LensTable) for side in "ab"]
+        assert [lens.cursor.token for lens in lenses] == [3, 4]
+        difference = screen.query_one("#difference", DifferenceHeatmap)
+        assert difference.is_ready
+        assert "lens's first choices before the answer" in words(it)
