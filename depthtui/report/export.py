@@ -106,7 +106,7 @@ def _json(
     groups: Sequence[Group], settings: SummarySettings, missing: Sequence[str], compared: bool
 ) -> Files:
     parts = [""] if len(groups) == 1 else _distinct([f"-{_slug(group)}" for group in groups])
-    parted = compared_dict(*groups, settings) if compared else {}
+    parted = compared_dict(groups[0], groups[1], settings) if compared else {}
     return {
         part: summary_json(
             group.results, settings, missing, [one.results for one in group.parts], parted

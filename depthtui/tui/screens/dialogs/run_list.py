@@ -55,7 +55,7 @@ class RunList(Picker[SessionChoice]):
     """
 
     heading = "Session"
-    hint = "enter shows · C compares · m on another model · p another prompt · esc closes"
+    hint = "enter shows · C compares · m other model · p other prompt · esc closes"
     noun = "run"
     nothing = "No runs yet: r runs the prompt."
 
