@@ -13,12 +13,13 @@ from textual.widgets import Input, Static, TextArea
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.model import ModelInfo
-from depthtui.data.protocol import Event, ModelLoaded
+from depthtui.data.protocol import Event, ModelLoaded, Pace
 from depthtui.data.run import Prompt, RunResult, Tokens
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.verdict_words import comparison_sentence
-from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics import MEASURE_BY_NAME, METRIC_BY_NAME
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.estimates import with_metric
 from depthtui.report.formats import format_titles
 from depthtui.settings import Settings
 from depthtui.tui.draw.styles import line_colour
@@ -35,6 +36,7 @@ from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.run_list import RunList
 from depthtui.tui.screens.layer_screen import LayerScreen
+from depthtui.tui.state.kept_paces import pace_key
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.builders.readings import verdict
@@ -361,7 +363,11 @@ async def test_i_computes_what_one_run_lacks(tmp_path: Path) -> None:
         )
         await it.until(lambda: heatmap.why_empty()[0] == "B lacks Skip effects.")
         assert difference.why_empty()[0] == "B lacks Skip effects."
-        await it.until(lambda: "B lacks Skip effects. i computes it." in words(it))
+        await it.until(lambda: "B lacks Skip effects: i computes it" in words(it))
+        pace = with_metric(Pace(), METRIC_BY_NAME["skip_effects"], b.result, 4.0)
+        it.app.explorer.paces[pace_key(b.model)] = pace
+        screen.redraw()
+        await it.until(lambda: "B lacks Skip effects: i computes it, about 4 s." in words(it))
         # From A's pane, which has all: the run beside it is filled in.
         await it.press("i")
         await on_screen(it, Ask)
@@ -446,11 +452,35 @@ async def test_a_layer_of_either_side_is_opened_and_left(tmp_path: Path) -> None
         await it.press("l", "escape")
         await it.until(lambda: it.app.screen is screen)
         assert screen.cursor == Cursor(15, 6)
-        # The difference's rows are the deeper model's, its layers are A's.
+
+
+async def test_the_differences_rows_are_the_deeper_models_and_its_layers_as(tmp_path: Path) -> None:
+    async with explore(tmp_path, engine) as it:
+        await compared_with_model(it, "org/shallow")
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main)
+        screen = await compared(it)
+        shallow = it.session.runs[1]
         screen.action_go_to("difference")
+        screen.go(15, 5)
         await it.press("enter")
         await on_screen(it, LayerScreen)
-        assert (it.app.screen._run, it.app.screen.cursor) == (a, Cursor(15, 5))
+        assert (it.app.screen._run, it.app.screen.cursor) == (shallow, Cursor(10, 5))
+        await it.press("k", "escape")
+        await it.until(lambda: it.app.screen is screen)
+        # The row that is nearest to layer 11 of 20.
+        assert screen.cursor == Cursor(16, 5)
+
+
+async def test_the_reason_is_told_where_a_run_cannot_have_what_it_lacks(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await three_runs(it)
+        screen = await compared(it)
+        for run in screen._runs:
+            run.result.unavailable["skip_effects"] = "it [/] cannot"
+        screen.measure = MEASURE_BY_NAME["skip_effects"]
+        await it.press("i")
+        assert it.toasts()[-1] == "Skip effects is unavailable: it [/] cannot."
 
 
 # At the answer --------------------------------------------------------------
@@ -463,7 +493,9 @@ async def test_other_prompts_are_aligned_at_their_answers(tmp_path: Path) -> Non
         it.app.explorer.run(Prompt("One and two make three or so", " three or so"))
         await it.until(lambda: len(it.session.results) == 3)
         await it.ready()
+        it.main.go(7, 0)
         screen = await compared(it)
+        assert screen.query_one("#lens-a", LensTable).cursor.layer == 7
         aligned = "Aligned where the answers begin: 5 of 7 and 6 tokens are side by side."
         await it.until(lambda: aligned in words(it), words(it))
         lenses = [screen.query_one(f"#lens-{side}", LensTable) for side in "ab"]

@@ -18,10 +18,11 @@ from textual.widgets import Static
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.estimates import about_time
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import changes_of
-from depthtui.token_text import printable_chars
+from depthtui.token_text import printable_chars, printable_sentence
 from depthtui.tui.commands import compare, moving
 from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.draw.styles import line_colour
@@ -51,6 +52,9 @@ from depthtui.tui.state.verdicts import LastReading
 
 _SIDE_B = ("heatmap-b", "lens-b")
 """Ids of the panes that count B's layers and tokens."""
+
+_MOST_NAMED = 3
+"""Metrics that the line names of those that a run lacks."""
 
 LACKS_NOTHING = "Neither run lacks what the other has and can be computed."
 
@@ -247,12 +251,21 @@ class CompareScreen(LiveScreen):
     @property
     def _lacking(self) -> str:
         """The metrics that one run alone has, and the key that computes them; empty for none."""
-        (a, b), found = self._runs, []
+        (a, b), found, times = self._runs, [], []
         for letter, run, other in (("A", a, b), ("B", b, a)):
-            if names := lacks(run, other):
-                titles = ", ".join(METRIC_BY_NAME[name].title for name in names)
-                found.append(f"{letter} lacks {titles}.")
-        return " ".join([*found, "i computes it."]) if found else ""
+            metrics = [METRIC_BY_NAME[name] for name in lacks(run, other)]
+            if metrics and run.result is not None:
+                titles = [metric.title for metric in metrics[:_MOST_NAMED]]
+                if len(metrics) > _MOST_NAMED:
+                    titles.append(f"{len(metrics) - _MOST_NAMED} more")
+                found.append(f"{letter} lacks {', '.join(titles)}")
+                pace = self.explorer.pace_of(run)
+                times += [about_time(metric, run.result, pace) for metric in metrics]
+        if not found:
+            return ""
+        # One time is told; several would have to be added up.
+        time = f", {times[0]}" if len(times) == 1 and times[0] else ""
+        return f"{'; '.join(found)}: i computes it{time}."
 
     # Keys -------------------------------------------------------------------
 
@@ -264,22 +277,19 @@ class CompareScreen(LiveScreen):
 
     def compute(self) -> None:
         """Compute what the pane lacks; where it lacks nothing, what one run alone has."""
-        panes = [self.active_pane, *self.query(LensTable)]
-        shown = dict.fromkeys(
-            name
-            for pane in panes
-            if pane is self.active_pane or isinstance(self.active_pane, LensTable)
-            for name in pane.computes()
-        )
-        for run, other in self._in_order():
-            if (names := run.to_compute(list(shown))[0]) and not run.state.is_live:
+        pane, lenses = self.active_pane, self.query(LensTable)
+        # The lens of both sides is one thing to look at.
+        panes = lenses if isinstance(pane, LensTable) else [pane]
+        shown = list(dict.fromkeys(name for pane in panes for name in pane.computes()))
+        pairs = self._in_order()
+        wanted = [run.to_compute(shown) for run, _ in pairs]
+        found = [names for names, _ in wanted] + [lacks(*pair) for pair in pairs]
+        for (run, other), names in zip([*pairs, *pairs], found, strict=True):
+            if names and not run.state.is_live:
                 self._compute(run, other, names)
                 return
-        for run, other in self._in_order():
-            if names := lacks(run, other):
-                self._compute(run, other, names)
-                return
-        self.notify(LACKS_NOTHING, markup=False)
+        reason = next(filter(None, (why_not for _, why_not in wanted)), LACKS_NOTHING)
+        self.notify(printable_sentence(reason), markup=False)
 
     def _compute(self, run: Run, other: Run, names: Sequence[str]) -> None:
         """Compute metrics of a run, as far as they were chosen for the other one."""
