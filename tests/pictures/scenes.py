@@ -197,7 +197,7 @@ async def datasets(it: Explored, folder: Path) -> None:
     rows.mkdir(parents=True, exist_ok=True)
     write_lines(rows, ROWS["gsm8k"], "gsm8k.jsonl")
     await it.press("p", "ctrl+t")
-    await it.until(lambda: it.app.explorer.datasets.file("gsm8k"))
+    await it.until(lambda: it.main.datasets.file("gsm8k"))
     await it.press("end", "up", "up", "up")
     await seen(it, "Ada has 6 bags")
 
