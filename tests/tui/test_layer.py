@@ -117,7 +117,7 @@ async def test_a_page_that_cannot_be_had_says_why(tmp_path: Path) -> None:
         explorer = it.app.explorer
         loaded, explorer.model = explorer.model, replace(explorer.model, name="another")
         screen = await opened(it)
-        await it.until(lambda: "need the model of this run" in it.screen_text(), "the reason")
+        await it.until(lambda: "need the model of this" in it.screen_text(), "the reason")
         assert screen.page is None
         assert "Values" in it.screen_text()
         assert it.engines[0].sent(InspectLayer) == []

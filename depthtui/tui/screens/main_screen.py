@@ -370,5 +370,5 @@ class MainScreen(PlacesScreen):
 
 def _predicts_answer(result: RunResult) -> int:
     """The token that the answer follows, or the last one."""
-    start, last = result.tokens.answer_start, len(result.tokens) - 1
+    start, last = result.answer_start, len(result.tokens) - 1
     return start - 1 if 0 < start <= last else last

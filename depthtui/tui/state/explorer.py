@@ -267,7 +267,7 @@ class Explorer:
 
         The comparison is called off by whatever is run, loaded or stopped in between.
         """
-        self._run_beside(run, spec, run.prompt, run.settings.chat_template)
+        self._run_beside(run, spec, _with_marked_answer(run), run.settings.chat_template)
 
     def run_prompt_beside(self, run: Run, prompt: Prompt, chat_template: bool) -> None:
         """Run another prompt on a run's model; `pair` has both then, as of another model."""
@@ -282,12 +282,13 @@ class Explorer:
         self, first: Run, prompt: Prompt, chat_template: bool, model: ModelInfo
     ) -> None:
         """Run a prompt as another run did, with every layer, without slower metrics."""
+        is_same = prompt.text == first.prompt.text
         settings = replace(
             first.settings,
             metrics=self.settings.run_settings().metrics,
             chat_template=chat_template,
             answer_start=-1,
-            skip_positions=first.settings.skip_positions if prompt == first.prompt else (),
+            skip_positions=first.settings.skip_positions if is_same else (),
             skipped=(),
             repeated=(),
         )
@@ -773,3 +774,12 @@ class Explorer:
         for work in self._work:
             work.end(reason)
         self.session.engine_died(reason)
+
+
+def _with_marked_answer(run: Run) -> Prompt:
+    """A run's prompt with the answer that is marked in it as its own, for other tokens."""
+    start, result, prompt = run.settings.answer_start, run.result, run.prompt
+    if start < 0 or result is None:
+        return prompt
+    answer = "".join(result.tokens.texts[start:])
+    return replace(prompt, answer=answer) if prompt.text.endswith(answer) else prompt

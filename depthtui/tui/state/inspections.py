@@ -16,7 +16,7 @@ MOST_KEPT = 512
 
 WHAT_IF = "A layer is opened on clean runs, not in a what-if."
 UNFINISHED = "The layer opens once the run is through."
-OTHER_MODEL = "The parts of a layer need the model of this run: m loads it."
+OTHER_MODEL = "The parts of a layer need the model of this run, which is not loaded: esc, then m."
 BUSY = "The engine is busy: the layer opens once it is free."
 
 

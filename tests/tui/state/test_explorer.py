@@ -187,6 +187,17 @@ def test_the_same_prompt_is_run_on_another_model_as_it_was_run(
     assert explorer.session.runs == [first, second]
 
 
+def test_a_marked_answer_goes_along_to_another_model(explorer: Explorer, first: Run) -> None:
+    explorer.session.mark_answer(first, 1)
+    explorer.run_on_model(first, OTHER)
+    tell(explorer, ModelLoaded(model_info(OTHER)))
+    second = explorer.session.live
+    assert second is not None
+    assert second.prompt.text == first.prompt.text
+    assert second.prompt.answer == " two three"
+    assert second.settings.answer_start == -1
+
+
 def test_a_model_that_is_there_is_not_loaded_again(
     explorer: Explorer, engine: FakeEngine, first: Run
 ) -> None:
