@@ -82,6 +82,14 @@ class Terminal:
                 raise SystemExit("the explorer did not come up")
         return time.perf_counter() - self.started
 
+    def until_still(self, seconds: float) -> float:
+        """Read until nothing has come for so many seconds; returns seconds to the last byte."""
+        start = last = time.perf_counter()
+        while time.perf_counter() - last < seconds:
+            if self.read(0.002):
+                last = time.perf_counter()
+        return last - start
+
     def settle(self) -> None:
         """Read until the first run is on the screen and nothing more is written."""
         self.wait("H nats")
@@ -160,6 +168,7 @@ def print_keys(settings: Path, repeat: int, n_keys: int) -> None:
         terminal.read(0.1 * n_keys)
         rows.append((f"one {name} key at 120x40, bytes", spread(sizes)))
         rows.append((f"one {name} key at 120x40, CPU ms", f"{spent * 1000:.1f}"))
+    rows += of_page(terminal)
     before = terminal.cpu_seconds()
     terminal.read(0.1 * n_keys)
     resting = (terminal.cpu_seconds() - before) / n_keys
@@ -176,6 +185,25 @@ def print_keys(settings: Path, repeat: int, n_keys: int) -> None:
     print("| what | median (least to most) |\n| --- | --- |")
     for name, figure in rows:
         print(f"| {name} | {figure} |")
+
+
+def of_page(terminal: Terminal) -> list[tuple[str, str]]:
+    """From a key to the page of a layer that is filled: the first of a prompt, and the next."""
+    terminal.press(b"\r")
+    first = terminal.until_still(3.0)
+    times, sizes = [], []
+    for _ in range(10):
+        before = len(terminal.output)
+        terminal.press(b"j")
+        times.append(1000 * terminal.until_still(0.5))
+        sizes.append(len(terminal.output) - before)
+    terminal.press(b"\x1b")
+    terminal.until_still(1.0)
+    return [
+        ("first page of a layer, from the key, s", f"{first:.2f}"),
+        ("next page, from the key, ms", spread(times)),
+        ("next page, bytes", spread(sizes)),
+    ]
 
 
 def print_wire(repeat: int) -> None:
