@@ -20,7 +20,6 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.model import ModelInfo
 from depthtui.data.remarks import Remarks
 from depthtui.data.run_settings import RunSettings
-from depthtui.token_text import is_part_of_character, whole_characters
 
 Result = TypeVar("Result", bound=MetricResult)
 Value = TypeVar("Value")
@@ -74,6 +73,9 @@ class Tokens:
 
         As hostile as the raw ones.
         """
+        # Rich comes with it, which most commands do without.
+        from depthtui.token_text import is_part_of_character, whole_characters
+
         if not any(map(is_part_of_character, self.texts)):
             return self.texts
         return whole_characters(self.texts)

@@ -30,8 +30,8 @@ class ModuleCall:
     Attributes:
         module: the module.
         read, written: its first argument and its hidden states.
-        read_at, written_at: the addresses of these: the same for one tensor. A comparison of
-            values would make a GPU wait.
+        read_at, written_at: the tensors that these are copies of, by their identity: a
+            comparison of values would make a GPU wait.
     """
 
     module: nn.Module
@@ -200,10 +200,9 @@ class _Recorder:
         return keep
 
     def _call(self, module: nn.Module, read: Tensor, written: Tensor) -> ModuleCall:
-        # Held until the layer is done: memory that is free again may be given to another tensor.
+        # Held until the layer is done: an identity that is free again may be another tensor's.
         self._held += [read, written]
-        places = read.data_ptr(), written.data_ptr()
-        return ModuleCall(module, self._at(read), self._at(written), *places)
+        return ModuleCall(module, self._at(read), self._at(written), id(read), id(written))
 
     def _keep_projection(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if args and self._is_of_tokens(args[0]) and self._is_of_tokens(output):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from depthtui.errors import DepthError
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Sublayer
 from depthtui.tracing.frozen_norm import FrozenNorm
-from depthtui.tracing.layer_call import LayerCall
+from depthtui.tracing.layer_call import LayerCall, ModuleCall
 from depthtui.tracing.parts import at_once, slices
 
 _MOST_OFF, _MOST_OFF_FLOAT32 = 4.0, 16.0
@@ -295,15 +296,17 @@ def _writer(call: LayerCall, sublayer: Sublayer, name: str) -> Writer:
             size = call.before.abs().max() / seen.written.abs().max().clamp(min=1e-30)
             tolerance *= 1 + float(size)
         projections = list(reversed(call.projections))
-        for projection in projections:
-            if _is_one(projection.written, projection.written_at, seen.written, seen.written_at):
-                return Writer(projection.module, projection.read, tap.scale, None)
-        for projection in projections:
-            if not _is_one(projection.written, projection.written_at, seen.read, seen.read_at):
-                continue
-            norm = FrozenNorm.at(tap.module, seen.read, seen.written, seen.read.device)
-            if norm is not None:
-                return Writer(projection.module, projection.read, tap.scale, norm)
+        # By identity, then by value: what moves between devices is another tensor.
+        for is_one in (_is_one, _is_equal):
+            for projection in projections:
+                if is_one(projection, seen, "written"):
+                    return Writer(projection.module, projection.read, tap.scale, None)
+            for projection in projections:
+                if not is_one(projection, seen, "read"):
+                    continue
+                norm = FrozenNorm.at(tap.module, seen.read, seen.written, seen.read.device)
+                if norm is not None:
+                    return Writer(projection.module, projection.read, tap.scale, norm)
         for projection in projections:
             factor = _factor(projection.written, seen.written, tolerance)
             if factor is not None:
@@ -312,9 +315,19 @@ def _writer(call: LayerCall, sublayer: Sublayer, name: str) -> Writer:
     raise DepthError(f"its {name} ({modules}) does not end in one projection")
 
 
-def _is_one(a: Tensor, a_at: int, b: Tensor, b_at: int) -> bool:
-    """Whether two of a layer's values are one tensor."""
-    return a_at == b_at and a.shape == b.shape
+End = Literal["read", "written"]
+
+
+def _is_one(projection: ModuleCall, seen: ModuleCall, end: End) -> bool:
+    """Whether what a projection wrote is the very tensor that a module read or wrote."""
+    return projection.written_at == (seen.read_at if end == "read" else seen.written_at)
+
+
+def _is_equal(projection: ModuleCall, seen: ModuleCall, end: End) -> bool:
+    """The same by value."""
+    other = seen.read if end == "read" else seen.written
+    same = other.shape == projection.written.shape
+    return same and torch.equal(projection.written, other.to(projection.written.device))
 
 
 def _write_with(call: LayerCall, sublayer: Sublayer, writer: Writer) -> Tensor:

@@ -92,5 +92,7 @@ def test_nearest_datasets() -> None:
         "multiplication": None,
         "word_problem": "gsm8k",
         "facts": None,
+        "addition_contrast": None,
+        "facts_contrast": None,
     }
     assert "typed" not in NEAREST

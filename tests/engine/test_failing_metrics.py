@@ -47,7 +47,7 @@ GOES_ON = {
 }
 """Metrics that go on from where they were left."""
 
-TELLS_LATE = {"context_depth", "answers_kept", "heads"}
+TELLS_LATE = {"answers_kept", "heads"}
 """Those of them of which half the work tells no part of so few layers and tokens.
 
 Heads are the first to need the recorded pass, which is most of their work here.

@@ -849,3 +849,14 @@ async def test_an_export_that_fails_stays_open_and_says_why(tmp_path: Path) -> N
         it.app.screen.query_one("#folder", Input).value = "~nosuchuser/x"
         await it.press("f5")
         await it.until(lambda: "no user 'nosuchuser'" in it.screen_text())
+
+
+async def test_an_empty_prompt_does_not_run_its_old_answer(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        runs = len(it.session.runs)
+        assert it.session.current.prompt.answer
+        await opened(it, "p", PromptPicker)
+        await it.press("ctrl+u", "f5")
+        assert isinstance(it.app.screen, PromptPicker)
+        assert "Write a prompt first" in it.toasts()[-1]
+        assert len(it.session.runs) == runs

@@ -9,7 +9,7 @@ import pytest
 from textual.widgets import Checkbox, Input, Static
 
 from depthtui.data.pool import POOLS
-from depthtui.data.protocol import ModelLoaded, StartRun, WriteModel
+from depthtui.data.protocol import ModelLoaded, StartRun, Stop, WriteModel
 from depthtui.data.run_settings import Repeated, Skip
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.run_list import RunList
@@ -153,6 +153,19 @@ async def test_the_model_that_is_left_is_exported(tmp_path: Path) -> None:
         it.engine.advance()
         await it.until(lambda: it.app.explorer.can_run)
         assert "20 layers, 1,000 parameters in" in it.toasts()[-1]
+
+
+async def test_escape_stops_writing_the_model_and_the_layers_stay_off(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await without_the_last_ten(it)
+        it.engine.manual = True
+        await export_model(it)
+        it.engine.advance(1)
+        await it.until(lambda: "esc stop" in it.screen_text())
+        await it.press("escape")
+        assert it.engine.sent(Stop)
+        assert isinstance(it.app.screen, WhatIfScreen)
+        assert len(it.app.screen.what_if.stack.skipped) == 10
 
 
 async def test_a_run_with_layers_twice_is_kept_and_exported(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from textual.widgets import Input
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.generation_screen import GenerationScreen
-from depthtui.tui.screens.pane_screen import PaneScreen
+from depthtui.tui.screens.pane_screen import NO_TOKENS, PaneScreen
 from depthtui.tui.screens.sweep_screen import SweepScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from depthtui.tui.state.phase import Phase
@@ -67,7 +67,7 @@ async def test_a_map_of_layers_has_no_tokens_to_average(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         it.main.measure = MEASURE_BY_NAME["skip_effects"]
         await it.press("v", "a")
-        assert it.toasts() == ["This shows layers by layers: there are no tokens to average over."]
+        assert it.toasts() == [NO_TOKENS]
         assert not it.main.averaged
 
 

@@ -348,7 +348,8 @@ METRIC = Metric(
     title="Patching",
     tells="At which token and depth a fact sits, from a second prompt that differs in it.",
     formula=(
-        "`h_l[t]` of prompt A put into prompt B: `(m_AB - m_B) / (m_A - m_B)` of the margin "
+        "`h_l[t]` of A, the text that is patched from, put into B, the prompt: "
+        "`(m_AB - m_B) / (m_A - m_B)` of the margin "
         "`m = log p(answer of A) - log p(answer of B)`"
     ),
     reading=(

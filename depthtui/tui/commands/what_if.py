@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from depthtui.metrics import RANKINGS
 from depthtui.tui.commands import looking, moving
-from depthtui.tui.commands.command import Command
+from depthtui.tui.commands.command import SILENT, Command
+from depthtui.tui.state.phase import Phase
 
 if TYPE_CHECKING:
     from depthtui.tui.screens.what_if_screen import WhatIfScreen
@@ -137,6 +138,15 @@ CHANGING: list[WhatIfCommand] = [
         "Save the clean run beside the changed one, or the model without these layers",
         "session",
         lambda screen: screen.export(),
+    ),
+    Command(
+        "stop",
+        "escape",
+        "stop",
+        "Stop writing the model; nothing is left of it",
+        "compute",
+        lambda screen: screen.explorer.stop(),
+        lambda screen: None if screen.explorer.phase is Phase.WRITING else SILENT,
     ),
     looking.UNZOOM,
     Command(

@@ -40,6 +40,7 @@ from depthtui.tui.state.task_prompts import prompts_of
 from depthtui.tui.state.token_count import TokenCount
 
 PREVIEW_CHARACTERS = 4000
+NOTHING_WRITTEN = "Write a prompt first: the text is empty."
 LONGEST_ANSWER = 200
 """Characters of an answer that is edited in a line."""
 
@@ -228,8 +229,10 @@ class PromptPicker(Dialog[PromptChoice]):
         if self._tab == "write":
             text = self.query_one("#text", SafeTextArea).text
             answer = self.query_one("#answer", Input).value
-            is_same = (text, answer) == (self._editable, self._answer)
-            return self._prompt if is_same else with_answer(text, answer.strip())
+            if (text, answer) == (self._editable, self._answer):
+                return self._prompt
+            # An answer alone is nothing to be answered.
+            return with_answer(text, answer.strip()) if text.strip() else None
         index, prompts = self.query_one("#prompts", OptionList).highlighted, self._prompts
         return prompts[index] if index is not None and index < len(prompts) else None
 
@@ -419,6 +422,8 @@ class PromptPicker(Dialog[PromptChoice]):
         prompt, wrapped = self._asked
         if prompt is not None:
             self.dismiss(PromptChoice(prompt, wrapped))
+        elif self._tab == "write":
+            self.notify(NOTHING_WRITTEN, markup=False)
 
 
 def _titles(prompts: Sequence[Prompt]) -> list[Option]:
