@@ -96,6 +96,6 @@ async def test_an_empty_prompt_is_refused_in_words(tmp_path: Path) -> None:
         await it.until(lambda: isinstance(it.app.screen, PromptPicker))
         await it.press("delete", "f5")
         await it.until(it.toasts)
-        assert "The prompt is empty." in it.toasts()[0]
+        assert "the text is empty" in it.toasts()[0]
         assert it.session.current.prompt.text
         assert len(it.session.runs) == 1
