@@ -25,6 +25,8 @@ class LiveScreen(PaneScreen):
         self._redraw_planned = False
         if self.is_running:
             self.draw()
+            # A pane has something under its cursor once it is laid out.
+            self.call_after_refresh(self.refresh_keys)
 
     def changed(self) -> None:
         """Draw with the next frame."""

@@ -242,6 +242,7 @@ class PaneScreen(Screen[Cursor]):
         shown = next((pane for pane in tabbed if pane.has_class("active")), None)
         for tabs in self.query(PaneTabs):
             tabs.show(tabbed, shown)
+        self.refresh_keys()
 
     def on_click(self, event: events.Click) -> None:
         """Open what is clicked twice; offer the commands for it with the right button."""
