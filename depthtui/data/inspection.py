@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from depthtui.data.plain import to_plain
 
 Listed = tuple[tuple[str, float], ...]
 """Raw token texts, hostile until made printable, and a value of each."""
@@ -165,40 +166,34 @@ class Inspection:
 
     def to_json(self) -> dict[str, Any]:
         """The same for `depthtui inspect --format json`; a part that is missing has no key."""
-        parts: dict[str, Any] = {
+        neurons = [
+            {**vars(neuron), "promoted": [text for text, _ in neuron.promoted]}
+            for neuron in self.neurons
+        ]
+        parts = {
             "layer": self.layer,
             "token": self.token,
             "kind": self.kind or None,
-            "tokens": list(self.tokens),
+            "tokens": self.tokens,
             "target": {"token": self.target, "is": self.target_is},
             "lens": self.lens,
+            "before": self.before,
+            "after_attention": self.after_attention,
+            "after": self.after,
+            "reads": self.reads,
+            "writes": self.written or None,
+            "heads": self.heads or None,
+            "neurons": neurons or None,
+            "experts": self.experts or None,
+            "closure": self.closure,
+            "unavailable": self.unavailable or None,
         }
-        for name in ("before", "after_attention", "after"):
-            readout: Readout | None = getattr(self, name)
-            if readout is not None:
-                parts[name] = _plain(readout)
-        if self.reads is not None:
-            parts["reads"] = _plain(self.reads)
-        for name in ("written", "heads", "neurons", "experts"):
-            if getattr(self, name):
-                parts["writes" if name == "written" else name] = _plain(getattr(self, name))
-        for neuron in parts.get("neurons", ()):
-            neuron["promoted"] = [text for text, _ in neuron["promoted"]]
-        parts["closure"] = self.closure
-        if self.unavailable:
-            parts["unavailable"] = self.unavailable
-        return {name: value for name, value in parts.items() if value is not None}
+        found: dict[str, Any] = _known(to_plain(parts))
+        return found
 
 
-def _plain(value: Any) -> Any:
-    """A value in JSON's terms; a field that is None is left out."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, Mapping):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, tuple):
-        return [_plain(part) for part in value]
-    if hasattr(value, "__dataclass_fields__"):
-        pairs = ((name, getattr(value, name)) for name in value.__dataclass_fields__)
-        return {name: _plain(part) for name, part in pairs if part is not None}
-    return value
+def _known(value: Any) -> Any:
+    """JSON values without the keys that have null."""
+    if isinstance(value, dict):
+        return {name: _known(part) for name, part in value.items() if part is not None}
+    return [_known(part) for part in value] if isinstance(value, list) else value

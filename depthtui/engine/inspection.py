@@ -26,7 +26,7 @@ from depthtui.data.lens_view import LOGIT
 from depthtui.data.run import Tokens
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.errors import DepthError
-from depthtui.lenses.maps import LensMaps
+from depthtui.lenses.maps import DepthMap, LensMaps
 from depthtui.tracing.anatomy import Sublayer, Unembedding
 from depthtui.tracing.frozen_norm import FrozenNorm
 from depthtui.tracing.layer_call import LayerCall, call_at
@@ -342,16 +342,18 @@ class _Page:
 
     def _mapped(self, depth: int, residual: Tensor) -> Tensor:
         """A residual stream `[d]` as the lens takes it to the last depth."""
-        residual = residual.to(self._after)
-        maps = self._inspector.maps
-        found = maps.at(depth) if maps is not None and depth < maps.n_layers else None
+        residual, found = residual.to(self._after), self._map_at(depth)
         return residual if found is None else found.to(residual.device)(residual)
 
     def _transported(self, writes: Tensor) -> Tensor:
         """Writes of this layer as they would lie at the last depth, by the lens."""
-        maps, depth = self._inspector.maps, self._layer + 1
-        found = maps.at(depth) if maps is not None and depth < maps.n_layers else None
+        found = self._map_at(self._layer + 1)
         return writes.float() if found is None else found.of_change(writes, self._after)
+
+    def _map_at(self, depth: int) -> DepthMap | None:
+        """The lens's map of a depth; None for the logit lens and at the last depth."""
+        maps = self._inspector.maps
+        return maps.at(depth) if maps is not None and depth < maps.n_layers else None
 
     def _frozen_here(self, unembedding: Unembedding, mapped: Tensor) -> FrozenNorm | None:
         """The final norm with the scale that writes are read at: the output's, or the lens's."""

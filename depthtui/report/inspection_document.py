@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -22,7 +23,10 @@ from depthtui.report.blocks import (
 )
 from depthtui.token_text import printable
 
-_MOST_HEADS, _MOST_SOURCES, _MOST_NEURONS, _SOURCES_OF_HEAD = 8, 8, 8, 3
+_MOST_ROWS = 8
+"""Rows of a table in the report."""
+
+_SOURCES_OF_HEAD = 3
 
 _MOST_TOPS = 5
 _LEAST_SHARE = 0.005
@@ -63,7 +67,9 @@ def sentence_of(page: Inspection) -> str:
         if page.after_attention is not None:
             ranks.append(f"{page.after_attention.rank:,} by attention")
         ranks.append(f"{page.after.rank:,} by the {'MLP' if len(ranks) > 1 else 'layer'}")
-        chances = f"p {share(page.before.probability)} -> {share(page.after.probability)}"
+        chances = (
+            f"p {chance_words(page.before.probability)} -> {chance_words(page.after.probability)}"
+        )
         parts.append(f"{_quoted(page.target)} {' -> '.join(ranks)}, {chances}")
     sizes = {name: written.norm for name, written in page.written.items()}
     if "attention" in sizes:
@@ -97,24 +103,10 @@ def blocks_of(page: Inspection) -> Iterator[Block]:
     sentence = sentence_of(page)
     if sentence:
         yield Paragraph(sentence)
-    if page.before is not None:
-        yield Heading("Before and after", 2)
-        yield readouts_table(page)
-    if page.reads is not None:
-        yield Heading("Reads", 2)
-        yield sources_table(page)
-    if page.written:
-        yield Heading("Writes", 2)
-        yield writes_table(page)
-    if page.heads:
-        yield Heading("Heads", 2)
-        yield heads_table(page)
-    if page.neurons:
-        yield Heading("Neurons", 2)
-        yield neurons_table(page)
-    if page.experts:
-        yield Heading("Experts", 2)
-        yield experts_table(page)
+    for section in SECTIONS:
+        if section.has(page):
+            yield Heading(section.name, 2)
+            yield section.table(page, _MOST_ROWS)
     for words in notes_of(page):
         yield Note(words)
 
@@ -152,12 +144,12 @@ def readouts_table(page: Inspection) -> Table:
 
 
 def _readout_row(name: str, readout: Readout, count: int) -> list[Cell]:
-    tops = [f"{_quoted(text)} {share(value)}" for text, value in readout.top[:count]]
-    target = [f"{readout.rank:,}", share(readout.probability), f"{readout.margin:+.1f}"]
+    tops = [f"{_quoted(text)} {chance_words(value)}" for text, value in readout.top[:count]]
+    target = [f"{readout.rank:,}", chance_words(readout.probability), f"{readout.margin:+.1f}"]
     return [name, "  ".join(tops), *tops, *[""] * (count - len(tops)), *target]
 
 
-def sources_table(page: Inspection, most: int = _MOST_SOURCES) -> Table:
+def sources_table(page: Inspection, most: int) -> Table:
     """The tokens read most, with the heads that read each most."""
     assert page.reads is not None
     sources = [source for source in sources_of(page)[:most] if source[1] >= _LEAST_SHARE]
@@ -213,7 +205,7 @@ def _token_cells(tokens: Listed) -> tuple[str, str]:
     return listed(tokens), " ".join(_quoted(text) for text, _ in tokens)
 
 
-def heads_table(page: Inspection, most: int = _MOST_HEADS) -> Table:
+def heads_table(page: Inspection, most: int) -> Table:
     """The heads, by their direct logit of the target, or by the length of their write."""
     has_direct = page.heads[0].direct is not None
     ordered = sorted(
@@ -240,7 +232,7 @@ def _sources_of_head(page: Inspection, head: int) -> str:
     return ", ".join(f"{_quoted(page.tokens[place])} {weights[place]:.2f}" for place in best)
 
 
-def neurons_table(page: Inspection, most: int = _MOST_NEURONS) -> Table:
+def neurons_table(page: Inspection, most: int) -> Table:
     """The neurons that write most."""
     columns = (
         Column("neuron", number=True, style="name"),
@@ -280,6 +272,38 @@ def experts_table(page: Inspection) -> Table:
     return Table(columns, rows)
 
 
+@dataclass(frozen=True)
+class Section:
+    """One table of a page.
+
+    Attributes:
+        name: its heading.
+        has: whether a page has it.
+        table: the table, with so many rows at most where the layer may have many.
+    """
+
+    name: str
+    has: Callable[[Inspection], bool]
+    table: Callable[[Inspection, int], Table]
+
+
+ENDS = Section(
+    "Before and after",
+    lambda page: page.before is not None,
+    lambda page, most: readouts_table(page),
+)
+READS = Section("Reads", lambda page: page.reads is not None, sources_table)
+WRITES = Section("Writes", lambda page: bool(page.written), lambda page, most: writes_table(page))
+HEADS = Section("Heads", lambda page: bool(page.heads), heads_table)
+NEURONS = Section("Neurons", lambda page: bool(page.neurons), neurons_table)
+EXPERTS = Section(
+    "Experts", lambda page: bool(page.experts), lambda page, most: experts_table(page)
+)
+
+SECTIONS = (ENDS, READS, WRITES, HEADS, NEURONS, EXPERTS)
+"""The tables of a page, in the report's order."""
+
+
 def listed(tokens: Listed) -> str:
     """Tokens in a line, with signed values."""
     return "  ".join(f"{_quoted(text)} {_signed(number)}" for text, number in tokens)
@@ -289,7 +313,7 @@ def _quoted(text: str) -> str:
     return f"'{printable(text)}'"
 
 
-def share(value: float) -> str:
+def chance_words(value: float) -> str:
     """A probability in two digits, without the zero before the point."""
     if value < 0.005:
         return "<.01" if value > 0 else "0"

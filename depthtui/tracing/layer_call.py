@@ -62,8 +62,7 @@ class ExpertsCall:
     @property
     def count(self) -> int:
         """How many experts there are to choose from."""
-        stacks = self.module.parameters(recurse=False)
-        return max(len(weight) for weight in stacks if weight.dim() == 3)
+        return max(len(stack) for stack in _stacks(self.module))
 
 
 @dataclass
@@ -267,9 +266,9 @@ def may_have_experts(layer: nn.Module) -> bool:
     return any(_stacks(module) for module in layer.modules())
 
 
-def _stacks(module: nn.Module) -> bool:
-    """Whether a module has matrices in a stack, as those of experts are."""
-    return any(weight.dim() == 3 for weight in module.parameters(recurse=False))
+def _stacks(module: nn.Module) -> list[nn.Parameter]:
+    """A module's own matrices that lie in a stack, as those of experts do."""
+    return [weight for weight in module.parameters(recurse=False) if weight.dim() == 3]
 
 
 @contextlib.contextmanager

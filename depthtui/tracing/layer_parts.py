@@ -6,7 +6,6 @@ values the input of the output projection, experts their block's output.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -62,10 +61,8 @@ class Writer:
 
     def at_last(self, outputs: Tensor) -> Tensor:
         """The same of changes `[r, d]`, each at the last of the tokens."""
-        if self.norm is None:
-            return self.to_stream(outputs)
-        last = replace(self.norm, scale=self.norm.scale[-1:])
-        return self.factor * last.change(outputs)
+        norm = None if self.norm is None else replace(self.norm, scale=self.norm.scale[-1:])
+        return replace(self, norm=norm).to_stream(outputs)
 
     def offset(self, outputs: Tensor) -> Tensor:
         """What the write has that no change of the output makes: the norm's own bias."""
@@ -379,13 +376,10 @@ def _norms_by_token(writer: Writer, weights: Tensor, values: Tensor, gate: Tenso
     norms = torch.zeros(tokens, device=weights.device)
     for head in range(heads):
         columns = writer.columns(slice(head * width, (head + 1) * width))
-        for part in _token_parts(tokens, columns.shape[-1]):
+        size = at_once(tokens, _MOST_ELEMENTS, columns.shape[-1])
+        for part in slices(tokens, size):
             rows = weights[head, part, None] * values[head, part]
             rows = rows if gate is None else rows * gate[head]
             written = writer.at_last(rows.to(columns.device) @ columns)
             norms[part] += written.norm(dim=-1).to(norms.device)
     return norms
-
-
-def _token_parts(tokens: int, width: int) -> Iterator[slice]:
-    return slices(tokens, at_once(tokens, _MOST_ELEMENTS, width))

@@ -180,6 +180,11 @@ class Replay:
         assert held is not None
         return held
 
+    def keys_values_before(self, layer: int, token: int) -> KeysValues:
+        """The same of the tokens before one."""
+        keys, values = self.keys_values(layer)
+        return keys[:, :, :token], values[:, :, :token]
+
     def run_layer(
         self,
         layer: int,
@@ -236,8 +241,7 @@ class Replay:
         """
         residual = self.residual[layer]
         if self.can_resume:
-            keys, values = self.keys_values(layer)
-            past = keys[:, :, :start], values[:, :, :start]
+            past = self.keys_values_before(layer, start)
             output, cache = self._run(layer, residual[None, start:stop], start, past)
             assert cache is not None
             return output[0], _joined(past, cache.added)
@@ -262,8 +266,7 @@ class Replay:
         if self.can_resume:
             states = rows[:, None]
             for number in range(layer, self.n_layers):
-                keys, values = self.keys_values(number)
-                past = keys[:, :, :token], values[:, :, :token]
+                past = self.keys_values_before(number, token)
                 states = self.run_layer(number, states, token, past)
             return states[:, 0]
         stop = self.end_for(token + 1)

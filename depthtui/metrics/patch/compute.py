@@ -218,10 +218,7 @@ class Patching:
         rows = target.residual[depths[0]][None, start:stop]
         joining = set(depths)
         for layer in range(depths[0], target.n_layers):
-            past = None
-            if start:
-                keys, values = target.keys_values(layer)
-                past = keys[:, :, :start], values[:, :, :start]
+            past = target.keys_values_before(layer, start) if start else None
             changed = None
             if layer in joining and not self._sublayers:
                 rows = _append(rows, self._replaced(layer, tokens, start, stop))

@@ -306,10 +306,7 @@ class _Eraser:
                 new[row_of, columns] = self._baseline[layer].to(new)
                 rows = torch.cat([rows, new.to(rows.device)])
             if layer < replay.n_layers:
-                past = None
-                if begin > 0:
-                    keys, values = replay.keys_values(layer)
-                    past = keys[:, :, :begin], values[:, :, :begin]
+                past = replay.keys_values_before(layer, begin) if begin > 0 else None
                 rows = replay.run_layer(layer, rows, begin, past)
         seen = max(self._reads.start, begin)
         far = self._distance(rows[:, seen - begin : stop - begin], seen - self._reads.start)

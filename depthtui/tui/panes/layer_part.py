@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from textual.strip import Strip
@@ -11,13 +11,14 @@ from depthtui.data.explanation import Explanation
 from depthtui.data.inspection import Inspection
 from depthtui.report.blocks import Block, Note
 from depthtui.report.inspection_document import (
+    ENDS,
+    EXPERTS,
+    HEADS,
+    NEURONS,
     PART_NAMES,
-    experts_table,
-    heads_table,
-    neurons_table,
-    readouts_table,
-    sources_table,
-    writes_table,
+    READS,
+    WRITES,
+    Section,
 )
 from depthtui.tui.draw.blocks import as_much_as_fits
 from depthtui.tui.draw.styles import Piece
@@ -33,37 +34,27 @@ class Part:
 
     Attributes:
         id: of its pane.
-        name: its title, and its name in the tabs.
         needs: names of what the model must have for it, the first one's reason told.
-        has: whether a page has it.
-        blocks: makes its blocks from the page, with so many rows.
+        sections: its tables, the one that names the pane last; a page has some of them.
         explained: what it is, how it is computed, and how to read it.
     """
 
     id: str
-    name: str
     needs: tuple[str, ...]
-    has: Callable[[Inspection], bool]
-    blocks: Callable[[Inspection, int], list[Block]]
+    sections: tuple[Section, ...]
     explained: Explanation
 
-
-def _neurons_or_experts(page: Inspection, rows: int) -> list[Block]:
-    blocks: list[Block] = []
-    if page.experts:
-        blocks.append(experts_table(page))
-    if page.neurons:
-        blocks.append(neurons_table(page, rows))
-    return blocks
+    @property
+    def name(self) -> str:
+        """The pane's title, and its name in the tabs."""
+        return self.sections[-1].name
 
 
 PARTS = (
     Part(
         "page-ends",
-        "Before and after",
         ("lens",),
-        lambda page: page.before is not None,
-        lambda page, rows: [readouts_table(page)],
+        (ENDS,),
         Explanation(
             "Before and after",
             "The most probable next tokens before the layer, after its attention, and after it.",
@@ -76,10 +67,8 @@ PARTS = (
     ),
     Part(
         "page-reads",
-        "Reads",
         ("reads", "split", "layer"),
-        lambda page: page.reads is not None,
-        lambda page, rows: [sources_table(page, rows)],
+        (READS,),
         Explanation(
             "Reads",
             "The tokens that the layer reads here.",
@@ -92,10 +81,8 @@ PARTS = (
     ),
     Part(
         "page-writes",
-        "Writes",
         ("layer",),
-        lambda page: bool(page.written),
-        lambda page, rows: [writes_table(page)],
+        (WRITES,),
         Explanation(
             "Writes",
             "The tokens whose logits attention, MLP and layer raise and lower most.",
@@ -108,10 +95,8 @@ PARTS = (
     ),
     Part(
         "page-heads",
-        "Heads",
         ("heads", "split", "layer"),
-        lambda page: bool(page.heads),
-        lambda page, rows: [heads_table(page, rows)],
+        (HEADS,),
         Explanation(
             "Heads",
             "The attention heads, by their share in the target's logit.",
@@ -125,10 +110,8 @@ PARTS = (
     ),
     Part(
         "page-neurons",
-        "Neurons",
         ("neurons", "split", "layer"),
-        lambda page: bool(page.neurons or page.experts),
-        _neurons_or_experts,
+        (EXPERTS, NEURONS),
         Explanation(
             "Neurons and experts",
             "The neurons of the MLP that write most, or the experts that the router chose.",
@@ -177,11 +160,11 @@ class LayerPart(PagePane):
 
     def why_empty(self) -> tuple[str, str] | None:
         page, part = self.view.page, self.part
-        experts = page is not None and page.experts and part.id == "page-neurons"
-        self.set_titles("Experts" if experts else part.name)
+        found = [] if page is None else self._sections(page)
+        self.set_titles(found[0].name if found else part.name)
         if page is None:
             return self.view.page_problem or COMPUTING, ""
-        if part.has(page):
+        if found:
             return None
         missing = [name for name in part.needs if name in page.unavailable]
         if not missing:
@@ -191,7 +174,11 @@ class LayerPart(PagePane):
 
     def blocks(self, rows: int) -> Iterator[Block]:
         assert self.view.page is not None
-        yield from self.part.blocks(self.view.page, rows)
+        for section in self._sections(self.view.page):
+            yield section.table(self.view.page, rows)
+
+    def _sections(self, page: Inspection) -> list[Section]:
+        return [section for section in self.part.sections if section.has(page)]
 
 
 class CellValues(PagePane):

@@ -112,7 +112,6 @@ class GenerationScreen(LiveScreen):
         if self._follows:
             self.go(self.cursor.layer or self.extent()[0], self.extent()[1])
         self.query_one(GenerationLine).show_generation(generation_state, self._depth)
-        self.refresh_keys()
         stage = (generation_state.is_live, self._shown is None)
         if stage != self._stage:
             self._stage = stage

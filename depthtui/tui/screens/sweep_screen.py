@@ -156,7 +156,6 @@ class SweepScreen(LiveScreen):
         self.query_one(SweepLine).show_sweep(sweep, explorer.model)
         self._analyse()
         self._show_rows()
-        self.refresh_keys()
 
     def _analyse(self) -> None:
         """Work out what the sweep says in a thread, once at a time."""

@@ -9,7 +9,7 @@ import numpy as np
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
 from depthtui.metrics.contributions import Contributions
-from depthtui.report.inspection_document import share
+from depthtui.report.inspection_document import chance_words
 from depthtui.token_text import printable
 
 
@@ -37,7 +37,7 @@ def _reading(result: RunResult, layer: int, token: int) -> str:
     words = f"'{printable(name)}' {ranks[0]} -> {ranks[1]}"
     chances = [_probability(lens, depth, token, last) for depth in (layer, layer + 1)]
     if all(not math.isnan(chance) for chance in chances):
-        words += f", p {share(chances[0])} -> {share(chances[1])}"
+        words += f", p {chance_words(chances[0])} -> {chance_words(chances[1])}"
     return words
 
 
