@@ -11,8 +11,10 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
+from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
 from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
+from depthtui.metrics.evidence import FIFTH, Counted, Variant, here_alone, read_off, so_far
 from depthtui.metrics.measures import array, floor_of
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.prediction_depth import first_of_last_run
@@ -30,6 +32,8 @@ LEAST_MARGIN = 0.1
 
 DO_NOT_PART = "the two prompts do not part"
 """How a reason begins where there is no margin to recover."""
+
+COUNTED = Counted("causal", NAME, "patched", "until the last token has half of the fact")
 
 SEVERAL = "the tokens that differ"
 """Stands for the tokens of several prompts."""
@@ -127,13 +131,18 @@ def sentence(part: str, where: str, differing: np.ndarray, last_token: np.ndarra
     if not np.isfinite([differing, last_token]).all():
         return "where the fact sits is not known yet"
     until = int(np.logical_and.accumulate(differing > HALF).sum()) - 1
-    since = int(first_of_last_run(last_token[:, None] > HALF)[0])
+    since = int(_since(last_token[None])[0])
     n_layers = len(last_token) - 1
     ends = {0: "at every depth", n_layers: "only at the output"}.get(since, f"from {since} on")
     if until < 0:
         return f"no depth has half of the fact at {where}; it sits at the last token {ends}"
     begins = "at every depth" if until == n_layers else f"until layer {until}"
     return f"the fact sits at {where} {begins} and at the last token {ends}"
+
+
+def _since(last_token: np.ndarray, share: float = HALF) -> np.ndarray:
+    """The depth from which on the last token has so much of the fact, `[rows]` of `[rows, L+1]`."""
+    return first_of_last_run(share < last_token.T)
 
 
 def _of_sublayer(part: str, last_token: np.ndarray) -> str:
@@ -302,6 +311,28 @@ def _findings(patch: ReducedPatch, pooled: Pooled) -> Iterator[Finding]:
     yield noise_floor(METRIC.title, f"{patch.floor:.2g} of the margin")
 
 
+def _evidence(patch: ReducedPatch, pooled: Pooled) -> list[Evidence]:
+    """The depth at which the last token has the fact; a sublayer alone has none."""
+    shares = patch.last_token
+    if patch.part != "layer":
+        return []
+    if not np.isfinite(shares).all():
+        return [COUNTED.unknown(so_far(np.isfinite(shares[1:]), "depths"))]
+    variants = []
+    for moved in (-FIFTH, FIFTH):
+        share = HALF * (1 + moved)
+        depth = int(_since(shares[None], share)[0])
+        variants.append(Variant(depth, f"the last token has {share:.0%} of it from {depth} on"))
+    found = COUNTED.weighed(
+        int(_since(shares[None])[0]),
+        pooled.n_layers,
+        variants,
+        curve=read_off(shares[1:], HALF, f"> {HALF:g}"),
+        interval=pooled.interval(pooled.reduced(METRIC), _since, "last_token"),
+    )
+    return [here_alone(found, "it is of these facts, and others may move elsewhere")]
+
+
 def _per_layer(patch: ReducedPatch) -> list[LayerValues]:
     caption = "share of the source's margin, put in at the last token"
     known = slice(rows_of(patch.part, len(patch.last_token) - 1))
@@ -385,5 +416,6 @@ METRIC = Metric(
     reduce=_reduce,
     summary=_summary,
     findings=lambda patch, pooled: list(_findings(patch, pooled)),
+    evidence=_evidence,
     per_layer=_per_layer,
 )
