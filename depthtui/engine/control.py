@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from depthtui.errors import RunStopped
 
@@ -19,6 +20,8 @@ class Control:
         self._changed = threading.Condition()
         self._stopped = False
         self._allowed = 0
+        self._waits = False
+        self._work: list[Callable[[], None]] = []
 
     def stop(self) -> None:
         """End the run; a halted one too."""
@@ -47,14 +50,41 @@ class Control:
         if self._stopped:
             raise RunStopped
 
-    def wait(self) -> None:
+    def do(self, work: Callable[[], None]) -> bool:
+        """Have a halted run's thread do some work while it waits; False where the run goes on."""
+        with self._changed:
+            if self._waits:
+                self._work.append(work)
+                self._changed.notify_all()
+            return self._waits
+
+    def wait(self, announce: Callable[[], object] = lambda: None) -> None:
         """Called by the run after each layer: returns at once unless it is in step mode.
+
+        Args:
+            announce: tells of the halt; work that comes in answer is done at it.
 
         Raises:
             RunStopped: `stop` was called.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._stopped or not self.stepping or self._allowed > 0)
+            self._waits = True
+        announce()
+        while (work := self._next_work()) is not None:
+            work()
+        self.checkpoint()
+
+    def _next_work(self) -> Callable[[], None] | None:
+        """Work to do while halted, once there is some; None as soon as the run may go on."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._work or self._may_go_on)
+            if self._work:
+                return self._work.pop(0)
+            self._waits = False
             if self.stepping and not self._stopped:
                 self._allowed -= 1
-        self.checkpoint()
+            return None
+
+    @property
+    def _may_go_on(self) -> bool:
+        return self._stopped or not self.stepping or self._allowed > 0

@@ -259,15 +259,21 @@ class Engine:
         Raises:
             DepthError: no model is loaded, or the prompt cannot be run.
         """
-        model = self._able()
+        model = self._freed()
         _check_settings(settings, model.info)
         tokens = tokenise(model.loaded.tokenizer, prompt, settings.chat_template, model.vocabulary)
         model.check_ids(tokens.ids)
         result = empty_result(model.info, prompt, settings, tokens)
         _read_source(model, result)
-        run = Run(model, result, control or Control(), self._emit, run_id, self._keep_details)
-        # The pass that was looked into makes room for this one.
-        self._inspected = None
+        run = Run(
+            model,
+            result,
+            control or Control(),
+            self._emit,
+            run_id,
+            self._keep_details,
+            self._forget_page,
+        )
         memory.check_fits(model.info, run.sizes, model.placement)
         self._emit(RunStarted(run_id, tokens))
         measurement = Measurement(
@@ -303,7 +309,7 @@ class Engine:
             DepthError: no model is loaded, it has no lens or not the one that is asked for, or
                 the prompt cannot be read.
         """
-        model = self._able()
+        model = self._freed()
         asked = Prompt(prompt.question, task=prompt.task, level=prompt.level)
         tokens = tokenise(model.loaded.tokenizer, asked, settings.chat_template, model.vocabulary)
         model.check_ids(tokens.ids)
@@ -394,6 +400,7 @@ class Engine:
             RunStopped: `control` stopped it; a Jacobian lens goes on there the next time.
         """
         lenses, check = self.lenses, (control or Control()).checkpoint
+        self._forget_page()
         return in_smaller_parts(lambda: lenses.fit(choice, self._emit_stage, check, self._notify))
 
     def prune(
@@ -435,7 +442,7 @@ class Engine:
         trusted = info.spec in self._trusted and source.may_bring_code
         origin = local_folder(source, self._models_dir, progress, trusted)
         progress(Progress("Reading what it says with its layers changed", 0, 0, "layers"))
-        stack, expected = pruning.with_layers_changed(self._able(), left_out, repeated)
+        stack, expected = pruning.with_layers_changed(self._freed(), left_out, repeated)
         with new_folder(folder) as staging:
             config = read_checked_config(origin, trusted)
             write_pruned(origin, staging, config, stack, kept, progress)
@@ -465,6 +472,7 @@ class Engine:
             RunStopped: `control` stopped it; the next search goes on there.
         """
         orders, check = self._orders_ready(), (control or Control()).checkpoint
+        self._forget_page()
         return in_smaller_parts(lambda: orders.take(settings, self._emit_stage, check, enough))
 
     def whole_outputs(
@@ -545,7 +553,7 @@ class Engine:
         self, stage: str, prompts: Sequence[Tokens], work: Callable[[int], Found]
     ) -> list[Found]:
         """What some work finds of each prompt by its number, with progress."""
-        model, found = self._able(), []
+        model, found = self._freed(), []
         with fast_products(model.loaded.model):
             for number, tokens in enumerate(prompts):
                 self._emit(Progress(stage, number, len(prompts), "prompts"))
@@ -635,7 +643,7 @@ class Engine:
         self, samples: Sequence[Sample], settings: RunSettings, control: Control
     ) -> Iterator[Bench]:
         """The loaded model with prompts on which its layers are left out."""
-        model = self._able()
+        model = self._freed()
         longest = max(len(tokens) for _, tokens in samples)
         sizes = model.sizes(longest, longest)
         with self._errors_noted(model, sizes), fast_products(model.loaded.model):
@@ -730,6 +738,15 @@ class Engine:
                 "Start depthtui again; what was finished is kept.",
             )
         return self._ready()
+
+    def _freed(self) -> ReadyModel:
+        """The same, with the memory of the page that was looked into."""
+        self._forget_page()
+        return self._able()
+
+    def _forget_page(self) -> None:
+        """Free the pass that the page of a layer keeps."""
+        self._inspected = None
 
     @contextmanager
     def _errors_noted(self, model: ReadyModel, sizes: Sizes) -> Iterator[None]:

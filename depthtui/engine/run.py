@@ -51,6 +51,7 @@ class Run:
         emit: told of each row.
         run_id: by which the listener knows the run.
         on_bug: keeps the details of an error that a metric met.
+        make_room: frees memory that work at a halt has taken.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Run:
         emit: Callable[[Event], None],
         run_id: int,
         on_bug: Callable[[Exception], object] = traceback.print_exception,
+        make_room: Callable[[], None] = lambda: None,
     ) -> None:
         self.result = result
         self.control = control
@@ -69,6 +71,7 @@ class Run:
         self._emit = emit
         self._run_id = run_id
         self._on_bug = on_bug
+        self._make_room = make_room
         self.sizes = replace(
             model.sizes(len(result.tokens), result.answer_start),
             chosen=chosen_layers(result),
@@ -135,6 +138,7 @@ class Run:
             self.result.settings.repeated,
         )
         self.flush()
+        self._make_room()
         self._activations = recorder.activations()
         if is_timed:
             # A value of the last layer is there once the device has done all of them.
@@ -329,10 +333,9 @@ class Run:
                     self.control.checkpoint,
                 )
                 self._add_lens(depth, 0, rows)
-        self._emit(Halted(self._run_id, layer))
         began = time.perf_counter()
         try:
-            self.control.wait()
+            self.control.wait(lambda: self._emit(Halted(self._run_id, layer)))
         finally:
             # While somebody looks at it, nothing is computed.
             self._started += time.perf_counter() - began

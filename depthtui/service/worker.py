@@ -7,6 +7,7 @@ a log; the terminal is never touched. When the parent is gone, so is this.
 
 from __future__ import annotations
 
+import functools
 import os
 import queue
 import signal
@@ -80,8 +81,7 @@ class Worker:
             command, control = self._work.get()
             if isinstance(command, Quit):
                 return 0
-            self._handle(command, control)
-            self._controls.remove(control)
+            self._finish(command, control)
             if self._engine is not None and self._engine.lost_device:
                 return DEVICE_LOST
 
@@ -107,7 +107,18 @@ class Worker:
             self._controls.append(control)
             if isinstance(command, InspectLayer):
                 self._inspecting = [control]
+                if self._done_at_a_halt(command, control):
+                    return
             self._work.put((command, control))
+
+    def _done_at_a_halt(self, command: InspectLayer, control: Control) -> bool:
+        """Whether a halted run, which its thread waits in, lets that thread look meanwhile."""
+        work = functools.partial(self._finish, command, control)
+        return any(other.do(work) for other in list(self._controls))
+
+    def _finish(self, command: Command, control: Control) -> None:
+        self._handle(command, control)
+        self._controls.remove(control)
 
     def _handle(self, command: Command, control: Control) -> None:
         try:

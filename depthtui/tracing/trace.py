@@ -58,22 +58,25 @@ def trace(
     The LM head is not run. `checkpoint` is called before and after every
     sublayer; raising there ends the forward pass at once. What is `skipped`
     adds nothing to the residual stream. Of layers that are `repeated`, the second
-    pass is handed on.
+    pass is handed on. What `on_layer` itself runs of the model is not traced.
     """
     twice = Twice(anatomy.layers, repeated)
+    receiver = _Receiver(_last_pass(twice, on_layer))
     with torch.inference_mode(), hooks() as handles:
         for index, layer in enumerate(anatomy.layers):
             parts = {skip.part for skip in skipped if skip.layer == index}
-            probe = _LayerProbe(index, parts, _last_pass(twice, on_layer), checkpoint)
-            handles.append(layer.register_forward_pre_hook(probe.before, with_kwargs=True))
-            handles.append(layer.register_forward_hook(probe.after))
+            probe = _LayerProbe(index, parts, receiver.take, checkpoint)
+            before, after = receiver.unless_busy(probe.before), receiver.unless_busy(probe.after)
+            handles.append(layer.register_forward_pre_hook(before, with_kwargs=True))
+            handles.append(layer.register_forward_hook(after))
             sublayers: tuple[Sublayer, ...] = ()
             if anatomy.attention:
                 sublayers = anatomy.attention[index], anatomy.mlp[index]
             for place, sublayer in enumerate(sublayers):
                 for tap in sublayer:
-                    handles.append(tap.module.register_forward_hook(probe.write(place, tap)))
-        handles.extend(twice.hooks())
+                    write = receiver.unless_busy(probe.write(place, tap))
+                    handles.append(tap.module.register_forward_hook(write))
+        handles.extend(twice.hooks(receiver.unless_busy))
         decoder(model)(input_ids=ids[None], use_cache=False)
 
 
@@ -87,6 +90,30 @@ def _last_pass(
             on_layer(layer)
 
     return on_pass
+
+
+class _Receiver:
+    """Hands layers on, and keeps the hooks quiet while their receiver runs the model itself."""
+
+    def __init__(self, on_layer: Callable[[LayerActivations], None]) -> None:
+        self._on_layer = on_layer
+        self._is_busy = False
+
+    def take(self, layer: LayerActivations) -> None:
+        """Hand a layer on."""
+        self._is_busy = True
+        try:
+            self._on_layer(layer)
+        finally:
+            self._is_busy = False
+
+    def unless_busy(self, hook: Callable[..., Any]) -> Callable[..., Any]:
+        """The same hook, of the traced pass alone."""
+
+        def guarded(*args: Any) -> Any:
+            return None if self._is_busy else hook(*args)
+
+        return guarded
 
 
 class _LayerProbe:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, TypeAlias
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
@@ -11,6 +11,9 @@ from torch.utils.hooks import RemovableHandle
 from depthtui.data.run_settings import Repeated
 from depthtui.models.devices import execution_device
 from depthtui.tracing.modules import first_tensor, with_hidden_states
+
+Guard: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""Makes the hook that is registered of a hook."""
 
 
 class Twice:
@@ -37,10 +40,14 @@ class Twice:
         block = self._of_layer.get(layer)
         return block is not None and not block.is_again
 
-    def hooks(self) -> Iterator[RemovableHandle]:
-        """Register the hooks; those that change a layer's output must stand before them."""
+    def hooks(self, guarded: Guard = lambda hook: hook) -> Iterator[RemovableHandle]:
+        """Register the hooks; those that change a layer's output must stand before them.
+
+        Args:
+            guarded: makes the hook that is registered of one.
+        """
         for block in self._blocks:
-            yield from block.hooks()
+            yield from block.hooks(guarded)
 
 
 class _Block:
@@ -55,10 +62,10 @@ class _Block:
         self._calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         self.is_again = False
 
-    def hooks(self) -> Iterator[RemovableHandle]:
+    def hooks(self, guarded: Guard) -> Iterator[RemovableHandle]:
         for layer in self._layers:
-            yield layer.register_forward_pre_hook(self._note, with_kwargs=True)
-        yield self._layers[-1].register_forward_hook(self._run_again)
+            yield layer.register_forward_pre_hook(guarded(self._note), with_kwargs=True)
+        yield self._layers[-1].register_forward_hook(guarded(self._run_again))
 
     def _note(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not self.is_again:

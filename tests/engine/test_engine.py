@@ -1,5 +1,6 @@
 """Runs through the whole engine on a tiny model: events, cache, stopping, stepping."""
 
+import functools
 import shutil
 import threading
 from dataclasses import replace
@@ -21,7 +22,13 @@ from depthtui.data.protocol import (
     RunStarted,
 )
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
+from depthtui.data.run_settings import (
+    GenerationSettings,
+    ModelSpec,
+    Repeated,
+    RunSettings,
+    Skip,
+)
 from depthtui.data.store import make_key, open_store
 from depthtui.engine import measurement, memory
 from depthtui.engine import run as run_module
@@ -304,7 +311,7 @@ def test_the_time_of_a_run_leaves_out_what_it_was_halted(folder, tmp_path, monke
     monkeypatch.setattr(run_module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
 
     class Thinking(Control):
-        def wait(self):
+        def wait(self, announce):
             now[0] += 60.0
 
     engine = Engine(open_store(None, 0, lambda message: None), tmp_path, lambda event: None)
@@ -312,6 +319,33 @@ def test_the_time_of_a_run_leaves_out_what_it_was_halted(folder, tmp_path, monke
     result = engine.run(Prompt(TEXT), RunSettings(), Thinking(step=True))
     assert now[0] > 60
     assert result.provenance.seconds == 0
+
+
+@pytest.mark.parametrize("changes", [{}, {"skipped": (Skip(1),), "repeated": (Repeated(2, 3),)}])
+def test_a_layer_is_looked_into_while_a_run_is_halted(folder, tmp_path, changes):
+    """The run goes on as if nobody had looked."""
+    control, settings = Control(step=True), RunSettings(**changes)
+    pages = []
+
+    def emit(event):
+        if isinstance(event, Halted):
+            look = functools.partial(engine.inspect, Prompt(TEXT), RunSettings(), event.layer, -1)
+            assert control.do(lambda: pages.append(look()))
+            control.step()
+
+    engine = Engine(open_store(None, 0, lambda message: None), tmp_path, emit)
+    engine.load(ModelSpec(str(folder), device="cpu"))
+    expected = engine.run(Prompt(TEXT), settings, Control())
+    result = engine.run(Prompt(TEXT), settings, control)
+    assert result.complete
+    for name, value in expected.measured.items():
+        for field, array in arrays_of(value):
+            np.testing.assert_array_equal(getattr(result.measured[name], field), array)
+    assert [page.layer for page in pages] == list(range(engine.model.n_layers))
+    later = engine.inspect(Prompt(TEXT), RunSettings(), pages[1].layer, -1)
+    assert later.to_json() == pages[1].to_json()
+    # A run that is not halted does nothing else.
+    assert not control.do(lambda: pytest.fail("the run is over"))
 
 
 def test_a_halted_run_can_be_stopped(folder, tmp_path):

@@ -43,6 +43,7 @@ from depthtui.data.protocol import (
 )
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
+from depthtui.engine.control import Control
 from depthtui.service.worker import Worker
 from depthtui.sweep.plan import Drawing, SweepPlan, parse_task
 from depthtui.sweep.saved import open_sweep, plan_text
@@ -114,6 +115,19 @@ def test_stepping_and_running_on(engine):
     assert engine.until(Halted)[-1] == Halted(5, 1)
     engine.send(Continue())
     assert engine.until(RunFinished)[-1].result.complete
+
+
+def test_a_layer_is_looked_into_while_a_run_is_halted(engine):
+    prompt = Prompt("The ferry did run again")
+    engine.send(StartRun(7, prompt, RunSettings(), step=True))
+    engine.until(Halted)
+    for layer in (0, 0, 0):
+        engine.send(InspectLayer(7, prompt, RunSettings(), layer, 1, "logit"))
+    assert engine.until(LayerInspected)[-1].inspection.layer == 0
+    engine.send(Step())
+    assert engine.until(Halted)[-1] == Halted(7, 1)
+    engine.send(Stop())
+    assert not engine.until(RunFinished)[-1].result.complete
 
 
 def test_a_halted_run_stops(engine):
@@ -238,20 +252,29 @@ def told_by_a_worker_that_ends(tmp_path, monkeypatch):
     return [codec.decode(ours.recv_bytes()) for _ in range(3)]
 
 
-def test_a_look_into_a_layer_takes_the_place_of_one_that_waits(folder, tmp_path):
+def test_a_look_into_a_layer_takes_the_place_of_one_that_waits(folder, tmp_path, monkeypatch):
+    ours, theirs = (Connection(end.detach()) for end in socket.socketpair())
+    monkeypatch.setattr(Worker, "_read", lambda self: None)
+    worker, prompt = Worker(theirs), Prompt("Seven plus five is twelve")
+    worker._receive(Configure(str(tmp_path), str(tmp_path), 1 << 30, threads=1))
+    worker._receive(LoadModel(ModelSpec(str(folder), device="cpu")))
+    for layer in (0, 1, 2):
+        worker._receive(InspectLayer(1, prompt, RunSettings(), layer, 3, "logit"))
+    worker._work.put((Quit(), Control()))
+    assert worker.serve() == 0
+    told = []
+    while ours.poll():
+        told.append(codec.decode(ours.recv_bytes()))
+    (page,) = [event for event in told if isinstance(event, LayerInspected)]
+    assert (page.layer, page.token, page.problem) == (2, 3, "")
+    assert page.inspection.tokens == page.inspection.tokens[:4]
+
+
+def test_a_layer_that_is_not_there_is_said(folder, tmp_path):
     engine = Engine(tmp_path / "cache", tmp_path / "models")
     engine.send(LoadModel(ModelSpec(str(folder), device="cpu")))
     engine.until(ModelLoaded)
     prompt, settings = Prompt("Seven plus five is twelve"), RunSettings()
-    engine.send(StartRun(1, prompt, settings, step=True))
-    engine.until(Halted)
-    for layer in (0, 1, 2):
-        engine.send(InspectLayer(1, prompt, settings, layer, 3, "logit"))
-    engine.send(Continue())
-    engine.until(RunFinished)
-    (page,) = [event for event in engine.until(LayerInspected) if isinstance(event, LayerInspected)]
-    assert (page.layer, page.token, page.problem) == (2, 3, "")
-    assert page.inspection.tokens == page.inspection.tokens[:4]
     engine.send(InspectLayer(1, prompt, settings, 9, 3, "logit"))
     problem = engine.until(LayerInspected)[-1]
     assert problem.inspection is None

@@ -12,7 +12,7 @@ from depthtui.data.run import Prompt
 from depthtui.tui.panes.layer_part import PARTS, LayerPart
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.screens.layer_screen import LayerScreen
-from depthtui.tui.state.inspections import MOST_KEPT, Inspections
+from depthtui.tui.state.inspections import MOST_KEPT, NOT_YET, Inspections
 from depthtui.tui.state.session import RunState, Session
 from tests.builders.engines import FakeEngine
 from tests.builders.inspections import inspection, with_experts
@@ -141,6 +141,27 @@ async def test_a_part_that_the_model_has_not_says_why(tmp_path: Path) -> None:
         assert "No tokens read: this layer" in it.screen_text()
         assert "loss without it" in it.screen_text()
         assert "Experts" in it.screen_text()
+
+
+async def test_a_halted_run_is_stepped_through_on_the_page(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.app.explorer.run(Prompt("Another prompt to step through"), step=True)
+        await it.until(lambda: "halted after layer 0" in it.screen_text(), "the first halt")
+        screen = await opened(it, 0, 2)
+        await it.until(lambda: "Layer 0 at token 2" in it.screen_text(), "the page")
+        await it.press("space")
+        await it.until(lambda: screen.page is not None and screen.page.layer == 1, "the step")
+        await it.press("k")
+        await it.until(lambda: NOT_YET[:30] in it.screen_text(), "that it has not run")
+        await it.press("backspace", "backspace")
+        assert screen.cursor == (0, 2)
+        await it.press("2", "space")
+        assert screen.cursor == (1, 2)
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main)
+        assert it.main.cursor == (1, 2)
+        asked = it.engines[0].sent(InspectLayer)
+        assert [(one.layer, one.token) for one in asked] == [(0, 2), (1, 2)]
 
 
 async def test_an_error_of_the_engine_is_the_reason(tmp_path: Path) -> None:

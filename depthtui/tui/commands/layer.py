@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from depthtui.tui.commands import looking, moving
+from depthtui.tui.commands import looking, moving, stepping
 from depthtui.tui.commands.command import Command
 
 if TYPE_CHECKING:
@@ -36,4 +36,4 @@ LAYER: list[Command[Any]] = [
     ),
 ]
 
-COMMANDS: list[Command[Any]] = [*LAYER, *moving.COMMANDS, *looking.PANES]
+COMMANDS: list[Command[Any]] = [*stepping.COMMANDS, *LAYER, *moving.COMMANDS, *looking.PANES]

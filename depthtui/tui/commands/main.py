@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.token_text import printable_sentence
-from depthtui.tui.commands import looking, moving
+from depthtui.tui.commands import looking, moving, stepping
 from depthtui.tui.commands.command import SILENT, Command
 from depthtui.tui.commands.working import why_busy
 from depthtui.tui.panes.verdict_pane import VerdictPane
@@ -29,8 +29,6 @@ STOPPABLE = (Phase.RUNNING, Phase.HALTED, Phase.LOADING, Phase.SWEEPING, Phase.W
 GONE = (Phase.DEAD, Phase.NO_MODEL)
 
 PLAIN_AGAIN = "The chat template was of the prompt before; this one is plain. p puts it on."
-NOT_HALTED = "No run is halted: s runs the prompt and halts after each layer."
-AT_FIRST_LAYER = "This is the first layer."
 JUST_BEGUN = "The run has only begun: wait for its first layer."
 NOTHING_YET = "Nothing has been run yet: r runs the prompt."
 NOT_WHOLE = "A what-if starts from a run through every layer: r runs the prompt."
@@ -56,11 +54,6 @@ def _why_not_run(screen: MainScreen) -> str | None:
 
 def _why_not_stepping(screen: MainScreen) -> str | None:
     return opening.STILL_HALTED if screen.explorer.phase is Phase.HALTED else why_busy(screen)
-
-
-def _why_not_halted(screen: MainScreen) -> str | None:
-    explorer = screen.explorer
-    return None if explorer.phase is Phase.HALTED or explorer.is_stepping else NOT_HALTED
 
 
 def _why_not_stop(screen: MainScreen) -> str | None:
@@ -128,19 +121,6 @@ def _run_prompt(
 
 def _slow_work(screen: MainScreen) -> str:
     return slow_work(screen.explorer)
-
-
-def _step(screen: MainScreen) -> None:
-    """Go on to a layer that has run, or else run the next one."""
-    count = screen.take_count()
-    if not screen.step_through(count):
-        screen.explorer.step(count)
-        screen.redraw()
-
-
-def _why_not_step_back(screen: MainScreen) -> str | None:
-    reason = _why_not_halted(screen)
-    return reason or (None if screen.cursor.layer > 0 else AT_FIRST_LAYER)
 
 
 def _next_or_match(step: int) -> Any:
@@ -270,24 +250,7 @@ def _write(screen: MainScreen) -> None:
 # The commands ---------------------------------------------------------------------
 
 RUNNING: list[MainCommand] = [
-    Command(
-        "step_layer",
-        "space",
-        "next layer",
-        "Run one more layer of a halted run",
-        "compute",
-        _step,
-        _why_not_halted,
-    ),
-    Command(
-        "step_back",
-        "backspace",
-        "",
-        "Look at the layer before, while a run is halted",
-        "compute",
-        lambda screen: screen.step_through(-screen.take_count()),
-        _why_not_step_back,
-    ),
+    *stepping.COMMANDS,
     Command(
         "stop",
         "escape",

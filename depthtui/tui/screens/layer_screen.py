@@ -26,8 +26,8 @@ from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.view import View
 from depthtui.tui.screens.dialogs.dialog import MUTED
-from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
+from depthtui.tui.screens.stepped_screen import SteppedScreen
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run
 
@@ -35,7 +35,7 @@ _LEFT = 2
 """How many of the parts stand in the left column."""
 
 
-class LayerScreen(LiveScreen):
+class LayerScreen(SteppedScreen):
     """The parts of the layer under the cursor; the prompt is coloured by the tokens that it reads.
 
     Args:
@@ -64,6 +64,7 @@ class LayerScreen(LiveScreen):
     ) -> None:
         super().__init__(explorer)
         self._run = run
+        self._halted_at = run.halted_at
         self._first_order = layer_order
         self._lens = lens
         self._left = left
@@ -109,6 +110,10 @@ class LayerScreen(LiveScreen):
     def lens_name(self) -> str:
         return self._lens
 
+    @property
+    def run(self) -> Run:
+        return self._run
+
     def extent(self) -> tuple[int, int]:
         result = self._run.result
         if result is None:
@@ -128,15 +133,13 @@ class LayerScreen(LiveScreen):
 
     def watch_cursor(self, cursor: Cursor) -> None:
         super().watch_cursor(cursor)
-        self.explorer.inspections.ask(self._run, *cursor, self._lens)
-        if self.is_running:
-            self.draw()
+        self.redraw()
 
     def draw(self) -> None:
+        self.go(self.layer_to_show(self._run), self.cursor.token)
         self.explorer.inspections.ask(self._run, *self.cursor, self._lens)
         self.show_view()
         self._show_place()
-        self.refresh_keys()
 
     def _show_place(self) -> None:
         result, page = self._run.result, self._shown

@@ -38,6 +38,7 @@ from depthtui.tui.panes.view import View
 from depthtui.tui.screens import main_layout, opening
 from depthtui.tui.screens.pane_screen import LONGEST_COUNT, PaneTabs
 from depthtui.tui.screens.places_screen import PlacesScreen
+from depthtui.tui.screens.stepped_screen import SteppedScreen
 from depthtui.tui.state.datasets import Datasets
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
@@ -50,7 +51,7 @@ from depthtui.tui.state.verdicts import LastReading
 NO_VALUE = "There is no value under the cursor."
 
 
-class MainScreen(PlacesScreen):
+class MainScreen(PlacesScreen, SteppedScreen):
     """Shows the explorer's current run.
 
     Args:
@@ -73,7 +74,6 @@ class MainScreen(PlacesScreen):
         self._read = LastReading()
         self._compared_at = self.cursor
         self._load = 0
-        self._halted_at = -1
         self._return_to: tuple[Run, Cursor, bool] | None = None
         self.wants_verdict = False
 
@@ -145,7 +145,6 @@ class MainScreen(PlacesScreen):
         self._show_load()
         self._show_offer()
         self._compare_if_ready()
-        self.refresh_keys()
         if self.wants_verdict and self.run is not None and self.run.state is RunState.FINISHED:
             self.wants_verdict = False
             main.compute_verdict(self)
@@ -157,22 +156,7 @@ class MainScreen(PlacesScreen):
             return
         if run is not self._shown:
             self._begin(run, run.result)
-        layer = self.cursor.layer
-        if run.state is RunState.HALTED and run.halted_at != self._halted_at:
-            layer = run.halted_at
-        self._halted_at = run.halted_at
-        self.go(layer, self.cursor.token)
-
-    def step_through(self, step: int) -> bool:
-        """Go to another layer that has run of a halted run; False where none is there."""
-        run = self.run
-        if run is None or run.state is not RunState.HALTED:
-            return False
-        layer = self.cursor.layer
-        if step > 0 and layer >= run.halted_at:
-            return False
-        self.go(min(layer + step, run.halted_at), self.cursor.token)
-        return True
+        self.go(self.layer_to_show(run), self.cursor.token)
 
     def watch_cursor(self, cursor: Cursor) -> None:
         super().watch_cursor(cursor)

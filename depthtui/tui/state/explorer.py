@@ -587,6 +587,7 @@ class Explorer:
         works = self.session.live is not None or any(work.is_live for work in self._work)
         if self._engine is not None and (works or self.phase is Phase.LOADING):
             self._engine.send(Stop())
+            self.inspections.ask_no_more()
 
     def step(self, layers: int = 1) -> None:
         """Let a halted run compute more layers, one by default; one that steps, as many more."""

@@ -9,13 +9,14 @@ from depthtui.data.inspection import Inspection
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import InspectLayer, LayerInspected
 from depthtui.tui.state.engine import Engine
-from depthtui.tui.state.session import Run
+from depthtui.tui.state.session import Run, RunState
 
 MOST_KEPT = 512
 """Inspections that are kept; a page is some kilobytes, and a key asks for one."""
 
 WHAT_IF = "A layer is opened on clean runs, not in a what-if."
 UNFINISHED = "The layer opens once the run is through."
+NOT_YET = "This layer has not run yet: space runs the next one."
 OTHER_MODEL = "The parts of a layer need the model of this run, which is not loaded: esc, then m."
 BUSY = "The engine is busy: the layer opens once it is free."
 
@@ -52,15 +53,17 @@ class Inspections:
         engine = self._free_engine()
         if place in self._kept or place == self._asked or engine is None:
             return
-        if not self.why_not(run):
+        if not self.why_not(run, layer):
             self._asked = place
             engine.send(InspectLayer(run.engine_id, run.prompt, run.settings, layer, token, lens))
 
-    def why_not(self, run: Run) -> str:
-        """Why no page of a run can be had now; empty where it can."""
+    def why_not(self, run: Run, layer: int) -> str:
+        """Why no page of a run's layer can be had now; empty where it can."""
         if not run.settings.is_clean:
             return WHAT_IF
-        if run.state.is_live or run.result is None:
+        if run.state is RunState.HALTED and layer > run.halted_at:
+            return NOT_YET
+        if (run.state.is_live and run.state is not RunState.HALTED) or run.result is None:
             return UNFINISHED
         if run.model != self._model():
             return OTHER_MODEL
@@ -74,7 +77,7 @@ class Inspections:
     def problem(self, run: Run, layer: int, token: int, lens: str) -> str:
         """Why a page is not there; empty where it is, or is being made."""
         found = self._kept.get(_place(run, layer, token, lens))
-        return self.why_not(run) if found is None else found.problem
+        return self.why_not(run, layer) if found is None else found.problem
 
     def answered(self, event: LayerInspected) -> None:
         """Keep a page."""

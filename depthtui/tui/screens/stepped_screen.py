@@ -1,0 +1,55 @@
+"""A screen of a run that may halt after each layer: its cursor goes along with the steps."""
+
+from __future__ import annotations
+
+from depthtui.tui.screens.live_screen import LiveScreen
+from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.phase import Phase
+from depthtui.tui.state.session import Run, RunState
+
+
+class SteppedScreen(LiveScreen):
+    """Steps through the layers of a halted run."""
+
+    def __init__(self, explorer: Explorer) -> None:
+        super().__init__(explorer)
+        self._halted_at = -1
+
+    @property
+    def run(self) -> Run | None:
+        """The run on the screen."""
+        raise NotImplementedError
+
+    @property
+    def is_stepped(self) -> bool:
+        """Whether the run is halted, or computes layers after which it halts again."""
+        explorer = self.explorer
+        is_live = self.run is not None and self.run.state.is_live
+        return is_live and (explorer.phase is Phase.HALTED or explorer.is_stepping)
+
+    def step(self) -> None:
+        """Go on to a layer that has run, or else run the next one."""
+        count = self.take_count()
+        if not self._go_through(count):
+            self.explorer.step(count)
+            self.redraw()
+
+    def step_back(self) -> None:
+        """Go to a layer before."""
+        self._go_through(-self.take_count())
+
+    def layer_to_show(self, run: Run) -> int:
+        """The cursor's layer, or that at which the run has halted since this was asked last."""
+        is_new = run.state is RunState.HALTED and run.halted_at != self._halted_at
+        self._halted_at = run.halted_at
+        return run.halted_at if is_new else self.cursor.layer
+
+    def _go_through(self, layers: int) -> bool:
+        """Go to another layer that has run of a halted run; False where none is there."""
+        run, layer = self.run, self.cursor.layer
+        if run is None or run.state is not RunState.HALTED:
+            return False
+        if layers > 0 and layer >= run.halted_at:
+            return False
+        self.go(min(layer + layers, run.halted_at), self.cursor.token)
+        return True
