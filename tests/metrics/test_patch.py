@@ -12,6 +12,7 @@ import torch
 
 from depthtui.data.run import Tokens
 from depthtui.data.run_settings import SummarySettings
+from depthtui.data.verdict import Evidence
 from depthtui.depth.reading import reading_of
 from depthtui.errors import DepthError
 from depthtui.metrics.patch import METRIC, Pair, Patch, pair_of, sentence
@@ -359,6 +360,50 @@ def test_the_summary_of_one_prompt_and_of_two() -> None:
     assert line.value.startswith("the fact sits at the tokens that differ until layer")
     assert line.remark == "from other prompts, over 2"
     assert noise.value == "0.001 of the margin"
+
+
+def patched(*curves: list[float], part: str = "layer") -> list[Evidence]:
+    """The evidence of prompts with these shares at the last token."""
+    runs = []
+    for seed, shares in enumerate(curves):
+        result = run(f"text {seed}", tokens=5, layers=len(shares) - 1)
+        value = smooth_metric("patch", result)
+        assert isinstance(value, Patch)
+        value.part, value.recovered[:, value.place] = part, shares
+        result.put("patch", value)
+        runs.append(result)
+    evidence = reading_of(runs, SummarySettings()).evidence
+    return [found for found in evidence if found.measure == "patch"]
+
+
+def test_the_depth_of_the_last_token_is_a_row_of_the_verdict() -> None:
+    (found,) = patched([0, 0.1, 0.45, 0.9, 1])
+    assert (found.kind, found.counts, found.count, found.low, found.high) == (
+        *("causal", "depth", 3),
+        *(2, 3),
+    )
+    assert found.says == "until the last token has half of the fact"
+    assert found.reason == "the last token has 40% of it from 2 on"
+    assert found.is_fragile
+    (found,) = patched([0, 0.1, 0.2, 0.9, 1])
+    assert (found.count, found.holds) == (3, "holds here")
+    (found,) = patched([0.6, 0.1, 0.2, 0.3, 1])
+    assert found.count == 4
+    assert patched([0, 0.1, 0.2, 0.9, np.nan], part="mlp") == []
+    (found,) = patched([0, 0.1, np.nan, np.nan, np.nan])
+    assert (found.count, found.reason) == (None, "1 of 4 depths so far")
+
+
+def test_a_fact_of_many_prompts_is_never_firm() -> None:
+    (found,) = patched(*[[0, 0.1, 0.2, 0.9, 1]] * 12)
+    assert found.interval == (2.5, 3.5)
+    assert (found.count, found.holds) == (3, "holds here")
+    assert found.reason == "it is of these facts, and others may move elsewhere"
+    halves = [[0, 0.1, 0.2, 0.9, 1], [0.9, 0.9, 0.9, 1, 1]] * 6
+    (found,) = patched(*halves)
+    assert found.interval is not None
+    assert found.interval[0] < 2
+    assert found.is_fragile
 
 
 def test_hostile_tokens_are_legible() -> None:

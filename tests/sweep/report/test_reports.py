@@ -167,7 +167,7 @@ class TestNumbers:
 
     @pytest.mark.parametrize("causal", [False, True])
     def test_a_cell_says_what_its_count_rests_on(self, causal: bool) -> None:
-        others = ("answers_kept", "order", "residual_erasure", "sufficient")
+        others = ("answers_kept", "order", "patch", "residual_erasure", "sufficient")
         lacks = (*others, *(("ablation",) * (not causal)))
         results = [lacking(full_run(f"text {n}", seed=n), "context_depth", *lacks) for n in (1, 2)]
         for result in results:
