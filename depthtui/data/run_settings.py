@@ -134,6 +134,21 @@ class Repeated:
         return range(self.first, self.last + 1)
 
 
+@dataclass(frozen=True, order=True)
+class PatchedCell:
+    """A state of the text that a run is patched from, in place of the run's own.
+
+    Attributes:
+        layer: its index, 0-based.
+        token: its index, 0-based.
+        part: `layer` for what the layer reads, else what its `attention` or `mlp` writes.
+    """
+
+    layer: int
+    token: int
+    part: str = "layer"
+
+
 def why_not_repeated(repeated: Iterable[Repeated], n_layers: int) -> str:
     """Why blocks cannot run twice in a model of so many layers, in words; empty where they can."""
     blocks = sorted(repeated)
@@ -178,6 +193,7 @@ class RunSettings:
         metrics: names of the metrics to compute (see `metrics.METRICS`).
         skipped: what the run leaves out: a what-if; empty for a clean run.
         repeated: the blocks that the run goes through twice, a what-if, too; none overlap.
+        patched: the states of the text `patch_from` that stand in the run's place, a what-if, too.
         answer_start: index of the answer's first token where the user marked it, else -1.
         seed: of the positions of the skip effects.
         lengths_before: token counts of the prompts before this one, over which the random
@@ -225,6 +241,7 @@ class RunSettings:
     ] = ("contributions", "logit_lens")
     skipped: tuple[Skip, ...] = ()
     repeated: tuple[Repeated, ...] = ()
+    patched: tuple[PatchedCell, ...] = ()
     answer_start: int = -1
     seed: Seed = 123
     lengths_before: tuple[int, ...] = ()
@@ -367,8 +384,19 @@ class RunSettings:
 
     @property
     def is_clean(self) -> bool:
-        """Whether every layer runs once: no what-if."""
-        return not self.skipped and not self.repeated
+        """Whether every layer runs once, on its own states: no what-if."""
+        return not (self.skipped or self.repeated or self.patched)
+
+    @property
+    def changed_parts(self) -> list[tuple[int, str]]:
+        """The layers and parts that a what-if leaves out or patches."""
+        skipped = [(skip.layer, skip.part) for skip in self.skipped]
+        return [*skipped, *((cell.layer, cell.part) for cell in self.patched)]
+
+    @property
+    def clean(self) -> RunSettings:
+        """The same without a what-if."""
+        return replace(self, skipped=(), repeated=(), patched=())
 
 
 CHOICES = (
@@ -398,8 +426,9 @@ def settings_keys(settings: RunSettings) -> dict[str, Any]:
         if values[name] == getattr(RunSettings, name):
             del values[name]
     values["silenced"] = values.pop("skipped")
-    if not settings.repeated:
-        del values["repeated"]
+    for name in ("repeated", "patched"):
+        if not values[name]:
+            del values[name]
     return values
 
 

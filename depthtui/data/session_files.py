@@ -345,13 +345,15 @@ def _check_settings(run: KeptRun) -> None:
                 option.parse(value)
         except WrongValue as error:
             raise ValueError(f"{name} of a run must be {error}") from None
-    layers = [skip.layer for skip in settings.skipped]
+    layers = [layer for layer, _ in settings.changed_parts]
     if not 1 <= n_layers <= _MOST_LAYERS:
         raise ValueError("a model has no layers, or too many")
     layers += layers_in(settings.layers, n_layers)
     if not all(0 <= layer < n_layers for layer in layers):
         raise ValueError("a run has a layer that its model lacks")
-    if not {skip.part for skip in settings.skipped} <= PART_TITLES.keys():
-        raise ValueError("a run leaves out a part that no layer has")
+    if not {part for _, part in settings.changed_parts} <= PART_TITLES.keys():
+        raise ValueError("a run changes a part that no layer has")
+    if not all(cell.token >= 0 for cell in settings.patched):
+        raise ValueError("a run is patched at a token before its first")
     if problem := why_not_repeated(settings.repeated, n_layers):
         raise ValueError(f"a run cannot repeat layers: {problem}")

@@ -265,6 +265,7 @@ class Engine:
         model.check_ids(tokens.ids)
         result = empty_result(model.info, prompt, settings, tokens)
         _read_source(model, result)
+        _check_patched(result)
         run = Run(
             model,
             result,
@@ -794,10 +795,10 @@ def _check_settings(settings: RunSettings, info: ModelInfo) -> None:
             "Layers are skipped before positions or at all tokens, not both.",
             "Choose positions, or all tokens.",
         )
-    for skip in settings.skipped:
-        if not 0 <= skip.layer < info.n_layers:
-            raise DepthError(f"There is no layer {skip.layer} in {info.name}.")
-        if skip.part != "layer" and info.split_missing:
+    for layer, part in settings.changed_parts:
+        if not 0 <= layer < info.n_layers:
+            raise DepthError(f"There is no layer {layer} in {info.name}.")
+        if part != "layer" and info.split_missing:
             raise DepthError(f"Attention and MLP cannot be told apart: {info.split_missing}.")
     if problem := why_not_repeated(settings.repeated, info.n_layers):
         raise DepthError(f"These layers cannot run twice in {info.name}: {problem}.")
@@ -815,6 +816,21 @@ def _read_source(model: ReadyModel, result: RunResult) -> None:
         reason = str(error).rstrip(".")
     if reason and patch.NAME in result.settings.metrics:
         result.unavailable[patch.NAME] = reason
+
+
+def _check_patched(result: RunResult) -> None:
+    """Refuse states of a text that there is not, or that does not lie beside the prompt."""
+    cells = result.settings.patched
+    if not cells:
+        return
+    reason = patch.why_not_beside(result)
+    if reason or result.source is None:
+        reason = reason or "the text to patch from cannot be read"
+        raise DepthError(f"Nothing can be put into this run: {reason}.")
+    n_tokens = min(len(result.tokens), len(result.source))
+    for cell in cells:
+        if not 0 <= cell.token < n_tokens:
+            raise DepthError(f"There is no token {cell.token} to put in.")
 
 
 def _with_settings(

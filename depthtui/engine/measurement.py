@@ -294,9 +294,10 @@ class Measurement:
         info, n_tokens = self._model.info, len(self._result.tokens)
         size = 4 if info.dtype == "float32" else 2
         fits = (3 * info.n_layers + 1) * n_tokens * info.d_model * size <= self._activation_limit
-        # What a first pass of repeated layers left is not between theirs and those before.
-        once = not self._result.settings.repeated
-        return fits and once and self._model.placement.layers[0].type not in _QUICKER_THAN_DISK
+        # Of repeated and of patched layers another residual is read than the one before has left.
+        settings = self._result.settings
+        follows = not (settings.repeated or settings.patched)
+        return fits and follows and self._model.placement.layers[0].type not in _QUICKER_THAN_DISK
 
     def _cached_activations(self) -> Activations | None:
         return None if self._fresh else self._cache.activations(self._result)

@@ -12,7 +12,7 @@ from depthtui.data import codec
 from depthtui.data.arrays import MetricResult
 from depthtui.data.generation import Generation
 from depthtui.data.model import ModelInfo
-from depthtui.data.run import RunResult
+from depthtui.data.run import RunResult, Tokens
 from depthtui.data.store import Store, make_key
 from depthtui.metrics import OF_THE_PASS
 from depthtui.metrics.choices import key_parts
@@ -126,12 +126,19 @@ def _generation_key(info: ModelInfo, generation: Generation) -> str:
 
 
 def _key_parts(info: ModelInfo, result: RunResult) -> dict[str, Any]:
+    settings = result.settings
+    patched = {"patched": sorted(settings.patched), "source": _ids(result.source)}
     return {
         **_model_parts(info),
         "token_ids": result.tokens.ids,
-        "silenced": sorted(result.settings.skipped, key=lambda skip: (skip.layer, skip.part)),
-        **({"repeated": sorted(repeated)} if (repeated := result.settings.repeated) else {}),
+        "silenced": sorted(settings.skipped, key=lambda skip: (skip.layer, skip.part)),
+        **({"repeated": sorted(settings.repeated)} if settings.repeated else {}),
+        **(patched if settings.patched else {}),
     }
+
+
+def _ids(tokens: Tokens | None) -> list[int]:
+    return [] if tokens is None else tokens.ids.tolist()
 
 
 def _model_parts(info: ModelInfo) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from depthtui.data.arrays import MetricResult
 from depthtui.data.lens import LensValues, LogitLens
 from depthtui.data.protocol import Event, Halted, MetricRows, Pace, Rows
-from depthtui.data.run import RunResult, without
+from depthtui.data.run import RunResult, Tokens, without
 from depthtui.engine import memory
 from depthtui.engine.context import MetricContext
 from depthtui.engine.control import Control
@@ -27,8 +27,14 @@ from depthtui.metrics.logit_lens.compute import Logits, read_depth, read_lens
 from depthtui.metrics.spec import Metric
 from depthtui.models.devices import execution_device
 from depthtui.models.out_of_memory import is_out_of_memory
-from depthtui.tracing.activations import ActivationRecorder, Activations, record_residuals
+from depthtui.tracing.activations import (
+    ActivationRecorder,
+    Activations,
+    record_patches,
+    record_residuals,
+)
 from depthtui.tracing.parts import in_smaller_parts
+from depthtui.tracing.patches import Patches
 from depthtui.tracing.trace import LayerActivations, trace
 
 _SECONDS_BETWEEN_ROWS = 0.04
@@ -119,9 +125,12 @@ class Run:
         `beside` are metrics that the lens is to bring as well.
         """
         recorder = ActivationRecorder(self._model.info.n_layers, keep_writes)
+        patches = self._patches()
 
         def on_layer(layer: LayerActivations) -> None:
             recorder.add(layer)
+            if (layer.layer, "layer") in patches:
+                recorder.put_residual(layer.layer, layer.h)
             self._add_layer(layer)
             if self.control.stepping:
                 self._halt(layer.layer, recorder)
@@ -131,11 +140,12 @@ class Run:
         trace(
             self._model.loaded.model,
             self._model.anatomy,
-            self._placed_ids(),
+            self._placed(self.result.tokens),
             on_layer,
             self.control.checkpoint,
             self.result.settings.skipped,
             self.result.settings.repeated,
+            patches,
         )
         self.flush()
         self._make_room()
@@ -213,12 +223,24 @@ class Run:
     def _record(self) -> Activations:
         model = self._model
         return record_residuals(
-            model.loaded.model, model.anatomy, self._placed_ids(), self.control.checkpoint
+            model.loaded.model,
+            model.anatomy,
+            self._placed(self.result.tokens),
+            self.control.checkpoint,
         )
 
-    def _placed_ids(self) -> torch.Tensor:
+    def _patches(self) -> Patches:
+        """The states of the source that the run's settings put in."""
+        model, source, cells = self._model, self.result.source, self.result.settings.patched
+        if source is None or not cells:
+            return {}
+        ids, check = self._placed(source), self.control.checkpoint
+        return record_patches(model.loaded.model, model.anatomy, ids, cells, check)
+
+    def _placed(self, tokens: Tokens) -> torch.Tensor:
+        """Ids on the device of the embeddings."""
         embedding = self._model.loaded.model.get_input_embeddings()
-        return self._ids.to(execution_device(embedding))
+        return torch.from_numpy(tokens.ids).to(execution_device(embedding))
 
     def compute(self, metric: Metric, context: MetricContext, partial: MetricResult | None) -> None:
         """Compute a metric, from what was done of it before, and tell how long it takes.

@@ -63,8 +63,7 @@ class Group:
         if other.settings.is_clean or not self.settings.is_clean:
             return False
         keys = [
-            _model_key(group.model, replace(settled(group.results[0], ()), skipped=(), repeated=()))
-            for group in (self, other)
+            _model_key(group.model, settled(group.results[0], ()).clean) for group in (self, other)
         ]
         return keys[0] == keys[1]
 

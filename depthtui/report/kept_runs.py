@@ -63,6 +63,7 @@ def _is_of(found: RunResult, run: KeptRun) -> bool:
         and found.settings.chat_template == run.settings.chat_template
         and set(found.settings.skipped) == set(run.settings.skipped)
         and set(found.settings.repeated) == set(run.settings.repeated)
+        and set(found.settings.patched) == set(run.settings.patched)
         and run.settings.answer_start < len(found.tokens)
     )
 

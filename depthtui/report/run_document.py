@@ -156,7 +156,7 @@ def _blocks(
         yield Heading(f"{letter} · {group.title}" if letter else group.title, 2)
         yield Only(AT_LENGTH, [Note(" · ".join(model_facts(group.model)))])
         line = controls.get(group.model.fingerprint)
-        if line and not group.settings.skipped:
+        if line and group.settings.is_clean:
             yield Note(line)
         parts = list(_parts(group, settings))
         each_run = _each_run(parts, group, groups)

@@ -1,12 +1,14 @@
-"""What a what-if leaves out, and what it runs twice, in words."""
+"""The changes of a what-if in words: layers left out or run twice, states put in."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 from depthtui.data.model import ModelInfo
-from depthtui.data.run_settings import Repeated, RunSettings, Skip
+from depthtui.data.run_settings import PatchedCell, Repeated, RunSettings, Skip
 from depthtui.data.selection import ranges_of
+
+_MOST_CELLS = 2
 
 _PARTS = {"layer": "", "attention": " attention", "mlp": " MLP"}
 
@@ -38,14 +40,22 @@ def twice(repeated: Collection[Repeated]) -> str:
     return f"{', '.join(words)} twice" if words else ""
 
 
-def changes_words(skipped: Collection[Skip], repeated: Collection[Repeated]) -> str:
-    """Both, such as `without layer 3, layers 12-14 twice`."""
-    return ", ".join(filter(None, (without(skipped), twice(repeated))))
+def patched_text(cells: Collection[PatchedCell]) -> str:
+    """The states put in, such as `patched at layer 14, token 9`; empty for a clean run."""
+    named = sorted(cells)[:_MOST_CELLS]
+    words = [f"layer {cell.layer}{_PARTS[cell.part]}, token {cell.token}" for cell in named]
+    if len(cells) > len(named):
+        words.append(f"{len(cells) - len(named)} more")
+    return f"patched at {'; '.join(words)}" if words else ""
 
 
 def changes_of(settings: RunSettings) -> str:
-    """A run's name by what it leaves out and runs twice; empty for a clean run."""
-    return changes_words(settings.skipped, settings.repeated)
+    """A run's name by its changes, such as `without layer 3, layers 12-14 twice`.
+
+    Empty for a clean run.
+    """
+    words = without(settings.skipped), twice(settings.repeated), patched_text(settings.patched)
+    return ", ".join(filter(None, words))
 
 
 def parameter_share(model: ModelInfo, skipped: Collection[Skip]) -> float | None:

@@ -181,7 +181,7 @@ def _where(model: ModelInfo) -> dict[str, str]:
 
 
 def _left_out(results: Sequence[RunResult]) -> dict[str, Any]:
-    """What a what-if leaves out, and what runs twice; nothing for clean runs."""
+    """The changes of a what-if; nothing for clean runs."""
     settings = results[0].settings
     if settings.is_clean:
         return {}
@@ -189,6 +189,7 @@ def _left_out(results: Sequence[RunResult]) -> dict[str, Any]:
         "silenced": settings.skipped,
         "parameters_silenced": results[0].model.parameters_of(settings.skipped),
         **({"repeated": settings.repeated} if settings.repeated else {}),
+        **({"patched": settings.patched} if settings.patched else {}),
     }
 
 

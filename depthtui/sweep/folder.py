@@ -317,8 +317,8 @@ def plan_from(body: Any) -> SweepPlan:
         ValueError: they are no plan.
     """
     plan = from_plain(SweepPlan, body, ignore_unknown={SweepPlan, RunSettings})
-    # No sweep leaves layers out, or runs them twice.
-    return replace(plan, run=replace(plan.run, skipped=(), repeated=()))
+    # No sweep is a what-if.
+    return replace(plan, run=plan.run.clean)
 
 
 def _at(items: Sequence[Item], place: int) -> Item:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from depthtui.data.run_settings import PatchedCell
 from depthtui.errors import DepthError
 from depthtui.sizes import format_size
 from depthtui.tracing.anatomy import Anatomy
+from depthtui.tracing.patches import PatchedRows, Patches
 from depthtui.tracing.trace import LayerActivations, trace
 
 MEMORY_BYTES = 256 << 20
@@ -89,6 +91,10 @@ class ActivationRecorder:
             self._put("attention", self._n_layers, layer.layer, layer.attention)
             self._put("mlp", self._n_layers, layer.layer, layer.mlp)
 
+    def put_residual(self, depth: int, value: Tensor) -> None:
+        """Keep another h_depth `[T, d]` than the layer below has left."""
+        self._stacks["residual"][depth] = value
+
     def residual(self, depth: int) -> Tensor:
         """h_depth `[T, d]`, as recorded so far."""
         return self._stacks["residual"][depth]
@@ -114,6 +120,30 @@ def record_residuals(
     recorder = ActivationRecorder(len(anatomy.layers), keep_writes=False)
     trace(model, anatomy, ids, recorder.add, checkpoint)
     return recorder.activations()
+
+
+def record_patches(
+    model: nn.Module,
+    anatomy: Anatomy,
+    ids: Tensor,
+    cells: Collection[PatchedCell],
+    checkpoint: Callable[[], None] = lambda: None,
+) -> Patches:
+    """The states that the clean pass of `ids` `[T]` has at some cells."""
+    tokens: dict[tuple[int, str], list[int]] = {}
+    for cell in sorted(cells):
+        tokens.setdefault((cell.layer, cell.part), []).append(cell.token)
+    found: dict[tuple[int, str], PatchedRows] = {}
+
+    def keep(layer: LayerActivations) -> None:
+        states = {"layer": layer.h, "attention": layer.attention, "mlp": layer.mlp}
+        for part, values in states.items():
+            at = tokens.get((layer.layer, part))
+            if at is not None and values is not None:
+                found[layer.layer, part] = PatchedRows(at, values[at].clone())
+
+    trace(model, anatomy, ids, keep, checkpoint)
+    return found
 
 
 def _stack(count: int, like: Tensor, scratch_dir: str | None) -> Tensor:

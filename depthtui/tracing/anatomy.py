@@ -6,6 +6,7 @@ reads `h_next = h + a + m`. `tracing/probe.py` finds which modules these are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +46,16 @@ class Tap:
         """The module's output with nothing written."""
         quiet = args[1].clone() if self.holds_residual else torch.zeros_like(first_tensor(output))
         return with_first_tensor(output, quiet)
+
+    def put(self, args: tuple[Any, ...], output: Any, tokens: Sequence[int], writes: Tensor) -> Any:
+        """The module's output with other writes `[tokens, d]` at some tokens."""
+        value = first_tensor(output)
+        rows = value.reshape(-1, value.shape[-1]).clone()
+        written = writes.to(rows) / self.scale if self.scale != 1.0 else writes.to(rows)
+        if self.holds_residual:
+            written = written + args[1].reshape(rows.shape)[list(tokens)]
+        rows[list(tokens)] = written
+        return with_first_tensor(output, rows.view_as(value))
 
     def silence(self) -> RemovableHandle:
         """Let the module write nothing until the handle is removed."""

@@ -6,8 +6,9 @@ layer ends, and freed unless the receiver keeps them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -15,8 +16,18 @@ from torch import Tensor, nn
 
 from depthtui.data.run_settings import Repeated, Skip
 from depthtui.tracing.anatomy import Anatomy, Sublayer, Tap
-from depthtui.tracing.modules import decoder, first_tensor, hidden_states, hooks, with_first_tensor
+from depthtui.tracing.modules import (
+    decoder,
+    first_tensor,
+    hidden_states,
+    hooks,
+    with_first_tensor,
+    with_hidden_states,
+)
+from depthtui.tracing.patches import PatchedRows, Patches
 from depthtui.tracing.twice import Twice
+
+_SUBLAYERS = ("attention", "mlp")
 
 
 @dataclass(frozen=True)
@@ -52,20 +63,25 @@ def trace(
     checkpoint: Callable[[], None] = lambda: None,
     skipped: Collection[Skip] = (),
     repeated: Collection[Repeated] = (),
+    patches: Patches = MappingProxyType({}),
 ) -> None:
     """Run `ids` `[T]` through the blocks, calling `on_layer` after each of them.
 
-    The LM head is not run. `checkpoint` is called before and after every
-    sublayer; raising there ends the forward pass at once. What is `skipped`
-    adds nothing to the residual stream. Of layers that are `repeated`, the second
-    pass is handed on. What `on_layer` itself runs of the model is not traced.
+    The LM head is not run. What `on_layer` itself runs of the model is not traced.
+
+    Args:
+        checkpoint: called before and after every sublayer; raising there ends the pass at once.
+        skipped: layers and sublayers that add nothing to the residual stream.
+        repeated: blocks that run twice; their second pass is handed on.
+        patches: states that take the place of the pass's own.
     """
     twice = Twice(anatomy.layers, repeated)
     receiver = _Receiver(_last_pass(twice, on_layer))
     with torch.inference_mode(), hooks() as handles:
         for index, layer in enumerate(anatomy.layers):
             parts = {skip.part for skip in skipped if skip.layer == index}
-            probe = _LayerProbe(index, parts, receiver.take, checkpoint)
+            patched = {part: rows for (at, part), rows in patches.items() if at == index}
+            probe = _LayerProbe(index, parts, patched, receiver.take, checkpoint)
             before, after = receiver.unless_busy(probe.before), receiver.unless_busy(probe.after)
             handles.append(layer.register_forward_pre_hook(before, with_kwargs=True))
             handles.append(layer.register_forward_hook(after))
@@ -74,7 +90,7 @@ def trace(
                 sublayers = anatomy.attention[index], anatomy.mlp[index]
             for place, sublayer in enumerate(sublayers):
                 for tap in sublayer:
-                    write = receiver.unless_busy(probe.write(place, tap))
+                    write = receiver.unless_busy(probe.write(place, tap, tap is sublayer[0]))
                     handles.append(tap.module.register_forward_hook(write))
         handles.extend(twice.hooks(receiver.unless_busy))
         decoder(model)(input_ids=ids[None], use_cache=False)
@@ -123,32 +139,45 @@ class _LayerProbe:
         self,
         index: int,
         skipped: Collection[str],
+        patched: Mapping[str, PatchedRows],
         on_layer: Callable[[LayerActivations], None],
         checkpoint: Callable[[], None],
     ) -> None:
         self._index = index
         self._all_silent = "layer" in skipped
-        self._silent = tuple(part in skipped for part in ("attention", "mlp"))
+        self._silent = tuple(part in skipped for part in _SUBLAYERS)
+        self._patched = patched
         self._on_layer = on_layer
         self._checkpoint = checkpoint
         self._h: Tensor | None = None
         self._writes: list[Tensor | None] = [None, None]
 
-    def before(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def before(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._checkpoint()
         self._h = hidden_states(args, kwargs)
+        if "layer" not in self._patched:
+            return None
+        self._h = self._patched["layer"].put_into(self._h)
+        return with_hidden_states(args, kwargs, self._h)
 
-    def write(self, place: int, tap: Tap) -> Callable[..., Any]:
+    def write(self, place: int, tap: Tap, is_first: bool) -> Callable[..., Any]:
+        """The hook of one of the modules that write a sublayer; the first writes what is put in."""
+        rows = self._patched.get(_SUBLAYERS[place])
+        if rows is not None and not is_first:
+            rows = rows.nothing()
+
         def hook(_module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
             self._checkpoint()
             assert self._h is not None
             if self._silent[place] or self._all_silent:
                 self._writes[place] = torch.zeros_like(self._h)
                 return tap.skip(args, output)
+            if rows is not None:
+                output = tap.put(args, output, rows.tokens, rows.values)
             # Cloned: Falcon adds attention into the MLP's output in place afterwards.
             write, before = tap.write(args, output, self._h).clone(), self._writes[place]
             self._writes[place] = write if before is None else before + write
-            return None
+            return None if rows is None else output
 
         return hook
 

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from depthtui.data.lens import LogitLens
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.run_settings import ModelSpec, PatchedCell, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError, RunStopped
+from depthtui.metrics import OF_THE_PASS
 from depthtui.metrics.context import Context
 from depthtui.metrics.patch import Patch
 from tests.tiny_models import tiny_folder
@@ -168,3 +170,54 @@ def test_a_stopped_run_goes_on_where_it_was(engine: Engine) -> None:
     np.testing.assert_array_equal(rest.recovered, fresh.recovered)
     np.testing.assert_array_equal(rest.differing, fresh.differing)
     assert not np.array_equal(rest.recovered, whole.recovered)
+
+
+def test_a_run_with_a_state_put_in_answers_as_the_map_says(engine: Engine) -> None:
+    from_source = replace(SETTINGS, patch_from=SOURCE)
+    of_pair = engine.run(PROMPT, from_source)
+    of_map = patched(of_pair)
+    assert of_pair.source is not None
+    ours, theirs = (int(each.ids[of_map.place + 1]) for each in (of_pair.source, of_pair.tokens))
+    for layer, token in ((0, 2), (2, of_map.place)):
+        cell = PatchedCell(layer, token)
+        settings = replace(from_source, patched=(cell,), metrics=OF_THE_PASS, top_k=400)
+        result = engine.run(PROMPT, settings)
+        lens = result.get(LogitLens)
+        assert lens is not None
+        chances = dict(
+            zip(
+                lens.top_ids[-1, of_map.place].tolist(),
+                lens.top_probabilities[-1, of_map.place].tolist(),
+                strict=True,
+            )
+        )
+        margin = np.log(chances[ours] / chances[theirs])
+        share = (margin - of_map.margins[1]) / (of_map.margins[0] - of_map.margins[1])
+        assert share == pytest.approx(of_map.recovered[layer, token], abs=1e-3)
+        # The lens reads what was put in.
+        clean = engine.run(PROMPT, replace(settings, patched=())).get(LogitLens)
+        assert clean is not None
+        assert lens.entropy[layer, token] != clean.entropy[layer, token]
+        np.testing.assert_array_equal(lens.entropy[:layer], clean.entropy[:layer])
+    again = engine.run(PROMPT, settings)
+    assert again.provenance is not None
+    assert again.provenance.cached
+    other = engine.run(PROMPT, replace(settings, patched=(PatchedCell(1, 2),)))
+    assert other.provenance is not None
+    assert not other.provenance.cached
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (RunSettings(patched=(PatchedCell(0, 1),)), "there is no text to patch from"),
+        (RunSettings(patched=(PatchedCell(0, 99),), patch_from=SOURCE), "There is no token 99"),
+        (RunSettings(patched=(PatchedCell(9, 1),), patch_from=SOURCE), "There is no layer 9"),
+        (RunSettings(patched=(PatchedCell(0, 1),), patch_from="Short"), "has 5 tokens"),
+    ],
+)
+def test_a_state_that_is_not_there_is_refused(
+    engine: Engine, settings: RunSettings, words: str
+) -> None:
+    with pytest.raises(DepthError, match=words):
+        engine.run(PROMPT, settings)

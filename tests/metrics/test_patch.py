@@ -11,14 +11,16 @@ import pytest
 import torch
 
 from depthtui.data.run import Tokens
-from depthtui.data.run_settings import SummarySettings
+from depthtui.data.run_settings import PatchedCell, SummarySettings
 from depthtui.data.verdict import Evidence
 from depthtui.depth.reading import reading_of
 from depthtui.errors import DepthError
 from depthtui.metrics.patch import METRIC, Pair, Patch, pair_of, sentence
 from depthtui.metrics.patch.compute import Patching, patch
+from depthtui.tracing.activations import ActivationRecorder, record_patches
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
+from depthtui.tracing.trace import LayerActivations, trace
 from tests.builders.metrics import smooth_metric
 from tests.builders.results import run
 from tests.naive import blocks, naive_patched_logits
@@ -140,6 +142,42 @@ def test_a_sublayer_can_be_put_in_wherever_there_is_one(name: str) -> None:
     for part in ("attention", "mlp"):
         found = patching(tiny(name), part)
         assert patch(found, part=part).is_whole
+
+
+def patched_pass(model: torch.nn.Module, cells: Sequence[PatchedCell]) -> torch.Tensor:
+    """The logits `[T, V]` of the prompt's traced pass with states of the source put in."""
+    anatomy = probe_architecture(model)
+    target, source = (ids[0] for ids in two_prompts())
+    recorder = ActivationRecorder(len(anatomy.layers), keep_writes=False)
+    patches = record_patches(model, anatomy, source, cells)
+
+    def on_layer(layer: LayerActivations) -> None:
+        recorder.add(layer)
+        if layer.attention is not None and layer.mlp is not None:
+            total = layer.h + layer.attention + layer.mlp
+            torch.testing.assert_close(total, layer.h_next, atol=1e-5, rtol=1e-4)
+
+    trace(model, anatomy, target, on_layer, patches=patches)
+    assert anatomy.unembedding is not None
+    with torch.no_grad():
+        return anatomy.unembedding.logits(recorder.activations().residual[-1])
+
+
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_a_traced_pass_with_states_put_in_is_that_of_an_ordinary_forward(name: str) -> None:
+    model, tokens = tiny(name), list(AT)
+    cells = [PatchedCell(1, token) for token in tokens]
+    expected = naive_patched_logits(model, *two_prompts(), 1, tokens)
+    torch.testing.assert_close(patched_pass(model, cells), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("part", ["attention", "mlp"])
+@pytest.mark.parametrize("name", sorted(PARTS))
+def test_a_traced_pass_with_a_sublayer_put_in_is_that_of_a_forward(name: str, part: str) -> None:
+    model, module = tiny(name), PARTS[name][part == "mlp"]
+    expected = naive_patched_logits(model, *two_prompts(), 2, [3], module)
+    found = patched_pass(model, [PatchedCell(2, 3, part)])
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=2e-5)
 
 
 def test_both_prompts_begin_alike_and_nothing_runs_there() -> None:

@@ -10,7 +10,7 @@ from textual.widgets import Checkbox, Input, Static
 
 from depthtui.data.pool import POOLS
 from depthtui.data.protocol import ModelLoaded, StartRun, Stop, WriteModel
-from depthtui.data.run_settings import Repeated, Skip
+from depthtui.data.run_settings import Repeated, RunSettings, Skip
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.run_list import RunList
 from depthtui.tui.screens.main_screen import MainScreen
@@ -33,7 +33,7 @@ async def without_the_last_ten(it: Explored) -> WhatIfScreen:
 
 @pytest.mark.parametrize("off", [(), LAST_TEN, (Skip(0, "mlp"), Skip(3), Skip(4, "attention"))])
 def test_a_stack_is_made_of_a_runs_setting(off: tuple[Skip, ...]) -> None:
-    assert Stack.of(LAYERS, off).skipped == off
+    assert Stack.of(LAYERS, RunSettings(skipped=off)).skipped == off
 
 
 async def test_k_puts_the_changed_run_into_the_list(tmp_path: Path) -> None:

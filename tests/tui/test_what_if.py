@@ -12,7 +12,7 @@ import pytest
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Event, ModelLoaded, Rows, StartRun, Stop
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Skip
+from depthtui.data.run_settings import ModelSpec, PatchedCell, Repeated, RunSettings, Skip
 from depthtui.errors import DepthError
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.sufficient import Sufficient
@@ -60,6 +60,22 @@ def test_depth_left_and_words() -> None:
     assert stack.depth_left == pytest.approx(0.25)
     assert stack.words == "2 of 4 layers off, 1 attention off, 1 MLP off"
     assert stack.skipped_layers == {0, 1}
+
+
+def test_a_state_is_put_in_and_taken_out() -> None:
+    stack = Stack.full(4).patch([2], 5, "layer").patch([1], 5, "mlp")
+    assert stack.patched == (PatchedCell(1, 5, "mlp"), PatchedCell(2, 5))
+    assert stack.words == "2 states patched"
+    assert stack.changes == "patched at layer 1 MLP, token 5; layer 2, token 5"
+    assert "states of another prompt" in stack.why_no_model
+    assert not stack.is_clean
+    # The first layer decides for all of them.
+    assert stack.patch([2, 3], 5, "layer").patched == (PatchedCell(1, 5, "mlp"),)
+    settings = RunSettings(patch_from="another text")
+    assert Stack.of(4, stack.changed(settings)) == stack
+    assert stack.changed(settings).clean == settings
+    many = stack.patch(range(4), 6, "layer")
+    assert many.changes == "patched at layer 0, token 6; layer 1 MLP, token 5; 4 more"
 
 
 def test_an_early_exit_leaves_every_later_layer_out() -> None:
@@ -538,3 +554,38 @@ async def test_other_ramps(tmp_path: Path, name: str) -> None:
         await idle(it)
         solid = "█" if name == "glyph" else "▀"
         assert solid * 3 in it.screen_text()
+
+
+# Patching -------------------------------------------------------------------
+
+
+async def test_a_state_of_the_other_prompt_is_put_in_at_the_cursor(tmp_path: Path) -> None:
+    engine = FakeEngine()
+    async with explore(tmp_path, lambda: engine, size=(200, 60)) as it:
+        other = "Nora had slept all afternoon"
+        it.app.explorer.run(Prompt("Nora had walked all afternoon", contrast=other))
+        await it.ready()
+        screen = await open_what_if(it)
+        await idle(it)
+        screen.go(4, 2)
+        await it.press("P")
+        await idle(it)
+        assert screen.what_if.stack.patched == (PatchedCell(4, 2),)
+        started = engine.sent(StartRun)[-1]
+        assert started.settings.patched == (PatchedCell(4, 2),)
+        assert "1 state patched" in it.screen_text()
+        assert "◆" in it.screen_text()
+        await it.press("2", "P")
+        assert screen.what_if.stack.is_clean
+        await it.press("3", "P", "K")
+        await idle(it)
+        await it.press("K")
+        assert "patched at layer 4, token 2; layer 5, token 2; 1 more" in it.toasts()[-1]
+
+
+async def test_without_another_prompt_nothing_is_put_in(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        screen = await open_what_if(it)
+        await it.press("P")
+        assert "There is no text to patch from" in it.toasts()[-1]
+        assert screen.what_if.stack.is_clean

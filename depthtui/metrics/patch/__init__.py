@@ -228,8 +228,8 @@ def _lengths(result: RunResult) -> str:
     )
 
 
-def _has_source(result: RunResult) -> str:
-    """A need: a text to patch from, of as many tokens."""
+def why_not_beside(result: RunResult) -> str:
+    """Why a run has no text of as many tokens to patch from, in words; empty where it has."""
     if not result.source_text:
         return "there is no text to patch from: --patch-from, or L in the explorer, names one"
     if result.source is None:
@@ -396,7 +396,7 @@ METRIC = Metric(
     cost="T L forwards, a quarter of each and resumed",
     work=_work,
     result=Patch,
-    needs=(needs.clean_run, needs.lens, _has_source, _has_split),
+    needs=(needs.clean_run, needs.lens, why_not_beside, _has_split),
     memory=_memory,
     depends_on=("patch_from", "patch_part", "answer_start"),
     cache_key=_cache_key,

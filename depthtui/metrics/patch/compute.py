@@ -22,7 +22,7 @@ from depthtui.metrics.part_bytes import part_bytes
 from depthtui.metrics.patch import DO_NOT_PART, LEAST_MARGIN, Pair, Patch, pair_of, rows_of
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Sublayer, Tap, Unembedding
-from depthtui.tracing.modules import first_tensor, hooks, with_first_tensor
+from depthtui.tracing.modules import hooks
 from depthtui.tracing.parts import at_once, slices
 from depthtui.tracing.replay import Replay
 
@@ -252,14 +252,17 @@ class Patching:
         return found
 
     def _recorded(self) -> list[list[Tensor]]:
-        """What each module of each layer's sublayer writes in the source's pass, `[T, d]` each."""
+        """What each module of each layer's sublayer adds in the source's pass, `[T, d]` each."""
         found: list[list[Tensor]] = []
         for layer, sublayer in enumerate(self._sublayers):
             writes: dict[Tap, Tensor] = {}
+            like = self._source.residual[layer]
 
-            def keep(tap: Tap, writes: dict[Tap, Tensor] = writes) -> Callable[..., None]:
+            def keep(
+                tap: Tap, writes: dict[Tap, Tensor] = writes, like: Tensor = like
+            ) -> Callable[..., None]:
                 def hook(_module: object, args: tuple[Any, ...], output: Any) -> None:
-                    writes[tap] = _written(tap, args, output)
+                    writes[tap] = tap.write(args, output, like).clone()
 
                 return hook
 
@@ -276,13 +279,7 @@ class Patching:
 
         def replace(tap: Tap, writes: Tensor) -> Callable[..., Any]:
             def hook(_module: object, args: tuple[Any, ...], output: Any) -> Any:
-                value = first_tensor(output)
-                rows = value.reshape(-1, value.shape[-1]).clone()
-                written = writes[list(tokens)].to(rows)
-                if tap.holds_residual:
-                    written = written + args[1].reshape(rows.shape)[places]
-                rows[places] = written
-                return with_first_tensor(output, rows.view_as(value))
+                return tap.put(args, output, places, writes[list(tokens)])
 
             return hook
 
@@ -292,13 +289,6 @@ class Patching:
                 tap.module.register_forward_hook(replace(tap, writes)) for tap, writes in pairs
             )
             yield
-
-
-def _written(tap: Tap, args: tuple[Any, ...], output: Any) -> Tensor:
-    """What a module adds by itself, before the block multiplies it, `[T, d]`."""
-    value = first_tensor(output)
-    value = value - args[1].reshape(value.shape) if tap.holds_residual else value
-    return value.reshape(-1, value.shape[-1]).clone()
 
 
 def _append(rows: Tensor, row: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The commands of a what-if: layers off, on, or twice."""
+"""The commands of a what-if: layers off, on, twice, or patched."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from depthtui.metrics import RANKINGS
+from depthtui.metrics.patch import why_not_beside
 from depthtui.tui.commands import looking, moving
 from depthtui.tui.commands.command import SILENT, Command
 from depthtui.tui.state.phase import Phase
@@ -30,6 +31,18 @@ def _switch(screen: WhatIfScreen, part: str) -> None:
 def _repeat(screen: WhatIfScreen) -> None:
     """Run the layers at the cursor twice, one block after itself, or once again."""
     screen.change(screen.what_if.stack.repeat(screen.counted_layers()))
+
+
+def _why_not_patched(screen: WhatIfScreen) -> str | None:
+    reason = why_not_beside(screen.what_if.clean)
+    return f"{reason[0].upper()}{reason[1:]}." if reason else None
+
+
+def _patch(screen: WhatIfScreen) -> None:
+    """Put the other prompt's states in at the cursor's token, or take them out."""
+    clean, token = screen.what_if.clean, screen.cursor.token
+    part = "layer" if clean.model.split_missing else clean.settings.patch_part
+    screen.change(screen.what_if.stack.patch(screen.counted_layers(), token, part))
 
 
 def _exit_early(screen: WhatIfScreen) -> None:
@@ -106,6 +119,16 @@ CHANGING: list[WhatIfCommand] = [
         "Run layers twice, or once again; a count before",
         "compute",
         _repeat,
+        at_cursor=True,
+    ),
+    Command(
+        "patch",
+        "P",
+        "",
+        "Put in what the other prompt has at this layer and token, or take it out",
+        "compute",
+        _patch,
+        _why_not_patched,
         at_cursor=True,
     ),
     Command(

@@ -36,8 +36,7 @@ class LensPair(LensRows):
         cells = room // count - AROUND_TOKEN
         self._columns = count, max(min(_NARROWEST_TOKEN, cells), min(WIDEST_TOKEN, cells))
         # What is read of a layer that is off is what is read below it.
-        settings, n_layers = self.shown.settings, self.shown.model.n_layers
-        stack = Stack.of(n_layers, settings.skipped, settings.repeated)
+        stack = Stack.of(self.shown.model.n_layers, self.shown.settings)
         self._skipped = stack.skipped_layers
         self._final = int(self._clean.top_ids[-1, self.token, 0])
         self.scroll_to_cursor()

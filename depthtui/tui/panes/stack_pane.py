@@ -18,7 +18,7 @@ from depthtui.tui.panes.under_cursor import Block, Target
 from depthtui.tui.state.what_if import SUBLAYERS, Stack
 
 _ON, _OFF = "▄▄▄▄", "····"
-_TWICE = "↻"
+_TWICE, _PATCHED = "↻", "◆"
 _BLOCKS = (("attention", "attn"), ("mlp", "MLP"))
 _VALUE_CELLS = 7
 _LONGEST_BAR = 16
@@ -129,10 +129,12 @@ class StackPane(LayerRows):
         """The residual stream with the layer's blocks beside it, then its usefulness."""
         styles, off = self.pane_styles, self.stack.off[layer]
         is_twice = layer in self.stack.repeated_layers
-        stream = "┃" if off == SUBLAYERS else "┣"
-        pieces: list[Piece] = [(_TWICE, styles.strong) if is_twice else (stream, styles.muted)]
+        patched = {cell.part for cell in self.stack.patched if cell.layer == layer}
+        pieces: list[Piece] = [("┃" if off == SUBLAYERS else "┣", styles.muted)]
+        if is_twice or "layer" in patched:
+            pieces = [(_TWICE if is_twice else _PATCHED, styles.strong)]
         for part, _ in _BLOCKS:
-            pieces += [(" ", styles.text), self._draw_block(part in off)]
+            pieces += [(" ", styles.text), self._draw_block(part in off, part in patched)]
         if values is None:
             return pieces
         value = float(values[layer])
@@ -146,8 +148,12 @@ class StackPane(LayerRows):
             (fit_right(f"{value:.3f}", _VALUE_CELLS), styles.faint if off else styles.muted),
         ]
 
-    def _draw_block(self, is_off: bool) -> Piece:
-        return (_OFF, self.pane_styles.faint) if is_off else (_ON, self.pane_styles.text)
+    def _draw_block(self, is_off: bool, is_patched: bool) -> Piece:
+        if is_off:
+            return _OFF, self.pane_styles.faint
+        if is_patched:
+            return _PATCHED * len(_ON), self.pane_styles.strong
+        return _ON, self.pane_styles.text
 
     def _value_style(self, value: float, is_off: bool) -> Style:
         """Faint where the layer is off; a layer that the loss is better without is good news."""

@@ -116,7 +116,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
 
     def view(self) -> View:
         explorer, run, result = self.explorer, self.run, self.shown_result()
-        is_whole = result is not None and not result.settings.skipped
+        is_whole = result is not None and result.settings.is_clean
         return replace(
             super().view(),
             result=result,

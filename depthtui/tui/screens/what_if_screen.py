@@ -103,8 +103,8 @@ class WhatIfScreen(LiveScreen):
         self.take_colours(settings.ramp, settings.palette)
         self.query_one(WhatIfSummary).can_focus = False
         self.layer_order = self._first_order
-        first, count = self._first_changes, self.what_if.clean.model.n_layers
-        self.what_if.change(Stack.of(count, first.skipped, first.repeated))
+        n_layers = self.what_if.clean.model.n_layers
+        self.what_if.change(Stack.of(n_layers, self._first_changes))
         self.redraw()
         self.go(*self._first_cursor)
         if self.explorer.session.live is None:

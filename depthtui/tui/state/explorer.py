@@ -284,13 +284,11 @@ class Explorer:
         """Run a prompt as another run did, with every layer, without slower metrics."""
         is_same = prompt.text == first.prompt.text
         settings = replace(
-            first.settings,
+            first.settings.clean,
             metrics=self.settings.run_settings().metrics,
             chat_template=chat_template,
             answer_start=-1,
             skip_positions=first.settings.skip_positions if is_same else (),
-            skipped=(),
-            repeated=(),
         )
         self.stop()
         second = self.session.start(model, prompt, settings)

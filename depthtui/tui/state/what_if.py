@@ -1,4 +1,4 @@
-"""What the model says with layers left out or run twice: their choice, and the runs it needs.
+"""A model with layers left out, run twice or patched: their choice, and the runs it needs.
 
 Nothing here draws. `WhatIf.proceed` is called whenever something changed, and
 starts what is most urgent: the run with the layers as they are now, then the
@@ -15,12 +15,12 @@ import numpy as np
 from depthtui.data.lens import LogitLens
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import Repeated, Skip, path_of
+from depthtui.data.run_settings import PatchedCell, Repeated, RunSettings, Skip, path_of
 from depthtui.depth.agreement import agreement
 from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, RANKINGS, rankings_of
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
 from depthtui.metrics.sufficient import Sufficient
-from depthtui.report.skips import changes_words
+from depthtui.report.skips import changes_of
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run
 
@@ -38,10 +38,12 @@ class Stack:
     Attributes:
         off: the sublayers that each layer is without.
         repeated: the blocks of layers that run twice, in order; none overlap.
+        patched: the states of the other prompt that are put in, in order.
     """
 
     off: tuple[frozenset[str], ...]
     repeated: tuple[Repeated, ...] = ()
+    patched: tuple[PatchedCell, ...] = ()
 
     @classmethod
     def full(cls, layers: int) -> Stack:
@@ -49,12 +51,23 @@ class Stack:
         return cls((frozenset(),) * layers)
 
     @classmethod
-    def of(cls, layers: int, skipped: Iterable[Skip], repeated: Iterable[Repeated] = ()) -> Stack:
-        """The layers with what a run's settings leave out and repeat."""
+    def of(cls, layers: int, settings: RunSettings) -> Stack:
+        """The layers with the changes of a run's settings."""
         off = [frozenset[str]()] * layers
-        for skip in skipped:
+        for skip in settings.skipped:
             off[skip.layer] |= SUBLAYERS if skip.part == "layer" else {skip.part}
-        return cls(tuple(off), tuple(sorted(repeated)))
+        return cls(tuple(off), tuple(sorted(settings.repeated)), tuple(sorted(settings.patched)))
+
+    def changed(self, settings: RunSettings) -> RunSettings:
+        """A run's settings with these changes."""
+        return replace(settings, skipped=self.skipped, repeated=self.repeated, patched=self.patched)
+
+    def patch(self, layers: Iterable[int], token: int, part: str) -> Stack:
+        """Put the other prompt's states in at a token; take them out where the first one is in."""
+        cells = {PatchedCell(layer, token, part) for layer in layers}
+        others = set(self.patched)
+        found = others - cells if min(cells) in others else others | cells
+        return replace(self, patched=tuple(sorted(found)))
 
     def repeat(self, layers: range) -> Stack:
         """Run a block of layers twice; once again where its first one runs twice already.
@@ -96,8 +109,8 @@ class Stack:
 
     @property
     def is_clean(self) -> bool:
-        """Whether every layer runs once."""
-        return not self.skipped and not self.repeated
+        """Whether every layer runs once, on its own states."""
+        return not (self.skipped or self.repeated or self.patched)
 
     @property
     def repeated_layers(self) -> frozenset[int]:
@@ -112,8 +125,8 @@ class Stack:
 
     @property
     def changes(self) -> str:
-        """What is left out and repeated, such as `without layer 3, layers 12-14 twice`."""
-        return changes_words(self.skipped, self.repeated)
+        """The changes in words, such as `without layer 3, layers 12-14 twice`."""
+        return changes_of(self.changed(RunSettings()))
 
     @property
     def skipped(self) -> tuple[Skip, ...]:
@@ -141,6 +154,8 @@ class Stack:
         if part is not None:
             title = PART_TITLES[part.part]
             return f"the {title} of layer {part.layer} is off, and a model has whole layers"
+        if self.patched:
+            return "states of another prompt are put in, and a model has its own"
         if self.is_clean:
             return "no layer is off, and none runs twice"
         return "no layer is on" if self.layers_off == len(self.off) else ""
@@ -161,6 +176,8 @@ class Stack:
         count = len(self.repeated_layers)
         if count:
             parts.append("1 layer runs twice" if count == 1 else f"{count} layers run twice")
+        if self.patched:
+            parts.append(f"{len(self.patched)} state{'s' * (len(self.patched) > 1)} patched")
         return ", ".join(parts) or f"all {len(self.off)} layers on"
 
 
@@ -193,16 +210,10 @@ class Effect:
 
 @dataclass(frozen=True)
 class _Variant:
-    """A task: one prompt without these layers, and with these ones twice."""
+    """A task: one prompt through these layers."""
 
     prompt: Prompt
-    skipped: tuple[Skip, ...]
-    repeated: tuple[Repeated, ...]
-
-    @property
-    def is_clean(self) -> bool:
-        """Whether it is the clean run."""
-        return not self.skipped and not self.repeated
+    stack: Stack
 
 
 @dataclass(frozen=True)
@@ -312,7 +323,7 @@ class WhatIf:
         return Effect(run.prompt, run.result, changed, self._failed.get(variant, ""))
 
     def _result_of(self, variant: _Variant) -> RunResult | None:
-        if variant.is_clean:
+        if variant.stack.is_clean:
             return next(
                 prompt.result for prompt in self._prompts() if prompt.prompt == variant.prompt
             )
@@ -440,7 +451,9 @@ class WhatIf:
         return self._variant(self._run.prompt)
 
     def _variant(self, prompt: Prompt) -> _Variant:
-        return _Variant(prompt, self.stack.skipped, self.stack.repeated)
+        # The other prompt lies beside this one alone.
+        is_own = prompt == self._run.prompt
+        return _Variant(prompt, self.stack if is_own else replace(self.stack, patched=()))
 
     def proceed(self) -> None:
         """Start what is most urgent, unless it runs already."""
@@ -457,12 +470,8 @@ class WhatIf:
         if isinstance(task, _Metrics):
             self._explorer.compute(*task.names)
             return
-        settings = replace(
-            self._clean_of(task).settings,
-            skipped=task.skipped,
-            repeated=task.repeated,
-            metrics=OF_THE_PASS,
-        )
+        settings = replace(self._clean_of(task).settings, metrics=OF_THE_PASS)
+        settings = task.stack.changed(settings)
         run = self._explorer.run_aside(task.prompt, settings)
         assert run is not None
         self._runs[task] = run

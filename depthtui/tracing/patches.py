@@ -1,0 +1,37 @@
+"""States of one pass that stand in another's place, at some layers and tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PatchedRows:
+    """Rows of a layer's input, or of what one of its sublayers writes.
+
+    Attributes:
+        tokens: where they stand.
+        values: one for each of the tokens, `[tokens, d]`.
+    """
+
+    tokens: list[int]
+    values: Tensor
+
+    def put_into(self, states: Tensor) -> Tensor:
+        """States `[1, T, d]` with these rows in place of their own."""
+        states = states.clone()
+        states[0, self.tokens] = self.values.to(states)
+        return states
+
+    def nothing(self) -> PatchedRows:
+        """The same tokens with nothing written."""
+        return PatchedRows(self.tokens, torch.zeros_like(self.values))
+
+
+Patches: TypeAlias = Mapping[tuple[int, str], PatchedRows]
+"""By layer and part: `layer` for what the layer reads, else what `attention` or `mlp` writes."""
