@@ -574,7 +574,7 @@ async def test_a_state_of_the_other_prompt_is_put_in_at_the_cursor(tmp_path: Pat
         started = engine.sent(StartRun)[-1]
         assert started.settings.patched == (PatchedCell(4, 2),)
         assert "1 state patched" in it.screen_text()
-        assert "◆" in it.screen_text()
+        assert "◈" in it.screen_text()
         await it.press("2", "P")
         assert screen.what_if.stack.is_clean
         await it.press("3", "P", "K")

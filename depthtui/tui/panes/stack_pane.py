@@ -18,7 +18,7 @@ from depthtui.tui.panes.under_cursor import Block, Target
 from depthtui.tui.state.what_if import SUBLAYERS, Stack
 
 _ON, _OFF = "▄▄▄▄", "····"
-_TWICE, _PATCHED = "↻", "◆"
+_TWICE, _PATCHED = "↻", "◈"
 _BLOCKS = (("attention", "attn"), ("mlp", "MLP"))
 _VALUE_CELLS = 7
 _LONGEST_BAR = 16

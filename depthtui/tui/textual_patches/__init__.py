@@ -51,6 +51,7 @@ PATCHES = (
     Patch("screens", "Screen._compositor_refresh", "", "8.2.8"),
     Patch("screens", "StylesCache.get_inner_outer", "6665", "8.2.8"),
     Patch("app", "App.action_command_palette", "", "8.2.8"),
+    Patch("app", "App._check_bindings", "6605", "8.2.8"),
     Patch("app", "App._end_batch", "", "8.2.8"),
     Patch("app", "App._handle_exception", "", "8.2.8"),
     Patch("app", "App.panic", "", "8.2.8"),

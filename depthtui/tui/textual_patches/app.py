@@ -5,7 +5,7 @@ memory of what the terminal shows. The docstrings of the methods describe these,
 Textual's own app.
 
 For Textual 8.2.8; overrides `App.action_command_palette`, `_end_batch`, `_handle_exception`,
-`panic`, `_build_driver` and `_display`.
+`panic`, `_check_bindings`, `_build_driver` and `_display`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import textual.app
 from textual import command, screen
 from textual.app import ReturnType
 from textual.driver import Driver
+from textual.widgets import Input, TextArea
 from textual.worker import WorkerFailed
 
 from depthtui.tui.textual_patches.minimal_updates import Shown, ThinUpdate
@@ -64,6 +65,19 @@ class App(textual.app.App[ReturnType]):
     def panic(self, *renderables: object) -> None:
         """End the app with an error; Textual prints a text and returns as if all was well."""
         self.end_with(RuntimeError("the terminal could not be read"))
+
+    # Keys -------------------------------------------------------------------
+
+    async def _check_bindings(self, key: str, priority: bool = False) -> bool:
+        """Let a text field take what was typed before a key that its screen binds with priority.
+
+        Textual acts on such a key at once, while characters still wait in the field's queue
+        (issue 6605); the field looks for these bindings itself (`key_order`).
+        """
+        field = self.focused
+        if priority and isinstance(field, Input | TextArea) and field.message_queue_size:
+            return False
+        return await super()._check_bindings(key, priority)
 
     # The terminal -----------------------------------------------------------
 

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 import textual.app
@@ -31,6 +31,7 @@ from textual._styles_cache import StylesCache
 from textual._wait import wait_for_idle
 from textual._xterm_parser import XTermParser
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.drivers.linux_driver import LinuxDriver
 from textual.drivers.web_driver import WebDriver
@@ -256,6 +257,30 @@ async def keys_in_a_line_arrive_together(kit: Kit, patch: pytest.MonkeyPatch) ->
 @scene("ScrollView._on_key")
 async def keys_in_a_text_arrive_together(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
     return await _keys_keep_their_order(kit, TextArea())
+
+
+@scene("App._check_bindings")
+async def a_key_with_priority_arrives_with_what_was_typed(
+    kit: Kit, patch: pytest.MonkeyPatch
+) -> bool:
+    taken = []
+
+    class Form(kit.screen):  # type: ignore[misc, name-defined]
+        BINDINGS: ClassVar[list[BindingType]] = [Binding("f5", "take", priority=True)]
+
+        def compose(self) -> ComposeResult:
+            yield Input()
+
+        def action_take(self) -> None:
+            taken.append(self.query_one(Input).value)
+
+    app = collecting(kit, screen=lambda id: Form(id=id))
+    async with app.run_test() as pilot:
+        await pilot.pause()
+        for key in ("a", "b", "f5"):
+            app.post_message(events.Key(key, key if len(key) == 1 else None))
+        await soon(lambda: taken)
+        return taken == ["ab"]
 
 
 # Screens ---------------------------------------------------------------------
