@@ -124,7 +124,7 @@ CHANGING: list[WhatIfCommand] = [
     Command(
         "patch",
         "P",
-        "",
+        "patch",
         "Put in what the other prompt has at this layer and token, or take it out",
         "compute",
         _patch,
