@@ -5,7 +5,7 @@ The values of the runs are in the cache.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from depthtui.data.model import ModelInfo
 from depthtui.data.remarks import Remarks
@@ -45,7 +45,7 @@ class KeptSession:
     """The runs of a session and what was on the screen.
 
     Attributes:
-        kept: when it was kept; local time, ISO 8601.
+        kept: when something of it was changed last; local time, ISO 8601.
         runs: at least one, oldest first.
         shown: place of the run on the screen among them, or -1.
         layer, token: the cursor.
@@ -63,3 +63,10 @@ class KeptSession:
     kl_threshold: float
     overlap_threshold: float
     title: str = ""
+
+    def differs_by_looks(self, other: KeptSession) -> bool:
+        """Whether the two differ at most by what is on the screen."""
+        looks = {
+            name: getattr(other, name) for name in ("kept", "shown", "layer", "token", "measure")
+        }
+        return replace(self, **looks) == other

@@ -99,6 +99,26 @@ async def test_a_session_is_offered_and_opened_as_it_was(tmp_path: Path, engine:
         assert it.session.runs[2].remarks.note == "to be looked at again"
 
 
+async def test_a_session_that_is_only_looked_at_keeps_its_age(tmp_path: Path) -> None:
+    async with small(tmp_path, make_engine=keeping) as it:
+        await a_session(it)
+    (before,) = files(tmp_path)
+    async with small(tmp_path, make_engine=keeping) as it:
+        await opened(it)
+        await it.until(lambda: all(run.result is not None for run in it.session.runs))
+        await it.press("g", "h")
+        await quit_(it)
+    (looked_at,) = files(tmp_path)
+    assert looked_at.session.layer != before.session.layer
+    assert looked_at.session.kept == before.session.kept
+    async with small(tmp_path, make_engine=keeping) as it:
+        await opened(it)
+        it.session.runs[0].remarks = Remarks("something new")
+        await quit_(it)
+    (changed,) = files(tmp_path)
+    assert changed.session.kept > before.session.kept
+
+
 async def test_runs_come_from_the_cache_without_a_run(tmp_path: Path) -> None:
     async with small(tmp_path, make_engine=keeping) as it:
         await a_session(it)

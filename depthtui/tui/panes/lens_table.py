@@ -14,7 +14,7 @@ from depthtui.data.explanation import Explanation
 from depthtui.data.lens import FittedLens
 from depthtui.data.lens_view import WORSE, lens_heading, lens_of, reads_worse
 from depthtui.report.explanations import LENS_TABLE
-from depthtui.token_text import fit_shown
+from depthtui.token_text import fit_shown, printable
 from depthtui.tui.draw.layer_rows import HEADER_LINES
 from depthtui.tui.draw.lens_rows import (
     AROUND_TOKEN,
@@ -156,7 +156,13 @@ class LensTable(LensRows):
         rank = self._lens.top_ids[layer, self.token].tolist().index(marks.final) + 1
         if rank <= columns:
             return ["← first seen", "← seen", "←"]
-        return [f"← first seen as top {rank}", f"← seen as top {rank}", f"← top {rank}", "←"]
+        token = f"'{printable(self._lens.vocabulary.get(marks.final, ''))}'"
+        return [
+            f"← {token} first seen as top {rank}",
+            f"← {token} seen as top {rank}",
+            f"← {token} top {rank}",
+            "←",
+        ]
 
     def _answer_column(self, layer: int) -> int:
         """The column of the model's own token in a layer's row; the first where it has none."""

@@ -47,6 +47,7 @@ class Sessions:
         self.last_export: Path | None = None
         self._explorer = explorer
         self._writer: SessionWriter | None = None
+        self._last: KeptSession | None = None
         self._is_continued = False
         self._is_ended = False
 
@@ -82,6 +83,9 @@ class Sessions:
         if not (self.is_on and self._is_worth_keeping):
             return
         session = self._as_kept(layer, token, measure)
+        if self._last is not None and session.differs_by_looks(self._last):
+            session = replace(session, kept=self._last.kept)
+        self._last = session
         if self._writer is not None:
             self._writer.write(session)
             return
@@ -103,7 +107,7 @@ class Sessions:
         self._leave()
         self._writer, self._is_continued = self.folder.open(file), True
         file = self.folder.reread(file)
-        kept = file.session
+        self._last = kept = file.session
         self.offered, self.title = None, kept.title
         explorer = self._explorer
         runs = explorer.begin_session(kept.runs)
@@ -125,6 +129,7 @@ class Sessions:
         self._is_ended = True
 
     def _leave(self) -> None:
+        self._last = None
         if self._writer is not None:
             self._writer.close()
             self._writer = None

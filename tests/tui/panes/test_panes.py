@@ -235,7 +235,7 @@ async def test_an_answer_first_seen_beyond_the_columns_says_where():
     pane = put(LensTable(), cursor=Cursor(0, 0))
     async with framed(pane, (50, 12)):
         show(pane, result)
-        assert "top 3" in lines(pane)[line_with(pane, "  1 ")]
+        assert "← '·Paris' top 3" in lines(pane)[line_with(pane, "  1 ")]
 
 
 @pytest.mark.parametrize("width", range(46, 70, 3))

@@ -8,11 +8,15 @@ from typing import Any
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
+from textual.events import Key
 from textual.widget import Widget
 from textual.widgets import Input, Label
 
 from depthtui.options import Option, WrongValue
 from depthtui.tui.screens.dialogs.choice import Choice
+
+_MOVING = "jk"
+"""Keys that move between fields, and are no part of a number."""
 
 
 class FieldInput(Input):
@@ -23,6 +27,11 @@ class FieldInput(Input):
     def check_consume_key(self, key: str, character: str | None) -> bool:
         is_for_dialog = character is not None and character in self.dialog_keys
         return not is_for_dialog and super().check_consume_key(key, character)
+
+    async def _on_key(self, event: Key) -> None:
+        """Leave a key of the dialog to the dialog."""
+        if not self.check_consume_key(event.key, event.character) and event.is_printable:
+            event.prevent_default()
 
 
 def field_lines(
@@ -45,7 +54,7 @@ def field_lines(
             else:
                 text, closed = text_of(option, values[name]), name in why_closed
                 field = FieldInput(text, option.example, id=name, compact=True, disabled=closed)
-                field.dialog_keys = dialog_keys
+                field.dialog_keys = dialog_keys + _MOVING * (option.kind in (int, float))
                 yield field
 
 
