@@ -52,7 +52,7 @@ async def test_keys_fill_in_every_field(tmp_path: Path) -> None:
 
 async def test_letters_that_move_are_typed_into_no_number(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        form, taken = await show(it)
+        _, taken = await show(it)
         await it.press("j", "j", "k", "j", *"0.25", "j", "k", "enter")
         assert taken == [VALUES | {"share": 0.25}]
 
