@@ -41,3 +41,15 @@ async def test_a_footer_follows_the_keys_that_work(tmp_path: Path) -> None:
         shown = [one.binding for one in it.main.active_bindings.values() if one.binding.show]
         it.app.set_keymap({shown[0].id or "": "f9"})
         await it.until(lambda: "f9" in [key.key for key in it.main.query(FooterKey)], "the key")
+
+
+async def test_keys_without_room_are_left_out_whole(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(40, 24)) as it:
+        await drawn(it)
+        last = next(line for line in reversed(it.screen_text().splitlines()) if line.strip())
+        assert last.rstrip().endswith("? help q quit")
+        assert last.startswith("r run i compute")
+        await it.pilot.resize_terminal(200, 24)
+        await it.until(lambda: all(key.display for key in it.main.query(FooterKey)), "every key")
+        await it.pilot.resize_terminal(30, 24)
+        await it.until(lambda: not all(key.display for key in it.main.query(FooterKey)), "fewer")

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding
+from textual.events import Resize
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Footer
+
+from depthtui.tui.textual_patches.names import footer_words
+
+_LAST = 2
+"""Help and quit, which stand at the end and are shown in any width."""
 
 
 class KeyFooter(Footer):
     """A footer that is made anew only where it shows other keys.
 
-    Textual tells a footer of each change of focus and of each screen that opens.
+    Textual tells a footer of each change of focus and of each screen that opens. Keys for which
+    there is no room are left out whole.
     """
 
     _composed: list[tuple[Binding, bool, str]] | None = None
@@ -20,10 +31,14 @@ class KeyFooter(Footer):
         super().__init__(compact=True, show_command_palette=False)
 
     def compose(self) -> ComposeResult:
-        self._composed = None
-        for child in super().compose():
-            self._composed = self._composed or _shown(self.screen)
-            yield child
+        children = list(super().compose())
+        self._composed = _shown(self.screen) if children else None
+        _fit(children, self.app.size.width)
+        yield from children
+
+    def on_resize(self, event: Resize) -> None:
+        """Show as many keys as there is room for now."""
+        _fit(self.children, event.size.width)
 
     def bindings_changed(self, screen: Screen[object]) -> None:
         if self._composed != _shown(screen):
@@ -36,3 +51,13 @@ def _shown(screen: Screen[object]) -> list[tuple[Binding, bool, str]]:
         for _, binding, enabled, tooltip in screen.active_bindings.values()
         if binding.show
     ]
+
+
+def _fit(children: Sequence[Widget], width: int) -> None:
+    """Show the keys that fit into a width in cells, the last ones always."""
+    sizes = [cell_len(footer_words(child)) for child in children]
+    # A cell stands between two keys.
+    room = width + 1 - sum(size + 1 for size in sizes[-_LAST:])
+    for child, size in zip(children[:-_LAST], sizes[:-_LAST], strict=True):
+        room -= size + 1
+        child.display = room >= 0

@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from depthtui.data.inspection import Inspection
 from depthtui.data.run import RunResult
@@ -21,6 +21,7 @@ from depthtui.report.inspection_document import notes_of, sentence_of, title_of
 from depthtui.token_text import printable, printable_chars
 from depthtui.tui.commands import layer, moving
 from depthtui.tui.commands.command import bindings_of
+from depthtui.tui.panes.key_footer import KeyFooter
 from depthtui.tui.panes.layer_part import PARTS, CellValues, LayerPart
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.panes.prompt_pane import PromptPane
@@ -84,7 +85,7 @@ class LayerScreen(SteppedScreen):
                 yield CellValues(id="values", name="Values")
             with Vertical(classes="column"):
                 yield from parts[_LEFT:]
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         super().on_mount()

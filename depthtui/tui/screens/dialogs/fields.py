@@ -28,7 +28,7 @@ class FieldInput(Input):
         is_for_dialog = character is not None and character in self.dialog_keys
         return not is_for_dialog and super().check_consume_key(key, character)
 
-    async def _on_key(self, event: Key) -> None:
+    def on_key(self, event: Key) -> None:
         """Leave a key of the dialog to the dialog."""
         if not self.check_consume_key(event.key, event.character) and event.is_printable:
             event.prevent_default()
