@@ -80,6 +80,11 @@ class Option:
         return f"Off: {self.help[:1].lower()}{self.help[1:]}" if self.switch else self.help
 
     @property
+    def is_free_text(self) -> bool:
+        """Whether any text is a value."""
+        return self.kind is str and self.read is None and not self.choices
+
+    @property
     def labelled(self) -> dict[Any, str]:
         """What a form calls each value that there is to choose; empty where one is typed."""
         if self.kind is bool:

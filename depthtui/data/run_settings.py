@@ -367,7 +367,8 @@ class RunSettings:
     patch_from: Annotated[
         str,
         Option(
-            "Text of as many tokens whose activations `patch` puts into the prompt's.",
+            "Text of as many tokens, its answer at the end, whose states `patch` puts into the "
+            "prompt's.",
             label="patch from the text",
             example="the prompt's contrast, where it has one",
         ),

@@ -224,7 +224,7 @@ def _compared(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
     said = f"{names[1]} is {' and '.join(clear)}" if clear else ""
     if unclear:
         said += "; " if clear else f"Between {names[0]} and {names[1]} there is "
-        said += f"no clear difference{_by(unclear, pairs)}"
+        said += f"no clear difference in depth{_by(unclear, pairs)}"
     if a.n_layers != b.n_layers:
         said += f" ({', '.join(_of_all(pair, a, b) for pair in pairs)})"
     return f"{said}."

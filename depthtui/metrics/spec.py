@@ -50,6 +50,7 @@ class Measure:
         note: result, row -> what else to say about a row, or empty.
         rule: the rule of effective depth that reads it, whose layer a heatmap marks; or empty.
         reading: what its values say, a sentence; empty where the metric's own says it.
+        sentence: result -> what all of its values say, or empty.
         metric: name of the metric that it is part of; the list of metrics fills it in.
     """
 
@@ -67,6 +68,7 @@ class Measure:
     rule: str = ""
     metric: str = ""
     reading: str = ""
+    sentence: Callable[[RunResult], str] = lambda result: ""
 
     @property
     def by_token(self) -> bool:

@@ -276,14 +276,14 @@ def test_kinds_that_differ_in_how_runs_differ() -> None:
     sentence = compared(counts(kl=10, cosine=12, order=9), counts(kl=11, cosine=10, order=9))
     assert sentence == (
         "the chat model is deeper than the base by 1 layer, by kl and shallower than the base by 2 "
-        "layers, by cosine; no clear difference, by order."
+        "layers, by cosine; no clear difference in depth, by order."
     )
 
 
 def test_ranges_that_overlap_are_no_clear_difference() -> None:
     wide = Evidence("readable", "kl", "kl", 10, 9, 13)
     assert compared([wide], counts(kl=12)) == (
-        "Between the base and the chat model there is no clear difference, by kl."
+        "Between the base and the chat model there is no clear difference in depth, by kl."
     )
     assert compared([wide], counts(kl=14)).startswith("the chat model is deeper")
 

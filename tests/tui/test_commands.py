@@ -105,7 +105,9 @@ def test_a_cell_has_the_values_that_the_run_has() -> None:
     assert rows["lens after"] == above["lens before"]
     lens = result.get(LogitLens)
     assert lens is not None
-    assert rows["Lens KL"] == f"{lens.kl[2, 1]:.4g}"
+    (value, _), (formula, _) = rows["Lens KL"].parts
+    assert value.strip() == f"{lens.kl[2, 1]:.4g}"
+    assert formula.strip() == "KL(p_l || p), nats"
 
 
 def test_the_main_screen_has_at_most_47_commands() -> None:

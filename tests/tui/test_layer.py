@@ -9,6 +9,7 @@ import pytest
 
 from depthtui.data.protocol import InspectLayer, LayerInspected
 from depthtui.data.run import Prompt
+from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.tui.panes.layer_part import PARTS, LayerPart
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.screens.layer_screen import LayerScreen
@@ -143,6 +144,15 @@ async def test_a_part_that_the_model_has_not_says_why(tmp_path: Path) -> None:
         assert "Experts" in it.screen_text()
 
 
+async def test_a_layer_opens_where_the_measure_has_no_value(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.main.measure = MEASURE_BY_NAME["head_direct"]
+        await it.pilot.pause()
+        assert "not computed" in it.screen_text() or "computes it" in it.screen_text()
+        screen = await opened(it)
+        assert screen.cursor == (3, 2)
+
+
 async def test_a_halted_run_is_stepped_through_on_the_page(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         it.app.explorer.run(Prompt("Another prompt to step through"), step=True)
@@ -210,12 +220,16 @@ async def test_hostile_tokens_stay_text(tmp_path: Path) -> None:
         assert isinstance(it.app.screen, LayerScreen)
 
 
-async def test_the_sentence_is_copied(tmp_path: Path) -> None:
+async def test_the_page_is_copied(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         screen = await opened(it)
         await it.until(lambda: screen.page is not None)
         await it.press("y")
         assert "Layer 3 at token 2" in " ".join(it.toasts())
+        copied = it.app.clipboard
+        assert copied.startswith("# Layer 3 at token 2")
+        for part in ("Before and after", "Reads", "Writes", "Heads", "Neurons"):
+            assert f"## {part}" in copied
         await it.press("I")
         await it.until(lambda: "Before and after" in it.screen_text())
 

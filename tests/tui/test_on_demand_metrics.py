@@ -21,6 +21,7 @@ from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
+from depthtui.tui.screens.dialogs.measured_form import MeasuredForm
 from depthtui.tui.state.session import RunState
 from tests.builders.engines import SECONDS_A_TOKEN, FakeEngine
 from tests.builders.metrics import usefulness
@@ -370,3 +371,20 @@ async def test_hostile_tokens_under_every_measure(tmp_path: Path) -> None:
             await it.press("l", "k")
             assert "\x1b" not in it.screen_text()
         assert it.app.error is None
+
+
+async def test_i_asks_for_the_text_that_patching_lacks_and_goes_on(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.main.measure = MEASURE_BY_NAME["patch"]
+        await it.press("i")
+        await it.until(lambda: isinstance(it.app.screen, MeasuredForm), "the form")
+        form = it.app.screen
+        assert isinstance(form, MeasuredForm)
+        assert form.focused is form.field("patch_from")
+        # Every character of a text is its own, keys of the form too.
+        await it.press("A", "j", "k", "enter")
+        await it.until(lambda: it.app.screen is it.main)
+        await it.ready()
+        sent = it.engine.sent(StartRun)[-1]
+        assert sent.settings.patch_from == "Ajk"
+        assert "patch" in sent.settings.metrics

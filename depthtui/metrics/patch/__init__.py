@@ -61,7 +61,7 @@ class Patch(MetricResult):
         source: the text that it comes from.
         at: the tokens before `place` at which the two prompts differ; `place` itself where there
             are none.
-        at_texts: the source's raw texts there.
+        at_texts: the prompt's raw texts there.
         place: the token that predicts the answer; -1 for the last one.
         answers: the raw texts of the two answers' tokens, the source's first.
         margins: the two margins in nats, the source's first.
@@ -333,6 +333,11 @@ def _evidence(patch: ReducedPatch, pooled: Pooled) -> list[Evidence]:
     return [here_alone(found, "it is of these facts, and others may move elsewhere")]
 
 
+def _sentence(result: RunResult) -> str:
+    found = result.get(Patch)
+    return "" if found is None else found.sentence
+
+
 def _per_layer(patch: ReducedPatch) -> list[LayerValues]:
     caption = "share of the source's margin, put in at the last token"
     known = slice(rows_of(patch.part, len(patch.last_token) - 1))
@@ -379,13 +384,13 @@ METRIC = Metric(
     title="Patching",
     tells="At which token and depth a fact sits, from a second prompt that differs in it.",
     formula=(
-        "`h_l[t]` of A, the text that is patched from, put into B, the prompt: "
+        "`h_l[t]` of A, the text that is patched from, before layer l, put into B, the prompt: "
         "`(m_AB - m_B) / (m_A - m_B)` of the margin "
         "`m = log p(answer of A) - log p(answer of B)`"
     ),
     reading=(
-        "The share of A's margin that comes back: at 0 B answers as ever, at 1 it answers as A "
-        "does."
+        "The share of A's margin between the two answers that comes back: at 0 it is B's own, at "
+        "1 it is A's. A third answer may be likelier than both."
     ),
     look_for=(
         "A column that fades where another begins: there the fact moves, mostly from the words "
@@ -410,6 +415,7 @@ METRIC = Metric(
             limits=(-1.0, 1.0),
             reads_residual=True,
             floor=floor_of(Patch),
+            sentence=_sentence,
         ),
     ),
     reduced=ReducedPatch,

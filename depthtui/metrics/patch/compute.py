@@ -46,7 +46,7 @@ def compute(context: Context, partial: Patch | None) -> Patch:
     about = {
         "part": part,
         "source": result.source_text,
-        "at_texts": tuple(source.texts[token] for token in pair.at),
+        "at_texts": tuple(result.tokens.texts[token] for token in pair.at),
         "answers": tuple(texts[answer] for answer in patching.answers),
     }
     return patch(patching, context.report, partial, **about)

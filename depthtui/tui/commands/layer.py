@@ -29,9 +29,9 @@ LAYER: list[Command[Any]] = [
         "copy",
         "y",
         "copy",
-        "Copy the layer's work as a sentence",
+        "Copy the layer's page as Markdown",
         "look",
-        lambda screen: screen.copy_sentence(),
+        lambda screen: screen.copy_page(),
         _why_no_page,
     ),
 ]

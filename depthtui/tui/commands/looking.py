@@ -60,7 +60,7 @@ MEASURE: Command[PaneScreen] = Command(
     "measure",
     "v",
     "",
-    "Choose measure, means and layer order of the heatmap",
+    "Choose the heatmap's measure, such as heads, direct logits or patching; its layer order",
     "look",
     lambda it: it.choose_measure(),
     at_cursor=True,
@@ -95,7 +95,7 @@ def _why_not_back(screen: PaneScreen) -> str | None:
 UNZOOM: Command[PaneScreen] = Command(
     "unzoom",
     "escape",
-    "",
+    "back",
     "Take a pane's whole screen back",
     "look",
     lambda it: it.minimize(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from depthtui.metrics import patch
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.token_text import printable_sentence
 from depthtui.tui.commands import looking, moving, stepping
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from depthtui.tui.panes.pane import Pane
     from depthtui.tui.screens.dialogs.prompt_picker import PromptChoice
     from depthtui.tui.screens.main_screen import MainScreen
+    from depthtui.tui.state.session import Run
 
 MainCommand = Command["MainScreen"]
 
@@ -193,6 +195,8 @@ def compute_for(screen: MainScreen, pane: Pane) -> bool:
         return False
     if not screen.explorer.can_run:
         screen.notify(WHY_BUSY[screen.explorer.phase], severity="warning", markup=False)
+    elif patch.NAME in pane.computes() and not run.result.source_text:
+        _ask_for_source(screen, run, pane)
     elif metrics:
 
         def compute() -> None:
@@ -203,6 +207,17 @@ def compute_for(screen: MainScreen, pane: Pane) -> bool:
     else:
         screen.notify(printable_sentence(why_not), markup=False)
     return True
+
+
+def _ask_for_source(screen: MainScreen, run: Run, pane: Pane) -> None:
+    """Ask for the text to patch from, then compute what a pane lacks."""
+
+    def compute() -> None:
+        if run.result is not None and run.result.source_text:
+            compute_for(screen, pane)
+
+    token = screen.cursor.token
+    opening.choose_measured(screen, screen.explorer, run, token, "patch_from", compute)
 
 
 # Prompts and models ----------------------------------------------------------------
@@ -302,7 +317,7 @@ CHOOSING: list[Command[Any]] = [
         "measured",
         "L",
         "",
-        "Choose what is skipped, layers, tokens and the answer",
+        "Choose what is skipped, erased and patched, layers, tokens and the answer",
         "compute",
         _choose_measured,
         _why_no_result,

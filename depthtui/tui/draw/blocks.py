@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from rich.cells import cell_len
@@ -126,11 +127,15 @@ def _widths(
     ]
     gap = next((gap for gap in _GAPS if sum(needed) + gap * (len(needed) - 1) <= width), _GAPS[-1])
     kept: list[int] = []
-    spare = width + gap
+    spare, last = width + gap, math.inf
     for place in sorted(range(len(columns)), key=lambda place: columns[place].rank):
-        if not columns[place].rank or needed[place] + gap <= spare:
+        rank = columns[place].rank
+        if not rank or (rank <= last and needed[place] + gap <= spare):
             kept.append(place)
             spare -= needed[place] + gap
+        elif needed[place] + gap > spare:
+            # What is of higher rank goes first.
+            last = min(last, rank)
     cells = {place: needed[place] for place in sorted(kept)}
     for place in cells:
         if any(isinstance(row[place], Bar) for row in rows):

@@ -14,6 +14,9 @@ from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Metric
 from depthtui.token_text import fit_shown, printable_sentence
 
+BEFORE_EACH_LAYER = " · before each layer"
+"""Ends the title of a pane whose row l is the residual stream that layer l reads."""
+
 
 def wrap(text: str, width: int) -> list[str]:
     """Printable text broken at spaces into lines of at most `width` cells."""

@@ -176,8 +176,9 @@ class Heatmap(Pane):
             high = self._side_scale(self._side).high
             self._side_levels = palette.levels(self._side, 0, high, len(self._ramp)).tolist()
         self._lay_out()
-        notes = filter(None, (self._token_note(), self.kind.note(self.shown), self._mark_note()))
-        self.set_titles(self._title(), " · ".join(notes))
+        sentence = self.measure.sentence(self.shown) if self.kind.by_token else ""
+        notes = self._token_note(), self.kind.note(self.shown), self._mark_note(), sentence
+        self.set_titles(self._title(), " · ".join(filter(None, notes)))
 
     def _noise_in(self, result: RunResult) -> float:
         """What values of the measure must exceed; -1 where rounding cannot be seen on the scale."""
@@ -231,8 +232,11 @@ class Heatmap(Pane):
         return min(max(cursor.layer, 0), rows - 1), min(max(column, 0), columns - 1)
 
     def under_cursor(self) -> Target | None:
-        if self.result is None or not self.is_ready:
+        if self.result is None:
             return None
+        if not self.is_ready:
+            # A layer that has run is there, whatever this measure lacks.
+            return Cell(*self.cursor) if self.result.layers_done else None
         row, column = self._at(self.cursor)
         if not self.kind.by_token:
             return Layer(row)
@@ -477,12 +481,19 @@ class Heatmap(Pane):
         """The widest legend that fits: the scale, what it clips, the value under the cursor."""
         width = self.area.width
         long_note, short_note = (note and f"  {note}" for note in self._scale.notes)
+        long_where, short_where = self._where_largest() if long_note else ("", "")
         if self._noise > 0:
             short_note = f"  {self.kind.unknown} noise ≤ {number(self._noise)}"
             long_note += short_note
+            long_where = short_where = ""
         long_value, short_value = self._value_texts()
         for cells, note, value in (
+            (12, long_note + long_where, long_value),
+            (12, short_note + long_where, long_value),
+            (12, short_note + short_where, long_value),
             (12, long_note, long_value),
+            (8, short_note + short_where, long_value),
+            (8, short_note + short_where, short_value),
             (12, short_note, long_value),
             (8, short_note, long_value),
             (8, short_note, short_value),
@@ -498,6 +509,13 @@ class Heatmap(Pane):
         return self.line(
             *scale, (note + gap, self.pane_styles.muted), (value, self.pane_styles.text)
         )
+
+    def _where_largest(self) -> tuple[str, str]:
+        """The place of the value that the scale clips most, in words and in short."""
+        sizes = np.nan_to_num(np.abs(self._values) if self._diverging else self._values, nan=-1.0)
+        row, column = np.unravel_index(int(sizes.argmax()), sizes.shape)
+        name = self._column_name(int(column))
+        return f" at layer {row}, {name}", f" at {row}, {column}"
 
     def _draw_scale(self, cells: int) -> list[Piece]:
         if not cells:

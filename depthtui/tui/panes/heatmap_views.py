@@ -23,7 +23,7 @@ from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Measure
 from depthtui.token_text import printable
 from depthtui.tui.draw.styles import number
-from depthtui.tui.draw.text import skip_words, sublayer_title
+from depthtui.tui.draw.text import BEFORE_EACH_LAYER, skip_words, sublayer_title
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.panes.view import HeatmapMode
 
@@ -70,7 +70,8 @@ class TokensView:
 
     def title(self, measure: Measure, result: RunResult | None) -> str:
         formula = formula_in(measure, result) if result else measure.formula
-        return f"{measure.title} · {formula}"
+        rows = BEFORE_EACH_LAYER if measure.reads_residual else ""
+        return f"{measure.title} · {formula}{rows}"
 
     def values(
         self, measure: Measure, result: RunResult, reading: Reading | None, token: int

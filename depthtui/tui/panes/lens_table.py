@@ -24,12 +24,12 @@ from depthtui.tui.draw.lens_rows import (
     LensRows,
 )
 from depthtui.tui.draw.styles import Piece, nats, strip_of
+from depthtui.tui.draw.text import BEFORE_EACH_LAYER
 from depthtui.tui.panes.pane import Cursor, known_lens
 
 _NARROWEST_TOKEN = 7
 _ENTROPY_CELLS = 7
 _AROUND_TITLE = 2
-_ROWS = " · before each layer"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class LensTable(LensRows):
     @property
     def _whole_title(self) -> str:
         """The title, and of what the rows are where there is room."""
-        title = f"{self.title}{_ROWS}"
+        title = f"{self.title}{BEFORE_EACH_LAYER}"
         return title if cell_len(title) <= self.area.width - _AROUND_TITLE else self.title
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:

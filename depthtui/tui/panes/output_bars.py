@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from rich.style import Style
 
@@ -14,14 +16,15 @@ from depthtui.tui.panes.pane import Cursor, known_lens
 
 _WIDEST_TOKEN = 14
 _NUMBERS_CELLS = 12
+_LEAST_BOUND = 0.01
 
 
 class OutputBars(LinesPane):
     """The output distribution at one token; `result` is changed, `other` is clean.
 
     The upper half of a line is the clean probability, the lower half the
-    changed one. A probability that a run does not list is below all of those
-    that it lists.
+    changed one. Of a token that a run does not list, the least probability that
+    it lists is shown as a bound.
     """
 
     def why_empty(self) -> tuple[str, str] | None:
@@ -40,7 +43,7 @@ class OutputBars(LinesPane):
         clean, changed = (_probabilities(lens, token) for lens in lenses)
         self._texts = {id_: text for lens in lenses for id_, text in lens.vocabulary.items()}
         self._final = next(iter(clean), -1)
-        self._changed_known = bool(changed)
+        self._bounds = [min(shares.values(), default=math.nan) for shares in (clean, changed)]
         listed = list(dict.fromkeys([*clean, *changed]))
         listed.sort(key=lambda id_: -max(clean.get(id_, 0), changed.get(id_, 0)))
         self._high = max([*clean.values(), *changed.values()], default=1.0) or 1.0
@@ -55,11 +58,14 @@ class OutputBars(LinesPane):
         cells = max(0, self.area.width - name_cells - 1 - _NUMBERS_CELLS)
         styles = self.pane_styles
         style = styles.accent if token == self._final else styles.text
-        after = _percent(changed) if self._changed_known else "…"
+        before, after = (
+            _share(share, bound)
+            for share, bound in zip((clean, changed), self._bounds, strict=True)
+        )
         return [
             (fit(self._texts.get(token, ""), name_cells) + " ", style),
             *self._draw_bars(clean or 0.0, changed or 0.0, cells),
-            (f" {_percent(clean):>4}", styles.muted),
+            (f" {before:>4}", styles.muted),
             (f" → {after:<4}", styles.text),
         ]
 
@@ -79,9 +85,11 @@ class OutputBars(LinesPane):
         ]
 
 
-def _percent(share: float | None) -> str:
-    """A probability, or that it is too small to be listed."""
-    return "–" if share is None else probability(share)
+def _share(share: float | None, bound: float) -> str:
+    """A probability, what it is less than where it is not listed, or that nothing is known yet."""
+    if share is not None:
+        return probability(share)
+    return "…" if math.isnan(bound) else f"<{probability(max(bound, _LEAST_BOUND))}"
 
 
 def _probabilities(lens: LogitLens, token: int) -> dict[int, float]:

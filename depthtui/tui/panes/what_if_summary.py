@@ -27,7 +27,7 @@ from depthtui.tui.state.what_if import Effect, Stack
 
 _LONGEST_TITLE = 80
 _NAME = Column("", style="soft", width=10)
-_SHARES = (_NAME, Column(""), Column("", number=True))
+_SHARES = (_NAME, Column(""), Column("", number=True, width=7))
 _WORDS = (_NAME, Column(""))
 _PROMPTS = (Column("", style="soft"), Column("", number=True), Column("", number=True))
 _KEYS = "x turns the layer at the cursor off, R runs it twice, 5p prunes five, E exits early."

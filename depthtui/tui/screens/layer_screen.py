@@ -17,7 +17,13 @@ from textual.widgets import Static
 from depthtui.data.inspection import Inspection
 from depthtui.data.run import RunResult
 from depthtui.metrics.spec import Measure
-from depthtui.report.inspection_document import notes_of, sentence_of, title_of
+from depthtui.report.as_markdown import markdown_bytes
+from depthtui.report.inspection_document import (
+    inspection_document,
+    notes_of,
+    sentence_of,
+    title_of,
+)
 from depthtui.token_text import printable, printable_chars
 from depthtui.tui.commands import layer, moving
 from depthtui.tui.commands.command import bindings_of
@@ -167,12 +173,12 @@ class LayerScreen(SteppedScreen):
         self._left(self.cursor)
         self.dismiss(None)
 
-    def copy_sentence(self) -> None:
-        """Copy the page's sentence."""
+    def copy_page(self) -> None:
+        """Copy the page as Markdown."""
         if self.page is not None:
+            self.app.copy_to_clipboard(markdown_bytes(inspection_document(self.page)).decode())
             words = f"{title_of(self.page)}: {sentence_of(self.page)}"
-            self.app.copy_to_clipboard(words)
-            self.notify(printable_chars(words), title="Copied", markup=False)
+            self.notify(printable_chars(words), title="Copied, with its tables", markup=False)
 
 
 def _reads_measure(page: Callable[[], Inspection | None]) -> Measure:

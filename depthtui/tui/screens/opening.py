@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from depthtui.tui.state.sweeping import Sweeping
 
 STILL_RUNNING = "The run goes on: esc stops it."
-STILL_HALTED = "The run is halted: r lets it go on to its end, esc stops it."
+STILL_HALTED = "The run is halted: space runs one more layer, r all of them, esc stops it."
 NO_OTHER_LENS = (
     "No other lens has read these prompts. A sweep that starts under another lens, which u "
     "chooses on a run, reads through that one too."
@@ -110,7 +110,14 @@ def choose_model(screen: LiveScreen, explorer: Explorer, then: Callable[[ModelSp
     screen.app.push_screen(picker, chosen)
 
 
-def choose_measured(screen: LiveScreen, explorer: Explorer, run: Run, token: int) -> None:
+def choose_measured(
+    screen: LiveScreen,
+    explorer: Explorer,
+    run: Run,
+    token: int,
+    first: str = "",
+    then: Callable[[], object] = lambda: None,
+) -> None:
     """Ask what slower metrics of a run measure.
 
     Args:
@@ -118,6 +125,8 @@ def choose_measured(screen: LiveScreen, explorer: Explorer, run: Run, token: int
         explorer: changes the run.
         run: the run.
         token: the token under the cursor.
+        first: the field that has the focus; empty for the first one.
+        then: called once the values are taken.
     """
     from depthtui.tui.screens.dialogs.measured_form import MeasuredForm
 
@@ -131,13 +140,14 @@ def choose_measured(screen: LiveScreen, explorer: Explorer, run: Run, token: int
             words = answer_words(run.result, start)
             screen.notify(f"{words}: for {ANSWER_METRICS}.", markup=False)
         screen.redraw()
+        then()
 
     explorer.make_way()
     if run.state.is_live:
         halted = run.state is RunState.HALTED
         screen.notify(STILL_HALTED if halted else STILL_RUNNING, markup=False)
     elif run.result is not None:
-        screen.app.push_screen(MeasuredForm(run.settings, run.result, token), chosen)
+        screen.app.push_screen(MeasuredForm(run.settings, run.result, token, first), chosen)
 
 
 def answer_words(result: RunResult, start: int) -> str:

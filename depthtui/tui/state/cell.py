@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import lens_of
 from depthtui.data.run import RunResult
 from depthtui.metrics import ALL_MEASURES
 from depthtui.metrics.chosen_lens import through
-from depthtui.report.blocks import Column, Table
+from depthtui.report.blocks import Cell, Column, Spans, Table
 from depthtui.token_text import printable
 
 _TOP = 5
@@ -25,18 +26,18 @@ def cell_table(result: RunResult, layer: int, token: int, lens: str) -> Table:
         token: 0 … T - 1.
         lens: the lens that reads the run, by its name in `LENSES`.
     """
-    rows = []
+    rows: list[Sequence[Cell]] = []
     found = lens_of(result, lens)
     if found is not None:
-        rows.append(["lens before", _tops(found, layer, token), ""])
-        rows.append(["lens after", _tops(found, layer + 1, token), ""])
+        rows.append(["lens before", _tops(found, layer, token)])
+        rows.append(["lens after", _tops(found, layer + 1, token)])
     for measure in (through(one, lens) for one in ALL_MEASURES if one.by_token):
         values = measure.values(result)
         value = math.nan if values is None or layer >= len(values) else float(values[layer, token])
         if not math.isnan(value):
-            rows.append([measure.title, f"{value:.4g}", measure.formula])
-    columns = (Column("", style="name"), Column(""), Column("", style="soft", rank=1))
-    return Table(columns, rows, has_head=False)
+            words = Spans([(f"{value:<7.4g}", ""), (f"  {measure.formula}", "soft")])
+            rows.append([measure.title, words])
+    return Table((Column("", style="name"), Column("")), rows, has_head=False)
 
 
 def _tops(lens: LogitLens, depth: int, token: int) -> str:

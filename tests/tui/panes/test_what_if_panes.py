@@ -150,15 +150,15 @@ async def test_both_bars_share_a_line():
         assert len(both) + len(alone) == len(row_styles)
 
 
-async def test_a_token_that_one_run_does_not_list_has_a_dash():
+async def test_a_token_that_one_run_does_not_list_has_a_bound():
     clean, changed = make_result(), make_result()
     assert changed.get(LogitLens) is not None
     changed.get(LogitLens).top_ids[-1, 0] = [3, 1, 2]
     pane = OutputBars()
     async with framed(pane, (60, 12)):
         show(pane, changed, None, clean)
-        assert ".50 → –" in lines(pane)[line_with(pane, "Paris")]
-        assert "– → .50" in lines(pane)[line_with(pane, "three")]
+        assert ".50 → <.05" in lines(pane)[line_with(pane, "Paris")]
+        assert "<.05 → .50" in lines(pane)[line_with(pane, "three")]
 
 
 def with_loss(layers: int, value: float):

@@ -16,7 +16,7 @@ from depthtui.options import Option, WrongValue
 from depthtui.tui.screens.dialogs.choice import Choice
 
 _MOVING = "jk"
-"""Keys that move between fields, and are no part of a number."""
+"""Keys that move between fields, and are no part of a number or of a list of them."""
 
 
 class FieldInput(Input):
@@ -54,7 +54,7 @@ def field_lines(
             else:
                 text, closed = text_of(option, values[name]), name in why_closed
                 field = FieldInput(text, option.example, id=name, compact=True, disabled=closed)
-                field.dialog_keys = dialog_keys + _MOVING * (option.kind in (int, float))
+                field.dialog_keys = "" if option.is_free_text else dialog_keys + _MOVING
                 yield field
 
 

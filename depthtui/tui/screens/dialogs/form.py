@@ -33,10 +33,11 @@ class Form(Dialog[dict[str, Any]]):
         fields: the options, by name.
         values: the values at first, by the same names.
         closed: why a field cannot be changed, by its name; untrusted.
+        first: the field that has the focus; empty for the first one.
 
     Attributes:
         button: what the button calls taking the values.
-        form_keys: the characters that are keys of the form, and typed into no field.
+        form_keys: the characters that are keys of the form, and typed into no field but a text.
     """
 
     hint = "enter takes it · ↑↓ move · space chooses · esc closes"
@@ -54,9 +55,11 @@ class Form(Dialog[dict[str, Any]]):
         fields: Mapping[str, Option],
         values: Mapping[str, Any],
         closed: Mapping[str, str] | None = None,
+        first: str = "",
     ) -> None:
         super().__init__(classes="form")
         self.fields = fields
+        self._first = first
         self._values = values
         self._why_closed = closed or {}
 
@@ -85,7 +88,8 @@ class Form(Dialog[dict[str, Any]]):
         yield Button(f"{self.button} (F5)", id="take", variant="primary", compact=True)
 
     def on_mount(self) -> None:
-        next(field for field in map(self.field, self.fields) if not field.disabled).focus()
+        names = [self._first] if self._first else self.fields
+        next(field for field in map(self.field, names) if not field.disabled).focus()
 
     def field(self, name: str) -> Choice | FieldInput:
         """The widget of a field."""

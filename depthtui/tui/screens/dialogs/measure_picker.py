@@ -15,6 +15,7 @@ from depthtui.metrics.chosen_lens import through
 from depthtui.metrics.estimates import about_time
 from depthtui.metrics.spec import Measure
 from depthtui.report.explanations import of_measure
+from depthtui.token_text import printable_sentence
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.picker import Picker, Row
 
@@ -98,6 +99,8 @@ class MeasurePicker(Picker[str]):
             return formula_in(measure, run) if run else measure.formula, True
         if not metric.on_demand:
             return "not in this run", False
+        if reason := run.unavailable.get(metric.name) or metric.why_unavailable(run):
+            return printable_sentence(reason), True
         time = about_time(metric, run, self._pace)
         return " · ".join(filter(None, ("not computed yet", time))), True
 

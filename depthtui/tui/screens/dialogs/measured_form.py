@@ -32,6 +32,7 @@ class MeasuredForm(Form):
         settings: what the fields show at first.
         result: the run's, whose layers and tokens can be chosen.
         token: the token under the cursor.
+        first: the field that has the focus; empty for the first one.
     """
 
     heading = "What is measured"
@@ -40,15 +41,17 @@ class MeasuredForm(Form):
     form_keys = "A"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("A", "answer_here", "answer", tooltip="Begin here", priority=True),
+        Binding("A", "answer_here", "answer", tooltip="Begin here"),
     ]
 
-    def __init__(self, settings: RunSettings, result: RunResult, token: int) -> None:
+    def __init__(
+        self, settings: RunSettings, result: RunResult, token: int, first: str = ""
+    ) -> None:
         options = {name: options_of(RunSettings)[name] for name in OF_A_PART}
         missing = result.model.split_missing
         closed = {"skip_part": f"attention and MLP cannot be told apart ({missing})"}
         super().__init__(
-            options | {"answer_start": ANSWER}, vars(settings), closed if missing else {}
+            options | {"answer_start": ANSWER}, vars(settings), closed if missing else {}, first
         )
         self._result = result
         self._token = token

@@ -242,7 +242,11 @@ class Picker(Dialog[Result]):
 
     @on(Input.Changed, "#filter")
     def _filter(self) -> None:
+        """List what is found; the cursor stays on its row, or goes to the first."""
+        before = self.chosen
         self.fill()
+        if self.chosen != before:
+            self.listing.action_first()
 
     @on(Input.Submitted, "#filter")
     def _submit(self) -> None:
