@@ -223,7 +223,6 @@ CHOSEN = (
     ("bloom", "one_device"),  # ALiBi, modules that return the residual
     ("llama_tied", "device_and_cpu"),  # embedding and head share their weights
     ("gpt_oss", "offloaded_to_cpu"),
-    ("gpt_oss", "offloaded_to_disk"),
 )
 THE_REST = tuple(
     (name, place) for name in TINY for place in PLACEMENTS if (name, place) not in CHOSEN
@@ -235,6 +234,16 @@ def test_every_metric_is_the_same_wherever_the_layers_lie(
     name: str, place: str, tmp_path: Path
 ) -> None:
     check(name, place, tmp_path, fitting=name == "llama")
+
+
+def test_weights_on_disk_are_read_as_those_in_memory(tmp_path: Path) -> None:
+    """One metric of each way to reach a layer: the pass, a replay, a layer alone, the head."""
+    metrics = ("contributions", "logit_lens", "skip_effects", "heads", "experts", "patch")
+    expected = plain("gpt_oss", metrics)
+    with placed("gpt_oss", "offloaded_to_disk", tmp_path) as engine:
+        found = measured(engine, metrics)
+    assert found.complete
+    assert_same(found, expected)
 
 
 @pytest.mark.by_hand

@@ -60,7 +60,7 @@ MEASURE: Command[PaneScreen] = Command(
     "measure",
     "v",
     "",
-    "Choose the heatmap's measure, such as heads, direct logits or patching; its layer order",
+    "Choose the heatmap's measure, such as heads or patching, and its layer order",
     "look",
     lambda it: it.choose_measure(),
     at_cursor=True,

@@ -18,7 +18,7 @@ from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import changes_of
-from depthtui.token_text import fit_shown, printable_chars
+from depthtui.token_text import cut_in_the_middle, fit_shown, printable_chars
 from depthtui.tui.draw.styles import fit_right
 from depthtui.tui.screens.dialogs.ask import confirm
 from depthtui.tui.screens.dialogs.dialog import MUTED, line_cells
@@ -239,8 +239,11 @@ class RunTable:
         )
 
     def _cell(self, name: str, text: str) -> str:
-        fitted = fit_right if name in (*self._rules, "layers") else fit_shown
-        return fitted(text, self._widths[name]) + self._gap(name)
+        width = self._widths[name]
+        if name in (*self._rules, "layers"):
+            return fit_right(text, width) + self._gap(name)
+        # Prompts of a session often begin alike.
+        return fit_shown(cut_in_the_middle(text, width), width) + self._gap(name)
 
     def _gap(self, name: str) -> str:
         """What follows a column: its numbers stand closer than its words."""
