@@ -48,27 +48,6 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-SLOWEST = (
-    "test_placement.py",
-    "test_quality.py",
-    "test_demo_model.py",
-    "test_sessions.py",
-    "test_sweep.py",
-    "test_compare.py",
-    "test_demo.py",
-    "test_worker.py",
-    "test_pages.py",
-    "test_borrowed.py",
-)
-"""Files that go first: one of them at the end would run alone."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the slowest files first, and leave the others in their order."""
-    places = {name: place for place, name in enumerate(SLOWEST)}
-    items.sort(key=lambda item: places.get(item.path.name, len(SLOWEST)))
-
-
 @pytest.fixture(scope="session")
 def demo_folder() -> Path:
     """The demo model, in the model store that the app uses too when run from this checkout."""

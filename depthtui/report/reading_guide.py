@@ -27,7 +27,11 @@ GUIDE = (
     GuidePart(
         "Before and after a layer",
         (
-            ("heatmap", "Row l shows what layer l writes, and so what changes in it."),
+            (
+                "heatmap",
+                "Row l shows what layer l writes. Where the title ends in `before each layer`, row "
+                "l is read, or put in, before layer l has run.",
+            ),
             (
                 "lens",
                 "Row l is read before layer l has run. The effect of layer l is seen in row l + 1, "
@@ -71,6 +75,7 @@ GUIDE = (
             ("◆", "the layer at which a rule finds its depth; ◇ that of the run beside it"),
             ("▲ »", "a value beyond the end of the scale"),
             ("≠", "the two runs say different things here"),
+            ("↻ ◈", "in a what-if: a layer that runs twice, a state of the other prompt put in"),
             ("± ▶", "in the list of runs: marked to compare, on the screen"),
             ("·", "a space before a word; ␣ or ↵ and the like are characters made visible"),
         ),

@@ -8,6 +8,7 @@ import torch
 from depthtui.errors import RunStopped
 from depthtui.lenses import writing
 from depthtui.lenses.writing import write_texts
+from depthtui.tracing.modules import hooks
 from tests.tiny_models import TINY, VOCAB, tiny
 
 START, END = 1, 2
@@ -31,10 +32,13 @@ def test_of_a_model_whose_texts_do_not_end_no_more_are_kept_than_are_wanted():
 
 def test_texts_that_have_ended_are_read_no_more():
     model, read = tiny("llama"), []
-    model.register_forward_pre_hook(
-        lambda module, args, kwargs: read.append(len(kwargs["input_ids"])), with_kwargs=True
-    )
-    texts = write_texts(model, START, 800, range(2, VOCAB, 6), 0, length=20)
+
+    def count(module, args, kwargs):
+        read.append(len(kwargs["input_ids"]))
+
+    with hooks() as handles:
+        handles.append(model.register_forward_pre_hook(count, with_kwargs=True))
+        texts = write_texts(model, START, 800, range(2, VOCAB, 6), 0, length=20)
     longest = max(len(text) for text in texts)
     assert longest > 12
     assert read[11] < read[0] / 2

@@ -44,12 +44,12 @@ async def test_a_footer_follows_the_keys_that_work(tmp_path: Path) -> None:
 
 
 async def test_keys_without_room_are_left_out_whole(tmp_path: Path) -> None:
-    async with explore(tmp_path, size=(40, 24)) as it:
+    async with explore(tmp_path, size=(72, 24)) as it:
         await drawn(it)
         last = next(line for line in reversed(it.screen_text().splitlines()) if line.strip())
         assert last.rstrip().endswith("? help q quit")
         assert last.startswith("r run i compute")
         await it.pilot.resize_terminal(200, 24)
         await it.until(lambda: all(key.display for key in it.main.query(FooterKey)), "every key")
-        await it.pilot.resize_terminal(30, 24)
+        await it.pilot.resize_terminal(70, 24)
         await it.until(lambda: not all(key.display for key in it.main.query(FooterKey)), "fewer")
