@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def _why_no_page(screen: LayerScreen) -> str | None:
-    return None if screen.page is not None else screen.problem or "The layer is being run."
+    return None if screen.has_page else screen.problem or "The layer is being run."
 
 
 LAYER: list[Command[Any]] = [

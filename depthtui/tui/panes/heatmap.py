@@ -64,6 +64,7 @@ class Heatmap(Pane):
     _labels: Sequence[str]
     _ramp: Ramp
     _scale: Scale
+    _where_largest: tuple[str, str]
     _grid: Grid | None = None
     _bins: Side | None = None
     _side: np.ndarray | None = None
@@ -172,6 +173,7 @@ class Heatmap(Pane):
         levels[np.abs(values) <= self._noise] = _UNKNOWN
         self._levels = levels.tolist()
         self._side = self._side_values(self.shown)
+        self._where_largest = self._place_of_largest() if self._scale.notes[0] else ("", "")
         if self._side is not None:
             high = self._side_scale(self._side).high
             self._side_levels = palette.levels(self._side, 0, high, len(self._ramp)).tolist()
@@ -481,7 +483,7 @@ class Heatmap(Pane):
         """The widest legend that fits: the scale, what it clips, the value under the cursor."""
         width = self.area.width
         long_note, short_note = (note and f"  {note}" for note in self._scale.notes)
-        long_where, short_where = self._where_largest() if long_note else ("", "")
+        long_where, short_where = self._where_largest
         if self._noise > 0:
             short_note = f"  {self.kind.unknown} noise ≤ {number(self._noise)}"
             long_note += short_note
@@ -510,7 +512,7 @@ class Heatmap(Pane):
             *scale, (note + gap, self.pane_styles.muted), (value, self.pane_styles.text)
         )
 
-    def _where_largest(self) -> tuple[str, str]:
+    def _place_of_largest(self) -> tuple[str, str]:
         """The place of the value that the scale clips most, in words and in short."""
         sizes = np.nan_to_num(np.abs(self._values) if self._diverging else self._values, nan=-1.0)
         row, column = np.unravel_index(int(sizes.argmax()), sizes.shape)

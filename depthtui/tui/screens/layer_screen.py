@@ -109,6 +109,11 @@ class LayerScreen(SteppedScreen):
         return self.explorer.inspections.of(self._run, *self.cursor, self._lens)
 
     @property
+    def has_page(self) -> bool:
+        """Whether a page is on the screen, if only the one before."""
+        return self._shown is not None
+
+    @property
     def problem(self) -> str:
         """Why there is no page; empty while it is being made."""
         return self.explorer.inspections.problem(self._run, *self.cursor, self._lens)
@@ -164,7 +169,8 @@ class LayerScreen(SteppedScreen):
             text = printable(result.tokens.shown[token])
             place = f"Layer {at} at token {token} '{text}'"
             words = Content.assemble((place, "bold"), (f"  {self.problem or '…'}", MUTED))
-        self.query_one("#place", Static).update(words)
+        # Its height is fixed: what stands beneath need not be laid out anew.
+        self.query_one("#place", Static).update(words, layout=False)
 
     # Commands -------------------------------------------------------------------
 
@@ -174,10 +180,11 @@ class LayerScreen(SteppedScreen):
         self.dismiss(None)
 
     def copy_page(self) -> None:
-        """Copy the page as Markdown."""
-        if self.page is not None:
-            self.app.copy_to_clipboard(markdown_bytes(inspection_document(self.page)).decode())
-            words = f"{title_of(self.page)}: {sentence_of(self.page)}"
+        """Copy the page on the screen as Markdown."""
+        page = self._shown
+        if page is not None:
+            self.app.copy_to_clipboard(markdown_bytes(inspection_document(page)).decode())
+            words = f"{title_of(page)}: {sentence_of(page)}"
             self.notify(printable_chars(words), title="Copied, with its tables", markup=False)
 
 

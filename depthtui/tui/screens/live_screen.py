@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from depthtui.tui.screens.pane_screen import PaneScreen
 from depthtui.tui.state.explorer import Explorer
 
@@ -15,6 +17,7 @@ class LiveScreen(PaneScreen):
     def __init__(self, explorer: Explorer) -> None:
         super().__init__(explorer)
         self._redraw_planned = False
+        self._drawn_at = 0.0
 
     def draw(self) -> None:
         """Bring every pane up to date."""
@@ -22,14 +25,19 @@ class LiveScreen(PaneScreen):
 
     def redraw(self) -> None:
         """Draw now, unless the screen is gone."""
-        self._redraw_planned = False
+        self._redraw_planned, self._drawn_at = False, time.monotonic()
         if self.is_running:
             self.draw()
             # A pane has something under its cursor once it is laid out.
             self.call_after_refresh(self.refresh_keys)
 
     def changed(self) -> None:
-        """Draw with the next frame."""
-        if not self._redraw_planned:
-            self._redraw_planned = True
-            self.set_timer(FRAME, self.redraw)
+        """Draw with the next frame, which is now where none was drawn for as long."""
+        if self._redraw_planned:
+            return
+        self._redraw_planned = True
+        wait = self._drawn_at + FRAME - time.monotonic()
+        if wait > 0:
+            self.set_timer(wait, self.redraw)
+        else:
+            self.call_later(self.redraw)
