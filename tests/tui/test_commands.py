@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from textual.geometry import Offset
 from textual.widgets import OptionList
 
 from depthtui.data.lens import LogitLens
@@ -149,3 +150,12 @@ async def test_a_click_beside_a_dialog_leaves_it(tmp_path: Path) -> None:
         await it.until(lambda: isinstance(it.app.screen, ModelPicker))
         await it.pilot.click(offset=(1, 1))
         await it.until(lambda: it.app.screen is it.main)
+
+
+async def test_a_menu_is_left_before_its_list_is_there(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        menu = CommandMenu(keymap.SCREENS["Main screen"][:3], {}, Offset(3, 3))
+        it.app.push_screen(menu)
+        assert not menu.query("#filter")
+        menu.action_leave()
+        await it.until(lambda: it.app.screen is it.main, "the main screen")

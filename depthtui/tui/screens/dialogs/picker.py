@@ -256,9 +256,9 @@ class Picker(Dialog[Result]):
             self.listing.focus()
 
     def action_leave(self) -> None:
-        """Leave the filter, then the list."""
-        field = self.query_one("#filter", Input)
-        if field.display and not self.searches:
+        """Leave the filter, then the list, which a key may do before it is there."""
+        field = next(iter(self.query("#filter").results(Input)), None)
+        if field is not None and field.display and not self.searches:
             field.value = ""
             field.display = False
             self.listing.focus()
