@@ -28,7 +28,7 @@ MLP_NAMES = (
 
 def blocks(model):
     """The model's list of layers: the first list of the configured length."""
-    expected = model.config.num_hidden_layers
+    expected = model.config.get_text_config(decoder=True).num_hidden_layers
     return next(
         module
         for module in model.modules()

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING,
 )
 
 from depthtui.data.trust import HOW_TO_TRUST
 from depthtui.errors import DepthError, NeedsCode, first_line, shown
 from depthtui.installing import install_package
+from depthtui.models.auto_class import has_auto_class
 from depthtui.models.catalog import check_no_adapter, read_config
 
 _MOST_LAYERS = 10_000
@@ -117,7 +117,7 @@ def _check_is_causal(folder: Path, config: PreTrainedConfig) -> None:
     reads_both_ways = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not any(
         kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in classes
     )
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or reads_both_ways:
+    if not has_auto_class(config) or reads_both_ways:
         raise DepthError(f"{folder.name} ({described}) is no causal language model.", hint)
     if classes and all(_ANOTHER_TASK.search(kind) for kind in classes):
         raise DepthError(

@@ -9,18 +9,18 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.quantizers.auto import AutoHfQuantizer
 
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, first_line
+from depthtui.models.auto_class import auto_class
 from depthtui.models.catalog import weight_files
 from depthtui.models.devices import dtype_name, gpus
 from depthtui.models.free_space import free_memory
 from depthtui.models.parameters import count_parameters
 from depthtui.sizes import format_size
 
-_AutoModel: Any = AutoModelForCausalLM  # untyped, or typed as less than it returns
 _AutoQuantizer: Any = AutoHfQuantizer
 
 QUANTIZE = ("8bit", "4bit")
@@ -65,7 +65,7 @@ class Size:
     ) -> Size:
         try:
             with init_empty_weights():
-                model: PreTrainedModel = _AutoModel.from_config(
+                model: PreTrainedModel = auto_class(config).from_config(
                     config, trust_remote_code=trust_remote_code
                 )
             model.tie_weights()

@@ -10,22 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForCausalLM,
-    BitsAndBytesConfig,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging
 
 from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, first_line
+from depthtui.models.auto_class import auto_class
 from depthtui.models.out_of_memory import is_out_of_memory
 
 Report = Callable[[Progress], None]
-
-_AutoModel: Any = AutoModelForCausalLM  # untyped, or typed as less than it returns
 
 _NOT_MISSED = re.compile(
     r"(inv_freq|masked_bias|causal_mask|(attn|attention)\.bias)$"
@@ -53,7 +47,7 @@ def load_weights(
         options["quantization_config"] = _quantization(spec.quantize, dtype)
     with load_errors(folder), _reporting_weights(progress), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model, report = _AutoModel.from_pretrained(
+        model, report = auto_class(config).from_pretrained(
             folder,
             config=config,
             dtype=dtype,
