@@ -44,7 +44,8 @@ def seconds_of(metric: Metric, result: RunResult, pace: Pace) -> float | None:
     before = preparation_seconds(metric, result, pace)
     if not np.isfinite(pace_of_it + before) or metric.why_unavailable(result):
         return None
-    return before + pace_of_it * len(result.tokens) * metric.work(result)
+    overhead = 0.0 if metric.name in pace.metrics else metric.overhead(result)
+    return before + pace_of_it * (len(result.tokens) * metric.work(result) + overhead)
 
 
 def about_time(metric: Metric, result: RunResult, pace: Pace) -> str:

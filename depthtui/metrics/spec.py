@@ -155,6 +155,8 @@ class Metric:
         cost: what it costs, in words.
         work: what it costs a run, in forward passes of the whole prompt through all layers; a
             tenth, roughly, where it only reads the residuals that the pass recorded.
+        overhead: what it takes beside that, as a number of tokens through all layers: measured on
+            two cores, and counted until the metric was timed on the model.
         stage: when it is computed.
         result: the dataclass of its arrays; None for what is derived from another's.
         of: the metric that it is derived from.
@@ -204,6 +206,7 @@ class Metric:
     source: str = ""
     cost: str = ""
     work: Callable[[RunResult], float] = lambda result: 0.1
+    overhead: Callable[[RunResult], float] = lambda result: 0.0
     stage: Stage = "replay"
     result: type[MetricResult] | None = None
     of: str = ""

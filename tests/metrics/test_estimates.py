@@ -236,3 +236,13 @@ def test_a_pass_of_few_tokens_says_less_of_many() -> None:
     assert many == pytest.approx(0.5 * metric.preparation(result))
     assert few == pytest.approx(many * (1 + 48 / 256) / (1 + 48 / 10))
     assert many < long < 1.2 * many
+
+
+def test_overhead_counts_until_the_metric_was_timed() -> None:
+    result, heads = full_run(), METRIC_BY_NAME["heads"]
+    tokens, overhead = len(result.tokens), heads.overhead(result)
+    assert overhead > 0
+    expected = 0.5 * (tokens * heads.work(result) + overhead)
+    assert seconds_of(heads, result, Pace(0.5)) == pytest.approx(expected)
+    timed = with_metric(Pace(0.5), heads, result, 3.0)
+    assert seconds_of(heads, result, timed) == pytest.approx(3.0)

@@ -240,6 +240,16 @@ def _has_context(result: RunResult) -> str:
     return ""
 
 
+_LEAST_TOKENS = 17
+"""A call of a layer takes no less time than for so many tokens, its own aside."""
+
+
+def _layer_runs(result: RunResult) -> float:
+    """How many layers run, all resumed runs taken together."""
+    count = result.model.n_layers
+    return count + count * (count - 1) / 2
+
+
 def _work(result: RunResult) -> float:
     """Each run begins behind the first skipped layer, an unchanged one before the first of all.
 
@@ -248,9 +258,14 @@ def _work(result: RunResult) -> float:
     """
     count, n_tokens, start = result.model.n_layers, len(result.tokens), start_of(result)
     later = n_tokens - start
-    runs = (count + count * (count - 1) / 2) / count
+    runs = _layer_runs(result) / count
     layers = runs * (later - 1 + KEYS_VALUES * start) * (later > 1) + 1 + later
     return (layers + (count + 4) * later * head(result)) / n_tokens
+
+
+def _overhead(result: RunResult) -> float:
+    """A layer that runs for a few tokens takes as long as one that runs for more."""
+    return _LEAST_TOKENS * _layer_runs(result) / result.model.n_layers
 
 
 METRIC = Metric(
@@ -275,6 +290,7 @@ METRIC = Metric(
     source="Defined here, after arXiv 2409.03621",
     cost="L forwards of the answer, half of each and resumed",
     work=_work,
+    overhead=_overhead,
     result=ContextDepth,
     needs=(needs.clean_run, needs.lens, _has_context),
     memory=row_of_logits,

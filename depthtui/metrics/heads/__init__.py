@@ -180,6 +180,9 @@ NORM = Measure(
 )
 """Layers x heads at a token: how much each writes."""
 
+_OVERHEAD = 120
+"""Each layer's heads, held against what it writes, cost so many tokens through all layers."""
+
 METRIC = Metric(
     name=NAME,
     title="Attention heads",
@@ -202,6 +205,7 @@ METRIC = Metric(
     ),
     cost="1 forward",
     work=lambda result: 1.0,
+    overhead=lambda result: _OVERHEAD,
     result=AttentionHeads,
     needs=(needs.clean_run, needs.whole_split),
     memory=lambda sizes: row_of_logits(sizes) + attention_of_a_token(sizes),

@@ -50,7 +50,7 @@ class IntegratedGradients(MetricResult):
         return np.asarray(np.isfinite(self.completeness_error[list(self.chosen) or slice(None)]))
 
 
-_POINTS = 40
+_POINTS = 28
 """Gradients that a layer takes, about: it is known once they have been taken."""
 
 _BACKWARD = 3

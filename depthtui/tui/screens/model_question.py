@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from depthtui.token_text import printable_sentence
 from depthtui.tui.commands.command import Command
 from depthtui.tui.screens.dialogs.ask import Ask, ask_first
+from depthtui.tui.state.comparison import told_apart
 from depthtui.tui.state.session import Run
 from depthtui.tui.state.unfinished import unfinished
 
@@ -60,7 +61,7 @@ def _ask(screen: RunScreen, run: Run, command: Command[Any], act: Callable[[], N
 
     explorer = screen.explorer
     assert explorer.model is not None
-    needed, loaded = (printable_sentence(model.name) for model in (run.model, explorer.model))
+    needed, loaded = map(printable_sentence, told_apart(run.model, explorer.model))
     keys = keys_of(command.name, explorer.settings.keys)
     facts = [f"This run is of {needed}, and {loaded} is loaded", unfinished(explorer)]
     choices = [f"{keys[0]} loads {needed} and {command.does}"]

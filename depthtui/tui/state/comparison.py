@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from depthtui.data.model import ModelInfo
 from depthtui.data.run import RunResult, Tokens
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
@@ -13,6 +14,7 @@ from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.metrics import METRIC_BY_NAME, METRICS
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import changes_of
+from depthtui.report.summary import weights_dtype
 from depthtui.token_text import printable
 from depthtui.tui.state.alignment import Alignment, Match, is_special
 from depthtui.tui.state.session import Run
@@ -26,14 +28,15 @@ _LONGEST_TOKEN = 24
 
 def names_of(a: Run, b: Run) -> tuple[str, str]:
     """Names that tell two runs apart: by model, prompt and what is left out, else by number."""
-    models = a.model.name != b.model.name
+    models = told_apart(a.model, b.model)
     prompts = a.prompt.text != b.prompt.text
     layers = changes_of(a.settings) != changes_of(b.settings)
-    numbers = not (models or prompts or layers)
+    differ = models[0] != models[1]
+    numbers = not (differ or prompts or layers)
 
     def name(run: Run) -> str:
         parts = [
-            run.model.name if models else "",
+            models[run is b] if differ else "",
             prompt_title(run.prompt, _LONGEST_PROMPT) if prompts else "",
             (changes_of(run.settings) or "every layer") if layers else "",
             f"run {run.number}" if numbers else "",
@@ -41,6 +44,14 @@ def names_of(a: Run, b: Run) -> tuple[str, str]:
         return " · ".join(filter(None, parts))
 
     return f"A {name(a)}", f"B {name(b)}"
+
+
+def told_apart(a: ModelInfo, b: ModelInfo) -> tuple[str, str]:
+    """Names of two models, with dtype and device where the names alone are the same."""
+    if a.name != b.name or (weights_dtype(a), a.device) == (weights_dtype(b), b.device):
+        return a.name, b.name
+    first, second = (f"{model.name} ({weights_dtype(model)} on {model.device})" for model in (a, b))
+    return first, second
 
 
 def caveat(a: RunResult, b: RunResult, alignment: Alignment, settings: SummarySettings) -> str:

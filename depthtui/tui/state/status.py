@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt
 from depthtui.report.skips import changes_of
+from depthtui.tui.state.comparison import told_apart
 from depthtui.tui.state.datasets import Datasets
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
@@ -96,7 +97,7 @@ def status_of(explorer: Explorer, datasets: Datasets | None = None) -> Status:
     return Status(
         model=model,
         loads=explorer.spec.name if explorer.is_loading else "",
-        loaded=loaded.name if loaded and is_other else "",
+        loaded=told_apart(run.model, loaded)[1] if run and loaded and is_other else "",
         task=" · ".join(filter(None, (changes, task_title(prompt)))),
         number=_number(prompt, explorer.settings.seed, datasets),
         is_wrapped=run.settings.chat_template if run else explorer.chat_template,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -11,7 +12,14 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, Skip, SummarySett
 from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.metrics.contributions import Contributions
 from depthtui.tui.state.alignment import align
-from depthtui.tui.state.comparison import caveat, choices_of, compared_sentence, lacks, names_of
+from depthtui.tui.state.comparison import (
+    caveat,
+    choices_of,
+    compared_sentence,
+    lacks,
+    names_of,
+    told_apart,
+)
 from depthtui.tui.state.session import Run, RunState
 from tests.builders.models import model_info
 from tests.builders.readings import verdict
@@ -139,3 +147,15 @@ def test_a_what_if_is_named_by_what_it_leaves_out() -> None:
     changed = RunSettings(skipped=(Skip(3), Skip(4)))
     names = names_of(run(1, "demo", "a b"), run(2, "demo", "a b", changed))
     assert names == ("A every layer", "B without layers 3-4")
+
+
+def test_models_of_one_name_are_told_apart_by_dtype_and_device() -> None:
+    one = model_info(ModelSpec("one"))
+    half = replace(one, dtype="bfloat16")
+    assert told_apart(one, half) == (
+        f"{one.name} (float32 on cpu)",
+        f"{one.name} (bfloat16 on cpu)",
+    )
+    assert told_apart(one, one) == (one.name, one.name)
+    other = replace(half, name="other")
+    assert told_apart(one, other) == (one.name, "other")

@@ -38,7 +38,7 @@ class OpenDialog(Picker[Result]):
     endings: tuple[str, ...] = ()
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f5", "submit", "open", tooltip="Open the typed name", id="open.typed"),
+        Binding("enter,f5", "submit", "open", tooltip="Open the typed name", id="open.typed"),
     ]
 
     def submit(self, name: str) -> None:
