@@ -53,6 +53,9 @@ _RAISED = re.compile(r'File "(.*)", line (\d+), in (\S+)\n(?: {4}.*\n)*(\w[\w.]+
 
 EVENTS_A_CHECK = 50
 
+_BAR, _MARGIN = "▌", 3
+"""Begins each line of a toast, which takes up to half of the width and a few cells."""
+
 ENDS_CHARACTER = b"\x1b[?2026;2$y"
 """An answer to no question: it only ends half a character that may have come before."""
 
@@ -379,9 +382,13 @@ def _differing(a: list[list[Cell]], b: list[list[Cell]]) -> list[int]:
 
 
 def _toast(before: list[Cell], after: list[Cell]) -> int | None:
-    """Where in a line a toast begins that comes or goes: at its bar."""
+    """Where in a line a toast begins: at its bar, in the right half.
+
+    Toasts come, go, and move where one of them goes.
+    """
     for x, (old, new) in enumerate(zip(before, after, strict=True)):
-        if (old[0] == "▌") != (new[0] == "▌"):
+        comes_or_goes = (old[0] == _BAR) != (new[0] == _BAR)
+        if comes_or_goes or (old[0] == new[0] == _BAR and x >= len(before) // 2 - _MARGIN):
             return x
     return None
 

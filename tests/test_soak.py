@@ -50,7 +50,7 @@ def test_an_engine_that_works_in_silence_does_not_rest(tmp_path: Path) -> None:
     terminal.close()
 
 
-def test_a_toast_that_goes_and_a_cursor_that_blinks_are_no_difference() -> None:
+def test_a_toast_that_goes_or_moves_and_a_cursor_that_blinks_are_no_difference() -> None:
     def cells(*lines: str, colour: str = "white") -> list[list[Cell]]:
         found: list[list[Cell]] = [[(char, colour) for char in line] for line in lines]
         return found
@@ -61,6 +61,9 @@ def test_a_toast_that_goes_and_a_cursor_that_blinks_are_no_difference() -> None:
     assert _differing(before, after) == []
     before[0][1] = ("x", "white")
     assert _differing(before, after) == [0, 1]
+    # One that moves down where another has gone.
+    assert _differing(cells("abc▌ hi"), cells("abc▌   ")) == []
+    assert _differing(cells("▌ hi abc"), cells("▌    abc")) == [0]
 
 
 def test_what_the_command_palette_says_late_is_waited_for() -> None:
