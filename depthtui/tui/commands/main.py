@@ -399,7 +399,7 @@ CHOOSING: list[Command[Any]] = [
         "session",
         "b",
         "",
-        "List the runs: open, compare, grid, other sessions",
+        "List the runs: open, compare, sweep, other sessions",
         "session",
         lambda screen: screen.show_session(),
     ),

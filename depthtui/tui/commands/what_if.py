@@ -158,7 +158,7 @@ CHANGING: list[WhatIfCommand] = [
         "export",
         "e",
         "",
-        "Save the clean run beside the changed one, or the model without these layers",
+        "Save clean beside changed, or write the model without these layers",
         "session",
         lambda screen: screen.export(),
     ),

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.events import Resize
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer
 
 from depthtui.tui.textual_patches.names import footer_words
+
+_SETTLED = 0.2
+"""Seconds after which a window that is drawn larger or smaller has been laid out."""
 
 _LAST = 2
 """Help and quit, which stand at the end and are shown in any width."""
@@ -36,9 +38,12 @@ class KeyFooter(Footer):
         _fit(children, self.app.size.width)
         yield from children
 
-    def on_resize(self, event: Resize) -> None:
-        """Show as many keys as there is room for now."""
-        _fit(self.children, event.size.width)
+    def on_resize(self) -> None:
+        """Show as many keys as there is room for, once the window keeps its size.
+
+        At once, a second layout in the midst of the first kept screens at a size of before.
+        """
+        self.set_timer(_SETTLED, lambda: _fit(self.children, self.app.size.width))
 
     def bindings_changed(self, screen: Screen[object]) -> None:
         if self._composed != _shown(screen):

@@ -75,6 +75,9 @@ class SweepDialog(Dialog[SweepPlan]):
             id="more-models",
             compact=True,
         )
+        with Horizontal(classes="row"):
+            yield Label("prompts of each task ")
+            yield Input(str(EXAMPLES), id="examples", type="integer", compact=True)
         yield Label("Tasks, and at which levels", classes="head")
         with VerticalScroll(id="tasks-chosen", can_focus=False):
             for number, task in enumerate(TASKS.values()):
@@ -92,8 +95,6 @@ class SweepDialog(Dialog[SweepPlan]):
             compact=True,
         )
         with Horizontal(classes="row"):
-            yield Label("prompts of each ")
-            yield Input(str(EXAMPLES), id="examples", type="integer", compact=True)
             yield Static(id="count")
             yield Button("Start (F5)", id="start", variant="primary", compact=True)
         yield Static(id="note")
