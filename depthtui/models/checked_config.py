@@ -6,9 +6,7 @@ import re
 from pathlib import Path
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
-from transformers.models.auto.modeling_auto import (
-    MODEL_FOR_MASKED_LM_MAPPING,
-)
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
 from depthtui.data.trust import HOW_TO_TRUST
 from depthtui.errors import DepthError, NeedsCode, first_line, shown

@@ -130,12 +130,14 @@ def _widths(
     spare, last = width + gap, math.inf
     for place in sorted(range(len(columns)), key=lambda place: columns[place].rank):
         rank = columns[place].rank
-        if not rank or (rank <= last and needed[place] + gap <= spare):
+        if rank > last:
+            break
+        if not rank or needed[place] + gap <= spare:
             kept.append(place)
             spare -= needed[place] + gap
-        elif needed[place] + gap > spare:
-            # What is of higher rank goes first.
-            last = min(last, rank)
+        else:
+            # Columns of higher rank go first.
+            last = rank
     cells = {place: needed[place] for place in sorted(kept)}
     for place in cells:
         if any(isinstance(row[place], Bar) for row in rows):
