@@ -122,7 +122,7 @@ class Inspection:
     Attributes:
         layer, token: which, from 0.
         n_layers: L.
-        kind: the layer's type in a hybrid, such as `full_attention`; empty where all are alike.
+        kind: the layer's type in a hybrid, such as `full attention`; empty where all are alike.
         tokens: texts of the tokens up to this one, as hostile as the raw ones.
         target: raw text of the token that ranks and direct logits are of.
         target_is: `answer` where the prompt has one to be predicted here, else `output`: the
@@ -173,7 +173,7 @@ class Inspection:
         parts = {
             "layer": self.layer,
             "token": self.token,
-            "kind": self.kind or None,
+            "kind": self.kind.replace(" ", "_") or None,
             "tokens": self.tokens,
             "target": {"token": self.target, "is": self.target_is},
             "lens": self.lens,

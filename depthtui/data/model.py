@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from depthtui.data.run_settings import ModelSpec, Skip
 
@@ -39,6 +40,8 @@ class ModelInfo:
         layer_parameters: how many parameters each layer holds; empty where unknown.
         attention_parameters, mlp_parameters: how many of these work for its attention or its
             MLP alone; empty where unknown.
+        layer_types: what each layer is made of, such as `mamba`, `full attention` or `experts`;
+            empty where all layers are alike.
     """
 
     spec: ModelSpec
@@ -63,10 +66,22 @@ class ModelInfo:
     layer_parameters: tuple[int, ...] = ()
     attention_parameters: tuple[int, ...] = ()
     mlp_parameters: tuple[int, ...] = ()
+    layer_types: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # What is read from a file may name any number of them.
+        if self.layer_types and len(self.layer_types) != self.n_layers:
+            raise ValueError("it has as many layer types as layers, or none")
 
     def is_same_as(self, other: ModelInfo) -> bool:
         """Whether runs of both have the same values: weights, dtype and device are the same."""
-        asked = replace(self, spec=other.spec, memory_bytes=other.memory_bytes)
+        # Runs that were kept by a version without layer types are of the same model.
+        asked = replace(
+            self,
+            spec=other.spec,
+            memory_bytes=other.memory_bytes,
+            layer_types=other.layer_types,
+        )
         return asked == other
 
     def parameters_of(self, skipped: Iterable[Skip]) -> int | None:
@@ -80,3 +95,58 @@ class ModelInfo:
         if not all(held[skip.part] for skip in skipped):
             return None
         return sum(held[skip.part][skip.layer] for skip in skipped)
+
+    @cached_property
+    def layers_by_type(self) -> dict[str, tuple[int, ...]]:
+        """The layers of each type, types in the order of their first layers; empty without any."""
+        found: dict[str, list[int]] = {}
+        for layer, kind in enumerate(self.layer_types):
+            found.setdefault(kind, []).append(layer)
+        return {kind: tuple(layers) for kind, layers in found.items()}
+
+    @cached_property
+    def type_marks(self) -> dict[str, str]:
+        """The mark of each type beside a layer's number, such as `m` of `mamba`."""
+        taken: dict[str, str] = {}
+        parts = dict.fromkeys(part for kind in self.layer_types for part in kind.split(_AND))
+        for part in parts:
+            letters = (letter for letter in part if letter.isascii() and letter.isalpha())
+            taken[part] = next((one for one in letters if one not in taken.values()), "?")
+        return {
+            kind: "".join(taken[part] for part in kind.split(_AND)) for kind in self.layers_by_type
+        }
+
+
+_AND = ", "
+
+
+def joined_type(*parts: str) -> str:
+    """The type of a layer that has several, such as `sliding attention, experts`."""
+    return _AND.join(filter(None, parts))
+
+
+def layer_number(model: ModelInfo, layer: int) -> str:
+    """A layer as sentences and axes name it, such as `12`."""
+    return str(layer)
+
+
+def layer_label(model: ModelInfo, layer: int) -> str:
+    """A layer as rows are labelled: its number, with the mark of its type in a hybrid: `12m`."""
+    number = layer_number(model, layer)
+    return number + model.type_marks[model.layer_types[layer]] if model.layer_types else number
+
+
+def label_cells(model: ModelInfo) -> int:
+    """How long the longest label of a layer is."""
+    return max(len(layer_label(model, layer)) for layer in range(model.n_layers))
+
+
+def layer_words(model: ModelInfo, layer: int) -> str:
+    """A layer with its type where types differ, such as `layer 12 (mamba)`."""
+    kind = f" ({model.layer_types[layer]})" if model.layer_types else ""
+    return f"layer {layer_number(model, layer)}{kind}"
+
+
+def marks_words(model: ModelInfo) -> str:
+    """The legend of the marks, such as `m mamba, f full attention`; empty without types."""
+    return ", ".join(f"{mark} {kind}" for kind, mark in model.type_marks.items())

@@ -78,6 +78,7 @@ from depthtui.models.pruning import write_pruned
 from depthtui.models.recipe import RECIPE, mergekit_recipe
 from depthtui.models.staging import new_folder
 from depthtui.models.untrained import Blueprint
+from depthtui.tracing.layer_types import layer_types
 from depthtui.tracing.parameters import with_parameters
 from depthtui.tracing.parts import in_smaller_parts
 from depthtui.tracing.probe import probe_architecture
@@ -198,6 +199,7 @@ class Engine:
             parallel=anatomy.parallel,
             split_missing=anatomy.split_missing,
             lens_missing=anatomy.lens_missing,
+            layer_types=layer_types(loaded.model, anatomy.layers),
         )
         info = with_parameters(info, loaded.model, anatomy, loaded.parameter_counts)
         vocabulary = Vocabulary(loaded.tokenizer)

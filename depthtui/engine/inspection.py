@@ -40,7 +40,7 @@ from depthtui.tracing.layer_parts import (
     own_sinks,
     reads_of,
 )
-from depthtui.tracing.modules import hooks, text_config
+from depthtui.tracing.modules import hooks
 from depthtui.tracing.output_direction import freeze, mean_row, output_directions
 from depthtui.tracing.products import raw_logits
 from depthtui.tracing.replay import Replay
@@ -238,8 +238,8 @@ class _Page:
 
     @property
     def _kind(self) -> str:
-        kinds = getattr(text_config(self._model.loaded.model), "layer_types", None) or ()
-        return str(kinds[self._layer]) if len(set(kinds)) > 1 and self._layer < len(kinds) else ""
+        types = self._model.info.layer_types
+        return types[self._layer] if types else ""
 
     def _text(self, token_id: int) -> str:
         return self._model.vocabulary.text(token_id)

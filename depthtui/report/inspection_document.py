@@ -55,7 +55,7 @@ def inspection_document(page: Inspection) -> Document:
 
 def title_of(page: Inspection) -> str:
     """The place, such as `Layer 24 at token 11 ' is'`."""
-    kind = f" ({page.kind.replace('_', ' ')})" if page.kind else ""
+    kind = f" ({page.kind})" if page.kind else ""
     return f"Layer {page.layer}{kind} at token {page.token} {_quoted(page.tokens[-1])}"
 
 

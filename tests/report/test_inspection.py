@@ -33,7 +33,7 @@ def test_the_sentence_has_rank_parts_and_source() -> None:
         "attention 0.25, MLP 0.50 of |h|; reads '·Italy' 30%, token 0 50%."
     )
     assert title_of(page) == "Layer 2 at token 3 '·Italy'"
-    hybrid = replace(page, kind="linear_attention", after_attention=None, written={}, reads=None)
+    hybrid = replace(page, kind="linear attention", after_attention=None, written={}, reads=None)
     assert title_of(hybrid) == "Layer 2 (linear attention) at token 3 '·Italy'"
     assert sentence_of(hybrid) == "'·Rome' 80 -> 70 by the layer, p .12 -> .50."
 

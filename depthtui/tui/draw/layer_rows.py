@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual import events, on
 
+from depthtui.data.model import label_cells, layer_label
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 
@@ -29,8 +30,8 @@ class LayerRows(Pane):
 
     @property
     def margin(self) -> int:
-        """Cells of the layers' numbers."""
-        return max(len(OUTPUT), len(str(self.depths - 1))) + 2
+        """Cells of the layers' labels."""
+        return max(len(OUTPUT), label_cells(self.shown.model)) + 2
 
     def place_of(self, layer: int) -> int:
         """The line of a layer below the header, scrolled or not."""
@@ -63,9 +64,9 @@ class LayerRows(Pane):
         self.refresh(*(self.whole_lines(line + HEADER_LINES) for line in lines))
 
     def draw_number(self, layer: int) -> list[Piece]:
-        """The number of a layer and the cursor before it."""
+        """The label of a layer and the cursor before it."""
         last = self.depths - 1
-        name = OUTPUT if layer == last else str(layer)
+        name = OUTPUT if layer == last else layer_label(self.shown.model, layer)
         label = f"{name:>{self.margin - 2}} "
         if layer == min(max(self.cursor.layer, 0), last):
             return [("▸", self.pane_styles.accent), (label, self.pane_styles.accent)]

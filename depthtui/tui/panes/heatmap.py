@@ -14,6 +14,7 @@ from textual.strip import Strip
 
 from depthtui import palette
 from depthtui.data.depth import DepthEstimate
+from depthtui.data.model import label_cells, layer_label
 from depthtui.data.run import RunResult
 from depthtui.depth.reading import Reading
 from depthtui.metrics import METRIC_BY_NAME
@@ -209,6 +210,7 @@ class Heatmap(Pane):
         rows, columns = self._values.shape
         # A number stands on a line that is all its layer's.
         numbered = self.kind.writes_numbers and rows <= lines
+        model = self._run_of_rows.model
         return Grid.fit(
             rows,
             columns,
@@ -216,7 +218,7 @@ class Heatmap(Pane):
             lines,
             upwards=self.view.layer_order == "up",
             whole_lines=bool(self._ramp.glyphs) or numbered,
-            longest_name=len(OUTPUT) * (rows > self._run_of_rows.model.n_layers),
+            longest_name=max(label_cells(model), len(OUTPUT) * (rows > model.n_layers)),
         )
 
     @property
@@ -291,7 +293,8 @@ class Heatmap(Pane):
             return
         yield self._sign(y, cursor_row, "▸▀▄"), styles.accent
         number_style = styles.accent if row == cursor_row else styles.muted
-        name = OUTPUT if row == self._run_of_rows.model.n_layers else str(row)
+        model = self._run_of_rows.model
+        name = OUTPUT if row == model.n_layers else layer_label(model, row)
         yield f"{name:>{grid.margin - 2}}", number_style
         yield self._sign(y, None if marked is None else marked.layer), styles.text
 

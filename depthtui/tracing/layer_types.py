@@ -1,0 +1,84 @@
+"""The type of each layer of a model that mixes several, such as attention and mamba."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from depthtui.data.model import joined_type
+from depthtui.tracing.modules import text_config
+
+_EXPERTS = "experts"
+
+_STANDARD = {
+    "conv": "convolution",
+    "moe": _EXPERTS,
+    "mlp": "MLP",
+    "global": "full attention",
+    "local": "sliding attention",
+}
+"""Types that models name by other words than most."""
+
+_LISTS = ("layer_types", "attention_layers")
+"""Where a configuration names the type of each layer."""
+
+_LINEAR = "linear attention"
+"""The type that transformers gives every layer with a recurrent state."""
+
+_RECURRENT = {"mamba": {"A_log", "D"}, "recurrent": {"recurrent_param"}}
+"""Two kinds of such layers, by the parameters of their state: that of a state-space model has a
+decay A and a skip D, a gated linear recurrence a decay alone."""
+
+
+def layer_types(model: nn.Module, layers: Sequence[nn.Module]) -> tuple[str, ...]:
+    """The type of each of a model's layers, in short standard words; empty where all are alike.
+
+    The configuration names what mixes tokens, the parameters tell kinds of recurrences apart, and
+    layers with experts from dense ones.
+    """
+    width = text_config(model).hidden_size
+    mixers, experts = _mixers(model, layers), [_has_experts(layer, width) for layer in layers]
+    # A layer that is nothing but experts is named so already.
+    if len(set(experts)) == 1 or _EXPERTS in mixers:
+        blocks = [""] * len(layers)
+    else:
+        blocks = [_EXPERTS if found else "dense" for found in experts]
+    types = tuple(joined_type(*pair) for pair in zip(mixers, blocks, strict=True))
+    return types if len(set(types)) > 1 else ()
+
+
+def _mixers(model: nn.Module, layers: Sequence[nn.Module]) -> list[str]:
+    """What mixes the tokens in each layer; empty words where all are alike."""
+    config = text_config(model)
+    lists = (getattr(config, name, None) for name in _LISTS)
+    names = next((list(found) for found in lists if found and len(found) == len(layers)), None)
+    if names is None:
+        return [""] * len(layers)
+    found = [_mixer(str(name), layer) for name, layer in zip(names, layers, strict=True)]
+    return found if len(set(found)) > 1 else [""] * len(layers)
+
+
+def _mixer(name: str, layer: nn.Module) -> str:
+    words = _STANDARD.get(name, name.replace("_", " "))
+    own = {path.rpartition(".")[2] for path, _ in layer.named_parameters()}
+    kind = next((kind for kind, names in _RECURRENT.items() if names <= own), "")
+    if words == _LINEAR:
+        return kind or words
+    return f"attention and {kind}" if words == "hybrid" and kind else words
+
+
+def _has_experts(layer: nn.Module, width: int) -> bool:
+    """Whether a layer has several matrices or modules alike, and a router from `width` to them."""
+    counts, routers = set(), set()
+    for module in layer.modules():
+        if isinstance(module, nn.ModuleList):
+            counts.add(len(module))
+        if getattr(module, "in_features", 0) == width:
+            routers.add(getattr(module, "out_features", 0))
+        for weight in module.parameters(recurse=False):
+            if weight.dim() == 3 and not isinstance(module, nn.Conv1d):
+                counts.add(len(weight))
+            if weight.dim() == 2 and weight.shape[1] == width:
+                routers.add(len(weight))
+    return any(count > 1 for count in counts & routers)

@@ -1,0 +1,60 @@
+"""Layers by their labels and types."""
+
+from dataclasses import replace
+
+import pytest
+
+from depthtui.data.model import joined_type, label_cells, layer_label, layer_words, marks_words
+from tests.builders.models import model_info
+
+ATTENTION, MAMBA = "full attention", "mamba"
+HYBRID = model_info(layers=12, layer_types=(MAMBA, MAMBA, ATTENTION) * 4)
+
+
+def test_a_layer_of_a_hybrid_has_the_mark_of_its_type():
+    assert [layer_label(HYBRID, layer) for layer in (0, 2, 11)] == ["0m", "2f", "11f"]
+    assert label_cells(HYBRID) == 3
+    assert layer_words(HYBRID, 2) == "layer 2 (full attention)"
+    assert marks_words(HYBRID) == "m mamba, f full attention"
+    assert HYBRID.layers_by_type == {MAMBA: (0, 1, 3, 4, 6, 7, 9, 10), ATTENTION: (2, 5, 8, 11)}
+
+
+def test_layers_that_are_alike_have_numbers_alone():
+    model = model_info(layers=12)
+    assert layer_label(model, 11) == "11"
+    assert layer_words(model, 11) == "layer 11"
+    assert (marks_words(model), model.layers_by_type, label_cells(model)) == ("", {}, 2)
+
+
+@pytest.mark.parametrize(
+    ("types", "marks"),
+    [
+        (("mamba", "full attention", "MLP", "experts"), "mfMe"),
+        (("hybrid", "hybrid sliding"), "hy"),
+        (("convolution", "chunked attention", "compressed attention"), "cho"),
+        (("a", "a b", "b c"), "abc"),
+        (("層", ""), "??"),
+    ],
+)
+def test_no_two_types_share_a_mark(types, marks):
+    found = model_info(layers=len(types), layer_types=types).type_marks
+    assert "".join(found.values()) == marks
+
+
+def test_a_type_of_two_parts_has_a_letter_for_each():
+    dense, experts = (joined_type("sliding attention", block) for block in ("dense", "experts"))
+    model = model_info(
+        layers=3, layer_types=(dense, experts, joined_type("full attention", "experts"))
+    )
+    assert list(model.type_marks.values()) == ["sd", "se", "fe"]
+    assert layer_label(model, 2) == "2fe"
+
+
+def test_as_many_types_as_layers():
+    with pytest.raises(ValueError, match="as many layer types as layers"):
+        model_info(layers=3, layer_types=("mamba", "full attention"))
+
+
+def test_runs_of_a_version_without_types_are_of_the_same_model():
+    assert replace(HYBRID, layer_types=()).is_same_as(HYBRID)
+    assert not replace(HYBRID, fingerprint="0").is_same_as(HYBRID)
