@@ -68,11 +68,6 @@ class ModelInfo:
     mlp_parameters: tuple[int, ...] = ()
     layer_types: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        # What is read from a file may name any number of them.
-        if self.layer_types and len(self.layer_types) != self.n_layers:
-            raise ValueError("it has as many layer types as layers, or none")
-
     def is_same_as(self, other: ModelInfo) -> bool:
         """Whether runs of both have the same values: weights, dtype and device are the same."""
         # Runs that were kept by a version without layer types are of the same model.
@@ -96,11 +91,16 @@ class ModelInfo:
             return None
         return sum(held[skip.part][skip.layer] for skip in skipped)
 
+    def type_of(self, layer: int) -> str:
+        """The type of a layer; empty where all are alike."""
+        return next(iter(self.layer_types[layer : layer + 1]), "")
+
     @cached_property
     def layers_by_type(self) -> dict[str, tuple[int, ...]]:
         """The layers of each type, types in the order of their first layers; empty without any."""
         found: dict[str, list[int]] = {}
-        for layer, kind in enumerate(self.layer_types):
+        # A file may name more types than there are layers, or fewer.
+        for layer, kind in enumerate(self.layer_types[: self.n_layers]):
             found.setdefault(kind, []).append(layer)
         return {kind: tuple(layers) for kind, layers in found.items()}
 
@@ -132,8 +132,7 @@ def layer_number(model: ModelInfo, layer: int) -> str:
 
 def layer_label(model: ModelInfo, layer: int) -> str:
     """A layer as rows are labelled: its number, with the mark of its type in a hybrid: `12m`."""
-    number = layer_number(model, layer)
-    return number + model.type_marks[model.layer_types[layer]] if model.layer_types else number
+    return layer_number(model, layer) + model.type_marks.get(model.type_of(layer), "")
 
 
 def label_cells(model: ModelInfo) -> int:
@@ -143,8 +142,8 @@ def label_cells(model: ModelInfo) -> int:
 
 def layer_words(model: ModelInfo, layer: int) -> str:
     """A layer with its type where types differ, such as `layer 12 (mamba)`."""
-    kind = f" ({model.layer_types[layer]})" if model.layer_types else ""
-    return f"layer {layer_number(model, layer)}{kind}"
+    kind = model.type_of(layer)
+    return f"layer {layer_number(model, layer)}" + f" ({kind})" * bool(kind)
 
 
 def marks_words(model: ModelInfo) -> str:

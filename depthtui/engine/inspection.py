@@ -205,7 +205,7 @@ class _Page:
             layer=self._layer,
             token=self._token,
             n_layers=info.n_layers,
-            kind=self._kind,
+            kind=self._model.info.type_of(self._layer),
             tokens=tuple(texts[: self._token + 1]),
             target=self._text(target) if target >= 0 else "",
             target_is="answer" if self._output.is_answer else "output",
@@ -235,11 +235,6 @@ class _Page:
     @property
     def _change(self) -> Tensor:
         return self._after.float() - self._before.to(self._after.device).float()
-
-    @property
-    def _kind(self) -> str:
-        types = self._model.info.layer_types
-        return types[self._layer] if types else ""
 
     def _text(self, token_id: int) -> str:
         return self._model.vocabulary.text(token_id)
