@@ -162,8 +162,9 @@ def _silent(block: nn.Module) -> nn.Module:
 
 def _scale(block: nn.Module, gain: float) -> None:
     """Multiply what a layer's attention and MLP write."""
+    mixer = block.linear_attn.out_proj if hasattr(block, "linear_attn") else block.self_attn.o_proj
     with torch.no_grad():
-        for module in (block.self_attn.o_proj, block.mlp.down_proj):
+        for module in (mixer, block.mlp.down_proj):
             module.weight.mul_(gain)
             if module.bias is not None:
                 module.bias.mul_(gain)

@@ -75,6 +75,8 @@ def _columns(run: RunResult, metric: str, array: str) -> dict[str, np.ndarray]:
     if "token" in columns:
         texts = np.array([printable(text) for text in run.tokens.shown], dtype=object)
         columns["text"] = texts[columns["token"]]
+    if "layer" in columns and (types := run.model.layer_types):
+        columns["layer_type"] = np.array(types, dtype=object)[columns["layer"]]
     for name, own in sides.items():
         # What has fewer sides is repeated along the others.
         if name == main or (not array and own.items() <= sides[main].items()):

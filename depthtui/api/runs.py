@@ -16,6 +16,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
+from depthtui.depth.by_type import LayersOfType, by_type
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.errors import DepthError, shown
 from depthtui.metrics import METRIC_BY_NAME
@@ -194,6 +195,16 @@ class Runs(Sequence[Run]):
         found: PooledSufficient | None = self._reading().get(METRIC_BY_NAME["sufficient"])
         return found
 
+    def by_type(self) -> list[LayersOfType]:
+        """The layers of a hybrid by their type, such as mamba and full attention.
+
+        Returns:
+            each type's `name` and `layers`; `means` of what its layers do by themselves, such as
+            the `loss change` without one, pooled over prompts; `used`, how many of them each
+            measure counts as used. Empty where all layers are alike.
+        """
+        return by_type(self._reading())
+
     def _reading(self) -> Reading:
         return reading_of(group_runs(self._runs)[0].results, self.settings)
 
@@ -202,8 +213,8 @@ class Runs(Sequence[Run]):
 
         There is a row for every prompt (`prompt`, its place in `runs`) and every place of the
         metric's main array: `layer`, or `depth` from 0, the embedding, to L, the output;
-        `token` with its printable `text`; `rank` among the lens's tokens; `to_layer`. The other
-        columns are the arrays that have no other sides.
+        `token` with its printable `text`; `rank` among the lens's tokens; `to_layer`; in hybrids
+        the `layer_type`. The other columns are the arrays that have no other sides.
 
         Args:
             metric: its name.

@@ -106,11 +106,11 @@ class ModelInfo:
 
     @cached_property
     def type_marks(self) -> dict[str, str]:
-        """The mark of each type beside a layer's number, such as `m` of `mamba`."""
+        """The mark of each type beside a layer's number, such as `M` of `mamba`."""
         taken: dict[str, str] = {}
         parts = dict.fromkeys(part for kind in self.layer_types for part in kind.split(_AND))
         for part in parts:
-            letters = (letter for letter in part if letter.isascii() and letter.isalpha())
+            letters = (letter for letter in part.upper() if letter in _LETTERS)
             taken[part] = next((one for one in letters if one not in taken.values()), "?")
         return {
             kind: "".join(taken[part] for part in kind.split(_AND)) for kind in self.layers_by_type
@@ -118,6 +118,8 @@ class ModelInfo:
 
 
 _AND = ", "
+_LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
+"""Those that no digit looks like."""
 
 
 def joined_type(*parts: str) -> str:
@@ -130,9 +132,14 @@ def layer_number(model: ModelInfo, layer: int) -> str:
     return str(layer)
 
 
+def layer_mark(model: ModelInfo, layer: int) -> str:
+    """The mark of a layer's type; empty where all layers are alike."""
+    return model.type_marks.get(model.type_of(layer), "")
+
+
 def layer_label(model: ModelInfo, layer: int) -> str:
-    """A layer as rows are labelled: its number, with the mark of its type in a hybrid: `12m`."""
-    return layer_number(model, layer) + model.type_marks.get(model.type_of(layer), "")
+    """A layer as rows are labelled: its number, with the mark of its type in a hybrid: `12M`."""
+    return layer_number(model, layer) + layer_mark(model, layer)
 
 
 def label_cells(model: ModelInfo) -> int:
@@ -147,5 +154,5 @@ def layer_words(model: ModelInfo, layer: int) -> str:
 
 
 def marks_words(model: ModelInfo) -> str:
-    """The legend of the marks, such as `m mamba, f full attention`; empty without types."""
-    return ", ".join(f"{mark} {kind}" for kind, mark in model.type_marks.items())
+    """The legend of the marks, such as `M mamba · F full attention`; empty without types."""
+    return " · ".join(f"{mark} {kind}" for kind, mark in model.type_marks.items())

@@ -105,12 +105,15 @@ class LayerValues:
         values: NaN where unknown.
         caption: formula and unit, above the bars of a figure; without one there is no figure.
         reading: how to read the figure; empty where that is as the metric's own.
+        of_layer: whether each value is of one layer by itself, so that layers of a type have a
+            mean.
     """
 
     title: str
     values: np.ndarray
     caption: str = ""
     reading: str = ""
+    of_layer: bool = False
 
 
 @dataclass(frozen=True)

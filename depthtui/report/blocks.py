@@ -191,6 +191,7 @@ class Heatmap:
         labels: `[columns]` raw texts.
         unit: what the colours stand for.
         up, across: what rows and columns are.
+        rows: `[rows]` names; empty for their numbers.
     """
 
     values: np.ndarray
@@ -199,6 +200,7 @@ class Heatmap:
     unit: str = ""
     up: str = "layer"
     across: str = "token"
+    rows: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -209,11 +211,13 @@ class Bars:
         values: NaN where unknown.
         label: what is shown, for those who cannot see it.
         up: what the values are, with their unit.
+        marks: beneath each bar, such as those of layers' types; empty for none.
     """
 
     values: np.ndarray
     label: str
     up: str = ""
+    marks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

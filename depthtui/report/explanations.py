@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from depthtui.data.explanation import Explanation
+from depthtui.data.model import ModelInfo
 from depthtui.data.verdict import Verdict
 from depthtui.depth import rules
 from depthtui.depth.published import PROTOCOL
@@ -163,6 +164,23 @@ def of_column(part: str, rule: str = "") -> Explanation:
                 reading="The count over L: what models of different depth are compared by.",
             )
     return shown
+
+
+def of_types(model: ModelInfo | None) -> tuple[Explanation, ...]:
+    """What the marks of a hybrid's layers stand for; nothing where all layers are alike."""
+    if model is None or not model.layer_types:
+        return ()
+    counts = {model.type_marks[kind]: len(of) for kind, of in model.layers_by_type.items()}
+    marks = ", ".join(f"{mark} {kind} ({counts[mark]})" for kind, mark in model.type_marks.items())
+    return (
+        Explanation(
+            "Types of layers",
+            f"The model mixes layers of several types: {marks}.",
+            reading="The letter behind a layer's number is the mark of its type.",
+            look_for="The table by type of layer: what a layer of each does by itself, and how "
+            "many of each are used.",
+        ),
+    )
 
 
 def _plain(formula: str) -> str:

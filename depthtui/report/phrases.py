@@ -166,6 +166,7 @@ def model_facts(model: ModelInfo) -> list[str]:
         f"revision {model.revision}" if model.revision else "",
         model.architecture,
         f"{model.n_layers} layers of width {model.d_model}",
+        "; ".join(f"{len(layers)} {kind}" for kind, layers in model.layers_by_type.items()),
         f"{model.parameters:,} parameters",
         f"vocabulary of {model.vocab_size:,}",
         "attention and MLP in parallel" if model.parallel else "",

@@ -18,7 +18,7 @@ from depthtui.data.lens_view import (
     reads_worse,
     through_words,
 )
-from depthtui.data.model import PART_TITLES
+from depthtui.data.model import PART_TITLES, ModelInfo, layer_label, layer_mark, layer_number
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.selection import indices_text
@@ -64,6 +64,7 @@ from depthtui.report.depths import depth_remarks, depth_table
 from depthtui.report.explanations import of_measure, of_metric
 from depthtui.report.findings import by_layer, findings, layer_maps
 from depthtui.report.groups import Group
+from depthtui.report.layer_types import type_blocks
 from depthtui.report.phrases import (
     each_prompt_once,
     lens_sentence,
@@ -230,6 +231,7 @@ def _pooled(
     yield from each_run
     yield Only(AT_LENGTH, _beside_clean(group, groups, reading.settings))
     yield from _findings(reading)
+    yield from type_blocks(reading)
     yield Only(AT_LENGTH, _at_length(part, budget, token_of))
 
 
@@ -242,7 +244,7 @@ def _at_length(part: _Part, budget: _Budget, token_of: TokenOf) -> Iterator[Bloc
     found = by_layer(reading)
     columns = {values.title: values.values for _, values in found}
     metrics = [metric for metric, _ in found]
-    yield Only(["text"], _by_layer("By layer", columns, reading.n_layers, metrics))
+    yield Only(["text"], _by_layer("By layer", columns, reading.model, metrics))
     lens = reading.settings.lens
     for number, (result, alone) in enumerate(
         zip(group.results, part.alone, strict=True), start=part.first
@@ -316,7 +318,7 @@ def _over_depth(summary: Reading) -> Iterator[Block]:
         [Heading("Over depth", 3), Note(_MARKS), Figures(_curves(summary))],
     )
     title = "Means over tokens, by layer"
-    yield Only(["text"], _by_layer(title, known, summary.n_layers, metrics))
+    yield Only(["text"], _by_layer(title, known, summary.model, metrics))
 
 
 def _curve_title(name: str) -> str:
@@ -375,14 +377,16 @@ def _branches(curves: Curves, names: Iterable[str]) -> list[Line]:
 
 
 def _by_layer(
-    title: str, found: Mapping[str, np.ndarray], n_layers: int, metrics: Iterable[Metric]
+    title: str, found: Mapping[str, np.ndarray], model: ModelInfo, metrics: Iterable[Metric]
 ) -> Iterator[Block]:
     """A column for each of these arrays, `[L]` or `[L+1]`, and what the metrics mean."""
     if not found:
         return
+    is_hybrid = bool(model.layer_types)
     rows = [
         [
-            "output" if layer == n_layers else str(layer),
+            "output" if layer == model.n_layers else layer_number(model, layer),
+            *[model.type_of(layer)] * is_hybrid,
             *(
                 _number(values[layer], ".4g") if layer < len(values) else ""
                 for values in found.values()
@@ -391,7 +395,8 @@ def _by_layer(
         for layer in range(max(map(len, found.values())))
     ]
     yield Heading(title, 3)
-    yield Table([Column(head) for head in ("layer", *found)], rows)
+    heads = ("layer", *["type"] * is_hybrid, *found)
+    yield Table([Column(head) for head in heads], rows)
     told = {metric.title: of_metric(metric).in_short for metric in metrics}
     yield Items([f"{name}: {meaning}" for name, meaning in told.items()])
 
@@ -401,7 +406,7 @@ def _layer_figures(reading: Reading, budget: _Budget) -> Iterator[Block]:
     figures = []
     for metric, picture in layer_maps(reading):
         if budget.take(picture.values.size):
-            numbers = [str(layer) for layer in range(len(picture.values))]
+            numbers = [layer_number(reading.model, n) for n in range(len(picture.values))]
             drawn = Heatmap(
                 picture.values,
                 picture.measure,
@@ -409,16 +414,26 @@ def _layer_figures(reading: Reading, budget: _Budget) -> Iterator[Block]:
                 picture.caption,
                 picture.up,
                 picture.across,
+                _row_names(reading.model, len(picture.values)),
             )
             figures.append(Figure(picture.title, drawn, of_metric(metric).in_short))
     for metric, values in by_layer(reading):
         if values.caption:
             title = sentence_case(values.title)
-            bars = Bars(values.values, f"{title}, by layer", values.caption)
+            marks = [layer_mark(reading.model, layer) for layer in range(len(values.values))]
+            shown = marks if any(marks) else []
+            bars = Bars(values.values, f"{title}, by layer", values.caption, shown)
             figures.append(Figure(title, bars, values.reading or of_metric(metric).in_short))
     if figures:
         yield Heading("By layer", 3)
         yield Figures(figures)
+
+
+def _row_names(model: ModelInfo, rows: int) -> list[str]:
+    """The labels of a heatmap's rows, the output's last; none where numbers are enough."""
+    if not model.layer_types:
+        return []
+    return [layer_label(model, row) if row < model.n_layers else "out" for row in range(rows)]
 
 
 def _run(
@@ -453,7 +468,7 @@ def _run(
         values = lens_of(result, lens)
         if values is not None:
             title = f"What the {_lens_name(lens)} reads at {_position(result, token)}:"
-            yield Only(["text"], _lens_in_short(values, token, title))
+            yield Only(["text"], _lens_in_short(result.model, values, token, title))
 
 
 def _position(result: RunResult, token: int) -> str:
@@ -477,7 +492,8 @@ def _run_figures(result: RunResult, lens: str, budget: _Budget, token: int) -> I
     for measure, values in drawn:
         up = "depth" if measure.reads_residual else "layer"
         unit = formula_in(measure, result)
-        heatmap = Heatmap(values, measure, result.tokens.shown, unit, up)
+        names = _row_names(result.model, len(values))
+        heatmap = Heatmap(values, measure, result.tokens.shown, unit, up, rows=names)
         title = through(measure, lens).title
         figure = Figure(title, heatmap, of_measure(measure)[0].reading)
         (leading if measure.leading else rest).append(figure)
@@ -487,14 +503,14 @@ def _run_figures(result: RunResult, lens: str, budget: _Budget, token: int) -> I
     read = lens_of(result, lens)
     if read is not None:
         title = f"The {_lens_name(lens)} at {_position(result, token)}"
-        yield Details(title, [_lens(read, token)])
+        yield Details(title, [_lens(result.model, read, token)])
 
 
 def _lens_name(lens: str) -> str:
     return "lens" if lens == LOGIT else lens_title(lens)
 
 
-def _lens(lens: LogitLens, token: int) -> Table:
+def _lens(model: ModelInfo, lens: LogitLens, token: int) -> Table:
     """What the lens reads at a token, the model's output on top.
 
     Depths that a fitted lens reads worse than the logit lens are marked.
@@ -512,7 +528,7 @@ def _lens(lens: LogitLens, token: int) -> Table:
             for id_, share in _top(lens, layer, token, count)
         ]
         numbers = [_number(values[layer, token], ".2f") for values in (lens.entropy, lens.kl)]
-        name = "out" if layer == last else str(layer)
+        name = "out" if layer == last else layer_label(model, layer)
         remark = [WORSE * reads_worse(lens, layer)] if is_fitted else []
         rows.append([name, *tokens, *[""] * (count - len(tokens)), *numbers, *remark])
     columns = [
@@ -525,7 +541,7 @@ def _lens(lens: LogitLens, token: int) -> Table:
     return Table(columns, rows, css="lens")
 
 
-def _lens_in_short(lens: LogitLens, token: int, title: str) -> Iterator[Block]:
+def _lens_in_short(model: ModelInfo, lens: LogitLens, token: int, title: str) -> Iterator[Block]:
     last = len(lens.top_ids) - 1
     rows = []
     for layer in range(last + 1):
@@ -534,7 +550,8 @@ def _lens_in_short(lens: LogitLens, token: int, title: str) -> Iterator[Block]:
             for id_, share in _top(lens, layer, token, _LENS_TOKENS["text"])
         ]
         entropy = _number(lens.entropy[layer, token], ".4g")
-        rows.append(["output" if layer == last else str(layer), ", ".join(tokens), entropy])
+        name = "output" if layer == last else layer_label(model, layer)
+        rows.append([name, ", ".join(tokens), entropy])
     yield Paragraph(title)
     heads = ("before layer", "most probable tokens", "entropy")
     yield Table([Column(head) for head in heads], rows)

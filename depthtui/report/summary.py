@@ -21,6 +21,7 @@ from depthtui.data.verdict import Verdict
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics import ALL
 from depthtui.report.choices import choices_that_matter
+from depthtui.report.layer_types import types_dict
 from depthtui.report.remarks import remarks_dict
 from depthtui.report.run_rows import each_alone
 
@@ -81,7 +82,11 @@ def _asked(results: Sequence[RunResult], settings: SummarySettings) -> dict[str,
     model = results[0].model
     return {
         "schema": SCHEMA,
-        "model": {**{name: getattr(model, name) for name in _MODEL}, **_where(model)},
+        "model": {
+            **{name: getattr(model, name) for name in _MODEL},
+            **_where(model),
+            **({"layer_types": model.layer_types} if model.layer_types else {}),
+        },
         "settings": {
             "top_k": results[0].settings.top_k,
             **reading_keys(settings),
@@ -101,6 +106,8 @@ def _found_in(reading: Reading) -> dict[str, Any]:
             found[metric.name] = metric.summary(value, reading)
     if reading.known_idle is not None:
         found["idle"] = list(reading.known_idle)
+    if types := types_dict(reading):
+        found["by_type"] = types
     unavailable = [dict(reading.unavailable(prompt)) for prompt in reading.prompts]
     if any(unavailable):
         found["unavailable"] = unavailable

@@ -26,6 +26,9 @@ WIDTH = 420.0
 _FONT = 11.0
 _LEFT, _RIGHT, _TOP = 46.0, 10.0, 24.0
 _PLOT = WIDTH - _LEFT - _RIGHT
+_MARKS = 12.0
+"""Height of a line of marks beneath bars."""
+
 _MOST_LABELLED = 44
 _LEGEND_WIDTH = 120.0
 
@@ -175,7 +178,7 @@ def heatmap(picture: Heatmap, name: str = OWN_PALETTE) -> str:
         f'<g shape-rendering="crispEdges" transform="{where}">',
         _cells(palette.levels(values, low, high, count), ramp, colours),
         "</g>",
-        _layer_ticks(rows, tall),
+        _layer_ticks(picture.rows or list(map(str, range(rows))), tall),
         labels,
         _legend(ramp, colours, legend_top, low, high, picture.unit, note),
     ]
@@ -230,10 +233,13 @@ def bars(picture: Bars) -> str:
     def y(value: float) -> float:
         return _TOP + height * (1 - (value - low) / ((high - low) or 1))
 
-    parts = [_names(picture.up, "layer", _TOP + height + 16)]
+    bottom = _TOP + height + _MARKS * bool(picture.marks)
+    parts = [_names(picture.up, "layer", bottom + 16)]
     for tick in _ticks(low, high, False):
         parts.append(_rule("grid" if tick else "zero", _LEFT, y(tick), WIDTH - _RIGHT, y(tick)))
         parts.append(_text(_LEFT - 4, y(tick) + 4, f"{tick:.3g}", "end"))
+    for layer, mark in enumerate(picture.marks):
+        parts.append(_text(_LEFT + (layer + 0.5) * wide, bottom, mark, "middle"))
     for layer in np.flatnonzero(np.isfinite(values)).tolist():
         value = float(values[layer])
         css, colour = ("bars below", "accent") if value < 0 else ("bars", "soft")
@@ -243,8 +249,8 @@ def bars(picture: Bars) -> str:
             f'width="{0.7 * wide:.4g}" height="{abs(y(value) - y(0)):.4g}"/>'
         )
     for tick in _layers_to_label(max(count, 1)):
-        parts.append(_text(_LEFT + (tick + 0.5) * wide, _TOP + height + 14, str(tick), "middle"))
-    return _svg(parts, _TOP + height + 34, picture.label)
+        parts.append(_text(_LEFT + (tick + 0.5) * wide, bottom + 14, str(tick), "middle"))
+    return _svg(parts, bottom + 34, picture.label)
 
 
 def _scale(values: np.ndarray, measure: Measure) -> tuple[float, float, str]:
@@ -279,9 +285,10 @@ def _cells(levels: np.ndarray, ramp: str, colours: Sequence[str]) -> str:
     )
 
 
-def _layer_ticks(rows: int, tall: float) -> str:
+def _layer_ticks(names: Sequence[str], tall: float) -> str:
+    rows = len(names)
     return "".join(
-        _text(_LEFT - 4, _TOP + (rows - layer - 0.5) * tall + 4, str(layer), "end")
+        _text(_LEFT - 4, _TOP + (rows - layer - 0.5) * tall + 4, names[layer], "end")
         for layer in _layers_to_label(rows)
     )
 

@@ -150,6 +150,19 @@ def test_every_metric_has_a_frame(runs, metric):
     assert frame.columns[0] == "prompt"
 
 
+def test_layers_of_a_hybrid_have_their_type(make_model, tokenizer):
+    hybrid = analyze(make_model("bamba"), "Seven plus five.", tokenizer, progress=False)
+    types = ("mamba", "full attention") * 2
+    assert hybrid.model.layer_types == types
+    frame = hybrid.to_dataframe("contributions")
+    assert list(frame.layer_type) == [types[layer] for layer in frame.layer]
+    assert "layer_type" not in hybrid.to_dataframe("logit_lens"), "a depth is no layer"
+    mamba, attention = hybrid.by_type()
+    assert (mamba.name, mamba.layers, attention.layers) == ("mamba", (0, 2), (1, 3))
+    ratios = hybrid[0].contributions.layer_norm_ratio
+    assert mamba.means["contribution"] == pytest.approx(ratios[[0, 2]].mean(), rel=1e-5)
+
+
 def test_a_wrong_frame_is_refused(runs):
     with pytest.raises(DepthError, match=r"have no 'kl'.*logit_lens"):
         runs.to_dataframe("kl")

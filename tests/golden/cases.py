@@ -221,10 +221,25 @@ def _shortest_runs(folder: Path) -> None:
     _write_runs([_exact(result) for result in results], folder, settings)
 
 
+def _hybrid(folder: Path) -> None:
+    """A model that mixes mamba with full attention, and one whose layers differ in two ways."""
+    metrics = ("contributions", "logit_lens", "ablation", "skip_effects", "similarity", "heads")
+    settings = RunSettings(top_k=2, metrics=metrics)
+    types = ("mamba", "mamba", "full attention") * 2
+    parts = ("convolution, dense", "convolution, experts", "full attention, experts")
+    models = (
+        model_info(ModelSpec("nobody/hybrid"), 6, layer_types=types),
+        model_info(ModelSpec("nobody/mixture"), 3, layer_types=parts),
+    )
+    results = [full_result(Prompt(_TEXTS[0]), model, settings) for model in models]
+    _write_runs([_exact(result) for result in results], folder)
+
+
 def _hostile_result() -> RunResult:
     """Texts that try to be markup, HTML, control sequences or formulas."""
     texts = [text for text in HOSTILE.values() if len(text) < 40]
-    model = model_info(ModelSpec("hostile"), 2, name="=[/]<b>|`\x1b[2J\ud83d")
+    types = ("=[/]<b>|`\x1b[2J", "\u202e層")
+    model = model_info(ModelSpec("hostile"), 2, name="=[/]<b>|`\x1b[2J\ud83d", layer_types=types)
     prompt = Prompt(" ".join(["x"] * len(texts)))
     result = full_result(prompt, model, RunSettings(top_k=2))
     result.prompt = Prompt("\n".join(texts))
@@ -368,6 +383,7 @@ CASES: dict[str, Callable[[Path], None]] = {
     "runs-of-two-models": _runs_of_two_models,
     "lacking-runs": _lacking_runs,
     "shortest-runs": _shortest_runs,
+    "hybrid": _hybrid,
     "hostile-run": _hostile_run,
     "hostile-sweep": _hostile_sweep,
     "what-if": _what_if,

@@ -9,6 +9,7 @@ import pytest
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
+from depthtui.depth.by_type import by_type
 from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
 from depthtui.metrics import ablation, among_prompts
@@ -93,6 +94,21 @@ def test_idle_layers_are_named_and_counted_nowhere(where, before):
     assert all(count <= most for count in layers_of(found).values())
     bold = str(found.verdict.words)
     assert bold.startswith(f"Within a nat of its own output with {needed(layers_within(base))} of")
+
+
+@pytest.mark.parametrize("working", ["linear attention", "full attention"])
+def test_layers_of_one_type_do_all_the_work(working):
+    layers = {"linear attention": (0, 2), "full attention": (1, 3)}
+    model = working_only_in(with_tokenizer("qwen3_5")[0], dict.fromkeys(layers[working], 3.0))
+    found = {one.name: one for one in by_type(read(model))}
+    assert {name: one.layers for name, one in found.items()} == layers
+    (idle,) = (one for name, one in found.items() if name != working)
+    assert idle.means["contribution"] == 0
+    assert idle.means["block influence"] == pytest.approx(0, abs=1e-6)
+    assert idle.means["output KL"] == pytest.approx(0, abs=1e-6)
+    assert set(idle.used.values()) == {0}
+    assert found[working].means["output KL"] > 0.05
+    assert found[working].used["sufficient"] > 0
 
 
 def test_another_basis_of_the_stream_changes_nothing():

@@ -7,7 +7,7 @@ scripted, and what is named after the time or a folder gets a fixed name.
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,7 @@ from textual.widgets import Input, TextArea
 
 from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.lens import AffineLens
-from depthtui.data.protocol import Pace
+from depthtui.data.protocol import Event, ModelLoaded, Pace
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.session_files import SessionFolder
@@ -28,7 +28,9 @@ from depthtui.tui.app import DepthApp
 from depthtui.tui.screens import opening
 from depthtui.tui.screens.dialogs.code_dialog import CodeDialog
 from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
+from depthtui.tui.state.engine import Engine
 from depthtui.tui.state.phase import CodeQuestion
+from tests.builders.engines import FakeEngine
 from tests.builders.lenses import smooth_lens
 from tests.builders.models import model_info
 from tests.pictures.picture import Picture, take_picture, write_picture
@@ -56,12 +58,14 @@ class Scene:
         drive: leads from the finished first run to the screen; it gets an empty folder.
         size: columns and lines.
         theme: the explorer's theme; empty for its own dark one.
+        make_engine: its engine.
     """
 
     name: str
     drive: Drive
     size: tuple[int, int] = MEDIUM
     theme: str = ""
+    make_engine: Callable[[], Engine] = FakeEngine
 
 
 async def picture_of(scene: Scene, folder: Path) -> str:
@@ -75,7 +79,7 @@ async def picture_of(scene: Scene, folder: Path) -> str:
     # Nor on what was fetched from the hub.
     with patch.dict(os.environ, HF_HUB_CACHE="/nowhere"):
         os.environ.pop("NO_COLOR", None)
-        async with explore(folder, size=scene.size, settings=settings) as it:
+        async with explore(folder, scene.make_engine, scene.size, settings) as it:
             it.app.animation_level = "none"
             await scene.drive(it, folder)
             return write_picture(await settled(it))
@@ -277,6 +281,16 @@ async def sweep(it: Explored, folder: Path) -> None:
     await it.press("space", "2", "j", "space", "j")
 
 
+def hybrid() -> FakeEngine:
+    """An engine whose model mixes linear attention with full attention, as Qwen3-Next does."""
+    types = (*["linear attention"] * 3, "full attention") * 6
+
+    def load(spec: ModelSpec) -> Iterator[Event]:
+        yield ModelLoaded(model_info(spec, len(types), layer_types=types))
+
+    return FakeEngine(load)
+
+
 SCENES = (
     Scene("main-dark", keys()),
     Scene("main-light", keys("a", "o"), theme="depth-light"),
@@ -292,6 +306,7 @@ SCENES = (
     Scene("suffice", keys("i", "d", "z", says="keep nine in ten")),
     Scene("early-exit", keys("d", "d", "d", "d", says="agreement:")),
     Scene("best-block-light", keys(*"ddddd", "i", says="n = 3"), theme="depth-light"),
+    Scene("hybrid", keys("i", "d", "d", says="By type"), LARGE, make_engine=hybrid),
     Scene("affine-lens", affine_lens),
     Scene("measures", keys("v", says="Lens KL"), SMALL),
     Scene("measures-ansi", keys("v", says="Lens KL"), SMALL, "ansi-dark"),

@@ -23,10 +23,12 @@ from depthtui.report.explanations import (
     of_metric,
     of_rules,
     of_token_depth,
+    of_types,
     of_verdict,
 )
 from depthtui.sweep.summary import Accuracy, PublishedDepth
 from depthtui.tui.panes.sweep_table import columns_of
+from tests.builders.models import tiny_model
 
 
 def is_whole(explanation: Explanation) -> bool:
@@ -93,3 +95,12 @@ def test_a_verdict_is_explained_with_its_measures() -> None:
     titles = [found.title for found in of_verdict(made_verdict(evidence, 10))]
     assert titles == ["The verdict", "Effective depth by the KL", "Ablation"]
     assert of_verdict(None) == (VERDICT,)
+
+
+def test_the_marks_of_types():
+    types = ("mamba", "mamba", "full attention")
+    (found,) = of_types(tiny_model(3, layer_types=types))
+    assert found.tells == (
+        "The model mixes layers of several types: M mamba (2), F full attention (1)."
+    )
+    assert of_types(tiny_model(3)) == of_types(None) == ()

@@ -308,13 +308,23 @@ def _left_out(together: np.ndarray) -> str:
 
 
 def _per_layer(ablation: ReducedAblation) -> list[LayerValues]:
-    lines = [LayerValues("loss change", ablation.loss_change, "without the layer, nats")]
+    lines = [
+        LayerValues("loss change", ablation.loss_change, "without the layer, nats", of_layer=True)
+    ]
     if (output := ablation.output) is not None:
         reading = "0.05: the layer changes the output. KL of the whole model's output, p."
         choices = "1: every first choice stays without the layer; 0: none does."
         lines += [
-            LayerValues("output KL", output.kl, "KL(p ‖ p without the layer), nats", reading),
-            LayerValues("choices kept", output.choices, "share that stays without it", choices),
+            LayerValues(
+                "output KL", output.kl, "KL(p ‖ p without the layer), nats", reading, of_layer=True
+            ),
+            LayerValues(
+                "choices kept",
+                output.choices,
+                "share that stays without it",
+                choices,
+                of_layer=True,
+            ),
         ]
     return lines
 

@@ -242,7 +242,7 @@ def _per_layer(answers: ReducedAnswers) -> list[LayerValues]:
     caption = "share of answers right without the layer" * bool(answers.clean_right.any())
     reading = "1: every answer stays right without the layer; 0: none does."
     return [
-        LayerValues("answers kept", answers.right.mean(axis=0), caption, reading),
+        LayerValues("answers kept", answers.right.mean(axis=0), caption, reading, of_layer=True),
         LayerValues("answer differs after", answers.differs_after.mean(axis=0)),
     ]
 

@@ -174,7 +174,9 @@ def _words(share: float) -> str:
 def _per_layer(effects: PooledEffects) -> list[LayerValues]:
     values = effects.direct.layers
     return [
-        LayerValues("read later", read_later(values), "mean direct effect on later layers"),
+        LayerValues(
+            "read later", read_later(values), "mean direct effect on later layers", of_layer=True
+        ),
         LayerValues("reads earlier", reads_earlier(values)),
     ]
 

@@ -125,7 +125,9 @@ def _findings(experts: ReducedExperts, pooled: Pooled) -> Iterator[Finding]:
 
 def _per_layer(experts: ReducedExperts) -> list[LayerValues]:
     return [
-        LayerValues("expert entropy", experts.entropy, "H(weights of the chosen), nats"),
+        LayerValues(
+            "expert entropy", experts.entropy, "H(weights of the chosen), nats", of_layer=True
+        ),
         LayerValues("experts used", experts.used),
     ]
 

@@ -135,8 +135,10 @@ def _per_layer(heads: ReducedHeads) -> list[LayerValues]:
     sinks, entropies = head_mean(heads.sink), head_mean(heads.entropy)
     spread = "H(attention), nats, mean over heads"
     return [
-        LayerValues("sink", sinks, "attention to token 0, mean over heads", _SINK_READING),
-        LayerValues("attention entropy", entropies, spread, _ENTROPY_READING),
+        LayerValues(
+            "sink", sinks, "attention to token 0, mean over heads", _SINK_READING, of_layer=True
+        ),
+        LayerValues("attention entropy", entropies, spread, _ENTROPY_READING, of_layer=True),
     ]
 
 

@@ -67,5 +67,7 @@ METRIC = Metric(
     pool=lambda reduced, pooled: reduced[0].share,
     summary=lambda share, pooled: share,
     findings=_findings,
-    per_layer=lambda share: [LayerValues("nonlinear share", share, "1 - R^2 of c_l on (x_l, 1)")],
+    per_layer=lambda share: [
+        LayerValues("nonlinear share", share, "1 - R^2 of c_l on (x_l, 1)", of_layer=True)
+    ],
 )

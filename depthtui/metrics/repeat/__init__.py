@@ -202,7 +202,11 @@ def _findings(repeat: ReducedRepeat, pooled: Pooled) -> Iterator[Finding]:
 def _per_layer(repeat: ReducedRepeat) -> list[LayerValues]:
     return [
         LayerValues(
-            "twice, KL", repeat.kl[0], "KL(p ‖ p with the layer run twice), nats", METRIC.reading
+            "twice, KL",
+            repeat.kl[0],
+            "KL(p ‖ p with the layer run twice), nats",
+            METRIC.reading,
+            of_layer=True,
         ),
         LayerValues("twice, loss", repeat.loss_change[0]),
     ]

@@ -151,7 +151,11 @@ def _by_influence(values: Sequence[float]) -> str:
 
 
 def _per_layer(similarity: ReducedSimilarity) -> list[LayerValues]:
-    return [LayerValues("block influence", similarity.block_influence, "1 − cos(h_l, h_l+1)")]
+    return [
+        LayerValues(
+            "block influence", similarity.block_influence, "1 − cos(h_l, h_l+1)", of_layer=True
+        )
+    ]
 
 
 COUNTED = Counted(

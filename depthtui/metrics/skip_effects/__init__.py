@@ -199,7 +199,9 @@ def _findings(skip: ReducedSkipEffects, pooled: Pooled) -> list[Finding]:
 
 
 def _per_layer(skip: ReducedSkipEffects) -> list[LayerValues]:
-    return [LayerValues("output effect", skip.output, "of skipping the layer, |p - p~|")]
+    return [
+        LayerValues("output effect", skip.output, "of skipping the layer, |p - p~|", of_layer=True)
+    ]
 
 
 def _maps(skip: ReducedSkipEffects) -> list[LayerMap]:

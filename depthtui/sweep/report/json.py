@@ -14,6 +14,7 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.plain import to_plain
 from depthtui.data.run import without
 from depthtui.data.run_settings import reading_keys, settings_keys
+from depthtui.report.layer_types import types_dict
 from depthtui.report.summary import verdict_dict, weights_dtype
 from depthtui.sweep.comparisons import numbers
 from depthtui.sweep.plan import population
@@ -164,6 +165,7 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         "verdict": None if cell.verdict is None else verdict_dict(cell.verdict),
         "curves": cell.curves,
         "means": cell.means,
+        **({"by_type": types} if (types := types_dict(cell)) else {}),
         "records": [record.key for record in cell.records],
     }
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from rich.style import Style
 
+from depthtui.data.model import ModelInfo, layer_mark
 from depthtui.tui.draw.scale import scale_of
 from depthtui.tui.draw.styles import PaneStyles, Piece, number, ruler
 
@@ -108,6 +109,19 @@ def layer_ruler(
     tens = range(-(-first // 10) * 10, first + count, 10)
     marks = [(place_of(ten - first, cells), str(ten)) for ten in tens]
     return ruler(marks, (place_of(cursor - first, cells), f"{mark}{cursor}"), width, styles)
+
+
+def type_line(model: ModelInfo, width: int, styles: PaneStyles) -> list[list[Piece]]:
+    """The mark of each layer's type beneath its bar, one line; none where all are alike.
+
+    Where bars stand for several layers there is no place for marks.
+    """
+    cells = column_cells(model.n_layers, width)
+    if not model.layer_types or cells < 1:
+        return []
+    marks = (layer_mark(model, layer) for layer in range(model.n_layers))
+    text = "".join(mark[: int(cells)].ljust(int(cells)) for mark in marks)
+    return [[(text, styles.faint)]]
 
 
 def column_cells(layers: int, width: int) -> float:

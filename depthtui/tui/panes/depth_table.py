@@ -13,6 +13,7 @@ from depthtui.metrics import rankings_for, rankings_of
 from depthtui.report.blocks import Block, Heading, Note, Together
 from depthtui.report.depths import depth_remarks, depth_table
 from depthtui.report.explanations import of_metrics, of_rules
+from depthtui.report.layer_types import type_blocks
 from depthtui.report.phrases import smooth
 from depthtui.tui.draw.blocks import Lines, as_much_as_fits
 from depthtui.tui.panes.layer_bars import bar_lines
@@ -68,10 +69,16 @@ class DepthTable(ThresholdPage):
         if published is not None:
             said.append(Note(PAPER))
         notes = [Note(sentence) for sentence in [smooth(reading.depths)] if sentence]
+        types = [] if other else list(type_blocks(reading))
         for parts in _EXPLAINED:
-            yield [*said, *notes, *(_explained(found.rule, parts) for found in reading.depths)]
-        yield [*said, *notes]
-        yield said
+            yield [
+                *said,
+                *types,
+                *notes,
+                *(_explained(found.rule, parts) for found in reading.depths),
+            ]
+        yield [*said, *types, *notes]
+        yield [*said, *types]
 
     def computes(self) -> tuple[str, ...]:
         return self.lens_to_compute() or rankings_for(self.result)

@@ -14,14 +14,14 @@ from textual.strip import Strip
 
 from depthtui import palette
 from depthtui.data.depth import DepthEstimate
-from depthtui.data.model import label_cells, layer_label
+from depthtui.data.model import label_cells, layer_label, marks_words
 from depthtui.data.run import RunResult
 from depthtui.depth.reading import Reading
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.chosen_lens import measured_by
 from depthtui.metrics.needs import lens
 from depthtui.report.phrases import rule_title
-from depthtui.token_text import fit, printable, printable_sentence
+from depthtui.token_text import fit, printable, printable_chars, printable_sentence
 from depthtui.tui.draw.grid import Grid, Side
 from depthtui.tui.draw.layer_rows import OUTPUT
 from depthtui.tui.draw.scale import Scale, scale_of
@@ -180,8 +180,9 @@ class Heatmap(Pane):
             self._side_levels = palette.levels(self._side, 0, high, len(self._ramp)).tolist()
         self._lay_out()
         sentence = self.measure.sentence(self.shown) if self.kind.by_token else ""
-        notes = self._token_note(), self.kind.note(self.shown), self._mark_note(), sentence
-        self.set_titles(self._title(), " · ".join(filter(None, notes)))
+        types = marks_words(self._run_of_rows.model)
+        notes = self._token_note(), self.kind.note(self.shown), self._mark_note(), types, sentence
+        self.set_titles(self._title(), printable_chars(" · ".join(filter(None, notes))))
 
     def _noise_in(self, result: RunResult) -> float:
         """What values of the measure must exceed; -1 where rounding cannot be seen on the scale."""

@@ -12,7 +12,7 @@ from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
 from depthtui.report.explanations import of_metrics
 from depthtui.token_text import fit_shown
-from depthtui.tui.draw.bars import axis_labels, column_cells, layer_ruler, upright_bars
+from depthtui.tui.draw.bars import axis_labels, column_cells, layer_ruler, type_line, upright_bars
 from depthtui.tui.draw.styles import PaneStyles, Piece, number
 from depthtui.tui.draw.text import sublayer_title
 from depthtui.tui.panes.lines_pane import LinesPane
@@ -60,7 +60,8 @@ class LayerBars(LinesPane):
 
     def lay_out(self) -> list[list[Piece]]:
         measured = rankings_of(self.shown)
-        count, spare = divmod(self.area.height - 1, len(measured))
+        types = type_line(self.shown.model, self.area.width, self.pane_styles)
+        count, spare = divmod(self.area.height - 1 - len(types), len(measured))
         tokens = counted_tokens(self.reading)
         lines: list[list[Piece]] = []
         for index, part in enumerate(measured):
@@ -68,7 +69,7 @@ class LayerBars(LinesPane):
             lines += bar_lines(part, tokens, self.area.width, room, self.pane_styles)
         layers = self.shown.model.n_layers
         layer = min(self.cursor.layer, layers - 1)
-        return [*lines, layer_ruler(layers, layer, self.area.width, self.pane_styles)]
+        return [*lines, *types, layer_ruler(layers, layer, self.area.width, self.pane_styles)]
 
 
 def counted_tokens(summary: Reading | None) -> slice:

@@ -13,8 +13,9 @@ from textual.strip import Strip
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens import FittedLens
 from depthtui.data.lens_view import WORSE, lens_heading, lens_of, reads_worse
+from depthtui.data.model import marks_words
 from depthtui.report.explanations import LENS_TABLE
-from depthtui.token_text import fit_shown, printable
+from depthtui.token_text import fit_shown, printable, printable_chars
 from depthtui.tui.draw.layer_rows import HEADER_LINES
 from depthtui.tui.draw.lens_rows import (
     AROUND_TOKEN,
@@ -77,7 +78,7 @@ class LensTable(LensRows):
         return self.lens_to_compute()
 
     def prepare(self) -> None:
-        self.set_titles(self._whole_title)
+        self.set_titles(self._whole_title, printable_chars(marks_words(self.shown.model)))
         self._lens = known_lens(self.result, self.view.lens)
         self._landmarks = landmarks(self._lens.top_ids[:, self.token])
         self._columns = self._fit_columns()

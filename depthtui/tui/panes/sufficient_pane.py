@@ -21,7 +21,7 @@ from depthtui.metrics.sufficient import (
     Sufficient,
 )
 from depthtui.report.explanations import of_metrics
-from depthtui.tui.draw.bars import layer_ruler, upright_bars
+from depthtui.tui.draw.bars import layer_ruler, type_line, upright_bars
 from depthtui.tui.draw.plot import Curve, Panel, Plot, PlotArea
 from depthtui.tui.draw.styles import Piece, fit_right, ruler
 from depthtui.tui.draw.text import not_computed
@@ -175,6 +175,7 @@ class SufficientPane(Page):
         title.append((f": layers {first} …", styles.muted))
         title.append((" · faint: left out", styles.muted))
         here = min(self.cursor.layer, found.n_layers - 1)
-        bars = upright_bars(places, width, max(1, lines - 2), styles, style_of)
+        types = type_line(self.shown.model, width, styles) if lines > _STACK_LINES else []
+        bars = upright_bars(places, width, max(1, lines - 2 - len(types)), styles, style_of)
         ruled = layer_ruler(found.n_layers, here, width, styles)
-        return [as_many_as_fit(title, width), *bars, ruled]
+        return [as_many_as_fit(title, width), *bars, *types, ruled]

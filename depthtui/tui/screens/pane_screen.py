@@ -20,6 +20,7 @@ from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES
 from depthtui.metrics.chosen_lens import through
 from depthtui.metrics.spec import Measure
 from depthtui.palettes import OWN_PALETTE
+from depthtui.report.explanations import of_types
 from depthtui.tui.commands.command import Command
 from depthtui.tui.draw.styles import RampChoice
 from depthtui.tui.panes.heatmap import Heatmap
@@ -377,7 +378,9 @@ class PaneScreen(Screen[Cursor]):
 
     def explained(self) -> Sequence[Explanation]:
         """What is to be said of what is looked at."""
-        return self.active_pane.explains()
+        pane = self.active_pane
+        model = None if pane.result is None else pane.result.model
+        return (*pane.explains(), *of_types(model))
 
     def explain(self) -> None:
         """Explain the pane: what it is, how to read it, and where it comes from."""

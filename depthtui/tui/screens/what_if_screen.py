@@ -20,7 +20,7 @@ from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.metrics import RANKINGS
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
-from depthtui.report.explanations import of_metrics, of_rules
+from depthtui.report.explanations import of_metrics, of_rules, of_types
 from depthtui.token_text import printable_sentence
 from depthtui.tui.commands import moving, what_if
 from depthtui.tui.commands.command import bindings_of
@@ -210,7 +210,8 @@ class WhatIfScreen(LiveScreen):
             column.set_class(pane in column.query(Pane), "beside")
 
     def explained(self) -> Sequence[Explanation]:
-        return (*of_metrics(*(metric.name for metric in RANKINGS)), *of_rules())
+        types = of_types(self.what_if.clean.model)
+        return (*of_metrics(*(metric.name for metric in RANKINGS)), *of_rules(), *types)
 
     # Commands ---------------------------------------------------------------
 

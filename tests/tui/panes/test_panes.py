@@ -12,6 +12,8 @@ from textual.events import MouseScrollDown, MouseScrollUp
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import Progress
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import RunSettings
 from depthtui.depth import rules
 from depthtui.metrics.contributions import Contributions
 from depthtui.tui.draw.styles import Piece, line_colour
@@ -19,6 +21,7 @@ from depthtui.tui.panes import status_line
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.layer_bars import LayerBars
 from depthtui.tui.panes.lens_table import Landmarks, LensTable, landmarks
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
@@ -28,7 +31,7 @@ from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.state.session import Work
 from depthtui.tui.state.status import Status
 from tests.builders.models import tiny_model
-from tests.builders.results import half_run, make_result, unanswered
+from tests.builders.results import full_result, half_run, make_result, unanswered
 from tests.tui.panes.drawing import (
     cell,
     cells,
@@ -626,3 +629,55 @@ async def test_a_title_that_changes_in_the_middle_of_a_repaint_is_drawn_after_it
         pane.render_lines(whole)
         await pilot.pause()
         assert "after" in pane.render_lines(whole)[0].text
+
+
+# Hybrids --------------------------------------------------------------------
+
+HYBRID = ("linear attention", "linear attention", "full attention", "linear attention")
+MARKS = "L linear attention · F full attention"
+
+
+def hybrid_result(layers: int = 4, metrics: tuple[str, ...] = ("ablation",)):
+    types = (HYBRID * layers)[:layers]
+    settings = RunSettings(metrics=("contributions", "logit_lens", *metrics))
+    return full_result(Prompt("a b c d e"), tiny_model(layers, layer_types=types), settings)
+
+
+async def test_rows_of_a_hybrid_have_the_marks_of_its_types():
+    result = hybrid_result()
+    for kind in (Heatmap, LensTable):
+        pane = kind()
+        async with framed(pane, (60, 16)):
+            show(pane, result, summary_of(result))
+            text = lines(pane)
+            for label in ("0L", "1L", "2F", "3L"):
+                assert sum(line.lstrip("▸ ").startswith(label) for line in text) == 1, kind
+            assert str(pane.border_subtitle).endswith(MARKS)
+
+
+async def test_rows_of_layers_that_are_alike_have_numbers_alone():
+    result = make_result()
+    pane = LensTable()
+    async with framed(pane, (60, 16)):
+        show(pane, result, summary_of(result))
+        assert not pane.border_subtitle
+        assert any(line.lstrip("▸ ").startswith("1 ") for line in lines(pane))
+
+
+async def test_marks_stand_beneath_the_bars_of_a_hybrid():
+    result, pane = hybrid_result(12), LayerBars()
+    async with framed(pane, (60, 12)):
+        show(pane, result, summary_of(result))
+        assert lines(pane)[-2].rstrip() == "   ".join("LLFL" * 3)
+        change(pane, result=hybrid_result(100))
+        assert set(lines(pane)[-2]) & set("LF") == set(), "several layers share a bar"
+
+
+async def test_the_depth_pane_has_the_layers_by_type():
+    result, pane = hybrid_result(), DepthTable()
+    async with framed(pane, (70, 40)):
+        show(pane, result, summary_of(result))
+        row = line_with(pane, "used: ablation")
+        assert lines(pane)[row].split()[-6:] == ["3", "of", "3", "1", "of", "1"]
+        show(pane, make_result(), summary_of(make_result()))
+        assert not any("By type" in line for line in lines(pane))
