@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from contextlib import contextmanager
 
+import gguf
 import numpy as np
 import torch
 
@@ -523,3 +524,32 @@ def naive_patched_logits(model, target, source, row, tokens, part="layer"):
 
     run(source, keep_input, keep_output)
     return run(target, put_input, put_output)
+
+
+_NOT_ROUNDED = (
+    "norm",
+    "router",
+    "mlp.gate.weight",
+    "shared_expert_gate",
+    "feed_forward.gate.weight",
+    "block_sparse_moe.gate",
+)
+_TURNED, _TURNED_STACKS = {"gpt2", "openai-gpt"}, {"gpt_oss"}
+"""Models whose weights, or whose experts' stacked ones, have inputs before outputs."""
+
+
+def naive_quantised(model, layer, bits):
+    """A copy of the model one of whose layers has the weights that the gguf package stores."""
+    kind = gguf.GGMLQuantizationType.Q8_0 if bits == 8 else gguf.GGMLQuantizationType.Q4_0
+    found = copy.deepcopy(model)
+    for name, weight in blocks(found)[layer].named_parameters():
+        named = name.endswith(("weight", "gate_up_proj", "down_proj"))
+        if weight.dim() < 2 or not named or any(word in name for word in _NOT_ROUNDED):
+            continue
+        is_turned = model.config.model_type in (_TURNED_STACKS if weight.dim() == 3 else _TURNED)
+        rows = weight.detach().transpose(-1, -2) if is_turned else weight.detach()
+        if rows.shape[-1] % 32 == 0:
+            stored = gguf.quants.quantize(rows.contiguous().numpy(), kind)
+            values = torch.from_numpy(gguf.quants.dequantize(stored, kind))
+            weight.data = (values.transpose(-1, -2) if is_turned else values).contiguous()
+    return found

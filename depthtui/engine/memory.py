@@ -115,6 +115,7 @@ def sizes_of(model: nn.Module, info: ModelInfo, n_tokens: int, n_answer: int = 0
         cached_width=kept * width * attending // len(kinds),
         scores=heads if eager else 0,
         heads=heads,
+        layer_parameters=max(info.layer_parameters, default=0),
     )
 
 

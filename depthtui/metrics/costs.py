@@ -32,6 +32,7 @@ class Sizes:
         heads: attention heads of a layer; 0 where unknown.
         chosen: the layers that slower metrics go through, in order; empty for all of them.
         bisects: whether residual erasure searches for a depth, instead of going through all.
+        layer_parameters: those of the largest layer; 0 where unknown.
     """
 
     layers: int
@@ -45,6 +46,7 @@ class Sizes:
     heads: int = 0
     chosen: tuple[int, ...] = ()
     bisects: bool = False
+    layer_parameters: int = 0
 
     @property
     def token_bytes(self) -> int:

@@ -78,11 +78,17 @@ class Measure:
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table of other metrics."""
+    """One line of the table of other metrics.
+
+    Attributes:
+        title, value, remark: its cells.
+        command: the beginning of a shell command that heeds it, to copy; empty for none.
+    """
 
     title: str
     value: str
     remark: str = ""
+    command: str = ""
 
 
 def noise_floor(of: str, values: str) -> Finding:

@@ -12,6 +12,7 @@ from depthtui.report.blocks import (
     Bar,
     Block,
     Cell,
+    Code,
     Document,
     Heading,
     Items,
@@ -54,6 +55,8 @@ def _lines(block: Block) -> Iterator[RenderableType]:
             yield Text(printable_line(text))
         case Note(text):
             yield Text(printable_line(text), style="dim")
+        case Code(text):
+            yield from (Text(printable_line(line)) for line in text.split("\n"))
         case Items():
             yield from (Text(printable_line(text)) for text in _cut(block))
         case Table():

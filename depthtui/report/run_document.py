@@ -40,6 +40,7 @@ from depthtui.report.blocks import (
     Bars,
     Block,
     Cell,
+    Code,
     Column,
     Details,
     Document,
@@ -299,7 +300,8 @@ def _each_beside_clean(group: Group, groups: Sequence[Group]) -> Iterator[Block]
 
 
 def _findings(reading: Reading) -> Iterator[Block]:
-    rows = [(line.title, line.value, line.remark) for line in findings(reading)]
+    lines = findings(reading)
+    rows = [(line.title, line.value, line.remark) for line in lines]
     if rows:
         columns = [
             Column("metric", style="name", wraps=False),
@@ -308,6 +310,7 @@ def _findings(reading: Reading) -> Iterator[Block]:
         ]
         yield Only(["text"], [Heading("Other metrics", 3)])
         yield Table(columns, rows, has_head=False)
+        yield from (Code(line.command) for line in lines if line.command)
 
 
 def _over_depth(summary: Reading) -> Iterator[Block]:

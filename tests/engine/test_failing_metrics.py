@@ -40,6 +40,7 @@ GOES_ON = {
     "context_depth",
     "order",
     "repeat",
+    "quantisation",
     "patch",
     "direct_effects",
     "answers_kept",

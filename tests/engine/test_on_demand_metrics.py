@@ -283,6 +283,7 @@ def test_a_stopped_metric_goes_on_where_it_was_left(folder, tmp_path, metric, mo
         "context_depth",
         "direct_effects",
         "order",
+        "quantisation",
         "repeat",
         "skip_effects",
         "heads",

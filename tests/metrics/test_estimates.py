@@ -28,6 +28,7 @@ from depthtui.metrics.estimates import (
 )
 from depthtui.metrics.heads.compute import attention_heads
 from depthtui.metrics.order.compute import order
+from depthtui.metrics.quantisation.compute import quantisation
 from depthtui.metrics.repeat.compute import repeat
 from depthtui.metrics.residual_erasure import erased_tokens
 from depthtui.metrics.residual_erasure.compute import residual_erasure
@@ -88,6 +89,8 @@ def compute(name: str, replay: Replay, result: RunResult) -> None:
             order(replay, unembedding)
         case "repeat":
             repeat(replay, unembedding)
+        case "quantisation":
+            quantisation(replay, unembedding, chosen=chosen)
         case "heads":
             attention_heads(replay, anatomy)
 
@@ -107,6 +110,7 @@ def compute(name: str, replay: Replay, result: RunResult) -> None:
         "context_depth",
         "order",
         "repeat",
+        "quantisation",
         "heads",
     ],
 )

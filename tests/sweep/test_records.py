@@ -264,7 +264,15 @@ class TestFormerRecords:
             metric.name
             for metric in METRICS
             if metric.name
-            not in ("direct_logits", "experts", "heads", "sufficient", "repeat", "patch")
+            not in (
+                "direct_logits",
+                "experts",
+                "heads",
+                "sufficient",
+                "repeat",
+                "patch",
+                "quantisation",
+            )
         }
 
     @pytest.mark.parametrize("include", [True, False])

@@ -1,0 +1,372 @@
+"""What the output loses when the weights of one layer alone are rounded to 8 or 4 bits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+
+from depthtui.data.arrays import Shape
+from depthtui.data.run import RunResult
+from depthtui.data.selection import numbers_text
+from depthtui.metrics import needs
+from depthtui.metrics.choices import chosen_key, layers_gone_through, layers_words
+from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
+from depthtui.metrics.evidence import CountInterval
+from depthtui.metrics.loss_change import LossChange, MeanLoss
+from depthtui.metrics.measures import values_of
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.ranking import lowest
+from depthtui.metrics.reduced import BlocksByLayer, ByLayer
+from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric, noise_floor
+from depthtui.sizes import format_size
+
+NAME = "quantisation"
+
+BITS = (8, 4)
+"""The bits of a weight, those of the changes in `Quantisation.changes`."""
+
+FORMATS = {8: "Q8_0", 4: "Q4_0"}
+"""What llama.cpp calls blocks of weights of so many bits."""
+
+STORED_BITS = {8: 8.5, 4: 4.5}
+"""Bits that they take for each weight, the scale of a block of 32 included."""
+
+FULL_BITS = 16
+"""Bits of a weight that is not rounded."""
+
+HALF = 0.5
+"""The share of the summed KL that the layers to keep high have."""
+
+
+@dataclass
+class Quantisation(LossChange):
+    """The change of the output when the linear weights of one layer are rounded.
+
+    They are rounded to the blocks of llama.cpp's `Q8_0` and `Q4_0` (see
+    `tracing.rounded_weights`); of the products themselves nothing is rounded. The changes of the
+    loss and KL are those of the predictions of tokens 1 … T-1.
+
+    Attributes:
+        loss: negative log-likelihood of the token after each, clean, in nats.
+        loss_change_8, loss_change_4: the same with layer l rounded to so many bits, less `loss`;
+            NaN for a layer that was not chosen, or that has not been rounded yet.
+        kl_8, kl_4: KL(p || p~), p the whole model's output, in nats; NaN likewise.
+        unchanged_kl: the largest of these in runs with nothing changed.
+        weights: how many weights of the layer are rounded.
+        whole_rows: how many of its linear weights stay as they are, since their rows cannot be
+            cut into blocks of 32.
+    """
+
+    noise = ("unchanged", "unchanged_kl")
+    changes = ("loss_change_8", "loss_change_4")
+
+    loss: Annotated[np.ndarray, Shape("T-1")]
+    loss_change_8: Annotated[np.ndarray, Shape("L", "T-1")]
+    loss_change_4: Annotated[np.ndarray, Shape("L", "T-1")]
+    kl_8: Annotated[np.ndarray, Shape("L", "T-1")]
+    kl_4: Annotated[np.ndarray, Shape("L", "T-1")]
+    unchanged: Annotated[np.ndarray, Shape("T-1")]
+    unchanged_kl: Annotated[np.ndarray, Shape("T-1")]
+    weights: Annotated[np.ndarray, Shape("L", dtype=np.int64)]
+    whole_rows: Annotated[np.ndarray, Shape("L", dtype=np.int64)]
+    chosen: tuple[int, ...] = ()
+
+    @property
+    def kl_floor(self) -> float:
+        """The largest KL of a token in runs with nothing changed."""
+        return float(np.nan_to_num(self.unchanged_kl).max(initial=0.0))
+
+    def fill_outputs(self, rows: Sequence[int], kl: np.ndarray) -> None:
+        """Fill in the KL of some layers.
+
+        Args:
+            rows: the layers.
+            kl: `[1 + 2 rows, T]`: first of the unchanged run, then for each layer of each number
+                of bits.
+        """
+        kl = kl[:, :-1]
+        self.unchanged_kl[:] = np.fmax(self.unchanged_kl, kl[0])
+        self.kl_8[rows], self.kl_4[rows] = kl[1::2], kl[2::2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducedQuantisation(MeanLoss):
+    """Rounded layers of one or more prompts: means over the predicted tokens.
+
+    Attributes:
+        loss: the clean loss.
+        loss_change_8, loss_change_4, kl_8, kl_4, weights, whole_rows, chosen: as of
+            `Quantisation`.
+        kl_4_blocks: `kl_4` over blocks of tokens.
+        kl_noise: KL in runs with nothing changed.
+    """
+
+    means_of: ClassVar = {"kl_noise": "unchanged_kl"}
+
+    loss: float
+    loss_change_8: ByLayer
+    loss_change_4: ByLayer
+    kl_8: ByLayer
+    kl_4: ByLayer
+    kl_4_blocks: BlocksByLayer = None
+    kl_noise: float
+    weights: ByLayer
+    whole_rows: ByLayer
+    chosen: tuple[int, ...]
+
+    @property
+    def keep_high(self) -> KeepHigh:
+        """The layers to keep at 8 bits where the others have 4."""
+        return KeepHigh.of(self.kl_4, self.weights)
+
+    def saved(self, bits: int) -> np.ndarray:
+        """Bytes that rounding a layer saves beside 16 bits a weight, `[L]`."""
+        return self.weights * (FULL_BITS - STORED_BITS[bits]) / 8
+
+
+@dataclass(frozen=True)
+class KeepHigh:
+    """The layers to keep at 8 bits where the others have 4.
+
+    They are those that cost most when they are rounded to 4 bits one at a time, as few as have
+    half of what all of them cost in sum, in KL: it is never negative, so that costs add up.
+
+    Attributes:
+        layers: those that cost most first; empty where nothing costs anything.
+        share: what they cost of the sum.
+        extra_bytes: what 8 bits of them take more than 4.
+    """
+
+    layers: tuple[int, ...]
+    share: float
+    extra_bytes: float
+
+    @classmethod
+    def of(cls, kl: np.ndarray, weights: np.ndarray, count: int = 0) -> KeepHigh:
+        """The layers by what each costs.
+
+        Args:
+            kl: KL of each layer rounded to 4 bits, `[L]`; NaN where unknown.
+            weights: how many weights of each layer are rounded, `[L]`.
+            count: how many layers; 0 for as few as have half of the sum.
+        """
+        ranked = lowest(-kl, len(kl))
+        total = float(np.nansum(kl))
+        if not total > 0:
+            return cls((), 0.0, 0.0)
+        layers = ranked[: count or int(counts_to_half(kl[None])[0])]
+        extra = weights[layers].sum() * (STORED_BITS[8] - STORED_BITS[4]) / 8
+        return cls(tuple(layers), float(kl[layers].sum()) / total, float(extra))
+
+    @property
+    def option(self) -> str:
+        r"""The option of `llama-quantize` that keeps these layers at 8 bits; empty for none.
+
+        It takes `--tensor-type PATTERN=TYPE`, with a regular expression in ECMAScript that is
+        searched for in the name of a tensor, such as `blk.12.ffn_down.weight`
+        (`tools/quantize/README.md` and `llama_tensor_get_type` of `src/llama-quant.cpp` in
+        ggml-org/llama.cpp; for examples see its pull request 12511). Dots in brackets need no
+        backslash, which a shell or Markdown might take away.
+        """
+        if not self.layers:
+            return ""
+        numbers = "|".join(map(str, sorted(self.layers)))
+        return f'--tensor-type "blk[.]({numbers})[.]={FORMATS[8].lower()}"'
+
+
+def counts_to_half(kl: np.ndarray) -> np.ndarray:
+    """How many layers, the dearest first, have half of what all cost, `[rows]` of `[rows, L]`.
+
+    0 where nothing costs anything; layers that are not known cost nothing.
+    """
+    falling = -np.sort(-np.nan_to_num(kl), axis=1)
+    reached = np.cumsum(falling, axis=1)
+    total = reached[:, -1:]
+    # A sum in another order may miss half by rounding.
+    counts = (reached < HALF * total * (1 - 1e-9)).sum(axis=1) + 1
+    return np.where(total[:, 0] > 0, counts, 0)
+
+
+def _interval(pooled: Pooled) -> CountInterval | None:
+    """The interval of how many layers have half of the sum."""
+    return pooled.interval(pooled.reduced(METRIC), counts_to_half, "kl_4")
+
+
+def _summary(found: ReducedQuantisation, pooled: Pooled) -> dict[str, Any]:
+    kept, interval = found.keep_high, _interval(pooled)
+    return {
+        "loss": found.loss,
+        **{f"loss_change_{bits}": getattr(found, f"loss_change_{bits}") for bits in BITS},
+        **{f"kl_{bits}": getattr(found, f"kl_{bits}") for bits in BITS},
+        **{f"saved_bytes_{bits}": found.saved(bits) for bits in BITS},
+        "weights": found.weights,
+        "whole_rows": found.whole_rows,
+        "keep_high": {
+            "layers": list(kept.layers),
+            "share": kept.share,
+            "extra_bytes": kept.extra_bytes,
+            "interval": None if interval is None else [interval.low, interval.high],
+            "option": kept.option,
+        },
+        "floor": found.floor,
+        "mean_floor": found.noise,
+        "kl_floor": found.kl_noise,
+        **chosen_key(found.chosen),
+    }
+
+
+def _findings(found: ReducedQuantisation, pooled: Pooled) -> Iterator[Finding]:
+    some = layers_words(found.chosen, pooled.n_layers)
+    of_some = f"; of {some}" * bool(some)
+    for bits in BITS:
+        kl, loss = getattr(found, f"kl_{bits}"), getattr(found, f"loss_change_{bits}")
+        if not np.isfinite(kl).any():
+            continue
+        dearest = int(np.nanargmax(kl))
+        yield Finding(
+            f"Layers rounded to {bits} bits",
+            f"{np.nansum(kl):.3g} nats",
+            f"KL, one at a time, in sum; loss {np.nansum(loss):+.3g}; most by layer {dearest}, "
+            f"{kl[dearest]:.3g}; all save {format_size(found.saved(bits).sum())}{of_some}",
+        )
+    if np.isfinite(found.kl_4).any():
+        yield _keep_high_line(found, pooled)
+    if whole := found.whole_rows.sum():
+        share = whole / (whole + found.weights.sum())
+        yield Finding(
+            "Weights that are not rounded",
+            f"{share:.0%}",
+            "of the linear ones: their rows are no multiple of 32 long",
+        )
+    floors = f"KL {found.kl_noise:.2g} nats, loss {found.noise:.2g}, of one token {found.floor:.2g}"
+    yield noise_floor(METRIC.title, floors)
+
+
+def _keep_high_line(found: ReducedQuantisation, pooled: Pooled) -> Finding:
+    title, kept = "Layers to keep at 8 bits", found.keep_high
+    if not kept.layers:
+        return Finding(title, "none", "rounding to 4 bits costs nothing")
+    interval = _interval(pooled)
+    of_them = "" if interval is None else f" ({_range(interval)} over {interval.over})"
+    count = len(kept.layers)
+    remark = (
+        f"{count} layer{'s cost' if count > 1 else ' costs'} {kept.share:.0%} of the summed KL at "
+        f"4 bits{of_them}; 8 bits of them take {format_size(kept.extra_bytes)} more"
+    )
+    layers = numbers_text(sorted(kept.layers))
+    return Finding(title, layers, remark, command=f"llama-quantize {kept.option}")
+
+
+def _range(interval: CountInterval) -> str:
+    low, high = int(interval.low), int(interval.high)
+    return f"{low} to {high}" if low < high else f"{low}"
+
+
+def _per_layer(found: ReducedQuantisation) -> list[LayerValues]:
+    lines = []
+    for bits in reversed(BITS):
+        caption = f"KL(p ‖ p with the layer rounded to {bits} bits), nats"
+        lines += [
+            LayerValues(f"{bits} bits, KL", getattr(found, f"kl_{bits}"), caption),
+            LayerValues(f"{bits} bits, loss", getattr(found, f"loss_change_{bits}")),
+            LayerValues(f"{bits} bits, MB saved", found.saved(bits) / 1e6),
+        ]
+    return lines
+
+
+def _means(found: ReducedQuantisation, pooled: Pooled) -> dict[str, float]:
+    known = np.isfinite(found.kl_4).any()
+    return {f"KL at {bits} bits": _sum(getattr(found, f"kl_{bits}")) for bits in BITS} | {
+        "layers to keep high": float(len(found.keep_high.layers)) if known else math.nan
+    }
+
+
+def _sum(values: np.ndarray) -> float:
+    return float(np.nansum(values)) if np.isfinite(values).any() else math.nan
+
+
+def _kl_measure(bits: int) -> Measure:
+    """The KL of each prediction with a layer rounded; that of the last token is not measured."""
+
+    def values(found: Quantisation) -> np.ndarray:
+        kl = getattr(found, f"kl_{bits}")
+        return np.pad(kl, ((0, 0), (0, 1)), constant_values=np.nan)
+
+    return Measure(
+        f"{NAME}_{bits}",
+        f"Rounded to {bits} bits",
+        "KL(p || p~), nats",
+        values_of(Quantisation, values),
+        floor=lambda run: found.kl_floor if (found := run.get(Quantisation)) else 0.0,
+        reading=f"0: the output bears the layer's weights in {FORMATS[bits]}.",
+    )
+
+
+def _work(result: RunResult) -> float:
+    """A run for each number of bits goes from its layer to the last, an unchanged one before."""
+    count, layers = result.model.n_layers, layers_gone_through(result)
+    run = count - layers[0] + sum(len(BITS) * (count - layer) for layer in layers)
+    return run / count + (len(BITS) * len(layers) + 1) * head(result)
+
+
+def _overhead(result: RunResult) -> float:
+    """Rounding each weight twice."""
+    return _ROUNDING * len(layers_gone_through(result)) / result.model.n_layers
+
+
+_ROUNDING = 20.0
+"""Rounding all layers, in tokens through all layers."""
+
+
+def _memory(sizes: Sizes) -> MemoryNeed:
+    """Logits to compare, and a copy of one layer's weights."""
+    return row_of_logits(sizes) + MemoryNeed(block=sizes.layer_parameters * sizes.item)
+
+
+def _predicts(result: RunResult) -> str:
+    """A need: a token that another one predicts."""
+    return "the prompt is a single token" if len(result.tokens) < 2 else ""
+
+
+def _whole_weights(result: RunResult) -> str:
+    """A need: weights that are not quantised yet."""
+    quantize = result.model.quantize
+    return f"the weights are {quantize} already: load the model as it is" if quantize else ""
+
+
+METRIC = Metric(
+    name=NAME,
+    title="Rounded weights",
+    tells="Which layers must stay at high precision when the model is quantised.",
+    formula=(
+        "the linear weights of one layer rounded to blocks of 8 or 4 bits (`Q8_0`, `Q4_0`): "
+        "`KL(p ‖ p~)` of the output, change of the loss, bytes saved"
+    ),
+    reading=(
+        "Nats of KL where this layer alone is rounded: 0 bears it, more changes what the model "
+        "says. The layers to keep at 8 bits have half of the sum at 4 bits."
+    ),
+    look_for=(
+        "A few layers that cost most of the sum: these are worth 8 bits. Errors of several layers "
+        "together may cost more or less than the sum; a calibrated format costs less than these."
+    ),
+    source="Blocks: Q8_0 and Q4_0 of llama.cpp; --tensor-type: its pull request 12511",
+    cost="2 L forwards, half of each; all weights are rounded twice",
+    work=_work,
+    overhead=_overhead,
+    result=Quantisation,
+    needs=(needs.clean_run, needs.lens, _predicts, _whole_weights),
+    memory=_memory,
+    depends_on=("layers",),
+    measures=(_kl_measure(4), _kl_measure(8)),
+    reduced=ReducedQuantisation,
+    reduce=ReducedQuantisation.over,
+    summary=_summary,
+    findings=lambda found, pooled: list(_findings(found, pooled)),
+    means=_means,
+    per_layer=_per_layer,
+)

@@ -1,0 +1,211 @@
+"""The linear weights of a layer, rounded to the blocks of a few bits that llama.cpp stores.
+
+Blocks are 32 weights that lie beside each other along the input of a product. `Q8_0` has their
+scale, the largest size over 127, as a 16-bit float, and each weight as a whole number of them.
+`Q4_0` has whole numbers from -8 to 7, so that the weight of the largest size is -8 of them, with
+its sign in the scale (ggml's reference, `quantize_row_q8_0_ref` and `quantize_row_q4_0_ref` in
+`ggml/src/ggml-quants.c` of ggml-org/llama.cpp). A weight of 16 bits is rounded to its own dtype
+once more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from depthtui.errors import DepthError
+from depthtui.tracing.parts import at_once, slices
+
+BLOCK = 32
+"""Neighbouring weights that share a scale."""
+
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+_ROUNDED_AT_ONCE = {"cpu": 1 << 17}
+_ROUNDED_AT_ONCE_ELSEWHERE = 1 << 22
+"""Weights that are rounded together, a few times over in float32: as many as a core's cache holds,
+or as keep another device busy."""
+
+
+class LinearWeight(NamedTuple):
+    """A weight that inputs are multiplied with, or several of them as a stack.
+
+    Attributes:
+        module: holds it.
+        name: its name there.
+        input_axis: the axis along which inputs lie.
+    """
+
+    module: nn.Module
+    name: str
+    input_axis: int
+
+    @property
+    def value(self) -> nn.Parameter:
+        """The weight as it is now; an offloaded one has a shape alone."""
+        found: nn.Parameter = getattr(self.module, self.name)
+        return found
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether its rows can be cut into blocks; llama.cpp keeps others in 16 bits."""
+        return self.value.shape[self.input_axis] % BLOCK == 0
+
+
+def linear_weights(layer: nn.Module) -> list[LinearWeight]:
+    """The linear weights of a layer that llama.cpp stores in blocks, if their rows can be cut.
+
+    These are the weights of linear layers and of stacked experts. Norms, biases and convolutions
+    are none of them, nor is a router or a weight of a single output, which llama.cpp leaves as
+    they are (`tensor_allows_quantization` in `src/llama-quant.cpp`).
+
+    Raises:
+        DepthError: some of the layer's weights are quantised already.
+    """
+    for name, parameter in layer.named_parameters():
+        if parameter.dtype not in _DTYPES:
+            raise DepthError(f"its weights are quantised already ({name} is {parameter.dtype})")
+    modules = dict(layer.named_modules())
+    found: list[LinearWeight] = []
+    for name, module in modules.items():
+        if isinstance(module, nn.Linear):
+            if len(module.weight) > 1 and not _is_router(name, modules):
+                found.append(LinearWeight(module, "weight", -1))
+        elif isinstance(module, Conv1D):
+            found.append(LinearWeight(module, "weight", -2))
+        elif hasattr(module, "is_transposed"):
+            axis = -2 if module.is_transposed else -1
+            stacks = [stack for stack, value in _own(module) if value.dim() == 3]
+            found += [LinearWeight(module, stack, axis) for stack in stacks]
+    return found
+
+
+def _own(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return module.named_parameters(recurse=False)
+
+
+def _is_router(name: str, modules: dict[str, nn.Module]) -> bool:
+    """Whether a linear layer of this name chooses experts."""
+    parent, _, last = name.rpartition(".")
+    chooses = last == "gate" and hasattr(modules.get(parent), "experts")
+    return chooses or "router" in name.split(".")
+
+
+@contextlib.contextmanager
+def rounded(layer: nn.Module, bits: int) -> Iterator[None]:
+    """A while in which the linear weights of a layer are rounded to 8 or 4 bits.
+
+    Other parameters stand in their place meanwhile, so that the weights themselves stay as they
+    are, also where other layers share them. Offloaded weights are rounded each time that
+    accelerate has brought them.
+    """
+    by_module: dict[nn.Module, list[LinearWeight]] = {}
+    for weight in linear_weights(layer):
+        if weight.has_blocks:
+            by_module.setdefault(weight.module, []).append(weight)
+    with contextlib.ExitStack() as stack:
+        for module, weights in by_module.items():
+            is_away = any(weight.value.is_meta for weight in weights)
+            enter = _rounded_in_calls(module, weights, bits) if is_away else _put(weights, bits)
+            stack.enter_context(enter)
+        yield
+
+
+@contextlib.contextmanager
+def _put(weights: list[LinearWeight], bits: int) -> Iterator[None]:
+    """Rounded weights in the place of these of one module."""
+    held = [(weight, weight.value) for weight in weights]
+    try:
+        for weight, value in held:
+            put = nn.Parameter(round_to_blocks(value, bits, weight.input_axis), False)
+            setattr(weight.module, weight.name, put)
+        yield
+    finally:
+        for weight, value in held:
+            setattr(weight.module, weight.name, value)
+
+
+@contextlib.contextmanager
+def _rounded_in_calls(module: nn.Module, weights: list[LinearWeight], bits: int) -> Iterator[None]:
+    """The same during each call of a module whose weights are brought for that."""
+    # What accelerate calls between bringing weights and taking them away.
+    name = "_old_forward" if hasattr(module, "_hf_hook") else "forward"
+    held = vars(module).get(name)
+    call: Callable[..., Any] = getattr(module, name)
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        with _put(weights, bits):
+            return call(*args, **kwargs)
+
+    setattr(module, name, forward)
+    try:
+        yield
+    finally:
+        delattr(module, name)
+        if held is not None:
+            setattr(module, name, held)
+
+
+def round_to_blocks(weight: Tensor, bits: int, input_axis: int = -1) -> Tensor:
+    """A weight as `Q8_0` or `Q4_0` has it, in its own dtype.
+
+    Args:
+        weight: `[outputs, inputs]` or a stack of them, `[experts, outputs, inputs]`.
+        bits: 8 or 4.
+        input_axis: the axis of inputs, a multiple of `BLOCK` long: -1, or -2 where it comes before
+            the outputs.
+    """
+    found = torch.empty_like(weight)
+    width = weight.shape[input_axis]
+    room = _ROUNDED_AT_ONCE.get(weight.device.type, _ROUNDED_AT_ONCE_ELSEWHERE)
+    for before, after in zip(_matrices(weight), _matrices(found), strict=True):
+        rows, put = before.transpose(input_axis, -1), after.transpose(input_axis, -1)
+        for part in slices(len(rows), at_once(len(rows), room, width)):
+            blocks = rows[part].float().reshape(-1, BLOCK)
+            value = _eight_bits(blocks) if bits == 8 else _four_bits(blocks)
+            put[part] = value.view(-1, width).to(weight.dtype)
+    return found
+
+
+def _matrices(weight: Tensor) -> tuple[Tensor, ...]:
+    return weight.unbind() if weight.dim() == 3 else (weight,)
+
+
+def _eight_bits(blocks: Tensor) -> Tensor:
+    """Blocks `[blocks, 32]` float32 as `Q8_0` has them."""
+    scale = _largest(blocks).abs() / 127
+    kept = _kept(scale)
+    levels = blocks * _inverse(scale, kept)
+    # Halves go away from zero.
+    sizes = levels.abs()
+    whole = sizes.floor()
+    whole += sizes.sub_(whole).mul_(2).floor_()
+    return whole.copysign_(levels).mul_(kept)
+
+
+def _four_bits(blocks: Tensor) -> Tensor:
+    """Blocks `[blocks, 32]` float32 as `Q4_0` has them."""
+    scale = _largest(blocks) / -8
+    kept = _kept(scale)
+    levels = (blocks * _inverse(scale, kept)).add_(8.5).floor_().clamp_(0, 15)
+    return levels.sub_(8).mul_(kept)
+
+
+def _largest(blocks: Tensor) -> Tensor:
+    """The weight of the largest size in each block, `[blocks, 1]`; the first of several."""
+    return blocks.gather(-1, blocks.abs().argmax(dim=-1, keepdim=True))
+
+
+def _kept(scale: Tensor) -> Tensor:
+    """A scale as a 16-bit float."""
+    return scale.half().float()
+
+
+def _inverse(scale: Tensor, kept: Tensor) -> Tensor:
+    """What makes weights numbers of a scale; 0 where nothing of it is kept."""
+    return torch.where(kept == 0, kept, scale.reciprocal())
