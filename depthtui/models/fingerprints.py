@@ -63,18 +63,40 @@ def fingerprint(
     """
     paths = sorted(files)
     identities = {path: _identity(path) for path in paths}
-    known = {} if kept is None else _read_known(kept)
-    hashes = {
-        path: known[str(path.resolve())][-1]
-        for path in paths
-        if known.get(str(path.resolve()), ())[:-1] == identities[path]
-    }
+    hashes = _known_hashes(identities, kept)
     hashes |= _read([path for path in paths if path not in hashes], identities, report)
     if kept is not None:
         lasting = {path: hashes[path] for path in paths if _will_last(path, identities[path])}
         _keep({str(path.resolve()): [*identities[path], lasting[path]] for path in lasting}, kept)
     named = [[path.name, hashes[path]] for path in paths]
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()
+
+
+def _known_hashes(identities: Mapping[Path, Sequence[int]], kept: Path | None) -> dict[Path, str]:
+    """The hashes that are kept of the files, of those that are as they were."""
+    known = {} if kept is None else _read_known(kept)
+    return {
+        path: known[str(path.resolve())][-1]
+        for path, identity in identities.items()
+        if known.get(str(path.resolve()), ())[:-1] == identity
+    }
+
+
+@contextmanager
+def fingerprint_at_hand(
+    files: Iterable[Path], kept: Path
+) -> Iterator[Callable[[Callable[[Progress], None]], str]]:
+    """The fingerprint, without reading a large file: empty where the hash of one is not kept."""
+
+    def take(_progress: Callable[[Progress], None]) -> str:
+        identities = {path: _identity(path) for path in files}
+        known = _known_hashes(identities, kept)
+        unread = [path for path in identities if path not in known]
+        if any(identities[path][1] > _SMALL for path in unread):
+            return ""
+        return fingerprint(identities, kept)
+
+    yield take
 
 
 def reading(done: int, total: int) -> Progress:

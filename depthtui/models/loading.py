@@ -25,7 +25,7 @@ from depthtui.models.catalog import ModelSource, check_weights_are_safe, resolve
 from depthtui.models.checked_config import needs_code, read_checked_config
 from depthtui.models.demo import ensure_demo
 from depthtui.models.devices import DTYPES, device_named, dtype_name, dtype_named, execution_device
-from depthtui.models.fingerprints import fingerprint_beside, reading
+from depthtui.models.fingerprints import fingerprint_at_hand, fingerprint_beside, reading
 from depthtui.models.integrity import (
     check_files_are_ordinary,
     check_safetensors,
@@ -36,6 +36,7 @@ from depthtui.models.integrity import (
 )
 from depthtui.models.library_output import silence_libraries
 from depthtui.models.placement import QUANTIZE, Size, device_map, make_current
+from depthtui.models.pruning import cut_config
 from depthtui.models.staging import store_folder
 from depthtui.models.weights import Report, load_errors, load_weights
 from depthtui.sizes import format_size
@@ -53,6 +54,8 @@ class LoadedModel:
         info: what it is; what depends on its anatomy is not filled in.
         parameter_counts: how many parameters each module holds, by its name.
         notice: what people should know of how it was loaded, in a sentence; may be empty.
+        is_readout: whether `model` has embedding, first layer, final norm and LM head alone;
+            `info` is of the whole model.
     """
 
     model: PreTrainedModel
@@ -60,6 +63,7 @@ class LoadedModel:
     info: ModelInfo
     parameter_counts: dict[str, int]
     notice: str = ""
+    is_readout: bool = False
 
 
 def load(
@@ -68,6 +72,7 @@ def load(
     progress: Report,
     make_room: Callable[[], None] = lambda: None,
     trust_remote_code: bool = False,
+    readout_only: bool = False,
 ) -> LoadedModel:
     """Load the model that `spec` asks for, fetching and converting it where necessary.
 
@@ -75,9 +80,14 @@ def load(
     `make_room` is called once the files are known to be good, before they take memory.
     Python code that the model brings runs only with `trust_remote_code`.
 
+    With `readout_only`, final norm and LM head are read of the weights, and embedding and first
+    layer, by which these are checked; no more, so that a model may be larger than the memory. It
+    has a fingerprint only where its files were read for one before.
+
     Raises:
         NeedsCode: it needs such code.
-        DepthError: it cannot be found, fetched, opened safely, or held in memory.
+        DepthError: it cannot be found, fetched, opened safely, or held in memory, or its first
+            layer cannot stand alone.
     """
     silence_libraries()
     _check_spec(spec)
@@ -91,19 +101,42 @@ def load(
         check_safetensors(file_)
     tokenizer = load_tokenizer(folder, trust_remote_code)
     make_room()
-    size = Size.of(config, folder, trust_remote_code, device)
+    whole = size = Size.of(config, folder, trust_remote_code, device)
+    opened = config
+    if readout_only:
+        opened = _first_layer_alone(config, folder)
+        size = Size.of(opened, folder, trust_remote_code, device)
     dtype = dtype_named(spec.dtype, device, size.parameters)
     placement = device_map(spec, device, dtype, size)
     make_current(placement)
     stored = config.get_text_config().dtype or config.dtype
     # Both read the weights from one end to the other: what one has read, the other finds in memory.
-    with fingerprint_beside(model_files(folder), known_hashes(models_dir)) as fingerprint:
-        model = load_weights(folder, config, spec, dtype, placement, progress, trust_remote_code)
+    take_fingerprint = fingerprint_at_hand if readout_only else fingerprint_beside
+    with take_fingerprint(model_files(folder), known_hashes(models_dir)) as fingerprint:
+        model = load_weights(
+            folder, opened, spec, dtype, placement, progress, trust_remote_code, readout_only
+        )
         with load_errors(folder):
-            info = _info(spec, source, folder, model, tokenizer, size)
-            info = replace(info, fingerprint=fingerprint(progress))
+            info = _info(spec, source, folder, model, tokenizer, whole)
+            n_layers = config.get_text_config().num_hidden_layers
+            info = replace(info, n_layers=n_layers, fingerprint=fingerprint(progress))
     notice = _rounding(info, stored, dtype) if spec.dtype == "auto" and not spec.quantize else ""
-    return LoadedModel(model, tokenizer, info, size.by_module, notice)
+    return LoadedModel(model, tokenizer, info, size.by_module, notice, readout_only)
+
+
+def _first_layer_alone(config: PreTrainedConfig, folder: Path) -> PreTrainedConfig:
+    """The configuration of a model with its first layer alone.
+
+    Raises:
+        DepthError: it says something of layers by number that cannot be cut.
+    """
+    try:
+        return cut_config(config, [0])
+    except DepthError as error:
+        raise DepthError(
+            f"{folder.name} cannot be opened without its other layers: {error.message}",
+            "Ask for --metrics engine_distance, which loads all of it.",
+        ) from error
 
 
 def _rounding(info: ModelInfo, stored: object, dtype: torch.dtype) -> str:

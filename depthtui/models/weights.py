@@ -41,7 +41,13 @@ def load_weights(
     placement: str | dict[str, torch.device] | None,
     progress: Report,
     trust_remote_code: bool = False,
+    in_part: bool = False,
 ) -> PreTrainedModel:
+    """Read the weights of a model folder; `in_part` leaves those of other layers unread.
+
+    Raises:
+        DepthError: they cannot be read, some are missing, or some are not used.
+    """
     options: dict[str, Any] = {"device_map": placement} if placement else {}
     if spec.quantize:
         options["quantization_config"] = _quantization(spec.quantize, dtype)
@@ -59,7 +65,8 @@ def load_weights(
         )
     hint = "The checkpoint is incomplete, or not of a causal language model."
     check_complete(folder, report["missing_keys"], hint)
-    _check_all_is_used(folder, model, report["unexpected_keys"])
+    if not in_part:
+        _check_all_is_used(folder, model, report["unexpected_keys"])
     loaded: PreTrainedModel = model.eval()
     return loaded.requires_grad_(False)
 
