@@ -1,23 +1,24 @@
-"""`analyze`: a model and prompts in, runs out."""
+"""`analyze`: a model and prompts in, runs out; `read_states`: files of states in, runs out."""
 
 from __future__ import annotations
 
 import functools
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depthtui.api.keywords import Keywords, names_of, prompts_of
-from depthtui.api.runs import Runs
+from depthtui.api.runs import Look, Runs
 from depthtui.data.inspection import Inspection
 from depthtui.data.protocol import Event, Notice
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import RunSettings
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.engine.factory import Storage, make_engine
+from depthtui.engine.state_files import find_state_files
 from depthtui.errors import DepthError
 from depthtui.metrics import (
     after_prompts,
@@ -99,18 +100,105 @@ def analyze(
             else _loaded(model, tokenizer, name, keywords, bar)
         )
         with ready as engine:
-            results, failures = _run(engine, wanted, settings, bar)
+
+            def run(number: int, before: Sequence[RunResult]) -> RunResult:
+                after = after_prompts(settings, [len(result.tokens) for result in before])
+                after = among_prompts(after, [one.text for one in wanted], number)
+                return engine.run(wanted[number], after, run_id=number)
+
+            results, failures = _run_each(len(wanted), run, bar)
+    look = _Looks(model, tokenizer, name, keywords, pooling.lens)
+    return _runs(results, failures, settings, pooling, look)
+
+
+def read_states(
+    model: str | Path | PreTrainedModel,
+    states: str | Path,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    metrics: str | Iterable[str] = RunSettings.metrics,
+    *,
+    name: str = "",
+    progress: bool = True,
+    **options: Any,
+) -> Runs:
+    """Measure the states that vLLM's `extract_hidden_states` has written, instead of running.
+
+        from depthtui import read_states
+
+        runs = read_states("Qwen/Qwen2.5-7B", "/dev/shm/states")
+        runs = read_states("Qwen/Qwen2.5-7B", "/dev/shm/states", metrics="engine_distance")
+
+    What a lens reads and how the stream moves can be told of states; what needs a layer to run
+    again cannot, and says so. Of a named model final norm and head alone are loaded; all of it for
+    `engine_distance`, which tells the layer at which vLLM parts from transformers.
+
+    Args:
+        model: whose states these are, as of `analyze`.
+        states: the folder that vLLM wrote to, of a file a request.
+        tokenizer, metrics, name, progress, options: as of `analyze`.
+
+    Returns:
+        a run for each file, in the order of the numbers in their names. A file that cannot be read
+        is left out with a warning; `failures` says why.
+
+    Raises:
+        DepthError: there is no such model, metric or option, no file, or none that can be read.
+    """
+    names = names_of(metrics)
+    check_names(names)
+    files = find_state_files(Path(states))
+    keywords = Keywords(options, load_settings(on_notice=_warn))
+    pooling = keywords.summary_settings()
+    settings = reading_through(keywords.run_settings(names), pooling.lens)
+
+    def load(engine: Engine, spec: ModelSpec) -> None:
+        nonlocal settings
+        settings = engine.load_for_states(spec, files, settings, _warn)
+
+    with closing(_Bar(len(files), progress)) as bar:
+        ready = (
+            _named(str(model), tokenizer, keywords, bar, load)
+            if isinstance(model, str | Path)
+            else _loaded(model, tokenizer, name, keywords, bar)
+        )
+        with ready as engine:
+
+            def read(number: int, _before: object) -> RunResult:
+                return engine.read_states(files[number], settings, run_id=number)
+
+            results, failures = _run_each(len(files), read, bar)
+    return _runs(results, failures, settings, pooling)
+
+
+def _runs(
+    results: Sequence[RunResult],
+    failures: Mapping[int, str],
+    settings: RunSettings,
+    pooling: SummarySettings,
+    look: Look | None = None,
+) -> Runs:
+    """Runs, with warnings of what is missing of them."""
     for number, reason in failures.items():
         _warn(f"Prompt {number} was left out: {reason}")
     for problem in had_by_none(settings.metrics, results):
         _warn(problem)
-    look = _Looks(model, tokenizer, name, keywords, pooling.lens)
     return Runs(results, pooling, failures, look)
 
 
+def _load(engine: Engine, spec: ModelSpec) -> None:
+    """Load all of a model."""
+    engine.load(spec)
+
+
 @contextmanager
-def _named(name: str, tokenizer: object, keywords: Keywords, bar: _Bar) -> Iterator[Engine]:
-    """An engine that has loaded the model of that name."""
+def _named(
+    name: str,
+    tokenizer: object,
+    keywords: Keywords,
+    bar: _Bar,
+    load: Callable[[Engine, ModelSpec], None] = _load,
+) -> Iterator[Engine]:
+    """An engine that has loaded the model of that name, or what of it is needed."""
     if tokenizer is not None:
         raise DepthError(
             "A model that is loaded by name brings its own tokenizer.", "Leave the tokenizer out."
@@ -123,7 +211,7 @@ def _named(name: str, tokenizer: object, keywords: Keywords, bar: _Bar) -> Itera
 
     engine = make_engine(storage, bar.emit, _warn, trusted=trusted)
     with libraries_silenced():
-        engine.load(spec)
+        load(engine, spec)
         yield engine
 
 
@@ -144,27 +232,30 @@ def _loaded(
         yield engine
 
 
-def _run(
-    engine: Engine, prompts: Sequence[Prompt], settings: RunSettings, bar: _Bar
+def _run_each(
+    count: int, run: Callable[[int, Sequence[RunResult]], RunResult], bar: _Bar
 ) -> tuple[list[RunResult], dict[int, str]]:
     """The runs, and why a prompt could not be run, by its place.
+
+    Args:
+        count: how many prompts there are.
+        run: runs the prompt of a place, after the runs before it.
+        bar: told of each.
 
     Raises:
         DepthError: none could.
     """
     results: list[RunResult] = []
     failures: dict[int, str] = {}
-    for number, prompt in enumerate(prompts):
-        after = after_prompts(settings, [len(result.tokens) for result in results])
-        after = among_prompts(after, [one.text for one in prompts], number)
+    for number in range(count):
         try:
-            result = engine.run(prompt, after, run_id=number)
+            result = run(number, results)
             results.append(result)
             for problem in failures_in_words(result.failed, result.unavailable):
                 _warn(problem)
         except DepthError as error:
             failures[number] = str(error)
-            if len(failures) == len(prompts):
+            if len(failures) == count:
                 raise
         bar.prompt_ends()
     return results, failures

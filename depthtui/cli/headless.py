@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from depthtui.cli.display import Display
@@ -39,6 +40,7 @@ class Job:
         more: comes after `prompts`; only looked at under `max_tokens`.
         n_more: how many of `more` to run: the first that are short enough.
         named: metrics that were asked for by name: it is a failure where no prompt has one.
+        states: files of states that another engine has served, in the place of prompts.
     """
 
     spec: ModelSpec
@@ -50,6 +52,7 @@ class Job:
     more: Iterable[Prompt] = ()
     n_more: int = 0
     named: Sequence[str] = ()
+    states: Sequence[Path] = ()
 
 
 def run_job(
@@ -76,17 +79,19 @@ def run_job(
     check_at_hand(job.spec, job.storage.models_dir, job.spec in job.trusted)
     with Display(notice) as display:
         engine = make_engine(job.storage, display.emit, notice, on_bug, job.trusted)
-        engine.load(job.spec)
+        if job.states:
+            settings = engine.load_for_states(job.spec, job.states, job.settings, fail)
+            job = replace(job, settings=settings)
+        else:
+            engine.load(job.spec)
         if job.max_tokens is not None:
             job = replace(job, prompts=_short_enough(job, job.max_tokens, engine, notice))
-        display.n_prompts = len(job.prompts)
+        display.n_prompts = len(job.states or job.prompts)
         results: list[RunResult] = []
-        for number, prompt in enumerate(job.prompts):
+        for number in range(display.n_prompts):
             display.prompt_begins(number)
             try:
-                settings = after_prompts(job.settings, [len(run.tokens) for run in results])
-                settings = among_prompts(settings, [one.text for one in job.prompts], number)
-                result = engine.run(prompt, settings, run_id=number)
+                result = _run(job, number, engine, results)
                 results.append(result)
                 for problem in failures_in_words(result.failed, result.unavailable):
                     fail(_of_prompt(number, job, problem))
@@ -102,6 +107,15 @@ def run_job(
                 "--prompt-file."
             )
         return results
+
+
+def _run(job: Job, number: int, engine: Engine, before: Sequence[RunResult]) -> RunResult:
+    """Run a prompt of a job, or read the states of one, after those before it."""
+    if job.states:
+        return engine.read_states(job.states[number], job.settings, run_id=number)
+    settings = after_prompts(job.settings, [len(run.tokens) for run in before])
+    settings = among_prompts(settings, [prompt.text for prompt in job.prompts], number)
+    return engine.run(job.prompts[number], settings, run_id=number)
 
 
 def _short_enough(
@@ -128,4 +142,5 @@ def _lacks_answer(result: RunResult) -> bool:
 
 
 def _of_prompt(number: int, job: Job, problem: str) -> str:
-    return problem if len(job.prompts) == 1 else f"prompt {number + 1}: {problem}"
+    alone = len(job.states or job.prompts) == 1
+    return problem if alone else f"prompt {number + 1}: {problem}"

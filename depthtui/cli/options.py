@@ -377,6 +377,25 @@ def refuse_trust_in_last_model(values: Mapping[str, Any]) -> None:
 model_argument = click.argument("model", shell_complete=complete_models)
 
 
+def _one_model(model: str | None, by_option: str | None) -> str:
+    """The model, which is named once."""
+    if model is not None and by_option is not None:
+        raise click.UsageError("The model is named twice: by MODEL and by --model.")
+    found = by_option if model is None else model
+    if found is None:
+        raise click.UsageError("Missing argument 'MODEL'.")
+    return found
+
+
+model_argument_or_option = one_argument(
+    "Model",
+    "model",
+    _one_model,
+    click.argument("model", required=False, shell_complete=complete_models),
+    click.option("--model", "by_option", shell_complete=complete_models, help="The same as MODEL."),
+)
+
+
 def _prompt_options(by_itself: int) -> _Decorator:
     """Options for prompts, so many of a task where nobody says how many."""
     return one_argument(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import click
 
 from depthtui.cli.help import Command
 from depthtui.cli.options import (
     DatasetOptions,
+    Gathered,
     Given,
     OutOptions,
     PromptOptions,
     cache_options,
     dataset_options,
     gather_prompts,
-    model_argument,
+    model_argument_or_option,
     model_options,
     out_options,
     palette_option,
@@ -24,6 +26,7 @@ from depthtui.cli.options import (
 )
 from depthtui.cli.output import report_runs, say
 from depthtui.cli.protocol import protocol_option, under_paper_protocol
+from depthtui.cli.states import refuse_prompts, states_option
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.trust import TrustedModels
 from depthtui.log import log_bug
@@ -37,10 +40,12 @@ from depthtui.log import log_bug
         "depthtui run Qwen/Qwen2.5-7B --protocol paper --data gsm8k=gsm8k.jsonl",
         "depthtui run Qwen/Qwen2.5-7B --prompt-file prompts.jsonl --metrics ablation \\",
         "    --layers 0-5,20 --format json,html --out summary/",
+        "depthtui run --states /dev/shm/states --model Qwen/Qwen2.5-7B",
     ],
 )
-@model_argument
+@model_argument_or_option
 @run_prompt_options
+@states_option
 @dataset_options
 @protocol_option
 @run_options
@@ -50,6 +55,7 @@ from depthtui.log import log_bug
 @palette_option
 def run(
     model: str,
+    states: Path | None,
     asked: PromptOptions,
     dataset: DatasetOptions,
     protocol: str | None,
@@ -60,16 +66,20 @@ def run(
 ) -> int:
     """Measure MODEL's effective depth on prompts, which are pooled.
 
-    MODEL is `demo`, a hub id, a local folder or a GGUF file.
+    MODEL is `demo`, a hub id, a local folder or a GGUF file. With --states, the prompts are those
+    that vLLM has served, and its states are measured.
     """
     output.check("runs")
-    if protocol is not None:
+    if states is not None:
+        refuse_prompts(asked, dataset, protocol, given)
+    elif protocol is not None:
         asked, dataset, given = under_paper_protocol(asked, dataset, given)
     settings = given.settings()
-    gathered = gather_prompts(asked, settings, dataset)
+    gathered = Gathered([]) if states is not None else gather_prompts(asked, settings, dataset)
 
     from depthtui.cli.headless import Job, run_job
     from depthtui.engine.factory import Storage
+    from depthtui.engine.state_files import find_state_files
     from depthtui.metrics import named_metrics, reading_through
 
     failures: list[str] = []
@@ -89,6 +99,7 @@ def run(
         more=gathered.more,
         n_more=gathered.n_more,
         named=given.values.get("metrics") or named_metrics(run_settings),
+        states=() if states is None else find_state_files(states),
     )
     results = run_job(job, notice=say, fail=fail, on_bug=log_bug)
     if results:

@@ -37,6 +37,8 @@ class ModelInfo:
             contribution is relative to `h` and not to `h + a`.
         split_missing: why the attention/MLP split is unavailable, or empty.
         lens_missing: why the logit lens is unavailable, or empty.
+        states_from: where its states were read from, such as `vLLM's files in served`; empty where
+            its layers were run here.
         layer_parameters: how many parameters each layer holds; empty where unknown.
         attention_parameters, mlp_parameters: how many of these work for its attention or its
             MLP alone; empty where unknown.
@@ -63,6 +65,7 @@ class ModelInfo:
     parallel: bool = False
     split_missing: str = ""
     lens_missing: str = ""
+    states_from: str = ""
     layer_parameters: tuple[int, ...] = ()
     attention_parameters: tuple[int, ...] = ()
     mlp_parameters: tuple[int, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -24,7 +25,9 @@ from depthtui.tracing.anatomy import Anatomy, Sublayer, Unembedding
 from depthtui.tracing.decoding import write_greedily
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.parts import at_once
+from depthtui.tracing.patches import Patches
 from depthtui.tracing.replay import Replay, mixes_tokens
+from depthtui.tracing.trace import LayerActivations, trace
 
 _MOST_AT_ONCE = {"cpu": 4096}
 _MOST_AT_ONCE_ELSEWHERE = 32768
@@ -144,6 +147,14 @@ class MetricContext:
         most = most_at_once(execution_device(self.anatomy.layers[0]))
         room = self._room // 4 // self.sizes.token_bytes
         return Replay(self.model, self.anatomy, ids, self.check, max(256, min(most, room)))
+
+    def trace(
+        self,
+        on_layer: Callable[[LayerActivations], None],
+        patches: Patches = MappingProxyType({}),
+    ) -> None:
+        """The model's own pass of the run's tokens, layer by layer, of which nothing is kept."""
+        trace(self.model, self.anatomy, self._ids, on_layer, self.check, patches=patches)
 
     def sublayers(self, part: str) -> Sequence[Sublayer]:
         """The modules that write each layer's `attention` or `mlp`."""

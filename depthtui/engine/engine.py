@@ -57,6 +57,8 @@ from depthtui.engine.pruning import PrunedModel
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.result_cache import ResultCache
 from depthtui.engine.run import Run
+from depthtui.engine.served_states import read_served_states
+from depthtui.engine.state_files import ENGINE, served_dtype
 from depthtui.engine.tokens import Vocabulary, tokenise, tokenise_source
 from depthtui.errors import DepthError, RunStopped, first_line
 from depthtui.files import write_whole
@@ -64,6 +66,7 @@ from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import (
     check_names,
     empty_result,
+    engine_distance,
     patch,
 )
 from depthtui.metrics.costs import Sizes
@@ -78,6 +81,7 @@ from depthtui.models.pruning import write_pruned
 from depthtui.models.recipe import RECIPE, mergekit_recipe
 from depthtui.models.staging import new_folder
 from depthtui.models.untrained import Blueprint
+from depthtui.tracing.activations import Activations
 from depthtui.tracing.layer_types import layer_types
 from depthtui.tracing.parameters import with_parameters
 from depthtui.tracing.parts import in_smaller_parts
@@ -149,8 +153,15 @@ class Engine:
         self._met_error = bool(lost)
         return lost
 
-    def load(self, spec: ModelSpec, control: Control | None = None) -> ModelInfo:
+    def load(
+        self, spec: ModelSpec, control: Control | None = None, readout_only: bool = False
+    ) -> ModelInfo:
         """Load a model in place of the one before, which stays where the new one's files are bad.
+
+        Args:
+            spec: the model.
+            control: stops it.
+            readout_only: whether it is loaded for `read_states` alone (see `models.loading.load`).
 
         Raises:
             NeedsCode: it needs Python code of its own, and is not trusted.
@@ -164,12 +175,48 @@ class Engine:
             self._emit(event)
 
         trusted = spec in self._trusted
-        loaded = load(spec, self._models_dir, progress, self._unload, trusted)
+        loaded = load(spec, self._models_dir, progress, self._unload, trusted, readout_only)
         progress(Progress("Checking where the layers write", 0, 0, "layers"))
         info = self.use(loaded)
         if loaded.notice:
             self._emit(Notice(loaded.notice))
         return info
+
+    def load_for_states(
+        self,
+        spec: ModelSpec,
+        files: Sequence[Path],
+        settings: RunSettings,
+        fail: Callable[[str], None],
+    ) -> RunSettings:
+        """Load of a model what is needed to read files of its states, in the dtype of these.
+
+        All of it is loaded for `engine_distance` alone, which is left out where that fails.
+
+        Args:
+            spec: the model.
+            files: of states.
+            settings: what is measured of them.
+            fail: told why `engine_distance` is left out.
+
+        Returns:
+            the settings, with what can be measured.
+
+        Raises:
+            DepthError: no file can be read, or the model cannot be loaded.
+        """
+        if spec.dtype == "auto":
+            spec = dataclasses.replace(spec, dtype=served_dtype(files))
+        if engine_distance.NAME in settings.metrics:
+            try:
+                self.load(spec)
+            except DepthError as error:
+                fail(f"{engine_distance.METRIC.title} is unavailable: {error}")
+            else:
+                return settings
+        others = tuple(name for name in settings.metrics if name != engine_distance.NAME)
+        self.load(spec, readout_only=True)
+        return dataclasses.replace(settings, metrics=others)
 
     def use(self, loaded: LoadedModel) -> ModelInfo:
         """Take a model that is in memory, in place of the one before.
@@ -201,7 +248,8 @@ class Engine:
             lens_missing=anatomy.lens_missing,
             layer_types=layer_types(loaded.model, anatomy.layers),
         )
-        info = with_parameters(info, loaded.model, anatomy, loaded.parameter_counts)
+        if not loaded.is_readout:
+            info = with_parameters(info, loaded.model, anatomy, loaded.parameter_counts)
         vocabulary = Vocabulary(loaded.tokenizer)
 
         def ids_of(text: str) -> torch.Tensor:
@@ -268,6 +316,54 @@ class Engine:
         result = empty_result(model.info, prompt, settings, tokens)
         _read_source(model, result)
         _check_patched(result)
+        fresh = fresh or (control is not None and control.stepping)
+        return self._fill(model, result, self._cache, control, run_id, fresh, recall)
+
+    def read_states(
+        self, path: Path, settings: RunSettings, control: Control | None = None, run_id: int = 0
+    ) -> RunResult:
+        """Measure the states of a request that another engine has served.
+
+        Its file takes the place of the forward pass. Of the loaded model embedding, final norm and
+        head are used, and its layers for `engine_distance` alone. Nothing is cached.
+
+        Args:
+            path: the file (see `engine.state_files`).
+            settings: what to measure.
+            control: stops it; the result is then what was done, with `complete` False.
+            run_id: by which the listener knows the run.
+
+        Raises:
+            DepthError: no model is loaded, or the file cannot be read, or is of another model.
+        """
+        model, control = self._freed(), control or Control()
+        served = read_served_states(path, model, control.checkpoint)
+        info = dataclasses.replace(
+            model.info,
+            dtype=served.dtype,
+            device=ENGINE,
+            split_missing="files of states have none between attention and MLP",
+            states_from=f"{ENGINE}'s files in {path.parent}",
+        )
+        model = dataclasses.replace(model, info=info)
+        settings = dataclasses.replace(settings.clean, chat_template=False)
+        _check_settings(settings, info)
+        result = empty_result(info, served.prompt, settings, served.tokens)
+        cache = ResultCache(self._no_store, info)
+        return self._fill(model, result, cache, control, run_id, states=served.activations)
+
+    def _fill(
+        self,
+        model: ReadyModel,
+        result: RunResult,
+        cache: ResultCache,
+        control: Control | None,
+        run_id: int,
+        fresh: bool = False,
+        recall: bool = False,
+        states: Activations | None = None,
+    ) -> RunResult:
+        """A result with what it is asked for; `states` stand in the place of a pass."""
         run = Run(
             model,
             result,
@@ -278,15 +374,16 @@ class Engine:
             self._forget_page,
         )
         memory.check_fits(model.info, run.sizes, model.placement)
-        self._emit(RunStarted(run_id, tokens))
+        self._emit(RunStarted(run_id, result.tokens))
         measurement = Measurement(
             run,
             model,
-            self._cache,
+            cache,
             self.lenses,
             self._orders_ready(),
             self.activation_limit,
-            fresh or run.control.stepping,
+            fresh,
+            states,
         )
         with self._errors_noted(model, run.sizes), fast_products(model.loaded.model):
             measurement.fill(recall)

@@ -142,12 +142,17 @@ class Lenses:
         found = self.at_hand(choice)
         if found is not None:
             return found
+        name = self.model.info.spec.name
         if choice.kind != "affine":
-            name = self.model.info.spec.name
             raise DepthError(
                 "no Jacobian lens of this model has been fitted.",
                 f"`depthtui lens fit {name} --kind jacobian` fits one; `depthtui lens import` "
                 "takes one that is published.",
+            )
+        if self.model.loaded.is_readout:
+            raise DepthError(
+                "no affine lens of this model has been fitted, and its layers are not loaded.",
+                f"`depthtui lens fit {name}` fits one.",
             )
         maps, digest = self._fit(choice, report, checkpoint, self.notify)
         try:

@@ -43,6 +43,7 @@ class Measurement:
         orders: the orders in which its layers are left out.
         activation_limit: most bytes of activations to cache; 0 for none.
         fresh: whether everything is computed even where the cache has it.
+        states: what stands in the place of a pass; None to run the model.
 
     Attributes:
         keys: cache keys of the parts of the result, by metric; `PASS` for the forward pass.
@@ -57,6 +58,7 @@ class Measurement:
         orders: LayerOrders,
         activation_limit: int,
         fresh: bool,
+        states: Activations | None = None,
     ) -> None:
         self._run = run
         self._result = run.result
@@ -66,6 +68,7 @@ class Measurement:
         self._orders = orders
         self._activation_limit = activation_limit
         self._fresh = fresh
+        self._states = states
         self._to_keep: list[Callable[[], None]] = []
         self.keys: dict[str, str] = {}
 
@@ -116,7 +119,7 @@ class Measurement:
             result.provenance = dataclasses.replace(cached.provenance, cached=True)
             return
         keeps = self._keeps_activations()
-        found = self._cached_activations() if keeps else None
+        found = self._recorded_before() if keeps or self._states else None
         beside = [metric for metric in BESIDE_LENS if self._comes_with_lens(metric)]
         if found is not None:
             run.read_activations(found, beside)
@@ -167,7 +170,7 @@ class Measurement:
 
     def _measure_on_demand(self) -> None:
         """The slower metrics."""
-        context = self._run.context(self._cached_activations, self._lens, self._order)
+        context = self._run.context(self._recorded_before, self._lens, self._order)
         # Before the recorded pass takes its share.
         rooms = self._model.placement.rooms()
         prepared = self._tell_prepared()
@@ -299,8 +302,11 @@ class Measurement:
         follows = not (settings.repeated or settings.patched)
         return fits and follows and self._model.placement.layers[0].type not in _QUICKER_THAN_DISK
 
-    def _cached_activations(self) -> Activations | None:
-        return None if self._fresh else self._cache.activations(self._result)
+    def _recorded_before(self) -> Activations | None:
+        """The pass as it was read from files, or as the cache has it."""
+        if self._states is not None or self._fresh:
+            return self._states
+        return self._cache.activations(self._result)
 
 
 def _forward(run: Run, keep_writes: bool, beside: list[Metric]) -> tuple[Activations, bool]:

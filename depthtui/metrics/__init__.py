@@ -23,6 +23,7 @@ from depthtui.metrics import (
     direct_effects,
     direct_logits,
     early_exit,
+    engine_distance,
     experts,
     fitted_lens,
     heads,
@@ -76,6 +77,7 @@ ALL: tuple[Metric, ...] = (
     residual_erasure.METRIC,
     patch.METRIC,
     integrated_gradients.METRIC,
+    engine_distance.METRIC,
 )
 """Everything that is measured or derived, the quick ones first: the order of every list."""
 

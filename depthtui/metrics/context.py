@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +14,9 @@ from depthtui.data.run import RunResult
 from depthtui.lenses.maps import LensMaps
 from depthtui.tracing.anatomy import Anatomy, Sublayer, Unembedding
 from depthtui.tracing.left_out import Substitute
+from depthtui.tracing.patches import Patches
 from depthtui.tracing.replay import Replay
+from depthtui.tracing.trace import LayerActivations
 
 
 class Context(Protocol):
@@ -41,6 +44,18 @@ class Context(Protocol):
 
     def sublayers(self, part: str) -> Sequence[Sublayer]:
         """The modules that write each layer's `attention` or `mlp`."""
+
+    def trace(
+        self,
+        on_layer: Callable[[LayerActivations], None],
+        patches: Patches = MappingProxyType({}),
+    ) -> None:
+        """The model's own pass of the run's tokens, layer by layer, of which nothing is kept.
+
+        Args:
+            on_layer: called after each layer.
+            patches: states that take the place of the pass's own.
+        """
 
     @property
     def anatomy(self) -> Anatomy:

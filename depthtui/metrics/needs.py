@@ -17,6 +17,16 @@ def clean_run(result: RunResult) -> str:
     return "" if result.settings.is_clean else "it is measured on clean runs, not in a what-if"
 
 
+def layers_here(result: RunResult) -> str:
+    """A need: the model's layers are run here, not read from files."""
+    return "its states are read from files: no layer is run" if result.model.states_from else ""
+
+
+def states_from_files(result: RunResult) -> str:
+    """A need: the states were read from files of another engine."""
+    return "" if result.model.states_from else "it needs the states of another engine: run --states"
+
+
 def lens(result: RunResult) -> str:
     """A need: final norm and LM head are known."""
     return result.model.lens_missing

@@ -14,7 +14,7 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.data.verdict import Evidence
 from depthtui.metrics.costs import MemoryNeed, Sizes
-from depthtui.metrics.needs import Need, answer
+from depthtui.metrics.needs import Need, answer, layers_here
 from depthtui.metrics.reduced import Reduced
 
 if TYPE_CHECKING:
@@ -175,8 +175,8 @@ class Metric:
             that the logit lens reads, while they are there: made with how many depths and tokens
             there are and a checkpoint, `add` takes each part, `value` is the metric then.
         needs: what a run must have for it.
-        reruns_layers: whether layers run again, with the keys and values of the recorded pass in
-            memory; else the residuals of the pass are all that it reads.
+        reruns_layers: whether layers run on from the recorded pass, whose keys and values are in
+            memory; else the residuals of the pass are all that it reads of it.
         through: the kind of fitted lens that it reads, `affine` or `jacobian`, which is found or
             fitted before it; empty for none.
         in_order: whether it leaves layers out in an order, which is found before it.
@@ -268,7 +268,9 @@ class Metric:
 
     def why_unavailable(self, result: RunResult) -> str:
         """Why a run cannot have it; empty where it can."""
-        return next((reason for need in self.needs if (reason := need(result))), "")
+        reruns = self.on_demand and self.reruns_layers
+        needs = (layers_here, *self.needs) if reruns else self.needs
+        return next((reason for need in needs if (reason := need(result))), "")
 
     def variant(self, settings: RunSettings) -> tuple[object, ...]:
         """What its values depend on, of the settings."""

@@ -107,6 +107,7 @@ def _model_key(model: ModelInfo, settings: RunSettings) -> object:
         model.dtype,
         model.quantize,
         model.device,
+        model.states_from,
         # What differs from prompt to prompt is not a setting of the group.
         replace(settings, lengths_before=(), order_texts=(), answer_start=-1, metrics=metrics),
     )

@@ -164,6 +164,7 @@ def model_facts(model: ModelInfo) -> list[str]:
     facts = [
         model.source,
         f"revision {model.revision}" if model.revision else "",
+        f"states from {model.states_from}" if model.states_from else "",
         model.architecture,
         f"{model.n_layers} layers of width {model.d_model}",
         "; ".join(f"{len(layers)} {kind}" for kind, layers in model.layers_by_type.items()),

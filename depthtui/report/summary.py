@@ -86,6 +86,7 @@ def _asked(results: Sequence[RunResult], settings: SummarySettings) -> dict[str,
             **{name: getattr(model, name) for name in _MODEL},
             **_where(model),
             **({"layer_types": model.layer_types} if model.layer_types else {}),
+            **({"states_from": model.states_from} if model.states_from else {}),
         },
         "settings": {
             "top_k": results[0].settings.top_k,

@@ -73,6 +73,14 @@ def coarsest_dtype(module: nn.Module, *tensors: Tensor) -> torch.dtype:
 def layer_agrees(found: Tensor, before: Tensor, after: Tensor, dtype: torch.dtype) -> bool:
     """Whether a layer run in another way found what it made before, but for rounding.
 
+    At half of the tokens, as of `is_rounding`; arguments as of `layer_roundings`.
+    """
+    return bool(layer_roundings(found, before, after, dtype).median() <= MOST_ROUNDINGS)
+
+
+def layer_roundings(found: Tensor, before: Tensor, after: Tensor, dtype: torch.dtype) -> Tensor:
+    """How far a layer run in another way is from what it made before, `[..., T]` roundings.
+
     Args:
         found: its output, `[..., T, d]`.
         before, after: the residual that it read and the one that it made, of the same shape.
@@ -82,4 +90,4 @@ def layer_agrees(found: Tensor, before: Tensor, after: Tensor, dtype: torch.dtyp
     # What its steps round reaches all dimensions of what it writes.
     written = (h_next - h).square().mean(dim=-1, keepdim=True).sqrt()
     miss = found.to(after.device).float() - h_next
-    return is_rounding(miss, (h, h_next, written), dtype)
+    return roundings(miss, (h, h_next, written), dtype)

@@ -24,12 +24,12 @@ from depthtui.tracing import parts
 PROMPT = Prompt(
     "seven plus five is twelve.", answer=" twelve.", contrast="seven plus twelve is five."
 )
-# A Jacobian lens is never fitted unasked, the nonlinear share is read off the affine fit, and this
-# model has no experts.
+# A Jacobian lens is never fitted unasked, the nonlinear share is read off the affine fit, this
+# model has no experts, and a prompt that is run has no states of another engine.
 NAMES = tuple(
     metric.name
     for metric in METRICS
-    if metric.name not in ("jacobian_lens", "nonlinear", "experts")
+    if metric.name not in ("jacobian_lens", "nonlinear", "experts", "engine_distance")
 )
 EVERYTHING = RunSettings(metrics=NAMES, tolerance=0.5, skip_everywhere=True)
 GOES_ON = {

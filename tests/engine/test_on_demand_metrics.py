@@ -45,8 +45,10 @@ PROMPT = Prompt(
 )
 
 
-UNASKED = tuple(metric for metric in METRICS if metric.name != "jacobian_lens")
-"""A Jacobian lens is never fitted unasked."""
+UNASKED = tuple(
+    metric for metric in METRICS if metric.name not in ("jacobian_lens", "engine_distance")
+)
+"""A Jacobian lens is never fitted unasked, and a run has no states of another engine."""
 
 
 @pytest.fixture

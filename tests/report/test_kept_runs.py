@@ -25,7 +25,7 @@ PROMPT = Prompt(
     answer=" twelve.",
     contrast="The river did not run, and seven plus five is seven.",
 )
-METRICS = tuple(name for name in METRIC_BY_NAME if name != "jacobian_lens")
+METRICS = tuple(name for name in METRIC_BY_NAME if name not in ("jacobian_lens", "engine_distance"))
 
 
 def kept(finished: RunFinished) -> KeptRun:
@@ -76,9 +76,11 @@ def same(a: RunResult, b: RunResult) -> bool:
 def test_the_cache_has_every_part_of_a_run(store: Store, finished: RunFinished) -> None:
     result, found = finished.result, read_run(store, kept(finished))
     assert found is not None
-    assert {metric.name for metric in ON_DEMAND} - {"jacobian_lens", "experts"} <= set(
-        finished.keys
-    )
+    assert {metric.name for metric in ON_DEMAND} - {
+        "jacobian_lens",
+        "experts",
+        "engine_distance",
+    } <= set(finished.keys)
     assert same(found, result)
     assert (found.model, found.prompt, found.settings) == (
         result.model,

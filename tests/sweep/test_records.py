@@ -272,6 +272,7 @@ class TestFormerRecords:
                 "repeat",
                 "patch",
                 "quantisation",
+                "engine_distance",
             )
         }
 
