@@ -20,6 +20,7 @@ from depthtui.depth.by_type import LayersOfType, by_type
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.errors import DepthError, shown
 from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.quantisation import KeepHigh, ReducedQuantisation
 from depthtui.metrics.sufficient import PooledSufficient
 from depthtui.palettes import OWN_PALETTE, PALETTES
 from depthtui.report.as_html import html_bytes
@@ -204,6 +205,17 @@ class Runs(Sequence[Run]):
             measure counts as used. Empty where all layers are alike.
         """
         return by_type(self._reading())
+
+    def layers_to_keep_high(self) -> KeepHigh | None:
+        """Which layers to keep at 8 bits where the others are quantised to 4.
+
+        Returns:
+            the `layers` that cost most, the `share` of the summed KL that they have, the
+            `extra_bytes` that 8 bits of them take, and the `option` of `llama-quantize` that keeps
+            them; None where `quantisation` was not among the metrics.
+        """
+        found: ReducedQuantisation | None = self._reading().get(METRIC_BY_NAME["quantisation"])
+        return None if found is None else found.keep_high
 
     def _reading(self) -> Reading:
         return reading_of(group_runs(self._runs)[0].results, self.settings)

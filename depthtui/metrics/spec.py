@@ -51,6 +51,7 @@ class Measure:
         rule: the rule of effective depth that reads it, whose layer a heatmap marks; or empty.
         reading: what its values say, a sentence; empty where the metric's own says it.
         sentence: result -> what all of its values say, or empty.
+        command: result -> the option of a shell command that heeds them, to copy; or empty.
         metric: name of the metric that it is part of; the list of metrics fills it in.
     """
 
@@ -69,6 +70,7 @@ class Measure:
     metric: str = ""
     reading: str = ""
     sentence: Callable[[RunResult], str] = lambda result: ""
+    command: Callable[[RunResult], str] = lambda result: ""
 
     @property
     def by_token(self) -> bool:

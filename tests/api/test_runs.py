@@ -55,6 +55,16 @@ def test_arrays_are_attributes(runs):
     assert "residual_erasure" not in dir(runs[1])
 
 
+def test_layers_to_keep_high(runs):
+    kept = runs.layers_to_keep_high()
+    parts = [run.quantisation for run in runs]
+    kl = np.concatenate([part.kl_4 for part in parts], axis=1).mean(axis=1)
+    assert kept.layers == tuple(np.argsort(-kl)[: len(kept.layers)])
+    assert kept.share == pytest.approx(kl[list(kept.layers)].sum() / kl.sum(), rel=1e-5)
+    assert kept.share >= 0.5 > kept.share - kl[kept.layers[-1]] / kl.sum()
+    assert runs[0].quantisation.keep_high.option.startswith("--tensor-type")
+
+
 def test_what_is_not_there_says_why(runs):
     with pytest.raises(AttributeError, match="no residual_erasure: the prompt has no known answer"):
         _ = runs[1].residual_erasure

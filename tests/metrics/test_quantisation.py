@@ -287,8 +287,11 @@ def test_the_size_of_the_list_has_an_interval() -> None:
     """Over six prompts, of three of which a single layer has half of the sum."""
     one, two = of([0.55, 0.3, 0.15], tokens=40), of([0.3, 0.4, 0.3], tokens=40)
     value, reading = pooled(one, two, one, one, two, two)
-    interval = METRIC.summary(value, reading)["keep_high"]["interval"]
-    assert interval == [1, 2]
+    kept = METRIC.summary(value, reading)["keep_high"]
+    assert kept["interval"] == [1, 2]
+    # Layers 0 and 1 are the first two, in which order is open.
+    assert kept["layers"] == [0, 1]
+    assert kept["rank_intervals"] == [[1, 3], [1, 2]]
     assert "(1 to 2 over prompts and tokens)" in METRIC.findings(value, reading)[2].remark
 
 

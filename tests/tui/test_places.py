@@ -10,6 +10,8 @@ from textual.widgets import TextArea
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.remarks import Bookmark
+from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics.quantisation import Quantisation
 from depthtui.tui import system_open
 from depthtui.tui.app import DepthApp
 from depthtui.tui.panes.line_field import LineField
@@ -155,6 +157,27 @@ async def test_y_on_the_verdict_copies_its_sentence(
         await it.pilot.pause()
         await it.press("y")
         assert len(copied) == 2
+        float(copied[1])
+
+
+async def test_y_on_rounded_weights_copies_the_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied: list[str] = []
+    monkeypatch.setattr(DepthApp, "copy_to_clipboard", lambda _, text: copied.append(text))
+    async with explore(tmp_path) as it:
+        it.main.action_go_to("heatmap")
+        it.main.measure = MEASURE_BY_NAME["quantisation_4"]
+        await it.press("i")
+        await it.until(lambda: "at 8 bits: " in it.screen_text())
+        await it.press("y")
+        found = it.session.current.result.get(Quantisation)
+        assert copied == [found.keep_high.option]
+        assert copied[0].startswith('--tensor-type "blk[.](0|1|')
+        # Elsewhere the value itself is copied.
+        it.main.action_go_to("curves")
+        await it.pilot.pause()
+        await it.press("y")
         float(copied[1])
 
 

@@ -435,7 +435,7 @@ CHOOSING: list[Command[Any]] = [
         "copy",
         "y",
         "",
-        "Copy the value under the cursor, or the verdict",
+        "Copy the value under the cursor, the verdict, or an option",
         "look",
         lambda screen: screen.copy_value(),
         _why_no_result,

@@ -27,6 +27,7 @@ from depthtui.settings import datasets_dir
 from depthtui.token_text import printable_sentence
 from depthtui.tui.commands import main, moving
 from depthtui.tui.commands.command import bindings_of
+from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.panes.heatmap_views import copied
 from depthtui.tui.panes.page import ThresholdTurned
 from depthtui.tui.panes.pane import Cursor, Pane
@@ -337,13 +338,17 @@ class MainScreen(PlacesScreen, SteppedScreen):
         self.redraw()
 
     def copy_value(self) -> None:
-        """Copy the value under the cursor, and say what it was."""
+        """Copy the verdict, the heatmap's option, or the value under the cursor, and say which."""
         result, pane = self.shown_result(), self.active_pane
         measure = through(self.measure, self.lens_name)
         found = copied(measure, result, self.cursor) if result else None
+        command = measure.command(result) if result and isinstance(pane, Heatmap) else ""
         if isinstance(pane, VerdictPane) and pane.sentence:
             self.app.copy_to_clipboard(pane.sentence)
             self.notify(printable_sentence(pane.sentence), title="Copied", markup=False)
+        elif command:
+            self.app.copy_to_clipboard(command)
+            self.notify(command, title="Copied", markup=False)
         elif found is not None:
             value, words = found
             self.app.copy_to_clipboard(value)
