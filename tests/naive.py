@@ -27,23 +27,59 @@ MLP_NAMES = (
 )
 
 
+class Turn:
+    """One of the calls of a block that runs several times in a pass."""
+
+    def __init__(self, block, turn, turns):
+        self.block, self.turn, self.turns = block, turn, turns
+
+    def register_forward_pre_hook(self, function, **options):
+        return self.block.register_forward_pre_hook(self._in_turn(function), **options)
+
+    def register_forward_hook(self, function, **options):
+        return self.block.register_forward_hook(self._in_turn(function), **options)
+
+    def _in_turn(self, function):
+        calls = iter(range(10**6))
+        return lambda *call: function(*call) if next(calls) % self.turns == self.turn else None
+
+
 def blocks(model):
-    """The model's list of layers: the first list of the configured length."""
+    """The model's layers: the first list of the configured length, once for each pass."""
     expected = model.config.get_text_config(decoder=True).num_hidden_layers
-    return next(
+    found = next(
         module
         for module in model.modules()
         if isinstance(module, torch.nn.ModuleList) and len(module) == expected
     )
+    passes = getattr(model, "passes", 1)
+    if passes == 1:
+        return found
+    return [Turn(block, turn, passes) for turn in range(passes) for block in found]
 
 
 def states(output):
-    return output[0] if isinstance(output, tuple | list) else output
+    """A layer's hidden states `[1, T, d]`; streams side by side as one, one behind the other."""
+    return (output[0] if isinstance(output, tuple | list) else output).flatten(2)
 
 
 def with_states(output, value):
-    """A layer's output with other hidden states."""
-    return type(output)((value, *output[1:])) if isinstance(output, tuple | list) else value
+    """A layer's output with other hidden states, in the shape of its own."""
+    if isinstance(output, tuple | list):
+        return type(output)((value.reshape(output[0].shape), *output[1:]))
+    return value.reshape(output.shape)
+
+
+def read_states(args, kwargs):
+    """What a layer reads, as `states`."""
+    return (args[0] if args else kwargs["hidden_states"]).flatten(2)
+
+
+def with_read_states(args, kwargs, value):
+    """A layer's arguments with other hidden states to read."""
+    if args:
+        return (value.reshape(args[0].shape), *args[1:]), kwargs
+    return args, {**kwargs, "hidden_states": value.reshape(kwargs["hidden_states"].shape)}
 
 
 @contextmanager
@@ -60,7 +96,7 @@ def layer_ends(model, ids, layer):
     kept = {}
 
     def keep(_module, args, kwargs, output):
-        kept["in"] = (args[0] if args else kwargs["hidden_states"])[0].double().numpy().copy()
+        kept["in"] = read_states(args, kwargs)[0].double().numpy().copy()
         kept["out"] = states(output)[0].double().numpy().copy()
 
     with torch.no_grad(), hook(blocks(model)[layer], keep, with_kwargs=True):
@@ -122,7 +158,7 @@ def speak_from(model, ids, depth):
         kept = {}
 
         def keep(_module, args, kwargs):
-            kept["h"] = (args[0] if args else kwargs["hidden_states"]).clone()
+            kept["h"] = read_states(args, kwargs).clone()
 
         def replace(_module, _args, output):
             return with_states(output, kept["h"])
@@ -171,7 +207,7 @@ def probabilities(model, ids, changes=(), dtype=torch.float64):
 
     def keep(index):
         def pre(_module, args, kwargs):
-            inputs[index] = (args[0] if args else kwargs["hidden_states"]).clone()
+            inputs[index] = read_states(args, kwargs).clone()
 
         return pre
 
@@ -201,7 +237,7 @@ def layer_changes(model, ids, changes=(), dtype=torch.float64):
     def watch(index):
         # Registered after the changes' hooks, so it sees what they made of the output.
         def post(_module, args, kwargs, output):
-            before = args[0] if args else kwargs["hidden_states"]
+            before = read_states(args, kwargs)
             found[index] = states(output)[0].to(dtype) - before[0].to(dtype)
 
         return post
@@ -212,7 +248,7 @@ def layer_changes(model, ids, changes=(), dtype=torch.float64):
         if index in changed:
 
             def skip(_module, args, kwargs, output, function=changed[index]):
-                before = args[0] if args else kwargs["hidden_states"]
+                before = read_states(args, kwargs)
                 value = function(before, states(output).clone())
                 return with_states(output, value)
 
@@ -270,9 +306,7 @@ def erased(model, ids, baseline, depth, tokens, dtype=torch.float64):
         return probabilities(model, ids, change, dtype)
 
     def pre(_module, args, kwargs):
-        if args:
-            return (erase(args[0]), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": erase(kwargs["hidden_states"])}
+        return with_read_states(args, kwargs, erase(read_states(args, kwargs)))
 
     handle = blocks(model)[0].register_forward_pre_hook(pre, with_kwargs=True)
     try:
@@ -322,7 +356,7 @@ def naive_context_losses(model, ids, start, depth):
     """Losses `[T-1]` where the tokens before `start` skip the layers from `depth` on."""
 
     def stay(_module, args, kwargs, output):
-        before = args[0] if args else kwargs["hidden_states"]
+        before = read_states(args, kwargs)
         after = states(output).clone()
         after[:, :start] = before[:, :start]
         return with_states(output, after)
@@ -345,20 +379,17 @@ def naive_reordered_losses(model, ids, layer, swapped):
     def pass_on(*args, **kwargs):
         output = forwards[0](*args, **kwargs)
         calls["first"] = args, kwargs
-        return with_states(output, args[0] if args else kwargs["hidden_states"])
+        return with_states(output, read_states(args, kwargs))
 
     def again(place, hidden):
         args, kwargs = calls[place]
-        if args:
-            args = (hidden, *args[1:])
-        else:
-            kwargs = {**kwargs, "hidden_states": hidden}
+        args, kwargs = with_read_states(args, kwargs, hidden)
         return states(forwards[place == "second"](*args, **kwargs))
 
     def both(*args, **kwargs):
         output = forwards[1](*args, **kwargs)
         calls["second"] = args, kwargs
-        h = args[0] if args else kwargs["hidden_states"]
+        h = read_states(args, kwargs)
         after = states(output)
         value = again("first", after) if swapped else after + again("first", h) - h
         return with_states(output, value)
@@ -375,11 +406,9 @@ def call_alone(model, ids, layer, change):
     kept = {}
 
     def pre(_module, args, kwargs):
-        before = change((args[0] if args else kwargs["hidden_states"]).clone())
+        before = change(read_states(args, kwargs).clone())
         kept["in"] = before[0]
-        if args:
-            return (before, *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": before}
+        return with_read_states(args, kwargs, before)
 
     def post(_module, _args, output):
         kept["out"] = states(output)[0].clone()
@@ -431,7 +460,7 @@ def naive_without(model, ids, left_out):
     """Log-probabilities `[T, V]` with some layers left out at all tokens, float64."""
 
     def pass_through(_module, args, kwargs, output):
-        return with_states(output, args[0] if args else kwargs["hidden_states"])
+        return with_states(output, read_states(args, kwargs))
 
     layers = blocks(model)
     handles = [
@@ -463,10 +492,7 @@ def naive_repeated(model, ids, first, last):
         hidden = states(output)
         for place, original in enumerate(forwards):
             args, kwargs = calls[place]
-            if args:
-                args = (hidden, *args[1:])
-            else:
-                kwargs = {**kwargs, "hidden_states": hidden}
+            args, kwargs = with_read_states(args, kwargs, hidden)
             hidden = states(original(*args, **kwargs))
         return with_states(output, hidden)
 
@@ -494,14 +520,12 @@ def naive_patched_logits(model, target, source, row, tokens, part="layer"):
     layers, kept = blocks(model), {}
 
     def keep_input(_module, args, kwargs):
-        kept["h"] = (args[0] if args else kwargs["hidden_states"]).clone()
+        kept["h"] = read_states(args, kwargs).clone()
 
     def put_input(_module, args, kwargs):
-        value = (args[0] if args else kwargs["hidden_states"]).clone()
+        value = read_states(args, kwargs).clone()
         value[:, tokens] = kept["h"][:, tokens]
-        if args:
-            return (value, *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": value}
+        return with_read_states(args, kwargs, value)
 
     def keep_output(_module, _args, output):
         kept["h"] = states(output).clone()

@@ -29,7 +29,7 @@ from depthtui.engine import engine as engine_module
 from depthtui.engine.engine import Engine
 from depthtui.metrics import METRIC_BY_NAME, METRICS
 from depthtui.models.loading import LoadedModel
-from depthtui.tracing.modules import find_layers
+from depthtui.tracing.modules import find_blocks
 from tests.builders.models import tiny_model
 from tests.mutants import mutants
 from tests.second_device import Transfers, pretended_devices
@@ -98,7 +98,7 @@ def device_map(model: PreTrainedModel, layers: list[str]) -> dict[str, str]:
     embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
     tied = {names[head]: layers[0]} if head.weight is embedding.weight else {}
     blocks = {
-        names[block]: device for block, device in zip(find_layers(model), layers, strict=True)
+        names[block]: device for block, device in zip(find_blocks(model), layers, strict=True)
     }
     prefix = next(iter(blocks)).rpartition(".")[0]
     placed: dict[str, str] = {}

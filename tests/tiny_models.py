@@ -17,7 +17,14 @@ from typing import Any
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from tests.looped_models import InjectedModel, LoopedForCausalLM, NormedModel
 
 VOCAB = 128
 LAYERS = 4
@@ -137,6 +144,20 @@ _OPT = {
     "ffn_dim": 48,
     "max_position_embeddings": 256,
 }
+
+
+def _looped(kind: type[NormedModel]) -> Callable[[], PreTrainedModel]:
+    config = LlamaConfig(
+        vocab_size=VOCAB,
+        hidden_size=HIDDEN,
+        intermediate_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        pad_token_id=0,
+    )
+    return functools.partial(LoopedForCausalLM, config, kind)
+
 
 TINY: dict[str, Callable[[], PreTrainedModel]] = {
     "llama": _llama_like("LlamaConfig"),
@@ -316,28 +337,39 @@ TINY: dict[str, Callable[[], PreTrainedModel]] = {
     "mamba": _other(
         "MambaConfig", hidden_size=HIDDEN, num_hidden_layers=LAYERS, state_size=8, time_step_rank=4
     ),
-}
-"""How to build each model; `tiny` also draws its weights."""
-
-WITHOUT_SPLIT = {"mamba", "minimax", "openai_gpt", "opt_post_norm"}
-"""Of these, what attention and MLP write does not add up to the layer's change."""
-
-OTHERS: dict[str, Callable[[], PreTrainedModel]] = {
     "deepseek_v4": _llama_like(
         "DeepseekV4Config",
         **{**_HYPER_CONNECTIONS, "num_key_value_heads": 1},
         o_groups=2,
         o_lora_rank=8,
+        layer_types=[
+            "sliding_attention",
+            "compressed_sparse_attention",
+            "heavily_compressed_attention",
+            "compressed_sparse_attention",
+        ],
+        mlp_layer_types=["hash_moe", "moe", "moe", "moe"],
+        sliding_window=6,
     ),
-    "gemma4_shared": _llama_like("Gemma4TextConfig", num_kv_shared_layers=2, **_GEMMA4),
     "hy_v4": _llama_like(
         "HYV4Config",
         kv_lora_rank=16,
         qk_nope_head_dim=8,
         qk_rope_head_dim=8,
         v_head_dim=8,
-        **_HYPER_CONNECTIONS,
+        **{**_HYPER_CONNECTIONS, "index_topk": 64},
     ),
+}
+"""How to build each model; `tiny` also draws its weights."""
+
+WITHOUT_SPLIT = {"deepseek_v4", "hy_v4", "mamba", "minimax", "openai_gpt", "opt_post_norm"}
+"""Of these, what attention and MLP write does not add up to the layer's change."""
+
+
+OTHERS: dict[str, Callable[[], PreTrainedModel]] = {
+    "looped": _looped(NormedModel),
+    "looped_injected": _looped(InjectedModel),
+    "gemma4_shared": _llama_like("Gemma4TextConfig", num_kv_shared_layers=2, **_GEMMA4),
 }
 """Models that do not have all that depthtui measures, for tests of their own."""
 
@@ -361,6 +393,10 @@ def fresh(name: str) -> PreTrainedModel:
 
 def _draw_weights(model: PreTrainedModel, seed: int) -> None:
     noise = torch.Generator().manual_seed(seed)
+    for name, table in model.named_buffers():
+        if name.endswith("tid2eid"):
+            # The experts of each token, where no router chooses them.
+            table.copy_(torch.randint(4, table.shape, generator=noise))
     embeddings = model.get_input_embeddings().weight
     head = model.get_output_embeddings().weight
     with torch.no_grad():

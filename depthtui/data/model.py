@@ -44,6 +44,9 @@ class ModelInfo:
             MLP alone; empty where unknown.
         layer_types: what each layer is made of, such as `mamba`, `full attention` or `experts`;
             empty where all layers are alike.
+        streams: how many residual streams lie side by side in `d_model`.
+        calls: the pass and the block of each layer, where blocks run several times; else empty.
+        broken_at: layers that read something else than the one before has written.
     """
 
     spec: ModelSpec
@@ -70,6 +73,9 @@ class ModelInfo:
     attention_parameters: tuple[int, ...] = ()
     mlp_parameters: tuple[int, ...] = ()
     layer_types: tuple[str, ...] = ()
+    streams: int = 1
+    calls: tuple[tuple[int, int], ...] = ()
+    broken_at: tuple[int, ...] = ()
 
     def is_same_as(self, other: ModelInfo) -> bool:
         """Whether runs of both have the same values: weights, dtype and device are the same."""
@@ -92,7 +98,22 @@ class ModelInfo:
         skipped = tuple(skipped)
         if not all(held[skip.part] for skip in skipped):
             return None
-        return sum(held[skip.part][skip.layer] for skip in skipped)
+        chosen = {(skip.layer, skip.part) for skip in skipped}
+        # A looped block's parameters are used while one of its layers runs.
+        unused = {
+            (self.layers_of(layer)[0], part)
+            for layer, part in chosen
+            if all((other, part) in chosen for other in self.layers_of(layer))
+        }
+        return sum(held[part][layer] for layer, part in unused)
+
+    def layers_of(self, layer: int) -> tuple[int, ...]:
+        """All layers that a layer's block runs as: itself alone in most models."""
+        # A file may name more calls than there are layers, or fewer.
+        if len(self.calls) != self.n_layers:
+            return (layer,)
+        block = self.calls[layer][1]
+        return tuple(other for other, call in enumerate(self.calls) if call[1] == block)
 
     def type_of(self, layer: int) -> str:
         """The type of a layer; empty where all are alike."""
@@ -131,8 +152,9 @@ def joined_type(*parts: str) -> str:
 
 
 def layer_number(model: ModelInfo, layer: int) -> str:
-    """A layer as sentences and axes name it, such as `12`."""
-    return str(layer)
+    """A layer as sentences and axes name it: `12`, or `12 (2.3)` for block 3 in pass 2."""
+    call = _call_words(model, layer)
+    return f"{layer} ({call})" if call else str(layer)
 
 
 def layer_mark(model: ModelInfo, layer: int) -> str:
@@ -141,8 +163,22 @@ def layer_mark(model: ModelInfo, layer: int) -> str:
 
 
 def layer_label(model: ModelInfo, layer: int) -> str:
-    """A layer as rows are labelled: its number, with the mark of its type in a hybrid: `12M`."""
-    return layer_number(model, layer) + layer_mark(model, layer)
+    """A layer as rows are labelled: its number, with the mark of its type in a hybrid: `12M`.
+
+    Of a looped block `12·2.3`, of block 3 in pass 2.
+    """
+    call = _call_words(model, layer)
+    return str(layer) + f"·{call}" * bool(call) + layer_mark(model, layer)
+
+
+def _call_words(model: ModelInfo, layer: int) -> str:
+    """The pass and the block of a layer, or a block's own number; empty where it is the layer's."""
+    if len(model.calls) != model.n_layers:
+        return ""
+    turn, block = model.calls[layer]
+    if len(model.layers_of(layer)) > 1:
+        return f"{turn}.{block}"
+    return "" if block == layer else str(block)
 
 
 def label_cells(model: ModelInfo) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -55,23 +55,34 @@ class Baselines:
     anatomy: Anatomy
     token_ids: Callable[[str], Tensor]
     default: Callable[[], Sequence[str]]
-    _held: dict[tuple[str, ...], list[Tensor]] = field(default_factory=dict)
+    _held: dict[tuple[str, ...], tuple[list[Tensor], dict[int, Tensor]]] = field(
+        default_factory=dict
+    )
 
     def mean(self, texts: Sequence[str], checkpoint: Callable[[], None]) -> list[Tensor]:
         """The mean residual at depths 0 … L over all tokens of the texts, each `[d]` float32."""
+        return self._means(texts, checkpoint)[0]
+
+    def _means(
+        self, texts: Sequence[str], checkpoint: Callable[[], None]
+    ) -> tuple[list[Tensor], dict[int, Tensor]]:
+        """These, and the mean of what layers read that the one before has not written."""
         key = tuple(texts or self.default())
         if key not in self._held:
-            sums: list[Tensor] | None = None
+            sums: list[Tensor] = []
             tokens = 0
             for text in key:
                 ids = self.token_ids(text)
-                stream = record_residuals(self.model, self.anatomy, ids, checkpoint).residual
+                found = record_residuals(self.model, self.anatomy, ids, checkpoint)
                 # On the CPU: MPS has no double precision.
+                stream = [*found.residual, *found.read.values()]
                 here = [residual.to("cpu").double().sum(dim=0) for residual in stream]
-                sums = here if sums is None else [a + b for a, b in zip(sums, here, strict=True)]
+                sums = [a + b for a, b in zip(sums, here, strict=True)] if sums else here
                 tokens += len(ids)
-            assert sums is not None
-            self._held[key] = [(total / tokens).float() for total in sums]
+            means = [(total / tokens).float() for total in sums]
+            depths = len(self.anatomy.layers) + 1
+            read = dict(zip(found.read, means[depths:], strict=True))
+            self._held[key] = means[:depths], read
         return self._held[key]
 
     def substitute(self, settings: RunSettings, checkpoint: Callable[[], None]) -> Substitute:
@@ -79,7 +90,8 @@ class Baselines:
         keeps_first = settings.keep_first_token
         if settings.ablate == "zero":
             return Substitute(keeps_first=keeps_first)
-        return Substitute.of_means(self.mean(settings.baseline, checkpoint), keeps_first)
+        means, read = self._means(settings.baseline, checkpoint)
+        return Substitute.of_means(means, keeps_first, read)
 
 
 @dataclass
@@ -133,6 +145,11 @@ class MetricContext:
     def residuals(self) -> list[Tensor]:
         """h_0 … h_L of the run, each `[T, d]`."""
         return list(self.recorded().residual)
+
+    @property
+    def read(self) -> Mapping[int, Tensor]:
+        """`[T, d]` of each layer that reads something else than the one before has written."""
+        return self.recorded().read
 
     @functools.cached_property
     def replay(self) -> Replay:

@@ -247,6 +247,11 @@ class Engine:
             split_missing=anatomy.split_missing,
             lens_missing=anatomy.lens_missing,
             layer_types=layer_types(loaded.model, anatomy.layers),
+            n_layers=len(anatomy.layers),
+            d_model=anatomy.width,
+            streams=anatomy.streams,
+            calls=anatomy.calls,
+            broken_at=tuple(anatomy.between),
         )
         if not loaded.is_readout:
             info = with_parameters(info, loaded.model, anatomy, loaded.parameter_counts)
@@ -517,7 +522,7 @@ class Engine:
         with its layers so changed; else nothing is written. The recipe lies beside it.
 
         Args:
-            left_out: layers by their numbers.
+            left_out: layers by their indices; of looped blocks in all passes.
             folder: where to.
             control: stops it.
             keep_loaded: whether the model stays in memory while the other one is checked.
@@ -536,7 +541,8 @@ class Engine:
             self._emit(event)
 
         info = self._ready().info
-        kept = pruning.layers_kept(info.n_layers, left_out, repeated)
+        n_blocks, left_out = pruning.blocks_left_out(info, left_out)
+        kept = pruning.layers_kept(n_blocks, left_out, repeated)
         pruning.check_target(folder)
         source = resolve(info.spec, self._models_dir)
         trusted = info.spec in self._trusted and source.may_bring_code
@@ -901,6 +907,8 @@ def _check_settings(settings: RunSettings, info: ModelInfo) -> None:
             raise DepthError(f"Attention and MLP cannot be told apart: {info.split_missing}.")
     if problem := why_not_repeated(settings.repeated, info.n_layers):
         raise DepthError(f"These layers cannot run twice in {info.name}: {problem}.")
+    if settings.repeated and info.calls:
+        raise DepthError(f"The blocks of {info.name} run several times already.")
 
 
 def _read_source(model: ReadyModel, result: RunResult) -> None:

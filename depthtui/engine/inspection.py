@@ -176,7 +176,7 @@ class _Page:
         self._unavailable: dict[str, str] = {}
         self._closure: dict[str, float] = {}
         self._output = inspector.output_at(token)
-        self._before, self._after = (replay.residual[depth][token] for depth in (layer, layer + 1))
+        self._before, self._after = replay.read_by(layer)[token], replay.residual[layer + 1][token]
 
     def inspection(self) -> Inspection:
         """The whole page."""

@@ -124,7 +124,8 @@ class Run:
 
         `beside` are metrics that the lens is to bring as well.
         """
-        recorder = ActivationRecorder(self._model.info.n_layers, keep_writes)
+        between = self._model.anatomy.between.keys()
+        recorder = ActivationRecorder(self._model.info.n_layers, keep_writes, between=between)
         patches = self._patches()
 
         def on_layer(layer: LayerActivations) -> None:

@@ -18,7 +18,7 @@ from depthtui.errors import DepthError
 from depthtui.lenses.maps import DepthMap
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Anatomy
-from depthtui.tracing.modules import decoder, first_tensor, hidden_states, hooks
+from depthtui.tracing.modules import decoder, first_tensor, hidden_states, hooks, with_hidden_states
 from depthtui.tracing.parts import at_once
 
 PROMPT_TOKENS = 128
@@ -160,9 +160,7 @@ def _recorded(model: nn.Module, anatomy: Anatomy, ids: Tensor) -> list[Tensor]:
     def begin(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         start = hidden_states(args, kwargs).detach().requires_grad_()
         residuals.append(start)
-        if args:
-            return (start, *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": start}
+        return with_hidden_states(args, kwargs, start)
 
     def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         residuals.append(hidden_states(args, kwargs))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
@@ -31,6 +31,10 @@ class Context(Protocol):
 
         They were recorded with the run's pass; large ones lie in a file.
         """
+
+    @property
+    def read(self) -> Mapping[int, Tensor]:
+        """`[T, d]` of each layer that reads something else than the one before has written."""
 
     @property
     def replay(self) -> Replay:

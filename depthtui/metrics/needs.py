@@ -32,6 +32,13 @@ def lens(result: RunResult) -> str:
     return result.model.lens_missing
 
 
+def unbroken_stream(result: RunResult) -> str:
+    """A need: each layer reads what the one before has written."""
+    if result.model.broken_at:
+        return "the model does something to its residual stream between its passes"
+    return ""
+
+
 def split(result: RunResult) -> str:
     """A need: attention and MLP can be told apart, where only one of them is skipped."""
     return result.model.split_missing if result.settings.skip_part != "layer" else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import FittedLens
 from depthtui.data.lens_view import fit_words, lens_of, lens_title
-from depthtui.data.model import ModelInfo
+from depthtui.data.model import ModelInfo, layer_label
 from depthtui.data.run import RunResult
 from depthtui.depth import rules
 from depthtui.depth.published import PublishedModel
@@ -127,13 +127,23 @@ def pooling(group: Group, reading: Reading) -> str:
     stopped = {0: "", 1: "; 1 stopped run left out"}.get(
         group.stopped, f"; {group.stopped} stopped runs left out"
     )
-    first = reading.settings.tokens_in_words
-    means = f"Means over {tokens} of {prompts}, {first}{stopped}; layers are counted from 0"
+    first, model = reading.settings.tokens_in_words, group.results[0].model
+    counted_from = "layers are counted from 0" + calls_words(model)
+    means = f"Means over {tokens} of {prompts}, {first}{stopped}; {counted_from}"
     if not reading.depths:
         return f"{means}."
     means += ", so a depth of n layers ends with layer n − 1."
     doubt = uneven(reading.n_prompts, reading.effective_prompts)
     return " ".join(filter(None, (means, _intervals(reading), doubt)))
+
+
+def calls_words(model: ModelInfo) -> str:
+    """How layers of a looped model are counted, for the middle of a sentence; else empty."""
+    again = next((layer for layer, (turn, _) in enumerate(model.calls) if turn == 2), None)
+    if again is None:
+        return ""
+    name, block = layer_label(model, again), model.calls[again][1]
+    return f" in the order in which they run, {name} being block {block} in pass 2"
 
 
 def lens_sentence(lens: str, results: Sequence[RunResult]) -> str:
@@ -159,6 +169,20 @@ def _intervals(summary: Reading) -> str:
     return f"{LEVEL:.0%} intervals by bootstrap over prompts{where}."
 
 
+def layers_fact(model: ModelInfo) -> str:
+    """How many layers a model has and how wide they are, such as `30 layers of width 576`."""
+    passes = max((turn for turn, _block in model.calls), default=1)
+    blocks = len({block for _turn, block in model.calls})
+    return "".join(
+        (
+            f"{model.n_layers} layers",
+            f" ({blocks} blocks in {passes} passes)" if blocks else "",
+            f" of width {model.d_model // model.streams}",
+            f" in {model.streams} residual streams" if model.streams > 1 else "",
+        )
+    )
+
+
 def model_facts(model: ModelInfo) -> list[str]:
     """What a reader needs to know about a model, most important first."""
     facts = [
@@ -166,7 +190,7 @@ def model_facts(model: ModelInfo) -> list[str]:
         f"revision {model.revision}" if model.revision else "",
         f"states from {model.states_from}" if model.states_from else "",
         model.architecture,
-        f"{model.n_layers} layers of width {model.d_model}",
+        layers_fact(model),
         "; ".join(f"{len(layers)} {kind}" for kind, layers in model.layers_by_type.items()),
         f"{model.parameters:,} parameters",
         f"vocabulary of {model.vocab_size:,}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from safetensors import SafetensorError
@@ -19,6 +19,8 @@ from depthtui.tracing.anatomy import Anatomy
 from depthtui.tracing.patches import PatchedRows, Patches
 from depthtui.tracing.trace import LayerActivations, trace
 
+_READ = "read."
+
 MEMORY_BYTES = 256 << 20
 """A stack larger than this lies in an unlinked file that the system pages in and out."""
 
@@ -30,18 +32,20 @@ class Activations:
     Attributes:
         residual: `[L+1, T, d]`, h_0 … h_L.
         attention, mlp: `[L, T, d]`, or None where they were not kept.
+        read: `[T, d]` of each layer that reads something else than the one before has written.
     """
 
     residual: Tensor
     attention: Tensor | None = None
     mlp: Tensor | None = None
+    read: dict[int, Tensor] = field(default_factory=dict)
 
     def layers(self) -> Iterator[LayerActivations]:
         """The layers as `trace` would have handed them on."""
         for layer in range(len(self.residual) - 1):
             yield LayerActivations(
                 layer=layer,
-                h=self.residual[layer],
+                h=self.read.get(layer, self.residual[layer]),
                 attention=None if self.attention is None else self.attention[layer],
                 mlp=None if self.mlp is None else self.mlp[layer],
                 h_next=self.residual[layer + 1],
@@ -49,7 +53,9 @@ class Activations:
 
     def to_bytes(self) -> bytes:
         """As a safetensors file."""
-        tensors = {name: value for name, value in vars(self).items() if value is not None}
+        stacks = {"residual": self.residual, "attention": self.attention, "mlp": self.mlp}
+        tensors = {name: value for name, value in stacks.items() if value is not None}
+        tensors |= {f"{_READ}{layer}": value for layer, value in self.read.items()}
         # Where safetensors cannot have its memory it ends the process; this raises instead.
         torch.empty(2 * sum(value.nbytes for value in tensors.values()), dtype=torch.uint8)
         return save({name: value.cpu().contiguous() for name, value in tensors.items()})
@@ -59,8 +65,13 @@ class Activations:
         """From `to_bytes`; None where the bytes are something else."""
         try:
             tensors = load(data)
-            return cls(tensors["residual"], tensors.get("attention"), tensors.get("mlp"))
-        except (SafetensorError, KeyError):
+            read = {
+                int(name.removeprefix(_READ)): value
+                for name, value in tensors.items()
+                if name.startswith(_READ)
+            }
+            return cls(tensors["residual"], tensors.get("attention"), tensors.get("mlp"), read)
+        except (SafetensorError, KeyError, ValueError):
             return None
 
 
@@ -71,19 +82,30 @@ class ActivationRecorder:
         n_layers: L.
         keep_writes: whether to keep attention and MLP writes too.
         scratch_dir: where large stacks lie; None for the system's.
+        between: layers that read something else than the one before has written.
     """
 
-    def __init__(self, n_layers: int, keep_writes: bool, scratch_dir: str | None = None) -> None:
+    def __init__(
+        self,
+        n_layers: int,
+        keep_writes: bool,
+        scratch_dir: str | None = None,
+        between: Collection[int] = (),
+    ) -> None:
         self._n_layers = n_layers
         self._keep_writes = keep_writes
         self._scratch_dir = scratch_dir
         self._stacks: dict[str, Tensor] = {}
         self._has_writes = True
+        self._between = between
+        self._read: dict[int, Tensor] = {}
 
     def add(self, layer: LayerActivations) -> None:
         """Keep one layer."""
         if layer.layer == 0:
             self._put("residual", self._n_layers + 1, 0, layer.h)
+        if layer.layer in self._between:
+            self._read[layer.layer] = layer.h.clone()
         self._put("residual", self._n_layers + 1, layer.layer + 1, layer.h_next)
         if layer.attention is None or layer.mlp is None:
             self._has_writes = False
@@ -102,7 +124,8 @@ class ActivationRecorder:
     def activations(self) -> Activations:
         """All that was recorded, once every layer has run."""
         writes = self._stacks if self._has_writes else {}
-        return Activations(self._stacks["residual"], writes.get("attention"), writes.get("mlp"))
+        stacks = self._stacks["residual"], writes.get("attention"), writes.get("mlp")
+        return Activations(*stacks, self._read)
 
     def _put(self, name: str, count: int, place: int, value: Tensor) -> None:
         if name not in self._stacks:
@@ -117,7 +140,9 @@ def record_residuals(
     checkpoint: Callable[[], None] = lambda: None,
 ) -> Activations:
     """The residual stream of the clean pass of `ids` `[T]`, and nothing else."""
-    recorder = ActivationRecorder(len(anatomy.layers), keep_writes=False)
+    recorder = ActivationRecorder(
+        len(anatomy.layers), keep_writes=False, between=anatomy.between.keys()
+    )
     trace(model, anatomy, ids, recorder.add, checkpoint)
     return recorder.activations()
 

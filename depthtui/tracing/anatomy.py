@@ -6,8 +6,8 @@ reads `h_next = h + a + m`. `tracing/probe.py` finds which modules these are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -77,16 +77,19 @@ class Unembedding:
     """From the residual stream to logits: final norm, LM head, logit scale and soft-cap.
 
     Attributes:
-        norm: the final norm N, with what the architecture puts between it and the head.
+        norm: the final norm N, with what the architecture puts between it and the head, and
+            before it where a model makes one stream of several.
         head: the LM head W.
         scale: constant factor of the logits.
         soft_cap: `c` of `c * tanh(logits / c)`, or 0.
+        streams: how many residual streams the first of `norm` reads, side by side.
     """
 
     norm: tuple[nn.Module, ...]
     head: nn.Module
     scale: float = 1.0
     soft_cap: float = 0.0
+    streams: int = 1
 
     @property
     def vocab_size(self) -> int:
@@ -97,13 +100,22 @@ class Unembedding:
 
     def normed(self, residual: Tensor) -> Tensor:
         """N(h), `[..., d]`, on the head's device."""
-        for module in self.norm:
+        if self.streams > 1:
+            residual = self._one_stream(residual)
+        for module in self.norm[1:] if self.streams > 1 else self.norm:
             residual = module(residual.to(execution_device(module)))
         weight = getattr(self.head, "weight", None)
         if isinstance(weight, Tensor) and weight.is_floating_point():
             # Mamba's stream is float32 in half precision too.
             residual = residual.to(weight.dtype)
         return residual.to(execution_device(self.head))
+
+    def _one_stream(self, residual: Tensor) -> Tensor:
+        """What the model makes of its streams, `[..., d]` of `[..., streams * d]`."""
+        collapse = self.norm[0]
+        rows = residual.reshape(1, -1, self.streams, residual.shape[-1] // self.streams)
+        single: Tensor = collapse(rows.to(execution_device(collapse)))
+        return single.reshape(*residual.shape[:-1], -1)
 
     def finish(self, logits: Tensor) -> Tensor:
         """Apply logit scale and soft-cap to the head's raw output, in place where it is float32."""
@@ -126,7 +138,7 @@ class Anatomy:
     """A model taken apart.
 
     Attributes:
-        layers: the L blocks.
+        layers: the L blocks, in the order in which they run; a looped one several times.
         attention, mlp: a sublayer a layer; empty where the split is unavailable.
         split_missing: why the split is unavailable, or empty.
         parallel: attention and MLP read the same input.
@@ -136,6 +148,12 @@ class Anatomy:
         lens_missing: why the lens is unavailable, or empty.
         replay_missing: why a layer cannot be run again on other residuals, or empty.
         closure_error: largest |h + a + m - h_next| over the largest |h_next|.
+        streams: how many residual streams the layers hand on side by side; d is their summed
+            width.
+        between: the modules that run between a layer and the one before it, by layer, where it
+            reads not what that has written; none where it reads something else besides.
+        width: d.
+        calls: the pass and the block of each layer, where blocks run several times; else empty.
     """
 
     layers: tuple[nn.Module, ...]
@@ -149,3 +167,7 @@ class Anatomy:
     lens_missing: str = ""
     replay_missing: str = ""
     closure_error: float = float("nan")
+    streams: int = 1
+    between: Mapping[int, tuple[nn.Module, ...]] = field(default_factory=dict)
+    calls: tuple[tuple[int, int], ...] = ()
+    width: int = 0

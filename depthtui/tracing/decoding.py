@@ -17,6 +17,7 @@ from depthtui.models.devices import execution_device
 from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.anatomy import Anatomy, Tap
 from depthtui.tracing.left_out import NOTHING, Substitute
+from depthtui.tracing.loops import of_call
 from depthtui.tracing.modules import decoder, first_tensor, hidden_states, hooks, with_first_tensor
 
 _CACHE_NAMES = ("cache", "past_key_values", "cache_params")
@@ -63,11 +64,11 @@ class Decoding:
 
     def __enter__(self) -> Decoding:
         handles = self._stack.enter_context(hooks())
-        first = self._layers[0]
-        handles.append(first.register_forward_pre_hook(self._keep_input, with_kwargs=True))
-        for layer in self._layers:
-            handles.append(layer.register_forward_pre_hook(self._before))
-            handles.append(layer.register_forward_hook(self._keep_output))
+        first = of_call(self._layers, 0, self._keep_input)
+        handles.append(self._layers[0].register_forward_pre_hook(first, with_kwargs=True))
+        for block in dict.fromkeys(self._layers):
+            handles.append(block.register_forward_pre_hook(self._before))
+            handles.append(block.register_forward_hook(self._keep_output))
         return self
 
     def __exit__(
@@ -172,11 +173,12 @@ def write_greedily(
         for index, layer in enumerate(anatomy.layers):
             handles.append(layer.register_forward_pre_hook(lambda *_call: checkpoint()))
             handles.extend(_leave_out(anatomy, index, part, left_out, substitute, keeps_first))
-        handles.append(
-            anatomy.layers[-1].register_forward_hook(
-                lambda _layer, _args, output: read.append(first_tensor(output)[:, -1])
-            )
-        )
+
+        def keep(_layer: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+            read.append(first_tensor(output)[:, -1])
+
+        last = of_call(anatomy.layers, len(anatomy.layers) - 1, keep)
+        handles.append(anatomy.layers[-1].register_forward_hook(last))
         for done in range(1, count + 1):
             outputs = decoder(model)(input_ids=unread, use_cache=cached, **cache)
             chosen = anatomy.unembedding.logits(read.pop()).argmax(dim=-1, keepdim=True)
@@ -212,7 +214,8 @@ def _leave_out(
         return _with_rows(output, others, rows, texts, keeps_first())
 
     if part == "layer":
-        yield anatomy.layers[layer].register_forward_hook(restore, with_kwargs=True)
+        hook = of_call(anatomy.layers, layer, restore)
+        yield anatomy.layers[layer].register_forward_hook(hook, with_kwargs=True)
         return
     for tap in (anatomy.attention if part == "attention" else anatomy.mlp)[layer]:
 
@@ -220,7 +223,7 @@ def _leave_out(
             others = first_tensor(tap.skip(args, output))
             return _with_rows(output, others, rows, texts, keeps_first())
 
-        yield tap.module.register_forward_hook(skip)
+        yield tap.module.register_forward_hook(of_call(anatomy.layers, layer, skip))
 
 
 def _with_rows(

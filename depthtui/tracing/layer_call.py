@@ -113,7 +113,7 @@ def call_at(replay: Replay, anatomy: Anatomy, layer: int, start: int, stop: int)
                 if attention is _as_it_is or is_out_of_memory(error):
                     raise
                 continue
-        before = replay.residual[layer][start:stop]
+        before = replay.read_by(layer)[start:stop]
         dtype = coarsest_dtype(module, before, expected)
         if layer_agrees(after, before, expected, dtype):
             break
@@ -125,7 +125,7 @@ class _Recorder:
 
     def __init__(self, replay: Replay, anatomy: Anatomy, layer: int, start: int, stop: int) -> None:
         self._module = replay.layers[layer]
-        before, after = (replay.residual[depth][start:stop] for depth in (layer, layer + 1))
+        before, after = replay.read_by(layer)[start:stop], replay.residual[layer + 1][start:stop]
         self.call = LayerCall(layer, start, before, after)
         self._sublayers: tuple[Sublayer, ...] = ()
         if anatomy.attention:

@@ -38,14 +38,16 @@ def layer_types(model: nn.Module, layers: Sequence[nn.Module]) -> tuple[str, ...
     layers with experts from dense ones.
     """
     width = text_config(model).hidden_size
-    mixers, experts = _mixers(model, layers), [_has_experts(layer, width) for layer in layers]
+    # A looped block is several layers.
+    blocks = list(dict.fromkeys(layers))
+    mixers, experts = _mixers(model, blocks), [_has_experts(block, width) for block in blocks]
     # A layer that is nothing but experts is named so already.
     if len(set(experts)) == 1 or _EXPERTS in mixers:
-        blocks = [""] * len(layers)
+        makes = [""] * len(blocks)
     else:
-        blocks = [_EXPERTS if found else "dense" for found in experts]
-    types = tuple(joined_type(*pair) for pair in zip(mixers, blocks, strict=True))
-    return types if len(set(types)) > 1 else ()
+        makes = [_EXPERTS if found else "dense" for found in experts]
+    types = dict(zip(blocks, map(joined_type, mixers, makes), strict=True))
+    return tuple(types[layer] for layer in layers) if len(set(types.values())) > 1 else ()
 
 
 def _mixers(model: nn.Module, layers: Sequence[nn.Module]) -> list[str]:

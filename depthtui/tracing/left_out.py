@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from depthtui.models.devices import execution_device
 from depthtui.tracing.replay import Replay
+
+NO_MEANS: Mapping[int, Tensor] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,20 @@ class Substitute:
     keeps_first: bool = False
 
     @classmethod
-    def of_means(cls, means: Sequence[Tensor], keeps_first: bool) -> Substitute:
+    def of_means(
+        cls, means: Sequence[Tensor], keeps_first: bool, read: Mapping[int, Tensor] = NO_MEANS
+    ) -> Substitute:
         """The one that adds a layer's mean update.
 
         Args:
             means: the mean residual at depths 0 … L, each `[d]`.
             keeps_first: see the class.
+            read: the mean of what a layer reads, where the one before has not written that.
         """
-        return cls([after - before for before, after in pairwise(means)], keeps_first)
+        updates = [
+            after - read.get(layer, before) for layer, (before, after) in enumerate(pairwise(means))
+        ]
+        return cls(updates, keeps_first)
 
     def __call__(self, layer: int, before: Tensor, clean: Tensor) -> Tensor:
         """The residual after a layer that is left out.
@@ -116,7 +125,8 @@ class Shortened:
         return torch.stack([rows[place].to(last) for place in range(len(layers))])
 
     def _left_out(self, layer: int, residual: Tensor) -> Tensor:
-        return self._substitute(layer, residual, self._clean[layer + 1])
+        before = self._replay.entered(layer, residual)
+        return self._substitute(layer, before, self._clean[layer + 1])
 
 
 def without_first(
@@ -144,7 +154,8 @@ def without_first(
         h, h_next = replay.residual[layer : layer + 2]
         for count in counts:
             if count > place:
-                rows[count] = substitute(layer, rows.get(count, h), h_next)
+                before = replay.entered(layer, rows.get(count, h))
+                rows[count] = substitute(layer, before, h_next)
     last = replay.residual[-1]
     return torch.stack([rows.get(count, last).to(last.device) for count in counts])
 

@@ -12,31 +12,52 @@ from depthtui.errors import DepthError
 
 
 def first_tensor(output: Any) -> Tensor:
-    """A module's hidden states, whether it returns a tensor or a tuple that begins with one."""
+    """A module's hidden states `[batch, T, d]`, of a tensor or a tuple that begins with one.
+
+    Residual streams side by side, `[batch, T, streams, width]`, are one of their summed width.
+    """
     while isinstance(output, tuple | list):
         output = output[0]
-    return output
+    return _joined(output)
 
 
 def with_first_tensor(output: Any, value: Tensor) -> Any:
-    """`output` with its hidden states replaced by `value`."""
+    """`output` with its hidden states replaced by `value`, in the shape of its own."""
     if isinstance(output, tuple | list):
         return type(output)((with_first_tensor(output[0], value), *output[1:]))
-    return value
+    return _like(output, value)
+
+
+def as_called(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """A block's input in its own shape, positional or not."""
+    return args[0] if args else kwargs["hidden_states"]
 
 
 def hidden_states(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """A block's input, positional or not."""
-    return args[0] if args else kwargs["hidden_states"]
+    """A block's input `[batch, T, d]`; streams side by side as in `first_tensor`."""
+    return _joined(as_called(args, kwargs))
 
 
 def with_hidden_states(
     args: tuple[Any, ...], kwargs: dict[str, Any], value: Tensor
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """A block's arguments with its input replaced by `value`."""
+    """A block's arguments with its input replaced by `value`, in the shape of its own."""
+    value = _like(as_called(args, kwargs), value)
     if args:
         return (value, *args[1:]), kwargs
     return args, {**kwargs, "hidden_states": value}
+
+
+def _joined(states: Any) -> Any:
+    """States whose streams lie one behind the other."""
+    has_streams = isinstance(states, Tensor) and states.dim() == 4
+    return states.flatten(2) if has_streams else states
+
+
+def _like(states: Any, value: Tensor) -> Tensor:
+    """A value with its streams side by side where those of the states are."""
+    has_streams = isinstance(states, Tensor) and states.dim() == 4 and value.dim() == 3
+    return value.reshape(*value.shape[:2], *states.shape[2:]) if has_streams else value
 
 
 @contextmanager
@@ -65,17 +86,24 @@ def text_config(model: nn.Module) -> Any:
     return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
 
 
-def find_layers(model: nn.Module) -> tuple[nn.Module, ...]:
-    """The model's blocks, in order.
+def find_blocks(model: nn.Module) -> tuple[nn.Module, ...]:
+    """The model's blocks, in order: a list of as many modules as the config names layers.
+
+    Those of all outermost lists where the config counts a looped block several times.
 
     Raises:
-        DepthError: there is no list of as many modules as the config names layers.
+        DepthError: there is no such list.
     """
     expected = getattr(text_config(model), "num_hidden_layers", None)
-    for module in decoder(model).modules():
-        if isinstance(module, nn.ModuleList) and len(module) == expected:
-            return tuple(module)
-    raise DepthError(
-        f"{type(model).__name__} has no list of {expected} layers that depthtui can follow.",
-        "Decoder-only models with one residual stream are supported.",
-    )
+    lists = [found for found in decoder(model).modules() if isinstance(found, nn.ModuleList)]
+    for found in lists:
+        if len(found) == expected:
+            return tuple(found)
+    inner = {part for found in lists for block in found for part in block.modules()}
+    blocks = tuple(block for found in lists if found not in inner for block in found)
+    if not blocks or not isinstance(expected, int) or len(blocks) > expected:
+        raise DepthError(
+            f"{type(model).__name__} has no list of {expected} layers that depthtui can follow.",
+            "Decoder-only models with a residual stream are supported.",
+        )
+    return blocks

@@ -92,6 +92,8 @@ def freeze(unembedding: Unembedding, final: Tensor, normed: Tensor) -> FrozenNor
     Raises:
         DepthError: it is no affine map then.
     """
+    if unembedding.streams > 1:
+        raise no_sum("it makes one of several residual streams first")
     if normed.shape[-1] != final.shape[-1]:
         raise no_sum("what follows its final norm changes the width")
     device = execution_device(unembedding.norm[0]) if unembedding.norm else normed.device

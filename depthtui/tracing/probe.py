@@ -8,9 +8,8 @@ proposed adds up, the layer level stays and the split is unavailable, with the r
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from depthtui.errors import DepthError
-from depthtui.models.devices import execution_device
 from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.anatomy import Anatomy, Sublayer, Tap, Unembedding
-from depthtui.tracing.modules import find_layers, first_tensor, hidden_states, hooks, text_config
+from depthtui.tracing.layer_runs import (
+    LayerRun,
+    ModuleCall,
+    ProbePass,
+    modules_between,
+    probe_pass,
+    why_not_alone,
+)
+from depthtui.tracing.modules import first_tensor, hooks, text_config
 from depthtui.tracing.rounding import MOST_ROUNDINGS, one_rounding, roundings
 
 _SANDWICH = (
@@ -72,7 +78,7 @@ _FINAL_NORM = (
 )
 _SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap")
 
-_PROBE_TOKENS = 8
+_READS_MORE = "a layer reads more than what the one before it has written"
 
 _MOST_ADDED = 2.0
 """What a handful of additions may miss, in roundings; measured up to 1.3 in 16 bits."""
@@ -82,19 +88,26 @@ def probe_architecture(model: nn.Module) -> Anatomy:
     """Take a causal LM apart and check every part on one probe forward.
 
     Raises:
-        DepthError: the layers do not read and write one residual stream `[1, T, d]`.
+        DepthError: the layers do not read and write residual streams `[1, T, d]`.
     """
-    layers = find_layers(model)
-    probe = _probe(model, layers)
-    split = _find_split(layers, probe)
+    probe = probe_pass(model)
+    runs = probe.runs
+    _check_numbers(runs, probe.logits)
+    between = modules_between(runs)
+    replay_missing = why_not_alone(model, probe)
+    if () in between.values():
+        replay_missing = _READS_MORE
+    split = _find_split(runs)
     unembedding, lens_missing = _find_unembedding(model, probe)
     parallel = bool(split.attention) and _is_parallel(model, split, probe.ids)
     modules = [
-        _modules_of(*writers, tuple(probe.calls), parallel)
-        for writers in zip(layers, split.attention, split.mlp, strict=bool(split.attention))
+        _modules_of(run, attention, mlp, parallel)
+        for run, attention, mlp in zip(
+            runs, split.attention, split.mlp, strict=bool(split.attention)
+        )
     ]
     return Anatomy(
-        layers=layers,
+        layers=tuple(run.block for run in runs),
         attention=split.attention,
         mlp=split.mlp,
         split_missing=split.missing,
@@ -103,162 +116,29 @@ def probe_architecture(model: nn.Module) -> Anatomy:
         mlp_modules=tuple(mlp for _, mlp in modules),
         unembedding=unembedding,
         lens_missing=lens_missing,
-        replay_missing=probe.replay_missing,
+        replay_missing=replay_missing,
         closure_error=split.error,
+        streams=runs[0].streams,
+        between=between,
+        calls=_calls(runs),
+        width=runs[0].before.shape[-1],
     )
 
 
-@dataclass
-class _Call:
-    """One module's call in the probe."""
-
-    args: tuple[Any, ...]
-    output: Any
-
-
-@dataclass
-class _Probe:
-    ids: Tensor
-    before: list[Tensor]
-    after: list[Tensor]
-    calls: dict[nn.Module, _Call]
-    logits: Tensor
-    replay_missing: str
+def _calls(runs: Sequence[LayerRun]) -> tuple[tuple[int, int], ...]:
+    """The pass and the block of each layer; empty where every block runs once."""
+    blocks = list(dict.fromkeys(run.block for run in runs))
+    if len(blocks) == len(runs):
+        return ()
+    passes = dict.fromkeys(blocks, 0)
+    found = []
+    for run in runs:
+        passes[run.block] += 1
+        found.append((passes[run.block], blocks.index(run.block)))
+    return tuple(found)
 
 
-def _probe(model: nn.Module, layers: tuple[nn.Module, ...]) -> _Probe:
-    """One forward that keeps every layer's ends and every candidate's output.
-
-    Raises:
-        DepthError: a layer runs more than once, not on one residual stream, or gives what is
-            no number.
-    """
-    ids, recorded = _probe_ids(model), _Recorder(layers)
-    with torch.no_grad(), recorded:
-        logits = model(input_ids=ids, use_cache=False).logits
-    for layer, read, written in zip(layers, recorded.read, recorded.written, strict=True):
-        _check_stream(type(layer).__name__, ids, read, written)
-    outputs = [written[0] for written in recorded.written]
-    _check_numbers(layers, outputs, logits)
-    # A layer's input still lies on the device of the layer before.
-    inputs = [read[0].to(end.device) for read, end in zip(recorded.read, outputs, strict=True)]
-    replay_missing = ""
-    if recorded.grown and _read_each_other(model, layers, ids, logits, recorded.grown):
-        replay_missing = "its layers hand on more to each other than the residual stream"
-    return _Probe(ids, inputs, outputs, recorded.calls, logits, replay_missing)
-
-
-def _probe_ids(model: nn.Module) -> Tensor:
-    """A handful of tokens `[1, T]`, all different, where the model reads them."""
-    embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
-    steps = torch.arange(_PROBE_TOKENS)
-    ids = (steps * 7919 + 11) % embedding.num_embeddings
-    return ids[None].to(execution_device(embedding))
-
-
-class _Recorder:
-    """Records what layers read and write, and what their children are called with, while open.
-
-    Attributes:
-        read, written: of each layer, its input and its output, once for each time that it ran.
-        calls: of each child that gave a tensor, its last call.
-    """
-
-    def __init__(self, layers: tuple[nn.Module, ...]) -> None:
-        self.read: list[list[Tensor]] = [[] for _ in layers]
-        self.written: list[list[Tensor]] = [[] for _ in layers]
-        self.calls: dict[nn.Module, _Call] = {}
-        self._layers = layers
-        self._mapping_sizes: list[dict[str, int]] = []
-        self._hooks = contextlib.ExitStack()
-
-    @property
-    def grown(self) -> set[str]:
-        """The arguments that are mappings which layers put something into."""
-        sizes = self._mapping_sizes
-        return {name for size in sizes for name in size if size[name] != sizes[0].get(name)}
-
-    def __enter__(self) -> None:
-        handles = self._hooks.enter_context(hooks())
-        for index, layer in enumerate(self._layers):
-            read = functools.partial(self._keep_read, index)
-            written = functools.partial(self._keep_written, index)
-            handles.append(layer.register_forward_pre_hook(read, with_kwargs=True))
-            handles.append(layer.register_forward_hook(written))
-            children = layer.children()
-            handles.extend(child.register_forward_hook(self._keep_call) for child in children)
-
-    def __exit__(self, *_error: object) -> None:
-        self._hooks.close()
-
-    def _keep_read(
-        self, index: int, _layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        self.read[index].append(hidden_states(args, kwargs).clone())
-        mappings = {k: len(v) for k, v in kwargs.items() if isinstance(v, MutableMapping)}
-        self._mapping_sizes.append(mappings)
-
-    def _keep_written(
-        self, index: int, _layer: nn.Module, _args: tuple[Any, ...], output: Any
-    ) -> None:
-        self.written[index].append(first_tensor(output).clone())
-
-    def _keep_call(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        # Cloned: Falcon adds attention into the MLP's output in place afterwards.
-        copies = tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in args)
-        value = first_tensor(output)
-        if isinstance(value, Tensor):
-            self.calls[module] = _Call(copies, value.clone())
-
-
-def _read_each_other(
-    model: nn.Module, layers: tuple[nn.Module, ...], ids: Tensor, logits: Tensor, names: set[str]
-) -> bool:
-    """Whether layers use what others have left in mappings, their arguments `names`.
-
-    Some models of Gemma 4 share keys and values so; others only leave them there.
-    """
-
-    def empty(
-        _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return args, kwargs | {name: type(kwargs[name])() for name in names & kwargs.keys()}
-
-    with torch.no_grad(), hooks() as handles:
-        handles.extend(layer.register_forward_pre_hook(empty, with_kwargs=True) for layer in layers)
-        try:
-            found = model(input_ids=ids, use_cache=False).logits
-        except (AttributeError, KeyError, TypeError):
-            return True
-    return not _is_rounding(found, logits, _coarsest(logits), MOST_ROUNDINGS)
-
-
-def _check_stream(name: str, ids: Tensor, read: list[Tensor], written: list[Tensor]) -> None:
-    """See that a layer `name` ran once, from one residual stream `[1, T, d]` to the same.
-
-    Raises:
-        DepthError: it did not.
-    """
-    hint = "depthtui measures decoders whose layers run once, on one residual stream."
-    if len(read) > 1:
-        raise DepthError(
-            f"A layer ({name}) runs {len(read)} times in one forward pass: "
-            "how deep it is has no one answer.",
-            hint,
-        )
-    shapes = [tuple(states[0].shape) for states in (read, written) if states]
-    tokens = tuple(ids.shape)
-    if len(shapes) == 2 and all(len(shape) == 4 and shape[:2] == tokens for shape in shapes):
-        raise DepthError(
-            f"{name} reads and writes {shapes[0][2]} residual streams side by side.", hint
-        )
-    if len(shapes) < 2 or shapes[0] != shapes[1] or shapes[0][:-1] != tokens:
-        raise DepthError(
-            f"{name} does not read and write a residual stream of shape [1, tokens, width].", hint
-        )
-
-
-def _check_numbers(layers: tuple[nn.Module, ...], outputs: list[Tensor], logits: Tensor) -> None:
+def _check_numbers(runs: Sequence[LayerRun], logits: Tensor) -> None:
     """See that what the layers write are finite numbers, and the logits numbers.
 
     A logit may be infinite: some models rule tokens out by it.
@@ -270,9 +150,9 @@ def _check_numbers(layers: tuple[nn.Module, ...], outputs: list[Tensor], logits:
         "Where --dtype is float16, use --dtype float32; else the model's weights or config.json "
         "are damaged: fetch them again."
     )
-    for index, (layer, output) in enumerate(zip(layers, outputs, strict=True)):
-        if not output.isfinite().all():
-            name = f"layer {index} ({type(layer).__name__})"
+    for index, run in enumerate(runs):
+        if not run.after.isfinite().all():
+            name = f"layer {index} ({type(run.block).__name__})"
             raise DepthError(f"What {name} writes is infinite or no number.", help_text)
     if logits.isnan().any():
         raise DepthError("What the model puts out is no number.", help_text)
@@ -299,11 +179,13 @@ class _Attempt:
 _Modules = tuple[nn.Module, ...]
 
 
-def _find_split(layers: tuple[nn.Module, ...], probe: _Probe) -> _Split:
+def _find_split(runs: Sequence[LayerRun]) -> _Split:
+    if runs[0].streams > 1:
+        return _Split(missing=f"its layers mix {runs[0].streams} residual streams")
     attempts: list[_Attempt] = []
-    for index, layer in enumerate(layers):
-        tried: list[_Attempt] = []
-        for attempt in _attempts(layer, probe, index):
+    for index, run in enumerate(runs):
+        layer, tried = run.block, list[_Attempt]()
+        for attempt in _attempts(run):
             tried.append(attempt)
             if attempt.closes:
                 break
@@ -345,13 +227,13 @@ def _child_name(layer: nn.Module, module: nn.Module) -> str:
     return next(name for name, child in layer.named_children() if child is module)
 
 
-def _attempts(layer: nn.Module, probe: _Probe, index: int) -> Iterator[_Attempt]:
-    h, h_next = probe.before[index], probe.after[index]
-    for attention, mlp in _proposals(layer):
+def _attempts(run: LayerRun) -> Iterator[_Attempt]:
+    h, h_next = run.before, run.after
+    for attention, mlp in _proposals(run.block):
         modules = (*attention, *mlp)
-        if not all(module in probe.calls for module in modules):
+        if not all(module in run.calls for module in modules):
             continue
-        calls = [probe.calls[module] for module in modules]
+        calls = [run.calls[module] for module in modules]
         if any(call.output.numel() != h.numel() for call in calls):
             continue
         for taps in _readings(modules, calls, h, h_next):
@@ -360,7 +242,7 @@ def _attempts(layer: nn.Module, probe: _Probe, index: int) -> Iterator[_Attempt]
 
 
 def _readings(
-    modules: _Modules, calls: list[_Call], h: Tensor, h_next: Tensor
+    modules: _Modules, calls: list[ModuleCall], h: Tensor, h_next: Tensor
 ) -> Iterator[tuple[Tap, ...]]:
     """The ways in which the modules' outputs may hold what is added."""
     including = [
@@ -375,7 +257,7 @@ def _readings(
     yield tuple(Tap(module, scale=scale) for module, scale in zip(modules, scales, strict=True))
 
 
-def _second_argument_is_residual(call: _Call, like: Tensor) -> bool:
+def _second_argument_is_residual(call: ModuleCall, like: Tensor) -> bool:
     return len(call.args) > 1 and getattr(call.args[1], "shape", None) == like.shape
 
 
@@ -397,7 +279,7 @@ def _least_squares(
 
 
 def _closure(
-    taps: tuple[Tap, ...], calls: list[_Call], h: Tensor, h_next: Tensor
+    taps: tuple[Tap, ...], calls: list[ModuleCall], h: Tensor, h_next: Tensor
 ) -> tuple[float, bool]:
     """By how much of |h_next| the writes miss it, and whether rounding explains that."""
     writes = [tap.write(call.args, call.output, h) for tap, call in zip(taps, calls, strict=True)]
@@ -416,14 +298,13 @@ def _is_rounding(found: Tensor, expected: Tensor, dtype: torch.dtype, most: floa
 
 
 def _modules_of(
-    layer: nn.Module, attention: Sublayer, mlp: Sublayer, called: _Modules, parallel: bool
+    run: LayerRun, attention: Sublayer, mlp: Sublayer, parallel: bool
 ) -> tuple[_Modules, _Modules]:
     """A layer's modules that lead to what its attention writes, and those to what its MLP does.
 
     What runs before both, and is read by both in a parallel block, belongs to neither.
     """
-    children = set(layer.children())
-    inside = [module for module in called if module in children]
+    inside = list(run.calls)
     places = [[inside.index(tap.module) for tap in sublayer] for sublayer in (attention, mlp)]
     first, second = sorted(places, key=max)
     earlier = tuple(inside[min(first) if parallel else 0 : max(first) + 1])
@@ -459,17 +340,17 @@ def _is_parallel(model: nn.Module, split: _Split, ids: Tensor) -> bool:
     return _is_rounding(deaf, heard, _coarsest(heard), MOST_ROUNDINGS)
 
 
-def _find_unembedding(model: nn.Module, probe: _Probe) -> tuple[Unembedding | None, str]:
+def _find_unembedding(model: nn.Module, probe: ProbePass) -> tuple[Unembedding | None, str]:
     head = model.get_output_embeddings()  # type: ignore[operator]
     if head is None:
         return None, "the model has no LM head"
-    target = probe.logits.float()
-    dtype = _coarsest(probe.logits, probe.after[-1])
-    for candidate in _unembeddings(model, head):
+    target, last = probe.logits.float(), probe.runs[-1]
+    dtype = _coarsest(probe.logits, last.after)
+    for candidate in _unembeddings(model, head, probe.behind, last.streams):
         with torch.no_grad():
             try:
-                logits = candidate.logits(probe.after[-1])
-            except RuntimeError as error:
+                logits = candidate.logits(last.after)
+            except (RuntimeError, TypeError, ValueError) as error:
                 if is_out_of_memory(error):
                     raise
                 continue
@@ -480,8 +361,13 @@ def _find_unembedding(model: nn.Module, probe: _Probe) -> tuple[Unembedding | No
     return None, "final norm and LM head do not reproduce the model's own logits"
 
 
-def _unembeddings(model: nn.Module, head: nn.Module) -> Iterator[Unembedding]:
-    """Candidates, first those that the config hints at: rounding can hide a soft-cap."""
+def _unembeddings(
+    model: nn.Module, head: nn.Module, behind: tuple[nn.Module, ...], streams: int
+) -> Iterator[Unembedding]:
+    """Candidates, first those that the config hints at: rounding can hide a soft-cap.
+
+    Last the modules that ran behind the layers, which make one stream of several.
+    """
     config = text_config(model)
     parents = [module for module in model.modules() if _holds_layers(module, config)]
     norms: list[tuple[nn.Module, ...]] = []
@@ -490,6 +376,7 @@ def _unembeddings(model: nn.Module, head: nn.Module) -> Iterator[Unembedding]:
         after = tuple(children[name] for name in ("project_out",) if children.get(name))
         norms += [(children[name], *after) for name in _FINAL_NORM if children.get(name)]
         norms.append(after)
+    norms = [behind] if streams > 1 else [*norms, behind]
     scales = []
     if getattr(config, "logit_scale", None):
         scales.append(float(config.logit_scale))
@@ -501,7 +388,7 @@ def _unembeddings(model: nn.Module, head: nn.Module) -> Iterator[Unembedding]:
     for norm in norms:
         for scale in (*scales, 1.0):
             for cap in (*caps, 0.0):
-                yield Unembedding(norm, head, scale, cap)
+                yield Unembedding(norm, head, scale, cap, streams)
 
 
 def _holds_layers(module: nn.Module, config: Any) -> bool:

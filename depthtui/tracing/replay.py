@@ -5,17 +5,15 @@ through any layer, whole prompts or only their last tokens: the keys and values
 of the tokens before come from the recording, or from another replayed run.
 Nothing below an intervention is computed twice, and nothing left of it.
 
-What the decoder hands to its layers beside the residual (masks, positions, rotary
-tables) is observed once for the whole prompt, and cut to the tokens that run: they
-are at the same places of the same prompt, whatever depends on its length.
+What the decoder hands to its layers beside the residual is observed once for the whole prompt
+(see `layer_arguments.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +24,15 @@ from depthtui.errors import DepthError
 from depthtui.models.devices import execution_device
 from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.anatomy import Anatomy
-from depthtui.tracing.modules import decoder, first_tensor, hidden_states, with_first_tensor
+from depthtui.tracing.layer_arguments import (
+    Axes,
+    LayerArguments,
+    Span,
+    emptied,
+    idle_calls,
+)
+from depthtui.tracing.loops import of_call
+from depthtui.tracing.modules import as_called, decoder, first_tensor, hidden_states, hooks
 from depthtui.tracing.parts import at_once, slices
 from depthtui.tracing.rounding import coarsest_dtype, layer_agrees
 
@@ -77,14 +83,6 @@ class _Past(DynamicCache):
         return self._length + query_length, 0
 
 
-@dataclass(frozen=True)
-class _Call:
-    """The arguments that the decoder passes to one layer, beside the residual."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-
-
 class Replay:
     """One prompt's clean pass, and any number of changed ones from its middle.
 
@@ -118,7 +116,10 @@ class Replay:
         self._missing = anatomy.replay_missing
         self.ids = ids
         self._checkpoint = checkpoint
-        self._calls: dict[tuple[int, bool], list[_Call]] = {}
+        self._between = anatomy.between
+        self._calls: dict[tuple[int, bool], list[LayerArguments]] = {}
+        self._outputs: list[Any] = []
+        self._stream_shape: tuple[int, ...] = ()
         self._keys_values: list[KeysValues | None] = []
         self._can_resume: bool | None = None
         self.residual: list[Tensor] = []
@@ -302,6 +303,19 @@ class Replay:
         assert cache.added is not None
         return cache.added
 
+    def entered(self, layer: int, residual: Tensor) -> Tensor:
+        """What a layer reads where the one before it has left a residual `[..., T, d]`.
+
+        The same in most models; some do something to it before they run their layers again.
+        """
+        for module in self._between.get(layer, ()):
+            residual = module(residual.to(execution_device(module)))
+        return residual
+
+    def read_by(self, layer: int) -> Tensor:
+        """What a layer reads in the clean pass, `[T, d]`."""
+        return self.entered(layer, self.residual[layer])
+
     def last_residual(self, ids: Tensor) -> Tensor:
         """h_L `[tokens, d]` of other tokens `[tokens]`, in a forward pass of their own."""
         kept: list[Tensor] = []
@@ -310,12 +324,10 @@ class Replay:
             kept.append(first_tensor(output)[0])
 
         self._checkpoint()
-        handle = self._layers[-1].register_forward_hook(keep)
-        try:
-            with torch.no_grad():
-                self._decode(ids[None], None)
-        finally:
-            handle.remove()
+        last = of_call(self._layers, self.n_layers - 1, keep)
+        with hooks() as handles, torch.no_grad():
+            handles.append(self._layers[-1].register_forward_hook(last))
+            self._decode(ids[None], None)
         self.evaluations += self.n_layers * len(ids)
         return kept[0]
 
@@ -331,30 +343,31 @@ class Replay:
         return self._call_layer(layer, residual, start, cache), cache
 
     def _call_layer(self, layer: int, residual: Tensor, start: int, cache: _Past | None) -> Tensor:
-        if self._missing:
-            raise DepthError(f"No layer can be run by itself: {self._missing}.")
         self._checkpoint()
         batch, tokens, _ = residual.shape
         self.evaluations += batch * tokens
         call = self._call(layer, start, cache is not None)
-        span = _Span(batch, start, start + tokens, cache)
+        span = Span(batch, start, start + tokens, cache)
         module = self._layers[layer]
+        states = self.entered(layer, residual).to(execution_device(module))
         output = module(
             # Contiguous, as it leaves a layer: GPT's own product views its input.
-            residual.to(execution_device(module)).contiguous(),
+            states.reshape(batch, tokens, *self._stream_shape).contiguous(),
             *span.all(call.args),
             **{name: span.one(value) for name, value in call.kwargs.items()},
         )
         return first_tensor(output)
 
-    def _call(self, layer: int, start: int, cached: bool) -> _Call:
+    def _call(self, layer: int, start: int, cached: bool) -> LayerArguments:
+        if self._missing:
+            raise DepthError(f"No layer can be run by itself: {self._missing}.")
         # Tokens behind others get a mask where a whole prompt needs none.
         key = (min(start, 1), cached)
         if key not in self._calls:
             self._calls[key] = self._observe(*key)
         return self._calls[key][layer]
 
-    def _observe(self, first: int, cached: bool) -> list[_Call]:
+    def _observe(self, first: int, cached: bool) -> list[LayerArguments]:
         """What the decoder passes to its layers for the tokens from `first` on.
 
         Observed once more with two rows of one token less: what changes tells the axes of
@@ -363,68 +376,63 @@ class Replay:
         fewer = max(first + 1, self.n_tokens - 1)
         one = self._observe_batch(first, self.n_tokens, cached, 1)
         two = self._observe_batch(first, fewer, cached, 2)
-        axes = _Axes(first, self.n_tokens, fewer)
+        axes = Axes(first, self.n_tokens, fewer)
         return [axes.of_call(*pair) for pair in zip(one, two, strict=True)]
 
-    def _observe_batch(self, start: int, stop: int, cached: bool, batch: int) -> list[_Call]:
-        calls: list[_Call] = []
-
-        def idle(module: nn.Module) -> Callable[..., Any]:
-            output = self._outputs[module]
-
-            def forward(*args: Any, **kwargs: Any) -> Any:
-                rest = {name: value for name, value in kwargs.items() if name != "hidden_states"}
-                calls.append(_Call(args[1:], rest))
-                return with_first_tensor(output, hidden_states(args, kwargs))
-
-            return forward
-
-        with contextlib.ExitStack() as stack, torch.no_grad():
-            for module in self._layers:
-                stack.enter_context(_replaced_forward(module, idle(module)))
-            ids = self.ids[None, start:stop].expand(batch, -1)
-            self._decode(ids, _Past(start) if cached else None)
-        return calls
+    def _observe_batch(
+        self, start: int, stop: int, cached: bool, batch: int
+    ) -> list[LayerArguments]:
+        ids = self.ids[None, start:stop].expand(batch, -1)
+        cache = _Past(start) if cached else None
+        return idle_calls(self._layers, self._outputs, start, lambda: self._decode(ids, cache))
 
     def _record(self) -> None:
         """The clean pass: every residual, every layer's keys and values."""
-        count = len(self._layers)
+        cache: DynamicCache | None = DynamicCache()
+        try:
+            self._record_with(cache)
+        except _NO_CACHE:
+            cache = None
+            self._record_with(cache)
+        self.evaluations += self.n_layers * self.n_tokens
+        held = [] if cache is None else [_held(layer) for layer in cache.layers[: self.n_layers]]
+        self._keys_values = [*held, *[None] * (self.n_layers - len(held))]
+
+    def _record_with(self, cache: DynamicCache | None) -> None:
+        count = self.n_layers
         residual: list[Any] = [None] * (count + 1)
-        self._outputs: dict[nn.Module, Any] = {}
+        self._outputs = [None] * count
 
         def keep(index: int) -> Callable[..., None]:
             def hook(
-                module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+                _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
             ) -> None:
-                residual[index] = hidden_states(args, kwargs)[0].clone()
-                if index == count - 1:
+                if index not in self._between:
+                    residual[index] = hidden_states(args, kwargs)[0].clone()
+                if index + 1 in self._between:
+                    residual[index + 1] = first_tensor(output)[0].clone()
+                elif index == count - 1:
                     residual[count] = first_tensor(output)[0]
-                self._outputs[module] = _emptied(output)
+                self._stream_shape = tuple(as_called(args, kwargs).shape[2:])
+                self._outputs[index] = self._emptied(output)
                 self._checkpoint()
 
-            return hook
+            return of_call(self._layers, index, hook)
 
-        handles = [
-            layer.register_forward_hook(keep(index), with_kwargs=True)
-            for index, layer in enumerate(self._layers)
-        ]
-        cache = DynamicCache()
-        try:
-            with torch.no_grad():
-                try:
-                    self._decode(self.ids[None], cache)
-                except _NO_CACHE:
-                    cache = DynamicCache()
-                    self._decode(self.ids[None], None)
-        finally:
-            for handle in handles:
-                handle.remove()
+        with hooks() as handles, torch.no_grad():
+            handles.extend(
+                layer.register_forward_hook(keep(index), with_kwargs=True)
+                for index, layer in enumerate(self._layers)
+            )
+            self._decode(self.ids[None], cache)
         self.residual = residual
-        self.evaluations += count * self.n_tokens
-        self._keys_values = [
-            _held(cache.layers[index]) if index < len(cache.layers) else None
-            for index in range(count)
-        ]
+
+    def _emptied(self, output: Any) -> Any:
+        try:
+            return emptied(output, self.n_tokens)
+        except DepthError as error:
+            self._missing = error.message
+            return None
 
     def _decode(self, ids: Tensor, cache: DynamicCache | None) -> None:
         """Run `ids` `[batch, tokens]` through the decoder, whose cache argument has two names."""
@@ -479,137 +487,6 @@ class Replay:
         return layer_agrees(second, before[half:], after[half:], dtype)
 
 
-@dataclass(frozen=True)
-class _Span:
-    """Tokens `start` … `stop - 1` of a batch, for which observed arguments are cut."""
-
-    batch: int
-    start: int
-    stop: int
-    cache: _Past | None
-
-    def all(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(self.one(value) for value in values)
-
-    def one(self, value: Any) -> Any:
-        if isinstance(value, _PastHere):
-            return self.cache
-        if isinstance(value, _Table):
-            return value.cut(self)
-        if isinstance(value, tuple):
-            return self.all(value)
-        return value
-
-
-class _PastHere:
-    """Stands for the cache in observed arguments."""
-
-
-@dataclass(frozen=True)
-class _Table:
-    """A tensor that is made for the tokens from `first` on, for a batch of one.
-
-    Attributes:
-        queries, keys: the axes that count the tokens that run, and all tokens up to the last.
-        batch: the axis that grows with the batch, or None. Where its length is not one, its
-            rows come again for every member (BLOOM's position biases).
-    """
-
-    tensor: Tensor
-    first: int
-    queries: tuple[int, ...]
-    keys: tuple[int, ...]
-    batch: int | None
-
-    def cut(self, span: _Span) -> Tensor:
-        """The part of a span."""
-        part = self.tensor
-        for axis in self.queries:
-            part = part.narrow(axis, span.start - self.first, span.stop - span.start)
-        for axis in self.keys:
-            part = part.narrow(axis, 0, span.stop)
-        if self.batch is None:
-            return part
-        sizes = [1] * part.dim()
-        sizes[self.batch] = span.batch
-        if part.shape[self.batch] != 1:
-            return part.repeat(sizes)
-        return part.expand([-1 if size == 1 else size for size in sizes])
-
-
-@dataclass(frozen=True)
-class _Axes:
-    """Tells the axes of arguments observed twice.
-
-    Attributes:
-        first: index of the first token.
-        stop: end of the tokens of the first observation, a batch of one.
-        fewer: end of the tokens of the second one, a batch of two.
-    """
-
-    first: int
-    stop: int
-    fewer: int
-
-    def of_call(self, one: _Call, two: _Call) -> _Call:
-        return _Call(
-            tuple(self.of(a, b) for a, b in zip(one.args, two.args, strict=True)),
-            {name: self.of(value, two.kwargs[name]) for name, value in one.kwargs.items()},
-        )
-
-    def of(self, one: Any, two: Any) -> Any:
-        """An observed argument that can be cut to a span.
-
-        Raises:
-            DepthError: it follows the tokens in another way than a tensor's axes do.
-        """
-        if isinstance(one, _Past):
-            return _PastHere()
-        if isinstance(one, tuple):
-            return tuple(self.of(a, b) for a, b in zip(one, two, strict=True))
-        if isinstance(one, Tensor):
-            return self._of_tensor(one, two if isinstance(two, Tensor) else None)
-        if isinstance(one, int | float) and one != two:
-            raise _cannot_cut()
-        return one
-
-    def _of_tensor(self, one: Tensor, two: Tensor | None) -> Any:
-        others = self._guess(one.shape) if two is None else tuple(two.shape)
-        queries: list[int] = []
-        keys: list[int] = []
-        batch: int | None = None
-        for axis, (length, other) in enumerate(zip(one.shape, others, strict=True)):
-            if length == other:
-                continue
-            if (length, other) == self._queries:
-                queries.append(axis)
-            elif (length, other) == self._keys:
-                keys.append(axis)
-            elif other == 2 * length and batch is None:
-                batch = axis
-            else:
-                raise _cannot_cut()
-        if batch is None and not queries and not keys:
-            return one
-        return _Table(one, self.first, tuple(queries), tuple(keys), batch)
-
-    @property
-    def _queries(self) -> tuple[int, int]:
-        return self.stop - self.first, self.fewer - self.first
-
-    @property
-    def _keys(self) -> tuple[int, int]:
-        return self.stop, self.fewer
-
-    def _guess(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The second shape of a mask that the shorter prompt needs none of."""
-        fewer = dict([self._keys, self._queries])
-        return tuple(
-            2 if axis == 0 and length == 1 else fewer.get(length, length)
-            for axis, length in enumerate(shape)
-        )
-
-
 def mixes_tokens(layers: Sequence[nn.Module]) -> bool:
     """Whether linear layers choose by all rows of a call what they do with each.
 
@@ -617,32 +494,6 @@ def mixes_tokens(layers: Sequence[nn.Module]) -> bool:
     """
     modules = (module for layer in layers for module in layer.modules())
     return any(type(module).__name__ == "Linear8bitLt" for module in modules)
-
-
-def _cannot_cut() -> DepthError:
-    return DepthError(
-        "What the model hands to its layers follows the prompt's length in a way that depthtui "
-        "cannot follow.",
-        "Metrics that run layers again are unavailable for this architecture.",
-    )
-
-
-def _emptied(output: Any) -> Any:
-    """What a layer returns, a tensor or a tuple that begins with one, without its values."""
-    return type(output)([None] * len(output)) if isinstance(output, tuple | list) else None
-
-
-@contextlib.contextmanager
-def _replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Give a module another `forward` for a while."""
-    held = vars(module).get("forward")
-    module.forward = forward
-    try:
-        yield
-    finally:
-        del module.forward
-        if held is not None:
-            module.forward = held
 
 
 def _joined(past: KeysValues, added: KeysValues | None) -> KeysValues | None:

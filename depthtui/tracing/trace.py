@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from depthtui.data.run_settings import Repeated, Skip
 from depthtui.tracing.anatomy import Anatomy, Sublayer, Tap
+from depthtui.tracing.loops import of_call
 from depthtui.tracing.modules import (
     decoder,
     first_tensor,
@@ -82,15 +83,18 @@ def trace(
             parts = {skip.part for skip in skipped if skip.layer == index}
             patched = {part: rows for (at, part), rows in patches.items() if at == index}
             probe = _LayerProbe(index, parts, patched, receiver.take, checkpoint)
-            before, after = receiver.unless_busy(probe.before), receiver.unless_busy(probe.after)
-            handles.append(layer.register_forward_pre_hook(before, with_kwargs=True))
-            handles.append(layer.register_forward_hook(after))
+
+            def in_turn(hook: Callable[..., Any], index: int = index) -> Callable[..., Any]:
+                return receiver.unless_busy(of_call(anatomy.layers, index, hook))
+
+            handles.append(layer.register_forward_pre_hook(in_turn(probe.before), with_kwargs=True))
+            handles.append(layer.register_forward_hook(in_turn(probe.after)))
             sublayers: tuple[Sublayer, ...] = ()
             if anatomy.attention:
                 sublayers = anatomy.attention[index], anatomy.mlp[index]
             for place, sublayer in enumerate(sublayers):
                 for tap in sublayer:
-                    write = receiver.unless_busy(probe.write(place, tap, tap is sublayer[0]))
+                    write = in_turn(probe.write(place, tap, tap is sublayer[0]))
                     handles.append(tap.module.register_forward_hook(write))
         handles.extend(twice.hooks(receiver.unless_busy))
         decoder(model)(input_ids=ids[None], use_cache=False)

@@ -37,8 +37,10 @@ from tests.tiny_models import TINY, fresh, random_ids, tiny
 WHOLE_PROMPTS_ONLY = {
     "bamba",
     "deepseek_v32",
+    "deepseek_v4",
     "falcon_h1",
     "granite_hybrid",
+    "hy_v4",
     "lfm2",
     "lfm2_moe",
     "mamba",

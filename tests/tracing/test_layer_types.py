@@ -7,7 +7,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from depthtui.tracing.layer_types import _has_experts, layer_types
-from depthtui.tracing.modules import find_layers
+from depthtui.tracing.modules import find_blocks
 from tests.tiny_models import TINY, tiny
 
 TWO = {
@@ -16,6 +16,7 @@ TWO = {
     "cohere2": ("sliding attention", "full attention"),
     "deepseek_v3": ("dense", "experts"),
     "deepseek_v32": ("dense", "experts"),
+    "deepseek_v4": ("sliding attention", "compressed sparse attention"),
     "exaone4": ("sliding attention", "full attention"),
     "gemma2": ("sliding attention", "full attention"),
     "gemma3": ("sliding attention", "full attention"),
@@ -23,6 +24,7 @@ TWO = {
     "gpt_neo": ("full attention", "sliding attention"),
     "gpt_oss": ("sliding attention", "full attention"),
     "granite_hybrid": ("mamba", "full attention"),
+    "hy_v4": ("dense", "experts"),
     "lfm2": ("convolution", "full attention"),
     "lfm2_moe": ("convolution, dense", "full attention, experts"),
     "minimax": ("linear attention", "full attention"),
@@ -37,11 +39,13 @@ THIRD = {
     "afmoe": "sliding attention, experts",
     "deepseek_v3": "experts",
     "deepseek_v32": "experts",
+    "deepseek_v4": "heavily compressed attention",
+    "hy_v4": "experts",
     "lfm2_moe": "convolution, experts",
 }
 """The type of the third layer where it is not that of the first."""
 
-FOURTH = {"deepseek_v3": "experts", "deepseek_v32": "experts"}
+FOURTH = {"deepseek_v3": "experts", "deepseek_v32": "experts", "hy_v4": "experts"}
 
 _FEW_EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 24}
 MORE = {
@@ -111,7 +115,7 @@ MORE = {
 
 
 def types_of(model):
-    return layer_types(model, find_layers(model))
+    return layer_types(model, find_blocks(model))
 
 
 @pytest.mark.parametrize("name", TINY)

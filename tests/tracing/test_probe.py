@@ -3,7 +3,6 @@
 import pytest
 import torch
 from accelerate import cpu_offload, disk_offload
-from torch import nn
 
 from depthtui.errors import DepthError
 from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
@@ -11,7 +10,7 @@ from depthtui.models.devices import execution_device
 from depthtui.tracing.modules import first_tensor
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
-from tests.tiny_models import TINY, WITHOUT_SPLIT, fresh, random_ids, tiny
+from tests.tiny_models import HIDDEN, TINY, WITHOUT_SPLIT, fresh, random_ids, tiny
 
 HALVES = (torch.bfloat16, torch.float16)
 
@@ -136,10 +135,35 @@ def test_runs_that_differ_by_rounding_are_of_one_block(dtype):
 
 
 @pytest.mark.parametrize("name", ["deepseek_v4", "hy_v4"])
-def test_what_has_no_one_residual_stream_is_refused(name):
-    with pytest.raises(DepthError, match=r"4 residual streams side by side") as caught:
-        probe_architecture(fresh(name))
-    assert "run once, on one residual stream" in caught.value.hint
+def test_residual_streams_side_by_side_are_one_of_their_summed_width(name):
+    found = probe_architecture(tiny(name))
+    assert (found.streams, found.width) == (4, 4 * HIDDEN)
+    assert found.unembedding.norm[0] is tiny(name).model.hc_head
+    assert (found.lens_missing, found.replay_missing) == ("", "")
+    assert found.split_missing == "its layers mix 4 residual streams"
+
+
+def test_a_choice_of_some_tokens_for_other_layers_is_not_run_again():
+    """What one layer chooses depends on the run; all tokens are chosen in any."""
+    model = fresh("hy_v4")
+    ids = random_ids(18)[0]
+    for module in model.modules():
+        if hasattr(module, "index_topk"):
+            module.index_topk = 6
+    anatomy = probe_architecture(model)
+    short, replay = (Replay(model, anatomy, text) for text in (ids[:6], ids))
+    found = short.run_layer(2, short.residual[2][None])[0]
+    torch.testing.assert_close(found, short.residual[3])
+    with pytest.raises(DepthError, match="choose the 6 tokens that others read, of 18"):
+        replay.run_layer(2, replay.residual[2][None])
+
+
+def test_blocks_that_read_more_than_the_layer_before_has_written_are_not_run_again():
+    anatomy = probe_architecture(tiny("looped_injected"))
+    assert anatomy.calls == ((1, 0), (1, 1), (2, 1), (3, 1), (1, 2))
+    assert dict(anatomy.between) == {1: (), 2: (), 3: ()}
+    assert (anatomy.split_missing, anatomy.lens_missing) == ("", "")
+    assert "reads more than" in anatomy.replay_missing
 
 
 def test_layers_that_share_keys_and_values_are_not_run_again():
@@ -167,21 +191,6 @@ def test_an_output_of_no_numbers_is_refused():
     model = fresh("llama")
     model.lm_head.weight.data[0, 0] = torch.nan
     with pytest.raises(DepthError, match="What the model puts out is no number"):
-        probe_architecture(model)
-
-
-class Twice(nn.ModuleList):
-    """Layers of which the model runs each slice twice, as one with recurrent depth does."""
-
-    def __getitem__(self, index):
-        found = super().__getitem__(index)
-        return [*found, *found] if isinstance(index, slice) else found
-
-
-def test_layers_that_run_more_than_once_are_refused():
-    model = fresh("llama")
-    model.model.layers = Twice(model.model.layers)
-    with pytest.raises(DepthError, match=r"\(LlamaDecoderLayer\) runs 2 times in one forward"):
         probe_architecture(model)
 
 

@@ -66,7 +66,7 @@ def context_depth(
         return token_losses(unembedding, torch.cat([last, later], dim=1), ids)
 
     with torch.no_grad():
-        h, h_next = (replay.residual[depth][:start] for depth in (count - 1, count))
+        h, h_next = replay.read_by(count - 1)[:start], replay.residual[count][:start]
         clean_ends = replay.residual[-1][None, start:].expand(3, -1, -1)
         clean, *last = losses([h_next, substitute(count - 1, h, h_next), h_next], clean_ends)
 
@@ -149,7 +149,8 @@ class _Rows:
             self._later = replay.run_layer(layer, whole)[:, start:]
 
     def _left_out(self, layer: int, before: Tensor) -> Tensor:
-        return self._substitute(layer, before, self._replay.residual[layer + 1][: self._start])
+        clean = self._replay.residual[layer + 1][: self._start]
+        return self._substitute(layer, self._replay.entered(layer, before), clean)
 
     def ends(self) -> Tensor:
         """The residuals after the last layer from `start` on; of the last token that of no row."""

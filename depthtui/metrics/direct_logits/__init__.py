@@ -51,7 +51,7 @@ METRIC = Metric(
     cost="1 forward",
     result=DirectLogits,
     reruns_layers=False,
-    needs=(needs.clean_run, needs.lens),
+    needs=(needs.clean_run, needs.lens, needs.unbroken_stream),
     memory=row_of_logits,
     measures=(
         Measure(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -12,20 +13,23 @@ from depthtui.metrics.context import Context
 from depthtui.metrics.neighbours import Neighbours
 from depthtui.tracing.parts import at_once, slices
 
+_NONE: Mapping[int, Tensor] = MappingProxyType({})
+
 PART_BYTES = 64 << 20
 """Most that one residual of a part of the tokens may take."""
 
 
 def compute(context: Context, _partial: object) -> Neighbours:
     """The metric of a run."""
-    return neighbours(context.residuals)
+    return neighbours(context.residuals, context.read)
 
 
-def neighbours(residuals: Sequence[Tensor]) -> Neighbours:
+def neighbours(residuals: Sequence[Tensor], read: Mapping[int, Tensor] = _NONE) -> Neighbours:
     """Compare each layer's update with the next one's, and each depth with the last.
 
     Args:
         residuals: h_0 … h_L, each `[T, d]`, of which c_l = h_{l+1} - h_l is what layer l adds.
+        read: what a layer reads instead of h_l, by layer.
     """
     n_layers, (n_tokens, width) = len(residuals) - 1, residuals[0].shape
     cosine = torch.zeros(max(0, n_layers - 1), n_tokens)
@@ -41,7 +45,8 @@ def neighbours(residuals: Sequence[Tensor]) -> Neighbours:
                 turned = torch.cosine_similarity(here, last, dim=-1).clamp(-1, 1)
                 angle[depth, tokens] = (turned.arccos() / math.pi).float()
                 after = residuals[depth + 1][tokens].to("cpu").double()
-                update = after - here
+                start = read[depth][tokens].to("cpu").double() if depth in read else here
+                update = after - start
                 if before is not None:
                     turned = torch.cosine_similarity(before, update, dim=-1, eps=1e-30)
                     cosine[depth - 1, tokens] = turned.float()

@@ -245,7 +245,7 @@ METRIC = Metric(
     cost="2 (L - 1) forwards, half of each",
     work=_work,
     result=Order,
-    needs=(needs.clean_run, needs.lens, _predicts, _pairs),
+    needs=(needs.clean_run, needs.lens, needs.unbroken_stream, _predicts, _pairs),
     memory=row_of_logits,
     measures=(
         loss_measure(

@@ -8,7 +8,6 @@ its keys and values serve all positions: only the tokens from t on run again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -142,9 +141,9 @@ def relative_changes(replay: Replay, sweep: SkipSweep, layer: int) -> Iterator[T
     That of the unchanged run comes first.
     """
     for position, before, after in sweep.run(layer):
-        h, h_next = (replay.residual[depth][position:].float() for depth in (layer, layer + 1))
-        clean = h_next - h.to(h_next.device)
-        moved = after.float() - before.float().to(after.device)
+        h, h_next = replay.read_by(layer)[position:].float(), replay.residual[layer + 1][position:]
+        clean = h_next.float() - h.to(h_next.device)
+        moved = after.float() - replay.entered(layer, before).float().to(after.device)
         change = torch.linalg.vector_norm(moved - clean, dim=-1)
         floored = torch.linalg.vector_norm(clean, dim=-1).clamp(min=NORM_FLOOR)
         yield (change / floored).to("cpu")
@@ -165,8 +164,10 @@ def skipped_residuals(
         the layer makes of the clean `h_l` with its attention or its MLP skipped otherwise.
     """
     if part == "layer":
-        pairs = enumerate(pairwise(replay.residual))
-        return [substitute(layer, h, h_next) for layer, (h, h_next) in pairs]
+        return [
+            substitute(layer, replay.read_by(layer), h_next)
+            for layer, h_next in enumerate(replay.residual[1:])
+        ]
     sublayers = anatomy.attention if part == "attention" else anatomy.mlp
     residuals = []
     for layer, sublayer in enumerate(sublayers):

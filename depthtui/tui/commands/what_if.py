@@ -28,6 +28,22 @@ def _switch(screen: WhatIfScreen, part: str) -> None:
     screen.change(screen.what_if.stack.switch(screen.counted_layers(), part))
 
 
+def _switch_in_all_passes(screen: WhatIfScreen) -> None:
+    """Turn the blocks at the cursor off or on, in each pass that runs them."""
+    model = screen.what_if.clean.model
+    layers = [other for layer in screen.counted_layers() for other in model.layers_of(layer)]
+    screen.change(screen.what_if.stack.switch(layers, "layer"))
+
+
+def _why_not_in_passes(screen: WhatIfScreen) -> str | None:
+    return None if screen.what_if.clean.model.calls else "The layers of this model run once."
+
+
+def _why_not_twice(screen: WhatIfScreen) -> str | None:
+    looped = screen.what_if.clean.model.calls
+    return "The blocks of this model run several times already." if looped else None
+
+
 def _repeat(screen: WhatIfScreen) -> None:
     """Run the layers at the cursor twice, one block after itself, or once again."""
     screen.change(screen.what_if.stack.repeat(screen.counted_layers()))
@@ -95,6 +111,16 @@ CHANGING: list[WhatIfCommand] = [
         at_cursor=True,
     ),
     Command(
+        "off_in_passes",
+        "X",
+        "",
+        "Turn layers off or on in all passes of a looped model",
+        "compute",
+        _switch_in_all_passes,
+        _why_not_in_passes,
+        at_cursor=True,
+    ),
+    Command(
         "attention_off",
         "a",
         "attn",
@@ -119,6 +145,7 @@ CHANGING: list[WhatIfCommand] = [
         "Run layers twice, or once again; a count before",
         "compute",
         _repeat,
+        _why_not_twice,
         at_cursor=True,
     ),
     Command(

@@ -1,0 +1,259 @@
+"""What a decoder hands to its layers beside the residual stream: masks, positions, rotary tables.
+
+Observed once for a whole prompt by layers that do nothing, and cut to the tokens that run: they are
+at the same places of the same prompt, whatever depends on its length.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import Cache
+
+from depthtui.errors import DepthError
+from depthtui.tracing.modules import as_called
+
+
+@dataclass(frozen=True)
+class LayerArguments:
+    """The arguments of one layer's call, without its hidden states."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class AllTokens:
+    """Stands for a choice of all tokens, which a layer hands on to later ones.
+
+    Sparse attention chooses the tokens that are attended to, in one layer for several.
+    """
+
+    dtype: torch.dtype
+    device: torch.device
+
+    def of(self, batch: int, start: int, stop: int) -> Tensor:
+        """The choice of the tokens `start` ... `stop - 1`, of all up to the last of them."""
+        tokens = torch.arange(stop, dtype=self.dtype, device=self.device)
+        return tokens.expand(batch, stop - start, stop)
+
+
+def emptied(output: Any, n_tokens: int) -> Any:
+    """What a layer returned for a whole prompt, without its values.
+
+    Raises:
+        DepthError: it chose some of the tokens for other layers.
+    """
+    if not isinstance(output, tuple | list):
+        return None
+    return type(output)([None, *(_without_values(value, n_tokens) for value in output[1:])])
+
+
+def _without_values(value: Any, n_tokens: int) -> AllTokens | None:
+    if not isinstance(value, Tensor) or value.dtype not in (torch.int32, torch.int64):
+        return None
+    if value.dim() != 3 or value.shape[:2] != (1, n_tokens):
+        return None
+    if value.shape[2] < n_tokens:
+        raise DepthError(
+            f"its layers choose the {value.shape[2]} tokens that others read, of {n_tokens}"
+        )
+    return AllTokens(value.dtype, value.device)
+
+
+def idle_calls(
+    blocks: Sequence[nn.Module],
+    outputs: Sequence[Any],
+    start: int,
+    run: Callable[[], object],
+) -> list[LayerArguments]:
+    """What blocks are called with while each hands on what it reads, in the order of the calls.
+
+    Args:
+        blocks: the modules.
+        outputs: what each call returns for the whole prompt, `emptied`.
+        start: index of the first token.
+        run: runs the decoder.
+    """
+    calls: list[LayerArguments] = []
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        states, output = as_called(args, kwargs), outputs[len(calls)]
+        rest = {name: value for name, value in kwargs.items() if name != "hidden_states"}
+        calls.append(LayerArguments(args[1:], rest))
+        if output is None:
+            return states
+        batch, stop = len(states), start + states.shape[1]
+        beside = (
+            value.of(batch, start, stop) if isinstance(value, AllTokens) else None
+            for value in output[1:]
+        )
+        return type(output)([states, *beside])
+
+    with contextlib.ExitStack() as stack, torch.no_grad():
+        for block in dict.fromkeys(blocks):
+            stack.enter_context(_replaced_forward(block, forward))
+        run()
+    return calls
+
+
+@dataclass(frozen=True)
+class Span:
+    """Tokens `start` … `stop - 1` of a batch, for which observed arguments are cut."""
+
+    batch: int
+    start: int
+    stop: int
+    cache: Cache | None
+
+    def all(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(self.one(value) for value in values)
+
+    def one(self, value: Any) -> Any:
+        if isinstance(value, PastHere):
+            return self.cache
+        if isinstance(value, Table):
+            return value.cut(self)
+        if isinstance(value, tuple):
+            return self.all(value)
+        if type(value) is dict:
+            # A new one for each call, since layers may put something into it.
+            return {name: self.one(part) for name, part in value.items()}
+        return value
+
+
+class PastHere:
+    """Stands for the cache in observed arguments."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A tensor that is made for the tokens from `first` on, for a batch of one.
+
+    Attributes:
+        queries, keys: the axes that count the tokens that run, and all tokens up to the last.
+        batch: the axis that grows with the batch, or None. Where its length is not one, its
+            rows come again for every member (BLOOM's position biases).
+    """
+
+    tensor: Tensor
+    first: int
+    queries: tuple[int, ...]
+    keys: tuple[int, ...]
+    batch: int | None
+
+    def cut(self, span: Span) -> Tensor:
+        """The part of a span."""
+        part = self.tensor
+        for axis in self.queries:
+            part = part.narrow(axis, span.start - self.first, span.stop - span.start)
+        for axis in self.keys:
+            part = part.narrow(axis, 0, span.stop)
+        if self.batch is None:
+            return part
+        sizes = [1] * part.dim()
+        sizes[self.batch] = span.batch
+        if part.shape[self.batch] != 1:
+            return part.repeat(sizes)
+        return part.expand([-1 if size == 1 else size for size in sizes])
+
+
+@dataclass(frozen=True)
+class Axes:
+    """Tells the axes of arguments observed twice.
+
+    Attributes:
+        first: index of the first token.
+        stop: end of the tokens of the first observation, a batch of one.
+        fewer: end of the tokens of the second one, a batch of two.
+    """
+
+    first: int
+    stop: int
+    fewer: int
+
+    def of_call(self, one: LayerArguments, two: LayerArguments) -> LayerArguments:
+        return LayerArguments(
+            tuple(self.of(a, b) for a, b in zip(one.args, two.args, strict=True)),
+            {name: self.of(value, two.kwargs[name]) for name, value in one.kwargs.items()},
+        )
+
+    def of(self, one: Any, two: Any) -> Any:
+        """An observed argument that can be cut to a span.
+
+        Raises:
+            DepthError: it follows the tokens in another way than a tensor's axes do.
+        """
+        if isinstance(one, Cache):
+            return PastHere()
+        if isinstance(one, tuple):
+            return tuple(self.of(a, b) for a, b in zip(one, two, strict=True))
+        if type(one) is dict:
+            return {name: self.of(value, two[name]) for name, value in one.items()}
+        if isinstance(one, Tensor):
+            return self._of_tensor(one, two if isinstance(two, Tensor) else None)
+        if isinstance(one, int | float) and one != two:
+            raise _cannot_cut()
+        return one
+
+    def _of_tensor(self, one: Tensor, two: Tensor | None) -> Any:
+        others = self._guess(one.shape) if two is None else tuple(two.shape)
+        queries: list[int] = []
+        keys: list[int] = []
+        batch: int | None = None
+        for axis, (length, other) in enumerate(zip(one.shape, others, strict=True)):
+            if length == other:
+                continue
+            if (length, other) == self._queries:
+                queries.append(axis)
+            elif (length, other) == self._keys:
+                keys.append(axis)
+            elif other == 2 * length and batch is None:
+                batch = axis
+            else:
+                raise _cannot_cut()
+        if batch is None and not queries and not keys:
+            return one
+        return Table(one, self.first, tuple(queries), tuple(keys), batch)
+
+    @property
+    def _queries(self) -> tuple[int, int]:
+        return self.stop - self.first, self.fewer - self.first
+
+    @property
+    def _keys(self) -> tuple[int, int]:
+        return self.stop, self.fewer
+
+    def _guess(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The second shape of a mask that the shorter prompt needs none of."""
+        fewer = dict([self._keys, self._queries])
+        return tuple(
+            2 if axis == 0 and length == 1 else fewer.get(length, length)
+            for axis, length in enumerate(shape)
+        )
+
+
+def _cannot_cut() -> DepthError:
+    return DepthError(
+        "What the model hands to its layers follows the prompt's length in a way that depthtui "
+        "cannot follow.",
+        "Metrics that run layers again are unavailable for this architecture.",
+    )
+
+
+@contextlib.contextmanager
+def _replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Give a module another `forward` for a while."""
+    held = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        del module.forward
+        if held is not None:
+            module.forward = held

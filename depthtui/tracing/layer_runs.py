@@ -1,0 +1,291 @@
+"""One short forward pass of a model, with what each of its layers was called with.
+
+A layer is a call of a block: a model with looped blocks runs each of them several times in a pass,
+and has as many layers as there are calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from depthtui.errors import DepthError
+from depthtui.models.devices import execution_device
+from depthtui.models.out_of_memory import is_out_of_memory
+from depthtui.tracing.layer_arguments import LayerArguments, emptied, idle_calls
+from depthtui.tracing.modules import (
+    as_called,
+    decoder,
+    find_blocks,
+    first_tensor,
+    hidden_states,
+    hooks,
+    with_hidden_states,
+)
+from depthtui.tracing.rounding import coarsest_dtype, is_rounding, layer_agrees
+
+_TOKENS = 8
+
+
+@dataclass(frozen=True)
+class ModuleCall:
+    """One call of a block's child."""
+
+    args: tuple[Any, ...]
+    output: Any
+
+
+@dataclass
+class LayerRun:
+    """One layer's call.
+
+    Attributes:
+        block: the module.
+        args, kwargs: what it was called with; mappings as they were then.
+        before, after: the residual stream, `[1, T, d]`, on the block's device.
+        streams: how many streams lie side by side in it; 0 where it is no such stream.
+        output: all that the block returned.
+        calls: the last call of each child that gave a tensor.
+        between: modules that ran after the block before this one, in order.
+    """
+
+    block: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    before: Tensor
+    streams: int
+    between: tuple[nn.Module, ...]
+    after: Tensor = field(default_factory=lambda: torch.empty(0))
+    output: Any = None
+    calls: dict[nn.Module, ModuleCall] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ProbePass:
+    """A pass of a handful of tokens.
+
+    Attributes:
+        ids: `[1, T]`.
+        runs: the layers, in the order in which they ran.
+        behind: modules that ran behind the last one, in order.
+        logits: `[1, T, V]`.
+    """
+
+    ids: Tensor
+    runs: tuple[LayerRun, ...]
+    behind: tuple[nn.Module, ...]
+    logits: Tensor
+
+
+def probe_pass(model: nn.Module) -> ProbePass:
+    """Run a handful of tokens, all different, and keep what the layers read and write.
+
+    Raises:
+        DepthError: the model has no blocks that can be followed, or they work on no residual
+            stream.
+    """
+    embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
+    ids = (torch.arange(_TOKENS) * 7919 + 11) % embedding.num_embeddings
+    ids = ids[None].to(execution_device(embedding))
+    recorder = _Recorder(model)
+    with torch.no_grad(), recorder:
+        logits = model(input_ids=ids, use_cache=False).logits
+    recorder.check(ids)
+    return ProbePass(ids, tuple(recorder.runs), tuple(recorder.between), logits)
+
+
+class _Recorder:
+    """Records the calls of a model's blocks while open.
+
+    Attributes:
+        runs: the calls, in order.
+        between: modules beside the blocks that have run since the last call.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.runs: list[LayerRun] = []
+        self.between: list[nn.Module] = []
+        self._blocks = find_blocks(model)
+        self._beside = _beside(model, self._blocks)
+        self._hooks = contextlib.ExitStack()
+
+    def check(self, ids: Tensor) -> None:
+        """See that every call went from residual streams `[1, T, d]` to the same.
+
+        Raises:
+            DepthError: one did not.
+        """
+        ran = {run.block for run in self.runs}
+        for block in self._blocks:
+            if block not in ran:
+                raise _no_stream(block)
+        for run in self.runs:
+            is_stream = run.before.shape == run.after.shape
+            if not (run.streams and is_stream and run.before.shape[:2] == ids.shape):
+                raise _no_stream(run.block)
+
+    def __enter__(self) -> None:
+        handles = self._hooks.enter_context(hooks())
+        for block in self._blocks:
+            handles.append(block.register_forward_pre_hook(self._begin, with_kwargs=True))
+            handles.append(block.register_forward_hook(self._end))
+            handles.extend(child.register_forward_hook(self._keep) for child in block.children())
+        handles.extend(module.register_forward_hook(self._note) for module in self._beside)
+
+    def __exit__(self, *_error: object) -> None:
+        self._hooks.close()
+
+    def _begin(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        states, copies = as_called(args, kwargs), _snapshot(kwargs)
+        streams = {3: 1, 4: states.shape[2] if states.dim() == 4 else 0}.get(states.dim(), 0)
+        before, between = hidden_states(args, kwargs).clone(), tuple(self.between)
+        self.runs.append(LayerRun(block, args, copies, before, streams, between))
+        self.between = []
+
+    def _end(self, _block: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        run = self.runs[-1]
+        run.output, run.after = output, first_tensor(output).clone()
+        # The input still lies on the device of the layer before.
+        run.before = run.before.to(run.after.device)
+
+    def _keep(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        # Cloned: Falcon adds attention into the MLP's output in place afterwards.
+        copies = tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in args)
+        value = first_tensor(output)
+        if isinstance(value, Tensor):
+            self.runs[-1].calls[module] = ModuleCall(copies, value.clone())
+
+    def _note(self, module: nn.Module, _args: object, _output: object) -> None:
+        self.between.append(module)
+
+
+def _no_stream(block: nn.Module) -> DepthError:
+    return DepthError(
+        f"{type(block).__name__} does not read and write a residual stream of shape "
+        "[1, tokens, width].",
+        "depthtui measures decoders whose layers hand a residual stream on.",
+    )
+
+
+def _beside(model: nn.Module, blocks: Sequence[nn.Module]) -> list[nn.Module]:
+    """The modules that stand beside lists of blocks in what contains these."""
+    lists = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.ModuleList) and any(child in blocks for child in module)
+    ]
+    parents = [
+        module for module in model.modules() if any(child in lists for child in module.children())
+    ]
+    return [
+        child
+        for parent in parents
+        for child in parent.children()
+        if not isinstance(child, nn.ModuleList)
+    ]
+
+
+def _snapshot(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments with copies of those that layers may still put something into."""
+    return {
+        name: dict(value) if isinstance(value, Mapping) else value for name, value in kwargs.items()
+    }
+
+
+def modules_between(runs: Sequence[LayerRun]) -> dict[int, tuple[nn.Module, ...]]:
+    """What runs between a layer and the one before it, where it reads not what that has written.
+
+    No modules where it reads something else than those between make of that.
+    """
+    found: dict[int, tuple[nn.Module, ...]] = {}
+    for layer, (run, following) in enumerate(itertools.pairwise(runs), start=1):
+        read = following.before
+        if torch.equal(run.after.to(read.device), read):
+            continue
+        made = _through(following.between, run.after)
+        dtype = torch.promote_types(read.dtype, torch.float32) if made is None else made.dtype
+        explained = made is not None and is_rounding(made.float() - read.float(), (read,), dtype)
+        found[layer] = following.between if explained else ()
+    return found
+
+
+def _through(modules: Sequence[nn.Module], states: Tensor) -> Tensor | None:
+    """What modules make of states, one behind the other; None where they take no such."""
+    try:
+        with torch.no_grad():
+            for module in modules:
+                states = module(states.to(execution_device(module)))
+    except (RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        return None
+    return states if isinstance(states, Tensor) and modules else None
+
+
+def why_not_alone(model: nn.Module, probe: ProbePass) -> str:
+    """Why no layer can be run by itself, or empty.
+
+    Seen by layers that hand on what they read: where others are called with something else then,
+    and make something else of it, the layers hand on more to each other than the residual stream.
+    """
+    hands_on = "its layers hand on more to each other than the residual stream"
+    try:
+        outputs = [emptied(run.output, probe.ids.shape[1]) for run in probe.runs]
+        calls = idle_calls(
+            [run.block for run in probe.runs],
+            outputs,
+            0,
+            lambda: decoder(model)(input_ids=probe.ids, use_cache=False),
+        )
+    except DepthError:
+        # A shorter text may do: the replay of each tells.
+        return ""
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        return hands_on
+    for run, call in zip(probe.runs, calls, strict=True):
+        if not (_is_same_call(run, call) or _serves(run, call)):
+            return hands_on
+    return ""
+
+
+def _is_same_call(run: LayerRun, call: LayerArguments) -> bool:
+    rest = {name: value for name, value in run.kwargs.items() if name != "hidden_states"}
+    return _is_same((run.args[1:], rest), (call.args, dict(call.kwargs)))
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Whether two arguments are the same, tensors by their values."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape and torch.equal(one, other.to(one.device))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(_is_same(one[key], other[key]) for key in one)
+    if isinstance(one, tuple | list) and isinstance(other, tuple | list):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    if isinstance(one, Tensor) or isinstance(other, Tensor):
+        return False
+    return one is other or bool(one == other)
+
+
+def _serves(run: LayerRun, call: LayerArguments) -> bool:
+    """Whether a layer makes the same where it is called so."""
+    args, kwargs = (*run.args[:1], *call.args), dict(call.kwargs)
+    if not run.args:
+        kwargs["hidden_states"] = run.kwargs["hidden_states"]
+    args, kwargs = with_hidden_states(args, kwargs, run.before)
+    try:
+        with torch.no_grad():
+            found = first_tensor(run.block(*args, **kwargs))
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        return False
+    dtype = coarsest_dtype(run.block, run.before, run.after)
+    return layer_agrees(found, run.before, run.after, dtype)
