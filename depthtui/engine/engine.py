@@ -86,7 +86,7 @@ from depthtui.tracing.layer_types import layer_types
 from depthtui.tracing.parameters import with_parameters
 from depthtui.tracing.parts import in_smaller_parts
 from depthtui.tracing.probe import probe_architecture
-from depthtui.tracing.products import fast_products
+from depthtui.tracing.products import choose_products, fast_products
 
 Found = TypeVar("Found")
 
@@ -255,6 +255,8 @@ class Engine:
         )
         if not loaded.is_readout:
             info = with_parameters(info, loaded.model, anatomy, loaded.parameter_counts)
+        # Here, since it would count as part of what is timed first.
+        choose_products(loaded.model)
         vocabulary = Vocabulary(loaded.tokenizer)
 
         def ids_of(text: str) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """Matrix products: the faster float32 one on a CPU, float32 results of 16-bit ones on CUDA.
 
-torch multiplies by MKL, which leaves half of some AMD machines unused. oneDNN
-comes with torch, computes in float32 as well, and gives a row the same value
-among any number of rows from two on. Which is used is found out by timing both.
+torch multiplies by MKL, which leaves half of some AMD machines unused, at some shapes. oneDNN
+comes with torch and computes in float32 as well. Which is used is found out by timing both, for
+each shape once: a choice stays while the process runs. The values of a row differ by rounding.
 
 Logits in bfloat16 are 0.125 apart where the largest ones lie. CUDA adds up 16-bit
 products in float32 anyway, and hands them out so where it is asked to.
@@ -12,32 +12,92 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import statistics
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, TypeGuard
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
-_WORTH_IT = 1.15
+_WORTH_IT = 1.03
 """How much faster oneDNN must be, so that noise does not decide."""
 
-_TIMINGS = 10
+_ROWS = {2: 32, 33: 128, 257: 384}
+"""The number of rows that is timed for products of at least so many rows. A single row is a matrix
+times a vector, which MKL does faster."""
 
-_ROWS, _WIDTH, _OUTPUTS = 32, 512, 8192
-"""The product that is timed. Its weight is too large for a core's own cache, as an LM head's is,
-and as all others are by the time that their layer runs again; products of a weight that lies in
-the cache are alike."""
+_MOST_WIDTH, _MOST_OUTPUTS = 2048, 512
+"""Larger weights are timed as if they were so large: the faster one stays the same."""
+
+_MOST_PAIRS, _SECONDS = 8, 0.01
+"""So many pairs of products are timed, or those that are done in this time."""
+
+_SECONDS_AT_ONCE = 0.2
+"""Time for the shapes of a model; those that it does not suffice for are timed when they are met,
+which happens on a busy machine."""
+
+_WEIGHTS = 4
+"""So many weights take turns, as those of layers do: one alone would lie in a core's own cache."""
 
 _SMALLEST_WEIGHT = 1 << 14
 """Elements of a weight below which calling oneDNN costs more than the product."""
 
 
+class Shape(NamedTuple):
+    """The shape of a product.
+
+    Attributes:
+        rows: so many are multiplied.
+        width, outputs: d and m of the weight `[m, d]`.
+        into: whether the product is put into memory that is there already, as the lens's is.
+    """
+
+    rows: int
+    width: int
+    outputs: int
+    into: bool = False
+
+    @property
+    def timed(self) -> Shape:
+        """The shape that is timed for this one and those near it."""
+        rows = max((least for least in _ROWS if least <= self.rows), default=min(_ROWS))
+        width, outputs = min(self.width, _MOST_WIDTH), min(self.outputs, _MOST_OUTPUTS)
+        return Shape(_ROWS[rows], width, outputs, self.into)
+
+
+def choose_products(model: nn.Module) -> dict[Shape, bool]:
+    """Choose a product for each shape of a model's linear layers, some milliseconds each.
+
+    Returns:
+        for each shape that was timed, whether oneDNN is used; empty where no layer suits.
+    """
+    found: dict[Shape, bool] = {}
+    end = time.perf_counter() + _SECONDS_AT_ONCE
+    for shape in _shapes_of(model):
+        if time.perf_counter() > end:
+            break
+        found[shape] = _takes_one_dnn(shape)
+    return found
+
+
+def _shapes_of(model: nn.Module) -> Iterable[Shape]:
+    """The shapes that are timed of a model's linear layers, each once."""
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    weights = {module.weight.shape: False for module in model.modules() if _is_linear(module)}
+    if head is not None and _is_linear(head):
+        weights[head.weight.shape] = True
+    return dict.fromkeys(
+        Shape(rows, width, outputs, into).timed
+        for (outputs, width), is_head in weights.items()
+        for into in ([False, True] if is_head else [False])
+        for rows in _ROWS
+    )
+
+
 def product_of(model: nn.Module) -> str:
-    """Whose product `fast_products` gives a model's layers: `oneDNN` or `torch`."""
-    suits = any(_is_linear(module) for module in model.modules())
-    return "oneDNN" if suits and _one_dnn_is_faster() else "torch"
+    """Whose products a model's layers have within `fast_products`: `oneDNN`, or `torch` alone."""
+    return "oneDNN" if any(choose_products(model).values()) else "torch"
 
 
 def one_dnn_product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -55,7 +115,9 @@ def linear_into(out: Tensor, rows: Tensor, weight: Tensor, bias: Tensor | None =
     elif weight.dtype != torch.float32:
         out.copy_(nn.functional.linear(rows, weight, bias))
         return
-    elif len(rows) > 1 and _suits_one_dnn(weight) and _one_dnn_is_faster():
+    elif _suits_one_dnn(weight) and _takes_one_dnn(
+        Shape(len(rows), rows.shape[1], len(weight), True)
+    ):
         out.copy_(one_dnn_product(rows, weight))
     else:
         torch.mm(rows, weight.T, out=out)
@@ -87,12 +149,9 @@ def fast_products(model: nn.Module) -> Iterator[None]:
     layers = [
         module for module in model.modules() if _is_linear(module) and "forward" not in vars(module)
     ]
-    if not layers or not _one_dnn_is_faster():
-        yield
-        return
     try:
         for layer in layers:
-            layer.forward = functools.partial(_linear, layer)  # type: ignore[method-assign]
+            layer.forward = partial(_linear, layer)  # type: ignore[method-assign]
         yield
     finally:
         for layer in layers:
@@ -118,8 +177,9 @@ def _suits_one_dnn(weight: Tensor) -> bool:
 
 def _linear(layer: nn.Linear, rows: Tensor) -> Tensor:
     weight, bias = layer.weight, layer.bias
-    # A single row is a matrix times a vector, which MKL does faster.
-    if rows.numel() <= rows.shape[-1] or rows.dtype != torch.float32:
+    outputs, width = weight.shape
+    shape = Shape(rows.numel() // width, width, outputs)
+    if rows.dtype != torch.float32 or not _takes_one_dnn(shape):
         return nn.functional.linear(rows, weight, bias)
     if not torch.is_grad_enabled() or not (rows.requires_grad or weight.requires_grad):
         return one_dnn_product(rows, weight, bias)
@@ -162,33 +222,51 @@ def _adds_up_in_float32(device: torch.device, dtype: torch.dtype) -> bool:
         return False
 
 
-@functools.cache
-def _one_dnn_is_faster() -> bool:
-    """Time both products on this machine, a tenth of a second.
+def _takes_one_dnn(shape: Shape) -> bool:
+    return shape.rows > 1 and _one_dnn_is_faster(shape.timed, torch.get_num_threads())
 
-    By the best and by the middle one of many short pairs on one thread: of those most run
-    undisturbed even where the machine has other work.
-    """
-    rows, weight = torch.ones(_ROWS, _WIDTH), torch.ones(_OUTPUTS, _WIDTH)
-    threads = torch.get_num_threads()
+
+@functools.cache
+def _one_dnn_is_faster(shape: Shape, threads: int) -> bool:
+    """Time both products of a shape on so many threads, some milliseconds."""
+    rows = torch.ones(shape.rows, shape.width)
+    weights = torch.ones(_WEIGHTS, shape.outputs, shape.width)
+    out = torch.empty(shape.rows, shape.outputs)
+
+    def one_dnn(weight: Tensor) -> object:
+        product = one_dnn_product(rows, weight)
+        return out.copy_(product) if shape.into else product
+
+    def torchs(weight: Tensor) -> object:
+        into = shape.into
+        return torch.mm(rows, weight.T, out=out) if into else nn.functional.linear(rows, weight)
+
     try:
-        torch.set_num_threads(1)
         with torch.inference_mode():
-            pairs = [
-                (
-                    _seconds(lambda: one_dnn_product(rows, weight)),
-                    _seconds(lambda: nn.functional.linear(rows, weight)),
-                )
-                for _ in range(_TIMINGS)
-            ]
+            one_dnn(weights[0])
+            torchs(weights[0])
+            mine, other = _fastest(one_dnn, torchs, weights)
     except (AttributeError, RuntimeError):
         # torch was built without oneDNN, or calls this product otherwise now.
         return False
-    finally:
-        torch.set_num_threads(threads)
-    mine, torchs = (min(seconds) for seconds in zip(*pairs, strict=True))
-    middle = statistics.median(other / one for one, other in pairs)
-    return min(torchs / mine, middle) > _WORTH_IT
+    return other / mine > _WORTH_IT
+
+
+def _fastest(
+    one: Callable[[Tensor], object], other: Callable[[Tensor], object], weights: Tensor
+) -> tuple[float, float]:
+    """The shortest time of each of two products, in seconds; they take turns.
+
+    Of a few short products some run undisturbed even where the machine has other work.
+    """
+    pairs, end = [], time.perf_counter() + _SECONDS
+    for number in range(_MOST_PAIRS):
+        weight = weights[number % len(weights)]
+        pairs.append((_seconds(partial(one, weight)), _seconds(partial(other, weight))))
+        if time.perf_counter() > end:
+            break
+    first, second = zip(*pairs, strict=True)
+    return min(first), min(second)
 
 
 def _seconds(multiply: Callable[[], object]) -> float:

@@ -447,7 +447,7 @@ def test_the_faster_product_is_used_and_told(engine, monkeypatch):
         return original(*args)
 
     monkeypatch.setattr(products, "one_dnn_product", multiply)
-    monkeypatch.setattr(products, "_one_dnn_is_faster", lambda: True)
+    monkeypatch.setattr(products, "_one_dnn_is_faster", lambda *shape: True)
     monkeypatch.setattr(products, "_SMALLEST_WEIGHT", 0)
     found = engine.run(PROMPT, everything, fresh=True)
     assert found.provenance.product == "oneDNN"

@@ -7,14 +7,21 @@ import torch
 from torch import nn
 
 from depthtui.tracing import products
-from depthtui.tracing.products import fast_products, linear_into, product_of, raw_logits
+from depthtui.tracing.products import (
+    Shape,
+    choose_products,
+    fast_products,
+    linear_into,
+    product_of,
+    raw_logits,
+)
 from tests.tiny_models import fresh
 
 
 @pytest.fixture(params=[True, False], ids=["oneDNN", "torch"])
 def faster(request, monkeypatch):
     """Whether oneDNN is, for weights of any size."""
-    monkeypatch.setattr(products, "_one_dnn_is_faster", lambda: request.param)
+    monkeypatch.setattr(products, "_one_dnn_is_faster", lambda *shape: request.param)
     monkeypatch.setattr(products, "_SMALLEST_WEIGHT", 0)
     return request.param
 
@@ -30,7 +37,7 @@ def one_dnn(monkeypatch):
         return original(*args)
 
     monkeypatch.setattr(products, "one_dnn_product", multiply)
-    monkeypatch.setattr(products, "_one_dnn_is_faster", lambda: True)
+    monkeypatch.setattr(products, "_one_dnn_is_faster", lambda *shape: True)
     monkeypatch.setattr(products, "_SMALLEST_WEIGHT", 0)
     return counted
 
@@ -134,7 +141,7 @@ def test_other_layers_are_left_alone(one_dnn, layer):
 
 
 def test_small_layers_are_left_alone(monkeypatch):
-    monkeypatch.setattr(products, "_one_dnn_is_faster", lambda: True)
+    monkeypatch.setattr(products, "_one_dnn_is_faster", lambda *shape: True)
     assert product_of(nn.Linear(16, 16)) == "torch"
     assert product_of(nn.Linear(512, 512)) == "oneDNN"
 
@@ -144,22 +151,85 @@ def test_a_torch_without_that_product(monkeypatch):
         raise AttributeError("no such operator")
 
     monkeypatch.setattr(products, "one_dnn_product", missing)
-    threads = torch.get_num_threads()
-    assert products._one_dnn_is_faster.__wrapped__() is False
-    assert torch.get_num_threads() == threads
+    assert not products._one_dnn_is_faster.__wrapped__(SHAPE, 1)
 
 
-def test_what_is_measured(monkeypatch):
-    slower = {"oneDNN": 1.0}
-    monkeypatch.setattr(products, "one_dnn_product", lambda *_: "oneDNN")
-    monkeypatch.setattr(
-        products,
-        "_seconds",
-        lambda multiply: slower["oneDNN"] if isinstance(multiply(), str) else 2.0,
-    )
-    assert products._one_dnn_is_faster.__wrapped__() is True
-    slower["oneDNN"] = 1.9
-    assert products._one_dnn_is_faster.__wrapped__() is False
+SHAPE = Shape(4, 16, 8)
+
+
+@pytest.mark.parametrize("into", [True, False])
+@pytest.mark.parametrize(("seconds", "expected"), [(1.9, True), (1.95, False), (2.2, False)])
+def test_the_faster_one_is_taken_where_it_is_so_by_more_than_noise(
+    monkeypatch, into, seconds, expected
+):
+    """oneDNN takes `seconds`, torch two; one pair of each is disturbed."""
+    timed = []
+
+    def time_them(multiply):
+        multiply()
+        is_mine = multiply.func.__name__ == "one_dnn"
+        timed.append(is_mine)
+        return (seconds if is_mine else 2.0) + 5 * (len(timed) in (3, 6))
+
+    monkeypatch.setattr(products, "_seconds", time_them)
+    shape = SHAPE._replace(into=into)
+    assert products._one_dnn_is_faster.__wrapped__(shape, 1) is expected
+    assert len(timed) > 2
+    assert timed == [True, False] * (len(timed) // 2), "they take turns"
+
+
+def test_each_shape_has_its_product(monkeypatch):
+    """Few rows by torch, more by oneDNN: each from the same layer."""
+    asked, multiplied = [], []
+    original = products.one_dnn_product
+
+    def faster(shape, threads):
+        asked.append(shape)
+        return shape.rows > 32
+
+    def multiply(*args):
+        multiplied.append(len(args[0]))
+        return original(*args)
+
+    monkeypatch.setattr(products, "_one_dnn_is_faster", faster)
+    monkeypatch.setattr(products, "one_dnn_product", multiply)
+    layer = nn.Linear(192, 320)
+    with torch.no_grad(), fast_products(layer):
+        for count in (1, 2, 32, 33, 500):
+            rows = torch.randn(count, 192)
+            close(layer(rows), rows.double() @ layer.weight.double().T + layer.bias.double())
+    assert multiplied == [33, 500]
+    assert [shape.rows for shape in asked] == [32, 32, 128, 384], "a single row is torch's"
+    assert {shape[1:] for shape in asked} == {(192, 320, False)}
+
+
+def test_a_choice_is_made_once(monkeypatch):
+    products._one_dnn_is_faster.cache_clear()
+    timed = []
+    monkeypatch.setattr(products, "_fastest", lambda *_: timed.append(1) or (1.0, 2.0))
+    layer = nn.Linear(192, 320)
+    assert set(choose_products(layer).values()) == {True}
+    assert len(timed) == 3
+    assert product_of(layer) == "oneDNN"
+    with torch.no_grad(), fast_products(layer):
+        layer(torch.randn(7, 192))
+        layer(torch.randn(9, 192))
+    assert len(timed) == 3
+    products._one_dnn_is_faster.cache_clear()
+
+
+def test_a_busy_machine_chooses_later(monkeypatch):
+    monkeypatch.setattr(products, "_SECONDS_AT_ONCE", -1)
+    assert choose_products(nn.Linear(192, 320)) == {}
+
+
+def test_shapes_of_a_model_with_its_head(monkeypatch):
+    monkeypatch.setattr(products, "_one_dnn_is_faster", lambda *shape: False)
+    monkeypatch.setattr(products, "_SMALLEST_WEIGHT", 0)
+    shapes = choose_products(fresh("llama"))
+    assert {shape[1:3] for shape in shapes} == {(32, 32), (32, 16), (32, 48), (48, 32), (32, 128)}
+    assert {shape[1:3] for shape in shapes if shape.into} == {(32, 128)}, "the lens's product"
+    assert Shape(4000, 9000, 9000).timed == Shape(384, 2048, 512)
 
 
 @pytest.mark.parametrize("bias", [True, False])
