@@ -92,7 +92,7 @@ class Provenance:
         seconds: how long the run took.
         cached: whether the result came from the disk cache.
         product: whose float32 matrix products a CPU multiplied by: `torch`, as it chooses
-            itself, or `oneDNN`.
+            itself, or `oneDNN` at the shapes where it is faster.
         device: the hardware that the model lay on, such as `NVIDIA H100 80GB HBM3` or `cpu`;
             empty where unknown.
     """

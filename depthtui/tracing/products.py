@@ -23,21 +23,22 @@ from torch import Tensor, nn
 _WORTH_IT = 1.03
 """How much faster oneDNN must be, so that noise does not decide."""
 
-_ROWS = {2: 32, 33: 128, 257: 384}
+_ROWS = {2: 32, 33: 128, 193: 256}
 """The number of rows that is timed for products of at least so many rows. A single row is a matrix
 times a vector, which MKL does faster."""
 
-_MOST_WIDTH, _MOST_OUTPUTS = 2048, 512
-"""Larger weights are timed as if they were so large: the faster one stays the same."""
+_LARGEST = 2048
+"""Wider weights, and those with more outputs, are timed as if they had so many: the faster product
+stays the same. The lens takes as many outputs at a time."""
 
-_MOST_PAIRS, _SECONDS = 8, 0.01
-"""So many pairs of products are timed, or those that are done in this time."""
+_FEWEST_PAIRS, _MOST_PAIRS, _SECONDS = 2, 8, 0.005
+"""How many pairs of products are timed: as many as are done in these seconds."""
 
 _SECONDS_AT_ONCE = 0.2
-"""Time for the shapes of a model; those that it does not suffice for are timed when they are met,
-which happens on a busy machine."""
+"""For the shapes of a model together. Those that it does not suffice for, on a busy machine, are
+timed when they are met."""
 
-_WEIGHTS = 4
+_WEIGHTS = 2
 """So many weights take turns, as those of layers do: one alone would lie in a core's own cache."""
 
 _SMALLEST_WEIGHT = 1 << 14
@@ -62,7 +63,7 @@ class Shape(NamedTuple):
     def timed(self) -> Shape:
         """The shape that is timed for this one and those near it."""
         rows = max((least for least in _ROWS if least <= self.rows), default=min(_ROWS))
-        width, outputs = min(self.width, _MOST_WIDTH), min(self.outputs, _MOST_OUTPUTS)
+        width, outputs = min(self.width, _LARGEST), min(self.outputs, _LARGEST)
         return Shape(_ROWS[rows], width, outputs, self.into)
 
 
@@ -82,15 +83,14 @@ def choose_products(model: nn.Module) -> dict[Shape, bool]:
 
 
 def _shapes_of(model: nn.Module) -> Iterable[Shape]:
-    """The shapes that are timed of a model's linear layers, each once."""
+    """The shapes that are timed of a model's linear layers, each once; of the head the lens's."""
     head = getattr(model, "get_output_embeddings", lambda: None)()
-    weights = {module.weight.shape: False for module in model.modules() if _is_linear(module)}
-    if head is not None and _is_linear(head):
-        weights[head.weight.shape] = True
+    weights = {
+        (module.weight.shape, module is head) for module in model.modules() if _is_linear(module)
+    }
     return dict.fromkeys(
-        Shape(rows, width, outputs, into).timed
-        for (outputs, width), is_head in weights.items()
-        for into in ([False, True] if is_head else [False])
+        Shape(rows, width, outputs, is_head).timed
+        for (outputs, width), is_head in sorted(weights)
         for rows in _ROWS
     )
 
@@ -259,12 +259,11 @@ def _fastest(
 
     Of a few short products some run undisturbed even where the machine has other work.
     """
-    pairs, end = [], time.perf_counter() + _SECONDS
-    for number in range(_MOST_PAIRS):
-        weight = weights[number % len(weights)]
+    pairs: list[tuple[float, float]] = []
+    end = time.perf_counter() + _SECONDS
+    while len(pairs) < _FEWEST_PAIRS or (len(pairs) < _MOST_PAIRS and time.perf_counter() < end):
+        weight = weights[len(pairs) % len(weights)]
         pairs.append((_seconds(partial(one, weight)), _seconds(partial(other, weight))))
-        if time.perf_counter() > end:
-            break
     first, second = zip(*pairs, strict=True)
     return min(first), min(second)
 

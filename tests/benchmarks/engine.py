@@ -2,7 +2,8 @@
 
     python -m tests.benchmarks.engine [--tokens 130] [--repeat 7]
 
-Prints a Markdown table. Run it on a quiet machine: it takes all cores.
+Prints Markdown tables: ratios, the product that is chosen for each shape, and how much of the
+machine's peak each metric reaches. Run it on a quiet machine: it takes all cores.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch.nn.functional import linear
+from torch.utils.flop_counter import FlopCounterMode
 
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
@@ -29,8 +32,18 @@ from depthtui.settings import default_cache_dir, models_dir
 from depthtui.tracing.activations import ActivationRecorder
 from depthtui.tracing.modules import decoder
 from depthtui.tracing.probe import probe_architecture
-from depthtui.tracing.products import fast_products, one_dnn_product, product_of
+from depthtui.tracing.products import (
+    Shape,
+    choose_products,
+    fast_products,
+    one_dnn_product,
+    product_of,
+)
 from depthtui.tracing.trace import trace
+from tests.benchmarks.patch import SOURCE, TARGET
+
+METRICS = ("logit_lens", "skip_effects", "residual_erasure", "sufficient", "patch")
+"""Those whose share of the peak is told."""
 
 
 def alternate(repeat: int, *functions: Callable[[], object]) -> list[list[float]]:
@@ -55,6 +68,60 @@ def matmul_peak(repeat: int) -> float:
     return 2 * size**3 / min(map(min, seconds))
 
 
+def product_rates(shape: Shape, repeat: int) -> tuple[float, float]:
+    """The rates of oneDNN's and torch's product of a shape, FLOP/s."""
+    rows, weight = torch.randn(shape.rows, shape.width), torch.randn(shape.outputs, shape.width)
+    out = torch.empty(shape.rows, shape.outputs)
+
+    def one_dnn() -> object:
+        product = one_dnn_product(rows, weight)
+        return out.copy_(product) if shape.into else product
+
+    def torchs() -> object:
+        return torch.mm(rows, weight.T, out=out) if shape.into else linear(rows, weight)
+
+    with torch.inference_mode():
+        mine, other = alternate(10 * repeat, one_dnn, torchs)
+    flops = 2 * shape.rows * shape.width * shape.outputs
+    return flops / min(mine), flops / min(other)
+
+
+def flops_of(function: Callable[[], object]) -> int:
+    """How many floating-point operations the matrix products of some work take."""
+
+    def of_one_dnn(rows: torch.Size, weight: torch.Size, *_: object, **__: object) -> int:
+        return 2 * rows.numel() * weight[0]
+
+    counter = FlopCounterMode(
+        display=False, custom_mapping={torch.ops.mkldnn._linear_pointwise: of_one_dnn}
+    )
+    with counter:
+        function()
+    return int(counter.get_total_flops())
+
+
+def metric_rows(engine: Engine, peak: float) -> None:
+    """Print how long each metric takes, its pass included, and its share of the peak."""
+    print("\n| metric | s | GFLOP/s of its products | share of peak |\n| --- | --- | --- | --- |")
+    for name in METRICS:
+        settings = RunSettings(
+            metrics=(name,),
+            sufficient_order="own",
+            sufficient_search="ranked",
+            patch_from=SOURCE if name == "patch" else "",
+        )
+
+        def run(settings: RunSettings = settings) -> None:
+            result = engine.run(TARGET, settings, fresh=True)
+            assert not result.unavailable, result.unavailable
+
+        flops, start = flops_of(run), time.perf_counter()
+        run()
+        seconds = time.perf_counter() - start
+        rate = flops / seconds
+        print(f"| {name} | {seconds:.2f} | {rate / 1e9:.0f} | {rate / peak:.2f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tokens", type=int, default=130)
@@ -68,6 +135,9 @@ def main() -> None:
     ids = loaded.tokenizer(words, return_tensors="pt")["input_ids"][0, : options.tokens]
     text = loaded.tokenizer.decode(ids)
     rows: list[tuple[str, str]] = []
+    start = time.perf_counter()
+    choose_products(model)
+    rows.append(("choosing products, ms", f"{1e3 * (time.perf_counter() - start):.0f}"))
 
     def with_hooks() -> None:
         with fast_products(model):
@@ -101,7 +171,12 @@ def main() -> None:
     rows.append(("lens / peak", f"{rate / peak:.2f}"))
 
     with tempfile.TemporaryDirectory() as scratch:
-        engine = Engine(open_store(Path(scratch), 10 << 30, print), folder, lambda event: None)
+        engine = Engine(
+            open_store(Path(scratch), 10 << 30, print),
+            folder,
+            lambda event: None,
+            baseline_texts=lambda: [text],
+        )
         engine.load(ModelSpec(dtype="float32", device="cpu"))
         prompt = Prompt(text)
 
@@ -126,6 +201,14 @@ def main() -> None:
     print("| what | figure |\n| --- | --- |")
     for name, figure in rows:
         print(f"| {name} | {figure} |")
+    print("\n| rows x width x outputs | chosen | oneDNN, GFLOP/s | torch, GFLOP/s |")
+    print("| --- | --- | --- | --- |")
+    for shape, is_one_dnn in choose_products(model).items():
+        mine, other = product_rates(shape, options.repeat)
+        sizes = " x ".join(map(str, shape[:3])) + ", into memory" * shape.into
+        chosen = "oneDNN" if is_one_dnn else "torch"
+        print(f"| {sizes} | {chosen} | {mine / 1e9:.0f} | {other / 1e9:.0f} |")
+    metric_rows(engine, peak)
 
 
 def ratio(some: list[float], baseline: list[float]) -> str:
