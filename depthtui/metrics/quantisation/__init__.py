@@ -396,4 +396,5 @@ METRIC = Metric(
     findings=lambda found, pooled: list(_findings(found, pooled)),
     means=_means,
     per_layer=_per_layer,
+    moved_by_rounding=True,
 )
