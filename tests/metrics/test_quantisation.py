@@ -76,6 +76,23 @@ def test_against_one_forward_a_layer(name: str) -> None:
     assert (found.weights > 0).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["llama", "gpt2", "falcon", "gemma3", "bloom", "qwen3_5", "mamba"])
+def test_weights_of_16_bits_compute_in_float32(name: str, dtype: torch.dtype) -> None:
+    narrow = fresh(name).to(dtype)
+    before = {name: id(value) for name, value in narrow.named_parameters()}
+    found = measured(narrow)
+    assert {name: id(value) for name, value in narrow.named_parameters()} == before
+    expected = measured(fresh(name).to(dtype).float())
+    for field in ("loss", "loss_change_8", "loss_change_4", "kl_8", "kl_4"):
+        values = getattr(expected, field)
+        # Embeddings and rotary tables are those of the pass, in 16 bits.
+        least = 0.05 * np.abs(values).max()
+        np.testing.assert_allclose(getattr(found, field), values, rtol=0.05, atol=least)
+    assert found.kl_floor < 1e-5
+    assert found.kl_4.max() > 1e-3
+
+
 def wide(layers: int = 4) -> torch.nn.Module:
     """A model all of whose rows can be cut into blocks, drawn anew."""
     torch.manual_seed(0)

@@ -48,7 +48,8 @@ class Quantisation(LossChange):
 
     They are rounded to the blocks of llama.cpp's `Q8_0` and `Q4_0` (see
     `tracing.rounded_weights`); of the products themselves nothing is rounded. The changes of the
-    loss and KL are those of the predictions of tokens 1 … T-1.
+    loss and KL are those of the predictions of tokens 1 … T-1, all in float32 where the weights of
+    16 bits lie in memory.
 
     Attributes:
         loss: negative log-likelihood of the token after each, clean, in nats.
@@ -337,7 +338,9 @@ def _work(result: RunResult) -> float:
     """A run for each number of bits goes from its layer to the last, an unchanged one before."""
     count, layers = result.model.n_layers, layers_gone_through(result)
     run = count - layers[0] + sum(len(BITS) * (count - layer) for layer in layers)
-    return run / count + (len(BITS) * len(layers) + 1) * head(result)
+    # Weights of 16 bits run the clean prompt once more, in float32.
+    again = result.model.dtype != "float32"
+    return run / count + again + (len(BITS) * len(layers) + 1) * head(result)
 
 
 def _overhead(result: RunResult) -> float:
@@ -350,8 +353,15 @@ _ROUNDING = 400.0
 
 
 def _memory(sizes: Sizes) -> MemoryNeed:
-    """Logits to compare, and a copy of one layer's weights."""
-    return row_of_logits(sizes) + MemoryNeed(block=sizes.layer_parameters * sizes.item)
+    """Logits to compare, and rounded weights of one layer; all of float32."""
+    need = row_of_logits(sizes) + MemoryNeed(block=4 * sizes.layer_parameters)
+    if sizes.item == 4:
+        return need
+    return need + MemoryNeed(
+        layers=sizes.of_layers(4 * sizes.tokens * sizes.width),
+        block=2 * 4 * sizes.layer_parameters,
+        head=4 * sizes.vocabulary * sizes.width,
+    )
 
 
 def _predicts(result: RunResult) -> str:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from depthtui.errors import DepthError
 from depthtui.metrics.choices import chosen_layers, layers_a_part
 from depthtui.metrics.context import Context
 from depthtui.metrics.loss_change_kernel import Ran, fill_rows
-from depthtui.metrics.output_change import OutputChange
+from depthtui.metrics.output_change import Changes, OutputChange
 from depthtui.metrics.quantisation import BITS, Quantisation
 from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.float32 import can_widen, in_float32
 from depthtui.tracing.replay import Replay
 from depthtui.tracing.rounded_weights import LinearWeight, linear_weights, rounded
 
@@ -54,6 +57,8 @@ def quantisation(
 ) -> Quantisation:
     """Round each layer's weights to each number of bits; the last layers come first.
 
+    Weights of 16 bits compute in float32: their own rounding moves an output as much as 8 bits do.
+
     Args:
         replay: the clean run.
         unembedding: final norm and LM head.
@@ -63,20 +68,14 @@ def quantisation(
     """
     count = replay.n_layers
     with torch.no_grad():
-        change = OutputChange(unembedding, replay.residual[-1], replay.ids)
+        runs = _Runs(replay, unembedding)
 
         def fill(result: Quantisation, group: list[int], ran: Ran) -> Quantisation:
-            rows = replay.residual[group[0]][None]
+            rows = runs.residual[group[0]][None]
             for layer in range(group[0], count):
-                runs = [replay.run_layer(layer, rows)]
-                if layer in group:
-                    before = replay.residual[layer][None]
-                    for bits in BITS:
-                        with rounded(replay.layers[layer], bits):
-                            runs.append(replay.run_layer(layer, before))
-                rows = torch.cat(runs)
+                rows = runs.through(layer, rows, BITS if layer in group else ())
                 ran(len(rows) - 1)
-            changes = change(rows)
+            changes = runs.changes(rows)
             found = result.filled(group, changes.loss.numpy())
             found.fill_outputs(group, changes.kl.numpy())
             return found
@@ -84,7 +83,7 @@ def quantisation(
         begun = partial
         if begun is None:
             begun = Quantisation.unknown(count, replay.n_tokens, chosen=tuple(chosen))
-            begun.loss[:] = change.losses.numpy()
+            begun.loss[:] = runs.losses.numpy()
             begun.weights[:], begun.whole_rows[:] = _counts(replay)
         return fill_rows(
             begun,
@@ -94,6 +93,55 @@ def quantisation(
             fill,
             on_rows,
         )
+
+
+class _Runs:
+    """The clean run and changed ones, in float32 where the weights are of 16 bits.
+
+    Attributes:
+        residual: h_0 … h_L of the clean run, each `[T, d]`.
+    """
+
+    def __init__(self, replay: Replay, unembedding: Unembedding) -> None:
+        self._replay = replay
+        self._ends = (*unembedding.norm, unembedding.head)
+        self._widens = can_widen((*replay.layers, *self._ends))
+        self.residual = self._clean() if self._widens else replay.residual
+        self._change = OutputChange(unembedding, self.residual[-1], replay.ids)
+
+    def _clean(self) -> list[Tensor]:
+        """The clean run once more, in float32."""
+        first = self._replay.residual[0]
+        # So that replay sees how the layers are called while they are as they were.
+        self._replay.run_layer(0, first[None])
+        residual = [first.float()]
+        for layer in range(self._replay.n_layers):
+            residual.append(self.through(layer, residual[-1][None])[0])
+        return residual
+
+    def through(self, layer: int, rows: Tensor, rounded_to: Sequence[int] = ()) -> Tensor:
+        """Rows through a layer, then the clean one through it, rounded to each number of bits."""
+        replay = self._replay
+        with self._precisely(replay.layers[layer]):
+            after = [replay.run_layer(layer, rows)]
+            for bits in rounded_to:
+                with rounded(replay.layers[layer], bits):
+                    after.append(replay.run_layer(layer, self.residual[layer][None]))
+        return torch.cat(after)
+
+    @property
+    def losses(self) -> Tensor:
+        """The clean loss of the token after each, `[T - 1]`."""
+        with self._precisely(*self._ends):
+            return self._change.losses
+
+    def changes(self, ends: Tensor) -> Changes:
+        """The changes of the outputs of h_L of some runs, `[runs, T, d]`."""
+        with self._precisely(*self._ends):
+            return self._change(ends)
+
+    def _precisely(self, *modules: nn.Module) -> AbstractContextManager[None]:
+        return in_float32(*modules) if self._widens else nullcontext()
 
 
 def _counts(replay: Replay) -> tuple[np.ndarray, np.ndarray]:
