@@ -340,3 +340,5 @@ def test_quantised_models_and_single_tokens_have_none() -> None:
     quantised = replace(result, model=replace(result.model, quantize="4bit"))
     assert METRIC.why_unavailable(quantised).startswith("the weights are 4bit already")
     assert METRIC.why_unavailable(run(tokens=1)) == "the prompt is a single token"
+    looped = replace(result, model=replace(result.model, calls=((0, 0), (0, 1), (1, 0), (1, 1))))
+    assert METRIC.why_unavailable(looped).startswith("its blocks run in passes")

@@ -13,13 +13,13 @@ from torch import nn
 
 from depthtui.errors import DepthError
 from depthtui.tracing import rounded_weights
-from depthtui.tracing.modules import find_layers
 from depthtui.tracing.rounded_weights import (
     LinearWeight,
     linear_weights,
     round_to_blocks,
     rounded,
 )
+from tests.naive import blocks
 from tests.tiny_models import TINY, fresh, random_ids, tiny
 
 KINDS = {8: gguf.GGMLQuantizationType.Q8_0, 4: gguf.GGMLQuantizationType.Q4_0}
@@ -114,7 +114,7 @@ def fail_with(weights: list[LinearWeight], before: list[torch.Tensor]) -> None:
 def test_a_layer_is_put_back_whatever_happens(name: str) -> None:
     model = tiny(name)
     before = parameters(model)
-    for layer in find_layers(model):
+    for layer in blocks(model):
         weights = [weight for weight in linear_weights(layer) if weight.has_blocks]
         values = [weight.value for weight in weights]
         assert weights
@@ -125,7 +125,7 @@ def test_a_layer_is_put_back_whatever_happens(name: str) -> None:
 
 def test_only_linear_weights_of_one_layer_are_rounded() -> None:
     model = fresh("qwen2_moe")
-    layers = find_layers(model)
+    layers = blocks(model)
     before = parameters(model)
     with rounded(layers[1], 4):
         changed = {name for name, value in model.named_parameters() if id(value) != before[name][0]}
@@ -143,7 +143,7 @@ def test_only_linear_weights_of_one_layer_are_rounded() -> None:
 
 def test_a_weight_that_layers_share_is_rounded_in_one_of_them() -> None:
     model = fresh("llama")
-    first, second, *_ = find_layers(model)
+    first, second, *_ = blocks(model)
     second.mlp.gate_proj.weight = shared = first.mlp.gate_proj.weight
     with rounded(second, 4):
         assert first.mlp.gate_proj.weight is shared
@@ -159,13 +159,13 @@ def test_offloaded_weights_are_rounded_as_they_are_brought(where: str, tmp_path:
         cpu_offload(model, torch.device("cpu"))
     else:
         disk_offload(model, str(tmp_path), torch.device("cpu"))
-    layer = find_layers(model)[1]
+    layer = blocks(model)[1]
     assert next(layer.parameters()).is_meta
     attributes = {module: set(vars(module)) for module in model.modules()}
     with torch.no_grad():
         clean = model(ids).logits
         for bits in KINDS:
-            with rounded(find_layers(plain)[1], bits), rounded(layer, bits):
+            with rounded(blocks(plain)[1], bits), rounded(layer, bits):
                 expected, found = plain(ids).logits, model(ids).logits
             torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
             assert (found - clean).abs().max() > 1e-4
@@ -174,7 +174,7 @@ def test_offloaded_weights_are_rounded_as_they_are_brought(where: str, tmp_path:
 
 
 def test_weights_that_are_quantised_already_are_refused() -> None:
-    layer = find_layers(fresh("llama"))[0]
+    layer = blocks(fresh("llama"))[0]
     packed = layer.mlp.up_proj.weight.to(torch.int8)
     layer.mlp.up_proj.weight = nn.Parameter(packed, requires_grad=False)
     with pytest.raises(DepthError, match=r"quantised already \(mlp.up_proj.weight is torch.int8\)"):
