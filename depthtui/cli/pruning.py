@@ -74,7 +74,7 @@ class Pruning:
     @property
     def left_out(self) -> list[int]:
         """The layers that went."""
-        return sorted(set(range(self.info.n_layers)) - set(self.written.kept))
+        return sorted(set(range(self.info.n_blocks)) - set(self.written.kept))
 
     @property
     def cost(self) -> float:
@@ -105,6 +105,11 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
         engine = make_engine(job.storage, display.emit, notice, trusted=job.trusted)
         with stopped_by_ctrl_c(control):
             info = engine.load(job.spec, control)
+            if info.calls and not job.layers:
+                raise DepthError(
+                    f"{info.name} runs its blocks in passes, and its order is of layers in one.",
+                    "Name the layers with --layers, each in all of its passes.",
+                )
             outputs = engine.whole_outputs(job.prompts, job.settings.chat_template, control)
             held_out = outputs if job.share is None else outputs[::2]
             choice = _choice(job, engine, outputs, control)
@@ -139,7 +144,7 @@ def print_pruning(pruning: Pruning) -> None:
     """Print what was written, what it costs, and the same for other tools."""
     info, written = pruning.info, pruning.written
     click.echo(
-        f"{len(written.kept)} of {info.n_layers} layers: {numbers_text(written.kept)}\n"
+        f"{len(written.kept)} of {info.n_blocks} layers: {numbers_text(written.kept)}\n"
         f"{written.parameters:,} of {info.parameters:,} parameters\n"
         f"logits as without these layers, off by {written.off:.2g} roundings"
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from depthtui.data.run_settings import ModelSpec, Skip
+from depthtui.errors import DepthError
 
 PART_TITLES = {"layer": "layer", "attention": "attention", "mlp": "MLP"}
 """The parts of a block that can be left out, and what people call them."""
@@ -118,6 +119,29 @@ class ModelInfo:
     def type_of(self, layer: int) -> str:
         """The type of a layer; empty where all are alike."""
         return next(iter(self.layer_types[layer : layer + 1]), "")
+
+    @property
+    def n_blocks(self) -> int:
+        """How many blocks run as the layers."""
+        return len({block for _turn, block in self.calls}) if self.calls else self.n_layers
+
+    def blocks_of(self, left_out: Collection[int]) -> tuple[int, ...]:
+        """The blocks that run as some layers, to be left out of a model that is written.
+
+        Raises:
+            DepthError: a looped block is among them in some of its passes alone.
+        """
+        there = [layer for layer in left_out if 0 <= layer < self.n_layers]
+        if not self.calls or len(there) < len(left_out):
+            return tuple(left_out)
+        for layer in there:
+            if not set(self.layers_of(layer)) <= set(there):
+                raise DepthError(
+                    f"Layer {layer_number(self, layer)} runs in {len(self.layers_of(layer))} "
+                    "passes, and a model can be written without it in all of them alone.",
+                    "Leave it out in all passes (X in the explorer's what-if).",
+                )
+        return tuple(dict.fromkeys(self.calls[layer][1] for layer in there))
 
     @cached_property
     def layers_by_type(self) -> dict[str, tuple[int, ...]]:

@@ -543,8 +543,8 @@ class Engine:
             self._emit(event)
 
         info = self._ready().info
-        n_blocks, left_out = pruning.blocks_left_out(info, left_out)
-        kept = pruning.layers_kept(n_blocks, left_out, repeated)
+        left_out = info.blocks_of(left_out)
+        kept = pruning.layers_kept(info.n_blocks, left_out, repeated)
         pruning.check_target(folder)
         source = resolve(info.spec, self._models_dir)
         trusted = info.spec in self._trusted and source.may_bring_code

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from depthtui.data.model import ModelInfo, layer_number
 from depthtui.data.run_settings import Repeated, path_of, why_not_repeated
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.errors import DepthError, RunStopped
@@ -71,25 +70,6 @@ def layers_kept(
     if kept == tuple(range(n_layers)):
         raise DepthError("No layer is left out, and none runs twice.", "Choose at least one.")
     return kept
-
-
-def blocks_left_out(info: ModelInfo, left_out: Collection[int]) -> tuple[int, list[int]]:
-    """How many blocks a model has, and those that run as the layers `left_out`.
-
-    Raises:
-        DepthError: a block is left out in some of its passes alone.
-    """
-    if not info.calls:
-        return info.n_layers, list(left_out)
-    blocks = dict.fromkeys(info.calls[layer][1] for layer in left_out if layer < info.n_layers)
-    for layer in left_out:
-        if layer < info.n_layers and not set(info.layers_of(layer)) <= set(left_out):
-            raise DepthError(
-                f"Layer {layer_number(info, layer)} runs in {len(info.layers_of(layer))} passes, "
-                "and a model can be written without it in all of them alone.",
-                "Leave it out in all passes (X in the explorer's what-if).",
-            )
-    return 1 + max(block for _turn, block in info.calls), list(blocks)
 
 
 def check_target(folder: Path) -> None:

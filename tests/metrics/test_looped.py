@@ -12,7 +12,6 @@ import torch
 from depthtui import analyze
 from depthtui.data.run_settings import RunSettings, Skip
 from depthtui.engine.context import Baselines
-from depthtui.engine.pruning import blocks_left_out
 from depthtui.errors import DepthError
 from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.context_depth.compute import context_depth
@@ -221,7 +220,7 @@ def test_a_what_if_runs_where_layers_read_more_than_the_stream(left_out):
 
 def test_a_model_is_written_without_a_block_in_all_passes_or_in_none():
     info = replace(model_info(layers=LAYERS), calls=probe_architecture(tiny("looped")).calls)
-    assert blocks_left_out(info, (1, 4, 7)) == (3, [1])
-    assert blocks_left_out(model_info(layers=LAYERS), (1, 4)) == (LAYERS, [1, 4])
+    assert (info.n_blocks, info.blocks_of((1, 4, 7))) == (3, (1,))
+    assert model_info(layers=LAYERS).blocks_of((1, 4)) == (1, 4)
     with pytest.raises(DepthError, match=r"Layer 4 \(2\.1\) runs in 3 passes"):
-        blocks_left_out(info, (4, 7))
+        info.blocks_of((4, 7))

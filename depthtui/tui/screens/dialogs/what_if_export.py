@@ -15,11 +15,19 @@ from depthtui.tui.state.what_if import WhatIf
 def pruned_model(explorer: Explorer, what_if: WhatIf) -> tuple[Extra, ...]:
     """The recipe and the folder of the model without the layers that are off, others twice."""
     stack, model = what_if.stack, what_if.clean.model
+    problem, kept = stack.why_no_model, stack.kept
+    try:
+        gone = model.blocks_of(stack.skipped_layers)
+    except DepthError as error:
+        problem = problem or error.message
+    else:
+        if model.calls:
+            kept = tuple(block for block in range(model.n_blocks) if block not in gone)
 
     def write_recipe(path: Path) -> str:
         from depthtui.models.recipe import mergekit_recipe
 
-        content = mergekit_recipe(model, models_dir(explorer.cache_dir), stack.kept)
+        content = mergekit_recipe(model, models_dir(explorer.cache_dir), kept)
         return write_new(path, content).name
 
     def write_model(target: Path) -> str:
@@ -28,7 +36,6 @@ def pruned_model(explorer: Explorer, what_if: WhatIf) -> tuple[Extra, ...]:
         explorer.write_model(sorted(stack.skipped_layers), target, stack.repeated)
         return f"{target.name}/ (being written)"
 
-    problem = stack.why_no_model
     recipe, rest = "mergekit recipe, YAML", "the model with these layers, safetensors"
     return (
         Extra("yml", recipe, ".yml", write_recipe, chosen=True, problem=problem),
