@@ -22,6 +22,7 @@ from depthtui.engine.factory import Storage, make_engine
 from depthtui.engine.held_out import Comparison, WholeOutput
 from depthtui.engine.layer_choice import Budget, Choice, layers_words
 from depthtui.engine.pruning import PrunedModel, check_target
+from depthtui.errors import DepthError
 from depthtui.models.reach import check_at_hand
 from depthtui.models.recipe import RECIPE
 
