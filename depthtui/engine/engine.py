@@ -191,7 +191,8 @@ class Engine:
     ) -> RunSettings:
         """Load of a model what is needed to read files of its states, in the dtype of these.
 
-        All of it is loaded for `engine_distance` alone, which is left out where that fails.
+        All of it is loaded for `engine_distance`, which is left out where that fails, and where
+        the first layer cannot stand alone, as in Gemma 4, whose embedding holds a part for each.
 
         Args:
             spec: the model.
@@ -207,16 +208,21 @@ class Engine:
         """
         if spec.dtype == "auto":
             spec = dataclasses.replace(spec, dtype=served_dtype(files))
-        if engine_distance.NAME in settings.metrics:
+        others = tuple(name for name in settings.metrics if name != engine_distance.NAME)
+        if others != settings.metrics:
             try:
                 self.load(spec)
             except DepthError as error:
                 fail(f"{engine_distance.METRIC.title} is unavailable: {error}")
-            else:
-                return settings
-        others = tuple(name for name in settings.metrics if name != engine_distance.NAME)
-        self.load(spec, readout_only=True)
-        return dataclasses.replace(settings, metrics=others)
+                self.load(spec, readout_only=True)
+                return dataclasses.replace(settings, metrics=others)
+            return settings
+        try:
+            self.load(spec, readout_only=True)
+        except DepthError:
+            info = self.load(spec)
+            self._notify(f"All of {info.name} was loaded: its first layer cannot stand alone.")
+        return settings
 
     def use(self, loaded: LoadedModel) -> ModelInfo:
         """Take a model that is in memory, in place of the one before.

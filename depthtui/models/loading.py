@@ -104,7 +104,7 @@ def load(
     whole = size = Size.of(config, folder, trust_remote_code, device)
     opened = config
     if readout_only:
-        opened = _first_layer_alone(config, folder)
+        opened = cut_config(config, [0])
         size = Size.of(opened, folder, trust_remote_code, device)
     dtype = dtype_named(spec.dtype, device, size.parameters)
     placement = device_map(spec, device, dtype, size)
@@ -122,21 +122,6 @@ def load(
             info = replace(info, n_layers=n_layers, fingerprint=fingerprint(progress))
     notice = _rounding(info, stored, dtype) if spec.dtype == "auto" and not spec.quantize else ""
     return LoadedModel(model, tokenizer, info, size.by_module, notice, readout_only)
-
-
-def _first_layer_alone(config: PreTrainedConfig, folder: Path) -> PreTrainedConfig:
-    """The configuration of a model with its first layer alone.
-
-    Raises:
-        DepthError: it says something of layers by number that cannot be cut.
-    """
-    try:
-        return cut_config(config, [0])
-    except DepthError as error:
-        raise DepthError(
-            f"{folder.name} cannot be opened without its other layers: {error.message}",
-            "Ask for --metrics engine_distance, which loads all of it.",
-        ) from error
 
 
 def _rounding(info: ModelInfo, stored: object, dtype: torch.dtype) -> str:

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from depthtui.data.arrays import arrays_of
+from depthtui.data.protocol import Event
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
@@ -192,6 +193,16 @@ class TestReading:
         assert torch.equal(model.model.norm.weight, whole.model.model.norm.weight)
         assert info.memory_bytes < whole.info.memory_bytes
         assert (info.n_layers, info.parameters) == (LAYERS, whole.info.parameters)
+
+    def test_where_the_first_layer_cannot_stand_alone_all_are_loaded(self, tmp_path: Path) -> None:
+        folder, model = tiny_folder(tmp_path, "gemma4"), with_tokenizer("gemma4")[0]
+        file = write_states(tmp_path / "0.safetensors", IDS, states_of(model, IDS))
+        events: list[Event] = []
+        engine = Engine(open_store(None, 0, pytest.fail), tmp_path / "models", events.append)
+        spec, settings = ModelSpec(str(folder), device="cpu"), RunSettings(metrics=("logit_lens",))
+        assert engine.load_for_states(spec, [file], settings, pytest.fail) == settings
+        assert "its first layer cannot stand alone" in str(events)
+        assert engine.read_states(file, settings).unavailable == {}
 
 
 class TestBeside:
