@@ -253,7 +253,7 @@ class Engine:
             split_missing=anatomy.split_missing,
             lens_missing=anatomy.lens_missing,
             layer_types=layer_types(loaded.model, anatomy.layers),
-            n_layers=len(anatomy.layers),
+            n_layers=loaded.info.n_layers if loaded.is_readout else len(anatomy.layers),
             d_model=anatomy.width,
             streams=anatomy.streams,
             calls=anatomy.calls,

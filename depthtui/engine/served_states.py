@@ -76,6 +76,12 @@ def read_served_states(
 
 def _check_sizes(file: StateFile, model: ReadyModel) -> None:
     name, n_layers, width = model.info.name, model.info.n_layers, model.info.d_model
+    if model.info.calls or model.info.streams > 1 or model.info.broken_at:
+        raise DepthError(
+            f"{name} runs its blocks several times, or in several residual streams, and a file has "
+            "one state a layer.",
+            "Run its prompts by transformers, without --states.",
+        )
     if file.width != width:
         raise DepthError(
             f"{file.path} has states of width {file.width:,}, and {name} is {width:,} wide.",

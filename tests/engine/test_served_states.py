@@ -24,9 +24,10 @@ from depthtui.engine.state_files import find_state_files, served_dtype
 from depthtui.errors import DepthError
 from depthtui.metrics import METRICS, engine_distance
 from depthtui.metrics.engine_distance import EngineDistance
+from depthtui.models.in_memory import adopt
 from tests.odd_files import ODD_FILES, put_odd_file
 from tests.served import FROM_VLLM, IDS, served_folder, states_of, write_states
-from tests.tiny_models import LAYERS, tiny_folder, with_tokenizer
+from tests.tiny_models import LAYERS, fresh, tiny_folder, tiny_tokenizer, with_tokenizer
 
 TEXT = "The river was high after a week of rain, and the ferry did not run."
 OF_STATES = ("contributions", "logit_lens", "similarity", "neighbours", "direct_logits", "settling")
@@ -464,6 +465,16 @@ class TestBadFiles:
         with pytest.raises(DepthError, match="lacks a state") as error:
             readout.read_states(file, RunSettings())
         assert "eagle_aux_hidden_state_layer_ids 0 to 4" in error.value.hint
+
+    @pytest.mark.parametrize("name", ["deepseek_v4", "looped"])
+    def test_several_streams_or_passes_are_refused(
+        self, states: list[Tensor], ids: list[int], tmp_path: Path, name: str
+    ) -> None:
+        engine = Engine(open_store(None, 0, pytest.fail), tmp_path, lambda event: None)
+        engine.use(adopt(fresh(name), tiny_tokenizer()))
+        file = write_states(tmp_path / "0.safetensors", ids, states)
+        with pytest.raises(DepthError, match="in several residual streams"):
+            engine.read_states(file, RunSettings())
 
 
 class TestFolders:
