@@ -1,8 +1,10 @@
 """Matrix products: the faster float32 one on a CPU, float32 results of 16-bit ones on CUDA.
 
 torch multiplies by MKL, which leaves half of some AMD machines unused, at some shapes. oneDNN
-comes with torch and computes in float32 as well. Which is used is found out by timing both, for
-each shape once: a choice stays while the process runs. The values of a row differ by rounding.
+comes with torch and computes in float32 as well. Which is used is found out by timing both, once
+for each shape of a weight: a choice stays while the process runs, and both differ by rounding.
+It hangs on no number of rows: a row has the same value among few and among many, so that what
+changes nothing makes a difference of exactly 0.
 
 Logits in bfloat16 are 0.125 apart where the largest ones lie. CUDA adds up 16-bit
 products in float32 anyway, and hands them out so where it is asked to.
@@ -13,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple, TypeGuard
 
@@ -23,9 +25,8 @@ from torch import Tensor, nn
 _WORTH_IT = 1.03
 """How much faster oneDNN must be, so that noise does not decide."""
 
-_ROWS = {2: 32, 33: 128, 193: 256}
-"""The number of rows that is timed for products of at least so many rows. A single row is a matrix
-times a vector, which MKL does faster."""
+_ROWS = (32, 128, 256)
+"""The numbers of rows that are timed, together: a prompt's, and those of some layers at once."""
 
 _LARGEST = 2048
 """Wider weights, and those with more outputs, are timed as if they had so many: the faster product
@@ -46,25 +47,15 @@ _SMALLEST_WEIGHT = 1 << 14
 
 
 class Shape(NamedTuple):
-    """The shape of a product.
+    """The shape of a weight `[m, d]`: `width` d and `outputs` m."""
 
-    Attributes:
-        rows: so many are multiplied.
-        width, outputs: d and m of the weight `[m, d]`.
-        into: whether the product is put into memory that is there already, as the lens's is.
-    """
-
-    rows: int
     width: int
     outputs: int
-    into: bool = False
 
     @property
     def timed(self) -> Shape:
-        """The shape that is timed for this one and those near it."""
-        rows = max((least for least in _ROWS if least <= self.rows), default=min(_ROWS))
-        width, outputs = min(self.width, _LARGEST), min(self.outputs, _LARGEST)
-        return Shape(_ROWS[rows], width, outputs, self.into)
+        """The shape that is timed for this one."""
+        return Shape(min(self.width, _LARGEST), min(self.outputs, _LARGEST))
 
 
 def choose_products(model: nn.Module) -> dict[Shape, bool]:
@@ -73,26 +64,15 @@ def choose_products(model: nn.Module) -> dict[Shape, bool]:
     Returns:
         for each shape that was timed, whether oneDNN is used; empty where no layer suits.
     """
+    weights = (module.weight for module in model.modules() if _is_linear(module))
+    shapes = dict.fromkeys(_shape_of(weight).timed for weight in weights)
     found: dict[Shape, bool] = {}
     end = time.perf_counter() + _SECONDS_AT_ONCE
-    for shape in _shapes_of(model):
+    for shape in shapes:
         if time.perf_counter() > end:
             break
         found[shape] = _takes_one_dnn(shape)
     return found
-
-
-def _shapes_of(model: nn.Module) -> Iterable[Shape]:
-    """The shapes that are timed of a model's linear layers, each once; of the head the lens's."""
-    head = getattr(model, "get_output_embeddings", lambda: None)()
-    weights = {
-        (module.weight.shape, module is head) for module in model.modules() if _is_linear(module)
-    }
-    return dict.fromkeys(
-        Shape(rows, width, outputs, is_head).timed
-        for (outputs, width), is_head in sorted(weights)
-        for rows in _ROWS
-    )
 
 
 def product_of(model: nn.Module) -> str:
@@ -115,9 +95,7 @@ def linear_into(out: Tensor, rows: Tensor, weight: Tensor, bias: Tensor | None =
     elif weight.dtype != torch.float32:
         out.copy_(nn.functional.linear(rows, weight, bias))
         return
-    elif _suits_one_dnn(weight) and _takes_one_dnn(
-        Shape(len(rows), rows.shape[1], len(weight), True)
-    ):
+    elif len(rows) > 1 and _suits_one_dnn(weight) and _takes_one_dnn(_shape_of(weight)):
         out.copy_(one_dnn_product(rows, weight))
     else:
         torch.mm(rows, weight.T, out=out)
@@ -177,9 +155,9 @@ def _suits_one_dnn(weight: Tensor) -> bool:
 
 def _linear(layer: nn.Linear, rows: Tensor) -> Tensor:
     weight, bias = layer.weight, layer.bias
-    outputs, width = weight.shape
-    shape = Shape(rows.numel() // width, width, outputs)
-    if rows.dtype != torch.float32 or not _takes_one_dnn(shape):
+    # A single row is a matrix times a vector, which MKL does faster.
+    is_single = rows.numel() <= rows.shape[-1]
+    if is_single or rows.dtype != torch.float32 or not _takes_one_dnn(_shape_of(weight)):
         return nn.functional.linear(rows, weight, bias)
     if not torch.is_grad_enabled() or not (rows.requires_grad or weight.requires_grad):
         return one_dnn_product(rows, weight, bias)
@@ -222,48 +200,43 @@ def _adds_up_in_float32(device: torch.device, dtype: torch.dtype) -> bool:
         return False
 
 
+def _shape_of(weight: Tensor) -> Shape:
+    outputs, width = weight.shape
+    return Shape(width, outputs)
+
+
 def _takes_one_dnn(shape: Shape) -> bool:
-    return shape.rows > 1 and _one_dnn_is_faster(shape.timed, torch.get_num_threads())
+    return _one_dnn_is_faster(shape.timed, torch.get_num_threads())
 
 
 @functools.cache
 def _one_dnn_is_faster(shape: Shape, threads: int) -> bool:
     """Time both products of a shape on so many threads, some milliseconds."""
-    rows = torch.ones(shape.rows, shape.width)
     weights = torch.ones(_WEIGHTS, shape.outputs, shape.width)
-    out = torch.empty(shape.rows, shape.outputs)
-
-    def one_dnn(weight: Tensor) -> object:
-        product = one_dnn_product(rows, weight)
-        return out.copy_(product) if shape.into else product
-
-    def torchs(weight: Tensor) -> object:
-        into = shape.into
-        return torch.mm(rows, weight.T, out=out) if into else nn.functional.linear(rows, weight)
-
     try:
         with torch.inference_mode():
-            one_dnn(weights[0])
-            torchs(weights[0])
-            mine, other = _fastest(one_dnn, torchs, weights)
+            times = [_fastest(torch.ones(rows, shape.width), weights) for rows in _ROWS]
     except (AttributeError, RuntimeError):
         # torch was built without oneDNN, or calls this product otherwise now.
         return False
-    return other / mine > _WORTH_IT
+    mine, torchs = map(sum, zip(*times, strict=True))
+    return torchs / mine > _WORTH_IT
 
 
-def _fastest(
-    one: Callable[[Tensor], object], other: Callable[[Tensor], object], weights: Tensor
-) -> tuple[float, float]:
-    """The shortest time of each of two products, in seconds; they take turns.
+def _fastest(rows: Tensor, weights: Tensor) -> tuple[float, float]:
+    """The shortest time of oneDNN's and of torch's product, in seconds; they take turns.
 
     Of a few short products some run undisturbed even where the machine has other work.
     """
+    products = (one_dnn_product, nn.functional.linear)
+    for product in products:
+        product(rows, weights[0])
     pairs: list[tuple[float, float]] = []
     end = time.perf_counter() + _SECONDS
     while len(pairs) < _FEWEST_PAIRS or (len(pairs) < _MOST_PAIRS and time.perf_counter() < end):
         weight = weights[len(pairs) % len(weights)]
-        pairs.append((_seconds(partial(one, weight)), _seconds(partial(other, weight))))
+        mine, torchs = (_seconds(partial(product, rows, weight)) for product in products)
+        pairs.append((mine, torchs))
     first, second = zip(*pairs, strict=True)
     return min(first), min(second)
 

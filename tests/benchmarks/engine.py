@@ -68,21 +68,14 @@ def matmul_peak(repeat: int) -> float:
     return 2 * size**3 / min(map(min, seconds))
 
 
-def product_rates(shape: Shape, repeat: int) -> tuple[float, float]:
-    """The rates of oneDNN's and torch's product of a shape, FLOP/s."""
-    rows, weight = torch.randn(shape.rows, shape.width), torch.randn(shape.outputs, shape.width)
-    out = torch.empty(shape.rows, shape.outputs)
-
-    def one_dnn() -> object:
-        product = one_dnn_product(rows, weight)
-        return out.copy_(product) if shape.into else product
-
-    def torchs() -> object:
-        return torch.mm(rows, weight.T, out=out) if shape.into else linear(rows, weight)
-
+def product_rates(shape: Shape, rows: int, repeat: int) -> tuple[float, float]:
+    """The rates of oneDNN's and torch's product of so many rows, FLOP/s."""
+    values, weight = torch.randn(rows, shape.width), torch.randn(shape.outputs, shape.width)
     with torch.inference_mode():
-        mine, other = alternate(10 * repeat, one_dnn, torchs)
-    flops = 2 * shape.rows * shape.width * shape.outputs
+        mine, other = alternate(
+            10 * repeat, lambda: one_dnn_product(values, weight), lambda: linear(values, weight)
+        )
+    flops = 2 * rows * shape.width * shape.outputs
     return flops / min(mine), flops / min(other)
 
 
@@ -201,13 +194,15 @@ def main() -> None:
     print("| what | figure |\n| --- | --- |")
     for name, figure in rows:
         print(f"| {name} | {figure} |")
-    print("\n| rows x width x outputs | chosen | oneDNN, GFLOP/s | torch, GFLOP/s |")
-    print("| --- | --- | --- | --- |")
+    print("\n| width x outputs | chosen | oneDNN / torch, GFLOP/s at rows |")
+    print("| --- | --- | --- |")
     for shape, is_one_dnn in choose_products(model).items():
-        mine, other = product_rates(shape, options.repeat)
-        sizes = " x ".join(map(str, shape[:3])) + ", into memory" * shape.into
+        rates = []
+        for count in (32, 130, 1024, 4096):
+            mine, other = product_rates(shape, count, options.repeat)
+            rates.append(f"{count}: {mine / 1e9:.0f} / {other / 1e9:.0f}")
         chosen = "oneDNN" if is_one_dnn else "torch"
-        print(f"| {sizes} | {chosen} | {mine / 1e9:.0f} | {other / 1e9:.0f} |")
+        print(f"| {shape.width} x {shape.outputs} | {chosen} | {', '.join(rates)} |", flush=True)
     metric_rows(engine, peak)
 
 

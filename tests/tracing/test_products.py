@@ -154,53 +154,53 @@ def test_a_torch_without_that_product(monkeypatch):
     assert not products._one_dnn_is_faster.__wrapped__(SHAPE, 1)
 
 
-SHAPE = Shape(4, 16, 8)
+SHAPE = Shape(16, 8)
 
 
-@pytest.mark.parametrize("into", [True, False])
 @pytest.mark.parametrize(("seconds", "expected"), [(1.9, True), (1.95, False), (2.2, False)])
-def test_the_faster_one_is_taken_where_it_is_so_by_more_than_noise(
-    monkeypatch, into, seconds, expected
-):
+def test_the_faster_one_is_taken_where_it_is_so_by_more_than_noise(monkeypatch, seconds, expected):
     """oneDNN takes `seconds`, torch two; one pair of each is disturbed."""
     timed = []
 
     def time_them(multiply):
         multiply()
-        is_mine = multiply.func.__name__ == "one_dnn"
+        is_mine = multiply.func is products.one_dnn_product
         timed.append(is_mine)
         return (seconds if is_mine else 2.0) + 5 * (len(timed) in (3, 6))
 
     monkeypatch.setattr(products, "_seconds", time_them)
-    shape = SHAPE._replace(into=into)
-    assert products._one_dnn_is_faster.__wrapped__(shape, 1) is expected
-    assert len(timed) > 2
+    assert products._one_dnn_is_faster.__wrapped__(SHAPE, 1) is expected
+    assert len(timed) > 2 * len(products._ROWS)
     assert timed == [True, False] * (len(timed) // 2), "they take turns"
 
 
-def test_each_shape_has_its_product(monkeypatch):
-    """Few rows by torch, more by oneDNN: each from the same layer."""
-    asked, multiplied = [], []
+def test_few_and_many_rows_count_by_their_time(monkeypatch):
+    """What is lost at few rows may be won at many: the number of rows chooses nothing."""
+    times = {32: (2.0, 1.0), 128: (3.0, 4.0), 256: (6.0, 8.0)}
+    monkeypatch.setattr(products, "_fastest", lambda rows, _: times[len(rows)])
+    assert products._one_dnn_is_faster.__wrapped__(SHAPE, 1)
+    times[256] = (6.0, 6.0)
+    assert not products._one_dnn_is_faster.__wrapped__(SHAPE, 1)
+
+
+def test_each_weight_has_its_product(monkeypatch):
+    """One by oneDNN at any number of rows, one by torch."""
+    multiplied = []
     original = products.one_dnn_product
 
-    def faster(shape, threads):
-        asked.append(shape)
-        return shape.rows > 32
+    def multiply(rows, weight, bias=None):
+        multiplied.append((len(rows), len(weight)))
+        return original(rows, weight, bias)
 
-    def multiply(*args):
-        multiplied.append(len(args[0]))
-        return original(*args)
-
-    monkeypatch.setattr(products, "_one_dnn_is_faster", faster)
+    monkeypatch.setattr(products, "_one_dnn_is_faster", lambda shape, _: shape == Shape(192, 320))
     monkeypatch.setattr(products, "one_dnn_product", multiply)
-    layer = nn.Linear(192, 320)
-    with torch.no_grad(), fast_products(layer):
-        for count in (1, 2, 32, 33, 500):
+    model = nn.Sequential(nn.Linear(192, 320), nn.Linear(320, 192))
+    with torch.no_grad(), fast_products(model):
+        for count in (1, 2, 33, 500):
             rows = torch.randn(count, 192)
-            close(layer(rows), rows.double() @ layer.weight.double().T + layer.bias.double())
-    assert multiplied == [33, 500]
-    assert [shape.rows for shape in asked] == [32, 32, 128, 256], "a single row is torch's"
-    assert {shape[1:] for shape in asked} == {(192, 320, False)}
+            first = rows.double() @ model[0].weight.double().T + model[0].bias.double()
+            close(model(rows), first @ model[1].weight.double().T + model[1].bias.double())
+    assert multiplied == [(2, 320), (33, 320), (500, 320)], "a single row is torch's"
 
 
 def test_a_choice_is_made_once(monkeypatch):
@@ -223,13 +223,17 @@ def test_a_busy_machine_chooses_later(monkeypatch):
     assert choose_products(nn.Linear(192, 320)) == {}
 
 
-def test_shapes_of_a_model_with_its_head(monkeypatch):
+def test_shapes_of_a_model(monkeypatch):
     monkeypatch.setattr(products, "_one_dnn_is_faster", lambda *shape: False)
     monkeypatch.setattr(products, "_SMALLEST_WEIGHT", 0)
-    shapes = choose_products(fresh("llama"))
-    assert {shape[1:3] for shape in shapes} == {(32, 32), (32, 16), (32, 48), (48, 32), (32, 128)}
-    assert {shape[1:3] for shape in shapes if shape.into} == {(32, 128)}, "the lens's product"
-    assert Shape(4000, 9000, 9000).timed == Shape(256, 2048, 2048)
+    assert set(choose_products(fresh("llama"))) == {
+        (32, 32),
+        (32, 16),
+        (32, 48),
+        (48, 32),
+        (32, 128),
+    }
+    assert Shape(9000, 9000).timed == Shape(2048, 2048), "the outputs that the lens takes at a time"
 
 
 @pytest.mark.parametrize("bias", [True, False])
