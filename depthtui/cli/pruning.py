@@ -21,7 +21,7 @@ from depthtui.engine.engine import Engine
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.engine.held_out import Comparison, WholeOutput
 from depthtui.engine.layer_choice import Budget, Choice, layers_words
-from depthtui.engine.pruning import PrunedModel, check_target
+from depthtui.engine.pruning import PrunedModel, check_source, check_target
 from depthtui.errors import DepthError
 from depthtui.models.reach import check_at_hand
 from depthtui.models.recipe import RECIPE
@@ -100,6 +100,7 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
     """
     # A wrong name or folder is found before the model loads.
     check_at_hand(job.spec, job.storage.models_dir, job.spec in job.trusted)
+    check_source(job.spec)
     check_target(job.out)
     control = Control()
     with Display(notice) as display:

@@ -72,6 +72,7 @@ class ModelSpec:
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         dtype: `auto`, `float32`, `bfloat16`, `float16`.
         quantize: empty, `8bit` or `4bit`.
+        adapter: a folder or a hub id of a LoRA adapter that is merged into it, or empty.
     """
 
     name: Annotated[str, Option("A hub id, a local folder or a GGUF file.")] = "demo"
@@ -93,6 +94,13 @@ class ModelSpec:
             words=("no", "8bit", "4bit"),
         ),
     ] = ""
+    adapter: Annotated[
+        str,
+        Option(
+            "Merge a LoRA adapter of peft into it: a folder or a hub id.",
+            example="none · a folder or a hub id",
+        ),
+    ] = ""
 
 
 FORMER_TRUST = "trust_remote_code"
@@ -100,8 +108,14 @@ FORMER_TRUST = "trust_remote_code"
 
 
 def spec_keys(spec: ModelSpec) -> dict[str, Any]:
-    """The model as hashes have it: with a field that it once had, so that they stay the same."""
-    return {**asdict(spec), FORMER_TRUST: False}
+    """The model as hashes and files have it, whose names stay the same.
+
+    With a field that it once had, and an adapter only where there is one.
+    """
+    values = asdict(spec)
+    if not spec.adapter:
+        del values["adapter"]
+    return {**values, FORMER_TRUST: False}
 
 
 @dataclass(frozen=True)

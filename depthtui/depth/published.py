@@ -105,5 +105,7 @@ def published_for(model_name_or_id: str) -> PublishedModel | None:
 
 def published_row(model: ModelInfo) -> PublishedModel | None:
     """What the paper reports for this model, or None."""
+    if model.spec.adapter:
+        return None
     row = published_for(model.spec.name) or published_for(model.name)
     return row if row is not None and row.n_layers == model.n_layers else None

@@ -537,9 +537,9 @@ class Engine:
             repeated: blocks of layers that it is to have twice.
 
         Raises:
-            DepthError: no model is loaded, it cannot be written without these layers, the folder
-                cannot be written or holds something, by the end at the latest, or there is no
-                memory to check what was written.
+            DepthError: no model is loaded, it has an adapter or cannot be written without these
+                layers, the folder cannot be written or holds something, by the end at the latest,
+                or there is no memory to check what was written.
             RunStopped: `control` stopped it; nothing is left behind.
         """
         checkpoint = (control or Control()).checkpoint
@@ -551,6 +551,7 @@ class Engine:
         info = self._ready().info
         left_out = info.blocks_of(left_out)
         kept = pruning.layers_kept(info.n_blocks, left_out, repeated)
+        pruning.check_source(info.spec)
         pruning.check_target(folder)
         source = resolve(info.spec, self._models_dir)
         trusted = info.spec in self._trusted and source.may_bring_code

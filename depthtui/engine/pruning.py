@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from depthtui.data.run_settings import Repeated, path_of, why_not_repeated
+from depthtui.data.run_settings import ModelSpec, Repeated, path_of, why_not_repeated
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.errors import DepthError, RunStopped
 from depthtui.files import check_writable
+from depthtui.models.catalog import MERGE_WITH_PEFT
 from depthtui.models.devices import execution_device
 from depthtui.models.loading import LoadedModel
 from depthtui.tracing.modules import (
@@ -70,6 +71,19 @@ def layers_kept(
     if kept == tuple(range(n_layers)):
         raise DepthError("No layer is left out, and none runs twice.", "Choose at least one.")
     return kept
+
+
+def check_source(spec: ModelSpec) -> None:
+    """See that a model's weights are those of its files, from which it is written.
+
+    Raises:
+        DepthError: an adapter is merged into them.
+    """
+    if spec.adapter:
+        raise DepthError(
+            "A model with an adapter cannot be written: its files have the base's weights.",
+            MERGE_WITH_PEFT,
+        )
 
 
 def check_target(folder: Path) -> None:

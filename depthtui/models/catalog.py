@@ -35,8 +35,10 @@ _LARGEST_CONFIG = 64 << 20
 _LARGEST_INDEX = 1 << 30
 """Bytes; it has a line for every tensor."""
 
-_ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
-_MERGE = (
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_PICKLE = "adapter_model.bin"
+MERGE_WITH_PEFT = (
     "Merge it into its base model with peft (merge_and_unload, then save_pretrained of model and "
     "tokenizer), and open that folder."
 )
@@ -125,7 +127,7 @@ def resolve(spec: ModelSpec, models_dir: Path) -> ModelSource:
         return _file_source(path.absolute())
     if os.path.exists(path):
         raise DepthError(f"{path} is no model: it is no ordinary file.", "Name a folder or a file.")
-    if _looks_like_a_path(name):
+    if looks_like_a_path(name):
         raise DepthError(f"{shown(name)} does not exist.", "Check the path for a typing error.")
     if not is_hub_id(name):
         raise DepthError(
@@ -180,14 +182,19 @@ def cached_snapshot(model_id: str, revision: str = "") -> Path | None:
 
     The folder's name is the commit.
     """
-    repository = hub_cache() / f"models--{model_id.replace('/', '--')}"
-    snapshot = repository / "snapshots" / _commit(repository, revision or "main")
+    snapshot = hub_snapshot(model_id, revision)
     complete = (
         snapshot.parent.name == "snapshots"
         and _has_weights(snapshot)
         and any(snapshot.glob("tokenizer*"))
     )
     return snapshot if complete else None
+
+
+def hub_snapshot(model_id: str, revision: str = "") -> Path:
+    """Where the hub cache keeps what is fetched of a model, or would."""
+    repository = hub_cache() / f"models--{model_id.replace('/', '--')}"
+    return repository / "snapshots" / _commit(repository, revision or "main")
 
 
 def complete_snapshot(model_id: str, revision: str, with_code: bool) -> Path | None:
@@ -248,14 +255,19 @@ def check_no_adapter(folder: Path) -> None:
     Raises:
         DepthError: it holds one.
     """
-    adapter = next((name for name in _ADAPTERS if (folder / name).exists()), "")
+    names = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTER_PICKLE)
+    adapter = next((name for name in names if (folder / name).exists()), "")
     if not adapter:
         return
     if not (folder / "config.json").exists():
-        raise DepthError(f"{folder} holds an adapter ({adapter}) and no model.", _MERGE)
+        raise DepthError(
+            f"{folder} holds an adapter ({adapter}) and no model.",
+            "Name its base as the model, and this folder as the adapter (--adapter).",
+        )
     raise DepthError(
         f"{folder} holds an adapter beside its model ({adapter}).",
-        f"{_MERGE} Or move the adapter away, to measure the model without it.",
+        "Move the adapter into a folder of its own, to measure the model without it, or with it "
+        "(--adapter).",
     )
 
 
@@ -279,7 +291,8 @@ def check_weights_are_safe(folder: Path) -> None:
     )
 
 
-def _looks_like_a_path(name: str) -> bool:
+def looks_like_a_path(name: str) -> bool:
+    """Whether a name has the form of a path rather than that of a hub id."""
     return (
         name.startswith((".", "~", "/"))
         or "\\" in name

@@ -99,6 +99,11 @@ def fingerprint_at_hand(
     yield take
 
 
+def fingerprint_with(base: str, adapter: str) -> str:
+    """The fingerprint of a model into which an adapter was merged, of the fingerprints of both."""
+    return hashlib.sha256(f"{base} {adapter}".encode()).hexdigest()
+
+
 def reading(done: int, total: int) -> Progress:
     """How far the reading is, in bytes."""
     return Progress("Taking the fingerprint", done, total, "B")

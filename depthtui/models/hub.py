@@ -23,6 +23,8 @@ from tqdm import tqdm
 from depthtui.data.protocol import Progress
 from depthtui.errors import DepthError, first_line
 from depthtui.models.catalog import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
     WEIGHTS_INDEX,
     complete_snapshot,
     weight_files,
@@ -66,6 +68,40 @@ def fetch(
         return _download(model_id, revision or "main", endpoint, progress, check, with_code)
 
 
+def fetch_adapter(adapter_id: str, progress: Report, *, check: CheckFolder) -> Path:
+    """The folder of an adapter on the hub, which is fetched.
+
+    `check` sees its configuration before its weights are fetched, and may refuse it.
+
+    Raises:
+        DepthError: it cannot be reached, does not exist, is gated or has no safe weights.
+    """
+    check_reachable(adapter_id)
+    endpoint = hub_endpoint()
+    progress(Progress("Asking the hub", 0, 0, "B"))
+    with _hub_errors(adapter_id, ""):
+        sizes = _sizes(adapter_id, "main", endpoint)
+        if ADAPTER_CONFIG not in sizes:
+            raise DepthError(
+                f"{adapter_id} on the hub is no adapter: it has no {ADAPTER_CONFIG}.",
+                "Choose an adapter of peft.",
+            )
+        asked = {ADAPTER_CONFIG: sizes[ADAPTER_CONFIG]}
+        check(_snapshot(adapter_id, "main", endpoint, asked, progress))
+        if ADAPTER_WEIGHTS not in sizes:
+            raise _no_safetensors(adapter_id, sizes, [ADAPTER_WEIGHTS])
+        asked[ADAPTER_WEIGHTS] = sizes[ADAPTER_WEIGHTS]
+        check_disk(hub_cache(), asked[ADAPTER_WEIGHTS], f"Fetching {adapter_id}")
+        return _snapshot(adapter_id, "main", endpoint, asked, progress)
+
+
+def _sizes(model_id: str, revision: str, endpoint: str) -> dict[str, int]:
+    """The size of each file that the hub has of a model, in bytes."""
+    api = HfApi(endpoint=endpoint)
+    info = api.model_info(model_id, revision=revision, files_metadata=True, timeout=_ANSWER_SECONDS)
+    return {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
+
+
 def _download(
     model_id: str,
     revision: str,
@@ -74,9 +110,7 @@ def _download(
     check: CheckFolder,
     with_code: bool,
 ) -> Path:
-    api = HfApi(endpoint=endpoint)
-    info = api.model_info(model_id, revision=revision, files_metadata=True, timeout=_ANSWER_SECONDS)
-    sizes = {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
+    sizes = _sizes(model_id, revision, endpoint)
     if "config.json" not in sizes:
         raise _no_model(model_id, sizes)
     patterns = (*_SMALL_FILES, "*.py") if with_code else _SMALL_FILES
@@ -197,7 +231,7 @@ def _no_model(model_id: str, sizes: dict[str, int]) -> DepthError:
     if any(name.endswith(".gguf") for name in sizes):
         hint = "It holds GGUF files: download one, and open that file."
     elif "adapter_config.json" in sizes:
-        hint = "It holds an adapter: merge it into its base model first."
+        hint = "It holds an adapter: name its base as the model, and this one with --adapter."
     else:
         hint = "Choose a model for transformers."
     return DepthError(f"{model_id} on the hub is no model: it has no config.json.", hint)

@@ -21,11 +21,19 @@ from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, first_line
 from depthtui.installing import install_extra
+from depthtui.models import adapters
+from depthtui.models.adapter_files import Adapter
+from depthtui.models.adapters import BaseWeights
 from depthtui.models.catalog import ModelSource, check_weights_are_safe, resolve, weight_files
 from depthtui.models.checked_config import needs_code, read_checked_config
 from depthtui.models.demo import ensure_demo
 from depthtui.models.devices import DTYPES, device_named, dtype_name, dtype_named, execution_device
-from depthtui.models.fingerprints import fingerprint_at_hand, fingerprint_beside, reading
+from depthtui.models.fingerprints import (
+    fingerprint_at_hand,
+    fingerprint_beside,
+    fingerprint_with,
+    reading,
+)
 from depthtui.models.integrity import (
     check_files_are_ordinary,
     check_safetensors,
@@ -56,6 +64,7 @@ class LoadedModel:
         notice: what people should know of how it was loaded, in a sentence; may be empty.
         is_readout: whether `model` has embedding, first layer, final norm and LM head alone;
             `info` is of the whole model.
+        base: the weights of its base, where an adapter is merged into it.
     """
 
     model: PreTrainedModel
@@ -64,6 +73,7 @@ class LoadedModel:
     parameter_counts: dict[str, int]
     notice: str = ""
     is_readout: bool = False
+    base: BaseWeights | None = None
 
 
 def load(
@@ -75,6 +85,8 @@ def load(
     readout_only: bool = False,
 ) -> LoadedModel:
     """Load the model that `spec` asks for, fetching and converting it where necessary.
+
+    An adapter that it names is merged into its weights, so that every layer is an ordinary one.
 
     An exception raised by `progress` ends the work and leaves nothing half-made.
     `make_room` is called once the files are known to be good, before they take memory.
@@ -93,6 +105,7 @@ def load(
     _check_spec(spec)
     device = device_named(spec.device)
     source = resolve(spec, models_dir)
+    adapter = adapters.local_adapter(spec.adapter, progress) if spec.adapter else None
     trust_remote_code = trust_remote_code and source.may_bring_code
     folder = local_folder(source, models_dir, progress, trust_remote_code)
     check_files_are_ordinary(folder)
@@ -100,7 +113,11 @@ def load(
     for file_ in weight_files(folder):
         check_safetensors(file_)
     tokenizer = load_tokenizer(folder, trust_remote_code)
+    if adapter is not None:
+        adapters.check_fits(adapter, config, trust_remote_code)
     make_room()
+    # Of an adapter, no part is without its place in a whole base.
+    readout_only = readout_only and adapter is None
     whole = size = Size.of(config, folder, trust_remote_code, device)
     opened = config
     if readout_only:
@@ -121,7 +138,39 @@ def load(
             n_layers = config.get_text_config().num_hidden_layers
             info = replace(info, n_layers=n_layers, fingerprint=fingerprint(progress))
     notice = _rounding(info, stored, dtype) if spec.dtype == "auto" and not spec.quantize else ""
-    return LoadedModel(model, tokenizer, info, size.by_module, notice, readout_only)
+    loaded = LoadedModel(model, tokenizer, info, size.by_module, notice, readout_only)
+    if adapter is None:
+        return loaded
+
+    def load_base() -> PreTrainedModel:
+        return load_weights(folder, config, spec, dtype, None, progress, trust_remote_code)
+
+    progress(Progress("Merging the adapter", 0, 0, "weights"))
+    with load_errors(folder):
+        return _with_adapter(loaded, adapter, known_hashes(models_dir), load_base)
+
+
+def _with_adapter(
+    loaded: LoadedModel,
+    adapter: Adapter,
+    hashes: Path,
+    load_base: Callable[[], PreTrainedModel],
+) -> LoadedModel:
+    """The model with an adapter merged into its weights."""
+    with fingerprint_beside(adapter.files, hashes) as fingerprint:
+        model = adapters.merge(loaded.model, adapter)
+        of_adapter = fingerprint(lambda progress: None)
+    info = loaded.info
+    merged = replace(
+        info,
+        name=f"{info.name} + {adapter.name}",
+        source=f"{info.source} with the adapter {adapter.source}",
+        fingerprint=fingerprint_with(info.fingerprint, of_adapter),
+    )
+    other = adapters.trained_on_another(adapter, info.name)
+    notice = " ".join(filter(None, (loaded.notice, other)))
+    base = adapters.BaseWeights(model, load_base)
+    return replace(loaded, model=model, info=merged, notice=notice, base=base)
 
 
 def _rounding(info: ModelInfo, stored: object, dtype: torch.dtype) -> str:
@@ -137,6 +186,8 @@ def _rounding(info: ModelInfo, stored: object, dtype: torch.dtype) -> str:
 def _check_spec(spec: ModelSpec) -> None:
     if spec.dtype != "auto" and spec.dtype not in DTYPES:
         raise DepthError(f"There is no dtype {spec.dtype!r}.", f"Use auto or {_or(DTYPES)}.")
+    if spec.adapter:
+        adapters.check_can_merge(spec)
     if not spec.quantize:
         return
     if spec.quantize not in QUANTIZE:

@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, shown
+from depthtui.models.adapter_files import adapter_on_disk
 from depthtui.models.catalog import complete_snapshot, on_disk, resolve
 
 _REACH_SECONDS = 1.0
@@ -44,8 +45,11 @@ def check_at_hand(spec: ModelSpec, models_dir: Path, with_code: bool = False) ->
         with_code: whether Python code that it brings is to be here too.
 
     Raises:
-        DepthError: its name means no model, or it is not on this disk and the hub is silent.
+        DepthError: its name means no model, or it is not on this disk and the hub is silent; or
+            the same of its adapter.
     """
+    if spec.adapter:
+        _check_adapter_at_hand(spec.adapter)
     source = resolve(spec, models_dir)
     if source.kind != "hub":
         return
@@ -56,6 +60,11 @@ def check_at_hand(spec: ModelSpec, models_dir: Path, with_code: bool = False) ->
     except DepthError as error:
         hint = f"{_perhaps_meant(source.location, models_dir)} {error.hint}".lstrip()
         raise DepthError(error.message, hint) from error
+
+
+def _check_adapter_at_hand(name: str) -> None:
+    if adapter_on_disk(name) is None:
+        check_reachable(name.strip())
 
 
 def _perhaps_meant(name: str, models_dir: Path) -> str:

@@ -185,7 +185,8 @@ def weights_dtype(model: ModelInfo) -> str:
 
 
 def _where(model: ModelInfo) -> dict[str, str]:
-    return {"dtype": weights_dtype(model), "device": model.device}
+    adapter = {"adapter": model.spec.adapter} if model.spec.adapter else {}
+    return {"dtype": weights_dtype(model), "device": model.device, **adapter}
 
 
 def _left_out(results: Sequence[RunResult]) -> dict[str, Any]:

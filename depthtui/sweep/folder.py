@@ -296,8 +296,12 @@ def count_key(text: str, chat_template: bool) -> str:
 
 def model_title(model: ModelSpec) -> str:
     """A short name of what was asked for, such as `Qwen2.5-7B, 8bit`."""
-    name = model.name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or model.name
-    return ", ".join([name.removesuffix(".gguf"), *asked_of(model)])
+    return ", ".join([_last_part(model.name).removesuffix(".gguf"), *asked_of(model)])
+
+
+def _last_part(name: str) -> str:
+    """What tells a name apart: that of the folder or file alone."""
+    return name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or name
 
 
 def asked_of(model: ModelSpec) -> list[str]:
@@ -306,6 +310,7 @@ def asked_of(model: ModelSpec) -> list[str]:
         f"revision {model.revision}" if model.revision else "",
         "" if model.dtype == "auto" else model.dtype,
         model.quantize,
+        f"adapter {_last_part(model.adapter)}" if model.adapter else "",
     ]
     return [detail for detail in how if detail]
 

@@ -158,7 +158,10 @@ def with_absolute_paths(plan: SweepPlan) -> SweepPlan:
     So the same plan means the same from another folder, and on another machine with the
     same disk.
     """
-    models = [replace(model, name=_model_from_root(model.name)) for model in plan.models]
+    models = [
+        replace(model, name=_model_from_root(model.name), adapter=_absolute(model.adapter))
+        for model in plan.models
+    ]
     tasks = [replace(choice, data=_absolute(choice.data)) for choice in plan.tasks]
     families = [(_model_from_root(name), family) for name, family in plan.families]
     return replace(plan, models=tuple(models), tasks=tuple(tasks), families=tuple(families))

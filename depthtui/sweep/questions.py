@@ -262,10 +262,11 @@ def _precisions(summary: SweepSummary) -> Iterable[Answer]:
 
 def _precise(summary: SweepSummary) -> list[list[ModelSpec]]:
     """Each model that was run at several dtypes or bits, from the most bits to the fewest."""
-    found: dict[tuple[str, str], dict[tuple[str, str], ModelSpec]] = {}
+    found: dict[ModelSpec, dict[tuple[str, str], ModelSpec]] = {}
     for spec in summary.models:
         model = summary.of_model(spec)[0].model
-        kinds = found.setdefault((spec.name, spec.revision), {})
+        same = ModelSpec(spec.name, spec.revision, adapter=spec.adapter)
+        kinds = found.setdefault(same, {})
         kinds.setdefault((model.dtype, model.quantize), spec)
     return [
         [kinds[kind] for kind in sorted(kinds, key=_bits, reverse=True)]

@@ -11,6 +11,7 @@ from typing import Protocol
 from depthtui.data.protocol import Event
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
+from depthtui.models.adapter_files import adapter_on_disk
 from depthtui.models.catalog import resolve
 from depthtui.settings import datasets_dir
 from depthtui.sweep.folder import Failure, Notify, SweepFolder, model_title
@@ -120,6 +121,8 @@ class _Sweep:
             return
         try:
             resolve(model, self._models_dir)
+            if model.adapter:
+                adapter_on_disk(model.adapter)
         except DepthError as error:
             # A name that means nothing is told before hours of others.
             self._fail_model(model, str(error))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from depthtui.data.model import ModelInfo
@@ -133,6 +133,8 @@ class CellSummary(Reading):
 
     @property
     def _published_model(self) -> PublishedModel | None:
+        if self.cell.model.adapter:
+            return None
         model = published_for(self.model.name) or published_for(self.cell.model.name)
         # Another model of the same name would be compared with what it is not.
         return model if model is not None and model.n_layers == self.model.n_layers else None
@@ -201,4 +203,5 @@ def _full_title(spec: ModelSpec) -> str:
 def titles_of(spec: ModelSpec, model: ModelInfo) -> str:
     """A loaded model's short name, with what was asked for beside it."""
     short = model.name.rsplit("/", 1)[-1]
-    return ", ".join([short, *asked_of(spec)])
+    # The loaded model's name has its adapter already.
+    return ", ".join([short, *asked_of(replace(spec, adapter=""))])

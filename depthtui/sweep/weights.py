@@ -8,8 +8,9 @@ from pathlib import Path
 from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
+from depthtui.models.adapter_files import adapter_on_disk
 from depthtui.models.catalog import cached_snapshot, resolve
-from depthtui.models.fingerprints import fingerprint, reading
+from depthtui.models.fingerprints import fingerprint, fingerprint_with, reading
 from depthtui.models.integrity import converted_folder, known_hashes, model_files
 
 
@@ -38,6 +39,11 @@ def fingerprint_on_disk(
             folder = converted_folder(Path(source.location), models_dir, report)
         if folder is None:
             return None
-        return fingerprint(model_files(folder), known_hashes(models_dir), report)
+        kept = known_hashes(models_dir)
+        base = fingerprint(model_files(folder), kept, report)
+        if not spec.adapter:
+            return base
+        adapter = adapter_on_disk(spec.adapter)
+        return None if adapter is None else fingerprint_with(base, fingerprint(adapter.files, kept))
     except (DepthError, OSError):
         return None

@@ -18,6 +18,7 @@ from depthtui.errors import DepthError
 from depthtui.models.catalog import on_disk
 from depthtui.models.hub import fetch
 from depthtui.models.loading import LoadedModel, load
+from tests.builders.adapters import adapter_of, change_adapter
 from tests.tiny_models import tiny_folder
 
 COMMIT = "c0ffee" + "0" * 34
@@ -217,3 +218,27 @@ def test_stopping_stops_the_download(served, tmp_path) -> None:
 def test_offline_on_request(served, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     refused("us/tiny", tmp_path, "HF_HUB_OFFLINE")
+
+
+class TestAdapters:
+    @pytest.fixture
+    def adapter(self, served, tmp_path) -> Path:
+        served.models["us/lora"] = adapter_of(served.models["us/tiny"], tmp_path / "lora")
+        return served.models["us/lora"]
+
+    def test_one_is_fetched_once(self, served, adapter, tmp_path, monkeypatch) -> None:
+        first = loaded("us/tiny", tmp_path, adapter="us/lora")
+        assert first.info.name == "us/tiny + lora"
+        assert first.info.source.endswith("with the adapter us/lora on the Hugging Face hub")
+        assert served.fetched.count("adapter_model.safetensors") == 1
+        assert "README.md" not in served.fetched
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+        assert loaded("us/tiny", tmp_path, adapter="us/lora").info == first.info
+
+    def test_what_is_refused_is_not_fetched(self, served, adapter, tmp_path) -> None:
+        (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
+        refused("us/tiny", tmp_path, "only as a pickle", adapter="us/lora")
+        served.models["us/ia3"] = change_adapter(adapter, peft_type="IA3")
+        refused("us/tiny", tmp_path, "only LoRA is merged", adapter="us/ia3")
+        assert not any(name.startswith("adapter_model") for name in served.fetched)
+        refused("us/tiny", tmp_path, "is no adapter: it has no", adapter="us/tiny")

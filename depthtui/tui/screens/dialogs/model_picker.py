@@ -20,10 +20,11 @@ from depthtui.tui.screens.dialogs.open_dialog import OpenDialog
 from depthtui.tui.screens.dialogs.picker import Row
 
 OPTIONS = {
-    name: options_of(ModelSpec)[name] for name in ("device", "dtype", "quantize", "revision")
+    name: options_of(ModelSpec)[name]
+    for name in ("device", "dtype", "quantize", "revision", "adapter")
 }
 
-_MOST_LINES, _OTHER_LINES = 34, 15
+_MOST_LINES, _OTHER_LINES = 34, 16
 """Lines of the dialog at most, as the style sheet has it, and those that are not the list's."""
 
 _WIDE = 100
@@ -88,8 +89,11 @@ class ModelPicker(OpenDialog[ModelSpec]):
     def choose(self, value: str) -> None:
         spec, own = self._chosen(value), self._listings[value].revision
         if spec is not None:
-            # A revision of the model that is open means nothing for another one.
-            inherited = spec.revision == self._spec.revision and value != self._spec.name
+            # Revision and adapter of the model that is open mean nothing for another one.
+            another = value != self._spec.name
+            inherited = another and spec.revision == self._spec.revision
+            if another and spec.adapter == self._spec.adapter:
+                spec = replace(spec, adapter="")
             self.dismiss(replace(spec, revision=own if inherited else spec.revision or own))
 
     def submit(self, name: str) -> None:

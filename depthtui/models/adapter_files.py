@@ -1,0 +1,281 @@
+"""From an adapter's name to its files and what they ask for, without torch.
+
+An adapter is LoRA (arXiv 2106.09685) as peft saves it, rank-stabilised (arXiv 2312.03732) or
+weight-decomposed (DoRA, arXiv 2402.09353) or neither.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from depthtui.errors import DepthError, shown
+from depthtui.files import expanded, parse_json, read_whole, why
+from depthtui.models.catalog import (
+    ADAPTER_CONFIG,
+    ADAPTER_PICKLE,
+    ADAPTER_WEIGHTS,
+    MERGE_WITH_PEFT,
+    ModelSource,
+    hub_snapshot,
+    is_hub_id,
+    looks_like_a_path,
+)
+from depthtui.models.integrity import check_safetensors, read_header
+
+_LARGEST_CONFIG = 16 << 20
+_FETCH_AGAIN = "The file is damaged: fetch it again."
+_MOST_RANKS = 1 << 20
+_PREFIX = "base_model.model."
+"""Begins the name of each of an adapter's weights; the name of its module in the model follows."""
+
+_NAME = re.compile(r"\^?[\w.-]+\$?", re.ASCII)
+"""peft reads names of modules as regular expressions, of which others may take years."""
+
+_CHECKPOINT = re.compile(r"checkpoint-\d+")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter on this disk, whose files are whole.
+
+    Attributes:
+        name: a short name to show.
+        source: where it is, in words.
+        folder: where its files lie.
+        base: the model that it names as its base; empty where it names none.
+        lora: the fields of peft's `LoraConfig`.
+    """
+
+    name: str
+    source: str
+    folder: Path
+    base: str
+    lora: Mapping[str, Any]
+
+    @property
+    def files(self) -> list[Path]:
+        """What it is made of."""
+        return [self.folder / ADAPTER_CONFIG, self.folder / ADAPTER_WEIGHTS]
+
+
+def resolve_adapter(name: str) -> ModelSource:
+    """Find out what an adapter's name means: a folder or a hub id.
+
+    Raises:
+        DepthError: it means neither.
+    """
+    name = name.strip()
+    path = expanded(name) if name and "\0" not in name else Path()
+    if name and os.path.isdir(path):
+        if not (path / ADAPTER_CONFIG).is_file():
+            raise DepthError(
+                f"{path} is no adapter: it has no {ADAPTER_CONFIG}.",
+                "Name the folder that peft's save_pretrained has written.",
+            )
+        return ModelSource("folder", str(path.absolute()))
+    if name and os.path.exists(path):
+        raise DepthError(f"{path} is no adapter.", "Name the folder that it lies in.")
+    if looks_like_a_path(name):
+        raise DepthError(f"{shown(name)} does not exist.", "Check the path for a typing error.")
+    if not is_hub_id(name):
+        raise DepthError(f"{shown(name)} is no adapter.", "Name a folder or a Hugging Face id.")
+    return ModelSource("hub", name)
+
+
+def cached_adapter(adapter_id: str) -> Path | None:
+    """The complete copy of a hub adapter in the hub cache, or None."""
+    snapshot = hub_snapshot(adapter_id)
+    whole = all((snapshot / name).is_file() for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS))
+    return snapshot if whole and snapshot.parent.name == "snapshots" else None
+
+
+def adapter_on_disk(name: str) -> Adapter | None:
+    """The adapter of a name; None where it is on the hub and not in the hub cache.
+
+    Raises:
+        DepthError: there is none of that name, or it cannot be opened safely.
+    """
+    source = resolve_adapter(name)
+    in_cache = source.kind == "hub"
+    folder = cached_adapter(source.location) if in_cache else Path(source.location)
+    return None if folder is None else read_adapter(source, folder)
+
+
+def read_adapter(source: ModelSource, folder: Path) -> Adapter:
+    """The adapter in a folder.
+
+    Raises:
+        DepthError: a file is missing, damaged or a pickle, or it is an adapter of another kind.
+    """
+    asked = read_adapter_config(folder)
+    weights = folder / ADAPTER_WEIGHTS
+    if not weights.exists() and (folder / ADAPTER_PICKLE).exists():
+        raise DepthError(
+            f"{folder} holds its adapter as a pickle ({ADAPTER_PICKLE}), "
+            "and opening a pickle can run any program hidden in it.",
+            "Use a copy with safetensors, or save it anew where you trust it.",
+        )
+    check_safetensors(weights)
+    lora = _lora(folder, asked)
+    if isinstance(lora.get("target_modules"), str) or isinstance(lora.get("exclude_modules"), str):
+        lora = _with_modules_of(weights, lora)
+    base = asked.get("base_model_name_or_path")
+    return Adapter(_title(source), str(source), folder, base if isinstance(base, str) else "", lora)
+
+
+def read_adapter_config(folder: Path) -> dict[str, Any]:
+    """What an adapter's configuration asks for.
+
+    Raises:
+        DepthError: it cannot be read, or is of another kind of adapter.
+    """
+    path = folder / ADAPTER_CONFIG
+    try:
+        asked = parse_json(read_whole(path, _LARGEST_CONFIG))
+    except (OSError, ValueError) as error:
+        raise DepthError(f"{path} cannot be read: {why(error)}.", _FETCH_AGAIN) from error
+    if not isinstance(asked, dict):
+        raise DepthError(f"{path} holds no configuration.", _FETCH_AGAIN)
+    kind = asked.get("peft_type")
+    if kind != "LORA":
+        raise DepthError(
+            f"{path} is of an adapter of the kind {shown(kind)}, and only LoRA is merged here.",
+            MERGE_WITH_PEFT,
+        )
+    return asked
+
+
+def _title(source: ModelSource) -> str:
+    """A checkpoint of a training is told apart by the folder that it lies in."""
+    path = Path(source.location)
+    return f"{path.parent.name} {path.name}" if _CHECKPOINT.fullmatch(path.name) else path.name
+
+
+def _lora(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a configuration that say how its weights are merged.
+
+    Raises:
+        DepthError: one has a value that it cannot have, or asks for what is not done here.
+    """
+    path = folder / ADAPTER_CONFIG
+    for name, value in asked.items():
+        fits = _FIELDS.get(name)
+        if fits is not None and not (value is None or fits(value)):
+            raise DepthError(
+                f"{path}: {name} cannot be {shown(value)}.",
+                f"The file may be damaged: fetch it again. {MERGE_WITH_PEFT}",
+            )
+        if fits is None and name not in _OF_TRAINING and value:
+            raise DepthError(
+                f"{path} asks for {shown(name)}, without which its merged weights would be others, "
+                "and which depthtui does not know.",
+                MERGE_WITH_PEFT,
+            )
+    if asked.get("init_lora_weights") not in _KEEPS_BASE:
+        raise DepthError(
+            f"{path}: this adapter began with {shown(asked['init_lora_weights'])}, which changes "
+            "the weights of the base, too.",
+            "Save it anew with peft's path_initial_model_for_weight_conversion, or merge it there.",
+        )
+    return {name: asked[name] for name in _FIELDS if asked.get(name) is not None}
+
+
+def _with_modules_of(weights: Path, lora: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with the names of the modules that there are weights of, for a pattern of them."""
+    names = [name.removeprefix(_PREFIX) for name in read_header(weights)[0]]
+    modules = sorted({name.partition(".lora_")[0] for name in names if ".lora_" in name})
+    patterns = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
+    kept = {name: value for name, value in lora.items() if name not in patterns}
+    return {**kept, "target_modules": modules}
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 < value <= _MOST_RANKS
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_switch(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and _NAME.fullmatch(value) is not None
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_name, value))
+
+
+def _are_modules(value: Any) -> bool:
+    """Names of modules, or a pattern of them, which is not read as one."""
+    return isinstance(value, str) or _are_names(value)
+
+
+def _are_places(value: Any) -> bool:
+    return isinstance(value, list) and all(type(one) is int and one >= 0 for one in value)
+
+
+def _by_name(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    def fit(value: Any) -> bool:
+        return (
+            isinstance(value, dict) and all(map(_is_name, value)) and all(map(fits, value.values()))
+        )
+
+    return fit
+
+
+_FIELDS: Mapping[str, Callable[[Any], bool]] = {
+    "r": _is_count,
+    "lora_alpha": _is_number,
+    "rank_pattern": _by_name(_is_count),
+    "alpha_pattern": _by_name(_is_number),
+    "target_modules": _are_modules,
+    "exclude_modules": _are_modules,
+    "target_parameters": _are_names,
+    "layers_to_transform": lambda value: type(value) is int or _are_places(value),
+    "layers_pattern": lambda value: _is_name(value) or _are_names(value),
+    "modules_to_save": _are_names,
+    "trainable_token_indices": lambda value: _are_places(value) or _by_name(_are_places)(value),
+    "bias": ("none", "all", "lora_only").__contains__,
+    "fan_in_fan_out": _is_switch,
+    "use_rslora": _is_switch,
+    "use_dora": _is_switch,
+    "lora_bias": _is_switch,
+    "ensure_weight_tying": _is_switch,
+}
+"""The fields of peft's `LoraConfig` that merged weights hang on, and what each may be."""
+
+_OF_TRAINING = frozenset(
+    {
+        "auto_mapping",
+        "base_model_name_or_path",
+        "corda_config",
+        "eva_config",
+        "inference_mode",
+        "init_lora_weights",
+        "loftq_config",
+        "lora_dropout",
+        "lora_ga_config",
+        "megatron_core",
+        "peft_type",
+        "peft_version",
+        "qalora_group_size",
+        "revision",
+        "runtime_config",
+        "task_type",
+        "velora_config",
+    }
+)
+"""Fields that say where an adapter comes from, and how it was trained."""
+
+_KEEPS_BASE = (None, True, False, "gaussian", "eva", "orthogonal")
+"""Beginnings of an adapter that leave the weights of its base as they are."""
