@@ -23,6 +23,7 @@ from depthtui.errors import DepthError
 from depthtui.metrics import (
     after_prompts,
     among_prompts,
+    beside_base,
     check_names,
     failures_in_words,
     had_by_none,
@@ -92,7 +93,8 @@ def analyze(
     check_names(names)
     keywords = Keywords(options, load_settings(on_notice=_warn))
     pooling = keywords.summary_settings()
-    settings = reading_through(keywords.run_settings(names), pooling.lens)
+    settings = beside_base(keywords.run_settings(names), keywords.spec(""))
+    settings = reading_through(settings, pooling.lens)
     with closing(_Bar(len(wanted), progress)) as bar:
         ready = (
             _named(str(model), tokenizer, keywords, bar)

@@ -80,7 +80,7 @@ def run(
     from depthtui.cli.headless import Job, run_job
     from depthtui.engine.factory import Storage
     from depthtui.engine.state_files import find_state_files
-    from depthtui.metrics import named_metrics, reading_through
+    from depthtui.metrics import beside_base, named_metrics, reading_through
 
     failures: list[str] = []
 
@@ -88,9 +88,13 @@ def run(
         failures.append(problem)
         say(problem)
 
-    run_settings = reading_through(given.over(settings.run_settings()), settings.lens)
+    spec = replace(spec, name=model)
+    run_settings = given.over(settings.run_settings())
+    if states is None:
+        run_settings = beside_base(run_settings, spec)
+    run_settings = reading_through(run_settings, settings.lens)
     job = Job(
-        spec=replace(spec, name=model),
+        spec=spec,
         prompts=gathered.prompts,
         settings=run_settings,
         storage=Storage.of(settings),

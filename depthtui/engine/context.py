@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -19,6 +20,7 @@ from depthtui.lenses.maps import LensMaps
 from depthtui.metrics.costs import Sizes, backward
 from depthtui.metrics.part_bytes import part_bytes
 from depthtui.metrics.skip_effects.compute import skipped_residuals
+from depthtui.models.adapters import BaseWeights
 from depthtui.models.devices import execution_device
 from depthtui.tracing.activations import Activations, record_residuals
 from depthtui.tracing.anatomy import Anatomy, Sublayer, Unembedding
@@ -112,6 +114,7 @@ class MetricContext:
         texts: the raw texts of token ids.
         lens: the fitted lens of a kind.
         order: the order in which layers are left out; None for one of the prompt's own.
+        base: the weights of the base of a model with an adapter.
     """
 
     model: torch.nn.Module
@@ -127,6 +130,7 @@ class MetricContext:
     texts: Callable[[Iterable[int]], dict[int, str]]
     lens: Callable[[str], LensMaps]
     order: Callable[[], Sequence[int] | None]
+    base: BaseWeights | None = None
     metric: str = ""
 
     def checkpoint(self) -> None:
@@ -172,6 +176,11 @@ class MetricContext:
     ) -> None:
         """The model's own pass of the run's tokens, layer by layer, of which nothing is kept."""
         trace(self.model, self.anatomy, self._ids, on_layer, self.check, patches=patches)
+
+    def without_adapter(self) -> AbstractContextManager[None]:
+        """A while in which a model with an adapter has the weights of its base."""
+        assert self.base is not None
+        return self.base.put_back()
 
     def sublayers(self, part: str) -> Sequence[Sublayer]:
         """The modules that write each layer's `attention` or `mlp`."""

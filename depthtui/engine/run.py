@@ -210,6 +210,7 @@ class Run:
             self._model.vocabulary.texts,
             lens,
             order,
+            self._model.loaded.base,
         )
 
     def preparation(self, metric: Metric) -> Callable[[float], None]:

@@ -12,10 +12,11 @@ from typing import cast
 from depthtui.data.lens_view import LENS_METRICS, LOGIT
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, RunResult, Tokens
-from depthtui.data.run_settings import RunSettings
+from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.errors import DepthError
 from depthtui.metrics import (
     ablation,
+    adapter,
     answers_kept,
     context_depth,
     contributions,
@@ -57,6 +58,7 @@ ALL: tuple[Metric, ...] = (
     early_exit.METRIC,
     similarity.METRIC,
     neighbours.METRIC,
+    adapter.METRIC,
     direct_logits.METRIC,
     heads.METRIC,
     experts.METRIC,
@@ -202,6 +204,16 @@ def reading_through(settings: RunSettings, lens: str) -> RunSettings:
     if lens == LOGIT or wanted in settings.metrics or wanted not in METRIC_BY_NAME:
         return settings
     return replace(settings, metrics=(*settings.metrics, wanted))
+
+
+def beside_base(settings: RunSettings, spec: ModelSpec) -> RunSettings:
+    """The settings of a run with an adapter: it is measured beside its base.
+
+    Where metrics are named, these alone are measured.
+    """
+    if not spec.adapter or named_metrics(settings):
+        return settings
+    return replace(settings, metrics=(*settings.metrics, adapter.NAME))
 
 
 def depends_on_former_prompts(settings: RunSettings) -> bool:

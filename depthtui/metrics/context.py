@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Protocol
 
@@ -45,6 +46,13 @@ class Context(Protocol):
 
     def pass_of(self, ids: np.ndarray) -> Replay:
         """The recorded clean pass of another text's token ids `[T]`."""
+
+    def without_adapter(self) -> AbstractContextManager[None]:
+        """A while in which a model with an adapter has the weights of its base.
+
+        Raises:
+            DepthError: there is no memory for these.
+        """
 
     def sublayers(self, part: str) -> Sequence[Sublayer]:
         """The modules that write each layer's `attention` or `mlp`."""

@@ -116,7 +116,7 @@ def load(
     if adapter is not None:
         adapters.check_fits(adapter, config, trust_remote_code)
     make_room()
-    # Of an adapter, no part is without its place in a whole base.
+    # An adapter is merged into all layers of its base.
     readout_only = readout_only and adapter is None
     whole = size = Size.of(config, folder, trust_remote_code, device)
     opened = config

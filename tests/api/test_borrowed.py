@@ -64,7 +64,12 @@ def plain(make_model, tokenizer):
     """The run of a model as it comes from `from_pretrained`."""
     run = measured(make_model(), tokenizer)[0]
     # A Jacobian lens is never fitted unasked.
-    assert run.measured.keys() == METRIC_BY_NAME.keys() - {"jacobian_lens", "experts", "engine_distance"}
+    assert run.measured.keys() == METRIC_BY_NAME.keys() - {
+        "jacobian_lens",
+        "experts",
+        "adapter",
+        "engine_distance",
+    }
     return run
 
 

@@ -19,7 +19,7 @@ def adapter_of(base: Path, folder: Path, **lora: Any) -> Path:
 
     if not lora.keys() & {"target_modules", "target_parameters"}:
         lora["target_modules"] = ["q_proj", "v_proj", "down_proj"]
-    with warnings.catch_warnings(), torch.random.fork_rng():
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")
         torch.manual_seed(3)
         config = LoraConfig(r=4, lora_alpha=8, init_lora_weights=False, **lora)

@@ -29,7 +29,7 @@ PROMPT = Prompt(
 NAMES = tuple(
     metric.name
     for metric in METRICS
-    if metric.name not in ("jacobian_lens", "nonlinear", "experts", "engine_distance")
+    if metric.name not in ("jacobian_lens", "nonlinear", "experts", "adapter", "engine_distance")
 )
 EVERYTHING = RunSettings(metrics=NAMES, tolerance=0.5, skip_everywhere=True)
 GOES_ON = {

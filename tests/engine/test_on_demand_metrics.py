@@ -46,7 +46,9 @@ PROMPT = Prompt(
 
 
 UNASKED = tuple(
-    metric for metric in METRICS if metric.name not in ("jacobian_lens", "engine_distance")
+    metric
+    for metric in METRICS
+    if metric.name not in ("jacobian_lens", "adapter", "engine_distance")
 )
 """A Jacobian lens is never fitted unasked, and a run has no states of another engine."""
 

@@ -25,7 +25,9 @@ PROMPT = Prompt(
     answer=" twelve.",
     contrast="The river did not run, and seven plus five is seven.",
 )
-METRICS = tuple(name for name in METRIC_BY_NAME if name not in ("jacobian_lens", "engine_distance"))
+METRICS = tuple(
+    name for name in METRIC_BY_NAME if name not in ("jacobian_lens", "adapter", "engine_distance")
+)
 
 
 def kept(finished: RunFinished) -> KeptRun:
@@ -79,6 +81,7 @@ def test_the_cache_has_every_part_of_a_run(store: Store, finished: RunFinished) 
     assert {metric.name for metric in ON_DEMAND} - {
         "jacobian_lens",
         "experts",
+        "adapter",
         "engine_distance",
     } <= set(finished.keys)
     assert same(found, result)

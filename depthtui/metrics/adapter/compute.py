@@ -1,0 +1,113 @@
+"""A model with an adapter beside its base: the streams of both, and their layers on one stream."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from depthtui.metrics.adapter import AdapterChange
+from depthtui.metrics.context import Context
+from depthtui.metrics.contributions.compute import NORM_FLOOR, PART_BYTES
+from depthtui.metrics.loss_change_kernel import token_losses
+from depthtui.tracing.activations import ActivationRecorder, Activations
+from depthtui.tracing.parts import at_once, slices
+from depthtui.tracing.patches import PatchedRows, Patches
+from depthtui.tracing.trace import LayerActivations
+
+_PASSES = 4
+
+
+def compute(context: Context, _partial: object) -> AdapterChange:
+    """The metric of a run.
+
+    The base runs three times: by itself, then each of its layers on the stream of the model with
+    the adapter, then each MLP behind the attention of that model, too.
+    """
+    n_layers = len(context.anatomy.layers)
+    found = AdapterChange.unknown(n_layers, len(context.result.tokens))
+    recorder = ActivationRecorder(n_layers, keep_writes=True)
+    context.trace(recorder.add)
+    adapted = recorder.activations()
+    losses = _losses(context, adapted.residual[-1])
+    context.report(1, _PASSES, None)
+    with context.without_adapter():
+        found.loss_change = losses - _losses(context, _move(context, adapted, found))
+        context.report(2, _PASSES, None)
+        _change_layers(context, adapted, found)
+        context.report(3, _PASSES, None)
+        if adapted.attention is not None:
+            _change_mlps(context, adapted, found)
+    return found
+
+
+def _move(context: Context, adapted: Activations, found: AdapterChange) -> Tensor:
+    """Fill in how far the base's stream lies from the adapted one; h_L of the base."""
+    last: list[Tensor] = []
+
+    def on_layer(layer: LayerActivations) -> None:
+        if layer.layer == 0:
+            found.stream[0] = _share(adapted.residual[0], layer.h, layer.h)
+        depth = layer.layer + 1
+        found.stream[depth] = _share(adapted.residual[depth], layer.h_next, layer.h_next)
+        last[:] = [layer.h_next]
+
+    context.trace(on_layer)
+    return last[0]
+
+
+def _change_layers(context: Context, adapted: Activations, found: AdapterChange) -> None:
+    """Fill in what layers and their attention add otherwise than the base's on the same stream."""
+
+    def on_layer(layer: LayerActivations) -> None:
+        number = layer.layer
+        found.layer[number] = _share(adapted.residual[number + 1], layer.h_next, layer.h)
+        if adapted.attention is not None and layer.attention is not None:
+            found.attention[number] = _share(adapted.attention[number], layer.attention, layer.h)
+
+    context.trace(on_layer, _rows("layer", adapted.residual[:-1]))
+
+
+def _change_mlps(context: Context, adapted: Activations, found: AdapterChange) -> None:
+    """Fill in what MLPs add otherwise than the base's that read the same."""
+    assert adapted.attention is not None
+    assert adapted.mlp is not None
+    writes = adapted.mlp
+
+    def on_layer(layer: LayerActivations) -> None:
+        if layer.mlp is not None:
+            found.mlp[layer.layer] = _share(writes[layer.layer], layer.mlp, layer.h)
+
+    patches = {
+        **_rows("layer", adapted.residual[:-1]),
+        **_rows("attention", adapted.attention),
+    }
+    context.trace(on_layer, patches)
+
+
+def _rows(part: str, states: Tensor) -> Patches:
+    """States `[L, T, d]` that stand at all tokens of each layer's part."""
+    tokens = list(range(states.shape[1]))
+    return {(layer, part): PatchedRows(tokens, states[layer]) for layer in range(len(states))}
+
+
+def _share(adapted: Tensor, base: Tensor, stream: Tensor) -> np.ndarray:
+    """|adapted - base| / |stream| at each token, `[T]`, of `[T, d]` each."""
+    size = at_once(len(stream), PART_BYTES, 4 * stream.shape[-1])
+    parts = []
+    for tokens in slices(len(stream), size):
+        ours, theirs, there = (
+            states[tokens].to(stream.device).float() for states in (adapted, base, stream)
+        )
+        length = torch.linalg.vector_norm(there, dim=-1).clamp(min=NORM_FLOOR)
+        parts.append(torch.linalg.vector_norm(ours - theirs, dim=-1) / length)
+    return torch.cat(parts).cpu().numpy()
+
+
+def _losses(context: Context, residual: Tensor) -> np.ndarray:
+    """The loss of the token after each, `[T - 1]`; NaN without a lens."""
+    unembedding, ids = context.anatomy.unembedding, context.result.tokens.ids
+    if unembedding is None:
+        return np.full(len(ids) - 1, np.nan, np.float32)
+    with torch.inference_mode():
+        return token_losses(unembedding, residual[None], torch.from_numpy(ids))[0].numpy()
