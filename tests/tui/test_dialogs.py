@@ -97,6 +97,22 @@ async def test_an_explanation_has_ends(tmp_path: Path, last: str, first: str) ->
         assert text.scroll_y == 0
 
 
+async def test_the_marks_of_a_hybrid_are_explained(tmp_path: Path) -> None:
+    types = ("mamba", "full attention") * 15
+
+    def load(spec: ModelSpec) -> Iterator[Event]:
+        yield ModelLoaded(model_info(spec, layer_types=types))
+
+    async with explore(tmp_path, lambda: FakeEngine(load)) as it:
+        await opened(it, "I", ExplanationScreen)
+        await it.press("G")
+        assert "M mamba (15), F full attention (15)" in it.screen_text()
+    async with explore(tmp_path) as it:
+        await opened(it, "I", ExplanationScreen)
+        await it.press("G")
+        assert "Types of layers" not in it.screen_text()
+
+
 # Prompts --------------------------------------------------------------------
 
 
