@@ -181,9 +181,9 @@ def _runs(
 ) -> Runs:
     """Runs, with warnings of what is missing of them."""
     for number, reason in failures.items():
-        _warn(f"Prompt {number} was left out: {reason}")
+        _warn(f"Prompt {number} was left out: {reason}", 4)
     for problem in had_by_none(settings.metrics, results):
-        _warn(problem)
+        _warn(problem, 4)
     return Runs(results, pooling, failures, look)
 
 
@@ -337,5 +337,6 @@ class _Bar:
             self._bar.close()
 
 
-def _warn(message: str) -> None:
-    warnings.warn(message, stacklevel=3)
+def _warn(message: str, stacklevel: int = 3) -> None:
+    """Warn of something, at the line of whoever called; of a helper's, one level further."""
+    warnings.warn(message, stacklevel=stacklevel)
