@@ -272,6 +272,7 @@ class TestFormerRecords:
                 "repeat",
                 "patch",
                 "quantisation",
+                "adapter",
                 "engine_distance",
             )
         }
