@@ -82,7 +82,7 @@ class Baselines:
                 sums = [a + b for a, b in zip(sums, here, strict=True)] if sums else here
                 tokens += len(ids)
             means = [(total / tokens).float() for total in sums]
-            depths = len(self.anatomy.layers) + 1
+            depths = len(found.residual)
             read = dict(zip(found.read, means[depths:], strict=True))
             self._held[key] = means[:depths], read
         return self._held[key]
@@ -148,12 +148,16 @@ class MetricContext:
     @functools.cached_property
     def residuals(self) -> list[Tensor]:
         """h_0 … h_L of the run, each `[T, d]`."""
-        return list(self.recorded().residual)
+        return list(self._activations.residual)
 
     @property
     def read(self) -> Mapping[int, Tensor]:
         """`[T, d]` of each layer that reads something else than the one before has written."""
-        return self.recorded().read
+        return self._activations.read
+
+    @functools.cached_property
+    def _activations(self) -> Activations:
+        return self.recorded()
 
     @functools.cached_property
     def replay(self) -> Replay:

@@ -225,7 +225,8 @@ def test_a_baseline_on_a_mac_is_summed_on_the_cpu(monkeypatch):
 
     stream = [torch.full((3, 2), depth + 1.0) for depth in range(4)]
 
-    recorded = SimpleNamespace(residual=[residual.as_subclass(OnMps) for residual in stream])
+    on_mps = [residual.as_subclass(OnMps) for residual in stream]
+    recorded = SimpleNamespace(residual=on_mps, read={})
     monkeypatch.setattr(context_module, "record_residuals", lambda *args: recorded)
     baselines = Baselines(None, None, lambda text: torch.arange(3), lambda: ("one", "two"))
     means = baselines.mean((), lambda: None)
