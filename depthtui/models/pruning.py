@@ -99,8 +99,9 @@ def write_pruned(
 def cut_config(config: PreTrainedConfig, kept: Sequence[int]) -> PreTrainedConfig:
     """The configuration of a model with these layers alone, in order; some may come twice.
 
-    A list with an entry for each layer has those of these layers, a list of layers by number
-    is numbered anew, and a count of leading layers counts those of them that are left.
+    A list with an entry for each layer has those of these layers, a list of layers by number and
+    what is said of single layers are numbered anew, and a count of leading layers counts those of
+    them that are left.
 
     Raises:
         DepthError: it says something of layers by number that cannot be cut.
@@ -119,7 +120,13 @@ def cut_config(config: PreTrainedConfig, kept: Sequence[int]) -> PreTrainedConfi
             setattr(text, name, [number for number, layer in enumerate(kept) if layer in value])
         elif len(value) == n_layers:
             setattr(text, name, [value[layer] for layer in kept])
+    of_single_layers = text.to_dict().get("per_layer_config", {})
     text.num_hidden_layers = len(kept)
+    if of_single_layers:
+        values_of = {int(layer): values for layer, values in of_single_layers.items()}
+        text.per_layer_config = {
+            number: values_of[layer] for number, layer in enumerate(kept) if layer in values_of
+        }
     return cut
 
 
@@ -150,16 +157,20 @@ def _renamed(
     transformers loads, and are left out.
     """
     n_layers = config.get_text_config(decoder=True).num_hidden_layers
-    of_layer = re.compile(rf"((?:.*\.)?{re.escape(stack)}\.)(\d+)(\..+)")
-    found = {name: match for name in names if (match := of_layer.fullmatch(name))}
-    layers: dict[str, set[int]] = {}
-    for match in found.values():
-        layers.setdefault(match[1], set()).add(int(match[2]))
-    stacks = [
-        prefix
-        for prefix, numbers in layers.items()
-        if numbers >= set(range(n_layers)) and not _BESIDE.search(prefix)
-    ]
+    # Some types call the list otherwise in their files than in memory.
+    for name_of_list in (rf"(?:.*\.)?{re.escape(stack)}", r".*?"):
+        of_layer = re.compile(rf"({name_of_list}\.)(\d+)(\..+)")
+        found = {name: match for name in names if (match := of_layer.fullmatch(name))}
+        layers: dict[str, set[int]] = {}
+        for match in found.values():
+            layers.setdefault(match[1], set()).add(int(match[2]))
+        stacks = [
+            prefix
+            for prefix, numbers in layers.items()
+            if numbers >= set(range(n_layers)) and not _BESIDE.search(prefix)
+        ]
+        if stacks:
+            break
     if len(stacks) != 1:
         raise DepthError(f"Its files do not name the {n_layers} layers one by one.")
     numbers_of: dict[int, list[int]] = {}

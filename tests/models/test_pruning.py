@@ -33,6 +33,17 @@ def test_what_stands_for_each_layer_is_cut(name: str, field: str, value: object)
     assert getattr(cut_config(tiny(name).config, KEPT), field) == value
 
 
+def test_what_is_said_of_single_layers_is_numbered_anew() -> None:
+    config = transformers.Gemma4TextConfig(
+        num_hidden_layers=4,
+        layer_types=["sliding_attention", "full_attention"] * 2,
+        head_dim=8,
+        global_head_dim=16,
+    )
+    cut = cut_config(config, (0, 2, 3))
+    assert [layer.head_dim for layer in cut.per_layer_config] == [8, 8, 16]
+
+
 def test_leading_layers_are_counted_anew() -> None:
     assert cut_config(tiny("deepseek_v3").config, (2, 3)).first_k_dense_replace == 0
 
