@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import psutil
 import torch
@@ -99,11 +100,12 @@ class Placement:
 def sizes_of(model: nn.Module, info: ModelInfo, n_tokens: int, n_answer: int = 0) -> Sizes:
     """What the memory of a run of so many tokens depends on."""
     config = model.config.get_text_config()  # type: ignore[operator, union-attr]
-    heads = getattr(config, "num_attention_heads", None) or 0
-    kept = getattr(config, "num_key_value_heads", None) or heads
-    width = getattr(config, "head_dim", None) or (info.d_model // heads if heads else 0)
+    # One whose layers have heads of several sizes refuses to name a single one.
+    layers = [*config.per_layer_config] if getattr(config, "is_heterogeneous", False) else [config]
+    heads = max(getattr(layer, "num_attention_heads", None) or 0 for layer in layers)
     kinds = getattr(config, "layer_types", None) or ["full_attention"]
     attending = sum(kind in ("full_attention", "sliding_attention") for kind in kinds)
+    cached_width = max(_cached_width(layer, info.d_model) for layer in layers)
     eager = getattr(config, "_attn_implementation", None) == "eager"
     return Sizes(
         layers=info.n_layers,
@@ -112,11 +114,19 @@ def sizes_of(model: nn.Module, info: ModelInfo, n_tokens: int, n_answer: int = 0
         width=info.d_model,
         vocabulary=info.vocab_size,
         item=4 if info.dtype == "float32" else 2,
-        cached_width=kept * width * attending // len(kinds),
+        cached_width=cached_width * attending // len(kinds),
         scores=heads if eager else 0,
         heads=heads,
         layer_parameters=max(info.layer_parameters, default=0),
     )
+
+
+def _cached_width(config: Any, d_model: int) -> int:
+    """Numbers of keys, and as many of values, that a layer keeps of a token."""
+    heads = getattr(config, "num_attention_heads", None) or 0
+    kept: int = getattr(config, "num_key_value_heads", None) or heads
+    width: int = getattr(config, "head_dim", None) or (d_model // heads if heads else 0)
+    return kept * width
 
 
 def of_the_pass(sizes: Sizes) -> MemoryNeed:
