@@ -241,7 +241,8 @@ class Engine:
                 self._keep_details(error)
                 raise DepthError(
                     f"{loaded.info.name} is loaded and cannot be run: {first_line(error)}.",
-                    "Its config.json may be damaged, or of a form that transformers does not know.",
+                    "It may need more than the tokens of a text, such as an image; or its "
+                    "config.json is damaged.",
                 ) from error
             raise DepthError(
                 f"{loaded.info.name} is loaded, and leaves too little memory to run a few tokens.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
 from transformers import AutoModelForCausalLM, AutoModelForMultimodalLM, PreTrainedConfig
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -13,14 +14,29 @@ from transformers.models.auto.modeling_auto import (
 
 def has_auto_class(config: PreTrainedConfig) -> bool:
     """Whether transformers has a class that predicts text tokens from such a configuration."""
-    return type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or _reads_more_than_text(config)
+    return type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or reads_more_than_text(config)
 
 
 def auto_class(config: PreTrainedConfig) -> Any:
     """The causal class; of a model that has none, that which reads images or sounds beside text."""
-    return AutoModelForMultimodalLM if _reads_more_than_text(config) else AutoModelForCausalLM
+    is_causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or not reads_more_than_text(config)
+    return AutoModelForCausalLM if is_causal else AutoModelForMultimodalLM
 
 
-def _reads_more_than_text(config: PreTrainedConfig) -> bool:
-    kind = type(config)
-    return kind not in MODEL_FOR_CAUSAL_LM_MAPPING and kind in MODEL_FOR_MULTIMODAL_LM_MAPPING
+def reads_more_than_text(config: PreTrainedConfig) -> bool:
+    """Whether transformers knows the type as one that reads images or sounds beside text."""
+    return type(config) in MODEL_FOR_MULTIMODAL_LM_MAPPING
+
+
+def part_that_predicts(config: PreTrainedConfig) -> PreTrainedConfig:
+    """The configuration of what predicts text in a model that also speaks.
+
+    The class of such a model only holds others, which is why it has no forward pass of its own.
+    """
+    if not reads_more_than_text(config):
+        return config
+    whole: Any = MODEL_FOR_MULTIMODAL_LM_MAPPING[type(config)]
+    if whole.forward is not nn.Module.forward:
+        return config
+    parts = (getattr(config, name) for name in config.sub_configs)
+    return next((part for part in parts if reads_more_than_text(part)), config)

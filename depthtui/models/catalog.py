@@ -43,6 +43,14 @@ MERGE_WITH_PEFT = (
     "tokenizer), and open that folder."
 )
 
+_BESIDE_TEXT = (
+    "vision_config",
+    "audio_config",
+    "speech_config",
+    "encoder_config",
+    "thinker_config",
+)
+"""What a configuration calls its parts for images and sounds, or one that holds such parts."""
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -363,8 +371,7 @@ def _facts(folder: Path) -> str:
         config = read_config(folder)
     except DepthError:
         return ""
-    text = config.get("text_config")
-    known = {**config, **text} if isinstance(text, dict) else config
+    known = {**config, **_text_part(config)}
     layers = known.get("num_hidden_layers") or known.get("n_layer")
     width = known.get("hidden_size") or known.get("n_embd")
     phrases = (
@@ -372,8 +379,22 @@ def _facts(folder: Path) -> str:
         f"width {width}" if width else "",
         f"{known['vocab_size']} tokens known" if known.get("vocab_size") else "",
         str(config.get("model_type") or ""),
+        "measured on text alone" if _reads_more_than_text(config) else "",
     )
     return ", ".join(filter(None, phrases))
+
+
+def _text_part(config: dict[str, Any]) -> dict[str, Any]:
+    """What a configuration says of the part that reads text, where it says it apart."""
+    for name in ("thinker_config", "text_config"):
+        if isinstance(part := config.get(name), dict):
+            return part | _text_part(part)
+    return {}
+
+
+def _reads_more_than_text(config: dict[str, Any]) -> bool:
+    """Whether a configuration has a part that reads images or sounds."""
+    return any(isinstance(config.get(name), dict) for name in _BESIDE_TEXT)
 
 
 def _store_listings(models_dir: Path) -> Iterator[ModelListing]:
@@ -440,7 +461,8 @@ def _is_causal(folder: Path) -> bool:
     classes = [str(name) for name in config.get("architectures") or ()]
     if any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in classes):
         return True
-    return "text_config" in config and any("ForConditionalGeneration" in kind for kind in classes)
+    has_parts = "text_config" in config or _reads_more_than_text(config)
+    return has_parts and any("ForConditionalGeneration" in kind for kind in classes)
 
 
 def _has_weights(folder: Path) -> bool:

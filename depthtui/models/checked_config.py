@@ -11,7 +11,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 from depthtui.data.trust import HOW_TO_TRUST
 from depthtui.errors import DepthError, NeedsCode, first_line, shown
 from depthtui.installing import install_package
-from depthtui.models.auto_class import has_auto_class
+from depthtui.models.auto_class import has_auto_class, part_that_predicts
 from depthtui.models.catalog import check_no_adapter, read_config
 
 _MOST_LAYERS = 10_000
@@ -54,8 +54,9 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
             _check_is_causal(folder, config)
         if not trust_remote_code:
             _check_fetches_no_kernel(folder, config)
+        config = part_that_predicts(config)
         text = config.get_text_config()
-        layers = text.num_hidden_layers
+        layers = getattr(text, "num_hidden_layers", None)
         weights = [getattr(part, "transformers_weights", None) for part in (config, text)]
     except DepthError:
         raise
@@ -69,6 +70,11 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
         raise DepthError(
             f"{folder / 'config.json'} names {shown(named)} as the model's weights.",
             "Call that file model.safetensors, and take transformers_weights out of config.json.",
+        )
+    if layers is None:
+        raise DepthError(
+            f"The configuration of {folder.name} ({kind}) does not say how many layers read text.",
+            "depthtui measures decoders with one list of layers.",
         )
     if not isinstance(layers, int) or not 0 < layers <= _MOST_LAYERS:
         raise DepthError(

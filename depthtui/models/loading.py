@@ -24,6 +24,7 @@ from depthtui.installing import install_extra
 from depthtui.models import adapters
 from depthtui.models.adapter_files import Adapter
 from depthtui.models.adapters import BaseWeights
+from depthtui.models.auto_class import reads_more_than_text
 from depthtui.models.catalog import ModelSource, check_weights_are_safe, resolve, weight_files
 from depthtui.models.checked_config import needs_code, read_checked_config
 from depthtui.models.demo import ensure_demo
@@ -43,6 +44,7 @@ from depthtui.models.integrity import (
     model_files,
 )
 from depthtui.models.library_output import silence_libraries
+from depthtui.models.lm_head import lm_head
 from depthtui.models.placement import QUANTIZE, Size, device_map, make_current
 from depthtui.models.pruning import cut_config
 from depthtui.models.staging import store_folder
@@ -137,7 +139,8 @@ def load(
             info = _info(spec, source, folder, model, tokenizer, whole)
             n_layers = config.get_text_config().num_hidden_layers
             info = replace(info, n_layers=n_layers, fingerprint=fingerprint(progress))
-    notice = _rounding(info, stored, dtype) if spec.dtype == "auto" and not spec.quantize else ""
+    rounded = _rounding(info, stored, dtype) if spec.dtype == "auto" and not spec.quantize else ""
+    notice = " ".join(filter(None, [rounded, _text_alone(info, config)]))
     loaded = LoadedModel(model, tokenizer, info, size.by_module, notice, readout_only)
     if adapter is None:
         return loaded
@@ -171,6 +174,13 @@ def _with_adapter(
     notice = " ".join(filter(None, (loaded.notice, other)))
     base = adapters.BaseWeights(model, load_base)
     return replace(loaded, model=model, info=merged, notice=notice, base=base)
+
+
+def _text_alone(info: ModelInfo, config: PreTrainedConfig) -> str:
+    """That what the model reads beside text is left aside."""
+    if not reads_more_than_text(config):
+        return ""
+    return f"{info.name} reads images or sounds too; it is measured on text alone."
 
 
 def _rounding(info: ModelInfo, stored: object, dtype: torch.dtype) -> str:
@@ -290,7 +300,7 @@ def describe(
 ) -> ModelInfo:
     """What a model in memory is; revision, fingerprint and anatomy are not filled in."""
     text = model.config.get_text_config()
-    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    head: Any = lm_head(model)
     return ModelInfo(
         spec=spec,
         name=name,

@@ -18,6 +18,7 @@ from depthtui.models.auto_class import auto_class
 from depthtui.models.catalog import weight_files
 from depthtui.models.devices import dtype_name, gpus
 from depthtui.models.free_space import free_memory
+from depthtui.models.lm_head import lm_head
 from depthtui.models.parameters import count_parameters
 from depthtui.sizes import format_size
 
@@ -74,7 +75,7 @@ class Size:
                 f"The architecture of {folder.name} cannot be built: {first_line(error)}.",
                 "Its config.json may be damaged, or transformers too old for it.",
             ) from error
-        head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        head = lm_head(model)
         linear = {
             id(module.weight): module.weight.numel()
             for module in model.modules()

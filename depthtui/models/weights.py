@@ -24,12 +24,12 @@ Report = Callable[[Progress], None]
 _NOT_MISSED = re.compile(
     r"(inv_freq|masked_bias|causal_mask|(attn|attention)\.bias)$"
     r"|(_scale|_scale_inv|_zero_point|g_idx|absmax|quant_map|SCB|weight_format)$|quant_state"
-    r"|vision|visual|image|audio|speech|multi_modal|(^|\.)mm_"
+    r"|vision|visual|image|audio|speech|multi_modal|(^|\.)mm_|^(talker|token2wav|code2wav)\."
 )
 """What a file may hold without a language model of text having to use it.
 
-Constants that older versions of transformers kept, what a quantiser turns into weights, and what
-images and sounds go through.
+Constants that older versions of transformers kept, what a quantiser turns into weights, what
+images and sounds go through, and what speaks.
 """
 
 

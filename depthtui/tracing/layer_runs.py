@@ -124,7 +124,11 @@ class _Recorder:
         ran = {run.block for run in self.runs}
         for block in self._blocks:
             if block not in ran:
-                raise _no_stream(block)
+                raise DepthError(
+                    f"A layer ({type(block).__name__}) does not run when the model reads text "
+                    "alone.",
+                    "depthtui measures decoders whose layers all run on text.",
+                )
         for run in self.runs:
             is_stream = run.before.shape == run.after.shape
             if not (run.streams and is_stream and run.before.shape[:2] == ids.shape):

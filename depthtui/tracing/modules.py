@@ -75,7 +75,8 @@ def decoder(model: nn.Module) -> nn.Module:
     """The model without its LM head."""
     causal: Any = model
     found = causal.get_decoder() if hasattr(causal, "get_decoder") else None
-    if found is None or found is model:
+    # Some models call their LM head a decoder.
+    if found is None or found is model or isinstance(found, nn.Linear):
         found = getattr(causal, getattr(causal, "base_model_prefix", ""), None)
     return model if found is None else found
 

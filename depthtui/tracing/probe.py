@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from depthtui.errors import DepthError
+from depthtui.models.lm_head import lm_head
 from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.anatomy import Anatomy, Sublayer, Tap, Unembedding
 from depthtui.tracing.layer_runs import (
@@ -28,6 +30,7 @@ from depthtui.tracing.layer_runs import (
     why_not_alone,
 )
 from depthtui.tracing.modules import first_tensor, hooks, text_config
+from depthtui.tracing.products import raw_logits
 from depthtui.tracing.rounding import MOST_ROUNDINGS, one_rounding, roundings
 
 _SANDWICH = (
@@ -35,8 +38,10 @@ _SANDWICH = (
     ("post_self_attn_layernorm", "post_mlp_layernorm"),
     ("post_attention_layernorm", "post_mlp_layernorm"),
     ("post_norm1", "post_norm2"),
+    ("post_operator_norm", "post_ffn_norm"),
+    ("attn_sconv", "mlp_sconv"),
 )
-"""Norms after the sublayers, tried first: what follows them is what is added."""
+"""What comes after the sublayers, tried first: its output is what is added."""
 
 _ATTENTION = (
     "self_attn",
@@ -48,6 +53,7 @@ _ATTENTION = (
     "mamba",
     "conv",
     "temporal_block",
+    "multi_head_attention",
 )
 _MLP = (
     "mlp",
@@ -76,9 +82,12 @@ _FINAL_NORM = (
     "embedding_norm",
     "layer_norm",
 )
-_SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap")
+_SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 
 _READS_MORE = "a layer reads more than what the one before it has written"
+
+_RULED_OUT = -1e30
+"""Logits below it are no output of an LM head: the model has put them in its place."""
 
 _MOST_ADDED = 2.0
 """What a handful of additions may miss, in roundings; measured up to 1.3 in 16 bits."""
@@ -94,6 +103,7 @@ def probe_architecture(model: nn.Module) -> Anatomy:
     runs = probe.runs
     _check_numbers(runs, probe.logits)
     between = modules_between(runs)
+    _check_layers_follow(runs, between)
     replay_missing = why_not_alone(model, probe)
     if () in between.values():
         replay_missing = _READS_MORE
@@ -136,6 +146,21 @@ def _calls(runs: Sequence[LayerRun]) -> tuple[tuple[int, int], ...]:
         passes[run.block] += 1
         found.append((passes[run.block], blocks.index(run.block)))
     return tuple(found)
+
+
+def _check_layers_follow(
+    runs: Sequence[LayerRun], between: Mapping[int, tuple[nn.Module, ...]]
+) -> None:
+    """See that the list is one of layers: any of them reads what the one before has written.
+
+    Raises:
+        DepthError: none does; the list may be of attentions alone.
+    """
+    if len(runs) > 1 and all(between.get(layer) == () for layer in range(1, len(runs))):
+        raise DepthError(
+            f"No layer ({type(runs[0].block).__name__}) reads what the one before has written.",
+            "depthtui measures decoders whose layers hand a residual stream on.",
+        )
 
 
 def _check_numbers(runs: Sequence[LayerRun], logits: Tensor) -> None:
@@ -341,54 +366,74 @@ def _is_parallel(model: nn.Module, split: _Split, ids: Tensor) -> bool:
 
 
 def _find_unembedding(model: nn.Module, probe: ProbePass) -> tuple[Unembedding | None, str]:
-    head = model.get_output_embeddings()  # type: ignore[operator]
+    assert isinstance(model, PreTrainedModel)
+    head = lm_head(model)
     if head is None:
         return None, "the model has no LM head"
     target, last = probe.logits.float(), probe.runs[-1]
+    if (target.isfinite() & (target < _RULED_OUT)).any():
+        return None, "the model rules out tokens that its LM head has logits of"
     dtype = _coarsest(probe.logits, last.after)
-    for candidate in _unembeddings(model, head, probe.behind, last.streams):
-        with torch.no_grad():
-            try:
-                logits = candidate.logits(last.after)
-            except (RuntimeError, TypeError, ValueError) as error:
-                if is_out_of_memory(error):
-                    raise
-                continue
-        if logits.shape != target.shape:
+    for candidate in _unembeddings(model, head, probe):
+        raw = _raw_logits(candidate, last.after)
+        if raw is None or raw.shape != target.shape:
             continue
-        if _is_rounding(logits.to(target.device), target, dtype, _MOST_ADDED):
-            return candidate, ""
+        for scale in _scales(text_config(model), candidate, raw, target):
+            scaled = replace(candidate, scale=scale)
+            logits = scaled.finish(raw.clone())
+            if _is_rounding(logits.to(target.device), target, dtype, _MOST_ADDED):
+                return scaled, ""
     return None, "final norm and LM head do not reproduce the model's own logits"
 
 
-def _unembeddings(
-    model: nn.Module, head: nn.Module, behind: tuple[nn.Module, ...], streams: int
-) -> Iterator[Unembedding]:
+def _raw_logits(candidate: Unembedding, residual: Tensor) -> Tensor | None:
+    """The head's own output, or None where its modules cannot follow each other."""
+    with torch.no_grad():
+        try:
+            return raw_logits(candidate.head, candidate.normed(residual)).float()
+        except (RuntimeError, TypeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise
+            return None
+
+
+def _scales(config: Any, candidate: Unembedding, raw: Tensor, target: Tensor) -> list[float]:
+    """Constants by which the head's output may be multiplied before its soft-cap, best first.
+
+    Which constant of the configuration it is, the logits tell. Where it is none of them, it is
+    the one that fits best, to five digits.
+    """
+    wanted, found = target.to(raw.device).double(), raw.double()
+    if cap := candidate.soft_cap:
+        wanted = cap * torch.atanh((wanted / cap).clamp(-1 + 1e-7, 1 - 1e-7))
+    known = wanted.isfinite() & found.isfinite()
+    size = float(found[known].square().sum())
+    best = float((wanted[known] * found[known]).sum()) / size if size else 1.0
+    values = [float(value) for value in vars(config).values() if type(value) in (int, float)]
+    constants = {1.0, *values, *(1 / value for value in values if value)}
+    near = [constant for constant in constants if abs(constant - best) < 0.01 * abs(best)]
+    return [*sorted(near, key=lambda constant: abs(constant - best)), float(f"{best:.5g}")]
+
+
+def _unembeddings(model: nn.Module, head: nn.Module, probe: ProbePass) -> Iterator[Unembedding]:
     """Candidates, first those that the config hints at: rounding can hide a soft-cap.
 
     Last the modules that ran behind the layers, which make one stream of several.
     """
-    config = text_config(model)
+    config, streams = text_config(model), probe.runs[-1].streams
     parents = [module for module in model.modules() if _holds_layers(module, config)]
+    beside = _beside(model, head, probe)
+    between = [(), *((module,) for module in beside), beside]
     norms: list[tuple[nn.Module, ...]] = []
     for parent in parents:
         children = dict(parent.named_children())
         after = tuple(children[name] for name in ("project_out",) if children.get(name))
         norms += [(children[name], *after) for name in _FINAL_NORM if children.get(name)]
         norms.append(after)
-    norms = [behind] if streams > 1 else [*norms, behind]
-    scales = []
-    if getattr(config, "logit_scale", None):
-        scales.append(float(config.logit_scale))
-    for name in ("logits_scaling", "lm_head_multiplier"):
-        value = getattr(config, name, None)
-        if value:
-            scales += [1.0 / float(value), float(value)]
+    norms = [probe.behind] if streams > 1 else [*norms, probe.behind]
     caps = [float(cap) for name in _SOFT_CAPS if (cap := getattr(config, name, None))]
-    for norm in norms:
-        for scale in (*scales, 1.0):
-            for cap in (*caps, 0.0):
-                yield Unembedding(norm, head, scale, cap, streams)
+    for norm, last, cap in itertools.product(norms, between, (*caps, 0.0)):
+        yield Unembedding((*norm, *last), head, soft_cap=cap, streams=streams)
 
 
 def _holds_layers(module: nn.Module, config: Any) -> bool:
@@ -396,3 +441,11 @@ def _holds_layers(module: nn.Module, config: Any) -> bool:
     return any(
         isinstance(child, nn.ModuleList) and len(child) == expected for child in module.children()
     )
+
+
+def _beside(model: nn.Module, head: nn.Module, probe: ProbePass) -> tuple[nn.Module, ...]:
+    """The modules beside the LM head; they may come before it."""
+    parents = [module for module in model.modules() if head in module.children()]
+    others = [child for parent in parents for child in parent.children() if child is not head]
+    block = probe.runs[0].block
+    return tuple(other for other in others if all(part is not block for part in other.modules()))

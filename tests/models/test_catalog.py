@@ -209,6 +209,23 @@ class TestOnDisk:
             ("Qwen/Qwen3-0.6B", "hub", "")
         ]
 
+    @pytest.mark.parametrize(
+        ("config", "layers"),
+        [
+            ({"text_config": {"num_hidden_layers": 5}, "vision_config": {}}, 5),
+            ({"num_hidden_layers": 6, "vision_config": {}}, 6),
+            ({"thinker_config": {"text_config": {"num_hidden_layers": 7}}}, 7),
+        ],
+        ids=["Mistral 3", "Qwen2-VL", "Qwen2.5-Omni"],
+    )
+    def test_models_that_read_more_than_text_are_offered_by_their_text(
+        self, config: dict, layers: int, tmp_path: Path, hub_cache: Path
+    ) -> None:
+        named = {"model_type": "x", "architectures": ["XForConditionalGeneration"]}
+        cached_model(hub_cache, "a/b", config=named | config)
+        _demo, listing = on_disk(tmp_path / "models")
+        assert listing.facts == f"{layers} layers, x, measured on text alone"
+
     def test_a_copy_of_another_revision_says_which(self, tmp_path, hub_cache) -> None:
         snapshot = cached_model(hub_cache, "a/b", commit="0123456789ab")
         (snapshot.parents[1] / "refs" / "main").write_text("another")

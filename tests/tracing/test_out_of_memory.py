@@ -43,7 +43,7 @@ def test_whether_tokens_can_be_resumed_stays_open(monkeypatch, error):
 
 
 def test_the_lens_is_not_given_up(monkeypatch, error):
-    once(monkeypatch, Unembedding, "logits", error)
+    once(monkeypatch, Unembedding, "normed", error)
     with pytest.raises(type(error), match="memory"):
         probe_architecture(tiny("llama"))
     assert probe_architecture(tiny("llama")).lens_missing == ""
