@@ -46,12 +46,11 @@ class Turn:
 
 def blocks(model):
     """The model's layers: the first list of the configured length, once for each pass."""
-    expected = model.config.get_text_config(decoder=True).num_hidden_layers
-    found = next(
-        module
-        for module in model.modules()
-        if isinstance(module, torch.nn.ModuleList) and len(module) == expected
-    )
+    text = model.config.get_text_config(decoder=True)
+    lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
+    # LongCat counts its layers twice: each has two attentions.
+    counts = (text.num_hidden_layers, getattr(text, "num_layers", None))
+    found = next(found for count in counts for found in lists if len(found) == count)
     passes = getattr(model, "passes", 1)
     if passes == 1:
         return found

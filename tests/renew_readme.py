@@ -1,4 +1,4 @@
-"""Write the README's tables of metrics and keys anew: `python -m tests.renew_readme`."""
+"""Write the README's tables of metrics, keys and types anew: `python -m tests.renew_readme`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from depthtui.cli.lists import metrics_markdown
 from depthtui.tui import keymap
+from tests.every_type import markdown as types_markdown
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -21,6 +22,7 @@ def _keys(heading: str, *screens: str) -> str:
 
 TABLES = {
     "metrics": metrics_markdown,
+    "types": types_markdown,
     "keys": lambda: _keys("keys", "Main screen", "Everywhere"),
     "keys in a what-if": lambda: _keys("keys in a what-if", "What-if"),
     "keys while it writes": lambda: _keys("keys while it writes", "Writing"),

@@ -387,18 +387,19 @@ def fresh(name: str) -> PreTrainedModel:
         # What is drawn anew is added to some of the weights that the architecture draws itself.
         torch.manual_seed(seed)
         model = (TINY | OTHERS)[name]()
-    _draw_weights(model, seed)
+    draw_weights(model, seed)
     return model.eval().requires_grad_(False)
 
 
-def _draw_weights(model: PreTrainedModel, seed: int) -> None:
+def draw_weights(model: PreTrainedModel, seed: int) -> None:
+    """Draw a model's weights anew, so that each layer visibly moves the residual stream."""
     noise = torch.Generator().manual_seed(seed)
     for name, table in model.named_buffers():
         if name.endswith("tid2eid"):
             # The experts of each token, where no router chooses them.
             table.copy_(torch.randint(4, table.shape, generator=noise))
-    embeddings = model.get_input_embeddings().weight
-    head = model.get_output_embeddings().weight
+    embeddings = _weight_of(model.get_input_embeddings)
+    head = _weight_of(model.get_output_embeddings)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             drawn = torch.randn(parameter.shape, generator=noise)
@@ -411,6 +412,14 @@ def _draw_weights(model: PreTrainedModel, seed: int) -> None:
                 parameter.copy_(drawn * 0.1)
             else:
                 parameter.add_(drawn * 0.2)
+
+
+def _weight_of(module: Callable[[], Any]) -> Any:
+    """The weight of a module that a model may not have."""
+    try:
+        return getattr(module(), "weight", None)
+    except NotImplementedError:
+        return None
 
 
 def random_ids(tokens: int = 12, seed: int = 0) -> torch.Tensor:
@@ -447,7 +456,7 @@ def with_tokenizer(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]
     tokenizer = tiny_tokenizer()
     model = fresh(name)
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    _draw_weights(model, seed=zlib.crc32(name.encode()))
+    draw_weights(model, seed=zlib.crc32(name.encode()))
     return model, tokenizer
 
 

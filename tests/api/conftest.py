@@ -4,7 +4,7 @@ import zlib
 
 import pytest
 
-from tests.tiny_models import _draw_weights, fresh, tiny_tokenizer
+from tests.tiny_models import draw_weights, fresh, tiny_tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def make_model(tokenizer):
     def make(name="llama"):
         model = fresh(name)
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        _draw_weights(model, seed=zlib.crc32(name.encode()))
+        draw_weights(model, seed=zlib.crc32(name.encode()))
         return model
 
     return make

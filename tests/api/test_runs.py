@@ -28,12 +28,12 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def runs():
-    from tests.tiny_models import _draw_weights, fresh, tiny_tokenizer
+    from tests.tiny_models import draw_weights, fresh, tiny_tokenizer
 
     tokenizer = tiny_tokenizer()
     model = fresh("llama")
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    _draw_weights(model, seed=1)
+    draw_weights(model, seed=1)
     return analyze(model, TEXTS, tokenizer, METRIC_BY_NAME, name="tiny", progress=False)
 
 
