@@ -388,7 +388,8 @@ class Replay:
 
     def _record(self) -> None:
         """The clean pass: every residual, every layer's keys and values."""
-        cache: DynamicCache | None = DynamicCache()
+        # Where no layer is run again, nobody asks for keys and values.
+        cache = None if self._missing else DynamicCache()
         try:
             self._record_with(cache)
         except _NO_CACHE:

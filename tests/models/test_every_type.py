@@ -15,6 +15,7 @@ SOME = (
     "blip-2",  # needs an image
     "blt",  # no number of layers
     "chameleon",  # rules tokens out
+    "dory",  # blocks in passes that read the first layers again
     "gemma4_text",  # heads of several sizes
     "inkling_text",  # a convolution after attention and MLP
     "longcat_flash",  # two attentions a layer
