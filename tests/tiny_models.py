@@ -456,6 +456,9 @@ def with_tokenizer(name: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]
     tokenizer = tiny_tokenizer()
     model = fresh(name)
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    for module in model.modules():
+        if (table := getattr(module, "tid2eid", None)) is not None:
+            module.tid2eid = table.new_zeros(len(tokenizer), table.shape[1])
     draw_weights(model, seed=zlib.crc32(name.encode()))
     return model, tokenizer
 

@@ -61,7 +61,7 @@ def ready(model):
     tokenizer = tiny_tokenizer()
     anatomy = probe_architecture(model)
     info = replace(tiny_model(LAYERS), vocab_size=VOCAB, lens_missing=anatomy.lens_missing)
-    loaded = SimpleNamespace(model=model, tokenizer=tokenizer)
+    loaded = SimpleNamespace(model=model, tokenizer=tokenizer, base=None)
     return ReadyModel(loaded, anatomy, info, Vocabulary(tokenizer), baselines=None)
 
 

@@ -31,7 +31,7 @@ def fitted(model, ridge=0.0, texts=TEXTS, room=1 << 30, calibration=None, turned
 
     calibration = calibration or Calibration.of(texts, "here", "0")
     return fit_affine(
-        calibration, residuals_of, anatomy.unembedding, LAYERS, HIDDEN, room, CPU, ridge
+        calibration, residuals_of, anatomy.unembedding, LAYERS, anatomy.width, room, CPU, ridge
     )
 
 
@@ -46,8 +46,9 @@ def naive_fit(model, texts, layer, ridge):
         x.append(scaled(layer_ends(model, ids[None], layer)[0])[1:])
         y.append(scaled(layer_ends(model, ids[None], LAYERS - 1)[1])[1:])
     x, y = np.concatenate(x), np.concatenate(y)
-    weight = np.sqrt(ridge * len(x)) * np.eye(HIDDEN)
-    rows = np.block([[x, np.ones((len(x), 1))], [weight, np.zeros((HIDDEN, 1))]])
+    width = x.shape[1]
+    weight = np.sqrt(ridge * len(x)) * np.eye(width)
+    rows = np.block([[x, np.ones((len(x), 1))], [weight, np.zeros((width, 1))]])
     return np.linalg.lstsq(rows, np.concatenate([y, weight]), rcond=None)[0]
 
 

@@ -106,7 +106,7 @@ def checked(text: str) -> _Checker:
 
 def labels(text: str) -> list[str]:
     """The label of every picture of a page."""
-    return re.findall(r'aria-label="([^"]*)"', text)
+    return [unescape(label) for label in re.findall(r'aria-label="([^"]*)"', text)]
 
 
 def heatmaps(text: str) -> list[str]:

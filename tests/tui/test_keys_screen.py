@@ -31,13 +31,13 @@ async def test_a_key_that_is_pressed_holds_at_once_and_is_written(tmp_path: Path
         at(it, "export")
         await it.press("enter", "f9")
         await it.until(lambda: it.app.explorer.settings.keys == {"export": "f9"})
-        await it.press("a", "X", "escape")
+        await it.press("a", "Z", "escape")
         await it.until(lambda: isinstance(it.app.screen, it.main.__class__))
-        assert it.app.explorer.settings.keys == {"export": "f9,X"}
+        assert it.app.explorer.settings.keys == {"export": "f9,Z"}
         await opened(it, "f9", ExportScreen)
         await it.press("escape", "comma", "tab", "ctrl+s")
         await it.until(lambda: "written to" in it.screen_text())
-        assert load_settings(path).keys == {"export": "f9,X"}
+        assert load_settings(path).keys == {"export": "f9,Z"}
         assert "[keys] # mine" in path.read_text()
 
 
