@@ -32,7 +32,7 @@ class Activations:
     Attributes:
         residual: `[L+1, T, d]`, h_0 … h_L.
         attention, mlp: `[L, T, d]`, or None where they were not kept.
-        read: `[T, d]` of each layer that reads something else than the one before has written.
+        read: the input `[T, d]` of each layer for which it is not the output of the layer before.
     """
 
     residual: Tensor

@@ -7,7 +7,7 @@ at the same places of the same prompt, whatever depends on its length.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
 from depthtui.errors import DepthError
-from depthtui.tracing.modules import as_called
+from depthtui.tracing.modules import as_called, replaced
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class AllTokens:
 
 
 def emptied(output: Any, n_tokens: int) -> Any:
-    """What a layer returned for a whole prompt, without its values.
+    """A layer's output for a whole prompt, without the values.
 
     Raises:
         DepthError: it chose some of the tokens for other layers.
@@ -72,7 +72,7 @@ def idle_calls(
     start: int,
     run: Callable[[], object],
 ) -> list[LayerArguments]:
-    """What blocks are called with while each hands on what it reads, in the order of the calls.
+    """The arguments of blocks that hand on their input and do nothing else, call by call.
 
     Args:
         blocks: the modules.
@@ -97,7 +97,7 @@ def idle_calls(
 
     with contextlib.ExitStack() as stack, torch.no_grad():
         for block in dict.fromkeys(blocks):
-            stack.enter_context(_replaced_forward(block, forward))
+            stack.enter_context(replaced(block, forward))
         run()
     return calls
 
@@ -244,16 +244,3 @@ def _cannot_cut() -> DepthError:
         "cannot follow.",
         "Metrics that run layers again are unavailable for this architecture.",
     )
-
-
-@contextlib.contextmanager
-def _replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Give a module another `forward` for a while."""
-    held = vars(module).get("forward")
-    module.forward = forward
-    try:
-        yield
-    finally:
-        del module.forward
-        if held is not None:
-            module.forward = held

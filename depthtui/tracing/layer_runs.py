@@ -147,7 +147,7 @@ class _Recorder:
 
     def _begin(self, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         states, copies = as_called(args, kwargs), _snapshot(kwargs)
-        streams = {3: 1, 4: states.shape[2] if states.dim() == 4 else 0}.get(states.dim(), 0)
+        streams = states.shape[2] if states.dim() == 4 else int(states.dim() == 3)
         before, between = hidden_states(args, kwargs).clone(), tuple(self.between)
         self.runs.append(LayerRun(block, args, copies, before, streams, between))
         self.between = []
@@ -203,9 +203,9 @@ def _snapshot(kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def modules_between(runs: Sequence[LayerRun]) -> dict[int, tuple[nn.Module, ...]]:
-    """What runs between a layer and the one before it, where it reads not what that has written.
+    """The modules between two layers, by the second, whose input is not the output of the first.
 
-    No modules where it reads something else than those between make of that.
+    No modules where those between do not make the input of the output.
     """
     found: dict[int, tuple[nn.Module, ...]] = {}
     for layer, (run, following) in enumerate(itertools.pairwise(runs), start=1):

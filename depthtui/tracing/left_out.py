@@ -13,8 +13,6 @@ from torch import Tensor
 from depthtui.models.devices import execution_device
 from depthtui.tracing.replay import Replay
 
-NO_MEANS: Mapping[int, Tensor] = MappingProxyType({})
-
 
 @dataclass(frozen=True)
 class Substitute:
@@ -32,7 +30,10 @@ class Substitute:
 
     @classmethod
     def of_means(
-        cls, means: Sequence[Tensor], keeps_first: bool, read: Mapping[int, Tensor] = NO_MEANS
+        cls,
+        means: Sequence[Tensor],
+        keeps_first: bool,
+        read: Mapping[int, Tensor] = MappingProxyType({}),
     ) -> Substitute:
         """The one that adds a layer's mean update.
 

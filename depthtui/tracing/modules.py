@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,6 +69,21 @@ def hooks() -> Iterator[list[Any]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+@contextmanager
+def replaced(
+    module: nn.Module, function: Callable[..., Any], name: str = "forward"
+) -> Iterator[None]:
+    """Give a module another method of a name for a while."""
+    held = vars(module).get(name)
+    setattr(module, name, function)
+    try:
+        yield
+    finally:
+        delattr(module, name)
+        if held is not None:
+            setattr(module, name, held)
 
 
 def decoder(model: nn.Module) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -31,6 +31,14 @@ class PatchedRows:
     def nothing(self) -> PatchedRows:
         """The same tokens with nothing written."""
         return PatchedRows(self.tokens, torch.zeros_like(self.values))
+
+
+def at_all_tokens(part: str, states: Sequence[Tensor] | Tensor) -> Patches:
+    """States `[T, d]` of each layer in the place of a part's own, at all tokens."""
+    return {
+        (layer, part): PatchedRows(list(range(len(rows))), rows)
+        for layer, rows in enumerate(states)
+    }
 
 
 Patches: TypeAlias = Mapping[tuple[int, str], PatchedRows]

@@ -304,16 +304,16 @@ class Replay:
         return cache.added
 
     def entered(self, layer: int, residual: Tensor) -> Tensor:
-        """What a layer reads where the one before it has left a residual `[..., T, d]`.
+        """The input of a layer, made of the residual `[..., T, d]` behind the layer before.
 
-        The same in most models; some do something to it before they run their layers again.
+        The residual itself in most models; some norm the stream before they run blocks again.
         """
         for module in self._between.get(layer, ()):
             residual = module(residual.to(execution_device(module)))
         return residual
 
     def read_by(self, layer: int) -> Tensor:
-        """What a layer reads in the clean pass, `[T, d]`."""
+        """The input of a layer in the clean pass, `[T, d]`."""
         return self.entered(layer, self.residual[layer])
 
     def last_residual(self, ids: Tensor) -> Tensor:

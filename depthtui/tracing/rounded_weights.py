@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from depthtui.errors import DepthError
+from depthtui.tracing.modules import replaced
 from depthtui.tracing.parts import at_once, slices
 
 BLOCK = 32
@@ -135,20 +136,14 @@ def _rounded_in_calls(module: nn.Module, weights: list[LinearWeight], bits: int)
     """The same during each call of a module whose weights are brought for that."""
     # What accelerate calls between bringing weights and taking them away.
     name = "_old_forward" if hasattr(module, "_hf_hook") else "forward"
-    held = vars(module).get(name)
     call: Callable[..., Any] = getattr(module, name)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         with _put(weights, bits):
             return call(*args, **kwargs)
 
-    setattr(module, name, forward)
-    try:
+    with replaced(module, forward, name):
         yield
-    finally:
-        delattr(module, name)
-        if held is not None:
-            setattr(module, name, held)
 
 
 def round_to_blocks(weight: Tensor, bits: int, input_axis: int = -1) -> Tensor:

@@ -12,7 +12,7 @@ from depthtui.metrics.contributions.compute import NORM_FLOOR, PART_BYTES
 from depthtui.metrics.loss_change_kernel import token_losses
 from depthtui.tracing.activations import ActivationRecorder, Activations
 from depthtui.tracing.parts import at_once, slices
-from depthtui.tracing.patches import PatchedRows, Patches
+from depthtui.tracing.patches import at_all_tokens
 from depthtui.tracing.trace import LayerActivations
 
 _PASSES = 4
@@ -65,7 +65,7 @@ def _change_layers(context: Context, adapted: Activations, found: AdapterChange)
         if adapted.attention is not None and layer.attention is not None:
             found.attention[number] = _share(adapted.attention[number], layer.attention, layer.h)
 
-    context.trace(on_layer, _rows("layer", adapted.residual[:-1]))
+    context.trace(on_layer, at_all_tokens("layer", adapted.residual[:-1]))
 
 
 def _change_mlps(context: Context, adapted: Activations, found: AdapterChange) -> None:
@@ -79,16 +79,10 @@ def _change_mlps(context: Context, adapted: Activations, found: AdapterChange) -
             found.mlp[layer.layer] = _share(writes[layer.layer], layer.mlp, layer.h)
 
     patches = {
-        **_rows("layer", adapted.residual[:-1]),
-        **_rows("attention", adapted.attention),
+        **at_all_tokens("layer", adapted.residual[:-1]),
+        **at_all_tokens("attention", adapted.attention),
     }
     context.trace(on_layer, patches)
-
-
-def _rows(part: str, states: Tensor) -> Patches:
-    """States `[L, T, d]` that stand at all tokens of each layer's part."""
-    tokens = list(range(states.shape[1]))
-    return {(layer, part): PatchedRows(tokens, states[layer]) for layer in range(len(states))}
 
 
 def _share(adapted: Tensor, base: Tensor, stream: Tensor) -> np.ndarray:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from depthtui.metrics.context import Context
 from depthtui.metrics.engine_distance import EngineDistance
-from depthtui.tracing.patches import PatchedRows
+from depthtui.tracing.patches import at_all_tokens
 from depthtui.tracing.rounding import (
     MOST_ROUNDINGS,
     coarsest_dtype,
@@ -43,16 +41,10 @@ def compute(context: Context, _partial: object) -> EngineDistance:
         context.report(model.n_layers + layer.layer + 1, steps, None)
 
     context.trace(beside)
-    context.trace(alone, _put_in(states[:-1]))
+    context.trace(alone, at_all_tokens("layer", states[:-1]))
     return EngineDistance(
         distance.numpy(), own.numpy(), MOST_ROUNDINGS, str(dtype).removeprefix("torch.")
     )
-
-
-def _put_in(states: Sequence[Tensor]) -> dict[tuple[int, str], PatchedRows]:
-    """Each layer reads the state `[T, d]` before it."""
-    tokens = list(range(len(states[0])))
-    return {(layer, "layer"): PatchedRows(tokens, state) for layer, state in enumerate(states)}
 
 
 def _miss(state: Tensor, expected: Tensor) -> Tensor:

@@ -13,8 +13,6 @@ from depthtui.metrics.context import Context
 from depthtui.metrics.neighbours import Neighbours
 from depthtui.tracing.parts import at_once, slices
 
-_NONE: Mapping[int, Tensor] = MappingProxyType({})
-
 PART_BYTES = 64 << 20
 """Most that one residual of a part of the tokens may take."""
 
@@ -24,7 +22,9 @@ def compute(context: Context, _partial: object) -> Neighbours:
     return neighbours(context.residuals, context.read)
 
 
-def neighbours(residuals: Sequence[Tensor], read: Mapping[int, Tensor] = _NONE) -> Neighbours:
+def neighbours(
+    residuals: Sequence[Tensor], read: Mapping[int, Tensor] = MappingProxyType({})
+) -> Neighbours:
     """Compare each layer's update with the next one's, and each depth with the last.
 
     Args:
