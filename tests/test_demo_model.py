@@ -222,7 +222,7 @@ def test_the_oracle_agrees_on_direct_effects(engine, capsys):
     reached = np.isclose(largest[pairs], expected[pairs], rtol=1e-4).mean()
     with capsys.disabled():
         print(f"\ndirect effects: {reached:.0%} of the pairs are the oracle's, none is beyond it")
-    assert beyond < 1e-6
+    assert beyond < 1e-5
     assert reached > 0.05
 
 
