@@ -40,6 +40,16 @@ def stopped_by_ctrl_c(control: Control) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@contextmanager
+def ended_as_by_ctrl_c() -> Iterator[None]:
+    """SIGTERM, by which schedulers end a job, does what ctrl-c does."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def say(message: str) -> None:
     """Print one line on stderr."""
     from depthtui.token_text import printable_line

@@ -22,7 +22,7 @@ from depthtui.cli.options import (
     read_size,
     run_options,
 )
-from depthtui.cli.output import print_written, say
+from depthtui.cli.output import ended_as_by_ctrl_c, print_written, say
 from depthtui.data.run_settings import EXAMPLES, ModelSpec
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError, shown
@@ -34,6 +34,33 @@ if TYPE_CHECKING:
     from depthtui.sweep.folder import SweepFolder
     from depthtui.sweep.plan import SweepPlan
     from depthtui.sweep.state import Outcome, Shard
+
+
+class _SweepCommand(Command):
+    """The command, which keeps the words that it was called with."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words."""
+        ctx.meta[_WORDS] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+_WORDS = "depthtui.sweep.words"
+_NOT_OF_A_PART = {"--slurm": 1, "--sbatch": 1, "--submit": 0, "--out": 1, "--format": 1}
+"""Options that the scripts for Slurm give otherwise or not at all, and how many values each has."""
+
+
+def _sbatch(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    from depthtui.sweep.on_slurm import sbatch_options
+
+    try:
+        return sbatch_options(value)
+    except DepthError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def _shard(context: click.Context, parameter: click.Parameter, value: str | None) -> Shard | None:
@@ -88,6 +115,21 @@ class RayOptions:
     ray: str | None
     ray_gpus: float
     ray_memory: int | None
+
+
+@dataclass(frozen=True)
+class SlurmOptions:
+    """Whether a Slurm cluster runs a sweep, and how.
+
+    Attributes:
+        slurm: tasks of the array; None to run here.
+        sbatch: its options.
+        submit: submit the scripts.
+    """
+
+    slurm: int | None
+    sbatch: tuple[str, ...]
+    submit: bool
 
 
 _plan_options = one_argument(
@@ -150,15 +192,34 @@ _ray_options = one_argument(
     ),
     click.option("--ray-memory", callback=read_size, metavar="SIZE", help="Memory for each cell."),
 )
+_slurm_options = one_argument(
+    "Machines",
+    "jobs",
+    SlurmOptions,
+    click.option(
+        "--slurm",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Write scripts for Slurm: an array of N tasks, and a job that merges.",
+    ),
+    click.option(
+        "--sbatch",
+        callback=_sbatch,
+        metavar="OPTIONS",
+        help="Options of sbatch, such as '--partition=gpu --gres=gpu:1 --time=2:00:00'.",
+    ),
+    click.option("--submit", is_flag=True, help="Submit the scripts too."),
+)
 
 
 @click.command(
-    cls=Command,
+    cls=_SweepCommand,
     examples=[
         "depthtui sweep --model demo --task 'addition:*' --task commonsense",
         "depthtui sweep plan.toml --protocol paper --data gsm8k=gsm8k.jsonl",
         "depthtui sweep plan.toml --shard 1/4 --out part-1/",
         "depthtui sweep --merge part-1/ --merge part-2/ --out sweep/",
+        "depthtui sweep plan.toml --slurm 8 --sbatch '--gres=gpu:1 --time=2:00:00'",
     ],
 )
 @click.argument("plan_file", metavar="[PLAN.toml]", required=False, type=click.Path(path_type=Path))
@@ -174,6 +235,7 @@ _ray_options = one_argument(
     ),
 )
 @_ray_options
+@_slurm_options
 @run_options
 @model_options
 @cache_options
@@ -189,6 +251,7 @@ def sweep(
     shard: Shard | None,
     merge: tuple[Path, ...],
     cluster: RayOptions,
+    jobs: SlurmOptions,
     given: Given,
     spec: ModelSpec,
     trusted: TrustedModels,
@@ -206,6 +269,10 @@ def sweep(
 
     if not cluster.ray and (cluster.ray_gpus or cluster.ray_memory):
         raise click.UsageError("--ray-gpus and --ray-memory need --ray.")
+    if jobs.slurm is None and (jobs.sbatch or jobs.submit):
+        raise click.UsageError("--sbatch and --submit need --slurm N.")
+    if jobs.slurm is not None and (shard or merge or cluster.ray):
+        raise click.UsageError("--slurm splits and merges: without --shard, --merge and --ray.")
     if merge:
         if out is None:
             raise click.UsageError("--merge needs --out FOLDER.")
@@ -215,16 +282,20 @@ def sweep(
     settings = given.settings()
     plan = _plan(plan_file, asked, settings, given, spec)
     path = out or default_folder(plan, settings.cache_folder)
+    if jobs.slurm is not None:
+        check_folder(path, "sweeps", formats)
+        return _write_for_slurm(jobs, jobs.slurm, path.absolute(), formats)
     is_whole = shard is None or shard.count == 1
     check_folder(path, "sweeps", formats if is_whole else [])
     folder = SweepFolder(path, say, shard.suffix if shard else "")
     try:
-        if cluster.ray:
-            cache_dir = given.values.get("cache_dir")
-            datasets = datasets_dir(settings.cache_folder)
-            outcome = _run_on_ray(plan, folder, cluster, cache_dir, trusted, datasets, shard)
-        else:
-            outcome = _run(plan, folder, settings, trusted, shard)
+        with ended_as_by_ctrl_c():
+            if cluster.ray:
+                cache_dir = given.values.get("cache_dir")
+                datasets = datasets_dir(settings.cache_folder)
+                outcome = _run_on_ray(plan, folder, cluster, cache_dir, trusted, datasets, shard)
+            else:
+                outcome = _run(plan, folder, settings, trusted, shard)
     except KeyboardInterrupt:
         say(f"Stopped. What is done is in {path}; the same command goes on from there.")
         raise
@@ -336,6 +407,40 @@ def _run_on_ray(
     needs = NodeNeeds(gpus=cluster.ray_gpus, memory=cluster.ray_memory or 0)
     with SweepDisplay(say) as display:
         return run_on_ray(plan, folder, make_engine, needs, display, say, shard, datasets)
+
+
+def _write_for_slurm(
+    jobs: SlurmOptions, tasks: int, out: Path, formats: tuple[str, ...] | None
+) -> int:
+    """Write the scripts for Slurm; submit them, or say how."""
+    from depthtui.sweep.on_slurm import SlurmSweep, check_sbatch, submit, write_scripts
+    from depthtui.sweep.state import MOST_SHARDS
+
+    if tasks > MOST_SHARDS:
+        raise click.UsageError(f"--slurm {tasks} is more than {MOST_SHARDS:,} parts.")
+    if jobs.submit:
+        check_sbatch()
+    words = _words_of_a_part(click.get_current_context().meta[_WORDS])
+    sweep = SlurmSweep(words, Path.cwd(), out, formats or (), tasks, jobs.sbatch)
+    print_written(write_scripts(sweep))
+    if not jobs.submit:
+        click.echo("\n".join(["Submit them:", *sweep.commands]))
+        return 0
+    array, merge = submit(sweep)
+    click.echo(f"Submitted as job {array}, and {merge}, which waits for it to end and merges.")
+    return 0
+
+
+def _words_of_a_part(words: Sequence[str]) -> tuple[str, ...]:
+    """The words of a command line that each part of the sweep is run with."""
+    kept, rest = [], iter(words)
+    for word in rest:
+        name, sign, _ = word.partition("=")
+        if name not in _NOT_OF_A_PART:
+            kept.append(word)
+        elif not sign and _NOT_OF_A_PART[name]:
+            next(rest)
+    return tuple(kept)
 
 
 def _merge(parts: Sequence[Path], out: Path, formats: tuple[str, ...] | None) -> int:

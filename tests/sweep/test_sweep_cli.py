@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -96,15 +97,16 @@ def test_a_failure_is_the_status(engine: ScriptedEngine, home: Path, capsys: Out
     assert (out / "failures.json").exists()
 
 
-def test_ctrl_c_says_how_to_go_on(engine: ScriptedEngine, home: Path, capsys: Output) -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    engine.dies_at, engine.death = 2, interrupt
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_a_scheduler_end_it_alike(
+    engine: ScriptedEngine, home: Path, capsys: Output, number: signal.Signals
+) -> None:
+    engine.dies_at, engine.death = 2, lambda: signal.raise_signal(number)
     assert run("--model", "alpha", "--task", "facts", "--out", str(home / "out")) == 130
     captured = capsys.readouterr()
     assert "the same command goes on from there" in captured.err
     assert not captured.out
+    assert (home / "out" / "sweep.json").exists()
 
 
 def test_shards_are_merged(engine: ScriptedEngine, home: Path, capsys: Output) -> None:

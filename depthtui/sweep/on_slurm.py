@@ -1,0 +1,232 @@
+"""A sweep on a Slurm cluster: two scripts that people can read and change.
+
+The tasks of an array run the parts of the sweep, all into one folder on a disk that they share.
+A task that is preempted and begins again goes on from its records. A second job merges the parts
+after all tasks have ended, whether or not they succeeded.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from depthtui.errors import DepthError, first_line, shown
+from depthtui.files import write_new
+
+_OURS = {"-a": "--array", "-d": "--dependency"}
+"""Options of sbatch that the scripts need for themselves, by their short names."""
+
+
+@dataclass(frozen=True)
+class SlurmSweep:
+    """A sweep for a cluster.
+
+    Attributes:
+        words: of the command line of `depthtui sweep`: which models and tasks, and how.
+        directory: the folder from which files named in `words` are found.
+        out: the folder of records and report, from the root.
+        formats: of the report; empty for all.
+        tasks: of the array.
+        options: of sbatch for both jobs, each as it stands behind `#SBATCH`.
+        python: the interpreter that depthtui is installed for.
+    """
+
+    words: tuple[str, ...]
+    directory: Path
+    out: Path
+    formats: tuple[str, ...]
+    tasks: int
+    options: tuple[str, ...]
+    python: str = sys.executable
+
+    @property
+    def array_path(self) -> Path:
+        """Where the array's script lies."""
+        return self.out / "slurm" / "array.sbatch"
+
+    @property
+    def merge_path(self) -> Path:
+        """Where the merging script lies."""
+        return self.out / "slurm" / "merge.sbatch"
+
+    @property
+    def commands(self) -> tuple[str, str]:
+        """The lines for a shell that submit the scripts."""
+        array, merge = shlex.quote(str(self.array_path)), shlex.quote(str(self.merge_path))
+        return (
+            f"array=$(sbatch --parsable {array})",
+            f"sbatch --dependency=afterany:$array {merge}",
+        )
+
+
+def sbatch_options(text: str) -> tuple[str, ...]:
+    """Options of sbatch in a text such as `-p gpu --time=2:00:00`, each as a line of a script.
+
+    Raises:
+        DepthError: the text is no list of options, or has one that the scripts need themselves.
+    """
+    hint = "Write such as --sbatch '--partition=gpu --gres=gpu:1 --time=2:00:00'."
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise DepthError(
+            f"{shown(text)} is no list of options: {first_line(error)}.", hint
+        ) from None
+    if not words or not words[0].startswith("-") or not text.isprintable():
+        raise DepthError(f"{shown(text)} is no list of sbatch's options.", hint)
+    for word in words:
+        name = word.partition("=")[0] if word.startswith("--") else _OURS.get(word[:2], "")
+        if name in _OURS.values():
+            raise DepthError(
+                f"The scripts need {name} for themselves.",
+                "--slurm N says how many tasks the array has; the scripts can be changed by hand.",
+            )
+    return tuple(_by_option(words))
+
+
+def array_script(sweep: SlurmSweep) -> str:
+    """The script of the array, whose every task runs one part."""
+    lines = [
+        "#!/bin/bash",
+        f"# Runs a sweep of depthtui in {sweep.tasks} parts, one in each task of the array.",
+        "# A task that begins again, by requeue or `sbatch --array=1`, goes on from its records.",
+        "#SBATCH --job-name=depthtui-sweep",
+        f"#SBATCH --array=1-{sweep.tasks}",
+        "#SBATCH --requeue",
+        f"#SBATCH --output={_log(sweep, '%A_%a.log')}",
+        "#SBATCH --open-mode=append",
+        *(f"#SBATCH {option}" for option in sweep.options),
+        "",
+        "# Whatever a node needs first, such as `module load cuda`, stands here.",
+        "",
+        f"cd {shlex.quote(str(sweep.directory))} || exit",
+        f"exec {_program(sweep)} \\",
+        f'    --shard "$SLURM_ARRAY_TASK_ID/{sweep.tasks}" \\',
+        _continued([f"--out {shlex.quote(str(sweep.out))}", *_by_option(sweep.words)]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def merge_script(sweep: SlurmSweep) -> str:
+    """The script of the job that makes one sweep of the parts, and its report."""
+    out = shlex.quote(str(sweep.out))
+    formats = [f"--format {','.join(sweep.formats)}"] if sweep.formats else []
+    lines = [
+        "#!/bin/bash",
+        "# Merges the parts of a sweep of depthtui, and writes its report.",
+        "# It needs no GPU: an option that asks for one can go where the partition allows.",
+        "#SBATCH --job-name=depthtui-merge",
+        f"#SBATCH --output={_log(sweep, 'merge-%j.log')}",
+        *(f"#SBATCH {option}" for option in sweep.options),
+        "",
+        f"exec {_program(sweep)} \\",
+        _continued([f"--merge {out}", f"--out {out}", *formats]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_scripts(sweep: SlurmSweep) -> list[Path]:
+    """Write both scripts; what stands there already stays, and must be the same.
+
+    Raises:
+        DepthError: a script is there that was changed or is of another sweep, or the folder
+            cannot be written.
+    """
+    scripts = {
+        sweep.array_path: array_script(sweep).encode(),
+        sweep.merge_path: merge_script(sweep).encode(),
+    }
+    missing = [path for path, content in scripts.items() if not _is_there(path, content)]
+    for path in missing:
+        write_new(path, scripts[path])
+    return list(scripts)
+
+
+def check_sbatch() -> None:
+    """See that jobs can be submitted from here.
+
+    Raises:
+        DepthError: there is no sbatch.
+    """
+    if shutil.which("sbatch") is None:
+        raise DepthError(
+            "There is no sbatch here, which --submit needs.",
+            "Leave --submit out, and submit the scripts on a machine of the cluster.",
+        )
+
+
+def submit(sweep: SlurmSweep) -> tuple[str, str]:
+    """Submit both scripts; returns the ids of the array's job and of the merging one.
+
+    Raises:
+        DepthError: Slurm does not take one.
+    """
+    array = _sbatch(sweep.array_path)
+    try:
+        return array, _sbatch(sweep.merge_path, f"--dependency=afterany:{array}")
+    except DepthError as error:
+        raise DepthError(
+            f"The array is submitted as job {array}. {error.message}",
+            f"Submit that script anew, or end the array with `scancel {array}`.",
+        ) from None
+
+
+def _sbatch(script: Path, *options: str) -> str:
+    command = ["sbatch", "--parsable", *options, str(script)]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+        )
+    except OSError as error:
+        raise DepthError(f"sbatch cannot be run: {first_line(error.strerror)}.") from None
+    if done.returncode:
+        why = first_line(done.stderr).removeprefix("sbatch: ").removeprefix("error: ")
+        raise DepthError(f"sbatch does not take {script}: {why}.", "Correct its options.")
+    # In a federation the cluster's name follows the id.
+    return done.stdout.strip().partition(";")[0]
+
+
+def _is_there(path: Path, content: bytes) -> bool:
+    if not os.path.lexists(path):
+        return False
+    if path.is_file() and path.read_bytes() == content:
+        return True
+    raise DepthError(
+        f"{path} is there already, and is not what this command would write.",
+        "Submit it as it is, move it away, or choose another --out folder.",
+    )
+
+
+def _program(sweep: SlurmSweep) -> str:
+    # -P: no module of the folder that the job runs in is imported.
+    return f"{shlex.quote(sweep.python)} -P -m depthtui sweep"
+
+
+def _log(sweep: SlurmSweep, name: str) -> str:
+    """A log's file beside the scripts, for sbatch, which replaces what stands behind `%`."""
+    return shlex.quote(str(sweep.array_path.parent).replace("%", "%%") + f"/{name}")
+
+
+def _by_option(words: Sequence[str]) -> Iterable[str]:
+    """Words of a command line quoted for a shell, each option together with its values."""
+    group: list[str] = []
+    for word in words:
+        if word.startswith("-") and group:
+            yield " ".join(group)
+            group = []
+        named = re.fullmatch(r"(--[a-z-]+=)(.+)", word)
+        group.append(named[1] + shlex.quote(named[2]) if named else shlex.quote(word))
+    if group:
+        yield " ".join(group)
+
+
+def _continued(groups: Iterable[str]) -> str:
+    """The rest of a command, an option on each line."""
+    return " \\\n".join(f"    {group}" for group in groups)
