@@ -44,8 +44,21 @@ class Turn:
         return lambda *call: function(*call) if next(calls) % self.turns == self.turn else None
 
 
+def turns_of(order):
+    """The calls of blocks, in the order in which they run."""
+    return [
+        Turn(block, order[:place].count(block), order.count(block))
+        for place, block in enumerate(order)
+    ]
+
+
 def blocks(model):
-    """The model's layers: the first list of the configured length, once for each pass."""
+    """The model's layers: the first list of the configured length, once for each pass.
+
+    A model whose `order` is known has these calls of its blocks.
+    """
+    if hasattr(model, "order"):
+        return turns_of(model.order)
     text = model.config.get_text_config(decoder=True)
     lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
     # LongCat counts its layers twice: each has two attentions.
@@ -54,7 +67,7 @@ def blocks(model):
     passes = getattr(model, "passes", 1)
     if passes == 1:
         return found
-    return [Turn(block, turn, passes) for turn in range(passes) for block in found]
+    return turns_of([*found] * passes)
 
 
 def states(output):

@@ -124,6 +124,7 @@ _NEEDED: dict[str, dict[str, Any]] = {
     "Qwen3OmniMoeTalker": {"spatial_merge_size": 2},
     # Sizes that must go together.
     "LongcatFlash": {"head_dim": HEAD_WIDTH // 2},
+    "Dory": {"n_input_layers": 1, "n_output_layers": 1},
     "Gemma3nText": {
         "layer_types": ["sliding_attention", "full_attention"] * 2,
         "num_kv_shared_layers": 2,

@@ -136,6 +136,20 @@ _GEMMA4 = {
     "vocab_size_per_layer_input": VOCAB,
     **_SLIDING,
 }
+_INKLING2 = {
+    "n_layers_per_attn_res_block": 2,
+    "swa_num_attention_heads": 4,
+    "swa_num_key_value_heads": 2,
+    "head_dim": 8,
+    "swa_head_dim": 8,
+    "sliding_window_size": 6,
+    "d_rel": 4,
+    "rel_extent": 16,
+    "intermediate_size": 24,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "layer_types": ["hybrid_sliding", "hybrid"] * 3,
+}
 _FALCON = {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": 4}
 _OPT = {
     "hidden_size": HIDDEN,
@@ -369,6 +383,35 @@ WITHOUT_SPLIT = {"deepseek_v4", "hy_v4", "mamba", "minimax", "openai_gpt", "opt_
 OTHERS: dict[str, Callable[[], PreTrainedModel]] = {
     "looped": _looped(NormedModel),
     "looped_injected": _looped(InjectedModel),
+    "dory": _llama_like(
+        "DoryConfig",
+        num_hidden_layers=5,
+        head_dim=8,
+        n_input_layers=1,
+        n_recurrent_layers=3,
+        n_output_layers=1,
+        n_recurrent_loops=2,
+        layer_types=["sliding_attention", "full_attention"] * 2 + ["full_attention"],
+        sliding_window=6,
+    ),
+    "hrm_text": _llama_like(
+        "HrmTextConfig",
+        num_hidden_layers=2,
+        H_cycles=2,
+        L_cycles=2,
+        num_key_value_heads=4,
+        head_dim=8,
+    ),
+    "inkling2": _llama_like("Inkling2TextConfig", num_hidden_layers=6, **_INKLING2),
+    "inkling2_loop": _llama_like(
+        "Inkling2LoopTextConfig",
+        num_hidden_layers=6,
+        loop_layer_index_start=2,
+        loop_layer_index_end=4,
+        loop_num_passes=3,
+        loop_gate_rank=8,
+        **_INKLING2,
+    ),
     "gemma4_shared": _llama_like("Gemma4TextConfig", num_kv_shared_layers=2, **_GEMMA4),
 }
 """Models that do not have all that depthtui measures, for tests of their own."""

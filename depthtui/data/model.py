@@ -48,6 +48,8 @@ class ModelInfo:
         streams: how many residual streams lie side by side in `d_model`.
         calls: the pass and the block of each layer, where blocks run several times; else empty.
         broken_at: layers that read something else than the one before has written.
+        reads_earlier: whether layers read streams of earlier depths beside the last one.
+        mixes_depths: whether its readout reads them too.
     """
 
     spec: ModelSpec
@@ -77,6 +79,8 @@ class ModelInfo:
     streams: int = 1
     calls: tuple[tuple[int, int], ...] = ()
     broken_at: tuple[int, ...] = ()
+    reads_earlier: bool = False
+    mixes_depths: bool = False
 
     def is_same_as(self, other: ModelInfo) -> bool:
         """Whether runs of both have the same values: weights, dtype and device are the same."""

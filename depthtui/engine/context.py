@@ -62,8 +62,9 @@ class Baselines:
     )
 
     def mean(self, texts: Sequence[str], checkpoint: Callable[[], None]) -> list[Tensor]:
-        """The mean residual at depths 0 … L over all tokens of the texts, each `[d]` float32."""
-        return self._means(texts, checkpoint)[0]
+        """The mean state at depths 0 … L over all tokens of the texts, each `[D]` float32."""
+        means, _ = self._means(texts, checkpoint)
+        return [self.anatomy.state(depth, means.__getitem__) for depth in range(len(means))]
 
     def _means(
         self, texts: Sequence[str], checkpoint: Callable[[], None]
@@ -151,6 +152,11 @@ class MetricContext:
         return list(self._activations.residual)
 
     @property
+    def readable(self) -> list[Tensor]:
+        """What the unembedding reads at depths 0 … L, each `[T, D]`: mostly `residuals`."""
+        return self.anatomy.all_readable(self.residuals)
+
+    @property
     def read(self) -> Mapping[int, Tensor]:
         """`[T, d]` of each layer that reads something else than the one before has written."""
         return self._activations.read
@@ -227,7 +233,7 @@ class MetricContext:
         return at_once(sizes.tokens, room, sizes.attention_bytes)
 
     def baseline(self) -> list[Tensor]:
-        """The mean residual of the baseline prompts at depths 0 … L, each `[d]` float32."""
+        """The mean state of the baseline prompts at depths 0 … L, each `[D]` float32."""
         return self.baselines.mean(self.result.settings.baseline, self.check)
 
     def layers_at_once(self, tokens: int) -> int:

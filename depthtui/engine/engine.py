@@ -259,6 +259,8 @@ class Engine:
             streams=anatomy.streams,
             calls=anatomy.calls,
             broken_at=tuple(anatomy.between),
+            reads_earlier=anatomy.carried is not None,
+            mixes_depths=anatomy.carried is not None and anatomy.carried.readout_reads,
         )
         if not loaded.is_readout:
             info = with_parameters(info, loaded.model, anatomy, loaded.parameter_counts)

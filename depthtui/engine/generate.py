@@ -76,6 +76,7 @@ def generate(
                 residuals = decoding.read(unread)
                 if transport is not None:
                     residuals = transport(residuals)
+                residuals = torch.stack(model.anatomy.all_readable(residuals.unbind()))
                 chosen, reading = read_token(unembedding, residuals, settings.top_k, sampler.choose)
                 writer.add(chosen, reading)
                 if chosen in ends:
@@ -113,7 +114,7 @@ def replayed(
     run = Run(model, result, Control(), lambda event: None, 0)
     activations = run.forward(keep_writes=False)
     if maps is None:
-        apart = divergence(unembedding, list(activations.residual))
+        apart = divergence(unembedding, model.anatomy.all_readable(activations.residual.unbind()))
     else:
         context = run.context(lambda: None, lambda kind: maps, lambda: None)
         run.compute(METRIC_BY_NAME[name], context, None)

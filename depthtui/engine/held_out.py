@@ -105,7 +105,7 @@ def costs(model: ReadyModel, tokens: Tokens, order: Sequence[int], checkpoint: C
     rows = model.rows_at_once(len(order) + 1, len(tokens))
     with torch.no_grad():
         replay = model.replay(torch.from_numpy(tokens.ids), checkpoint)
-        change = OutputChange(_unembedding(model), replay.residual[-1], replay.ids)
+        change = OutputChange(_unembedding(model), replay.states[-1], replay.ids)
         parts = [
             change(without_first(replay, order, range(part.start, part.stop))).kl[:, 1:]
             for part in slices(len(order) + 1, rows)
@@ -141,8 +141,8 @@ def _last_residual(model: ReadyModel, tokens: Tokens, checkpoint: Check) -> Tens
     """h_L of a prompt, `[T, d]`."""
     module = model.loaded.model
     ids = torch.from_numpy(tokens.ids).to(execution_device(module.get_input_embeddings()))
-    residual: Tensor = record_residuals(module, model.anatomy, ids, checkpoint).residual[-1]
-    return residual
+    residual = record_residuals(module, model.anatomy, ids, checkpoint).residual
+    return model.anatomy.readable(len(residual) - 1, residual.__getitem__)
 
 
 def _unembedding(model: ReadyModel) -> Unembedding:

@@ -101,12 +101,13 @@ class Inspector:
         unembedding = self.model.anatomy.unembedding
         if unembedding is None:
             return OutputAt(missing=self.model.anatomy.lens_missing)
-        final = self._replay.residual[-1][token][None]
+        final = self._replay.states[-1][token][None]
         normed = unembedding.normed(final)
         logits = unembedding.finish(raw_logits(unembedding.head, normed))[0]
         answer = self._answer_at(token)
         found = OutputAt(int(logits.argmax()) if answer is None else answer, answer is not None)
         try:
+            final = self._replay.residual[-1][token][None]
             found.frozen = freeze(unembedding, final, normed.float())
             targets = torch.tensor([found.target])
             direct = output_directions(unembedding, found.frozen, targets, self._mean_row)
@@ -338,7 +339,12 @@ class _Page:
     def _mapped(self, depth: int, residual: Tensor) -> Tensor:
         """A residual stream `[d]` as the lens takes it to the last depth."""
         residual, found = residual.to(self._after), self._map_at(depth)
-        return residual if found is None else found.to(residual.device)(residual)
+        if found is not None:
+            return found.to(residual.device)(residual)
+        streams, token = self._replay.residual, self._token
+        return self._anatomy.readable(
+            depth, lambda kept: residual if kept == depth else streams[kept][token].to(residual)
+        )
 
     def _transported(self, writes: Tensor) -> Tensor:
         """Writes of this layer as they would lie at the last depth, by the lens."""
@@ -412,7 +418,7 @@ class _Page:
             with _less(found.module, output, 0 if self._replay.can_resume else self._token):
                 rows.append(self._replay.run_span(*self._span)[0][0])
         finals = self._replay.run_on(self._layer + 1, self._token, torch.stack(rows))
-        finals = torch.cat([finals, self._replay.residual[-1][None, self._token].to(finals.device)])
+        finals = torch.cat([finals, self._replay.states[-1][None, self._token].to(finals.device)])
         logs = unembedding.logits(finals).log_softmax(dim=-1)[:, self._output.target]
         losses: list[float | None] = (logs[-1] - logs[:-1]).tolist()
         return losses

@@ -182,6 +182,11 @@ class Lenses:
     ) -> tuple[LensMaps, str]:
         """The fitted lens, and what stands for its texts."""
         unembedding = self._unembedding()
+        if unembedding.mixes_depths:
+            raise DepthError(
+                "No lens can be fitted: the final norm mixes the streams of several depths.",
+                "The logit lens reads this model.",
+            )
         if choice.kind == "jacobian" and not choice.texts:
             # To write them takes minutes, after which nobody should be surprised by hours.
             checkpoint()

@@ -351,7 +351,7 @@ class Run:
             for depth in (0, 1) if layer == 0 else (layer + 1,):
                 rows = read_depth(
                     unembedding,
-                    recorder.residual(depth),
+                    self._model.anatomy.readable(depth, recorder.residual),
                     self._ids,
                     self.result.settings.top_k,
                     self.control.checkpoint,
@@ -379,7 +379,7 @@ class Run:
                 for reader in readers:
                     reader.add(first, from_token, lens, output)
 
-            depths = list(residual)
+            depths = self._model.anatomy.all_readable(residual.unbind())
             read_lens(unembedding, depths, self._ids, top_k, emit, checkpoint, add)
             values = ((reader.metric, reader.value) for reader in readers)
             self.beside_lens = [(metric, value) for metric, value in values if value is not None]

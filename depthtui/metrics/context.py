@@ -34,6 +34,10 @@ class Context(Protocol):
         """
 
     @property
+    def readable(self) -> Sequence[Tensor]:
+        """What the unembedding reads at depths 0 … L, each `[T, D]`: mostly `residuals`."""
+
+    @property
     def read(self) -> Mapping[int, Tensor]:
         """`[T, d]` of each layer that reads something else than the one before has written."""
 
@@ -110,7 +114,7 @@ class Context(Protocol):
         """How many tokens fit in memory in a layer whose attention weights are kept."""
 
     def baseline(self) -> Sequence[Tensor]:
-        """The mean residual of the baseline prompts at depths 0 … L, each `[d]` float32."""
+        """The mean state of the baseline prompts at depths 0 … L, each `[D]` float32."""
 
     def layers_at_once(self, tokens: int) -> int:
         """How many skipped layers fit in memory, each with so many residuals and their keys."""

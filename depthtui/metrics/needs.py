@@ -36,7 +36,17 @@ def unbroken_stream(result: RunResult) -> str:
     """A need: each layer reads what the one before has written."""
     if result.model.broken_at:
         return "the model does something to its residual stream between its passes"
-    return ""
+    return last_stream_alone(result)
+
+
+def last_stream_alone(result: RunResult) -> str:
+    """A need: no layer reads streams of earlier depths beside the last one."""
+    return "its layers read earlier depths too" if result.model.reads_earlier else ""
+
+
+def readout_of_one_depth(result: RunResult) -> str:
+    """A need: the final norm reads one depth's stream."""
+    return "its final norm mixes the streams of several depths" * result.model.mixes_depths
 
 
 def split(result: RunResult) -> str:

@@ -6,7 +6,7 @@ reads `h_next = h + a + m`. `tracing/probe.py` finds which modules these are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from depthtui.models.devices import execution_device
+from depthtui.tracing.carried import Carried
 from depthtui.tracing.modules import first_tensor, with_first_tensor
 from depthtui.tracing.products import raw_logits
 
@@ -83,6 +84,8 @@ class Unembedding:
         scale: constant factor of the logits.
         soft_cap: `c` of `c * tanh(logits / c)`, or 0.
         streams: how many residual streams the first of `norm` reads, side by side.
+        width: how much of a state the first of `norm` reads; 0 for all.
+        mixes_depths: whether it reads streams of earlier depths, which lie in the last state.
     """
 
     norm: tuple[nn.Module, ...]
@@ -90,6 +93,8 @@ class Unembedding:
     scale: float = 1.0
     soft_cap: float = 0.0
     streams: int = 1
+    width: int = 0
+    mixes_depths: bool = False
 
     @property
     def vocab_size(self) -> int:
@@ -99,7 +104,9 @@ class Unembedding:
         return int(size if size is not None else len(head.weight))  # type: ignore[arg-type]
 
     def normed(self, residual: Tensor) -> Tensor:
-        """N(h), `[..., d]`, on the head's device."""
+        """N(h), `[..., d]`, on the head's device; of a state, of what it reads of that."""
+        if self.width:
+            residual = residual[..., : self.width]
         if self.streams > 1:
             residual = self._one_stream(residual)
         for module in self.norm[1:] if self.streams > 1 else self.norm:
@@ -154,6 +161,7 @@ class Anatomy:
             reads not what that has written; none where it reads something else besides.
         width: d.
         calls: the pass and the block of each layer, where blocks run several times; else empty.
+        carried: which earlier depths' streams layers read too; None where they read the last alone.
     """
 
     layers: tuple[nn.Module, ...]
@@ -171,3 +179,21 @@ class Anatomy:
     between: Mapping[int, tuple[nn.Module, ...]] = field(default_factory=dict)
     calls: tuple[tuple[int, int], ...] = ()
     width: int = 0
+    carried: Carried | None = None
+
+    def state(self, depth: int, stream: Callable[[int], Tensor]) -> Tensor:
+        """What later layers read of the text before them: mostly the stream of a depth alone.
+
+        Args:
+            depth: 0 … L.
+            stream: the residual stream `[..., d]` of a depth.
+        """
+        return stream(depth) if self.carried is None else self.carried.state(depth, stream)
+
+    def readable(self, depth: int, stream: Callable[[int], Tensor]) -> Tensor:
+        """What the unembedding reads at a depth: mostly its stream alone."""
+        return stream(depth) if self.carried is None else self.carried.readable(depth, stream)
+
+    def all_readable(self, residual: Sequence[Tensor]) -> list[Tensor]:
+        """What the unembedding reads at depths 0 … L, of the streams of all of them."""
+        return [self.readable(depth, residual.__getitem__) for depth in range(len(residual))]

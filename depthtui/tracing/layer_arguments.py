@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,10 +22,20 @@ from depthtui.tracing.modules import as_called, replaced
 
 @dataclass(frozen=True)
 class LayerArguments:
-    """The arguments of one layer's call, without its hidden states."""
+    """The arguments of one layer's call.
+
+    Attributes:
+        args, kwargs: those beside its hidden states.
+        states: its hidden states, in their own shape.
+    """
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    states: Tensor | None = None
+
+
+class _Reached(Exception):
+    """The call that is wanted has been reached, and nothing behind it is."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,8 @@ def idle_calls(
     outputs: Sequence[Any],
     start: int,
     run: Callable[[], object],
+    written: Mapping[int, Tensor] = MappingProxyType({}),
+    until: int | None = None,
 ) -> list[LayerArguments]:
     """The arguments of blocks that hand on their input and do nothing else, call by call.
 
@@ -79,13 +92,22 @@ def idle_calls(
         outputs: what each call returns for the whole prompt, `emptied`.
         start: index of the first token.
         run: runs the decoder.
+        written: the states `[batch, tokens, d]` that some calls hand on in place of their input.
+        until: the last call that is wanted; None for all.
     """
     calls: list[LayerArguments] = []
+    with_gradients = torch.is_grad_enabled()
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        states, output = as_called(args, kwargs), outputs[len(calls)]
+        number = len(calls)
+        states, output = as_called(args, kwargs), outputs[number]
         rest = {name: value for name, value in kwargs.items() if name != "hidden_states"}
-        calls.append(LayerArguments(args[1:], rest))
+        calls.append(LayerArguments(args[1:], rest, states))
+        if with_gradients and not torch.is_grad_enabled():
+            raise DepthError("The model's own code takes no gradients in some of its passes.")
+        if number == until:
+            raise _Reached
+        states = written.get(number, states)
         if output is None:
             return states
         batch, stop = len(states), start + states.shape[1]
@@ -95,10 +117,11 @@ def idle_calls(
         )
         return type(output)([states, *beside])
 
-    with contextlib.ExitStack() as stack, torch.no_grad():
+    with contextlib.ExitStack() as stack:
         for block in dict.fromkeys(blocks):
             stack.enter_context(replaced(block, forward))
-        run()
+        with contextlib.suppress(_Reached):
+            run()
     return calls
 
 

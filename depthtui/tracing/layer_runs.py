@@ -241,12 +241,13 @@ def why_not_alone(model: nn.Module, probe: ProbePass) -> str:
     hands_on = "its layers hand on more to each other than the residual stream"
     try:
         outputs = [emptied(run.output, probe.ids.shape[1]) for run in probe.runs]
-        calls = idle_calls(
-            [run.block for run in probe.runs],
-            outputs,
-            0,
-            lambda: decoder(model)(input_ids=probe.ids, use_cache=False),
-        )
+        with torch.no_grad():
+            calls = idle_calls(
+                [run.block for run in probe.runs],
+                outputs,
+                0,
+                lambda: decoder(model)(input_ids=probe.ids, use_cache=False),
+            )
     except DepthError:
         # A shorter text may do: the replay of each tells.
         return ""
@@ -255,31 +256,31 @@ def why_not_alone(model: nn.Module, probe: ProbePass) -> str:
             raise
         return hands_on
     for run, call in zip(probe.runs, calls, strict=True):
-        if not (_is_same_call(run, call) or _serves(run, call)):
+        if not (_is_same_call(run, call) or serves(run, call)):
             return hands_on
     return ""
 
 
 def _is_same_call(run: LayerRun, call: LayerArguments) -> bool:
     rest = {name: value for name, value in run.kwargs.items() if name != "hidden_states"}
-    return _is_same((run.args[1:], rest), (call.args, dict(call.kwargs)))
+    return is_same((run.args[1:], rest), (call.args, dict(call.kwargs)))
 
 
-def _is_same(one: Any, other: Any) -> bool:
+def is_same(one: Any, other: Any) -> bool:
     """Whether two arguments are the same, tensors by their values."""
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return one.shape == other.shape and torch.equal(one, other.to(one.device))
     if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(_is_same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(is_same(one[key], other[key]) for key in one)
     if isinstance(one, tuple | list) and isinstance(other, tuple | list):
-        return len(one) == len(other) and all(map(_is_same, one, other))
+        return len(one) == len(other) and all(map(is_same, one, other))
     if isinstance(one, Tensor) or isinstance(other, Tensor):
         return False
     return one is other or bool(one == other)
 
 
-def _serves(run: LayerRun, call: LayerArguments) -> bool:
-    """Whether a layer makes the same where it is called so."""
+def serves(run: LayerRun, call: LayerArguments) -> bool:
+    """Whether a layer makes of its input what it did, with the other arguments of a call."""
     args, kwargs = (*run.args[:1], *call.args), dict(call.kwargs)
     if not run.args:
         kwargs["hidden_states"] = run.kwargs["hidden_states"]

@@ -75,6 +75,22 @@ class Substitute:
 NOTHING = Substitute()
 
 
+def left_out(
+    replay: Replay, layer: int, states: Tensor, clean: Tensor, substitute: Substitute
+) -> Tensor:
+    """The states after a layer that is left out.
+
+    Args:
+        replay: the clean run of the text, or of one that serves it.
+        layer: which.
+        states: those before it, `[..., tokens, D]`, from the first token on.
+        clean: those after it in the clean run, `[..., tokens, D]`.
+        substitute: what stands in for the layer.
+    """
+    before = replay.entered(layer, states)
+    return replay.written(layer, states, substitute(layer, before, replay.stream(clean)))
+
+
 class Shortened:
     """The residual stream of N texts with some layers left out.
 
@@ -91,24 +107,24 @@ class Shortened:
     def __init__(self, replays: Sequence[Replay], substitute: Substitute = NOTHING) -> None:
         self._replay = replays[0]
         self._substitute = substitute
-        depths = zip(*(replay.residual for replay in replays), strict=True)
-        self._clean = [_stacked(residuals) for residuals in depths]
-        self._residual = list(self._clean)
+        depths = zip(*(replay.states for replay in replays), strict=True)
+        self._clean = [_stacked(states) for states in depths]
+        self._states = list(self._clean)
         self.gone: list[int] = []
 
     def leave_out(self, layer: int) -> None:
         """Leave out one more layer."""
         self.gone.append(layer)
-        residual = self._residual[layer]
+        states = self._states[layer]
         for above in range(layer, self._replay.n_layers):
             if above in self.gone:
-                residual = self._left_out(above, residual)
+                states = self._left_out(above, states)
             else:
-                residual = self._replay.run_layer(above, residual)
-            self._residual[above + 1] = residual
+                states = self._replay.run_layer(above, states)
+            self._states[above + 1] = states
 
     def without_each(self, layers: Sequence[int]) -> Tensor:
-        """The last residual without each of some further layers, `[layers, N, T, d]`.
+        """The last states without each of some further layers, `[layers, N, T, D]`.
 
         Args:
             layers: one or more layers that are not left out yet.
@@ -121,13 +137,12 @@ class Shortened:
             elif rows:
                 rows = _run(replay, layer, rows)
             if layer in places:
-                rows[places[layer]] = self._left_out(layer, self._residual[layer])
-        last = self._residual[-1].device
+                rows[places[layer]] = self._left_out(layer, self._states[layer])
+        last = self._states[-1].device
         return torch.stack([rows[place].to(last) for place in range(len(layers))])
 
-    def _left_out(self, layer: int, residual: Tensor) -> Tensor:
-        before = self._replay.entered(layer, residual)
-        return self._substitute(layer, before, self._clean[layer + 1])
+    def _left_out(self, layer: int, states: Tensor) -> Tensor:
+        return left_out(self._replay, layer, states, self._clean[layer + 1], self._substitute)
 
 
 def without_first(
@@ -136,7 +151,7 @@ def without_first(
     counts: Sequence[int],
     substitute: Substitute = NOTHING,
 ) -> Tensor:
-    """The last residual without the first layers of an order, `[counts, T, d]`.
+    """The last states without the first layers of an order, `[counts, T, D]`.
 
     Args:
         replay: the clean run.
@@ -152,18 +167,18 @@ def without_first(
         if running:
             rows |= _run(replay, layer, running)
         # A row begins at the lowest layer that it is without: below, it is the clean run.
-        h, h_next = replay.residual[layer : layer + 2]
+        clean, after = replay.states[layer : layer + 2]
         for count in counts:
             if count > place:
-                before = replay.entered(layer, rows.get(count, h))
-                rows[count] = substitute(layer, before, h_next)
-    last = replay.residual[-1]
+                states = rows.get(count, clean)
+                rows[count] = left_out(replay, layer, states, after, substitute)
+    last = replay.states[-1]
     return torch.stack([rows.get(count, last).to(last.device) for count in counts])
 
 
-def _stacked(residuals: Sequence[Tensor]) -> Tensor:
-    """Residuals `[T, d]` as `[N, T, d]`; a single one is not copied, since it may be long."""
-    return residuals[0][None] if len(residuals) == 1 else torch.stack(tuple(residuals))
+def _stacked(states: Sequence[Tensor]) -> Tensor:
+    """States `[T, D]` as `[N, T, D]`; a single one is not copied, since it may be long."""
+    return states[0][None] if len(states) == 1 else torch.stack(tuple(states))
 
 
 def _run(replay: Replay, layer: int, rows: dict[int, Tensor]) -> dict[int, Tensor]:

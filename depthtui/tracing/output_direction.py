@@ -94,6 +94,8 @@ def freeze(unembedding: Unembedding, final: Tensor, normed: Tensor) -> FrozenNor
     """
     if unembedding.streams > 1:
         raise no_sum("it makes one of several residual streams first")
+    if unembedding.mixes_depths:
+        raise no_sum("its final norm mixes the streams of several depths")
     if normed.shape[-1] != final.shape[-1]:
         raise no_sum("what follows its final norm changes the width")
     device = execution_device(unembedding.norm[0]) if unembedding.norm else normed.device

@@ -21,6 +21,8 @@ from depthtui.errors import DepthError
 from depthtui.models.lm_head import lm_head
 from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.anatomy import Anatomy, Sublayer, Tap, Unembedding
+from depthtui.tracing.carried import Carried
+from depthtui.tracing.earlier_reads import find_carried
 from depthtui.tracing.layer_runs import (
     LayerRun,
     ModuleCall,
@@ -32,6 +34,7 @@ from depthtui.tracing.layer_runs import (
 from depthtui.tracing.modules import first_tensor, hooks, text_config
 from depthtui.tracing.products import raw_logits
 from depthtui.tracing.rounding import MOST_ROUNDINGS, one_rounding, roundings
+from depthtui.tracing.states_readout import StatesReadout
 
 _SANDWICH = (
     ("post_attention_layernorm", "post_feedforward_layernorm"),
@@ -107,8 +110,17 @@ def probe_architecture(model: nn.Module) -> Anatomy:
     replay_missing = why_not_alone(model, probe)
     if () in between.values():
         replay_missing = _READS_MORE
+    carried = find_carried(model, probe) if replay_missing else None
+    if carried is not None:
+        replay_missing = ""
     split = _find_split(runs)
-    unembedding, lens_missing = _find_unembedding(model, probe)
+    unembedding, lens_missing = _find_unembedding(model, probe, carried)
+    if unembedding is None and carried is None:
+        # Layers that read the last stream alone may stand before a readout that reads more.
+        found = find_carried(model, probe)
+        if found is not None and found.readout_reads:
+            carried = found
+            unembedding, lens_missing = _find_unembedding(model, probe, carried)
     parallel = bool(split.attention) and _is_parallel(model, split, probe.ids)
     modules = [
         _modules_of(run, attention, mlp, parallel)
@@ -132,6 +144,7 @@ def probe_architecture(model: nn.Module) -> Anatomy:
         between=between,
         calls=_calls(runs),
         width=runs[0].before.shape[-1],
+        carried=carried,
     )
 
 
@@ -365,17 +378,19 @@ def _is_parallel(model: nn.Module, split: _Split, ids: Tensor) -> bool:
     return _is_rounding(deaf, heard, _coarsest(heard), MOST_ROUNDINGS)
 
 
-def _find_unembedding(model: nn.Module, probe: ProbePass) -> tuple[Unembedding | None, str]:
+def _find_unembedding(
+    model: nn.Module, probe: ProbePass, carried: Carried | None
+) -> tuple[Unembedding | None, str]:
     assert isinstance(model, PreTrainedModel)
     head = lm_head(model)
     if head is None:
         return None, "the model has no LM head"
-    target, last = probe.logits.float(), probe.runs[-1]
+    target, last = probe.logits.float(), _last_state(probe, carried)
     if (target.isfinite() & (target < _RULED_OUT)).any():
         return None, "the model rules out tokens that its LM head has logits of"
-    dtype = _coarsest(probe.logits, last.after)
-    for candidate in _unembeddings(model, head, probe):
-        raw = _raw_logits(candidate, last.after)
+    dtype = _coarsest(probe.logits, last)
+    for candidate in _unembeddings(model, head, probe, carried):
+        raw = _raw_logits(candidate, last)
         if raw is None or raw.shape != target.shape:
             continue
         for scale in _scales(text_config(model), candidate, raw, target):
@@ -384,6 +399,13 @@ def _find_unembedding(model: nn.Module, probe: ProbePass) -> tuple[Unembedding |
             if _is_rounding(logits.to(target.device), target, dtype, _MOST_ADDED):
                 return scaled, ""
     return None, "final norm and LM head do not reproduce the model's own logits"
+
+
+def _last_state(probe: ProbePass, carried: Carried | None) -> Tensor:
+    """What the readout reads, `[1, T, D]`."""
+    streams = [probe.runs[0].before, *(run.after for run in probe.runs)]
+    last = len(streams) - 1
+    return streams[last] if carried is None else carried.state(last, streams.__getitem__)
 
 
 def _raw_logits(candidate: Unembedding, residual: Tensor) -> Tensor | None:
@@ -415,7 +437,9 @@ def _scales(config: Any, candidate: Unembedding, raw: Tensor, target: Tensor) ->
     return [*sorted(near, key=lambda constant: abs(constant - best)), float(f"{best:.5g}")]
 
 
-def _unembeddings(model: nn.Module, head: nn.Module, probe: ProbePass) -> Iterator[Unembedding]:
+def _unembeddings(
+    model: nn.Module, head: nn.Module, probe: ProbePass, carried: Carried | None
+) -> Iterator[Unembedding]:
     """Candidates, first those that the config hints at: rounding can hide a soft-cap.
 
     Last the modules that ran behind the layers, which make one stream of several.
@@ -431,9 +455,20 @@ def _unembeddings(model: nn.Module, head: nn.Module, probe: ProbePass) -> Iterat
         norms += [(children[name], *after) for name in _FINAL_NORM if children.get(name)]
         norms.append(after)
     norms = [probe.behind] if streams > 1 else [*norms, probe.behind]
+    width = 0 if carried is None else carried.width
+    mixes = carried is not None and carried.readout_reads
+    if carried is not None and mixes:
+        norms, width = [(StatesReadout(model, probe, carried),)], 0
     caps = [float(cap) for name in _SOFT_CAPS if (cap := getattr(config, name, None))]
     for norm, last, cap in itertools.product(norms, between, (*caps, 0.0)):
-        yield Unembedding((*norm, *last), head, soft_cap=cap, streams=streams)
+        yield Unembedding(
+            (*norm, *last),
+            head,
+            soft_cap=cap,
+            streams=streams,
+            width=width,
+            mixes_depths=mixes,
+        )
 
 
 def _holds_layers(module: nn.Module, config: Any) -> bool:

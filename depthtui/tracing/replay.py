@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -83,6 +84,30 @@ class _Past(DynamicCache):
         return self._length + query_length, 0
 
 
+class _Recorded(DynamicCache):
+    """The cache of the clean pass.
+
+    Attributes:
+        place: where the keys and values of the layer that runs lie: looped blocks have places of
+            their own for each pass, in any order. None where it has put none there yet.
+    """
+
+    place: int | None = None
+
+    def update(
+        self,
+        key_states: Tensor,
+        value_states: Tensor,
+        layer_idx: int,
+        *args: Any,
+        **kwargs: Any,
+    ) -> KeysValues:
+        if self.place is None:
+            self.place = layer_idx
+        found: KeysValues = super().update(key_states, value_states, layer_idx, *args, **kwargs)
+        return found
+
+
 class Replay:
     """One prompt's clean pass, and any number of changed ones from its middle.
 
@@ -95,7 +120,8 @@ class Replay:
 
     Attributes:
         ids: the tokens.
-        residual: h_0 … h_L, each `[T, d]`.
+        residual: the residual stream h_0 … h_L, each `[T, d]`.
+        states: what later layers read at depths 0 … L, each `[T, D]`: mostly the stream alone.
         whole_only: a token's values depend on all others of the same call, so that layers do
             what they did in the clean pass only where whole prompts go alone.
         evaluations: how many (token, layer) pairs have been computed, the clean pass included.
@@ -116,13 +142,16 @@ class Replay:
         self._missing = anatomy.replay_missing
         self.ids = ids
         self._checkpoint = checkpoint
+        self._anatomy = anatomy
         self._between = anatomy.between
+        self._carried = anatomy.carried
         self._calls: dict[tuple[int, bool], list[LayerArguments]] = {}
         self._outputs: list[Any] = []
         self._stream_shape: tuple[int, ...] = ()
         self._keys_values: list[KeysValues | None] = []
         self._can_resume: bool | None = None
         self.residual: list[Tensor] = []
+        self.states: list[Tensor] = []
         self.whole_only = mixes_tokens(self._layers)
         self.evaluations = 0
         self.projections = 0
@@ -189,40 +218,45 @@ class Replay:
     def run_layer(
         self,
         layer: int,
-        residual: Tensor,
+        states: Tensor,
         start: int = 0,
         past: KeysValues | None = None,
     ) -> Tensor:
-        """Send residuals through one layer, in parts that fit the memory.
+        """Send states through one layer, in parts that fit the memory.
 
         Args:
             layer: which.
-            residual: `[batch, tokens, d]`, of the tokens from `start` on.
+            states: `[batch, tokens, D]`, of the tokens from `start` on.
             start: index of the first token.
             past: keys and values of the tokens before `start`; `[1, …]` or `[batch, …]`.
 
         Returns:
-            the residuals after it, same shape.
+            the states after it, same shape.
         """
         wanted = 1 if self.whole_only else self.tokens_at_once
-        size = at_once(len(residual), wanted, residual.shape[1])
-        if len(residual) <= size:
-            return self._run(layer, residual, start, past)[0]
+        size = at_once(len(states), wanted, states.shape[1])
+        if len(states) <= size:
+            return self._run(layer, states, start, past)[0]
         parts = []
-        for rows in slices(len(residual), size):
+        for rows in slices(len(states), size):
             held = past if past is None or len(past[0]) == 1 else (past[0][rows], past[1][rows])
-            parts.append(self._run(layer, residual[rows], start, held)[0])
+            parts.append(self._run(layer, states[rows], start, held)[0])
         return torch.cat(parts)
 
-    def run_layer_recording(self, layer: int, residual: Tensor) -> tuple[Tensor, KeysValues]:
+    def run_layer_recording(self, layer: int, states: Tensor) -> tuple[Tensor, KeysValues]:
         """Like `run_layer` from the first token on, and the keys and values that it computed."""
-        output, cache = self._run(layer, residual, 0, None, recording=True)
+        output, cache = self._run(layer, states, 0, None, recording=True)
         assert cache is not None
         assert cache.added is not None
         return output, cache.added
 
     def prepare_span(self, start: int) -> None:
-        """See to it that `run_span` from this token on runs nothing but the layer."""
+        """See to it that `run_span` from this token on runs nothing but the layer.
+
+        A model that carries states calls its layers, which do nothing, before that.
+        """
+        if self._carried is not None:
+            return
         if self.can_resume:
             self._call(0, start, cached=True)
         else:
@@ -240,18 +274,18 @@ class Replay:
             the residuals after it, `[stop - start, d]`, and the keys and values of all tokens up
             to `stop` at least, None where the layer keeps no such.
         """
-        residual = self.residual[layer]
+        states = self.states[layer]
         if self.can_resume:
             past = self.keys_values_before(layer, start)
-            output, cache = self._run(layer, residual[None, start:stop], start, past)
+            output, cache = self._run(layer, states[None, start:stop], start, past)
             assert cache is not None
-            return output[0], _joined(past, cache.added)
+            return self.stream(output[0]), _joined(past, cache.added)
         cache = _Past(0)
         try:
-            output = self._call_layer(layer, residual[None], 0, cache)
+            output = self._call_layer(layer, states[None], 0, cache)
         except _NO_CACHE:
-            cache, output = _Past(0), self._call_layer(layer, residual[None], 0, None)
-        return output[0, start:stop], cache.added
+            cache, output = _Past(0), self._call_layer(layer, states[None], 0, None)
+        return self.stream(output[0, start:stop]), cache.added
 
     def run_on(self, layer: int, token: int, rows: Tensor) -> Tensor:
         """Send changed residuals of one token from a layer to the last depth.
@@ -262,62 +296,89 @@ class Replay:
             rows: `[batch, d]`, each a residual of the token before that layer.
 
         Returns:
-            the token's last residuals, `[batch, d]`.
+            the token's last states, `[batch, D]`.
         """
+        width, clean = rows.shape[-1], self.states[layer]
         if self.can_resume:
-            states = rows[:, None]
+            beside = clean[token, width:].expand(len(rows), -1)
+            states = torch.cat([rows.to(clean.device), beside], dim=-1)[:, None]
             for number in range(layer, self.n_layers):
                 past = self.keys_values_before(number, token)
                 states = self.run_layer(number, states, token, past)
             return states[:, 0]
         stop = self.end_for(token + 1)
-        states = self.residual[layer][None, :stop].expand(len(rows), -1, -1).clone()
-        states[:, token] = rows.to(states.device)
+        states = clean[None, :stop].expand(len(rows), -1, -1).clone()
+        states[:, token, :width] = rows.to(states.device)
         for number in range(layer, self.n_layers):
             states = self.run_layer(number, states)
         return states[:, token]
 
-    def keys_values_of(self, layer: int, residual: Tensor) -> KeysValues:
-        """The keys and values that a layer makes of residuals, and no more of the layer.
+    def keys_values_of(self, layer: int, states: Tensor) -> KeysValues:
+        """The keys and values that a layer makes of states, and no more of the layer.
 
         Where tokens can be run behind others (see `can_resume`).
 
         Args:
             layer: which.
-            residual: `[batch, tokens, d]`, of the tokens from the first on.
+            states: `[batch, tokens, D]`, of the tokens from the first on.
         """
-        size = at_once(len(residual), self.tokens_at_once, residual.shape[1])
-        parts = [
-            self._keys_values_of(layer, residual[rows]) for rows in slices(len(residual), size)
-        ]
+        size = at_once(len(states), self.tokens_at_once, states.shape[1])
+        parts = [self._keys_values_of(layer, states[rows]) for rows in slices(len(states), size)]
         keys, values = zip(*parts, strict=True)
         return torch.cat(keys), torch.cat(values)
 
-    def _keys_values_of(self, layer: int, residual: Tensor) -> KeysValues:
+    def _keys_values_of(self, layer: int, states: Tensor) -> KeysValues:
         cache = _Past(0, stops=True)
         done = self.evaluations
         with contextlib.suppress(_Stopped):
-            self._call_layer(layer, residual, 0, cache)
+            self._call_layer(layer, states, 0, cache)
         self.projections += self.evaluations - done
         self.evaluations = done
         assert cache.added is not None
         return cache.added
 
-    def entered(self, layer: int, residual: Tensor) -> Tensor:
-        """The input of a layer, made of the residual `[..., T, d]` behind the layer before.
+    def stream(self, states: Tensor) -> Tensor:
+        """The residual stream `[..., d]` of states `[..., D]`."""
+        return states if self._carried is None else states[..., : self._carried.width]
 
-        The residual itself in most models; some norm the stream before they run blocks again.
+    def entered(self, layer: int, states: Tensor, start: int = 0) -> Tensor:
+        """The input of a layer, `[..., tokens, d]`, made of states `[..., tokens, D]` before it.
+
+        The stream itself in most models; some norm it before they run blocks again, some add
+        earlier states.
+
+        Args:
+            layer: which.
+            states: of the tokens from `start` on.
+            start: index of the first token.
         """
+        if self._carried is not None:
+            if layer not in self._between:
+                return self.stream(states)
+            rows = states.reshape(-1, *states.shape[-2:])
+            entered = self._reached(layer, rows, start, None).states
+            assert entered is not None
+            return entered.reshape(*states.shape[:-1], -1)
         for module in self._between.get(layer, ()):
-            residual = module(residual.to(execution_device(module)))
-        return residual
+            states = module(states.to(execution_device(module)))
+        return states
+
+    def written(self, layer: int, states: Tensor, stream: Tensor) -> Tensor:
+        """The states after a layer, of those before it and the stream `[..., d]` after it."""
+        if self._carried is None:
+            return stream
+        return self._carried.next(layer, states, stream)
 
     def read_by(self, layer: int) -> Tensor:
         """The input of a layer in the clean pass, `[T, d]`."""
-        return self.entered(layer, self.residual[layer])
+        return self.entered(layer, self.states[layer])
 
-    def last_residual(self, ids: Tensor) -> Tensor:
-        """h_L `[tokens, d]` of other tokens `[tokens]`, in a forward pass of their own."""
+    def last_states(self, ids: Tensor) -> Tensor:
+        """The last states `[tokens, D]` of other tokens `[tokens]`, in a pass of their own."""
+        if self._carried is not None:
+            other = Replay(self._model, self._anatomy, ids, self._checkpoint)
+            self.evaluations += other.evaluations
+            return other.states[-1]
         kept: list[Tensor] = []
 
         def keep(_module: nn.Module, _args: object, output: Any) -> None:
@@ -334,33 +395,57 @@ class Replay:
     def _run(
         self,
         layer: int,
-        residual: Tensor,
+        states: Tensor,
         start: int,
         past: KeysValues | None,
         recording: bool = False,
     ) -> tuple[Tensor, _Past | None]:
         cache = _Past(start, past) if recording or past is not None else None
-        return self._call_layer(layer, residual, start, cache), cache
+        return self._call_layer(layer, states, start, cache), cache
 
-    def _call_layer(self, layer: int, residual: Tensor, start: int, cache: _Past | None) -> Tensor:
+    def _call_layer(self, layer: int, states: Tensor, start: int, cache: _Past | None) -> Tensor:
         self._checkpoint()
-        batch, tokens, _ = residual.shape
+        batch, tokens, _ = states.shape
         self.evaluations += batch * tokens
+        if self._missing:
+            raise DepthError(f"No layer can be run by itself: {self._missing}.")
+        if self._carried is not None:
+            reached = self._reached(layer, states, start, cache)
+            output = self._layers[layer](reached.states, *reached.args, **reached.kwargs)
+            return self._carried.next(layer, states, first_tensor(output))
         call = self._call(layer, start, cache is not None)
         span = Span(batch, start, start + tokens, cache)
         module = self._layers[layer]
-        states = self.entered(layer, residual).to(execution_device(module))
+        entered = self.entered(layer, states).to(execution_device(module))
         output = module(
             # Contiguous, as it leaves a layer: GPT's own product views its input.
-            states.reshape(batch, tokens, *self._stream_shape).contiguous(),
+            entered.reshape(batch, tokens, *self._stream_shape).contiguous(),
             *span.all(call.args),
             **{name: span.one(value) for name, value in call.kwargs.items()},
         )
         return first_tensor(output)
 
+    def _reached(
+        self, layer: int, states: Tensor, start: int, cache: _Past | None
+    ) -> LayerArguments:
+        """What the model's own code calls a layer with, where the streams of states are given."""
+        assert self._carried is not None
+        streams = self._carried.streams(layer, states)
+        batch, tokens, _ = states.shape
+        ids = self.ids[None, start : start + tokens].expand(batch, -1)
+        written = {depth - 1: stream for depth, stream in streams.items() if depth}
+        with torch.set_grad_enabled(states.requires_grad), self._carried.embedded(streams):
+            calls = idle_calls(
+                self._layers,
+                self._outputs,
+                start,
+                lambda: self._decode(ids, cache),
+                written,
+                until=layer,
+            )
+        return replace(calls[-1], states=streams[0]) if layer == 0 else calls[-1]
+
     def _call(self, layer: int, start: int, cached: bool) -> LayerArguments:
-        if self._missing:
-            raise DepthError(f"No layer can be run by itself: {self._missing}.")
         # Tokens behind others get a mask where a whole prompt needs none.
         key = (min(start, 1), cached)
         if key not in self._calls:
@@ -384,23 +469,21 @@ class Replay:
     ) -> list[LayerArguments]:
         ids = self.ids[None, start:stop].expand(batch, -1)
         cache = _Past(start) if cached else None
-        return idle_calls(self._layers, self._outputs, start, lambda: self._decode(ids, cache))
+        with torch.no_grad():
+            return idle_calls(self._layers, self._outputs, start, lambda: self._decode(ids, cache))
 
     def _record(self) -> None:
         """The clean pass: every residual, every layer's keys and values."""
         # Where no layer is run again, nobody asks for keys and values.
-        cache = None if self._missing else DynamicCache()
         try:
-            self._record_with(cache)
+            self._record_with(None if self._missing else _Recorded())
         except _NO_CACHE:
-            cache = None
-            self._record_with(cache)
+            self._record_with(None)
         self.evaluations += self.n_layers * self.n_tokens
-        held = [] if cache is None else [_held(layer) for layer in cache.layers[: self.n_layers]]
-        self._keys_values = [*held, *[None] * (self.n_layers - len(held))]
 
-    def _record_with(self, cache: DynamicCache | None) -> None:
+    def _record_with(self, cache: _Recorded | None) -> None:
         count = self.n_layers
+        places: list[int | None] = [None] * count
         residual: list[Any] = [None] * (count + 1)
         self._outputs = [None] * count
 
@@ -416,6 +499,8 @@ class Replay:
                     residual[count] = first_tensor(output)[0]
                 self._stream_shape = tuple(as_called(args, kwargs).shape[2:])
                 self._outputs[index] = self._emptied(output)
+                if cache is not None:
+                    places[index], cache.place = cache.place, None
                 self._checkpoint()
 
             return of_call(self._layers, index, hook)
@@ -426,7 +511,14 @@ class Replay:
                 for index, layer in enumerate(self._layers)
             )
             self._decode(self.ids[None], cache)
+        self._keys_values = [
+            None if cache is None or place is None else _held(cache.layers[place])
+            for place in places
+        ]
         self.residual = residual
+        self.states = [
+            self._anatomy.state(depth, residual.__getitem__) for depth in range(count + 1)
+        ]
 
     def _emptied(self, output: Any) -> Any:
         try:
@@ -471,20 +563,20 @@ class Replay:
             self.evaluations = done
 
     def _layer_serves(self, layer: int, other: Replay) -> bool:
-        before, after = other.residual[layer], other.residual[layer + 1]
+        before, after = other.states[layer], other.states[layer + 1]
         dtype = coarsest_dtype(self._layers[layer], before, after)
         return layer_agrees(self.run_layer(layer, before[None])[0], before, after, dtype)
 
     def _layer_resumes(self, layer: int) -> bool:
         """Whether the first half of the tokens alone, and the second behind it, come out right."""
         half = self.n_tokens // 2
-        before, after = self.residual[layer], self.residual[layer + 1]
+        before, after = self.states[layer], self.states[layer + 1]
         dtype = coarsest_dtype(self._layers[layer], before, after)
-        first, held = self.run_layer_recording(layer, before[None, :half])
+        first, _ = self.run_layer_recording(layer, before[None, :half])
         if not layer_agrees(first[0], before[:half], after[:half], dtype):
             return False
         rows = before[None, half:].expand(2, -1, -1)
-        second = self.run_layer(layer, rows, half, held)[1]
+        second = self.run_layer(layer, rows, half, self.keys_values_before(layer, half))[1]
         return layer_agrees(second, before[half:], after[half:], dtype)
 
 

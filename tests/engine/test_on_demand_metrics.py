@@ -228,7 +228,8 @@ def test_a_baseline_on_a_mac_is_summed_on_the_cpu(monkeypatch):
     on_mps = [residual.as_subclass(OnMps) for residual in stream]
     recorded = SimpleNamespace(residual=on_mps, read={})
     monkeypatch.setattr(context_module, "record_residuals", lambda *args: recorded)
-    baselines = Baselines(None, None, lambda text: torch.arange(3), lambda: ("one", "two"))
+    anatomy = SimpleNamespace(state=lambda depth, stream: stream(depth))
+    baselines = Baselines(None, anatomy, lambda text: torch.arange(3), lambda: ("one", "two"))
     means = baselines.mean((), lambda: None)
     assert [mean.tolist() for mean in means] == [[depth + 1.0] * 2 for depth in range(4)]
 

@@ -449,8 +449,8 @@ def test_integrated_gradients_match_a_fine_rule_and_are_complete(name, layer):
     assert result.attribution[layer].sum() == pytest.approx(change, rel=0.002)
     assert result.floor < 1e-6
 
-    clean = replay.residual[-1]
-    replay.residual[-1] = clean.flip(-1)
+    clean = replay.states[-1]
+    replay.states[-1] = clean.flip(-1)
     elsewhere = integrated_gradients(replay, anatomy.unembedding, 6, 0.1, layers=[0])
     assert elsewhere.floor > 1e-5 > 10 * result.floor
 
@@ -507,7 +507,7 @@ def test_integrated_gradients_of_16_bit_weights_are_those_of_their_float32_copie
     wide.load_state_dict(model.state_dict())
     anatomy = probe_architecture(wide)
     exact = Replay(wide, anatomy, ids[0])
-    exact.residual = [residual.float() for residual in replay.residual]
+    exact.states = [states.float() for states in replay.states]
     expected = integrated_gradients(exact, anatomy.unembedding, 6, layers=[1, 3], steps=8)
     for layer, allowed in ((1, 0.05), (3, 1e-4)):
         largest = np.abs(expected.attribution[layer]).max()

@@ -27,7 +27,6 @@ from depthtui.tracing.replay import Replay
 from depthtui.tracing.trace import trace
 from tests.builders.models import model_info
 from tests.naive import (
-    Turn,
     hooks,
     layer_ends,
     naive_answer,
@@ -40,6 +39,7 @@ from tests.naive import (
     read_states,
     speak_from,
     token_losses,
+    turns_of,
 )
 from tests.tiny_models import random_ids, tiny, with_tokenizer
 
@@ -202,10 +202,7 @@ def test_a_what_if_runs_where_layers_read_more_than_the_stream(left_out):
     model, ids = tiny("looped_injected"), random_ids(14)
     anatomy = probe_architecture(model)
     first, core, last = model.model.layers
-    order = [first, core, core, core, last]
-    turns = [
-        Turn(block, order[:at].count(block), order.count(block)) for at, block in enumerate(order)
-    ]
+    turns = turns_of([first, core, core, core, last])
 
     def hand_on(_module, args, kwargs, output):
         return read_states(args, kwargs)

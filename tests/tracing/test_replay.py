@@ -69,7 +69,7 @@ def test_other_tokens_pass_through_the_same_decoder(name):
     replay = Replay(model, probe_architecture(model), ids)
     other = ids[[0, 7, 3, 9]]
     _, expected = layer_ends(model, other[None], LAYERS - 1)
-    np.testing.assert_allclose(replay.last_residual(other), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(replay.last_states(other), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_recording_keeps_each_residual_once():

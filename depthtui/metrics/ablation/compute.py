@@ -63,7 +63,7 @@ def ablation_loss(
     """
     count = replay.n_layers
     with torch.no_grad():
-        change = OutputChange(unembedding, replay.residual[-1], replay.ids)
+        change = OutputChange(unembedding, replay.states[-1], replay.ids)
 
         def fill(result: Ablation, group: list[int], ran: Ran) -> Ablation:
             sweep = SkipSweep(replay, skipped, [0], group[0])

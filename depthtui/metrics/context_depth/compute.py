@@ -17,7 +17,7 @@ from depthtui.metrics.context import Context
 from depthtui.metrics.context_depth import ContextDepth, start_of
 from depthtui.metrics.loss_change_kernel import Ran, fill_rows, token_losses
 from depthtui.tracing.anatomy import Unembedding
-from depthtui.tracing.left_out import NOTHING, Substitute
+from depthtui.tracing.left_out import NOTHING, Substitute, left_out
 from depthtui.tracing.replay import Replay
 
 
@@ -66,9 +66,10 @@ def context_depth(
         return token_losses(unembedding, torch.cat([last, later], dim=1), ids)
 
     with torch.no_grad():
-        h, h_next = replay.read_by(count - 1)[:start], replay.residual[count][:start]
-        clean_ends = replay.residual[-1][None, start:].expand(3, -1, -1)
-        clean, *last = losses([h_next, substitute(count - 1, h, h_next), h_next], clean_ends)
+        before, after = replay.states[count - 1][:start], replay.states[count][:start]
+        skipped = left_out(replay, count - 1, before, after, substitute)
+        clean_ends = replay.states[-1][None, start:].expand(3, -1, -1)
+        clean, *last = losses([after, skipped, after], clean_ends)
 
         def fill(result: ContextDepth, group: list[int], ran: Ran) -> ContextDepth:
             rows = _Rows(replay, start, group[0], substitute)
@@ -77,7 +78,7 @@ def context_depth(
                 ran(len(rows.before))
                 if layer in group:
                     rows.join(layer)
-            moved = losses([h_next, *rows.before], rows.ends()) - clean
+            moved = losses([after, *rows.before], rows.ends()) - clean
             return result.filled(group, moved.numpy())
 
         begun = partial
@@ -86,7 +87,7 @@ def context_depth(
             # What is left out in the last layer alone changes nothing that a later token reads.
             begun.loss_change[count - 1 :, begun.columns] = (torch.stack(last) - clean).numpy()
             alone = torch.cat([replay.ids[:1], replay.ids[start:]])
-            apart = token_losses(unembedding, replay.last_residual(alone)[None], alone)[0]
+            apart = token_losses(unembedding, replay.last_states(alone)[None], alone)[0]
             begun.without_context[begun.columns] = (apart - clean).numpy()
             begun.unchanged[begun.columns] = 0.0
         return fill_rows(
@@ -112,7 +113,7 @@ class _Rows:
         substitute: what stands in for a layer that is left out.
 
     Attributes:
-        before: the residuals of the tokens before `start`, `[start, d]`, in each of the other rows.
+        before: the states of the tokens before `start`, `[start, D]`, in each of the other rows.
     """
 
     def __init__(self, replay: Replay, start: int, first: int, substitute: Substitute) -> None:
@@ -122,13 +123,13 @@ class _Rows:
         self._start = start
         # The last token predicts no other.
         self._stop = replay.end_for(replay.n_tokens - 1)
-        self._later = replay.residual[first][None, start : self._stop]
+        self._later = replay.states[first][None, start : self._stop]
 
     def join(self, layer: int) -> None:
         """Add the run that skips `layer` and all after it: so far its later tokens are clean."""
-        clean = self._replay.residual[layer + 1][None, self._start : self._stop]
+        clean = self._replay.states[layer + 1][None, self._start : self._stop]
         self._later = torch.cat([self._later.to(clean.device), clean])
-        self.before.append(self._left_out(layer, self._replay.residual[layer][: self._start]))
+        self.before.append(self._left_out(layer, self._replay.states[layer][: self._start]))
 
     def run(self, layer: int) -> None:
         """Send all rows through `layer`.
@@ -136,7 +137,7 @@ class _Rows:
         Where tokens cannot be run behind others, whole prompts are, and cut here.
         """
         replay, start = self._replay, self._start
-        clean = replay.residual[layer][:start]
+        clean = replay.states[layer][:start]
         before = torch.stack([clean, *(residual.to(clean.device) for residual in self.before)])
         self.before = [self._left_out(layer, residual) for residual in self.before]
         if not self._later.shape[1]:
@@ -149,8 +150,8 @@ class _Rows:
             self._later = replay.run_layer(layer, whole)[:, start:]
 
     def _left_out(self, layer: int, before: Tensor) -> Tensor:
-        clean = self._replay.residual[layer + 1][: self._start]
-        return self._substitute(layer, self._replay.entered(layer, before), clean)
+        clean = self._replay.states[layer + 1][: self._start]
+        return left_out(self._replay, layer, before, clean, self._substitute)
 
     def ends(self) -> Tensor:
         """The residuals after the last layer from `start` on; of the last token that of no row."""

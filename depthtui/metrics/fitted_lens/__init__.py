@@ -94,7 +94,7 @@ def _metric(
         reruns_layers=False,
         through=kind.kind,
         preparation=fit,
-        needs=(needs.clean_run, needs.lens),
+        needs=(needs.clean_run, needs.lens, needs.readout_of_one_depth),
         memory=_memory,
         depends_on=("top_k", "lens_texts", "lens_ridge"),
         measures=_measures(kind, title),

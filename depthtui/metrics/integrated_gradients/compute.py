@@ -150,7 +150,7 @@ class _Path:
         self._replay = replay
         self._unembedding = unembedding
         self._layer = layer
-        actual = replay.residual[layer + 1]
+        actual = replay.states[layer + 1]
         self._base = actual.float().mean(dim=0, keepdim=True)
         # The last token predicts nothing of the answer, so f does not depend on it.
         self._delta = (actual.float() - self._base)[: replay.end_for(replay.n_tokens - 1)]
@@ -211,7 +211,7 @@ class _Path:
 
     def clean_value(self) -> float:
         """f of the clean pass, which the path ends in."""
-        clean = self._replay.residual[-1][self._reads].to(self._dtype)
+        clean = self._replay.states[-1][self._reads].to(self._dtype)
         with torch.no_grad():
             return float(self._answer_probability(clean[None]))
 

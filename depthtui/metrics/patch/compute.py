@@ -138,7 +138,7 @@ class Patching:
         self._sublayers = sublayers
         self._rows_at_once = rows_at_once
         with torch.no_grad():
-            ends = [replay.residual[-1][pair.place, None] for replay in (source, target)]
+            ends = [replay.states[-1][pair.place, None] for replay in (source, target)]
             logits = [unembedding.logits(end)[0].to("cpu") for end in ends]
             first = [int(row.argmax()) for row in logits]
             self.answers: tuple[int, int] = (
@@ -215,7 +215,7 @@ class Patching:
         """The margins of the unchanged run and of each depth's, through one layer after another."""
         target, place = self.target, self.pair.place
         start, stop = self._start(tokens), target.end_for(place + 1)
-        rows = target.residual[depths[0]][None, start:stop]
+        rows = target.states[depths[0]][None, start:stop]
         joining = set(depths)
         for layer in range(depths[0], target.n_layers):
             past = target.keys_values_before(layer, start) if start else None
@@ -223,7 +223,7 @@ class Patching:
             if layer in joining and not self._sublayers:
                 rows = _append(rows, self._replaced(layer, tokens, start, stop))
             elif layer in joining:
-                clean = target.residual[layer][None, start:stop]
+                clean = target.states[layer][None, start:stop]
                 with self._writing(layer, tokens, start):
                     changed = target.run_layer(layer, clean, start, past)[0]
             rows = target.run_layer(layer, rows, start, past)
@@ -234,11 +234,11 @@ class Patching:
         return self._margins(rows[:, place - start])
 
     def _replaced(self, depth: int, tokens: Sequence[int], start: int, stop: int) -> Tensor:
-        """The prompt's residual at a depth with the source's at some tokens, `[tokens, d]`."""
-        residual = self.target.residual[depth].clone()
+        """The prompt's states at a depth with the source's at some tokens, `[tokens, D]`."""
+        states = self.target.states[depth].clone()
         at = [token for token in tokens if token < stop]
-        residual[at] = self._source.residual[depth][at].to(residual)
-        return residual[start:stop]
+        states[at] = self._source.states[depth][at].to(states)
+        return states[start:stop]
 
     def _margins(self, ends: Tensor) -> list[float]:
         """The margin of each of some residuals `[rows, d]` behind the last layer."""
@@ -268,7 +268,7 @@ class Patching:
 
             with hooks() as handles:
                 handles.extend(tap.module.register_forward_hook(keep(tap)) for tap in sublayer)
-                self._source.run_layer(layer, self._source.residual[layer][None])
+                self._source.run_layer(layer, self._source.states[layer][None])
             found.append([writes[tap] for tap in sublayer])
         return found
 

@@ -106,12 +106,12 @@ class _Runs:
         self._replay = replay
         self._ends = (*unembedding.norm, unembedding.head)
         self._widens = can_widen((*replay.layers, *self._ends))
-        self.residual = self._clean() if self._widens else replay.residual
+        self.residual = self._clean() if self._widens else replay.states
         self._change = OutputChange(unembedding, self.residual[-1], replay.ids)
 
     def _clean(self) -> list[Tensor]:
         """The clean run once more, in float32."""
-        first = self._replay.residual[0]
+        first = self._replay.states[0]
         # So that replay sees how the layers are called while they are as they were.
         self._replay.run_layer(0, first[None])
         residual = [first.float()]

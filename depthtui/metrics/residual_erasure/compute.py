@@ -276,7 +276,7 @@ class _Eraser:
         # The positions answer_start - 1 … T - 2 predict the answer's tokens.
         self._stop = replay.n_tokens - 1
         self._reads = slice(answer_start - 1, self._stop)
-        self._distance = OutputDistance(unembedding, replay.residual[-1][self._reads])
+        self._distance = OutputDistance(unembedding, replay.states[-1][self._reads])
 
     def together(self, n_depths: int, waiting: Sequence[int]) -> int:
         """How many of the waiting tokens to erase in one sweep."""
@@ -296,11 +296,11 @@ class _Eraser:
         starts = torch.tensor([tokens[0] for _, tokens in places])
         begin, end = int(starts.min()) if replay.can_resume else 0, replay.end_for(stop)
         first = places[0][0]
-        rows = replay.residual[first][None, begin:end][: int(with_floor)]
+        rows = replay.states[first][None, begin:end][: int(with_floor)]
         for layer in range(first, replay.n_layers + 1):
             groups = [tokens for depth, tokens in places if depth == layer]
             if groups:
-                new = replay.residual[layer][begin:end].repeat(len(groups), 1, 1)
+                new = replay.states[layer][begin:end].repeat(len(groups), 1, 1)
                 row_of = torch.tensor([row for row, tokens in enumerate(groups) for _ in tokens])
                 columns = torch.tensor([token for tokens in groups for token in tokens]) - begin
                 new[row_of, columns] = self._baseline[layer].to(new)

@@ -22,7 +22,7 @@ _BLOCK = 4096
 
 def compute(context: Context, _partial: object) -> Settling:
     """The metric of a run."""
-    return divergence(context.unembedding, context.residuals, context.checkpoint)
+    return divergence(context.unembedding, context.readable, context.checkpoint)
 
 
 def divergence(

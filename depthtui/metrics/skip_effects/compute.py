@@ -7,6 +7,7 @@ its keys and values serve all positions: only the tokens from t on run again.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from depthtui.metrics.context import Context
 from depthtui.metrics.output_distance import OutputDistance
 from depthtui.metrics.skip_effects import SkipEffects, positions_of, tokens_run
 from depthtui.tracing.anatomy import Anatomy, Unembedding
-from depthtui.tracing.left_out import NOTHING, Substitute
+from depthtui.tracing.left_out import NOTHING, Substitute, left_out
 from depthtui.tracing.modules import hooks
 from depthtui.tracing.replay import KeysValues, Replay
 
@@ -128,7 +129,7 @@ def _measure_output(
     """Fill in how far a sweep's runs, each with one layer `skipped`, move the output."""
     moved = torch.zeros(len(skipped))
     for position, ends in sweep.ends():
-        distance = OutputDistance(unembedding, replay.residual[-1][position:])
+        distance = OutputDistance(unembedding, replay.states[-1][position:])
         unchanged, *far = distance(ends).amax(dim=1)
         result.output_floor = max(result.output_floor, float(unchanged))
         moved = torch.maximum(moved, torch.stack(far).to(moved))
@@ -143,7 +144,8 @@ def relative_changes(replay: Replay, sweep: SkipSweep, layer: int) -> Iterator[T
     for position, before, after in sweep.run(layer):
         h, h_next = replay.read_by(layer)[position:].float(), replay.residual[layer + 1][position:]
         clean = h_next.float() - h.to(h_next.device)
-        moved = after.float() - replay.entered(layer, before).float().to(after.device)
+        entered = replay.entered(layer, before, position).float()
+        moved = replay.stream(after).float() - entered.to(after.device)
         change = torch.linalg.vector_norm(moved - clean, dim=-1)
         floored = torch.linalg.vector_norm(clean, dim=-1).clamp(min=NORM_FLOOR)
         yield (change / floored).to("cpu")
@@ -152,7 +154,7 @@ def relative_changes(replay: Replay, sweep: SkipSweep, layer: int) -> Iterator[T
 def skipped_residuals(
     anatomy: Anatomy, replay: Replay, part: str, substitute: Substitute = NOTHING
 ) -> list[Tensor]:
-    """The residual after each layer with that layer, or one of its sublayers, left out.
+    """The states after each layer with that layer, or one of its sublayers, left out.
 
     Args:
         anatomy, replay: the model and the clean run.
@@ -160,21 +162,21 @@ def skipped_residuals(
         substitute: what stands in for it; a sublayer has no mean update.
 
     Returns:
-        L tensors `[T, d]`: `h_l` itself for the whole layer, where nothing stands in for it; what
+        L tensors `[T, D]`: `h_l` itself for the whole layer, where nothing stands in for it; what
         the layer makes of the clean `h_l` with its attention or its MLP skipped otherwise.
     """
     if part == "layer":
         return [
-            substitute(layer, replay.read_by(layer), h_next)
-            for layer, h_next in enumerate(replay.residual[1:])
+            left_out(replay, layer, states, after, substitute)
+            for layer, (states, after) in enumerate(itertools.pairwise(replay.states))
         ]
     sublayers = anatomy.attention if part == "attention" else anatomy.mlp
     residuals = []
     for layer, sublayer in enumerate(sublayers):
         with torch.no_grad(), hooks() as handles:
             handles.extend(tap.silence() for tap in sublayer)
-            skipped = replay.run_layer(layer, replay.residual[layer][None])[0]
-        residuals.append(substitute.with_first(skipped, replay.residual[layer + 1]))
+            skipped = replay.run_layer(layer, replay.states[layer][None])[0]
+        residuals.append(substitute.with_first(skipped, replay.states[layer + 1]))
     return residuals
 
 
@@ -186,7 +188,7 @@ class SkipSweep:
 
     Args:
         replay: the clean run.
-        skipped: for every layer, the residual after it where it is skipped, `[T, d]`.
+        skipped: for every layer, the states after it where it is skipped, `[T, D]`.
         positions: the positions t; 0 stands for skipping the layer at all tokens.
         first: the layer that the sweep begins with.
     """
@@ -202,18 +204,18 @@ class SkipSweep:
         self._prefix: Tensor | None = None
         self._rows: dict[int, Tensor] = {}
         self.n_runs = 0
-        clean = replay.residual[first]
+        clean = replay.states[first]
         self.add(clean, clean)
 
     def begin(self, layer: int) -> None:
         """Add the run that skips `layer`; its residual is the one after it."""
         self.n_runs += 1
-        self.add(self._replay.residual[layer + 1], self._skipped[layer])
+        self.add(self._replay.states[layer + 1], self._skipped[layer])
 
     def add(self, clean: Tensor, changed: Tensor) -> None:
         """Add a run with `changed` at the tokens before each position, `clean` at the others.
 
-        Both `[T, d]`, what the next layer reads.
+        Both `[T, D]`, what later layers read.
         """
         if self._resuming:
             prefix = torch.cat([clean[:1], changed[1 : self._last].to(clean.device)])
@@ -223,9 +225,9 @@ class SkipSweep:
             self._rows[position] = _append(self._rows.get(position), mixed)
 
     def run(self, layer: int) -> list[tuple[int, Tensor, Tensor]]:
-        """Send all runs through `layer`: positions, residuals before and after them.
+        """Send all runs through `layer`: positions, states before and after them.
 
-        Each `[1 + runs, T - t, d]`. Where tokens cannot be run behind others, whole prompts are,
+        Each `[1 + runs, T - t, D]`. Where tokens cannot be run behind others, whole prompts are,
         and cut here.
         """
         past: KeysValues | None = None
@@ -245,7 +247,7 @@ class SkipSweep:
         return results
 
     def ends(self) -> list[tuple[int, Tensor]]:
-        """The residuals after the last layer, from each position on."""
+        """The states after the last layer, from each position on."""
         cut = 0 if self._resuming else 1
         return [(t, rows[:, cut * t :]) for t, rows in self._rows.items()]
 

@@ -118,7 +118,7 @@ def sufficient(
             so far.
         substitute: what stands in for a layer that is left out.
     """
-    change = OutputChange(unembedding, replay.residual[-1], replay.ids)
+    change = OutputChange(unembedding, replay.states[-1], replay.ids)
     result, known = begun, begun.is_known
     total, first = len(known), 0
     for way, order in enumerate(begun.orders):

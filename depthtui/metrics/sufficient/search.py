@@ -62,7 +62,7 @@ class Texts:
         substitute: Substitute = NOTHING,
     ) -> None:
         self._stream = Shortened(replays, substitute)
-        clean = torch.cat([replay.residual[-1] for replay in replays])
+        clean = torch.cat([replay.states[-1] for replay in replays])
         ids = torch.cat([replay.ids for replay in replays])
         # Each part keeps its clean output, for all layers that are tried.
         self._changes = [

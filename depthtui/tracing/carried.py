@@ -1,0 +1,108 @@
+"""Models whose layers read more of earlier depths than what the layer before has written.
+
+Some add what the first layers wrote to the stream again before each pass, some attend to the
+streams of earlier depths (attention residuals). The state of a depth is then all that later layers
+read of the text before it: its stream and, beside it, streams of earlier depths.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from depthtui.tracing.modules import replaced
+
+
+@dataclass(frozen=True)
+class Carried:
+    """Which earlier streams lie beside a depth's own one, in slots.
+
+    A state is `[..., (1 + slots) d]`: first the depth's stream, then its slots.
+
+    Attributes:
+        width: d.
+        slots: for each depth 0 … L, the earlier depth whose stream lies in each slot; None for an
+            empty slot.
+        readout_reads: whether the final norm reads more than the last stream too.
+        embedding: writes the stream of depth 0, where later layers read that again; else None.
+        between: the modules that run between layers, or behind them.
+    """
+
+    width: int
+    slots: tuple[tuple[int | None, ...], ...]
+    readout_reads: bool
+    embedding: nn.Module | None = None
+    between: tuple[nn.Module, ...] = ()
+
+    @property
+    def n_slots(self) -> int:
+        """How many slots a state has."""
+        return len(self.slots[0])
+
+    def state(self, depth: int, stream: Callable[[int], Tensor]) -> Tensor:
+        """The state of a depth, `[..., (1 + slots) d]`, of each depth's stream `[..., d]`."""
+        own = stream(depth)
+        empty = torch.zeros_like(own)
+        beside = (
+            empty if kept is None else stream(kept).to(own.device) for kept in self.slots[depth]
+        )
+        return torch.cat([own, *beside], dim=-1)
+
+    def readable(self, depth: int, stream: Callable[[int], Tensor]) -> Tensor:
+        """What the readout reads where the layers from a depth on did not run.
+
+        The depth's stream stands for those of all later ones.
+        """
+        if not self.readout_reads:
+            return stream(depth)
+        return self.state(len(self.slots) - 1, lambda kept: stream(min(kept, depth)))
+
+    def streams(self, depth: int, state: Tensor) -> dict[int, Tensor]:
+        """The streams `[..., d]` that lie in the state of a depth, by their own depths."""
+        own, *beside = torch.split(state, self.width, dim=-1)
+        found = {depth: own}
+        for kept, stream in zip(self.slots[depth], beside, strict=True):
+            if kept is not None:
+                found[kept] = stream
+        return found
+
+    def next(self, depth: int, state: Tensor, written: Tensor) -> Tensor:
+        """The state of the next depth, of that of a depth and what its layer has written."""
+        before = self.streams(depth, state) | {depth + 1: written}
+        return self.state(depth + 1, lambda kept: before[kept])
+
+    @contextlib.contextmanager
+    def embedded(self, streams: Mapping[int, Tensor]) -> Iterator[None]:
+        """A while in which the embedding writes the stream of depth 0, where there is one."""
+        if self.embedding is None or 0 not in streams:
+            yield
+            return
+        with replaced(self.embedding, lambda *_args, **_kwargs: streams[0]):
+            yield
+
+
+def lay_out(readers: Sequence[Collection[int]]) -> tuple[tuple[int | None, ...], ...]:
+    """The slots of each depth 0 … L.
+
+    Args:
+        readers: for each depth 0 … L, which layers read its stream; L stands for the readout.
+
+    Returns:
+        for each depth the earlier ones that are read from there on. One that is kept stays in its
+        slot; a slot is taken anew once nobody reads it.
+    """
+    last = [max(layers, default=-1) for layers in readers]
+    slots: list[int | None] = []
+    found: list[list[int | None]] = []
+    for depth in range(len(readers)):
+        slots = [kept if kept is not None and last[kept] >= depth else None for kept in slots]
+        if depth and last[depth - 1] >= depth:
+            if None not in slots:
+                slots.append(None)
+            slots[slots.index(None)] = depth - 1
+        found.append(list(slots))
+    return tuple(tuple(row) + (None,) * (len(slots) - len(row)) for row in found)

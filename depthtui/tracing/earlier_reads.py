@@ -1,0 +1,126 @@
+"""Which streams of earlier depths a model's layers read: found by changing them, one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from depthtui.errors import DepthError
+from depthtui.models.out_of_memory import is_out_of_memory
+from depthtui.tracing.carried import Carried, lay_out
+from depthtui.tracing.layer_arguments import LayerArguments, emptied, idle_calls
+from depthtui.tracing.layer_runs import ProbePass, is_same, serves
+from depthtui.tracing.modules import decoder
+
+_SEED = 2029
+
+
+def find_carried(model: nn.Module, probe: ProbePass) -> Carried | None:
+    """What the states of a model carry beside the stream, or None.
+
+    None too where layers hand on something else than streams, so that a layer does not write again
+    what it wrote where all streams before it are given.
+    """
+    try:
+        with torch.no_grad():
+            return _found(model, probe)
+    except DepthError:
+        return None
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        return None
+
+
+def _found(model: nn.Module, probe: ProbePass) -> Carried | None:
+    runs = probe.runs
+    if runs[0].streams != 1:
+        return None
+    embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
+    writes_first = torch.equal(embedding(probe.ids).to(runs[0].before), runs[0].before)
+    given = _GivenPass(
+        model,
+        probe,
+        outputs=[emptied(run.output, probe.ids.shape[1]) for run in runs],
+        carried=Carried(runs[0].before.shape[-1], ((),), True, embedding if writes_first else None),
+    )
+    streams = [runs[0].before, *(run.after for run in runs)]
+    clean = given.run(streams)
+    for layer, run in enumerate(runs):
+        # In a pass of its own: a layer must find nothing that another has left.
+        call = given.call(streams, layer)
+        if not (is_same(call.states, run.before) and serves(run, call)):
+            return None
+    readers = [given.readers(streams, depth, clean) for depth in range(len(runs))]
+    if not writes_first:
+        readers[0] = {0}
+    beside = [layers - {depth} for depth, layers in enumerate(readers)]
+    between = dict.fromkeys(module for run in runs[1:] for module in run.between)
+    return Carried(
+        width=runs[0].before.shape[-1],
+        slots=lay_out([*readers, set()]),
+        readout_reads=any(len(runs) in layers for layers in beside),
+        embedding=embedding if beside[0] else None,
+        between=tuple(dict.fromkeys((*between, *probe.behind))),
+    )
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What the layers were called with, and what came out behind them."""
+
+    calls: list[LayerArguments]
+    output: Tensor | None
+
+
+@dataclass(frozen=True)
+class _GivenPass:
+    """Passes of the probe's tokens in which the streams of all depths are given."""
+
+    model: nn.Module
+    probe: ProbePass
+    outputs: list[Any]
+    carried: Carried
+
+    def run(self, streams: Sequence[Tensor]) -> _Read:
+        """A pass with the streams of depths 0 … L, each `[1, T, d]`."""
+        return _Read(*self._calls(streams))
+
+    def call(self, streams: Sequence[Tensor], layer: int) -> LayerArguments:
+        """The call of one layer in a pass that ends there."""
+        return self._calls(streams, until=layer)[0][-1]
+
+    def _calls(
+        self, streams: Sequence[Tensor], until: int | None = None
+    ) -> tuple[list[LayerArguments], Tensor | None]:
+        output: Tensor | None = None
+
+        def decode() -> None:
+            nonlocal output
+            output = decoder(self.model)(input_ids=self.probe.ids, use_cache=False)[0]
+
+        blocks, written = [run.block for run in self.probe.runs], dict(enumerate(streams[1:]))
+        with self.carried.embedded({0: streams[0]}):
+            calls = idle_calls(blocks, self.outputs, 0, decode, written, until)
+        return calls, output
+
+    def readers(self, streams: Sequence[Tensor], depth: int, clean: _Read) -> set[int]:
+        """The layers that read the stream of a depth; L stands for the readout."""
+        noise = torch.randn(streams[depth].shape, generator=torch.Generator().manual_seed(_SEED))
+        size = streams[depth].float().square().mean().sqrt()
+        changed = list(streams)
+        changed[depth] = streams[depth] + (noise.to(size) * size).to(streams[depth])
+        found = self.run(changed)
+        pairs = zip(clean.calls, found.calls, strict=True)
+        readers = {layer for layer, pair in enumerate(pairs) if not _is_same_call(*pair)}
+        return readers if is_same(clean.output, found.output) else readers | {len(clean.calls)}
+
+
+def _is_same_call(one: LayerArguments, other: LayerArguments) -> bool:
+    return is_same(
+        (one.args, dict(one.kwargs), one.states), (other.args, dict(other.kwargs), other.states)
+    )
