@@ -162,6 +162,11 @@ class Replay:
         """The blocks."""
         return self._layers
 
+    def modules_of(self, layer: int) -> tuple[nn.Module, ...]:
+        """The modules that `run_layer` calls: the block, and in some models what runs before it."""
+        between = () if self._carried is None else self._carried.between
+        return (self._layers[layer], *between)
+
     @property
     def n_layers(self) -> int:
         return len(self._layers)

@@ -200,6 +200,22 @@ def test_integrated_gradients_against_gradients_of_ordinary_forwards(name):
     assert np.isfinite(found).all()
 
 
+def test_16_bit_weights_compute_in_float32_between_layers_too():
+    name = "looped_injected"
+    model, ids = fresh(name).to(torch.bfloat16), random_ids(12)
+    narrow = probe_architecture(model)
+    replay = Replay(model, narrow, ids[0])
+    found = integrated_gradients(replay, narrow.unembedding, 7, layers=[1], steps=2)
+    wide = fresh(name)
+    wide.load_state_dict(model.state_dict())
+    anatomy = probe_architecture(wide)
+    exact = Replay(wide, anatomy, ids[0])
+    exact.states = [states.float() for states in replay.states]
+    expected = integrated_gradients(exact, anatomy.unembedding, 7, layers=[1], steps=2)
+    largest = np.abs(expected.attribution[1]).max()
+    np.testing.assert_allclose(found.attribution[1], expected.attribution[1], atol=0.05 * largest)
+
+
 def test_a_model_that_takes_no_gradients_of_early_passes_is_refused():
     _model, _ids, anatomy, replay = prepared("hrm_text")
     with pytest.raises(DepthError, match="no gradients"):

@@ -244,7 +244,7 @@ class _Path:
         return torch.stack(sums).sum(dim=0)
 
     def _run_layer(self, layer: int, rows: Tensor) -> Tensor:
-        with self._precisely(self._replay.layers[layer]):
+        with self._precisely(*self._replay.modules_of(layer)):
             return self._replay.run_layer(layer, rows)
 
     def _probability(self, rows: Tensor, targets: Tensor) -> Tensor:

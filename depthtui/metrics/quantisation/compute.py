@@ -122,7 +122,7 @@ class _Runs:
     def through(self, layer: int, rows: Tensor, rounded_to: Sequence[int] = ()) -> Tensor:
         """Rows through a layer, then the clean one through it, rounded to each number of bits."""
         replay = self._replay
-        with self._precisely(replay.layers[layer]):
+        with self._precisely(*replay.modules_of(layer)):
             after = [replay.run_layer(layer, rows)]
             for bits in rounded_to:
                 with rounded(replay.layers[layer], bits):
