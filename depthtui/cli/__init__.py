@@ -5,6 +5,8 @@ from __future__ import annotations
 import codecs
 import gc
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +17,7 @@ from depthtui import __version__
 from depthtui.cli.cache import cache
 from depthtui.cli.completion import complete_models, completion
 from depthtui.cli.doctor import doctor
+from depthtui.cli.engine import engine
 from depthtui.cli.generate import generate
 from depthtui.cli.help import Group, in_section
 from depthtui.cli.inspect import inspect
@@ -97,6 +100,17 @@ class _Commands(Group):
         formatter.write(f"\nSettings, theme and keys: {settings_path()}\n")
 
 
+def _engine_command(context: click.Context, parameter: click.Parameter, command: str) -> str:
+    """A command that can be started here."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise click.BadParameter(f"{command!r} is no command: {error}.") from None
+    if words and shutil.which(words[0]) is None:
+        raise click.BadParameter(f"there is no program {words[0]!r} on this machine.")
+    return command
+
+
 @click.group(
     cls=_Commands,
     examples=["depthtui", "depthtui --model Qwen/Qwen2.5-1.5B-Instruct --device cuda:1"],
@@ -113,6 +127,16 @@ class _Commands(Group):
 )
 @model_options
 @cache_options
+@in_section(
+    "Engine",
+    click.option(
+        "--engine-command",
+        default="",
+        callback=_engine_command,
+        metavar="COMMAND",
+        help='Reaches an engine elsewhere, as in "ssh gpu depthtui engine".',
+    ),
+)
 @click.version_option(__version__, message="depthtui %(version)s")
 @click.pass_context
 def commands(
@@ -122,6 +146,7 @@ def commands(
     spec: ModelSpec,
     trusted: TrustedModels,
     given: Given,
+    engine_command: str,
 ) -> int:
     """Explore how a language model uses its depth.
 
@@ -140,7 +165,8 @@ def commands(
         from depthtui.tui.app import main as explore
 
         spec = replace(spec, name=model or settings.last_model)
-        return explore(spec, settings, given.values, trusted=[spec] if trusted.every else [])
+        trusted_models = [spec] if trusted.every else []
+        return explore(spec, settings, given.values, trusted_models, engine_command)
     finally:
         gc.enable()
 
@@ -177,7 +203,7 @@ def _refuse_options(context: click.Context) -> None:
             raise click.UsageError(f"{option.opts[0]} before a command is the explorer's; {where}.")
 
 
-_MEASURING = (run, inspect, sweep, generate, lens, prune, serve)
+_MEASURING = (run, inspect, sweep, generate, lens, prune, serve, engine)
 _LOOKING_AFTER = (models, tasks, metrics, sessions, cache, doctor, completion)
 for command in (*_MEASURING, *_LOOKING_AFTER):
     commands.add_command(command)

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,11 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 class CodecError(ValueError):
     """A value that cannot be sent, or bytes that `encode` did not write."""
+
+
+def types_by_name() -> Mapping[str, type]:
+    """The dataclasses of messages but for the results of metrics, by their names."""
+    return _TYPES
 
 
 def encode(value: Any) -> bytes:

@@ -1,8 +1,8 @@
-"""The engine as a child process: commands in, events out, over one pipe.
+"""The engine as a process of its own: commands come in, events go out.
 
-Run as `python -m depthtui.service.worker FD` with a connected socket's file
-descriptor. Whatever libraries print goes to stderr, which the parent points at
-a log; the terminal is never touched. When the parent is gone, so is this.
+`python -m depthtui.service.worker` is the explorer's child, `depthtui engine` the same at the
+other end of a command such as `ssh`. Standard input and output carry messages alone; whatever
+libraries print goes to standard error. When the explorer is gone, so is this.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import queue
 import signal
 import sys
 import threading
-from multiprocessing.connection import Connection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depthtui.data import codec
+from depthtui.data.pipe import BrokenConnection, Pipe, standard_pipe
 from depthtui.data.protocol import (
     DEVICE_LOST,
     Command,
@@ -57,15 +57,20 @@ if TYPE_CHECKING:
 
 
 class Worker:
-    """Serves one connection until `Quit` or until the other end is gone.
+    """Serves one explorer until `Quit` or until that is gone.
 
     A thread reads commands, so that a run can be steered while it computes;
     the main thread works through the rest in order.
+
+    Args:
+        pipe: to the explorer.
+        own_storage: where an engine elsewhere finds and keeps things; None for where the explorer
+            says, whose machine this is.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._sending = threading.Lock()
+    def __init__(self, pipe: Pipe, own_storage: Storage | None = None) -> None:
+        self._pipe = pipe
+        self._own_storage = own_storage
         self._work: queue.SimpleQueue[tuple[Command, Control]] = queue.SimpleQueue()
         self._controls: list[Control] = []
         self._inspecting: list[Control] = []
@@ -76,6 +81,7 @@ class Worker:
 
     def serve(self) -> int:
         """Work until `Quit`, or until the GPU is lost; returns the exit status."""
+        self._pipe.greet()
         threading.Thread(target=self._read, name="commands", daemon=True).start()
         while True:
             command, control = self._work.get()
@@ -88,8 +94,8 @@ class Worker:
     def _read(self) -> None:
         while True:
             try:
-                command = codec.decode(self._connection.recv_bytes())
-            except (EOFError, OSError, codec.CodecError):
+                command = self._pipe.receive()
+            except BrokenConnection:
                 os._exit(0)
             self._receive(command)
 
@@ -154,12 +160,13 @@ class Worker:
         configuration = self._configuration
         if configuration is None:
             raise DepthError("The engine was not configured.")
-        models_dir = Path(configuration.models_dir)
+        storage = _storage_of(configuration, self._own_storage)
+        models_dir = storage.models_dir
         if isinstance(command, LoadModel):
             # What cannot be opened is told before torch is imported, which takes seconds.
             check_at_hand(command.spec, models_dir, command.spec in self._trusted)
         if self._engine is None:
-            self._engine = self._made(configuration)
+            self._engine = self._made(configuration.threads, storage)
         engine = self._engine
         if isinstance(command, LoadModel):
             engine.load(command.spec, control)
@@ -225,21 +232,14 @@ class Worker:
         """What the engine says goes up the pipe, or to the sweep that it works for."""
         (self._emit if self._sweep is None else self._sweep.emit)(event)
 
-    def _made(self, command: Configure) -> Engine:
+    def _made(self, threads: int, storage: Storage) -> Engine:
         self._emit(Progress("Starting the engine", 0, 0, ""))
         import torch
         import transformers
 
         # One core stays free for the terminal: a screen that waits for the matrix products
         # of all cores slows these down several times as well.
-        torch.set_num_threads(command.threads or max(1, (os.cpu_count() or 2) - 1))
-        storage = Storage(
-            cache_dir=Path(command.cache_dir),
-            models_dir=Path(command.models_dir),
-            keep_results=bool(command.cache_dir),
-            cache_limit=command.cache_limit,
-            activation_limit=command.activation_limit if command.cache_activations else 0,
-        )
+        torch.set_num_threads(threads or max(1, (os.cpu_count() or 2) - 1))
         engine = make_engine(
             storage,
             self._hear,
@@ -250,12 +250,27 @@ class Worker:
         return engine
 
     def _emit(self, event: Event) -> None:
-        data = codec.encode(event)
-        with self._sending:
-            try:
-                self._connection.send_bytes(data)
-            except OSError:
-                os._exit(0)
+        try:
+            self._pipe.send(event)
+        except OSError:
+            os._exit(0)
+
+
+def _storage_of(command: Configure, own: Storage | None) -> Storage:
+    """Where things are kept: an engine elsewhere has places of its own, and keeps as it is told."""
+    keeps, activation_limit = bool(command.cache_dir), command.activation_limit
+    if not command.cache_activations:
+        activation_limit = 0
+    if own is not None:
+        keeps = keeps and own.keep_results
+        return replace(own, keep_results=keeps, activation_limit=activation_limit)
+    return Storage(
+        cache_dir=Path(command.cache_dir),
+        models_dir=Path(command.models_dir),
+        keep_results=keeps,
+        cache_limit=command.cache_limit,
+        activation_limit=activation_limit,
+    )
 
 
 def _stopped(command: Command) -> tuple[str, str]:
@@ -265,11 +280,11 @@ def _stopped(command: Command) -> tuple[str, str]:
     return "Loading was stopped.", "Press m to choose a model."
 
 
-def main() -> None:
-    """Serve the socket whose file descriptor is the first argument."""
+def serve(own_storage: Storage | None = None) -> int:
+    """Serve standard input and output, as `Worker` does; returns the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.exit(Worker(Connection(int(sys.argv[1]))).serve())
+    return Worker(standard_pipe(), own_storage).serve()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(serve())

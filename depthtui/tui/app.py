@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -28,7 +29,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from depthtui.data.run_settings import ModelSpec
-from depthtui.errors import DepthError
+from depthtui.errors import DepthError, named_line
 from depthtui.log import log_bug
 from depthtui.settings import Settings, change_settings
 from depthtui.tui import textual_patches
@@ -85,6 +86,7 @@ class DepthApp(App[int]):
         welcomes: whether it opens with a welcome, unless there is a last session.
         given: the settings that the command line names.
         trusted: the models whose own Python code the command line lets run.
+        engine_command: what reaches an engine elsewhere; empty for one on this machine.
     """
 
     TITLE = "depthtui"
@@ -104,6 +106,7 @@ class DepthApp(App[int]):
         welcomes: bool = False,
         given: Mapping[str, Any] | None = None,
         trusted: Iterable[ModelSpec] = (),
+        engine_command: str = "",
     ) -> None:
         super().__init__(driver_class=_driver_class())
         self._settings_file = settings_file
@@ -118,6 +121,7 @@ class DepthApp(App[int]):
         self._spec = spec
         self._given = given
         self._trusted = trusted
+        self._engine_command = engine_command
         self._settings_list: SettingsList | None = None
         self._shown_settings = settings
 
@@ -126,7 +130,14 @@ class DepthApp(App[int]):
         """What is shown; it brings NumPy along, for which the first frame does not wait."""
         from depthtui.tui.state.explorer import Explorer
 
-        return Explorer(self._spec, self._shown_settings, self, self._given, self._trusted)
+        return Explorer(
+            self._spec,
+            self._shown_settings,
+            self,
+            self._given,
+            self._trusted,
+            self._engine_command,
+        )
 
     # Starting and ending ----------------------------------------------------
 
@@ -206,10 +217,10 @@ class DepthApp(App[int]):
         return engine
 
     def _engine_process(self) -> Engine:
-        from depthtui.tui.engine_client import EngineClient
+        from depthtui.tui.engine_client import HERE, EngineClient
         from depthtui.tui.engine_logs import new_log
 
-        return EngineClient(new_log())
+        return EngineClient(new_log(), shlex.split(self._engine_command) or HERE)
 
     def before_terminal(self) -> None:
         """Let a signal that ends the process give the terminal back first."""
@@ -344,12 +355,30 @@ class DepthApp(App[int]):
 
         if message.engine.killed:
             return
-        self.explorer.handle(message.event)
+        if not self._taken(message):
+            return
         if self.main is not None and isinstance(message.event, Progress):
             self.main.advance(message.event)
         if isinstance(message.event, RunFinished):
             self.keep_session()
         self._changed()
+
+    def _taken(self, message: EngineEvent) -> bool:
+        """Take an event; an engine elsewhere may send one that fits nothing, and is left then."""
+        from depthtui.tui.state.engine import EngineDeath
+
+        try:
+            self.explorer.handle(message.event)
+        except Exception as error:
+            if not self._engine_command:
+                raise
+            log_bug(error)
+            message.engine.kill()
+            problem = f"It sent what cannot be used ({named_line(error)})."
+            self.explorer.engine_died(EngineDeath(-signal.SIGKILL, "", "", problem))
+            self._changed()
+            return False
+        return True
 
     @on(EngineDied)
     def _engine_died(self, message: EngineDied) -> None:
@@ -568,13 +597,21 @@ def main(
     settings: Settings,
     given: Mapping[str, Any] | None = None,
     trusted: Iterable[ModelSpec] = (),
+    engine_command: str = "",
 ) -> int:
     """Open the explorer in this terminal; returns the exit status.
 
     Raises:
         Exception: whatever ended the app unexpectedly, after the terminal is restored.
     """
-    app = DepthApp(spec, settings, welcomes=settings.welcome, given=given, trusted=trusted)
+    app = DepthApp(
+        spec,
+        settings,
+        welcomes=settings.welcome,
+        given=given,
+        trusted=trusted,
+        engine_command=engine_command,
+    )
     status = app.run()
     # Python's last collections would look at every object: a third of a second for nothing.
     gc.freeze()

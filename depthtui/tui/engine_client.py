@@ -1,75 +1,91 @@
 """The explorer's end of the engine process.
 
-The engine is started as a module by name and never imported here, so that the
-terminal process stays free of torch. Two daemon threads move the bytes: the
-reader turns them into messages for the app, the writer keeps a busy engine
-from blocking a key press.
+The engine is a command that is started here, and never imported: the terminal process stays free
+of torch, and the command may as well reach another machine. Two daemon threads move the bytes: the
+reader turns them into messages for the app, the writer keeps a busy engine from blocking a key
+press.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
-from multiprocessing.connection import Connection
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
 from depthtui.data.protocol import Command
-from depthtui.tui.engine_logs import keep, last_line, open_log, remove
+from depthtui.tui.engine_logs import keep, last_line, last_line_of, open_log, remove
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.engine import EngineDeath, Post
+
+if TYPE_CHECKING:
+    from depthtui.data.pipe import Pipe
 
 DEATH_GRACE = 2.0
 """Seconds that an engine which closed its pipe gets to exit by itself."""
 
+# -P: no module of the folder that depthtui was started in is imported.
+HERE = (sys.executable, "-P", "-m", "depthtui.service.worker")
+"""The command of the engine on this machine."""
+
 
 class EngineClient:
-    """Runs the engine in a child process of its own session.
+    """Runs the engine in a process group of its own.
 
     Args:
-        log: a new file for whatever the child and its native libraries print; it goes with the
-            child, unless that crashed.
-        module: the module to run; it receives a file descriptor as its argument.
+        log: a new file for whatever the engine and its native libraries print; it goes with the
+            engine, unless that crashed.
+        command: what runs the engine, and hands on its standard input and output.
 
     Attributes:
         killed: whether `kill` ended it.
     """
 
-    def __init__(self, log: Path, module: str = "depthtui.service.worker") -> None:
+    def __init__(self, log: Path, command: Sequence[str] = HERE) -> None:
         self.log = log
         self.killed = False
-        self._module = module
+        self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._post: Post = lambda message: None
 
     @property
     def pid(self) -> int:
-        """The child's process id, or -1 before `start`."""
+        """The process id of the command, or -1 before `start`."""
         return self._process.pid if self._process else -1
 
     def start(self, post: Post) -> None:
         self._post = post
-        ours, theirs = socket.socketpair()
-        with theirs, open_log(self.log) as log:
-            self._process = subprocess.Popen(
-                # -P: no module of the folder that depthtui was started in is imported.
-                [sys.executable, "-P", "-m", self._module, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        connection = Connection(ours.detach())
-        for name, target in (("engine-reader", self._read), ("engine-writer", self._write)):
-            threading.Thread(target=target, args=(connection,), name=name, daemon=True).start()
+        their_input, outgoing = os.pipe()
+        incoming, their_output = os.pipe()
+        try:
+            with open_log(self.log) as log:
+                self._process = subprocess.Popen(
+                    self._command,
+                    stdin=their_input,
+                    stdout=their_output,
+                    stderr=log,
+                    # Without a terminal, nothing such as ssh asks its questions over the screen.
+                    start_new_session=True,
+                )
+        except OSError:
+            remove(self.log)
+            os.close(outgoing)
+            os.close(incoming)
+            raise
+        finally:
+            os.close(their_input)
+            os.close(their_output)
+        ends = incoming, outgoing
+        threading.Thread(target=self._read, args=ends, name="engine-reader", daemon=True).start()
 
     def send(self, command: Command) -> None:
         self._commands.put(command)
@@ -78,44 +94,58 @@ class EngineClient:
         self.killed = True
         self._commands.put(None)
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+            self._end_group()
             remove(self.log)
 
-    def _read(self, connection: Connection) -> None:
-        from depthtui.data.codec import CodecError, decode
+    def _read(self, incoming: int, outgoing: int) -> None:
+        from depthtui.data.pipe import BrokenConnection, Pipe
 
+        pipe = Pipe(incoming, outgoing)
+        # What is no engine gets no commands.
+        writer = threading.Thread(target=self._write, args=(pipe,), name="engine-writer")
+        writer.daemon = True
         try:
+            pipe.await_greeting()
+            writer.start()
             while True:
-                event = decode(connection.recv_bytes())
-                self._post_unless_killed(EngineEvent(self, event))
-        except (EOFError, OSError, CodecError):
+                self._post_unless_killed(EngineEvent(self, pipe.receive()))
+        except BrokenConnection as error:
             self._commands.put(None)
-            self._post_unless_killed(EngineDied(self, self._death()))
+            printed = pipe.printed if writer.ident is None else ""
+            self._post_unless_killed(EngineDied(self, self._death(str(error), printed)))
 
-    def _write(self, connection: Connection) -> None:
-        from depthtui.data.codec import encode
-
+    def _write(self, pipe: Pipe) -> None:
         with contextlib.suppress(OSError):
             while (command := self._commands.get()) is not None:
-                connection.send_bytes(encode(command))
+                pipe.send(command)
 
     def _post_unless_killed(self, message: Message) -> None:
         if not self.killed:
             self._post(message)
 
-    def _death(self) -> EngineDeath:
-        """Reap the child; one that lingers after closing its pipe is no use any more."""
+    def _death(self, problem: str, printed: str) -> EngineDeath:
+        """Reap the command; one that is no engine, or lingers, is no use any more.
+
+        Args:
+            problem: what is wrong with it; empty where it closed its pipe.
+            printed: what it printed in place of a greeting.
+        """
         assert self._process is not None
         try:
-            code = self._process.wait(DEATH_GRACE)
+            code = self._process.wait(0 if problem else DEATH_GRACE)
             # Whoever is killed has no time for a word about it.
             tells = code != -signal.SIGKILL
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self._end_group()
             code, tells = self._process.wait(), True
         words = last_line(self.log)
         if words and tells:
-            return EngineDeath(code, words, str(keep(self.log)))
+            return EngineDeath(code, words, str(keep(self.log)), problem)
         remove(self.log)
-        return EngineDeath(code, words)
+        return EngineDeath(code, words or last_line_of(printed), "", problem)
+
+    def _end_group(self) -> None:
+        """End the command, and all that it has started."""
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)

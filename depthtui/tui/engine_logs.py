@@ -19,6 +19,9 @@ import psutil
 
 from depthtui.files import PRIVATE_FILE, make_private_folder
 
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+"""What colours text or names a terminal's window."""
+
 _PREFIX, _KEPT_PREFIX = "depthtui-engine-", "depthtui-crash-"
 
 
@@ -66,9 +69,14 @@ def last_line(path: Path) -> str:
     try:
         with path.open("rb") as log:
             log.seek(max(0, os.path.getsize(path) - 4096))
-            lines = log.read().decode("utf-8", "replace").split("\n")
+            return last_line_of(log.read().decode("utf-8", "replace"))
     except OSError:
         return ""
+
+
+def last_line_of(printed: str) -> str:
+    """The last line that says anything, without the escapes that colour it; empty for none."""
+    lines = _ESCAPES.sub("", printed).replace("\r", "\n").split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 

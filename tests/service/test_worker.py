@@ -1,17 +1,17 @@
 """The engine as a child process, spoken to over its pipe."""
 
+import contextlib
 import os
+import select
 import signal
-import socket
 import subprocess
 import sys
-from multiprocessing.connection import Connection
 
 import numpy as np
 import pytest
 
-from depthtui.data import codec
 from depthtui.data.lens import LogitLens
+from depthtui.data.pipe import BrokenConnection, Pipe
 from depthtui.data.protocol import (
     DEVICE_LOST,
     Configure,
@@ -56,25 +56,28 @@ class Engine:
     """One engine process and the test's end of its pipe."""
 
     def __init__(self, cache, models):
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "depthtui.service.worker", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-            )
-        self.pipe = Connection(ours.detach())
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "depthtui.service.worker"],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.output = self.process.stdout.fileno()
+        self.pipe = Pipe(os.dup(self.output), os.dup(self.process.stdin.fileno()))
+        self.process.stdin.close()
+        self.pipe.await_greeting()
         self.send(Configure(str(cache), str(models), 1 << 30, threads=1))
 
     def send(self, command):
-        self.pipe.send_bytes(codec.encode(command))
+        self.pipe.send(command)
 
     def until(self, kind):
         """Events up to the first of that kind, which comes last."""
         events = []
         while not (events and isinstance(events[-1], kind)):
-            assert self.pipe.poll(PATIENCE), f"no {kind.__name__}, but {events}"
-            events.append(codec.decode(self.pipe.recv_bytes()))
+            is_there = select.select([self.output], [], [], PATIENCE)[0]
+            assert is_there, f"no {kind.__name__}, but {events}"
+            events.append(self.pipe.receive())
         return events
 
 
@@ -241,31 +244,42 @@ def test_a_lost_device_ends_the_process_after_what_it_was_asked(tmp_path, monkey
 
 def told_by_a_worker_that_ends(tmp_path, monkeypatch):
     """What a worker tells that counts tokens and then has lost its device."""
-    ours, theirs = (Connection(end.detach()) for end in socket.socketpair())
+    told = tmp_path / "told"
+    pipe = Pipe(os.open(os.devnull, os.O_RDONLY), os.open(told, os.O_WRONLY | os.O_CREAT))
     # Its end would end this process.
     monkeypatch.setattr(Worker, "_read", lambda self: None)
     monkeypatch.setattr("depthtui.engine.engine.Engine.lost_device", "cuda:0")
-    worker = Worker(theirs)
+    worker = Worker(pipe)
     worker._receive(Configure(str(tmp_path), str(tmp_path), 1 << 30, threads=1))
     worker._receive(CountTokens(Prompt("Seven"), False))
     assert worker.serve() == DEVICE_LOST
-    return [codec.decode(ours.recv_bytes()) for _ in range(3)]
+    return all_told(told)
+
+
+def all_told(file):
+    """The events in a file."""
+    pipe = Pipe(os.open(file, os.O_RDONLY), os.open(os.devnull, os.O_WRONLY))
+    pipe.await_greeting()
+    events = []
+    with contextlib.suppress(BrokenConnection):
+        while True:
+            events.append(pipe.receive())
+    pipe.close()
+    return events
 
 
 def test_a_look_into_a_layer_takes_the_place_of_one_that_waits(folder, tmp_path, monkeypatch):
-    ours, theirs = (Connection(end.detach()) for end in socket.socketpair())
+    told = tmp_path / "told"
+    pipe = Pipe(os.open(os.devnull, os.O_RDONLY), os.open(told, os.O_WRONLY | os.O_CREAT))
     monkeypatch.setattr(Worker, "_read", lambda self: None)
-    worker, prompt = Worker(theirs), Prompt("Seven plus five is twelve")
+    worker, prompt = Worker(pipe), Prompt("Seven plus five is twelve")
     worker._receive(Configure(str(tmp_path), str(tmp_path), 1 << 30, threads=1))
     worker._receive(LoadModel(ModelSpec(str(folder), device="cpu")))
     for layer in (0, 1, 2):
         worker._receive(InspectLayer(1, prompt, RunSettings(), layer, 3, "logit"))
     worker._work.put((Quit(), Control()))
     assert worker.serve() == 0
-    told = []
-    while ours.poll():
-        told.append(codec.decode(ours.recv_bytes()))
-    (page,) = [event for event in told if isinstance(event, LayerInspected)]
+    (page,) = [event for event in all_told(told) if isinstance(event, LayerInspected)]
     assert (page.layer, page.token, page.problem) == (2, 3, "")
     assert page.inspection.tokens == page.inspection.tokens[:4]
 

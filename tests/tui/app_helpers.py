@@ -112,11 +112,13 @@ async def explore(
     welcomes: bool = False,
     trusted: Sequence[ModelSpec] = (),
     unasked_seconds: float = 0.0,
+    engine_command: str = "",
 ) -> AsyncIterator[Explored]:
     """Run the explorer without a terminal; by default until the first run is done.
 
     An error ends it, and with it the test; `kind=DepthApp` goes on as people's does. Nothing
-    begins by itself behind a run, where no seconds are given for it.
+    begins by itself behind a run, where no seconds are given for it. With a command, the engine is
+    that process.
     """
     engines: list[Engine] = []
 
@@ -127,10 +129,11 @@ async def explore(
     app = kind(
         spec or ModelSpec(),
         settings or Settings(export_dir=tmp_path / "exports", cache_dir=tmp_path / "cache"),
-        make,
+        None if engine_command else make,
         tmp_path / "settings.toml",
         welcomes,
         trusted=trusted,
+        engine_command=engine_command,
     )
     app.explorer.unasked_seconds = unasked_seconds
     async with app.run_test(size=size, notifications=True) as pilot:

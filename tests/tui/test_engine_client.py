@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,14 @@ from depthtui.data.protocol import Configure, CountTokens, EngineReady, Notice
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
-from depthtui.tui.engine_client import EngineClient
+from depthtui.tui.engine_client import HERE, EngineClient
 from depthtui.tui.engine_logs import last_line, new_log
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.session import RunState
 from tests.tui.app_helpers import explore
 
 PATIENCE = 120.0
+ODD = (sys.executable, "-m", "tests.tui.odd_engine")
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +36,8 @@ def _modules_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 class Child:
     """A client and what it posts."""
 
-    def __init__(self, log: Path, module: str = "tests.tui.odd_engine") -> None:
-        self.client = EngineClient(log, module)
+    def __init__(self, log: Path, command: Sequence[str] = ODD) -> None:
+        self.client = EngineClient(log, command)
         self.messages: queue.Queue[Message] = queue.Queue()
         self.client.start(self.messages.put)
 
@@ -75,7 +77,7 @@ def test_what_the_child_prints_goes_to_the_log(
 ) -> None:
     child.tell("print")
     assert said(child.next()) == "printed"
-    assert last_line(child.client.log) == "CUDA error: [/] \x1b[2J"
+    assert last_line(child.client.log) == "CUDA error: [/]"
     assert capfd.readouterr() == ("", "")
 
 
@@ -84,7 +86,7 @@ def test_an_exit_is_a_death_with_its_status_and_last_words(child: Child) -> None
     child.next()
     child.tell("exit")
     death = child.died().death
-    assert (death.code, death.last_line) == (3, "CUDA error: [/] \x1b[2J")
+    assert (death.code, death.last_line) == (3, "CUDA error: [/]")
     assert "status 3" in death.reason
     assert last_line(Path(death.log)) == death.last_line
     assert not child.client.log.exists()
@@ -166,7 +168,7 @@ def test_the_real_engine_answers_and_runs_nothing_of_the_folder_that_it_starts_i
     for name in ("depthtui", "torch", "json"):
         (strangers / f"{name}.py").write_text(f"open({str(mark)!r}, 'w')")
     monkeypatch.chdir(strangers)
-    child = Child(tmp_path / "engine.log", "depthtui.service.worker")
+    child = Child(tmp_path / "engine.log", HERE)
     child.client.send(Configure("", str(tmp_path), 0, threads=1))
     child.client.send(CountTokens(Prompt("three small words"), False))
     kinds = []

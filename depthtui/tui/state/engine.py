@@ -40,15 +40,19 @@ class EngineDeath:
         code: its exit code; negative for a signal.
         last_line: the last line of its log, untrusted text, may be empty.
         log: the path of its log; empty where that has nothing about it.
+        problem: why it was ended, such as for its version; empty where it ended by itself.
     """
 
     code: int
     last_line: str
     log: str = ""
+    problem: str = ""
 
     @property
     def reason(self) -> str:
         """What happened, in words."""
+        if self.problem:
+            return self.problem
         if self.code == DEVICE_LOST:
             return "An error on the GPU cost this process the device; a new one gets it back."
         if self.code == -9:

@@ -103,6 +103,7 @@ class Explorer:
         host: the app.
         given: those of them that the command line names.
         trusted: the models whose own Python code the command line lets run.
+        engine_command: what reaches an engine elsewhere; empty for one on this machine.
 
     Attributes:
         model: the loaded model, or None.
@@ -134,8 +135,10 @@ class Explorer:
         host: Host,
         given: Mapping[str, Any] | None = None,
         trusted: Iterable[ModelSpec] = (),
+        engine_command: str = "",
     ) -> None:
         self.spec = spec
+        self.engine_command = engine_command
         self._trusted = TrustedModels(trusted)
         self.settings = settings
         self.given = given or {}
@@ -228,8 +231,9 @@ class Explorer:
         except OSError as error:
             self._engine = None
             self.phase = Phase.DEAD
+            what = f"`{self.engine_command}`" if self.engine_command else "The engine"
             self.problem = Problem(
-                f"The engine could not be started ({error.strerror}).", "r tries again."
+                f"{what} could not be started ({error.strerror}).", "r tries again."
             )
             return
         self._engine.send(
@@ -559,7 +563,10 @@ class Explorer:
         """The timings of a run's model; of the loaded one without a run."""
         if run is None or run.model == self.model:
             return self.pace
-        return self.paces.get(pace_key(run.model), Pace())
+        return self.paces.get(self._pace_key(run.model), Pace())
+
+    def _pace_key(self, model: ModelInfo) -> str:
+        return pace_key(model, self.engine_command)
 
     def _run_settings(self, prompt: Prompt, chat_template: bool) -> RunSettings:
         """The user's settings, what is skipped, and the answer that is marked in this prompt."""
@@ -699,22 +706,25 @@ class Explorer:
         self.phase, self.progress = Phase.DEAD, None
         kept = "Every result is kept" if self.session.results else "Nothing was lost"
         self._end_live("the engine process ended")
-        detail = f" It last said: {death.last_line}" if death.last_line and death.code >= 0 else ""
+        tells = death.last_line and (death.code >= 0 or death.problem)
+        detail = f" It last said: {death.last_line}" if tells else ""
         where = f" Log: {death.log}" if death.log else ""
-        self.problem = Problem(
-            f"The engine process ended. {death.reason}{detail}",
-            f"{kept}; r starts it again.{where}",
-        )
+        ended, again = "The engine process ended.", "starts it again"
+        if self.engine_command:
+            ended, again = f"The engine is gone: `{self.engine_command}`.", "connects again"
+        self.problem = Problem(f"{ended} {death.reason}{detail}", f"{kept}; r {again}.{where}")
 
     def _loaded(self, model: ModelInfo) -> None:
         self.model, self.progress, self.problem = model, None, None
         self.phase = Phase.READY
         # The engine tells what is prepared of the model that it has now.
-        self.pace = replace(self.paces.get(pace_key(model), Pace()), prepared=())
+        self.pace = replace(self.paces.get(self._pace_key(model), Pace()), prepared=())
         self.not_loaded = self.token_count.last = None
         self.session.adopt(model)
         recent = opened_last(model.spec.name, self.settings.recent_models)
-        self.change(last_model=recent[0], recent_models=recent)
+        # Another machine's models are not opened here by the next start.
+        remember = self.take if self.engine_command else self.change
+        remember(last_model=recent[0], recent_models=recent)
         then, self._once_loaded = self._once_loaded, None
         if then is not None:
             then(model)
@@ -728,7 +738,7 @@ class Explorer:
         """Take a new timing of the loaded model, which comes last among those kept."""
         self.pace = joined(self.pace, pace)
         if self.model is not None:
-            key = pace_key(self.model)
+            key = self._pace_key(self.model)
             self.paces.pop(key, None)
             self.paces[key] = self.pace
 

@@ -30,10 +30,11 @@ def paces_path(cache_dir: Path) -> Path:
     return cache_dir / "paces.json"
 
 
-def pace_key(model: ModelInfo) -> str:
-    """What tells models apart whose pace is another."""
+def pace_key(model: ModelInfo, engine_command: str = "") -> str:
+    """What tells models apart whose pace is another; on an engine elsewhere it is."""
     name = model.fingerprint or model.name
-    return " ".join((name, model.dtype, model.quantize or "-", model.device))
+    place = (engine_command,) if engine_command else ()
+    return " ".join((name, model.dtype, model.quantize or "-", model.device, *place))
 
 
 def kept_paces(path: Path) -> dict[str, Pace]:

@@ -1,0 +1,34 @@
+"""`depthtui engine`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from depthtui.cli.help import Command
+from depthtui.cli.options import Given, cache_options
+from depthtui.errors import DepthError
+
+
+@click.command(
+    cls=Command,
+    examples=['depthtui --engine-command "ssh gpu depthtui engine"'],
+)
+@cache_options
+def engine(given: Given) -> int:
+    """Serve an explorer on another machine, over standard input and output.
+
+    The explorer starts it: by ssh, srun, docker exec -i, kubectl exec -i or anything else that
+    hands both on as they are. Models and their cache are here; the session, its results and what
+    is exported are with the explorer. It ends when the explorer is gone.
+    """
+    if sys.stdin.isatty() or sys.stdout.isatty():
+        raise DepthError(
+            "The engine talks to an explorer, not to a terminal.",
+            "Open one with --engine-command, as in `depthtui engine --help`.",
+        )
+    from depthtui.engine.factory import Storage
+    from depthtui.service.worker import serve
+
+    return serve(Storage.of(given.settings()))

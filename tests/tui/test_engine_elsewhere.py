@@ -1,0 +1,89 @@
+"""The explorer and an engine elsewhere: a command whose connection breaks, and comes back."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import psutil
+import pytest
+
+from depthtui.data.protocol import Command
+from depthtui.settings import load_settings
+from depthtui.tui.engine_client import EngineClient
+from depthtui.tui.state.phase import Phase
+from depthtui.tui.state.session import RunState
+from tests.tui.app_helpers import Explored, explore
+
+COMMAND = shlex.join(["sh", "-c", f"{sys.executable} -m tests.tui.fake_engine; exit $?"])
+
+
+@pytest.fixture(autouse=True)
+def _modules_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a child import these tests, which are not installed."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
+def client(it: Explored) -> EngineClient:
+    return cast(EngineClient, it.app.explorer._engine)
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether a process is gone, or waits for its parent alone."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+async def problem_of(tmp_path: Path, command: Sequence[str]) -> str:
+    """What the screen says of a command that reaches no engine."""
+    async with explore(tmp_path, engine_command=shlex.join(command), wait=False) as it:
+        await it.until(lambda: it.app.explorer.phase is Phase.DEAD)
+        problem = it.app.explorer.problem
+        assert problem is not None
+        return f"{problem.message} {problem.hint}"
+
+
+async def test_a_connection_that_breaks_is_offered_again_and_the_session_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with explore(tmp_path, engine_command=COMMAND) as it:
+        assert it.session.current.state is RunState.FINISHED
+        sent: list[Command] = []
+        monkeypatch.setattr(client(it), "send", sent.append)
+        await it.press("down", "right", "G", "g", "tab", "up", "left")
+        assert sent == []
+        os.killpg(client(it).pid, signal.SIGTERM)
+        await it.until(lambda: it.app.explorer.phase is Phase.DEAD)
+        problem = it.app.explorer.problem
+        assert f"The engine is gone: `{COMMAND}`. It was ended by SIGTERM." in problem.message
+        assert problem.hint.startswith("Every result is kept; r connects again.")
+        assert it.main.shown_result() is not None
+        await it.press("r")
+        await it.ready()
+        assert it.app.explorer.problem is None
+        assert [run.state for run in it.session.runs] == [RunState.FINISHED]
+        await it.press("r")
+        await it.until(lambda: len(it.session.runs) == 2)
+        await it.ready()
+        (behind_shell,) = psutil.Process(client(it).pid).children()
+        # The whole command ends, not its shell alone.
+        client(it).kill()
+        await it.until(lambda: has_ended(behind_shell))
+    assert load_settings(tmp_path / "settings.toml").recent_models == ()
+
+
+async def test_a_command_that_reaches_no_engine_says_why(tmp_path: Path) -> None:
+    shell = "echo Welcome; echo 'ssh: connect to host \x1b[1mgpu\x1b[0m: refused' >&2; exit 255"
+    said = await problem_of(tmp_path, ["sh", "-c", shell.replace("echo '", "printf '")])
+    assert "It exited with status 255. It last said: ssh: connect to host gpu: refused" in said
+    said = await problem_of(tmp_path, ["echo", "No such container"])
+    assert "It exited with status 0. It last said: No such container" in said
+    said = await problem_of(tmp_path, ["echo", 'depthtui engine {"version": "7", "messages": ""}'])
+    assert "The engine has depthtui 7 and this explorer 0.1.0: install the same" in said
