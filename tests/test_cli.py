@@ -853,9 +853,10 @@ class TestExplorer:
             settings: Settings,
             given: dict[str, object],
             trusted: Sequence[ModelSpec],
+            engine_command: str,
         ) -> int:
             assert given.items() <= vars(settings).items()
-            self.trusted = trusted
+            self.trusted, self.engine_command = trusted, engine_command
             calls.append((spec, settings))
             return 3
 
@@ -892,6 +893,26 @@ class TestExplorer:
         assert self.trusted == []
         cli.main(["--model", "some/model", "--trust-remote-code"])
         assert self.trusted == [ModelSpec("some/model")]
+
+    def test_an_engine_elsewhere_is_a_command_that_is_there(
+        self, capsys: Output, opened: list[tuple[ModelSpec, Settings]]
+    ) -> None:
+        for command, why in (("no-such-program gpu", "no program"), ("sh 'gpu", "no command")):
+            assert cli.main(["--engine-command", command]) == 2
+            assert why in capsys.readouterr().err
+        assert opened == []
+
+    def test_an_engine_elsewhere_is_handed_on(
+        self, opened: list[tuple[ModelSpec, Settings]]
+    ) -> None:
+        cli.main(["--engine-command", "sh -c 'depthtui engine'"])
+        assert self.engine_command == "sh -c 'depthtui engine'"
+
+    def test_an_engine_speaks_to_no_terminal(
+        self, capsys: Output, opened: list[tuple[ModelSpec, Settings]]
+    ) -> None:
+        assert cli.main(["engine"]) == 1
+        assert "not to a terminal. Open one with --engine-command" in capsys.readouterr().err
 
     @pytest.mark.parametrize("command", [[], ["serve"]])
     def test_the_last_model_is_not_trusted(
