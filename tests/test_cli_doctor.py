@@ -51,7 +51,7 @@ def test_a_machine_on_which_all_is_well(capsys: Output) -> None:
     status, report = doctor(capsys)
     assert status == 0
     assert report["ok"]
-    topics = ["versions", "devices", "terminal", "settings", "cache", "hub", "models"]
+    topics = ["versions", "devices", "schedulers", "terminal", "settings", "cache", "hub", "models"]
     assert list(dict.fromkeys(check["topic"] for check in report["checks"])) == topics
     (versions,) = found(report, "versions", "ok")
     assert versions["facts"]["versions"]["torch"] == importlib.metadata.version("torch")
@@ -116,6 +116,44 @@ def test_gpus(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "compute capability 9.0" in first["says"]
     assert first["facts"]["total"] == 80 << 30
     assert "dtype auto is float16" in found(report, "devices", "ok")[1]["says"]
+
+
+def put_slurm(folder: Path, sinfo: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands of a Slurm that prints its version, and of its `sinfo` what is given."""
+    for name, line in (("sbatch", "echo slurm-wlm 24.11.5"), ("sinfo", sinfo)):
+        (folder / name).write_text(f"#!/bin/sh\n{line}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setattr(checks.shutil, "which", lambda name: str(folder / name))
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_schedulers(home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Device("cuda:0", "NVIDIA H100", 80 << 30, 79 << 30, "bfloat16", "9.0")
+    here = [gpu, gpu, *devices_module.devices()]
+    monkeypatch.setattr(devices_module, "devices", lambda: here)
+    real = importlib.metadata.version
+    version = {"ray": "2.60.0"}
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: version.get(name) or real(name))
+    put_slurm(home, "echo low; echo high; echo low", monkeypatch)
+    (check,) = found(doctor(capsys)[1], "schedulers", "ok")
+    assert check["says"] == "Slurm 24.11.5 (partitions: low, high), Ray 2.60.0, 2 CUDA GPUs"
+    assert check["facts"] == {
+        "slurm": "24.11.5",
+        "partitions": ["low", "high"],
+        "ray": "2.60.0",
+        "gpus": 2,
+    }
+
+
+def test_a_slurm_that_does_not_answer(
+    home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_slurm(home, "echo Unable to contact slurm controller >&2; exit 1", monkeypatch)
+    status, report = doctor(capsys)
+    assert status == 0
+    (note,) = found(report, "schedulers", "note")
+    assert "partitions: Unable to contact slurm controller." in note["says"]
+    assert found(report, "schedulers", "ok")[0]["says"].startswith("Slurm 24.11.5, ")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch sees the GPU")

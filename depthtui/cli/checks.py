@@ -8,8 +8,10 @@ import locale
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 NAMED = ("torch", "transformers", "accelerate", "textual")
 """Libraries whose versions are told where nothing is wrong with them."""
+
+_PATIENCE = 10.0
+"""Seconds for a command of Slurm's: one whose cluster is away may wait for minutes."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,60 @@ def _check_device(device: Device) -> Check:
         f"dtype auto is {device.dtype}{small}",
         facts=vars(device),
     )
+
+
+def check_schedulers(here: Sequence[Device]) -> Iterator[Check]:
+    """What can spread a sweep: Slurm, Ray, and the GPUs of this machine."""
+    slurm = _slurm_version()
+    partitions: list[str] = []
+    if slurm:
+        try:
+            partitions = list(dict.fromkeys(_printed("sinfo", "--noheader", "--format=%R").split()))
+        except (OSError, subprocess.SubprocessError) as error:
+            yield Check(
+                "schedulers",
+                "note",
+                f"Slurm {slurm} does not name its partitions: {_why_not(error)}.",
+                "Ask with `sinfo`; `depthtui sweep --slurm` still writes its scripts.",
+            )
+    ray = None
+    with suppress(importlib.metadata.PackageNotFoundError):
+        ray = importlib.metadata.version("ray")
+    n_gpus = sum(device.name.startswith("cuda") for device in here)
+    named = f" (partitions: {', '.join(partitions)})" if partitions else ""
+    words = [
+        f"Slurm {slurm}{named}" if slurm else "no Slurm",
+        f"Ray {ray}" if ray else "no Ray",
+        "no CUDA GPU" if not n_gpus else f"{n_gpus} CUDA GPU{'s' * (n_gpus > 1)}",
+    ]
+    facts = {"slurm": slurm, "partitions": partitions, "ray": ray, "gpus": n_gpus}
+    yield Check("schedulers", "ok", ", ".join(words), facts=facts)
+
+
+def _slurm_version() -> str | None:
+    """The version of the Slurm that jobs can be submitted to from here, if any."""
+    if shutil.which("sbatch") is None:
+        return None
+    with suppress(OSError, subprocess.SubprocessError):
+        return _printed("sbatch", "--version").split()[-1]
+    return "of an unknown version"
+
+
+def _printed(*command: str) -> str:
+    """What a command of Slurm's prints.
+
+    Raises:
+        OSError, SubprocessError: it fails, or does not answer.
+    """
+    done = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", timeout=_PATIENCE, check=True
+    )
+    return done.stdout
+
+
+def _why_not(error: Exception) -> str:
+    words = getattr(error, "stderr", None)
+    return first_line(words if isinstance(words, str) and words.strip() else error)
 
 
 def check_terminal() -> Iterator[Check]:

@@ -57,7 +57,7 @@ def doctor(
     trusted: TrustedModels,
     given: Given,
 ) -> int:
-    """Say what works here: versions, devices, terminal, cache, hub, and which models fit.
+    """Say what works here: versions, devices, schedulers, terminal, cache, hub, models that fit.
 
     With --device, compute every metric there and on the CPU in float32, and compare.
 
@@ -100,6 +100,7 @@ def _checks(given: Given) -> Iterator[Check]:
     yield from checks.check_versions()
     here, found = checks.check_devices()
     yield from found
+    yield from checks.check_schedulers(here)
     yield from checks.check_terminal()
     settings, found = checks.check_settings()
     yield from found
