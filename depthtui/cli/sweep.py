@@ -77,6 +77,15 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     return Shard(index, count)
 
 
+def _gpus(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
+    """How many GPUs; 0 for all."""
+    if value in (None, "all"):
+        return None if value is None else 0
+    if not re.fullmatch(r"[1-9]\d{0,3}", value):
+        raise click.BadParameter(f"{shown(value)} is neither a number of GPUs nor all.")
+    return int(value)
+
+
 @dataclass(frozen=True)
 class PlanOptions:
     """The part of a plan that the command line says.
@@ -226,6 +235,12 @@ _slurm_options = one_argument(
 @_plan_options
 @in_section(
     "Machines",
+    click.option(
+        "--gpus",
+        callback=_gpus,
+        metavar="all|N",
+        help="Run a cell on each GPU of this machine at a time.",
+    ),
     click.option("--shard", callback=_shard, metavar="I/N", help="Run part I of N."),
     click.option(
         "--merge",
@@ -248,6 +263,7 @@ _slurm_options = one_argument(
 def sweep(
     plan_file: Path | None,
     asked: PlanOptions,
+    gpus: int | None,
     shard: Shard | None,
     merge: tuple[Path, ...],
     cluster: RayOptions,
@@ -273,6 +289,8 @@ def sweep(
         raise click.UsageError("--sbatch and --submit need --slurm N.")
     if jobs.slurm is not None and (shard or merge or cluster.ray):
         raise click.UsageError("--slurm splits and merges: without --shard, --merge and --ray.")
+    if gpus is not None and (merge or cluster.ray):
+        raise click.UsageError("--gpus runs a sweep here: without --merge and --ray.")
     if merge:
         if out is None:
             raise click.UsageError("--merge needs --out FOLDER.")
@@ -281,6 +299,8 @@ def sweep(
         return _merge(merge, out, formats)
     settings = given.settings()
     plan = _plan(plan_file, asked, settings, given, spec)
+    if gpus is not None and any(model.device not in ("auto", "cuda") for model in plan.models):
+        raise click.UsageError("--gpus chooses the devices: name none by --device or in the plan.")
     path = out or default_folder(plan, settings.cache_folder)
     if jobs.slurm is not None:
         check_folder(path, "sweeps", formats)
@@ -294,6 +314,8 @@ def sweep(
                 cache_dir = given.values.get("cache_dir")
                 datasets = datasets_dir(settings.cache_folder)
                 outcome = _run_on_ray(plan, folder, cluster, cache_dir, trusted, datasets, shard)
+            elif gpus is not None:
+                outcome = _run_on_gpus(plan, folder, gpus, settings, trusted, shard)
             else:
                 outcome = _run(plan, folder, settings, trusted, shard)
     except KeyboardInterrupt:
@@ -388,6 +410,29 @@ def _run(
             log_bug,
             shard,
         )
+
+
+def _run_on_gpus(
+    plan: SweepPlan,
+    folder: SweepFolder,
+    wanted: int,
+    settings: Settings,
+    trusted: TrustedModels,
+    shard: Shard | None,
+) -> Outcome:
+    from depthtui.models.devices import visible_gpus
+    from depthtui.sweep.display import SweepDisplay
+    from depthtui.sweep.on_gpus import GpuEngine, run_on_gpus
+
+    there = visible_gpus()
+    if len(there) < max(wanted, 1):
+        words = f"{len(there)} CUDA GPU{'s' * (len(there) > 1)}" if there else "no CUDA GPU"
+        hint = "--gpus all takes all of them." if there else "Leave --gpus out."
+        raise DepthError(f"--gpus needs more than this machine has: {words}.", hint)
+    cache = str(settings.cache_folder)
+    engine = GpuEngine(cache, settings.use_cache, settings.cache_limit, trusted.every)
+    with SweepDisplay(say) as display:
+        return run_on_gpus(plan, folder, there[: wanted or None], engine, display, say, shard)
 
 
 def _run_on_ray(

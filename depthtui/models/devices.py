@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import psutil
@@ -49,6 +50,14 @@ def devices() -> list[Device]:
     if torch.backends.mps.is_available():
         found.append(Device("mps", hardware("mps"), total, free, _auto("mps")))
     return [*found, Device("cpu", hardware("cpu"), total, free, _auto("cpu"))]
+
+
+def visible_gpus() -> list[str]:
+    """The CUDA GPUs that this process sees, as `CUDA_VISIBLE_DEVICES` names them."""
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = [name.strip() for name in named.split(",")] if named else map(str, range(count))
+    return list(names)[:count]
 
 
 def hardware(placed: str) -> str:

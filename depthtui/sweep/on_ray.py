@@ -6,35 +6,24 @@ a record's file. When a node dies, what is lacking of its cells is sent out agai
 
 from __future__ import annotations
 
-import json
 import logging
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from depthtui.data.plain import from_plain, to_plain
-from depthtui.data.run import Prompt
-from depthtui.data.run_settings import RunSettings
 from depthtui.data.trust import TrustedModels
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError, first_line
 from depthtui.installing import install_extra
 from depthtui.settings import default_cache_dir, models_dir
 from depthtui.sizes import format_size
-from depthtui.sweep.folder import Failure, Notify, SweepFolder
+from depthtui.sweep.folder import Notify, SweepFolder
+from depthtui.sweep.orders import Message, Results, order_bytes, run_order
 from depthtui.sweep.plan import Cell, SweepPlan
-from depthtui.sweep.records import DamagedRecord, Record, read_record, record_bytes
 from depthtui.sweep.run import Watcher
 from depthtui.sweep.state import Outcome, Shard, SweepState
-from depthtui.sweep.work import SweepEngine, TokenCounts, run_cell
-
-ATTEMPTS = 3
-"""How often a cell is sent out before it counts as failed; only a node's death counts."""
-
-Message = tuple[str, bytes]
-"""What a task sends: `counts`, `record` or `failure`, and JSON."""
+from depthtui.sweep.work import SweepEngine, TokenCounts
 
 
 @dataclass(frozen=True)
@@ -157,8 +146,6 @@ class _Driver:
         self._watcher = watcher
         self._notify = notify
         self._running: dict[Any, Cell] = {}
-        self._attempts: dict[Cell, int] = {}
-        self._ended = 0.0
 
     def run(self) -> Outcome:
         state = self._state
@@ -167,13 +154,13 @@ class _Driver:
             known = state.folder.token_counts(model, None)
             state.look(model, TokenCounts(known, state.plan.run.chat_template), None)
         self._watcher.sweep_begins(state)
-        self._ended = time.perf_counter()
+        results = Results(state, self._watcher, self._notify, "node")
         self._warn_of_needs()
         for cell in state.open:
             self._send(cell)
         try:
             while self._running:
-                self._receive()
+                self._receive(results)
         except BaseException:
             for stream in self._running:
                 self._ray.cancel(stream)
@@ -187,15 +174,13 @@ class _Driver:
             self._notify(f"No node of the cluster has {self._needs} now: the sweep waits for one.")
 
     def _send(self, cell: Cell) -> None:
-        state = self._state
-        self._attempts[cell] = self._attempts.get(cell, 0) + 1
-        order = _Order(cell, state.plan.run, state.prompts_for(cell), state.lacking(cell))
         task = self._ray.remote(_run_cell).options(
             num_returns="streaming", max_retries=0, name=cell.task.title, **self._needs.options()
         )
-        self._running[task.remote(self._make_engine, _json(order))] = cell
+        order = order_bytes(self._state, cell, self._state.lacking(cell))
+        self._running[task.remote(self._make_engine, order)] = cell
 
-    def _receive(self) -> None:
+    def _receive(self, results: Results) -> None:
         """Take one message of whichever cell has one."""
         (stream,), _ = self._ray.wait(list(self._running), num_returns=1)
         cell = self._running[stream]
@@ -203,56 +188,18 @@ class _Driver:
             kind, data = self._ray.get(next(stream))
         except StopIteration:
             del self._running[stream]
-            self._watcher.cell_ends(cell)
-            return
         except self._ray.exceptions.RayTaskError as error:
             del self._running[stream]
-            self._fail(cell, Failure.of(cell, None, f"On its node: {first_line(error.cause)}."))
-            self._watcher.cell_ends(cell)
-            return
+            results.fail(cell, f"On its node: {first_line(error.cause)}.")
         except self._ray.exceptions.RayError as error:
             del self._running[stream]
-            self._retry(cell, error)
+            if results.is_tried_again(cell, type(error).__name__):
+                self._send(cell)
+                return
+        else:
+            results.take(cell, kind, data)
             return
-        self._take(cell, kind, data)
-
-    def _take(self, cell: Cell, kind: str, data: bytes) -> None:
-        match kind:
-            case "counts":
-                body = json.loads(data)
-                known = self._state.folder.token_counts(cell.model, body["fingerprint"])
-                known |= body["counts"]
-                self._state.folder.keep_token_counts(cell.model, body["fingerprint"], known)
-            case "record":
-                try:
-                    record = read_record(data)
-                except DamagedRecord as error:
-                    self._fail(cell, Failure.of(cell, None, f"A record did not arrive: {error}."))
-                    return
-                self._state.keep(cell, record)
-                self._end(cell, record)
-            case _:
-                self._fail(cell, from_plain(Failure, json.loads(data)))
-
-    def _retry(self, cell: Cell, error: Exception) -> None:
-        if self._attempts[cell] < ATTEMPTS:
-            lost = f"Its node was lost ({type(error).__name__}); what it lacks is sent out again."
-            self._notify(str(Failure.of(cell, None, lost)))
-            self._send(cell)
-            return
-        problem = f"Its node was lost {ATTEMPTS} times ({type(error).__name__})."
-        self._fail(cell, Failure.of(cell, None, problem))
         self._watcher.cell_ends(cell)
-
-    def _fail(self, cell: Cell, failure: Failure) -> None:
-        self._state.fail(failure)
-        self._end(cell, None)
-
-    def _end(self, cell: Cell, record: Record | None) -> None:
-        # From the end of one prompt to that of the next, whichever nodes they ran on.
-        now = time.perf_counter()
-        self._watcher.prompt_ends(cell, record, now - self._ended)
-        self._ended = now
 
 
 def _fits(needs: NodeNeeds, nodes: list[dict[str, Any]]) -> bool:
@@ -265,51 +212,13 @@ def _fits(needs: NodeNeeds, nodes: list[dict[str, Any]]) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class _Order:
-    """A cell for a node: its prompts, and the numbers of those that the driver lacks."""
-
-    cell: Cell
-    settings: RunSettings
-    prompts: list[Prompt]
-    numbers: list[int]
-
-
-def _run_cell(make_engine: Callable[[], SweepEngine], data: bytes) -> Iterator[Message]:
-    """On a node: load the model, run what the driver lacks, and send each result at once."""
-    order = from_plain(_Order, json.loads(data))
-    cell, settings, wanted = order.cell, order.settings, set(order.numbers)
-    engine = make_engine()
-    try:
-        info = engine.load(cell.model)
-        counts = TokenCounts({}, settings.chat_template, engine)
-    except DepthError as error:
-        yield _message(Failure.of(cell, None, str(error)))
-        return
-    n_told = 0
-    for step in run_cell(
-        engine, cell, settings, order.prompts, counts, lambda item: item.number in wanted, _bug
-    ):
-        if isinstance(step, Record):
-            yield "record", record_bytes(step)
-        elif isinstance(step, Failure):
-            yield _message(step)
-        elif len(counts.known) > n_told:
-            n_told = len(counts.known)
-            told = {"fingerprint": info.fingerprint, "counts": dict(counts.known)}
-            yield "counts", _json(told)
+def _run_cell(make_engine: Callable[[], SweepEngine], order: bytes) -> Iterator[Message]:
+    """On a node: run what the driver lacks."""
+    yield from run_order(make_engine, order, _bug)
 
 
 def _ignore(event: object) -> None:
     """Nobody looks at a node."""
-
-
-def _message(failure: Failure) -> Message:
-    return "failure", _json(failure)
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(to_plain(value)).encode()
 
 
 def _bug(error: Exception) -> str:

@@ -79,6 +79,48 @@ def run_sweep(
     return _Sweep(state, make_engine, models_dir, watcher, on_bug).run()
 
 
+def look_on_disk(
+    state: SweepState, model: ModelSpec, models_dir: Path, emit: Callable[[Event], None]
+) -> str:
+    """Find what is there of a model without loading it; returns why it cannot be loaded, or empty.
+
+    A name that means nothing is told so before hours of others.
+    """
+    # In a new folder there is nothing to compare it with, and it may read all weights once.
+    is_new = not os.path.exists(state.folder.path)
+    fingerprint = None if is_new else fingerprint_on_disk(model, models_dir, emit)
+    if not state.look(model, _counts(state, model, fingerprint), fingerprint):
+        return ""
+    try:
+        resolve(model, models_dir)
+        if model.adapter:
+            adapter_on_disk(model.adapter)
+    except DepthError as error:
+        return str(error)
+    return ""
+
+
+def fail_model(state: SweepState, watcher: Watcher, model: ModelSpec, problem: str) -> None:
+    """Write down, once, that a model cannot be loaded, and wait for none of its cells.
+
+    Raises:
+        DepthError: the folder cannot be written.
+    """
+    failure = Failure(model_title(model), "", None, problem)
+    if failure not in state.folder.failures:
+        state.fail(failure)
+    for cell in [cell for cell in state.open if cell.model == model]:
+        del state.open[cell]
+        watcher.cell_ends(cell)
+
+
+def _counts(
+    state: SweepState, model: ModelSpec, fingerprint: str | None, engine: SweepEngine | None = None
+) -> TokenCounts:
+    known = state.folder.token_counts(model, fingerprint)
+    return TokenCounts(known, state.plan.run.chat_template, engine)
+
+
 class _Sweep:
     def __init__(
         self,
@@ -99,7 +141,9 @@ class _Sweep:
         self._state.folder.keep_failures([])
         models = self._state.plan.models
         for model in models:
-            self._look(model)
+            problem = look_on_disk(self._state, model, self._models_dir, self._watcher.emit)
+            if problem:
+                fail_model(self._state, self._watcher, model, problem)
         self._watcher.sweep_begins(self._state)
         try:
             for model in models:
@@ -110,41 +154,18 @@ class _Sweep:
             raise
         return self._state.outcome()
 
-    def _look(self, model: ModelSpec) -> None:
-        """Find what is there without loading the model."""
-        # In a new folder there is nothing to compare it with, and it may read all weights once.
-        is_new = not os.path.exists(self._state.folder.path)
-        fingerprint = (
-            None if is_new else fingerprint_on_disk(model, self._models_dir, self._watcher.emit)
-        )
-        if not self._state.look(model, self._counts(model, fingerprint), fingerprint):
-            return
-        try:
-            resolve(model, self._models_dir)
-            if model.adapter:
-                adapter_on_disk(model.adapter)
-        except DepthError as error:
-            # A name that means nothing is told before hours of others.
-            self._fail_model(model, str(error))
-
-    def _counts(
-        self, model: ModelSpec, fingerprint: str | None, engine: SweepEngine | None = None
-    ) -> TokenCounts:
-        known = self._state.folder.token_counts(model, fingerprint)
-        return TokenCounts(known, self._state.plan.run.chat_template, engine)
-
     def _run_model(self, model: ModelSpec) -> None:
         try:
             engine = self._engine = self._engine or self._make_engine(self._watcher.emit)
             info = engine.load(model)
         except DepthError as error:
-            self._fail_model(model, str(error))
+            fail_model(self._state, self._watcher, model, str(error))
             return
         except Exception as error:
-            self._fail_model(model, self._on_bug(error))
+            fail_model(self._state, self._watcher, model, self._on_bug(error))
             return
         state = self._state
-        counts = self._counts(model, info.fingerprint, engine)
+        counts = _counts(state, model, info.fingerprint, engine)
         n_known = len(counts.known)
         for cell in state.look(model, counts, info.fingerprint):
             self._run_cell(engine, cell, counts)
@@ -167,9 +188,3 @@ class _Sweep:
                 state.fail(step)
             self._watcher.prompt_ends(cell, record, time.perf_counter() - began)
         self._watcher.cell_ends(cell)
-
-    def _fail_model(self, model: ModelSpec, problem: str) -> None:
-        self._state.fail(Failure(model_title(model), "", None, problem))
-        for cell in [cell for cell in self._state.open if cell.model == model]:
-            del self._state.open[cell]
-            self._watcher.cell_ends(cell)

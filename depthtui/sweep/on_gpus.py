@@ -1,0 +1,320 @@
+"""A sweep on several GPUs of this machine: a process for each, which sees that GPU alone.
+
+A process takes orders over a socket, and what it sends back is what lies in a record's file. It
+keeps its model from cell to cell. When it dies, what is lacking of its cell is sent out again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from depthtui.data.model import ModelInfo
+from depthtui.data.plain import from_plain, to_plain
+from depthtui.data.protocol import Event, Notice
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.trust import TrustedModels
+from depthtui.engine.factory import Storage, make_engine
+from depthtui.log import log_bug
+from depthtui.settings import datasets_dir, models_dir
+from depthtui.sweep.folder import Notify, SweepFolder
+from depthtui.sweep.orders import Results, failure_in, order_bytes, run_order
+from depthtui.sweep.plan import Cell, SweepPlan
+from depthtui.sweep.run import Watcher, fail_model, look_on_disk
+from depthtui.sweep.state import Outcome, Shard, SweepState
+from depthtui.sweep.work import SweepEngine
+
+_GRACE = 2.0
+"""Seconds that a process which closed its socket gets to end by itself."""
+
+
+@dataclass(frozen=True)
+class GpuEngine:
+    """Makes the engine of a process; the process gets it by its fields.
+
+    Attributes:
+        cache_dir: of results and converted models.
+        keep_results: whether results are read from and kept in the cache.
+        cache_limit: what all results may take, in bytes.
+        trusts_code: whether Python code that models bring may run.
+    """
+
+    cache_dir: str
+    keep_results: bool
+    cache_limit: int
+    trusts_code: bool
+
+    def __call__(self, emit: Callable[[Event], None], notify: Notify) -> SweepEngine:
+        """The engine."""
+        folder = Path(self.cache_dir)
+        storage = Storage(folder, models_dir(folder), self.keep_results, self.cache_limit)
+        return make_engine(storage, emit, notify, log_bug, TrustedModels(every=self.trusts_code))
+
+
+def run_on_gpus(
+    plan: SweepPlan,
+    folder: SweepFolder,
+    gpus: Sequence[str],
+    engine: GpuEngine,
+    watcher: Watcher,
+    notify: Notify,
+    shard: Shard | None = None,
+    module: str = __name__,
+) -> Outcome:
+    """Run what is not there yet, a cell on each GPU at a time.
+
+    Where there are fewer cells than GPUs, a cell is run in parts.
+
+    Args:
+        plan: what to run; its models name no device.
+        folder: where records are found and kept.
+        gpus: as `CUDA_VISIBLE_DEVICES` names them.
+        engine: makes the engine of each process.
+        watcher: sees prompts end.
+        notify: told what people should know, a failure at once.
+        shard: which part of the plan to run; None for all of it.
+        module: what a process runs; it calls `serve`.
+
+    Raises:
+        DepthError: a task's prompts cannot be read, or the folder cannot be written or holds files
+            of others.
+    """
+    folder.claim()
+    models = models_dir(Path(engine.cache_dir))
+    state = SweepState(plan, folder, notify, shard or Shard(), datasets_dir(models.parent))
+    state.folder.keep_failures([])
+    for model in plan.models:
+        problem = look_on_disk(state, model, models, watcher.emit)
+        if problem:
+            fail_model(state, watcher, model, problem)
+    watcher.sweep_begins(state)
+    setting = json.dumps(to_plain(engine))
+    driver = _Driver(state, watcher, notify, lambda gpu: _Worker(gpu, module, setting))
+    try:
+        driver.run(gpus)
+    except KeyboardInterrupt:
+        state.outcome()
+        raise
+    return state.outcome()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some prompts of a cell, by their numbers."""
+
+    cell: Cell
+    numbers: tuple[int, ...]
+
+
+def _parts(state: SweepState, n_gpus: int) -> list[_Part]:
+    """What is lacking, in parts of like work: a cell each, or more of them for idle GPUs."""
+    n_parts = -(-n_gpus // max(len(state.open), 1))
+    parts = [
+        _Part(cell, tuple(state.lacking(cell)[place::n_parts]))
+        for cell in state.open
+        for place in range(n_parts)
+    ]
+    return [part for part in parts if part.numbers]
+
+
+class _Worker:
+    """A process on one GPU.
+
+    Attributes:
+        gpu: the GPU.
+        connection: to the process.
+        part: what it runs; None where nothing is left for it.
+        model: of its last order.
+    """
+
+    def __init__(self, gpu: str, module: str, setting: str) -> None:
+        self.gpu = gpu
+        self.part: _Part | None = None
+        self.model: ModelSpec | None = None
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                # -P: no module of the folder that depthtui was started in is imported.
+                [sys.executable, "-P", "-m", module, str(theirs.fileno()), setting],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                # Ctrl-c is for the process that has the records.
+                start_new_session=True,
+                env={**os.environ, "CUDA_VISIBLE_DEVICES": gpu},
+            )
+        self.connection = Connection(ours.detach())
+
+    def send(self, part: _Part, order: bytes) -> None:
+        """Have it run a part; where it has died, reading from it will tell."""
+        self.part, self.model = part, part.cell.model
+        with suppress(OSError):
+            self.connection.send_bytes(order)
+
+    def end(self) -> str:
+        """End the process, and say how it ended."""
+        self.connection.close()
+        with suppress(subprocess.TimeoutExpired):
+            # Whoever has work would go on with it.
+            if self.part is None:
+                self._process.wait(_GRACE)
+        self._process.kill()
+        code = self._process.wait()
+        return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
+
+    def death(self) -> str:
+        """How a process ended that closed its socket."""
+        self.part = None
+        return self.end()
+
+
+class _Driver:
+    def __init__(
+        self,
+        state: SweepState,
+        watcher: Watcher,
+        notify: Notify,
+        start: Callable[[str], _Worker],
+    ) -> None:
+        self._state = state
+        self._watcher = watcher
+        self._notify = notify
+        self._start = start
+        self._results = Results(state, watcher, notify, "process")
+        self._waiting: list[_Part] = []
+        self._workers: list[_Worker] = []
+        self._notices: set[str] = set()
+
+    def run(self, gpus: Sequence[str]) -> None:
+        self._waiting = _parts(self._state, len(gpus))
+        try:
+            for gpu in gpus[: len(self._waiting)]:
+                self._begin(gpu)
+            while busy := [worker for worker in self._workers if worker.part]:
+                ready = wait([worker.connection for worker in busy])
+                for worker in busy:
+                    if worker.connection in ready:
+                        self._receive(worker)
+        finally:
+            for worker in self._workers:
+                worker.end()
+
+    def _begin(self, gpu: str) -> None:
+        worker = self._start(gpu)
+        self._workers.append(worker)
+        self._give(worker)
+
+    def _give(self, worker: _Worker) -> None:
+        """The next part, of the model that the process has where there is one."""
+        worker.part = None
+        if self._waiting:
+            same = (part for part in self._waiting if part.cell.model == worker.model)
+            part = next(same, self._waiting[0])
+            self._waiting.remove(part)
+            worker.send(part, order_bytes(self._state, part.cell, part.numbers))
+
+    def _receive(self, worker: _Worker) -> None:
+        assert worker.part is not None
+        cell = worker.part.cell
+        try:
+            kind, _, data = worker.connection.recv_bytes().partition(b" ")
+        except (EOFError, OSError):
+            self._lose(worker, worker.part)
+            return
+        match kind:
+            case b"done":
+                self._give(worker)
+                self._end_cell(cell)
+            case b"notice":
+                self._tell_once(data.decode())
+            case b"unloaded":
+                problem = failure_in(data).message
+                self._waiting = [part for part in self._waiting if part.cell.model != cell.model]
+                fail_model(self._state, self._watcher, cell.model, problem)
+            case _:
+                self._results.take(cell, kind.decode(), data)
+
+    def _lose(self, worker: _Worker, part: _Part) -> None:
+        self._workers.remove(worker)
+        cell, lacking = part.cell, self._state.lacking(part.cell)
+        if self._results.is_tried_again(cell, worker.death()):
+            rest = tuple(number for number in part.numbers if number in lacking)
+            self._waiting.insert(0, _Part(cell, rest))
+        self._end_cell(cell)
+        if self._waiting:
+            self._begin(worker.gpu)
+
+    def _end_cell(self, cell: Cell) -> None:
+        """Say that a cell has ended, unless a part of it waits or runs."""
+        running = [worker.part for worker in self._workers if worker.part]
+        if not any(part.cell == cell for part in (*self._waiting, *running)):
+            self._watcher.cell_ends(cell)
+
+    def _tell_once(self, message: str) -> None:
+        if message not in self._notices:
+            self._notices.add(message)
+            self._notify(message)
+
+
+class _Kept:
+    """An engine that keeps its model where the next order is of the same."""
+
+    def __init__(self, engine: SweepEngine) -> None:
+        self._engine = engine
+        self._loaded: tuple[ModelSpec, ModelInfo] | None = None
+
+    def load(self, spec: ModelSpec) -> ModelInfo:
+        if self._loaded is None or self._loaded[0] != spec:
+            self._loaded = None
+            self._loaded = spec, self._engine.load(spec)
+        return self._loaded[1]
+
+    def count_tokens(self, prompt: Prompt, chat_template: bool = False) -> int:
+        return self._engine.count_tokens(prompt, chat_template)
+
+    def run(self, prompt: Prompt, settings: RunSettings) -> RunResult:
+        return self._engine.run(prompt, settings)
+
+
+def serve(
+    connection: Connection, make: Callable[[Callable[[Event], None], Notify], SweepEngine]
+) -> None:
+    """In a process of one GPU: run every order, until whoever sends them has gone.
+
+    Args:
+        connection: to the driver.
+        make: makes the engine, of what takes its events and of what is told of the cache.
+    """
+
+    def notify(message: str) -> None:
+        connection.send_bytes(b"notice " + message.encode())
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Notice):
+            notify(event.message)
+
+    kept: list[_Kept] = []
+
+    def engine() -> SweepEngine:
+        if not kept:
+            kept.append(_Kept(make(emit, notify)))
+        return kept[0]
+
+    with suppress(EOFError, OSError):
+        while True:
+            for kind, data in run_order(engine, connection.recv_bytes(), log_bug):
+                connection.send_bytes(kind.encode() + b" " + data)
+            connection.send_bytes(b"done ")
+
+
+if __name__ == "__main__":
+    serve(Connection(int(sys.argv[1])), from_plain(GpuEngine, json.loads(sys.argv[2])))

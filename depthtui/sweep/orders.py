@@ -1,0 +1,150 @@
+"""Cells that other processes run: prompts go out as JSON, and records and failures come back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from depthtui.data.plain import from_plain, to_plain
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import RunSettings
+from depthtui.errors import DepthError
+from depthtui.sweep.folder import Failure, Notify
+from depthtui.sweep.plan import Cell
+from depthtui.sweep.records import DamagedRecord, Record, read_record, record_bytes
+from depthtui.sweep.run import Watcher
+from depthtui.sweep.state import SweepState
+from depthtui.sweep.work import SweepEngine, TokenCounts, run_cell
+
+ATTEMPTS = 3
+"""How often a cell is sent out before it counts as failed; only a lost process counts."""
+
+Message = tuple[str, bytes]
+"""What comes back: `counts`, `record`, `failure` or `unloaded`, and JSON."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A cell to run: its prompts, and the numbers of those that are wanted."""
+
+    cell: Cell
+    settings: RunSettings
+    prompts: list[Prompt]
+    numbers: list[int]
+
+
+def order_bytes(state: SweepState, cell: Cell, numbers: Sequence[int]) -> bytes:
+    """The order of some of a cell's prompts."""
+    return _json(Order(cell, state.plan.run, state.prompts_for(cell), list(numbers)))
+
+
+def run_order(
+    make_engine: Callable[[], SweepEngine], data: bytes, on_bug: Callable[[Exception], str]
+) -> Iterator[Message]:
+    """Load the order's model, run its prompts, and yield each result at once.
+
+    Args:
+        make_engine: makes the engine, or returns the one that is there.
+        data: from `order_bytes`.
+        on_bug: puts an unexpected failure in words.
+    """
+    order = from_plain(Order, json.loads(data))
+    cell, settings, wanted = order.cell, order.settings, set(order.numbers)
+    try:
+        engine = make_engine()
+        info = engine.load(cell.model)
+        counts = TokenCounts({}, settings.chat_template, engine)
+    except DepthError as error:
+        yield "unloaded", _json(Failure.of(cell, None, str(error)))
+        return
+    except Exception as error:
+        yield "unloaded", _json(Failure.of(cell, None, on_bug(error)))
+        return
+    n_told = 0
+    for step in run_cell(
+        engine, cell, settings, order.prompts, counts, lambda item: item.number in wanted, on_bug
+    ):
+        if isinstance(step, Record):
+            yield "record", record_bytes(step)
+        elif isinstance(step, Failure):
+            yield "failure", _json(step)
+        elif len(counts.known) > n_told:
+            n_told = len(counts.known)
+            told = {"fingerprint": info.fingerprint, "counts": dict(counts.known)}
+            yield "counts", _json(told)
+
+
+class Results:
+    """Takes what comes back from several processes at once.
+
+    Args:
+        state: what is there of the sweep.
+        watcher: sees prompts end.
+        notify: told of processes that are lost.
+        place: where a cell is run, such as `node`.
+    """
+
+    def __init__(self, state: SweepState, watcher: Watcher, notify: Notify, place: str) -> None:
+        self._state = state
+        self._watcher = watcher
+        self._notify = notify
+        self._place = place
+        self._losses: dict[Cell, int] = {}
+        self._ended = time.perf_counter()
+
+    def take(self, cell: Cell, kind: str, data: bytes) -> None:
+        """Keep what a message holds.
+
+        Raises:
+            DepthError: the folder cannot be written.
+        """
+        match kind:
+            case "counts":
+                body = json.loads(data)
+                known = self._state.folder.token_counts(cell.model, body["fingerprint"])
+                known |= body["counts"]
+                self._state.folder.keep_token_counts(cell.model, body["fingerprint"], known)
+            case "record":
+                try:
+                    record = read_record(data)
+                except DamagedRecord as error:
+                    self.fail(cell, f"A record did not arrive: {error}.")
+                    return
+                self._state.keep(cell, record)
+                self._end(cell, record)
+            case _:
+                self._state.fail(failure_in(data))
+                self._end(cell, None)
+
+    def is_tried_again(self, cell: Cell, why: str) -> bool:
+        """Whether a cell whose process was lost is sent out again; else it has failed."""
+        losses = self._losses[cell] = self._losses.get(cell, 0) + 1
+        if losses < ATTEMPTS:
+            lost = f"Its {self._place} was lost ({why}); what it lacks is sent out again."
+            self._notify(str(Failure.of(cell, None, lost)))
+            return True
+        self.fail(cell, f"Its {self._place} was lost {ATTEMPTS} times ({why}).")
+        return False
+
+    def fail(self, cell: Cell, problem: str) -> None:
+        """A cell failed, or a prompt of it that nobody can name."""
+        self._state.fail(Failure.of(cell, None, problem))
+        self._end(cell, None)
+
+    def _end(self, cell: Cell, record: Record | None) -> None:
+        # From the end of one prompt to that of the next, wherever they ran.
+        now = time.perf_counter()
+        self._watcher.prompt_ends(cell, record, now - self._ended)
+        self._ended = now
+
+
+def failure_in(data: bytes) -> Failure:
+    """The failure in a message."""
+    return from_plain(Failure, json.loads(data))
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(to_plain(value)).encode()
