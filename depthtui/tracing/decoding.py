@@ -54,21 +54,19 @@ class Decoding:
         cached: bool = True,
     ) -> None:
         self._model = model
-        self._layers = anatomy.layers
+        self._anatomy = anatomy
         self._checkpoint = checkpoint
         self._cached = cached
         self._cache: dict[str, Any] = {}
         self._ids = torch.zeros(0, dtype=torch.int64)
-        self._residuals: list[Tensor] = []
+        self._streams: list[Tensor] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> Decoding:
         handles = self._stack.enter_context(hooks())
-        first = of_call(self._layers, 0, self._keep_input)
-        handles.append(self._layers[0].register_forward_pre_hook(first, with_kwargs=True))
-        for block in dict.fromkeys(self._layers):
+        for block in dict.fromkeys(self._anatomy.layers):
             handles.append(block.register_forward_pre_hook(self._before))
-            handles.append(block.register_forward_hook(self._keep_output))
+        handles.extend(_keep_streams(self._anatomy, self._streams))
         return self
 
     def __exit__(
@@ -85,26 +83,18 @@ class Decoding:
         unread = self._ids[-len(ids) :] if self._cached else self._ids
         embedding: Any = self._model.get_input_embeddings()  # type: ignore[operator]
         unread = unread.to(execution_device(embedding))
-        self._residuals = []
+        self._streams.clear()
         with torch.inference_mode():
             outputs = decoder(self._model)(
                 input_ids=unread[None], use_cache=self._cached, **self._cache
             )
         if self._cached:
             self._cache = cache_in(outputs)
-        device = self._residuals[-1].device
-        return torch.stack([residual.to(device) for residual in self._residuals])
+        device = self._streams[-1].device
+        return torch.stack([stream[0].to(device) for stream in self._streams])
 
     def _before(self, _module: nn.Module, _args: tuple[Any, ...]) -> None:
         self._checkpoint()
-
-    def _keep_input(
-        self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        self._residuals.append(hidden_states(args, kwargs)[0, -1].clone())
-
-    def _keep_output(self, _module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-        self._residuals.append(first_tensor(output)[0, -1].clone())
 
 
 def reads_on(model: nn.Module, anatomy: Anatomy) -> bool:
@@ -161,7 +151,7 @@ def write_greedily(
         `[texts, count]` token ids.
     """
     assert anatomy.unembedding is not None, anatomy.lens_missing
-    read: list[Tensor] = []
+    streams: list[Tensor] = []
     written = ids.expand(len(left_out), -1)
     unread, cache = written, dict[str, Any]()
 
@@ -174,19 +164,32 @@ def write_greedily(
             handles.append(layer.register_forward_pre_hook(lambda *_call: checkpoint()))
             handles.extend(_leave_out(anatomy, index, part, left_out, substitute, keeps_first))
 
-        def keep(_layer: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-            read.append(first_tensor(output)[:, -1])
-
-        last = of_call(anatomy.layers, len(anatomy.layers) - 1, keep)
-        handles.append(anatomy.layers[-1].register_forward_hook(last))
+        handles.extend(_keep_streams(anatomy, streams))
         for done in range(1, count + 1):
+            streams.clear()
             outputs = decoder(model)(input_ids=unread, use_cache=cached, **cache)
-            chosen = anatomy.unembedding.logits(read.pop()).argmax(dim=-1, keepdim=True)
+            last = anatomy.readable(len(anatomy.layers), streams.__getitem__)
+            chosen = anatomy.unembedding.logits(last).argmax(dim=-1, keepdim=True)
             written = torch.cat([written, chosen.to(ids.device)], dim=1)
             cache = cache_in(outputs) if cached else {}
             unread = written[:, -1:] if cached else written
             on_token(done)
     return written[:, len(ids) :].to("cpu").numpy()
+
+
+def _keep_streams(anatomy: Anatomy, streams: list[Tensor]) -> Iterator[RemovableHandle]:
+    """Add h_0 … h_L of the last token, each `[texts, d]`, to a list in each forward."""
+
+    def keep_input(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        streams.append(hidden_states(args, kwargs)[:, -1].clone())
+
+    def keep_output(_block: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+        streams.append(first_tensor(output)[:, -1].clone())
+
+    first = of_call(anatomy.layers, 0, keep_input)
+    yield anatomy.layers[0].register_forward_pre_hook(first, with_kwargs=True)
+    for block in dict.fromkeys(anatomy.layers):
+        yield block.register_forward_hook(keep_output)
 
 
 def _leave_out(

@@ -17,6 +17,7 @@ from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.metrics.settling.compute import divergence
 from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
 from depthtui.metrics.sufficient import Sufficient
+from depthtui.tracing.decoding import reads_on, write_greedily
 from depthtui.tracing.left_out import without_first
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
@@ -220,6 +221,17 @@ def test_a_model_that_takes_no_gradients_of_early_passes_is_refused():
     _model, _ids, anatomy, replay = prepared("hrm_text")
     with pytest.raises(DepthError, match="no gradients"):
         integrated_gradients(replay, anatomy.unembedding, 7, layers=[0])
+
+
+@both
+def test_what_is_written_without_a_layer_is_what_the_model_writes_by_itself(name):
+    model, ids, anatomy, replay = prepared(name)
+    every = [None, *range(replay.n_layers)]
+    expected = [naive.naive_answer(model, ids, 3, layer) for layer in every]
+    for cached in (True, False) if reads_on(model, anatomy) else (False,):
+        found = write_greedily(model, anatomy, ids[0], 3, every, cached=cached)
+        np.testing.assert_array_equal(found, expected)
+    assert len({tuple(answer) for answer in expected}) > 2
 
 
 @both

@@ -53,7 +53,7 @@ def attention_heads(
     count, tokens = replay.n_layers, replay.n_tokens
     at_once = tokens_at_once if tokens_at_once and replay.can_resume else tokens
     with torch.no_grad():
-        output = _Output.of(anatomy.unembedding, replay.residual[-1])
+        output = _Output.of(anatomy.unembedding, replay.states[-1])
         result = partial or AttentionHeads.unknown(count, tokens, notes=output.notes)
         result = replace(result, token_ids=output.token_ids)
         for layer in np.flatnonzero(~result.done).tolist():
@@ -84,7 +84,7 @@ class _Output:
 
     @classmethod
     def of(cls, unembedding: Unembedding | None, final: Tensor) -> _Output:
-        """That of the last residual stream `[T, d]`."""
+        """That of the last states `[T, D]`."""
         if unembedding is None:
             return cls(np.full(len(final), -1), None, ("there is no lens for direct logits",))
         ids = most_probable(unembedding, final)[0]
