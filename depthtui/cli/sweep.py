@@ -281,6 +281,7 @@ def sweep(
     as it is done: the same command goes on where it was stopped.
     """
     from depthtui.sweep.folder import SweepFolder
+    from depthtui.sweep.merge import check_can_join
     from depthtui.sweep.saved import default_folder
 
     if not cluster.ray and (cluster.ray_gpus or cluster.ray_memory):
@@ -304,6 +305,7 @@ def sweep(
     path = out or default_folder(plan, settings.cache_folder)
     if jobs.slurm is not None:
         check_folder(path, "sweeps", formats)
+        check_can_join(path, plan)
         return _write_for_slurm(jobs, jobs.slurm, path.absolute(), formats)
     is_whole = shard is None or shard.count == 1
     check_folder(path, "sweeps", formats if is_whole else [])

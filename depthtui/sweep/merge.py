@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from depthtui.sweep.folder import (
 )
 from depthtui.sweep.plan import Cell, SweepPlan
 from depthtui.sweep.records import DamagedRecord, Record
+from depthtui.sweep.saved import plan_from_text, plan_text
 from depthtui.sweep.state import MOST_SHARDS, Outcome
 
 _PART = re.compile(rf"{MANIFEST}-(\d+)-of-(\d+)")
@@ -74,6 +76,25 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Out
     out.write_manifest(plan, sorted_records)
     out.keep_failures(_failures(paths, sorted_records))
     return Outcome(plan, sorted_records, out.failures)
+
+
+def check_can_join(folder: Path, plan: SweepPlan) -> None:
+    """See that parts of a plan can be merged with what their folder holds already.
+
+    Raises:
+        DepthError: the folder has a sweep that was measured differently.
+    """
+    found = []
+    for path in sorted(folder.glob(f"{MANIFEST}*.json")):
+        with suppress(OSError, ValueError):
+            found.append(read_manifest(path).plan)
+    try:
+        _united([*found, plan_from_text(plan_text(plan))])
+    except DepthError as error:
+        raise DepthError(
+            f"The parts cannot be merged with what {folder} holds. {error.message}",
+            "Choose another --out folder.",
+        ) from None
 
 
 def _manifests(folder: Path, notify: Notify) -> Iterable[tuple[Path, Manifest]]:

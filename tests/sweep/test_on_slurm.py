@@ -11,6 +11,7 @@ import pytest
 
 from depthtui import cli
 from depthtui.sweep.on_slurm import SlurmSweep, array_script, merge_script, sbatch_options
+from tests.builders.engines import ScriptedEngine
 
 Output = pytest.CaptureFixture[str]
 Script = Callable[[SlurmSweep], str]
@@ -100,6 +101,17 @@ def test_a_script_that_was_changed_stays(home: Path, capsys: Output) -> None:
     assert run(*ASKED, "--out", "o") == 1
     assert "is not what this command would write. Submit it as it is" in capsys.readouterr().err
     assert path.read_text() == "#!/bin/bash\nmine\n"
+
+
+def test_a_folder_of_other_settings_is_told_before_the_cluster_works(
+    capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("depthtui.engine.factory.make_engine", lambda *how: ScriptedEngine())
+    assert run(*ASKED[:4], "--shard", "1/3", "--out", "o") == 0
+    assert run(*ASKED, "--out", "o") == 0
+    assert run(*ASKED, "--out", "o", "--seed", "5") == 1
+    told = capsys.readouterr().err
+    assert "cannot be merged with what o holds. The sweeps were measured with diff" in told
 
 
 def put_sbatch(folder: Path, merges: str, monkeypatch: pytest.MonkeyPatch) -> Path:
