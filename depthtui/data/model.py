@@ -223,3 +223,28 @@ def layer_words(model: ModelInfo, layer: int) -> str:
 def marks_words(model: ModelInfo) -> str:
     """The legend of the marks, such as `M mamba · F full attention`; empty without types."""
     return " · ".join(f"{mark} {kind}" for kind, mark in model.type_marks.items())
+
+
+@dataclass(frozen=True)
+class ModelListing:
+    """A model that the picker offers.
+
+    Attributes:
+        name: what `ModelSpec.name` has to be to open it.
+        title: what to show.
+        kind: `demo`, `hub`, `store`, `folder` or `gguf`.
+        size: bytes on disk, or bytes to fetch where it is not ready.
+        ready: whether it opens without the network.
+        note: one phrase to show beside it; may be empty.
+        revision: the hub revision of the copy on disk, or empty.
+        facts: what its configuration says of it, in a phrase; empty where there is none.
+    """
+
+    name: str
+    title: str
+    kind: str
+    size: int
+    ready: bool
+    note: str = ""
+    revision: str = ""
+    facts: str = ""

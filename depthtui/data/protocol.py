@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from depthtui.data.arrays import MetricResult, arrays_of
 from depthtui.data.generation import Continuation, Generation
 from depthtui.data.inspection import Inspection
-from depthtui.data.model import ModelInfo
+from depthtui.data.model import ModelInfo, ModelListing
 from depthtui.data.run import Prompt, RunResult, Tokens
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, Repeated, RunSettings
 
@@ -39,6 +39,18 @@ class Configure:
 @dataclass(frozen=True)
 class TrustModel:
     """Let a model's own Python code run in this process from now on: the user has agreed."""
+
+    spec: ModelSpec
+
+
+@dataclass(frozen=True)
+class ListModels:
+    """List the models on the engine's disk; answered by `ModelsListed`, whatever else runs."""
+
+
+@dataclass(frozen=True)
+class FindModel:
+    """See that a model is at hand; answered by `ModelFound`, whatever else runs."""
 
     spec: ModelSpec
 
@@ -106,7 +118,8 @@ class StartSweep:
     """Run what a sweep lacks; answered by `SweepProgress`, `PromptDone` and `PromptFailed`, in
     the end `SweepFinished`.
 
-    `plan` is JSON (see `sweep.saved`); records are kept in `folder`.
+    `plan` is JSON (see `sweep.saved`); records are kept in `folder`, of which an engine elsewhere
+    takes the last name alone.
     """
 
     sweep_id: int
@@ -117,7 +130,10 @@ class StartSweep:
 @dataclass(frozen=True)
 class WriteModel:
     """Write the loaded model without some of its layers, or with some twice, to a folder that is
-    not there yet; answered by `Progress`…, then `ModelWritten` or `Failed`."""
+    not there yet; answered by `Progress`…, then `ModelWritten` or `Failed`.
+
+    An engine elsewhere takes the folder's last name alone.
+    """
 
     run_id: int
     left_out: tuple[int, ...]
@@ -152,6 +168,8 @@ class Quit:
 Command = (
     Configure
     | TrustModel
+    | ListModels
+    | FindModel
     | LoadModel
     | StartRun
     | StartGeneration
@@ -185,6 +203,22 @@ class Progress:
     done: int
     total: int
     unit: str
+
+
+@dataclass(frozen=True)
+class ModelsListed:
+    """The models on the engine's disk; `problem` says why they cannot be listed, else empty."""
+
+    models: tuple[ModelListing, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class ModelFound:
+    """Whether a model is at hand; `problem` says why it is not, else empty."""
+
+    spec: ModelSpec
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -425,6 +459,8 @@ class Memory:
 Event = (
     EngineReady
     | Progress
+    | ModelsListed
+    | ModelFound
     | ModelLoaded
     | RunStarted
     | Rows

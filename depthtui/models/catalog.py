@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from depthtui.data.model import ModelListing
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, shown
 from depthtui.files import expanded, open_regular, parse_json, read_whole, why
@@ -89,31 +90,6 @@ class ModelSource:
         if self.kind == "hub":
             return f"{self.location} on the Hugging Face hub"
         return self.location
-
-
-@dataclass(frozen=True)
-class ModelListing:
-    """A model that the picker offers.
-
-    Attributes:
-        name: what `ModelSpec.name` has to be to open it.
-        title: what to show.
-        kind: `demo`, `hub`, `store`, `folder` or `gguf`.
-        size: bytes on disk, or bytes to fetch where it is not ready.
-        ready: whether it opens without the network.
-        note: one phrase to show beside it; may be empty.
-        revision: the hub revision of the copy on disk, or empty.
-        facts: what its configuration says of it, in a phrase; empty where there is none.
-    """
-
-    name: str
-    title: str
-    kind: str
-    size: int
-    ready: bool
-    note: str = ""
-    revision: str = ""
-    facts: str = ""
 
 
 def resolve(spec: ModelSpec, models_dir: Path) -> ModelSource:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from depthtui.data.model import ModelListing
 from depthtui.data.pipe import BrokenConnection, Pipe, standard_pipe
 from depthtui.data.protocol import (
     DEVICE_LOST,
@@ -27,9 +28,13 @@ from depthtui.data.protocol import (
     EngineReady,
     Event,
     Failed,
+    FindModel,
     InspectLayer,
     LayerInspected,
+    ListModels,
     LoadModel,
+    ModelFound,
+    ModelsListed,
     ModelWritten,
     Notice,
     Progress,
@@ -48,6 +53,7 @@ from depthtui.data.trust import TrustedModels
 from depthtui.engine.control import Control
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError, NeedsCode, RunStopped
+from depthtui.models.catalog import on_disk
 from depthtui.models.reach import check_at_hand
 from depthtui.service.bugs import met_an_error
 
@@ -100,6 +106,12 @@ class Worker:
             self._receive(command)
 
     def _receive(self, command: Command) -> None:
+        if isinstance(command, Configure):
+            self._configuration = command
+            return
+        if isinstance(command, ListModels | FindModel):
+            threading.Thread(target=self._look_up, args=(command,), daemon=True).start()
+            return
         for control in list(self._controls):
             is_overtaken = isinstance(command, InspectLayer) and control in self._inspecting
             if isinstance(command, Stop | Quit) or is_overtaken:
@@ -151,22 +163,16 @@ class Worker:
         self._emit(Failed(message, hint, run_id, kept, code_in))
 
     def _do(self, command: Command, control: Control) -> None:
-        if isinstance(command, Configure):
-            self._configuration = command
-            return
         if isinstance(command, TrustModel):
             self._trusted.add(command.spec)
             return
-        configuration = self._configuration
-        if configuration is None:
-            raise DepthError("The engine was not configured.")
-        storage = _storage_of(configuration, self._own_storage)
+        storage = self._storage
         models_dir = storage.models_dir
         if isinstance(command, LoadModel):
             # What cannot be opened is told before torch is imported, which takes seconds.
             check_at_hand(command.spec, models_dir, command.spec in self._trusted)
         if self._engine is None:
-            self._engine = self._made(configuration.threads, storage)
+            self._engine = self._made(storage)
         engine = self._engine
         if isinstance(command, LoadModel):
             engine.load(command.spec, control)
@@ -188,11 +194,45 @@ class Worker:
         elif isinstance(command, StartSweep):
             self._run_sweep(command, engine, control, models_dir)
         elif isinstance(command, WriteModel):
-            written = engine.prune(
-                command.left_out, Path(command.folder), control, repeated=command.repeated
-            )
-            n_layers, folder = len(written.kept), str(written.folder)
-            self._emit(ModelWritten(command.run_id, folder, n_layers, written.parameters))
+            folder = self._folder_of(command.folder, "written")
+            written = engine.prune(command.left_out, folder, control, repeated=command.repeated)
+            n_layers, where = len(written.kept), str(written.folder)
+            self._emit(ModelWritten(command.run_id, where, n_layers, written.parameters))
+
+    @property
+    def _storage(self) -> Storage:
+        """Where models are and results are kept.
+
+        Raises:
+            DepthError: the explorer has not said it.
+        """
+        if self._configuration is None:
+            raise DepthError("The engine was not configured.")
+        return _storage_of(self._configuration, self._own_storage)
+
+    def _folder_of(self, folder: str, kind: str) -> Path:
+        """Where something is written that the explorer names a folder for, on its own machine."""
+        if self._own_storage is None:
+            return Path(folder)
+        return self._own_storage.cache_dir / kind / Path(folder).name
+
+    def _look_up(self, command: ListModels | FindModel) -> None:
+        """Answer from files alone, in a thread: a run may go on for long."""
+        models: tuple[ModelListing, ...] = ()
+        problem = ""
+        try:
+            if isinstance(command, FindModel):
+                check_at_hand(command.spec, self._storage.models_dir)
+            else:
+                models = tuple(on_disk(self._storage.models_dir))
+        except DepthError as error:
+            problem = str(error)
+        except Exception as error:
+            problem = " ".join(met_an_error(error))
+        if isinstance(command, FindModel):
+            self._emit(ModelFound(command.spec, problem))
+        else:
+            self._emit(ModelsListed(models, problem))
 
     def _inspect(self, command: InspectLayer, engine: Engine, control: Control) -> None:
         place = command.layer, command.token
@@ -222,6 +262,8 @@ class Worker:
     ) -> None:
         from depthtui.service.sweep import SweepService
 
+        folder = self._folder_of(command.folder, "sweeps")
+        command = replace(command, folder=str(folder))
         self._sweep = SweepService(command, engine, control, self._emit, models_dir)
         try:
             self._sweep.serve()
@@ -232,13 +274,14 @@ class Worker:
         """What the engine says goes up the pipe, or to the sweep that it works for."""
         (self._emit if self._sweep is None else self._sweep.emit)(event)
 
-    def _made(self, threads: int, storage: Storage) -> Engine:
+    def _made(self, storage: Storage) -> Engine:
         self._emit(Progress("Starting the engine", 0, 0, ""))
         import torch
         import transformers
 
         # One core stays free for the terminal: a screen that waits for the matrix products
         # of all cores slows these down several times as well.
+        threads = self._configuration.threads if self._configuration is not None else 0
         torch.set_num_threads(threads or max(1, (os.cpu_count() or 2) - 1))
         engine = make_engine(
             storage,

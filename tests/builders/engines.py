@@ -23,7 +23,7 @@ from depthtui.data import codec
 from depthtui.data.arrays import MetricResult, arrays_of
 from depthtui.data.generation import Generation
 from depthtui.data.kept_session import PASS
-from depthtui.data.model import ModelInfo
+from depthtui.data.model import ModelInfo, ModelListing
 from depthtui.data.protocol import (
     Command,
     Configure,
@@ -32,16 +32,20 @@ from depthtui.data.protocol import (
     EngineReady,
     Event,
     Failed,
+    FindModel,
     GeneratedTokens,
     GenerationFinished,
     GenerationStarted,
     Halted,
     InspectLayer,
     LayerInspected,
+    ListModels,
     LoadModel,
     Memory,
     MetricRows,
+    ModelFound,
     ModelLoaded,
+    ModelsListed,
     ModelWritten,
     Notice,
     Pace,
@@ -113,8 +117,12 @@ class FakeEngine:
         sweep_halts_at: the run of a sweep, counted from 0, at which it waits for `Stop`; -1 for
             none.
         swept: the models and prompts that sweeps have run.
+        listed: the models on its disk.
     """
 
+    listed: tuple[ModelListing, ...] = (
+        ModelListing("there/small", "small", "hub", 1 << 30, True, "on [/] \x1b[2J"),
+    )
     fails_at = ""
     hostile = False
     sweep_halts_at = -1
@@ -190,6 +198,11 @@ class FakeEngine:
                 self._pending = self._run(command)
                 if not self.manual:
                     self.advance(until=Halted if command.step else None)
+            case ListModels():
+                self.say(ModelsListed(self.listed))
+            case FindModel(spec=spec):
+                names = [model.name for model in self.listed]
+                self.say(ModelFound(spec, "" if spec.name in names else "It is not there [/]."))
             case InspectLayer():
                 self.say(self._inspected(command))
             case CountTokens():

@@ -17,12 +17,12 @@ from textual.widgets import Input, TextArea
 
 from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.lens import AffineLens
+from depthtui.data.model import ModelListing
 from depthtui.data.protocol import Event, ModelLoaded, Pace
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.session_files import SessionFolder
 from depthtui.metrics import MEASURE_BY_NAME
-from depthtui.models.catalog import ModelListing
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
 from depthtui.tui.screens import opening

@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,12 +20,16 @@ from depthtui.data.protocol import (
     CountTokens,
     EngineReady,
     Failed,
+    FindModel,
     GenerationFinished,
     Halted,
     InspectLayer,
     LayerInspected,
+    ListModels,
     LoadModel,
+    ModelFound,
     ModelLoaded,
+    ModelsListed,
     ModelWritten,
     Progress,
     PromptDone,
@@ -44,6 +49,7 @@ from depthtui.data.protocol import (
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
 from depthtui.engine.control import Control
+from depthtui.engine.factory import Storage
 from depthtui.service.worker import Worker
 from depthtui.sweep.plan import Drawing, SweepPlan, parse_task
 from depthtui.sweep.saved import open_sweep, plan_text
@@ -133,6 +139,20 @@ def test_a_layer_is_looked_into_while_a_run_is_halted(engine):
     assert not engine.until(RunFinished)[-1].result.complete
 
 
+def test_models_are_listed_and_found_while_a_run_is_halted(engine, folder):
+    engine.send(StartRun(8, Prompt("The ferry did run"), RunSettings(), step=True))
+    engine.until(Halted)
+    engine.send(ListModels())
+    listed = engine.until(ModelsListed)[-1]
+    assert "demo" in [model.name for model in listed.models]
+    for name, is_there in ((str(folder), True), (str(folder / "no"), False)):
+        engine.send(FindModel(ModelSpec(name)))
+        found = engine.until(ModelFound)[-1]
+        assert (found.spec.name, not found.problem) == (name, is_there)
+    engine.send(Stop())
+    engine.until(RunFinished)
+
+
 def test_a_halted_run_stops(engine):
     engine.send(StartRun(6, Prompt("The ferry did run"), RunSettings(), step=True))
     engine.until(Halted)
@@ -193,6 +213,17 @@ def test_the_engine_goes_with_its_parent(folder, tmp_path):
     engine = Engine(tmp_path, tmp_path)
     engine.pipe.close()
     assert engine.process.wait(PATIENCE) == 0
+
+
+def test_an_engine_elsewhere_has_places_of_its_own(tmp_path):
+    pipe = Pipe(os.open(os.devnull, os.O_RDONLY), os.open(os.devnull, os.O_WRONLY))
+    own = Storage(cache_dir=tmp_path, models_dir=tmp_path / "models", cache_limit=7)
+    worker = Worker(pipe, own)
+    worker._receive(Configure("/cache/there", "/models/there", 9, cache_activations=False))
+    assert worker._storage == own
+    assert worker._folder_of("/cache/there/sweeps/mine", "sweeps") == tmp_path / "sweeps" / "mine"
+    worker._receive(Configure("", "/models/there", 9, activation_limit=5))
+    assert worker._storage == replace(own, keep_results=False, activation_limit=5)
 
 
 def test_quit_ends_it_and_an_interrupt_does_not(tmp_path):

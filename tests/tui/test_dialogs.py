@@ -13,6 +13,7 @@ from textual.containers import VerticalScroll
 from textual.events import Key
 from textual.widgets import Checkbox, Input, OptionList, RadioButton, RadioSet, Static
 
+from depthtui.data.model import ModelListing
 from depthtui.data.pool import POOLS
 from depthtui.data.protocol import (
     CountTokens,
@@ -29,7 +30,6 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
 from depthtui.metrics import MEASURE_BY_NAME
-from depthtui.models.catalog import ModelListing
 from depthtui.report.explanations import of_measure
 from depthtui.report.formats import format_titles
 from depthtui.settings import load_settings

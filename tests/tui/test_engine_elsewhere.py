@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import psutil
 import pytest
 
+from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import Command
+from depthtui.data.run import Prompt
+from depthtui.data.session_files import SessionFolder
+from depthtui.data.store import open_store
+from depthtui.report.kept_runs import read_run
 from depthtui.settings import load_settings
+from depthtui.sweep.saved import open_sweep, saved_sweeps
 from depthtui.tui.engine_client import EngineClient
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import RunState
+from tests.sweep.sweeps import make_plan
 from tests.tui.app_helpers import Explored, explore
 
 COMMAND = shlex.join(["sh", "-c", f"{sys.executable} -m tests.tui.fake_engine; exit $?"])
@@ -77,6 +86,46 @@ async def test_a_connection_that_breaks_is_offered_again_and_the_session_goes_on
         client(it).kill()
         await it.until(lambda: has_ended(behind_shell))
     assert load_settings(tmp_path / "settings.toml").recent_models == ()
+
+
+async def test_the_picker_lists_the_models_of_the_engine(tmp_path: Path) -> None:
+    async with explore(tmp_path, engine_command=COMMAND) as it:
+        await it.press("m")
+        await it.until(lambda: "small  1.07 GB" in it.screen_text())
+        assert "On the disk of `sh -c" in it.screen_text()
+        await it.press(*"no/such", "enter")
+        await it.until(lambda: "It is not there [/]." in it.screen_text())
+        os.killpg(client(it).pid, signal.SIGKILL)
+        await it.until(lambda: it.app.explorer.phase is Phase.DEAD)
+        await it.press("enter")
+        await it.until(lambda: "The engine is gone." in it.screen_text())
+
+
+async def test_results_and_records_are_kept_here(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    async with explore(tmp_path, engine_command=COMMAND) as it:
+        it.app.explorer.run(Prompt("Seven plus five"))
+        await it.until(lambda: it.session.current.prompt.text == "Seven plus five")
+        await it.ready()
+        result = it.session.current.result
+        plan = make_plan(("us/own",))
+        it.app.explorer.start_sweep(plan, cache / "sweeps" / "mine")
+        sweep = it.app.explorer.sweep
+        await it.until(lambda: not sweep.is_live)
+    (saved,) = saved_sweeps(cache)
+    for cell, records in open_sweep(saved.folder, pytest.fail).records.items():
+        assert [record.key for record in records] == [
+            record.key for record in sweep.outcome.records[cell]
+        ]
+    assert sweep.stage == "done"
+    assert (tmp_path / "there" / "mine" / "sweep.json").exists()
+    shutil.rmtree(tmp_path / "there")
+    (file,) = SessionFolder(cache).files()
+    store = open_store(cache, 1 << 30, pytest.fail)
+    kept = read_run(store, file.session.runs[-1])
+    assert kept.prompt == result.prompt
+    np.testing.assert_array_equal(kept.get(LogitLens).kl, result.get(LogitLens).kl)
+    assert kept.measured.keys() == result.measured.keys()
 
 
 async def test_a_command_that_reaches_no_engine_says_why(tmp_path: Path) -> None:

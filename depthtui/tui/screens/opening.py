@@ -20,7 +20,6 @@ from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneScreen
 from depthtui.tui.state.datasets import Datasets
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.model_list import check_model, models_on_disk
 from depthtui.tui.state.reading import ReadingChoices, what_lens_lacks
 from depthtui.tui.state.session import Run, RunState
 from depthtui.tui.state.unfinished import lost_by_opening, unfinished
@@ -103,9 +102,10 @@ def choose_model(screen: LiveScreen, explorer: Explorer, then: Callable[[ModelSp
     failed = explorer.not_loaded
     picker = ModelPicker(
         failed.spec if failed else explorer.spec,
-        lambda: models_on_disk(explorer.settings),
-        lambda spec: check_model(spec, explorer.settings),
+        explorer.models.on_disk,
+        explorer.models.check,
         failed.reason if failed else "",
+        explorer.engine_command,
     )
     screen.app.push_screen(picker, chosen)
 

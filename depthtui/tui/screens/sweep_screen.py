@@ -42,7 +42,6 @@ from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.model_list import models_on_disk
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.sweep_analysis import SweepAnalysis
 from depthtui.tui.state.sweep_rows import GROUPINGS, Grouping, Row, RowKey, Survey
@@ -418,7 +417,7 @@ class SweepScreen(LiveScreen):
                 self._start(plan, default_folder(plan, explorer.cache_dir))
 
         settings = explorer.settings
-        dialog = SweepDialog(explorer.spec, settings, partial(models_on_disk, settings))
+        dialog = SweepDialog(explorer.spec, settings, explorer.models.on_disk)
         self.app.push_screen(dialog, chosen)
 
     def go_on(self) -> None:

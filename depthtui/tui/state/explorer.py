@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from depthtui.data.kept_session import KeptRun
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
+    Command,
     Configure,
     Continue,
     EngineReady,
@@ -24,7 +25,9 @@ from depthtui.data.protocol import (
     LayerInspected,
     LoadModel,
     Memory,
+    ModelFound,
     ModelLoaded,
+    ModelsListed,
     Notice,
     Pace,
     Progress,
@@ -43,13 +46,14 @@ from depthtui.data.protocol import (
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import CHOICES, GenerationSettings, ModelSpec, Repeated, RunSettings
 from depthtui.data.trust import TrustedModels
+from depthtui.errors import DepthError
 from depthtui.report.controls import kept_line
 from depthtui.settings import Settings, lenses_dir, models_dir
 from depthtui.tui.state.engine import Engine, EngineDeath
 from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.inspections import Inspections
 from depthtui.tui.state.kept_paces import joined, pace_key
-from depthtui.tui.state.model_list import opened_last
+from depthtui.tui.state.model_list import ModelList, opened_last
 from depthtui.tui.state.model_writing import ModelWriting
 from depthtui.tui.state.pair import Pair
 from depthtui.tui.state.phase import CodeQuestion, NotLoaded, Phase, Problem
@@ -120,6 +124,7 @@ class Explorer:
         writing: the model that is being written, or was last; or None.
         sessions: the session's file, and other sessions.
         token_count: how many tokens a prompt has.
+        models: which models can be opened.
         inspections: layers of runs at a token, as far as they were looked into.
         pair: a run and its prompt's run on another model, to be compared.
         draft: the prompt that was chosen and not run yet, with whether it is wrapped; or None.
@@ -159,6 +164,7 @@ class Explorer:
         self.reading = ReadingChoices(self)
         self.sessions = Sessions(self)
         self.token_count = TokenCount(self._free_engine)
+        self.models = ModelList(self)
         self.inspections = Inspections(self._free_engine, lambda: self.model)
         self.pair = Pair()
         self.draft: tuple[Prompt, bool] | None = None
@@ -249,6 +255,16 @@ class Explorer:
         self.token_count.ask_no_more()
         self.inspections.ask_no_more()
 
+    def ask_engine(self, command: Command) -> None:
+        """Send the engine a question that it answers whatever else it does.
+
+        Raises:
+            DepthError: there is no engine.
+        """
+        if self._engine is None:
+            raise DepthError("The engine is gone.", "esc, then r, connects again.")
+        self._engine.send(command)
+
     def restart(self) -> None:
         """Start a fresh engine, whatever became of the old one."""
         self._end_live("the engine was started again")
@@ -260,6 +276,7 @@ class Explorer:
         if self._engine is not None:
             self._engine.kill()
             self._engine = None
+        self.models.ask_no_more()
 
     def load(self, spec: ModelSpec) -> None:
         """Switch to another model; the session stays."""
@@ -483,7 +500,12 @@ class Explorer:
             return
         self._expect_nothing()
         self.stop()
-        self.sweep = Sweeping(plan, folder, self.session.next_id())
+        keeps = bool(self.engine_command)
+        try:
+            self.sweep = Sweeping(plan, folder, self.session.next_id(), keeps)
+        except DepthError as error:
+            self.host.show_toast(Toast(str(error), "error", "The sweep did not run"))
+            return
         self.phase, self.problem = Phase.SWEEPING, None
         self._send_trust(self._engine, plan.models)
         self._engine.send(StartSweep(self.sweep.sweep_id, str(folder), plan_text(plan)))
@@ -642,6 +664,8 @@ class Explorer:
 
     def handle(self, event: Event) -> None:
         """Bring everything up to date with what the engine said."""
+        if self.engine_command and isinstance(event, RunFinished):
+            event = replace(event, keys=self.sessions.keep_here(event.result, event.keys))
         work = next((work for work in self._work if work.handle(event)), None)
         if work is not None:
             self._follow_work(work, event)
@@ -674,6 +698,8 @@ class Explorer:
                 self._halted()
             case Failed():
                 self._failed(run, event)
+            case ModelsListed() | ModelFound():
+                self.models.answered(event)
             case LayerInspected():
                 self.inspections.answered(event)
             case TokensCounted():
@@ -702,6 +728,7 @@ class Explorer:
     def engine_died(self, death: EngineDeath) -> None:
         """The process is gone: keep every result and say how to go on."""
         self._engine, self._once_loaded = None, None
+        self.models.ask_no_more()
         self.pair.stop_waiting()
         self.phase, self.progress = Phase.DEAD, None
         kept = "Every result is kept" if self.session.results else "Nothing was lost"

@@ -1,37 +1,97 @@
-"""The models that can be opened: which are on the disk, which is at hand, which were opened."""
+"""The models that can be opened: on the engine's disk, at hand, or opened before."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, TypeAlias
 
+from depthtui.data.model import ModelListing
+from depthtui.data.protocol import FindModel, ListModels, ModelFound, ModelsListed
 from depthtui.data.run_settings import ModelSpec
-from depthtui.settings import Settings, models_dir
+from depthtui.errors import DepthError
+from depthtui.settings import models_dir
 
 if TYPE_CHECKING:
-    from depthtui.models.catalog import ModelListing
+    from depthtui.tui.state.explorer import Explorer
 
 _MOST_RECENT = 12
 """Models opened before that are remembered."""
 
+_PATIENCE = 60.0
+"""Seconds that an engine elsewhere gets to look."""
+
 # The catalog is imported where it is asked: the first frame does not wait for it.
 
 
-def models_on_disk(settings: Settings) -> list[ModelListing]:
-    """The models that need no download, first those opened before; slow: a thread asks."""
-    from depthtui.models.catalog import on_disk, recent_first
-
-    return recent_first(on_disk(models_dir(settings.cache_folder)), settings.recent_models)
+_Answers: TypeAlias = "SimpleQueue[ModelsListed | ModelFound | None]"
 
 
-def check_model(spec: ModelSpec, settings: Settings) -> None:
-    """See that a model is at hand, as far as that can be told without opening it; slow.
+class ModelList:
+    """Looks for models on this disk, or asks the engine that is elsewhere.
 
-    Raises:
-        DepthError: it is not.
+    Args:
+        explorer: whose engine it is.
     """
-    from depthtui.models.reach import check_at_hand
 
-    check_at_hand(spec, models_dir(settings.cache_folder))
+    def __init__(self, explorer: Explorer) -> None:
+        self._explorer = explorer
+        self._asked: dict[ListModels | FindModel, list[_Answers]] = {}
+
+    def on_disk(self) -> list[ModelListing]:
+        """The models that need no download, first those opened before; slow: a thread asks.
+
+        Raises:
+            DepthError: the engine elsewhere is gone.
+        """
+        from depthtui.models.catalog import on_disk, recent_first
+
+        settings = self._explorer.settings
+        if self._explorer.engine_command:
+            listed = self._ask(ListModels())
+            assert isinstance(listed, ModelsListed)
+            return recent_first(list(listed.models), settings.recent_models)
+        return recent_first(on_disk(models_dir(settings.cache_folder)), settings.recent_models)
+
+    def check(self, spec: ModelSpec) -> None:
+        """See that a model is at hand, as far as that can be told without opening it; slow.
+
+        Raises:
+            DepthError: it is not, or the engine elsewhere is gone.
+        """
+        from depthtui.models.reach import check_at_hand
+
+        if self._explorer.engine_command:
+            self._ask(FindModel(spec))
+        else:
+            check_at_hand(spec, models_dir(self._explorer.settings.cache_folder))
+
+    def _ask(self, command: ListModels | FindModel) -> ModelsListed | ModelFound:
+        """Ask the engine and wait, in a thread."""
+        answers: _Answers = SimpleQueue()
+        self._asked.setdefault(command, []).append(answers)
+        self._explorer.ask_engine(command)
+        try:
+            answer = answers.get(timeout=_PATIENCE)
+        except Empty:
+            raise DepthError("The engine does not answer.", "r connects again.") from None
+        if answer is None:
+            raise DepthError("The engine is gone.", "esc, then r, connects again.")
+        if answer.problem:
+            raise DepthError(answer.problem)
+        return answer
+
+    def answered(self, event: ModelsListed | ModelFound) -> None:
+        """Hand an answer to the threads that wait for it."""
+        command = FindModel(event.spec) if isinstance(event, ModelFound) else ListModels()
+        for answers in self._asked.pop(command, []):
+            answers.put(event)
+
+    def ask_no_more(self) -> None:
+        """Let no thread wait any longer: the engine is gone, or is another one."""
+        asked, self._asked = self._asked, {}
+        for answers in itertools.chain(*asked.values()):
+            answers.put(None)
 
 
 def opened_last(name: str, recent: tuple[str, ...]) -> tuple[str, ...]:

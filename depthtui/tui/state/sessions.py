@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depthtui.data.kept_session import KeptRun, KeptSession
+from depthtui.data.codec import encode
+from depthtui.data.kept_session import PASS, KeptRun, KeptSession
+from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.session_files import SessionFile, SessionFolder, SessionWriter
-from depthtui.data.store import Store, open_store
+from depthtui.data.store import Store, make_key, open_store
 from depthtui.errors import DepthError
+from depthtui.metrics import OF_THE_PASS
 from depthtui.prompts import prompt_title
 from depthtui.report.kept_runs import missing_words, read_run
 from depthtui.tui.state.session import Run, RunState
@@ -155,6 +159,24 @@ class Sessions:
             else:
                 results.append(replace(result, remarks=run.remarks))
         return results, missing
+
+    def keep_here(self, result: RunResult, keys: Mapping[str, str]) -> dict[str, str]:
+        """Keep what an engine elsewhere has measured; the keys here of the parts with these keys.
+
+        The engine's own keys name nothing here: it is not trusted with the cache.
+        """
+        if self._store is None:
+            return {}
+        of_pass = {name: result.measured[name] for name in OF_THE_PASS if name in result.measured}
+        parts = {**result.measured, PASS: replace(result, measured=of_pass, remarks=Remarks())}
+        title = f"{result.model.name} · {len(result.tokens)} tokens · {result.prompt.task}"
+        kept = {}
+        for name in parts.keys() & keys.keys():
+            place = self._explorer.engine_command
+            kept[name] = make_key("result", elsewhere=place, key=keys[name])
+            if self._store.get(kept[name]) is None:
+                self._store.put(kept[name], encode(parts[name]), title, "result")
+        return kept
 
     @cached_property
     def _store(self) -> Store | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -17,9 +19,10 @@ from depthtui.data.protocol import (
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import LENSES, ModelSpec, RunSettings, SummarySettings
 from depthtui.depth import rules
+from depthtui.errors import DepthError
 from depthtui.metrics import ALL
 from depthtui.prompts.tasks import TASKS
-from depthtui.sweep.folder import Failure, model_title
+from depthtui.sweep.folder import Failure, SweepFolder, model_title
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import Record, read_record, record_of
 from depthtui.sweep.state import Outcome
@@ -28,6 +31,9 @@ from depthtui.tui.state.session import Run, Session
 from depthtui.tui.state.toast import Toast
 
 Stage: TypeAlias = Literal["opened", "running", "stopped", "done", "failed"]
+
+_KEY = re.compile("[0-9a-f]{16,64}")
+"""What a record's key looks like, which is in the name of its file."""
 
 OWN_PROMPTS = "own prompts"
 """What the prompts of a session are called that belong to no task."""
@@ -40,6 +46,10 @@ class Sweeping:
         plan: what it runs.
         folder: where its records are; None for the runs of a session.
         sweep_id: by which the engine names it; 0 for one that it does not run.
+        keeps: whether what the engine sends is written into the folder here: it is elsewhere.
+
+    Raises:
+        DepthError: the folder cannot be written.
 
     Attributes:
         stage: how it is getting on.
@@ -53,7 +63,9 @@ class Sweeping:
         reading: changes how its depths are read.
     """
 
-    def __init__(self, plan: SweepPlan, folder: Path | None, sweep_id: int = 0) -> None:
+    def __init__(
+        self, plan: SweepPlan, folder: Path | None, sweep_id: int = 0, keeps: bool = False
+    ) -> None:
         self.plan = plan
         self.folder = folder
         self.sweep_id = sweep_id
@@ -67,6 +79,10 @@ class Sweeping:
         self.problem = ""
         self.version = 0
         self.reading = ReadingChoices(self)
+        self._kept: SweepFolder | None = None
+        if keeps and folder is not None:
+            self._kept = SweepFolder(folder, lambda notice: None)
+            self._kept.claim()
 
     @classmethod
     def opened(cls, outcome: Outcome, folder: Path | None) -> Sweeping:
@@ -174,13 +190,38 @@ class Sweeping:
         return Toast(words, title="The sweep is done")
 
     def _finish(self, stage: Stage, problem: str) -> None:
-        self.stage, self.problem, self.now, self.seconds_left = stage, problem, "", -1.0
+        self.stage, self.now, self.seconds_left = stage, "", -1.0
         self.version += 1
+        if self._kept is not None:
+            self._in_folder(self._write_manifest, self._kept)
+        self.problem = problem or self.problem
 
     def _keep(self, cell: Cell, text: str) -> None:
         record = read_record(text.encode())
         self.records[cell][record.number] = record
         self.version += 1
+        if self._kept is not None:
+            self._in_folder(self._write_record, self._kept, cell, record)
+
+    # What an engine elsewhere sends is kept here ------------------------------
+
+    def _in_folder(self, write: Callable[..., None], *what: Any) -> None:
+        try:
+            write(*what)
+        except DepthError as error:
+            # What is on the screen can still be exported.
+            self._kept, self.problem = None, f"No more records are kept here. {error}"
+
+    def _write_record(self, folder: SweepFolder, cell: Cell, record: Record) -> None:
+        if _KEY.fullmatch(record.key) is None:
+            raise ValueError("a record's key would name another file")
+        folder.keep(cell, record)
+        if len(self.records[cell]) == cell.task.examples:
+            self._write_manifest(folder)
+
+    def _write_manifest(self, folder: SweepFolder) -> None:
+        folder.keep_failures(self.failures)
+        folder.write_manifest(self.plan, self.outcome.records)
 
 
 def names_of(plan: SweepPlan, levels: bool = True) -> tuple[str, str]:

@@ -9,8 +9,8 @@ from functools import partial
 from textual.app import ComposeResult
 from textual.content import Content
 
+from depthtui.data.model import ModelListing
 from depthtui.data.run_settings import ModelSpec
-from depthtui.models.catalog import ModelListing
 from depthtui.options import options_of
 from depthtui.sizes import format_size
 from depthtui.token_text import printable_chars
@@ -39,6 +39,7 @@ class ModelPicker(OpenDialog[ModelSpec]):
         on_disk: finds the models on disk; slow, so it runs in a thread.
         check: raises a `DepthError` where a name means no model; slow as well.
         problem: why `spec` could not be opened; untrusted, empty for the model that is open.
+        engine_command: what reaches the engine whose models these are; empty for this machine.
     """
 
     heading = "Model"
@@ -53,8 +54,13 @@ class ModelPicker(OpenDialog[ModelSpec]):
         on_disk: Callable[[], Sequence[ModelListing]],
         check: Callable[[ModelSpec], None],
         problem: str = "",
+        engine_command: str = "",
     ) -> None:
         super().__init__()
+        if engine_command:
+            self.listed = f"On the disk of `{printable_chars(engine_command)}`"
+            self.asked = f"{self.asked} there"
+            self.completes_paths = False
         self._spec = spec
         self._on_disk = on_disk
         self._check = check

@@ -27,6 +27,7 @@ class OpenDialog(Picker[Result]):
         asked: the words over the field, and in the note where nothing is typed.
         example: a name, shown in the empty field.
         endings: of the files whose names are completed.
+        completes_paths: whether names of files on this machine are.
         begun: the name in the field at first.
         problem: why that could not be opened; untrusted.
     """
@@ -36,6 +37,7 @@ class OpenDialog(Picker[Result]):
     is_slow = True
     listed = asked = example = begun = problem = ""
     endings: tuple[str, ...] = ()
+    completes_paths = True
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,f5", "submit", "open", tooltip="Open the typed name", id="open.typed"),
@@ -54,7 +56,7 @@ class OpenDialog(Picker[Result]):
 
     def below(self) -> ComposeResult:
         yield Static(f"Or {self.asked}", classes="label")
-        suggester = PathSuggester(self.endings, lambda: [row.words for row in self._rows()])
+        suggester = PathSuggester(self.endings, self._names, self.completes_paths)
         yield Input(self.begun, self.example, suggester=suggester, id="name", compact=True)
         yield from self.options()
         yield Static(id="note")
@@ -65,6 +67,9 @@ class OpenDialog(Picker[Result]):
     @property
     def first_focus(self) -> Widget:
         return self.query_one("#name")
+
+    def _names(self) -> list[str]:
+        return [row.words for row in self._rows()]
 
     def _rows(self) -> list[Row]:
         return [row for row in self.rows() if isinstance(row, Row)]

@@ -16,20 +16,25 @@ class PathSuggester(Suggester):
     Args:
         endings: of the files that are offered; empty for all.
         names: what is offered where it is no path, such as models that are known.
+        completes_paths: whether files are offered.
     """
 
     def __init__(
         self,
         endings: tuple[str, ...] = (),
         names: Callable[[], Sequence[str]] = tuple,
+        completes_paths: bool = True,
     ) -> None:
         super().__init__(use_cache=False, case_sensitive=True)
         self._endings = endings
         self._names = names
+        self._completes_paths = completes_paths
 
     async def get_suggestion(self, value: str) -> str | None:
         known = [name for name in self._names() if name.startswith(value) and name != value]
-        found = known or await asyncio.to_thread(paths_from, value, self._endings)
+        found = known
+        if self._completes_paths and not known:
+            found = await asyncio.to_thread(paths_from, value, self._endings)
         return found[0] if found and found[0].isprintable() else None
 
 

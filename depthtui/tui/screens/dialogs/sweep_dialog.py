@@ -17,9 +17,9 @@ from textual.content import Content
 from textual.widgets import Button, Input, Label, Static
 from textual.widgets.selection_list import Selection
 
+from depthtui.data.model import ModelListing
 from depthtui.data.run_settings import EXAMPLES, ModelSpec
 from depthtui.errors import DepthError
-from depthtui.models.catalog import ModelListing
 from depthtui.options import WrongValue, options_of
 from depthtui.prompts.tasks import TASKS
 from depthtui.settings import Settings
