@@ -27,6 +27,14 @@ from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
+from depthtui.manual.model_types import (
+    FAULT,
+    IN_PART,
+    KEPT,
+    MEASURED,
+    NOT_MADE,
+    REFUSED,
+)
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.skip_effects import SkipEffects
 from tests.naive import (
@@ -37,11 +45,6 @@ from tests.naive import (
     naive_writes,
 )
 from tests.small_types import kinds, small_folder, small_model
-
-KEPT = Path(__file__).parent / "models" / "every_type.txt"
-
-MEASURED, IN_PART, REFUSED = "measured", "measured in part", "refused"
-FAULT, NOT_MADE = "fault", "not made"
 
 TEXT = "The ferry did not run."
 
@@ -155,49 +158,6 @@ def find_all(chosen: Sequence[str]) -> dict[str, Found]:
         misses = " ".join(f"{name} {miss:.0e}" for name, miss in found[kind].misses.items())
         print(f"{kind}: {found[kind]} [{misses}]", flush=True)
     return found
-
-
-def kept_lines() -> dict[str, str]:
-    """What the list that is kept says of each type, by name."""
-    lines = KEPT.read_text("utf-8").splitlines()
-    return dict(line.split(": ", 1) for line in lines if line and not line.startswith("#"))
-
-
-_GROUPS = (
-    ("all is measured", MEASURED),
-    ("all but what attention and MLP write apart", rf"{IN_PART}: no split: [^;]*"),
-    ("all but lenses and what needs one", rf"{IN_PART}: no lens: [^;]*"),
-    ("what layers write; neither is known", rf"{IN_PART}: no split: [^;]*; no lens: [^;]*"),
-    ("what no layer has to be run by itself for", rf"{IN_PART}: .*"),
-    ("refused: encoder-decoders", rf"{REFUSED}: .* is an encoder-decoder.*"),
-    (
-        "refused: no one list of layers that follow each other",
-        rf"{REFUSED}: .*( times in one|has no list|the one before has|how many layers).*",
-    ),
-    (
-        "refused: an image, a sound or another model's keys are needed",
-        rf"{REFUSED}: .*(cannot be run|reads text alone).*",
-    ),
-    (
-        "refused: residual streams side by side, or of another shape",
-        rf"{REFUSED}: .* residual stream.*",
-    ),
-    ("refused: another task, or weights of another form", rf"{REFUSED}: .*"),
-    ("not tried: transformers cannot make one here", rf"{NOT_MADE}: .*"),
-)
-"""What becomes of a type -> what the list says of it; the first that fits."""
-
-
-def markdown() -> str:
-    """How many types came to what, and which they are, as a table."""
-    lines = kept_lines()
-    rows = [f"| of {len(lines)} types | | |", "| --- | --- | --- |"]
-    for group, pattern in _GROUPS:
-        fitting = [kind for kind, line in lines.items() if re.fullmatch(pattern, line)]
-        names = "" if group == _GROUPS[0][0] else ", ".join(f"`{kind}`" for kind in fitting)
-        rows.append(f"| {len(fitting)} | {group} | {names} |")
-        lines = {kind: line for kind, line in lines.items() if kind not in fitting}
-    return "\n".join(rows)
 
 
 def listed(found: dict[str, Found]) -> str:

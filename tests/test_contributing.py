@@ -36,6 +36,15 @@ def test_every_path_is_there() -> None:
     assert _unknown_paths(CONTRIBUTING) == set()
 
 
+def test_the_map_names_every_room() -> None:
+    the_map = CONTRIBUTING.partition("## The map")[2].partition("### ")[0]
+    named = {
+        word for line in re.findall(r"^    (.*)", the_map, re.MULTILINE) for word in line.split()
+    }
+    rooms = {init.parent.name for init in (ROOT / "depthtui").glob("*/__init__.py")}
+    assert rooms - named == set()
+
+
 def test_every_recipe_names_a_commit() -> None:
     recipes = CONTRIBUTING.partition("## Recipes")[2].partition("## Walls")[0]
     sections = recipes.split("\n### ")[1:]

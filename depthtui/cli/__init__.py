@@ -23,6 +23,7 @@ from depthtui.cli.help import Group, in_section
 from depthtui.cli.inspect import inspect
 from depthtui.cli.lens import lens
 from depthtui.cli.lists import metrics, models, tasks
+from depthtui.cli.manual import manual
 from depthtui.cli.options import (
     Given,
     cache_options,
@@ -97,7 +98,8 @@ class _Commands(Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write examples, and where settings, theme and keys are read from."""
         super().format_epilog(ctx, formatter)
-        formatter.write(f"\nSettings, theme and keys: {settings_path()}\n")
+        formatter.write("\nThe manual: depthtui help\n")
+        formatter.write(f"Settings, theme and keys: {settings_path()}\n")
 
 
 def _engine_command(context: click.Context, parameter: click.Parameter, command: str) -> str:
@@ -204,6 +206,6 @@ def _refuse_options(context: click.Context) -> None:
 
 
 _MEASURING = (run, inspect, sweep, generate, lens, prune, serve, engine)
-_LOOKING_AFTER = (models, tasks, metrics, sessions, cache, doctor, completion)
+_LOOKING_AFTER = (models, tasks, metrics, sessions, cache, doctor, completion, manual)
 for command in (*_MEASURING, *_LOOKING_AFTER):
     commands.add_command(command)

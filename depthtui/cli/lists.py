@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from depthtui.cli.help import Command
 from depthtui.cli.options import Given, cache_dir_option
-from depthtui.cli.output import markdown_table, print_table
+from depthtui.cli.output import print_table
 from depthtui.settings import models_dir
 from depthtui.sizes import format_size
-
-if TYPE_CHECKING:
-    from depthtui.metrics.spec import Metric
 
 
 @click.command(cls=Command)
@@ -57,39 +52,16 @@ def tasks() -> None:
 
 
 @click.command(cls=Command)
-@click.option("--markdown", is_flag=True, help="Print them in Markdown, with their formulas.")
-def metrics(markdown: bool) -> None:
+def metrics() -> None:
     """List the metrics, what they tell and what they cost.
 
     L is the number of layers, T that of tokens; a forward is one pass through the model.
+    `depthtui help metrics` has their formulas, and how to read them.
     """
-    if markdown:
-        click.echo(metrics_markdown())
-        return
+    from depthtui.manual.parts import tells
     from depthtui.metrics import DERIVED, METRICS
 
     headings = ("metric", "what it tells", "cost")
-    print_table(headings, [(metric.name, _tells(metric), metric.cost) for metric in METRICS])
+    print_table(headings, [(metric.name, tells(metric), metric.cost) for metric in METRICS])
     click.echo("\nFree with these:\n")
     print_table(("with", "what it tells"), [(metric.of, metric.tells) for metric in DERIVED])
-
-
-def metrics_markdown() -> str:
-    """Two Markdown tables: what every metric tells and costs, and how it is computed."""
-    from depthtui.metrics import ALL
-
-    names = [metric.title if metric.of else f"`{metric.name}`" for metric in ALL]
-    costs = [f"none, comes with `{metric.of}`" if metric.of else metric.cost for metric in ALL]
-    told = zip(names, map(_tells, ALL), costs, strict=True)
-    computed = [(name, metric.formula) for name, metric in zip(names, ALL, strict=True)]
-    return "\n\n".join(
-        [
-            markdown_table(("metric", "what it tells", "cost"), list(told)),
-            "How they are computed:",
-            markdown_table(("metric", "what is done and measured"), computed),
-        ]
-    )
-
-
-def _tells(metric: Metric) -> str:
-    return metric.tells + (" Needs an answer." if metric.needs_answer else "")

@@ -143,11 +143,3 @@ def print_table(
     # A pipe has no width: lines that are read by programs must not be cut.
     width = None if sys.stdout.isatty() else 10_000
     Console(highlight=False, width=width).print(table)
-
-
-def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Rows under headings as a Markdown table; cells are Markdown, of which `|` is escaped."""
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |" for cells in lines
-    )

@@ -27,9 +27,7 @@ STATES, TOKEN_IDS = "hidden_states", "token_ids"
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 _ID_DTYPES = ("I64", "I32")
 _NUMBERS = re.compile(r"(\d+)")
-_ASK_VLLM = (
-    "vLLM's `extract_hidden_states` writes them; the README says how to ask for every layer."
-)
+_ASK_VLLM = "vLLM's `extract_hidden_states` writes them; `depthtui help states` says how."
 
 
 @dataclass(frozen=True)

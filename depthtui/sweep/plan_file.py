@@ -70,7 +70,7 @@ def read_plan(
 
 
 def _read(path: Path) -> dict[str, Any]:
-    hint = "Give a TOML file such as the README's."
+    hint = "Give a TOML file such as the one in `depthtui help sweeps`."
     try:
         return parse_toml(read_whole(path, _LARGEST_FILE))
     except FileNotFoundError:

@@ -160,13 +160,26 @@ def problems(remapped: Mapping[str, str]) -> list[str]:
     return sentences
 
 
-def markdown(heading: str, commands: Iterable[Command[Any]]) -> str:
-    """A table of commands in Markdown, group by group."""
-    rows = [f"| {heading} | do |", "| --- | --- |"]
+def all_keys() -> str:
+    """The keys of each screen as tables in Markdown, group by group.
+
+    What two screens share is in the table of the first alone.
+    """
+    tables, shown = [], set()
+    for screen in ("Main screen", "Everywhere", *SCREENS):
+        commands = [one for one in SCREENS[screen] if (one.name, one.words) not in shown]
+        shown |= {(one.name, one.words) for one in commands}
+        if commands:
+            tables.append(f"## {screen}\n\n{_table(commands)}")
+    return "\n\n".join(tables)
+
+
+def _table(commands: Iterable[Command[Any]]) -> str:
+    rows = ["| keys | what they do | name |", "| --- | --- | --- |"]
     ordered = sorted(commands, key=lambda command: list(GROUPS).index(command.group))
     for command in ordered:
         keys = " ".join(f"`{format_key(_name(key))}`" for key in command.keys.split(","))
-        rows.append(f"| {keys} | {command.words} |")
+        rows.append(f"| {keys} | {command.words} | `{command.name}` |")
     return "\n".join(rows)
 
 

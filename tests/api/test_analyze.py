@@ -15,10 +15,10 @@ from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
+from depthtui.manual import source
 from depthtui.metrics import METRIC_BY_NAME, after_prompts
 from depthtui.models.in_memory import adopt
 from depthtui.prompts.tasks import baseline_texts
-from tests.renew_readme import README
 from tests.tiny_models import tiny_folder
 
 PROMPTS = (
@@ -328,9 +328,9 @@ def test_how_to_load_is_no_option_of_a_loaded_model(make_model, tokenizer, optio
         analyze(make_model(), "Seven.", tokenizer, progress=False, **option)
 
 
-def test_what_the_readme_shows_runs(folder, tmp_path):
-    code = README.read_text("utf-8").partition("```python\n")[2].partition("```")[0]
-    # No model of the hub, and nothing is written beside the README.
+def test_what_the_manual_shows_runs(folder, tmp_path):
+    code = source("python").partition("```python\n")[2].partition("```")[0]
+    # No model of the hub, and nothing is written beside the sources.
     for shown, here in (
         ("demo", folder),
         ("Qwen/Qwen2.5-1.5B-Instruct", folder),

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import transformers
 
-from tests.every_type import KEPT, MEASURED, find, find_all, kept_lines, listed
+from depthtui.manual.model_types import KEPT, MEASURED, kept_lines
+from tests.every_type import find, find_all, listed
 from tests.small_types import kinds
 
 SOME = (

@@ -1,6 +1,6 @@
 """A command: its keys, its words, when it works, the work that it ends, and its effect.
 
-Footer, help, palette, the mouse's menu, remapping and the README read this value alone.
+Footer, help, palette, the mouse's menu, remapping and the manual read this value alone.
 """
 
 from __future__ import annotations

@@ -1,0 +1,127 @@
+"""`depthtui help`: the manual in the terminal."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from difflib import get_close_matches
+
+import click
+from click.shell_completion import CompletionItem
+
+from depthtui.cli.help import Command
+
+_WIDEST = 100
+"""Columns of a page: longer lines are hard to read."""
+
+
+def _complete_topics(
+    context: click.Context, parameter: click.Parameter, typed: str
+) -> list[CompletionItem]:
+    """Pages whose names begin so."""
+    from depthtui.manual import titles
+
+    return [
+        CompletionItem(name, help=title)
+        for name, title in titles().items()
+        if name.startswith(typed)
+    ]
+
+
+@click.command(
+    "help",
+    cls=Command,
+    examples=["depthtui help", "depthtui help verdict", "depthtui help ablation --raw"],
+)
+@click.argument("topic", required=False, shell_complete=_complete_topics)
+@click.option("--raw", is_flag=True, help="Print Markdown, without a pager.")
+@click.pass_context
+def manual(context: click.Context, /, topic: str | None, raw: bool) -> None:
+    """Show a page of the manual.
+
+    TOPIC is a page, a command, a metric or a rule. Without it, lists pages and commands.
+    """
+    if topic is None:
+        click.echo(_list_of_pages(context))
+    elif raw:
+        click.echo(_text(topic, context))
+    else:
+        _show(_rendered(_text(topic, context)))
+
+
+def _list_of_pages(context: click.Context) -> str:
+    from depthtui.manual import titles
+
+    root = context.find_root()
+    assert isinstance(root.command, click.Group)
+    formatter = context.make_formatter()
+    formatter.write_usage(context.command_path, "[TOPIC]")
+    with formatter.section("Pages"):
+        formatter.write_dl(list(titles().items()))
+    with formatter.section("Commands"):
+        commands = root.command.commands
+        formatter.write_dl([(name, commands[name].get_short_help_str(60)) for name in commands])
+    formatter.write("\nThe name of a metric or of a rule, such as ablation or kl, is a topic, too.")
+    return formatter.getvalue()
+
+
+def _text(topic: str, context: click.Context) -> str:
+    """The Markdown of a topic.
+
+    Raises:
+        click.BadParameter: there is none of this name.
+    """
+    from depthtui.depth import rules
+    from depthtui.manual import PAGES, page
+    from depthtui.manual.parts import explained, metric_section
+    from depthtui.metrics import ALL
+
+    root = context.find_root()
+    assert isinstance(root.command, click.Group)
+    command = root.command.get_command(root, topic)
+    if topic in PAGES or command:
+        found = [page(topic, {"keys": _keys})] if topic in PAGES else []
+        return "\n".join([*found, *([_usage(command, topic, root)] if command else [])])
+    metrics = {metric.name: metric for metric in ALL}
+    if topic in metrics:
+        return metric_section(metrics[topic])
+    by_name = {rule.name: rule for rule in rules.ALL}
+    if topic in by_name:
+        return explained(by_name[topic].explained)
+    names = [*PAGES, *root.command.commands, *metrics, *by_name]
+    close = get_close_matches(topic.lower(), names, n=3, cutoff=0.5)
+    meant = f"Did you mean {' or '.join(close)}?" if close else "`depthtui help` lists all."
+    raise click.UsageError(f"The manual has no page {topic!r}. {meant}", context)
+
+
+def _usage(command: click.Command, name: str, root: click.Context) -> str:
+    """The `--help` of a command."""
+    with click.Context(command, info_name=name, parent=root) as context:
+        return f"## depthtui {name} --help\n\n```text\n{command.get_help(context)}\n```"
+
+
+def _keys() -> str:
+    from depthtui.tui.keymap import all_keys
+
+    return all_keys()
+
+
+def _rendered(text: str) -> str:
+    """Markdown as text for this terminal; without colours where the output is none."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    columns = min(shutil.get_terminal_size().columns, _WIDEST)
+    console = Console(width=columns, highlight=False)
+    with console.capture() as capture:
+        console.print(Markdown(text, code_theme="ansi_dark", hyperlinks=False))
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+
+
+def _show(text: str) -> None:
+    """Print a text, on a terminal through a pager where it is longer than the screen."""
+    is_long = text.count("\n") >= shutil.get_terminal_size().lines
+    if is_long and sys.stdout.isatty():
+        click.echo_via_pager(text, color=True)
+    else:
+        click.echo(text, nl=False)

@@ -1,0 +1,86 @@
+"""The manual: pages in Markdown, with tables that are made from the program's values.
+
+A page is a file `NAME.md` of this folder, whose first line is its title. A line `{{ NAME }}` in it
+stands for a part: one of `PARTS`, or one that the caller adds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from depthtui.manual import parts
+from depthtui.manual.model_types import types_list
+
+Part = Callable[[], str]
+"""Makes the Markdown of a part."""
+
+PAGES = (
+    "explore",
+    "screen",
+    "keys",
+    "verdict",
+    "rules",
+    "metrics",
+    "questions",
+    "statistics",
+    "lenses",
+    "prompts",
+    "reports",
+    "writing",
+    "layers",
+    "pruning",
+    "long-prompts",
+    "sweeps",
+    "clusters",
+    "elsewhere",
+    "models",
+    "states",
+    "python",
+    "json",
+    "cache",
+    "settings",
+    "troubleshooting",
+)
+"""The pages, in the order of their list."""
+
+PARTS: Mapping[str, Part] = MappingProxyType(
+    {
+        "screen": parts.screen_guide,
+        "verdict": parts.verdict_explained,
+        "rules": parts.rules_explained,
+        "metrics": parts.metrics_table,
+        "metrics explained": parts.metrics_explained,
+        "tasks": parts.tasks_table,
+        "datasets": parts.datasets_table,
+        "settings": parts.settings_table,
+        "extras": parts.extras_table,
+        "types": types_list,
+    }
+)
+"""The parts by the names that pages call them by."""
+
+_PART = re.compile(r"^\{\{ (.+) \}\}$", re.MULTILINE)
+
+
+def titles() -> dict[str, str]:
+    """The title of each page by its name, in order."""
+    return {name: source(name).partition("\n")[0].removeprefix("# ") for name in PAGES}
+
+
+def source(name: str) -> str:
+    """The file of a page, with the names of its parts."""
+    return (Path(__file__).parent / f"{name}.md").read_text("utf-8")
+
+
+def page(name: str, more: Mapping[str, Part]) -> str:
+    """A page in Markdown.
+
+    Args:
+        name: one of `PAGES`.
+        more: parts by name, from rooms above.
+    """
+    made = {**PARTS, **more}
+    return _PART.sub(lambda match: made[match[1]](), source(name))

@@ -1,0 +1,141 @@
+"""The parts of the manual that are made from the program's values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from depthtui.data.explanation import Explanation
+from depthtui.depth import rules
+from depthtui.installing import install_extra
+from depthtui.metrics import ALL
+from depthtui.metrics.spec import Metric
+from depthtui.options import options_of
+from depthtui.prompts.dataset_formats import DATASETS
+from depthtui.prompts.tasks import TASKS
+from depthtui.report.explanations import VERDICT, of_metric
+from depthtui.report.reading_guide import GUIDE
+from depthtui.settings import Settings
+
+EXTRAS = {
+    "adapters": "merging LoRA adapters",
+    "datasets": "data sets from the hub or Parquet",
+    "notebook": "frames of results, and progress bars in notebooks",
+    "quantize": "8- and 4-bit weights",
+    "ray": "sweeps on a Ray cluster",
+    "serve": "the explorer in a browser",
+}
+"""What each extra is for."""
+
+_WRITTEN_BY_ITSELF = ("last_model", "recent_models", "welcome", "keys")
+"""Settings that have a line of their own in the page, or that the explorer writes."""
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown; cells are Markdown, of which `|` is escaped."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |" for cells in lines
+    )
+
+
+def metrics_table() -> str:
+    """Every metric: its name, what it tells, its cost."""
+    rows = [(_name(metric), tells(metric), _cost(metric)) for metric in ALL]
+    return table(("metric", "what it tells", "cost"), rows)
+
+
+def metrics_explained() -> str:
+    """Every metric as `I` explains it in the explorer."""
+    return "\n\n".join(map(metric_section, ALL))
+
+
+def metric_section(metric: Metric) -> str:
+    """One metric as `I` explains it, with its name on the command line, cost and measures."""
+    shown = of_metric(metric)
+    measures = "; ".join(f"{measure.title} `{measure.formula}`" for measure in metric.measures)
+    heading = f"### {metric.title}" if metric.of else f"### {metric.title}: `{metric.name}`"
+    # The formula of a metric is Markdown; its explanation is plain text.
+    lines = [(name, metric.formula if name == "formula" else text) for name, text in _told(shown)]
+    lines += [("cost", _cost(metric)), ("in the heatmap", measures)]
+    return _section(heading, tells(metric), lines)
+
+
+def rules_explained() -> str:
+    """Every rule as `I` explains it in the explorer."""
+    return "\n\n".join(explained(rule.explained) for rule in rules.ALL)
+
+
+def verdict_explained() -> str:
+    """The verdict as `I` explains it in the explorer; the page has its title."""
+    return _section("", VERDICT.tells, _told(VERDICT))
+
+
+def explained(shown: Explanation) -> str:
+    """An explanation in Markdown."""
+    return _section(f"### {shown.title}", shown.tells, _told(shown))
+
+
+def screen_guide() -> str:
+    """The panes, words and symbols of the explorer's screen."""
+    return "\n\n".join(
+        "\n".join([f"## {part.title}", "", *(f"- **{name}**: {says}" for name, says in part.lines)])
+        for part in GUIDE
+    )
+
+
+def tasks_table() -> str:
+    """Every task that is built in."""
+    rows = [
+        (
+            f"`{task.name}`",
+            f"{task.levels[0]} to {task.levels[-1]} {task.dial}" if task.levels else "–",
+            task.sentence,
+        )
+        for task in TASKS.values()
+    ]
+    return table(("task", "levels", "what it is"), rows)
+
+
+def datasets_table() -> str:
+    """Every data set that can be read as a task."""
+    rows = [(f"`{one.name}`", one.sentence, one.hub_id) for one in DATASETS.values()]
+    return table(("data set", "what it is", "on the hub"), rows)
+
+
+def settings_table() -> str:
+    """Every line of the settings file."""
+    rows = [
+        (f"`{name}`", f"`{option.text(option.default)}`", option.sentence)
+        for name, option in options_of(Settings).items()
+        if name not in _WRITTEN_BY_ITSELF
+    ]
+    return table(("setting", "default", "meaning"), rows)
+
+
+def tells(metric: Metric) -> str:
+    """What a metric tells, and whether it needs an answer."""
+    return metric.tells + (" Needs an answer." if metric.needs_answer else "")
+
+
+def extras_table() -> str:
+    """What is installed by an extra, and the command that does so here."""
+    rows = [(f"`{extra}`", use, f"`{install_extra(extra)}`") for extra, use in EXTRAS.items()]
+    return table(("extra", "for", "install it"), rows)
+
+
+def _told(shown: Explanation) -> list[tuple[str, str]]:
+    """The lines of an explanation but the first."""
+    return [(name, text) for name, text in shown.lines if name != "tells"]
+
+
+def _name(metric: Metric) -> str:
+    return metric.title if metric.of else f"`{metric.name}`"
+
+
+def _cost(metric: Metric) -> str:
+    return f"none, comes with `{metric.of}`" if metric.of else metric.cost
+
+
+def _section(heading: str, sentence: str, lines: Iterable[tuple[str, str]]) -> str:
+    items = [f"- *{name}*: {text}" for name, text in lines if text]
+    return "\n".join([heading, "", sentence, "", *items]).strip()

@@ -1,0 +1,181 @@
+"""The manual has every command, option, key, metric and setting, and its pages are shown."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+import depthtui.manual
+from depthtui.cli import commands, main
+from depthtui.cli.manual import _show
+from depthtui.depth import rules
+from depthtui.manual import PAGES, page, source, titles
+from depthtui.manual.parts import EXTRAS, explained, metric_section
+from depthtui.metrics import ALL
+from depthtui.report.explanations import of_metric
+from depthtui.report.reading_guide import GUIDE
+from depthtui.settings import Settings
+from depthtui.tui import keymap
+from depthtui.tui.screens.main_layout import LEFT, PROMPT, RIGHT
+from tests.documented import check_command_line, command_lines, unknown_names
+
+FOLDER = Path(depthtui.manual.__file__).parent
+SHOWN = {name: page(name, {"keys": keymap.all_keys}) for name in PAGES}
+TEXT = "\n".join(SHOWN.values())
+COMMAND_LINES = [line for name in PAGES for line in command_lines(source(name))]
+
+
+def test_every_page_has_a_file_a_title_and_no_open_part() -> None:
+    assert {path.stem for path in FOLDER.glob("*.md")} == set(PAGES)
+    assert len(set(titles().values())) == len(PAGES)
+    for name, text in SHOWN.items():
+        assert re.match(r"# \S.*\n\n\S", text), name
+        assert "{{" not in text, name
+        assert len(titles()[name]) < 70, name
+
+
+def test_every_command_is_in_a_page() -> None:
+    known = {path for path, _ in _commands(commands, "depthtui")}
+    assert {path for path in known if f"{path}" not in TEXT} == set()
+
+
+def test_every_option_is_in_a_page() -> None:
+    options = {
+        name
+        for _, one in _commands(commands, "depthtui")
+        for option in one.params
+        if isinstance(option, click.Option)
+        for name in option.opts
+        if name.startswith("--")
+    }
+    assert len(options) > 60
+    assert {name for name in options if not re.search(rf"{name}(?![\w-])", TEXT)} == set()
+
+
+@pytest.mark.parametrize("screen", keymap.SCREENS)
+def test_every_key_is_in_its_page(screen: str) -> None:
+    for one in keymap.SCREENS[screen]:
+        assert f"| {one.words} | `{one.name}` |" in SHOWN["keys"]
+
+
+@pytest.mark.parametrize("metric", ALL, ids=lambda metric: metric.name)
+def test_every_metric_is_in_its_page_as_the_explorer_explains_it(metric: object) -> None:
+    assert metric in ALL
+    one = next(other for other in ALL if other is metric)
+    section = metric_section(one)
+    assert section in SHOWN["metrics"]
+    for name, text in of_metric(one).lines:
+        assert name == "formula" or text in section
+    assert all(measure.title in section for measure in one.measures)
+
+
+def test_every_rule_symbol_setting_and_extra_is_in_its_page() -> None:
+    for rule in rules.ALL:
+        assert explained(rule.explained) in SHOWN["rules"]
+    for part in GUIDE:
+        assert all(f"- **{name}**: {says}" in SHOWN["screen"] for name, says in part.lines)
+    for name in Settings.__dataclass_fields__:
+        assert name in SHOWN["settings"] or name in ("last_model", "recent_models", "welcome")
+    project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
+    assert EXTRAS.keys() == project["optional-dependencies"].keys() - {"test"}
+    assert all(f"| `{extra}` |" in SHOWN["troubleshooting"] for extra in EXTRAS)
+
+
+def test_every_pane_of_the_main_screen_has_its_row() -> None:
+    table = source("screen").partition("| pane |")[2].partition("\n\n")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    heads = [head for row in rows for head in row[0].lower().split(", ")]
+    names = [place.name.lower() for place in (PROMPT, *LEFT, *RIGHT)]
+    assert [name for name in names if not any(head.endswith(name) for head in heads)] == []
+    assert [head for head in heads if not any(head.endswith(name) for name in names)] == []
+
+
+def test_a_page_that_is_named_is_there() -> None:
+    named = re.findall(r"depthtui\s+help\s+([a-z-]+)", TEXT)
+    assert len(named) > 10
+    assert set(named) <= set(PAGES)
+
+
+@pytest.mark.parametrize("line", COMMAND_LINES)
+def test_every_command_line_has_options_that_are_there(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_command_line(line, tmp_path, monkeypatch)
+
+
+def test_the_example_from_python_says_where_its_names_come_from() -> None:
+    assert unknown_names(source("python")) == set()
+
+
+def test_help_lists_pages_and_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in (*PAGES, *commands.commands):
+        assert any(line.startswith(f"  {name} ") for line in lines), name
+
+
+@pytest.mark.parametrize(
+    ("topic", "expected"),
+    [
+        ("verdict", "# The verdict"),
+        ("cache", "## depthtui cache --help"),
+        ("run", "--metrics all|NAME"),
+        ("ablation", "### Ablation: `ablation`"),
+        ("kl", "### Effective depth by the KL"),
+        ("keys", "| `i` |"),
+    ],
+)
+def test_a_topic_is_a_page_a_command_a_metric_or_a_rule(
+    topic: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["help", topic, "--raw"]) == 0
+    assert expected in capsys.readouterr().out
+
+
+def test_an_unknown_topic_names_those_that_are_like_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "lense"]) == 2
+    assert "Did you mean lenses" in capsys.readouterr().err
+    assert main(["help", "xyzzy"]) == 2
+    assert "`depthtui help` lists all" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_fits_a_terminal(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["help", name]) == 0
+    text = capsys.readouterr().out
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_a_long_page_goes_through_a_pager_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    paged: list[str] = []
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(click, "echo_via_pager", lambda text, color: paged.append(text))
+    monkeypatch.setenv("LINES", "24")
+    _show("a line\n" * 23)
+    assert paged == []
+    _show("a line\n" * 24)
+    assert len(paged) == 1
+
+
+def test_help_needs_no_torch() -> None:
+    code = "import sys; from depthtui.cli import main; main(['help', 'keys']); main(['help', 'kl'])"
+    check = "; assert not {'torch', 'transformers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code + check], check=True, stdout=subprocess.DEVNULL)
+
+
+def _commands(one: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    yield path, one
+    if isinstance(one, click.Group):
+        for name, inner in one.commands.items():
+            yield from _commands(inner, f"{path} {name}")
