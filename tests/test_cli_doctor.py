@@ -51,7 +51,8 @@ def test_a_machine_on_which_all_is_well(capsys: Output) -> None:
     status, report = doctor(capsys)
     assert status == 0
     assert report["ok"]
-    topics = ["versions", "devices", "schedulers", "terminal", "settings", "cache", "hub", "models"]
+    topics = ["versions", "devices", "schedulers", "elsewhere", "terminal", "settings", "cache"]
+    topics += ["hub", "models"]
     assert list(dict.fromkeys(check["topic"] for check in report["checks"])) == topics
     (versions,) = found(report, "versions", "ok")
     assert versions["facts"]["versions"]["torch"] == importlib.metadata.version("torch")
@@ -143,6 +144,15 @@ def test_schedulers(home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch)
         "ray": "2.60.0",
         "gpus": 2,
     }
+
+
+def test_what_reaches_an_engine_elsewhere(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks.shutil, "which", lambda name: name in ("ssh", "docker") or None)
+    (check,) = found(doctor(capsys)[1], "elsewhere", "ok")
+    assert check["says"] == "--engine-command can use ssh, docker"
+    monkeypatch.setattr(checks.shutil, "which", lambda name: None)
+    (check,) = found(doctor(capsys)[1], "elsewhere", "ok")
+    assert check["says"].startswith("none of ssh, srun,")
 
 
 def test_a_slurm_that_does_not_answer(

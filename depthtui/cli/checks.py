@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 NAMED = ("torch", "transformers", "accelerate", "textual")
 """Libraries whose versions are told where nothing is wrong with them."""
 
+REACHING = ("ssh", "srun", "docker", "kubectl", "torchrun")
+"""Commands that hand standard input and output on to where a model may be."""
+
 _PATIENCE = 10.0
 """Seconds for a command of Slurm's: one whose cluster is away may wait for minutes."""
 
@@ -186,6 +189,18 @@ def _printed(*command: str) -> str:
 def _why_not(error: Exception) -> str:
     words = getattr(error, "stderr", None)
     return first_line(words if isinstance(words, str) and words.strip() else error)
+
+
+def check_elsewhere() -> Iterator[Check]:
+    """What of this machine can reach an engine elsewhere."""
+    found = [name for name in REACHING if shutil.which(name)]
+    words = f"--engine-command can use {', '.join(found)}"
+    yield Check(
+        "elsewhere",
+        "ok",
+        words if found else f"none of {', '.join(REACHING)}, for --engine-command",
+        facts={"commands": found},
+    )
 
 
 def check_terminal() -> Iterator[Check]:

@@ -101,6 +101,7 @@ def _checks(given: Given) -> Iterator[Check]:
     here, found = checks.check_devices()
     yield from found
     yield from checks.check_schedulers(here)
+    yield from checks.check_elsewhere()
     yield from checks.check_terminal()
     settings, found = checks.check_settings()
     yield from found
