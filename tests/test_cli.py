@@ -912,7 +912,17 @@ class TestExplorer:
         self, capsys: Output, opened: list[tuple[ModelSpec, Settings]]
     ) -> None:
         assert cli.main(["engine"]) == 1
-        assert "not to a terminal. Open one with --engine-command" in capsys.readouterr().err
+        assert (
+            "not to a terminal. The explorer starts it, by --engine-command"
+            in capsys.readouterr().err
+        )
+
+    def test_an_engine_is_one_process(
+        self, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        assert cli.main(["engine"]) == 1
+        assert "one process, and 2 were started. Start one" in capsys.readouterr().err
 
     @pytest.mark.parametrize("command", [[], ["serve"]])
     def test_the_last_model_is_not_trusted(

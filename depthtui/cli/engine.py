@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -23,10 +24,16 @@ def engine(given: Given) -> int:
     hands both on as they are. Models and their cache are here; the session, its results and what
     is exported are with the explorer. It ends when the explorer is gone.
     """
+    ranks = os.environ.get("WORLD_SIZE", "1")
+    if ranks != "1":
+        raise DepthError(
+            f"The engine is one process, and {ranks} were started.",
+            "Start one, as by torchrun --nproc-per-node 1.",
+        )
     if sys.stdin.isatty() or sys.stdout.isatty():
         raise DepthError(
             "The engine talks to an explorer, not to a terminal.",
-            "Open one with --engine-command, as in `depthtui engine --help`.",
+            "The explorer starts it, by --engine-command, which gives it none: leave out -t.",
         )
     from depthtui.engine.factory import Storage
     from depthtui.service.worker import serve

@@ -22,7 +22,7 @@ from depthtui.data.declared import check_declared
 LONGEST_MESSAGE = 1 << 30
 """Bytes of a message at most: results of the longest prompts take a tenth of that."""
 
-_GREETING = b"depthtui engine "
+_GREETING = b"depthtui engine greets: "
 _MOST_PRINTED = 1 << 17
 """Bytes that may come before the greeting, such as a server's message of the day."""
 

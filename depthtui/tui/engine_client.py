@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from depthtui.data.protocol import Command
+from depthtui.data.protocol import Command, Progress
 from depthtui.tui.engine_logs import keep, last_line, last_line_of, open_log, remove
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.engine import EngineDeath, Post
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 DEATH_GRACE = 2.0
 """Seconds that an engine which closed its pipe gets to exit by itself."""
+
+_QUIET = 0.5
+"""Seconds after which people are told what an engine is waited for."""
 
 # -P: no module of the folder that depthtui was started in is imported.
 HERE = (sys.executable, "-P", "-m", "depthtui.service.worker")
@@ -105,6 +109,7 @@ class EngineClient:
         writer = threading.Thread(target=self._write, args=(pipe,), name="engine-writer")
         writer.daemon = True
         try:
+            self._tell_waiting(incoming)
             pipe.await_greeting()
             writer.start()
             while True:
@@ -113,6 +118,15 @@ class EngineClient:
             self._commands.put(None)
             printed = pipe.printed if writer.ident is None else ""
             self._post_unless_killed(EngineDied(self, self._death(str(error), printed)))
+
+    def _tell_waiting(self, incoming: int) -> None:
+        """Tell what the command prints while nothing comes, such as that a job is queued."""
+        told = ""
+        while not select.select([incoming], [], [], _QUIET)[0]:
+            words = last_line(self.log) or "Waiting for the engine"
+            if words != told and not self.killed:
+                told = words
+                self._post(EngineEvent(self, Progress(words, 0, 0, "")))
 
     def _write(self, pipe: Pipe) -> None:
         with contextlib.suppress(OSError):

@@ -70,7 +70,9 @@ def why_refused(sent: bytes, greets: bool = False) -> str:
     raise AssertionError("it is not refused")
 
 
-@pytest.mark.parametrize("printed", [b"", b"Welcome to gpu!\n\x1b[1mNo mining.\x1b[0m\n", b"$ "])
+@pytest.mark.parametrize(
+    "printed", [b"", b"Welcome to gpu, depthtui engine {}!\n\x1b[1mNo mining.\x1b[0m\n", b"$ "]
+)
 def test_messages_come_after_a_greeting_and_whatever_was_printed_before(printed: bytes) -> None:
     with reading(printed + sent_by(Notice("hello"), Quit())) as pipe:
         pipe.await_greeting()
@@ -106,9 +108,9 @@ def test_other_messages_of_the_same_version_are_told(monkeypatch: pytest.MonkeyP
     ("greeting", "why"),
     [
         (sent_by().replace(b"\n", b"\r\n"), "leave out -t"),
-        (b"depthtui engine \n", "cannot be read"),
-        (b"depthtui engine []\n", "cannot be read"),
-        (b"depthtui engine " + b"[" * 100_000 + b"\n", "cannot be read"),
+        (b"depthtui engine greets: \n", "cannot be read"),
+        (b"depthtui engine greets: []\n", "cannot be read"),
+        (b"depthtui engine greets: " + b"[" * 100_000 + b"\n", "cannot be read"),
     ],
     ids=["a terminal", "nothing", "a list", "deep"],
 )

@@ -134,5 +134,16 @@ async def test_a_command_that_reaches_no_engine_says_why(tmp_path: Path) -> None
     assert "It exited with status 255. It last said: ssh: connect to host gpu: refused" in said
     said = await problem_of(tmp_path, ["echo", "No such container"])
     assert "It exited with status 0. It last said: No such container" in said
-    said = await problem_of(tmp_path, ["echo", 'depthtui engine {"version": "7", "messages": ""}'])
+    said = await problem_of(
+        tmp_path, ["echo", 'depthtui engine greets: {"version": "7", "messages": ""}']
+    )
     assert "The engine has depthtui 7 and this explorer 0.1.0: install the same" in said
+
+
+async def test_what_a_command_waits_for_is_told(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    waits = f"echo 'srun: job 7 queued' >&2; until test -e {go}; do sleep 0.1; done; {COMMAND}"
+    async with explore(tmp_path, engine_command=shlex.join(["sh", "-c", waits]), wait=False) as it:
+        await it.until(lambda: "srun: job 7 queued" in it.screen_text())
+        go.touch()
+        await it.ready()
