@@ -160,7 +160,7 @@ def test_every_page_fits_a_terminal(
 def test_a_long_page_goes_through_a_pager_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     paged: list[str] = []
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(click, "echo_via_pager", lambda text, color: paged.append(text))
+    monkeypatch.setattr(click, "echo_via_pager", paged.append)
     monkeypatch.setenv("LINES", "24")
     _show("a line\n" * 23)
     assert paged == []

@@ -8,6 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from depthtui.manual import PAGES
+from depthtui.manual.model_types import IN_PART, MEASURED, kept_lines
 from screenshots.renew import PICTURES
 from tests.documented import check_command_line, command_lines, unknown_names
 
@@ -26,12 +28,27 @@ def test_the_example_from_python_says_where_its_names_come_from() -> None:
     assert unknown_names(TEXT) == set()
 
 
+def test_it_is_short() -> None:
+    assert len(TEXT.splitlines()) <= 220
+
+
 def test_every_link_leads_somewhere() -> None:
-    headings = re.findall(r"^##+ (.+)$", TEXT, re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    linked = set(re.findall(r"\]\(#([^)]+)\)", TEXT))
-    assert len(linked) > 10
-    assert linked <= anchors
+    linked = [target for target in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in target]
+    assert len(linked) > 8
+    assert [target for target in linked if not (README.parent / target).is_file()] == []
+
+
+def test_every_page_of_the_manual_that_it_names_is_there() -> None:
+    named = re.findall(r"depthtui\s+help\s+([a-z-]+)", TEXT)
+    assert len(named) > 5
+    assert set(named) <= {*PAGES}
+
+
+def test_it_counts_the_types_of_models_as_the_list_does() -> None:
+    lines = kept_lines().values()
+    measured = sum(line.startswith(MEASURED) for line in lines)
+    in_part = sum(line.startswith(IN_PART) for line in lines)
+    assert f"{measured} of {len(lines)} types of transformers are measured, {in_part} of" in TEXT
 
 
 def test_every_picture_is_there_and_is_renewed_by_command() -> None:

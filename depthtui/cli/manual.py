@@ -110,9 +110,11 @@ def _rendered(text: str) -> str:
     """Markdown as text for this terminal; without colours where the output is none."""
     from rich.console import Console
     from rich.markdown import Markdown
+    from rich.theme import Theme
 
     columns = min(shutil.get_terminal_size().columns, _WIDEST)
-    console = Console(width=columns, highlight=False)
+    # Rich's own style has a black ground, also on a light terminal.
+    console = Console(width=columns, highlight=False, theme=Theme({"markdown.code": "bold cyan"}))
     with console.capture() as capture:
         console.print(Markdown(text, code_theme="ansi_dark", hyperlinks=False))
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
@@ -122,6 +124,6 @@ def _show(text: str) -> None:
     """Print a text, on a terminal through a pager where it is longer than the screen."""
     is_long = text.count("\n") >= shutil.get_terminal_size().lines
     if is_long and sys.stdout.isatty():
-        click.echo_via_pager(text, color=True)
+        click.echo_via_pager(text)
     else:
         click.echo(text, nl=False)
