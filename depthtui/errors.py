@@ -42,6 +42,22 @@ class RunStopped(DepthError):
         super().__init__("The run was stopped.")
 
 
+class GroupEnds(BaseException):
+    """The ranks of a model cannot go on together; the text is a sentence for people.
+
+    No `Exception`: no part of the work can do without the others.
+
+    Attributes:
+        divisor: by which parts of the work are divided as the ranks start again; 0 for the end.
+        by_ctrl_c: whether a person ended them.
+    """
+
+    def __init__(self, words: str, divisor: int = 0, by_ctrl_c: bool = False) -> None:
+        super().__init__(words)
+        self.divisor = divisor
+        self.by_ctrl_c = by_ctrl_c
+
+
 def shown(value: object, longest: int = 60) -> str:
     """A value that somebody gave, to name in a sentence, cut where it is long."""
     try:

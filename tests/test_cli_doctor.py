@@ -51,12 +51,24 @@ def test_a_machine_on_which_all_is_well(capsys: Output) -> None:
     status, report = doctor(capsys)
     assert status == 0
     assert report["ok"]
-    topics = ["versions", "devices", "schedulers", "elsewhere", "terminal", "settings", "cache"]
-    topics += ["hub", "models"]
+    topics = ["versions", "devices", "schedulers", "elsewhere", "ranks", "terminal", "settings"]
+    topics += ["cache", "hub", "models"]
     assert list(dict.fromkeys(check["topic"] for check in report["checks"])) == topics
     (versions,) = found(report, "versions", "ok")
     assert versions["facts"]["versions"]["torch"] == importlib.metadata.version("torch")
     assert all(check["level"] == "ok" or check["helps"] for check in report["checks"])
+
+
+def test_it_says_for_how_many_ranks_a_model_can_be_cut(capsys: Output, tmp_path: Path) -> None:
+    folder = str(tiny_folder(tmp_path))
+    status, report = doctor(capsys, "--tensor-parallel", "2", "--model", folder)
+    (check,) = found(report, "ranks", "ok")
+    assert status == 0
+    assert check["facts"]["sizes"] == [2]
+    status, report = doctor(capsys, "--tensor-parallel", "3", "--model", folder)
+    (check,) = found(report, "ranks", "broken")
+    assert status == 1
+    assert check["helps"] == "Numbers of ranks that work: 2."
 
 
 def test_it_is_read_by_people_too(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:

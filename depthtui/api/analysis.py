@@ -30,6 +30,7 @@ from depthtui.metrics import (
     reading_through,
 )
 from depthtui.models.reach import check_at_hand
+from depthtui.parallel.group import joined_by, rank_of
 from depthtui.report.progress import EngineProgress
 from depthtui.settings import load_settings
 from depthtui.token_text import printable_line
@@ -227,9 +228,10 @@ def _loaded(
 
     keywords.check_nothing_to_load()
     loaded = adopt(model, tokenizer, name)
+    bar.show_at_first(model)
     nothing_kept = replace(Storage.of(keywords.file()), keep_results=False, activation_limit=0)
     engine = make_engine(nothing_kept, bar.emit, _warn)
-    with libraries_silenced(), borrowed(model):
+    with joined_by(model), libraries_silenced(), borrowed(model):
         engine.use(loaded)
         yield engine
 
@@ -317,6 +319,10 @@ class _Bar:
         from tqdm.auto import tqdm
 
         return tqdm(total=self._n_prompts, unit="prompt", disable=not self._shown)
+
+    def show_at_first(self, model: PreTrainedModel) -> None:
+        """Show nothing at other ranks of a model than the first."""
+        self._shown = self._shown and rank_of(model) == 0
 
     def emit(self, event: Event) -> None:
         """Show an event of the engine."""

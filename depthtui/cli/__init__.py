@@ -42,13 +42,19 @@ from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError
 from depthtui.log import log_bug
 from depthtui.models.catalog import DEMO
+from depthtui.parallel.group import ranks_started
 from depthtui.settings import settings_path
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, 1 a failure, 2 bad usage, 130 ctrl-c."""
     open_streams()
-    return written_out(_status(args))
+    if ranks_started() == 1:
+        return written_out(_status(args))
+    from depthtui.cli.ranks import as_rank
+
+    given = sys.argv[1:] if args is None else args
+    return as_rank(next(iter(given), ""), lambda: written_out(_status(args)))
 
 
 def _status(args: Sequence[str] | None) -> int:

@@ -23,6 +23,8 @@ from depthtui.settings import Settings, load_settings, models_dir, settings_path
 from depthtui.sizes import format_size
 
 if TYPE_CHECKING:
+    from depthtui.data.run_settings import ModelSpec
+    from depthtui.data.trust import TrustedModels
     from depthtui.models.devices import Device
 
 NAMED = ("torch", "transformers", "accelerate", "textual")
@@ -163,6 +165,58 @@ def check_schedulers(here: Sequence[Device]) -> Iterator[Check]:
     ]
     facts = {"slurm": slurm, "partitions": partitions, "ray": ray, "gpus": n_gpus}
     yield Check("schedulers", "ok", ", ".join(words), facts=facts)
+
+
+def check_ranks(here: Sequence[Device]) -> Iterator[Check]:
+    """What ranks of a model can talk through."""
+    if not here:
+        return
+    from torch import distributed
+
+    from depthtui.models.tensor_parallel import check_version
+
+    links = [
+        name
+        for name in ("nccl", "gloo")
+        if distributed.is_available() and getattr(distributed, f"is_{name}_available")()
+    ]
+    try:
+        check_version()
+    except DepthError as error:
+        yield Check("ranks", "note", error.message, error.hint)
+        return
+    on_gpus = " on GPUs" if any(device.name.startswith("cuda") for device in here) else ""
+    words = f"tensor parallel through {' and '.join(links) or 'nothing'}{on_gpus}"
+    yield Check("ranks", "ok" if links else "note", words, facts={"links": links})
+
+
+def check_plan(spec: ModelSpec, settings: Settings, trusted: TrustedModels) -> Iterator[Check]:
+    """Whether a model can be cut for a number of ranks, and for which.
+
+    Its configuration is read, and where it is not here, its files are fetched.
+    """
+    from depthtui.models.catalog import resolve
+    from depthtui.models.checked_config import read_checked_config
+    from depthtui.models.loading import local_folder
+    from depthtui.models.reach import check_at_hand
+    from depthtui.models.tensor_parallel import plan_for, plans_of, sizes_that_work
+
+    folder, may_run = models_dir(settings.cache_folder), spec in trusted
+    try:
+        check_at_hand(spec, folder, may_run)
+        source = resolve(spec, folder)
+        config = read_checked_config(
+            local_folder(source, folder, lambda progress: None, may_run), may_run
+        )
+        sizes = sizes_that_work(plans_of(config, may_run))
+        plan = plan_for(source.name, config, spec.tensor_parallel, may_run)
+    except DepthError as error:
+        yield Check("ranks", "broken", error.message, error.hint)
+        return
+    kind = "some whole experts each" if plan.by_expert else "a part of every weight each"
+    words = f"{source.name} can be cut for {spec.tensor_parallel} ranks, {kind}"
+    others = ", ".join(map(str, sizes))
+    yield Check("ranks", "ok", f"{words}; numbers that work: {others}", facts={"sizes": sizes})
 
 
 def _slurm_version() -> str | None:

@@ -33,11 +33,16 @@ if TYPE_CHECKING:
     examples=[
         "depthtui doctor",
         "depthtui doctor --device cuda:0 --dtype bfloat16",
+        "depthtui doctor --tensor-parallel 4 --model Qwen/Qwen2.5-7B",
         "depthtui doctor --controls demo",
         "depthtui doctor --controls Qwen/Qwen2.5-1.5B --task addition --examples 20",
     ],
 )
-@click.option("--model", default="demo", help="The model for --device.  [default: demo]")
+@click.option(
+    "--model",
+    default="demo",
+    help="The model for --device and --tensor-parallel.  [default: demo]",
+)
 @click.option(
     "--controls",
     metavar="MODEL",
@@ -61,6 +66,8 @@ def doctor(
 
     With --device, compute every metric there and on the CPU in float32, and compare.
 
+    With --tensor-parallel, say whether the model can be cut for so many ranks, and for how many.
+
     With --controls, count the layers that suffice of a model beside those for shuffled tokens,
     for layers left out at random, and of an untrained model of its shape; ten commonsense prompts
     where no others are named.
@@ -73,6 +80,12 @@ def doctor(
         raise click.UsageError("Prompts need --controls MODEL.")
     if spec.device != ModelSpec.device:
         return _compare(replace(spec, name=model), trusted, given, as_json)
+    if spec.tensor_parallel > 1:
+        from depthtui.cli.checks import check_plan
+
+        return _print_checks(
+            list(check_plan(replace(spec, name=model), given.settings(), trusted)), as_json
+        )
     for name, value in vars(spec).items():
         if value != getattr(ModelSpec, name):
             raise click.UsageError(f"--{name} needs --device or --controls.")
@@ -80,7 +93,10 @@ def doctor(
 
 
 def _check(given: Given, as_json: bool) -> int:
-    checks = list(_checks(given))
+    return _print_checks(list(_checks(given)), as_json)
+
+
+def _print_checks(checks: Sequence[Check], as_json: bool) -> int:
     works = all(check.level != "broken" for check in checks)
     if as_json:
         _print_json({"ok": works, "checks": checks})
@@ -102,6 +118,7 @@ def _checks(given: Given) -> Iterator[Check]:
     yield from found
     yield from checks.check_schedulers(here)
     yield from checks.check_elsewhere()
+    yield from checks.check_ranks(here)
     yield from checks.check_terminal()
     settings, found = checks.check_settings()
     yield from found

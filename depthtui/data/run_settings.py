@@ -73,6 +73,7 @@ class ModelSpec:
         dtype: `auto`, `float32`, `bfloat16`, `float16`.
         quantize: empty, `8bit` or `4bit`.
         adapter: a folder or a hub id of a LoRA adapter that is merged into it, or empty.
+        tensor_parallel: over how many ranks its weights are cut; 1 for none.
     """
 
     name: Annotated[str, Option("A hub id, a local folder or a GGUF file.")] = "demo"
@@ -101,6 +102,12 @@ class ModelSpec:
             example="none · a folder or a hub id",
         ),
     ] = ""
+    tensor_parallel: Annotated[
+        int,
+        Option(
+            "Ranks that each hold a part of every layer; torchrun starts them.", least=1, most=4096
+        ),
+    ] = 1
 
 
 FORMER_TRUST = "trust_remote_code"

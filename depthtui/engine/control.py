@@ -6,6 +6,9 @@ import threading
 from collections.abc import Callable
 
 from depthtui.errors import RunStopped
+from depthtui.parallel.agreements import any_rank, first_rank
+from depthtui.parallel.ending import interrupted
+from depthtui.parallel.group import is_first, joined
 
 
 class Control:
@@ -16,7 +19,7 @@ class Control:
     """
 
     def __init__(self, step: bool = False) -> None:
-        self.stepping = step
+        self.stepping = self._steps = step
         self._changed = threading.Condition()
         self._stopped = False
         self._allowed = 0
@@ -45,13 +48,32 @@ class Control:
         """Called often by the run.
 
         Raises:
-            RunStopped: `stop` was called.
+            RunStopped: `stop` was called, at any of the ranks that compute together.
+        """
+        if any_rank("a stop", self._stopped or interrupted()):
+            raise RunStopped
+
+    def checkpoint_alone(self) -> None:
+        """The same within work that is not in step with other ranks.
+
+        Raises:
+            RunStopped: `stop` was called, here.
         """
         if self._stopped:
             raise RunStopped
 
+    @property
+    def halts(self) -> bool:
+        """Whether the run halts after a layer; the same on every rank."""
+        return self._steps and first_rank("whether it halts", lambda: self.stepping)
+
     def do(self, work: Callable[[], None]) -> bool:
-        """Have a halted run's thread do some work while it waits; False where the run goes on."""
+        """Have a halted run's thread do some work while it waits; False where the run goes on.
+
+        Where ranks compute together, the others are in the run, and can do nothing else.
+        """
+        if joined() is not None:
+            return False
         with self._changed:
             if self._waits:
                 self._work.append(work)
@@ -67,11 +89,13 @@ class Control:
         Raises:
             RunStopped: `stop` was called.
         """
-        with self._changed:
-            self._waits = True
-        announce()
-        while (work := self._next_work()) is not None:
-            work()
+        if is_first():
+            with self._changed:
+                self._waits = True
+            announce()
+            while (work := self._next_work()) is not None:
+                work()
+        first_rank("the end of a halt", lambda: True, patient=True)
         self.checkpoint()
 
     def _next_work(self) -> Callable[[], None] | None:

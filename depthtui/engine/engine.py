@@ -47,6 +47,7 @@ from depthtui.engine import held_out, memory, pruning
 from depthtui.engine.context import Baselines
 from depthtui.engine.control import Control
 from depthtui.engine.controls import Bench, Sample, row_of_untrained, rows_of_trained
+from depthtui.engine.followers import on_every_rank, one_process_only, over_ranks
 from depthtui.engine.generate import generate
 from depthtui.engine.held_out import Comparison, WholeOutput
 from depthtui.engine.inspection import Inspector
@@ -81,10 +82,12 @@ from depthtui.models.pruning import write_pruned
 from depthtui.models.recipe import RECIPE, mergekit_recipe
 from depthtui.models.staging import new_folder
 from depthtui.models.untrained import Blueprint
+from depthtui.parallel.agreements import first_rank
+from depthtui.parallel.ending import keeping
 from depthtui.tracing.activations import Activations
 from depthtui.tracing.layer_types import layer_types
 from depthtui.tracing.parameters import with_parameters
-from depthtui.tracing.parts import in_smaller_parts
+from depthtui.tracing.parts import in_smaller_parts, ran_out
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.products import choose_products, fast_products
 
@@ -153,6 +156,7 @@ class Engine:
         self._met_error = bool(lost)
         return lost
 
+    @on_every_rank
     def load(
         self, spec: ModelSpec, control: Control | None = None, readout_only: bool = False
     ) -> ModelInfo:
@@ -171,10 +175,11 @@ class Engine:
 
         def progress(event: Progress) -> None:
             if control is not None:
-                control.checkpoint()
+                control.checkpoint_alone()
             self._emit(event)
 
-        trusted = spec in self._trusted
+        spec = over_ranks(spec)
+        trusted = first_rank("the right of the model's code", lambda: spec in self._trusted)
         loaded = load(spec, self._models_dir, progress, self._unload, trusted, readout_only)
         progress(Progress("Checking where the layers write", 0, 0, "layers"))
         info = self.use(loaded)
@@ -300,6 +305,7 @@ class Engine:
         tokens = tokenise(model.loaded.tokenizer, prompt, chat_template, model.vocabulary)
         return max(0, tokens.answer_start - 1)
 
+    @on_every_rank
     def run(
         self,
         prompt: Prompt,
@@ -335,6 +341,7 @@ class Engine:
         fresh = fresh or (control is not None and control.stepping)
         return self._fill(model, result, self._cache, control, run_id, fresh, recall)
 
+    @on_every_rank
     def read_states(
         self, path: Path, settings: RunSettings, control: Control | None = None, run_id: int = 0
     ) -> RunResult:
@@ -401,7 +408,8 @@ class Engine:
             fresh,
             states,
         )
-        with self._errors_noted(model, run.sizes), fast_products(model.loaded.model):
+        noted, fast = self._errors_noted(model, run.sizes), fast_products(model.loaded.model)
+        with noted, fast, keeping(measurement.keep):
             measurement.fill(recall)
         self._emit(RunFinished(run_id, result, measurement.keys))
         if not measurement.keep():
@@ -409,6 +417,7 @@ class Engine:
         self._emit_memory()
         return result
 
+    @on_every_rank
     def generate(
         self,
         prompt: Prompt,
@@ -461,6 +470,7 @@ class Engine:
         self._emit_memory()
         return generation
 
+    @on_every_rank
     def inspect(
         self,
         prompt: Prompt,
@@ -508,6 +518,7 @@ class Engine:
         with self._errors_noted(model, sizes), fast_products(model.loaded.model):
             return in_smaller_parts(lambda: inspector.at(layer, token))
 
+    @on_every_rank
     def fit_lens(self, choice: LensChoice, control: Control | None = None) -> LensMaps:
         """Fit a lens of the loaded model, and keep it.
 
@@ -519,6 +530,7 @@ class Engine:
         self._forget_page()
         return in_smaller_parts(lambda: lenses.fit(choice, self._emit_stage, check, self._notify))
 
+    @one_process_only
     def prune(
         self,
         left_out: Collection[int],
@@ -572,6 +584,7 @@ class Engine:
             )
         return PrunedModel(folder, kept, parameters, off)
 
+    @one_process_only
     def layer_order(
         self,
         settings: RunSettings,
@@ -593,6 +606,7 @@ class Engine:
         self._forget_page()
         return in_smaller_parts(lambda: orders.take(settings, self._emit_stage, check, enough))
 
+    @one_process_only
     def whole_outputs(
         self, prompts: Sequence[Prompt], chat_template: bool, control: Control | None = None
     ) -> list[WholeOutput]:
@@ -610,6 +624,7 @@ class Engine:
             lambda number: held_out.whole_output(model, tokens[number], check),
         )
 
+    @one_process_only
     def compare(
         self, outputs: Sequence[WholeOutput], control: Control | None = None
     ) -> list[Comparison]:
@@ -626,6 +641,7 @@ class Engine:
             lambda number: held_out.compare(model, outputs[number], check),
         )
 
+    @one_process_only
     def costs(
         self, outputs: Sequence[WholeOutput], order: Sequence[int], control: Control | None = None
     ) -> np.ndarray:
@@ -646,6 +662,7 @@ class Engine:
         )
         return np.stack(found)
 
+    @one_process_only
     def answers_kept(
         self,
         outputs: Sequence[WholeOutput],
@@ -681,6 +698,7 @@ class Engine:
                     found.append(in_smaller_parts(functools.partial(work, number)))
         return found
 
+    @one_process_only
     def find_controls(
         self, prompts: Sequence[Prompt], settings: RunSettings, control: Control | None = None
     ) -> Controls:
@@ -767,6 +785,7 @@ class Engine:
         with self._errors_noted(model, sizes), fast_products(model.loaded.model):
             yield Bench(model, samples, settings, control, self._emit_stage)
 
+    @on_every_rank
     def import_lens(self, path: Path, control: Control | None = None) -> LensMaps:
         """Keep a published Jacobian lens for the loaded model.
 
@@ -837,7 +856,7 @@ class Engine:
                 )
             generate(model, generation, checkpoint, emit_part, maps)
         except Exception as error:
-            if not is_out_of_memory(error) or not len(generation.continuation):
+            if not ran_out(error) or not len(generation.continuation):
                 raise
             generation.stopped_by = "memory"
             length = len(generation.tokens) + len(generation.continuation)
@@ -872,7 +891,7 @@ class Engine:
         try:
             yield
         except Exception as error:
-            if not is_out_of_memory(error):
+            if not ran_out(error):
                 self._met_error = True
                 raise
             raise model.does_not_fit(sizes) from error

@@ -42,6 +42,8 @@ from depthtui.lenses.jacobian import (
 from depthtui.lenses.maps import LensMaps
 from depthtui.lenses.writing import LENGTH, VERSION, write_texts
 from depthtui.models.devices import execution_device
+from depthtui.parallel.agreements import first_rank
+from depthtui.parallel.group import is_first
 from depthtui.sizes import about
 from depthtui.tracing.activations import record_residuals
 from depthtui.tracing.anatomy import Unembedding
@@ -129,7 +131,14 @@ class Lenses:
         if self.folder is None:
             return None
         digest = read_texts(Path(choice.texts))[1] if choice.texts else ""
-        return self.folder.find(self.model.info.fingerprint, choice.kind, digest, choice.ridge)
+        folder, mark = self.folder, self.model.info.fingerprint
+
+        def find() -> str:
+            found = folder.find(mark, choice.kind, digest, choice.ridge)
+            return "" if found is None else str(found.path)
+
+        path = first_rank("a fitted lens", find)
+        return folder.file(Path(path)) if path else None
 
     def take(self, choice: LensChoice, report: Report, checkpoint: Check) -> LensMaps:
         """The lens that was chosen; an affine one is fitted where there is none.
@@ -230,7 +239,12 @@ class Lenses:
         if self.folder is None:
             return self._hold(maps, choice)
         maps, info = with_digest(maps), self.model.info
-        self.folder.keep(maps, info.name, info.fingerprint, calibration)
+        folder = self.folder
+
+        def keep() -> None:
+            folder.keep(maps, info.name, info.fingerprint, calibration)
+
+        first_rank("a lens to keep", keep, patient=True)
         return maps
 
     def _hold(self, maps: LensMaps, choice: LensChoice) -> LensMaps:
@@ -387,7 +401,7 @@ class Lenses:
                 report("Fitting the Jacobian lens", number * total + done, len(prompts) * total)
 
             add_prompt(sums, model, self.model.anatomy, ids, report=told, checkpoint=checkpoint)
-            if unfinished is not None:
+            if unfinished is not None and is_first():
                 unfinished.write(sums)
         fit = LensFit(
             "jacobian",
@@ -398,7 +412,7 @@ class Lenses:
         unknown = np.full(info.n_layers, np.nan, np.float32)
         maps = LensMaps(fit, sums.at, unknown, unknown, unknown)
         maps = self._tried(maps, calibration.held_out, unembedding, checkpoint)
-        if unfinished is not None:
+        if unfinished is not None and is_first():
             unfinished.remove()
         return maps
 

@@ -22,7 +22,9 @@ from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import BESIDE_LENS, OF_THE_PASS, ON_DEMAND, logit_lens
 from depthtui.metrics.spec import Metric
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
+from depthtui.parallel.agreements import first_rank
 from depthtui.tracing.activations import Activations
+from depthtui.tracing.parts import ran_out
 
 _WRITING = 0.1
 """The share of finding an order that the texts for it take."""
@@ -296,7 +298,8 @@ class Measurement:
         """Whether activations are read and kept: where that is quicker, and they are few enough."""
         info, n_tokens = self._model.info, len(self._result.tokens)
         size = 4 if info.dtype == "float32" else 2
-        fits = (3 * info.n_layers + 1) * n_tokens * info.d_model * size <= self._activation_limit
+        limit = first_rank("room for activations", lambda: self._activation_limit)
+        fits = (3 * info.n_layers + 1) * n_tokens * info.d_model * size <= limit
         # Of repeated and of patched layers another residual is read than the one before has left.
         settings = self._result.settings
         follows = not (settings.repeated or settings.patched)
@@ -314,7 +317,7 @@ def _forward(run: Run, keep_writes: bool, beside: list[Metric]) -> tuple[Activat
     try:
         return run.forward(keep_writes, beside), keep_writes
     except Exception as error:
-        if not keep_writes or not is_out_of_memory(error):
+        if not keep_writes or not ran_out(error):
             raise
     free_caches()
     run.start_over()

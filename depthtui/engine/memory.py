@@ -17,6 +17,7 @@ from depthtui.metrics.costs import MemoryNeed, Sizes
 from depthtui.metrics.spec import Metric
 from depthtui.models.devices import execution_device
 from depthtui.models.free_space import free_memory
+from depthtui.parallel.agreements import least
 from depthtui.sizes import format_size
 from depthtui.tracing.activations import MEMORY_BYTES
 from depthtui.tracing.anatomy import Anatomy
@@ -40,7 +41,11 @@ def _used_and_total(device: torch.device) -> tuple[int, int]:
 
 
 def available(device: torch.device) -> int:
-    """Bytes that a run could still take on a device."""
+    """Bytes that a run could still take on a device; of several ranks, on the fullest."""
+    return least("free memory", _available(device))
+
+
+def _available(device: torch.device) -> int:
     if device.type == "cuda":
         held_free = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + held_free

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -30,6 +31,8 @@ from depthtui.metrics.sufficient.search import (
     greedy_order,
     ranked_order,
 )
+from depthtui.parallel.agreements import first_rank_bytes
+from depthtui.parallel.group import is_first
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.products import fast_products
 from depthtui.tracing.replay import Replay
@@ -227,8 +230,9 @@ class LayerOrders:
         """A kept order; None where there is none, or a damaged one."""
         if self.folder is None:
             return None
-        with contextlib.suppress(OSError, ValueError, DepthError):
-            kept = from_plain(_KeptOrder, parse_json(self._path(key).read_text("utf-8")))
+        content = first_rank_bytes("a kept order", functools.partial(_content, self._path(key)))
+        with contextlib.suppress(ValueError, DepthError):
+            kept = from_plain(_KeptOrder, parse_json((content or b"").decode()))
             layers = {*kept.layers, *(layer for layer, _ in kept.last)}
             if len(set(kept.layers)) == len(kept.layers) and layers <= set(
                 range(self.model.info.n_layers)
@@ -237,10 +241,17 @@ class LayerOrders:
         return None
 
     def _write(self, key: str, kept: _KeptOrder) -> None:
-        if self.folder is not None:
+        if self.folder is not None and is_first():
             content = json.dumps(asdict(kept)).encode()
             write_whole(self._path(key), content, "Name another folder as cache_dir.")
 
     def _path(self, key: str) -> Path:
         assert self.folder is not None
         return self.folder / f"{key}.order.json"
+
+
+def _content(path: Path) -> bytes | None:
+    """What a file holds; None where it cannot be read."""
+    with contextlib.suppress(OSError):
+        return path.read_bytes()
+    return None

@@ -18,6 +18,8 @@ from depthtui.metrics import OF_THE_PASS
 from depthtui.metrics.choices import key_parts
 from depthtui.metrics.spec import Metric
 from depthtui.models.devices import hardware
+from depthtui.parallel.agreements import first_rank_bytes
+from depthtui.parallel.group import is_first
 from depthtui.tracing.activations import Activations
 
 
@@ -83,16 +85,18 @@ class ResultCache:
 
     def activations(self, result: RunResult) -> Activations | None:
         """What the layers wrote in a run."""
-        data = self.store.get(_activations_key(self.info, result))
+        key = _activations_key(self.info, result)
+        data = first_rank_bytes("activations in the cache", lambda: self.store.get(key))
         return None if data is None else Activations.from_bytes(data)
 
     def keep_activations(self, result: RunResult, activations: Activations) -> None:
         """Keep what the layers wrote in a run."""
         key = _activations_key(self.info, result)
-        self.store.put(key, activations.to_bytes(), _title(result), "activations")
+        if is_first():
+            self.store.put(key, activations.to_bytes(), _title(result), "activations")
 
     def _decoded(self, key: str) -> Any:
-        data = self.store.get(key)
+        data = first_rank_bytes("a result in the cache", lambda: self.store.get(key))
         if data is None:
             return None
         try:
@@ -101,7 +105,8 @@ class ResultCache:
             return None
 
     def _keep(self, key: str, value: object, title: str) -> None:
-        self.store.put(key, codec.encode(value), title, "result")
+        if is_first():
+            self.store.put(key, codec.encode(value), title, "result")
 
 
 def _title(result: RunResult) -> str:
@@ -148,6 +153,8 @@ def _model_parts(info: ModelInfo) -> dict[str, Any]:
         "dtype": info.dtype,
         "quantize": info.quantize,
         "device": hardware(info.device),
+        # Parts of a sum that are added up across ranks are rounded otherwise.
+        **({"ranks": info.spec.tensor_parallel} if info.spec.tensor_parallel > 1 else {}),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }

@@ -27,6 +27,7 @@ from depthtui.metrics.logit_lens.compute import Logits, read_depth, read_lens
 from depthtui.metrics.spec import Metric
 from depthtui.models.devices import execution_device
 from depthtui.models.out_of_memory import is_out_of_memory
+from depthtui.parallel.ending import end_unless_met_by_all
 from depthtui.tracing.activations import (
     ActivationRecorder,
     Activations,
@@ -109,6 +110,7 @@ class Run:
             # It stands within a sentence.
             self.result.unavailable[metric] = str(error).rstrip(".")
         except Exception as error:
+            end_unless_met_by_all(error)
             self.result.fail(metric, self._what_failed(METRIC_BY_NAME[metric], error))
         return metric not in self.result.unavailable
 
@@ -133,7 +135,7 @@ class Run:
             if (layer.layer, "layer") in patches:
                 recorder.put_residual(layer.layer, layer.h)
             self._add_layer(layer)
-            if self.control.stepping:
+            if self.control.halts:
                 self._halt(layer.layer, recorder)
 
         is_timed = not (self.control.stepping or not self.result.settings.is_clean)

@@ -73,6 +73,19 @@ class LensFolder:
         known = [file for file in found if file is not None]
         return sorted(known, key=lambda file: file.modified, reverse=True)
 
+    def file(self, path: Path) -> LensFile:
+        """The lens in a file.
+
+        Raises:
+            DepthError: it is not there, or is none.
+        """
+        found = _described(path)
+        if found is None:
+            raise DepthError(
+                f"There is no lens {path} here.", "All ranks need the same cache folder."
+            )
+        return found
+
     def find(
         self, fingerprint: str, kind: str, calibration: str = "", ridge: float = 0.0
     ) -> LensFile | None:

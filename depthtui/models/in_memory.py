@@ -17,6 +17,7 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models.loading import LoadedModel, describe
 from depthtui.models.parameters import count_parameters
+from depthtui.models.tensor_parallel import check_cut, ranks_of
 
 _PLAIN_OUTPUTS = {
     "return_dict": True,
@@ -42,7 +43,11 @@ def adopt(model: Any, tokenizer: Any, name: str = "") -> LoadedModel:
     origin = str(getattr(model, "name_or_path", "") or "")
     counts = count_parameters(_unquantised(model))
     info = describe(
-        ModelSpec(origin or type(model).__name__, quantize=_quantize(model)),
+        ModelSpec(
+            origin or type(model).__name__,
+            quantize=_quantize(model),
+            tensor_parallel=ranks_of(model),
+        ),
         name or Path(origin).name or type(model).__name__,
         f"in memory, from {origin}" if origin else "in memory",
         model,
@@ -128,9 +133,13 @@ def _check_model(model: Any) -> None:
         )
     if isinstance(model, nn.Module) and _is_sharded(model):
         raise DepthError(
-            f"The weights of this {kind} are sharded over processes.",
-            "Load it whole in one process: from_pretrained(..., device_map='auto').",
+            f"The weights of this {kind} are sharded over processes, and brought together where "
+            "they are used.",
+            "Load it whole in one process: from_pretrained(..., device_map='auto'); or over ranks: "
+            "from_pretrained(..., distributed_config=DistributedConfig(tp_size=...)).",
         )
+    if isinstance(model, nn.Module):
+        check_cut(model)
     if not isinstance(model, PreTrainedModel):
         raise DepthError(
             f"A model is a name or a loaded transformers model, and this is a {kind}.",
@@ -170,13 +179,11 @@ def _is_compiled(module: nn.Module) -> bool:
 
 
 def _is_sharded(model: nn.Module) -> bool:
-    """Whether a process holds only its part of some weights: DTensor, FSDP or DeepSpeed."""
+    """Whether weights are brought together at each use: FSDP or DeepSpeed."""
     return any(
-        hasattr(weight, "device_mesh")
-        or hasattr(weight, "ds_id")
-        or hasattr(weight, "_is_flat_param")
+        hasattr(weight, "ds_id") or hasattr(weight, "_is_flat_param")
         for weight in model.parameters()
-    )
+    ) or any(hasattr(module, "unshard") for module in model.modules())
 
 
 def _quantize(model: PreTrainedModel) -> str:

@@ -21,7 +21,7 @@ from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, first_line
 from depthtui.installing import install_extra
-from depthtui.models import adapters
+from depthtui.models import adapters, tensor_parallel
 from depthtui.models.adapter_files import Adapter
 from depthtui.models.adapters import BaseWeights
 from depthtui.models.auto_class import reads_more_than_text
@@ -49,6 +49,8 @@ from depthtui.models.placement import QUANTIZE, Size, device_map, make_current
 from depthtui.models.pruning import cut_config
 from depthtui.models.staging import store_folder
 from depthtui.models.weights import Report, load_errors, load_weights
+from depthtui.parallel.agreements import all_or_none, first_rank, first_rank_first
+from depthtui.parallel.group import is_first
 from depthtui.sizes import format_size
 
 _CONTEXT_NAMES = ("max_position_embeddings", "n_positions", "max_sequence_length", "max_seq_len")
@@ -105,18 +107,27 @@ def load(
     """
     silence_libraries()
     _check_spec(spec)
+    tensor_parallel.check_spec(spec)
     device = device_named(spec.device)
     source = resolve(spec, models_dir)
     adapter = adapters.local_adapter(spec.adapter, progress) if spec.adapter else None
     trust_remote_code = trust_remote_code and source.may_bring_code
-    folder = local_folder(source, models_dir, progress, trust_remote_code)
-    check_files_are_ordinary(folder)
-    config = read_checked_config(folder, trust_remote_code)
-    for file_ in weight_files(folder):
-        check_safetensors(file_)
-    tokenizer = load_tokenizer(folder, trust_remote_code)
-    if adapter is not None:
-        adapters.check_fits(adapter, config, trust_remote_code)
+    folder = first_rank_first(
+        "the model's folder",
+        lambda: local_folder(source, models_dir, progress, trust_remote_code),
+    )
+    with all_or_none("what the folder holds"):
+        check_files_are_ordinary(folder)
+        config = read_checked_config(folder, trust_remote_code)
+        for file_ in weight_files(folder):
+            check_safetensors(file_)
+        tokenizer = load_tokenizer(folder, trust_remote_code)
+        if adapter is not None:
+            adapters.check_fits(adapter, config, trust_remote_code)
+        plan = None
+        if spec.tensor_parallel > 1:
+            ranks = spec.tensor_parallel
+            plan = tensor_parallel.plan_for(folder.name, config, ranks, trust_remote_code)
     make_room()
     # An adapter is merged into all layers of its base.
     readout_only = readout_only and adapter is None
@@ -125,20 +136,33 @@ def load(
     if readout_only:
         opened = cut_config(config, [0])
         size = Size.of(opened, folder, trust_remote_code, device)
-    dtype = dtype_named(spec.dtype, device, size.parameters)
-    placement = device_map(spec, device, dtype, size)
-    make_current(placement)
+    with all_or_none("where it fits"):
+        dtype = dtype_named(spec.dtype, device, size.parameters)
+        placement = device_map(spec, device, dtype, size)
+        make_current(placement)
     stored = config.get_text_config().dtype or config.dtype
     # Both read the weights from one end to the other: what one has read, the other finds in memory.
     take_fingerprint = fingerprint_at_hand if readout_only else fingerprint_beside
-    with take_fingerprint(model_files(folder), known_hashes(models_dir)) as fingerprint:
-        model = load_weights(
-            folder, opened, spec, dtype, placement, progress, trust_remote_code, readout_only
-        )
+    # The other ranks take rank 0's word for it.
+    files = model_files(folder) if is_first() else []
+    with take_fingerprint(files, known_hashes(models_dir)) as fingerprint:
+        with all_or_none("the weights"):
+            model = load_weights(
+                folder,
+                opened,
+                spec,
+                dtype,
+                placement,
+                progress,
+                trust_remote_code,
+                readout_only,
+                plan,
+            )
         with load_errors(folder):
             info = _info(spec, source, folder, model, tokenizer, whole)
             n_layers = config.get_text_config().num_hidden_layers
-            info = replace(info, n_layers=n_layers, fingerprint=fingerprint(progress))
+            mark = first_rank("the fingerprint", lambda: fingerprint(progress), patient=True)
+            info = replace(info, n_layers=n_layers, fingerprint=mark)
     rounded = _rounding(info, stored, dtype) if spec.dtype == "auto" and not spec.quantize else ""
     notice = " ".join(filter(None, [rounded, _text_alone(info, config)]))
     loaded = LoadedModel(model, tokenizer, info, size.by_module, notice, readout_only)

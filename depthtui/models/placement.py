@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from depthtui.models.devices import dtype_name, gpus
 from depthtui.models.free_space import free_memory
 from depthtui.models.lm_head import lm_head
 from depthtui.models.parameters import count_parameters
+from depthtui.parallel.group import ranks_here
 from depthtui.sizes import format_size
 
 _AutoQuantizer: Any = AutoHfQuantizer
@@ -132,6 +133,9 @@ def device_map(
         DepthError: it fits nowhere; says what would.
     """
     needed = int(size.bytes_in(dtype, spec.quantize) * HEADROOM)
+    if spec.tensor_parallel > 1:
+        _check_part_fits(spec, device, dtype, size)
+        return None
     if device.type != "cuda":
         _check_fits(spec, dtype, size, free_memory(), "of memory")
         if device.type == "cpu" and not spec.quantize:
@@ -152,6 +156,19 @@ def device_map(
         total = sum(free.values()) + free_memory()
         _check_fits(spec, dtype, size, total, "on the GPUs and in memory together")
     return "auto"
+
+
+def _check_part_fits(spec: ModelSpec, device: torch.device, dtype: torch.dtype, size: Size) -> None:
+    """Refuse a model of which one rank's part does not fit."""
+    part = replace(size, parameters=size.parameters // spec.tensor_parallel, fixed=0)
+    if device.type == "cuda":
+        here = torch.cuda.current_device()
+        room = torch.cuda.mem_get_info(here)[0]
+        _check_fits(spec, dtype, part, room, f"on cuda:{here} for this rank")
+        return
+    # The ranks of a machine share its memory.
+    room = free_memory() // ranks_here()
+    _check_fits(spec, dtype, part, room, "of memory for each rank")
 
 
 def make_current(placement: str | dict[str, torch.device] | None) -> None:

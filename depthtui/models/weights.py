@@ -18,6 +18,7 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, first_line
 from depthtui.models.auto_class import auto_class
 from depthtui.models.out_of_memory import is_out_of_memory
+from depthtui.models.tensor_parallel import Plan
 
 Report = Callable[[Progress], None]
 
@@ -42,13 +43,18 @@ def load_weights(
     progress: Report,
     trust_remote_code: bool = False,
     in_part: bool = False,
+    plan: Plan | None = None,
 ) -> PreTrainedModel:
     """Read the weights of a model folder; `in_part` leaves those of other layers unread.
+
+    With a `plan`, this rank's part of each.
 
     Raises:
         DepthError: they cannot be read, some are missing, or some are not used.
     """
     options: dict[str, Any] = {"device_map": placement} if placement else {}
+    if plan is not None:
+        options = {"distributed_config": plan.config(spec.tensor_parallel)}
     if spec.quantize:
         options["quantization_config"] = _quantization(spec.quantize, dtype)
     with load_errors(folder), _reporting_weights(progress), warnings.catch_warnings():

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from depthtui.models.cut_weights import joined_inputs, joined_parts
 from depthtui.models.out_of_memory import is_out_of_memory
+from depthtui.parallel.group import mesh_of
 from depthtui.tracing.anatomy import Anatomy, Sublayer, Tap
 from depthtui.tracing.modules import first_tensor, hidden_states, hooks
 from depthtui.tracing.replay import KeysValues, Replay
@@ -166,7 +168,17 @@ class _Recorder:
             count = call.start + len(call.before)
             call.weights = weights[0, :, self._rows, :count].float()
             call.values = None if values is None else values[0, :, :count]
+            self._join_heads()
         return call
+
+    def _join_heads(self) -> None:
+        """Bring the heads of all ranks together, where each has computed some."""
+        call, mesh = self.call, mesh_of(self._module)
+        if mesh is None or call.weights is None or len(call.weights) == _heads_of(self._module):
+            return
+        call.weights = joined_parts(call.weights, mesh, 0)
+        if call.values is not None:
+            call.values = joined_parts(call.values, mesh, 0)
 
     def _start(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._tokens = hidden_states(args, kwargs).shape[1]
@@ -201,7 +213,8 @@ class _Recorder:
     def _call(self, module: nn.Module, read: Tensor, written: Tensor) -> ModuleCall:
         # Held until the layer is done: an identity that is free again may be another tensor's.
         self._held += [read, written]
-        return ModuleCall(module, self._at(read), self._at(written), id(read), id(written))
+        rows = joined_inputs(self._at(read), getattr(module, "weight", None))
+        return ModuleCall(module, rows, self._at(written), id(read), id(written))
 
     def _keep_projection(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if args and self._is_of_tokens(args[0]) and self._is_of_tokens(output):
@@ -259,6 +272,13 @@ class _Recorder:
             and value.dim() == 2
             and value.shape[0] == self._tokens
         )
+
+
+def _heads_of(layer: nn.Module) -> int:
+    """How many heads the attention of a layer has, on all ranks together; 0 where unknown."""
+    configs = (getattr(module, "config", None) for module in layer.modules())
+    found = (getattr(config, "num_attention_heads", None) for config in configs)
+    return next((heads for heads in found if heads), 0)
 
 
 def may_have_experts(layer: nn.Module) -> bool:

@@ -6,13 +6,15 @@ values the input of the output projection, experts their block's output.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from depthtui.errors import DepthError
+from depthtui.models.cut_weights import is_cut, whole
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Sublayer
 from depthtui.tracing.frozen_norm import FrozenNorm
@@ -51,8 +53,17 @@ class Writer:
     def outputs(self, rows: Tensor) -> Tensor:
         """What the projection makes of `[r, inputs]`: `[r, d]` float32, its bias included."""
         device = execution_device(self.projection)
+        if is_cut(self.projection.weight):
+            bias = getattr(self.projection, "bias", None)
+            added = 0.0 if bias is None else whole(bias)
+            return (rows.to(device, self.read.dtype) @ self._weight.T + added).float()
         output: Tensor = self.projection(rows.to(device, self.read.dtype)[None])
         return output[0].float()
+
+    @functools.cached_property
+    def _weight(self) -> Tensor:
+        """The projection's weight `[d, inputs]`, whole."""
+        return whole(cast("Tensor", self.projection.weight))
 
     def to_stream(self, outputs: Tensor) -> Tensor:
         """What changes of the projection's output `[…, n, d]` add to the residual stream."""
@@ -75,7 +86,7 @@ class Writer:
         weight = getattr(self.projection, "weight", None)
         if isinstance(weight, Tensor) and weight.is_floating_point() and not weight.is_meta:
             if type(self.projection) is nn.Linear:
-                return weight[:, places].T.float()
+                return self._weight[:, places].T.float()
             if type(self.projection).__name__ == "Conv1D":
                 return weight[places].float()
         inputs, device = self.read.shape[-1], self.read.device

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from depthtui.errors import DepthError
+from depthtui.models.cut_weights import rows_of, sum_of_rows, whole
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.frozen_norm import FrozenNorm
@@ -46,11 +46,12 @@ def output_directions(
         DepthError: logits are no sum in this architecture.
     """
     weight, bias = head_weight(unembedding), getattr(unembedding.head, "bias", None)
-    rows = weight[targets.to(weight.device)].float().to(frozen.gain.device)
+    rows = rows_of(weight, targets).float().to(frozen.gain.device)
     if less is not None:
         rows = rows - less.to(rows.device)
     constants = rows @ frozen.offset
     if isinstance(bias, Tensor):
+        bias = whole(bias)
         mean = 0.0 if less is None else bias.float().mean()
         constants += (bias[targets.to(bias.device)].float() - mean).to(constants.device)
     return OutputDirections(
@@ -65,11 +66,8 @@ def mean_row(unembedding: Unembedding) -> Tensor:
         DepthError: logits are no sum in this architecture.
     """
     weight = head_weight(unembedding)
-    total = torch.zeros(weight.shape[1], device=weight.device)
     # A part at a time: a whole copy in float32 would double a large head.
-    for part in torch.split(weight, _ROWS_AT_ONCE):
-        total += part.float().sum(dim=0)
-    return total / len(weight)
+    return sum_of_rows(weight, _ROWS_AT_ONCE) / len(weight)
 
 
 def head_weight(unembedding: Unembedding) -> Tensor:

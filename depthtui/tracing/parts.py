@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
+from depthtui.parallel.ending import divisor, start_again_smaller
 
 Done = TypeVar("Done")
 
@@ -37,7 +38,7 @@ def at_once(count: int, room: int, size: int) -> int:
 
     Room and size are in one unit, such as bytes or tokens. At least 1, at most `count`.
     """
-    parts = _parts.get() or _Parts()
+    parts = _parts.get() or _Parts(divisor())
     fitting = max(1, min(count, room // (size * parts.divisor)))
     if fitting > 1:
         halving = room // (size * (fitting // 2 + 1)) + 1
@@ -55,18 +56,36 @@ def in_smaller_parts(work: Callable[[], Done]) -> Done:
 
     Raises:
         Exception: what `work` raises; where the memory ran out, that of the smallest parts.
+        GroupEnds: the memory ran out on one of several ranks, which start again.
     """
-    divisor = 1
+    divided = divisor()
     while True:
-        parts = _Parts(divisor)
+        parts = _Parts(divided)
         before = _parts.set(parts)
         try:
             return work()
         except Exception as error:
-            if not is_out_of_memory(error) or not parts.next_divisor:
+            if not ran_out(error, parts) or not parts.next_divisor:
                 raise
         finally:
             _parts.reset(before)
         # Not before the error is forgotten: its frames hold what the work had made.
         free_caches()
-        divisor = max(2 * divisor, parts.next_divisor)
+        divided = max(2 * divided, parts.next_divisor)
+
+
+def ran_out(error: BaseException, parts: _Parts | None = None) -> bool:
+    """Whether an error says that the memory ran out.
+
+    Raises:
+        GroupEnds: it did on one of several ranks, which start again in smaller parts.
+    """
+    if not is_out_of_memory(error):
+        return False
+    parts = parts or _parts.get()
+    if parts is None:
+        start_again_smaller(error)
+    else:
+        smallest = not parts.next_divisor
+        start_again_smaller(error, 0 if smallest else max(4, parts.next_divisor // parts.divisor))
+    return True

@@ -22,6 +22,9 @@ from typing import Any, NamedTuple, TypeGuard
 import torch
 from torch import Tensor, nn
 
+from depthtui.models.cut_weights import product_with, whole
+from depthtui.parallel.group import joined
+
 _WORTH_IT = 1.03
 """How much faster oneDNN must be, so that noise does not decide."""
 
@@ -64,6 +67,9 @@ def choose_products(model: nn.Module) -> dict[Shape, bool]:
     Returns:
         for each shape that was timed, whether oneDNN is used; empty where no layer suits.
     """
+    if joined() is not None:
+        # Timed by each rank, it might differ between them, and so would what they round.
+        return {}
     weights = (module.weight for module in model.modules() if _is_linear(module))
     shapes = dict.fromkeys(_shape_of(weight).timed for weight in weights)
     found: dict[Shape, bool] = {}
@@ -112,9 +118,10 @@ def raw_logits(head: nn.Module, normed: Tensor) -> Tensor:
         or not _adds_up_in_float32(normed.device, head.weight.dtype)
     ):
         return head(normed)
-    logits = _wide_product(normed.flatten(0, -2), head.weight)
+    rows = normed.flatten(0, -2)
+    logits = product_with(head.weight, lambda part: _wide_product(rows, part))
     if head.bias is not None:
-        logits += head.bias
+        logits += whole(head.bias)
     return logits.view(*normed.shape[:-1], -1)
 
 
@@ -206,7 +213,7 @@ def _shape_of(weight: Tensor) -> Shape:
 
 
 def _takes_one_dnn(shape: Shape) -> bool:
-    return _one_dnn_is_faster(shape.timed, torch.get_num_threads())
+    return joined() is None and _one_dnn_is_faster(shape.timed, torch.get_num_threads())
 
 
 @functools.cache

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from depthtui.errors import DepthError
+from depthtui.models.cut_weights import cut_like, whole
 from depthtui.tracing.modules import replaced
 from depthtui.tracing.parts import at_once, slices
 
@@ -123,7 +124,9 @@ def _put(weights: list[LinearWeight], bits: int) -> Iterator[None]:
     held = [(weight, weight.value) for weight in weights]
     try:
         for weight, value in held:
-            put = nn.Parameter(round_to_blocks(value, bits, weight.input_axis), False)
+            # Blocks are those of the whole weight, wherever it is cut.
+            found = round_to_blocks(whole(value), bits, weight.input_axis)
+            put = nn.Parameter(cut_like(found, value), False)
             setattr(weight.module, weight.name, put)
         yield
     finally:

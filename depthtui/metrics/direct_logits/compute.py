@@ -11,6 +11,7 @@ from torch import Tensor
 from depthtui.metrics.context import Context
 from depthtui.metrics.direct_logits import DirectLogits
 from depthtui.metrics.part_bytes import part_bytes
+from depthtui.models.cut_weights import rows_of
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.output_direction import freeze, head_weight, no_sum, output_directions
@@ -46,7 +47,7 @@ def direct_logits(unembedding: Unembedding, residuals: Sequence[Tensor]) -> Dire
         normed = unembedding.normed(final).float()
         frozen = freeze(unembedding, final, normed)
         found = output_directions(unembedding, frozen, token_ids)
-        direction, rows = found.vectors, weight[token_ids].float().to(normed.device)
+        direction, rows = found.vectors, rows_of(weight, token_ids).float().to(normed.device)
         shares = [found.constants + _dot(residuals[0], direction)]
         for h, h_next in itertools.pairwise(residuals):
             change = h_next.float() - h.to(h_next.device).float()

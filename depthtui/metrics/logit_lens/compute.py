@@ -19,10 +19,11 @@ from depthtui.data.lens import OVERLAP_K, LensValues, LogitLens
 from depthtui.metrics.logit_lens.fused import add_columns_on
 from depthtui.metrics.logit_lens.row_sums import GROUP, RowSums, padded
 from depthtui.metrics.part_bytes import part_bytes
+from depthtui.models.cut_weights import is_cut
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.parts import at_once, slices
-from depthtui.tracing.products import linear_into
+from depthtui.tracing.products import linear_into, raw_logits
 
 OUTPUT_BYTES = 512 << 20
 """Most that the model's own logits may take at a time; longer prompts go in parts."""
@@ -252,7 +253,9 @@ class _Reader:
     ) -> _Reading:
         """Fill `logits` `[rows, V]` block by block, reducing each block while it is at hand."""
         n_rows = len(normed)
-        unfinished = None if self._weight is not None else self._unembedding.head(normed)
+        unfinished = (
+            None if self._weight is not None else raw_logits(self._unembedding.head, normed)
+        )
         sums = RowSums.of_nothing(self._buffer("maxima", n_rows, padded(self._vocab) // GROUP))
         scratch = partial(self._buffer, "weights")
         for columns in slices(self._vocab, self._block):
@@ -318,9 +321,12 @@ class _Reader:
 def _plain_weight(unembedding: Unembedding) -> Tensor | None:
     """The head's weight `[V, d]` where it can be multiplied in blocks, else None.
 
-    A quantised head, or one that accelerate moves between devices, is called as it is.
+    A quantised head, one that accelerate moves between devices, and one of which other ranks have
+    parts are called as they are.
     """
     head = unembedding.head
     if type(head) is not nn.Linear or hasattr(head, "_hf_hook") or head.weight.is_meta:
+        return None
+    if is_cut(head.weight):
         return None
     return head.weight

@@ -23,6 +23,7 @@ from depthtui.metrics.logit_lens.row_sums import (
     add_columns,
     padded,
 )
+from depthtui.parallel.agreements import every_rank
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,7 +45,10 @@ _TIMED = (8, 64, 32000)
 @functools.cache
 def add_columns_on(device: torch.device) -> AddColumns:
     """The fastest way on a device to do what `add_columns` does; found out once."""
-    return chosen(add_columns_fused, device) if device.type == "cuda" else add_columns
+    if device.type != "cuda":
+        return add_columns
+    found = chosen(add_columns_fused, device)
+    return found if every_rank("sums in one pass", found is not add_columns) else add_columns
 
 
 def add_columns_fused(

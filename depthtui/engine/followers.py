@@ -1,0 +1,195 @@
+"""Every rank of a model does what rank 0's engine does: rank 0 tells the others each call.
+
+A call is told as JSON before it starts, and the others make it too, on an engine of their own whose
+events nobody reads and which keeps nothing. So commands, sweeps and the explorer are at rank 0
+alone. A program in which every rank makes the same calls by itself, as with `analyze`, tells none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import is_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
+
+from depthtui.data.plain import from_plain, to_plain
+from depthtui.data.run_settings import ModelSpec
+from depthtui.engine.control import Control
+from depthtui.errors import DepthError
+from depthtui.log import log_bug
+from depthtui.parallel.agreements import any_rank, first_rank_bytes
+from depthtui.parallel.ending import (
+    STOPPED,
+    end_group,
+    end_unless_met_by_all,
+    forget_interrupt,
+    handles_ctrl_c,
+    steered,
+)
+from depthtui.parallel.group import is_led, join, joined, ranks_started
+
+if TYPE_CHECKING:
+    from depthtui.engine.engine import Engine
+    from depthtui.engine.factory import Storage
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+_CALL = "the next call"
+_FOLDERS = ("cache_dir", "models_dir")
+
+_depth = 0
+"""How many calls of an engine that all ranks make lie within each other now."""
+
+
+def on_every_rank(method: Method) -> Method:
+    """A method of the engine that runs the model: the other ranks are told to call it too.
+
+    Its control, and functions that it calls back, stay at rank 0.
+    """
+    signature = inspect.signature(method)
+    has_checkpoints = "readout_only" not in signature.parameters
+
+    @functools.wraps(method)
+    def told(self: Any, *args: Any, **kwargs: Any) -> Any:
+        group = joined()
+        if group is None or not group.tells or _depth:
+            return method(self, *args, **kwargs)
+        if group.rank == 0:
+            given = signature.bind(self, *args, **kwargs).arguments
+            _tell({"name": method.__name__, "given": _plain_arguments(given)})
+        with _one_call(has_checkpoints):
+            return method(self, *args, **kwargs)
+
+    return cast("Method", told)
+
+
+@contextmanager
+def _one_call(has_checkpoints: bool) -> Iterator[None]:
+    """A call that all ranks begin and end together."""
+    global _depth
+    _depth += 1
+    try:
+        with steered() if has_checkpoints else contextlib.nullcontext():
+            yield
+    except DepthError:
+        _end_call()
+        raise
+    except KeyboardInterrupt:
+        end_group(STOPPED, by_ctrl_c=True)
+    except Exception as error:
+        end_unless_met_by_all(error)
+        _end_call()
+        raise
+    else:
+        _end_call()
+    finally:
+        _depth -= 1
+
+
+def _end_call() -> None:
+    """Meet the other ranks, and stop where ctrl-c was pressed at any of them."""
+    was_interrupted = any_rank("ctrl-c", forget_interrupt(), patient=True)
+    group = joined()
+    if was_interrupted and group is not None and group.rank == 0 and handles_ctrl_c():
+        raise KeyboardInterrupt
+
+
+def one_process_only(method: Method) -> Method:
+    """A method of the engine that needs a whole model."""
+
+    @functools.wraps(method)
+    def refused(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if joined() is not None:
+            raise DepthError(
+                "This needs a model whose weights are whole in one process.",
+                "Start it without ranks.",
+            )
+        return method(self, *args, **kwargs)
+
+    return cast("Method", refused)
+
+
+def over_ranks(spec: ModelSpec) -> ModelSpec:
+    """A model over all ranks that were started for it, where it is asked for over none."""
+    group = joined()
+    if spec.tensor_parallel > 1:
+        if group is None and spec.tensor_parallel == ranks_started():
+            join()
+        return spec
+    return replace(spec, tensor_parallel=group.size) if group is not None else spec
+
+
+def tell_engine(storage: Storage) -> None:
+    """Let the other ranks make an engine as well, which finds models in the same folders."""
+    if is_led() and join().rank == 0:
+        folders = {name: str(getattr(storage, name)) for name in _FOLDERS}
+        _tell({"storage": vars(storage) | folders})
+
+
+def _follower(storage: dict[str, Any]) -> Engine:
+    """An engine at another rank than the first."""
+    from depthtui.engine.factory import Storage, make_engine
+
+    folders = {name: Path(storage[name]) for name in _FOLDERS}
+    kept = Storage(**storage | folders | {"keep_results": False})
+    return make_engine(kept, lambda event: None, lambda notice: None, log_bug)
+
+
+def dismiss() -> None:
+    """Tell the other ranks that no more calls come."""
+    group = joined()
+    if group is not None and group.tells and group.rank == 0:
+        first_rank_bytes(_CALL, lambda: None, patient=True)
+
+
+def follow() -> None:
+    """Make the calls that rank 0 tells, until it tells that no more come."""
+    engine: Engine | None = None
+    while (data := first_rank_bytes(_CALL, lambda: None, patient=True)) is not None:
+        told = json.loads(data)
+        if "storage" in told:
+            engine = _follower(told["storage"])
+            continue
+        assert engine is not None
+        # What goes wrong is told at rank 0.
+        with contextlib.suppress(DepthError):
+            method = getattr(engine, told["name"])
+            method(**_arguments(method, told["given"]))
+
+
+def _tell(call: dict[str, Any]) -> None:
+    first_rank_bytes(_CALL, lambda: json.dumps(call).encode(), patient=True)
+
+
+def _plain_arguments(given: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a call as JSON values; what belongs to rank 0 alone is left out."""
+    plain: dict[str, Any] = {}
+    for name, value in given.items():
+        if name == "control" and value is not None and value.stepping:
+            plain["control"] = True
+        elif is_dataclass(value) or isinstance(value, str | int | float):
+            plain[name] = to_plain(value)
+        elif isinstance(value, Path):
+            plain[name] = str(value)
+    return plain
+
+
+def _arguments(method: Callable[..., Any], plain: dict[str, Any]) -> dict[str, Any]:
+    """The same as the method takes them."""
+    hints = get_type_hints(method)
+    found: dict[str, Any] = {}
+    for name, value in plain.items():
+        kind: Any = hints[name]
+        if name == "control":
+            found[name] = Control(step=True)
+        elif kind is Path:
+            found[name] = Path(value)
+        else:
+            is_plain = not is_dataclass(kind)
+            found[name] = value if is_plain else from_plain(kind, value)
+    return found

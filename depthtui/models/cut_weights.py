@@ -1,0 +1,96 @@
+"""Weights of which every rank has a part, read as if they were whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeGuard
+
+import torch
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
+
+
+def is_cut(weight: object) -> TypeGuard[DTensor]:
+    """Whether ranks share a weight; its shape is that of the whole."""
+    return isinstance(weight, DTensor)
+
+
+def whole(weight: Tensor) -> Tensor:
+    """A weight as an ordinary tensor; all ranks bring their parts together where it is cut."""
+    return weight.full_tensor() if is_cut(weight) else weight
+
+
+def rows_of(weight: Tensor, ids: Tensor) -> Tensor:
+    """Some rows of a weight `[m, d]`, `[n, d]`, of which other ranks may have some."""
+    if not is_cut(weight):
+        return weight[ids.to(weight.device)]
+    ids = ids.to(weight.device)
+    everywhere = DTensor.from_local(ids, weight.device_mesh, [Replicate()], run_check=False)
+    found: DTensor = torch.nn.functional.embedding(everywhere, weight)  # type: ignore[assignment]
+    return found.full_tensor()
+
+
+def sum_of_rows(weight: Tensor, rows_at_once: int) -> Tensor:
+    """The sum of the rows of a weight `[m, d]`, `[d]` float32.
+
+    Args:
+        weight: the weight.
+        rows_at_once: so many are made float32 together.
+    """
+    is_by_rows = is_cut(weight) and _is_by_rows(weight)
+    mine = weight.to_local() if is_by_rows and is_cut(weight) else whole(weight)
+    total = torch.zeros(mine.shape[1], device=mine.device)
+    for part in torch.split(mine, rows_at_once):
+        total += part.float().sum(dim=0)
+    if is_by_rows and is_cut(weight):
+        return DTensor.from_local(
+            total, weight.device_mesh, [Partial()], run_check=False
+        ).full_tensor()
+    return total
+
+
+def product_with(weight: Tensor, multiply: Callable[[Tensor], Tensor]) -> Tensor:
+    """What rows make with a weight `[m, d]`, `[n, m]`; of its rows each rank may have some.
+
+    Args:
+        weight: the weight.
+        multiply: makes `[n, k]` of k rows of it.
+    """
+    if not is_cut(weight) or not _is_by_rows(weight):
+        return multiply(whole(weight))
+    mine = multiply(weight.to_local())
+    outputs = weight.shape[0]
+    return DTensor.from_local(
+        mine,
+        weight.device_mesh,
+        [Shard(1)],
+        run_check=False,
+        shape=torch.Size((len(mine), outputs)),
+        stride=(outputs, 1),
+    ).full_tensor()
+
+
+def cut_like(value: Tensor, weight: Tensor) -> Tensor:
+    """A whole value, of which this rank takes the part that it has of a weight."""
+    if not is_cut(weight):
+        return value
+    return distribute_tensor(value, weight.device_mesh, weight.placements, src_data_rank=None)
+
+
+def _is_by_rows(weight: DTensor) -> bool:
+    return tuple(weight.placements) == (Shard(0),)
+
+
+def joined_inputs(value: Tensor, weight: object) -> Tensor:
+    """What all ranks read `[…, inputs]`, where each reads the part that its weight multiplies."""
+    if not is_cut(weight) or value.shape[-1] == weight.shape[-1]:
+        return value
+    return joined_parts(value, weight.device_mesh, -1)
+
+
+def joined_parts(value: Tensor, mesh: DeviceMesh, axis: int) -> Tensor:
+    """The parts that ranks have of a tensor, each as long as the others, one behind the other."""
+    axis %= value.dim()
+    parts = DTensor.from_local(value.contiguous(), mesh, [Shard(axis)], run_check=False)
+    return parts.full_tensor()

@@ -1,0 +1,197 @@
+"""What ranks agree on, so that each runs the same layers on the same rows in the same order.
+
+Every agreement is made here, by rank 0, by the least of all ranks, or by all of them. A process
+that computes alone agrees with itself at once. All ranks make the same agreements in the same
+order; one that another rank does not make ends the group.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from depthtui.errors import DepthError
+from depthtui.parallel.ending import end_group, end_unless_met_by_all
+from depthtui.parallel.group import Group, joined
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+Plain = TypeVar("Plain")
+
+_HEADER = 3
+"""What goes before bytes: a mark of what they are, whether there are any, and how many."""
+
+
+def first_rank_bytes(
+    what: str, make: Callable[[], bytes | None], patient: bool = False
+) -> bytes | None:
+    """Bytes that rank 0 makes, on every rank.
+
+    Args:
+        what: names the agreement; the same on every rank.
+        make: makes them, on rank 0 alone.
+        patient: whether that may take long, or a person is waited for.
+
+    Raises:
+        DepthError: rank 0 could not make them.
+    """
+    group = joined()
+    if group is None:
+        return make()
+    over = group.patient_words if patient else group.words
+    problem: Exception | None = None
+    data: bytes | None = None
+    if group.rank == 0:
+        try:
+            data = make()
+        except Exception as error:
+            problem = error
+    told = None if problem is None else str(problem).encode()
+    words = _broadcast(group, over, f"problem with {what}", told)
+    if problem is not None:
+        raise problem
+    if words is not None:
+        raise DepthError(words.decode())
+    return _broadcast(group, over, what, data)
+
+
+def first_rank(what: str, make: Callable[[], Plain], patient: bool = False) -> Plain:
+    """A JSON value that rank 0 makes, on every rank.
+
+    Raises:
+        DepthError: rank 0 could not make it.
+    """
+    if joined() is None:
+        return make()
+    data = first_rank_bytes(what, lambda: json.dumps(make()).encode(), patient)
+    assert data is not None
+    found: Plain = json.loads(data)
+    return found
+
+
+def least(what: str, value: int) -> int:
+    """The least of a whole number over all ranks."""
+    group = joined()
+    return value if group is None else min(_gathered(group, what, value))
+
+
+def any_rank(what: str, value: bool, patient: bool = False) -> bool:
+    """Whether something is so on any rank."""
+    group = joined()
+    return value if group is None else max(_gathered(group, what, int(value), patient)) == 1
+
+
+def every_rank(what: str, value: bool) -> bool:
+    """Whether something is so on every rank."""
+    group = joined()
+    return value if group is None else min(_gathered(group, what, int(value))) == 1
+
+
+@contextmanager
+def all_or_none(what: str) -> Iterator[None]:
+    """Work that runs no collective, which every rank does well or none goes on.
+
+    Raises:
+        DepthError: it failed here, or on another rank.
+    """
+    group = joined()
+    if group is None:
+        yield
+        return
+    problem: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        problem = error
+    failed = _gathered(group, what, int(problem is not None), patient=True)
+    if not any(failed):
+        return
+    source = failed.index(1)
+    told = str(problem).encode() if group.rank == source else None
+    words = _broadcast(group, group.patient_words, what, told, source)
+    if problem is not None:
+        raise problem
+    assert words is not None
+    raise DepthError(f"Rank {source} could not go on: {words.decode()}")
+
+
+def first_rank_first(what: str, work: Callable[[], Plain]) -> Plain:
+    """Work that rank 0 does before all others do it, such as a download that these then find.
+
+    Raises:
+        DepthError: rank 0 or this one could not do it.
+    """
+    group = joined()
+    if group is None:
+        return work()
+    found: list[Plain] = []
+    first_rank_bytes(what, lambda: found.append(work()), patient=True)
+    with all_or_none(what):
+        if group.rank:
+            found.append(work())
+    return found[0]
+
+
+@functools.cache
+def _mark(what: str) -> int:
+    return int.from_bytes(hashlib.sha256(what.encode()).digest()[:6], "big")
+
+
+def _broadcast(
+    group: Group, over: ProcessGroup, what: str, data: bytes | None, source: int = 0
+) -> bytes | None:
+    """Bytes of one rank on all of them."""
+    import torch
+    from torch import distributed
+
+    at = distributed.get_global_rank(over, source)
+    is_source = group.rank == source
+    header = torch.zeros(_HEADER, dtype=torch.int64)
+    if is_source:
+        header[:] = torch.tensor([_mark(what), int(data is not None), len(data or b"")])
+    _over_a_connection(lambda: distributed.broadcast(header, at, over))
+    mark, is_there, size = header.tolist()
+    if mark != _mark(what):
+        _part(what)
+    if not is_there:
+        return None
+    if not size:
+        return b""
+    content = torch.empty(size, dtype=torch.uint8)
+    if is_source:
+        content = torch.frombuffer(bytearray(data or b""), dtype=torch.uint8)
+    _over_a_connection(lambda: distributed.broadcast(content, at, over))
+    return data if is_source else content.numpy().tobytes()
+
+
+def _gathered(group: Group, what: str, value: int, patient: bool = False) -> list[int]:
+    """A whole number of every rank, in their order."""
+    import torch
+    from torch import distributed
+
+    mine = torch.tensor([_mark(what), value], dtype=torch.int64)
+    found = torch.empty(2 * group.size, dtype=torch.int64)
+    over = group.patient_words if patient else group.words
+    _over_a_connection(lambda: distributed.all_gather_into_tensor(found, mine, over))
+    pairs = found.view(group.size, 2).tolist()
+    if any(mark != _mark(what) for mark, _ in pairs):
+        _part(what)
+    return [number for _, number in pairs]
+
+
+def _over_a_connection(work: Callable[[], object]) -> None:
+    """A collective; one that fails ends the group."""
+    try:
+        work()
+    except RuntimeError as error:
+        end_unless_met_by_all(error)
+        raise
+
+
+def _part(what: str) -> None:
+    end_group(f"The ranks have parted: one of them does not agree on {what}.")

@@ -1,0 +1,325 @@
+"""How ranks end: together, with a sentence, and with nothing lost that was computed.
+
+A rank that cannot go on writes why into the group's store, where all others look twice a second.
+What they wait for will not come: they keep what they have, and end or start again. A rank that is
+killed writes nothing; its launcher ends the others by a signal, or their wait for it fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, NoReturn
+
+from depthtui.errors import GroupEnds, named_line
+from depthtui.log import log_bug
+from depthtui.parallel.group import attempt, joined
+
+KEPT = "What was finished is kept."
+
+LOST = f"A rank of the model has ended, or does not answer. {KEPT}"
+STOPPED = f"The ranks were stopped by ctrl-c. {KEPT}"
+TOLD_TO_END = f"The ranks were told to end, as they are where one of them dies. {KEPT}"
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+_GRACE = 5.0
+"""Seconds that a rank has to end by itself; one that waits for a GPU cannot."""
+
+_SECONDS_TO_MEET = 10.0
+"""How long a rank that met an error waits for the others to meet it too."""
+
+_MOST_ATTEMPTS = 4
+"""How often the ranks start again: each time the model is loaded anew."""
+
+_DIVISOR = "DEPTHTUI_PARTS"
+_WORDS_OF_LOSS = ("gloo/transport", "nccl", "connection closed", "connection reset", "broken pipe")
+"""How errors of torch.distributed say that another rank cannot be reached; they have no class."""
+
+
+class _Ending:
+    """Why this process ends, once it does; what it keeps then."""
+
+    def __init__(self) -> None:
+        self.why: GroupEnds | None = None
+        self.keeps: list[Callable[[], object]] = []
+        self.failures = 0
+        self.lock = threading.Lock()
+        self.interrupted = False
+        self.steered = 0
+
+
+_ending = _Ending()
+
+
+def divisor() -> int:
+    """By what parts of the work are divided since the ranks have started again."""
+    return int(os.environ.get(_DIVISOR, 1))
+
+
+def end_group(words: str, divisor: int = 0, by_ctrl_c: bool = False) -> NoReturn:
+    """End all ranks, or have them start again with parts so much smaller.
+
+    Raises:
+        GroupEnds: always.
+    """
+    group = joined()
+    if _ending.why is None and group is not None and group.store is not None:
+        with contextlib.suppress(RuntimeError):
+            group.store.set("ended", json.dumps([words, divisor, by_ctrl_c]))
+    raise _noted(GroupEnds(words, divisor, by_ctrl_c))
+
+
+def start_again_smaller(error: BaseException, factor: int = 4) -> None:
+    """Have the ranks start again where the memory ran out on one; nothing without a group.
+
+    A rank cannot try a part of the work again by itself: the others have gone on.
+
+    Args:
+        error: says that it ran out.
+        factor: by how much parts are to be smaller; 0 where they are the smallest already.
+
+    Raises:
+        GroupEnds: always in a group.
+    """
+    group = joined()
+    if group is None:
+        return
+    if not group.tells or not factor or attempt() == _MOST_ATTEMPTS:
+        smallest = " in small parts too" if attempt() else ""
+        end_group(
+            f"The memory ran out on rank {group.rank}{smallest}. {KEPT} Use more ranks, fewer "
+            "metrics or a shorter prompt."
+        )
+    smaller = divisor() * factor
+    words = f"The memory ran out on rank {group.rank}: the ranks start again, in smaller parts."
+    try:
+        end_group(words, smaller)
+    except GroupEnds as end:
+        raise end from error
+
+
+def end_unless_met_by_all(error: Exception) -> None:
+    """End the ranks where an error that nobody foresaw was met by one of them alone.
+
+    Raises:
+        GroupEnds: it was, or is one of the connection between them.
+    """
+    if _ending.why is not None:
+        raise _ending.why
+    group = joined()
+    if group is None or group.store is None:
+        return
+    log_bug(error)
+    if _is_loss(error):
+        # The one that has gone may have said why; its launcher may end this one too.
+        time.sleep(2 * _SECONDS_BETWEEN_LOOKS)
+        end_group(LOST)
+    _ending.failures += 1
+    mine = f"error {_ending.failures}"
+    others = [f"{mine} {rank}" for rank in range(group.size)]
+    group.store.set(others[group.rank], "met")
+    end = time.monotonic() + _SECONDS_TO_MEET
+    while time.monotonic() < end:
+        if group.store.check(others):
+            return
+        time.sleep(0.05)
+    end_group(f"Rank {group.rank} met an error ({named_line(error)}). {KEPT}")
+
+
+def _is_loss(error: Exception) -> bool:
+    """Whether an error is of the connection between ranks."""
+    import torch
+
+    words = str(error).lower()
+    return isinstance(error, torch.distributed.DistError) or (
+        isinstance(error, RuntimeError) and any(word in words for word in _WORDS_OF_LOSS)
+    )
+
+
+@contextmanager
+def keeping(keep: Callable[[], object]) -> Iterator[None]:
+    """Work of which is kept what is done where the ranks end within it."""
+    if joined() is None:
+        yield
+        return
+    _ending.keeps.append(keep)
+    try:
+        yield
+    except (GroupEnds, KeyboardInterrupt):
+        _keep_all()
+        raise
+    finally:
+        with contextlib.suppress(ValueError):
+            _ending.keeps.remove(keep)
+
+
+def _keep_all() -> None:
+    """Keep what there is, once."""
+    with _ending.lock:
+        while _ending.keeps:
+            # What cannot be kept must not keep the process.
+            with contextlib.suppress(Exception):
+                _ending.keeps.pop()()
+
+
+def _noted(end: GroupEnds) -> GroupEnds:
+    """The first reason of all that are found."""
+    _ending.why = _ending.why or end
+    return _ending.why
+
+
+def interrupted() -> bool:
+    """Whether ctrl-c was pressed at this rank, and its work is to stop at the next checkpoint."""
+    return _ending.interrupted
+
+
+def forget_interrupt() -> bool:
+    """Whether it was; from now on it was not."""
+    was, _ending.interrupted = _ending.interrupted, False
+    return was
+
+
+@contextmanager
+def steered() -> Iterator[None]:
+    """Work with checkpoints: ctrl-c stops it there."""
+    _ending.steered += 1
+    try:
+        yield
+    finally:
+        _ending.steered -= 1
+
+
+def handles_ctrl_c() -> bool:
+    """Whether ctrl-c has no other meaning in this process than to end the group's work."""
+    return signal.getsignal(signal.SIGINT) is _interrupt
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    if _ending.interrupted or not _ending.steered:
+        raise KeyboardInterrupt
+    _ending.interrupted = True
+
+
+@contextmanager
+def watched(tell: Callable[[str], None], finish: Callable[[GroupEnds], NoReturn]) -> Iterator[None]:
+    """A while in which the end of another rank ends this one.
+
+    Args:
+        tell: told a sentence, at one of the ranks.
+        finish: ends the process, or starts it again.
+    """
+    with _Watch(tell, finish):
+        try:
+            yield
+            return
+        except KeyboardInterrupt:
+            with contextlib.suppress(GroupEnds):
+                end_group(STOPPED, by_ctrl_c=True)
+        except GroupEnds:
+            pass
+        assert _ending.why is not None
+        _tell(tell, _ending.why)
+        finish(_ending.why)
+
+
+def _tell(tell: Callable[[str], None], end: GroupEnds) -> None:
+    """Tell a sentence at the first rank that comes to it."""
+    group = joined()
+    try:
+        is_first = group is None or group.store.add("told", 1) == 1
+    except RuntimeError:
+        is_first = group is not None and group.rank <= 1
+    if is_first:
+        tell(str(end))
+
+
+class _Watch:
+    """A thread that looks whether the group ends, and a handler of signals that tell so."""
+
+    def __init__(
+        self, tell: Callable[[str], None], finish: Callable[[GroupEnds], NoReturn]
+    ) -> None:
+        self._tell = tell
+        self._finish = finish
+        self._has_raised = False
+        self._main = threading.get_ident()
+        self._done = threading.Event()
+        self._wake, self._woken = os.pipe()
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        os.set_blocking(self._woken, False)
+        self._fd_before = signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
+        for number, handler in ((signal.SIGTERM, self._end), (signal.SIGINT, _interrupt)):
+            self._before[number] = signal.signal(number, handler)
+        self._thread = threading.Thread(target=self._look, name="group", daemon=True)
+        self._thread.start()
+
+    def __exit__(self, *_error: object) -> None:
+        self._done.set()
+        os.write(self._woken, b"\0")
+        # One that still is in torch as Python ends would abort the process.
+        self._thread.join()
+        signal.set_wakeup_fd(self._fd_before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _end(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._has_raised:
+            self._has_raised = True
+            raise _noted(GroupEnds(TOLD_TO_END))
+
+    def _look(self) -> None:
+        while not self._done.is_set():
+            end = self._told_by_signal() or self._told_by_store()
+            if end is None or self._done.is_set():
+                continue
+            if _ending.why is None:
+                self._bring_about(_noted(end))
+            else:
+                # The main thread is at it.
+                self._end_without_it(_ending.why)
+            return
+
+    def _told_by_signal(self) -> GroupEnds | None:
+        ready, _, _ = select.select([self._wake], [], [], _SECONDS_BETWEEN_LOOKS)
+        told = os.read(self._wake, 64) if ready else b""
+        return GroupEnds(TOLD_TO_END) if signal.SIGTERM in told else None
+
+    def _told_by_store(self) -> GroupEnds | None:
+        group = joined()
+        try:
+            if group is None or not group.store.check(["ended"]):
+                return None
+            return GroupEnds(*json.loads(group.store.get("ended")))
+        except RuntimeError:
+            # Whoever served the store has gone.
+            return GroupEnds(LOST)
+
+    def _bring_about(self, end: GroupEnds) -> None:
+        """Let the main thread end, or end without it."""
+        signal.pthread_kill(self._main, signal.SIGTERM)
+        self._end_without_it(end)
+
+    def _end_without_it(self, end: GroupEnds) -> None:
+        """End where the main thread waits for what will not come, such as a GPU's answer."""
+        if not self._done.wait(_GRACE):
+            _keep_all()
+            _tell(self._tell, end)
+            self._finish(end)
+
+
+def restart(end: GroupEnds) -> NoReturn:
+    """Run this process's command anew, in its place and with smaller parts."""
+    os.environ[_DIVISOR] = str(end.divisor)
+    os.environ["DEPTHTUI_ATTEMPT"] = str(attempt() + 1)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

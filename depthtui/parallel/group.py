@@ -1,0 +1,235 @@
+"""The group of ranks that this process is one of, if any.
+
+A launcher such as torchrun starts the ranks and tells each which one it is. torch.distributed
+joins them and transformers cuts the weights; here is what all have to know of each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from depthtui.errors import DepthError
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+TIMEOUT = timedelta(seconds=float(os.environ.get("DEPTHTUI_RANKS_TIMEOUT", 100)))
+"""How long a rank waits within a model for the others."""
+
+PATIENCE = timedelta(days=1)
+"""How long a rank waits between two pieces of work, while another reads, writes or downloads."""
+
+_NAMED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""The variables by which a launcher tells a process its place."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Ranks that compute one model together.
+
+    Attributes:
+        rank: which one this process is, from 0.
+        size: how many there are.
+        words: the process group for what they tell each other within a piece of work, beside
+            those of the model.
+        patient_words: the one for what they tell each other between two pieces.
+        tells: whether rank 0 tells the others what to do; else each does the same by itself.
+        store: of short texts that all ranks see at once; None where the user joined them.
+    """
+
+    rank: int
+    size: int
+    words: ProcessGroup
+    patient_words: ProcessGroup
+    tells: bool = False
+    store: Any = None
+
+
+_joined: Group | None = None
+_leads = False
+
+
+def joined() -> Group | None:
+    """The group that this process has joined; None where it computes alone."""
+    return _joined
+
+
+def ranks_started() -> int:
+    """How many ranks a launcher has started; 1 without one."""
+    return int(os.environ["WORLD_SIZE"]) if _is_launched() else 1
+
+
+def rank_started() -> int:
+    """Which of them this process is, from 0."""
+    return int(os.environ["RANK"]) if _is_launched() else 0
+
+
+def ranks_here() -> int:
+    """How many of the ranks are on this machine and share its memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", ranks_started()))
+
+
+def is_first() -> bool:
+    """Whether this process prints and writes: it computes alone, or is rank 0."""
+    return _joined is None or _joined.rank == 0
+
+
+def attempt() -> int:
+    """How often the ranks have started again."""
+    return int(os.environ.get("DEPTHTUI_ATTEMPT", 0))
+
+
+def lead() -> None:
+    """From now on rank 0 of the ranks that were started tells the others what to do."""
+    global _leads
+    _leads = True
+
+
+def is_led() -> bool:
+    """Whether it does."""
+    return _leads
+
+
+def call_off() -> None:
+    """Tell the other ranks that there is nothing to join for; rank 0 ends soon."""
+    from torch import distributed
+
+    store = _store()
+    store.set("begin", "no")
+    # Who serves the store must not go before all have read it.
+    with contextlib.suppress(distributed.DistError):
+        read = [f"read {rank}" for rank in range(1, ranks_started())]
+        store.wait(read, timedelta(seconds=30))
+
+
+def is_called_off() -> bool:
+    """Wait until rank 0 joins, or says that there is nothing to join for."""
+    from torch import distributed
+
+    while True:
+        try:
+            store = _store()
+            while not store.check(["begin"]):
+                time.sleep(0.05)
+            is_off: bool = store.get("begin") == b"no"
+            store.set(f"read {rank_started()}", "")
+            return is_off
+        except distributed.DistNetworkError:
+            # Rank 0 has started again, and with it what it serves.
+            _store.cache_clear()
+
+
+def _is_launched() -> bool:
+    return all(os.environ.get(name) for name in _NAMED)
+
+
+def join() -> Group:
+    """Join the ranks that a launcher has started.
+
+    Raises:
+        DepthError: they do not find each other.
+    """
+    global _joined
+    if _joined is not None:
+        return _joined
+    import torch
+    from torch import distributed
+
+    rank, size = rank_started(), ranks_started()
+    try:
+        store = _store()
+        if rank == 0:
+            store.set("begin", "yes")
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+        if kind == "cuda":
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+        distributed.init_process_group(
+            "nccl" if kind == "cuda" else "gloo",
+            store=distributed.PrefixStore("model", store),  # type: ignore[attr-defined]
+            rank=rank,
+            world_size=size,
+            timeout=TIMEOUT,
+        )
+        words = distributed.new_group(backend="gloo", timeout=TIMEOUT)
+        patient_words = distributed.new_group(backend="gloo", timeout=PATIENCE)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise DepthError(
+            f"The {size} ranks do not find each other ({str(error).splitlines()[0]}).",
+            "Start them with torchrun, which tells each its place.",
+        ) from error
+    _joined = Group(rank, size, words, patient_words, _leads, store)
+    return _joined
+
+
+@functools.cache
+def _store() -> Any:
+    """The store at the launcher's address, which torchrun or else rank 0 serves."""
+    from torch import distributed
+
+    rank, size = rank_started(), ranks_started()
+    is_served = os.environ.get("TORCHELASTIC_USE_AGENT_STORE", "").lower() == "true"
+    store = distributed.TCPStore(  # type: ignore[attr-defined]
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        size,
+        is_master=rank == 0 and not is_served,
+        timeout=timedelta(minutes=10),
+        multi_tenant=True,
+    )
+    restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return distributed.PrefixStore(f"depthtui {restarts} {attempt()}", store)  # type: ignore[attr-defined]
+
+
+def leave() -> None:
+    """Compute alone again: there is no more to do together."""
+    global _joined, _leads
+    group, _joined, _leads = _joined, None, False
+    if group is not None:
+        from torch import distributed
+
+        for words in (group.words, group.patient_words):
+            distributed.destroy_process_group(words)
+
+
+@contextmanager
+def joined_by(model: Any) -> Iterator[None]:
+    """A while with the ranks over which a user has sharded a model, each of which is here too."""
+    global _joined
+    found = None if _joined is not None else mesh_of(model)
+    if found is None:
+        yield
+        return
+    from torch import distributed
+
+    ranks = sorted(found.mesh.flatten().tolist())
+    words, patient_words = (
+        distributed.new_group(
+            ranks, backend="gloo", timeout=timeout, use_local_synchronization=True
+        )
+        for timeout in (TIMEOUT, PATIENCE)
+    )
+    _joined = Group(ranks.index(distributed.get_rank()), len(ranks), words, patient_words)
+    try:
+        yield
+    finally:
+        leave()
+
+
+def rank_of(model: Any) -> int:
+    """Which rank this process is of those that share a model; 0 where it is whole."""
+    mesh = mesh_of(model)
+    return 0 if mesh is None else int(mesh.get_local_rank())
+
+
+def mesh_of(model: Any) -> Any:
+    """The mesh of devices over which a model's weights are sharded; None where they are whole."""
+    meshes = (getattr(weight, "device_mesh", None) for weight in model.parameters())
+    return next((mesh for mesh in meshes if mesh is not None), None)

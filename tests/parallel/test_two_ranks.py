@@ -1,0 +1,115 @@
+"""What two ranks measure together is what one process measures, and they end together."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from depthtui.data.store import open_store
+from tests.parallel.two_ranks import differences, environment, free_port, measure, on_ranks, read
+from tests.tiny_models import tiny_folder
+
+MODELS = {
+    "llama_tied": True,  # fits a lens; embedding and head share their weights
+    "qwen3_moe": False,  # each rank has a part of every expert
+    "gpt_oss": False,  # each rank has some whole experts
+}
+"""Tiny models, and whether a lens of them is fitted."""
+
+MOST_OFF = 2e-4
+"""Sums across ranks are added in another order; paths of gradients are long."""
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two ranks have measured of all models, beside the models' folders."""
+    parent = tmp_path_factory.mktemp("ranks")
+    folders = {tiny_folder(parent, name): fitting for name, fitting in MODELS.items()}
+    on_ranks(folders, parent / "cache", parent / "found", 2)
+    return parent
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_two_ranks_measure_what_one_process_does(name: str, found: Path) -> None:
+    folder = found / f"tiny-{name}"
+    there = found / "found" / folder.name
+    assert not (there / "problem").exists(), (there / "problem").read_text()
+    expected = measure(folder, found / "one", MODELS[name])
+    off = dict(differences(read(there), expected))
+    assert len(off) > 20
+    assert {what: by for what, by in off.items() if not by <= MOST_OFF} == {}
+
+
+def test_analyze_measures_a_model_that_a_user_has_cut(found: Path) -> None:
+    """Of the first model."""
+    there = found / "found"
+    here, on_ranks = read(there / "analyzed"), read(there / f"tiny-{next(iter(MODELS))}")
+    off = dict(differences(here, {what: on_ranks[what] for what in here}))
+    assert len(off) == 4
+    assert max(off.values()) <= MOST_OFF
+
+
+def fail(how: str, tmp_path: Path) -> tuple[list[int], str]:
+    """Run a command on two ranks of which one fails; the exit statuses, and what was printed."""
+    port, seconds = free_port(), {"DEPTHTUI_RANKS_TIMEOUT": "20"}
+    arguments = ["--prompt", "Seven plus five is twelve.", "--answer", " twelve."]
+    arguments += ["--metrics", "contributions,residual_erasure", "--cache-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "tests.parallel.failing_rank", how]
+    ranks = [
+        subprocess.Popen(
+            [*command, str(tiny_folder(tmp_path)), *arguments],
+            env=environment(rank, 2, port) | seconds,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        words = [rank.communicate(timeout=90)[1] for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    return [rank.returncode for rank in ranks], "".join(words)
+
+
+def kept(tmp_path: Path) -> str:
+    """What the cache has, in words."""
+    store = open_store(tmp_path, 1 << 30, pytest.fail)
+    return "\n".join(entry.description for entry in store.entries())
+
+
+def test_a_rank_that_dies_costs_nothing_that_was_computed(tmp_path: Path) -> None:
+    (first, other), words = fail("die", tmp_path)
+    assert (first, other) == (1, -9)
+    assert words.count("A rank of the model has ended, or does not answer.") == 1
+    # The pass, and half a metric.
+    assert len(kept(tmp_path).splitlines()) >= 2
+
+
+@pytest.mark.by_hand
+def test_ranks_start_again_in_smaller_parts_where_the_memory_ran_out(tmp_path: Path) -> None:
+    statuses, words = fail("run_out_of_memory", tmp_path)
+    assert statuses == [0, 0]
+    assert words.count("The memory ran out on rank 1: the ranks start again") == 1
+
+
+@pytest.mark.by_hand
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("meet_an_error", "Rank 1 met an error (ValueError: a flaw at one rank)."),
+        ("always_run_out_of_memory", "The memory ran out on rank 1 in small parts too."),
+        ("press_ctrl_c", "The ranks were stopped by ctrl-c."),
+        ("miss_a_collective", "A rank of the model has ended, or does not answer."),
+        ("hang", "A rank of the model has ended, or does not answer."),
+    ],
+)
+def test_ranks_end_together(how: str, words: str, tmp_path: Path) -> None:
+    (first, _other), told = fail(how, tmp_path)
+    assert first == (130 if how == "press_ctrl_c" else 1)
+    assert words in told
+    assert kept(tmp_path)
