@@ -149,6 +149,7 @@ _INKLING2 = {
     "n_routed_experts": 4,
     "num_experts_per_tok": 2,
     "layer_types": ["hybrid_sliding", "hybrid"] * 3,
+    "unpadded_vocab_size": VOCAB,
 }
 _FALCON = {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "num_attention_heads": 4}
 _OPT = {

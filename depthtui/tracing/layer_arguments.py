@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache
 
 from depthtui.errors import DepthError
-from depthtui.tracing.modules import as_called, replaced
+from depthtui.tracing.modules import as_called, replaced, unhooked
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,8 @@ def idle_calls(
 
     with contextlib.ExitStack() as stack:
         for block in dict.fromkeys(blocks):
+            # Hooks of a pass that waits meanwhile would take these calls for layers of it.
+            stack.enter_context(unhooked(block))
             stack.enter_context(replaced(block, forward))
         with contextlib.suppress(_Reached):
             run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -84,6 +85,17 @@ def replaced(
         delattr(module, name)
         if held is not None:
             setattr(module, name, held)
+
+
+@contextmanager
+def unhooked(module: nn.Module) -> Iterator[None]:
+    """A while in which a module calls none of its forward hooks."""
+    held = {name: vars(module)[name] for name in ("_forward_hooks", "_forward_pre_hooks")}
+    vars(module).update({name: OrderedDict() for name in held})
+    try:
+        yield
+    finally:
+        vars(module).update(held)
 
 
 def decoder(model: nn.Module) -> nn.Module:
