@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -589,11 +589,12 @@ class WorkerEngine:
         self._post = lambda message: None
         self._commands.put(None)
 
-    def send_bytes(self, data: bytes) -> None:
-        """Take an event of the worker's."""
-        self._post(EngineEvent(self, codec.decode(data)))
+    def _emit(self, event: Event) -> None:
+        self._post(EngineEvent(self, codec.decode(codec.encode(event))))
 
     def _work(self) -> None:
-        worker = Worker(self)  # type: ignore[arg-type]
+        worker = Worker(SimpleNamespace(send=self._emit))  # type: ignore[arg-type]
         while (command := self._commands.get()) is not None:
-            worker._handle(codec.decode(codec.encode(command)), Control())
+            worker._receive(codec.decode(codec.encode(command)))
+            while not worker._work.empty():
+                worker._finish(*worker._work.get())
