@@ -110,6 +110,14 @@ async def seen(it: Explored, words: str) -> None:
     await it.until(lambda: words in it.screen_text(), words)
 
 
+async def manual_page(it: Explored, folder: Path) -> None:
+    """A page of the manual, found by a word in it."""
+    await it.press("question_mark", "shift+tab")
+    await seen(it, "searches the pages")
+    await it.press("slash", *"bitsandbytes", "enter", "enter")
+    await seen(it, "esc goes back")
+
+
 def keys(*pressed: str, says: str = "") -> Drive:
     """Press keys, and wait for words that only the last screen says."""
 
@@ -318,6 +326,8 @@ SCENES = (
     Scene("models", models, SMALL),
     Scene("own-code", own_code, SMALL),
     Scene("help", keys("question_mark", says="Run and halt after each layer")),
+    Scene("manual", keys("question_mark", "shift+tab", says="how many layers suffice"), SMALL),
+    Scene("manual-page", manual_page),
     Scene("settings", settings, LARGE),
     Scene("settings-light", settings_field, SMALL, "depth-light"),
     Scene("keys", remapped, SMALL),

@@ -29,6 +29,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
+from depthtui.manual import titles
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.report.explanations import of_measure
 from depthtui.report.formats import format_titles
@@ -37,6 +38,7 @@ from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
+from depthtui.tui.screens.dialogs.manual_screens import ManualPage, ManualPicker
 from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
@@ -111,6 +113,25 @@ async def test_the_marks_of_a_hybrid_are_explained(tmp_path: Path) -> None:
         await opened(it, "I", ExplanationScreen)
         await it.press("G")
         assert "Types of layers" not in it.screen_text()
+
+
+async def test_the_manual_is_searched_and_read(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(80, 24)) as it:
+        await opened(it, "question_mark", HelpScreen)
+        await it.press("shift+tab")
+        await it.until(lambda: isinstance(it.app.screen, ManualPicker))
+        assert all(title in it.screen_text() for title in list(titles().values())[:10])
+        await it.press("slash", *"nine in ten choices", "enter", "enter")
+        await it.until(lambda: "Within a nat" in it.screen_text())
+        assert isinstance(it.app.screen, ManualPage)
+        text = it.app.screen.query_one(VerticalScroll)
+        await it.until(lambda: text.size.height == 22 and text.max_scroll_y > 22)
+        await it.press("space")
+        await it.until(lambda: text.scroll_y == 21)
+        await it.press("b")
+        await it.until(lambda: text.scroll_y == 0)
+        await it.press("escape")
+        assert isinstance(it.app.screen, ManualPicker)
 
 
 # Prompts --------------------------------------------------------------------

@@ -66,13 +66,15 @@ async def test_the_keys_are_named_as_they_are(tmp_path: Path) -> None:
         assert "f8 tells more" in shown
 
 
-async def test_the_guide_is_one_of_three_tabs_of_help(tmp_path: Path) -> None:
+async def test_the_guide_is_one_of_the_tabs_of_help(tmp_path: Path) -> None:
     async with explore(tmp_path, size=(80, 24)) as it:
         await it.press("question_mark", "tab")
         await it.until(lambda: GUIDE[0].title in it.screen_text())
         assert all(f"  {says}" in it.screen_text() for says in PANES.values())
         await it.press("tab")
         await it.until(lambda: "Layer contribution" in it.screen_text(), "the pane")
+        await it.press("tab")
+        await it.until(lambda: "Every metric" in it.screen_text(), "the manual")
         await it.press("tab")
         await it.until(lambda: isinstance(it.app.screen, HelpScreen), "the keys")
         await it.press("escape")

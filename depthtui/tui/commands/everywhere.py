@@ -23,7 +23,7 @@ COMMANDS: list[Command[DepthApp]] = [
         "help",
         "question_mark",
         "help",
-        "List the keys of here, and explain the screen",
+        "List the keys of here, explain the screen, open the manual",
         "settings",
         lambda app: app.action_show_help(),
     ),

@@ -388,7 +388,7 @@ def show_settings(app: DepthApp, tab: str = "settings") -> None:
 
 
 def show_help(app: App[Any], tab: str = "keys") -> None:
-    """Show the keys that work here, how to read the screen, or what the pane with the focus is."""
+    """Show the keys of here, how to read the screen, what the pane in focus is, or the manual."""
     from depthtui.report.reading_guide import GUIDE
     from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
     from depthtui.tui.screens.dialogs.help_screen import (
@@ -397,6 +397,7 @@ def show_help(app: App[Any], tab: str = "keys") -> None:
         commands_on,
         run_command,
     )
+    from depthtui.tui.screens.dialogs.manual_screens import ManualPicker
 
     screen, commands = app.screen, commands_on(app.screen)
     tabs: dict[str, Callable[[], Dialog[Any]]] = {
@@ -405,6 +406,7 @@ def show_help(app: App[Any], tab: str = "keys") -> None:
     }
     if isinstance(screen, PaneScreen):
         tabs["this pane"] = lambda: ExplanationScreen(screen.explained())
+    tabs["manual"] = ManualPicker
 
     def chosen(command: KeyCommand | None) -> None:
         if command is not None:

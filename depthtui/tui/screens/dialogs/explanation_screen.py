@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from depthtui.tui.screens.dialogs.dialog import Dialog
+from depthtui.tui.screens.dialogs.reader import Reader
 
 
 class Explained(Protocol):
@@ -26,18 +25,8 @@ class Explained(Protocol):
         """The name and the text of each line."""
 
 
-class ExplanationScreen(Dialog[None]):
+class ExplanationScreen(Reader):
     """Explanations one beneath the other."""
-
-    hint = "j k scroll · g G first and last line · esc closes"
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("i,I,q,enter", "leave", "close", show=False),
-        Binding("j,down", "scroll(1)", "down", show=False, priority=True),
-        Binding("k,up", "scroll(-1)", "up", show=False, priority=True),
-        Binding("g,home", "to_first_line", "first line", show=False, priority=True),
-        Binding("G,end", "to_last_line", "last line", show=False, priority=True),
-    ]
 
     def __init__(
         self, explanations: Sequence[Explained], heading: str = "Help", classes: str = ""
@@ -54,17 +43,3 @@ class ExplanationScreen(Dialog[None]):
                     with Horizontal(classes="line"):
                         yield Static(Content(name), classes="what")
                         yield Static(Content(text), classes="said")
-
-    def action_scroll(self, lines: int) -> None:
-        # Deferred, keys that come quickly would all count from the same line.
-        self._text.scroll_relative(y=lines, animate=False, immediate=True)
-
-    def action_to_first_line(self) -> None:
-        self._text.scroll_home(animate=False, immediate=True)
-
-    def action_to_last_line(self) -> None:
-        self._text.scroll_end(animate=False, immediate=True)
-
-    @property
-    def _text(self) -> VerticalScroll:
-        return self.query_one(VerticalScroll)

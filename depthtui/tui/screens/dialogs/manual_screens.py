@@ -1,0 +1,56 @@
+"""The manual in the explorer: its list of pages, and a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Markdown
+
+from depthtui.manual import page, titles
+from depthtui.tui.keymap import all_keys
+from depthtui.tui.screens.dialogs.picker import Picker, Row
+from depthtui.tui.screens.dialogs.reader import Reader
+
+
+class ManualPicker(Picker[None]):
+    """Lists the pages of the manual, and opens the chosen one above itself."""
+
+    heading = "Help"
+    hint = "/ searches the pages · enter opens one · esc closes"
+    noun = "page"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._texts = {name: page(name, {"keys": all_keys}) for name in titles()}
+
+    def rows(self) -> Iterator[Row]:
+        width = max(map(len, self._texts))
+        for name, title in titles().items():
+            line = Content.assemble((name.ljust(width), "$text-accent"), f"  {title}")
+            yield Row(name, line, self._texts[name])
+
+    def choose(self, value: str) -> None:
+        self.app.push_screen(ManualPage(titles()[value], self._texts[value]))
+
+
+class ManualPage(Reader):
+    """A page of the manual.
+
+    Args:
+        title: of the page.
+        text: the page in Markdown, which begins with its title.
+    """
+
+    hint = "j k space b scroll · g G first and last line · esc goes back"
+
+    def __init__(self, title: str, text: str) -> None:
+        super().__init__()
+        self.heading = title
+        self._markdown = text.partition("\n")[2]
+
+    def body(self) -> ComposeResult:
+        with VerticalScroll():
+            yield Markdown(self._markdown, open_links=False)
