@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from textual.message import Message
 
-from depthtui.data.protocol import Configure, CountTokens, EngineReady, Notice
+from depthtui.data.protocol import Configure, CountTokens, EngineReady, Notice, Progress
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
@@ -45,7 +45,10 @@ class Child:
         self.client.send(Configure(what, "", 0))
 
     def next(self) -> Message:
-        return self.messages.get(timeout=PATIENCE)
+        """The next message, but for one that tells of a slow start."""
+        message = self.messages.get(timeout=PATIENCE)
+        is_wait = isinstance(message, EngineEvent) and isinstance(message.event, Progress)
+        return self.messages.get(timeout=PATIENCE) if is_wait else message
 
     def died(self) -> EngineDied:
         message = self.next()
