@@ -16,16 +16,20 @@ import psutil
 import pytest
 
 from depthtui.data.lens import LogitLens
-from depthtui.data.protocol import Command
+from depthtui.data.protocol import Command, PromptDone
 from depthtui.data.run import Prompt
 from depthtui.data.session_files import SessionFolder
 from depthtui.data.store import open_store
 from depthtui.report.kept_runs import read_run
 from depthtui.settings import load_settings
+from depthtui.sweep.records import record_bytes, record_of
 from depthtui.sweep.saved import open_sweep, saved_sweeps
 from depthtui.tui.engine_client import EngineClient
+from depthtui.tui.messages import EngineEvent
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import RunState
+from depthtui.tui.state.sweeping import Sweeping
+from tests.builders.results import full_result
 from tests.sweep.sweeps import make_plan
 from tests.tui.app_helpers import Explored, explore
 
@@ -147,3 +151,22 @@ async def test_what_a_command_waits_for_is_told(tmp_path: Path) -> None:
         await it.until(lambda: "srun: job 7 queued" in it.screen_text())
         go.touch()
         await it.ready()
+
+
+async def test_an_event_that_fits_nothing_ends_the_connection_alone(tmp_path: Path) -> None:
+    async with explore(tmp_path, engine_command=COMMAND) as it:
+        it.app.explorer.sweep = Sweeping(make_plan(("us/own",)), None, 7)
+        it.app.post_message(EngineEvent(client(it), PromptDone(7, 99, "{}")))
+        await it.until(lambda: it.app.explorer.phase is Phase.DEAD)
+        assert "It sent what cannot be used (IndexError" in it.app.explorer.problem.message
+        await it.press("r")
+        await it.ready()
+
+
+async def test_a_record_names_no_other_file(tmp_path: Path) -> None:
+    sweep = Sweeping(make_plan(("us/own",)), tmp_path / "sweep", 7, keeps=True)
+    (cell, *_) = sweep.plan.cells
+    record = record_of(full_result(Prompt("a b")), "../../../../x", cell, 0)
+    with pytest.raises(ValueError, match="another file"):
+        sweep.handle(PromptDone(7, 0, record_bytes(record).decode()))
+    assert not list(tmp_path.rglob("*.json"))
