@@ -2,7 +2,8 @@
 
 The engine begins with a greeting, a line of text that has its version; whatever was printed before
 that line is no message. From there on, each message is its length in eight bytes, little-endian,
-and the bytes of `codec.encode`. Nothing is allocated before it has arrived.
+the bytes of `codec.encode`, and the end of a line: Slurm hands on whole lines alone. Nothing is
+allocated before it has arrived.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _MOST_PRINTED = 1 << 17
 
 _KEPT_PRINTED = 1 << 10
 
-_LENGTH = 8
+_LENGTH, _END = 8, b"\n"
 _AT_ONCE = 1 << 20
 
 
@@ -95,7 +96,7 @@ class Pipe:
             CodecError: the message, or something in it, is of no known type.
         """
         data = encode(message)
-        self._write(len(data).to_bytes(_LENGTH, "little"), data)
+        self._write(len(data).to_bytes(_LENGTH, "little"), data, _END)
 
     def receive(self) -> Any:
         """Wait for the next message.
@@ -106,8 +107,11 @@ class Pipe:
         size = int.from_bytes(self._read(_LENGTH), "little")
         if size > LONGEST_MESSAGE:
             raise BrokenConnection(f"It sent a message of {size:,} bytes, more than any has.")
+        data, end = self._read(size), self._read(len(_END))
+        if end != _END:
+            raise BrokenConnection("It sent a message of another length than it says.")
         try:
-            message = decode(self._read(size))
+            message = decode(data)
             check_declared(message)
         except CodecError as error:
             raise BrokenConnection(f"It sent a message that cannot be read: {error}.") from error

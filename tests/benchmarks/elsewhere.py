@@ -77,7 +77,7 @@ class _Messages:
 
     Args:
         greets: whether a greeting comes first.
-        note: takes the size of each, with its length's eight bytes.
+        note: takes the size of each, with its length and its end.
     """
 
     def __init__(self, greets: bool, note: Callable[[int], object]) -> None:
@@ -90,7 +90,7 @@ class _Messages:
         if self._greets and b"\n" in self._data:
             self._greets, self._data = False, self._data.partition(b"\n")[2]
         while not self._greets and len(self._data) >= 8:
-            size = 8 + int.from_bytes(self._data[:8], "little")
+            size = 8 + int.from_bytes(self._data[:8], "little") + 1
             if len(self._data) < size:
                 return
             self._data = self._data[size:]

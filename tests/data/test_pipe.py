@@ -131,6 +131,14 @@ def test_a_length_beyond_all_messages_is_refused_before_anything_is_read() -> No
     assert why_refused(LONGEST_MESSAGE.to_bytes(8, "little") + b"x") == ""
 
 
+def test_a_message_ends_where_it_says() -> None:
+    sent = sent_by(Notice("hello"), greets=False)
+    size = int.from_bytes(sent[:8], "little")
+    for other in (size - 1, size + 1):
+        more = other.to_bytes(8, "little") + sent[8:] + b"x"
+        assert "another length" in why_refused(more)
+
+
 RESULT = full_result(Prompt("a b c"))
 WRONG_SIZE = full_result(Prompt("a b c"))
 WRONG_SIZE.put("logit_lens", full_result(Prompt("a b")).get(LogitLens))  # type: ignore[arg-type]
