@@ -29,7 +29,9 @@ SLOTS = {"dory": 1, "hrm_text": 1, "inkling2": 3, "inkling2_loop": 3, "looped_in
 MIXED = ("inkling2", "inkling2_loop")
 """Their readouts mix the streams of several depths; they read h_0 again too."""
 
-both = pytest.mark.parametrize("name", sorted(SLOTS))
+every_model = pytest.mark.parametrize("name", sorted(SLOTS))
+fast_model = pytest.mark.parametrize("name", sorted(SLOTS.keys() - {"inkling2_loop"}))
+"""Without the one whose own code is slow, and differs from `inkling2` in its passes alone."""
 
 
 def in_order(model):
@@ -81,7 +83,7 @@ def given(model, name, ids, streams, depth):
         return model(input_ids=ids, use_cache=False).logits[0]
 
 
-@both
+@every_model
 def test_earlier_streams_lie_beside_the_last_one(name):
     model, ids, anatomy, replay = prepared(name)
     assert (anatomy.lens_missing, anatomy.replay_missing) == ("", "")
@@ -96,7 +98,7 @@ def test_earlier_streams_lie_beside_the_last_one(name):
         torch.testing.assert_close(after, replay.states[layer + 1], rtol=1e-4, atol=1e-5)
 
 
-@both
+@every_model
 @pytest.mark.parametrize("left_out", [(0,), (1,), (2, 3), (1, 4), (-1,)], ids=str)
 def test_layers_are_left_out(name, left_out):
     model, ids, anatomy, replay = prepared(name)
@@ -114,7 +116,7 @@ def test_layers_are_left_out(name, left_out):
     )
 
 
-@both
+@every_model
 def test_skip_effects_against_one_forward_a_layer(name):
     model, ids, anatomy, replay = prepared(name)
     skipped = skipped_residuals(anatomy, replay, "layer")
@@ -125,7 +127,7 @@ def test_skip_effects_against_one_forward_a_layer(name):
     assert found.floor < 1e-4
 
 
-@both
+@fast_model
 def test_what_is_erased_is_gone_from_all_that_is_read_later(name):
     model, ids, anatomy, replay = prepared(name)
     count, start = replay.n_layers, 7
@@ -146,7 +148,7 @@ def test_what_is_erased_is_gone_from_all_that_is_read_later(name):
     assert expected.max() > 0.01
 
 
-@both
+@fast_model
 def test_context_depth_against_one_forward_a_depth(name):
     model, ids, anatomy, replay = prepared(name)
     found = context_depth(replay, anatomy.unembedding, 6)
@@ -156,7 +158,7 @@ def test_context_depth_against_one_forward_a_depth(name):
         np.testing.assert_allclose(found.loss_change[depth, 5:], expected[5:], rtol=2e-4, atol=2e-5)
 
 
-@both
+@fast_model
 def test_the_lens_reads_a_depth_as_if_no_later_layer_ran(name):
     """Nothing else is written then: the depth's stream stands for those of all later ones."""
     model, ids, anatomy, replay = prepared(name)
@@ -174,7 +176,7 @@ def test_the_lens_reads_a_depth_as_if_no_later_layer_ran(name):
     assert found.divergence[-1].max() == 0.0
 
 
-@pytest.mark.parametrize("name", sorted(SLOTS.keys() - {"hrm_text"}))
+@pytest.mark.parametrize("name", ["dory", "inkling2", "looped_injected"])
 def test_integrated_gradients_against_gradients_of_ordinary_forwards(name):
     model, ids, anatomy, replay = prepared(name)
     start, layer, steps = 7, 1, 4
@@ -223,7 +225,7 @@ def test_a_model_that_takes_no_gradients_of_early_passes_is_refused():
         integrated_gradients(replay, anatomy.unembedding, 7, layers=[0])
 
 
-@both
+@fast_model
 def test_what_is_written_without_a_layer_is_what_the_model_writes_by_itself(name):
     model, ids, anatomy, replay = prepared(name)
     every = [None, *range(replay.n_layers)]
@@ -234,7 +236,7 @@ def test_what_is_written_without_a_layer_is_what_the_model_writes_by_itself(name
     assert len({tuple(answer) for answer in expected}) > 2
 
 
-@both
+@fast_model
 def test_all_that_has_a_meaning_is_measured(name):
     model, tokenizer = with_tokenizer(name)
     metrics = ["skip_effects", "ablation", "sufficient", "settling", "direct_effects", "repeat"]
