@@ -51,10 +51,10 @@ def main(args: Sequence[str] | None = None) -> int:
     open_streams()
     if ranks_started() == 1:
         return written_out(_status(args))
-    from depthtui.cli.ranks import as_rank
+    from depthtui.cli.ranks import run_as_rank
 
     given = sys.argv[1:] if args is None else args
-    return as_rank(next(iter(given), ""), lambda: written_out(_status(args)))
+    return run_as_rank(next(iter(given), ""), lambda: written_out(_status(args)))
 
 
 def _status(args: Sequence[str] | None) -> int:

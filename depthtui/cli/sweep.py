@@ -27,6 +27,7 @@ from depthtui.data.run_settings import EXAMPLES, ModelSpec
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError, shown
 from depthtui.log import log_bug
+from depthtui.parallel.group import ranks_started
 from depthtui.report.formats import check_folder
 from depthtui.settings import Settings, datasets_dir
 
@@ -292,6 +293,8 @@ def sweep(
         raise click.UsageError("--slurm splits and merges: without --shard, --merge and --ray.")
     if gpus is not None and (merge or cluster.ray):
         raise click.UsageError("--gpus runs a sweep here: without --merge and --ray.")
+    if ranks_started() > 1 and (gpus is not None or cluster.ray or jobs.slurm is not None):
+        raise click.UsageError("--gpus, --ray and --slurm start processes: without torchrun.")
     if merge:
         if out is None:
             raise click.UsageError("--merge needs --out FOLDER.")

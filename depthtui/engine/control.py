@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from depthtui.errors import RunStopped
 from depthtui.parallel.agreements import any_rank, first_rank
-from depthtui.parallel.ending import interrupted
+from depthtui.parallel.ending import are_in_step, interrupted
 from depthtui.parallel.group import is_first, joined
 
 
@@ -50,16 +50,8 @@ class Control:
         Raises:
             RunStopped: `stop` was called, at any of the ranks that compute together.
         """
-        if any_rank("a stop", self._stopped or interrupted()):
-            raise RunStopped
-
-    def checkpoint_alone(self) -> None:
-        """The same within work that is not in step with other ranks.
-
-        Raises:
-            RunStopped: `stop` was called, here.
-        """
-        if self._stopped:
+        stops = self._stopped or interrupted()
+        if any_rank("a stop", stops) if are_in_step() else stops:
             raise RunStopped
 
     @property

@@ -175,7 +175,7 @@ class Engine:
 
         def progress(event: Progress) -> None:
             if control is not None:
-                control.checkpoint_alone()
+                control.checkpoint()
             self._emit(event)
 
         spec = over_ranks(spec)

@@ -55,6 +55,7 @@ class _Ending:
         self.lock = threading.Lock()
         self.interrupted = False
         self.steered = 0
+        self.restarts = False
 
 
 _ending = _Ending()
@@ -93,7 +94,7 @@ def start_again_smaller(error: BaseException, factor: int = 4) -> None:
     group = joined()
     if group is None:
         return
-    if not group.tells or not factor or attempt() == _MOST_ATTEMPTS:
+    if not _ending.restarts or not factor or attempt() == _MOST_ATTEMPTS:
         smallest = " in small parts too" if attempt() else ""
         end_group(
             f"The memory ran out on rank {group.rank}{smallest}. {KEPT} Use more ranks, fewer "
@@ -188,9 +189,18 @@ def forget_interrupt() -> bool:
     return was
 
 
+def are_in_step() -> bool:
+    """Whether all ranks come to the same checkpoints now.
+
+    Where rank 0 tells the others what to do, it alone waits, loads and downloads in between.
+    """
+    group = joined()
+    return group is not None and (not group.tells or _ending.steered > 0)
+
+
 @contextmanager
 def steered() -> Iterator[None]:
-    """Work with checkpoints: ctrl-c stops it there."""
+    """Work whose checkpoints all ranks come to: ctrl-c stops it there."""
     _ending.steered += 1
     try:
         yield
@@ -210,13 +220,19 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
-def watched(tell: Callable[[str], None], finish: Callable[[GroupEnds], NoReturn]) -> Iterator[None]:
+def watched(
+    tell: Callable[[str], None],
+    finish: Callable[[GroupEnds], NoReturn],
+    restarts: bool = True,
+) -> Iterator[None]:
     """A while in which the end of another rank ends this one.
 
     Args:
         tell: told a sentence, at one of the ranks.
         finish: ends the process, or starts it again.
+        restarts: whether it can be started again.
     """
+    _ending.restarts = restarts
     with _Watch(tell, finish):
         try:
             yield

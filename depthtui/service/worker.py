@@ -55,6 +55,7 @@ from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError, NeedsCode, RunStopped
 from depthtui.models.catalog import on_disk
 from depthtui.models.reach import check_at_hand
+from depthtui.parallel.group import ranks_started
 from depthtui.service.bugs import met_an_error
 
 if TYPE_CHECKING:
@@ -329,5 +330,14 @@ def serve(own_storage: Storage | None = None) -> int:
     return Worker(standard_pipe(), own_storage).serve()
 
 
+def _main() -> int:
+    """Serve in this process, or as rank 0 of several."""
+    if ranks_started() == 1:
+        return serve()
+    from depthtui.engine.ranks import as_rank
+
+    return as_rank(serve, functools.partial(print, file=sys.stderr, flush=True), restarts=False)
+
+
 if __name__ == "__main__":
-    sys.exit(serve())
+    sys.exit(_main())

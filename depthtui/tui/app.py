@@ -217,10 +217,11 @@ class DepthApp(App[int]):
         return engine
 
     def _engine_process(self) -> Engine:
-        from depthtui.tui.engine_client import HERE, EngineClient
+        from depthtui.tui.engine_client import EngineClient, engine_over
         from depthtui.tui.engine_logs import new_log
 
-        return EngineClient(new_log(), shlex.split(self._engine_command) or HERE)
+        here = engine_over(self._spec.tensor_parallel)
+        return EngineClient(new_log(), shlex.split(self._engine_command) or here)
 
     def before_terminal(self) -> None:
         """Let a signal that ends the process give the terminal back first."""

@@ -41,6 +41,15 @@ HERE = (sys.executable, "-P", "-m", "depthtui.service.worker")
 """The command of the engine on this machine."""
 
 
+def engine_over(ranks: int) -> tuple[str, ...]:
+    """The command of the engine on this machine with so many ranks, which torchrun starts."""
+    if ranks == 1:
+        return HERE
+    python, *module = HERE
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks))
+    return (python, "-P", *launcher, *module[1:])
+
+
 class EngineClient:
     """Runs the engine in a process group of its own.
 

@@ -176,7 +176,7 @@ def read(out: Path) -> dict[str, Any]:
 
 
 def _as_rank(names: Sequence[str], cache: Path, out: Path) -> int:
-    from depthtui.cli.ranks import as_rank
+    from depthtui.engine.ranks import as_rank
 
     def run() -> int:
         for name in names:
@@ -191,7 +191,7 @@ def _as_rank(names: Sequence[str], cache: Path, out: Path) -> int:
             _write(found, there)
         return 0
 
-    status = as_rank("run", run)
+    status = as_rank(run, print)
     folder = Path(names[0].removeprefix("fitting:"))
     found = analyzed(folder)
     if os.environ["RANK"] == "0":

@@ -1,0 +1,98 @@
+"""This process as one of the ranks that a launcher has started: rank 0 works, the others follow."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from depthtui.errors import GroupEnds
+from depthtui.parallel import group
+
+INTERRUPTED = 130
+"""The exit status after ctrl-c."""
+
+
+def as_rank(work: Callable[[], int], say: Callable[[str], object], restarts: bool = True) -> int:
+    """Do some work at rank 0, and what it asks of the model at every rank.
+
+    Args:
+        work: returns the exit status.
+        say: prints a sentence.
+        restarts: whether the work can be done anew from its beginning.
+
+    Returns:
+        the exit status; where the ranks end or start again, the process does too.
+    """
+    from depthtui.parallel.ending import STOPPED, watched
+
+    is_first = group.rank_started() == 0
+    streams = _Streams(say)
+    if not is_first:
+        streams.silence()
+    group.lead()
+    with watched(streams.tell, functools.partial(_finish, streams), restarts):
+        if not is_first:
+            return _follow()
+        status = work()
+        if group.joined() is None:
+            group.call_off()
+        else:
+            from depthtui.engine.followers import dismiss
+
+            dismiss()
+        group.leave()
+        if status == INTERRUPTED:
+            say(STOPPED)
+        return status
+
+
+def _follow() -> int:
+    """Wait for rank 0 to open a model, and do what it does."""
+    from depthtui.engine.followers import follow
+
+    if group.is_called_off():
+        return 0
+    group.join()
+    follow()
+    group.leave()
+    return 0
+
+
+class _Streams:
+    """The standard streams of a rank, of which all but rank 0's are silent."""
+
+    def __init__(self, say: Callable[[str], object]) -> None:
+        self._say = say
+        self._kept: tuple[int, ...] = ()
+
+    def silence(self) -> None:
+        """Print nothing from now on, but for sentences at the end."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        self._kept = tuple(map(os.dup, (1, 2)))
+        for stream in (1, 2):
+            os.dup2(nowhere, stream)
+
+    def restore(self) -> None:
+        """Print again."""
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        for kept, stream in zip(self._kept, (1, 2), strict=False):
+            os.dup2(kept, stream)
+
+    def tell(self, words: str) -> None:
+        """Print a sentence in any case."""
+        self.restore()
+        self._say(words)
+
+
+def _finish(streams: _Streams, end: GroupEnds) -> NoReturn:
+    """End this process at once, or start it again: what it shared cannot be put in order."""
+    from depthtui.parallel.ending import restart
+
+    streams.restore()
+    if end.divisor:
+        restart(end)
+    os._exit(INTERRUPTED if end.by_ctrl_c else 1)
