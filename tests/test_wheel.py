@@ -65,6 +65,7 @@ def test_a_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
     assert "layers" in told
     assert (outside / "out" / "summary.html").stat().st_size > 10_000
     assert "grade_school" in run("depthtui", "tasks")
+    assert "208: everything is measured" in run("depthtui", "help", "models")
 
 
 def test_a_checkout_that_is_installed_is_found_beside_itself(tmp_path: Path) -> None:

@@ -98,11 +98,11 @@ def _means(lens: ReducedLens, pooled: Pooled) -> dict[str, float]:
 METRIC = Metric(
     name=NAME,
     title="Early exit",
-    tells="What early exit would gain at a confidence, and lose.",
-    formula="where the lens's first choice is first sure enough",
+    tells="What early exit would save at a confidence, and what it would cost.",
+    formula="the first depth where the lens's first choice reaches the confidence",
     reading=(
-        "Agreement: the share of tokens that would be the same. Saved: layers that would not run, "
-        "a token."
+        "Agreement: the share of tokens that stay the same. Saved: layers that would not run, "
+        "per token."
     ),
     look_for="The lowest confidence at which agreement is still near 100 %.",
     source="Schuster et al., arXiv 2207.07061",

@@ -76,10 +76,10 @@ METRIC = Metric(
     name=NAME,
     title="Prediction depth",
     tells="Prediction depth, where each token is decided.",
-    formula="from where on the lens keeps its first choice",
+    formula="the depth from which the lens keeps its first choice",
     reading=(
-        "The depth from which on the lens's first choice is the output's; the fewer, the earlier a"
-        " token is decided."
+        "The depth from which the lens's first choice is the output's. A smaller depth is an "
+        "earlier decision."
     ),
     look_for="Which tokens are decided late, and whether harder prompts have more of them.",
     source="Baldock, Maennel, Neyshabur, arXiv 2106.09647",

@@ -20,15 +20,16 @@ VERDICT = Explanation(
     "The verdict",
     "How many of its layers the model uses here, and how that is known.",
     "counts of three kinds, side by side and never averaged: what a lens reads, how the residual "
-    "stream moves, what changes where layers are left out. A band is what the count becomes with "
-    "a threshold a fifth lower or higher, with and without token 0, by other lenses, with prompts "
-    "and tokens drawn again",
-    "◆ is a depth: all layers up to it. ■ are layers by themselves, where they lie, ◧ only some of "
-    "those that share the place. Solid is firm: whatever is varied, other prompts too, the count "
-    "stays within a tenth of the layers. Hollow holds here: below five prompts nothing follows for "
-    "others. Broken and ! are fragile, and the reason says what the count hangs on.",
-    "Warnings, which stand first; then the layers that suffice. Counts of layers and depths are "
-    "two axes: a depth is a place, and no number of used layers.",
+    "stream moves, what changes when layers are left out. A band is the range of the count with a "
+    "threshold a fifth lower or higher, with and without token 0, by other lenses, and with "
+    "prompts and tokens drawn again",
+    "◆ is a depth: all layers below it. ■ are single layers, where they lie; ◧ stands for several "
+    "layers, of which only some are used. Solid is firm: the count stays within a tenth of the "
+    "layers, whatever is varied, other prompts included. Hollow holds here: fewer than five "
+    "prompts say nothing about others. Broken and ! are fragile; the reason names what moves the "
+    "count.",
+    "Warnings, which stand first, then the layers that suffice. Counts of layers and depths are "
+    "two axes: a depth is a place, not a number of used layers.",
     "The rules: " + _PAPER,
 )
 

@@ -29,8 +29,8 @@ GUIDE = (
         (
             (
                 "heatmap",
-                "Row l shows what layer l writes. Where the title ends in `before each layer`, row "
-                "l is read, or put in, before layer l has run.",
+                "Row l shows what layer l writes. If the title ends in `before each layer`, row l "
+                "is the state before layer l has run.",
             ),
             (
                 "lens",
@@ -46,11 +46,11 @@ GUIDE = (
         (
             (
                 "firm",
-                "Whatever is varied, prompts too, the count stays within a tenth of the layers.",
+                "The count stays within a tenth of the layers, whatever is varied, prompts too.",
             ),
-            ("holds here", "Firm on this prompt: fewer than five say nothing of others."),
+            ("holds here", "The same on fewer than five prompts, which say nothing about others."),
             ("fragile", "Another threshold, lens, token or prompt gives another count."),
-            ("token 0", "Often a sink of attention, whose values dwarf all others in a mean."),
+            ("token 0", "Often an attention sink, whose values dwarf all others in a mean."),
         ),
     ),
     GuidePart(
@@ -58,10 +58,10 @@ GUIDE = (
         (
             ("◆ ◇", "a depth: all layers below it; solid is firm, hollow holds here or is fragile"),
             ("■ □", "single layers that are used, where they lie; hollow as above"),
-            ("◧ ◫", "the same, where the place stands for several layers and not all are used"),
+            ("◧ ◫", "the same for a place that stands for several layers, of which some are used"),
             ("━", "the range of a firm count"),
             ("╍", "the range of a fragile one"),
-            ("!", "fragile: the reason stands in the text"),
+            ("!", "fragile: the text says why"),
         ),
     ),
     GuidePart(
@@ -70,7 +70,7 @@ GUIDE = (
             ("▸", "the row of the cursor"),
             (
                 "▴ ▾",
-                "the cursor's token; at a row with two layers, which of the two is the cursor's",
+                "the cursor's token; in a row with two layers, the cursor's layer",
             ),
             ("◆", "the layer at which a rule finds its depth; ◇ that of the run beside it"),
             ("▲ »", "a value beyond the end of the scale"),

@@ -94,11 +94,11 @@ RULE = LastTurn(
     of_paper=True,
     explained=Explanation(
         "Effective depth by the cosine",
-        "How many layers erase or write before the others only strengthen what is there.",
+        "How many layers erase or write something new, before the rest only strengthen the stream.",
         "the last layer e where the mean of the three cosines is below 0 and at e + 1 is not; "
         "e + 1 layers, since the first is layer 0",
         "A count of 20, say: up to layer 19 the mean layer works against the stream or across it.",
-        "How near 0 the curve runs: where it only grazes 0, the count hangs on a hair.",
+        "How close to 0 the curve runs: where it only grazes 0, a tiny change moves the count.",
         "Hu, Zhou, Zhang, arXiv 2512.14064",
     ),
 )

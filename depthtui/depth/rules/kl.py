@@ -29,14 +29,13 @@ RULE = Rule(
     of_paper=True,
     explained=Explanation(
         "Effective depth by the KL",
-        "How many layers run until the lens's KL first falls below a share of its largest: a first "
-        "crossing of a relative threshold.",
+        "How many layers run until the lens's KL first falls below a share of its largest.",
         "the first layer e where p_e, read before it, has a KL to the output below a share "
         "(0.5) of the largest; e + 1 layers, since the first is layer 0",
-        "+ and - turn the share. It says nothing of how near the lens is: where the largest KL is "
-        "15 nats, 7 are below half. The verdict gives the KL there, and how many first choices are "
-        "the output's.",
-        "A flat curve beside the threshold: a slightly different one gives another count.",
+        "+ and - change the share. A share is not nearness: where the largest KL is 15 nats, 7 "
+        "are below half of it. The verdict shows the KL at that layer, and how many first choices "
+        "are the output's.",
+        "A flat curve beside the threshold: a slightly different threshold gives another count.",
         "Hu, Zhou, Zhang, arXiv 2512.14064",
     ),
 )

@@ -81,11 +81,12 @@ RULE = LastLead(
     of_prompt=True,
     explained=Explanation(
         "Where the answer is decided",
-        "How many layers run until the lens puts the answer first, to stay.",
+        "How many layers run until the lens puts the answer first and keeps it there.",
         "the last layer e before which the margin of the answer's first token over every other one "
         "is not above 0, and after which it is; e + 1 layers, since the first is layer 0",
-        "Prompts with an answer alone, each once. A model that answers otherwise has no count.",
-        "A curve that stays near 0: the answer is first by a hair, and the count hangs on that.",
+        "Only prompts with an answer count, each once. Where the model answers otherwise there is "
+        "no count.",
+        "A curve that stays near 0: the answer is barely first, and a tiny change moves the count.",
         "Margin by depth: arXiv 2605.07271",
     ),
 )

@@ -27,10 +27,10 @@ RULE = Rule(
         "How many layers run until the lens first shares enough of the output's top five tokens.",
         "the first layer e before which more than 0.3 of the output's five first tokens are read; "
         "e + 1 layers, since the first is layer 0",
-        "< and > turn the threshold. Two of five may be shared while the first choice is another: "
-        "the verdict says how many first choices are the output's. Late is normal.",
-        "Whether the curve stays above it, or falls back once more. A fitted lens may say 1: it "
-        "has learned what often follows a token, before any layer.",
+        "u changes the threshold. Two of five may be shared while the first choice is another: "
+        "the verdict shows how many first choices are the output's. A late depth is normal.",
+        "Whether the curve stays above the threshold, or falls back. A fitted lens may find layer "
+        "0: it has learned what often follows a token, before any layer.",
         "Hu, Zhou, Zhang, arXiv 2512.14064",
     ),
 )

@@ -26,8 +26,8 @@ RULE = Rule(
         "the first layer e before which more than half of the tokens have settled: from there on "
         f"the divergence of lens and output (JSD) stays below {BAR}; e + 1 layers, since the "
         "first is layer 0",
-        "A token that has settled stays settled, so that the curve only rises. The bar is wide: "
-        "two distributions with other first choices can lie below it.",
+        "A settled token stays settled, so the curve only rises. The bar is wide: two "
+        "distributions with different first choices can lie below it.",
         "A late rise: most tokens need nearly all layers. The KL, a mean, can fall sooner.",
         "Settling: arXiv 2602.13517; the rule is defined here",
     ),

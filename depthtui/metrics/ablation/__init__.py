@@ -370,18 +370,19 @@ def _evidence(ablation: ReducedAblation, pooled: Pooled) -> list[Evidence]:
 METRIC = Metric(
     name="ablation",
     title="Ablation",
-    tells="What loss and output lose when a layer is left out: the ground truth for pruning.",
+    tells="How loss and output change when a layer is left out: the ground truth for pruning.",
     formula=(
         "leave a layer out everywhere; change of the loss, `KL(p ‖ p~)` of the output, and the "
         "share of first choices that stay"
     ),
     reading=(
-        "Nats of loss, and of KL, without this layer: the loss may fall where the output changes, "
-        "KL is 0 where nothing does. From 0.05 on a layer changes the output."
+        "Nats of loss, and of KL, without this layer. The loss may fall although the output "
+        "changes; KL is 0 only where nothing changes. From 0.05 nats on, a layer changes the "
+        "output."
     ),
     look_for=(
-        "Layers near 0 can be left out one at a time; together they may cost far more than the "
-        "sum: the line of those that cost least says how much."
+        "Layers near 0 can be left out one at a time. Together they may cost far more than "
+        "their sum: the line on the cheapest layers shows how much."
     ),
     source="Leave-one-out; beside other ways to prune in Men et al., arXiv 2403.03853",
     cost="L forwards, half of each",

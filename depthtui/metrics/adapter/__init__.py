@@ -152,9 +152,9 @@ def _has_adapter(result: RunResult) -> str:
 
 _STREAM = "|h' - h| / |h|"
 _LAYER = "|f'(h') - f(h')| / |h'|"
-_STREAM_READING = "0.3: with the adapter the stream lies 0.3 of its length beside the base's."
+_STREAM_READING = "0.3: the adapter moves the stream by 0.3 of its length."
 _LAYER_READING = (
-    "What the layer's new weights do: 0 where the base's layer does the same with this stream."
+    "The work of a layer's new weights: 0 where the base's layer would write the same here."
 )
 
 METRIC = Metric(
@@ -167,9 +167,9 @@ METRIC = Metric(
     ),
     reading=_STREAM_READING + " " + _LAYER_READING,
     look_for=(
-        "The first layer that it changes, the layers that it changes most, and whether the stream "
-        "is moved on behind them or comes back. What it changes much need not matter: the loss "
-        "tells what it does for these prompts."
+        "The first layer that the adapter changes, those that it changes most, and whether "
+        "later layers bring the stream back. A large change need not matter: the change of the "
+        "loss shows its effect on these prompts."
     ),
     source="Defined here",
     cost="4 forwards; reads the base again",

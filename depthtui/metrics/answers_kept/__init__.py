@@ -315,8 +315,8 @@ METRIC = Metric(
         " is the same."
     ),
     look_for=(
-        "Layers without which a right answer turns wrong. Under the loss most layers look "
-        "removable, in writing fewer do."
+        "Layers without which a right answer turns wrong. By the loss most layers look "
+        "removable; when the model writes, fewer are."
     ),
     source="After arXiv 2510.02091",
     cost="L forwards, and a token at a time",

@@ -278,14 +278,14 @@ METRIC = Metric(
         "below a tenth of what these tokens are worth, at most 0.05 nats"
     ),
     reading=(
-        "Nats of loss where the context runs layers 0 … k - 1 alone; at k = L it is 0. The depth "
-        "is the least k from which on the answer does not miss the other layers of the context. "
-        "The verdict leaves out the answer's first token, which is read off h_k itself, as by a "
+        "The loss in nats where the context runs only layers 0 … k - 1; at k = L it is 0. The "
+        "depth is the smallest k from which the answer no longer misses the other layers. The "
+        "verdict leaves out the answer's first token, which is read from h_k itself, as by a "
         "lens."
     ),
     look_for=(
-        "A fall within a few layers: there the answer has read what it needs. A hump means that "
-        "half-made keys and values are worse than earlier ones."
+        "A fall within a few layers: there the answer has read what it needs. A hump: half-made"
+        " keys and values are worse than earlier ones."
     ),
     source="Defined here, after arXiv 2409.03621",
     cost="L forwards of the answer, half of each and resumed",

@@ -215,19 +215,20 @@ SHARE = Measure(
 METRIC = Metric(
     name=NAME,
     title="Direct effects",
-    tells="Which layer reads which: how its own update hangs on what each earlier layer wrote.",
+    tells=(
+        "Which layer reads which: how a layer's update depends on what each earlier layer wrote."
+    ),
     formula=(
         "call layer l alone on `h_l`, less `c_s` at tokens 1 … t-1 (positions t as for skip "
         "effects); largest relative change of `c_l` at tokens from t on; also its share of the "
         "skip effect"
     ),
     reading=(
-        "Row s is what is taken away from the input of column l, once: nothing else changes on the"
-        " way."
+        "Row s is taken away from the input of column l, once. Nothing else changes on the way."
     ),
     look_for=(
-        "Bright cells far from the diagonal: layer l reads what s wrote. Where skip effects are "
-        "large and these are small, the change came by way of other layers."
+        "Bright cells far from the diagonal: layer l reads what s wrote. Where skip effects are"
+        " large and these are small, the effect came through other layers."
     ),
     source="Local effects of Csordás, Manning, Potts, arXiv 2505.13898",
     cost="L forwards, about half of each and resumed",

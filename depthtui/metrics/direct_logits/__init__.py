@@ -43,10 +43,10 @@ METRIC = Metric(
         "of the token that the model says"
     ),
     reading=(
-        "A layer above 0 wrote towards the token that the model says, below 0 against it; layers "
-        "and embedding add up to its logit."
+        "Above 0 a layer writes towards the token that the model says, below 0 against it. "
+        "Layers and embedding add up to its logit."
     ),
-    look_for="The few layers that write most of it: what they read was made further down.",
+    look_for="The few layers that write most of it. They read what earlier layers have made.",
     source="Elhage et al., A Mathematical Framework for Transformer Circuits, 2021",
     cost="1 forward",
     result=DirectLogits,

@@ -114,8 +114,8 @@ METRIC = Metric(
         "transformers' layer makes of the engine's own `h_l`"
     ),
     reading=(
-        "The distance grows from layer to layer by rounding alone; the own difference of a layer "
-        "stays near 1 or 2, and above 8 the layer does something else."
+        "The distance grows from layer to layer by rounding alone. A layer's own difference "
+        "stays near 1 or 2; above 8 it computes something else."
     ),
     look_for=(
         "The first layer whose own work differs: a weight, a kernel or a scale. Small differences "

@@ -147,8 +147,8 @@ METRIC = Metric(
     formula="numbers and weights of the chosen; entropy of these weights, made to add up to 1",
     reading="0: one of the chosen experts has all the weight; log k: all k have the same.",
     look_for=(
-        "Experts that are chosen for a kind of token, and those that no token needs. What each is "
-        "worth at a token, the page of a layer tells: routing alone predicts little of it."
+        "Experts that are chosen for a kind of token, and those that no token needs. The page "
+        "of a layer shows what each is worth at a token: routing alone predicts little of it."
     ),
     source="Shazeer et al., arXiv 1701.06538; what routing tells: arXiv 2606.10703",
     cost="1 forward",

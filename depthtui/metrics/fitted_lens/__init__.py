@@ -110,19 +110,19 @@ AFFINE = _metric(
     AffineLens,
     "Affine lens",
     affine_fit,
-    tells="What each depth says once it is brought into the last one's basis.",
+    tells="What each depth says once a fitted map brings it into the final basis.",
     formula=(
         "`p_l = softmax(W N(A_l x + b_l))`, `x = h_l / rms(h_l)`: ridge regression on "
         "`h_L / rms(h_L)`, drawn to the identity; the logit lens's quantities"
     ),
     cost="1 forward and the LM head at every depth; once a model, a fit on texts it writes",
     reading=(
-        "As the logit lens, without the basis that early layers write in: what is told of the "
-        "output is what a straight map can find, not what is written out."
+        "Read it as the logit lens, without the basis in which early layers write. It shows what "
+        "an affine map can find about the output, which need not be written out yet."
     ),
     look_for=(
-        "Depths at which it reads much closer to the output than the logit lens; what held-out "
-        "text says of each."
+        "Depths at which it reads much closer to the output than the logit lens, and how well it "
+        "reads held-out text there."
     ),
     source="After the tuned lens, Belrose et al., arXiv 2303.08112, in closed form",
 )
@@ -139,9 +139,9 @@ JACOBIAN = _metric(
     ),
     cost="1 forward and the LM head at every depth; once a model, a fit by backward passes",
     reading=(
-        "What the residual stream at a depth adds, on average and to first order, to this output "
-        "and those that follow; not what the output is."
+        "The effect of the residual stream at a depth on this output and those that follow, on "
+        "average and to first order. It is not the output itself."
     ),
-    look_for="Tokens that come up long before they are said, which the logit lens has no sign of.",
+    look_for="Tokens that come up long before they are said, which the logit lens does not show.",
     source="Transformer Circuits, 2026 (transformer-circuits.pub/2026/workspace)",
 )

@@ -194,11 +194,11 @@ METRIC = Metric(
         "the final norm's scale held fixed; attention to token 0; entropy of its attention"
     ),
     reading=(
-        "A head above 0 writes towards the token that the model says, below 0 against it; heads, "
-        "biases, MLPs and embedding add up to its logit."
+        "Above 0 a head writes towards the token that the model says, below 0 against it. "
+        "Heads, biases, MLPs and embedding add up to its logit."
     ),
     look_for=(
-        "The few heads that write most of it; heads that read token 0 alone and write little do "
+        "The few heads that write most of it. Heads that read only token 0 and write little do "
         "nothing here."
     ),
     source=(

@@ -142,7 +142,7 @@ METRIC = Metric(
     ),
     look_for=(
         "Where the weight moves from the question to the last token: there the answer is put "
-        "together. A large error says not to trust a row."
+        "together. Do not trust a row with a large error."
     ),
     source="Sundararajan, Taly, Yan, arXiv 1703.01365; by layer in arXiv 2505.13898",
     cost="10 to 500 forwards and backwards a layer",

@@ -108,8 +108,8 @@ METRIC = Metric(
         "overlap 1 are the output's own."
     ),
     look_for=(
-        "Where the final token first comes up, and from where on it stays. A lens sees what the LM"
-        " head can read: what it reads late may have been known before."
+        "The depth where the final token first comes up, and the one from which it stays. A "
+        "lens sees only what the LM head can read: the stream may have had it before."
     ),
     source="nostalgebraist, interpreting GPT: the logit lens, 2020",
     cost="1 forward and the LM head at every depth",

@@ -65,8 +65,8 @@ METRIC = Metric(
         "`cos(c_l, c_{l+1})`, and `arccos(cos(h_l, h_L)) / π`: how far the stream is from its end"
     ),
     reading=(
-        "Above 0 the next layer pushes on in the same direction, below 0 it takes back; an angle "
-        "of 0 is the output's direction."
+        "Above 0 the next layer continues in the same direction, below 0 it takes back. An "
+        "angle of 0 is the output's direction."
     ),
     look_for="Where signs alternate, and whether the angle falls steadily or at the end alone.",
     source="Defined here",
@@ -83,7 +83,7 @@ METRIC = Metric(
             diverging=True,
             limits=(-1.0, 1.0),
             reading=(
-                "Above 0 the next layer pushes on in the same direction, below 0 it takes back."
+                "Above 0 the next layer continues in the same direction, below 0 it takes back."
             ),
         ),
         Measure(

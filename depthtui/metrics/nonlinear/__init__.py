@@ -46,13 +46,13 @@ def _findings(share: np.ndarray, pooled: Pooled) -> list[Finding]:
 METRIC = Metric(
     name="nonlinear",
     title="Nonlinear share",
-    tells="How much of what a layer adds no affine map of its input gives.",
+    tells="How much of a layer's update no affine map of its input can give.",
     formula="`1 - R^2` of `c_l` on `(h_l / rms(h_l), 1)`, on held-out calibration texts",
     reading=(
-        "0: an affine map of its input does all that the layer does on these texts; 1: none of it. "
-        "Below 0 cannot be told from 0 on so few texts."
+        "0: an affine map of its input does all that the layer does on these texts; 1: none of "
+        "it. A value below 0 is a 0, measured on few texts."
     ),
-    look_for="Layers near 0, which a matrix could stand for, and those that must stay as they are.",
+    look_for="Layers near 0, which a matrix could replace, and those that must stay as they are.",
     source="Defined here",
     cost="none with the affine lens, which it fits",
     work=lambda result: 0.01,

@@ -238,8 +238,8 @@ METRIC = Metric(
         "values are steps that must follow each other."
     ),
     look_for=(
-        "Blocks of cheap pairs, which only add up, and the few pairs that the rest hangs on. "
-        "Sequential depth counts a cheap pair as one layer."
+        "Blocks of cheap pairs, which only add up, and the few pairs on which the rest depends."
+        " Sequential depth counts a cheap pair as one layer."
     ),
     source="Side by side: arXiv 2502.02790; swapped: arXiv 2407.09298",
     cost="2 (L - 1) forwards, half of each",

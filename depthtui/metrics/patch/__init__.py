@@ -389,13 +389,13 @@ METRIC = Metric(
         "`m = log p(answer of A) - log p(answer of B)`"
     ),
     reading=(
-        "The share of A's margin between the two answers that comes back: at 0 it is B's own, at "
-        "1 it is A's. A third answer may be likelier than both."
+        "The share of A's margin between the two answers that comes back: 0 is the prompt's "
+        "own, 1 is A's. A third answer may be likelier than both."
     ),
     look_for=(
         "A column that fades where another begins: there the fact moves, mostly from the words "
-        "that differ to the last token. Below 0 or above 1 the two passes do not add up. A place "
-        "that brings the answer back has what is enough for it; others may have it too."
+        "that differ to the last token. Below 0 or above 1 the two passes do not add up. A "
+        "place that brings the answer back is enough for it; other places may be, too."
     ),
     source="Activation patching: Meng et al., arXiv 2202.05262",
     cost="T L forwards, a quarter of each and resumed",

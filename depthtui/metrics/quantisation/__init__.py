@@ -320,7 +320,7 @@ def _kl_measure(bits: int) -> Measure:
         "KL(p || p~), nats",
         values_of(Quantisation, values),
         floor=lambda run: found.kl_floor if (found := run.get(Quantisation)) else 0.0,
-        reading=f"0: the output bears the layer's weights in {FORMATS[bits]}.",
+        reading=f"0: rounding this layer to {FORMATS[bits]} leaves the output as it is.",
         sentence=_sentence,
         command=lambda run: found.keep_high.option if (found := run.get(Quantisation)) else "",
     )
@@ -391,12 +391,13 @@ METRIC = Metric(
         "`KL(p ‖ p~)` of the output, change of the loss, bytes saved"
     ),
     reading=(
-        "Nats of KL where this layer alone is rounded: 0 bears it, more changes what the model "
-        "says. The layers to keep at 8 bits have half of the sum at 4 bits."
+        "Nats of KL where this layer alone is rounded: 0 leaves the output as it is, more "
+        "changes it. The layers to keep at 8 bits have half of the sum at 4 bits."
     ),
     look_for=(
-        "A few layers that cost most of the sum: these are worth 8 bits. Errors of several layers "
-        "together may cost more or less than the sum; calibrated formats may cost less than these."
+        "The few layers that cost most of the sum: they are worth 8 bits. Several layers "
+        "together may cost more or less than their sum, and calibrated formats may cost less "
+        "than these."
     ),
     source="Blocks: Q8_0 and Q4_0 of llama.cpp; --tensor-type: its pull request 12511",
     cost="2 L forwards, half of each; all weights are rounded twice",

@@ -270,17 +270,15 @@ def _work(result: RunResult) -> float:
 METRIC = Metric(
     name=NAME,
     title="Repeated blocks",
-    tells="Which layers bear running twice, and where the loss even falls.",
+    tells="Which layers can run twice, and where that even lowers the loss.",
     formula=(
         "every block of 1 to 8 layers twice, one pass after the other: `KL(p ‖ p~)` of the output, "
         "the share of first choices that stay, change of the loss"
     ),
-    reading=(
-        "Nats of KL where a block runs twice: 0 says what the model says, more says something else."
-    ),
+    reading="Nats of KL where a block runs twice: 0 leaves the output as it is, more changes it.",
     look_for=(
-        "Dark blocks bear running twice: candidates for a deeper model by itself. A second pass "
-        "that lowers the loss of one text is no gain yet: try it on a task."
+        "Dark blocks can run twice: candidates for a deeper model made of itself. A second pass"
+        " that lowers the loss of one text is no gain yet: try it on a task."
     ),
     source="Self-merges of layers: mergekit's passthrough; RYS",
     cost="8 L forwards, half of each",

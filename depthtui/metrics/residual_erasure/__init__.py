@@ -338,12 +338,12 @@ METRIC = Metric(
         "change of the answer's probabilities"
     ),
     reading=(
-        "How far the answer's probabilities move, 0 to 1.41, where a token is forgotten at that "
-        "depth."
+        "How far the answer's probabilities move, from 0 to 1.41, when a token is erased at "
+        "that depth."
     ),
     look_for=(
-        "The depth above which the question's tokens are dark: from there on the answer no longer "
-        "reads them."
+        "The depth above which the question's tokens are dark: from there on the answer no "
+        "longer reads them."
     ),
     source="Csordás, Manning, Potts, arXiv 2505.13898",
     cost="L x T forwards, about a quarter of each and resumed",

@@ -141,9 +141,9 @@ METRIC = Metric(
     tells=f"From which depth on the divergence of each token's prediction stays below {BAR}.",
     formula=f"from where on `JSD(p_l, p)` stays below {SETTLED:g} nats, of at most log 2",
     reading=(
-        "The divergence is 0 where the lens is the output, at most 0.69: below half a nat the "
-        "first choice may still be another. A token that settles in the last 15 % of the layers is "
-        "late."
+        "The divergence is 0 where the lens is the output, and at most 0.69. Below half a nat "
+        "the first choice may still be another. A token that settles in the last 15 % of the "
+        "layers is late."
     ),
     look_for="Whether tokens settle later on harder prompts; late ones needed most of the layers.",
     source="arXiv 2602.13517",

@@ -238,8 +238,8 @@ METRIC = Metric(
         "angular distance."
     ),
     look_for=(
-        "A run of small values is the block to prune first. Little movement is not yet no use: "
-        "ablation tells."
+        "A run of small values is the block to prune first. A layer that moves little may still"
+        " be needed: ablation shows that."
     ),
     source="Men et al., arXiv 2403.03853; Gromov et al., arXiv 2403.17887",
     cost="1 forward",

@@ -233,12 +233,12 @@ METRIC = Metric(
         "relative change of every later layer's `c`, and of the output"
     ),
     reading=(
-        "Row s is skipped, column l changes by this share of what it wrote. Later tokens see it "
-        "through attention alone."
+        "Row s is skipped; column l changes by this share of what it wrote. Later tokens notice"
+        " it only through attention."
     ),
     look_for=(
-        "Bright columns far above s: those layers build on s. Dark ones from the middle on: late "
-        "layers read little of each other."
+        "Bright columns far above s: those layers build on s. Dark columns from the middle on: "
+        "late layers read little of each other."
     ),
     source="Csordás, Manning, Potts, arXiv 2505.13898; Hu, Zhou, Zhang, arXiv 2512.14064",
     cost="L forwards, about half of each and resumed",

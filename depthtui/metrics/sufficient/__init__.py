@@ -451,7 +451,7 @@ def _two_tokens(result: RunResult) -> str:
 METRIC = Metric(
     name=NAME,
     title="Layers that suffice",
-    tells="How many layers, run together, still give the model's own output, and how nearly.",
+    tells="How many layers, run together, still give the model's own output, and how closely.",
     formula=(
         "leave layers out together, those that cost least first; `KL(p || p~)` on tokens that did "
         "not choose them"
@@ -461,8 +461,8 @@ METRIC = Metric(
         "those that keep nine in ten first choices."
     ),
     look_for=(
-        "How far apart the two counts are: a model that is close to its own output need not choose "
-        "the same tokens."
+        "How far apart the two counts are: a model that is close to its own output need not "
+        "choose the same tokens."
     ),
     source="Greedy depth pruning, verified on other tokens (see arXiv 2604.24938); defined here",
     cost="L forwards, half of each; the model's order once, longer",
