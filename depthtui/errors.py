@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 _LONGEST_LINE = 200
 """Characters of a library's own words."""
 
@@ -78,3 +81,10 @@ def named_line(error: Exception) -> str:
     """What an error that nobody foresaw is and says first, to end a sentence with."""
     kind, line = type(error).__name__, first_line(error)
     return kind if line == kind else f"{kind}: {line}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question with the names that are much like one, ` Did you mean X or Y?`, or nothing."""
+    by_lower = {one.lower(): one for one in known}
+    close = get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(by_lower[one] for one in close)}?" if close else ""

@@ -33,7 +33,9 @@ class Option:
         above_least: whether `least` itself is too small.
         choices: the texts that it can be; empty for any.
         read: reads a value of another kind; raises `WrongValue`.
+        aliases: other texts for choices, each with its choice, as `bf16` and `bfloat16`.
         switch: the command line's name for a flag that is on by default, and turned off by it.
+        flag: the command line's name where it is another than the field's.
         label: what a form calls it; known from `options_of` where it is its name.
         words: what a form calls its choices, where the first of them is the default.
         example: what a form shows in place of the default.
@@ -48,8 +50,10 @@ class Option:
     most: float | None = None
     above_least: bool = False
     choices: tuple[str, ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
     read: Callable[[Any], Any] | None = None
     switch: str = ""
+    flag: str = ""
     label: str = ""
     words: tuple[str, ...] = ()
     example: str = ""
@@ -103,6 +107,8 @@ class Option:
         Raises:
             WrongValue: the option cannot have it.
         """
+        if isinstance(value, str):
+            value = dict(self.aliases).get(value, value)
         if type(value) is type(self.default) and value == self.default:
             return value
         if self.read is not None:

@@ -36,6 +36,7 @@ from tests.builders.models import tiny_model
 from tests.builders.results import full_result, full_run, lacking
 from tests.builders.results import run as a_run
 from tests.data.test_store import DAMAGES, damage_index
+from tests.tiny_models import tiny_folder
 
 pytestmark = pytest.mark.usefixtures("home", "reachable_hub")
 
@@ -334,6 +335,24 @@ class TestRun:
         assert [prompt.text for prompt in prompts[:3]] == ["typed", "from a file", "2+2=4"]
         assert prompts[2].answer == "4"
         assert [(prompt.task, prompt.level) for prompt in prompts[3:]] == [("addition", "4")] * 2
+
+    @pytest.mark.parametrize(
+        ("written", "texts"),
+        [
+            ("one prompt\nof two lines\n", ["one prompt\nof two lines"]),
+            ('{"text": "2+2=4", "answer": "4"}\n{"text": "another"}\n', ["2+2=4", "another"]),
+        ],
+    )
+    def test_prompts_come_from_standard_input(
+        self,
+        written: str,
+        texts: list[str],
+        engines: list[ScriptedEngine],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(written.encode())))
+        assert cli.main(["run", "demo", "--prompt-file", "-", "--dtype", "bf16"]) == 0
+        assert [prompt.text for prompt in engines[0].prompts] == texts
 
     def test_prompts_come_from_a_data_set(self, engines: list[ScriptedEngine], home: Path) -> None:
         data = f"--task hellaswag --data hellaswag={endings(home)}"
@@ -645,8 +664,8 @@ NAME = "x" * 5000
         "sweep --model ~nosuchuser/m --task facts",
         "sweep /dev/zero",
         f"sweep {NAME}",
-        f"lens fit demo --texts {NAME}",
-        "lens fit demo --texts /dev/zero",
+        f"lens fit demo --lens-texts {NAME}",
+        "lens fit demo --lens-texts /dev/zero",
     ],
     ids=lambda text: text[:60],
 )
@@ -841,6 +860,13 @@ def test_models_are_listed(home: Path, capsys: Output) -> None:
     assert cli.main(["models"]) == 0
     (demo,) = (line for line in capsys.readouterr().out.split("\n") if line.startswith("demo"))
     assert demo.endswith("to fetch")
+
+
+def test_folders_that_the_explorer_has_opened_are_listed(home: Path, capsys: Output) -> None:
+    folder = tiny_folder(home)
+    (home / "settings.toml").write_text(f'recent_models = ["{folder}"]\n')
+    assert cli.main(["models"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith(f"{folder}  folder")
 
 
 class TestExplorer:

@@ -28,7 +28,7 @@ def engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[ScriptedEng
 
 
 def test_it_prints_the_text_the_table_and_the_trend(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["generate", "demo", "--prompt", "x", "--max-tokens", "30"]) == 0
+    assert cli.main(["generate", "demo", "--prompt", "x", "--max-new-tokens", "30"]) == 0
     out = capsys.readouterr().out
     assert " the ferry waits, and seven boats." in out
     assert "\x1b" not in out
@@ -50,7 +50,7 @@ def test_a_data_set_in_the_cache_folder_needs_no_name(
 
 def test_options_reach_the_engine_and_answers_stay_out(engines: list[ScriptedEngine]) -> None:
     arguments = """
-        --max-tokens 20 --temperature 0.7 --top-p 0.9 --seed 5 --chat-template --confidence 0.5
+        --max-new-tokens 20 --temperature 0.7 --top-p 0.9 --seed 5 --chat-template --confidence 0.5
         --settling-threshold 0.2 --top-k 4 --kl-threshold 0.4 --overlap-threshold 0.6
     """
     assert cli.main(["generate", "demo", "--prompt", "x", *arguments.split()]) == 0
@@ -63,7 +63,7 @@ def test_files_are_written_and_failures_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    prompts = ["--prompt", "too long", "--prompt", "x", "--max-tokens", "9"]
+    prompts = ["--prompt", "too long", "--prompt", "x", "--max-new-tokens", "9"]
     assert cli.main(["generate", "demo", *prompts, "--out", str(out), "--format", "md,json"]) == 1
     assert "The prompt is too long." in capsys.readouterr().err
     assert sorted(path.name for path in out.iterdir()) == ["generation.json", "generation.md"]
@@ -97,7 +97,7 @@ def test_ctrl_c_ends_the_text_and_keeps_it(
     engines: list[ScriptedEngine], capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
-    prompts = ["--prompt", "ctrl-c", "--prompt", "never read", "--max-tokens", "9"]
+    prompts = ["--prompt", "ctrl-c", "--prompt", "never read", "--max-new-tokens", "9"]
     assert cli.main(["generate", "demo", *prompts]) == 130
     assert "stopped." in capsys.readouterr().out
     assert len(engines[0].generations) == 1

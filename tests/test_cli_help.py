@@ -96,3 +96,59 @@ def test_what_a_shell_is_told(
     words = [word for word in words if word != typed]
     shell = ShellComplete(commands, {}, "depthtui", "_DEPTHTUI_COMPLETE")
     assert {item.value for item in shell.get_completions(words, typed)} == found
+
+
+def _options(capsys: Output) -> str:
+    return capsys.readouterr().out.partition("\nExamples:\n")[0]
+
+
+@pytest.mark.parametrize("name", ["run", "generate", "sweep"])
+def test_help_shows_about_twenty_options_and_help_all_every_one(name: str, capsys: Output) -> None:
+    flags = {
+        flag
+        for parameter in commands.commands[name].params
+        for flag in parameter.opts
+        if flag.startswith("--")
+    }
+    assert main([name, "--help"]) == 0
+    few = _options(capsys)
+    assert main([name, "--help-all"]) == 0
+    every = _options(capsys)
+    assert all(flag in every for flag in flags)
+    assert 15 <= sum(f"{flag} " in few for flag in flags) <= 23
+    more = re.search(r"--help-all +Show every option: (\d+) more", few)
+    assert more
+    assert int(more[1]) == sum(f"{flag} " in every and f"{flag} " not in few for flag in flags)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["generate", "demo", "--max-tokens", "x"], "--max-tokens is called --max-new-tokens now."),
+        (["generate", "demo", "--max-tokens=x"], "Invalid value for '--max-new-tokens': 'x'"),
+        (["prune", "demo", "--layers", "x"], "--layers is called --drop now."),
+        (["lens", "fit", "demo", "--ridge", "x"], "--ridge is called --lens-ridge now."),
+    ],
+)
+def test_a_former_name_works_and_is_told_the_present_one(
+    arguments: list[str], words: str, capsys: Output
+) -> None:
+    assert main(arguments) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["run", "demo", "--metrics", "ablations", "--prompt", "x"], "Did you mean ablation?"),
+        (["run", "demo", "--task", "comonsense"], "Did you mean commonsense?"),
+        (["run", "demo", "--task", "hellaswagg"], "Did you mean hellaswag?"),
+        (["sweep", "--task", "adition"], "Did you mean addition"),
+        (["run", "demo", "--lens", "afine", "--prompt", "x"], "Did you mean affine?"),
+    ],
+)
+def test_a_value_that_is_much_like_one_is_asked_about(
+    arguments: list[str], meant: str, capsys: Output
+) -> None:
+    assert main(arguments) == 2
+    assert meant in capsys.readouterr().err

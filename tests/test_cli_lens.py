@@ -30,7 +30,7 @@ def names(capsys: Output) -> list[str]:
 def test_a_lens_is_fitted_listed_and_removed(model: str, home: Path, capsys: Output) -> None:
     texts = home / "texts.jsonl"
     texts.write_text('{"text": "Seven plus five is twelve."}\n' * 12)
-    arguments = ["--texts", str(texts), "--ridge", "0.5", "--device", "cpu"]
+    arguments = ["--lens-texts", str(texts), "--lens-ridge", "0.5", "--device", "cpu"]
     assert main(["lens", "fit", model, *arguments]) == 0
     told = capsys.readouterr().out
     assert "affine lens, fitted on 11 texts" in told
@@ -48,7 +48,16 @@ def test_a_jacobian_lens_says_first_how_long_it_takes(
     texts = home / "texts.jsonl"
     words = "Seven plus five is twelve, and the ferry did not run. " * 3
     texts.write_text(f'{{"text": "{words}"}}\n' * 12)
-    arguments = ["--kind", "jacobian", "--prompts", "1", "--texts", str(texts), "--device", "cpu"]
+    arguments = [
+        "--kind",
+        "jacobian",
+        "--examples",
+        "1",
+        "--lens-texts",
+        str(texts),
+        "--device",
+        "cpu",
+    ]
     assert main(["lens", "fit", model, *arguments]) == 0
     told = capsys.readouterr()
     assert "Fitting the Jacobian lens takes about " in told.err
@@ -79,15 +88,15 @@ def test_a_published_lens_goes_in_and_out(model: str, home: Path, capsys: Output
 @pytest.mark.parametrize(
     ("arguments", "words", "status"),
     [
-        (["fit", "demo", "--prompts", "3"], "--kind jacobian", 2),
-        (["fit", "demo", "--kind", "jacobian", "--ridge", "1"], "--kind affine", 2),
-        (["fit", "demo", "--ridge", "nan"], "not a number", 2),
+        (["fit", "demo", "--examples", "3"], "--kind jacobian", 2),
+        (["fit", "demo", "--kind", "jacobian", "--lens-ridge", "1"], "--kind affine", 2),
+        (["fit", "demo", "--lens-ridge", "nan"], "not a number", 2),
         (
-            ["fit", "demo", "--kind", "jacobian", "--prompts", f"{10**20}"],
-            "'--prompts': 100000000000000000000 is not in the range 1<=x<=1000000",
+            ["fit", "demo", "--kind", "jacobian", "--examples", f"{10**20}"],
+            "'--examples': 100000000000000000000 is not in the range 1<=x<=1000000",
             2,
         ),
-        (["fit", "demo", "--texts", "none.jsonl"], "cannot be read", 1),
+        (["fit", "demo", "--lens-texts", "none.jsonl"], "cannot be read", 1),
         (["fit", "no/such/folder"], "no/such/folder", 1),
         (["remove", "none"], "No lens is named none", 1),
         (["export", "none", "out.pt"], "No lens is named none", 1),

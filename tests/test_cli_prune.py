@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("home")
 
 def test_layers_are_left_out_of_a_folder(home: Path, capsys: Output) -> None:
     model, out = str(tiny_folder(home)), home / "out"
-    asked = ["prune", model, "--layers", "1,2", "--out", str(out), "--device", "cpu"]
+    asked = ["prune", model, "--drop", "1,2", "--out", str(out), "--device", "cpu"]
     assert main(asked) == 0
     told = capsys.readouterr().out
     assert "2 of 4 layers: 0, 3\n" in told
@@ -38,7 +38,7 @@ def test_layers_are_left_out_of_a_folder(home: Path, capsys: Output) -> None:
 
 @pytest.mark.parametrize("layers", ["", "7-5", "first"])
 def test_layers_that_are_none_are_bad_usage(layers: str, home: Path) -> None:
-    assert main(["prune", "demo", "--layers", layers, "--out", str(home / "out")]) == 2
+    assert main(["prune", "demo", "--drop", layers, "--out", str(home / "out")]) == 2
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_model_loads(
             out.mkdir()
             (out / "thesis.txt").write_text("mine")
     model = str(tiny_folder(home))
-    status = main(["prune", model, "--layers", "1", "--out", str(out), "--device", "cpu"])
+    status = main(["prune", model, "--drop", "1", "--out", str(out), "--device", "cpu"])
     assert status == (2 if kind == "a file" else 1)
     told = capsys.readouterr()
     assert (
@@ -85,7 +85,7 @@ def test_a_folder_that_appears_meanwhile_stays_and_is_not_claimed(
         return recipe(*args)
 
     monkeypatch.setattr(engine_module, "mergekit_recipe", meanwhile)
-    asked = ["prune", model, "--layers", "1", "--out", str(out), "--device", "cpu"]
+    asked = ["prune", model, "--drop", "1", "--out", str(out), "--device", "cpu"]
     assert main(asked) == 1
     told = capsys.readouterr()
     assert "wrote" not in told.out
@@ -141,7 +141,7 @@ def test_a_gate_that_fails_writes_nothing_and_names_what_passes(
 
 
 def test_named_layers_are_measured_where_there_are_prompts(home: Path, capsys: Output) -> None:
-    assert main(asked(home, "--layers", "1")) == 0
+    assert main(asked(home, "--drop", "1")) == 0
     told = capsys.readouterr().out
     assert re.search(r"first choices kept +100% +\d+%", told)
     assert "chosen:" not in told
@@ -152,8 +152,8 @@ def test_named_layers_are_measured_where_there_are_prompts(home: Path, capsys: O
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ([], "one of --layers, --budget and --keep-answers."),
-        (["--layers", "1", "--budget", "1"], "not --layers and --budget"),
+        ([], "one of --drop, --budget and --keep-answers."),
+        (["--drop", "1", "--budget", "1"], "not --drop and --budget"),
         (["--budget", "-1"], "-1"),
         (["--budget", "0"], "0"),
         (["--budget", "nan"], "not a number"),
@@ -216,5 +216,5 @@ def test_a_folder_by_itself_is_named_after_the_model(
     model = tiny_folder(home)
     (home / "here").mkdir()
     monkeypatch.chdir(home / "here")
-    assert main(["prune", str(model), "--layers", "1", "--device", "cpu"]) == 0
+    assert main(["prune", str(model), "--drop", "1", "--device", "cpu"]) == 0
     assert [path.name for path in (home / "here").iterdir()] == [f"{model.name}-pruned"]

@@ -138,3 +138,14 @@ def test_the_command_line_has_every_option(command: click.Command, kinds: tuple[
     assert declared.keys() <= helps.keys()
     for name, words in declared.items():
         assert helps[name].startswith(words)
+
+
+def test_a_choice_has_other_names() -> None:
+    dtype = options_of(ModelSpec)["dtype"]
+    assert [dtype.parse(name) for name in ("bf16", "fp16", "fp32")] == [
+        "bfloat16",
+        "float16",
+        "float32",
+    ]
+    with pytest.raises(WrongValue):
+        dtype.parse("bf17")

@@ -25,9 +25,9 @@ ONE = ("--prompt", "one two three")
 
 COMMANDS = {
     "run": ("run", "MODEL", *ONE),
-    "generate": ("generate", "MODEL", *ONE, "--max-tokens", "2"),
-    "prune": ("prune", "MODEL", "--layers", "1", "--out", "OUT"),
-    "lens fit": ("lens", "fit", "MODEL", "--kind", "jacobian", "--prompts", "1"),
+    "generate": ("generate", "MODEL", *ONE, "--max-new-tokens", "2"),
+    "prune": ("prune", "MODEL", "--drop", "1", "--out", "OUT"),
+    "lens fit": ("lens", "fit", "MODEL", "--kind", "jacobian", "--examples", "1"),
     "sweep": ("sweep", "--model", "MODEL", "--task", "commonsense", "--examples", "1"),
 }
 

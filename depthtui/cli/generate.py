@@ -17,7 +17,7 @@ from depthtui.cli.options import (
     gather_prompts,
     generate_prompt_options,
     generation_options,
-    model_argument,
+    model_argument_or_option,
     model_options,
     out_options,
     palette_option,
@@ -45,12 +45,19 @@ class Measures(click.Choice[str]):
 
 @click.command(
     cls=Command,
+    common=(
+        *("model", "by_option", "device", "dtype", "quantize", "trust_remote_code"),
+        *("prompts", "files", "task", "examples"),
+        *("max_tokens", "temperature", "top_p", "seed", "chat_template", "lens", "measure"),
+        *("cache_dir", "use_cache", "out", "formats"),
+    ),
+    renamed={"--max-tokens": "--max-new-tokens"},
     examples=[
         'depthtui generate demo --prompt "Why is the sky blue?" --chat-template',
         "depthtui generate demo --task grade_school --temperature 0.7 --out text/",
     ],
 )
-@model_argument
+@model_argument_or_option
 @generate_prompt_options
 @generation_options
 @in_section(

@@ -1,14 +1,25 @@
-"""Help that fits a screen, or is ordered by what options are about, with examples at its end."""
+"""Help in sections, with examples at its end; options that few need are under `--help-all`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import click
 
+from depthtui.cli.output import say
+
 OTHERS = "Options"
 """The heading of options that no section was given."""
+
+_ALL = "depthtui.cli.help.all"
+"""Whether the help of a context has every option, in its `meta`."""
+
+
+def show_every_option(ctx: click.Context) -> None:
+    """Let the help of a context have the options that few need, too."""
+    ctx.meta[_ALL] = True
 
 
 def in_section(section: str, *options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -31,19 +42,66 @@ class Command(click.Command):
 
     Args:
         examples: command lines, which end the help.
+        common: names of the parameters that `--help` shows; none for all.
+        renamed: former names of options, which go on working, and their names.
     """
 
-    def __init__(self, *args: Any, examples: Sequence[str] = (), **options: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        examples: Sequence[str] = (),
+        common: Collection[str] = (),
+        renamed: Mapping[str, str] = MappingProxyType({}),
+        **options: Any,
+    ) -> None:
         super().__init__(*args, **options)
         self.examples = examples
+        self.renamed = renamed
+        names = {parameter.name for parameter in self.params}
+        assert names.issuperset(common), f"no parameters: {set(common) - names}"
+        self._rare = names - set(common) if common else set()
+        if common:
+            self.params.append(_help_all(len(self._rare)))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; a former name of an option is told the present one."""
+        return super().parse_args(ctx, list(self._present(args)))
+
+    def _present(self, args: Sequence[str]) -> Iterator[str]:
+        ends = args.index("--") if "--" in args else len(args)
+        for place, arg in enumerate(args):
+            name, sign, value = arg.partition("=")
+            if place < ends and name in self.renamed:
+                say(f"{name} is called {self.renamed[name]} now.")
+                arg = self.renamed[name] + sign + value
+            yield arg
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings, in the order in which these come first."""
-        _write_sections(self, ctx, formatter)
+        _write_sections(self, ctx, formatter, () if _ALL in ctx.meta else self._rare)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""
         _write_examples(self.examples, formatter)
+
+
+def _help_all(rare: int) -> click.Option:
+    """The option that shows every option."""
+
+    def show(ctx: click.Context, _parameter: click.Parameter, is_given: bool) -> None:
+        if is_given:
+            show_every_option(ctx)
+            click.echo(ctx.get_help(), color=ctx.color)
+            ctx.exit()
+
+    return click.Option(
+        ["--help-all"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        help=f"Show every option: {rare} more.",
+    )
 
 
 class Group(click.Group):
@@ -70,11 +128,14 @@ class Group(click.Group):
 
 
 def _write_sections(
-    command: click.Command, ctx: click.Context, formatter: click.HelpFormatter
+    command: click.Command,
+    ctx: click.Context,
+    formatter: click.HelpFormatter,
+    left_out: Collection[str | None] = (),
 ) -> None:
     sections: dict[str, list[tuple[str, str]]] = {}
     for parameter in command.get_params(ctx):
-        record = parameter.get_help_record(ctx)
+        record = None if parameter.name in left_out else parameter.get_help_record(ctx)
         if record is not None and isinstance(parameter, click.Option):
             sections.setdefault(getattr(parameter, "section", OTHERS), []).append(record)
     # What belongs to no section, such as --help, is looked for last.

@@ -12,7 +12,7 @@ from depthtui.cli.loaded import loaded_engine
 from depthtui.cli.options import (
     Given,
     cache_dir_option,
-    model_argument,
+    model_argument_or_option,
     model_options,
 )
 from depthtui.data.run_settings import LENSES, ModelSpec, RunSettings
@@ -28,7 +28,7 @@ FORMATS = ("text", "md", "html", "json")
         'depthtui inspect demo --prompt "2 + 3 = 5" --layer 20 --token -2 --format json',
     ],
 )
-@model_argument
+@model_argument_or_option
 @in_section(
     "Place",
     click.option("--prompt", required=True, help="The prompt."),

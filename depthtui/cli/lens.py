@@ -10,7 +10,13 @@ import click
 
 from depthtui.cli.help import Group
 from depthtui.cli.loaded import loaded_engine
-from depthtui.cli.options import Given, NumberRange, cache_dir_option, model_argument, model_options
+from depthtui.cli.options import (
+    Given,
+    NumberRange,
+    cache_dir_option,
+    model_argument_or_option,
+    model_options,
+)
 from depthtui.cli.output import INTERRUPTED, print_table, print_written, say, stopped_by_ctrl_c
 from depthtui.data.run_settings import LENSES, MOST_EXAMPLES, ModelSpec
 from depthtui.data.trust import TrustedModels
@@ -25,8 +31,8 @@ if TYPE_CHECKING:
 @click.group(
     cls=Group,
     examples=[
-        "depthtui lens fit Qwen/Qwen2.5-1.5B-Instruct --texts calibration.jsonl",
-        "depthtui lens fit demo --kind jacobian --prompts 10",
+        "depthtui lens fit Qwen/Qwen2.5-1.5B-Instruct --lens-texts calibration.jsonl",
+        "depthtui lens fit demo --kind jacobian --examples 10",
         "depthtui lens import lens.pt Qwen/Qwen2.5-7B",
     ],
 )
@@ -35,27 +41,31 @@ def lens() -> None:
 
 
 @lens.command(
+    renamed={"--texts": "--lens-texts", "--ridge": "--lens-ridge", "--prompts": "--examples"},
     examples=[
-        "depthtui lens fit Qwen/Qwen2.5-1.5B-Instruct --texts calibration.jsonl",
-        "depthtui lens fit demo --kind jacobian --prompts 10",
-    ]
+        "depthtui lens fit Qwen/Qwen2.5-1.5B-Instruct --lens-texts calibration.jsonl",
+        "depthtui lens fit demo --kind jacobian --examples 10",
+    ],
 )
-@model_argument
+@model_argument_or_option
 @click.option("--kind", type=click.Choice(LENSES[1:]), default="affine", help="[default: affine]")
 @click.option(
-    "--texts",
+    "--lens-texts",
+    "texts",
     type=click.Path(path_type=Path),
     help="File of texts to fit on: JSON lines with `text`, or plain lines; else the model writes "
     "some.",
 )
 @click.option(
-    "--ridge",
+    "--lens-ridge",
+    "ridge",
     type=NumberRange(0, 1e6),
     default=0.0,
     help="Pull of the affine lens towards the identity; else what reads held-out texts best.",
 )
 @click.option(
-    "--prompts",
+    "--examples",
+    "prompts",
     type=click.IntRange(1, MOST_EXAMPLES),
     help="How many prompts a Jacobian lens is the mean over.  [default: 60]",
 )
@@ -78,9 +88,9 @@ def fit(
     stops; a Jacobian lens goes on there the next time.
     """
     if kind != "jacobian" and prompts is not None:
-        raise click.UsageError("--prompts is for --kind jacobian.")
+        raise click.UsageError("--examples is for --kind jacobian.")
     if kind != "affine" and ridge:
-        raise click.UsageError("--ridge is for --kind affine.")
+        raise click.UsageError("--lens-ridge is for --kind affine.")
     if texts is not None:
         from depthtui.lenses.calibration import read_texts
 
@@ -129,7 +139,7 @@ def list_(given: Given) -> None:
 
 @lens.command("import", examples=["depthtui lens import lens.pt Qwen/Qwen2.5-7B"])
 @click.argument("file", type=click.Path(path_type=Path))
-@model_argument
+@model_argument_or_option
 @model_options
 @cache_dir_option
 def import_(file: Path, model: str, spec: ModelSpec, trusted: TrustedModels, given: Given) -> None:

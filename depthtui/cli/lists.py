@@ -14,10 +14,11 @@ from depthtui.sizes import format_size
 @click.command(cls=Command)
 @cache_dir_option
 def models(given: Given) -> None:
-    """List the models that are on this disk."""
-    from depthtui.models.catalog import on_disk
+    """List the models that are on this disk, those that the explorer opened last first."""
+    from depthtui.models.catalog import on_disk, recent_first
 
-    found = on_disk(models_dir(given.settings().cache_folder))
+    settings = given.settings()
+    found = recent_first(on_disk(models_dir(settings.cache_folder)), settings.recent_models)
     print_table(
         ("model", "kind", "size"),
         [

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 import click
 from click.shell_completion import CompletionItem
 
-from depthtui.cli.help import Command
+from depthtui.cli.help import Command, show_every_option
 
 _WIDEST = 100
 """Columns of a page: longer lines are hard to read."""
@@ -97,6 +97,7 @@ def _text(topic: str, context: click.Context) -> str:
 def _usage(command: click.Command, name: str, root: click.Context) -> str:
     """The `--help` of a command."""
     with click.Context(command, info_name=name, parent=root) as context:
+        show_every_option(context)
         return f"## depthtui {name} --help\n\n```text\n{command.get_help(context)}\n```"
 
 

@@ -24,7 +24,7 @@ from depthtui.data.run_settings import (
     SummarySettings,
 )
 from depthtui.data.trust import TrustedModels
-from depthtui.errors import DepthError, shown
+from depthtui.errors import DepthError, did_you_mean, shown
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.report.formats import Subject, check_folder, format_help, format_titles
 from depthtui.settings import Settings, datasets_dir, load_settings
@@ -52,6 +52,26 @@ class NumberRange(click.FloatRange):
         if math.isnan(number):
             self.fail(f"{value!r} is not a number.", param, ctx)
         return float(number)
+
+
+class OneOf(click.Choice[str]):
+    """One of some names, or of their aliases; a name that is much like one is asked about."""
+
+    def __init__(self, choices: Sequence[str], aliases: Mapping[str, str]) -> None:
+        super().__init__(choices)
+        self._aliases = aliases
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name in a text."""
+        name = self._aliases.get(value, value)
+        if name not in self.choices:
+            raise click.BadParameter(no_such(name, self.choices), ctx, param)
+        return super().convert(name, param, ctx)
+
+
+def no_such(name: str, known: Sequence[str]) -> str:
+    """What is wrong with a name, and which names there are."""
+    return f"{name!r} is not one of {', '.join(known)}.{did_you_mean(name, known)}"
 
 
 class Folder(click.Path):
@@ -92,7 +112,7 @@ def _data_files(
     for value in values:
         name, sign, file = value.partition("=")
         if name not in DATASETS:
-            raise click.BadParameter(f"{name!r} is not one of {', '.join(DATASETS)}.")
+            raise click.BadParameter(no_such(name, tuple(DATASETS)))
         if not sign or not file:
             raise click.BadParameter(f"write {name}=FILE.")
         files[name] = Path(file)
@@ -115,7 +135,7 @@ def names_from(known: Callable[[], Sequence[str]]) -> _Callback:
         names = tuple(dict.fromkeys(part.strip() for part in value.split(",")))
         for name in names:
             if name not in known():
-                raise click.BadParameter(f"{name!r} is not one of {', '.join(known())}.")
+                raise click.BadParameter(no_such(name, known()))
         return names
 
     return read
@@ -298,7 +318,7 @@ def declared(
 
 
 def _declared(name: str, option: Option, **how: Any) -> _Decorator:
-    flag = option.switch or "--" + name.replace("_", "-")
+    flag = option.switch or option.flag or "--" + name.replace("_", "-")
     if option.kind is bool:
         on = not option.default
         return click.option(flag, name, is_flag=True, flag_value=on, default=None, help=option.help)
@@ -309,7 +329,7 @@ def _declared(name: str, option: Option, **how: Any) -> _Decorator:
 def _type(option: Option) -> dict[str, Any]:
     """How click reads the option."""
     if option.choices:
-        return {"type": click.Choice(option.choices)}
+        return {"type": OneOf(option.choices, dict(option.aliases))}
     if option.kind is int and option.read is None:
         return {"type": click.IntRange(int(option.least), int(option.greatest))}
     if option.kind is float:
@@ -415,7 +435,7 @@ def _prompt_options(by_itself: int) -> _Decorator:
             multiple=True,
             type=click.Path(path_type=Path),
             help="Plain text (one prompt) or JSONL with `text` and optionally `answer`, `task`, "
-            "`level`.",
+            "`level`; - for standard input.",
         ),
         click.option(
             "--task",
@@ -539,7 +559,7 @@ def gather_prompts(
     """Typed prompts, then those of files, then those of a task or a data set."""
     from depthtui.prompts.answers import with_answer
     from depthtui.prompts.dataset_formats import DATASETS
-    from depthtui.prompts.files import read_prompts
+    from depthtui.prompts.files import read_prompts, read_standard_input
     from depthtui.prompts.tasks import make_prompts
 
     dataset = dataset or DatasetOptions()
@@ -558,7 +578,7 @@ def gather_prompts(
     prompts = [with_answer(*typed) for typed in zip(asked.prompts, answers, strict=True)]
     try:
         for path in asked.files:
-            prompts += read_prompts(path)
+            prompts += read_standard_input() if str(path) == "-" else read_prompts(path)
         if task in DATASETS:
             return _with_dataset(prompts, task, asked, dataset, settings)
         if task is not None:

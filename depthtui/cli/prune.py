@@ -19,7 +19,7 @@ from depthtui.cli.options import (
     declared,
     gather_prompts,
     given_options,
-    model_argument,
+    model_argument_or_option,
     model_options,
     run_prompt_options,
 )
@@ -56,16 +56,17 @@ def _budget(
 
 @click.command(
     cls=Command,
+    renamed={"--layers": "--drop"},
     examples=[
         "depthtui prune demo --budget 0.5 --task grade_school --out pruned/",
         "depthtui prune demo --keep-answers 0.9 --task addition --level 1 --examples 30",
-        "depthtui prune Qwen/Qwen2.5-1.5B-Instruct --layers 20,22-24 --out pruned/",
+        "depthtui prune Qwen/Qwen2.5-1.5B-Instruct --drop 20,22-24 --out pruned/",
     ],
 )
-@model_argument
+@model_argument_or_option
 @in_section(
     "Which layers go, by one of",
-    click.option("--layers", callback=_layers, help="These, such as 3,5-7."),
+    click.option("--drop", "layers", callback=_layers, help="These, such as 3,5-7."),
     click.option(
         "--budget",
         type=NumberRange(min=0, min_open=True),
@@ -120,7 +121,7 @@ def prune(
     if len(ways) != 1:
         given_ways = f", not {' and '.join(ways)}" if ways else ""
         raise click.UsageError(
-            f"Say which layers go by one of --layers, --budget and --keep-answers{given_ways}."
+            f"Say which layers go by one of --drop, --budget and --keep-answers{given_ways}."
         )
     settings = given.settings()
     prompts = _prompts(asked, settings, budget is not None, keep_answers is not None)
@@ -155,7 +156,7 @@ def prune(
 def _ways(
     layers: str, budget: float | None, keep_answers: float | None
 ) -> list[tuple[str, str | float | None]]:
-    return [("--layers", layers), ("--budget", budget), ("--keep-answers", keep_answers)]
+    return [("--drop", layers), ("--budget", budget), ("--keep-answers", keep_answers)]
 
 
 def _prompts(

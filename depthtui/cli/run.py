@@ -34,6 +34,12 @@ from depthtui.log import log_bug
 
 @click.command(
     cls=Command,
+    common=(
+        *("model", "by_option", "device", "dtype", "quantize", "trust_remote_code"),
+        *("prompts", "answers", "files", "task", "level", "examples"),
+        *("metrics", "lens", "layers", "chat_template", "seed"),
+        *("cache_dir", "use_cache", "out", "formats"),
+    ),
     examples=[
         "depthtui run demo --prompt 'The capital of France is Paris.'",
         "depthtui run demo --task grade_school --out summary/",

@@ -224,6 +224,11 @@ _slurm_options = one_argument(
 
 @click.command(
     cls=_SweepCommand,
+    common=(
+        *("plan_file", "models", "tasks", "levels", "examples", "data", "protocol"),
+        *("gpus", "ray", "slurm", "metrics", "lens", "layers", "seed", "device", "dtype"),
+        *("trust_remote_code", "cache_dir", "out", "formats"),
+    ),
     examples=[
         "depthtui sweep --model demo --task 'addition:*' --task commonsense",
         "depthtui sweep plan.toml --protocol paper --data gsm8k=gsm8k.jsonl",

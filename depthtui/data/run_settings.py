@@ -84,7 +84,9 @@ class ModelSpec:
     dtype: Annotated[
         str,
         Option(
-            "Type of the weights in memory.", choices=("auto", "float32", "bfloat16", "float16")
+            "Type of the weights in memory.",
+            choices=("auto", "float32", "bfloat16", "float16"),
+            aliases=(("fp32", "float32"), ("bf16", "bfloat16"), ("fp16", "float16")),
         ),
     ] = "auto"
     quantize: Annotated[
@@ -510,7 +512,9 @@ class GenerationSettings:
         lens: what every depth is read through: `logit`, `affine` or `jacobian`.
     """
 
-    max_tokens: Annotated[int, Option("Most tokens.", least=1, label="most tokens")] = 256
+    max_tokens: Annotated[
+        int, Option("Most tokens to write.", least=1, label="most tokens", flag="--max-new-tokens")
+    ] = 256
     temperature: Annotated[float, Option("0 always takes the most probable token.")] = 0.0
     top_p: Annotated[
         float,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,18 @@ def read_prompts(path: str | Path) -> list[Prompt]:
     path = Path(path)
     data = read_bytes(path, LARGEST_FILE)
     return parse_prompts(decode_text(data, str(path)), str(path), is_jsonl(path))
+
+
+def read_standard_input() -> list[Prompt]:
+    """Read the prompts of standard input: JSON lines where each line is an object, or one prompt.
+
+    Raises:
+        DepthError: as `read_prompts`.
+    """
+    name = "standard input"
+    text = decode_text(sys.stdin.buffer.read(LARGEST_FILE + 1), name)
+    lines = [line for line in text.splitlines() if line.strip()]
+    return parse_prompts(text, name, bool(lines) and all(line[0] == "{" for line in lines))
 
 
 def is_jsonl(path: str | Path) -> bool:

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from depthtui.data.run import Prompt
-from depthtui.errors import DepthError
+from depthtui.errors import DepthError, did_you_mean
 from depthtui.prompts import generators
 
 MOST_PROMPTS = 10_000
@@ -207,7 +207,13 @@ def _written(task: str) -> tuple[Prompt, ...]:
 
 def _find_task(name: str) -> Task:
     if name not in TASKS:
-        raise DepthError(f"There is no task {_quoted(name)}.", f"Tasks: {', '.join(TASKS)}.")
+        from depthtui.prompts.dataset_formats import DATASETS
+
+        known = (*TASKS, *DATASETS)
+        raise DepthError(
+            f"There is no task {_quoted(name)}.{did_you_mean(name, known)}",
+            f"Tasks: {', '.join(known)}.",
+        )
     return TASKS[name]
 
 

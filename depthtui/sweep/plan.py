@@ -15,7 +15,7 @@ from depthtui.data.run_settings import (
     RunSettings,
     SummarySettings,
 )
-from depthtui.errors import DepthError, shown
+from depthtui.errors import DepthError, did_you_mean, shown
 from depthtui.files import expanded
 from depthtui.metrics import reading_through
 from depthtui.models.catalog import DEMO
@@ -253,7 +253,7 @@ def _levels_of(name: str, data: str) -> range:
         )
     if name not in TASKS:
         raise DepthError(
-            f"There is no task {name[:40]!r}.",
+            f"There is no task {name[:40]!r}.{did_you_mean(name, (*TASKS, *DATASETS))}",
             f"Tasks: {', '.join([*TASKS, *DATASETS])}; or give its prompts: --data NAME=FILE.",
         )
     return TASKS[name].levels
