@@ -124,7 +124,7 @@ def test_help_lists_pages_and_commands(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("topic", "expected"),
     [
-        ("verdict", "# The verdict"),
+        ("Verdict", "# The verdict"),
         ("cache", "## depthtui cache --help"),
         ("run", "--metrics all|NAME"),
         ("ablation", "### Ablation: `ablation`"),
@@ -139,9 +139,13 @@ def test_a_topic_is_a_page_a_command_a_metric_or_a_rule(
     assert expected in capsys.readouterr().out
 
 
-def test_an_unknown_topic_names_those_that_are_like_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_topic_leads_to_a_name_or_to_a_page(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["help", "lense"]) == 2
     assert "Did you mean lenses" in capsys.readouterr().err
+    assert main(["help", "slurm"]) == 2
+    assert "The word is in clusters" in capsys.readouterr().err
     assert main(["help", "xyzzy"]) == 2
     assert "`depthtui help` lists all" in capsys.readouterr().err
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 import click
@@ -76,7 +77,7 @@ def _text(topic: str, context: click.Context) -> str:
     from depthtui.manual.parts import explained, metric_section
     from depthtui.metrics import ALL
 
-    root = context.find_root()
+    root, topic = context.find_root(), topic.lower()
     assert isinstance(root.command, click.Group)
     command = root.command.get_command(root, topic)
     if topic in PAGES or command:
@@ -89,9 +90,19 @@ def _text(topic: str, context: click.Context) -> str:
     if topic in by_name:
         return explained(by_name[topic].explained)
     names = [*PAGES, *root.command.commands, *metrics, *by_name]
-    close = get_close_matches(topic.lower(), names, n=3, cutoff=0.5)
-    meant = f"Did you mean {' or '.join(close)}?" if close else "`depthtui help` lists all."
-    raise click.UsageError(f"The manual has no page {topic!r}. {meant}", context)
+    raise click.UsageError(f"The manual has no page {topic!r}. {_meant(topic, names)}")
+
+
+def _meant(topic: str, names: Sequence[str]) -> str:
+    """What somebody may have meant: a name that is like the topic, or pages with the word."""
+    from depthtui.manual import PAGES, source
+
+    close = get_close_matches(topic, names, n=3, cutoff=0.7)
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    counts = {name: source(name).lower().count(topic) for name in PAGES}
+    having = sorted(filter(counts.get, counts), key=lambda name: -counts[name])[:3]
+    return f"The word is in {', '.join(having)}." if having else "`depthtui help` lists all."
 
 
 def _usage(command: click.Command, name: str, root: click.Context) -> str:
