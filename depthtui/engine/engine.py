@@ -244,6 +244,12 @@ class Engine:
         except Exception as error:
             if not is_out_of_memory(error):
                 self._keep_details(error)
+                if loaded.info.spec.tensor_parallel > 1:
+                    raise DepthError(
+                        f"{loaded.info.name} was cut by transformers' plan and cannot be run: "
+                        f"{first_line(error)}.",
+                        "The plan may not fit it: start one process.",
+                    ) from error
                 raise DepthError(
                     f"{loaded.info.name} is loaded and cannot be run: {first_line(error)}.",
                     "It may need more than the tokens of a text, such as an image; or its "

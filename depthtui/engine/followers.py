@@ -93,7 +93,7 @@ def _one_call(has_checkpoints: bool) -> Iterator[None]:
 
 def _end_call() -> None:
     """Meet the other ranks, and stop where ctrl-c was pressed at any of them."""
-    was_interrupted = any_rank("ctrl-c", forget_interrupt(), patient=True)
+    was_interrupted = any_rank("ctrl-c", forget_interrupt())
     group = joined()
     if was_interrupted and group is not None and group.rank == 0 and handles_ctrl_c():
         raise KeyboardInterrupt

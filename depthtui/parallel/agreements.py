@@ -80,10 +80,10 @@ def least(what: str, value: int) -> int:
     return value if group is None else min(_gathered(group, what, value))
 
 
-def any_rank(what: str, value: bool, patient: bool = False) -> bool:
+def any_rank(what: str, value: bool) -> bool:
     """Whether something is so on any rank."""
     group = joined()
-    return value if group is None else max(_gathered(group, what, int(value), patient)) == 1
+    return value if group is None else max(_gathered(group, what, int(value))) == 1
 
 
 def every_rank(what: str, value: bool) -> bool:

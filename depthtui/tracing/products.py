@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from depthtui.models.cut_weights import product_with, whole
+from depthtui.models.cut_weights import is_cut, product_with, whole
 from depthtui.parallel.group import joined
 
 _WORTH_IT = 1.03
@@ -117,7 +117,9 @@ def raw_logits(head: nn.Module, normed: Tensor) -> Tensor:
         or torch.is_grad_enabled()
         or not _adds_up_in_float32(normed.device, head.weight.dtype)
     ):
-        return head(normed)
+        found: Tensor = head(normed)
+        # What ranks have brought together is a view, whose values may not be changed.
+        return found.clone() if found.requires_grad and is_cut(head.weight) else found
     rows = normed.flatten(0, -2)
     logits = product_with(head.weight, lambda part: _wide_product(rows, part))
     if head.bias is not None:

@@ -48,12 +48,13 @@ def press_ctrl_c() -> None:
 def miss_a_collective() -> None:
     import torch
 
-    all_reduce = torch.distributed.all_reduce
+    all_gather = torch.distributed.all_gather_into_tensor
 
-    def missed(*args: Any, **kwargs: Any) -> Any:
-        torch.distributed.all_reduce = all_reduce
+    def missed(found: torch.Tensor, mine: torch.Tensor, group: Any) -> None:
+        torch.distributed.all_gather_into_tensor = all_gather
+        found.copy_(mine.repeat(len(found) // len(mine)))
 
-    torch.distributed.all_reduce = missed
+    torch.distributed.all_gather_into_tensor = missed
 
 
 FAILURES: dict[str, Callable[[], None]] = {
@@ -78,7 +79,7 @@ def main() -> int:
     def report(context: MetricContext, done: int, *rest: Any, **named: Any) -> None:
         reports(context, done, *rest, **named)
         # Once some of the metric is done that can be kept.
-        if context.metric == "residual_erasure" and done >= 2 and not began:
+        if context.metric == "integrated_gradients" and done == 2 and not began:
             began.append(True)
             if rank_started() == 1:
                 FAILURES[how]()

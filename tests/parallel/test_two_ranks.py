@@ -13,7 +13,7 @@ from tests.parallel.two_ranks import differences, environment, free_port, measur
 from tests.tiny_models import tiny_folder
 
 MODELS = {
-    "llama_tied": True,  # fits a lens; embedding and head share their weights
+    "granite": True,  # fits a lens; logits are scaled
     "qwen3_moe": False,  # each rank has a part of every expert
     "gpt_oss": False,  # each rank has some whole experts
 }
@@ -56,7 +56,7 @@ def fail(how: str, tmp_path: Path) -> tuple[list[int], str]:
     """Run a command on two ranks of which one fails; the exit statuses, and what was printed."""
     port, seconds = free_port(), {"DEPTHTUI_RANKS_TIMEOUT": "20"}
     arguments = ["--prompt", "Seven plus five is twelve.", "--answer", " twelve."]
-    arguments += ["--metrics", "contributions,residual_erasure", "--cache-dir", str(tmp_path)]
+    arguments += ["--metrics", "contributions,integrated_gradients", "--cache-dir", str(tmp_path)]
     command = [sys.executable, "-m", "tests.parallel.failing_rank", how]
     ranks = [
         subprocess.Popen(

@@ -193,6 +193,8 @@ def _as_rank(names: Sequence[str], cache: Path, out: Path) -> int:
 
     status = as_rank(run, print)
     folder = Path(names[0].removeprefix("fitting:"))
+    if (out / folder.name / "problem").exists():
+        return status
     found = analyzed(folder)
     if os.environ["RANK"] == "0":
         _write(found, out / "analyzed")
