@@ -52,7 +52,9 @@ class Group:
         template = ", chat template" if settings.chat_template else ""
         changes = "" if settings.is_clean else f", {changes_of(settings)}"
         chosen = f", {self.chosen}" if self.chosen else ""
-        where = f"{weights_dtype(self.model)} on {self.model.device}"
+        ranks = self.model.spec.tensor_parallel
+        shared = f", over {ranks} ranks" if ranks > 1 else ""
+        where = f"{weights_dtype(self.model)} on {self.model.device}{shared}"
         return f"{self.model.name}, {where}{template}{changes}{chosen}"
 
     def is_clean_of(self, other: Group) -> bool:

@@ -125,7 +125,8 @@ def _off(a: Any, b: Any) -> float:
         with np.errstate(invalid="ignore"):
             apart = np.nan_to_num(np.abs(x - y)).max(initial=0.0)
         return float(apart / max(np.nan_to_num(np.abs(y)).max(initial=0.0), 1.0))
-    return 0.0 if a == b else float("inf")
+    is_same = type(a) is type(b) and not isinstance(a, np.ndarray) and a == b
+    return 0.0 if is_same else float("inf")
 
 
 def on_ranks(folders: Mapping[Path, bool], cache: Path, out: Path, ranks: int) -> None:

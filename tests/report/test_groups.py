@@ -27,6 +27,13 @@ def test_models_and_settings_are_kept_apart() -> None:
     assert groups[2].title == "tiny, float32 on cpu, chat template"
 
 
+def test_a_title_names_the_ranks_of_a_model_that_is_cut() -> None:
+    result = run("1")
+    cut = replace(result.model, spec=replace(result.model.spec, tensor_parallel=4))
+    (group,) = group_runs([replace(result, model=cut)])
+    assert group.title == "tiny, float32 on cpu, over 4 ranks"
+
+
 def choosing(text: str, *metrics: str, **choices: Any) -> RunResult:
     """A run that was asked for some metrics and choices."""
     result = run(text)
