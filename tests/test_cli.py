@@ -943,13 +943,6 @@ class TestExplorer:
             in capsys.readouterr().err
         )
 
-    def test_an_engine_is_one_process(
-        self, capsys: Output, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("WORLD_SIZE", "2")
-        assert cli.main(["engine"]) == 1
-        assert "one process, and 2 were started. Start one" in capsys.readouterr().err
-
     @pytest.mark.parametrize("command", [[], ["serve"]])
     def test_the_last_model_is_not_trusted(
         self, command: list[str], opened: list[tuple[ModelSpec, Settings]], capsys: Output

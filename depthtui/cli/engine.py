@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 import click
@@ -24,12 +23,6 @@ def engine(given: Given) -> int:
     hands both on as they are. Models and their cache are here; the session, its results and what
     is exported are with the explorer. It ends when the explorer is gone.
     """
-    ranks = os.environ.get("WORLD_SIZE", "1")
-    if ranks != "1":
-        raise DepthError(
-            f"The engine is one process, and {ranks} were started.",
-            "Start one, as by torchrun --nproc-per-node 1.",
-        )
     if sys.stdin.isatty() or sys.stdout.isatty():
         raise DepthError(
             "The engine talks to an explorer, not to a terminal.",
