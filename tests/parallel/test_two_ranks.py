@@ -54,14 +54,16 @@ def test_analyze_measures_a_model_that_a_user_has_cut(found: Path) -> None:
 
 def fail(how: str, tmp_path: Path) -> tuple[list[int], str]:
     """Run a command on two ranks of which one fails; the exit statuses, and what was printed."""
-    port, seconds = free_port(), {"DEPTHTUI_RANKS_TIMEOUT": "20"}
+    port = free_port()
+    # Details of errors go into a log of their own.
+    own = {"DEPTHTUI_RANKS_TIMEOUT": "20", "XDG_STATE_HOME": str(tmp_path)}
     arguments = ["--prompt", "Seven plus five is twelve.", "--answer", " twelve."]
     arguments += ["--metrics", "contributions,integrated_gradients", "--cache-dir", str(tmp_path)]
     command = [sys.executable, "-m", "tests.parallel.failing_rank", how]
     ranks = [
         subprocess.Popen(
             [*command, str(tiny_folder(tmp_path)), *arguments],
-            env=environment(rank, 2, port) | seconds,
+            env=environment(rank, 2, port) | own,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
