@@ -37,9 +37,10 @@ COMMAND = shlex.join(["sh", "-c", f"{sys.executable} -m tests.tui.fake_engine; e
 
 
 @pytest.fixture(autouse=True)
-def _modules_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a child import these tests, which are not installed."""
+def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a child import these tests, which are not installed, and leave its log nowhere else."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
 def client(it: Explored) -> EngineClient:

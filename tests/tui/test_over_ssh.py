@@ -58,8 +58,9 @@ def sshd(tmp_path: Path) -> Iterator[psutil.Popen]:
 @pytest.mark.by_hand
 @pytest.mark.skipif(not Path(SSHD).exists(), reason="there is no sshd here")
 async def test_a_session_goes_on_after_its_connection_was_killed(
-    tmp_path: Path, sshd: psutil.Popen
+    tmp_path: Path, sshd: psutil.Popen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     engine = f"env DEPTHTUI_CACHE_DIR={tmp_path}/there {sys.executable} -m depthtui engine"
     command = shlex.join(["ssh", "-F", f"{tmp_path}/ssh_config", "gpu", engine])
     spec = ModelSpec(str(tiny_folder(tmp_path)), device="cpu")
