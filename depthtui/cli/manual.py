@@ -6,11 +6,15 @@ import shutil
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem
 
 from depthtui.cli.help import Command, show_every_option
+from depthtui.cli.options import Folder
+from depthtui.errors import DepthError
+from depthtui.files import why
 
 _WIDEST = 100
 """Columns of a page: longer lines are hard to read."""
@@ -48,14 +52,19 @@ def _complete_topics(
 )
 @click.argument("topic", required=False, shell_complete=_complete_topics)
 @click.option("--raw", is_flag=True, help="Print Markdown, without a pager.")
+@click.option("--html", type=Folder(), help="Write all pages as HTML into this folder.")
 @click.pass_context
-def manual(context: click.Context, /, topic: str | None, raw: bool) -> None:
+def manual(context: click.Context, /, topic: str | None, raw: bool, html: Path | None) -> None:
     """Show a page of the manual.
 
     TOPIC is a page, a command, a metric or a rule; `schema` is the JSON schema of summary.json.
     Without it, lists pages and commands.
     """
-    if topic is None:
+    if html is not None:
+        if topic is not None or raw:
+            raise click.UsageError("--html writes all pages: leave out TOPIC and --raw.")
+        _write_html(html, context)
+    elif topic is None:
         click.echo(_list_of_pages(context))
     elif topic == _SCHEMA:
         click.echo(_summary_schema())
@@ -63,6 +72,17 @@ def manual(context: click.Context, /, topic: str | None, raw: bool) -> None:
         click.echo(_text(topic, context))
     else:
         _show(_rendered(_text(topic, context)))
+
+
+def _write_html(folder: Path, context: click.Context) -> None:
+    from depthtui.manual import PAGES
+    from depthtui.manual.as_html import write_html
+
+    try:
+        written = write_html(folder, {name: _text(name, context) for name in PAGES})
+    except OSError as error:
+        raise DepthError(f"{folder} cannot be written: {why(error)}.") from error
+    click.echo(f"{len(written)} pages: {written[-1].with_name('index.html')}")
 
 
 def _list_of_pages(context: click.Context) -> str:
