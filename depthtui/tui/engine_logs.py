@@ -75,9 +75,9 @@ def last_line(path: Path) -> str:
 
 
 def last_line_of(printed: str) -> str:
-    """The last line that says anything, without the escapes that colour it; empty for none."""
+    """The last line with a word, without the escapes that colour it; empty for none."""
     lines = _ESCAPES.sub("", printed).replace("\r", "\n").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return next((line.strip() for line in reversed(lines) if re.search(r"\w", line)), "")
 
 
 def remove(path: Path) -> None:

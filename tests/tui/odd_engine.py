@@ -23,7 +23,7 @@ def main() -> None:
                 pipe.send(Notice("hello"))
             case "print":
                 os.write(1, b"to stdout\n")
-                os.write(2, b"CUDA error: [/] \x1b[2J\n\n")
+                os.write(2, b"CUDA error: [/] \x1b[2J\n=====\n\n")
                 pipe.send(Notice("printed"))
             case "exit":
                 sys.exit(3)
