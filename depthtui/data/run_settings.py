@@ -119,11 +119,13 @@ FORMER_TRUST = "trust_remote_code"
 def spec_keys(spec: ModelSpec) -> dict[str, Any]:
     """The model as hashes and files have it, whose names stay the same.
 
-    With a field that it once had, and an adapter only where there is one.
+    With a field that it once had, and an adapter and ranks only where there are such.
     """
     values = asdict(spec)
     if not spec.adapter:
         del values["adapter"]
+    if spec.tensor_parallel == 1:
+        del values["tensor_parallel"]
     return {**values, FORMER_TRUST: False}
 
 
