@@ -273,7 +273,7 @@ class RunSettings:
     skip_part: Annotated[
         str,
         Option(
-            "What skip effects, ablation and the like leave out of a layer.",
+            "What to leave out of a layer: all of it, its attention or its MLP.",
             choices=("layer", "attention", "mlp"),
             words=("layer", "attention", "MLP"),
             label="what is skipped",

@@ -236,7 +236,7 @@ def test_a_count_of_one_token_alone_is_fragile():
     assert curve(*loss, tokens=2).evidence().firm
     alone = curve(*loss, tokens=1).evidence()
     assert (alone.count, alone.low, alone.high, alone.firm) == (10, 10, 10, False)
-    assert alone.reason == "it is of one token alone"
+    assert alone.reason == "it rests on a single token"
     result, _found = with_context(9, 7)
     pooled = reading_of([result], SummarySettings())
     value = pooled.get(METRIC)
@@ -329,7 +329,7 @@ def test_evidence_is_what_tokens_say_that_are_run_in_full():
     (unknown,) = METRIC.evidence(pooled.get(METRIC), pooled)
     assert unknown.count is None
     assert unknown.reason == (
-        "one token alone is run in full, and that is read off h_k itself, as by a lens"
+        "the answer is too short: it needs two tokens or more"
     )
 
 

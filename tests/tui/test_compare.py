@@ -292,7 +292,7 @@ async def test_other_tokens_are_compared_by_their_means(tmp_path: Path) -> None:
 async def test_models_of_different_depth_share_a_relative_axis(tmp_path: Path) -> None:
     async with explore(tmp_path, engine) as it:
         screen = await compared_with_model(it, "org/shallow")
-        await it.until(lambda: "30 and 20 layers, matched by relative depth" in words(it))
+        await it.until(lambda: "by relative depth (30 and 20 layers)" in words(it))
         difference = screen.query_one("#difference", DifferenceHeatmap)
         assert difference.is_ready
         assert len(difference._values) == 30

@@ -132,7 +132,7 @@ class ContextCurve(MeanLoss):
             )
             variants.append(Variant(other, reason))
         if self.tokens == 1:
-            variants.append(Variant(None, "it is of one token alone"))
+            variants.append(Variant(None, "it rests on a single token"))
         curve = read_off(self.loss[1:], self.threshold, f"< {self.threshold:.2g} nats")
         found = COUNTED.weighed(count, len(self.loss) - 1, variants, curve=curve, interval=interval)
         # Prompts that need their context longest decide it, and may be among the others.
@@ -227,7 +227,7 @@ def _evidence(context: ReducedContext, pooled: Pooled) -> list[Evidence]:
     if context.later is not None:
         later = [one and one.later for one in pooled.reduced(METRIC)]
         return [context.later.evidence(pooled.interval(later, _depths, "loss", "worth"))]
-    why = "one token alone is run in full, and that is read off h_k itself, as by a lens"
+    why = "the answer is too short: it needs two tokens or more"
     return [COUNTED.unknown(why)]
 
 

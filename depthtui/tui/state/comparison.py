@@ -65,8 +65,8 @@ def caveat(a: RunResult, b: RunResult, alignment: Alignment, settings: SummarySe
     if layers[0] != layers[1]:
         parts.insert(
             0,
-            f"{layers[0]} and {layers[1]} layers, matched by relative depth: "
-            f"the difference has a row for each of {'A' if layers[0] > layers[1] else 'B'}.",
+            f"Rows are matched by relative depth ({layers[0]} and {layers[1]} layers); "
+            f"the difference has those of {'A' if layers[0] > layers[1] else 'B'}.",
         )
     if _begins_otherwise(a.tokens, b.tokens, alignment):
         parts.append(

@@ -106,9 +106,9 @@ def test_choices_that_name_tokens_stay_with_their_prompt() -> None:
 
 def test_other_tokens_and_other_layers_are_told() -> None:
     a, b = result(*WORDS), result("Two", " words", layers=4)
-    assert "6 and 4 layers, matched by relative depth" in said(a, b)
-    assert "the difference has a row for each of A." in said(a, b)
-    assert "the difference has a row for each of B." in said(b, a)
+    assert "Rows are matched by relative depth (6 and 4 layers)" in said(a, b)
+    assert "the difference has those of A." in said(a, b)
+    assert "the difference has those of B." in said(b, a)
     assert "The tokens differ (4 and 2): only curves and means over tokens" in said(a, b)
 
 
