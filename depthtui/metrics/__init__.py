@@ -1,6 +1,6 @@
 """The metrics: a folder each, with a light spec and a kernel that only the engine imports.
 
-Adding one is a folder, its import and a line in `ALL`.
+A new metric is a folder, its import and a line in `ALL`.
 """
 
 from __future__ import annotations
@@ -81,42 +81,42 @@ ALL: tuple[Metric, ...] = (
     integrated_gradients.METRIC,
     engine_distance.METRIC,
 )
-"""Everything that is measured or derived, the quick ones first: the order of every list."""
+"""All metrics, measured or derived, the quick ones first: the order of every list."""
 
 METRICS = tuple(metric for metric in ALL if metric.stage != "derived")
-"""Those that a run can be asked for."""
+"""Metrics that a run can be asked for."""
 
 DERIVED = tuple(metric for metric in ALL if metric.stage == "derived")
-"""Those that come with another."""
+"""Metrics that come with another metric."""
 
 ON_DEMAND = tuple(metric for metric in METRICS if metric.on_demand)
-"""Those that are computed on the recorded pass, only where they are asked for."""
+"""Metrics that are computed on the recorded pass, only on demand."""
 
 BESIDE_LENS = tuple(metric for metric in METRICS if metric.beside_lens)
-"""Those of them that the logit lens can bring as it is read."""
+"""On-demand metrics that can be computed while the logit lens is read."""
 
 OF_THE_PASS = tuple(metric.name for metric in METRICS if not metric.on_demand)
-"""Names of those of the forward pass itself, which a run has unless it is asked for less."""
+"""Names of the forward pass's own metrics, which a run has unless it is asked for fewer."""
 
 RANKINGS = tuple(
     metric for metric in reversed(METRICS) if issubclass(metric.result or object, Ranked)
 )
-"""Those that say which layers to leave out, the surest and dearest first."""
+"""Metrics that rank the layers to leave out, the most reliable and most expensive first."""
 
 METRIC_BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}
 
 _MOST_REASONS = 3
-"""So many are named where they differ from prompt to prompt."""
+"""The most reasons that are named where they differ from prompt to prompt."""
 
 _ALL_MEASURES = tuple(
     replace(measure, metric=metric.name) for metric in METRICS for measure in metric.measures
 )
 
 MEASURES = tuple(measure for measure in _ALL_MEASURES if measure.by_token)
-"""What a heatmap of layers x tokens can draw."""
+"""The measures that a heatmap of layers x tokens can draw."""
 
 ALL_MEASURES = (*MEASURES, *(measure for measure in _ALL_MEASURES if not measure.by_token))
-"""Those, then the maps of layers x layers or heads."""
+"""`MEASURES`, then the maps of layers x layers or heads."""
 
 MEASURE_BY_NAME: dict[str, Measure] = {measure.name: measure for measure in ALL_MEASURES}
 
@@ -124,10 +124,10 @@ MEASURE_BY_NAME: dict[str, Measure] = {measure.name: measure for measure in ALL_
 def empty_result(
     model: ModelInfo, prompt: Prompt, settings: RunSettings, tokens: Tokens
 ) -> RunResult:
-    """A run of which nothing has been computed yet.
+    """Make a run of which nothing has been computed yet.
 
-    It has unknown values where the pass will fill in, and the reason for each metric that it was
-    asked for and cannot have.
+    It has unknown values where the pass will fill them in, and a reason for each requested metric
+    that is unavailable.
     """
     result = RunResult(model, prompt, settings, tokens)
     sizes = model.n_layers, len(tokens), settings.top_k
@@ -142,7 +142,7 @@ def empty_result(
 
 
 def rankings_for(result: RunResult | None) -> tuple[str, ...]:
-    """Their names, the surest first, without what needs an answer where a run has none."""
+    """Names of the rankings, the most reliable first; of a run without an answer, those without."""
 
     def has_no_use(metric: Metric) -> bool:
         return result is not None and metric.needs_answer and bool(metric.why_unavailable(result))
@@ -151,13 +151,13 @@ def rankings_for(result: RunResult | None) -> tuple[str, ...]:
 
 
 def rankings_of(result: RunResult) -> list[Ranked]:
-    """What a run knows about its layers' usefulness, the surest first."""
+    """The rankings of layers that a run has, the most reliable first."""
     found = (result.measured.get(metric.name) for metric in RANKINGS)
     return [cast(Ranked, ranking) for ranking in found if ranking is not None]
 
 
 def failures_in_words(failed: Iterable[str], unavailable: Mapping[str, str]) -> list[str]:
-    """What to tell of metrics that failed, one sentence each."""
+    """One sentence for each metric that failed."""
     return [
         f"{METRIC_BY_NAME[name].title} is unavailable: {unavailable[name].rstrip('.')}."
         for name in failed
@@ -165,14 +165,14 @@ def failures_in_words(failed: Iterable[str], unavailable: Mapping[str, str]) -> 
 
 
 def named_metrics(settings: RunSettings) -> tuple[str, ...]:
-    """The metrics that settings name; none where they are those of every run."""
+    """The metrics that settings name; empty where they are those of every run."""
     return () if set(settings.metrics) == set(OF_THE_PASS) else settings.metrics
 
 
 def had_by_none(names: Collection[str], runs: Collection[RunResult | PromptReading]) -> list[str]:
-    """A sentence for each of the metrics that were asked for and that no run can have.
+    """A sentence for each requested metric that is unavailable in every run.
 
-    Failures are left out. Who asks for all metrics, asks for all that there are: no sentence.
+    Failures are left out. A request for all metrics means all available ones: no sentences.
     """
     sentences: list[str] = []
     if set(names) == set(METRIC_BY_NAME):
@@ -199,7 +199,7 @@ def depending_on(*settings: str) -> tuple[Metric, ...]:
 
 
 def reading_through(settings: RunSettings, lens: str) -> RunSettings:
-    """The settings of a run that is to be read through a lens: what a fitted one reads, too."""
+    """The settings of a run that is to be read through a lens: a fitted lens's metric is added."""
     wanted = LENS_METRICS[lens]
     if lens == LOGIT or wanted in settings.metrics or wanted not in METRIC_BY_NAME:
         return settings
@@ -207,9 +207,9 @@ def reading_through(settings: RunSettings, lens: str) -> RunSettings:
 
 
 def beside_base(settings: RunSettings, spec: ModelSpec) -> RunSettings:
-    """The settings of a run with an adapter: it is measured beside its base.
+    """The settings of a run; a model with an adapter is also measured beside its base.
 
-    Where metrics are named, these alone are measured.
+    Where metrics are named, only these are measured.
     """
     if not spec.adapter or named_metrics(settings):
         return settings
@@ -230,12 +230,12 @@ def after_prompts(settings: RunSettings, lengths: Iterable[int]) -> RunSettings:
 
 
 def among_prompts(settings: RunSettings, texts: Sequence[str], number: int) -> RunSettings:
-    """The settings of a run among others: an `own` order is found on the other half of the prompts.
+    """The settings of one of several runs: an `own` order is found on the prompts' other half.
 
     Args:
         settings: of every run.
         texts: the prompts that are run together.
-        number: which of them the run is of.
+        number: index of the run's prompt in `texts`.
     """
     is_own = settings.sufficient_order == "own" and sufficient.NAME in settings.metrics
     if not is_own or len(texts) < sufficient.PROMPTS_AS_UNITS:
@@ -244,10 +244,10 @@ def among_prompts(settings: RunSettings, texts: Sequence[str], number: int) -> R
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Refuse what is no name of a metric.
+    """Check that names are names of metrics.
 
     Raises:
-        DepthError: says which there are.
+        DepthError: a name is unknown; the message lists all metrics.
     """
     unknown = set(names) - set(METRIC_BY_NAME)
     if unknown:
@@ -258,5 +258,5 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def formula_in(measure: Measure, result: RunResult) -> str:
-    """The formula as it holds for this model: a parallel block's MLP is relative to h."""
+    """A measure's formula for a run's model: a parallel block's MLP is relative to h."""
     return measure.formula.replace("h+a", "h") if result.model.parallel else measure.formula

@@ -1,4 +1,4 @@
-"""What of a slower metric is computed, where that is not all of it."""
+"""Choices of the part of a slower metric to compute."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from depthtui.data.run_settings import CHOICES, RunSettings
 from depthtui.data.selection import layers_in, numbers_text
 
 STAND_INS = ("ablate", "keep_first_token")
-"""Settings for what stands in for a layer that is left out."""
+"""The settings that choose what stands in for a layer that is left out."""
 
 MEAN_UPDATE, FIRST_KEPT = "a layer left out writes its mean update", "token 0 keeps every layer"
-"""What the two of them do, in words."""
+"""These two settings in words."""
 
 
 def chosen_layers(result: RunResult) -> tuple[int, ...]:
@@ -26,32 +26,32 @@ def chosen_layers(result: RunResult) -> tuple[int, ...]:
 
 
 def layers_gone_through(result: RunResult) -> tuple[int, ...]:
-    """The same, with all of them where none was chosen."""
+    """The layers that a run's slower metrics go through; all of them where none was chosen."""
     return chosen_layers(result) or tuple(range(result.model.n_layers))
 
 
 def layers_run(result: RunResult) -> int:
-    """The layers run by one run for each of these left out, and by one with nothing left out.
+    """The number of layer calls of one run without each chosen layer, and of an unchanged run.
 
-    A run begins behind the layer that it leaves out, the unchanged one before the first.
+    A run begins behind the layer that it leaves out, the unchanged run before the first of them.
     """
     count, layers = result.model.n_layers, layers_gone_through(result)
     return count - layers[0] + sum(count - 1 - layer for layer in layers)
 
 
 PARTS = 4
-"""Layers are known in so many parts: more would be seen sooner, but each has an unchanged run."""
+"""Parts in which layers are computed: more show results sooner, but each has an unchanged run."""
 
 
 def layers_a_part(n_layers: int) -> int:
-    """How many of so many layers are known together, before the others."""
+    """The number of layers of one part, of `n_layers` in all."""
     return max(1, -(-n_layers // PARTS))
 
 
 def key_parts(result: RunResult, names: Iterable[str]) -> dict[str, Any]:
-    """Settings of a run as they stand in the cache key of what depends on them.
+    """The settings of a run as they are in the cache key of results that depend on them.
 
-    A choice of everything is none, so that what was computed before there were choices is found.
+    A choice of everything is left out, so that results from before there were choices are found.
     """
     settings = result.settings
     parts: dict[str, Any] = {
@@ -62,7 +62,7 @@ def key_parts(result: RunResult, names: Iterable[str]) -> dict[str, Any]:
     if "answer_start" in parts:
         parts["answer_start"] = result.answer_start
     if "ablate" in parts:
-        # A mean update hangs on the texts that it is the mean over.
+        # A mean update depends on the texts that it is the mean over.
         parts["baseline"] = settings.baseline
     if parts.pop("layers", None) and chosen_layers(result):
         parts["layers"] = list(chosen_layers(result))
@@ -76,31 +76,31 @@ def stand_in_words(settings: RunSettings) -> str:
 
 
 def layers_words(layers: tuple[int, ...], n_layers: int) -> str:
-    """What was chosen, such as `layers 0-5, 20 (7 of 30)`; empty for all of them."""
+    """The chosen layers in words, such as `layers 0-5, 20 (7 of 30)`; empty for all of them."""
     return f"layers {numbers_text(layers)} ({len(layers)} of {n_layers})" if layers else ""
 
 
 def left_out_words(part: str, layers: tuple[int, ...], n_layers: int, stand_in: str = "") -> str:
-    """What interventions were of, where that is not all of all layers: remarks to append.
+    """Remarks to append: which parts of which layers were left out; empty for all of all layers.
 
-    `stand_in` are the words for what stands in for a layer that is left out.
+    `stand_in` is the words for what stands in for a layer that is left out.
     """
     of_some = f"; of {layers_words(layers, n_layers)}" * bool(layers)
     return only(part) + of_some + f"; {stand_in}" * bool(stand_in)
 
 
 def only(part: str) -> str:
-    """What was left out of a layer, where that is not all of it."""
+    """A remark on the part of a layer that was left out; empty for the whole layer."""
     return "" if part == "layer" else f"; only the {PART_TITLES[part]} left out"
 
 
 def chosen_key(layers: tuple[int, ...]) -> dict[str, Any]:
-    """The key of a summary that says which layers were chosen; none for all of them."""
+    """The summary's key for the chosen layers; none for all of them."""
     return {"chosen": list(layers)} if layers else {}
 
 
 def with_choices(found: MetricResult, *names: str) -> dict[str, Any]:
-    """A result's fields for a summary; those that say what was chosen only where it was."""
+    """A result's fields for a summary; those in `names` only where they are not empty."""
     return {
         name: list(value) if isinstance(value, tuple) else value
         for name, value in vars(found).items()

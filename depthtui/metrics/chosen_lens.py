@@ -1,4 +1,4 @@
-"""The metric and the measures that a chosen lens has in place of the logit lens's."""
+"""The metric and the measures of a chosen lens, in place of the logit lens's."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from depthtui.metrics.pooling import READ_BY_LENS
 from depthtui.metrics.spec import Measure
 
 _NAMES = {settling.NAME: "divergence"}
-"""The measures that have another name among those of a fitted lens."""
+"""Metrics of the logit lens whose measure has another name in a fitted lens."""
 
 
 def measured_by(metric: str, lens: str) -> str:
-    """The metric that has, under a lens, what a metric has under the logit lens."""
+    """The metric that replaces, under a lens, a metric of the logit lens."""
     return LENS_METRICS[lens] if metric in READ_BY_LENS and lens != LOGIT else metric
 
 

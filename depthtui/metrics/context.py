@@ -1,4 +1,4 @@
-"""What a kernel needs of the run that it works for."""
+"""The interface of a run for the kernels of its metrics."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from depthtui.tracing.trace import LayerActivations
 
 
 class Context(Protocol):
-    """One run while its on-demand metrics are computed; the engine brings it."""
+    """One run while its on-demand metrics are computed; the engine implements it."""
 
     result: RunResult
-    """The run: tokens, settings, and what was measured so far."""
+    """The run: tokens, settings, and the results so far."""
 
     @property
     def residuals(self) -> Sequence[Tensor]:
-        """h_0 … h_L of the run, each `[T, d]`: all that a metric needs which runs no layer again.
+        """h_0 … h_L of the run, each `[T, d]`: enough for a metric that runs no layer again.
 
-        They were recorded with the run's pass; large ones lie in a file.
+        They were recorded with the run's pass; large ones are in a file.
         """
 
     @property
@@ -39,23 +39,23 @@ class Context(Protocol):
 
     @property
     def read(self) -> Mapping[int, Tensor]:
-        """`[T, d]` of each layer that reads something else than the one before has written."""
+        """The input `[T, d]` of each layer that does not read the output of the one before."""
 
     @property
     def replay(self) -> Replay:
         """The recorded clean pass: h_0 … h_L, and layers that run on from them.
 
-        A forward pass of its own, with the keys and values of all layers in memory.
+        It takes a forward pass, and has the keys and values of all layers in memory.
         """
 
     def pass_of(self, ids: np.ndarray) -> Replay:
         """The recorded clean pass of another text's token ids `[T]`."""
 
     def without_adapter(self) -> AbstractContextManager[None]:
-        """A while in which a model with an adapter has the weights of its base.
+        """Give a model with an adapter the weights of its base while the context is open.
 
         Raises:
-            DepthError: there is no memory for these.
+            DepthError: there is no memory for these weights.
         """
 
     def sublayers(self, part: str) -> Sequence[Sublayer]:
@@ -66,7 +66,7 @@ class Context(Protocol):
         on_layer: Callable[[LayerActivations], None],
         patches: Patches = MappingProxyType({}),
     ) -> None:
-        """The model's own pass of the run's tokens, layer by layer, of which nothing is kept.
+        """Run the model's own pass of the run's tokens, layer by layer, and keep nothing of it.
 
         Args:
             on_layer: called after each layer.
@@ -96,18 +96,18 @@ class Context(Protocol):
 
     @property
     def substitute(self) -> Substitute:
-        """What stands in for a layer that is left out, as the settings have it."""
+        """What stands in for a layer that is left out, by the settings."""
 
     @property
     def skipped(self) -> Sequence[Tensor]:
         """For every layer, the residual after it where the settings' part of it is left out.
 
-        What stands in for it is in there.
+        What stands in for the part is included.
         """
 
     @property
     def tokens_with_gradients(self) -> int:
-        """How many tokens fit in memory with what a backward pass needs of every layer."""
+        """How many tokens fit in memory with all that a backward pass needs of each layer."""
 
     @property
     def tokens_with_attention(self) -> int:
@@ -128,28 +128,28 @@ class Context(Protocol):
         left_out: Sequence[int | None],
         on_token: Callable[[int], None] = lambda count: None,
     ) -> np.ndarray:
-        """What the model writes from a token on, as far as the prompt goes, `[texts, T - start]`.
+        """Let the model write from a token on to the prompt's length, `[texts, T - start]`.
 
-        Always the most probable token; each text without a layer, or the settings' part of it, and
-        with what stands in for that.
+        Always the most probable token. Each text is written without a layer, or the settings' part
+        of it, and with what stands in for it.
 
         Args:
             start: index of the first token that the model writes itself.
             left_out: the layer that each text is written without; None where there is none.
-            on_token: called with how many tokens of each text are written.
+            on_token: called with the number of tokens that are written of each text.
         """
 
     def checkpoint(self) -> None:
-        """Raises where the run is to stop."""
+        """Raise an error where the run is to stop."""
 
     def report(
         self, done: int, total: int, value: MetricResult | None, share: float | None = None
     ) -> None:
-        """Say how far the metric is.
+        """Report the progress of the metric.
 
         Args:
             done, total: units done and in all, such as layers.
-            value: what is known, which is kept while it is not whole, for a later run to go on
-                from; None where nothing is.
-            share: of all work that is done; None where every unit costs the same.
+            value: the result so far, kept while it is partial for a later run to continue from;
+                None where there is none.
+            share: the share of all work that is done; None where every unit costs the same.
         """

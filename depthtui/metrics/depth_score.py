@@ -20,7 +20,7 @@ def depth_score(effects: np.ndarray, chosen: Sequence[int] = ()) -> float:
     Args:
         effects: `[L]`, the effect e_l >= 0 of leaving out layer l, such as
             `SkipEffects.output` or `downstream_effect`.
-        chosen: the layers over which it is taken; none for every one.
+        chosen: the layers to sum over; empty for every one.
     """
     layers = np.array(chosen or range(len(effects)))
     known = effects[layers].astype(np.float64)
@@ -33,7 +33,7 @@ def depth_score(effects: np.ndarray, chosen: Sequence[int] = ()) -> float:
 def downstream_effect(skip: SkipEffects | ReducedSkipEffects) -> np.ndarray:
     """The mean over the later layers of the mean relative change, `[L]` by layer left out.
 
-    The last layer has no later ones: 0. NaN for a layer that was not skipped.
+    0 for the last layer, which has no later ones; NaN for a layer that was not skipped.
     """
     later = np.triu(skip.mean_layers, 1).sum(axis=1, dtype=np.float64)
     later[np.isnan(skip.output)] = np.nan

@@ -1,4 +1,4 @@
-"""Early exit: what would be gained by stopping once the lens is confident."""
+"""Early exit: the gain from stopping once the lens is confident."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 NAME = "early_exit"
 
 CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-"""Where the early-exit curve is read."""
+"""The confidences at which the early-exit curve is read."""
 
 CONFIDENCE = 0.9
-"""The confidence that is told of in words."""
+"""The confidence that is reported in words."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class EarlyExit:
     """An exit at a confidence.
 
     Attributes:
-        confidence: what the lens's first choice must exceed.
+        confidence: the probability that the lens's first choice must exceed.
         depths: `[T]`, 1 … L: l where a token leaves before layer l, having run l layers;
-            L where it runs them all.
-        agrees: `[T]`, whether the choice there is the model's own.
+            L where it runs all layers.
+        agrees: `[T]`, whether the first choice at that depth is the model's own.
         n_layers: L.
     """
 
@@ -47,15 +47,15 @@ class EarlyExit:
 
     @property
     def layers_saved(self) -> float:
-        """Layers that a token need not run, mean over tokens."""
+        """The mean number of layers that a token need not run."""
         return float(np.mean(self.n_layers - self.depths))
 
 
 def early_exit(lens: LogitLens, confidence: float) -> EarlyExit:
     """Let each token leave at the earliest depth whose first choice is probable enough.
 
-    At least one layer is run: depth 0 reads the embedding, which is sure of the token itself
-    where input and output embeddings are tied.
+    At least one layer is run: at depth 0 the lens reads the embedding, which gives the token itself
+    a high probability where input and output embeddings are tied.
 
     Args:
         lens: row l is the residual entering layer l, row L the output.

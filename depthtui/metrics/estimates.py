@@ -1,4 +1,4 @@
-"""How long a metric is going to take, from what was timed before on the same model."""
+"""How long a metric is going to take, from earlier timings on the same model."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from depthtui.metrics.spec import Metric
 from depthtui.sizes import about
 
 _FIXED = 48
-"""What a pass takes beside its tokens, in the time of so many: measured on two cores, where a
-pass of 10 tokens takes half as long as one of 64. On a GPU it is more."""
+"""The fixed time of a pass, in tokens: measured on two cores, where a pass of 10 tokens takes half
+as long as one of 64. On a GPU it is more."""
 
 _MANY = 256
-"""Tokens that run at once where something is found for a model."""
+"""Tokens that run at once in the preparation of a metric for a model."""
 
 _EARLY = 0.05
-"""The share of a metric's work until which its start may be most of the time."""
+"""Up to this share of a metric's work, its start may be most of the time."""
 
 
 def preparation_seconds(metric: Metric, result: RunResult, pace: Pace) -> float:
-    """Seconds that what is found once for a model still takes before a metric; NaN if unknown.
+    """Seconds that a metric's preparation, once for a model, still takes; NaN if unknown.
 
     It runs hundreds of tokens at once, which take less time each than those of a short prompt.
     """
@@ -35,9 +35,9 @@ def preparation_seconds(metric: Metric, result: RunResult, pace: Pace) -> float:
 
 
 def seconds_of(metric: Metric, result: RunResult, pace: Pace) -> float | None:
-    """Seconds that a metric of a run takes; None where that cannot be told.
+    """Estimate the seconds that a metric of a run takes; None where there is no estimate.
 
-    By the metric's own pace on another prompt where it has been computed on this model, else by
+    The pace is the metric's own on another prompt where it has been computed on this model, else
     that of a forward pass. A lens or an order that is found first counts too.
     """
     pace_of_it = pace.metrics.get(metric.name, pace.forward)
@@ -49,13 +49,13 @@ def seconds_of(metric: Metric, result: RunResult, pace: Pace) -> float | None:
 
 
 def about_time(metric: Metric, result: RunResult, pace: Pace) -> str:
-    """The same in words, such as `about 10 s`; empty where it cannot be told."""
+    """The estimate in words, such as `about 10 s`; empty where there is none."""
     seconds = seconds_of(metric, result, pace)
     return "" if seconds is None else about(seconds)
 
 
 def with_metric(pace: Pace, metric: Metric, result: RunResult, seconds: float) -> Pace:
-    """The pace once a metric of a run has been computed in so many seconds."""
+    """The pace, with that of a metric of a run that was computed in `seconds`."""
     work = len(result.tokens) * metric.work(result)
     if work <= 0:
         return pace
@@ -63,15 +63,15 @@ def with_metric(pace: Pace, metric: Metric, result: RunResult, seconds: float) -
 
 
 class TimeLeft:
-    """How long a metric that is being computed still takes, from what it took so far.
+    """How long a metric that is being computed still takes, from its time so far.
 
-    What comes before its first unit, such as a pass over the prompt, is counted once it is a small
-    part of what was done; until then only the time between its units is.
+    The time before its first unit, such as a pass over the prompt, is counted once it is a small
+    part of the work done; until then only the time between its units counts.
 
     Args:
         now: when it began, in seconds.
-        share: of its work that was done by then; None where that is not known.
-        expected: seconds of all its work, as was thought before; None where that is not known.
+        share: the share of its work that was done by then; None where unknown.
+        expected: an earlier estimate of the seconds of all its work; None where unknown.
     """
 
     def __init__(self, now: float, share: float | None, expected: float | None = None) -> None:
@@ -80,7 +80,7 @@ class TimeLeft:
         self._first: tuple[float, float] | None = None
 
     def at(self, now: float, share: float) -> float:
-        """Seconds once a share of all its work is done; negative where they cannot be told."""
+        """Seconds left once a share of all its work is done; negative where unknown."""
         self._first = self._first or (now, share)
         since, before = self._began or self._first
         if share - before < _EARLY:

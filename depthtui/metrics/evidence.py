@@ -1,4 +1,4 @@
-"""How far a count of layers holds: what it becomes where something else is varied."""
+"""How robust a count of layers is: how it changes where something else is varied."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from depthtui.data.verdict import Evidence, EvidenceCurve, EvidenceKind
 from depthtui.metrics.resampling import FEWEST_UNITS
 
 FIFTH = 0.2
-"""By how much thresholds are lowered and raised."""
+"""The share by which thresholds are lowered and raised."""
 
 FELT = 0.05
-"""The gain of the loss, in nats, from which on something is missed."""
+"""The least rise of the loss, in nats, that counts as something missed."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Variant:
     """A count with something varied.
 
     Attributes:
-        count: layers; None where there is none any more.
-        reason: what that says of the count, one clause without a full stop.
+        count: layers; None where no count is left.
+        reason: why the count changes, one clause without a full stop.
         after_layer: the length of `reason` up to the first layer's number (see `Evidence`).
     """
 
@@ -40,7 +40,7 @@ def whole(mean: float) -> int:
 
 
 def needed(layers: float) -> int:
-    """The whole number of layers that is enough where so many are needed."""
+    """The needed number of layers, rounded up to a whole one."""
     return math.ceil(round(layers, 6))
 
 
@@ -51,7 +51,7 @@ class CountInterval:
     Attributes:
         low, high: its ends, in layers.
         level: nominal coverage.
-        over: the units that were drawn again, such as `prompts and tokens`.
+        over: the resampled units, such as `prompts and tokens`.
         resolution: how closely the ends are known: a whole number stands for half a layer on
             either side.
     """
@@ -63,32 +63,32 @@ class CountInterval:
     resolution: float = HALF_A_LAYER
 
     def variants(self, n_layers: int) -> Iterator[Variant]:
-        """The count at either end."""
+        """The count at either end, as variants."""
         low, high = (f"{round(end, 1):g}" for end in self.ends(n_layers))
         reason = f"the {self.level:.0%} interval over {self.over} is {low} to {high} layers"
         yield from (Variant(whole(end), reason) for end in (self.low, self.high))
 
     def ends(self, n_layers: int) -> tuple[float, float]:
-        """From where to where, in layers."""
+        """The lower and the upper end, in layers."""
         low, high = self.low - self.resolution, self.high + self.resolution
         return max(0.0, low), min(float(n_layers), high)
 
 
 def read_off(values: Iterable[float], threshold: float, words: str) -> EvidenceCurve:
-    """What a count is read off, from an array."""
+    """The curve that a count is read from, with its threshold."""
     return EvidenceCurve(tuple(map(float, values)), float(threshold), words)
 
 
 def so_far(known: np.ndarray, of: str = "layers") -> str:
-    """What a measure says that knows some of its layers yet, `[L]`; empty where it knows all."""
+    """How many of a measure's layers `[L]` are known so far, in words; empty for all of them."""
     return "" if known.all() else f"{int(known.sum())} of {len(known)} {of} so far"
 
 
 def resting_on(evidence: Iterable[Evidence], known: int, every: int) -> list[Evidence]:
-    """The same evidence, known of so many of the prompts: of less than every one none is firm.
+    """The evidence of `known` of `every` prompt; it is firm only where all prompts are known.
 
-    Firm is a claim about other prompts, and takes an interval over them. A count that holds without
-    one holds here.
+    Firm is a claim about other prompts, and needs an interval over prompts. A count that is robust
+    without an interval holds for these prompts.
     """
     if known >= every:
         return [_of_others(found, every) for found in evidence]
@@ -105,12 +105,12 @@ def resting_on(evidence: Iterable[Evidence], known: int, every: int) -> list[Evi
 
 
 def here_alone(found: Evidence, reason: str) -> Evidence:
-    """Evidence that tells nothing of other prompts, whatever its interval is."""
+    """Turn firm evidence into evidence for these prompts alone, whatever its interval is."""
     return replace(found, firm=False, holds_here=True, reason=reason) if found.firm else found
 
 
 def of_these_prompts(found: Evidence, interval: CountInterval | None) -> Evidence:
-    """Evidence of a measure that hangs on single prompts: no interval tells of others.
+    """Evidence of a measure that depends on single prompts: its interval does not cover others.
 
     Counts that were firm by it lay outside the range of other prompts in a third of cases and more
     (see `tests.benchmarks.firm`).
@@ -121,7 +121,7 @@ def of_these_prompts(found: Evidence, interval: CountInterval | None) -> Evidenc
 
 
 def _of_others(found: Evidence, prompts: int) -> Evidence:
-    """The same evidence, firm only where it tells something of other prompts."""
+    """The evidence, firm only where it has an interval over enough prompts."""
     if not found.firm or (prompts >= FEWEST_UNITS and found.interval is not None):
         return found
     few = "one prompt alone was" if prompts == 1 else f"{prompts} prompts alone were"
@@ -137,13 +137,13 @@ def _both(reason: str, other: str) -> str:
 
 @dataclass(frozen=True)
 class Counted:
-    """What a measure counts.
+    """A measure that counts layers.
 
     Attributes:
-        kind: what it is evidence of.
+        kind: the kind of evidence.
         measure: the rule or metric.
         title: a short title, such as `context depth`.
-        says: what its count is a count of, such as `until the context needs no more layers`.
+        says: the meaning of its count, such as `until the context needs no more layers`.
     """
 
     kind: EvidenceKind
@@ -162,16 +162,16 @@ class Counted:
     ) -> Evidence:
         """A count with its range over all variants and its interval.
 
-        It is firm where neither is wider than a tenth of `n_layers` and every variant has a
+        The count is firm where neither is wider than a tenth of `n_layers` and every variant has a
         count; else the reason is that of the variant that moves it most, the first of several.
-        Whether there are prompts enough to call it so, `resting_on` says.
+        Whether there are enough prompts for a firm count, `resting_on` decides.
 
         Args:
             count: of layers.
             n_layers: L.
-            variants: what it becomes with something varied.
-            layers: which ones, where they are not all up to one.
-            curve: what the count is read off.
+            variants: the count with something varied.
+            layers: the counted layers, where they are not the first `count`.
+            curve: the curve that the count is read from.
             interval: of the count (see `depth.units`).
         """
         ends, variants = None, list(variants)
@@ -186,7 +186,7 @@ class Counted:
 
         low, high = min(known), max(known)
         firm = len(known) > len(variants) and high - low <= n_layers / 10
-        # A whole number of layers is no surer than by one.
+        # A whole number of layers is not known better than to one layer.
         firm = firm and (ends is None or ends[1] - ends[0] <= max(1, n_layers / 10))
         worst = Variant(count, "") if firm else max(variants, key=moved)
         which = None if layers is None else tuple(map(int, layers))
@@ -203,7 +203,7 @@ class Counted:
         )
 
     def unknown(self, reason: str) -> Evidence:
-        """No count, and why there is none."""
+        """Evidence without a count, and why there is none."""
         return Evidence(
             self.kind,
             self.measure,

@@ -1,4 +1,4 @@
-"""The lens of one prompt, reduced; one way for the logit lens and the fitted ones."""
+"""The reduced lens of one prompt, in the same way for the logit lens and the fitted ones."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class ReducedLens(Reduced):
         kl, overlap, entropy, margin: means over tokens.
         prediction_depths: how many tokens have each prediction depth; zeros where a depth
             was not read.
-        agreeing: by confidence of `CONFIDENCES`, the tokens whose early exit agrees with the
-            output.
+        agreeing: by confidence of `CONFIDENCES`, the number of tokens whose early exit agrees
+            with the output.
         layers_saved: by confidence, the layers that all tokens together save by an early exit.
         agreement: the share of tokens whose first choice is the output's; NaN at a depth that was
             not read, None where it was not kept.
-        answer_margin: see `metrics.margin`, in a mean each prompt counts once; None without one.
+        answer_margin: see `metrics.margin`; each prompt counts once in a mean; None without one.
     """
 
     pools: ClassVar = {"answer_margin": partial(np.mean, axis=0)}
@@ -60,7 +60,7 @@ class ReducedFittedLens(ReducedLens):
     """A fitted lens over the tokens of one prompt.
 
     Attributes:
-        settling: how far it is from the output; the logit lens has a metric of its own for that.
+        settling: its distance from the output; for the logit lens this is a metric of its own.
         fit, held_out_kl, logit_held_out_kl: as of `FittedLens`.
     """
 
@@ -81,7 +81,7 @@ class ReducedFittedLens(ReducedLens):
 
     @property
     def settled_blocks(self) -> np.ndarray | None:
-        """The same of each block of tokens."""
+        """The share of tokens that have settled, for each block of tokens."""
         return self.settling.settled_blocks
 
 

@@ -32,20 +32,20 @@ from depthtui.metrics.reduced import BlocksByLayer, ByLayer, Reduced, token_mean
 from depthtui.metrics.spec import Finding, LayerValues, Metric
 
 CHANGED = 0.05
-"""KL(p || p~) of the output, in nats, from which on a layer changes it."""
+"""The least KL(p || p~), in nats, at which a layer counts as changing the output."""
 
 
 ROUNDING = 1e-6
-"""The mean KL, in nats, that float32 leaves between two equal outputs."""
+"""The mean KL, in nats, that rounding to float32 leaves between two equal outputs."""
 
 
 def bar(noise: float) -> float:
-    """The mean KL from which on a layer changes the output: `CHANGED`, or twice the noise."""
+    """The least mean KL at which a layer changes the output: `CHANGED`, or twice the noise."""
     return max(CHANGED, 2 * noise)
 
 
 def rounding(noise: float) -> float:
-    """The mean KL up to which nothing tells an output from the whole model's."""
+    """The mean KL up to which an output cannot be told from the whole model's."""
     return max(ROUNDING, 2 * noise)
 
 
@@ -53,20 +53,20 @@ def rounding(noise: float) -> float:
 class Ablation(LossChange, Ranked):
     """The change of the output when a layer is left out at all tokens (see `LossChange`).
 
-    KL and first choices are those of the output at every token but token 0, p the whole model's.
+    KL and first choices are of the output at every token but token 0; p is the whole model's.
 
     Attributes:
         part: what was left out: `layer`, `attention` or `mlp`.
         loss: negative log-likelihood of the token after each, clean, in nats.
-        loss_change: the same without layer l, less `loss`; NaN for a layer that was not chosen,
+        loss_change: the loss without layer l, less `loss`; NaN for a layer that was not chosen,
             or that has not been left out yet.
         kl: KL(p || p~) without layer l, in nats; NaN at token 0, and where `loss_change` is.
         kept: 1 where the first choice without layer l is the whole model's, else 0; -1 where `kl`
             is NaN.
         unchanged_kl: the largest `kl` in runs with nothing changed.
         together: 1 for the layers that were left out together (see `spare_layers`), else 0; -1
-            before that.
-        together_kl: mean KL(p || p~) without these, in nats; NaN where there are none.
+            until that run.
+        together_kl: mean KL(p || p~) without these layers, in nats; NaN where there are none.
         together_choices: the share of first choices that stay; NaN where there are none.
     """
 
@@ -93,15 +93,15 @@ class Ablation(LossChange, Ranked):
 
     @property
     def is_known(self) -> np.ndarray:
-        """Whether each chosen layer is, and then the run without several."""
+        """Whether each chosen layer is known, then whether the run without several is."""
         return np.append(super().is_known, (self.together >= 0).all())
 
     @property
     def spare_layers(self) -> list[int]:
         """The layers to leave out together: those that each change the output by less than `bar`.
 
-        Layers that do not change it at all are none of them: they cost nothing together, either.
-        Where no other is left, the quarter that changes it least. Of sublayers there are none.
+        Layers that do not change it at all are not among them: together they cost nothing, either.
+        Where no other layer is left, the quarter of least change. For sublayers, none.
         """
         if self.part != "layer" or self.kl.shape[1] < 2:
             return []
@@ -128,12 +128,12 @@ class ReducedOutput(Reduced):
 
     Attributes:
         kl: KL(p || p~) without each layer, in nats.
-        kl_blocks: the same over blocks of tokens.
+        kl_blocks: `kl` over blocks of tokens.
         choices: the share of first choices that stay without each layer.
         noise: KL in runs with nothing changed.
         together: the share of prompts that leave out a layer together with others.
-        together_kl, together_choices: KL and first choices without these; NaN where unknown.
-        together_apart: the sum of the KL that each of these costs alone; NaN where unknown.
+        together_kl, together_choices: KL and first choices without these layers; NaN where unknown.
+        together_apart: the sum of the KL without each of these alone; NaN where unknown.
     """
 
     kl: ByLayer
@@ -147,12 +147,12 @@ class ReducedOutput(Reduced):
 
     @property
     def bar(self) -> float:
-        """The KL from which on a layer changes the output."""
+        """The least KL at which a layer changes the output."""
         return bar(self.noise)
 
     @property
     def rounding(self) -> float:
-        """The KL up to which nothing tells an output from the whole model's."""
+        """The KL up to which an output cannot be told from the whole model's."""
         return rounding(self.noise)
 
     @property
@@ -168,7 +168,7 @@ class ReducedAblation(MeanLoss):
     Attributes:
         part, chosen: as of `Ablation`.
         loss: the clean loss.
-        loss_change: its change without each layer.
+        loss_change: the change of the loss without each layer.
         output: the output without layers; None where an older record does not have it.
     """
 
@@ -212,7 +212,7 @@ def _output(found: Ablation) -> ReducedOutput | None:
 
 
 def _pool(reduced: Sequence[ReducedAblation], pooled: Pooled) -> ReducedAblation:
-    """Several prompts as one; the output is unknown where one of them lacks it."""
+    """Pool several prompts; the output is unknown where one of them lacks it."""
     found = ReducedAblation.pooled(reduced)
     lacks = any(one.output is None for one in reduced)
     return replace(found, output=None) if lacks else found
@@ -300,7 +300,7 @@ def _output_findings(
 
 
 def _left_out(together: np.ndarray) -> str:
-    """The layers that are left out together, in words; of several prompts each may have its own."""
+    """The layers left out together, in words; each of several prompts may have its own."""
     if not set(together) <= {0, 1}:
         return "each prompt's own"
     layers = np.flatnonzero(together).tolist()
@@ -335,8 +335,9 @@ COUNTED = Counted("causal", "ablation", "ablation", "that change the output when
 def _evidence(ablation: ReducedAblation, pooled: Pooled) -> list[Evidence]:
     """How many layers change the output when they are left out, one at a time.
 
-    That is by a KL of `CHANGED`, or twice the noise where that is more; a fifth less and more
-    give the range. Nothing of sublayers: a layer without its attention is not left out.
+    The least KL of a change is `CHANGED`, or twice the noise where that is more; a fifth less and
+    a fifth more give the range. No evidence from sublayers: a layer without its attention is not
+    left out.
     """
     if ablation.part != "layer":
         return []

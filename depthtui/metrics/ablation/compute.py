@@ -20,7 +20,7 @@ from depthtui.tracing.replay import Replay
 
 
 def compute(context: Context, partial: Ablation | None) -> Ablation:
-    """The metric of a run; the layers that `partial` has are not left out again."""
+    """Compute the metric of a run; layers already in `partial` are not left out again."""
     replay, chosen = context.replay, chosen_layers(context.result)
     part = layers_a_part(len(chosen or range(replay.n_layers)))
     return ablation_loss(
@@ -57,9 +57,9 @@ def ablation_loss(
         skipped: for every layer, the residual after it where it is left out, `[T, d]`.
         part: what `skipped` leaves out, for the record.
         layers_at_once, on_rows: as of `fill_rows`.
-        chosen: the layers to leave out, in order; none for every one.
-        partial: what was done before, to go on from.
-        substitute: what stands in for the layers that are left out together; `skipped` has it.
+        chosen: the layers to leave out, in order; empty for every one.
+        partial: the result so far, to continue from.
+        substitute: what stands in for the layers that are left out together; `skipped` contains it.
     """
     count = replay.n_layers
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Where an adapter moves the residual stream: a model with it beside its base without."""
+"""Where an adapter moves the residual stream: the model with it beside its base model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAME = "adapter"
 PARTS = ("attention", "mlp")
 
 FLOOR = 1e-6
-"""Shares of the stream up to here are rounding: of a layer with the base's weights they are 0."""
+"""Shares of the stream up to this are rounding; those of a layer with the base's weights are 0."""
 
 
 @dataclass
@@ -34,10 +34,10 @@ class AdapterChange(MetricResult):
 
     Attributes:
         stream: |h'_l - h_l| / |h_l|: how far the streams of the two are apart.
-        layer: |f'(h') - f(h')| / |h'|: what the layer adds otherwise than the base's layer does
-            that reads the same stream.
-        attention, mlp: the same of what its attention adds, and its MLP, which reads the same too.
-        loss_change: of the token after each: with the adapter less without, in nats.
+        layer: |f'(h') - f(h')| / |h'|: how far the layer's update is from that of the base's layer
+            on the same stream.
+        attention, mlp: the same for the updates of attention and MLP, each on the same input.
+        loss_change: loss of the token after each, with the adapter less without, in nats.
     """
 
     stream: Annotated[np.ndarray, Shape("L+1", "T")]
@@ -69,7 +69,7 @@ class ReducedAdapterChange(Reduced):
 
     @property
     def most(self) -> tuple[int, str]:
-        """The layer that the adapter changes most, and the part of it that it changes more."""
+        """The layer that the adapter changes most, and which part of that layer it changes more."""
         layer = int(self.layer.argmax())
         found = {part: float(getattr(self, part)[layer]) for part in PARTS}
         known = {part: value for part, value in found.items() if np.isfinite(value)}
@@ -77,7 +77,7 @@ class ReducedAdapterChange(Reduced):
 
     @property
     def around_most(self) -> range:
-        """The layers around that one with half as much, or more, without a gap."""
+        """The gapless layers around the most changed one that change at least half as much."""
         first = last = int(self.layer.argmax())
         enough = self.layer >= self.layer[first] / 2
         while first > 0 and enough[first - 1]:

@@ -1,4 +1,4 @@
-"""A model with an adapter beside its base: the streams of both, and their layers on one stream."""
+"""A model with an adapter beside its base: both streams, and both models' layers on one stream."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _PASSES = 4
 
 
 def compute(context: Context, _partial: object) -> AdapterChange:
-    """The metric of a run.
+    """Compute the metric of a run.
 
-    The base runs three times: by itself, then each of its layers on the stream of the model with
-    the adapter, then each MLP behind the attention of that model, too.
+    The base runs three times: by itself; each layer on the stream of the model with the adapter;
+    each MLP behind the attention of that model.
     """
     n_layers = len(context.anatomy.layers)
     found = AdapterChange.unknown(n_layers, len(context.result.tokens))
@@ -42,7 +42,7 @@ def compute(context: Context, _partial: object) -> AdapterChange:
 
 
 def _move(context: Context, adapted: Activations, found: AdapterChange) -> Tensor:
-    """Fill in how far the base's stream lies from the adapted one; h_L of the base."""
+    """Fill in the distance of the base's stream from the adapted one; return h_L of the base."""
     last: list[Tensor] = []
 
     def on_layer(layer: LayerActivations) -> None:
@@ -57,7 +57,7 @@ def _move(context: Context, adapted: Activations, found: AdapterChange) -> Tenso
 
 
 def _change_layers(context: Context, adapted: Activations, found: AdapterChange) -> None:
-    """Fill in what layers and their attention add otherwise than the base's on the same stream."""
+    """Fill in how layers and their attention differ from the base's on the same stream."""
 
     def on_layer(layer: LayerActivations) -> None:
         number = layer.layer
@@ -69,7 +69,7 @@ def _change_layers(context: Context, adapted: Activations, found: AdapterChange)
 
 
 def _change_mlps(context: Context, adapted: Activations, found: AdapterChange) -> None:
-    """Fill in what MLPs add otherwise than the base's that read the same."""
+    """Fill in how MLPs differ from the base's on the same input."""
     assert adapted.attention is not None
     assert adapted.mlp is not None
     writes = adapted.mlp

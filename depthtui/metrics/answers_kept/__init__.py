@@ -1,4 +1,4 @@
-"""Whether the model still answers rightly when a layer is left out (as in arXiv 2510.02091)."""
+"""Whether the model still answers correctly without a layer (as in arXiv 2510.02091)."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ COUNTED = Counted("causal", NAME, "answers kept", "that a right answer needs on 
 
 @dataclass
 class AnswersKept(MetricResult, Ranked):
-    """What a model answers when a layer is left out at all tokens.
+    """The answers of a model when a layer is left out at all tokens.
 
-    It writes as many tokens as the known answer has, always the most probable one. An answer is
-    right where its text is the known one's, but for white space around it: the same text may be
-    of other tokens.
+    The model writes as many tokens as the known answer has, always the most probable one. An
+    answer is right where its text equals the known one, but for white space around it: other
+    tokens may have the same text.
 
     Attributes:
         part: what was left out: `layer`, `attention` or `mlp`.
         clean: the tokens of the answer with nothing left out; -1 before it.
-        without: the same without layer l; -1 for a layer that was not chosen, too.
-        unchanged: with nothing left out, written among those without a layer.
+        without: the answer without layer l; also -1 for a layer that was not chosen.
+        unchanged: the answer with nothing left out, written in a batch with those without a layer.
         right: 1 where the answer without layer l is right, 0 where it is not; NaN for a layer
             that was not chosen, or that has not been left out yet.
         clean_right: whether the clean answer is right.
@@ -68,17 +68,17 @@ class AnswersKept(MetricResult, Ranked):
 
     @property
     def is_known(self) -> np.ndarray:
-        """Whether each chosen layer is."""
+        """Whether each chosen layer is known."""
         return np.asarray(np.isfinite(self.right[list(self.chosen) or slice(None)]))
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of the answer."""
+        """The number of tokens of the answer."""
         return int((self.clean >= 0).sum())
 
     @property
     def differs(self) -> np.ndarray:
-        """1 from the first token on that is not the clean one, 0 before it, `[L, T]`.
+        """1 from the first token on that differs from the clean answer, 0 before it, `[L, T]`.
 
         NaN outside of the answer, and for a layer that was not chosen.
         """
@@ -87,20 +87,20 @@ class AnswersKept(MetricResult, Ranked):
 
     @property
     def differs_after(self) -> np.ndarray:
-        """Tokens of the answer until it differs from the clean one, `[L]`; all where none does."""
+        """Tokens before the answer differs from the clean one, `[L]`; all where it never does."""
         same = (self.differs == 0).sum(axis=1)
         return np.where(np.isfinite(self.right), same, np.nan).astype(np.float32)
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether the answer with nothing left out is the clean one among others, too."""
+        """Whether the answer with nothing left out is the clean one in a batch, too."""
         return bool((self.unchanged == self.clean).all())
 
     @property
     def useful(self) -> np.ndarray:
-        """The share of the answer that is not the clean one any more, `[L, 2]`.
+        """The share of the answer from the first token that differs from the clean one, `[L, 2]`.
 
-        The same in both columns: it is of the answer, whether token 0 counts or not.
+        Both columns are equal: the answer never includes token 0.
         """
         return np.repeat(1 - self.differs_after[:, None] / max(1, self.n_tokens), 2, axis=1)
 
@@ -133,13 +133,13 @@ class ReducedAnswers(Reduced):
 
     @property
     def so_far(self) -> str:
-        """Without how many of the layers it was answered, in words; empty for all of them."""
+        """For how many of the layers there are answers, in words; empty for all of them."""
         layers = list(self.chosen) or slice(None)
         return so_far(np.isfinite(self.right[:, layers]).all(axis=0))
 
     @property
     def lost(self) -> np.ndarray:
-        """Whether a right answer is not right any more without layer l, `[P, L]`."""
+        """Whether a right answer becomes wrong without layer l, `[P, L]`."""
         return np.asarray(self.clean_right[:, None] & (self.right == 0))
 
     @property
@@ -154,16 +154,16 @@ class ReducedAnswers(Reduced):
 
     @property
     def needs(self) -> np.ndarray:
-        """How many layers each right answer is lost without, one at a time, `[right answers]`."""
+        """The number of layers that each right answer needs, one at a time, `[right answers]`."""
         return np.asarray(self.lost[self.clean_right].sum(axis=1))
 
     @property
     def needed_mean(self) -> float:
-        """How many layers a right answer needs, on average; NaN where no answer is right."""
+        """The mean number of layers that a right answer needs; NaN where no answer is right."""
         return float(self.needs.mean()) if self.clean_right.any() else math.nan
 
     def needed_interval(self, seed: int) -> tuple[float, float] | None:
-        """The interval of `needed_mean` over right answers drawn again; None of fewer than five."""
+        """The bootstrap interval of `needed_mean` over right answers; None for fewer than five."""
         needs = self.needs
 
         def means(drawn: Sequence[np.ndarray]) -> np.ndarray:
@@ -173,7 +173,7 @@ class ReducedAnswers(Reduced):
 
 
 def _work(result: RunResult) -> float:
-    """Question and answer are read without each layer, and twice with all; the head at the end."""
+    """The work: question and answer without each layer, and twice with all; the head at the end."""
     n_tokens = len(result.tokens)
     texts = len(layers_gone_through(result)) + 2
     reads = max(0, n_tokens - result.answer_start) * head(result)
@@ -181,7 +181,7 @@ def _work(result: RunResult) -> float:
 
 
 def _memory(sizes: Sizes) -> MemoryNeed:
-    """One text with its keys and values, and the output at its last token."""
+    """The memory of one text with its keys and values, and of the output at its last token."""
     keys_and_values = 2 * sizes.tokens * sizes.cached_width * sizes.item
     return MemoryNeed(layers=sizes.of_layers(keys_and_values)) + row_of_logits(sizes)
 
@@ -248,7 +248,7 @@ def _per_layer(answers: ReducedAnswers) -> list[LayerValues]:
 
 
 def _means(answers: ReducedAnswers, pooled: Pooled) -> dict[str, float]:
-    """The share of right answers, and how many layers one of them needs."""
+    """The share of right answers, and how many layers a right answer needs."""
     accuracy = float(answers.clean_right.mean())
     return {"answers right": accuracy, "layers that answers need": answers.needed_mean}
 
@@ -256,9 +256,9 @@ def _means(answers: ReducedAnswers, pooled: Pooled) -> dict[str, float]:
 def _evidence(answers: ReducedAnswers, pooled: Pooled) -> Evidence:
     """How many layers a right answer needs: the mean, rounded.
 
-    Its layers are those that most answers need, as many as that. The range is that with one prompt
-    left out, the interval over prompts, and what it is of layers without which a text that is
-    right differs at all.
+    Its layers are as many of those that most answers need. The range covers the mean with one
+    prompt left out, the interval over prompts, and the mean number of layers without which the text
+    of a right answer changes at all.
     """
     n_layers = pooled.n_layers
     if answers.part != "layer":

@@ -1,4 +1,4 @@
-"""Whether the model still answers rightly when a layer is left out: it writes the answer itself."""
+"""Whether the model still writes the right answer itself when a layer is left out."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from depthtui.metrics.context import Context
 
 
 def compute(context: Context, partial: AnswersKept | None) -> AnswersKept:
-    """The metric of a run; what `partial` has is not written again."""
+    """Compute the metric of a run; answers in `partial` are not written again."""
     result = context.result
     start, layers = result.answer_start, layers_gone_through(result)
     count = len(result.tokens) - start
     kept = _clean(context) if partial is None else partial
     missing = [layer for layer in layers if not np.isfinite(kept.right[layer])]
-    # Written with nothing left out, once alone and once among the others.
+    # The answer with nothing left out is written twice: alone, and in a batch with the others.
     texts = [*[None] * (partial is None), *missing]
     size = min(1 + layers_a_part(len(missing)), context.texts_at_once(len(texts)))
     total = (1 + len(layers)) * count
@@ -37,7 +37,7 @@ def compute(context: Context, partial: AnswersKept | None) -> AnswersKept:
 
         rows = context.write(start, part, on_token)
         done += len(part) * count
-        # What was told of stays as it was.
+        # Copied: the listener keeps a reference to the partial result.
         kept = partial = kept.copied()
         for layer, answer in zip(part, rows, strict=True):
             if layer is None:
@@ -69,11 +69,11 @@ def _is_right(context: Context, answer: np.ndarray) -> bool:
 
 
 def same_answer(written: Sequence[str], answer: Sequence[str]) -> bool:
-    """Whether two texts, given as their tokens' texts, are one but for white space around them."""
+    """Whether two texts, given as tokens' texts, are equal but for white space around them."""
     ours, theirs = (_bytes(texts) for texts in (written, answer))
     return ours.strip() == theirs.strip()
 
 
 def _bytes(texts: Sequence[str]) -> bytes:
-    """Tokens may end within a character, whose bytes are lone surrogates then."""
+    """The bytes of a text whose tokens may end within a character, as lone surrogates."""
     return "".join(texts).encode("utf-8", "surrogateescape")

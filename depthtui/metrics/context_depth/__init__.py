@@ -1,4 +1,4 @@
-"""Until which layer the tokens before still matter to those that read them."""
+"""Until which layer the earlier tokens still matter to the tokens that read them."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from depthtui.metrics.spec import Finding, LayerValues, Metric
 NAME = "context_depth"
 
 SHARE = 0.1
-"""The share of what the context is worth below which the loss is small."""
+"""The loss is small below this share of the context's worth."""
 
 COUNTED = Counted("causal", NAME, "context depth", "until the context needs no more layers")
 
 KEYS_VALUES = 1 / 6
-"""What the keys and values of a token cost, as a share of its whole layer."""
+"""The cost of a token's keys and values, as a share of its whole layer."""
 
 
 @dataclass
 class ContextDepth(LossChange):
-    """What the loss gains where the tokens before `start` skip all layers from one on.
+    """The rise of the loss where the tokens before `start` skip all layers from one on.
 
     Attributes:
-        loss_change: row k is that with layers k … L - 1 left out at tokens 0 … start - 1 (see
-            `LossChange`); NaN before the column of token `start`.
-        without_context: the same where the tokens from `start` on are read after token 0 alone.
+        loss_change: row k is the change with layers k … L - 1 left out at tokens 0 … start - 1
+            (see `LossChange`); NaN before the column of token `start`.
+        without_context: the change where the tokens from `start` on are read after token 0 alone.
         start: the first token that is run in full; the first of the answer where there is one.
     """
 
@@ -71,11 +71,11 @@ def start_of(result: RunResult) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class ContextCurve(MeanLoss):
-    """The loss by depth over some tokens, and the depth that follows.
+    """The loss by depth over some tokens, and the depth that follows from it.
 
     Attributes:
-        loss: row k is the mean change of the loss with layers from k on left out before.
-        worth: what the context is worth: the mean change with token 0 alone before.
+        loss: row k is the mean change of the loss with layers from k on left out at the context.
+        worth: the worth of the context: the mean change with token 0 alone as context.
     """
 
     means_of: ClassVar = {"loss": "loss_change", "worth": "without_context"}
@@ -87,22 +87,22 @@ class ContextCurve(MeanLoss):
 
     @property
     def threshold(self) -> float:
-        """What is a small loss, in nats."""
+        """The loss below which it counts as small, in nats."""
         return min(SHARE * self.worth, FELT)
 
     @property
     def depth(self) -> int | None:
         """The layers that the context needs, 0 … L.
 
-        The smallest k from which on the loss stays below the threshold. None where it is worth
-        no more than rounding, or some depths are not known yet.
+        The smallest k from which on the loss stays below the threshold. None where the context is
+        worth no more than rounding, or some depths are not known yet.
         """
         tells = self.threshold > self.noise and not self.so_far
         return self._depth(self.threshold) if tells else None
 
     @property
     def so_far(self) -> str:
-        """How much of the curve is known, in words; empty for all of it."""
+        """How much of the curve is known, in words; empty for the whole curve."""
         return so_far(np.isfinite(self.loss[1:]))
 
     @property
@@ -117,14 +117,14 @@ class ContextCurve(MeanLoss):
         return int(first_of_last_run(self.loss[:, None] < threshold)[0])
 
     def evidence(self, interval: CountInterval | None = None) -> Evidence:
-        """The depth as a count, with its range where the threshold is moved, and its interval."""
+        """The depth as a count, with its range for moved thresholds and its interval."""
         count = self.depth
         if count is None:
             return COUNTED.unknown(self.so_far or self._too_little)
         variants = []
         for moved in (-FIFTH, FIFTH):
             other = self._depth(self.threshold * (1 + moved))
-            # The last depth that is too much for one of the two thresholds, and not for the other.
+            # The last depth whose loss is too high for only one of the two thresholds.
             beside = max(other, count) - 1
             reason = (
                 f"the loss at depth {beside} is {self.loss[beside]:.2g} nats beside a threshold "
@@ -135,12 +135,12 @@ class ContextCurve(MeanLoss):
             variants.append(Variant(None, "it rests on a single token"))
         curve = read_off(self.loss[1:], self.threshold, f"< {self.threshold:.2g} nats")
         found = COUNTED.weighed(count, len(self.loss) - 1, variants, curve=curve, interval=interval)
-        # Prompts that need their context longest decide it, and may be among the others.
+        # The prompts that need their context longest decide it; other prompts may need it longer.
         return of_these_prompts(found, interval)
 
 
 def _depths(loss: np.ndarray, worth: np.ndarray) -> np.ndarray:
-    """The depth by each of some rows of means, `[rows]` of `[rows, L+1]` and `[rows]`.
+    """The depth by each row of means, `[rows]` of `[rows, L+1]` and `[rows]`.
 
     L where the context is worth nothing.
     """
@@ -157,7 +157,7 @@ class ReducedContext(Reduced):
         start: as of `ContextDepth`, of the first prompt.
         curve: over these tokens.
         later: over the tokens predicted by a token that is run in full: all but the first of each
-            prompt. None where there are none.
+            prompt; None where there are none.
     """
 
     pools: ClassVar = {"start": itemgetter(0)}
@@ -223,7 +223,7 @@ def _means(context: ReducedContext, pooled: Pooled) -> dict[str, float]:
 
 
 def _evidence(context: ReducedContext, pooled: Pooled) -> list[Evidence]:
-    """The depth of the later tokens: the first is predicted from h_k itself, as by a lens."""
+    """Evidence from the later tokens: the first is predicted from h_k itself, as by a lens."""
     if context.later is not None:
         later = [one and one.later for one in pooled.reduced(METRIC)]
         return [context.later.evidence(pooled.interval(later, _depths, "loss", "worth"))]
@@ -241,20 +241,20 @@ def _has_context(result: RunResult) -> str:
 
 
 _LEAST_TOKENS = 17
-"""A call of a layer takes no less time than for so many tokens, its own aside."""
+"""A call of a layer takes at least the time of so many tokens beside those of its own."""
 
 
 def _layer_runs(result: RunResult) -> float:
-    """How many layers run, all resumed runs taken together."""
+    """The number of layer calls of all resumed runs together."""
     count = result.model.n_layers
     return count + count * (count - 1) / 2
 
 
 def _work(result: RunResult) -> float:
-    """Each run begins behind the first skipped layer, an unchanged one before the first of all.
+    """The work: each run begins behind its first skipped layer, an unchanged one before the first.
 
-    The last token is not run. Of the tokens before, keys and values alone are made; the tokens
-    behind token 0 alone are one more forward.
+    The last token is not run. The context's tokens cost only keys and values; the tokens behind
+    token 0 alone are one more forward.
     """
     count, n_tokens, start = result.model.n_layers, len(result.tokens), start_of(result)
     later = n_tokens - start
@@ -264,7 +264,7 @@ def _work(result: RunResult) -> float:
 
 
 def _overhead(result: RunResult) -> float:
-    """A layer that runs for a few tokens takes as long as one that runs for more."""
+    """The time beside the work: a layer takes as long for a few tokens as for more."""
     return _LEAST_TOKENS * _layer_runs(result) / result.model.n_layers
 
 

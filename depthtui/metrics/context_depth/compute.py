@@ -1,8 +1,8 @@
-"""Until which layer the tokens before still matter to those that read them.
+"""Until which layer the earlier tokens still matter to the tokens that read them.
 
-Tokens before `start` stay h_k in all layers from k on, or get what stands in for these; those from
-`start` on run in full, and read the keys and values that this gives there. In layer k itself these
-are the clean ones: a row joins behind it, and is nothing but the tokens from `start` on.
+Tokens before `start` stay h_k in all layers from k on, or get what stands in for these layers.
+Tokens from `start` on run in full, and read the keys and values of these states. In layer k itself
+keys and values are the clean ones: a row joins behind it, and is only the tokens from `start` on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from depthtui.tracing.replay import Replay
 
 
 def compute(context: Context, partial: ContextDepth | None) -> ContextDepth:
-    """The metric of a run; the depths that `partial` has are not computed again."""
+    """Compute the metric of a run; depths already in `partial` are not computed again."""
     replay = context.replay
     return context_depth(
         replay,
@@ -53,7 +53,7 @@ def context_depth(
         unembedding: final norm and LM head.
         start: the first token that is run in full, at least 1.
         layers_at_once, on_rows: as of `fill_rows`.
-        partial: what was done before, to go on from.
+        partial: the result so far, to continue from.
         substitute: what stands in for a layer that is left out.
     """
     if not 0 < start < replay.n_tokens:
@@ -61,7 +61,7 @@ def context_depth(
     count, ids = replay.n_layers, replay.ids[start - 1 :]
 
     def losses(before: Sequence[Tensor], later: Tensor) -> Tensor:
-        """Of the tokens from `start` on, the first predicted by the last of the tokens before."""
+        """The losses of the tokens from `start` on; the token before predicts the first."""
         last = torch.stack([residual[start - 1 :].to(later.device) for residual in before])
         return token_losses(unembedding, torch.cat([last, later], dim=1), ids)
 
@@ -84,7 +84,7 @@ def context_depth(
         begun = partial
         if begun is None:
             begun = ContextDepth.unknown(count, replay.n_tokens, start=start)
-            # What is left out in the last layer alone changes nothing that a later token reads.
+            # The last layer's output at a token is not read by later tokens.
             begun.loss_change[count - 1 :, begun.columns] = (torch.stack(last) - clean).numpy()
             alone = torch.cat([replay.ids[:1], replay.ids[start:]])
             apart = token_losses(unembedding, replay.last_states(alone)[None], alone)[0]
@@ -104,7 +104,7 @@ class _Rows:
     """Runs whose tokens before `start` skip all layers from a depth on, through one layer after
     another.
 
-    The first row is the unchanged run, which tells what the way itself changes.
+    The first row is the unchanged run, which measures the change by the computation itself.
 
     Args:
         replay: the clean run.
@@ -126,7 +126,7 @@ class _Rows:
         self._later = replay.states[first][None, start : self._stop]
 
     def join(self, layer: int) -> None:
-        """Add the run that skips `layer` and all after it: so far its later tokens are clean."""
+        """Add the run that skips `layer` and all after it; its later tokens are clean so far."""
         clean = self._replay.states[layer + 1][None, self._start : self._stop]
         self._later = torch.cat([self._later.to(clean.device), clean])
         self.before.append(self._left_out(layer, self._replay.states[layer][: self._start]))
@@ -134,7 +134,7 @@ class _Rows:
     def run(self, layer: int) -> None:
         """Send all rows through `layer`.
 
-        Where tokens cannot be run behind others, whole prompts are, and cut here.
+        Where tokens cannot be run behind others, whole prompts are run, and cut here.
         """
         replay, start = self._replay, self._start
         clean = replay.states[layer][:start]
@@ -154,6 +154,6 @@ class _Rows:
         return left_out(self._replay, layer, before, clean, self._substitute)
 
     def ends(self) -> Tensor:
-        """The residuals after the last layer from `start` on; of the last token that of no row."""
+        """The residuals after the last layer from `start` on; 0 at a last token that is not run."""
         missing = self._replay.n_tokens - self._start - self._later.shape[1]
         return torch.nn.functional.pad(self._later, (0, 0, 0, missing))

@@ -19,7 +19,7 @@ from depthtui.metrics.spec import Measure, Metric, Values
 BRANCHES = ("attention", "mlp", "layer")
 KINDS = ("norm_ratio", "cosine")
 CURVES = tuple(f"{branch}_{kind}" for branch in BRANCHES for kind in KINDS)
-"""The arrays of contributions."""
+"""Names of the arrays of contributions."""
 
 
 @dataclass
@@ -75,7 +75,7 @@ _COSINE = {
 
 @dataclass(frozen=True, kw_only=True)
 class ReducedContributions(Reduced):
-    """Means over tokens, `[L]` each; those of sublayers are None without a split."""
+    """Means over tokens, `[L]` each; sublayers have None without a split."""
 
     attention_norm_ratio: ByLayer | None = None
     attention_cosine: ByLayer | None = None
@@ -87,7 +87,7 @@ class ReducedContributions(Reduced):
 
     @property
     def mean_cosine(self) -> np.ndarray:
-        """The mean of the cosines that there are, `[L]` (paper, metric 1)."""
+        """The mean of the available cosines, `[L]` (paper, metric 1)."""
         cosines = [self.attention_cosine, self.mlp_cosine, self.layer_cosine]
         return np.asarray(np.mean([cosine for cosine in cosines if cosine is not None], axis=0))
 

@@ -13,7 +13,7 @@ NORM_FLOOR = 1e-6
 
 
 PART_BYTES = 256 << 20
-"""Most that one of a layer's activations may take in float32; about six are held at a time."""
+"""Most bytes of one of a layer's activations in float32; memory has about six at a time."""
 
 
 def contributions(layer: LayerActivations, parallel: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which layer reads what an earlier one wrote (local effects of arXiv 2505.13898)."""
+"""Which layers read an earlier layer's write (local effects of arXiv 2505.13898)."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ NAME = "direct_effects"
 
 @dataclass
 class DirectEffects(MetricResult):
-    """How much each layer's own update hangs on what each earlier layer wrote.
+    """How much each layer's own update depends on the write of each earlier layer.
 
     Attributes:
-        part: what of an earlier layer is not read: `layer`, `attention` or `mlp`.
-        positions: the positions t; 0 alone where nothing of it is read, at all tokens.
+        part: the part of an earlier layer that is not read: `layer`, `attention` or `mlp`.
+        positions: the positions t; 0 alone where its write is read at no token.
         layers: source layers x reading layers, the largest |c_l - c'_l| / |c_l| over positions
-            and tokens, with c'_l what layer l adds to its clean input less the source's write;
+            and tokens, with c'_l the update of layer l on its clean input less the source's write;
             0 up to and including the diagonal, NaN in the rows of layers that were not chosen,
             and behind the diagonal in the columns of layers that were not called yet.
-        floor: the largest in calls with nothing taken away: what is not larger is not told apart
-            from rounding.
+        floor: the largest of them in calls with nothing taken away; effects that are not larger
+            cannot be told from rounding.
         chosen: the sources; empty for every layer.
     """
 
@@ -45,7 +45,7 @@ class DirectEffects(MetricResult):
 
     @property
     def is_known(self) -> np.ndarray:
-        """Whether each column is, `[L]`."""
+        """Whether each column is known, `[L]`."""
         return _is_known(self)
 
 
@@ -67,8 +67,8 @@ class PooledEffects:
 
     Attributes:
         direct: the largest.
-        share: `[L, L]`, the direct effect as a share of the skip effect, NaN where that is not
-            above its noise; None where there are no skip effects of the same positions.
+        share: `[L, L]`, the direct effect as a share of the skip effect, NaN where the skip effect
+            is not above its noise; None where there are no skip effects of the same positions.
     """
 
     direct: ReducedDirectEffects
@@ -81,7 +81,7 @@ def _is_known(direct: DirectEffects | ReducedDirectEffects) -> np.ndarray:
 
 
 def later_pairs(effects: np.ndarray) -> np.ndarray:
-    """The effects `[L, L]` with NaN up to and including the diagonal, where there is no effect."""
+    """The effects `[L, L]`; NaN up to and including the diagonal, where there are none."""
     return np.where(np.tri(len(effects), dtype=bool), np.nan, effects)
 
 
@@ -103,7 +103,7 @@ def _known_mean(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _work(result: RunResult) -> float:
-    """Each pair of a source and a later layer is one call; so is each layer with nothing unread."""
+    """The work: one call for each source and later layer, and for each layer on its clean input."""
     calls = layers_run(result) - 1
     return calls / result.model.n_layers * tokens_run(result) / len(result.tokens)
 
@@ -163,7 +163,7 @@ def _findings(effects: PooledEffects, pooled: Pooled) -> list[Finding]:
 
 
 def _words(share: float) -> str:
-    """What a median share says."""
+    """A median share in words."""
     if share >= 2 / 3:
         return "later layers mostly read what a layer writes themselves"
     if share <= 1 / 3:
@@ -210,7 +210,7 @@ SHARE = Measure(
     limits=(0.0, 1.0),
     columns="layers",
 )
-"""How the share is drawn in reports; it takes two metrics, so that no heatmap draws it."""
+"""The share as drawn in reports; it needs two metrics, so no heatmap draws it."""
 
 METRIC = Metric(
     name=NAME,

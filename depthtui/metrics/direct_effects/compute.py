@@ -1,7 +1,7 @@
-"""Which layer reads what an earlier one wrote: layers called alone, without that.
+"""Which layers read an earlier layer's write: layers are called alone, without it.
 
-Layer l is called on its clean input less what layer s added to the tokens 1 … t-1, and nothing
-runs on from there.
+Layer l is called on its clean input less the update of layer s at tokens 1 … t-1; no later layer
+runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from depthtui.tracing.replay import Replay
 
 
 def compute(context: Context, partial: DirectEffects | None) -> DirectEffects:
-    """The metric of a run; the layers that `partial` has called are not called again."""
+    """Compute the metric of a run; layers already called in `partial` are not called again."""
     return direct_effects(
         context.replay,
         context.skipped,
@@ -43,19 +43,19 @@ def direct_effects(
     chosen: Sequence[int] = (),
     partial: DirectEffects | None = None,
 ) -> DirectEffects:
-    """Call every layer without what each earlier one wrote before each position.
+    """Call every layer without the write of each earlier layer before each position.
 
     Args:
         replay: the clean run.
         skipped: for every layer, the residual after it where it, or a part of it, is left out,
-            `[T, d]`: what it writes is the rest of the clean residual there.
-        positions: the positions t; 0 stands for what was written at all tokens.
+            `[T, d]`: its write is the clean residual after it less this.
+        positions: the positions t; 0 stands for the write at all tokens.
         part: what `skipped` leaves out, for the record.
         on_rows: called after each reader with how many pairs of a source and a reader are done,
-            of how many, and what is known by then.
-        sources_at_once: how many sources a reader is called without in one batch; 0 for all.
-        chosen: the sources, in order; none for every layer.
-        partial: what was done before, to go on from.
+            of how many, and the result so far.
+        sources_at_once: how many sources one batch of a reader's calls goes without; 0 for all.
+        chosen: the sources, in order; empty for every layer.
+        partial: the result so far, to continue from.
     """
     count = replay.n_layers
     layers = list(chosen) or list(range(count))
@@ -91,8 +91,8 @@ def direct_effects(
 
 
 def _unread(replay: Replay, skipped: Sequence[Tensor], source: int, reader: int) -> Tensor:
-    """What `reader` reads, less what `source` wrote, `[T, d]`."""
-    # In float32: a difference of 16-bit residuals has more digits than they.
+    """The input of `reader` less the write of `source`, `[T, d]`."""
+    # In float32: a difference of 16-bit residuals has more digits than the residuals.
     after = replay.residual[source + 1].float()
     written = after - skipped[source].float().to(after.device)
     clean = replay.residual[reader]

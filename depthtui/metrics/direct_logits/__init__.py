@@ -1,4 +1,4 @@
-"""Which layer wrote the token that the model says."""
+"""Which layer wrote the model's next token."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class DirectLogits(MetricResult):
 
     Attributes:
         token_ids: the model's most probable next token.
-        attribution: row 0 the embedding's, row l + 1 layer l's share of that token's logit,
-            with the final norm's scale held fixed.
+        attribution: row 0 is the embedding's, row l + 1 layer l's share of the token's logit,
+            with the final norm's scale fixed.
     """
 
     token_ids: Annotated[np.ndarray, Shape("T", dtype=np.int64)]
@@ -64,7 +64,7 @@ METRIC = Metric(
         ),
     ),
     reduced=Reduced,
-    # Attributions to different tokens have no mean: a run's own are shown.
+    # Attributions to different tokens have no mean: only a single run's are shown.
     reduce=lambda found, run, tokens: Reduced(tokens=len(found.token_ids)),
     pool=lambda reduced, pooled: pooled.measured(DirectLogits) or None,
     summary=_summary,

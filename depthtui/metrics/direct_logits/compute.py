@@ -1,4 +1,4 @@
-"""Which layer wrote the token that the model says: W[tok] . N'(c_l), the norm's scale frozen."""
+"""Which layer wrote the model's next token: W[tok] . N'(c_l), the norm's scale frozen."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from depthtui.tracing.output_direction import freeze, head_weight, no_sum, outpu
 from depthtui.tracing.parts import at_once
 
 PART_BYTES = 64 << 20
-"""Most that the logits of one part of the tokens may take on a CPU."""
+"""Most bytes of the logits of one part of the tokens on a CPU."""
 
 
 def compute(context: Context, _partial: object) -> DirectLogits:
-    """The metric of a run."""
+    """Compute the metric of a run."""
     return direct_logits(context.unembedding, context.residuals)
 
 
 def direct_logits(unembedding: Unembedding, residuals: Sequence[Tensor]) -> DirectLogits:
-    """Share the logit of the most probable token out among the embedding and the layers.
+    """Divide the logit of the most probable token among the embedding and the layers.
 
     Given its statistics at h_L the final norm is affine, so the shares add up to the model's
-    own logit. What is no layer's, the biases of norm and head, counts with the embedding.
+    own logit. The biases of norm and head, which are no layer's, count with the embedding.
 
     Args:
         unembedding: final norm and LM head.
         residuals: h_0 … h_L, each `[T, d]`; row 0 of the result is h_0's share, row l + 1
-            that of layer l.
+            layer l's.
 
     Raises:
         DepthError: the logit is not such a sum in this architecture.

@@ -1,4 +1,4 @@
-"""Where the states of another engine part from those of transformers."""
+"""The depths at which another engine's states differ from those of transformers."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ NAME = "engine_distance"
 
 @dataclass
 class EngineDistance(MetricResult):
-    """States of another engine beside those that transformers makes of the same tokens.
+    """States of another engine beside those of transformers for the same tokens.
 
     Attributes:
-        distance: |h - h'| / |h'|, h the engine's, h' of transformers' own pass: all that has come
-            together up to that depth.
-        own: what one layer alone does otherwise, in what rounding leaves (see
-            `tracing.rounding`): row l + 1 has h_{l+1} beside what transformers' layer l makes of
-            the engine's own h_l, row 0 the embedding.
-        floor: up to so many of these are rounding.
+        distance: |h - h'| / |h'|, h the engine's, h' of transformers' own pass: the differences
+            of all layers up to that depth.
+        own: the difference of one layer alone, in units of the rounding error (see
+            `tracing.rounding`): row l + 1 compares h_{l+1} with the output of transformers'
+            layer l for the engine's own h_l, row 0 the embedding.
+        floor: values of `own` up to this are rounding.
         rounded_to: the dtype that rounds.
     """
 
@@ -58,14 +58,14 @@ class ReducedEngineDistance(Reduced):
     def depths(self) -> list[int]:
         """The depths, from 0, whose layer or embedding differs at half of the tokens or more.
 
-        Half, since a router that takes another expert by a hair's breadth is no other layer.
+        Half, since a layer whose router narrowly chooses another expert is still the same layer.
         """
         return [int(depth) for depth in np.flatnonzero(self.apart >= 0.5)]
 
 
 def _reduce(found: EngineDistance, run: RunResult, tokens: slice) -> ReducedEngineDistance | None:
     counted = found.own[:, tokens]
-    # What is no number is no rounding.
+    # NaN counts as a difference: it is not rounding.
     apart = token_mean(~(counted <= found.floor)) if counted.size else None
     return ReducedEngineDistance.over(found, run, tokens, apart=apart)
 

@@ -18,7 +18,7 @@ from depthtui.tracing.trace import LayerActivations
 
 
 def compute(context: Context, _partial: object) -> EngineDistance:
-    """The metric of a run."""
+    """Compute the metric of a run."""
     states, model = context.residuals, context.result.model
     served = torch.empty(0, dtype=getattr(torch, model.dtype))
     dtype = coarsest_dtype(context.anatomy.layers[0], states[0], served)
@@ -27,7 +27,7 @@ def compute(context: Context, _partial: object) -> EngineDistance:
     steps = 2 * model.n_layers
 
     def beside(layer: LayerActivations) -> None:
-        """Hold a layer of the ordinary pass against the states."""
+        """Compare a layer of the ordinary pass with the states."""
         if layer.layer == 0:
             distance[0] = _distance(states[0], layer.h)
             own[0] = roundings(_miss(states[0], layer.h), (layer.h,), dtype).cpu()
@@ -35,7 +35,7 @@ def compute(context: Context, _partial: object) -> EngineDistance:
         context.report(layer.layer + 1, steps, None)
 
     def alone(layer: LayerActivations) -> None:
-        """Hold what a layer makes of the state before it against the state after it."""
+        """Compare a layer's output for the state before it with the state after it."""
         after = states[layer.layer + 1]
         own[layer.layer + 1] = layer_roundings(layer.h_next, layer.h, after, dtype).cpu()
         context.report(model.n_layers + layer.layer + 1, steps, None)
@@ -52,6 +52,6 @@ def _miss(state: Tensor, expected: Tensor) -> Tensor:
 
 
 def _distance(state: Tensor, expected: Tensor) -> Tensor:
-    """How far states `[T, d]` are from those expected, as a share of their length, `[T]`."""
+    """The distance of states `[T, d]` from the expected ones, as a share of their norm, `[T]`."""
     length = torch.linalg.vector_norm(expected.float(), dim=-1).clamp(min=torch.finfo().tiny)
     return (torch.linalg.vector_norm(_miss(state, expected), dim=-1) / length).cpu()

@@ -23,18 +23,18 @@ NAME = "experts"
 
 @dataclass
 class ChosenExperts(MetricResult):
-    """The experts that are chosen in each layer at each token, the largest weight first.
+    """The chosen experts of each layer at each token, the largest weight first.
 
     Attributes:
-        entropy: of the weights of those chosen, made to add up to 1, in nats; NaN in a layer
-            without experts.
-        numbers: of the experts; -1 for none.
-        weights: of each, as the layer multiplies by them.
+        entropy: entropy of the chosen experts' weights, normalised to a sum of 1, in nats; NaN
+            in a layer without experts.
+        numbers: indices of the experts; -1 for none.
+        weights: the experts' weights, as the layer multiplies by them.
         done: whether each layer has run.
-        n_experts: of how many it is chosen; the most that a layer has.
+        n_experts: the most experts of a layer, from which it chooses.
         notes: why layers lack some of these, each reason once.
-        error: by how much the experts miss what their block puts out, over the largest element
-            of that, at the last token; the largest of all layers.
+        error: by how much the experts' sum misses the output of their block, over the largest
+            element of the output, at the last token; the largest of all layers.
     """
 
     entropy: Annotated[np.ndarray, Shape("L", "T")]
@@ -76,7 +76,7 @@ class ReducedExperts(Reduced):
 
     @property
     def used(self) -> np.ndarray:
-        """How many experts of each layer were chosen at all, `[L]`; NaN where it has none."""
+        """How many experts of each layer were chosen at all, `[L]`; NaN without experts."""
         return np.where(self.has_experts, (self.chosen > 0).sum(axis=1), np.nan)
 
     @property

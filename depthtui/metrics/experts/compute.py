@@ -1,4 +1,4 @@
-"""Chosen experts at all tokens, one layer at a time and so many tokens as fit."""
+"""Chosen experts at all tokens, one layer at a time and as many tokens at once as fit."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ OnRows = Callable[[int, int, ChosenExperts | None], None]
 
 
 def compute(context: Context, partial: ChosenExperts | None) -> ChosenExperts:
-    """The metric of a run; the layers that `partial` has do not run again."""
+    """Compute the metric of a run; layers already in `partial` do not run again."""
     anatomy = context.anatomy
-    # Before anything is recorded: most models have none.
+    # Checked before anything is recorded: most models have no experts.
     if not any(map(may_have_experts, anatomy.layers)):
         raise _none()
     return chosen_experts(
@@ -37,7 +37,7 @@ def chosen_experts(
     on_rows: OnRows = lambda done, total, partial: None,
     partial: ChosenExperts | None = None,
 ) -> ChosenExperts:
-    """Keep which experts every layer chooses at all tokens.
+    """Record the experts that every layer chooses at all tokens.
 
     Args:
         replay, anatomy, tokens_at_once, on_rows, partial: as of `heads.compute.attention_heads`.
@@ -83,7 +83,7 @@ def _with_tokens(
 
 
 def _check(result: ChosenExperts, layer: int, call: LayerCall) -> None:
-    """Keep by how much experts miss their block's output; drop them where it is too much."""
+    """Record the error of experts against their block's output; drop them where it is too large."""
     try:
         result.error = max(result.error, experts_of(call).error)
     except DepthError as error:

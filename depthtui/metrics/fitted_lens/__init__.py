@@ -1,4 +1,4 @@
-"""The lens through a map that was fitted for each depth: what the logit lens may miss."""
+"""The lens through a map fitted for each depth, which may find more than the logit lens."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric
 
 _DRAWN = 1.5
-"""Tokens that a model draws for each that comes before the end of its text."""
+"""Tokens that a model draws per token before the end of its text."""
 
 
 def affine_fit(result: RunResult) -> float:
-    """What the fit of an affine lens costs, in forward passes of one token through all layers.
+    """The cost of fitting an affine lens, in forward passes of one token through all layers.
 
-    Writing the texts, and about as long again for the maps.
+    The texts are written, and the maps take about as long again.
     """
     tokens = TOKENS_A_WIDTH * result.model.d_model
     return 2 * _DRAWN * tokens * (1 + head(result))
@@ -76,7 +76,7 @@ def _measures(kind: type[FittedLens], title: str) -> tuple[Measure, ...]:
 
 
 def _memory(sizes: Sizes) -> MemoryNeed:
-    """A row of logits, the map of one depth, and what is read through it."""
+    """The memory of a row of logits, the map of one depth, and the states read through it."""
     return row_of_logits(sizes) + MemoryNeed(head=4 * sizes.width**2 + sizes.residual_bytes)
 
 
@@ -130,7 +130,7 @@ AFFINE = _metric(
 JACOBIAN = _metric(
     JacobianLens,
     "Jacobian lens",
-    # A run only reads through one that `depthtui lens fit` has fitted.
+    # A run only reads through a lens that `depthtui lens fit` has fitted.
     lambda result: math.nan,
     tells="What each depth adds, on average, to all outputs that follow.",
     formula=(

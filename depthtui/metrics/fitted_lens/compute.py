@@ -22,7 +22,7 @@ Fitted = TypeVar("Fitted", bound=FittedLens)
 
 
 def _read(kind: type[Fitted], context: Context, _partial: object) -> Fitted:
-    """The metric of a run."""
+    """Compute the metric of a run."""
     maps, result = context.lens(kind.kind), context.result
     residuals = Transported(maps, context.residuals)
     ids, top_k = torch.from_numpy(result.tokens.ids), result.settings.top_k
@@ -57,10 +57,10 @@ jacobian_lens = partial(_read, JacobianLens)
 
 
 def _check_finite(kl: np.ndarray, n_layers: int, missing: Collection[int], kind: str) -> None:
-    """See that a lens reads each depth that it has a map of.
+    """Check that a lens reads each depth that it has a map for.
 
     Raises:
-        DepthError: what it makes of one is infinite or no number. The model's own is finite:
+        DepthError: its output at a depth is infinite or NaN. The model's own output is finite:
             the pass was checked.
     """
     for depth in set(range(n_layers)) - set(missing):

@@ -31,16 +31,16 @@ class AttentionHeads(MetricResult):
     NaN where a layer has not run yet, has no attention weights, or has fewer heads than another.
 
     Attributes:
-        norm: size of what a head writes over that of the residual stream before its layer.
-        direct: what it adds to the logit of the model's most probable next token, less what it
-            adds to the mean over the vocabulary; the final norm's scale held fixed.
-        sink: the attention to token 0, with what a sink of the head's own takes.
-        entropy: of its attention, in nats; a sink of its own counts as one more token.
+        norm: norm of a head's write over that of the residual stream before its layer.
+        direct: its share of the logit of the model's most probable next token, less its share of
+            the mean logit over the vocabulary; the final norm's scale is fixed.
+        sink: the attention to token 0, together with a learned sink of the head's own.
+        entropy: entropy of its attention, in nats; a sink of its own counts as one more token.
         token_ids: the model's most probable next token; -1 without a lens.
         done: whether each layer has run.
         notes: why layers lack some of these, each reason once.
-        error: by how much heads and biases miss what the attention writes, over the largest
-            element of that; the largest of all layers.
+        error: by how much the sum of heads and biases misses the attention's output, over the
+            largest element of the output; the largest of all layers.
     """
 
     norm: ByHeadAndToken
@@ -73,7 +73,7 @@ def _mean_over_prompts(values: Sequence[Any]) -> Any:
 class ReducedHeads(Reduced):
     """Heads of one or more prompts, as of `AttentionHeads`: means over tokens.
 
-    `last_direct` is `direct` at the last token before the answer, a mean over prompts; `done`
+    `last_direct` is `direct` at the last token before the answer, a mean over prompts; `done` is
     the share of the prompts in which each layer has run.
     """
 
@@ -170,7 +170,7 @@ DIRECT = Measure(
     diverging=True,
     columns="heads",
 )
-"""Layers x heads at a token: what each adds to the logit of the model's first choice."""
+"""Layers x heads at a token: each head's share of the logit of the model's first choice."""
 
 NORM = Measure(
     "head_norm",
@@ -183,7 +183,7 @@ NORM = Measure(
 """Layers x heads at a token: how much each writes."""
 
 _OVERHEAD = 120
-"""Each layer's heads, held against what it writes, cost so many tokens through all layers."""
+"""Checking the heads of all layers against their writes costs as much as this many tokens."""
 
 METRIC = Metric(
     name=NAME,

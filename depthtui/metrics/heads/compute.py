@@ -1,4 +1,4 @@
-"""Attention heads at all tokens, one layer at a time and so many tokens as fit."""
+"""Attention heads at all tokens, one layer at a time and as many tokens at once as fit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OnRows = Callable[[int, int, AttentionHeads | None], None]
 
 
 def compute(context: Context, partial: AttentionHeads | None) -> AttentionHeads:
-    """The metric of a run; the layers that `partial` has do not run again."""
+    """Compute the metric of a run; layers already in `partial` do not run again."""
     return attention_heads(
         context.replay, context.anatomy, context.tokens_with_attention, context.report, partial
     )
@@ -41,11 +41,11 @@ def attention_heads(
 
     Args:
         replay: the clean run.
-        anatomy: of its model.
+        anatomy: the anatomy of its model.
         tokens_at_once: how many tokens go through a layer together, with attention to all of the
-            prompt; 0 for all. All of them go where none can be run behind others.
-        on_rows: takes how many layers are done, of how many, and what is known.
-        partial: what was done before, to go on from.
+            prompt; 0 for all. Where tokens cannot be run behind others, all go together.
+        on_rows: called with how many layers are done, of how many, and the result so far.
+        partial: the result so far, to continue from.
 
     Raises:
         DepthError: no layer has attention weights.
@@ -69,13 +69,13 @@ def attention_heads(
 
 @dataclass(frozen=True)
 class _Output:
-    """What the model says after each token.
+    """The model's first choice after each token.
 
     Attributes:
-        token_ids: its first choice, `[T]`; -1 without a lens.
-        directions: along which its logit less the mean of all rises, `[T, d]`; None where that
-            is no sum.
-        notes: why not.
+        token_ids: the first choice, `[T]`; -1 without a lens.
+        directions: directions in which its logit less the mean logit rises, `[T, d]`; None where
+            the logit is no sum of the writes.
+        notes: why there are no directions.
     """
 
     token_ids: np.ndarray
@@ -84,7 +84,7 @@ class _Output:
 
     @classmethod
     def of(cls, unembedding: Unembedding | None, final: Tensor) -> _Output:
-        """That of the last states `[T, D]`."""
+        """The output for the last states `[T, D]`."""
         if unembedding is None:
             return cls(np.full(len(final), -1), None, ("there is no lens for direct logits",))
         ids = most_probable(unembedding, final)[0]
@@ -111,7 +111,7 @@ class _Layer:
     def add(self, part: slice) -> None:
         """Run some more tokens."""
         if self._notes and not self._rows:
-            # The layer has no weights at the tokens before: nor here.
+            # The layer had no weights at the tokens before, so it has none here.
             return
         call = call_at(self.replay, self.anatomy, self.layer, part.start, part.stop)
         try:
@@ -132,7 +132,7 @@ class _Layer:
         except DepthError as error:
             self._note(error)
             return
-        # The weights of all pairs of tokens: nothing below needs them.
+        # Free the weights of all pairs of tokens: nothing below needs them.
         call.weights = None
         self.error = max(self.error, off)
         size = call.before.float().norm(dim=-1).clamp(min=1e-30)
@@ -159,7 +159,7 @@ class _Layer:
         whole = {name: rows for name, rows in found.items() if rows.shape[1] == tokens}
         if whole:
             device = next(iter(whole.values())).device
-            # Together: a transfer for each would have a GPU wait.
+            # One transfer for all arrays: one for each would make a GPU wait.
             values = torch.stack([rows.to(device) for rows in whole.values()]).cpu().numpy()
             result = result.widened("H", values.shape[1])
             for name, rows in zip(whole, values, strict=True):

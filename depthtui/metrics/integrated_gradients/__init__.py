@@ -24,14 +24,14 @@ class IntegratedGradients(MetricResult):
     """Which tokens the answer's probability comes from, at each depth (paper, metric 5).
 
     Attributes:
-        attribution: summed over the residual's dimensions; NaN not done yet.
-        completeness_error: |sum of attributions - change of f| over that change.
-        points: gradients that were taken.
+        attribution: summed over the residual's dimensions; NaN where not done yet.
+        completeness_error: |sum of attributions - change of f| over the change of f.
+        points: the number of gradients taken.
         reached: whether the wanted error was reached.
         tolerance: the wanted completeness error.
         answer_start: index of the answer's first token.
-        floor: the largest |f(1) - f of the clean pass|, the end of the path being that pass:
-            what is not larger is not told apart from rounding.
+        floor: the largest |f(1) - f of the clean pass|; the path ends at the clean pass, so
+            changes that are not larger cannot be told from rounding.
         chosen: the layers that are computed; empty for every one.
     """
 
@@ -46,19 +46,19 @@ class IntegratedGradients(MetricResult):
 
     @property
     def is_known(self) -> np.ndarray:
-        """Whether each chosen layer is."""
+        """Whether each chosen layer is known."""
         return np.asarray(np.isfinite(self.completeness_error[list(self.chosen) or slice(None)]))
 
 
 _POINTS = 28
-"""Gradients that a layer takes, about: it is known once they have been taken."""
+"""About how many gradients a layer takes; their number is known only afterwards."""
 
 _BACKWARD = 3
-"""What a gradient costs, in forward passes."""
+"""The cost of a gradient, in forward passes."""
 
 
 def _work(result: RunResult) -> float:
-    """Each path begins behind its layer."""
+    """The work: each path begins behind its layer."""
     count, n_tokens = result.model.n_layers, len(result.tokens)
     points = result.settings.riemann_steps or _POINTS
     chosen = layers_gone_through(result)
@@ -113,14 +113,14 @@ def _findings(reduced: Sequence[ReducedGradients], pooled: Pooled) -> list[Findi
 
 
 def _per_layer(reduced: Sequence[ReducedGradients]) -> list[LayerValues]:
-    """The largest error of the prompts."""
+    """The largest error over the prompts."""
     errors = [one.completeness_error for one in reduced]
     caption = "of integrated gradients, as a share"
     return [LayerValues("completeness error", np.max(errors, axis=0), caption)]
 
 
 def _completeness(result: RunResult, row: int) -> str:
-    """How far a layer's attributions are from the change that they explain."""
+    """How far a layer's attributions are from the change that they explain, in words."""
     found = result.get(IntegratedGradients)
     if found is None or not np.isfinite(found.completeness_error[row]):
         return ""

@@ -1,8 +1,8 @@
 """Which tokens the answer's probability comes from, at each depth (paper, metric 5).
 
 The path runs straight from the mean residual over tokens to the residual after
-layer l. The integrand is nearly all in a few needle-thin steps, so the path is
-visited where it needs it: cubics that do not overshoot join the gradients, and
+layer l. Nearly all of the integral lies in a few needle-thin steps, so the path
+is refined there: cubics that do not overshoot join the gradients, and
 completeness holds between any two places (the integral there must equal the
 change of f), which gives an exact local error to refine by.
 """
@@ -31,33 +31,33 @@ from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay
 
 _FIRST_GAPS = 8
-"""The path is visited at the ends of so many equal gaps at first."""
+"""The number of equal gaps at whose ends the path is visited first."""
 
 _SHARE_LEFT = 0.9
-"""The gaps that stay as they are may miss so much of what is allowed."""
+"""The share of the allowed error that the gaps that are not halved may have together."""
 
 _NARROWEST = 2.0**-20
-"""Gaps are not halved below this: f jumps where a router takes other experts.
+"""The narrowest gap that is halved: f jumps where a router chooses other experts.
 
-Nor below the rounding of the residuals, which is 2^-7 of the path in bfloat16.
+Gaps below the rounding of the residuals, 2^-7 of the path in bfloat16, are not halved either.
 """
 
 
 _LOGITS_BYTES = 512 << 20
-"""Most that the logits of a backward pass may take on a CPU, with their gradients."""
+"""Most bytes of the logits of a backward pass on a CPU, with their gradients."""
 
 _BYTES_OF_A_LOGIT = 20
-"""Of the logits themselves, their logarithms, and the gradients of both."""
+"""Bytes per logit: the logits themselves, their logarithms, and the gradients of both."""
 
 _WIDTHS_KEPT = 48
 """About how many vectors of the residual stream's width a block keeps per token for gradients."""
 
 
 def compute(context: Context, partial: IntegratedGradients | None) -> IntegratedGradients:
-    """The metric of a run; the layers that `partial` has are not computed again."""
+    """Compute the metric of a run; layers already in `partial` are not computed again."""
     settings, replay = context.result.settings, context.replay
     layers = layers_gone_through(context.result)
-    # The later a layer, the fewer run behind it.
+    # The later a layer, the fewer layers run behind it.
     costs = [replay.n_layers - layer for layer in layers]
 
     def report(layer: int, value: IntegratedGradients) -> None:
@@ -97,12 +97,12 @@ def integrated_gradients(
         answer_start: index of the answer's first token, at least 1.
         tolerance: wanted completeness error, both of the whole path and as the
             root-sum-square of the errors between visited places, which rules out that large
-            ones cancel by luck.
+            errors cancel by luck.
         most_points: gradients after which a layer is given up as not reached.
-        steps: if positive, so many left-Riemann steps instead (the paper: 256).
+        steps: if positive, the number of left-Riemann steps instead (the paper: 256).
         on_layer: called with each finished layer.
-        partial: what was done before, to go on from; it is filled in.
-        layers: which to compute; None for all.
+        partial: the result so far, to continue from; it is filled in.
+        layers: the layers to compute; None for all.
         most_tokens: tokens whose gradients are taken at once; 0 for half of the replay's batch.
     """
     if not 0 < answer_start < replay.n_tokens:
@@ -152,15 +152,15 @@ class _Path:
         self._layer = layer
         actual = replay.states[layer + 1]
         self._base = actual.float().mean(dim=0, keepdim=True)
-        # The last token predicts nothing of the answer, so f does not depend on it.
+        # The last token predicts no token of the answer, so f does not depend on it.
         self._delta = (actual.float() - self._base)[: replay.end_for(replay.n_tokens - 1)]
         above = replay.layers[layer + 1 :]
         head = (*unembedding.norm, unembedding.head)
-        # 16 bits round more away than what the attributions may miss.
+        # Rounding to 16 bits is larger than the error allowed for the attributions.
         self._widens = can_widen((*above, *head))
         self._dtype = torch.float32 if self._widens else actual.dtype
         if self._widens and above:
-            # So that replay sees how the layers are called while they are as they were.
+            # Replay must record how the layers are called before they are changed.
             with torch.no_grad():
                 replay.run_layer(layer + 1, actual[None, : len(self._delta)])
         self.narrowest = max(_NARROWEST, torch.finfo(self._dtype).eps)
@@ -184,7 +184,7 @@ class _Path:
 
     @property
     def n_tokens(self) -> int:
-        """T."""
+        """The number of tokens, T."""
         return self._replay.n_tokens
 
     @property
@@ -210,7 +210,7 @@ class _Path:
         return self._values[place][0]
 
     def clean_value(self) -> float:
-        """f of the clean pass, which the path ends in."""
+        """f of the clean pass, at which the path ends."""
         clean = self._replay.states[-1][self._reads].to(self._dtype)
         with torch.no_grad():
             return float(self._answer_probability(clean[None]))
@@ -227,7 +227,7 @@ class _Path:
             for layer in range(self._layer + 1, self._replay.n_layers):
                 rows = self._saving(self._run_layer, layer, rows)
             chosen = self._answer_probability(rows[:, self._reads])
-            # Powers of two, so that where the answer is unlikely float16 has room for gradients.
+            # Scaled by powers of two: gradients of an unlikely answer would underflow in float16.
             scale = chosen.detach().clamp(min=1e-30).log2().floor().neg().exp2()
             (gradient,) = torch.autograd.grad((chosen * scale).sum(), start)
         gradient = gradient.float() / scale.to(gradient.device)[:, None, None]
@@ -258,19 +258,19 @@ class _Path:
         return in_float32(*modules) if self._widens else nullcontext()
 
     def _saving(self, function: Callable[..., Tensor], *args: Any, always: bool = False) -> Tensor:
-        """Call it; where memory matters it is called again for its gradient, and keeps nothing."""
+        """Call a function; to save memory it is called again for its gradient and keeps nothing."""
         if not (self._saves or always):
             return function(*args)
         return checkpoint(function, *args, use_reentrant=False, preserve_rng_state=False)
 
 
 def _moves(layers: Sequence[nn.Module]) -> bool:
-    """Whether accelerate brings the weights of some of the layers only while they compute."""
+    """Whether accelerate loads the weights of some of the layers only while they compute."""
     return any(weight.is_meta for layer in layers for weight in layer.parameters())
 
 
 def _block_share(layers: int) -> int:
-    """How many times the tokens fit where one block is kept at a time, and else only residuals."""
+    """How many times more tokens fit if one block is kept at a time, and else only residuals."""
     return max(1, layers * _WIDTHS_KEPT // (layers + _WIDTHS_KEPT))
 
 
@@ -311,13 +311,13 @@ def _integrals(path: _Path, places: list[float]) -> np.ndarray:
 def _middles(
     places: list[float], errors: np.ndarray, allowed: float, narrowest: float
 ) -> list[float]:
-    """The middles of the gaps that miss most; what the others miss together is allowed.
+    """The middles of the gaps with the largest errors; the other errors together are allowed.
 
-    None of gaps that are too narrow to be halved.
+    Gaps that are too narrow to be halved are left out.
     """
     order = np.argsort(errors)
     missed = np.sqrt(np.cumsum(errors[order] ** 2))
-    # Where no gap misses much but the errors add up, the worst one is halved all the same.
+    # Where no gap has a large error but the errors add up, the worst one is halved all the same.
     chosen = order[min(np.searchsorted(missed, allowed, "right"), len(order) - 1) :]
     ends = [(places[gap], places[gap + 1]) for gap in chosen]
     return [(start + end) / 2 for start, end in ends if end - start > narrowest]

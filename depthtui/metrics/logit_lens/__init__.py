@@ -33,7 +33,7 @@ def _summary(curves: Curves, pooled: Pooled) -> dict[str, Any]:
 
 
 def _fit(pooled: Pooled) -> dict[str, Any]:
-    """How the lens was fitted; nothing for the logit lens."""
+    """How the lens was fitted; empty for the logit lens."""
     found = next((one for one in pooled.reduced(METRIC) if one is not None), None)
     if not isinstance(found, ReducedFittedLens):
         return {}
@@ -57,14 +57,14 @@ def _top_tokens(found: LogitLens) -> list[list[dict[str, Any]]]:
 
 
 NEAR = 1.0
-"""The KL in nats below which the lens is told to be within a nat."""
+"""The lens is reported to be within a nat below this KL, in nats."""
 
 HALF = 0.5
-"""The share of first choices from which on half of them are told to be the output's."""
+"""Half of first choices are reported to be the output's from this share on."""
 
 
 def _findings(curves: Curves, pooled: Pooled) -> list[Finding]:
-    """From which depth on the lens is within a nat, and half of its first choices the output's."""
+    """From which depth on the lens is within a nat, and half of first choices are the output's."""
     found = []
     kl, share = curves.get("kl"), curves.get("agreement")
     if kl is not None and np.isfinite(kl).all():

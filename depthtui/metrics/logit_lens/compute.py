@@ -1,7 +1,7 @@
 """The logit lens: what the model would say at each depth (paper, metric 3).
 
 p_l = softmax(W N(h_l)) is compared with the model's own output p. Vocabulary-
-sized values live in two buffers of fixed size, so the memory that the lens
+sized values are in two buffers of fixed size, so the memory that the lens
 needs depends on neither the number of layers nor the length of the prompt.
 """
 
@@ -26,17 +26,17 @@ from depthtui.tracing.parts import at_once, slices
 from depthtui.tracing.products import linear_into, raw_logits
 
 OUTPUT_BYTES = 512 << 20
-"""Most that the model's own logits may take at a time; longer prompts go in parts."""
+"""Most bytes of the model's own logits at a time; longer prompts are read in parts."""
 
 ROW_BYTES = 128 << 20
-"""Most that the lens's logits may take at a time on a CPU."""
+"""Most bytes of the lens's logits at a time on a CPU."""
 
 _BLOCK = 2048
 """Vocabulary block on a CPU: its logits are still in the cache when they are reduced."""
 
 
 def unknown_rows(depths: int, tokens: int, top_k: int) -> LensValues[Tensor]:
-    """Rows `[depths, tokens]` (`[depths, tokens, k]`) of which nothing is known yet, on the CPU."""
+    """Make rows `[depths, tokens]` (`[depths, tokens, k]`) of unknown values, on the CPU."""
     sizes = {"L": depths - 1, "T": tokens, "k": top_k}
     shapes = LogitLens.shapes().items()
     return LensValues(**{name: torch.from_numpy(shape.unknown(sizes)) for name, shape in shapes})
@@ -44,7 +44,7 @@ def unknown_rows(depths: int, tokens: int, top_k: int) -> LensValues[Tensor]:
 
 @dataclass
 class Logits:
-    """Logits of some rows, and what makes probabilities of them.
+    """Logits of some rows, and the values that turn them into probabilities.
 
     Attributes:
         values: `[..., V]` float32.
@@ -63,12 +63,12 @@ class Logits:
 
     def probabilities(self, columns: slice = slice(None)) -> Tensor:
         """The softmax of the values, `[..., V]`, or some columns of it."""
-        # The shift first: beside it, the normaliser's logarithm would be rounded.
+        # Subtract the shift first: added to it, the normaliser's logarithm would be rounded.
         shifted = self.values[..., columns] - self.shift[..., None]
         return shifted.exp_().div_(self.total[..., None])
 
     def __getitem__(self, rows: slice | tuple[int | slice, slice]) -> Logits:
-        """Those of some rows; they share their memory."""
+        """The logits of some rows; they share memory."""
         return Logits(self.values[rows], self.shift[rows], self.total[rows])
 
 
@@ -93,12 +93,11 @@ def read_lens(
         residuals: h_0 … h_L, each `[T, d]`.
         ids: the prompt's tokens `[T]`.
         top_k: how many tokens to list.
-        on_rows: called with the first depth, the first token and the rows that are new, of
-            each part of the prompt depth L first and then upwards; None where the logits
-            alone are wanted.
-        checkpoint: called often; raising there ends the reading.
-        on_logits: reduces the logits of each part of the depths below L to something else,
-            while they are there.
+        on_rows: called with the first depth, the first token and the new rows, for each part
+            of the prompt depth L first and then upwards; None where only the logits are needed.
+        checkpoint: called often; an error raised there ends the reading.
+        on_logits: reduces the logits of each part of the depths below L while they are in
+            memory.
     """
     with torch.inference_mode():
         reader = _Reader(unembedding, ids, top_k, checkpoint)
@@ -142,9 +141,9 @@ def read_depth(
 
 @dataclass
 class _Reading:
-    """Logits of a few rows, `[depths, tokens, V]`, and what was read off them.
+    """Logits of a few rows, `[depths, tokens, V]`, and the values read from them.
 
-    KL and overlap are NaN where they have nothing to be compared with.
+    KL and overlap are NaN where there is no output to compare with.
     """
 
     logits: Logits
