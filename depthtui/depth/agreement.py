@@ -1,4 +1,4 @@
-"""Where two runs of one prompt say the same next token."""
+"""Where two runs of one prompt predict the same next token."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from depthtui.data.run import RunResult
 
 
 def agreement(a: RunResult, b: RunResult) -> tuple[int, int] | None:
-    """Tokens after which both find the same token the most probable, and all tokens.
+    """The number of tokens after which both have the same first choice, and of all tokens.
 
     None where one of them has no output, or not yet.
     """

@@ -1,4 +1,4 @@
-"""The layers of a hybrid pooled by their type, such as mamba and full attention."""
+"""The layers of a hybrid model pooled by their type, such as mamba and full attention."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from depthtui.metrics import ALL
 
 @dataclass(frozen=True)
 class LayersOfType:
-    """What is found of the layers of one type.
+    """The pooled values of the layers of one type.
 
     Attributes:
         name: the type.
-        layers: those of the type.
-        means: of what each layer does by itself, by title: means over the layers of which it is
-            known, of values that are pooled over prompts; NaN where it is known of none.
-        used: by measure, how many of the type are among the layers that it counts as used.
+        layers: the layers of the type.
+        means: by title, means of per-layer values that are pooled over prompts, over the layers
+            with a known value; NaN where none is known.
+        used: by measure, how many layers of the type it counts as used.
     """
 
     name: str
@@ -45,7 +45,7 @@ def by_type(reading: Reading) -> list[LayersOfType]:
 
 
 def _values(reading: Reading) -> Iterator[tuple[str, np.ndarray]]:
-    """What each layer does by itself, `[L]` each, by title."""
+    """The values of each layer by itself, `[L]` each, by title."""
     contribution = reading.curves.get("layer_norm_ratio")
     if contribution is not None:
         yield "contribution", contribution

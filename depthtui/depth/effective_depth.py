@@ -16,7 +16,7 @@ from depthtui.depth.weights import WEIGHTINGS, Weighting, pool_weights, task_num
 from depthtui.metrics.resampling import RESAMPLES, draw
 
 NOT_FINITE = "the model's values are not finite"
-"""Why a rule has no layer on a curve with values that are not numbers."""
+"""Why a rule has no layer on a curve with values that are not finite."""
 
 
 def estimate_depths(
@@ -24,15 +24,15 @@ def estimate_depths(
     settings: SummarySettings,
     unknown: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[DepthEstimate, ...]:
-    """What each rule says of pooled prompts, as the paper pools them and with each prompt once.
+    """Each rule's estimate on pooled prompts, as the paper pools them and with each prompt once.
 
-    Each has its bootstrap interval (see `intervals`) where it has a layer and there are
-    prompts enough.
+    An estimate has a bootstrap interval (see `intervals`) where it has a layer and there are
+    enough prompts.
 
     Args:
         parts: one or more prompts of one model.
         settings: the thresholds.
-        unknown: by rule, why its curve has values that are not finite, where that is known.
+        unknown: by rule, why its curve has values that are not finite, where the reason is known.
     """
 
     def with_interval(estimate: DepthEstimate, weighting: Weighting) -> DepthEstimate:
@@ -59,7 +59,7 @@ def estimate_depths(
 def pool(parts: Sequence[PromptCurves], weighting: Weighting = "tokens") -> Curves:
     """The mean over all prompts of each curve that every prompt has.
 
-    One of a rule that is `of_prompt` is the mean over the prompts that have it.
+    The curve of a rule that is `of_prompt` is the mean over the prompts that have it.
 
     Args:
         parts: one or more prompts of one model.
@@ -92,12 +92,12 @@ def depths(
     settings: SummarySettings,
     unknown: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[DepthEstimate, ...]:
-    """What each rule says about pooled curves; a rule without its curve is absent.
+    """Each rule's estimate on pooled curves; a rule without its curve is absent.
 
     Args:
-        curves: what `pool` gives.
+        curves: the result of `pool`.
         settings: the thresholds.
-        unknown: by rule, why its curve has values that are not finite, where that is known.
+        unknown: by rule, why its curve has values that are not finite, where the reason is known.
     """
     found = []
     for rule in rules.ALL:

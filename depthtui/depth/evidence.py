@@ -1,7 +1,7 @@
-"""How far the counts of the rules hold.
+"""How robust the counts of the rules are.
 
-A rule's count e + 1 hangs on its threshold, on token 0, on the lens, on the prompts that were
-taken, and on whether its curve crosses the threshold once. Each is varied by itself:
+A rule's count e + 1 depends on its threshold, on token 0, on the lens, on the prompts, and on
+whether its curve crosses the threshold once. Each is varied by itself:
 
 - the threshold of the rule, a fifth lower and higher. The cosine rule has none; its zero is moved
   by a fifth of the mean size of the curve, down and up
@@ -10,8 +10,8 @@ taken, and on whether its curve crosses the threshold once. Each is varied by it
 - the layer from which on the curve stays on the far side of its threshold
 - the bootstrap interval over prompts, below five over blocks of their tokens, where there is one
 
-Where what a lens reads never crosses a threshold, the answer is read at the output alone: that
-counts as L layers.
+Where a curve that a lens reads never crosses the threshold, only the output does: the count is L
+layers.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ def rule_evidence(
     lenses: Mapping[str, Curves] = MappingProxyType({}),
     intervals: Mapping[str, CountInterval | None] = MappingProxyType({}),
 ) -> Iterator[Evidence]:
-    """What each rule says, and how far that holds.
+    """The count of each rule, and how robust it is.
 
     Args:
         estimates: the rules' layers.
-        curves: the pooled curves that they are of.
+        curves: the pooled curves of the estimates.
         settings: the thresholds, and whether token 0 is counted.
-        without: the same with token 0 left out, or counted where it was not.
-        lenses: the same as each lens reads them, by its name.
-        intervals: those of the counts, by rule.
+        without: the curves with token 0 left out, or counted where it was not.
+        lenses: the curves of each lens, by its name.
+        intervals: the intervals of the counts, by rule.
     """
     found = {estimate.rule: estimate for estimate in estimates}
     lens = "lens" if settings.lens == LOGIT else lens_title(settings.lens)
@@ -57,8 +57,8 @@ def rule_evidence(
         claim = rule.claim(lens, settings, curves, estimate.layer if estimate else None)
         counted = Counted(rule.kind, rule.name, rule.titled(settings), claim)
         if estimate is None or curve is None:
-            # A lens that was chosen is missed; where there is none at all, none was asked for.
-            # A lens that has read other curves has read this one, and no record kept it.
+            # Only a chosen lens that has read nothing is reported as missing. One that has read
+            # other curves has read this one too, but the record did not keep it.
             if settings.lens != LOGIT and rule.through_lens and not has_read:
                 yield counted.unknown(f"the {lens} has not read this yet")
         elif estimate.layer is None:
@@ -83,7 +83,7 @@ def _other_token_zero(
     other = rule.estimate(curve, settings)
     if other.count is None:
         counted = "with" if settings.tokens.start else "without"
-        # What the lens does not read before the output takes all layers.
+        # A curve that crosses only at the output takes all layers.
         never = n_layers if rule.through_lens else None
         yield Variant(never, f"{counted} token 0 there is none: {other.reason}")
     else:

@@ -1,4 +1,4 @@
-"""Idle layers: those that write nothing, so that a model without them is the same model."""
+"""Idle layers: they write nothing, so that a model without them is the same model."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from depthtui.metrics.pooling import PromptReading
 def idle_layers(prompts: Sequence[PromptReading]) -> tuple[int, ...] | None:
     """The layers whose update is exactly 0 at every token of every prompt, in order.
 
-    Such a layer turns nothing, and nothing changes without it: where angle and ablation were
-    measured, they are 0 as well, within their rounding.
+    Such a layer does not turn the stream, and its ablation changes nothing: where angle and
+    ablation were measured, they are 0 as well, within their rounding.
 
     Returns:
         None where the updates of some prompt are not known.
@@ -30,7 +30,7 @@ def idle_layers(prompts: Sequence[PromptReading]) -> tuple[int, ...] | None:
 
 
 def _idle_on(prompt: PromptReading) -> np.ndarray | None:
-    """Whether each layer is idle on a prompt, `[L]`; None where that is not known."""
+    """Whether each layer is idle on a prompt, `[L]`; None where unknown."""
     written = prompt.every.get(contributions.METRIC.name)
     if not isinstance(written, contributions.ReducedContributions):
         return None
@@ -45,7 +45,7 @@ def _idle_on(prompt: PromptReading) -> np.ndarray | None:
 
 
 def past_idle(part: PromptCurves, idle: Sequence[int]) -> PromptCurves:
-    """The same curves, none with a turn at an idle layer; those that a lens reads stay."""
+    """The curves without turns at idle layers; curves that a lens reads do not change."""
     curves = {
         rule.curve: writing_only(part.curves[rule.curve], idle)
         for rule in rules.ALL
@@ -55,7 +55,7 @@ def past_idle(part: PromptCurves, idle: Sequence[int]) -> PromptCurves:
 
 
 def writing_only(values: np.ndarray, idle: Sequence[int]) -> np.ndarray:
-    """`[..., L]` with the value of the next layer that writes at each idle one."""
+    """The values `[..., L]`, with the value of the next writing layer at each idle one."""
     layers = np.arange(values.shape[-1])
     writing = np.setdiff1d(layers, idle)
     if not len(writing):
@@ -65,9 +65,9 @@ def writing_only(values: np.ndarray, idle: Sequence[int]) -> np.ndarray:
 
 
 def without_idle(evidence: Evidence, idle: Sequence[int], n_layers: int) -> Evidence:
-    """The same count, capped at the layers that are not idle.
+    """Evidence with its count capped at the number of layers that are not idle.
 
-    A depth is a place and stays: the layers up to it may be idle.
+    A depth is a place and does not change: layers up to it may be idle.
     """
     if evidence.layers is None or not idle:
         return evidence

@@ -1,17 +1,17 @@
-"""How sure an effective depth is: bootstrap over prompts.
+"""The uncertainty of an effective depth: bootstrap over prompts.
 
 The pooled depth is a layer index from few prompts, so plain percentile intervals
-are too narrow: of simulated samples of five prompts, they often hold the true
+are too narrow: for simulated samples of five prompts, they often cover the true
 layer in fewer than 90 of 100. The expanded percentile interval (Hesterberg, "What
 Teachers Should Know About the Bootstrap", 2015) widens the tails as Student's t
-does, and comes to 93 or more; BCa is no better on so few values. It errs to the
-wide side where prompts are alike, because layers are whole numbers, and holds
-less (about 88 with five or ten prompts) for the KL rule on curves so rough that
-they cross the threshold several times: the rule itself is then biased. Where longer
-prompts are deeper, intervals of the mean over tokens hold much less (about 65 by the
-KL rule with five or ten prompts whose lengths vary threefold), those of the mean in
-which each prompt counts once as much as ever.
-`python -m tests.benchmarks.coverage` measures this.
+does, and covers 93 or more; BCa is no better on so few values. The interval is too
+wide where prompts are alike, because layers are whole numbers, and covers less
+(about 88 with five or ten prompts) for the KL rule on curves so rough that they
+cross the threshold several times: the rule itself is then biased. Where longer
+prompts are deeper, intervals of the mean over tokens cover much less (about 65 by
+the KL rule with five or ten prompts whose lengths vary threefold). Intervals of the
+mean in which each prompt counts once cover as much as ever.
+`python -m tests.benchmarks.coverage` measures the coverage.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from depthtui.depth.weights import Weighting, pool_weights, task_numbers
 from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL, expanded_interval, freedom_of
 
 _ROUNDING = 1e-9
-"""The largest difference of numbers that rounding alone explains."""
+"""The largest difference of numbers by rounding alone."""
 
 
 def depth_interval(
@@ -47,12 +47,12 @@ def depth_interval(
 
 
 def too_few(parts: Sequence[PromptCurves]) -> bool:
-    """Whether an interval would say nothing: below `FEWEST_UNITS`, or one prompt of a task."""
+    """Whether there are too few for an interval: below `FEWEST_UNITS`, or one prompt of a task."""
     return len(parts) < FEWEST_UNITS or bool(np.bincount(task_numbers(parts)).min() < 2)
 
 
 def curves_of(parts: Sequence[PromptCurves], rule: Rule) -> np.ndarray:
-    """The curve that a rule reads of every prompt, `[prompts, …]`; every prompt has it."""
+    """The curve of every prompt that a rule reads, `[prompts, …]`; every prompt must have it."""
     return np.stack([part.curves[rule.curve] for part in parts])
 
 
@@ -63,7 +63,7 @@ def resampled_layers(
     counts: np.ndarray,
     weighting: Weighting = "tokens",
 ) -> np.ndarray:
-    """The pooled layer of every resample as `Rule.ranked_layers` has it, `[resamples]`.
+    """The pooled layer of every resample, as of `Rule.ranked_layers`, `[resamples]`.
 
     NaN where curves are not finite. Arguments as of `resampled_curves`.
     """
@@ -95,13 +95,13 @@ def resampled_curves(
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """A number as resampled prompts give it: intervals at any level come from it.
+    """A number and its values on resampled prompts, for intervals at any level.
 
     Attributes:
         value: the number.
-        values: that of every resample, `[resamples]`.
+        values: the number for every resample, `[resamples]`.
         freedom, inflation: see `expanded_interval`.
-        resolution: how closely the number can be told at all.
+        resolution: how closely the number can be known at all.
     """
 
     value: float
@@ -113,13 +113,13 @@ class Bootstrap:
     def interval(self, level: float = LEVEL) -> tuple[float, float] | None:
         """The expanded percentile interval; None where a value is not finite.
 
-        Where all resamples agree, it reaches as far as the resolution to either side.
+        Where all resamples agree, it extends by the resolution to either side.
         """
         found = expanded_interval(self.values, level, self.freedom, self.inflation)
         return None if found is None else with_width(found, self.resolution)
 
 
 def with_width(interval: tuple[float, float], resolution: float) -> tuple[float, float]:
-    """The interval; one of no width reaches as far as the resolution to either side."""
+    """The interval; one without width is extended by the resolution to either side."""
     low, high = interval
     return interval if high - low > _ROUNDING else (low - resolution, high + resolution)

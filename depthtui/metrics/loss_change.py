@@ -21,7 +21,7 @@ class LossChange(MetricResult):
 
     Attributes:
         changes: names of the arrays of changes; NaN in rows that are not known yet.
-        unchanged: `[T-1]`, the largest size of a change in runs that go the same way with nothing
+        unchanged: `[T-1]`, the largest size of a change in runs computed the same way with nothing
             changed.
         chosen: the rows to compute, in order; empty for every one.
     """
@@ -74,7 +74,7 @@ class MeanLoss(Reduced):
 
     Attributes:
         squares: sum of the squares of the changes in runs with nothing changed.
-        floor: the largest size of such a change.
+        floor: the largest size of a change in these runs.
     """
 
     pools: ClassVar = {"squares": sum, "floor": largest}
@@ -91,11 +91,11 @@ class MeanLoss(Reduced):
 
     @property
     def noise(self) -> float:
-        """The standard error that rounding leaves in these means."""
+        """The standard error of these means by rounding."""
         return math.sqrt(self.squares) / self.tokens
 
     def noise_floor(self, of: str) -> Finding:
-        """The noise floor of a metric with this title."""
+        """The noise floor as a finding; `of` is the metric's title."""
         return noise_floor(of, f"{self.noise:.2g} nats, of one token {self.floor:.2g}")
 
 
@@ -104,7 +104,7 @@ def loss_measure(
 ) -> Measure:
     """A measure, `[rows, T]`, of an array of changes.
 
-    NaN for the last token, which predicts none, and in `rows_after` more rows.
+    NaN for the last token, which predicts none, and in `rows_after` additional rows.
     """
 
     def values(found: LossChange) -> np.ndarray:

@@ -45,7 +45,7 @@ def fill_rows(
     """Compute the rows of a result that are not known yet, the last rows first.
 
     Args:
-        begun: the rows known before; it stays as it is.
+        begun: the result so far; it is not changed.
         rows: the rows to compute, in order.
         cost: the number of layers that the runs of a row go through.
         rows_at_once: the number of rows in memory together; 0 for all.
@@ -67,7 +67,7 @@ def fill_rows(
     size = rows_at_once or max(1, len(missing))
     for stop in range(len(missing), 0, -size):
         group = missing[max(0, stop - size) : stop]
-        # A result that was reported stays as it was.
+        # Copied: the listener keeps a reference to a reported result.
         result = fill(result, group, ran)
     return result
 
@@ -76,7 +76,7 @@ def token_losses(unembedding: Unembedding, residual: Tensor, ids: Tensor) -> Ten
     """Negative log-likelihood of `ids` `[T]` under h_L `[batch, T, d]`, in nats.
 
     Returns:
-        `[batch, T-1]`, column t that of token t + 1.
+        `[batch, T-1]`; column t is of token t + 1.
     """
     batch, tokens, _ = residual.shape
     room = part_bytes(ROW_BYTES, execution_device(unembedding.head))

@@ -1,4 +1,4 @@
-"""The answer's margin: how far a lens puts the answer ahead of every other token."""
+"""The answer's margin: how far a lens ranks the answer ahead of every other token."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ CURVE = "answer_margin"
 def answer_margin(lens: LogitLens, run: RunResult) -> np.ndarray | None:
     """log p_l(answer) - max log p_l(other) at each depth, `[L+1]` in nats.
 
-    The answer is its first token that is not white space alone, read at the position that predicts
-    it; the others are all other tokens of the vocabulary. NaN at a depth that was not read.
+    The answer stands for its first token that is not only white space, read at the position that
+    predicts it; `other` is every other token of the vocabulary. NaN at a depth that was not read.
 
     Returns:
         None where there is no such token, or none before it, or the lens lists only one token.
@@ -33,13 +33,13 @@ def answer_margin(lens: LogitLens, run: RunResult) -> np.ndarray | None:
     at = place - 1
     is_first = lens.top_ids[:, at, 0] == run.tokens.ids[place]
     other = np.where(is_first, lens.top_probabilities[:, at, 1], lens.top_probabilities[:, at, 0])
-    # Beside a certain answer the next probability may be 0.
+    # Where the answer is certain, the next probability may be 0.
     log_other = np.log(np.maximum(other, np.finfo(np.float32).tiny), dtype=np.float64)
     return np.asarray(lens.next_log_probability[:, at] - log_other)
 
 
 def _first_token(run: RunResult) -> int | None:
-    """The place of the answer's first token that is not white space alone."""
+    """The index of the answer's first token that is not only white space."""
     texts, start = run.tokens.texts, run.answer_start
     return next((place for place in range(start, len(texts)) if texts[place].strip()), None)
 

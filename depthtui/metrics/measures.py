@@ -1,4 +1,4 @@
-"""What a heatmap draws: arrays of a result, and the same of every lens."""
+"""Measures for heatmaps: arrays of a result, and the same measures for every lens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from depthtui.metrics.spec import Measure, Values
 
 
 def values_of(kind: type[Result], values: Callable[[Result], np.ndarray]) -> Values:
-    """The values of a measure, from a metric's result; None where a run has none."""
+    """A measure's function of its values, from a metric's result; None where a run has none."""
 
     def of_run(run: RunResult) -> np.ndarray | None:
         found = run.get(kind)
@@ -25,12 +25,12 @@ def values_of(kind: type[Result], values: Callable[[Result], np.ndarray]) -> Val
 
 
 def array(kind: type[MetricResult], name: str, rows: slice = slice(None)) -> Values:
-    """The values of a measure that is an array of a result, or some rows of it."""
+    """A measure's function of its values: an array of a result, or some rows of it."""
     return values_of(kind, lambda found: np.asarray(getattr(found, name))[rows])
 
 
 def floor_of(kind: type[MetricResult]) -> Callable[[RunResult], float]:
-    """The noise floor of a measure: the field `floor` of a result; 0 where there is none."""
+    """A measure's function of its noise floor: `floor` of a result; 0 where there is none."""
     return lambda run: float(getattr(run.get(kind), "floor", 0.0))
 
 

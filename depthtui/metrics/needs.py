@@ -1,4 +1,4 @@
-"""What a run must have for a metric."""
+"""The needs of metrics: what a run must have for a metric."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
 
 Need: TypeAlias = Callable[[RunResult], str]
-"""Says why a run cannot have a metric; empty where it can."""
+"""Returns why a run cannot have a metric; empty where it can."""
 
 
 def clean_run(result: RunResult) -> str:
@@ -33,7 +33,7 @@ def lens(result: RunResult) -> str:
 
 
 def unbroken_stream(result: RunResult) -> str:
-    """A need: each layer reads what the one before has written."""
+    """A need: each layer reads the output of the one before."""
     if result.model.broken_at:
         return "the model does something to its residual stream between its passes"
     return last_stream_alone(result)
@@ -50,17 +50,17 @@ def readout_of_one_depth(result: RunResult) -> str:
 
 
 def split(result: RunResult) -> str:
-    """A need: attention and MLP can be told apart, where only one of them is skipped."""
+    """A need: where only attention or only MLP is skipped, the two are separate."""
     return result.model.split_missing if result.settings.skip_part != "layer" else ""
 
 
 def whole_split(result: RunResult) -> str:
-    """A need: attention and MLP can be told apart."""
+    """A need: attention and MLP are separate."""
     return result.model.split_missing
 
 
 def mean_update(result: RunResult) -> str:
-    """A need: a mean update stands in for whole layers alone."""
+    """A need: a mean update stands in only for whole layers."""
     settings = result.settings
     if settings.ablate == "mean" and settings.skip_part != "layer":
         return f"only a whole layer has a mean update, not its {PART_TITLES[settings.skip_part]}"

@@ -37,7 +37,7 @@ class _Clean(NamedTuple):
 
 
 def outputs_at_once(unembedding: Unembedding, count: int) -> int:
-    """How many of some outputs to compare at a time; each is there twice, and in probabilities."""
+    """How many outputs to compare at a time; memory has each twice, and as probabilities."""
     room = part_bytes(ROW_BYTES, execution_device(unembedding.head))
     return at_once(count, room, 3 * 4 * unembedding.vocab_size)
 
@@ -81,9 +81,9 @@ class OutputChange:
                 log = self._unembedding.logits(changed[here]).log_softmax(dim=-1)
                 loss = self._losses(log, part) - losses
                 kept = (log.argmax(dim=-1) == choices).float()
-                # In place: beside the clean output, a single one fits where memory is short.
+                # In place: where memory is short, only one output fits beside the clean one.
                 kl = log.neg_().add_(clean.log).mul_(clean.chances).sum(dim=-1)
-                # Rounding alone leaves less than 0. Together, since a GPU is waited for.
+                # Rounding alone can make it negative. One transfer, since each waits for a GPU.
                 found[:, *here] = torch.stack([loss, kl.clamp_(min=0), kept]).to("cpu")
         loss, kl, kept = found
         return Changes(loss[:, :-1], kl, kept)
@@ -97,6 +97,6 @@ class OutputChange:
         return self._held
 
     def _losses(self, log: Tensor, tokens: slice) -> Tensor:
-        """The losses of the tokens after these, `[batch, tokens]`; of the last that of token 0."""
+        """The losses of the tokens after these, `[batch, tokens]`; token 0's after the last."""
         following = self._ids.roll(-1)[tokens].to(log.device).expand(len(log), -1)
         return -log.gather(-1, following[..., None])[..., 0]

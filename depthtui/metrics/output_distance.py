@@ -11,7 +11,7 @@ from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.parts import at_once, slices
 
 ROW_BYTES = 64 << 20
-"""Most that the probabilities of one part may take on a CPU."""
+"""Most bytes of the probabilities of one part on a CPU."""
 
 
 class OutputDistance:
@@ -28,7 +28,7 @@ class OutputDistance:
         self._held: tuple[slice, Tensor] | None = None
 
     def __call__(self, changed: Tensor, first: int = 0) -> Tensor:
-        """Distances of `changed` `[batch, tokens, d]`, the tokens counted from `first` on.
+        """The distances of `changed` `[batch, tokens, d]`, whose tokens begin at `first`.
 
         Returns:
             `[batch, tokens]` float32, at most sqrt(2).

@@ -23,12 +23,12 @@ from depthtui.metrics.spec import Metric
 Count: TypeAlias = Callable[..., np.ndarray]
 """Counts of layers, `[resamples]`, by one or more means over tokens, `[resamples, ...]` each."""
 FEWEST_TOKENS = 10
-"""With fewer tokens a count is of these tokens and tells nothing of the model."""
+"""The fewest tokens for a count: with fewer it is of these tokens, not of the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptReading:
-    """One prompt run through one model, reduced to what pooling needs.
+    """One prompt run through one model, reduced to the values that pooling needs.
 
     Attributes:
         model, prompt, settings: what was run.
@@ -38,14 +38,14 @@ class PromptReading:
         every: by metric, its reduced values over all tokens.
         rest: the same without token 0.
         unavailable: by metric, why it is unavailable.
-        failed: names of the metrics that another run may have.
-        unfinished: names of the metrics that are not computed to their end.
+        failed: names of the metrics that failed; another run may have them.
+        unfinished: names of the metrics that are not fully computed.
         layers_done: how many layers have run.
         task: the task of the prompt; in a mean over several tasks each has the same weight.
-        unigram_loss: what a unigram loses on the same tokens, in nats (see `metrics.unigram`);
-            NaN where unknown.
-        says_answer: whether each token of the answer is the model's first choice after those
-            before it; None where there is no answer, or it is unknown.
+        unigram_loss: a unigram's loss on the same tokens, in nats (see `metrics.unigram`); NaN
+            where unknown.
+        says_answer: whether each token of the answer is the model's first choice after the tokens
+            before it; None where there is no answer, or the choice is unknown.
     """
 
     model: ModelInfo
@@ -65,15 +65,15 @@ class PromptReading:
     says_answer: bool | None = None
 
     def reduced(self, settings: SummarySettings) -> Mapping[str, Reduced]:
-        """Its reduced values over the tokens that the settings count, by metric."""
+        """The prompt's reduced values over the tokens that the settings count, by metric."""
         return self.rest if settings.tokens.start else self.every
 
     def has(self, metric: str) -> bool:
-        """Whether a metric was computed to its end."""
+        """Whether a metric was fully computed."""
         return metric in self.every and metric not in self.unfinished
 
     def can_have(self, metric: Metric) -> bool:
-        """Whether its run can have a metric."""
+        """Whether the prompt's run can have a metric."""
         tokens = Tokens(np.zeros(self.n_tokens, int), [""] * self.n_tokens, self.answer_start)
         return not metric.why_unavailable(RunResult(self.model, self.prompt, self.settings, tokens))
 
@@ -108,12 +108,12 @@ class Pooled(ABC):
 
     @property
     def model(self) -> ModelInfo:
-        """The model."""
+        """The model of all prompts."""
         return self.prompts[0].model
 
     @property
     def n_layers(self) -> int:
-        """L."""
+        """The number of layers, L."""
         return self.model.n_layers
 
     @property
@@ -129,7 +129,7 @@ class Pooled(ABC):
 
     @property
     def is_too_short(self) -> bool:
-        """Whether so few tokens are scored that no count is told."""
+        """Whether too few tokens are scored to report a count."""
         return self.n_scored < FEWEST_TOKENS
 
     @property
@@ -146,20 +146,20 @@ class Pooled(ABC):
         Args:
             reduced: a reduced value of each prompt; None where a prompt has none.
             count: the count by the means of each name.
-            names: fields of the reduced values, whose means over tokens the count is made of.
-                Those of blocks are fields of the same names with `BLOCKS` behind.
+            names: fields of the reduced values, from whose means over tokens the count is computed.
+                The means over blocks are fields of the same names followed by `BLOCKS`.
 
         Returns:
-            None where there are too few prompts, and too few blocks.
+            None where there are too few prompts and too few blocks.
         """
 
     @cached_property
     def other(self) -> Self:
-        """The same with token 0 left out, or counted where it was left out."""
+        """The same prompts with token 0 left out, or counted where it was left out."""
         return self._with(self.settings.with_token_0_turned())
 
     def through(self, lens: str) -> Self:
-        """The same as another lens reads it."""
+        """The same prompts, read by another lens."""
         if lens == self.settings.lens:
             return self
         return self._with(replace(self.settings, lens=lens))
@@ -169,7 +169,7 @@ class Pooled(ABC):
         """The same prompts with other settings."""
 
     def get(self, metric: Metric) -> Any:
-        """The metric's pooled values; None where no prompt, or not every one it needs, has it."""
+        """The metric's pooled values; None where no prompt, or not every needed one, has it."""
         if metric.name not in self._values:
             reduced = self._whole(metric) if metric.of_lens and metric.of else self.reduced(metric)
             known = [one for one in reduced if one is not None]
@@ -182,7 +182,7 @@ class Pooled(ABC):
         return [prompt.reduced(self.settings).get(name) for prompt in self.prompts]
 
     def _whole(self, metric: Metric) -> list[Any]:
-        """Its reduced values of all prompts; none where one of them is not computed to its end.
+        """A metric's reduced values of all prompts; empty where one of them is not fully computed.
 
         Prompts on which the metric failed, and those without a token that counts, are left out.
         """
@@ -193,7 +193,7 @@ class Pooled(ABC):
         return [prompt.reduced(self.settings).get(name) for prompt in of]
 
     def source(self, metric: Metric) -> str:
-        """The metric whose reduced values stand for a metric under the chosen lens."""
+        """The metric whose reduced values replace a metric under the chosen lens."""
         if metric.of_lens and self.settings.lens != LOGIT:
             return LENS_METRICS[self.settings.lens]
         return metric.of or metric.name
@@ -201,12 +201,12 @@ class Pooled(ABC):
     def count(self, metric: Metric) -> int:
         """How many prompts have a metric, or the metric that it is derived from.
 
-        A prompt none of whose tokens counts does not have it.
+        A prompt without a token that counts does not have it.
         """
         return sum(one is not None for one in self.reduced(metric))
 
     def unavailable(self, prompt: PromptReading) -> Mapping[str, str]:
-        """Why a prompt's metrics are unavailable, as the chosen lens reads it."""
+        """Why a prompt's metrics are unavailable under the chosen lens."""
         lens = self.settings.lens
         if lens == LOGIT:
             return prompt.unavailable
@@ -215,7 +215,7 @@ class Pooled(ABC):
         return found | ({LENS_METRICS[LOGIT]: unread} if unread else {})
 
     def failed(self, prompt: PromptReading) -> Sequence[str]:
-        """Names of the prompt's metrics that another run may have, as the chosen lens reads it."""
+        """Names of the prompt's failed metrics under the chosen lens; another run may have them."""
         lens = self.settings.lens
         if lens == LOGIT:
             return prompt.failed
@@ -223,9 +223,9 @@ class Pooled(ABC):
         return [*(name for name in prompt.failed if name not in READ_BY_LENS), *unread]
 
     def measured(self, kind: type[Result]) -> list[Result | None]:
-        """What was measured of a kind in each run; None where a run has none."""
+        """Each run's result of a kind; None where a run has none."""
         return [run.get(kind) for run in self.runs]
 
 
 READ_BY_LENS = (LENS_METRICS[LOGIT], "settling")
-"""The metrics that are the logit lens's own: under another lens that one's stand for them."""
+"""The logit lens's own metrics; under another lens that lens's metrics replace them."""

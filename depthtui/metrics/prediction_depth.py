@@ -1,4 +1,4 @@
-"""Prediction depth: where each token is decided."""
+"""Prediction depth: the depth at which each token is decided."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def prediction_depth(lens: LogitLens) -> np.ndarray:
     """The first depth from which on the lens's first choice stays the model's own.
 
     Returns:
-        `[T]` depths 0 … L: l where the residual entering layer l already says it, L where
-        only the output does; NaN where the output is not known yet.
+        `[T]` depths 0 … L: l where the lens's choice is final from the residual entering layer l
+        on, L where it is final only at the output; NaN where the output is not known yet.
     """
     top = lens.top_ids[:, :, 0]
     holds = over_unread(top == top[-1], top >= 0)
@@ -29,11 +29,11 @@ def prediction_depth(lens: LogitLens) -> np.ndarray:
 
 
 def over_unread(holds: np.ndarray, is_read: np.ndarray) -> np.ndarray:
-    """A condition `[L+1, T]` that a depth which was not read takes over from the depth before.
+    """Fill a condition `[L+1, T]` at depths that were not read from the depth before.
 
-    A fitted lens may have no map of a depth: such a depth tells nothing of a token. Before the
-    first depth that was read the condition does not hold. Where the output was not read, a depth
-    takes nothing over.
+    A fitted lens may have no map for a depth: such a depth has no information on a token. Before
+    the first depth that was read the condition does not hold. Where the output was not read,
+    nothing is filled.
     """
     if is_read.all():
         return holds
@@ -44,7 +44,7 @@ def over_unread(holds: np.ndarray, is_read: np.ndarray) -> np.ndarray:
 
 
 def first_of_last_run(holds: np.ndarray) -> np.ndarray:
-    """The first row from which on a condition `[L+1, T]` holds to the end; L where never."""
+    """The first row from which on a condition `[L+1, T]` holds to the end; L if it never does."""
     n_layers = len(holds) - 1
     broken = ~holds[:n_layers][::-1]
     since = np.where(broken.any(axis=0), broken.argmax(axis=0), n_layers)
@@ -57,7 +57,7 @@ def counts_by_depth(depths: np.ndarray, n_depths: int) -> np.ndarray:
 
 
 def mean_depth(counts: np.ndarray) -> float:
-    """The mean depth of the tokens that were counted by depth."""
+    """The mean depth of tokens, from their counts by depth."""
     return float((counts * np.arange(len(counts))).sum() / counts.sum())
 
 

@@ -1,4 +1,4 @@
-"""Which layers a model would miss least."""
+"""Rankings of layers by how little a model would miss them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _NAMED = 3
 
 
 class Ranked:
-    """A result by which layers can be ranked; where it has a `part`, by what that is worth.
+    """A result by which layers can be ranked; where it has a `part`, by the worth of that part.
 
     Attributes:
-        rule: what layers are left out by, such as `ablation loss`.
-        of_one: what that is for one layer, such as `loss change`.
+        rule: the quantity by which layers are left out, such as `ablation loss`.
+        of_one: the quantity of one layer, such as `loss change`.
         unit: its unit, or empty.
     """
 
@@ -29,17 +29,17 @@ class Ranked:
 
     @property
     def useful(self) -> np.ndarray:
-        """`[L, tokens]`, more where a layer would be missed more."""
+        """How much each layer would be missed, `[L, tokens]`."""
         raise NotImplementedError
 
     @property
     def of_layers(self) -> bool:
-        """Whether it tells what whole layers are worth, not only one of their sublayers."""
+        """Whether it ranks whole layers, not only one of their sublayers."""
         return getattr(self, "part", "layer") == "layer"
 
     @property
     def ranked_by(self) -> str:
-        """What layers are ranked by, such as `loss change without MLP`."""
+        """The quantity that ranks layers, such as `loss change without MLP`."""
         part = getattr(self, "part", "layer")
         return self.of_one if part == "layer" else f"{self.of_one} without {PART_TITLES[part]}"
 
@@ -48,7 +48,7 @@ ALL_TOKENS = slice(0, None)
 
 
 def usefulness(measured: Ranked, tokens: slice = ALL_TOKENS) -> np.ndarray:
-    """What layers are ranked by, `[L]`: the mean over the tokens that count.
+    """The value that ranks each layer, `[L]`: the mean over the tokens that count.
 
     NaN where no token is left.
     """
@@ -57,18 +57,18 @@ def usefulness(measured: Ranked, tokens: slice = ALL_TOKENS) -> np.ndarray:
 
 
 def least_useful(measured: Ranked, n: int, tokens: slice = ALL_TOKENS) -> list[int]:
-    """The n layers that would be missed least, the most useless first; unknown ones never."""
+    """The n known layers that would be missed least, the least useful first."""
     return lowest(usefulness(measured, tokens), n)
 
 
 def lowest(values: np.ndarray, n: int) -> list[int]:
-    """The n layers with the lowest values `[L]`, the lowest first; unknown ones never."""
+    """The n layers with the lowest known values `[L]`, the lowest first."""
     known = int(np.isfinite(values).sum())
     return [int(layer) for layer in np.argsort(values, kind="stable")[: min(n, known)]]
 
 
 def useful_layers(values: np.ndarray, remark: Callable[[Sequence[float]], str]) -> list[Finding]:
-    """The most and the least useful layers by `[L]` values, which `remark` puts in words."""
+    """Findings of the most and least useful layers by `[L]` values; `remark` words the values."""
     order = lowest(values, len(values))
     if not order:
         return []

@@ -22,26 +22,26 @@ BlocksByLayer: TypeAlias = Annotated[np.ndarray, Shape("B", "L", dtype=np.float6
 """A number for each layer in each block of tokens; None where it was not kept."""
 
 BlocksByDepth: TypeAlias = Annotated[np.ndarray, Shape("B", "L+1", dtype=np.float64)] | None
-"""The same for each depth."""
+"""A number for each depth in each block of tokens; None where it was not kept."""
 
 BLOCKS = "_blocks"
-"""How a field ends that has the means over each of a prompt's blocks of tokens."""
+"""The end of the name of a field with the means over each of a prompt's blocks of tokens."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reduced:
     """A metric of one prompt, reduced to the few numbers that pooling needs.
 
-    Subclasses are dataclasses of arrays, numbers, texts and tuples, which a sweep's record keeps
-    as they are. Means are float64, over the tokens that count. A field such as `loss_blocks` has
-    the means of `loss` over each block of them (see `metrics.blocks`): an interval is over these
-    where prompts are few.
+    Subclasses are dataclasses of arrays, numbers, texts and tuples, which a sweep's record stores
+    unchanged. Means are float64, over the tokens that count. A field such as `loss_blocks` has the
+    means of `loss` over each block of these tokens (see `metrics.blocks`): where prompts are few,
+    an interval is over blocks.
 
     Attributes:
         tokens: how many tokens count; the weight of a mean.
-        means_of: by field, the array that it is the mean of, where that has another name.
-        pools: by field, the function that makes one value of those of several prompts, where it
-            is another than that of `pooled`.
+        means_of: by field, the array that it is the mean of, where the array has another name.
+        pools: by field, the function that pools the values of several prompts, where it is not
+            that of `pooled`.
     """
 
     means_of: ClassVar[Mapping[str, str]] = {}
@@ -51,7 +51,7 @@ class Reduced:
 
     @classmethod
     def of(cls, found: object, **others: Any) -> Self:
-        """Fields that are attributes of a metric's result, arrays in float64, and other fields."""
+        """Reduce a metric's result to its attributes, arrays in float64, and other fields."""
         names = {field.name for field in fields(cls)} - others.keys()
         values = {name: getattr(found, name) for name in names}
         arrays = {
@@ -65,7 +65,7 @@ class Reduced:
     def over(cls, found: MetricResult, run: RunResult, tokens: slice, **others: Any) -> Self | None:
         """The means of a metric's arrays over some tokens, and other fields; None without a token.
 
-        Fields that are no means over tokens are those of `of`.
+        Fields that are not means over tokens are as in `of`.
         """
         shapes = found.shapes()
         arrays = {field.name: cls.means_of.get(field.name, field.name) for field in fields(cls)}
@@ -88,11 +88,11 @@ class Reduced:
 
     @classmethod
     def pooled(cls, reduced: Sequence[Self]) -> Self:
-        """Several prompts as one.
+        """Pool several prompts.
 
         Whole numbers are counts, which are added up; other numbers are means, weighted by tokens.
-        What is neither is the first prompt's. Values that are None are left out. Blocks stay with
-        their prompts.
+        Other values are the first prompt's. Values that are None are left out. Blocks are not
+        pooled.
         """
         if len(reduced) == 1:
             return reduced[0]
@@ -119,7 +119,7 @@ class Reduced:
 
 
 def largest(values: Sequence[Any]) -> Any:
-    """The largest value; of arrays, at each place."""
+    """The largest value; for arrays, element by element."""
     return np.max(values, axis=0)
 
 
@@ -129,7 +129,7 @@ def token_mean(values: np.ndarray) -> np.ndarray:
 
 
 def weighted_mean(values: Iterable[tuple[float, float]]) -> float:
-    """The mean of pairs of value and weight; NaN where no value is finite."""
+    """The weighted mean of pairs of value and weight; NaN where no value is finite."""
     known = [(value, weight) for value, weight in values if np.isfinite(value) and weight > 0]
     if not known:
         return float("nan")

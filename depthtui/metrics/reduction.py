@@ -1,4 +1,4 @@
-"""Runs reduced to what pooling needs of them."""
+"""Runs reduced to the values that pooling needs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from depthtui.metrics.unigram import unigram_loss
 
 
 class _Reductions(Mapping[str, Reduced]):
-    """The reduced values of a run by metric, each worked out when it is first asked for.
+    """The reduced values of a run by metric, each computed on first access.
 
-    A metric that failed half-way has none: its first rows would be taken for all of them.
+    A metric that failed half-way has none: its first rows would count as all rows.
     """
 
     def __init__(self, run: RunResult, tokens: slice) -> None:
@@ -51,7 +51,7 @@ class _Reductions(Mapping[str, Reduced]):
 
 
 def reduce_run(run: RunResult) -> PromptReading:
-    """A run, finished or not, reduced to what pooling needs; values are worked out lazily."""
+    """Reduce a run, finished or not, to the values that pooling needs, computed lazily."""
     return PromptReading(
         model=run.model,
         prompt=run.prompt,
@@ -72,10 +72,10 @@ def reduce_run(run: RunResult) -> PromptReading:
 
 
 def says_answer(run: RunResult) -> bool | None:
-    """Whether each token of the answer is the model's first choice after those before it.
+    """Whether each token of the answer is the model's first choice after the tokens before it.
 
-    The model then writes it by itself, always the most probable token. None where there is no
-    answer, or the output was not read.
+    Then the model writes the answer by itself, always choosing the most probable token. None where
+    there is no answer, or the output was not read.
     """
     lens, start = run.get(LogitLens), run.answer_start
     if lens is None or not 0 < start < len(run.tokens):
@@ -91,9 +91,9 @@ def _is_whole(result: MetricResult) -> bool:
 
 
 def reduce_tokens(run: RunResult, tokens: slice) -> PromptReading:
-    """Some tokens of a run reduced, none of which is the first one of a prompt.
+    """Reduce some tokens of a run, none of which is the first one of a prompt.
 
-    They have no loss: it is of the whole prompt, and of a text that a model wrote it tells nothing.
+    They have no loss: a loss is of the whole prompt, and of no use for a text that the model wrote.
     """
     length = tokens.stop - tokens.start
     return replace(

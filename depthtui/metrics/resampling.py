@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 FEWEST_UNITS = 5
-"""With fewer units there is no interval, and no count is firm."""
+"""The fewest units for an interval, and for a firm count."""
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -19,13 +19,13 @@ def drawn_interval(
     statistic: Callable[[Sequence[np.ndarray]], np.ndarray],
     seed: int,
 ) -> tuple[float, float] | None:
-    """The expanded interval of a statistic over groups of units, each drawn again.
+    """The expanded bootstrap interval of a statistic over groups of units.
 
     Args:
         sizes: how many units each group has.
-        statistic: of how often each unit is drawn, by group `[resamples, units]`, its values
-            `[resamples]`.
-        seed: of the draws.
+        statistic: returns the values `[resamples]` for how often each unit is drawn, by group
+            `[resamples, units]`.
+        seed: seed of the draws.
 
     Returns:
         None for fewer than `FEWEST_UNITS` units, or one unit of a group.
@@ -39,7 +39,7 @@ def drawn_interval(
 
 
 def freedom_of(groups: np.ndarray) -> tuple[float, float]:
-    """Degrees of freedom of a mean over groups, and how much a resample's variance is too small.
+    """Degrees of freedom of a mean over groups, and the inflation of a resample's variance.
 
     n - 1 and n / (n - 1) for one group; for several, those of Welch and Satterthwaite where the
     units of all groups vary alike.
@@ -53,19 +53,19 @@ def freedom_of(groups: np.ndarray) -> tuple[float, float]:
 
 
 def draw(groups: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """How often each unit is drawn, `[resamples, units]`: of each group as many as it has.
+    """How often each unit is drawn, `[resamples, units]`; each group draws as many as it has.
 
     Args:
         groups: the group of each unit, from 0 on.
-        resamples: how often.
-        seed: of the draws.
+        resamples: the number of resamples.
+        seed: seed of the draws.
     """
     return _drawn(tuple(groups.tolist()), resamples, seed)
 
 
 @lru_cache(maxsize=32)
 def _drawn(numbers: tuple[int, ...], resamples: int, seed: int) -> np.ndarray:
-    """The same, drawn once for all counts of the same units; not to be written to."""
+    """The draws, cached for all counts of the same units; read-only."""
     rng, groups = np.random.default_rng(seed), np.array(numbers)
     counts = np.empty((resamples, len(groups)), int)
     for group, n in enumerate(np.bincount(groups)):
@@ -83,10 +83,11 @@ def expanded_interval(
     (Hesterberg 2015). The ends are values that occur.
 
     Args:
-        values: `[resamples]` of the statistic.
+        values: values of the statistic, `[resamples]`.
         level: nominal coverage.
         freedom: degrees of freedom; n - 1 for one sample.
-        inflation: how much a resample's variance is too small; n / (n - 1) for one sample.
+        inflation: the factor by which a resample's variance is too small; n / (n - 1) for one
+            sample.
 
     Returns:
         None where a value is not finite.
@@ -96,7 +97,7 @@ def expanded_interval(
     if not np.isfinite(values).all():
         return None
     tail = ndtr(np.sqrt(inflation) * stdtrit(freedom, (1 - level) / 2))
-    # Counted from both ends, so that mirrored values give a mirrored interval.
+    # Indexed from both ends, so that mirrored values give a mirrored interval.
     low = np.quantile(values, tail, method="inverted_cdf")
     high = -np.quantile(-values, tail, method="inverted_cdf")
     return float(low), float(high)

@@ -1,4 +1,4 @@
-"""What a metric is: everything that depthtui knows of one, as one value."""
+"""The specification of a metric: everything that depthtui knows of it, as one value."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Stage: TypeAlias = Literal["layers", "lens", "replay", "derived"]
 the same pass, on the recorded pass afterwards, or from another metric's arrays."""
 
 Columns: TypeAlias = Literal["tokens", "layers", "heads"]
-"""What the columns of a heatmap are."""
+"""The kinds of columns of a heatmap."""
 
 Values: TypeAlias = Callable[[RunResult], np.ndarray | None]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One thing that a heatmap can draw: rows are layers, columns mostly tokens.
+    """Values that a heatmap can draw: rows are layers, columns mostly tokens.
 
     Attributes:
         name: its key, such as `layer_norm_ratio`.
@@ -44,14 +44,14 @@ class Measure:
         limits: fixed ends of the scale, or None where the data decide.
         reads_residual: whether row l is the residual entering layer l (L + 1 rows), not
             layer l (L rows).
-        columns: what the columns are.
+        columns: the kind of columns.
         leading: whether a report shows it before the others.
         floor: result -> the largest value that rounding alone can make (the noise floor).
-        note: result, row -> what else to say about a row, or empty.
+        note: result, row -> a remark on a row, or empty.
         rule: the rule of effective depth that reads it, whose layer a heatmap marks; or empty.
-        reading: what its values say, a sentence; empty where the metric's own says it.
-        sentence: result -> what all of its values say, or empty.
-        command: result -> the option of a shell command that heeds them, to copy; or empty.
+        reading: the meaning of its values, a sentence; empty where the metric's own is enough.
+        sentence: result -> the meaning of all its values in a sentence, or empty.
+        command: result -> the option of a shell command that applies them, to copy; or empty.
         metric: name of the metric that it is part of; the list of metrics fills it in.
     """
 
@@ -84,7 +84,7 @@ class Finding:
 
     Attributes:
         title, value, remark: its cells.
-        command: the beginning of a shell command that heeds it, to copy; empty for none.
+        command: the beginning of a shell command that applies it, to copy; empty for none.
     """
 
     title: str
@@ -94,7 +94,7 @@ class Finding:
 
 
 def noise_floor(of: str, values: str) -> Finding:
-    """The line that says what an intervention finds where nothing is changed.
+    """The finding of the noise floor: the effect of an intervention that changes nothing.
 
     Args:
         of: the metric's title.
@@ -106,13 +106,13 @@ def noise_floor(of: str, values: str) -> Finding:
 
 @dataclass(frozen=True)
 class LayerValues:
-    """What there is for each layer, `[L]`, or for each depth, `[L+1]`.
+    """Values for each layer, `[L]`, or for each depth, `[L+1]`.
 
     Attributes:
-        title: heads a column of numbers.
+        title: the head of a column of numbers.
         values: NaN where unknown.
         caption: formula and unit, above the bars of a figure; without one there is no figure.
-        reading: how to read the figure; empty where that is as the metric's own.
+        reading: how to read the figure; empty where the metric's own text is enough.
         of_layer: whether each value is of one layer by itself, so that layers of a type have a
             mean.
     """
@@ -129,11 +129,11 @@ class LayerMap:
     """A picture of layers x layers, or layers x heads.
 
     Attributes:
-        measure: how it is drawn.
+        measure: the measure that says how it is drawn.
         values: `[L, L]` or `[L, H]`, NaN where there is nothing to draw.
         title: over the picture.
-        caption: what the colours stand for.
-        up, across: what rows and columns are.
+        caption: the meaning of the colours.
+        up, across: the meaning of rows and columns.
     """
 
     measure: Measure
@@ -145,55 +145,55 @@ class LayerMap:
 
 
 def no_evidence(value: Any, pooled: Pooled) -> list[Evidence]:
-    """What a metric says of used layers that tells no count."""
+    """The evidence of a metric without a count of used layers: none."""
     return []
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric, or what follows from another one's arrays.
+    """One metric, or one derived from another's arrays.
 
-    All that runs, keeps, draws and reports metrics loops over `metrics.METRICS` and asks these.
+    All code that runs, stores, draws and reports metrics loops over `metrics.METRICS`.
 
     Attributes:
         name: its name on the command line and in results.
         title: a short title.
-        tells: what it tells, one sentence.
+        tells: what it measures, one sentence.
         formula: how it is computed, in Markdown.
-        reading: what its values say, a sentence or two.
-        look_for: what to look for in them, and what they do not say.
-        source: where it comes from.
-        cost: what it costs, in words.
-        work: what it costs a run, in forward passes of the whole prompt through all layers; a
-            tenth, roughly, where it only reads the residuals that the pass recorded.
-        overhead: what it takes beside that, as a number of tokens through all layers: measured on
-            two cores, and counted until the metric was timed on the model.
+        reading: the meaning of its values, a sentence or two.
+        look_for: what to look for in its values, and what they do not mean.
+        source: its source.
+        cost: its cost, in words.
+        work: result -> its cost, in forward passes of the whole prompt through all layers; about
+            a tenth where it only reads the residuals that the pass recorded.
+        overhead: result -> its cost beside `work`, as a number of tokens through all layers:
+            measured on two cores, and counted until the metric was timed on the model.
         stage: when it is computed.
-        result: the dataclass of its arrays; None for what is derived from another's.
+        result: the dataclass of its arrays; None for a derived metric.
         of: the metric that it is derived from.
-        compute: where its kernel is, as `module:function`, if it is not the function `compute` in
-            `metrics/NAME/compute.py`; imported in the engine alone.
-        beside_lens: where its reducer is, as `module:class`, if it can be reduced from the logits
-            that the logit lens reads, while they are there: made with how many depths and tokens
-            there are and a checkpoint, `add` takes each part, `value` is the metric then.
+        compute: its kernel as `module:function`, if it is not the function `compute` in
+            `metrics/NAME/compute.py`; imported only in the engine.
+        beside_lens: its reducer as `module:class`, if it can be reduced from the logits of the
+            logit lens while they are in memory: made with the number of depths, the number of
+            tokens and a checkpoint, `add` takes each part, and then `value` is the metric.
         needs: what a run must have for it.
         reruns_layers: whether layers run on from the recorded pass, whose keys and values are in
-            memory; else the residuals of the pass are all that it reads of it.
+            memory; else it reads only the residuals of the pass.
         through: the kind of fitted lens that it reads, `affine` or `jacobian`, which is found or
             fitted before it; empty for none.
         in_order: whether it leaves layers out in an order, which is found before it.
-        preparation: what is found once for a model before the metric costs, in forward passes of
-            one token through all layers; 0 for nothing.
-        memory: what it takes beside the weights and the recorded pass.
+        preparation: result -> the cost of its preparation, once for a model, in forward passes of
+            one token through all layers; 0 for none.
+        memory: its memory beside the weights and the recorded pass.
         depends_on: names of the fields of `RunSettings` that change its values.
-        cache_key: result -> what stands for `depends_on` in its cache key, where the settings
-            themselves would tell runs apart that are the same.
-        measures: what a heatmap can draw of it.
+        cache_key: result -> the values in its cache key in place of `depends_on`, where equal runs
+            may differ in their settings.
+        measures: its measures, which a heatmap can draw.
         reduced: the class that a prompt's result is reduced to; None where nothing is pooled.
-        reduce: result, run, tokens -> what pooling needs of the tokens that count; None where
-            none of these tokens has a value. `tokens` is a slice of the prompt.
-        of_lens: whether it is a function of a lens: what is pooled is then the chosen lens's.
-        curves: names of the arrays of `reduced`, and of what is derived from them, that are
+        reduce: result, run, tokens -> the values that pooling needs of the tokens that count; None
+            where none of these tokens has a value. `tokens` is a slice of the prompt.
+        of_lens: whether it is a function of a lens: then the chosen lens's values are pooled.
+        curves: names of the arrays of `reduced`, and of values derived from them, that are
             curves over depth (see `data.depth.Curves`).
         pool: reduced values of the prompts that have any, and all prompts -> its values over all
             of them, or None. Of a derived metric, reduced values are those of the metric `of`;
@@ -203,9 +203,9 @@ class Metric:
         means: pooled values -> numbers for a sweep's tables, by title; NaN where unknown.
         per_layer: pooled values -> its columns and bars by layer.
         maps: pooled values -> its pictures of layers x layers or heads.
-        evidence: pooled values -> its count of layers or depth, with what that hangs on.
-        moved_by_rounding: whether 16 bits change its values as much as they are large, so that
-            devices can be compared by it in float32 alone.
+        evidence: pooled values -> its count of layers or depth, and how robust it is.
+        moved_by_rounding: whether rounding to 16 bits changes its values by as much as their size,
+            so that devices can be compared by it only in float32.
     """
 
     name: str
@@ -247,7 +247,7 @@ class Metric:
 
     @property
     def on_demand(self) -> bool:
-        """Whether it is computed only where it is asked for, on a recorded pass."""
+        """Whether it is computed only on demand, on a recorded pass."""
         return self.stage == "replay"
 
     @property
@@ -275,7 +275,7 @@ class Metric:
         return next((reason for need in needs if (reason := need(result))), "")
 
     def variant(self, settings: RunSettings) -> tuple[object, ...]:
-        """What its values depend on, of the settings."""
+        """The values of the settings that its values depend on."""
         return tuple(getattr(settings, name) for name in self.depends_on)
 
 

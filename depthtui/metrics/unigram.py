@@ -1,11 +1,11 @@
-"""The unigram of a prompt's own tokens: a model that knows a text loses less than this."""
+"""The unigram of a prompt's own tokens: a model that knows a text has a lower loss."""
 
 from __future__ import annotations
 
 import numpy as np
 
 FEWEST_KINDS = 10
-"""A unigram of fewer different tokens is a good model of them: what repeats is no text to it."""
+"""The fewest different tokens for a unigram loss: of fewer, a unigram is itself a good model."""
 
 
 def unigram_loss(ids: np.ndarray, vocabulary: int) -> float:
@@ -13,12 +13,12 @@ def unigram_loss(ids: np.ndarray, vocabulary: int) -> float:
 
     Each token but the first is predicted from the counts of the n others, K of them distinct: with
     c / (n + K) where c of them are the same, else with an equal share of the remaining K / (n + K)
-    (Witten and Bell 1991, method C). The entropy of all counts is no bar for a short text: it is
-    ln 10 nats for ten different tokens, less than a good model loses on them.
+    (Witten and Bell 1991, method C). The entropy of all counts is too low for a short text: it is
+    ln 10 nats for ten different tokens, less than a good model's loss on them.
 
     Args:
         ids: `[T]`, the tokens.
-        vocabulary: how many tokens there are.
+        vocabulary: the number of tokens of the vocabulary.
 
     Returns:
         NaN where fewer than `FEWEST_KINDS` different tokens are predicted.
@@ -27,7 +27,7 @@ def unigram_loss(ids: np.ndarray, vocabulary: int) -> float:
     if len(counts) < FEWEST_KINDS:
         return float("nan")
     same = counts - 1
-    # The others of a token that comes once are of one kind less.
+    # The others of a token that occurs once have one kind fewer.
     distinct = len(counts) - (same == 0)
     share = np.where(same > 0, same, distinct / np.maximum(1, vocabulary - distinct))
     losses = np.log(counts.sum() - 1 + distinct) - np.log(share)

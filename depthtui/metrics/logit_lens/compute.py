@@ -189,7 +189,7 @@ class _Reader:
         self._k = min(max(top_k, OVERLAP_K), self._vocab)
         on_cpu = weight is not None and self._device.type == "cpu"
         self._block = _BLOCK if on_cpu else padded(self._vocab)
-        # The last token has no next one in the prompt: NaN is put there.
+        # The last token has no next one in the prompt: its value is NaN.
         self._next_ids = torch.cat([ids[1:], ids[-1:]]).to(self._device)
         self._has_next = torch.arange(len(ids), device=self._device) < len(ids) - 1
         self._add_columns = add_columns_on(self._device)
@@ -200,7 +200,7 @@ class _Reader:
         return self.rows_within(part_bytes(ROW_BYTES, self._device), count)
 
     def rows_within(self, limit: int, count: int) -> int:
-        """How many of `count` rows of logits to hold in so many bytes."""
+        """How many of `count` rows of logits fit in `limit` bytes."""
         return at_once(count, limit, 4 * padded(self._vocab))
 
     def read_output(self, residual: Tensor, tokens: slice) -> _Reading:
@@ -223,14 +223,14 @@ class _Reader:
         output: _Reading | None = None,
         part: slice = slice(None),
     ) -> _Reading:
-        """Read `residuals` `[depths, tokens, d]`; `part` is where the tokens lie in `output`."""
+        """Read `residuals` `[depths, tokens, d]`; `part` is the tokens' slice of `output`."""
         depths, count, _ = residuals.shape
         logits = self._buffer("rows", depths * count, padded(self._vocab))
         reference = None if output is None else output.logits.values[0, part]
         reading = self._reduce(self._normed(residuals), tokens, logits, reference, depths)
         if output is not None:
             values = reading.values
-            # So far the mean of the log-ratio of unnormalised probabilities under p_l.
+            # Until here the mean of the log-ratio of unnormalised probabilities under p_l.
             apart = output.logits.log_normaliser[:, part] - reading.logits.log_normaliser
             values.kl = (values.kl + apart).clamp(min=0.0)
             mine = values.top_ids[..., :OVERLAP_K, None]
@@ -250,7 +250,7 @@ class _Reader:
         reference: Tensor | None,
         depths: int,
     ) -> _Reading:
-        """Fill `logits` `[rows, V]` block by block, reducing each block while it is at hand."""
+        """Fill `logits` `[rows, V]` block by block, reducing each while it is in the cache."""
         n_rows = len(normed)
         unfinished = (
             None if self._weight is not None else raw_logits(self._unembedding.head, normed)
@@ -309,7 +309,7 @@ class _Reader:
         return top, columns.gather(1, place)
 
     def _buffer(self, name: str, rows: int, width: int) -> Tensor:
-        """Memory that is used again for every part, `[rows, width]` float32."""
+        """Memory that is reused for every part, `[rows, width]` float32."""
         needed = rows * width
         held = self._buffers.get(name)
         if held is None or held.numel() < needed:
@@ -320,8 +320,8 @@ class _Reader:
 def _plain_weight(unembedding: Unembedding) -> Tensor | None:
     """The head's weight `[V, d]` where it can be multiplied in blocks, else None.
 
-    A quantised head, one that accelerate moves between devices, and one of which other ranks have
-    parts are called as they are.
+    A quantised head, one that accelerate moves between devices, and one split over ranks are
+    called as they are.
     """
     head = unembedding.head
     if type(head) is not nn.Linear or hasattr(head, "_hf_hook") or head.weight.is_meta:

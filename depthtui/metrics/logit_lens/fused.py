@@ -1,8 +1,8 @@
-"""The lens's sums over the vocabulary in one pass, where a GPU takes it sooner.
+"""The lens's sums over the vocabulary in one pass, where that is faster on a GPU.
 
-torch reads `[rows, V]` logits about eight times for them, which on a GPU takes longer than
-the arithmetic. Triton comes with torch's builds for CUDA; where it is missing, or cannot
-compile, torch's passes do. Which is used is found out by comparing and timing both.
+torch reads `[rows, V]` logits about eight times for the sums, which on a GPU takes longer
+than the arithmetic. Triton comes with torch's builds for CUDA; where it is missing, or cannot
+compile, torch's passes are used. The choice is made by comparing and timing both.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _GROUPS_AT_ONCE = 64
 _WARPS = 8
 
 _TOLERANCE = 1e-5
-"""Most that two orders of adding up in float32 may differ, as a share of a sum."""
+"""The largest difference of two orders of float32 addition, as a share of a sum."""
 
 _WORTH_IT = 1.2
-"""How much faster the one pass must be, so that noise does not decide."""
+"""How many times faster the one pass must be, so that noise does not decide."""
 
 _TIMINGS = 5
 
@@ -44,7 +44,7 @@ _TIMED = (8, 64, 32000)
 
 @functools.cache
 def add_columns_on(device: torch.device) -> AddColumns:
-    """The fastest way on a device to do what `add_columns` does; found out once."""
+    """The fastest implementation of `add_columns` on a device; chosen once."""
     if device.type != "cuda":
         return add_columns
     found = chosen(add_columns_fused, device)
@@ -54,13 +54,13 @@ def add_columns_on(device: torch.device) -> AddColumns:
 def add_columns_fused(
     sums: RowSums, logits: Tensor, reference: Tensor | None, columns: slice, scratch: Scratch
 ) -> None:
-    """`add_columns` in one pass, by Triton; needs no scratch."""
+    """`add_columns` in one pass, by Triton; it needs no scratch memory."""
     from depthtui.metrics.logit_lens.fused_kernel import add_columns_kernel
 
     first, stop = columns.start, padded(columns.stop)
     block, maxima = logits[:, first:stop], sums.maxima[:, first // GROUP : stop // GROUP]
     others = block if reference is None else reference[:, columns]
-    # Triton launches on the current device, whatever the tensors'.
+    # Triton launches on the current device, whichever device the tensors are on.
     with torch.cuda.device_of(logits):  # type: ignore[no-untyped-call]
         add_columns_kernel[(len(block),)](
             block,
@@ -85,7 +85,7 @@ def add_columns_fused(
 
 
 def chosen(candidate: AddColumns, device: torch.device) -> AddColumns:
-    """The candidate where it gives the sums of `add_columns` on a device, and sooner."""
+    """The candidate if its sums are right and faster on a device, else `add_columns`."""
     try:
         with torch.inference_mode():
             if not _agrees(candidate, device):
@@ -95,13 +95,13 @@ def chosen(candidate: AddColumns, device: torch.device) -> AddColumns:
             else:
                 return candidate
     except Exception:
-        # No Triton, no compiler for it, a GPU or a version that it does not suit, no memory left.
+        # No Triton, no compiler for it, an unsupported GPU or version, or no memory left.
         _LOG.debug("On %s the lens's sums cannot be had in one pass.", device, exc_info=True)
     return add_columns
 
 
 def _agrees(candidate: AddColumns, device: torch.device) -> bool:
-    """Whether both give the same sums but for rounding, and the same maxima."""
+    """Whether the candidate gives the same sums but for rounding, and the same maxima."""
     for logits, reference in _samples(device):
         vocab = logits.shape[1]
         whole = torch.nn.functional.pad(logits, (0, padded(vocab) - vocab), value=-torch.inf)
@@ -125,10 +125,10 @@ def _is_faster(candidate: AddColumns, device: torch.device) -> bool:
 
 
 def _samples(device: torch.device) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Logits of two depths, three tokens, and what they are compared with.
+    """Logits of two depths and three tokens, and the logits to compare them with.
 
     Few columns and many, which fill neither a group nor a pass of the kernel's loop. No sum
-    is of terms that cancel, so that rounding stays a small share of it.
+    has terms that cancel, so that rounding stays a small share of it.
     """
     generator = _generator(device)
     for vocab in (101, 9001):
@@ -153,11 +153,11 @@ def _sums(add: AddColumns, logits: Tensor, reference: Tensor | None, vocab: int)
 def _seconds(add: AddColumns, logits: Tensor, reference: Tensor) -> float:
     """How long the sums over whole groups of columns take."""
     start = time.perf_counter()
-    # Reading a value waits for all that a GPU has been asked for.
+    # Reading a value waits for all queued work of a GPU.
     _sums(add, logits, reference, logits.shape[1]).total[0].item()
     return time.perf_counter() - start
 
 
 def _generator(device: torch.device) -> torch.Generator:
-    """Random numbers that leave everyone else's as they are."""
+    """A generator of its own, which leaves the global random state unchanged."""
     return torch.Generator(device).manual_seed(0)

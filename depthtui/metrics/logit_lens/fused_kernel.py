@@ -1,4 +1,4 @@
-"""The one pass over rows of logits, in Triton. Importing this needs triton."""
+"""The one pass over rows of logits, in Triton. Importing this module needs triton."""
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
 
@@ -47,9 +47,9 @@ def _add_columns(
     places = groups[:, None] * group + tl.arange(0, group)[None, :]
     for first in range(0, n_groups, at_once):
         columns = first * group + places
-        # Whole groups, whose rest is -inf: loads are wide where the mask is aligned.
+        # Whole groups, padded with -inf: loads are wide where the mask is aligned.
         x = tl.load(logits + columns, mask=columns < n_groups * group, other=-float("inf"))
-        # NaN counts as the largest, as for torch: a maximum here would pass it over.
+        # NaN counts as the largest, as in torch: a maximum here would skip it.
         highest = tl.max(tl.where(x == x, x, float("inf")), axis=1)
         tl.store(maxima + first + groups, highest, mask=first + groups < n_groups)
         grown = tl.maximum(largest, tl.max(highest, axis=0))
@@ -74,6 +74,6 @@ def _add_columns(
 
 
 _VARIED = ["maxima_stride", "n_groups", "n_tokens", "n_depths"]
-"""Numbers that the kernel is not compiled anew for."""
+"""Arguments whose values do not make the kernel compile again."""
 
 add_columns_kernel = triton.jit(_add_columns, do_not_specialize=_VARIED)

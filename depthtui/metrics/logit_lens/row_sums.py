@@ -1,4 +1,4 @@
-"""What the logit lens keeps of each row of logits, summed up over blocks of the vocabulary."""
+"""The logit lens's sums of each row of logits, added up over blocks of the vocabulary."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 GROUP = 64
-"""Columns whose maximum is kept; the top k lie in the k groups with the largest maxima."""
+"""Columns of a group, whose maximum is kept: the top k are in the k groups of largest maxima."""
 
 
 def padded(columns: int) -> int:
-    """Columns of whole groups that hold so many."""
+    """The number of columns, rounded up to whole groups."""
     return -(-columns // GROUP) * GROUP
 
 
 @dataclass
 class RowSums:
-    """Sums over the logits x of some rows, with r the logits that a row is compared with.
+    """Sums over the logits x of some rows; r is the logits that a row is compared with.
 
     Attributes:
         shift: `[rows]`, near the largest logit of each row, so that exponentials relative to
@@ -39,17 +39,17 @@ class RowSums:
 
     @classmethod
     def of_nothing(cls, maxima: Tensor) -> RowSums:
-        """Those of no column yet, with memory for the maxima."""
+        """The sums before any column is added; `maxima` is the memory for the maxima."""
         total = maxima.new_zeros(len(maxima))
         shift = torch.full_like(total, -torch.inf)
         return cls(shift, total, torch.zeros_like(total), torch.zeros_like(total), maxima)
 
 
 Scratch: TypeAlias = Callable[[int, int], Tensor]
-"""Gives memory, `[rows, columns]` float32, whose values are not defined."""
+"""Returns memory, `[rows, columns]` float32, with undefined values."""
 
 AddColumns: TypeAlias = Callable[[RowSums, Tensor, Tensor | None, slice, Scratch], None]
-"""A function that does what `add_columns` does."""
+"""An implementation of `add_columns`."""
 
 
 def add_columns(
@@ -58,12 +58,12 @@ def add_columns(
     """Add some columns of the logits to the sums.
 
     Args:
-        sums: of the columns before these; changed in place.
+        sums: the sums of the columns before; changed in place.
         logits: `[depths * tokens, padded(V)]` float32, -inf from the last of the columns to
             the end of its group.
         reference: `[tokens, V]` float32 that each depth is compared with, if any.
-        columns: which to add; they begin with a group.
-        scratch: where to put what is as large as the columns.
+        columns: the columns to add; they begin with a group.
+        scratch: memory for values as large as the columns.
     """
     rows, first, stop = len(logits), columns.start, padded(columns.stop)
     grouped = logits[:, first:stop].view(rows, -1, GROUP).amax(dim=-1)

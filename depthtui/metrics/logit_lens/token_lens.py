@@ -15,7 +15,7 @@ from depthtui.tracing.anatomy import Unembedding
 
 @dataclass
 class TokenReading(LensValues[Tensor]):
-    """What was read where one token was predicted; `[L+1]` or `[L+1, k]`, on the CPU.
+    """The lens's values where one token was predicted; `[L+1]` or `[L+1, k]`, on the CPU.
 
     Attributes:
         divergence: Jensen-Shannon divergence of p_l and p, in nats.
@@ -36,8 +36,8 @@ def read_token(
         unembedding: final norm and LM head.
         residuals: h_0 … h_L of one position, `[L+1, d]`.
         top_k: how many tokens to list.
-        choose: the token's id from the output's log-probabilities `[V]`, which are those
-            that the other depths are compared with.
+        choose: returns the token's id for the output's log-probabilities `[V]`, with which the
+            other depths are compared.
     """
     at_once = max(1, PART_BYTES // (4 * unembedding.vocab_size))
     final, chosen = None, -1

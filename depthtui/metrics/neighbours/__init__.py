@@ -1,4 +1,4 @@
-"""Whether successive layers push the residual stream the same way."""
+"""Whether successive layers push the residual stream in the same direction."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric
 
 @dataclass
 class Neighbours(MetricResult):
-    """How each layer's update lies to the next one's, and how far the stream is from its end.
+    """The cosine of each layer's update and the next one's, and the angle of the stream to its end.
 
     Attributes:
-        cosine: cos(c_l, c_{l+1}), with c_l what layer l adds; 0 where one of them adds nothing.
+        cosine: cos(c_l, c_{l+1}), with c_l the update of layer l; 0 where one of them is 0.
         angle_to_output: arccos(cos(h_l, h_L)) / pi, from 0 (the same direction) to 1 (opposite).
     """
 

@@ -14,11 +14,11 @@ from depthtui.metrics.neighbours import Neighbours
 from depthtui.tracing.parts import at_once, slices
 
 PART_BYTES = 64 << 20
-"""Most that one residual of a part of the tokens may take."""
+"""Most bytes of one residual of a part of the tokens."""
 
 
 def compute(context: Context, _partial: object) -> Neighbours:
-    """The metric of a run."""
+    """Compute the metric of a run."""
     return neighbours(context.residuals, context.read)
 
 
@@ -28,8 +28,8 @@ def neighbours(
     """Compare each layer's update with the next one's, and each depth with the last.
 
     Args:
-        residuals: h_0 … h_L, each `[T, d]`, of which c_l = h_{l+1} - h_l is what layer l adds.
-        read: what a layer reads instead of h_l, by layer.
+        residuals: h_0 … h_L, each `[T, d]`; c_l = h_{l+1} - h_l is the update of layer l.
+        read: by layer, its input where that is not h_l.
     """
     n_layers, (n_tokens, width) = len(residuals) - 1, residuals[0].shape
     cosine = torch.zeros(max(0, n_layers - 1), n_tokens)
@@ -37,8 +37,7 @@ def neighbours(
     size = at_once(n_tokens, PART_BYTES, 8 * width)
     with torch.no_grad():
         for tokens in slices(n_tokens, size):
-            # The CPU: what is subtracted and turned into an angle needs double precision, which
-            # MPS lacks.
+            # The CPU: subtraction and angles need double precision, which MPS lacks.
             last = residuals[-1][tokens].to("cpu").double()
             here, before = residuals[0][tokens].to("cpu").double(), None
             for depth in range(n_layers):

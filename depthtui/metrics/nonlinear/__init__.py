@@ -1,4 +1,4 @@
-"""How much of what a layer adds no affine map of its input gives."""
+"""The share of a layer's update that no affine map of its input explains."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from depthtui.metrics.spec import Finding, LayerValues, Metric
 
 @dataclass
 class Nonlinear(MetricResult):
-    """What is left of each layer's update by the best affine map of its input.
+    """The share of each layer's update that the best affine map of its input leaves unexplained.
 
-    It is the model's, whatever the prompt: it was measured on calibration texts.
+    It is a value of the model, not of the prompt: it was measured on calibration texts.
 
     Attributes:
-        share: held-out 1 - R^2 of c_l, what layer l adds, on (h_l / rms(h_l), 1); NaN unknown.
+        share: held-out 1 - R^2 of c_l, the update of layer l, on (h_l / rms(h_l), 1); NaN where
+            unknown.
     """
 
     share: Annotated[np.ndarray, Shape("L")]
@@ -30,7 +31,7 @@ class Nonlinear(MetricResult):
 
 @dataclass(frozen=True, kw_only=True)
 class ReducedNonlinear(Reduced):
-    """The same share, whatever the tokens."""
+    """The same share, which does not depend on the tokens."""
 
     share: ByLayer
 

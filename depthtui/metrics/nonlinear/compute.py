@@ -1,4 +1,4 @@
-"""The nonlinear share of each layer, which was measured when the affine lens was fitted."""
+"""The nonlinear share of each layer, measured when the affine lens was fitted."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from depthtui.metrics.nonlinear import Nonlinear
 
 
 def compute(context: Context, _partial: object) -> Nonlinear:
-    """The metric of a run."""
+    """Return the metric of a run."""
     return Nonlinear(context.lens("affine").nonlinear)

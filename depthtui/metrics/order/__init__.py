@@ -39,13 +39,13 @@ def _common(idle: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
 
 @dataclass
 class Order(LossChange):
-    """What the loss gains where a layer and the next one do not run one after the other.
+    """The rise of the loss where a layer and the next one do not run one after the other.
 
-    Row l is the pair of layer l and the next one that writes anything (see `LossChange`); of a
-    layer that writes nothing, and of the last that does, it is 0.
+    Row l is the pair of layer l and the next one that writes anything (see `LossChange`). The row
+    of a layer that writes nothing, and of the last layer that writes, is 0.
 
     Attributes:
-        parallel: side by side: `h + c_l(h) + c_{l+1}(h)` (arXiv 2502.02790).
+        parallel: the pair side by side: `h + c_l(h) + c_{l+1}(h)` (arXiv 2502.02790).
         swapped: layer l + 1 first, then l (arXiv 2407.09298).
         idle: the layers that write nothing at any token, in order.
     """
@@ -64,8 +64,8 @@ class ReducedOrder(MeanLoss):
 
     Attributes:
         parallel, swapped: as of `Order`.
-        idle: the layers that write nothing at any token of any prompt, and are no step. Of an
-            older record none, whose pairs are those of neighbours.
+        idle: the layers that write nothing at any token of any prompt, which are no steps. Empty
+            for an older record, whose pairs are neighbouring layers.
     """
 
     pools: ClassVar = MeanLoss.pools | {"idle": _common}
@@ -87,13 +87,13 @@ class ReducedOrder(MeanLoss):
 
     @property
     def costs(self) -> np.ndarray:
-        """What each of these and the next one costs side by side, `[writing - 1]`, in nats."""
+        """The cost of each writing layer side by side with the next, `[writing - 1]`, in nats."""
         return self.parallel[self.writing[:-1]]
 
     def steps(self, threshold: float = FELT) -> np.ndarray:
-        """The layers that are left as steps where all pairs run side by side that may.
+        """The layers that are left as steps where all possible pairs run side by side.
 
-        Of such a pair that is the first.
+        The step of such a pair is its first layer.
         """
         beside = [place + 1 for place in pairs_side_by_side(self.costs, threshold)]
         return np.delete(self.writing, beside)
@@ -105,13 +105,13 @@ class ReducedOrder(MeanLoss):
 
 
 def pairs_side_by_side(parallel: np.ndarray, threshold: float = FELT) -> list[int]:
-    """The first layers of as many pairs as may run side by side, no layer in two of them.
+    """The first layers of the most pairs that may run side by side, no layer in two of them.
 
-    Along the chain of layers, taking the first pair that is left makes the most pairs.
+    Along the chain of layers, always taking the first remaining pair makes the most pairs.
 
     Args:
-        parallel: `[L-1]`, what each pair costs side by side.
-        threshold: what it must stay below.
+        parallel: `[L-1]`, the cost of each pair side by side.
+        threshold: the cost that a pair must stay below.
     """
     taken: list[int] = []
     for layer in np.flatnonzero(parallel < threshold).tolist():
@@ -121,7 +121,7 @@ def pairs_side_by_side(parallel: np.ndarray, threshold: float = FELT) -> list[in
 
 
 def step_counts(costs: np.ndarray, layers: int) -> np.ndarray:
-    """The sequential depth by each of some rows of costs, `[rows]` of `[rows, pairs]`."""
+    """The sequential depth by each row of costs, `[rows]` of `[rows, pairs]`."""
     pairs, is_taken = np.zeros(len(costs), int), np.zeros(len(costs), np.bool_)
     for at_pair in costs.T:
         is_taken = (at_pair < FELT) & ~is_taken
@@ -189,9 +189,9 @@ COUNTED = Counted(
 
 
 def _depth_evidence(order: ReducedOrder, n_layers: int, interval: CountInterval | None) -> Evidence:
-    """The sequential depth, and how far it moves with what a pair may cost.
+    """The sequential depth, and how far it moves with the allowed cost of a pair.
 
-    Of a pair that may run side by side the first layer is counted.
+    The first layer of a pair that may run side by side is counted.
     """
     costs, steps = order.costs, order.steps()
     least, most = FELT * (1 - FIFTH), FELT * (1 + FIFTH)
@@ -199,7 +199,7 @@ def _depth_evidence(order: ReducedOrder, n_layers: int, interval: CountInterval 
     pairs = "1 pair of layers costs" if between == 1 else f"{between} pairs of layers cost"
     reason = f"{pairs} between {least:.2g} and {most:.2g} nats side by side"
     variants = [Variant(len(order.steps(felt)), reason) for felt in (most, least)]
-    # A pair's cost stands at its second layer, which is the one that may run beside the first.
+    # A pair's cost is drawn at its second layer, which may run beside the first.
     at_layers = np.full(n_layers, np.nan)
     at_layers[order.writing[1:]] = costs
     curve = read_off(at_layers, FELT, f"≥ {FELT:g} nats")
@@ -207,8 +207,8 @@ def _depth_evidence(order: ReducedOrder, n_layers: int, interval: CountInterval 
 
 
 def _work(result: RunResult) -> float:
-    """Each pair makes two more layers, and two runs behind it; an unchanged one goes from the
-    first layer on."""
+    """The work: each pair makes two more layer calls, and two runs behind it; an unchanged run goes
+    from the first layer on."""
     count = result.model.n_layers
     layers = count + (count - 1) * (count - 2) + 2 * (count - 1)
     return layers / count + 2 * count * head(result)

@@ -1,6 +1,6 @@
-"""Two layers that follow each other, side by side and swapped, at all tokens.
+"""Two successive layers, side by side and swapped, at all tokens.
 
-No layer is left out, so that nothing stands in for one.
+No layer is left out, so nothing stands in for one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from depthtui.tracing.replay import Replay
 
 
 def compute(context: Context, partial: Order | None) -> Order:
-    """The metric of a run; the pairs that `partial` has are not computed again."""
+    """Compute the metric of a run; pairs already in `partial` are not computed again."""
     replay = context.replay
     return order(
         replay,
@@ -46,7 +46,7 @@ def order(
         replay: the clean run.
         unembedding: final norm and LM head.
         pairs_at_once, on_rows: as of `fill_rows`.
-        partial: what was done before, to go on from.
+        partial: the result so far, to continue from.
     """
     count = replay.n_layers
     writing = [layer for layer in range(count) if _writes(replay, layer)]
@@ -77,7 +77,7 @@ def order(
         return fill_rows(
             begun,
             list(seconds),
-            # Of a pair two layers, and for each of its two runs those behind.
+            # Two layers for the pair, and the layers behind it for each of its two runs.
             lambda first: 2 * (count - seconds[first]),
             pairs_at_once,
             fill,
@@ -101,7 +101,7 @@ def _reordered(replay: Replay, first: int, second: int, h_second: Tensor) -> tup
     Args:
         replay: the clean run.
         first, second: the layers; those between them write nothing.
-        h_second: what the second makes of what the first reads, `[T, d]`.
+        h_second: the second layer's output for the first layer's input, `[T, d]`.
     """
     h, h_next = (replay.residual[depth].to(h_second.device) for depth in (first, second))
     parallel = (h_next.float() + h_second.float() - h.float()).to(h_second.dtype)

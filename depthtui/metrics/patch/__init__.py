@@ -25,47 +25,47 @@ from depthtui.token_text import printable_line, shortened
 NAME = "patch"
 
 HALF = 0.5
-"""The share of the margin from which on a place has the fact."""
+"""A place has the fact from this share of the margin on."""
 
 LEAST_MARGIN = 0.1
-"""Nats by which the margins of two prompts must differ, for a share of that to tell anything."""
+"""The least difference of two prompts' margins, in nats, for a share of it to be meaningful."""
 
 DO_NOT_PART = "the two prompts do not part"
-"""How a reason begins where there is no margin to recover."""
+"""The beginning of a reason where there is no margin to recover."""
 
 COUNTED = Counted("causal", NAME, "patched", "until the last token has half of the fact")
 
 SEVERAL = "the tokens that differ"
-"""Stands for the tokens of several prompts."""
+"""The words for the differing tokens of several prompts."""
 
 _MOST_TOKENS = 3
-"""So many stretches of differing tokens are named."""
+"""The most stretches of differing tokens that are named."""
 
 _LONGEST_TEXT = 60
-"""Characters of a prompt in a line."""
+"""The most characters of a prompt in a line."""
 
 
 @dataclass
 class Patch(MetricResult):
-    """What of the source's margin comes back where its activations stand in the prompt's pass.
+    """The share of the source's margin that its activations bring into the prompt's pass.
 
     The margin is log p(answer of the source) - log p(answer of the prompt) at the token `place`,
     which predicts the answer. 0 is the prompt's own, 1 the source's.
 
     Attributes:
-        recovered: row l, column t with the source's residual before layer l, row L that of the
-            output, in place of the prompt's at token t; of a sublayer, with what that of layer l
-            writes there, and NaN in row L. NaN where it is not known yet, 0 behind `place`.
-        differing: the same with all tokens of `at` put in together, `[L+1]`.
+        recovered: row l, column t with the source's residual before layer l, row L the output's,
+            in place of the prompt's at token t. For a sublayer, row l has the source's write of
+            layer l, row L is NaN. NaN where it is not known yet, 0 behind `place`.
+        differing: the share with all tokens of `at` put in together, `[L+1]`.
         part: what is put in: `layer`, `attention` or `mlp`.
-        source: the text that it comes from.
+        source: the text that the activations come from.
         at: the tokens before `place` at which the two prompts differ; `place` itself where there
             are none.
         at_texts: the prompt's raw texts there.
         place: the token that predicts the answer; -1 for the last one.
         answers: the raw texts of the two answers' tokens, the source's first.
         margins: the two margins in nats, the source's first.
-        floor: the largest size of a share that the prompt's own states give.
+        floor: the largest size of a share with the prompt's own states put in.
     """
 
     recovered: Annotated[np.ndarray, Shape("L+1", "T")]
@@ -86,7 +86,7 @@ class Patch(MetricResult):
 
     @property
     def is_known(self) -> np.ndarray:
-        """Whether each token is known, and behind them all tokens of `at` together, `[T+1]`."""
+        """Whether each token is known, then whether all tokens of `at` together are, `[T+1]`."""
         columns = np.column_stack([self.recovered, self.differing])
         return np.asarray(np.isfinite(columns[: rows_of(self.part, len(columns) - 1)]).all(axis=0))
 
@@ -141,7 +141,7 @@ def sentence(part: str, where: str, differing: np.ndarray, last_token: np.ndarra
 
 
 def _since(last_token: np.ndarray, share: float = HALF) -> np.ndarray:
-    """The depth from which on the last token has so much of the fact, `[rows]` of `[rows, L+1]`."""
+    """From which depth on the last token has a share of the fact, `[rows]` of `[rows, L+1]`."""
     return first_of_last_run(share < last_token.T)
 
 
@@ -158,11 +158,11 @@ def _of_sublayer(part: str, last_token: np.ndarray) -> str:
 
 @dataclass(frozen=True)
 class Pair:
-    """How two prompts lie beside each other.
+    """The alignment of two prompts.
 
     Attributes:
         place: the token that predicts the answer.
-        differing: the tokens up to it at which they differ.
+        differing: the tokens up to `place` at which the prompts differ.
         answers: the ids of the source's and of the prompt's answer there; None for the model's
             first choice.
     """
@@ -173,14 +173,14 @@ class Pair:
 
     @property
     def at(self) -> tuple[int, ...]:
-        """Those before the place; the place itself where there are none."""
+        """The differing tokens before `place`; `place` itself where there are none."""
         return tuple(token for token in self.differing if token < self.place) or (self.place,)
 
 
 def pair_of(result: RunResult) -> Pair | str:
-    """How a run's prompt and the text that it is patched from lie beside each other.
+    """The alignment of a run's prompt with the text that it is patched from.
 
-    Both are of as many tokens before their answers; a source may also come without its answer.
+    Both have equally many tokens before their answers; a source may also come without its answer.
 
     Returns:
         the reason where they cannot be compared.
@@ -209,7 +209,7 @@ def pair_of(result: RunResult) -> Pair | str:
 
 
 def _lengths(result: RunResult) -> str:
-    """Why texts of two lengths cannot be patched: both, and where they begin to differ."""
+    """Why texts of two lengths cannot be patched: both lengths, and where they begin to differ."""
     source, tokens = result.source, result.tokens
     assert source is not None
     lengths = f"{len(tokens)} tokens"
@@ -229,7 +229,7 @@ def _lengths(result: RunResult) -> str:
 
 
 def why_not_beside(result: RunResult) -> str:
-    """Why a run has no text of as many tokens to patch from, in words; empty where it has."""
+    """Why a run has no text of equally many tokens to patch from, in words; empty where it has."""
     if not result.source_text:
         return "there is no text to patch from: --patch-from, or L in the explorer, names one"
     if result.source is None:
@@ -239,7 +239,7 @@ def why_not_beside(result: RunResult) -> str:
 
 
 def _has_split(result: RunResult) -> str:
-    """A need: attention and MLP can be told apart, where what one of them writes is put in."""
+    """A need: where the write of attention or MLP is put in, the two are separate."""
     return result.model.split_missing if result.settings.patch_part != "layer" else ""
 
 
@@ -268,7 +268,7 @@ class ReducedPatch(Reduced):
 
 
 def _reduce(found: Patch, run: RunResult, tokens: slice) -> ReducedPatch | None:
-    """The same whether or not token 0 counts elsewhere; each prompt counts once."""
+    """Reduce in the same way whether or not token 0 counts elsewhere; each prompt counts once."""
     return ReducedPatch.of(found, tokens=1)
 
 
@@ -348,9 +348,9 @@ def _per_layer(patch: ReducedPatch) -> list[LayerValues]:
 
 
 def _work(result: RunResult) -> float:
-    """A cell runs from its token to the one that predicts, and from its depth to the output.
+    """The work: a cell runs from its token to `place`, and from its depth to the output.
 
-    Each token has an unchanged run too. Where the two prompts begin alike nothing runs.
+    Each token has an unchanged run too. Tokens with which both prompts begin do not run.
     """
     count, n_tokens = result.model.n_layers, len(result.tokens)
     found = None if result.source is None else pair_of(result)
@@ -366,14 +366,14 @@ def _work(result: RunResult) -> float:
 
 
 def _memory(sizes: Sizes) -> MemoryNeed:
-    """The source's pass, beside the prompt's."""
+    """The memory of the source's pass, beside the prompt's."""
     keys_and_values = 2 * sizes.tokens * sizes.cached_width * sizes.item
     layers = sizes.of_layers(sizes.residual_bytes + keys_and_values)
     return row_of_logits(sizes) + MemoryNeed(layers=layers)
 
 
 def _cache_key(result: RunResult) -> dict[str, Any]:
-    """The source by its tokens: a text that is named and a prompt's contrast are the same."""
+    """The cache key: the source by its tokens, so that it is the same from either setting."""
     source = result.source_text if result.source is None else result.source.ids.tolist()
     part = result.settings.patch_part
     return {"source": source, "part": part, "answer_start": result.answer_start}

@@ -1,8 +1,8 @@
 """Where a fact is, between two prompts: the activations of one, put into the other.
 
-A cell is a depth l and a token t. Behind it only tokens from t on change, and none behind the one
-that predicts the answer is read: these run, behind the prompt's own keys and values. All depths of
-a token run together, each joins at its layer.
+A cell is a depth l and a token t. Only tokens from t to the one that predicts the answer run,
+behind the prompt's own keys and values: earlier tokens do not change, later ones are not read. All
+depths of a token run together; each joins at its layer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from depthtui.tracing.replay import Replay
 
 
 def compute(context: Context, partial: Patch | None) -> Patch:
-    """The metric of a run; the tokens that `partial` has are not patched again."""
+    """Compute the metric of a run; tokens already in `partial` are not patched again."""
     result = context.result
     part, source = result.settings.patch_part, result.source
     pair = pair_of(result)
@@ -58,14 +58,13 @@ def patch(
     partial: Patch | None = None,
     **about: Any,
 ) -> Patch:
-    """Put every token of the source in at every depth, the last token first.
+    """Patch every token of the source in at every depth, the last token first.
 
     Args:
         patching: the two prompts.
-        on_tokens: called after each token with the work that is done, all of it, and what is
-            known by then.
-        partial: what was done before, to go on from.
-        about: fields of the result that say where it comes from.
+        on_tokens: called after each token with the work done, all work, and the result so far.
+        partial: the result so far, to continue from.
+        about: fields of the result that describe its origin.
 
     Raises:
         DepthError: the two prompts' margins do not differ.
@@ -87,14 +86,14 @@ def patch(
         result.recovered[rows, : patching.alike] = 0.0
     missing = ~result.is_known
     columns = [(pair.at, n_tokens), *(((token,), token) for token in range(pair.place, -1, -1))]
-    # The last token's curve is what is looked at first.
+    # The last token's curve is the one that a reader looks at first.
     columns[:2] = columns[1::-1]
     todo = [(tokens, column) for tokens, column in columns if missing[column]]
     total = sum(patching.work(tokens) for tokens, _ in columns)
     done = total - sum(patching.work(tokens) for tokens, _ in todo)
     for tokens, column in todo:
         shares, floor = patching.shares(tokens)
-        # A result that was reported stays as it was.
+        # Copied: the listener keeps a reference to a reported result.
         result = result.copied()
         values = result.differing if column == n_tokens else result.recovered[:, column]
         values[: len(shares)] = shares
@@ -109,9 +108,9 @@ class Patching:
 
     Args:
         target: the clean pass of the prompt.
-        source: that of the other one.
+        source: the clean pass of the other one.
         unembedding: final norm and LM head.
-        pair: how the two lie beside each other.
+        pair: the alignment of the two.
         sublayers: the modules of each layer whose write is put in; none for the residual before
             each layer.
         rows_at_once: how many depths are in memory together; 0 for all.
@@ -153,16 +152,16 @@ class Patching:
 
     @property
     def n_rows(self) -> int:
-        """How many depths, or layers, there are to patch at."""
+        """The number of depths, or layers, to patch at."""
         return rows_of("attention" if self._sublayers else "layer", self.target.n_layers)
 
     @property
     def alike(self) -> int:
-        """The tokens with which both prompts begin, and that no token behind them changes."""
+        """The number of tokens with which both prompts begin, which do not change."""
         return self.pair.differing[0] if self.target.can_resume else 0
 
     def check_parts(self) -> None:
-        """Raises `DepthError` where the two margins do not differ."""
+        """Raise `DepthError` where the two margins do not differ."""
         apart = abs(self.margins[0] - self.margins[1])
         if self.answers[0] == self.answers[1]:
             raise DepthError(f"{DO_NOT_PART}: the model answers both alike")
@@ -172,14 +171,14 @@ class Patching:
             )
 
     def work(self, tokens: Sequence[int]) -> int:
-        """What it costs to patch some tokens, as a number of tokens that run."""
+        """The cost of patching some tokens, as a number of tokens that run."""
         return self.pair.place - self._start(tokens) + 1
 
     def shares(self, tokens: Sequence[int]) -> tuple[np.ndarray, float]:
-        """The shares of the margin with some tokens put in together, and the largest of rounding.
+        """The shares of the margin with some tokens put in together, and the largest by rounding.
 
         Returns:
-            one for each depth, or layer, and the size of that with the prompt's own states put in.
+            the share for each depth, or layer, and the largest size with the prompt's own states.
 
         Raises:
             DepthError: rounding alone gives all of the margin.
@@ -195,7 +194,7 @@ class Patching:
     def patched(self, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """The margins with some tokens put in together, by depth, and those with nothing put in.
 
-        Those of the second run with the others, one a group of depths.
+        A margin with nothing put in is computed with each group of depths.
         """
         depths = list(range(self.n_rows))
         size = self._rows_at_once or len(depths)
@@ -252,7 +251,7 @@ class Patching:
         return found
 
     def _recorded(self) -> list[list[Tensor]]:
-        """What each module of each layer's sublayer adds in the source's pass, `[T, d]` each."""
+        """The write of each module of each layer's sublayer in the source's pass, `[T, d]` each."""
         found: list[list[Tensor]] = []
         for layer, sublayer in enumerate(self._sublayers):
             writes: dict[Tap, Tensor] = {}
@@ -274,7 +273,7 @@ class Patching:
 
     @contextmanager
     def _writing(self, layer: int, tokens: Sequence[int], start: int) -> Iterator[None]:
-        """While it lasts, the layer's sublayer writes at some tokens what it does in the source."""
+        """Within the context, the layer's sublayer writes the source's values at some tokens."""
         places = [token - start for token in tokens]
 
         def replace(tap: Tap, writes: Tensor) -> Callable[..., Any]:

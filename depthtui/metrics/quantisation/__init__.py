@@ -1,4 +1,4 @@
-"""What the output loses when the weights of one layer alone are rounded to 8 or 4 bits."""
+"""What the output loses when only the weights of one layer are rounded to 8 or 4 bits."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from depthtui.sizes import format_size
 NAME = "quantisation"
 
 BITS = (8, 4)
-"""The bits of a weight, those of the changes in `Quantisation.changes`."""
+"""The bits of a rounded weight, in the order of `Quantisation.changes`."""
 
 FORMATS = {8: "Q8_0", 4: "Q4_0"}
-"""What llama.cpp calls blocks of weights of so many bits."""
+"""llama.cpp's names of blocks of weights, by bits."""
 
 STORED_BITS = {8: 8.5, 4: 4.5}
-"""Bits that they take for each weight, the scale of a block of 32 included."""
+"""Stored bits per weight, including the scale of a block of 32."""
 
 FULL_BITS = 16
 """Bits of a weight that is not rounded."""
 
 HALF = 0.5
-"""The share of the summed KL that the layers to keep high have."""
+"""The least share of the summed KL that the layers to keep at 8 bits have."""
 
 
 @dataclass
@@ -47,18 +47,17 @@ class Quantisation(LossChange):
     """The change of the output when the linear weights of one layer are rounded.
 
     They are rounded to the blocks of llama.cpp's `Q8_0` and `Q4_0` (see
-    `tracing.rounded_weights`); of the products themselves nothing is rounded. The changes of the
-    loss and KL are those of the predictions of tokens 1 … T-1, all in float32 where the weights of
-    16 bits lie in memory.
+    `tracing.rounded_weights`); the products themselves are not rounded. The changes of loss and KL
+    are of the predictions of tokens 1 … T-1, all in float32 where weights are stored in 16 bits.
 
     Attributes:
         loss: negative log-likelihood of the token after each, clean, in nats.
-        loss_change_8, loss_change_4: the same with layer l rounded to so many bits, less `loss`;
+        loss_change_8, loss_change_4: the loss with layer l rounded to 8 or 4 bits, less `loss`;
             NaN for a layer that was not chosen, or that has not been rounded yet.
         kl_8, kl_4: KL(p || p~), p the whole model's output, in nats; NaN likewise.
-        unchanged_kl: the largest of these in runs with nothing changed.
+        unchanged_kl: the largest KL in runs with nothing changed.
         weights: how many weights of the layer are rounded.
-        whole_rows: how many of its linear weights stay as they are, since their rows cannot be
+        whole_rows: how many of its linear weights are not rounded, since their rows cannot be
             cut into blocks of 32.
     """
 
@@ -130,7 +129,7 @@ class ReducedQuantisation(MeanLoss):
         return KeepHigh.of(self.kl_4, self.weights)
 
     def saved(self, bits: int) -> np.ndarray:
-        """Bytes that rounding a layer saves beside 16 bits a weight, `[L]`."""
+        """Bytes that rounding a layer saves compared with 16 bits a weight, `[L]`."""
         return self.weights * (FULL_BITS - STORED_BITS[bits]) / 8
 
 
@@ -138,13 +137,13 @@ class ReducedQuantisation(MeanLoss):
 class KeepHigh:
     """The layers to keep at 8 bits where the others have 4.
 
-    They are those that cost most when they are rounded to 4 bits one at a time, as few as have
-    half of what all of them cost in sum, in KL: it is never negative, so that costs add up.
+    They are the fewest layers with half of the summed cost of rounding each layer alone to 4 bits.
+    The cost is KL, which is never negative, so that costs add up.
 
     Attributes:
-        layers: those that cost most first; empty where nothing costs anything.
-        share: what they cost of the sum.
-        extra_bytes: what 8 bits of them take more than 4.
+        layers: the layers, the highest cost first; empty where no layer has a cost.
+        share: their share of the summed cost.
+        extra_bytes: how many more bytes they take in 8 bits than in 4.
     """
 
     layers: tuple[int, ...]
@@ -153,12 +152,12 @@ class KeepHigh:
 
     @classmethod
     def of(cls, kl: np.ndarray, weights: np.ndarray, count: int = 0) -> KeepHigh:
-        """The layers by what each costs.
+        """Choose the layers by the cost of each.
 
         Args:
             kl: KL of each layer rounded to 4 bits, `[L]`; NaN where unknown.
             weights: how many weights of each layer are rounded, `[L]`.
-            count: how many layers; 0 for as few as have half of the sum.
+            count: how many layers; 0 for the fewest with half of the sum.
         """
         ranked = lowest(-kl, len(kl))
         total = float(np.nansum(kl))
@@ -172,7 +171,7 @@ class KeepHigh:
     def option(self) -> str:
         r"""The option of `llama-quantize` that keeps these layers at 8 bits; empty for none.
 
-        It takes `--tensor-type PATTERN=TYPE`, with a regular expression in ECMAScript that is
+        It is `--tensor-type PATTERN=TYPE`, with an ECMAScript regular expression that is
         searched for in the name of a tensor, such as `blk.12.ffn_down.weight`
         (`tools/quantize/README.md` and `llama_tensor_get_type` of `src/llama-quant.cpp` in
         ggml-org/llama.cpp; for examples see its pull request 12511). Dots in brackets need no
@@ -185,25 +184,25 @@ class KeepHigh:
 
 
 def counts_to_half(kl: np.ndarray) -> np.ndarray:
-    """How many layers, the dearest first, have half of what all cost, `[rows]` of `[rows, L]`.
+    """How many layers, the highest cost first, have half of the cost, `[rows]` of `[rows, L]`.
 
-    0 where nothing costs anything; layers that are not known cost nothing.
+    0 where no layer has a cost; unknown layers count as having none.
     """
     falling = -np.sort(-np.nan_to_num(kl), axis=1)
     reached = np.cumsum(falling, axis=1)
     total = reached[:, -1:]
-    # A sum in another order may miss half by rounding.
+    # A sum in another order may fall short of half by rounding.
     counts = (reached < HALF * total * (1 - 1e-9)).sum(axis=1) + 1
     return np.where(total[:, 0] > 0, counts, 0)
 
 
 def _interval(pooled: Pooled) -> CountInterval | None:
-    """The interval of how many layers have half of the sum."""
+    """The interval of the number of layers with half of the sum."""
     return pooled.interval(pooled.reduced(METRIC), counts_to_half, "kl_4")
 
 
 def _rank_interval(pooled: Pooled, layer: int) -> CountInterval | None:
-    """The interval of a layer's rank; the dearest has rank 1."""
+    """The interval of a layer's rank; the layer of highest cost has rank 1."""
     return pooled.interval(
         pooled.reduced(METRIC), lambda kl: (kl >= kl[:, [layer]]).sum(axis=1), "kl_4"
     )
@@ -308,7 +307,7 @@ def _sum(values: np.ndarray) -> float:
 
 
 def _kl_measure(bits: int) -> Measure:
-    """The KL of each prediction with a layer rounded; that of the last token is not measured."""
+    """The KL of each prediction with a layer rounded; the last token's is not measured."""
 
     def values(found: Quantisation) -> np.ndarray:
         kl = getattr(found, f"kl_{bits}")
@@ -327,7 +326,7 @@ def _kl_measure(bits: int) -> Measure:
 
 
 def _sentence(run: RunResult) -> str:
-    """Which layers to keep at 8 bits, of one prompt."""
+    """Which layers to keep at 8 bits, by one prompt."""
     found = run.get(Quantisation)
     if found is None or not (kept := found.keep_high).layers:
         return ""
@@ -335,25 +334,26 @@ def _sentence(run: RunResult) -> str:
 
 
 def _work(result: RunResult) -> float:
-    """A run for each number of bits goes from its layer to the last, an unchanged one before."""
+    """The work: each run, one per layer and format, begins at its layer; one is unchanged."""
     count, layers = result.model.n_layers, layers_gone_through(result)
     run = count - layers[0] + sum(len(BITS) * (count - layer) for layer in layers)
-    # Weights of 16 bits run the clean prompt once more, in float32.
+    # With 16-bit weights the clean prompt runs once more, in float32.
     again = result.model.dtype != "float32"
     return run / count + again + (len(BITS) * len(layers) + 1) * head(result)
 
 
 def _overhead(result: RunResult) -> float:
-    """Rounding each weight twice."""
+    """The time to round each weight twice."""
     return _ROUNDING * len(layers_gone_through(result)) / result.model.n_layers
 
 
 _ROUNDING = 400.0
-"""Rounding all layers to 8 and to 4 bits, in tokens through all layers; measured on two cores."""
+"""The time to round all layers to 8 and to 4 bits, in tokens through all layers; measured on two
+cores."""
 
 
 def _memory(sizes: Sizes) -> MemoryNeed:
-    """Logits to compare, and rounded weights of one layer; all of float32."""
+    """The memory of logits to compare, and of one layer's rounded weights; all in float32."""
     need = row_of_logits(sizes) + MemoryNeed(block=4 * sizes.layer_parameters)
     if sizes.item == 4:
         return need

@@ -22,8 +22,8 @@ from depthtui.tracing.rounded_weights import LinearWeight, linear_weights, round
 
 
 def compute(context: Context, partial: Quantisation | None) -> Quantisation:
-    """The metric of a run; the layers that `partial` has are not rounded again."""
-    # Before anything is recorded: of some models nothing can be rounded.
+    """Compute the metric of a run; layers already in `partial` are not rounded again."""
+    # Checked before anything is recorded: some models have no weights that can be rounded.
     check(list(map(linear_weights, context.anatomy.layers)))
     replay, chosen = context.replay, chosen_layers(context.result)
     part = layers_a_part(len(chosen or range(replay.n_layers)))
@@ -38,7 +38,7 @@ def compute(context: Context, partial: Quantisation | None) -> Quantisation:
 
 
 def check(weights: Sequence[Sequence[LinearWeight]]) -> None:
-    """See that some of the layers' linear weights can be rounded.
+    """Check that some of the layers' linear weights can be rounded.
 
     Raises:
         DepthError: none can.
@@ -57,14 +57,14 @@ def quantisation(
 ) -> Quantisation:
     """Round each layer's weights to each number of bits; the last layers come first.
 
-    Weights of 16 bits compute in float32: their own rounding moves an output as much as 8 bits do.
+    Models with 16-bit weights compute in float32: their rounding moves an output as much as 8 bits.
 
     Args:
         replay: the clean run.
         unembedding: final norm and LM head.
         layers_at_once, on_rows: as of `fill_rows`.
-        chosen: the layers to round, in order; none for every one.
-        partial: what was done before, to go on from.
+        chosen: the layers to round, in order; empty for every one.
+        partial: the result so far, to continue from.
     """
     count = replay.n_layers
     with torch.no_grad():
@@ -112,7 +112,7 @@ class _Runs:
     def _clean(self) -> list[Tensor]:
         """The clean run once more, in float32."""
         first = self._replay.states[0]
-        # So that replay sees how the layers are called while they are as they were.
+        # Replay must record how the layers are called before they are changed.
         self._replay.run_layer(0, first[None])
         residual = [first.float()]
         for layer in range(self._replay.n_layers):

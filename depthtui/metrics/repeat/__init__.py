@@ -21,7 +21,7 @@ from depthtui.metrics.spec import Finding, LayerMap, LayerValues, Measure, Metri
 NAME = "repeat"
 
 LONGEST = 8
-"""Layers of the longest block that runs twice."""
+"""The number of layers of the longest block that runs twice."""
 
 _NAMED_LENGTHS = (1, 4, LONGEST)
 """The lengths of the blocks that findings name."""
@@ -49,10 +49,10 @@ class Repeat(MetricResult):
 
     Attributes:
         kl: KL(p || p~), in nats.
-        choices: the share of tokens after which the most probable next one stays.
+        choices: the share of tokens after which the most probable next one stays the same.
         loss_change: change of these tokens' mean loss, in nats; negative where it falls.
-        floor: `kl` in a run that goes the same way with nothing repeated, the largest.
-        loss_floor: the mean size of the loss's change in such a run, the largest.
+        floor: the largest `kl` in runs computed the same way with nothing repeated.
+        loss_floor: the largest mean size of the loss's change in these runs.
     """
 
     kl: ByBlock
@@ -106,17 +106,17 @@ class ReducedRepeat(Reduced):
     loss_floor: float
 
     def best(self, length: int) -> Block | None:
-        """The block of a length whose second pass changes the output least; None without one."""
+        """The block of this length whose second pass changes the output least; None without one."""
         return self._least(self.kl[length - 1 : length], length)
 
     @property
     def most_gained(self) -> Block | None:
-        """The block whose second pass lowers the loss most; None where that is rounding."""
+        """The block whose second pass lowers the loss most; None where the change is rounding."""
         block = self._least(self.loss_change)
         return block if block and block.loss_change < -2 * self.loss_floor else None
 
     def _least(self, values: np.ndarray, length: int = 1) -> Block | None:
-        """The block with the least of the values, whose first row is of blocks of a length."""
+        """The block with the least value; the first row is of blocks of `length` layers."""
         if not np.isfinite(values).any():
             return None
         row, first = np.unravel_index(int(np.nanargmin(values)), values.shape)
@@ -130,7 +130,7 @@ class ReducedRepeat(Reduced):
 
 @dataclass(frozen=True)
 class Block:
-    """A block of layers and what running it twice does.
+    """A block of layers and the effect of running it twice.
 
     Attributes:
         first: its first layer.
@@ -151,7 +151,7 @@ class Block:
 
 
 def _reduce(found: Repeat, run: RunResult, tokens: slice) -> ReducedRepeat | None:
-    """The same whether or not token 0 counts elsewhere: it is never scored here."""
+    """Reduce in the same way whether or not token 0 counts elsewhere: it is never scored here."""
     return ReducedRepeat.of(found, tokens=len(run.tokens) - 1)
 
 
@@ -251,7 +251,7 @@ LOSS_MAP = Measure(
     columns="layers",
     floor=lambda run: float(getattr(run.get(Repeat), "loss_floor", 0.0)),
 )
-"""The same, the change of the loss."""
+"""The change of the loss, by first layers x last layers of the blocks."""
 
 
 def _predicts(result: RunResult) -> str:
@@ -260,7 +260,7 @@ def _predicts(result: RunResult) -> str:
 
 
 def _work(result: RunResult) -> float:
-    """A block's run goes from its first layer to the last one, an unchanged one through all."""
+    """The work: a block's run begins at its first layer; an unchanged run goes through all."""
     count = result.model.n_layers
     blocks = [len(lengths_from(layer, count)) for layer in range(count)]
     layers = count + sum(n * (count - layer) for layer, n in enumerate(blocks))

@@ -16,7 +16,7 @@ from depthtui.tracing.replay import Replay
 
 
 def compute(context: Context, partial: Repeat | None) -> Repeat:
-    """The metric of a run; the blocks that `partial` has do not run again."""
+    """Compute the metric of a run; blocks already in `partial` do not run again."""
     replay = context.replay
     return repeat(
         replay,
@@ -39,15 +39,15 @@ def repeat(
 ) -> Repeat:
     """Run every block of 1 to 8 layers twice; those that begin with the last layers come first.
 
-    After its first pass a block is at a depth that the clean run has. The second pass and all that
-    follows are the layers from the block's first one on, without a gap: the run of every block
+    After its first pass a block is at a depth of the clean run. The second pass and all later
+    layers are the layers from the block's first one on, without a gap: the run of every block
     begins at its first layer, with the residual after its last one.
 
     Args:
         replay: the clean run.
         unembedding: final norm and LM head.
         layers_at_once, on_rows: as of `fill_rows`; a row is the blocks that begin with a layer.
-        partial: what was done before, to go on from.
+        partial: the result so far, to continue from.
     """
     count = replay.n_layers
     change = OutputChange(unembedding, replay.residual[-1], replay.ids)

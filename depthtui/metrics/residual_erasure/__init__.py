@@ -25,7 +25,7 @@ from depthtui.metrics.reduced import ByDepth, Reduced
 from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric, noise_floor
 
 SPAN = 64
-"""So many neighbouring tokens are erased together at first, where spans are."""
+"""The number of neighbouring tokens that a search by spans erases together at first."""
 
 
 @dataclass
@@ -33,19 +33,21 @@ class ResidualErasure(MetricResult):
     """What the answer loses when a token is erased at a depth (paper, metric 4).
 
     Attributes:
-        effect: the largest |p - p~|_2 over the answer's tokens; NaN not done yet, or not asked.
+        effect: the largest |p - p~|_2 over the answer's tokens; NaN where not done yet, or not
+            requested.
         answer_start: index of the answer's first token.
-        floor: the largest effect in runs that go the same way with nothing erased: what is not
-            larger is not told apart from rounding.
+        floor: the largest effect in runs computed the same way with nothing erased; effects that
+            are not larger cannot be told from rounding.
         chosen: the depths at which tokens are erased, in order; empty for every one.
-        tokens: those that are erased, in order; empty for every one.
+        tokens: the tokens that are erased, in order; empty for every one.
         threshold: where positive, depths are bisected for the last one whose effect reaches it.
-        checks: places that the bisection did not need, computed to see whether it holds there.
-        disagreeing: those where it does not: the effect does not fall steadily with depth, or a
-            span has less of it than one of its tokens.
-        span: where positive, so many neighbouring tokens were at first erased together, and split
-            only where that reached the threshold. `effect` has those erased by themselves.
-        settled: how many of the erased tokens, from the first on, such a search is done with.
+        checks: number of places that the bisection did not need, computed to check its result.
+        disagreeing: number of checks that disagree: the effect does not fall steadily with depth,
+            or a span has a smaller effect than one of its tokens.
+        span: where positive, the number of neighbouring tokens that were at first erased together,
+            and split only where their effect reached the threshold. `effect` has only tokens
+            erased by themselves.
+        settled: the number of erased tokens, from the first on, that such a search has finished.
     """
 
     effect: Annotated[np.ndarray, Shape("L+1", "T")]
@@ -71,7 +73,7 @@ class ResidualErasure(MetricResult):
 
     @property
     def done(self) -> list[int]:
-        """Those of the erased tokens of which nothing is left to be computed, in order."""
+        """The erased tokens that are fully computed, in order."""
         if self.span:
             return self.erased[: self.settled]
         known = np.isfinite(self.effect[self.depths])
@@ -80,13 +82,13 @@ class ResidualErasure(MetricResult):
 
     @property
     def is_known(self) -> np.ndarray:
-        """Whether each erased token is."""
+        """Whether each erased token is fully computed."""
         return np.isin(self.erased, self.done)
 
     def until(self, threshold: float) -> np.ndarray:
         """The last depth at which erasing each token has at least this effect, `[T]`.
 
-        -1 where no depth does that is known.
+        -1 where no known depth has.
         """
         reaches = np.nan_to_num(self.effect, nan=-1.0) >= threshold
         last = len(reaches) - 1 - np.argmax(reaches[::-1], axis=0)
@@ -94,9 +96,9 @@ class ResidualErasure(MetricResult):
 
     @property
     def choice_words(self) -> str:
-        """What was computed, where that is not everything: `8 of 30 tokens, depths 0-4 (5 of 31)`.
+        """The computed part, such as `8 of 30 tokens, depths 0-4 (5 of 31)`; empty for all.
 
-        With the search, also how often it was checked.
+        For a search, also how often it was checked.
         """
         n_depths, n_tokens = self.effect.shape
         words = []
@@ -117,7 +119,7 @@ class ResidualErasure(MetricResult):
 def erased_tokens(result: RunResult) -> tuple[int, ...]:
     """The tokens that a run's settings draw, in order; empty for all of them.
 
-    One at random of each of so many equal stretches of the prompt.
+    One token is drawn at random from each of equal stretches of the prompt.
     """
     count, stop = result.settings.erase_tokens, len(result.tokens) - 1
     if not 0 < count < stop:
@@ -128,12 +130,12 @@ def erased_tokens(result: RunResult) -> tuple[int, ...]:
 
 
 def threshold_of(result: RunResult) -> float:
-    """The effect that a run's settings search for; 0 for the effects at every depth."""
+    """The effect that a run's settings search for; 0 without a search, for every depth."""
     return result.settings.erase_threshold if result.settings.erase_search else 0.0
 
 
 def span_of(result: RunResult) -> int:
-    """How many neighbouring tokens a run's settings erase together at first; 0 for one each."""
+    """How many neighbouring tokens a run's settings erase together at first; 0 for single ones."""
     return SPAN if result.settings.erase_search == "spans" else 0
 
 
@@ -144,13 +146,14 @@ def _cache_key(result: RunResult) -> dict[str, Any]:
     if threshold_of(result):
         parts["threshold"] = threshold_of(result)
     if span_of(result):
-        # What is checked is drawn.
+        # The tokens to check are drawn at random.
         parts |= {"span": span_of(result), "seed": result.settings.seed}
     return parts
 
 
 def _work(result: RunResult) -> float:
-    """Each token runs with those behind it, from each depth on, and an unchanged run beside it.
+    """The work: each token runs with the tokens behind it, from each depth on, beside one unchanged
+    run.
 
     The last token is never erased.
     """
@@ -159,7 +162,7 @@ def _work(result: RunResult) -> float:
     tokens = erased_tokens(result) or range(stop)
     rows = float(len(depths))
     if threshold_of(result):
-        # The bisection and two checks. How much spans spare of it is known only afterwards.
+        # The bisection and two checks. How much of it spans save is known only afterwards.
         rows = min(rows, float(np.ceil(np.log2(len(depths) + 1))) + 2)
     layers = rows * float(np.mean([count - depth for depth in depths])) + count - depths[0]
     reads = (rows + 1) * len(tokens) * (len(result.tokens) - result.answer_start)
@@ -171,16 +174,16 @@ def _work(result: RunResult) -> float:
 class ReducedErasure(Reduced):
     """The effects of erasing a token of the question on the answer of one prompt.
 
-    Without the question's last token, which predicts the answer's first at any depth.
+    The question's last token, which predicts the answer's first at any depth, is left out.
 
     Attributes:
         tokens: the number of tokens of the question that count.
         largest: the largest effect of these tokens; NaN where an effect is unknown.
-        known: the largest effect of all tokens of the question that is known; NaN where none is.
+        known: the largest known effect of all tokens of the question; NaN where none is known.
         floor, choice_words: as of `ResidualErasure`.
         is_part: whether tokens or depths were chosen or searched.
-        until: of a search, how many tokens of the question, its last one too, matter at no depth,
-            and how many matter last at each depth. None without a search.
+        until: for a search, how many tokens of the question, including its last one, matter at no
+            depth, and how many matter last at each depth. None without a search.
     """
 
     largest: ByDepth
@@ -217,7 +220,7 @@ def _summary(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Any]:
 
 
 def _until(found: ResidualErasure) -> dict[str, Any]:
-    """What the search found, by token; null where it was not asked for, or is not done."""
+    """The search's last depth, by token; null where it was not requested, or is not done."""
     if not found.threshold:
         return {}
     done = set(found.done)
@@ -226,7 +229,7 @@ def _until(found: ResidualErasure) -> dict[str, Any]:
 
 
 def _findings(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Finding]:
-    """The noise floor, and what was not computed at every place, where that differs by prompt."""
+    """Findings of the noise floor, and of the computed part where that differs by prompt."""
     words = dict.fromkeys(one.choice_words for one in erased if one.choice_words)
     floor = max(one.floor for one in erased)
     return [
@@ -237,7 +240,7 @@ def _findings(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Finding]
 
 
 def _last_depths(erased: Sequence[ReducedErasure]) -> Iterator[Finding]:
-    """What a search found, over the tokens of the questions."""
+    """Findings of a search, over the tokens of the questions."""
     searched = [one.until for one in erased if one.until is not None]
     count, by_depth = int(np.sum(searched)), np.sum([until[1:] for until in searched], axis=0)
     if count:
@@ -254,14 +257,14 @@ def _last_depths(erased: Sequence[ReducedErasure]) -> Iterator[Finding]:
 def _per_layer(erased: Sequence[ReducedErasure]) -> list[LayerValues]:
     """The largest effect on the answer of erasing one token of the question.
 
-    Not of a search, which erases other tokens at each depth.
+    None for a search, which erases different tokens at each depth.
     """
     effects = [one.known for one in erased if one.until is None and np.isfinite(one.known).any()]
     return [LayerValues("erasure", np.fmax.reduce(effects))] if effects else []
 
 
 def _memory(sizes: Sizes) -> MemoryNeed:
-    """One token is erased at the depths: after the last layer, so many streams are there.
+    """The memory: a token is erased at all depths, each of which is a stream after the last layer.
 
     A search erases it at one depth at a time.
     """
@@ -281,13 +284,13 @@ COUNTED = Counted(
 
 
 def _evidence(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Evidence]:
-    """How many layers still read the question: erased before a later one, no token matters.
+    """How many layers still read the question: no token matters that is erased before a later one.
 
-    The largest effect of erasing a token of the question, its mean over the prompts, reaches
+    The largest effect of erasing a token of the question, a mean over the prompts, reaches
     `RunSettings.erase_threshold` at depths up to d: d + 1 layers. A threshold below the noise
-    floor is lifted to it. The question's last token is left out, since it says the answer's
-    first at any depth. Nothing of a search, which knows few effects, or of a part of the tokens
-    or depths.
+    floor is raised to it. The question's last token is left out, since it predicts the answer's
+    first at any depth. There is no evidence from a search, which knows few effects, or from a
+    part of the tokens or depths.
     """
     effects = _question_effects(erased)
     if effects is None or any(one.is_part for one in erased):
@@ -312,7 +315,7 @@ def _evidence(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Evidence
     once = [replace(one, tokens=1) if one and one.tokens else None for one in every]
     interval = pooled.interval(once, lambda largest: _reached(largest, least), "largest")
     evidence = COUNTED.weighed(found, n_layers, variants, curve=curve, interval=interval)
-    # The largest effect decides it, which may be larger on other prompts.
+    # The largest effect decides the count, and may be larger on other prompts.
     return [of_these_prompts(evidence, interval)]
 
 

@@ -2,7 +2,7 @@
 
 At depth l, token t of the residual stream is replaced by the mean residual at
 that depth, and the change of the answer's probabilities is measured. Tokens
-before t are untouched: the clean run's keys and values stand for them. Several
+before t do not change: the clean run's keys and values are used. Several
 tokens can be erased at once.
 """
 
@@ -29,24 +29,24 @@ from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay
 
 _TOKENS_WORTH_A_BATCH = 512
-"""Erasures are run together until a batch has about so many tokens."""
+"""About how many tokens a batch of erasures has."""
 
 _PARTS = 4
-"""A span that has the effect is split into so many: where all tokens have it, a third of the
-erasures were in vain, and not half of them."""
+"""Parts into which a span with an effect is split: where all tokens have it, a third of the
+erasures were in vain; with two parts, half of them."""
 
 _TOKENS_A_CHECK = 8
-"""The answers of spans are checked on one of so many tokens."""
+"""The results of spans are checked on one in this many tokens."""
 
 Place = tuple[int, tuple[int, ...]]
 """A depth and the tokens that are erased there together, in order."""
 
 
 def compute(context: Context, partial: ResidualErasure | None) -> ResidualErasure:
-    """The metric of a run; what `partial` has is not computed again."""
+    """Compute the metric of a run; tokens already in `partial` are not computed again."""
     result = context.result
     tokens = erased_tokens(result)
-    # The later a token, the fewer run behind it.
+    # The later a token, the fewer tokens run behind it.
     stop = context.replay.n_tokens - 1
     costs = [stop - token for token in tokens or range(stop)]
 
@@ -88,17 +88,18 @@ def residual_erasure(
         unembedding: final norm and LM head.
         baseline: the mean residual at depths 0 … L, each `[d]`.
         answer_start: index of the answer's first token, at least 1.
-        on_tokens: called with the number of tokens done and what is known by then.
-        partial: what was done before, to go on from; it is filled in.
-        chosen: the depths, in order; none for every one.
-        tokens: those to erase, in order, but the last one; none for every one.
+        on_tokens: called with the number of tokens done and the result so far.
+        partial: the result so far, to continue from; it is filled in.
+        chosen: the depths, in order; empty for every one.
+        tokens: the tokens to erase, in order, without the last one; empty for every one.
         threshold: if positive, bisect each token's depths for the last one whose effect
-            reaches it, which is the right one where the effect falls with depth.
-        span: if positive, of a search: at each depth that it asks about, so many neighbouring
-            tokens are at first erased together. Where that does not reach the threshold, none
-            of them is taken to, and else they are split, down to single tokens: what the
-            bisection finds, where a span has at least the effect of each of its tokens.
-        seed: of the tokens on which that is checked.
+            reaches it. The result is right where the effect falls with depth.
+        span: if positive, in a search: the number of neighbouring tokens that are at first
+            erased together at each depth. Where their effect does not reach the threshold,
+            none of them counts as reaching it; else they are split, down to single tokens.
+            This finds the bisection's result where a span has at least the effect of each of
+            its tokens.
+        seed: seed of the tokens on which the result is checked.
 
     Returns:
         the effects; the last token's is 0, since nothing after it predicts the answer.
@@ -135,12 +136,12 @@ def residual_erasure(
 class _Search:
     """Finds, for some tokens, the last depth whose effect reaches the threshold, and checks it.
 
-    Depths are told by their places among those that are looked at.
+    Depths are given as indices of the chosen depths.
 
     Args:
         eraser: measures effects.
         block: the tokens; a span, where spans are erased first.
-        result: what is searched for, and where what was found is put once all is done: a token
+        result: the settings of the search, and the result to fill in once all is done: a token
             that is half done must not look done.
         rng: draws the tokens on which spans are checked.
     """
@@ -153,18 +154,19 @@ class _Search:
         self._result = result
         self._rng = rng
         self._depths = result.depths
-        # The last place that reaches it lies at `low`, or the first that does not at `high`.
+        # The last place that reaches the threshold is from `low` on, the first that does not up to
+        # `high`.
         self._low = dict.fromkeys(block, -1)
         self._high = dict.fromkeys(block, len(self._depths))
-        # The effects of tokens that were erased by themselves.
+        # The effects of tokens that were erased by themselves, by place.
         self._found: dict[int, dict[int, float]] = {token: {} for token in block}
         self._has_floor = False
 
     def run(self) -> None:
-        """Search, check and put what was found into the result."""
+        """Search, check and put the effects into the result."""
         while groups := self._groups():
             self._halve(groups)
-        # Where a span told what the first depth is that does not reach it, a token may yet.
+        # Where a span set the first depth that does not reach the threshold, a token may reach it.
         by_span = [t for t in self._block if self._high[t] not in self._found[t]]
         by_span = [t for t in by_span if self._high[t] < len(self._depths)]
         counts = [self._check({t: self._high[t] for t in self._drawn(by_span)})]
@@ -179,14 +181,14 @@ class _Search:
             self._result.settled += len(self._block)
 
     def _groups(self) -> list[tuple[int, ...]]:
-        """The tokens that are not found yet, those together that are asked about together."""
+        """The tokens that are not found yet, grouped by depths to search where spans are erased."""
         groups: dict[tuple[int, ...], list[int]] = {}
         for token in self._block:
             low, high = self._low[token], self._high[token]
             if high - low > 1:
                 together = (low, high) if self._result.span else (token,)
                 groups.setdefault(together, []).append(token)
-        # Few tokens are hardly cheaper together, and can make up for one another.
+        # Few tokens are hardly cheaper together, and their effects can cancel.
         return [
             part
             for group in map(tuple, groups.values())
@@ -194,7 +196,7 @@ class _Search:
         ]
 
     def _halve(self, groups: Sequence[tuple[int, ...]]) -> None:
-        """Ask about the middle of what is left of each group, and of its parts where it must be."""
+        """Test the middle of each group's remaining depths, and of its parts where needed."""
         asked = [((self._low[group[0]] + self._high[group[0]]) // 2, group) for group in groups]
         while asked:
             split: list[Place] = []
@@ -207,7 +209,7 @@ class _Search:
             asked = split
 
     def _measure(self, asked: Sequence[Place]) -> list[tuple[Place, float]]:
-        """The effects of groups that are erased at places."""
+        """The effects of erasing groups of tokens at places."""
         measured: list[tuple[Place, float]] = []
         waiting = sorted(asked, key=lambda item: item[1])
         while waiting:
@@ -223,14 +225,14 @@ class _Search:
         return measured
 
     def _drawn(self, tokens: Sequence[int]) -> Sequence[int]:
-        """Those of some tokens that are checked: without spans, all."""
+        """The tokens to check, drawn from some; without spans, all of these."""
         if not self._result.span:
             return tokens
         count = -(-len(self._block) // _TOKENS_A_CHECK)
         return sorted(self._rng.sample(tokens, min(count, len(tokens))))
 
     def _untried(self, is_above: bool, tokens: Sequence[int]) -> dict[int, int]:
-        """For each token a place that was not looked at: the middle one of a side."""
+        """For each token an untested place: the middle one of those on one side."""
         places = {}
         for token in tokens:
             high = self._high[token]
@@ -241,7 +243,7 @@ class _Search:
         return places
 
     def _check(self, places: dict[int, int]) -> tuple[int, int]:
-        """How many tokens were looked at once more, and where the search does not hold."""
+        """The number of checked tokens, and of those whose check disagrees with the search."""
         measured = self._measure([(place, (token,)) for token, place in places.items()])
         disagreeing = sum(
             (effect >= self._result.threshold) == (place >= self._high[group[0]])
@@ -251,7 +253,7 @@ class _Search:
 
 
 def _parts(group: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """A group split evenly."""
+    """Split a group evenly."""
     size = -(-len(group) // _PARTS)
     return [group[first : first + size] for first in range(0, len(group), size)]
 
@@ -260,7 +262,7 @@ class _Eraser:
     """Erases tokens at depths, one or several together, and measures what the answer loses.
 
     Attributes:
-        floor: the largest change so far in runs that go the same way with nothing erased.
+        floor: the largest change so far in runs computed the same way with nothing erased.
     """
 
     def __init__(
@@ -313,6 +315,6 @@ class _Eraser:
         if with_floor:
             self.floor = max(self.floor, float(far[0].max()))
             far = far[1:]
-        # An erased token cannot change what came before it, and rounding must not pretend so.
+        # An erased token cannot change earlier tokens, and rounding must not seem to.
         far = far.masked_fill(torch.arange(seen, stop) < starts[:, None], 0.0)
         return far.amax(dim=-1)

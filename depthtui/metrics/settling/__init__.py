@@ -1,4 +1,4 @@
-"""Settling: from where on the divergence of a token's prediction and the output stays low."""
+"""Settling: the depth from which on a token's prediction stays close to the output."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ SETTLED = 0.5
 """Divergence in nats, at most log 2, below which a token's prediction has settled."""
 
 BAR = f"{SETTLED:g} of at most {math.log(2):.2f} nats"
-"""What settling lets through, in words."""
+"""The threshold of settling, in words."""
 
 LATE = 0.85
-"""A token settles late where it settles in the last 15 % of the layers."""
+"""A token that settles after this share of the layers, in the last 15 %, settles late."""
 
 
 @dataclass
@@ -63,8 +63,8 @@ def settling_depth(divergence: np.ndarray, threshold: float = SETTLED) -> np.nda
     """The first depth from which on the divergence `[L+1, T]` stays below `threshold` nats.
 
     Returns:
-        `[T]` depths 0 … L: l where that holds from the residual entering layer l on, L where it
-        holds of the output alone.
+        `[T]` depths 0 … L: l where it stays low from the residual entering layer l on, L where
+        only the output's is low.
     """
     return first_of_last_run(over_unread(divergence < threshold, np.isfinite(divergence)))
 
@@ -89,7 +89,7 @@ class ReducedSettling(Reduced):
 
 
 def reduce_settling(found: Settling, run: RunResult, tokens: slice) -> ReducedSettling | None:
-    """The settling of the tokens that count; None where there are none."""
+    """The settling of the tokens that count; None without one."""
     divergence = found.divergence[:, tokens]
     if not divergence.shape[1]:
         return None
@@ -111,7 +111,7 @@ def reduce_settling(found: Settling, run: RunResult, tokens: slice) -> ReducedSe
 def _pool(
     reduced: Sequence[ReducedSettling | ReducedFittedLens], pooled: Pooled
 ) -> ReducedSettling:
-    """The settling over the tokens of all prompts, of the chosen lens."""
+    """The settling over the tokens of all prompts, under the chosen lens."""
     found = [one if isinstance(one, ReducedSettling) else one.settling for one in reduced]
     return ReducedSettling.pooled(found)
 

@@ -15,13 +15,13 @@ from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.parts import at_once, slices
 
 PART_BYTES = 24 << 20
-"""Most that one vocabulary-sized array may take on a CPU; a reduction holds a few."""
+"""Most bytes of one vocabulary-sized array on a CPU; a reduction needs a few."""
 
 _BLOCK = 4096
 
 
 def compute(context: Context, _partial: object) -> Settling:
-    """The metric of a run."""
+    """Compute the metric of a run."""
     return divergence(context.unembedding, context.readable, context.checkpoint)
 
 
@@ -36,11 +36,11 @@ def divergence(
         unembedding: final norm and LM head.
         residuals: h_0 … h_L, each `[T, d]`; row l of the result is of the residual
             entering layer l, row L of the output itself and 0.
-        checkpoint: called often; raising there ends the reading.
+        checkpoint: called often; an error raised there ends the reading.
     """
     n_tokens = len(residuals[0])
     found = Divergence(len(residuals), n_tokens, checkpoint)
-    # Of the lens itself nothing is kept, whichever tokens come next.
+    # Values of the lens itself are not kept, so the ids do not matter.
     no_ids = torch.zeros(n_tokens, dtype=torch.int64)
     read_lens(unembedding, residuals, no_ids, 1, None, checkpoint, found.add)
     return found.value
@@ -50,8 +50,8 @@ class Divergence:
     """Reduces the logits that a lens reads to their divergence from the output's, part by part.
 
     Args:
-        depths, tokens: how many there are, L + 1 and T.
-        checkpoint: called often; raising there ends the reading.
+        depths, tokens: their numbers, L + 1 and T.
+        checkpoint: called often; an error raised there ends the reading.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class Divergence:
 
     @property
     def value(self) -> Settling:
-        """The metric, once all parts were added; at depth L it is 0."""
+        """The metric, once all parts are added; at depth L it is 0."""
         return Settling(self._values.numpy())
 
     def add(self, first: int, from_token: int, lens: Logits, output: Logits) -> None:
-        """Take the logits of some depths `[depths, tokens, V]`, and the output's `[tokens, V]`."""
+        """Add the logits of some depths `[depths, tokens, V]`; the output's are `[tokens, V]`."""
         n_depths, n_tokens, vocabulary = lens.values.shape
         room = part_bytes(PART_BYTES, lens.values.device)
         size = at_once(n_depths * n_tokens, room, 4 * vocabulary)
@@ -91,9 +91,9 @@ def blocks_of(values: Tensor) -> Iterator[slice]:
 
 
 def jensen_shannon(lens: Tensor, output: Tensor) -> Tensor:
-    """What some tokens `[..., columns]` add to the divergence, in nats; overwrites `lens`.
+    """The divergence of some columns `[..., columns]`, in nats; overwrites `lens`.
 
-    With m the mean of both and m (1 ± r) the two themselves, each adds
+    With m the mean of both and m (1 ± r) the two themselves, each column adds
     m ((1 + r) log(1 + r) + (1 - r) log(1 - r)) / 2: 0 where the two agree.
     """
     tiny = 1e-37

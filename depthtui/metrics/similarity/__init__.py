@@ -1,4 +1,4 @@
-"""How little layers turn the residual stream: what pruning by similarity goes by."""
+"""How little layers turn the residual stream: the criterion of pruning by similarity."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Similarity(MetricResult, Ranked):
         angular_distance: row n - 1: mean over tokens of arccos(cos(h_l, h_{l+n})) / pi at l
             (arXiv 2403.17887); NaN where l + n > L.
         angular_distance_without_first: the same with token 0 left out of the mean; NaN
-            where it is the only one.
+            where it is the only token.
     """
 
     rule = of_one = "block influence"
@@ -56,7 +56,7 @@ def best_block(distances: np.ndarray, n: int) -> tuple[int, float]:
         n: how many layers.
 
     Returns:
-        its first layer l, so that l … l + n - 1 can go, and its angular distance (0 to 1).
+        its first layer l, so that l … l + n - 1 can be removed, and its angular distance (0 to 1).
 
     Raises:
         DepthError: the model has no block of n layers.
@@ -72,12 +72,12 @@ def best_block(distances: np.ndarray, n: int) -> tuple[int, float]:
 
 
 def block_distances(distances: np.ndarray, n: int) -> np.ndarray:
-    """The angular distance over n layers from each layer on, `[L + 1 - n]`, of `[L, L]`."""
+    """The angular distances of n layers from each layer on, `[L + 1 - n]`, of `[L, L]`."""
     return distances[n - 1, : len(distances) + 1 - n]
 
 
 def pruned_share(n_layers: int) -> int:
-    """How many layers the block to prune has where nobody says: a tenth of them."""
+    """The default number of layers of the block to prune: a tenth of all layers."""
     return max(1, round(n_layers / 10))
 
 
@@ -88,7 +88,7 @@ class ReducedSimilarity(Reduced):
     Attributes:
         block_influence: `[L]`.
         angular_distance: `[L, L]`, as of `Similarity`.
-        angle_blocks: of each layer by itself, the first row of that.
+        angle_blocks: the first row of `angular_distance`, of single layers, over blocks of tokens.
     """
 
     block_influence: ByLayer
@@ -134,7 +134,7 @@ def _best_blocks(distances: np.ndarray) -> list[dict[str, Any]]:
 def _findings(similarity: ReducedSimilarity, pooled: Pooled) -> list[Finding]:
     lines = []
     if pooled.get(ablation.METRIC) is None:
-        # Where the loss is known, layers are ranked by that.
+        # Where the loss is known, layers are ranked by the loss.
         lines += useful_layers(similarity.block_influence, _by_influence)
     n = pruned_share(pooled.n_layers)
     try:
@@ -166,7 +166,7 @@ COUNTED = Counted(
 )
 
 SHARE = 0.5
-"""How much of the mean angle a layer that is used turns the residual stream by."""
+"""The least share of the mean angle by which a used layer turns the residual stream."""
 
 FLOOR = 1e-7
 """The largest angle, of pi, that rounding leaves between two equal residuals: an arc cosine near 1
@@ -183,17 +183,17 @@ def turning_layers(
     other_distances: np.ndarray | None = None,
     interval: CountInterval | None = None,
 ) -> Evidence:
-    """How many layers turn the residual stream by at least half of what they do on average.
+    """How many layers turn the residual stream by at least half of the mean angle.
 
     The angle of h_l and h_{l+1} is compared, not block influence, which grows with its square: the
-    first layer's alone would lift the mean above all others. The mean is that of the layers that
-    turn the stream at all, by more than `FLOOR`: layers that write nothing do not lower it. It is
-    no median: where most layers do little, they must not set the measure.
+    first layer's influence alone would lift the mean above all others. The mean is over the layers
+    that turn the stream at all, by more than `FLOOR`: layers that write nothing do not lower it. A
+    median would be set by the layers of little effect where these are most.
 
     Args:
         distances: angular distance over one layer, mean over tokens, `[L]`.
-        other_distances: the same without token 0, or with it where it was left out.
-        interval: of the count.
+        other_distances: the same without token 0, or with token 0 where it was left out.
+        interval: the interval of the count.
     """
     if not np.isfinite(distances).all():
         return COUNTED.unknown("the residual stream is not finite")

@@ -14,11 +14,11 @@ from depthtui.metrics.similarity import Similarity
 from depthtui.tracing.parts import at_once, slices
 
 PART_BYTES = 64 << 20
-"""Most that the residuals of one part of the tokens may take."""
+"""Most bytes of the residuals of one part of the tokens."""
 
 
 def compute(context: Context, _partial: object) -> Similarity:
-    """The metric of a run."""
+    """Compute the metric of a run."""
     return similarity(context.residuals)
 
 
@@ -26,15 +26,15 @@ def similarity(residuals: Sequence[Tensor]) -> Similarity:
     """Block influence (arXiv 2403.03853) and angular distance (arXiv 2403.17887).
 
     Args:
-        residuals: h_0 … h_L, each `[T, d]`; h_l is what layer l reads.
+        residuals: h_0 … h_L, each `[T, d]`; h_l is the input of layer l.
 
     Returns:
-        `block_influence[l]` of layer l, and `angular_distance[n - 1, l]` between what
-        layer l reads and what n layers hand on. A residual of norm 0 has cosine 0 with any.
+        `block_influence[l]` of layer l, and `angular_distance[n - 1, l]` between the input of
+        layer l and the output of n layers. A residual of norm 0 has cosine 0 with any.
     """
     n_layers, (n_tokens, width) = len(residuals) - 1, residuals[0].shape
     size = at_once(n_tokens, PART_BYTES, 8 * width * len(residuals))
-    # Double precision: near 1, an error of the cosine is squared by the angle's standards.
+    # Double precision: near 1, an error of the cosine is about the square of the angle's error.
     device = torch.device("cpu") if residuals[0].device.type == "mps" else residuals[0].device
     influence = torch.zeros(n_layers, n_tokens)
     angles = torch.zeros(n_layers + 1, n_layers + 1, dtype=torch.float64, device=device)
@@ -58,7 +58,7 @@ def similarity(residuals: Sequence[Tensor]) -> Similarity:
 
 
 def _by_length(distances: Tensor) -> np.ndarray:
-    """Distances between depths `[L+1, L+1]` as `[L, L]`: row n - 1 has those n layers apart."""
+    """Distances between depths `[L+1, L+1]` as `[L, L]`: row n - 1 is of depths n layers apart."""
     n_layers = len(distances) - 1
     rows = torch.full((n_layers, n_layers), torch.nan)
     for n in range(1, n_layers + 1):

@@ -44,19 +44,19 @@ ByPair: TypeAlias = Annotated[np.ndarray, Shape("L", "L", dtype=np.float64)]
 
 @dataclass
 class SkipEffects(MetricResult):
-    """What skipping each layer does to later computation and to the output (paper, metric 2).
+    """The effects of skipping each layer on later computation and on the output (paper, metric 2).
 
     Attributes:
-        part: what was skipped: `layer`, `attention` or `mlp`.
+        part: the skipped part: `layer`, `attention` or `mlp`.
         positions: the positions t; 0 alone where layers were skipped at all tokens.
         layers: skipped layers x measured layers, the largest relative change of c_l over
             positions and tokens; 0 up to and including the diagonal, NaN where it is not known
             yet.
         mean_layers: the mean instead of the largest.
         output: the largest |p - p~|_2.
-        floor, output_floor: the largest of `layers` and of `output` in a run that goes the same
-            way with nothing skipped: what is not larger is not told apart from rounding.
-        chosen: the layers that were skipped, the others' rows are NaN; empty for every one.
+        floor, output_floor: the largest of `layers` and of `output` in a run computed the same way
+            with nothing skipped; effects that are not larger cannot be told from rounding.
+        chosen: the layers that were skipped; the others' rows are NaN. Empty for every one.
     """
 
     part: str
@@ -70,21 +70,21 @@ class SkipEffects(MetricResult):
 
     @property
     def is_known(self) -> np.ndarray:
-        """Whether each chosen layer is."""
+        """Whether each chosen layer is known."""
         return np.asarray(np.isfinite(self.output[list(self.chosen) or slice(None)]))
 
 
 def choose_positions(n_tokens: int, rng: random.Random) -> list[int]:
-    """Up to four positions t (paper, metric 2); `rng` runs on from prompt to prompt."""
+    """Draw up to four positions t (paper, metric 2); `rng` continues from prompt to prompt."""
     positions = list(range(8, n_tokens - 4, 8))
     rng.shuffle(positions)
     return positions[:POSITIONS]
 
 
 def positions_of(result: RunResult) -> list[int]:
-    """The positions t of a run: those of the paper, or 0 where layers are skipped everywhere.
+    """The positions t of a run: the paper's, or 0 where layers are skipped everywhere.
 
-    Of chosen ones, those that the prompt has.
+    Of chosen positions, those within the prompt.
     """
     settings = result.settings
     if settings.skip_everywhere:
@@ -107,7 +107,7 @@ def long_enough(result: RunResult) -> str:
 
 
 def cache_key(result: RunResult) -> dict[str, Any]:
-    """The cache key: the part, the positions, what stands in, and layers where some are chosen."""
+    """The cache key: the part, the positions, the stand-in, and layers where some are chosen."""
     parts = {"part": result.settings.skip_part, "positions": positions_of(result)}
     return parts | key_parts(result, ["layers", *STAND_INS])
 
@@ -205,7 +205,7 @@ def _per_layer(skip: ReducedSkipEffects) -> list[LayerValues]:
 
 
 def _maps(skip: ReducedSkipEffects) -> list[LayerMap]:
-    # A layer that is skipped cannot change what comes before it.
+    # A skipped layer cannot change earlier layers.
     later = np.where(np.tri(len(skip.layers), k=-1, dtype=bool), np.nan, skip.layers)
     caption = f"{MAP.formula}{skip.noise_words}"
     skipped = "" if skip.part == "layer" else f", {PART_TITLES[skip.part]} skipped"
@@ -222,7 +222,7 @@ MAP = Measure(
     columns="layers",
     floor=floor_of(SkipEffects),
 )
-"""Layers skipped x layers measured: the one measure whose columns are no tokens."""
+"""Layers skipped x layers measured: the columns are layers, not tokens."""
 
 METRIC = Metric(
     name="skip_effects",

@@ -1,7 +1,7 @@
 """What later computation and the output lose when a layer is skipped (paper, metric 2).
 
-Layer s is skipped at tokens 1 … t-1; token 0 and the tokens from t on keep it.
-What comes before t is the same for every t, so each layer is skipped once and
+Layer s is skipped at tokens 1 … t-1; it runs at token 0 and at the tokens from t on.
+The states before t are the same for every t, so each layer is skipped once and
 its keys and values serve all positions: only the tokens from t on run again.
 """
 
@@ -28,7 +28,7 @@ NORM_FLOOR = 1e-6
 
 
 def compute(context: Context, partial: SkipEffects | None) -> SkipEffects:
-    """The metric of a run; the layers that `partial` has are not skipped again."""
+    """Compute the metric of a run; layers already in `partial` are not skipped again."""
     return skip_effects(
         context.replay,
         context.unembedding,
@@ -53,7 +53,7 @@ def skip_effects(
     chosen: Sequence[int] = (),
     partial: SkipEffects | None = None,
 ) -> SkipEffects:
-    """Skip every layer at the tokens before each position, and measure what follows.
+    """Skip every layer at the tokens before each position, and measure the effects.
 
     Args:
         replay: the clean run.
@@ -63,10 +63,10 @@ def skip_effects(
         positions: the positions t; 0 stands for skipping the layer at all tokens.
         part: what `skipped` leaves out, for the record.
         on_rows: called after each measured layer with how many pairs of a skipped and a later
-            layer are done, of how many, and what is known by then.
+            layer are done, of how many, and the result so far.
         layers_at_once: how many skipped layers are kept in memory; 0 for all.
-        chosen: the layers to skip, in order; none for every one.
-        partial: what was done before, to go on from.
+        chosen: the layers to skip, in order; empty for every one.
+        partial: the result so far, to continue from.
     """
     count = replay.n_layers
     layers = list(chosen) or list(range(count))
@@ -80,7 +80,7 @@ def skip_effects(
         chosen=tuple(chosen),
     )
     for layer in layers:
-        # No layer changes what came before it.
+        # No layer changes an earlier one.
         result.layers[layer, : layer + 1] = result.mean_layers[layer, : layer + 1] = 0.0
     if partial is not None:
         result = partial.copied()
@@ -139,7 +139,7 @@ def _measure_output(
 def relative_changes(replay: Replay, sweep: SkipSweep, layer: int) -> Iterator[Tensor]:
     """For every position, |c_l - c~_l| / |c_l| of the sweep's runs, `[1 + runs, T - t]`.
 
-    That of the unchanged run comes first.
+    The unchanged run comes first.
     """
     for position, before, after in sweep.run(layer):
         h, h_next = replay.read_by(layer)[position:].float(), replay.residual[layer + 1][position:]
@@ -158,12 +158,12 @@ def skipped_residuals(
 
     Args:
         anatomy, replay: the model and the clean run.
-        part: what is left out: `layer`, `attention` or `mlp`.
+        part: the part that is left out: `layer`, `attention` or `mlp`.
         substitute: what stands in for it; a sublayer has no mean update.
 
     Returns:
-        L tensors `[T, D]`: `h_l` itself for the whole layer, where nothing stands in for it; what
-        the layer makes of the clean `h_l` with its attention or its MLP skipped otherwise.
+        L tensors `[T, D]`: `h_l` itself for a whole layer without a stand-in; for a sublayer, the
+        layer's output for the clean `h_l` with its attention or its MLP skipped.
     """
     if part == "layer":
         return [
@@ -183,8 +183,8 @@ def skipped_residuals(
 class SkipSweep:
     """Runs with one skipped layer each, all of them through one layer after another.
 
-    For every position the first row is the unchanged run, which tells what the way itself
-    changes; the others are the layers skipped so far, in order: `n_runs` of them.
+    For every position the first row is the unchanged run, which measures the change by the
+    computation itself; the others are the layers skipped so far, in order: `n_runs` of them.
 
     Args:
         replay: the clean run.
@@ -208,14 +208,14 @@ class SkipSweep:
         self.add(clean, clean)
 
     def begin(self, layer: int) -> None:
-        """Add the run that skips `layer`; its residual is the one after it."""
+        """Add the run that skips `layer`; its residual is the one after `layer`."""
         self.n_runs += 1
         self.add(self._replay.states[layer + 1], self._skipped[layer])
 
     def add(self, clean: Tensor, changed: Tensor) -> None:
         """Add a run with `changed` at the tokens before each position, `clean` at the others.
 
-        Both `[T, D]`, what later layers read.
+        Both are `[T, D]`, the input of later layers.
         """
         if self._resuming:
             prefix = torch.cat([clean[:1], changed[1 : self._last].to(clean.device)])
@@ -225,10 +225,10 @@ class SkipSweep:
             self._rows[position] = _append(self._rows.get(position), mixed)
 
     def run(self, layer: int) -> list[tuple[int, Tensor, Tensor]]:
-        """Send all runs through `layer`: positions, states before and after them.
+        """Send all runs through `layer`; return positions with the states before and after it.
 
-        Each `[1 + runs, T - t, D]`. Where tokens cannot be run behind others, whole prompts are,
-        and cut here.
+        States are `[1 + runs, T - t, D]`. Where tokens cannot be run behind others, whole prompts
+        are run, and cut here.
         """
         past: KeysValues | None = None
         if self._resuming:
@@ -253,7 +253,7 @@ class SkipSweep:
 
 
 def _mixed(clean: Tensor, skipped: Tensor, position: int) -> Tensor:
-    """The residual after a skipped layer: skipped at tokens 1 … t-1, or at all for t = 0."""
+    """The residual after a layer that is skipped at tokens 1 … t-1, or at all tokens for t = 0."""
     skipped = skipped.to(clean.device)
     if position == 0:
         return skipped

@@ -1,4 +1,4 @@
-"""How many layers, run together, still give the model's own output, and how nearly."""
+"""How many layers, run together, still give the model's own output, and how closely."""
 
 from __future__ import annotations
 
@@ -44,10 +44,11 @@ MOST_GROUPS = 32
 
 TEXTS = 8
 LENGTH = 32
-"""The model's order is found on so many texts of so many tokens, which it writes itself."""
+"""The number and the length in tokens of the texts, written by the model itself, on which its
+order is found."""
 
 FEWEST_TRIED = 4
-"""Layers that every round of a greedy search for an order tries."""
+"""The fewest layers that a round of a greedy search for an order tries."""
 
 _NAMED = 6
 
@@ -61,10 +62,10 @@ class Sufficient(MetricResult):
     Attributes:
         kind: where the orders come from: `model`, or `own` for the prompts themselves.
         search: how they were found: `ranked` or `greedy`.
-        orders: the orders in which layers are left out, the first to go first.
-        way: which order a token is read with; -1 for a token that is not scored.
+        orders: the orders in which layers are left out.
+        way: the index of the order that a token is read with; -1 for a token that is not scored.
         kl: KL(p || p~), in nats, without the first 0, 1, 2, … layers of a token's order; NaN
-            where that is not known, or not scored.
+            where not known, or not scored.
         kept: 1 where the most probable token stays the same, else 0.
     """
 
@@ -85,7 +86,7 @@ class Sufficient(MetricResult):
         return np.concatenate(known) if known else np.zeros(1, np.bool_)
 
     def rows(self, way: int) -> int:
-        """How many rows an order has: one layer stays at least."""
+        """How many rows an order has: at least one layer stays."""
         return min(len(self.orders[way]) + 1, len(self.kl))
 
     @property
@@ -103,7 +104,7 @@ class ReducedSufficient(Reduced):
         kind, search, orders: as of `Sufficient`.
         way: the order of each group.
         blocks: how many blocks each group has.
-        kl, choices: means over the blocks of each group, a block's tokens counting alike.
+        kl, choices: means over the blocks of each group; the tokens of a block count equally.
         mean_kl, mean_choices: means over all scored tokens; NaN for rows that no order has.
         floor: the largest KL with nothing left out.
     """
@@ -128,7 +129,7 @@ def block_numbers(n_tokens: int) -> np.ndarray:
 
 
 def has_own_order(n_tokens: int) -> bool:
-    """Whether a prompt has blocks enough to find an order on one half and read it on the other."""
+    """Whether a prompt has enough blocks to find an order on one half and read it on the other."""
     return n_tokens - 1 > BLOCK
 
 
@@ -183,9 +184,9 @@ class Way:
     """The units that are read with one order.
 
     Attributes:
-        order: the layers, the first to leave out first.
-        kl, choices: of every unit, without the first 0, 1, 2, … layers, `[units, n + 1]`.
-        weights: what each unit counts in their mean.
+        order: the layers, in the order in which they are left out.
+        kl, choices: values of every unit without the first 0, 1, 2, … layers, `[units, n + 1]`.
+        weights: the weight of each unit in the mean.
     """
 
     order: tuple[int, ...]
@@ -202,7 +203,7 @@ class Way:
 
     @cached_property
     def choices_curve(self) -> np.ndarray:
-        """The mean share of first choices kept, as far as `curve` goes."""
+        """The mean share of first choices kept, up to the length of `curve`."""
         mean = np.average(self.choices, axis=0, weights=self.weights)
         return np.asarray(mean[: len(self.curve)])
 
@@ -216,7 +217,7 @@ class PooledSufficient:
         units: `prompts` or `blocks`.
         ways: the units by their order.
         n_layers: L.
-        seed: of the draws for intervals.
+        seed: seed of the draws for intervals.
         floor: the largest KL with nothing left out.
     """
 
@@ -229,25 +230,25 @@ class PooledSufficient:
     floor: float
 
     def within(self, cost: float = TOLERANCE) -> float:
-        """N(x): the layers kept where the cost first passes x nats, the mean of all orders."""
+        """N(x): the layers kept where the cost first passes x nats, a mean over orders."""
         left_out = [crossing_above(way.curve[None], cost)[0] for way in self.ways]
         return self.n_layers - float(np.mean(left_out))
 
     def keeping(self, share: float) -> float:
-        """The layers kept where the share of first choices kept first falls below this one."""
+        """The layers kept where the share of first choices kept first falls below `share`."""
         left_out = [crossing_above(-way.choices_curve[None], -share)[0] for way in self.ways]
         return self.n_layers - float(np.mean(left_out))
 
     @cached_property
     def choices_between(self) -> float:
-        """The share of first choices kept at N(1), a straight line between counts."""
+        """The share of first choices kept at N(1), interpolated linearly between counts."""
         return self._choices_at(
             [crossing_above(way.curve[None], TOLERANCE)[0] for way in self.ways]
         )
 
     @cached_property
     def layers(self) -> int:
-        """The layers with which the output stays within a nat: N(1), rounded up."""
+        """The number of layers with which the output stays within a nat: N(1), rounded up."""
         return needed(self.within())
 
     @cached_property
@@ -256,7 +257,7 @@ class PooledSufficient:
         return self._choices_at([self.n_layers - self.layers] * len(self.ways))
 
     def _choices_at(self, left_out: Sequence[float]) -> float:
-        """The mean share of first choices kept without so many layers of each order."""
+        """The mean share of first choices kept without `left_out` layers of each order."""
         shares = [
             np.interp(count, np.arange(len(way.choices_curve)), way.choices_curve)
             for count, way in zip(left_out, self.ways, strict=True)
@@ -265,7 +266,7 @@ class PooledSufficient:
 
     @cached_property
     def interval(self) -> tuple[float, float] | None:
-        """The interval of N(1) over the units drawn again; None for too few of them."""
+        """The bootstrap interval of N(1) over the units; None for too few of them."""
 
         def statistic(counts: Sequence[np.ndarray]) -> np.ndarray:
             left_out = [
@@ -285,7 +286,7 @@ class PooledSufficient:
 
     @property
     def kept_layers(self) -> tuple[int, ...]:
-        """The `layers` that stay, of the first order."""
+        """The `layers` that stay in the first order."""
         gone = self.ways[0].order[: self.n_layers - self.layers]
         return tuple(layer for layer in range(self.n_layers) if layer not in gone)
 
@@ -302,9 +303,9 @@ def drawn_curves(way: Way, counts: np.ndarray) -> np.ndarray:
 
 
 def crossing_above(curves: np.ndarray, threshold: float) -> np.ndarray:
-    """Where curves `[curves, n + 1]` first pass a threshold, a straight line between counts.
+    """Where curves `[curves, n + 1]` first pass a threshold, interpolated linearly between counts.
 
-    n where a curve does not.
+    n where a curve never does.
     """
     above = curves[:, 1:] > threshold
     first = above.argmax(axis=1)
@@ -418,7 +419,7 @@ def _evidence(found: PooledSufficient, pooled: Pooled) -> list[Evidence]:
 
 
 def _work(result: RunResult) -> float:
-    """The curve takes half of L passes; an order of the prompt's own two curves and one ranking."""
+    """The work: a curve takes half of L passes; the prompt's own order takes two and a ranking."""
     n_layers = result.model.n_layers
     curves, tried = (1, 0) if result.settings.sufficient_order == "model" else (2, 1)
     passes = (curves + tried) * n_layers / 2
@@ -426,16 +427,16 @@ def _work(result: RunResult) -> float:
 
 
 def expected_trials(n_layers: int, search: str) -> float:
-    """About how many layers a search tries: all, and where it is greedy some in each round.
+    """About how many layers a search tries: all, and in a greedy search some more in each round.
 
-    Three more than the fewest, in six of ten rounds (measured).
+    A round tries three more than the fewest, in 0.6 L rounds (measured).
     """
     rounds = 0.6 * n_layers if search == "greedy" else 0
     return n_layers + (FEWEST_TRIED + 3) * rounds
 
 
 def _preparation(result: RunResult) -> float:
-    """Each trial runs half of the layers and the LM head on every token of the model's texts."""
+    """The cost of an order: a trial runs half of the layers and the LM head on all tokens of texts."""
     settings = result.settings
     if settings.sufficient_order != "model":
         return 0.0

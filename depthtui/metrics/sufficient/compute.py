@@ -1,4 +1,4 @@
-"""Runs a prompt with more and more layers left out together."""
+"""Run a prompt with more and more layers left out together."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from depthtui.tracing.replay import Replay
 
 
 def compute(context: Context, partial: Sufficient | None) -> Sufficient:
-    """The metric of a run; the orders and rows that `partial` has are not computed again."""
+    """Compute the metric of a run; orders and rows already in `partial` are not computed again."""
     replay, settings = context.replay, context.result.settings
     rows_at_once = context.layers_at_once(replay.n_tokens)
     result = partial or _begun(replay, settings.sufficient_order, settings.sufficient_search)
@@ -49,7 +49,7 @@ def _begun(replay: Replay, kind: str, search: str) -> Sufficient:
 
 
 def _orders(context: Context, rows_at_once: int) -> tuple[Orders, np.ndarray]:
-    """The orders that a run is read with, and which of them each token is read with."""
+    """The orders that a run is read with, and the index of each token's order."""
     replay, search = context.replay, context.result.settings.sufficient_search
     order = context.order()
     if order is not None:
@@ -60,11 +60,11 @@ def _orders(context: Context, rows_at_once: int) -> tuple[Orders, np.ndarray]:
 
 
 def way_of(n_tokens: int, orders: Orders) -> np.ndarray:
-    """Which of some orders each token is read with, `[T]`; -1 for token 0, which is not scored."""
+    """The index of the order of each token, `[T]`; -1 for token 0, which is not scored."""
     blocks = block_numbers(n_tokens)
     way = np.minimum(blocks, 0).astype(np.int32)
     if len(orders) > 1:
-        # A token of an odd block is read with the order of the even ones, and the other way round.
+        # Tokens of odd blocks are read with the order of the even ones, and the other way round.
         way[1:] = 1 - blocks[1:] % 2
     return way
 
@@ -129,7 +129,7 @@ def sufficient(
             counts = missing[part]
             changes = change(without_first(replay, order, counts.tolist(), substitute))
             tokens = begun.way == way
-            # A result that was reported stays as it was.
+            # Copied: the listener keeps a reference to a reported result.
             result = result.copied()
             result.kl[np.ix_(counts, tokens)] = changes.kl.numpy()[:, tokens]
             result.kept[np.ix_(counts, tokens)] = changes.kept.numpy()[:, tokens]

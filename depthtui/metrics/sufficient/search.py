@@ -1,4 +1,4 @@
-"""The order in which layers can be left out, those that cost least first.
+"""The order in which layers can be left out, the lowest cost first.
 
 The cost of leaving layers out is the mean over units of KL(p || p~), p the whole model's output.
 Orders are found on some tokens, and read on others.
@@ -20,7 +20,7 @@ from depthtui.tracing.parts import slices
 from depthtui.tracing.replay import Replay
 
 _REPORTED = 6
-"""Layers that are tried between two reports, at most."""
+"""The most layers that are tried between two reports."""
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Order:
     Attributes:
         layers: the layers to leave out, first to last.
         costs: the cost of leaving out the first 1, 2, … of them together, in nats.
-        last: the cost of each other layer beside those gone, when it was last tried.
+        last: the cost of leaving out each other layer too, when it was last tried.
     """
 
     layers: list[int] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Order:
     last: dict[int, float] = field(default_factory=dict)
 
     def is_whole(self, n_layers: int) -> bool:
-        """Whether a greedy search of L layers has ended: one is left, or the cost too large."""
+        """Whether a greedy search of L layers has ended: one is left, or the cost is too high."""
         return len(self.layers) >= n_layers - 1 or self.costs[-1:] > [MOST_COST]
 
 
@@ -46,9 +46,9 @@ class Texts:
     """N texts on which an order is found, run together.
 
     Args:
-        replays: the clean run of each; the first one serves them all (see `Replay.serves`).
+        replays: the clean run of each; the first one runs them all (see `Replay.serves`).
         unembedding: final norm and LM head.
-        weights: what each token counts, `[T]`; those of all tokens of a search add up to 1.
+        weights: the weight of each token, `[T]`; the weights of a search add up to 1.
         layers_at_once: how many layers are tried together.
         substitute: what stands in for a layer that is left out.
     """
@@ -64,7 +64,7 @@ class Texts:
         self._stream = Shortened(replays, substitute)
         clean = torch.cat([replay.states[-1] for replay in replays])
         ids = torch.cat([replay.ids for replay in replays])
-        # Each part keeps its clean output, for all layers that are tried.
+        # Each part keeps its clean output for all layers that are tried.
         self._changes = [
             (part, OutputChange(unembedding, clean[part], ids[part]))
             for part in slices(len(ids), outputs_at_once(unembedding, len(ids)))
@@ -77,7 +77,7 @@ class Texts:
         return self._count
 
     def costs(self, layers: Sequence[int]) -> np.ndarray:
-        """Their share of the cost without each of some layers, beside those gone, `[layers]`."""
+        """The texts' share of the cost of leaving out each of some layers too, `[layers]`."""
         return (self.token_costs(layers) @ self._weights).sum(axis=1)
 
     def token_costs(self, layers: Sequence[int]) -> np.ndarray:
@@ -99,7 +99,7 @@ class Texts:
 
 
 def ranked(costs: Sequence[float] | np.ndarray) -> list[int]:
-    """Layers by their cost alone, `[L]`, the cheapest first; of equal ones the higher first."""
+    """Layers by their cost alone, `[L]`, the lowest first; of equal costs the higher layer."""
     return sorted(range(len(costs)), key=lambda layer: (costs[layer], -layer))
 
 
@@ -119,18 +119,18 @@ def greedy_order(
     enough: Callable[[Order], bool] = lambda order: False,
     on_tried: Callable[[float], None] = lambda layers: None,
 ) -> Order:
-    """The order in which always the layer goes that costs least beside those gone.
+    """The greedy order: the next layer is always the one of least cost to leave out too.
 
-    A round tries layers by their costs in the last round: four at least, then each that cost less
-    then than the cheapest does now. The search ends above `MOST_COST`.
+    A round tries layers by their costs in the last round: at least four, then each whose last cost
+    is below the lowest cost of this round. The search ends above `MOST_COST`.
 
     Args:
-        texts: what the cost is a mean over.
+        texts: the texts over which the cost is a mean.
         n_layers: L.
-        begun: what was found before, to go on from.
+        begun: the order so far, to continue from.
         on_layer: called after each layer with the order so far.
-        enough: whether the order so far is all that is wanted.
-        on_tried: called with how many more layers have been tried: of each text, a share.
+        enough: whether the order so far is enough.
+        on_tried: called with how many more layers have been tried, in shares for each text.
     """
     order = begun or Order()
     for layer in order.layers:
