@@ -1,10 +1,10 @@
-"""Where two runs part: the first layer whose work differs by more than rounding.
+"""Where two runs part: the first layer whose updates differ by more than rounding.
 
-Runs of the same tokens are compared by what attention and MLP write, |a| / |h|, cos(a, h),
-|m| / |h + a| and cos(m, h + a) of each layer and token. In the layers before the one that was
-changed these numbers are the same but for rounding: the first that differ name layer and part. A
-part may change in a direction that leaves length and cosine as they were: the next part, which
-reads it, tells it then. Activations would tell it at once, but no run keeps them.
+Runs of the same tokens are compared by the updates of attention and MLP, |a| / |h|, cos(a, h),
+|m| / |h + a| and cos(m, h + a) of each layer and token. In the layers before the changed one these
+numbers are the same but for rounding: the first that differ name layer and part. A part may change
+in a direction that leaves length and cosine the same: then the next part, which reads it, differs.
+Activations would differ at once, but no run keeps them.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.metrics.contributions import KINDS, Contributions
 
 MOST_ROUNDINGS = 6.0
-"""What a layer's own steps add up to in a length or a cosine.
+"""The most roundings that a layer's own steps add up to in a length or a cosine.
 
 Measured on tiny models of 69 architectures, in 16 bits: up to 6. A router, or an attention that
-reads the best keys alone, may be off by more where half of the tokens take another way.
+reads only the best keys, may be off by more where half of the tokens take another route.
 """
 
 _COARSEST_PRODUCT = 2.0**-16
-"""Products add up in float32, in any order, as in `tracing.rounding`."""
+"""The coarsest spacing of products, which add up in float32, in any order (`tracing.rounding`)."""
 
 _SPACING = {
     "float64": 2.0**-52,
@@ -40,13 +40,13 @@ _SPACING = {
     "float8_e4m3fn": 2.0**-3,
     "float8_e5m2": 2.0**-2,
 }
-"""Distance of neighbouring numbers, as a share of them, by dtype."""
+"""Relative distance of neighbouring numbers, by dtype."""
 
 _QUANTIZED_SPACING = {"8bit": 2.0**-5, "4bit": 2.0**-1.5}
-"""The same of weights on a grid, as a share of their root mean square.
+"""The distance of neighbouring weights on a grid, as a share of their root mean square.
 
-256 steps up to the largest of a row, about 4 of these, and 16 up to the largest of a block of 64,
-about 2.5 of these.
+256 steps up to the largest of a row, about 4 root mean squares, and 16 up to the largest of a
+block of 64, about 2.5.
 """
 
 Part = Literal["attention", "mlp", "layer"]
@@ -57,15 +57,15 @@ class Parting:
     """Where two runs of the same tokens part.
 
     Attributes:
-        layer: the first layer whose work differs by more than rounding, or None; the others are
-            then of the layer that differs most.
+        layer: the first layer whose updates differ by more than rounding, or None; then the other
+            fields are of the layer that differs most.
         part: the part of it that differs first; `layer` where there is no split.
-        difference: how much, a share of what is compared or a difference of cosines.
-        floor: what rounding alone makes there.
+        difference: the difference, as a share of the length, or of cosines.
+        floor: the difference by rounding alone.
         rounded_to: the coarser dtype or quantisation of both, or that of sums where both are the
             same.
         layers: how many layers both have.
-        differs_before: whether the lens reads them apart before layer 0 already.
+        differs_before: whether the lens already differs before layer 0.
     """
 
     layer: int | None
@@ -92,8 +92,8 @@ class Parting:
 def parting(a: RunResult, b: RunResult) -> Parting | None:
     """Where two runs of the same tokens part.
 
-    None where they cannot be compared: other tokens, another architecture or width, nothing run
-    yet. Of models of unlike depth, such as a pruned one, the layers that both have are compared.
+    None where they cannot be compared: different tokens, architecture or width, or nothing run yet.
+    For models of different depth, such as a pruned one, the layers that both have are compared.
     """
     ours, theirs = a.get(Contributions), b.get(Contributions)
     layers = min(a.layers_done, b.layers_done)
@@ -103,12 +103,12 @@ def parting(a: RunResult, b: RunResult) -> Parting | None:
     if a.model.split_missing or b.model.split_missing:
         parts = ("layer",)
     coarse, unit = _rounded_to(a, b), _rounding(a, b)
-    # Each layer before a layer has rounded, too, independently of the others.
+    # Each earlier layer has rounded, too, independently of the others.
     floors = unit * np.sqrt(np.arange(1, layers + 1))
     found = np.stack([_differences(ours, theirs, part, layers, half=unit > 0) for part in parts])
     above = np.flatnonzero((found > floors).any(axis=0))
     layer = int(above[0]) if len(above) else int(found.max(axis=0).argmax())
-    # What attention does otherwise, the MLP reads: attention comes first.
+    # The MLP reads attention's difference: attention comes first.
     worse = found[:, layer] > floors[layer]
     which = int(worse.argmax() if len(above) else found[:, layer].argmax())
     return Parting(
@@ -129,10 +129,10 @@ def parting_sentence(a: RunResult, b: RunResult, settings: SummarySettings) -> s
 
 
 def first_other_choice(a: LogitLens, b: LogitLens, tokens: tuple[int, int]) -> int | None:
-    """The depth from which a lens's first choices differ for good; None where they end alike.
+    """The depth from which on a lens's first choices differ; None where they are equal at the end.
 
     Args:
-        a, b: what the lens reads of two runs of as many layers.
+        a, b: the lens's values of two runs of equally many layers.
         tokens: the token of each run to read at.
     """
     ours, theirs = (lens.top_ids[:, token, 0] for lens, token in zip((a, b), tokens, strict=True))
@@ -149,11 +149,11 @@ def _are_alike(a: RunResult, b: RunResult) -> bool:
 
 
 def _rounding(a: RunResult, b: RunResult) -> float:
-    """What rounding leaves of a layer's work in two runs, as a share of it.
+    """The difference of a layer's update in two runs by rounding, as a share of the update.
 
     A number that is rounded to a grid with the spacing eps |x| is off by eps |x| / sqrt(12). Two
-    runs of the same weights that round alike differ in nothing. Other weights in the same place
-    and dtype round alike, too, but for the order in which products add up.
+    runs of the same weights that round alike do not differ. Other weights on the same device and
+    in the same dtype round alike, too, but for the order in which products add up.
     """
     if _round_alike(a, b):
         same = bool(a.model.fingerprint) and a.model.fingerprint == b.model.fingerprint
@@ -189,10 +189,10 @@ def _rounded_to(a: RunResult, b: RunResult) -> str:
 def _differences(
     a: Contributions, b: Contributions, part: Part, layers: int, half: bool
 ) -> np.ndarray:
-    """How far the work of a part differs in each layer: at half of the tokens, or at any.
+    """How far the updates of a part differ in each layer: at half of the tokens, or at any.
 
-    Half, since a router that takes another expert by a hair's breadth is no change of the model.
-    A value that one run alone has is as far off as can be.
+    Half, since a router that narrowly chooses another expert is no change of the model.
+    A value that only one run has differs infinitely.
     """
     gaps = []
     for kind in KINDS:
@@ -208,7 +208,7 @@ def _differences(
 
 
 def _reads_apart(a: RunResult, b: RunResult, floor: float) -> bool:
-    """Whether the lens reads two runs apart before layer 0: embedding or head differ, too."""
+    """Whether the lens differs before layer 0: then embedding or head differ, too."""
     ours, theirs = a.get(LogitLens), b.get(LogitLens)
     if ours is None or theirs is None:
         return False

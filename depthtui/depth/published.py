@@ -1,9 +1,9 @@
-"""The effective depths that the paper reports, to set beside one's own.
+"""The effective depths that the paper reports, for comparison.
 
 Source: Hu, Zhou, Zhang, "What Affects the Effective Depth of Large Language
 Models?" (arXiv 2512.14064). Layers are 0-based indices e; the ratio is
 (e + 1) / L. The KL rule, the overlap rule and the sign of the cosine are sound
-in the published code, so these values are what a faithful run should give.
+in the published code, so a faithful run should give these values.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RULES = tuple(rule.name for rule in rules.ALL if rule.of_paper)
 """The paper's three rules."""
 
 DATASETS: dict[str, str] = {"hellaswag": "HellaSwag", "gsm8k": "GSM8K", "aime24": "AIME24"}
-"""The paper's data sets, and how their names are written."""
+"""The paper's data sets, with their names in texts."""
 
 PROTOCOL = (
     "First 10 examples of HellaSwag validation (context and gold ending) and of GSM8K test "
@@ -29,7 +29,7 @@ PROTOCOL = (
 """How the published values were obtained, in words."""
 
 PAPER = f"Paper: layers used on {' / '.join(DATASETS.values())}."
-"""What the published numbers are, in a sentence."""
+"""The meaning of the published numbers, in a sentence."""
 
 NEAREST: dict[str, str] = {
     "commonsense": "hellaswag",
@@ -37,7 +37,7 @@ NEAREST: dict[str, str] = {
     "word_problem": "gsm8k",
     "competition": "aime24",
 }
-"""The paper's data set that is most like a task of ours, by the task's name."""
+"""The paper's data set that is most like each task of depthtui, by the task's name."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ _BY_LOWER_NAME = {name.lower(): model for name, model in PUBLISHED.items()}
 def published_for(model_name_or_id: str) -> PublishedModel | None:
     """The paper's row for a model name, a hub id or a local folder of that name, or None.
 
-    Only the last part counts, in any case, so `Qwen/Qwen2.5-7B-Instruct` and
+    Only the last part is compared, ignoring case, so `Qwen/Qwen2.5-7B-Instruct` and
     `models/qwen2.5-7b-instruct/` are the same model.
     """
     parts = model_name_or_id.replace("\\", "/").rstrip("/").split("/")
@@ -104,7 +104,7 @@ def published_for(model_name_or_id: str) -> PublishedModel | None:
 
 
 def published_row(model: ModelInfo) -> PublishedModel | None:
-    """What the paper reports for this model, or None."""
+    """The paper's row for a model, or None."""
     if model.spec.adapter:
         return None
     row = published_for(model.spec.name) or published_for(model.name)

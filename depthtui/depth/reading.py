@@ -41,10 +41,10 @@ _NOT_READ = "the lens has not read every layer yet; all have been run"
 
 
 class Reading(Pooled):
-    """Prompts of one model as one lens reads them; each value is worked out once.
+    """Prompts of one model as one lens reads them; each value is computed once.
 
-    What a run, a sweep, a generated text, the explorer and the Python API say of the same prompts
-    comes from here.
+    A run, a sweep, a generated text, the explorer and the Python API all report the values of this
+    class for the same prompts.
 
     Attributes:
         prompts: one or more prompts.
@@ -73,7 +73,7 @@ class Reading(Pooled):
 
     @cached_property
     def _with_curves(self) -> list[Metric]:
-        """The metrics that give curves; those derived from a lens once it has read every prompt."""
+        """The metrics with curves; those derived from a lens only once it has read every prompt."""
         return [one for one in ALL if one.curves and (one in METRICS or self._whole(one))]
 
     def _part(self, prompt: PromptReading) -> PromptCurves | None:
@@ -84,7 +84,7 @@ class Reading(Pooled):
         curves = {
             name: values
             for metric in self._with_curves
-            # The others are not reduced: a pane asks for the curves at each layer of a run.
+            # Other metrics are not reduced: a pane requests the curves at each layer of a run.
             if (source := self.source(metric)) in reduced
             for name in metric.curves
             if (values := getattr(reduced[source], name)) is not None
@@ -93,12 +93,12 @@ class Reading(Pooled):
 
     @property
     def n_prompts(self) -> int:
-        """Prompts that the curves are means over."""
+        """The number of prompts that the curves are means over."""
         return len(self.parts)
 
     @property
     def n_tokens(self) -> int:
-        """Tokens that the curves are means over."""
+        """The number of tokens that the curves are means over."""
         return sum(part.n_tokens for part in self.parts)
 
     @property
@@ -113,7 +113,7 @@ class Reading(Pooled):
 
     @cached_property
     def depths(self) -> tuple[DepthEstimate, ...]:
-        """Each rule's layer, with its interval where there are prompts enough.
+        """Each rule's layer, with its interval where there are enough prompts.
 
         A rule whose curve has values that are not known, or not finite, has no layer. Empty where
         there is nothing to average.
@@ -137,17 +137,17 @@ class Reading(Pooled):
 
     @property
     def idle(self) -> tuple[int, ...]:
-        """The layers that write nothing on any prompt; none where that is not known."""
+        """The layers that write nothing on any prompt; empty where unknown."""
         return self.known_idle or ()
 
     @cached_property
     def known_idle(self) -> tuple[int, ...] | None:
-        """The same; None where it is not known (see `depth.idle`)."""
+        """The layers that write nothing on any prompt; None where unknown (see `depth.idle`)."""
         return idle_layers(self.prompts)
 
     @cached_property
     def evidence(self) -> tuple[Evidence, ...]:
-        """The count of each rule and metric, and how far it holds."""
+        """The count of each rule and metric, and how robust it is."""
         found = self._of_rules() if self.parts else []
         for metric in ALL:
             if metric.gives_evidence and (value := self.get(metric)) is not None:
@@ -163,7 +163,7 @@ class Reading(Pooled):
         return count_interval(known, count, names, self.settings.seed)
 
     def _rule_interval(self, rule: Rule) -> CountInterval | None:
-        """The interval of a rule's count, of the means that give each task the same weight."""
+        """The interval of a rule's count, by means that give each task the same weight."""
         estimate = self.depth(rule.name)
         if estimate is None or estimate.layer is None:
             return None
@@ -188,7 +188,7 @@ class Reading(Pooled):
         }
         depths, curves, others = self.depths, self.curves, self.other.curves
         if self.idle:
-            # The published depths stay those of the paper's rules.
+            # The published depths are always those of the paper's rules.
             parts, other_parts = (
                 [past_idle(part, self.idle) for part in one.parts] for one in (self, self.other)
             )
@@ -205,11 +205,11 @@ class Reading(Pooled):
 
     @cached_property
     def verdict(self) -> Verdict | None:
-        """How many layers the model uses, and how that is known; None without evidence."""
+        """The verdict: how many layers the model uses, by which evidence; None without evidence."""
         return self._verdict(self.missing)
 
     def _verdict(self, missing: Sequence[str] = ()) -> Verdict | None:
-        """The verdict where the missing metrics would tell more."""
+        """The verdict, naming the `missing` metrics, which would add evidence."""
         tasks = [prompt.task for prompt in self.prompts]
         warnings, nothing = warnings_of(self), no_verdict(self)
         found = self.get(sufficient.METRIC)
@@ -229,7 +229,7 @@ class Reading(Pooled):
 
     @cached_property
     def missing(self) -> list[str]:
-        """Names of the metrics that would tell more: no prompt has all of them, and one may."""
+        """Names of the metrics that would add evidence: no prompt has them, but one may."""
         return [
             metric.name
             for metric in METRICS
@@ -240,7 +240,7 @@ class Reading(Pooled):
 
     @cached_property
     def means(self) -> dict[str, float]:
-        """Numbers for a sweep's tables, by title; those that are known."""
+        """The known numbers for a sweep's tables, by title."""
         found = {"loss": weighted_mean((one.loss, one.n_tokens - 1) for one in self.prompts)}
         for metric in ALL:
             if (value := self.get(metric)) is not None:
@@ -254,11 +254,11 @@ def reading_of(runs: Sequence[RunResult], settings: SummarySettings) -> Reading:
 
 
 def text_verdicts(generation: Generation) -> dict[str, Verdict]:
-    """What the lens of a generated text reads over its tokens.
+    """The verdicts by the lens of a generated text over its tokens.
 
     Returns:
         the verdict on all tokens as `text`; where the model's thinking is marked, the verdict on
-        its tokens as `thinking` and on the others as `answer`. Those without evidence are absent.
+        its tokens as `thinking` and on the others as `answer`. Spans without evidence are absent.
     """
     settings, written = generation.settings, generation.continuation
     thresholds = SummarySettings(
@@ -288,7 +288,7 @@ def text_verdicts(generation: Generation) -> dict[str, Verdict]:
 
 
 def _lens(generation: Generation) -> LogitLens:
-    """The values of the lens that the text was read through, as of a run."""
+    """The values of the lens that read the text, in the form of a run's."""
     settings, written = generation.settings, generation.continuation
     kind = LENS_CLASSES[settings.lens]
     if not issubclass(kind, FittedLens):

@@ -13,14 +13,14 @@ MARKS = (
     ("<thinking>", "</thinking>"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
 )
-"""What chat templates put around a model's thinking."""
+"""The marks of chat templates around a model's thinking."""
 
 
 def spans_of(generation: Generation) -> dict[str, slice]:
     """The tokens of the whole `text`; of its `thinking` and its `answer` where they are marked.
 
-    The mark that begins the thinking may be the prompt's last words. A text that ends while it is
-    thinking has no answer; the marks themselves are thinking.
+    The mark that begins the thinking may end the prompt. A text that ends within the thinking has
+    no answer; the marks themselves are thinking.
     """
     texts = generation.continuation.texts
     found = {"text": slice(0, len(texts))}
@@ -38,5 +38,5 @@ def spans_of(generation: Generation) -> dict[str, slice]:
 
 
 def _token_at(texts: Sequence[str], place: int) -> int:
-    """The token that holds a character of the whole text."""
+    """The token of a character of the whole text."""
     return int(np.searchsorted(np.cumsum([*map(len, texts)]), place, side="right"))

@@ -21,8 +21,8 @@ class TokenDepthMeasure:
 
     Attributes:
         name: its attribute of `TokenDepths`.
-        title: what people call it.
-        meaning: what a depth says, in words.
+        title: its common name.
+        meaning: the meaning of a depth, in words.
     """
 
     name: str
@@ -49,7 +49,7 @@ TOKEN_DEPTHS = (
 def token_depths(
     lens: LogitLens, divergence: np.ndarray, settings: GenerationSettings
 ) -> TokenDepths:
-    """The depths of the N tokens whose columns these are; `divergence` is `[L+1, N]`."""
+    """The depths of the N tokens of a lens's columns; `divergence` is `[L+1, N]`."""
     leave = early_exit(lens, settings.confidence)
     return TokenDepths(
         prediction=prediction_depth(lens).astype(np.float32),

@@ -1,12 +1,12 @@
 """The interval of any count of layers: over prompts and their tokens, below five over tokens alone.
 
-The mean curves of prompts are drawn again, as those of the rules are (see `depth.intervals`), and
-so are those of blocks of neighbouring tokens, of all prompts (see `metrics.blocks`); the interval
-reaches as far as the farther of both. Five prompts that are alike by chance seem to leave no doubt:
-their tokens tell. Of halves of ten prompts whose sequential depth or ablation count was called firm
-by prompts alone, the other half was outside in 26 and 83 % of cases; with both none is called so
-(`python -m tests.benchmarks.firm`). Below five prompts the interval is of these prompts: how much
-others differ it does not know.
+The mean curves of prompts are resampled, like the rules' curves (see `depth.intervals`), and so
+are the mean curves of blocks of neighbouring tokens of all prompts (see `metrics.blocks`); the
+interval covers both. Five prompts that are alike by chance give too narrow an interval; their
+tokens show the spread. Of halves of ten prompts whose sequential depth or ablation count was firm
+by prompts alone, the other half was outside in 26 and 83 % of cases; with both none is firm
+(`python -m tests.benchmarks.firm`). Below five prompts the interval is of these prompts and does
+not cover how much others differ.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from depthtui.metrics.resampling import (
 )
 
 TOKEN_RESAMPLES = 500
-"""How often tokens are drawn again: at each draw of the explorer, since one prompt has no others.
-The ends are whole layers, so that more would seldom move them."""
+"""The number of resamples of tokens: the explorer computes them at each draw, since one prompt has
+no others. The ends are whole layers, so that more would seldom move them."""
 
 Prompts: TypeAlias = Sequence[tuple[Reduced, str]]
 """The reduced values of each prompt, and its task."""
@@ -46,14 +46,14 @@ def count_interval(
     """The expanded percentile interval of a count.
 
     Args:
-        prompts: those that are pooled.
+        prompts: the pooled prompts.
         count: the count by the means of each name.
         names: fields of the reduced values that are means over tokens.
-        seed: of the draws.
+        seed: seed of the draws.
         equal_tasks: whether each task has the same weight in the means; else each token.
 
     Returns:
-        None where there are too few prompts of a task, or too few tokens of less than five prompts.
+        None where a task has too few prompts, or fewer than five prompts have too few tokens.
     """
     whole = [_prompt(one, names, task) for one, task in prompts]
     blocks = [block for one, task in prompts for block in _blocks(one, names, task)]
@@ -77,7 +77,7 @@ def _prompt(one: Reduced, names: Sequence[str], task: str) -> PromptCurves:
 
 
 def _blocks(one: Reduced, names: Sequence[str], task: str) -> list[PromptCurves]:
-    """The blocks of a prompt's tokens; none where a mean was not kept of them."""
+    """The blocks of a prompt's tokens; none where their means were not kept."""
     kept = {name: getattr(one, f"{name}{BLOCKS}", None) for name in names}
     known = {name: blocks for name, blocks in kept.items() if blocks is not None}
     if len(known) < len(names):
@@ -95,7 +95,7 @@ def _ends(
     drawn: np.ndarray,
     equal_tasks: bool,
 ) -> tuple[float, float] | None:
-    """The ends over units that were drawn so often; None where a count is not finite."""
+    """The ends over resampled units; None where a count is not finite."""
     weights = (
         pool_weights(units, "tokens", drawn)
         if equal_tasks

@@ -1,9 +1,9 @@
-"""The verdict: how many of its layers a model needs here, and how that is known.
+"""The verdict: how many of its layers a model needs on some prompts, by which evidence.
 
-The headline is the layers that suffice, which are verified by running them. Beside it stand three
-kinds of evidence, each with the range that it moves in: what a lens reads (rules), how the residual
-stream moves (the cosine rule, and metrics), and what changes where layers are intervened on
-(metrics). Counts of layers and depths are two axes; none is averaged with another.
+The headline is the layers that suffice, which are verified by running them. Three kinds of
+evidence are added, each count with its range: lens readings (rules), the motion of the residual
+stream (the cosine rule, and metrics), and the effects of interventions on layers (metrics). Counts
+of layers and depths are two axes; none is averaged with another.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ def made_verdict(
 ) -> Verdict | None:
     """The verdict of some evidence, sorted by kind; None where there is none.
 
-    Where there can be no verdict, the reason is all that it says.
+    Where there can be no verdict, it has only the reason.
 
     Args:
         evidence: each measure's count.
         n_layers: L.
-        missing: names of the metrics that would tell more.
+        missing: names of the metrics that would add evidence.
         tasks: the task of every prompt; untrusted.
         headline: the layers that suffice; None where they were not measured.
-        warnings: sentences that stand before the verdict.
-        no_verdict: why there can be no verdict, in a sentence; empty where there can.
+        warnings: sentences shown before the verdict.
+        no_verdict: why there can be no verdict, in a sentence; empty where there can be one.
         idle: the layers that write nothing.
         stand_in: what stands in for a layer that is left out; empty where nothing does.
     """

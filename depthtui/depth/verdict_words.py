@@ -1,10 +1,10 @@
-"""The verdict in a few sentences, made of its evidence by plain rules.
+"""The verdict in a few sentences, made from its evidence by plain rules.
 
-1. The layers that suffice, alone and with their tolerance; before they are measured, by which
-   evidence the rest is known.
-2. Counts of layers, then depths: a depth is a place, and no number of used layers.
+1. The layers that suffice, alone and with their tolerance; before they are measured, the kinds of
+   evidence of the other counts.
+2. Counts of layers, then depths: a depth is a place, not a number of used layers.
 3. The layers that write nothing, and what stands in for layers that are left out.
-4. Which counts do not hold, and what the one that moves most depends on.
+4. The counts that do not hold, and what the one with the widest range depends on.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def verdict_sentence(
     Args:
         evidence: at least one measure's count, sorted by kind.
         n_layers: L.
-        missing: names of the metrics that would tell more.
+        missing: names of the metrics that would add evidence.
         tasks: names of the tasks of the prompts; untrusted. Several are named as taken together.
         headline: the layers that suffice; None where they were not measured.
         idle: the layers that write nothing.
@@ -48,7 +48,7 @@ def verdict_sentence(
     held = [found for found in evidence if _holds(found)]
     fragile = [found for found in evidence if found.is_fragile]
     none = [found for found in others if found.count is None and found.measure not in missing]
-    # Layers are numbered from 0 and counted from 1: the first number is followed by the range.
+    # Layers are numbered from 0 and counted from 1: the range follows the first number.
     numbering = chain([f" of {indices_text(n_layers)}"], repeat(""))
     axes = list(_axes(firm, n_layers))
     clauses = [
@@ -73,7 +73,7 @@ def verdict_sentence(
 
 
 def _sufficient(headline: Headline, n_layers: int, where: str) -> tuple[str, str]:
-    """The bold words, and the end of their sentence."""
+    """The layers that suffice: the bold words, and the end of their sentence."""
     between = ""
     if headline.low is not None and headline.high is not None:
         between = f"{needed(headline.low)} to {needed(headline.high)}; "
@@ -87,7 +87,7 @@ def _sufficient(headline: Headline, n_layers: int, where: str) -> tuple[str, str
 
 
 def _known_by(firm: Sequence[Evidence]) -> str:
-    """The evidence of the other counts, in words, before layers that suffice are measured."""
+    """The kinds of evidence of the counts, in words, before layers that suffice are measured."""
     kinds = {found.kind for found in firm}
     if not firm:
         return "No count holds"
@@ -106,7 +106,7 @@ def _axes(firm: Sequence[Evidence], n_layers: int) -> Iterator[str]:
 
 
 def _idle(idle: Sequence[int], numbering: Iterator[str]) -> Iterator[str]:
-    """The layers that write nothing."""
+    """The clause on the layers that write nothing."""
     if idle:
         some = f"layers {numbers_text(idle)}" if len(idle) > 1 else f"layer {idle[0]}"
         write = "write" if len(idle) > 1 else "writes"
@@ -114,7 +114,7 @@ def _idle(idle: Sequence[int], numbering: Iterator[str]) -> Iterator[str]:
 
 
 def _here(held: Sequence[Evidence]) -> Iterator[str]:
-    """The counts that hold for these prompts and tell nothing of others."""
+    """The clause on the counts that hold for these prompts alone."""
     here = [found for found in held if not found.firm]
     if here and len(here) == len(held):
         yield f"No count is firm: {here[0].reason}."
@@ -142,7 +142,7 @@ def _lowered(sentence: str) -> str:
 
 
 def most_fragile(evidence: Sequence[Evidence]) -> Evidence | None:
-    """The fragile count that moves most: the sentence gives its reason."""
+    """The fragile count with the widest range, whose reason the sentence gives."""
     fragile = [measure for measure in evidence if measure.is_fragile]
     return max(fragile, key=_width, default=None)
 
@@ -150,21 +150,21 @@ def most_fragile(evidence: Sequence[Evidence]) -> Evidence | None:
 def comparison_sentence(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "B")) -> str:
     """Whether b needs more layers than a, or is deeper, in a sentence or two.
 
-    Layers that suffice come first. Of the other measures those are compared that hold in both. A
-    difference is clear where the ranges of the two counts lie apart.
+    Layers that suffice come first. Other measures are compared where they hold in both. A
+    difference is clear where the ranges of the two counts do not meet.
     """
     return " ".join(filter(None, (_compared_headlines(a, b, names), _compared(a, b, names))))
 
 
 def _compared_headlines(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
-    """Compare the layers that two need within a nat; empty where one number is unknown."""
+    """Compare the layers that two models need within a nat; empty where one number is unknown."""
     first, second = a.headline, b.headline
     if first is None or second is None:
         return ""
     shares = f"{first.count:.1f} of {a.n_layers} and {second.count:.1f} of {b.n_layers}"
     if None in (first.low, first.high, second.low, second.high):
         return f"Within a nat {names[0]} and {names[1]} need {shares} layers, without an interval."
-    # Of stacks of unlike height the shares are compared.
+    # Shares are compared where the numbers of layers differ.
     scale = a.n_layers / b.n_layers
     apart = _gap(first, second, scale)
     if not apart:
@@ -194,7 +194,7 @@ def _gap(first: Headline, second: Headline, scale: float) -> float:
 
 
 def _compared(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
-    """The measures that hold in both."""
+    """Compare the measures that hold in both."""
     headlines = {found.measure for found in (a.headline, b.headline) if found is not None}
     theirs = {
         measure.measure: measure
@@ -242,7 +242,7 @@ def _changes(pairs: Sequence[tuple[Evidence, Evidence]]) -> str:
 def _by(
     pairs: Sequence[tuple[Evidence, Evidence]], every: Sequence[tuple[Evidence, Evidence]]
 ) -> str:
-    """By which measures; by every kind of evidence where it is all of several."""
+    """The measures in words: `every kind of evidence` where they are all of several."""
     kinds = {ours.kind for ours, _ in pairs}
     if len(pairs) == len(every) and len(kinds) > 1:
         return ", by every kind of evidence"
@@ -255,12 +255,12 @@ def _of_all(pair: tuple[Evidence, Evidence], a: Verdict, b: Verdict) -> str:
 
 
 def spread(measure: Evidence) -> str:
-    """The range of a count, such as `3 to 14`, or the count where it does not move."""
+    """The range of a count, such as `3 to 14`, or the count where it has no range."""
     return _range(measure.low, measure.high)
 
 
 def which_layers(measure: Evidence) -> str:
-    """The layers that are counted, such as `0-1, 8-11`; empty where there are none."""
+    """The counted layers, such as `0-1, 8-11`; empty where there are none."""
     if measure.count is None:
         return ""
     layers = range(measure.count) if measure.layers is None else measure.layers
@@ -268,7 +268,7 @@ def which_layers(measure: Evidence) -> str:
 
 
 def _where(tasks: Sequence[str]) -> str:
-    """The tasks that are taken together, where there are several."""
+    """The pooled tasks, where there are several."""
     if len(tasks) < 2:
         return ""
     names = [shortened(task, _LONGEST_TASK) for task in tasks]
@@ -284,7 +284,7 @@ def _count(measure: Evidence) -> int:
 def _doubts(
     fragile: Sequence[Evidence], none: Sequence[Evidence], numbering: Iterator[str]
 ) -> Iterator[str]:
-    """The counts that do not hold, the one that moves most first, and measures without one."""
+    """The counts that do not hold, the widest range first, and measures without a count."""
     words = []
     if none:
         give = "give" if len(none) > 1 else "gives"
@@ -297,7 +297,7 @@ def _doubts(
     reason = f": {_reason(worst, numbering)}" if worst.reason else ""
     first = f"{_begun(worst.title)} is fragile ({spread(worst)}){reason}."
     if others:
-        # Of several the names alone: their ranges stand in the table, and would push the rest out.
+        # For several, only the names: their ranges are in the table, and would take too much room.
         named = [
             measure.title if len(others) > 1 else f"{measure.title} ({spread(measure)})"
             for measure in others

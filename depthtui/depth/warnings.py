@@ -1,4 +1,4 @@
-"""Warnings: what a reader of a verdict has to know before its counts."""
+"""Warnings that a reader of a verdict must know before its counts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def no_verdict(reading: Reading) -> str:
-    """Why a reading allows no verdict, in a sentence; empty where it does."""
+    """Why a reading allows no verdict, in a sentence; empty where it allows one."""
     if not is_finite(reading):
         return "No verdict: the model's values are not finite (NaN or infinite)."
     if reading.is_too_short:
@@ -27,17 +27,17 @@ def no_verdict(reading: Reading) -> str:
 
 
 def is_finite(reading: Reading) -> bool:
-    """Whether the values of the model are numbers, as far as they are known."""
+    """Whether all known values of the model are finite."""
     return all(estimate.reason != NOT_FINITE for estimate in reading.depths)
 
 
 def warnings_of(reading: Reading) -> tuple[str, ...]:
-    """What stands before the verdict of a reading, in sentences; the gravest first."""
+    """The warnings before the verdict of a reading, in sentences; the most serious first."""
     return tuple(filter(None, (_knows_nothing(reading), _none_right(reading))))
 
 
 def _knows_nothing(reading: Reading) -> str:
-    """Whether the model loses as much as a guess, or more than a unigram of the prompt's tokens."""
+    """The warning if the model's loss is no better than a guess's, or worse than a unigram's."""
     prompts = [prompt for prompt in reading.prompts if np.isfinite(prompt.loss)]
     loss, unigram = (
         weighted_mean((getattr(prompt, name), prompt.n_tokens - 1) for prompt in prompts)
@@ -59,7 +59,7 @@ def _knows_nothing(reading: Reading) -> str:
 
 
 def _none_right(reading: Reading) -> str:
-    """Whether every known answer is missed, where the model was asked for them."""
+    """The warning if the model misses every known answer, where it was asked for them."""
     answers = reading.get(answers_kept.METRIC)
     if answers is None or answers.clean_right.any():
         return ""

@@ -10,7 +10,7 @@ import numpy as np
 from depthtui.data.depth import PromptCurves
 
 Weighting: TypeAlias = Literal["tokens", "prompts"]
-"""What counts once in a mean: each token, as in the paper, or each prompt."""
+"""The unit that counts once in a mean: each token, as in the paper, or each prompt."""
 
 WEIGHTINGS: tuple[Weighting, ...] = ("tokens", "prompts")
 
@@ -24,7 +24,7 @@ def pool_weights(
 
     Args:
         parts: the prompts.
-        weighting: what counts once within a task.
+        weighting: the unit that counts once within a task.
         counts: how often each prompt is drawn, `[resamples, prompts]`; of each task one or more.
     """
     once = [part.n_tokens if weighting == "tokens" else 1 for part in parts]
@@ -38,7 +38,7 @@ def pool_weights(
 
 
 def task_numbers(parts: Sequence[PromptCurves]) -> np.ndarray:
-    """Which task each prompt is of, `[prompts]`, counted from 0 in the order of appearance."""
+    """The number of each prompt's task, `[prompts]`, from 0 in the order of appearance."""
     numbers = {task: n for n, task in enumerate(dict.fromkeys(part.task for part in parts))}
     return np.array([numbers[part.task] for part in parts], int)
 
@@ -46,7 +46,7 @@ def task_numbers(parts: Sequence[PromptCurves]) -> np.ndarray:
 def effective_prompts(parts: Sequence[PromptCurves]) -> float:
     """How many prompts of equal weight a mean over all tokens is worth (Kish 1965).
 
-    (sum w)^2 / sum w^2; n where all prompts are of the same length, 1 where one is all.
+    (sum w)^2 / sum w^2; n where all prompts are of the same length, 1 where one has all the weight.
     """
     (weights,) = pool_weights(parts, "tokens", np.ones((1, len(parts))))
     return float(weights.sum() ** 2 / (weights**2).sum())

@@ -22,7 +22,7 @@ from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.parts import at_once
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Those that are tried where none is given."""
+"""The ridges that are tried where none is given."""
 
 _DEPTHS_TRIED = 6
 _TOKENS_TRIED = 64
@@ -33,9 +33,9 @@ class Moments:
     """Sums over tokens of products with (x, 1), float64.
 
     Attributes:
-        depths: of which depths.
+        depths: the depths of the sums.
         products: `[depths, d + 1, 3 d + 1]`, with (x, 1), then y, then c = h_{l+1} - h_l.
-        tokens: over how many.
+        tokens: the number of tokens.
     """
 
     depths: Sequence[int]
@@ -44,22 +44,22 @@ class Moments:
 
     @classmethod
     def empty(cls, depths: Sequence[int], width: int, device: torch.device) -> Moments:
-        """Those of no token."""
+        """The sums over no token."""
         shape = len(depths), width + 1, 3 * width + 1
         return cls(depths, torch.zeros(shape, dtype=torch.float64, device=device))
 
     @property
     def width(self) -> int:
-        """d."""
+        """The width of the residual stream, d."""
         return self.products.shape[1] - 1
 
     def add(self, residuals: Sequence[Tensor]) -> None:
-        """Take a text's h_0 … h_L, each `[T, d]`, without its first token."""
+        """Add a text's h_0 … h_L, each `[T, d]`, without its first token."""
         device = self.products.device
         target = unit(residuals[-1][1:]).to(device).double()
         for place, depth in enumerate(self.depths):
             here = residuals[depth][1:]
-            # Beside the next one: layers may lie on several devices.
+            # On the device of the next one: layers may be on several devices.
             added = (residuals[depth + 1][1:].to(here.device).float() - here.float()).to(device)
             x = with_one(unit(here).to(device).double())
             beside = torch.cat([x, target, added.double()], dim=1)
@@ -71,7 +71,7 @@ class Moments:
         width = self.width
         gram, cross = self._split(place)
         pull = ridge * self.tokens * torch.eye(width, dtype=gram.dtype, device=gram.device)
-        # The bias is not drawn to anything.
+        # The bias is not regularised.
         gram = gram.clone()
         gram[:width, :width] += pull
         towards = cross[:, :width].clone()
@@ -79,7 +79,7 @@ class Moments:
         return torch.linalg.solve(gram, towards)
 
     def added(self, place: int, ridge: float) -> Tensor:
-        """The affine map from x to c, `[d + 1, d]`, drawn to 0."""
+        """The affine map from x to c, `[d + 1, d]`, regularised towards 0."""
         width = self.width
         gram, cross = self._split(place)
         gram = gram.clone()
@@ -94,11 +94,11 @@ class Moments:
 
 @dataclass(frozen=True)
 class AffineFit:
-    """What was fitted.
+    """A fitted affine lens.
 
     Attributes:
         weight, bias: `[L, d, d]` and `[L, d]`, float32 on the CPU.
-        ridge: the one used at all depths.
+        ridge: the ridge used at all depths.
         held_out_kl, logit_held_out_kl, nonlinear: `[L]`.
     """
 
@@ -127,8 +127,8 @@ def fit_affine(
 ) -> AffineFit:
     """Fit the affine lens at all depths.
 
-    Where the memory does not hold the sums of all depths, the texts are read once for each
-    group of them.
+    Where the sums of all depths do not fit in memory, the texts are read once for each group of
+    depths.
 
     Args:
         calibration: the texts.
@@ -136,9 +136,9 @@ def fit_affine(
         unembedding: final norm and LM head.
         n_layers, width: L and d.
         room: bytes that the sums may take, on `device`.
-        device: where they are summed; one with double precision.
+        device: the device of the sums; it must have double precision.
         ridge: weight of the pull towards the identity; 0 to choose it on the held-out texts.
-        report: told of steps done and in all.
+        report: called with the steps done and in all.
 
     Raises:
         DepthError: not even one depth's sums fit, or the model has no norm before its head.
@@ -161,7 +161,7 @@ def fit_affine(
     done = 0
     with torch.inference_mode():
         output = held_out.output(unembedding)
-        # Depths of a group lie apart, so that the first one stands for all in choosing.
+        # Depths of a group are spread out, so that the first group represents all in choosing.
         for depths in (range(first, n_layers, groups) for first in range(groups)):
             moments = Moments.empty(depths, width, device)
             for ids in calibration.fitted:
@@ -193,12 +193,12 @@ def _fit_depth(
 
 
 def _depths_at_a_time(n_layers: int, width: int, room: int) -> int:
-    """How many depths' sums fit.
+    """How many depths' sums fit in memory.
 
     Raises:
-        DepthError: not one depth's do.
+        DepthError: not even one depth's sums fit.
     """
-    # Solving takes about as much again as the sums of a depth.
+    # Solving takes about as much memory again as the sums of a depth.
     size = 8 * (width + 1) * (3 * width + 1)
     if 2 * size > room:
         raise DepthError(
@@ -210,7 +210,7 @@ def _depths_at_a_time(n_layers: int, width: int, room: int) -> int:
 
 
 def _ignores_scale(unembedding: Unembedding, rows: Tensor) -> bool:
-    """Whether the output hangs on the residual's direction alone, as a norm makes it."""
+    """Whether the output depends only on the residual's direction, as after a norm."""
     with torch.inference_mode():
         once, twice = unembedding.normed(rows).float(), unembedding.normed(2 * rows).float()
         return bool((twice - once).norm() < 0.1 * once.norm())
@@ -237,7 +237,7 @@ def _best_ridge(
 
 
 def _not_affine(moments: Moments, place: int, ridge: float, held_out: HeldOut) -> float:
-    """1 - R^2, on the held-out tokens, of what a layer adds as an affine map of its input."""
+    """1 - R^2, on the held-out tokens, of a layer's update as an affine map of its input."""
     depth = moments.depths[place]
     here = held_out.residuals[depth].cpu().double()
     added = held_out.residuals[depth + 1].cpu().double() - here

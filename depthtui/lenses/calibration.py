@@ -1,4 +1,4 @@
-"""The texts that a lens is fitted on, and those that it is tried on."""
+"""The texts that a lens is fitted on, and the texts that it is tested on."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from depthtui.errors import DepthError
 from depthtui.files import open_regular, parse_json, why
 
 WRITTEN = "written by the model"
-"""Where texts come from that no file holds."""
+"""The source of texts that are not from a file."""
 
 
 LONGEST = 1024
-"""Tokens of a text that are read; what follows adds little but time."""
+"""The most tokens of a text that are read; further tokens add little but time."""
 
 _ONE_IN = 10
-"""One text in so many is held out."""
+"""One text in this many is held out."""
 
 _LARGEST_FILE = 64 << 20
 
@@ -30,8 +30,8 @@ class Calibration:
     """Texts as token ids, each `[T]`.
 
     Attributes:
-        fitted: those that a lens is fitted on.
-        held_out: those that it is tried on.
+        fitted: the texts that a lens is fitted on.
+        held_out: the texts that it is tested on.
         source: where they come from, in words.
         digest: changes with the texts.
     """
@@ -43,7 +43,7 @@ class Calibration:
 
     @classmethod
     def of(cls, texts: Sequence[Tensor], source: str, digest: str) -> Calibration:
-        """Hold out every tenth text, one of fewer.
+        """Hold out every tenth text, or one of fewer than ten.
 
         Raises:
             DepthError: there are fewer than two texts of two tokens or more.
@@ -68,10 +68,10 @@ class Calibration:
 def read_texts(path: Path) -> tuple[list[str], str]:
     """The texts of a file, and a digest of it.
 
-    A `.jsonl` file has an object with `text` a line; of any other file each line is a text.
+    A `.jsonl` file has one object with `text` per line; in any other file each line is a text.
 
     Raises:
-        DepthError: the file cannot be read, or holds something else.
+        DepthError: the file cannot be read, or has other contents.
     """
     try:
         with open_regular(path) as file:

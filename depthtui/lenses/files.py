@@ -31,16 +31,16 @@ _KINDS = ("affine", "jacobian")
 
 @dataclass(frozen=True)
 class LensFile:
-    """A fitted lens that is kept.
+    """A fitted lens in a file.
 
     Attributes:
         path: the file.
         model: the model's name.
-        fingerprint: of the model's weights.
+        fingerprint: fingerprint of the model's weights.
         fit: how it was fitted.
         calibration: digest of the calibration texts; empty where unknown.
-        modified: when, in seconds since the epoch.
-        size: bytes.
+        modified: when the file was modified, in seconds since the epoch.
+        size: size of the file, in bytes.
     """
 
     path: Path
@@ -53,22 +53,22 @@ class LensFile:
 
     @property
     def name(self) -> str:
-        """By which people name it."""
+        """The name of the lens for commands."""
         return self.path.stem
 
 
 @dataclass(frozen=True)
 class LensFolder:
-    """Where fitted lenses lie.
+    """A folder of fitted lenses.
 
     Attributes:
-        folder: made where missing.
+        folder: the folder, which is made where missing.
     """
 
     folder: Path
 
     def files(self) -> list[LensFile]:
-        """All that can be read, the latest first."""
+        """All readable lenses, the latest first."""
         found = (_described(path) for path in self.folder.glob("*.safetensors"))
         known = [file for file in found if file is not None]
         return sorted(known, key=lambda file: file.modified, reverse=True)
@@ -77,7 +77,7 @@ class LensFolder:
         """The lens in a file.
 
         Raises:
-            DepthError: it is not there, or is none.
+            DepthError: the file is missing, or is no lens.
         """
         found = _described(path)
         if found is None:
@@ -107,7 +107,7 @@ class LensFolder:
         fingerprint: str,
         calibration: str,
     ) -> LensFile:
-        """Write a lens, in place of one that was fitted in the same way.
+        """Write a lens; it replaces one that was fitted in the same way.
 
         Raises:
             DepthError: the file cannot be written.
@@ -139,14 +139,14 @@ class LensFolder:
         return kept
 
     def unfinished(self, fingerprint: str, calibration: str) -> UnfinishedSums:
-        """Where the sums of a Jacobian lens are kept until it is done."""
+        """The file of a Jacobian lens's sums until the lens is done."""
         short = hashlib.sha256(f"{fingerprint} {calibration}".encode()).hexdigest()[:16]
         return UnfinishedSums(self.folder / f"{short}.unfinished")
 
 
 @dataclass(frozen=True)
 class UnfinishedSums:
-    """A file with the sums of a Jacobian lens, to go on from.
+    """A file with the sums of a Jacobian lens, to continue from.
 
     Attributes:
         path: the file.
@@ -155,7 +155,7 @@ class UnfinishedSums:
     path: Path
 
     def read(self, n_layers: int, width: int) -> JacobianSums:
-        """The sums so far; those of no prompt where there is no file, or a damaged one."""
+        """The sums so far; empty sums where there is no file, or a damaged one."""
         with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError, TypeError):
             with _opened(self.path) as opened:
                 sums = opened.get_tensor("sums")
@@ -166,7 +166,7 @@ class UnfinishedSums:
         return JacobianSums.empty(n_layers, width)
 
     def write(self, sums: JacobianSums) -> None:
-        """Keep the sums.
+        """Write the sums.
 
         Raises:
             DepthError: the file cannot be written.
@@ -176,15 +176,15 @@ class UnfinishedSums:
         write_whole(self.path, content, "Name another folder as cache_dir.")
 
     def remove(self) -> None:
-        """They are done with."""
+        """Remove the file, once the lens is done."""
         self.path.unlink(missing_ok=True)
 
 
 def read_lens_file(file: LensFile, n_layers: int, width: int) -> LensMaps:
-    """A kept lens of a model, each depth read when it is asked for.
+    """Read a lens of a model; each depth is read on access.
 
     Raises:
-        DepthError: it is damaged, or of a model of another shape.
+        DepthError: the file is damaged, or of a model of another shape.
     """
     found, widths = _read(file)
     if found.n_layers != n_layers or widths != {(width, width)}:
@@ -197,16 +197,16 @@ def read_lens_file(file: LensFile, n_layers: int, width: int) -> LensMaps:
 
 
 def read_any(file: LensFile) -> LensMaps:
-    """A kept lens, of whichever model.
+    """Read a lens of any model.
 
     Raises:
-        DepthError: it is damaged.
+        DepthError: the file is damaged.
     """
     return _read(file)[0]
 
 
 def _read(file: LensFile) -> tuple[LensMaps, set[tuple[int, ...]]]:
-    """A kept lens, and the shapes that its matrices have."""
+    """A lens, and the shapes of its matrices."""
     try:
         with _opened(file.path) as opened:
             names = set(opened.keys())
@@ -249,7 +249,7 @@ def _unreadable(file: LensFile, reason: str) -> DepthError:
 
 
 def with_digest(maps: LensMaps) -> LensMaps:
-    """The lens with a digest of its maps in what is told of its fit."""
+    """The lens with a digest of its maps in its fit."""
     digest = hashlib.sha256()
     for depth in range(maps.n_layers):
         found = maps.at(depth)
@@ -261,12 +261,12 @@ def with_digest(maps: LensMaps) -> LensMaps:
 
 
 def read_published(path: Path, n_layers: int, width: int) -> LensMaps:
-    """A Jacobian lens in the published format: `J`, a dict from a block's index to `[d, d]`.
+    """Read a Jacobian lens in the published format: `J`, a dict from a block's index to `[d, d]`.
 
-    Block l's output is depth l + 1. Only tensors and plain values are read, nothing is run.
+    Block l's output is depth l + 1. Only tensors and plain values are read, no code is run.
 
     Raises:
-        DepthError: it cannot be read, is none, or is of a model of another shape.
+        DepthError: the file cannot be read, is no such lens, or is of a model of another shape.
     """
     hint = "Give a file with `J`, a dict from the index of a block to a matrix."
     if path.exists() and not path.is_file():
@@ -276,7 +276,7 @@ def read_published(path: Path, n_layers: int, width: int) -> LensMaps:
     except FileNotFoundError as error:
         raise DepthError(f"There is no file {path}.", "Check its name.") from error
     except Exception as error:
-        # A damaged file, or one that would run code, fails in ways of its own.
+        # A damaged file, or one that would run code, fails with various errors.
         raise DepthError(f"{path} is no file of tensors alone.", hint) from error
     jacobians = held.get("J") if isinstance(held, dict) else None
     if not isinstance(jacobians, dict) or not jacobians:
@@ -313,7 +313,7 @@ def read_published(path: Path, n_layers: int, width: int) -> LensMaps:
 
 
 def _why_no_map(tensor: Tensor) -> str:
-    """Why a tensor can be no part of a lens, to end a sentence with; empty where it can."""
+    """Why a tensor cannot be a map of a lens, as the end of a sentence; empty where it can."""
     if tensor.is_meta:
         return "has a shape and no values"
     if tensor.is_nested or tensor.layout is not torch.strided:
@@ -332,7 +332,7 @@ def write_published(maps: LensMaps, path: Path) -> None:
     """Write a Jacobian lens in the published format to a new file.
 
     Raises:
-        DepthError: it is of another kind, or the file is there already or cannot be written.
+        DepthError: the lens is of another kind, or the file exists already or cannot be written.
     """
     if maps.fit.kind != "jacobian":
         raise DepthError(
@@ -355,10 +355,10 @@ def write_published(maps: LensMaps, path: Path) -> None:
 
 
 def _opened(path: Path) -> Any:
-    """A safetensors file; the library would wait for whoever writes into a pipe.
+    """Open a safetensors file, but no pipe, for whose writer the library would wait.
 
     Raises:
-        OSError, SafetensorError: it cannot be read.
+        OSError, SafetensorError: the file cannot be read.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no ordinary file")
@@ -370,7 +370,7 @@ def _shape(weight: Tensor) -> str:
 
 
 def _described(path: Path) -> LensFile | None:
-    """What a file says of itself; None where it is none of ours."""
+    """The lens file by its metadata; None for a file that depthtui did not write."""
     with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError, TypeError):
         with _opened(path) as opened:
             about = parse_json((opened.metadata() or {})["depthtui_lens"])

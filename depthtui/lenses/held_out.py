@@ -13,18 +13,18 @@ from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.parts import at_once, slices
 
 TOKENS = 128
-"""How many tokens of the held-out texts a lens is tried on."""
+"""How many tokens of the held-out texts a lens is tested on."""
 
 _PART_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Residuals at some tokens that nothing is fitted on.
+    """Residuals at some tokens on which nothing is fitted.
 
     Attributes:
         residuals: h_0 … h_L, each `[N, d]`.
-        texts: of how many texts.
+        texts: the number of texts.
     """
 
     residuals: Sequence[Tensor]
@@ -37,12 +37,12 @@ class HeldOut:
         residuals_of: Callable[[Tensor], Sequence[Tensor]],
         tokens: int = TOKENS,
     ) -> HeldOut:
-        """Take tokens from all over the texts, none of them a text's first.
+        """Read tokens spread over the texts, without the first of each text.
 
         Args:
             texts: ids, each `[T]`.
             residuals_of: a text's h_0 … h_L, each `[T, d]`.
-            tokens: how many to take at most.
+            tokens: the most tokens to read.
         """
         places = [(text, place) for text, ids in enumerate(texts) for place in range(1, len(ids))]
         chosen = np.unique(np.linspace(0, len(places) - 1, min(tokens, len(places))).astype(int))

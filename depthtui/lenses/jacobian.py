@@ -22,25 +22,25 @@ from depthtui.tracing.modules import decoder, first_tensor, hidden_states, hooks
 from depthtui.tracing.parts import at_once
 
 PROMPT_TOKENS = 128
-"""Of a prompt, so many tokens are read."""
+"""The number of tokens read of a prompt."""
 
 SKIPPED = 16
-"""The first positions, where attention sinks are, are left out."""
+"""The number of first positions, with attention sinks, that are left out."""
 
 PROMPTS = 60
-"""After so many prompts the lens hardly changes."""
+"""The number of prompts after which the lens hardly changes."""
 
 _TOKENS_AT_ONCE = 4096
 
 
 @dataclass
 class JacobianSums:
-    """Sums over prompts, to go on from.
+    """Sums over prompts, to continue from.
 
     Attributes:
-        sums: `[L, d, d]`, float32 on the CPU: of each prompt's mean over positions.
-        prompts: over how many.
-        tokens: how many source positions these have.
+        sums: `[L, d, d]`, float32 on the CPU: sums of each prompt's mean over positions.
+        prompts: the number of prompts.
+        tokens: the number of source positions of all prompts.
     """
 
     sums: Tensor
@@ -49,7 +49,7 @@ class JacobianSums:
 
     @classmethod
     def empty(cls, n_layers: int, width: int) -> JacobianSums:
-        """Those of no prompt."""
+        """The sums over no prompt."""
         return cls(torch.zeros(n_layers, width, width))
 
     def at(self, depth: int) -> DepthMap:
@@ -58,10 +58,10 @@ class JacobianSums:
 
 
 def usable_prompts(texts: Sequence[Tensor], skipped: int = SKIPPED) -> list[Tensor]:
-    """The beginnings of those texts that have a position left.
+    """The beginnings of the texts that have a position left.
 
     Raises:
-        DepthError: none has.
+        DepthError: no text has.
     """
     usable = [ids[:PROMPT_TOKENS] for ids in texts if len(ids) > skipped + 1]
     if not usable:
@@ -83,14 +83,14 @@ def add_prompt(
 ) -> None:
     """Add one prompt `[T]`, by d backward passes, several output dimensions at a time.
 
-    `sums` stay as they were where `checkpoint` raises.
+    `sums` do not change where `checkpoint` raises.
 
     Args:
-        sums: what is added to.
+        sums: the sums to add to.
         model, anatomy: the model.
         ids: the prompt.
         skipped: how many of the first positions are left out.
-        report: told of output dimensions done and in all.
+        report: called with the output dimensions done and in all.
         checkpoint: called before every backward pass.
     """
     width = sums.sums.shape[-1]
@@ -116,7 +116,7 @@ def seconds_of_prompt(
 ) -> float:
     """About how long `add_prompt` takes, by one of its backward passes.
 
-    The first of two is not timed: it brings kernels and memory.
+    The first of two is not timed: it loads kernels and allocates memory.
 
     Args:
         width: output dimensions, d.
@@ -128,23 +128,23 @@ def seconds_of_prompt(
     for is_last in (False, True):
         began = time.perf_counter()
         gradient, *_ = _gradients(residuals, slice(skipped, len(ids) - 1), range(size), not is_last)
-        # A value is there once the device has done all of them.
+        # Reading a value waits until the device has done all of them.
         gradient[0, -1, 0].item()
         seconds = time.perf_counter() - began
-    # The pass forwards, once a prompt, is about half of one backwards.
+    # The forward pass, once per prompt, takes about half of a backward pass.
     return seconds * (-(-width // size) + 0.5)
 
 
 def _gradients(
     residuals: Sequence[Tensor], positions: slice, wanted: range, retain: bool
 ) -> Sequence[Tensor]:
-    """Of some output dimensions, summed over positions, by h_0 … h_L-1: each `[rows, T, d]`.
+    """Gradients of some output dimensions, summed over positions, by h_0 … h_L-1: `[rows, T, d]`.
 
     Args:
-        residuals: what `_recorded` gives.
-        positions: those of the output that count.
-        wanted: the dimensions, one a row.
-        retain: whether more of the same are wanted.
+        residuals: the result of `_recorded`.
+        positions: the positions of the output that count.
+        wanted: the dimensions, one per row.
+        retain: whether more gradients of the same residuals follow.
     """
     last = residuals[-1]
     direction = torch.zeros_like(last)

@@ -20,7 +20,7 @@ class DepthMap:
     Attributes:
         weight: `[d, d]`.
         bias: `[d]`, or None.
-        scales: whether the residual is brought to a root mean square of 1 first.
+        scales: whether the residual is first scaled to a root mean square of 1.
     """
 
     weight: Tensor
@@ -28,14 +28,14 @@ class DepthMap:
     scales: bool = False
 
     def __call__(self, residual: Tensor) -> Tensor:
-        """The residual `[..., d]` as it would lie at the last depth, in its own dtype."""
+        """The residual `[..., d]` mapped to the last depth, in its own dtype."""
         rows = unit(residual) if self.scales else residual.float()
         weight = self.weight.to(rows)
         bias = None if self.bias is None else self.bias.to(rows)
         return torch.nn.functional.linear(rows, weight, bias).to(residual.dtype)
 
     def of_change(self, rows: Tensor, residual: Tensor) -> Tensor:
-        """What changes `[n, d]` of a residual `[d]` become, its scale held fixed; float32."""
+        """Changes `[n, d]` of a residual `[d]`, mapped with the residual's scale fixed; float32."""
         rows = rows.float()
         if self.scales:
             rows = rows / residual.float().pow(2).mean().sqrt().clamp(min=1e-6).to(rows.device)
@@ -55,9 +55,9 @@ class LensMaps:
         fit: how it was fitted.
         at: the map of a depth 0 … L - 1; None where the lens has none.
         held_out_kl: `[L]`, mean KL(p_l || p) on texts that it was not fitted on; NaN unknown.
-        logit_held_out_kl: `[L]`, that of the logit lens on the same tokens.
-        nonlinear: `[L]`, held-out share of what each layer adds that no affine map of its input
-            gives; NaN unknown.
+        logit_held_out_kl: `[L]`, the KL of the logit lens on the same tokens.
+        nonlinear: `[L]`, held-out share of each layer's update that no affine map of its input
+            explains; NaN unknown.
     """
 
     fit: LensFit
@@ -68,14 +68,14 @@ class LensMaps:
 
     @property
     def n_layers(self) -> int:
-        """L."""
+        """The number of layers, L."""
         return len(self.held_out_kl)
 
 
 class Transported(Sequence[Tensor]):
-    """T_0(h_0) … T_{L-1}(h_{L-1}), h_L: made when they are asked for, the last ones kept.
+    """T_0(h_0) … T_{L-1}(h_{L-1}), h_L: computed on access, the last ones kept.
 
-    A depth without a map is as it was.
+    A depth without a map is not changed.
     """
 
     def __init__(self, maps: LensMaps, residuals: Sequence[Tensor]) -> None:
@@ -110,13 +110,13 @@ class Transported(Sequence[Tensor]):
 
 
 class HeldMaps:
-    """The maps of a lens, held where residuals lie, to read one position after another.
+    """The maps of a lens on the residuals' device, to read one position after another.
 
     Args:
         maps: the lens.
 
     Attributes:
-        missing: the depths that it has no map of.
+        missing: the depths for which it has no map.
     """
 
     def __init__(self, maps: LensMaps) -> None:
@@ -127,7 +127,7 @@ class HeldMaps:
     def __call__(self, residuals: Tensor) -> Tensor:
         """T_0(h_0) … T_{L-1}(h_{L-1}), h_L of h_0 … h_L, `[L+1, d]`, at one position.
 
-        A depth without a map is as it was.
+        A depth without a map is not changed.
         """
         self._move(residuals.device)
         mapped = residuals.clone()

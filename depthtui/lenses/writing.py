@@ -14,27 +14,27 @@ from depthtui.tracing.decoding import cache_in
 from depthtui.tracing.parts import at_once
 
 LENGTH = 128
-"""Tokens of a text."""
+"""The most tokens of a text."""
 
 VERSION = 2
-"""Raised where one seed gives other texts than before."""
+"""The version of the texts, to be raised when a seed gives different texts than before."""
 
 _TEXTS_AT_ONCE = 96
 
 _USUAL_SHARE = 0.65
-"""How many of a text's tokens come before an end, until that is known of the model.
+"""The expected share of a text's tokens before an end, until the model's share is known.
 
-Rather too few: a round more takes as many steps as the first, and texts too many are left out.
+Rather too low: another round takes as many steps as the first, and surplus texts are left out.
 """
 
 _ENOUGH = 0.95
-"""The share of the wanted tokens that is enough: a round of few texts takes as many steps."""
+"""The sufficient share of the requested tokens: a round of few texts takes as many steps."""
 
 _FEW_LEFT = 0.9
-"""The share of the texts at which those that have ended are worth leaving out."""
+"""Ended texts are left out once at most this share of the texts is left."""
 
 _MOST_DRAWN = 20
-"""Times as many tokens as are wanted, after which it is enough: nearly every text ends at once."""
+"""Writing ends after this many times the requested tokens: nearly every text ends at once."""
 
 
 def write_texts(
@@ -48,30 +48,31 @@ def write_texts(
     report: Callable[[int, int], None] = lambda done, total: None,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> list[Tensor]:
-    """Sample texts at temperature 1 until they have about so many tokens together.
+    """Sample texts at temperature 1 until they have about `tokens` tokens together.
 
     One seed gives the same texts on every device, within rounding.
 
     Args:
         model: a causal language model.
         start: the token that every text begins with.
-        tokens: how many to write, or a few less, those that begin texts left out.
-        ends: tokens after which a text is over.
-        seed: of the random numbers, drawn on the CPU.
-        cached: whether the model goes on from its cache; else all is read again each time.
+        tokens: how many to write, or a few fewer, not counting the first of each text.
+        ends: tokens that end a text.
+        seed: seed of the random numbers, drawn on the CPU.
+        cached: whether the model continues from its cache; else it reads all tokens again each
+            time.
         length: most tokens of a text.
-        report: told of tokens written and wanted.
+        report: called with the tokens written and requested.
         checkpoint: called before every token.
 
     Returns:
-        Texts `[T]` that begin with `start` and hold no end; those without a token are left out.
+        Texts `[T]` that begin with `start` and contain no end; empty texts are left out.
     """
     random = torch.Generator("cpu").manual_seed(seed % 2**64)
     stops = torch.tensor(sorted(ends), dtype=torch.int64)
     texts: list[Tensor] = []
     written = drawn = 0
     while written < _ENOUGH * tokens and drawn < _MOST_DRAWN * tokens:
-        # As many as are needed where as few of their tokens come before an end as so far.
+        # The texts needed if the share of their tokens before an end is the same as so far.
         share = max(written, 1) / drawn if drawn else _USUAL_SHARE
         wanted = math.ceil((tokens - written) / (share * (length - 1)))
         count = at_once(wanted, _TEXTS_AT_ONCE, 1)
@@ -100,7 +101,7 @@ def _write(
     report: Callable[[int], None],
     checkpoint: Callable[[], None],
 ) -> Tensor:
-    """So many texts `[count, length]`, shorter where all end; an end may be followed by any."""
+    """Write texts `[count, length]`, shorter where all end; any tokens may follow an end."""
     embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
     device = execution_device(embedding)
     ids = torch.full((count, 1), start)
@@ -111,7 +112,7 @@ def _write(
             checkpoint()
             unread = ids[rows, -1:] if cached else ids[rows]
             outputs = model(input_ids=unread.to(device), use_cache=cached, **cache)
-            # A text's random numbers do not hang on how many others have ended.
+            # A text's random numbers do not depend on how many others have ended.
             chances = torch.rand(count, 1, generator=random)[rows]
             drawn = ids[:, -1:].clone()
             drawn[rows] = _draw(outputs.logits[:, -1], chances)
@@ -126,7 +127,7 @@ def _write(
 
 
 def _select(cache: dict[str, Any], chosen: Tensor) -> bool:
-    """Leave only some rows in a cache, `[rows]`; whether that could be done."""
+    """Leave only the `chosen` rows `[rows]` in a cache; return whether the cache allows it."""
     if not all(hasattr(state, "reorder_cache") for state in cache.values()):
         return False
     for state in cache.values():
@@ -135,11 +136,11 @@ def _select(cache: dict[str, Any], chosen: Tensor) -> bool:
 
 
 def _draw(logits: Tensor, chances: Tensor) -> Tensor:
-    """One token for each row of logits `[rows, V]`: `[rows, 1]`, on the CPU.
+    """Draw one token for each row of logits `[rows, V]`: `[rows, 1]`, on the CPU.
 
     Args:
-        logits: on any device.
-        chances: from 0 to 1, `[rows, 1]`.
+        logits: logits on any device.
+        chances: random numbers from 0 to 1, `[rows, 1]`.
     """
     reached = logits.to("cpu").float().softmax(dim=-1).cumsum(dim=-1)
     places = chances * reached[:, -1:]

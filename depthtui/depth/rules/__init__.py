@@ -1,6 +1,6 @@
 """The rules of effective depth, one file each.
 
-A reader asks `rules.ALL`, or one of the functions here, when it needs the rules.
+Code that needs the rules uses `rules.ALL`, or one of the functions here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from depthtui.depth.rules import cosine, kl, margin, overlap, settled
 from depthtui.depth.rules.rule import Rule
 
 ALL: tuple[Rule, ...] = (cosine.RULE, kl.RULE, overlap.RULE, settled.RULE, margin.RULE)
-"""In the order of every table; the paper's first."""
+"""All rules in the order of every table; the paper's first."""
 
 
 def named(name: str) -> Rule:
@@ -25,7 +25,7 @@ def named(name: str) -> Rule:
 
 
 def by_kind() -> list[Rule]:
-    """The rules in the order of a verdict: what a lens reads, then how the stream moves."""
+    """The rules in the order of a verdict: by lens readings, then by the stream's motion."""
     return sorted(ALL, key=lambda rule: KINDS.index(rule.kind))
 
 

@@ -18,8 +18,8 @@ from depthtui.metrics.evidence import FIFTH, Variant
 class LastTurn(Rule):
     """A rule that finds the last layer with a negative value whose successor is not negative.
 
-    A curve that is negative to its end would turn at the last layer or later; one that is never
-    negative has turned before layer 0, at -1.
+    A curve that is negative to its end would turn at the last layer or later; a curve that is
+    never negative has turned before layer 0, at -1.
     """
 
     def criterion(self, threshold: float | None, short: bool = False) -> str:
@@ -48,7 +48,7 @@ class LastTurn(Rule):
             yield self._turned_at(curve, layer, (share - 1) * float(np.mean(np.abs(curve))))
 
     def _turned_at(self, curve: np.ndarray, layer: int, level: float) -> Variant:
-        """The turn at another level than zero, and the value that this hangs on."""
+        """The turn at another level than zero, and the value that decides it."""
         moved = last_turns(curve - level)
         last = layer if np.isnan(moved) else max(layer, int(moved))
         pair = [place for place in (last, last + 1) if place < len(curve)]

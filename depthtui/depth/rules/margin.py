@@ -1,4 +1,4 @@
-"""The margin rule: the last layer that puts the answer ahead of every other token."""
+"""The margin rule: the last layer that moves the answer ahead of every other token."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ LN_2 = math.log(2)
 class LastLead(LastTurn):
     """A rule that finds the last layer with a value above 0 after it, and none before it.
 
-    The curve is `[L+1]`. One that does not end above 0 has no layer, nor has one that begins there
-    and stays.
+    The curve is `[L+1]`. A curve that does not end above 0, or is always above 0, has no layer.
     """
 
     @property
@@ -31,7 +30,7 @@ class LastLead(LastTurn):
     def variants(
         self, curve: np.ndarray, layer: int, settings: SummarySettings
     ) -> Iterator[Variant]:
-        """The count where half as likely as the first token is enough, and where twice is not."""
+        """The counts where the answer is half as likely as the first token, and twice any other."""
         n_layers = self.n_layers(curve)
         half, twice = (decided_depths(curve - level) for level in (-LN_2, LN_2))
         words = "the answer is half as likely as the first token"
@@ -58,7 +57,7 @@ class LastLead(LastTurn):
 
 
 def _from_depth(depth: int, n_layers: int, words: str) -> Variant:
-    """The variant whose count is a depth, and what holds from there on."""
+    """The variant whose count is a depth; `words` describe the curve from there on."""
     if depth == n_layers:
         return Variant(depth, f"{words} at the output")
     at_layer = f"{words} from layer {depth}"

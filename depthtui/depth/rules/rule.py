@@ -27,10 +27,10 @@ class Threshold:
     """The value that a rule's curve is compared with.
 
     Attributes:
-        value: the paper's, and the option's default.
+        value: the paper's value, and the option's default.
         option: the field of `SummarySettings` and `GenerationSettings` that sets the value; empty
-            for a value that stays.
-        falls: whether layers below the threshold qualify, not those above.
+            for a fixed value.
+        falls: whether layers below the threshold qualify, not layers above.
         of_largest: whether the value is a share of the curve's largest value.
         keys: the keys of the explorer's dial that turns the option; empty for none.
     """
@@ -50,7 +50,7 @@ class Threshold:
         return f"{'<' if self.falls else '>'} {value:g}{largest if self.of_largest else ''}"
 
     def qualifies(self, values: np.ndarray, level: float | np.ndarray) -> np.ndarray:
-        """Which values lie beyond a level."""
+        """Which values are beyond a level."""
         return values < level if self.falls else values > level
 
 
@@ -69,22 +69,22 @@ class Rule:
         short: the head of a narrow column.
         noun: the curve in a sentence, such as `the overlap`.
         kind: the kind of evidence that its count is.
-        says: what the count is a count of; `{lens}` stands for the name of the lens, `{threshold}`
-            for the threshold.
+        says: the meaning of the count; `{lens}` stands for the name of the lens, `{threshold}` for
+            the threshold.
         curve: name of the curve in `Curves`.
         mean_of: names of the curves that this one is the mean of; empty for a curve that is
             measured itself.
         unit: unit of the curve, in a few cells.
-        limits: ends of the curve's scale; None for a scale that the values give.
-        threshold: what the curve is compared with.
+        limits: ends of the curve's scale; None for a scale by the values.
+        threshold: the threshold that the curve is compared with.
         figure: title of a figure of the curve; `{lens}` as in `says`, capitalised.
         axis: title of that figure's upright axis.
         measure: name of the heatmap measure that describes the curve; empty for none.
         of_token: what the rule finds on the curve of a single token, in words; empty for a rule
             that is not applied to tokens (others are a field of `TokenDepths`).
         of_paper: whether the paper's table has a column of this rule.
-        of_prompt: whether the curve is one value a prompt and no mean over tokens: in every mean
-            over prompts each of these counts once.
+        of_prompt: whether the curve is one per prompt and no mean over tokens: in every mean over
+            prompts each prompt counts once.
         explained: the explanation on screens.
     """
 
@@ -120,7 +120,7 @@ class Rule:
         return f"Mean {title[0].lower()}{title[1:]}" if mean and self.mean_of else title
 
     def titled(self, settings: SummarySettings) -> str:
-        """The title, with the threshold where that is not the paper's."""
+        """The title, with the threshold where it is not the paper's."""
         value = self.threshold.of(settings)
         return self.title if value == self.threshold.value else f"{self.title} at {value:g}"
 
@@ -138,20 +138,20 @@ class Rule:
     def claim(
         self, lens: str, settings: SummarySettings, curves: Curves, layer: int | None = None
     ) -> str:
-        """What the count is a count of, and how near the lens is to the output at that layer.
+        """The meaning of the count, and how near the lens is to the output at that layer.
 
         Args:
-            lens: its name in a sentence.
+            lens: the lens's name in a sentence.
             settings: the thresholds.
             curves: the pooled curves.
-            layer: what the rule found; None where it found nothing.
+            layer: the rule's layer; None where it has none.
         """
         words = self.says.format(lens=lens, threshold=f"{self.threshold.of(settings):g}")
         near = nearness(curves, layer) if self.through_lens and layer is not None else ""
         return f"{words} ({near})" if near else words
 
     def threshold_in_short(self, settings: SummarySettings) -> str:
-        """The same in short, such as `KL < 0.5 max`."""
+        """The threshold in short, such as `KL < 0.5 max`."""
         return f"{self.title} {self.threshold.comparison(self.threshold.of(settings), ' max')}"
 
     # Curves -----------------------------------------------------------------
@@ -173,11 +173,11 @@ class Rule:
 
     @property
     def layer_limits(self) -> tuple[float, float] | None:
-        """Ends of a scale of `by_layer`; None for a scale that the values give."""
+        """Ends of a scale of `by_layer`; None for a scale by the values."""
         return (0.0, 1.0) if self.threshold.of_largest else self.limits
 
     def n_layers(self, curves: np.ndarray) -> int:
-        """L, of `[..., L]` or `[..., L + 1]`."""
+        """The number of layers, L, of curves `[..., L]` or `[..., L + 1]`."""
         return curves.shape[-1] - self.through_lens
 
     def by_layer(self, curves: Curves) -> np.ndarray | None:
@@ -194,12 +194,12 @@ class Rule:
         return self.over_gaps(curves[self.curve], settings) if self.curve in curves else None
 
     def over_gaps(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
-        """The curves of a fitted lens with values at the depths that it has no map of.
+        """Fill the curves of a fitted lens at the depths for which it has no map.
 
-        They are those of the depth before; before the first map, those of a lens that reads
-        nothing: the largest value of a curve that falls to the output, else 0. No rule crosses
-        there. A last value that is unknown was not read yet: such a curve stays as it is, as do
-        those of the logit lens, which reads every depth.
+        A gap gets the value of the depth before. Before the first map it gets the value of a lens
+        that reads nothing: the largest value of a curve that falls to the output, else 0. No rule
+        crosses there. A curve whose last value is unknown was not read yet and is not changed, nor
+        are curves of the logit lens, which reads every depth.
         """
         known = np.isfinite(curves)
         if not self.through_lens or settings.lens == LENSES[0] or known.all():
@@ -213,7 +213,7 @@ class Rule:
         return np.where(known[..., -1:], filled, curves)
 
     def level(self, curve: np.ndarray, settings: ReadingSettings) -> float:
-        """The value of the curve that the rule compares with; NaN where it is not known."""
+        """The level that the rule compares the curve with; NaN where unknown."""
         return self.threshold.of(settings) * self._scale(self.over_gaps(curve, settings))
 
     # Layers -----------------------------------------------------------------
@@ -222,7 +222,7 @@ class Rule:
         """The layer on each of some curves.
 
         Args:
-            curves: `[..., L]`, or `[..., L + 1]` of what a lens reads.
+            curves: `[..., L]`, or `[..., L + 1]` for curves that a lens reads.
             settings: the lens and the thresholds.
 
         Returns:
@@ -233,10 +233,10 @@ class Rule:
         return np.where(np.isfinite(curves).all(axis=-1), found, np.nan)
 
     def ranked_layers(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
-        """`layers`, where a curve without a layer lies beyond those that the rule can find.
+        """`layers`, with a layer beyond all that the rule can find for a curve without one.
 
-        Such a curve is censored: it would have its layer there or further. So it can be ranked,
-        and dropping it would make depths look shallower than they are.
+        Such a curve is censored: its layer would be there or further. So it can be ranked, and
+        dropping it would make depths look shallower than they are.
 
         Returns:
             `[...]`, NaN where a curve is not finite.
@@ -246,7 +246,7 @@ class Rule:
         return np.where(known & np.isnan(layers), self._censored(curves), layers)
 
     def ranked_crossings(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
-        """`DepthEstimate.crossing` of some curves; those without a layer lie as in `ranked_layers`.
+        """`DepthEstimate.crossing` of some curves; without a layer as in `ranked_layers`.
 
         Returns:
             `[...]`, NaN where a curve is not finite.
@@ -257,7 +257,7 @@ class Rule:
         return np.where(np.isnan(layers), self.ranked_layers(curves, settings), found)
 
     def _crossings(self, curves: np.ndarray, layers: np.ndarray, threshold: float) -> np.ndarray:
-        """Where the curves cross that have these layers."""
+        """Where the curves, with these layers, cross the threshold."""
         return crossings_between(curves, layers, threshold * self._scales(curves))
 
     def estimate(self, curve: np.ndarray, settings: ReadingSettings) -> DepthEstimate:
@@ -284,13 +284,13 @@ class Rule:
         )
 
     def none(self, settings: ReadingSettings, reason: str) -> DepthEstimate:
-        """No effective depth, and why."""
+        """An estimate without an effective depth, and why."""
         return DepthEstimate(self.name, None, None, self.threshold.of(settings), reason=reason)
 
     def variants(
         self, curve: np.ndarray, layer: int, settings: SummarySettings
     ) -> Iterator[Variant]:
-        """The count at a fifth lower and higher, and where the curve comes to stay beyond."""
+        """The counts at thresholds a fifth lower and higher, and at the curve's last crossing."""
         threshold = self.threshold.of(settings)
         for share in (1 - FIFTH, 1 + FIFTH):
             yield self._moved(curve, layer, threshold, share)
@@ -305,7 +305,7 @@ class Rule:
                 yield Variant(len(layers), f"{words} at the output only")
 
     def _moved(self, curve: np.ndarray, layer: int, threshold: float, share: float) -> Variant:
-        """The crossing of another threshold."""
+        """The variant with a moved threshold."""
         scale, moved = self._scale(curve), self._found(curve, share * threshold)
         at_layer = f"{self.title} is {curve[layer]:.3g} at layer {layer}"
         here = f"{at_layer} beside a threshold of {threshold * scale:.3g}"
@@ -331,7 +331,7 @@ class Rule:
         return np.where(np.isfinite(first), first, np.nan)
 
     def _censored(self, curves: np.ndarray) -> np.ndarray:
-        """Where the curves lie that have no layer: at L - 1, the last layer."""
+        """The layer of curves without one: L - 1, the last layer."""
         return np.full(curves.shape[:-1], self.n_layers(curves) - 1)
 
     @property
@@ -339,18 +339,18 @@ class Rule:
         return "below" if self.threshold.falls else "above"
 
     def _scale(self, curve: np.ndarray) -> float:
-        """What the threshold is a share of."""
+        """The value that the threshold is a share of."""
         return float(self._scales(curve))
 
     def _scales(self, curves: np.ndarray) -> np.ndarray:
-        """What the threshold is a share of, on each of some curves."""
+        """The value that the threshold is a share of, for each of some curves."""
         if not self.threshold.of_largest:
             return np.ones(curves.shape[:-1])
         return np.asarray(curves[..., :-1].max(axis=-1), np.float64)
 
 
 def nearness(curves: Curves, layer: int) -> str:
-    """How near what a lens reads before a layer is to the output; what is unknown is left out.
+    """How near the lens before a layer is to the output; unknown values are left out.
 
     Such as `KL 5.64 nats, 3% of choices agree`.
     """
@@ -372,8 +372,8 @@ def crossings_between(
 
     Args:
         curves: `[..., L]` or `[..., L + 1]`.
-        layers: of each curve, `[...]`; NaN stays NaN.
-        levels: of each curve, `[...]`, or one for all.
+        layers: the layer of each curve, `[...]`; NaN stays NaN.
+        levels: the level for each curve, `[...]`, or one for all.
     """
     places = np.nan_to_num(layers).astype(int)[..., None]
     values = curves.astype(np.float64)

@@ -436,7 +436,7 @@ def expected_trials(n_layers: int, search: str) -> float:
 
 
 def _preparation(result: RunResult) -> float:
-    """The cost of an order: a trial runs half of the layers and the LM head on all tokens of texts."""
+    """The cost of an order: a trial runs half of the layers and the LM head on all text tokens."""
     settings = result.settings
     if settings.sufficient_order != "model":
         return 0.0
