@@ -63,7 +63,7 @@ def pool(parts: Sequence[PromptCurves], weighting: Weighting = "tokens") -> Curv
 
     Args:
         parts: one or more prompts of one model.
-        weighting: what counts once.
+        weighting: the unit that counts once.
     """
     if len(parts) == 1:
         return parts[0].curves

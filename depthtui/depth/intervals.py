@@ -40,7 +40,7 @@ def depth_interval(
 ) -> tuple[float, float] | None:
     """Expanded percentile interval of the pooled layer; None where curves are not finite.
 
-    Arguments as of `resampled_curves`.
+    Arguments as in `resampled_curves`.
     """
     layers = resampled_layers(parts, rule, settings, counts, weighting)
     return expanded_interval(layers, LEVEL, *freedom_of(task_numbers(parts)))
@@ -63,9 +63,9 @@ def resampled_layers(
     counts: np.ndarray,
     weighting: Weighting = "tokens",
 ) -> np.ndarray:
-    """The pooled layer of every resample, as of `Rule.ranked_layers`, `[resamples]`.
+    """The pooled layer of every resample, as in `Rule.ranked_layers`, `[resamples]`.
 
-    NaN where curves are not finite. Arguments as of `resampled_curves`.
+    NaN where curves are not finite. Arguments as in `resampled_curves`.
     """
     return rule.ranked_layers(resampled_curves(parts, rule, settings, counts, weighting), settings)
 
@@ -84,7 +84,7 @@ def resampled_curves(
         rule: the rule.
         settings: the thresholds.
         counts: from `draw`.
-        weighting: what counts once in the pooled mean.
+        weighting: the unit that counts once in the pooled mean.
     """
     curves = curves_of(parts, rule)
     if not np.isfinite(rule.over_gaps(curves, settings)).all():

@@ -4,7 +4,7 @@
    evidence of the other counts.
 2. Counts of layers, then depths: a depth is a place, not a number of used layers.
 3. The layers that write nothing, and what stands in for layers that are left out.
-4. The counts that do not hold, and what the one with the widest range depends on.
+4. The counts that do not hold, and the reason of the one with the widest range.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def _fit_depth(
     unembedding: Unembedding,
     output: Tensor,
 ) -> None:
-    """Solve for the map of a depth, at its place in the moments, and try it on held-out texts."""
+    """Solve for the map of a depth, at its place in the moments, and test it on held-out texts."""
     depth, rows = moments.depths[place], held_out.residuals[moments.depths[place]]
     solved = moments.maps(place, fit.ridge).float().cpu()
     fit.weight[depth], fit.bias[depth] = solved[:-1].T, solved[-1]

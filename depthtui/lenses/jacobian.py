@@ -120,7 +120,7 @@ def seconds_of_prompt(
 
     Args:
         width: output dimensions, d.
-        model, anatomy, ids, skipped: as of `add_prompt`.
+        model, anatomy, ids, skipped: as in `add_prompt`.
     """
     size = at_once(width, _TOKENS_AT_ONCE, len(ids))
     residuals = _recorded(model, anatomy, ids.expand(size, -1))

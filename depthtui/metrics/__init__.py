@@ -142,7 +142,7 @@ def empty_result(
 
 
 def rankings_for(result: RunResult | None) -> tuple[str, ...]:
-    """Names of the rankings, the most reliable first; of a run without an answer, those without."""
+    """Names of the rankings, the most reliable first; none that need an answer a run lacks."""
 
     def has_no_use(metric: Metric) -> bool:
         return result is not None and metric.needs_answer and bool(metric.why_unavailable(result))
@@ -223,7 +223,7 @@ def depends_on_former_prompts(settings: RunSettings) -> bool:
 
 
 def after_prompts(settings: RunSettings, lengths: Iterable[int]) -> RunSettings:
-    """The settings of a run after prompts of so many tokens (paper, metric 2)."""
+    """The settings of a run after prompts of `lengths` tokens (paper, metric 2)."""
     if not depends_on_former_prompts(settings):
         return settings
     return replace(settings, lengths_before=tuple(lengths))

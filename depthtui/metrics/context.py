@@ -117,7 +117,7 @@ class Context(Protocol):
         """The mean state of the baseline prompts at depths 0 … L, each `[D]` float32."""
 
     def layers_at_once(self, tokens: int) -> int:
-        """How many skipped layers fit in memory, each with so many residuals and their keys."""
+        """How many skipped layers fit in memory, each with `tokens` residuals and their keys."""
 
     def texts_at_once(self, texts: int) -> int:
         """How many texts of the prompt's length fit in memory, each with its keys and values."""

@@ -52,7 +52,7 @@ class CountInterval:
         low, high: its ends, in layers.
         level: nominal coverage.
         over: the resampled units, such as `prompts and tokens`.
-        resolution: how closely the ends are known: a whole number stands for half a layer on
+        resolution: how closely the ends are known: a whole number means half a layer on
             either side.
     """
 

@@ -61,7 +61,7 @@ class ReducedFittedLens(ReducedLens):
 
     Attributes:
         settling: its distance from the output; for the logit lens this is a metric of its own.
-        fit, held_out_kl, logit_held_out_kl: as of `FittedLens`.
+        fit, held_out_kl, logit_held_out_kl: as in `FittedLens`.
     """
 
     pools: ClassVar = {

@@ -31,7 +31,7 @@ class PromptReading:
     """One prompt run through one model, reduced to the values that pooling needs.
 
     Attributes:
-        model, prompt, settings: what was run.
+        model, prompt, settings: the model, prompt and settings of the run.
         n_tokens: tokens of the prompt.
         answer_start: index of the answer's first token; `n_tokens` where there is none.
         loss: mean negative log-likelihood of the prompt's tokens, in nats; NaN where unknown.
@@ -184,7 +184,7 @@ class Pooled(ABC):
     def _whole(self, metric: Metric) -> list[Any]:
         """A metric's reduced values of all prompts; empty where one of them is not fully computed.
 
-        Prompts on which the metric failed, and those without a token that counts, are left out.
+        Prompts on which the metric failed, or without a token that counts, are left out.
         """
         name = self.source(metric)
         of = [prompt for prompt in self.prompts if metric.of not in self.failed(prompt)]

@@ -129,7 +129,7 @@ class LayerMap:
     """A picture of layers x layers, or layers x heads.
 
     Attributes:
-        measure: the measure that says how it is drawn.
+        measure: the measure that defines how it is drawn.
         values: `[L, L]` or `[L, H]`, NaN where there is nothing to draw.
         title: over the picture.
         caption: the meaning of the colours.
@@ -196,8 +196,8 @@ class Metric:
         curves: names of the arrays of `reduced`, and of values derived from them, that are
             curves over depth (see `data.depth.Curves`).
         pool: reduced values of the prompts that have any, and all prompts -> its values over all
-            of them, or None. Of a derived metric, reduced values are those of the metric `of`;
-            where that is a lens, there are none until it has read every prompt.
+            of them, or None. The reduced values of a derived metric are those of the metric `of`;
+            where `of` is a lens, there are none until it has read every prompt.
         summary: pooled values -> its part of `summary.json`, under its name.
         findings: pooled values -> its lines in the table of other metrics.
         means: pooled values -> numbers for a sweep's tables, by title; NaN where unknown.

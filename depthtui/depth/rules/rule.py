@@ -1,6 +1,6 @@
 """A rule of effective depth as one value: the curve that it reads, its layer, its words.
 
-Rules and thresholds: paper, section "Effective depth"; the thresholds are those of its results
+Rules and thresholds: paper, section "Effective depth"; the thresholds are from its results
 notebook. Every layer index is 0-based.
 """
 
@@ -80,7 +80,7 @@ class Rule:
         figure: title of a figure of the curve; `{lens}` as in `says`, capitalised.
         axis: title of that figure's upright axis.
         measure: name of the heatmap measure that describes the curve; empty for none.
-        of_token: what the rule finds on the curve of a single token, in words; empty for a rule
+        of_token: the rule's depth on the curve of a single token, in words; empty for a rule
             that is not applied to tokens (others are a field of `TokenDepths`).
         of_paper: whether the paper's table has a column of this rule.
         of_prompt: whether the curve is one per prompt and no mean over tokens: in every mean over

@@ -56,7 +56,7 @@ class Ablation(LossChange, Ranked):
     KL and first choices are of the output at every token but token 0; p is the whole model's.
 
     Attributes:
-        part: what was left out: `layer`, `attention` or `mlp`.
+        part: the part that was left out: `layer`, `attention` or `mlp`.
         loss: negative log-likelihood of the token after each, clean, in nats.
         loss_change: the loss without layer l, less `loss`; NaN for a layer that was not chosen,
             or that has not been left out yet.
@@ -166,7 +166,7 @@ class ReducedAblation(MeanLoss):
     """Ablation of one or more prompts: means over the predicted tokens.
 
     Attributes:
-        part, chosen: as of `Ablation`.
+        part, chosen: as in `Ablation`.
         loss: the clean loss.
         loss_change: the change of the loss without each layer.
         output: the output without layers; None where an older record does not have it.
@@ -270,7 +270,7 @@ def _findings(ablation: ReducedAblation, pooled: Pooled) -> list[Finding]:
 
 
 def _noise_floor(ablation: ReducedAblation) -> Finding:
-    """The noise floor of the loss and of KL, where that is known."""
+    """The noise floor of the loss, and of KL where known."""
     found = ablation.noise_floor(METRIC.title)
     if ablation.output is None:
         return found
@@ -335,7 +335,7 @@ COUNTED = Counted("causal", "ablation", "ablation", "that change the output when
 def _evidence(ablation: ReducedAblation, pooled: Pooled) -> list[Evidence]:
     """How many layers change the output when they are left out, one at a time.
 
-    The least KL of a change is `CHANGED`, or twice the noise where that is more; a fifth less and
+    The least KL of a change is `CHANGED`, or twice the noise where higher; a fifth less and
     a fifth more give the range. No evidence from sublayers: a layer without its attention is not
     left out.
     """

@@ -55,8 +55,8 @@ def ablation_loss(
         replay: the clean run.
         unembedding: final norm and LM head.
         skipped: for every layer, the residual after it where it is left out, `[T, d]`.
-        part: what `skipped` leaves out, for the record.
-        layers_at_once, on_rows: as of `fill_rows`.
+        part: the part that `skipped` leaves out, for the record.
+        layers_at_once, on_rows: as in `fill_rows`.
         chosen: the layers to leave out, in order; empty for every one.
         partial: the result so far, to continue from.
         substitute: what stands in for the layers that are left out together; `skipped` contains it.

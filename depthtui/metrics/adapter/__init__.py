@@ -30,7 +30,7 @@ FLOOR = 1e-6
 class AdapterChange(MetricResult):
     """A model with an adapter (h', f') beside its base (h, f), norms at each token.
 
-    NaN where attention and MLP cannot be told apart, and without a lens.
+    NaN where attention and MLP are not separate, and without a lens.
 
     Attributes:
         stream: |h'_l - h_l| / |h_l|: how far the streams of the two are apart.
@@ -49,7 +49,7 @@ class AdapterChange(MetricResult):
 
 @dataclass(frozen=True, kw_only=True)
 class ReducedAdapterChange(Reduced):
-    """Means over the tokens of one or more prompts, as of `AdapterChange`."""
+    """Means over the tokens of one or more prompts, as in `AdapterChange`."""
 
     stream: ByDepth
     layer: ByLayer
@@ -77,7 +77,7 @@ class ReducedAdapterChange(Reduced):
 
     @property
     def around_most(self) -> range:
-        """The gapless layers around the most changed one that change at least half as much."""
+        """The range of layers around the most changed one that change at least half as much."""
         first = last = int(self.layer.argmax())
         enough = self.layer >= self.layer[first] / 2
         while first > 0 and enough[first - 1]:

@@ -45,7 +45,7 @@ class AnswersKept(MetricResult, Ranked):
     tokens may have the same text.
 
     Attributes:
-        part: what was left out: `layer`, `attention` or `mlp`.
+        part: the part that was left out: `layer`, `attention` or `mlp`.
         clean: the tokens of the answer with nothing left out; -1 before it.
         without: the answer without layer l; also -1 for a layer that was not chosen.
         unchanged: the answer with nothing left out, written in a batch with those without a layer.
@@ -111,7 +111,7 @@ class ReducedAnswers(Reduced):
 
     Attributes:
         tokens: the number of tokens of all answers; token 0 is never among them.
-        part, chosen: as of `AnswersKept`.
+        part, chosen: as in `AnswersKept`.
         clean_right: whether the clean answer is right.
         right: 1 where the answer without layer l is right; NaN for a layer that was not chosen.
         differs_after: tokens until the answer differs from the clean one.
@@ -256,9 +256,9 @@ def _means(answers: ReducedAnswers, pooled: Pooled) -> dict[str, float]:
 def _evidence(answers: ReducedAnswers, pooled: Pooled) -> Evidence:
     """How many layers a right answer needs: the mean, rounded.
 
-    Its layers are as many of those that most answers need. The range covers the mean with one
-    prompt left out, the interval over prompts, and the mean number of layers without which the text
-    of a right answer changes at all.
+    Its layers are the same number of layers that most answers need. The range covers the mean with
+    one prompt left out, the interval over prompts, and the mean number of layers without which the
+    text of a right answer changes at all.
     """
     n_layers = pooled.n_layers
     if answers.part != "layer":

@@ -154,7 +154,7 @@ class ReducedContext(Reduced):
 
     Attributes:
         tokens: the number of tokens run in full; token 0 is never among them.
-        start: as of `ContextDepth`, of the first prompt.
+        start: as in `ContextDepth`, of the first prompt.
         curve: over these tokens.
         later: over the tokens predicted by a token that is run in full: all but the first of each
             prompt; None where there are none.
@@ -241,7 +241,7 @@ def _has_context(result: RunResult) -> str:
 
 
 _LEAST_TOKENS = 17
-"""A call of a layer takes at least the time of so many tokens beside those of its own."""
+"""A call of a layer takes the time of this many tokens in addition to its own."""
 
 
 def _layer_runs(result: RunResult) -> float:

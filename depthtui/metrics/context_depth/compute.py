@@ -52,7 +52,7 @@ def context_depth(
         replay: the clean run.
         unembedding: final norm and LM head.
         start: the first token that is run in full, at least 1.
-        layers_at_once, on_rows: as of `fill_rows`.
+        layers_at_once, on_rows: as in `fill_rows`.
         partial: the result so far, to continue from.
         substitute: what stands in for a layer that is left out.
     """

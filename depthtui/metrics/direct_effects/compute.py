@@ -50,7 +50,7 @@ def direct_effects(
         skipped: for every layer, the residual after it where it, or a part of it, is left out,
             `[T, d]`: its write is the clean residual after it less this.
         positions: the positions t; 0 stands for the write at all tokens.
-        part: what `skipped` leaves out, for the record.
+        part: the part that `skipped` leaves out, for the record.
         on_rows: called after each reader with how many pairs of a source and a reader are done,
             of how many, and the result so far.
         sources_at_once: how many sources one batch of a reader's calls goes without; 0 for all.

@@ -44,7 +44,7 @@ class ReducedEngineDistance(Reduced):
     """Means over the tokens of one or more prompts.
 
     Attributes:
-        distance, own, floor, rounded_to: as of `EngineDistance`.
+        distance, own, floor, rounded_to: as in `EngineDistance`.
         apart: the share of tokens at which `own` is above the floor.
     """
 

@@ -55,10 +55,10 @@ class ReducedExperts(Reduced):
     """Experts of one or more prompts.
 
     Attributes:
-        entropy: mean over tokens, as of `ChosenExperts`.
+        entropy: mean over tokens, as in `ChosenExperts`.
         chosen: at how many tokens each expert of a layer is among the chosen.
         done: the share of the prompts in which each layer has run.
-        notes, error: as of `ChosenExperts`.
+        notes, error: as in `ChosenExperts`.
     """
 
     pools: ClassVar = {"error": largest}

@@ -40,7 +40,7 @@ def chosen_experts(
     """Record the experts that every layer chooses at all tokens.
 
     Args:
-        replay, anatomy, tokens_at_once, on_rows, partial: as of `heads.compute.attention_heads`.
+        replay, anatomy, tokens_at_once, on_rows, partial: as in `heads.compute.attention_heads`.
 
     Raises:
         DepthError: no layer has experts.

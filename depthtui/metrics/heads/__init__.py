@@ -71,7 +71,7 @@ def _mean_over_prompts(values: Sequence[Any]) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class ReducedHeads(Reduced):
-    """Heads of one or more prompts, as of `AttentionHeads`: means over tokens.
+    """Heads of one or more prompts, as in `AttentionHeads`: means over tokens.
 
     `last_direct` is `direct` at the last token before the answer, a mean over prompts; `done` is
     the share of the prompts in which each layer has run.

@@ -74,7 +74,7 @@ class ReducedGradients(Reduced):
     Attributes:
         tokens: the number of all tokens.
         missed: the number of layers that were done without reaching the wanted error.
-        completeness_error, tolerance, floor, chosen: as of `IntegratedGradients`.
+        completeness_error, tolerance, floor, chosen: as in `IntegratedGradients`.
     """
 
     missed: int
@@ -169,6 +169,6 @@ METRIC = Metric(
     summary=_summary,
     findings=_findings,
     per_layer=_per_layer,
-    # Nearly all of the integral lies in needles, which lie elsewhere in 16 bits.
+    # Nearly all of the integral is in needles, which are elsewhere in 16 bits.
     moved_by_rounding=True,
 )

@@ -78,7 +78,7 @@ def _findings(curves: Curves, pooled: Pooled) -> list[Finding]:
 
 
 def from_depth(holds: np.ndarray) -> int:
-    """The first depth from which on a condition `[L+1]` holds; L where it does at the output."""
+    """The first depth from which on a condition `[L+1]` holds; L where only at the output."""
     return int(first_of_last_run(holds[:, None])[0])
 
 

@@ -29,7 +29,7 @@ def neighbours(
 
     Args:
         residuals: h_0 … h_L, each `[T, d]`; c_l = h_{l+1} - h_l is the update of layer l.
-        read: by layer, its input where that is not h_l.
+        read: by layer, its input where it is not h_l.
     """
     n_layers, (n_tokens, width) = len(residuals) - 1, residuals[0].shape
     cosine = torch.zeros(max(0, n_layers - 1), n_tokens)

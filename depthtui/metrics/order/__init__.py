@@ -63,7 +63,7 @@ class ReducedOrder(MeanLoss):
     """The cost of each pair of layers: means over the predicted tokens of one or more prompts.
 
     Attributes:
-        parallel, swapped: as of `Order`.
+        parallel, swapped: as in `Order`.
         idle: the layers that write nothing at any token of any prompt, which are no steps. Empty
             for an older record, whose pairs are neighbouring layers.
     """

@@ -45,7 +45,7 @@ def order(
     Args:
         replay: the clean run.
         unembedding: final norm and LM head.
-        pairs_at_once, on_rows: as of `fill_rows`.
+        pairs_at_once, on_rows: as in `fill_rows`.
         partial: the result so far, to continue from.
     """
     count = replay.n_layers
@@ -100,7 +100,7 @@ def _reordered(replay: Replay, first: int, second: int, h_second: Tensor) -> tup
 
     Args:
         replay: the clean run.
-        first, second: the layers; those between them write nothing.
+        first, second: the layers; layers between them write nothing.
         h_second: the second layer's output for the first layer's input, `[T, d]`.
     """
     h, h_next = (replay.residual[depth].to(h_second.device) for depth in (first, second))

@@ -57,7 +57,7 @@ class Patch(MetricResult):
             in place of the prompt's at token t. For a sublayer, row l has the source's write of
             layer l, row L is NaN. NaN where it is not known yet, 0 behind `place`.
         differing: the share with all tokens of `at` put in together, `[L+1]`.
-        part: what is put in: `layer`, `attention` or `mlp`.
+        part: the part that is put in: `layer`, `attention` or `mlp`.
         source: the text that the activations come from.
         at: the tokens before `place` at which the two prompts differ; `place` itself where there
             are none.
@@ -122,7 +122,7 @@ def sentence(part: str, where: str, differing: np.ndarray, last_token: np.ndarra
     """Where the fact is, in words.
 
     Args:
-        part: what was put in.
+        part: the part that was put in.
         where: the tokens at which the prompts differ.
         differing, last_token: the shares there and at the token that predicts the answer, `[L+1]`.
     """
@@ -249,7 +249,7 @@ class ReducedPatch(Reduced):
 
     Attributes:
         where: the tokens at which the prompt and its source differ, in words.
-        last_token, differing, part, source, floor: as of `Patch`.
+        last_token, differing, part, source, floor: as in `Patch`.
     """
 
     pools: ClassVar = {"floor": largest, "where": lambda _: SEVERAL}

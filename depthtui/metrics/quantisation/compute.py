@@ -62,7 +62,7 @@ def quantisation(
     Args:
         replay: the clean run.
         unembedding: final norm and LM head.
-        layers_at_once, on_rows: as of `fill_rows`.
+        layers_at_once, on_rows: as in `fill_rows`.
         chosen: the layers to round, in order; empty for every one.
         partial: the result so far, to continue from.
     """

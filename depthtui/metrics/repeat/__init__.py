@@ -95,7 +95,7 @@ class Repeat(MetricResult):
 
 @dataclass(frozen=True, kw_only=True)
 class ReducedRepeat(Reduced):
-    """Blocks that run twice, means over the tokens of one or more prompts, as of `Repeat`."""
+    """Blocks that run twice, means over the tokens of one or more prompts, as in `Repeat`."""
 
     pools: ClassVar = {"floor": largest, "loss_floor": largest}
 
@@ -135,7 +135,7 @@ class Block:
     Attributes:
         first: its first layer.
         length: how many layers it has.
-        kl, choices, loss_change: as of `Repeat`.
+        kl, choices, loss_change: as in `Repeat`.
     """
 
     first: int

@@ -46,7 +46,7 @@ def repeat(
     Args:
         replay: the clean run.
         unembedding: final norm and LM head.
-        layers_at_once, on_rows: as of `fill_rows`; a row is the blocks that begin with a layer.
+        layers_at_once, on_rows: as in `fill_rows`; a row is the blocks that begin with a layer.
         partial: the result so far, to continue from.
     """
     count = replay.n_layers

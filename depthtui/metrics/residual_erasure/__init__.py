@@ -180,7 +180,7 @@ class ReducedErasure(Reduced):
         tokens: the number of tokens of the question that count.
         largest: the largest effect of these tokens; NaN where an effect is unknown.
         known: the largest known effect of all tokens of the question; NaN where none is known.
-        floor, choice_words: as of `ResidualErasure`.
+        floor, choice_words: as in `ResidualErasure`.
         is_part: whether tokens or depths were chosen or searched.
         until: for a search, how many tokens of the question, including its last one, matter at no
             depth, and how many matter last at each depth. None without a search.

@@ -52,7 +52,7 @@ def best_block(distances: np.ndarray, n: int) -> tuple[int, float]:
     """The block of n layers that turns the residual stream least (arXiv 2403.17887).
 
     Args:
-        distances: angular distances `[L, L]`, as of `Similarity`.
+        distances: angular distances `[L, L]`, as in `Similarity`.
         n: how many layers.
 
     Returns:
@@ -87,7 +87,7 @@ class ReducedSimilarity(Reduced):
 
     Attributes:
         block_influence: `[L]`.
-        angular_distance: `[L, L]`, as of `Similarity`.
+        angular_distance: `[L, L]`, as in `Similarity`.
         angle_blocks: the first row of `angular_distance`, of single layers, over blocks of tokens.
     """
 
@@ -174,7 +174,7 @@ in double precision."""
 
 
 def _turning(distances: np.ndarray, share: float = SHARE) -> np.ndarray:
-    """Which layers turn the stream by a share of the mean over those that turn it, `[..., L]`."""
+    """Which layers turn the stream by at least a share of the mean turn, `[..., L]`."""
     return (distances > FLOOR) & (distances >= share * _mean_turn(distances)[..., None])
 
 

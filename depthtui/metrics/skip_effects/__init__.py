@@ -135,7 +135,7 @@ class ReducedEffects(Reduced):
     """The largest effects of layers on later layers in one or more prompts, as in the paper.
 
     Attributes:
-        part, layers, floor, chosen: as of `SkipEffects` or `DirectEffects`.
+        part, layers, floor, chosen: as in `SkipEffects` or `DirectEffects`.
         positions: the positions t of all prompts.
     """
 
@@ -163,7 +163,7 @@ class ReducedSkipEffects(ReducedEffects):
 
     Attributes:
         tokens: the number of tokens from the positions on; `mean_layers` is a mean over them.
-        mean_layers, output, output_floor: as of `SkipEffects`.
+        mean_layers, output, output_floor: as in `SkipEffects`.
     """
 
     pools: ClassVar = ReducedEffects.pools | {"output": largest, "output_floor": largest}

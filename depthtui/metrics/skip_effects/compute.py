@@ -61,7 +61,7 @@ def skip_effects(
         skipped: for every layer, the residual after it where it is skipped, `[T, d]`
             (see `skipped_residuals`).
         positions: the positions t; 0 stands for skipping the layer at all tokens.
-        part: what `skipped` leaves out, for the record.
+        part: the part that `skipped` leaves out, for the record.
         on_rows: called after each measured layer with how many pairs of a skipped and a later
             layer are done, of how many, and the result so far.
         layers_at_once: how many skipped layers are kept in memory; 0 for all.

@@ -101,7 +101,7 @@ class ReducedSufficient(Reduced):
 
     Attributes:
         tokens: the number of scored tokens.
-        kind, search, orders: as of `Sufficient`.
+        kind, search, orders: as in `Sufficient`.
         way: the order of each group.
         blocks: how many blocks each group has.
         kl, choices: means over the blocks of each group; the tokens of a block count equally.
@@ -213,7 +213,7 @@ class PooledSufficient:
     """Layers that suffice, of one or more prompts.
 
     Attributes:
-        kind, search: as of `Sufficient`.
+        kind, search: as in `Sufficient`.
         units: `prompts` or `blocks`.
         ways: the units by their order.
         n_layers: L.

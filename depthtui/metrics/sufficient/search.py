@@ -99,14 +99,14 @@ class Texts:
 
 
 def ranked(costs: Sequence[float] | np.ndarray) -> list[int]:
-    """Layers by their cost alone, `[L]`, the lowest first; of equal costs the higher layer."""
+    """Layers by their cost alone, `[L]`, the lowest first; for equal costs the higher layer."""
     return sorted(range(len(costs)), key=lambda layer: (costs[layer], -layer))
 
 
 def ranked_order(
     texts: Sequence[Texts], n_layers: int, on_tried: Callable[[float], None] = lambda layers: None
 ) -> Order:
-    """The order by the cost of each layer alone; arguments as of `greedy_order`."""
+    """The order by the cost of each layer alone; arguments as in `greedy_order`."""
     costs = _tried(texts, range(n_layers), on_tried)
     return Order(ranked([costs[layer] for layer in range(n_layers)]))
 
