@@ -373,7 +373,7 @@ def _memory(sizes: Sizes) -> MemoryNeed:
 
 
 def _cache_key(result: RunResult) -> dict[str, Any]:
-    """The cache key: the source by its tokens, so that it is the same from either setting."""
+    """The cache key: the source by its tokens, be it a named text or a prompt's contrast."""
     source = result.source_text if result.source is None else result.source.ids.tolist()
     part = result.settings.patch_part
     return {"source": source, "part": part, "answer_start": result.answer_start}
