@@ -49,14 +49,14 @@ if TYPE_CHECKING:
     from depthtui.tui.state.phase import CodeQuestion, Problem
     from depthtui.tui.state.settings_list import SettingsList
 
-# What functions import themselves, the first frame does not wait for: NumPy, the screens and the
-# explorer's state come after it, dialogs when they are opened.
+# The first frame does not wait for imports inside functions: NumPy, the screens and the explorer's
+# state are imported after it, dialogs when they are opened.
 
 MOST_MISHAPS = 100
-"""Errors without a key or the mouse between them: from then on they are a loop."""
+"""Errors without a key or mouse event in between; more of them are a loop."""
 
 MOST_MESSAGES = 200
-"""Toasts whose words are kept."""
+"""Toasts whose messages are kept."""
 
 textual_patches.install()
 
@@ -127,7 +127,7 @@ class DepthApp(App[int]):
 
     @cached_property
     def explorer(self) -> Explorer:
-        """What is shown; it brings NumPy along, for which the first frame does not wait."""
+        """The explorer's state; it imports NumPy, for which the first frame does not wait."""
         from depthtui.tui.state.explorer import Explorer
 
         return Explorer(
@@ -151,7 +151,7 @@ class DepthApp(App[int]):
         self.call_after_refresh(self._open)
 
     def _remap_keys(self) -> None:
-        """Remap keys as the settings name them, and warn of what that cannot do."""
+        """Remap keys as the settings name them, and warn of keys that cannot be remapped."""
         from depthtui.tui import keymap
 
         keys = self._shown_settings.keys
@@ -171,7 +171,7 @@ class DepthApp(App[int]):
         from depthtui.tui.state.kept_paces import kept_paces, paces_path
 
         if not gc.isenabled():
-            # What is there now stays: collections need not look through it, key by key.
+            # Objects that exist now stay: collections need not traverse them, key by key.
             gc.freeze()
             gc.enable()
         if self.explorer.settings.use_cache:
@@ -187,7 +187,7 @@ class DepthApp(App[int]):
         self.show_toast(Toast(message, "warning"))
 
     def keep_session(self) -> bool:
-        """Write the session into its file, and the timings of models for the next start.
+        """Write the session into its file, and the paces of models for the next start.
 
         False where the session cannot be written.
         """
@@ -204,14 +204,14 @@ class DepthApp(App[int]):
         return True
 
     def _keep_paces(self) -> None:
-        """Keep how quick models were, for the next start's estimates."""
+        """Write the paces of models to disk, for the next start's estimates."""
         from depthtui.tui.state.kept_paces import keep_paces, paces_path
 
         if self.explorer.paces:
             keep_paces(paces_path(self.explorer.cache_dir), self.explorer.paces)
 
     def start_engine(self) -> Engine:
-        """A new engine, whose messages come here."""
+        """Create an engine that posts its messages to this app."""
         engine = self._make_engine()
         engine.start(self.post_message)
         return engine
@@ -224,7 +224,7 @@ class DepthApp(App[int]):
         return EngineClient(new_log(), shlex.split(self._engine_command) or here)
 
     def before_terminal(self) -> None:
-        """Let a signal that ends the process give the terminal back first."""
+        """Let a signal that ends the process restore the terminal first."""
         if threading.current_thread() is not threading.main_thread():
             return
         loop = asyncio.get_running_loop()
@@ -232,11 +232,11 @@ class DepthApp(App[int]):
             loop.add_signal_handler(number, self._signalled, number)
 
     def _signalled(self, number: int) -> None:
-        # What is interrupted may not have a session that can be kept.
+        # Interrupted code may not have a session that can be written.
         with contextlib.suppress(Exception):
             self.keep_session()
         self._close_explorer()
-        # A terminal that is gone may never take the last bytes.
+        # A terminal that is gone may never read the last bytes.
         end_for_certain(number)
         self.exit(128 + number, return_code=128 + number)
 
@@ -253,7 +253,7 @@ class DepthApp(App[int]):
             self.action_command("quit")
 
     def action_command(self, name: str) -> None:
-        """Do a command of the app; where work would be lost by it, ask first."""
+        """Run a command of the app; ask first where it would lose work."""
         from depthtui.tui.screens.dialogs.ask import ask_first
 
         (command,) = (found for found in everywhere.COMMANDS if found.name == name)
@@ -261,13 +261,13 @@ class DepthApp(App[int]):
         ask_first(self, self.explorer, command.ends(self), name, command.does, effect)
 
     def quit(self) -> None:
-        """Keep the session, end the engine and leave."""
+        """Write the session, end the engine and leave."""
         self.keep_session()
         self._close_explorer()
         self.exit(0)
 
     def _close_explorer(self) -> None:
-        """End the engine; what ends with the first frame has none."""
+        """End the engine; an app that ends with the first frame has none."""
         if self.main is not None:
             self.explorer.close()
             self.explorer.sessions.end()
@@ -279,12 +279,12 @@ class DepthApp(App[int]):
 
     @property
     def can_go_on(self) -> bool:
-        """Whether there is a screen to go on with, and an end to the errors."""
+        """Whether a screen is left to continue with, and the errors are no loop."""
         is_open = self.main is not None and self.main.is_mounted
         return is_open and self._mishaps.total() <= MOST_MISHAPS
 
     def handle_error(self, error: Exception) -> None:
-        """Tell of an error and go on; where that is impossible, end the app."""
+        """Report an error and continue; where that is impossible, end the app."""
         name = f"{type(error).__name__}: {error}"
         self._mishaps[name] += 1
         if not self.can_go_on:
@@ -294,7 +294,7 @@ class DepthApp(App[int]):
 
     def end_with(self, error: Exception) -> None:
         """End the app; `main` raises the error again once the terminal is restored."""
-        # What cannot go on may not have a session that can be kept either.
+        # An app that cannot continue may not have a session that can be written.
         with contextlib.suppress(Exception):
             self.keep_session()
         self._close_explorer()
@@ -314,7 +314,7 @@ class DepthApp(App[int]):
         await super().on_event(event)
 
     def _is_too_long(self, paste: events.Paste) -> bool:
-        """Whether so much is pasted that keys would take seconds; says so."""
+        """Whether a paste is so long that each key would then take seconds; says so in a toast."""
         from depthtui.tui.screens.dialogs.safe_text_area import LONGEST_TYPED
 
         if len(paste.text) <= LONGEST_TYPED:
@@ -326,13 +326,13 @@ class DepthApp(App[int]):
         return True
 
     def on_resize(self, event: events.Resize) -> None:
-        # A terminal moves and drops lines, and may have its old size again when it is asked for it.
+        # A terminal moves and drops lines, and may have its old size again by the time it is asked.
         self.shown.forget()
         self.screen.refresh()
         self._check_room(event.size)
 
     def _check_room(self, size: Size) -> None:
-        """Say where the window is too small for anything."""
+        """Cover the screen where the window is too small for any pane."""
         if self.main is None:
             return
         from depthtui.tui.screens.dialogs.small_window import SmallWindow, is_too_small
@@ -342,7 +342,7 @@ class DepthApp(App[int]):
             self.push_screen(SmallWindow())
 
     def action_redraw(self) -> None:
-        """Draw everything afresh, whatever else has written to the terminal."""
+        """Draw everything afresh, whatever another program has written to the terminal."""
         self.shown.forget()
         self._changed()
         for widget in self.screen.walk_children(Widget, with_self=True):
@@ -365,7 +365,7 @@ class DepthApp(App[int]):
         self._changed()
 
     def _taken(self, message: EngineEvent) -> bool:
-        """Take an event; an engine elsewhere may send one that fits nothing, and is left then."""
+        """Handle an event; end an engine elsewhere that sends an event that cannot be handled."""
         from depthtui.tui.state.engine import EngineDeath
 
         try:
@@ -398,17 +398,17 @@ class DepthApp(App[int]):
             and problem is not self._shown_problem
             and self.screen is not self.main
         ):
-            # The main screen has a place for it, any other does not.
+            # The main screen has a place for the problem, other screens have none.
             self.show_toast(Toast(f"{problem.message} {problem.hint}".strip(), "error"))
         self._shown_problem = problem
 
     def notify(self, message: str, **options: Any) -> None:
-        """Show a toast, and keep its words for the list of messages."""
+        """Show a toast, and keep its message for the list of messages."""
         self.messages.appendleft(KeptMessage(datetime.now(), options.get("title", ""), message))
         super().notify(message, **options)
 
     def show_messages(self) -> None:
-        """List what toasts have shown."""
+        """List the messages that toasts have shown."""
         from depthtui.tui.screens.dialogs.messages_dialog import MessagesDialog
 
         self.push_screen(MessagesDialog(list(self.messages)))
@@ -437,7 +437,7 @@ class DepthApp(App[int]):
         self.push_screen(CodeDialog(question), answered)
 
     def first_prompt(self) -> Prompt:
-        """What runs when nothing was chosen yet."""
+        """The prompt that runs before one is chosen."""
         from depthtui.tui.state.task_prompts import first_prompt
 
         return first_prompt()
@@ -445,7 +445,7 @@ class DepthApp(App[int]):
     # Settings ---------------------------------------------------------------
 
     def keep_settings(self, changes: dict[str, Any]) -> None:
-        """Change the user's file in these settings alone: a command-line option is no habit."""
+        """Write these settings alone into the user's file: a command-line option is no habit."""
         try:
             change_settings(changes, self._settings_file)
         except DepthError as error:
@@ -453,7 +453,7 @@ class DepthApp(App[int]):
 
     @property
     def settings_list(self) -> SettingsList:
-        """The settings as people change them, with what is not written yet."""
+        """The settings as people change them, with changes that are not written yet."""
         from depthtui.metrics import ALL_MEASURES, OF_THE_PASS
         from depthtui.tui.state.settings_list import SettingsList
 
@@ -471,7 +471,7 @@ class DepthApp(App[int]):
         show_settings(self, tab)
 
     def action_change_theme(self) -> None:
-        """What Textual's palette of commands calls."""
+        """Open the looks; Textual's command palette calls this."""
         self.action_show_settings("looks")
 
     def tell_unwritten(self, _: None) -> None:
@@ -481,7 +481,7 @@ class DepthApp(App[int]):
             self.show_toast(Toast(words))
 
     def take_settings(self) -> None:
-        """Show what the settings say; where the screen says something else, only what changed."""
+        """Apply changed settings; a choice made on a screen stays unless its setting changed."""
         from depthtui.metrics import MEASURE_BY_NAME
         from depthtui.tui.keymap import complete
         from depthtui.tui.screens.pane_screen import PaneScreen
@@ -500,18 +500,18 @@ class DepthApp(App[int]):
         self._changed()
 
     def _take_theme(self) -> None:
-        """Show the theme of the settings, or the explorer's own where there is no such one."""
+        """Show the theme of the settings, or the explorer's own where that theme does not exist."""
         wanted = self._shown_settings.theme
         self.theme = wanted if wanted in self.available_themes else DEFAULT_THEME
 
     # Keys -------------------------------------------------------------------
 
     def action_welcome(self) -> None:
-        """Say what is where; once that was read, the explorer no longer opens with it."""
+        """Open the welcome; once it was read, the explorer no longer opens with it."""
         from depthtui.tui.screens.dialogs.welcome import Welcome
 
         def read(key: str | None) -> None:
-            # Where that cannot be kept, the next start says it again.
+            # Where this cannot be written, the next start opens with the welcome again.
             self.explorer.take(welcome=False)
             with contextlib.suppress(DepthError):
                 change_settings({"welcome": False}, self._settings_file)
@@ -521,7 +521,7 @@ class DepthApp(App[int]):
         self.push_screen(Welcome(self.explorer.settings.keys), read)
 
     def action_open_export(self) -> None:
-        """Open what was exported last in what the system uses for it."""
+        """Open the last export in the system's program for it."""
         from depthtui.tui.system_open import open_in_system
 
         path = self.explorer.sessions.last_export
@@ -538,7 +538,7 @@ class DepthApp(App[int]):
         default_namespace: DOMNode | None = None,
         namespaces: Mapping[str, DOMNode] | None = None,
     ) -> bool:
-        """Do what a key says; as in vi, a count is for the next key alone."""
+        """Run a key's action; as in vi, a count is for the next key alone."""
         screen = self.screen
         done = await super().run_action(action, default_namespace, namespaces)
         self._note_refused(action, default_namespace, done)
@@ -553,7 +553,7 @@ class DepthApp(App[int]):
     def _note_refused(
         self, action: str | ActionParseResult, asked: DOMNode | None, done: bool
     ) -> None:
-        """Say why a key does nothing, once all that it is bound to has been asked."""
+        """Say why a key does nothing, once all of its bindings have been checked."""
         if done:
             self._refused.clear()
         elif isinstance(action, str) and asked is self.screen and parse(action)[1] == "command":
@@ -579,14 +579,14 @@ class DepthApp(App[int]):
 
 
 def _may_count(action: str) -> bool:
-    """Whether an action is a digit, or a zero that may go on with a count."""
+    """Whether an action is a digit, or a zero that may continue a count."""
     _, name, arguments = parse(action)
     return name == "count" or (name == "command" and arguments == ("first_token",))
 
 
 def _driver_class() -> type[Driver] | None:
     if sys.platform == "win32" or "TEXTUAL_DRIVER" in os.environ:
-        # A browser's, where the explorer is served.
+        # Textual's driver for a browser, where the explorer is served.
         return None
     from depthtui.tui.textual_patches.driver import TolerantDriver
 
@@ -603,7 +603,7 @@ def main(
     """Open the explorer in this terminal; returns the exit status.
 
     Raises:
-        Exception: whatever ended the app unexpectedly, after the terminal is restored.
+        Exception: the error that ended the app unexpectedly, after the terminal is restored.
     """
     app = DepthApp(
         spec,
@@ -614,7 +614,7 @@ def main(
         engine_command=engine_command,
     )
     status = app.run()
-    # Python's last collections would look at every object: a third of a second for nothing.
+    # Python's last collections would traverse every object: a third of a second for nothing.
     gc.freeze()
     if app.error is not None:
         raise app.error

@@ -1,1 +1,1 @@
-"""What the explorer knows, without a screen: no Textual in here."""
+"""The explorer's state, without a screen: no Textual in here."""

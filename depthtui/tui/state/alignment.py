@@ -1,10 +1,10 @@
-"""Which tokens of two runs are the same: what can be subtracted token by token.
+"""Which tokens of two runs are the same, so that their values can be subtracted token by token.
 
 Tokenizers differ in what they put in front: that of DeepSeek's R1 models begins
 every text with a BOS token, that of Qwen's models, which they were distilled
 into, does not. Token t of one is then token t + 1 of the other.
 
-Of other prompts that both have an answer, the answers begin in the same column.
+Where two different prompts both have an answer, the answers begin in the same column.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import numpy as np
 from depthtui.data.run import Tokens
 
 LEAST_SHARED = 0.5
-"""Share of the tokens of both that must be the same, or nothing is aligned."""
+"""The least share of both runs' tokens that must be the same, or nothing is aligned."""
 
 _MARKS = ("<>", "[]")
-"""What special tokens begin and end with, such as `<s>` and `[CLS]`."""
+"""The brackets of special tokens, such as `<s>` and `[CLS]`."""
 
 
 class Match(Enum):
@@ -54,23 +54,23 @@ class Alignment:
 
     @property
     def n_shared(self) -> int:
-        """How many columns hold a token of both."""
+        """How many columns have a token of both runs."""
         if self.match is Match.NONE:
             return 0
         return int(((self.a >= 0) & (self.b >= 0)).sum())
 
     @property
     def longer(self) -> str:
-        """`a` or `b`, whichever has the token more in front; of `SHIFTED` alone."""
+        """`a` or `b`, whichever has one more token in front; of `SHIFTED` alone."""
         return "a" if self.b[0] < 0 else "b"
 
 
 def align(a: Tokens, b: Tokens, answers: tuple[int, int] | None = None) -> Alignment:
-    """Align the tokens of two runs by their texts; of other texts at their answers.
+    """Align the tokens of two runs by their texts, or at their answers where the texts differ.
 
     Args:
         a, b: the tokens.
-        answers: where the answer of each begins; None where the prompts say.
+        answers: the first token of each answer; None for the prompts' own answers.
     """
     match _shift(a.texts, b.texts):
         case 0:
@@ -89,22 +89,22 @@ def align(a: Tokens, b: Tokens, answers: tuple[int, int] | None = None) -> Align
 
 
 def is_special(text: str) -> bool:
-    """Whether a token looks like a tokenizer's own and not like a word: `<s>`, `[CLS]`."""
+    """Whether a token looks like a tokenizer's special token, not a word: `<s>`, `[CLS]`."""
     return len(text) > 2 and text[0] + text[-1] in _MARKS
 
 
 def spread(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """`[rows, T]` in the columns of an alignment, NaN where the run has no token."""
+    """`[rows, T]` spread over the columns of an alignment, NaN where the run has no token."""
     return np.where(columns >= 0, values[:, columns], np.nan)
 
 
 def matched_rows(values: np.ndarray, n_layers: int, deeper: int) -> np.ndarray:
-    """`[rows]`, which rows of a model's values stand beside those of a deeper one.
+    """`[rows]`, the rows of a model's values to put beside those of a deeper model.
 
     Args:
         values: `[L, …]`, or `[L+1, …]` with the output, of a model of `n_layers`.
         n_layers: L.
-        deeper: the layers of the deeper one; each is matched by its relative depth.
+        deeper: the layers of the deeper model; each is matched by its relative depth.
     """
     rows = np.arange(deeper + len(values) - n_layers)
     matched = np.rint(rows * n_layers / deeper).astype(int)
@@ -112,13 +112,13 @@ def matched_rows(values: np.ndarray, n_layers: int, deeper: int) -> np.ndarray:
 
 
 def nearest_token(columns: np.ndarray, column: int) -> int:
-    """The token in a column, or in the nearest one that has any."""
+    """The token in a column, or in the nearest column that has one."""
     known = np.flatnonzero(columns >= 0)
     return int(columns[known[np.argmin(np.abs(known - column))]])
 
 
 def _shift(a: list[str], b: list[str]) -> int | None:
-    """How many tokens more the first has in front, -1 … 1, or None where they differ otherwise."""
+    """How many more tokens the first has in front, -1 … 1; None where they differ otherwise."""
     if a == b:
         return 0
     if a[1:] == b:
@@ -127,11 +127,11 @@ def _shift(a: list[str], b: list[str]) -> int | None:
 
 
 def _at_answer(a: list[str], b: list[str], start_a: int, start_b: int) -> Alignment:
-    """The answers' starts in one column; the tokens before are counted back from it.
+    """Align the answers' starts; the tokens before are counted back from the start.
 
-    Texts that both have in a part are side by side, as far as enough of it is the same.
+    In each part, equal tokens are side by side if enough of the part is the same.
     """
-    # Counted from the answer, the tokens before it come in the opposite order.
+    # Counted back from the answer, the tokens before it are in reverse order.
     back = _beside(a[:start_a][::-1], b[:start_b][::-1])
     on = _beside(a[start_a:], b[start_b:])
     first, second = (
@@ -145,7 +145,7 @@ def _at_answer(a: list[str], b: list[str], start_a: int, start_b: int) -> Alignm
 
 
 def _beside(a: list[str], b: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Texts side by side from the first on; what is the same in the same columns."""
+    """Align tokens from the first on; equal tokens in the same columns if enough are equal."""
     common = SequenceMatcher(None, a, b, autojunk=False)
     if _share_enough(common):
         return _columns(common, pairs=True)
@@ -154,15 +154,15 @@ def _beside(a: list[str], b: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _share_enough(common: SequenceMatcher[str]) -> bool:
-    """Whether so many tokens are the same that they are no chance."""
-    # Twice the shared tokens over those of both; the quick one is never too low.
+    """Whether so many tokens are the same that it is no coincidence."""
+    # Twice the shared tokens over the tokens of both; the quick ratio is never too low.
     return common.quick_ratio() >= LEAST_SHARED and common.ratio() >= LEAST_SHARED
 
 
 def _columns(common: SequenceMatcher[str], pairs: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """The shared tokens side by side, those that only one has each in a column of its own.
+    """Put the shared tokens side by side, and each token of one run in a column of its own.
 
-    With `pairs`, other tokens in the same place are side by side, too.
+    With `pairs`, different tokens in the same place are side by side, too.
     """
     first: list[int] = []
     second: list[int] = []

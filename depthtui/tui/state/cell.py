@@ -18,7 +18,7 @@ _TOP = 5
 
 
 def cell_table(result: RunResult, layer: int, token: int, lens: str) -> Table:
-    """The values of each metric, as far as the run has them; the lens before and after the layer.
+    """The values of each metric that the run has; the lens before and after the layer.
 
     Args:
         result: the run.
@@ -41,7 +41,7 @@ def cell_table(result: RunResult, layer: int, token: int, lens: str) -> Table:
 
 
 def _tops(lens: LogitLens, depth: int, token: int) -> str:
-    """The first tokens of a lens at a depth, each with its probability."""
+    """The most probable tokens of a lens at a depth, each with its probability."""
     ids, chances = lens.top_ids[depth, token, :_TOP], lens.top_probabilities[depth, token, :_TOP]
     tops = [
         f"'{printable(lens.vocabulary.get(int(number), '?'))}' {chance:.2f}"

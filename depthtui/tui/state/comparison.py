@@ -1,4 +1,4 @@
-"""What to say about two runs side by side: their names, and what can be compared."""
+"""Words about two runs side by side: their names, and what can be compared."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from depthtui.tui.state.alignment import Alignment, Match, is_special
 from depthtui.tui.state.session import Run
 
 PLACES = ("answer_start", "skip_positions")
-"""Settings that name tokens of one prompt: another prompt has others."""
+"""Settings that name tokens of one prompt, and fit no other prompt."""
 
 _LONGEST_PROMPT = 24
 _LONGEST_TOKEN = 24
 
 
 def names_of(a: Run, b: Run) -> tuple[str, str]:
-    """Names that tell two runs apart: by model, prompt and what is left out, else by number."""
+    """Names that distinguish two runs: by model, prompt and skipped layers, else by number."""
     models = told_apart(a.model, b.model)
     prompts = a.prompt.text != b.prompt.text
     layers = changes_of(a.settings) != changes_of(b.settings)
@@ -55,7 +55,7 @@ def told_apart(a: ModelInfo, b: ModelInfo) -> tuple[str, str]:
 
 
 def caveat(a: RunResult, b: RunResult, alignment: Alignment, settings: SummarySettings) -> str:
-    """What is compared with what, and what to beware of.
+    """A sentence on what is compared and what to beware of.
 
     Args:
         settings: how both are read.
@@ -82,16 +82,16 @@ def compared_sentence(
     verdicts: tuple[Verdict | None, Verdict | None],
     settings: SummarySettings,
 ) -> str:
-    """Whether B uses more layers than A, and where the two part; empty where neither is known."""
+    """Whether B uses more layers than A, and where they diverge; empty where neither is known."""
     first, second = verdicts
     depths = "" if first is None or second is None else comparison_sentence(first, second)
     return " ".join(filter(None, (depths, parting_sentence(a, b, settings))))
 
 
 def lacks(run: Run, other: Run, metrics: Sequence[str] | None = None) -> list[str]:
-    """The metrics that a run lacks and can compute, and that the run beside it has.
+    """The metrics that a run lacks and can compute, and that the other run has.
 
-    `metrics` are those to look at; None for all.
+    `metrics` limits the search; None for all.
     """
     here, there = run.result, other.result
     if here is None or there is None or run.state.is_live:
@@ -102,7 +102,7 @@ def lacks(run: Run, other: Run, metrics: Sequence[str] | None = None) -> list[st
 
 
 def choices_of(run: Run, metrics: Sequence[str]) -> dict[str, Any]:
-    """The settings that metrics of a run were computed with, and that suit another prompt."""
+    """The settings that metrics of a run were computed with and that fit another prompt."""
     names = {name for metric in metrics for name in METRIC_BY_NAME[metric].depends_on}
     return {name: getattr(run.settings, name) for name in sorted(names - set(PLACES))}
 

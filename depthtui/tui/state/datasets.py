@@ -1,4 +1,4 @@
-"""The published data sets that prompts can be chosen from, and what was read of them."""
+"""The published data sets that prompts can be chosen from, and the prompts read from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OFFERED = 500
 
 @dataclass(frozen=True)
 class SetPrompts:
-    """The first prompts of a data set, and why there are no more, in words, or empty."""
+    """The first prompts of a data set; the reason why there are no more, or empty."""
 
     prompts: tuple[Prompt, ...]
     problem: str = ""
@@ -28,7 +28,7 @@ class Datasets:
     """Looks for data sets and reads them; both are slow, so a thread does them.
 
     Args:
-        folder: where files of data sets lie.
+        folder: the folder with the files of data sets.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -37,7 +37,7 @@ class Datasets:
         self._read: dict[tuple[str, int | None], SetPrompts] = {}
 
     def look(self) -> None:
-        """See which are here now; what was read of another file is forgotten."""
+        """Look which data sets are here now; forget prompts that were read from another file."""
         found = {name: local_file(name, self._folder) for name in DATASETS}
         files = {name: path for name, path in found.items() if path is not None}
         self._read = {
@@ -46,15 +46,15 @@ class Datasets:
         self._files = files
 
     def file(self, name: str) -> Path | None:
-        """The file of a data set, as far as `look` found one."""
+        """The file of a data set, if `look` found one."""
         return self._files.get(name)
 
     def how_to_get(self, name: str) -> str:
-        """How a data set that is not here comes here, in sentences."""
+        """How to get a data set that is not here, in sentences."""
         return how_to_get(name, self._folder)
 
     def known(self, name: str, level: int | None) -> SetPrompts | None:
-        """What was read of a data set at a level, None for all; None where nothing was yet."""
+        """The prompts read from a data set at a level (None: all); None if not read yet."""
         return self._read.get((name, level))
 
     def read(self, name: str, level: int | None) -> SetPrompts:
@@ -71,7 +71,7 @@ class Datasets:
         return found
 
     def around(self, prompt: Prompt) -> tuple[Prompt, ...]:
-        """The prompts that were read together with one; empty where it was not."""
+        """The prompts that were read together with a prompt; empty where it was not read."""
         for (name, _), read in self._read.items():
             if name == prompt.task and prompt in read.prompts:
                 return read.prompts

@@ -1,4 +1,4 @@
-"""What the explorer needs of an engine process, and how one ends."""
+"""The explorer's interface to an engine process, and how one ends."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ Post: TypeAlias = Callable[[Any], object]
 
 
 class Engine(Protocol):
-    """What the app needs of an engine; the tests bring a scripted one.
+    """The app's interface to an engine; the tests bring a scripted one.
 
     Attributes:
-        killed: whether `kill` ended it; none of its messages counts from then on.
+        killed: whether `kill` ended it; its messages are ignored from then on.
     """
 
     killed: bool
 
     def start(self, post: Post) -> None:
-        """Begin; `post` receives `EngineEvent` and `EngineDied` messages."""
+        """Start the process; `post` receives `EngineEvent` and `EngineDied` messages."""
 
     def send(self, command: Command) -> None:
-        """Queue a command; never blocks, and says nothing when the engine is gone."""
+        """Queue a command; never blocks, and does nothing when the engine is gone."""
 
     def kill(self) -> None:
-        """End it at once; nothing is posted afterwards."""
+        """End the process at once; nothing is posted afterwards."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class EngineDeath:
     Attributes:
         code: its exit code; negative for a signal.
         last_line: the last line of its log, untrusted text, may be empty.
-        log: the path of its log; empty where that has nothing about it.
+        log: the path of its log; empty where it has nothing about the end.
         problem: why it was ended, such as for its version; empty where it ended by itself.
     """
 

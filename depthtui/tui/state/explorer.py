@@ -1,7 +1,7 @@
-"""What the explorer knows and does, without a screen: model, engine, session.
+"""The explorer's state and actions, without a screen: model, engine, session.
 
-The app hands it events and key presses; it sends commands, and tells the app
-what deserves a toast. Nothing here draws.
+The app hands it events and key presses; it sends commands, and hands toasts to the app. Nothing
+here draws.
 """
 
 from __future__ import annotations
@@ -73,26 +73,26 @@ if TYPE_CHECKING:
 
 
 class Host(Protocol):
-    """What the explorer needs of the app; the tests bring a silent one."""
+    """The explorer's interface to the app; the tests bring a silent one."""
 
     def start_engine(self) -> Engine:
-        """A new engine that tells the app what happens.
+        """Create an engine that posts its messages to the app.
 
         Raises:
             OSError: it cannot be started.
         """
 
     def first_prompt(self) -> Prompt:
-        """What runs when a model is there and nothing was chosen yet."""
+        """The prompt that runs once a model is loaded and nothing was chosen yet."""
 
     def show_toast(self, toast: Toast) -> None:
         """Show a toast."""
 
     def keep_session(self) -> bool:
-        """Write the session into its file; False where that cannot be done."""
+        """Write the session into its file; False where it cannot be written."""
 
     def ask_for_trust(self, question: CodeQuestion) -> None:
-        """Ask whether a model's own Python code may run; yes is `Explorer.trust`."""
+        """Ask whether a model's own Python code may run; `Explorer.trust` is called for yes."""
 
     def keep_settings(self, changes: dict[str, Any]) -> None:
         """Write changed settings to the user's file."""
@@ -105,31 +105,31 @@ class Explorer:
         spec: the model to open with.
         settings: the user's settings.
         host: the app.
-        given: those of them that the command line names.
+        given: the settings that the command line names.
         trusted: the models whose own Python code the command line lets run.
         engine_command: what reaches an engine elsewhere; empty for one on this machine.
 
     Attributes:
         model: the loaded model, or None.
-        progress: how far a load is, or None.
-        memory: what the engine last said about its memory, or None.
-        pace: how quick the loaded model is, as far as that was timed.
-        paces: the same of every model that was, by `pace_key`.
+        progress: the progress of a load, or None.
+        memory: the engine's last report on its memory, or None.
+        pace: the timings of the loaded model.
+        paces: the timings of every timed model, by `pace_key`.
         problem: why there is no engine or no model, or None.
-        not_loaded: what could not be loaded, until another model is; or None.
+        not_loaded: the model that could not be loaded, until another one is; or None.
         loads: how many loads were begun.
         reading: how depths are read.
-        generation_state: the text that is being written, or was last; or None.
-        sweep: the sweep that is running, or was opened last; or None.
-        writing: the model that is being written, or was last; or None.
+        generation_state: the current or last text, or None.
+        sweep: the running or last opened sweep, or None.
+        writing: the current or last writing of a model, or None.
         sessions: the session's file, and other sessions.
         token_count: how many tokens a prompt has.
-        models: which models can be opened.
-        inspections: layers of runs at a token, as far as they were looked into.
+        models: the models that can be opened.
+        inspections: the layers of runs that were inspected at a token.
         pair: a run and its prompt's run on another model, to be compared.
-        draft: the prompt that was chosen and not run yet, with whether it is wrapped; or None.
+        draft: the chosen prompt before it runs, and whether it is wrapped; or None.
         is_stepping: whether a run computes layers after which it halts again.
-        unasked_run: the run for which the engine does work that nobody asked for; or None.
+        unasked_run: the run for which work began by itself, or None.
         unasked_seconds: the longest work that begins by itself behind a run.
     """
 
@@ -179,7 +179,7 @@ class Explorer:
 
     @property
     def asked(self) -> tuple[Prompt, bool]:
-        """What `run` would run: a prompt, and whether it is wrapped in the chat template."""
+        """The prompt that `run` would run, and whether it is wrapped in the chat template."""
         current = self.session.current
         if self._asked is not None:
             return self._asked
@@ -194,7 +194,7 @@ class Explorer:
 
     @property
     def chat_template(self) -> bool:
-        """Whether that prompt is wrapped in the chat template."""
+        """Whether `run` would wrap the prompt in the chat template."""
         return self.asked[1]
 
     @property
@@ -203,7 +203,7 @@ class Explorer:
         return self.model is not None and not busy
 
     def _free_engine(self) -> Engine | None:
-        """The engine, where it can take other work than a sweep now."""
+        """The engine, where it can do work other than a sweep now."""
         return self._engine if self.can_run else None
 
     @property
@@ -218,7 +218,7 @@ class Explorer:
         return self.settings.cache_folder
 
     def controls_of(self, model: ModelInfo) -> str:
-        """The controls kept for a model, in a line; empty where there are none."""
+        """The kept controls of a model, in a line; empty where there are none."""
         if model.fingerprint not in self._controls:
             folder = lenses_dir(self.cache_dir)
             self._controls[model.fingerprint] = kept_line(folder, model)
@@ -256,7 +256,7 @@ class Explorer:
         self.inspections.ask_no_more()
 
     def ask_engine(self, command: Command) -> None:
-        """Send the engine a question that it answers whatever else it does.
+        """Send the engine a question that it answers at any time.
 
         Raises:
             DepthError: there is no engine.
@@ -266,7 +266,7 @@ class Explorer:
         self._engine.send(command)
 
     def restart(self) -> None:
-        """Start a fresh engine, whatever became of the old one."""
+        """Start a fresh engine, whatever the state of the old one."""
         self._end_live("the engine was started again")
         self.close()
         self.start()
@@ -284,14 +284,14 @@ class Explorer:
         self._load(spec)
 
     def run_on_model(self, run: Run, spec: ModelSpec) -> None:
-        """Run a run's prompt on another model, which is loaded first; `pair` has both then.
+        """Run a run's prompt on another model, which is loaded first; `pair` then has both runs.
 
-        The comparison is called off by whatever is run, loaded or stopped in between.
+        Any run, load or stop in between cancels the comparison.
         """
         self._run_beside(run, spec, _with_marked_answer(run), run.settings.chat_template)
 
     def run_prompt_beside(self, run: Run, prompt: Prompt, chat_template: bool) -> None:
-        """Run another prompt on a run's model; `pair` has both then, as of another model."""
+        """Run another prompt on a run's model; `pair` then has both runs."""
         self._run_beside(run, run.model.spec, prompt, chat_template)
 
     def _run_beside(self, first: Run, spec: ModelSpec, prompt: Prompt, chat_template: bool) -> None:
@@ -317,35 +317,35 @@ class Explorer:
         self._send(second)
 
     def _expect_nothing(self) -> None:
-        """Call off what waits for another model, and a comparison that nobody has taken."""
+        """Cancel the action that waits for a model, and a comparison that is not shown yet."""
         self._once_loaded = None
         self.pair.forget()
 
     def _recall(self, run: Run, model: ModelInfo) -> None:
-        """Compute a run of a kept session that the cache no longer has."""
+        """Compute a kept session's run that the cache no longer has."""
         if run not in self.session.runs:
             return
         self.session.recall(run, model)
         self._send(run)
 
     def with_model_of(self, run: Run, then: Callable[[], None]) -> None:
-        """Do something with a run's model, which is loaded first where another one is."""
+        """Load a run's model unless it is loaded, then call `then`."""
         self._with_model(run.model.spec, lambda _: then())
 
     def begin_session(self, kept: Sequence[KeptRun]) -> list[Run]:
-        """Put the runs of a kept session in the place of these; a live run is stopped."""
+        """Replace the session's runs by those of a kept session; a live run is stopped."""
         if self.session.live is not None:
             self.stop()
             self.phase = Phase.READY
         self._expect_nothing()
         self._asked = None
         if self.is_loading:
-            # The model that comes is for these runs to use, not for a run of its own.
+            # The model being loaded is for these runs, not for a run of its own.
             self._once_loaded = lambda model: None
         return self.session.begin(kept)
 
     def _with_model(self, spec: ModelSpec, then: Callable[[ModelInfo], None]) -> None:
-        """Do something with a model, which is loaded first where it is not there."""
+        """Load a model unless it is loaded, then call `then` with it."""
         if self.model is not None and self.can_run and self.model.spec == spec:
             then(self.model)
             return
@@ -356,7 +356,7 @@ class Explorer:
     def _load(self, spec: ModelSpec) -> None:
         self.spec = spec
         if self._engine is None or self.is_loading:
-            # A load cannot be called off in any other way.
+            # A load cannot be cancelled in any other way.
             self.restart()
             return
         self.stop()
@@ -371,13 +371,13 @@ class Explorer:
         engine.send(LoadModel(spec))
 
     def _send_trust(self, engine: Engine, specs: Iterable[ModelSpec]) -> None:
-        """Let the engine run the code of those of these models that are trusted."""
+        """Let the engine run the code of the trusted models among these."""
         for spec in specs:
             if spec in self._trusted:
                 engine.send(TrustModel(spec))
 
     def trust(self, question: CodeQuestion) -> None:
-        """Load a model with Python code of its own, which may run until the explorer ends."""
+        """Load a model with its own Python code, which may run until the explorer ends."""
         self._trusted.add(question.spec)
         self._expect_nothing()
         self._once_loaded = question.then
@@ -396,8 +396,8 @@ class Explorer:
         Args:
             prompt: what to run; None for the current one, wrapped as it is.
             step: whether to halt after each layer.
-            chat_template: whether it is wrapped in the chat template; None for what the user's
-                settings say of another prompt than the current one.
+            chat_template: whether it is wrapped in the chat template; None follows the user's
+                settings where the prompt is not the current one.
         """
         asked, wrapped = self.asked
         if prompt is not None:
@@ -418,12 +418,12 @@ class Explorer:
     def compute(self, *metrics: str, run: Run | None = None, **changes: Any) -> None:
         """Add metrics to a run; a live run is stopped first.
 
-        What the engine is computing for it goes on, too.
+        Metrics that the engine is computing for the run are continued, too.
 
         Args:
             metrics: their names.
             run: the run; None for the one on the screen.
-            changes: other settings for them than the run's.
+            changes: settings that replace the run's.
         """
         run = run or self.session.current
         if self._engine is None or run is None or not self.has_model_of(run):
@@ -438,7 +438,7 @@ class Explorer:
         self._send(run)
 
     def _begin_unasked(self, run: Run) -> None:
-        """Begin the layers that suffice behind a finished run, where the count comes soon."""
+        """Compute sufficient layers after a finished run, where the count comes soon."""
         is_shown = run is self.session.current and not self.pair.is_expected
         if not (is_shown and self.phase is Phase.READY):
             return
@@ -447,7 +447,7 @@ class Explorer:
             self.unasked_run = run
 
     def make_way(self) -> None:
-        """Stop work that nobody has asked for; its run is as it was before."""
+        """Stop work that began by itself; its run is as it was before."""
         run, self.unasked_run = self.unasked_run, None
         if run is not None and run is self.session.live:
             self.stop()
@@ -455,13 +455,13 @@ class Explorer:
             self._settle()
 
     def call_off(self) -> None:
-        """Stop at the user's wish; after work that nobody asked for, none begins by itself."""
+        """Stop at the user's wish; a stop of work that began by itself turns such work off."""
         if self.unasked_run is not None and self.unasked_run is self.session.live:
             self.unasked_seconds = 0.0
         self.stop()
 
     def run_aside(self, prompt: Prompt, settings: RunSettings) -> Run | None:
-        """Run something that neither the session lists nor the main screen shows.
+        """Run a prompt without listing it in the session or showing it on the main screen.
 
         A live run is stopped first. None while there is no model.
         """
@@ -484,15 +484,15 @@ class Explorer:
         engine.send(StartGeneration(text.run_id, text.prompt, text.settings))
 
     def generation_settings(self) -> GenerationSettings:
-        """The user's settings of texts; the current prompt is wrapped as it is run."""
+        """The user's settings of texts; the current prompt is wrapped as it would be run."""
         return replace(self.settings.generation_settings(), chat_template=self.chat_template)
 
     def generates_for(self, generation_state: GenerationState) -> bool:
-        """Whether a text is the loaded model's, after the current prompt."""
+        """Whether a text was written by the loaded model for the current prompt."""
         return (generation_state.model, generation_state.prompt) == (self.model, self.prompt)
 
     def start_sweep(self, plan: SweepPlan, folder: Path) -> None:
-        """Run what a sweep lacks; a live run or text is stopped first."""
+        """Run the missing prompts of a sweep; a live run or text is stopped first."""
         from depthtui.sweep.saved import plan_text
         from depthtui.tui.state.sweeping import Sweeping
 
@@ -513,7 +513,7 @@ class Explorer:
     def write_model(
         self, left_out: Sequence[int], folder: Path, repeated: Sequence[Repeated] = ()
     ) -> None:
-        """Write the loaded model without these layers, with these blocks twice.
+        """Write the loaded model without these layers and with these blocks twice.
 
         A live run or text is stopped first.
         """
@@ -525,7 +525,7 @@ class Explorer:
         engine.send(WriteModel(self.writing.run_id, tuple(left_out), str(folder), tuple(repeated)))
 
     def open_record(self, cell: Cell, record: Record) -> None:
-        """Put a sweep's prompt on the main screen; its model is loaded if need be."""
+        """Show a sweep's prompt on the main screen; its model is loaded if need be."""
         for run in self.session.runs:
             if run.answers(record.model, record.prompt, record.settings):
                 self.show_run(run)
@@ -538,7 +538,7 @@ class Explorer:
             self.load(cell.model)
 
     def show_run(self, run: Run) -> bool:
-        """Put a run on the screen; its prompt is what `run` runs from now on.
+        """Show a run; its prompt is the one that `run` runs from now on.
 
         False for a run of a kept session that the cache no longer has: see `compute_kept`.
         """
@@ -551,20 +551,20 @@ class Explorer:
         return True
 
     def compute_kept(self, run: Run) -> None:
-        """Compute a run of a kept session with its model, which is loaded first."""
+        """Compute a kept session's run with its model, which is loaded first."""
         self._expect_nothing()
         self._asked = run.prompt, run.settings.chat_template
         self._with_model(run.model.spec, partial(self._recall, run))
 
     def open_run(self, run: Run, result: RunResult | None) -> None:
-        """Give a run of a kept session its result; None where the cache no longer has it."""
+        """Set the result of a kept session's run; None where the cache no longer has it."""
         if result is not None and run.state is RunState.KEPT:
             self.session.open_run(run, result)
             if self.model is not None:
                 self.session.adopt(self.model)
 
     def _swept(self, finished: SweepFinished) -> None:
-        """A sweep has ended: say how, and which model is loaded now."""
+        """Report how a sweep ended, and update the loaded model."""
         assert self.sweep is not None
         before, self.model = self.model, finished.model
         if not self.is_loading:
@@ -578,7 +578,7 @@ class Explorer:
         self.host.show_toast(self.sweep.end_toast(loaded))
 
     def has_model_of(self, run: Run) -> bool:
-        """Whether the loaded model is the one that a run is of."""
+        """Whether the loaded model is the run's."""
         return self.can_run and run.model == self.model
 
     def pace_of(self, run: Run | None) -> Pace:
@@ -591,7 +591,7 @@ class Explorer:
         return pace_key(model, self.engine_command)
 
     def _run_settings(self, prompt: Prompt, chat_template: bool) -> RunSettings:
-        """The user's settings, what is skipped, and the answer that is marked in this prompt."""
+        """The user's settings, the skipped layers, and the answer that is marked in this prompt."""
         settings = replace(self.settings.run_settings(), chat_template=chat_template)
         current = self.session.current
         if current is None:
@@ -610,14 +610,14 @@ class Explorer:
         self._engine.send(StartRun(run.engine_id, run.prompt, run.settings, step, fresh, recall))
 
     def stop(self) -> None:
-        """Stop the live run, text or sweep, of which all stays that there is, or a load."""
+        """Stop the live run, text or sweep, whose parts so far stay, or a load."""
         works = self.session.live is not None or any(work.is_live for work in self._work)
         if self._engine is not None and (works or self.phase is Phase.LOADING):
             self._engine.send(Stop())
             self.inspections.ask_no_more()
 
     def step(self, layers: int = 1) -> None:
-        """Let a halted run compute more layers, one by default; one that steps, as many more."""
+        """Let a halted run compute more layers, one by default; a stepping one, as many more."""
         if self.is_stepping:
             self._steps_left += layers
         else:
@@ -625,7 +625,7 @@ class Explorer:
             self._resume(Step())
 
     def run_on(self) -> None:
-        """Let a halted run go on to its end."""
+        """Let a halted run continue to its end."""
         self.is_stepping = False
         self._resume(Continue())
 
@@ -651,19 +651,19 @@ class Explorer:
         self.session.delete(run)
 
     def change(self, **changes: Any) -> None:
-        """Replace some of the settings, for good."""
+        """Change some settings, and write them to the user's file."""
         changed = {k: v for k, v in changes.items() if getattr(self.settings, k) != v}
         if changed:
             self.settings = replace(self.settings, **changed)
             self.host.keep_settings(changed)
 
     def take(self, **changes: Any) -> None:
-        """Replace some of the settings in this session, as if it had begun with them."""
+        """Change some settings for this session, as if it had begun with them."""
         self.settings = replace(self.settings, **changes)
         self.reading.begin_with(**changes)
 
     def handle(self, event: Event) -> None:
-        """Bring everything up to date with what the engine said."""
+        """Update the state with an engine's event."""
         if self.engine_command and isinstance(event, RunFinished):
             event = replace(event, keys=self.sessions.keep_here(event.result, event.keys))
         work = next((work for work in self._work if work.handle(event)), None)
@@ -683,7 +683,7 @@ class Explorer:
             case Pace():
                 self._timed(event)
             case ModelLoaded(model=model):
-                # Another process may have computed them since.
+                # Another process may have computed these controls since.
                 self._controls.clear()
                 self._loaded(model)
             case RunStarted() if run is not None:
@@ -710,12 +710,12 @@ class Explorer:
 
     @property
     def _work(self) -> Iterator[_Work]:
-        """What the engine does beside runs, or did last."""
+        """The work of the engine beside runs, current or last."""
         works = (self.generation_state, self.sweep, self.writing)
         return (work for work in works if work is not None)
 
     def _follow_work(self, work: _Work, event: Event) -> None:
-        """Tell what came of a text, of a sweep or of a model that was written."""
+        """Report the result of a text, a sweep or a written model."""
         if isinstance(event, SweepFinished):
             self._swept(event)
         elif isinstance(work, ModelWriting) and work.said is not None:
@@ -726,7 +726,7 @@ class Explorer:
             self.host.show_toast(Toast(event.words, "error", "Nothing was written"))
 
     def engine_died(self, death: EngineDeath) -> None:
-        """The process is gone: keep every result and say how to go on."""
+        """Handle the end of the process: keep every result and say how to continue."""
         self._engine, self._once_loaded = None, None
         self.models.ask_no_more()
         self.pair.stop_waiting()
@@ -744,12 +744,12 @@ class Explorer:
     def _loaded(self, model: ModelInfo) -> None:
         self.model, self.progress, self.problem = model, None, None
         self.phase = Phase.READY
-        # The engine tells what is prepared of the model that it has now.
+        # The engine reports the preparations that its current model has.
         self.pace = replace(self.paces.get(self._pace_key(model), Pace()), prepared=())
         self.not_loaded = self.token_count.last = None
         self.session.adopt(model)
         recent = opened_last(model.spec.name, self.settings.recent_models)
-        # Another machine's models are not opened here by the next start.
+        # The next start does not open another machine's models here.
         remember = self.take if self.engine_command else self.change
         remember(last_model=recent[0], recent_models=recent)
         then, self._once_loaded = self._once_loaded, None
@@ -762,7 +762,7 @@ class Explorer:
             self.run()
 
     def _timed(self, pace: Pace) -> None:
-        """Take a new timing of the loaded model, which comes last among those kept."""
+        """Add a timing of the loaded model, which becomes the last of those kept."""
         self.pace = joined(self.pace, pace)
         if self.model is not None:
             key = self._pace_key(self.model)
@@ -796,7 +796,7 @@ class Explorer:
             self.host.show_toast(Toast(words, "error"))
 
     def _settle(self) -> None:
-        """A run began or ended: the engine is free, unless something has been queued."""
+        """Set the phase after a run began or ended: ready, unless something is queued."""
         if self.is_loading:
             return
         if self.writing is not None and self.writing.is_live:
@@ -813,7 +813,7 @@ class Explorer:
 
 
 def _with_marked_answer(run: Run) -> Prompt:
-    """A run's prompt with the answer that is marked in it as its own, for other tokens."""
+    """A run's prompt with the marked answer as its own, for other tokens."""
     start, result, prompt = run.settings.answer_start, run.result, run.prompt
     if start < 0 or result is None:
         return prompt

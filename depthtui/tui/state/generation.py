@@ -1,4 +1,4 @@
-"""A text that the model writes, as far as the explorer has heard of it."""
+"""A text that the model writes, with the parts received so far."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ Stage: TypeAlias = Literal["waiting", "writing", "done", "failed"]
 
 
 class GenerationState:
-    """A text and how it is getting on.
+    """A text and its progress.
 
     Args:
-        run_id: by which the engine names it.
+        run_id: the engine's id of the text.
         model: the model that writes.
-        prompt: what it answers; the prompt's own answer is not read.
-        settings: how.
+        prompt: the prompt to answer; its own answer is not read.
+        settings: of the writing.
 
     Attributes:
-        stage: how it is getting on.
-        generation: the text, with what was heard until now.
+        stage: its progress.
+        generation: the text, with the parts received so far.
         seconds: time in the engine so far.
         problem: why it failed, in words; may be empty.
-        preparing: how far the lens is that is fitted for it, in words; empty for none.
+        preparing: the progress of fitting its lens, in words; empty for none.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class GenerationState:
 
     @property
     def is_live(self) -> bool:
-        """Whether the engine writes it, or will next."""
+        """Whether the engine writes it or will next."""
         return self.stage in ("waiting", "writing")
 
     @property
@@ -71,7 +71,7 @@ class GenerationState:
     @property
     def generation(self) -> Generation:
         if self._unjoined:
-            # Joined when somebody looks: parts come faster than frames.
+            # Joined only when they are read: parts come faster than frames.
             parts = [self._generation.continuation, *self._unjoined]
             parts = [part for part in parts if len(part)]
             self._unjoined = []
@@ -81,14 +81,14 @@ class GenerationState:
 
     @property
     def tokens_per_second(self) -> float:
-        """0 where it is not known, as for a text from the cache."""
+        """Tokens per second; 0 where unknown, as for a text from the cache."""
         provenance = self._generation.provenance
         if provenance is not None and provenance.cached:
             return 0.0
         return len(self.generation.continuation) / self.seconds if self.seconds else 0.0
 
     def handle(self, event: Event) -> bool:
-        """Bring the text up to date; whether the event was about it."""
+        """Update the text; returns whether the event was about it."""
         if getattr(event, "run_id", -1) != self.run_id:
             return False
         match event:
@@ -107,19 +107,19 @@ class GenerationState:
         return True
 
     def prepare(self, progress: Progress) -> None:
-        """Its lens is being fitted, and this far."""
+        """Update the progress of fitting the text's lens."""
         if self.stage == "writing" and not len(self.generation.continuation):
             share = progress.done / max(1, progress.total)
             self.preparing = f"{progress.stage} {share:.0%}"
 
     def end(self, problem: str) -> None:
-        """It goes no further; what was written stays."""
+        """End the writing; the text so far stays."""
         if self.is_live:
             self.stage, self.problem = "failed", problem
             self._generation.stopped_by = "user"
 
     def verdict_words(self) -> str:
-        """How many layers its tokens need, once it is written; thinking and answer apart.
+        """How many layers its tokens need, once it is written; thinking and answer separately.
 
         Empty until then.
         """
@@ -127,7 +127,7 @@ class GenerationState:
             return ""
         found = text_verdicts(self.generation)
         if len(found) > 1:
-            # The whole text lies between its parts.
+            # The whole text's count lies between those of its parts.
             found.pop("text", None)
             return " ".join(f"{name.capitalize()}: {said.text}" for name, said in found.items())
         return next((said.text for said in found.values()), "")
@@ -138,11 +138,11 @@ class GenerationState:
         return "" if self.is_live or not len(written) else trend_sentence(written)
 
     def as_prompt(self) -> Prompt:
-        """Prompt and text as one, to be read teacher-forced; the text is the answer."""
+        """Prompt and text as one prompt, to be read teacher-forced; the text is the answer."""
         written = self.generation.continuation
         if self._generation.stopped_by == "end":
-            # The token that ends a text is none of its words.
+            # The token that ends a text is not part of its words.
             written = replace(written, texts=written.texts[:-1], ids=written.ids[:-1])
         question = self.prompt.question
-        # No prompt of its task: it must not be pooled with those.
+        # This is no prompt of its task: it must not be pooled with those.
         return Prompt(question + written.text, written.text, task="written")

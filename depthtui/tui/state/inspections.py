@@ -1,4 +1,4 @@
-"""Layers that were looked into at a token: asked of the engine, one at a time, and kept."""
+"""Layers inspected at a token: requested from the engine, one at a time, and kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from depthtui.tui.state.engine import Engine
 from depthtui.tui.state.session import Run, RunState
 
 MOST_KEPT = 512
-"""Inspections that are kept; a page is some kilobytes, and a key asks for one."""
+"""Inspections that are kept; one takes some kilobytes, and a key requests one."""
 
 WHAT_IF = "A layer is opened on clean runs, not in a what-if."
 UNFINISHED = "The layer opens once the run is through."
@@ -32,7 +32,7 @@ class _Place(NamedTuple):
 
 
 class Inspections:
-    """Asks for what a page shows; what is asked next takes the place of what waits.
+    """Requests pages from the engine; a new request replaces the one that waits.
 
     Args:
         free_engine: the engine, where it can answer now.
@@ -48,7 +48,7 @@ class Inspections:
         self._asked: _Place | None = None
 
     def ask(self, run: Run, layer: int, token: int, lens: str) -> None:
-        """Ask for a page, unless it is there or cannot be had."""
+        """Request a page, unless it is here or cannot be computed."""
         place = _place(run, layer, token, lens)
         engine = self._free_engine()
         if place in self._kept or place == self._asked or engine is None:
@@ -58,7 +58,7 @@ class Inspections:
             engine.send(InspectLayer(run.engine_id, run.prompt, run.settings, layer, token, lens))
 
     def why_not(self, run: Run, layer: int) -> str:
-        """Why no page of a run's layer can be had now; empty where it can."""
+        """Why no page of a run's layer can be computed now; empty where it can."""
         if not run.settings.is_clean:
             return WHAT_IF
         if run.state is RunState.HALTED and layer > run.halted_at:
@@ -70,12 +70,12 @@ class Inspections:
         return "" if self._free_engine() is not None else BUSY
 
     def of(self, run: Run, layer: int, token: int, lens: str) -> Inspection | None:
-        """A page, where it is there."""
+        """A page; None where it is not here."""
         found = self._kept.get(_place(run, layer, token, lens))
         return None if found is None else found.inspection
 
     def problem(self, run: Run, layer: int, token: int, lens: str) -> str:
-        """Why a page is not there; empty where it is, or is being made."""
+        """Why a page is not here; empty where it is, or is being computed."""
         found = self._kept.get(_place(run, layer, token, lens))
         return self.why_not(run, layer) if found is None else found.problem
 
@@ -90,7 +90,7 @@ class Inspections:
             del self._kept[next(iter(self._kept))]
 
     def ask_no_more(self) -> None:
-        """Forget what was asked: the engine is another one, or was stopped."""
+        """Forget the requests: the engine is another one, or was stopped."""
         self._asked = None
 
 

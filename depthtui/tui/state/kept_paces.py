@@ -1,4 +1,4 @@
-"""How quick models were, kept between two starts: an estimate needs no new timing then."""
+"""The paces of models, kept between two starts: an estimate then needs no new timing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from depthtui.files import parse_json, read_whole, write_over
 from depthtui.metrics import METRIC_BY_NAME
 
 SCHEMA = 2
-"""Raised when what is kept changes its meaning: paces of another schema are forgotten."""
+"""Raised when the meaning of the file changes: paces of another schema are forgotten."""
 
 _LARGEST = 1 << 24
 
@@ -31,16 +31,16 @@ def paces_path(cache_dir: Path) -> Path:
 
 
 def pace_key(model: ModelInfo, engine_command: str = "") -> str:
-    """What tells models apart whose pace is another; on an engine elsewhere it is."""
+    """A key for models of the same pace; another engine has other paces."""
     name = model.fingerprint or model.name
     place = (engine_command,) if engine_command else ()
     return " ".join((name, model.dtype, model.quantize or "-", model.device, *place))
 
 
 def kept_paces(path: Path) -> dict[str, Pace]:
-    """The paces that were kept, by `pace_key`; none where they cannot be read.
+    """The kept paces, by `pace_key`; none where they cannot be read.
 
-    They are timed again then: nobody need be told.
+    The models are then timed again, without a message.
     """
     try:
         tree = parse_json(read_whole(path, _LARGEST))
@@ -53,7 +53,7 @@ def kept_paces(path: Path) -> dict[str, Pace]:
 
 
 def keep_paces(path: Path, paces: Mapping[str, Pace]) -> None:
-    """Write the paces, whole or not at all; where that cannot be done, they are timed again."""
+    """Write the paces, whole or not at all; if they cannot be written, models are timed again."""
     latest = dict(list(paces.items())[-_MOST_KEPT:])
     content = {"schema": SCHEMA, "paces": to_plain(latest)}
     with suppress(DepthError):
@@ -61,7 +61,7 @@ def keep_paces(path: Path, paces: Mapping[str, Pace]) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether a file has paces, of whichever schema."""
+    """Whether a file contains paces, of any schema."""
     try:
         tree = parse_json(read_whole(path, _LARGEST))
     except (OSError, ValueError):
@@ -70,13 +70,13 @@ def _is_ours(path: Path) -> bool:
 
 
 def joined(former: Pace, pace: Pace) -> Pace:
-    """What was timed now, and of the former pace what was not."""
+    """The new timings, and the former ones where there is no new one."""
     timed = pace if math.isfinite(pace.forward) else former
     metrics = {**former.metrics, **pace.metrics}
     return replace(pace, forward=timed.forward, tokens=timed.tokens, metrics=metrics)
 
 
 def _is_sound(pace: Pace) -> bool:
-    """Whether each time is one of a metric, and takes time."""
+    """Whether each time belongs to a metric and is not negative."""
     times = pace.metrics.values()
     return set(pace.metrics) <= set(METRIC_BY_NAME) and all(seconds >= 0 for seconds in times)

@@ -1,4 +1,4 @@
-"""The models that can be opened: on the engine's disk, at hand, or opened before."""
+"""The models that can be opened: on the engine's disk, in the cache, or opened before."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _MOST_RECENT = 12
 """Models opened before that are remembered."""
 
 _PATIENCE = 60.0
-"""Seconds that an engine elsewhere gets to look."""
+"""Seconds that an engine elsewhere may take to answer."""
 
-# The catalog is imported where it is asked: the first frame does not wait for it.
+# The catalog is imported where it is used: the first frame does not wait for it.
 
 
 _Answers: TypeAlias = "SimpleQueue[ModelsListed | ModelFound | None]"
 
 
 class ModelList:
-    """Looks for models on this disk, or asks the engine that is elsewhere.
+    """Looks for models on this disk, or asks the engine elsewhere.
 
     Args:
-        explorer: whose engine it is.
+        explorer: the owner of the engine.
     """
 
     def __init__(self, explorer: Explorer) -> None:
@@ -39,7 +39,7 @@ class ModelList:
         self._asked: dict[ListModels | FindModel, list[_Answers]] = {}
 
     def on_disk(self) -> list[ModelListing]:
-        """The models that need no download, first those opened before; slow: a thread asks.
+        """The models that need no download, those opened before first; slow, so a thread calls it.
 
         Raises:
             DepthError: the engine elsewhere is gone.
@@ -54,10 +54,10 @@ class ModelList:
         return recent_first(on_disk(models_dir(settings.cache_folder)), settings.recent_models)
 
     def check(self, spec: ModelSpec) -> None:
-        """See that a model is at hand, as far as that can be told without opening it; slow.
+        """Check that a model is available, as far as possible without opening it; slow.
 
         Raises:
-            DepthError: it is not, or the engine elsewhere is gone.
+            DepthError: it is not available, or the engine elsewhere is gone.
         """
         from depthtui.models.reach import check_at_hand
 
@@ -88,14 +88,14 @@ class ModelList:
             answers.put(event)
 
     def ask_no_more(self) -> None:
-        """Let no thread wait any longer: the engine is gone, or is another one."""
+        """Release the threads that wait for an answer: the engine is gone, or is another one."""
         asked, self._asked = self._asked, {}
         for answers in itertools.chain(*asked.values()):
             answers.put(None)
 
 
 def opened_last(name: str, recent: tuple[str, ...]) -> tuple[str, ...]:
-    """The names of the models opened before, as they are kept, once this one is opened."""
+    """The names of the models opened before, to be kept, once this one is opened."""
     from depthtui.models.catalog import lasting_name
 
     return tuple(dict.fromkeys((lasting_name(name), *recent)))[:_MOST_RECENT]

@@ -10,11 +10,11 @@ class ModelWriting:
     """A model that the engine writes.
 
     Args:
-        run_id: by which the engine names it.
+        run_id: the engine's id of the writing.
 
     Attributes:
         is_live: whether the engine writes it, or will next.
-        said: what came of it, once it is over.
+        said: the message on its result, once it is over.
     """
 
     def __init__(self, run_id: int) -> None:
@@ -23,7 +23,7 @@ class ModelWriting:
         self.said: Toast | None = None
 
     def handle(self, event: Event) -> bool:
-        """Take what came of it; whether the event was about it."""
+        """Update the writing; returns whether the event was about it."""
         match event:
             case ModelWritten() if event.run_id == self.run_id:
                 words = f"{event.layers} layers, {event.parameters:,} parameters in {event.folder}"
@@ -36,6 +36,6 @@ class ModelWriting:
         return True
 
     def end(self, problem: str) -> None:
-        """It goes no further."""
+        """End the writing."""
         if self.is_live:
             self.is_live, self.said = False, Toast(problem, "error")

@@ -7,13 +7,13 @@ from depthtui.metrics import METRICS
 from depthtui.metrics.spec import Metric
 
 _QUICK = 5
-"""Forward passes a layer that a quick metric takes at most: the others take some a token too."""
+"""The most forward passes a layer that a quick metric takes: the others take some a token too."""
 
 
 def next_measures(result: RunResult) -> tuple[str, ...]:
     """Names of the metrics to compute next for the verdict of a run.
 
-    The quick ones together, until the run has all that can be had of them; then the others too.
+    The quick ones together, until the run has all of them that it can have; then the others too.
     """
     wanted = [
         metric
@@ -31,5 +31,5 @@ def next_measures(result: RunResult) -> tuple[str, ...]:
 
 
 def is_quick(metric: Metric, result: RunResult) -> bool:
-    """Whether a metric of a run is computed in about as long as somebody waits for an answer."""
+    """Whether a metric of a run is computed in about the time that a user waits for an answer."""
     return metric.work(result) <= _QUICK * result.model.n_layers

@@ -1,4 +1,4 @@
-"""A run and its prompt's run on another model, which are compared once both are there."""
+"""A run and its prompt's run on another model, compared once both are finished."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Pair:
 
     @property
     def is_expected(self) -> bool:
-        """Whether a comparison is to come."""
+        """Whether a comparison is to open."""
         return self.ready is not None or self._waiting is not None
 
     def wait(self, first: Run, second: Run) -> None:
-        """Compare these once the second is finished."""
+        """Compare these runs once the second is finished."""
         self._waiting = first, second
 
     def follow(self, session: Session) -> None:
-        """Hand the runs over when the second is finished; forget them when it ended early."""
+        """Set `ready` when the second run is finished; forget both when it ended early."""
         if self._waiting is None or self._waiting[1].state.is_live:
             return
         (first, second), self._waiting = self._waiting, None
@@ -33,7 +33,7 @@ class Pair:
             self.ready = first, second
 
     def take(self) -> tuple[Run, Run] | None:
-        """Both runs, if they are there; the next call returns None."""
+        """Return both runs if they are ready; the next call returns None."""
         taken, self.ready = self.ready, None
         return taken
 
@@ -42,5 +42,5 @@ class Pair:
         self._waiting = None
 
     def forget(self) -> None:
-        """Compare nothing."""
+        """Cancel the comparison."""
         self.ready = self._waiting = None

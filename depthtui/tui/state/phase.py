@@ -1,4 +1,4 @@
-"""What the engine is busy with, and why there is none or no model."""
+"""The engine's activity, and why there is no engine or no model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from depthtui.data.run_settings import ModelSpec
 
 
 class Phase(Enum):
-    """What the engine is busy with; the value is the word that people read."""
+    """The engine's activity; the value is the word that people read."""
 
     STARTING = "starting"
     LOADING = "loading"
@@ -45,9 +45,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class CodeQuestion:
-    """A model that only runs with Python code of its own, which lies in `folder`; untrusted text.
+    """A model that only runs with its own Python code, in `folder`; untrusted text.
 
-    `then` is what was to be done with the model.
+    `then` is called with the loaded model.
     """
 
     spec: ModelSpec

@@ -21,19 +21,19 @@ _THRESHOLD_STEPS = 20
 
 
 class Owner(Protocol):
-    """Whose settings are turned."""
+    """The owner of the settings that are changed."""
 
     settings: Any
 
     def change(self, **changes: Any) -> None:
-        """Replace some of the settings, for good."""
+        """Change some settings for good."""
 
 
 class ReadingChoices:
     """Changes how depths are read; only the lens is changed for good.
 
     Args:
-        owner: whose settings these are.
+        owner: the owner of the settings.
     """
 
     def __init__(self, owner: Owner) -> None:
@@ -47,23 +47,23 @@ class ReadingChoices:
 
     @property
     def thresholds_turned(self) -> bool:
-        """Whether the thresholds are others than the session began with."""
+        """Whether the thresholds differ from those that the session began with."""
         return any(self.now[name] != self.first[name] for name in _thresholds())
 
     def begin_with(self, **settings: Any) -> None:
-        """Take what there is of the choices among settings as what the session began with."""
+        """Set the choices among these settings as those that the session began with."""
         self.first |= {name: settings[name] for name in self.first if name in settings}
 
     def turn_threshold(self, name: str, steps: int) -> None:
-        """Raise or lower a rule's threshold, an option, by steps, in this session."""
+        """Raise or lower the threshold of a rule's option by steps, in this session."""
         self.set(**{name: turned(self.now[name], steps)})
 
     def set(self, **choices: Any) -> None:
-        """Read depths so in this session."""
+        """Change how depths are read in this session."""
         self._owner.settings = replace(self._owner.settings, **choices)
 
     def keep(self, **choices: Any) -> None:
-        """The same, and the lens for good."""
+        """Change how depths are read in this session, and the lens for good."""
         self._owner.change(lens=choices.get("lens", self.now["lens"]))
         self.set(**choices)
 
@@ -80,14 +80,14 @@ def _thresholds() -> list[str]:
 
 
 def turned(threshold: float, steps: int) -> float:
-    """A threshold some steps up or down; one between two steps goes to the next first."""
+    """A threshold moved by steps; one between two steps goes to the next first."""
     place = round(threshold * _THRESHOLD_STEPS, 6)
     turned = math.floor(place) + steps if steps > 0 else math.ceil(place) + steps
     return min(max(turned, 1), _THRESHOLD_STEPS - 1) / _THRESHOLD_STEPS
 
 
 def what_lens_lacks(lens: str, result: RunResult, pace: Pace) -> str:
-    """What has to be computed before a lens reads a run, and how long it takes; else nothing."""
+    """What has to be computed before a lens reads a run, and how long it takes; else empty."""
     if result.get(LENS_CLASSES[lens]) is not None:
         return ""
     metric, title = METRIC_BY_NAME.get(LENS_METRICS[lens]), lens_heading(lens)

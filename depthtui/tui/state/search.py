@@ -1,4 +1,4 @@
-"""Where words are in a run: in its prompt's tokens, or in what the lens says."""
+"""The places of words in a run: in its prompt's tokens, or in the lens."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from depthtui.data.run import RunResult
 Scope: TypeAlias = Literal["tokens", "lens"]
 
 SCOPES: dict[Scope, str] = {"tokens": "the prompt's tokens", "lens": "what the lens says"}
-"""What can be searched, in words."""
+"""The scopes of a search, in words."""
 
 
 @dataclass
 class Search:
-    """Words that are looked for, and the match that the cursor is on.
+    """The searched words, and the match that the cursor is on.
 
-    Upper case is told from lower case where the words have any of it.
+    Case matters where the words have an upper-case letter.
 
     Attributes:
         words: as they were typed.
-        scope: where they are looked for.
+        scope: where they are searched.
         at: the match, from 0.
     """
 
@@ -34,10 +34,10 @@ class Search:
     at: int = 0
 
     def places(self, result: RunResult, lens: str = LOGIT) -> list[tuple[int | None, int]]:
-        """Every match as a layer and a token; the layer is None where it is in the tokens.
+        """Every match as a layer and a token; the layer is None for a match in the tokens.
 
-        In the lens, the lowest layers come first: of each, the tokens whose k most probable next
-        ones hold the words.
+        In the lens, the lowest layers come first: in each, the tokens whose k most probable next
+        tokens contain the words.
         """
         if not self.words:
             return []
@@ -54,7 +54,7 @@ class Search:
     def step(
         self, result: RunResult, steps: int, lens: str = LOGIT
     ) -> tuple[int | None, int] | None:
-        """Go on by so many matches, beginning anew at the end; None where there is none."""
+        """Go on by so many matches, beginning anew at the end; None where there is no match."""
         places = self.places(result, lens)
         if not places:
             return None
@@ -64,14 +64,14 @@ class Search:
     def begin(
         self, result: RunResult, token: int, lens: str = LOGIT
     ) -> tuple[int | None, int] | None:
-        """Go to the first match: in the tokens, the first one from a token on."""
+        """Go to the first match; among the tokens, the first match from a token on."""
         places = self.places(result, lens)
         behind = (place for place, (layer, at) in enumerate(places) if layer is None and at < token)
         self.at = sum(1 for _ in behind) % len(places) if places else 0
         return self.step(result, 0, lens)
 
     def _holds(self) -> Callable[[str], bool]:
-        """Whether a text has the words."""
+        """A function that returns whether a text contains the words."""
         words = self.words
         if words == words.lower():
             return lambda text: words in text.lower()
@@ -79,9 +79,9 @@ class Search:
 
 
 def _tokens_with(holds: Callable[[str], bool], words: str, result: RunResult) -> list[int]:
-    """The tokens in which the words begin, which may run over several tokens."""
+    """The tokens in which the words begin; the words may span several tokens."""
     texts, rest = result.tokens.texts, len(words) - 1
-    # What the tokens behind add is too short to hold the words by itself.
+    # The appended text of later tokens is too short to contain the words by itself.
     return [
         token
         for token, text in enumerate(texts)

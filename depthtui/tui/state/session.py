@@ -1,4 +1,4 @@
-"""The runs of a session, as plain Python: what the panes show and the list holds."""
+"""The runs of a session, as plain Python: the panes show one, the list shows all."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from depthtui.metrics.estimates import TimeLeft
 
 
 class RunState(Enum):
-    """How far a run is; the value is the word that people read."""
+    """The state of a run; the value is the word that people read."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -45,7 +45,7 @@ class RunState(Enum):
     STOPPED = "stopped"
     FAILED = "failed"
     KEPT = "not opened"
-    """Of a kept session: its result is in the cache, or is computed again."""
+    """Of a kept session: its result is read from the cache, or computed again."""
 
     @property
     def is_live(self) -> bool:
@@ -54,9 +54,9 @@ class RunState(Enum):
 
 @dataclass(frozen=True)
 class Work:
-    """How far a metric of a run is: `done` of `total` units.
+    """The progress of a metric of a run: `done` of `total` units.
 
-    `seconds_left` is negative where it cannot be told.
+    `seconds_left` is negative where unknown.
     """
 
     metric: str
@@ -71,23 +71,23 @@ class Run:
 
     Attributes:
         number: 1, 2, … in the order they were started; 0 for a run that is not listed.
-        engine_id: the engine's `run_id`; another one each time that the engine works on it.
-        model, prompt, settings: what was asked for.
+        engine_id: the engine's `run_id`; a new one each time that the engine works on the run.
+        model, prompt, settings: as requested.
         started: local time.
         result: None until the prompt is tokenised, then filled row by row.
-        state: how far it is.
-        seconds: time in the engine so far, without what a halted run waited.
-        heard_at: when that was told, by the monotonic clock.
+        state: its state.
+        seconds: time in the engine so far, without the waits of a halted run.
+        heard_at: when `seconds` was reported, by the monotonic clock.
         halted_at: the layer after which a stepped run waits, or -1.
         problem: why it ended early, in words; may be empty.
-        work: the metric that is being computed behind the layers, or None.
-        kept: what there was before more was asked for, or None.
-        set_aside: metrics of other settings than now and their cache keys, by metric and settings.
-        remarks: what the user has noted on it.
-        kept_run: the run as a session kept it, where it is of a kept session; or None.
+        work: the metric that is being computed after the layers, or None.
+        kept: the result before more metrics were requested, or None.
+        set_aside: metrics of former settings and their cache keys, by metric and settings.
+        remarks: the user's marks and notes.
+        kept_run: the run in the kept session that it comes from, or None.
         keys: cache keys of the parts of the result, as in `KeptRun`.
-        recalled: names of slower metrics that nobody asked for in this session: the cache had them.
-        lens_left: how long the lens still takes, while it is read behind the last layer.
+        recalled: names of slower metrics from the cache that were not requested in this session.
+        lens_left: how long the lens still takes, while it is computed after the last layer.
     """
 
     number: int
@@ -123,13 +123,13 @@ class Run:
         return self.result.layers_done if self.result else 0
 
     def answers(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> bool:
-        """Whether this is the finished run of exactly this, with more metrics or without."""
+        """Whether this is the finished run of this model, prompt and settings but for metrics."""
         asked = (self.model, self.prompt, replace(self.settings, metrics=settings.metrics))
         has_all = set(settings.metrics) <= set(self.settings.metrics)
         return self.state is RunState.FINISHED and has_all and asked == (model, prompt, settings)
 
     def changed_by(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Those of some changes of the settings that change anything."""
+        """The changes that differ from the run's settings."""
         return {
             name: value for name, value in changes.items() if getattr(self.settings, name) != value
         }
@@ -137,12 +137,12 @@ class Run:
     def to_compute(
         self, names: Sequence[str], changes: Mapping[str, Any] | None = None
     ) -> tuple[list[str], str]:
-        """Which of these metrics can be asked for, or else why none; the reason is untrusted.
+        """The metrics among these that can be requested, or else why none can; untrusted text.
 
-        Where nothing is missing, there is neither.
+        Both are empty where nothing is missing.
 
-        What was stopped half-way is asked for again, and so is what failed, and what was computed
-        with other settings than `changes` would leave.
+        Metrics that were stopped half-way are requested again, as are those that failed and those
+        computed with settings that `changes` would change.
         """
         result = self.result
         unavailable = result.unavailable if result else {}
@@ -167,13 +167,13 @@ class Run:
 
 @dataclass
 class Session:
-    """Every run since the explorer was started, whatever model it used.
+    """Every run since the explorer was started, of any model.
 
     Attributes:
-        runs: those with something to show, oldest first, and the live one.
+        runs: the runs with something to show, oldest first, and the live one.
         current: the run on the screen.
-        marked: the run it is compared with.
-        asides: live runs that are not listed, such as what-ifs; whoever started one keeps it.
+        marked: the run to compare with the current one.
+        asides: live runs that are not listed, such as what-ifs; whoever starts one keeps it.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -185,7 +185,7 @@ class Session:
 
     @property
     def live(self) -> Run | None:
-        """The run that the engine works on, or will next."""
+        """The run that the engine works on or will next."""
         live = (run for run in [*self.runs, *self.asides] if run.state.is_live)
         return max(live, key=lambda run: run.engine_id, default=None)
 
@@ -197,15 +197,15 @@ class Session:
         return run
 
     def start_aside(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> Run:
-        """Add a run that is neither listed nor put on the screen."""
+        """Add a run that is neither listed nor shown."""
         run = Run(0, self.next_id(), model, prompt, settings, datetime.now())
         self.asides.append(run)
         return run
 
     def begin(self, kept: Sequence[KeptRun]) -> list[Run]:
-        """Put the runs of a kept session in the place of these, not opened yet.
+        """Replace the runs by those of a kept session, not opened yet.
 
-        A run that both have stays as it is.
+        A run of both sessions stays as it is.
         """
         here, self.runs = self.runs, []
         self.current, self.marked, self._last_number = None, None, 0
@@ -223,14 +223,14 @@ class Session:
         return run
 
     def open_run(self, run: Run, result: RunResult) -> None:
-        """Give a run of a kept session its result."""
+        """Set the result of a kept session's run."""
         run.result, run.settings, run.state = result, result.settings, RunState.FINISHED
         run.keys = run.kept_run.keys if run.kept_run is not None else {}
         if result.provenance is not None:
             run.seconds = result.provenance.seconds
 
     def adopt(self, model: ModelInfo) -> None:
-        """Let the runs of the same weights, dtype and device be runs of this loaded model."""
+        """Make runs of the same weights, dtype and device runs of this loaded model."""
         for run in self.runs:
             if run.model != model and run.model.is_same_as(model):
                 run.model = model
@@ -238,32 +238,32 @@ class Session:
                     run.result.model = model
 
     def recall(self, run: Run, model: ModelInfo) -> None:
-        """A run of a kept session is asked for, of its model as it is loaded now."""
+        """Prepare a kept session's run to be computed, with its model as it is loaded now."""
         run.engine_id, run.model, run.state = self.next_id(), model, RunState.WAITING
         run.heard_at = time.monotonic()
-        # What is slow comes from the cache, or is asked for again.
+        # Slower metrics come from the cache, or are requested again.
         metrics = tuple(name for name in run.settings.metrics if name in OF_THE_PASS)
         run.settings = replace(run.settings, metrics=metrics)
 
     def extend(self, run: Run, settings: RunSettings) -> None:
-        """Ask more of a run: its rows stay, and what it says of its former work is not heard."""
+        """Request more metrics of a run: its rows stay, events of its former work are ignored."""
         run.engine_id, run.settings, run.kept = self.next_id(), settings, run.result
         run.state, run.halted_at, run.work, run.problem = RunState.WAITING, -1, None, ""
         run.seconds, run.heard_at = 0.0, time.monotonic()
         if run.result is not None:
             run.result = replace(run.result, settings=settings)
-            # It is tried again: until then nothing says that it cannot be had.
+            # A failed metric is tried again: until then it is not marked as unavailable.
             again = set(run.result.failed) & set(settings.metrics)
             unavailable = without(run.result.unavailable, again)
             run.result = replace(run.result, unavailable=unavailable, failed=())
 
     def withdraw(self, run: Run) -> None:
-        """Take back at once what more was asked of a run; it is as it was before."""
+        """Cancel at once the further metrics requested of a run; it is as it was before."""
         run.engine_id = self.next_id()
         self._end(run, RunState.STOPPED, "")
 
     def keep(self, run: Run) -> Run:
-        """List a finished run that was started aside; where the same one is listed, that one."""
+        """List a finished run that was started aside; returns the same run if already listed."""
         for other in self.runs:
             if other.answers(run.model, run.prompt, run.settings):
                 return other
@@ -273,7 +273,7 @@ class Session:
         return run
 
     def clean_of(self, run: Run) -> Run | None:
-        """The run with every layer on of what a run leaves layers out of; None where it is gone."""
+        """The run with every layer on for a run that skips some; None where it is gone."""
         if run.settings.is_clean:
             return run
         wanted = (run.model, run.prompt, run.settings.chat_template, True)
@@ -285,16 +285,16 @@ class Session:
         return None
 
     def mark_answer(self, run: Run, start: int) -> None:
-        """Let the answer begin at a token, or where the prompt says with -1.
+        """Set the token at which the answer begins, or -1 for the prompt's own answer.
 
-        What was computed for another answer is dropped.
+        Metrics computed for another answer are dropped.
         """
         self._change(run, answer_start=start)
 
     def choose(self, run: Run, **settings: Any) -> None:
-        """Change what slower metrics compute.
+        """Change the settings of slower metrics.
 
-        What was computed is set aside, and comes back when it is chosen again.
+        Computed metrics are set aside, and come back when their settings are chosen again.
         """
         before, aside = run.settings, run.set_aside
         settings = run.changed_by(settings)
@@ -315,7 +315,7 @@ class Session:
                 run.result.settings = run.settings
 
     def _change(self, run: Run, **settings: Any) -> None:
-        """Change settings of a run, and drop the metrics that depend on them."""
+        """Change settings of a run, and drop the metrics that depend on these."""
         changed = {metric.name for metric in depending_on(*settings)}
         metrics = tuple(name for name in run.settings.metrics if name not in changed)
         run.settings = replace(run.settings, metrics=metrics, **settings)
@@ -325,12 +325,12 @@ class Session:
             run.result.drop(changed)
 
     def next_id(self) -> int:
-        """A number by which the engine names what it does next."""
+        """A new id for the engine's next work."""
         self._last_id += 1
         return self._last_id
 
     def apply(self, event: Event) -> Run | None:
-        """Bring a run up to date; returns it, or None for an event of no known run."""
+        """Update a run with an event; returns the run, or None for an event of no run here."""
         run = self.find(getattr(event, "run_id", -1))
         if run is None:
             return None
@@ -361,7 +361,7 @@ class Session:
         return run
 
     def run_of(self, result: RunResult | None) -> Run | None:
-        """The run that has this result."""
+        """The run with this result."""
         if result is None:
             return None
         return next((run for run in [*self.runs, *self.asides] if run.result is result), None)
@@ -372,28 +372,28 @@ class Session:
         return next((run for run in runs if run.engine_id == engine_id), None)
 
     def resume(self, run: Run) -> None:
-        """A halted run goes on."""
+        """Mark a halted run as continued."""
         if run.state is RunState.HALTED:
             run.state, run.halted_at = RunState.RUNNING, -1
             run.heard_at = time.monotonic()
 
     def engine_died(self, reason: str) -> None:
-        """End what was live; what it had computed stays."""
+        """End the live runs; their results so far stay."""
         for run in [run for run in [*self.runs, *self.asides] if run.state.is_live]:
             self._end(run, RunState.STOPPED, reason)
 
     def select(self, run: Run) -> None:
-        """Put a run on the screen."""
+        """Show a run."""
         self.current = run
         if self.marked is run:
             self.marked = None
 
     def mark(self, run: Run) -> None:
-        """Choose the run to compare with, or take the choice back."""
+        """Choose the run to compare with, or undo the choice."""
         self.marked = None if self.marked is run else run
 
     def delete(self, run: Run) -> None:
-        """Forget a run; its neighbour takes its place on the screen."""
+        """Forget a run; its neighbour is shown in its place."""
         index = self.runs.index(run)
         self.runs.remove(run)
         if self.marked is run:
@@ -405,26 +405,26 @@ class Session:
                 self.marked = None
 
     def before(self, run: Run | None) -> Run | None:
-        """The run shown before this one, or the one after where it is the first."""
+        """The run before this one, or the one after where this is the first."""
         others = [other for other in self.shown() if other is not run]
         earlier = [other for other in others if run is not None and other.number < run.number]
         return earlier[-1] if earlier else others[0] if others else None
 
     def shown(self) -> Iterator[Run]:
-        """The runs that have something to show, oldest first."""
+        """The runs that have a result, oldest first."""
         return (run for run in self.runs if run.result is not None)
 
     def listed(self) -> Iterator[Run]:
-        """The runs that can be shown, oldest first: at once, or once they are opened."""
+        """The runs that can be shown, at once or once they are opened; oldest first."""
         return (run for run in self.runs if run.result is not None or run.state is RunState.KEPT)
 
     @property
     def results(self) -> list[RunResult]:
-        """What the session's runs hold, oldest first."""
+        """The results of the session's runs, oldest first."""
         return [run.result for run in self.runs if run.result is not None]
 
     def with_remarks(self, results: Sequence[RunResult]) -> list[RunResult]:
-        """Results with what the user has noted on the runs that they are of."""
+        """The results, with the user's remarks on their runs."""
         noted = {id(run.result): run.remarks for run in self.runs if run.remarks}
         return [
             replace(result, remarks=noted[id(result)]) if id(result) in noted else result
@@ -454,7 +454,7 @@ class Session:
 
     def _end(self, run: Run, state: RunState, problem: str) -> None:
         if run.kept is not None and run.kept.complete:
-            # What it had before is still all there.
+            # The result before the request is still complete.
             state = RunState.FINISHED
             _ask_no_more(run)
         run.state, run.problem, run.halted_at = state, problem, -1
@@ -475,7 +475,7 @@ class Session:
 
 
 def _lens_work(run: Run, rows: Rows) -> Work:
-    """How far the lens is: a part of the prompt after another, of each the output first."""
+    """The progress of the lens: one part of the prompt after another, each from the output down."""
     assert run.result is not None
     depths, tokens = run.model.n_layers + 1, len(run.result.tokens)
     n_part = next(values.shape[1] for _, values in arrays_of(rows.rows))
@@ -487,7 +487,7 @@ def _lens_work(run: Run, rows: Rows) -> Work:
 
 
 def _ask_no_more(run: Run) -> None:
-    """Take back what was asked of a run and is not there at all."""
+    """Cancel the requested metrics of which a run has nothing."""
     result = run.result
     assert result is not None
     metrics = tuple(
@@ -502,7 +502,7 @@ def _ask_no_more(run: Run) -> None:
 
 
 def _added(before: RunResult, stopped: RunResult) -> RunResult:
-    """A result with the part of slower metrics that was computed until they were stopped."""
+    """A result with the slower metrics that were partly computed when stopped."""
     on_demand = {metric.name for metric in ON_DEMAND}
     later = {name: value for name, value in stopped.measured.items() if name in on_demand}
     unavailable = before.unavailable | stopped.unavailable

@@ -1,4 +1,4 @@
-"""The session's file, the sessions of other files, and what the cache has of their runs."""
+"""The session's file, the sessions of other files, and their runs in the cache."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _LONGEST_TITLE = 60
 
 
 class Sessions:
-    """Keeps the session in its file, and opens others.
+    """Writes the session to its file, and opens others.
 
     Args:
-        explorer: whose session it is.
+        explorer: the owner of the session.
 
     Attributes:
-        folder: where sessions are kept.
-        offered: the session that was kept last before this start; None once one is opened.
+        folder: the folder of sessions.
+        offered: the last session before this start; None once one is opened.
         title: the session's name for people; empty for its first prompt.
-        last_export: the file to read of what was exported last, or None.
+        last_export: the file to read of the last export, or None.
     """
 
     def __init__(self, explorer: Explorer) -> None:
@@ -57,7 +57,7 @@ class Sessions:
 
     @property
     def is_on(self) -> bool:
-        """Whether sessions are kept at all: they lie in the cache."""
+        """Whether sessions are written at all: they are in the cache."""
         return self._explorer.settings.use_cache and not self._is_ended
 
     def is_own(self, file: SessionFile) -> bool:
@@ -77,9 +77,9 @@ class Sessions:
         return self.folder.reread(file)
 
     def keep(self, layer: int, token: int, measure: str) -> None:
-        """Write the session, with the cursor and the measure on the screen.
+        """Write the session, with the cursor and the measure that is shown.
 
-        A session of nothing but the run of every start is not kept.
+        A session with only the run of every start is not written.
 
         Raises:
             DepthError: the folder cannot be written.
@@ -97,14 +97,14 @@ class Sessions:
         self._writer = self.folder.create(session, started)
 
     def open(self, file: SessionFile) -> tuple[Run, SessionFile]:
-        """Put a kept session in the place of this one, which stays in its file.
+        """Replace this session, which stays in its file, by a kept one.
 
         Returns:
             The run that was on the screen, for the explorer to show, and the session as it is
             on disk now.
 
         Raises:
-            DepthError: this session cannot be kept, so that it stays open.
+            DepthError: this session cannot be written, so it stays open.
         """
         if not self._explorer.host.keep_session():
             raise DepthError("This session cannot be kept, so it stays open.", "Free some space.")
@@ -128,7 +128,7 @@ class Sessions:
         return self._is_continued and self._writer is None
 
     def end(self) -> None:
-        """Leave the session's file to other windows; nothing is kept from now on."""
+        """Release the session's file to other windows; nothing is written from now on."""
         self._leave()
         self._is_ended = True
 
@@ -138,16 +138,16 @@ class Sessions:
             self._writer.close()
             self._writer = None
 
-    # What the cache has of runs that are not opened ---------------------------
+    # Runs that are not opened, in the cache -----------------------------------
 
     def result_of(self, run: Run) -> RunResult | None:
-        """The result of a run that is not opened yet, from the cache; None where it is gone."""
+        """The result from the cache of a run that is not opened yet; None where it is gone."""
         if run.kept_run is None or self._store is None:
             return None
         return read_run(self._store, run.kept_run)
 
     def whole(self) -> tuple[list[RunResult], list[str]]:
-        """The results of every run of the session, and the runs without one, in words.
+        """The results of every run of the session, and the names of the runs without one.
 
         A run that is not opened is read from the cache.
         """
@@ -161,9 +161,10 @@ class Sessions:
         return results, missing
 
     def keep_here(self, result: RunResult, keys: Mapping[str, str]) -> dict[str, str]:
-        """Keep what an engine elsewhere has measured; the keys here of the parts with these keys.
+        """Write an engine elsewhere's results into the cache here; maps their parts to the keys
+        here.
 
-        The engine's own keys name nothing here: it is not trusted with the cache.
+        The engine is not trusted with the cache, so its own `keys` name nothing here.
         """
         if self._store is None:
             return {}
@@ -180,7 +181,7 @@ class Sessions:
 
     @cached_property
     def _store(self) -> Store | None:
-        """The cache; it is opened by the first run that is read."""
+        """The cache, opened by the first run that is read."""
         settings = self._explorer.settings
         if not settings.use_cache:
             return None
@@ -199,7 +200,7 @@ class Sessions:
         return bool(runs) and (self._is_continued or is_more)
 
     def _is_by_itself(self, run: Run) -> bool:
-        """Whether a run is what every start brings."""
+        """Whether every start runs this run."""
         metrics = run.settings.metrics
         asked = tuple(name for name in metrics if name not in run.recalled)
         return (run.prompt, asked) == self._by_itself
@@ -225,7 +226,7 @@ class Sessions:
         )
 
     def _first_prompt(self, runs: list[Run]) -> str:
-        """The first prompt that was asked for, in one line."""
+        """The first requested prompt, in one line."""
         asked = next((run for run in runs if not self._is_by_itself(run)), runs[0])
         return prompt_title(asked.prompt, _LONGEST_TITLE)
 

@@ -1,4 +1,4 @@
-"""The settings as a list: what each is now, where that comes from, and what is not written yet."""
+"""The settings as a list: the value of each, its source, and changes not written yet."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from depthtui.settings import (
 from depthtui.tui.state.explorer import Explorer
 
 OWN_GROUP = "Explorer"
-"""The heading over what has no group of its own."""
+"""The heading over settings without a group."""
 
 MOST_CYCLED = 4
 """With more choices than these, one is picked from a list."""
 
 
 class Source(Enum):
-    """Where a setting's value comes from; the value is what people read."""
+    """The source of a setting's value; the value is the text that people read."""
 
     DEFAULT = "default"
     FILE = "settings file"
@@ -41,7 +41,7 @@ class Source(Enum):
 
 
 class Effect(Enum):
-    """When a changed setting is heeded; the value is what people read."""
+    """When a changed setting takes effect; the value is the text that people read."""
 
     AT_ONCE = "at once"
     NEXT_RUN = "from the next run on"
@@ -67,17 +67,17 @@ class Row:
 
 
 class SettingsList:
-    """Every option of the settings file, and what was changed of them.
+    """Every option of the settings file, and the changes to them.
 
-    What can be heeded at once is; all of it is forgotten with the session unless it is written.
+    Changes that can take effect at once do; all end with the session unless they are written.
 
     Args:
-        explorer: whose settings these are.
+        explorer: the owner of the settings.
         path: the settings file; None for the user's own.
-        choices: of settings whose choices are not declared: what is shown to what is kept.
+        choices: for settings without declared choices, the values by their labels.
 
     Attributes:
-        problem: why the file cannot be read, in words; empty where it can.
+        problem: why the file cannot be read, in words; empty if it can.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class SettingsList:
         self.read_file()
 
     def read_file(self) -> None:
-        """Look what the file says now."""
+        """Read the file again."""
         try:
             self._file, self._said = load_settings(self._path), settings_said(self._path)
             self.problem = ""
@@ -126,30 +126,30 @@ class SettingsList:
         return groups.index(row.group)
 
     def value(self, name: str) -> Any:
-        """What a setting is now, or will be from the next start on."""
+        """The value of a setting, or its value from the next start on."""
         return self._later.get(name, getattr(self._explorer.settings, name))
 
     def typed(self, name: str) -> str:
-        """A setting's value as it is typed."""
+        """A setting's value as a user would type it."""
         return options_of(Settings)[name].text(self.value(name))
 
     def choices(self, name: str) -> Mapping[str, Any]:
-        """What a setting can be: as it is shown, to what it is; empty for any text."""
+        """The possible values of a setting by their labels; empty for any text."""
         option = options_of(Settings)[name]
         if option.kind is bool:
             return {"true": True, "false": False}
         return self._choices.get(name) or {choice: choice for choice in option.choices}
 
     def type(self, name: str, text: str) -> None:
-        """Give a setting the value that somebody typed.
+        """Set a setting to a typed value.
 
         Raises:
-            WrongValue: it cannot have it; the text is what it must be.
+            WrongValue: the value is invalid; the text says what it must be.
         """
         self.choose(name, options_of(Settings)[name].parse_text(text.strip()))
 
     def choose(self, name: str, value: Any) -> None:
-        """Give a setting a value that it can have."""
+        """Set a setting to a valid value."""
         self._touched.add(name)
         if effect_of(name) is Effect.NEXT_START:
             self._later[name] = value
@@ -157,26 +157,26 @@ class SettingsList:
             self._explorer.take(**{name: value})
 
     def cycle(self, name: str) -> None:
-        """Give a setting the choice after the one that it is."""
+        """Set a setting to its next choice."""
         values = list(self.choices(name).values())
         now = self.value(name)
         self.choose(name, values[(values.index(now) + 1) % len(values) if now in values else 0])
 
     def reset(self, name: str) -> None:
-        """Give a setting its default."""
+        """Set a setting to its default."""
         self.choose(name, getattr(Settings(), name))
 
     @property
     def unwritten(self) -> dict[str, Any]:
-        """What was changed here and is not what the file says."""
+        """The changes made here that differ from the file."""
         values = {name: self.value(name) for name in options_of(Settings) if name in self._touched}
         return {name: value for name, value in values.items() if value != self._said_of(name)}
 
     def write(self) -> Path:
-        """Write what was changed here into the file; everything else in it stays as it is.
+        """Write the changes into the file; everything else in it stays as it is.
 
         Raises:
-            DepthError: it cannot be written; the file is as it was.
+            DepthError: the file cannot be written, and stays as it was.
         """
         path = change_settings(self.unwritten, self._path)
         self._touched.clear()
@@ -208,12 +208,12 @@ class SettingsList:
 
 
 def effect_of(name: str) -> Effect:
-    """When a change of a setting is heeded."""
+    """When a change of a setting takes effect."""
     if options_of(Settings)[name].group == "Cache" or name in ("last_model", "welcome"):
         return Effect.NEXT_START
     return Effect.NEXT_RUN if name in options_of(RunSettings) else Effect.AT_ONCE
 
 
 def wrong(name: str, error: WrongValue) -> str:
-    """Why a setting cannot have what was typed, as a sentence."""
+    """Why a setting cannot have the typed value, as a sentence."""
     return f"{name} must be {error}."

@@ -1,4 +1,4 @@
-"""What a status line says: the model, the prompt, and what the engine does."""
+"""The status line's contents: the model, the prompt, and the engine's activity."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ _STATES: dict[Phase, EngineState] = {
 
 @dataclass(frozen=True)
 class Status:
-    """What the status line says; anything unknown is left out.
+    """The contents of the status line; anything unknown is left out.
 
     Attributes:
         model: the model of the run that is shown; the loaded one where there is no run.
-        loads: what is being loaded.
+        loads: the model that is being loaded.
         loaded: the loaded model's name where the run that is shown is another's.
-        task: where the prompt that is shown comes from.
-        number: which of its task's prompts it is, such as `1/12`.
-        is_wrapped: whether it is in the chat template.
-        state: what the engine is doing.
-        layer, layers: how far a run is, in layers; 0 of 0 where it waits for the engine.
-        seconds: how long the run took so far.
-        heard_at: when that was told, by the monotonic clock; 0 where it is over.
+        task: the task of the prompt that is shown.
+        number: its number among its task's prompts, such as `1/12`.
+        is_wrapped: whether it is wrapped in the chat template.
+        state: the engine's activity.
+        layer, layers: layers done, and layers of the run; 0 and 0 while it waits for the engine.
+        seconds: the run's time so far.
+        heard_at: when `seconds` was reported, by the monotonic clock; 0 where the run is over.
         cached: whether the result came from the cache; None while there is none.
-        memory: bytes that the engine holds for that model, or 0.
-        work: the metric that a run is at behind its layers, or None.
-        swept: how many prompts of a sweep are done, and how many there are.
-        stage: how far a load is, or a model that is being written.
-        sweep_left: seconds that the sweep still takes; negative where it cannot be told.
+        memory: bytes that the engine uses for that model, or 0.
+        work: the metric that the run computes after its layers, or None.
+        swept: the number of prompts of a sweep that are done, and of all.
+        stage: the progress of a load, or of writing a model.
+        sweep_left: seconds that the sweep still takes; negative where unknown.
     """
 
     model: ModelInfo | None = None
@@ -84,7 +84,7 @@ class Status:
 
 
 def status_of(explorer: Explorer, datasets: Datasets | None = None) -> Status:
-    """The run on the screen and the engine; a row of a data set that is there has its number."""
+    """The status of the run that is shown and of the engine; numbers rows of data sets here."""
     run, live, sweep = explorer.session.current, explorer.session.live, explorer.sweep
     timed, loaded = live or run, explorer.model
     model = run.model if run else loaded
@@ -116,7 +116,7 @@ def status_of(explorer: Explorer, datasets: Datasets | None = None) -> Status:
 
 
 def stage_of(explorer: Explorer) -> str:
-    """How far a load is, or a model that is being written, such as `writing the model 40%`."""
+    """The progress of a load, or of writing a model, such as `writing the model 40%`."""
     progress = explorer.progress
     if progress is None or not (explorer.phase is Phase.WRITING or explorer.is_loading):
         return ""
@@ -125,7 +125,7 @@ def stage_of(explorer: Explorer) -> str:
 
 
 def _number(prompt: Prompt, seed: int, datasets: Datasets | None) -> str:
-    """Which of its task's prompts this is."""
+    """The number of a prompt in its task, such as `1/12`."""
     found = place(prompt, seed, datasets)
     return f"{found[0] + 1}/{found[1]}" if found else ""
 

@@ -1,4 +1,4 @@
-"""A step of a halted run in a sentence: the change that a layer made at a token."""
+"""A step of a halted run as a sentence: the change that a layer made at a token."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from depthtui.token_text import printable
 
 
 def step_words(result: RunResult, layer: int, token: int) -> str:
-    """The change that a layer made at a token, as far as it has run.
+    """The change that a layer made at a token, if the layer has run.
 
     Names the prompt's next token, or after the last one the lens's first choice after the layer,
-    with rank and probability before and after, and the sizes of what was written.
+    with rank and probability before and after, and the sizes of the layer's outputs.
     """
     parts = [
         part for part in (_reading(result, layer, token), _sizes(result, layer, token)) if part
@@ -42,7 +42,7 @@ def _reading(result: RunResult, layer: int, token: int) -> str:
 
 
 def _rank(lens: LogitLens, depth: int, token: int, target: int) -> str:
-    """The rank among the tokens that the lens lists, 1 the first, or beyond them."""
+    """The target's rank among the k tokens that the lens lists, 1 the first; `>k` beyond them."""
     listed = lens.top_ids[depth, token]
     places = np.flatnonzero(listed == target)
     return str(places[0] + 1) if len(places) else f">{len(listed)}"
@@ -55,7 +55,7 @@ def _probability(lens: LogitLens, depth: int, token: int, last: bool) -> float:
 
 
 def _sizes(result: RunResult, layer: int, token: int) -> str:
-    """The lengths of what attention and MLP write, or the layer, over what they read."""
+    """The norms of the outputs of attention and MLP, or of the layer, over their inputs'."""
     found = result.get(Contributions)
     if found is None:
         return ""

@@ -1,4 +1,4 @@
-"""What a sweep says, worked out in a thread as its records come."""
+"""The survey of a sweep, computed in a thread as its records come."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from depthtui.tui.state.sweeping import Sweeping
 
 @dataclass(frozen=True)
 class Request:
-    """A sweep as it was at one moment, to be worked out.
+    """A sweep as it was at one moment, to be analysed.
 
     Attributes:
-        version: the sweep's, which grows with all that changes in it.
-        grouping: what the rows are.
+        version: the sweep's, which grows with every change.
+        grouping: what a row is.
         outcome: its records.
-        is_live: whether it goes on.
+        is_live: whether it is running.
     """
 
     version: int
@@ -27,16 +27,16 @@ class Request:
 
 
 class SweepAnalysis:
-    """The rows and sentences of one sweep, as far as they are known.
+    """The rows and sentences of one sweep, as far as they are computed.
 
-    `rows` and `survey_of` take their time and may be called in a thread, the rest may not.
+    `rows` and `survey_of` are slow and may be called in a thread, the rest may not.
 
     Args:
         sweep: the sweep.
 
     Attributes:
-        survey: what it says, as far as that has been worked out.
-        is_busy: whether something is being worked out.
+        survey: the last computed survey.
+        is_busy: whether an analysis is running.
     """
 
     def __init__(self, sweep: Sweeping) -> None:
@@ -51,7 +51,7 @@ class SweepAnalysis:
         return self._known == (self.sweep.version, grouping)
 
     def begin(self, grouping: Grouping) -> Request | None:
-        """What to work out now; None where something is under way or nothing changed."""
+        """The analysis to compute now; None where one is running or nothing changed."""
         if self.is_busy or self.is_current(grouping):
             return None
         self.is_busy = True
@@ -59,19 +59,19 @@ class SweepAnalysis:
         return Request(sweep.version, grouping, sweep.outcome, sweep.is_live)
 
     def rows(self, request: Request) -> tuple[Row, ...]:
-        """The rows alone, which take less time than the comparisons."""
+        """Compute the rows alone, which takes less time than the comparisons."""
         return self._surveyor.rows(request.outcome, request.grouping)
 
     def survey_of(self, request: Request) -> Survey:
-        """Rows and sentences."""
+        """Compute rows and sentences."""
         is_session, is_live = self.sweep.is_session, request.is_live
         return self._surveyor.survey(request.outcome, request.grouping, is_session, is_live)
 
     def take_rows(self, rows: tuple[Row, ...]) -> None:
-        """Show these beside the sentences of before."""
+        """Show these rows beside the former sentences."""
         self.survey = replace(self.survey, rows=rows)
 
     def finish(self, request: Request, survey: Survey) -> None:
-        """This is what the sweep says, and something else may be worked out."""
+        """Set the survey, and allow the next analysis."""
         self.survey, self.is_busy = survey, False
         self._known = (request.version, request.grouping)

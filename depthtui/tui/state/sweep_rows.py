@@ -30,7 +30,7 @@ GROUPINGS: dict[Grouping, str] = {
     "models": "pooled by model",
     "levels": "pooled by task and level",
 }
-"""What rows may be, and that in words."""
+"""The groupings of rows, in words."""
 
 RowKey: TypeAlias = tuple[object, ...]
 
@@ -40,15 +40,15 @@ class Row:
     """A row of the table.
 
     Attributes:
-        key: what it is of; the same while a sweep goes on.
+        key: identifies the row; the same while a sweep runs.
         model, task: names; untrusted.
-        short_task: the task with its level in short, as `addition 3`.
+        short_task: the task with its level, in short, such as `addition 3`.
         done, total: prompts.
-        failures: what could not be done.
-        first: its first prompt that was run, and the cell of that; None while there is none.
-        summary: their curves and depths; None while there is no prompt.
-        is_pooled: whether it is of several cells.
-        cells: what it is of.
+        failures: the work that failed, and why.
+        first: the record of its first prompt that ran, and its cell; None while there is none.
+        summary: the curves and depths of its prompts; None while there is no prompt.
+        is_pooled: whether it pools several cells.
+        cells: its cells.
     """
 
     key: RowKey
@@ -65,35 +65,35 @@ class Row:
 
     @property
     def n_layers(self) -> int | None:
-        """L, where it is known."""
+        """L; None where unknown."""
         return None if self.summary is None else self.summary.model.n_layers
 
     @property
     def verdict(self) -> Verdict | None:
-        """How many layers suffice in it, and the other counts."""
+        """How many layers suffice in this row, and the other counts."""
         return None if self.summary is None else self.summary.verdict
 
     @property
     def headline(self) -> Headline | None:
-        """How many layers suffice, where that is known."""
+        """How many layers suffice; None where unknown."""
         return None if self.summary is None else self.summary.headline
 
     @property
     def title(self) -> str:
-        """Model and task in one."""
+        """Model and task together."""
         return f"{self.model} · {self.task}"
 
     @property
     def accuracy(self) -> Accuracy | None:
-        """How many answers are right, where that is known."""
+        """How many answers are right; None where unknown."""
         return None if self.summary is None else self.summary.accuracy
 
     def depth(self, rule: str) -> DepthEstimate | None:
-        """What a rule says."""
+        """The depth by a rule."""
         return None if self.summary is None else self.summary.depth(rule)
 
     def published(self, rule: str) -> PublishedDepth | None:
-        """What the paper says of this model on this task; None of several together."""
+        """The paper's depth of this model on this task; None for several cells."""
         if self.summary is None or self.is_pooled:
             return None
         return self.summary.published(rule)
@@ -107,8 +107,8 @@ class Finding:
         text: the sentence; untrusted.
         kind: a `title`, a `subject` that sentences are about, a sentence that is `clear`,
             `unclear` or `disputed` by a test, or a `doubt`.
-        cells: what it is about.
-        rule: by which rule, or empty.
+        cells: the cells that it is about.
+        rule: the rule that it uses, or empty.
     """
 
     text: str
@@ -118,23 +118,23 @@ class Finding:
 
     @property
     def is_head(self) -> bool:
-        """Whether it only says what the sentences beneath it are about."""
+        """Whether it only names the subject of the sentences beneath it."""
         return self.kind in ("title", "subject")
 
     def is_about(self, row: Row) -> bool:
-        """Whether a row is of any of its cells."""
+        """Whether a row contains any of its cells."""
         return not set(self.cells).isdisjoint(row.cells)
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a sweep says, as it is shown.
+    """A sweep's results as they are shown.
 
     Attributes:
         rows: in the plan's order.
-        findings: the answers to the paper's questions, then what to doubt.
-        summary: every cell.
-        asked: the questions.
+        findings: the answers to the paper's questions, then doubts.
+        summary: of every cell.
+        asked: the paper's questions.
     """
 
     rows: tuple[Row, ...] = ()
@@ -145,7 +145,7 @@ class Survey:
 
 @dataclass
 class Surveyor:
-    """Makes surveys, and keeps what did not change since the last one."""
+    """Computes surveys, and reuses the unchanged parts of the last one."""
 
     _summaries: dict[object, CellSummary] = field(default_factory=dict)
     _answered: tuple[object, Sequence[Question]] = (None, ())
@@ -156,7 +156,7 @@ class Surveyor:
         return tuple(self._row(key, cells, outcome) for key, cells in groups)
 
     def survey(self, outcome: Outcome, grouping: Grouping, is_session: bool, live: bool) -> Survey:
-        """Rows and sentences; while a sweep is live, only cells that are whole are compared."""
+        """Rows and sentences; while a sweep is live, only complete cells are compared."""
         settings = outcome.plan.summary
         cells = [
             self._pooled((cell,), outcome)
@@ -227,7 +227,7 @@ class Surveyor:
         summary = self._summaries.get(cells)
         if summary is None or known != _known(cells, summary):
             summary = CellSummary(cells[0], records, settings)
-            # The intervals are worked out here, where nobody waits for them.
+            # The intervals are computed here, in a thread.
             _ = summary.depths, summary.verdict
             self._summaries[cells] = summary
         return summary

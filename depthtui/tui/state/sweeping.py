@@ -1,4 +1,4 @@
-"""A sweep as far as the explorer has heard of it: its plan, its records, how it is getting on."""
+"""A sweep with the records received so far: its plan, its records, its progress."""
 
 from __future__ import annotations
 
@@ -33,33 +33,33 @@ from depthtui.tui.state.toast import Toast
 Stage: TypeAlias = Literal["opened", "running", "stopped", "done", "failed"]
 
 _KEY = re.compile("[0-9a-f]{16,64}")
-"""What a record's key looks like, which is in the name of its file."""
+"""The pattern of a record's key, which is in the name of its file."""
 
 OWN_PROMPTS = "own prompts"
-"""What the prompts of a session are called that belong to no task."""
+"""The name of a session's prompts that belong to no task."""
 
 
 class Sweeping:
-    """A sweep and how it is getting on.
+    """A sweep and its progress.
 
     Args:
-        plan: what it runs.
-        folder: where its records are; None for the runs of a session.
-        sweep_id: by which the engine names it; 0 for one that it does not run.
-        keeps: whether what the engine sends is written into the folder here: it is elsewhere.
+        plan: the prompts to run.
+        folder: the folder of its records; None for the runs of a session.
+        sweep_id: the engine's id of the sweep; 0 for one that it does not run.
+        keeps: whether records are written into the folder here, as for an engine elsewhere.
 
     Raises:
         DepthError: the folder cannot be written.
 
     Attributes:
-        stage: how it is getting on.
-        records: of each cell, by the number of the prompt.
-        failures: what could not be done.
-        done, total: prompts.
-        seconds_left: negative where it cannot be told.
-        now: what is being done.
-        problem: why it could not go on; may be empty.
-        version: another number each time that there is more.
+        stage: its progress.
+        records: the records of each cell, by the number of the prompt.
+        failures: the work that failed, and why.
+        done, total: numbers of prompts.
+        seconds_left: negative where unknown.
+        now: the current activity.
+        problem: why it could not continue; may be empty.
+        version: raised with every change.
         reading: changes how its depths are read.
     """
 
@@ -96,7 +96,7 @@ class Sweeping:
 
     @property
     def is_live(self) -> bool:
-        """Whether the engine works on it."""
+        """Whether the engine works on the sweep."""
         return self.stage == "running"
 
     @property
@@ -106,18 +106,18 @@ class Sweeping:
 
     @property
     def outcome(self) -> Outcome:
-        """What is there."""
+        """The sweep's records so far."""
         records = {
             cell: [found[number] for number in sorted(found)]
             for cell, found in self.records.items()
         }
         return Outcome(self.plan, records, list(self.failures))
 
-    # How it is read ----------------------------------------------------------
+    # Reading ------------------------------------------------------------------
 
     @property
     def settings(self) -> SummarySettings:
-        """How its depths are read."""
+        """How the sweep's depths are read."""
         return self.plan.summary
 
     @settings.setter
@@ -126,18 +126,18 @@ class Sweeping:
         self.version += 1
 
     def change(self, **changes: Any) -> None:
-        """Replace some of these settings."""
+        """Change some settings of the reading."""
         self.settings = replace(self.settings, **changes)
 
     @property
     def _measured(self) -> set[str]:
-        """The metrics that any of its prompts has."""
+        """The metrics that any of the sweep's prompts has."""
         every = (record.every for found in self.records.values() for record in found.values())
         return {metric for reduced in every for metric in reduced}
 
     @property
     def lenses(self) -> tuple[str, ...]:
-        """The lenses that read any of its prompts, and the chosen one."""
+        """The lenses that read any of the sweep's prompts, and the chosen one."""
         measured, chosen = self._measured, self.settings.lens
         return tuple(x for x in LENSES if x == chosen or LENS_METRICS[x] in measured)
 
@@ -153,12 +153,12 @@ class Sweeping:
         }
 
     def handle(self, event: Event) -> bool:
-        """Bring the sweep up to date; whether the event was about it."""
+        """Update the sweep; returns whether the event was about it."""
         if not self.sweep_id or getattr(event, "sweep_id", -1) != self.sweep_id:
             return False
         match event:
             case SweepProgress(done=done, total=total):
-                # Before it has been looked, the total is not known.
+                # The total is unknown before the engine has looked for prompts that are done.
                 self.done, self.total = done, total or self.total
                 self.seconds_left, self.now = event.seconds_left, event.now
             case PromptDone(cell=cell, record=text):
@@ -172,12 +172,12 @@ class Sweeping:
         return True
 
     def end(self, problem: str) -> None:
-        """It goes no further; what was done stays."""
+        """End the sweep; the records so far stay."""
         if self.is_live:
             self._finish("failed", problem)
 
     def end_toast(self, loaded: str) -> Toast:
-        """How it ended; `loaded` is the name of a model that it left loaded, or empty."""
+        """A toast about the end; `loaded` is the name of a model that is still loaded, or empty."""
         if self.problem:
             return Toast(self.problem, "error", "The sweep did not run")
         words = f"{self.done} of {self.total} prompts are there."
@@ -203,13 +203,13 @@ class Sweeping:
         if self._kept is not None:
             self._in_folder(self._write_record, self._kept, cell, record)
 
-    # What an engine elsewhere sends is kept here ------------------------------
+    # Records of an engine elsewhere, written here ------------------------------
 
     def _in_folder(self, write: Callable[..., None], *what: Any) -> None:
         try:
             write(*what)
         except DepthError as error:
-            # What is on the screen can still be exported.
+            # Records in memory can still be exported.
             self._kept, self.problem = None, f"No more records are kept here. {error}"
 
     def _write_record(self, folder: SweepFolder, cell: Cell, record: Record) -> None:

@@ -1,4 +1,4 @@
-"""Where a prompt stands among the prompts of its task."""
+"""The place of a prompt among the prompts of its task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIRST_TASK = "commonsense"
 
 
 def first_prompt() -> Prompt:
-    """What runs when nothing was chosen yet."""
+    """The prompt that runs before one is chosen."""
     return make_prompts(FIRST_TASK)[0]
 
 
@@ -29,7 +29,7 @@ def prompts_of(task: str, level: int | str | None, seed: int) -> tuple[Prompt, .
     if TASKS[task].kind == "written":
         return tuple(make_prompts(task, count=len(written_rows(task))))
     for count in range(GENERATED, 0, -1):
-        # A low level may have fewer different prompts than asked for.
+        # A low level may have fewer different prompts than requested.
         try:
             return tuple(make_prompts(task, level, count, seed))
         except DepthError:
@@ -38,9 +38,9 @@ def prompts_of(task: str, level: int | str | None, seed: int) -> tuple[Prompt, .
 
 
 def place(prompt: Prompt, seed: int, datasets: Datasets | None = None) -> tuple[int, int] | None:
-    """The prompt's index in its task and how many there are; None outside every task.
+    """The prompt's index in its task and the number of prompts; None outside every task.
 
-    A data set is one as far as it was read.
+    The rows read from a data set count as a task.
     """
     prompts = _task_of(prompt, seed, datasets)
     return (prompts.index(prompt), len(prompts)) if prompt in prompts else None
@@ -57,7 +57,7 @@ def neighbour(
 
 
 def _task_of(prompt: Prompt, seed: int, datasets: Datasets | None) -> tuple[Prompt, ...]:
-    """The prompts of a prompt's task at its level; empty where that is none."""
+    """The prompts of a prompt's task at its level; empty outside every task."""
     if prompt.task not in TASKS:
         return datasets.around(prompt) if datasets is not None else ()
     try:

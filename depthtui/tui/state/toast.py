@@ -1,4 +1,4 @@
-"""What the explorer tells people in passing."""
+"""Messages that the explorer shows in passing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Toast:
-    """Something for a toast: `severity` is Textual's, the texts are untrusted."""
+    """A toast: `severity` is Textual's, the texts are untrusted."""
 
     message: str
     severity: Literal["information", "warning", "error"] = "information"

@@ -1,4 +1,4 @@
-"""How many tokens a prompt has, while it is being typed."""
+"""How many tokens a prompt has, counted while it is typed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from depthtui.tui.state.engine import Engine
 
 
 class TokenCount:
-    """Asks the engine, one question at a time: of those in between, the last is asked next.
+    """Asks the engine one question at a time; the last of those in between is asked next.
 
     Args:
         free_engine: the engine, where it can answer now.
 
     Attributes:
-        last: what was counted last by the loaded model, or None.
+        last: the loaded model's last count, or None.
     """
 
     def __init__(self, free_engine: Callable[[], Engine | None]) -> None:
@@ -26,17 +26,17 @@ class TokenCount:
         self._next: CountTokens | None = None
 
     def ask(self, prompt: Prompt, chat_template: bool) -> None:
-        """Ask how many tokens a prompt has; `last` tells, where a model is loaded."""
+        """Request the number of tokens of a prompt; `last` will have it, if a model is loaded."""
         self._next = CountTokens(prompt, chat_template)
         self._ask_next()
 
     def answered(self, counted: TokensCounted) -> None:
-        """The engine has counted."""
+        """Handle a count of the engine."""
         self.last, self._asked = counted, None
         self._ask_next()
 
     def ask_no_more(self) -> None:
-        """Forget what was asked: the engine is another one."""
+        """Forget the requests: the engine is another one."""
         self._asked = self._next = None
 
     def _ask_next(self) -> None:

@@ -1,4 +1,4 @@
-"""The metrics that begin by themselves behind a finished run, and how they come soon."""
+"""The metrics that begin by themselves after a finished run, and how they are computed soon."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from depthtui.metrics.estimates import preparation_seconds, seconds_of
 from depthtui.tui.state.session import Run
 
 MOST_SECONDS = 120.0
-"""Work that would take longer by the measured pace waits for a key."""
+"""The longest time of such work by the measured pace; longer work waits for a key."""
 
 _OWN_ORDER: dict[str, Any] = {"sufficient_order": "own", "sufficient_search": "ranked"}
 MODEL_ORDER: dict[str, Any] = {"sufficient_order": "model", "sufficient_search": "greedy"}
 
 
 def unasked(run: Run, pace: Pace, most_seconds: float) -> tuple[str, ...]:
-    """Names of the metrics that begin by themselves behind a finished run.
+    """Names of the metrics that begin by themselves after a finished run.
 
     Args:
         run: the run.
@@ -35,9 +35,9 @@ def unasked(run: Run, pace: Pace, most_seconds: float) -> tuple[str, ...]:
 
 
 def quick_order(result: RunResult, pace: Pace) -> dict[str, Any]:
-    """Settings by which layers that suffice come soon, beside those of the run.
+    """Settings that make layers that suffice come soon, on top of those of the run.
 
-    An order of the prompt's own tokens, as long as the model's order takes long to find.
+    They choose an order of the prompt's own tokens while the model's order takes long to find.
     """
     if result.settings.sufficient_order != "model":
         return {}

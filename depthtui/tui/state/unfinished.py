@@ -1,4 +1,4 @@
-"""What would end with the work that the engine does: it is asked before that is ended."""
+"""The engine's work that a command would end: a question comes first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from depthtui.tui.state.session import Run, RunState
 
 
 def unfinished(explorer: Explorer) -> str:
-    """What goes on in the engine, in words; empty where nothing does."""
+    """The engine's current work, in words; empty where there is none."""
     sweep, text, writing = explorer.sweep, explorer.generation_state, explorer.writing
     if sweep is not None and sweep.is_live:
         return f"A sweep goes on, {sweep.done} of {sweep.total} prompts are kept"
@@ -17,7 +17,7 @@ def unfinished(explorer: Explorer) -> str:
     if writing is not None and writing.is_live:
         return "A model is being written"
     run = explorer.session.live
-    # Nobody misses work that began by itself, and begins again.
+    # Work that began by itself begins again: ending it loses nothing.
     return "" if run is None or run is explorer.unasked_run else _unfinished_run(run)
 
 
@@ -31,7 +31,7 @@ def _unfinished_run(run: Run) -> str:
 
 
 def slow_work(explorer: Explorer) -> str:
-    """The same where that is a slower metric: what takes long is not ended by the way."""
+    """The engine's work where it is a slower metric, which takes long; else empty."""
     run = explorer.session.live
     work = run.work if run is not None else None
     is_slow = work is not None and METRIC_BY_NAME[work.metric].on_demand
@@ -39,13 +39,13 @@ def slow_work(explorer: Explorer) -> str:
 
 
 def lost_by_opening(explorer: Explorer, run: Run) -> str:
-    """The same where a run of a kept session is opened: nothing ends for the loaded model's."""
+    """The work lost by opening a kept session's run: none for the loaded model's."""
     model = explorer.model
     is_here = model is not None and model.spec == run.model.spec
     return "" if is_here and explorer.can_run else unfinished(explorer)
 
 
 def lost_by_writing(explorer: Explorer) -> str:
-    """The same where a text is asked for: nothing ends where it answers the prompt already."""
+    """The work lost by requesting a text: none where a text answers the prompt already."""
     text = explorer.generation_state
     return "" if text is not None and explorer.generates_for(text) else unfinished(explorer)

@@ -1,4 +1,4 @@
-"""The reading and the verdict of a run on the screen, made again where they may be others."""
+"""The reading and the verdict of the run that is shown, computed again where they may change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from depthtui.depth.reading import Reading, reading_of
 
 
 class LastReading:
-    """Keeps the reading of a run and its verdict, and what they were made of.
+    """Keeps the reading and the verdict of a run, and the objects that they were computed from.
 
     Attributes:
         reading: the last one; None where there was no run.
@@ -29,8 +29,8 @@ class LastReading:
     ) -> Reading | None:
         """The reading of a run: the same one as long as the run did not grow.
 
-        One that the engine works on may have grown at any time. Its verdict is another one once
-        it has other metrics or layers.
+        A live run may have grown at any time. A new verdict is computed once metrics or layers
+        change.
         """
         made_of: list[object] = [] if result is None else [result, *result.measured.values()]
         state = (settings, result and _how_far(result))
@@ -43,7 +43,7 @@ class LastReading:
 
     @property
     def verdict(self) -> Verdict | None:
-        """The verdict of that, worked out when it is first asked for."""
+        """The verdict of the reading, computed when it is first used."""
         if not self._has_verdict:
             self._verdict = self.reading.verdict if self.reading is not None else None
             self._has_verdict = True

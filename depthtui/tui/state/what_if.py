@@ -1,4 +1,4 @@
-"""A model with layers left out, run twice or patched: their choice, and the runs it needs.
+"""A model with layers left out, run twice or patched: the changes, and the runs that they need.
 
 Nothing here draws. `WhatIf.proceed` is called whenever something changed, and
 starts what is most urgent: the run with the layers as they are now, then the
@@ -25,10 +25,10 @@ from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run
 
 SUBLAYERS = frozenset({"attention", "mlp"})
-"""The parts that a layer consists of."""
+"""The parts of a layer."""
 
 CHEAPEST_RANKING = RANKINGS[-1].name
-"""The metric that is computed where layers are to be ranked and nothing does so yet."""
+"""The metric that is computed where layers are to be ranked and no metric does so yet."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Stack:
     """The layers of a model, each with the sublayers that are left out.
 
     Attributes:
-        off: the sublayers that each layer is without.
+        off: the sublayers left out of each layer.
         repeated: the blocks of layers that run twice, in order; none overlap.
-        patched: the states of the other prompt that are put in, in order.
+        patched: the patched states of the other prompt, in order.
     """
 
     off: tuple[frozenset[str], ...]
@@ -59,20 +59,20 @@ class Stack:
         return cls(tuple(off), tuple(sorted(settings.repeated)), tuple(sorted(settings.patched)))
 
     def changed(self, settings: RunSettings) -> RunSettings:
-        """A run's settings with these changes."""
+        """A run's settings with the changes of this stack."""
         return replace(settings, skipped=self.skipped, repeated=self.repeated, patched=self.patched)
 
     def patch(self, layers: Iterable[int], token: int, part: str) -> Stack:
-        """Put the other prompt's states in at a token; take them out where the first one is in."""
+        """Patch the other prompt's states in at a token; out again where the first is in."""
         cells = {PatchedCell(layer, token, part) for layer in layers}
         others = set(self.patched)
         found = others - cells if min(cells) in others else others | cells
         return replace(self, patched=tuple(sorted(found)))
 
     def repeat(self, layers: range) -> Stack:
-        """Run a block of layers twice; once again where its first one runs twice already.
+        """Run a block of layers twice; once again where its first layer runs twice already.
 
-        Blocks that share a layer with it are taken back.
+        Blocks that share a layer with it are removed.
         """
         others = tuple(
             block
@@ -85,18 +85,18 @@ class Stack:
         return replace(self, repeated=tuple(sorted((*others, block))))
 
     def switch(self, layers: Iterable[int], part: str) -> Stack:
-        """Leave `layer`, `attention` or `mlp` out; bring it back where the first lacks it."""
+        """Switch `layer`, `attention` or `mlp` off; back on where it is off in the first layer."""
         layers = list(layers)
         parts = SUBLAYERS if part == "layer" else frozenset({part})
         back = parts <= self.off[layers[0]]
         return self._with(layers, lambda off: off - parts if back else off | parts)
 
     def without(self, layers: Iterable[int]) -> Stack:
-        """Leave these layers out, too."""
+        """Leave these layers out as well."""
         return self._with(layers, lambda off: SUBLAYERS)
 
     def exit_at(self, layer: int) -> Stack:
-        """Every layer from this one on left out: what the model says there is its output."""
+        """Leave out every layer from this one on: the model's output is its prediction there."""
         return self.without(range(layer, len(self.off)))
 
     def _with(
@@ -119,7 +119,7 @@ class Stack:
 
     @property
     def kept(self) -> tuple[int, ...]:
-        """The layers that a model of its own has, in the order in which they run."""
+        """The layers of the model that would be written, in the order in which they run."""
         path = path_of(len(self.off), self.repeated)
         return tuple(layer for layer in path if layer not in self.skipped_layers)
 
@@ -130,7 +130,7 @@ class Stack:
 
     @property
     def skipped(self) -> tuple[Skip, ...]:
-        """The same as a run's setting."""
+        """The changes as the `skip` setting of a run."""
         return tuple(
             Skip(layer, "layer" if off == SUBLAYERS else next(iter(off)))
             for layer, off in enumerate(self.off)
@@ -149,7 +149,7 @@ class Stack:
 
     @property
     def why_no_model(self) -> str:
-        """Why what is left is no model of its own, in words; empty where it may be one."""
+        """Why the remaining layers are no model of their own, in words; empty where they may be."""
         part = next((skip for skip in self.skipped if skip.part != "layer"), None)
         if part is not None:
             title = PART_TITLES[part.part]
@@ -167,7 +167,7 @@ class Stack:
 
     @property
     def words(self) -> str:
-        """What is off or runs twice, such as `10 of 30 layers off, 2 attentions off`."""
+        """The layers and parts that are off or run twice, such as `10 of 30 layers off`."""
         parts = [f"{self.layers_off} of {len(self.off)} layers off"] if self.layers_off else []
         for part, name in (("attention", "attention"), ("mlp", "MLP")):
             count = sum(off == {part} for off in self.off)
@@ -183,13 +183,13 @@ class Stack:
 
 @dataclass(frozen=True)
 class Effect:
-    """What leaving layers out, or running them twice, does to one prompt.
+    """The effect on one prompt of leaving layers out, or running them twice.
 
     Attributes:
         prompt: the prompt.
         clean: its run with every layer on.
         changed: the changed run, complete or not; None where there is none yet.
-        problem: why there is none, or empty.
+        problem: why there is no changed run, or empty.
     """
 
     prompt: Prompt
@@ -199,12 +199,12 @@ class Effect:
 
     @property
     def loss_change(self) -> float:
-        """What the loss gained, in nats; NaN where unknown."""
+        """The changed run's loss minus the clean run's, in nats; NaN where unknown."""
         return float("nan") if self.changed is None else self.changed.loss - self.clean.loss
 
     @property
     def agreement(self) -> tuple[int, int] | None:
-        """Tokens after which both say the same, and all tokens; None where unknown."""
+        """Tokens after which both predict the same token, and all tokens; None where unknown."""
         return None if self.changed is None else agreement(self.clean, self.changed)
 
 
@@ -224,15 +224,15 @@ class _Metrics:
 
 
 class WhatIf:
-    """One run and what becomes of it without some of its layers.
+    """A run and its changed runs without some of its layers.
 
     Args:
         explorer: runs things.
         run: the clean run; it has a result.
-        notify: tells the user something.
+        notify: shows the user a message.
 
     Attributes:
-        stack: the layers, on or off.
+        stack: the layers and their changes.
     """
 
     def __init__(self, explorer: Explorer, run: Run, notify: Callable[[str], None]) -> None:
@@ -248,12 +248,12 @@ class WhatIf:
         self._last: RunResult | None = None
         self._to_prune = 0
         self._task: _Variant | _Metrics | None = None
-        # What the engine is at already goes on after every change.
+        # Metrics that the engine is computing already are continued after every change.
         self._wanted = run.settings.metrics if run.state.is_live else ()
         if run.state.is_live:
             self._task = _Metrics(self._wanted)
 
-    # What there is to see ---------------------------------------------------
+    # Results ----------------------------------------------------------------
 
     @property
     def clean(self) -> RunResult:
@@ -263,7 +263,7 @@ class WhatIf:
 
     @property
     def changed(self) -> RunResult:
-        """The run without; the one before until it has tokens, the clean one where it failed."""
+        """The changed run; until it has tokens, the one before; the clean run where it failed."""
         if self.problem:
             return self.clean
         self._last = self._result_of(self._current) or self._last or self.clean
@@ -276,7 +276,7 @@ class WhatIf:
 
     @property
     def is_pending(self) -> bool:
-        """Whether the run with these layers off is still to come or going on."""
+        """Whether the changed run is waiting or running."""
         if self.stack.is_clean or self.problem:
             return False
         result = self._result_of(self._current)
@@ -284,24 +284,24 @@ class WhatIf:
 
     @property
     def effect(self) -> Effect:
-        """What the layers that are off do to this prompt."""
+        """The effect of the changes on this prompt."""
         return self._effect_on(self._run)
 
     @property
     def effects(self) -> list[Effect]:
-        """The same for every prompt that the model ran, after a prune; else empty."""
+        """The effects on every prompt that the model ran, after a prune; else empty."""
         if self.stack not in self._surveyed:
             return []
         return [self._effect_on(run) for run in self._prompts()]
 
     @property
     def rule(self) -> str:
-        """What the last prune went by, such as `block influence`; empty after another change."""
+        """The ranking of the last prune, such as `block influence`; empty after another change."""
         return self._surveyed.get(self.stack, "")
 
     @property
     def measured(self) -> Ranked | None:
-        """What layers are ranked by: ablation loss, or else block influence, once it is there."""
+        """The ranking of layers: ablation loss, or else block influence, once it is computed."""
         tokens = self._explorer.settings.summary_settings().tokens
         for ranking in rankings_of(self.clean):
             if ranking.of_layers and np.isfinite(usefulness(ranking, tokens)).all():
@@ -310,7 +310,7 @@ class WhatIf:
 
     @property
     def results(self) -> list[RunResult]:
-        """The clean runs, then those of them that are changed and whole."""
+        """The clean runs, then those changed runs that are complete."""
         effects = self.effects or [self.effect]
         changed = [effect.changed for effect in effects if not self.stack.is_clean]
         whole = [run for run in changed if run is not None and run.complete]
@@ -342,18 +342,18 @@ class WhatIf:
     # Changing ---------------------------------------------------------------
 
     def change(self, stack: Stack) -> None:
-        """Leave something else out, or run it twice."""
+        """Change the layers that are left out or run twice."""
         if stack != self.stack:
             self._before.append(self.stack)
             self._after.clear()
             self._go_to(stack)
 
     def undo(self, count: int = 1) -> None:
-        """Take the last changes back."""
+        """Undo the last changes."""
         self._walk(self._before, self._after, count, "There is nothing to undo.")
 
     def redo(self, count: int = 1) -> None:
-        """Make changes again that were taken back."""
+        """Redo changes that were undone."""
         self._walk(self._after, self._before, count, "There is nothing to redo.")
 
     def prune(self, count: int) -> None:
@@ -377,10 +377,10 @@ class WhatIf:
         self.change(pruned)
 
     def _ranked(self) -> tuple[list[int], str] | None:
-        """Layers, those to leave out first, and what says so; None before anything does.
+        """Layers, those to leave out first, and the ranking's name; None before there is a ranking.
 
-        The order in which layers can be left out together, once it is there, else the costs of each
-        by itself.
+        The order in which layers can be left out together, once computed, else the cost of each
+        alone.
         """
         together, n_layers = self.clean.get(Sufficient), len(self.stack.off)
         if together is not None and together.orders:
@@ -403,12 +403,12 @@ class WhatIf:
         self.proceed()
 
     def want_quietly(self, metric: str) -> None:
-        """The same, but nothing is said where it is unavailable."""
+        """Compute a metric like `want`, without a message where it is unavailable."""
         if metric not in self.clean.unavailable:
             self.want(metric)
 
     def keep(self) -> None:
-        """Put the changed run into the session's list, marked to be compared with."""
+        """List the changed run in the session, marked for comparison."""
         if self.stack.is_clean:
             self._notify("Every layer is on: there is no change to keep.")
         elif self.problem:
@@ -424,7 +424,7 @@ class WhatIf:
             )
 
     def close(self) -> None:
-        """Stop what runs for this alone; metrics of the clean run go on."""
+        """Stop the runs of this what-if; metrics of the clean run continue."""
         if isinstance(self._task, _Variant):
             self._explorer.stop()
         self._task = None
@@ -451,7 +451,7 @@ class WhatIf:
         return self._variant(self._run.prompt)
 
     def _variant(self, prompt: Prompt) -> _Variant:
-        # The other prompt lies beside this one alone.
+        # The patched states come from a prompt beside this one alone.
         is_own = prompt == self._run.prompt
         return _Variant(prompt, self.stack if is_own else replace(self.stack, patched=()))
 
@@ -477,7 +477,7 @@ class WhatIf:
         self._runs[task] = run
 
     def _tasks(self) -> Iterator[_Variant | _Metrics]:
-        """What is left to do, the most urgent first."""
+        """The remaining tasks, the most urgent first."""
         metrics = [_Metrics(self._wanted)] if self._wanted else []
         if self._to_prune:
             yield from metrics
@@ -499,7 +499,7 @@ class WhatIf:
 
     @property
     def _is_about_to_end(self) -> bool:
-        """Whether the metrics that run are all there: not worth stopping any more."""
+        """Whether the running metrics are all there: they are not worth stopping any more."""
         return isinstance(self._task, _Metrics) and all(map(self._has, self._task.names))
 
     def _has(self, metric: str) -> bool:
@@ -507,7 +507,7 @@ class WhatIf:
         return self.clean.has_all(metric)
 
     def _end_task(self) -> None:
-        """Note how the task ended, if it did."""
+        """Note how the task ended, if it has."""
         match self._task:
             case _Metrics():
                 if self._run.state.is_live:
@@ -528,7 +528,7 @@ class WhatIf:
 
 
 def can_be_changed(run: Run | None) -> bool:
-    """Whether a run has all that a what-if is compared with."""
+    """Whether a run has everything that a what-if is compared with."""
     if run is None or run.result is None or run.result.layers_done < run.model.n_layers:
         return False
     lens = run.result.get(LogitLens)
