@@ -1,1 +1,1 @@
-"""What fills the terminal: the main screen and the dialogs over it."""
+"""The screens of the terminal: the main screen and the dialogs over it."""

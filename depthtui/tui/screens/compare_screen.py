@@ -51,10 +51,10 @@ from depthtui.tui.state.session import Run
 from depthtui.tui.state.verdicts import LastReading
 
 _SIDE_B = ("heatmap-b", "lens-b")
-"""Ids of the panes that count B's layers and tokens."""
+"""Ids of the panes that count layers and tokens in B."""
 
 _MOST_NAMED = 3
-"""Metrics that the line names of those that a run lacks."""
+"""Metrics that a run lacks and that the line names."""
 
 LACKS_NOTHING = "Neither run lacks what the other has and can be computed."
 
@@ -66,14 +66,14 @@ class CompareScreen(LiveScreen):
     alignment; each pane sees it in its own run's layers and tokens.
 
     Args:
-        explorer: whose settings say how runs are averaged.
+        explorer: the owner of the settings by which runs are averaged.
         a, b: the runs.
-        measure: what the heatmaps show first.
-        cursor: where the cursor begins, in A's layers and tokens; of other prompts that have an
-            answer it begins at the token before it.
+        measure: the first measure of the heatmaps.
+        cursor: the first cursor, in A's layers and tokens; for different prompts with answers,
+            the cursor begins at the token before the answer.
 
     Attributes:
-        run: the run that a key has acted on last, whose model it may have asked for.
+        run: the run that a key acted on last, whose model the key may have loaded.
     """
 
     run: Run | None = None
@@ -173,11 +173,11 @@ class CompareScreen(LiveScreen):
                 other_reading=view.reading,
             )
         apart = pane.id == "difference" and self._alignment.match is Match.NONE
-        # Token by token there is nothing to subtract; layer by layer there is.
+        # Tokens cannot be subtracted one by one; layers can.
         return replace(view, mode="means") if apart and view.mode == "tokens" else view
 
     def draw(self) -> None:
-        """Show both runs, and say what sets them apart."""
+        """Draw both runs and their caveat."""
         self.show_view()
         verdicts = self._readings[0].verdict, self._readings[1].verdict
         compared = compared_sentence(*self._results, verdicts, self._settings)
@@ -228,7 +228,7 @@ class CompareScreen(LiveScreen):
         return self.explorer.settings.lens
 
     def _go_in_a(self, cursor: Cursor) -> None:
-        """Go to a layer and a token of A."""
+        """Go to a layer and a token in A."""
         column = int(np.argmax(self._alignment.a == cursor.token))
         self.go(round(cursor.layer * max(self._layers) / self._layers[0]), column)
 
@@ -242,7 +242,7 @@ class CompareScreen(LiveScreen):
     def from_pane(self, pane: Pane | None, cursor: Cursor) -> Cursor:
         assert pane is not None
         layer = round(cursor.layer * max(self._layers) / self._layers_of(pane))
-        # What is no heatmap has no column to point at.
+        # A pane that is no heatmap has no column to point at.
         return Cursor(layer, cursor.token if isinstance(pane, Heatmap) else self.cursor.token)
 
     def _layers_of(self, pane: Pane) -> int:
@@ -250,7 +250,7 @@ class CompareScreen(LiveScreen):
 
     @property
     def _lacking(self) -> str:
-        """The metrics that one run alone has, and the key that computes them; empty for none."""
+        """The metrics that only one run has, and the key that computes them; empty for none."""
         (a, b), found, times = self._runs, [], []
         for letter, run, other in (("A", a, b), ("B", b, a)):
             metrics = [METRIC_BY_NAME[name] for name in lacks(run, other)]
@@ -263,22 +263,22 @@ class CompareScreen(LiveScreen):
                 times += [about_time(metric, run.result, pace) for metric in metrics]
         if not found:
             return ""
-        # One time is told; several would have to be added up.
+        # A single time is shown; several would have to be added up.
         time = f", {times[0]}" if len(times) == 1 and times[0] else ""
         return f"{'; '.join(found)}: i computes it{time}."
 
     # Keys -------------------------------------------------------------------
 
     def _in_order(self) -> Sequence[tuple[Run, Run]]:
-        """Each run with the one beside it, the one first whose pane has the focus."""
+        """Each run with the other one; the pair of the focused pane's run first."""
         a, b = self._runs
         pairs = ((a, b), (b, a))
         return pairs[::-1] if self.active_pane.id in _SIDE_B else pairs
 
     def compute(self) -> None:
-        """Compute what the pane lacks; where it lacks nothing, what one run alone has."""
+        """Compute what the pane lacks, or else the metrics that only one run has."""
         pane, lenses = self.active_pane, self.query(LensTable)
-        # The lens of both sides is one thing to look at.
+        # The lenses of both sides belong together.
         panes = lenses if isinstance(pane, LensTable) else [pane]
         shown = list(dict.fromkeys(name for pane in panes for name in pane.computes()))
         pairs = self._in_order()
@@ -292,7 +292,7 @@ class CompareScreen(LiveScreen):
         self.notify(printable_sentence(reason), markup=False)
 
     def _compute(self, run: Run, other: Run, names: Sequence[str]) -> None:
-        """Compute metrics of a run, as far as they were chosen for the other one."""
+        """Compute metrics of a run, with the other run's settings for those that it has."""
         there = [name for name in names if other.result is not None and other.result.has_all(name)]
         changes = choices_of(other, there)
 
@@ -307,7 +307,7 @@ class CompareScreen(LiveScreen):
         act_with_model_of(self, run, self.commands[name], act)
 
     def _open_cell(self, pane: Pane, layer: int, token: int) -> None:
-        """Open a layer of the pane's run, whose model may have to be loaded."""
+        """Open a layer of the pane's run; its model may have to be loaded."""
         explorer, run = self.explorer, self.explorer.session.run_of(pane.result)
         if pane.id == "difference":
             layer = round(layer * self._layers[0] / max(self._layers))
@@ -331,13 +331,13 @@ class CompareScreen(LiveScreen):
         choose_prompt_beside(self, self.explorer, self._runs[0], self.close)
 
     def choose_reading(self) -> None:
-        """Choose how depths are read, here and on the main screen."""
+        """Choose how depths are read, on this and the main screen."""
         from depthtui.tui.screens.opening import choose_reading
 
         choose_reading(self, self.explorer, *self._results)
 
     def export(self) -> None:
-        """Save both runs, and what sets them apart."""
+        """Export both runs and their differences."""
         columns = (self._alignment.a, self._alignment.b)
         first, second = (nearest_token(side, self.cursor.token) for side in columns)
         from depthtui.tui.screens.opening import export_comparison

@@ -40,7 +40,7 @@ class GenerationScreen(LiveScreen):
     """The text and its depth curve on the left, the lens of one token on the right.
 
     Args:
-        explorer: writes; its `generation_state` is what is shown.
+        explorer: writes; its `generation_state` is shown.
         layer_order: `up` has layer 0 at the bottom.
     """
 
@@ -119,7 +119,7 @@ class GenerationScreen(LiveScreen):
             self._say("#trend-words", generation_state.trend_words())
 
     def _say(self, where: str, words: str) -> None:
-        """Put a sentence above the panes, or give its room to them where there is none."""
+        """Show a sentence above the panes; without one, the panes get its line."""
         line = self.query_one(where, Static)
         line.update(Content(words))
         line.set_class(bool(words), "said")
@@ -128,7 +128,7 @@ class GenerationScreen(LiveScreen):
         self.measure = depth_measure(self._depth, lambda: self.generation_state)
 
     def _activate(self, pane: Pane) -> None:
-        """Where it is narrow, the lens takes the place of the curve."""
+        """On a narrow screen, show either the lens or the curve."""
         super()._activate(pane)
         if not pane.has_class("always"):
             self.set_class(pane.id == "choice", "lens")
@@ -141,7 +141,7 @@ class GenerationScreen(LiveScreen):
         return self.generation_state is not None and self.generation_state.is_live
 
     def begin(self, settings: GenerationSettings | None = None) -> None:
-        """Write anew."""
+        """Write the text again, from the start."""
         user = self.explorer.generation_settings()
         self._follows = True
         self.explorer.generate(
@@ -155,7 +155,7 @@ class GenerationScreen(LiveScreen):
         self.redraw()
 
     def choose_settings(self) -> None:
-        """Choose how the text is written, and write it anew."""
+        """Choose how the text is written, and write it again."""
         from depthtui.tui.screens.dialogs.generation_form import GenerationForm
 
         state = self.generation_state
@@ -200,13 +200,13 @@ class GenerationScreen(LiveScreen):
         from depthtui.tui.screens.opening import export_generation
 
         if self.generation_state is not None:
-            # As far as it is: what comes while the dialog is open is not in it.
+            # The export has the text so far, without tokens written while the dialog is open.
             written = replace(self.generation_state.generation)
             export_generation(self.app, self.explorer, written)
 
 
 def as_result(generation_state: GenerationState) -> RunResult | None:
-    """The text as panes draw it: token n over the lens that chose it; None while it is empty."""
+    """The text as a result for panes: token n with the lens that chose it; None while empty."""
     written = generation_state.generation.continuation
     if not len(written):
         return None

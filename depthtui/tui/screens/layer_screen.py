@@ -39,18 +39,18 @@ from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import Run
 
 _LEFT = 2
-"""How many of the parts stand in the left column."""
+"""Parts in the left column."""
 
 
 class LayerScreen(SteppedScreen):
-    """The parts of the layer under the cursor; the prompt is coloured by the tokens that it reads.
+    """The parts of the layer under the cursor; prompt colours show the tokens that the layer reads.
 
     Args:
         explorer: asks the engine for pages.
         run: the run.
-        cursor: where to begin.
+        cursor: the first cursor.
         layer_order: `up` has layer 0 at the bottom.
-        lens: the lens that the page is read through, by its name in `LENSES`.
+        lens: the lens of the page, by its name in `LENSES`.
         left: called with the place at the end.
     """
 
@@ -105,17 +105,17 @@ class LayerScreen(SteppedScreen):
 
     @property
     def page(self) -> Inspection | None:
-        """The page of the place under the cursor, where it is there."""
+        """The page at the cursor; None where it is not here."""
         return self.explorer.inspections.of(self._run, *self.cursor, self._lens)
 
     @property
     def has_page(self) -> bool:
-        """Whether a page is on the screen, if only the one before."""
+        """Whether a page is shown, be it the former one."""
         return self._shown is not None
 
     @property
     def problem(self) -> str:
-        """Why there is no page; empty while it is being made."""
+        """Why there is no page; empty while it is being computed."""
         return self.explorer.inspections.problem(self._run, *self.cursor, self._lens)
 
     @property
@@ -137,7 +137,7 @@ class LayerScreen(SteppedScreen):
 
     def view(self) -> View:
         page, problem = self.page, self.problem
-        # The page before stays until the next one is there: a held-down key would flicker.
+        # The former page stays until the next one is here: a held-down key would flicker.
         self._shown = None if problem else page or self._shown
         return replace(
             super().view(), result=self._run.result, page=self._shown, page_problem=problem
@@ -169,18 +169,18 @@ class LayerScreen(SteppedScreen):
             text = printable(result.tokens.shown[token])
             place = f"Layer {at} at token {token} '{text}'"
             words = Content.assemble((place, "bold"), (f"  {self.problem or '…'}", MUTED))
-        # Its height is fixed: what stands beneath need not be laid out anew.
+        # Its height is fixed: the widgets beneath need no new layout.
         self.query_one("#place", Static).update(words, layout=False)
 
     # Commands -------------------------------------------------------------------
 
     def close(self) -> None:
-        """Back to where it was opened, at the place that the cursor is on."""
+        """Close the screen, and put the cursor of the screen beneath at this place."""
         self._left(self.cursor)
         self.dismiss(None)
 
     def copy_page(self) -> None:
-        """Copy the page on the screen as Markdown."""
+        """Copy the page that is shown as Markdown."""
         page = self._shown
         if page is not None:
             self.app.copy_to_clipboard(markdown_bytes(inspection_document(page)).decode())
@@ -189,7 +189,7 @@ class LayerScreen(SteppedScreen):
 
 
 def _reads_measure(page: Callable[[], Inspection | None]) -> Measure:
-    """The share of what is written for each token that the layer reads, along the prompt."""
+    """The share of the attention's output that is written for each token, along the prompt."""
 
     def values(result: RunResult) -> np.ndarray | None:
         shown = page()

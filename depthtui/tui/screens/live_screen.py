@@ -8,11 +8,11 @@ from depthtui.tui.screens.pane_screen import PaneScreen
 from depthtui.tui.state.explorer import Explorer
 
 FRAME = 1 / 16
-"""Seconds between two redraws while rows keep coming; a clock and toasts repaint beside them."""
+"""Seconds between two redraws while rows arrive; a clock and toasts repaint separately."""
 
 
 class LiveScreen(PaneScreen):
-    """What the screens share that show a run while it goes on."""
+    """The base of screens that show a run while it is computed."""
 
     def __init__(self, explorer: Explorer) -> None:
         super().__init__(explorer)
@@ -28,11 +28,11 @@ class LiveScreen(PaneScreen):
         self._redraw_planned, self._drawn_at = False, time.monotonic()
         if self.is_running:
             self.draw()
-            # A pane has something under its cursor once it is laid out.
+            # Panes have something under the cursor only once they are laid out.
             self.call_after_refresh(self.refresh_keys)
 
     def changed(self) -> None:
-        """Draw with the next frame, which is now where none was drawn for as long."""
+        """Draw with the next frame, or at once where the last frame is long enough ago."""
         if self._redraw_planned:
             return
         self._redraw_planned = True

@@ -1,4 +1,4 @@
-"""The panes of the main screen, and where they stand."""
+"""The panes of the main screen, and their places."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from depthtui.tui.state.session import Session
 
 
 class Place(NamedTuple):
-    """A pane of the screen: its class, its id, what its tab says, its CSS classes."""
+    """A pane of the screen: its class, its id, its name in the tabs, its CSS classes."""
 
     kind: type[Pane]
     id: str
@@ -58,18 +58,18 @@ PAGES = (
     Place(ExitPane, "exits", "Exit", "page"),
     Place(PrunePane, "pruning", "Prune", "page"),
 )
-"""One of them is up at a time, in the order of turning."""
+"""The pages, one of which is shown at a time, in the order of turning."""
 
 RIGHT = (Place(LensTable, "lens", "Lens"), *PAGES)
 SPARE = (
     Place(Heatmap, "means", "Means", "spare"),
     Place(LayerBars, "useful", "Usefulness", "spare"),
 )
-"""Where the screen is wide."""
+"""Panes of the wide screen."""
 
 _ACROSS = [place for places in zip_longest(LEFT, RIGHT) for place in places if place]
 TAB_ORDER = tuple(place.id for place in (*_ACROSS, *SPARE, PROMPT))
-"""Ids of all panes: the columns line by line, then what stands around them."""
+"""Ids of all panes: the columns line by line, then the panes around them."""
 
 PAGE_ORDER = tuple(page.id for page in PAGES)
 
@@ -78,7 +78,7 @@ class SessionList(Static):
     """The runs of the session, newest first."""
 
     def show(self, session: Session) -> None:
-        """List these; nothing is done where there is no room for the list."""
+        """List the session's runs, unless there is no room for the list."""
         if self.display:
             cards = [run_card(run, session) for run in reversed(list(session.shown()))]
             empty = Content.styled("Every run stays here.", MUTED)
@@ -89,13 +89,13 @@ class ProblemText(Static):
     """Why there is no engine or no model, and what to do about it."""
 
     def show(self, problem: Problem) -> None:
-        """Say this from now on."""
+        """Show this problem."""
         message, hint = printable_chars(problem.message), printable_chars(problem.hint)
         self.update(Content.assemble((message, "bold $text-error"), "\n", hint))
 
 
 def layout(lines: Iterable[Widget]) -> ComposeResult:
-    """Every widget of the screen; `lines` are those at its lower edge."""
+    """The widgets of the screen; `lines` are those at its lower edge."""
     yield StatusLine(id="status", classes="title-line")
     yield PROMPT.pane()
     yield PaneTabs(id="tabs")

@@ -1,4 +1,4 @@
-"""The explorer's main screen: every pane of one run, and the keys that rule them."""
+"""The explorer's main screen: every pane of one run, and its keys."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
     """Shows the explorer's current run.
 
     Args:
-        explorer: what is shown and what the keys act on.
+        explorer: the state that is shown and that the keys act on.
 
     Attributes:
         datasets: the published data sets that are here, and the rows that were read of them.
@@ -151,7 +151,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
             main.compute_verdict(self)
 
     def _follow(self) -> None:
-        """Keep the cursor where the user left it; only steps of a halted run take it along."""
+        """Keep the user's cursor; only the steps of a halted run move it."""
         run = self.run
         if run is None or run.result is None:
             return
@@ -165,9 +165,9 @@ class MainScreen(PlacesScreen, SteppedScreen):
             self._show_offer()
 
     def _begin(self, run: Run, result: RunResult) -> None:
-        """Another run is shown: of the same tokens the cursor stays where it is.
+        """Show another run: for the same tokens the cursor stays where it is.
 
-        The first one begins at the output, where the model answers.
+        On the first run it begins at the output, where the model answers.
         """
         before = self._shown.result if self._shown else None
         self._shown = run
@@ -185,7 +185,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
 
     def watch_measure(self, measure: Measure) -> None:
         super().watch_measure(measure)
-        # What must be computed first is nothing to open with.
+        # A measure that must be computed first is no measure to open with.
         if self.is_mounted and not self.is_trying and measure.metric in OF_THE_PASS:
             self.explorer.change(measure=measure.name)
 
@@ -195,7 +195,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
             self.explorer.change(layer_order=order)
 
     def _show_load(self) -> None:
-        """How far a load is, or why there is no model: full size until there is a run."""
+        """Show the load, or why there is no model: full size until there is a run."""
         progress, problem = self._progress_pane(), self.query_one(main_layout.ProblemText)
         progress.display = self.explorer.is_loading
         problem.display = self.explorer.problem is not None and not progress.display
@@ -207,7 +207,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
         self._cover_panes(covers)
 
     def _show_offer(self) -> None:
-        """Name the session that was kept last, until something else is done; a step at a halt."""
+        """Offer the session that was kept last, until something else is done; at a halt, a step."""
         run = self.run
         if run is not None and run.state is RunState.HALTED and run.result is not None:
             self._show_step(run.result, run.halted_at)
@@ -221,29 +221,29 @@ class MainScreen(PlacesScreen, SteppedScreen):
             line.update(Content(f"{words[0].upper()}{words[1:]}: b, tab lists the sessions."))
 
     def _show_step(self, result: RunResult, halted_at: int) -> None:
-        """The change that the layer under the cursor made, as far as the run is."""
+        """Show the change that the layer under the cursor made, or the last layer that has run."""
         line, (layer, token) = self.query_one("#offer", Static), self.cursor
         words = step_words(result, min(layer, halted_at), token)
         line.display = bool(words)
         line.update(Content(words))
 
     def _cover_panes(self, covers: bool) -> None:
-        """Hide the panes, or bring them back."""
+        """Hide or show the panes."""
         panes = self.query_one("#panes")
         if panes.display == covers:
             panes.display = not covers
             if not covers:
-                # Panes that are hidden lose the focus.
+                # Hidden panes lose the focus.
                 self._activate(self.panes[0])
         self.query_one(PaneTabs).set_class(covers, "covered")
 
     def advance(self, progress: Progress) -> None:
-        """Show how far a load is, unless the screen is gone."""
+        """Show the progress of a load, unless the screen is gone."""
         if self.is_running:
             self._progress_pane().advance(progress)
 
     def _progress_pane(self) -> ProgressPane:
-        """The pane of the load that goes on, emptied when another one began."""
+        """The pane of the current load, emptied when a new load began."""
         pane = self.query_one(ProgressPane)
         if self._load != self.explorer.loads:
             self._load = self.explorer.loads
@@ -253,7 +253,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
     # Commands ---------------------------------------------------------------
 
     def move(self, rows: int, tokens: int) -> None:
-        """Move the cursor; on the verdict, which has no layers, up and down go through its rows."""
+        """Move the cursor; on the verdict, which has no layers, move through its rows."""
         pane = self.focused
         if isinstance(pane, VerdictPane) and rows:
             pane.choose(-rows * self.take_count())
@@ -261,7 +261,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
             super().move(rows, tokens)
 
     def go_to_edge(self, where: str) -> None:
-        """Go to an end of layers or tokens; on the verdict, of its rows."""
+        """Go to the first or last layer or token; on the verdict, to its first or last row."""
         pane = self.focused
         if isinstance(pane, VerdictPane) and where in ("first_layer", "last_layer"):
             self.take_count()
@@ -270,7 +270,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
             super().go_to_edge(where)
 
     def open_measure(self, row: MeasureRow) -> None:
-        """Go to the page of a measure, or show it in the heatmap."""
+        """Go to a measure's page, or show it in the heatmap."""
         shows = row.shows
         if row.page:
             self.go_to_pane(self.query_one(f"#{row.page}", Pane))
@@ -280,12 +280,12 @@ class MainScreen(PlacesScreen, SteppedScreen):
             self.go_to_heatmap()
 
     def show_session(self) -> None:
-        """List the runs; a comparison that is chosen there begins at the cursor."""
+        """List the runs; a comparison chosen there begins at the cursor."""
         self._compared_at = self.cursor
         opening.show_session(self, self.explorer, self._open_session)
 
     def _open_session(self, file: SessionFile) -> None:
-        """Put a kept session in the place of this one, which stays in its file."""
+        """Replace this session, which stays in its file, by a kept one."""
         sessions = self.explorer.sessions
         try:
             run, file = sessions.open(file)
@@ -302,7 +302,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
         self.redraw()
 
     async def _read_runs(self) -> None:
-        """Read what the cache has of the session's runs, one after the other."""
+        """Read the session's runs from the cache, one after the other."""
         explorer = self.explorer
         for run in list(explorer.session.runs):
             if run.state is RunState.KEPT:
@@ -311,7 +311,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
         self.redraw()
 
     def _compare_if_ready(self) -> None:
-        """Open the comparison that was waiting for another model, unless a dialog is open."""
+        """Open the comparison that waited for another model, unless a dialog is open."""
         pair = self.explorer.pair.take() if self.app.screen is self else None
         if pair is not None:
             opening.show_comparison(self, self.explorer, *pair, self._compared_at)
@@ -321,7 +321,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
 
     @property
     def has_run_ahead(self) -> bool:
-        """Whether a run is on its way that has nothing to show yet."""
+        """Whether a run that has nothing to show yet is coming."""
         return self.explorer.is_loading or self.explorer.phase is Phase.RUNNING
 
     def export(self) -> None:
@@ -338,7 +338,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
         self.redraw()
 
     def copy_value(self) -> None:
-        """Copy the verdict, the heatmap's option, or the value under the cursor, and say which."""
+        """Copy the verdict, the heatmap's option, or the value under the cursor, and name it."""
         result, pane = self.shown_result(), self.active_pane
         measure = through(self.measure, self.lens_name)
         found = copied(measure, result, self.cursor) if result else None
@@ -358,6 +358,6 @@ class MainScreen(PlacesScreen, SteppedScreen):
 
 
 def _predicts_answer(result: RunResult) -> int:
-    """The token that the answer follows, or the last one."""
+    """The token before the answer, or the last one."""
     start, last = result.answer_start, len(result.tokens) - 1
     return start - 1 if 0 < start <= last else last

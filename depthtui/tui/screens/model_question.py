@@ -1,4 +1,4 @@
-"""Ask whether the model of a run is to be loaded, where a key needs it and another one is."""
+"""Ask whether to load a run's model, where a key needs it and another model is loaded."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def act_with_model_of(
     act: Callable[[], None],
     asks: bool = True,
 ) -> None:
-    """Do something with a run's model; where another one is loaded, ask whether to load it.
+    """Act with a run's model; where another one is loaded, ask whether to load it.
 
     Args:
         screen: shows the run.
-        run: whose model is needed; None for the loaded one.
+        run: the run whose model is needed; None for the loaded model.
         command: the command that asks.
         act: its effect.
         asks: whether the loss of work is asked about.
@@ -70,7 +70,7 @@ def _ask(screen: RunScreen, run: Run, command: Command[Any], act: Callable[[], N
     question = f"{'. '.join(filter(None, facts))}. {', '.join(choices)}, other keys go back."
 
     def loaded_now() -> None:
-        """Act on this run alone: the user may have gone elsewhere while the model loaded."""
+        """Act on this run alone: the user may have left it while the model loaded."""
         if screen.run is run and screen.app.screen is screen:
             act_with_model_of(screen, run, command, act, asks=False)
 

@@ -1,4 +1,4 @@
-"""What the main screen opens: dialogs and other screens, imported when they are opened."""
+"""Dialogs and screens that the main screen opens, imported when they are opened."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def choose_prompt(
 
     def chosen(choice: PromptChoice | None) -> None:
         if choice is not None:
-            # A question may come before the run, and be answered no.
+            # A question may come before the run and be answered with no.
             explorer.draft = choice.prompt, choice.chat_template
             then(choice)
 
@@ -68,7 +68,7 @@ def choose_prompt(
 def choose_prompt_beside(
     screen: LiveScreen, explorer: Explorer, run: Run, then: Callable[[], None] = lambda: None
 ) -> None:
-    """Ask for a prompt to run on a run's model and to compare with it; `then` is called after."""
+    """Ask for a prompt to run on a run's model and compare with the run; `then` is called after."""
 
     def chosen(choice: PromptChoice) -> None:
         lost = unfinished(explorer)
@@ -118,10 +118,10 @@ def choose_measured(
     first: str = "",
     then: Callable[[], object] = lambda: None,
 ) -> None:
-    """Ask what slower metrics of a run measure.
+    """Ask for the settings of a run's slower metrics.
 
     Args:
-        screen: with the run on it.
+        screen: shows the run.
         explorer: changes the run.
         run: the run.
         token: the token under the cursor.
@@ -151,7 +151,7 @@ def choose_measured(
 
 
 def answer_words(result: RunResult, start: int) -> str:
-    """Where the answer begins, in words."""
+    """The start of the answer, in words."""
     if start < 0:
         return "The answer is the prompt's own again"
     text = printable(result.tokens.shown[start][:80])
@@ -159,12 +159,12 @@ def answer_words(result: RunResult, start: int) -> str:
 
 
 def choose_reading(screen: LiveScreen, explorer: Explorer, *results: RunResult) -> None:
-    """Ask how depths are read; the screen shows each choice at once.
+    """Ask how depths are read; each choice is shown at once.
 
     Args:
         screen: shows the runs.
         explorer: keeps the choice.
-        results: of the runs; that of the current one where none is named.
+        results: the runs' results; none for the current run's.
     """
     current = explorer.session.current
     if not results and current is not None and current.result is not None:
@@ -178,7 +178,7 @@ def choose_reading(screen: LiveScreen, explorer: Explorer, *results: RunResult) 
 
 
 def choose_sweep_reading(screen: LiveScreen, sweep: Sweeping) -> None:
-    """The same of a sweep: its prompts are read by some lenses, and no others."""
+    """Ask how a sweep's depths are read, through one of the lenses that read its prompts."""
     lenses = sweep.lenses
     lacks = "" if len(lenses) == len(LENSES) else NO_OTHER_LENS
     _ask_reading(screen, sweep.reading, lambda _: lacks, lenses, sweep.why_fixed)
@@ -191,7 +191,7 @@ def _ask_reading(screen: LiveScreen, reading: ReadingChoices, *how: Any) -> None
 
     def chosen(choices: dict[str, Any] | None) -> None:
         if choices is not None:
-            # What was tried is not kept yet.
+            # Choices that were tried are not kept yet.
             reading.set(**before)
             reading.keep(**choices)
         screen.redraw()
@@ -209,9 +209,9 @@ def show_session(
     """List the session's runs, or other sessions.
 
     Args:
-        screen: shows what is chosen.
-        explorer: whose session it is.
-        open_session: opens another session, once nothing is lost by it that is not agreed to.
+        screen: shows the chosen run.
+        explorer: the owner of the session.
+        open_session: opens another session, after the user agreed to the loss of work.
         tab: `runs` or `other sessions`.
         start: the run that is highlighted at first; None for the one on the screen.
     """
@@ -235,7 +235,7 @@ def show_session(
 
 
 def _do_with_run(screen: LiveScreen, explorer: Explorer, choice: SessionChoice) -> None:
-    """Do what a run of the session was chosen for."""
+    """Act on a run as chosen in the session's list."""
     from depthtui.tui.screens.dialogs.run_list import Asked
 
     run, current = choice.run, explorer.session.current
@@ -252,7 +252,7 @@ def _do_with_run(screen: LiveScreen, explorer: Explorer, choice: SessionChoice) 
 
 
 def show_run(screen: LiveScreen, explorer: Explorer, run: Run, key: str = "session") -> None:
-    """Put a run on the screen; one that the cache has lost is computed, after a question.
+    """Show a run; one that the cache has lost is computed, after a question.
 
     `key` is the id of the key that asked.
     """
@@ -275,7 +275,7 @@ def show_run(screen: LiveScreen, explorer: Explorer, run: Run, key: str = "sessi
 def show_comparison(
     screen: LiveScreen, explorer: Explorer, a: Run, b: Run, cursor: Cursor | None = None
 ) -> None:
-    """Put two runs side by side; the cursor stays where it is in A, or begins elsewhere."""
+    """Put two runs side by side; the cursor keeps its place in A, or begins at a given one."""
     from depthtui.tui.screens.compare_screen import CompareScreen
 
     compared = CompareScreen(explorer, a, b, screen.measure, cursor or screen.cursor)
@@ -283,14 +283,14 @@ def show_comparison(
 
 
 def show_sweep(screen: LiveScreen, explorer: Explorer) -> None:
-    """Show the sweep, or the session's runs as one."""
+    """Show the sweep, or the session's runs as a sweep."""
     from depthtui.tui.screens.sweep_screen import SweepScreen
 
     screen.app.push_screen(SweepScreen(explorer), lambda _: screen.redraw())
 
 
 def show_what_if(screen: LiveScreen, explorer: Explorer, clean: Run, changes: RunSettings) -> None:
-    """Change layers of a clean run; from the start, what these settings leave out or repeat."""
+    """Open the what-if of a clean run, with the layers that these settings change."""
     from depthtui.tui.screens.what_if_screen import WhatIfScreen
 
     what_if = WhatIfScreen(explorer, clean, screen.cursor, screen.layer_order, changes)
@@ -305,7 +305,7 @@ def show_layer(
     lens: str,
     left: Callable[[Cursor], object],
 ) -> None:
-    """Open a layer of a run at a token; `left` is called with the place at the end."""
+    """Open a layer of a run at a token; `left` is called with the last place."""
     from depthtui.tui.screens.layer_screen import LayerScreen
 
     opened = LayerScreen(explorer, run, cursor, screen.layer_order, lens, left)
@@ -313,7 +313,7 @@ def show_layer(
 
 
 def show_generation(screen: MainScreen, explorer: Explorer) -> None:
-    """Let the model answer the prompt, and watch it; opened as a run, the cursor stays."""
+    """Let the model answer the prompt, and show the text; opened as a run, the cursor stays."""
     from depthtui.tui.screens.generation_screen import GenerationScreen
 
     def opened(cursor: Cursor | None) -> None:
@@ -324,7 +324,7 @@ def show_generation(screen: MainScreen, explorer: Explorer) -> None:
 
 
 def export_run(screen: LiveScreen, explorer: Explorer, run: Run, result: RunResult) -> None:
-    """Save a run, or the whole session."""
+    """Ask how to export a run, or the whole session."""
     from depthtui.tui.screens.dialogs.export_screen import open_export
 
     open_export(screen.app, explorer, f"this run ({run.number})", [result], screen.cursor.token)
@@ -333,7 +333,7 @@ def export_run(screen: LiveScreen, explorer: Explorer, run: Run, result: RunResu
 def export_comparison(
     app: App[Any], explorer: Explorer, a: RunResult, b: RunResult, tokens: tuple[int, int]
 ) -> None:
-    """Save two runs and what sets them apart; the lens is told at a token of each."""
+    """Ask how to export two runs and their differences; the lens of each is read at a token."""
     from depthtui.report.export import comparison_report
 
     settings = explorer.settings.summary_settings()
@@ -348,7 +348,7 @@ def export_comparison(
 
 
 def export_generation(app: App[Any], explorer: Explorer, generation: Generation) -> None:
-    """Save a generated text."""
+    """Ask how to export a generated text."""
     from depthtui.report.generation_files import generation_report
 
     report = partial(generation_report, [generation], explorer.settings.palette)
@@ -356,7 +356,7 @@ def export_generation(app: App[Any], explorer: Explorer, generation: Generation)
 
 
 def export_sweep(app: App[Any], explorer: Explorer, survey: Survey) -> None:
-    """Save the report of a sweep that has a summary."""
+    """Ask how to export the report of a sweep that has a summary."""
     from depthtui.sweep.report.export import sweep_report
 
     assert survey.summary is not None
@@ -373,7 +373,7 @@ def _export(
 
 
 def show_settings(app: DepthApp, tab: str = "settings") -> None:
-    """Show the settings, the keys or the looks, which turn to each other."""
+    """Show the settings, the keys or the looks, as tabs of one dialog."""
     from depthtui.tui.screens.dialogs.keys_screen import KeysScreen
     from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
     from depthtui.tui.screens.dialogs.settings_screen import SettingsScreen
@@ -388,7 +388,7 @@ def show_settings(app: DepthApp, tab: str = "settings") -> None:
 
 
 def show_help(app: App[Any], tab: str = "keys") -> None:
-    """Show the keys of here, how to read the screen, what the pane in focus is, or the manual."""
+    """Show the screen's keys, how to read it, the focused pane's explanation, or the manual."""
     from depthtui.report.reading_guide import GUIDE
     from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
     from depthtui.tui.screens.dialogs.help_screen import (

@@ -1,4 +1,4 @@
-"""A live screen where some panes are pages: they share a place, and a key turns to the next."""
+"""A live screen with pages: panes that share a place, through which a key turns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from depthtui.tui.screens.live_screen import LiveScreen
 class PagedScreen(LiveScreen):
     """Shows one of its pages at a time; where panes are tabs, each page is one.
 
-    The page that is up has the class `up`.
+    The shown page has the class `up`.
     """
 
     PAGES: ClassVar[tuple[str, ...]] = ()
@@ -31,7 +31,7 @@ class PagedScreen(LiveScreen):
 
     @property
     def panes(self) -> list[Pane]:
-        """Those of the screen, of the pages only the one that is up unless each is a tab."""
+        """The panes of the screen; of the pages only the shown one, unless each is a tab."""
         tabbed = self.has_class("-narrow")
         return [
             pane
@@ -41,8 +41,8 @@ class PagedScreen(LiveScreen):
 
     @property
     def seen_page(self) -> Page | None:
-        """The page on the screen, or None where other panes cover it."""
-        # Not from what is laid out: keys come faster than that.
+        """The page that is visible; None where other panes cover it."""
+        # This does not ask the layout: keys come faster than layouts.
         up = next(page for page in self.pages if page.has_class("up"))
         if self.maximized is not None:
             return up if self.maximized is up else None
@@ -56,14 +56,14 @@ class PagedScreen(LiveScreen):
         super()._activate(pane)
 
     def turn_page(self) -> None:
-        """Bring the next page up, or the one that is up where another pane covers it."""
+        """Show the next page, or the current one where another pane covers it."""
         pages = self.pages
         steps, seen = self.take_count(), self.seen_page
         up = next(number for number, page in enumerate(pages) if page.has_class("up"))
         self._activate(pages[up if seen is None else (up + steps) % len(pages)])
 
     def turn_dial(self, step: int) -> None:
-        """Turn the dial of the page on the screen; a count turns it further."""
+        """Turn the dial of the visible page; a count turns it further."""
         page, steps = self.seen_page, step * self.take_count()
         if page is None or not page.dial:
             self.notify("d turns to the pages that have a dial: early exit, pruning.", markup=False)

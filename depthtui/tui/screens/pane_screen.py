@@ -1,4 +1,4 @@
-"""What the screens made of panes share: one cursor, one measure, tabs where it is narrow."""
+"""The base of screens made of panes: one cursor, one measure, tabs where it is narrow."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ NO_TOKENS = "Columns are layers or heads here: there are no tokens to average ov
 
 
 class PaneTabs(Static):
-    """The names of the panes that share the space, where there is room for one at a time."""
+    """The names of the panes that share a space, where only one of them has room."""
 
     def show(self, panes: list[Pane], active: Pane | None) -> None:
-        """List the panes; the active one is marked."""
+        """List the panes, the active one marked."""
         names = [
             Content.from_markup(f"[@click=screen.go_to('{pane.id}')][{style}] {pane.name} [/][/]")
             for pane in panes
@@ -58,19 +58,19 @@ class PaneTabs(Static):
 
 
 class PaneScreen(Screen[Cursor]):
-    """A screen of panes with a vi-like cursor; dismissed with one where another is to have it.
+    """A screen of panes with a vi-like cursor; dismissed with the cursor for the screen beneath.
 
     Args:
         explorer: runs things.
 
     Attributes:
-        commands: what the keys do, by name.
-        cursor: the place that every pane looks at.
+        commands: the commands of the keys, by name.
+        cursor: the place that every pane shows.
         measure: what the heatmaps show.
         layer_order: `up` has layer 0 at the bottom.
         averaged: whether heatmaps show means over tokens.
-        pace: by which is told how long a measure takes that is not computed yet.
-        is_trying: whether the measure is being shown without having been chosen.
+        pace: gives the time of measures that are not computed yet.
+        is_trying: whether the measure is shown as a trial, without having been chosen.
     """
 
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012
@@ -79,13 +79,13 @@ class PaneScreen(Screen[Cursor]):
         (170, "-wide"),
     ]
     ALLOW_IN_MAXIMIZED_VIEW = "Footer, .title-line"
-    # Textual's escape would come before the one that the footer names.
+    # Textual's escape would precede the one that the footer names.
     ESCAPE_TO_MINIMIZE = False
     AUTO_FOCUS = "Heatmap"
     PANE_ORDER: ClassVar[tuple[str, ...]] = ()
     """Ids of the panes in the order of `tab`."""
     KEYS: ClassVar[Sequence[Command[Any]]] = ()
-    """The commands of the screen; of several on one key the first that works is taken."""
+    """The commands of the screen; of several on one key, the first that works is run."""
 
     cursor: reactive[Cursor] = reactive(Cursor(), repaint=False)
     measure: reactive[Measure] = reactive(MEASURES[0], repaint=False)
@@ -104,10 +104,10 @@ class PaneScreen(Screen[Cursor]):
         self._every_pane: Sequence[Pane] = ()
         self._working: frozenset[str] = frozenset()
 
-    # What a subclass tells --------------------------------------------------
+    # For subclasses ----------------------------------------------------------
 
     def extent(self) -> tuple[int, int]:
-        """The highest layer and the highest token that the cursor may be on."""
+        """The highest layer and the highest token for the cursor."""
         raise NotImplementedError
 
     def shown_result(self) -> RunResult | None:
@@ -116,11 +116,11 @@ class PaneScreen(Screen[Cursor]):
 
     @property
     def lens_name(self) -> str:
-        """The lens that reads that result, by its name in `LENSES`."""
+        """The lens of that result, by its name in `LENSES`."""
         return LOGIT
 
     def view(self) -> View:
-        """What the panes draw now."""
+        """The view that all panes draw now."""
         ramp, palette = self._colours
         return View(
             measure=self.measure,
@@ -133,11 +133,11 @@ class PaneScreen(Screen[Cursor]):
         )
 
     def view_in(self, pane: Pane, view: View) -> View:
-        """What one pane draws of that."""
+        """The view that one pane draws."""
         return view
 
     def show_view(self) -> None:
-        """Bring every pane up to date; those that look the same are not drawn again."""
+        """Update every pane; a pane that looks the same is not drawn again."""
         if not self._every_pane:
             return
         view = self.view()
@@ -145,17 +145,17 @@ class PaneScreen(Screen[Cursor]):
             pane.show(self.view_in(pane, view))
 
     def in_pane(self, pane: Pane, cursor: Cursor) -> Cursor:
-        """The cursor as a pane counts layers and tokens."""
+        """The cursor in a pane's layers and tokens."""
         return cursor
 
     def from_pane(self, pane: Pane | None, cursor: Cursor) -> Cursor:
-        """The cursor from how a pane counts."""
+        """The screen's cursor for a cursor in a pane's layers and tokens."""
         return cursor
 
     # Commands ---------------------------------------------------------------
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Which keys work now; the footer shows those alone."""
+        """Whether a key works now; the footer shows only keys that do."""
         return action != "command" or self.why_not(str(parameters[0])) is None
 
     def why_not(self, name: str) -> str | None:
@@ -163,7 +163,7 @@ class PaneScreen(Screen[Cursor]):
         return self.commands[name].why_not(self)
 
     def action_command(self, name: str) -> None:
-        """Do a command; where work would be lost by it, ask first."""
+        """Run a command; ask first where it would lose work."""
         command = self.commands[name]
         effect = partial(command.effect, self)
         if command.model == "none":
@@ -172,13 +172,13 @@ class PaneScreen(Screen[Cursor]):
             effect()
 
     def act(self, name: str, effect: Callable[[], object]) -> None:
-        """Do something for a command; where work would be lost by it, ask first."""
+        """Act for a command; ask first where that would lose work."""
         command = self.commands[name]
         lost = command.ends(self)
         ask_first(self.app, self.explorer, lost, name, command.does, effect)
 
     def refresh_keys(self) -> None:
-        """Let the footer compose itself anew where other commands of it work than before."""
+        """Update the footer where the commands that work have changed."""
         working = frozenset(
             name
             for name, command in self.commands.items()
@@ -210,21 +210,21 @@ class PaneScreen(Screen[Cursor]):
         self._activate(self.panes[0])
 
     def take_colours(self, ramp: str, palette: str) -> None:
-        """Draw every pane in the colours that settings name."""
+        """Draw every pane in these colours of the settings."""
         self._colours = cast(RampChoice, ramp), palette
         self.show_view()
 
     def _activate(self, pane: Pane) -> None:
-        """Give a pane the focus, and the room where panes are tabs."""
+        """Focus a pane, and show it where panes are tabs."""
         zoomed = self.maximized is not None
-        # One that is always seen takes no other's place.
+        # A pane that is always visible replaces no other.
         if not (pane.has_class("always") and self.query("Pane.active")):
             for other in self.query(Pane):
                 other.set_class(other is pane, "active")
             for column in self.query(".column"):
                 column.set_class(pane in column.query(Pane), "active")
         if pane.focusable:
-            # At once: what is typed next is for this pane.
+            # Focus at once: the next keys are for this pane.
             self.set_focus(pane)
         else:
             pane.focus()
@@ -236,7 +236,7 @@ class PaneScreen(Screen[Cursor]):
         self.call_after_refresh(self._show_tabs)
 
     def _show_tabs(self) -> None:
-        """Name the panes, unless the screen is gone."""
+        """List the panes as tabs, unless the screen is gone."""
         if not self.is_running:
             return
         tabbed = [pane for pane in self.panes if not pane.has_class("always")]
@@ -246,7 +246,7 @@ class PaneScreen(Screen[Cursor]):
         self.refresh_keys()
 
     def on_click(self, event: events.Click) -> None:
-        """Open what is clicked twice; offer the commands for it with the right button."""
+        """Open a place on a double click; offer its commands on a right click."""
         if not isinstance(event.widget, Pane):
             return
         if event.button == _RIGHT:
@@ -281,7 +281,7 @@ class PaneScreen(Screen[Cursor]):
     # The cursor -------------------------------------------------------------
 
     def go(self, layer: int, token: int) -> None:
-        """Move the cursor, as far as there are layers and tokens."""
+        """Move the cursor, within the layers and tokens."""
         last_layer, last_token = self.extent()
         self.cursor = Cursor(
             min(max(layer, 0), max(last_layer, 0)), min(max(token, 0), max(last_token, 0))
@@ -304,13 +304,13 @@ class PaneScreen(Screen[Cursor]):
         self.show_view()
 
     def take_count(self, otherwise: int = 1) -> int:
-        """The count that was typed, which is for one command alone."""
+        """Return the typed count, which is for one command alone."""
         count = self._count
         self._set_count(0)
         return count or otherwise
 
     def forget_count(self) -> None:
-        """Drop a count that the last key had no use for."""
+        """Drop a count that the last key did not use."""
         self._set_count(0)
 
     def _set_count(self, count: int) -> None:
@@ -321,7 +321,7 @@ class PaneScreen(Screen[Cursor]):
                 line.show_count(count)
 
     def action_count(self, digit: int) -> None:
-        """A digit typed before a motion."""
+        """Add a digit to the count of the next command."""
         self._set_count(min(self._count * 10 + digit, LONGEST_COUNT))
 
     def go_to_first_token(self) -> None:
@@ -332,14 +332,14 @@ class PaneScreen(Screen[Cursor]):
             self.go(self.cursor.layer, 0)
 
     def move(self, rows: int, tokens: int) -> None:
-        """Move by rows on the screen, upwards counting as positive, and by tokens."""
+        """Move by rows on the screen, upwards positive, and by tokens."""
         count = self.take_count()
         up = 1 if self.layer_order == "up" else -1
         layer, token = self.cursor
         self.go(layer + up * rows * count, token + tokens * count)
 
     def go_to_edge(self, where: str) -> None:
-        """Go to an end of the layers or tokens; a count goes to that layer, or token."""
+        """Go to the first or last layer or token; with a count, to that layer or token."""
         counted, count = self._count > 0, self.take_count(0)
         layer, token = self.cursor
         last_layer, last_token = self.extent()
@@ -354,7 +354,7 @@ class PaneScreen(Screen[Cursor]):
     # Looking ----------------------------------------------------------------
 
     def turn_pane(self, step: int) -> None:
-        """Give another pane the focus."""
+        """Move the focus by so many panes."""
         panes = self.panes
         index = panes.index(self.active_pane) if self.active_pane in panes else 0
         self._activate(panes[(index + step) % len(panes)])
@@ -363,11 +363,11 @@ class PaneScreen(Screen[Cursor]):
         self._activate(self.query_one(f"#{pane_id}", Pane))
 
     def go_to_pane(self, pane: Pane) -> None:
-        """Give a pane the focus."""
+        """Focus a pane."""
         self._activate(pane)
 
     def zoom(self) -> None:
-        """Give the pane with the focus the whole screen, or take that back."""
+        """Give the focused pane the whole screen, or undo that."""
         pane = self.active_pane
         if self.maximized is not None:
             self.minimize()
@@ -377,19 +377,19 @@ class PaneScreen(Screen[Cursor]):
             self.notify(NO_PANE, markup=False)
 
     def explained(self) -> Sequence[Explanation]:
-        """What is to be said of what is looked at."""
+        """The explanations of the focused pane."""
         pane = self.active_pane
         model = None if pane.result is None else pane.result.model
         return (*pane.explains(), *of_types(model))
 
     def explain(self) -> None:
-        """Explain the pane: what it is, how to read it, and where it comes from."""
+        """Explain the focused pane: what it is, how to read it, and where it comes from."""
         from depthtui.tui.screens.opening import show_help
 
         show_help(self.app, "this pane")
 
     def open_at_cursor(self) -> None:
-        """Open what is under the cursor of the pane with the focus."""
+        """Open the thing under the focused pane's cursor."""
         pane = self.active_pane
         match pane.under_cursor():
             case Cell(layer, token) | LensRow(layer, token):
@@ -411,18 +411,18 @@ class PaneScreen(Screen[Cursor]):
         show_layer(self, self.explorer, run, Cursor(layer, token), pane.view.lens, back)
 
     def _come_back(self, pane: Pane, cursor: Cursor) -> None:
-        """Put the cursor where it was moved to inside a layer."""
+        """Put the cursor at the last place of the layer's screen."""
         self.go(*self.from_pane(pane, cursor))
 
     def open_measure(self, row: MeasureRow) -> None:
-        """Go to where the evidence of a measure is."""
+        """Go to the evidence of a measure."""
 
     def turn_over(self) -> None:
-        """Put layer 0 at the other end."""
+        """Turn the layers upside down."""
         self.layer_order = "down" if self.layer_order == "up" else "up"
 
     def turn_average(self) -> None:
-        """Show means over tokens, or every token."""
+        """Switch between means over tokens and every token."""
         if self.measure.by_token:
             self.averaged = not self.averaged
         else:
@@ -440,7 +440,7 @@ class PaneScreen(Screen[Cursor]):
                 return
 
     def go_to_heatmap(self) -> None:
-        """Let the keys act on what shows the measure."""
+        """Focus a pane that shows the measure."""
         if not isinstance(self.active_pane, Heatmap):
             self._activate(next(pane for pane in self.panes if isinstance(pane, Heatmap)))
 
@@ -449,7 +449,7 @@ class PaneScreen(Screen[Cursor]):
         raise NotImplementedError
 
     def choose_measure(self) -> None:
-        """Choose a measure; those that there are show themselves while they are looked at."""
+        """Choose a measure; each that is computed is shown while its row is highlighted."""
         before = self.measure
 
         def chosen(name: str | None) -> None:
@@ -471,7 +471,7 @@ class PaneScreen(Screen[Cursor]):
         self.app.push_screen(picker, chosen)
 
     def _try_measure(self, measure: Measure) -> None:
-        """Show a measure that nobody has chosen."""
+        """Show a measure that is not chosen."""
         self.is_trying = True
         self.measure = measure
         self.is_trying = False

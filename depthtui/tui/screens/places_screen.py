@@ -22,7 +22,7 @@ from depthtui.tui.state.session import Run
 
 
 class FindField(LineField):
-    """Asks for words, and says where they are looked for; `tab` looks elsewhere."""
+    """Asks for words, and shows where they are searched; `tab` changes the scope."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "turn", "elsewhere", tooltip="Look elsewhere", id="find.turn", priority=True)
@@ -31,7 +31,7 @@ class FindField(LineField):
     scope: Scope = "tokens"
 
     def look_in(self, scope: Scope) -> None:
-        """Look there from now on."""
+        """Search in this scope from now on."""
         self.scope = scope
         (other,) = SCOPES.keys() - {scope}
         self.placeholder = f"words in {SCOPES[scope]} · tab: in {SCOPES[other]}"
@@ -55,7 +55,7 @@ class PlacesScreen(PagedScreen):
         raise NotImplementedError
 
     def remarked(self) -> None:
-        """The remarks on the run have changed: draw them, and keep them."""
+        """Draw and keep the run's changed remarks."""
         raise NotImplementedError
 
     def lines(self) -> ComposeResult:
@@ -65,7 +65,7 @@ class PlacesScreen(PagedScreen):
 
     @property
     def is_searching(self) -> bool:
-        """Whether there are matches to go through."""
+        """Whether there are matches to step through."""
         return self._search is not None
 
     # The search -------------------------------------------------------------
@@ -105,7 +105,7 @@ class PlacesScreen(PagedScreen):
         self._activate(self._asked_from or self.panes[0])
 
     def next_match(self, step: int) -> None:
-        """Go on by a match, or as many as the count says."""
+        """Go to the next match, or as many further as the count says."""
         result, steps = self.shown_result(), step * self.take_count()
         if self._search is None or result is None:
             return
@@ -137,11 +137,11 @@ class PlacesScreen(PagedScreen):
         found.add_class("shown")
 
     def go_far(self, layer: int, token: int) -> None:
-        """Move the cursor to a place that was asked for."""
+        """Move the cursor to a searched or marked place."""
         self.go(layer, token)
 
     def end_search(self) -> None:
-        """Look for nothing any more."""
+        """End the search."""
         self._end_search()
         self.redraw()
 
@@ -152,7 +152,7 @@ class PlacesScreen(PagedScreen):
     # Marks and notes --------------------------------------------------------
 
     def show_notes(self) -> None:
-        """Mark the place under the cursor, go to a marked one, write a note on the run."""
+        """Mark the place under the cursor, go to a marked place, write a note on the run."""
         from depthtui.tui.screens.dialogs.notes_dialog import NotesDialog
 
         run = self.run

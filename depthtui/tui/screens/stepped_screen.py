@@ -1,4 +1,4 @@
-"""A screen of a run that may halt after each layer: its cursor goes along with the steps."""
+"""A screen of a run that may halt after each layer: its cursor moves with the steps."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ class SteppedScreen(LiveScreen):
         return is_live and (explorer.phase is Phase.HALTED or explorer.is_stepping)
 
     def step(self) -> None:
-        """Go on to a layer that has run, or else run the next one."""
+        """Go to the next layer that has run, or else run the next one."""
         count = self.take_count()
         if not self._go_through(count):
             self.explorer.step(count)
             self.redraw()
 
     def step_back(self) -> None:
-        """Go to a layer before."""
+        """Go to an earlier layer."""
         self._go_through(-self.take_count())
 
     def layer_to_show(self, run: Run) -> int:
-        """The cursor's layer, or that at which the run has halted since this was asked last."""
+        """The cursor's layer, or the layer of a halt that was not shown yet."""
         is_new = run.state is RunState.HALTED and run.halted_at != self._halted_at
         self._halted_at = run.halted_at
         return run.halted_at if is_new else self.cursor.layer
 
     def _go_through(self, layers: int) -> bool:
-        """Go to another layer that has run of a halted run; False where none is there."""
+        """Go to another computed layer of a halted run; False where there is none."""
         run, layer = self.run, self.cursor.layer
         if run is None or run.state is not RunState.HALTED:
             return False

@@ -52,10 +52,10 @@ FILTERED_OUT = "The filter hides the rows of this: / changes it."
 ABOUT_NO_ROW = "This is about no row of the table."
 
 _MOST_NAMED = 3
-"""Files."""
+"""The most files that a question names."""
 
 _MOST_MARKS = 6
-"""More lines than that cannot be told apart by their colours."""
+"""The most marked rows: more lines cannot be distinguished by their colours."""
 
 
 class SweepScreen(LiveScreen):
@@ -64,7 +64,7 @@ class SweepScreen(LiveScreen):
     The cursor's layer is a row of the table, its token a column.
 
     Args:
-        explorer: runs sweeps; its `sweep` is what is shown.
+        explorer: runs sweeps; its `sweep` is shown.
     """
 
     KEYS = sweep.COMMANDS
@@ -96,7 +96,7 @@ class SweepScreen(LiveScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        # Rows are counted from the top.
+        # Rows are numbered from the top.
         self.layer_order = "down"
         settings = self.explorer.settings
         self.take_colours(settings.ramp, settings.palette)
@@ -106,33 +106,33 @@ class SweepScreen(LiveScreen):
 
     @property
     def sweep(self) -> Sweeping | None:
-        """What is shown."""
+        """The sweep that is shown."""
         return self.explorer.sweep or self._session_sweep
 
     @property
     def survey(self) -> Survey:
-        """What it says, as far as that has been worked out."""
+        """The last computed survey of the sweep."""
         return self._analysis.survey if self._analysis else Survey()
 
     @property
     def is_current(self) -> bool:
-        """Whether that is all there is to say."""
+        """Whether the survey covers everything in the sweep."""
         return self._analysis is None or self._analysis.is_current(self._grouping)
 
     @property
     def rows(self) -> Sequence[Row]:
-        """The rows on the screen, in order."""
+        """The rows that are shown, in order."""
         return self.query_one(SweepTable).rows
 
     @property
     def row(self) -> Row | None:
-        """The one under the cursor."""
+        """The row under the cursor."""
         rows, place = self.rows, self.cursor.layer
         return rows[place] if place < len(rows) else None
 
     @property
     def marked(self) -> list[Row]:
-        """The rows that are compared, whether the filter shows them or not."""
+        """The rows that are compared, whether or not the filter shows them."""
         by_key = {row.key: row for row in self.survey.rows}
         return [by_key[key] for key in self.marks if key in by_key]
 
@@ -157,14 +157,14 @@ class SweepScreen(LiveScreen):
         self._show_rows()
 
     def _analyse(self) -> None:
-        """Work out what the sweep says in a thread, once at a time."""
+        """Compute the survey in a thread, one at a time."""
         analysis = self._analysis
         request = analysis.begin(self._grouping) if analysis else None
         if analysis is None or request is None:
             return
 
         def work() -> None:
-            # Comparisons take their time: the rows are shown before.
+            # Comparisons are slow: the rows are shown before them.
             rows = analysis.rows(request)
             self.call_later(self._take, analysis, lambda: analysis.take_rows(rows))
             survey = analysis.survey_of(request)
@@ -173,13 +173,13 @@ class SweepScreen(LiveScreen):
         self.run_worker(work, thread=True)
 
     def _take(self, analysis: SweepAnalysis, take: Callable[[], None]) -> None:
-        """Take what has been worked out; draw it where its sweep is still shown."""
+        """Use the computed analysis; draw it if its sweep is still shown."""
         take()
         if analysis is self._analysis:
             self.redraw()
 
     def _show_rows(self) -> None:
-        """Filter and sort the rows; the cursor stays on its row where others come or go."""
+        """Filter and sort the rows; the cursor stays on its row."""
         table, current = self.query_one(SweepTable), self.row
         words = self._filter.lower().split()
         found = [
@@ -197,7 +197,7 @@ class SweepScreen(LiveScreen):
 
     @property
     def _column(self) -> Column | None:
-        """The one under the cursor."""
+        """The column under the cursor."""
         columns, place = self.query_one(SweepTable).columns, self.cursor.token
         return columns[place] if place < len(columns) else None
 
@@ -236,7 +236,7 @@ class SweepScreen(LiveScreen):
             self._show_cursor()
 
     def _show_cursor(self) -> None:
-        """Bring what depends on the cursor up to date."""
+        """Update everything that depends on the cursor."""
         settings = self.sweep.plan.summary if self.sweep else SummarySettings()
         self.query_one(SweepTable).set_titles(*self._titles())
         said = self.row.verdict if self.row else None
@@ -246,14 +246,14 @@ class SweepScreen(LiveScreen):
         self.query_one(SweepCurves).show_rows(self.rows, self.marked, self.row, settings)
 
     def explained(self) -> Sequence[Explanation]:
-        """The column under the cursor; the rules, where another pane has the focus."""
+        """The column under the cursor, or the rules where another pane has the focus."""
         column = self._column
         if column is None or not isinstance(self.active_pane, SweepTable):
             return of_rules()
         return (of_column(*column.key),)
 
     def _activate(self, pane: Pane) -> None:
-        """Where it is narrow, the findings take the place of the curves."""
+        """On a narrow screen, show either the findings or the curves."""
         if not pane.has_class("always"):
             self.set_class(pane.id == "findings", "findings")
         super()._activate(pane)
@@ -272,18 +272,18 @@ class SweepScreen(LiveScreen):
 
     @property
     def is_in_findings(self) -> bool:
-        """Whether there is a sentence under a cursor."""
+        """Whether a finding is under a cursor."""
         return isinstance(self.focused, FindingsPane) and self.focused.chosen is not None
 
     def move(self, rows: int, tokens: int) -> None:
-        """Move in the table; up and down among the findings where these have the focus."""
+        """Move in the table, or among the findings where these have the focus."""
         if isinstance(self.focused, FindingsPane) and rows:
             self.focused.choose(-rows * self.take_count())
         else:
             super().move(rows, tokens)
 
     def go_to_edge(self, where: str) -> None:
-        """Go to an end of the table; of the findings where these have the focus."""
+        """Go to an end of the table, or of the findings where these have the focus."""
         if isinstance(self.focused, FindingsPane) and where in ("first_layer", "last_layer"):
             count = len(self.focused.findings)
             self.focused.choose(-count if where == "first_layer" else count)
@@ -298,7 +298,7 @@ class SweepScreen(LiveScreen):
             self._open_row()
 
     def _go_to_rows(self) -> None:
-        """Go to the first row that the finding under the cursor is about; again, to the next."""
+        """Go to the first row that the chosen finding is about; again, to the next."""
         pane = self.query_one(FindingsPane)
         finding = pane.chosen
         if finding is None:
@@ -310,7 +310,7 @@ class SweepScreen(LiveScreen):
             return
         if self.maximized is not None:
             self.minimize()
-        # The note is there as long as the finding is the same: then it goes on.
+        # The note remains as long as the finding is the same: then this continues.
         later = [place for place in about if pane.note and place > self.cursor.layer]
         place = (later or about)[0]
         columns = [column.key for column in self.query_one(SweepTable).columns]
@@ -323,21 +323,21 @@ class SweepScreen(LiveScreen):
         self.dismiss(None)
 
     def sort(self) -> None:
-        """Sort by the column under the cursor; again, the other way; then as in the plan."""
+        """Sort by the column under the cursor; again, in the other order; then as in the plan."""
         column = self._column
         if column is not None:
             self._sorted_by = _next_order(column, self._sorted_by)
             self._show_rows()
 
     def turn_grouping(self) -> None:
-        """Cells, pooled by model, pooled by level."""
+        """Switch between cells, rows pooled by model, and rows pooled by level."""
         names = list(GROUPINGS)
         self._grouping = names[(names.index(self._grouping) + 1) % len(names)]
         self.marks = []
         self.redraw()
 
     def mark(self) -> None:
-        """Compare the row under the cursor with others, or no more."""
+        """Add the row under the cursor to the comparison, or remove it."""
         row = self.row
         if row is None:
             return
@@ -351,7 +351,7 @@ class SweepScreen(LiveScreen):
         self._show_rows()
 
     def unmark(self) -> None:
-        """Compare nothing."""
+        """Clear the comparison."""
         self.marks = []
         self._show_rows()
 
@@ -368,7 +368,7 @@ class SweepScreen(LiveScreen):
     # The filter -------------------------------------------------------------
 
     def ask_filter(self) -> None:
-        """Type what the names of rows must hold."""
+        """Ask for words that the names of rows must contain."""
         self.query_one("#filter", LineField).ask(self._filter)
 
     @on(Input.Changed, "#filter")
@@ -407,7 +407,7 @@ class SweepScreen(LiveScreen):
         ask_first(self.app, self.explorer, lost, "new_sweep", "starts the sweep", start)
 
     def choose_sweep(self) -> None:
-        """Choose models and tasks, and start."""
+        """Choose models and tasks, and start a sweep."""
         from depthtui.tui.screens.dialogs.sweep_dialog import SweepDialog
 
         explorer = self.explorer
@@ -421,11 +421,11 @@ class SweepScreen(LiveScreen):
         self.app.push_screen(dialog, chosen)
 
     def go_on(self) -> None:
-        """Run what the sweep lacks; which files a folder has named for it is asked first."""
+        """Run the missing prompts; ask first about the files that the sweep's folder names."""
         sweep = self.sweep
         if sweep is None or sweep.folder is None:
             return
-        # What they hold is kept in the sweep's folder, which may be a stranger's.
+        # Their contents are kept in the sweep's folder, which may be a stranger's.
         files = sweep.plan.files if sweep.stage == "opened" else []
         reads = f"This sweep takes texts from {_and(files)}" if files else ""
         start = partial(self._start, sweep.plan, sweep.folder)
@@ -469,13 +469,13 @@ class SweepScreen(LiveScreen):
 
 
 def _and(files: Sequence[str]) -> str:
-    """A few names of files, in words; untrusted ones."""
+    """A few names of files in words; untrusted."""
     more = [f"{len(files) - _MOST_NAMED} more"] if len(files) > _MOST_NAMED else []
     return " and ".join([*map(printable_line, files[:_MOST_NAMED]), *more])
 
 
 def _next_order(column: Column, sorted_by: SortedBy | None) -> SortedBy | None:
-    """Sorting by a column once more: one way, the other way, then as in the plan."""
+    """The next order of a column: one way, the other way, then as in the plan."""
     first = SortedBy(column.key, falls=not column.is_name)
     if sorted_by is None or sorted_by.key != column.key:
         return first

@@ -1,4 +1,4 @@
-"""Leave layers out or run them twice, by keyboard, and see what the model says."""
+"""Leave layers out or run them twice, by keyboard, and see the model's output."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ from depthtui.tui.state.what_if import CHEAPEST_RANKING, Stack, WhatIf
 
 
 class WhatIfScreen(LiveScreen):
-    """The stack of layers on the left, what it says without some of them on the right.
+    """The stack of layers on the left, the output without some of them on the right.
 
     Args:
         explorer: runs things.
         run: the clean run.
-        cursor: where the cursor begins.
+        cursor: the first cursor.
         layer_order: `up` has layer 0 at the bottom.
-        changes: the settings that say what is off, or runs twice, from the start.
+        changes: settings with the first layers to be off, or run twice.
     """
 
     KEYS = what_if.COMMANDS
@@ -108,7 +108,7 @@ class WhatIfScreen(LiveScreen):
         self.redraw()
         self.go(*self._first_cursor)
         if self.explorer.session.live is None:
-            # It costs one forward pass, and the layers have a rank from the start.
+            # It takes one forward pass, and ranks the layers from the start.
             self.what_if.want_quietly(CHEAPEST_RANKING)
 
     # Showing ----------------------------------------------------------------
@@ -121,13 +121,13 @@ class WhatIfScreen(LiveScreen):
         return self.what_if.changed
 
     def changed(self) -> None:
-        """Start what is next, and redraw with the next frame."""
+        """Start the next task, and redraw with the next frame."""
         self.what_if.proceed()
         super().changed()
 
     @property
     def _settings(self) -> SummarySettings:
-        """How both runs are read, by one lens: fitted ones read clean runs alone."""
+        """How both runs are read, by one lens: fitted lenses read clean runs alone."""
         settings = self.explorer.settings.summary_settings()
         runs = (self.what_if.changed, self.what_if.clean)
         read = all(lens_of(run, settings.lens) is not None for run in runs)
@@ -157,7 +157,7 @@ class WhatIfScreen(LiveScreen):
             case "stack":
                 return replace(view, result=view.other)
             case "output":
-                # What the model says is no lens's.
+                # The model's output is read without a lens.
                 return replace(view, lens=LOGIT)
             case "depths" if self.what_if.stack.is_clean:
                 return replace(view, other=None, other_reading=None)
@@ -197,10 +197,10 @@ class WhatIfScreen(LiveScreen):
         self.notify(printable_sentence(words), markup=False)
 
     def watch_measure(self, measure: Measure) -> None:
-        """Only the prompt shows a measure here, its own."""
+        """Do nothing: only the prompt shows a measure here, its own."""
 
     def _activate(self, pane: Pane) -> None:
-        """Where it is narrow, the stack stays and one other pane is beside it."""
+        """On a narrow screen, show the stack and one other pane."""
         super()._activate(pane)
         if pane.has_class("always"):
             pane = next(iter(self.query(".beside").results(Pane)), self.query_one(LensPair))
@@ -216,7 +216,7 @@ class WhatIfScreen(LiveScreen):
     # Commands ---------------------------------------------------------------
 
     def counted_layers(self) -> range:
-        """The layer at the cursor, or as many from there on as a count says."""
+        """The layer at the cursor, or as many from it on as the count."""
         last = self.what_if.clean.model.n_layers - 1
         first = min(self.cursor.layer, last)
         return range(first, min(first + self.take_count(), last + 1))
@@ -239,13 +239,13 @@ class WhatIfScreen(LiveScreen):
 
 
 def likelihood_change(clean: RunResult) -> Measure:
-    """How much likelier each token of the prompt became, in nats; negative where less."""
+    """How much likelier each token of the prompt became, in nats; negative where less likely."""
 
     def values(changed: RunResult) -> np.ndarray | None:
         before, after = (_output_log_probabilities(run) for run in (clean, changed))
         if before is None or after is None or changed.settings.is_clean:
             return None
-        # What a token predicts is shown on the token that is predicted.
+        # A token's prediction is shown at the token that is predicted.
         return np.concatenate([np.full((1, 1), np.nan), after - before], axis=1)
 
     return Measure(
@@ -254,6 +254,6 @@ def likelihood_change(clean: RunResult) -> Measure:
 
 
 def _output_log_probabilities(run: RunResult) -> np.ndarray | None:
-    """Of every token but the first, `[1, T-1]`."""
+    """The log probability of every token but the first, `[1, T-1]`."""
     lens = run.get(LogitLens)
     return None if lens is None else lens.next_log_probability[-1:, :-1]

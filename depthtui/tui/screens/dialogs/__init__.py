@@ -1,1 +1,1 @@
-"""Screens that ask one thing and go away."""
+"""Screens that ask one question and close."""

@@ -1,4 +1,4 @@
-"""One line that asks for a key; before running work is ended, the key that asked confirms."""
+"""A line that asks for a key; before running work is ended, the same key confirms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from depthtui.tui.textual_patches.screens import ModalScreen
 
 
 class AskForKey(ModalScreen[str | None]):
-    """A line at the bottom; dismissed with the key that is pressed, None for the mouse.
+    """A line at the bottom; dismissed with the pressed key, None for the mouse.
 
     Args:
         question: what the key is for.
@@ -42,7 +42,7 @@ class AskForKey(ModalScreen[str | None]):
 
 
 class Ask(AskForKey):
-    """Says what would be lost, and which key agrees to that; every other leaves all as it is."""
+    """Names the work that would be lost and the key that agrees; any other key changes nothing."""
 
 
 def ask_first(
@@ -53,15 +53,15 @@ def ask_first(
     does: str,
     then: Callable[[], object],
 ) -> None:
-    """Do something at once, or once the key has been pressed again where work would be lost.
+    """Act at once, or once the key is pressed again where work would be lost.
 
     Args:
         app: asks.
         explorer: knows how keys are remapped.
         lost: what would be lost, in words; empty for nothing.
-        binding_id: of the key that does it.
-        does: what the key does, such as `quits`.
-        then: does it.
+        binding_id: the id of the key.
+        does: the effect of the key, such as `quits`.
+        then: the action.
     """
     if not lost:
         then()
@@ -79,7 +79,7 @@ def ask_first(
 
 
 def confirm(app: App[Any], question: str, then: Callable[[], None]) -> None:
-    """Do something once y or enter agrees to it."""
+    """Act once y or enter agrees."""
 
     def answered(key: str | None) -> None:
         if key in ("y", "enter"):

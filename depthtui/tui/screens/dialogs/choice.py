@@ -1,4 +1,4 @@
-"""One of a few values, all of them on one line."""
+"""A choice among a few values, all of them on one line."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _GAP = "   "
 
 
 class Choice(Static, can_focus=True):
-    """The left and the right arrow, space and the mouse choose.
+    """A field whose value the left and right arrows, space and the mouse choose.
 
     Args:
         labels: the values and their words.
         value: the value at first.
-        id: of the widget.
+        id: the widget's id.
         why_closed: the reason why there is no choice; untrusted.
     """
 

@@ -13,13 +13,13 @@ from depthtui.tui.screens.dialogs.picker import Picker, Row
 from depthtui.tui.state.phase import CodeQuestion
 
 SECONDS_TO_READ = 1.0
-"""Until yes can be chosen: keys that were meant for what the dialog covers must not agree."""
+"""Seconds until yes can be chosen: keys meant for the covered screen must not agree."""
 
 NO, YES = "No, leave it closed", "Yes, run its code until depthtui ends"
 
 
 class CodeDialog(Picker[bool]):
-    """Dismissed with True for yes alone; no is the choice to begin with.
+    """Dismissed with True for yes alone; no is chosen at first.
 
     Args:
         question: the model and its folder.

@@ -1,4 +1,4 @@
-"""The mouse's menu: the commands that act on what is under the pointer."""
+"""The mouse's menu: the commands for the thing under the pointer."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class CommandMenu(Picker[str]):
         self.call_after_refresh(self._move)
 
     def _move(self) -> None:
-        """Put the menu at the pointer, as far as the screen has room."""
+        """Move the menu to the pointer, within the screen."""
         frame, room = self.query_one(".dialog"), self.app.size
         left = min(self._place.x, room.width - frame.outer_size.width)
         top = min(self._place.y, room.height - frame.outer_size.height)

@@ -1,4 +1,4 @@
-"""What the dialogs share: a frame with a title, tabs, hints, escape to leave."""
+"""The base of the dialogs: a frame with a title, tabs, hints, escape to leave."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from depthtui.tui.commands.everywhere import IN_DIALOGS
 from depthtui.tui.textual_patches.screens import ModalScreen
 
 MUTED = "$foreground 60%"
-"""The style of what matters less."""
+"""The style of minor text."""
 
 WRONG = "$text-error"
-"""The style of what went wrong."""
+"""The style of errors."""
 
 Result = TypeVar("Result")
 
 
 def line_cells(screen: int, widest: int) -> int:
-    """Cells of a line of a list in a dialog, as the style sheet has it.
+    """Cells of a list's line in a dialog, as in the style sheet.
 
     Args:
         screen: cells of a line of the screen.
         widest: cells of the dialog where there is room.
     """
-    # 5 are the dialog's edges and padding, and the scrollbar.
+    # 5 cells are the dialog's edges and padding, and the scrollbar.
     return (min(screen * 9 // 10, widest) if screen >= 100 else screen) - 5
 
 
@@ -42,9 +42,9 @@ class Dialog(ModalScreen[Result | None]):
     Attributes:
         heading: the title in its frame.
         hint: the keys, shown in the frame's lower edge.
-        tabs: the names of the dialogs that this is one of; empty for one that stands alone.
+        tabs: the names of the dialogs that are tabs with this one; empty for a single dialog.
         tab: its own name among them.
-        turned_to: the tab for which it was left; empty until then.
+        turned_to: the tab that was turned to; empty until then.
     """
 
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-medium")]  # noqa: RUF012
@@ -87,25 +87,25 @@ class Dialog(ModalScreen[Result | None]):
         return ()
 
     def note(self, text: str, style: str = MUTED) -> None:
-        """Say something, untrusted or not, in the dialog's `#note`."""
+        """Show a text, untrusted or not, in the dialog's `#note`."""
         self.query_one("#note", Static).update(Content.styled(printable_chars(text), style))
 
     def action_leave(self) -> None:
         self.dismiss(None)
 
     async def action_press_arrow(self, arrow: str) -> None:
-        """Do what an arrow does where the focus is."""
+        """Run an arrow key's action where the focus is."""
         bound = self.active_bindings.get(arrow)
         if bound is not None:
             await self.app.run_action(bound.binding.action, bound.node)
 
     def on_click(self, event: events.Click) -> None:
-        """Leave by a click beside the dialog."""
+        """Leave on a click beside the dialog."""
         if event.widget is self:
             self.action_leave()
 
     def action_turn(self, step: int) -> None:
-        """Turn to the next tab; move the focus where there is none."""
+        """Turn to the next tab; move the focus in a dialog without tabs."""
         if self.tabs:
             place = self.tabs.index(self.tab) + step
             self.action_turn_to(self.tabs[place % len(self.tabs)])
@@ -130,9 +130,9 @@ def open_tab(
 
     Args:
         app: opens it.
-        tabs: makes each of them, by its name.
+        tabs: the dialogs' constructors, by name.
         tab: the one to open.
-        then: gets the result of the last of them.
+        then: called with the result of the last one.
     """
     dialog = tabs[tab]()
     dialog.tabs, dialog.tab = tuple(tabs) if len(tabs) > 1 else (), tab
@@ -147,6 +147,6 @@ def open_tab(
 
 
 def is_there(event: OptionList.OptionMessage) -> bool:
-    """Whether an option still has its place: a search or a deletion may have come in between."""
+    """Whether an option is still in place: a search or a deletion may have come in between."""
     place = event.option_index
     return event.option in event.option_list.options[place : place + 1]

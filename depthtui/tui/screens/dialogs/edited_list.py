@@ -1,4 +1,4 @@
-"""A list under headings that typing filters, of things that are kept in the settings file."""
+"""A filtered list under headings, of things that are kept in the settings file."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from depthtui.tui.screens.dialogs.picker import Picker, Row
 from depthtui.tui.state.settings_list import SettingsList
 
 _WIDEST = 100
-"""Cells of the widest such list, as the style sheet has it."""
+"""Cells of the widest such list, as in the style sheet."""
 
 
 class EditedList(Picker[None]):
-    """What is changed here is heeded as soon as it can be, and written when that is asked for.
+    """Changes take effect as soon as they can, and are written on request.
 
     Args:
-        settings: the settings, with what is not written yet.
-        heed: shows in the explorer what the settings say now.
+        settings: the settings, with changes not written yet.
+        heed: applies the settings to the explorer.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -48,11 +48,11 @@ class EditedList(Picker[None]):
         self._described = ""
 
     def details(self, name: str) -> tuple[str, str]:
-        """What a line's thing is, and what matters less."""
+        """The description of a line's thing, and minor details."""
         raise NotImplementedError
 
     def reset(self, name: str) -> None:
-        """Take the default."""
+        """Set a thing to its default."""
         raise NotImplementedError
 
     @property
@@ -68,7 +68,7 @@ class EditedList(Picker[None]):
             yield Static(id="note")
 
     def fields(self) -> ComposeResult:
-        """What is needed to change one."""
+        """The widgets that change a thing."""
         return ()
 
     def on_mount(self) -> None:
@@ -76,7 +76,7 @@ class EditedList(Picker[None]):
             self.call_after_refresh(self.note, self._settings.problem, WRONG)
 
     def describe(self, row: Row) -> None:
-        """Tell what the line is of; what was said of it stays."""
+        """Describe the highlighted thing; a note on the same thing stays."""
         if row.value != self._described:
             self._described = row.value
             self.note("")
@@ -93,12 +93,12 @@ class EditedList(Picker[None]):
             self.show_change()
 
     def show_change(self) -> None:
-        """Heed what was changed, and show it."""
+        """Apply the changes, and show them."""
         self._heed()
         self.fill()
 
     def action_write(self) -> None:
-        """Write what was changed into the file, or say why that cannot be."""
+        """Write the changes into the file, or say why they cannot be written."""
         count = len(self._settings.unwritten)
         if not count:
             self.note("Nothing was changed that the settings file does not say.")

@@ -1,4 +1,4 @@
-"""Text to read: what a pane is and how to read it, or how to read the screen."""
+"""Explanations to read: what a pane is and how to read it, or how to read the screen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from depthtui.tui.screens.dialogs.reader import Reader
 
 
 class Explained(Protocol):
-    """A title, and named lines of text beneath it."""
+    """A title and named lines of text."""
 
     @property
     def title(self) -> str:
@@ -26,7 +26,7 @@ class Explained(Protocol):
 
 
 class ExplanationScreen(Reader):
-    """Explanations one beneath the other."""
+    """Explanations, one beneath the other."""
 
     def __init__(
         self, explanations: Sequence[Explained], heading: str = "Help", classes: str = ""

@@ -1,4 +1,4 @@
-"""Save what a screen shows to a folder, for reading, for programs and for papers."""
+"""Export the contents of a screen to a folder, for reading, for programs and for papers."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ WHERE = {"folder": Option("", label="folder"), "file-name": Option("", label="na
 
 @dataclass(frozen=True)
 class Exportable:
-    """Something that can be written to files.
+    """A result that can be exported.
 
     Attributes:
-        title: what it is called in the dialog.
-        subject: what it is, which says the formats.
-        report: makes what is written. It may raise a `DepthError`.
+        title: its name in the dialog.
+        subject: its kind, which determines the formats.
+        report: creates the report. It may raise a `DepthError`.
     """
 
     title: str
@@ -56,16 +56,15 @@ class Exportable:
 
 @dataclass(frozen=True)
 class Extra:
-    """Something else that is written beside the report.
+    """Another file or folder beside the report.
 
     Attributes:
-        name: of its box in the dialog.
-        title: what it is called there.
-        ending: what follows the export's name in its own.
-        write: writes it where nothing is yet, and returns what there is to say of it. It may
-            raise a `DepthError`.
-        chosen: whether it is written unless the user says otherwise.
-        problem: why it cannot be had, or empty.
+        name: the name of its box in the dialog.
+        title: its label there.
+        ending: the suffix of its name after the export's name.
+        write: writes it to an unused path, and returns a message. It may raise a `DepthError`.
+        chosen: whether it is written by default.
+        problem: why it is unavailable, or empty.
     """
 
     name: str
@@ -78,20 +77,20 @@ class Extra:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: the files and the folder that they are in."""
+    """An export: the written files and their folder."""
 
     folder: Path
     files: list[Path]
 
 
 class ExportScreen(Dialog[Exported]):
-    """Writes the chosen formats; dismissed with what was written.
+    """Writes the chosen formats; dismissed with the files.
 
     Args:
-        choices: what can be exported, all of one subject.
-        folder: where to, until the user changes it.
+        choices: the results to choose from, all of one subject.
+        folder: the folder at first.
         screenshot: the screen behind this dialog, as SVG.
-        extras: what else there is.
+        extras: files or folders beside the report.
     """
 
     heading = "Export"
@@ -101,7 +100,7 @@ class ExportScreen(Dialog[Exported]):
         Binding(
             "f5", "write", "write", tooltip="Write the files", id="export.write", priority=True
         ),
-        # Before boxes, which take enter for space.
+        # This comes before boxes, which use enter like space.
         Binding("enter", "write", "write", show=False, priority=True),
         Binding("O", "app.open_export", "last export", tooltip="Open the last export"),
     ]
@@ -150,13 +149,14 @@ class ExportScreen(Dialog[Exported]):
 
     @on(Button.Pressed)
     def action_write(self) -> None:
-        """Write the files and close."""
+        """Write the files and close the dialog."""
         name = Path(self.query_one("#file-name", Input).value.strip()).name or "depth"
         chosen = list(filter(self._is_chosen, self._formats))
         extras = [extra for extra in self._extras if self._is_chosen(extra.name)]
         try:
             folder = self._target()
-            # Every name is checked before the first file is written; the report checks its own.
+            # Every name is checked before the first file is written; the report checks its own
+            # names.
             new = [extra.ending for extra in extras] + [".svg"] * ("svg" in chosen)
             for ending in new:
                 _check_nothing_is_there(folder / f"{name}{ending}")
@@ -197,7 +197,7 @@ def _check_nothing_is_there(path: Path) -> None:
 def ask_where(
     app: App[Any], explorer: Explorer, *choices: Exportable, extras: Sequence[Extra] = ()
 ) -> None:
-    """Ask where to save one of these, and keep the folder as a setting."""
+    """Ask where to export one of these, and keep the folder as a setting."""
 
     def written(exported: Exported | None) -> None:
         if exported is not None:
@@ -217,10 +217,9 @@ def open_export(
     token: int,
     extras: Sequence[Extra] = (),
 ) -> None:
-    """Ask where to save these results, or the whole session, and the extras.
+    """Ask where to export these results, or the whole session, and the extras.
 
-    The lens is told at `token` of those that are read as the same tokens as the first, at the
-    last token of others.
+    Results with the same tokens as the first export the lens at `token`, others at the last token.
     """
     selected = results[0].tokens.texts
 

@@ -1,4 +1,4 @@
-"""Options as fields of a dialog: drawn from their declarations, and read by them."""
+"""Options as fields of a dialog: drawn and read by their declarations."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from depthtui.options import Option, WrongValue
 from depthtui.tui.screens.dialogs.choice import Choice
 
 _MOVING = "jk"
-"""Keys that move between fields, and are no part of a number or of a list of them."""
+"""Keys that move between fields; no number or list of numbers contains them."""
 
 
 class FieldInput(Input):
-    """A field in which some characters are not typed, since they are keys of the dialog."""
+    """A field that does not accept some characters, since they are keys of the dialog."""
 
     dialog_keys = ""
 
@@ -29,7 +29,7 @@ class FieldInput(Input):
         return not is_for_dialog and super().check_consume_key(key, character)
 
     def on_key(self, event: Key) -> None:
-        """Leave a key of the dialog to the dialog."""
+        """Pass a key of the dialog on to the dialog."""
         if not self.check_consume_key(event.key, event.character) and event.is_printable:
             event.prevent_default()
 
@@ -59,7 +59,7 @@ def field_lines(
 
 
 def text_of(option: Option, value: Any) -> str:
-    """A value as its field has it: empty for the default where an example stands for it."""
+    """A value as its field shows it: empty for a default that an example stands for."""
     if option.example and value == option.default:
         return ""
     return f"{value:.10g}" if isinstance(value, float) else option.text(value)
@@ -75,10 +75,10 @@ def field_of(dialog: Widget, name: str) -> Choice | FieldInput:
 def read_fields(
     dialog: Widget, options: Mapping[str, Option], check: Callable[[str, Any], Any]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """The values of right fields by name, and the mistakes in wrong ones by name.
+    """The values of valid fields and the mistakes in invalid ones, by name.
 
-    A field that is empty, or cannot be changed, has its default. `check` is given the name and
-    the value of any other, and returns the value or raises `WrongValue`.
+    An empty or closed field has its default. `check` gets the name and the value of any other
+    field, and returns the value or raises `WrongValue`.
     """
     values, mistakes = {}, {}
     for name, option in options.items():

@@ -1,4 +1,4 @@
-"""A form that is drawn from the declarations of the options that it asks for."""
+"""A form, drawn from the declarations of its options."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from depthtui.tui.screens.dialogs.fields import (
 
 
 class Form(Dialog[dict[str, Any]]):
-    """A line for each option; dismissed with the values of all of them.
+    """A line for each option; dismissed with their values.
 
-    The last line explains the field with the focus, or names the mistake in it.
+    The last line explains the focused field, or names its mistake.
 
     Args:
         fields: the options, by name.
@@ -36,8 +36,8 @@ class Form(Dialog[dict[str, Any]]):
         first: the field that has the focus; empty for the first one.
 
     Attributes:
-        button: what the button calls taking the values.
-        form_keys: the characters that are keys of the form, and typed into no field but a text.
+        button: the button's label.
+        form_keys: the characters that are keys of the form; only text fields accept them.
     """
 
     hint = "enter takes it · ↑↓ move · space chooses · esc closes"
@@ -64,21 +64,21 @@ class Form(Dialog[dict[str, Any]]):
         self._why_closed = closed or {}
 
     def check(self, name: str, value: Any) -> Any:
-        """The value of a field, where it is one by itself.
+        """Return the value of a field if it is valid by itself.
 
         Raises:
-            WrongValue: it cannot be taken after all; the text is what it must be.
+            WrongValue: the value is invalid after all; the text says what it must be.
         """
         return value
 
     def describe(self, name: str) -> str:
-        """The sentence about a field with the focus and a right value; untrusted."""
+        """A sentence about a focused field with a valid value; untrusted."""
         option = self.fields[name]
         expected = option.expected if option.kind in (int, float) and not option.labelled else ""
         return f"{option.sentence} {expected[:1].upper()}{expected[1:]}{'.' * bool(expected)}"
 
     def tried(self, values: dict[str, Any]) -> None:
-        """React to a changed field; `values` has the fields with a right value."""
+        """React to a changed field; `values` has the valid fields."""
 
     # Fields -----------------------------------------------------------------
 
@@ -96,12 +96,12 @@ class Form(Dialog[dict[str, Any]]):
         return field_of(self, name)
 
     def name_of(self, widget: Widget | None) -> str:
-        """The name of the field of a widget; empty for any other widget, and for None."""
+        """The field name of a widget; empty for any other widget, and for None."""
         name = widget.id if widget is not None else None
         return name if name is not None and name in self.fields else ""
 
     def put(self, name: str, value: Any) -> None:
-        """Give a field another value."""
+        """Set a field to another value."""
         field = self.field(name)
         field.value = value if isinstance(field, Choice) else text_of(self.fields[name], value)
 
@@ -116,7 +116,7 @@ class Form(Dialog[dict[str, Any]]):
 
     @on(DescendantFocus)
     def tell(self) -> None:
-        """Explain the field with the focus, or name the mistake in it."""
+        """Explain the focused field, or name its mistake."""
         name = self.name_of(self.focused)
         if name:
             mistake = self._read()[1].get(name)
@@ -124,7 +124,7 @@ class Form(Dialog[dict[str, Any]]):
 
     @on(Button.Pressed)
     def action_take(self) -> None:
-        """Take the values, or go to the first field that is wrong."""
+        """Return the values, or go to the first invalid field."""
         # A key is quicker than the message of the change before it.
         self.tried(self._read()[0])
         values, mistakes = self._read()

@@ -1,4 +1,4 @@
-"""How the model is to write: temperature, seed, how much, and the lens that reads along."""
+"""How the model writes: temperature, seed, length, and the lens that reads along."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FIELDS = ("temperature", "max_tokens", "top_p", "seed", "confidence", "lens", "c
 
 
 class GenerationForm(Form):
-    """Asks for the settings of a text.
+    """Asks for a text's settings.
 
     Args:
         settings: what the fields show at first.

@@ -17,19 +17,19 @@ from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.picker import Heading, Picker, Row
 
 NOW, OTHERS = "Now", "Others"
-"""The headings over the first keys of the footer, and over those of no group."""
+"""The headings over the first keys of the footer, and over those without a group."""
 
 MOST_NOW = 5
-"""Keys on top."""
+"""Keys under the first heading."""
 
 
 @dataclass(frozen=True)
 class KeyCommand:
-    """Something that a key does.
+    """The command of a key.
 
     Attributes:
         keys: the keys as people read them, such as `k ↑`.
-        what: what they do.
+        what: the effect of the keys.
         name: the id by which the settings remap them.
         active: the binding and the node it belongs to.
     """
@@ -41,12 +41,12 @@ class KeyCommand:
 
 
 def commands_on(screen: Screen[object]) -> list[KeyCommand]:
-    """What the keys of a screen do, the most urgent first."""
+    """The commands of a screen's keys, the most urgent first."""
     app = screen.app
     grouped: dict[str, list[ActiveBinding]] = {}
     for active in screen.active_bindings.values():
         binding = active.binding
-        # What has no id is Textual's own, such as copying selected text.
+        # Bindings without an id are Textual's own, such as copying selected text.
         if active.enabled and binding.id and not binding.system:
             grouped.setdefault(binding.id, []).append(active)
     order = {name: place for place, name in enumerate(keymap.ALL)}
@@ -63,7 +63,7 @@ def commands_on(screen: Screen[object]) -> list[KeyCommand]:
 
 
 async def run_command(app: App[object], command: KeyCommand) -> None:
-    """Do what the command's key would do."""
+    """Run a command as its key would."""
     await app.run_action(command.active.binding.action, command.active.node)
 
 
@@ -103,7 +103,7 @@ class HelpScreen(Picker[KeyCommand]):
 
 
 def _grouped(commands: Iterable[KeyCommand]) -> dict[str, list[KeyCommand]]:
-    """The commands under the headings of their groups; the first of the footer stand on top."""
+    """The commands under their groups' headings; the footer's first ones on top."""
     now = [command for command in commands if command.active.binding.show][:MOST_NOW]
     groups: dict[str, list[KeyCommand]] = {NOW: now, **{name: [] for name in GROUPS.values()}}
     for command in commands:

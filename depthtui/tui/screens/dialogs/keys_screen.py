@@ -1,4 +1,4 @@
-"""Every key of every screen: give a command another one, or its own back."""
+"""Every key of every screen: give a command another key, or its own back."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class KeysScreen(EditedList):
             self._ask(self.chosen, words, adds=True)
 
     def _ask(self, name: str, words: str, adds: bool = False, agreed: str = "") -> None:
-        """Ask for a key; the one that was `agreed` to may be shared."""
+        """Ask for a key; the `agreed` one may be shared."""
 
         def pressed(key: str | None) -> None:
             if key not in (None, "escape"):
@@ -140,4 +140,4 @@ class KeysScreen(EditedList):
 
 
 class PressKey(AskForKey):
-    """Asks for a command's new key; escape leaves the one that it has."""
+    """Asks for a command's new key; escape keeps the current one."""

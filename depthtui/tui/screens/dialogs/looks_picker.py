@@ -1,4 +1,4 @@
-"""How the explorer looks, tried on the screen behind the lists: theme and colours of values."""
+"""How the explorer looks: theme and colours of values, tried on the screen behind the lists."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Looks(NamedTuple):
 
 
 RESTS = 0.08
-"""Seconds that the cursor is on a theme before it is shown: every style is worked out anew."""
+"""Seconds before a theme under the cursor is shown: every style is computed again."""
 
 SAFE = "safe for red-green colour blindness"
 
@@ -35,7 +35,8 @@ _STRIP_CELLS = 10
 
 
 class LooksPicker(Picker[None]):
-    """Shows the theme or the palette under the cursor; enter keeps it, leaving brings back.
+    """Shows the theme or the palette under the cursor; enter keeps it, leaving restores the old
+    one.
 
     Args:
         explorer: keeps the choice in the settings.
@@ -78,12 +79,12 @@ class LooksPicker(Picker[None]):
 
     @property
     def _tried(self) -> Looks:
-        """What is kept, with the row under the cursor in its place."""
+        """The kept looks with the row under the cursor in place of one."""
         kind, name = self.chosen or ("theme", self._kept.theme)
         return self._kept._replace(**{kind: name})
 
     def _try(self) -> None:
-        """Show what the cursor is on, unless the dialog was left in between."""
+        """Show the row under the cursor, unless the dialog was left in between."""
         if self.is_current:
             self._show(self._tried)
 
@@ -96,7 +97,7 @@ class LooksPicker(Picker[None]):
             if isinstance(screen, PaneScreen):
                 screen.take_colours(self._ramp, looks.palette)
         if is_other:
-            # The strips of colours are those of the theme.
+            # The strips have the theme's colours.
             self.fill()
 
     def choose(self, value: Any) -> None:
@@ -117,7 +118,7 @@ class LooksPicker(Picker[None]):
 
 
 def _strip(ramp: Ramp) -> Content:
-    """A ramp in a few cells, two colours a cell."""
+    """A ramp in a few cells, two colours each."""
     if ramp.glyphs:
         return Content(ramp.glyphs.ljust(_STRIP_CELLS))
     return Content.assemble(
@@ -129,7 +130,7 @@ def _strip(ramp: Ramp) -> Content:
 
 
 def _own_first(themes: Iterable[Theme]) -> list[Theme]:
-    """The explorer's own themes, then Textual's by their names."""
+    """The explorer's own themes, then Textual's by name."""
     own = [theme.name for theme in THEMES]
     by_name = {theme.name: theme for theme in themes}
     return [by_name[name] for name in (*own, *sorted(by_name.keys() - own))]

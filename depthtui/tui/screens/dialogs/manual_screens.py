@@ -16,7 +16,7 @@ from depthtui.tui.screens.dialogs.reader import Reader
 
 
 class ManualPicker(Picker[None]):
-    """Lists the pages of the manual, and opens the chosen one above itself."""
+    """Lists the manual's pages, and opens the chosen one above itself."""
 
     heading = "Help"
     hint = "/ searches the pages · enter opens one · esc closes"
@@ -40,8 +40,8 @@ class ManualPage(Reader):
     """A page of the manual.
 
     Args:
-        title: of the page.
-        text: the page in Markdown, which begins with its title.
+        title: the page's title.
+        text: the page in Markdown, beginning with its title.
     """
 
     hint = "j k space b scroll · g G first and last line · esc goes back"

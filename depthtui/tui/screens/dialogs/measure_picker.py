@@ -1,4 +1,4 @@
-"""A short list of the measures that the heatmap can show."""
+"""A short list of measures for the heatmap."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class MeasurePicker(Picker[str]):
     Args:
         current: the measure that is shown.
         result: the run; None while there is none.
-        lens: the lens that reads it.
-        pace: by which is told how long a measure takes that is not computed yet.
+        lens: the run's lens.
+        pace: gives the time of measures that are not computed yet.
         preview: shows a measure that the run has, behind the list.
-        turn_average: shows means over tokens, or every token, behind the list.
-        turn_over: puts layer 0 at the other end.
+        turn_average: switches between means over tokens and every token, behind the list.
+        turn_over: turns the layers upside down.
     """
 
     heading = "Measure"
@@ -88,12 +88,12 @@ class MeasurePicker(Picker[str]):
             self._preview(measure)
 
     def _lacks(self, measure: Measure) -> bool:
-        """Whether there is a run, and the run lacks the measure."""
+        """Whether there is a run that lacks the measure."""
         run = self._result
         return run is not None and through(measure, self._lens).values(run) is None
 
     def _formula(self, measure: Measure) -> tuple[str, bool]:
-        """A measure's formula or why it has no values, and whether it can be chosen."""
+        """A measure's formula, or why it has no values; and whether it can be chosen."""
         run, metric = self._result, METRIC_BY_NAME[measure.metric]
         if run is None or not self._lacks(measure):
             return formula_in(measure, run) if run else measure.formula, True
@@ -108,7 +108,7 @@ class MeasurePicker(Picker[str]):
         self.dismiss(value)
 
     def action_choose_number(self, digit: int) -> None:
-        """Choose by a measure's number, from 1; 0 is the tenth."""
+        """Choose a measure by its number, from 1; 0 is the tenth."""
         measure = ALL_MEASURES[(digit - 1) % 10]
         if self._formula(measure)[1]:
             self.dismiss(measure.name)

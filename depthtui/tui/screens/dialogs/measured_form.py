@@ -1,4 +1,4 @@
-"""What slower metrics measure: what they skip and where, and where the answer begins."""
+"""The settings of slower metrics: what they skip and where, and where the answer begins."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ ANSWER = Option(
 
 
 class MeasuredForm(Form):
-    """Asks which part of a run is measured.
+    """Asks for the part of a run to measure.
 
     Args:
         settings: what the fields show at first.
-        result: the run's, whose layers and tokens can be chosen.
+        result: the run's result, whose layers and tokens can be chosen.
         token: the token under the cursor.
         first: the field that has the focus; empty for the first one.
     """
@@ -77,12 +77,12 @@ class MeasuredForm(Form):
         self.tried({})
 
     def tried(self, values: dict[str, Any]) -> None:
-        """Positions are for layers that are skipped before a token."""
+        """Open the positions only for layers that are skipped before a token."""
         self._is_refused = False
         self.field("skip_positions").disabled = bool(self.field("skip_everywhere").value)
 
     def action_answer_here(self) -> None:
-        """Let the answer begin at the token under the cursor, or where the prompt says again."""
+        """Let the answer begin at the token under the cursor, or again where the prompt says."""
         field = self.field("answer_start")
         self._is_refused = self._token == 0
         if not self._is_refused:

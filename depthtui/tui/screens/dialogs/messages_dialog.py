@@ -1,4 +1,4 @@
-"""The messages of this start, newest first: toasts are gone in seconds."""
+"""The messages since the start, newest first: toasts are gone in seconds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from depthtui.tui.state.toast import KeptMessage
 
 
 class MessagesDialog(Picker[None]):
-    """Lists messages in a line each; the highlighted one stands in full beneath.
+    """Lists one message a line; the highlighted one is shown in full beneath.
 
     Args:
         messages: newest first; their texts are printable.

@@ -1,4 +1,4 @@
-"""Choose a model: one that is on disk, or any other by its id or path."""
+"""Choose a model: from a list, or by its id or path."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ OPTIONS = {
 }
 
 _MOST_LINES, _OTHER_LINES = 34, 16
-"""Lines of the dialog at most, as the style sheet has it, and those that are not the list's."""
+"""The most lines of the dialog, as in the style sheet, and its lines outside the list."""
 
 _WIDE = 100
-"""Columns from which on the dialog is no larger than what is in it."""
+"""The least columns at which the dialog is no larger than its contents."""
 
 
 class ModelPicker(OpenDialog[ModelSpec]):
-    """Lists models opened before and on disk, and takes a typed name; a choice starts it.
+    """Lists models opened before and on disk, and accepts a typed name; a choice starts it.
 
     Args:
-        spec: the model that is open, or that could not be opened, whose options are offered again.
+        spec: the open model, or the one that could not be opened; its options are offered again.
         on_disk: finds the models on disk; slow, so it runs in a thread.
-        check: raises a `DepthError` where a name means no model; slow as well.
-        problem: why `spec` could not be opened; untrusted, empty for the model that is open.
+        check: raises a `DepthError` for a name without a model; slow as well.
+        problem: why `spec` could not be opened; untrusted, empty for the open model.
         engine_command: what reaches the engine whose models these are; empty for this machine.
     """
 
@@ -73,7 +73,7 @@ class ModelPicker(OpenDialog[ModelSpec]):
         yield from field_lines(OPTIONS, vars(self._spec))
 
     def on_resize(self) -> None:
-        """Let the list be as long as it is, as far as the rest stays in sight."""
+        """Make the list as long as its rows, as far as the rest stays visible."""
         width, height = self.app.size
         room = min(height * 9 // 10, _MOST_LINES) - _OTHER_LINES
         self.listing.styles.max_height = max(1, room) if width >= _WIDE else None
@@ -95,7 +95,7 @@ class ModelPicker(OpenDialog[ModelSpec]):
     def choose(self, value: str) -> None:
         spec, own = self._chosen(value), self._listings[value].revision
         if spec is not None:
-            # Revision and adapter of the model that is open mean nothing for another one.
+            # The open model's revision and adapter do not apply to another one.
             another = value != self._spec.name
             inherited = another and spec.revision == self._spec.revision
             if another and spec.adapter == self._spec.adapter:
@@ -112,7 +112,7 @@ class ModelPicker(OpenDialog[ModelSpec]):
         return spec
 
     def _chosen(self, name: str) -> ModelSpec | None:
-        """A model with the options that are chosen; None where one is wrong, as the note says."""
+        """A model with the chosen options; None where one is invalid, as the note says."""
         values, mistakes = read_fields(self, OPTIONS, lambda _, value: value)
         if mistakes:
             self.note(next(iter(mistakes.values())), WRONG)

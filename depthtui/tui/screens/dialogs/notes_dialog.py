@@ -24,12 +24,12 @@ from depthtui.tui.state.session import Run
 
 
 class NotesDialog(Picker[Bookmark]):
-    """Marks a place, keeps the note as it is typed; dismissed with the bookmark to go to.
+    """Marks a place and keeps the note as it is typed; dismissed with the bookmark to go to.
 
     Args:
-        run: whose remarks are changed.
+        run: the run whose remarks are changed.
         result: its result.
-        here: the place under the cursor, with the mark that it has.
+        here: the place under the cursor, with its mark.
     """
 
     heading = "Marks and notes"
@@ -78,7 +78,7 @@ class NotesDialog(Picker[Bookmark]):
         self._run.remarks = replace(self._run.remarks, note=event.text_area.text)
 
     def action_forget(self) -> None:
-        """Take the mark away under the cursor of the list."""
+        """Remove the mark under the list's cursor."""
         mark = self.chosen
         if self.listing.has_focus and mark is not None:
             self._run.remarks = self._run.remarks.without_bookmark(mark.layer, mark.token)

@@ -1,4 +1,4 @@
-"""Open something: a row of a list that a thread fills, or the thing of a typed name."""
+"""Open a row of a list that a thread fills, or a typed name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from depthtui.tui.screens.dialogs.picker import Picker, Row
 
 
 class OpenDialog(Picker[Result]):
-    """A list of what there is to open, and a field that takes the name of anything else.
+    """A list of things to open, and a field for the name of any other.
 
     The `words` of a row are its name.
 
@@ -26,10 +26,10 @@ class OpenDialog(Picker[Result]):
         listed: the words over the list.
         asked: the words over the field, and in the note where nothing is typed.
         example: a name, shown in the empty field.
-        endings: of the files whose names are completed.
-        completes_paths: whether names of files on this machine are.
+        endings: the endings of files whose names are completed.
+        completes_paths: whether names of files on this machine are completed.
         begun: the name in the field at first.
-        problem: why that could not be opened; untrusted.
+        problem: why `begun` could not be opened; untrusted.
     """
 
     hint = "enter opens · type a name · → completes · tab moves on · esc closes"
@@ -44,11 +44,11 @@ class OpenDialog(Picker[Result]):
     ]
 
     def submit(self, name: str) -> None:
-        """Open the thing of a typed name."""
+        """Open a thing by its typed name."""
         raise NotImplementedError
 
     def options(self) -> ComposeResult:
-        """The widgets that say how it is opened."""
+        """The widgets for the options of opening."""
         return ()
 
     def above(self) -> ComposeResult:
@@ -76,7 +76,7 @@ class OpenDialog(Picker[Result]):
 
     @property
     def typed(self) -> str:
-        """The typed name; the slash that completes a folder makes it no other."""
+        """The typed name without the slash that completes a folder."""
         name = self.query_one("#name", Input).value.strip()
         return name.rstrip("/") or name
 
@@ -85,7 +85,7 @@ class OpenDialog(Picker[Result]):
             self.listing.focus()
 
     def describe(self, row: Row) -> None:
-        # What is typed, or went wrong, stays until somebody moves in the list.
+        # A typed name or an error stays until the user moves in the list.
         if self.listing.has_focus or not (self.problem or self.typed):
             super().describe(row)
 
@@ -96,7 +96,7 @@ class OpenDialog(Picker[Result]):
 
     @on(Input.Submitted)
     def action_submit(self) -> None:
-        """Open what is typed."""
+        """Open the typed name."""
         if self.typed:
             self.submit(self.typed)
         else:
@@ -104,7 +104,7 @@ class OpenDialog(Picker[Result]):
             self.query_one("#name").focus()
 
     def leave_with(self, work: Callable[[], Result], note: str) -> None:
-        """Be dismissed with what `work` returns, in a thread; stay and say why where it fails."""
+        """Dismiss with the result of `work`, run in a thread; stay and say why where it fails."""
         self.note(note, "")
         self.run_worker(self._leave_with(work), group="open", exclusive=True)
 

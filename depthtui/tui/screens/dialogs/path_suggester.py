@@ -1,4 +1,4 @@
-"""Completes what is typed: a path as far as there are files, or one of some names."""
+"""Completes a typed path by the files there, or a typed name by a list of names."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from textual.suggester import Suggester
 
 
 class PathSuggester(Suggester):
-    """Offers the first folder or file that goes on with what was typed; → takes it.
+    """Suggests the first folder or file that continues the typed text; → accepts it.
 
     Args:
-        endings: of the files that are offered; empty for all.
-        names: what is offered where it is no path, such as models that are known.
-        completes_paths: whether files are offered.
+        endings: the endings of suggested files; empty for all.
+        names: suggestions where the text is no path, such as known models.
+        completes_paths: whether files are suggested.
     """
 
     def __init__(
@@ -39,9 +39,9 @@ class PathSuggester(Suggester):
 
 
 def paths_from(typed: str, endings: tuple[str, ...] = ()) -> list[str]:
-    """What a typed path can go on to, folders with a slash; nothing where nothing was typed.
+    """Completions of a typed path, folders with a slash; none for an empty path.
 
-    Hidden ones are offered once their dot is typed.
+    Hidden files are suggested once their dot is typed.
     """
     if not typed:
         return []

@@ -24,12 +24,12 @@ class Row:
     """A line of a list.
 
     Attributes:
-        value: the thing that the line is about.
+        value: the thing of the line.
         line: the line.
         words: the text that the filter looks through; empty for the line's own.
-        about: what is told beneath the list while the row is highlighted; untrusted. Empty
-            leaves what is there.
-        closed: whether the row can be looked at, and not chosen.
+        about: the text beneath the list while the row is highlighted; untrusted. An empty one
+            leaves the former text.
+        closed: whether the row can be highlighted but not chosen.
     """
 
     value: Any
@@ -39,14 +39,14 @@ class Row:
     closed: bool = False
 
     def has(self, words: Iterable[str]) -> bool:
-        """Whether each of some words in lower case is in the row."""
+        """Whether the row contains each of these words in lower case."""
         text = (self.words or self.line.plain).lower()
         return all(word in text for word in words)
 
 
 @dataclass(frozen=True)
 class Heading:
-    """A line over some rows; it is shown with the first of them that the filter lets through."""
+    """A line over some rows; shown with the first of them that matches the filter."""
 
     text: str
 
@@ -55,9 +55,9 @@ class Picker(Dialog[Result]):
     """Choose one of the rows.
 
     Attributes:
-        noun: a row in one word, such as `setting`; empty for a list without a filter.
-        searches: whether the filter has the focus from the start, and stays.
-        types_into: the id of a field that gets what is typed while the list has the focus.
+        noun: a word for a row, such as `setting`; empty for a list without a filter.
+        searches: whether the filter is focused from the start, and stays.
+        types_into: the id of a field that receives text typed on the list.
         is_slow: whether `find` is called before there are rows.
         nothing: the words in place of a list without any row; empty for an empty list.
         start: the value of the row that is highlighted at first.
@@ -77,18 +77,18 @@ class Picker(Dialog[Result]):
     ]
 
     def rows(self) -> Iterable[Row | Heading]:
-        """Every row, in order, under its heading."""
+        """Every row under its heading, in order."""
         raise NotImplementedError
 
     def choose(self, value: Any) -> None:
-        """Act on the value of the row that enter chose."""
+        """Act on the value of the chosen row."""
         raise NotImplementedError
 
     def find(self) -> None:
-        """Find what the rows are of; it takes its time, so it runs in a thread."""
+        """Find the things that the rows list; slow, so it runs in a thread."""
 
     def found(self) -> None:
-        """React to the rows that were found."""
+        """React to the end of `find`."""
 
     def head(self) -> str | Content:
         """The heads of the columns; empty where there are none."""
@@ -104,7 +104,7 @@ class Picker(Dialog[Result]):
         return ()
 
     def below(self) -> ComposeResult:
-        """The widgets beneath the list: a note, where rows have something to tell."""
+        """The widgets beneath the list: a note, where rows have an `about`."""
         if any(row.about for row in self.rows() if isinstance(row, Row)):
             yield Static(id="note")
 
@@ -127,7 +127,7 @@ class Picker(Dialog[Result]):
 
     @property
     def first_focus(self) -> Widget:
-        """The widget that has the focus at first."""
+        """The widget that is focused first."""
         return self.query_one("#filter") if self.searches else self.listing
 
     async def _find(self) -> None:
@@ -153,7 +153,7 @@ class Picker(Dialog[Result]):
 
     @property
     def words(self) -> str:
-        """The text in the filter."""
+        """The filter's text."""
         return self.query_one("#filter", Input).value
 
     @property
@@ -167,11 +167,11 @@ class Picker(Dialog[Result]):
 
     @property
     def chosen(self) -> Any:
-        """The value of the row under the cursor; None where there is none."""
+        """The value of the row under the cursor; None where there is no row."""
         return self.row.value if self.row is not None else None
 
     def fill(self, value: Any = None) -> None:
-        """List what the filter lets through; the cursor stays on its row, or goes to a value's."""
+        """List the rows that match the filter; the cursor keeps its row, or goes to a value's."""
         listing, before = self.listing, self.listing.highlighted or 0
         value = self.chosen if value is None else value
         self._shown = list(self._matching())
@@ -184,7 +184,7 @@ class Picker(Dialog[Result]):
         self._describe()
 
     def _matching(self) -> Iterable[Row | Heading]:
-        """The rows that have every word of the filter, under their headings."""
+        """The rows with every word of the filter, under their headings."""
         words, heading = self.words.lower().split(), None
         for row in self.rows():
             if isinstance(row, Heading):
@@ -196,7 +196,7 @@ class Picker(Dialog[Result]):
                 yield row
 
     def _show_whether_found(self) -> None:
-        """Show the list, or in its place that there is no row, or none with the words."""
+        """Show the list, or a message that there is no row, or none with the words."""
         found, words, head = bool(self._shown), printable_chars(self.words), self.head()
         why = f"No {self.noun} has “{words}” in its words." if words else self.nothing
         self.listing.display = found or not why or self.listing.loading
@@ -218,11 +218,11 @@ class Picker(Dialog[Result]):
             self.choose(row.value)
 
     def on_key(self, event: events.Key) -> None:
-        """Let what is typed over the list go into the field, where there is one."""
+        """Pass text typed on the list to the field, where there is one."""
         if self.types_into and self.listing.has_focus and event.is_printable and event.character:
             event.stop()
             field = self.query_one(f"#{self.types_into}", Input)
-            # It would select what is in it, and the next key would replace that.
+            # Focusing it would select its text, and the next key would replace that.
             field.focus().select_on_focus = False
             field.insert_text_at_cursor(event.character)
 
@@ -233,16 +233,16 @@ class Picker(Dialog[Result]):
             return
         field = self.query_one("#filter", Input)
         field.display = True
-        # At once: what is typed next is for the field.
+        # Focus at once: the next keys are for the field.
         self.set_focus(field)
 
     async def action_in_list(self, action: str) -> None:
-        """Do an action of the list, wherever the focus is."""
+        """Run an action of the list, wherever the focus is."""
         await self.app.run_action(action, self.listing)
 
     @on(Input.Changed, "#filter")
     def _filter(self) -> None:
-        """List what is found; the cursor stays on its row, or goes to the first."""
+        """List the matches; the cursor stays on its row, or goes to the first."""
         before = self.chosen
         self.fill()
         if self.chosen != before:
@@ -256,7 +256,7 @@ class Picker(Dialog[Result]):
             self.listing.focus()
 
     def action_leave(self) -> None:
-        """Leave the filter, then the list, which a key may do before it is there."""
+        """Leave the filter, then the list; a key may do so before the list is there."""
         field = next(iter(self.query("#filter").results(Input)), None)
         if field is not None and field.display and not self.searches:
             field.value = ""

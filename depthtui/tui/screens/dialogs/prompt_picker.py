@@ -1,4 +1,4 @@
-"""Choose a prompt: of a task or a data set, by writing it, or from a file."""
+"""Choose a prompt: from a task, a data set or a file, or by writing it."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ from depthtui.tui.state.token_count import TokenCount
 PREVIEW_CHARACTERS = 4000
 NOTHING_WRITTEN = "Write a prompt first: the text is empty."
 LONGEST_ANSWER = 200
-"""Characters of an answer that is edited in a line."""
+"""Characters of an answer that can be edited in one line."""
 
 FIRST_FOCUS = {"tasks": "task-list", "write": "text"}
-"""What has the focus when the dialog opens with a tab."""
+"""The widget that is focused when the dialog opens with a tab."""
 
 HINTS = {
     "task-list": "j k choose · enter its prompts · + and - turn the dial · esc closes",
@@ -56,7 +56,7 @@ HINTS = {
     "answer": "enter runs it · ctrl+t tasks and files · esc closes",
     "write": "F5 runs it · tab moves on · ctrl+t tasks and files · esc closes",
 }
-"""The keys of what has the focus, or else of the tab."""
+"""The keys of the focused widget, or else of the tab."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,15 @@ class PromptChoice:
 
 
 class PromptPicker(Dialog[PromptChoice]):
-    """Two ways to a prompt, as tabs: one of a list, or a written one.
+    """Two tabs for a prompt: from a list, or written.
 
     Args:
         token_count: counts tokens.
         datasets: the published data sets that are here.
         prompt: the prompt to begin with.
         chat_template: whether it is wrapped in the chat template.
-        seed: of the generators.
-        has_template: whether the model brings a template; None while there is no model.
+        seed: the generators' seed.
+        has_template: whether the model has a template; None while there is no model.
     """
 
     heading = "Prompt"
@@ -115,7 +115,7 @@ class PromptPicker(Dialog[PromptChoice]):
         self._levels: dict[str, int | None] = {
             task.name: task.default_level for task in TASKS.values()
         }
-        # A prompt of a file may name a level that its task does not have.
+        # A prompt from a file may name a level that its task lacks.
         levels = {str(level): level for level in self._chosen_task.levels}
         if self._task_name in TASKS and prompt.level in levels:
             self._levels[self._task_name] = levels[prompt.level]
@@ -172,7 +172,7 @@ class PromptPicker(Dialog[PromptChoice]):
             yield Button("Run (F5)", id="run", variant="primary", compact=True)
 
     def _too_long_to_edit(self) -> str:
-        """What stands in the place of a prompt that is not there to be edited."""
+        """The text in place of a prompt that is too long to be edited."""
         if self._editable:
             return ""
         length = len(self._prompt.text)
@@ -188,11 +188,11 @@ class PromptPicker(Dialog[PromptChoice]):
         self.query_one(f"#{FIRST_FOCUS[self._tab]}").focus()
         self._count()
 
-    # How long it is ----------------------------------------------------------
+    # The number of tokens ----------------------------------------------------
 
     @on(TextArea.Changed, "#text")
     def _forget_answer(self, event: TextArea.Changed) -> None:
-        """Another text does not end with the answer of the one before."""
+        """Drop the answer of the former prompt when the text no longer ends with it."""
         field, text = self.query_one("#answer", Input), event.text_area.text
         if field.value == self._answer and not text.rstrip().endswith(self._answer):
             field.value = ""
@@ -202,16 +202,16 @@ class PromptPicker(Dialog[PromptChoice]):
     @on(Checkbox.Changed, "#template")
     @on(OptionList.OptionHighlighted, "#prompts")
     def _count(self) -> None:
-        """Ask how many tokens the prompt has that would run now."""
+        """Request the number of tokens of the prompt that would run now."""
         prompt, wrapped = self._asked
         self.query_one("#token-note", Static).update("")
         if prompt is not None:
             self._token_count.ask(prompt, wrapped)
-            # It may be what was counted last, and the engine halted.
+            # The last count may be for this prompt, and the engine halted.
             self.changed()
 
     def changed(self) -> None:
-        """Say how many there are, once that is known of the prompt as it is now."""
+        """Show the number of tokens, once it is known for the current prompt."""
         counted = self._token_count.last
         if not self.is_mounted or counted is None or counted.count < 0:
             return
@@ -221,17 +221,17 @@ class PromptPicker(Dialog[PromptChoice]):
 
     @property
     def _asked(self) -> tuple[Prompt | None, bool]:
-        """The prompt that the tab shows, or None, and whether it is wrapped in the template."""
+        """The tab's prompt or None, and whether it is wrapped in the template."""
         return self._shown_prompt(), self.query_one("#template", Checkbox).value
 
     def _shown_prompt(self) -> Prompt | None:
-        """The prompt that the tab shows, or None."""
+        """The tab's prompt, or None."""
         if self._tab == "write":
             text = self.query_one("#text", SafeTextArea).text
             answer = self.query_one("#answer", Input).value
             if (text, answer) == (self._editable, self._answer):
                 return self._prompt
-            # An answer alone is nothing to be answered.
+            # An answer alone is no prompt.
             return with_answer(text, answer.strip()) if text.strip() else None
         index, prompts = self.query_one("#prompts", OptionList).highlighted, self._prompts
         return prompts[index] if index is not None and index < len(prompts) else None
@@ -244,7 +244,7 @@ class PromptPicker(Dialog[PromptChoice]):
 
     @on(DescendantFocus)
     def _say_keys(self) -> None:
-        """Say the keys of what has the focus."""
+        """Show the keys of the focused widget."""
         focused = self.focused.id if self.focused is not None else None
         hint = HINTS.get(focused or "", HINTS[self._tab])
         self.query_one(".dialog").border_subtitle = Content(hint)
@@ -256,7 +256,7 @@ class PromptPicker(Dialog[PromptChoice]):
         self.query_one(f"#{FIRST_FOCUS[way]}").focus()
 
     def action_clear(self) -> None:
-        """Empty the text, or the field with the focus."""
+        """Empty the text, or the focused field."""
         if isinstance(self.focused, TextArea):
             self.focused.clear()
         elif isinstance(self.focused, Input):
@@ -265,7 +265,7 @@ class PromptPicker(Dialog[PromptChoice]):
     @on(OptionList.OptionHighlighted, "#task-list")
     def _task_chosen(self, event: OptionList.OptionHighlighted) -> None:
         if event.option_index != event.option_list.highlighted:
-            # The cursor has moved on since.
+            # The cursor has moved since.
             return
         if event.option.id and (event.option.id != self._task_name or self._file):
             self._task_name, self._file = event.option.id, ""
@@ -278,7 +278,7 @@ class PromptPicker(Dialog[PromptChoice]):
 
     @property
     def _level(self) -> int | None:
-        """Where the dial stands; None without one, or for all levels of a data set."""
+        """The dial's level; None without a dial, or for all levels of a data set."""
         return self._levels.get(self._task_name)
 
     def action_dial(self, step: int) -> None:
@@ -297,7 +297,7 @@ class PromptPicker(Dialog[PromptChoice]):
             self._list(prompts_of(self._task_name, self._level, self._seed), chosen)
 
     def _list(self, prompts: Sequence[Prompt], chosen: Prompt | None = None) -> None:
-        """List the prompts of the task or the file, under its dial."""
+        """List the prompts of the task or file, under its dial."""
         self._prompts = prompts
         self.query_one("#dial", Static).update(self._dial())
         listing = self.query_one("#prompts", OptionList)
@@ -331,12 +331,12 @@ class PromptPicker(Dialog[PromptChoice]):
     # Data sets ---------------------------------------------------------------
 
     def _dataset_option(self, dataset: Dataset) -> Option:
-        """A data set in the list of tasks; dim where it is not here."""
+        """A data set in the list of tasks; dimmed where it is not here."""
         is_here = self._datasets.file(dataset.name) is not None
         return Option(Content.styled(dataset.title, "" if is_here else MUTED), id=dataset.name)
 
     async def _look(self) -> None:
-        """See which data sets are here, and show it."""
+        """Look which data sets are here, and show them."""
         await asyncio.to_thread(self._datasets.look)
         tasks = self.query_one("#task-list", OptionList)
         for dataset in DATASETS.values():
@@ -345,7 +345,7 @@ class PromptPicker(Dialog[PromptChoice]):
             self._fill_rows(self._prompt)
 
     def _fill_rows(self, chosen: Prompt | None = None) -> None:
-        """List the rows of the data set; where they were not read yet, have that done."""
+        """List the rows of the data set, which are read first if need be."""
         datasets, name = self._datasets, self._task_name
         path, known = datasets.file(name), datasets.known(name, self._level)
         if path is not None and known is not None:
@@ -374,7 +374,7 @@ class PromptPicker(Dialog[PromptChoice]):
             self._say("It has no prompt at this level.")
 
     def _say(self, words: str, style: str = MUTED) -> None:
-        """Say something where the prompt is shown."""
+        """Show a message in the prompt's place."""
         self.query_one("#preview", Static).update(Content.styled(printable_chars(words), style))
 
     # Choosing -----------------------------------------------------------------
@@ -403,7 +403,7 @@ class PromptPicker(Dialog[PromptChoice]):
 
     @on(Input.Submitted, "#path")
     def _open(self, event: Input.Submitted) -> None:
-        """List the prompts of a file, or tell why it has none."""
+        """List the prompts of a file, or say why it has none."""
         self._file = event.value.strip()
         if not self._file:
             self._fill_prompts()
@@ -418,7 +418,7 @@ class PromptPicker(Dialog[PromptChoice]):
     @on(Button.Pressed, "#run")
     @on(Input.Submitted, "#answer")
     def action_submit(self) -> None:
-        """Run what the tab shows."""
+        """Run the tab's prompt."""
         prompt, wrapped = self._asked
         if prompt is not None:
             self.dismiss(PromptChoice(prompt, wrapped))

@@ -1,4 +1,4 @@
-"""A dialog of text to read, which scrolls by the keys of a pager."""
+"""A dialog of text to read, scrolled by the keys of a pager."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Reader(Dialog[Any]):
     ]
 
     def action_scroll(self, lines: int) -> None:
-        # Deferred, keys that come quickly would all count from the same line.
+        # If deferred, keys in quick succession would all count from the same line.
         self._text.scroll_relative(y=lines, animate=False, immediate=True)
 
     def action_scroll_page(self, pages: int) -> None:

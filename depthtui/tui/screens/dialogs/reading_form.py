@@ -15,12 +15,12 @@ from depthtui.tui.state.reading import ReadingChoices, reading_options, turned
 
 
 class ReadingForm(Form):
-    """Shows each choice on the screen behind it at once; dismissed with those to keep.
+    """Shows each choice at once on the screen behind it; dismissed with the choices to keep.
 
     Args:
-        reading: what is changed.
-        redraw: shows it.
-        lacks: what a lens lacks before it reads the run, in words; empty where it has.
+        reading: the choices to change.
+        redraw: draws the screen behind it.
+        lacks: what must be computed before a lens reads the run, in words; empty for nothing.
         lenses: the lenses to choose from.
         closed: why a threshold cannot be changed, by its option.
     """
@@ -70,18 +70,18 @@ class ReadingForm(Form):
         if isinstance(field, Choice):
             field.action_step(step)
         elif name := self.name_of(field):
-            # What was put before may not have come back as a choice yet.
+            # The last value may not have become a choice yet.
             self.put(name, turned(self._typed(name), step))
 
     def _typed(self, name: str) -> float:
-        """The threshold in a field; the one that counts, where it is none."""
+        """The threshold in a field, or the current one where the text is no number."""
         try:
             return float(self.field(name).value)
         except ValueError:
             return float(self._reading.now[name])
 
     def action_defaults(self) -> None:
-        """Put what the session began with into every field."""
+        """Set every field to the session's first choice."""
         for name, value in self._reading.first.items():
             self.put(name, value)
 

@@ -29,7 +29,7 @@ from depthtui.tui.state.task_prompts import task_title
 
 
 class Asked(Enum):
-    """What a run of the list is wanted for."""
+    """The purpose for which a run is chosen from the list."""
 
     SHOW = "show"
     COMPARE = "compare"
@@ -40,7 +40,7 @@ class Asked(Enum):
 
 @dataclass(frozen=True)
 class SessionChoice:
-    """What was asked for, and the run under the cursor; None where there is none."""
+    """The purpose, and the run under the cursor; None where there is none."""
 
     asked: Asked
     run: Run | None = None
@@ -50,7 +50,7 @@ class RunList(Picker[SessionChoice]):
     """Lists the runs, newest first; marks and deletes at once, dismissed with a choice.
 
     Args:
-        explorer: whose session it is.
+        explorer: the owner of the session.
         start: the run that is highlighted at first.
     """
 
@@ -149,7 +149,7 @@ class RunList(Picker[SessionChoice]):
         confirm(self.app, f"Forget run {run.number}?", forget)
 
     def action_compare(self) -> None:
-        """Compare with the run under the cursor; on the run on the screen, with the marked one."""
+        """Compare with the run under the cursor; if that is the shown run, with the marked one."""
         session, other = self._session, self.chosen
         if other is session.current:
             other = session.marked or session.before(session.current)
@@ -172,21 +172,21 @@ STATE_STYLES = {
 _NUMBER_CELLS = 6
 _LEAST_PROMPT, _LEAST_CUT_PROMPT = 28, 6
 WIDEST, WIDEST_RUNS = 100, 140
-"""Cells of the widest dialog, and of one with a list of runs, as the style sheet has them."""
+"""Cells of the widest dialog, and of one with a list of runs, as in the style sheet."""
 
 _LONGEST_NAME = 28
 _NOTHING = "–"
 
 
 class RunTable:
-    """Lines about runs in columns under a head; the prompt has what the others leave.
+    """Lines about runs in columns under a head; the prompt gets the remaining width.
 
-    Where that is little, other columns are left out: time, state, task, and the model of all runs.
+    Where little remains, columns are left out: time, state, task, and the model of all runs.
 
     Args:
-        runs: what is listed.
-        session: says which run is on the screen and which is marked.
-        settings: by which effective depths are found.
+        runs: the runs to list.
+        session: has the runs that are shown and marked.
+        settings: settings of effective depths.
         width: cells of a line.
     """
 
@@ -195,7 +195,7 @@ class RunTable:
     ) -> None:
         self._session = session
         self._texts = {run.number: _texts(run, settings) for run in runs}
-        # The paper's rules have a column in any case.
+        # The paper's rules always have a column.
         known = {
             name for texts in self._texts.values() for name in texts if texts[name] != _NOTHING
         }
@@ -223,12 +223,12 @@ class RunTable:
 
     @property
     def head(self) -> Content:
-        """What the columns are."""
+        """The heads of the columns."""
         cells = "".join(self._cell(name, self._heads[name]) for name in self._columns)
         return Content.styled(" " * _NUMBER_CELLS + cells, MUTED)
 
     def line(self, run: Run) -> Content:
-        """One run: its mark and number, then the columns."""
+        """A run's line: its mark and number, then the columns."""
         texts, (state, style) = dict(self._texts[run.number]), _state(run)
         if "state" not in self._columns and run.state is not RunState.FINISHED:
             texts["prompt"] = f"{state} · {texts['prompt']}"
@@ -242,16 +242,16 @@ class RunTable:
         width = self._widths[name]
         if name in (*self._rules, "layers"):
             return fit_right(text, width) + self._gap(name)
-        # Prompts of a session often begin alike.
+        # The prompts of a session often begin alike.
         return fit_shown(cut_in_the_middle(text, width), width) + self._gap(name)
 
     def _gap(self, name: str) -> str:
-        """What follows a column: its numbers stand closer than its words."""
+        """The gap after a column: narrower after numbers than after words."""
         return " " if name in self._rules else "" if name == "task" else "  "
 
 
 def _texts(run: Run, settings: SummarySettings) -> dict[str, str]:
-    """What a run has in each column."""
+    """The texts of a run in each column."""
     depths = reading_of([run.result], settings).depths if run.result else ()
     counts = {depth.rule: depth.count for depth in depths}
     return {
@@ -269,7 +269,7 @@ def _texts(run: Run, settings: SummarySettings) -> dict[str, str]:
 
 
 def run_card(run: Run, session: Session) -> Content:
-    """The same in two lines, for a narrow list."""
+    """A run in two lines, for a narrow list."""
     return Content.assemble(
         _head(run, session),
         run_title(run, 80),
@@ -285,7 +285,7 @@ def _head(run: Run, session: Session) -> Content:
 
 
 def run_title(run: Run, width: int) -> str:
-    """A run's prompt in one line, after what it leaves out and what it is wrapped in."""
+    """A run's prompt in one line, after its skipped layers and its template."""
     title = prompt_title(run.prompt, width)
     template = "chat template" * run.settings.chat_template
     words = [words for words in (changes_of(run.settings), template) if words]

@@ -35,7 +35,7 @@ OPEN_HERE = "This is the open session: tab lists its runs, where d forgets one."
 
 
 class SessionPicker(Picker[SessionFile]):
-    """Lists the sessions, the latest first; dismissed with the one to open.
+    """Lists the sessions, the latest first; dismissed with the session to open.
 
     Args:
         explorer: knows which session is open.
@@ -162,7 +162,7 @@ class SessionPicker(Picker[SessionFile]):
 
 
 class _Table:
-    """Lines about sessions in columns under a head; the title has what the others leave."""
+    """Lines about sessions in columns under a head; the title gets the remaining width."""
 
     def __init__(self, files: list[SessionFile], width: int) -> None:
         models = max((cell_len(_models(file)) for file in files), default=0)
@@ -204,7 +204,7 @@ def _searched(file: SessionFile) -> str:
 
 
 def _run_lines(file: SessionFile) -> Iterator[str]:
-    """A line for each of the first runs of a session."""
+    """Lines about the first runs of a session."""
     runs = file.session.runs
     for number, run in enumerate(runs[:_SHOWN_RUNS], start=1):
         yield f"{number:>2}  {prompt_title(run.prompt, 60)} · {printable_chars(run.model.name)}"

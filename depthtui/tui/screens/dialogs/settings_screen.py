@@ -1,4 +1,4 @@
-"""Every setting, listed from its declaration: look at it, change it, write it into the file."""
+"""Every setting, listed from its declaration: read it, change it, write it into the file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STYLES = {Source.UNWRITTEN: "$text-warning", Source.DEFAULT: MUTED}
 
 
 class SettingsScreen(EditedList):
-    """Lists the settings by group; switches turn, choices go on, the rest is typed."""
+    """Lists the settings by group; switches turn, choices advance, other values are typed."""
 
     heading = "Settings"
     hint = "enter changes · d default · / filters · ctrl+s writes · esc closes"
@@ -68,9 +68,9 @@ class SettingsScreen(EditedList):
         )
 
     def _columns(self, mark: str, *texts: str) -> list[str]:
-        """The cells of a line; the value has what the others leave."""
+        """The cells of a line; the value gets the remaining width."""
         name, value, default, source = map(printable_chars, texts)
-        # 5 are the mark and the gaps.
+        # 5 cells are the mark and the gaps.
         rest = self.cells - 5 - _NAME_CELLS - _SOURCE_CELLS
         of_default = _DEFAULT_CELLS if rest - _DEFAULT_CELLS >= _LEAST_VALUE else 0
         return [
@@ -109,7 +109,7 @@ class SettingsScreen(EditedList):
         self.app.push_screen(ChoicePicker(name, choices, self._settings.value(name)), chosen)
 
     def _edit(self, name: str) -> None:
-        """Open the field with the setting's value in it."""
+        """Open the field with the setting's value."""
         self._edited = name
         field = self.query_one("#value", Input)
         field.value = self._settings.typed(name)
@@ -123,7 +123,7 @@ class SettingsScreen(EditedList):
 
     @on(OptionList.OptionHighlighted)
     def _leave_field(self) -> None:
-        """Leave the field with its setting, which the mouse does, or a filter."""
+        """Leave the field when the mouse or a filter moves to another setting."""
         if self._is_editing and self.chosen != self._edited:
             self._end_editing()
 
@@ -133,7 +133,7 @@ class SettingsScreen(EditedList):
 
     @on(Input.Submitted, "#value")
     def _accept(self) -> bool:
-        """Take what the field says, or say why it cannot be; whether it was taken."""
+        """Accept the field's value, or say why it is invalid; returns whether it was accepted."""
         try:
             self._settings.type(self._edited, self.query_one("#value", Input).value)
         except WrongValue as error:
@@ -161,12 +161,12 @@ class SettingsScreen(EditedList):
 
 
 class ChoicePicker(picker.Picker[Any]):
-    """What a setting can be, as a list.
+    """The choices of a setting as a list.
 
     Args:
-        name: of the setting.
-        choices: what is shown, to what it means.
-        current: what the setting is.
+        name: the setting's name.
+        choices: values by their labels.
+        current: the setting's value.
     """
 
     hint = "enter chooses · / finds · esc closes"

@@ -1,4 +1,4 @@
-"""What is said where the window is too small for anything else."""
+"""The message of a window that is too small for anything else."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LEAST = Size(70, 20)
 
 
 def is_too_small(size: Size) -> bool:
-    """Whether a window of that many columns and lines is too small."""
+    """Whether a window of this many columns and lines is too small."""
     return size.width < LEAST.width or size.height < LEAST.height
 
 
 class SmallWindow(ModalScreen[None]):
-    """Covers the screen until the window is large enough; what was shown goes on beneath."""
+    """Covers the screen until the window is large enough; the screen beneath continues."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "app.quit", "quit", show=False),

@@ -39,15 +39,15 @@ from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog
 from depthtui.tui.screens.dialogs.toggles import Checkbox, SelectionList
 
 FIRST_LEVELS = "1-3"
-"""What a task with levels begins with: enough for a trend."""
+"""The first levels of a task with levels: enough for a trend."""
 
 
 class SweepDialog(Dialog[SweepPlan]):
     """Dismissed with a plan.
 
     Args:
-        spec: the model that is open; others are loaded as it was.
-        settings: of the runs.
+        spec: the open model; others are loaded with its options.
+        settings: the runs' settings.
         on_disk: finds the models on disk; slow, so it runs in a thread.
     """
 
@@ -105,7 +105,7 @@ class SweepDialog(Dialog[SweepPlan]):
         self._count()
 
     async def _list(self) -> None:
-        """List what is on disk; where that fails, a name can be typed all the same."""
+        """List the models on disk; where that fails, a name can still be typed."""
         with suppress(Exception):
             found = await asyncio.to_thread(self._on_disk)
             self._listings = {listing.name: listing for listing in found}
@@ -126,7 +126,7 @@ class SweepDialog(Dialog[SweepPlan]):
     @on(Checkbox.Changed)
     @on(SelectionList.SelectedChanged)
     def _count(self) -> None:
-        """Say how many prompts it will be, or what is wrong."""
+        """Show the number of prompts, or the mistake in the choices."""
         count = self.query_one("#count", Static)
         try:
             plan = self._plan()
@@ -142,7 +142,7 @@ class SweepDialog(Dialog[SweepPlan]):
 
     @on(Input.Changed)
     def _choose_task(self, event: Input.Changed) -> None:
-        """Who writes levels wants the task."""
+        """Choose a task when its levels are typed."""
         name = event.input.name
         if name is not None and event.input.has_focus:
             self.query_one(f"#task-{name}", Checkbox).value = bool(event.value.strip())
@@ -150,7 +150,7 @@ class SweepDialog(Dialog[SweepPlan]):
     @on(Button.Pressed)
     @on(Input.Submitted)
     def action_start(self) -> None:
-        """Take the plan, or say what is wrong with it."""
+        """Return the plan, or show the mistake in it."""
         try:
             self.dismiss(self._plan())
         except DepthError as error:
@@ -158,10 +158,10 @@ class SweepDialog(Dialog[SweepPlan]):
             self.note(str(error), WRONG)
 
     def _plan(self) -> SweepPlan:
-        """What is chosen.
+        """The chosen plan.
 
         Raises:
-            DepthError: it is no plan.
+            DepthError: the choices are no plan.
         """
         settings = self._settings
         models = self._models()

@@ -1,4 +1,4 @@
-"""Open a sweep that was run before: one of the cache, or any folder."""
+"""Open a sweep that was run before: from the cache, or from any folder."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class SweepChoice:
 
 
 class SweepList(OpenDialog[SweepChoice]):
-    """Lists the sweeps of the cache folder, the latest first, and takes a typed folder.
+    """Lists the sweeps of the cache folder, the latest first, and accepts a typed folder.
 
     Args:
-        cache_dir: where sweeps are kept.
+        cache_dir: the folder of the cache.
         has_runs: whether the session has runs to show instead.
     """
 

@@ -1,4 +1,4 @@
-"""What can be switched on and off, shown by a mark and not by its colour alone."""
+"""Switches that show their state by a mark and not by colour alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from textual.strip import Strip
 
 
 class Checkbox(widgets.Checkbox):
-    """A box with a mark in it where it is on; Textual's is drawn in another colour instead."""
+    """A box with a mark where it is on; Textual's only changes its colour."""
 
     @property
     def BUTTON_INNER(self) -> str:  # type: ignore[override] # noqa: N802
@@ -16,7 +16,7 @@ class Checkbox(widgets.Checkbox):
 
 
 class RadioButton(widgets.RadioButton):
-    """The same of one choice among several."""
+    """A choice among several, with a mark where it is on."""
 
     @property
     def BUTTON_INNER(self) -> str:  # type: ignore[override] # noqa: N802
@@ -24,7 +24,7 @@ class RadioButton(widgets.RadioButton):
 
 
 class SelectionList(widgets.SelectionList[str]):
-    """The same of a list, in which Textual draws a mark in every line."""
+    """A list with marks where lines are on; Textual's has a mark in every line."""
 
     def render_line(self, y: int) -> Strip:
         strip, place = super().render_line(y), self.scroll_offset.y + y

@@ -1,4 +1,4 @@
-"""What is where, for whoever opens the explorer for the first time."""
+"""What is where, shown when the explorer is opened for the first time."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ KEYS = {
     ("prompt",): "write, paste or open a prompt",
     ("help",): "every key that works here, searchable",
 }
-"""Ids of bindings, and what they do."""
+"""Ids of bindings, and their effects."""
 
 
 class Welcome(Dialog[str]):
-    """Closed by any key or the mouse; its result is a key that it names, which is then to be heard.
+    """Closed by any key or the mouse; a key that it names is the result, to be run afterwards.
 
     Args:
         remapped: the keys that the settings replace.
@@ -54,7 +54,7 @@ class Welcome(Dialog[str]):
 
     @property
     def _named(self) -> set[str]:
-        """The keys that it names."""
+        """The keys that the welcome names."""
         ids = chain.from_iterable(KEYS)
         return {key for name in ids for key in keymap.keys_of(name, self._remapped)}
 
@@ -73,7 +73,7 @@ class Welcome(Dialog[str]):
 
 
 def _table(rows: Mapping[str, str], width: int, style: str) -> list[Content]:
-    """A blank line, then a line a row."""
+    """A blank line, then one line a row."""
     return [
         Content(""),
         *(

@@ -1,4 +1,4 @@
-"""What a what-if can be written to beside a report: the model that it is."""
+"""Extras of a what-if's export: the model that it is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from depthtui.tui.state.what_if import WhatIf
 
 
 def pruned_model(explorer: Explorer, what_if: WhatIf) -> tuple[Extra, ...]:
-    """The recipe and the folder of the model without the layers that are off, others twice."""
+    """The recipe and the folder of the model with the layers that are off or run twice."""
     stack, model = what_if.stack, what_if.clean.model
     problem, kept = stack.why_no_model, stack.kept
     try:
