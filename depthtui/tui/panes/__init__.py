@@ -1,1 +1,1 @@
-"""What draws: one pane a file."""
+"""The panes that draw results, one a file."""

@@ -1,4 +1,4 @@
-"""Curves in panels that share an axis: what every chart has in common."""
+"""Curves in panels that share an axis: the base of every chart."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from depthtui.tui.draw.styles import Piece, number, number_within, ruler
 from depthtui.tui.panes.pane import Cursor, Pane
 
 _GAP = 2
-"""Cells between panels that stand side by side."""
+"""Cells between panels side by side."""
 
 _FIRST_VALUE = 2
-"""The line beside a panel from which on the values at the cursor stand."""
+"""The line of a panel at which the values at the cursor begin."""
 
 
 class Axis(NamedTuple):
-    """What stands beneath the panels.
+    """The axis beneath the panels.
 
     Attributes:
-        title: what it counts.
+        title: the unit that it counts.
         marks: numbers, each at its share of the width.
         here: the number under the cursor; the one at the right end where there is no cursor.
     """
@@ -41,52 +41,52 @@ class Chart(Pane):
     A subclass sets these in `prepare`.
 
     Attributes:
-        panels: the panels, those of one line first.
-        legend: lines above them.
+        panels: the panels, line by line.
+        legend: lines above the panels.
         has_axis: whether there is room for an axis.
-        is_across: whether the panels stand side by side, each under its name.
+        is_across: whether the panels are side by side, each under its name.
     """
 
     MARGIN: ClassVar[int] = 13
     """Cells left of the panels, for names and scales."""
 
     ALONG: ClassVar[Literal["layer", "token", ""]] = ""
-    """What of the cursor the axis counts; empty where the cursor is not on it."""
+    """The cursor's coordinate along the axis; empty where the cursor is not on it."""
 
     panels: Sequence[Panel] = ()
     legend: Sequence[Sequence[Piece]] = ()
     has_axis = True
     is_across = False
 
-    # What a subclass tells --------------------------------------------------
+    # For subclasses ---------------------------------------------------------
 
     @property
     def share(self) -> float | None:
-        """Where the cursor is, 0 at the left end of the axis and 1 at its right; None for none."""
+        """The cursor's place, 0 at the left end of the axis, 1 at its right; None for no cursor."""
         return None
 
     def axis(self, area: PlotArea) -> Axis:
-        """What stands beneath a panel."""
+        """The axis beneath a panel."""
         raise NotImplementedError
 
     def point_at(self, share: float, panel: Panel | None) -> None:
         """Act on a click at a share of the axis, on a panel or between them."""
 
     def value_style(self, place: int) -> Style:
-        """How the value at the cursor of the curve at this place is written, the first one's 0."""
+        """The style of the cursor's value on the curve at this place, counted from 0."""
         return self.pane_styles.accent
 
     # Geometry ---------------------------------------------------------------
 
     @property
     def room(self) -> PlotArea:
-        """Where panels above each other lie."""
+        """The area of panels above each other."""
         top, width = len(self.legend), max(1, self.area.width - self.MARGIN)
         lines = self.area.height - top - self.has_axis
         return PlotArea(self.MARGIN, top, width, max(1, lines))
 
     def side_by_side(self, count: int) -> list[PlotArea]:
-        """Where panels beside each other lie, between their names and their axes."""
+        """The areas of panels side by side, between their names and their axes."""
         top = len(self.legend) + 1
         return PlotArea(0, top, self.area.width, max(1, self.area.height - top - 1)).side_by_side(
             count, _GAP
@@ -145,15 +145,15 @@ class Chart(Pane):
         return [(panel.name, styles.strong), (unit, styles.faint), (ends, styles.muted)]
 
     def draw_beside(self, panel: Panel, line: int) -> list[Piece]:
-        """What stands on the left of a panel: name, unit, the cursor's values, the scale's ends."""
+        """The text left of a panel: name, unit, the cursor's values, the scale's ends."""
         return panel.beside(line, self.MARGIN, self.pane_styles, self._value_on(panel, line))
 
     def _value_on(self, panel: Panel, line: int) -> Piece:
-        """The value at the cursor that stands beside a line of a panel, or nothing."""
+        """The value at the cursor beside a line of a panel, or nothing."""
         place, share = line - _FIRST_VALUE, self.share
         if share is None or not 0 <= place < len(panel.curves):
             return "", self.pane_styles.text
-        # The end of the scale stands beside it on the last line.
+        # On the last line, the end of the scale is beside it.
         cells = 6 if line == panel.plot.area.lines - 1 else self.MARGIN - 1
         return number_within(panel.curves[place].value_at(share), cells), self.value_style(place)
 
@@ -177,7 +177,7 @@ def relative_axis(steps: int, share: float | None = None) -> Axis:
 
 
 def _scale_ends(panel: Panel, cells: int) -> str:
-    """Both ends of a scale, of fewer digits where there is little room; empty where too little."""
+    """Both ends of a scale, with fewer digits where room is short; empty where it is too short."""
     low, high = panel.plot.low, panel.plot.high
     ends = f"{number(low)} … {number(high)}"
     if len(ends) > cells:

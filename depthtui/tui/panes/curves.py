@@ -24,19 +24,19 @@ from depthtui.tui.panes.under_cursor import CurvePoint, Target
 _SIGNS = ("◆", "◇")
 _LINES = ("──", "┈┈")
 _STEPS = (1, 2, 5, 10, 20, 50, 100, 200)
-"""What the axis may count layers in."""
+"""Steps in which the axis may count layers."""
 
 
 @dataclass(frozen=True)
 class RuleCurve:
-    """The curve that one effective-depth rule reads, of one run.
+    """The curve of an effective-depth rule for one run.
 
     Attributes:
         rule: the rule.
         values: `[layers]`, NaN where unknown.
         n_layers: L of the run's model.
         effective: the layer that the rule finds, or None.
-        threshold: the value that the rule compares with; NaN where it is not known yet.
+        threshold: the value that the rule compares with; NaN where not known yet.
     """
 
     rule: Rule
@@ -47,18 +47,18 @@ class RuleCurve:
 
 
 def _with_room(curves: list[RuleCurve], lines: int) -> list[RuleCurve]:
-    """The curves to draw: the paper's alone where there are fewer than three lines for each."""
+    """The curves to draw: only the paper's where there are fewer than three lines for each."""
     of_paper = [curve for curve in curves if curve.rule.of_paper]
     return curves if lines >= 3 * len(curves) else of_paper or curves
 
 
 class DepthCurves(Chart):
-    """Means over tokens against the layer, in braille.
+    """Means over tokens by layer, in braille.
 
     Each curve has its own scale, printed beside it; its threshold is dashed,
-    the effective depth that it gives is marked with its layer, and the layer
+    its effective depth is marked with its layer, and the layer
     cursor is a vertical line through all of them. The curves of a second run
-    are drawn dotted behind, in another colour, over the same relative depth.
+    are dotted behind it, in another colour, over the same relative depth.
     """
 
     ALONG = "layer"
@@ -97,7 +97,7 @@ class DepthCurves(Chart):
         ]
 
     def _panel(self, runs: list[RuleCurve], area: PlotArea) -> Panel:
-        """A rule's curves, the compared run's dotted behind."""
+        """A rule's curves; the compared run's is dotted behind."""
         rule = runs[0].rule
         letters = "AB" if self.legend else ("", "")
         curves = [
@@ -122,7 +122,7 @@ class DepthCurves(Chart):
     def _legend(self, *names: str) -> list[Piece]:
         name, other = map(printable_sentence, names)
         room = max(0, self.area.width - 11)
-        # What the shorter name leaves is the longer one's.
+        # The longer name gets the cells that the shorter one leaves.
         half = room // 2
         first = max(half, room - cell_len(other))
         name = fit_shown(name, min(first, cell_len(name)))
@@ -147,7 +147,7 @@ class DepthCurves(Chart):
     def axis(self, area: PlotArea) -> Axis:
         layers, other = self._layers, self.other_reading
         if other is not None and other.n_layers != layers:
-            # Two models of different depth share the axis.
+            # Two models with different numbers of layers share the axis.
             return relative_axis(5, self.share)
         step = next((step for step in _STEPS if layers / step * 5 <= area.width), _STEPS[-1])
         marks = [(layer / layers, str(layer)) for layer in range(0, layers + 1, step)]
@@ -167,7 +167,7 @@ class DepthCurves(Chart):
 
 
 def curves_of(reading: Reading | None) -> list[RuleCurve]:
-    """The curves that a reading has."""
+    """The curves of a reading."""
     if reading is None:
         return []
     settings = reading.settings
@@ -187,5 +187,5 @@ def _rules_words() -> str:
 
 
 def scale_ends(*curves: RuleCurve) -> tuple[float, float]:
-    """The scale's ends: the rule's limits, else 0 and what the data reach."""
+    """The scale's ends: the rule's limits, else the range of 0 and the data."""
     return curves[0].rule.limits or reach(np.concatenate([curve.values for curve in curves]))

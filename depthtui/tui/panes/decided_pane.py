@@ -1,4 +1,4 @@
-"""At which depth the tokens are decided, and at which they settle."""
+"""The depths at which tokens are decided, and at which they settle."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PURPOSE = "From which depth on each token's first choice is the output's."
 class DecidedPane(Page):
     """How many tokens are decided at each depth, and how many settle there.
 
-    Prediction depth comes with the lens, settling depth once it was computed. The bar of
+    Prediction depth needs the lens, settling depth is computed separately. The bar of
     the token under the cursor is accented; tokens that settle late have a warning colour.
     """
 
@@ -63,7 +63,7 @@ class DecidedPane(Page):
     def _block(
         self, name: str, depths: np.ndarray, lines: int, late: float = np.inf
     ) -> list[list[Piece]]:
-        """A title and how many tokens have each depth; those from `late` on stand out."""
+        """A title and the number of tokens at each depth; depths from `late` on stand out."""
         layers, styles = self.shown.model.n_layers, self.pane_styles
         counted = depths[self.tokens]
         token = min(self.cursor.token, len(depths) - 1)

@@ -1,4 +1,4 @@
-"""The effective depths of two runs in one table, with their difference and the published ones."""
+"""The effective depths of two runs in one table, with their difference and published depths."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from depthtui.tui.panes.view import View
 
 
 class DepthPair(LinesPane):
-    """Each rule's layer and ratio in both runs, and A less B.
+    """Each rule's layer and ratio in both runs, and A minus B.
 
-    Beneath: what the paper reports where a model is one of its own, and why a rule
-    gave no layer or a doubtful one.
+    Beneath: the paper's depths where a model is one of its own, and why a rule's layer is missing
+        or doubtful.
     """
 
     def show(self, view: View) -> None:
         is_new = view != self.view
         super().show(view)
-        # Other depths may take more lines.
+        # New depths may take more lines.
         self.refresh(layout=is_new)
 
     def explains(self) -> tuple[Explanation, ...]:
@@ -60,7 +60,7 @@ class DepthPair(LinesPane):
         return self._lines_at(a, b, self.area.width)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """As many lines as there are, for `height: auto`."""
+        """The number of lines, for `height: auto`."""
         if self.reading is None or self.other_reading is None:
             return 3
         return len(self._lines_at(self.reading, self.other_reading, width))
@@ -71,7 +71,7 @@ class DepthPair(LinesPane):
         return lines_of(blocks, width, self.pane_styles, gaps=False)
 
     def _published(self) -> list[Block]:
-        """What the paper reports of either model; nothing of other models."""
+        """The paper's depths of either model; nothing for other models."""
         rows = [None if run is None else published_row(run.model) for run, _ in self._sides]
         if not any(rows):
             return []

@@ -21,13 +21,13 @@ from depthtui.tui.panes.page import DIAL_KEYS, ThresholdPage, dial_rule
 from depthtui.tui.panes.pane import nothing_pooled
 
 _EXPLAINED = (("tells", "formula", "reading"), ("tells", "reading"), ("tells",))
-"""What is said of each rule, the most first."""
+"""Parts of each rule's explanation, the most parts first."""
 
 
 class DepthTable(ThresholdPage):
-    """The effective depths of a run, the compared run's and the published ones beneath.
+    """The effective depths of a run; the compared run's and the published ones beneath.
 
-    Published values are shown where the model is one of the paper's.
+    Published values are shown for the paper's models.
     """
 
     def why_empty(self) -> tuple[str, str] | None:
@@ -49,7 +49,7 @@ class DepthTable(ThresholdPage):
         token_words = f"{count} token{'s' if count != 1 else ''}"
         first = reading.settings.where_left_out(", token 0 left out")
         title = through_words("Effective depth", self.view.lens)
-        # On a screen without pages no key turns them.
+        # On a screen without pages no key turns the thresholds.
         keys = f"{DIAL_KEYS} {dial_rule().title} · " if self.pages else ""
         self.set_titles(title, f"{keys}mean over {token_words}{first}")
         lines = as_much_as_fits(self._versions(reading), self.area, self.pane_styles)
@@ -60,7 +60,7 @@ class DepthTable(ThresholdPage):
         return lines
 
     def _versions(self, reading: Reading) -> Iterator[list[Block]]:
-        """The table and what is said beneath, with less and less of the rules' explanations."""
+        """The table with its remarks, with less and less of the rules' explanations."""
         published = None if self.result is None else published_row(self.result.model)
         other, names = self.other_reading, self.view.names
         beside = None if other is None else (names[1] if names else "other", other)
@@ -87,7 +87,7 @@ class DepthTable(ThresholdPage):
         return (*of_rules(), *of_metrics(*self.computes()))
 
     def _bars(self) -> list[Lines]:
-        """How useful each layer is, where no other pane says so."""
+        """Bars of each layer's usefulness, where no other pane has them."""
         has_a_pane = self.screen.has_class("-wide")
         if self.result is None or self.other_reading is not None or has_a_pane:
             return []
@@ -98,7 +98,7 @@ class DepthTable(ThresholdPage):
 
 
 def _explained(rule: str, parts: Sequence[str]) -> Block:
-    """A rule by these parts of its explanation."""
+    """These parts of a rule's explanation."""
     named = rules.named(rule)
     texts = [getattr(named.explained, part).replace("`", "") for part in parts]
     return Together([Heading(named.title, 3), *map(Note, texts)])

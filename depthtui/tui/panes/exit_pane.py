@@ -1,4 +1,4 @@
-"""What leaving early would gain, with a dial for the confidence."""
+"""The gain of leaving early, with a dial for the confidence."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from depthtui.tui.draw.styles import Piece, number, ruler
 from depthtui.tui.panes.page import Page, as_many_as_fit
 
 DIAL = (*(round(0.05 * step, 2) for step in range(1, 20)), 0.99)
-"""The confidences that can be set, and those of the curves."""
+"""The confidences of the dial and of the curves."""
 
 _MOST_AGREE = 0.95
-"""The agreement whose price is told whatever the dial says."""
+"""The agreement whose price is shown at any confidence."""
 
 _PURPOSE = "What it would gain to leave once the lens is confident, and what it would lose."
 _NAME_CELLS = 15
@@ -35,7 +35,7 @@ _LEAST_PLOT = 2
 
 
 class ExitPane(Page):
-    """Agreement with the output and layers saved at a confidence, and over all of them.
+    """Agreement with the output and layers saved, at the dial's confidence and over all of them.
 
     Attributes:
         confidence: the probability that the lens's first choice must exceed, one of `DIAL`.
@@ -70,7 +70,7 @@ class ExitPane(Page):
         super().prepare()
 
     def _of_counted(self, exit_: EarlyExit) -> EarlyExit:
-        """The same for the tokens that count."""
+        """An early exit for the tokens that count."""
         return replace(exit_, depths=exit_.depths[self.tokens], agrees=exit_.agrees[self.tokens])
 
     def lay_out(self) -> list[list[Piece]]:
@@ -108,7 +108,7 @@ class ExitPane(Page):
         return [*lines, [(name, styles.faint), *ruler(marks, cursor, width, styles)]]
 
     def _words_of_most(self) -> list[Piece]:
-        """What is saved at the lowest confidence from which on nearly all tokens agree."""
+        """The layers saved at the lowest confidence from which on nearly all tokens agree."""
         styles, goal = self.pane_styles, (f"{_MOST_AGREE:.0%} agreement: ", self.pane_styles.muted)
         misses = [n for n, exit_ in enumerate(self._counted) if exit_.agreement < _MOST_AGREE]
         place = max(misses, default=-1) + 1
@@ -122,7 +122,7 @@ class ExitPane(Page):
         ]
 
     def _token_words(self) -> list[Piece]:
-        """Where the token under the cursor leaves, and what is said there."""
+        """The depth at which the token under the cursor leaves, and its prediction there."""
         styles, lens = self.pane_styles, self.lens()
         token = min(self.cursor.token, len(self._exit.depths) - 1)
         depth = int(self._exit.depths[token])
@@ -141,7 +141,7 @@ class ExitPane(Page):
         ]
 
     def _column(self, confidence: float) -> int:
-        """The plot's cell of a confidence."""
+        """The cell of a confidence in the plot."""
         width = self.area.width - _NAME_CELLS
         return round(confidence * (2 * width - 1)) // 2
 

@@ -1,4 +1,4 @@
-"""What a sweep says, in sentences: the answers to its questions, and what to doubt."""
+"""A sweep's results in sentences: the answers to its questions, and doubts."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from depthtui.tui.state.sweep_rows import Finding
 
 
 class FindingsPane(LinesPane):
-    """Sentences under their titles, one of which is chosen; scrolled where there are many.
+    """Sentences under their titles, one of which is chosen; scrolled if there are many.
 
     Attributes:
-        note: what is said of the chosen one in the lower edge; it goes with the next choice.
+        note: a note on the chosen sentence in the lower edge, until the next choice.
     """
 
     findings: Sequence[Finding] = ()
@@ -30,7 +30,7 @@ class FindingsPane(LinesPane):
     _of_lines: Sequence[int] = ()
 
     def show_findings(self, findings: Sequence[Finding], empty: tuple[str, str]) -> None:
-        """Say these from now on; `empty` where there are none."""
+        """Show these findings; `empty` where there are none."""
         if (findings, empty) != (self.findings, self.empty):
             before = self.chosen
             self.findings, self.empty = findings, empty
@@ -43,7 +43,7 @@ class FindingsPane(LinesPane):
         return self.findings[self._chosen] if self._chosen < len(self.findings) else None
 
     def choose(self, step: int) -> None:
-        """Choose the sentence that many further down, or up, and bring it into sight."""
+        """Move the choice down by so many sentences, or up, and bring it into view."""
         places = [place for place, found in enumerate(self.findings) if not found.is_head]
         if places:
             at = next((at for at, place in enumerate(places) if place >= self._chosen), 0)
@@ -52,12 +52,12 @@ class FindingsPane(LinesPane):
         self.redraw()
 
     def say(self, note: str) -> None:
-        """Say something of the chosen sentence."""
+        """Show a note on the chosen sentence."""
         self.note = note
         self.redraw()
 
     def scroll_lines(self, step: int) -> None:
-        """Show what lies further down, or up."""
+        """Scroll down, or up."""
         self._first, self._follows = self._first + step, False
         self.redraw()
 
@@ -71,7 +71,7 @@ class FindingsPane(LinesPane):
         self._of_lines = [place for place, block in enumerate(blocks) for _ in block]
         shown, count = self.area.height, len(lines)
         if self._follows:
-            # With the titles over it, where it is the first beneath them.
+            # The titles above are included where the sentence is the first beneath them.
             first = self._chosen
             while first and self.findings[first - 1].is_head:
                 first -= 1

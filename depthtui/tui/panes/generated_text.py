@@ -1,4 +1,4 @@
-"""The text that the model writes, each token coloured by how deep it was decided."""
+"""A generated text, each token coloured by the depth at which it was decided."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WORDS = 36
 
 
 class GeneratedText(PromptPane):
-    """Generated tokens, flowing over lines; spaces are left as spaces, so that it reads as text."""
+    """Generated tokens, flowing over lines; spaces remain spaces, so that they read as text."""
 
     hint = "r begins again"
 
@@ -48,7 +48,7 @@ class GeneratedText(PromptPane):
             ]
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
-        # The depth of a token is no value at a layer: only the token matters.
+        # A token's depth is not the value of a layer: only the token matters.
         if old.token != new.token:
             super().move_cursor(old, replace_layer(new, old))
 
@@ -66,7 +66,7 @@ class GeneratedText(PromptPane):
         self.set_titles(self.heading, f"{chosen}{depth}")
 
     def _probability(self, index: int) -> str:
-        """What the model gave to a token, which need not be its first choice."""
+        """The probability that the model gave to a token, which need not be its first choice."""
         lens = self.result.get(LogitLens) if self.result else None
         if lens is None:
             return ""
@@ -74,10 +74,10 @@ class GeneratedText(PromptPane):
 
 
 def depth_words(depth: float) -> str:
-    """A token's depth; a dash where its rule finds no layer."""
+    """A token's depth; a dash where the rule finds no layer."""
     return "–" if np.isnan(depth) else f"{depth:.0f}"
 
 
 def replace_layer(new: Cursor, old: Cursor) -> Cursor:
-    """The new cursor on the old one's layer."""
+    """The new cursor, on the old one's layer."""
     return Cursor(old.layer, new.token)

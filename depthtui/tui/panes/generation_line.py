@@ -1,4 +1,4 @@
-"""The line on top of a text that is being written: how it is chosen, how fast, how deep."""
+"""The line on top of a generated text: its sampling, its speed, its depth."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from depthtui.tui.state.status import Status
 
 
 class GenerationLine(StatusLine):
-    """A status line whose state is the text's."""
+    """A status line for a text."""
 
     _words: Sequence[str] = ()
     _stage = "waiting"
@@ -25,14 +25,14 @@ class GenerationLine(StatusLine):
     def show_generation(
         self, generation_state: GenerationState, measure: TokenDepthMeasure
     ) -> None:
-        """Say this from now on."""
+        """Show this text's state."""
         self._stage = generation_state.stage
         self._words = _words(generation_state, measure)
         self.show(Status(model=generation_state.model, task=_how(generation_state)))
         self.refresh()
 
     def _left(self, room: int) -> list[Piece]:
-        """How it writes matters more than the model's details, and than all of its name."""
+        """The sampling settings matter more than the model's details, and than its whole name."""
         pieces, how = super()._left(room), self.status.task
         if any(how in text for text, _ in pieces) or self.status.model is None:
             return pieces
@@ -47,7 +47,7 @@ class GenerationLine(StatusLine):
             "done": ("● ", styles.good),
             "failed": ("■ ", styles.warning),
         }
-        # The line keeps the first words where it is narrow.
+        # A narrow line has only the first words.
         kept = self._words[: 2 if self.size.width < 100 else None]
         return [sign[self._stage], (" · ".join(kept), styles.text)]
 

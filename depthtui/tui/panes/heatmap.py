@@ -1,4 +1,4 @@
-"""Layers x tokens of one measure, as colours or glyphs."""
+"""Layers x tokens of a measure, as colours or glyphs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from depthtui.tui.panes.under_cursor import Cell, Layer, Target
 _NARROWEST_NAMED = 4
 _LONGEST_NAME = 14
 _ROOM_FOR_ALL = 6
-"""Lines of a pane in which one is spared to show all tokens."""
+"""The least lines of a pane in which one line shows all tokens."""
 
 _OVERVIEW = "overview "
 _MARKS = "◆▴▾"
@@ -43,18 +43,17 @@ _SIDE_TITLE = " out"
 _UNKNOWN = -1
 _SETS_ANSWER = "L sets the token that the answer begins with"
 _VISIBLE_NOISE = 0.001
-"""Share of the scale from which on noise can be seen."""
+"""The least share of the scale at which noise is visible."""
 
 
 class Heatmap(Pane):
     """Layers up the side, tokens along the bottom, a measure's value as colour.
 
     When the model is deeper than the pane is tall, two layers share a line as
-    upper and lower half blocks; when that is not enough, it scrolls. The number on
+    upper and lower half blocks; if that is not enough, the pane scrolls. The number on
     such a line is the lower layer's, and a half block before it is the cursor. Where a
-    prompt is longer than the pane is wide, a line beneath shows all of it at the
-    cursor's layer, means of as many tokens as share a cell, with the part in
-    sight marked.
+    prompt is longer than the pane is wide, a line beneath shows the whole prompt at the cursor's
+    layer, each cell the mean of its tokens, with the visible part marked.
     """
 
     hint = "r runs the prompt"
@@ -74,13 +73,13 @@ class Heatmap(Pane):
 
     @property
     def kind(self) -> TokensView:
-        """What the columns are."""
+        """The kind of columns."""
         return VIEWS[self.view.mode]
 
     def computes(self) -> tuple[str, ...]:
         return self.computed_for(self.measure.metric)
 
-    # What is drawn ----------------------------------------------------------
+    # Values -----------------------------------------------------------------
 
     def why_empty(self) -> tuple[str, str] | None:
         if self.result is None:
@@ -133,7 +132,7 @@ class Heatmap(Pane):
         return self.kind.values(self.shown_measure, result, reading, token)
 
     def _drawn(self) -> np.ndarray:
-        """`[rows, columns]`, what is coloured, NaN where unknown."""
+        """`[rows, columns]`, the values to draw, NaN where unknown."""
         values = self._wanted(self.shown, self.reading, self._token)
         assert values is not None
         return values
@@ -147,7 +146,7 @@ class Heatmap(Pane):
         return self.kind.labels(result)
 
     def _column_name(self, column: int) -> str:
-        """What the legend calls a column."""
+        """The name of a column in the legend."""
         return self.kind.column_name(column)
 
     @property
@@ -185,7 +184,7 @@ class Heatmap(Pane):
         self.set_titles(self._title(), printable_chars(" · ".join(filter(None, notes))))
 
     def _noise_in(self, result: RunResult) -> float:
-        """What values of the measure must exceed; -1 where rounding cannot be seen on the scale."""
+        """The value below which the measure is noise; -1 where noise is invisible on the scale."""
         floor = 0.0 if self.view.mode == "means" else self.measure.floor(result)
         return floor if floor > _VISIBLE_NOISE * self._scale.high else -1.0
 
@@ -207,9 +206,9 @@ class Heatmap(Pane):
         return max(grid.margin, len(_OVERVIEW))
 
     def _grid_of(self, lines: int) -> Grid:
-        """The cells in so many lines."""
+        """The grid for so many lines."""
         rows, columns = self._values.shape
-        # A number stands on a line that is all its layer's.
+        # Numbers need whole lines for their layers.
         numbered = self.kind.writes_numbers and rows <= lines
         model = self._run_of_rows.model
         return Grid.fit(
@@ -224,14 +223,14 @@ class Heatmap(Pane):
 
     @property
     def grid(self) -> Grid:
-        """Where the cells stand; only there once something was drawn."""
+        """The geometry of the cells; available only once something was drawn."""
         assert self._grid is not None
         return self._grid
 
     # The cursor -------------------------------------------------------------
 
     def _at(self, cursor: Cursor) -> tuple[int, int]:
-        """The row and column under a cursor."""
+        """The row and column of a cursor."""
         rows, columns = self._values.shape
         column = self.kind.column_of(cursor, self._values)
         return min(max(cursor.layer, 0), rows - 1), min(max(column, 0), columns - 1)
@@ -240,7 +239,7 @@ class Heatmap(Pane):
         if self.result is None:
             return None
         if not self.is_ready:
-            # A layer that has run is there, whatever this measure lacks.
+            # A layer that has run can be opened, even if it lacks this measure.
             return Cell(*self.cursor) if self.result.layers_done else None
         row, column = self._at(self.cursor)
         if not self.kind.by_token:
@@ -285,7 +284,7 @@ class Heatmap(Pane):
         return self._draw_legend()
 
     def _draw_number_of(self, y: int) -> Iterator[Piece]:
-        """A layer's number, and the sign at the effective depth of the measure's rule."""
+        """A layer's number, and the sign of the effective depth by the measure's rule."""
         styles, grid = self.pane_styles, self.grid
         cursor_row, _ = self._at(self.cursor)
         row, marked = grid.numbered_row(y), self._marked()
@@ -300,9 +299,9 @@ class Heatmap(Pane):
         yield self._sign(y, None if marked is None else marked.layer), styles.text
 
     def _sign(self, y: int, layer: int | None, signs: str = _MARKS) -> str:
-        """A layer's sign beside its line; where two layers share it, it tells which one is meant.
+        """A layer's sign beside its line; where two layers share the line, it shows which is meant.
 
-        `signs` are those of a whole line, an upper and a lower half.
+        `signs` are for a whole line, an upper half and a lower half.
         """
         if layer is None or self.grid.number_line(layer) != y:
             return " "
@@ -311,7 +310,7 @@ class Heatmap(Pane):
         return signs[1] if layer == self.grid.rows_on(y)[0] else signs[2]
 
     def _mark_note(self) -> str:
-        """The legend of the sign at an effective depth; empty where there is none."""
+        """The legend of an effective depth's sign; empty where there is none."""
         marked = self._marked()
         if marked is None or marked.layer is None:
             return ""
@@ -320,14 +319,14 @@ class Heatmap(Pane):
         return f"{sign} {rule_title(marked.rule)} depth, after layer {marked.layer}"
 
     def _token_note(self) -> str:
-        """The cursor's token where all columns are of it; else empty."""
+        """The cursor's token where it has all columns; else empty."""
         token = min(self._token, len(self.shown.tokens) - 1)
         if not self.kind.at_token or token < 0:
             return ""
         return f"token {token} {printable(self.shown.tokens.texts[token])}"
 
     def _marked(self) -> DepthEstimate | None:
-        """The effective depth that is marked: that of the rule which reads the measure."""
+        """The marked effective depth, by the rule that reads the measure."""
         if self.reading is None or not self.measure.rule:
             return None
         return next(
@@ -362,7 +361,7 @@ class Heatmap(Pane):
                 yield self._draw_blocks(top, bottom, width)
 
     def _draw_side(self, y: int) -> Iterator[Piece]:
-        """The column that stands apart, after a gap."""
+        """The separate column, after a gap."""
         upper, lower = self.grid.rows_on(y)
         if self._side is None or (upper is None and lower is None):
             return
@@ -378,7 +377,7 @@ class Heatmap(Pane):
             yield self._draw_blocks(top, bottom, width)
 
     def _colour(self, level: int | None) -> RichColor:
-        """A level's colour; the background where there is none or it is unknown."""
+        """A level's colour; the background for no level or an unknown value."""
         return (
             self.pane_styles.background if level is None or level < 0 else self._ramp.colours[level]
         )
@@ -394,7 +393,7 @@ class Heatmap(Pane):
     def _draw_cursor(
         self, top: int | None, bottom: int | None, on_top: bool, on_bottom: bool, y: int, width: int
     ) -> Piece:
-        """The cell under the cursor: a block of the accent, with its value where that fits."""
+        """The cell under the cursor: a block in the accent, with its value where that fits."""
         accent = self.pane_styles.accent.color or self.pane_styles.background
         if not (on_top and on_bottom):
             upper = accent if on_top else self._colour(top)
@@ -419,7 +418,7 @@ class Heatmap(Pane):
             yield "]", self.pane_styles.accent
 
     def _draw_value(self, row: int, column: int, y: int) -> Piece:
-        """A mean: its number on its colour, or behind its glyph; once in a tall layer."""
+        """A mean: its number on its colour, or after its glyph; once in a tall layer."""
         level, width = self._levels[row][column], self.grid.width_of(column)
         glyph = self._ramp.glyphs[level] if self._ramp.glyphs and level >= 0 else " "
         is_numbered = self.grid.number_line(row) == y
@@ -430,7 +429,7 @@ class Heatmap(Pane):
     # Below the layers -------------------------------------------------------
 
     def _draw_all(self, bins: Side) -> Iterator[Piece]:
-        """All tokens at the cursor's layer, those that share a cell as their mean."""
+        """All tokens at the cursor's layer, each cell the mean of its tokens."""
         yield f"{_OVERVIEW:>{self._bins_at(self.grid)}}", self.pane_styles.muted
         row, _ = self._at(self.cursor)
         means = means_in(self._values[row], bins)
@@ -443,7 +442,7 @@ class Heatmap(Pane):
             yield self._draw_bin(level, in_sight)
 
     def _draw_bin(self, level: int, in_sight: bool) -> Piece:
-        """One cell of all tokens: on a line of the accent, or reversed, where it is in sight."""
+        """One cell of the overview; the visible part has an accent line, or is reversed."""
         styles = self.pane_styles
         if self._ramp.glyphs:
             glyph = self._ramp.glyphs[level] if level >= 0 else self.kind.unknown
@@ -452,7 +451,7 @@ class Heatmap(Pane):
         return half_blocks(self._colour(level), accent if in_sight else styles.background, 1)
 
     def _draw_columns(self) -> list[Piece]:
-        """The tokens, or a ruler where they are too narrow to be named."""
+        """The tokens, or a ruler where columns are too narrow for them."""
         grid, styles = self.grid, self.pane_styles
         _, cursor_column = self._at(self.cursor)
         numbered = self.kind.writes_numbers
@@ -484,7 +483,7 @@ class Heatmap(Pane):
         return [*ruler(marks, cursor, room, self.pane_styles), (side, self.pane_styles.faint)]
 
     def _draw_legend(self) -> Strip:
-        """The widest legend that fits: the scale, what it clips, the value under the cursor."""
+        """The widest legend that fits: the scale, its clipping, the value under the cursor."""
         width = self.area.width
         long_note, short_note = (note and f"  {note}" for note in self._scale.notes)
         long_where, short_where = self._where_largest
@@ -517,7 +516,7 @@ class Heatmap(Pane):
         )
 
     def _place_of_largest(self) -> tuple[str, str]:
-        """The place of the value that the scale clips most, in words and in short."""
+        """The place of the largest clipped value, in words and in short."""
         sizes = np.nan_to_num(np.abs(self._values) if self._diverging else self._values, nan=-1.0)
         row, column = np.unravel_index(int(sizes.argmax()), sizes.shape)
         name = self._column_name(int(column))
@@ -545,7 +544,7 @@ class Heatmap(Pane):
     # The mouse --------------------------------------------------------------
 
     def on_click(self, event: events.Click) -> None:
-        """Put the cursor on the cell under the mouse, or on a token of all."""
+        """Put the cursor on the cell under the mouse, or on a token of the overview."""
         offset = event.get_content_offset(self)
         if offset is None or not self.is_ready:
             return
@@ -587,12 +586,12 @@ class Heatmap(Pane):
 
 @lru_cache(maxsize=64)
 def _colours_of(ramp: Ramp, cells: int) -> list[Piece]:
-    """A ramp in so many cells, two colours in each."""
+    """A ramp in so many cells, two colours each."""
     return [("▌", Style(color=left, bgcolor=right)) for left, right in ramp.halves(cells)]
 
 
 def means_in(values: np.ndarray, bins: Side) -> np.ndarray:
-    """`[bins]`, means of the `[T]` values in each of these stretches; NaN where none is known."""
+    """`[bins]`, means of the `[T]` values in each bin; NaN where none is known."""
     starts = [bins.units_of(place).start for place in bins.items]
     known = np.isfinite(values)
     counts = np.add.reduceat(known.astype(np.float64), starts)

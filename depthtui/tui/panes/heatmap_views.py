@@ -1,4 +1,4 @@
-"""What a heatmap's columns are: tokens, sublayers, heads, or layers that a skip reaches."""
+"""The columns of a heatmap: tokens, sublayers, heads, or layers that a skip reaches."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class At(NamedTuple):
     """A cell of a heatmap.
 
     Attributes:
-        measure, result: what is shown, and of which run.
+        measure, result: the measure that is shown, and its run.
         values: `[rows, columns]`.
-        row, column: where.
-        name: what the column is called.
+        row, column: its place.
+        name: the column's name.
     """
 
     measure: Measure
@@ -55,10 +55,10 @@ class TokensView:
     Attributes:
         by_token: whether the cursor's token is a column.
         by_layer: whether columns are layers.
-        at_token: whether all columns are of the cursor's token.
-        writes_numbers: whether values stand in their cells as numbers.
-        names_columns: whether columns that are wide enough have their names beneath.
-        unknown: what a cell without a value looks like.
+        at_token: whether all columns belong to the cursor's token.
+        writes_numbers: whether cells show their values as numbers.
+        names_columns: whether wide enough columns have their names beneath.
+        unknown: the text of a cell without a value.
     """
 
     by_token = True
@@ -78,12 +78,12 @@ class TokensView:
     ) -> np.ndarray | None:
         """`[rows, columns]`, NaN where unknown, or None where unavailable.
 
-        `token` is the cursor's; -1 where the run has none there.
+        `token` is the cursor's token; -1 where the run has none there.
         """
         return measure.values(result)
 
     def side(self, result: RunResult) -> np.ndarray | None:
-        """`[rows]`, a column apart on a scale of its own, or None."""
+        """`[rows]`, a separate column with its own scale, or None."""
         return None
 
     def labels(self, result: RunResult) -> Sequence[str]:
@@ -93,15 +93,15 @@ class TokensView:
         return measure.limits
 
     def column_of(self, cursor: Cursor, values: np.ndarray) -> int:
-        """The column under the cursor; clipped where there are fewer."""
+        """The column under the cursor; the last one where there are fewer."""
         return cursor.token
 
     def column_name(self, column: int) -> str:
-        """What the legend calls a column."""
+        """The name of a column in the legend."""
         return f"token {column}"
 
     def note(self, result: RunResult) -> str:
-        """What the frame says about the run, or empty."""
+        """A note on the run in the frame, or empty."""
         return ""
 
     def value_texts(self, at: At) -> tuple[str, str]:
@@ -118,7 +118,7 @@ class TokensView:
     def copied(
         self, measure: Measure, result: RunResult, values: np.ndarray, cursor: Cursor
     ) -> tuple[float, str]:
-        """The value under the cursor and what it is; the layer is one of the rows."""
+        """The value under the cursor and its name; the layer is one of the rows."""
         layer, token = cursor
         text = printable(result.tokens.shown[token])
         return float(values[cursor]), f"{measure.title}, layer {layer}, token {token} ({text})"
@@ -154,7 +154,7 @@ class MeansView(TokensView):
 
 
 class LayersView(TokensView):
-    """Rows are layers, columns the later layers that something of them reaches."""
+    """Rows are layers, columns the later layers that they affect."""
 
     by_token = False
     by_layer = True
@@ -164,7 +164,7 @@ class LayersView(TokensView):
     def values(
         self, measure: Measure, result: RunResult, reading: Reading | None, token: int
     ) -> np.ndarray | None:
-        # A layer cannot change what comes before it.
+        # A layer cannot change earlier layers.
         effects = measure.values(result)
         return None if effects is None else later_pairs(effects)
 
@@ -173,7 +173,7 @@ class LayersView(TokensView):
 
 
 class SkipsView(LayersView):
-    """Rows are skipped layers, columns the later layers that change; the output stands apart."""
+    """Rows are skipped layers, columns the later layers that change; the output is apart."""
 
     def title(self, measure: Measure, result: RunResult | None) -> str:
         skipped = "" if result is None else skip_words(result)
@@ -215,7 +215,7 @@ class SkipsView(LayersView):
 
 
 class ReadsView(LayersView):
-    """Rows are layers that write, columns the later layers that read them."""
+    """Rows are writing layers, columns the later layers that read them."""
 
     def title(self, measure: Measure, result: RunResult | None) -> str:
         part = "layer" if result is None else result.settings.skip_part
@@ -280,7 +280,7 @@ class RepeatsView(LayersView):
 
 
 class HeadsView(TokensView):
-    """Columns are the heads at the cursor's token; the cursor is on the strongest of its layer."""
+    """Columns are the heads at the cursor's token; the cursor is on its layer's strongest head."""
 
     by_token = False
     at_token = True
@@ -342,11 +342,11 @@ VIEWS: dict[HeatmapMode, TokensView] = {
 
 
 _MAPS: dict[str, HeatmapMode] = {direct_effects.NAME: "reads", repeat.NAME: "repeats"}
-"""The modes of maps of layers, by metric; of others skips."""
+"""The modes of maps of layers, by metric; other maps show skips."""
 
 
 def mode_of(measure: Measure, averaged: bool = False) -> HeatmapMode:
-    """What the columns are: as the measure has it, tokens or their means, layers or heads."""
+    """The columns of a measure: tokens or their means, layers or heads."""
     if measure.columns == "heads":
         return "heads"
     if not measure.by_token:
@@ -355,7 +355,7 @@ def mode_of(measure: Measure, averaged: bool = False) -> HeatmapMode:
 
 
 def copied(measure: Measure, result: RunResult, cursor: Cursor) -> tuple[str, str] | None:
-    """The value under the cursor in six digits, and what it is; None where there is none."""
+    """The value under the cursor in six digits, and its name; None where there is none."""
     values = measure.values(result)
     if values is None:
         return None
@@ -366,9 +366,9 @@ def copied(measure: Measure, result: RunResult, cursor: Cursor) -> tuple[str, st
 
 
 def means_of(curves: Curves, measure: Measure) -> np.ndarray | None:
-    """`[L, 3]`: attention, MLP and layer, as cosines for a cosine and norm ratios otherwise.
+    """`[L, 3]`: attention, MLP and layer; cosines for a cosine measure, else norm ratios.
 
-    Branches that are unavailable are NaN; None where there are none at all.
+    Unavailable branches are NaN; None where all are unavailable.
     """
     kind = KINDS[measure.diverging]
     layer = curves.get(f"layer_{kind}")

@@ -14,17 +14,17 @@ from textual.widgets import Footer
 from depthtui.tui.textual_patches.names import footer_words
 
 _SETTLED = 0.2
-"""Seconds after which a window that is drawn larger or smaller has been laid out."""
+"""Seconds after which the layout of a resized window is done."""
 
 _LAST = 2
-"""Help and quit, which stand at the end and are shown in any width."""
+"""Help and quit, which are last and shown at any width."""
 
 
 class KeyFooter(Footer):
-    """A footer that is made anew only where it shows other keys.
+    """A footer that is composed again only when its keys change.
 
-    Textual tells a footer of each change of focus and of each screen that opens. Keys for which
-    there is no room are left out whole.
+    Textual notifies a footer of each change of focus and of each new screen. Keys without room
+    are left out whole.
     """
 
     _composed: list[tuple[Binding, bool, str]] | None = None
@@ -39,9 +39,9 @@ class KeyFooter(Footer):
         yield from children
 
     def on_resize(self) -> None:
-        """Show as many keys as there is room for, once the window keeps its size.
+        """Show the keys that fit, once the window keeps its size.
 
-        At once, a second layout in the midst of the first kept screens at a size of before.
+        Done at once, a second layout within the first left screens at their former size.
         """
         self.set_timer(_SETTLED, lambda: _fit(self.children, self.app.size.width))
 
@@ -61,7 +61,7 @@ def _shown(screen: Screen[object]) -> list[tuple[Binding, bool, str]]:
 def _fit(children: Sequence[Widget], width: int) -> None:
     """Show the keys that fit into a width in cells, the last ones always."""
     sizes = [cell_len(footer_words(child)) for child in children]
-    # A cell stands between two keys.
+    # A cell separates two keys.
     room = width + 1 - sum(size + 1 for size in sizes[-_LAST:])
     for child, size in zip(children[:-_LAST], sizes[:-_LAST], strict=True):
         room -= size + 1

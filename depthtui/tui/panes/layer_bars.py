@@ -1,4 +1,4 @@
-"""How useful each layer is: a row of upright bars for each way to tell."""
+"""How useful each layer is: a row of upright bars for each ranking."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LEAST = 5
 
 
 class LayerBars(LinesPane):
-    """What layers are ranked by against the layer, and which ones to leave out first."""
+    """Each ranking's values by layer, and the layers to leave out first."""
 
     follows_cursor = True
 
@@ -73,21 +73,21 @@ class LayerBars(LinesPane):
 
 
 def counted_tokens(summary: Reading | None) -> slice:
-    """The tokens that means are over."""
+    """The tokens of means."""
     return slice(0, None) if summary is None else summary.settings.tokens
 
 
 def left_out_note(summary: Reading | None) -> str:
-    """The note of a pane of means that leave token 0 out."""
+    """The note of a pane of means without token 0."""
     return "" if summary is None else summary.settings.where_left_out("token 0 left out")
 
 
 def bar_lines(
     part: Ranked, tokens: slice, width: int, lines: int, styles: PaneStyles
 ) -> list[list[Piece]]:
-    """A title and bars, in `lines` lines of at least two; negative values are good news.
+    """A title and bars, in `lines` lines of at least two; negative values have the good style.
 
-    The scale stands beside the bars where there is room.
+    The scale is beside the bars where there is room.
     """
     values = usefulness(part, tokens)
     bar_cells = len(values) * column_cells(len(values), width)
@@ -104,7 +104,7 @@ def bar_lines(
 
 
 def title_of(part: Ranked, tokens: slice, width: int) -> str:
-    """What is drawn, the layers to leave out first, and its scale, as far as there is room."""
+    """The ranking, the layers to leave out first, and the scale, as far as there is room."""
     values = usefulness(part, tokens)
     known = values[np.isfinite(values)]
     most = number(float(known.max())) if len(known) else "–"

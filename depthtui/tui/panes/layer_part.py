@@ -1,4 +1,4 @@
-"""One part of a layer at a token, drawn from the report's own tables."""
+"""A part of a layer at a token, drawn from the report's own tables."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Part:
     """A part of a page.
 
     Attributes:
-        id: of its pane.
-        needs: names of what the model must have for it, the first one's reason told.
-        sections: its tables, the one that names the pane last; a page has some of them.
-        explained: what it is, how it is computed, and how to read it.
+        id: its pane's id.
+        needs: names of the parts that the model must have; the first one's reason is shown.
+        sections: its tables, of which a page has some; the last one names the pane.
+        explained: the explanation: what it is, how it is computed, how to read it.
     """
 
     id: str
@@ -133,7 +133,7 @@ class PagePane(Pane):
     _lines: Sequence[Sequence[Piece]] = ()
 
     def blocks(self, rows: int) -> Iterator[Block]:
-        """What is drawn, with so many rows at most."""
+        """The blocks to draw, with so many rows at most."""
         raise NotImplementedError
 
     def prepare(self) -> None:
@@ -148,7 +148,7 @@ class LayerPart(PagePane):
     """A part of the layer under the cursor.
 
     Args:
-        part: which.
+        part: the part.
     """
 
     def __init__(self, part: Part) -> None:
@@ -182,7 +182,7 @@ class LayerPart(PagePane):
 
 
 class CellValues(PagePane):
-    """What the run's own metrics have at the layer and token under the cursor."""
+    """The values of the run's metrics at the layer and token under the cursor."""
 
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles("Values")

@@ -1,4 +1,4 @@
-"""The lens at one token, clean and with layers left out, side by side."""
+"""The lens at a token, clean and with layers left out, side by side."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NARROWEST_TOKEN = 5
 
 
 class LensPair(LensRows):
-    """`result` is the run without some layers, `other` the clean one."""
+    """The lens of two runs: `result` lacks some layers, `other` is clean."""
 
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles(lens_heading(self.view.lens))
@@ -35,7 +35,7 @@ class LensPair(LensRows):
         count = max(1, min(3, room // (9 + AROUND_TOKEN)))
         cells = room // count - AROUND_TOKEN
         self._columns = count, max(min(_NARROWEST_TOKEN, cells), min(WIDEST_TOKEN, cells))
-        # What is read of a layer that is off is what is read below it.
+        # At a layer that is off, the lens reads the same as below the layer.
         stack = Stack.of(self.shown.model.n_layers, self.shown.settings)
         self._skipped = stack.skipped_layers
         self._final = int(self._clean.top_ids[-1, self.token, 0])
@@ -77,7 +77,7 @@ class LensPair(LensRows):
         )
 
     def _draw_half(self, lens: LogitLens, layer: int, is_faint: bool = False) -> list[Piece]:
-        """The most probable tokens of one run at a depth, in exactly a half's cells."""
+        """The most probable tokens of a run at a depth, in exactly the cells of one half."""
         pieces = self.draw_top(lens, layer, self._final, self._columns, is_faint)
         if pieces[-1][0] == GAP:
             pieces.pop()

@@ -1,4 +1,4 @@
-"""What the model would say before each layer, for one token."""
+"""The lens's predictions before each layer, for one token."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _AROUND_TITLE = 2
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Where the final answer turns up in the lens of one token.
+    """The depths at which the final answer appears in a token's lens.
 
     Attributes:
         final: id of the model's most probable next token, or -1 where unknown.
-        first_seen: the lowest depth whose top k holds it, or None.
+        first_seen: the lowest depth whose top k contains it, or None.
         stays: the lowest depth from which it stays the most probable, or None.
     """
 
@@ -59,7 +59,7 @@ def landmarks(top_ids: np.ndarray) -> Landmarks:
 
 
 class LensTable(LensRows):
-    """One row a layer, the model's own output on top: the lens's top tokens, then its entropy."""
+    """A row for each layer, the model's output on top: the lens's top tokens, then its entropy."""
 
     hint = "r runs the prompt"
 
@@ -86,7 +86,7 @@ class LensTable(LensRows):
 
     @property
     def _whole_title(self) -> str:
-        """The title, and of what the rows are where there is room."""
+        """The title, with the meaning of the rows where there is room."""
         title = f"{self.title}{BEFORE_EACH_LAYER}"
         return title if cell_len(title) <= self.area.width - _AROUND_TITLE else self.title
 
@@ -97,15 +97,15 @@ class LensTable(LensRows):
             self.redraw_content()
         else:
             self.prepare()
-            # The header does not change.
+            # The header stays the same.
             self.refresh(self.whole_lines(HEADER_LINES, self.area.height - HEADER_LINES))
 
     def _fit_columns(self) -> tuple[int, int]:
-        """How many tokens fit on a row, and the cells of each one's text."""
+        """The number of tokens on a row, and the cells of each one's text."""
         room = self.area.width - self.margin - _ENTROPY_CELLS
         most = self._lens.top_ids.shape[2]
         count = max(1, min(most, room // (_NARROWEST_TOKEN + AROUND_TOKEN)))
-        # Fewer tokens that can be read rather than many that are cut.
+        # Fewer legible tokens are better than many cut ones.
         while count > 3 and room // count - AROUND_TOKEN < 9:
             count -= 1
         return count, max(1, min(WIDEST_TOKEN, room // count - AROUND_TOKEN))
@@ -139,7 +139,7 @@ class LensTable(LensRows):
         return self._ended(*pieces, end=end, notes=notes, shown=shown)
 
     def _notes(self, layer: int, columns: int) -> list[str]:
-        """What to say about a layer, in full and ever shorter."""
+        """Notes on a layer, in full and ever shorter."""
         found = self._landmark_notes(layer, columns)
         if not reads_worse(self._lens, layer):
             return found
@@ -166,7 +166,7 @@ class LensTable(LensRows):
         ]
 
     def _answer_column(self, layer: int) -> int:
-        """The column of the model's own token in a layer's row; the first where it has none."""
+        """The column of the model's final token in a layer's row; 0 where the row lacks it."""
         shown = self._lens.top_ids[layer, self.token][: self._columns[0]].tolist()
         return shown.index(self._landmarks.final) if self._landmarks.final in shown else 0
 
@@ -175,8 +175,8 @@ class LensTable(LensRows):
     ) -> Strip:
         """A line with its end at the right edge.
 
-        A note, the longest that fits, lies over all but the first token and the text of that in
-        the column `shown`.
+        The longest note that fits covers the row, except the first token and the text of the
+        token in the column `shown`.
         """
         width, cells = self.area.width, self._columns[1]
         first_shown = self.margin + cells + 1 + PROBABILITY_CELLS
@@ -185,7 +185,7 @@ class LensTable(LensRows):
         note = next((words for words in notes if len(words) <= room), "")
         tail = f" {note} " if note else " "
         left = max(0, width - cell_len(tail) - cell_len(end[0]))
-        # A part of a probability is another number.
+        # A cut probability would be another number.
         after_text = (left - self.margin) % (cells + AROUND_TOKEN) - cells
         if note and 1 < after_text < 1 + PROBABILITY_CELLS:
             left, tail = left - after_text, " " * after_text + tail

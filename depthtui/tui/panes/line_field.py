@@ -1,4 +1,4 @@
-"""A line to type words in, on the lower edge of a screen."""
+"""A line to type words in, at the lower edge of a screen."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class LineField(Input):
     """Hidden until `ask`; submitted by enter or down, dropped by escape.
 
     Args:
-        placeholder: what is to be typed.
-        id: of the widget.
+        placeholder: the prompt in the empty field.
+        id: the widget's id.
     """
 
     DEFAULT_CSS = """
@@ -33,7 +33,7 @@ class LineField(Input):
     ]
 
     class Dropped(Message):
-        """The line was left without an answer."""
+        """The user left the line without an answer."""
 
         def __init__(self, field: LineField) -> None:
             super().__init__()
@@ -49,18 +49,18 @@ class LineField(Input):
 
     @property
     def is_asking(self) -> bool:
-        """Whether it is on the screen."""
+        """Whether the line is shown."""
         return self.has_class("shown")
 
     def ask(self, value: str = "") -> None:
-        """Come up with this in it, and take the focus."""
+        """Show the line with this text, and focus it."""
         self.add_class("shown")
         self.value = value
-        # At once: what is typed next is for the field.
+        # Focus at once: the next keys are for the field.
         self.screen.set_focus(self)
 
     def close(self) -> None:
-        """Leave the screen."""
+        """Hide the line."""
         self.remove_class("shown")
 
     def action_drop(self) -> None:

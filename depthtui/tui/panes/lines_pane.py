@@ -15,14 +15,14 @@ class LinesPane(Pane):
     """A pane whose lines are laid out together, once per change.
 
     Attributes:
-        follows_cursor: whether the lines are others after a cursor move.
+        follows_cursor: whether a cursor move changes the lines.
     """
 
     follows_cursor: ClassVar[bool] = False
     _lines: Sequence[Sequence[Piece]] = ()
 
     def lay_out(self) -> Sequence[Sequence[Piece]]:
-        """The lines of the content from the top; those beneath are empty."""
+        """The lines of the content from the top; the rest of the pane is empty."""
         raise NotImplementedError
 
     def prepare(self) -> None:

@@ -1,4 +1,4 @@
-"""What the model says next, clean against changed: two bars in one line."""
+"""The model's next token, clean against changed: two bars in one line."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ class OutputBars(LinesPane):
     """The output distribution at one token; `result` is changed, `other` is clean.
 
     The upper half of a line is the clean probability, the lower half the
-    changed one. Of a token that a run does not list, the least probability that
-    it lists is shown as a bound.
+    changed one. A token that a run does not list has the run's least listed probability as a bound.
     """
 
     def why_empty(self) -> tuple[str, str] | None:
@@ -74,7 +73,7 @@ class OutputBars(LinesPane):
         upper, lower = (round(share / self._high * cells) for share in (clean, changed))
         both = min(upper, lower)
         clean_colour, changed_colour = styles.muted.color, styles.text.color
-        # Without colours a cell of both is solid style.
+        # Without colours, a cell of both bars is a solid block.
         two = Style(color=clean_colour, bgcolor=changed_colour)
         shared = ("█", styles.text) if self.ramp_for(False).glyphs else ("▀", two)
         longer = ("▀", styles.muted) if upper > lower else ("▄", styles.text)
@@ -86,14 +85,14 @@ class OutputBars(LinesPane):
 
 
 def _share(share: float | None, bound: float) -> str:
-    """A probability, what it is less than where it is not listed, or that nothing is known yet."""
+    """A probability, or its bound where it is not listed, or a sign that it is not known yet."""
     if share is not None:
         return probability(share)
     return "…" if math.isnan(bound) else f"<{probability(max(bound, _LEAST_BOUND))}"
 
 
 def _probabilities(lens: LogitLens, token: int) -> dict[int, float]:
-    """Token id -> probability at the output, the most probable first."""
+    """Probabilities at the output by token id, the most probable first."""
     ids, shares = lens.top_ids[-1, token], lens.top_probabilities[-1, token]
     known = (ids >= 0) & np.isfinite(shares)
     return dict(zip(ids[known].tolist(), shares[known].tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""A pane that shares its place with others: one of them is seen, a key turns to the next."""
+"""A pane that shares its place with others: one of them is visible, a key turns to the next."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from depthtui.tui.panes.pane import known_lens, nothing_pooled
 _OTHER_NAME = "$foreground 50%"
 _TURNS = " · d turns"
 DIAL_KEYS = "+ -"
-"""The keys of a page's dial."""
+"""The keys of a page's dial, for its frame."""
 
 
 class ThresholdTurned(Message):
-    """A rule's threshold, an option, is to be so many steps higher, for all panes."""
+    """A request to raise the threshold of a rule's option by so many steps, for all panes."""
 
     def __init__(self, option: str, steps: int) -> None:
         super().__init__()
@@ -32,11 +32,11 @@ class ThresholdTurned(Message):
 
 
 class Page(LinesPane):
-    """A pane that shares its place with others, whose names stand in its frame.
+    """A pane that shares its place with others, whose names are in its frame.
 
     Attributes:
-        pages: all pages of the place, itself among them; none for a pane that stands alone.
-        dial: what its dial sets, such as `confidence`; empty where it has none.
+        pages: all pages of the place, including this one; none for a single pane.
+        dial: the quantity of its dial, such as `confidence`; empty for no dial.
     """
 
     hint = "r runs the prompt"
@@ -44,7 +44,7 @@ class Page(LinesPane):
     dial = ""
 
     def titled(self, title: str) -> Content:
-        """The names of all pages, each to be clicked, and as much of the title as fits."""
+        """The names of all pages, which can be clicked, and as much of the title as fits."""
         if not self.pages or self.screen.has_class("-narrow"):
             return Content(title)
         names = Content(" ").join(self._link(page) for page in self.pages)
@@ -58,19 +58,19 @@ class Page(LinesPane):
         return Content.from_markup(f"[@click=screen.go_to('{page.id}')][{style}]{page.name}[/][/]")
 
     def turn_dial(self, steps: int) -> None:
-        """Raise what the dial sets, or lower it with a negative number."""
+        """Raise the dial by so many steps, or lower it for a negative number."""
 
     def title_with_dial(self, title: str) -> None:
-        """Title the frame, and say which keys turn the dial."""
+        """Set the frame's title, and the keys of the dial."""
         note = left_out_note(self.reading)
         keys = f"{DIAL_KEYS} {self.dial}" if self.dial else ""
         self.set_titles(title, " · ".join(words for words in (note, keys) if words))
 
-    # What the tokens that count have ----------------------------------------
+    # Tokens that count ------------------------------------------------------
 
     @property
     def tokens(self) -> slice:
-        """The tokens that count in means."""
+        """The tokens in means."""
         return counted_tokens(self.reading)
 
     def why_no_lens(self, purpose: str) -> tuple[str, str] | None:
@@ -90,7 +90,7 @@ class Page(LinesPane):
 
 
 class ThresholdPage(Page):
-    """A page whose dial is a rule's threshold; it says the thresholds that keys turn."""
+    """A page with a dial for a rule's threshold; it shows the thresholds that keys turn."""
 
     dial = "threshold"
 
@@ -113,12 +113,12 @@ class ThresholdPage(Page):
 
 
 def dial_rule() -> Rule:
-    """The rule whose threshold the dial sets."""
+    """The rule whose threshold the dial turns."""
     return next(rule for rule in rules.by_kind() if rule.threshold.keys == DIAL_KEYS)
 
 
 def as_many_as_fit(pieces: list[Piece], width: int) -> list[Piece]:
-    """The first pieces, up to the first that is too long."""
+    """The first pieces, up to the first that does not fit."""
     fitting: list[Piece] = []
     for text, style in pieces:
         width -= cell_len(text)

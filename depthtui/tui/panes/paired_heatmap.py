@@ -1,4 +1,4 @@
-"""The heatmaps of a comparison: one for each run on a common scale, and their difference."""
+"""The heatmaps of a comparison: one for each run on a common scale, and one of their difference."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from depthtui.tui.panes.heatmap import Heatmap
 from depthtui.tui.state.alignment import matched_rows, spread
 
 _GAP = "–"
-"""The name of a column in which a run has no token."""
+"""The name of a column in which the run has no token."""
 
 
 class PairedHeatmap(Heatmap):
-    """One run's side: its tokens in the columns of an alignment, its colours on both runs' scale.
+    """A run's heatmap: its tokens in the columns of an alignment, on both runs' colour scale.
 
-    The view's `result` is drawn, `other` is the run that it is compared with.
+    The view's `result` is drawn, `other` is the compared run.
 
     Args:
-        letter: what the run is called.
+        letter: the run's letter.
         columns, other_columns: `[columns]` of both runs' alignment, see `tui.state.alignment`.
     """
 
@@ -48,7 +48,7 @@ class PairedHeatmap(Heatmap):
         return f"{self.letter} · {super()._title()}"
 
     def _why_not_computed(self, result: RunResult) -> tuple[str, str]:
-        """A measure that the run beside it has is named as one that this run lacks."""
+        """Name a measure of the other run as one that this run lacks."""
         words, hint = super()._why_not_computed(result)
         beside, metric = self._beside(result), METRIC_BY_NAME[self.measure.metric]
         is_asked = metric.name in (*result.unavailable, *result.settings.metrics)
@@ -57,7 +57,7 @@ class PairedHeatmap(Heatmap):
         return f"{self._letter_of(result)} lacks {metric.title}.", hint
 
     def _beside(self, result: RunResult) -> RunResult | None:
-        """The run beside one of both."""
+        """The other run of the two."""
         return self.other if result is self.result else self.result
 
     def _letter_of(self, result: RunResult) -> str:
@@ -105,9 +105,9 @@ class PairedHeatmap(Heatmap):
 
 
 class DifferenceHeatmap(PairedHeatmap):
-    """`result` less `other`, symmetrical about zero; empty where there is nothing to subtract.
+    """`result` minus `other`, symmetrical about zero; empty where they cannot be subtracted.
 
-    Rows are the deeper model's; each has beside it the other's row of the same relative depth.
+    Rows are the deeper model's, less the other's rows of the same relative depth.
     """
 
     def why_empty(self) -> tuple[str, str] | None:
@@ -132,7 +132,7 @@ class DifferenceHeatmap(PairedHeatmap):
 
     @property
     def _run_of_rows(self) -> RunResult:
-        """The deeper one."""
+        """The run of the deeper model."""
         return max(self._runs, key=lambda run: run.model.n_layers)
 
     @property
@@ -144,7 +144,7 @@ class DifferenceHeatmap(PairedHeatmap):
         return ours - theirs
 
     def _matched(self, values: np.ndarray, run: RunResult) -> np.ndarray:
-        """A run's values at the deeper one's rows, and at its columns where these are layers."""
+        """A run's values in the deeper model's rows; also in its columns where these are layers."""
         rows = matched_rows(values, run.model.n_layers, self._run_of_rows.model.n_layers)
         return values[np.ix_(rows, rows)] if self.kind.by_layer else values[rows]
 
@@ -177,5 +177,5 @@ class DifferenceHeatmap(PairedHeatmap):
 
 
 def _token_in(columns: np.ndarray, column: int) -> int:
-    """A run's token in a column of the alignment, or the last one; negative where it has none."""
+    """A run's token in a column of the alignment, or in the last column; negative for none."""
     return int(columns[min(column, len(columns) - 1)])

@@ -1,4 +1,4 @@
-"""What every pane of the explorer shares: what is shown, the cursor, the theme, empty states."""
+"""The base of the explorer's panes: results, the cursor, the theme, empty states."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ from depthtui.tui.textual_patches.names import (
 )
 
 BROKEN = ("This could not be drawn.", "What comes next is drawn again; the rest goes on.")
-"""What a pane says whose drawing failed."""
+"""The message of a pane that failed to draw."""
 
 
 class Cursor(NamedTuple):
-    """The place that all panes look at.
+    """The place that all panes show.
 
     `layer` is 0 … L, where L is the model's output; a pane whose rows end at
     L - 1 shows L as its last row. `token` is 0 … T - 1.
@@ -60,7 +60,7 @@ class Cursor(NamedTuple):
 
 
 class CursorMoved(Message):
-    """The user pointed at a place in a pane; whoever owns the cursor moves it for all panes."""
+    """The user pointed at a place in a pane; the cursor's owner moves it for all panes."""
 
     def __init__(self, layer: int, token: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class CursorMoved(Message):
 
     @property
     def control(self) -> Pane | None:
-        """The pane that was pointed at."""
+        """The pane in which the user pointed."""
         sender = sender_of(self)
         return sender if isinstance(sender, Pane) else None
 
@@ -78,9 +78,9 @@ class Pane(Widget, can_focus=True):
     """A framed part of the screen that draws results line by line and computes nothing.
 
     Attributes:
-        view: what is drawn, given with `show`.
-        hint: what an empty pane says about how to fill it.
-        area: the size of the content that was prepared for.
+        view: the data to draw, set by `show`.
+        hint: advice in an empty pane on how to fill it.
+        area: the content size that the pane was prepared for.
     """
 
     ALLOW_SELECT = False
@@ -122,7 +122,7 @@ class Pane(Widget, can_focus=True):
         keep_frame(self)
 
     def show(self, view: View) -> None:
-        """Draw this from now on; nothing is drawn again where it looks the same."""
+        """Draw this view from now on; a view that looks the same is not drawn again."""
         before, self.view = self.view, view
         if view != before or self._empty is BROKEN:
             self.redraw()
@@ -131,23 +131,23 @@ class Pane(Widget, can_focus=True):
 
     @property
     def cursor(self) -> Cursor:
-        """The place that all panes look at."""
+        """The place that all panes show."""
         return self._cursor
 
     @cursor.setter
     def cursor(self, cursor: Cursor) -> None:
-        # No reactive: all panes get it with every key, those that are hidden too.
+        # Not a reactive: all panes get the cursor with every key, even hidden ones.
         before, self._cursor = self._cursor, cursor
         if cursor != before and self.is_ready:
             self.move_cursor(before, cursor)
 
     def redraw(self) -> None:
-        """Lay the pane out again and draw all of it."""
+        """Prepare the pane again and draw all of it."""
         self._prepared = False
         self.refresh()
 
     def redraw_content(self) -> None:
-        """Lay the pane out again and draw all of it but its frame."""
+        """Prepare the pane again and draw all of it but its frame."""
         self._prepared = False
         if self.is_ready:
             self.refresh(self.area.region)
@@ -159,59 +159,59 @@ class Pane(Widget, can_focus=True):
 
     @property
     def reading(self) -> Reading | None:
-        """Its curves and effective depths; those of no token count as none."""
+        """The run's curves and effective depths; None where no token counts."""
         return _with_tokens(self.view.reading)
 
     @property
     def other(self) -> RunResult | None:
-        """The run that it is compared with."""
+        """The compared run."""
         return self.view.other
 
     @property
     def other_reading(self) -> Reading | None:
-        """That one's curves and effective depths."""
+        """The compared run's curves and effective depths."""
         return _with_tokens(self.view.other_reading)
 
     @property
     def measure(self) -> Measure:
-        """The per-token value that is coloured."""
+        """The per-token measure that is coloured."""
         return self.view.measure
 
-    # What a pane is made of -------------------------------------------------
+    # For subclasses ---------------------------------------------------------
 
     def why_empty(self) -> tuple[str, str] | None:
         """Why there is nothing to draw and what helps, or None."""
         return None
 
     def computes(self) -> tuple[str, ...]:
-        """The metrics that this shows (see `metrics.METRICS`)."""
+        """The metrics that the pane shows (see `metrics.METRICS`)."""
         return ()
 
     def computes_with(self) -> dict[str, Any]:
-        """The settings that these are computed with, where a run has other ones."""
+        """Settings for these metrics that differ from the run's."""
         return {}
 
     def lens_to_compute(self) -> tuple[str, ...]:
-        """The metric of the chosen lens where it has not read the run."""
+        """The metric of the chosen lens, where the lens has not read the run."""
         result, lens = self.result, self.view.lens
         lacks = result is not None and lens != LOGIT and lens_of(result, lens) is None
         return self.computed_for(LENS_METRICS[LOGIT]) if lacks else ()
 
     def computed_for(self, metric: str) -> tuple[str, ...]:
-        """What is computed for a metric: that of the chosen lens where it reads in its place."""
+        """The metric to compute for a metric: the chosen lens's where it replaces this one."""
         name = measured_by(metric, self.view.lens)
         return (name,) if name in METRIC_BY_NAME else ()
 
     def explains(self) -> tuple[Explanation, ...]:
-        """What is to be said of what this shows."""
+        """The explanations of the pane's contents."""
         return of_measure(self.measure)
 
     def under_cursor(self) -> Target | None:
-        """The thing that a key or a double click opens here; None where there is none."""
+        """The thing that a key or a double click opens; None where there is none."""
         return None
 
     def prepare(self) -> None:
-        """Work out, once per change, what `draw_line` needs."""
+        """Compute, once per change, the data for `draw_line`."""
 
     def draw_line(self, y: int) -> Strip:
         """Line y of the content, exactly as wide as the pane."""
@@ -221,7 +221,7 @@ class Pane(Widget, can_focus=True):
 
     @property
     def shown_measure(self) -> Measure:
-        """The measure as the lens reads it."""
+        """The measure as read by the lens."""
         return through(self.measure, self.view.lens)
 
     def no_lens(self, help_text: str = "") -> tuple[str, str]:
@@ -231,12 +231,12 @@ class Pane(Widget, can_focus=True):
 
     @property
     def compute_key(self) -> str:
-        """The keys to press for what the pane computes: `i` is for the pane with the focus."""
+        """The keys that compute the pane's metrics: `i` acts on the focused pane."""
         return "i" if self.has_focus else "tab here, then i"
 
     @property
     def shown(self) -> RunResult:
-        """The result that there is to draw, for panes that are empty without one."""
+        """The result to draw, for panes that are empty without one."""
         assert self.result is not None
         return self.result
 
@@ -248,17 +248,17 @@ class Pane(Widget, can_focus=True):
         return self._pane_styles
 
     def ramp_for(self, diverging: bool) -> Ramp:
-        """The ramp to draw with."""
+        """The ramp for signed or unsigned values."""
         kind = ramp_kind(self.app, self.view.ramp)
         return ramp_of(kind, diverging, self.pane_styles.dark, self.view.palette)
 
     def line_style(self, place: int) -> Style:
-        """How the line at this place among several is drawn, so that they can be told apart."""
+        """The style of the line at this place among several, to tell them apart."""
         return line_style(self.pane_styles, place, self.view.palette)
 
     @property
     def is_ready(self) -> bool:
-        """Whether the pane has a size and something to draw; prepares it if need be."""
+        """Whether the pane has a size and data to draw; prepares it if need be."""
         if not self._prepared:
             if not self.is_attached or not self.size:
                 return False
@@ -273,7 +273,7 @@ class Pane(Widget, can_focus=True):
         return self._empty is None
 
     def get_ready(self) -> None:
-        """Prepare what is drawn next, so that a new title comes with the same frame."""
+        """Prepare the next drawing, so that a new title comes with the same frame."""
         self._gets_ready = True
         _ = self.is_ready
         self._gets_ready = False
@@ -285,17 +285,17 @@ class Pane(Widget, can_focus=True):
     def whole_lines(self, y: int, count: int = 1) -> Region:
         """Lines of the content and the frame beside them, to be drawn again.
 
-        To cut them costs more than to look for what of them the terminal shows already.
+        Cutting the lines costs more than finding the parts that the terminal already shows.
         """
         gutter, width = self.styles.gutter, self.size.width
         return Region(-gutter.left, y, width + gutter.width, count)
 
     def titled(self, title: str) -> Content:
-        """What stands in the upper edge under this title."""
+        """The upper edge's text for this title."""
         return Content(title)
 
     def set_titles(self, title: str, subtitle: str = "") -> None:
-        """Title the frame, repainting only the edges that changed."""
+        """Set the frame's titles, repainting only the changed edges."""
         old_title, old_subtitle = self._titles
         content = self.titled(title)
         title = content.plain
@@ -311,7 +311,7 @@ class Pane(Widget, can_focus=True):
             if self._gets_ready:
                 draw_with_this_frame(self, region)
             elif self._is_drawing:
-                # Later, since a refresh in the middle of a repaint is forgotten at its end.
+                # Refresh later: a refresh within a repaint is forgotten at its end.
                 self.call_later(self.refresh, region)
             else:
                 self.refresh(region)
@@ -319,12 +319,12 @@ class Pane(Widget, can_focus=True):
     # Textual ----------------------------------------------------------------
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        # What a pane draws has no colours of the terminal's own that one would have to translate.
+        # Panes draw no terminal colours that would have to be translated.
         filters = super().get_line_filters()
         return [found for found in filters if not isinstance(found, ANSIToTruecolor)]
 
     def refresh(self, *regions: Region, **options: bool) -> Pane:
-        # Textual repaints all of a widget for a new title; `set_titles` does less.
+        # Textual repaints the whole widget for a new title; `set_titles` does less.
         if self._retitling:
             return self
         if regions and self.is_attached and not options:
@@ -346,7 +346,7 @@ class Pane(Widget, can_focus=True):
         return self._draw_empty(y, *self._empty)
 
     def _give_up(self, error: Exception) -> None:
-        """Stay empty until there is something else to draw, rather than fail with every frame."""
+        """Stay empty until the contents change, rather than fail with every frame."""
         self._empty = BROKEN
         self.call_later(self.refresh)
         handle_error(self, error)
@@ -362,11 +362,11 @@ class Pane(Widget, can_focus=True):
     def watch_has_focus(self, has_focus: bool) -> None:
         super().watch_has_focus(has_focus)
         if self._empty is not None:
-            # It says what its keys do, which depends on the focus.
+            # An empty pane's text names keys, which depend on the focus.
             self.redraw()
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
-        """Repaint what a cursor move changes; panes do better than all of it."""
+        """Repaint the parts that a cursor move changes; subclasses repaint less than all."""
         self.redraw()
 
     def _draw_empty(self, y: int, reason: str, help_text: str) -> Strip:

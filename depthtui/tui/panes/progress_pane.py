@@ -1,4 +1,4 @@
-"""How far a download, a conversion or a load is."""
+"""The progress of a download, a conversion or a load."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LEAST_SECONDS = 1.0
 
 @dataclass
 class _Stage:
-    """A stage as last heard of, and when it began (seconds, monotonic)."""
+    """The last report of a stage, and the stage's beginning (seconds, monotonic)."""
 
     progress: Progress
     began: float
@@ -28,13 +28,13 @@ class _Stage:
 
 
 class ProgressPane(LinesPane):
-    """The stages of getting a model ready: those done, and a bar for the one at work."""
+    """The stages of preparing a model: those done, and a bar for the current one."""
 
     _stages: tuple[_Stage, ...] = ()
     _heading = ""
 
     def start(self, heading: str) -> None:
-        """Forget earlier stages; `heading` says what is being got ready."""
+        """Forget earlier stages; `heading` names the thing that is prepared."""
         self._heading = printable_sentence(heading)
         self._stages = ()
         self.redraw()
@@ -94,7 +94,7 @@ class ProgressPane(LinesPane):
         ]
 
     def _speed(self, stage: _Stage) -> str:
-        """Bytes a second and the time left, once they can be told."""
+        """Bytes a second and the time left, once they are known."""
         seconds = monotonic() - stage.began
         moved = stage.progress.done - stage.began_at
         if stage.progress.unit != "B" or seconds < _LEAST_SECONDS or moved <= 0:
@@ -108,6 +108,6 @@ def _amount(count: int, unit: str) -> str:
 
 
 def _between(mark: Piece, left: Piece, right: Piece, cells: int) -> list[Piece]:
-    """A line with something at each end."""
+    """A line with texts at both ends."""
     room = max(0, cells - cell_len(mark[0]) - cell_len(right[0]) - 1)
     return [mark, (fit_shown(left[0], room), left[1]), (" ", left[1]), right]

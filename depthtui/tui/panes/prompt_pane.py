@@ -25,7 +25,7 @@ _UNDERLINE = Style(underline=True)
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a token stands, in cells and lines of the whole text."""
+    """A token's place in the whole text, in cells and lines."""
 
     index: int
     x: int
@@ -35,7 +35,7 @@ class _Place:
 
 
 class PromptPane(Pane):
-    """The tokens of the prompt with the cursor on one.
+    """The tokens of the prompt, with the cursor on one.
 
     Each token's background is the measure's value at the cursor's layer, on
     the heatmap's scale; with a glyph ramp a glyph follows the token instead.
@@ -53,7 +53,7 @@ class PromptPane(Pane):
     _ramp: Ramp
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """As many lines as the tokens need at this width, for `height: auto`."""
+        """The number of lines that the tokens need at this width, for `height: auto`."""
         if self.result is None or not len(self.result.tokens):
             return 1
         places = lay_out(self.result.tokens, width, self._marks)
@@ -83,7 +83,7 @@ class PromptPane(Pane):
             scale = scale_of(values, self.measure.diverging, self.measure.limits)
             self._levels = palette.levels(values, scale.low, scale.high, len(self._ramp))
         if self.area != self._scrolled_in:
-            # Where it had less room is no reason to hide what has room now.
+            # After a resize, scroll to the top again: the hidden lines may now have room.
             self._first_line, self._scrolled_in = 0, self.area
         self._scroll_to_cursor()
 
@@ -147,7 +147,7 @@ class PromptPane(Pane):
         )
 
     def _describe(self) -> str:
-        """The title: whether the prompt is wrapped, and what its answer is."""
+        """The title: whether the prompt is wrapped, and its answer."""
         if self.result is None or not len(self.result.tokens):
             return "Prompt"
         title = "Prompt" + " · chat template" * self.result.settings.chat_template
@@ -185,7 +185,7 @@ class PromptPane(Pane):
     @on(events.MouseScrollUp)
     @on(events.MouseScrollDown)
     def _scroll(self, event: events.MouseEvent) -> None:
-        """Bring other lines into sight; the cursor stays where it is."""
+        """Scroll by lines; the cursor stays where it is."""
         event.stop()
         if self.is_ready:
             lines = 1 if isinstance(event, events.MouseScrollDown) else -1
@@ -207,7 +207,7 @@ class PromptPane(Pane):
 def lay_out(tokens: Tokens, width: int, marks: bool) -> list[_Place]:
     """Flow the tokens over lines of `width` cells; a line ends after a newline.
 
-    With `marks`, every token leaves a cell for the glyph behind it.
+    With `marks`, every token has a cell for the glyph after it.
     """
     width = max(1, width)
     places: list[_Place] = []

@@ -22,7 +22,7 @@ from depthtui.tui.draw.text import not_computed
 from depthtui.tui.panes.page import Page, as_many_as_fit
 
 _BLOCK_LINES = 3
-"""A title, bars of at least one line, a ruler."""
+"""The least lines of a block: a title, bars in one line, a ruler."""
 
 
 class PrunePane(Page):
@@ -51,12 +51,12 @@ class PrunePane(Page):
 
     @property
     def _longest(self) -> int:
-        """The longest block that leaves a layer."""
+        """The longest block that leaves one layer."""
         return max(1, self.shown.model.n_layers - 1)
 
     @property
     def block(self) -> int:
-        """How many layers the block has."""
+        """The number of layers in the block."""
         return min(self.n or pruned_share(self.shown.model.n_layers), self._longest)
 
     def why_empty(self) -> tuple[str, str] | None:
@@ -104,7 +104,7 @@ class PrunePane(Page):
         ]
 
     def _by_first_layer(self, lines: int) -> list[list[Piece]]:
-        """The distance over the block that begins at each layer; the least one stands out."""
+        """The distance over the block from each layer on; the least one stands out."""
         width, count = self.area.width, len(self._distances)
         most = number(float(np.nanmax(self._distances)))
         title = f"distance over {self.block} layers from each on · max {most}"

@@ -1,4 +1,4 @@
-"""The layers as people draw them: one on the other, each with its attention and its MLP."""
+"""The layers as in a diagram: one above the other, each with its attention and its MLP."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _BEYOND = "»"
 
 
 class StackPane(LayerRows):
-    """Which layers are on, and how useful each of them is where that is known."""
+    """The layers that are on, and their usefulness where it is known."""
 
     stack = Stack(())
     measured: Ranked | None = None
     part = "layer"
-    """The part of the layer at the cursor that was pointed at: a sublayer, or all of it."""
+    """The chosen part of the layer at the cursor: a sublayer, or all of it."""
     _tokens = ALL_TOKENS
 
     def show_stack(
@@ -40,7 +40,7 @@ class StackPane(LayerRows):
         measured: Ranked | None,
         tokens: slice = ALL_TOKENS,
     ) -> None:
-        """Draw these layers on or off, and this as how useful they are over some tokens."""
+        """Draw these layers on or off, with this ranking by its means over some tokens."""
         self.stack, self.measured = stack, measured
         self._tokens = tokens
         self.redraw()
@@ -61,7 +61,7 @@ class StackPane(LayerRows):
         self.scroll_to_cursor()
 
     def _with_part(self, layer: int) -> list[Piece]:
-        """A layer, the sublayer that was pointed at in the cursor's colour."""
+        """A layer, its chosen sublayer in the cursor's colour."""
         row = self._rows[layer]
         names = [name for name, _ in _BLOCKS]
         if layer != self.cursor.layer or self.part not in names:
@@ -70,13 +70,13 @@ class StackPane(LayerRows):
         return [*row[:place], (row[place][0], self.pane_styles.accent), *row[place + 1 :]]
 
     def _values(self) -> np.ndarray | None:
-        """How useful each layer is, `[L]`; None where that is unknown."""
+        """The usefulness of each layer, `[L]`; None where unknown."""
         if self.measured is None:
             return None
         return usefulness(self.measured, self._tokens)
 
     def _axis_of(self, values: np.ndarray) -> Axis:
-        """The bars' axis in the cells that the layers leave."""
+        """The axis of the bars, in the cells beside the layers."""
         blocks = sum(1 + len(_ON) for _ in _BLOCKS)
         cells = self.area.width - self.margin - 1 - blocks - _VALUE_CELLS - 2
         return axis_of(values, max(1, min(_LONGEST_BAR, cells)))
@@ -106,13 +106,13 @@ class StackPane(LayerRows):
         offset = event.get_content_offset(self)
         if offset is None or not self.is_ready:
             return
-        # The residual stream stands before the blocks, a gap before each of these.
+        # The residual stream comes before the blocks, with a gap before each block.
         place, cells = divmod(offset.x - self.margin - 1, 1 + len(_ON))
         part = _BLOCKS[place][0] if 0 <= place < len(_BLOCKS) and cells else "layer"
         self.call_later(self._point_at, part)
 
     def _point_at(self, part: str) -> None:
-        """Point at a sublayer, once the cursor is on its layer."""
+        """Choose a sublayer, once the cursor is on its layer."""
         self.part = part
         self.refresh(self.area.region)
 
@@ -121,12 +121,12 @@ class StackPane(LayerRows):
         left = f"{' ' * self.margin}  {names}"
         room = self.area.width - cell_len(left)
         ranked_by = "" if self.measured is None else self.measured.ranked_by
-        # Its last word tells it where there is no room for all.
+        # The last word suffices where there is no room for all.
         right = fit_right(ranked_by if len(ranked_by) < room else ranked_by.split()[-1], room)
         return self.line((left + right, self.pane_styles.faint))
 
     def _draw_layer(self, layer: int, values: np.ndarray | None) -> list[Piece]:
-        """The residual stream with the layer's blocks beside it, then its usefulness."""
+        """The residual stream with the layer's blocks, then its usefulness."""
         styles, off = self.pane_styles, self.stack.off[layer]
         is_twice = layer in self.stack.repeated_layers
         patched = {cell.part for cell in self.stack.patched if cell.layer == layer}
@@ -156,14 +156,14 @@ class StackPane(LayerRows):
         return _ON, self.pane_styles.text
 
     def _value_style(self, value: float, is_off: bool) -> Style:
-        """Faint where the layer is off; a layer that the loss is better without is good news."""
+        """Faint where the layer is off; the good style if the loss is lower without the layer."""
         if is_off:
             return self.pane_styles.faint
         return self.pane_styles.good if value < 0 else self.pane_styles.text
 
 
 def _bars(axis: Axis, value: float) -> tuple[str, str]:
-    """A value's bar left of the axis and right of it; beyond the scale's end it has a mark."""
+    """A value's bar left and right of the axis; marked where it exceeds the scale."""
     if not np.isfinite(value):
         return " " * axis.below, "·".ljust(axis.above)
     if value < 0 and axis.below:

@@ -1,4 +1,4 @@
-"""One line: the model, what runs on what, and how far it is."""
+"""A line with the model, the prompt and the engine's progress."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from depthtui.tui.state.status import Status
 _LONGEST_NAME, _SHORTEST_NAME = 24, 16
 _MANY = 100
 _TICK = 0.5
-"""Seconds between two looks at the clock."""
+"""Seconds between two updates of the clock."""
 
 
 class StatusLine(Widget):
-    """The line on top of the explorer. Give it a `Status` with `show`."""
+    """The line on top of the explorer; `show` sets its `Status`."""
 
     ALLOW_SELECT = False
 
@@ -43,7 +43,7 @@ class StatusLine(Widget):
     _clock: Timer | None = None
 
     def show(self, status: Status) -> None:
-        """Say this from now on."""
+        """Show this status."""
         if status != self.status:
             self.status = status
             self.refresh()
@@ -51,7 +51,7 @@ class StatusLine(Widget):
                 (self._clock.resume if status.state == "running" else self._clock.pause)()
 
     def show_count(self, count: int) -> None:
-        """Show a count that waits for its key; 0 for none."""
+        """Show the count for the next key; 0 for none."""
         self._count = count
         self.refresh()
 
@@ -120,7 +120,7 @@ class StatusLine(Widget):
         return [(fit_shown(name, max(0, room)), styles.strong)]
 
     def _state(self) -> list[Piece]:
-        """What the engine does, and for which model where another one's run is shown."""
+        """The engine's activity, and its model where the shown run has another one."""
         loaded = fit_shown(printable_sentence(self.status.loaded), _LONGEST_NAME).rstrip()
         other = [(f" · {loaded} is loaded", self.pane_styles.muted)] if loaded else []
         return [*self._work(), *other]
@@ -132,7 +132,7 @@ class StatusLine(Widget):
             case "starting":
                 return [("◌ ", styles.muted), ("starting", styles.muted)]
             case "loading":
-                # Without a run the left says what is loaded.
+                # Without a run, the left part names the model that is loading.
                 words = f"loading {status.loads}" if status.model else status.stage or "loading"
                 words = fit_shown(printable_sentence(words), 40).rstrip()
                 return [("◌ ", styles.text), (words, styles.text)]
@@ -163,7 +163,7 @@ class StatusLine(Widget):
         return [("● ", styles.good), (f"ready{words}", styles.text)]
 
     def _clock_words(self) -> str:
-        """How long the run has taken, and how long what it is at still takes, by now."""
+        """The run's time so far, and the time left of its current work."""
         status = self.status
         since = monotonic() - status.heard_at if status.heard_at else 0.0
         words = f" · {duration(status.seconds + since)}"
@@ -172,7 +172,7 @@ class StatusLine(Widget):
 
 
 def _how_far(work: Work) -> str:
-    """What is computed, and how much of it is done: a count where there are few, else a share."""
+    """The metric, and its progress: a count where there are few units, else a share."""
     title = METRIC_BY_NAME[work.metric].title.lower()
     if work.total <= 1:
         return title
@@ -183,7 +183,7 @@ def _how_far(work: Work) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time that runs, in whole seconds."""
+    """A running time, in whole seconds."""
     minutes, seconds = divmod(int(seconds), 60)
     return f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
 

@@ -1,4 +1,4 @@
-"""How many layers must run for an output near the model's own, with a dial for how near."""
+"""How many layers must run for an output near the model's own, with a dial for the distance."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from depthtui.tui.panes.page import Page, as_many_as_fit
 from depthtui.tui.state.unasked import MODEL_ORDER
 
 DIAL = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
-"""The tolerances that can be set, in nats."""
+"""The tolerances of the dial, in nats."""
 
 _NAME_CELLS = 13
 _STACK_LINES = 3
-"""A title, bars of at least one line, a ruler."""
+"""The least lines of the stack: a title, bars in one line, a ruler."""
 
 _LEAST_PLOT = 2
 
 
 class SufficientPane(Page):
-    """The cost and the choices kept against the layers kept, and when each layer goes.
+    """The cost and the unchanged choices by layers kept, and when each layer is dropped.
 
     Attributes:
         tolerance: the cost in nats that is allowed, one of `DIAL`.
@@ -64,7 +64,7 @@ class SufficientPane(Page):
 
     @property
     def _is_own(self) -> bool:
-        """Whether what there is was read in an order of the prompt's own tokens."""
+        """Whether the result was computed in an order of the prompt's own tokens."""
         found = self.result.get(Sufficient) if self.result is not None else None
         return found is not None and found.kind == "own"
 
@@ -98,7 +98,7 @@ class SufficientPane(Page):
         return [*lines, *self._stack(room)]
 
     def _within(self) -> list[Piece]:
-        """The layers within the tolerance, and their interval at a nat."""
+        """The layers within the tolerance; at one nat, their interval too."""
         found, styles = self._found, self.pane_styles
         unit = "nat" if self.tolerance == TOLERANCE else "nats"
         words: list[Piece] = [
@@ -114,7 +114,7 @@ class SufficientPane(Page):
         return words
 
     def _choices(self) -> list[Piece]:
-        """The layers that keep most choices, and what may be different here."""
+        """The layers that keep most choices, and remarks on idle layers and stand-ins."""
         found, styles = self._found, self.pane_styles
         words: list[Piece] = [
             (f"{found.keeping(STRICT_CHOICES):.1f} keep nine in ten choices", styles.text)
@@ -126,7 +126,7 @@ class SufficientPane(Page):
         return words
 
     def _model_time(self) -> str:
-        """How long it takes to find the model's order, after a comma; empty if unknown."""
+        """The time to find the model's order, after a comma; empty if unknown."""
         settings = replace(self.shown.settings, **MODEL_ORDER)
         time = about_time(METRIC, replace(self.shown, settings=settings), self.view.pace)
         return time and f", {time}"
@@ -134,7 +134,7 @@ class SufficientPane(Page):
     def _plot(
         self, name: str, values: np.ndarray, lines: int, threshold: float | None
     ) -> list[list[Piece]]:
-        """A curve over the layers kept, all of them at the left."""
+        """A curve by layers kept, all layers at the left."""
         area = PlotArea(0, 0, max(1, self.area.width - _NAME_CELLS), lines)
         at = np.arange(len(values)) / max(1, self._found.n_layers - 1)
         curve = Curve(at, values, self.pane_styles.text)
@@ -143,7 +143,7 @@ class SufficientPane(Page):
         return panel.rows(_NAME_CELLS, self.pane_styles)
 
     def _axis(self) -> list[Piece]:
-        """The layers kept, beneath the curves."""
+        """The axis of layers kept, beneath the curves."""
         count, width = self._found.n_layers, max(1, self.area.width - _NAME_CELLS)
 
         def column(kept: float) -> int:
@@ -156,7 +156,7 @@ class SufficientPane(Page):
         return [(name, self.pane_styles.faint), *ruler(marks, cursor, width, self.pane_styles)]
 
     def _stack(self, lines: int) -> list[list[Piece]]:
-        """When each layer goes: the higher the bar, the later."""
+        """When each layer is dropped: the higher the bar, the later."""
         found, styles, width = self._found, self.pane_styles, self.area.width
         order = found.ways[0].order
         places = np.full(found.n_layers, float(found.n_layers))

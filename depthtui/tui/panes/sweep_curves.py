@@ -1,4 +1,4 @@
-"""The curves of many rows over relative depth: one of them bold, those compared in colours."""
+"""The curves of many rows over relative depth: the current one bold, compared ones in colours."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from depthtui.tui.panes.sweep_table import letter
 from depthtui.tui.state.sweep_rows import Row
 
 _LOW, _LEAST_ACROSS = 4, 18
-"""Panels stand side by side where they would have fewer lines each, and get as many cells."""
+"""Panels are side by side if each would have fewer lines, and would get so many cells."""
 
 _HERE = "◆"
 
 
 @dataclass(frozen=True)
 class _Line:
-    """A row whose curves are drawn.
+    """A row with curves to draw.
 
     Attributes:
         row: the row.
-        mark: its place among those compared, or None.
+        mark: its place among the compared rows, or None.
         is_current: whether the cursor is on it.
     """
 
@@ -41,16 +41,16 @@ class _Line:
 
     @property
     def rank(self) -> int:
-        """Which lines lie over which."""
+        """Higher ranks are drawn over lower ones."""
         return 2 if self.is_current else 1 if self.mark is not None else 0
 
 
 class SweepCurves(Chart):
     """The curve of every rule, KL as a share of its largest, above or beside each other.
 
-    Across lies (layer + 1) / L, so that models of different depth share the axis. The row under
-    the cursor is bold, its effective depths are marked; rows that are compared have colours and
-    letters; the others lie faintly behind.
+    The x axis is (layer + 1) / L, so that models of different depth share it. The row under
+    the cursor is bold, its effective depths are marked; compared rows have colours and letters;
+    the others are faint and behind.
     """
 
     def __init__(
@@ -68,12 +68,12 @@ class SweepCurves(Chart):
         current: Row | None,
         settings: SummarySettings,
     ) -> None:
-        """Draw these from now on.
+        """Draw these rows.
 
         Args:
-            rows: all that the table shows.
-            marks: those that are compared, whether the table shows them or not.
-            current: the one under the cursor.
+            rows: all rows of the table.
+            marks: the compared rows, whether or not the table shows them.
+            current: the row under the cursor.
             settings: the thresholds.
         """
         places = {row.key: place for place, row in enumerate(marks)}
@@ -120,7 +120,7 @@ class SweepCurves(Chart):
         self.panels = [self._panel(rule, area) for rule, area in zip(known, areas, strict=False)]
 
     def _panel(self, rule: Rule, area: PlotArea) -> Panel:
-        """A rule's curves: those in front, the row under the cursor uppermost, on all others."""
+        """A rule's curves: those in front, the current row's uppermost, over all others."""
         read = [(line, _read(line.row, rule)) for line in self._lines]
         known = [(line, values) for line, values in read if values is not None]
         values = [values for _, values in known]
@@ -131,7 +131,7 @@ class SweepCurves(Chart):
         return Panel(rule.title, rule.layer_unit, plot, front, threshold, behind)
 
     def _curve(self, rule: Rule, line: _Line, values: np.ndarray) -> Curve:
-        """A row's curve, its effective depth marked: the current row's with its layer."""
+        """A row's curve with its effective depth marked: the current row's with its layer."""
         estimate = line.row.depth(rule.name)
         curve = Curve(_depths(values), values, self._style(line))
         if estimate is None or estimate.ratio is None or estimate.layer is None:
@@ -142,13 +142,13 @@ class SweepCurves(Chart):
         return replace(curve, mark=estimate.layer, sign=sign, label=label)
 
     def _behind(self, rule: Rule, plot: Plot, curves: Sequence[np.ndarray]) -> list[str]:
-        """Every row's curve in one, since nobody tells them apart; kept while the rows stay."""
+        """Every row's curve in one text, since they look alike; kept while the rows stay."""
         shown = {id(line.row.summary): line.row.summary for line in self._lines}
         known = (plot, shown.keys())
         drawn = self._drawn_behind.get(rule.name)
         if drawn is None or drawn[0] != known:
             text = plot.curves((_depths(values), values) for values in curves)
-            # The summaries are held, so that no other one gets the identity of one of them.
+            # Keeping the summaries ensures that no other object gets the identity of one.
             drawn = self._drawn_behind[rule.name] = known, shown, text
         return drawn[2]
 
@@ -158,7 +158,7 @@ class SweepCurves(Chart):
         return self.pane_styles.strong
 
     def _legend_lines(self) -> list[list[Piece]]:
-        """The row under the cursor first, then those compared, then how many lie behind."""
+        """The row under the cursor first, then compared rows, then the number of others."""
         styles, width = self.pane_styles, self.area.width
         front = [line for line in self._lines if line.rank]
         front.sort(key=lambda line: (not line.is_current, line.mark or 0))
@@ -187,10 +187,10 @@ def _read(row: Row, rule: Rule) -> np.ndarray | None:
 
 
 def _depths(values: np.ndarray) -> np.ndarray:
-    """Where a curve of one value a layer lies: layer l at (l + 1) / L, as in a depth's ratio."""
+    """The place of each layer's value: layer l at (l + 1) / L, as in a depth's ratio."""
     return np.arange(1, len(values) + 1) / len(values)
 
 
 def _ends(rule: Rule, curves: Sequence[np.ndarray]) -> tuple[float, float]:
-    """The scale's ends: the rule's limits, else 0 and what the data reach."""
+    """The scale's ends: the rule's limits, else the range of 0 and the data."""
     return rule.layer_limits or reach(np.concatenate(curves))

@@ -1,4 +1,4 @@
-"""The line on top of a sweep: what it is, how far it is; beneath it what runs now."""
+"""The line on top of a sweep: its name and progress; beneath it the current work."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from depthtui.tui.state.sweeping import Sweeping, names_of
 
 _BAR = 24
 _LONGEST_MODEL = 31
-"""Cells of what is said of the model on a narrow screen."""
+"""The most cells of the model on a narrow screen."""
 
 
 class SweepLine(StatusLine):
-    """A status line whose state is a sweep's; a second line while it runs."""
+    """A status line for a sweep; with a second line while it runs."""
 
     _sweep: Sweeping | None = None
     _loaded = ""
 
     def show_sweep(self, sweep: Sweeping | None, model: ModelInfo | None) -> None:
-        """Say this from now on; `model` is what is loaded."""
+        """Show this sweep; `model` is the loaded one."""
         self._sweep = sweep
         self._loaded = printable_sentence(model.name) if model else ""
         self.set_class(sweep is not None and sweep.is_live, "live")
@@ -88,7 +88,7 @@ class SweepLine(StatusLine):
         return [("● ", styles.good), (f"done, {words}", styles.text), (loaded, styles.muted)]
 
     def _now(self, width: int) -> list[Piece]:
-        """How much is done, the time left, and what runs."""
+        """The progress, the time left, and the current work."""
         styles, sweep = self.pane_styles, self._sweep
         if sweep is None:
             return []

@@ -28,12 +28,12 @@ HEADS = 2
 _MARK_CELLS = 3
 _LEAST_NAME, _MOST_NAME = 12, 34
 _MOST_SPARE = 4
-"""Cells that a rule's columns get at most beyond those they need."""
+"""The most cells of a rule's columns beyond those they need."""
 _NOTHING = "–"
 
 
 class ColumnKey(NamedTuple):
-    """Which column: `model`, a metric, or of a rule `layer`, `interval`, `ratio` or `paper`."""
+    """A column's key: `model`, a metric, or a rule's `layer`, `interval`, `ratio` or `paper`."""
 
     part: str
     rule: str = ""
@@ -44,13 +44,13 @@ class Column:
     """A column of the table.
 
     Attributes:
-        key: which it is.
-        group: over the head; the name of a rule or empty.
+        key: its key.
+        group: the text over the head; the name of a rule or empty.
         head: its name; short.
-        text: what it says of a row.
-        value: what rows are sorted by; None comes last.
-        words: what it shows, in words.
-        is_name: whether it takes what room there is.
+        text: returns its text for a row.
+        value: returns the value that rows are sorted by; None comes last.
+        words: its meaning, in words.
+        is_name: whether it gets the remaining room.
     """
 
     key: ColumnKey
@@ -73,7 +73,7 @@ class SweepTable(Pane):
     """Rows and columns with one cursor: its layer is the row, its token the column.
 
     Attributes:
-        marks: the place among the marked rows of those that are.
+        marks: the place of each marked row among the marked ones.
         sorted_by: a column and whether the largest come first; None for the plan's order.
     """
 
@@ -90,13 +90,13 @@ class SweepTable(Pane):
         sorted_by: SortedBy | None,
         empty: tuple[str, str],
     ) -> None:
-        """Draw these from now on.
+        """Draw these rows.
 
         Args:
-            rows: in the order in which they are shown.
-            marks: the place of the rows that are compared.
+            rows: the rows, in the order of the table.
+            marks: the places of the compared rows.
             sorted_by: a column and whether the largest come first; None for the plan's order.
-            empty: what to say where there is no row.
+            empty: the message for no rows.
         """
         grown = len(rows) != len(self.rows)
         self.rows, self.marks, self.sorted_by, self.empty = rows, marks, sorted_by, empty
@@ -106,7 +106,7 @@ class SweepTable(Pane):
 
     @property
     def columns(self) -> list[Column]:
-        """Those that there is room for."""
+        """The columns that fit."""
         return self._columns if self.is_ready else []
 
     def why_empty(self) -> tuple[str, str] | None:
@@ -119,7 +119,7 @@ class SweepTable(Pane):
         self._scroll()
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
-        """As many lines as there are, for `height: auto`."""
+        """The number of lines, for `height: auto`."""
         return max(4, HEADS + len(self.rows))
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
@@ -134,7 +134,7 @@ class SweepTable(Pane):
         return max(head, *texts) + 1
 
     def _share_out(self) -> None:
-        """Give the names what the numbers leave."""
+        """Give names the room that numbers leave."""
         names = [place for place, column in enumerate(self._columns) if column.is_name]
         others = sum(width for place, width in enumerate(self._widths) if place not in names)
         room = self.area.width - _MARK_CELLS - others
@@ -143,7 +143,7 @@ class SweepTable(Pane):
             needed[needed.index(max(needed))] -= 1
         for place, width in zip(names, needed, strict=True):
             self._widths[place] = width
-        # What is left sets the rules apart from each other.
+        # The remaining room separates the rules.
         firsts = [place for place, column in enumerate(self._columns) if column.key.part == "layer"]
         spare = room - sum(needed)
         for place in firsts:
@@ -187,7 +187,7 @@ class SweepTable(Pane):
             while place < len(self._columns) and self._columns[place].group == group:
                 width += self._widths[place]
                 place += 1
-            # Over a group of columns its name, with a line to the space before the next.
+            # A group of columns has its name above, with a line to the space before the next.
             name = f" {group} ".ljust(width - 1, "─") if group else ""
             pieces.append((fit_shown(name, width), self.pane_styles.muted))
         return self.line(*pieces)
@@ -208,7 +208,7 @@ class SweepTable(Pane):
         return self.line(*pieces)
 
     def _order_sign(self, column: Column) -> str:
-        """Which way the rows are sorted by a column; empty where they are not."""
+        """The direction in which the rows are sorted by a column; empty for no sorting by it."""
         if self.sorted_by is None or self.sorted_by.key != column.key:
             return ""
         return "▼" if self.sorted_by.falls else "▲"
@@ -247,7 +247,7 @@ class SweepTable(Pane):
 
 
 def columns_of(rows: Sequence[Row], width: int) -> list[Column]:
-    """What there is to show of these rows, and room for; what matters least is left out first."""
+    """The columns for these rows that fit; the least important are left out first."""
     names = [rule.name for rule in rules.ALL if any(row.depth(rule.name) for row in rows)]
     has_interval = any(
         found.interval for row in rows for rule in names if (found := row.depth(rule)) is not None
@@ -305,7 +305,7 @@ def columns_of(rows: Sequence[Row], width: int) -> list[Column]:
 
 
 def _name_column(part: str, text: Callable[[Row], str], value: Callable[[Row], str]) -> Column:
-    """The column of a name, which takes what room there is."""
+    """The column of a name, which gets the remaining room."""
     return Column(ColumnKey(part), "", part, text, value, part, is_name=True)
 
 
@@ -368,7 +368,7 @@ def _paper_column(rule: str) -> Column:
 def in_order(
     rows: Sequence[Row], columns: Sequence[Column], sorted_by: SortedBy | None
 ) -> list[Row]:
-    """The rows by a column; those that have nothing there come last, the largest first or not."""
+    """The rows sorted by a column, the largest first or last; rows without a value come last."""
     column = next((column for column in columns if sorted_by and column.key == sorted_by.key), None)
     if column is None or sorted_by is None:
         return list(rows)
@@ -379,7 +379,7 @@ def in_order(
 
 
 def letter(place: int) -> str:
-    """What a marked row is called: a, b, c …"""
+    """The letter of a marked row: a, b, c …"""
     return "abcdefghijklmnopqrstuvwxyz"[place % 26]
 
 

@@ -1,4 +1,4 @@
-"""How deep tokens are decided as the text goes on: every token a dot, and their rolling mean."""
+"""The depth at which tokens are decided, along the text: a dot a token, and a rolling mean."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from depthtui.tui.panes.generated_text import depth_words
 from depthtui.tui.panes.pane import Cursor, CursorMoved
 
 ROLLING = 16
-"""Tokens that the rolling mean is over."""
+"""Tokens of the rolling mean."""
 
 
 class TokenDepthCurve(Chart):
-    """Depth against the token, layer 0 at the bottom whatever the layer order.
+    """Depth by token, layer 0 at the bottom whatever the layer order.
 
-    A dot's colour is its token's in the text; the edge of the plot is the scale.
+    A dot has its token's colour in the text; the edge of the plot is the scale.
     """
 
     MARGIN = 6
@@ -38,7 +38,7 @@ class TokenDepthCurve(Chart):
         self._depths = np.full(n_tokens, np.nan) if values is None else values[0].astype(float)
         self._means = rolling_mean(self._depths, ROLLING)
         plot, at = Plot(self.room, 0, n_layers), np.arange(n_tokens) / max(1, self._span - 1)
-        # A gap after each point, so that they are not joined.
+        # A gap after each point keeps the points apart.
         apart = np.stack([self._depths, np.full(n_tokens, np.nan)], axis=1).ravel()
         mean = Curve(at, self._means, self.pane_styles.strong)
         dots = plot.curve(np.repeat(at, 2), apart)
@@ -67,7 +67,7 @@ class TokenDepthCurve(Chart):
 
     @property
     def _span(self) -> int:
-        """Tokens across the plot; a short text leaves room on its right."""
+        """Tokens across the plot; a short text leaves room at the right."""
         return max(len(self._depths), 2 * self.room.width)
 
     @property
@@ -111,5 +111,5 @@ class TokenDepthCurve(Chart):
 
 
 def _step(span: int) -> int:
-    """Tokens between two numbers on the axis: some ten of them, at round numbers."""
+    """Tokens between two numbers on the axis: about ten numbers, round ones."""
     return next(step for step in (10, 20, 50, 100, 200, 500, 1000, 1 << 30) if span / step <= 12)

@@ -1,4 +1,4 @@
-"""What the model would have said at each layer where it chose a token."""
+"""The lens's predictions at each layer where the model chose a token."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from depthtui.tui.panes.lens_table import LensTable
 
 
 class TokenLens(LensTable):
-    """The lens at the position that a generated token was predicted from."""
+    """The lens at the position from which a generated token was predicted."""
 
     hint = ""
 

@@ -10,12 +10,12 @@ from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.spec import Measure
 
 _PAGES = {"similarity": "pruning", "sufficient": "sufficient", "settled": "decided"}
-"""Pages that show the evidence of one metric or rule alone, by its name."""
+"""Pages with the evidence of one metric or rule alone, by its name."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What a layer does to a token; layer L is the output."""
+    """A layer at a token; layer L is the output."""
 
     layer: int
     token: int
@@ -23,7 +23,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class LensRow:
-    """What a lens reads of a token at a depth; depth L is the output."""
+    """The lens of a token at a depth; depth L is the output."""
 
     layer: int
     token: int
@@ -54,20 +54,20 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class MeasureRow:
-    """A measure of the verdict, a rule or a metric by its name."""
+    """A measure of the verdict: a rule or a metric, by its name."""
 
     measure: str
 
     @property
     def page(self) -> str:
-        """The id of the page that shows its evidence; empty where a heatmap does."""
+        """The id of the page with its evidence; empty where a heatmap has it."""
         if self.measure in _PAGES or self.shows is None:
             return _PAGES.get(self.measure, "depths")
         return ""
 
     @property
     def shows(self) -> Measure | None:
-        """What a heatmap shows of it, or None."""
+        """Its measure in a heatmap, or None."""
         rule = next((rule for rule in rules.ALL if rule.name == self.measure), None)
         if rule is not None:
             return next((one for one in _measures() if one.name == rule.curve), None)
@@ -77,7 +77,7 @@ class MeasureRow:
 
 @dataclass(frozen=True)
 class SweepCell:
-    """A row and a column of a sweep's table, as they are shown."""
+    """A row and a column of a sweep's table, in the order shown."""
 
     row: int
     column: int

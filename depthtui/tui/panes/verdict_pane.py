@@ -41,7 +41,7 @@ KIND_WORDS: dict[EvidenceKind, str] = {
     "geometric": "how the residual stream moves",
     "causal": "what changes where layers are left out or changed",
 }
-"""What the kinds of evidence are, in a few words."""
+"""The kinds of evidence in a few words."""
 
 _PURPOSE = "How many of its layers the model uses, and how that is known."
 _MOST_NAME = 16
@@ -52,16 +52,16 @@ _LONGEST_LINE = 110
 _LEAST_SENTENCE = 2
 _LEAST_CURVE, _MOST_CURVE = 2, 6
 _MOST_THRESHOLDS = 8
-"""A curve's scale ends at so many times the threshold that it is compared with."""
+"""The end of a curve's scale, in multiples of its threshold."""
 
 
 class _Detail(NamedTuple):
-    """What there is room for besides the sentence and a line for each measure.
+    """The details that fit besides the sentence and a line for each measure.
 
     Attributes:
-        heads: lines that say what kind of evidence follows.
-        by_metric: a line for each metric that is missing, and not one for all.
-        reasons: beneath each measure that does not hold.
+        heads: headings of the kinds of evidence.
+        by_metric: a line for each missing metric instead of one for all.
+        reasons: the reason beneath each measure that does not hold.
         gaps: blank lines between the kinds.
     """
 
@@ -78,7 +78,7 @@ _DETAILS = (
     _Detail(heads=True),
     _Detail(),
 )
-"""The most first."""
+"""Sets of details, the fullest first."""
 
 
 class _Curve(NamedTuple):
@@ -86,10 +86,10 @@ class _Curve(NamedTuple):
 
     Attributes:
         values: `[L]`.
-        threshold: dashed.
+        threshold: drawn dashed.
         low, high: the ends of its scale.
-        top: what is written at the upper one.
-        words: what the threshold is, in words.
+        top: the label of the upper end.
+        words: the threshold in words.
     """
 
     values: np.ndarray
@@ -101,7 +101,7 @@ class _Curve(NamedTuple):
 
 
 def _curve(measure: Evidence, rule: RuleCurve | None, words: str) -> _Curve | None:
-    """What is drawn of a measure: what its rule reads, or what the count is read off."""
+    """A measure's curve: of its rule, or the curve behind its count."""
     if rule is not None:
         values = rule.values[: rule.n_layers]
         ends = scale_ends(rule)
@@ -110,7 +110,7 @@ def _curve(measure: Evidence, rule: RuleCurve | None, words: str) -> _Curve | No
         values, threshold = np.array(measure.curve.values), measure.curve.threshold
         low, high = reach(np.append(values, threshold))
         most = _MOST_THRESHOLDS * threshold
-        # One layer that costs a hundred times as much would flatten all others.
+        # Without this limit, one layer that costs a hundred times as much would flatten all others.
         top = f"{number(most)} and more" if high > most > 0 else number(high)
         found = _Curve(
             values, threshold, low, min(high, most) if most > 0 else high, top, measure.curve.words
@@ -121,15 +121,15 @@ def _curve(measure: Evidence, rule: RuleCurve | None, words: str) -> _Curve | No
 
 
 class VerdictPane(ThresholdPage):
-    """The verdict's sentence, and each measure's count with the range that it moves in.
+    """The verdict's sentence, and each measure's count and range.
 
-    A count that is not firm has a hollow mark, one that does not even hold here a broken band and
-    a `!`. Where there is room, the
-    curve that a rule reads lies over its line. What has not been computed says what it costs.
+    A count that is not firm has a hollow mark; one that does not even hold here has a broken band
+    and a `!`. Where there is room, a rule's curve is drawn over its line. Metrics not computed
+    yet show their cost.
     """
 
     _chosen = ""
-    """The measure that was pointed at."""
+    """The chosen measure."""
 
     _measure_of: Sequence[str] = ()
     """The measure on each line; empty where there is none."""
@@ -146,7 +146,7 @@ class VerdictPane(ThresholdPage):
         return [found.measure for found in verdict.evidence] if verdict else []
 
     def choose(self, step: int) -> None:
-        """Point at the measure that many further down, or up."""
+        """Move the choice down by so many measures, or up."""
         measures = self._measures
         if measures:
             at = measures.index(self._chosen) if self._chosen in measures else -1
@@ -154,7 +154,7 @@ class VerdictPane(ThresholdPage):
             self.redraw_content()
 
     def on_click(self, event: events.Click) -> None:
-        """Point at the measure under the mouse."""
+        """Choose the measure under the mouse."""
         offset = event.get_content_offset(self)
         if offset is not None and self.is_ready and offset.y < len(self._measure_of):
             self._chosen = self._measure_of[offset.y]
@@ -167,7 +167,7 @@ class VerdictPane(ThresholdPage):
 
     def watch_has_focus(self, has_focus: bool) -> None:
         super().watch_has_focus(has_focus)
-        # What the key is said to do depends on it.
+        # The description of the key depends on the focus.
         self.redraw_content()
 
     def computes(self) -> tuple[str, ...]:
@@ -180,7 +180,7 @@ class VerdictPane(ThresholdPage):
 
     @property
     def computes_quickly(self) -> bool:
-        """Whether all that it computes next is quick."""
+        """Whether all metrics that the pane computes next are quick."""
         names = self.computes()
         return all(is_quick(METRIC_BY_NAME[name], self.shown) for name in names)
 
@@ -235,7 +235,7 @@ class VerdictPane(ThresholdPage):
         return cut([*self._shortened(sentence, room), *beneath], height, self.pane_styles)
 
     def _sentence(self) -> list[list[Piece]]:
-        """In lines, the warnings first, the headline bold, and the model's controls last."""
+        """The sentence in lines: warnings first, the headline bold, the model's controls last."""
         styles, words = self.pane_styles, self._shown_verdict.words
         text, bold = printable_sentence(str(words)), len(printable_sentence(words.headline))
         width = min(_LONGEST_LINE, self.area.width)
@@ -253,7 +253,7 @@ class VerdictPane(ThresholdPage):
         return lines
 
     def _shortened(self, sentence: list[list[Piece]], room: int) -> list[list[Piece]]:
-        """The sentence's first lines, and how to see the others."""
+        """The sentence's first lines, and how to see the rest."""
         if len(sentence) <= room:
             return sentence
         *kept, (bold, (rest, style)) = sentence[:room]
@@ -267,7 +267,7 @@ class VerdictPane(ThresholdPage):
         return self.reading.depths if self.reading else ()
 
     def _beneath(self, detail: _Detail, curve_lines: int = 0) -> list[list[Piece]]:
-        """Each measure by its kind, the axis, and what is missing; nothing without a verdict."""
+        """The measures by kind, the axis, and missing metrics; nothing without a verdict."""
         styles, verdict = self.pane_styles, self._shown_verdict
         if not verdict.evidence:
             return []
@@ -298,7 +298,7 @@ class VerdictPane(ThresholdPage):
     def _with_curves(
         self, detail: _Detail, beneath: list[list[Piece]], spare: int
     ) -> list[list[Piece]]:
-        """The same with curves, where so many spare lines are enough: of all, or of the rules."""
+        """The measures with curves, of all or of the rules, where enough lines are spare."""
         evidence, curves = self._shown_verdict.evidence, self._curves()
         for kinds in (set(KIND_WORDS), {"readable", "geometric"}, {"readable"}):
             chosen = [found.measure for found in evidence if found.kind in kinds]
@@ -326,7 +326,7 @@ class VerdictPane(ThresholdPage):
         return max(0, self.area.width - self._name_cells - beside)
 
     def _row(self, measure: Evidence) -> list[Piece]:
-        """Its name, its line on the axis, its count, and whether that holds."""
+        """A measure's name, its line on the axis, its count, and whether the count holds."""
         styles, n_layers = self.pane_styles, self._shown_verdict.n_layers
         is_chosen = measure.measure == self._chosen
         style = styles.accent if is_chosen else styles.strong
@@ -350,7 +350,7 @@ class VerdictPane(ThresholdPage):
         ]
 
     def _has_reason(self, measure: Evidence) -> bool:
-        """Whether it does not hold for a reason that the sentence does not give."""
+        """Whether a measure does not hold for a reason that the sentence does not give."""
         worst = most_fragile(self._shown_verdict.evidence)
         given = ("", worst.reason if worst is not None else "")
         return measure.is_fragile and measure.reason not in given
@@ -361,10 +361,10 @@ class VerdictPane(ThresholdPage):
         lines = wrap(printable_sentence(measure.reason), max(1, room))
         return [[(indent + line, styles.muted)] for line in lines]
 
-    # The curve that a count is read off -------------------------------------
+    # Curves behind the counts ------------------------------------------------
 
     def _curves(self) -> dict[str, _Curve]:
-        """By the measure; only those that are known, and have a line to lie over."""
+        """Curves by measure; only known ones, and only over lines that are drawn."""
         rules = {curve.rule.name: curve for curve in curves_of(self.reading)}
         found = {}
         for measure in self._shown_verdict.evidence:
@@ -374,12 +374,12 @@ class VerdictPane(ThresholdPage):
         return found
 
     def _curve_lines(self, measure: Evidence, lines: int) -> list[list[Piece]]:
-        """The curve over its line, each value where it stands on the axis."""
+        """The curve over a measure's line, each value at its place on the axis."""
         if not lines or measure.measure not in self._drawn:
             return []
         curve, styles = self._drawn[measure.measure], self.pane_styles
         n_layers = self._shown_verdict.n_layers
-        # A depth stands behind its layers, a layer between two counts.
+        # A depth is drawn after its layers, a layer between two counts.
         is_depth = measure.layers is None
         at = (np.arange(n_layers) + (1.0 if is_depth else 0.5)) / n_layers
         plot = Plot(PlotArea(0, 0, self._track_cells, lines), curve.low, curve.high)
@@ -402,11 +402,11 @@ class VerdictPane(ThresholdPage):
 
     @property
     def _missing(self) -> tuple[str, ...]:
-        """Metrics that would tell more: first the chosen lens where it has not read the run."""
+        """Missing metrics: first the chosen lens where it has not read the run."""
         return self.lens_to_compute() + self._shown_verdict.missing
 
     def _missing_rows(self) -> list[list[Piece]]:
-        """A head, and a line for each metric that would tell more."""
+        """A heading, and a line for each missing metric."""
         styles, metrics = self.pane_styles, [METRIC_BY_NAME[name] for name in self._missing]
         if not metrics:
             return []
@@ -417,7 +417,7 @@ class VerdictPane(ThresholdPage):
         return [head, *lines_of([table], self.area.width, styles)]
 
     def _missing_line(self) -> list[list[Piece]]:
-        """The same in a sentence."""
+        """The missing metrics in a sentence."""
         if not self._missing:
             return []
         computing = [_title(METRIC_BY_NAME[name]) for name in self._computing]
@@ -426,7 +426,7 @@ class VerdictPane(ThresholdPage):
 
     @property
     def _computing(self) -> list[str]:
-        """Missing metrics that the engine works on."""
+        """Missing metrics that the engine is computing."""
         return [
             name
             for name in self._missing
@@ -443,7 +443,7 @@ class VerdictPane(ThresholdPage):
         return [name for name in self.computes() if name in missing]
 
     def _key_words(self, named: bool = False) -> str:
-        """What the key does, and how long that takes."""
+        """The effect of the key, and how long it takes."""
         names = self._next
         if not names:
             return ""
@@ -461,17 +461,17 @@ class VerdictPane(ThresholdPage):
 
     @property
     def _computed(self) -> RunResult:
-        """The run with the settings that its missing metrics are computed with."""
+        """The run with the settings that its missing metrics will be computed with."""
         settings = replace(self.shown.settings, **self.computes_with())
         return replace(self.shown, settings=settings)
 
     @property
     def _key(self) -> str:
-        """The keys to press for that: from another pane `i` comes here first."""
+        """The keys that compute the next metrics: from another pane `i` focuses this one first."""
         return "i" if self.has_focus or self.computes_quickly else "i, then i"
 
     def _state_words(self, metric: Metric) -> str:
-        """Whether it is being computed, or what it costs."""
+        """Whether a metric is being computed, or its cost."""
         if metric.name in self.shown.unavailable:
             reason = printable_sentence(self.shown.unavailable[metric.name])
             return f"unavailable: {reason}"
@@ -484,6 +484,6 @@ class VerdictPane(ThresholdPage):
 
 
 def _title(metric: Metric) -> str:
-    """Its title within a sentence."""
+    """A metric's title within a sentence."""
     title = metric.title
     return title[0].lower() + title[1:] if title[1:2].islower() else title

@@ -1,4 +1,4 @@
-"""The value from which a pane draws."""
+"""The data from which a pane draws."""
 
 from __future__ import annotations
 
@@ -25,32 +25,32 @@ _BY_IDENTITY = ("result", "reading", "other", "other_reading", "page")
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """Everything that a pane draws but its cursor; a screen makes it in one place.
+    """All data that a pane draws but its cursor; made by the screen in one place.
 
-    Two views are equal where a pane draws the same: of a run whose rows were filled in further,
-    a screen hands over another reading.
+    Two views are equal where a pane draws the same; after new rows of a run, the screen passes a
+    new reading.
 
     Attributes:
         result: the run, complete or not; None where there is nothing to draw.
         reading: its curves and effective depths; None where no token counts.
-        other, other_reading: those of a second run to compare with.
-        names: what the two runs are called; untrusted.
-        measure: which per-token value is coloured.
-        mode: what the columns of a heatmap are.
+        other, other_reading: the same for a second run to compare with.
+        names: the names of the two runs; untrusted.
+        measure: the per-token measure that is coloured.
+        mode: the columns of a heatmap.
         lens: the lens that reads the runs, by its name in `LENSES`.
         layer_order: `up` has layer 0 at the bottom.
         ramp: `auto` asks the terminal; else `truecolor`, `256` or `glyph`.
-        palette: name of the palette whose colours values have.
-        pace: by which a pane tells how long something takes.
+        palette: the name of the palette for values.
+        pace: the model's timings, for estimates.
         can_compute: whether a key computes what a pane lacks.
         verdict: the run's verdict.
         is_live: whether the engine works on the run.
-        controls: those of the model in a line; empty where there are none.
-        thresholds_turned: whether they are others than the session began with.
-        remarks: what the user noted on the run.
-        written_through: the lens that a generated text was read by as it was written.
+        controls: the model's controls in a line; empty where there are none.
+        thresholds_turned: whether thresholds differ from those that the session began with.
+        remarks: the user's marks and notes on the run.
+        written_through: the lens that read a generated text as it was written.
         page: a layer of the run at the cursor's token, or None.
-        page_problem: why there is none; empty while it is being made.
+        page_problem: why there is no page; empty while it is being computed.
     """
 
     result: RunResult | None = None

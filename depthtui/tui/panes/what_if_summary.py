@@ -1,4 +1,4 @@
-"""What leaving layers out costs: one prompt in a few lines, and all of the session's in a list."""
+"""The cost of leaving layers out: for one prompt in a few lines, for the session's in a list."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _KEYS = "x turns the layer at the cursor off, R runs it twice, 5p prunes five, E
 
 
 class WhatIfSummary(LinesPane):
-    """What is off, how much depth is left, what the loss gains, where the answer is the same."""
+    """The layers off, the depth left, the change of the loss, and where the answer is the same."""
 
     _stack = Stack(())
     _effect: Effect | None = None
 
     def show_effect(self, stack: Stack, effect: Effect) -> None:
-        """Draw what these layers being off does."""
+        """Draw the effect of these layers being off."""
         self._stack, self._effect = stack, effect
         self.redraw()
 
@@ -95,13 +95,13 @@ def _share(name: str, share: float, words: str = "") -> Sequence[Cell]:
 
 
 class WhatIfPrompts(LinesPane):
-    """The same for every prompt that the model ran in the session, filling in as they run."""
+    """The effects on every prompt that the model ran in the session, filled in as they run."""
 
     _effects: Sequence[Effect] = ()
     _rule = ""
 
     def show_effects(self, effects: list[Effect], rule: str) -> None:
-        """List these; `rule` is what the layers were chosen by."""
+        """List these effects; `rule` names the ranking that chose the layers."""
         self._effects, self._rule = effects, rule
         self.redraw()
 

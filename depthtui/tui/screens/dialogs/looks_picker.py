@@ -35,8 +35,7 @@ _STRIP_CELLS = 10
 
 
 class LooksPicker(Picker[None]):
-    """Shows the theme or the palette under the cursor; enter keeps it, leaving restores the old
-    one.
+    """Shows the theme or palette under the cursor; enter keeps it, leaving restores the old one.
 
     Args:
         explorer: keeps the choice in the settings.
