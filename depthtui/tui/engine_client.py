@@ -1,9 +1,8 @@
 """The explorer's end of the engine process.
 
-The engine is a command that is started here, and never imported: the terminal process stays free
-of torch, and the command may as well reach another machine. Two daemon threads move the bytes: the
-reader turns them into messages for the app, the writer keeps a busy engine from blocking a key
-press.
+The engine is a command that is started here, and never imported: the terminal process stays free of
+torch, and the command may also reach another machine. Two daemon threads move the bytes: the reader
+turns them into messages for the app, the writer keeps a busy engine from blocking a key press.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ if TYPE_CHECKING:
     from depthtui.data.pipe import Pipe
 
 DEATH_GRACE = 2.0
-"""Seconds that an engine which closed its pipe gets to exit by itself."""
+"""Seconds for an engine that closed its pipe to exit by itself."""
 
 _QUIET = 0.5
-"""Seconds after which people are told what an engine is waited for."""
+"""Seconds without data after which the reason of the wait is shown."""
 
 # -P: no module of the folder that depthtui was started in is imported.
 HERE = (sys.executable, "-P", "-m", "depthtui.service.worker")
@@ -42,7 +41,7 @@ HERE = (sys.executable, "-P", "-m", "depthtui.service.worker")
 
 
 def engine_over(ranks: int) -> tuple[str, ...]:
-    """The command of the engine on this machine with so many ranks, which torchrun starts."""
+    """The command of the engine on this machine with so many ranks, started by torchrun."""
     if ranks == 1:
         return HERE
     python, *module = HERE
@@ -54,9 +53,9 @@ class EngineClient:
     """Runs the engine in a process group of its own.
 
     Args:
-        log: a new file for whatever the engine and its native libraries print; it goes with the
-            engine, unless that crashed.
-        command: what runs the engine, and hands on its standard input and output.
+        log: a new file for the output of the engine and its native libraries; removed with the
+            engine, unless the engine crashed.
+        command: the command that runs the engine, and passes on its standard input and output.
 
     Attributes:
         killed: whether `kill` ended it.
@@ -86,7 +85,7 @@ class EngineClient:
                     stdin=their_input,
                     stdout=their_output,
                     stderr=log,
-                    # Without a terminal, nothing such as ssh asks its questions over the screen.
+                    # Without a terminal, programs such as ssh cannot ask questions over the screen.
                     start_new_session=True,
                 )
         except OSError:
@@ -114,7 +113,7 @@ class EngineClient:
         from depthtui.data.pipe import BrokenConnection, Pipe
 
         pipe = Pipe(incoming, outgoing)
-        # What is no engine gets no commands.
+        # Commands are sent only once the command has proved to be an engine.
         writer = threading.Thread(target=self._write, args=(pipe,), name="engine-writer")
         writer.daemon = True
         try:
@@ -129,7 +128,7 @@ class EngineClient:
             self._post_unless_killed(EngineDied(self, self._death(str(error), printed)))
 
     def _tell_waiting(self, incoming: int) -> None:
-        """Tell what the command prints while nothing comes, such as that a job is queued."""
+        """Report the command's output while no data comes, such as that a job is queued."""
         told = ""
         while not select.select([incoming], [], [], _QUIET)[0]:
             words = last_line(self.log) or "Waiting for the engine"
@@ -147,16 +146,16 @@ class EngineClient:
             self._post(message)
 
     def _death(self, problem: str, printed: str) -> EngineDeath:
-        """Reap the command; one that is no engine, or lingers, is no use any more.
+        """Reap the command; kill it if it is no engine or lingers.
 
         Args:
-            problem: what is wrong with it; empty where it closed its pipe.
-            printed: what it printed in place of a greeting.
+            problem: the error of the command; empty where it closed its pipe.
+            printed: its output in place of a greeting.
         """
         assert self._process is not None
         try:
             code = self._process.wait(0 if problem else DEATH_GRACE)
-            # Whoever is killed has no time for a word about it.
+            # A killed process has no time to log a reason.
             tells = code != -signal.SIGKILL
         except subprocess.TimeoutExpired:
             self._end_group()
@@ -168,7 +167,7 @@ class EngineClient:
         return EngineDeath(code, words or last_line_of(printed), "", problem)
 
     def _end_group(self) -> None:
-        """End the command, and all that it has started."""
+        """Kill the command and every process that it has started."""
         assert self._process is not None
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)

@@ -1,6 +1,6 @@
-"""Logs of engine processes, among the temporary files: whatever an engine and its libraries print.
+"""Logs of engine processes, in temporary files: the output of an engine and its libraries.
 
-A log goes with its engine. One of an engine that crashed is renamed, and stays.
+A log is removed with its engine. The log of a crashed engine is renamed, and stays.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import psutil
 from depthtui.files import PRIVATE_FILE, make_private_folder
 
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
-"""What colours text or names a terminal's window."""
+"""Escapes that colour text or name a terminal's window."""
 
 _PREFIX, _KEPT_PREFIX = "depthtui-engine-", "depthtui-crash-"
 
@@ -33,7 +33,7 @@ def new_log() -> Path:
     try:
         folder = Path(tempfile.gettempdir())
     except FileNotFoundError:
-        # Nothing can be written anywhere: there will be no log.
+        # No file can be written anywhere: there will be no log.
         folder = Path("/tmp")
     _remove_abandoned(folder)
     return folder / f"{_PREFIX}{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}.log"
@@ -56,7 +56,7 @@ def _is_own_file(path: Path) -> bool:
 
 
 def open_log(path: Path) -> BinaryIO:
-    """Open a new log, or nowhere where it cannot be written."""
+    """Open a new log, or the null device where the log cannot be written."""
     try:
         make_private_folder(path.parent)
         return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE), "wb")
@@ -65,7 +65,7 @@ def open_log(path: Path) -> BinaryIO:
 
 
 def last_line(path: Path) -> str:
-    """The last line of a log that says anything; empty where it can't be read."""
+    """The last line of a log with a word; empty where it can't be read."""
     try:
         with path.open("rb") as log:
             log.seek(max(0, os.path.getsize(path) - 4096))
@@ -75,19 +75,19 @@ def last_line(path: Path) -> str:
 
 
 def last_line_of(printed: str) -> str:
-    """The last line with a word, without the escapes that colour it; empty for none."""
+    """The last line with a word, without colour escapes; empty for none."""
     lines = _ESCAPES.sub("", printed).replace("\r", "\n").split("\n")
     return next((line.strip() for line in reversed(lines) if re.search(r"\w", line)), "")
 
 
 def remove(path: Path) -> None:
-    """Remove a log, where there is one."""
+    """Remove a log, if it exists."""
     with suppress(OSError):
         path.unlink()
 
 
 def keep(path: Path) -> Path:
-    """Rename the log of a crash, so that no later start removes it; its new path."""
+    """Rename the log of a crash, so that no later start removes it; returns its new path."""
     kept = path.with_name(path.name.replace(_PREFIX, _KEPT_PREFIX, 1))
     try:
         return path.rename(kept)

@@ -1,4 +1,4 @@
-"""Which keys the commands have: their own, or those that the settings file gives them."""
+"""The keys of the commands: their own, or those from the settings file."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SCREENS: dict[str, list[Command[Any]]] = {
 """The commands of each screen."""
 
 ALL: dict[str, Command[Any]] = {}
-"""Every command by its name; of one that several screens have, that of the first screen."""
+"""Every command by its name; for a name on several screens, the first screen's command."""
 for _commands in SCREENS.values():
     for _command in _commands:
         ALL.setdefault(_command.name, _command)
 
 OWN = {name: command.keys for name, command in ALL.items()}
-"""The keys of each command where they are not remapped."""
+"""The keys of each command that is not remapped."""
 
 FORMER = {
     "task": "prompt",
@@ -86,7 +86,7 @@ FORMER = {
     "rows_up": "page_up",
     "rows_down": "page_down",
 }
-"""Commands of former versions, and the commands that have their work now."""
+"""Commands of former versions, and the commands that replace them."""
 
 _TAKEN = {
     "escape": "it leaves what is open",
@@ -95,7 +95,7 @@ _TAKEN = {
     "ctrl+p": "it opens the command palette",
     **{str(digit): "digits are counts" for digit in range(1, 10)},
 }
-"""Keys that are no command's, and why."""
+"""Keys that no command may have, and why."""
 
 
 def keys_of(name: str, remapped: Mapping[str, str]) -> list[str]:
@@ -104,15 +104,15 @@ def keys_of(name: str, remapped: Mapping[str, str]) -> list[str]:
 
 
 def why_not(key: str) -> str:
-    """Why a key cannot be a command's; empty where it can."""
+    """Why a key cannot be a command's; empty if it can."""
     return _TAKEN.get(key, "")
 
 
 def complete(remapped: Mapping[str, str]) -> dict[str, str]:
-    """A remapping as Textual takes it.
+    """A remapping for Textual.
 
-    Where commands share a key and one of them is remapped, Textual takes the key from all of them:
-    named too, the others keep it.
+    Where commands share a key and one of them is remapped, Textual removes the key from all of
+    them: listed here, the others keep it.
     """
     left = {key for name in remapped.keys() & OWN.keys() for key in keys_of(name, {})}
     staying = {name: own for name, own in OWN.items() if left.intersection(keys_of(name, {}))}
@@ -131,20 +131,20 @@ def clashes(remapped: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
                 sharing.setdefault(key, []).append(command.name)
         for key, names in sharing.items():
             for first, second in combinations(dict.fromkeys(names), 2):
-                # What shares a key by itself works at different times.
+                # Commands that share a key of their own work at different times.
                 if key not in own[first] & own[second]:
                     found[key, first, second] = None
     yield from found
 
 
 def sharing(name: str, remapped: Mapping[str, str]) -> list[str]:
-    """The commands to which a remapping gives a key of this one, on one screen."""
+    """The commands that get a key of this one by a remapping, on one screen."""
     pairs = [pair for _, *pair in clashes(remapped) if name in pair]
     return list(dict.fromkeys(other for pair in pairs for other in pair if other != name))
 
 
 def problems(remapped: Mapping[str, str]) -> list[str]:
-    """Sentences about names and keys of a remapping that mean nothing, or two things."""
+    """Sentences about former and unknown names, and clashing keys, of a remapping."""
     former = [name for name in remapped if name in FORMER and name not in OWN]
     unknown = sorted(set(remapped) - OWN.keys() - FORMER.keys())
     sentences = [
@@ -163,7 +163,7 @@ def problems(remapped: Mapping[str, str]) -> list[str]:
 def all_keys() -> str:
     """The keys of each screen as tables in Markdown, group by group.
 
-    What two screens share is in the table of the first alone.
+    A command of two screens is in the first one's table alone.
     """
     tables, shown = [], set()
     for screen in ("Main screen", "Everywhere", *SCREENS):

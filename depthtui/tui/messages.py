@@ -1,4 +1,4 @@
-"""Messages of other threads to the app."""
+"""Messages from other threads to the app."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class EngineMessage(Message):
-    """A message of an engine, which counts until that is killed."""
+    """A message of an engine, valid until the engine is killed."""
 
     def __init__(self, engine: Engine) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class EngineMessage(Message):
 
 
 class EngineEvent(EngineMessage):
-    """The engine said something."""
+    """An event of the engine."""
 
     def __init__(self, engine: Engine, event: Event) -> None:
         super().__init__(engine)

@@ -1,4 +1,4 @@
-"""The screen as an SVG that needs nothing from the network and looks alike wherever it is drawn."""
+"""The screen as an SVG that needs no network and looks the same wherever it is drawn."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from depthtui.tui.textual_patches.toasts import without_toasts
 _WEB_FONT = re.compile(r"@font-face\s*\{.*?\}\s*", re.DOTALL)
 
 _FRAME = re.compile(r'<text class="[^"]*-title".*?</g>\s*(?=<g transform="translate\()', re.DOTALL)
-"""The title and the buttons of a window, which is none of the screen."""
+"""The title and the buttons of a window, which are not part of the screen."""
 
 _VIEW = re.compile(r'viewBox="0 0 (?P<width>[\d.]+) (?P<height>[\d.]+)"')
 _LEFT, _TOP, _REST = 9, 41, 9
-"""Pixels of that window around the screen; `_REST` on the right and beneath."""
+"""Pixels of the window around the screen; `_REST` on the right and beneath."""
 
 _RUN = re.compile(
     r'<text class="(?P<style>[^"]*)" x="(?P<x>[^"]*)" y="(?P<y>[^"]*)" '
@@ -34,11 +34,11 @@ _OVERLAP = 0.25
 two only touch, renderers leave seams between them."""
 
 _WORD = re.compile(r"[\u2500-\u28ff·]{1,4}|[^\s\u2500-\u28ff·]{1,12}")
-"""What is placed together: little, since not every renderer stretches a text to a length."""
+"""The text that is placed together: short, since not every renderer stretches text to a length."""
 
 
 def take_screenshot(app: App[Any]) -> str:
-    """What is on the screen but for toasts, as SVG; fonts are the reader's own, never fetched."""
+    """The screen without toasts, as SVG; fonts are the reader's own, never fetched."""
     with without_toasts(app.screen):
         picture = app.export_screenshot(title="depthtui")
     picture = _VIEW.sub(_cropped, _FRAME.sub("", _WEB_FONT.sub("", picture)), 1)
@@ -46,7 +46,7 @@ def take_screenshot(app: App[Any]) -> str:
 
 
 def _widened(background: re.Match[str]) -> str:
-    """A background without a seam at its right."""
+    """A background that leaves no seam at its right."""
     width = float(background["width"]) + _OVERLAP
     return f"{background['start']}{width:g}{background['end']}"
 
@@ -58,7 +58,7 @@ def _cropped(view: re.Match[str]) -> str:
 
 
 def _placed(run: re.Match[str]) -> str:
-    """Each word of a run at its own place: blanks are as wide as the reader's font has them."""
+    """Each word of a run at its own place, since fonts differ in the width of blanks."""
     text = unescape(run["text"])
     if not text:
         return ""

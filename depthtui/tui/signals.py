@@ -8,12 +8,12 @@ import sys
 import threading
 
 LAST_RESORT = 2.0
-"""Seconds after which a process that is to end is gone, whatever its terminal does."""
+"""Seconds after which a process that is ending is gone, whatever its terminal does."""
 
 _UNCAUGHT = {signal.SIGKILL, signal.SIGSTOP}
 
 _FAULTS = {signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV}
-"""After a handler of one of these the failed instruction runs again, without end."""
+"""After a handler of one of these signals, the failed instruction runs again, without end."""
 
 _HARMLESS = {
     signal.SIGCHLD,
@@ -24,7 +24,7 @@ _HARMLESS = {
     signal.SIGURG,
     signal.SIGWINCH,
 }
-"""These stop a process, continue it, or inform it."""
+"""Signals that stop a process, continue it, or inform it."""
 
 
 def _harmless() -> set[signal.Signals]:
@@ -37,7 +37,7 @@ def _harmless() -> set[signal.Signals]:
 def ending_signals() -> set[int]:
     """The numbers of the signals that end a process unless it catches them.
 
-    A signal that this process ignores is not among them: SIGHUP under nohup, SIGPIPE in Python.
+    Signals that this process ignores are left out: SIGHUP under nohup, SIGPIPE in Python.
     """
     return {
         number
@@ -47,7 +47,7 @@ def ending_signals() -> set[int]:
 
 
 def end_for_certain(number: int = signal.SIGHUP) -> None:
-    """End this process soon, with the status of a signal, unless it has ended by itself."""
+    """End this process soon with the status of a signal, unless it ends by itself."""
     watchdog = threading.Timer(LAST_RESORT, os._exit, (128 + number,))
     watchdog.daemon = True
     watchdog.start()

@@ -1,7 +1,7 @@
 """The explorer's own two themes; Textual's can be chosen beside them.
 
-The accent is a pink that neither ramp of the heatmap comes near, since it marks
-the cursor on top of them.
+The accent is a pink unlike any colour of the heatmap's ramps, since it marks the cursor on top of
+them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ DEFAULT_THEME = "depth-dark"
 
 
 def theme_setting(theme: str) -> str:
-    """What the settings say for a theme: nothing for the explorer's own."""
+    """The setting of a theme: empty for the explorer's own."""
     return "" if theme == DEFAULT_THEME else theme
 
 

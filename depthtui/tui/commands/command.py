@@ -25,7 +25,7 @@ SILENT = ""
 """The reason of a command that has nothing to do now, such as leaving where nothing is open."""
 
 Needs = Literal["none", "any", "of the run"]
-"""Models that a command may need: none, any loaded one (for a new run), the one of the run."""
+"""The model that a command may need: none, any loaded one (for a new run), the run's."""
 
 Place = TypeVar("Place", contravariant=True)
 
@@ -51,9 +51,9 @@ class Command(Generic[Place]):
         words: the command as a sentence, without a full stop.
         group: a name in `GROUPS`.
         effect: acts on the screen.
-        why_not: the reason why the command does not work now and what helps, `SILENT` where that is
-            no news, None where it works.
-        at_cursor: whether it acts on the thing under the cursor; then the mouse's menu offers it.
+        why_not: returns why the command does not work now and what helps, `SILENT` for an obvious
+            reason, None where it works.
+        at_cursor: whether it acts on the thing under the cursor, and is in the mouse's menu.
         does: the effect in a question, such as `quits`.
         ends: the work that is lost by it, in words; empty for none.
         model: the model that it needs, by a name in `Needs`; it asks about that model by itself.
@@ -73,7 +73,7 @@ class Command(Generic[Place]):
 
     @property
     def shown(self) -> bool:
-        """Whether the footer names it."""
+        """Whether the footer names the command."""
         return bool(self.label)
 
     @property

@@ -1,4 +1,4 @@
-"""The commands of the whole app, and the keys that work in dialogs, too."""
+"""The commands of the whole app, and the keys that also work in dialogs."""
 
 from __future__ import annotations
 
@@ -76,4 +76,4 @@ IN_DIALOGS = [
     Binding("ctrl+l", "app.redraw", show=False, system=True),
     Binding("ctrl+z", "app.suspend_process", show=False, system=True),
 ]
-"""Keys that work in dialogs, too, which shut out the keys beneath."""
+"""Keys that also work in dialogs, which block the keys beneath."""

@@ -83,7 +83,7 @@ def _why_not_what_if(screen: MainScreen) -> str | None:
 
 
 def _run(screen: MainScreen) -> None:
-    """Run the prompt, let a halted run go on, or start an engine that is gone."""
+    """Run the prompt, continue a halted run, or start an engine that is gone."""
     explorer = screen.explorer
     if explorer.phase in GONE:
         explorer.restart()
@@ -106,7 +106,7 @@ def _run_prompt(
     step: bool = False,
     chat_template: bool | None = None,
 ) -> None:
-    """Run a prompt, by default the current one; `name` is the command that asks."""
+    """Run a prompt, by default the current one; `name` is the command that does so."""
 
     def run() -> None:
         explorer = screen.explorer
@@ -126,7 +126,7 @@ def _slow_work(screen: MainScreen) -> str:
 
 
 def _next_or_match(step: int) -> Any:
-    """The effect of going to the next match of a search, or to the task's next prompt."""
+    """The effect of going by matches of a search, or else by the task's prompts."""
 
     def go(screen: MainScreen) -> None:
         if screen.is_searching:
@@ -164,7 +164,7 @@ def _back(screen: MainScreen) -> None:
 def _compute(screen: MainScreen) -> None:
     """Compute the metrics that the pane with the focus lacks, then those of the verdict.
 
-    Before the first run the verdict is remembered for the end of that run.
+    Before the first run, the verdict is computed at the run's end.
     """
     if screen.shown_result() is None:
         screen.wants_verdict = True
@@ -174,7 +174,7 @@ def _compute(screen: MainScreen) -> None:
 
 
 def compute_verdict(screen: MainScreen) -> None:
-    """Go to the verdict and compute what it lacks; what takes long only from there."""
+    """Go to the verdict and compute what it lacks; slow metrics only if it was focused before."""
     pane = screen.query_one(VerdictPane)
     was_here = screen.active_pane is pane
     screen.go_to_pane(pane)
@@ -240,7 +240,7 @@ def _choose_model(screen: MainScreen) -> None:
 
 
 def _what_if(screen: MainScreen) -> None:
-    """Leave layers out of the run on the screen."""
+    """Leave layers out of the run that is shown."""
     run, explorer = screen.run, screen.explorer
     assert run is not None
     clean = explorer.session.clean_of(run)
@@ -285,7 +285,7 @@ RUNNING: list[MainCommand] = [
         _why_not_back,
     ),
 ]
-"""First, so that the footer leads with them while they apply."""
+"""Listed first, so that the footer leads with them while they apply."""
 
 CHOOSING: list[Command[Any]] = [
     Command(

@@ -1,4 +1,4 @@
-"""The command palette: everything that a key does here, found by its words."""
+"""The command palette: everything that a key does here, searched by words."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _why_not_patched(screen: WhatIfScreen) -> str | None:
 
 
 def _patch(screen: WhatIfScreen) -> None:
-    """Put the other prompt's states in at the cursor's token, or take them out."""
+    """Patch the other prompt's states in at the cursor's token, or remove them."""
     clean, token = screen.what_if.clean, screen.cursor.token
     part = "layer" if clean.model.split_missing else clean.settings.patch_part
     screen.change(screen.what_if.stack.patch(screen.counted_layers(), token, part))

@@ -19,7 +19,7 @@ STILL_WRITING = "The text is still being written: esc ends it, then enter opens 
 NOTHING_WRITTEN = "Nothing is written yet: the first token is still to come."
 
 _WARM = 0.7
-"""Temperature of a new seed after a greedy text."""
+"""The temperature of a new seed after a greedy text."""
 
 
 def _why_empty(screen: GenerationScreen) -> str | None:
@@ -39,7 +39,7 @@ def _settings(screen: GenerationScreen) -> GenerationSettings | None:
 
 
 def _new_seed(screen: GenerationScreen) -> None:
-    """Write anew by another seed, drawn at random; greedy texts get a temperature."""
+    """Write the text again with a new random seed; greedy texts get a temperature."""
     settings = _settings(screen) or GenerationSettings()
     warm = settings.temperature or _WARM
     screen.begin(replace(settings, seed=random.randrange(1000), temperature=warm))

@@ -1,1 +1,1 @@
-"""What panes draw with: styles, bars, grids, scales."""
+"""The tools of panes: styles, bars, grids, scales."""

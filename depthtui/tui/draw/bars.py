@@ -1,4 +1,4 @@
-"""Upright bars, one a layer: how high, how wide, and where each stands."""
+"""Upright bars, one a layer: their height, width and place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from depthtui.tui.draw.styles import PaneStyles, Piece, number, ruler
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _BELOW = " ▔▔▀▀▀▀██"
-"""The same from the upper edge down, as far as there are characters for it."""
+"""The same downwards from the upper edge, as far as there are characters for it."""
 
 _BEYOND = "▲"
 _WIDEST = 4
@@ -25,11 +25,11 @@ StyleOf = Callable[[float, range], Style]
 
 @dataclass(frozen=True)
 class Axis:
-    """Where bars end.
+    """The scale of bars.
 
     Attributes:
-        above, below: lines over zero and under it.
-        step: the value that a line stands for.
+        above, below: lines above zero and below it.
+        step: the value of a line.
     """
 
     above: int
@@ -38,16 +38,16 @@ class Axis:
 
     @property
     def high(self) -> float:
-        """The value of the highest bar that there is room for."""
+        """The value of the highest bar that fits."""
         return self.above * self.step
 
     @property
     def low(self) -> float:
-        """The value of the lowest one, not above 0."""
+        """The value of the lowest bar that fits, at most 0."""
         return -self.below * self.step
 
     def bar(self, value: float, line: int) -> str:
-        """What a value has on a line, counted from above; one that is unknown is a dot."""
+        """The character of a value on a line, counted from above; a dot for an unknown value."""
         if not np.isfinite(value):
             return "·" if line == self.above - 1 else " "
         if line == 0 and value > self.high * (1 + 1e-6):
@@ -56,13 +56,13 @@ class Axis:
         beside_zero = self.above if value < 0 and self.below else self.above - 1
         lines_away = line - self.above if is_below else self.above - 1 - line
         reached = 8 * ((-value if is_below else value) / self.step - lines_away)
-        # A layer is to be seen however little it does.
+        # A layer is visible however small its value.
         eighths = max(round(min(max(reached, 0.0), 8.0)), int(line == beside_zero))
         return (_BELOW if is_below else _BARS)[eighths]
 
 
 def axis_of(values: np.ndarray, lines: int) -> Axis:
-    """The axis of bars in so many lines; there is none below zero where it is one line."""
+    """The axis of bars in so many lines; in one line, no bar goes below zero."""
     lowest = -min(0.0, float(np.nanmin(values, initial=0.0)))
     high = scale_of(values, False).high
     if not lowest or lines < 2:
@@ -93,7 +93,7 @@ def upright_bars(
 
 
 def axis_labels(values: np.ndarray, lines: int) -> list[str]:
-    """What stands beside each line of these bars: the scale's ends and zero."""
+    """The labels beside each line of these bars: the scale's ends and zero."""
     axis = axis_of(values, lines)
     labels = [""] * lines
     labels[axis.above - 1] = "0"
@@ -104,7 +104,7 @@ def axis_labels(values: np.ndarray, lines: int) -> list[str]:
 def layer_ruler(
     count: int, cursor: int, width: int, styles: PaneStyles, first: int = 0, mark: str = "▴"
 ) -> list[Piece]:
-    """Every tenth number beneath `count` bars that are counted from `first`, and the cursor."""
+    """A ruler beneath `count` bars from `first` on: every tenth number, and the cursor."""
     cells = column_cells(count, width)
     tens = range(-(-first // 10) * 10, first + count, 10)
     marks = [(place_of(ten - first, cells), str(ten)) for ten in tens]
@@ -112,9 +112,9 @@ def layer_ruler(
 
 
 def type_line(model: ModelInfo, width: int, styles: PaneStyles) -> list[list[Piece]]:
-    """The mark of each layer's type beneath its bar, one line; none where all are alike.
+    """The mark of each layer's type beneath its bar, in one line; none if all types are alike.
 
-    Where bars stand for several layers there is no place for marks.
+    Bars for several layers have no marks.
     """
     cells = column_cells(model.n_layers, width)
     if not model.layer_types or cells < 1:
@@ -125,7 +125,7 @@ def type_line(model: ModelInfo, width: int, styles: PaneStyles) -> list[list[Pie
 
 
 def column_cells(layers: int, width: int) -> float:
-    """Cells of a layer: a whole number, or a share of one where several are in a column."""
+    """Cells of a layer: a whole number, or a fraction where a column has several layers."""
     return min(_WIDEST, width // layers) if layers <= width else 1 / -(-layers // max(1, width))
 
 
@@ -135,7 +135,7 @@ def place_of(layer: int, cells: float) -> int:
 
 
 def layers_in(column: int, layers: int, cells: float) -> range:
-    """The layers that a column stands for."""
+    """The layers of a column."""
     size = 1 if cells >= 1 else round(1 / cells)
     return range(column * size, min(layers, (column + 1) * size))
 

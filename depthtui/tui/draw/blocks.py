@@ -1,4 +1,4 @@
-"""A report's blocks as lines of a pane: sentences are wrapped, tables have the columns that fit."""
+"""A report's blocks as lines of a pane: wrapped sentences, and the table columns that fit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from depthtui.tui.draw.styles import PaneStyles, Piece, bar
 from depthtui.tui.draw.text import wrap
 
 _GAPS = (2, 1)
-"""Cells between columns: fewer where not all of them fit otherwise."""
+"""Cells between columns: the fewer where not all columns fit otherwise."""
 
 _SHORTEST_BAR, _LONGEST_BAR = 6, 40
 
@@ -37,7 +37,7 @@ Lines = list[list[Piece]]
 def as_much_as_fits(
     versions: Iterable[Iterable[Block]], size: Size, styles: PaneStyles, gaps: bool = True
 ) -> Lines:
-    """The first of these that fits, the richest first; else what there is room for of the last."""
+    """The richest version that fits; else the lines of the last one that fit."""
     lines: Lines = []
     for blocks in versions:
         lines = lines_of(blocks, size.width, styles, gaps)
@@ -47,14 +47,14 @@ def as_much_as_fits(
 
 
 def cut(lines: Lines, height: int, styles: PaneStyles) -> Lines:
-    """The lines that there is room for, and how to see the others."""
+    """The lines that fit, and how to see the others."""
     more = len(lines) - height
     words = f"… {more + 1} more lines, z shows all"
     return lines if more <= 0 else [*lines[: height - 1], [(words, styles.accent)]]
 
 
 def lines_of(blocks: Iterable[Block], width: int, styles: PaneStyles, gaps: bool = True) -> Lines:
-    """The blocks in so many cells, blank lines between them unless `gaps` is false."""
+    """The blocks in so many cells, with blank lines between them if `gaps` is true."""
     lines: Lines = []
     for block in seen(blocks, "pane"):
         found = list(_lines(block, width, styles))
@@ -105,7 +105,7 @@ def _table(table: Table, width: int, styles: PaneStyles) -> Iterator[list[Piece]
 
 
 def _pieces(cell: Cell, style: str, looks: Mapping[str, Style]) -> list[Piece] | Bar:
-    """A cell's texts, printable, and how they are drawn."""
+    """A cell's printable texts with their styles."""
     if isinstance(cell, Bar):
         return cell
     parts = cell.parts if isinstance(cell, Spans) else [(str(cell), style)]
@@ -113,14 +113,14 @@ def _pieces(cell: Cell, style: str, looks: Mapping[str, Style]) -> list[Piece] |
 
 
 def _cells(cell: list[Piece] | Bar) -> int:
-    """How many cells of the terminal it needs."""
+    """Cells of the terminal that a table's cell needs."""
     return _SHORTEST_BAR if isinstance(cell, Bar) else sum(cell_len(text) for text, _ in cell)
 
 
 def _widths(
     columns: Sequence[Column], rows: Sequence[Sequence[list[Piece] | Bar]], width: int
 ) -> tuple[dict[int, int], int]:
-    """The cells of each column that is drawn, by its place, and of the gaps between them."""
+    """The cells of each drawn column, by its place, and the cells between two columns."""
     needed = [
         column.width or max((_cells(row[place]) for row in rows), default=0)
         for place, column in enumerate(columns)
@@ -136,13 +136,13 @@ def _widths(
             kept.append(place)
             spare -= needed[place] + gap
         else:
-            # Columns of higher rank go first.
+            # Columns of higher rank are dropped first.
             last = rank
     cells = {place: needed[place] for place in sorted(kept)}
     for place in cells:
         if any(isinstance(row[place], Bar) for row in rows):
             cells[place] += min(max(0, spare), _LONGEST_BAR - _SHORTEST_BAR)
-    # Names are cut rather than numbers.
+    # Names are cut before numbers.
     while spare < 0 and (
         names := [place for place in cells if cells[place] > 1 and not columns[place].number]
     ):

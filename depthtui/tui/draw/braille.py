@@ -1,4 +1,4 @@
-"""Lines drawn with braille dots: two dots across and four down a cell."""
+"""Lines of braille dots: two dots across and four down a cell."""
 
 from __future__ import annotations
 

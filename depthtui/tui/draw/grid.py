@@ -1,4 +1,4 @@
-"""Where the cells of a heatmap stand: layers up the side, columns to the right, scrolled."""
+"""The cells of a heatmap: layers up the side, columns to the right, scrolled."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 @dataclass
 class Side:
-    """Items along one side of a room: they share all of it, sizes a unit apart at most.
+    """Items along one side of a room: they fill it, their sizes a unit apart at most.
 
-    Where there are more items than units, each takes one, and some are out of sight.
+    Where there are more items than units, each gets one unit, and some are hidden.
 
     Attributes:
-        count: how many there are, at least 1.
+        count: the number of items, at least 1.
         units: cells or half lines of the room, at least 1.
-        first: which one it is scrolled to.
+        first: the first visible item.
     """
 
     count: int
@@ -24,20 +24,20 @@ class Side:
 
     @property
     def shown(self) -> int:
-        """How many are in sight."""
+        """The number of visible items."""
         return min(self.count, self.units)
 
     @property
     def items(self) -> range:
-        """Those in sight."""
+        """The visible items."""
         return range(self.first, self.first + self.shown)
 
     def scroll_to(self, item: int) -> None:
-        """Bring an item into sight."""
+        """Bring an item into view."""
         self.first = in_sight(item, self.first, self.shown, self.count)
 
     def units_of(self, item: int) -> range:
-        """The units of an item that is in sight."""
+        """The units of a visible item."""
         place = item - self.first
         return range(place * self.units // self.shown, (place + 1) * self.units // self.shown)
 
@@ -57,11 +57,11 @@ class Grid:
 
     Attributes:
         rows: the layers, along half lines or whole ones.
-        columns: what stands side by side, along cells.
+        columns: the columns, along cells.
         lines: text lines of the room.
         blank: units of the rows that stay blank above them.
         whole_lines: whether no two layers share a line.
-        margin: cells of the layers' numbers or names.
+        margin: cells for the layers' numbers or names.
         upwards: whether row 0 is at the bottom.
     """
 
@@ -99,7 +99,7 @@ class Grid:
         )
 
     def scroll_to(self, row: int, column: int) -> bool:
-        """Bring a cell into sight; whether that moved anything."""
+        """Bring a cell into view; returns whether the grid moved."""
         before = self.rows.first, self.columns.first
         self.rows.scroll_to(row)
         self.columns.scroll_to(column)
@@ -125,7 +125,7 @@ class Grid:
         return self.rows.item_at(self.rows.units - 1 - unit if self.upwards else unit)
 
     def number_line(self, row: int) -> int | None:
-        """The line in the middle of a row, where its number stands; None out of sight."""
+        """The line in the middle of a row, with the row's number; None if the row is hidden."""
         if row not in self.rows.items:
             return None
         units = self.rows.units_of(row)
@@ -136,7 +136,7 @@ class Grid:
         return middle if self.whole_lines else middle // 2
 
     def numbered_row(self, y: int) -> int | None:
-        """The row whose number stands on a line: of two, the first."""
+        """The row whose number is on a line: of two, the first."""
         rows = (row for row in self.rows_on(y) if row is not None and self.number_line(row) == y)
         return min(rows, default=None)
 
@@ -164,7 +164,7 @@ class Grid:
         return None if row is None or column is None else (row, column)
 
     def lines_of(self, row: int) -> Sequence[int]:
-        """The lines that a row is on; none where it is out of sight."""
+        """The lines of a row; none if the row is hidden."""
         if row not in self.rows.items:
             return ()
         units = self.rows.units_of(row)
@@ -176,6 +176,6 @@ class Grid:
 
 
 def in_sight(place: int, first: int, shown: int, count: int) -> int:
-    """The first of `shown` items among `count`, so that `place` is one of them, moving little."""
+    """The first of `shown` visible items among `count`, moved little to show `place`."""
     first = min(max(first, place - shown + 1), place)
     return max(0, min(first, count - shown))

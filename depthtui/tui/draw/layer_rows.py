@@ -1,4 +1,4 @@
-"""One line a depth, the model's output among them: what panes that stand side by side share."""
+"""One line a depth, the model's output included: the base of panes side by side."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ OUTPUT = "out"
 class LayerRows(Pane):
     """A pane with a header and a line for each of the depths 0 … L.
 
-    Panes of one height that have the same cursor scroll alike, so that a layer
-    is on the same line in all of them.
+    Panes of one height that have the same cursor scroll together, so that a layer is on the same
+    line in all of them.
     """
 
     _first = 0
 
     @property
     def depths(self) -> int:
-        """How many lines there are, L + 1."""
+        """The number of lines, L + 1."""
         return self.shown.model.n_layers + 1
 
     @property
@@ -46,12 +46,12 @@ class LayerRows(Pane):
         return self.depths - 1 - place if self.view.layer_order == "up" else place
 
     def scroll_to_cursor(self) -> bool:
-        """Bring the cursor's layer into sight; whether that moved anything."""
+        """Bring the cursor's layer into view; returns whether the pane scrolled."""
         lines = max(1, self.area.height - HEADER_LINES)
         place, before = self.place_of(self.cursor.layer), self._first
         first = before
         if not before <= place < before + lines:
-            # By half a pane, so that few moves repaint all of it.
+            # Scrolling by half a pane makes full repaints rare.
             first = place - lines // 2
         self._first = max(0, min(first, self.depths - lines))
         return self._first != before
@@ -64,7 +64,7 @@ class LayerRows(Pane):
         self.refresh(*(self.whole_lines(line + HEADER_LINES) for line in lines))
 
     def draw_number(self, layer: int) -> list[Piece]:
-        """The label of a layer and the cursor before it."""
+        """The label of a layer, after the cursor."""
         last = self.depths - 1
         name = OUTPUT if layer == last else layer_label(self.shown.model, layer)
         label = f"{name:>{self.margin - 2}} "

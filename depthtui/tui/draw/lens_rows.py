@@ -1,4 +1,4 @@
-"""The lens at one token, a line a depth: what the lens panes share."""
+"""The lens at a token, a line a depth: the base of the lens panes."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class LensRows(LayerRows):
 
     @property
     def title(self) -> str:
-        """Which lens this is, at which token."""
+        """The lens and its token."""
         text = printable(self.shown.tokens.shown[self.token][:80])
         return f'{lens_heading(self.view.lens)} at "{fit_shown(text, 20).rstrip()}"'
 
     @property
     def final_style(self) -> Style:
-        """Of the model's own most probable token."""
+        """The style of the model's own most probable token."""
         style = self.pane_styles.accent
         return style + Style(underline=True) if self.ramp_for(False).glyphs else style
 
@@ -51,11 +51,11 @@ class LensRows(LayerRows):
         """The most probable tokens at a depth, each with its probability and a gap.
 
         Args:
-            lens: of a run.
+            lens: a run's lens.
             layer: the depth.
             final: id of the token that stands out.
-            size: how many tokens, and the cells of each one's text.
-            is_faint: whether nothing stands out.
+            size: the number of tokens, and the cells of each one's text.
+            is_faint: whether all tokens are faint.
         """
         styles, (count, cells) = self.pane_styles, size
         row = (layer, self.token)

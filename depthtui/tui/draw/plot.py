@@ -1,4 +1,4 @@
-"""Where curves are drawn: the areas of a pane's plots, and the scale of one."""
+"""The areas and scales of a pane's plots, and their curves."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ Place: TypeAlias = tuple[int, int]
 Labelled: TypeAlias = dict[Place, str]
 
 ROOMY = 8
-"""Lines of all plots that there must be before there are gaps between them."""
+"""The least lines of all plots for gaps between them."""
 
 
 @dataclass(frozen=True)
 class PlotArea:
-    """Where a plot is, in cells and lines of its pane.
+    """A plot's place, in cells and lines of its pane.
 
     Attributes:
-        left, top, width, lines: where.
-        spared: dots at its top and at its bottom that stay free, so that curves in areas
-            without a gap between them do not touch.
+        left, top, width, lines: its place and size.
+        spared: dots left free at the top and the bottom, so that curves in adjacent areas do not
+            touch.
     """
 
     left: int
@@ -41,11 +41,11 @@ class PlotArea:
     spared: int = 0
 
     def __contains__(self, y: int) -> bool:
-        """Whether a line of the pane crosses it."""
+        """Whether a line of the pane is in the area."""
         return self.top <= y < self.top + self.lines
 
     def column(self, depth: float) -> int:
-        """The cell of a relative depth, which is 0 at the left edge and 1 at the right."""
+        """The cell of a relative depth, 0 at the left edge and 1 at the right."""
         return round(depth * (2 * self.width - 1)) // 2
 
     def above_each_other(self, count: int) -> list[PlotArea]:
@@ -73,7 +73,7 @@ class Plot:
     """An area with a scale.
 
     Attributes:
-        area: where it is.
+        area: its area.
         low, high: the values at its bottom and its top.
     """
 
@@ -92,31 +92,31 @@ class Plot:
     def curves(
         self, curves: Iterable[tuple[np.ndarray, np.ndarray]], dotted: bool = False
     ) -> list[str]:
-        """Several curves in one."""
+        """Several curves in one plot."""
         canvas = self._canvas()
         for depths, values in curves:
             canvas.plot(depths, self._height(values), dotted)
         return canvas.lines()
 
     def dashes(self, value: float) -> list[str]:
-        """A dashed line at a value, likewise; none at NaN."""
+        """A dashed line at a value, one string a line; none at NaN."""
         canvas = self._canvas()
         if not np.isnan(value):
             canvas.dash(float(self._height(value)))
         return canvas.lines()
 
     def end(self, line: int, cells: int) -> str:
-        """The end of the scale that stands beside a line, in so many cells, or empty."""
+        """The scale's end beside a line, in so many cells, or empty."""
         ends = {0: self.high, self.area.lines - 1: self.low}
         return number_within(ends[line], cells) if line in ends else ""
 
     @property
     def _highest_dot(self) -> int:
-        """The number of the dot at the area's top, that at its bottom being 0."""
+        """The number of the dot at the area's top; the dot at the bottom has 0."""
         return 4 * self.area.lines - 1
 
     def _height(self, values: np.ndarray | float) -> np.ndarray:
-        """Where values are between the area's bottom, 0, and its top, 1."""
+        """The heights of values, from 0 at the area's bottom to 1 at its top."""
         share = np.clip((np.asarray(values) - self.low) / (self.high - self.low), 0.0, 1.0)
         spared = self.area.spared / self._highest_dot
         return spared + share * (1 - 2 * spared)
@@ -130,12 +130,12 @@ class Curve:
     """A line of a panel.
 
     Attributes:
-        at: `[n]`, where its values lie, 0 at the left edge of the plot and 1 at the right.
+        at: `[n]`, the places of its values, 0 at the left edge of the plot and 1 at the right.
         values: `[n]`, NaN where unknown.
-        style: how it is drawn.
+        style: its style.
         dotted: whether every other dot is left out.
-        mark: the place of the value that is marked, or None.
-        sign, label: of that; the label stands beside the sign where there is room.
+        mark: the place of the marked value, or None.
+        sign, label: of the mark; the label is beside the sign where there is room.
     """
 
     at: np.ndarray
@@ -147,7 +147,7 @@ class Curve:
     label: str = ""
 
     def value_at(self, share: float) -> float:
-        """Its value where the cursor is."""
+        """The curve's value at the cursor."""
         return float(self.values[int(np.abs(self.at - share).argmin())])
 
 
@@ -157,15 +157,15 @@ def _faint(styles: PaneStyles, line: int) -> Style:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves on one scale; of several in one cell the uppermost is seen, so that it stays thin.
+    """Curves on one scale; a cell shows only its uppermost curve, so that curves stay thin.
 
     Attributes:
-        name, unit: what is drawn.
-        plot: where, and on which scale.
-        curves: the uppermost first.
+        name, unit: of the values.
+        plot: the area and the scale.
+        curves: its curves, the uppermost first.
         threshold: a dashed line; NaN for none.
-        behind: braille text of what lies beneath all curves, a string a line; empty for nothing.
-        behind_style: the style of each of its lines.
+        behind: braille text beneath all curves, a string a line; empty for none.
+        behind_style: returns the style of each line of `behind`.
     """
 
     name: str
@@ -192,7 +192,7 @@ class Panel:
 
     @cached_property
     def marks(self) -> dict[Place, Piece]:
-        """The signs and their labels, none of which touch."""
+        """The marks' signs and labels, which do not touch each other."""
         marked = [(curve, place) for curve in self.curves if (place := self._place(curve))]
         bold = Style(bold=True)
         found = {place: (curve.sign, curve.style + bold) for curve, place in reversed(marked)}
@@ -221,7 +221,7 @@ class Panel:
         return {}
 
     def _pieces(self, line: int, styles: PaneStyles) -> list[Piece]:
-        """A line without a cursor, cells of one style together; drawn once."""
+        """A line without the cursor, cells of one style together; drawn once."""
         if line not in self._drawn:
             cells = [
                 self.marks.get((line, column)) or self._cell(line, column, styles)
@@ -238,7 +238,7 @@ class Panel:
         share: float | None = None,
         style: Style | None = None,
     ) -> list[Piece]:
-        """A line with the cursor, which is a vertical line through what is free."""
+        """A line with the cursor, which is a vertical line through free cells."""
         pieces = self._pieces(line, styles)
         column = None if share is None else self.plot.area.column(share)
         if column is None or (line, column) in self.marks:
@@ -256,7 +256,7 @@ class Panel:
     def beside(
         self, line: int, margin: int, styles: PaneStyles, value: Piece | None = None
     ) -> list[Piece]:
-        """What stands left of a line: the name, the unit, a value, an end of the scale."""
+        """The text left of a line: the name, the unit, a value, an end of the scale."""
         words, style = value or ("", styles.text)
         if line == 0:
             words, style = self.name, styles.strong
@@ -269,7 +269,7 @@ class Panel:
     def rows(
         self, margin: int, styles: PaneStyles, share: float | None = None
     ) -> list[list[Piece]]:
-        """Every line of it, with what stands beside."""
+        """Every line of the panel, with the text beside it."""
         lines = range(self.plot.area.lines)
         return [
             [*self.beside(line, margin, styles), *self.line(line, styles, share)] for line in lines
@@ -285,9 +285,9 @@ class Panel:
 
 
 def _label(drawn: Sequence[str], taken: Collection[Place], sign: Place, label: str) -> Labelled:
-    """A mark's label where the curves leave room nearby, or else over them.
+    """A mark's label where the curves leave room nearby, or else on top of them.
 
-    Nothing where it would touch other marks everywhere: a part of a number is another number.
+    Empty where every place would touch other marks: a cut number is another number.
     """
     line, column = sign
     width, size = len(drawn[0]), len(label)
@@ -310,7 +310,7 @@ def _label(drawn: Sequence[str], taken: Collection[Place], sign: Place, label: s
 
 
 def reach(values: np.ndarray) -> tuple[float, float]:
-    """The ends of a scale: 0 and what the values reach."""
+    """The range of 0 and the values."""
     known = values[np.isfinite(values)]
     low, high = min(0.0, float(known.min(initial=0.0))), max(0.0, float(known.max(initial=0.0)))
     return (low, high) if high > low else (low, low + 1.0)

@@ -1,4 +1,4 @@
-"""Where a ramp begins and ends for a set of values."""
+"""The ends of a ramp for a set of values."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from depthtui.palette import CLIP_PERCENTILE
 from depthtui.tui.draw.styles import number
 
 _WORTH_CLIPPING = 1.25
-"""How far beyond the percentile the largest value must be for the scale to stop there."""
+"""The least ratio of the largest value to the percentile at which the scale is clipped there."""
 
 _ENOUGH = 20
-"""Fewer values than this have no outliers."""
+"""The least number of values with outliers."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Scale:
     """The ends of a ramp.
 
     Attributes:
-        low, high: the values there.
-        largest: the largest value where it was clipped, or None.
+        low, high: the values at the ends.
+        largest: the largest value if it was clipped, or None.
     """
 
     low: float
@@ -31,7 +31,7 @@ class Scale:
 
     @property
     def notes(self) -> tuple[str, str]:
-        """What was clipped, in words and in short; empty where nothing was."""
+        """The clipping, in words and in short; empty for none."""
         if self.largest is None:
             return "", ""
         most = f"max {number(self.largest)}"
@@ -45,9 +45,9 @@ def scale_of(
 ) -> Scale:
     """The scale for these values: fixed limits, or 0 to the largest value.
 
-    Where that one lies far beyond a high percentile, such as at an attention
-    sink, the scale stops there. A diverging scale is symmetrical about
-    zero, and its largest value is a magnitude.
+    Where the largest value is far beyond a high percentile, such as at an attention sink, the scale
+    ends at the percentile. A diverging scale is symmetrical about zero, and its largest value is a
+    magnitude.
     """
     if limits is not None:
         return Scale(*limits)

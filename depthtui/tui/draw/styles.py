@@ -1,4 +1,4 @@
-"""What panes draw with: styles from the theme, ramps for values, lines of segments, numbers."""
+"""Styles from the theme, ramps for values, lines of segments, and numbers, for panes."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ RampKind: TypeAlias = Literal["truecolor", "256", "glyph"]
 RampChoice: TypeAlias = Literal["auto", "truecolor", "256", "glyph"]
 
 Piece: TypeAlias = tuple[str, Style]
-"""Printable text and how it is drawn."""
+"""Printable text and its style."""
 
 _LEGIBLE = 0.3
-"""Difference in OKLab lightness at which text stands out."""
+"""The least difference in OKLab lightness at which text is legible."""
 
 _BLACK, _WHITE = (RichColor.from_rgb(*grey) for grey in ((16, 16, 16), (250, 250, 250)))
 
 
 @dataclass(frozen=True)
 class PaneStyles:
-    """A theme's styles on a pane's background, from plain to faint, and where colour has a meaning.
+    """A theme's styles on a pane's background: from plain to faint, and for meanings of colour.
 
     `accent` is only for the cursor and for the final answer.
     """
@@ -57,7 +57,7 @@ class PaneStyles:
 
     @cached_property
     def cursor(self) -> Style:
-        """A cell of text that the cursor is on."""
+        """The style of a cell of text under the cursor."""
         colour = self.accent.color
         if colour is None or colour.is_default:
             return self.text + Style(reverse=True, bold=True)
@@ -97,7 +97,7 @@ def styles_of(app: App[object], background: Color) -> PaneStyles:
 
 
 def _looks_alike(colour: Color, background: Color) -> bool:
-    """Whether a terminal of 16 colours shows both about equally light."""
+    """Whether a terminal of 16 colours shows both colours about equally light."""
 
     def shown(colour: Color) -> float:
         red, green, blue = colour.rich_color.downgrade(ColorSystem.STANDARD).get_truecolor()
@@ -107,7 +107,7 @@ def _looks_alike(colour: Color, background: Color) -> bool:
 
 
 def _legible(colour: Color, background: Color) -> RichColor:
-    """The colour, darkened or lightened until it stands out from the background."""
+    """The colour, darkened or lightened until it is legible on the background."""
     if colour.ansi is not None or background.ansi is not None:
         return colour.rich_color
     behind = palette.lightness(background.rgb)
@@ -119,10 +119,10 @@ def _legible(colour: Color, background: Color) -> RichColor:
 
 @dataclass(frozen=True)
 class Ramp:
-    """How the levels of a value look.
+    """The colours or glyphs of a value's levels.
 
     Attributes:
-        kind: colours, or glyphs where colour says nothing.
+        kind: colours, or glyphs for terminals without colours.
         colours: one a level; empty for glyphs.
         glyphs: one a level; empty for colours.
     """
@@ -135,13 +135,13 @@ class Ramp:
         return len(self.glyphs or self.colours)
 
     def halves(self, cells: int) -> list[tuple[RichColor, RichColor]]:
-        """The colours in so many cells, two in each: left and right."""
+        """The colours in so many cells, two each: left and right."""
         steps = np.rint(np.linspace(0, len(self) - 1, 2 * cells)).astype(int)
         colours = [self.colours[step] for step in steps]
         return list(zip(colours[::2], colours[1::2], strict=True))
 
     def written_on(self, level: int) -> Style:
-        """Text on the colour of a level; plain on a ramp of glyphs or an unknown value."""
+        """The style of text on a level's colour; plain on a ramp of glyphs or an unknown value."""
         if self.glyphs or level < 0:
             return Style.null()
         colour = self.colours[level]
@@ -156,7 +156,7 @@ def ramp_of(kind: RampKind, diverging: bool, dark: bool, name: str = OWN_PALETTE
         kind: colours or glyphs.
         diverging: whether the values have a sign.
         dark: whether the background is dark.
-        name: of the palette whose colours they are.
+        name: the palette's name.
     """
     if kind == "glyph":
         glyphs = palette.DIVERGING_GLYPHS if diverging else palette.MAGNITUDE_GLYPHS
@@ -169,7 +169,7 @@ def ramp_of(kind: RampKind, diverging: bool, dark: bool, name: str = OWN_PALETTE
 
 
 def ramp_kind(app: App[object], choice: RampChoice) -> RampKind:
-    """What the terminal can show, unless the user chose."""
+    """The ramp that the terminal can show, unless the user chose one."""
     if choice != "auto":
         return choice
     if app.no_color:
@@ -197,7 +197,7 @@ def contrast(colour: RichColor) -> RichColor:
 
 
 def strip_of(pieces: Iterable[Piece], width: int, base: Style) -> Strip:
-    """One line of exactly `width` cells, padded with `base`; what looks alike is one segment."""
+    """One line of exactly `width` cells, padded with `base`; pieces that look alike are joined."""
     texts: list[str] = []
     styles: list[Style] = []
     for text, style in pieces:
@@ -219,7 +219,7 @@ def strip_of(pieces: Iterable[Piece], width: int, base: Style) -> Strip:
 
 
 def _blend(style: Style, last: Style) -> bool:
-    """Whether what is blank looks the same in both styles."""
+    """Whether blanks look the same in both styles."""
     if style.bgcolor != last.bgcolor:
         return False
     return not (style.underline or style.reverse or last.underline or last.reverse)
@@ -228,10 +228,10 @@ def _blend(style: Style, last: Style) -> bool:
 def ruler(
     marks: list[tuple[int, str]], cursor: tuple[int, str], width: int, styles: PaneStyles
 ) -> list[Piece]:
-    """An axis of `width` cells with texts at their places, and the cursor's.
+    """An axis of `width` cells with texts at their places, and the cursor's text.
 
-    A text that would go over the right end is moved to the left. One that would touch the cursor's,
-    or one before it, is left out.
+    A text that would exceed the right end is moved to the left. A text that would touch the
+    cursor's or an earlier one is left out.
     """
 
     def start_of(mark: tuple[int, str]) -> int:
@@ -266,7 +266,7 @@ def bar(share: float, cells: int) -> tuple[str, str]:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """Significant digits, as short as they can be read: `0.412`, `12.3`, `310`, `1.23e5`."""
+    """A number with so many significant digits, in short form: `0.412`, `12.3`, `310`, `1.23e5`."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):
@@ -281,7 +281,7 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def number_within(value: float, cells: int) -> str:
-    """A number of fewer digits, down to one, where three would take more cells."""
+    """A number of three digits, or of fewer, down to one, to fit into the cells."""
     for digits in (3, 2, 1):
         if len(text := number(value, digits)) <= cells:
             return text
@@ -294,26 +294,26 @@ def _with_exponent(value: float, digits: int) -> str:
 
 
 def nats(value: float) -> str:
-    """Nats to a hundredth, so that they stand beneath each other: `1.04`, `<0.01`."""
+    """Nats to a hundredth, so that they can be aligned: `1.04`, `<0.01`."""
     if not math.isfinite(value):
         return number(value)
     return "<0.01" if 0 < value < 0.005 else f"{value:.2f}"
 
 
 def probability(value: float) -> str:
-    """A probability in three cells and its point: `.97`, `1.0`, `.00`, blank where unknown."""
+    """A probability in three cells, point included: `.97`, `1.0`, `.00`, blank where unknown."""
     if math.isnan(value):
         return ""
     return "1.0" if value >= 0.995 else f"{value:.2f}"[1:]
 
 
 def line_style(styles: PaneStyles, place: int, name: str) -> Style:
-    """How the line at this place among several is drawn in a palette's colours."""
+    """The style of the line at this place among several, in a palette's colours."""
     colour = RichColor.parse(line_colour(styles.dark, place, name))
     return Style(color=colour, bgcolor=styles.background, bold=True)
 
 
 def line_colour(dark: bool, place: int, name: str) -> str:
-    """The colour of that line, as `#rrggbb`."""
+    """The colour of the line at this place among several, as `#rrggbb`."""
     colours = palette.distinct(dark, name)
     return palette.css(colours[place % len(colours)])

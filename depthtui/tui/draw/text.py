@@ -15,7 +15,7 @@ from depthtui.metrics.spec import Metric
 from depthtui.token_text import fit_shown, printable_sentence
 
 BEFORE_EACH_LAYER = " · before each layer"
-"""Ends the title of a pane whose row l is the residual stream that layer l reads."""
+"""The end of the title of a pane whose row l is the residual stream that layer l reads."""
 
 
 def wrap(text: str, width: int) -> list[str]:
@@ -30,12 +30,12 @@ def wrap(text: str, width: int) -> list[str]:
 
 
 def sublayer_title(part: str) -> str:
-    """What people call `layer`, `attention` or `mlp`."""
+    """The name of `layer`, `attention` or `mlp` for people."""
     return "MLP" if part == "mlp" else part
 
 
 def skip_words(result: RunResult) -> str:
-    """What its skip effects leave out, such as `MLP skipped`, and what stands in for it.
+    """The part that a run's skip effects leave out, such as `MLP skipped`, and its replacement.
 
     Empty for the paper's choice.
     """
@@ -63,9 +63,9 @@ def no_lens(
     Args:
         result: a run.
         lens: the lens, by its name in `LENSES`.
-        pace: by which is told how long it takes to compute; None where that cannot be done here.
-        help_text: what helps where the logit lens was not asked for.
-        key: the keys to press for a lens that can be computed.
+        pace: the timings for an estimate; None where the lens cannot be computed here.
+        help_text: advice where the logit lens was not requested.
+        key: the keys that compute the lens.
     """
     metric = logit_lens.METRIC
     if lens != LOGIT:
@@ -82,7 +82,7 @@ def no_lens(
 
 
 def not_computed(result: RunResult, metric: Metric, pace: Pace, key: str = "i") -> tuple[str, str]:
-    """Why a run lacks a slower metric, and what helps; `key` is what computes it."""
+    """Why a run lacks a slower metric, and what helps; `key` computes the metric."""
     if metric.name in result.unavailable:
         reason = printable_sentence(result.unavailable[metric.name])
         return f"{metric.title} is unavailable: {reason}.", ""

@@ -1,7 +1,7 @@
 """Counts of layers on an axis of depth.
 
-A depth is a mark, on a band from the lowest to the highest; layers that may lie anywhere are
-drawn where they lie. Marks are solid where the count is firm, bands where it holds at least here.
+A depth is a mark, on a band from the lowest to the highest; layers that may be anywhere are drawn
+at their places. Marks are solid where the count is firm, bands where it holds at least here.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from depthtui.tui.draw.styles import PaneStyles, Piece
 
 FIRM_MARK, HOLLOW_MARK = "◆", "◇"
 _FIRM_LAYERS, _HOLLOW_LAYERS = ("■", "◧"), ("□", "◫")
-"""A cell of counted layers, and one of which not every layer is counted."""
+"""A cell whose layers are all counted, and one with some layers that are not."""
 _TRACK, _FIRM_BAND, _FRAGILE_BAND = "─", "━", "╍"
 _STEPS = (1, 2, 5, 10, 20, 50, 100, 200)
-"""What the axis may count layers in."""
+"""Steps in which the axis may count layers."""
 
 
 def column_of(count: float, n_layers: int, width: int) -> int:
@@ -51,7 +51,7 @@ def track(measure: Evidence, n_layers: int, width: int, styles: PaneStyles) -> l
 def _layers(
     measure: Evidence, layers: tuple[int, ...], n_layers: int, width: int, styles: PaneStyles
 ) -> list[Piece]:
-    """Each counted layer l from the axis's l to l + 1, and how far a cell of several is counted."""
+    """Each counted layer l from the axis's l to l + 1; cells of several show if all count."""
     others = sorted(set(range(n_layers)) - set(layers))
     counted, free = _cells(layers, n_layers, width), _cells(others, n_layers, width)
     whole, part = _FIRM_LAYERS if measure.firm else _HOLLOW_LAYERS
@@ -69,13 +69,13 @@ def _cells(layers: Iterable[int], n_layers: int, width: int) -> set[int]:
 
 
 def _cells_of(layer: int, n_layers: int, width: int) -> range:
-    """At least one cell, where there are fewer cells than layers."""
+    """The cells of a layer, at least one even where cells are fewer than layers."""
     first, behind = (column_of(depth, n_layers, width) for depth in (layer, layer + 1))
     return range(first, max(first + 1, behind))
 
 
 def axis(n_layers: int, width: int) -> str:
-    """Numbers of layers beneath the tracks, L at the right end; as many as there is room for."""
+    """Numbers of layers beneath the tracks, L at the right end; as many as fit."""
     cells = [" "] * max(0, width)
     digits = len(str(n_layers))
     fewest = next((step for step in _STEPS if step / n_layers * width >= digits + 2), n_layers)

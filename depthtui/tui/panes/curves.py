@@ -55,10 +55,9 @@ def _with_room(curves: list[RuleCurve], lines: int) -> list[RuleCurve]:
 class DepthCurves(Chart):
     """Means over tokens by layer, in braille.
 
-    Each curve has its own scale, printed beside it; its threshold is dashed,
-    its effective depth is marked with its layer, and the layer
-    cursor is a vertical line through all of them. The curves of a second run
-    are dotted behind it, in another colour, over the same relative depth.
+    Each curve has its own scale, printed beside it; its threshold is dashed, its effective depth is
+    marked with its layer, and the layer cursor is a vertical line through all of them. The curves
+    of a second run are dotted behind it, in another colour, over the same relative depth.
     """
 
     ALONG = "layer"

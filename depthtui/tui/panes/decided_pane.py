@@ -24,8 +24,8 @@ _PURPOSE = "From which depth on each token's first choice is the output's."
 class DecidedPane(Page):
     """How many tokens are decided at each depth, and how many settle there.
 
-    Prediction depth needs the lens, settling depth is computed separately. The bar of
-    the token under the cursor is accented; tokens that settle late have a warning colour.
+    Prediction depth needs the lens, settling depth is computed separately. The bar of the token
+    under the cursor is accented; tokens that settle late have a warning colour.
     """
 
     follows_cursor = True

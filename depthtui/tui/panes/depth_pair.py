@@ -24,7 +24,7 @@ class DepthPair(LinesPane):
     """Each rule's layer and ratio in both runs, and A minus B.
 
     Beneath: the paper's depths where a model is one of its own, and why a rule's layer is missing
-        or doubtful.
+    or doubtful.
     """
 
     def show(self, view: View) -> None:

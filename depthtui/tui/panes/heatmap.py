@@ -49,11 +49,11 @@ _VISIBLE_NOISE = 0.001
 class Heatmap(Pane):
     """Layers up the side, tokens along the bottom, a measure's value as colour.
 
-    When the model is deeper than the pane is tall, two layers share a line as
-    upper and lower half blocks; if that is not enough, the pane scrolls. The number on
-    such a line is the lower layer's, and a half block before it is the cursor. Where a
-    prompt is longer than the pane is wide, a line beneath shows the whole prompt at the cursor's
-    layer, each cell the mean of its tokens, with the visible part marked.
+    When the model is deeper than the pane is tall, two layers share a line as upper and lower half
+    blocks; if that is not enough, the pane scrolls. The number on such a line is the lower layer's,
+    and a half block before it is the cursor. Where a prompt is longer than the pane is wide, a line
+    beneath shows the whole prompt at the cursor's layer, each cell the mean of its tokens, with the
+    visible part marked.
     """
 
     hint = "r runs the prompt"

@@ -23,8 +23,8 @@ _LAST = 2
 class KeyFooter(Footer):
     """A footer that is composed again only when its keys change.
 
-    Textual notifies a footer of each change of focus and of each new screen. Keys without room
-    are left out whole.
+    Textual notifies a footer of each change of focus and of each new screen. Keys without room are
+    left out whole.
     """
 
     _composed: list[tuple[Binding, bool, str]] | None = None

@@ -175,8 +175,8 @@ class LensTable(LensRows):
     ) -> Strip:
         """A line with its end at the right edge.
 
-        The longest note that fits covers the row, except the first token and the text of the
-        token in the column `shown`.
+        The longest note that fits covers the row, except the first token and the text of the token
+        in the column `shown`.
         """
         width, cells = self.area.width, self._columns[1]
         first_shown = self.margin + cells + 1 + PROBABILITY_CELLS

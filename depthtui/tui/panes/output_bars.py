@@ -22,8 +22,8 @@ _LEAST_BOUND = 0.01
 class OutputBars(LinesPane):
     """The output distribution at one token; `result` is changed, `other` is clean.
 
-    The upper half of a line is the clean probability, the lower half the
-    changed one. A token that a run does not list has the run's least listed probability as a bound.
+    The upper half of a line is the clean probability, the lower half the changed one. A token that
+    a run does not list has the run's least listed probability as a bound.
     """
 
     def why_empty(self) -> tuple[str, str] | None:

@@ -48,9 +48,9 @@ class _Line:
 class SweepCurves(Chart):
     """The curve of every rule, KL as a share of its largest, above or beside each other.
 
-    The x axis is (layer + 1) / L, so that models of different depth share it. The row under
-    the cursor is bold, its effective depths are marked; compared rows have colours and letters;
-    the others are faint and behind.
+    The x axis is (layer + 1) / L, so that models of different depth share it. The row under the
+    cursor is bold, its effective depths are marked; compared rows have colours and letters; the
+    others are faint and behind.
     """
 
     def __init__(

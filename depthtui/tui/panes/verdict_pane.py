@@ -124,8 +124,8 @@ class VerdictPane(ThresholdPage):
     """The verdict's sentence, and each measure's count and range.
 
     A count that is not firm has a hollow mark; one that does not even hold here has a broken band
-    and a `!`. Where there is room, a rule's curve is drawn over its line. Metrics not computed
-    yet show their cost.
+    and a `!`. Where there is room, a rule's curve is drawn over its line. Metrics not computed yet
+    show their cost.
     """
 
     _chosen = ""

@@ -69,8 +69,8 @@ class CompareScreen(LiveScreen):
         explorer: the owner of the settings by which runs are averaged.
         a, b: the runs.
         measure: the first measure of the heatmaps.
-        cursor: the first cursor, in A's layers and tokens; for different prompts with answers,
-            the cursor begins at the token before the answer.
+        cursor: the first cursor, in A's layers and tokens; for different prompts with answers, the
+            cursor begins at the token before the answer.
 
     Attributes:
         run: the run that a key acted on last, whose model the key may have loaded.

@@ -1,4 +1,4 @@
-"""The one door to Textual's insides: what is private there is used and replaced here alone.
+"""The only access to Textual's internals: they are used and replaced here alone.
 
 Each module describes what Textual does, the upstream issue, and the function that it replaces.
 `tests/tui/textual_patches/test_still_needed.py` fails for a patch that Textual no longer needs.
@@ -12,15 +12,15 @@ from depthtui.tui.textual_patches import dispatch, key_order, layout, option_lis
 
 
 class Patch(NamedTuple):
-    """A function of Textual that is another one in the explorer.
+    """A function of Textual that the explorer replaces.
 
     Attributes:
         name: the module of this package.
         replaces: the function.
-        issue: numbers of upstream issues; empty where none was reported.
+        issue: numbers of upstream issues; empty if none was reported.
         version: the version of Textual that it is for.
-        everywhere: whether Textual's own objects get it too; otherwise a subclass of the explorer
-            overrides it.
+        everywhere: whether Textual's own objects get it too; otherwise a subclass in the explorer
+            overrides the function.
     """
 
     name: str
@@ -66,6 +66,6 @@ PATCHES = (
 
 
 def install() -> None:
-    """Put the patches that all of Textual gets in their places; again makes no difference."""
+    """Install the patches for all of Textual; a second call changes nothing."""
     for module in (dispatch, key_order, layout, option_list, watchers):
         module.install()

@@ -1,8 +1,8 @@
-"""The app that the explorer derives from.
+"""The base of the explorer's app.
 
-Textual has one answer to an error, no place to catch signals before it changes the terminal, and no
-memory of what the terminal shows. The docstrings of the methods describe these, and faults of
-Textual's own app.
+Textual ends the app at any error, has no hook to catch signals before it changes the terminal, and
+does not record the contents of the terminal. The docstrings of the methods describe these, and
+faults of Textual's own app.
 
 For Textual 8.2.8; overrides `App.action_command_palette`, `_end_batch`, `_handle_exception`,
 `panic`, `_check_bindings`, `_build_driver` and `_display`.
@@ -24,10 +24,10 @@ from depthtui.tui.textual_patches.screens import CommandPalette, Screen
 
 
 class App(textual.app.App[ReturnType]):
-    """An app that decides what an error costs, and knows what the terminal shows.
+    """An app that decides how to handle an error, and tracks the contents of the terminal.
 
     Attributes:
-        shown: what the terminal shows, as far as that is known.
+        shown: the known contents of the terminal.
     """
 
     def __init__(self, driver_class: type[Driver] | None = None) -> None:
@@ -41,15 +41,15 @@ class App(textual.app.App[ReturnType]):
 
     @property
     def error(self) -> Exception | None:
-        """What ended the app unexpectedly, or None."""
+        """The error that ended the app, or None."""
         return self._exception
 
     def handle_error(self, error: Exception) -> None:
-        """Decide what an error costs: everything, unless a subclass knows better."""
+        """Handle an error: end the app, unless a subclass overrides this."""
         self.end_with(error)
 
     def end_with(self, error: Exception) -> None:
-        """End the app, and keep the error for who started it."""
+        """End the app, and keep the error for its caller."""
         self._return_code = 1
         if self._exception is None:
             self._exception = error
@@ -63,13 +63,13 @@ class App(textual.app.App[ReturnType]):
         self.handle_error(error)
 
     def panic(self, *renderables: object) -> None:
-        """End the app with an error; Textual prints a text and returns as if all was well."""
+        """End the app with an error; Textual prints a text and returns as if nothing had failed."""
         self.end_with(RuntimeError("the terminal could not be read"))
 
     # Keys -------------------------------------------------------------------
 
     async def _check_bindings(self, key: str, priority: bool = False) -> bool:
-        """Let a text field take what was typed before a key that its screen binds with priority.
+        """Let a text field handle keys typed before one that its screen binds with priority.
 
         Textual acts on such a key at once, while characters still wait in the field's queue
         (issue 6605); the field looks for these bindings itself (`key_order`).
@@ -82,14 +82,14 @@ class App(textual.app.App[ReturnType]):
     # The terminal -----------------------------------------------------------
 
     def before_terminal(self) -> None:
-        """Do what must be done before the terminal is changed; nothing where it is not."""
+        """Prepare for changes to the terminal; not called if the terminal is not changed."""
 
     def _build_driver(
         self, headless: bool, inline: bool, mouse: bool, size: tuple[int, int] | None
     ) -> Driver:
         """Call `before_terminal`.
 
-        Textual catches neither SIGTERM nor SIGHUP, which leave the terminal as it is (not
+        Textual catches neither SIGTERM nor SIGHUP, which then leave the terminal unrestored (not
         reported), and starts the driver before the app gets its first message.
         """
         if not headless:
@@ -97,7 +97,7 @@ class App(textual.app.App[ReturnType]):
         return super()._build_driver(headless, inline, mouse, size)
 
     def _display(self, screen: screen.Screen[Any], renderable: Any) -> None:
-        """Tell an update what the terminal shows."""
+        """Pass the known contents of the terminal to an update."""
         if isinstance(renderable, ThinUpdate):
             renderable.shown = self.shown
         elif renderable is not None:
@@ -107,9 +107,9 @@ class App(textual.app.App[ReturnType]):
     # Faults of Textual's app -------------------------------------------------
 
     def action_command_palette(self) -> None:
-        """Open the palette once the one before it has gone.
+        """Open the palette once the former one is gone.
 
-        Textual asks whether the palette is on top. One that is on its way out, or beneath another
+        Textual checks whether the palette is on top. A palette that is closing, or beneath another
         screen, has the same id, and no two may (not reported).
         """
         palettes = [node for node in self._nodes if isinstance(node, command.CommandPalette)]
@@ -119,11 +119,10 @@ class App(textual.app.App[ReturnType]):
             self.push_screen(CommandPalette(id="--command-palette"))
 
     def _end_batch(self) -> None:
-        """Let every screen in sight paint what changed while updates were held back.
+        """Let every visible screen paint the changes that were held back.
 
-        Textual wakes the app alone: a screen whose timer has passed in the meantime sleeps until
-        something else happens on it. The keys of a footer are composed in such a batch (not
-        reported).
+        Textual wakes the app alone: a screen whose timer has fired in the meantime sleeps until its
+        next event. The keys of a footer are composed in such a batch (not reported).
         """
         super()._end_batch()
         if not self._batch_count:

@@ -1,8 +1,8 @@
 """An error costs one message, and a widget that is being removed handles no more of them.
 
-- Textual ends the loop of a widget's messages at the first exception (not reported). The app goes
-  on without that widget, or not at all where the loop is the app's own. Whether the explorer goes
-  on is for `App.handle_error` to decide.
+- Textual ends the loop of a widget's messages at the first exception (not reported). The app
+  continues without that widget, or not at all if the loop is the app's own. In the explorer,
+  `App.handle_error` decides.
 - Textual mounts a screen that is left before it is composed, without its children: its handlers
   find no widgets (issue 4258). `Widget.mount` returns early for a node that is `_pruning`, and
   `Widget.mount_all` once the app exits. The screen's workers run until its children are gone.
@@ -33,7 +33,7 @@ textuals = MessagePump._dispatch_message
 
 
 async def dispatch_message(self: MessagePump, message: Message) -> None:
-    """Handle a message, and let an error in it cost no other message."""
+    """Handle a message so that an error affects no other message."""
     if _is_over(self, message):
         return
     try:
@@ -43,7 +43,7 @@ async def dispatch_message(self: MessagePump, message: Message) -> None:
 
 
 def _is_over(pump: MessagePump, message: Message) -> bool:
-    """Whether a message is for a widget that is being removed and might not find its children."""
+    """Whether a message is for a widget that is being removed and may lack its children."""
     if not (isinstance(pump, Widget) and (pump._pruning or pump.app._exit)):
         return False
     if isinstance(message, Prune):
@@ -53,5 +53,5 @@ def _is_over(pump: MessagePump, message: Message) -> bool:
 
 
 def install() -> None:
-    """Put it in the place of Textual's."""
+    """Replace Textual's function."""
     MessagePump._dispatch_message = dispatch_message  # type: ignore[method-assign]

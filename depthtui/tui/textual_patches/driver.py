@@ -1,4 +1,4 @@
-"""A terminal driver that survives bytes which are no text, and ends with its terminal.
+"""A terminal driver that survives bytes that are no text, and ends with its terminal.
 
 - After a reattach of tmux or a reconnect, a terminal may report the mouse in the old X10 form,
   whose bytes are not UTF-8. Textual's input thread ends the app over them (issues 6668 and 6456),
@@ -6,8 +6,7 @@
 - At the end of input Textual's input thread reads on without end (pull request 6690).
 - After SIGSTOP, of which a process gets no notice, SIGCONT makes Textual start a second thread that
   reads keys (not reported).
-- Textual hands a frame over in three pieces, each of which wakes the thread that writes (not
-  reported).
+- Textual writes a frame in three pieces, each of which wakes the writing thread (not reported).
 
 For Textual 8.2.8; overrides `LinuxDriver.run_input_thread`, `_sigcont_application` and `write`.
 """
@@ -26,12 +25,12 @@ from depthtui.tui.textual_patches.input_parser import TolerantParser
 
 
 class TolerantDriver(LinuxDriver):
-    """Reads on whatever comes, and ends the app when the terminal is gone."""
+    """Reads despite invalid bytes, and ends the app when the terminal is gone."""
 
     _frame: str = ""
 
     def write(self, data: str) -> None:
-        """Send data; a frame in one piece, since each wakes the thread that writes."""
+        """Send data; a frame in one piece, since each piece wakes the writing thread."""
         if data != SYNC_START and not self._frame:
             super().write(data)
             return
@@ -50,7 +49,7 @@ class TolerantDriver(LinuxDriver):
                 self.send_message(HangUp())
 
     def _read(self, selector: selectors.BaseSelector) -> None:
-        """Read until the app ends, and once more what was on its way then.
+        """Read until the app ends, and once more for the input that came until then.
 
         Raises:
             OSError: the terminal is gone.
@@ -64,7 +63,7 @@ class TolerantDriver(LinuxDriver):
                 data = os.read(self.fileno, 4096)
                 if not data:
                     raise OSError("The terminal is gone.")
-                # An empty text would be the end of the input to the parser.
+                # The parser would treat an empty text as the end of the input.
                 if text := decode(data):
                     for message in parser.feed(text):
                         self.process_message(message)
@@ -72,7 +71,7 @@ class TolerantDriver(LinuxDriver):
                 self.process_message(message)
 
     def _sigcont_application(self, *_: object) -> None:
-        """Take the terminal back, unless it was never given away."""
+        """Set up the terminal again, unless it was never released."""
         if self._must_signal_resume:
             super()._sigcont_application()
         else:

@@ -1,8 +1,8 @@
 """The frame beside a pane's lines is drawn once.
 
-Textual's cache of a widget's lines makes the border and padding of every line anew
-(`StylesCache.render_line`, not reported): half of the time of a heatmap that is drawn again. It
-also asks for the looks of title, subtitle and backgrounds, whichever lines it draws
+Textual's cache of a widget's lines renders the border and padding of every line again
+(`StylesCache.render_line`, not reported): half of the time to redraw a heatmap. It also computes
+the styles of title, subtitle and backgrounds, whichever lines it draws
 (`StylesCache.render_widget`): a tenth of the time of a key that moves a cursor.
 
 For Textual 8.2.8; overrides `StylesCache.render_line`, `render_widget` and `clear`, for panes
@@ -23,17 +23,17 @@ from textual.widget import Widget
 
 
 def keep_frame(widget: Widget) -> None:
-    """Have a widget that draws its content line by line keep its frame."""
+    """Make a widget that draws its content line by line keep its frame."""
     widget._styles_cache = FrameCache(widget.render_line)
 
 
 class FrameCache(StylesCache):
-    """Textual's cache of a widget's lines, which keeps the border and padding beside them too.
+    """Textual's cache of a widget's lines, which also keeps the border and padding beside them.
 
-    Textual's own also knows opacity and tints, which panes do not have.
+    Textual's own also supports opacity and tints, which panes do not use.
 
     Args:
-        draw: a line of the content.
+        draw: draws a line of the content.
     """
 
     def __init__(self, draw: Callable[[int], Strip]) -> None:
@@ -46,7 +46,7 @@ class FrameCache(StylesCache):
         self._sides = None
 
     def render_widget(self, widget: Widget, crop: Region) -> list[Strip]:
-        """Draw the lines of the content by themselves, once it is known what stands beside them."""
+        """Draw the content lines alone, once the border and padding beside them are known."""
         size, content, top = widget.outer_size, widget.size, widget.styles.gutter.top
         filters = widget.get_line_filters()
         background = widget.background_colors[1] if filters else BLACK
@@ -58,7 +58,7 @@ class FrameCache(StylesCache):
                 continue
             if y in self._dirty_lines or y not in self._cache:
                 left, right = self._sides
-                # In the middle of a resize a line may still be as wide as before.
+                # During a resize a line may still have its former width.
                 drawn = self._draw(y - top).adjust_cell_length(content.width)
                 self._cache[y] = Strip((*left, *drawn, *right), size.width)
                 self._dirty_lines.discard(y)
@@ -71,7 +71,7 @@ class FrameCache(StylesCache):
     def render_line(
         self, styles: StylesBase, y: int, size: Size, content_size: Size, *looks: Any
     ) -> Strip:
-        """Keep what stands beside a line of the content."""
+        """Keep the border and padding beside a content line."""
         gutter = styles.gutter
         strip = super().render_line(styles, y, size, content_size, *looks)
         if 0 <= y - gutter.top < content_size.height:

@@ -1,4 +1,4 @@
-"""A parser of what a terminal sends, which goes on after a sequence that means nothing.
+"""A parser of a terminal's input that continues after a meaningless sequence.
 
 Textual's parser raises at the first one, which ends the app: a key beyond Unicode (not reported), a
 mouse in a window of no size (issue 6706).
@@ -18,7 +18,7 @@ from textual.message import Message
 
 
 class TolerantParser(XTermParser):
-    """Ignores sequences that mean nothing; keys before and after them count."""
+    """Ignores meaningless sequences; keys before and after them count."""
 
     def _sequence_to_key_events(self, sequence: str, alt: bool = False) -> Iterable[Key]:
         try:

@@ -2,8 +2,9 @@
 
 Textual inserts a character in the field's own queue of messages, while a bound key, such as
 backspace, goes up to the app from queue to queue and comes back as an action: keys overtake each
-other, as over a slow line (issue 6605). The field runs its own bound keys at once instead, and
-before them those that its screen binds with priority, for which `App._check_bindings` waits.
+other, such as over a slow connection (issue 6605). The field runs its own bound keys at once
+instead, and before them those that its screen binds with priority, for which `App._check_bindings`
+waits.
 
 For Textual 8.2.8; replaces nothing: gives `ScrollView`, the base of `Input` and `TextArea`, an
 `_on_key`, which Textual calls after the one of the field.
@@ -17,7 +18,7 @@ from textual.scroll_view import ScrollView
 
 
 async def on_key(self: ScrollView, event: events.Key) -> None:
-    """Run the action that a text field, or with priority its screen, binds to a key."""
+    """Run the action that a text field, or its screen with priority, binds to a key."""
     from textual.widgets import Input, TextArea
 
     if not isinstance(self, Input | TextArea):
@@ -34,5 +35,5 @@ async def on_key(self: ScrollView, event: events.Key) -> None:
 
 
 def install() -> None:
-    """Give text fields the handler."""
+    """Install the handler in text fields."""
     ScrollView._on_key = on_key  # type: ignore[method-assign, assignment]

@@ -23,5 +23,5 @@ def refresh(self: Widget, *regions: Region, layout: bool = False, **options: boo
 
 
 def install() -> None:
-    """Put it in the place of Textual's."""
+    """Replace Textual's function."""
     Widget.refresh = refresh  # type: ignore[method-assign, assignment]

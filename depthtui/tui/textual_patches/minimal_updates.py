@@ -1,9 +1,9 @@
-"""Send the terminal only what changed.
+"""Send only changes to the terminal.
 
 Textual paints a changed region from the left edge of its widget, every run of text with all of its
-colours, and the whole screen again for whatever opens or moves: 150 kB for a dialog (not reported).
-Here the compositor draws changed regions alone, `Shown` knows what the terminal shows already, and
-of each style only what differs from the last one is sent.
+colours, and the whole screen again for anything that opens or moves: 150 kB for a dialog (not
+reported). Here the compositor draws changed regions alone, `Shown` tracks the contents of the
+terminal, and of each style only the differences from the last one are sent.
 
 For Textual 8.2.8; overrides `Compositor.update_widgets`, `render_partial_update` and
 `render_full_update`, and `CompositorUpdate.render_segments`. `Screen` uses the compositor, `App`
@@ -41,21 +41,21 @@ _ATTRIBUTES = {
     "underline2": ("21", "24"),
     "overline": ("53", "55"),
 }
-"""SGR parameters that turn an attribute of a style on and off."""
+"""SGR parameters that turn a style's attribute on and off."""
 
 
 Look = tuple[tuple[str, ...], str, str, str]
 """Names of the attributes, SGR parameters of the foreground and of the background, a link."""
 
 Cell = tuple[str, Look]
-"""A character, with what combines with it, and its look; empty behind a wide one."""
+"""A character with its combining characters, and its look; empty after a wide character."""
 
 _PLAIN: Look = ((), "39", "49", "")
 _UNKNOWN: Cell = ("", ((), "", "", ""))
-"""Of which nobody knows what it shows; nothing that is drawn looks like it."""
+"""A cell with unknown contents; no drawn cell equals it."""
 
 _SHORT_GAP = 4
-"""Cells between two changes that are cheaper to send than a move of the cursor."""
+"""Unchanged cells between two changes that are cheaper to send than a cursor move."""
 
 
 class Piece(NamedTuple):
@@ -64,7 +64,7 @@ class Piece(NamedTuple):
     Attributes:
         y: the line.
         x: the column of its first cell.
-        cells: what is drawn there.
+        cells: the cells to draw.
     """
 
     y: int
@@ -73,7 +73,7 @@ class Piece(NamedTuple):
 
 
 class Shown:
-    """What the terminal shows, as far as that is known."""
+    """The known contents of the terminal."""
 
     def __init__(self) -> None:
         self._size = Size()
@@ -81,15 +81,15 @@ class Shown:
         self._unsure: set[int] = set()
 
     def forget(self) -> None:
-        """Something else may have been written: what is drawn next is sent whole."""
+        """Forget the contents, which may have changed: the next pieces are sent whole."""
         self._size, self._lines = Size(), []
 
     def take(self, pieces: Iterable[Piece], size: Size) -> Iterator[Piece]:
-        """What of these pieces is not shown yet; they are from now on.
+        """Yield the parts of these pieces that are not shown yet, and record them as shown.
 
         Args:
-            pieces: in each line from the left to the right.
-            size: of the terminal.
+            pieces: the pieces, from left to right in each line.
+            size: the terminal's size.
         """
         if size != self._size:
             self._size = size
@@ -109,7 +109,7 @@ class Shown:
                     for start, stop in _changes(before, cells)
                 )
             else:
-                # What the terminal takes for wider or narrower moves the rest of the line.
+                # Text that the terminal considers wider or narrower moves the rest of the line.
                 yield piece
                 line[end:] = [_UNKNOWN] * (size.width - end)
             if is_sure and len(cells) == size.width:
@@ -119,10 +119,10 @@ class Shown:
 
 
 class ThinUpdate(CompositorUpdate):
-    """Parts of lines that are to be on the screen: line, column of the first cell, strip.
+    """Parts of lines to show: line, column of the first cell, strip.
 
     Attributes:
-        shown: what the terminal shows; None to send all of them.
+        shown: the contents of the terminal; None to send all parts.
     """
 
     def __init__(self, strips: Iterable[tuple[int, int, Strip]], size: Size) -> None:
@@ -131,7 +131,7 @@ class ThinUpdate(CompositorUpdate):
         self.shown: Shown | None = None
 
     def render_segments(self, console: Console) -> str:
-        """The escape sequences that bring them to the screen."""
+        """The escape sequences that show the parts."""
         name = console.color_system
         system = None if name is None else COLOR_SYSTEMS[name]
         pieces: Iterable[Piece] = (
@@ -142,7 +142,7 @@ class ThinUpdate(CompositorUpdate):
         return encode(pieces)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Line by line, for a console that prints them: a screenshot does."""
+        """Yield line by line, for a console that prints them, as a screenshot does."""
         for y, pieces in groupby(self._strips, itemgetter(0)):
             if y:
                 yield Segment.line()
@@ -151,10 +151,10 @@ class ThinUpdate(CompositorUpdate):
 
 
 class ThinCompositor(Compositor):
-    """Textual's compositor, which draws of each widget only what is seen and has changed."""
+    """Textual's compositor, but it draws only the visible and changed parts of a widget."""
 
     def update_widgets(self, widgets: set[Widget]) -> None:
-        """Let widgets work out first how much of them is to be drawn, those that can get ready."""
+        """Let widgets with `get_ready` prepare first, so that they know how much is to be drawn."""
         for widget in self.visible_widgets.keys() & widgets:
             get_ready = getattr(widget, "get_ready", None)
             if get_ready is not None:
@@ -176,12 +176,12 @@ class ThinCompositor(Compositor):
         return ThinUpdate(self._draw([(y, 0, width) for y in range(height)]), self.size)
 
     def _draw(self, spans: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, int, Strip]]:
-        """Spans of lines (line, first column, end), each by the widgets that are seen there."""
+        """Draw spans of lines (line, first column, end) by the widgets visible there."""
         bare: dict[int, list[tuple[int, int]]] = {}
         for y, first, end in spans:
             bare.setdefault(y, []).append((first, end))
         top, bottom = min(bare, default=0), max(bare, default=-1) + 1
-        # From the front to the back.
+        # Widgets come from the front to the back.
         for widget, (region, clip) in self.visible_widgets.items():
             if not bare:
                 return
@@ -211,7 +211,7 @@ class ThinCompositor(Compositor):
 
 
 def cells_of(segments: Iterable[Segment], system: ColorSystem | None) -> list[Cell]:
-    """The cells of a part of a line; all look plain where the terminal has no styles."""
+    """The cells of a part of a line; all have the plain look where the terminal has no styles."""
     cells: list[Cell] = []
     for text, style, _ in segments:
         narrow = _narrow_cells(text, style, system)
@@ -234,9 +234,9 @@ def cells_of(segments: Iterable[Segment], system: ColorSystem | None) -> list[Ce
 def _narrow_cells(
     text: str, style: Style | None, system: ColorSystem | None
 ) -> tuple[Cell, ...] | None:
-    """The cells of a text whose characters take one each; None of any other.
+    """The cells of a text whose characters have one cell each; None for other texts.
 
-    They are kept: a screen has few texts, and draws each of them often.
+    They are cached: a screen has few texts, and draws each of them often.
     """
     if any(cell_len(char) != 1 for char in text):
         return None
@@ -246,12 +246,12 @@ def _narrow_cells(
 
 @lru_cache(maxsize=2048)
 def _cell(char: str, look: Look) -> Cell:
-    """One and the same cell wherever it is shown."""
+    """The same object for a cell, wherever it is shown."""
     return char, look
 
 
 def encode(pieces: Iterable[Piece]) -> str:
-    """Pieces as text that moves the cursor and names only the changes of style."""
+    """Pieces as text that moves the cursor and sends only changes of style."""
     parts: list[str] = []
     before = _PLAIN
     for y, x, cells in pieces:
@@ -267,12 +267,12 @@ def encode(pieces: Iterable[Piece]) -> str:
 
 
 def _have_sure_width(cells: list[Cell]) -> bool:
-    """Whether each character is one cell, of which terminals have no different opinions."""
+    """Whether each character is one cell on every terminal."""
     return set(map(len, map(itemgetter(0), cells))) == {1}
 
 
 def _changes(before: list[Cell], after: list[Cell]) -> Iterator[tuple[int, int]]:
-    """Where cells differ, from the first to behind the last; short gaps are no gaps."""
+    """Ranges of cells that differ, the end excluded; short gaps are included."""
     start = stop = -1
     for place in compress(count(), map(ne, before, after)):
         if stop < 0 or place - stop > _SHORT_GAP:
@@ -286,10 +286,10 @@ def _changes(before: list[Cell], after: list[Cell]) -> Iterator[tuple[int, int]]
 
 @lru_cache(maxsize=2048)
 def _change(before: Look, after: Look) -> str:
-    """From one look to another, by the shorter way: step by step, or from scratch."""
+    """The shorter escape from one look to another: by differences, or from scratch."""
     steps: list[str] = []
     if before[0] != after[0]:
-        # Bold and dim are turned off together: what stays is turned on again.
+        # Bold and dim are turned off together: the remaining one is turned on again.
         steps += [_ATTRIBUTES[name][1] for name in before[0] if name not in after[0]]
         steps += [_ATTRIBUTES[name][0] for name in after[0]]
     steps += [new for old, new in zip(before[1:3], after[1:3], strict=True) if new != old]

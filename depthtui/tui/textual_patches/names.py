@@ -1,4 +1,4 @@
-"""Names that Textual keeps to itself, as functions for the rest of the explorer.
+"""Private names of Textual, as functions for the rest of the explorer.
 
 For Textual 8.2.8; replaces nothing.
 """
@@ -19,7 +19,7 @@ def key_of(character: str) -> str:
 
 
 def footer_words(widget: Widget) -> str:
-    """A key of a footer and its words; empty for another widget."""
+    """The key and the description of a footer's key; empty for another widget."""
     if isinstance(widget, FooterKey):
         return f"{widget.key_display} {widget.description}"
     return ""
@@ -31,14 +31,14 @@ def sender_of(message: Message) -> MessagePump | None:
 
 
 def handle_error(widget: Widget, error: Exception) -> None:
-    """Give the app an error that a widget has caught."""
+    """Pass an error that a widget has caught to the app."""
     widget.app._handle_exception(error)
 
 
 def repaint(widget: Widget, *regions: Region) -> None:
-    """Have regions of a widget painted with the next frame.
+    """Paint regions of a widget with the next frame.
 
-    `Widget.refresh` does so by three messages, for which each widget wakes by itself.
+    `Widget.refresh` sends three messages, each of which wakes the widget.
     """
     screen = widget.screen
     widget._set_dirty(*regions)
@@ -48,5 +48,5 @@ def repaint(widget: Widget, *regions: Region) -> None:
 
 
 def draw_with_this_frame(widget: Widget, region: Region) -> None:
-    """Have a region of a widget drawn with the frame that is about to be drawn."""
+    """Draw a region of a widget with the frame that is about to be drawn."""
     widget._set_dirty(region)

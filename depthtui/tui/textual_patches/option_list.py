@@ -31,6 +31,6 @@ async def on_click(self: OptionList, event: events.Click) -> None:
 
 
 def install() -> None:
-    """Put both in the place of Textual's."""
+    """Replace both of Textual's functions."""
     OptionList._move_page = move_page  # type: ignore[method-assign]
     OptionList._on_click = on_click  # type: ignore[method-assign]

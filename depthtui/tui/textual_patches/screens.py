@@ -1,7 +1,7 @@
-"""The screens that every screen of the explorer derives from, the command palette too.
+"""The base of every screen of the explorer, the command palette included.
 
 Each method of `Screen` describes a fault of Textual's screens. They also draw through a
-`ThinCompositor`, and free what Textual's cache keeps of them.
+`ThinCompositor`, and free their entries in Textual's cache.
 
 For Textual 8.2.8; overrides `Screen.dismiss`, `_on_resize`, `get_widget_and_offset_at` and
 `_compositor_refresh`.
@@ -20,7 +20,7 @@ from depthtui.tui.textual_patches.minimal_updates import ThinCompositor
 
 
 class Screen(screen.Screen[ScreenResultType]):
-    """A screen that sends the terminal only what changed, and is dismissed once."""
+    """A screen that sends only changes to the terminal, and is dismissed once."""
 
     def __init__(
         self, name: str | None = None, id: str | None = None, classes: str | None = None
@@ -31,17 +31,17 @@ class Screen(screen.Screen[ScreenResultType]):
     def dismiss(self, result: ScreenResultType | None = None) -> AwaitComplete:
         """Dismiss the screen once, and no other screen.
 
-        Textual pops the screen on top, even where that is another one: two quick presses of enter
-        close a dialog and the screen beneath it (issue 2575, closed and still there).
+        Textual pops the top screen, even if it is another one: two quick presses of enter close a
+        dialog and the screen beneath it (issue 2575, closed and still there).
         """
         return super().dismiss(result) if self.is_active else AwaitComplete()
 
     async def _on_resize(self, event: events.Resize) -> None:
-        """Keep Textual's own handler, which comes next, from a size that the terminal had before.
+        """Keep Textual's own handler, which runs next, from handling a former size of the terminal.
 
-        Textual lays the screen out by any size, and sends a `Resize` to all that has another size
-        by that, the screen itself included: an old size and a new one, both on their way, follow
-        each other without end, and no key is handled (not reported).
+        Textual lays the screen out by any size, and sends a `Resize` to every widget whose size
+        changes, the screen included: an old size and a new one, both queued, follow each other
+        without end, and no key is handled (not reported).
         """
         if event.size != self.app.size:
             event.prevent_default()
@@ -55,10 +55,10 @@ class Screen(screen.Screen[ScreenResultType]):
         return (widget, offset) if widget is not None and widget.is_attached else (None, None)
 
     def _compositor_refresh(self) -> None:
-        """Paint the screen, and the parts of it that shine through the screens above.
+        """Paint the screen, and the parts of it that are visible through the screens above.
 
-        Textual tells the screen on top alone: a screen between the two keeps the lines that it drew
-        of the one beneath (not reported).
+        Textual notifies the top screen alone: a screen between the two keeps its lines of the one
+        beneath (not reported).
         """
         beneath, changed = self.app._background_screens, self._compositor._dirty_regions
         if self in beneath and changed:
@@ -67,10 +67,10 @@ class Screen(screen.Screen[ScreenResultType]):
         super()._compositor_refresh()
 
     def _on_unmount(self) -> None:
-        """Free the lines of the widgets that go with the screen.
+        """Free the lines of the screen's widgets.
 
-        `StylesCache.get_inner_outer` is a method that `lru_cache` remembers together with the
-        object that it belongs to: the lines of a thousand widgets stay in memory (issue 6665).
+        `StylesCache.get_inner_outer` is a method whose `lru_cache` also keeps its object: the lines
+        of a thousand widgets stay in memory (issue 6665).
         """
         StylesCache.get_inner_outer.cache_clear()
 

@@ -1,4 +1,4 @@
-"""The screen without its toasts, for a picture of it.
+"""The screen without its toasts, for a screenshot.
 
 Textual has no screenshot without toasts. To take one, the screen is laid out without them, and then
 as it was, all before the terminal gets another frame.

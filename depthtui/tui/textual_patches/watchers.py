@@ -1,4 +1,4 @@
-"""Widgets that watch an attribute and are gone are forgotten.
+"""Forget widgets that watch an attribute and are gone.
 
 Textual forgets them when the attribute changes (`Reactive._check_watchers`). The attributes that
 keys of a footer and text areas watch never change: all of these widgets are kept (issue 6666).
@@ -19,12 +19,12 @@ textuals = dom._watch  # type: ignore[attr-defined]
 def watch(
     node: DOMNode, obj: DOMNode, attribute_name: str, callback: Any, *, init: bool = True
 ) -> None:
-    """Watch an attribute, and forget the watchers of it that are gone."""
+    """Watch an attribute, and forget its watchers that are gone."""
     watchers = getattr(obj, "__watchers", {}).get(attribute_name, [])
     watchers[:] = [watcher for watcher in watchers if not watcher[0]._closing]
     textuals(node, obj, attribute_name, callback, init=init)
 
 
 def install() -> None:
-    """Put it in the place of Textual's."""
+    """Replace Textual's function."""
     dom._watch = watch  # type: ignore[attr-defined]

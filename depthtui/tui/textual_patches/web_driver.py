@@ -1,4 +1,4 @@
-"""A driver for the explorer on a page, which ends with the page.
+"""A driver for the explorer on a web page, which ends with the page.
 
 - Textual's driver stops reading at the end of its input and leaves the app running (not reported).
 - It writes each piece with one `os.write`, which may write less than all of it, and raises once the
@@ -21,7 +21,7 @@ from depthtui.tui.messages import HangUp
 from depthtui.tui.signals import end_for_certain
 from depthtui.tui.textual_patches.input_parser import TolerantParser
 
-# The driver's input loop makes its parser by this name, and ends with the parser.
+# The driver's input loop creates its parser by this name, and ends with the parser.
 web_driver.XTermParser = TolerantParser  # type: ignore[attr-defined]
 
 
@@ -33,7 +33,7 @@ class PageDriver(web_driver.WebDriver):
         self._write = self._write_whole  # type: ignore[assignment]
 
     def _write_whole(self, data: bytes) -> int:
-        """Write all of it, where a signal would cut it off; nothing once the page is gone."""
+        """Write all data, even if a signal interrupts; no more once the page is gone."""
         rest = memoryview(data)
         with suppress(BrokenPipeError):
             while rest:
@@ -41,7 +41,7 @@ class PageDriver(web_driver.WebDriver):
         return len(data)
 
     def run_input_thread(self) -> None:
-        """Take input until the app ends, or the page is gone."""
+        """Read input until the app ends, or the page is gone."""
         super().run_input_thread()
         if not self.exit_event.is_set():
             end_for_certain()
