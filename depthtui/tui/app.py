@@ -86,7 +86,7 @@ class DepthApp(App[int]):
         welcomes: whether it opens with a welcome, unless there is a last session.
         given: the settings that the command line names.
         trusted: the models whose own Python code the command line lets run.
-        engine_command: what reaches an engine elsewhere; empty for one on this machine.
+        engine_command: the command that reaches an engine elsewhere; empty for one on this machine.
     """
 
     TITLE = "depthtui"

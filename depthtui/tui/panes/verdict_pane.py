@@ -398,7 +398,7 @@ class VerdictPane(ThresholdPage):
         found = (each for each in self._estimates if each.rule == measure.measure)
         return next((criterion(estimate, short=True) for estimate in found), "")
 
-    # What is missing --------------------------------------------------------
+    # Missing metrics --------------------------------------------------------
 
     @property
     def _missing(self) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ class PaneScreen(Screen[Cursor]):
     Attributes:
         commands: the commands of the keys, by name.
         cursor: the place that every pane shows.
-        measure: what the heatmaps show.
+        measure: the measure of the heatmaps.
         layer_order: `up` has layer 0 at the bottom.
         averaged: whether heatmaps show means over tokens.
         pace: gives the time of measures that are not computed yet.

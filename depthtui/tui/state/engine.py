@@ -50,7 +50,7 @@ class EngineDeath:
 
     @property
     def reason(self) -> str:
-        """What happened, in words."""
+        """The cause of the end, in words."""
         if self.problem:
             return self.problem
         if self.code == DEVICE_LOST:

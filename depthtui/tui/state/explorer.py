@@ -107,7 +107,7 @@ class Explorer:
         host: the app.
         given: the settings that the command line names.
         trusted: the models whose own Python code the command line lets run.
-        engine_command: what reaches an engine elsewhere; empty for one on this machine.
+        engine_command: the command that reaches an engine elsewhere; empty for one on this machine.
 
     Attributes:
         model: the loaded model, or None.
@@ -394,7 +394,7 @@ class Explorer:
         A prompt whose result is on the screen already is computed afresh.
 
         Args:
-            prompt: what to run; None for the current one, wrapped as it is.
+            prompt: the prompt; None for the current one, wrapped as it is.
             step: whether to halt after each layer.
             chat_template: whether it is wrapped in the chat template; None follows the user's
                 settings where the prompt is not the current one.

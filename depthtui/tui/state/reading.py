@@ -87,7 +87,7 @@ def turned(threshold: float, steps: int) -> float:
 
 
 def what_lens_lacks(lens: str, result: RunResult, pace: Pace) -> str:
-    """What has to be computed before a lens reads a run, and how long it takes; else empty."""
+    """The metric that a lens needs before it reads a run, and its time, in words; else empty."""
     if result.get(LENS_CLASSES[lens]) is not None:
         return ""
     metric, title = METRIC_BY_NAME.get(LENS_METRICS[lens]), lens_heading(lens)

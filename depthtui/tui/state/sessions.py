@@ -161,10 +161,9 @@ class Sessions:
         return results, missing
 
     def keep_here(self, result: RunResult, keys: Mapping[str, str]) -> dict[str, str]:
-        """Write an engine elsewhere's results into the cache here; maps their parts to the keys
-        here.
+        """Keep the results of an engine elsewhere; returns the keys of their parts in this cache.
 
-        The engine is not trusted with the cache, so its own `keys` name nothing here.
+        The engine is not trusted with the cache: its own `keys` name nothing here.
         """
         if self._store is None:
             return {}
@@ -187,7 +186,7 @@ class Sessions:
             return None
         return open_store(settings.cache_folder, settings.cache_limit, lambda _: None)
 
-    # What is kept ------------------------------------------------------------
+    # Contents of the file ------------------------------------------------------------
 
     @property
     def _is_worth_keeping(self) -> bool:

@@ -1,7 +1,7 @@
 """A model with layers left out, run twice or patched: the changes, and the runs that they need.
 
 Nothing here draws. `WhatIf.proceed` is called whenever something changed, and
-starts what is most urgent: the run with the layers as they are now, then the
+starts the most urgent task: the run with the layers as they are now, then the
 same on the session's prompts, then metrics of the clean run.
 """
 
@@ -456,7 +456,7 @@ class WhatIf:
         return _Variant(prompt, self.stack if is_own else replace(self.stack, patched=()))
 
     def proceed(self) -> None:
-        """Start what is most urgent, unless it runs already."""
+        """Start the most urgent task, unless it is running already."""
         self._end_task()
         if self._to_prune and self.measured is not None and not self._is_about_to_end:
             self.prune(self._to_prune)

@@ -58,7 +58,7 @@ def ask_first(
     Args:
         app: asks.
         explorer: knows how keys are remapped.
-        lost: what would be lost, in words; empty for nothing.
+        lost: the work that would be lost, in words; empty for none.
         binding_id: the id of the key.
         does: the effect of the key, such as `quits`.
         then: the action.

@@ -13,7 +13,7 @@ class GenerationForm(Form):
     """Asks for a text's settings.
 
     Args:
-        settings: what the fields show at first.
+        settings: the first values of the fields.
         has_template: whether the model has a chat template.
     """
 

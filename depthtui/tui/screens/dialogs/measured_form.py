@@ -29,7 +29,7 @@ class MeasuredForm(Form):
     """Asks for the part of a run to measure.
 
     Args:
-        settings: what the fields show at first.
+        settings: the first values of the fields.
         result: the run's result, whose layers and tokens can be chosen.
         token: the token under the cursor.
         first: the field that has the focus; empty for the first one.

@@ -39,7 +39,7 @@ class ModelPicker(OpenDialog[ModelSpec]):
         on_disk: finds the models on disk; slow, so it runs in a thread.
         check: raises a `DepthError` for a name without a model; slow as well.
         problem: why `spec` could not be opened; untrusted, empty for the open model.
-        engine_command: what reaches the engine whose models these are; empty for this machine.
+        engine_command: the command that reaches the models' engine; empty for this machine.
     """
 
     heading = "Model"

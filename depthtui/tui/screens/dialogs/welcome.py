@@ -1,4 +1,4 @@
-"""What is where, shown when the explorer is opened for the first time."""
+"""The panes and main keys, shown when the explorer is opened for the first time."""
 
 from __future__ import annotations
 
