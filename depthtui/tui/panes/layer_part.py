@@ -36,7 +36,7 @@ class Part:
         id: its pane's id.
         needs: names of the parts that the model must have; the first one's reason is shown.
         sections: its tables, of which a page has some; the last one names the pane.
-        explained: the explanation: what it is, how it is computed, how to read it.
+        explained: its meaning, its computation, and how to read it.
     """
 
     id: str

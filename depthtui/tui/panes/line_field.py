@@ -13,7 +13,7 @@ class LineField(Input):
     """Hidden until `ask`; submitted by enter or down, dropped by escape.
 
     Args:
-        placeholder: the prompt in the empty field.
+        placeholder: the words in the empty field.
         id: the widget's id.
     """
 

@@ -20,7 +20,7 @@ from depthtui.tui.panes.pane import known_lens, nothing_pooled
 _OTHER_NAME = "$foreground 50%"
 _TURNS = " · d turns"
 DIAL_KEYS = "+ -"
-"""The keys of a page's dial, for its frame."""
+"""The keys of a page's dial."""
 
 
 class ThresholdTurned(Message):

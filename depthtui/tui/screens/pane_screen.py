@@ -440,7 +440,7 @@ class PaneScreen(Screen[Cursor]):
                 return
 
     def go_to_heatmap(self) -> None:
-        """Focus a pane that shows the measure."""
+        """Focus a heatmap, so that the keys act on it."""
         if not isinstance(self.active_pane, Heatmap):
             self._activate(next(pane for pane in self.panes if isinstance(pane, Heatmap)))
 

@@ -45,7 +45,7 @@ class Row:
         short_task: the task with its level, in short, such as `addition 3`.
         done, total: prompts.
         failures: the work that failed, and why.
-        first: the record of its first prompt that ran, and its cell; None while there is none.
+        first: the cell and the record of its first prompt that ran; None while there is none.
         summary: the curves and depths of its prompts; None while there is no prompt.
         is_pooled: whether it pools several cells.
         cells: its cells.

@@ -130,7 +130,7 @@ class Stack:
 
     @property
     def skipped(self) -> tuple[Skip, ...]:
-        """The changes as the `skip` setting of a run."""
+        """The layers and sublayers that are off, as a run's `skipped` setting."""
         return tuple(
             Skip(layer, "layer" if off == SUBLAYERS else next(iter(off)))
             for layer, off in enumerate(self.off)

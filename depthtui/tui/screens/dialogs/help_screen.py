@@ -20,7 +20,7 @@ NOW, OTHERS = "Now", "Others"
 """The headings over the first keys of the footer, and over those without a group."""
 
 MOST_NOW = 5
-"""Keys under the first heading."""
+"""The most keys under the first heading."""
 
 
 @dataclass(frozen=True)
