@@ -164,7 +164,7 @@ def _back(screen: MainScreen) -> None:
 def _compute(screen: MainScreen) -> None:
     """Compute the metrics that the pane with the focus lacks, then those of the verdict.
 
-    Before the first run, the verdict is computed at the run's end.
+    Without a result yet, the verdict is computed at the end of the run.
     """
     if screen.shown_result() is None:
         screen.wants_verdict = True

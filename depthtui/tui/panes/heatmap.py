@@ -184,7 +184,7 @@ class Heatmap(Pane):
         self.set_titles(self._title(), printable_chars(" · ".join(filter(None, notes))))
 
     def _noise_in(self, result: RunResult) -> float:
-        """The value below which the measure is noise; -1 where noise is invisible on the scale."""
+        """The value up to which the measure is noise; -1 where noise is invisible on the scale."""
         floor = 0.0 if self.view.mode == "means" else self.measure.floor(result)
         return floor if floor > _VISIBLE_NOISE * self._scale.high else -1.0
 

@@ -207,7 +207,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
         self._cover_panes(covers)
 
     def _show_offer(self) -> None:
-        """Offer the session that was kept last, until something else is done; at a halt, a step."""
+        """Offer the session kept last, until something else is done; at a halt, show the step."""
         run = self.run
         if run is not None and run.state is RunState.HALTED and run.result is not None:
             self._show_step(run.result, run.halted_at)

@@ -1,8 +1,8 @@
 """A model with layers left out, run twice or patched: the changes, and the runs that they need.
 
-Nothing here draws. `WhatIf.proceed` is called whenever something changed, and
-starts the most urgent task: the run with the layers as they are now, then the
-same on the session's prompts, then metrics of the clean run.
+Nothing here draws. `WhatIf.proceed` is called whenever something changed, and starts the most
+urgent task: the run with the layers as they are now, then the same on the session's prompts, then
+metrics of the clean run.
 """
 
 from __future__ import annotations
