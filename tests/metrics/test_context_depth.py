@@ -328,9 +328,7 @@ def test_evidence_is_what_tokens_say_that_are_run_in_full():
     pooled = reading_of([result], SummarySettings())
     (unknown,) = METRIC.evidence(pooled.get(METRIC), pooled)
     assert unknown.count is None
-    assert unknown.reason == (
-        "the answer is too short: it needs two tokens or more"
-    )
+    assert unknown.reason == ("the answer is too short: it needs two tokens or more")
 
 
 def test_the_answer_is_what_reads_the_context():
