@@ -1,1 +1,1 @@
-"""A grid of models and tasks, and what its effective depths say."""
+"""A grid of models and tasks, its effective depths and their comparisons."""

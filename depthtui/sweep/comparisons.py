@@ -1,17 +1,17 @@
-"""Whether effective depths differ, or grow over levels, and how sure that is.
+"""Whether effective depths differ, or grow over levels, with intervals and tests.
 
-What is compared is where curves cross (`DepthEstimate.crossing`), in layers with decimals: a layer
-is a whole number, and intervals of it often have no width. Between models of different L it is
-the ratio (crossing + 1) / L; the layers stand beside it.
+Comparisons use the crossing of curves (`DepthEstimate.crossing`), in layers with decimals: a layer
+is a whole number, and intervals of it often have no width. Between models of different L they use
+the ratio (crossing + 1) / L, and also give the layers.
 
-Two things are asked of the data, and kept apart. A claim is about a change of the crossing that a
-rule finds on the mean curve, each prompt counting once and each task the same, with an interval
-that is bootstrapped over prompts (see `depth.intervals`) at the level of the question's whole
-family of comparisons. A rank test is about the crossings of single prompts, its p corrected after
-Holm over the same family. The crossing of a mean curve is not the mean of crossings, so the two
-may differ. A change has a direction only where no count that it rests on moves as far, a trend
-only where the counts of its levels go one way. Beside them stands the change over the paper's
-mean over tokens, with its 95 % interval.
+Each comparison has a claim and a rank test, kept apart. The claim is about a change of the
+crossing that a rule finds on the mean curve, each prompt counting once and each task the same,
+with an interval bootstrapped over prompts (see `depth.intervals`) at the level of the question's
+whole family of comparisons. The rank test is about the crossings of single prompts, its p
+Holm-corrected over the same family. The crossing of a mean curve is not the mean of crossings, so
+claim and test may differ. A change has a direction only where none of its counts moves as far, a
+trend only where the counts of its levels go one way. The change over the paper's mean over tokens
+is given too, with its 95 % interval.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
 Interval = tuple[float, float]
 
 SIGNIFICANT = 0.05
-"""A p below this says that single prompts differ."""
+"""Single prompts differ where p is below this."""
 
 
 UP_AND_DOWN = "goes up and down"
-"""What is said of levels that do not go one way."""
+"""The course of levels that do not go one way."""
 
 
 @dataclass(frozen=True)
 class Wording:
-    """What a comparison may claim, in words."""
+    """The words for each claim that a comparison may make."""
 
     more: str
     fewer: str
@@ -73,10 +73,10 @@ class Claim:
     Attributes:
         layers: the change in layers.
         interval: its bootstrap interval.
-        level: of the interval: 1 - 0.05 / m in a family of m comparisons.
-        ratio, ratio_interval: where L differs, the change of (crossing + 1) / L, which is what is
-            claimed then.
-        n_tasks: with several, each has the same weight.
+        level: level of the interval: 1 - 0.05 / m in a family of m comparisons.
+        ratio, ratio_interval: where L differs, the change of (crossing + 1) / L, which the claim
+            is about then.
+        n_tasks: number of tasks, each of the same weight.
     """
 
     layers: float
@@ -88,7 +88,7 @@ class Claim:
 
     @property
     def of_ratio(self) -> bool:
-        """Whether the change of the ratio is claimed, not that of the layers."""
+        """Whether the claim is about the ratio, not the layers."""
         return self.ratio_interval is not None
 
     @property
@@ -100,18 +100,18 @@ class Claim:
 
     @property
     def changes(self) -> bool:
-        """Whether the interval leaves zero out."""
+        """Whether the interval excludes zero."""
         _, (low, high) = self.claimed
         return low > 0 or high < 0
 
     def direction(self, wording: Wording) -> str:
-        """What is claimed, in a few words."""
+        """The claim in a few words."""
         if not self.changes:
             return wording.neither
         return wording.more if self.claimed[0] > 0 else wording.fewer
 
     def __str__(self) -> str:
-        """The change with its interval, and what it is of."""
+        """The change with its unit, its interval and its weighting."""
         level = f"{100 * self.level:.4g} % interval"
         layers, ends = signed_with_ends(self.layers, self.interval, 1)
         words = f"{layers} layers ({level} {ends})"
@@ -124,7 +124,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Drawn:
-    """What claims are made of: changes where each prompt counts once, and their resamples."""
+    """Changes where each prompt counts once, and their resamples: claims are made of them."""
 
     layers: Bootstrap
     ratio: Bootstrap | None
@@ -143,11 +143,11 @@ class Drawn:
 
 @dataclass(frozen=True)
 class FragileCount:
-    """A fragile count that a comparison rests on.
+    """A fragile count that a comparison uses.
 
     Attributes:
         of: the model and the task.
-        low, high: from how many to how many layers it moves.
+        low, high: the fewest and the most layers that the count moves to.
         n_layers: L.
     """
 
@@ -157,28 +157,28 @@ class FragileCount:
     n_layers: int
 
     def width(self, of_ratio: bool) -> float:
-        """How far it moves, in layers or as a share of L."""
+        """Range of the count, in layers or as a share of L."""
         return (self.high - self.low) / (self.n_layers if of_ratio else 1)
 
     def words(self, of_ratio: bool) -> str:
-        """That it is fragile, in a clause."""
+        """A clause that calls the count fragile."""
         of_all = f" of {self.n_layers}" if of_ratio else ""
         return f"the count of {self.of} is fragile ({self.low} to {self.high}{of_all} layers)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tested:
-    """What is claimed of a change, what a rank test says of it, and what speaks against it.
+    """The claim about a change, its rank test, and a doubt or a problem where there is one.
 
     Attributes:
-        p: of the rank test, two-sided; None with too few prompts.
+        p: two-sided p of the rank test; None with too few prompts.
         effect: the test's effect size, from -1 to 1.
         p_holm: p after Holm's correction (see `corrected`), or None.
         claim: the change where each prompt counts once; None where there is a problem.
         doubt: why no direction is claimed, whatever the interval says; None where it may be.
         problem: why there is no claim; None where there is one.
-        population: of which prompts interval and p speak, such as `draws of this generator`; may
-            be empty.
+        population: the prompts that interval and p are about, such as
+            `draws of this generator`; may be empty.
     """
 
     p: float | None = None
@@ -191,7 +191,7 @@ class Tested:
     drawn: Drawn | None = field(default=None, repr=False, compare=False)
 
     def resting_on(self, counts: Iterable[FragileCount]) -> Self:
-        """The same, in doubt where one of these counts may move as far as the change goes."""
+        """A copy, in doubt where one of these counts may move as far as the change."""
         if self.doubt or self.claim is None:
             return self
         of_ratio, change = self.claim.of_ratio, abs(self.claim.claimed[0])
@@ -215,10 +215,10 @@ class Difference(Tested):
         rule: name of the rule.
         paired: whether both ran the same prompts.
         n_prompts: prompts of a and of b.
-        layers: crossing of b less that of a in the mean over tokens, in layers; None where one
-            has no layer.
+        layers: crossing of b less the crossing of a in the mean over tokens, in layers; None
+            where one has no layer.
         layers_interval: its 95 % bootstrap interval, or None.
-        ratio: the same of (crossing + 1) / L, which matters where L differs.
+        ratio: the same difference of (crossing + 1) / L, which matters where L differs.
         ratio_interval: its 95 % bootstrap interval, or None.
         same_size: whether both have the same number of layers.
     """
@@ -251,12 +251,12 @@ class Trend(Tested):
     Attributes:
         rule: name of the rule.
         n_prompts: prompts of each level, easiest first.
-        layers: layer of each level in the mean over tokens; None where it has none.
-        slope: least-squares change of the crossing from the easiest to the hardest level in that
-            mean, levels evenly spaced; None where a level has no layer.
+        layers: layer of each level in the mean over tokens; None where a level has none.
+        slope: least-squares change of the crossing from the easiest to the hardest level in the
+            mean over tokens, levels evenly spaced; None where a level has no layer.
         slope_interval: its 95 % bootstrap interval, prompts resampled within levels, or None.
         paired: whether all levels ran the same prompts.
-        wording: what may be claimed.
+        wording: the words of the claim.
     """
 
     rule: str
@@ -284,13 +284,14 @@ def difference(
     rule: str = kl.RULE.name,
     resamples: int = RESAMPLES,
 ) -> Difference:
-    """Compare b with a: the crossings of mean curves, and those of single prompts.
+    """Compare b with a: the crossings of mean curves and of single prompts.
 
     Args:
         a_parts: prompts of one model.
         b_parts: prompts of the same or another model.
         settings: the thresholds, and the seed.
-        paired: whether prompt i of a and of b is the same text: they are resampled together.
+        paired: whether prompt i of a and of b is the same text; paired prompts are resampled
+            together.
         rule: name of the rule.
         resamples: how often the prompts are drawn again.
 
@@ -346,11 +347,12 @@ def trend(
         settings: the thresholds, and the seed.
         rule: name of the rule.
         resamples: how often the prompts are drawn again.
-        paired: whether prompt i of every level is the same text: they are resampled together.
-        wording: what may be claimed.
+        paired: whether prompt i of every level is the same text; paired prompts are resampled
+            together.
+        wording: the words of the claim.
 
     Raises:
-        ValueError: there are fewer than two levels, or paired ones differ in number.
+        ValueError: there are fewer than two levels, or paired levels differ in number.
     """
     if len(levels) < 2:
         raise ValueError("a trend needs two or more levels")
@@ -391,7 +393,7 @@ def trend(
 
 
 def _wavers(means: _Resampled) -> Sentence | None:
-    """That the counts of the levels do not go one way; None where they do."""
+    """A sentence where the counts of the levels do not go one way, else None."""
     if course(means.layers) != UP_AND_DOWN:
         return None
     listed = ", ".join(f"{layer + 1:g}" for layer in means.layers)
@@ -399,7 +401,7 @@ def _wavers(means: _Resampled) -> Sentence | None:
 
 
 def course(values: Sequence[float] | np.ndarray) -> str:
-    """How values go from the first to the last."""
+    """Direction of the values from the first to the last, in words."""
     steps = np.diff(values)
     if not steps.any():
         return "stays the same"
@@ -419,9 +421,9 @@ def holm(ps: ArrayLike) -> np.ndarray:
 
 
 def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The same comparisons as one family: with `p_holm`, and claims at the family's level.
+    """The comparisons as one family: with `p_holm`, and claims at the family's level.
 
-    Those without a p stay as they are, and do not count.
+    Comparisons without a p are unchanged and do not count.
     """
     ps = [comparison.p for comparison in comparisons if comparison.p is not None]
     adjusted = iter(holm(ps))
@@ -477,7 +479,7 @@ def _singles(
 
 
 def _tying(values: np.ndarray) -> np.ndarray:
-    """Values that only rounding tells apart are to tie."""
+    """Values rounded so that those which only rounding tells apart tie."""
     return np.round(values, 9)
 
 
@@ -488,7 +490,7 @@ class _Resampled:
     Attributes:
         layers: the layer of each group, `[groups]`.
         depths: crossing + 1 of each group, `[groups]`.
-        drawn: the same of every resample, `[resamples, groups]`.
+        drawn: crossing + 1 of every resample, `[resamples, groups]`.
         tasks: the tasks of each group's prompts.
         together: whether the groups have the same prompts, drawn together.
     """
@@ -509,7 +511,7 @@ class _Resampled:
         together: bool,
         weighting: Weighting,
     ) -> _Resampled | None:
-        """None where a group has no layer."""
+        """The depths of the groups; None where a group has no layer."""
         pooled = [pool(parts, weighting)[rule.curve] for parts in groups]
         layers = np.array([rule.layers(curve, settings) for curve in pooled])
         if not np.isfinite(layers).all():
@@ -536,7 +538,7 @@ class _Resampled:
             unbiased = variances * inflations
             freedom = unbiased.sum() ** 2 / (unbiased**2 / freedoms).sum()
             inflation = unbiased.sum() / variances.sum()
-        # As a product of matrices, equal counts would at times differ by a rounding.
+        # A matrix product would at times make equal counts differ by a rounding.
         value = float((self.depths * factors).sum())
         drawn = (self.drawn * factors).sum(axis=-1)
         resolution = HALF_A_LAYER * float(abs(factors).max())
@@ -549,14 +551,14 @@ def _claiming(
     ratio: Bootstrap | None,
     groups: Sequence[Sequence[PromptCurves]],
 ) -> Comparison:
-    """The comparison with its claim, at the level of a single one."""
+    """The comparison with its claim, at the level of a single comparison."""
     n_tasks = int(task_numbers(groups[0]).max()) + 1
     drawn = Drawn(layers, ratio, n_tasks)
     return replace(found, claim=drawn.claim(LEVEL), drawn=drawn)
 
 
 def _words(comparison: Difference | Trend, wording: Wording, effect: str) -> Sentence:
-    """What is claimed of the mean curve, then what the rank test says of single prompts."""
+    """The claim about the mean curve, then the rank test of single prompts."""
     claim = comparison.claim
     if comparison.problem or claim is None:
         return comparison.problem or Sentence("")
@@ -579,7 +581,7 @@ def signed_with_ends(
 ) -> tuple[str, str]:
     """A change and its interval, such as `+2.0` and `+1.4 … +2.6`.
 
-    They have so many digits, or as many more, up to two, as it takes to tell the ends apart.
+    Both have `digits` digits, or up to two more where the ends would look equal.
     """
     low, high = interval
     for more in range(digits, digits + 3):
@@ -589,7 +591,7 @@ def signed_with_ends(
 
 
 def _test_words(comparison: Difference | Trend, effect: str) -> str:
-    """The effect size and p, and what they say where the claim says something else."""
+    """The effect size and p, and the test's result where the claim disagrees."""
     words = [] if comparison.effect is None else [f"{effect} {signed(comparison.effect, 2)}"]
     p = comparison.p if comparison.p_holm is None else comparison.p_holm
     if p is not None:
@@ -603,9 +605,9 @@ def _test_words(comparison: Difference | Trend, effect: str) -> str:
 
 
 def disagree(comparison: Difference | Trend) -> bool:
-    """Whether mean curve and single prompts say different things of there being a change.
+    """Whether mean curve and single prompts disagree on there being a change.
 
-    Not where the test is as sure as so few prompts allow.
+    False for a claimed change whose effect size is ±1: so few prompts allow no smaller p.
     """
     p = comparison.p if comparison.p_holm is None else comparison.p_holm
     if comparison.claim is None or p is None:

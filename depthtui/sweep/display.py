@@ -1,4 +1,4 @@
-"""A sweep's progress on stderr: how many prompts are done, what runs now, the time left."""
+"""A sweep's progress on stderr: prompts done, the current stage, the time left."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from depthtui.token_text import printable_line
 
 
 class SweepDisplay(ProgressBars):
-    """Two lines on stderr where that is a terminal, else a line for each prompt that is done.
+    """Two lines on stderr where stderr is a terminal, else a line for each finished prompt.
 
     Args:
-        notify: told what the engine wants people to know, and of prompts that are done.
+        notify: gets the engine's messages for people, and finished prompts.
     """
 
     def __init__(self, notify: Callable[[str], None]) -> None:
@@ -30,7 +30,7 @@ class SweepDisplay(ProgressBars):
         self._now_at = ""
 
     def sweep_begins(self, state: SweepState) -> None:
-        """What is there has been found; the rest begins."""
+        """Existing records have been found; the other prompts begin."""
         self._state = state
         self._waiting = Waiting(state.waiting)
         self._progress.update(self._sweep, description="sweep")
@@ -70,7 +70,7 @@ class SweepDisplay(ProgressBars):
         return self._done + len(self._waiting)
 
     def _words(self) -> str:
-        """How many prompts are done, and how long the others take at the rate so far."""
+        """Number of prompts done, and the time for the others at the rate so far."""
         left = self._waiting.seconds
         words = f"{self._done} of {self._total} prompts"
         if left is not None and self._waiting:

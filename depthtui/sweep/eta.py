@@ -1,4 +1,4 @@
-"""How long a sweep still takes, from what it took so far."""
+"""A sweep's remaining time, from the time of its prompts so far."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from depthtui.sweep.records import Record
 
 
 class Pace:
-    """Seconds a token, for each model and over all."""
+    """Seconds per token, for each model and over all."""
 
     def __init__(self) -> None:
         self._prompts = 0
@@ -19,16 +19,16 @@ class Pace:
         self._seconds: dict[ModelSpec, float] = {}
 
     def add(self, model: ModelSpec, n_characters: int, n_tokens: int, seconds: float) -> None:
-        """A prompt was run."""
+        """Add a prompt that was run."""
         self._prompts += 1
         self._characters += n_characters
         self._tokens[model] = self._tokens.get(model, 0) + n_tokens
         self._seconds[model] = self._seconds.get(model, 0.0) + seconds
 
     def left(self, waiting: Iterable[tuple[ModelSpec, int | None]]) -> float | None:
-        """Seconds for the prompts that wait; None before the first was run.
+        """Seconds for the waiting prompts; None before the first was run.
 
-        A model that has not run yet is taken to be as quick as the others were.
+        A model that has not run yet is assumed to be as fast as the others.
 
         Args:
             waiting: the model and the characters of each prompt, None where not known yet.
@@ -49,7 +49,7 @@ class Pace:
 
 
 class Waiting:
-    """The prompts that a sweep has not come to yet.
+    """The prompts that a sweep has not reached yet.
 
     Args:
         prompts: the cell and the characters of each, None where not known yet.
@@ -64,14 +64,14 @@ class Waiting:
 
     @property
     def seconds(self) -> float | None:
-        """How long they still take; None before the first was computed."""
+        """Seconds for the waiting prompts; None before the first was computed."""
         return self._pace.left((cell.model, length) for cell, length in self._prompts)
 
     def prompt_ends(self, cell: Cell, record: Record | None, seconds: float) -> None:
         """A prompt was run, taken from the cache, or failed."""
         if record is not None and not _is_cached(record):
             self._pace.add(cell.model, len(record.prompt.text), record.n_tokens, seconds)
-        # One of the cell's prompts is not waited for any more; which one does not matter much.
+        # Drop one of the cell's prompts; which one hardly matters.
         index = next((n for n, (prompt, _) in enumerate(self._prompts) if prompt == cell), None)
         if index is not None:
             del self._prompts[index]
@@ -82,7 +82,7 @@ class Waiting:
 
 
 def _is_cached(record: Record) -> bool:
-    """Whether a record cost no computing, so that others will take longer."""
+    """Whether a record came from the cache: prompts that are computed take longer."""
     return record.provenance is not None and record.provenance.cached
 
 

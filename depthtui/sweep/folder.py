@@ -28,18 +28,18 @@ FAILURES = "failures"
 
 _LARGEST_RECORD = 256 << 20
 _LARGEST_LIST = 1 << 30
-"""Bytes; of a manifest, which names every record."""
+"""Bytes of the largest manifest, which names every record."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Something that a sweep could not do.
+    """A cell or a prompt that failed.
 
     Attributes:
         model: the model's name as in the plan.
         task: the task's title; empty where the model could not be loaded.
         prompt: number of the prompt, from 0; None where the whole cell failed.
-        message: why, in words.
+        message: the reason, in words.
     """
 
     model: str
@@ -53,7 +53,7 @@ class Failure:
         return cls(model_title(cell.model), cell.task.title, prompt, message)
 
     def is_of(self, cell: Cell) -> bool:
-        """Whether it is of this cell, or of all cells of its model."""
+        """Whether the failure is of this cell, or of all cells of its model."""
         return self.model == model_title(cell.model) and self.task in ("", cell.task.title)
 
     def __str__(self) -> str:
@@ -76,12 +76,12 @@ class Manifest:
 
 
 class SweepFolder:
-    """Where a sweep keeps its records.
+    """The folder of a sweep's records.
 
     Args:
-        path: the folder; made when something is kept.
-        notify: told, in one sentence, of damaged records, whose prompts are run again.
-        suffix: added to the names of files that the shards of a sweep write each for itself.
+        path: the folder; made at the first write.
+        notify: gets one sentence about damaged records, whose prompts are run again.
+        suffix: added to the names of files that each shard of a sweep writes for itself.
     """
 
     def __init__(self, path: Path, notify: Notify, suffix: str = "") -> None:
@@ -93,10 +93,10 @@ class SweepFolder:
         self._records: dict[str, Record] = {}
 
     def find(self, cell: Cell, number: int, key: str) -> Record | None:
-        """The record with that key, or None; a damaged one is none, and told.
+        """The record with that key, or None; a damaged record is reported and counts as none.
 
         Raises:
-            DepthError: there is one that cannot be read.
+            DepthError: the record cannot be read.
         """
         if key not in self._records:
             path = self.path / "records" / record_name(cell, number, key)
@@ -117,10 +117,10 @@ class SweepFolder:
         self._records[record.key] = record
 
     def claim(self) -> None:
-        """See that the files which a sweep replaces are a sweep's, and can be written.
+        """Check that the files which a sweep replaces are a sweep's, and can be written.
 
         Raises:
-            DepthError: one is not, or cannot.
+            DepthError: a file is not a sweep's, or cannot be written.
         """
         for folder in (self.path, self.path / "records"):
             check_writable(folder, "Choose another --out folder.")
@@ -141,7 +141,7 @@ class SweepFolder:
         self.keep_failures([*self.failures, failure])
 
     def keep_failures(self, failures: Sequence[Failure]) -> None:
-        """Write `failures.json` with these failures alone; without any there is no such file.
+        """Write `failures.json` with these failures alone; delete the file where there are none.
 
         Raises:
             DepthError: the folder cannot be written.
@@ -155,7 +155,7 @@ class SweepFolder:
                 path.unlink()
 
     def token_counts(self, model: ModelSpec, fingerprint: str | None) -> dict[str, int]:
-        """Lengths of prompts that were counted with the model before, by `count_key`."""
+        """Lengths of prompts that the model's tokenizer has counted before, by `count_key`."""
         try:
             found = parse_json(read_whole(self._counts_path(model), _LARGEST_LIST))
             same = fingerprint is None or found["fingerprint"] == fingerprint
@@ -175,7 +175,7 @@ class SweepFolder:
         write_whole(self._counts_path(model), _json(body))
 
     def write_manifest(self, plan: SweepPlan, records: Mapping[Cell, list[Record]]) -> None:
-        """Write down which records belong to the plan.
+        """Write the list of records that belong to the plan.
 
         Raises:
             DepthError: the folder cannot be written.
@@ -195,7 +195,7 @@ class SweepFolder:
         return self.path / f"{name}{self._suffix}.json"
 
     def _counts_path(self, model: ModelSpec) -> Path:
-        # Half a name is enough for people; the hash tells models apart.
+        # The short name is for people; the hash tells models apart.
         digest = hashlib.sha256(json.dumps(spec_keys(model)).encode()).hexdigest()[:12]
         return self.path / "token-counts" / f"{slug(model_title(model))}-{digest}.json"
 
@@ -213,7 +213,7 @@ class SweepFolder:
                 )
             return None
         except OSError as error:
-            # It may be whole, on a disk that is not there for the moment.
+            # The record may be intact, on a disk that is unavailable for the moment.
             raise DepthError(
                 f"The record {path} cannot be read: {why(error)}.",
                 "It was left as it is. Make it readable, or choose another --out folder.",
@@ -225,15 +225,15 @@ def read_record_file(path: Path) -> Record:
 
     Raises:
         OSError: it cannot be read.
-        DamagedRecord: it is not what was written.
+        DamagedRecord: its bytes are not those that were written.
     """
     return read_record(read_whole(path, _LARGEST_RECORD))
 
 
 def can_be_pooled(record: Record, others: Iterable[Record]) -> bool:
-    """Whether a record is of as many layers as the others of its cell, each of which is of as many.
+    """Whether a record has as many layers as the other records of its cell, which all have as many.
 
-    A model may have been replaced by another one of the same name.
+    A model may have been replaced by another of the same name.
     """
     first = next(iter(others), record)
     return record.model.n_layers == first.model.n_layers
@@ -244,11 +244,11 @@ def read_manifest(path: Path, notify: Notify | None = None) -> Manifest:
 
     Args:
         path: the file.
-        notify: told, in one sentence, of a right that the file claims for a model.
+        notify: gets one sentence about a right that the file claims for a model.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is none.
+        OSError: the file cannot be read.
+        ValueError: the file is no manifest.
     """
     try:
         body = parse_json(read_whole(path, _LARGEST_LIST))
@@ -267,7 +267,7 @@ def read_manifest(path: Path, notify: Notify | None = None) -> Manifest:
 
 
 def read_failures(path: Path) -> list[Failure]:
-    """The failures in a file; none where it cannot be read."""
+    """The failures in a file; none where the file cannot be read."""
     try:
         return from_plain(list[Failure], parse_json(read_whole(path, _LARGEST_LIST)))
     except (OSError, ValueError):
@@ -275,7 +275,7 @@ def read_failures(path: Path) -> list[Failure]:
 
 
 def _is_manifest(path: Path) -> bool:
-    """Whether a file is a manifest, of whichever version."""
+    """Whether a file is a manifest of any version."""
     with suppress(OSError, ValueError):
         match parse_json(read_whole(path, _LARGEST_LIST)):
             case {"schema": int(), "plan": {"models": list(), "tasks": list()}, "cells": list()}:
@@ -290,22 +290,22 @@ def record_name(cell: Cell, number: int, key: str) -> str:
 
 
 def count_key(text: str, chat_template: bool) -> str:
-    """What a prompt's length depends on beside the model."""
+    """A hash of everything but the model that a prompt's length depends on."""
     return hashlib.sha256(json.dumps([text, chat_template]).encode()).hexdigest()[:32]
 
 
 def model_title(model: ModelSpec) -> str:
-    """A short name of what was asked for, such as `Qwen2.5-7B, 8bit`."""
+    """A model's short name and its options, such as `Qwen2.5-7B, 8bit`."""
     return ", ".join([_last_part(model.name).removesuffix(".gguf"), *asked_of(model)])
 
 
 def _last_part(name: str) -> str:
-    """What tells a name apart: that of the folder or file alone."""
+    """The last part of a path or of a hub name."""
     return name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or name
 
 
 def asked_of(model: ModelSpec) -> list[str]:
-    """What was asked for beside the name, such as `8bit`."""
+    """The options asked for beside the name, such as `8bit`."""
     how = [
         f"revision {model.revision}" if model.revision else "",
         "" if model.dtype == "auto" else model.dtype,
@@ -316,10 +316,10 @@ def asked_of(model: ModelSpec) -> list[str]:
 
 
 def plan_from(body: Any) -> SweepPlan:
-    """The plan in JSON values, as `to_plain` gives them.
+    """The plan from JSON values, as `to_plain` returns them.
 
     Raises:
-        ValueError: they are no plan.
+        ValueError: the values are no plan.
     """
     plan = from_plain(SweepPlan, body, ignore_unknown={SweepPlan, RunSettings})
     # No sweep is a what-if.
@@ -330,7 +330,7 @@ def _at(items: Sequence[Item], place: int) -> Item:
     """The item at a place of the manifest, from 0.
 
     Raises:
-        IndexError: there is none.
+        IndexError: there is no such item.
     """
     if place < 0:
         raise IndexError(place)

@@ -1,8 +1,8 @@
 """Records of the first layout: means over tokens, and parts of a run's `summary.json`.
 
-Nothing is guessed. What rounding alone leaves in the means of context depth and of the order of
-layers was not kept: it is unknown. Context depth then has no count. The sequential depth has one,
-which does not depend on it.
+Nothing is guessed. The noise floor (what rounding alone leaves) in the means of context depth and
+of the order of layers was not kept, so it is unknown. Context depth then has no count. The
+sequential depth has one, which does not depend on the noise floor.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from depthtui.metrics.residual_erasure import ResidualErasure
 Values = Mapping[str, Any]
 
 _SAME = ("key", "task", "level", "number", "model", "prompt", "n_tokens", "unavailable")
-"""Fields of a record that are as they were."""
+"""Fields of a record that have not changed."""
 
 _LONGEST = 10_000_000
-"""Tokens of a prompt."""
+"""Tokens of the longest prompt."""
 
 _LACKS = {
     "logit_lens": "the share of first choices that are the output's",
@@ -40,7 +40,7 @@ _LACKS = {
     "order": "the noise floor of the order of layers",
     "settling": "the share of settled tokens by depth",
 }
-"""By metric, what its part of a summary does not have."""
+"""By metric, the value that its part of a summary lacks."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class _Former:
     """A record of the first layout, over all tokens or without token 0, as JSON values.
 
     Attributes:
-        body: all of it.
+        body: the whole record.
         length: tokens of the prompt.
-        first: 0, or 1 without token 0.
+        first: first token that counts: 0, or 1 without token 0.
         by_lens: by lens, the means over tokens by curve, and parts of the summary by metric.
     """
 
@@ -61,7 +61,7 @@ class _Former:
 
     @property
     def n_tokens(self) -> int:
-        """How many tokens count."""
+        """Number of tokens that count."""
         return self.length - self.first
 
     @property
@@ -69,7 +69,7 @@ class _Former:
         """The run, without its results.
 
         Raises:
-            ValueError: no run was ever so long.
+            ValueError: the prompt is longer than any run.
         """
         if self.length > _LONGEST:
             raise ValueError(f"a prompt of {self.length} tokens")
@@ -80,10 +80,10 @@ class _Former:
 
 
 def former_body(body: Values) -> dict[str, Any]:
-    """A record's JSON object as it is now, from that of the first layout.
+    """A record's JSON object in the present layout, from the first layout.
 
     Raises:
-        ValueError, TypeError, LookupError, AttributeError: it is none.
+        ValueError, TypeError, LookupError, AttributeError: the object is no record.
     """
     if from_plain(int, body["n_tokens"]) < 0:
         raise ValueError("a prompt has fewer tokens than none")
@@ -104,14 +104,14 @@ def former_body(body: Values) -> dict[str, Any]:
 
 
 def _lacks(every: Values, has_answer: bool) -> Iterator[str]:
-    """What the reduced values of all tokens do not have, in words."""
+    """The values that the reduced values of all tokens lack, in words."""
     yield from (words for name, words in _LACKS.items() if name in every)
     if has_answer and LENS_METRICS[LOGIT] in every:
         yield "the margin of the answer by depth"
 
 
 def _answer_start(body: Values) -> Any:
-    """Where the answer begins; where no metric kept the place, at the last token."""
+    """First token of the answer; the last token where no metric kept it."""
     for name in (ERASURE.name, GRADIENTS.name):
         for kept in body["metrics"].get(name) or ():
             if kept:
@@ -139,7 +139,7 @@ def _reduced(former: _Former) -> dict[str, Any]:
         for name, read in _OTHERS.items()
         if (kept := parts.get(name)) and (others := read(former, kept)) is not None
     }
-    # Contributions stand beside the curves of each lens; where one failed, another has them.
+    # Every lens has the contributions beside its curves; where one failed, another has them.
     means = {name: curve for read, _ in former.by_lens.values() for name, curve in read.items()}
     if "layer_cosine" in means:
         found["contributions"] = _part(former, means, "contributions", {})
@@ -154,7 +154,7 @@ def _reduced(former: _Former) -> dict[str, Any]:
 
 
 def _part(former: _Former, kept: Values, metric: str, others: Values) -> dict[str, Any]:
-    """The fields of a metric's reduced values: those that were kept, and others."""
+    """The fields of a metric's reduced values: `kept` ones and `others`."""
     values = {"chosen": [], **kept, "tokens": former.n_tokens, **others}
     reduced: Any = METRIC_BY_NAME[metric].reduced
     names = {field.name for field in fields(reduced)}
@@ -163,7 +163,7 @@ def _part(former: _Former, kept: Values, metric: str, others: Values) -> dict[st
 
 
 def _lens(former: _Former, metrics: Values, fitted: Values | None) -> Values:
-    """A lens; its early exits and prediction depths are counts of tokens again."""
+    """A lens, with its early exits and prediction depths turned back into counts of tokens."""
     (depths,) = metrics["prediction_depth"]["depths"]
     counted = from_plain(np.ndarray, depths)[former.first :]
     agreeing, saved = (
@@ -273,7 +273,7 @@ _OTHERS: Mapping[str, Callable[[_Former, Any], Values | None]] = {
     "residual_erasure": _erasure,
     "integrated_gradients": _gradients,
 }
-"""By metric, the fields of its reduced values that its part of the summary lacks or has otherwise.
+"""By metric, the reduced fields that its part of the summary lacks or has in another form.
 
-None where there are no reduced values.
+The functions return None where there are no reduced values.
 """

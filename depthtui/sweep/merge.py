@@ -1,4 +1,4 @@
-"""Several sweeps, or the shards of one, as one."""
+"""Merge several sweeps, or the shards of one, into one."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Out
     Args:
         paths: folders of sweeps, or of shards of one, in the order of their models. Where several
             have a prompt, the last record counts, but none that lacks more than another.
-        out: where the records go; it may be one of `paths`.
-        notify: told of parts and records that are missing or damaged.
+        out: folder of the merged records; it may be one of `paths`.
+        notify: gets a sentence for missing or damaged parts and records.
 
     Raises:
-        DepthError: a folder has no sweep, or what is none under the name of one, the sweeps
-            were measured differently, or `out` cannot be written or holds files of others.
+        DepthError: a folder has no sweep, or another file under the name of one, the sweeps
+            were measured differently, or `out` cannot be written or has files of others.
     """
     out.claim()
     found = [manifest for path in paths for manifest in _manifests(path, notify)]
@@ -79,7 +79,7 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Out
 
 
 def check_can_join(folder: Path, plan: SweepPlan) -> None:
-    """See that parts of a plan can be merged with what their folder holds already.
+    """Check that parts of a plan can be merged with the sweep that is in their folder already.
 
     Raises:
         DepthError: the folder has a sweep that was measured differently.
@@ -113,10 +113,10 @@ def _manifests(folder: Path, notify: Notify) -> Iterable[tuple[Path, Manifest]]:
 
 
 def _missing_parts(found: Sequence[tuple[Path, Manifest]]) -> Iterable[tuple[str, int]]:
-    """The parts of split sweeps that are not there, such as `2, 5-9`, and how many there are to be.
+    """The missing parts of split sweeps, such as `2, 5-9`, and the number of all parts.
 
     Raises:
-        DepthError: a file is called a part of more than a sweep can have.
+        DepthError: a file's name has a number of parts that no sweep can have.
     """
     parts: dict[tuple[SweepPlan, int], set[int]] = {}
     for path, manifest in found:
@@ -167,7 +167,7 @@ def _read(folder: Path, name: str, notify: Notify) -> Record | None:
 
 
 def _failures(paths: Sequence[Path], records: dict[Cell, list[Record]]) -> list[Failure]:
-    """What failed in some folder and was done in none."""
+    """The failures of prompts and cells that no folder has done."""
     failed = dict.fromkeys(
         failure
         for folder in paths

@@ -1,7 +1,7 @@
 """A sweep on several GPUs of this machine: a process for each, which sees that GPU alone.
 
-A process takes orders over a socket, and what it sends back is what lies in a record's file. It
-keeps its model from cell to cell. When it dies, what is lacking of its cell is sent out again.
+A process receives orders over a socket and sends back the bytes of records' files. It keeps its
+model from cell to cell. When it dies, the missing prompts of its cell are sent out again.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _GRACE = 2.0
 
 @dataclass(frozen=True)
 class GpuEngine:
-    """Makes the engine of a process; the process gets it by its fields.
+    """Makes the engine of a process, which receives these fields as JSON.
 
     Attributes:
-        cache_dir: of results and converted models.
+        cache_dir: folder of results and converted models.
         keep_results: whether results are read from and kept in the cache.
-        cache_limit: what all results may take, in bytes.
-        trusts_code: whether Python code that models bring may run.
+        cache_limit: most bytes of all results together.
+        trusts_code: whether Python code that comes with models may run.
     """
 
     cache_dir: str
@@ -70,7 +70,7 @@ def run_on_gpus(
     shard: Shard | None = None,
     module: str = __name__,
 ) -> Outcome:
-    """Run what is not there yet, a cell on each GPU at a time.
+    """Run the missing prompts, a cell on each GPU at a time.
 
     Where there are fewer cells than GPUs, a cell is run in parts.
 
@@ -80,7 +80,7 @@ def run_on_gpus(
         gpus: as `CUDA_VISIBLE_DEVICES` names them.
         engine: makes the engine of each process.
         watcher: sees prompts end.
-        notify: told what people should know, a failure at once.
+        notify: gets messages for people, a failure at once.
         shard: which part of the plan to run; None for all of it.
         module: what a process runs; it calls `serve`.
 
@@ -116,7 +116,7 @@ class _Part:
 
 
 def _parts(state: SweepState, n_gpus: int) -> list[_Part]:
-    """What is lacking, in parts of like work: a cell each, or more of them for idle GPUs."""
+    """The missing prompts in parts of equal work: a part per cell, or more for idle GPUs."""
     n_parts = -(-n_gpus // max(len(state.open), 1))
     parts = [
         _Part(cell, tuple(state.lacking(cell)[place::n_parts]))
@@ -132,8 +132,8 @@ class _Worker:
     Attributes:
         gpu: the GPU.
         connection: to the process.
-        part: what it runs; None where nothing is left for it.
-        model: of its last order.
+        part: the part that it runs; None where no part is left.
+        model: model of its last order.
     """
 
     def __init__(self, gpu: str, module: str, setting: str) -> None:
@@ -148,23 +148,23 @@ class _Worker:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                # Ctrl-c is for the process that has the records.
+                # Ctrl-c goes only to the process that writes the records.
                 start_new_session=True,
                 env={**os.environ, "CUDA_VISIBLE_DEVICES": gpu},
             )
         self.connection = Connection(ours.detach())
 
     def send(self, part: _Part, order: bytes) -> None:
-        """Have it run a part; where it has died, reading from it will tell."""
+        """Send a part to the process; a dead process is noticed at the next read from it."""
         self.part, self.model = part, part.cell.model
         with suppress(OSError):
             self.connection.send_bytes(order)
 
     def end(self) -> str:
-        """End the process, and say how it ended."""
+        """End the process, and return how it ended."""
         self.connection.close()
         with suppress(subprocess.TimeoutExpired):
-            # Whoever has work would go on with it.
+            # A process with a part would go on with it, so it is killed at once.
             if self.part is None:
                 self._process.wait(_GRACE)
         self._process.kill()
@@ -172,7 +172,7 @@ class _Worker:
         return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
 
     def death(self) -> str:
-        """How a process ended that closed its socket."""
+        """How the process ended, after it closed its socket."""
         self.part = None
         return self.end()
 
@@ -214,7 +214,7 @@ class _Driver:
         self._give(worker)
 
     def _give(self, worker: _Worker) -> None:
-        """The next part, of the model that the process has where there is one."""
+        """Send a process the next part, of the model that it has loaded where there is one."""
         worker.part = None
         if self._waiting:
             same = (part for part in self._waiting if part.cell.model == worker.model)
@@ -254,7 +254,7 @@ class _Driver:
             self._begin(worker.gpu)
 
     def _end_cell(self, cell: Cell) -> None:
-        """Say that a cell has ended, unless a part of it waits or runs."""
+        """Report the end of a cell, unless a part of it waits or runs."""
         running = [worker.part for worker in self._workers if worker.part]
         if not any(part.cell == cell for part in (*self._waiting, *running)):
             self._watcher.cell_ends(cell)
@@ -266,7 +266,7 @@ class _Driver:
 
 
 class _Kept:
-    """An engine that keeps its model where the next order is of the same."""
+    """An engine that keeps its model loaded where the next order is of the same model."""
 
     def __init__(self, engine: SweepEngine) -> None:
         self._engine = engine
@@ -288,11 +288,11 @@ class _Kept:
 def serve(
     connection: Connection, make: Callable[[Callable[[Event], None], Notify], SweepEngine]
 ) -> None:
-    """In a process of one GPU: run every order, until whoever sends them has gone.
+    """In a process of one GPU: run every order, until the driver has gone.
 
     Args:
-        connection: to the driver.
-        make: makes the engine, of what takes its events and of what is told of the cache.
+        connection: connection to the driver.
+        make: makes the engine from a handler of its events and one of notices about the cache.
     """
 
     def notify(message: str) -> None:

@@ -1,7 +1,7 @@
-"""A sweep on a Ray cluster: one task a cell, every prompt sent to the driver as it is done.
+"""A sweep on a Ray cluster: one task per cell, every prompt sent to the driver when it is done.
 
-Nodes share no disk: a task takes its prompts as JSON, and what it sends back is what lies in
-a record's file. When a node dies, what is lacking of its cells is sent out again.
+Nodes share no disk: a task receives its prompts as JSON and sends back the bytes of records'
+files. When a node dies, the missing prompts of its cells are sent out again.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from depthtui.sweep.work import SweepEngine, TokenCounts
 
 @dataclass(frozen=True)
 class NodeNeeds:
-    """What Ray sets aside for each cell.
+    """The resources that Ray reserves for each cell.
 
     Attributes:
-        cpus: cores.
-        gpus: GPUs, which may be a part of one.
-        memory: bytes; 0 for none in particular.
+        cpus: number of cores.
+        gpus: number of GPUs; may be a fraction.
+        memory: bytes of memory; 0 reserves none.
     """
 
     cpus: float = 1
@@ -41,7 +41,7 @@ class NodeNeeds:
     memory: int = 0
 
     def options(self) -> dict[str, Any]:
-        """The same as options of a Ray task."""
+        """The needs as options of a Ray task."""
         memory = {"memory": self.memory} if self.memory else {}
         return {"num_cpus": self.cpus, "num_gpus": self.gpus, **memory}
 
@@ -53,18 +53,18 @@ class NodeNeeds:
 
 @dataclass(frozen=True)
 class NodeEngine:
-    """Makes an engine on a node; Ray sends it by its fields.
+    """Makes an engine on a node; Ray sends these fields.
 
     Attributes:
-        cache_dir: of converted models; empty for the node's own default.
-        trusts_code: whether Python code that models bring may run.
+        cache_dir: folder of converted models; empty for the node's own default.
+        trusts_code: whether Python code that comes with models may run.
     """
 
     cache_dir: str = ""
     trusts_code: bool = False
 
     def __call__(self) -> SweepEngine:
-        """The engine, which keeps results nowhere: the driver does."""
+        """The engine, which keeps no results: the driver does."""
         folder = Path(self.cache_dir) if self.cache_dir else default_cache_dir()
         storage = Storage(folder, models_dir(folder), keep_results=False)
         trusted = TrustedModels(every=self.trusts_code)
@@ -104,18 +104,18 @@ def run_on_ray(
     shard: Shard | None = None,
     datasets: Path | None = None,
 ) -> Outcome:
-    """Run what is not there yet on the cluster that `connect` joined.
+    """Run the missing prompts on the cluster that `connect` joined.
 
-    Records are not compared with the weights that the nodes have: a report says where the
-    prompts of one cell ran with different ones.
+    Records are not compared with the weights that the nodes have: a report names cells whose
+    prompts ran with different weights.
 
     Args:
         plan: what to run.
         folder: where records are found and kept, on the driver.
         make_engine: makes an engine on a node; a function that Ray can send.
-        needs: what each cell needs of a node.
+        needs: resources for each cell.
         watcher: sees prompts end.
-        notify: told what people should know, a failure at once.
+        notify: gets messages for people, a failure at once.
         shard: which part of the plan to run; None for all of it.
         datasets: the folder of data sets on the driver (see `prompts.datasets.rows`).
 
@@ -169,7 +169,7 @@ class _Driver:
         return state.outcome()
 
     def _warn_of_needs(self) -> None:
-        """Ray waits for ever for a node that it does not have: say so."""
+        """Warn where no node is large enough: Ray would wait for one for ever."""
         if self._state.open and not _fits(self._needs, self._ray.nodes()):
             self._notify(f"No node of the cluster has {self._needs} now: the sweep waits for one.")
 
@@ -181,7 +181,7 @@ class _Driver:
         self._running[task.remote(self._make_engine, order)] = cell
 
     def _receive(self, results: Results) -> None:
-        """Take one message of whichever cell has one."""
+        """Handle one message, of any cell that has sent one."""
         (stream,), _ = self._ray.wait(list(self._running), num_returns=1)
         cell = self._running[stream]
         try:
@@ -203,7 +203,7 @@ class _Driver:
 
 
 def _fits(needs: NodeNeeds, nodes: list[dict[str, Any]]) -> bool:
-    """Whether one of Ray's nodes has what a cell needs, busy or not."""
+    """Whether one of Ray's nodes, busy or not, has the resources for a cell."""
     wanted = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": needs.memory}
     return any(
         node["Alive"]
@@ -213,12 +213,12 @@ def _fits(needs: NodeNeeds, nodes: list[dict[str, Any]]) -> bool:
 
 
 def _run_cell(make_engine: Callable[[], SweepEngine], order: bytes) -> Iterator[Message]:
-    """On a node: run what the driver lacks."""
+    """On a node: run the prompts of an order."""
     yield from run_order(make_engine, order, _bug)
 
 
 def _ignore(event: object) -> None:
-    """Nobody looks at a node."""
+    """Drop an event: a node shows no progress."""
 
 
 def _bug(error: Exception) -> str:

@@ -1,8 +1,8 @@
 """A sweep on a Slurm cluster: two scripts that people can read and change.
 
-The tasks of an array run the parts of the sweep, all into one folder on a disk that they share.
-A task that is preempted and begins again goes on from its records. A second job merges the parts
-after all tasks have ended, whether or not they succeeded.
+The tasks of an array run the parts of the sweep, all into one folder on a shared disk. A task
+that is preempted and restarted continues from its records. A second job merges the parts after
+all tasks have ended, whether or not they succeeded.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class SlurmSweep:
     """A sweep for a cluster.
 
     Attributes:
-        words: of the command line of `depthtui sweep`: which models and tasks, and how.
-        directory: the folder from which files named in `words` are found.
-        out: the folder of records and report, from the root.
-        formats: of the report; empty for all.
-        tasks: of the array.
-        options: of sbatch for both jobs, each as it stands behind `#SBATCH`.
+        words: command line of `depthtui sweep`: models, tasks and settings.
+        directory: the folder that paths in `words` are relative to.
+        out: absolute path of the folder of records and report.
+        formats: formats of the report; empty for all.
+        tasks: number of tasks of the array.
+        options: options of sbatch for both jobs, each as written after `#SBATCH`.
         python: the interpreter that depthtui is installed for.
     """
 
@@ -48,12 +48,12 @@ class SlurmSweep:
 
     @property
     def array_path(self) -> Path:
-        """Where the array's script lies."""
+        """Path of the array's script."""
         return self.out / "slurm" / "array.sbatch"
 
     @property
     def merge_path(self) -> Path:
-        """Where the merging script lies."""
+        """Path of the merging script."""
         return self.out / "slurm" / "merge.sbatch"
 
     @property
@@ -92,7 +92,7 @@ def sbatch_options(text: str) -> tuple[str, ...]:
 
 
 def array_script(sweep: SlurmSweep) -> str:
-    """The script of the array, whose every task runs one part."""
+    """The script of the array, each task of which runs one part."""
     lines = [
         "#!/bin/bash",
         f"# Runs a sweep of depthtui in {sweep.tasks} parts, one in each task of the array.",
@@ -115,7 +115,7 @@ def array_script(sweep: SlurmSweep) -> str:
 
 
 def merge_script(sweep: SlurmSweep) -> str:
-    """The script of the job that makes one sweep of the parts, and its report."""
+    """The script of the job that merges the parts into one sweep and writes its report."""
     out = shlex.quote(str(sweep.out))
     formats = [f"--format {','.join(sweep.formats)}"] if sweep.formats else []
     lines = [
@@ -133,11 +133,11 @@ def merge_script(sweep: SlurmSweep) -> str:
 
 
 def write_scripts(sweep: SlurmSweep) -> list[Path]:
-    """Write both scripts; what stands there already stays, and must be the same.
+    """Write both scripts; a script that exists already is kept, and must be the same.
 
     Raises:
-        DepthError: a script is there that was changed or is of another sweep, or the folder
-            cannot be written.
+        DepthError: an existing script was changed or is of another sweep, or the folder cannot
+            be written.
     """
     scripts = {
         sweep.array_path: array_script(sweep).encode(),
@@ -150,7 +150,7 @@ def write_scripts(sweep: SlurmSweep) -> list[Path]:
 
 
 def check_sbatch() -> None:
-    """See that jobs can be submitted from here.
+    """Check that jobs can be submitted from this machine.
 
     Raises:
         DepthError: there is no sbatch.
@@ -166,7 +166,7 @@ def submit(sweep: SlurmSweep) -> tuple[str, str]:
     """Submit both scripts; returns the ids of the array's job and of the merging one.
 
     Raises:
-        DepthError: Slurm does not take one.
+        DepthError: Slurm rejects a script.
     """
     array = _sbatch(sweep.array_path)
     try:
@@ -210,7 +210,7 @@ def _program(sweep: SlurmSweep) -> str:
 
 
 def _log(sweep: SlurmSweep, name: str) -> str:
-    """A log's file beside the scripts, for sbatch, which replaces what stands behind `%`."""
+    """Path of a log beside the scripts, for sbatch, which expands `%` patterns in it."""
     return shlex.quote(str(sweep.array_path.parent).replace("%", "%%") + f"/{name}")
 
 

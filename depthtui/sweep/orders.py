@@ -23,12 +23,12 @@ ATTEMPTS = 3
 """How often a cell is sent out before it counts as failed; only a lost process counts."""
 
 Message = tuple[str, bytes]
-"""What comes back: `counts`, `record`, `failure` or `unloaded`, and JSON."""
+"""A message to the driver: `counts`, `record`, `failure` or `unloaded`, and JSON."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """A cell to run: its prompts, and the numbers of those that are wanted."""
+    """A cell to run: its prompts, and the numbers of the prompts to run."""
 
     cell: Cell
     settings: RunSettings
@@ -47,9 +47,9 @@ def run_order(
     """Load the order's model, run its prompts, and yield each result at once.
 
     Args:
-        make_engine: makes the engine, or returns the one that is there.
-        data: from `order_bytes`.
-        on_bug: puts an unexpected failure in words.
+        make_engine: makes the engine, or returns an existing one.
+        data: an order from `order_bytes`.
+        on_bug: puts an unexpected failure into words.
     """
     order = from_plain(Order, json.loads(data))
     cell, settings, wanted = order.cell, order.settings, set(order.numbers)
@@ -78,13 +78,13 @@ def run_order(
 
 
 class Results:
-    """Takes what comes back from several processes at once.
+    """Handles the messages of several processes at once.
 
     Args:
-        state: what is there of the sweep.
+        state: state of the sweep.
         watcher: sees prompts end.
-        notify: told of processes that are lost.
-        place: where a cell is run, such as `node`.
+        notify: gets a sentence for each lost process.
+        place: word for the place where a cell runs, such as `node`.
     """
 
     def __init__(self, state: SweepState, watcher: Watcher, notify: Notify, place: str) -> None:
@@ -96,7 +96,7 @@ class Results:
         self._ended = time.perf_counter()
 
     def take(self, cell: Cell, kind: str, data: bytes) -> None:
-        """Keep what a message holds.
+        """Keep the content of a message.
 
         Raises:
             DepthError: the folder cannot be written.
@@ -120,7 +120,7 @@ class Results:
                 self._end(cell, None)
 
     def is_tried_again(self, cell: Cell, why: str) -> bool:
-        """Whether a cell whose process was lost is sent out again; else it has failed."""
+        """Whether a cell whose process was lost is sent out again; otherwise it has failed."""
         losses = self._losses[cell] = self._losses.get(cell, 0) + 1
         if losses < ATTEMPTS:
             lost = f"Its {self._place} was lost ({why}); what it lacks is sent out again."
@@ -130,12 +130,12 @@ class Results:
         return False
 
     def fail(self, cell: Cell, problem: str) -> None:
-        """A cell failed, or a prompt of it that nobody can name."""
+        """Add a failure of a cell, or of a prompt of it whose number is unknown."""
         self._state.fail(Failure.of(cell, None, problem))
         self._end(cell, None)
 
     def _end(self, cell: Cell, record: Record | None) -> None:
-        # From the end of one prompt to that of the next, wherever they ran.
+        # Time from the end of one prompt to the end of the next, on any process.
         now = time.perf_counter()
         self._watcher.prompt_ends(cell, record, now - self._ended)
         self._ended = now

@@ -13,15 +13,15 @@ from depthtui.sweep.plan import SweepPlan, TaskChoice
 def with_paper_protocol(
     plan: SweepPlan, data: Mapping[str, str], left_out: Collection[str] = ()
 ) -> SweepPlan:
-    """The plan on the paper's data sets, before its own tasks, and with the paper's settings.
+    """The plan with the paper's data sets before its own tasks, and with the paper's settings.
 
     Args:
         plan: models, and tasks beside the paper's.
-        data: files by data set; without one, it comes from the hub.
-        left_out: those of the paper's data sets that cannot be had.
+        data: files by data set; a data set without a file comes from the hub.
+        left_out: data sets of the paper that are unavailable.
 
     Raises:
-        DepthError: there is none of the paper's data sets.
+        DepthError: every data set of the paper is unavailable.
     """
     paper = PAPER_PROTOCOL
     tasks = tuple(

@@ -1,4 +1,4 @@
-"""What a sweep computes: every model on every task."""
+"""The plan of a sweep: every model on every task."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class TaskChoice:
     """Prompts of one task at one level.
 
     Attributes:
-        name: a task or a data set of `depthtui tasks`, or what the prompts of `data` are called.
-        level: how hard, in the task's own unit; empty where it has no levels, or for all of them.
-        data: a file that holds the prompts; empty for those of depthtui or of the hub.
-        examples: how many prompts.
-        max_tokens: prompts that are longer by the model's own tokenizer are left out, and the
-            next ones taken instead; 0 for any length.
+        name: a task or a data set of `depthtui tasks`, or a name for the prompts of `data`.
+        level: difficulty in the task's own unit; empty where it has no levels, or for all of them.
+        data: a file of prompts; empty for the prompts of depthtui or of the hub.
+        examples: number of prompts.
+        max_tokens: longer prompts, by the model's own tokenizer, are left out and replaced by the
+            next ones; 0 for any length.
         sample: draw the prompts with the sweep's seed instead of taking the first ones.
     """
 
@@ -58,14 +58,14 @@ class TaskChoice:
 
     @property
     def is_generated(self) -> bool:
-        """Whether its prompts are drawn by a generator, not taken from a set of them."""
+        """Whether a generator draws the prompts, instead of a fixed set of prompts."""
         return not self.data and self.name in TASKS and TASKS[self.name].kind == "generated"
 
 
 def population(tasks: Iterable[TaskChoice]) -> str:
-    """Of which prompts intervals and p values of these tasks speak.
+    """The prompts that intervals and p values of these tasks are about.
 
-    Such as `draws of this generator`, or `prompts of these data sets`; levels of a task are of
+    Such as `draws of this generator`, or `prompts of these data sets`; all levels of a task have
     one generator.
     """
     tasks = list(tasks)
@@ -91,14 +91,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """A grid of models and tasks, and how each prompt of it is run.
+    """A grid of models and tasks, with the settings of its runs.
 
     Attributes:
         models: in the order in which they are loaded and reported.
         tasks: in the order in which they are run and reported.
         run: settings of every run; its seed also draws the prompts.
         summary: how the runs of a cell are pooled.
-        families: names of models, and the family that each is of, where that was said.
+        families: family by name of model, for models whose family is given.
     """
 
     models: tuple[ModelSpec, ...]
@@ -114,7 +114,7 @@ class SweepPlan:
 
     @property
     def files(self) -> list[str]:
-        """The files that prompts and the texts of lenses are read from."""
+        """The files of prompts and of lenses' texts."""
         named = [*(task.data for task in self.tasks), self.run.lens_texts]
         return sorted({name for name in named if name})
 
@@ -131,10 +131,10 @@ class Drawing:
 
 
 def check_plan(plan: SweepPlan) -> SweepPlan:
-    """The plan, models and tasks that are named twice taken once, with what its lens reads.
+    """The plan without repeated models and tasks, and with the metric that its lens needs.
 
     Raises:
-        DepthError: it has no model, no task, or two tasks that nothing tells apart.
+        DepthError: the plan has no model, no task, or two tasks that cannot be told apart.
     """
     if not plan.models or not all(model.name for model in plan.models):
         raise DepthError("The sweep has no model.", "Name one or more: --model NAME.")
@@ -153,10 +153,9 @@ def check_plan(plan: SweepPlan) -> SweepPlan:
 
 
 def with_absolute_paths(plan: SweepPlan) -> SweepPlan:
-    """The plan, models and data that are files or folders here named from the root.
+    """The plan with absolute paths for models and data that are local files or folders.
 
-    So the same plan means the same from another folder, and on another machine with the
-    same disk.
+    The plan then means the same from another folder, and on another machine with the same disk.
     """
     models = [
         replace(model, name=_model_from_root(model.name), adapter=_absolute(model.adapter))
@@ -173,7 +172,7 @@ def _model_from_root(name: str) -> str:
 
 def _absolute(name: str) -> str:
     path = Path(os.path.expanduser(name))
-    # Unlike `Path.exists`, this does not mind names that are too long for the system.
+    # Unlike `Path.exists`, `os.path.exists` accepts names that are too long for the system.
     return str(path.absolute()) if name and os.path.exists(path) else name
 
 
@@ -186,8 +185,8 @@ def parse_task(
     """The choices in `NAME`, `NAME:LEVEL`, `NAME:1,3,5`, `NAME:1-5` or `NAME:*`.
 
     Args:
-        text: as given on the command line.
-        data: files by the name of the task that they hold.
+        text: a choice as given on the command line.
+        data: files by the name of their task.
         drawing: how many prompts, and which.
         all_levels: whether a name alone stands for all levels instead of the default one.
 
@@ -230,7 +229,7 @@ def parse_data(texts: Iterable[str]) -> dict[str, str]:
     """Files by task from `NAME=FILE`.
 
     Raises:
-        DepthError: a text is not of that form, or names the home of nobody.
+        DepthError: a text is not of this form, or names the home folder of an unknown user.
     """
     found: dict[str, str] = {}
     for text in texts:

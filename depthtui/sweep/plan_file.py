@@ -43,12 +43,12 @@ def read_plan(
 
     Args:
         path: the file; data files that it names are relative to its folder.
-        base: settings that the file leaves out.
-        drawing: how prompts are drawn where the file does not say.
-        notify: told, in one sentence, of a right that the file claims for a model.
+        base: defaults of settings that the file leaves out.
+        drawing: defaults of how prompts are drawn.
+        notify: gets one sentence about a right that the file claims for a model.
 
     Raises:
-        DepthError: the file cannot be read, or a key of it is wrong; the key is named.
+        DepthError: the file cannot be read, or a key of it is wrong; the error names the key.
     """
     table = _read(path)
     tell_of_claim(table, path, notify)

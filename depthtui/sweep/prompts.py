@@ -1,4 +1,4 @@
-"""Where a sweep's prompts come from, and which of them fit a model."""
+"""The prompts of a sweep: their sources, and the choice of those that fit a model."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from depthtui.sweep.plan import TaskChoice
 
 
 class Candidates:
-    """A task's prompts in order, made once and only as far as somebody asks.
+    """A task's prompts in order, each made once and only on demand.
 
     Args:
-        task: which, and how many.
-        seed: draws a sample.
+        task: the task, and the number of prompts.
+        seed: seed of the sample.
         datasets: the folder of data sets (see `prompts.datasets.rows`).
 
     Raises:
-        DepthError: when the source cannot be read; later, when a prompt of it is none.
+        DepthError: the source cannot be read; while iterating, a prompt of it is invalid.
     """
 
     def __init__(self, task: TaskChoice, seed: int, datasets: Path | None = None) -> None:
@@ -47,21 +47,21 @@ class Candidates:
 def choose(
     task: TaskChoice, candidates: Iterable[Prompt], count: Callable[[Prompt], int]
 ) -> list[Prompt]:
-    """The first prompts that are short enough; fewer than the task asks for where there are.
+    """The first prompts that are short enough; may be fewer than the task asks for.
 
     Args:
-        task: how many, and how long they may be.
+        task: the number of prompts, and their largest length.
         candidates: the task's prompts in order.
-        count: a prompt's length in tokens; asked only where the task has a limit.
+        count: returns a prompt's length in tokens; called only where the task has a limit.
 
     Raises:
-        DepthError: there is none.
+        DepthError: no prompt is short enough.
     """
     chosen: list[Prompt] = []
     for candidate in candidates:
         if not task.max_tokens or count(candidate) <= task.max_tokens:
             chosen.append(candidate)
-        # Not one more is made than is needed.
+        # Stop before another candidate is made.
         if len(chosen) == task.examples:
             break
     if not chosen:
@@ -85,10 +85,10 @@ def _source(task: TaskChoice, seed: int, datasets: Path | None) -> Iterator[Prom
         prompts = make_prompts(task.name, count=len(written_rows(task.name)))
         yield from _sampled(task, prompts, seed) if task.sample else prompts
     else:
-        # Generated prompts are a sample already.
+        # Generated prompts are already a sample.
         yield from make_prompts(task.name, task.level, task.examples, seed)
 
 
 def _sampled(task: TaskChoice, prompts: list[Prompt], seed: int) -> list[Prompt]:
-    # Seeding by a string is the same in every process, unlike by a hash.
+    # A string seeds the same in every process; a hash would not.
     return Random(f"{task.name} {seed}").sample(prompts, len(prompts))

@@ -1,4 +1,4 @@
-"""What is asked of a sweep: the paper's questions of size, training and difficulty, and others."""
+"""Questions about a sweep: the paper's on size, training and difficulty, and others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from depthtui.sweep.plan import Cell, TaskChoice, population
 from depthtui.sweep.summary import CellSummary, SweepSummary, rules_of
 
 MOST_PAIRS = 3
-"""With more pairs of models than that, only models of one shape are compared."""
+"""Most pairs of models; with more, only models of one shape are compared."""
 
 _DIFFICULTY_ORDERS = (
     tuple(name for name, task in TASKS.items() if task.kind == "written"),
@@ -50,16 +50,16 @@ _UNLIKE = (
 
 @dataclass(frozen=True)
 class Answer:
-    """What a sweep says to a question, by one rule.
+    """The answer of a sweep to a question, by one rule.
 
     Attributes:
         compared: the model or models, such as `Qwen2.5-7B`, or `b less a`.
         on: the tasks, such as `addition, 1 to 5 digits`.
-        rule: name of the rule; empty where it is no matter of a rule.
-        sentence: what the data support.
+        rule: name of the rule; empty where the answer depends on no rule.
+        sentence: the conclusion that the data support.
         found: the numbers, corrected over all comparisons of the question; None where the answer
             only describes.
-        cells: what it is about.
+        cells: the cells that the answer is about.
     """
 
     compared: str
@@ -71,7 +71,7 @@ class Answer:
 
     @property
     def claim(self) -> Claim | None:
-        """By how much the depth differs or grows, where that can be said."""
+        """The claim on how much the depth differs or grows; None where there is none."""
         return None if self.found is None else self.found.claim
 
     @property
@@ -88,7 +88,7 @@ class Answer:
 
     @property
     def subject(self) -> str:
-        """What was compared, such as `Qwen2.5-7B on addition, 1 to 5 digits`."""
+        """The models and the tasks, such as `Qwen2.5-7B on addition, 1 to 5 digits`."""
         return f"{self.compared} on {self.on}"
 
     def __str__(self) -> str:
@@ -98,7 +98,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class _Compared(Generic[Comparison]):
-    """A comparison before it is corrected: what, on what, of which cells, and their depths."""
+    """A comparison before its correction: models, tasks, result, cells, their depths in words."""
 
     compared: str
     on: str
@@ -109,7 +109,7 @@ class _Compared(Generic[Comparison]):
 
 @dataclass(frozen=True)
 class Question:
-    """A question, and what the sweep says to it; no answers where it was not asked."""
+    """A question and the sweep's answers; none where the question was not asked."""
 
     name: str
     title: str
@@ -117,7 +117,7 @@ class Question:
 
 
 def questions(summary: SweepSummary) -> list[Question]:
-    """The questions that the sweep's models and tasks allow to ask."""
+    """The questions that can be asked of the sweep's models and tasks."""
     asked = (
         ("size", "Does effective depth grow with size?", _sizes),
         ("training", "Does effective depth grow with training?", _trainings),
@@ -130,7 +130,7 @@ def questions(summary: SweepSummary) -> list[Question]:
 
 
 def _sizes(summary: SweepSummary) -> Iterable[Answer]:
-    """The largest model of a family less the smallest, task by task; between them the others."""
+    """Per task, the largest model of a family less the smallest, and the models in between."""
     found = [
         _Compared(
             f"{cells[0].title} to {cells[-1].title}",
@@ -154,7 +154,7 @@ def _sizes(summary: SweepSummary) -> Iterable[Answer]:
 def _by_size(
     summary: SweepSummary, models: Sequence[ModelSpec], task: TaskChoice
 ) -> list[CellSummary]:
-    """Their cells on a task, from the smallest model to the largest; none where all are alike."""
+    """The models' cells on a task, the smallest model first; none where all have the same size."""
     cells = [cell for cell in summary.cells if cell.cell.task == task and cell.cell.model in models]
     if len({cell.model.parameters for cell in cells}) < 2:
         return []
@@ -162,9 +162,9 @@ def _by_size(
 
 
 def families(summary: SweepSummary) -> list[list[ModelSpec]]:
-    """The models in families, within which size is nearly all that differs.
+    """The models in families, within which models differ in little but size.
 
-    They are of one family where the plan says so; where it says nothing, where their
+    The plan's families count. Models that it gives no family are of one family where their
     architecture is the same and their tokenizers cut the same prompts into as many tokens.
     """
     found: list[list[ModelSpec]] = []
@@ -233,7 +233,7 @@ def _trainings(summary: SweepSummary) -> Iterable[Answer]:
 
 
 def _trained(models: Sequence[ModelSpec]) -> list[list[ModelSpec]]:
-    """Revisions whose names tell a step of a training, of each model that has several."""
+    """Revisions whose names contain a step of training, of each model that has several."""
     found: dict[ModelSpec, list[ModelSpec]] = {}
     for model in models:
         if step_of(model.revision) is not None:
@@ -246,13 +246,13 @@ def _trained(models: Sequence[ModelSpec]) -> list[list[ModelSpec]]:
 
 
 def step_of(revision: str) -> tuple[int, int] | None:
-    """Stage and step of a training in a revision's name, such as `stage1-step5000`, or None."""
+    """Stage and step of training in a revision's name, such as `stage1-step5000`, or None."""
     step, stage = _STEP.search(revision), _STAGE.search(revision)
     return None if step is None else (int(stage[1]) if stage else 0, int(step[1]))
 
 
 def _precisions(summary: SweepSummary) -> Iterable[Answer]:
-    """One model at fewer bits less the same model at the most."""
+    """A model at fewer bits less the same model at the most bits."""
     found: list[_Compared[Difference]] = []
     for model, *others in _precise(summary):
         for other in others:
@@ -261,7 +261,7 @@ def _precisions(summary: SweepSummary) -> Iterable[Answer]:
 
 
 def _precise(summary: SweepSummary) -> list[list[ModelSpec]]:
-    """Each model that was run at several dtypes or bits, from the most bits to the fewest."""
+    """Each model that was run at several dtypes or bit widths, the most bits first."""
     found: dict[ModelSpec, dict[tuple[str, str], ModelSpec]] = {}
     for spec in summary.models:
         model = summary.of_model(spec)[0].model
@@ -276,7 +276,7 @@ def _precise(summary: SweepSummary) -> list[list[ModelSpec]]:
 
 
 def _bits(kind: tuple[str, str]) -> int:
-    """Bits of a weight, of a dtype and a quantisation."""
+    """Bits of a weight with a dtype and a quantisation."""
     digits = re.search(r"\d+", kind[1] or kind[0])
     return int(digits[0]) if digits else 0
 
@@ -293,7 +293,7 @@ def _pairs(summary: SweepSummary) -> Iterable[Answer]:
 
 
 def _compared(summary: SweepSummary, a: ModelSpec, b: ModelSpec) -> Iterable[_Compared[Difference]]:
-    """b less a by every rule, on every subject, on the prompts that both have run."""
+    """b less a by every rule, on every subject, over the prompts that both have run."""
     for words, tasks in _subjects(summary.plan.tasks):
         first, second = (_cells_on(summary, model, tasks) for model in (a, b))
         if first and second:
@@ -310,7 +310,7 @@ def _cells_on(
 
 
 def _subjects(tasks: Sequence[TaskChoice]) -> Iterable[tuple[str, list[TaskChoice]]]:
-    """What models are compared on: every task with all its levels, then all tasks."""
+    """The subjects of a comparison: every task with all its levels, then all tasks together."""
     names = list(dict.fromkeys(choice.name for choice in tasks))
     for name in names:
         levels = [choice for choice in tasks if choice.name == name]
@@ -358,7 +358,7 @@ def _trends(summary: SweepSummary) -> Iterable[Answer]:
 def _grown(
     words: str, cells: Sequence[CellSummary], levels: Sequence[CellSummary | None]
 ) -> Iterable[_Compared[Trend]]:
-    """The trend over some levels by every rule; None is a level without a prompt."""
+    """The trend over some levels by every rule; a level without a prompt is None."""
     known = [level for level in levels if level is not None]
     for rule in rules_of(cells):
         parts = [[] if level is None else level.parts for level in levels]
@@ -367,7 +367,7 @@ def _grown(
 
 
 def _over_right_answers(cells: Sequence[CellSummary]) -> Iterable[_Compared[Trend]]:
-    """The trend over the levels that have right answers enough; over all where one or none has."""
+    """The trend over the levels with enough right answers; over all where fewer than two have."""
     enough = [cell for cell in cells if cell.accuracy and cell.accuracy.right >= FEWEST_UNITS]
     levels = enough if len(enough) > 1 else cells
     words = f"{_levels_words([cell.cell.task for cell in levels])}, right answers alone"
@@ -375,7 +375,7 @@ def _over_right_answers(cells: Sequence[CellSummary]) -> Iterable[_Compared[Tren
 
 
 def _some_are_wrong(cells: Sequence[CellSummary]) -> bool:
-    """Whether it is known on every level which answers are right, and they are some of all."""
+    """Whether every level's right answers are known, and some answers but not all are right."""
     found = [cell.accuracy for cell in cells]
     known = [accuracy for accuracy in found if accuracy is not None]
     right = sum(accuracy.right for accuracy in known)
@@ -398,7 +398,7 @@ def _fragile(cells: Iterable[CellSummary], rule: str) -> list[FragileCount]:
 
 
 def _answers(found: Sequence[_Compared[Comparison]]) -> Iterable[Answer]:
-    """What was compared, on what, and how; all of a question are one family."""
+    """The answers of a question's comparisons, corrected as one family."""
     results = corrected([comparison.result for comparison in found])
     for of, result in zip(found, results, strict=True):
         cells = _cells(of.cells)

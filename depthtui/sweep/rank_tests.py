@@ -1,8 +1,8 @@
 """Rank tests on the depths of single prompts, with effect sizes.
 
-All are two-sided. Prompts that never cross tie, so p comes from permutations
-wherever there are few prompts (all of them where they can be listed), and from
-the normal approximation else. NaN, a prompt whose depth is unknown, is left
+All are two-sided. Prompts that never cross tie, so with few prompts p comes
+from permutations (all of them where they can be listed), otherwise from
+the normal approximation. NaN, a prompt whose depth is unknown, is left
 out; with fewer than `FEWEST_UNITS` left, there is no p. A prompt that never
 crosses is not unknown: `Rule.ranked_crossings` ranks it.
 """
@@ -17,15 +17,15 @@ from depthtui.metrics.resampling import FEWEST_UNITS
 
 _PERMUTATIONS = 4999
 _MOST_PERMUTED = 80
-"""With more prompts the normal approximations are as good."""
+"""Most prompts for permutations; with more, the normal approximations are as good."""
 
 
 def signed_rank(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[float | None, float | None]:
     """p of Wilcoxon's signed-rank test, and the matched-pairs rank-biserial correlation.
 
-    Pairs that do not differ take the lowest ranks and then count for neither side (Pratt
-    1959), so that how many of them there are matters. The correlation is
-    (W+ - W-) / (W+ + W-) (Kerby 2014), positive where b is larger.
+    Equal pairs get the lowest ranks and then count for neither side (Pratt 1959), so that their
+    number matters. The correlation is (W+ - W-) / (W+ + W-) (Kerby 2014), positive where b is
+    larger.
     """
     from scipy import stats
 
@@ -59,7 +59,7 @@ def mann_whitney(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[float | None,
 
 
 def kendall(levels: Sequence[np.ndarray], seed: int) -> tuple[float | None, float | None]:
-    """p and tau-b of depths against the rank of their level; no tau where all are equal."""
+    """p and tau-b of depths against the rank of their level; tau is None where all are equal."""
     from scipy import stats
 
     known = [text[np.isfinite(text)] for text in levels]
@@ -76,10 +76,10 @@ def kendall(levels: Sequence[np.ndarray], seed: int) -> tuple[float | None, floa
 
 
 def _permuted_signs(signed_ranks: np.ndarray, seed: int) -> float:
-    """How often the sum of signed ranks is as far from 0 when signs are drawn anew.
+    """Share of redrawn signs whose sum of signed ranks is as far from 0.
 
-    The same as scipy's permutations, which call Python for each of them: a sweep asks hundreds
-    of times.
+    Equal to scipy's permutations, which call Python for each permutation: too slow for the
+    hundreds of calls of a sweep.
     """
     n = len(signed_ranks)
     if 2**n <= _PERMUTATIONS:
@@ -89,12 +89,12 @@ def _permuted_signs(signed_ranks: np.ndarray, seed: int) -> float:
         drawn = rng.choice((-1.0, 1.0), size=(_PERMUTATIONS, n))
         signs = np.vstack([np.sign(signed_ranks), drawn])
     sums = abs(signs @ abs(signed_ranks))
-    # Ranks are multiples of a half: the tolerance is for nothing but rounding.
+    # Ranks are multiples of a half: the tolerance covers rounding alone.
     return float(np.mean(sums >= abs(signed_ranks.sum()) - 1e-9))
 
 
 def _permuted_kendall(ranks: np.ndarray, layers: np.ndarray, seed: int) -> float:
-    """Twice the smaller tail of concordant less discordant pairs when layers are dealt out anew."""
+    """Twice the smaller tail of concordant less discordant pairs under permuted layers."""
     first, second = np.triu_indices(len(layers), k=1)
     order = np.sign(ranks[second] - ranks[first])
     rng = np.random.default_rng(seed)

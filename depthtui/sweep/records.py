@@ -1,4 +1,4 @@
-"""What a sweep keeps of one prompt: its reading, as one JSON file."""
+"""The record of one prompt of a sweep: its reading, as one JSON file."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ SCHEMA = 2
 """Number of a record's layout."""
 
 _MOST_TOKENS = 1 << 40
-"""A sum of larger weights would not be exact in float64."""
+"""Most tokens of a weight; a sum of larger weights would not be exact in float64."""
 
 _RIGHT = "whether the model gives the answer"
-"""What records lack that were written before that was kept."""
+"""The entry in `lacks` of records written before `says_answer` was kept."""
 
 _KEY_LAYOUT = 1
-"""Part of a record's key. Records of former layouts count, so it stays."""
+"""Part of a record's key; never changed, since records of former layouts still count."""
 
 
 class DamagedRecord(ValueError):
@@ -49,15 +49,15 @@ class DamagedRecord(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Record(PromptReading):
-    """The reading of one prompt of a sweep, and where it belongs.
+    """The reading of one prompt of a sweep, and its place in the plan.
 
     Attributes:
         key: from `record_key`.
         task: name of the task in the plan.
         level: level of the task in the plan.
-        number: which prompt of the cell it is, from 0.
-        provenance: where and how it was computed.
-        lacks: in words, what a record of an older version does not have.
+        number: number of the prompt in its cell, from 0.
+        provenance: where and how the reading was computed.
+        lacks: values that a record of an older version lacks, in words.
     """
 
     key: str
@@ -75,11 +75,11 @@ def record_key(
 
     Args:
         cell: the model and the task.
-        number: which prompt of the cell it is.
+        number: number of the prompt in its cell.
         prompt: the prompt.
-        settings: of the sweep's runs.
+        settings: settings of the sweep's runs.
         before: the prompts of the cell before this one; they matter where the random
-            positions of skip effects run on from prompt to prompt (paper, metric 2).
+            positions of skip effects continue from prompt to prompt (paper, metric 2).
     """
     texts = [prompt.text for prompt in before] if depends_on_former_prompts(settings) else []
     return make_key(
@@ -98,7 +98,7 @@ def record_key(
 
 
 def record_of(result: RunResult, key: str, cell: Cell, number: int) -> Record:
-    """What is kept of a finished run."""
+    """The record of a finished run."""
     reading = reduce_run(result)
     reduced = {"every": dict(reading.every), "rest": dict(reading.rest)}
     return Record(
@@ -113,8 +113,8 @@ def record_of(result: RunResult, key: str, cell: Cell, number: int) -> Record:
 def record_bytes(record: Record) -> bytes:
     """The record as JSON, with a checksum; unknown numbers are null.
 
-    `rest` has the reduced values that differ from those in `every`; null where there are none
-    without token 0.
+    `rest` has the reduced values that differ from `every`; null where there are none without
+    token 0.
     """
     body = to_plain(record) | {"schema": SCHEMA}
     every, rest = body["every"], body["rest"]
@@ -126,12 +126,12 @@ def read_record(data: bytes) -> Record:
     """The record in a file's bytes.
 
     Raises:
-        DamagedRecord: they are not what `record_bytes` wrote.
+        DamagedRecord: the bytes are not those that `record_bytes` wrote.
     """
     try:
         body = parse_json(data)
         signed = body.pop("checksum")
-        # A number that is not finite is nothing that `record_bytes` writes.
+        # `record_bytes` writes finite numbers only.
         whole = signed == checksum(body)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedRecord("it is not whole") from error
@@ -157,7 +157,7 @@ def _record(body: dict[str, Any]) -> Record:
 
 
 def _lacks(record: Record, body: Mapping[str, Any]) -> Iterator[str]:
-    """What a record does not have that was written before it was kept, in words."""
+    """The values that a record of an older version lacks, in words."""
     found = record.every.get(ablation.METRIC.name)
     if isinstance(found, ablation.ReducedAblation) and found.output is None:
         yield "the KL of ablation"
@@ -166,13 +166,13 @@ def _lacks(record: Record, body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _may_say_answer(record: Record) -> bool:
-    """Whether a record of now would have it of this prompt, and nothing else tells the same."""
+    """Whether a new record of this prompt would have `says_answer`, which no other value tells."""
     has_answer = record.answer_start < record.n_tokens
     return has_answer and LENS_METRICS[LOGIT] in record.every and ANSWERS_KEPT not in record.every
 
 
 def _reduced(values: Mapping[str, Any], n_layers: int) -> dict[str, Reduced]:
-    """Reduced values of metrics that there are; those of newer versions' are left out."""
+    """Reduced values of known metrics; metrics of newer versions are left out."""
     reduced = {
         name: from_plain(metric.reduced, kept, sizes={"L": n_layers})
         for name, kept in values.items()
@@ -184,14 +184,14 @@ def _reduced(values: Mapping[str, Any], n_layers: int) -> dict[str, Reduced]:
 
 
 def _check(record: Record) -> None:
-    """See that a sweep's tables can be made of a record, alone and with others like it.
+    """Check that a sweep's tables can be made of a record, alone and with others like it.
 
     Raises:
-        ValueError, TypeError, LookupError, ArithmeticError: they cannot.
+        ValueError, TypeError, LookupError, ArithmeticError: the tables cannot be made.
     """
     alone, pair = (Reading([record] * count, SummarySettings()) for count in (1, 2))
     _ = alone.evidence, alone.other.evidence
-    # Of one prompt alone no mean is taken.
+    # A single prompt has no mean, so check the pair.
     for one in (pair, pair.other):
         _ = one.means
         for lens in LENSES[1:]:
@@ -200,14 +200,14 @@ def _check(record: Record) -> None:
 
 
 def checksum(body: dict[str, Any]) -> str:
-    """What a record's JSON object is signed with.
+    """The checksum that a record's JSON object is signed with.
 
     Raises:
-        ValueError: it holds a number that is not finite.
+        ValueError: the object has a number that is not finite.
     """
     return hashlib.sha256(_dump(body).encode()).hexdigest()
 
 
 def _dump(value: dict[str, Any]) -> str:
-    # Everything beyond ASCII is escaped, half of a surrogate pair too.
+    # Everything beyond ASCII is escaped, lone surrogates too.
     return json.dumps(value, allow_nan=False, sort_keys=True)

@@ -1,4 +1,4 @@
-"""A sweep in this process: one model in memory at a time, every prompt kept as it is done."""
+"""A sweep in this process: one model in memory at a time, each prompt kept when it is done."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from depthtui.sweep.weights import fingerprint_on_disk
 from depthtui.sweep.work import Item, SweepEngine, TokenCounts, run_cell
 
 MakeEngine = Callable[[Callable[[Event], None]], SweepEngine]
-"""Makes an engine that tells of its progress."""
+"""Makes an engine that emits its events to a function."""
 
 OnBug = Callable[[Exception], str]
-"""Keeps the details of an unexpected failure, and puts it in words."""
+"""Keeps the details of an unexpected failure, and returns it in words."""
 
 
 class Watcher(Protocol):
@@ -35,13 +35,13 @@ class Watcher(Protocol):
         """Something happened in the engine."""
 
     def sweep_begins(self, state: SweepState) -> None:
-        """What is there has been found; the rest begins."""
+        """Existing records have been found; the other prompts begin."""
 
     def prompt_begins(self, item: Item) -> None:
         """The engine's next events are of this prompt."""
 
     def prompt_ends(self, cell: Cell, record: Record | None, seconds: float) -> None:
-        """A prompt was run, or failed: then there is no record."""
+        """A prompt was run, or failed; the record is None where it failed."""
 
     def cell_ends(self, cell: Cell) -> None:
         """Nothing more comes of a cell."""
@@ -57,7 +57,7 @@ def run_sweep(
     on_bug: OnBug,
     shard: Shard | None = None,
 ) -> Outcome:
-    """Run what is not there yet; whatever fails is kept as a failure, and the rest goes on.
+    """Run the missing prompts; keep each failure, and continue with the others.
 
     Args:
         plan: what to run.
@@ -65,8 +65,8 @@ def run_sweep(
         make_engine: called once, where a model has to be loaded.
         models_dir: where converted models lie.
         watcher: sees the progress.
-        notify: told what people should know, a failure at once.
-        on_bug: keeps the details of an unexpected failure, and puts it in words.
+        notify: gets messages for people, a failure at once.
+        on_bug: keeps the details of an unexpected failure, and returns it in words.
         shard: which part of the plan to run; None for all of it.
 
     Raises:
@@ -82,11 +82,11 @@ def run_sweep(
 def look_on_disk(
     state: SweepState, model: ModelSpec, models_dir: Path, emit: Callable[[Event], None]
 ) -> str:
-    """Find what is there of a model without loading it; returns why it cannot be loaded, or empty.
+    """Find a model's records without loading it; returns why it cannot be loaded, or an empty text.
 
-    A name that means nothing is told so before hours of others.
+    A wrong name is thus reported before other models run for hours.
     """
-    # In a new folder there is nothing to compare it with, and it may read all weights once.
+    # A new folder has no records to compare with, and a fingerprint may read all weights once.
     is_new = not os.path.exists(state.folder.path)
     fingerprint = None if is_new else fingerprint_on_disk(model, models_dir, emit)
     if not state.look(model, _counts(state, model, fingerprint), fingerprint):
@@ -101,7 +101,7 @@ def look_on_disk(
 
 
 def fail_model(state: SweepState, watcher: Watcher, model: ModelSpec, problem: str) -> None:
-    """Write down, once, that a model cannot be loaded, and wait for none of its cells.
+    """Keep one failure for a model that cannot be loaded, and close all its cells.
 
     Raises:
         DepthError: the folder cannot be written.

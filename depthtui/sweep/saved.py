@@ -1,4 +1,4 @@
-"""Sweeps on disk: where they are kept, which there are, and what one holds."""
+"""Sweeps on disk: their default folder, their list, and their content."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class SavedSweep:
     """A sweep in a folder.
 
     Attributes:
-        folder: where it is.
-        plan: what it runs.
-        n_records: how many prompts are there.
-        changed: when it was last written to; local time.
+        folder: folder of the sweep.
+        plan: plan of the sweep.
+        n_records: number of prompts that have been run.
+        changed: local time of the last write.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ class SavedSweep:
 
 
 def default_folder(plan: SweepPlan, cache_dir: Path) -> Path:
-    """Where a plan's records are kept unless somebody says otherwise: the same plan, the same."""
+    """Default folder of a plan's records; the same for the same plan."""
     named = {
         **vars(plan),
         "models": [spec_keys(model) for model in plan.models],
@@ -58,7 +58,7 @@ def default_folder(plan: SweepPlan, cache_dir: Path) -> Path:
 
 
 def saved_sweeps(cache_dir: Path) -> list[SavedSweep]:
-    """The sweeps in the cache folder, the latest first; what cannot be read is left out."""
+    """The sweeps in the cache folder, the latest first; unreadable ones are left out."""
     found = []
     for path in (cache_dir / "sweeps").glob(f"*/{MANIFEST}.json"):
         with suppress(OSError, ValueError):
@@ -70,15 +70,15 @@ def saved_sweeps(cache_dir: Path) -> list[SavedSweep]:
 
 
 def open_sweep(folder: Path, notify: Notify) -> Outcome:
-    """What a folder holds of its sweep.
+    """The outcome of the sweep in a folder.
 
     Args:
-        folder: where a sweep was run, or several were merged.
-        notify: told, in one sentence each, of records that cannot be read, and of a right that
+        folder: folder of a sweep, or of several merged ones.
+        notify: gets one sentence each about records that cannot be read, and about a right that
             the folder claims for a model.
 
     Raises:
-        DepthError: there is no sweep.
+        DepthError: the folder has no sweep.
     """
     manifest = _manifest(folder, notify)
     records: dict[Cell, list[Record]] = {cell: [] for cell in manifest.plan.cells}

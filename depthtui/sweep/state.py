@@ -1,4 +1,4 @@
-"""How far a sweep has come: what is there, what is missing, what failed."""
+"""State of a sweep: its records, its missing prompts, its failures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from depthtui.sweep.records import Record
 from depthtui.sweep.work import Item, TokenCounts, UnknownLength, items_of
 
 MOST_SHARDS = 10_000
-"""Parts of one sweep."""
+"""Most parts of one sweep."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Shard:
 
     Attributes:
         index: from 1 to `count`.
-        count: how many parts there are, at most `MOST_SHARDS`.
+        count: number of parts, at most `MOST_SHARDS`.
     """
 
     index: int = 1
@@ -34,18 +34,18 @@ class Shard:
 
     @property
     def suffix(self) -> str:
-        """What tells its files from those of other shards; empty for a whole sweep."""
+        """Suffix of the shard's files; empty for a whole sweep."""
         return "" if self.count == 1 else f"-{self.index}-of-{self.count}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is there at the end of a sweep.
+    """The outcome of a sweep.
 
     Attributes:
         plan: the plan.
-        records: of each cell, in the order of its prompts.
-        failures: what could not be done.
+        records: records of each cell, in the order of its prompts.
+        failures: cells and prompts that failed.
     """
 
     plan: SweepPlan
@@ -54,17 +54,17 @@ class Outcome:
 
 
 class SweepState:
-    """What is there of a plan.
+    """State of a plan.
 
     Args:
         plan: the plan.
         folder: where records are found and kept.
-        notify: told what people should know.
-        shard: which part of the plan is wanted.
+        notify: gets messages for people.
+        shard: which part of the plan to run.
         datasets: the folder of data sets (see `prompts.datasets.rows`).
 
     Raises:
-        DepthError: a task's prompts cannot be read, or there are none.
+        DepthError: a task's prompts cannot be read, or a task has none.
     """
 
     def __init__(
@@ -82,22 +82,22 @@ class SweepState:
             for task in plan.tasks
         }
         self.open: dict[Cell, list[Item] | None] = {}
-        """The cells that lack prompts; None where it is not known which."""
+        """The missing prompts of each cell that lacks some; None where they are unknown."""
         self._notify = notify
         self._records: dict[Cell, dict[int, Record]] = {cell: {} for cell in plan.cells}
         self._numbers = _numbers(plan, shard)
         self._changed: set[ModelSpec] = set()
         self._lacking: set[tuple[Cell, int]] = set()
-        """The prompts whose records, of a sweep before, lack a metric that failed."""
+        """The prompts whose records, from an earlier sweep, lack a metric that failed."""
 
     @property
     def done(self) -> int:
-        """How many prompts are there."""
+        """Number of prompts that are done."""
         return sum(len(record) for record in self._records.values()) - len(self._lacking)
 
     @property
     def waiting(self) -> list[tuple[Cell, int | None]]:
-        """The prompts that are missing: their cells and characters, None where not known yet."""
+        """The missing prompts: cell and number of characters, None where not known yet."""
         return [
             (cell, None if item is None else len(item.prompt.text))
             for cell, items in self.open.items()
@@ -108,9 +108,10 @@ class SweepState:
         """Find the model's records, and return its cells that lack some.
 
         Args:
-            model: one of the plan's.
-            counts: what is known of its prompts' lengths.
-            fingerprint: of its weights; records of others are not taken. None takes all.
+            model: a model of the plan.
+            counts: known lengths of its prompts.
+            fingerprint: fingerprint of its weights; records of other weights are ignored. None
+                accepts all records.
         """
         for cell in self.plan.cells:
             if cell.model == model and self._numbers[cell]:
@@ -122,19 +123,19 @@ class SweepState:
         return item.number in self.lacking(item.cell)
 
     def lacking(self, cell: Cell) -> list[int]:
-        """The numbers of the cell's prompts that are wanted and not there."""
+        """The numbers of the cell's prompts that are to be run and missing."""
         there = {number for number in self._records[cell] if (cell, number) not in self._lacking}
         return sorted(self._numbers[cell] - there)
 
     def prompts_for(self, cell: Cell) -> list[Prompt]:
-        """What the cell's prompts are chosen from: no more than it takes."""
+        """The candidates for the cell's prompts, no more than needed."""
         candidates = self.candidates[cell.task]
         return (
             list(candidates) if cell.task.max_tokens else choose(cell.task, candidates, _no_limit)
         )
 
     def keep(self, cell: Cell, record: Record) -> None:
-        """Take a new record, and write it; tell which of its metrics failed.
+        """Add a new record and write it; report which of its metrics failed.
 
         Raises:
             DepthError: the folder cannot be written.
@@ -146,7 +147,7 @@ class SweepState:
             self.fail(Failure.of(cell, record.number, problem))
 
     def fail(self, failure: Failure) -> None:
-        """Write down what could not be done, and tell it.
+        """Write a failure, and report it.
 
         Raises:
             DepthError: the folder cannot be written.
@@ -155,9 +156,9 @@ class SweepState:
         self._notify(str(failure))
 
     def outcome(self) -> Outcome:
-        """What is there, written down as the plan's too.
+        """The outcome; its records are also written to the manifest.
 
-        A metric that the plan names is a failure of each finished cell that has none of it.
+        A metric that the plan names is a failure of each finished cell without it.
 
         Raises:
             DepthError: the folder cannot be written.
@@ -185,7 +186,7 @@ class SweepState:
         try:
             items = items_of(cell, self.plan.run, self.candidates[cell.task], counts)
         except (UnknownLength, DepthError):
-            # Running the cell says what is wrong.
+            # Running the cell reports the error.
             self.open[cell] = None
             return
         missing = []
@@ -215,7 +216,7 @@ class SweepState:
 
 def _candidates(candidates: Candidates, task: TaskChoice, notify: Notify) -> Candidates:
     if task.max_tokens:
-        # Which of them fit depends on the model, but the source must be readable.
+        # Which prompts fit depends on the model, but the source must be readable.
         next(iter(candidates), None)
         return candidates
     n_prompts = len(choose(task, candidates, _no_limit))
@@ -229,7 +230,7 @@ def _no_limit(prompt: Prompt) -> int:
 
 
 def _numbers(plan: SweepPlan, shard: Shard) -> dict[Cell, frozenset[int]]:
-    """Which prompts of each cell the shard takes: in turn, so that shards have like work."""
+    """The shard's prompts of each cell: dealt out in turn, so that shards have equal work."""
     numbers, first = {}, 0
     for cell in plan.cells:
         places = range(first, first + cell.task.examples)

@@ -1,4 +1,4 @@
-"""What a sweep's records say: effective depths of every cell, beside the paper's."""
+"""Summary of a sweep's records: effective depths of every cell, beside the paper's."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Accuracy:
     """How many of the prompts with an answer the model answers rightly.
 
     Attributes:
-        right: so many.
-        answers: of so many.
+        right: number of right answers.
+        answers: number of prompts with an answer.
     """
 
     right: int
@@ -44,8 +44,8 @@ class Accuracy:
 def is_right(record: Record) -> bool | None:
     """Whether the model answers rightly; None where there is no answer, or it is unknown.
 
-    Its own answer is the known one where answers kept was measured; else each token of the known
-    answer is its first choice after those before it.
+    Where answers kept was measured, the model's own answer is compared with the known one;
+    otherwise each token of the known answer must be its first choice after the tokens before.
     """
     answers = record.every.get(ANSWERS_KEPT)
     if isinstance(answers, ReducedAnswers):
@@ -55,11 +55,11 @@ def is_right(record: Record) -> bool | None:
 
 @dataclass(frozen=True)
 class PublishedDepth:
-    """What the paper reports beside a depth of ours.
+    """The paper's depth beside one of ours.
 
     Attributes:
         dataset: key of the paper's data set.
-        same_dataset: whether the cell runs on that data set itself, not on one like it.
+        same_dataset: whether the cell runs on this data set itself, not on a similar one.
         layer: the published 0-based layer.
         n_layers: L of the published model.
         difference: our layer less the published one; None where we have no layer.
@@ -82,9 +82,9 @@ class CellSummary(Reading):
 
     Attributes:
         cell: the cell.
-        records: its prompts, at least one.
-        settings: how they are read.
-        title: the model's name, and how it was to be loaded where that was said.
+        records: records of its prompts, at least one.
+        settings: how the records are pooled.
+        title: the model's name, with the options of loading it that were given.
     """
 
     def __init__(self, cell: Cell, records: Sequence[Record], settings: SummarySettings) -> None:
@@ -95,7 +95,7 @@ class CellSummary(Reading):
 
     @cached_property
     def accuracy(self) -> Accuracy | None:
-        """How many answers are right; None where that is known of no prompt."""
+        """Right answers among all; None where they are known of no prompt."""
         known = [found for record in self.records if (found := is_right(record)) is not None]
         return Accuracy(sum(known), len(known)) if known else None
 
@@ -106,7 +106,7 @@ class CellSummary(Reading):
 
     @cached_property
     def of_right_answers(self) -> CellSummary | None:
-        """The same of the prompts that are answered rightly alone; None where there are none."""
+        """The summary of rightly answered prompts alone; None where there are none."""
         records = [record for record in self.records if is_right(record)]
         if not records:
             return None
@@ -115,7 +115,7 @@ class CellSummary(Reading):
         return found
 
     def published(self, rule: str) -> PublishedDepth | None:
-        """The paper's value for this model and this task's data set, or one like it."""
+        """The paper's value for this model on this task's data set, or on a similar one."""
         model, estimate = self._published_model, self.depth(rule)
         dataset = self.cell.task.name
         if dataset not in DATASETS:
@@ -136,7 +136,7 @@ class CellSummary(Reading):
         if self.cell.model.adapter:
             return None
         model = published_for(self.model.name) or published_for(self.cell.model.name)
-        # Another model of the same name would be compared with what it is not.
+        # A model with another number of layers is another model of the same name.
         return model if model is not None and model.n_layers == self.model.n_layers else None
 
 
@@ -146,9 +146,9 @@ class SweepSummary:
 
     Attributes:
         plan: the plan.
-        cells: those that have a prompt, in the plan's order.
-        missing: cells without one.
-        failures: what could not be done.
+        cells: summaries of the cells that have a prompt, in the plan's order.
+        missing: cells without a prompt.
+        failures: cells and prompts that failed.
     """
 
     plan: SweepPlan
@@ -186,7 +186,7 @@ def summarise_sweep(outcome: Outcome) -> SweepSummary:
 
 
 def _tell_apart(cells: Sequence[CellSummary]) -> None:
-    """Call models of one short name by all that was asked for."""
+    """Give models that share a short name their full names and options."""
     models: dict[str, set[ModelSpec]] = {}
     for cell in cells:
         models.setdefault(cell.title, set()).add(cell.cell.model)
@@ -201,7 +201,7 @@ def _full_title(spec: ModelSpec) -> str:
 
 
 def titles_of(spec: ModelSpec, model: ModelInfo) -> str:
-    """A loaded model's short name, with what was asked for beside it."""
+    """A loaded model's short name, with its options."""
     short = model.name.rsplit("/", 1)[-1]
-    # The loaded model's name has its adapter already.
+    # The loaded model's name already contains its adapter.
     return ", ".join([short, *asked_of(replace(spec, adapter=""))])

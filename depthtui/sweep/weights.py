@@ -17,14 +17,14 @@ from depthtui.models.integrity import converted_folder, known_hashes, model_file
 def fingerprint_on_disk(
     spec: ModelSpec, models_dir: Path, emit: Callable[[Progress], None]
 ) -> str | None:
-    """The fingerprint that the model would have if it were loaded; None where it is not here.
+    """The fingerprint that the model would have if loaded; None where its files are not on disk.
 
-    Reads files alone, so that a model is not loaded only to see that nothing changed.
+    Reads files alone: no model is loaded only to find that nothing changed.
 
     Args:
         spec: the model.
         models_dir: where converted models lie.
-        emit: takes how far the reading is; an exception ends it.
+        emit: receives the progress of the reading; an exception from it ends the reading.
     """
 
     def report(done: int, total: int) -> None:

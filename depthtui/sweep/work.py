@@ -1,4 +1,4 @@
-"""One prompt after another through one loaded model: what a sweep does wherever it runs."""
+"""One prompt after another through one loaded model: the work of a sweep in any process."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from depthtui.sweep.records import Record, record_key, record_of
 
 
 class SweepEngine(Protocol):
-    """What a sweep needs of `engine.Engine`."""
+    """The methods of `engine.Engine` that a sweep needs."""
 
     def load(self, spec: ModelSpec) -> ModelInfo:
         """Load a model in place of the one before."""
 
     def count_tokens(self, prompt: Prompt, chat_template: bool = False) -> int:
-        """How many tokens the loaded model reads a prompt as."""
+        """Number of tokens of a prompt for the loaded model."""
 
     def run(self, prompt: Prompt, settings: RunSettings) -> RunResult:
         """Run a prompt through the loaded model."""
@@ -36,10 +36,10 @@ class Item:
 
     Attributes:
         cell: the model and the task.
-        number: which prompt of the cell it is, from 0.
+        number: number of the prompt in its cell, from 0.
         prompt: the prompt.
-        before: the cell's prompts before it.
-        key: of its record.
+        before: the cell's prompts before this one.
+        key: key of its record.
     """
 
     cell: Cell
@@ -50,7 +50,7 @@ class Item:
 
 
 class UnknownLength(Exception):
-    """A prompt has not been counted yet, and no model is loaded to do it."""
+    """A prompt has not been counted yet, and no model is loaded to count it."""
 
 
 class TokenCounts:
@@ -59,7 +59,7 @@ class TokenCounts:
     Args:
         known: lengths by `folder.count_key`; filled as prompts are counted.
         chat_template: whether the template is counted too.
-        engine: counts what is not known; None before the model is loaded.
+        engine: counts prompts of unknown length; None before the model is loaded.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ def items_of(
     """The cell's prompts.
 
     Raises:
-        DepthError: there are too few.
+        DepthError: no prompt of the task is short enough.
         UnknownLength: the task has a limit, and a model must be loaded to apply it.
     """
     prompts = choose(cell.task, candidates, counts)
@@ -114,14 +114,14 @@ def run_cell(
     Args:
         engine: with the cell's model loaded.
         cell: the model and the task.
-        settings: of every run.
+        settings: settings of every run.
         candidates: the task's prompts in order.
-        counts: by the loaded model.
-        wants: which prompts to run.
-        on_bug: puts an unexpected failure in words.
+        counts: lengths by the loaded model.
+        wants: returns whether to run a prompt.
+        on_bug: puts an unexpected failure into words.
 
     Yields:
-        Each prompt as it begins, then its record or why there is none.
+        Each prompt as it begins, then its record or its failure.
     """
     try:
         items = items_of(cell, settings, candidates, counts)
@@ -142,7 +142,7 @@ def run_cell(
 
 def _run(engine: SweepEngine, item: Item, settings: RunSettings, counts: TokenCounts) -> Record:
     if depends_on_former_prompts(settings):
-        # Random positions run on through the cell's prompts (paper, metric 2), also those
-        # that run elsewhere or fail.
+        # Random positions continue through the cell's prompts (paper, metric 2), including
+        # prompts that run elsewhere or fail.
         settings = replace(settings, lengths_before=tuple(counts(prompt) for prompt in item.before))
     return record_of(engine.run(item.prompt, settings), item.key, item.cell, item.number)
