@@ -21,9 +21,9 @@ def arrays_bytes(results: Sequence[RunResult]) -> bytes:
     """A safetensors file.
 
     Tensors are named `0/token_ids`, `0/contributions/layer_cosine`,
-    `0/logit_lens/kl`, `0/skip_effects/layers` and so on, the number being that of the run. The JSON
-    under `runs` in the file's metadata says what each run was, token texts and
-    the lens's vocabulary included.
+    `0/logit_lens/kl`, `0/skip_effects/layers` and so on; the number is the run's. The JSON under
+    `runs` in the file's metadata describes each run, with token texts and the lens's
+    vocabulary.
     """
     arrays: dict[str, np.ndarray] = {}
     for number, result in enumerate(results):
@@ -52,9 +52,9 @@ def _about(result: RunResult) -> dict[str, Any]:
 
 
 def _words(part: Any) -> dict[str, Any]:
-    """What a metric's result says beside its arrays, such as which part was skipped.
+    """The fields of a metric's result other than its arrays, such as which part was skipped.
 
-    What has its default, such as a choice of everything, goes without saying.
+    Fields with their default, such as a choice of everything, are left out.
     """
     return {
         field.name: value

@@ -87,7 +87,7 @@ def _blocks(blocks: Iterable[Block], palette: str) -> Iterator[str]:
 
 
 def _in_a_row(token: Token) -> str:
-    # Where the text breaks its lines the page does too.
+    # The page breaks lines where the text does.
     return _token(token) + ("<br>" if "\n" in token.text else "<wbr>")
 
 

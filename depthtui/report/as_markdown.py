@@ -54,7 +54,7 @@ def _blocks(blocks: Iterable[Block]) -> Iterator[str]:
 
 
 def _code(text: str) -> str:
-    """A code block whose fence is longer than any row of backticks in the text."""
+    """A code block whose fence is longer than any run of backticks in the text."""
     longest = max((len(row) for row in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return "\n".join((f"{fence}text", *(printable_line(line) for line in text.split("\n")), fence))
@@ -83,11 +83,11 @@ def _cell(cell: Cell) -> str:
 
 
 def _escaped(text: str) -> str:
-    """The text with everything that Markdown or HTML would obey escaped."""
-    # Marks that begin a list or underline a heading, where the text begins a line.
+    """The text with everything escaped that Markdown or HTML would interpret."""
+    # Escape marks that begin a list or underline a heading, at the beginning of a line.
     return re.sub(r"^(\s*\d*)([-+=.)])", r"\1\\\2", _inline(text))
 
 
 def _inline(text: str) -> str:
-    """The same for a text that begins no line."""
+    """The text escaped for any place but the beginning of a line."""
     return re.sub(r"([\\`*_{}\[\]<>#|~&$])", r"\\\1", printable_line(text))

@@ -32,7 +32,7 @@ _STYLES = {"name": "bold", "strong": "bold", "soft": "dim"}
 
 
 def rich_lines(document: Document) -> Group:
-    """What a terminal shows of a document, without its title."""
+    """A document as a terminal shows it, without its title."""
     return Group(*_spaced(document.blocks))
 
 

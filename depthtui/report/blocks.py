@@ -1,6 +1,6 @@
-"""What a report is made of: blocks that say what is shown, and nothing of how.
+"""The blocks of a report: their content, without their appearance.
 
-Every text is taken as it is, hostile ones too: whatever shows a block makes it safe.
+Every text is raw and may be hostile: the code that shows a block makes it safe.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from depthtui.metrics.spec import Measure
 from depthtui.palettes import OWN_PALETTE
 
 View: TypeAlias = Literal["pictures", "text", "brief", "pane"]
-"""How much there is room for: pictures, text at length, the main results in a terminal, a pane."""
+"""Kind of output: pictures, text at length, the main results in a terminal, a pane."""
 
 AT_LENGTH: tuple[View, ...] = ("pictures", "text")
 ALL_VIEWS: tuple[View, ...] = (*AT_LENGTH, "brief", "pane")
 
 Style: TypeAlias = Literal["", "name", "strong", "soft", "depth"]
-"""How a text is set: as a row's name, set off, set back, or as a depth that stays on one line."""
+"""Style of a text: a row's name, emphasised, subdued, or a depth that stays on one line."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence that says how to read what is around it."""
+    """A sentence on how to read the blocks around it."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Items:
-    """A list; of a longer one a brief view shows the first `most`."""
+    """A list; a brief view shows its first `most` items."""
 
     texts: Sequence[str]
     most: int | None = None
@@ -56,14 +56,14 @@ class Items:
 
 @dataclass(frozen=True)
 class Code:
-    """Text whose lines are kept."""
+    """Text whose line breaks are kept."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Token:
-    """A token, how it is set off, and a value beside it."""
+    """A token, its highlight, and a value beside it."""
 
     text: str
     css: str = ""
@@ -72,7 +72,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Tokens:
-    """A text token by token; `text` is all of it, for views that cannot set tokens off."""
+    """A text token by token; `text` is the whole, for views that cannot highlight tokens."""
 
     tokens: Sequence[Token]
     text: str
@@ -108,15 +108,15 @@ class Column:
     """A column of a table.
 
     Attributes:
-        title: its head.
-        number: whether its cells are set to the right.
-        style: of its cells.
-        views: those that have room for it.
-        brief: its head in a brief view; None for `title`.
-        span: how many cells of a row it heads.
-        width: in cells of a terminal; 0 for as wide as needed.
-        wraps: whether its cells may be broken.
-        rank: how soon a pane without room does without it, those of high rank first; 0 for never.
+        title: head of the column.
+        number: whether its cells are right-aligned.
+        style: style of its cells.
+        views: views that have room for it.
+        brief: head in a brief view; None for `title`.
+        span: number of cells of a row under its head.
+        width: width in cells of a terminal; 0 for as wide as needed.
+        wraps: whether its cells may wrap.
+        rank: order in which a narrow pane drops columns, the highest rank first; 0 for never.
     """
 
     title: str
@@ -132,7 +132,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under columns; a text must have a head, other views may leave it out."""
+    """Rows under columns; a text always has the head, other views only with `has_head`."""
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
@@ -148,7 +148,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: a value a layer, NaN where unknown, and the CSS class that colours it."""
+    """One curve: a value per layer, NaN where unknown, and the CSS class of its colour."""
 
     values: np.ndarray
     css: str
@@ -162,12 +162,12 @@ class Panel:
     Attributes:
         lines: drawn in order; a line of L + 1 values ends at the model's output.
         n_layers: L.
-        threshold: where the rule's dashed line is, in the lines' unit, or None.
+        threshold: place of the rule's dashed line, in the lines' unit, or None.
         crossing: the layer that the rule found, or None.
         limits: ends of the vertical axis, or None where the data decide.
         log: whether the vertical axis is logarithmic.
-        title: what the plot shows, for those who cannot see it.
-        up, across: what the axes are, with their units.
+        title: description of the plot, for readers who cannot see it.
+        up, across: titles of the axes, with their units.
     """
 
     lines: Sequence[Line]
@@ -187,10 +187,10 @@ class Heatmap:
 
     Attributes:
         values: `[rows, columns]`, NaN where unknown.
-        measure: says how they are scaled.
+        measure: measure of the values, with their scale.
         labels: `[columns]` raw texts.
-        unit: what the colours stand for.
-        up, across: what rows and columns are.
+        unit: unit of the colours.
+        up, across: titles of rows and columns.
         rows: `[rows]` names; empty for their numbers.
     """
 
@@ -205,13 +205,13 @@ class Heatmap:
 
 @dataclass(frozen=True)
 class Bars:
-    """A bar a layer, up or down from zero.
+    """A bar per layer, up or down from zero.
 
     Attributes:
-        values: NaN where unknown.
-        label: what is shown, for those who cannot see it.
-        up: what the values are, with their unit.
-        marks: beneath each bar, such as those of layers' types; empty for none.
+        values: a value per layer, NaN where unknown.
+        label: description of the picture, for readers who cannot see it.
+        up: title of the values, with their unit.
+        marks: marks beneath each bar, such as those of layers' types; empty for none.
     """
 
     values: np.ndarray
@@ -222,7 +222,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture under its title, and beneath it what it shows and how to read it."""
+    """A picture under its title, and beneath it its description and how to read it."""
 
     title: str
     picture: Panel | Heatmap | Bars
@@ -231,14 +231,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Figures:
-    """Pictures side by side; a view without pictures passes them over."""
+    """Pictures side by side; a view without pictures skips them."""
 
     figures: Iterable[Figure]
 
 
 @dataclass(frozen=True)
 class Legend:
-    """What the lines of the pictures above stand for: labels by CSS class of colour and dashes."""
+    """The legend of the lines in the pictures above: labels by CSS class of colour and dashes."""
 
     colours: Sequence[tuple[str, str]]
     dashes: Sequence[tuple[str, str]]
@@ -246,7 +246,7 @@ class Legend:
 
 @dataclass(frozen=True)
 class Details:
-    """Blocks that are folded away where that can be done."""
+    """Blocks that are folded away in views that can fold."""
 
     summary: str
     blocks: Iterable[Block]
@@ -254,7 +254,7 @@ class Details:
 
 @dataclass(frozen=True)
 class Only:
-    """Blocks for some views; others never ask for them."""
+    """Blocks for some views; other views never iterate over them."""
 
     views: Sequence[View]
     blocks: Iterable[Block]
@@ -288,11 +288,11 @@ class Document:
     """A report.
 
     Attributes:
-        title: of the report.
-        blocks: below the title, made as they are asked for.
-        about: what the report is of, for a browser's window; may be empty.
+        title: title of the report.
+        blocks: blocks below the title, made on demand.
+        about: subject of the report, for a browser's window; may be empty.
         css: rules that the classes of its blocks need.
-        palette: name of the palette whose colours its heatmaps have.
+        palette: name of the palette of its heatmaps.
     """
 
     title: str
@@ -303,7 +303,7 @@ class Document:
 
 
 def deeper(blocks: Iterable[Block]) -> Iterator[Block]:
-    """The blocks, each heading among them one level deeper."""
+    """The blocks, with every heading one level deeper."""
     for block in blocks:
         match block:
             case Heading(text, level):
@@ -315,7 +315,7 @@ def deeper(blocks: Iterable[Block]) -> Iterator[Block]:
 
 
 def seen(blocks: Iterable[Block], view: View) -> Iterator[Block]:
-    """The blocks that a view shows, those for some views in their place."""
+    """The blocks that a view shows; `Only` is replaced by its blocks or left out."""
     for block in blocks:
         if not isinstance(block, Only):
             yield block

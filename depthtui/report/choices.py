@@ -1,4 +1,4 @@
-"""Which part of the slower metrics was computed, and what stands in for layers left out."""
+"""Which part of the slower metrics was computed, and what replaces layers left out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def choices_of(metrics: Iterable[str]) -> set[str]:
 
 
 def choices_that_matter(results: Iterable[RunResult]) -> set[str]:
-    """The choices that change anything of some runs; none that changes a what-if."""
+    """The choices that change values of the clean runs among these; a what-if counts for none."""
     return {
         choice
         for result in results
@@ -33,7 +33,7 @@ def choices_that_matter(results: Iterable[RunResult]) -> set[str]:
 
 
 def choosing_only(settings: RunSettings, choices: Iterable[str]) -> RunSettings:
-    """The settings without choices other than these, and without those that change nothing."""
+    """The settings with only these choices, less those that change nothing."""
     kept = {*choices} if settings.is_clean else set()
     if not settings.erase_search:
         kept.discard("erase_threshold")
@@ -41,19 +41,19 @@ def choosing_only(settings: RunSettings, choices: Iterable[str]) -> RunSettings:
 
 
 def settled(result: RunResult, choices: Iterable[str]) -> RunSettings:
-    """The same of a run, its layers in one way of writing them: none where they are all."""
+    """A run's settings with only these choices, its layers in one notation: empty for all."""
     settings = choosing_only(result.settings, choices)
     layers = numbers_text(chosen_layers(result), ",") if settings.layers else ""
     return replace(settings, layers=layers)
 
 
 def choice_words(settings: RunSettings) -> str:
-    """What was chosen, and what stands in for a layer that is left out; empty where nothing was."""
+    """The choices, and what replaces a layer left out; empty without either."""
     return ", ".join(filter(None, [part_words(settings), stand_in_words(settings)]))
 
 
 def part_words(settings: RunSettings) -> str:
-    """Which part was chosen, such as `layers 0-5,20, 32 tokens erased`; empty for everything."""
+    """The chosen part, such as `layers 0-5,20, 32 tokens erased`; empty for everything."""
     positions, n_erased = settings.skip_positions, settings.erase_tokens
     words = [
         f"layers {settings.layers}" * bool(settings.layers),

@@ -1,4 +1,4 @@
-"""How a report shows what sets two runs apart."""
+"""How a report compares two runs."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _COLUMNS = [
     *(Column(head, number=True, views=["pane"]) for head in _IN_SHORT),
     *(Column(head, number=True, views=["pane"], rank=1) for head in _IN_SHORT),
 ]
-"""Counts with their shares, and apart from them where there is little room."""
+"""Counts with their shares in one column; in a pane, counts and shares in separate ones."""
 
 
 def compared_blocks(a: Group, b: Group, settings: SummarySettings) -> Iterator[Block]:
-    """Which run is which, which uses more layers, where they part, each rule's count in both."""
+    """Names of the two runs, which uses more layers, where they part, each rule's two counts."""
     yield Heading("A beside B", 2)
     for letter, group in (("A", a), ("B", b)):
         prompt = prompt_title(group.results[0].prompt, _LONGEST_PROMPT)
@@ -47,7 +47,7 @@ def compared_blocks(a: Group, b: Group, settings: SummarySettings) -> Iterator[B
 
 
 def compared_dict(a: Group, b: Group, settings: SummarySettings) -> dict[str, Any]:
-    """Where two runs part, as JSON values; empty where that cannot be told."""
+    """Where two runs part, as JSON values; empty where unknown."""
     first, second = a.results[0], b.results[0]
     found, sentence = parting(first, second), parting_sentence(first, second, settings)
     if not sentence:
@@ -57,7 +57,7 @@ def compared_dict(a: Group, b: Group, settings: SummarySettings) -> dict[str, An
 
 
 def compared_table(readings: Sequence[Reading]) -> Table:
-    """A row for each rule that either of two readings has, and A less B."""
+    """A row for each rule of either reading: A, B, and A less B."""
     names = dict.fromkeys(estimate.rule for reading in readings for estimate in reading.depths)
     rows = []
     for rule in names:

@@ -1,4 +1,4 @@
-"""Controls in words: what each case is for, and whether the count of the model stands."""
+"""Controls in words: the purpose of each case, and whether they support the model's count."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TITLES: Mapping[ControlName, str] = {
     "random_order": "random order",
     "untrained": "untrained",
 }
-"""The cases, as a table names them."""
+"""Names of the cases in a table."""
 
 PURPOSES: Mapping[ControlName, str] = {
     "model": "its prompts as they are; layers go in an order found on other tokens of them",
@@ -28,14 +28,14 @@ PURPOSES: Mapping[ControlName, str] = {
     "untrained": "the same shape with random weights ({size}): the same count would not be of "
     "what the model has learnt",
 }
-"""What each case is for."""
+"""Purpose of each case."""
 
 CONTROLS: tuple[ControlName, ...] = ("shuffled", "random_order", "untrained")
 """The cases that the model's own count must differ from."""
 
 
 def table(controls: Controls) -> tuple[list[str], list[list[str]]]:
-    """The headings and a row for each case."""
+    """The headings, and a row for each case."""
     names = [
         rule.name for rule in rules.ALL if any(rule.name in row.depths for row in known(controls))
     ]
@@ -59,7 +59,7 @@ def table(controls: Controls) -> tuple[list[str], list[list[str]]]:
 
 
 def notes(controls: Controls) -> Iterator[str]:
-    """What each case is for, why one is missing, and the warnings of each."""
+    """The purpose of each case, why a case is missing, and the warnings of each."""
     for row in controls.rows:
         title = TITLES[row.name]
         if row.missing:
@@ -73,7 +73,7 @@ def notes(controls: Controls) -> Iterator[str]:
 
 
 def stands(controls: Controls) -> bool | None:
-    """Whether the model's count differs from that of every control; None where that is open."""
+    """Whether the model's count differs from the count of every control; None where unknown."""
     model = controls.row("model")
     if model is None or model.warnings or alike(controls):
         return False
@@ -81,7 +81,7 @@ def stands(controls: Controls) -> bool | None:
 
 
 def conclusion(controls: Controls) -> str:
-    """Whether the model's count stands, in a few sentences; what speaks against it first."""
+    """Whether the controls support the model's count, in a few sentences; objections first."""
     model, drawn = controls.row("model"), controls.row("random_order")
     if model is None:
         return "The model's own count is not known."
@@ -138,12 +138,12 @@ def known(controls: Controls) -> list[ControlRow]:
 
 
 def alike(controls: Controls) -> list[ControlRow]:
-    """The controls whose interval and that of the model overlap."""
+    """The controls whose interval overlaps the model's."""
     return [row for row, overlaps in _compared(controls) if overlaps]
 
 
 def apart(controls: Controls) -> list[ControlRow]:
-    """The controls whose interval and that of the model have nothing in common."""
+    """The controls whose interval does not overlap the model's."""
     return [row for row, overlaps in _compared(controls) if not overlaps]
 
 

@@ -25,9 +25,9 @@ def depth_table(
     """A row for each rule of a reading.
 
     Args:
-        reading: of runs that are pooled.
-        published: what the paper reports of their model.
-        beside: another reading and its name; its rows stand beneath.
+        reading: reading of pooled runs.
+        published: the paper's values for their model.
+        beside: another reading and its name; its rows follow beneath.
     """
     many, has_intervals = reading.n_prompts > 1, reading.n_prompts >= FEWEST_UNITS
     columns = [
@@ -75,7 +75,7 @@ def _row(estimate: DepthEstimate, n_layers: int) -> list[Cell]:
 
 
 def depth_remarks(reading: Reading, name: str = "") -> list[Note]:
-    """Why rules give no depth, or one to doubt; `name` is what the reading is called."""
+    """Reasons why rules give no depth or a doubtful one; `name` is the reading's name."""
     return [
         Note(f"{name}{rule_title(estimate.rule)}: {remark}.")
         for estimate in reading.depths

@@ -1,4 +1,4 @@
-"""What each measure, rule and column is, how to read it, and where it comes from."""
+"""Explanations of each measure, rule and column: meaning, how to read it, source."""
 
 from __future__ import annotations
 
@@ -76,16 +76,16 @@ _OF_TOKENS = {
     "settling": "settling",
     "early_exit": "early_exit",
 }
-"""The metric that a token's depth comes from, where it is no rule."""
+"""The metric of each measure of a token's depth that is no rule."""
 
 
 def of_rules() -> tuple[Explanation, ...]:
-    """What every rule is."""
+    """Explanations of every rule."""
     return tuple(rule.explained for rule in rules.ALL)
 
 
 def of_metric(metric: Metric) -> Explanation:
-    """What a metric is."""
+    """The explanation of a metric."""
     return Explanation(
         metric.title,
         metric.tells,
@@ -97,12 +97,12 @@ def of_metric(metric: Metric) -> Explanation:
 
 
 def of_metrics(*names: str) -> tuple[Explanation, ...]:
-    """What metrics are, derived ones too."""
+    """Explanations of metrics, derived ones included."""
     return tuple(of_metric(metric) for metric in ALL if metric.name in names)
 
 
 def of_measure(measure: Measure) -> tuple[Explanation, ...]:
-    """What a measure of a heatmap is, and the rule of effective depth that reads it."""
+    """Explanations of a heatmap's measure, and of the rule of effective depth that reads it."""
     metric = METRIC_BY_NAME.get(measure.metric)
     if metric is None:
         return (of_token_depth(measure.name),)
@@ -116,7 +116,7 @@ def of_measure(measure: Measure) -> tuple[Explanation, ...]:
 
 
 def of_token_depth(name: str) -> Explanation:
-    """What one measure of a generated token's depth is."""
+    """The explanation of one measure of a generated token's depth."""
     depth = next(depth for depth in TOKEN_DEPTHS if depth.name == name)
     metric = _OF_TOKENS.get(name)
     found = of_metrics(metric)[0] if metric else rules.named(name).explained
@@ -124,7 +124,7 @@ def of_token_depth(name: str) -> Explanation:
 
 
 def of_verdict(verdict: Verdict | None) -> tuple[Explanation, ...]:
-    """What a verdict is, and each of its measures."""
+    """Explanations of a verdict and of each of its measures."""
     found = [VERDICT]
     for measure in verdict.evidence if verdict else ():
         found += [rule.explained for rule in rules.ALL if rule.name == measure.measure]
@@ -133,7 +133,7 @@ def of_verdict(verdict: Verdict | None) -> tuple[Explanation, ...]:
 
 
 def of_column(part: str, rule: str = "") -> Explanation:
-    """What a column of a sweep's table is, such as the `interval` of a rule."""
+    """The explanation of a column of a sweep's table, such as the `interval` of a rule."""
     if part in METRIC_BY_NAME:
         return of_metric(METRIC_BY_NAME[part])
     if not rule:
@@ -168,7 +168,7 @@ def of_column(part: str, rule: str = "") -> Explanation:
 
 
 def of_types(model: ModelInfo | None) -> tuple[Explanation, ...]:
-    """What the marks of a hybrid's layers stand for; nothing where all layers are alike."""
+    """Explanations of the marks of a hybrid's layers; none where all layers are alike."""
     if model is None or not model.layer_types:
         return ()
     counts = {model.type_marks[kind]: len(of) for kind, of in model.layers_by_type.items()}

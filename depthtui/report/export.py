@@ -1,4 +1,4 @@
-"""What runs are written to: a summary and every array."""
+"""Runs as files: a summary and every array."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def run_report(
     pool: Pool = "model",
     controls: Mapping[str, str] | None = None,
 ) -> Report:
-    """Runs as something to write.
+    """A report of runs, ready to write.
 
     Runs of several models share one file in every format but JSON, which gets
-    one file a model, `name-model.json`.
+    one file per model, `name-model.json`.
 
     Args:
-        results: at least one run; a run without tokens yet is not one.
+        results: at least one run; runs without tokens yet do not count.
         settings: how runs are pooled.
-        token_of: at which token of each run the lens is told.
-        palette: name of the palette whose colours heatmaps have.
+        token_of: returns the token of a run at which the report reads the lens.
+        palette: name of the palette of the heatmaps.
         missing: runs of the session that cannot be read, each in words; every file names them.
         pool: which prompts of each model are pooled.
         controls: by a model's fingerprint, its controls in a line (see `report.controls`).
@@ -61,13 +61,13 @@ def comparison_report(
     token_of: TokenOf = last_token,
     palette: str = OWN_PALETTE,
 ) -> Report:
-    """Two runs as something to write: what sets them apart, then each for itself.
+    """A report of two runs, ready to write: their differences, then each run by itself.
 
     Args:
         a, b: the runs; they are never pooled.
         settings: how each is summarised.
-        token_of: at which token of each run the lens is told.
-        palette: name of the palette whose colours heatmaps have.
+        token_of: returns the token of a run at which the report reads the lens.
+        palette: name of the palette of the heatmaps.
     """
     groups = [*group_runs([a]), *group_runs([b])]
     return _report(groups, settings, token_of, palette, compared=True)
@@ -122,7 +122,7 @@ def _slug(group: Group) -> str:
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """The names with -2, -3, … behind those that come again."""
+    """The names, repeated ones with -2, -3, … appended."""
     result: list[str] = []
     for name in names:
         number, distinct = 1, name

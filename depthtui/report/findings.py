@@ -1,4 +1,4 @@
-"""What a reading found beyond the effective depth, in words."""
+"""A reading's results beyond the effective depth, in words."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _FITTED_LENSES = {metric: lens for lens, metric in LENS_METRICS.items() if lens 
 
 
 def findings(reading: Reading) -> list[Finding]:
-    """The other metrics that were computed, in words; then those that could not be.
+    """The other metrics that were computed, in words; then the unavailable ones.
 
-    Nothing is told of values that are no numbers.
+    A reading with values that are not finite yields the unavailable ones alone.
     """
     lines: list[Finding] = []
     if not is_finite(reading):
@@ -45,7 +45,7 @@ def _by_rules(metric: Metric, value: ReducedFittedLens, reading: Reading) -> Ite
 
 
 def by_layer(reading: Reading) -> list[tuple[Metric, LayerValues]]:
-    """What there is for each layer, or for each depth, and the metric that it is of."""
+    """The values for each layer or each depth, each with its metric."""
     return [
         (metric, values)
         for metric in ALL
@@ -55,7 +55,7 @@ def by_layer(reading: Reading) -> list[tuple[Metric, LayerValues]]:
 
 
 def layer_maps(reading: Reading) -> list[tuple[Metric, LayerMap]]:
-    """The pictures of layers x layers or heads, and the metric that each is of."""
+    """The pictures of layers x layers or heads, each with its metric."""
     return [
         (metric, picture)
         for metric in ALL

@@ -1,4 +1,4 @@
-"""The formats of reports: whoever adds one adds a line here and the file that renders it."""
+"""The formats of reports: a new one needs a line here and a module that renders it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from depthtui.report.blocks import Document
 
 Subject: TypeAlias = Literal["runs", "generations", "sweeps"]
-"""What reports are about."""
+"""Subject of a report."""
 
 FILE_NAMES: Mapping[Subject, str] = {
     "runs": "summary",
     "generations": "generation",
     "sweeps": "report",
 }
-"""What the files of a report are called, without their endings, where nobody names them."""
+"""Default names of a report's files, without their endings."""
 
 Files: TypeAlias = Mapping[str, bytes]
-"""What stands between a file's name and its ending, mostly nothing -> content."""
+"""Content by suffix; the suffix, mostly empty, goes between a file's name and its ending."""
 
 _BEGINNING = 1 << 16
-"""Bytes; names of models come before what a report is known by."""
+"""Bytes read to recognise a report; names of models precede its mark."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Format:
     """One format.
 
     Attributes:
-        name: on the command line, and the ending of its files.
-        title: for people.
+        name: name on the command line, and ending of its files.
+        title: title for people.
         begins: a pattern that the beginning of its files matches, in every version: depthtui
             replaces no other file.
-        renderer: what makes bytes of a document, as `module:function`; empty for a format of
-            arrays or records, which each subject makes of itself.
-        subjects: what can be written in it.
+        renderer: function that turns a document into bytes, as `module:function`; empty for a
+            format of arrays or records, which each subject makes itself.
+        subjects: subjects that can be written in it.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Format:
         return content
 
     def is_report(self, path: Path) -> bool:
-        """Whether a file is one that depthtui wrote in this format; a link is none."""
+        """Whether depthtui wrote a file in this format; False for a link."""
         try:
             with open_regular(path) as file:
                 beginning = file.read(_BEGINNING)
@@ -69,7 +69,7 @@ class Format:
         return not path.is_symlink() and re.match(self.begins, beginning, re.DOTALL) is not None
 
     def check_place(self, path: Path) -> None:
-        """See that a file can be written without replacing another than an earlier report.
+        """Check that writing a file would replace nothing but an earlier report.
 
         Raises:
             DepthError: another file is there.
@@ -121,26 +121,26 @@ FORMATS = {
 
 
 def format_titles(subject: Subject) -> dict[str, str]:
-    """The formats that a subject can be written in, name -> title."""
+    """The formats of a subject, name -> title."""
     return {name: found.title for name, found in FORMATS.items() if subject in found.subjects}
 
 
 def format_help(subject: Subject) -> str:
-    """The formats in a sentence's words, such as `md, json or html`."""
+    """The formats for a sentence, such as `md, json or html`."""
     *others, last = format_titles(subject)
     return f"{', '.join(others)} or {last}"
 
 
 def check_folder(folder: Path, subject: Subject, formats: Iterable[str] | None = None) -> None:
-    """See that a report can be written, and would replace earlier reports alone.
+    """Check that a report can be written, and would replace earlier reports alone.
 
     Args:
-        folder: where it is to be written; it need not be there.
-        subject: what it is about.
-        formats: their names; None for all.
+        folder: folder of the report; need not exist.
+        subject: subject of the report.
+        formats: names of the formats; None for all.
 
     Raises:
-        DepthError: the folder cannot be written, or another file has the name of one.
+        DepthError: the folder cannot be written, or another file has the name of a report.
     """
     check_writable(folder)
     for format_ in format_titles(subject) if formats is None else formats:
@@ -152,8 +152,8 @@ class Report:
     """Something that can be written in several formats.
 
     Attributes:
-        subject: what it is about.
-        document: makes what is rendered.
+        subject: subject of the report.
+        document: makes the document to render.
         data: makes the files of the formats that are not rendered, by format.
     """
 
@@ -170,18 +170,18 @@ class Report:
     def write(
         self, folder: Path, formats: Iterable[str] | None = None, name: str = ""
     ) -> list[Path]:
-        """Write files, all or none; of those that are there, only reports are replaced.
+        """Write files, all or none; of existing files, only reports are replaced.
 
         Args:
-            folder: made where missing.
-            formats: their names; None for all.
-            name: of the files, without their endings; empty for the subject's own.
+            folder: folder of the files; made where missing.
+            formats: names of the formats; None for all.
+            name: name of the files, without their endings; empty for the subject's default.
 
         Returns:
             The files written.
 
         Raises:
-            DepthError: the folder cannot be written, or another file has the name of one.
+            DepthError: the folder cannot be written, or another file has the name of a report.
         """
         check_writable(folder)
         stem = name or FILE_NAMES[self.subject]

@@ -1,4 +1,4 @@
-"""What a generated text says about depth: means, quarters, and whether depth rises."""
+"""Depth over a generated text: means, quarters, and whether depth rises."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from depthtui.metrics.pooling import FEWEST_TOKENS
 
 QUARTERS = 4
 TREND = "settling"
-"""The measure by which depth is said to rise or fall: every token has it."""
+"""The measure whose rise or fall is reported; every token has it."""
 
 ENDS = {
     "end": "the model ended it",
@@ -23,11 +23,11 @@ ENDS = {
     "user": "stopped",
     "memory": "cut where the memory ran out",
 }
-"""What ended a text, in words, by `Generation.stopped_by`."""
+"""The end of a text, in words, by `Generation.stopped_by`."""
 
 _FEWEST = 24
-"""Independent tokens that a trend needs. With them, texts of 32 to 1,024 tokens without a trend, of
-any autocorrelation up to 0.95, are said to have one in no more than 8 of 100."""
+"""Fewest independent tokens for a trend. Texts of 32 to 1,024 tokens without a trend, of any
+autocorrelation up to 0.95, are then reported to have one in no more than 8 of 100 cases."""
 
 _CHANCE = 0.05
 
@@ -37,8 +37,8 @@ class DepthOfText:
     """One measure over the tokens of a text.
 
     Attributes:
-        measure: which.
-        mean, median: over the tokens that have a depth; NaN where none has.
+        measure: name of the measure.
+        mean, median: over the tokens that have a depth; NaN where no token has.
         quarters: means over the quarters of the text, in order.
         without: share of tokens for which the rule finds no layer.
     """
@@ -55,10 +55,9 @@ class Trend:
     """Whether depth rises or falls from the first quarter of a text to the last.
 
     Attributes:
-        first, last: mean settling depth of these quarters.
-        chance: how often the same depths, turned around in a circle by any number of tokens,
-            differ as much between those quarters: a permutation test that keeps neighbours
-            together.
+        first, last: mean settling depth of the first and the last quarter.
+        chance: share of the rotations of the depths, by any number of tokens, in which these
+            quarters differ as much: a permutation test that keeps neighbours together.
     """
 
     first: float
@@ -72,13 +71,13 @@ def depths_of_text(written: Continuation) -> list[DepthOfText]:
 
 
 def trend(written: Continuation) -> Trend | None:
-    """How depth goes on through a text; None where it is too short to tell."""
+    """The trend of depth through a text; None where the text is too short to tell."""
     depths = np.asarray(getattr(written.depths, TREND), np.float64)
     if np.isnan(depths).any() or independent_tokens(depths) < _FEWEST:
         return None
     size = len(depths) // QUARTERS
     sums = np.cumsum(np.concatenate([[0.0], depths, depths[:size]]))
-    # Mean of a quarter that begins at each token, around the end where it must.
+    # Mean of a quarter that begins at each token, wrapping around the end.
     means = (sums[size:] - sums[:-size])[: len(depths)] / size
     apart = np.roll(means, size) - means
     chance = float(np.mean(np.abs(apart) >= abs(apart[0]) - 1e-9))
@@ -101,10 +100,10 @@ def trend_sentence(written: Continuation) -> str:
 
 
 def independent_tokens(depths: np.ndarray) -> float:
-    """How many independent values tell as much of a mean as these, `[N]`, with alike neighbours.
+    """The effective number of independent values among these, `[N]`, whose neighbours are alike.
 
-    N (1 - r) / (1 + r), r the autocorrelation of neighbours around the straight line through the
-    values, its bias of -(2 + 4 r) / N made good. Between 0 and N.
+    N (1 - r) / (1 + r), with r the autocorrelation of neighbours around the straight line through
+    the values, corrected for its bias of -(2 + 4 r) / N. Between 0 and N.
     """
     n = len(depths)
     if n < 2:
@@ -144,7 +143,7 @@ def exit_sentence(generation: Generation) -> str:
 
 
 def about(generation: Generation) -> str:
-    """How many tokens were generated, how, and what ended them."""
+    """The number of generated tokens, their sampling, and the reason for their end."""
     settings, n_tokens = generation.settings, len(generation.continuation)
     how = (
         f"temperature {settings.temperature:g}, top-p {settings.top_p:g}, seed {settings.seed}"
@@ -156,12 +155,12 @@ def about(generation: Generation) -> str:
 
 
 def read_through(fit: LensFit) -> str:
-    """Through which fitted lens depths are read, in a sentence."""
+    """The fitted lens that depths are read through, in a sentence."""
     return f"Read through the {lens_title(fit.kind)}, {fitted_words(fit)}."
 
 
 def rolling_mean(values: np.ndarray, width: int = 16) -> np.ndarray:
-    """Mean over the last `width` tokens, those without a value left out; `[N]`."""
+    """Mean over the last `width` tokens, without tokens that have no value; `[N]`."""
     known = np.isfinite(values)
     sums = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
     counts = np.concatenate([[0], np.cumsum(known)])

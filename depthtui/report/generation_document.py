@@ -1,4 +1,4 @@
-"""What a report of generated texts says."""
+"""The document of a report of generated texts."""
 
 from __future__ import annotations
 

@@ -28,10 +28,10 @@ SCHEMA = 1
 
 
 def generation_report(generations: Sequence[Generation], palette: str = OWN_PALETTE) -> Report:
-    """Generated texts as something to write, their tokens in the colours of a palette.
+    """A report of generated texts, ready to write, with tokens in the colours of a palette.
 
     Raises:
-        DepthError: there is none.
+        DepthError: there is no text.
     """
     if not generations:
         raise DepthError("There is nothing to export yet.", "Let the model write first.")
@@ -91,14 +91,14 @@ def _as_dict(generation: Generation) -> dict[str, Any]:
 
 
 def _lens(generation: Generation) -> dict[str, Any]:
-    """How the lens was fitted, where that is not the logit lens."""
+    """How the lens was fitted; empty for the logit lens."""
     return {} if generation.fit is None else {"lens": generation.fit}
 
 
 def generation_arrays(generations: Sequence[Generation]) -> bytes:
     """A safetensors file: `0/token_ids`, `0/lens/kl`, `0/depths/settling`, …, numbered by text.
 
-    The JSON under `generations` in its metadata says what each was, token texts included.
+    The JSON under `generations` in its metadata describes each text, with token texts.
     """
     arrays: dict[str, np.ndarray] = {}
     words = []

@@ -1,4 +1,4 @@
-"""Which runs stand in one part of a report, and which of these are pooled."""
+"""Groups of runs for the parts of a report, and the runs in them that are pooled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from depthtui.report.skips import changes_of
 from depthtui.report.summary import weights_dtype
 
 _OF_NO_TASK = frozenset({"typed", "file", "written"})
-"""Prompts of these may be of any kind and length."""
+"""Tasks whose prompts may be of any kind and length."""
 
 _POOLED_WHERE_THEY_ARE = frozenset(metric.name for metric in ON_DEMAND)
 
@@ -25,11 +25,11 @@ class Group:
     """Runs of one model with one set of settings.
 
     Attributes:
-        results: the runs, in the order they were made; where several are pooled, of a prompt
-            that was run twice, the last.
-        stopped: how many runs were left out because they were stopped half-way.
+        results: the runs, in the order they were made; where several are pooled, only the last
+            run of each prompt.
+        stopped: number of runs left out because they were stopped half-way.
         chosen: which part of the slower metrics was computed, in words; empty for all of them.
-        parts: the same runs, those that are pooled in a group each; empty where all are.
+        parts: the same runs, a group for each set that is pooled; empty where all are pooled.
     """
 
     results: tuple[RunResult, ...]
@@ -58,9 +58,9 @@ class Group:
         return f"{self.model.name}, {where}{template}{changes}{chosen}"
 
     def is_clean_of(self, other: Group) -> bool:
-        """Whether this is the same as a what-if, with every layer on.
+        """Whether this group is the clean counterpart of a what-if, with every layer on.
 
-        What of the slower metrics was chosen does not matter: a what-if has none of them.
+        The chosen part of the slower metrics does not matter: a what-if has none of them.
         """
         if other.settings.is_clean or not self.settings.is_clean:
             return False
@@ -74,7 +74,7 @@ def group_runs(results: Sequence[RunResult], pool: Pool = "model") -> list[Group
     """Sort runs by model and settings.
 
     Runs that were stopped half-way would leave holes in means: they are left out where finished
-    ones are pooled.
+    runs are pooled.
 
     Args:
         results: the runs.
@@ -89,7 +89,7 @@ def group_runs(results: Sequence[RunResult], pool: Pool = "model") -> list[Group
 
 
 def pools_of(results: Sequence[RunResult]) -> list[Pool]:
-    """The ways to pool some runs, each of which takes others together; `none` first."""
+    """The ways to pool some runs, without ways that pool the same runs; `none` first."""
     found: dict[object, Pool] = {}
     for pool in POOLS:
         groups = group_runs(results, pool)
@@ -117,7 +117,7 @@ def _model_key(model: ModelInfo, settings: RunSettings) -> object:
 
 def _group(results: Sequence[RunResult], choices: Collection[str], pool: Pool) -> Group:
     settings = settled(results[0], choices)
-    # Every fourth of many layers is said by /4.
+    # Steps such as /4 are shorter than the list of every fourth layer.
     layers = min(settings.layers, results[0].settings.layers, key=len)
     chosen = choice_words(replace(settings, layers=layers))
     pools: dict[object, list[RunResult]] = {}
@@ -131,7 +131,7 @@ def _group(results: Sequence[RunResult], choices: Collection[str], pool: Pool) -
 
 
 def _pool_key(number: int, prompt: Prompt, pool: Pool) -> object:
-    """What the prompts of one pool have in common; `number` is the run's own."""
+    """The key that all prompts of one pool share; `number` is the run's own."""
     if pool == "model":
         return ""
     if pool == "task" and prompt.task not in _OF_NO_TASK:

@@ -30,7 +30,7 @@ _SOURCES_OF_HEAD = 3
 
 _MOST_TOPS = 5
 _LEAST_SHARE = 0.005
-"""A smaller share would be shown as 0 %."""
+"""Smallest share to show; a smaller one would be shown as 0 %."""
 
 _AT_LENGTH: tuple[View, ...] = ("pictures", "text", "brief")
 
@@ -54,7 +54,7 @@ def inspection_document(page: Inspection) -> Document:
 
 
 def title_of(page: Inspection) -> str:
-    """The place, such as `Layer 24 at token 11 ' is'`."""
+    """The layer and token, such as `Layer 24 at token 11 ' is'`."""
     kind = f" ({page.kind})" if page.kind else ""
     return f"Layer {page.layer}{kind} at token {page.token} {_quoted(page.tokens[-1])}"
 
@@ -83,9 +83,9 @@ def sentence_of(page: Inspection) -> str:
 
 
 def sources_of(page: Inspection) -> list[tuple[int, float]]:
-    """The tokens read, the most first, with their share of what is written for them.
+    """The tokens read, the most first, with their share of the reading.
 
-    Weighted by values where these are known, else by attention.
+    Shares are weighted by values where these are known, otherwise by attention.
     """
     if page.reads is None:
         return []
@@ -99,7 +99,7 @@ def sources_of(page: Inspection) -> list[tuple[int, float]]:
 
 
 def blocks_of(page: Inspection) -> Iterator[Block]:
-    """The page's blocks, the title left out."""
+    """The page's blocks, without the title."""
     sentence = sentence_of(page)
     if sentence:
         yield Paragraph(sentence)
@@ -112,7 +112,7 @@ def blocks_of(page: Inspection) -> Iterator[Block]:
 
 
 def notes_of(page: Inspection) -> Iterator[str]:
-    """The parts that the model lacks, the lens, and how nearly the parts add up."""
+    """The parts that the model lacks, the lens, and the error of the parts' sum."""
     for name, reason in page.unavailable.items():
         if name != "experts" or page.experts or not page.neurons:
             yield f"No {PART_NAMES.get(name, name)}: {reason}."
@@ -197,7 +197,7 @@ def writes_table(page: Inspection) -> Table:
 
 
 def _token_columns(title: str, rank: int = 0) -> tuple[Column, Column]:
-    """A column of tokens with their values, and one without for panes."""
+    """A column of tokens with their values, and a column without values for panes."""
     return Column(title, views=_AT_LENGTH, rank=rank), Column(title, views=("pane",), rank=rank)
 
 
@@ -279,7 +279,7 @@ class Section:
     Attributes:
         name: its heading.
         has: whether a page has it.
-        table: the table, with so many rows at most where the layer may have many.
+        table: makes the table of a page, with at most this many rows where there may be many.
     """
 
     name: str

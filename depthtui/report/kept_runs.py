@@ -1,4 +1,4 @@
-"""The results of a kept session's runs, put together from the cache."""
+"""The results of a saved session's runs, put together from the cache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from depthtui.token_text import printable_chars
 
 
 def read_run(store: Store, run: KeptRun) -> RunResult | None:
-    """The result of a kept run; None where the cache no longer has its forward pass.
+    """The result of a saved run; None where the cache no longer has its forward pass.
 
     A slower metric that the cache no longer has is left out.
     """
@@ -32,7 +32,7 @@ def read_run(store: Store, run: KeptRun) -> RunResult | None:
     sizes = {"L": run.model.n_layers, "T": len(tokens), "k": run.settings.top_k}
     if not all(_fits(name, part, sizes) for name, part in found.measured.items()):
         return None
-    # A key of a metric that the run no longer asks for is of other settings.
+    # The key of a metric that is no longer in the run's settings belongs to other settings.
     asked = run.keys.keys() & set(run.settings.metrics)
     slower = {name: _decoded(store, run.keys[name]) for name in asked}
     parts = {**found.measured} | {
@@ -56,7 +56,7 @@ def read_run(store: Store, run: KeptRun) -> RunResult | None:
 
 
 def _is_of(found: RunResult, run: KeptRun) -> bool:
-    """Whether a cached forward pass is of a run's model, prompt and layers."""
+    """Whether a cached forward pass has a run's model, prompt and layers."""
     return (
         found.model.fingerprint == run.model.fingerprint
         and found.prompt.text == run.prompt.text
@@ -75,7 +75,7 @@ def missing_words(number: int, prompt: Prompt, model: ModelInfo) -> str:
 
 
 def _fits(name: str, part: Any, sizes: Mapping[str, int]) -> bool:
-    """Whether a part is what its metric measures, of a prompt and model of these sizes."""
+    """Whether a part has its metric's type, and the shapes of a prompt and model of these sizes."""
     kind = METRIC_BY_NAME[name].result if name in METRIC_BY_NAME else None
     known = dict(sizes)
     return (

@@ -39,7 +39,7 @@ def type_blocks(reading: Reading) -> Iterator[Block]:
 
 
 def types_dict(reading: Reading) -> dict[str, Any]:
-    """The same for a result file: each type's layers, means, and counts of used layers."""
+    """The types for a result file: each one's layers, means, and counts of used layers."""
     return {
         one.name: {"layers": one.layers, "means": one.means, "used": one.used}
         for one in by_type(reading)

@@ -1,4 +1,4 @@
-"""The same facts in the same words in every report."""
+"""Phrases that every report shares."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def rule_title(rule: str) -> str:
-    """A rule's name as people write it."""
+    """A rule's name for people."""
     return rules.named(rule).title
 
 
@@ -38,9 +38,9 @@ def depth_in_layers(estimate: DepthEstimate, n_layers: int, unit: str = " layers
 
 
 def interval(estimate: DepthEstimate, to: str = " … ") -> str:
-    """Between which numbers of layers the effective depth lies, such as `19 … 22`, or a dash.
+    """The interval of the effective depth in layers, such as `19 … 22`, or a dash.
 
-    Where every resample has the same count, half a layer to either side: `±½`.
+    `±½`, half a layer to either side, where every resample has the same count.
     """
     if estimate.interval is None:
         return "–"
@@ -60,7 +60,7 @@ def published_counts(published: PublishedModel, rule: str) -> str:
 
 
 def by_prompt(estimate: DepthEstimate) -> str:
-    """How many layers where each prompt counts once, with the interval, such as `21 (19 … 22)`."""
+    """Number of layers where each prompt counts once, with its interval, such as `21 (19 … 22)`."""
     once = estimate.prompt_weighted
     if once is None or once.count is None:
         return "–"
@@ -74,7 +74,7 @@ def each_prompt_once(estimates: Iterable[DepthEstimate]) -> str:
 
 
 def between_layers(estimates: Iterable[DepthEstimate]) -> str:
-    """Where the curves cross with decimals, such as `cosine 18.4, KL 1.6`; may be empty."""
+    """The crossings of the curves with decimals, such as `cosine 18.4, KL 1.6`; may be empty."""
     return ", ".join(
         f"{rule_title(estimate.rule)} {estimate.crossing:.1f}"
         for estimate in estimates
@@ -100,7 +100,7 @@ def smooth(estimates: Sequence[DepthEstimate]) -> str:
 
 
 def uneven(n_prompts: int, effective_prompts: float) -> str:
-    """That a few long prompts are most of a mean over tokens, in a sentence; else empty."""
+    """A sentence where a few long prompts dominate a mean over tokens; else empty."""
     if effective_prompts >= n_prompts / 2:
         return ""
     return (
@@ -119,7 +119,7 @@ def no_depths(group: Group) -> str:
 
 
 def pooling(group: Group, reading: Reading) -> str:
-    """What the means were taken over, in a sentence."""
+    """The prompts and tokens that the means are over, in a sentence."""
     n_prompts = len(group.results)
     counted = reading.n_tokens
     tokens = {0: "no tokens", 1: "1 token"}.get(counted, f"{counted:,} tokens")
@@ -138,7 +138,7 @@ def pooling(group: Group, reading: Reading) -> str:
 
 
 def calls_words(model: ModelInfo) -> str:
-    """How layers of a looped model are counted, for the middle of a sentence; else empty."""
+    """How layers of a looped model are counted, for the middle of a sentence; empty for others."""
     again = next((layer for layer, (turn, _) in enumerate(model.calls) if turn == 2), None)
     if again is None:
         return ""
@@ -159,7 +159,7 @@ def lens_sentence(lens: str, results: Sequence[RunResult]) -> str:
 
 
 def _intervals(summary: Reading) -> str:
-    """Where the intervals come from, or why there are none, in a sentence."""
+    """The source of the intervals, or why there are none, in a sentence."""
     if summary.n_prompts < FEWEST_UNITS:
         few = f"{summary.n_prompts}; {FEWEST_UNITS} are needed"
         return f"No interval: too few prompts to say ({few})."
@@ -170,7 +170,7 @@ def _intervals(summary: Reading) -> str:
 
 
 def layers_fact(model: ModelInfo) -> str:
-    """How many layers a model has and how wide they are, such as `30 layers of width 576`."""
+    """Number and width of a model's layers, such as `30 layers of width 576`."""
     passes = max((turn for turn, _block in model.calls), default=1)
     blocks = len({block for _turn, block in model.calls})
     return "".join(
@@ -184,7 +184,7 @@ def layers_fact(model: ModelInfo) -> str:
 
 
 def model_facts(model: ModelInfo) -> list[str]:
-    """What a reader needs to know about a model, most important first."""
+    """Facts about a model, most important first."""
     facts = [
         model.source,
         f"revision {model.revision}" if model.revision else "",
@@ -217,5 +217,5 @@ def provenance_sentence(provenance: dict[str, Any]) -> str:
 
 
 def sentence_case(title: str) -> str:
-    """A title that begins with a capital; the others it has, such as those of `KL`, stay."""
+    """A title with a capital first letter; other capitals, such as in `KL`, are kept."""
     return title[:1].upper() + title[1:]

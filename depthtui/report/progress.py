@@ -1,4 +1,4 @@
-"""How far the engine is, in words."""
+"""Progress of the engine, in words."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ LOG_PACE = 10.0
 
 @dataclass(frozen=True)
 class Step:
-    """How far some work is.
+    """Progress of some work.
 
     Attributes:
-        stage: what the engine does; empty where it is at the rows of a prompt.
-        done: how much of it is done.
-        total: of how much; 0 where the end is unknown.
-        amount: the same in words, such as `layer 3 of 12`; may be empty.
+        stage: work of the engine; empty while it computes the rows of a prompt.
+        done: amount done.
+        total: whole amount; 0 where unknown.
+        amount: amount done in words, such as `layer 3 of 12`; may be empty.
     """
 
     stage: str
@@ -32,11 +32,11 @@ class Step:
 
 
 class LogLines:
-    """How far some work is, for a log: at most a line every `LOG_PACE` seconds.
+    """Progress of some work, for a log: at most a line every `LOG_PACE` seconds.
 
     Args:
         say: prints a line.
-        is_heard: whether there is a log; a terminal has a progress bar.
+        is_heard: whether there is a log; a terminal has a progress bar instead.
     """
 
     def __init__(self, say: Callable[[str], None], is_heard: bool) -> None:
@@ -45,7 +45,7 @@ class LogLines:
         self._said_at = monotonic()
 
     def tell(self, *words: str) -> None:
-        """Say what is done and how far it is, unless something was said a moment ago."""
+        """Print the work and its progress, unless the last line is less than `LOG_PACE` old."""
         now = monotonic()
         if self._is_heard and now - self._said_at >= LOG_PACE:
             self._said_at = now
@@ -53,17 +53,17 @@ class LogLines:
 
 
 class EngineProgress:
-    """Puts an engine's events in words.
+    """Puts an engine's events into words.
 
     Args:
-        n_layers: of the model that is loaded already; 0 for none.
+        n_layers: layers of a model that is already loaded; 0 for none.
     """
 
     def __init__(self, n_layers: int = 0) -> None:
         self._n_layers = n_layers
 
     def step(self, event: protocol.Event) -> Step | None:
-        """How far the engine is, or None where the event does not tell."""
+        """Progress of the engine, or None where the event contains none."""
         match event:
             case protocol.ModelLoaded(model=model):
                 self._n_layers = model.n_layers

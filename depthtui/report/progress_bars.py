@@ -1,4 +1,4 @@
-"""What an engine does, as bars on stderr where that is a terminal, else as a line now and then."""
+"""An engine's progress: bars on stderr where it is a terminal, else a line now and then."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from depthtui.report.progress import EngineProgress, LogLines
 
 
 class ProgressBars:
-    """Bars while it is open; its subclasses say in `_show` which.
+    """Progress bars, shown within a `with` block; subclasses choose the bar in `_show`.
 
     Args:
-        notify: told what the engine wants people to know, and lines where there is no terminal.
-        columns: what stands behind a bar and its amount.
+        notify: gets the engine's messages for people, and progress lines without a terminal.
+        columns: columns after a bar and its amount.
     """
 
     def __init__(self, notify: Callable[[str], None], *columns: ProgressColumn) -> None:
@@ -58,5 +58,5 @@ class ProgressBars:
             self._show(step.stage, step.done, step.total, step.amount)
 
     def _show(self, stage: str, done: int, total: int, amount: str) -> None:
-        """Show how far a stage is; an empty one is the same as before."""
+        """Show the progress of a stage; an empty stage is the one before."""
         raise NotImplementedError

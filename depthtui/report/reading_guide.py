@@ -11,7 +11,7 @@ PANES = {
     "Curves": "what the layers do on average, layer by layer",
     "Verdict": "how many layers suffice, and how sure that is",
 }
-"""The panes, and what each shows."""
+"""The panes, and the content of each."""
 
 
 @dataclass(frozen=True)

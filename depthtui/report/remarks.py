@@ -1,4 +1,4 @@
-"""What a user has noted on a run, in reports."""
+"""A user's notes on a run, in reports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HEADS = ("bookmark", "token", "lens says", "note")
 def remark_blocks(result: RunResult, lens: str) -> Iterator[Block]:
     """The note on a run and a row for each bookmark; nothing where there is neither.
 
-    `lens` is the lens whose words a bookmark has, by its name in `LENSES`.
+    `lens` is the name in `LENSES` of the lens whose tokens bookmarks show.
     """
     remarks = result.remarks
     if remarks.note.strip():
@@ -35,7 +35,7 @@ def remark_blocks(result: RunResult, lens: str) -> Iterator[Block]:
 
 
 def remarks_dict(result: RunResult) -> dict[str, Any]:
-    """The same as JSON values."""
+    """The note and the bookmarks as JSON values."""
     remarks = result.remarks
     marks = [
         {
@@ -68,7 +68,7 @@ def _token(mark: Bookmark, result: RunResult) -> str:
 
 
 def _said(mark: Bookmark, result: RunResult, lens: str = LOGIT) -> str:
-    """The lens's most probable token there, or empty where it is unknown."""
+    """The lens's most probable token at a bookmark, or empty where it is unknown."""
     values = lens_of(result, lens)
     if values is None:
         return ""

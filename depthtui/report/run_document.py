@@ -1,4 +1,4 @@
-"""What a report of runs says."""
+"""The document of a report of runs."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ _PAPER = "How much of a model’s depth a prompt uses, after Hu, Zhou and Zhang,
 
 
 class _Budget:
-    """How many heatmap cells the report may still hold: browsers choke on more."""
+    """The number of heatmap cells that the report may still have: browsers choke on more."""
 
     def __init__(self, cells: int) -> None:
         self._left = cells
@@ -104,7 +104,7 @@ class _Budget:
 
 
 TokenOf = Callable[[RunResult], int]
-"""Which token of a run the report reads the lens at."""
+"""Returns the token of a run at which the report reads the lens."""
 
 
 def last_token(result: RunResult) -> int:
@@ -127,10 +127,10 @@ def run_document(
     Args:
         groups: the runs, sorted.
         settings: how a group's runs are pooled.
-        most_cells: how many cells all heatmaps together may have.
-        token_of: at which token of each run the report reads the lens.
-        compared: whether these are two runs, A and B, and what sets them apart is told first.
-        palette: name of the palette whose colours heatmaps have.
+        most_cells: most cells of all heatmaps together.
+        token_of: returns the token of a run at which the report reads the lens.
+        compared: whether these are two runs, A and B, whose differences come first.
+        palette: name of the palette of the heatmaps.
         missing: runs of the session that cannot be read, each in words.
         controls: by a model's fingerprint, its controls in a line (see `report.controls`).
     """
@@ -168,7 +168,7 @@ def _blocks(
         yield from each_run
         for part in parts:
             blocks = deeper(_pooled(part, groups, [], budget, token_of))
-            # A terminal has the row and the verdict of a run by itself already.
+            # A terminal already shows the row and the verdict of a single run.
             views = ALL_VIEWS if len(part.alone) > 1 else AT_LENGTH
             yield Only(views, chain([Heading(part.title, 3)], blocks))
 
@@ -179,9 +179,9 @@ class _Part:
 
     Attributes:
         group: the runs.
-        reading: of all of them.
-        alone: a reading of each by itself.
-        first: the number of the first among the model's runs, from 1.
+        reading: reading of all the runs.
+        alone: a reading of each run by itself.
+        first: number of the first run among the model's runs, from 1.
     """
 
     group: Group
@@ -191,7 +191,7 @@ class _Part:
 
     @property
     def title(self) -> str:
-        """A run by its number and prompt, pooled ones by their task."""
+        """Number and prompt of a single run, or numbers and task of pooled runs."""
         prompt, last = self.group.results[0].prompt, self.first + len(self.alone) - 1
         if self.first == last:
             return f"{last} · {prompt_title(prompt)}"
@@ -207,7 +207,7 @@ def _parts(group: Group, settings: SummarySettings) -> Iterator[_Part]:
 
 
 def _each_run(parts: Sequence[_Part], group: Group, groups: Sequence[Group]) -> Iterator[Block]:
-    """What is found in each run of a group by itself; nothing of a single run."""
+    """Results of each run of a group by itself; nothing for a single run."""
     every = [one for part in parts for one in part.alone]
     if len(every) == 1:
         return
@@ -224,7 +224,7 @@ def _pooled(
     budget: _Budget,
     token_of: TokenOf,
 ) -> Iterator[Block]:
-    """What is found in all runs of a part, and in `each_run` by itself."""
+    """Results of all runs of a part, with `each_run`, the results of each run by itself."""
     group, reading = part.group, part.reading
     yield from verdict_blocks(reading.verdict)
     yield from _depths(group, reading)
@@ -291,7 +291,7 @@ def _beside_clean(
 
 
 def _each_beside_clean(group: Group, groups: Sequence[Group]) -> Iterator[Block]:
-    """The same of each prompt of a what-if that has several."""
+    """Each prompt's figures beside its clean run's, for a what-if of several prompts."""
     compared = pairs(group, groups)
     rows = compared.by_prompt() if compared is not None else []
     if rows:
@@ -325,7 +325,7 @@ def _over_depth(summary: Reading) -> Iterator[Block]:
 
 
 def _curve_title(name: str) -> str:
-    """A curve by the name of what reads it, or by its own, such as `MLP ratio`."""
+    """Title of a curve: that of the rule that reads it, or its own name, such as `MLP ratio`."""
     rule = next((rule for rule in rules.ALL if rule.curve == name), None)
     if rule is not None:
         return rule.curve_title
@@ -343,7 +343,7 @@ def _curves(summary: Reading) -> Iterator[Figure]:
 
 
 def _of_rules(summary: Reading, through_lens: bool) -> Iterator[Figure]:
-    """The curve of each rule, with those that it is the mean of."""
+    """The curve of each rule, with the curves that it is the mean of."""
     curves, settings = summary.curves, summary.settings
     crossings = {estimate.rule: estimate.layer for estimate in summary.depths}
     for rule in rules.ALL:
@@ -369,12 +369,12 @@ def _of_rules(summary: Reading, through_lens: bool) -> Iterator[Figure]:
 
 
 def _meaning(measure: str) -> str:
-    """What a measure tells and how to read it."""
+    """A measure's meaning and how to read it."""
     return of_measure(MEASURE_BY_NAME[measure])[0].in_short
 
 
 def _branches(curves: Curves, names: Iterable[str]) -> list[Line]:
-    """A line for each of these curves that there is, by its branch."""
+    """A line for each of these curves that exists, by its branch."""
     branches = {name: name.partition("_")[0] for name in names if name in curves}
     return [Line(curves[name], branch, PART_TITLES[branch]) for name, branch in branches.items()]
 
@@ -382,7 +382,7 @@ def _branches(curves: Curves, names: Iterable[str]) -> list[Line]:
 def _by_layer(
     title: str, found: Mapping[str, np.ndarray], model: ModelInfo, metrics: Iterable[Metric]
 ) -> Iterator[Block]:
-    """A column for each of these arrays, `[L]` or `[L+1]`, and what the metrics mean."""
+    """A column for each of these arrays, `[L]` or `[L+1]`, and the meaning of the metrics."""
     if not found:
         return
     is_hybrid = bool(model.layer_types)
@@ -405,7 +405,7 @@ def _by_layer(
 
 
 def _layer_figures(reading: Reading, budget: _Budget) -> Iterator[Block]:
-    """By layer: the map of skip effects, and a bar a layer."""
+    """Figures by layer: the maps, such as skip effects, and a bar per layer."""
     figures = []
     for metric, picture in layer_maps(reading):
         if budget.take(picture.values.size):
@@ -433,7 +433,7 @@ def _layer_figures(reading: Reading, budget: _Budget) -> Iterator[Block]:
 
 
 def _row_names(model: ModelInfo, rows: int) -> list[str]:
-    """The labels of a heatmap's rows, the output's last; none where numbers are enough."""
+    """The labels of a heatmap's rows, the output's last; none where layers have no types."""
     if not model.layer_types:
         return []
     return [layer_label(model, row) if row < model.n_layers else "out" for row in range(rows)]
@@ -475,7 +475,7 @@ def _run(
 
 
 def _position(result: RunResult, token: int) -> str:
-    """Where a token stands, such as `token 4 of 0-12, " is"`."""
+    """Position of a token, such as `token 4 of 0-12, " is"`."""
     end = ", the last" if token == len(result.tokens) - 1 else ""
     text = shortened(printable(result.tokens.shown[token][:80]), 24)
     return f'token {token} of {indices_text(len(result.tokens))}{end}, "{text}"'
@@ -514,7 +514,7 @@ def _lens_name(lens: str) -> str:
 
 
 def _lens(model: ModelInfo, lens: LogitLens, token: int) -> Table:
-    """What the lens reads at a token, the model's output on top.
+    """The lens's readings at a token, the model's output on top.
 
     Depths that a fitted lens reads worse than the logit lens are marked.
     """

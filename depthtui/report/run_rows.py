@@ -1,4 +1,4 @@
-"""Runs of one model side by side: a row of each, and its verdict."""
+"""Runs of one model side by side: a row for each run, and its verdict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from depthtui.report.blocks import AT_LENGTH, Block, Cell, Column, Items, Note, 
 _LONGEST_TITLE = 48
 _LONGEST_IN_BRIEF = 24
 _MOST_ROWS = 20
-"""In a terminal; a file has a row for every run."""
+"""Most rows in a terminal; a file has a row for every run."""
 _NONE = "–"
 
 
@@ -30,10 +30,10 @@ def each_alone(reading: Reading) -> list[Reading]:
 
 
 def run_rows(readings: Sequence[Reading]) -> Iterator[Block]:
-    """A table with a row for each run: its prompt, its loss, and what each rule and cause counts.
+    """A table with a row for each run: prompt, loss, and the counts of each rule and cause.
 
     Args:
-        readings: one of each run.
+        readings: one reading of each run.
     """
     yield Only(AT_LENGTH, [_table(readings)])
     yield Only(["brief"], [_table(readings[:_MOST_ROWS])])
@@ -48,7 +48,7 @@ def run_rows(readings: Sequence[Reading]) -> Iterator[Block]:
 
 
 def run_verdicts(readings: Sequence[Reading]) -> Items:
-    """The verdict on each run by itself; `readings` are one of each run."""
+    """The verdict on each run by itself, from one reading of each run."""
     found = [(number, one.verdict) for number, one in enumerate(readings, start=1)]
     return Items(
         [f"{number}: {verdict.sentence}" for number, verdict in found if verdict is not None],

@@ -1,4 +1,4 @@
-"""How a report shows the layers that suffice: what each further layer left out costs."""
+"""How a report shows the layers that suffice: the cost of each further layer left out."""
 
 from __future__ import annotations
 
@@ -74,6 +74,6 @@ def _table(way: Way, which: str) -> Table:
 
 
 def _order(way: Way) -> str:
-    """The layers that go, in their order."""
+    """The layers that are left out, in their order."""
     gone = way.order[: len(way.curve) - 1]
     return f"Layers go in this order: {', '.join(map(str, gone))}."

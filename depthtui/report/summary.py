@@ -1,4 +1,4 @@
-"""The summary of some runs of one model: what `summary.json` holds."""
+"""The summary of some runs of one model: the content of `summary.json`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _MODEL = (
 _UNSEEN = re.compile(
     "[\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-"""Characters that JSON leaves as they are, and a terminal obeys or hides."""
+"""Characters that JSON does not escape, and a terminal interprets or hides."""
 
 
 def summary_dict(
@@ -53,14 +53,14 @@ def summary_dict(
 ) -> dict[str, Any]:
     """The result file as JSON values.
 
-    Contributions and lens are absent where not every run has them, on-demand metrics where
-    none has; a prompt without one is null in a list by prompt. An unknown value is null.
+    Contributions and lens are absent where not every run has them, on-demand metrics where no
+    run has them; in a list by prompt, a prompt without them is null. An unknown value is null.
 
     Args:
         results: one or more runs of one model.
         settings: how they are pooled.
-        parts: the same runs in the same order, those that are pooled in a part each; empty where
-            all are. What is pooled stands in `groups` then, and is absent elsewhere.
+        parts: the same runs in the same order, in a part for each set that is pooled; empty where
+            all are pooled. With parts, pooled values are in `groups` and absent elsewhere.
     """
     readings = [reading_of(part, settings) for part in parts or [results]]
     summary = _asked(results, settings)
@@ -129,7 +129,7 @@ def _concluded(reading: Reading) -> dict[str, Any]:
 
 
 def _run(alone: Reading) -> dict[str, Any]:
-    """A row for one run: `alone` is the reading of nothing else."""
+    """A row for one run: `alone` is the reading of this run by itself."""
     (prompt,) = alone.prompts
     return {"tokens": prompt.n_tokens, "loss": prompt.loss, **_concluded(alone)}
 
@@ -141,10 +141,10 @@ def summary_json(
     parts: Sequence[Sequence[RunResult]] = (),
     compared: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """The result file as UTF-8; what a terminal would act on or not show is an escape in it.
+    """The result file as UTF-8; characters that a terminal interprets or hides are escaped.
 
-    `missing` are runs of the session that cannot be read, each in words; `compared` says what sets
-    two runs apart.
+    `missing` are runs of the session that cannot be read, each in words; `compared` is the
+    comparison of two runs.
     """
     summary = summary_dict(results, settings, parts)
     if compared:
@@ -159,7 +159,7 @@ def summary_json(
 def combined_provenance(results: Iterable[RunResult]) -> dict[str, Any]:
     """Where the runs were computed: versions, the first start, the seconds of all.
 
-    `cached` says whether all of them came from the disk cache.
+    `cached` is whether all of them came from the disk cache.
     """
     known = [result.provenance for result in results if result.provenance is not None]
     if not known:
@@ -190,7 +190,7 @@ def _where(model: ModelInfo) -> dict[str, str]:
 
 
 def _left_out(results: Sequence[RunResult]) -> dict[str, Any]:
-    """The changes of a what-if; nothing for clean runs."""
+    """The changes of a what-if; empty for clean runs."""
     settings = results[0].settings
     if settings.is_clean:
         return {}
@@ -203,7 +203,7 @@ def _left_out(results: Sequence[RunResult]) -> dict[str, Any]:
 
 
 def _chosen(results: Sequence[RunResult]) -> dict[str, Any]:
-    """Which part of the slower metrics was computed; nothing where it was all of them."""
+    """Which part of the slower metrics was computed; empty for all of them."""
     settings, matter = settings_keys(results[0].settings), choices_that_matter(results)
     return {name: settings[name] for name in CHOICES if name in settings and name in matter}
 
@@ -224,7 +224,7 @@ def _prompt(result: RunResult) -> dict[str, Any]:
 
 
 def verdict_dict(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as JSON values: sentence, warnings, each measure's count with what it hangs on."""
+    """A verdict as JSON values: sentence, warnings, each measure's count, range and reason."""
     names = (
         "kind",
         "measure",
@@ -259,7 +259,7 @@ def _depth(estimate: DepthEstimate) -> dict[str, Any]:
 
 
 def _found(estimate: DepthEstimate) -> dict[str, Any]:
-    """What a rule found in one mean, as JSON values."""
+    """A rule's result on one mean, as JSON values."""
     names = [
         "rule",
         "count",

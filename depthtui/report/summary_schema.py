@@ -1,4 +1,4 @@
-"""The JSON schema of `summary.json`, made from the metrics and rules that there are."""
+"""The JSON schema of `summary.json`, made from the existing metrics and rules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def summary_schema() -> dict[str, Any]:
-    """The schema; what a metric has within its own key is described in its formula alone."""
+    """The schema; the content of a metric's own key is described in its formula alone."""
     pooled = {**_metrics(), **_concluded()}
     return {
         "$schema": _DRAFT,
@@ -46,7 +46,7 @@ def summary_schema() -> dict[str, Any]:
 
 
 def _object(more: dict[str, Any] | None = None, **properties: Any) -> dict[str, Any]:
-    """An object that has these properties, and may have more."""
+    """The schema of an object that has these properties, and may have more."""
     return {
         "type": "object",
         "properties": {**properties, **(more or {})},
@@ -136,7 +136,7 @@ def _concluded() -> dict[str, Any]:
 
 
 def _metrics() -> dict[str, Any]:
-    """What each metric has, by its name, and what no metric has alone."""
+    """Properties of each metric, by its name, and properties of no single metric."""
     found: dict[str, Any] = {
         metric.name: {
             "type": ["object", "array", "number", "null"],

@@ -1,8 +1,8 @@
 """Heatmaps, curves and bars as SVG.
 
-Each picture is whole by itself, in attributes that every renderer of SVG knows: an editor, a
-converter or another page draws what the report shows. Classes are for the report's style sheet,
-which turns the colours on a dark page.
+Each picture is complete, in attributes that every SVG renderer supports: an editor, a converter
+or another page draws it as the report shows it. Classes are for the report's style sheet, which
+changes the colours on a dark page.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ _RULES = {
     "threshold": f'stroke="{_LIGHT["soft"]}" stroke-width="0.8" stroke-dasharray="3 3"',
     "crossing": f'stroke="{_LIGHT["accent"]}" stroke-width="0.9"',
 }
-"""How straight lines are drawn, by class."""
+"""Attributes of straight lines, by class."""
 
 _LINE_COLOURS = {"attention": "attention", "mlp": "mlp", "layer": "soft", "mean": "ink"}
-"""The names of lines' colours by class."""
+"""Names of lines' colours, by class."""
 
 _HUES = ((212, 65), (22, 75), (150, 55), (320, 60), (265, 50), (50, 80), (185, 65), (0, 65))
-"""Hue and saturation of series of lines; a ninth has the first one's again."""
+"""Hue and saturation of series of lines; the ninth repeats the first."""
 
 _DASHES = ("none", "5 2.5", "1.5 2", "7 2 1.5 2", "3 1.5", "9 3")
-"""Dashes of lines; a seventh has the first one's again."""
+"""Dashes of lines; the seventh repeats the first."""
 
 
 def page_style() -> str:
@@ -79,7 +79,7 @@ def page_style() -> str:
 
 
 def ramp_style(name: str = OWN_PALETTE) -> str:
-    """CSS rules of a palette's ramps for dark pages; pictures have the colours for light ones."""
+    """CSS rules of a palette's ramps for dark pages; pictures have the colours for light pages."""
     return _on_dark(
         "".join(
             f".{ramp}{level}{{fill:{colour}}}"
@@ -141,7 +141,7 @@ def _on_dark(rules: str) -> str:
 
 
 def _colours(ramp: str, name: str, dark: bool = False) -> list[str]:
-    """The colours of a palette's sequential ramp, `s`, or of its diverging one, `d`."""
+    """The colours of a palette's sequential ramp, `s`, or its diverging ramp, `d`."""
     found = palette.sequential(dark, name) if ramp == "s" else palette.diverging(dark, name)
     return [palette.css(colour) for colour in found]
 
@@ -223,7 +223,7 @@ def curves(panel: Panel) -> str:
 
 
 def bars(picture: Bars) -> str:
-    """A bar a layer, up or down from zero; unknown layers are left out."""
+    """A bar per layer, up or down from zero; unknown layers are left out."""
     values = picture.values
     height, count = 110.0, len(values)
     known = values[np.isfinite(values)]
@@ -254,7 +254,7 @@ def bars(picture: Bars) -> str:
 
 
 def _scale(values: np.ndarray, measure: Measure) -> tuple[float, float, str]:
-    """Ends of the colour scale, and a remark where it clips."""
+    """Ends of the colour scale, and a remark where the scale clips."""
     if measure.limits is not None:
         return (*measure.limits, "")
     known = values[np.isfinite(values)]
@@ -268,7 +268,7 @@ def _scale(values: np.ndarray, measure: Measure) -> tuple[float, float, str]:
 
 
 def _cells(levels: np.ndarray, ramp: str, colours: Sequence[str]) -> str:
-    """One path a level, equal neighbours of a row merged; unknown cells are left out."""
+    """One path per level, equal neighbours of a row merged; unknown cells are left out."""
     rows, columns = levels.shape
     paths: dict[int, list[str]] = {}
     for row in range(rows):
@@ -299,7 +299,7 @@ def _layers_to_label(n_layers: int) -> list[int]:
 
 
 def _token_labels(tokens: Sequence[str], cell: float, bottom: float) -> tuple[str, float]:
-    """Token texts below their columns, or positions where there are too many; and their height."""
+    """Token texts below their columns, or positions where tokens are too many; and their height."""
     if len(tokens) > _MOST_LABELLED:
         step = next(
             step
@@ -339,7 +339,7 @@ def _legend(
     unit: str,
     note: str,
 ) -> str:
-    """The colours with the values at their ends; beside them what these are, and a remark."""
+    """The colours with the values at their ends; beside them the values' unit, and a remark."""
     width, right = _LEGEND_WIDTH / len(colours), _LEFT + _LEGEND_WIDTH
     parts = [
         f'<rect class="{ramp}{level}" fill="{colour}" x="{_LEFT + level * width:.4g}" '
@@ -356,7 +356,7 @@ def _legend(
 
 
 def _names(up: str, across: str, bottom: float, right: float = WIDTH - _RIGHT) -> str:
-    """What the axes are: the upright one's name stands above it, where any length has room."""
+    """Names of the axes; the vertical one's is above it, where any length has room."""
     above = _text(0, 11, up, "start") if up else ""
     return above + (_text(right, bottom + 13, across, "end") if across else "")
 
@@ -379,7 +379,7 @@ def _limits(known: np.ndarray, threshold: float | None, log: bool) -> tuple[floa
     if threshold is not None:
         low, high = min(low, threshold), max(high, threshold)
     if log:
-        # A layer that writes nothing has no logarithm: five decades are enough.
+        # A layer that writes nothing has no logarithm: the axis ends five decades below the top.
         return max(low, high * 1e-5, 1e-12), max(high, 1e-12) * 1.05
     return min(low, 0.0), max(high, 0.0) * 1.05 or 1.0
 

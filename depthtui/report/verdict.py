@@ -11,7 +11,7 @@ from depthtui.report.blocks import AT_LENGTH, Block, Column, Note, Only, Paragra
 
 
 def verdict_blocks(verdict: Verdict | None) -> Iterator[Block]:
-    """The warnings, the sentence, what it is made of at length, and what would tell more."""
+    """The warnings, the sentence, its evidence at length, and further metrics to run."""
     if verdict is None:
         return
     yield from map(Paragraph, (*verdict.cautions, verdict.sentence))

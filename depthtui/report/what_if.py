@@ -1,4 +1,4 @@
-"""A what-if beside its clean run: what leaving layers out costs, as rows of a table."""
+"""A what-if beside its clean run: the cost of leaving layers out, as rows of a table."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class Pairs:
 
     @classmethod
     def of(cls, clean: Iterable[Group], changed: Group) -> Pairs:
-        """The prompts of a group that clean ones have too."""
+        """The prompts of a group that clean groups have too."""
         by_prompt = {result.prompt: result for group in clean for result in group.results}
         both = [result for result in changed.results if result.prompt in by_prompt]
         return cls(tuple(by_prompt[run.prompt] for run in both), tuple(both))
 
     def rows(self, settings: SummarySettings) -> list[tuple[str, str, str, str]]:
-        """What is pooled over the prompts, under `HEADS`; empty where there is no pair."""
+        """Values pooled over the prompts, under `HEADS`; empty where there is no pair."""
         if not self.clean:
             return []
         rows = [self._parameters(), self._loss(), self._same(), *self._depths(settings)]
@@ -83,7 +83,7 @@ class Pairs:
         return "parameters in use", f"{model.parameters:,}", f"{left:,}", f"{-share:.0%}"
 
     def _loss(self) -> tuple[str, str, str, str]:
-        """The mean over all tokens that something comes before."""
+        """Mean loss over all tokens but the first of each prompt."""
         counts = [len(run.tokens) - 1 for run in self.clean]
         if min(counts) < 1:
             return "loss, nats", "", "", ""
@@ -102,7 +102,7 @@ class Pairs:
     def _depths(self, settings: SummarySettings) -> list[tuple[str, str, str, str]]:
         asked = settings.lens
         if any(lens_of(run, asked) is None for run in (*self.clean, *self.changed)):
-            # Fitted lenses read clean runs; what is compared is read alike.
+            # Fitted lenses read clean runs alone; a comparison needs one lens for both.
             settings = replace(settings, lens=LOGIT)
         readings = [reading_of(runs, settings) for runs in (self.clean, self.changed)]
         lens = "" if settings.lens == asked else f", {lens_title(settings.lens)}"
@@ -149,6 +149,6 @@ def _title(result: RunResult) -> str:
 
 
 def pairs(group: Group, groups: Sequence[Group]) -> Pairs | None:
-    """A what-if's prompts beside their clean runs; None for a clean group, or without one."""
+    """A what-if's prompts beside their clean runs; None for a clean group, or without any."""
     clean = [other for other in groups if other.is_clean_of(group)]
     return Pairs.of(clean, group) if clean else None
