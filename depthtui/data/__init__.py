@@ -1,1 +1,1 @@
-"""What goes through pipe, cache, screen and report: plain dataclasses, and their bytes."""
+"""The values that pipe, cache, screen and report exchange: plain dataclasses, and their bytes."""

@@ -1,4 +1,4 @@
-"""Results that are made of arrays whose shapes are declared."""
+"""Results made of arrays with declared shapes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Shape:
     """The declared shape of an array: `Annotated[np.ndarray, Shape("L+1", "T")]`.
 
     L is the number of layers, T the number of tokens, k the number of tokens that the lens lists;
-    H the heads of the layer that has most, K the most experts that a router chooses for a token.
+    H the most heads of any layer, K the most experts that a router chooses for a token.
 
     Attributes:
-        sides: such as `L`, `L+1`, `T`, `T-1`, `k` or `H`; a digit, such as `8`, for itself.
-        dtype: of its values.
+        sides: sides such as `L`, `L+1`, `T`, `T-1`, `k` or `H`; a digit, such as `8`, is itself.
+        dtype: dtype of the values.
     """
 
     sides: tuple[str, ...]
@@ -37,7 +37,7 @@ class Shape:
     def fits(self, shape: tuple[int, ...], sizes: dict[str, int]) -> bool:
         """Whether an array of this shape has these sizes.
 
-        A letter whose size is not among them has that of the first array that has such a side.
+        A letter that is not in `sizes` gets its size from the first array with such a side.
         """
         return len(shape) == len(self.sides) and all(
             sizes.setdefault(letter, int(letter) if letter.isdigit() else size) == size
@@ -45,22 +45,22 @@ class Shape:
         )
 
     def _measured(self, shape: tuple[int, ...]) -> Iterator[tuple[str, int]]:
-        """The letters' sizes in an array of this shape; that of a digit is as it is, too."""
+        """The letters' sizes in an array of this shape; for a digit, the length of its side."""
         for side, length in zip(self.sides, shape, strict=True):
             letter = side[:1]
             yield letter, length if letter.isdigit() else length - _side(side, {letter: 0})
 
     @property
     def nothing(self) -> float:
-        """What stands where nothing is known: NaN, -1 for integers, false."""
+        """The value of unknown entries: NaN, -1 for integers, false."""
         return {"f": np.nan, "i": -1}.get(np.dtype(self.dtype).kind, 0)
 
     def unknown(self, sizes: Mapping[str, int]) -> np.ndarray:
-        """An array in which nothing is known."""
+        """An array of unknown values."""
         return np.full(self.of(sizes), self.nothing, self.dtype)
 
     def widened(self, array: np.ndarray, letter: str, count: int) -> np.ndarray:
-        """The array with at least so many places on the sides of a letter, new ones unknown."""
+        """The array with at least `count` entries on a letter's sides, new ones unknown."""
         missing = [
             (0, max(0, count - length) if side == letter else 0)
             for side, length in zip(self.sides, array.shape, strict=True)
@@ -76,12 +76,12 @@ def _side(side: str, sizes: Mapping[str, int]) -> int:
 
 
 class MetricResult:
-    """What a metric finds on one prompt; its subclasses are dataclasses.
+    """The result of a metric on one prompt; subclasses are dataclasses.
 
     Each array is annotated with its `Shape`.
 
     Attributes:
-        noise: names of the arrays that hold nothing but rounding.
+        noise: names of the arrays that contain only rounding errors.
     """
 
     noise: ClassVar[tuple[str, ...]] = ()
@@ -108,11 +108,11 @@ class MetricResult:
 
     @classmethod
     def unknown(cls, layers: int, tokens: int, top_k: int = 0, **others: Any) -> Self:
-        """A result whose arrays hold nothing yet, and have no place for a head or an expert.
+        """A result whose arrays are all unknown, with no entries for heads or experts.
 
         Args:
             layers, tokens, top_k: L, T and k.
-            others: the fields that are no arrays and have no default.
+            others: the fields that are not arrays and have no default.
         """
         sizes = {"L": layers, "T": tokens, "k": top_k, "H": 0, "K": 0}
         arrays = {name: shape.unknown(sizes) for name, shape in cls.shapes().items()}
@@ -120,20 +120,20 @@ class MetricResult:
 
     @property
     def is_known(self) -> np.ndarray:
-        """Whether each of its parts is there, of those that it is computed in."""
+        """Whether each of the parts in which the result is computed is known."""
         return np.ones(1, np.bool_)
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing of it is left to be computed."""
+        """Whether every part has been computed."""
         return bool(self.is_known.all())
 
     def copied(self) -> Self:
-        """A copy to fill in further: whoever was told of this one keeps it as it was."""
+        """A copy to fill in further, since other code may keep a reference to this one."""
         return copy.deepcopy(self)
 
     def widened(self, letter: str, count: int) -> Self:
-        """A copy whose arrays have at least so many places on the sides of a letter."""
+        """A copy whose arrays have at least `count` entries on a letter's sides."""
         found = self.copied()
         for name, shape in self.shapes().items():
             setattr(found, name, shape.widened(getattr(self, name), letter, count))

@@ -1,4 +1,4 @@
-"""The index of the disk cache: whether it is depthtui's own, and whole."""
+"""The index of the disk cache: checks that it is depthtui's own and undamaged."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _HEADER = b"SQLite format 3\0"
 _ID_PLACE = slice(68, 72)
 _VALUE_NAME = re.compile(r"[0-9a-f]{2}[/\\][0-9a-f]{2}[/\\][0-9a-f]{28}\.val")
 _KEY = re.compile(r"[0-9a-f]{64}")
-_LARGEST_VALUE = 1 << 50  # bytes; what all of them add up to fits in 64 bits
+_LARGEST_VALUE = 1 << 50  # bytes; the sum of all fits in 64 bits
 _LATEST = 1e11  # seconds since the epoch: the year 5138
-_TROUBLES = {  # of the disk or of others who use it: the index itself may be whole
+_TROUBLES = {  # of the disk or of other processes: the index itself may be undamaged
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -47,27 +47,27 @@ _TROUBLES = {  # of the disk or of others who use it: the index itself may be wh
 
 
 class DamagedIndex(Exception):
-    """The index is not what diskcache and depthtui write."""
+    """The index has content that diskcache and depthtui never write."""
 
 
 class ForeignIndex(Exception):
-    """The index is another program's, or nothing proves that it is depthtui's."""
+    """The index is another program's, or cannot be shown to be depthtui's."""
 
 
 def check_index(folder: Path, timeout: float) -> None:
-    """See that the index is depthtui's, whole, and can be written to; made where missing.
+    """Check that the index is depthtui's, undamaged and writable; it is made where missing.
 
-    Its write lock is taken and released: diskcache would wait a minute for it.
+    The write lock is acquired and released: diskcache would wait a minute for it.
 
     Args:
-        folder: made where missing.
+        folder: folder of the index; made where missing.
         timeout: seconds to wait for another process's transaction.
 
     Raises:
         OSError: the folder cannot be written.
         sqlite3.Error: the index is broken, read-only or locked for long.
-        DamagedIndex: it holds what diskcache and depthtui never write.
-        ForeignIndex: it is a whole database that depthtui did not make.
+        DamagedIndex: the index has content that diskcache and depthtui never write.
+        ForeignIndex: the index is an undamaged database that depthtui did not make.
     """
     make_private_folder(folder)
     for path in _parts(folder):
@@ -96,8 +96,8 @@ def set_aside(folder: Path) -> Path:
     """Move a damaged index into a folder of its own, and return its new place.
 
     Raises:
-        ForeignIndex: nothing proves that it is depthtui's.
-        OSError: it cannot be moved.
+        ForeignIndex: the index cannot be shown to be depthtui's.
+        OSError: the index cannot be moved.
     """
     if not (_has_our_id(folder / INDEX) or any(map(is_value, value_files(folder)))):
         raise ForeignIndex("it is damaged, or another program's")
@@ -109,18 +109,18 @@ def set_aside(folder: Path) -> Path:
 
 
 def is_damage(error: Exception) -> bool:
-    """Whether the index itself is at fault; what the disk or others do is no damage."""
+    """Whether the index itself is at fault, not the disk or another process."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
     return isinstance(error, DamagedIndex) or code & 0xFF not in _TROUBLES
 
 
 def value_files(folder: Path) -> Iterator[Path]:
-    """The files in a cache folder with names as values have them."""
+    """The files in a cache folder that are named like values."""
     return (path for path in folder.glob("*/*/*.val") if is_value_name(path.relative_to(folder)))
 
 
 def is_value_name(filename: object) -> bool:
-    """Whether a path, relative to the cache folder, is one of a value's file."""
+    """Whether a path, relative to the cache folder, is named like a value's file."""
     return _VALUE_NAME.fullmatch(str(filename)) is not None
 
 
@@ -129,7 +129,7 @@ def is_value(path: Path, begun: bool = False) -> bool:
 
     Args:
         path: the file.
-        begun: whether to count one that breaks off before, or in, these bytes.
+        begun: whether to accept a file that ends before, or within, these bytes.
     """
     try:
         with open_regular(path) as file:
@@ -144,9 +144,9 @@ def _parts(folder: Path) -> list[Path]:
 
 
 def _is_ours(index: sqlite3.Connection) -> bool:
-    """Whether an index is empty, or made by depthtui and holds no entry of another program.
+    """Whether an index is empty, or made by depthtui and without entries of another program.
 
-    Earlier versions gave it no application id: then the eviction policy has to be depthtui's too.
+    Earlier versions set no application id: then the eviction policy must be depthtui's too.
     """
     (id_,) = index.execute("PRAGMA application_id").fetchone()
     tables = _tables(index)
@@ -157,7 +157,7 @@ def _is_ours(index: sqlite3.Connection) -> bool:
         return made_here and ("Cache" not in tables or _has_our_labels(index))
     except sqlite3.OperationalError as error:
         if id_ != _OUR_ID and error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
-            return False  # a column is not there
+            return False  # a column is missing
         raise
 
 
@@ -171,7 +171,7 @@ def _looks_like_an_earlier_one(index: sqlite3.Connection, tables: set[str]) -> b
 
 
 def _has_our_labels(index: sqlite3.Connection) -> bool:
-    """Whether all entries have keys and labels as depthtui alone makes them."""
+    """Whether all entries have keys and labels that only depthtui makes."""
     return all(
         isinstance(key, str)
         and _KEY.fullmatch(key) is not None
@@ -205,7 +205,7 @@ def _has_known_settings(index: sqlite3.Connection) -> bool:
 
 
 def _has_sound_numbers(index: sqlite3.Connection) -> bool:
-    """Whether the other columns are of the kinds that diskcache stores for depthtui."""
+    """Whether the other columns have values as diskcache stores them for depthtui."""
     columns = "size, access_time, expire_time, filename"
     return all(
         isinstance(size, int)

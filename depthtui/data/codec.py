@@ -56,11 +56,11 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class CodecError(ValueError):
-    """A value that cannot be sent, or bytes that `encode` did not write."""
+    """A value cannot be encoded, or bytes were not written by `encode`."""
 
 
 def types_by_name() -> Mapping[str, type]:
-    """The dataclasses of messages but for the results of metrics, by their names."""
+    """The dataclasses of messages by name, without the results of metrics."""
     return _TYPES
 
 
@@ -74,7 +74,7 @@ def encode(value: Any) -> bytes:
         raise CodecError(f"a {type(value).__name__} is not of the protocol")
     arrays: dict[str, np.ndarray] = {}
     tree = _to_json(value, arrays)
-    # A valid file needs at least one tensor for some readers.
+    # Some readers require at least one tensor.
     tensors = arrays or {"empty": np.zeros(0, np.uint8)}
     try:
         return save(tensors, metadata={"depthtui": json.dumps(tree)})
@@ -86,7 +86,7 @@ def decode(data: bytes) -> Any:
     """Turn bytes from `encode` back into the dataclass.
 
     Raises:
-        CodecError: the bytes are damaged or hold an unknown type.
+        CodecError: the bytes are damaged or contain an unknown type.
     """
     try:
         length = int.from_bytes(data[:8], "little")
@@ -103,10 +103,10 @@ def decode(data: bytes) -> Any:
 
 
 def former_plain(tree: Any) -> Any:
-    """JSON values as `to_plain` gives them, of those that files once had of a dataclass.
+    """JSON values as `to_plain` returns them, from the codec's JSON in older files.
 
     Raises:
-        CodecError: they name an unknown type or lack something.
+        CodecError: the values name an unknown type or lack a field.
     """
     try:
         return to_plain(_from_json(tree, {}))
@@ -134,7 +134,7 @@ def _to_json(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return {"$type": name, "fields": pairs}
     if isinstance(value, np.ndarray):
         key = str(len(arrays))
-        # `ascontiguousarray` gives an array without dimensions one.
+        # `ascontiguousarray` adds a dimension to an array without any.
         arrays[key] = np.ascontiguousarray(value).reshape(value.shape)
         return {"$array": key}
     if isinstance(value, tuple):
@@ -144,7 +144,7 @@ def _to_json(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if isinstance(value, dict):
         return {"$dict": [[_to_json(k, arrays), _to_json(v, arrays)] for k, v in value.items()]}
     if isinstance(value, str) and _SURROGATE.search(value):
-        # JSON would join two of them into one character.
+        # JSON would join two lone surrogates into one character.
         return {"$surrogates": value.encode("utf-8", "surrogatepass").hex()}
     if isinstance(value, float) and not math.isfinite(value):
         return {"$float": str(value)}

@@ -1,4 +1,4 @@
-"""Controls of a count of layers: the same count where it should mean nothing."""
+"""Controls of a count of layers: the same count in cases where it should be meaningless."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from depthtui.errors import DepthError
 from depthtui.files import parse_json, write_whole
 
 ControlName: TypeAlias = Literal["model", "model_order", "shuffled", "random_order", "untrained"]
-"""The model on its prompts; the same by the order that is kept for it; on the shuffled tokens;
+"""The model on its prompts; the model with the order saved for it; on the shuffled tokens;
 with layers left out in random orders; and an untrained model of the same shape."""
 
 NAMES: tuple[ControlName, ...] = get_args(ControlName)
 """The rows of the controls, in their order."""
 
 _VERSION = 1
-"""Raised where the same model gives other numbers."""
+"""Version of the numbers; increased when the same model gives other numbers."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ class ControlRow:
     """Layers that suffice in one case.
 
     Attributes:
-        name: which case.
+        name: name of the case.
         layers: N(1): the layers that keep the output within a nat; None where unknown.
         interval: the 95 % interval of `layers`; None for too few units.
         strict: N90: the layers that keep nine in ten first choices.
         choices: the share of first choices kept with N(1) layers, rounded up.
         loss: mean loss of the next token, in nats.
         depths: by rule, the layers until its depth; None where the rule finds none.
-        warnings: sentences that stand before the verdict of this case.
+        warnings: sentences that precede the verdict of this case.
         draws: N(1) of each random order; empty for other cases.
-        missing: why the case is unknown, one clause; empty where it is known.
+        missing: why the case is unknown, in one clause; empty where it is known.
     """
 
     name: ControlName
@@ -62,13 +62,13 @@ class Controls:
     Attributes:
         model: the model's name.
         n_layers: L.
-        vocab_size: V; a guess loses ln V nats.
-        tasks: what the prompts are of.
-        prompts: how many there are.
-        tokens: how many tokens of all prompts are scored.
-        units: what intervals are over: `prompts` or `blocks`.
-        seed: of shuffled tokens, random orders and random weights.
-        untrained_bytes: memory of the untrained model's weights; 0 where there is none.
+        vocab_size: V; the loss of a guess is ln V nats.
+        tasks: tasks of the prompts.
+        prompts: number of prompts.
+        tokens: number of scored tokens of all prompts.
+        units: units of the intervals: `prompts` or `blocks`.
+        seed: seed of shuffled tokens, random orders and random weights.
+        untrained_bytes: memory of the untrained model's weights; 0 without such a model.
         rows: the cases, in the order of `NAMES`.
     """
 
@@ -89,19 +89,19 @@ class Controls:
         return math.log(self.vocab_size)
 
     def row(self, name: ControlName) -> ControlRow | None:
-        """A case that is known; None for others."""
+        """A case by its name; None where it is unknown."""
         known = (row for row in self.rows if row.name == name and row.layers is not None)
         return next(known, None)
 
 
 def keep_controls(folder: Path, fingerprint: str, controls: Controls) -> None:
-    """Keep the controls of a model beside its fitted lenses, in place of those before."""
+    """Save the controls of a model beside its fitted lenses, replacing earlier ones."""
     content = json.dumps(to_plain(controls)).encode()
     write_whole(_path(folder, fingerprint), content, "Name another folder as cache_dir.")
 
 
 def kept_controls(folder: Path, fingerprint: str) -> Controls | None:
-    """The controls kept for a model; None where there are none, or they cannot be read."""
+    """The controls saved for a model; None where there are none, or they cannot be read."""
     if not fingerprint:
         return None
     with contextlib.suppress(OSError, ValueError, DepthError):

@@ -1,4 +1,4 @@
-"""Whether a decoded value holds what its dataclass declares: what is sent may be of any type."""
+"""Checks of decoded values against their dataclasses: a sender may send any type."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from depthtui.data.codec import CodecError
 from depthtui.data.run import RunResult
 
 _KINDS = {"f": "f", "i": "iu", "u": "iu", "b": "b"}
-"""Kinds of NumPy's that an array may have which is declared as one of a kind."""
+"""NumPy kinds that an array may have, by the kind of its declared dtype."""
 
 
 def check_declared(value: Any) -> None:
-    """See that a dataclass holds values of the declared types, and so does all within it.
+    """Check that the values of a dataclass, nested ones included, have the declared types.
 
     Raises:
-        CodecError: one is of another type, or the arrays of a result are of other sizes.
+        CodecError: a value has another type, or an array of a result has other sizes.
     """
     kind: Any = type(value)
     hints = _hints(kind)
@@ -70,7 +70,7 @@ def _has_sides(array: np.ndarray, shape: Shape) -> bool:
 
 
 def _check_sizes(result: RunResult) -> None:
-    """See that every array of a run has the layers and tokens of the run."""
+    """Check that every array of a run has the run's numbers of layers and tokens."""
     sizes = {"L": result.model.n_layers, "T": len(result.tokens), "k": result.settings.top_k}
     for part in result.measured.values():
         known = dict(sizes)

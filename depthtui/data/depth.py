@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 HALF_A_LAYER = 0.5
-"""How closely a depth can be told where all resamples agree: a count is a whole number."""
+"""Resolution of a depth where all resamples agree: a count is a whole number."""
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,17 @@ class DepthEstimate:
         ratio: (e + 1) / L, or None.
         threshold: the threshold used, or None for a rule without one.
         reason: why there is no layer; empty where there is one.
-        warning: why to doubt the layer, such as a non-monotone crossing; may be empty.
+        warning: reason to doubt the layer, such as a non-monotone crossing; may be empty.
         interval: bootstrap interval of the layer, or None.
-        crossing: where the line through the curve's values meets the threshold (zero for the
-            cosine), a layer with decimals: between layers e - 1 and e, for the cosine between e
-            and e + 1. It moves smoothly where the layer jumps. None without a layer.
-        area: of the KL rule: the mean over layers of KL / largest KL. Smooth, and of no threshold:
-            the share of the depth that it would take a KL which falls at once. None for others.
-            Of few prompts the largest KL is too large, and the area a little too small: it has
-            no interval, since resamples are off by as much again.
-        prompt_weighted: what the rule says of the mean in which each prompt counts once instead
-            of each token; None where the mean is that one, or unknown.
+        crossing: the layer, with decimals, at which the line through the curve's values meets the
+            threshold (zero for the cosine): between layers e - 1 and e, for the cosine between e
+            and e + 1. Moves smoothly where the layer jumps. None without a layer.
+        area: for the KL rule, the mean over layers of KL / largest KL; None for other rules.
+            Smooth and without a threshold: the share of the depth at which a KL that falls at
+            once would have this mean. With few prompts the largest KL is too large, and the area
+            a little too small: it has no interval, since resamples are off by as much again.
+        prompt_weighted: the rule's estimate on the mean in which each prompt counts once instead
+            of each token; None where this is that mean, or where it is unknown.
     """
 
     rule: str
@@ -48,7 +48,7 @@ class DepthEstimate:
 
     @property
     def count(self) -> int | None:
-        """How many layers that is: e + 1, or None."""
+        """Number of layers, e + 1, or None."""
         return None if self.layer is None else self.layer + 1
 
     @property
@@ -62,7 +62,7 @@ class DepthEstimate:
 
 
 Curves: TypeAlias = Mapping[str, np.ndarray]
-"""Means over tokens by name, one value a layer: `[L]`, or `[L+1]` of what a lens reads.
+"""Means over tokens by name, one value per layer: `[L]`, or `[L+1]` for readings of a lens.
 
 A curve that was not computed is absent. `mean_cosine` is the mean of the three cosines, or the
 layer's alone where the split is unavailable.
@@ -74,10 +74,10 @@ class PromptCurves:
     """One prompt's share of a pooled mean.
 
     Attributes:
-        n_tokens: how many tokens were averaged, at least 1.
+        n_tokens: number of averaged tokens, at least 1.
         curves: the means over these tokens.
-        task: what the prompt is of; in a mean over prompts of several tasks, each task has the
-            same weight. None where that does not matter.
+        task: task of the prompt; in a mean over prompts of several tasks, each task has the
+            same weight. None where the task does not matter.
     """
 
     n_tokens: int

@@ -1,4 +1,4 @@
-"""What is said of a measure to who meets it for the first time."""
+"""Explanations of measures for readers who are new to them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ class Explanation:
     """Five lines about something that is shown; any but the title may be empty.
 
     Attributes:
-        title: what it is called.
-        tells: what it tells.
+        title: its name.
+        tells: its meaning.
         formula: how it is computed.
         reading: how to read its values.
-        look_for: what to look for, and what it does not say.
-        source: where it comes from.
+        look_for: patterns to look for, and conclusions that it does not allow.
+        source: its source.
     """
 
     title: str
@@ -27,12 +27,12 @@ class Explanation:
 
     @property
     def in_short(self) -> str:
-        """What it tells and how to read it, in a line."""
+        """Meaning and how to read it, in a line."""
         return " ".join(filter(None, (self.tells, self.reading))).replace("`", "")
 
     @property
     def lines(self) -> list[tuple[str, str]]:
-        """What there is to say, each with what it is."""
+        """The lines that are not empty, each with its label."""
         lines = [
             ("tells", self.tells),
             ("formula", self.formula),

@@ -19,18 +19,19 @@ _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 @dataclass
 class TokenDepths:
-    """How deep each of N tokens is decided, by several measures.
+    """The depth at which each of N tokens is decided, by several measures.
 
     All arrays are `[N]`, float32: l is the residual entering layer l, L the model's output;
     NaN where a rule finds no layer.
 
     Attributes:
-        prediction: from where on the lens's first choice stays the model's own.
-        settling: from where on the divergence of lens and output stays below the threshold.
+        prediction: first l from which on the lens's first choice stays the model's own.
+        settling: first l from which on the divergence of lens and output stays below the
+            threshold.
         kl: the paper's KL rule on the token's own curve.
         overlap: the paper's overlap rule on the token's own curve.
-        early_exit: where the lens is first sure enough, at least one layer having run.
-        exit_agrees: whether the choice there is the model's own; bool.
+        early_exit: first l, after at least one layer, at which the lens is sure enough.
+        exit_agrees: whether the lens's choice at `early_exit` is the model's own; bool.
     """
 
     prediction: np.ndarray
@@ -42,22 +43,22 @@ class TokenDepths:
 
 
 def utf8(text: str) -> bytes:
-    """The text's bytes, those that tokens hold as lone surrogates (PEP 383) among them."""
+    """The text's bytes, including bytes that tokens have as lone surrogates (PEP 383)."""
     return _NO_BYTE.sub("\ufffd", text).encode("utf-8", "surrogateescape")
 
 
 @dataclass
 class Continuation:
-    """N generated tokens, and what the lens read where each of them was predicted.
+    """N generated tokens, and the lens's readings at the positions that predicted them.
 
     Attributes:
         ids: `[N]` token ids.
         texts: `[N]` raw texts, hostile until made printable.
-        lens: column n is the position that token n was predicted from, the one before it;
+        lens: column n is the position before token n, which it was predicted from;
             `next_log_probability` is of token n itself, at temperature 1.
         divergence: `[L+1, N]`, the Jensen-Shannon divergence of the lens and the output, in
             nats; the same columns.
-        depths: of each token.
+        depths: depths of each token.
     """
 
     ids: np.ndarray
@@ -71,12 +72,12 @@ class Continuation:
 
     @property
     def text(self) -> str:
-        """The tokens as one text; bytes that are no character become the replacement one."""
+        """The tokens as one text; invalid bytes become the replacement character."""
         return utf8("".join(self.texts)).decode("utf-8", "replace")
 
     @property
     def probability(self) -> np.ndarray:
-        """`[N]`, what the model gave to each token, at temperature 1."""
+        """`[N]`, the model's probability of each token, at temperature 1."""
         return np.asarray(np.exp(self.lens.next_log_probability[-1]))
 
     @classmethod
@@ -93,7 +94,7 @@ class Continuation:
 
     @classmethod
     def joined(cls, parts: Sequence[Continuation]) -> Continuation:
-        """Parts that follow each other as one; at least one of them."""
+        """Consecutive parts joined into one; at least one part."""
         vocabulary: dict[int, str] = {}
         for continuation in parts:
             vocabulary.update(continuation.lens.vocabulary)
@@ -120,15 +121,15 @@ class Generation:
 
     Attributes:
         model: the model.
-        prompt: what it read; without an answer, which is the model's to give.
+        prompt: the prompt, without an answer: the model gives its own.
         settings: how the tokens were chosen.
-        tokens: of the prompt.
+        tokens: tokens of the prompt.
         continuation: the generated tokens.
         complete: whether the text came to its end and was not stopped.
         stopped_by: `end` (an end-of-text token, kept as the last one), `limit` (max_tokens),
-            `context` (the model's context is full), `user`, `memory`; empty while it goes on.
-        provenance: None while it goes on.
-        fit: how the lens was fitted that depths are read through; None for the logit lens.
+            `context` (the model's context is full), `user`, `memory`; empty while generating.
+        provenance: None while generating.
+        fit: how the lens that depths are read through was fitted; None for the logit lens.
     """
 
     model: ModelInfo

@@ -19,8 +19,8 @@ class Readout:
 
     Attributes:
         top: the most probable next tokens and their probabilities.
-        rank: of the target, 1 the first.
-        probability: of the target.
+        rank: rank of the target, from 1.
+        probability: probability of the target.
         margin: log probability of the target less that of the best other token, in nats.
     """
 
@@ -36,9 +36,9 @@ class TokensRead:
 
     Attributes:
         heads: attention of each head to each token up to this one, `[heads, token + 1]`.
-        value_weighted: `[token + 1]`, the sum over heads of the norm of what is written for each
-            token, ||alpha W_O v||; None where unknown.
-        sink: mean over heads of the attention to the first token, or to a sink of its own.
+        value_weighted: `[token + 1]`, the sum over heads of the norm of the write for each token,
+            ||alpha W_O v||; None where unknown.
+        sink: mean over heads of the attention to the first token, or to a separate sink.
     """
 
     heads: np.ndarray
@@ -48,14 +48,14 @@ class TokensRead:
 
 @dataclass(frozen=True)
 class Written:
-    """What a part of the layer adds to the residual stream.
+    """The write of a part of the layer to the residual stream.
 
     Attributes:
-        promoted, suppressed: the tokens whose logits rise and fall most, and by how much, the
-            final norm's scale held fixed; empty where the lens is unavailable.
+        promoted, suppressed: the tokens whose logits rise and fall most, and by how much, with
+            the final norm's scale fixed; empty where the lens is unavailable.
         norm: its length over that of the residual stream before the layer.
         direct: its share of the target's logit less the mean over the vocabulary; None where the
-            logits are no sum.
+            logits are not a sum of parts.
     """
 
     promoted: Listed
@@ -72,7 +72,7 @@ class Head:
         head: its number.
         norm: the length of its write over that of the residual stream before the layer.
         direct: its share of the target's logit less the mean over the vocabulary; None where the
-            logits are no sum.
+            logits are not a sum of parts.
     """
 
     head: int
@@ -103,10 +103,10 @@ class Expert:
 
     Attributes:
         expert: its number.
-        weight: the router's.
+        weight: the router's weight.
         norm: the length of its weighted output over that of all chosen experts.
-        loss_without: how much the loss of the target rises without it at this token, in nats;
-            None where the model cannot be run on.
+        loss_without: rise of the target's loss without the expert at this token, in nats;
+            None where the model cannot be run from here.
     """
 
     expert: int
@@ -120,20 +120,20 @@ class Inspection:
     """A layer at a token.
 
     Attributes:
-        layer, token: which, from 0.
+        layer, token: indices, from 0.
         n_layers: L.
         kind: the layer's type in a hybrid, such as `full attention`; empty where all are alike.
         tokens: texts of the tokens up to this one, as hostile as the raw ones.
-        target: raw text of the token that ranks and direct logits are of.
-        target_is: `answer` where the prompt has one to be predicted here, else `output`: the
-            model's first choice at this token.
+        target: raw text of the token whose ranks and direct logits are given.
+        target_is: `answer` where a token of the prompt's answer is predicted here, else `output`:
+            the model's first choice at this token.
         lens: the lens of the readouts.
         before, after_attention, after: readouts of h, h + a, h_next; None where unavailable.
         written: by part, `attention`, `mlp`, `layer`.
         reads, heads, neurons, experts: None or empty where the model has no such part.
         closure: by name, `attention`, `heads`, `logit`, `experts`, the largest relative
             difference between the parts' sum and the whole.
-        unavailable: why the model has not a part, by its name.
+        unavailable: why a part is missing, by its name.
     """
 
     layer: int
@@ -165,7 +165,7 @@ class Inspection:
         return -(weights * logs).sum(axis=-1)
 
     def to_json(self) -> dict[str, Any]:
-        """The same for `depthtui inspect --format json`; a part that is missing has no key."""
+        """The page for `depthtui inspect --format json`; a missing part has no key."""
         neurons = [
             {**vars(neuron), "promoted": [text for text, _ in neuron.promoted]}
             for neuron in self.neurons
@@ -193,7 +193,7 @@ class Inspection:
 
 
 def _known(value: Any) -> Any:
-    """JSON values without the keys that have null."""
+    """JSON values without the keys whose value is null."""
     if isinstance(value, dict):
         return {name: _known(part) for name, part in value.items() if part is not None}
     return [_known(part) for part in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""A session as it is kept on disk: its runs, what was noted on them, what was on the screen.
+"""A session as saved on disk: its runs, the notes on them, the state of the screen.
 
 The values of the runs are in the cache.
 """
@@ -13,16 +13,16 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
 
 PASS = ""
-"""Stands for the forward pass among the keys of a run: no metric has this name."""
+"""The forward pass among the keys of a run: no metric has this name."""
 
 
 @dataclass(frozen=True)
 class KeptRun:
-    """A run of a kept session.
+    """A run of a saved session.
 
     Attributes:
-        model, prompt, settings: what was asked for.
-        started: local time, ISO 8601.
+        model, prompt, settings: inputs of the run.
+        started: local time of its start, ISO 8601.
         remarks: the user's notes.
         keys: cache keys of the result's parts, by metric; `PASS` for the forward pass.
         answer_start: index of the answer's first token in the prompt's tokens, -1 where unknown.
@@ -42,15 +42,15 @@ class KeptRun:
 
 @dataclass(frozen=True)
 class KeptSession:
-    """The runs of a session and what was on the screen.
+    """The runs of a session and the state of the screen.
 
     Attributes:
-        kept: when something of it was changed last; local time, ISO 8601.
-        runs: at least one, oldest first.
-        shown: place of the run on the screen among them, or -1.
+        kept: local time of the last change, ISO 8601.
+        runs: at least one run, oldest first.
+        shown: index of the run on the screen, or -1.
         layer, token: the cursor.
         measure: name of the measure in the heatmap.
-        kl_threshold, overlap_threshold: of the rules, in (0, 1].
+        kl_threshold, overlap_threshold: thresholds of the rules, in (0, 1].
         title: its name for people; empty for the first prompt.
     """
 
@@ -65,7 +65,7 @@ class KeptSession:
     title: str = ""
 
     def differs_by_looks(self, other: KeptSession) -> bool:
-        """Whether the two differ at most by what is on the screen."""
+        """Whether the two sessions differ at most in the state of the screen."""
         looks = {
             name: getattr(other, name) for name in ("kept", "shown", "layer", "token", "measure")
         }

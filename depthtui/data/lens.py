@@ -1,4 +1,4 @@
-"""What a lens reads at each depth, of a run or of a generated text."""
+"""The readings of a lens at each depth, of a run or of a generated text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OVERLAP_K = 5
 """The overlap compares the top five tokens (paper, metric 3)."""
 
 TOKENS_A_WIDTH = 10
-"""So many tokens for each dimension of the residual stream determine an affine map well."""
+"""Tokens per dimension of the residual stream that determine an affine map well."""
 
 Array = TypeVar("Array")
 
@@ -24,15 +24,15 @@ Array = TypeVar("Array")
 class LensValues(Generic[Array]):
     """The lens's quantities, as arrays of NumPy or of torch; the first dimension is depth.
 
-    p_l is what the lens reads off the residual entering layer l, p the model's own output.
+    p_l is the lens's reading of the residual entering layer l, p the model's own output.
 
     Attributes:
         kl: KL(p_l || p) in nats.
         overlap: share of the final top five in the lens's top five.
         entropy: entropy of p_l in nats.
         top_ids: token ids, most probable first; -1 unknown.
-        top_probabilities: of these tokens.
-        next_log_probability: log p_l of the token that comes next; NaN where none does.
+        top_probabilities: probabilities of these tokens.
+        next_log_probability: log p_l of the next token; NaN where there is none.
     """
 
     kl: Annotated[Array, Shape("L+1", "T")]
@@ -67,7 +67,7 @@ class LogitLens(LensValues[np.ndarray], MetricResult):
         self.vocabulary.update(rows.vocabulary)
 
     def forget(self, depths: Iterable[int]) -> None:
-        """Make what was read at some depths unknown, as where a fitted lens has no map."""
+        """Make the readings at some depths unknown, such as where a fitted lens has no map."""
         n_tokens, top_k = self.top_ids.shape[1:]
         unknown = LogitLens.unknown(0, n_tokens, top_k)
         for depth in depths:
@@ -77,16 +77,16 @@ class LogitLens(LensValues[np.ndarray], MetricResult):
 
 @dataclass(frozen=True)
 class LensFit:
-    """What is told of how a lens was fitted.
+    """How a lens was fitted.
 
     Attributes:
         kind: `affine` or `jacobian`.
-        source: where the calibration texts come from: a file's name, `written by the model`.
-        texts: how many texts it was fitted on; 0 where unknown.
-        tokens: how many of their tokens; 0 where unknown.
+        source: source of the calibration texts: a file's name, `written by the model`.
+        texts: number of texts that it was fitted on; 0 where unknown.
+        tokens: number of their tokens that were used; 0 where unknown.
         ridge: weight of the pull towards the identity; None where there is none.
-        held_out_texts: how many further texts its KL was measured on.
-        digest: changes with the maps.
+        held_out_texts: number of further texts that its KL was measured on.
+        digest: a hash that changes with the maps.
     """
 
     kind: str
@@ -107,7 +107,7 @@ class FittedLens(LogitLens):
     Attributes:
         divergence: Jensen-Shannon divergence of p_l and p, in nats.
         held_out_kl: mean KL(p_l || p) over texts that the map was not fitted on; NaN unknown.
-        logit_held_out_kl: that of the logit lens on the same texts.
+        logit_held_out_kl: held-out KL of the logit lens on the same texts.
         fit: how the map was fitted.
     """
 

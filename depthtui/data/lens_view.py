@@ -1,4 +1,4 @@
-"""The values that a chosen lens read of a run, and the names of lenses."""
+"""The readings of a run by a chosen lens, and the names of lenses."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ LENS_METRICS = {name: f"{name}_lens" for name in LENSES}
 LOGIT = LENSES[0]
 
 WORSE = "worse than the logit lens here"
-"""What is said of a depth at which a fitted lens reads held-out texts worse."""
+"""The remark on a depth at which a fitted lens reads held-out texts worse."""
 
 
 def lens_of(run: RunResult, lens: str) -> LogitLens | None:
-    """The values that a lens of `LENSES` read of a run; None where it has not read the run."""
+    """The readings of a run by a lens of `LENSES`; None where it has not read the run."""
     return run.get(LENS_CLASSES[lens])
 
 
@@ -43,17 +43,17 @@ def lens_name(lens: str) -> str:
 
 
 def lens_title(lens: str) -> str:
-    """What people call a lens, such as `affine lens`."""
+    """A lens's name for people, such as `affine lens`."""
     return f"{lens_name(lens)} lens"
 
 
 def lens_heading(lens: str) -> str:
-    """The same where a title begins."""
+    """A lens's name for the beginning of a title, such as `Affine lens`."""
     return f"{lens.capitalize()} lens"
 
 
 def through_words(title: str, lens: str) -> str:
-    """A title, with the lens behind it where that is not the logit lens."""
+    """A title, followed by the lens where it is not the logit lens."""
     return title if lens == LOGIT else f"{title}, {lens_title(lens)}"
 
 
@@ -72,7 +72,7 @@ def fit_words(lens: FittedLens) -> str:
 
 
 def fitted_words(fit: LensFit) -> str:
-    """The same without how well it reads."""
+    """How a lens was fitted, without its held-out KL."""
     parts = [
         f"fitted on {fit.texts:,} texts" if fit.texts else "fitted",
         f"{fit.tokens:,} tokens" if fit.tokens else "",

@@ -1,4 +1,4 @@
-"""Which model, and what it is."""
+"""Models: a loaded model, and models that the picker lists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from depthtui.data.run_settings import ModelSpec, Skip
 from depthtui.errors import DepthError
 
 PART_TITLES = {"layer": "layer", "attention": "attention", "mlp": "MLP"}
-"""The parts of a block that can be left out, and what people call them."""
+"""The parts of a block that can be left out, and their names for people."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,9 @@ class ModelInfo:
     """A loaded model.
 
     Attributes:
-        spec: what was asked for.
+        spec: the spec that it was loaded by.
         name: a short name to show, such as `SmolLM2-135M-Instruct`.
-        source: where the weights are, in words.
+        source: place of the weights, in words.
         revision: the hub commit, or empty.
         architecture: the class name, such as `LlamaForCausalLM`.
         n_layers: L.
@@ -28,28 +28,28 @@ class ModelInfo:
         vocab_size: number of logits.
         parameters: number of parameters.
         context_length: longest prompt in tokens; 0 where unknown.
-        dtype: of the weights in memory, such as `bfloat16`.
-        device: such as `cpu` or `cuda:0, cuda:1`.
+        dtype: dtype of the weights in memory, such as `bfloat16`.
+        device: device or devices, such as `cpu` or `cuda:0, cuda:1`.
         quantize: empty, `8bit` or `4bit`.
         fingerprint: a hash that changes with the weights.
-        memory_bytes: what the weights take.
-        has_chat_template: whether the tokenizer brings a chat template.
+        memory_bytes: memory of the weights.
+        has_chat_template: whether the tokenizer has a chat template.
         parallel: attention and MLP read the same input, so the MLP's
             contribution is relative to `h` and not to `h + a`.
         split_missing: why the attention/MLP split is unavailable, or empty.
         lens_missing: why the logit lens is unavailable, or empty.
-        states_from: where its states were read from, such as `vLLM's files in served`; empty where
-            its layers were run here.
-        layer_parameters: how many parameters each layer holds; empty where unknown.
-        attention_parameters, mlp_parameters: how many of these work for its attention or its
-            MLP alone; empty where unknown.
-        layer_types: what each layer is made of, such as `mamba`, `full attention` or `experts`;
+        states_from: source of its states, such as `vLLM's files in served`; empty where its
+            layers were run here.
+        layer_parameters: number of parameters of each layer; empty where unknown.
+        attention_parameters, mlp_parameters: number of these that belong to the layer's
+            attention or its MLP alone; empty where unknown.
+        layer_types: type of each layer, such as `mamba`, `full attention` or `experts`;
             empty where all layers are alike.
-        streams: how many residual streams lie side by side in `d_model`.
+        streams: number of residual streams side by side in `d_model`.
         calls: the pass and the block of each layer, where blocks run several times; else empty.
-        broken_at: layers that read something else than the one before has written.
+        broken_at: layers that do not read the output of the layer before.
         reads_earlier: whether layers read streams of earlier depths beside the last one.
-        mixes_depths: whether its readout reads them too.
+        mixes_depths: whether the readout reads streams of earlier depths too.
     """
 
     spec: ModelSpec
@@ -83,8 +83,8 @@ class ModelInfo:
     mixes_depths: bool = False
 
     def is_same_as(self, other: ModelInfo) -> bool:
-        """Whether runs of both have the same values: weights, dtype and device are the same."""
-        # Runs that were kept by a version without layer types are of the same model.
+        """Whether runs of both models have the same values: same weights, dtype and device."""
+        # Runs saved by a version without layer types are of the same model.
         asked = replace(
             self,
             spec=other.spec,
@@ -94,7 +94,7 @@ class ModelInfo:
         return asked == other
 
     def parameters_of(self, skipped: Iterable[Skip]) -> int | None:
-        """How many parameters a run without these does not use; None where unknown."""
+        """Number of parameters that a run without these parts does not use; None where unknown."""
         held = {
             "layer": self.layer_parameters,
             "attention": self.attention_parameters,
@@ -113,7 +113,7 @@ class ModelInfo:
         return sum(held[part][layer] for layer, part in unused)
 
     def layers_of(self, layer: int) -> tuple[int, ...]:
-        """All layers that a layer's block runs as: itself alone in most models."""
+        """All layers that a layer's block runs as: only the layer itself in most models."""
         # A file may name more calls than there are layers, or fewer.
         if len(self.calls) != self.n_layers:
             return (layer,)
@@ -126,14 +126,14 @@ class ModelInfo:
 
     @property
     def n_blocks(self) -> int:
-        """How many blocks run as the layers."""
+        """Number of blocks that run as the layers."""
         return len({block for _turn, block in self.calls}) if self.calls else self.n_layers
 
     def blocks_of(self, left_out: Collection[int]) -> tuple[int, ...]:
-        """The blocks that run as some layers, to be left out of a model that is written.
+        """The blocks that run as some layers, to be left out of a written model.
 
         Raises:
-            DepthError: a looped block is among them in some of its passes alone.
+            DepthError: a looped block is left out in some of its passes but not in all.
         """
         there = [layer for layer in left_out if 0 <= layer < self.n_layers]
         if not self.calls or len(there) < len(left_out):
@@ -171,16 +171,16 @@ class ModelInfo:
 
 _AND = ", "
 _LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
-"""Those that no digit looks like."""
+"""Letters that do not look like a digit."""
 
 
 def joined_type(*parts: str) -> str:
-    """The type of a layer that has several, such as `sliding attention, experts`."""
+    """The type of a layer with several types, such as `sliding attention, experts`."""
     return _AND.join(filter(None, parts))
 
 
 def layer_number(model: ModelInfo, layer: int) -> str:
-    """A layer as sentences and axes name it: `12`, or `12 (2.3)` for block 3 in pass 2."""
+    """A layer's name in sentences and on axes: `12`, or `12 (2.3)` for block 3 in pass 2."""
     call = _call_words(model, layer)
     return f"{layer} ({call})" if call else str(layer)
 
@@ -191,16 +191,16 @@ def layer_mark(model: ModelInfo, layer: int) -> str:
 
 
 def layer_label(model: ModelInfo, layer: int) -> str:
-    """A layer as rows are labelled: its number, with the mark of its type in a hybrid: `12M`.
+    """A layer's label for rows: its number, with the mark of its type in a hybrid: `12M`.
 
-    Of a looped block `12·2.3`, of block 3 in pass 2.
+    For a looped block such as `12·2.3`, block 3 in pass 2.
     """
     call = _call_words(model, layer)
     return str(layer) + f"·{call}" * bool(call) + layer_mark(model, layer)
 
 
 def _call_words(model: ModelInfo, layer: int) -> str:
-    """The pass and the block of a layer, or a block's own number; empty where it is the layer's."""
+    """The pass and block of a layer, or the block alone; empty where block and layer are equal."""
     if len(model.calls) != model.n_layers:
         return ""
     turn, block = model.calls[layer]
@@ -210,7 +210,7 @@ def _call_words(model: ModelInfo, layer: int) -> str:
 
 
 def label_cells(model: ModelInfo) -> int:
-    """How long the longest label of a layer is."""
+    """Length of the longest label of a layer."""
     return max(len(layer_label(model, layer)) for layer in range(model.n_layers))
 
 
@@ -230,14 +230,14 @@ class ModelListing:
     """A model that the picker offers.
 
     Attributes:
-        name: what `ModelSpec.name` has to be to open it.
-        title: what to show.
+        name: value of `ModelSpec.name` that opens it.
+        title: title to show.
         kind: `demo`, `hub`, `store`, `folder` or `gguf`.
         size: bytes on disk, or bytes to fetch where it is not ready.
         ready: whether it opens without the network.
         note: one phrase to show beside it; may be empty.
         revision: the hub revision of the copy on disk, or empty.
-        facts: what its configuration says of it, in a phrase; empty where there is none.
+        facts: facts from its configuration, in a phrase; empty where it has none.
     """
 
     name: str

@@ -1,9 +1,9 @@
 """Messages between the explorer and its engine, over two streams of bytes.
 
-The engine begins with a greeting, a line of text that has its version; whatever was printed before
-that line is no message. From there on, each message is its length in eight bytes, little-endian,
-the bytes of `codec.encode`, and the end of a line: Slurm hands on whole lines alone. Nothing is
-allocated before it has arrived.
+The engine begins with a greeting, a line of text with its version; text printed before this line
+is not a message. Each message after it is its length in eight bytes, little-endian, the bytes of
+`codec.encode`, and the end of a line: Slurm passes on whole lines only. No memory is allocated
+for bytes that have not arrived.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from depthtui.data.codec import CodecError, decode, encode, types_by_name
 from depthtui.data.declared import check_declared
 
 LONGEST_MESSAGE = 1 << 30
-"""Bytes of a message at most: results of the longest prompts take a tenth of that."""
+"""Most bytes of a message: results of the longest prompts need a tenth of this."""
 
 _GREETING = b"depthtui engine greets: "
 _MOST_PRINTED = 1 << 17
-"""Bytes that may come before the greeting, such as a server's message of the day."""
+"""Most bytes before the greeting, such as a server's message of the day."""
 
 _KEPT_PRINTED = 1 << 10
 
@@ -34,7 +34,7 @@ _AT_ONCE = 1 << 20
 
 
 class BrokenConnection(Exception):
-    """The other side is gone, is no engine of this version, or has sent nonsense; in words.
+    """The other side is gone, is no engine of this version, or has sent invalid data.
 
     The message is empty where the other side is gone.
     """
@@ -47,7 +47,7 @@ class Pipe:
         incoming, outgoing: file descriptors, which are closed with the pipe.
 
     Attributes:
-        printed: the end of what came up to the greeting; untrusted.
+        printed: the end of the output up to the greeting; untrusted.
     """
 
     def __init__(self, incoming: int, outgoing: int) -> None:
@@ -62,7 +62,7 @@ class Pipe:
         self._outgoing.close()
 
     def greet(self) -> None:
-        """Send the greeting, which is the engine's first word.
+        """Send the greeting, the first output of the engine.
 
         Raises:
             OSError: the other side is gone.
@@ -73,12 +73,12 @@ class Pipe:
         """Read up to the greeting.
 
         Raises:
-            BrokenConnection: none comes, or one of another version.
+            BrokenConnection: no greeting comes, or one of another version.
         """
         seen, start = bytearray(), 0
         try:
             while len(seen) < _MOST_PRINTED:
-                # Byte by byte: what comes behind the greeting's line belongs to a message.
+                # Read byte by byte: bytes after the greeting's line belong to a message.
                 seen += self._some(1)
                 if seen.endswith(b"\n"):
                     line, start = bytes(seen[start:]), len(seen)
@@ -89,11 +89,11 @@ class Pipe:
         raise BrokenConnection("It prints other things than an engine does.")
 
     def send(self, message: Any) -> None:
-        """Send a message; several threads may.
+        """Send a message; safe from several threads.
 
         Raises:
             OSError: the other side is gone.
-            CodecError: the message, or something in it, is of no known type.
+            CodecError: the message, or a value in it, is of no known type.
         """
         data = encode(message)
         self._write(len(data).to_bytes(_LENGTH, "little"), data, _END)
@@ -102,7 +102,7 @@ class Pipe:
         """Wait for the next message.
 
         Raises:
-            BrokenConnection: the other side is gone, or what it sends is no message.
+            BrokenConnection: the other side is gone, or sends something other than a message.
         """
         size = int.from_bytes(self._read(_LENGTH), "little")
         if size > LONGEST_MESSAGE:
@@ -125,7 +125,7 @@ class Pipe:
                     rest = rest[self._outgoing.write(rest) :]
 
     def _read(self, size: int) -> bytes:
-        """So many bytes, which take no memory before they are there."""
+        """Read `size` bytes, without allocating memory before they arrive."""
         parts = []
         while size:
             parts.append(self._some(min(size, _AT_ONCE)))
@@ -143,7 +143,7 @@ class Pipe:
 
 
 def standard_pipe() -> Pipe:
-    """Standard input and output for messages alone: from now on, what is printed is an error's."""
+    """A pipe over standard input and output; prints go to standard error from now on."""
     pipe = Pipe(os.dup(0), os.dup(1))
     nowhere = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nowhere, 0)
@@ -153,7 +153,7 @@ def standard_pipe() -> Pipe:
 
 
 def _own_greeting() -> dict[str, str]:
-    """The version, and a digest of all that messages are made of."""
+    """The version, and a digest of the fields of all messages."""
     declared = [
         f"{name}.{field.name}: {field.type}"
         for name, kind in sorted(types_by_name().items())

@@ -31,14 +31,14 @@ _NUMBERS: dict[str, tuple[set[type], str]] = {
     "i": ({int}, "whole numbers"),
     "b": ({bool}, "true and false"),
 }
-"""What an array of a kind of NumPy's may hold: JSON values, and in words."""
+"""The JSON types of an array's items, by NumPy kind, and their names in words."""
 
 _FORMER = {ModelSpec: {FORMER_TRUST}}
-"""Keys that older files have of a dataclass, and that are ignored."""
+"""Keys of a dataclass in older files that are ignored."""
 
 
 class Misfit(ValueError):
-    """A JSON value that is not of the declared type; the message names its place and the type."""
+    """A JSON value has another type than declared; the message names its place and the type."""
 
 
 def to_plain(value: Any) -> Any:
@@ -64,23 +64,24 @@ def from_plain(
     sizes: Mapping[str, int] | None = None,
     ignore_unknown: Collection[type] = (),
 ) -> Value:
-    """The value of a type that `to_plain` turned into JSON values.
+    """The value of a type from the JSON values that `to_plain` returns.
 
-    An integer is a number too; true and false are not. Null is None where the declared type
-    allows None, else NaN. Floating-point arrays become float64. A missing field has its default.
-    A model's claim of trust is dropped.
+    Integers count as numbers; true and false do not. Null is None where the declared type
+    allows None, otherwise NaN. Floating-point arrays become float64. A missing field has its
+    default. A model's claim of trust is dropped.
 
     Args:
-        kind: a dataclass, or a list, tuple or dict of such.
+        kind: a dataclass, or a list, tuple or dict of dataclasses.
         value: JSON values.
         readers: functions for fields of some types, called with the field's JSON value. A
             ValueError, TypeError, LookupError or AttributeError means that they cannot read it.
         sizes: sizes of letters in declared shapes, such as L. Every other letter has one size
             within a dataclass.
-        ignore_unknown: dataclasses whose unknown keys are left out; those of others are refused.
+        ignore_unknown: dataclasses whose unknown keys are left out; unknown keys of others are
+            errors.
 
     Raises:
-        Misfit: the value is not of that type.
+        Misfit: the value does not have this type.
     """
     return _Reader(readers or {}, ignore_unknown, dict(sizes or {})).read(kind, value, "")
 
@@ -159,7 +160,7 @@ class _Reader:
 
 def _scalar(kind: Any, value: Any, path: str) -> Any:
     accepted = (int, float, NoneType) if kind is float else (kind,)
-    # Python's bool is an int.
+    # isinstance() would accept a bool as an int.
     _check(type(value) in accepted, path, _SCALARS[kind])
     return math.nan if value is None else _made(kind, value, path)
 
@@ -168,7 +169,7 @@ def _array(dtype: type[np.generic], value: Any, path: str) -> np.ndarray:
     kind = np.dtype(dtype).kind
     accepted, words = _NUMBERS[kind]
     _check(isinstance(value, list), path, f"a list of {words}")
-    # Of lists that differ in length, the items are lists.
+    # Where nested lists differ in length, the items are lists.
     items = _made(partial(np.array, dtype=object), value, path)
     _check({type(item) for item in items.ravel()} <= accepted, path, f"an array of {words}")
     return _made(items.astype, np.float64 if kind == "f" else dtype, path)

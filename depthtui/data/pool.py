@@ -13,4 +13,4 @@ POOLS: Mapping[Pool, str] = {
     "task": "the prompts of each task pooled",
     "model": "all prompts of each model pooled",
 }
-"""Each in words."""
+"""Each way to pool, in words."""

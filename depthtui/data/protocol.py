@@ -1,6 +1,6 @@
-"""What the explorer and the engine process say to each other.
+"""The messages between the explorer and the engine process.
 
-Commands go down the pipe, events come up. Both are dataclasses that
+The explorer sends commands, the engine sends events. Both are dataclasses that
 `codec.encode` turns into bytes; nothing is pickled.
 """
 
@@ -17,14 +17,14 @@ from depthtui.data.run import Prompt, RunResult, Tokens
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, Repeated, RunSettings
 
 DEVICE_LOST = 75
-"""The engine's exit status after an error that cost it its GPU: a new process gets it back."""
+"""The engine's exit status after an error that lost its GPU: a new process can use it again."""
 
 
 @dataclass(frozen=True)
 class Configure:
-    """First command: where the cache is and how the engine shares the machine.
+    """First command: the folders of the cache, and the engine's share of the machine.
 
-    The next one is answered by `EngineReady` first, unless it loads what is not at hand.
+    The next command is answered by `EngineReady` first, unless it loads a model not at hand.
     `cache_dir` is empty for a session without a cache; `threads` is 0 for all cores but one.
     """
 
@@ -45,12 +45,12 @@ class TrustModel:
 
 @dataclass(frozen=True)
 class ListModels:
-    """List the models on the engine's disk; answered by `ModelsListed`, whatever else runs."""
+    """List the models on the engine's disk; answered by `ModelsListed`, even during other work."""
 
 
 @dataclass(frozen=True)
 class FindModel:
-    """See that a model is at hand; answered by `ModelFound`, whatever else runs."""
+    """Check that a model is at hand; answered by `ModelFound`, even during other work."""
 
     spec: ModelSpec
 
@@ -67,8 +67,8 @@ class StartRun:
     """Run a prompt; answered by `RunStarted`, rows, then `RunFinished` or `Failed`.
 
     With `step`, the forward pass halts after each layer until `Step` or `Continue`;
-    with `fresh`, it runs even where the cache has the result. With `recall`, what the cache has
-    of slower metrics that were not asked for comes too, and stands in the result's settings.
+    with `fresh`, it runs even where the cache has the result. With `recall`, slower metrics that
+    were not asked for but are in the cache come too, and are added to the result's settings.
     """
 
     run_id: int
@@ -81,7 +81,7 @@ class StartRun:
 
 @dataclass(frozen=True)
 class StartGeneration:
-    """Go on with a prompt; answered by `GenerationStarted`, `GeneratedTokens`…, then
+    """Continue a prompt; answered by `GenerationStarted`, `GeneratedTokens`…, then
     `GenerationFinished` or `Failed`."""
 
     run_id: int
@@ -91,7 +91,7 @@ class StartGeneration:
 
 @dataclass(frozen=True)
 class CountTokens:
-    """Say how many tokens a prompt has; answered by `TokensCounted` once nothing else runs."""
+    """Count the tokens of a prompt; answered by `TokensCounted` once nothing else runs."""
 
     prompt: Prompt
     chat_template: bool
@@ -99,9 +99,9 @@ class CountTokens:
 
 @dataclass(frozen=True)
 class InspectLayer:
-    """Look into a layer at a token of a run; answered by `LayerInspected`.
+    """Inspect a layer at a token of a run; answered by `LayerInspected`.
 
-    One that follows takes its place where it has not been answered yet. `lens` is the kind that
+    A later one replaces it where it has not been answered yet. `lens` is the kind of lens that
     the page is read through.
     """
 
@@ -115,11 +115,11 @@ class InspectLayer:
 
 @dataclass(frozen=True)
 class StartSweep:
-    """Run what a sweep lacks; answered by `SweepProgress`, `PromptDone` and `PromptFailed`, in
-    the end `SweepFinished`.
+    """Run the missing prompts of a sweep; answered by `SweepProgress`, `PromptDone` and
+    `PromptFailed`, in the end `SweepFinished`.
 
-    `plan` is JSON (see `sweep.saved`); records are kept in `folder`, of which an engine elsewhere
-    takes the last name alone.
+    `plan` is JSON (see `sweep.saved`); records are kept in `folder`, of which an engine on
+    another machine uses only the last name.
     """
 
     sweep_id: int
@@ -129,10 +129,10 @@ class StartSweep:
 
 @dataclass(frozen=True)
 class WriteModel:
-    """Write the loaded model without some of its layers, or with some twice, to a folder that is
-    not there yet; answered by `Progress`…, then `ModelWritten` or `Failed`.
+    """Write the loaded model without some of its layers, or with some twice, to a new folder;
+    answered by `Progress`…, then `ModelWritten` or `Failed`.
 
-    An engine elsewhere takes the folder's last name alone.
+    An engine on another machine uses only the folder's last name.
     """
 
     run_id: int
@@ -148,15 +148,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Continue:
-    """Let a halted run go on to its end."""
+    """Let a halted run continue to its end."""
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Stop the run; what was done comes back as an incomplete `RunFinished`.
+    """Stop the run; its results so far come back as an incomplete `RunFinished`.
 
-    A generation ends with `GenerationFinished` and the tokens that there are, a sweep with
-    `SweepFinished`; its records stay.
+    A generation ends with `GenerationFinished` and the tokens so far, a sweep with
+    `SweepFinished`; its records are kept.
     """
 
 
@@ -207,7 +207,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class ModelsListed:
-    """The models on the engine's disk; `problem` says why they cannot be listed, else empty."""
+    """The models on the engine's disk; `problem` is why they cannot be listed, else empty."""
 
     models: tuple[ModelListing, ...]
     problem: str = ""
@@ -215,7 +215,7 @@ class ModelsListed:
 
 @dataclass(frozen=True)
 class ModelFound:
-    """Whether a model is at hand; `problem` says why it is not, else empty."""
+    """Whether a model is at hand; `problem` is why it is not, else empty."""
 
     spec: ModelSpec
     problem: str = ""
@@ -240,8 +240,8 @@ class RunStarted:
 class Rows:
     """Rows `first`, `first + 1`, … of a metric of the forward pass; `metric` is its name.
 
-    They begin at the token `from_token`, and may end before the last. `layers_done` layers have
-    run. In a halted run the lens's KL and overlap are still NaN.
+    The rows begin at the token `from_token`, and may end before the last. `layers_done` layers
+    have run. In a halted run the lens's KL and overlap are still NaN.
     """
 
     run_id: int
@@ -260,10 +260,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class MetricRows:
-    """A slower metric as far as it is done; `metric` is its name.
+    """A slower metric's result so far; `metric` is its name.
 
-    `done` of `total` units, such as layers or tokens, 0 of 0 where it begins. `value` is None
-    where there is nothing to show of it yet, `seconds_left` negative where it cannot be told.
+    `done` of `total` units, such as layers or tokens, are done, 0 of 0 at the start. `value` is
+    None where there is nothing to show yet, `seconds_left` negative where unknown.
     """
 
     run_id: int
@@ -277,13 +277,13 @@ class MetricRows:
 
 @dataclass(frozen=True)
 class Pace:
-    """How quick the loaded model is; comes when a forward pass or a metric has been timed.
+    """Speed of the loaded model; sent when a forward pass or a metric has been timed.
 
     Attributes:
-        forward: seconds of a run's own pass for each of its tokens; NaN where none was timed.
-        tokens: how many these were.
-        metrics: by a metric's name, the same for as much of its work as one forward pass.
-        prepared: names of metrics of which the model has everything that is found once.
+        forward: seconds per token of a run's own pass; NaN where none was timed.
+        tokens: number of tokens of this pass.
+        metrics: by a metric's name, seconds per token for as much work as one forward pass.
+        prepared: names of metrics whose preparation, done once per model, is complete.
     """
 
     forward: float = math.nan
@@ -314,7 +314,7 @@ class RunFinished:
 
 @dataclass(frozen=True)
 class GenerationStarted:
-    """The prompt was tokenised and the model reads it."""
+    """The prompt was tokenised and the model begins to read it."""
 
     run_id: int
     tokens: Tokens
@@ -339,7 +339,7 @@ class GenerationFinished:
 
 @dataclass(frozen=True)
 class ModelWritten:
-    """A model without some layers lies in `folder`, with so many layers and parameters."""
+    """A model was written to `folder`, with this many layers and parameters."""
 
     run_id: int
     folder: str
@@ -349,7 +349,7 @@ class ModelWritten:
 
 @dataclass(frozen=True)
 class LayerInspected:
-    """A layer at a token of a run; `problem` says why there is no inspection, else empty."""
+    """A layer at a token of a run; `problem` is why there is no inspection, else empty."""
 
     run_id: int
     layer: int
@@ -360,9 +360,9 @@ class LayerInspected:
 
 @dataclass(frozen=True)
 class TokensCounted:
-    """How many tokens a prompt has, wrapped in the chat template or not.
+    """The number of tokens of a prompt, wrapped in the chat template or not.
 
-    `count` is -1 where it has none that could be counted, such as an empty one.
+    `count` is -1 where the prompt cannot be counted, such as an empty one.
     """
 
     prompt: Prompt
@@ -372,9 +372,9 @@ class TokensCounted:
 
 @dataclass(frozen=True)
 class SweepProgress:
-    """How far a sweep is: `done` of `total` prompts.
+    """Progress of a sweep: `done` of `total` prompts.
 
-    `seconds_left` is negative where it cannot be told; `now` says what is being done.
+    `seconds_left` is negative where unknown; `now` is the current work.
     """
 
     sweep_id: int
@@ -398,7 +398,7 @@ class PromptDone:
 
 @dataclass(frozen=True)
 class PromptFailed:
-    """Something that a sweep could not do; the fields are those of `sweep.folder.Failure`."""
+    """A cell or a prompt of a sweep failed; the fields are those of `sweep.folder.Failure`."""
 
     sweep_id: int
     model: str
@@ -409,9 +409,9 @@ class PromptFailed:
 
 @dataclass(frozen=True)
 class SweepFinished:
-    """A sweep's end; `stopped` where the user asked for it, `problem` where it could not go on.
+    """A sweep's end; `stopped` where the user stopped it, `problem` where it could not continue.
 
-    `model` is what is loaded now.
+    `model` is the model that is loaded now.
     """
 
     sweep_id: int
@@ -422,11 +422,11 @@ class SweepFinished:
 
 @dataclass(frozen=True)
 class Failed:
-    """Something went wrong, in words.
+    """An error, in words.
 
-    `run_id` is -1 where it was not a run; `still_loaded` is the model from before where
-    another one could not be loaded in its place; `code_in` is the folder of a model that could
-    not be loaded without Python code of its own, else empty.
+    `run_id` is -1 where no run failed; `still_loaded` is the earlier model where another one
+    could not be loaded in its place; `code_in` is the folder of a model that could not be loaded
+    without its own Python code, else empty.
     """
 
     message: str
@@ -437,20 +437,20 @@ class Failed:
 
     @property
     def words(self) -> str:
-        """What went wrong and what to do about it."""
+        """The error and its remedy."""
         return f"{self.message} {self.hint}".strip()
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Something worth a toast that is no failure, such as a damaged cache entry."""
+    """A message for a toast that is no failure, such as a damaged cache entry."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What the engine process holds, and what its device has, in bytes."""
+    """Memory of the engine process and of its device, in bytes."""
 
     used: int
     total: int

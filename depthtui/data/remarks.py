@@ -1,4 +1,4 @@
-"""What a user has noted on a run."""
+"""A user's notes on a run."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class Bookmark:
-    """A place in a run that somebody wants to come back to.
+    """A layer and token of a run to return to.
 
     Attributes:
-        token: by its place in the prompt, from 0.
-        layer: by its index; L is the model's output.
-        note: what it is marked for; may be empty.
+        token: index in the prompt, from 0.
+        layer: index; L is the model's output.
+        note: the user's note; may be empty.
     """
 
     token: int
@@ -36,22 +36,22 @@ class Remarks:
         return bool(self.note.strip() or self.bookmarks)
 
     def at(self, layer: int, token: int) -> Bookmark | None:
-        """The bookmark on a place, or None."""
+        """The bookmark at a layer and token, or None."""
         places = (mark for mark in self.bookmarks if (mark.layer, mark.token) == (layer, token))
         return next(places, None)
 
     def with_bookmark(self, bookmark: Bookmark) -> Remarks:
-        """These, with a bookmark in the place of one that is there already."""
+        """The remarks with a bookmark, which replaces one at the same layer and token."""
         others = self.without_bookmark(bookmark.layer, bookmark.token).bookmarks
         return Remarks(self.note, tuple(sorted((*others, bookmark))))
 
     def without_bookmark(self, layer: int, token: int) -> Remarks:
-        """These without the bookmark on a place."""
+        """The remarks without the bookmark at a layer and token."""
         kept = [mark for mark in self.bookmarks if (mark.layer, mark.token) != (layer, token)]
         return Remarks(self.note, tuple(kept))
 
     def after(self, layer: int, token: int, steps: int = 1) -> Bookmark | None:
-        """The bookmark behind a place, or so many steps on, beginning anew; None without any."""
+        """The bookmark `steps` after a layer and token, wrapping around; None without bookmarks."""
         if not self.bookmarks:
             return None
         before = sum((mark.token, mark.layer) <= (token, layer) for mark in self.bookmarks)

@@ -1,9 +1,9 @@
-"""One prompt run through one model: what was asked, and what was measured.
+"""One prompt run through one model: its settings and its results.
 
 The same objects go through the pipe, into the cache, onto the screen and into
 a report. L is the number of layers, T the number of tokens, k the number of
 tokens that the lens lists. A value that is not known yet, or that an
-architecture cannot give, is NaN (an id that is not known is -1).
+architecture does not have, is NaN (an unknown id is -1).
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Prompt:
     Attributes:
         text: the whole text, question and answer.
         answer: the suffix of `text` that is the answer, or empty.
-        task: where it comes from, such as `commonsense` or `typed`.
-        level: how hard it is, in the task's own unit, or empty.
-        contrast: a whole text beside it, of as many tokens, that differs in a word or two and in
-            the answer; or empty.
+        task: source of the prompt, such as `commonsense` or `typed`.
+        level: difficulty in the task's own unit, or empty.
+        contrast: a whole text of as many tokens that differs in a word or two and in the answer;
+            or empty.
     """
 
     text: str
@@ -69,11 +69,11 @@ class Tokens:
 
     @functools.cached_property
     def shown(self) -> list[str]:
-        """`[T]` the texts as people read them, each character in the token that begins it.
+        """`[T]` readable texts, each character in the token that begins it.
 
-        As hostile as the raw ones.
+        As hostile as the raw texts.
         """
-        # Rich comes with it, which most commands do without.
+        # token_text imports Rich, which most commands do not need.
         from depthtui.token_text import is_part_of_character, whole_characters
 
         if not any(map(is_part_of_character, self.texts)):
@@ -88,13 +88,13 @@ class Provenance:
     Attributes:
         depthtui, torch, transformers, python: versions.
         platform: operating system and machine.
-        started: when, ISO 8601 in UTC.
-        seconds: how long the run took.
+        started: time of the start, ISO 8601 in UTC.
+        seconds: duration of the run.
         cached: whether the result came from the disk cache.
-        product: whose float32 matrix products a CPU multiplied by: `torch`, as it chooses
-            itself, or `oneDNN` at the shapes where it is faster.
-        device: the hardware that the model lay on, such as `NVIDIA H100 80GB HBM3` or `cpu`;
-            empty where unknown.
+        product: library of a CPU's float32 matrix products: `torch`, which chooses by itself, or
+            `oneDNN` at the shapes where it is faster.
+        device: hardware of the model, such as `NVIDIA H100 80GB HBM3` or `cpu`; empty where
+            unknown.
     """
 
     depthtui: str
@@ -116,15 +116,16 @@ class RunResult:
     Attributes:
         model: the model.
         prompt: the prompt.
-        settings: what was asked for.
+        settings: settings of the run.
         tokens: the tokenised prompt.
-        measured: what there is of each metric, by its name; see `get`.
-        layers_done: how many layers have run.
-        complete: whether everything asked for is there.
-        provenance: None while the run goes on.
-        unavailable: why a metric that was asked for is unavailable, by its name.
-        failed: names of those that another run may have: the memory ran out, or an error was met.
-        remarks: what the user has noted on it, for reports.
+        measured: result so far of each metric, by its name; see `get`.
+        layers_done: number of layers that have run.
+        complete: whether all requested results are there.
+        provenance: None while the run continues.
+        unavailable: why a requested metric is unavailable, by its name.
+        failed: names of unavailable metrics that may succeed in another run: memory ran out, or
+            an error occurred.
+        remarks: the user's notes on the run, for reports.
         source: the tokens of the text that is patched from; None where there is none, or it has
             not been read.
     """
@@ -143,32 +144,32 @@ class RunResult:
     source: Tokens | None = None
 
     def get(self, kind: type[Result]) -> Result | None:
-        """What was measured of a kind; None where it was not asked for, or not yet."""
+        """The result of a type; None where it was not asked for, or is not there yet."""
         return next((value for value in self.measured.values() if type(value) is kind), None)
 
     def has_all(self, metric: str) -> bool:
-        """Whether a metric was measured, and nothing of it is left to be computed."""
+        """Whether a metric was measured completely."""
         found = self.measured.get(metric)
         return found is not None and found.is_whole
 
     def put(self, metric: str, value: MetricResult) -> None:
-        """Keep what there is of a metric; copies made by `replace` stay as they were."""
+        """Set the result so far of a metric; copies made by `replace` do not change."""
         self.measured = {**self.measured, metric: value}
 
     def fail(self, metric: str, reason: str) -> None:
-        """Do without a metric that went wrong; what there is of it stays."""
+        """Mark a metric as failed; its result so far is kept."""
         self.unavailable = {**self.unavailable, metric: reason}
         self.failed = (*self.failed, metric)
 
     def drop(self, metrics: Collection[str]) -> None:
-        """Forget some metrics, and why they were unavailable."""
+        """Remove some metrics, with the reasons why they were unavailable."""
         self.measured = without(self.measured, metrics)
         self.unavailable = without(self.unavailable, metrics)
         self.failed = tuple(name for name in self.failed if name not in metrics)
 
     @property
     def is_whole(self) -> bool:
-        """Whether all that was asked for is there, and no metric of it half-done."""
+        """Whether all requested results are there, and no metric is incomplete."""
         return self.complete and all(map(self.has_all, self.measured))
 
     @property
@@ -179,7 +180,7 @@ class RunResult:
 
     @property
     def source_text(self) -> str:
-        """The text that is patched from: the one that is named, else the prompt's contrast."""
+        """The text that is patched from: `patch_from`, else the prompt's contrast."""
         return self.settings.patch_from or self.prompt.contrast
 
     @property

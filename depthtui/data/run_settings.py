@@ -1,7 +1,7 @@
-"""What people choose: a model, and the settings of runs, summaries and generated texts.
+"""Users' choices: a model, and the settings of runs, summaries and generated texts.
 
-A field that carries an `Option` is one of the settings file (where `Settings` has it too), of
-plans and of the command line. Imports nothing heavy: `--help` reads it.
+A field with an `Option` is a setting of the settings file (where `Settings` has it too), of
+plans and of the command line. Imports no large packages: `--help` imports this module.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from depthtui.data.selection import positions_text, read_layers, read_positions
 from depthtui.options import Option, WrongValue
 
 MOST_EXAMPLES = 1_000_000
-"""Prompts of one task."""
+"""Most prompts of one task."""
 
 EXAMPLES = 10
-"""Prompts of one task where nobody says how many: as many as in the paper."""
+"""Default number of prompts of one task, as in the paper."""
 
 LENSES = ("logit", "affine", "jacobian")
-"""What the residual stream may be read through, the first by itself."""
+"""The lenses that the residual stream may be read through; the first is the default."""
 
 
 def _read_device(value: Any) -> str:
@@ -73,7 +73,7 @@ class ModelSpec:
         dtype: `auto`, `float32`, `bfloat16`, `float16`.
         quantize: empty, `8bit` or `4bit`.
         adapter: a folder or a hub id of a LoRA adapter that is merged into it, or empty.
-        tensor_parallel: over how many ranks its weights are cut; 1 for none.
+        tensor_parallel: number of ranks that its weights are split over; 1 for no split.
     """
 
     name: Annotated[str, Option("A hub id, a local folder or a GGUF file.")] = "demo"
@@ -113,13 +113,13 @@ class ModelSpec:
 
 
 FORMER_TRUST = "trust_remote_code"
-"""A field that files once had of a model; what they say in it is ignored."""
+"""A former field of models in files; its value is ignored."""
 
 
 def spec_keys(spec: ModelSpec) -> dict[str, Any]:
-    """The model as hashes and files have it, whose names stay the same.
+    """The model as JSON values for hashes and files, so that their names do not change.
 
-    With a field that it once had, and an adapter and ranks only where there are such.
+    With a former field, and with adapter and ranks only where the model has them.
     """
     values = asdict(spec)
     if not spec.adapter:
@@ -134,7 +134,7 @@ class Skip:
     """A layer, or one of its sublayers, that a run leaves out.
 
     Attributes:
-        layer: its index, 0-based.
+        layer: index of the layer, 0-based.
         part: `layer`, `attention` or `mlp`.
     """
 
@@ -144,10 +144,10 @@ class Skip:
 
 @dataclass(frozen=True, order=True)
 class Repeated:
-    """A block of layers that a run goes through twice, one pass after the other.
+    """A block of layers that run twice, one pass after the other.
 
     Attributes:
-        first, last: its layers, 0-based.
+        first, last: first and last layer of the block, 0-based.
     """
 
     first: int
@@ -155,7 +155,7 @@ class Repeated:
 
     @property
     def layers(self) -> range:
-        """Its layers, in order."""
+        """The block's layers, in order."""
         return range(self.first, self.last + 1)
 
 
@@ -164,9 +164,9 @@ class PatchedCell:
     """A state of the text that a run is patched from, in place of the run's own.
 
     Attributes:
-        layer: its index, 0-based.
-        token: its index, 0-based.
-        part: `layer` for what the layer reads, else what its `attention` or `mlp` writes.
+        layer: index of the layer, 0-based.
+        token: index of the token, 0-based.
+        part: `layer` for the layer's input, `attention` or `mlp` for the write of this sublayer.
     """
 
     layer: int
@@ -175,7 +175,7 @@ class PatchedCell:
 
 
 def why_not_repeated(repeated: Iterable[Repeated], n_layers: int) -> str:
-    """Why blocks cannot run twice in a model of so many layers, in words; empty where they can."""
+    """Why blocks cannot run twice in a model of `n_layers`, in words; empty where they can."""
     blocks = sorted(repeated)
     for block in blocks:
         if not 0 <= block.first <= block.last < n_layers:
@@ -187,7 +187,7 @@ def why_not_repeated(repeated: Iterable[Repeated], n_layers: int) -> str:
 
 
 def path_of(n_layers: int, repeated: Iterable[Repeated]) -> tuple[int, ...]:
-    """The layers that a run goes through, in order: those of such a block come again after it."""
+    """The layers that run, in order: the layers of a repeated block come again after it."""
     again = {block.last: block.layers for block in repeated}
     return tuple(passed for layer in range(n_layers) for passed in (layer, *again.get(layer, ())))
 
@@ -210,53 +210,53 @@ OF_A_PART = (
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What a run's arrays depend on, beside the model and the prompt.
+    """The settings that a run's arrays depend on, beside the model and the prompt.
 
     Attributes:
-        top_k: how many tokens the lens lists at each layer.
+        top_k: number of tokens that the lens lists at each layer.
         chat_template: whether the prompt is wrapped in the chat template.
         metrics: names of the metrics to compute (see `metrics.METRICS`).
-        skipped: what the run leaves out: a what-if; empty for a clean run.
-        repeated: the blocks that the run goes through twice, a what-if, too; none overlap.
-        patched: the states of the text `patch_from` that stand in the run's place, a what-if, too.
+        skipped: the parts that the run leaves out, a what-if; empty for a clean run.
+        repeated: the blocks that run twice, also a what-if; none overlap.
+        patched: the states that are replaced by those of the text `patch_from`, also a what-if.
         answer_start: index of the answer's first token where the user marked it, else -1.
-        seed: of the positions of the skip effects.
+        seed: seed of the positions of the skip effects.
         lengths_before: token counts of the prompts before this one, over which the random
-            choice of positions runs on (paper, metric 2).
-        skip_part: what is left out of a layer by the skip effects and their like: `layer`,
+            choice of positions continues (paper, metric 2).
+        skip_part: the part of a layer that skip effects and similar metrics leave out: `layer`,
             `attention` or `mlp`.
         skip_everywhere: skip at all tokens instead of those before a position.
-        tolerance: wanted completeness error of integrated gradients.
+        tolerance: largest completeness error of integrated gradients.
         riemann_steps: if positive, left-Riemann steps instead of adaptive ones (paper: 256).
-        baseline: texts whose mean residual erasure puts in; empty for ten grade-school prompts.
-        layers: those that slower metrics go through, as `data.selection` reads them; empty for
-            all. Residual erasure erases where these begin.
+        baseline: texts whose mean residual replaces erased ones; empty for ten grade-school
+            prompts.
+        layers: layers that slower metrics go through, in the notation of `data.selection`; empty
+            for all. Residual erasure erases at the inputs of these layers.
         skip_positions: the positions t of the skip effects; empty for random ones.
-        erase_tokens: how many tokens residual erasure draws, one of each of so many stretches of
-            the prompt; 0 for all of them.
-        erase_search: `bisect` looks, for each token, for the depth until which erasing it has an
-            effect of at least `erase_threshold`; `spans` does so with neighbouring tokens erased
-            together, and splits them where they have that effect; empty for the effects at every
-            depth.
-        erase_threshold: that effect, a distance |p - p~|.
-        lens_texts: a file of texts that fitted lenses are fitted on; empty for one that is at
-            hand, else texts that the model writes.
-        lens_ridge: weight of the affine lens's pull towards the identity; 0 for one that is at
-            hand, else the best on held-out texts.
+        erase_tokens: number of tokens that residual erasure draws, one from each of as many
+            stretches of the prompt; 0 for all tokens.
+        erase_search: `bisect` searches, for each token, the depth until which erasing it has an
+            effect of at least `erase_threshold`; `spans` erases neighbouring tokens together, and
+            splits them where they have this effect; empty for the effects at every depth.
+        erase_threshold: smallest effect for `erase_search`, a distance |p - p~|.
+        lens_texts: a file of texts that fitted lenses are fitted on; empty for a lens that is at
+            hand, else for texts that the model writes.
+        lens_ridge: weight of the affine lens's pull towards the identity; 0 for the weight of a
+            lens that is at hand, else for the best weight on held-out texts.
         sufficient_order: the order in which layers are left out together: `model`, found once on
             texts that the model writes, or `own`, found on other tokens of the prompts.
         sufficient_search: how the order is found: `greedy`, one layer after another, or `ranked`,
             by the cost of each layer alone.
         order_texts: the prompts that an `own` order is found on; empty for one half of the
             prompt's blocks of tokens, read on the other half.
-        ablate: what a layer that is left out writes: nothing (`zero`), or its mean update over
+        ablate: the write of a layer that is left out: nothing (`zero`), or its mean update over
             the baseline prompts (`mean`).
         keep_first_token: keep every layer at token 0, often an attention sink, where layers are
             left out at all tokens.
-        patch_from: the text whose pass is put into the prompt's, of as many tokens; empty for the
-            prompt's own contrast, where it has one.
-        patch_part: what of it is put in: the residual before a layer (`layer`), or what the
-            layer's `attention` or `mlp` writes.
+        patch_from: a text of as many tokens whose states are put into the prompt's pass; empty
+            for the prompt's own contrast, where it has one.
+        patch_part: the states that are put in: the residual before a layer (`layer`), or the
+            write of the layer's `attention` or `mlp`.
     """
 
     top_k: TopK = 10
@@ -421,7 +421,7 @@ class RunSettings:
 
     @property
     def clean(self) -> RunSettings:
-        """The same without a what-if."""
+        """The settings of the clean run."""
         return replace(self, skipped=(), repeated=(), patched=())
 
 
@@ -441,12 +441,12 @@ CHOICES = (
     "patch_from",
     "patch_part",
 )
-"""Settings that choose a part of a metric. Files and keys name them only where they are chosen,
-so that what was written before there were any keeps its name."""
+"""Settings that choose a part of a metric. Files and keys contain them only where they differ from
+their default, so that the names of older files do not change."""
 
 
 def settings_keys(settings: RunSettings) -> dict[str, Any]:
-    """The settings under the names that files have: a former one for what is skipped."""
+    """The settings under their names in files, with a former name for `skipped`."""
     values = asdict(settings)
     for name in CHOICES:
         if values[name] == getattr(RunSettings, name):
@@ -465,10 +465,10 @@ class SummarySettings:
     Attributes:
         kl_threshold: share of the largest KL (paper: 0.5).
         overlap_threshold: overlap that counts as enough (paper: 0.3).
-        include_first_token: whether token 0, often an attention sink, is averaged in.
-        lens: what KL, overlap, entropy and all that follows from them is read through: `logit`,
-            `affine` or `jacobian`.
-        seed: of everything random.
+        include_first_token: whether token 0, often an attention sink, counts in means.
+        lens: lens of KL, overlap, entropy and values derived from them: `logit`, `affine` or
+            `jacobian`.
+        seed: seed of all random choices.
     """
 
     kl_threshold: KlThreshold = 0.5
@@ -488,30 +488,30 @@ class SummarySettings:
         return f"token 0 {'counted' if self.include_first_token else 'left out'}"
 
     def where_left_out(self, note: str) -> str:
-        """A note where token 0 is left out; else nothing."""
+        """The note where token 0 is left out; else an empty text."""
         return "" if self.include_first_token else note
 
     def with_token_0_turned(self) -> Self:
-        """The same with token 0 left out, or counted where it was left out."""
+        """The settings with `include_first_token` toggled."""
         return replace(self, include_first_token=not self.include_first_token)
 
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """How a model goes on with a prompt, and by which rules each token's depth is told.
+    """How a model continues a prompt, and the rules for each token's depth.
 
     Attributes:
         max_tokens: most tokens to generate.
-        temperature: what the logits are divided by; 0 always takes the most probable token.
-        top_p: only the most probable tokens that together reach this share are drawn from.
-        seed: of the random choices; one seed chooses alike on every device.
+        temperature: divisor of the logits; 0 always chooses the most probable token.
+        top_p: tokens are drawn only from the most probable ones that together reach this share.
+        seed: seed of the random choices; the same seed chooses the same on every device.
         chat_template: whether the prompt is wrapped in the chat template.
-        top_k: how many tokens the lens lists at each depth.
-        confidence: early exit: what the lens's first choice must exceed.
-        settling_threshold: settling depth: what the divergence must stay below, in nats.
+        top_k: number of tokens that the lens lists at each depth.
+        confidence: early exit: the probability that the lens's first choice must exceed.
+        settling_threshold: settling depth: the divergence to stay below, in nats.
         kl_threshold: KL rule: share of the token's largest KL.
         overlap_threshold: overlap rule: the overlap that counts as enough.
-        lens: what every depth is read through: `logit`, `affine` or `jacobian`.
+        lens: lens that every depth is read through: `logit`, `affine` or `jacobian`.
     """
 
     max_tokens: Annotated[
@@ -535,7 +535,7 @@ class GenerationSettings:
 
 
 def reading_keys(settings: SummarySettings | GenerationSettings) -> dict[str, Any]:
-    """The settings under the names that files have; a lens only where one was chosen."""
+    """The settings under their names in files; the lens only where it is not the default."""
     values = asdict(settings)
     if settings.lens == LENSES[0]:
         del values["lens"]

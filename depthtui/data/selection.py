@@ -1,4 +1,4 @@
-"""Some of a model's layers or of a prompt's tokens, as people write them."""
+"""Some of a model's layers or of a prompt's tokens, in a notation for people."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 from depthtui.options import WrongValue
 
 _PART = re.compile(r"(?:([0-9]{1,5})(?:-([0-9]{1,5}))?)?(?:/([1-9][0-9]{0,4}))?")
-"""No model has a layer whose index takes more digits, and a range of them is made in memory."""
+"""At most five digits: no model has more layers, and ranges are expanded in memory."""
 
 
 def read_layers(value: Any) -> str:
-    """Layers such as `0-5,20` or `/4`, checked and without spaces; a list of numbers is one too.
+    """Layers such as `0-5,20` or `/4`, checked and without spaces, also from a list of numbers.
 
-    At least one: what says nothing is more likely forgotten than meant for all of them.
+    At least one layer: an empty value is more likely a mistake than meant for all layers.
 
     Raises:
-        WrongValue: the value is something else.
+        WrongValue: the value has no layers in this notation.
     """
     if isinstance(value, list | tuple):
         value = ",".join(map(str, value))
@@ -33,7 +33,7 @@ def read_layers(value: Any) -> str:
 
 
 def layers_in(text: str, n_layers: int) -> list[int]:
-    """The layers, in order, that `read_layers` let pass; all of them for an empty text.
+    """The layers, in order, of a text from `read_layers`; all layers for an empty text.
 
     Numbers beyond the model's layers are kept.
     """
@@ -49,15 +49,15 @@ def layers_in(text: str, n_layers: int) -> list[int]:
 
 
 def indices_text(count: int) -> str:
-    """How so many layers or tokens are numbered, such as `0-29`."""
+    """The indices of `count` layers or tokens, such as `0-29`."""
     return "0" if count == 1 else f"0-{count - 1}"
 
 
 def read_positions(value: Any) -> tuple[int, ...]:
-    """Positions such as `8,20`, one alone, or a list of them.
+    """Positions from a text such as `8,20`, from one number, or from a list of them.
 
     Raises:
-        WrongValue: the value is something else.
+        WrongValue: the value has no positions in this notation.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         value = (value,)
@@ -80,7 +80,7 @@ def numbers_text(numbers: Sequence[int], between: str = ", ") -> str:
 
 
 def ranges_of(numbers: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """The first and last of each row of numbers that follow each other, in their order."""
+    """The first and last number of each run of consecutive numbers, in their order."""
     first: int | None = None
     last = 0
     for number in numbers:

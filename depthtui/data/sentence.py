@@ -1,4 +1,4 @@
-"""Words with the few of them that can be repeated alone."""
+"""A text with a headline that can be shown alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Sentence:
     """A text in words.
 
     Attributes:
-        headline: its first words, which are drawn bold or counted.
+        headline: its first words, shown in bold or counted.
         clauses: the end of the headline's sentence, with its punctuation, then whole sentences.
     """
 

@@ -1,7 +1,7 @@
-"""Kept sessions on disk: one JSON file each, in `sessions/` of the cache folder.
+"""Saved sessions on disk: one JSON file each, in `sessions/` of the cache folder.
 
-A file is written by one explorer at a time, which holds a lock beside it. Every other one
-reads it, and writes files of its own.
+One explorer at a time writes a file, and locks a file beside it. Other explorers only read it,
+and write their own files.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 SCHEMA = 2
-"""Raised when the meaning of a field changes: files of a later schema are not read."""
+"""Increased when the meaning of a field changes: files of a later schema are not read."""
 
 _FORMER_SCHEMA = 1
-"""Files in the layout of the pipe's codec."""
+"""The schema of files in the layout of the pipe's codec."""
 
 _LARGEST = 64 << 20
 _LONGEST_NAME = 40
@@ -54,7 +54,7 @@ _CLOSE_IT = "Rename or delete it there, or close that window."
 
 @dataclass(frozen=True)
 class SessionFile:
-    """A kept session and its file."""
+    """A saved session and its file."""
 
     path: Path
     session: KeptSession
@@ -90,7 +90,7 @@ class SessionWriter:
         write_whole(self.path, _content(session), _OTHER_FOLDER)
 
     def close(self) -> None:
-        """Leave the file to other explorers."""
+        """Unlock the file for other explorers."""
         if self._lock is not None:
             self._lock.release()
 
@@ -102,7 +102,7 @@ class SessionFolder:
         cache_dir: the cache folder.
 
     Attributes:
-        path: its folder of sessions; made by the first that is kept.
+        path: its folder of sessions; made when the first session is saved.
     """
 
     def __init__(self, cache_dir: Path) -> None:
@@ -110,7 +110,7 @@ class SessionFolder:
         self._former = cache_dir / "session.json"
 
     def files(self, notify: Callable[[str], None] = lambda _: None) -> list[SessionFile]:
-        """Every session that can be read, the latest first.
+        """Every readable session, the latest first.
 
         Args:
             notify: receives a sentence for each file that cannot be read, or that claims a right.
@@ -128,7 +128,7 @@ class SessionFolder:
         return sorted(found, key=lambda file: file.session.kept, reverse=True)
 
     def latest(self) -> SessionFile | None:
-        """The session that was kept last, or None."""
+        """The session that was saved last, or None."""
         newest: list[tuple[int, Path]] = []
         for path in self._paths():
             with suppress(OSError):
@@ -165,13 +165,13 @@ class SessionFolder:
         raise AssertionError("a folder has a free name")
 
     def open(self, file: SessionFile) -> SessionWriter | None:
-        """Continue a session in its file; None where another window has it, or has deleted it."""
+        """Continue a session in its file; None where another window has locked or deleted it."""
         try:
             lock = _locked(file.path)
         except TimeoutError:
             return None
         except OSError:
-            # Each write says that the folder cannot be written.
+            # Each write reports that the folder cannot be written.
             return SessionWriter(file.path, None)
         if lock is not None and file.path.exists():
             return SessionWriter(file.path, lock)
@@ -180,7 +180,7 @@ class SessionFolder:
         return None
 
     def reread(self, file: SessionFile) -> SessionFile:
-        """A session as it is on disk now; as it was where the file has gone or is damaged."""
+        """The session as it is on disk now; unchanged where the file is gone or damaged."""
         with suppress(OSError, ValueError):
             return _read(file.path)
         return file
@@ -198,7 +198,7 @@ class SessionFolder:
                 raise DepthError(f"{file.name} cannot be renamed ({why(error)}).") from None
             session = replace(self.reread(file).session, title=title)
             writer.write(session)
-            # A new title is no new use: the latest session stays the latest.
+            # Renaming does not count as use: the latest session stays the latest.
             with suppress(OSError):
                 os.utime(file.path, ns=(times.st_atime_ns, times.st_mtime_ns))
         return SessionFile(file.path, session)
@@ -212,14 +212,14 @@ class SessionFolder:
         with self._held(file):
             try:
                 file.path.unlink(missing_ok=True)
-                # While it is locked: whoever waits for it finds the session gone.
+                # Delete the lock file while locked: a waiting explorer finds the session gone.
                 _lock_path(file.path).unlink(missing_ok=True)
             except OSError as error:
                 raise DepthError(f"{file.path} cannot be deleted ({why(error)}).") from None
 
     @contextmanager
     def _held(self, file: SessionFile) -> Iterator[SessionWriter]:
-        """The session's file, while something is done to it.
+        """The session's file, locked within a `with` block.
 
         Raises:
             DepthError: another window has it open, or the folder cannot be written.
@@ -236,7 +236,7 @@ class SessionFolder:
             writer.close()
 
     def _paths(self, notify: Callable[[str], None] = lambda _: None) -> list[Path]:
-        """The files of sessions; the one session of former versions becomes one of them."""
+        """The files of sessions; the single session of former versions is moved among them."""
         self._take_former(notify)
         try:
             return [path for path in self.path.iterdir() if path.suffix == ".json"]
@@ -266,7 +266,7 @@ def _content(session: KeptSession) -> bytes:
 
 
 def _is_written_new(path: Path, session: KeptSession) -> bool:
-    """Write a session where no file is; False where one is.
+    """Write a session to a new file; False where the file exists.
 
     Raises:
         OSError, DepthError: the folder cannot be written.
@@ -282,10 +282,10 @@ def _lock_path(path: Path) -> Path:
 
 
 def _locked(path: Path) -> BaseFileLock | None:
-    """The lock of a session's file; None where the disk knows no locks.
+    """The lock of a session's file; None where the disk does not support locks.
 
     Raises:
-        TimeoutError: another explorer has it.
+        TimeoutError: another explorer has locked it.
         OSError: the folder cannot be written.
     """
     from filelock import FileLock
@@ -299,11 +299,11 @@ def _locked(path: Path) -> BaseFileLock | None:
 
 
 def _read(path: Path, notify: Callable[[str], None] = lambda _: None) -> SessionFile:
-    """A session, all of whose fields are of their types.
+    """A session from a file, with the types of all fields checked.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is no session.
+        ValueError: the file is no session.
     """
     tree = parse_json(read_whole(path, _LARGEST))
     try:
@@ -332,10 +332,10 @@ def _read(path: Path, notify: Callable[[str], None] = lambda _: None) -> Session
 
 
 def _check_settings(run: KeptRun) -> None:
-    """See that a run's settings have values that its model can run with.
+    """Check that a run's model can run with its settings.
 
     Raises:
-        ValueError: one has not; it is named.
+        ValueError: a setting is invalid; the message names it.
     """
     settings, n_layers = run.settings, run.model.n_layers
     for name, option in options_of(RunSettings).items():

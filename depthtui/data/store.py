@@ -1,8 +1,8 @@
 """The disk cache: bytes under a key, with a size limit; never pickle.
 
-Values lie as files in `cache_dir/results`, indexed by diskcache, each behind a
-header with a checksum. The cache only ever saves time: whatever goes wrong
-with it is told once and the work goes on without it.
+Values are files in `cache_dir/results`, indexed by diskcache, each after a
+header with a checksum. The cache only saves time: an error in it is reported
+once, and the work continues without it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from depthtui.data.cache_index import (
 from depthtui.files import PRIVATE_FILE, open_regular, parse_json
 
 SCHEMA = 4
-"""Part of every key: raise it when the meaning of cached bytes changes."""
+"""Part of every key; increase it when the meaning of cached bytes changes."""
 
 NAMES_SCHEMA = 3
 """The number in the names of records and sweeps, which outlive the cache's layout."""
@@ -49,11 +49,11 @@ KINDS = ("result", "activations")
 _DIGEST_SIZE = 32
 _LOCK_TIMEOUT = 10.0  # seconds to wait for another process's transaction
 _UNFINISHED_AGE = 3600.0  # seconds after which a file without an entry is no longer being written
-_WRITING_AGE = 60.0  # the same where nearly all files have lost their entries
+_WRITING_AGE = 60.0  # a shorter age, where nearly all files have lost their entries
 
 
 class _Unreadable(Exception):
-    """A value's file is there and cannot be read; it may be whole."""
+    """A value's file exists and cannot be read; it may be undamaged."""
 
 
 _FAILURES = (OSError, sqlite3.Error, diskcache.Timeout, _Unreadable)
@@ -64,9 +64,9 @@ class Entry:
     """One cached value.
 
     Attributes:
-        key: from `make_key`.
+        key: key from `make_key`.
         kind: `result` or `activations`.
-        description: what it is, in words.
+        description: description in words.
         size: bytes on disk.
         last_used: seconds since the epoch.
     """
@@ -80,7 +80,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """How full the cache is; `kinds` maps a kind to its (entries, bytes).
+    """Usage of the cache; `kinds` maps a kind to its (entries, bytes).
 
     `folder` is None where nothing is kept on disk; `limit` is in bytes.
     """
@@ -94,7 +94,7 @@ class StoreInfo:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """Entries whose checksum was compared, dropped ones, and files that no entry knew."""
+    """Numbers of checked entries, of dropped ones, and of files without an entry."""
 
     checked: int
     damaged: int
@@ -106,7 +106,7 @@ def make_key(kind: str, schema: int | None = None, /, **parts: Any) -> str:
 
     Args:
         kind: `result` or `activations`; `record` or `sweep` for a name.
-        schema: number of the layout; None for the cache's.
+        schema: number of the layout; None for the cache's own.
         parts: JSON values, dataclasses, arrays or tuples of these.
 
     Raises:
@@ -134,13 +134,13 @@ def _plain(value: Any) -> Any:
 def open_store(cache_dir: Path | None, limit_bytes: int, on_notice: Callable[[str], None]) -> Store:
     """Open the cache in `cache_dir/results`, or one that keeps nothing.
 
-    A damaged index is set aside, and a new one begun. Another program's stays as it is, and
-    nothing is kept.
+    A damaged index is moved away, and a new one made. Another program's index is not touched,
+    and nothing is kept.
 
     Args:
         cache_dir: the cache folder, made where missing; None to keep nothing.
-        limit_bytes: what all values together may take.
-        on_notice: told, in one sentence each, what people should know.
+        limit_bytes: most bytes of all values together.
+        on_notice: gets messages for people, each one sentence.
     """
     if cache_dir is None:
         return Store(None, None, limit_bytes, on_notice)
@@ -178,7 +178,7 @@ def _store_in(folder: Path, limit_bytes: int, on_notice: Callable[[str], None]) 
 
 
 def _opened(folder: Path, limit_bytes: int) -> _Cache:
-    """The cache in a folder, its index seen to be whole.
+    """The cache in a folder, after a check of its index.
 
     Raises:
         DamagedIndex, ForeignIndex, sqlite3.Error, OSError, diskcache.Timeout: it cannot be used.
@@ -193,7 +193,7 @@ def _opened(folder: Path, limit_bytes: int) -> _Cache:
             eviction_policy=EVICTION,
         )
     except (TypeError, ValueError, AttributeError, LookupError, OverflowError) as error:
-        # diskcache takes what it finds in its tables as it is.
+        # diskcache does not check the values in its tables.
         raise DamagedIndex(str(error)) from error
 
 
@@ -220,7 +220,7 @@ class Store:
         return self._cache is not None
 
     def get(self, key: str) -> bytes | None:
-        """The value, or None where there is none or it turned out to be damaged."""
+        """The value, or None where it is missing or damaged."""
         if self._cache is None:
             return None
         try:
@@ -236,9 +236,9 @@ class Store:
         """Keep a value; one larger than the limit is not kept.
 
         Args:
-            key: from `make_key`.
+            key: key from `make_key`.
             value: the bytes.
-            description: what it is, in words.
+            description: description in words.
             kind: `result` or `activations`.
         """
         if kind not in KINDS:
@@ -256,7 +256,7 @@ class Store:
                     self._cache.disk.remove(self._cache.disk.unfinished)
 
     def evict(self) -> None:
-        """Drop what was not used for longest, until the rest is within the limit."""
+        """Drop the least recently used values until the rest is within the limit."""
         entries = self.entries()
         total = sum(entry.size for entry in entries)
         while entries and total > self._limit:
@@ -275,7 +275,7 @@ class Store:
             return []
 
     def info(self) -> StoreInfo:
-        """How full the cache is."""
+        """Usage of the cache."""
         kinds: dict[str, tuple[int, int]] = dict.fromkeys(KINDS, (0, 0))
         entries = self.entries()
         for entry in entries:
@@ -289,7 +289,7 @@ class Store:
         """Empty the cache and return how many entries were deleted.
 
         Raises:
-            OSError: it cannot be emptied.
+            OSError: the cache cannot be emptied.
         """
         if self._cache is None:
             return 0
@@ -317,7 +317,7 @@ class Store:
         return VerifyReport(len(entries), damaged, self.remove_strays(_UNFINISHED_AGE))
 
     def remove_strays(self, age: float = _WRITING_AGE) -> int:
-        """Remove values without an entry that are older than `age` seconds, and say how many."""
+        """Remove values without an entry older than `age` seconds, and return their number."""
         if self._cache is None:
             return 0
         try:
@@ -378,14 +378,14 @@ class Store:
 
 
 class _Damaged(Exception):
-    """A value is not what was stored."""
+    """A value is not the one that was stored."""
 
 
 class _FileDisk(diskcache.Disk):  # type: ignore[misc]
-    """Strings as keys, bytes as files with a checksum in front; anything else is refused."""
+    """Strings as keys, bytes as files after a checksum; other types are rejected."""
 
     unfinished: str | None = None
-    """The file of the latest `store`, for its caller to remove when the entry fails."""
+    """The file of the latest `store`, which its caller removes when the entry fails."""
 
     def put(self, key: object) -> tuple[str, bool]:
         if type(key) is not str:
@@ -446,16 +446,16 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]
         return list(self._sql(select).fetchall())
 
     def filenames(self) -> set[str]:
-        """Every file that an entry knows, relative to the folder."""
+        """Every file that has an entry, relative to the folder."""
         return {name for (name,) in self._sql("SELECT filename FROM Cache").fetchall()}
 
     def size_of(self, key: str, otherwise: int) -> int:
-        """Bytes of a value's file as it was written; `otherwise` where the entry is gone."""
+        """Bytes of a value's file when it was written; `otherwise` where the entry is gone."""
         row = self._sql("SELECT size FROM Cache WHERE key = ?", (key,)).fetchone()
         return otherwise if row is None else int(row[0])
 
     def open_quietly(self, key: str) -> BinaryIO | None:
-        """Open a value without counting that as a use."""
+        """Open a value without counting it as used."""
         select = "SELECT mode, filename, value FROM Cache WHERE key = ?"
         row = self._sql(select, (key,)).fetchone()
         try:

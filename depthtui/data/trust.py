@@ -1,7 +1,7 @@
 """The right of a model's own Python code to run on this machine.
 
-The command line gives it, or the person whom the explorer asks. It belongs to a process: no file
-has it, and what a file claims is ignored.
+The command line grants it, or the user whom the explorer asks. It belongs to a process: no file
+grants it, and a file's claim is ignored.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class TrustedModels:
         self._known = {_identity(spec) for spec in specs}
 
     def add(self, spec: ModelSpec) -> None:
-        """Let the code of one model more run."""
+        """Let the code of another model run."""
         self._known.add(_identity(spec))
 
     def __contains__(self, spec: object) -> bool:
@@ -41,21 +41,21 @@ class TrustedModels:
 
 
 def _identity(spec: ModelSpec) -> tuple[str, str]:
-    """Which code a spec's model brings: a folder by its real path, a hub model by its revision."""
+    """Identity of a model's code: a folder by its real path, a hub model by its revision."""
     name = spec.name
-    with suppress(ValueError):  # a name that no file can have
+    with suppress(ValueError):  # an invalid name for a file
         path = os.path.expanduser(name)
         name = os.path.realpath(path) if os.path.exists(path) else name
     return name, spec.revision
 
 
 def tell_of_claim(content: Any, path: Path, notify: Callable[[str], None]) -> None:
-    """Say that a file claims the right for a model, and that the claim is ignored.
+    """Report a file's claim of the right for a model; the claim is ignored.
 
     Args:
-        content: of the file: dicts, lists and plain values.
+        content: content of the file: dicts, lists and plain values.
         path: the file.
-        notify: told so in one sentence, where the file claims it.
+        notify: gets one sentence where the file claims the right.
     """
     if _claims(content):
         notify(

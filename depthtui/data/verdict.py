@@ -1,4 +1,4 @@
-"""How many of its layers a model uses: evidence, and the words made of it."""
+"""The number of layers that a model uses: evidence, and its verdict in words."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias, get_args
 from depthtui.data.sentence import Sentence
 
 EvidenceKind: TypeAlias = Literal["readable", "geometric", "causal"]
-"""What a count is drawn from: what a lens reads, how the residual stream moves, or what changes
-where layers are intervened on."""
+"""The source of a count: the readings of a lens, the movement of the residual stream, or the
+effect of interventions on layers."""
 
 KINDS: tuple[EvidenceKind, ...] = get_args(EvidenceKind)
 """The kinds of evidence, in the order of a verdict."""
@@ -17,13 +17,13 @@ KINDS: tuple[EvidenceKind, ...] = get_args(EvidenceKind)
 
 @dataclass(frozen=True)
 class EvidenceCurve:
-    """What a count is read off.
+    """The curve that a count is read from.
 
     Attributes:
-        values: of a depth those at 1 … L layers, of layers that may lie anywhere one a layer; NaN
-            where there is none.
-        threshold: what they are compared with.
-        words: the same for people, such as `>= 0.05 nats`.
+        values: for a depth, the values at 1 … L layers; for layers that may lie anywhere, a value
+            per layer; NaN where there is none.
+        threshold: threshold for the values.
+        words: the comparison with the threshold for people, such as `>= 0.05 nats`.
     """
 
     values: tuple[float, ...]
@@ -33,30 +33,31 @@ class EvidenceCurve:
 
 @dataclass(frozen=True)
 class Evidence:
-    """How many of its L layers a model uses, by one measure.
+    """The number of its L layers that a model uses, by one measure.
 
     Attributes:
         kind: `readable`, `geometric` or `causal`.
         measure: the rule or metric, such as `kl` or `context_depth`.
         title: a short title, such as `context depth`.
-        count: of layers, or a depth, 0 … L; None where the measure finds none, or is not known.
+        count: number of layers, or a depth, 0 … L; None where the measure finds none, or is
+            unknown.
         low, high: the smallest and largest count of the sensitivity analysis; None with `count`.
-        firm: whether `low` and `high` are at most a tenth of L apart, the interval over prompts
-            among what they are made of: it holds of other prompts too.
-        reason: why it is not firm, or why there is no count; one clause, empty where it is firm.
-        after_layer: the length of `reason` up to the first layer's number, that included; 0 where
+        firm: whether `low` and `high`, which include the interval over prompts, are at most a
+            tenth of L apart: the count is valid for other prompts too.
+        reason: why the count is not firm, or missing; one clause, empty where it is firm.
+        after_layer: the length of `reason` up to and including the first layer's number; 0 where
             `reason` has none.
-        layers: where the count is of layers that may lie anywhere, which ones; None where it is
-            of all layers up to one.
-        says: what it is a count of, such as `until the context needs no more layers`.
-        curve: what the count is read off; None where a rule's own curve is that.
-        prompts: on how many of how many prompts it rests, where that is not all of them: then it
-            is not firm.
-        interval: from where to where the count moves with other prompts, below five with other
-            blocks of their tokens, in 95 % (see `depth.units`); part of `low` and `high`. None
-            where it is not known.
-        holds_here: whether `low` and `high` are at most a tenth of L apart, and it is not firm:
-            nothing follows for other prompts.
+        layers: the counted layers, where they may lie anywhere; None where the count is of all
+            layers up to one.
+        says: meaning of the count, such as `until the context needs no more layers`.
+        curve: the curve that the count is read from; None where it is a rule's own curve.
+        prompts: number of prompts with a count, and of all prompts, where they differ: the count
+            is then not firm.
+        interval: 95 % interval of the count over other prompts, with fewer than five prompts over
+            other blocks of their tokens (see `depth.units`); part of `low` and `high`. None where
+            unknown.
+        holds_here: whether `low` and `high` are at most a tenth of L apart, though the count is
+            not firm: nothing follows for other prompts.
     """
 
     kind: EvidenceKind
@@ -77,12 +78,12 @@ class Evidence:
 
     @property
     def is_fragile(self) -> bool:
-        """Whether there is a count that does not even hold here."""
+        """Whether there is a count that is neither firm nor holds here."""
         return self.count is not None and not (self.firm or self.holds_here)
 
     @property
     def holds(self) -> str:
-        """How the count holds, in a word or two; a dash without a count."""
+        """Reliability of the count, in a word or two; a dash without a count."""
         if self.count is None:
             return "–"
         return "firm" if self.firm else "holds here" if self.holds_here else "fragile"
@@ -95,15 +96,15 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Headline:
-    """How many layers give the model's own output, by an intervention that left the others out.
+    """The number of layers that suffice for the model's output, by leaving the others out.
 
     Attributes:
         measure: the metric.
         count: the layers that must run for an output within a nat of the whole model's.
         low, high: the interval of the count over other prompts or tokens; None where unknown.
-        choices: the share of first choices that stay with the whole number of layers above it.
+        choices: the share of first choices kept with `count` layers, rounded up.
         strict: the layers that keep nine in ten first choices.
-        order: where the order comes from in which layers went: `model`, or `own` for the prompts.
+        order: source of the order of leaving out layers: `model`, or `own` for the prompts.
     """
 
     measure: str
@@ -117,16 +118,17 @@ class Headline:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How many of its layers a model uses, and how that is known.
+    """The number of layers that a model uses, and the evidence for it.
 
     Attributes:
-        words: made of the evidence by plain rules; the headline is how many layers suffice.
+        words: the verdict in words, made from the evidence by fixed rules; its headline is the
+            number of layers that suffice.
         evidence: each measure's count.
         n_layers: L.
-        missing: names of the metrics that would tell more, and have not been computed.
+        missing: names of further useful metrics that have not been computed.
         headline: the layers that suffice; None where they were not measured.
-        warnings: sentences that a reader has to know before the words; where one of them allows
-            no verdict, it is the words too, and there is no evidence.
+        warnings: sentences to read before the words; where a warning rules out a verdict, the
+            words repeat it, and there is no evidence.
     """
 
     words: Sentence
@@ -143,10 +145,10 @@ class Verdict:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """The warnings that stand before the words; none that the words repeat."""
+        """The warnings to show before the words, without those that the words repeat."""
         return tuple(warning for warning in self.warnings if warning != self.sentence)
 
     @property
     def text(self) -> str:
-        """The warnings, then the words: what is shown wherever a verdict is one text."""
+        """The warnings, then the words: the verdict as one text."""
         return " ".join((*self.cautions, self.sentence))
