@@ -12,7 +12,7 @@ __all__ = ["Prompt", "Runs", "analyze", "read_states"]
 
 
 def __getattr__(name: str) -> Any:
-    # Whoever wants the version alone, such as the explorer, waits for nothing else.
+    # Import lazily, so that importing the version alone, as the explorer does, is fast.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from depthtui import api

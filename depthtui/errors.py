@@ -1,4 +1,4 @@
-"""Errors that are meant to be read by people."""
+"""Errors with messages for people."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 _LONGEST_LINE = 200
-"""Characters of a library's own words."""
+"""Most characters of a library's own message."""
 
 
 class DepthError(Exception):
-    """Something a person can act on.
+    """An error that a person can act on.
 
     Attributes:
-        message: what went wrong, one sentence.
-        hint: what to do about it, one sentence; may be empty.
+        message: the error, in one sentence.
+        hint: the remedy, in one sentence; may be empty.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -27,10 +27,10 @@ class DepthError(Exception):
 
 
 class NeedsCode(DepthError):
-    """A model that only runs with Python code of its own, which nobody has allowed.
+    """A model needs its own Python code, which has not been allowed to run.
 
     Attributes:
-        folder: where the model lies.
+        folder: folder of the model.
     """
 
     def __init__(self, message: str, hint: str, folder: str) -> None:
@@ -39,19 +39,19 @@ class NeedsCode(DepthError):
 
 
 class RunStopped(DepthError):
-    """The user stopped a run; what was computed until then is kept."""
+    """The user stopped a run; results up to then are kept."""
 
     def __init__(self) -> None:
         super().__init__("The run was stopped.")
 
 
 class GroupEnds(BaseException):
-    """The ranks of a model cannot go on together; the text is a sentence for people.
+    """The ranks of a model cannot continue together; the text is a sentence for people.
 
-    No `Exception`: no part of the work can do without the others.
+    Not an `Exception`: no part of the work can continue without the others.
 
     Attributes:
-        divisor: by which parts of the work are divided as the ranks start again; 0 for the end.
+        divisor: divisor of the parts of the work when the ranks restart; 0 to end them.
         by_ctrl_c: whether a person ended them.
     """
 
@@ -62,29 +62,29 @@ class GroupEnds(BaseException):
 
 
 def shown(value: object, longest: int = 60) -> str:
-    """A value that somebody gave, to name in a sentence, cut where it is long."""
+    """A given value for a sentence, cut where it is long."""
     try:
         text = repr(value[: longest + 1] if isinstance(value, str) else value)
     except (ValueError, RecursionError):
-        # A number of thousands of digits, or thousands of brackets.
+        # repr() fails on numbers of thousands of digits and on thousands of nested brackets.
         return "a value too long to show"
     return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def first_line(error: object) -> str:
-    """What a library says first, to end a sentence with; its kind where it says nothing."""
+    """First line of a library's error, to end a sentence with; its type where it has no text."""
     line = next(iter(str(error).strip().splitlines()), "")
     return line[:_LONGEST_LINE].rstrip(". ") or type(error).__name__
 
 
 def named_line(error: Exception) -> str:
-    """What an error that nobody foresaw is and says first, to end a sentence with."""
+    """Type and first line of an unexpected error, to end a sentence with."""
     kind, line = type(error).__name__, first_line(error)
     return kind if line == kind else f"{kind}: {line}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A question with the names that are much like one, ` Did you mean X or Y?`, or nothing."""
+    """A question with similar names, ` Did you mean X or Y?`, or an empty text."""
     by_lower = {one.lower(): one for one in known}
     close = get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(by_lower[one] for one in close)}?" if close else ""

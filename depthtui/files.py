@@ -1,4 +1,4 @@
-"""Files: written whole or not at all and for their owner alone, read without waiting or end."""
+"""Files: written whole or not at all, private to their owner, read without blocking or end."""
 
 from __future__ import annotations
 
@@ -27,27 +27,26 @@ _SCRATCH = ".depthtui-"
 _MARK = "owner.json"
 _LARGEST_MARK = 1 << 12
 _UNMARKED_AFTER = 60.0
-"""Seconds after which an empty folder is no longer one that gets its mark now."""
+"""Seconds after which an empty folder is too old to be waiting for its mark."""
 
 _ABANDONED_AFTER = 24 * 3600.0
-"""Seconds after which a folder counts as abandoned whose lock tells nothing: one of another host,
+"""Seconds after which a folder counts as abandoned where its lock proves nothing: on another host,
 or on a disk without locks."""
 
 _OPENED_BY_THE_SHELL = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")
-"""Pipes such as `<(command)`: somebody writes into these."""
+"""Pipes such as `<(command)`, which have a writer."""
 
 
 def write_whole(path: Path, content: bytes, hint: str = "Choose another folder.") -> Path:
     """Write a file beside its place and rename it, so that nobody sees half of it.
 
-    A new file, and new folders above it, are their owner's alone: they hold prompts. A file
-    that is replaced keeps its mode. A link is replaced itself; the file that it names is not
-    touched.
+    A new file, and new folders above it, are private to their owner: they may contain prompts. A
+    replaced file keeps its mode. A link is replaced itself; its target is not touched.
 
     Args:
         path: the file; folders above it are made.
-        content: all of it.
-        hint: what to do where it cannot be written.
+        content: the whole content.
+        hint: the remedy where it cannot be written.
 
     Raises:
         DepthError: the folder cannot be written.
@@ -56,10 +55,10 @@ def write_whole(path: Path, content: bytes, hint: str = "Choose another folder."
 
 
 def write_new(path: Path, content: bytes, hint: str = "Choose another name.") -> Path:
-    """Write a file as `write_whole` does, where nothing is yet.
+    """Write a new file as `write_whole` does.
 
     Raises:
-        DepthError: something is there, or the folder cannot be written.
+        DepthError: the path exists, or the folder cannot be written.
     """
     return _write(path, content, hint, _rename_to_new)
 
@@ -67,13 +66,13 @@ def write_new(path: Path, content: bytes, hint: str = "Choose another name.") ->
 def write_over(
     path: Path, content: bytes, is_ours: Callable[[Path], bool], hint: str = "Choose another name."
 ) -> Path:
-    """Write a file as `write_whole` does, in place of an earlier one of depthtui's own at most.
+    """Write a file as `write_whole` does, replacing nothing but an earlier file of depthtui.
 
     Args:
         path: the file.
-        content: all of it.
-        is_ours: whether depthtui wrote the file that is there.
-        hint: what to do where it cannot be written.
+        content: the whole content.
+        is_ours: whether depthtui wrote an existing file.
+        hint: the remedy where it cannot be written.
 
     Raises:
         DepthError: another file is there, or the folder cannot be written.
@@ -97,17 +96,17 @@ def _write(path: Path, content: bytes, hint: str, place: Callable[[Path, Path], 
 
 
 def _rename_to_new(part: Path, path: Path) -> None:
-    """Give a file a name that nothing has.
+    """Rename a file to a path that does not exist.
 
     Raises:
-        FileExistsError: something has it.
+        FileExistsError: the path exists.
     """
     try:
         os.link(part, path)
     except FileExistsError:
         raise
     except OSError:
-        # A disk without hard links: an empty file takes the name, and makes way.
+        # A disk without hard links: an empty file reserves the name, then is replaced.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE_FILE))
         part.replace(path)
 
@@ -117,7 +116,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def _mode(path: Path) -> int:
-    """The mode of the file that is there; that of a new one where there is none."""
+    """The mode of an existing file; the mode for new files where there is none."""
     with suppress(FileNotFoundError):
         mode = path.lstat().st_mode
         if stat.S_ISREG(mode):
@@ -143,7 +142,7 @@ def scratch(beside: Path) -> Iterator[Path]:
     try:
         owner = {"made_by": "depthtui", "host": platform.node()}
         with open(folder / _MARK, "xb", opener=_private) as mark:
-            # Locked first: a mark without its content proves nothing.
+            # Lock before writing: a mark without its content proves nothing.
             _lock(mark)
             mark.write(json.dumps(owner).encode())
             mark.flush()
@@ -153,10 +152,10 @@ def scratch(beside: Path) -> Iterator[Path]:
 
 
 def check_writable(folder: Path, hint: str = "Choose another folder.") -> None:
-    """See that files can be written to a folder, made or not; nothing is left behind.
+    """Check that files can be written to a folder, existing or not; nothing is left behind.
 
     Raises:
-        DepthError: they cannot.
+        DepthError: files cannot be written there.
     """
     try:
         there = next(path for path in (folder, *folder.parents) if path.is_dir())
@@ -171,7 +170,7 @@ def check_writable(folder: Path, hint: str = "Choose another folder.") -> None:
 
 @cache
 def _remove_abandoned(beside: Path) -> None:
-    """Remove the scratch folders that ended processes left; once, as a folder may be large."""
+    """Remove the scratch folders of ended processes; once per folder, since it may be large."""
     with os.scandir(beside) as entries:
         found = [Path(entry.path) for entry in entries if entry.name.startswith(_SCRATCH)]
     for folder in found:
@@ -180,7 +179,7 @@ def _remove_abandoned(beside: Path) -> None:
 
 
 def _is_abandoned(folder: Path) -> bool:
-    """Whether this user's process made a folder, by the mark in it, and has ended."""
+    """Whether a folder's mark shows that a process of this user made it and has ended."""
     try:
         status = folder.lstat()
         with open_regular(folder / _MARK) as mark:
@@ -228,7 +227,7 @@ def _lock(mark: BinaryIO) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a scratch folder, its mark last: the mark proves what is left after a kill."""
+    """Remove a scratch folder, its mark last: after a kill, the mark identifies the rest."""
     with suppress(OSError):
         for path in folder.iterdir():
             if path.is_dir() and not path.is_symlink():
@@ -241,10 +240,10 @@ def _remove(folder: Path) -> None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder and those above it, each its owner's alone; what is there stays as it is.
+    """Make a folder and those above it, private to their owner; existing ones are not changed.
 
     Raises:
-        OSError, ValueError: one cannot be made.
+        OSError, ValueError: a folder cannot be made.
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     for path in reversed(missing):
@@ -254,10 +253,10 @@ def make_private_folder(folder: Path) -> None:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open an ordinary file for reading; never waits for whoever would write into a pipe.
+    """Open an ordinary file for reading; never waits for the writer of a pipe.
 
     Raises:
-        OSError: it cannot be opened, or is a folder, a device or a pipe by name.
+        OSError: the file cannot be opened, or is a folder, a device or a named pipe.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -279,10 +278,10 @@ def read_whole(path: Path, largest: int) -> bytes:
 
     Args:
         path: the file.
-        largest: most bytes that it may have.
+        largest: most bytes of the file.
 
     Raises:
-        OSError: it cannot be read, is no ordinary file, or larger.
+        OSError: the file cannot be read, is no ordinary file, or is larger.
     """
     with open_regular(path) as file:
         content = file.read(largest + 1)
@@ -295,7 +294,7 @@ def parse_json(text: str | bytes) -> Any:
     """The value in a JSON text.
 
     Raises:
-        ValueError: the text is none, in words for people.
+        ValueError: the text is no JSON; its message is for people.
     """
     try:
         return json.loads(text)
@@ -313,7 +312,7 @@ def parse_toml(data: bytes) -> dict[str, Any]:
     """The table in a TOML text.
 
     Raises:
-        ValueError: it is none; what the text is instead, in words.
+        ValueError: the text is no TOML; the message describes the text.
     """
     import tomllib
 
@@ -330,10 +329,10 @@ def parse_toml(data: bytes) -> dict[str, Any]:
 
 
 def expanded(name: str) -> Path:
-    """The path that a name such as `~/models` means.
+    """The path for a name such as `~/models`.
 
     Raises:
-        DepthError: it begins with a user whom there is not, or holds a NUL.
+        DepthError: the name begins with an unknown user, or contains a NUL.
     """
     if "\0" in name:
         raise DepthError("A file's name cannot hold a NUL character.", "Name another file.")
@@ -348,10 +347,10 @@ def expanded(name: str) -> Path:
 
 
 def slug(text: str) -> str:
-    """The text as the name of a file or folder: at most 80 letters, digits, dots and dashes."""
+    """The text as a name for a file or folder: at most 80 letters, digits, dots and dashes."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:80] or "unnamed"
 
 
 def why(error: Exception) -> str:
-    """What the system says of a file that could not be read or written."""
+    """The system's reason why a file could not be read or written."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""How to install something more here: by what depthtui itself was installed with."""
+"""Commands to install further packages, with the tool that installed depthtui."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 _ROOT = Path(__file__).parent.parent
-"""Holds a pyproject.toml where this is a checkout."""
+"""The folder of pyproject.toml, where this is a checkout."""
 
 
 def install_extra(extra: str) -> str:
@@ -33,8 +33,8 @@ def install_package(requirement: str, *options: str) -> str:
     """The command that installs another package beside depthtui.
 
     Args:
-        requirement: such as `torch>=2.13`.
-        options: of pip, such as `--upgrade`.
+        requirement: a requirement such as `torch>=2.13`.
+        options: options of pip, such as `--upgrade`.
     """
     wanted = f"'{requirement}'" if set(requirement) & set("<>![] ,;") else requirement
     words = " ".join([*options, wanted])
@@ -47,7 +47,7 @@ def install_package(requirement: str, *options: str) -> str:
 
 
 def _source() -> str:
-    """The folder that depthtui was installed from; its name where it came from an index."""
+    """The folder that depthtui was installed from; `depthtui` where it came from an index."""
     with suppress(PackageNotFoundError, ValueError, AttributeError):
         origin = json.loads(distribution("depthtui").read_text("direct_url.json") or "{}")
         url = urlsplit(origin.get("url", ""))
@@ -61,7 +61,7 @@ def _pip() -> str:
 
 
 def _installer() -> str:
-    """`pipx`, `uv tool`, `uv` or `pip`."""
+    """The tool that installed depthtui: `pipx`, `uv tool`, `uv` or `pip`."""
     parts = Path(sys.prefix).parts
     if _lie_together(parts, ("pipx", "venvs")):
         return "pipx"

@@ -1,4 +1,4 @@
-"""The log, which holds what nobody foresaw."""
+"""The log of unexpected errors."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from depthtui.files import PRIVATE_FILE, make_private_folder
 from depthtui.settings import log_path
 
 LARGEST_LOG = 1 << 20
-"""Bytes; a log that is larger makes way for a new one, and is kept until that one is too."""
+"""Most bytes of a log; a larger log is set aside, until the next one is too large."""
 
 
 def log_bug(error: Exception) -> str:
-    """Append the traceback to the log, and return what to tell people."""
+    """Append the traceback to the log, and return a message for people."""
     path = log_path()
     try:
         make_private_folder(path.parent)
@@ -28,5 +28,5 @@ def log_bug(error: Exception) -> str:
 
 
 def _private(path: str, flags: int) -> int:
-    # Without waiting: a pipe under the log's name may have nobody who reads it.
+    # Do not block: a pipe under the log's name may have no reader.
     return os.open(path, flags | os.O_NONBLOCK, PRIVATE_FILE)

@@ -1,4 +1,4 @@
-"""What a setting is for and which values it can have, said once, where it is declared.
+"""The meaning of a setting and its possible values, given once, at its declaration.
 
     top_k: Annotated[int, Option("Tokens that the lens lists.", least=1)] = 10
 
@@ -19,30 +19,30 @@ from depthtui.files import parse_json
 
 
 class WrongValue(ValueError):
-    """A value that an option cannot have; the text is what it must be: `a number from 0 to 1`."""
+    """An option cannot have a value; the text is the expected value: `a number from 0 to 1`."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """What a field of a dataclass of settings means.
+    """The meaning of a field of a dataclass of settings.
 
     Attributes:
         help: one sentence, for `--help`.
         least: the smallest number.
         most: the largest number; None for any.
         above_least: whether `least` itself is too small.
-        choices: the texts that it can be; empty for any.
-        read: reads a value of another kind; raises `WrongValue`.
-        aliases: other texts for choices, each with its choice, as `bf16` and `bfloat16`.
-        switch: the command line's name for a flag that is on by default, and turned off by it.
-        flag: the command line's name where it is another than the field's.
-        label: what a form calls it; known from `options_of` where it is its name.
-        words: what a form calls its choices, where the first of them is the default.
-        example: what a form shows in place of the default.
-        group: the heading that the explorer lists it under; empty for what is its own.
-        write: how a value is typed, where it is not its text that `read` understands.
-        kind: the field's type; known from `options_of`.
-        default: the field's default; known from `options_of`.
+        choices: the possible texts; empty for any.
+        read: reads a value of another type; raises `WrongValue`.
+        aliases: other texts for choices, each with its choice, such as `bf16` and `bfloat16`.
+        switch: name of the command-line flag that turns off a setting that is on by default.
+        flag: name on the command line where it differs from the field's.
+        label: name in a form; `options_of` sets it where it is the field's name.
+        words: names of the choices in a form, where the first of them is the default.
+        example: text that a form shows in place of the default.
+        group: heading in the explorer; empty for the explorer's own settings.
+        write: turns a value into its typed text, where `read` does not read its `str`.
+        kind: the field's type; set by `options_of`.
+        default: the field's default; set by `options_of`.
     """
 
     help: str
@@ -64,7 +64,7 @@ class Option:
 
     @property
     def expected(self) -> str:
-        """What a value must be, in words."""
+        """The expected value, in words."""
         if self.kind is bool:
             return "true or false"
         if self.choices:
@@ -80,7 +80,7 @@ class Option:
 
     @property
     def sentence(self) -> str:
-        """The help for people; that of a switch tells what is so where it is off."""
+        """The help for people; for a switch, the meaning of off."""
         return f"Off: {self.help[:1].lower()}{self.help[1:]}" if self.switch else self.help
 
     @property
@@ -90,7 +90,7 @@ class Option:
 
     @property
     def labelled(self) -> dict[Any, str]:
-        """What a form calls each value that there is to choose; empty where one is typed."""
+        """The form's name of each value to choose from; empty where a value is typed."""
         if self.kind is bool:
             return {False: "off", True: "on"}
         choices = dict.fromkeys((self.default, *self.choices) if self.choices else ())
@@ -98,14 +98,14 @@ class Option:
 
     @property
     def greatest(self) -> float:
-        """The largest number; what does not fit in 64 bits is none to NumPy and torch."""
+        """The largest number; NumPy and torch have none beyond 64 bits."""
         return 2**63 - 1 if self.most is None else self.most
 
     def parse(self, value: Any) -> Any:
-        """The option's value from a TOML value; the default is always one.
+        """The option's value from a TOML value; the default is always valid.
 
         Raises:
-            WrongValue: the option cannot have it.
+            WrongValue: the option cannot have this value.
         """
         if isinstance(value, str):
             value = dict(self.aliases).get(value, value)
@@ -120,15 +120,15 @@ class Option:
         return self.kind(value)
 
     def parse_written(self, value: Any) -> Any:
-        """The option's value from a plan or the command line: what is blank is no default there.
+        """The option's value from a plan or the command line; a blank is not the default there.
 
         Raises:
-            WrongValue: the option cannot have it.
+            WrongValue: the option cannot have this value.
         """
         return self.parse(value) if self.read is None else self.read(value)
 
     def text(self, value: Any) -> str:
-        """A value as it is typed: `parse_text` reads it."""
+        """A value as typed text, which `parse_text` reads."""
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, tuple) and self.write is str:
@@ -136,10 +136,10 @@ class Option:
         return "" if value is None else self.write(value)
 
     def parse_text(self, text: str) -> Any:
-        """The option's value from what somebody typed.
+        """The option's value from typed text.
 
         Raises:
-            WrongValue: the option cannot have it.
+            WrongValue: the option cannot have this value.
         """
         if text == self.text(self.default):
             return self.default
@@ -153,7 +153,7 @@ class Option:
             raise WrongValue(self.expected) from None
 
     def _allows(self, value: Any) -> bool:
-        # A TOML boolean is a Python int too.
+        # A TOML boolean is also a Python int.
         if isinstance(value, bool) or self.kind is bool:
             return isinstance(value, bool) and self.kind is bool
         if self.kind is str:
@@ -165,7 +165,7 @@ class Option:
 
 
 def _list_or_text(text: str) -> Any:
-    """The list that is written in JSON, else the text."""
+    """The list in a JSON text, else the text."""
     if text.startswith("["):
         with suppress(ValueError):
             return parse_json(text)

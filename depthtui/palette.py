@@ -1,4 +1,4 @@
-"""Colour and glyph ramps: the one place where a value gets its look.
+"""Colour and glyph ramps: the only place where values are given colours and glyphs.
 
 The ramps are computed in OKLCH, a polar form of OKLab in which equal steps of
 lightness look equal. A sequential ramp goes from the colour of an empty screen
@@ -21,16 +21,16 @@ LEVELS = 24
 """Colours in a sequential ramp."""
 
 DIVERGING_LEVELS = 25
-"""Colours in a diverging ramp; odd, so that zero has a colour of its own."""
+"""Colours in a diverging ramp; odd, so that zero has its own colour."""
 
 CLIP_PERCENTILE = 95
-"""Where a scale stops when its largest values lie far beyond.
+"""Percentile at which a scale ends when its largest values are far beyond.
 
 Layer 0 alone, 3 % of the cells of a deep model, can be a hundred times the rest.
 """
 
 MAGNITUDE_GLYPHS = " ░▒▓█"
-"""Magnitudes by style, from nothing to full."""
+"""Magnitudes, from nothing to full."""
 
 NEGATIVE_GLYPHS = "≣≡=-"
 """Negative values by the number of strokes, from the largest magnitude to the smallest."""
@@ -39,7 +39,7 @@ DIVERGING_GLYPHS = NEGATIVE_GLYPHS + MAGNITUDE_GLYPHS
 """Signed values: strokes below zero, a blank at zero, shades above it."""
 
 UNKNOWN_GLYPH = "·"
-"""A value that is not known yet."""
+"""Glyph of a value that is not known yet."""
 
 _STEPS_256 = (0, 95, 135, 175, 215, 255)
 _GREYS_256 = range(8, 150, 10)
@@ -62,14 +62,14 @@ def diverging(dark: bool, name: str = OWN_PALETTE) -> tuple[RGB, ...]:
 
 @lru_cache
 def sequential_256(dark: bool, name: str = OWN_PALETTE) -> tuple[RGB, ...]:
-    """The sequential ramp in colours of the xterm-256 cube, lightness strictly monotone."""
+    """The sequential ramp in colours of the xterm-256 cube, strictly monotone in lightness."""
     passes_grey = PALETTES[name].sequential[dark].grey is not None
     return _nearest_monotone(_sequential_path(dark, name, _LEVELS_256), passes_grey)
 
 
 @lru_cache
 def diverging_256(dark: bool, name: str = OWN_PALETTE) -> tuple[RGB, ...]:
-    """The diverging ramp in colours that xterm-256 has; odd, zero in the middle."""
+    """The diverging ramp in xterm-256 colours; odd, with zero in the middle."""
     zero = (38, 38, 38) if dark else (255, 255, 255)
     below, above = _diverging_paths(dark, name, _HALF_256 + 1)
     negative, positive = _nearest_monotone(below[1:]), _nearest_monotone(above[1:])
@@ -78,7 +78,7 @@ def diverging_256(dark: bool, name: str = OWN_PALETTE) -> tuple[RGB, ...]:
 
 @lru_cache
 def distinct(dark: bool, name: str = OWN_PALETTE) -> tuple[RGB, ...]:
-    """A palette's colours of lines that must be told apart, on a dark or light background."""
+    """A palette's colours for distinguishable lines, on a dark or light background."""
     return tuple(_in_gamut(*place) for place in PALETTES[name].lines[dark])
 
 
@@ -93,7 +93,7 @@ def css(colour: RGB) -> str:
 
 
 def levels(values: np.ndarray, low: float, high: float, count: int) -> np.ndarray:
-    """Which of `count` equal steps from `low` to `high` each value falls on.
+    """The index of each value among `count` equal steps from `low` to `high`.
 
     Values beyond the ends are clipped to them; NaN gives -1. A scale without
     width, `low` equal to `high`, gives 0 for every known value.
@@ -134,7 +134,7 @@ def _diverging_paths(dark: bool, name: str, count: int) -> tuple[list[Place], li
 
 
 def _in_gamut(light: float, chroma: float, hue: float) -> RGB:
-    """The sRGB colour of this lightness and hue with as much of the chroma as there is."""
+    """The sRGB colour of this lightness and hue, with as much of the chroma as sRGB has."""
     low, high = 0.0, chroma
     if not _fits(_linear_rgb(light, chroma, hue)):
         for _ in range(20):
@@ -189,8 +189,8 @@ def _decoded(channel: float) -> float:
 def _cube(greys: bool) -> tuple[list[RGB], np.ndarray]:
     """The xterm-256 colour cube by lightness, and its OKLab coordinates `[colours, 3]`.
 
-    Without the cube's greys: terminal libraries map them onto another grey ramp, of which
-    `greys` adds those that they leave as they are.
+    Without the cube's greys: terminal libraries map them onto another grey ramp. `greys` adds
+    the greys that they leave unchanged.
     """
     colours = [(r, g, b) for r in _STEPS_256 for g in _STEPS_256 for b in _STEPS_256]
     colours = [colour for colour in colours if len(set(colour)) > 1 or colour[0] in (0, 255)]

@@ -1,6 +1,7 @@
 """The colours that values can have: pairs of ramps, declared in OKLCH.
 
-`palette` works the colours out. Without NumPy, so that the settings can name them.
+`palette` computes the colours. This module does not import NumPy, so that the settings can name
+palettes.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ Place = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Sequential:
-    """A ramp of magnitudes, whose lightness goes evenly from one end to the other.
+    """A ramp of magnitudes, whose lightness changes evenly from one end to the other.
 
     Attributes:
-        low: nothing, near the colour of an empty screen.
-        high: the largest magnitude.
-        bulge: chroma that is added half-way of a ramp whose hue goes evenly, too.
-        grey: how far up, 0 to 1, a ramp is grey that has no hues but those of its ends; or None.
+        low: colour of zero, near the colour of an empty screen.
+        high: colour of the largest magnitude.
+        bulge: chroma added half-way along a ramp whose hue also changes evenly.
+        grey: place of grey, 0 to 1, in a ramp that has only the hues of its ends; or None.
     """
 
     low: Place
@@ -35,7 +36,7 @@ class Diverging:
     Attributes:
         zero: lightness at zero, where there is no chroma.
         end: lightness of the largest magnitudes.
-        chroma: theirs.
+        chroma: chroma of the largest magnitudes.
         below, above: hues in degrees.
     """
 
@@ -47,7 +48,7 @@ class Diverging:
 
 
 _EASILY_TOLD = (235.0, 65.0, 155.0, 350.0, 300.0, 110.0)
-"""Hues of which neighbours in the list lie far apart."""
+"""Hues ordered so that neighbours in the list are far apart."""
 
 
 def _equally_light(lightness: float) -> tuple[Place, ...]:
@@ -56,16 +57,16 @@ def _equally_light(lightness: float) -> tuple[Place, ...]:
 
 @dataclass(frozen=True)
 class Palette:
-    """A pair of ramps, and colours of lines that must be told apart.
+    """A pair of ramps, and colours for distinguishable lines.
 
     Attributes:
-        name: in the settings.
-        colours: their names, of magnitudes and of both signs.
+        name: name in the settings.
+        colours: names of the colours, of magnitudes and of both signs.
         sequential, diverging: its ramps on a light background and on a dark one.
-        lines: colours of lines on a light background and on a dark one, those that differ most
-            first; equally light where every line is to weigh the same.
+        lines: colours of lines on a light background and on a dark one, the most different
+            first; equally light where all lines should have the same weight.
         safe: whether the two signs, and lines, differ as much for people with red-green colour
-            blindness: what differs in lightness, too.
+            blindness, by differing in lightness too.
     """
 
     name: str
@@ -159,4 +160,4 @@ PALETTES = {
 """Every palette by its name, the explorer's own first."""
 
 OWN_PALETTE = "depth"
-"""The palette of those who choose none."""
+"""The default palette."""

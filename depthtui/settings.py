@@ -1,4 +1,4 @@
-"""What the user chose, kept in a TOML file, and where things are kept."""
+"""The user's settings, kept in a TOML file, and the folders of depthtui."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def _read_names(value: Any) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings file, one attribute a line of it.
+    """The settings file, one attribute per line.
 
-    Those of runs and summaries mean what `RunSettings` and `SummarySettings` say.
+    Settings of runs and summaries are described in `RunSettings` and `SummarySettings`.
     """
 
     theme: Annotated[str, Option("Name of the explorer's theme; empty for its own dark one.")] = ""
@@ -79,7 +79,7 @@ class Settings:
         Path | None,
         Option("Folder of models and results.", read=_read_folder, group="Cache"),
     ] = None
-    """None for `default_cache_dir()`."""
+    """Folder of the cache; None for `default_cache_dir()`."""
 
     use_cache: Annotated[
         bool,
@@ -94,7 +94,7 @@ class Settings:
             group="Cache",
         ),
     ] = 10 * 1000**3
-    """In bytes; activations count too."""
+    """Most bytes of the cache, activations included."""
 
     activation_limit: Annotated[
         int,
@@ -105,7 +105,7 @@ class Settings:
             group="Cache",
         ),
     ] = 1000**3
-    """In bytes."""
+    """Most bytes of activations."""
 
     cache_activations: Annotated[
         bool,
@@ -117,7 +117,7 @@ class Settings:
     export_dir: Annotated[Path, Option("Folder of exports.", read=_read_folder)] = Path(
         "depthtui-exports"
     )
-    """Relative to where depthtui was started."""
+    """Folder of exports, relative to the working folder at the start."""
 
     top_k: TopK = RunSettings.top_k
     kl_threshold: KlThreshold = SummarySettings.kl_threshold
@@ -156,7 +156,7 @@ class Settings:
     keys: Annotated[dict[str, str], Option("Keys of the explorer.", read=_read_keys)] = field(
         default_factory=dict
     )
-    """Keys that replace the explorer's own: binding id to keys, such as `export = "ctrl+e"`."""
+    """Keys that replace the explorer's own: binding id -> keys, such as `export = "ctrl+e"`."""
 
     @property
     def cache_folder(self) -> Path:
@@ -164,7 +164,7 @@ class Settings:
         return self.cache_dir or default_cache_dir()
 
     def run_settings(self) -> RunSettings:
-        """What a run's arrays depend on."""
+        """The settings that a run's arrays depend on."""
         return self._over(RunSettings())
 
     def summary_settings(self) -> SummarySettings:
@@ -172,11 +172,11 @@ class Settings:
         return self._over(SummarySettings())
 
     def generation_settings(self) -> GenerationSettings:
-        """How texts are generated and their tokens' depths told."""
+        """How texts are generated and the depths of their tokens computed."""
         return self._over(GenerationSettings())
 
     def _over(self, settings: AnySettings) -> AnySettings:
-        """The settings with those that the settings file has too."""
+        """The settings, overridden by those that are also in the settings file."""
         shared = options_of(type(settings)).keys() & options_of(Settings).keys()
         return replace(settings, **{name: getattr(self, name) for name in shared})
 
@@ -184,14 +184,15 @@ class Settings:
 def load_settings(
     path: Path | None = None, on_notice: Callable[[str], None] | None = None
 ) -> Settings:
-    """Read the settings file; where there is none, the defaults.
+    """Read the settings file; the defaults where there is none.
 
     Args:
         path: the file; None for `settings_path()`.
-        on_notice: told about settings that depthtui doesn't know; they stay in the file.
+        on_notice: gets a sentence about settings that depthtui doesn't know; they stay in the
+            file.
 
     Raises:
-        DepthError: the file is broken, naming the line or the setting.
+        DepthError: the file is broken; the error names the line or the setting.
     """
     path = path or settings_path()
     table = _parse(path, _read_file(path))
@@ -202,7 +203,7 @@ def load_settings(
 
 
 def settings_said(path: Path | None = None) -> frozenset[str]:
-    """The names of the settings that the file has a line of.
+    """The names of the settings in the file.
 
     Raises:
         DepthError: the file is broken.
@@ -212,7 +213,7 @@ def settings_said(path: Path | None = None) -> frozenset[str]:
 
 
 def _settings_in(path: Path, table: Mapping[str, Any]) -> Settings:
-    """The settings that a file's table says."""
+    """The settings in a file's table."""
     known = options_of(Settings)
     values = {}
     for name in sorted(known.keys() & table.keys()):
@@ -228,10 +229,11 @@ def _settings_in(path: Path, table: Mapping[str, Any]) -> Settings:
 
 
 def save_settings(settings: Settings, path: Path | None = None) -> Path:
-    """Let the file say these settings: of its lines, only those that say something else change.
+    """Write settings to the file, changing only the lines whose values differ.
 
-    What is set back to its default goes; comments, and settings that depthtui doesn't know, stay.
-    Where the file is a link, as into a folder of dotfiles, the file that it names is written.
+    Lines of settings that return to their default are removed; comments, and settings that
+    depthtui doesn't know, are kept. Where the file is a link, such as into a folder of dotfiles,
+    its target is written.
 
     Raises:
         DepthError: the file is broken already, or cannot be written.
@@ -263,7 +265,7 @@ def save_settings(settings: Settings, path: Path | None = None) -> Path:
 
 
 def change_settings(changes: Mapping[str, Any], path: Path | None = None) -> Path:
-    """Change some settings in the file, whatever else it says.
+    """Change some settings in the file, and keep the others.
 
     Raises:
         DepthError: as `save_settings`.
@@ -282,10 +284,10 @@ def _toml_value(value: Any) -> Any:
 
 
 def _edited(text: bytes, changed: Iterable[str], wanted: Mapping[str, Any]) -> bytes:
-    """A TOML text with other values, or none, under some names; the rest as it is.
+    """A TOML text with new values, or none, for some names; the rest is unchanged.
 
     Raises:
-        ValueError: there is something in it that tomlkit cannot read.
+        ValueError: tomlkit cannot read the text.
     """
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
@@ -300,7 +302,7 @@ def _edited(text: bytes, changed: Iterable[str], wanted: Mapping[str, Any]) -> b
 
 
 def _put(table: MutableMapping[str, Any], name: str, value: Any) -> None:
-    """Put a value into a table of a document, or take it out for None; a table keeps its lines."""
+    """Set a value in a table of a document, or remove it for None; a table keeps its lines."""
     before = table.get(name)
     if value is None:
         table.pop(name, None)
@@ -316,7 +318,7 @@ def settings_path() -> Path:
     """The settings file: `DEPTHTUI_CONFIG`, or the one in the user's configuration folder.
 
     Raises:
-        DepthError: `DEPTHTUI_CONFIG` names the home of nobody.
+        DepthError: `DEPTHTUI_CONFIG` names the home folder of an unknown user.
     """
     if named := os.environ.get("DEPTHTUI_CONFIG"):
         return expanded(named)
@@ -326,13 +328,13 @@ def settings_path() -> Path:
 
 
 def default_cache_dir() -> Path:
-    """Where models and results are kept unless the user says otherwise.
+    """The default folder of models and results.
 
     `DEPTHTUI_CACHE_DIR`; else `cache/` of the checkout that depthtui runs
     from; else the user's cache folder.
 
     Raises:
-        DepthError: `DEPTHTUI_CACHE_DIR` names the home of nobody.
+        DepthError: `DEPTHTUI_CACHE_DIR` names the home folder of an unknown user.
     """
     if named := os.environ.get("DEPTHTUI_CACHE_DIR"):
         return expanded(named)
@@ -345,17 +347,17 @@ def default_cache_dir() -> Path:
 
 
 def models_dir(cache_dir: Path) -> Path:
-    """Where converted models are kept."""
+    """The folder of converted models."""
     return cache_dir / "models"
 
 
 def lenses_dir(cache_dir: Path) -> Path:
-    """Where fitted lenses are kept, with the orders and the controls of their models."""
+    """The folder of fitted lenses, with the orders and the controls of their models."""
     return cache_dir / "lenses"
 
 
 def datasets_dir(cache_dir: Path) -> Path:
-    """Where files of published data sets are looked for."""
+    """The folder of files of published data sets."""
     return cache_dir / "datasets"
 
 
@@ -366,7 +368,7 @@ def hub_cache() -> Path:
 
 
 def prepared_datasets() -> Path:
-    """The folder in which the library `datasets` keeps what it made of what it downloaded."""
+    """The folder in which the library `datasets` keeps the files that it made from downloads."""
     return _of_hugging_face(os.environ.get("HF_DATASETS_CACHE"), "datasets")
 
 
@@ -377,7 +379,7 @@ def _of_hugging_face(named: str | None, name: str) -> Path:
 
 
 def log_path() -> Path:
-    """Where the details of an unexpected failure are written."""
+    """The file for the details of unexpected failures."""
     from platformdirs import user_log_path
 
     return user_log_path("depthtui", appauthor=False) / "depthtui.log"
@@ -395,7 +397,7 @@ def _checkout() -> Path | None:
 
 
 def _read_file(path: Path) -> bytes:
-    """What the settings file holds; nothing where there is none."""
+    """The content of the settings file; empty where there is none."""
     try:
         return read_whole(path, _LARGEST_FILE)
     except FileNotFoundError:

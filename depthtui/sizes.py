@@ -1,4 +1,4 @@
-"""Byte counts and times as people write and read them."""
+"""Byte counts and times in notations for people."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _UNITS = {
 
 
 LARGEST_SIZE = 2**62
-"""Bytes; no disk is as large, and it fits wherever 64 bits are taken for a number."""
+"""Most bytes of a size: no disk is as large, and 64-bit numbers can represent it."""
 
 
 def parse_size(text: str) -> int:
     """Bytes in a size such as `10GiB`, `500 MB`, `2G` (binary) or `1048576`.
 
     Raises:
-        ValueError: the text is not a size, or larger than `LARGEST_SIZE`.
+        ValueError: the text is not a size, or the size is larger than `LARGEST_SIZE`.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     if match is None or match[2].lower() not in _UNITS:
@@ -44,7 +44,7 @@ def parse_size(text: str) -> int:
 
 
 def exact_size(n_bytes: int) -> str:
-    """A size as `parse_size` reads it, in the largest unit that it is a whole number of: `2GiB`."""
+    """A size that `parse_size` reads, in the largest unit that makes it a whole number: `2GiB`."""
     for power in (4, 3, 2, 1):
         for base, unit in ((1000, "B"), (1024, "iB")):
             count, rest = divmod(n_bytes, base**power)
@@ -54,7 +54,7 @@ def exact_size(n_bytes: int) -> str:
 
 
 def format_size(n_bytes: float) -> str:
-    """A size with three significant digits and a decimal unit, as downloads are told: `1.34 GB`."""
+    """A size with three significant digits and a decimal unit, as for downloads: `1.34 GB`."""
     size, units = float(n_bytes), ["TB", "GB", "MB", "kB", "B"]
     while size >= 999.5 and len(units) > 1:
         size /= 1000
@@ -74,5 +74,5 @@ def about(seconds: float) -> str:
 
 
 def _one_digit(number: float) -> int:
-    """A whole number of at least 1 with one digit that is not 0."""
+    """A whole number of at least 1, rounded to one significant digit."""
     return max(1, round(float(f"{number:.0e}")))

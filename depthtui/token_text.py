@@ -1,8 +1,8 @@
-"""A token is hostile text: here it becomes something that is safe and legible in a row of cells.
+"""Tokens, which are hostile text, as safe and legible text for a row of cells.
 
-What comes out holds no control, escape, bidirectional or invisible character
-of the token's own, so that it can neither move the terminal's cursor nor turn
-a row around, and its cell width is what Rich says it is. Show it as `Text`,
+The safe text has no control, escape, bidirectional or invisible character
+of the token's own, so that it can neither move the terminal's cursor nor reverse
+a row, and its cell width is the one that Rich computes. Show it as `Text`,
 `Content` or segments, never as markup.
 """
 
@@ -15,7 +15,7 @@ from functools import lru_cache
 from rich.cells import cell_len
 
 NOTHING = "∅"
-"""What an empty token looks like."""
+"""The text of an empty token."""
 
 _DOTTED_CIRCLE = "◌"
 _ELLIPSIS = "…"
@@ -23,12 +23,12 @@ _MOST_MARKS = 2
 
 _SIGNS = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍", "\x7f": "␡"}
 
-# Keeps right-to-left letters from pulling their neighbours around on
-# terminals that reorder; it has no width and no shape.
+# Keeps right-to-left letters from reordering their neighbours on
+# terminals that reorder; it has no width and no glyph.
 _LEFT_TO_RIGHT = "\u200e"
 
-# Letters and marks that draw nothing, or that change how wide their
-# neighbours are drawn, differently on each terminal.
+# Letters and marks that draw nothing, or that change the width of their
+# neighbours, differently on each terminal.
 _INVISIBLE = (
     (0x034F, 0x034F),
     (0x115F, 0x1160),
@@ -47,17 +47,17 @@ _UNSHOWN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
 
 @lru_cache(maxsize=8192)
 def printable(text: str) -> str:
-    """The token's text with everything that is not plainly visible spelt out.
+    """The token's text, with every character that is not plainly visible spelt out.
 
     Spaces are `·`, a newline `↵`, a tab `⇥`, other control characters their
     control pictures; invisible, bidirectional and broken characters are
     escapes such as `\\u200b`; the bytes of a character that several tokens
-    share are `\\xf0`; a combining mark that has nothing to sit on sits on `◌`.
+    share are `\\xf0`; a combining mark without a base gets `◌` as its base.
     """
     if not text:
         return NOTHING
     shown: list[str] = []
-    marks = _MOST_MARKS  # as if full: a mark in front has nothing to sit on
+    marks = _MOST_MARKS  # as if full: a mark at the beginning has no base
     reorders = False
     for char in text:
         if unicodedata.category(char)[0] == "M" and not _is_invisible(char):
@@ -76,25 +76,25 @@ def printable(text: str) -> str:
 
 
 def is_part_of_character(text: str) -> bool:
-    """Whether a token's text has bytes that are no character by themselves."""
+    """Whether a token's text has bytes that are not a whole character."""
     return any("\udc80" <= char <= "\udcff" for char in text)
 
 
 CONTINUED = "⋯"
-"""Stands in a token that has nothing but the rest of a character."""
+"""The text of a token that is only the rest of a character."""
 
 
 def whole_characters(texts: Sequence[str]) -> list[str]:
     """Texts of tokens, each character in the token that begins it.
 
-    A character that several tokens share, such as many in Chinese or Tamil, stands whole in the
-    first of them; a token with no character of its own has `CONTINUED`. Bytes that make no
-    character stay as they are.
+    A character that several tokens share, such as many in Chinese or Tamil, is whole in the
+    first of them; a token without its own character has `CONTINUED`. Bytes that are no
+    character are unchanged.
     """
     try:
         pieces = [text.encode("utf-8", "surrogateescape") for text in texts]
     except UnicodeEncodeError:
-        # Half of a pair of surrogates is no byte and no character.
+        # Half of a surrogate pair is neither a byte nor a character.
         return list(texts)
     begun = ["" for _ in pieces]
     owners = [place for place, piece in enumerate(pieces) for _ in piece]
@@ -108,7 +108,7 @@ def whole_characters(texts: Sequence[str]) -> list[str]:
 
 
 def printable_line(text: str) -> str:
-    """Untrusted text, such as a prompt or a folder's name, on one line; its spaces stay spaces."""
+    """Untrusted text, such as a prompt or a folder's name, on one line; spaces are kept."""
     return " ".join(printable(part) if part else "" for part in text.split(" "))
 
 
@@ -123,19 +123,19 @@ def printable_chars(text: str) -> str:
 
 
 def shortened(text: str, width: int) -> str:
-    """At most `width` characters of the printable line, with … where something was cut."""
+    """At most `width` characters of the printable line, with … where it was cut."""
     text = printable_line(text[: width + 1])
     return text if len(text) <= width else text[: max(0, width - 1)] + _ELLIPSIS
 
 
 def fit(text: str, width: int) -> str:
     """The printable token in exactly `width` cells: cut with `…`, or padded on the right."""
-    # A very long token need not be read to its end.
+    # The end of a very long token is not needed.
     return fit_shown(printable(text[: 8 * width + 8]), width)
 
 
 def fit_shown(shown: str, width: int) -> str:
-    """Text that is printable already, in exactly `width` cells."""
+    """Printable text in exactly `width` cells: cut or padded as `fit` does."""
     cells = cell_len(shown)
     if cells <= width:
         return shown + " " * (width - cells)
@@ -153,8 +153,8 @@ def fit_shown(shown: str, width: int) -> str:
 
 
 def cut_in_the_middle(shown: str, width: int) -> str:
-    """Printable text in at most `width` cells; what is left out is its middle, where the names of
-    models differ the least."""
+    """Printable text in at most `width` cells, cut in the middle, where the names of models
+    differ the least."""
     if cell_len(shown) <= width:
         return shown
     if cell_len(shown) != len(shown) or width < 6:
@@ -180,7 +180,7 @@ def _is_invisible(char: str) -> bool:
 
 
 def _escape(code: int) -> str:
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that is no UTF-8 by itself (PEP 383)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8 by itself (PEP 383)
         return f"\\x{code - 0xDC00:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 

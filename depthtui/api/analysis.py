@@ -1,4 +1,4 @@
-"""`analyze`: a model and prompts in, runs out; `read_states`: files of states in, runs out."""
+"""`analyze`: runs from a model and prompts; `read_states`: runs from files of states."""
 
 from __future__ import annotations
 
@@ -63,31 +63,31 @@ def analyze(
         runs.to_dataframe("contributions")     # long rows, for plots
 
     A named model is loaded as `depthtui run` loads it, and its results come from and go to the
-    same cache. A loaded model stays where it is, and afterwards is as it was: the modes of its
-    modules, gradients, configuration, hooks. Hooks of your own stay on it, and what they change
-    is what is measured. Of a loaded model nothing is cached.
+    same cache. A loaded model stays on its devices and is restored afterwards: the modes of its
+    modules, gradients, configuration, hooks. Your own hooks stay on it, and their changes are
+    part of the measurement. Results of a loaded model are not cached.
 
     Args:
         model: `demo`, a hub id, a folder or a GGUF file; or a causal language model of
             transformers, on one device or several, quantised or offloaded.
-        prompts: a text or several, each as the model is to read it. A `Prompt` says which end of
-            its text is the answer, which residual erasure and integrated gradients need.
-        tokenizer: of a loaded model.
-        metrics: their names; `depthtui metrics` lists them.
-        name: what to call a loaded model.
-        progress: whether a bar shows how far the work is.
+        prompts: one or several texts, exactly as the model reads them. A `Prompt` marks the end
+            of its text that is the answer, which residual erasure and integrated gradients need.
+        tokenizer: tokenizer of a loaded model.
+        metrics: names of metrics; `depthtui metrics` lists them.
+        name: a name for a loaded model.
+        progress: whether to show a progress bar.
         options: options of `depthtui run` by their names, such as `top_k=5`,
             `kl_threshold=0.4` or, for a named model, `dtype="bfloat16"` and `use_cache=False`;
-            the settings file says what is not given. Beside them `skipped`, the layers to leave
-            out, and `baseline`, the texts whose mean residual erasure puts in.
+            the settings file has the defaults. In addition `skipped`, the layers to leave out,
+            and `baseline`, the texts whose mean residual replaces erased ones.
 
     Returns:
         a run for each prompt, in order. A prompt that cannot be run is left out with a warning;
-        `failures` says why.
+        `failures` has the reason.
 
     Raises:
         DepthError: there is no such model, prompt, metric or option, the model cannot be
-            followed, or no prompt could be run.
+            traced, or no prompt could be run.
     """
     wanted = prompts_of(prompts)
     names = names_of(metrics)
@@ -131,21 +131,22 @@ def read_states(
         runs = read_states("Qwen/Qwen2.5-7B", "/dev/shm/states")
         runs = read_states("Qwen/Qwen2.5-7B", "/dev/shm/states", metrics="engine_distance")
 
-    What a lens reads and how the stream moves can be told of states; what needs a layer to run
-    again cannot, and says so. Of a named model final norm and head alone are loaded; all of it for
-    `engine_distance`, which tells the layer at which vLLM parts from transformers.
+    Readings of lenses and the movement of the stream can be measured on states; metrics that need
+    to run a layer again cannot, and are reported as unavailable. Only the final norm and the head
+    of a named model are loaded; the whole model for `engine_distance`, which finds the layer at
+    which vLLM diverges from transformers.
 
     Args:
-        model: whose states these are, as of `analyze`.
-        states: the folder that vLLM wrote to, of a file a request.
-        tokenizer, metrics, name, progress, options: as of `analyze`.
+        model: the model of these states, as for `analyze`.
+        states: the folder that vLLM wrote to, with a file per request.
+        tokenizer, metrics, name, progress, options: as for `analyze`.
 
     Returns:
         a run for each file, in the order of the numbers in their names. A file that cannot be read
-        is left out with a warning; `failures` says why.
+        is left out with a warning; `failures` has the reason.
 
     Raises:
-        DepthError: there is no such model, metric or option, no file, or none that can be read.
+        DepthError: there is no such model, metric or option, or no file that can be read.
     """
     names = names_of(metrics)
     check_names(names)
@@ -180,7 +181,7 @@ def _runs(
     pooling: SummarySettings,
     look: Look | None = None,
 ) -> Runs:
-    """Runs, with warnings of what is missing of them."""
+    """The runs, after warnings about missing prompts and metrics."""
     for number, reason in failures.items():
         _warn(f"Prompt {number} was left out: {reason}", 4)
     for problem in had_by_none(settings.metrics, results):
@@ -189,7 +190,7 @@ def _runs(
 
 
 def _load(engine: Engine, spec: ModelSpec) -> None:
-    """Load all of a model."""
+    """Load a whole model."""
     engine.load(spec)
 
 
@@ -201,14 +202,14 @@ def _named(
     bar: _Bar,
     load: Callable[[Engine, ModelSpec], None] = _load,
 ) -> Iterator[Engine]:
-    """An engine that has loaded the model of that name, or what of it is needed."""
+    """An engine with the model of this name, loaded as a whole or in part by `load`."""
     if tokenizer is not None:
         raise DepthError(
             "A model that is loaded by name brings its own tokenizer.", "Leave the tokenizer out."
         )
     spec, storage = keywords.spec(name), Storage.of(keywords.file())
     trusted = keywords.trusted()
-    # What cannot be opened is told before torch is imported, which takes seconds.
+    # Check before the import of torch, which takes seconds, that the model can be opened.
     check_at_hand(spec, storage.models_dir, spec in trusted)
     from depthtui.models.library_output import libraries_silenced
 
@@ -222,7 +223,7 @@ def _named(
 def _loaded(
     model: PreTrainedModel, tokenizer: object, name: str, keywords: Keywords, bar: _Bar
 ) -> Iterator[Engine]:
-    """An engine with a model that is in memory, which is afterwards as it was."""
+    """An engine with a model in memory, which is restored afterwards."""
     from depthtui.models.in_memory import adopt, borrowed
     from depthtui.models.library_output import libraries_silenced
 
@@ -239,15 +240,15 @@ def _loaded(
 def _run_each(
     count: int, run: Callable[[int, Sequence[RunResult]], RunResult], bar: _Bar
 ) -> tuple[list[RunResult], dict[int, str]]:
-    """The runs, and why a prompt could not be run, by its place.
+    """The runs, and the reasons why prompts could not be run, by their index.
 
     Args:
-        count: how many prompts there are.
-        run: runs the prompt of a place, after the runs before it.
-        bar: told of each.
+        count: number of prompts.
+        run: runs the prompt of an index, given the runs before it.
+        bar: advances with each prompt.
 
     Raises:
-        DepthError: none could.
+        DepthError: no prompt could be run.
     """
     results: list[RunResult] = []
     failures: dict[int, str] = {}
@@ -266,11 +267,11 @@ def _run_each(
 
 
 class _Looks:
-    """Looks into the layers of runs; the model is taken again for that.
+    """Inspects layers of runs, with the model loaded or used again.
 
     Args:
-        model, tokenizer, name, keywords: as `analyze` has them.
-        lens: the kind that pages are read through.
+        model, tokenizer, name, keywords: as in `analyze`.
+        lens: kind of the lens that pages are read through.
     """
 
     def __init__(
@@ -286,10 +287,10 @@ class _Looks:
         self._engine: Engine | None = None
 
     def __call__(self, run: RunResult, layer: int, token: int) -> Inspection:
-        """One look.
+        """Inspect a layer at a token.
 
         Raises:
-            DepthError: the model cannot be had, or there is no such layer or token.
+            DepthError: the model is unavailable, or there is no such layer or token.
         """
         place = run.prompt, run.settings, layer, token, self._lens
         if self._engine is not None:
@@ -297,7 +298,7 @@ class _Looks:
         model, tokenizer, name, keywords = self._given
         with closing(_Bar(0, shown=False)) as bar:
             if not isinstance(model, str | Path):
-                # Its weights may have changed since: nothing of it is kept.
+                # The model's weights may change between calls: keep no engine.
                 with _loaded(model, tokenizer, name, keywords, bar) as engine:
                     return engine.inspect(*place)
             with _named(str(model), tokenizer, keywords, bar) as engine:
@@ -306,7 +307,7 @@ class _Looks:
 
 
 class _Bar:
-    """A bar of prompts, and words for what is being done; comes with the first of either."""
+    """A progress bar of prompts, with the current work in words; shown at the first update."""
 
     def __init__(self, n_prompts: int, shown: bool) -> None:
         self._n_prompts = n_prompts
@@ -321,7 +322,7 @@ class _Bar:
         return tqdm(total=self._n_prompts, unit="prompt", disable=not self._shown)
 
     def show_at_first(self, model: PreTrainedModel) -> None:
-        """Show nothing at other ranks of a model than the first."""
+        """Show the bar at the first rank of a model only."""
         self._shown = self._shown and rank_of(model) == 0
 
     def emit(self, event: Event) -> None:
@@ -334,15 +335,15 @@ class _Bar:
             self._bar.set_postfix_str(printable_line(f"{step.stage} {step.amount}".strip()))
 
     def prompt_ends(self) -> None:
-        """One prompt more is done."""
+        """Advance by one prompt."""
         self._bar.update()
 
     def close(self) -> None:
-        """Nothing more will be done."""
+        """Close the bar."""
         if "_bar" in vars(self):
             self._bar.close()
 
 
 def _warn(message: str, stacklevel: int = 3) -> None:
-    """Warn of something, at the line of whoever called; of a helper's, one level further."""
+    """Issue a warning at the caller's line; with a helper in between, raise `stacklevel` by one."""
     warnings.warn(message, stacklevel=stacklevel)

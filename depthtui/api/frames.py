@@ -27,7 +27,7 @@ _AXES = {
     "K": "choice",
     "8": "further_layers",
 }
-"""What the sides of arrays are called."""
+"""Names of columns, by side of an array."""
 
 
 def frame(runs: Sequence[RunResult], metric: str, array: str = "") -> DataFrame:
@@ -62,11 +62,11 @@ def _import_pandas() -> Any:
 
 
 def _columns(run: RunResult, metric: str, array: str) -> dict[str, np.ndarray]:
-    """The columns of one run, each as long as the main array has places."""
+    """The columns of one run, each with an entry for every element of the main array."""
     result = run.measured[metric]
     arrays = dict(arrays_of(result))
     sides = {name: _sides(shape) for name, shape in type(result).shapes().items()}
-    # What has no places of layer and token has a value for each layer.
+    # A metric without an array of two sides has a value for each layer.
     main = array or next((name for name in sides if len(sides[name]) == 2), next(iter(sides)))
     if main not in sides:
         raise DepthError(f"{metric} has no array {main!r}.", f"It has {', '.join(sides)}.")
@@ -78,14 +78,14 @@ def _columns(run: RunResult, metric: str, array: str) -> dict[str, np.ndarray]:
     if "layer" in columns and (types := run.model.layer_types):
         columns["layer_type"] = np.array(types, dtype=object)[columns["layer"]]
     for name, own in sides.items():
-        # What has fewer sides is repeated along the others.
+        # Arrays with fewer sides are repeated along the other ones.
         if name == main or (not array and own.items() <= sides[main].items()):
             columns[name] = arrays[name][tuple(columns[axis] for axis in own)]
     return columns
 
 
 def _sides(shape: Shape) -> dict[str, str]:
-    """What each side is called, and the side; the second of two layers is `to_layer`."""
+    """Column name -> side; the second of two layers is `to_layer`."""
     found: dict[str, str] = {}
     for side in shape.sides:
         axis = _AXES[side]

@@ -1,4 +1,4 @@
-"""What `analyze` is given: prompts, names, and options of the command line by keyword."""
+"""Arguments of `analyze`: prompts, names, and options of the command line by keyword."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TRUST = "trust_remote_code"
 
 
 def names_of(names: str | Iterable[str]) -> tuple[str, ...]:
-    """Names in a list, or between commas."""
+    """Names from a list, or from a text with commas."""
     return tuple(names.split(",")) if isinstance(names, str) else tuple(names)
 
 
@@ -32,7 +32,7 @@ def prompts_of(prompts: str | Prompt | Iterable[str | Prompt]) -> list[Prompt]:
     """One or several texts as prompts.
 
     Raises:
-        DepthError: there is none, or one is no text; says which.
+        DepthError: there is no prompt, or one is no text; the error names it.
     """
     given = [prompts] if isinstance(prompts, str | Prompt) else list(prompts)
     if not given:
@@ -62,7 +62,7 @@ class Keywords:
 
     Attributes:
         given: the values by name.
-        settings: the settings file, which says what is not given.
+        settings: the settings file, with the defaults of other options.
     """
 
     def __init__(self, given: Mapping[str, Any], settings: Settings) -> None:
@@ -70,7 +70,7 @@ class Keywords:
         known = {*_FREE, *_OF_THE_CACHE, _TRUST}
         for kind in (RunSettings, SummarySettings, ModelSpec):
             known |= options_of(kind).keys()
-        known -= {"metrics", "name"}  # which have a place of their own
+        known -= {"metrics", "name"}  # separate parameters
         unknown = given.keys() - known
         if unknown:
             raise DepthError(
@@ -81,7 +81,7 @@ class Keywords:
         self._settings = settings
 
     def run_settings(self, metrics: tuple[str, ...]) -> RunSettings:
-        """What the runs' arrays depend on."""
+        """The settings that the runs' arrays depend on."""
         return replace(self._over(self._settings.run_settings()), metrics=metrics)
 
     def summary_settings(self) -> SummarySettings:
@@ -89,25 +89,25 @@ class Keywords:
         return self._over(self._settings.summary_settings())
 
     def spec(self, name: str) -> ModelSpec:
-        """How the model of that name is loaded."""
+        """How the model of this name is loaded."""
         return replace(self._over(ModelSpec()), name=name)
 
     def trusted(self) -> TrustedModels:
-        """Whether Python code that the model brings may run."""
+        """Whether Python code that comes with the model may run."""
         trusts = self._given.get(_TRUST, False)
         if not isinstance(trusts, bool):
             raise DepthError(f"{_TRUST} must be True or False, not {trusts!r}.")
         return TrustedModels(every=trusts)
 
     def file(self) -> Settings:
-        """The settings file, with what is given instead."""
+        """The settings file, overridden by the given values."""
         return self._over(self._settings)
 
     def check_nothing_to_load(self) -> None:
-        """Refuse what a model that is loaded already cannot be told.
+        """Check that no option is given that applies only to loading a model.
 
         Raises:
-            DepthError: says what.
+            DepthError: there are such options; the error names them.
         """
         names = self._given.keys() & {*options_of(ModelSpec), *_OF_THE_CACHE, _TRUST}
         if names:
@@ -145,4 +145,4 @@ def _skips(layers: int | Skip | Iterable[int | Skip]) -> tuple[Skip, ...]:
 
 
 _FREE: dict[str, Callable[[Any], Any]] = {"baseline": _texts, "skipped": _skips}
-"""Settings of a run that no one word on a command line could say."""
+"""Settings of a run that do not fit in one word of a command line, with their readers."""

@@ -1,4 +1,4 @@
-"""What `analyze` returns: runs of one model, their depths, arrays, frames and reports."""
+"""The result of `analyze`: runs of one model, their depths, arrays, frames and reports."""
 
 from __future__ import annotations
 
@@ -35,38 +35,38 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Look: TypeAlias = Callable[[RunResult, int, int], Inspection]
-"""Looks into a layer at a token of a run."""
+"""Inspects a layer at a token of a run."""
 
 _MOST_CELLS = 200_000
-"""Heatmap cells of a report in a notebook, which keeps every picture in its file."""
+"""Most heatmap cells of a report in a notebook, whose file contains every picture."""
 
 _LONGEST_TEXT = 60
-"""Characters of a prompt in a line."""
+"""Most characters of a prompt in a line."""
 
 
 class Run(RunResult):
     """One prompt run through one model; each metric is an attribute.
 
-    `run.logit_lens.kl` is an array; `dir(run)` lists the metrics that there are, and
-    `help(run.logit_lens)` says what their arrays are. See `RunResult` for everything else.
+    `run.logit_lens.kl` is an array; `dir(run)` lists the available metrics, and
+    `help(run.logit_lens)` describes their arrays. See `RunResult` for everything else.
     """
 
     _look: Look | None = None
 
     def layer(self, layer: int, token: int = -1) -> Inspection:
-        """Look into a layer at a token: the tokens that it reads and writes, its heads, neurons.
+        """Inspect a layer at a token: the tokens that it reads and writes, its heads and neurons.
 
             page = runs[0].layer(24)               # at the last token
             page.before.top, page.after.top        # tokens and probabilities
             page.reads.value_weighted              # [token + 1], by source token
             max(page.heads, key=lambda head: head.direct)
 
-        A model that was given by name is loaded again at the first look, and stays loaded as long
-        as the runs are there. A loaded model is run again at each look.
+        A model given by name is loaded again at the first call, and stays loaded as long as the
+        runs exist. A loaded model is run again at each call.
 
         Args:
-            layer: from 0.
-            token: from 0; a negative one counts from the last.
+            layer: index from 0.
+            token: index from 0; a negative one counts from the end.
 
         Raises:
             DepthError: there is no such layer or token, or layers are left out.
@@ -76,11 +76,11 @@ class Run(RunResult):
         return self._look(self, layer, token)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The run without its model, which is no value."""
+        """The run without its look, which uses the model and cannot be pickled."""
         return {name: value for name, value in vars(self).items() if name != "_look"}
 
     def __getattr__(self, name: str) -> Any:
-        # A copy in the making has no attributes yet.
+        # While a copy is being made, it has no attributes yet.
         measured = vars(self).get("measured", {})
         if name in measured:
             return measured[name]
@@ -97,15 +97,15 @@ class Run(RunResult):
 
 
 class Runs(Sequence[Run]):
-    """Runs of one model, one a prompt.
+    """Runs of one model, one per prompt.
 
-    What was measured is an attribute of a run, `runs[0].contributions.layer_cosine`, and of all
-    together a list with a place for each run, `[run.contributions for run in runs]` in short;
-    None where a prompt could not have it.
+    Each metric is an attribute of a run, `runs[0].contributions.layer_cosine`. As an attribute of
+    `runs` it is a list with an item for each run, short for
+    `[run.contributions for run in runs]`; None where it is unavailable for a prompt.
 
     Attributes:
         settings: how runs are pooled into curves and depths.
-        failures: why a prompt was left out, by its place among the prompts that were given.
+        failures: why a prompt was left out, by its index among the given prompts.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Runs(Sequence[Run]):
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of all prompts."""
+        """Number of tokens of all prompts."""
         return sum(len(run.tokens) for run in self)
 
     def __len__(self) -> int:
@@ -155,7 +155,7 @@ class Runs(Sequence[Run]):
         if name not in METRIC_BY_NAME:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         if name not in self.metrics:
-            return getattr(self[0], name)  # says why there is none
+            return getattr(self[0], name)  # raises the error for a missing one
         return [run.measured.get(name) for run in self]
 
     def __dir__(self) -> list[str]:
@@ -168,30 +168,30 @@ class Runs(Sequence[Run]):
             rule -> its `layer` (0-based, None where there is none, with the `reason`), `count`
             (layer + 1), `ratio` (count / L), and `interval`, the 95 % bootstrap interval of the
             layer, None below five prompts; `crossing` and `area`, which do not jump from layer
-            to layer; `prompt_weighted`, the same of the mean in which each prompt counts once.
+            to layer; `prompt_weighted`, the estimate on the mean in which each prompt counts once.
         """
         return {depth.rule: depth for depth in self._reading().depths}
 
     def verdict(self) -> Verdict | None:
-        """How many of its layers the model uses, and how that is known.
+        """The number of layers that the model uses, and the evidence for it.
 
         Returns:
             its `sentence`, the `warnings` to read first, the `headline` of layers that suffice, and
-            the `evidence` of which it is made: the `count` of layers by each measure, the range
-            from `low` to `high` that the count moves in with threshold, lens, token 0, prompts and
-            tokens, the `interval` over these two, whether it is `firm`, or `holds_here` alone, and
-            the `reason` where it is not firm. None where nothing was measured that tells.
+            its `evidence`: the `count` of layers by each measure, the range from `low` to `high`
+            of the count over threshold, lens, token 0, prompts and tokens, the `interval` over
+            prompts and tokens, whether it is `firm`, or only `holds_here`, and the `reason` where
+            it is not firm. None where no metric gives evidence.
         """
         return self._reading().verdict
 
     def layers_that_suffice(self) -> PooledSufficient | None:
-        """How many layers, run together, still give the model's own output, and how nearly.
+        """The number of layers that together still give the model's own output, and how closely.
 
         Returns:
-            `within(nats)` and `keeping(share)` count layers, `interval` is that of `within(1)`,
-            `layers` the whole number that is enough for a nat, `choices` the share of first
-            choices that stay with these, `ways` have the orders and curves; None where
-            `sufficient` was not among the metrics.
+            `within(nats)` and `keeping(share)` count layers, `interval` is the interval of
+            `within(1)`, `layers` the whole number of layers that is enough for a nat, `choices`
+            the share of first choices kept with these, `ways` have the orders and curves; None
+            where `sufficient` was not among the metrics.
         """
         found: PooledSufficient | None = self._reading().get(METRIC_BY_NAME["sufficient"])
         return found
@@ -200,19 +200,19 @@ class Runs(Sequence[Run]):
         """The layers of a hybrid by their type, such as mamba and full attention.
 
         Returns:
-            each type's `name` and `layers`; `means` of what its layers do by themselves, such as
-            the `loss change` without one, pooled over prompts; `used`, how many of them each
+            each type's `name` and `layers`; `means` of values of its single layers, such as the
+            `loss change` without one, pooled over prompts; `used`, the number of them that each
             measure counts as used. Empty where all layers are alike.
         """
         return by_type(self._reading())
 
     def layers_to_keep_high(self) -> KeepHigh | None:
-        """Which layers to keep at 8 bits where the others are quantised to 4.
+        """The layers to keep at 8 bits where the others are quantised to 4.
 
         Returns:
-            the `layers` that cost most, the `share` of the summed KL that they have, the
-            `extra_bytes` that 8 bits of them take, and the `option` of `llama-quantize` that keeps
-            them; None where `quantisation` was not among the metrics.
+            the `layers` that cost most, their `share` of the summed KL, the `extra_bytes` of 8
+            bits for them, and the `option` of `llama-quantize` that keeps them; None where
+            `quantisation` was not among the metrics.
         """
         found: ReducedQuantisation | None = self._reading().get(METRIC_BY_NAME["quantisation"])
         return None if found is None else found.keep_high
@@ -223,15 +223,15 @@ class Runs(Sequence[Run]):
     def to_dataframe(self, metric: str, array: str = "") -> DataFrame:
         """A metric as long rows, of every run; needs pandas.
 
-        There is a row for every prompt (`prompt`, its place in `runs`) and every place of the
+        There is a row for every prompt (`prompt`, its index in `runs`) and every element of the
         metric's main array: `layer`, or `depth` from 0, the embedding, to L, the output;
         `token` with its printable `text`; `rank` among the lens's tokens; `to_layer`; in hybrids
         the `layer_type`. The other columns are the arrays that have no other sides.
 
         Args:
-            metric: its name.
-            array: one of its arrays, to get one with other sides, such as `top_ids`; empty for
-                the first of two sides, and those that go with it.
+            metric: name of the metric.
+            array: name of one of its arrays, for one with other sides, such as `top_ids`; empty
+                for its first array with two sides, and the arrays with no other sides.
 
         Raises:
             DepthError: no run has the metric, it has no such array, or pandas is missing.
@@ -248,9 +248,9 @@ class Runs(Sequence[Run]):
         """Write the runs as `depthtui run --out` does, replacing files of the same name.
 
         Args:
-            folder: made where missing.
+            folder: folder of the files; made where missing.
             formats: `md`, `json`, `html`, `safetensors`.
-            name: of the files, without their endings; empty for `summary`.
+            name: name of the files, without their endings; empty for `summary`.
             palette: colours of the heatmaps: `depth`, `blue-yellow` or `amber`.
 
         Returns:
@@ -282,7 +282,7 @@ class Runs(Sequence[Run]):
         )
 
     def _repr_html_(self) -> str:
-        """The report in a frame of its own, so that neither it nor the notebook is restyled."""
+        """The report in a separate frame, so that report and notebook do not restyle each other."""
         page = html_bytes(run_document(group_runs(self._runs), self.settings, _MOST_CELLS))
         return (
             '<iframe sandbox="" title="Effective depth" style="width: 100%; height: 36rem; '

@@ -1,7 +1,7 @@
 """The manual: pages in Markdown, with tables that are made from the program's values.
 
 A page is a file `NAME.md` of this folder, whose first line is its title. A line `{{ NAME }}` in it
-stands for a part: one of `PARTS`, or one that the caller adds.
+is replaced by a part: one of `PARTS`, or one that the caller adds.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
         "types": types_list,
     }
 )
-"""The parts by the names that pages call them by."""
+"""The parts by their names in pages."""
 
 _PART = re.compile(r"^\{\{ (.+) \}\}$", re.MULTILINE)
 
@@ -71,7 +71,7 @@ def titles() -> dict[str, str]:
 
 
 def source(name: str) -> str:
-    """The file of a page, with the names of its parts."""
+    """The text of a page's file, with the names of its parts."""
     return (Path(__file__).parent / f"{name}.md").read_text("utf-8")
 
 
@@ -80,7 +80,7 @@ def page(name: str, more: Mapping[str, Part]) -> str:
 
     Args:
         name: one of `PAGES`.
-        more: parts by name, from rooms above.
+        more: further parts by name, from packages that import this one.
     """
     made = {**PARTS, **more}
     return _PART.sub(lambda match: made[match[1]](), source(name))

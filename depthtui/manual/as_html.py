@@ -39,8 +39,8 @@ def write_html(folder: Path, pages: Mapping[str, str]) -> list[Path]:
     """Write each page as `NAME.html`, the first as `index.html` too.
 
     Args:
-        folder: made where it is not there.
-        pages: the Markdown of each by its name, in order; the first line is the title.
+        folder: folder of the pages; made where missing.
+        pages: the Markdown of each page by its name, in order; the first line is the title.
 
     Raises:
         OSError: a file cannot be written.

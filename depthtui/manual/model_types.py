@@ -1,4 +1,4 @@
-"""The types of models that transformers predicts text with, and how far each is measured."""
+"""The types of text-generating models in transformers, and how far each can be measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 KEPT = Path(__file__).parent / "every_type.txt"
-"""A line for each type, and why it is not measured; `tests/every_type.py` writes it."""
+"""File with a line for each type, and why it is not measured; `tests/every_type.py` writes it."""
 
 MEASURED, IN_PART, REFUSED = "measured", "measured in part", "refused"
 FAULT, NOT_MADE = "fault", "not made"
@@ -33,7 +33,7 @@ _GROUPS = (
     ("refused, it does another task or has weights of another form", rf"{REFUSED}: .*"),
     ("not tried, transformers cannot make a small one", rf"{NOT_MADE}: .*"),
 )
-"""What becomes of a type, and the pattern of its line; the first that fits counts."""
+"""The groups of types, each with a pattern of lines; the first that fits counts."""
 
 
 def kept_lines() -> dict[str, str]:

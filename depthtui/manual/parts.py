@@ -24,14 +24,14 @@ EXTRAS = {
     "ray": "sweeps on a Ray cluster",
     "serve": "the explorer in a browser",
 }
-"""What each extra is for."""
+"""Purpose of each extra."""
 
 _WRITTEN_BY_ITSELF = ("last_model", "recent_models", "welcome", "keys")
-"""Settings that have a line of their own in the page, or that the explorer writes."""
+"""Settings with a separate line in the page, or that the explorer writes."""
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table in Markdown; cells are Markdown, of which `|` is escaped."""
+    """A table in Markdown; cells are Markdown, with `|` escaped."""
     lines = [headings, ["---"] * len(headings), *rows]
     return "\n".join(
         "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |" for cells in lines
@@ -39,7 +39,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def metrics_table() -> str:
-    """Every metric: its name, what it tells, its cost."""
+    """Every metric: its name, its meaning, its cost."""
     rows = [(_name(metric), tells(metric), _cost(metric)) for metric in ALL]
     return table(("metric", "what it tells", "cost"), rows)
 
@@ -54,7 +54,7 @@ def metric_section(metric: Metric) -> str:
     shown = of_metric(metric)
     measures = "; ".join(f"{measure.title} `{measure.formula}`" for measure in metric.measures)
     heading = f"### {metric.title}" if metric.of else f"### {metric.title}: `{metric.name}`"
-    # The formula of a metric is Markdown; its explanation is plain text.
+    # A metric's formula is Markdown; its explanation has the formula as plain text.
     lines = [(name, metric.formula if name == "formula" else text) for name, text in _told(shown)]
     lines += [("cost", _cost(metric)), ("in the heatmap", measures)]
     return _section(heading, tells(metric), lines)
@@ -66,7 +66,7 @@ def rules_explained() -> str:
 
 
 def verdict_explained() -> str:
-    """The verdict as `I` explains it in the explorer; the page has its title."""
+    """The verdict as `I` explains it in the explorer, without its title, which the page has."""
     return _section("", VERDICT.tells, _told(VERDICT))
 
 
@@ -84,7 +84,7 @@ def screen_guide() -> str:
 
 
 def tasks_table() -> str:
-    """Every task that is built in."""
+    """Every built-in task."""
     rows = [
         (
             f"`{task.name}`",
@@ -113,18 +113,18 @@ def settings_table() -> str:
 
 
 def tells(metric: Metric) -> str:
-    """What a metric tells, and whether it needs an answer."""
+    """A metric's meaning, and whether it needs an answer."""
     return metric.tells + (" Needs an answer." if metric.needs_answer else "")
 
 
 def extras_table() -> str:
-    """What is installed by an extra, and the command that does so here."""
+    """The purpose of each extra, and the command that installs it here."""
     rows = [(f"`{extra}`", use, f"`{install_extra(extra)}`") for extra, use in EXTRAS.items()]
     return table(("extra", "for", "install it"), rows)
 
 
 def _told(shown: Explanation) -> list[tuple[str, str]]:
-    """The lines of an explanation but the first."""
+    """The lines of an explanation without the first."""
     return [(name, text) for name, text in shown.lines if name != "tells"]
 
 

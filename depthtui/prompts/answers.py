@@ -6,11 +6,11 @@ from depthtui.data.run import Prompt
 
 
 def with_answer(text: str, answer: str) -> Prompt:
-    """A typed prompt whose answer is its end; where the text lacks it, it is added."""
+    """A typed prompt that ends in its answer; the answer is added where the text lacks it."""
     if not answer:
         return Prompt(text)
     begun = text.rstrip()
     question = begun.removesuffix(answer).rstrip(" ") if begun.endswith(answer) else begun
     whole = text if begun.endswith(answer) else f"{begun} {answer}"
-    # Nothing would predict an answer that is all of the text.
+    # An answer that is the whole text would have no token to predict it.
     return Prompt(whole, whole[len(question) :] if question else "")

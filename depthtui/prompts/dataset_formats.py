@@ -1,9 +1,9 @@
-"""Published data sets as tasks: their columns, where the hub keeps them, and their prompts.
+"""Published data sets as tasks: their columns, their places on the hub, and their prompts.
 
 The prompts of GSM8K, HellaSwag and AIME 2024 are those of "What Affects the
 Effective Depth of Large Language Models?" (Hu, Zhou, Zhang, arXiv 2512.14064),
-to the character, as its published code makes them. MATH, which that paper does
-not measure, is asked as AIME is. Two-hop questions are asked as in "Do Language
+to the character, as its published code makes them. MATH, which this paper does
+not measure, is asked like AIME. Two-hop questions are asked as in "Do Language
 Models Use Their Depth Efficiently?" (Csordás, Manning, Potts, arXiv 2505.13898).
 """
 
@@ -28,14 +28,14 @@ class Dataset:
     Attributes:
         name: its key, such as `gsm8k`.
         title: a short title, such as `GSM8K`.
-        sentence: what its prompts are, in one sentence.
-        columns: what is read of a row; each with the spellings that are known of it.
+        sentence: description of its prompts, in one sentence.
+        columns: the columns that are read, each with its known spellings.
         to_prompt: makes a row's prompt, or None where the row is left out; raises
-            `DepthError` where a cell is not what it should be.
-        hub_id: where the hub keeps it.
-        split: which part of it is read.
-        config: which of its configurations is read; empty where it has one.
-        dial: what the level counts; empty without levels.
+            `DepthError` where a cell is invalid.
+        hub_id: its name on the hub.
+        split: the split that is read.
+        config: the configuration that is read; empty where it has only one.
+        dial: unit of the level; empty without levels.
         levels: the levels, easiest first; empty where it has none.
     """
 
@@ -88,7 +88,7 @@ def aime24_prompt(row: Row) -> Prompt:
 
 
 def math_prompt(row: Row) -> Prompt:
-    """A competition problem of a level from 1 to 5; a level that is not known is empty."""
+    """A competition problem of a level from 1 to 5; an unknown level is empty."""
     level = str(row["level"]).removeprefix("Level ")
     return _boxed(
         "math",
@@ -101,8 +101,8 @@ def math_prompt(row: Row) -> Prompt:
 def two_hop_prompt(row: Row) -> Prompt | None:
     """A question that takes two facts, and its answer before any edit; None for more facts.
 
-    MQuAKE words each question in three ways, of which the first is taken. The
-    facts themselves are not told: the model is to know them.
+    MQuAKE words each question in three ways, of which the first is used. The
+    facts are not in the prompt: the model has to know them.
     """
     hops = row["single_hops"] if "single_hops" in row else row["new_single_hops"]
     # The library `datasets` may turn a list of records into a record of lists.
@@ -118,7 +118,7 @@ def two_hop_prompt(row: Row) -> Prompt | None:
 
 
 def _asked(problem: str, ending: str) -> str:
-    """The paper's instruction around a problem; `ending` is what the response is to end with."""
+    """The paper's instruction around a problem; `ending` is the required end of the response."""
     return (
         "Given the following problem, reason and give a final answer to the problem.\n"
         f"Problem: {problem}\n"
@@ -132,10 +132,10 @@ def _boxed(task: str, problem: str, solution: str, level: str = "") -> Prompt:
 
 
 def _text(row: Row, *spellings: str) -> str:
-    """The cell of a column, which must hold text.
+    """The text in the cell of a column.
 
     Raises:
-        DepthError: it does not.
+        DepthError: the cell is no text.
     """
     name = next((spelling for spelling in spellings if spelling in row), spellings[0])
     value = row.get(name)

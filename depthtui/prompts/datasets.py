@@ -1,4 +1,4 @@
-"""Prompts from published data sets: out of a file, or from the hub."""
+"""Prompts from published data sets: from a file, or from the hub."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from depthtui.prompts.local_datasets import PREPARED, how_to_put, local_file, no
 from depthtui.settings import datasets_dir, default_cache_dir
 
 LARGEST_FILE = 512 * 1024 * 1024
-"""Bytes; the largest of the known sets, as JSON, are a tenth of it."""
+"""Most bytes of a file; the largest of the known sets, as JSON, are a tenth of this."""
 
 
 @dataclass(frozen=True)
 class DatasetChoice:
-    """Which prompts of a data set are wanted.
+    """A choice of prompts of a data set.
 
     Attributes:
         name: a name in `DATASETS`.
-        examples: how many.
+        examples: number of prompts.
         source: a file (see `rows`), or None for the hub.
         level: a level of the set, or None for all.
-        sample_seed: draws a sample; None takes the first rows.
-        max_tokens: longer prompts are not wanted; who has the tokenizer leaves
-            them out, and takes the next ones of `rows` instead.
+        sample_seed: seed of a sample; None for the first rows.
+        max_tokens: most tokens of a prompt; the caller with the tokenizer leaves
+            longer ones out, and uses the next ones of `rows` instead.
     """
 
     name: str
@@ -56,8 +56,8 @@ def read_dataset(
     """The first `examples` prompts of `rows`.
 
     Raises:
-        DepthError: as `rows`; or there are fewer than `fewest`, or than `examples` where that is
-            None.
+        DepthError: as `rows`; or there are fewer than `fewest`, or than `examples` where `fewest`
+            is None.
     """
     fewest = examples if fewest is None else fewest
     prompts = list(islice(rows(name, source, sample_seed, level, folder), examples))
@@ -81,18 +81,18 @@ def rows(
 
     Args:
         name: a name in `DATASETS`.
-        source: a Parquet file (`.parquet`), or one of JSON lines or of a JSON list
+        source: a Parquet file (`.parquet`), or a file of JSON lines or of a JSON list
             of objects (any other name), in the columns of the set; None for the
-            one on this disk (see `local_file`), or else the hub, from where the
+            file on this disk (see `local_file`), or else the hub, from which the
             library `datasets` fetches it once and keeps it.
-        sample_seed: shuffles the rows; None leaves them in order.
+        sample_seed: seed that shuffles the rows; None leaves them in order.
         level: only rows of this level; None for all.
-        folder: of data sets; None for that of the cache folder where nothing names another.
+        folder: folder of data sets; None for the one of the default cache folder.
 
     Raises:
         DepthError: there is no such set or level, a library is missing, the source
             cannot be read, or it lacks a column; and, while the prompts are made,
-            a row is not what it should be.
+            a row is invalid.
     """
     dataset = _find(name)
     wanted = _find_level(dataset, level)
@@ -102,7 +102,7 @@ def rows(
     _check_columns(dataset, table)
     order: Sequence[int] = range(table.n_rows)
     if sample_seed is not None:
-        # Seeding by a string is the same in every process, unlike by a hash.
+        # A string seeds the same in every process; a hash would not.
         order = Random(f"{name} {sample_seed}").sample(order, len(order))
     return _prompts(dataset, table, order, wanted)
 
@@ -188,7 +188,7 @@ def _json(text: str, where: str) -> Any:
 
 
 def _from_columns(path: Path) -> _Table:
-    """A Parquet file, or one of the library `datasets`, which is Arrow's stream."""
+    """The rows of a Parquet file, or of a file of the library `datasets`, an Arrow stream."""
     try:
         import pyarrow
         from pyarrow import parquet
@@ -231,7 +231,7 @@ def _from_hub(dataset: Dataset, folder: Path) -> _Table:
         ) from error
     try:
         table = load_dataset(dataset.hub_id, dataset.config or None, split=dataset.split)
-    except Exception as error:  # Each of the library's many layers has errors of its own.
+    except Exception as error:  # Each of the library's many layers has its own errors.
         raise DepthError(
             f"{here} {dataset.hub_id} could not be fetched from the hub: {first_line(error)}.",
             f"Check the network. {instead}",

@@ -11,13 +11,13 @@ from depthtui.errors import DepthError
 from depthtui.files import open_regular, parse_json, why
 
 LARGEST_FILE = 16 * 1024 * 1024
-"""Bytes; a longer file is hardly a prompt."""
+"""Most bytes of a file; a longer one is hardly a prompt."""
 
 
 def read_prompts(path: str | Path) -> list[Prompt]:
     """Read the prompts of a file.
 
-    A `.jsonl` file has one prompt a line (see `parse_prompts`), any other file
+    A `.jsonl` file has one prompt per line (see `parse_prompts`), any other file
     is one prompt as a whole.
 
     Raises:
@@ -42,15 +42,15 @@ def read_standard_input() -> list[Prompt]:
 
 
 def is_jsonl(path: str | Path) -> bool:
-    """Whether a file's name says that it holds JSON lines."""
+    """Whether a file's name has the ending of JSON lines."""
     return Path(path).suffix.lower() in {".jsonl", ".ndjson"}
 
 
 def read_bytes(path: Path, largest: int) -> bytes:
-    """A file's bytes, or one more than `largest` of them.
+    """A file's bytes, at most one more than `largest`.
 
     Raises:
-        DepthError: it cannot be read.
+        DepthError: the file cannot be read.
     """
     try:
         with open_regular(path) as file:
@@ -68,11 +68,11 @@ def decode_text(data: bytes, name: str, largest: int | None = None) -> str:
 
     Args:
         data: the bytes.
-        name: what to call the file in errors.
-        largest: most bytes, or None for what a prompt file may have.
+        name: name of the file in errors.
+        largest: most bytes, or None for the limit of a prompt file.
 
     Raises:
-        DepthError: there are more bytes than that, or they are not UTF-8.
+        DepthError: there are more bytes than `largest`, or they are not UTF-8.
     """
     largest = LARGEST_FILE if largest is None else largest
     if len(data) > largest:
@@ -92,14 +92,14 @@ def parse_prompts(data: str, name: str, jsonl: bool) -> list[Prompt]:
 
     Args:
         data: the text.
-        name: what to call it in errors, such as the file's path.
-        jsonl: whether it holds JSON lines, each an object with `text` (the whole
+        name: name of the text in errors, such as the file's path.
+        jsonl: whether the text is JSON lines, each an object with `text` (the whole
             text that the model reads) and optionally `answer` (a suffix of
             `text`), `task`, `level` and `contrast`; other keys are ignored.
-            Otherwise it is one prompt, less the newline at its end.
+            Otherwise it is one prompt, without the newline at its end.
 
     Raises:
-        DepthError: there is no prompt in it, or a line is no prompt.
+        DepthError: the text has no prompt, or a line is no prompt.
     """
     if not jsonl:
         text = data.removesuffix("\n").removesuffix("\r")

@@ -41,7 +41,7 @@ def _sum(task: str, sign: str, apply: Callable[[int, int], int], a: int, b: int)
 
 
 def addition_contrast(digits: int, rng: Random) -> Prompt:
-    """A sum, and beside it the same with one digit changed: sums of as many digits."""
+    """A sum, and as contrast the same with one digit changed: both sums have as many digits."""
     while True:
         prompt = addition(digits, rng)
         a, b = (int(number) for number in re.findall("[0-9]+", prompt.question))
@@ -50,7 +50,7 @@ def addition_contrast(digits: int, rng: Random) -> Prompt:
             for other in _with_a_digit_changed(str(a))
             if len(str(other + b)) == len(prompt.answer)
         ]
-        # 9 + 1 has none.
+        # 9 + 1 has no contrast.
         if others:
             break
     contrast = _sum("addition", "+", operator.add, rng.choice(others), b)
@@ -58,7 +58,7 @@ def addition_contrast(digits: int, rng: Random) -> Prompt:
 
 
 def _with_a_digit_changed(number: str) -> list[int]:
-    """All numbers that differ from one in a single digit, and have as many."""
+    """All numbers that differ from a number in one digit, and have as many digits."""
     return [
         int(number[:place] + digit + number[place + 1 :])
         for place, present in enumerate(number)
@@ -69,7 +69,7 @@ def _with_a_digit_changed(number: str) -> list[int]:
 
 @dataclass(frozen=True)
 class _Step:
-    """One operation of a story: its sentence, and what to call it in the solution."""
+    """One operation of a story: its sentence, and its name in the solution."""
 
     sentence: str
     reason: str
@@ -79,7 +79,7 @@ class _Step:
 
 
 _MOST = 400
-"""No quantity in a story grows beyond this."""
+"""Largest quantity in a story."""
 
 
 def word_problem(steps: int, rng: Random) -> Prompt:
@@ -108,7 +108,7 @@ def _chain(
     chain: list[_Step] = []
     unused: list[words.Event] = []
     for _ in range(steps):
-        # No event comes twice before every other possible one has come once.
+        # No event is repeated before every other possible event has come once.
         possible = [event for event in unused if _operands(event.sign, value)]
         if not possible:
             unused = list(story.events)
@@ -148,7 +148,7 @@ def _operands(sign: str, value: int) -> list[int]:
 def facts(hops: int, rng: Random) -> Prompt:
     """Invented facts, a question that takes `hops` of them to answer, and the answer.
 
-    A second chain of the same shape, about other people, makes it necessary to
+    A second chain of the same shape, about other people, forces the model to
     follow the right one; all facts are shuffled.
     """
     people = rng.sample(words.INVENTED_NAMES, 2 * hops)
@@ -172,9 +172,9 @@ def facts(hops: int, rng: Random) -> Prompt:
 
 
 def facts_contrast(hops: int, rng: Random) -> Prompt:
-    """A true fact that takes `hops` of them to know, and beside it one of another country.
+    """A true statement that takes `hops` facts to know, and as contrast one of another country.
 
-    The names that come first are about as long, and so mostly of as many tokens.
+    The names in the two questions have about the same length, and so mostly as many tokens.
     """
     question, entity, answer = words.HOPS[hops - 1]
     while True:

@@ -1,6 +1,6 @@
-"""Published data sets that lie on this disk: where they are looked for, and how others come here.
+"""Published data sets on this disk: where they are searched, and how to get missing ones.
 
-The commands and the explorer all ask here.
+The commands and the explorer all use this module.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from depthtui.settings import hub_cache, prepared_datasets
 _SPLITS = ("train", "test", "valid", "dev")
 
 SUFFIXES = (".jsonl", ".json", ".parquet")
-"""Of a data set's file in the folder of data sets, the first that is there."""
+"""Suffixes of a data set's file in the folder of data sets; the first existing file is used."""
 
 PREPARED = ".arrow"
-"""Of what the library `datasets` keeps."""
+"""Suffix of the files that the library `datasets` keeps."""
 
 _BEGUN = ".incomplete"
-"""Of the folder in which that library makes it; one that was ended leaves it behind."""
+"""Suffix of the folder in which this library works; an interrupted process leaves it behind."""
 
 
 def local_file(name: str, folder: Path) -> Path | None:
     """The file of a data set, or None where it has to be fetched.
 
-    In the folder of data sets it is called after the set, such as `gsm8k.jsonl`; else it may be
-    what the hub's client or the library `datasets` fetched before.
+    In the folder of data sets it is named after the set, such as `gsm8k.jsonl`; else it may be
+    a file that the hub's client or the library `datasets` fetched before.
     """
     dataset = DATASETS[name]
     files = (folder / f"{name}{suffix}" for suffix in SUFFIXES)
@@ -38,20 +38,20 @@ def local_file(name: str, folder: Path) -> Path | None:
 
 
 def places(name: str, folder: Path) -> list[str]:
-    """Where `local_file` looks, in words."""
+    """The places that `local_file` searches, in words."""
     dataset = DATASETS[name]
     return [str(folder), str(_repository(dataset)), str(_prepared_folder(dataset))]
 
 
 def how_to_put(name: str, folder: Path) -> str:
-    """What to do so that a data set is found that is in no place; a clause without an end."""
+    """Where to put a data set that is in none of the places; a clause without a full stop."""
     columns = ", ".join(spellings[0] for spellings in DATASETS[name].columns)
     names = " or ".join(f"{name}{suffix}" for suffix in SUFFIXES)
     return f"Put its file, with the columns {columns}, into {folder} as {names}"
 
 
 def how_to_get(name: str, folder: Path) -> str:
-    """How a data set that is not here comes here, in sentences."""
+    """How to get a data set that is not on this disk, in sentences."""
     dataset = DATASETS[name]
     command = f"depthtui run demo --task {name}"
     fetch = f"or have it fetched from {dataset.hub_id} by: {command}"
@@ -61,29 +61,29 @@ def how_to_get(name: str, folder: Path) -> str:
 
 
 def not_here(name: str, folder: Path) -> str:
-    """That a data set is in none of the places, a sentence."""
+    """A sentence that a data set is in none of the places."""
     *others, last = places(name, folder)
     return f"{DATASETS[name].title} is not on this disk: not in {', '.join(others)} or {last}."
 
 
 def _repository(dataset: Dataset) -> Path:
-    """Where the hub's client keeps what it fetched of a set."""
+    """The folder in which the hub's client keeps a fetched set."""
     return hub_cache() / f"datasets--{dataset.hub_id.replace('/', '--')}"
 
 
 def _prepared_folder(dataset: Dataset) -> Path:
-    """Where the library `datasets` keeps what it made of a set."""
+    """The folder in which the library `datasets` keeps its files of a set."""
     return prepared_datasets() / dataset.hub_id.replace("/", "___")
 
 
 def _fetched(dataset: Dataset) -> Path | None:
-    """The file of the set's split among what was fetched from the hub; None unless it is one."""
+    """The file of the set's split among the files fetched from the hub; None unless it is one."""
     try:
         snapshot = _newest((_repository(dataset) / "snapshots").iterdir())
         files = sorted(path for path in snapshot.rglob("*") if path.is_file())
     except (OSError, ValueError):
         return None
-    # Beside Parquet, JSON describes the repository.
+    # In a repository with Parquet files, JSON files only describe it.
     for suffix in reversed(SUFFIXES):
         found = [path for path in files if path.suffix.lower() == suffix]
         if found:
@@ -92,7 +92,7 @@ def _fetched(dataset: Dataset) -> Path | None:
 
 
 def _prepared(dataset: Dataset) -> Path | None:
-    """The same among what the library `datasets` made of it: of its newest version."""
+    """The file of the set's split in its newest version by the library `datasets`, or None."""
     folder = _prepared_folder(dataset)
     try:
         files = [
@@ -103,7 +103,7 @@ def _prepared(dataset: Dataset) -> Path | None:
         newest = _newest({path.parent for path in files})
     except (OSError, ValueError):
         return None
-    # What others computed from the set lies beside it.
+    # Files computed from the set are in the same folder.
     own = [path for path in files if not path.stem.startswith("cache-")]
     return _of_split(dataset, [path for path in own if path.parent == newest], folder)
 
@@ -113,7 +113,7 @@ def _newest(paths: Iterable[Path]) -> Path:
 
 
 def _of_split(dataset: Dataset, files: list[Path], folder: Path) -> Path | None:
-    """The one file of the set's split and configuration; None where there is none or are more."""
+    """The file of the set's split and configuration; None where there are none or several."""
     candidates = [
         path
         for path in files
@@ -121,11 +121,11 @@ def _of_split(dataset: Dataset, files: list[Path], folder: Path) -> Path | None:
         and _is_of_configuration(dataset, path, folder)
     ]
     if not candidates:
-        # A repository of one split may not name it.
+        # A repository with one split may not name it.
         candidates = [path for path in files if not any(map(path.stem.lower().count, _SPLITS))]
     return candidates[0] if len(candidates) == 1 else None
 
 
 def _is_of_configuration(dataset: Dataset, path: Path, folder: Path) -> bool:
-    """Whether a file lies where the set's configuration does, below the set's folder."""
+    """Whether a file is in the folder of the set's configuration, below the set's folder."""
     return not dataset.config or dataset.config in path.relative_to(folder).parts

@@ -1,4 +1,4 @@
-"""What the paper measures its effective depths on."""
+"""The prompts and settings of the paper's effective depths."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from depthtui.prompts.datasets import DatasetChoice
 
 @dataclass(frozen=True)
 class MeasuringProtocol:
-    """Prompts, and how effective depths are read from their runs.
+    """Prompts, and how effective depths are computed from their runs.
 
     Attributes:
-        datasets: the prompts; those of one set are pooled.
+        datasets: the prompts; prompts of one set are pooled.
         chat_template: whether prompts are wrapped in the model's chat template.
         summary: how the runs of one set are pooled, and the thresholds of the rules.
     """
@@ -25,11 +25,11 @@ class MeasuringProtocol:
     summary: SummarySettings
 
     def in_words(self, names: Collection[str], seed: int) -> str:
-        """What it sets for these data sets, in a sentence.
+        """The protocol for these data sets, in a sentence.
 
         Args:
-            names: of data sets.
-            seed: draws the positions.
+            names: names of data sets.
+            seed: seed of the positions.
         """
         sets = []
         for choice in self.datasets:
@@ -54,8 +54,8 @@ PAPER_PROTOCOL = MeasuringProtocol(
     chat_template=False,
     summary=SummarySettings(kl_threshold=0.5, overlap_threshold=0.3, include_first_token=True),
 )
-"""That of Hu, Zhou, Zhang (arXiv 2512.14064).
+"""The protocol of Hu, Zhou, Zhang (arXiv 2512.14064).
 
 The paper counts the 400 tokens with the tokenizer of Qwen2.5, whichever model
-is measured; who counts with another one may keep other problems of AIME 2024.
+is measured; another tokenizer may keep other problems of AIME 2024.
 """

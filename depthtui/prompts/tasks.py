@@ -27,11 +27,11 @@ class Task:
     Attributes:
         name: its key, such as `word_problem`.
         title: a short title, such as `Word problems`.
-        sentence: what the prompts are, in one sentence.
+        sentence: description of the prompts, in one sentence.
         kind: `written`, in a fixed order, or `generated`, from a seed.
-        dial: what the level counts, a plural noun such as `steps`; empty without levels.
+        dial: unit of the level, a plural noun such as `steps`; empty without levels.
         levels: the levels, easiest first; empty where there is no dial.
-        default_level: where the dial starts, or None where there is no dial.
+        default_level: the default level, or None where there is no dial.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Task:
     default_level: int | None = None
 
     def level_words(self, level: int | str) -> str:
-        """A level and what it counts, such as `1 digit` or `3 steps`; alone without a dial."""
+        """A level with its unit, such as `1 digit` or `3 steps`; no unit where there is no dial."""
         unit = self.dial.removesuffix("s") if str(level) == "1" else self.dial
         return f"{level} {unit}".rstrip()
 
@@ -157,14 +157,14 @@ def make_prompts(
 ) -> list[Prompt]:
     """The first `count` prompts of a task at a level.
 
-    A smaller count gives the beginning of a larger one. Generated prompts differ
-    from one another, and depend on `seed`; written prompts do not.
+    The prompts of a smaller count are the first ones of a larger count. Generated
+    prompts differ from one another, and depend on `seed`; written prompts do not.
 
     Args:
         task: a name in `TASKS`.
         level: a level of the task, or None (or an empty string) for its default.
-        count: how many prompts, at least 1.
-        seed: of the generators.
+        count: number of prompts, at least 1.
+        seed: seed of the generators.
 
     Raises:
         DepthError: there is no such task or level, or it has fewer prompts.
@@ -188,7 +188,7 @@ def prompt_title(prompt: Prompt, width: int = 60) -> str:
         if found:
             text = rest.partition("\n")[0]
             break
-    # Enough for any width, so that a book as a prompt costs nothing.
+    # Enough for any width, so that a prompt as long as a book costs nothing.
     line = " ".join(text[: 8 * width].split()) or "(empty)"
     line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
     return line if len(line) <= width else line[: width - 1].rstrip() + "…"
@@ -218,7 +218,7 @@ def _find_task(name: str) -> Task:
 
 
 def level_words(prompt: Prompt) -> str:
-    """How hard a prompt is, with what its task counts: `1 digit`, `3 steps`; may be empty."""
+    """A prompt's level with the unit of its task: `1 digit`, `3 steps`; may be empty."""
     task = TASKS.get(prompt.task)
     return task.level_words(prompt.level) if task and prompt.level else prompt.level
 
@@ -255,9 +255,9 @@ def _from_written(task: Task, count: int) -> tuple[Prompt, ...]:
 
 
 def _from_generator(task: Task, level: int, count: int, seed: int) -> list[Prompt]:
-    # Seeding by a string is the same in every process, unlike by a hash.
+    # A string seeds the same in every process; a hash would not.
     rng = Random(f"{task.name} {level} {seed}")
-    # A text comes once, whatever stands beside it.
+    # Each text comes once, whatever its contrast.
     prompts: dict[str, Prompt] = {}
     repeats = 0
     while len(prompts) < count:
@@ -274,5 +274,5 @@ def _from_generator(task: Task, level: int, count: int, seed: int) -> list[Promp
 
 
 def baseline_texts() -> list[str]:
-    """Ten grade-school prompts: the baseline of residual erasure, as many as the paper takes."""
+    """Ten grade-school prompts, as many as in the paper: the baseline of residual erasure."""
     return [prompt.text for prompt in make_prompts("grade_school", None, 10)]

@@ -1,7 +1,7 @@
 """The words that generated prompts are made of.
 
 Braces are filled in: `{name}`, `{they}`, `{them}`, `{their}`, `{things}`,
-the starting number `{n}`, an event's operand `{x}`, and `{times}`, that operand in words.
+the starting number `{n}`, an event's operand `{x}`, and `{times}`, the operand in words.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 INSTRUCTION = (
     'Solve the problem step by step. Close with "The final answer is" followed by the number.'
 )
-"""Comes before every worked problem."""
+"""The instruction before every worked problem."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Person:
     their: str
 
     def fields(self) -> dict[str, str]:
-        """What the person fills into a sentence."""
+        """The words for the person in a sentence, by brace."""
         return dict(vars(self))
 
 
@@ -229,7 +229,7 @@ STORIES: tuple[Story, ...] = (
         "How many {things} are in {name}'s room when the shift ends?",
     ),
 )
-"""Settings for word problems; every one has all four operations, so no level runs dry."""
+"""Settings for word problems; each has all four operations, so that every level has enough."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ ENDINGS: tuple[Ending, ...] = (
         ("pumpkins", "lemons", "cabbages", "grapes", "onions", "cherries", "peas", "melons"),
     ),
 )
-"""What a chain of facts ends in."""
+"""The last facts of chains."""
 
 RELATIONS: tuple[str, ...] = (
     "teacher",
@@ -282,7 +282,7 @@ RELATIONS: tuple[str, ...] = (
     "lawyer",
     "barber",
 )
-"""How people in a chain of facts are related."""
+"""Relations between people in a chain of facts."""
 
 INVENTED_NAMES: tuple[str, ...] = (
     "Abrin",
@@ -319,7 +319,7 @@ INVENTED_NAMES: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class Country:
-    """What there is to know of a country, in single words."""
+    """Facts about a country, in single words."""
 
     name: str
     city: str
@@ -370,4 +370,4 @@ HOPS = (
         "language",
     ),
 )
-"""Questions of one, two and three facts: the words, what they name, what they ask for."""
+"""Questions of one, two and three facts: the words, the named field, the requested field."""
