@@ -76,7 +76,7 @@ class Run(RunResult):
         return self._look(self, layer, token)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The run without its look, which uses the model and cannot be pickled."""
+        """The run without `_look`, which uses the model."""
         return {name: value for name, value in vars(self).items() if name != "_look"}
 
     def __getattr__(self, name: str) -> Any:

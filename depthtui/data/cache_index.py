@@ -93,7 +93,7 @@ def check_index(folder: Path, timeout: float) -> None:
 
 
 def set_aside(folder: Path) -> Path:
-    """Move a damaged index into a folder of its own, and return its new place.
+    """Move a damaged index into a separate folder, and return its new path.
 
     Raises:
         ForeignIndex: the index cannot be shown to be depthtui's.

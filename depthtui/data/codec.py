@@ -68,7 +68,7 @@ def encode(value: Any) -> bytes:
     """Turn a dataclass of this package, or a metric's result, into bytes.
 
     Raises:
-        CodecError: the value is, or holds, something of another type.
+        CodecError: the value, or a value in it, is of another type.
     """
     if not dataclasses.is_dataclass(value):
         raise CodecError(f"a {type(value).__name__} is not of the protocol")

@@ -32,7 +32,7 @@ class DepthEstimate:
             once would have this mean. With few prompts the largest KL is too large, and the area
             a little too small: it has no interval, since resamples are off by as much again.
         prompt_weighted: the rule's estimate on the mean in which each prompt counts once instead
-            of each token; None where this is that mean, or where it is unknown.
+            of each token; None where this estimate is on that mean already, or it is unknown.
     """
 
     rule: str

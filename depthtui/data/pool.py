@@ -1,4 +1,4 @@
-"""Which runs of a session are pooled."""
+"""The ways to pool the runs of a session."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 Pool: TypeAlias = Literal["none", "task", "model"]
-"""Which prompts of a model are pooled: none, those of each task and level, or all."""
+"""The prompts of a model that are pooled: none, those of each task and level, or all."""
 
 POOLS: Mapping[Pool, str] = {
     "none": "each run by itself",

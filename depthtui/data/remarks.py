@@ -25,7 +25,7 @@ class Remarks:
     """A note on a run and its bookmarks, both empty at first.
 
     Attributes:
-        note: any text, several lines or none.
+        note: any text, of several lines or empty.
         bookmarks: in the order of tokens, then layers.
     """
 

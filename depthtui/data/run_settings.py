@@ -64,7 +64,7 @@ IncludeFirstToken = Annotated[
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Which model to load and how.
+    """A model to load, and how.
 
     Attributes:
         name: `demo`, a hub id, a local folder or a GGUF file.
@@ -226,7 +226,7 @@ class RunSettings:
         skip_part: the part of a layer that skip effects and similar metrics leave out: `layer`,
             `attention` or `mlp`.
         skip_everywhere: skip at all tokens instead of those before a position.
-        tolerance: largest completeness error of integrated gradients.
+        tolerance: target completeness error of integrated gradients.
         riemann_steps: if positive, left-Riemann steps instead of adaptive ones (paper: 256).
         baseline: texts whose mean residual replaces erased ones; empty for ten grade-school
             prompts.

@@ -181,7 +181,7 @@ def make_prompts(
 
 
 def prompt_title(prompt: Prompt, width: int = 60) -> str:
-    """One printable line of at most `width` characters that tells a prompt from others."""
+    """One printable line of at most `width` characters that distinguishes a prompt."""
     text = prompt.text
     for key in ("\nProblem: ", "\nQuestion: ", "Give the answer directly: "):
         _, found, rest = text.partition(key)

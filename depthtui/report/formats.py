@@ -72,7 +72,7 @@ class Format:
         """Check that writing a file would replace nothing but an earlier report.
 
         Raises:
-            DepthError: another file is there.
+            DepthError: the path is another file.
         """
         if os.path.lexists(path) and not self.is_report(path):
             raise DepthError(

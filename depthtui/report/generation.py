@@ -85,7 +85,7 @@ def trend(written: Continuation) -> Trend | None:
 
 
 def trend_sentence(written: Continuation) -> str:
-    """Whether depth rises or falls as the text goes on, in a sentence."""
+    """Whether depth rises or falls through the text, in a sentence."""
     found = trend(written)
     if found is None:
         return _too_short(np.asarray(getattr(written.depths, TREND), np.float64))
@@ -130,7 +130,7 @@ def _too_short(depths: np.ndarray) -> str:
 
 
 def exit_sentence(generation: Generation) -> str:
-    """What early exit would save, in a sentence."""
+    """The layers that early exit would save, in a sentence."""
     written, n_layers = generation.continuation, generation.model.n_layers
     if len(written) < FEWEST_TOKENS:
         return f"A text of {len(written)} tokens is too short to say what early exit gains."

@@ -356,7 +356,7 @@ def _legend(
 
 
 def _names(up: str, across: str, bottom: float, right: float = WIDTH - _RIGHT) -> str:
-    """Names of the axes; the vertical one's is above it, where any length has room."""
+    """Names of the axes; the vertical axis has its name above it, with room for any length."""
     above = _text(0, 11, up, "start") if up else ""
     return above + (_text(right, bottom + 13, across, "end") if across else "")
 

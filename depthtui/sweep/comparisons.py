@@ -175,7 +175,7 @@ class Tested:
         effect: the test's effect size, from -1 to 1.
         p_holm: p after Holm's correction (see `corrected`), or None.
         claim: the change where each prompt counts once; None where there is a problem.
-        doubt: why no direction is claimed, whatever the interval says; None where it may be.
+        doubt: why no direction is claimed, whatever the interval; None where one may be.
         problem: why there is no claim; None where there is one.
         population: the prompts that interval and p are about, such as
             `draws of this generator`; may be empty.
@@ -205,7 +205,7 @@ class Tested:
 
 @dataclass(frozen=True)
 class Difference(Tested):
-    """How much deeper b is than a, by one rule.
+    """The difference in depth, b less a, by one rule.
 
     `p` is of Wilcoxon's signed-rank test (paired) or the Mann-Whitney test on the crossings of
     single prompts, as shares of L where L differs; `effect` the matched-pairs rank-biserial
@@ -234,7 +234,7 @@ class Difference(Tested):
 
     @property
     def words(self) -> Sentence:
-        """What the data support; the headline is the claim, or why there is none."""
+        """The conclusion; its headline is the claim, or why there is none."""
         wording = DIFFERENT if self.claim is None or not self.claim.of_ratio else OF_OTHER_SIZE
         return _words(self, wording, "rank-biserial" if self.paired else "Cliff's delta")
 
@@ -269,7 +269,7 @@ class Trend(Tested):
 
     @property
     def words(self) -> Sentence:
-        """What the data support; the headline is the claim, or why there is none."""
+        """The conclusion; its headline is the claim, or why there is none."""
         return _words(self, self.wording, "rank-biserial" if self.paired else "tau")
 
 
@@ -479,7 +479,7 @@ def _singles(
 
 
 def _tying(values: np.ndarray) -> np.ndarray:
-    """Values rounded so that those which only rounding tells apart tie."""
+    """The values rounded, so that values which differ by a rounding error tie."""
     return np.round(values, 9)
 
 

@@ -64,7 +64,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Which records belong to a plan.
+    """The list of a plan's records.
 
     Attributes:
         plan: the plan.

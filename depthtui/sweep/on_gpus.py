@@ -34,7 +34,7 @@ from depthtui.sweep.state import Outcome, Shard, SweepState
 from depthtui.sweep.work import SweepEngine
 
 _GRACE = 2.0
-"""Seconds that a process which closed its socket gets to end by itself."""
+"""Seconds for a process to exit after it has closed its socket."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,14 @@ def run_on_gpus(
     Where there are fewer cells than GPUs, a cell is run in parts.
 
     Args:
-        plan: what to run; its models name no device.
-        folder: where records are found and kept.
+        plan: the plan to run; its models name no device.
+        folder: folder of the records.
         gpus: as `CUDA_VISIBLE_DEVICES` names them.
         engine: makes the engine of each process.
         watcher: sees prompts end.
         notify: gets messages for people, a failure at once.
         shard: which part of the plan to run; None for all of it.
-        module: what a process runs; it calls `serve`.
+        module: the module that a process runs; it calls `serve`.
 
     Raises:
         DepthError: a task's prompts cannot be read, or the folder cannot be written or holds files

@@ -110,8 +110,8 @@ def run_on_ray(
     prompts ran with different weights.
 
     Args:
-        plan: what to run.
-        folder: where records are found and kept, on the driver.
+        plan: the plan to run.
+        folder: folder of the records, on the driver.
         make_engine: makes an engine on a node; a function that Ray can send.
         needs: resources for each cell.
         watcher: sees prompts end.

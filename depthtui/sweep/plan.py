@@ -210,7 +210,7 @@ def choose_levels(
 
     Args:
         name: a task, a data set, or any name for the prompts of `data`.
-        levels: such as `3`, `1-5` or `*`.
+        levels: levels such as `3`, `1-5` or `*`.
         data: a file, or empty.
         drawing: how many prompts, and which.
 

@@ -52,7 +52,7 @@ class Record(PromptReading):
     """The reading of one prompt of a sweep, and its place in the plan.
 
     Attributes:
-        key: from `record_key`.
+        key: key from `record_key`.
         task: name of the task in the plan.
         level: level of the task in the plan.
         number: number of the prompt in its cell, from 0.
@@ -166,7 +166,7 @@ def _lacks(record: Record, body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _may_say_answer(record: Record) -> bool:
-    """Whether a new record of this prompt would have `says_answer`, which no other value tells."""
+    """Whether a new record of this prompt would have `says_answer`, with no other source of it."""
     has_answer = record.answer_start < record.n_tokens
     return has_answer and LENS_METRICS[LOGIT] in record.every and ANSWERS_KEPT not in record.every
 

@@ -60,10 +60,10 @@ def run_sweep(
     """Run the missing prompts; keep each failure, and continue with the others.
 
     Args:
-        plan: what to run.
-        folder: where records are found and kept.
+        plan: the plan to run.
+        folder: folder of the records.
         make_engine: called once, where a model has to be loaded.
-        models_dir: where converted models lie.
+        models_dir: folder of converted models.
         watcher: sees the progress.
         notify: gets messages for people, a failure at once.
         on_bug: keeps the details of an unexpected failure, and returns it in words.

@@ -58,7 +58,7 @@ class SweepState:
 
     Args:
         plan: the plan.
-        folder: where records are found and kept.
+        folder: folder of the records.
         notify: gets messages for people.
         shard: which part of the plan to run.
         datasets: the folder of data sets (see `prompts.datasets.rows`).

@@ -22,7 +22,7 @@ from depthtui.sweep.state import Outcome
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How many of the prompts with an answer the model answers rightly.
+    """Right answers of a model among the prompts that have an answer.
 
     Attributes:
         right: number of right answers.
@@ -101,7 +101,7 @@ class CellSummary(Reading):
 
     @property
     def headline(self) -> Headline | None:
-        """How many layers suffice; None where no layers were left out together."""
+        """The number of layers that suffice; None where no layers were left out together."""
         return None if self.verdict is None else self.verdict.headline
 
     @cached_property

@@ -23,7 +23,7 @@ def fingerprint_on_disk(
 
     Args:
         spec: the model.
-        models_dir: where converted models lie.
+        models_dir: folder of converted models.
         emit: receives the progress of the reading; an exception from it ends the reading.
     """
 
