@@ -1,4 +1,4 @@
-"""Every metric on a device, held against the CPU in float32."""
+"""Compares every metric on a device with the CPU in float32."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ PROMPT = Prompt(
 )
 
 TOLERANCES = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.3}
-"""How far a metric may be off, as a share of its size, by dtype. On a CPU, the demo model is off by
-at most 0.02 in float16 and by 0.22 in bfloat16, by the overlap of five tokens; all else by 0.08."""
+"""Largest error of a metric, as a share of its size, by dtype. On a CPU, the demo model's errors
+reach 0.02 in float16 and 0.22 in bfloat16, for the overlap of five tokens; all others 0.08."""
 
 NAMES = tuple(metric.name for metric in ALL if not metric.through)
-"""Everything that is measured or derived."""
+"""Every metric that is measured or derived."""
 
 _SETTINGS = RunSettings(
-    # At places that no rounding moves, and few of them: all 30 layers are integrated.
+    # Few points, which no rounding moves: all 30 layers are integrated.
     riemann_steps=4,
     baseline=("The river was high after a week of rain.", "She wound the clock and went to bed."),
 )
@@ -43,18 +43,18 @@ _SETTINGS = RunSettings(
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric there and here.
+    """One metric on the device (there) and on the CPU (here).
 
     Attributes:
         metric: its name.
         title: its title.
-        difference: root-mean-square of there minus here, as a share of that of here; NaN where
-            it is unavailable. Of the array that is furthest off.
+        difference: root mean square of there minus here, over the root mean square of here; NaN
+            where it is unavailable. Of the array with the largest difference.
         largest: the largest difference, as a share of the largest value.
-        tolerance: the difference that is allowed; infinite where any number will do.
+        tolerance: the difference that is allowed; infinite where any number passes.
         floor: the noise floor there, in the metric's own unit; None where it has none.
-        seconds_there, seconds_here: what the run took; None for what comes with another.
-        peak_bytes: most memory that was taken there; None where the device does not tell.
+        seconds_there, seconds_here: seconds of the run; None for a metric that another run brings.
+        peak_bytes: most memory used there; None where the device does not report it.
         missing: why it is unavailable there, here or on both.
     """
 
@@ -71,14 +71,14 @@ class Comparison:
 
     @property
     def ok(self) -> bool:
-        """Whether it is there and within the tolerance."""
+        """Whether the metric is available and within the tolerance."""
         known = not self.missing and math.isfinite(self.difference)
         return known and self.difference <= self.tolerance
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """One metric on one device; without a result where it failed, with the reason."""
+    """One metric on one device: a result, or the reason why it failed."""
 
     result: RunResult | None
     seconds: float
@@ -86,7 +86,7 @@ class _Measured:
     missing: str
 
     def lacks(self, metric: str) -> bool:
-        """Whether the model has no such thing, whatever the device."""
+        """Whether the model lacks the metric on any device."""
         result = self.result
         return result is not None and metric in result.unavailable and metric not in result.failed
 
@@ -99,16 +99,16 @@ def compare_devices(
 ) -> Iterator[Comparison]:
     """Run metrics on the device of `spec` and on the CPU, one model after the other.
 
-    A metric that the model has on neither is left out.
+    A metric that is available on neither is left out.
 
     Args:
         spec: the model, its device and its dtype.
-        engine: one that keeps nothing.
-        progress: told what is measured now.
-        metrics: names of those to compare.
+        engine: an engine that keeps nothing.
+        progress: called with what is measured now.
+        metrics: the names of the metrics to compare.
 
     Raises:
-        DepthError: the model cannot be loaded on one of them.
+        DepthError: the model cannot be loaded on one of the devices.
     """
     wanted = [metric for metric in ALL if metric.name in metrics]
     computed = {metric.of or metric.name for metric in wanted}
@@ -129,7 +129,7 @@ def compare_devices(
 def _measure(
     spec: ModelSpec, engine: Engine, progress: Callable[[str], None], metrics: Collection[str]
 ) -> dict[str, _Measured]:
-    """Each metric in a run of its own, after one that warms the device up."""
+    """Measure each metric in a run of its own, after a run that warms the device up."""
     progress(f"loading {spec.name} on {spec.device}")
     info = engine.load(spec)
     device = torch.device(info.device.partition(",")[0])
@@ -152,7 +152,7 @@ def _run(metric: str, engine: Engine, device: torch.device) -> _Measured:
     except DepthError as error:
         missing = str(error)
     except Exception as error:
-        # A device on which a metric breaks is what is looked for here.
+        # A metric that breaks on the device is a finding of this comparison.
         missing = named_line(error)
     return _Measured(result, time.perf_counter() - started, peak_memory(device), missing)
 
@@ -192,7 +192,7 @@ def _floor(value: MetricResult | None) -> float | None:
 def _pairs(
     metric: Metric, there: RunResult, here: RunResult
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The numbers of both, array by array."""
+    """The numbers of both runs, array by array."""
     if metric.of:
         both = [np.array(_numbers(_summary(metric, result))) for result in (there, here)]
         yield both[0], both[1]
@@ -208,7 +208,7 @@ def _pairs(
 
 
 def _columns(one: MetricResult, other: MetricResult, n_tokens: int) -> np.ndarray:
-    """The tokens that are compared: where both name a token, those at which it is the same.
+    """Which tokens are compared: where results name tokens, those at which both name the same.
 
     Token 0 is left out: its residual is so large that rounding swallows what is added to it.
     """
@@ -220,7 +220,7 @@ def _columns(one: MetricResult, other: MetricResult, n_tokens: int) -> np.ndarra
 
 
 def _summary(metric: Metric, result: RunResult) -> Any:
-    """What a report says of a metric that comes with another one."""
+    """The value of a metric that is derived from another, as in a report."""
     reading = reading_of([result], SummarySettings())
     value = reading.get(metric)
     return None if value is None else metric.summary(value, reading)
@@ -238,7 +238,7 @@ def _numbers(value: Any) -> list[float]:
 
 
 def _difference(there: np.ndarray, here: np.ndarray) -> tuple[float, float]:
-    """How far two arrays are apart, as shares of the second: root-mean-square, and at most."""
+    """The root-mean-square and the largest difference of two arrays, as shares of the second."""
     known = np.isfinite(here)
     if there.shape != here.shape or not np.array_equal(np.isfinite(there), known):
         return math.inf, math.inf

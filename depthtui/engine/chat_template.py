@@ -1,4 +1,4 @@
-"""A chat template is a program that a model brings: it runs with little memory and time."""
+"""Runs chat templates, which are programs that a model brings, with little memory and time."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ import psutil
 from depthtui.errors import DepthError, first_line
 
 _MOST_MEMORY = 1 << 30
-"""Bytes more than this process has."""
+"""Bytes of memory that a template may add to this process's."""
 
 _MOST_SECONDS = 10.0
-"""Of computing: a machine that has other things to do takes longer."""
+"""Seconds of computing time, which pass more slowly on a busy machine."""
 
 _MOST_CHARACTERS = 1 << 20
-"""How much longer than the question the text may become."""
+"""Characters by which the text may be longer than the question."""
 
 _HINT = "Turn the chat template off, or use a copy of the model with another one."
 
 
 def wrapped_question(tokenizer: Any, question: str) -> str:
-    """A question as a turn of a conversation, up to where the model is to answer.
+    """A question as a turn of a conversation, up to the model's answer.
 
     Raises:
-        DepthError: the tokenizer has no chat template, or one that fails, writes far more than
-            the question, or takes too long.
+        DepthError: the tokenizer has no chat template, or its template fails, writes far more
+            than the question, or takes too long.
     """
     if not getattr(tokenizer, "chat_template", None):
         raise DepthError(
@@ -48,7 +48,7 @@ def wrapped_question(tokenizer: Any, question: str) -> str:
     except _TooLong:
         raise DepthError("The model's chat template takes too long.", _HINT) from None
     except Exception as error:
-        # A syntax error, what the sandbox forbids, or what the template itself refuses.
+        # A syntax error, or refused by the sandbox or by the template itself.
         raise DepthError(
             f"The model's chat template cannot be used: {first_line(error)}.", _HINT
         ) from error
@@ -59,7 +59,7 @@ def wrapped_question(tokenizer: Any, question: str) -> str:
 
 @contextmanager
 def _little_memory() -> Iterator[None]:
-    """Let a single operation that asks for gigabytes raise a MemoryError."""
+    """Make a single operation that asks for gigabytes raise a MemoryError."""
     before, hard = resource.getrlimit(resource.RLIMIT_AS)
     limit = psutil.Process().memory_info().vms + _MOST_MEMORY
     if before != resource.RLIM_INFINITY:
@@ -67,7 +67,7 @@ def _little_memory() -> Iterator[None]:
     try:
         resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
     except (OSError, ValueError):
-        # Not every system has such a limit.
+        # Some systems have no such limit.
         limit = before
     try:
         yield
@@ -77,12 +77,12 @@ def _little_memory() -> Iterator[None]:
 
 
 class _TooLong(Exception):
-    """The time is over."""
+    """The time limit is exceeded."""
 
 
 @contextmanager
 def _little_time() -> Iterator[None]:
-    """Raise `_TooLong` in whatever Python runs in this thread when the time is over."""
+    """Raise `_TooLong` in this thread's Python code when the time is over."""
     end = time.thread_time() + _MOST_SECONDS
 
     def look(_frame: FrameType, _event: str, _argument: object) -> Any:

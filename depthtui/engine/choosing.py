@@ -1,4 +1,4 @@
-"""Finds what leaving layers of the loaded model out costs, on what chooses and on what checks."""
+"""Finds the cost of leaving layers of the loaded model out, on choosing and on held-out texts."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from depthtui.errors import DepthError
 from depthtui.metrics.sufficient import TEXTS
 
 _FEWEST = 4
-"""Layers of an order that are searched for first; then twice as many, since each search of an
-order that has begun reads its texts again."""
+"""Layers of an order in the first search; later ones search for twice as many, since each continued
+search reads its texts again."""
 
 
 def within_budget(
@@ -26,16 +26,16 @@ def within_budget(
 ) -> Choice:
     """How many layers may go within a budget of nats.
 
-    The eight texts of the order choose, which the model writes itself. The order is searched for
-    as far as the budget goes; where the gate fails, as far as what the held-out prompts cost, so
-    that a budget that passes can be named.
+    The number is chosen on the order's eight texts, which the model writes itself. The order is
+    searched as far as the budget goes; where the gate fails, as far as the cost on the held-out
+    prompts, so that a budget that passes can be named.
 
     Args:
-        engine: has the model.
+        engine: the engine with the model.
         budget: the largest mean KL(p || p~).
         held_out: the prompts that check, run on the whole model; each counts once.
-        settings: those of the order.
-        control: stops it.
+        settings: the settings of the order.
+        control: stops the work.
 
     Raises:
         DepthError: there is no order, or a prompt cannot be run.
@@ -66,20 +66,20 @@ def keeping_answers(
 ) -> Choice:
     """How many layers may go so that a share of the right answers stays.
 
-    Only prompts that the whole model answers rightly count. Layers are left out one after another
-    until too few answers stay on the prompts that choose; the held-out ones are answered without
-    the number that was chosen, and where that fails without fewer, until one passes.
+    Only prompts that the whole model answers correctly count. Layers are left out one after another
+    until too few answers stay on the choosing prompts. The held-out prompts are answered without
+    the chosen number of layers; where that fails, without ever fewer, until a number passes.
 
     Args:
-        engine: has the model.
-        share: of right answers that stay, at least.
+        engine: the engine with the model.
+        share: the least share of right answers that stay.
         choosing: the prompts that choose, run on the whole model.
-        held_out: those that check.
-        settings: those of the order.
-        control: stops it.
+        held_out: the prompts that check, run on the whole model.
+        settings: the settings of the order.
+        control: stops the work.
 
     Raises:
-        DepthError: there is no order, or one of both has no right answer.
+        DepthError: there is no order, or no prompt of one kind is answered correctly.
         RunStopped: `control` stopped it.
     """
     _check_layers(engine)
@@ -121,13 +121,13 @@ def keeping_answers(
         if gate.passes(checked[count]):
             break
     if not chosen and len(costs) <= len(order):
-        # A share with which one layer goes can be named where it is known that no second one does.
+        # To suggest a share at which one layer goes, the cost of a second layer must be known.
         costs.append(lost(right[0], len(costs)))
     return Choice(gate, order, costs, checked)
 
 
 def _check_layers(engine: Engine) -> None:
-    """Refuse a model of one layer, of which none can go."""
+    """Refuse a model of one layer, from which none can be removed."""
     if engine.model is not None and engine.model.n_layers < 2:
         raise DepthError("A model keeps at least one layer, and this one has no more.")
 

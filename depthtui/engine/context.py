@@ -1,4 +1,4 @@
-"""What the kernels of on-demand metrics share: one replayed pass, and what fits in memory."""
+"""The context shared by kernels of on-demand metrics: a replayed pass, and room in memory."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _MOST_AT_ONCE = {"cpu": 4096}
 _MOST_AT_ONCE_ELSEWHERE = 32768
 
 _ATTENTION_BYTES = 128 << 20
-"""Most that tokens with their attention weights take together on a CPU."""
+"""Most bytes of tokens with their attention weights that are computed together on a CPU."""
 
 
 def most_at_once(device: torch.device) -> int:
-    """The most tokens that go through a layer of a device in one batch, whatever memory allows."""
+    """The most tokens that go through a layer of a device in one batch, even with more memory."""
     return _MOST_AT_ONCE.get(device.type, _MOST_AT_ONCE_ELSEWHERE)
 
 
@@ -49,8 +49,8 @@ class Baselines:
 
     Attributes:
         model, anatomy: the model.
-        token_ids: text -> its ids `[T]`.
-        default: the texts of a run that names none.
+        token_ids: maps a text to its ids `[T]`.
+        default: returns the texts of a run that names none.
     """
 
     model: torch.nn.Module
@@ -69,7 +69,7 @@ class Baselines:
     def _means(
         self, texts: Sequence[str], checkpoint: Callable[[], None]
     ) -> tuple[list[Tensor], dict[int, Tensor]]:
-        """These, and the mean of what layers read that the one before has not written."""
+        """The means of streams by depth, and of inputs that are no output of the layer before."""
         key = tuple(texts or self.default())
         if key not in self._held:
             sums: list[Tensor] = []
@@ -89,7 +89,7 @@ class Baselines:
         return self._held[key]
 
     def substitute(self, settings: RunSettings, checkpoint: Callable[[], None]) -> Substitute:
-        """What stands in for a layer that is left out, as settings have it."""
+        """The substitute for a layer that is left out, by the settings."""
         keeps_first = settings.keep_first_token
         if settings.ablate == "zero":
             return Substitute(keeps_first=keeps_first)
@@ -103,18 +103,18 @@ class MetricContext:
 
     Attributes:
         model, anatomy: the model.
-        placement: where it computes.
-        sizes: what the run's memory depends on.
+        placement: where the model computes.
+        sizes: the sizes that the run's memory depends on.
         result: the run; its metrics are filled in.
         check: raises where the run is to stop.
-        emit: takes the metric's value, units done and in all, and the share of its work, as
-            work gets done.
+        emit: called as work gets done, with the metric's value, units done and in all, and the
+            share of its work.
         baselines: mean residuals for erasure.
-        recorded: what the run's pass left behind.
-        can_read_on: whether the model goes on right from its cache.
-        texts: the raw texts of token ids.
-        lens: the fitted lens of a kind.
-        order: the order in which layers are left out; None for one of the prompt's own.
+        recorded: returns the activations of the run's pass.
+        can_read_on: returns whether the model continues correctly from its cache.
+        texts: returns the raw texts of token ids.
+        lens: returns the fitted lens of a kind.
+        order: returns the order in which layers are left out; None for the prompt's own.
         base: the weights of the base of a model with an adapter.
     """
 
@@ -135,13 +135,13 @@ class MetricContext:
     metric: str = ""
 
     def checkpoint(self) -> None:
-        """Raises where the run is to stop."""
+        """Raise where the run is to stop."""
         self.check()
 
     def report(
         self, done: int, total: int, value: MetricResult | None, share: float | None = None
     ) -> None:
-        """Say how far the metric is; what is not whole yet is kept, to go on from later."""
+        """Report the metric's progress; an unfinished value is kept, to be continued later."""
         if value is not None and not value.is_whole:
             self.result.put(self.metric, value)
         self.emit(self.metric, value, done, total, done / max(1, total) if share is None else share)
@@ -153,12 +153,12 @@ class MetricContext:
 
     @property
     def readable(self) -> list[Tensor]:
-        """What the unembedding reads at depths 0 … L, each `[T, D]`: mostly `residuals`."""
+        """The unembedding's input at depths 0 … L, each `[T, D]`: mostly `residuals`."""
         return self.anatomy.all_readable(self.residuals)
 
     @property
     def read(self) -> Mapping[int, Tensor]:
-        """`[T, d]` of each layer that reads something else than the one before has written."""
+        """The input `[T, d]` of each layer whose input is not the output of the layer before."""
         return self._activations.read
 
     @functools.cached_property
@@ -184,11 +184,11 @@ class MetricContext:
         on_layer: Callable[[LayerActivations], None],
         patches: Patches = MappingProxyType({}),
     ) -> None:
-        """The model's own pass of the run's tokens, layer by layer, of which nothing is kept."""
+        """Trace the model's own pass of the run's tokens, layer by layer; nothing is kept."""
         trace(self.model, self.anatomy, self._ids, on_layer, self.check, patches=patches)
 
     def without_adapter(self) -> AbstractContextManager[None]:
-        """A while in which a model with an adapter has the weights of its base."""
+        """Give a model with an adapter the weights of its base for a while."""
         assert self.base is not None
         return self.base.put_back()
 
@@ -204,20 +204,20 @@ class MetricContext:
 
     @functools.cached_property
     def substitute(self) -> Substitute:
-        """What stands in for a layer that is left out, as the settings have it."""
+        """The substitute for a layer that is left out, by the run's settings."""
         return self.baselines.substitute(self.result.settings, self.check)
 
     @property
     def skipped(self) -> list[Tensor]:
-        """For every layer, the residual after it where the settings' part of it is left out."""
+        """For every layer, the residual after it without the part of it that the settings name."""
         part = self.result.settings.skip_part
         return skipped_residuals(self.anatomy, self.replay, part, self.substitute)
 
     @property
     def tokens_with_gradients(self) -> int:
-        """How many tokens fit in memory with what a backward pass needs of every layer."""
+        """How many tokens fit in memory with the tensors of every layer for a backward pass."""
         needed, rooms = self.placement.by_device(backward(self.sizes)), self.placement.rooms()
-        # A quarter of what is free: the estimate is of the least.
+        # A quarter of the free memory: the estimate is a minimum.
         tokens = min(
             rooms[device] * self.sizes.tokens // (4 * max(1, needed[device])) for device in rooms
         )
@@ -257,15 +257,18 @@ class MetricContext:
         left_out: Sequence[int | None],
         on_token: Callable[[int], None] = lambda count: None,
     ) -> np.ndarray:
-        """What the model writes from a token on, as far as the prompt goes, `[texts, T - start]`.
+        """Texts that the model writes greedily from a token on to the prompt's length.
 
-        Always the most probable token; each text without a layer, or the settings' part of it, and
-        with what stands in for that.
+        Each text is written without a layer, or the part of it that the settings name, and with
+        the substitute.
 
         Args:
             start: index of the first token that the model writes itself.
-            left_out: the layer that each text is written without; None where there is none.
-            on_token: called with how many tokens of each text are written.
+            left_out: for each text, the layer that it is written without; None for no layer.
+            on_token: called with the number of tokens written of each text.
+
+        Returns:
+            `[texts, T - start]` token ids.
         """
         return write_greedily(
             self.model,
@@ -287,5 +290,5 @@ class MetricContext:
 
     @property
     def _room(self) -> int:
-        """Bytes that are free where the least are: what runs on goes from device to device."""
+        """Free bytes of the fullest device: a replayed pass moves from device to device."""
         return min(self.placement.rooms().values())

@@ -1,4 +1,4 @@
-"""How a person steers a run that goes on in another thread."""
+"""Steers a run in another thread, for a person."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Control:
         self._work: list[Callable[[], None]] = []
 
     def stop(self) -> None:
-        """End the run; a halted one too."""
+        """End the run, even if it is halted."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -39,7 +39,7 @@ class Control:
             self._changed.notify_all()
 
     def go_on(self) -> None:
-        """Let the run go to its end."""
+        """Let the run continue to its end."""
         with self._changed:
             self.stepping = False
             self._changed.notify_all()
@@ -60,9 +60,9 @@ class Control:
         return self._steps and first_rank("whether it halts", lambda: self.stepping)
 
     def do(self, work: Callable[[], None]) -> bool:
-        """Have a halted run's thread do some work while it waits; False where the run goes on.
+        """Let a halted run's thread do some work while it waits; False where the run is not halted.
 
-        Where ranks compute together, the others are in the run, and can do nothing else.
+        Always False with several ranks: the others are in the run, and can do nothing else.
         """
         if joined() is not None:
             return False
@@ -76,7 +76,7 @@ class Control:
         """Called by the run after each layer: returns at once unless it is in step mode.
 
         Args:
-            announce: tells of the halt; work that comes in answer is done at it.
+            announce: announces the halt; work given in response is done during the halt.
 
         Raises:
             RunStopped: `stop` was called.
@@ -91,7 +91,7 @@ class Control:
         self.checkpoint()
 
     def _next_work(self) -> Callable[[], None] | None:
-        """Work to do while halted, once there is some; None as soon as the run may go on."""
+        """Wait for work to do while halted; None as soon as the run may continue."""
         with self._changed:
             self._changed.wait_for(lambda: self._work or self._may_go_on)
             if self._work:

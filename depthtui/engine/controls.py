@@ -1,7 +1,8 @@
 """Controls of the layers that suffice: shuffled tokens, random orders, an untrained model.
 
-Every case is read in the same way. From four prompts on the order is that of the prompts' other
-half, of fewer that of the other half of a prompt's blocks; layers are ranked by their cost alone.
+Every case is measured in the same way. With four prompts or more, an order comes from the other
+half of the prompts; with fewer, from the other half of a prompt's blocks. Layers are ranked by
+their cost alone.
 """
 
 from __future__ import annotations
@@ -45,18 +46,18 @@ from depthtui.metrics.sufficient.search import Texts, ranked
 from depthtui.tracing.parts import in_smaller_parts
 
 DRAWS = 5
-"""Random orders, of which the mean is taken."""
+"""Number of random orders, over which the mean is taken."""
 
 _FIRST_ROWS = 8
-"""Layers that are left out first; twice as many follow where the cost stays low."""
+"""Layers that are left out first; then twice as many, while the cost stays low."""
 
 Sample: TypeAlias = tuple[Prompt, Tokens]
-"""A prompt and the tokens that a model reads it as."""
+"""A prompt and its tokens."""
 
 Found = TypeVar("Found")
 
 Report: TypeAlias = Callable[[str, int, int], None]
-"""Takes a stage, and how many of how many prompts of it are done."""
+"""Called with a stage, and its prompts done and in all."""
 
 
 def shuffled(sample: Sample, seed: int, number: int) -> Sample:
@@ -64,8 +65,8 @@ def shuffled(sample: Sample, seed: int, number: int) -> Sample:
 
     Args:
         sample: the prompt.
-        seed: of all prompts.
-        number: which of the prompts it is.
+        seed: the seed for all prompts.
+        number: the prompt's number.
     """
     prompt, tokens = sample
     rng = np.random.default_rng([seed, number])
@@ -88,9 +89,9 @@ class Bench:
     Attributes:
         model: the model.
         samples: its prompts, each with two tokens at least.
-        settings: of every run.
+        settings: the settings of every run.
         control: stops the work.
-        report: takes the progress.
+        report: called with the progress.
     """
 
     model: ReadyModel
@@ -110,12 +111,12 @@ class Bench:
         )
 
     def in_own_order(self, stage: str) -> Reading:
-        """The prompts with layers left out in the order of their other half."""
+        """Measure the prompts with layers left out in the order of their other half."""
         with torch.no_grad():
             return self._read(self._own_orders(stage), stage)
 
     def in_order(self, order: tuple[int, ...], stage: str) -> Reading:
-        """The prompts with layers left out in one order."""
+        """Measure the prompts with layers left out in one order."""
         with torch.no_grad():
             return self._read([(order,)] * len(self.samples), stage)
 
@@ -141,7 +142,7 @@ class Bench:
         return self._run(result).context(lambda: None, no_lens, lambda: None)
 
     def _own_orders(self, stage: str) -> list[Orders]:
-        """The orders of each prompt: of the other prompts, or of its other blocks of tokens."""
+        """The orders of each prompt: from the other half of prompts, or of its blocks of tokens."""
         if len(self.samples) < PROMPTS_AS_UNITS:
             return self._of_each(stage, _orders_of_blocks)
         costs = self._of_each(stage, _costs)
@@ -149,7 +150,7 @@ class Bench:
         return [(orders[(number + 1) % 2],) for number in range(len(costs))]
 
     def _of_each(self, stage: str, find: Callable[[MetricContext], Found]) -> list[Found]:
-        """What is found on each prompt, in smaller parts where the memory runs out."""
+        """Call `find` for each prompt, in smaller parts where the memory runs out."""
         found = []
         for number, result in enumerate(self._runs):
             self.report(f"{stage}: layer by layer", number, len(self._runs))
@@ -157,7 +158,7 @@ class Bench:
         return found
 
     def _read(self, orders: Sequence[Orders], stage: str) -> Reading:
-        """The prompts with the layers of their orders left out, until the cost is high."""
+        """Measure the prompts with more and more layers left out, until the cost is high."""
         n_layers = self.model.info.n_layers
         results = [replace(result) for result in self._runs]
         settings = SummarySettings(seed=self.settings.seed)
@@ -176,7 +177,7 @@ class Bench:
 
 
 def _is_past(found: PooledSufficient) -> bool:
-    """Whether the cost of every order goes beyond what is asked of it."""
+    """Whether the cost of every order exceeds `MOST_COST`."""
     return all(way.curve[-1] > MOST_COST for way in found.ways)
 
 
@@ -197,7 +198,7 @@ def _orders_of_blocks(context: MetricContext) -> Orders:
 
 
 def _curves(context: MetricContext, orders: Orders) -> Sufficient:
-    """What a prompt's orders cost; the rows that are known are not computed again."""
+    """The cost of a prompt's orders; known rows are not computed again."""
     replay, known = context.replay, context.result.get(Sufficient)
     if known is None:
         known = Sufficient.unknown(
@@ -216,7 +217,7 @@ def rows_of_trained(bench: Bench, order: tuple[int, ...] | None) -> list[Control
 
     Args:
         bench: the model and its prompts.
-        order: the order that is kept for it; None for none.
+        order: the order stored for it; None for none.
     """
     seed = bench.settings.seed
     rows = [row_of("model", bench.in_own_order("The model"))]
@@ -257,7 +258,7 @@ def row_of(name: ControlName, reading: Reading) -> ControlRow:
 def row_of_draws(name: ControlName, readings: Sequence[Reading]) -> ControlRow:
     """The row of a case that is drawn several times: means over the draws.
 
-    The interval draws both again, the orders and the prompts.
+    The interval resamples both the orders and the prompts.
     """
     found = [_found(reading) for reading in readings]
     counts = [one.within() for one in found]

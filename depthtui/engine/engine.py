@@ -99,16 +99,16 @@ class Engine:
 
     Args:
         store: the disk cache.
-        models_dir: where converted models lie.
+        models_dir: the folder of converted models.
         emit: receives every event.
         activation_limit: most bytes of activations to cache for one run; 0 for none.
-        baseline_texts: the prompts whose mean residual erasure puts in where a run names none.
-        on_bug: keeps the details of an error that a metric met, and that the run goes on after.
-        lenses_dir: where fitted lenses lie; None to keep them while their model is loaded.
+        baseline_texts: the prompts whose mean residual erasure uses where a run names none.
+        on_bug: logs the details of an error of a metric, after which the run continues.
+        lenses_dir: the folder of fitted lenses; None to keep them while their model is loaded.
         trusted: the models whose own Python code may run.
 
     Attributes:
-        activation_limit: the same; it may be changed between runs.
+        activation_limit: the limit above; it may be changed between runs.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Engine:
     def lost_device(self) -> str:
         """The device that an error has cost this process, such as `cuda:0`; empty for none.
 
-        Looked for after an error alone, since a look waits for the device.
+        Checked after an error alone, since a check waits for the device.
         """
         if self._model is None or not self._met_error:
             return ""
@@ -160,16 +160,16 @@ class Engine:
     def load(
         self, spec: ModelSpec, control: Control | None = None, readout_only: bool = False
     ) -> ModelInfo:
-        """Load a model in place of the one before, which stays where the new one's files are bad.
+        """Load a model in place of the loaded one, which stays where the new one's files are bad.
 
         Args:
             spec: the model.
-            control: stops it.
+            control: stops the loading.
             readout_only: whether it is loaded for `read_states` alone (see `models.loading.load`).
 
         Raises:
             NeedsCode: it needs Python code of its own, and is not trusted.
-            DepthError: it cannot be found, read, held or followed.
+            DepthError: it cannot be found, read or traced, or does not fit into memory.
             RunStopped: `control` stopped it.
         """
 
@@ -194,19 +194,20 @@ class Engine:
         settings: RunSettings,
         fail: Callable[[str], None],
     ) -> RunSettings:
-        """Load of a model what is needed to read files of its states, in the dtype of these.
+        """Load the part of a model that reads files of its states, in the dtype of the states.
 
-        All of it is loaded for `engine_distance`, which is left out where that fails, and where
-        the first layer cannot stand alone, as in Gemma 4, whose embedding holds a part for each.
+        The whole model is loaded for `engine_distance`, which is left out where that fails; and
+        where the first layer cannot be loaded alone, as in Gemma 4, whose embedding holds a part
+        for each layer.
 
         Args:
             spec: the model.
-            files: of states.
-            settings: what is measured of them.
-            fail: told why `engine_distance` is left out.
+            files: files of states.
+            settings: the settings of their measurement.
+            fail: called with the reason why `engine_distance` is left out.
 
         Returns:
-            the settings, with what can be measured.
+            the settings, with the metrics that can be measured.
 
         Raises:
             DepthError: no file can be read, or the model cannot be loaded.
@@ -230,12 +231,12 @@ class Engine:
         return settings
 
     def use(self, loaded: LoadedModel) -> ModelInfo:
-        """Take a model that is in memory, in place of the one before.
+        """Use a model that is in memory, in place of the loaded one.
 
-        Nothing is cached of a model without a fingerprint: two such would share keys.
+        Nothing is cached for a model without a fingerprint: two such models would share keys.
 
         Raises:
-            DepthError: its layers cannot be followed, or too little memory is left to try.
+            DepthError: its layers cannot be traced, or too little memory is left to try.
         """
         try:
             anatomy = probe_architecture(loaded.model)
@@ -275,7 +276,7 @@ class Engine:
         )
         if not loaded.is_readout:
             info = with_parameters(info, loaded.model, anatomy, loaded.parameter_counts)
-        # Here, since it would count as part of what is timed first.
+        # Chosen here, or it would count into the first time that is measured.
         choose_products(loaded.model)
         vocabulary = Vocabulary(loaded.tokenizer)
 
@@ -293,7 +294,7 @@ class Engine:
         return info
 
     def count_tokens(self, prompt: Prompt, chat_template: bool = False) -> int:
-        """How many tokens the loaded model reads a prompt as, without running it.
+        """The number of tokens of a prompt for the loaded model, without a run.
 
         Raises:
             DepthError: no model is loaded, or it has no chat template.
@@ -323,13 +324,13 @@ class Engine:
     ) -> RunResult:
         """Run a prompt, or take its result from the cache.
 
-        A run that `control` stops returns what was done, with `complete` False.
+        A run that `control` stops returns what was computed, with `complete` False.
 
         Args:
             prompt: the prompt.
             settings: what to measure.
-            control: stops or halts it.
-            run_id: by which the listener knows the run.
+            control: stops or halts the run.
+            run_id: the id of the run in its events.
             fresh: whether it runs even where the cache has the result.
             recall: whether slower metrics that were not asked for are added where the cache has
                 all of them.
@@ -353,14 +354,14 @@ class Engine:
     ) -> RunResult:
         """Measure the states of a request that another engine has served.
 
-        Its file takes the place of the forward pass. Of the loaded model embedding, final norm and
-        head are used, and its layers for `engine_distance` alone. Nothing is cached.
+        Its file replaces the forward pass. The loaded model's embedding, final norm and head are
+        used, and its layers for `engine_distance` alone. Nothing is cached.
 
         Args:
             path: the file (see `engine.state_files`).
             settings: what to measure.
-            control: stops it; the result is then what was done, with `complete` False.
-            run_id: by which the listener knows the run.
+            control: stops the work; the result is then incomplete, with `complete` False.
+            run_id: the id of the run in its events.
 
         Raises:
             DepthError: no model is loaded, or the file cannot be read, or is of another model.
@@ -392,7 +393,7 @@ class Engine:
         recall: bool = False,
         states: Activations | None = None,
     ) -> RunResult:
-        """A result with what it is asked for; `states` stand in the place of a pass."""
+        """Fill a result with the metrics that it asks for; `states` replace a pass."""
         run = Run(
             model,
             result,
@@ -431,13 +432,13 @@ class Engine:
         control: Control | None = None,
         run_id: int = 0,
     ) -> Generation:
-        """Let the model answer a prompt, or take what it wrote from the cache.
+        """Let the model answer a prompt, or take its answer from the cache.
 
-        The prompt's own answer is left out. What `control` stops returns what was written,
+        The prompt's own answer is left out. Where `control` stops it, the text so far is returned,
         with `complete` False.
 
         Raises:
-            DepthError: no model is loaded, it has no lens or not the one that is asked for, or
+            DepthError: no model is loaded, it has no lens or not the lens that is asked for, or
                 the prompt cannot be read.
         """
         model = self._freed()
@@ -492,8 +493,8 @@ class Engine:
 
         Args:
             prompt: the prompt.
-            settings: of its run: the chat template, and where the answer begins.
-            layer, token: from 0; a negative token counts from the last one.
+            settings: the run's chat template, and where the answer begins.
+            layer, token: from 0; a negative token counts from the end.
             lens: the kind of lens that the page is read through.
             control: stops the work.
 
@@ -530,7 +531,7 @@ class Engine:
 
         Raises:
             DepthError: no model is loaded, or the lens cannot be fitted.
-            RunStopped: `control` stopped it; a Jacobian lens goes on there the next time.
+            RunStopped: `control` stopped it; a Jacobian lens continues there the next time.
         """
         lenses, check = self.lenses, (control or Control()).checkpoint
         self._forget_page()
@@ -547,20 +548,20 @@ class Engine:
     ) -> PrunedModel:
         """Write the loaded model without some of its layers to a folder that is not there yet.
 
-        What is written is loaded once, and must say the same to a few tokens as the loaded model
-        with its layers so changed; else nothing is written. The recipe lies beside it.
+        The result is loaded once, and must give the same output for a few tokens as the loaded
+        model with its layers so changed; else nothing is written. The recipe is written beside it.
 
         Args:
             left_out: layers by their indices; of looped blocks in all passes.
-            folder: where to.
-            control: stops it.
-            keep_loaded: whether the model stays in memory while the other one is checked.
-            repeated: blocks of layers that it is to have twice.
+            folder: the folder to write to.
+            control: stops the work.
+            keep_loaded: whether the model stays in memory while the result is checked.
+            repeated: blocks of layers that the result has twice.
 
         Raises:
             DepthError: no model is loaded, it has an adapter or cannot be written without these
-                layers, the folder cannot be written or holds something, by the end at the latest,
-                or there is no memory to check what was written.
+                layers, the folder cannot be written or is not empty, even at the end, or there is
+                too little memory to check the result.
             RunStopped: `control` stopped it; nothing is left behind.
         """
         checkpoint = (control or Control()).checkpoint
@@ -597,16 +598,16 @@ class Engine:
         control: Control | None = None,
         enough: Enough = nothing_less,
     ) -> Order:
-        """The order in which layers can be left out, found where it is not kept.
+        """The order in which layers can be left out, searched for where it is not stored.
 
         Args:
-            settings: how it is found.
-            control: stops it.
-            enough: whether an order so far is all that is wanted.
+            settings: the settings of the search.
+            control: stops the search.
+            enough: whether an unfinished order is all that is needed.
 
         Raises:
             DepthError: no model is loaded, or the order cannot be found.
-            RunStopped: `control` stopped it; the next search goes on there.
+            RunStopped: `control` stopped it; the next search continues there.
         """
         orders, check = self._orders_ready(), (control or Control()).checkpoint
         self._forget_page()
@@ -634,7 +635,7 @@ class Engine:
     def compare(
         self, outputs: Sequence[WholeOutput], control: Control | None = None
     ) -> list[Comparison]:
-        """The loaded model, a pruned one, beside outputs of the whole one.
+        """Compare the loaded model, a pruned one, with outputs of the whole model.
 
         Raises:
             DepthError: no model is loaded, or a prompt cannot be run.
@@ -651,7 +652,7 @@ class Engine:
     def costs(
         self, outputs: Sequence[WholeOutput], order: Sequence[int], control: Control | None = None
     ) -> np.ndarray:
-        """What leaving the first 0, 1, 2, … layers of an order out costs, `[prompts, n + 1]`.
+        """The cost of leaving out the first 0, 1, 2, … layers of an order, `[prompts, n + 1]`.
 
         A cost is the mean KL(p || p~) over the scored tokens of a prompt, in nats.
 
@@ -675,7 +676,7 @@ class Engine:
         left_out: Collection[int],
         control: Control | None = None,
     ) -> int:
-        """How many prompts the loaded model answers rightly without some of its layers.
+        """How many prompts the loaded model answers correctly without some of its layers.
 
         Raises:
             DepthError: no model is loaded, or a prompt cannot be run.
@@ -693,7 +694,7 @@ class Engine:
     def _of_each(
         self, stage: str, prompts: Sequence[Tokens], work: Callable[[int], Found]
     ) -> list[Found]:
-        """What some work finds of each prompt by its number, with progress."""
+        """Call `work` for the number of each prompt, with progress."""
         model, found = self._freed(), []
         with fast_products(model.loaded.model):
             for number, tokens in enumerate(prompts):
@@ -708,19 +709,19 @@ class Engine:
     def find_controls(
         self, prompts: Sequence[Prompt], settings: RunSettings, control: Control | None = None
     ) -> Controls:
-        """The layers that suffice, and the same where the number should mean nothing.
+        """The number of layers that suffice, and the same in controls, where it means nothing.
 
-        They are kept beside the model's fitted lenses. The model is freed before the untrained one
-        is built, and no model is loaded at the end.
+        The result is stored beside the model's fitted lenses. The model is freed before the
+        untrained one is built, and no model is loaded at the end.
 
         Args:
-            prompts: two tokens long at least; shorter ones are left out.
+            prompts: prompts of two tokens or more; shorter ones are left out.
             settings: the seed, and whether prompts are wrapped in the chat template.
             control: stops the work.
 
         Raises:
             DepthError: no model is loaded, no prompt can be used, or the memory does not suffice.
-            RunStopped: `control` stopped it; nothing is kept.
+            RunStopped: `control` stopped it; nothing is stored.
         """
         control = control or Control()
         info, samples = self._ready().info, self._samples(prompts, settings)
@@ -765,7 +766,7 @@ class Engine:
     def _row_of_untrained(
         self, samples: Sequence[Sample], settings: RunSettings, control: Control
     ) -> tuple[ControlRow, int]:
-        """The row, and the bytes of the untrained model's weights; 0 where there is none."""
+        """The row of an untrained model, and the bytes of its weights; 0 where there is none."""
         try:
             blueprint = Blueprint.of(self._ready().loaded)
             self._unload()
@@ -796,7 +797,7 @@ class Engine:
         """Keep a published Jacobian lens for the loaded model.
 
         Raises:
-            DepthError: no model is loaded, or the file holds no lens of it.
+            DepthError: no model is loaded, or the file holds no lens of the model.
             RunStopped: `control` stopped it.
         """
         lenses, check = self.lenses, (control or Control()).checkpoint
@@ -805,10 +806,10 @@ class Engine:
     def _lens_of(
         self, settings: GenerationSettings, checkpoint: Callable[[], None]
     ) -> LensMaps | None:
-        """The fitted lens that a text is read through, fitted where it can be; None for none."""
+        """The fitted lens to read a text through, fitted if possible; None for the logit lens."""
         if settings.lens == LOGIT:
             return None
-        # The seed draws the text, whose lens stays the same.
+        # The settings' seed is that of the text; the lens does not depend on it.
         choice = LensChoice(settings.lens)
         take = functools.partial(self.lenses.take, choice, self._emit_stage, checkpoint)
         try:
@@ -851,7 +852,7 @@ class Engine:
         emit_part: Callable[[Continuation], None],
         maps: LensMaps | None,
     ) -> None:
-        """Generate; where the memory ends, what was written until then stays."""
+        """Generate; where the memory runs out, the text so far stays."""
         try:
             if not model.can_read_on():
                 self._emit(
@@ -874,7 +875,7 @@ class Engine:
         return self._model
 
     def _able(self) -> ReadyModel:
-        """The model, on devices that answer."""
+        """The model, whose devices are checked to answer."""
         if lost := self.lost_device:
             raise DepthError(
                 f"An error on {lost} cost this process the device.",
@@ -883,17 +884,17 @@ class Engine:
         return self._ready()
 
     def _freed(self) -> ReadyModel:
-        """The same, with the memory of the page that was looked into."""
+        """The model of `_able`, with the memory of an inspected page freed."""
         self._forget_page()
         return self._able()
 
     def _forget_page(self) -> None:
-        """Free the pass that the page of a layer keeps."""
+        """Free the pass of an inspected page."""
         self._inspected = None
 
     @contextmanager
     def _errors_noted(self, model: ReadyModel, sizes: Sizes) -> Iterator[None]:
-        """Say how much would fit where the memory runs out; any other error may cost a device."""
+        """Raise what length would fit where the memory runs out; note any other error."""
         try:
             yield
         except Exception as error:
@@ -908,7 +909,7 @@ class Engine:
 
     @property
     def _cache(self) -> ResultCache:
-        """What was found on the model; nothing is, where no key could tell it from others."""
+        """The model's cached results; empty for a model without a fingerprint."""
         info = self._ready().info
         return ResultCache(self._store if info.fingerprint else self._no_store, info)
 
@@ -949,7 +950,7 @@ def _check_settings(settings: RunSettings, info: ModelInfo) -> None:
 
 
 def _read_source(model: ReadyModel, result: RunResult) -> None:
-    """Take in the text that a run is patched from; one that cannot be costs that metric alone."""
+    """Read the text that a run is patched from; an unreadable text costs its metric alone."""
     try:
         source = tokenise_source(model.loaded.tokenizer, result, model.vocabulary)
         if source is not None:
@@ -963,7 +964,7 @@ def _read_source(model: ReadyModel, result: RunResult) -> None:
 
 
 def _check_patched(result: RunResult) -> None:
-    """Refuse states of a text that there is not, or that does not lie beside the prompt."""
+    """Refuse states of a text that is missing or whose tokens do not match the prompt's."""
     cells = result.settings.patched
     if not cells:
         return
@@ -980,7 +981,7 @@ def _check_patched(result: RunResult) -> None:
 def _with_settings(
     cached: Generation, info: ModelInfo, prompt: Prompt, settings: GenerationSettings
 ) -> Generation:
-    """A cached generation under the thresholds that are asked for now."""
+    """A cached generation with the thresholds that are asked for now."""
     written = cached.continuation
     depths = token_depths(written.lens, written.divergence, settings)
     assert cached.provenance is not None

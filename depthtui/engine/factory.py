@@ -22,10 +22,10 @@ class Storage:
     """Where an engine finds models and keeps what it computes.
 
     Attributes:
-        cache_dir: of results.
-        models_dir: of converted models.
+        cache_dir: the folder of results.
+        models_dir: the folder of converted models.
         keep_results: whether results are read from and kept in the cache.
-        cache_limit: what all results may take, in bytes.
+        cache_limit: most bytes of all results.
         activation_limit: activations of a run that take more bytes are not kept; 0 for none.
     """
 
@@ -37,7 +37,7 @@ class Storage:
 
     @classmethod
     def of(cls, settings: Settings) -> Storage:
-        """The one that the settings name."""
+        """The storage that the settings name."""
         return cls(
             cache_dir=settings.cache_folder,
             models_dir=models_dir(settings.cache_folder),
@@ -48,11 +48,11 @@ class Storage:
 
     @property
     def lenses_dir(self) -> Path:
-        """Where fitted lenses lie: beside the models, whose they are."""
+        """The folder of fitted lenses, beside their models."""
         return lenses_dir(self.models_dir.parent)
 
     def without_activations(self) -> Storage:
-        """The same for work that comes back to no prompt: its activations push others out."""
+        """The storage for work that reads each prompt once: its activations would evict others."""
         return replace(self, activation_limit=0)
 
 
@@ -66,10 +66,10 @@ def make_engine(
     """An engine without a model.
 
     Args:
-        storage: where things are kept.
+        storage: where models and results are kept.
         emit: receives every event of the engine.
-        on_notice: told what people should know of the cache.
-        on_bug: keeps the details of an error that cost a run one metric.
+        on_notice: called with messages for the user on the cache.
+        on_bug: logs the details of an error that cost a run one metric.
         trusted: the models whose own Python code may run.
     """
     from depthtui.engine.engine import Engine

@@ -1,8 +1,8 @@
-"""Every rank of a model does what rank 0's engine does: rank 0 tells the others each call.
+"""Every rank of a model makes the same engine calls: rank 0 sends each call to the others.
 
-A call is told as JSON before it starts, and the others make it too, on an engine of their own whose
-events nobody reads and which keeps nothing. So commands, sweeps and the explorer are at rank 0
-alone. A program in which every rank makes the same calls by itself, as with `analyze`, tells none.
+A call is sent as JSON before it starts, and the others make it too, on an engine of their own whose
+events are discarded and which keeps nothing. So commands, sweeps and the explorer run at rank 0
+alone. A program whose ranks all make the same calls themselves, as with `analyze`, sends none.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _CALL = "the next call"
 _FOLDERS = ("cache_dir", "models_dir")
 
 _depth = 0
-"""How many calls of an engine that all ranks make lie within each other now."""
+"""The nesting depth of engine calls that all ranks make."""
 
 
 def on_every_rank(method: Method) -> Method:
-    """A method of the engine that runs the model: the other ranks are told to call it too.
+    """Wrap a method of the engine that runs the model: the other ranks call it too.
 
-    Its control, and functions that it calls back, stay at rank 0.
+    Its control and its callbacks stay at rank 0.
     """
     signature = inspect.signature(method)
     has_checkpoints = "readout_only" not in signature.parameters
@@ -70,7 +70,7 @@ def on_every_rank(method: Method) -> Method:
 
 @contextmanager
 def _one_call(has_checkpoints: bool) -> Iterator[None]:
-    """A call that all ranks begin and end together."""
+    """Wrap a call that all ranks begin and end together."""
     global _depth
     _depth += 1
     try:
@@ -92,7 +92,7 @@ def _one_call(has_checkpoints: bool) -> Iterator[None]:
 
 
 def _end_call() -> None:
-    """Meet the other ranks, and stop where ctrl-c was pressed at any of them."""
+    """Wait for the other ranks, and stop where ctrl-c was pressed at any of them."""
     was_interrupted = any_rank("ctrl-c", forget_interrupt())
     group = joined()
     if was_interrupted and group is not None and group.rank == 0 and handles_ctrl_c():
@@ -100,7 +100,7 @@ def _end_call() -> None:
 
 
 def one_process_only(method: Method) -> Method:
-    """A method of the engine that needs a whole model."""
+    """Wrap a method of the engine that needs a whole model: ranks that share one are refused."""
 
     @functools.wraps(method)
     def refused(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -115,7 +115,7 @@ def one_process_only(method: Method) -> Method:
 
 
 def over_ranks(spec: ModelSpec) -> ModelSpec:
-    """A model over all ranks that were started for it, where it is asked for over none."""
+    """Spread a model over all ranks that were started, unless it asks for a number of ranks."""
     group = joined()
     if spec.tensor_parallel > 1:
         if group is None and spec.tensor_parallel == ranks_started():
@@ -125,14 +125,14 @@ def over_ranks(spec: ModelSpec) -> ModelSpec:
 
 
 def tell_engine(storage: Storage) -> None:
-    """Let the other ranks make an engine as well, which finds models in the same folders."""
+    """Let the other ranks make an engine too, which finds models in the same folders."""
     if is_led() and join().rank == 0:
         folders = {name: str(getattr(storage, name)) for name in _FOLDERS}
         _tell({"storage": vars(storage) | folders})
 
 
 def _follower(storage: dict[str, Any]) -> Engine:
-    """An engine at another rank than the first."""
+    """The engine of a rank other than rank 0."""
     from depthtui.engine.factory import Storage, make_engine
 
     folders = {name: Path(storage[name]) for name in _FOLDERS}
@@ -148,7 +148,7 @@ def dismiss() -> None:
 
 
 def follow() -> None:
-    """Make the calls that rank 0 tells, until it tells that no more come."""
+    """Make the calls that rank 0 sends, until it sends that no more come."""
     engine: Engine | None = None
     while (data := first_rank_bytes(_CALL, lambda: None, patient=True)) is not None:
         told = json.loads(data)
@@ -156,7 +156,7 @@ def follow() -> None:
             engine = _follower(told["storage"])
             continue
         assert engine is not None
-        # What goes wrong is told at rank 0.
+        # Rank 0 reports errors.
         with contextlib.suppress(DepthError):
             method = getattr(engine, told["name"])
             method(**_arguments(method, told["given"]))
@@ -167,7 +167,7 @@ def _tell(call: dict[str, Any]) -> None:
 
 
 def _plain_arguments(given: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of a call as JSON values; what belongs to rank 0 alone is left out."""
+    """Arguments of a call as JSON values, without those that belong to rank 0 alone."""
     plain: dict[str, Any] = {}
     for name, value in given.items():
         if name == "control" and value is not None and value.stepping:
@@ -180,7 +180,7 @@ def _plain_arguments(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _arguments(method: Callable[..., Any], plain: dict[str, Any]) -> dict[str, Any]:
-    """The same as the method takes them."""
+    """Arguments of a method, from their JSON values."""
     hints = get_type_hints(method)
     found: dict[str, Any] = {}
     for name, value in plain.items():

@@ -28,7 +28,7 @@ from depthtui.models.loading import LoadedModel
 from depthtui.tracing.decoding import Decoding
 
 _SECONDS_BETWEEN_PARTS = 0.04
-"""Tokens wait for each other this long before they are told."""
+"""Tokens are gathered for this long before they are emitted."""
 
 
 def generate(
@@ -38,17 +38,17 @@ def generate(
     on_part: Callable[[Continuation], None] = lambda part: None,
     maps: LensMaps | None = None,
 ) -> None:
-    """Let the model go on with a prompt; fills in tokens, depths and what ended them.
+    """Let the model continue a prompt; fill in tokens, depths and the reason of the end.
 
     Token n is chosen from the output at the position before it, the same row that its lens
-    compares the other depths with. What was generated stays where `checkpoint` raises
-    RunStopped, or another error.
+    compares the other depths with. Generated tokens stay where `checkpoint` raises RunStopped,
+    or another error.
 
     Args:
         model: the model.
-        generation: an empty one, which holds prompt and settings.
+        generation: an empty generation, with prompt and settings.
         checkpoint: called before every layer.
-        on_part: told of tokens as they come, at most every 40 ms.
+        on_part: called with tokens as they come, at most every 40 ms.
         maps: the fitted lens that depths are read through; None for the logit lens.
 
     Raises:
@@ -94,10 +94,10 @@ def generate(
 def replayed(
     model: ReadyModel, generation: Generation, maps: LensMaps | None = None
 ) -> Continuation:
-    """The same text measured by one teacher-forced pass over prompt and generated tokens.
+    """Measure the text by one teacher-forced pass over prompt and generated tokens.
 
-    What `generate` measured one token at a time, through the same `maps`, must agree with it,
-    within rounding.
+    The result must agree with that of `generate`, token by token through the same `maps`, within
+    rounding.
 
     Raises:
         DepthError: the model has no lens.
@@ -131,14 +131,14 @@ def replayed(
 
 
 def end_tokens(loaded: LoadedModel) -> frozenset[int]:
-    """The ids after which a model has nothing more to say."""
+    """The ids of tokens that end a text."""
     configured = getattr(loaded.model.generation_config, "eos_token_id", None)
     named = configured if isinstance(configured, list) else [configured]
     return frozenset(int(id_) for id_ in (*named, loaded.tokenizer.eos_token_id) if id_ is not None)
 
 
 def _limit(model: ReadyModel, generation: Generation) -> tuple[int, str]:
-    """How many tokens may be generated, and what has stopped them once they are there.
+    """How many tokens may be generated, and the reason for that limit.
 
     Raises:
         DepthError: the prompt fills the context.
@@ -157,9 +157,9 @@ def _limit(model: ReadyModel, generation: Generation) -> tuple[int, str]:
 
 
 class _Writer:
-    """Gathers tokens into parts, tells of them, and puts them into the generation.
+    """Gathers tokens into parts, emits these, and puts them into the generation.
 
-    What was read at the depths `unread` is unknown.
+    Values at the depths `unread` are set to unknown.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class _Writer:
             self._emit_waiting()
 
     def finish(self) -> None:
-        """Tell of what waits, and join the parts."""
+        """Emit the last part, and join all parts."""
         if self._ids:
             self._emit_waiting()
         if self._parts:

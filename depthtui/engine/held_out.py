@@ -1,4 +1,4 @@
-"""Prompts on which a pruned model is measured beside the whole one."""
+"""Prompts on which a pruned model is compared with the whole one."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ Check = Callable[[], None]
 
 @dataclass(frozen=True)
 class WholeOutput:
-    """The whole model's output on a prompt, as far as another is compared with it.
+    """The whole model's output on a prompt, as far as a comparison needs it.
 
     Attributes:
-        tokens: of the prompt.
-        residual: h_L, `[T, d]` on the CPU: the head of a pruned model is the same.
-        right: whether the model writes the answer rightly; None where the prompt has none.
+        tokens: the prompt's tokens.
+        residual: h_L, `[T, d]` on the CPU: a pruned model has the same head.
+        right: whether the model writes the right answer; None where the prompt has none.
     """
 
     tokens: Tokens
@@ -43,7 +43,7 @@ class WholeOutput:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A pruned model beside the whole one on a prompt, means over its scored tokens.
+    """A pruned model compared with the whole one on a prompt, by means over its scored tokens.
 
     Every token but token 0 is scored.
 
@@ -51,7 +51,7 @@ class Comparison:
         kl: KL(p || p~), p the whole model's output, in nats.
         kept: the share of first choices that stay.
         loss_before, loss: the loss of the whole model and of the pruned one, in nats.
-        right_before, right: whether each writes the answer rightly; None where there is none.
+        right_before, right: whether each writes the right answer; None where there is none.
     """
 
     kl: float
@@ -66,7 +66,7 @@ def read_prompt(model: ReadyModel, prompt: Prompt, chat_template: bool) -> Token
     """The tokens of a prompt that is to be measured.
 
     Raises:
-        DepthError: it cannot be read, has no token after the first one, or the model no lens.
+        DepthError: it cannot be read or has no token after the first, or the model has no lens.
     """
     tokens = tokenise(model.loaded.tokenizer, prompt, chat_template, model.vocabulary)
     model.check_ids(tokens.ids)
@@ -83,7 +83,7 @@ def whole_output(model: ReadyModel, tokens: Tokens, checkpoint: Check) -> WholeO
 
 
 def compare(model: ReadyModel, whole: WholeOutput, checkpoint: Check) -> Comparison:
-    """Run a pruned model on a prompt that the whole one was run on."""
+    """Run a pruned model on a prompt on which the whole one was run."""
     tokens = whole.tokens
     last = _last_residual(model, tokens, checkpoint)
     before = whole.residual.to(last.device)
@@ -117,10 +117,10 @@ def costs(model: ReadyModel, tokens: Tokens, order: Sequence[int], checkpoint: C
 def answers_rightly(
     model: ReadyModel, tokens: Tokens, left_out: Collection[int], checkpoint: Check
 ) -> bool | None:
-    """Whether a model writes the answer of a prompt itself, without some of its layers.
+    """Whether a model without some of its layers writes the answer of a prompt.
 
-    It writes as many tokens as the known answer has, always the most probable one; white space
-    around the text does not count. None where the prompt has no answer.
+    It writes greedily as many tokens as the known answer has; white space around the text does
+    not count. None where the prompt has no answer.
     """
     start = tokens.answer_start
     count = len(tokens) - start

@@ -1,4 +1,4 @@
-"""A layer at a token, looked into on a recorded pass: see `data/inspection.py`."""
+"""Inspects a layer at a token of a recorded pass: see `data/inspection.py`."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ _PROMOTED_BY_NEURON = 3
 
 @dataclass
 class Inspector:
-    """One prompt's recorded pass, into whose layers one looks.
+    """One prompt's recorded pass, whose layers are inspected.
 
     Args:
         model: the loaded model.
         tokens: the prompt.
         lens, maps: the lens of the readouts; no maps for the logit lens.
-        top_k: most tokens of a readout.
+        top_k: the most tokens of a readout.
         checkpoint: raises where the work is to stop.
     """
 
@@ -76,9 +76,9 @@ class Inspector:
         return self.model.replay(torch.from_numpy(self.tokens.ids), lambda: self.checkpoint())
 
     def at(self, layer: int, token: int) -> Inspection:
-        """Look into a layer at a token.
+        """Inspect a layer at a token.
 
-        A part that the model has not is missing, with the reason.
+        A part that the model does not have is missing, with the reason.
 
         Raises:
             DepthError: there is no such layer or token.
@@ -120,7 +120,7 @@ class Inspector:
         return found
 
     def _answer_at(self, token: int) -> int | None:
-        """The answer's token to be predicted at a token; its first one before the answer."""
+        """The answer's token to predict at a token; before the answer, its first token."""
         start, count = self.tokens.answer_start, len(self.tokens)
         place = max(start, token + 1)
         return int(self.tokens.ids[place]) if start < count and place < count else None
@@ -134,17 +134,18 @@ class Inspector:
 
 @dataclass
 class OutputAt:
-    """The model's output at a token, and the token that is looked for in it.
+    """The model's output at a token, and the target token in it.
 
     Attributes:
-        target: the token's id; -1 without a lens.
-        is_answer: whether it is the answer's, and not the output's first choice.
+        target: the target's id; -1 without a lens.
+        is_answer: whether the target is the answer's token, not the output's first choice.
         missing: why there is no lens, or empty.
         frozen: the final norm with its statistics here.
-        direction: `[d]`, along which the target's logit less the mean of all rises.
+        direction: `[d]`, along which the target's logit less the mean of all logits rises.
         missing_direct: why there is no direction, or empty.
-        constant: what biases add to that logit.
-        logit, largest: the target's logit less the mean, and the largest such of all tokens.
+        constant: the contribution of biases to that logit.
+        logit, largest: the target's logit less the mean, and the largest absolute one of all
+            tokens.
     """
 
     target: int = -1
@@ -245,7 +246,7 @@ class _Page:
             self._unavailable[name] = reason
 
     def _part(self, name: str, work: Callable[[], Found]) -> Found | None:
-        """What some work finds; None where the model has it not, with the reason."""
+        """The result of some work; None where the model lacks the part, with the reason noted."""
         try:
             return work()
         except DepthError as error:
@@ -295,20 +296,20 @@ class _Page:
         }
 
     def _shares(self, writes: Tensor) -> list[float]:
-        """Lengths of writes `[n, d]` over that of the residual stream before the layer."""
+        """Norms of writes `[n, d]` over the norm of the residual stream before the layer."""
         norms = writes.float().norm(dim=-1)
         size = self._before.float().norm().to(norms.device).clamp(min=1e-30)
         shares: list[float] = (norms / size).tolist()
         return shares
 
-    # Read by the lens ---------------------------------------------------------
+    # Readouts -----------------------------------------------------------------
 
     def _read(
         self, between: Tensor | None, writes: dict[str, Tensor], neurons: Neurons | None
     ) -> tuple[dict[str, Readout], list[tuple[Listed, Listed]]]:
         """The readouts by name, and the tokens promoted and suppressed by writes, then neurons.
 
-        One product with the LM head makes all of them.
+        One product with the LM head gives all of them.
         """
         unembedding = self._anatomy.unembedding
         if unembedding is None:
@@ -326,7 +327,7 @@ class _Page:
             changes = torch.stack([write.to(self._after.device) for write in writes.values()])
             if neurons is not None:
                 changes = torch.cat([changes, neurons.writes.to(changes.device)])
-            # The last row tells what the head's bias adds to each.
+            # The last row is the contribution of the head's bias to each.
             changes = torch.cat([self._transported(changes), torch.zeros_like(changes[:1])])
             rows.append(frozen.change(changes).to(rows[0]))
         logits = raw_logits(unembedding.head, torch.cat(rows))
@@ -337,7 +338,7 @@ class _Page:
         return found, self._extremes(raised)
 
     def _mapped(self, depth: int, residual: Tensor) -> Tensor:
-        """A residual stream `[d]` as the lens takes it to the last depth."""
+        """A residual stream `[d]`, mapped to the last depth by the lens."""
         residual, found = residual.to(self._after), self._map_at(depth)
         if found is not None:
             return found.to(residual.device)(residual)
@@ -347,7 +348,7 @@ class _Page:
         )
 
     def _transported(self, writes: Tensor) -> Tensor:
-        """Writes of this layer as they would lie at the last depth, by the lens."""
+        """Writes of this layer, mapped to the last depth by the lens."""
         found = self._map_at(self._layer + 1)
         return writes.float() if found is None else found.of_change(writes, self._after)
 
@@ -357,7 +358,7 @@ class _Page:
         return maps.at(depth) if maps is not None and depth < maps.n_layers else None
 
     def _frozen_here(self, unembedding: Unembedding, mapped: Tensor) -> FrozenNorm | None:
-        """The final norm with the scale that writes are read at: the output's, or the lens's."""
+        """The final norm with the scale for reading writes: the output's, or the lens's."""
         if self._inspector.maps is None or self._output.frozen is None:
             return self._output.frozen
         normed = unembedding.normed(mapped[None]).float()
@@ -394,12 +395,12 @@ class _Page:
     # Sums -----------------------------------------------------------------------
 
     def _close_logit(self, parts: Sequence[Tensor]) -> None:
-        """By how much embedding, all other layers and the parts of this one miss the logit."""
+        """Note by how much embedding, all other layers and this layer's parts miss the logit."""
         output, residuals = self._output, self._replay.residual
         if output.direction is None:
             return
         device = output.direction.device
-        # What the embedding and all other layers have written: h_L less this layer's change.
+        # The writes of the embedding and of all other layers: h_L less this layer's change.
         others = residuals[-1][self._token].to(device).float() - self._change.to(device)
         direct = output.direct(torch.stack([others, *(part.to(device) for part in parts)]))
         assert direct is not None
@@ -409,7 +410,7 @@ class _Page:
     # Without an expert ----------------------------------------------------------
 
     def _losses_without(self, call: LayerCall, outputs: Tensor) -> list[float | None]:
-        """How much the target's loss rises without each expert's output `[k, d]` here."""
+        """The rise of the target's loss without each expert's output `[k, d]` at this token."""
         unembedding, found = self._anatomy.unembedding, call.experts
         if unembedding is None or found is None:
             return [None] * len(outputs)
@@ -425,7 +426,7 @@ class _Page:
 
 
 def _total(writes: tuple[Tensor, ...]) -> Tensor:
-    """The sum of what taps write at one token, `[d]` float32."""
+    """The sum of the taps' writes at one token, `[d]` float32."""
     total = writes[0][0].float()
     for write in writes[1:]:
         total = total + write[0].to(total.device).float()
@@ -434,7 +435,7 @@ def _total(writes: tuple[Tensor, ...]) -> Tensor:
 
 @contextlib.contextmanager
 def _less(module: nn.Module, output: Tensor, row: int) -> Iterator[None]:
-    """Take a vector off a module's output at a row, while open."""
+    """Subtract a vector from a module's output at a row, while open."""
 
     def take_off(_module: nn.Module, _args: object, whole: Tensor) -> Tensor:
         changed = whole.clone()

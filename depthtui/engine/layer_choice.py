@@ -1,10 +1,10 @@
 """How many layers of an order may go: chosen on some texts, checked on others.
 
-The largest number is chosen whose costs, up to it, are within a limit on the texts that choose.
-Held-out prompts choose nothing, neither the order nor the number: there the choice passes or
-fails, and where it fails nothing is written. Both costs are given. A limit that the held-out
-prompts suggest has been chosen on them: its gate is no longer held out until other prompts are
-taken, such as those of another seed.
+The choice is the largest number up to which all costs are within a limit on the choosing texts.
+Held-out prompts choose neither the order nor the number: there the choice passes or fails, and
+where it fails nothing is written. Both costs are reported. A limit that the held-out prompts
+suggest has been chosen on them: its gate is no longer held out until other prompts are used, such
+as those of another seed.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from depthtui.data.selection import numbers_text
 from depthtui.errors import DepthError
 
 _SLACK = 1e-9
-"""A share of answers such as 9 of 10 meets 0.9."""
+"""Tolerance of limits, so that a share of answers such as 9 of 10 meets 0.9."""
 
 _STEPS = (100, 1000)
-"""Limits are suggested in hundredths, else in thousandths."""
+"""Limits are suggested in hundredths, or where these are too coarse in thousandths."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """The limit that a pruned model has to keep.
+    """The limit that a pruned model has to meet.
 
     Attributes:
         limit: the largest cost.
-        chosen_on: the texts that choose, in words.
-        held_out: the prompts that check, in words.
+        chosen_on: the choosing texts, in words.
+        held_out: the held-out prompts, in words.
     """
 
     limit: float
@@ -38,7 +38,7 @@ class Gate:
     held_out: str
 
     def passes(self, cost: float) -> bool:
-        """Whether a cost is within the limit; one that is unknown is not."""
+        """Whether a cost is within the limit; an unknown cost is not."""
         return cost <= self.limit + _SLACK
 
     def describe(self, cost: float) -> str:
@@ -46,7 +46,7 @@ class Gate:
         raise NotImplementedError
 
     def option(self, limit: float) -> str:
-        """The option of the command line with another limit."""
+        """The command-line option with another limit."""
         raise NotImplementedError
 
 
@@ -77,9 +77,9 @@ class Choice:
     Attributes:
         gate: the limit of the costs.
         order: the layers, the first to go first.
-        choosing: the cost without the first 0, 1, 2, … layers on the texts that choose, as far as
+        choosing: the cost without the first 0, 1, 2, … layers on the choosing texts, as far as
             it is known.
-        held_out: the same on the held-out prompts, by number; some numbers may be missing.
+        held_out: the cost on the held-out prompts, by number; some numbers may be missing.
     """
 
     gate: Gate
@@ -89,12 +89,12 @@ class Choice:
 
     @property
     def count(self) -> int:
-        """The largest number whose costs up to it are within the limit where they choose."""
+        """The largest number up to which all costs are within the limit on the choosing texts."""
         return within(self.gate, self.choosing)
 
     @property
     def left_out(self) -> list[int]:
-        """The layers that go, in order of their numbers."""
+        """The layers that go, sorted by number."""
         return sorted(self.order[: self.count])
 
     @property
@@ -109,7 +109,7 @@ class Choice:
 
     @property
     def higher_limit(self) -> float | None:
-        """The least higher limit whose choice passes on the held-out prompts, if one is known."""
+        """The lowest higher limit whose choice passes on the held-out prompts, if one is known."""
         most = -math.inf
         for count, cost in enumerate(self.choosing[:-1]):
             most, following = max(most, cost), max(most, cost, self.choosing[count + 1])
@@ -123,7 +123,7 @@ class Choice:
         return None
 
     def check(self) -> None:
-        """See that layers go, and that the gate passes.
+        """Check that layers go, and that the gate passes.
 
         Raises:
             DepthError: none may go, or the gate fails; it names what would pass.
@@ -168,11 +168,11 @@ class Choice:
 
 
 def within(gate: Gate, costs: Sequence[float]) -> int:
-    """The largest number of layers whose costs up to it are within the limit.
+    """The largest number of layers up to which all costs are within the limit.
 
     Args:
         gate: the limit.
-        costs: without 0, 1, 2, … layers.
+        costs: the costs without 0, 1, 2, … layers.
     """
     count = 0
     while count + 1 < len(costs) and gate.passes(costs[count + 1]):

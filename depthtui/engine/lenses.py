@@ -1,4 +1,4 @@
-"""Fitted lenses of the loaded model: found, or fitted and kept."""
+"""Fitted lenses of the loaded model: read, or fitted and stored."""
 
 from __future__ import annotations
 
@@ -50,27 +50,27 @@ from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.products import fast_products
 
 _TEXTS_TRIED = 8
-"""A published lens is tried on so many texts."""
+"""Number of texts on which a published lens is tried."""
 
 Report = Callable[[str, int, int], None]
-"""Told of a stage, in words, and of its steps done and in all."""
+"""Called with a stage, in words, and its steps done and in all."""
 
 Check = Callable[[], None]
 
 Notify = Callable[[str], None]
-"""Told what people should know, in a sentence."""
+"""Called with a sentence for the user."""
 
 
 @dataclass(frozen=True)
 class LensChoice:
-    """Which fitted lens.
+    """The choice of a fitted lens.
 
     Attributes:
         kind: `affine` or `jacobian`.
-        texts: a file of calibration texts; empty for any, or those that the model writes.
-        ridge: of the affine lens; 0 for any, or the best on held-out texts.
-        seed: of the texts that the model writes.
-        prompts: how many a Jacobian lens is the mean over.
+        texts: a file of calibration texts; empty for any, or for texts that the model writes.
+        ridge: the ridge of an affine lens; 0 for any, or for the best on held-out texts.
+        seed: the seed of the texts that the model writes.
+        prompts: the number of prompts over which a Jacobian lens is the mean.
     """
 
     kind: str
@@ -81,7 +81,7 @@ class LensChoice:
 
     @classmethod
     def of(cls, kind: str, settings: RunSettings) -> LensChoice:
-        """The one of a kind that a run is read through."""
+        """The lens of a kind that a run is read through."""
         return cls(kind, settings.lens_texts, settings.lens_ridge, settings.seed)
 
 
@@ -89,12 +89,12 @@ class LensChoice:
 class Lenses:
     """The fitted lenses of one model.
 
-    Those of a model without a fingerprint are kept as long as it is loaded, no longer.
+    Lenses of a model without a fingerprint are kept only as long as it is loaded.
 
     Attributes:
         model: the model.
-        folder: where lenses lie; None to keep them in memory.
-        notify: told of a lens that was fitted for a run and cannot be kept.
+        folder: the folder of lenses; None to keep them in memory.
+        notify: called when a lens that was fitted for a run cannot be stored.
     """
 
     model: ReadyModel
@@ -104,12 +104,12 @@ class Lenses:
 
     @classmethod
     def of(cls, model: ReadyModel, folder: Path | None, notify: Notify) -> Lenses:
-        """Those of a model that is loaded."""
+        """The lenses of a loaded model."""
         keeps = folder is not None and bool(model.info.fingerprint)
         return cls(model, LensFolder(folder) if keeps and folder is not None else None, notify)
 
     def at_hand(self, choice: LensChoice) -> LensMaps | None:
-        """The lens that was chosen, or None where it has not been fitted.
+        """The chosen lens, or None where it has not been fitted.
 
         Raises:
             DepthError: its texts cannot be read, or it is damaged.
@@ -120,7 +120,7 @@ class Lenses:
         return None if file is None else read_lens_file(file, info.n_layers, info.d_model)
 
     def is_at_hand(self, choice: LensChoice) -> bool:
-        """Whether the lens that was chosen has been fitted.
+        """Whether the chosen lens has been fitted.
 
         Raises:
             DepthError: its texts cannot be read.
@@ -141,12 +141,12 @@ class Lenses:
         return folder.file(Path(path)) if path else None
 
     def take(self, choice: LensChoice, report: Report, checkpoint: Check) -> LensMaps:
-        """The lens that was chosen; an affine one is fitted where there is none.
+        """The chosen lens; an affine one is fitted where there is none.
 
-        Where it cannot be kept on disk, it stays as long as the model is loaded.
+        Where it cannot be stored on disk, it is kept as long as the model is loaded.
 
         Raises:
-            DepthError: it cannot be had.
+            DepthError: it cannot be read or fitted.
         """
         found = self.at_hand(choice)
         if found is not None:
@@ -177,11 +177,11 @@ class Lenses:
         checkpoint: Check,
         notify: Notify = lambda words: None,
     ) -> LensMaps:
-        """Fit a lens and keep it; `notify` is told how long a Jacobian lens takes.
+        """Fit a lens and store it; `notify` is called with the time that a Jacobian lens takes.
 
         Raises:
-            DepthError: it cannot be fitted, or kept.
-            RunStopped: `checkpoint` stopped it; a Jacobian lens goes on where it was.
+            DepthError: it cannot be fitted or stored.
+            RunStopped: `checkpoint` stopped it; a Jacobian lens continues there the next time.
         """
         maps, digest = self._fit(choice, report, checkpoint, notify)
         return self.keep(maps, digest, choice)
@@ -189,7 +189,7 @@ class Lenses:
     def _fit(
         self, choice: LensChoice, report: Report, checkpoint: Check, notify: Notify
     ) -> tuple[LensMaps, str]:
-        """The fitted lens, and what stands for its texts."""
+        """The fitted lens, and the digest of its texts."""
         unembedding = self._unembedding()
         if unembedding.mixes_depths:
             raise DepthError(
@@ -197,7 +197,7 @@ class Lenses:
                 "The logit lens reads this model.",
             )
         if choice.kind == "jacobian" and not choice.texts:
-            # To write them takes minutes, after which nobody should be surprised by hours.
+            # Writing texts takes minutes; hours of fitting after that should be announced before.
             checkpoint()
             self._tell_time(self._dummy_prompts(choice), self._written_digest(choice), notify)
         with fast_products(self.model.loaded.model):
@@ -209,10 +209,10 @@ class Lenses:
         return maps, calibration.digest
 
     def take_published(self, path: Path, report: Report, checkpoint: Check) -> LensMaps:
-        """Keep a published Jacobian lens, tried on a few texts that the model writes.
+        """Store a published Jacobian lens, tried on a few texts that the model writes.
 
         Raises:
-            DepthError: the file is none, or of another model.
+            DepthError: the file is no lens, or belongs to another model.
             RunStopped: `checkpoint` stopped it.
         """
         info = self.model.info
@@ -231,7 +231,7 @@ class Lenses:
         return self.keep(maps, "", choice)
 
     def keep(self, maps: LensMaps, calibration: str, choice: LensChoice) -> LensMaps:
-        """Keep a lens, on disk where there is a folder.
+        """Store a lens, on disk where there is a folder.
 
         Raises:
             DepthError: the folder cannot be written.
@@ -268,12 +268,12 @@ class Lenses:
     def _tokens_wanted(self, choice: LensChoice) -> int:
         """How many tokens of texts the model writes."""
         if choice.kind == "jacobian":
-            # It takes prompts, of which some are held out.
+            # A Jacobian lens needs prompts, of which some are held out.
             return -(-choice.prompts * 10 // 9) * (self._length - 1)
         return TOKENS_A_WIDTH * self.model.info.d_model
 
     def _written_digest(self, choice: LensChoice) -> str:
-        """What stands for the texts that the model writes."""
+        """The digest of the texts that the model writes."""
         words = f"{WRITTEN} {VERSION} {choice.seed} {self._tokens_wanted(choice)}"
         return hashlib.sha256(words.encode()).hexdigest()[:16]
 
@@ -284,13 +284,13 @@ class Lenses:
 
     @property
     def _length(self) -> int:
-        """Tokens of a text that the model writes."""
+        """The number of tokens of a text that the model writes."""
         return min(LENGTH, self.model.info.context_length or LENGTH)
 
     def _written(
         self, tokens: int, seed: int, report: Report, checkpoint: Check, length: int = 0
     ) -> list[Tensor]:
-        """Texts of so many tokens that the model writes by itself."""
+        """Texts of `tokens` tokens in all that the model writes by itself."""
         loaded = self.model.loaded
         return write_texts(
             loaded.model,
@@ -310,7 +310,7 @@ class Lenses:
         """At most `count` texts of at most `length` tokens that the model writes by itself.
 
         Raises:
-            DepthError: the tokenizer has no token that texts begin with.
+            DepthError: the tokenizer has no token that begins a text.
         """
         length = min(length, self._length)
         return self._written(count * (length - 1), seed, report, checkpoint, length)[:count]
@@ -356,7 +356,7 @@ class Lenses:
     ) -> LensMaps:
         info = self.model.info
         head = execution_device(unembedding.head)
-        # Of the other devices not all have double precision.
+        # Some other devices have no double precision.
         device = head if head.type == "cuda" else torch.device("cpu")
         with fast_products(self.model.loaded.model):
             found = fit_affine(
@@ -417,7 +417,7 @@ class Lenses:
         return maps
 
     def _unfinished(self, digest: str) -> tuple[UnfinishedSums | None, JacobianSums]:
-        """Where the sums over texts are kept until all are done, and those that are there."""
+        """The file with the sums over texts until all are done, and the sums in it."""
         info = self.model.info
         if self.folder is None:
             return None, JacobianSums.empty(info.n_layers, info.d_model)
@@ -425,7 +425,7 @@ class Lenses:
         return unfinished, unfinished.read(info.n_layers, info.d_model)
 
     def _tell_time(self, prompts: Sequence[Tensor], digest: str, notify: Notify) -> None:
-        """Say how long the prompts take that are not done yet."""
+        """Notify of the time that the remaining prompts take."""
         model, width = self.model.loaded.model, self.model.info.d_model
         done = self._unfinished(digest)[1].prompts
         waiting = prompts[done:]
@@ -447,7 +447,7 @@ class Lenses:
         unembedding: Unembedding,
         checkpoint: Check,
     ) -> LensMaps:
-        """The lens with its KL on texts that it was not fitted on, and the logit lens's."""
+        """The lens with its KL, and the logit lens's, on texts that it was not fitted on."""
         with fast_products(self.model.loaded.model), torch.inference_mode():
             held_out = HeldOut.read(texts, self._residuals_of(checkpoint))
             output = held_out.output(unembedding)

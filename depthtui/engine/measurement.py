@@ -1,4 +1,4 @@
-"""Fills the result of a run: from the cache where it is there, else by computing it."""
+"""Fills the result of a run: from the cache where possible, else by computing it."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ from depthtui.tracing.activations import Activations
 from depthtui.tracing.parts import ran_out
 
 _WRITING = 0.1
-"""The share of finding an order that the texts for it take."""
+"""The share of the time for an order that is spent on writing its texts."""
 
 _QUICKER_THAN_DISK = ("cuda",)
-"""Devices that run a prompt again sooner than its activations are read; a CPU takes six times
-as long and more."""
+"""Devices that run a prompt again faster than its activations are read; a CPU takes six times as
+long and more."""
 
 
 class Measurement:
-    """All that one run is asked for; what is new goes into the cache once people have seen it.
+    """All metrics that a run asks for; new values go into the cache after they are shown.
 
     Args:
-        run: whose result is filled.
-        model: what it runs on.
-        cache: what was found on that model before.
+        run: the run whose result is filled.
+        model: the model that it runs on.
+        cache: former results of that model.
         lenses: its fitted lenses.
         orders: the orders in which its layers are left out.
         activation_limit: most bytes of activations to cache; 0 for none.
         fresh: whether everything is computed even where the cache has it.
-        states: what stands in the place of a pass; None to run the model.
+        states: activations that replace a pass; None to run the model.
 
     Attributes:
         keys: cache keys of the parts of the result, by metric; `PASS` for the forward pass.
@@ -75,7 +75,7 @@ class Measurement:
         self.keys: dict[str, str] = {}
 
     def fill(self, recall: bool) -> None:
-        """Fill the result, as far as the run is not stopped.
+        """Fill the result, until the run ends or is stopped.
 
         Args:
             recall: whether slower metrics that were not asked for are added where the cache has
@@ -88,7 +88,7 @@ class Measurement:
                 self._recall()
             self._measure_on_demand()
             self._result.complete = True
-            # Where the pass was not asked for, the metrics have run them.
+            # Where the pass was not asked for, the metrics have run the layers.
             self._result.layers_done = self._result.model.n_layers
         except RunStopped:
             pass
@@ -98,7 +98,7 @@ class Measurement:
             self._result.provenance = self._model.provenance(started, self._run.seconds)
 
     def keep(self) -> bool:
-        """Put what is new into the cache; False where the memory does not suffice for all."""
+        """Put new values into the cache; False where the memory does not suffice for all."""
         kept = [_kept(keep) for keep in self._to_keep]
         return all(kept)
 
@@ -109,7 +109,7 @@ class Measurement:
         self.keys[metric.name] = self._cache.metric_key(self._result, metric, fit)
 
     def _measure_pass(self) -> None:
-        """Contributions and lens: from the cached result, the cached activations or a forward."""
+        """Fill contributions and lens, from cached results, cached activations or a pass."""
         run, result = self._run, self._result
         if not set(OF_THE_PASS) & set(result.settings.metrics):
             return
@@ -134,7 +134,7 @@ class Measurement:
             result, complete=True, unavailable={}, failed=(), provenance=provenance
         )
         if measured.measured:
-            # Under what did not fail: so a run that is not asked for the rest finds it.
+            # The key has no failed metric, so that a run without these finds the result.
             self.keys[PASS] = self._cache.pass_key(result)
             self._keep_later(self._cache.keep_pass, result, measured)
         for metric, value in run.beside_lens:
@@ -143,7 +143,7 @@ class Measurement:
             self._keep_later(self._cache.keep_metric, result, metric, value)
 
     def _comes_with_lens(self, metric: Metric) -> bool:
-        """Whether the lens is to bring a metric: it is asked for, can be had and is not known."""
+        """Whether to compute a metric with the lens: it is asked for, possible and not cached."""
         asked = {metric.name, logit_lens.METRIC.name} <= set(self._result.settings.metrics)
         if not asked or metric.name in self._result.unavailable:
             return False
@@ -152,7 +152,7 @@ class Measurement:
         return not self._why_no_room(metric, self._model.placement.rooms())
 
     def _recall(self) -> None:
-        """Take what the cache has whole of slower metrics that were not asked for."""
+        """Add the slower metrics that were not asked for and of which the cache has all."""
         result = self._result
         for metric in ON_DEMAND:
             if metric.name in result.settings.metrics or metric.why_unavailable(result):
@@ -171,12 +171,12 @@ class Measurement:
                 self._name_key(metric, fit)
 
     def _measure_on_demand(self) -> None:
-        """The slower metrics."""
+        """Measure the slower metrics."""
         context = self._run.context(self._recorded_before, self._lens, self._order)
         # Before the recorded pass takes its share.
         rooms = self._model.placement.rooms()
         prepared = self._tell_prepared()
-        # Nobody waits for a metric while an order is found for another one.
+        # No metric should wait while an order is found for another one.
         later = [each for each in ON_DEMAND if each.in_order and each.name not in prepared]
         for metric in (*(each for each in ON_DEMAND if each not in later), *later):
             settled = metric.name in (self._result.measured.keys() | self._result.unavailable)
@@ -184,7 +184,7 @@ class Measurement:
                 self._measure(metric, context, rooms)
 
     def _measure(self, metric: Metric, context: MetricContext, rooms: Rooms) -> None:
-        """A slower metric, from the cache or computed; an unfinished one is kept too."""
+        """Fill a slower metric, from the cache or by computing; an unfinished value is kept too."""
         run, result = self._run, self._result
         fit = ""
         if metric.through:
@@ -221,14 +221,14 @@ class Measurement:
         return self._lenses.take(self._choice(kind), lambda *_: None, self._run.control.checkpoint)
 
     def _lens_at_hand(self, kind: str) -> LensMaps | None:
-        """A fitted lens that is there; None also where it cannot be read: nobody asked for it."""
+        """A fitted lens if it exists; None also where it cannot be read: it was not asked for."""
         try:
             return self._lenses.at_hand(self._choice(kind))
         except DepthError:
             return None
 
     def _has_lens(self, metric: Metric) -> bool:
-        """Find or fit the lens that a metric reads through; False where there is none."""
+        """Find or fit the lens that a metric reads through; False where that fails."""
         stages: list[str] = []
         told = self._run.preparation(metric)
 
@@ -252,7 +252,7 @@ class Measurement:
         return self._orders.at_hand(settings) if _finds_order(settings) else None
 
     def _tell_prepared(self) -> tuple[str, ...]:
-        """Tell which metrics find their order or their lens at hand, of those that can be had."""
+        """Report and return which possible metrics have their order or their lens already."""
         possible = [
             metric
             for metric in ON_DEMAND
@@ -270,14 +270,14 @@ class Measurement:
         return names
 
     def _is_fitted(self, kind: str) -> bool:
-        """Whether a fitted lens is there; its file is not read."""
+        """Whether a fitted lens exists; its file is not read."""
         try:
             return self._lenses.is_at_hand(self._choice(kind))
         except DepthError:
             return False
 
     def _has_order(self, metric: Metric) -> bool:
-        """Find the order in which layers are left out; False where there is none."""
+        """Find the order in which layers are left out; False where that fails."""
         settings = self._result.settings
         if not _finds_order(settings):
             return True
@@ -295,25 +295,25 @@ class Measurement:
         return is_found
 
     def _keeps_activations(self) -> bool:
-        """Whether activations are read and kept: where that is quicker, and they are few enough."""
+        """Whether activations are cached: where reading is quicker, and they are small enough."""
         info, n_tokens = self._model.info, len(self._result.tokens)
         size = 4 if info.dtype == "float32" else 2
         limit = first_rank("room for activations", lambda: self._activation_limit)
         fits = (3 * info.n_layers + 1) * n_tokens * info.d_model * size <= limit
-        # Of repeated and of patched layers another residual is read than the one before has left.
+        # Repeated and patched layers read another residual than the output of the layer before.
         settings = self._result.settings
         follows = not (settings.repeated or settings.patched)
         return fits and follows and self._model.placement.layers[0].type not in _QUICKER_THAN_DISK
 
     def _recorded_before(self) -> Activations | None:
-        """The pass as it was read from files, or as the cache has it."""
+        """The activations from files, or from the cache."""
         if self._states is not None or self._fresh:
             return self._states
         return self._cache.activations(self._result)
 
 
 def _forward(run: Run, keep_writes: bool, beside: list[Metric]) -> tuple[Activations, bool]:
-    """The forward pass, and whether it kept what sublayers write: not where memory is short."""
+    """Run the forward pass; return whether it kept sublayers' writes: not where memory is short."""
     try:
         return run.forward(keep_writes, beside), keep_writes
     except Exception as error:
@@ -325,12 +325,12 @@ def _forward(run: Run, keep_writes: bool, beside: list[Metric]) -> tuple[Activat
 
 
 def _finds_order(settings: RunSettings) -> bool:
-    """Whether an order is found on other texts than the prompt of the run."""
+    """Whether the order is found on other texts than the run's prompt."""
     return settings.sufficient_order == "model" or bool(settings.order_texts)
 
 
 def _kept(keep: Callable[[], None]) -> bool:
-    """Put something into the cache; False where the memory does not suffice."""
+    """Store a value in the cache; False where the memory does not suffice."""
     try:
         keep()
     except BaseException as error:  # safetensors panics

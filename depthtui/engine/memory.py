@@ -1,4 +1,4 @@
-"""How much memory a run and its metrics need, on which device, and how much there is."""
+"""The memory that a run and its metrics need on each device, and the memory that is free."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Rooms = Mapping[torch.device, int]
 
 
 def used_and_total(devices: Iterable[torch.device]) -> tuple[int, int]:
-    """Bytes that this process holds on all of these devices, and their size."""
+    """Bytes that this process uses on all of these devices, and their total memory."""
     used, total = zip(*(_used_and_total(device) for device in set(devices)), strict=True)
     return sum(used), sum(total)
 
@@ -41,7 +41,7 @@ def _used_and_total(device: torch.device) -> tuple[int, int]:
 
 
 def available(device: torch.device) -> int:
-    """Bytes that a run could still take on a device; of several ranks, on the fullest."""
+    """Bytes that a run can still allocate on a device; with several ranks, on the fullest."""
     return least("free memory", _available(device))
 
 
@@ -50,7 +50,7 @@ def _available(device: torch.device) -> int:
         held_free = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + held_free
     if device.type == "mps":
-        # Memory is shared with the CPU; the driver grants a part of it.
+        # Memory is shared with the CPU; the driver allows a part of it.
         held = torch.mps.current_allocated_memory()
         return max(0, min(free_memory(), torch.mps.recommended_max_memory() - held))
     return free_memory()
@@ -58,11 +58,11 @@ def _available(device: torch.device) -> int:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a model computes.
+    """The devices on which a model computes.
 
     Attributes:
         layers: the device of each layer.
-        head: that of the LM head, or of the last layer where the head is not known.
+        head: the device of the LM head, or of the last layer where the head is not known.
     """
 
     layers: tuple[torch.device, ...]
@@ -70,7 +70,7 @@ class Placement:
 
     @classmethod
     def of(cls, anatomy: Anatomy) -> Placement:
-        """That of a loaded model."""
+        """The placement of a loaded model."""
         layers = tuple(execution_device(layer) for layer in anatomy.layers)
         if anatomy.unembedding is None:
             return cls(layers, layers[-1])
@@ -78,15 +78,15 @@ class Placement:
 
     @property
     def devices(self) -> tuple[torch.device, ...]:
-        """All of them, in order and without repeats."""
+        """All devices, in order and without repeats."""
         return tuple(dict.fromkeys((*self.layers, self.head)))
 
     def rooms(self) -> Rooms:
-        """What is free on each device now."""
+        """The free bytes of each device now."""
         return {device: available(device) for device in self.devices}
 
     def by_device(self, need: MemoryNeed) -> Rooms:
-        """The bytes that something takes on each device."""
+        """The bytes that a need takes on each device."""
         needed = dict.fromkeys(self.devices, 0)
         for device in set(self.layers):
             needed[device] += need.block
@@ -97,15 +97,15 @@ class Placement:
         return needed
 
     def lacks(self, need: MemoryNeed, rooms: Rooms) -> torch.device | None:
-        """A device that has too little room, or None."""
+        """A device with too little room for a need, or None."""
         needed = self.by_device(need)
         return next((device for device in self.devices if needed[device] > rooms[device]), None)
 
 
 def sizes_of(model: nn.Module, info: ModelInfo, n_tokens: int, n_answer: int = 0) -> Sizes:
-    """What the memory of a run of so many tokens depends on."""
+    """The sizes on which the memory of a run of so many tokens depends."""
     config = model.config.get_text_config()  # type: ignore[operator, union-attr]
-    # One whose layers have heads of several sizes refuses to name a single one.
+    # A configuration whose layers have heads of several sizes raises for a single one.
     layers = [*config.per_layer_config] if getattr(config, "is_heterogeneous", False) else [config]
     heads = max(getattr(layer, "num_attention_heads", None) or 0 for layer in layers)
     kinds = getattr(config, "layer_types", None) or ["full_attention"]
@@ -127,7 +127,7 @@ def sizes_of(model: nn.Module, info: ModelInfo, n_tokens: int, n_answer: int = 0
 
 
 def _cached_width(config: Any, d_model: int) -> int:
-    """Numbers of keys, and as many of values, that a layer keeps of a token."""
+    """Elements of the keys, and equally many of the values, that a layer caches per token."""
     heads = getattr(config, "num_attention_heads", None) or 0
     kept: int = getattr(config, "num_key_value_heads", None) or heads
     width: int = getattr(config, "head_dim", None) or (d_model // heads if heads else 0)
@@ -135,14 +135,14 @@ def _cached_width(config: Any, d_model: int) -> int:
 
 
 def of_the_pass(sizes: Sizes) -> MemoryNeed:
-    """About how much the forward pass takes beside the weights."""
-    # The residual stream and what attention and MLP write to it.
+    """About how much memory the forward pass needs beside the weights."""
+    # The residual stream and the writes of attention and MLP.
     kept = 3 * min((sizes.layers + 1) * sizes.residual_bytes, MEMORY_BYTES)
     return MemoryNeed(first=kept, block=sizes.tokens * sizes.token_bytes)
 
 
 def of_metric(metric: Metric, sizes: Sizes) -> MemoryNeed:
-    """How much a metric takes at least, with the recorded pass that it works on."""
+    """The least memory that a metric needs, including its recorded pass."""
     need = metric.memory(sizes)
     if not metric.on_demand:
         return need
@@ -157,7 +157,7 @@ def check_fits(info: ModelInfo, sizes: Sizes, placement: Placement) -> None:
     """Refuse a prompt that is too long for the model or for the memory.
 
     Raises:
-        DepthError: it is, with the length that would fit.
+        DepthError: it is too long; the error names the length that would fit.
     """
     if info.context_length and sizes.tokens > info.context_length:
         raise DepthError(
@@ -174,7 +174,7 @@ def does_not_fit(info: ModelInfo, sizes: Sizes, placement: Placement, rooms: Roo
     """The error for a prompt whose forward pass runs out of memory."""
     device = placement.lacks(of_the_pass(sizes), rooms)
     if device is None:
-        # Another limit than the free memory was met, such as one set for the process.
+        # A limit other than the free memory was met, such as the process's own.
         return DepthError(
             f"The memory ran out at a prompt of {sizes.tokens:,} tokens.",
             f"Try one of {max(1, sizes.tokens // 2):,}, or choose a smaller model or dtype.",
@@ -191,7 +191,7 @@ def does_not_fit(info: ModelInfo, sizes: Sizes, placement: Placement, rooms: Roo
 def why_not(
     metric: Metric, info: ModelInfo, sizes: Sizes, placement: Placement, rooms: Rooms
 ) -> str:
-    """Why a metric will not fit even in the smallest parts, and what would; empty where it may."""
+    """Why a metric does not fit even in the smallest parts, and what would; empty where it may."""
     need = of_metric(metric, sizes)
     device = placement.lacks(need, rooms)
     if device is None:
@@ -217,7 +217,7 @@ def _what_helps(
 ) -> str:
     fits = _longest(lambda some: of_metric(metric, some), info, sizes, placement, rooms)
     if fits >= sizes.tokens:
-        # The estimate is of what it needs at least.
+        # The estimate is a minimum.
         fits = sizes.tokens // 2
     advice = _choices_that_help(metric, sizes, placement, rooms)
     advice += [f"a prompt of about {fits:,} tokens"] if fits > 1 else []
@@ -228,7 +228,7 @@ def _what_helps(
 def _choices_that_help(
     metric: Metric, sizes: Sizes, placement: Placement, rooms: Rooms
 ) -> list[str]:
-    """Options that have a metric go through a part which fits, where it takes less than all."""
+    """Options that restrict a metric to a part that fits, where that needs less memory."""
     whole = of_metric(metric, sizes)
 
     def helps(choice: Sizes) -> bool:
@@ -236,9 +236,9 @@ def _choices_that_help(
         return need != whole and placement.lacks(need, rooms) is None
 
     layers = sizes.chosen or tuple(range(sizes.layers))
-    # The estimate is of what it needs at least: where all seem to fit, half of them may.
+    # The estimate is a minimum: where all layers seem to fit, half of them may.
     most = len(layers) // 2 if placement.lacks(whole, rooms) is None else len(layers) - 1
-    # The last ones, behind which the least is kept.
+    # The last layers, which need the least memory for the layers after them.
     some = (layers[-count:] for count in range(most, 0, -1))
     fitting = next((part for part in some if helps(replace(sizes, chosen=part))), ())
     options = [f"--layers {numbers_text(fitting, ',')}"] if fitting else []

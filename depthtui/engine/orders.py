@@ -1,4 +1,4 @@
-"""The orders in which layers of the loaded model can be left out: found, and kept."""
+"""The orders in which layers of the loaded model can be left out: searched and stored."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ from depthtui.tracing.products import fast_products
 from depthtui.tracing.replay import Replay
 
 FINDING = "Finding which layers can be left out"
-"""The stage of the search; before it texts are written."""
+"""The name of the search's stage, which follows the writing of texts."""
 
 _VERSION = 1
-"""Raised where the same texts give another order."""
+"""Incremented when the same texts give another order."""
 
 
 Enough: TypeAlias = Callable[[Order], bool]
-"""Whether an order so far is all that is wanted of it."""
+"""Whether an unfinished order is all that is needed."""
 
 
 def nothing_less(order: Order) -> bool:
-    """No order but a whole one is enough."""
+    """Accept no unfinished order."""
     return False
 
 
 @dataclass(frozen=True)
 class _KeptOrder:
-    """An order as a file keeps it.
+    """An order as it is stored in a file.
 
     Attributes:
-        layers, costs: as of `Order`.
+        layers, costs: those of `Order`.
         last: pairs of a layer and its cost when it was last tried.
         whole: whether the search has ended.
     """
@@ -70,12 +70,12 @@ class _KeptOrder:
 
     @classmethod
     def of(cls, order: Order, whole: bool) -> _KeptOrder:
-        """An order, finished or not."""
+        """The stored form of an order, finished or not."""
         return cls(tuple(order.layers), tuple(order.costs), tuple(order.last.items()), whole)
 
     @property
     def order(self) -> Order:
-        """The order, to go on from."""
+        """The order, from which the search continues."""
         return Order(list(self.layers), list(self.costs), dict(self.last))
 
 
@@ -88,7 +88,7 @@ class LayerOrders:
     Attributes:
         model: the model.
         lenses: its fitted lenses; their texts are written in the same way.
-        folder: where orders lie; None to keep them in memory.
+        folder: the folder of orders; None to keep them in memory.
     """
 
     model: ReadyModel
@@ -98,18 +98,18 @@ class LayerOrders:
 
     @classmethod
     def of(cls, model: ReadyModel, lenses: Lenses, folder: Path | None) -> LayerOrders:
-        """Those of a model that is loaded."""
+        """The orders of a loaded model."""
         return cls(model, lenses, folder if model.info.fingerprint else None)
 
     def at_hand(self, settings: RunSettings) -> tuple[int, ...] | None:
-        """The layers of the order that settings choose; None where it has not been found yet."""
+        """The layers of the order that settings choose; None where it is not known yet."""
         order = self.found(settings)
         return None if order is None else tuple(order.layers)
 
     def found(self, settings: RunSettings, enough: Enough = nothing_less) -> Order | None:
-        """The order that settings choose, with its costs; None where it has not been found yet.
+        """The order that settings choose, with its costs; None where it is not known yet.
 
-        One that is not whole is found where it is `enough`.
+        An unfinished order is returned only where it is `enough`.
         """
         key = self._key(settings)
         if key in self._held:
@@ -128,17 +128,17 @@ class LayerOrders:
         checkpoint: Check,
         enough: Enough = nothing_less,
     ) -> Order:
-        """The order that settings choose, found where it is not at hand.
+        """The order that settings choose, searched for where it is not known yet.
 
         Args:
-            settings: choose it.
-            report: told how far the search is.
+            settings: the settings that choose it.
+            report: called with the progress of the search.
             checkpoint: called before every layer.
-            enough: whether an order so far is all that is wanted.
+            enough: whether an unfinished order is all that is needed.
 
         Raises:
-            DepthError: it cannot be found, or kept.
-            RunStopped: `checkpoint` stopped it; the next search goes on there.
+            DepthError: it cannot be found or stored.
+            RunStopped: `checkpoint` stopped it; the next search continues there.
         """
         if (at_hand := self.found(settings, enough)) is not None:
             return at_hand
@@ -213,13 +213,13 @@ class LayerOrders:
         return torch.from_numpy(tokens.ids)
 
     def _key(self, settings: RunSettings) -> str:
-        """What tells the order of some settings from others of this model."""
+        """A key of the order that settings choose, among this model's orders."""
         parts: list[object] = [self.model.info.fingerprint, settings.sufficient_search, _VERSION]
         if settings.sufficient_order == "model":
             parts += [TEXTS, LENGTH, RunSettings.seed, WRITING_VERSION]
         else:
             parts += [settings.chat_template, *settings.order_texts]
-        # The key of an order without a substitute stays what it was before there was one.
+        # Without a substitute, the key equals that of versions before substitutes.
         if settings.ablate != "zero":
             parts += [{"ablate": settings.ablate, "baseline": settings.baseline}]
         if settings.keep_first_token:
@@ -227,7 +227,7 @@ class LayerOrders:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     def _read(self, key: str) -> _KeptOrder | None:
-        """A kept order; None where there is none, or a damaged one."""
+        """A stored order; None where there is none, or a damaged one."""
         if self.folder is None:
             return None
         content = first_rank_bytes("a kept order", functools.partial(_content, self._path(key)))
@@ -251,7 +251,7 @@ class LayerOrders:
 
 
 def _content(path: Path) -> bytes | None:
-    """What a file holds; None where it cannot be read."""
+    """The contents of a file; None where it cannot be read."""
     with contextlib.suppress(OSError):
         return path.read_bytes()
     return None

@@ -1,4 +1,4 @@
-"""Whether a model with its layers changed can be written down, and whether that is the same."""
+"""Checks whether a model with changed layers can be written, and whether the result is the same."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from depthtui.tracing.rounding import MOST_ROUNDINGS, roundings
 from depthtui.tracing.twice import Twice
 
 _PROBE_TOKENS = 48
-"""Enough that most sliding windows of small models and chunks of recurrent ones are passed."""
+"""Enough to exceed most sliding windows of small models and chunks of recurrent ones."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class PrunedModel:
     """A model that was written without some of another's layers, or with some twice.
 
     Attributes:
-        folder: where it lies.
-        kept: the layers that it has, in order, by their numbers in the other model.
-        parameters: how many it has.
-        off: how far its logits are from those of the other model, so changed, in what rounding
-            leaves; the largest of any token.
+        folder: its folder.
+        kept: its layers, in order, by their numbers in the other model.
+        parameters: the number of its parameters.
+        off: the difference of its logits from those of the other model with the same changes, in
+            rounding errors; the largest of any token.
     """
 
     folder: Path
@@ -58,7 +58,7 @@ def layers_kept(
     """The layers that the model has, in the order in which they run; some twice.
 
     Raises:
-        DepthError: there are none, they are as they were, or one is named that is not there.
+        DepthError: none are left, none change, or a named layer does not exist.
     """
     beyond = [layer for layer in left_out if not 0 <= layer < n_layers]
     if beyond:
@@ -74,7 +74,7 @@ def layers_kept(
 
 
 def check_source(spec: ModelSpec) -> None:
-    """See that a model's weights are those of its files, from which it is written.
+    """Check that a model's weights are those of its files, from which the result is written.
 
     Raises:
         DepthError: an adapter is merged into them.
@@ -87,10 +87,10 @@ def check_source(spec: ModelSpec) -> None:
 
 
 def check_target(folder: Path) -> None:
-    """See that a model can be written to a folder, in which nothing is yet.
+    """Check that a model can be written to a folder, which must be empty or not exist.
 
     Raises:
-        DepthError: something is, or it cannot be written.
+        DepthError: it is not empty, or cannot be written.
     """
     check_writable(folder)
     try:
@@ -104,8 +104,8 @@ def check_target(folder: Path) -> None:
 def with_layers_changed(
     model: ReadyModel, left_out: Collection[int], repeated: Collection[Repeated]
 ) -> tuple[str, Tensor]:
-    """What a model calls its list of layers, such as `layers` or `h`, and what it says without
-    some of them and with others twice: `probe_logits`."""
+    """The name of a model's list of layers, such as `layers` or `h`, and the model's `probe_logits`
+    without some layers and with others twice."""
     module = model.loaded.model
     first = model.anatomy.layers[0]
     path = next(name for name, part in module.named_modules() if part is first)
@@ -115,11 +115,11 @@ def with_layers_changed(
 def probe_logits(
     model: nn.Module, left_out: Collection[int] = (), repeated: Collection[Repeated] = ()
 ) -> Tensor:
-    """What a model says to a few dozen arbitrary tokens with its layers changed.
+    """A model's logits for a few dozen arbitrary tokens with its layers changed.
 
     Args:
         model: the model.
-        left_out: layers that hand on what they read.
+        left_out: layers that return their input.
         repeated: blocks that run twice.
 
     Returns:
@@ -139,7 +139,7 @@ def probe_logits(
 def changed(
     model: nn.Module, left_out: Collection[int], repeated: Collection[Repeated] = ()
 ) -> Iterator[None]:
-    """Let some layers hand on what they read, and others run twice."""
+    """Make some layers return their input, and others run twice."""
 
     def hand_on(
         _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
@@ -157,17 +157,17 @@ def changed(
 
 
 def check(load: Callable[[], LoadedModel], expected: Tensor) -> tuple[float, int]:
-    """Load a written model, and see that it says what was expected of it.
+    """Load a written model, and check that its logits are as expected.
 
     Args:
-        load: loads it.
-        expected: its `probe_logits`.
+        load: loads the model.
+        expected: the `probe_logits` that it must have.
 
     Returns:
-        How far it is off, in what rounding leaves, and how many parameters it has.
+        the difference from these, in rounding errors, and the number of parameters.
 
     Raises:
-        DepthError: it cannot be loaded, or is further off than rounding explains.
+        DepthError: it cannot be loaded, or differs by more than rounding.
     """
     try:
         pruned = load()
@@ -189,7 +189,7 @@ def check(load: Callable[[], LoadedModel], expected: Tensor) -> tuple[float, int
 
 
 def _distance(found: Tensor, expected: Tensor, dtype: torch.dtype) -> float:
-    """How far logits `[T, V]` are from others, in what rounding leaves; the largest of a token."""
+    """The difference of logits `[T, V]` from others, in rounding errors; the largest of a token."""
     if found.shape != expected.shape:
         return math.inf
     typical = expected.square().mean(dim=-1, keepdim=True).sqrt()

@@ -1,4 +1,4 @@
-"""This process as one of the ranks that a launcher has started: rank 0 works, the others follow."""
+"""Runs this process as one of the ranks of a launcher: rank 0 works, the others follow."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ INTERRUPTED = 130
 
 
 def as_rank(work: Callable[[], int], say: Callable[[str], object], restarts: bool = True) -> int:
-    """Do some work at rank 0, and what it asks of the model at every rank.
+    """Do some work at rank 0, and its calls of the model at every rank.
 
     Args:
-        work: returns the exit status.
+        work: does the work and returns the exit status.
         say: prints a sentence.
-        restarts: whether the work can be done anew from its beginning.
+        restarts: whether the work can be repeated from its beginning.
 
     Returns:
         the exit status; where the ranks end or start again, the process does too.
@@ -50,7 +50,7 @@ def as_rank(work: Callable[[], int], say: Callable[[str], object], restarts: boo
 
 
 def _follow() -> int:
-    """Wait for rank 0 to open a model, and do what it does."""
+    """Wait for rank 0 to open a model, and repeat its calls."""
     from depthtui.engine.followers import follow
 
     if group.is_called_off():
@@ -62,34 +62,34 @@ def _follow() -> int:
 
 
 class _Streams:
-    """The standard streams of a rank, of which all but rank 0's are silent."""
+    """The standard streams of a rank; those of ranks other than 0 are silent."""
 
     def __init__(self, say: Callable[[str], object]) -> None:
         self._say = say
         self._kept: tuple[int, ...] = ()
 
     def silence(self) -> None:
-        """Print nothing from now on, but for sentences at the end."""
+        """Print nothing from now on, except sentences at the end."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
         self._kept = tuple(map(os.dup, (1, 2)))
         for stream in (1, 2):
             os.dup2(nowhere, stream)
 
     def restore(self) -> None:
-        """Print again."""
+        """Print again from now on."""
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         for kept, stream in zip(self._kept, (1, 2), strict=False):
             os.dup2(kept, stream)
 
     def tell(self, words: str) -> None:
-        """Print a sentence in any case."""
+        """Print a sentence, even if silent."""
         self.restore()
         self._say(words)
 
 
 def _finish(streams: _Streams, end: GroupEnds) -> NoReturn:
-    """End this process at once, or start it again: what it shared cannot be put in order."""
+    """End this process at once, or start it again: shared resources cannot be cleaned up."""
     from depthtui.parallel.ending import restart
 
     streams.restore()

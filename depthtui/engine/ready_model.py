@@ -1,4 +1,4 @@
-"""A loaded model with what the engine knows of it, ready for runs."""
+"""A loaded model with its anatomy and description, ready for runs."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ from depthtui.tracing.replay import Replay
 class ReadyModel:
     """A model that is ready for runs.
 
-    `reads_on` is whether it goes on right from its cache of keys and values, None where that
-    has not been tried yet.
+    `reads_on` is whether it continues correctly from its cache of keys and values, None where
+    that has not been tried yet.
     """
 
     loaded: LoadedModel
@@ -50,22 +50,22 @@ class ReadyModel:
 
     @functools.cached_property
     def placement(self) -> Placement:
-        """Where it computes."""
+        """The devices on which it computes."""
         return Placement.of(self.anatomy)
 
     def can_read_on(self) -> bool:
-        """Whether the model goes on right from its cache; tried once."""
+        """Whether the model continues correctly from its cache; tried once."""
         if self.reads_on is None:
             self.reads_on = reads_on(self.loaded.model, self.anatomy)
         return self.reads_on
 
     def sizes(self, n_tokens: int, answer_start: int) -> Sizes:
-        """What the memory of a run of so many tokens depends on."""
+        """The sizes on which the memory of a run of so many tokens depends."""
         n_answer = max(0, n_tokens - answer_start)
         return memory.sizes_of(self.loaded.model, self.info, n_tokens, n_answer)
 
     def replay(self, ids: Tensor, checkpoint: Callable[[], None]) -> Replay:
-        """The clean pass of a text, for runs that go on from it.
+        """The clean pass of a text, for runs that start from it.
 
         Args:
             ids: `[T]` token ids, on any device.
@@ -80,18 +80,18 @@ class ReadyModel:
         """How many rows of residuals fit in memory together, each with keys and values.
 
         Args:
-            rows: how many are wanted.
-            n_tokens: tokens of a row.
-            share: how many texts share the memory.
+            rows: the number of rows to compute.
+            n_tokens: the tokens of a row.
+            share: the number of texts that share the memory.
         """
         sizes, room = self.sizes(n_tokens, n_tokens), min(self.placement.rooms().values())
         return at_once(rows, room // 3 // share, 4 * n_tokens * sizes.width * sizes.item)
 
     def check_ids(self, ids: np.ndarray) -> None:
-        """Refuse a token that the tokenizer knows and the model does not.
+        """Refuse tokens of the tokenizer that the model does not have.
 
         Raises:
-            DepthError: there is one.
+            DepthError: there is such a token.
         """
         known: int = self.loaded.model.get_input_embeddings().num_embeddings  # type: ignore[assignment]
         beyond = ids[ids >= known]
@@ -108,7 +108,7 @@ class ReadyModel:
         return memory.does_not_fit(self.info, sizes, self.placement, self.placement.rooms())
 
     def provenance(self, started: datetime, seconds: float) -> Provenance:
-        """Where what it computes comes from."""
+        """The provenance of its results."""
         return Provenance(
             depthtui=depthtui.__version__,
             torch=torch.__version__,

@@ -1,4 +1,4 @@
-"""What was found on a model, in the disk cache, each under what its values hang on."""
+"""Results of a model in the disk cache, each under a key of all that its values depend on."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from depthtui.tracing.activations import Activations
 
 @dataclasses.dataclass(frozen=True)
 class ResultCache:
-    """Finds and keeps what was measured on one model.
+    """Finds and stores results of one model.
 
-    What cannot be read is as good as not there.
+    A result that cannot be read counts as missing.
 
     Attributes:
-        store: where it lies.
-        info: the model.
+        store: the disk cache.
+        info: the model's description.
     """
 
     store: Store
     info: ModelInfo
 
     def pass_key(self, result: RunResult) -> str:
-        """Key of everything that the forward pass measures of a run."""
+        """Key of all metrics that the forward pass of a run measures."""
         wanted = sorted(set(OF_THE_PASS) & set(result.settings.metrics) - set(result.failed))
         parts = {"top_k": result.settings.top_k, "metrics": wanted}
         return make_key("result", **_key_parts(self.info, result), **parts)
@@ -52,16 +52,16 @@ class ResultCache:
         return make_key("result", **_key_parts(self.info, result), metric=metric.name, **parts)
 
     def of_pass(self, result: RunResult) -> RunResult | None:
-        """What the forward pass measures of a run, all that it is asked for."""
+        """The stored metrics of a run's forward pass, if all that it asks for are there."""
         found = self._decoded(self.pass_key(result))
         return found if isinstance(found, RunResult) else None
 
     def keep_pass(self, result: RunResult, measured: RunResult) -> None:
-        """Keep what the forward pass has measured, as it was before any other metric."""
+        """Store the metrics of the forward pass, as they were before any other metric."""
         self._keep(self.pass_key(result), measured, _title(result))
 
     def of_metric(self, result: RunResult, metric: Metric, fit: str = "") -> MetricResult | None:
-        """A slower metric of a run, whole or in part; `fit` tells apart what it is read through."""
+        """A slower metric of a run, whole or in part; `fit` is the digest of its lens."""
         found = self._decoded(self.metric_key(result, metric, fit))
         assert metric.result is not None
         return found if isinstance(found, metric.result) else None
@@ -69,28 +69,28 @@ class ResultCache:
     def keep_metric(
         self, result: RunResult, metric: Metric, value: MetricResult, fit: str = ""
     ) -> None:
-        """Keep a slower metric, whole or in part."""
+        """Store a slower metric, whole or in part."""
         self._keep(self.metric_key(result, metric, fit), value, _title(result))
 
     def generation(self, asked: Generation) -> Generation | None:
-        """The text that was written as it is asked for."""
+        """A stored text that was written with the settings asked for."""
         found = self._decoded(_generation_key(self.info, asked))
         return found if isinstance(found, Generation) else None
 
     def keep_generation(self, generation: Generation) -> None:
-        """Keep a text."""
+        """Store a text."""
         tokens = f"{len(generation.tokens)} + {len(generation.continuation)} tokens"
         title = f"{self.info.name} · {tokens} · {generation.prompt.task} · generated"
         self._keep(_generation_key(self.info, generation), generation, title)
 
     def activations(self, result: RunResult) -> Activations | None:
-        """What the layers wrote in a run."""
+        """The stored activations of a run."""
         key = _activations_key(self.info, result)
         data = first_rank_bytes("activations in the cache", lambda: self.store.get(key))
         return None if data is None else Activations.from_bytes(data)
 
     def keep_activations(self, result: RunResult, activations: Activations) -> None:
-        """Keep what the layers wrote in a run."""
+        """Store the activations of a run."""
         key = _activations_key(self.info, result)
         if is_first():
             self.store.put(key, activations.to_bytes(), _title(result), "activations")
@@ -153,7 +153,7 @@ def _model_parts(info: ModelInfo) -> dict[str, Any]:
         "dtype": info.dtype,
         "quantize": info.quantize,
         "device": hardware(info.device),
-        # Parts of a sum that are added up across ranks are rounded otherwise.
+        # Sums over ranks are rounded otherwise.
         **({"ranks": info.spec.tensor_parallel} if info.spec.tensor_parallel > 1 else {}),
         "torch": torch.__version__,
         "transformers": transformers.__version__,

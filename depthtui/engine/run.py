@@ -1,4 +1,4 @@
-"""One run through a loaded model: fills its result row by row, and tells of each."""
+"""One run through a loaded model: fills its result row by row, and emits each row."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ from depthtui.tracing.patches import Patches
 from depthtui.tracing.trace import LayerActivations, trace
 
 _SECONDS_BETWEEN_ROWS = 0.04
-"""Rows wait for each other this long, so that a GPU is not synchronised after every layer."""
+"""Rows are gathered for this long, so that a GPU is not synchronised after every layer."""
 
 _SECONDS_BETWEEN_PARTS = 0.2
-"""Partial values of the slower metrics come at most this often."""
+"""The least time between partial values of the slower metrics."""
 
 
 class Run:
-    """One run: fills the result row by row, and tells of each.
+    """One run: fills the result row by row, and emits each row.
 
     Attributes:
-        beside_lens: what came with the lens, of what it was asked for beside itself.
+        beside_lens: the metrics that were computed with the lens, and their values.
 
     Args:
         model: the model.
-        result: the run's, empty as yet.
-        control: stops it.
-        emit: told of each row.
-        run_id: by which the listener knows the run.
-        on_bug: keeps the details of an error that a metric met.
-        make_room: frees memory that work at a halt has taken.
+        result: the run's result, still empty.
+        control: stops the run.
+        emit: called with each row.
+        run_id: the id of the run in its events.
+        on_bug: logs the details of an error of a metric.
+        make_room: frees memory that was used during a halt.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Run:
         except RunStopped:
             raise
         except DepthError as error:
-            # It stands within a sentence.
+            # The message becomes part of a sentence.
             self.result.unavailable[metric] = str(error).rstrip(".")
         except Exception as error:
             end_unless_met_by_all(error)
@@ -122,9 +122,9 @@ class Run:
         return f"it met an error, of which the log has the details ({named_line(error)})"
 
     def forward(self, keep_writes: bool, beside: Sequence[Metric] = ()) -> Activations:
-        """Run the model, each layer reduced as it comes, then read the lens.
+        """Run the model, reduce each layer as it comes, then read the lens.
 
-        `beside` are metrics that the lens is to bring as well.
+        `beside` are metrics to compute with the lens.
         """
         between = self._model.anatomy.between.keys()
         recorder = ActivationRecorder(self._model.info.n_layers, keep_writes, between=between)
@@ -154,7 +154,7 @@ class Run:
         self._make_room()
         self._activations = recorder.activations()
         if is_timed:
-            # A value of the last layer is there once the device has done all of them.
+            # Reading a value of the last layer waits until the device has finished.
             self._activations.residual[-1, -1, 0].item()
             per_token = (time.perf_counter() - began) / len(self._ids)
             pace = replace(self._model.pace, forward=per_token, tokens=len(self._ids))
@@ -168,7 +168,7 @@ class Run:
         self.result.layers_done = 0
 
     def read_activations(self, activations: Activations, beside: Sequence[Metric] = ()) -> None:
-        """Take the layers from the cache instead of the model."""
+        """Use the layers of cached activations instead of running the model."""
         self._activations = activations
         for layer in activations.layers():
             self.control.checkpoint()
@@ -177,7 +177,7 @@ class Run:
         self._read_lens(activations.residual, beside)
 
     def emit_cached(self, cached: RunResult) -> None:
-        """Take what the pass measures from a cached result, and tell of it."""
+        """Use the metrics of the pass from a cached result, and emit them."""
         self.result.layers_done = cached.layers_done
         for name, value in cached.measured.items():
             self.result.put(name, value)
@@ -189,10 +189,10 @@ class Run:
         lens: Callable[[str], LensMaps],
         order: Callable[[], Sequence[int] | None],
     ) -> MetricContext:
-        """What the kernels of this run's on-demand metrics work with.
+        """The context of the kernels of this run's on-demand metrics.
 
-        `cached` brings the activations that the cache has, where this run recorded none, `lens`
-        the fitted lens of a kind, `order` the order in which layers are left out.
+        `cached` returns the cached activations, where this run recorded none, `lens` the fitted
+        lens of a kind, `order` the order in which layers are left out.
         """
 
         def recorded() -> Activations:
@@ -216,7 +216,7 @@ class Run:
         )
 
     def preparation(self, metric: Metric) -> Callable[[float], None]:
-        """What tells of a share of what a metric needs first, and how long the rest takes."""
+        """A function that reports the share done of a metric's preparation, and the time left."""
         left = TimeLeft(time.perf_counter(), 0.0)
 
         def told(share: float) -> None:
@@ -234,7 +234,7 @@ class Run:
         )
 
     def _patches(self) -> Patches:
-        """The states of the source that the run's settings put in."""
+        """The states of the source text that the run's settings put in."""
         model, source, cells = self._model, self.result.source, self.result.settings.patched
         if source is None or not cells:
             return {}
@@ -242,17 +242,17 @@ class Run:
         return record_patches(model.loaded.model, model.anatomy, ids, cells, check)
 
     def _placed(self, tokens: Tokens) -> torch.Tensor:
-        """Ids on the device of the embeddings."""
+        """Token ids on the device of the embeddings."""
         embedding = self._model.loaded.model.get_input_embeddings()
         return torch.from_numpy(tokens.ids).to(execution_device(embedding))
 
     def compute(self, metric: Metric, context: MetricContext, partial: MetricResult | None) -> None:
-        """Compute a metric, from what was done of it before, and tell how long it takes.
+        """Compute a metric, continuing a partial value, and report the time that it takes.
 
-        What an attempt before this one finished is not done again.
+        Values that an earlier attempt finished are not computed again.
 
         Raises:
-            DepthError: not all of its values are numbers; what there is of it is kept.
+            DepthError: not all of its values are numbers; the value so far is kept.
         """
         partial = self.result.measured.get(metric.name, partial)
         expected = seconds_of(metric, self.result, self._model.pace)
@@ -273,7 +273,7 @@ class Run:
             )
 
     def emit_whole(self, metric: Metric, value: MetricResult) -> None:
-        """Keep a metric that is done, and tell of it."""
+        """Put a finished metric into the result, and emit it."""
         self.result.put(metric.name, value)
         self._emit_part(metric.name, value, 1, 1, 1.0)
 
@@ -294,7 +294,7 @@ class Run:
             self._emit(MetricRows(self._run_id, metric, value, done, total, self.seconds, left))
 
     def tell_prepared(self, metrics: tuple[str, ...]) -> None:
-        """Tell for which metrics the model has everything that is found once."""
+        """Emit the metrics whose one-time preparation is done for the model."""
         if metrics != self._model.pace.prepared:
             self._emit_pace(replace(self._model.pace, prepared=metrics))
 
@@ -307,7 +307,7 @@ class Run:
         self._emit(Rows(self._run_id, metric, first, rows, done, self.seconds, from_token))
 
     def flush(self) -> None:
-        """Tell of the rows of layers that wait."""
+        """Emit the rows of layers that wait."""
         if not self._waiting:
             return
         first, waiting = self.result.layers_done, self._waiting
@@ -339,14 +339,14 @@ class Run:
             self.flush()
 
     def _leave_out(self, metric: str) -> None:
-        """Reduce no more layers for a metric that failed at one."""
+        """Stop reducing layers for a metric that failed at one."""
         self.flush()
         del self._kernels[metric]
         self._of_layers = [other for other in self._of_layers if other.name != metric]
         self.result.measured = without(self.result.measured, [metric])
 
     def _halt(self, layer: int, recorder: ActivationRecorder) -> None:
-        """Show what there is of this layer, then wait for a key."""
+        """Emit the results of this layer, then wait for a key."""
         self.flush()
         unembedding = self._model.anatomy.unembedding
         if self.result.get(LogitLens) is not None and unembedding is not None:
@@ -363,7 +363,7 @@ class Run:
         try:
             self.control.wait(lambda: self._emit(Halted(self._run_id, layer)))
         finally:
-            # While somebody looks at it, nothing is computed.
+            # The time of a halt is no computing time.
             self._started += time.perf_counter() - began
 
     def _read_lens(self, residual: torch.Tensor, beside: Sequence[Metric]) -> None:
@@ -399,19 +399,19 @@ class Run:
         self._emit_rows(logit_lens.METRIC.name, first, lens, from_token)
 
     def _texts(self, ids: np.ndarray, known: Collection[int]) -> dict[int, str]:
-        """Texts of the ids that this run has not told yet."""
+        """Texts of the ids that this run has not emitted yet."""
         named = (id_ for id_ in np.unique(ids).tolist() if id_ >= 0)
         return self._model.vocabulary.texts(id_ for id_ in named if id_ not in known)
 
 
 class _BesideLens:
-    """A metric that is reduced beside the lens, which goes on where that fails.
+    """A metric that is computed while the lens is read; the lens continues where it fails.
 
-    The metric is computed by itself then, and what went wrong is told if it fails there too.
+    A metric that failed is then computed by itself, which reports the error if it fails again.
 
     Attributes:
         metric: the metric.
-        value: what it came to, once the lens was read; None where that failed.
+        value: its value, once the lens was read; None where the metric failed.
     """
 
     def __init__(
@@ -425,7 +425,7 @@ class _BesideLens:
         return None if self._reducer is None else self._reducer.value
 
     def add(self, first: int, from_token: int, lens: Logits, output: Logits) -> None:
-        """Take a part of the lens."""
+        """Add a part of the lens."""
         reducer = self._reducer
         if reducer is None:
             return

@@ -13,9 +13,9 @@ class Sampler:
     probabilities, so one seed chooses the same tokens on every device, within rounding.
 
     Args:
-        temperature: what the logits are divided by; 0 takes the most probable token.
-        top_p: share that the most probable tokens, from which one is drawn, must reach.
-        seed: of the random numbers; its lowest 64 bits count.
+        temperature: the divisor of the logits; 0 for the most probable token.
+        top_p: the probability that the tokens to draw from, the most probable ones, must reach.
+        seed: the seed of the random numbers; its lowest 64 bits count.
     """
 
     def __init__(self, temperature: float, top_p: float, seed: int) -> None:
@@ -28,7 +28,7 @@ class Sampler:
         if self._temperature == 0:
             return int(logits.argmax())
         scores = logits.to("cpu").double()
-        # Less the largest, so that no temperature is too low to divide by.
+        # Less the largest logit, so that no temperature is too low to divide by.
         scaled = (scores - scores.max()) / self._temperature
         probabilities, ids = scaled.softmax(dim=-1).sort(descending=True, stable=True)
         reached = probabilities.cumsum(dim=-1)

@@ -1,4 +1,4 @@
-"""States that another engine has served, in the place of those that a run records."""
+"""States that another engine has served, in place of states that a run records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from depthtui.tracing.activations import ActivationRecorder, Activations
 from depthtui.tracing.trace import LayerActivations, trace
 
 _LEAST_COSINE = 0.5
-"""States of one model before one layer point the same way; those of others are at right angles."""
+"""The least cosine: states of one model before a layer are parallel, of two models orthogonal."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class ServedStates:
 
     Attributes:
         prompt: its text; its level is the file's name.
-        tokens: as they were served.
-        dtype: of the states, such as `bfloat16`.
+        tokens: its tokens as they were served.
+        dtype: the dtype of the states, such as `bfloat16`.
         activations: the residual stream, as if it had been recorded here.
     """
 
@@ -47,7 +47,7 @@ def read_served_states(
 
     Args:
         path: the file.
-        model: at least its embedding, first layer, final norm and head.
+        model: the model, or at least its embedding, first layer, final norm and head.
         checkpoint: called between layers; raising there ends the work.
 
     Raises:
@@ -113,10 +113,10 @@ def _stream(
     """h_0 … h_L, each `[T, d]`; where layer 0 was not asked for, h_0 is the model's embedding.
 
     Args:
-        file: where they are from.
+        file: the file of the states.
         states: `[T, L+1, d]` or `[T, L, d]`.
-        first: what layer 0 reads and makes of these tokens here.
-        model: whose they are.
+        first: layer 0's input and output for these tokens, as computed here.
+        model: the model of the states.
 
     Raises:
         DepthError: they are of another model, or lack another layer than the first.
@@ -141,7 +141,7 @@ def _stream(
 
 
 def _cosine(ours: Tensor, theirs: Tensor) -> float:
-    """The cosine of states `[T, d]` at half of the tokens; -1 where there is none."""
+    """The median over tokens of the cosine of states `[T, d]`; -1 where there is none."""
     cosines = torch.cosine_similarity(ours.float(), theirs.cpu().float(), dim=-1)
     return float(cosines.nan_to_num(-1.0).median())
 
@@ -151,7 +151,7 @@ class _FirstLayerDone(Exception):
 
 
 def _ends_of_first_layer(model: ReadyModel, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """What layer 0 reads and makes of tokens, each `[T, d]`."""
+    """Layer 0's input and output for tokens, each `[T, d]`."""
     kept: list[Tensor] = []
 
     def keep(layer: LayerActivations) -> None:
@@ -168,10 +168,10 @@ def _ends_of_first_layer(model: ReadyModel, ids: Tensor) -> tuple[Tensor, Tensor
 def _recorded(
     path: Path, stream: list[Tensor], model: ReadyModel, checkpoint: Callable[[], None]
 ) -> Activations:
-    """The states in the dtype and on the device of the head.
+    """The activations of states, in the dtype and on the device of the head.
 
     Raises:
-        DepthError: one is no finite number.
+        DepthError: a value is no finite number.
     """
     recorder = ActivationRecorder(len(stream) - 1, keep_writes=False)
 

@@ -1,9 +1,9 @@
-"""Files of states that vLLM has written: which there are, and what their headers say.
+"""Files of states that vLLM has written: lists them and reads their headers.
 
 `extract_hidden_states` of vLLM (0.18 and later) writes a safetensors file for each request:
-`hidden_states` `[tokens, states, width]`, in the dtype that is served, and `token_ids` `[tokens]`.
-The ids of its layers are not in there. They ascend: id l is the residual stream before layer l,
-and id L, the number of layers, the one after the last, before the final norm.
+`hidden_states` `[tokens, states, width]`, in the served dtype, and `token_ids` `[tokens]`.
+The file does not contain the ids of its layers. They ascend: id l is the residual stream before
+layer l, and id L, the number of layers, the stream after the last one, before the final norm.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from depthtui.files import why
 from depthtui.models.integrity import check_safetensors, read_header
 
 ENGINE = "vLLM"
-"""The engine whose files these are."""
+"""The engine that writes these files."""
 
 STATES, TOKEN_IDS = "hidden_states", "token_ids"
-"""The tensors of such a file."""
+"""The names of the tensors in a file."""
 
 _DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 _ID_DTYPES = ("I64", "I32")
@@ -32,12 +32,12 @@ _ASK_VLLM = "vLLM's `extract_hidden_states` writes them; `depthtui help states` 
 
 @dataclass(frozen=True)
 class StateFile:
-    """What the header of a file of states says.
+    """The header of a file of states.
 
     Attributes:
         path: the file.
-        tokens, states, width: the sides of its states.
-        dtype: theirs, such as `bfloat16`.
+        tokens, states, width: the shape of its states.
+        dtype: the dtype of its states, such as `bfloat16`.
     """
 
     path: Path
@@ -51,7 +51,7 @@ def find_state_files(place: Path) -> list[Path]:
     """The safetensors files of a folder, in the order of the numbers in their names.
 
     Raises:
-        DepthError: it cannot be read, or has none.
+        DepthError: the folder cannot be read, or has no such file.
     """
     try:
         found = [path for path in place.iterdir() if path.suffix == ".safetensors"]
@@ -69,10 +69,10 @@ def find_state_files(place: Path) -> list[Path]:
 
 
 def served_dtype(files: Sequence[Path]) -> str:
-    """The dtype of the first of some files that can be read.
+    """The dtype of the first readable file.
 
     Raises:
-        DepthError: none can; says why the first cannot.
+        DepthError: none can be read; the message is the reason for the first.
     """
     first: DepthError | None = None
     for path in files:
@@ -85,10 +85,10 @@ def served_dtype(files: Sequence[Path]) -> str:
 
 
 def read_state_file(path: Path) -> StateFile:
-    """What a file says of its states; the states are not read.
+    """Read a file's header; the states are not read.
 
     Raises:
-        DepthError: it is damaged, or no such file.
+        DepthError: the file is damaged, or no file of states.
     """
     try:
         header = read_header(path)[0]
@@ -115,7 +115,7 @@ def read_state_file(path: Path) -> StateFile:
 def _described(
     path: Path, header: dict[str, Any], name: str, dtypes: tuple[str, ...]
 ) -> tuple[str, tuple[int, ...]]:
-    """Dtype and shape of a tensor."""
+    """Dtype and shape of a tensor, by the header."""
     entry = header[name]
     dtype, sides = entry.get("dtype"), entry.get("shape")
     if dtype not in dtypes:

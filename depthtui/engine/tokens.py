@@ -20,19 +20,19 @@ _BYTE_PIECE = re.compile("<0x([0-9A-Fa-f]{2})>")
 class Vocabulary:
     """The raw text of every token id, decoded once.
 
-    A token that is only a part of a character keeps its bytes as lone
+    A token that is only a part of a character has its bytes as lone
     surrogates (PEP 383), so that no two tokens look the same by accident.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._byte_level = _is_byte_level(tokenizer)
-        # The tokenizer makes the list anew every time.
+        # The tokenizer builds a new list at every access.
         self._special_ids = frozenset(tokenizer.all_special_ids)
         self._texts: dict[int, str] = {}
 
     def text(self, token_id: int) -> str:
-        """The raw text of one id; hostile until made printable."""
+        """The raw text of one id; unsafe until it is made printable."""
         if token_id not in self._texts:
             self._texts[token_id] = self._decode(token_id)
         return self._texts[token_id]
@@ -60,8 +60,8 @@ def tokenise(tokenizer: Any, prompt: Prompt, chat_template: bool, vocabulary: Vo
     """Tokenise a prompt, as the tokenizer does by itself or wrapped in its chat template.
 
     Raises:
-        DepthError: the prompt is empty, the tokenizer cannot read it, or there is no chat
-            template that can be used.
+        DepthError: the prompt is empty, the tokenizer cannot read it, or there is no usable
+            chat template.
     """
     if not prompt.text:
         raise DepthError("The prompt is empty.", "Type a text of at least one word.")
@@ -93,7 +93,7 @@ def tokenise(tokenizer: Any, prompt: Prompt, chat_template: bool, vocabulary: Vo
 def tokenise_source(tokenizer: Any, result: RunResult, vocabulary: Vocabulary) -> Tokens | None:
     """The tokens of the text that a run is patched from; None where there is none.
 
-    Its answer, where it has one, stands behind the last word of the prompt's question.
+    Its answer, where it has one, follows the last word of the prompt's question.
 
     Raises:
         DepthError: the text cannot be read.
@@ -111,7 +111,7 @@ def tokenise_source(tokenizer: Any, result: RunResult, vocabulary: Vocabulary) -
 
 
 def _wrapped(tokenizer: Any, prompt: Prompt) -> tuple[str, str]:
-    """The prompt as a turn of a conversation, and the answer as it stands at its end."""
+    """The prompt as a turn of a conversation, and the answer as it follows at the end."""
     answer = prompt.answer.lstrip(" ")
     return wrapped_question(tokenizer, prompt.question) + answer, answer
 
@@ -128,7 +128,7 @@ def _is_byte_level(tokenizer: Any) -> bool:
 def _byte_of_letter() -> dict[str, int]:
     """The letters by which byte-level BPE writes the 256 bytes.
 
-    A printable Latin-1 byte stands for itself; the others take the code points from 256 on.
+    A printable Latin-1 byte is written as itself; the others as the code points from 256 on.
     """
     itself = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [index for index in range(256) if index not in set(itself)]

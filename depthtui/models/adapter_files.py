@@ -1,4 +1,4 @@
-"""From an adapter's name to its files and what they ask for, without torch.
+"""From an adapter's name to its files and configuration, without torch.
 
 An adapter is LoRA (arXiv 2106.09685) as peft saves it, rank-stabilised (arXiv 2312.03732) or
 weight-decomposed (DoRA, arXiv 2402.09353) or neither.
@@ -32,10 +32,10 @@ _LARGEST_CONFIG = 16 << 20
 _FETCH_AGAIN = "The file is damaged: fetch it again."
 _MOST_RANKS = 1 << 20
 _PREFIX = "base_model.model."
-"""Begins the name of each of an adapter's weights; the name of its module in the model follows."""
+"""Prefix of the name of each adapter weight; the name of its module in the model follows."""
 
 _NAME = re.compile(r"\^?[\w.-]+\$?", re.ASCII)
-"""peft reads names of modules as regular expressions, of which others may take years."""
+"""Names that are allowed: peft reads them as regular expressions, which may take years."""
 
 _CHECKPOINT = re.compile(r"checkpoint-\d+")
 
@@ -46,9 +46,9 @@ class Adapter:
 
     Attributes:
         name: a short name to show.
-        source: where it is, in words.
-        folder: where its files lie.
-        base: the model that it names as its base; empty where it names none.
+        source: where it comes from, in words.
+        folder: the folder of its files.
+        base: the model that it names as its base; empty for none.
         lora: the fields of peft's `LoraConfig`.
     """
 
@@ -60,15 +60,15 @@ class Adapter:
 
     @property
     def files(self) -> list[Path]:
-        """What it is made of."""
+        """Its files."""
         return [self.folder / ADAPTER_CONFIG, self.folder / ADAPTER_WEIGHTS]
 
 
 def resolve_adapter(name: str) -> ModelSource:
-    """Find out what an adapter's name means: a folder or a hub id.
+    """Resolve an adapter's name to a folder or a hub id.
 
     Raises:
-        DepthError: it means neither.
+        DepthError: the name is neither.
     """
     name = name.strip()
     path = expanded(name) if name and "\0" not in name else Path()
@@ -99,7 +99,7 @@ def adapter_on_disk(name: str) -> Adapter | None:
     """The adapter of a name; None where it is on the hub and not in the hub cache.
 
     Raises:
-        DepthError: there is none of that name, or it cannot be opened safely.
+        DepthError: no adapter has that name, or it cannot be opened safely.
     """
     source = resolve_adapter(name)
     in_cache = source.kind == "hub"
@@ -111,7 +111,7 @@ def read_adapter(source: ModelSource, folder: Path) -> Adapter:
     """The adapter in a folder.
 
     Raises:
-        DepthError: a file is missing, damaged or a pickle, or it is an adapter of another kind.
+        DepthError: a file is missing, damaged or a pickle, or the adapter is of another kind.
     """
     asked = read_adapter_config(folder)
     weights = folder / ADAPTER_WEIGHTS
@@ -130,10 +130,10 @@ def read_adapter(source: ModelSource, folder: Path) -> Adapter:
 
 
 def read_adapter_config(folder: Path) -> dict[str, Any]:
-    """What an adapter's configuration asks for.
+    """An adapter's configuration.
 
     Raises:
-        DepthError: it cannot be read, or is of another kind of adapter.
+        DepthError: it cannot be read, or belongs to another kind of adapter.
     """
     path = folder / ADAPTER_CONFIG
     try:
@@ -152,16 +152,16 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
 
 
 def _title(source: ModelSource) -> str:
-    """A checkpoint of a training is told apart by the folder that it lies in."""
+    """The adapter's short name; a training checkpoint's contains the folder that it lies in."""
     path = Path(source.location)
     return f"{path.parent.name} {path.name}" if _CHECKPOINT.fullmatch(path.name) else path.name
 
 
 def _lora(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a configuration that say how its weights are merged.
+    """The fields of a configuration that define how its weights are merged.
 
     Raises:
-        DepthError: one has a value that it cannot have, or asks for what is not done here.
+        DepthError: a field has an invalid value, or asks for something that is not supported.
     """
     path = folder / ADAPTER_CONFIG
     for name, value in asked.items():
@@ -187,7 +187,7 @@ def _lora(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_modules_of(weights: Path, lora: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with the names of the modules that there are weights of, for a pattern of them."""
+    """The fields, with the names of the modules that have weights in place of any pattern."""
     names = [name.removeprefix(_PREFIX) for name in read_header(weights)[0]]
     modules = sorted({name.partition(".lora_")[0] for name in names if ".lora_" in name})
     patterns = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
@@ -216,7 +216,7 @@ def _are_names(value: Any) -> bool:
 
 
 def _are_modules(value: Any) -> bool:
-    """Names of modules, or a pattern of them, which is not read as one."""
+    """Whether the value is a list of module names, or a pattern, which is never evaluated."""
     return isinstance(value, str) or _are_names(value)
 
 
@@ -252,7 +252,7 @@ _FIELDS: Mapping[str, Callable[[Any], bool]] = {
     "lora_bias": _is_switch,
     "ensure_weight_tying": _is_switch,
 }
-"""The fields of peft's `LoraConfig` that merged weights hang on, and what each may be."""
+"""The fields of peft's `LoraConfig` on which merged weights depend, and a check of each."""
 
 _OF_TRAINING = frozenset(
     {
@@ -275,7 +275,7 @@ _OF_TRAINING = frozenset(
         "velora_config",
     }
 )
-"""Fields that say where an adapter comes from, and how it was trained."""
+"""Fields on where an adapter comes from, and on how it was trained."""
 
 _KEEPS_BASE = (None, True, False, "gaussian", "eva", "orthogonal")
-"""Beginnings of an adapter that leave the weights of its base as they are."""
+"""Initialisations of an adapter that leave the weights of its base unchanged."""

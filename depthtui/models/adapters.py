@@ -1,4 +1,4 @@
-"""A LoRA adapter merged into the weights of its base, by peft, and the base's own weights again."""
+"""Merges a LoRA adapter into the weights of its base, by peft, and restores the base's own."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ADAPTER = "default"
 
 
 def check_can_merge(spec: ModelSpec) -> None:
-    """See that there is what merges an adapter, and nothing in its way.
+    """Check that an adapter can be merged.
 
     Raises:
         DepthError: peft is not installed, or the weights are to be quantised.
@@ -69,11 +69,11 @@ def local_adapter(name: str, progress: Callable[[Progress], None]) -> Adapter:
 
 
 def check_fits(adapter: Adapter, config: PreTrainedConfig, trust_remote_code: bool = False) -> None:
-    """See, before the base is loaded, that an adapter is of a model of such a configuration.
+    """Check, before the base is loaded, that an adapter fits a model of this configuration.
 
     Raises:
-        DepthError: it is not, some of its weights are no numbers, or the base's weights on disk
-            are quantised.
+        DepthError: it does not fit, some of its weights are no finite numbers, or the base's
+            weights on disk are quantised.
     """
     if getattr(config, "quantization_config", None) is not None:
         raise DepthError(
@@ -96,7 +96,7 @@ def merge(model: PreTrainedModel, adapter: Adapter) -> PreTrainedModel:
     """A model with an adapter's weights merged into its own, in their dtype and on their devices.
 
     Raises:
-        DepthError: some of its weights wait elsewhere.
+        DepthError: some of the model's weights are offloaded.
     """
     if any(weight.is_meta for weight in model.parameters()):
         raise DepthError(
@@ -112,7 +112,7 @@ def merge(model: PreTrainedModel, adapter: Adapter) -> PreTrainedModel:
 
 
 def _inject(model: PreTrainedModel, adapter: Adapter, without_values: bool = False) -> Any:
-    """peft's model of a base and an adapter, all of whose weights have their place.
+    """peft's model of a base and an adapter, in which every weight of the adapter is used.
 
     Args:
         model: the base.
@@ -120,13 +120,13 @@ def _inject(model: PreTrainedModel, adapter: Adapter, without_values: bool = Fal
         without_values: whether the base has weights without values.
 
     Raises:
-        DepthError: some have none, or it adapts one of two tied layers.
+        DepthError: some weights have no place, or the adapter changes one of two tied layers.
     """
     import peft
 
     tied = _tied_layers(model)
     with _in_words(adapter), torch.random.fork_rng(devices=[]):
-        # Nothing is taken from the weights of the base: the file has all values.
+        # No values are initialised from the weights of the base: the file has all of them.
         config = peft.LoraConfig(**adapter.lora, init_lora_weights=False, inference_mode=True)
         injected = peft.PeftModel(model, config, _ADAPTER, low_cpu_mem_usage=without_values)
         result = injected.load_adapter(
@@ -171,7 +171,7 @@ def _layers_at(model: nn.Module, names: list[str]) -> Iterator[nn.Module]:
 
 @contextmanager
 def _in_words(adapter: Adapter) -> Iterator[None]:
-    """Say what is wrong with an adapter in a sentence, in place of warnings and errors of peft."""
+    """Raise a sentence on what is wrong with an adapter, in place of peft's warnings and errors."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -186,23 +186,23 @@ def _in_words(adapter: Adapter) -> Iterator[None]:
 
 
 def _said(error: Exception) -> str:
-    """What an error says first; where torch lists weights of another shape, the first of them."""
+    """The first line of an error; where torch lists weights of another shape, the first of them."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     sizes = next((line for line in lines if line.startswith("size mismatch")), None)
     return first_line(error if sizes is None else sizes)
 
 
 def _another_base(adapter: Adapter) -> str:
-    """What to do about an adapter that does not fit."""
+    """A hint for an adapter that does not fit."""
     if adapter.base:
         return f"It was trained on {shown(adapter.base)}: name that model."
     return "Name the model that it was trained on."
 
 
 class BaseWeights:
-    """The weights of a base that an adapter has changed, to be had again for a while.
+    """The weights of a base that an adapter has changed, to be put back for a while.
 
-    They are read again when they are first wanted, and kept on the CPU.
+    They are read again when they are first needed, and kept on the CPU.
 
     Args:
         model: the model with the adapter merged.
@@ -216,10 +216,10 @@ class BaseWeights:
 
     @contextmanager
     def put_back(self) -> Iterator[None]:
-        """Let the model have the base's own weights, bit for bit, and afterwards its merged ones.
+        """Give the model the base's own weights, bit for bit, and afterwards its merged ones.
 
         Raises:
-            DepthError: there is no memory for the base.
+            DepthError: there is too little memory for the base.
         """
         held = self._changed()
         self._exchange(held)
@@ -244,7 +244,7 @@ class BaseWeights:
                     f"the base without the adapter takes {format_size(needed)} of memory, and "
                     f"{format_size(free)} are free"
                 )
-            # Tied weights have several names in the base, and one where they are still tied here.
+            # Tied weights have several names in the base, and one here where they are still tied.
             base = dict(self._load().named_parameters(remove_duplicate=False))
             self._held = {
                 name: base[name].detach()
@@ -255,7 +255,7 @@ class BaseWeights:
 
 
 def trained_on_another(adapter: Adapter, model: str) -> str:
-    """That an adapter names another base than the model, in a sentence; empty where it does not.
+    """A sentence on an adapter that names another base than the model; empty where it does not.
 
     The last parts of their names are compared: folders of a model lie anywhere.
     """

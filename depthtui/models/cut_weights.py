@@ -1,4 +1,4 @@
-"""Weights of which every rank has a part, read as if they were whole."""
+"""Reads weights that are cut over ranks as if they were whole."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distrib
 
 
 def is_cut(weight: object) -> TypeGuard[DTensor]:
-    """Whether ranks share a weight; its shape is that of the whole."""
+    """Whether a weight is cut over ranks; its `shape` is that of the whole."""
     return isinstance(weight, DTensor)
 
 
 def whole(weight: Tensor) -> Tensor:
-    """A weight as an ordinary tensor; all ranks bring their parts together where it is cut."""
+    """A weight as an ordinary tensor; where it is cut, all ranks gather their parts."""
     return weight.full_tensor() if is_cut(weight) else weight
 
 
 def rows_of(weight: Tensor, ids: Tensor) -> Tensor:
-    """Some rows of a weight `[m, d]`, `[n, d]`, of which other ranks may have some."""
+    """Some rows `[n, d]` of a weight `[m, d]`; other ranks may have some of them."""
     if not is_cut(weight):
         return weight[ids.to(weight.device)]
     ids = ids.to(weight.device)
@@ -32,11 +32,11 @@ def rows_of(weight: Tensor, ids: Tensor) -> Tensor:
 
 
 def sum_of_rows(weight: Tensor, rows_at_once: int) -> Tensor:
-    """The sum of the rows of a weight `[m, d]`, `[d]` float32.
+    """The sum `[d]` of the rows of a weight `[m, d]`, in float32.
 
     Args:
         weight: the weight.
-        rows_at_once: so many are made float32 together.
+        rows_at_once: the number of rows that are converted to float32 together.
     """
     is_by_rows = is_cut(weight) and _is_by_rows(weight)
     mine = weight.to_local() if is_by_rows and is_cut(weight) else whole(weight)
@@ -51,11 +51,11 @@ def sum_of_rows(weight: Tensor, rows_at_once: int) -> Tensor:
 
 
 def product_with(weight: Tensor, multiply: Callable[[Tensor], Tensor]) -> Tensor:
-    """What rows make with a weight `[m, d]`, `[n, m]`; of its rows each rank may have some.
+    """The product `[n, m]` with a weight `[m, d]`, of whose rows each rank may have some.
 
     Args:
         weight: the weight.
-        multiply: makes `[n, k]` of k rows of it.
+        multiply: returns the product `[n, k]` with k rows of it.
     """
     if not is_cut(weight) or not _is_by_rows(weight):
         return multiply(whole(weight))
@@ -72,7 +72,7 @@ def product_with(weight: Tensor, multiply: Callable[[Tensor], Tensor]) -> Tensor
 
 
 def cut_like(value: Tensor, weight: Tensor) -> Tensor:
-    """A whole value, of which this rank takes the part that it has of a weight."""
+    """Cut a whole value to the part of the weight that this rank has."""
     if not is_cut(weight):
         return value
     return distribute_tensor(value, weight.device_mesh, weight.placements, src_data_rank=None)
@@ -83,14 +83,14 @@ def _is_by_rows(weight: DTensor) -> bool:
 
 
 def joined_inputs(value: Tensor, weight: object) -> Tensor:
-    """What all ranks read `[…, inputs]`, where each reads the part that its weight multiplies."""
+    """The inputs `[…, inputs]` of all ranks, each of which reads the part for its own weight."""
     if not is_cut(weight) or value.shape[-1] == weight.shape[-1]:
         return value
     return joined_parts(value, weight.device_mesh, -1)
 
 
 def joined_parts(value: Tensor, mesh: DeviceMesh, axis: int) -> Tensor:
-    """The parts that ranks have of a tensor, each as long as the others, one behind the other."""
+    """Concatenate the ranks' parts of a tensor, which have equal lengths."""
     axis %= value.dim()
     parts = DTensor.from_local(value.contiguous(), mesh, [Shard(axis)], run_check=False)
     return parts.full_tensor()

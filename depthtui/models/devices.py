@@ -1,4 +1,4 @@
-"""The devices of this machine, their memory, the dtype that `auto` takes, and what lies where."""
+"""The devices of this machine, their memory, the dtype of `auto`, and where modules compute."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Device:
     """A device that models can be put on.
 
     Attributes:
-        name: what `--device` calls it, such as `cuda:0`.
-        hardware: what it is, such as `NVIDIA H100 80GB HBM3`.
+        name: its name for `--device`, such as `cuda:0`.
+        hardware: its hardware, such as `NVIDIA H100 80GB HBM3`.
         total: bytes of memory.
-        free: of these, what is free.
+        free: bytes of free memory.
         capability: CUDA's compute capability, such as `9.0`, or empty.
-        dtype: what `auto` takes there.
+        dtype: the dtype that `auto` chooses there.
     """
 
     name: str
@@ -61,10 +61,10 @@ def visible_gpus() -> list[str]:
 
 
 def hardware(placed: str) -> str:
-    """What the devices of a model are, such as `NVIDIA H100 80GB HBM3` for `cuda:0, cuda:1`.
+    """The hardware of a model's devices, such as `NVIDIA H100 80GB HBM3` for `cuda:0, cuda:1`.
 
-    Each kind stands there once: the same model on another GPU of the same kind computes the
-    same. What is no GPU keeps its name.
+    Each kind is named once: a model computes the same on another GPU of the same kind. Devices
+    that are no GPUs keep their names.
     """
     names = (_hardware(name.strip()) for name in placed.split(","))
     return ", ".join(dict.fromkeys(names))
@@ -90,14 +90,14 @@ def _gpu(index: int) -> Device:
 
 
 def _auto(name: str) -> str:
-    """What `auto` takes for a model that is not small."""
+    """The dtype that `auto` chooses for a model that is not small."""
     return dtype_name(auto_dtype(torch.device(name), parameters=1 << 40))
 
 
 def execution_device(module: nn.Module) -> torch.device:
-    """Where a module computes: accelerate's hook knows, else its weights do.
+    """The device on which a module computes: that of accelerate's hook, else of its weights.
 
-    Of a model that is offloaded whole, only the modules that hold weights have hooks.
+    In a model that is offloaded whole, only the modules that hold weights have hooks.
     """
     hooked = _hooked_device(module)
     if hooked is not None:
@@ -112,7 +112,7 @@ def execution_device(module: nn.Module) -> torch.device:
 
 
 def _hooked_device(module: nn.Module) -> torch.device | None:
-    """Where accelerate's hook on a module, or the first of several, lets it compute."""
+    """The execution device of accelerate's hook on a module, or of the first of several."""
     hook = getattr(module, "_hf_hook", None)
     for part in (hook, *getattr(hook, "hooks", ())):
         device = getattr(part, "execution_device", None)
@@ -122,7 +122,7 @@ def _hooked_device(module: nn.Module) -> torch.device | None:
 
 
 def device_named(wanted: str) -> torch.device:
-    """The device that a spec's word means; `cuda` without a number may be several."""
+    """The device for a spec's word; `cuda` without a number may be several."""
     if wanted == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -151,7 +151,7 @@ def dtype_named(wanted: str, device: torch.device, parameters: int) -> torch.dty
 
 
 def auto_dtype(device: torch.device, parameters: int) -> torch.dtype:
-    """The dtype of a model of so many parameters where none is asked for."""
+    """The dtype of a model of so many parameters when none is asked for."""
     if device.type == "cpu" and parameters <= _FLOAT32_UP_TO:
         return torch.float32
     if device.type == "cuda" and not all(map(_has_bfloat16, gpus(device))):
@@ -160,20 +160,20 @@ def auto_dtype(device: torch.device, parameters: int) -> torch.dtype:
 
 
 def _has_bfloat16(gpu: int) -> bool:
-    """Whether a GPU computes in bfloat16, which older ones only emulate."""
+    """Whether a GPU computes in bfloat16; older ones only emulate it."""
     return torch.cuda.get_device_capability(gpu) >= _BFLOAT16_SINCE
 
 
 def gpus(device: torch.device) -> list[int]:
-    """The GPUs that a device stands for: `cuda` without a number is all of them."""
+    """The GPUs that a device means: `cuda` without a number means all."""
     return list(range(torch.cuda.device_count())) if device.index is None else [device.index]
 
 
 def answers(device: torch.device) -> bool:
     """Whether a device still computes.
 
-    An error in a kernel of CUDA's, such as a read outside of memory, costs the whole process its
-    GPU: whatever is asked of it afterwards fails.
+    An error in a CUDA kernel, such as a read outside of memory, costs the whole process its GPU:
+    every later call on it fails.
     """
     if device.type == "cpu":
         return True
@@ -184,13 +184,13 @@ def answers(device: torch.device) -> bool:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Begin to watch how much memory is taken on a device."""
+    """Start to measure the peak of memory used on a device."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Most bytes taken on a device since then; None where it does not tell."""
+    """Most bytes used on a device since `reset_peak_memory`; None where it does not report them."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return None

@@ -1,4 +1,4 @@
-"""Fingerprints of models: hashes of all that their files hold, each large file read once."""
+"""Fingerprints of models: hashes of the contents of their files, each large file read once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from depthtui.errors import DepthError
 from depthtui.files import parse_json, read_whole, write_over
 
 _SMALL = 4 << 20
-"""Bytes; a file that is no larger is read each time."""
+"""Bytes; a file that is no larger is read every time."""
 
 _PIECE = 16 << 20
 """Bytes that a thread reads and hashes at a time."""
@@ -37,7 +37,7 @@ _POLL_SECONDS = 0.1
 
 
 class _Stopped(Exception):
-    """Nobody waits for the fingerprint any longer."""
+    """Stops the reading when the fingerprint is no longer needed."""
 
 
 def fingerprint(
@@ -45,17 +45,17 @@ def fingerprint(
     kept: Path | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> str:
-    """A hash of the names and whole contents of a model's files; a copy of them has the same.
+    """A hash of the names and whole contents of a model's files; a copy of them has the same hash.
 
-    The hash of a large file is kept beside the file's inode, size, and times of modification
-    and of status change, and is found there as long as these stay. A program that writes cannot
-    set the time of status change, so that other contents are seen even where size and time of
-    modification were restored. A write through a memory map may leave all times as they were.
+    The hash of a large file is stored with the file's inode, size, and times of modification
+    and of status change, and is valid while these do not change. A program that writes cannot
+    set the time of status change, so other contents are noticed even where size and time of
+    modification were restored. A write through a memory map may change none of the times.
 
     Args:
         files: the files, in any order.
-        kept: the JSON file with the hashes of large files; None to read each file. Another
-            program's file of that name stays as it is, and each file is read.
+        kept: the JSON file with the hashes of large files; None to read every file. Another
+            program's file of that name is left alone, and every file is read.
         report: called with bytes read and bytes to read; an exception ends the reading.
 
     Raises:
@@ -73,7 +73,7 @@ def fingerprint(
 
 
 def _known_hashes(identities: Mapping[Path, Sequence[int]], kept: Path | None) -> dict[Path, str]:
-    """The hashes that are kept of the files, of those that are as they were."""
+    """The stored hashes of those files that have not changed."""
     known = {} if kept is None else _read_known(kept)
     return {
         path: known[str(path.resolve())][-1]
@@ -86,7 +86,7 @@ def _known_hashes(identities: Mapping[Path, Sequence[int]], kept: Path | None) -
 def fingerprint_at_hand(
     files: Iterable[Path], kept: Path
 ) -> Iterator[Callable[[Callable[[Progress], None]], str]]:
-    """The fingerprint, without reading a large file: empty where the hash of one is not kept."""
+    """The fingerprint without reading large files; empty where the hash of one is not stored."""
 
     def take(_progress: Callable[[Progress], None]) -> str:
         identities = {path: _identity(path) for path in files}
@@ -100,12 +100,12 @@ def fingerprint_at_hand(
 
 
 def fingerprint_with(base: str, adapter: str) -> str:
-    """The fingerprint of a model into which an adapter was merged, of the fingerprints of both."""
+    """The fingerprint of a model with an adapter merged into it, from the fingerprints of both."""
     return hashlib.sha256(f"{base} {adapter}".encode()).hexdigest()
 
 
 def reading(done: int, total: int) -> Progress:
-    """How far the reading is, in bytes."""
+    """The progress of the reading, in bytes."""
     return Progress("Taking the fingerprint", done, total, "B")
 
 
@@ -113,10 +113,11 @@ def reading(done: int, total: int) -> Progress:
 def fingerprint_beside(
     files: Iterable[Path], kept: Path
 ) -> Iterator[Callable[[Callable[[Progress], None]], str]]:
-    """Take the fingerprint while the block runs; it yields a function that waits for it.
+    """Compute the fingerprint while the block runs; yield a function that waits for it.
 
-    The function's argument is told how far the reading is, and ends it by an exception. The
-    function raises a `DepthError` where a file has changed since the block began.
+    The function calls its argument with the progress of the reading; an exception of the argument
+    ends the reading. The function raises a `DepthError` where a file has changed since the block
+    began.
     """
     files = list(files)
     before = {path: _identity(path) for path in files if path.exists()}
@@ -146,10 +147,10 @@ def fingerprint_beside(
 
 
 def _check_same(before: Mapping[Path, Sequence[int]]) -> None:
-    """See that no file was changed or replaced.
+    """Check that no file was changed or replaced.
 
     Raises:
-        DepthError: one was.
+        DepthError: a file was.
     """
     for path, identity in before.items():
         if not path.exists() or _identity(path) != identity:
@@ -162,7 +163,7 @@ def _identity(path: Path) -> list[int]:
 
 
 def _will_last(path: Path, identity: Sequence[int]) -> bool:
-    """Whether a later change of a large file is sure to show in its identity."""
+    """Whether any later change of a large file will change its identity."""
     _, size, _, changed = identity
     is_old = time.time() - changed / 1e9 > _SETTLED
     return size > _SMALL and is_old and _identity(path) == identity
@@ -173,7 +174,7 @@ def _read(
     identities: Mapping[Path, Sequence[int]],
     report: Callable[[int, int], None],
 ) -> dict[Path, str]:
-    """A hash of each file's contents, made of the hashes of its pieces."""
+    """A hash of each file's contents, computed from the hashes of its pieces."""
     sizes = {path: identities[path][1] for path in paths}
     pieces = [(path, start) for path in paths for start in range(0, sizes[path], _PIECE)]
     digests = {path: hashlib.sha256() for path in paths}
@@ -204,14 +205,14 @@ def _read_known(kept: Path) -> dict[str, list[Any]]:
 
 
 def _is_entry(path: str, entry: object) -> bool:
-    """Whether this is a path with four integers and a hash."""
+    """Whether the entry is a path with four integers and a hash."""
     if not (isinstance(entry, list) and [type(item) for item in entry] == [int] * 4 + [str]):
         return False
     return path.startswith("/") and _HASH.fullmatch(entry[-1]) is not None
 
 
 def _keep(entries: Mapping[str, list[Any]], kept: Path) -> None:
-    """Add to the list; where it cannot be written, the files are read again the next time."""
+    """Add entries to the list; where it cannot be written, the files are read again next time."""
     known = _read_known(kept)
     if all(known.get(path) == entry for path, entry in entries.items()):
         return

@@ -19,17 +19,17 @@ _CONTAINERS = (
         "total_inactive_file",
     ),
 )
-"""Where a container's limit stands, its usage, and what of that the system gives back."""
+"""Files with a container's limit, its usage, and the part of it that the system can free."""
 
 
 def free_memory() -> int:
-    """Bytes of main memory that this process can still take, container limits included."""
+    """Bytes of main memory that this process can still allocate, container limits included."""
     available = int(psutil.virtual_memory().available)
     for folder, limit_file, usage_file, cached in _CONTAINERS:
         try:
             limit = int(Path(folder, limit_file).read_text())
             usage = int(Path(folder, usage_file).read_text())
-            # Files that were read count as used, and make room when it is needed.
+            # The file cache counts as used, and is freed when memory is needed.
             lines = Path(folder, "memory.stat").read_text().splitlines()
             stat = dict(line.split() for line in lines)
             usage -= int(stat.get(cached, 0))
@@ -40,10 +40,10 @@ def free_memory() -> int:
 
 
 def check_disk(folder: Path, needed: int, purpose: str) -> None:
-    """See that the disk of `folder`, which need not exist yet, has `needed` bytes free.
+    """Check that the disk of `folder`, which need not exist yet, has `needed` bytes free.
 
     Raises:
-        DepthError: it has not.
+        DepthError: it does not.
     """
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(existing).free

@@ -1,4 +1,4 @@
-"""Fetching a model from the Hugging Face hub, or saying quickly why not."""
+"""Fetches a model from the Hugging Face hub, or raises quickly with the reason why not."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def fetch(
 ) -> Path:
     """The folder of a hub model, without the network where it is complete in the hub cache.
 
-    `check` sees the folder before its weights are fetched, and may refuse it.
+    `check` is called with the folder before its weights are fetched, and may refuse it.
     The model's own code is fetched only `with_code`.
 
     Raises:
@@ -69,9 +69,9 @@ def fetch(
 
 
 def fetch_adapter(adapter_id: str, progress: Report, *, check: CheckFolder) -> Path:
-    """The folder of an adapter on the hub, which is fetched.
+    """Fetch an adapter from the hub and return its folder.
 
-    `check` sees its configuration before its weights are fetched, and may refuse it.
+    `check` is called with its folder before its weights are fetched, and may refuse it.
 
     Raises:
         DepthError: it cannot be reached, does not exist, is gated or has no safe weights.
@@ -96,7 +96,7 @@ def fetch_adapter(adapter_id: str, progress: Report, *, check: CheckFolder) -> P
 
 
 def _sizes(model_id: str, revision: str, endpoint: str) -> dict[str, int]:
-    """The size of each file that the hub has of a model, in bytes."""
+    """The size of each file of a model on the hub, in bytes."""
     api = HfApi(endpoint=endpoint)
     info = api.model_info(model_id, revision=revision, files_metadata=True, timeout=_ANSWER_SECONDS)
     return {sibling.rfilename: sibling.size or 0 for sibling in info.siblings or ()}
@@ -138,7 +138,7 @@ def _download(
 def _snapshot(
     model_id: str, revision: str, endpoint: str, sizes: dict[str, int], progress: Report
 ) -> Path:
-    """Fetch some files, reporting from this thread while others download."""
+    """Fetch some files, reporting from this thread while other threads download."""
     total = sum(sizes.values())
     bars: list[_Bar] = []
     stopped = threading.Event()

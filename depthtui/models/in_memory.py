@@ -1,4 +1,4 @@
-"""A model that somebody has loaded already: what it is, and how it gets back what a run changes."""
+"""A model that is loaded already: its description, and how it is restored after a run."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _PLAIN_OUTPUTS = {
     "output_hidden_states": False,
     "output_attentions": False,
 }
-"""How a configuration must ask for outputs, so that they are small and have names."""
+"""Fields of a configuration for outputs, with values that make these small and named."""
 
 
 def adopt(model: Any, tokenizer: Any, name: str = "") -> LoadedModel:
-    """A model in memory and its tokenizer, as `load` would hand them on, without a fingerprint.
+    """A model in memory and its tokenizer, as `load` would return them, without a fingerprint.
 
     Args:
         model: a causal language model of transformers.
         tokenizer: the one that it was trained with.
-        name: what to call it; empty for the one that it was loaded by.
+        name: its name; empty for the name that it was loaded by.
 
     Raises:
-        DepthError: it cannot be followed as it is; says what to pass instead.
+        DepthError: it cannot be traced as it is; the hint names what to pass instead.
     """
     _check_model(model)
     _check_tokenizer(tokenizer)
@@ -61,9 +61,9 @@ def adopt(model: Any, tokenizer: Any, name: str = "") -> LoadedModel:
 def borrowed(model: nn.Module) -> Iterator[None]:
     """A model in evaluation mode, without gradients and with plain outputs, for a while.
 
-    At the end, however it comes, every module is in the mode that it was in, and every parameter
-    is the same object and requires a gradient as it did. What a run hooks to a model it takes off
-    itself; other hooks stay, and take part.
+    At the end, on success or error, every module is in its former mode, and every parameter is the
+    same object and requires a gradient as before. A run removes its own hooks; other hooks stay,
+    and run as well.
     """
     with contextlib.ExitStack() as stack:
         stack.callback(_put_back_modes, {module: module.training for module in model.modules()})
@@ -75,13 +75,13 @@ def borrowed(model: nn.Module) -> Iterator[None]:
             _set_all(config, {name: _PLAIN_OUTPUTS[name] for name in held})
         model.eval()
         model.requires_grad_(False)
-        # Gradients are taken of tensors that are made here.
+        # Gradients are computed for tensors that are made in the block.
         with torch.inference_mode(False):
             yield
 
 
 _Held = tuple[nn.Module, str, nn.Parameter, bool]
-"""Who holds a parameter, under which name, and whether it requires a gradient."""
+"""The module of a parameter, its name there, the parameter, and whether it requires a gradient."""
 
 
 def _parameters_of(model: nn.Module) -> list[_Held]:
@@ -99,14 +99,14 @@ def _put_back_modes(modes: dict[nn.Module, bool]) -> None:
 
 def _put_back_parameters(held: list[_Held]) -> None:
     for module, name, parameter, requires_grad in held:
-        # accelerate puts others in the place of those that it offloads.
+        # accelerate replaces the parameters that it offloads.
         if getattr(module, name) is not parameter:
             setattr(module, name, parameter)
         parameter.requires_grad_(requires_grad)
 
 
 def _free_buffers(model: nn.Module) -> None:
-    """What a pass in inference mode puts in place, such as a longer rotary table, stays usable."""
+    """Copy buffers made in inference mode, such as a longer rotary table, so they stay usable."""
     for module in model.modules():
         for name, buffer in module.named_buffers(recurse=False):
             if buffer.is_inference():
@@ -172,14 +172,14 @@ def _check_tokenizer(tokenizer: Any) -> None:
 
 
 def _is_compiled(module: nn.Module) -> bool:
-    """Whether `torch.compile` made it, compiled its call in place, or its `forward`."""
+    """Whether `torch.compile` made the module, or compiled its call in place, or its `forward`."""
     return getattr(module, "_compiled_call_impl", None) is not None or hasattr(
         module.forward, "_torchdynamo_orig_callable"
     )
 
 
 def _is_sharded(model: nn.Module) -> bool:
-    """Whether weights are brought together at each use: FSDP or DeepSpeed."""
+    """Whether weights are gathered at each use: FSDP or DeepSpeed."""
     return any(
         hasattr(weight, "ds_id") or hasattr(weight, "_is_flat_param")
         for weight in model.parameters()
@@ -194,7 +194,7 @@ def _quantize(model: PreTrainedModel) -> str:
 
 
 def _unquantised(model: PreTrainedModel) -> nn.Module:
-    """A model of as many parameters; a quantised one's packed weights have fewer elements."""
+    """An unquantised model with the same parameters; packed weights have fewer elements."""
     if getattr(model, "hf_quantizer", None) is None:
         return model
     with init_empty_weights():

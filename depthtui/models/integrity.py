@@ -17,7 +17,7 @@ _FINGERPRINTED = ("*.json", "*.jinja", "*.py", "*.model", "*.txt", "*.tiktoken")
 
 
 def check_safetensors(path: Path) -> None:
-    """See that a safetensors file is as long as its header says.
+    """Check that a safetensors file has the length that its header implies.
 
     Raises:
         DepthError: it is missing, truncated or no safetensors file.
@@ -33,7 +33,7 @@ def check_safetensors(path: Path) -> None:
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
-    """What a safetensors file says of each tensor, by its name, and where their bytes begin.
+    """The header's entry for each tensor of a safetensors file, and where their bytes begin.
 
     Raises:
         DepthError: it is missing, truncated or no safetensors file.
@@ -60,10 +60,10 @@ def _damaged(path: Path) -> DepthError:
 
 
 def check_files_are_ordinary(folder: Path) -> None:
-    """See that no file of a model is a device or a pipe, which a library would read without end.
+    """Check that no file of a model is a device or a pipe, which a library would read without end.
 
     Raises:
-        DepthError: one is.
+        DepthError: a file is.
     """
     for path in folder.iterdir():
         if path.exists() and not (path.is_file() or path.is_dir()):
@@ -71,7 +71,7 @@ def check_files_are_ordinary(folder: Path) -> None:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a model that we converted is complete, so far as lengths can tell."""
+    """Whether a converted model is complete, judged by the lengths of its files."""
     if not all((folder / name).is_file() for name in ("config.json", "tokenizer.json", MADE_FROM)):
         return False
     try:
@@ -91,14 +91,14 @@ def model_files(folder: Path) -> list[Path]:
 def converted_folder(
     gguf: Path, models_dir: Path, report: Callable[[int, int], None] = lambda done, total: None
 ) -> Path:
-    """Where the model store keeps what a GGUF file is converted to, made or not.
+    """The model store's folder for the conversion of a GGUF file, whether it exists or not.
 
-    `report` is told of bytes read and bytes to read, where the file was not read before.
+    `report` is called with bytes read and bytes to read, where the file was not read before.
     """
     digest = fingerprint([gguf], known_hashes(models_dir), report)
     return models_dir / f"{gguf.stem[:80]}-{digest[:12]}"
 
 
 def known_hashes(models_dir: Path) -> Path:
-    """Where the hashes of large files are kept: beside the model store."""
+    """The file with the hashes of large files: beside the model store."""
     return models_dir.parent / "fingerprints.json"

@@ -1,4 +1,4 @@
-"""Keep libraries from writing on the terminal."""
+"""Keeps libraries from writing to the terminal."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# Both are read when the libraries are imported.
+# The libraries read both on import.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
 def silence_libraries() -> None:
-    """Switch off progress bars and warnings of transformers and those that it works with."""
+    """Switch off progress bars and warnings of transformers and of the libraries that it uses."""
     from huggingface_hub.utils import logging as hub_logging
     from huggingface_hub.utils.tqdm import disable_progress_bars
     from transformers.utils import logging as transformers_logging
@@ -25,7 +25,7 @@ def silence_libraries() -> None:
     hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     disable_progress_bars()
     for logger in ("accelerate", "bitsandbytes"):
-        # bitsandbytes says of every layer, at every call, that it converts the layer's input.
+        # bitsandbytes warns at every call of every layer that it converts the layer's input.
         logging.getLogger(logger).setLevel(logging.ERROR)
     modules = ("transformers", "huggingface_hub", "accelerate", "torch", "bitsandbytes", "triton")
     for module in modules:
@@ -34,7 +34,7 @@ def silence_libraries() -> None:
 
 @contextmanager
 def libraries_silenced() -> Iterator[None]:
-    """The libraries silent for a while, then as talkative as they were."""
+    """Silence the libraries for a while, then restore their verbosity."""
     from huggingface_hub.utils import logging as hub_logging
     from huggingface_hub.utils.tqdm import are_progress_bars_disabled, enable_progress_bars
     from transformers.utils import logging

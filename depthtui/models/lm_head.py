@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 
 def lm_head(model: PreTrainedModel) -> nn.Module | None:
-    """The module that makes logits, the model's own or that of a model inside it; may be None."""
+    """The module that makes logits, the model's own or that of a model inside it, or None."""
     for part in model.modules():
         if isinstance(part, PreTrainedModel):
             head: nn.Module | None = part.get_output_embeddings()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Loading a model with its tokenizer."""
+"""Loads a model with its tokenizer."""
 
 from __future__ import annotations
 
@@ -63,11 +63,11 @@ class LoadedModel:
     Attributes:
         model: in evaluation mode, without gradients, placed on its devices.
         tokenizer: the model's own.
-        info: what it is; what depends on its anatomy is not filled in.
-        parameter_counts: how many parameters each module holds, by its name.
-        notice: what people should know of how it was loaded, in a sentence; may be empty.
+        info: its description; fields that depend on its anatomy are not filled in.
+        parameter_counts: the number of parameters of each module, by name.
+        notice: a sentence for the user on how it was loaded; may be empty.
         is_readout: whether `model` has embedding, first layer, final norm and LM head alone;
-            `info` is of the whole model.
+            `info` describes the whole model.
         base: the weights of its base, where an adapter is merged into it.
     """
 
@@ -90,20 +90,20 @@ def load(
 ) -> LoadedModel:
     """Load the model that `spec` asks for, fetching and converting it where necessary.
 
-    An adapter that it names is merged into its weights, so that every layer is an ordinary one.
+    An adapter that `spec` names is merged into the weights, so that every layer is an ordinary one.
 
     An exception raised by `progress` ends the work and leaves nothing half-made.
-    `make_room` is called once the files are known to be good, before they take memory.
+    `make_room` is called once the files are known to be good, before they are read into memory.
     Python code that the model brings runs only with `trust_remote_code`.
 
-    With `readout_only`, final norm and LM head are read of the weights, and embedding and first
-    layer, by which these are checked; no more, so that a model may be larger than the memory. It
-    has a fingerprint only where its files were read for one before.
+    With `readout_only`, only final norm and LM head are read of the weights, with embedding and
+    first layer to check these, so that a model may be larger than the memory. It has a fingerprint
+    only where its files were read for one before.
 
     Raises:
         NeedsCode: it needs such code.
-        DepthError: it cannot be found, fetched, opened safely, or held in memory, or its first
-            layer cannot stand alone.
+        DepthError: it cannot be found, fetched or opened safely, does not fit into memory, or its
+            first layer cannot be loaded alone.
     """
     silence_libraries()
     _check_spec(spec)
@@ -141,9 +141,9 @@ def load(
         placement = device_map(spec, device, dtype, size)
         make_current(placement)
     stored = config.get_text_config().dtype or config.dtype
-    # Both read the weights from one end to the other: what one has read, the other finds in memory.
+    # Both read all weights in order: the second finds in the file cache what the first has read.
     take_fingerprint = fingerprint_at_hand if readout_only else fingerprint_beside
-    # The other ranks take rank 0's word for it.
+    # The other ranks use rank 0's fingerprint.
     files = model_files(folder) if is_first() else []
     with take_fingerprint(files, known_hashes(models_dir)) as fingerprint:
         with all_or_none("the weights"):
@@ -201,14 +201,14 @@ def _with_adapter(
 
 
 def _text_alone(info: ModelInfo, config: PreTrainedConfig) -> str:
-    """That what the model reads beside text is left aside."""
+    """A sentence on a model that also reads images or sounds, which is measured on text alone."""
     if not reads_more_than_text(config):
         return ""
     return f"{info.name} reads images or sounds too; it is measured on text alone."
 
 
 def _rounding(info: ModelInfo, stored: object, dtype: torch.dtype) -> str:
-    """That weights lost digits on their way into memory, which nobody had asked for."""
+    """A sentence on float32 weights that were rounded on loading; empty where none were."""
     if stored != torch.float32 or dtype == torch.float32:
         return ""
     return (
@@ -238,7 +238,7 @@ def local_folder(
 ) -> Path:
     """The folder of a model's safetensors, fetched and converted where necessary.
 
-    Python code that it brings is fetched only with `trust_remote_code`.
+    Python code that the model brings is fetched only with `trust_remote_code`.
     """
     if source.kind == "demo":
         return ensure_demo(models_dir, progress)
@@ -259,7 +259,7 @@ def local_folder(
 
 
 def _converted(gguf: Path, models_dir: Path, progress: Report) -> Path:
-    """The model store's copy of a GGUF file, converted where it is not there yet."""
+    """The model store's conversion of a GGUF file, made where it does not exist yet."""
     folder = converted_folder(gguf, models_dir, lambda done, total: progress(reading(done, total)))
     if is_whole(folder):
         return folder
@@ -322,7 +322,7 @@ def describe(
     tokenizer: PreTrainedTokenizerBase,
     parameters: int,
 ) -> ModelInfo:
-    """What a model in memory is; revision, fingerprint and anatomy are not filled in."""
+    """The description of a model in memory, without revision, fingerprint and anatomy."""
     text = model.config.get_text_config()
     head: Any = lm_head(model)
     return ModelInfo(
@@ -350,7 +350,7 @@ def _context_length(config: PreTrainedConfig) -> int:
 
 
 def _devices(model: PreTrainedModel) -> list[str]:
-    """The devices on which the layers compute or wait, in order and without repeats."""
+    """The devices on which the layers compute or are offloaded, in order and without repeats."""
     placed = getattr(model, "hf_device_map", None)
     if not placed:
         return [str(execution_device(model) if model.device.type == "meta" else model.device)]

@@ -1,4 +1,4 @@
-"""Memory that ran out: by which names libraries call it, and how to get some back."""
+"""Memory that ran out: how libraries report it, and how to free some."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _WORDS = (
     "cannot allocate memory",  # the system
     "bad_alloc",
 )
-"""How errors without a class of their own say it."""
+"""Words of errors without a class of their own."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device's memory, or main memory, ran out."""
+    """Whether an error means that a device's memory, or main memory, ran out."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
     if type(error).__name__ == "PanicException":
-        # Of safetensors, which is no Exception: Python could not make the bytes that it asked for.
+        # From safetensors, and no Exception: Python could not allocate the bytes that it asked for.
         return "PyObject pointer is null" in str(error)
     words = str(error).lower()
     return isinstance(error, RuntimeError) and any(word.lower() in words for word in _WORDS)
 
 
 def free_caches() -> None:
-    """Give back what is held and no longer used, so that others can take it."""
+    """Free memory that is cached and no longer used, so that others can allocate it."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

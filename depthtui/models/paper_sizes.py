@@ -1,4 +1,4 @@
-"""Which of the paper's models fit on this machine, by the arithmetic that loading goes by."""
+"""Which of the paper's models fit on this machine, by the same arithmetic as loading."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from depthtui.models.placement import HEADROOM, SHARE_WHEN_QUANTIZED, weights_by
 
 WHOLE = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 QUANTIZED = {"8bit": torch.bfloat16, "4bit": torch.bfloat16}
-"""What of a quantised model stays as it is, is in this dtype."""
+"""The dtype of the weights that are not quantised in a quantised model."""
 
 
 @dataclass(frozen=True)
 class PaperSize:
-    """Models of the paper that are of one size.
+    """Models of the paper that have one size.
 
     Attributes:
-        names: what they are called on the hub, without their owners.
-        parameters: how many they have.
-        fixed: of these, how many bitsandbytes leaves as they are.
+        names: their names on the hub, without owners.
+        parameters: the number of parameters of each.
+        fixed: the number of parameters that bitsandbytes does not quantise.
     """
 
     names: tuple[str, ...]
@@ -30,7 +30,7 @@ class PaperSize:
     fixed: int
 
     def bytes_in(self, form: str) -> int:
-        """What loading takes in `float32`, `bfloat16`, `8bit` or `4bit`."""
+        """Bytes that loading needs in `float32`, `bfloat16`, `8bit` or `4bit`."""
         dtype, quantize = (WHOLE | QUANTIZED)[form], form if form in QUANTIZED else ""
         return int(weights_bytes(self.parameters, self.fixed, dtype, quantize) * HEADROOM)
 
@@ -38,7 +38,7 @@ class PaperSize:
         """The most exact form that fits on the GPUs and in memory; empty where none does."""
         gpus = sum(device.free for device in devices if device.name.startswith("cuda"))
         memory = next(device.free for device in devices if device.name == "cpu")
-        # What is quantised stays on the GPUs where there are any.
+        # A quantised model stays on the GPUs where there are any.
         rooms = dict.fromkeys(WHOLE, gpus + memory)
         if can_quantize:
             rooms |= dict.fromkeys(QUANTIZED, int(gpus * SHARE_WHEN_QUANTIZED) or memory)

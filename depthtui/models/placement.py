@@ -1,4 +1,4 @@
-"""How large a model is in memory, and on which devices it fits."""
+"""The size of a model in memory, and the devices on which it fits."""
 
 from __future__ import annotations
 
@@ -29,25 +29,26 @@ QUANTIZE = ("8bit", "4bit")
 
 
 HEADROOM = 1.05
-"""What loading takes, as a multiple of the weights."""
+"""Memory that loading needs, as a multiple of the weights."""
 
 SHARE_WHEN_QUANTIZED = 0.9
-"""What transformers lets a quantised model take of each GPU: quantising needs some itself."""
+"""Share of each GPU that transformers gives a quantised model: quantising needs some itself."""
 
 _BYTES_AFTER_QUANTIZING = {"8bit": 1.0, "4bit": 0.5625}
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large a model is.
+    """The size of a model.
 
     Attributes:
-        parameters: how many it has.
-        by_module: how many each module holds, by its name.
-        fixed: of these, how many bitsandbytes leaves as they are: all but linear layers.
-        on_disk: bytes of its weights.
+        parameters: the number of its parameters.
+        by_module: the number of parameters of each module, by name.
+        fixed: the number of parameters that bitsandbytes does not quantise: all but linear layers.
+        on_disk: bytes of its weights on the disk.
         prequantized: whether the weights on disk are already quantised.
-        dequantized: whether they will not be in memory: nothing here computes with them.
+        dequantized: whether they are unquantised in memory, since nothing here computes with
+            quantised ones.
     """
 
     parameters: int
@@ -94,14 +95,14 @@ class Size:
         )
 
     def bytes_in(self, dtype: torch.dtype, quantize: str) -> int:
-        """Bytes of memory that the weights take."""
+        """Bytes of memory for the weights."""
         if self.prequantized and not self.dequantized:
             return self.on_disk
         return weights_bytes(self.parameters, self.fixed, dtype, quantize)
 
 
 def weights_bytes(parameters: int, fixed: int, dtype: torch.dtype, quantize: str) -> int:
-    """Bytes that weights take, of which `fixed` parameters are not quantised."""
+    """Bytes of memory for weights of which `fixed` parameters are not quantised."""
     if not quantize:
         return parameters * dtype.itemsize
     quantized = (parameters - fixed) * _BYTES_AFTER_QUANTIZING[quantize]
@@ -119,7 +120,7 @@ def is_dequantized(config: PreTrainedConfig, device: torch.device) -> bool:
             return True
         quantizer.validate_environment(device_map={"": device}, weights_only=True)
     except Exception:
-        # Loading says what is wrong with it.
+        # Loading raises the error.
         return False
     return bool(getattr(quantizer.quantization_config, "dequantize", False))
 
@@ -130,7 +131,7 @@ def device_map(
     """The device map: one device where the model fits there, else spread by accelerate.
 
     Raises:
-        DepthError: it fits nowhere; says what would.
+        DepthError: it fits nowhere; the hint names what would.
     """
     needed = int(size.bytes_in(dtype, spec.quantize) * HEADROOM)
     if spec.tensor_parallel > 1:
@@ -146,7 +147,7 @@ def device_map(
     if device.index is not None:
         _check_fits(spec, dtype, size, free[device.index], f"on cuda:{device.index}")
         return {"": device}
-    # Room is left for activations, of which a run keeps some.
+    # Leaves room for activations, of which a run keeps some.
     if needed * 1.1 < free[roomiest]:
         return {"": torch.device("cuda", roomiest)}
     if spec.quantize:
@@ -159,7 +160,7 @@ def device_map(
 
 
 def _check_part_fits(spec: ModelSpec, device: torch.device, dtype: torch.dtype, size: Size) -> None:
-    """Refuse a model of which one rank's part does not fit."""
+    """Refuse a model whose part for one rank does not fit."""
     part = replace(size, parameters=size.parameters // spec.tensor_parallel, fixed=0)
     if device.type == "cuda":
         here = torch.cuda.current_device()
@@ -172,9 +173,9 @@ def _check_part_fits(spec: ModelSpec, device: torch.device, dtype: torch.dtype, 
 
 
 def make_current(placement: str | dict[str, torch.device] | None) -> None:
-    """Make the one GPU of a placement the current one.
+    """Make the GPU of a placement on a single GPU the current one.
 
-    Kernels that do not ask where their tensors lie are launched there.
+    Kernels that ignore the device of their tensors are launched there.
     """
     if isinstance(placement, dict) and placement[""].type == "cuda":
         torch.cuda.set_device(placement[""])

@@ -1,8 +1,8 @@
 """A model without some of its layers, or with some twice, written as a model of its own.
 
-Weights are copied as they lie on the disk, in their own dtype and under the names of their new
-layers; what the configuration says of each layer is cut likewise. Whether the result computes
-what the model computes with these layers, only a forward pass can tell: `engine.pruning`.
+Weights are copied as they are on the disk, in their own dtype and under the names of their new
+layers; the configuration's entries for layers are cut likewise. Only a forward pass can show
+whether the result computes the same as the model with these layers: `engine.pruning`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _COPIED = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py")
 _NOT_COPIED = re.compile(rf"config\.json|.*\.index\.json|{re.escape(MADE_FROM)}|README.*")
 
 _COUNTS_OF_LEADING = ("first_k_dense_replace", "num_dense_layers", "max_window_layers")
-"""Fields that count the first layers of a kind, where what comes after them is of another."""
+"""Fields that count the leading layers of a kind, which layers of another kind follow."""
 
 _INDICES = re.compile(r"layers|_idxs$|_indices$")
 """Fields that may list layers by their numbers."""
@@ -53,12 +53,12 @@ def write_pruned(
     """Write the model in the folder `source` into the empty folder `target`, with these layers.
 
     Args:
-        source: holds safetensors and a tokenizer.
-        target: where to.
-        config: of the model.
-        stack: what its list of layers is called, such as `layers`.
-        kept: the layers that it is to have, in order; some may come twice.
-        report: told how far it is; an exception of it ends the work.
+        source: the folder with safetensors and a tokenizer.
+        target: the folder to write to.
+        config: the model's configuration.
+        stack: the name of its list of layers, such as `layers`.
+        kept: the layers of the result, in order; some may come twice.
+        report: called with the progress; an exception of it ends the work.
 
     Raises:
         DepthError: the layers cannot be found in its files or its configuration.
@@ -99,12 +99,11 @@ def write_pruned(
 def cut_config(config: PreTrainedConfig, kept: Sequence[int]) -> PreTrainedConfig:
     """The configuration of a model with these layers alone, in order; some may come twice.
 
-    A list with an entry for each layer has those of these layers, a list of layers by number and
-    what is said of single layers are numbered anew, and a count of leading layers counts those of
-    them that are left.
+    A list with an entry for each layer is reduced to these layers; lists of layer numbers, and
+    entries for single layers, are renumbered; a count of leading layers counts those that are left.
 
     Raises:
-        DepthError: it says something of layers by number that cannot be cut.
+        DepthError: it refers to layers by number in a way that cannot be cut.
     """
     cut = copy.deepcopy(config)
     text: Any = cut.get_text_config(decoder=True)
@@ -151,13 +150,13 @@ def _are_indices(values: Sequence[Any], n_layers: int) -> bool:
 def _renamed(
     names: Sequence[str], stack: str, config: PreTrainedConfig, kept: Sequence[int]
 ) -> dict[str, list[str]]:
-    """The names of the tensors that are kept, old -> new; of a layer that comes twice, two.
+    """The names of the tensors that are kept, old -> new; two new names for a layer kept twice.
 
-    Layers behind the last one, which predict further tokens, are no part of the model that
-    transformers loads, and are left out.
+    Layers after the last one, which predict further tokens, are left out: transformers does not
+    load them.
     """
     n_layers = config.get_text_config(decoder=True).num_hidden_layers
-    # Some types call the list otherwise in their files than in memory.
+    # In some model types the list has another name in the files than in memory.
     for name_of_list in (rf"(?:.*\.)?{re.escape(stack)}", r".*?"):
         of_layer = re.compile(rf"({name_of_list}\.)(\d+)(\..+)")
         found = {name: match for name in names if (match := of_layer.fullmatch(name))}
@@ -192,9 +191,9 @@ def copy_tensors(
     """Copy tensors from one safetensors file to another, byte by byte.
 
     Args:
-        source, target: the files; the second is made.
-        names: of the tensors to copy, in the first -> in the second, each once or more.
-        copied: told the bytes of each tensor before it is copied.
+        source, target: the files; `target` is created.
+        names: the tensors to copy, name in `source` -> one or more names in `target`.
+        copied: called with the bytes of each tensor before it is copied.
     """
     header, begin = read_header(source)
     offsets = _offsets(header)

@@ -1,6 +1,6 @@
 """Whether a model is at hand: on this disk, or on a hub that answers.
 
-Told before anything heavy is imported, so nothing here may import torch, transformers or
+Checked before anything heavy is imported: nothing here may import torch, transformers or
 huggingface_hub.
 """
 
@@ -22,13 +22,13 @@ from depthtui.models.adapter_files import adapter_on_disk
 from depthtui.models.catalog import complete_snapshot, on_disk, resolve
 
 _REACH_SECONDS = 1.0
-"""How long the hub may take to answer where `HF_HUB_ETAG_TIMEOUT` does not say."""
+"""Time limit of the hub's answer where `HF_HUB_ETAG_TIMEOUT` is not set."""
 
 _GATEWAY_ERRORS = (b"502", b"503", b"504")
-"""What a proxy answers where it cannot reach the hub."""
+"""Status codes of a proxy that cannot reach the hub."""
 
 _ALIKE = 0.75
-"""How alike names are, of 1, that may have been mistaken for each other; difflib's ratio."""
+"""Least similarity, up to 1, of names that may be confused; difflib's ratio."""
 
 HOW_TO_DO_WITHOUT = (
     "Check the network, HF_ENDPOINT and proxies (HF_HUB_ETAG_TIMEOUT=10 waits longer); "
@@ -37,16 +37,16 @@ HOW_TO_DO_WITHOUT = (
 
 
 def check_at_hand(spec: ModelSpec, models_dir: Path, with_code: bool = False) -> None:
-    """See that a model can be opened, as far as that can be told without opening it.
+    """Check that a model can be opened, as far as possible without opening it.
 
     Args:
         spec: the model.
-        models_dir: where converted models lie.
-        with_code: whether Python code that it brings is to be here too.
+        models_dir: the folder of converted models.
+        with_code: whether the Python code that it brings must be here too.
 
     Raises:
-        DepthError: its name means no model, or it is not on this disk and the hub is silent; or
-            the same of its adapter.
+        DepthError: its name means no model, or it is not on this disk and the hub does not answer;
+            or one of these is so for its adapter.
     """
     if spec.adapter:
         _check_adapter_at_hand(spec.adapter)
@@ -68,7 +68,7 @@ def _check_adapter_at_hand(name: str) -> None:
 
 
 def _perhaps_meant(name: str, models_dir: Path) -> str:
-    """A question about the model on this disk whose name is the most alike; empty without one."""
+    """A question with the most similar name of a model on this disk; empty without one."""
     names: dict[str, str] = {}
     with contextlib.suppress(OSError):
         names = {listing.name.lower(): listing.name for listing in on_disk(models_dir)}
@@ -77,10 +77,10 @@ def _perhaps_meant(name: str, models_dir: Path) -> str:
 
 
 def check_reachable(model_id: str) -> None:
-    """See that the hub answers, for a model that is not on this disk.
+    """Check that the hub answers, for a model that is not on this disk.
 
     Raises:
-        DepthError: it does not, or the environment forbids to ask it.
+        DepthError: it does not, or the environment forbids requests to it.
     """
     if is_forbidden():
         raise DepthError(
@@ -97,7 +97,7 @@ def check_reachable(model_id: str) -> None:
 
 
 def is_forbidden() -> bool:
-    """Whether the environment forbids to ask the hub."""
+    """Whether the environment forbids requests to the hub."""
     return _is_true("HF_HUB_OFFLINE") or _is_true("TRANSFORMERS_OFFLINE")
 
 
@@ -105,7 +105,7 @@ def hub_endpoint() -> str:
     """The hub's address.
 
     Raises:
-        DepthError: `HF_ENDPOINT` is no address.
+        DepthError: `HF_ENDPOINT` is not an address.
     """
     endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
     try:
@@ -124,7 +124,7 @@ def hub_endpoint() -> str:
 def reaches(endpoint: str) -> bool:
     """Whether the hub, or the proxy before it, answers in time."""
     seconds = _patience()
-    # A thread, since looking a name up cannot be given a time limit.
+    # In a thread, since looking up a name cannot have a time limit.
     answered: list[bool] = []
 
     def ask() -> None:
@@ -145,7 +145,7 @@ def _patience() -> float:
 
 
 def _answers(endpoint: str, seconds: float) -> bool:
-    """Whether a first byte comes back; an address that takes a connection may still be silent.
+    """Whether a first byte comes back; an address that accepts a connection may still not answer.
 
     Raises:
         OSError: no connection can be made, or it breaks.
@@ -166,7 +166,7 @@ def _answers(endpoint: str, seconds: float) -> bool:
 
 
 def _shakes_hands(connection: socket.socket, hostname: str | None) -> bool:
-    # Nothing is told to whoever answers: who that is, is checked when something is fetched.
+    # No data is sent; the server's identity is checked when something is fetched.
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with contextlib.suppress(ssl.SSLError):
@@ -175,19 +175,19 @@ def _shakes_hands(connection: socket.socket, hostname: str | None) -> bool:
 
 
 def _answer_to(connection: socket.socket, request: str, host: str) -> bytes:
-    """The beginning of what comes back, with the status; empty where the other end hangs up."""
+    """The beginning of the answer, with the status; empty where the other end hangs up."""
     connection.sendall(f"{request}\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
     return connection.recv(32)
 
 
 def first_hop(endpoint: str) -> tuple[str, int]:
-    """Host and port that a request to `endpoint` connects to: its own, or those of a proxy."""
+    """Host and port that a request to `endpoint` connects to: the endpoint's, or a proxy's."""
     target = _proxy(endpoint) or urlsplit(endpoint)
     return target.hostname or "", _port(target)
 
 
 def _proxy(endpoint: str) -> SplitResult | None:
-    """The proxy that the environment puts before an address, or None."""
+    """The proxy that the environment sets for an address, or None."""
     target = urlsplit(endpoint)
     proxies = urllib.request.getproxies()
     proxy = proxies.get(target.scheme) or proxies.get("all")

@@ -1,4 +1,4 @@
-"""A recipe of mergekit that makes a model without some of its layers, or with some twice."""
+"""A mergekit recipe for a model without some of its layers, or with some twice."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from depthtui.models.catalog import resolve
 from depthtui.models.integrity import converted_folder
 
 RECIPE = "mergekit_config.yml"
-"""What mergekit calls it."""
+"""The file name that mergekit uses."""
 
 
 def mergekit_recipe(model: ModelInfo, models_dir: Path, kept: Sequence[int]) -> bytes:
     """A passthrough merge of the ranges of layers that are kept, as YAML.
 
     Args:
-        model: whose layers they are.
-        models_dir: where converted models lie.
+        model: the model that has the layers.
+        models_dir: the folder of converted models.
         kept: the layers, in the order in which they run.
 
     Raises:
-        DepthError: the model is no longer where it was.
+        DepthError: the model is no longer in its place.
     """
-    # A text in JSON is one in YAML.
+    # JSON is valid YAML.
     name = json.dumps(_reference(model, models_dir), ensure_ascii=False)
     lines = ["slices:"]
     for first, last in ranges_of(kept):
@@ -39,7 +39,7 @@ def mergekit_recipe(model: ModelInfo, models_dir: Path, kept: Sequence[int]) -> 
 
 
 def _reference(model: ModelInfo, models_dir: Path) -> str:
-    """How mergekit names a model: a folder, or a hub id at its revision."""
+    """The model's name for mergekit: a folder, or a hub id at its revision."""
     source = resolve(model.spec, models_dir)
     if source.kind == "hub":
         revision = model.revision or source.revision

@@ -16,20 +16,20 @@ from depthtui.models.catalog import provenance
 from depthtui.models.integrity import is_whole
 
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
-"""What a rename meets where something has the name; an empty folder makes way."""
+"""Errors of a rename to a name in use; an empty folder is replaced without one."""
 
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
     """A temporary folder that becomes `target` when the block ends well.
 
-    Its parent is scratch space on the same disk. On an exception all of it is removed. Whatever
-    has appeared in `target` meanwhile stays, and the result is put beside it.
+    Its parent is scratch space on the same disk, all of which is removed on an exception. If
+    `target` has appeared meanwhile, it stays, and the result is put beside it.
 
     Raises:
         DepthError: something has appeared in `target`, or the disk is full or cannot be written.
     """
-    # The name alone: `.` cannot be renamed to.
+    # Absolute, with a name: nothing can be renamed to `.`.
     target = Path(os.path.abspath(target))
     with _staged(target, "Choose another folder.", _put_beside) as result:
         yield result
@@ -37,9 +37,9 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def store_folder(target: Path) -> Iterator[Path]:
-    """The same for a converted model in the model store.
+    """Like `new_folder`, for a converted model in the model store.
 
-    A damaged conversion is mended. Where another process has made it meanwhile, that one stays.
+    A damaged conversion is repaired. A conversion that another process has made meanwhile stays.
 
     Raises:
         DepthError: `target` holds something that depthtui did not convert, or the disk is full or
@@ -53,12 +53,12 @@ def store_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _staged(target: Path, elsewhere: str, give_way: Callable[[Path, Path], None]) -> Iterator[Path]:
-    """Make a result and rename it.
+    """Make a result in scratch space and rename it to `target`.
 
     Args:
         target: the result's place.
-        elsewhere: what to do where the disk is full or cannot be written.
-        give_way: called with the result and its place, where something is there.
+        elsewhere: the hint where the disk is full or cannot be written.
+        give_way: called with the result and `target`, where `target` exists.
     """
     check_writable(target, elsewhere)
     with _disk_errors(target.parent, elsewhere):
@@ -73,7 +73,7 @@ def _staged(target: Path, elsewhere: str, give_way: Callable[[Path, Path], None]
 
 
 def _renamed(folder: Path, target: Path) -> bool:
-    """Rename a folder, unless something has the name."""
+    """Rename a folder, unless the name is in use; return whether it was renamed."""
     try:
         folder.rename(target)
     except OSError as error:
@@ -115,7 +115,7 @@ def _disk_errors(folder: Path, elsewhere: str) -> Iterator[None]:
         raise
     except Exception as error:
         code = error.errno if isinstance(error, OSError) else None
-        # The safetensors writer has an error type of its own, without a number.
+        # The safetensors writer has an error type of its own, without an errno.
         if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
             raise DepthError(
                 f"The disk of {folder} is full.",
@@ -127,7 +127,7 @@ def _disk_errors(folder: Path, elsewhere: str) -> Iterator[None]:
 
 
 def _sync(folder: Path) -> None:
-    """Have the files on the disk before the rename, so that a power cut cannot empty them."""
+    """Flush the files to the disk before the rename, so that a power cut cannot empty them."""
     for path in folder.iterdir():
         if path.is_file():
             with path.open("rb+") as file:

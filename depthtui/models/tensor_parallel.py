@@ -1,7 +1,7 @@
 """Tensor parallel: into how many parts transformers can cut a model's weights, and by which plan.
 
-A plan comes with an architecture: which weights are cut along their outputs and which along their
-inputs, and for a mixture of experts also one that gives every rank some whole experts.
+An architecture brings a plan: which weights are cut along their outputs and which along their
+inputs. A mixture of experts may bring a second one, which gives every rank some whole experts.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from depthtui.models.auto_class import auto_class
 from depthtui.parallel.group import mesh_of, ranks_started
 
 OLDEST = "5.19"
-"""The first version of transformers whose sharded models compute as they do in one process."""
+"""The first version of transformers whose sharded models compute the same as in one process."""
 
 MOST = 64
-"""The most ranks that are named as sizes that work."""
+"""The largest number of ranks that is suggested."""
 
 _OF_LAYERS = re.compile(r"\.(layers|h|blocks)\.")
 _HEADS = re.compile(r"(q_proj|q_b_proj|query_key_value|qkv_proj)$")
@@ -42,8 +42,8 @@ class Plan:
     """How a model can be cut.
 
     Attributes:
-        pieces: by what, how many pieces there are, such as `attention heads`: each rank takes as
-            many of each.
+        pieces: the number of pieces by kind, such as `attention heads`: every rank takes equally
+            many of each kind.
         by_expert: whether every rank takes some whole experts, not a part of each.
     """
 
@@ -52,12 +52,12 @@ class Plan:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The numbers of ranks that the model can be cut for, from 2 on."""
+        """The numbers of ranks for which the model can be cut, from 2 on."""
         most = math.gcd(*self.pieces.values()) if self.pieces else MOST
         return tuple(size for size in range(2, min(most, MOST) + 1) if most % size == 0)
 
     def config(self, ranks: int) -> Any:
-        """What transformers is asked for."""
+        """The plan as transformers' configuration."""
         from transformers.distributed import DistributedConfig  # type: ignore[attr-defined]
 
         if self.by_expert:
@@ -66,7 +66,7 @@ class Plan:
 
 
 def plans_of(config: PreTrainedConfig, trust_remote_code: bool = False) -> list[Plan]:
-    """The plans that come with an architecture, the one by tensors first; none in many."""
+    """The plans that an architecture brings, the one by tensors first; many bring none."""
     with init_empty_weights():
         model: PreTrainedModel = auto_class(config).from_config(
             config, trust_remote_code=trust_remote_code
@@ -77,7 +77,7 @@ def plans_of(config: PreTrainedConfig, trust_remote_code: bool = False) -> list[
     if any(map(_OF_LAYERS.search, by_tensor)):
         found.append(Plan(_pieces(model, by_tensor)))
     if any(map(_OF_LAYERS.search, by_expert)):
-        # Where both name a module, the plan of experts holds.
+        # Where both plans name a module, the plan of experts applies.
         others = {
             name: style
             for name, style in by_tensor.items()
@@ -94,7 +94,7 @@ def plan_for(
     """The plan by which a model is cut for so many ranks.
 
     Raises:
-        DepthError: there is none; names the sizes that work.
+        DepthError: there is none; the hint names the sizes that work.
     """
     check_version()
     if getattr(config, "quantization_config", None) is not None:
@@ -122,7 +122,7 @@ def plan_for(
 
 
 def sizes_that_work(plans: Iterable[Plan]) -> list[int]:
-    """All numbers of ranks that one plan or another can cut a model for."""
+    """All numbers of ranks for which any of the plans can cut a model."""
     return sorted({size for plan in plans for size in plan.sizes})
 
 
@@ -134,10 +134,10 @@ def _sizes_words(plans: Iterable[Plan]) -> str:
 
 
 def check_spec(spec: ModelSpec) -> None:
-    """Refuse what tensor parallel cannot be had with, before anything is read.
+    """Refuse options that cannot be combined with tensor parallel, before anything is read.
 
     Raises:
-        DepthError: it is asked for.
+        DepthError: such an option is set.
     """
     ranks, started = spec.tensor_parallel, ranks_started()
     if ranks == 1:
@@ -168,7 +168,7 @@ def check_spec(spec: ModelSpec) -> None:
 
 
 def check_version() -> None:
-    """Refuse a transformers whose sharded models are wrong.
+    """Refuse a transformers whose sharded models compute wrongly.
 
     Raises:
         DepthError: it is older than `OLDEST`.
@@ -182,16 +182,16 @@ def check_version() -> None:
 
 
 def ranks_of(model: nn.Module) -> int:
-    """Over how many ranks the weights of a loaded model are cut; 1 where they are whole."""
+    """The number of ranks over which a loaded model's weights are cut; 1 where they are whole."""
     mesh = mesh_of(model)
     return 1 if mesh is None else int(mesh.size())
 
 
 def check_cut(model: nn.Module) -> None:
-    """Refuse a model that was cut otherwise than by tensors, or of which this rank has no part.
+    """Refuse a model that was not cut by tensors, or of which this rank has no part.
 
     Raises:
-        DepthError: it was.
+        DepthError: the model is one of these.
     """
     config = getattr(getattr(model, "config", None), "distributed_config", None)
     if config is not None and (getattr(config, "pp_size", None) or 1) > 1:
@@ -213,7 +213,7 @@ def check_cut(model: nn.Module) -> None:
 
 
 def _pieces(model: PreTrainedModel, plan: Mapping[str, str]) -> dict[str, int]:
-    """How many pieces there are of what a plan cuts."""
+    """The number of pieces of each kind that a plan cuts."""
     config = model.config.get_text_config()
     cut = {name for name, style in plan.items() if style in _CUT_OUTPUTS}
     heads: int = getattr(config, "num_attention_heads", None) or 1
@@ -232,7 +232,7 @@ def _pieces(model: PreTrainedModel, plan: Mapping[str, str]) -> dict[str, int]:
 
 
 def _cut_sizes(model: PreTrainedModel, pattern: str, style: str) -> set[int]:
-    """The lengths of the axes along which the weights of a pattern are cut."""
+    """The lengths of the axes along which weights with names of a pattern are cut."""
     named = _pattern(pattern)
     sizes = set()
     for name, module in model.named_modules():
@@ -246,7 +246,7 @@ def _cut_sizes(model: PreTrainedModel, pattern: str, style: str) -> set[int]:
 
 
 def _experts(model: PreTrainedModel, plan: Mapping[str, str]) -> int:
-    """How many experts there are in the layers that have some."""
+    """The number of experts in the layers that have some."""
     counts = [
         len(parameter)
         for pattern, style in plan.items()

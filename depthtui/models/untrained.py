@@ -1,4 +1,4 @@
-"""A model of another one's shape with random weights, as its architecture draws them."""
+"""A model with another's shape and with random weights, as its architecture draws them."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from depthtui.sizes import format_size
 
 @dataclass(frozen=True)
 class Blueprint:
-    """All of a model but its weights; the model can be freed.
+    """A model without its weights; the model can be freed.
 
     Attributes:
         kind: its class.
-        config: its configuration, a copy.
-        placed: the device of each module, by name, of a model on several; else empty.
+        config: a copy of its configuration.
+        placed: for a model on several devices, each module's device, by name; else empty.
         tokenizer: the model's own.
-        info: what the model is.
-        counts: parameters by module.
+        info: the model's description.
+        counts: the number of parameters by module.
     """
 
     kind: type[PreTrainedModel]
@@ -45,7 +45,7 @@ class Blueprint:
         """The blueprint of a loaded model.
 
         Raises:
-            DepthError: there is no untrained model like it.
+            DepthError: no untrained model like it can be built.
         """
         model, info = loaded.model, loaded.info
         if info.quantize or getattr(model.config, "quantization_config", None) is not None:
@@ -60,7 +60,7 @@ class Blueprint:
         )
 
     def build(self, seed: int) -> LoadedModel:
-        """The untrained model, on the devices of the other one; no cache knows it.
+        """Build the untrained model on the trained one's devices; nothing of it is cached.
 
         Weights are drawn on the CPU, so that a seed gives the same model on every device.
 
@@ -90,7 +90,7 @@ class Blueprint:
 
 @contextmanager
 def _drawing(dtype: torch.dtype, seed: int) -> Iterator[None]:
-    """Make weights of a dtype by a seed; what is drawn elsewhere stays as it was."""
+    """Draw weights of a dtype by a seed; other random numbers are not affected."""
     before = torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

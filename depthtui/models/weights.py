@@ -1,4 +1,4 @@
-"""Reading the weights of a model folder into memory, and what can go wrong with that."""
+"""Reads the weights of a model folder into memory, and checks that they are complete."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _NOT_MISSED = re.compile(
     r"|(_scale|_scale_inv|_zero_point|g_idx|absmax|quant_map|SCB|weight_format)$|quant_state"
     r"|vision|visual|image|audio|speech|multi_modal|(^|\.)mm_|^(talker|token2wav|code2wav)\."
 )
-"""What a file may hold without a language model of text having to use it.
+"""Tensors that a file may hold and a language model of text need not use.
 
-Constants that older versions of transformers kept, what a quantiser turns into weights, what
-images and sounds go through, and what speaks.
+Constants that older versions of transformers stored, tensors that a quantiser turns into weights,
+and the parts for images, sounds and speech.
 """
 
 
@@ -47,7 +47,7 @@ def load_weights(
 ) -> PreTrainedModel:
     """Read the weights of a model folder; `in_part` leaves those of other layers unread.
 
-    With a `plan`, this rank's part of each.
+    With a `plan`, only this rank's part of each weight is read.
 
     Raises:
         DepthError: they cannot be read, some are missing, or some are not used.
@@ -78,7 +78,7 @@ def load_weights(
 
 
 def check_complete(source: Path, missing: Iterable[str], hint: str) -> None:
-    """See that files hold every weight of their architecture.
+    """Check that files hold every weight of their architecture.
 
     Raises:
         DepthError: some are missing; transformers would make them up at random.
@@ -92,10 +92,10 @@ def check_complete(source: Path, missing: Iterable[str], hint: str) -> None:
 
 
 def _check_all_is_used(folder: Path, model: PreTrainedModel, unused: set[str]) -> None:
-    """See that the model computes with all that its files hold, as far as text needs it.
+    """Check that the model uses all tensors of its files that text needs.
 
     Raises:
-        DepthError: it does not, and would be measured as another model than it is.
+        DepthError: it does not; the measured model would not be the one in the files.
     """
     left = sorted(name for name in unused if not _NOT_MISSED.search(name))
     if not left:
@@ -144,7 +144,7 @@ def load_errors(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _reporting_weights(progress: Report) -> Iterator[None]:
-    """Turn the library's own bar into our events."""
+    """Turn the library's own progress bar into calls of `progress`."""
 
     def hook(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if kwargs.get("desc") != "Loading weights" or not args or not hasattr(args[0], "__len__"):

@@ -1,8 +1,8 @@
 """What ranks agree on, so that each runs the same layers on the same rows in the same order.
 
-Every agreement is made here, by rank 0, by the least of all ranks, or by all of them. A process
-that computes alone agrees with itself at once. All ranks make the same agreements in the same
-order; one that another rank does not make ends the group.
+Every agreement is made here: by rank 0, by the least value of all ranks, or by all of them. A
+process that computes alone agrees at once. All ranks make the same agreements in the same order;
+an agreement that another rank does not make ends the group.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Plain = TypeVar("Plain")
 
 _HEADER = 3
-"""What goes before bytes: a mark of what they are, whether there are any, and how many."""
+"""Numbers before bytes: a mark of their agreement, whether there are any, and how many."""
 
 
 def first_rank_bytes(
@@ -34,8 +34,8 @@ def first_rank_bytes(
 
     Args:
         what: names the agreement; the same on every rank.
-        make: makes them, on rank 0 alone.
-        patient: whether that may take long, or a person is waited for.
+        make: makes the bytes, on rank 0 alone.
+        patient: whether `make` may take long, or waits for a person.
 
     Raises:
         DepthError: rank 0 could not make them.
@@ -81,23 +81,23 @@ def least(what: str, value: int) -> int:
 
 
 def any_rank(what: str, value: bool) -> bool:
-    """Whether something is so on any rank."""
+    """Whether a value is true on any rank."""
     group = joined()
     return value if group is None else max(_gathered(group, what, int(value))) == 1
 
 
 def every_rank(what: str, value: bool) -> bool:
-    """Whether something is so on every rank."""
+    """Whether a value is true on every rank."""
     group = joined()
     return value if group is None else min(_gathered(group, what, int(value))) == 1
 
 
 @contextmanager
 def all_or_none(what: str) -> Iterator[None]:
-    """Work that runs no collective, which every rank does well or none goes on.
+    """Work without collectives: unless every rank succeeds, every rank raises.
 
     Raises:
-        DepthError: it failed here, or on another rank.
+        DepthError: the work failed here, or on another rank.
     """
     group = joined()
     if group is None:
@@ -121,7 +121,7 @@ def all_or_none(what: str) -> Iterator[None]:
 
 
 def first_rank_first(what: str, work: Callable[[], Plain]) -> Plain:
-    """Work that rank 0 does before all others do it, such as a download that these then find.
+    """Do work on rank 0 before the other ranks do it, such as a download that these then find.
 
     Raises:
         DepthError: rank 0 or this one could not do it.
@@ -145,7 +145,7 @@ def _mark(what: str) -> int:
 def _broadcast(
     group: Group, over: ProcessGroup, what: str, data: bytes | None, source: int = 0
 ) -> bytes | None:
-    """Bytes of one rank on all of them."""
+    """Send bytes of one rank to all ranks."""
     import torch
     from torch import distributed
 
@@ -170,7 +170,7 @@ def _broadcast(
 
 
 def _gathered(group: Group, what: str, value: int, patient: bool = False) -> list[int]:
-    """A whole number of every rank, in their order."""
+    """Gather a whole number of every rank, in the order of ranks."""
     import torch
     from torch import distributed
 
@@ -185,7 +185,7 @@ def _gathered(group: Group, what: str, value: int, patient: bool = False) -> lis
 
 
 def _over_a_connection(work: Callable[[], object]) -> None:
-    """A collective; one that fails ends the group."""
+    """Run a collective; a failure ends the group."""
     try:
         work()
     except RuntimeError as error:

@@ -1,8 +1,8 @@
-"""How ranks end: together, with a sentence, and with nothing lost that was computed.
+"""How ranks end: together, with a sentence, and without losing computed results.
 
-A rank that cannot go on writes why into the group's store, where all others look twice a second.
-What they wait for will not come: they keep what they have, and end or start again. A rank that is
-killed writes nothing; its launcher ends the others by a signal, or their wait for it fails.
+A rank that cannot continue writes the reason into the group's store, which all others read twice a
+second. They would wait for it in vain: they keep their results, and end or start again. A rank that
+is killed writes nothing; its launcher ends the others by a signal, or their wait for it fails.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ TOLD_TO_END = f"The ranks were told to end, as they are where one of them dies. 
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _GRACE = 5.0
-"""Seconds that a rank has to end by itself; one that waits for a GPU cannot."""
+"""Seconds that a rank has to end by itself, which a rank that waits for a GPU cannot do."""
 
 _SECONDS_TO_MEET = 10.0
 """How long a rank that met an error waits for the others to meet it too."""
 
 _MOST_ATTEMPTS = 4
-"""How often the ranks start again: each time the model is loaded anew."""
+"""How often the ranks start again; each time the model is loaded again."""
 
 _DIVISOR = "DEPTHTUI_PARTS"
 _WORDS_OF_LOSS = ("gloo/transport", "nccl", "connection closed", "connection reset", "broken pipe")
-"""How errors of torch.distributed say that another rank cannot be reached; they have no class."""
+"""Words of torch.distributed's errors when another rank is unreachable; they have no own class."""
 
 
 class _Ending:
-    """Why this process ends, once it does; what it keeps then."""
+    """The reason why this process ends, if it does, and functions that keep its results then."""
 
     def __init__(self) -> None:
         self.why: GroupEnds | None = None
@@ -62,12 +62,12 @@ _ending = _Ending()
 
 
 def divisor() -> int:
-    """By what parts of the work are divided since the ranks have started again."""
+    """The divisor of the parts of the work, above 1 once the ranks have started again."""
     return int(os.environ.get(_DIVISOR, 1))
 
 
 def end_group(words: str, divisor: int = 0, by_ctrl_c: bool = False) -> NoReturn:
-    """End all ranks, or have them start again with parts so much smaller.
+    """End all ranks, or let them start again with parts divided by `divisor`.
 
     Raises:
         GroupEnds: always.
@@ -80,13 +80,13 @@ def end_group(words: str, divisor: int = 0, by_ctrl_c: bool = False) -> NoReturn
 
 
 def start_again_smaller(error: BaseException, factor: int = 4) -> None:
-    """Have the ranks start again where the memory ran out on one; nothing without a group.
+    """Let the ranks start again where the memory ran out on one; do nothing without a group.
 
-    A rank cannot try a part of the work again by itself: the others have gone on.
+    A rank cannot retry a part of the work by itself: the others have moved on.
 
     Args:
-        error: says that it ran out.
-        factor: by how much parts are to be smaller; 0 where they are the smallest already.
+        error: the error that the memory ran out.
+        factor: the factor by which parts get smaller; 0 where they are the smallest already.
 
     Raises:
         GroupEnds: always in a group.
@@ -109,10 +109,10 @@ def start_again_smaller(error: BaseException, factor: int = 4) -> None:
 
 
 def end_unless_met_by_all(error: Exception) -> None:
-    """End the ranks where an error that nobody foresaw was met by one of them alone.
+    """End the ranks unless all of them met the same unexpected error.
 
     Raises:
-        GroupEnds: it was, or is one of the connection between them.
+        GroupEnds: one alone met it, or the connection between ranks failed.
     """
     if _ending.why is not None:
         raise _ending.why
@@ -121,7 +121,7 @@ def end_unless_met_by_all(error: Exception) -> None:
         return
     log_bug(error)
     if _is_loss(error):
-        # The one that has gone may have said why; its launcher may end this one too.
+        # The lost rank may have written the reason; the launcher may end this one too.
         time.sleep(2 * _SECONDS_BETWEEN_LOOKS)
         end_group(LOST)
     _ending.failures += 1
@@ -137,7 +137,7 @@ def end_unless_met_by_all(error: Exception) -> None:
 
 
 def _is_loss(error: Exception) -> bool:
-    """Whether an error is of the connection between ranks."""
+    """Whether an error is a failure of the connection between ranks."""
     import torch
 
     words = str(error).lower()
@@ -148,7 +148,7 @@ def _is_loss(error: Exception) -> bool:
 
 @contextmanager
 def keeping(keep: Callable[[], object]) -> Iterator[None]:
-    """Work of which is kept what is done where the ranks end within it."""
+    """Call `keep` if the ranks end within the block, to keep what is done by then."""
     if joined() is None:
         yield
         return
@@ -164,35 +164,35 @@ def keeping(keep: Callable[[], object]) -> Iterator[None]:
 
 
 def _keep_all() -> None:
-    """Keep what there is, once."""
+    """Keep all results, once."""
     with _ending.lock:
         while _ending.keeps:
-            # What cannot be kept must not keep the process.
+            # A result that cannot be kept must not stop the process from ending.
             with contextlib.suppress(Exception):
                 _ending.keeps.pop()()
 
 
 def _noted(end: GroupEnds) -> GroupEnds:
-    """The first reason of all that are found."""
+    """Note a reason to end, unless there is one already; return the first."""
     _ending.why = _ending.why or end
     return _ending.why
 
 
 def interrupted() -> bool:
-    """Whether ctrl-c was pressed at this rank, and its work is to stop at the next checkpoint."""
+    """Whether ctrl-c was pressed at this rank, so that work stops at the next checkpoint."""
     return _ending.interrupted
 
 
 def forget_interrupt() -> bool:
-    """Whether it was; from now on it was not."""
+    """Whether ctrl-c was pressed at this rank; forget it."""
     was, _ending.interrupted = _ending.interrupted, False
     return was
 
 
 def are_in_step() -> bool:
-    """Whether all ranks come to the same checkpoints now.
+    """Whether all ranks reach the same checkpoints now.
 
-    Where rank 0 tells the others what to do, it alone waits, loads and downloads in between.
+    A rank 0 that sends calls to the others waits, loads and downloads alone between calls.
     """
     group = joined()
     return group is not None and (not group.tells or _ending.steered > 0)
@@ -200,7 +200,7 @@ def are_in_step() -> bool:
 
 @contextmanager
 def steered() -> Iterator[None]:
-    """Work whose checkpoints all ranks come to: ctrl-c stops it there."""
+    """Work whose checkpoints all ranks reach: ctrl-c stops it there."""
     _ending.steered += 1
     try:
         yield
@@ -209,7 +209,7 @@ def steered() -> Iterator[None]:
 
 
 def handles_ctrl_c() -> bool:
-    """Whether ctrl-c has no other meaning in this process than to end the group's work."""
+    """Whether ctrl-c in this process only ends the group's work."""
     return signal.getsignal(signal.SIGINT) is _interrupt
 
 
@@ -225,12 +225,12 @@ def watched(
     finish: Callable[[GroupEnds], NoReturn],
     restarts: bool = True,
 ) -> Iterator[None]:
-    """A while in which the end of another rank ends this one.
+    """Let the end of another rank end this one, during the block.
 
     Args:
-        tell: told a sentence, at one of the ranks.
+        tell: called with a sentence, at one of the ranks.
         finish: ends the process, or starts it again.
-        restarts: whether it can be started again.
+        restarts: whether the process can be started again.
     """
     _ending.restarts = restarts
     with _Watch(tell, finish):
@@ -248,7 +248,7 @@ def watched(
 
 
 def _tell(tell: Callable[[str], None], end: GroupEnds) -> None:
-    """Tell a sentence at the first rank that comes to it."""
+    """Call `tell` with the reason, at the first rank that gets here."""
     group = joined()
     try:
         is_first = group is None or group.store.add("told", 1) == 1
@@ -259,7 +259,7 @@ def _tell(tell: Callable[[str], None], end: GroupEnds) -> None:
 
 
 class _Watch:
-    """A thread that looks whether the group ends, and a handler of signals that tell so."""
+    """A thread that checks whether the group ends, and a handler of signals that end it."""
 
     def __init__(
         self, tell: Callable[[str], None], finish: Callable[[GroupEnds], NoReturn]
@@ -283,7 +283,7 @@ class _Watch:
     def __exit__(self, *_error: object) -> None:
         self._done.set()
         os.write(self._woken, b"\0")
-        # One that still is in torch as Python ends would abort the process.
+        # A thread that is still in torch as Python ends would abort the process.
         self._thread.join()
         signal.set_wakeup_fd(self._fd_before)
         for number, handler in self._before.items():
@@ -302,7 +302,7 @@ class _Watch:
             if _ending.why is None:
                 self._bring_about(_noted(end))
             else:
-                # The main thread is at it.
+                # The main thread is ending already.
                 self._end_without_it(_ending.why)
             return
 
@@ -318,16 +318,16 @@ class _Watch:
                 return None
             return GroupEnds(*json.loads(group.store.get("ended")))
         except RuntimeError:
-            # Whoever served the store has gone.
+            # The process that served the store has ended.
             return GroupEnds(LOST)
 
     def _bring_about(self, end: GroupEnds) -> None:
-        """Let the main thread end, or end without it."""
+        """Make the main thread end the process, or end it without the main thread."""
         signal.pthread_kill(self._main, signal.SIGTERM)
         self._end_without_it(end)
 
     def _end_without_it(self, end: GroupEnds) -> None:
-        """End where the main thread waits for what will not come, such as a GPU's answer."""
+        """End the process where the main thread waits in vain, such as for a GPU."""
         if not self._done.wait(_GRACE):
             _keep_all()
             _tell(self._tell, end)
@@ -335,7 +335,7 @@ class _Watch:
 
 
 def restart(end: GroupEnds) -> NoReturn:
-    """Run this process's command anew, in its place and with smaller parts."""
+    """Replace this process by its own command, run again with smaller parts."""
     os.environ[_DIVISOR] = str(end.divisor)
     os.environ["DEPTHTUI_ATTEMPT"] = str(attempt() + 1)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

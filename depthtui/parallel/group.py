@@ -1,7 +1,7 @@
 """The group of ranks that this process is one of, if any.
 
-A launcher such as torchrun starts the ranks and tells each which one it is. torch.distributed
-joins them and transformers cuts the weights; here is what all have to know of each other.
+A launcher such as torchrun starts the ranks and gives each its number. torch.distributed joins them
+and transformers cuts the weights; this module holds what all must know of each other.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 TIMEOUT = timedelta(seconds=float(os.environ.get("DEPTHTUI_RANKS_TIMEOUT", 100)))
-"""How long a rank waits within a model for the others."""
+"""How long a rank waits for the others within a piece of work."""
 
 PATIENCE = timedelta(days=1)
 """How long a rank waits between two pieces of work, while another reads, writes or downloads."""
 
 _NAMED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""The variables by which a launcher tells a process its place."""
+"""The environment variables that give a process its place in the group."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,12 @@ class Group:
     """Ranks that compute one model together.
 
     Attributes:
-        rank: which one this process is, from 0.
-        size: how many there are.
-        words: the process group for what they tell each other within a piece of work, beside
-            those of the model.
-        patient_words: the one for what they tell each other between two pieces.
-        tells: whether rank 0 tells the others what to do; else each does the same by itself.
-        store: of short texts that all ranks see at once; None where the user joined them.
+        rank: the number of this process, from 0.
+        size: the number of ranks.
+        words: the process group for agreements within a piece of work, beside those of the model.
+        patient_words: the process group for agreements between two pieces of work.
+        tells: whether rank 0 sends its calls to the others; else every rank makes them itself.
+        store: short texts that all ranks share at once; None where the user joined the ranks.
     """
 
     rank: int
@@ -63,17 +62,17 @@ def joined() -> Group | None:
 
 
 def ranks_started() -> int:
-    """How many ranks a launcher has started; 1 without one."""
+    """The number of ranks that a launcher has started; 1 without one."""
     return int(os.environ["WORLD_SIZE"]) if _is_launched() else 1
 
 
 def rank_started() -> int:
-    """Which of them this process is, from 0."""
+    """The number of this process among the ranks that were started, from 0."""
     return int(os.environ["RANK"]) if _is_launched() else 0
 
 
 def ranks_here() -> int:
-    """How many of the ranks are on this machine and share its memory."""
+    """The number of ranks on this machine, which share its memory."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", ranks_started()))
 
 
@@ -88,13 +87,13 @@ def attempt() -> int:
 
 
 def lead() -> None:
-    """From now on rank 0 of the ranks that were started tells the others what to do."""
+    """From now on rank 0 of the ranks that were started sends its calls to the others."""
     global _leads
     _leads = True
 
 
 def is_led() -> bool:
-    """Whether it does."""
+    """Whether rank 0 sends its calls to the others."""
     return _leads
 
 
@@ -104,14 +103,14 @@ def call_off() -> None:
 
     store = _store()
     store.set("begin", "no")
-    # Who serves the store must not go before all have read it.
+    # The process that serves the store must not end before all have read it.
     with contextlib.suppress(distributed.DistError):
         read = [f"read {rank}" for rank in range(1, ranks_started())]
         store.wait(read, timedelta(seconds=30))
 
 
 def is_called_off() -> bool:
-    """Wait until rank 0 joins, or says that there is nothing to join for."""
+    """Wait until rank 0 joins or calls off; return whether it called off."""
     from torch import distributed
 
     while True:
@@ -123,7 +122,7 @@ def is_called_off() -> bool:
             store.set(f"read {rank_started()}", "")
             return is_off
         except distributed.DistNetworkError:
-            # Rank 0 has started again, and with it what it serves.
+            # Rank 0 has started again, and with it the store that it serves.
             _store.cache_clear()
 
 
@@ -189,7 +188,7 @@ def _store() -> Any:
 
 
 def leave() -> None:
-    """Compute alone again: there is no more to do together."""
+    """Leave the group and compute alone again."""
     global _joined, _leads
     group, _joined, _leads = _joined, None, False
     if group is not None:
@@ -201,7 +200,7 @@ def leave() -> None:
 
 @contextmanager
 def joined_by(model: Any) -> Iterator[None]:
-    """A while with the ranks over which a user has sharded a model, each of which is here too."""
+    """Join for a while the ranks over which a user has sharded a model; each must call this."""
     global _joined
     found = None if _joined is not None else mesh_of(model)
     if found is None:
@@ -224,7 +223,7 @@ def joined_by(model: Any) -> Iterator[None]:
 
 
 def rank_of(model: Any) -> int:
-    """Which rank this process is of those that share a model; 0 where it is whole."""
+    """The number of this process among the ranks that share a model; 0 where it is whole."""
     mesh = mesh_of(model)
     return 0 if mesh is None else int(mesh.get_local_rank())
 

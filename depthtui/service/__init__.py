@@ -1,1 +1,1 @@
-"""What runs in the child process of the explorer."""
+"""The child process of the explorer."""

@@ -1,4 +1,4 @@
-"""A sweep in the engine process: what happens in it becomes events for the explorer."""
+"""A sweep in the engine process, which sends its progress as events to the explorer."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from depthtui.sweep.state import SweepState
 from depthtui.sweep.work import Item
 
 _OFTEN = 0.1
-"""Seconds between two words about one prompt."""
+"""Seconds between two progress events of one prompt."""
 
 
 class SteeredEngine(Protocol):
-    """What a sweep that can be stopped needs of `engine.Engine`."""
+    """The part of `engine.Engine` that a sweep needs in order to be stopped."""
 
     activation_limit: int
 
@@ -46,10 +46,10 @@ class SteeredEngine(Protocol):
         """The loaded model."""
 
     def load(self, spec: ModelSpec, control: Control | None = None) -> ModelInfo:
-        """Load a model in place of the one before."""
+        """Load a model in place of the loaded one."""
 
     def count_tokens(self, prompt: Prompt, chat_template: bool = False) -> int:
-        """How many tokens the loaded model reads a prompt as."""
+        """The number of tokens of a prompt for the loaded model."""
 
     def run(
         self, prompt: Prompt, settings: RunSettings, control: Control | None = None
@@ -62,10 +62,10 @@ class SweepService:
 
     Args:
         command: the sweep.
-        engine: runs it; its events must come to `emit`.
-        control: stops it.
-        send: takes events for the explorer.
-        models_dir: where converted models lie.
+        engine: runs the sweep; its events must go to `emit`.
+        control: stops the sweep.
+        send: sends events to the explorer.
+        models_dir: the folder of converted models.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class SweepService:
         self._spoke = 0.0
 
     def serve(self) -> None:
-        """Run the sweep to its end, and say how it ended."""
+        """Run the sweep, and send how it ended."""
         stopped, problem = False, ""
         kept, self._engine.activation_limit = self._engine.activation_limit, 0
         # A sweep reads each prompt once: its activations would only push others out.
@@ -115,12 +115,12 @@ class SweepService:
         self._emit_failures()
         self._send(SweepFinished(self._id, stopped, self._engine.model, problem))
 
-    # What the sweep tells ---------------------------------------------------
+    # Events of the sweep ----------------------------------------------------
 
     def emit(self, event: Event) -> None:
-        """Pass on what the engine says, and how far it is."""
+        """Pass on the engine's messages and progress."""
         if self._state is None:
-            self._checkpoint()  # weights are read; later on the engine stops by itself
+            self._checkpoint()  # weights are read; later on the engine itself checks the control
         if isinstance(event, protocol.Notice | protocol.Memory):
             self._send(event)
         step = self._engine_progress.step(event)
@@ -132,7 +132,7 @@ class SweepService:
             self._progress(f"{self._prompt} · {step.amount}", at_once=False)
 
     def sweep_begins(self, state: SweepState) -> None:
-        """Send what is there already."""
+        """Send the records that exist already."""
         self._state, self._waiting = state, Waiting(state.waiting)
         for cell, found in state.outcome().records.items():
             for record in found:
@@ -141,14 +141,14 @@ class SweepService:
         self._progress("")
 
     def prompt_begins(self, item: Item) -> None:
-        """Say which prompt it is."""
+        """Send which prompt begins."""
         self._checkpoint()
         cell = item.cell
         self._prompt = f"{model_title(cell.model)} · {cell.task.title} · prompt {item.number + 1}"
         self._progress(self._prompt)
 
     def prompt_ends(self, cell: Cell, record: Record | None, seconds: float) -> None:
-        """Send the record, or why there is none."""
+        """Send the record, or the reason why there is none."""
         self._waiting.prompt_ends(cell, record, seconds)
         if record is not None:
             self._send_record(cell, record)
@@ -156,7 +156,7 @@ class SweepService:
         self._progress(self._prompt)
 
     def cell_ends(self, cell: Cell) -> None:
-        """Write down what there is: a sweep may be killed at any time."""
+        """Write the results so far: a sweep may be killed at any time."""
         self._waiting.cell_ends(cell)
         if self._state is not None:
             self._state.outcome()
@@ -197,7 +197,7 @@ class SweepService:
 
 
 class _Stoppable:
-    """The engine, which ends the sweep as ctrl+c does where the user stops it."""
+    """An engine that ends the sweep like ctrl+c when the user stops it."""
 
     def __init__(self, engine: SteeredEngine, control: Control) -> None:
         self._engine = engine

@@ -1,8 +1,8 @@
 """The engine as a process of its own: commands come in, events go out.
 
 `python -m depthtui.service.worker` is the explorer's child, `depthtui engine` the same at the
-other end of a command such as `ssh`. Standard input and output carry messages alone; whatever
-libraries print goes to standard error. When the explorer is gone, so is this.
+other end of a command such as `ssh`. Standard input and output carry messages alone; output of
+libraries goes to standard error. The process ends when the explorer is gone.
 """
 
 from __future__ import annotations
@@ -64,15 +64,15 @@ if TYPE_CHECKING:
 
 
 class Worker:
-    """Serves one explorer until `Quit` or until that is gone.
+    """Serves one explorer until `Quit` or until the explorer is gone.
 
     A thread reads commands, so that a run can be steered while it computes;
-    the main thread works through the rest in order.
+    the main thread executes all others in order.
 
     Args:
-        pipe: to the explorer.
-        own_storage: where an engine elsewhere finds and keeps things; None for where the explorer
-            says, whose machine this is.
+        pipe: the pipe to the explorer.
+        own_storage: the storage of an engine on another machine; None on the explorer's machine,
+            where the explorer names it.
     """
 
     def __init__(self, pipe: Pipe, own_storage: Storage | None = None) -> None:
@@ -131,7 +131,7 @@ class Worker:
             self._work.put((command, control))
 
     def _done_at_a_halt(self, command: InspectLayer, control: Control) -> bool:
-        """Whether a halted run, which its thread waits in, lets that thread look meanwhile."""
+        """Let the thread of a halted run execute the command; False where no run is halted."""
         work = functools.partial(self._finish, command, control)
         return any(other.do(work) for other in list(self._controls))
 
@@ -170,7 +170,7 @@ class Worker:
         storage = self._storage
         models_dir = storage.models_dir
         if isinstance(command, LoadModel):
-            # What cannot be opened is told before torch is imported, which takes seconds.
+            # Report a model that cannot be opened before importing torch, which takes seconds.
             check_at_hand(command.spec, models_dir, command.spec in self._trusted)
         if self._engine is None:
             self._engine = self._made(storage)
@@ -202,23 +202,23 @@ class Worker:
 
     @property
     def _storage(self) -> Storage:
-        """Where models are and results are kept.
+        """The storage of models and results.
 
         Raises:
-            DepthError: the explorer has not said it.
+            DepthError: the explorer has not sent its configuration.
         """
         if self._configuration is None:
             raise DepthError("The engine was not configured.")
         return _storage_of(self._configuration, self._own_storage)
 
     def _folder_of(self, folder: str, kind: str) -> Path:
-        """Where something is written that the explorer names a folder for, on its own machine."""
+        """The folder to write to on this machine, for one that the explorer names on its own."""
         if self._own_storage is None:
             return Path(folder)
         return self._own_storage.cache_dir / kind / Path(folder).name
 
     def _look_up(self, command: ListModels | FindModel) -> None:
-        """Answer from files alone, in a thread: a run may go on for long."""
+        """Answer from files alone, in a thread: a run may take long."""
         models: tuple[ModelListing, ...] = ()
         problem = ""
         try:
@@ -244,7 +244,7 @@ class Worker:
                 command.prompt, command.settings, *place, command.lens, control
             )
         except RunStopped:
-            # The next one has taken its place.
+            # A later look has replaced this one.
             return
         except DepthError as error:
             problem = str(error)
@@ -254,7 +254,7 @@ class Worker:
         try:
             count = engine.count_tokens(command.prompt, command.chat_template)
         except DepthError:
-            # Nobody asked to run it: what is wrong with it is said then.
+            # The error is reported when the prompt is run.
             count = -1
         self._emit(TokensCounted(command.prompt, command.chat_template, count))
 
@@ -272,7 +272,7 @@ class Worker:
             self._sweep = None
 
     def _hear(self, event: Event) -> None:
-        """What the engine says goes up the pipe, or to the sweep that it works for."""
+        """Send an event of the engine to the explorer, or to the sweep that runs."""
         (self._emit if self._sweep is None else self._sweep.emit)(event)
 
     def _made(self, storage: Storage) -> Engine:
@@ -280,8 +280,8 @@ class Worker:
         import torch
         import transformers
 
-        # One core stays free for the terminal: a screen that waits for the matrix products
-        # of all cores slows these down several times as well.
+        # One core stays free for the terminal: a screen that waits while all cores compute
+        # matrix products slows these down several times as well.
         threads = self._configuration.threads if self._configuration is not None else 0
         torch.set_num_threads(threads or max(1, (os.cpu_count() or 2) - 1))
         engine = make_engine(
@@ -301,7 +301,7 @@ class Worker:
 
 
 def _storage_of(command: Configure, own: Storage | None) -> Storage:
-    """Where things are kept: an engine elsewhere has places of its own, and keeps as it is told."""
+    """The storage: an engine elsewhere has its own folders, with the explorer's limits."""
     keeps, activation_limit = bool(command.cache_dir), command.activation_limit
     if not command.cache_activations:
         activation_limit = 0
@@ -318,7 +318,7 @@ def _storage_of(command: Configure, own: Storage | None) -> Storage:
 
 
 def _stopped(command: Command) -> tuple[str, str]:
-    """What to say of a command that was stopped, and what to do."""
+    """The message and the hint for a command that was stopped."""
     if isinstance(command, WriteModel):
         return "Writing the model was stopped: nothing is left of it.", ""
     return "Loading was stopped.", "Press m to choose a model."

@@ -27,12 +27,12 @@ MEMORY_BYTES = 256 << 20
 
 @dataclass
 class Activations:
-    """What one run left behind.
+    """The residual stream and the writes recorded in one run.
 
     Attributes:
         residual: `[L+1, T, d]`, h_0 … h_L.
         attention, mlp: `[L, T, d]`, or None where they were not kept.
-        read: the input `[T, d]` of each layer for which it is not the output of the layer before.
+        read: the input `[T, d]` of each layer whose input is not the output of the layer before.
     """
 
     residual: Tensor
@@ -41,7 +41,7 @@ class Activations:
     read: dict[int, Tensor] = field(default_factory=dict)
 
     def layers(self) -> Iterator[LayerActivations]:
-        """The layers as `trace` would have handed them on."""
+        """Yield the layers as `trace` would have passed them on."""
         for layer in range(len(self.residual) - 1):
             yield LayerActivations(
                 layer=layer,
@@ -52,17 +52,17 @@ class Activations:
             )
 
     def to_bytes(self) -> bytes:
-        """As a safetensors file."""
+        """Return the activations as a safetensors file."""
         stacks = {"residual": self.residual, "attention": self.attention, "mlp": self.mlp}
         tensors = {name: value for name, value in stacks.items() if value is not None}
         tensors |= {f"{_READ}{layer}": value for layer, value in self.read.items()}
-        # Where safetensors cannot have its memory it ends the process; this raises instead.
+        # safetensors ends the process where it gets no memory; this allocation raises instead.
         torch.empty(2 * sum(value.nbytes for value in tensors.values()), dtype=torch.uint8)
         return save({name: value.cpu().contiguous() for name, value in tensors.items()})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Activations | None:
-        """From `to_bytes`; None where the bytes are something else."""
+        """Read the bytes of `to_bytes`; None for any other bytes."""
         try:
             tensors = load(data)
             read = {
@@ -81,8 +81,8 @@ class ActivationRecorder:
     Args:
         n_layers: L.
         keep_writes: whether to keep attention and MLP writes too.
-        scratch_dir: where large stacks lie; None for the system's.
-        between: layers that read something else than the one before has written.
+        scratch_dir: the folder of large stacks; None for the system's.
+        between: layers whose input is not the output of the layer before.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class ActivationRecorder:
             self._put("mlp", self._n_layers, layer.layer, layer.mlp)
 
     def put_residual(self, depth: int, value: Tensor) -> None:
-        """Keep another h_depth `[T, d]` than the layer below has left."""
+        """Put h_depth `[T, d]` in place of the output of the layer below."""
         self._stacks["residual"][depth] = value
 
     def residual(self, depth: int) -> Tensor:
@@ -191,7 +191,7 @@ def _stack(count: int, like: Tensor, scratch_dir: str | None) -> Tensor:
 
 
 def _reserve(handle: int, size: int, folder: str) -> None:
-    """Take the disk space now: a mapped page without any would end the process (SIGBUS)."""
+    """Reserve the disk space: a mapped page without any would end the process (SIGBUS)."""
     if not hasattr(os, "posix_fallocate"):
         return
     try:

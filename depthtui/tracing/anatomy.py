@@ -22,7 +22,7 @@ from depthtui.tracing.products import raw_logits
 
 @dataclass(frozen=True)
 class Tap:
-    """How to read what one module writes off its call.
+    """How to read one module's write from its call.
 
     Attributes:
         module: the module to hook.
@@ -35,7 +35,7 @@ class Tap:
     scale: float = 1.0
 
     def write(self, args: tuple[Any, ...], output: Any, like: Tensor) -> Tensor:
-        """What the module adds to the residual stream, in the shape of `like` `[1, T, d]`."""
+        """The module's write to the residual stream, in the shape of `like` `[1, T, d]`."""
         write: Tensor = first_tensor(output)
         if self.holds_residual:
             write = write - args[1]
@@ -66,9 +66,9 @@ class Tap:
 
 
 Sublayer = tuple[Tap, ...]
-"""An attention or an MLP: the modules that write it, whose sum is what it adds.
+"""An attention or an MLP: the modules whose writes add up to its own.
 
-Mostly one; two where a block has attention and a state-space mixer side by side, or
+Mostly one module; two where a block has attention and a state-space mixer side by side, or
 experts and an MLP that all tokens share.
 """
 
@@ -78,14 +78,14 @@ class Unembedding:
     """From the residual stream to logits: final norm, LM head, logit scale and soft-cap.
 
     Attributes:
-        norm: the final norm N, with what the architecture puts between it and the head, and
-            before it where a model makes one stream of several.
+        norm: the final norm N, with the modules between it and the head, and before it a module
+            that makes one stream of several.
         head: the LM head W.
         scale: constant factor of the logits.
         soft_cap: `c` of `c * tanh(logits / c)`, or 0.
         streams: how many residual streams the first of `norm` reads, side by side.
-        width: how much of a state the first of `norm` reads; 0 for all.
-        mixes_depths: whether it reads streams of earlier depths, which lie in the last state.
+        width: how many elements of a state the first of `norm` reads; 0 for all.
+        mixes_depths: whether `norm` reads streams of earlier depths, which the last state holds.
     """
 
     norm: tuple[nn.Module, ...]
@@ -104,7 +104,7 @@ class Unembedding:
         return int(size if size is not None else len(head.weight))  # type: ignore[arg-type]
 
     def normed(self, residual: Tensor) -> Tensor:
-        """N(h), `[..., d]`, on the head's device; of a state, of what it reads of that."""
+        """N(h), `[..., d]`, on the head's device; of a state, only the part that N reads counts."""
         if self.width:
             residual = residual[..., : self.width]
         if self.streams > 1:
@@ -118,7 +118,7 @@ class Unembedding:
         return residual.to(execution_device(self.head))
 
     def _one_stream(self, residual: Tensor) -> Tensor:
-        """What the model makes of its streams, `[..., d]` of `[..., streams * d]`."""
+        """Make one stream `[..., d]` of the model's streams `[..., streams * d]`."""
         collapse = self.norm[0]
         rows = residual.reshape(1, -1, self.streams, residual.shape[-1] // self.streams)
         single: Tensor = collapse(rows.to(execution_device(collapse)))
@@ -131,7 +131,7 @@ class Unembedding:
             logits.mul_(self.scale)
         if self.soft_cap:
             logits.div_(self.soft_cap).tanh_()
-            # The gradient of tanh is made of its output, which must stay as it is.
+            # tanh computes its gradient from its output, which must not change.
             logits = logits * self.soft_cap if logits.requires_grad else logits.mul_(self.soft_cap)
         return logits
 
@@ -155,10 +155,10 @@ class Anatomy:
         lens_missing: why the lens is unavailable, or empty.
         replay_missing: why a layer cannot be run again on other residuals, or empty.
         closure_error: largest |h + a + m - h_next| over the largest |h_next|.
-        streams: how many residual streams the layers hand on side by side; d is their summed
+        streams: how many residual streams the layers pass on side by side; d is their summed
             width.
-        between: the modules that run between a layer and the one before it, by layer, where it
-            reads not what that has written; none where it reads something else besides.
+        between: for each layer whose input is not the output of the layer before, the modules
+            that make one of the other; empty where the modules between do not.
         width: d.
         calls: the pass and the block of each layer, where blocks run several times; else empty.
         carried: which earlier depths' streams layers read too; None where they read the last alone.
@@ -182,7 +182,7 @@ class Anatomy:
     carried: Carried | None = None
 
     def state(self, depth: int, stream: Callable[[int], Tensor]) -> Tensor:
-        """What later layers read of the text before them: mostly the stream of a depth alone.
+        """The state of a depth, which later layers read: mostly the depth's stream alone.
 
         Args:
             depth: 0 … L.
@@ -191,9 +191,9 @@ class Anatomy:
         return stream(depth) if self.carried is None else self.carried.state(depth, stream)
 
     def readable(self, depth: int, stream: Callable[[int], Tensor]) -> Tensor:
-        """What the unembedding reads at a depth: mostly its stream alone."""
+        """The unembedding's input at a depth: mostly the depth's stream alone."""
         return stream(depth) if self.carried is None else self.carried.readable(depth, stream)
 
     def all_readable(self, residual: Sequence[Tensor]) -> list[Tensor]:
-        """What the unembedding reads at depths 0 … L, of the streams of all of them."""
+        """The unembedding's input at depths 0 … L, from the streams of all depths."""
         return [self.readable(depth, residual.__getitem__) for depth in range(len(residual))]

@@ -1,8 +1,8 @@
-"""Models whose layers read more of earlier depths than what the layer before has written.
+"""Models whose layers read more of earlier depths than the output of the layer before.
 
 Some add what the first layers wrote to the stream again before each pass, some attend to the
 streams of earlier depths (attention residuals). The state of a depth is then all that later layers
-read of the text before it: its stream and, beside it, streams of earlier depths.
+read: the depth's stream and, beside it, streams of earlier depths.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ class Carried:
         slots: for each depth 0 … L, the earlier depth whose stream lies in each slot; None for an
             empty slot.
         readout_reads: whether the final norm reads more than the last stream too.
-        embedding: writes the stream of depth 0, where later layers read that again; else None.
-        between: the modules that run between layers, or behind them.
+        embedding: the module that writes the stream of depth 0, where later layers read it again;
+            else None.
+        between: the modules that run between layers, or after the last one.
     """
 
     width: int
@@ -44,7 +45,7 @@ class Carried:
         return len(self.slots[0])
 
     def state(self, depth: int, stream: Callable[[int], Tensor]) -> Tensor:
-        """The state of a depth, `[..., (1 + slots) d]`, of each depth's stream `[..., d]`."""
+        """The state of a depth, `[..., (1 + slots) d]`, from each depth's stream `[..., d]`."""
         own = stream(depth)
         empty = torch.zeros_like(own)
         beside = (
@@ -53,7 +54,7 @@ class Carried:
         return torch.cat([own, *beside], dim=-1)
 
     def readable(self, depth: int, stream: Callable[[int], Tensor]) -> Tensor:
-        """What the readout reads where the layers from a depth on did not run.
+        """The readout's input where the layers from a depth on did not run.
 
         The depth's stream stands for those of all later ones.
         """
@@ -71,13 +72,13 @@ class Carried:
         return found
 
     def next(self, depth: int, state: Tensor, written: Tensor) -> Tensor:
-        """The state of the next depth, of that of a depth and what its layer has written."""
+        """The state of the next depth, from a depth's state and its layer's output."""
         before = self.streams(depth, state) | {depth + 1: written}
         return self.state(depth + 1, lambda kept: before[kept])
 
     @contextlib.contextmanager
     def embedded(self, streams: Mapping[int, Tensor]) -> Iterator[None]:
-        """A while in which the embedding writes the stream of depth 0, where there is one."""
+        """Let the embedding write the given stream of depth 0 for a while, if there are both."""
         if self.embedding is None or 0 not in streams:
             yield
             return
@@ -92,8 +93,8 @@ def lay_out(readers: Sequence[Collection[int]]) -> tuple[tuple[int | None, ...],
         readers: for each depth 0 … L, which layers read its stream; L stands for the readout.
 
     Returns:
-        for each depth the earlier ones that are read from there on. One that is kept stays in its
-        slot; a slot is taken anew once nobody reads it.
+        for each depth the earlier ones that are read from there on. A stream stays in its slot;
+        the slot is free once no later layer reads the stream.
     """
     last = [max(layers, default=-1) for layers in readers]
     slots: list[int | None] = []

@@ -1,5 +1,5 @@
-"""Reading a sequence token after token, with every layer's residual of the last one, and texts
-that are written with a layer left out."""
+"""Reading a text token by token, with every layer's residual at the last token, and writing texts
+with a layer left out."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from depthtui.tracing.loops import of_call
 from depthtui.tracing.modules import decoder, first_tensor, hidden_states, hooks, with_first_tensor
 
 _CACHE_NAMES = ("cache", "past_key_values", "cache_params")
-"""What a model calls the state that it goes on from, in its output and its input alike."""
+"""Names of the cache in a model's output, and in its input alike."""
 
 _PROBE_TOKENS = 8
 
 _MOST_ROUNDED = 8.0
-"""How far one token alone may be from itself among others, in roundings of its residual.
+"""How far a token read alone may be from the same token read with others, in roundings.
 
-Measured up to 2.7, with 17 or more where the cache lacks or mistakes one of seven tokens.
+Measured up to 2.7; 17 or more where the cache lacks or mistakes one of seven tokens.
 """
 
 _FINEST = 2.0**-16
-"""Float32 products add up in any order: they are not as exact as one of its roundings."""
+"""Float32 products add up in any order: they are less exact than one float32 rounding."""
 
 
 class Decoding:
-    """Reads tokens, and goes on from where it was; a context that removes its hooks.
+    """Reads tokens, each call after those read before; a context that removes its hooks.
 
     Args:
         model: a causal language model.
         anatomy: its layers.
         checkpoint: called before every layer; raising there ends the reading.
-        cached: keep the keys and values of what was read; otherwise all is read again
-            with every token.
+        cached: keep the keys and values of tokens that were read; otherwise every call reads
+            all tokens again.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Decoding:
         self._stack.close()
 
     def read(self, ids: np.ndarray) -> Tensor:
-        """Read the next tokens `[n]`; h_0 … h_L at the last of them, `[L+1, d]`."""
+        """Read the next tokens `[n]`; return h_0 … h_L at the last of them, `[L+1, d]`."""
         self._ids = torch.cat([self._ids, torch.from_numpy(ids)])
         unread = self._ids[-len(ids) :] if self._cached else self._ids
         embedding: Any = self._model.get_input_embeddings()  # type: ignore[operator]
@@ -98,7 +98,7 @@ class Decoding:
 
 
 def reads_on(model: nn.Module, anatomy: Anatomy) -> bool:
-    """Whether the model goes on right from its cache: a short text in two parts, and in one."""
+    """Whether the cache works: a short text read in two parts gives the same as read in one."""
     embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
     ids = (np.arange(_PROBE_TOKENS) * 7919 + 11) % embedding.num_embeddings
     with Decoding(model, anatomy, cached=False) as whole:
@@ -110,10 +110,10 @@ def reads_on(model: nn.Module, anatomy: Anatomy) -> bool:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        # A cache that a model takes and cannot use fails in ways of its own.
+        # A cache that a model accepts and cannot use fails in a way of the model's own.
         return False
     allowed = _MOST_ROUNDED * max(torch.finfo(expected.dtype).eps, _FINEST)
-    # Medians, so that a few dimensions of massive activations hide nothing in the others.
+    # Medians: a few dimensions of massive activations must not hide errors in the others.
     miss = (found.float() - expected.float()).abs().median(dim=-1).values
     size = expected.float().abs().median(dim=-1).values
     return bool((miss <= allowed * size).all())
@@ -131,19 +131,19 @@ def write_greedily(
     cached: bool = True,
     substitute: Substitute = NOTHING,
 ) -> np.ndarray:
-    """What a model goes on with, always the most probable token, once for each layer left out.
+    """Continue a text greedily, once for each layer left out.
 
-    Every text is what the model by itself would generate with hooks that skip the layer.
+    Every continuation is what the model itself would generate with hooks that skip the layer.
 
     Args:
         model, anatomy: a causal language model with a lens.
-        ids: `[n]`, the text before, on the embedding's device.
+        ids: `[n]`, the text to continue, on the embedding's device.
         count: tokens to write, at least 1.
-        left_out: the layer that each text is written without; None where there is none.
-        part: what of that layer: `layer`, `attention` or `mlp`.
+        left_out: for each text, the layer that it is written without; None for no layer.
+        part: the part left out: `layer`, `attention` or `mlp`.
         checkpoint: called before every layer; raising there ends the writing.
-        on_token: called with how many tokens of each text are written.
-        cached: go on from the keys and values of what was read; otherwise all is read again
+        on_token: called with the number of tokens written of each text.
+        cached: keep the keys and values of tokens that were read; otherwise all are read again
             with every token.
         substitute: what stands in for that layer; a sublayer has no mean update.
 
@@ -156,7 +156,7 @@ def write_greedily(
     unread, cache = written, dict[str, Any]()
 
     def keeps_first() -> bool:
-        # A call that goes on from a cache has no token 0.
+        # A call that continues from a cache has no token 0.
         return substitute.keeps_first and not cache
 
     with torch.inference_mode(), hooks() as handles:
@@ -178,7 +178,7 @@ def write_greedily(
 
 
 def _keep_streams(anatomy: Anatomy, streams: list[Tensor]) -> Iterator[RemovableHandle]:
-    """Add h_0 … h_L of the last token, each `[texts, d]`, to a list in each forward."""
+    """Append h_0 … h_L of the last token, each `[texts, d]`, to a list in each forward pass."""
 
     def keep_input(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         streams.append(hidden_states(args, kwargs)[:, -1].clone())
@@ -202,8 +202,8 @@ def _leave_out(
 ) -> Iterator[RemovableHandle]:
     """Let a layer, or a part of it, write nothing to the texts that leave it out.
 
-    Its mean update, where that stands in for it; `keeps_first` tells whether the first token of a
-    call keeps the layer.
+    It writes its mean update where that is the substitute. `keeps_first` returns whether the first
+    token of a call keeps the layer.
     """
     texts = len(left_out)
     rows = [row for row, left in enumerate(left_out) if left == layer]
@@ -232,7 +232,7 @@ def _leave_out(
 def _with_rows(
     output: Any, others: Tensor, rows: Sequence[int], texts: int, keeps_first: bool
 ) -> Any:
-    """A module's output with some rows of its batch from elsewhere, all but a first token kept."""
+    """A module's output with some rows of its batch replaced, all but a first token to keep."""
     mixed = first_tensor(output).contiguous().clone()
     start = mixed.shape[-1] if keeps_first else 0
     # Experts may write the tokens of all texts one after another, `[texts * T, d]`.
@@ -242,8 +242,8 @@ def _with_rows(
 
 
 def cache_in(outputs: Any) -> dict[str, Any]:
-    """What the model is to be given back, by its name."""
-    # Not by `get`, which answers to deprecated names too.
+    """The cache in a model's output, under the name of the model's argument for it."""
+    # Not by `get`, which accepts deprecated names too.
     held = dict(outputs.items()) if isinstance(outputs, dict) else {}
     name = next((name for name in _CACHE_NAMES if held.get(name) is not None), None)
     return {} if name is None else {name: held[name]}

@@ -1,4 +1,4 @@
-"""Which streams of earlier depths a model's layers read: found by changing them, one by one."""
+"""Finds which streams of earlier depths layers read, by changing the streams one by one."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _SEED = 2029
 
 
 def find_carried(model: nn.Module, probe: ProbePass) -> Carried | None:
-    """What the states of a model carry beside the stream, or None.
+    """Which earlier streams a model's states carry beside their own, or None.
 
-    None too where layers hand on something else than streams, so that a layer does not write again
-    what it wrote where all streams before it are given.
+    None too where layers hand on more than streams: a layer then writes something else than
+    before when all streams before it are given.
     """
     try:
         with torch.no_grad():
@@ -51,7 +51,7 @@ def _found(model: nn.Module, probe: ProbePass) -> Carried | None:
     streams = [runs[0].before, *(run.after for run in runs)]
     clean = given.run(streams)
     for layer, run in enumerate(runs):
-        # In a pass of its own: a layer must find nothing that another has left.
+        # In a separate pass: a layer must find nothing that another layer has left.
         call = given.call(streams, layer)
         if not (is_same(call.states, run.before) and serves(run, call)):
             return None
@@ -71,7 +71,7 @@ def _found(model: nn.Module, probe: ProbePass) -> Carried | None:
 
 @dataclass(frozen=True)
 class _Read:
-    """What the layers were called with, and what came out behind them."""
+    """The arguments of the layers in a pass, and the decoder's output."""
 
     calls: list[LayerArguments]
     output: Tensor | None
@@ -87,7 +87,7 @@ class _GivenPass:
     carried: Carried
 
     def run(self, streams: Sequence[Tensor]) -> _Read:
-        """A pass with the streams of depths 0 … L, each `[1, T, d]`."""
+        """Run a pass with the given streams of depths 0 … L, each `[1, T, d]`."""
         return _Read(*self._calls(streams))
 
     def call(self, streams: Sequence[Tensor], layer: int) -> LayerArguments:

@@ -13,7 +13,7 @@ _NARROW = (torch.bfloat16, torch.float16)
 
 
 def can_widen(modules: Iterable[nn.Module]) -> bool:
-    """Whether some of the weights are of 16 bits, and all in memory and not quantised."""
+    """Whether some of the weights have 16 bits, and all are in memory and not quantised."""
     weights = [weight for module in modules for weight in module.parameters()]
     plain = all(weight.is_floating_point() and not weight.is_meta for weight in weights)
     return plain and any(weight.dtype in _NARROW for weight in weights)
@@ -21,9 +21,9 @@ def can_widen(modules: Iterable[nn.Module]) -> bool:
 
 @contextlib.contextmanager
 def in_float32(*modules: nn.Module) -> Iterator[None]:
-    """A while in which modules compute in float32 what they are given, by copies of their weights.
+    """Let modules compute in float32 for a while, with copies of their weights.
 
-    A graph of gradients that is made meanwhile must be made again where it is walked
+    A graph of gradients made meanwhile must be made again in the backward pass
     (`torch.utils.checkpoint`), since the weights are put back.
     """
     held: list[tuple[nn.Module, str, Tensor]] = []

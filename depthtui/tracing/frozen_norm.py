@@ -1,7 +1,7 @@
 """A norm with its statistics held fixed, which makes it affine.
 
-Found by arithmetic, so that any module may be one: an RMS norm, a layer norm, with or without
-gain and offset.
+Recognised by arithmetic, so that it may be any module that computes an RMS norm or a layer norm,
+with or without gain and offset.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class FrozenNorm:
     """N(x) = scale * gain * (x - mean(x) where centred) + offset.
 
     Attributes:
-        scale: `[T, 1]`, of the rows that the norm is frozen at.
+        scale: `[T, 1]`, one for each row that the norm is frozen at.
         gain, offset: `[d]`.
-        centred: whether the norm takes the mean off.
+        centred: whether the norm subtracts the mean.
     """
 
     scale: Tensor
@@ -39,12 +39,12 @@ class FrozenNorm:
         written: Tensor,
         device: torch.device,
     ) -> FrozenNorm | None:
-        """The norm at some rows; None where it is neither an RMS norm nor a layer norm.
+        """The norm frozen at some rows; None where it is neither an RMS norm nor a layer norm.
 
-        Of x and -x with mean 0, both give plus and minus gain * x / rms(x), plus the offset.
+        For x and -x with mean 0, both norms give plus and minus gain * x / rms(x), plus the offset.
 
         Args:
-            norm: makes `[n, d]` of `[n, d]`.
+            norm: maps `[n, d]` to `[n, d]`.
             read, written: the rows and the norm's output, `[T, d]`.
             device: where the norm computes.
         """
@@ -58,7 +58,7 @@ class FrozenNorm:
         best: tuple[float, FrozenNorm] | None = None
         for centred in (False, True):
             shape = gain * (rows - rows.mean(dim=-1, keepdim=True) if centred else rows)
-            # One unknown a token for d equations: what is left over tells a wrong form.
+            # One unknown a token for d equations: a large residual reveals a wrong form.
             scale = (shape * target).sum(-1, keepdim=True) / (shape * shape).sum(-1, keepdim=True)
             left_over = float((scale * shape - target).norm() / (target + offset).norm())
             if best is None or left_over < best[0]:
@@ -67,12 +67,12 @@ class FrozenNorm:
         return best[1] if best[0] <= 8 * torch.finfo(dtype).eps else None
 
     def pull_back(self, rows: Tensor) -> Tensor:
-        """Directions `[T, d]` before the norm from those behind it."""
+        """Map directions `[T, d]` after the norm to directions before it."""
         direction = self.scale * self.gain * rows
         return direction - direction.mean(dim=-1, keepdim=True) if self.centred else direction
 
     def change(self, rows: Tensor) -> Tensor:
-        """What a change `[T, d]` before the norm becomes behind it, `[T, d]` float32."""
+        """Map a change `[T, d]` before the norm to the change after it, `[T, d]` float32."""
         rows = rows.to(self.gain.device).float()
         rows = rows - rows.mean(dim=-1, keepdim=True) if self.centred else rows
         return self.scale * self.gain * rows

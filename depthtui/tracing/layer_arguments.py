@@ -1,7 +1,7 @@
-"""What a decoder hands to its layers beside the residual stream: masks, positions, rotary tables.
+"""The arguments of layers beside the residual stream: masks, positions, rotary tables.
 
-Observed once for a whole prompt by layers that do nothing, and cut to the tokens that run: they are
-at the same places of the same prompt, whatever depends on its length.
+They are observed once for a whole prompt by layers that do nothing, and cut to the tokens that run.
+Those tokens keep their places in the same prompt, so arguments that depend on its length are right.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class LayerArguments:
     """The arguments of one layer's call.
 
     Attributes:
-        args, kwargs: those beside its hidden states.
+        args, kwargs: all arguments but the hidden states.
         states: its hidden states, in their own shape.
     """
 
@@ -35,21 +35,21 @@ class LayerArguments:
 
 
 class _Reached(Exception):
-    """The call that is wanted has been reached, and nothing behind it is."""
+    """Ends a pass at the last call that is needed."""
 
 
 @dataclass(frozen=True)
 class AllTokens:
-    """Stands for a choice of all tokens, which a layer hands on to later ones.
+    """Stands for a choice of all tokens, which a layer passes to later ones.
 
-    Sparse attention chooses the tokens that are attended to, in one layer for several.
+    In sparse attention, one layer chooses for several the tokens that are attended to.
     """
 
     dtype: torch.dtype
     device: torch.device
 
     def of(self, batch: int, start: int, stop: int) -> Tensor:
-        """The choice of the tokens `start` ... `stop - 1`, of all up to the last of them."""
+        """The choice for tokens `start` … `stop - 1`: all tokens up to `stop - 1`."""
         tokens = torch.arange(stop, dtype=self.dtype, device=self.device)
         return tokens.expand(batch, stop - start, stop)
 
@@ -85,15 +85,15 @@ def idle_calls(
     written: Mapping[int, Tensor] = MappingProxyType({}),
     until: int | None = None,
 ) -> list[LayerArguments]:
-    """The arguments of blocks that hand on their input and do nothing else, call by call.
+    """The arguments of each call in a pass whose blocks only pass their input on.
 
     Args:
         blocks: the modules.
         outputs: what each call returns for the whole prompt, `emptied`.
         start: index of the first token.
         run: runs the decoder.
-        written: the states `[batch, tokens, d]` that some calls hand on in place of their input.
-        until: the last call that is wanted; None for all.
+        written: the states `[batch, tokens, d]` that some calls pass on in place of their input.
+        until: the last call that is needed; None for all.
     """
     calls: list[LayerArguments] = []
     with_gradients = torch.is_grad_enabled()
@@ -119,7 +119,7 @@ def idle_calls(
 
     with contextlib.ExitStack() as stack:
         for block in dict.fromkeys(blocks):
-            # Hooks of a pass that waits meanwhile would take these calls for layers of it.
+            # Hooks of a suspended pass would take these calls for its own layers.
             stack.enter_context(unhooked(block))
             stack.enter_context(replaced(block, forward))
         with contextlib.suppress(_Reached):
@@ -147,7 +147,7 @@ class Span:
         if isinstance(value, tuple):
             return self.all(value)
         if type(value) is dict:
-            # A new one for each call, since layers may put something into it.
+            # A new dict for each call, since layers may put something into it.
             return {name: self.one(part) for name, part in value.items()}
         return value
 
@@ -158,12 +158,12 @@ class PastHere:
 
 @dataclass(frozen=True)
 class Table:
-    """A tensor that is made for the tokens from `first` on, for a batch of one.
+    """A tensor made for the tokens from `first` on, for a batch of one.
 
     Attributes:
-        queries, keys: the axes that count the tokens that run, and all tokens up to the last.
+        queries, keys: the axes over the tokens that run, and over all tokens up to the last.
         batch: the axis that grows with the batch, or None. Where its length is not one, its
-            rows come again for every member (BLOOM's position biases).
+            rows repeat for every member (BLOOM's position biases).
     """
 
     tensor: Tensor
@@ -173,7 +173,7 @@ class Table:
     batch: int | None
 
     def cut(self, span: Span) -> Tensor:
-        """The part of a span."""
+        """Cut the tensor to a span."""
         part = self.tensor
         for axis in self.queries:
             part = part.narrow(axis, span.start - self.first, span.stop - span.start)
@@ -190,7 +190,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Axes:
-    """Tells the axes of arguments observed twice.
+    """Finds the axes of arguments by observing them twice.
 
     Attributes:
         first: index of the first token.
@@ -209,10 +209,10 @@ class Axes:
         )
 
     def of(self, one: Any, two: Any) -> Any:
-        """An observed argument that can be cut to a span.
+        """An observed argument in a form that can be cut to a span.
 
         Raises:
-            DepthError: it follows the tokens in another way than a tensor's axes do.
+            DepthError: it depends on the tokens otherwise than by a tensor's axes.
         """
         if isinstance(one, Cache):
             return PastHere()
@@ -255,7 +255,7 @@ class Axes:
         return self.stop, self.fewer
 
     def _guess(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The second shape of a mask that the shorter prompt needs none of."""
+        """The shape that a mask would have had for the shorter prompt, which got none."""
         fewer = dict([self._keys, self._queries])
         return tuple(
             2 if axis == 0 and length == 1 else fewer.get(length, length)

@@ -1,8 +1,8 @@
-"""A layer at some tokens, run again with everything in sight: projections, attention, experts.
+"""A layer run again at some tokens, with its projections, attention and experts observed.
 
 The layer runs alone on the recorded residual, behind the recorded keys and values where it can.
-Its attention is the one that is written out in the model's own code (`written_out_attention.py`):
-other attention functions hand out no weights.
+It uses the attention that is written out in the model's own code (`written_out_attention.py`):
+other attention functions return no weights.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class ModuleCall:
     Attributes:
         module: the module.
         read, written: its first argument and its hidden states.
-        read_at, written_at: the tensors that these are copies of, by their identity: a
-            comparison of values would make a GPU wait.
+        read_at, written_at: the identities of the tensors that were copied: comparing values
+            would make a GPU wait.
     """
 
     module: nn.Module
@@ -48,8 +48,8 @@ class ExpertsCall:
     """The call of a layer's experts at the n tokens.
 
     Attributes:
-        run: makes the weighted sum of some experts' outputs `[n, width]`, from their numbers and
-            weights, each `[n, k]`.
+        run: returns the weighted sum of some experts' outputs `[n, width]`, from their numbers
+            and weights, each `[n, k]`.
         numbers, weights: of the chosen experts, `[n, k]`.
         written: the weighted sum of their outputs, `[n, width]`.
         module: the experts.
@@ -63,7 +63,7 @@ class ExpertsCall:
 
     @property
     def count(self) -> int:
-        """How many experts there are to choose from."""
+        """The number of experts to choose from."""
         return max(len(stack) for stack in _stacks(self.module))
 
 
@@ -72,14 +72,14 @@ class LayerCall:
     """One layer's work at the n tokens from `start` on.
 
     Attributes:
-        layer, start: which.
+        layer, start: the layer's index and the first token's.
         before, after: the residual stream, `[n, d]`.
-        attention, mlp: what its sublayers write, `[n, d]` a tap; empty where the split is
+        attention, mlp: the writes of its sublayers, `[n, d]` a tap; empty where the split is
             unavailable.
         projections: the linear modules in the order in which they ran.
-        outputs: what each tap's module read, and its hidden states without the residual.
-        weights: attention to each token up to the last of these, `[heads, n, start + n]` float32;
-            None where the layer hands out none.
+        outputs: for each tap's module, its input, and its hidden states without the residual.
+        weights: attention to each token up to the last of the n, `[heads, n, start + n]` float32;
+            None where the layer returns none.
         values: the values of these tokens, `[key heads, start + n, width]`; None where unknown.
         experts: the call of the experts; None where there is none.
     """
@@ -98,12 +98,12 @@ class LayerCall:
 
 
 def call_at(replay: Replay, anatomy: Anatomy, layer: int, start: int, stop: int) -> LayerCall:
-    """Run a layer at some tokens of the recorded pass; keep what its modules read and write.
+    """Run a layer at some tokens of the recorded pass; keep its modules' inputs and outputs.
 
     Raises:
         DepthError: no layer of this architecture can be run by itself.
     """
-    # Before the hooks, which are for these tokens alone.
+    # Before the hooks, which must see these tokens alone.
     replay.prepare_span(start)
     module, expected = replay.layers[layer], replay.residual[layer + 1][start:stop]
     for attention in (written_out, _as_it_is):
@@ -153,7 +153,7 @@ class _Recorder:
     def finish(
         self, after: Tensor, held: KeysValues | None, attended: Attended | None
     ) -> LayerCall:
-        """The call, once the layer has run."""
+        """Return the call, once the layer has run."""
         call = self.call
         call.after = after
         if self._sublayers:
@@ -172,7 +172,7 @@ class _Recorder:
         return call
 
     def _join_heads(self) -> None:
-        """Bring the heads of all ranks together, where each has computed some."""
+        """Gather the heads of all ranks, where each has computed some."""
         call, mesh = self.call, mesh_of(self._module)
         if mesh is None or call.weights is None or len(call.weights) == _heads_of(self._module):
             return
@@ -187,7 +187,7 @@ class _Recorder:
         self._rows = slice(first, first + count)
 
     def _at(self, values: Tensor) -> Tensor:
-        """The tokens' rows of what a module read or wrote, `[n, width]`."""
+        """The tokens' rows of a module's input or output, `[n, width]`."""
         return values.reshape(-1, values.shape[-1])[self._rows].clone()
 
     def _is_of_tokens(self, values: object) -> bool:
@@ -211,7 +211,7 @@ class _Recorder:
         return keep
 
     def _call(self, module: nn.Module, read: Tensor, written: Tensor) -> ModuleCall:
-        # Held until the layer is done: an identity that is free again may be another tensor's.
+        # Referenced until the layer is done: Python may give a freed tensor's identity to another.
         self._held += [read, written]
         rows = joined_inputs(self._at(read), getattr(module, "weight", None))
         return ModuleCall(module, rows, self._at(written), id(read), id(written))
@@ -261,7 +261,7 @@ class _Recorder:
         self.call.experts = ExpertsCall(run, chosen, shares, written, module)
 
     def _is_attention(self, weights: Tensor) -> bool:
-        """Whether these are weights, and not a state that a layer of another kind returns."""
+        """Whether these are attention weights, not the state that another kind of layer returns."""
         count = self.call.start + len(self.call.before)
         return weights.shape[2] == self._tokens and weights.shape[3] >= count
 
@@ -282,23 +282,23 @@ def _heads_of(layer: nn.Module) -> int:
 
 
 def may_have_experts(layer: nn.Module) -> bool:
-    """Whether some module of a layer may hold experts; running it tells."""
+    """Whether some module of a layer may hold experts; only running the layer settles it."""
     return any(_stacks(module) for module in layer.modules())
 
 
 def _stacks(module: nn.Module) -> list[nn.Parameter]:
-    """A module's own matrices that lie in a stack, as those of experts do."""
+    """A module's own stacked matrices, such as those of experts."""
     return [weight for weight in module.parameters(recurse=False) if weight.dim() == 3]
 
 
 @contextlib.contextmanager
 def _as_it_is(_layer: nn.Module) -> Iterator[None]:
-    """Let a layer's attention be."""
+    """Leave a layer's attention as it is."""
     yield None
 
 
 def _place(values: list[Any], wanted: object) -> int:
-    """The place of an object in a list, by identity."""
+    """The index of an object in a list, by identity."""
     return next(index for index, value in enumerate(values) if value is wanted)
 
 

@@ -1,7 +1,7 @@
 """A layer's work at some tokens, taken apart: heads, reads, neurons, experts.
 
-Each part is a sum that must give the whole: heads and bias the attention's write, weights times
-values the input of the output projection, experts their block's output.
+Each kind of part must add up to a whole: heads and bias to the attention's write, weights times
+values to the input of the output projection, experts to their block's output.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from depthtui.tracing.layer_call import LayerCall, ModuleCall
 from depthtui.tracing.parts import at_once, slices
 
 _MOST_OFF, _MOST_OFF_FLOAT32 = 4.0, 16.0
-"""What may be left over where two ways should give the same, in units of the dtype's epsilon.
+"""How far two computations of the same value may differ, in units of the dtype's epsilon.
 
-Sums of many terms in float32 lose more of its epsilons than 16 bits do of theirs.
+Sums of many terms lose more epsilons in float32 than in 16 bits.
 """
 
 _CANDIDATES = 64
-"""Neurons whose write is worked out for each list of the largest."""
+"""Neurons whose writes are computed for each list of the largest."""
 
 _MOST_ELEMENTS = 1 << 24
-"""Elements of a part of the writes of single tokens or neurons."""
+"""Most elements of the writes of single tokens or neurons that are computed together."""
 
 
 @dataclass(frozen=True)
 class Writer:
-    """A sublayer's last projection, and the way of its output into the residual stream.
+    """A sublayer's last projection, and the way from its output to the residual stream.
 
     Attributes:
         projection: the module.
         read: its input at the n tokens, `[n, inputs]`.
         factor: the constant that its output is multiplied by.
-        norm: the norm behind it at these tokens, or None.
+        norm: the norm that follows it, frozen at these tokens, or None.
     """
 
     projection: nn.Module
@@ -51,7 +51,7 @@ class Writer:
     norm: FrozenNorm | None
 
     def outputs(self, rows: Tensor) -> Tensor:
-        """What the projection makes of `[r, inputs]`: `[r, d]` float32, its bias included."""
+        """The projection of rows `[r, inputs]`: `[r, d]` float32, its bias included."""
         device = execution_device(self.projection)
         if is_cut(self.projection.weight):
             bias = getattr(self.projection, "bias", None)
@@ -66,23 +66,23 @@ class Writer:
         return whole(cast("Tensor", self.projection.weight))
 
     def to_stream(self, outputs: Tensor) -> Tensor:
-        """What changes of the projection's output `[…, n, d]` add to the residual stream."""
+        """Map changes of the projection's output `[…, n, d]` to changes of the residual stream."""
         outputs = outputs.float()
         return self.factor * (outputs if self.norm is None else self.norm.change(outputs))
 
     def at_last(self, outputs: Tensor) -> Tensor:
-        """The same of changes `[r, d]`, each at the last of the tokens."""
+        """Like `to_stream`, for changes `[r, d]` that are each at the last of the tokens."""
         norm = None if self.norm is None else replace(self.norm, scale=self.norm.scale[-1:])
         return replace(self, norm=norm).to_stream(outputs)
 
     def offset(self, outputs: Tensor) -> Tensor:
-        """What the write has that no change of the output makes: the norm's own bias."""
+        """The norm's own bias: the share of the write that does not depend on the output."""
         if self.norm is None:
             return torch.zeros_like(outputs)
         return self.factor * self.norm.offset.to(outputs.device)
 
     def columns(self, places: slice | Tensor) -> Tensor:
-        """What one unit of some of its inputs adds to its output, `[inputs, d]` float32."""
+        """The change of the output by one unit of each of some inputs, `[inputs, d]` float32."""
         weight = getattr(self.projection, "weight", None)
         if isinstance(weight, Tensor) and weight.is_floating_point() and not weight.is_meta:
             if type(self.projection) is nn.Linear:
@@ -104,7 +104,7 @@ class Heads:
     Attributes:
         writer: their projection.
         blocks: its input head by head, `[heads, n, width]`.
-        rest: what the attention adds that is no head's, its biases, `[n, d]` float32.
+        rest: the attention's write that comes from no head, its biases, `[n, d]` float32.
     """
 
     writer: Writer
@@ -115,13 +115,13 @@ class Heads:
         return len(self.blocks)
 
     def write(self, head: int) -> Tensor:
-        """What a head adds to the residual stream, `[n, d]` float32."""
+        """A head's write to the residual stream, `[n, d]` float32."""
         width = self.blocks.shape[-1]
         columns = self.writer.columns(slice(head * width, (head + 1) * width))
         return self.writer.to_stream(self.blocks[head].to(columns) @ columns)
 
     def writes(self) -> Tensor:
-        """The same of all heads, `[heads, n, d]`."""
+        """The writes of all heads, `[heads, n, d]`."""
         return torch.stack([self.write(head) for head in range(len(self))])
 
 
@@ -132,11 +132,11 @@ class Reads:
     Attributes:
         weights: attention of each head to each token up to this one, `[heads, token + 1]`; it
             adds up to less than 1 where a head has a sink of its own.
-        value_weighted: `[token + 1]`, the sum over heads of the norm of what is written for each
+        value_weighted: `[token + 1]`, the sum over heads of the norm of the write from each
             token, ||alpha W_O v|| (Kobayashi et al., 2020.emnlp-main.574); None where the
             values are not known.
         error: largest difference between weights times values and the projection's input, over
-            the largest element of that; NaN where a gate lies between them.
+            the input's largest element; NaN where a gate lies between them.
     """
 
     weights: Tensor
@@ -151,7 +151,7 @@ class Neurons:
     Attributes:
         numbers: `[n]`, the largest write first.
         activations: `[n]`.
-        writes: what each adds to the residual stream, `[n, d]` float32.
+        writes: each neuron's write to the residual stream, `[n, d]` float32.
     """
 
     numbers: Tensor
@@ -165,9 +165,9 @@ class Experts:
 
     Attributes:
         numbers, weights: `[k]`.
-        outputs: the weighted output of each, `[k, d]` float32, before what follows in the block.
+        outputs: the weighted output of each, `[k, d]` float32, before the block processes it.
         error: largest difference between their sum and the output of all, over the largest
-            element of that.
+            element of the latter.
     """
 
     numbers: Tensor
@@ -180,7 +180,7 @@ def attention_weights(call: LayerCall) -> Tensor:
     """The attention of each head at each of the tokens, `[heads, n, start + n]`.
 
     Raises:
-        DepthError: the layer hands out none.
+        DepthError: the layer returns no attention weights.
     """
     if call.weights is None:
         raise DepthError("this layer has no attention weights to take apart")
@@ -188,11 +188,11 @@ def attention_weights(call: LayerCall) -> Tensor:
 
 
 def own_sinks(weights: Tensor, dtype: torch.dtype) -> Tensor:
-    """What a head's own sink takes of its attention `[…, tokens]`, `[…]`; 0 where it has none.
+    """The share of a head's attention `[…, tokens]` that its own sink takes, `[…]`; 0 without one.
 
     Args:
         weights: the attention.
-        dtype: the one that it was computed in, whose rounding is no sink.
+        dtype: the dtype of its computation, whose rounding is no sink.
     """
     rest = 1 - weights.sum(dim=-1)
     return torch.where(rest > torch.finfo(dtype).eps, rest, 0.0)
@@ -203,7 +203,7 @@ def heads_of(call: LayerCall, sublayer: Sublayer) -> tuple[Heads, float]:
 
     Returns:
         the heads; and the largest difference between their sum with the rest and the attention's
-        write, over the largest element of that.
+        write, over the largest element of the write.
 
     Raises:
         DepthError: the attention has no heads that add up to its write.
@@ -226,7 +226,7 @@ def reads_of(call: LayerCall, sublayer: Sublayer) -> Reads:
     """The tokens that the layer reads at the last of the tokens.
 
     Raises:
-        DepthError: it hands out no attention weights.
+        DepthError: it returns no attention weights.
     """
     weights = attention_weights(call)[:, -1]
     if call.values is None:
@@ -242,7 +242,7 @@ def reads_of(call: LayerCall, sublayer: Sublayer) -> Reads:
     gate: Tensor | None = None
     if not error <= _tolerance(call):
         gate = blocks / mixed
-        # A gate's share of each element: any other difference leaves the range at once.
+        # A gate's share of each element is in this range; any other difference soon leaves it.
         if not bool(((gate > 0) & (gate < 1)).all()):
             return Reads(weights, None, error)
         error = float("nan")
@@ -292,19 +292,18 @@ def experts_of(call: LayerCall) -> Experts:
 
 
 def _writer(call: LayerCall, sublayer: Sublayer, name: str) -> Writer:
-    """The way of a sublayer's last projection into the stream: as it is, by a norm, scaled.
+    """The way from a sublayer's last projection to the stream: unchanged, by a norm, or scaled.
 
-    In this order, since a norm whose gain is nearly the same everywhere passes for a scale in 16
-    bits.
+    Tried in this order: a norm whose gain is nearly uniform passes for a scale in 16 bits.
     """
     for tap in sublayer:
         seen, tolerance = call.outputs[tap.module], _tolerance(call)
         if tap.holds_residual:
-            # The residual was added to the output, and taken off again.
+            # The residual was added to the output, and subtracted again.
             size = call.before.abs().max() / seen.written.abs().max().clamp(min=1e-30)
             tolerance *= 1 + float(size)
         projections = list(reversed(call.projections))
-        # By identity, then by value: what moves between devices is another tensor.
+        # By identity, then by value: a tensor copied to another device is another tensor.
         for is_one in (_is_one, _is_equal):
             for projection in projections:
                 if is_one(projection, seen, "written"):
@@ -327,19 +326,19 @@ End = Literal["read", "written"]
 
 
 def _is_one(projection: ModuleCall, seen: ModuleCall, end: End) -> bool:
-    """Whether what a projection wrote is the very tensor that a module read or wrote."""
+    """Whether a projection's output is the same tensor as a module's input or output."""
     return projection.written_at == (seen.read_at if end == "read" else seen.written_at)
 
 
 def _is_equal(projection: ModuleCall, seen: ModuleCall, end: End) -> bool:
-    """The same by value."""
+    """Whether a projection's output equals a module's input or output."""
     other = seen.read if end == "read" else seen.written
     same = other.shape == projection.written.shape
     return same and torch.equal(projection.written, other.to(projection.written.device))
 
 
 def _write_with(call: LayerCall, sublayer: Sublayer, writer: Writer) -> Tensor:
-    """The write of the module that a projection belongs to, of those that write together."""
+    """The write of the module that holds the projection, among modules that write together."""
     for tap, write in zip(sublayer, call.attention, strict=True):
         inside = set(tap.module.modules())
         if writer.projection in inside or writer.norm is not None or len(sublayer) == 1:
@@ -356,7 +355,7 @@ def _by_head(read: Tensor, heads: int) -> Tensor:
 
 
 def _factor(written: Tensor, target: Tensor, tolerance: float) -> float | None:
-    """The constant by which one vector gives another; None where none does."""
+    """The constant that scales one vector to another; None where none does."""
     if written.shape != target.shape:
         return None
     a, b = written.float(), target.to(written.device).float()
@@ -369,20 +368,20 @@ def _factor(written: Tensor, target: Tensor, tolerance: float) -> float | None:
 def _off(found: Tensor, expected: Tensor) -> float:
     """The largest difference over the largest expected element."""
     found, expected = found.to(expected.device).float(), expected.float()
-    # Together, since a GPU waits for each that is read.
+    # Read together, since a GPU waits for each value that is read.
     largest = torch.stack([(found - expected).abs().max(), expected.abs().max()])
     miss, size = largest.cpu().tolist()
     return miss / max(size, 1e-30)
 
 
 def _tolerance(call: LayerCall) -> float:
-    """What rounding leaves of a sum, over its largest element."""
+    """The error that rounding may leave in a sum, over its largest element."""
     eps = torch.finfo(call.before.dtype).eps
     return max(_MOST_OFF * eps, _MOST_OFF_FLOAT32 * torch.finfo(torch.float32).eps)
 
 
 def _norms_by_token(writer: Writer, weights: Tensor, values: Tensor, gate: Tensor | None) -> Tensor:
-    """Sum over heads of the norm of what is written for each token, `[tokens]`."""
+    """Sum over heads of the norm of the write from each token, `[tokens]`."""
     heads, tokens, width = values.shape
     norms = torch.zeros(tokens, device=weights.device)
     for head in range(heads):

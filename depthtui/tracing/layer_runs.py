@@ -1,4 +1,4 @@
-"""One short forward pass of a model, with what each of its layers was called with.
+"""One short forward pass of a model, with the call of each layer.
 
 A layer is a call of a block: a model with looped blocks runs each of them several times in a pass,
 and has as many layers as there are calls.
@@ -47,11 +47,11 @@ class LayerRun:
 
     Attributes:
         block: the module.
-        args, kwargs: what it was called with; mappings as they were then.
+        args, kwargs: its arguments; mappings as they were at the call.
         before, after: the residual stream, `[1, T, d]`, on the block's device.
-        streams: how many streams lie side by side in it; 0 where it is no such stream.
+        streams: the number of streams side by side in `before`; 0 where it is no residual stream.
         output: all that the block returned.
-        calls: the last call of each child that gave a tensor.
+        calls: the last call of each child that returned a tensor.
         between: modules that ran after the block before this one, in order.
     """
 
@@ -73,7 +73,7 @@ class ProbePass:
     Attributes:
         ids: `[1, T]`.
         runs: the layers, in the order in which they ran.
-        behind: modules that ran behind the last one, in order.
+        behind: modules that ran after the last layer, in order.
         logits: `[1, T, V]`.
     """
 
@@ -84,7 +84,7 @@ class ProbePass:
 
 
 def probe_pass(model: nn.Module) -> ProbePass:
-    """Run a handful of tokens, all different, and keep what the layers read and write.
+    """Run a handful of distinct tokens, and keep the inputs and outputs of layers.
 
     Raises:
         DepthError: the model has no blocks that can be followed, or they work on no residual
@@ -105,7 +105,7 @@ class _Recorder:
 
     Attributes:
         runs: the calls, in order.
-        between: modules beside the blocks that have run since the last call.
+        between: modules outside the blocks that have run since the last call.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -116,7 +116,7 @@ class _Recorder:
         self._hooks = contextlib.ExitStack()
 
     def check(self, ids: Tensor) -> None:
-        """See that every call went from residual streams `[1, T, d]` to the same.
+        """Check that every call reads and writes residual streams `[1, T, d]`.
 
         Raises:
             DepthError: one did not.
@@ -155,7 +155,7 @@ class _Recorder:
     def _end(self, _block: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
         run = self.runs[-1]
         run.output, run.after = output, first_tensor(output).clone()
-        # The input still lies on the device of the layer before.
+        # The input is still on the device of the layer before.
         run.before = run.before.to(run.after.device)
 
     def _keep(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
@@ -178,7 +178,7 @@ def _no_stream(block: nn.Module) -> DepthError:
 
 
 def _beside(model: nn.Module, blocks: Sequence[nn.Module]) -> list[nn.Module]:
-    """The modules that stand beside lists of blocks in what contains these."""
+    """The siblings of lists of blocks."""
     lists = [
         module
         for module in model.modules()
@@ -196,16 +196,16 @@ def _beside(model: nn.Module, blocks: Sequence[nn.Module]) -> list[nn.Module]:
 
 
 def _snapshot(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments with copies of those that layers may still put something into."""
+    """Arguments, with copies of those that layers may still change."""
     return {
         name: dict(value) if isinstance(value, Mapping) else value for name, value in kwargs.items()
     }
 
 
 def modules_between(runs: Sequence[LayerRun]) -> dict[int, tuple[nn.Module, ...]]:
-    """The modules between two layers, by the second, whose input is not the output of the first.
+    """The modules before each layer whose input is not the output of the layer before.
 
-    No modules where those between do not make the input of the output.
+    Empty where these modules do not turn that output into the input.
     """
     found: dict[int, tuple[nn.Module, ...]] = {}
     for layer, (run, following) in enumerate(itertools.pairwise(runs), start=1):
@@ -220,7 +220,7 @@ def modules_between(runs: Sequence[LayerRun]) -> dict[int, tuple[nn.Module, ...]
 
 
 def _through(modules: Sequence[nn.Module], states: Tensor) -> Tensor | None:
-    """What modules make of states, one behind the other; None where they take no such."""
+    """Send states through modules, one after the other; None where they do not accept them."""
     try:
         with torch.no_grad():
             for module in modules:
@@ -235,8 +235,8 @@ def _through(modules: Sequence[nn.Module], states: Tensor) -> Tensor | None:
 def why_not_alone(model: nn.Module, probe: ProbePass) -> str:
     """Why no layer can be run by itself, or empty.
 
-    Seen by layers that hand on what they read: where others are called with something else then,
-    and make something else of it, the layers hand on more to each other than the residual stream.
+    Tried in a pass whose layers only pass their input on. Where one of them gets other arguments
+    than in the probe, and another output by them, layers pass on more than the residual stream.
     """
     hands_on = "its layers hand on more to each other than the residual stream"
     try:
@@ -249,7 +249,7 @@ def why_not_alone(model: nn.Module, probe: ProbePass) -> str:
                 lambda: decoder(model)(input_ids=probe.ids, use_cache=False),
             )
     except DepthError:
-        # A shorter text may do: the replay of each tells.
+        # A shorter text may work: each text's replay finds out.
         return ""
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         if is_out_of_memory(error):
@@ -280,7 +280,7 @@ def is_same(one: Any, other: Any) -> bool:
 
 
 def serves(run: LayerRun, call: LayerArguments) -> bool:
-    """Whether a layer makes of its input what it did, with the other arguments of a call."""
+    """Whether a layer gives the same output for its input with the other arguments of a call."""
     args, kwargs = (*run.args[:1], *call.args), dict(call.kwargs)
     if not run.args:
         kwargs["hidden_states"] = run.kwargs["hidden_states"]

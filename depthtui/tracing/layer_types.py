@@ -18,7 +18,7 @@ _STANDARD = {
     "global": "full attention",
     "local": "sliding attention",
 }
-"""Types that models name by other words than most."""
+"""Standard words for the types that models name otherwise."""
 
 _LISTS = ("layer_types", "attention_layers")
 """Where a configuration names the type of each layer."""
@@ -34,14 +34,14 @@ decay A and a skip D, a gated linear recurrence a decay alone."""
 def layer_types(model: nn.Module, layers: Sequence[nn.Module]) -> tuple[str, ...]:
     """The type of each of a model's layers, in short standard words; empty where all are alike.
 
-    The configuration names what mixes tokens, the parameters tell kinds of recurrences apart, and
+    The configuration names what mixes tokens. The parameters tell kinds of recurrences apart, and
     layers with experts from dense ones.
     """
     width = text_config(model).hidden_size
     # A looped block is several layers.
     blocks = list(dict.fromkeys(layers))
     mixers, experts = _mixers(model, blocks), [_has_experts(block, width) for block in blocks]
-    # A layer that is nothing but experts is named so already.
+    # The configuration already names a layer that consists of experts alone.
     if len(set(experts)) == 1 or _EXPERTS in mixers:
         makes = [""] * len(blocks)
     else:
@@ -51,7 +51,7 @@ def layer_types(model: nn.Module, layers: Sequence[nn.Module]) -> tuple[str, ...
 
 
 def _mixers(model: nn.Module, layers: Sequence[nn.Module]) -> list[str]:
-    """What mixes the tokens in each layer; empty words where all are alike."""
+    """The kind of token mixer in each layer; empty strings where all are alike."""
     config = text_config(model)
     lists = (getattr(config, name, None) for name in _LISTS)
     names = next((list(found) for found in lists if found and len(found) == len(layers)), None)
@@ -71,7 +71,7 @@ def _mixer(name: str, layer: nn.Module) -> str:
 
 
 def _has_experts(layer: nn.Module, width: int) -> bool:
-    """Whether a layer has several matrices or modules alike, and a router from `width` to them."""
+    """Whether a layer has several equal matrices or modules, and a router from `width` to them."""
     counts, routers = set(), set()
     for module in layer.modules():
         if isinstance(module, nn.ModuleList):

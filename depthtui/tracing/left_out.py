@@ -1,4 +1,4 @@
-"""Residual streams of a prompt with layers left out, and what stands in for these."""
+"""Residual streams of a prompt with layers left out, and substitutes for those layers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from depthtui.tracing.replay import Replay
 
 @dataclass(frozen=True)
 class Substitute:
-    """What stands in for a layer that is left out; by default nothing does.
+    """What stands in for a layer that is left out; nothing by default.
 
     Attributes:
         updates: what each layer adds to every token instead of its own update, `[d]` each, on any
             device; empty for nothing.
-        keeps_first: whether token 0 keeps the layer. It reads no other token, so that its residual
-            is that of the clean run, whatever is left out at the others.
+        keeps_first: whether token 0 keeps the layer. Token 0 reads no other token, so its residual
+            is that of the clean run, whatever the others leave out.
     """
 
     updates: Sequence[Tensor] = ()
@@ -35,12 +35,12 @@ class Substitute:
         keeps_first: bool,
         read: Mapping[int, Tensor] = MappingProxyType({}),
     ) -> Substitute:
-        """The one that adds a layer's mean update.
+        """The substitute that adds a layer's mean update.
 
         Args:
             means: the mean residual at depths 0 … L, each `[d]`.
             keeps_first: see the class.
-            read: the mean of what a layer reads, where the one before has not written that.
+            read: the mean of a layer's input, where that is not the output of the layer before.
         """
         updates = [
             after - read.get(layer, before) for layer, (before, after) in enumerate(pairwise(means))
@@ -58,14 +58,14 @@ class Substitute:
         return self.with_first(self.updated(layer, before), clean)
 
     def updated(self, layer: int, before: Tensor) -> Tensor:
-        """The residual after a layer that is left out at all tokens, of that before it."""
+        """The residual after a layer left out at all tokens, from the residual before it."""
         if not self.updates:
             return before
-        # The sum is of float32 at least.
+        # The sum is computed in float32 at least.
         return (before + self.updates[layer].to(before.device)).to(before.dtype)
 
     def with_first(self, residual: Tensor, clean: Tensor) -> Tensor:
-        """A residual `[..., T, d]`, with that of the clean run at token 0 where that is kept."""
+        """A residual `[..., T, d]`, with the clean run's at token 0 where that keeps the layer."""
         if not self.keeps_first:
             return residual
         first = clean[..., :1, :].to(residual).expand_as(residual[..., :1, :])
@@ -81,7 +81,7 @@ def left_out(
     """The states after a layer that is left out.
 
     Args:
-        replay: the clean run of the text, or of one that serves it.
+        replay: the clean run of the text, or of one that `serves` it.
         layer: which.
         states: those before it, `[..., tokens, D]`, from the first token on.
         clean: those after it in the clean run, `[..., tokens, D]`.
@@ -166,7 +166,7 @@ def without_first(
         running = {count: row for count, row in rows.items() if count <= place}
         if running:
             rows |= _run(replay, layer, running)
-        # A row begins at the lowest layer that it is without: below, it is the clean run.
+        # A row begins at the lowest layer that it leaves out: below, it equals the clean run.
         clean, after = replay.states[layer : layer + 2]
         for count in counts:
             if count > place:
@@ -177,7 +177,7 @@ def without_first(
 
 
 def _stacked(states: Sequence[Tensor]) -> Tensor:
-    """States `[T, D]` as `[N, T, D]`; a single one is not copied, since it may be long."""
+    """Stack states `[T, D]` to `[N, T, D]`; a single one is not copied, since it may be long."""
     return states[0][None] if len(states) == 1 else torch.stack(tuple(states))
 
 

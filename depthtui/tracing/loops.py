@@ -13,7 +13,7 @@ def of_call(
 ) -> Callable[..., Any]:
     """The hook of one layer, for a block that may run as several of the layers.
 
-    It must be registered before a pass begins; a pass that is ended early makes it useless.
+    It must be registered before a pass begins, and is useless after a pass that ended early.
 
     Args:
         layers: the block of each layer, in the order in which they run.

@@ -1,4 +1,4 @@
-"""A model's modules: its layers, what they are called with and return, hooks on them."""
+"""A model's modules: its layers, their arguments and outputs, and hooks on them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from depthtui.errors import DepthError
 def first_tensor(output: Any) -> Tensor:
     """A module's hidden states `[batch, T, d]`, of a tensor or a tuple that begins with one.
 
-    Residual streams side by side, `[batch, T, streams, width]`, are one of their summed width.
+    Residual streams side by side, `[batch, T, streams, width]`, are joined into one.
     """
     while isinstance(output, tuple | list):
         output = output[0]
@@ -50,13 +50,13 @@ def with_hidden_states(
 
 
 def _joined(states: Any) -> Any:
-    """States whose streams lie one behind the other."""
+    """Join streams that lie side by side into one."""
     has_streams = isinstance(states, Tensor) and states.dim() == 4
     return states.flatten(2) if has_streams else states
 
 
 def _like(states: Any, value: Tensor) -> Tensor:
-    """A value with its streams side by side where those of the states are."""
+    """Reshape a value so that its streams lie side by side where those of the states do."""
     has_streams = isinstance(states, Tensor) and states.dim() == 4 and value.dim() == 3
     return value.reshape(*value.shape[:2], *states.shape[2:]) if has_streams else value
 
@@ -89,7 +89,7 @@ def replaced(
 
 @contextmanager
 def unhooked(module: nn.Module) -> Iterator[None]:
-    """A while in which a module calls none of its forward hooks."""
+    """Let a module call none of its forward hooks for a while."""
     held = {name: vars(module)[name] for name in ("_forward_hooks", "_forward_pre_hooks")}
     vars(module).update({name: OrderedDict() for name in held})
     try:
@@ -109,15 +109,15 @@ def decoder(model: nn.Module) -> nn.Module:
 
 
 def text_config(model: nn.Module) -> Any:
-    """The configuration of what reads text, of a model that may read more."""
+    """The configuration of a model's part that reads text; the model may read more."""
     config: Any = model.config
     return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
 
 
 def find_blocks(model: nn.Module) -> tuple[nn.Module, ...]:
-    """The model's blocks, in order: a list of as many modules as the config names layers.
+    """The model's blocks, in order: a list of as many modules as the config has layers.
 
-    Those of all outermost lists where the config counts a looped block several times.
+    Where the config counts a looped block several times, the blocks of all outermost lists.
 
     Raises:
         DepthError: there is no such list.

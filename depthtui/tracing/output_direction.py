@@ -1,6 +1,6 @@
-"""Along which direction of the last residual stream a token's logit rises.
+"""The direction of the last residual stream along which a token's logit rises.
 
-Given its statistics there the final norm is affine, so a logit is a sum over what was written.
+With fixed statistics the final norm is affine, so a logit is a sum over all writes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _ROWS_AT_ONCE = 8192
 
 @dataclass(frozen=True)
 class OutputDirections:
-    """A logit at each of some positions, as a product with the last residual stream.
+    """A logit at each of some positions, as an affine function of the last residual stream.
 
     Attributes:
-        vectors: `[n, d]` float32, along which each rises.
-        constants: `[n]`, what the biases of norm and head add to it.
+        vectors: `[n, d]` float32, the direction along which each logit rises.
+        constants: `[n]`, the contribution of the biases of norm and head.
     """
 
     vectors: Tensor
@@ -66,7 +66,7 @@ def mean_row(unembedding: Unembedding) -> Tensor:
         DepthError: logits are no sum in this architecture.
     """
     weight = head_weight(unembedding)
-    # A part at a time: a whole copy in float32 would double a large head.
+    # A part at a time: a whole copy in float32 would be twice as large as a large head.
     return sum_of_rows(weight, _ROWS_AT_ONCE) / len(weight)
 
 
@@ -88,7 +88,7 @@ def freeze(unembedding: Unembedding, final: Tensor, normed: Tensor) -> FrozenNor
     """The final norm with its statistics at `final` `[T, d]`, `normed` its output there.
 
     Raises:
-        DepthError: it is no affine map then.
+        DepthError: the frozen norm is no affine map.
     """
     if unembedding.streams > 1:
         raise no_sum("it makes one of several residual streams first")
@@ -104,5 +104,5 @@ def freeze(unembedding: Unembedding, final: Tensor, normed: Tensor) -> FrozenNor
 
 
 def no_sum(reason: str) -> DepthError:
-    """The error where logits are no sum over what was written."""
+    """The error where logits are no sum over writes."""
     return DepthError(f"The model's logits are not a sum over layers: {reason}.")

@@ -14,12 +14,12 @@ from depthtui.tracing.anatomy import Anatomy
 def with_parameters(
     info: ModelInfo, model: nn.Module, anatomy: Anatomy, counts: dict[str, int]
 ) -> ModelInfo:
-    """What a model is, with how many parameters each layer and each sublayer holds.
+    """Add the number of parameters of each layer and each sublayer to a model's description.
 
     Args:
-        info: of the model.
+        info: the model's description.
         model: as it is loaded.
-        anatomy: of it.
+        anatomy: its anatomy.
         counts: from `models.parameters.count_parameters`, of the same architecture.
     """
     names = {module: name for name, module in model.named_modules()}

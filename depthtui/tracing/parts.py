@@ -1,7 +1,7 @@
-"""How much is worked on at a time: less where the memory ran out.
+"""How much is computed at a time: less where the memory ran out.
 
-Kernels ask `at_once` how many rows, places or layers to take together. Where the memory runs
-out all the same, `in_smaller_parts` does the work again, and `at_once` answers with half.
+Kernels ask `at_once` how many rows, places or layers to compute together. Where the memory runs
+out all the same, `in_smaller_parts` does the work again, and `at_once` returns half.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class _Parts:
     """One attempt at some work.
 
     Attributes:
-        divisor: what every part is divided by.
-        next_divisor: the smallest one that would halve one of the parts; 0 where all are one.
+        divisor: the divisor of every part.
+        next_divisor: the smallest divisor that would halve a part; 0 where all parts are 1.
     """
 
     divisor: int = 1
@@ -34,9 +34,9 @@ _parts: ContextVar[_Parts | None] = ContextVar("parts", default=None)
 
 
 def at_once(count: int, room: int, size: int) -> int:
-    """How many of `count` things to work on together, each of `size`, where `room` is for all.
+    """How many of `count` things to compute together, each of `size`, in `room` for all.
 
-    Room and size are in one unit, such as bytes or tokens. At least 1, at most `count`.
+    Room and size have the same unit, such as bytes or tokens. At least 1, at most `count`.
     """
     parts = _parts.get() or _Parts(divisor())
     fitting = max(1, min(count, room // (size * parts.divisor)))
@@ -69,16 +69,16 @@ def in_smaller_parts(work: Callable[[], Done]) -> Done:
                 raise
         finally:
             _parts.reset(before)
-        # Not before the error is forgotten: its frames hold what the work had made.
+        # Only after the error is freed: its frames hold tensors that the work made.
         free_caches()
         divided = max(2 * divided, parts.next_divisor)
 
 
 def ran_out(error: BaseException, parts: _Parts | None = None) -> bool:
-    """Whether an error says that the memory ran out.
+    """Whether an error means that the memory ran out.
 
     Raises:
-        GroupEnds: it did on one of several ranks, which start again in smaller parts.
+        GroupEnds: the memory ran out on one of several ranks, which start again in smaller parts.
     """
     if not is_out_of_memory(error):
         return False

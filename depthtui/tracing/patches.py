@@ -1,4 +1,4 @@
-"""States of one pass that stand in another's place, at some layers and tokens."""
+"""States of one pass that replace another's, at some layers and tokens."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PatchedRows:
-    """Rows of a layer's input, or of what one of its sublayers writes.
+    """Rows of a layer's input, or of a sublayer's write.
 
     Attributes:
-        tokens: where they stand.
+        tokens: the tokens of the rows.
         values: one for each of the tokens, `[tokens, d]`.
     """
 
@@ -29,12 +29,12 @@ class PatchedRows:
         return states
 
     def nothing(self) -> PatchedRows:
-        """The same tokens with nothing written."""
+        """The same tokens with zeros as values."""
         return PatchedRows(self.tokens, torch.zeros_like(self.values))
 
 
 def at_all_tokens(part: str, states: Sequence[Tensor] | Tensor) -> Patches:
-    """States `[T, d]` of each layer in the place of a part's own, at all tokens."""
+    """Patches that replace a part's states by `[T, d]` of each layer, at all tokens."""
     return {
         (layer, part): PatchedRows(list(range(len(rows))), rows)
         for layer, rows in enumerate(states)
@@ -42,4 +42,4 @@ def at_all_tokens(part: str, states: Sequence[Tensor] | Tensor) -> Patches:
 
 
 Patches: TypeAlias = Mapping[tuple[int, str], PatchedRows]
-"""By layer and part: `layer` for what the layer reads, else what `attention` or `mlp` writes."""
+"""By layer and part: `layer` for the layer's input, `attention` or `mlp` for a sublayer's write."""

@@ -1,8 +1,8 @@
 """Finds where an architecture writes to its residual stream, checked by arithmetic.
 
 Names only propose which modules' outputs are the attention's and the MLP's; one
-probe forward decides: `h + a + m` must be `h_next` at every layer. Where nothing
-proposed adds up, the layer level stays and the split is unavailable, with the reason.
+probe forward decides: `h + a + m` must be `h_next` at every layer. Where no proposal
+adds up, whole layers are still measured and the split is unavailable, with the reason.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _SANDWICH = (
     ("post_operator_norm", "post_ffn_norm"),
     ("attn_sconv", "mlp_sconv"),
 )
-"""What comes after the sublayers, tried first: its output is what is added."""
+"""Modules after the sublayers, tried first: their outputs are what is added."""
 
 _ATTENTION = (
     "self_attn",
@@ -90,10 +90,10 @@ _SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_c
 _READS_MORE = "a layer reads more than what the one before it has written"
 
 _RULED_OUT = -1e30
-"""Logits below it are no output of an LM head: the model has put them in its place."""
+"""Logits below it are no output of an LM head: the model has set them itself."""
 
 _MOST_ADDED = 2.0
-"""What a handful of additions may miss, in roundings; measured up to 1.3 in 16 bits."""
+"""Largest error of a handful of additions, in roundings; measured up to 1.3 in 16 bits."""
 
 
 def probe_architecture(model: nn.Module) -> Anatomy:
@@ -116,7 +116,7 @@ def probe_architecture(model: nn.Module) -> Anatomy:
     split = _find_split(runs)
     unembedding, lens_missing = _find_unembedding(model, probe, carried)
     if unembedding is None and carried is None:
-        # Layers that read the last stream alone may stand before a readout that reads more.
+        # Layers may read the last stream alone where the readout reads more.
         found = find_carried(model, probe)
         if found is not None and found.readout_reads:
             carried = found
@@ -164,10 +164,10 @@ def _calls(runs: Sequence[LayerRun]) -> tuple[tuple[int, int], ...]:
 def _check_layers_follow(
     runs: Sequence[LayerRun], between: Mapping[int, tuple[nn.Module, ...]]
 ) -> None:
-    """See that the list is one of layers: any of them reads what the one before has written.
+    """Check that the list is one of layers: any of them reads the output of the one before.
 
     Raises:
-        DepthError: none does; the list may be of attentions alone.
+        DepthError: none does; the list may be one of attentions alone.
     """
     if len(runs) > 1 and all(between.get(layer) == () for layer in range(1, len(runs))):
         raise DepthError(
@@ -177,9 +177,9 @@ def _check_layers_follow(
 
 
 def _check_numbers(runs: Sequence[LayerRun], logits: Tensor) -> None:
-    """See that what the layers write are finite numbers, and the logits numbers.
+    """Check that the layers' outputs are finite numbers, and the logits numbers.
 
-    A logit may be infinite: some models rule tokens out by it.
+    A logit may be infinite: some models rule tokens out in this way.
 
     Raises:
         DepthError: they are not; the first such layer is named.
@@ -206,7 +206,7 @@ class _Split:
 
 @dataclass
 class _Attempt:
-    """The sublayers of one layer under one proposal, and by how much they miss closure."""
+    """The sublayers of one layer under one proposal, and their closure error."""
 
     attention: Sublayer
     mlp: Sublayer
@@ -246,7 +246,7 @@ def _find_split(runs: Sequence[LayerRun]) -> _Split:
 
 
 def _proposals(layer: nn.Module) -> Iterator[tuple[_Modules, _Modules]]:
-    """Which modules may write the attention and the MLP: each alone first, then in company."""
+    """Which modules may write the attention and the MLP: each alone first, then with a second."""
     children = dict(layer.named_children())
     pairs = [*_SANDWICH, *itertools.product(_ATTENTION, _MLP)]
     present = [pair for pair in pairs if all(name in children for name in pair)]
@@ -282,7 +282,7 @@ def _attempts(run: LayerRun) -> Iterator[_Attempt]:
 def _readings(
     modules: _Modules, calls: list[ModuleCall], h: Tensor, h_next: Tensor
 ) -> Iterator[tuple[Tap, ...]]:
-    """The ways in which the modules' outputs may hold what is added."""
+    """The ways in which the modules' outputs may contain the writes."""
     including = [
         (False, True) if _second_argument_is_residual(call, h) else (False,) for call in calls
     ]
@@ -312,14 +312,14 @@ def _least_squares(
     sizes = [part.reshape(h.shape).cpu() for part in (h, *outputs, h_next)]
     rounding = one_rounding(sizes, dtype).double().reshape(-1, 1)
     solution = torch.linalg.lstsq(columns / rounding, change / rounding).solution.flatten()
-    # Five digits: a constant of the architecture, not a fit of the rounding.
+    # Five digits give a constant of the architecture, not a fit of the rounding.
     return [float(f"{value:.5g}") for value in solution.tolist()]
 
 
 def _closure(
     taps: tuple[Tap, ...], calls: list[ModuleCall], h: Tensor, h_next: Tensor
 ) -> tuple[float, bool]:
-    """By how much of |h_next| the writes miss it, and whether rounding explains that."""
+    """The error of h plus the writes, over |h_next|, and whether rounding explains it."""
     writes = [tap.write(call.args, call.output, h) for tap, call in zip(taps, calls, strict=True)]
     parts = [part.cpu().double() for part in (h, *writes, h_next)]
     miss = sum(parts[1:-1], parts[0]) - parts[-1]
@@ -329,7 +329,7 @@ def _closure(
 
 
 def _is_rounding(found: Tensor, expected: Tensor, dtype: torch.dtype, most: float) -> bool:
-    """Whether two ways to the same numbers `[..., d]` differ by rounding alone, at every token."""
+    """Whether two computations of `[..., d]` differ by rounding alone, at every token."""
     typical = expected.float().square().mean(dim=-1, keepdim=True).sqrt()
     miss = found.float() - expected.float()
     return bool(roundings(miss, (expected, typical), dtype).max() <= most)
@@ -338,9 +338,9 @@ def _is_rounding(found: Tensor, expected: Tensor, dtype: torch.dtype, most: floa
 def _modules_of(
     run: LayerRun, attention: Sublayer, mlp: Sublayer, parallel: bool
 ) -> tuple[_Modules, _Modules]:
-    """A layer's modules that lead to what its attention writes, and those to what its MLP does.
+    """A layer's modules that lead to its attention's write, and those that lead to its MLP's.
 
-    What runs before both, and is read by both in a parallel block, belongs to neither.
+    A module that runs before both, and whose output both read in a parallel block, is in neither.
     """
     inside = list(run.calls)
     places = [[inside.index(tap.module) for tap in sublayer] for sublayer in (attention, mlp)]
@@ -355,7 +355,7 @@ class _LayerDone(Exception):
 
 
 def _is_parallel(model: nn.Module, split: _Split, ids: Tensor) -> bool:
-    """Whether layer 0's MLP is deaf to its attention: skip one, see if the other changes."""
+    """Whether layer 0's MLP ignores its attention: skip the attention, see if the MLP changes."""
     attention, mlp = split.attention[0], split.mlp[0][0]
 
     def mlp_output(skip: bool) -> Tensor:
@@ -402,14 +402,14 @@ def _find_unembedding(
 
 
 def _last_state(probe: ProbePass, carried: Carried | None) -> Tensor:
-    """What the readout reads, `[1, T, D]`."""
+    """The readout's input, `[1, T, D]`."""
     streams = [probe.runs[0].before, *(run.after for run in probe.runs)]
     last = len(streams) - 1
     return streams[last] if carried is None else carried.state(last, streams.__getitem__)
 
 
 def _raw_logits(candidate: Unembedding, residual: Tensor) -> Tensor | None:
-    """The head's own output, or None where its modules cannot follow each other."""
+    """The head's own output, or None where the candidate's modules do not fit together."""
     with torch.no_grad():
         try:
             return raw_logits(candidate.head, candidate.normed(residual)).float()
@@ -422,8 +422,8 @@ def _raw_logits(candidate: Unembedding, residual: Tensor) -> Tensor | None:
 def _scales(config: Any, candidate: Unembedding, raw: Tensor, target: Tensor) -> list[float]:
     """Constants by which the head's output may be multiplied before its soft-cap, best first.
 
-    Which constant of the configuration it is, the logits tell. Where it is none of them, it is
-    the one that fits best, to five digits.
+    The logits decide between constants of the configuration. Where none of these fits, the
+    constant is the best fit, to five digits.
     """
     wanted, found = target.to(raw.device).double(), raw.double()
     if cap := candidate.soft_cap:
@@ -442,7 +442,7 @@ def _unembeddings(
 ) -> Iterator[Unembedding]:
     """Candidates, first those that the config hints at: rounding can hide a soft-cap.
 
-    Last the modules that ran behind the layers, which make one stream of several.
+    The last candidates are the modules that ran after the layers, which may join several streams.
     """
     config, streams = text_config(model), probe.runs[-1].streams
     parents = [module for module in model.modules() if _holds_layers(module, config)]
@@ -479,7 +479,7 @@ def _holds_layers(module: nn.Module, config: Any) -> bool:
 
 
 def _beside(model: nn.Module, head: nn.Module, probe: ProbePass) -> tuple[nn.Module, ...]:
-    """The modules beside the LM head; they may come before it."""
+    """The siblings of the LM head; they may run before it."""
     parents = [module for module in model.modules() if head in module.children()]
     others = [child for parent in parents for child in parent.children() if child is not head]
     block = probe.runs[0].block

@@ -1,13 +1,13 @@
 """Matrix products: the faster float32 one on a CPU, float32 results of 16-bit ones on CUDA.
 
 torch multiplies by MKL, which leaves half of some AMD machines unused, at some shapes. oneDNN
-comes with torch and computes in float32 as well. Which is used is found out by timing both, once
-for each shape of a weight: a choice stays while the process runs, and both differ by rounding.
-It hangs on no number of rows: a row has the same value among few and among many, so that what
-changes nothing makes a difference of exactly 0.
+comes with torch and computes in float32 as well. Both are timed, once for each shape of a weight,
+and the faster is used while the process runs; they differ by rounding. The choice does not depend
+on the number of rows: a row has the same value among few and among many, so that an intervention
+without effect makes a difference of exactly 0.
 
-Logits in bfloat16 are 0.125 apart where the largest ones lie. CUDA adds up 16-bit
-products in float32 anyway, and hands them out so where it is asked to.
+The largest logits in bfloat16 are 0.125 apart. CUDA adds up 16-bit products in float32 anyway,
+and returns them in float32 where it is asked to.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _ROWS = (32, 128, 256)
 """The numbers of rows that are timed, together: a prompt's, and those of some layers at once."""
 
 _LARGEST = 2048
-"""Wider weights, and those with more outputs, are timed as if they had so many: the faster product
-stays the same. The lens takes as many outputs at a time."""
+"""Wider weights, and those with more outputs, are timed at this size: the faster product stays the
+same. The lens computes as many outputs at a time."""
 
 _FEWEST_PAIRS, _MOST_PAIRS, _SECONDS = 2, 8, 0.005
-"""How many pairs of products are timed: as many as are done in these seconds."""
+"""The pairs of products that are timed: as many as fit into these seconds, within the limits."""
 
 _SECONDS_AT_ONCE = 0.2
-"""For the shapes of a model together. Those that it does not suffice for, on a busy machine, are
-timed when they are met."""
+"""Seconds for all shapes of a model. Shapes that are left over, on a busy machine, are timed when
+they are first used."""
 
 _WEIGHTS = 2
-"""So many weights take turns, as those of layers do: one alone would lie in a core's own cache."""
+"""Number of weights that take turns, as those of layers do: one alone would stay in the cache."""
 
 _SMALLEST_WEIGHT = 1 << 14
 """Elements of a weight below which calling oneDNN costs more than the product."""
@@ -57,7 +57,7 @@ class Shape(NamedTuple):
 
     @property
     def timed(self) -> Shape:
-        """The shape that is timed for this one."""
+        """The shape that is timed in place of this one."""
         return Shape(min(self.width, _LARGEST), min(self.outputs, _LARGEST))
 
 
@@ -68,7 +68,7 @@ def choose_products(model: nn.Module) -> dict[Shape, bool]:
         for each shape that was timed, whether oneDNN is used; empty where no layer suits.
     """
     if joined() is not None:
-        # Timed by each rank, it might differ between them, and so would what they round.
+        # Ranks that time by themselves might choose differently, and then round differently.
         return {}
     weights = (module.weight for module in model.modules() if _is_linear(module))
     shapes = dict.fromkeys(_shape_of(weight).timed for weight in weights)
@@ -82,7 +82,7 @@ def choose_products(model: nn.Module) -> dict[Shape, bool]:
 
 
 def product_of(model: nn.Module) -> str:
-    """Whose products a model's layers have within `fast_products`: `oneDNN`, or `torch` alone."""
+    """The library that multiplies within `fast_products`: `oneDNN`, or `torch` alone."""
     return "oneDNN" if any(choose_products(model).values()) else "torch"
 
 
@@ -110,7 +110,7 @@ def linear_into(out: Tensor, rows: Tensor, weight: Tensor, bias: Tensor | None =
 
 
 def raw_logits(head: nn.Module, normed: Tensor) -> Tensor:
-    """What an LM head makes of `[..., d]`: `[..., V]`, in float32 where that is no detour."""
+    """An LM head's output `[..., V]` for `[..., d]`, in float32 where that takes no detour."""
     if (
         type(head) is not nn.Linear
         or hasattr(head, "_hf_hook")
@@ -118,7 +118,7 @@ def raw_logits(head: nn.Module, normed: Tensor) -> Tensor:
         or not _adds_up_in_float32(normed.device, head.weight.dtype)
     ):
         found: Tensor = head(normed)
-        # What ranks have brought together is a view, whose values may not be changed.
+        # Values gathered from ranks are a view, which may not be changed.
         return found.clone() if found.requires_grad and is_cut(head.weight) else found
     rows = normed.flatten(0, -2)
     logits = product_with(head.weight, lambda part: _wide_product(rows, part))
@@ -129,9 +129,9 @@ def raw_logits(head: nn.Module, normed: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def fast_products(model: nn.Module) -> Iterator[None]:
-    """A while in which a model's linear layers use the faster product, gradients included.
+    """Let a model's linear layers use the faster product for a while, gradients included.
 
-    Their `forward` is replaced and put back; modules, names and hooks stay as they are.
+    Their `forward` is replaced and put back; modules, names and hooks do not change.
     """
     layers = [
         module for module in model.modules() if _is_linear(module) and "forward" not in vars(module)
@@ -146,7 +146,7 @@ def fast_products(model: nn.Module) -> Iterator[None]:
 
 
 def _is_linear(module: nn.Module) -> TypeGuard[nn.Linear]:
-    """Whether it is an ordinary linear layer in memory: not quantised, not moved about."""
+    """Whether a module is an ordinary linear layer in memory: not quantised, not offloaded."""
     return (
         type(module) is nn.Linear
         and not hasattr(module, "_hf_hook")
@@ -172,7 +172,7 @@ def _linear(layer: nn.Linear, rows: Tensor) -> Tensor:
         return one_dnn_product(rows, weight, bias)
     if weight.requires_grad:
         return nn.functional.linear(rows, weight, bias)
-    # Of two dimensions, whose product is no view: what a function returns may be changed in place.
+    # Two dimensions, whose product is no view: callers may change the result in place.
     product: Tensor = _Linear.apply(rows.flatten(0, -2), weight, bias)  # type: ignore[no-untyped-call]
     return product.view(*rows.shape[:-1], -1)
 
@@ -199,7 +199,7 @@ def _wide_product(rows: Tensor, weight: Tensor) -> Tensor:
 
 @functools.cache
 def _adds_up_in_float32(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether `_wide_product` is there on a device; tried once."""
+    """Whether `_wide_product` works on a device; tried once."""
     if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return False
     sample = torch.ones(16, 16, device=device, dtype=dtype)
@@ -220,13 +220,13 @@ def _takes_one_dnn(shape: Shape) -> bool:
 
 @functools.cache
 def _one_dnn_is_faster(shape: Shape, threads: int) -> bool:
-    """Time both products of a shape on so many threads, some milliseconds."""
+    """Whether oneDNN is faster for a shape on so many threads; timing takes some milliseconds."""
     weights = torch.ones(_WEIGHTS, shape.outputs, shape.width)
     try:
         with torch.inference_mode():
             times = [_fastest(torch.ones(rows, shape.width), weights) for rows in _ROWS]
     except (AttributeError, RuntimeError):
-        # torch was built without oneDNN, or calls this product otherwise now.
+        # torch was built without oneDNN, or has renamed this product.
         return False
     mine, torchs = map(sum, zip(*times, strict=True))
     return torchs / mine > _WORTH_IT
@@ -235,7 +235,7 @@ def _one_dnn_is_faster(shape: Shape, threads: int) -> bool:
 def _fastest(rows: Tensor, weights: Tensor) -> tuple[float, float]:
     """The shortest time of oneDNN's and of torch's product, in seconds; they take turns.
 
-    Of a few short products some run undisturbed even where the machine has other work.
+    Some of several short products run undisturbed even on a busy machine.
     """
     products = (one_dnn_product, nn.functional.linear)
     for product in products:

@@ -1,12 +1,11 @@
-"""Run on from a residual at layer l, batched: what every intervention shares.
+"""Runs from a residual at layer l to the end, batched: the basis of every intervention.
 
 A clean pass is recorded once. After that any batch of residuals can be sent
 through any layer, whole prompts or only their last tokens: the keys and values
 of the tokens before come from the recording, or from another replayed run.
-Nothing below an intervention is computed twice, and nothing left of it.
+Nothing below an intervention is computed twice, nor any token before it.
 
-What the decoder hands to its layers beside the residual is observed once for the whole prompt
-(see `layer_arguments.py`).
+The layers' other arguments are observed once for the whole prompt (see `layer_arguments.py`).
 """
 
 from __future__ import annotations
@@ -38,21 +37,21 @@ from depthtui.tracing.parts import at_once, slices
 from depthtui.tracing.rounding import coarsest_dtype, layer_agrees
 
 _NO_CACHE = (AttributeError, IndexError, TypeError, ValueError)
-"""Raised, each in its own way, by layers whose state has no place in a plain cache."""
+"""Errors raised by layers whose state has no place in a plain cache."""
 
 KeysValues = tuple[Tensor, Tensor]
 """Keys and values of one layer, each `[batch, heads, tokens, width]`."""
 
 
 class _Stopped(Exception):
-    """A layer has handed over its keys and values, and nothing else of it is wanted."""
+    """Ends a layer that has put its keys and values into the cache."""
 
 
 class _Past(DynamicCache):
     """Stands for the tokens before: `length` of them, whose keys and values come from `held`.
 
-    What a layer adds is kept in `added` and never grows the past. One that `stops` ends the
-    layer there, before its attention.
+    The keys and values that a layer adds go into `added`, and never into the past. With `stops`
+    the layer ends there, before its attention.
     """
 
     def __init__(self, length: int, held: KeysValues | None = None, stops: bool = False) -> None:
@@ -88,8 +87,8 @@ class _Recorded(DynamicCache):
     """The cache of the clean pass.
 
     Attributes:
-        place: where the keys and values of the layer that runs lie: looped blocks have places of
-            their own for each pass, in any order. None where it has put none there yet.
+        place: the index of the running layer's keys and values: looped blocks have separate
+            places for each pass, in any order. None before the layer has added any.
     """
 
     place: int | None = None
@@ -116,16 +115,17 @@ class Replay:
         ids: `[T]` token ids.
         checkpoint: called before every layer; raising there ends the work.
         tokens_at_once: most tokens that go through a layer in one batch; a longer prompt
-            still goes whole.
+            still runs whole.
 
     Attributes:
         ids: the tokens.
         residual: the residual stream h_0 … h_L, each `[T, d]`.
-        states: what later layers read at depths 0 … L, each `[T, D]`: mostly the stream alone.
-        whole_only: a token's values depend on all others of the same call, so that layers do
-            what they did in the clean pass only where whole prompts go alone.
+        states: the states at depths 0 … L, which later layers read, each `[T, D]`: mostly the
+            stream alone.
+        whole_only: a token's values depend on all others of the same call, so that layers
+            repeat the clean pass only where whole prompts run alone.
         evaluations: how many (token, layer) pairs have been computed, the clean pass included.
-        projections: how many of which only the keys and values were computed.
+        projections: how many pairs of which only the keys and values were computed.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class Replay:
         return self._layers
 
     def modules_of(self, layer: int) -> tuple[nn.Module, ...]:
-        """The modules that `run_layer` calls: the block, and in some models what runs before it."""
+        """The modules that `run_layer` calls: the block, in some models also those before it."""
         between = () if self._carried is None else self._carried.between
         return (self._layers[layer], *between)
 
@@ -180,7 +180,7 @@ class Replay:
         """Whether tokens can be run behind others that are not run again.
 
         Checked by arithmetic: the last tokens of the clean pass, run behind the
-        recorded keys and values of the first, must come out as they did.
+        recorded keys and values of the first, must give the same output again.
         """
         if self._can_resume is None:
             self._can_resume = self._resumes()
@@ -191,8 +191,8 @@ class Replay:
     def serves(self, other: Replay) -> bool:
         """Whether another text's residuals can be sent through the layers in this one's batches.
 
-        Checked by arithmetic: those of its clean pass must come out as they did. They do not where
-        layers read the text itself, beside the residual.
+        Checked by arithmetic: the residuals of its clean pass must come out the same. They do not
+        where layers read the text itself, beside the residual.
         """
         if other is self:
             return True
@@ -206,7 +206,7 @@ class Replay:
             self.evaluations = done
 
     def end_for(self, stop: int) -> int:
-        """How many tokens a run from the first one on must have for those before `stop`."""
+        """The number of tokens that a run from token 0 needs, to give those before `stop`."""
         return self.n_tokens if self.whole_only else stop
 
     def keys_values(self, layer: int) -> KeysValues:
@@ -216,7 +216,7 @@ class Replay:
         return held
 
     def keys_values_before(self, layer: int, token: int) -> KeysValues:
-        """The same of the tokens before one."""
+        """The clean keys and values of a layer, of the tokens before one."""
         keys, values = self.keys_values(layer)
         return keys[:, :, :token], values[:, :, :token]
 
@@ -230,7 +230,7 @@ class Replay:
         """Send states through one layer, in parts that fit the memory.
 
         Args:
-            layer: which.
+            layer: the layer's index.
             states: `[batch, tokens, D]`, of the tokens from `start` on.
             start: index of the first token.
             past: keys and values of the tokens before `start`; `[1, …]` or `[batch, …]`.
@@ -249,16 +249,16 @@ class Replay:
         return torch.cat(parts)
 
     def run_layer_recording(self, layer: int, states: Tensor) -> tuple[Tensor, KeysValues]:
-        """Like `run_layer` from the first token on, and the keys and values that it computed."""
+        """Like `run_layer` from the first token on; returns the computed keys and values too."""
         output, cache = self._run(layer, states, 0, None, recording=True)
         assert cache is not None
         assert cache.added is not None
         return output, cache.added
 
     def prepare_span(self, start: int) -> None:
-        """See to it that `run_span` from this token on runs nothing but the layer.
+        """Prepare `run_span` from this token on, so that it runs nothing but the layer.
 
-        A model that carries states calls its layers, which do nothing, before that.
+        In a model that carries states, this runs a pass whose layers do nothing.
         """
         if self._carried is not None:
             return
@@ -270,14 +270,14 @@ class Replay:
                 self._call(0, 0, cached=True)
 
     def run_span(self, layer: int, start: int, stop: int) -> tuple[Tensor, KeysValues | None]:
-        """Some tokens of the clean pass through a layer again, for hooks to see.
+        """Run some tokens of the clean pass through a layer again, for hooks to observe.
 
-        They run alone behind the recorded keys and values, or within the whole prompt where
+        The tokens run alone behind the recorded keys and values, or within the whole prompt where
         tokens cannot be run behind others.
 
         Returns:
-            the residuals after it, `[stop - start, d]`, and the keys and values of all tokens up
-            to `stop` at least, None where the layer keeps no such.
+            the residuals after the layer, `[stop - start, d]`, and the keys and values of all
+            tokens up to `stop` at least, None where the layer has none.
         """
         states = self.states[layer]
         if self.can_resume:
@@ -296,7 +296,7 @@ class Replay:
         """Send changed residuals of one token from a layer to the last depth.
 
         Args:
-            layer: the first that runs; L for none.
+            layer: the first layer that runs; L for none.
             token: index of the token; those before it are as in the clean pass.
             rows: `[batch, d]`, each a residual of the token before that layer.
 
@@ -319,12 +319,12 @@ class Replay:
         return states[:, token]
 
     def keys_values_of(self, layer: int, states: Tensor) -> KeysValues:
-        """The keys and values that a layer makes of states, and no more of the layer.
+        """The keys and values that a layer computes from states; the rest of it does not run.
 
-        Where tokens can be run behind others (see `can_resume`).
+        Only where tokens can be run behind others (see `can_resume`).
 
         Args:
-            layer: which.
+            layer: the layer's index.
             states: `[batch, tokens, D]`, of the tokens from the first on.
         """
         size = at_once(len(states), self.tokens_at_once, states.shape[1])
@@ -347,14 +347,14 @@ class Replay:
         return states if self._carried is None else states[..., : self._carried.width]
 
     def entered(self, layer: int, states: Tensor, start: int = 0) -> Tensor:
-        """The input of a layer, `[..., tokens, d]`, made of states `[..., tokens, D]` before it.
+        """The input of a layer, `[..., tokens, d]`, from the states `[..., tokens, D]` before it.
 
         The stream itself in most models; some norm it before they run blocks again, some add
         earlier states.
 
         Args:
-            layer: which.
-            states: of the tokens from `start` on.
+            layer: the layer's index.
+            states: those of the tokens from `start` on.
             start: index of the first token.
         """
         if self._carried is not None:
@@ -369,7 +369,7 @@ class Replay:
         return states
 
     def written(self, layer: int, states: Tensor, stream: Tensor) -> Tensor:
-        """The states after a layer, of those before it and the stream `[..., d]` after it."""
+        """The states after a layer, from those before it and the stream `[..., d]` after it."""
         if self._carried is None:
             return stream
         return self._carried.next(layer, states, stream)
@@ -379,7 +379,7 @@ class Replay:
         return self.entered(layer, self.states[layer])
 
     def last_states(self, ids: Tensor) -> Tensor:
-        """The last states `[tokens, D]` of other tokens `[tokens]`, in a pass of their own."""
+        """The last states `[tokens, D]` of other tokens `[tokens]`, in a separate pass."""
         if self._carried is not None:
             other = Replay(self._model, self._anatomy, ids, self._checkpoint)
             self.evaluations += other.evaluations
@@ -433,7 +433,7 @@ class Replay:
     def _reached(
         self, layer: int, states: Tensor, start: int, cache: _Past | None
     ) -> LayerArguments:
-        """What the model's own code calls a layer with, where the streams of states are given."""
+        """The arguments with which the model's own code calls a layer for given states."""
         assert self._carried is not None
         streams = self._carried.streams(layer, states)
         batch, tokens, _ = states.shape
@@ -451,16 +451,16 @@ class Replay:
         return replace(calls[-1], states=streams[0]) if layer == 0 else calls[-1]
 
     def _call(self, layer: int, start: int, cached: bool) -> LayerArguments:
-        # Tokens behind others get a mask where a whole prompt needs none.
+        # Tokens behind others need a mask where a whole prompt needs none.
         key = (min(start, 1), cached)
         if key not in self._calls:
             self._calls[key] = self._observe(*key)
         return self._calls[key][layer]
 
     def _observe(self, first: int, cached: bool) -> list[LayerArguments]:
-        """What the decoder passes to its layers for the tokens from `first` on.
+        """The arguments that the decoder passes to its layers for the tokens from `first` on.
 
-        Observed once more with two rows of one token less: what changes tells the axes of
+        They are observed again with two rows of one token less: the changes reveal the axes of
         the batch and of the tokens.
         """
         fewer = max(first + 1, self.n_tokens - 1)
@@ -478,8 +478,8 @@ class Replay:
             return idle_calls(self._layers, self._outputs, start, lambda: self._decode(ids, cache))
 
     def _record(self) -> None:
-        """The clean pass: every residual, every layer's keys and values."""
-        # Where no layer is run again, nobody asks for keys and values.
+        """Record the clean pass: every residual, every layer's keys and values."""
+        # Where no layer is run again, keys and values are not needed.
         try:
             self._record_with(None if self._missing else _Recorded())
         except _NO_CACHE:
@@ -533,7 +533,7 @@ class Replay:
             return None
 
     def _decode(self, ids: Tensor, cache: DynamicCache | None) -> None:
-        """Run `ids` `[batch, tokens]` through the decoder, whose cache argument has two names."""
+        """Run `ids` `[batch, tokens]` through the decoder; the cache has one of two names there."""
         model = decoder(self._model)
         names = inspect.signature(model.forward).parameters
         name = "cache" if "cache" in names else "past_key_values"
@@ -562,7 +562,7 @@ class Replay:
         ) as error:
             if is_out_of_memory(error):
                 raise
-            # The architecture keeps another kind of state: whole prompts are run instead.
+            # The architecture has another kind of state: whole prompts are run instead.
             return False
         finally:
             self.evaluations = done
@@ -573,7 +573,7 @@ class Replay:
         return layer_agrees(self.run_layer(layer, before[None])[0], before, after, dtype)
 
     def _layer_resumes(self, layer: int) -> bool:
-        """Whether the first half of the tokens alone, and the second behind it, come out right."""
+        """Whether the first half of the tokens alone, and the second behind it, run right."""
         half = self.n_tokens // 2
         before, after = self.states[layer], self.states[layer + 1]
         dtype = coarsest_dtype(self._layers[layer], before, after)
@@ -586,16 +586,16 @@ class Replay:
 
 
 def mixes_tokens(layers: Sequence[nn.Module]) -> bool:
-    """Whether linear layers choose by all rows of a call what they do with each.
+    """Whether linear layers treat each row of a call depending on all its rows.
 
-    LLM.int8 (arXiv 2208.07339) takes the columns in which any row has an outlier apart.
+    LLM.int8 (arXiv 2208.07339) computes the columns in which any row has an outlier separately.
     """
     modules = (module for layer in layers for module in layer.modules())
     return any(type(module).__name__ == "Linear8bitLt" for module in modules)
 
 
 def _joined(past: KeysValues, added: KeysValues | None) -> KeysValues | None:
-    """Keys and values of the tokens before and of those behind them."""
+    """Keys and values of the tokens before, joined with those of the tokens behind them."""
     if added is None:
         return None
     keys, values = (torch.cat(pair, dim=-2) for pair in zip(past, added, strict=True))

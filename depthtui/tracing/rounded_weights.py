@@ -1,9 +1,9 @@
 """The linear weights of a layer, rounded to the blocks of a few bits that llama.cpp stores.
 
-Blocks are 32 weights that lie beside each other along the input of a product. `Q8_0` has their
-scale, the largest size over 127, as a 16-bit float, and each weight as a whole number of them.
-`Q4_0` has whole numbers from -8 to 7, so that the weight of the largest size is -8 of them, with
-its sign in the scale (ggml's reference, `quantize_row_q8_0_ref` and `quantize_row_q4_0_ref` in
+A block is 32 neighbouring weights along the input of a product. `Q8_0` stores a scale, the largest
+absolute weight over 127, as a 16-bit float, and each weight as an integer multiple of it. `Q4_0`
+has integers from -8 to 7: the largest absolute weight is -8 scales, with its sign in the scale
+(ggml's reference, `quantize_row_q8_0_ref` and `quantize_row_q4_0_ref` in
 `ggml/src/ggml-quants.c` of ggml-org/llama.cpp). A weight of 16 bits is rounded to its own dtype
 once more.
 """
@@ -30,17 +30,17 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 _ROUNDED_AT_ONCE = {"cpu": 1 << 17}
 _ROUNDED_AT_ONCE_ELSEWHERE = 1 << 22
-"""Weights that are rounded together, a few times over in float32: as many as a core's cache holds,
+"""Weights that are rounded together, with a few float32 copies: as many as fit into a core's cache,
 or as keep another device busy."""
 
 
 class LinearWeight(NamedTuple):
-    """A weight that inputs are multiplied with, or several of them as a stack.
+    """A weight that inputs are multiplied with, or a stack of several.
 
     Attributes:
-        module: holds it.
+        module: the module that holds it.
         name: its name there.
-        input_axis: the axis along which inputs lie.
+        input_axis: the axis of the inputs.
     """
 
     module: nn.Module
@@ -49,22 +49,22 @@ class LinearWeight(NamedTuple):
 
     @property
     def value(self) -> nn.Parameter:
-        """The weight as it is now; an offloaded one has a shape alone."""
+        """The current weight; an offloaded one has only a shape."""
         found: nn.Parameter = getattr(self.module, self.name)
         return found
 
     @property
     def has_blocks(self) -> bool:
-        """Whether its rows can be cut into blocks; llama.cpp keeps others in 16 bits."""
+        """Whether its rows can be cut into blocks; llama.cpp keeps other weights in 16 bits."""
         return self.value.shape[self.input_axis] % BLOCK == 0
 
 
 def linear_weights(layer: nn.Module) -> list[LinearWeight]:
     """The linear weights of a layer that llama.cpp stores in blocks, if their rows can be cut.
 
-    These are the weights of linear layers and of stacked experts. Norms, biases and convolutions
-    are none of them, nor is a router or a weight of a single output, which llama.cpp leaves as
-    they are (`tensor_allows_quantization` in `src/llama-quant.cpp`).
+    These are the weights of linear layers and of stacked experts. Norms, biases, convolutions,
+    routers and weights of a single output are not among them: llama.cpp leaves them as they are
+    (`tensor_allows_quantization` in `src/llama-quant.cpp`).
 
     Raises:
         DepthError: some of the layer's weights are quantised already.
@@ -100,11 +100,11 @@ def _is_router(name: str, modules: dict[str, nn.Module]) -> bool:
 
 @contextlib.contextmanager
 def rounded(layer: nn.Module, bits: int) -> Iterator[None]:
-    """A while in which the linear weights of a layer are rounded to 8 or 4 bits.
+    """Round the linear weights of a layer to 8 or 4 bits for a while.
 
-    Other parameters stand in their place meanwhile, so that the weights themselves stay as they
-    are, also where other layers share them. Offloaded weights are rounded each time that
-    accelerate has brought them.
+    Other parameters replace them meanwhile, so that the weights themselves do not change, even
+    where other layers share them. Offloaded weights are rounded each time that accelerate has
+    loaded them.
     """
     by_module: dict[nn.Module, list[LinearWeight]] = {}
     for weight in linear_weights(layer):
@@ -120,11 +120,11 @@ def rounded(layer: nn.Module, bits: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _put(weights: list[LinearWeight], bits: int) -> Iterator[None]:
-    """Rounded weights in the place of these of one module."""
+    """Replace these weights of one module by rounded ones."""
     held = [(weight, weight.value) for weight in weights]
     try:
         for weight, value in held:
-            # Blocks are those of the whole weight, wherever it is cut.
+            # Blocks are formed on the whole weight, wherever ranks cut it.
             found = round_to_blocks(whole(value), bits, weight.input_axis)
             put = nn.Parameter(cut_like(found, value), False)
             setattr(weight.module, weight.name, put)
@@ -136,8 +136,8 @@ def _put(weights: list[LinearWeight], bits: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _rounded_in_calls(module: nn.Module, weights: list[LinearWeight], bits: int) -> Iterator[None]:
-    """The same during each call of a module whose weights are brought for that."""
-    # What accelerate calls between bringing weights and taking them away.
+    """Like `_put`, during each call of a module whose weights accelerate loads for the call."""
+    # accelerate calls this between loading the weights and freeing them.
     name = "_old_forward" if hasattr(module, "_hf_hook") else "forward"
     call: Callable[..., Any] = getattr(module, name)
 
@@ -150,13 +150,13 @@ def _rounded_in_calls(module: nn.Module, weights: list[LinearWeight], bits: int)
 
 
 def round_to_blocks(weight: Tensor, bits: int, input_axis: int = -1) -> Tensor:
-    """A weight as `Q8_0` or `Q4_0` has it, in its own dtype.
+    """A weight rounded as `Q8_0` or `Q4_0` stores it, in its own dtype.
 
     Args:
         weight: `[outputs, inputs]` or a stack of them, `[experts, outputs, inputs]`.
         bits: 8 or 4.
-        input_axis: the axis of inputs, a multiple of `BLOCK` long: -1, or -2 where it comes before
-            the outputs.
+        input_axis: the axis of inputs, whose length is a multiple of `BLOCK`: -1, or -2 where it
+            comes before the outputs.
     """
     found = torch.empty_like(weight)
     width = weight.shape[input_axis]
@@ -175,11 +175,11 @@ def _matrices(weight: Tensor) -> tuple[Tensor, ...]:
 
 
 def _eight_bits(blocks: Tensor) -> Tensor:
-    """Blocks `[blocks, 32]` float32 as `Q8_0` has them."""
+    """Blocks `[blocks, 32]` float32 as `Q8_0` stores them."""
     scale = _largest(blocks).abs() / 127
     kept = _kept(scale)
     levels = blocks * _inverse(scale, kept)
-    # Halves go away from zero.
+    # Halves are rounded away from zero.
     sizes = levels.abs()
     whole = sizes.floor()
     whole += sizes.sub_(whole).mul_(2).floor_()
@@ -187,7 +187,7 @@ def _eight_bits(blocks: Tensor) -> Tensor:
 
 
 def _four_bits(blocks: Tensor) -> Tensor:
-    """Blocks `[blocks, 32]` float32 as `Q4_0` has them."""
+    """Blocks `[blocks, 32]` float32 as `Q4_0` stores them."""
     scale = _largest(blocks) / -8
     kept = _kept(scale)
     levels = (blocks * _inverse(scale, kept)).add_(8.5).floor_().clamp_(0, 15)
@@ -195,15 +195,15 @@ def _four_bits(blocks: Tensor) -> Tensor:
 
 
 def _largest(blocks: Tensor) -> Tensor:
-    """The weight of the largest size in each block, `[blocks, 1]`; the first of several."""
+    """The weight of largest absolute value in each block, `[blocks, 1]`; the first of several."""
     return blocks.gather(-1, blocks.abs().argmax(dim=-1, keepdim=True))
 
 
 def _kept(scale: Tensor) -> Tensor:
-    """A scale as a 16-bit float."""
+    """A scale rounded to a 16-bit float."""
     return scale.half().float()
 
 
 def _inverse(scale: Tensor, kept: Tensor) -> Tensor:
-    """What makes weights numbers of a scale; 0 where nothing of it is kept."""
+    """The factor from weights to multiples of a scale; 0 where the stored scale is 0."""
     return torch.where(kept == 0, kept, scale.reciprocal())

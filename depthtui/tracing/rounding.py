@@ -1,4 +1,4 @@
-"""Whether two ways to the same numbers differ by rounding alone."""
+"""Whether two computations of the same numbers differ by rounding alone."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ import torch
 from torch import Tensor, nn
 
 MOST_ROUNDINGS = 8.0
-"""What a layer's own steps add up to, run in two ways: measured up to 6 in 16 bits.
+"""Most roundings between two ways of running a layer: measured up to 6 in 16 bits.
 
-A tenth of what the layer writes is 11 or more of them in bfloat16.
+A tenth of the layer's write is 11 or more roundings in bfloat16.
 """
 
 _COARSEST_PRODUCT = 2.0**-16
-"""Products add up in float32, in any order: they are not as exact as one of its roundings."""
+"""Products add up in float32, in any order: they are less exact than one float32 rounding."""
 
 
 def one_rounding(sizes: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-    """What rounding leaves of each element in the root mean square, in the shape of `sizes`.
+    """The root-mean-square rounding error of each element, in the shape of `sizes`.
 
     A number that is rounded to the nearest of a grid with the spacing eps |x| is off by
     eps |x| / sqrt(12).
 
     Args:
-        sizes: what was rounded on the way, each broadcastable to the first.
-        dtype: what it was rounded to.
+        sizes: the values rounded on the way, each broadcastable to the first.
+        dtype: the dtype that they were rounded to.
     """
     kind = torch.finfo(dtype)
     unit = max(kind.eps, _COARSEST_PRODUCT) / math.sqrt(12)
@@ -35,18 +35,19 @@ def one_rounding(sizes: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
 
 
 def roundings(miss: Tensor, sizes: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-    """How large a difference is, counted in what rounding leaves: the root mean square.
+    """The size of a difference in units of rounding errors, as root mean square.
 
-    Each element is held against its own rounding, so that one dimension of massive
+    Each element is divided by its own rounding error, so that one dimension of massive
     activations hides nothing in the others.
 
     Args:
         miss: the difference, `[..., d]`.
-        sizes: what was rounded on the way, each broadcastable to `miss`.
-        dtype: what it was rounded to.
+        sizes: the values rounded on the way, each broadcastable to `miss`.
+        dtype: the dtype that they were rounded to.
 
     Returns:
-        the mean over the last dimension, `[...]` float32; about 1 where `sizes` tells it all.
+        the root mean square over the last dimension, `[...]` float32; about 1 where `sizes` is
+        complete.
     """
     expected = one_rounding(sizes, dtype).to(miss.device)
     return (miss.float() / expected).square().mean(dim=-1).sqrt()
@@ -57,37 +58,37 @@ def is_rounding(
 ) -> bool:
     """Whether rounding explains a difference: at most `most` roundings at half of the tokens.
 
-    Half, since a router that takes another expert by a hair's breadth is no error. NaN is one.
-    Arguments as of `roundings`.
+    Half, since a router that narrowly chooses another expert is no error. NaN is an error.
+    The arguments are those of `roundings`.
     """
     return bool(roundings(miss, sizes, dtype).median() <= most)
 
 
 def coarsest_dtype(module: nn.Module, *tensors: Tensor) -> torch.dtype:
-    """What a module rounds to: the coarsest of its weights' dtypes and those of its ends."""
+    """The dtype that a module rounds to: the coarsest of its weights', inputs' and outputs'."""
     dtypes = {tensor.dtype for tensor in (*module.parameters(), *tensors)}
     numbers = [dtype for dtype in dtypes if dtype.is_floating_point]
     return max(numbers, key=lambda dtype: torch.finfo(dtype).eps)
 
 
 def layer_agrees(found: Tensor, before: Tensor, after: Tensor, dtype: torch.dtype) -> bool:
-    """Whether a layer run in another way found what it made before, but for rounding.
+    """Whether a layer run in another way gives the same output as before, but for rounding.
 
-    At half of the tokens, as of `is_rounding`; arguments as of `layer_roundings`.
+    At half of the tokens, as for `is_rounding`; the arguments are those of `layer_roundings`.
     """
     return bool(layer_roundings(found, before, after, dtype).median() <= MOST_ROUNDINGS)
 
 
 def layer_roundings(found: Tensor, before: Tensor, after: Tensor, dtype: torch.dtype) -> Tensor:
-    """How far a layer run in another way is from what it made before, `[..., T]` roundings.
+    """How far a layer run in another way is from its output before, in roundings `[..., T]`.
 
     Args:
         found: its output, `[..., T, d]`.
-        before, after: the residual that it read and the one that it made, of the same shape.
-        dtype: what it rounds to (see `coarsest_dtype`).
+        before, after: the residual that it read and its output before, of the same shape.
+        dtype: the dtype that it rounds to (see `coarsest_dtype`).
     """
     h, h_next = before.to(after.device).float(), after.float()
-    # What its steps round reaches all dimensions of what it writes.
+    # Rounding errors of its steps reach all dimensions of its write.
     written = (h_next - h).square().mean(dim=-1, keepdim=True).sqrt()
     miss = found.to(after.device).float() - h_next
     return roundings(miss, (h, h_next, written), dtype)

@@ -11,14 +11,14 @@ from depthtui.tracing.modules import decoder
 
 
 class StatesReadout(nn.Module):
-    """N(state), `[..., d]`, of the last states `[..., D]`: the decoder with all streams given.
+    """N(state), `[..., d]`, of the last states `[..., D]`: runs the decoder with all streams given.
 
-    Each state is a text of one token, since the readout mixes no tokens.
+    Each state is run as a text of one token, since the readout mixes no tokens.
 
     Args:
         model: the whole model; its parameters are not counted as the readout's.
-        probe: a pass of it.
-        carried: which streams are read.
+        probe: a pass of the model.
+        carried: the streams that are read.
     """
 
     def __init__(self, model: nn.Module, probe: ProbePass, carried: Carried) -> None:
@@ -31,7 +31,7 @@ class StatesReadout(nn.Module):
         self._token = probe.ids[:, :1]
 
     def forward(self, states: Tensor) -> Tensor:
-        """N(state) of each."""
+        """N(state) of each state."""
         last, found = len(self._blocks), list[Tensor]()
         streams = self._carried.streams(last, states.reshape(-1, 1, states.shape[-1]))
         ids = self._token.expand(states[..., 0].numel(), 1)

@@ -1,6 +1,6 @@
 """One hooked forward pass as a stream of per-layer events.
 
-Nothing is kept here: each layer's residual and writes are handed on as the
+Nothing is kept here: each layer's residual and writes are passed on as the
 layer ends, and freed unless the receiver keeps them.
 """
 
@@ -38,7 +38,7 @@ class LayerActivations:
     Attributes:
         layer: its index, 0-based.
         h: the residual stream that it read.
-        attention, mlp: what its sublayers added; None where the split is unavailable.
+        attention, mlp: the writes of its sublayers; None where the split is unavailable.
         h_next: the residual stream after it.
     """
 
@@ -49,7 +49,7 @@ class LayerActivations:
     h_next: Tensor
 
     def part(self, tokens: slice) -> LayerActivations:
-        """The same of some of the tokens."""
+        """The activations of some of the tokens."""
         attention, mlp = (
             None if write is None else write[tokens] for write in (self.attention, self.mlp)
         )
@@ -68,13 +68,13 @@ def trace(
 ) -> None:
     """Run `ids` `[T]` through the blocks, calling `on_layer` after each of them.
 
-    The LM head is not run. What `on_layer` itself runs of the model is not traced.
+    The LM head is not run. Calls of the model by `on_layer` itself are not traced.
 
     Args:
         checkpoint: called before and after every sublayer; raising there ends the pass at once.
         skipped: layers and sublayers that add nothing to the residual stream.
-        repeated: blocks that run twice; their second pass is handed on.
-        patches: states that take the place of the pass's own.
+        repeated: blocks that run twice; their second pass is passed on.
+        patches: states that replace the pass's own.
     """
     twice = Twice(anatomy.layers, repeated)
     receiver = _Receiver(_last_pass(twice, on_layer))
@@ -103,7 +103,7 @@ def trace(
 def _last_pass(
     twice: Twice, on_layer: Callable[[LayerActivations], None]
 ) -> Callable[[LayerActivations], None]:
-    """The same function, called of the last pass of a layer alone."""
+    """Wrap a function so that it is called for the last pass of a layer alone."""
 
     def on_pass(layer: LayerActivations) -> None:
         if not twice.is_first_pass(layer.layer):
@@ -113,14 +113,14 @@ def _last_pass(
 
 
 class _Receiver:
-    """Hands layers on, and keeps the hooks quiet while their receiver runs the model itself."""
+    """Passes layers on, and disables the hooks while their receiver runs the model itself."""
 
     def __init__(self, on_layer: Callable[[LayerActivations], None]) -> None:
         self._on_layer = on_layer
         self._is_busy = False
 
     def take(self, layer: LayerActivations) -> None:
-        """Hand a layer on."""
+        """Pass a layer on."""
         self._is_busy = True
         try:
             self._on_layer(layer)
@@ -128,7 +128,7 @@ class _Receiver:
             self._is_busy = False
 
     def unless_busy(self, hook: Callable[..., Any]) -> Callable[..., Any]:
-        """The same hook, of the traced pass alone."""
+        """Wrap a hook so that it acts in the traced pass alone."""
 
         def guarded(*args: Any) -> Any:
             return None if self._is_busy else hook(*args)
@@ -165,7 +165,7 @@ class _LayerProbe:
         return with_hidden_states(args, kwargs, self._h)
 
     def write(self, place: int, tap: Tap, is_first: bool) -> Callable[..., Any]:
-        """The hook of one of the modules that write a sublayer; the first writes what is put in."""
+        """The hook of one of the modules that write a sublayer; the first writes the patch."""
         rows = self._patched.get(_SUBLAYERS[place])
         if rows is not None and not is_first:
             rows = rows.nothing()

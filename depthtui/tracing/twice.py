@@ -13,17 +13,17 @@ from depthtui.models.devices import execution_device
 from depthtui.tracing.modules import first_tensor, with_hidden_states
 
 Guard: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
-"""Makes the hook that is registered of a hook."""
+"""Wraps a hook; the result is registered."""
 
 
 class Twice:
     """Runs blocks of layers once more when their last one has run.
 
-    Each layer is called with what it was called with at first, and the residual that comes now; no
-    keys and values are kept between, so that a second pass attends to its own.
+    In the second pass each layer gets its first arguments with the current residual. No keys and
+    values are kept between, so that the second pass attends to its own.
 
     Args:
-        layers: those of the model.
+        layers: the model's layers.
         repeated: the blocks; none overlap.
     """
 
@@ -36,15 +36,15 @@ class Twice:
         }
 
     def is_first_pass(self, layer: int) -> bool:
-        """Whether a layer runs that is to run again."""
+        """Whether a layer that runs now will run again."""
         block = self._of_layer.get(layer)
         return block is not None and not block.is_again
 
     def hooks(self, guarded: Guard = lambda hook: hook) -> Iterator[RemovableHandle]:
-        """Register the hooks; those that change a layer's output must stand before them.
+        """Register the hooks, after any that change a layer's output.
 
         Args:
-            guarded: makes the hook that is registered of one.
+            guarded: wraps each hook before it is registered.
         """
         for block in self._blocks:
             yield from block.hooks(guarded)
@@ -54,7 +54,7 @@ class _Block:
     """One block that runs twice.
 
     Attributes:
-        is_again: whether its second pass goes on.
+        is_again: whether its second pass is running.
     """
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:

@@ -1,9 +1,9 @@
 """The attention that is written out in a model's own code, with its weights.
 
-Nearly every attention module of transformers has such an `eager_attention_forward` beside it:
-soft-capping, sinks and biases are in there. It adds its mask to the scores, where faster functions
-take the pairs of tokens that may be read, or no mask at all. It stands in for the function that the
-configuration names, since models look at that name too.
+Nearly every attention module of transformers has such an `eager_attention_forward` beside it, with
+soft-capping, sinks and biases. It adds its mask to the scores, where faster functions use the pairs
+of tokens that may be read, or no mask at all. It replaces the function that the configuration
+names; the name stays, since models look at it too.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from depthtui.tracing.modules import hidden_states, hooks
 
 _EAGER = "eager_attention_forward"
 _LEAST = -1e9
-"""What is added to the score of a token that may not be read, where its dtype has that."""
+"""Added to the score of a token that may not be read, if its dtype can represent it."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ def _attend(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """The module's own eager attention, whose mask is made to be added."""
+    """Call the module's own eager attention, with a mask that can be added to the scores."""
     if attention_mask is None and query.shape[2] > 1:
         attention_mask = _causal(query, key.shape[2], kwargs.get("sliding_window"))
     mask = _added(attention_mask, query.dtype)
@@ -93,7 +93,7 @@ def _function_of(module: nn.Module) -> str:
 
 
 def _keep_weights(_module: nn.Module, _args: object, output: Any) -> None:
-    """Keep the weights that a module returns beside its output, where no function has kept them."""
+    """Record the weights that a module returns beside its output, unless a function has already."""
     attended = _attended.get()
     weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
     if attended is not None and attended.weights is None and isinstance(weights, Tensor):
@@ -103,7 +103,7 @@ def _keep_weights(_module: nn.Module, _args: object, output: Any) -> None:
 def _ask(
     _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments by which a module that calls no registered function returns its weights."""
+    """Arguments that make a module without a registered function return its weights."""
     if "output_attentions" in kwargs:
         kwargs = kwargs | {"output_attentions": True}
         states, mask = hidden_states(args, kwargs), kwargs.get("attention_mask")
