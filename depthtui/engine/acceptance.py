@@ -53,7 +53,7 @@ class Comparison:
         largest: the largest difference, as a share of the largest value.
         tolerance: the difference that is allowed; infinite where any number passes.
         floor: the noise floor there, in the metric's own unit; None where it has none.
-        seconds_there, seconds_here: seconds of the run; None for a metric that another run brings.
+        seconds_there, seconds_here: seconds of the run; None for a metric derived from another.
         peak_bytes: most memory used there; None where the device does not report it.
         missing: why it is unavailable there, here or on both.
     """

@@ -15,7 +15,7 @@ import psutil
 from depthtui.errors import DepthError, first_line
 
 _MOST_MEMORY = 1 << 30
-"""Bytes of memory that a template may add to this process's."""
+"""Bytes that a template may add to this process."""
 
 _MOST_SECONDS = 10.0
 """Seconds of computing time, which pass more slowly on a busy machine."""

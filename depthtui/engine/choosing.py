@@ -27,14 +27,14 @@ def within_budget(
     """How many layers may go within a budget of nats.
 
     The number is chosen on the order's eight texts, which the model writes itself. The order is
-    searched as far as the budget goes; where the gate fails, as far as the cost on the held-out
-    prompts, so that a budget that passes can be named.
+    searched up to the budget or, where the gate fails, up to the held-out prompts' cost, so that
+    a budget that passes can be named.
 
     Args:
         engine: the engine with the model.
         budget: the largest mean KL(p || p~).
-        held_out: the prompts that check, run on the whole model; each counts once.
-        settings: the settings of the order.
+        held_out: the held-out prompts, run on the whole model; each counts once.
+        settings: the order's settings.
         control: stops the work.
 
     Raises:
@@ -66,20 +66,20 @@ def keeping_answers(
 ) -> Choice:
     """How many layers may go so that a share of the right answers stays.
 
-    Only prompts that the whole model answers correctly count. Layers are left out one after another
-    until too few answers stay on the choosing prompts. The held-out prompts are answered without
-    the chosen number of layers; where that fails, without ever fewer, until a number passes.
+    Only prompts that the whole model answers correctly count. Layers are left out one by one until
+    too few answers stay on the choosing prompts. The held-out prompts are answered without the
+    chosen number of layers and, where that fails, without ever fewer until one number passes.
 
     Args:
         engine: the engine with the model.
         share: the least share of right answers that stay.
-        choosing: the prompts that choose, run on the whole model.
-        held_out: the prompts that check, run on the whole model.
-        settings: the settings of the order.
+        choosing: the choosing prompts, run on the whole model.
+        held_out: the held-out prompts, run on the whole model.
+        settings: the order's settings.
         control: stops the work.
 
     Raises:
-        DepthError: there is no order, or no prompt of one kind is answered correctly.
+        DepthError: there is no order, or one set of prompts has no right answer.
         RunStopped: `control` stopped it.
     """
     _check_layers(engine)

@@ -35,7 +35,7 @@ _MOST_AT_ONCE = {"cpu": 4096}
 _MOST_AT_ONCE_ELSEWHERE = 32768
 
 _ATTENTION_BYTES = 128 << 20
-"""Most bytes of tokens with their attention weights that are computed together on a CPU."""
+"""Most bytes that tokens with their attention weights take together on a CPU."""
 
 
 def most_at_once(device: torch.device) -> int:
@@ -107,11 +107,10 @@ class MetricContext:
         sizes: the sizes that the run's memory depends on.
         result: the run; its metrics are filled in.
         check: raises where the run is to stop.
-        emit: called as work gets done, with the metric's value, units done and in all, and the
-            share of its work.
+        emit: called with the metric's value, units done and in all, and the share of its work.
         baselines: mean residuals for erasure.
         recorded: returns the activations of the run's pass.
-        can_read_on: returns whether the model continues correctly from its cache.
+        can_read_on: returns whether the model reads on correctly from its cache.
         texts: returns the raw texts of token ids.
         lens: returns the fitted lens of a kind.
         order: returns the order in which layers are left out; None for the prompt's own.
@@ -259,8 +258,7 @@ class MetricContext:
     ) -> np.ndarray:
         """Texts that the model writes greedily from a token on to the prompt's length.
 
-        Each text is written without a layer, or the part of it that the settings name, and with
-        the substitute.
+        Each text leaves out a layer, or the settings' part of it, and has the substitute.
 
         Args:
             start: index of the first token that the model writes itself.

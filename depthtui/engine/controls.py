@@ -46,7 +46,7 @@ from depthtui.metrics.sufficient.search import Texts, ranked
 from depthtui.tracing.parts import in_smaller_parts
 
 DRAWS = 5
-"""Number of random orders, over which the mean is taken."""
+"""Number of random orders to average over."""
 
 _FIRST_ROWS = 8
 """Layers that are left out first; then twice as many, while the cost stays low."""

@@ -196,15 +196,14 @@ class Engine:
     ) -> RunSettings:
         """Load the part of a model that reads files of its states, in the dtype of the states.
 
-        The whole model is loaded for `engine_distance`, which is left out where that fails; and
-        where the first layer cannot be loaded alone, as in Gemma 4, whose embedding holds a part
-        for each layer.
+        All of it is loaded for `engine_distance`, which is left out where that fails; and where the
+        first layer cannot stand alone, as in Gemma 4, whose embedding holds a part for each layer.
 
         Args:
             spec: the model.
             files: files of states.
-            settings: the settings of their measurement.
-            fail: called with the reason why `engine_distance` is left out.
+            settings: what to measure.
+            fail: called with why `engine_distance` is left out.
 
         Returns:
             the settings, with the metrics that can be measured.
@@ -549,13 +548,13 @@ class Engine:
         """Write the loaded model without some of its layers to a folder that is not there yet.
 
         The result is loaded once, and must give the same output for a few tokens as the loaded
-        model with its layers so changed; else nothing is written. The recipe is written beside it.
+        model with its layers so changed; else nothing is written. The recipe lies beside it.
 
         Args:
             left_out: layers by their indices; of looped blocks in all passes.
             folder: the folder to write to.
             control: stops the work.
-            keep_loaded: whether the model stays in memory while the result is checked.
+            keep_loaded: whether the model stays loaded while the result is checked.
             repeated: blocks of layers that the result has twice.
 
         Raises:
@@ -715,13 +714,13 @@ class Engine:
         untrained one is built, and no model is loaded at the end.
 
         Args:
-            prompts: prompts of two tokens or more; shorter ones are left out.
+            prompts: two tokens or more each; shorter ones are left out.
             settings: the seed, and whether prompts are wrapped in the chat template.
             control: stops the work.
 
         Raises:
             DepthError: no model is loaded, no prompt can be used, or the memory does not suffice.
-            RunStopped: `control` stopped it; nothing is stored.
+            RunStopped: `control` stopped it; nothing is kept.
         """
         control = control or Control()
         info, samples = self._ready().info, self._samples(prompts, settings)
@@ -875,7 +874,7 @@ class Engine:
         return self._model
 
     def _able(self) -> ReadyModel:
-        """The model, whose devices are checked to answer."""
+        """The model, if all its devices answer."""
         if lost := self.lost_device:
             raise DepthError(
                 f"An error on {lost} cost this process the device.",

@@ -100,7 +100,7 @@ def _end_call() -> None:
 
 
 def one_process_only(method: Method) -> Method:
-    """Wrap a method of the engine that needs a whole model: ranks that share one are refused."""
+    """Wrap a method that needs a whole model: ranks are refused."""
 
     @functools.wraps(method)
     def refused(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -180,7 +180,7 @@ def _plain_arguments(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _arguments(method: Callable[..., Any], plain: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of a method, from their JSON values."""
+    """A method's arguments, from JSON values."""
     hints = get_type_hints(method)
     found: dict[str, Any] = {}
     for name, value in plain.items():

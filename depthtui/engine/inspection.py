@@ -144,8 +144,7 @@ class OutputAt:
         direction: `[d]`, along which the target's logit less the mean of all logits rises.
         missing_direct: why there is no direction, or empty.
         constant: the contribution of biases to that logit.
-        logit, largest: the target's logit less the mean, and the largest absolute one of all
-            tokens.
+        logit, largest: the target's logit less the mean, and the largest absolute one of all.
     """
 
     target: int = -1
@@ -246,7 +245,7 @@ class _Page:
             self._unavailable[name] = reason
 
     def _part(self, name: str, work: Callable[[], Found]) -> Found | None:
-        """The result of some work; None where the model lacks the part, with the reason noted."""
+        """A part's result; None where the model lacks it, with the reason noted."""
         try:
             return work()
         except DepthError as error:

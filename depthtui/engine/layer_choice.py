@@ -17,10 +17,10 @@ from depthtui.data.selection import numbers_text
 from depthtui.errors import DepthError
 
 _SLACK = 1e-9
-"""Tolerance of limits, so that a share of answers such as 9 of 10 meets 0.9."""
+"""Tolerance by which 9 of 10 answers meet 0.9."""
 
 _STEPS = (100, 1000)
-"""Limits are suggested in hundredths, or where these are too coarse in thousandths."""
+"""Limits are suggested in hundredths or, if too coarse, in thousandths."""
 
 
 @dataclass(frozen=True)

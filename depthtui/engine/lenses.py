@@ -63,14 +63,13 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True)
 class LensChoice:
-    """The choice of a fitted lens.
-
+    """A choice of a fitted lens.
     Attributes:
         kind: `affine` or `jacobian`.
-        texts: a file of calibration texts; empty for any, or for texts that the model writes.
-        ridge: the ridge of an affine lens; 0 for any, or for the best on held-out texts.
-        seed: the seed of the texts that the model writes.
-        prompts: the number of prompts over which a Jacobian lens is the mean.
+        texts: a file of calibration texts; empty for any, or those that the model writes.
+        ridge: the affine lens's; 0 for any, or the best on held-out texts.
+        seed: that of the texts that the model writes.
+        prompts: number of prompts that a Jacobian lens averages.
     """
 
     kind: str
@@ -177,11 +176,11 @@ class Lenses:
         checkpoint: Check,
         notify: Notify = lambda words: None,
     ) -> LensMaps:
-        """Fit a lens and store it; `notify` is called with the time that a Jacobian lens takes.
+        """Fit and store a lens; `notify` gets the time that a Jacobian lens takes.
 
         Raises:
             DepthError: it cannot be fitted or stored.
-            RunStopped: `checkpoint` stopped it; a Jacobian lens continues there the next time.
+            RunStopped: `checkpoint` stopped it; a Jacobian lens continues there next time.
         """
         maps, digest = self._fit(choice, report, checkpoint, notify)
         return self.keep(maps, digest, choice)
@@ -197,7 +196,7 @@ class Lenses:
                 "The logit lens reads this model.",
             )
         if choice.kind == "jacobian" and not choice.texts:
-            # Writing texts takes minutes; hours of fitting after that should be announced before.
+            # Announce hours of fitting before the minutes of writing texts.
             checkpoint()
             self._tell_time(self._dummy_prompts(choice), self._written_digest(choice), notify)
         with fast_products(self.model.loaded.model):
@@ -284,7 +283,7 @@ class Lenses:
 
     @property
     def _length(self) -> int:
-        """The number of tokens of a text that the model writes."""
+        """Number of tokens of a text that the model writes."""
         return min(LENGTH, self.model.info.context_length or LENGTH)
 
     def _written(

@@ -27,7 +27,7 @@ from depthtui.tracing.activations import Activations
 from depthtui.tracing.parts import ran_out
 
 _WRITING = 0.1
-"""The share of the time for an order that is spent on writing its texts."""
+"""Writing the texts, as a share of the work for an order."""
 
 _QUICKER_THAN_DISK = ("cuda",)
 """Devices that run a prompt again faster than its activations are read; a CPU takes six times as

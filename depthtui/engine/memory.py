@@ -127,7 +127,7 @@ def sizes_of(model: nn.Module, info: ModelInfo, n_tokens: int, n_answer: int = 0
 
 
 def _cached_width(config: Any, d_model: int) -> int:
-    """Elements of the keys, and equally many of the values, that a layer caches per token."""
+    """Elements of keys, and equally many of values, that a layer caches per token."""
     heads = getattr(config, "num_attention_heads", None) or 0
     kept: int = getattr(config, "num_key_value_heads", None) or heads
     width: int = getattr(config, "head_dim", None) or (d_model // heads if heads else 0)
@@ -157,7 +157,7 @@ def check_fits(info: ModelInfo, sizes: Sizes, placement: Placement) -> None:
     """Refuse a prompt that is too long for the model or for the memory.
 
     Raises:
-        DepthError: it is too long; the error names the length that would fit.
+        DepthError: it is; names the length that would fit.
     """
     if info.context_length and sizes.tokens > info.context_length:
         raise DepthError(

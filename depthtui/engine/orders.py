@@ -38,14 +38,14 @@ from depthtui.tracing.products import fast_products
 from depthtui.tracing.replay import Replay
 
 FINDING = "Finding which layers can be left out"
-"""The name of the search's stage, which follows the writing of texts."""
+"""The stage of the search, which follows the writing of texts."""
 
 _VERSION = 1
 """Incremented when the same texts give another order."""
 
 
 Enough: TypeAlias = Callable[[Order], bool]
-"""Whether an unfinished order is all that is needed."""
+"""Whether an unfinished order suffices."""
 
 
 def nothing_less(order: Order) -> bool:
@@ -70,12 +70,12 @@ class _KeptOrder:
 
     @classmethod
     def of(cls, order: Order, whole: bool) -> _KeptOrder:
-        """The stored form of an order, finished or not."""
+        """Convert an order, finished or not."""
         return cls(tuple(order.layers), tuple(order.costs), tuple(order.last.items()), whole)
 
     @property
     def order(self) -> Order:
-        """The order, from which the search continues."""
+        """The order, to continue from."""
         return Order(list(self.layers), list(self.costs), dict(self.last))
 
 
@@ -128,13 +128,13 @@ class LayerOrders:
         checkpoint: Check,
         enough: Enough = nothing_less,
     ) -> Order:
-        """The order that settings choose, searched for where it is not known yet.
+        """The order that settings choose, searched for where it is not known.
 
         Args:
-            settings: the settings that choose it.
-            report: called with the progress of the search.
+            settings: choose the order.
+            report: called with the search's progress.
             checkpoint: called before every layer.
-            enough: whether an unfinished order is all that is needed.
+            enough: whether an unfinished order suffices.
 
         Raises:
             DepthError: it cannot be found or stored.

@@ -19,7 +19,7 @@ def as_rank(work: Callable[[], int], say: Callable[[str], object], restarts: boo
     """Do some work at rank 0, and its calls of the model at every rank.
 
     Args:
-        work: does the work and returns the exit status.
+        work: the work; returns the exit status.
         say: prints a sentence.
         restarts: whether the work can be repeated from its beginning.
 
@@ -76,7 +76,7 @@ class _Streams:
             os.dup2(nowhere, stream)
 
     def restore(self) -> None:
-        """Print again from now on."""
+        """Stop being silent."""
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         for kept, stream in zip(self._kept, (1, 2), strict=False):

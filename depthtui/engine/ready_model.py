@@ -80,9 +80,9 @@ class ReadyModel:
         """How many rows of residuals fit in memory together, each with keys and values.
 
         Args:
-            rows: the number of rows to compute.
-            n_tokens: the tokens of a row.
-            share: the number of texts that share the memory.
+            rows: how many are needed.
+            n_tokens: tokens of a row.
+            share: how many texts share the memory.
         """
         sizes, room = self.sizes(n_tokens, n_tokens), min(self.placement.rooms().values())
         return at_once(rows, room // 3 // share, 4 * n_tokens * sizes.width * sizes.item)

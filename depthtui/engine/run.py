@@ -405,9 +405,9 @@ class Run:
 
 
 class _BesideLens:
-    """A metric that is computed while the lens is read; the lens continues where it fails.
+    """A metric that is computed with the lens, which continues where the metric fails.
 
-    A metric that failed is then computed by itself, which reports the error if it fails again.
+    A metric that failed is then computed alone, and its error is reported if it fails again.
 
     Attributes:
         metric: the metric.

@@ -47,7 +47,7 @@ def read_served_states(
 
     Args:
         path: the file.
-        model: the model, or at least its embedding, first layer, final norm and head.
+        model: has at least embedding, first layer, final norm and head.
         checkpoint: called between layers; raising there ends the work.
 
     Raises:
@@ -113,10 +113,10 @@ def _stream(
     """h_0 … h_L, each `[T, d]`; where layer 0 was not asked for, h_0 is the model's embedding.
 
     Args:
-        file: the file of the states.
+        file: has the states.
         states: `[T, L+1, d]` or `[T, L, d]`.
-        first: layer 0's input and output for these tokens, as computed here.
-        model: the model of the states.
+        first: layer 0's input and output for these tokens here.
+        model: the states' model.
 
     Raises:
         DepthError: they are of another model, or lack another layer than the first.
@@ -168,7 +168,7 @@ def _ends_of_first_layer(model: ReadyModel, ids: Tensor) -> tuple[Tensor, Tensor
 def _recorded(
     path: Path, stream: list[Tensor], model: ReadyModel, checkpoint: Callable[[], None]
 ) -> Activations:
-    """The activations of states, in the dtype and on the device of the head.
+    """The activations, in the dtype and on the device of the head.
 
     Raises:
         DepthError: a value is no finite number.

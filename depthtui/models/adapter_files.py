@@ -152,7 +152,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
 
 
 def _title(source: ModelSource) -> str:
-    """The adapter's short name; a training checkpoint's contains the folder that it lies in."""
+    """A short name; a training checkpoint's names its parent folder too."""
     path = Path(source.location)
     return f"{path.parent.name} {path.name}" if _CHECKPOINT.fullmatch(path.name) else path.name
 
@@ -216,7 +216,7 @@ def _are_names(value: Any) -> bool:
 
 
 def _are_modules(value: Any) -> bool:
-    """Whether the value is a list of module names, or a pattern, which is never evaluated."""
+    """Whether this is module names, or a pattern, which is never evaluated."""
     return isinstance(value, str) or _are_names(value)
 
 

@@ -112,7 +112,7 @@ def merge(model: PreTrainedModel, adapter: Adapter) -> PreTrainedModel:
 
 
 def _inject(model: PreTrainedModel, adapter: Adapter, without_values: bool = False) -> Any:
-    """peft's model of a base and an adapter, in which every weight of the adapter is used.
+    """peft's model of a base and an adapter, whose weights all match.
 
     Args:
         model: the base.
@@ -120,7 +120,7 @@ def _inject(model: PreTrainedModel, adapter: Adapter, without_values: bool = Fal
         without_values: whether the base has weights without values.
 
     Raises:
-        DepthError: some weights have no place, or the adapter changes one of two tied layers.
+        DepthError: weights are missing or left over, or it adapts one of two tied layers.
     """
     import peft
 

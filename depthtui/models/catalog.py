@@ -34,7 +34,7 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _LARGEST_CONFIG = 64 << 20
 _LARGEST_INDEX = 1 << 30
-"""Most bytes of an index, which has a line for every tensor."""
+"""Most bytes of an index, with a line for every tensor."""
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -153,7 +153,7 @@ def recent_first(listed: Sequence[ModelListing], names: Iterable[str]) -> list[M
 
 
 def lasting_name(name: str) -> str:
-    """A name of the model that does not depend on the folder in which depthtui is started."""
+    """A model's name that holds wherever depthtui is started."""
     try:
         path = Path(name).expanduser()
         return str(path.absolute()) if name != DEMO and path.exists() else name

@@ -88,8 +88,8 @@ def needs_code(folder: Path, part: str) -> NeedsCode:
     """The error for a model that only runs with Python code of its own.
 
     Args:
-        folder: the model's folder.
-        part: the part that the code implements, such as the name of the architecture.
+        folder: the model's.
+        part: what the code implements, such as the architecture's name.
     """
     return NeedsCode(
         f"{folder.name} ({part}) needs Python code of its own, "

@@ -36,7 +36,7 @@ def sum_of_rows(weight: Tensor, rows_at_once: int) -> Tensor:
 
     Args:
         weight: the weight.
-        rows_at_once: the number of rows that are converted to float32 together.
+        rows_at_once: rows that are made float32 together.
     """
     is_by_rows = is_cut(weight) and _is_by_rows(weight)
     mine = weight.to_local() if is_by_rows and is_cut(weight) else whole(weight)

@@ -95,7 +95,7 @@ def _auto(name: str) -> str:
 
 
 def execution_device(module: nn.Module) -> torch.device:
-    """The device on which a module computes: that of accelerate's hook, else of its weights.
+    """A module's device: that of accelerate's hook, else that of its weights.
 
     In a model that is offloaded whole, only the modules that hold weights have hooks.
     """
@@ -190,7 +190,7 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int | None:
-    """Most bytes used on a device since `reset_peak_memory`; None where it does not report them."""
+    """Most bytes used on a device since `reset_peak_memory`; None where unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return None

@@ -37,7 +37,7 @@ _POLL_SECONDS = 0.1
 
 
 class _Stopped(Exception):
-    """Stops the reading when the fingerprint is no longer needed."""
+    """The fingerprint is no longer needed."""
 
 
 def fingerprint(
@@ -115,9 +115,8 @@ def fingerprint_beside(
 ) -> Iterator[Callable[[Callable[[Progress], None]], str]]:
     """Compute the fingerprint while the block runs; yield a function that waits for it.
 
-    The function calls its argument with the progress of the reading; an exception of the argument
-    ends the reading. The function raises a `DepthError` where a file has changed since the block
-    began.
+    The function calls its argument with the progress; an exception of that ends the reading. The
+    function raises a `DepthError` where a file has changed since the block began.
     """
     files = list(files)
     before = {path: _identity(path) for path in files if path.exists()}

@@ -1,4 +1,4 @@
-"""Fetches a model from the Hugging Face hub, or raises quickly with the reason why not."""
+"""Fetches a model from the Hugging Face hub, or quickly raises why not."""
 
 from __future__ import annotations
 

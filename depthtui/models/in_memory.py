@@ -81,7 +81,7 @@ def borrowed(model: nn.Module) -> Iterator[None]:
 
 
 _Held = tuple[nn.Module, str, nn.Parameter, bool]
-"""The module of a parameter, its name there, the parameter, and whether it requires a gradient."""
+"""A module, a parameter's name there, the parameter, and whether it requires a gradient."""
 
 
 def _parameters_of(model: nn.Module) -> list[_Held]:

@@ -91,7 +91,7 @@ def model_files(folder: Path) -> list[Path]:
 def converted_folder(
     gguf: Path, models_dir: Path, report: Callable[[int, int], None] = lambda done, total: None
 ) -> Path:
-    """The model store's folder for the conversion of a GGUF file, whether it exists or not.
+    """The model store's folder for a converted GGUF file, existing or not.
 
     `report` is called with bytes read and bytes to read, where the file was not read before.
     """

@@ -201,7 +201,7 @@ def _with_adapter(
 
 
 def _text_alone(info: ModelInfo, config: PreTrainedConfig) -> str:
-    """A sentence on a model that also reads images or sounds, which is measured on text alone."""
+    """A sentence that the model is measured on text alone, if it reads more."""
     if not reads_more_than_text(config):
         return ""
     return f"{info.name} reads images or sounds too; it is measured on text alone."

@@ -22,7 +22,7 @@ class PaperSize:
     Attributes:
         names: their names on the hub, without owners.
         parameters: the number of parameters of each.
-        fixed: the number of parameters that bitsandbytes does not quantise.
+        fixed: parameters that bitsandbytes does not quantise.
     """
 
     names: tuple[str, ...]

@@ -44,11 +44,10 @@ class Size:
     Attributes:
         parameters: the number of its parameters.
         by_module: the number of parameters of each module, by name.
-        fixed: the number of parameters that bitsandbytes does not quantise: all but linear layers.
-        on_disk: bytes of its weights on the disk.
+        fixed: parameters that bitsandbytes does not quantise: all but linear layers.
+        on_disk: bytes of its weights.
         prequantized: whether the weights on disk are already quantised.
-        dequantized: whether they are unquantised in memory, since nothing here computes with
-            quantised ones.
+        dequantized: whether they are unquantised in memory: nothing here computes with others.
     """
 
     parameters: int
@@ -173,7 +172,7 @@ def _check_part_fits(spec: ModelSpec, device: torch.device, dtype: torch.dtype, 
 
 
 def make_current(placement: str | dict[str, torch.device] | None) -> None:
-    """Make the GPU of a placement on a single GPU the current one.
+    """Make a placement's GPU the current one, if it is the only one.
 
     Kernels that ignore the device of their tensors are launched there.
     """

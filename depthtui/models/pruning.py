@@ -53,9 +53,9 @@ def write_pruned(
     """Write the model in the folder `source` into the empty folder `target`, with these layers.
 
     Args:
-        source: the folder with safetensors and a tokenizer.
-        target: the folder to write to.
-        config: the model's configuration.
+        source: has safetensors and a tokenizer.
+        target: the folder to write.
+        config: the model's.
         stack: the name of its list of layers, such as `layers`.
         kept: the layers of the result, in order; some may come twice.
         report: called with the progress; an exception of it ends the work.

@@ -46,7 +46,7 @@ def check_at_hand(spec: ModelSpec, models_dir: Path, with_code: bool = False) ->
 
     Raises:
         DepthError: its name means no model, or it is not on this disk and the hub does not answer;
-            or one of these is so for its adapter.
+            or the same of its adapter.
     """
     if spec.adapter:
         _check_adapter_at_hand(spec.adapter)

@@ -53,7 +53,7 @@ def store_folder(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def _staged(target: Path, elsewhere: str, give_way: Callable[[Path, Path], None]) -> Iterator[Path]:
-    """Make a result in scratch space and rename it to `target`.
+    """Make a result and rename it to `target`.
 
     Args:
         target: the result's place.
@@ -73,7 +73,7 @@ def _staged(target: Path, elsewhere: str, give_way: Callable[[Path, Path], None]
 
 
 def _renamed(folder: Path, target: Path) -> bool:
-    """Rename a folder, unless the name is in use; return whether it was renamed."""
+    """Rename a folder; return False where the name is in use."""
     try:
         folder.rename(target)
     except OSError as error:

@@ -134,10 +134,10 @@ def _sizes_words(plans: Iterable[Plan]) -> str:
 
 
 def check_spec(spec: ModelSpec) -> None:
-    """Refuse options that cannot be combined with tensor parallel, before anything is read.
+    """Refuse options that exclude tensor parallel, before anything is read.
 
     Raises:
-        DepthError: such an option is set.
+        DepthError: one is set.
     """
     ranks, started = spec.tensor_parallel, ranks_started()
     if ranks == 1:

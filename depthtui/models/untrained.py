@@ -27,10 +27,10 @@ class Blueprint:
     Attributes:
         kind: its class.
         config: a copy of its configuration.
-        placed: for a model on several devices, each module's device, by name; else empty.
+        placed: each module's device by name, if the model is on several; else empty.
         tokenizer: the model's own.
-        info: the model's description.
-        counts: the number of parameters by module.
+        info: its description.
+        counts: number of parameters by module.
     """
 
     kind: type[PreTrainedModel]

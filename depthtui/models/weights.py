@@ -47,7 +47,7 @@ def load_weights(
 ) -> PreTrainedModel:
     """Read the weights of a model folder; `in_part` leaves those of other layers unread.
 
-    With a `plan`, only this rank's part of each weight is read.
+    With a `plan`, only this rank's parts are read.
 
     Raises:
         DepthError: they cannot be read, some are missing, or some are not used.

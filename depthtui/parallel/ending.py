@@ -46,7 +46,7 @@ _WORDS_OF_LOSS = ("gloo/transport", "nccl", "connection closed", "connection res
 
 
 class _Ending:
-    """The reason why this process ends, if it does, and functions that keep its results then."""
+    """Why this process ends, if it does, and what keeps its results then."""
 
     def __init__(self) -> None:
         self.why: GroupEnds | None = None
@@ -85,8 +85,8 @@ def start_again_smaller(error: BaseException, factor: int = 4) -> None:
     A rank cannot retry a part of the work by itself: the others have moved on.
 
     Args:
-        error: the error that the memory ran out.
-        factor: the factor by which parts get smaller; 0 where they are the smallest already.
+        error: that of the memory that ran out.
+        factor: by how much parts get smaller; 0 where they are the smallest already.
 
     Raises:
         GroupEnds: always in a group.
@@ -173,7 +173,7 @@ def _keep_all() -> None:
 
 
 def _noted(end: GroupEnds) -> GroupEnds:
-    """Note a reason to end, unless there is one already; return the first."""
+    """Note a reason to end; return the first."""
     _ending.why = _ending.why or end
     return _ending.why
 
@@ -322,7 +322,7 @@ class _Watch:
             return GroupEnds(LOST)
 
     def _bring_about(self, end: GroupEnds) -> None:
-        """Make the main thread end the process, or end it without the main thread."""
+        """End the process by the main thread, or without it."""
         signal.pthread_kill(self._main, signal.SIGTERM)
         self._end_without_it(end)
 

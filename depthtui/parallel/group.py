@@ -67,7 +67,7 @@ def ranks_started() -> int:
 
 
 def rank_started() -> int:
-    """The number of this process among the ranks that were started, from 0."""
+    """This process's number among the started ranks, from 0."""
     return int(os.environ["RANK"]) if _is_launched() else 0
 
 

@@ -52,7 +52,7 @@ class Activations:
             )
 
     def to_bytes(self) -> bytes:
-        """Return the activations as a safetensors file."""
+        """Write a safetensors file."""
         stacks = {"residual": self.residual, "attention": self.attention, "mlp": self.mlp}
         tensors = {name: value for name, value in stacks.items() if value is not None}
         tensors |= {f"{_READ}{layer}": value for layer, value in self.read.items()}

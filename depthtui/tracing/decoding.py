@@ -242,7 +242,7 @@ def _with_rows(
 
 
 def cache_in(outputs: Any) -> dict[str, Any]:
-    """The cache in a model's output, under the name of the model's argument for it."""
+    """The cache in a model's output, by its name as an argument."""
     # Not by `get`, which accepts deprecated names too.
     held = dict(outputs.items()) if isinstance(outputs, dict) else {}
     name = next((name for name in _CACHE_NAMES if held.get(name) is not None), None)

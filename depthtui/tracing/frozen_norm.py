@@ -1,7 +1,7 @@
 """A norm with its statistics held fixed, which makes it affine.
 
-Recognised by arithmetic, so that it may be any module that computes an RMS norm or a layer norm,
-with or without gain and offset.
+Recognised by arithmetic, so that any module may be one: an RMS norm or a layer norm, with or
+without gain and offset.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class FrozenNorm:
         best: tuple[float, FrozenNorm] | None = None
         for centred in (False, True):
             shape = gain * (rows - rows.mean(dim=-1, keepdim=True) if centred else rows)
-            # One unknown a token for d equations: a large residual reveals a wrong form.
+            # One unknown a token for d equations: a large misfit reveals a wrong form.
             scale = (shape * target).sum(-1, keepdim=True) / (shape * shape).sum(-1, keepdim=True)
             left_over = float((scale * shape - target).norm() / (target + offset).norm())
             if best is None or left_over < best[0]:

@@ -72,12 +72,12 @@ class LayerCall:
     """One layer's work at the n tokens from `start` on.
 
     Attributes:
-        layer, start: the layer's index and the first token's.
+        layer, start: indices of the layer and of the first token.
         before, after: the residual stream, `[n, d]`.
         attention, mlp: the writes of its sublayers, `[n, d]` a tap; empty where the split is
             unavailable.
         projections: the linear modules in the order in which they ran.
-        outputs: for each tap's module, its input, and its hidden states without the residual.
+        outputs: each tap's module's input, and its hidden states without the residual.
         weights: attention to each token up to the last of the n, `[heads, n, start + n]` float32;
             None where the layer returns none.
         values: the values of these tokens, `[key heads, start + n, width]`; None where unknown.
@@ -282,7 +282,7 @@ def _heads_of(layer: nn.Module) -> int:
 
 
 def may_have_experts(layer: nn.Module) -> bool:
-    """Whether some module of a layer may hold experts; only running the layer settles it."""
+    """Whether some module of a layer may hold experts; running it decides."""
     return any(_stacks(module) for module in layer.modules())
 
 

@@ -31,7 +31,7 @@ _CANDIDATES = 64
 """Neurons whose writes are computed for each list of the largest."""
 
 _MOST_ELEMENTS = 1 << 24
-"""Most elements of the writes of single tokens or neurons that are computed together."""
+"""Most elements of a part of the writes of single tokens or neurons."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Writer:
         projection: the module.
         read: its input at the n tokens, `[n, inputs]`.
         factor: the constant that its output is multiplied by.
-        norm: the norm that follows it, frozen at these tokens, or None.
+        norm: the norm after it, frozen at these tokens, or None.
     """
 
     projection: nn.Module
@@ -71,7 +71,7 @@ class Writer:
         return self.factor * (outputs if self.norm is None else self.norm.change(outputs))
 
     def at_last(self, outputs: Tensor) -> Tensor:
-        """Like `to_stream`, for changes `[r, d]` that are each at the last of the tokens."""
+        """Like `to_stream`, of changes `[r, d]`, each at the last of the tokens."""
         norm = None if self.norm is None else replace(self.norm, scale=self.norm.scale[-1:])
         return replace(self, norm=norm).to_stream(outputs)
 
@@ -180,7 +180,7 @@ def attention_weights(call: LayerCall) -> Tensor:
     """The attention of each head at each of the tokens, `[heads, n, start + n]`.
 
     Raises:
-        DepthError: the layer returns no attention weights.
+        DepthError: the layer returns none.
     """
     if call.weights is None:
         raise DepthError("this layer has no attention weights to take apart")
@@ -331,7 +331,7 @@ def _is_one(projection: ModuleCall, seen: ModuleCall, end: End) -> bool:
 
 
 def _is_equal(projection: ModuleCall, seen: ModuleCall, end: End) -> bool:
-    """Whether a projection's output equals a module's input or output."""
+    """Like `_is_one`, by value."""
     other = seen.read if end == "read" else seen.written
     same = other.shape == projection.written.shape
     return same and torch.equal(projection.written, other.to(projection.written.device))
@@ -375,7 +375,7 @@ def _off(found: Tensor, expected: Tensor) -> float:
 
 
 def _tolerance(call: LayerCall) -> float:
-    """The error that rounding may leave in a sum, over its largest element."""
+    """The rounding error of a sum, over its largest element."""
     eps = torch.finfo(call.before.dtype).eps
     return max(_MOST_OFF * eps, _MOST_OFF_FLOAT32 * torch.finfo(torch.float32).eps)
 

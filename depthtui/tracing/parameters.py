@@ -14,12 +14,12 @@ from depthtui.tracing.anatomy import Anatomy
 def with_parameters(
     info: ModelInfo, model: nn.Module, anatomy: Anatomy, counts: dict[str, int]
 ) -> ModelInfo:
-    """Add the number of parameters of each layer and each sublayer to a model's description.
+    """Add each layer's and sublayer's number of parameters to a model's description.
 
     Args:
-        info: the model's description.
+        info: the description.
         model: as it is loaded.
-        anatomy: its anatomy.
+        anatomy: the model's.
         counts: from `models.parameters.count_parameters`, of the same architecture.
     """
     names = {module: name for name, module in model.named_modules()}

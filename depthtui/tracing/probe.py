@@ -442,7 +442,7 @@ def _unembeddings(
 ) -> Iterator[Unembedding]:
     """Candidates, first those that the config hints at: rounding can hide a soft-cap.
 
-    The last candidates are the modules that ran after the layers, which may join several streams.
+    Last the modules that ran after the layers, which may join several streams.
     """
     config, streams = text_config(model), probe.runs[-1].streams
     parents = [module for module in model.modules() if _holds_layers(module, config)]

@@ -36,7 +36,7 @@ _LARGEST = 2048
 same. The lens computes as many outputs at a time."""
 
 _FEWEST_PAIRS, _MOST_PAIRS, _SECONDS = 2, 8, 0.005
-"""The pairs of products that are timed: as many as fit into these seconds, within the limits."""
+"""The pairs of products that are timed: as many as fit into these seconds."""
 
 _SECONDS_AT_ONCE = 0.2
 """Seconds for all shapes of a model. Shapes that are left over, on a busy machine, are timed when
@@ -220,7 +220,7 @@ def _takes_one_dnn(shape: Shape) -> bool:
 
 @functools.cache
 def _one_dnn_is_faster(shape: Shape, threads: int) -> bool:
-    """Whether oneDNN is faster for a shape on so many threads; timing takes some milliseconds."""
+    """Whether oneDNN is faster for a shape on so many threads; takes milliseconds."""
     weights = torch.ones(_WEIGHTS, shape.outputs, shape.width)
     try:
         with torch.inference_mode():

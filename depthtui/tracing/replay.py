@@ -120,8 +120,7 @@ class Replay:
     Attributes:
         ids: the tokens.
         residual: the residual stream h_0 … h_L, each `[T, d]`.
-        states: the states at depths 0 … L, which later layers read, each `[T, D]`: mostly the
-            stream alone.
+        states: those that later layers read at depths 0 … L, each `[T, D]`: mostly the stream.
         whole_only: a token's values depend on all others of the same call, so that layers
             repeat the clean pass only where whole prompts run alone.
         evaluations: how many (token, layer) pairs have been computed, the clean pass included.
@@ -216,7 +215,7 @@ class Replay:
         return held
 
     def keys_values_before(self, layer: int, token: int) -> KeysValues:
-        """The clean keys and values of a layer, of the tokens before one."""
+        """Like `keys_values`, of the tokens before one."""
         keys, values = self.keys_values(layer)
         return keys[:, :, :token], values[:, :, :token]
 
@@ -258,7 +257,7 @@ class Replay:
     def prepare_span(self, start: int) -> None:
         """Prepare `run_span` from this token on, so that it runs nothing but the layer.
 
-        In a model that carries states, this runs a pass whose layers do nothing.
+        Not so in a model that carries states, where `run_span` first runs idle layers.
         """
         if self._carried is not None:
             return
@@ -270,9 +269,9 @@ class Replay:
                 self._call(0, 0, cached=True)
 
     def run_span(self, layer: int, start: int, stop: int) -> tuple[Tensor, KeysValues | None]:
-        """Run some tokens of the clean pass through a layer again, for hooks to observe.
+        """Run some tokens of the clean pass through a layer again, for hooks.
 
-        The tokens run alone behind the recorded keys and values, or within the whole prompt where
+        They run alone behind the recorded keys and values, or within the whole prompt where
         tokens cannot be run behind others.
 
         Returns:
@@ -319,7 +318,7 @@ class Replay:
         return states[:, token]
 
     def keys_values_of(self, layer: int, states: Tensor) -> KeysValues:
-        """The keys and values that a layer computes from states; the rest of it does not run.
+        """The keys and values that a layer computes from states, without the rest of the layer.
 
         Only where tokens can be run behind others (see `can_resume`).
 
@@ -354,7 +353,7 @@ class Replay:
 
         Args:
             layer: the layer's index.
-            states: those of the tokens from `start` on.
+            states: of the tokens from `start` on.
             start: index of the first token.
         """
         if self._carried is not None:
@@ -458,7 +457,7 @@ class Replay:
         return self._calls[key][layer]
 
     def _observe(self, first: int, cached: bool) -> list[LayerArguments]:
-        """The arguments that the decoder passes to its layers for the tokens from `first` on.
+        """The arguments of layers for the tokens from `first` on.
 
         They are observed again with two rows of one token less: the changes reveal the axes of
         the batch and of the tokens.
@@ -595,7 +594,7 @@ def mixes_tokens(layers: Sequence[nn.Module]) -> bool:
 
 
 def _joined(past: KeysValues, added: KeysValues | None) -> KeysValues | None:
-    """Keys and values of the tokens before, joined with those of the tokens behind them."""
+    """Join keys and values of the tokens before with those behind them."""
     if added is None:
         return None
     keys, values = (torch.cat(pair, dim=-2) for pair in zip(past, added, strict=True))

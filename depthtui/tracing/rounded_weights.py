@@ -136,7 +136,7 @@ def _put(weights: list[LinearWeight], bits: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _rounded_in_calls(module: nn.Module, weights: list[LinearWeight], bits: int) -> Iterator[None]:
-    """Like `_put`, during each call of a module whose weights accelerate loads for the call."""
+    """Like `_put`, in each call of a module whose weights accelerate loads for it."""
     # accelerate calls this between loading the weights and freeing them.
     name = "_old_forward" if hasattr(module, "_hf_hook") else "forward"
     call: Callable[..., Any] = getattr(module, name)
@@ -155,8 +155,7 @@ def round_to_blocks(weight: Tensor, bits: int, input_axis: int = -1) -> Tensor:
     Args:
         weight: `[outputs, inputs]` or a stack of them, `[experts, outputs, inputs]`.
         bits: 8 or 4.
-        input_axis: the axis of inputs, whose length is a multiple of `BLOCK`: -1, or -2 where it
-            comes before the outputs.
+        input_axis: the axis of inputs, a multiple of `BLOCK` long: -1, or -2 before the outputs.
     """
     found = torch.empty_like(weight)
     width = weight.shape[input_axis]

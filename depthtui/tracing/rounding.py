@@ -35,7 +35,7 @@ def one_rounding(sizes: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
 
 
 def roundings(miss: Tensor, sizes: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-    """The size of a difference in units of rounding errors, as root mean square.
+    """The root mean square of a difference, in rounding errors.
 
     Each element is divided by its own rounding error, so that one dimension of massive
     activations hides nothing in the others.
@@ -46,8 +46,7 @@ def roundings(miss: Tensor, sizes: Sequence[Tensor], dtype: torch.dtype) -> Tens
         dtype: the dtype that they were rounded to.
 
     Returns:
-        the root mean square over the last dimension, `[...]` float32; about 1 where `sizes` is
-        complete.
+        the root mean square over the last dimension, `[...]` float32; about 1 if `sizes` has all.
     """
     expected = one_rounding(sizes, dtype).to(miss.device)
     return (miss.float() / expected).square().mean(dim=-1).sqrt()
@@ -59,7 +58,7 @@ def is_rounding(
     """Whether rounding explains a difference: at most `most` roundings at half of the tokens.
 
     Half, since a router that narrowly chooses another expert is no error. NaN is an error.
-    The arguments are those of `roundings`.
+    Arguments as in `roundings`.
     """
     return bool(roundings(miss, sizes, dtype).median() <= most)
 
@@ -72,9 +71,9 @@ def coarsest_dtype(module: nn.Module, *tensors: Tensor) -> torch.dtype:
 
 
 def layer_agrees(found: Tensor, before: Tensor, after: Tensor, dtype: torch.dtype) -> bool:
-    """Whether a layer run in another way gives the same output as before, but for rounding.
+    """Whether a layer run in another way gives its former output, but for rounding.
 
-    At half of the tokens, as for `is_rounding`; the arguments are those of `layer_roundings`.
+    At half of the tokens, as in `is_rounding`; arguments as in `layer_roundings`.
     """
     return bool(layer_roundings(found, before, after, dtype).median() <= MOST_ROUNDINGS)
 

@@ -11,9 +11,9 @@ from depthtui.tracing.modules import decoder
 
 
 class StatesReadout(nn.Module):
-    """N(state), `[..., d]`, of the last states `[..., D]`: runs the decoder with all streams given.
+    """N(state), `[..., d]`, of the last states `[..., D]`: the decoder with all streams given.
 
-    Each state is run as a text of one token, since the readout mixes no tokens.
+    Each state is a text of one token, since the readout mixes no tokens.
 
     Args:
         model: the whole model; its parameters are not counted as the readout's.

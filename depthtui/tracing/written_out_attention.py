@@ -51,7 +51,7 @@ def _attend(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
-    """Call the module's own eager attention, with a mask that can be added to the scores."""
+    """The module's own eager attention, with a mask to add to the scores."""
     if attention_mask is None and query.shape[2] > 1:
         attention_mask = _causal(query, key.shape[2], kwargs.get("sliding_window"))
     mask = _added(attention_mask, query.dtype)
