@@ -76,7 +76,7 @@ class _Streams:
             os.dup2(nowhere, stream)
 
     def restore(self) -> None:
-        """Stop being silent."""
+        """Print again."""
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         for kept, stream in zip(self._kept, (1, 2), strict=False):

@@ -85,7 +85,7 @@ def start_again_smaller(error: BaseException, factor: int = 4) -> None:
     A rank cannot retry a part of the work by itself: the others have moved on.
 
     Args:
-        error: that of the memory that ran out.
+        error: the out-of-memory error.
         factor: by how much parts get smaller; 0 where they are the smallest already.
 
     Raises:
@@ -109,10 +109,9 @@ def start_again_smaller(error: BaseException, factor: int = 4) -> None:
 
 
 def end_unless_met_by_all(error: Exception) -> None:
-    """End the ranks unless all of them met the same unexpected error.
-
+    """End the ranks where one of them alone met an unexpected error.
     Raises:
-        GroupEnds: one alone met it, or the connection between ranks failed.
+        GroupEnds: one did, or the connection between ranks failed.
     """
     if _ending.why is not None:
         raise _ending.why

@@ -301,7 +301,7 @@ class Worker:
 
 
 def _storage_of(command: Configure, own: Storage | None) -> Storage:
-    """The storage: an engine elsewhere has its own folders, with the explorer's limits."""
+    """The storage: an engine elsewhere has its own folders, and keeps what it is asked to."""
     keeps, activation_limit = bool(command.cache_dir), command.activation_limit
     if not command.cache_activations:
         activation_limit = 0

@@ -52,7 +52,7 @@ class Activations:
             )
 
     def to_bytes(self) -> bytes:
-        """Write a safetensors file."""
+        """Encode as a safetensors file."""
         stacks = {"residual": self.residual, "attention": self.attention, "mlp": self.mlp}
         tensors = {name: value for name, value in stacks.items() if value is not None}
         tensors |= {f"{_READ}{layer}": value for layer, value in self.read.items()}
@@ -62,7 +62,7 @@ class Activations:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Activations | None:
-        """Read the bytes of `to_bytes`; None for any other bytes."""
+        """Decode the bytes of `to_bytes`; None for other bytes."""
         try:
             tensors = load(data)
             read = {

@@ -78,8 +78,8 @@ class Unembedding:
     """From the residual stream to logits: final norm, LM head, logit scale and soft-cap.
 
     Attributes:
-        norm: the final norm N, with the modules between it and the head, and before it a module
-            that makes one stream of several.
+        norm: the final norm N, with the modules between it and the head, and before it any that
+            makes one stream of several.
         head: the LM head W.
         scale: constant factor of the logits.
         soft_cap: `c` of `c * tanh(logits / c)`, or 0.
@@ -157,8 +157,8 @@ class Anatomy:
         closure_error: largest |h + a + m - h_next| over the largest |h_next|.
         streams: how many residual streams the layers pass on side by side; d is their summed
             width.
-        between: for each layer whose input is not the output of the layer before, the modules
-            that make one of the other; empty where the modules between do not.
+        between: for each layer whose input is not the output of the layer before, the modules that
+            turn this output into the input; empty where no modules do.
         width: d.
         calls: the pass and the block of each layer, where blocks run several times; else empty.
         carried: which earlier depths' streams layers read too; None where they read the last alone.

@@ -22,8 +22,8 @@ _SEED = 2029
 def find_carried(model: nn.Module, probe: ProbePass) -> Carried | None:
     """Which earlier streams a model's states carry beside their own, or None.
 
-    None too where layers hand on more than streams: a layer then writes something else than
-    before when all streams before it are given.
+    None too where layers pass on more than streams: a layer then gives another output when all
+    streams before it are given.
     """
     try:
         with torch.no_grad():
