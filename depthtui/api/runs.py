@@ -164,6 +164,9 @@ class Runs(Sequence[Run]):
     def depths(self) -> dict[str, DepthEstimate]:
         """The effective depth by each rule, over all tokens of all prompts.
 
+            kl = runs.depths()["kl"]
+            kl.count, kl.interval, kl.reason
+
         Returns:
             rule -> its `layer` (0-based, None where there is none, with the `reason`), `count`
             (layer + 1), `ratio` (count / L), and `interval`, the 95 % bootstrap interval of the
@@ -174,6 +177,10 @@ class Runs(Sequence[Run]):
 
     def verdict(self) -> Verdict | None:
         """The number of layers that the model uses, and the evidence for it.
+
+            verdict = runs.verdict()
+            print(verdict.sentence)
+            [one.measure for one in verdict.evidence if one.firm]
 
         Returns:
             its `sentence`, the `warnings` to read first, the `headline` of layers that suffice, and
@@ -187,6 +194,9 @@ class Runs(Sequence[Run]):
     def layers_that_suffice(self) -> PooledSufficient | None:
         """The number of layers that together still give the model's own output, and how closely.
 
+            suffice = runs.layers_that_suffice()
+            suffice.within(1), suffice.keeping(0.9)
+
         Returns:
             `within(nats)` and `keeping(share)` count layers, `interval` is the interval of
             `within(1)`, `layers` the whole number of layers that is enough for a nat, `choices`
@@ -199,6 +209,8 @@ class Runs(Sequence[Run]):
     def by_type(self) -> list[LayersOfType]:
         """The layers of a hybrid by their type, such as mamba and full attention.
 
+            [(kind.name, len(kind.layers)) for kind in runs.by_type()]
+
         Returns:
             each type's `name` and `layers`; `means` of values of its single layers, such as the
             `loss change` without one, pooled over prompts; `used`, the number of them that each
@@ -208,6 +220,9 @@ class Runs(Sequence[Run]):
 
     def layers_to_keep_high(self) -> KeepHigh | None:
         """The layers to keep at 8 bits where the others are quantised to 4.
+
+            keep = runs.layers_to_keep_high()
+            keep.layers, keep.option
 
         Returns:
             the `layers` that cost most, their `share` of the summed KL, the `extra_bytes` of 8
@@ -222,6 +237,9 @@ class Runs(Sequence[Run]):
 
     def to_dataframe(self, metric: str, array: str = "") -> DataFrame:
         """A metric as long rows, of every run; needs pandas.
+
+            rows = runs.to_dataframe("contributions")
+            rows.groupby("layer")["layer_norm_ratio"].mean()
 
         There is a row for every prompt (`prompt`, its index in `runs`) and every element of the
         metric's main array: `layer`, or `depth` from 0, the embedding, to L, the output;
@@ -246,6 +264,8 @@ class Runs(Sequence[Run]):
         palette: str = OWN_PALETTE,
     ) -> list[Path]:
         """Write the runs as `depthtui run --out` does, replacing files of the same name.
+
+            runs.export("summary/", ["json", "html"])
 
         Args:
             folder: folder of the files; made where missing.

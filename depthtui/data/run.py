@@ -29,6 +29,8 @@ Value = TypeVar("Value")
 class Prompt:
     """A text that a model reads, teacher-forced.
 
+        Prompt("Two plus two is four.", answer=" four.")
+
     Attributes:
         text: the whole text, question and answer.
         answer: the suffix of `text` that is the answer, or empty.

@@ -1,0 +1,63 @@
+"""Examples in the docstrings of what Python users call, run as they stand."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import depthtui
+from depthtui import Runs, analyze
+from tests.tiny_models import with_tokenizer
+
+_SECTION = re.compile(r"^(Args|Attributes|Raises|Returns):$", re.MULTILINE)
+_TEXTS = ("Seven plus five is twelve, and five plus seven is twelve too.", "The ferry did not run.")
+
+
+def _examples() -> Iterator[tuple[str, str]]:
+    """The name and the code of each example."""
+    for name in depthtui.__all__:
+        found = getattr(depthtui, name)
+        members = vars(found) if inspect.isclass(found) else {}
+        for member, value in {"": found, **members}.items():
+            document = inspect.getdoc(value) or ""
+            code = re.findall(r"(?:^ {4}.*\n?)+", _SECTION.split(document)[0], re.MULTILINE)
+            if code and not member.startswith("_"):
+                yield f"{name}.{member}".rstrip("."), inspect.cleandoc("\n".join(code))
+
+
+EXAMPLES = dict(_examples())
+
+
+@pytest.fixture(scope="module")
+def runs() -> Runs:
+    model, tokenizer = with_tokenizer("llama")
+    metrics = ["contributions", "logit_lens", "similarity", "sufficient", "quantisation"]
+    return analyze(model, _TEXTS, tokenizer, metrics, progress=False)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_it_runs(name: str, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def measured(model: str, *_args: Any, **_options: Any) -> Runs:
+        assert isinstance(model, str)
+        return runs
+
+    for function in ("analyze", "read_states"):
+        monkeypatch.setattr(depthtui, function, measured, raising=False)
+    names = {name: getattr(depthtui, name) for name in depthtui.__all__} | {"runs": runs}
+    exec(compile(EXAMPLES[name], name, "exec"), names)
+
+
+def test_each_method_has_one() -> None:
+    methods = {
+        f"Runs.{name}"
+        for name, value in vars(Runs).items()
+        if inspect.isfunction(value) and not name.startswith("_")
+    }
+    assert methods | {"analyze", "read_states", "Prompt"} <= EXAMPLES.keys()
