@@ -218,6 +218,20 @@ async def test_a_prompt_is_cleared_and_typed_with_its_answer(tmp_path: Path) -> 
         assert started(it).prompt == Prompt("two is two", " two")
 
 
+async def test_an_answer_that_is_typed_again_stays_when_the_text_changes(tmp_path: Path) -> None:
+    """Also where it is the word that the former prompt ended with."""
+    async with explore(tmp_path) as it:
+        await opened(it, "p", PromptPicker)
+        answer = it.app.screen.query_one("#answer", Input)
+        former = answer.value
+        assert former
+        await it.press("right", "ctrl+u", *"two", "tab", *former, "shift+tab", "end", *" is")
+        assert answer.value == former
+        await it.press("f5")
+        await it.until(lambda: len(it.session.runs) == 2)
+        assert started(it).prompt == Prompt(f"two is {former}", f" {former}")
+
+
 async def test_what_was_typed_stays_where_a_question_is_answered_no(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         it.engine.manual = True

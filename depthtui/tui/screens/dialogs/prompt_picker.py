@@ -105,6 +105,7 @@ class PromptPicker(Dialog[PromptChoice]):
         self._editable = prompt.text if len(prompt.text) <= LONGEST_TYPED else ""
         is_line = len(prompt.answer) <= LONGEST_ANSWER and prompt.answer.isprintable()
         self._answer = prompt.answer.strip() if is_line else ""
+        self._is_former_answer = True
         self._seed = seed
         self._chat_template = chat_template
         self._has_template = has_template
@@ -183,6 +184,7 @@ class PromptPicker(Dialog[PromptChoice]):
         tasks.highlighted = tasks.get_option_index(self._task_name)
         self._fill_prompts(self._prompt)
         self.run_worker(self._look())
+        self.watch(self.query_one("#answer", Input), "value", self._own_answer, init=False)
         # All of it is selected, so that typing or pasting begins a new prompt.
         self.query_one("#text", SafeTextArea).select_all()
         self.query_one(f"#{FIRST_FOCUS[self._tab]}").focus()
@@ -193,9 +195,13 @@ class PromptPicker(Dialog[PromptChoice]):
     @on(TextArea.Changed, "#text")
     def _forget_answer(self, event: TextArea.Changed) -> None:
         """Drop the answer of the former prompt when the text no longer ends with it."""
-        field, text = self.query_one("#answer", Input), event.text_area.text
-        if field.value == self._answer and not text.rstrip().endswith(self._answer):
-            field.value = ""
+        text = event.text_area.text
+        if self._is_former_answer and not text.rstrip().endswith(self._answer):
+            self.query_one("#answer", Input).value = ""
+
+    def _own_answer(self) -> None:
+        """Note that the answer is no longer the former prompt's, even where it is the same word."""
+        self._is_former_answer = False
 
     @on(TextArea.Changed, "#text")
     @on(Input.Changed, "#answer")
