@@ -59,7 +59,8 @@ def _budget(
     renamed={"--layers": "--drop"},
     examples=[
         "depthtui prune demo --budget 0.5 --task grade_school --out pruned/",
-        "depthtui prune demo --keep-answers 0.9 --task addition --level 1 --examples 30",
+        "depthtui prune demo --keep-answers 0.85 --task addition --level 1 \\",
+        "    --examples 30",
         "depthtui prune Qwen/Qwen2.5-1.5B-Instruct --drop 20,22-24 --out pruned/",
     ],
 )

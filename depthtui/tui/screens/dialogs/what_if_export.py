@@ -36,7 +36,7 @@ def pruned_model(explorer: Explorer, what_if: WhatIf) -> tuple[Extra, ...]:
         explorer.write_model(sorted(stack.skipped_layers), target, stack.repeated)
         return f"{target.name}/ (being written)"
 
-    recipe, rest = "mergekit recipe, YAML", "the model with these layers, safetensors"
+    recipe, rest = "mergekit recipe, YAML", "the model as it is changed here, safetensors"
     return (
         Extra("yml", recipe, ".yml", write_recipe, chosen=True, problem=problem),
         Extra("model", rest, "-model", write_model, problem=problem),
