@@ -72,12 +72,16 @@ class Explored:
 
     async def ready(self) -> None:
         """Wait for a run that is over and drawn."""
-        await self.until(lambda: self.status.state in ("ready", "stopped"), "a finished run")
+        await self.until(
+            lambda: self.status and self.status.state in ("ready", "stopped"), "a finished run"
+        )
         await self.until(lambda: self.main.shown_result() is not None, "a result")
 
     @property
     def status(self):  # type: ignore[no-untyped-def]
-        return self.main.query_one(StatusLine).status if self.app.main else None
+        # A screen may be there before what it is made of.
+        lines = self.main.query(StatusLine) if self.app.main else ()
+        return lines.first().status if lines else None
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
