@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from depthtui.tracing.layer_arguments import LayerArguments, idle_calls
 from depthtui.tracing.modules import replaced
 
 
@@ -76,8 +78,25 @@ class Carried:
         before = self.streams(depth, state) | {depth + 1: written}
         return self.state(depth + 1, lambda kept: before[kept])
 
+    def calls(
+        self,
+        streams: Mapping[int, Tensor],
+        blocks: Sequence[nn.Module],
+        outputs: Sequence[Any],
+        start: int,
+        run: Callable[[], object],
+        until: int | None = None,
+    ) -> list[LayerArguments]:
+        """The calls of idle blocks in a pass where the streams `[..., d]` of depths are given.
+
+        Arguments beside `streams` as in `idle_calls`.
+        """
+        written = {depth - 1: stream for depth, stream in streams.items() if depth}
+        with self._embedded(streams):
+            return idle_calls(blocks, outputs, start, run, written, until)
+
     @contextlib.contextmanager
-    def embedded(self, streams: Mapping[int, Tensor]) -> Iterator[None]:
+    def _embedded(self, streams: Mapping[int, Tensor]) -> Iterator[None]:
         """Let the embedding write the given stream of depth 0 for a while, if there are both."""
         if self.embedding is None or 0 not in streams:
             yield

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from depthtui.errors import DepthError
 from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.carried import Carried, lay_out
-from depthtui.tracing.layer_arguments import LayerArguments, emptied, idle_calls
+from depthtui.tracing.layer_arguments import LayerArguments, emptied
 from depthtui.tracing.layer_runs import ProbePass, is_same, serves
 from depthtui.tracing.modules import decoder
 
@@ -103,9 +103,8 @@ class _GivenPass:
             nonlocal output
             output = decoder(self.model)(input_ids=self.probe.ids, use_cache=False)[0]
 
-        blocks, written = [run.block for run in self.probe.runs], dict(enumerate(streams[1:]))
-        with self.carried.embedded({0: streams[0]}):
-            calls = idle_calls(blocks, self.outputs, 0, decode, written, until)
+        blocks, given = [run.block for run in self.probe.runs], dict(enumerate(streams))
+        calls = self.carried.calls(given, blocks, self.outputs, 0, decode, until)
         return calls, output
 
     def readers(self, streams: Sequence[Tensor], depth: int, clean: _Read) -> set[int]:

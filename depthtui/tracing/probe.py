@@ -115,7 +115,7 @@ def probe_architecture(model: nn.Module) -> Anatomy:
         replay_missing = ""
     split = _find_split(runs)
     unembedding, lens_missing = _find_unembedding(model, probe, carried)
-    if unembedding is None and carried is None:
+    if unembedding is None and carried is None and not replay_missing:
         # Layers may read the last stream alone where the readout reads more.
         found = find_carried(model, probe)
         if found is not None and found.readout_reads:

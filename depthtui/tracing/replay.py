@@ -437,14 +437,13 @@ class Replay:
         streams = self._carried.streams(layer, states)
         batch, tokens, _ = states.shape
         ids = self.ids[None, start : start + tokens].expand(batch, -1)
-        written = {depth - 1: stream for depth, stream in streams.items() if depth}
-        with torch.set_grad_enabled(states.requires_grad), self._carried.embedded(streams):
-            calls = idle_calls(
+        with torch.set_grad_enabled(states.requires_grad):
+            calls = self._carried.calls(
+                streams,
                 self._layers,
                 self._outputs,
                 start,
                 lambda: self._decode(ids, cache),
-                written,
                 until=layer,
             )
         return replace(calls[-1], states=streams[0]) if layer == 0 else calls[-1]

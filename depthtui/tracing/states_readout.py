@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from depthtui.tracing.carried import Carried
-from depthtui.tracing.layer_arguments import emptied, idle_calls
+from depthtui.tracing.layer_arguments import emptied
 from depthtui.tracing.layer_runs import ProbePass
 from depthtui.tracing.modules import decoder
 
@@ -39,8 +39,6 @@ class StatesReadout(nn.Module):
         def decode() -> None:
             found.append(self._decoder[0](input_ids=ids, use_cache=False)[0])
 
-        written = {depth - 1: stream for depth, stream in streams.items() if depth}
-        with self._carried.embedded(streams):
-            idle_calls(self._blocks, self._outputs, 0, decode, written)
+        self._carried.calls(streams, self._blocks, self._outputs, 0, decode)
         (normed,) = found
         return normed.reshape(*states.shape[:-1], self._carried.width)
