@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 _LONGEST_LINE = 200
 """Most characters of a library's own message."""
@@ -83,8 +82,11 @@ def named_line(error: Exception) -> str:
     return kind if line == kind else f"{kind}: {line}"
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str], most: int = 3, likeness: float = 0.6) -> str:
     """A question with similar names, ` Did you mean X or Y?`, or an empty text."""
+    # Few starts have an error: the others need not wait for this module.
+    from difflib import get_close_matches
+
     by_lower = {one.lower(): one for one in known}
-    close = get_close_matches(name.lower(), by_lower, n=3, cutoff=0.6)
+    close = get_close_matches(name.lower(), by_lower, n=most, cutoff=likeness)
     return f" Did you mean {' or '.join(by_lower[one] for one in close)}?" if close else ""

@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, distribution
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -48,6 +47,9 @@ def install_package(requirement: str, *options: str) -> str:
 
 def _source() -> str:
     """The folder that depthtui was installed from; `depthtui` where it came from an index."""
+    # Slow to import, and only a person who lacks a package needs it.
+    from importlib.metadata import PackageNotFoundError, distribution
+
     with suppress(PackageNotFoundError, ValueError, AttributeError):
         origin = json.loads(distribution("depthtui").read_text("direct_url.json") or "{}")
         url = urlsplit(origin.get("url", ""))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 
 import click
@@ -13,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from depthtui.cli.help import Command, show_every_option
 from depthtui.cli.options import Folder
-from depthtui.errors import DepthError
+from depthtui.errors import DepthError, did_you_mean
 from depthtui.files import why
 
 _WIDEST = 100
@@ -132,9 +131,9 @@ def _meant(topic: str, names: Sequence[str]) -> str:
     """What somebody may have meant: a name that is like the topic, or pages with the word."""
     from depthtui.manual import PAGES, source
 
-    close = get_close_matches(topic, names, n=3, cutoff=0.7)
-    if close:
-        return f"Did you mean {' or '.join(close)}?"
+    meant = did_you_mean(topic, names, likeness=0.7).lstrip()
+    if meant:
+        return meant
     counts = {name: source(name).lower().count(topic) for name in PAGES}
     having = sorted(filter(counts.get, counts), key=lambda name: -counts[name])[:3]
     return f"The word is in {', '.join(having)}." if having else "`depthtui help` lists all."

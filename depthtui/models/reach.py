@@ -12,12 +12,11 @@ import socket
 import ssl
 import threading
 import urllib.request
-from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from depthtui.data.run_settings import ModelSpec
-from depthtui.errors import DepthError, shown
+from depthtui.errors import DepthError, did_you_mean, shown
 from depthtui.models.adapter_files import adapter_on_disk
 from depthtui.models.catalog import complete_snapshot, on_disk, resolve
 
@@ -69,11 +68,10 @@ def _check_adapter_at_hand(name: str) -> None:
 
 def _perhaps_meant(name: str, models_dir: Path) -> str:
     """A question with the most similar name of a model on this disk; empty without one."""
-    names: dict[str, str] = {}
+    names: list[str] = []
     with contextlib.suppress(OSError):
-        names = {listing.name.lower(): listing.name for listing in on_disk(models_dir)}
-    alike = get_close_matches(name.lower(), names, n=1, cutoff=_ALIKE)
-    return f"Did you mean {names[alike[0]]}?" if alike else ""
+        names = [listing.name for listing in on_disk(models_dir)]
+    return did_you_mean(name, names, most=1, likeness=_ALIKE).lstrip()
 
 
 def check_reachable(model_id: str) -> None:
