@@ -36,8 +36,7 @@ def tasks() -> None:
 
     rows = []
     for task in TASKS.values():
-        levels = f"{task.levels[0]} to {task.levels[-1]} {task.dial}" if task.levels else "–"
-        rows.append((task.name, levels, task.sentence))
+        rows.append((task.name, task.all_levels, task.sentence))
     print_table(("task", "levels", "what it is"), rows)
     sets = [
         (

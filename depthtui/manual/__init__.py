@@ -67,7 +67,12 @@ _PART = re.compile(r"^\{\{ (.+) \}\}$", re.MULTILINE)
 
 def titles() -> dict[str, str]:
     """The title of each page by its name, in order."""
-    return {name: source(name).partition("\n")[0].removeprefix("# ") for name in PAGES}
+    return {name: title_of(source(name)) for name in PAGES}
+
+
+def title_of(text: str) -> str:
+    """The title of a page in Markdown: its first line."""
+    return text.partition("\n")[0].removeprefix("# ")
 
 
 def source(name: str) -> str:

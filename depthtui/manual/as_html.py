@@ -9,6 +9,8 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
+from depthtui.manual import title_of
+
 _STYLE = """
 :root {
   color-scheme: light dark;
@@ -46,7 +48,7 @@ def write_html(folder: Path, pages: Mapping[str, str]) -> list[Path]:
         OSError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    titles = {name: text.partition("\n")[0].removeprefix("# ") for name, text in pages.items()}
+    titles = {name: title_of(text) for name, text in pages.items()}
     written = []
     for place, (name, text) in enumerate(pages.items()):
         document = _document(name, text, titles)

@@ -85,14 +85,7 @@ def screen_guide() -> str:
 
 def tasks_table() -> str:
     """Every built-in task."""
-    rows = [
-        (
-            f"`{task.name}`",
-            f"{task.levels[0]} to {task.levels[-1]} {task.dial}" if task.levels else "–",
-            task.sentence,
-        )
-        for task in TASKS.values()
-    ]
+    rows = [(f"`{task.name}`", task.all_levels, task.sentence) for task in TASKS.values()]
     return table(("task", "levels", "what it is"), rows)
 
 

@@ -42,6 +42,11 @@ class Task:
     levels: range = range(0)
     default_level: int | None = None
 
+    @property
+    def all_levels(self) -> str:
+        """Every level with the unit, such as `1 to 9 digits`; a dash where there is no dial."""
+        return f"{self.levels[0]} to {self.levels[-1]} {self.dial}" if self.levels else "–"
+
     def level_words(self, level: int | str) -> str:
         """A level with its unit, such as `1 digit` or `3 steps`; no unit where there is no dial."""
         unit = self.dial.removesuffix("s") if str(level) == "1" else self.dial
@@ -235,7 +240,7 @@ def _find_level(task: Task, level: int | str | None) -> int | None:
     if number not in task.levels:
         raise DepthError(
             f"The task {task.name} has no level {_quoted(level)}.",
-            f"Levels: {task.levels[0]} to {task.levels[-1]} {task.dial}.",
+            f"Levels: {task.all_levels}.",
         )
     return number
 

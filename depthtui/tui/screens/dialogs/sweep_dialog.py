@@ -87,7 +87,7 @@ class SweepDialog(Dialog[SweepPlan]):
                         yield Input(
                             FIRST_LEVELS, name=task.name, id=f"levels-{task.name}", compact=True
                         )
-                        known = f"of {task.levels[0]} to {task.levels[-1]} {task.dial}"
+                        known = f"of {task.all_levels}"
                         yield Static(Content.styled(known, MUTED), classes="of")
         yield Input(
             placeholder="more: gsm8k, math:1-5, hellaswag, or NAME=FILE of your prompts",
