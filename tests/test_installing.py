@@ -21,7 +21,7 @@ def installed_from(origin: str | None) -> Mock:
 def outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """depthtui lies in no checkout, and came from an index."""
     monkeypatch.setattr(installing, "_ROOT", tmp_path)
-    monkeypatch.setattr(installing, "distribution", lambda name: installed_from(None))
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: installed_from(None))
     return tmp_path
 
 
@@ -59,7 +59,7 @@ def test_the_folder_that_it_was_installed_from_is_named(
     where: str, outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     origin = '{"url": "file:///home/ann/my%20code/depthtui", "dir_info": {}}'
-    monkeypatch.setattr(installing, "distribution", lambda name: installed_from(origin))
+    monkeypatch.setattr("importlib.metadata.distribution", lambda name: installed_from(origin))
     monkeypatch.setattr(sys, "prefix", str(outside / where))
     assert install_extra("ray").endswith("install --force '/home/ann/my code/depthtui[ray]'")
     if where.startswith("uv"):
