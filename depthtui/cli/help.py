@@ -18,7 +18,7 @@ _ALL = "depthtui.cli.help.all"
 
 
 def show_every_option(ctx: click.Context) -> None:
-    """Let the help of a context have the options that few need, too."""
+    """Show the rare options too in the help of a context."""
     ctx.meta[_ALL] = True
 
 
@@ -43,7 +43,7 @@ class Command(click.Command):
     Args:
         examples: command lines, which end the help.
         common: names of the parameters that `--help` shows; none for all.
-        renamed: former names of options, which go on working, and their names.
+        renamed: former names of options, which still work, with the present names.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Command(click.Command):
             self.params.append(_help_all(len(self._rare)))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments; a former name of an option is told the present one."""
+        """Read the arguments; print the present name of an option that has a former one."""
         return super().parse_args(ctx, list(self._present(args)))
 
     def _present(self, args: Sequence[str]) -> Iterator[str]:

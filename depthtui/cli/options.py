@@ -55,7 +55,7 @@ class NumberRange(click.FloatRange):
 
 
 class OneOf(click.Choice[str]):
-    """One of some names, or of their aliases; a name that is much like one is asked about."""
+    """One of some names or their aliases; the error for another name has similar ones."""
 
     def __init__(self, choices: Sequence[str], aliases: Mapping[str, str]) -> None:
         super().__init__(choices)
@@ -70,7 +70,7 @@ class OneOf(click.Choice[str]):
 
 
 def no_such(name: str, known: Sequence[str]) -> str:
-    """What is wrong with a name, and which names there are."""
+    """The error for an unknown name: all names, and the similar ones."""
     return f"{name!r} is not one of {', '.join(known)}.{did_you_mean(name, known)}"
 
 
