@@ -21,7 +21,10 @@ def summary_schema() -> dict[str, Any]:
         "properties": {
             "schema": {"const": SCHEMA, "description": "Number of the layout."},
             "model": _MODEL,
-            "settings": {"type": "object", "description": "How it was measured and pooled."},
+            "settings": {
+                "type": "object",
+                "description": "Settings of the measurement and of the pooling.",
+            },
             "prompts": {"type": "array", "minItems": 1, "items": _PROMPT},
             **pooled,
             "pooled": _object(prompts=_COUNT, tokens=_COUNT, effective_prompts=_NUMBER),
@@ -105,7 +108,7 @@ _EVIDENCE = _object(
     interval=_INTERVAL,
     firm=_FLAG,
     holds_here=_FLAG,
-    reason={"type": "string", "description": "Why it is fragile, or has no count."},
+    reason={"type": "string", "description": "Reason for a fragile or a missing count."},
     more={"layers": {"type": "array", "items": _COUNT}},
 )
 
@@ -118,9 +121,12 @@ def _concluded() -> dict[str, Any]:
         "layer": {**_COUNT_OR_NULL, "description": "Index of the last of them."},
         "ratio": {**_NUMBER_OR_NULL, "description": "count / L."},
         "threshold": _NUMBER_OR_NULL,
-        "reason": {"type": "string", "description": "Why there is no count."},
+        "reason": {"type": "string", "description": "Reason for a missing count."},
         "interval": _INTERVAL,
-        "crossing": {**_NUMBER_OR_NULL, "description": "Where the curve crosses, in layers."},
+        "crossing": {
+            **_NUMBER_OR_NULL,
+            "description": "Layer, with decimals, at which the curve crosses the threshold.",
+        },
         "area": {**_NUMBER_OR_NULL, "description": "Mean of the curve over its maximum."},
     }
     same = {"prompt_weighted": _object(more=depth)}
