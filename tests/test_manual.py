@@ -139,15 +139,41 @@ def test_a_topic_is_a_page_a_command_a_metric_or_a_rule(
     assert expected in capsys.readouterr().out
 
 
-def test_an_unknown_topic_leads_to_a_name_or_to_a_page(
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["x"], "- **`x`** (What-if): Turn layers off"),
+        (["holds", "here"], "## Firm, holds here, fragile"),
+        (["holds", "here"], "- **holds here** (How sure a count is): The same on fewer"),
+        (["verdict", "firm"], "## Firm, holds here, fragile"),
+        (["ctrl+s"], "`ctrl+s` writes the changes into the settings file."),
+        (["\N{WHITE DIAMOND}"], "a depth: all layers below it"),
+        (["--answer"], "- `--answer TEXT` (run, "),
+        (["slurm"], "See `depthtui help` clusters"),
+        (["lens", "fit"], "## depthtui lens fit --help"),
+    ],
+)
+def test_words_lead_to_the_passages_that_explain_them(
+    words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["help", "lense"]) == 2
-    assert "Did you mean lenses" in capsys.readouterr().err
-    assert main(["help", "slurm"]) == 2
-    assert "The word is in clusters" in capsys.readouterr().err
-    assert main(["help", "xyzzy"]) == 2
-    assert "`depthtui help` lists all" in capsys.readouterr().err
+    assert main(["help", *words, "--raw"]) == 0
+    assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("lense", "Did you mean lenses"),
+        ("--metric", "Did you mean --metrics"),
+        ("sbatches slur", "A part of it is in clusters."),
+        ("xyzzy", "`depthtui help` lists all"),
+    ],
+)
+def test_unknown_words_lead_to_a_name_or_to_a_page(
+    words: str, expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["help", *words.split()]) == 2
+    assert expected in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -194,4 +220,4 @@ def test_the_manual_is_written_as_html(tmp_path: Path, capsys: pytest.CaptureFix
     assert "{{" not in page
     assert all(f'href="{name}.html"' in page for name in PAGES)
     assert main(["help", "verdict", "--html", str(tmp_path)]) == 2
-    assert "leave out TOPIC" in capsys.readouterr().err
+    assert "leave out WORDS" in capsys.readouterr().err

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
@@ -15,9 +16,14 @@ from depthtui.cli.options import Folder
 from depthtui.errors import DepthError, did_you_mean
 from depthtui.files import why
 
+if TYPE_CHECKING:
+    from depthtui.manual.search import Match
+
 _WIDEST = 100
 """Columns of a page: longer lines are hard to read."""
 
+_MOST_LINES = 8
+"""Most passages that are listed."""
 
 _SCHEMA = "schema"
 """The topic that is no page."""
@@ -47,30 +53,36 @@ def _complete_topics(
 @click.command(
     "help",
     cls=Command,
-    examples=["depthtui help", "depthtui help verdict", "depthtui help ablation --raw"],
+    examples=["depthtui help", "depthtui help verdict", "depthtui help holds here"],
+    # Options are words to look up, too.
+    context_settings={"ignore_unknown_options": True},
 )
-@click.argument("topic", required=False, shell_complete=_complete_topics)
+@click.argument("words", nargs=-1, shell_complete=_complete_topics)
 @click.option("--raw", is_flag=True, help="Print Markdown, without a pager.")
 @click.option("--html", type=Folder(), help="Write all pages as HTML into this folder.")
 @click.pass_context
-def manual(context: click.Context, /, topic: str | None, raw: bool, html: Path | None) -> None:
-    """Show a page of the manual.
+def manual(context: click.Context, /, words: tuple[str, ...], raw: bool, html: Path | None) -> None:
+    """Show a page of the manual, or the passages that explain words.
 
-    TOPIC is a page, a command, a metric or a rule; `schema` is the JSON schema of summary.json.
-    Without it, lists pages and commands.
+    WORDS are a page, a command, a metric or a rule, or what to look up: a phrase, a key of the
+    explorer, an option, a symbol. `schema` is the JSON schema of summary.json. Without WORDS,
+    lists pages and commands.
     """
+    topic = " ".join(words)
     if html is not None:
-        if topic is not None or raw:
-            raise click.UsageError("--html writes all pages: leave out TOPIC and --raw.")
+        if topic or raw:
+            raise click.UsageError("--html writes all pages: leave out WORDS and --raw.")
         _write_html(html, context)
-    elif topic is None:
+    elif not topic:
         click.echo(_list_of_pages(context))
     elif topic == _SCHEMA:
         click.echo(_summary_schema())
-    elif raw:
-        click.echo(_text(topic, context))
     else:
-        _show(_rendered(_text(topic, context)))
+        text = _text(topic, context) or _passages(topic, context)
+        if raw:
+            click.echo(text)
+        else:
+            _show(_rendered(text))
 
 
 def _write_html(folder: Path, context: click.Context) -> None:
@@ -78,7 +90,7 @@ def _write_html(folder: Path, context: click.Context) -> None:
     from depthtui.manual.as_html import write_html
 
     try:
-        written = write_html(folder, {name: _text(name, context) for name in PAGES})
+        written = write_html(folder, {name: _text(name, context) or "" for name in PAGES})
     except OSError as error:
         raise DepthError(f"{folder} cannot be written: {why(error)}.") from error
     click.echo(f"{len(written)} pages: {written[-1].with_name('index.html')}")
@@ -90,53 +102,114 @@ def _list_of_pages(context: click.Context) -> str:
     root = context.find_root()
     assert isinstance(root.command, click.Group)
     formatter = context.make_formatter()
-    formatter.write_usage(context.command_path, "[TOPIC]")
+    formatter.write_usage(context.command_path, "[WORDS]")
     with formatter.section("Pages"):
         formatter.write_dl(list(titles().items()))
     with formatter.section("Commands"):
         commands = root.command.commands
         formatter.write_dl([(name, commands[name].get_short_help_str(60)) for name in commands])
-    formatter.write("\nThe name of a metric or of a rule, such as ablation or kl, is a topic, too.")
+    formatter.write(
+        "\nWORDS may also be a metric, a rule, a phrase, a key of the explorer, an option or a"
+        "\nsymbol: depthtui help holds here\n"
+    )
     return formatter.getvalue()
 
 
-def _text(topic: str, context: click.Context) -> str:
-    """The Markdown of a topic.
-
-    Raises:
-        click.BadParameter: there is none of this name.
-    """
+def _text(topic: str, context: click.Context) -> str | None:
+    """The Markdown of a page, a command, a metric or a rule; None for any other topic."""
     from depthtui.depth import rules
     from depthtui.manual import PAGES, page
     from depthtui.manual.parts import explained, metric_section
     from depthtui.metrics import ALL
 
-    root, topic = context.find_root(), topic.lower()
-    assert isinstance(root.command, click.Group)
-    command = root.command.get_command(root, topic)
-    if topic in PAGES or command:
-        found = [page(topic, {"keys": _keys})] if topic in PAGES else []
-        return "\n".join([*found, *([_usage(command, topic, root)] if command else [])])
-    metrics = {metric.name: metric for metric in ALL}
-    if topic in metrics:
-        return metric_section(metrics[topic])
-    by_name = {rule.name: rule for rule in rules.ALL}
-    if topic in by_name:
-        return explained(by_name[topic].explained)
-    names = [*PAGES, *root.command.commands, *metrics, *by_name]
-    raise click.UsageError(f"The manual has no page {topic!r}. {_meant(topic, names)}")
+    root, name = context.find_root(), topic.lower()
+    command = _commands(context).get(name)
+    if name in PAGES or command:
+        pages = [page(name, {"keys": _keys})] if name in PAGES else []
+        return "\n".join([*pages, *([_usage(command, name, root)] if command else [])])
+    metric = next((metric for metric in ALL if metric.name == name), None)
+    if metric:
+        return metric_section(metric)
+    rule = next((rule for rule in rules.ALL if rule.name == name), None)
+    return explained(rule.explained) if rule else None
 
 
-def _meant(topic: str, names: Sequence[str]) -> str:
-    """What somebody may have meant: a name that is like the topic, or pages with the word."""
-    from depthtui.manual import PAGES, source
+def _passages(words: str, context: click.Context) -> str:
+    """The passages of the manual that explain words, in Markdown, and the pages that have them.
 
-    meant = did_you_mean(topic, names, likeness=0.7).lstrip()
-    if meant:
-        return meant
-    counts = {name: source(name).lower().count(topic) for name in PAGES}
-    having = sorted(filter(counts.get, counts), key=lambda name: -counts[name])[:3]
-    return f"The word is in {', '.join(having)}." if having else "`depthtui help` lists all."
+    Raises:
+        click.UsageError: the words are nowhere.
+    """
+    from depthtui.manual import PAGES, page
+    from depthtui.manual.search import search
+
+    pages = {name: page(name, {"keys": _keys}) for name in PAGES}
+    matches, options = search(words, pages), _options_with_name(words, context)
+    if not matches and not options:
+        meant = _meant(words, pages, context)
+        raise click.UsageError(f"The manual has nothing about {words!r}. {meant}")
+    explanations = [match for match in matches if match.name]
+    headings = [match for match in explanations if match.name == match.section]
+    # Matches are sorted: an equal heading is the first.
+    is_one = len(headings) == 1 or [one.name.lower() for one in headings[:1]] == [words.lower()]
+    whole = headings[:1] if is_one else []
+    listed = [match for match in explanations or matches if match not in whole]
+    lines = options or [_line(match) for match in listed[:_MOST_LINES]]
+    lines += [f"\n## {match.section}\n\n{match.body}" for match in whole]
+    names = list(dict.fromkeys(match.page for match in matches))[:_MOST_LINES]
+    return "\n".join([*lines, *([f"\nSee `depthtui help` {', '.join(names)}."] if names else [])])
+
+
+def _line(match: Match) -> str:
+    """A passage as an item of a list in Markdown."""
+    if match.name == match.section:
+        return f"- **{match.section}**: {match.sentence}"
+    return f"- **{match.name or match.page}** ({match.section}): {match.sentence}"
+
+
+def _options_with_name(name: str, context: click.Context) -> list[str]:
+    """The meanings of an option as a list in Markdown, each with the commands that have it."""
+    commands: dict[tuple[str, str], list[str]] = {}
+    for path, command in _commands(context).items():
+        with click.Context(command) as inner:
+            for option in command.get_params(inner):
+                record = option.get_help_record(inner)
+                if record and name in (*option.opts, *option.secondary_opts):
+                    commands.setdefault(record, []).append(path)
+    return [
+        f"- `{flags}` ({', '.join(paths)}): {sentence}"
+        for (flags, sentence), paths in commands.items()
+    ]
+
+
+def _commands(context: click.Context) -> dict[str, click.Command]:
+    """Every command by its words, such as `lens fit`."""
+    root = context.find_root().command
+    assert isinstance(root, click.Group)
+    return dict(_within(root, ""))
+
+
+def _within(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        yield f"{path}{name}", command
+        if isinstance(command, click.Group):
+            yield from _within(command, f"{path}{name} ")
+
+
+def _meant(words: str, pages: Mapping[str, str], context: click.Context) -> str:
+    """A name that is much like the words, or the pages that have one of them, or neither."""
+    from depthtui.depth import rules
+    from depthtui.metrics import ALL
+
+    commands = _commands(context)
+    rules_and_metrics = [rule.name for rule in rules.ALL] + [metric.name for metric in ALL]
+    options = {name for one in commands.values() for option in one.params for name in option.opts}
+    names = [*pages, *commands, *rules_and_metrics, *sorted(options)]
+    meant = did_you_mean(words, names, likeness=0.7).lstrip()
+    parts = words.lower().split()
+    having = [name for name, text in pages.items() if any(part in text.lower() for part in parts)]
+    place = f"A part of it is in {', '.join(having[:3])}." if having else ""
+    return " ".join(filter(None, [meant, place])) or "`depthtui help` lists all."
 
 
 def _usage(command: click.Command, name: str, root: click.Context) -> str:

@@ -1,0 +1,146 @@
+"""Searches the manual: the passages that explain words, or in which they occur."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+_HEADING = re.compile(r"^#+ (.+)$")
+_ROW = re.compile(r"^\| (?P<name>(?:`.+?`|[^|])+) \| (?P<text>.+) \|$")
+_ITEM = re.compile(r"^- \*\*(?P<name>.+?)\*\*: (?P<text>.+)$")
+_CODE = re.compile(r"`([^`]+)`")
+_SENTENCE = re.compile(r"(?<=[.?!]) +(?=[A-Z`*])")
+_RULE_OF_A_TABLE = re.compile(r"^\|[ :-]+\|")
+
+_EXACT, _IN_NAME, _IN_TEXT, _ALL_WORDS = range(4)
+
+
+@dataclass(frozen=True)
+class Match:
+    """A passage of the manual.
+
+    Attributes:
+        page: name of the page.
+        section: heading of the section; the page's title before the first heading.
+        name: term that the passage explains, such as a key, a symbol or the section's heading;
+            empty where the words only occur in the text.
+        sentence: the passage in one sentence of Markdown; the first of a section.
+        body: the whole section in Markdown, without its heading.
+    """
+
+    page: str
+    section: str
+    name: str
+    sentence: str
+    body: str
+
+
+def search(words: str, pages: Mapping[str, str]) -> list[Match]:
+    """Search the manual: explanations first, then sections in which the words occur.
+
+    A single ASCII character is a key: its case counts, and only names and code are searched.
+
+    Args:
+        words: a word, a phrase, a key, a symbol or an option; the name of a page before them
+            searches this page first.
+        pages: the Markdown of each page by its name, in order.
+
+    Returns:
+        The matches, best first.
+    """
+    words = " ".join(words.split())
+    page, _, others = words.partition(" ")
+    if others and page.lower() in pages:
+        matches = search(others, {page.lower(): pages[page.lower()]})
+        if matches:
+            return matches
+    ranked = [
+        (rank, match)
+        for name, text in pages.items()
+        for section, lines in _sections(text)
+        for rank, match in _in_section(words, name, section, lines)
+    ]
+    return [match for _, match in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _in_section(
+    words: str, page: str, section: str, lines: list[str]
+) -> Iterator[tuple[int, Match]]:
+    """The matches of a section with their ranks: its heading, its entries, else one sentence."""
+    body, sentences = "\n".join(lines).strip(), list(_sentences(lines))
+    names = [(section, next(iter(sentences), "")), *_entries(lines)]
+    explained = [(_rank_of_name(words, name), name, sentence) for name, sentence in names]
+    for rank, name, sentence in explained:
+        if rank is not None:
+            yield rank, Match(page, section, name, sentence, body)
+    if any(rank is not None for rank, _, _ in explained):
+        return
+    mentions = [sentence for sentence in sentences if _occurs(words, sentence)]
+    if mentions:
+        yield _IN_TEXT, Match(page, section, "", mentions[0], body)
+        return
+    # All of the words, in a passage that need not have them in their order.
+    parts = words.split()
+    if len(parts) > 1 and all(_occurs(part, " ".join([section, *sentences])) for part in parts):
+        nearest = max(sentences, key=lambda text: sum(_occurs(part, text) for part in parts))
+        yield _ALL_WORDS, Match(page, section, "", nearest, body)
+
+
+def _entries(lines: list[str]) -> Iterator[tuple[str, str]]:
+    """The names that a section's lists and tables explain, each with its explanation."""
+    for line in lines:
+        entry = _ITEM.match(line) or _ROW.match(line)
+        if entry:
+            yield entry["name"], entry["text"].partition(" | ")[0]
+
+
+def _rank_of_name(words: str, name: str) -> int | None:
+    plain = re.sub("[`*]", "", name)
+    terms = [plain, *_CODE.findall(name), *plain.split(", ")]
+    if all(len(part) == 1 for part in plain.split()):
+        terms += plain.split()
+    if words in terms or (len(words) > 1 and words.lower() in map(str.lower, terms)):
+        return _EXACT
+    return _IN_NAME if len(words) > 1 and _occurs(words, plain) else None
+
+
+def _occurs(words: str, text: str) -> bool:
+    """Whether a text has words as whole words; a single ASCII character only as code."""
+    if len(words) == 1 and words.isascii():
+        return f"`{words}`" in text
+    pattern = rf"(?<![\w-]){re.escape(words)}(?![\w-])"
+    return re.search(pattern, text, re.IGNORECASE) is not None
+
+
+def _sections(text: str) -> Iterator[tuple[str, list[str]]]:
+    """The headings of a page, with the lines beneath each."""
+    heading, lines, is_code = "", list[str](), False
+    for line in text.splitlines():
+        is_code ^= line.startswith("```")
+        begins = None if is_code else _HEADING.match(line)
+        if begins:
+            if heading:
+                yield heading, lines
+            heading, lines = begins[1], []
+        else:
+            lines.append(line)
+    yield heading, lines
+
+
+def _sentences(lines: list[str]) -> Iterator[str]:
+    """The sentences of a section, each in Markdown; a row of a table or a line of code is one."""
+    paragraph, is_code = "", False
+    for line in [*lines, ""]:
+        if line.startswith("```"):
+            is_code = not is_code
+            continue
+        if not is_code and line and not line.startswith(("|", "- ")):
+            paragraph += f" {line.strip()}"
+            continue
+        yield from filter(None, _SENTENCE.split(paragraph.strip()))
+        paragraph = line.removeprefix("- ") if line.startswith("- ") and not is_code else ""
+        if is_code and line.strip():
+            yield f"`{line.strip()}`"
+        elif line.startswith("|") and not _RULE_OF_A_TABLE.match(line):
+            yield ": ".join(re.split(r" +\| +", line.strip("| "), maxsplit=1))

@@ -1,0 +1,73 @@
+"""Passages of the manual by words, a key, a symbol or an option."""
+
+from __future__ import annotations
+
+import pytest
+
+from depthtui.manual.search import search
+
+PAGES = {
+    "first": """# The first page
+
+It has a word. Another sentence
+has the rare `--option`.
+
+## Firm, holds here
+
+- **firm**: True of others. `x` is a key.
+- **◆ ◇**: a depth.
+
+```text
+# no heading
+program --flag a
+```
+""",
+    "second": """# Another page
+
+| keys | what they do |
+| --- | --- |
+| `x` `space` | Leave layers out |
+| `X` | All passes |
+| `+` | Raise a + b |
+
+A firm word.
+""",
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "places"),
+    [
+        ("x", [("second", "`x` `space`", "Leave layers out"), ("first", "", "`x` is a key.")]),
+        ("X", [("second", "`X`", "All passes")]),
+        ("+", [("second", "`+`", "Raise a + b")]),
+        ("a", []),
+        ("◇", [("first", "◆ ◇", "a depth.")]),
+        ("--option", [("first", "", "Another sentence has the rare `--option`.")]),
+        ("option", []),
+        ("--flag", [("first", "", "`program --flag a`")]),
+        ("no heading", [("first", "", "`# no heading`")]),
+        ("Holds  HERE", [("first", "Firm, holds here", "**firm**: True of others.")]),
+        (
+            "firm",
+            [
+                ("first", "Firm, holds here", "**firm**: True of others."),
+                ("first", "firm", "True of others. `x` is a key."),
+                ("second", "", "A firm word."),
+            ],
+        ),
+        ("second firm", [("second", "", "A firm word.")]),
+        ("depth others", [("first", "", "**firm**: True of others.")]),
+        ("wor", []),
+    ],
+)
+def test_explanations_come_before_sentences(words: str, places: list[tuple[str, str, str]]) -> None:
+    matches = search(words, PAGES)
+    assert [(match.page, match.name, match.sentence) for match in matches] == places
+
+
+def test_a_match_has_its_whole_section() -> None:
+    match = search("firm", PAGES)[0]
+    assert match.section == "Firm, holds here"
+    assert match.body.startswith("- **firm**")
+    assert match.body.endswith("```")
