@@ -25,7 +25,7 @@ from depthtui.data.trust import TrustedModels
 
 if TYPE_CHECKING:
     from depthtui.cli.checks import Check
-    from depthtui.engine.acceptance import Comparison
+    from depthtui.engine.acceptance import DeviceComparison
 
 
 @click.command(
@@ -146,7 +146,7 @@ def _compare(spec: ModelSpec, trusted: TrustedModels, given: Given, as_json: boo
     return 0 if works else 1
 
 
-def _print_comparisons(found: Sequence[Comparison]) -> None:
+def _print_comparisons(found: Sequence[DeviceComparison]) -> None:
     from depthtui.sizes import format_size
 
     headings = ("metric", "", "off by", "allowed", "largest", "floor", "there", "here", "memory")

@@ -24,7 +24,7 @@ from depthtui.errors import DepthError
 from depthtui.sizes import format_size
 
 if TYPE_CHECKING:
-    from depthtui.lenses.files import LensFile, LensFolder
+    from depthtui.lenses.lens_files import LensFile, LensFolder
     from depthtui.lenses.maps import LensMaps
 
 
@@ -159,7 +159,7 @@ def import_(file: Path, model: str, spec: ModelSpec, trusted: TrustedModels, giv
 @cache_dir_option
 def export(name: str, file: Path, given: Given) -> None:
     """Write the Jacobian lens NAME to a new FILE, in the published format."""
-    from depthtui.lenses.files import read_any, write_published
+    from depthtui.lenses.lens_files import read_any, write_published
 
     write_published(read_any(_named(name, given)), file)
     print_written([file])
@@ -180,7 +180,7 @@ def remove(name: str, given: Given) -> None:
 
 def _folder(given: Given) -> LensFolder:
     from depthtui.engine.factory import Storage
-    from depthtui.lenses.files import LensFolder
+    from depthtui.lenses.lens_files import LensFolder
 
     return LensFolder(Storage.of(given.settings()).lenses_dir)
 

@@ -19,8 +19,8 @@ from depthtui.engine.choosing import keeping_answers, within_budget
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.factory import Storage, make_engine
-from depthtui.engine.held_out import Comparison, WholeOutput
-from depthtui.engine.layer_choice import Budget, Choice, layers_words
+from depthtui.engine.held_out_prompts import OutputComparison, WholeOutput
+from depthtui.engine.layer_choice import BudgetGate, LayerChoice, layers_words
 from depthtui.engine.pruning import PrunedModel, check_source, check_target
 from depthtui.errors import DepthError
 from depthtui.models.reach import check_at_hand
@@ -69,8 +69,8 @@ class Pruning:
 
     info: ModelInfo
     written: PrunedModel
-    choice: Choice | None
-    measured: Sequence[Comparison]
+    choice: LayerChoice | None
+    measured: Sequence[OutputComparison]
 
     @property
     def left_out(self) -> list[int]:
@@ -80,7 +80,7 @@ class Pruning:
     @property
     def cost(self) -> float:
         """What the gate limits, of the model that was written."""
-        if self.choice is None or isinstance(self.choice.gate, Budget):
+        if self.choice is None or isinstance(self.choice.gate, BudgetGate):
             return fmean(prompt.kl for prompt in self.measured)
         right = [bool(prompt.right) for prompt in self.measured if prompt.right_before]
         return 1 - fmean(right)
@@ -121,7 +121,7 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
                 choice.check()
                 left_out = choice.left_out
             written = engine.prune(left_out, job.out, control, keep_loaded=False)
-            measured: list[Comparison] = []
+            measured: list[OutputComparison] = []
             if held_out:
                 # In the whole model's dtype: `auto` may take another for a smaller one.
                 spec = replace(info.spec, name=str(job.out), revision="", dtype=info.dtype)
@@ -132,7 +132,7 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
 
 def _choice(
     job: PruneJob, engine: Engine, outputs: Sequence[WholeOutput], control: Control
-) -> Choice | None:
+) -> LayerChoice | None:
     """How many layers go; None where they are named."""
     if job.budget is not None:
         return within_budget(engine, job.budget, outputs, job.settings, control)
@@ -159,7 +159,7 @@ def print_pruning(pruning: Pruning) -> None:
     click.echo(f"\n{_other_tools(pruning)}")
 
 
-def _table(measured: Sequence[Comparison]) -> tuple[list[str], list[list[str]], list[int]]:
+def _table(measured: Sequence[OutputComparison]) -> tuple[list[str], list[list[str]], list[int]]:
     """What a pruned model does beside the whole one: headings, rows and columns of numbers."""
     count = len(measured)
     rows = [
@@ -184,7 +184,7 @@ def _table(measured: Sequence[Comparison]) -> tuple[list[str], list[list[str]], 
     return [on, "whole", "written"], rows, [1, 2]
 
 
-def _protocol(choice: Choice) -> str:
+def _protocol(choice: LayerChoice) -> str:
     """How layers were chosen and checked, with both costs."""
     gate, count = choice.gate, choice.count
     order = ", ".join(map(str, choice.order[:count]))

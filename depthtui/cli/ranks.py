@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from depthtui.cli.output import say
-from depthtui.engine.ranks import as_rank
+from depthtui.engine.rank_process import as_rank
 
 COMMANDS = ("run", "sweep", "generate", "inspect", "lens", "engine", "doctor")
 """Those that compute a model whose weights are cut."""

@@ -42,7 +42,7 @@ _SETTINGS = RunSettings(
 
 
 @dataclass(frozen=True)
-class Comparison:
+class DeviceComparison:
     """One metric on the device (there) and on the CPU (here).
 
     Attributes:
@@ -96,7 +96,7 @@ def compare_devices(
     engine: Engine,
     progress: Callable[[str], None],
     metrics: Collection[str] = NAMES,
-) -> Iterator[Comparison]:
+) -> Iterator[DeviceComparison]:
     """Run metrics on the device of `spec` and on the CPU, one model after the other.
 
     A metric that is available on neither is left out.
@@ -157,8 +157,10 @@ def _run(metric: str, engine: Engine, device: torch.device) -> _Measured:
     return _Measured(result, time.perf_counter() - started, peak_memory(device), missing)
 
 
-def _comparison(metric: Metric, there: _Measured, here: _Measured, tolerance: float) -> Comparison:
-    found = Comparison(
+def _comparison(
+    metric: Metric, there: _Measured, here: _Measured, tolerance: float
+) -> DeviceComparison:
+    found = DeviceComparison(
         metric.name,
         metric.title,
         math.nan,

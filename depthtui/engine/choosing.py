@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from depthtui.data.run_settings import RunSettings
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
-from depthtui.engine.held_out import WholeOutput
-from depthtui.engine.layer_choice import AnswersKept, Budget, Choice, within
+from depthtui.engine.held_out_prompts import WholeOutput
+from depthtui.engine.layer_choice import AnswersGate, BudgetGate, LayerChoice, within
 from depthtui.errors import DepthError
 from depthtui.metrics.sufficient import TEXTS
 
@@ -23,7 +23,7 @@ def within_budget(
     held_out: Sequence[WholeOutput],
     settings: RunSettings,
     control: Control,
-) -> Choice:
+) -> LayerChoice:
     """How many layers may go within a budget of nats.
 
     The number is chosen on the order's eight texts, which the model writes itself. The order is
@@ -42,12 +42,14 @@ def within_budget(
         RunStopped: `control` stopped it.
     """
     _check_layers(engine)
-    gate = Budget(budget, f"{TEXTS} texts that the model writes itself", _held_out(len(held_out)))
+    gate = BudgetGate(
+        budget, f"{TEXTS} texts that the model writes itself", _held_out(len(held_out))
+    )
 
-    def up_to(most: float) -> Choice:
+    def up_to(most: float) -> LayerChoice:
         order = engine.layer_order(settings, control, lambda order: order.costs[-1:] > [most])
         costs = engine.costs(held_out, order.layers, control).mean(axis=0)
-        return Choice(gate, order.layers, [0.0, *order.costs], dict(enumerate(costs.tolist())))
+        return LayerChoice(gate, order.layers, [0.0, *order.costs], dict(enumerate(costs.tolist())))
 
     choice = up_to(budget)
     checked = choice.held_out[max(1, choice.count)]
@@ -63,7 +65,7 @@ def keeping_answers(
     held_out: Sequence[WholeOutput],
     settings: RunSettings,
     control: Control,
-) -> Choice:
+) -> LayerChoice:
     """How many layers may go so that a share of the right answers stays.
 
     Only prompts that the whole model answers correctly count. Layers are left out one by one until
@@ -91,7 +93,7 @@ def keeping_answers(
                 "answers none rightly.",
                 "Take easier prompts (--task, --level), or --budget NATS.",
             )
-    gate = AnswersKept(
+    gate = AnswersGate(
         1 - share,
         f"{len(choosing)} other prompts, {len(right[0])} answered rightly",
         f"{_held_out(len(held_out))}, {len(right[1])} answered rightly",
@@ -123,7 +125,7 @@ def keeping_answers(
     if not chosen and len(costs) <= len(order):
         # To suggest a share at which one layer goes, the cost of a second layer must be known.
         costs.append(lost(right[0], len(costs)))
-    return Choice(gate, order, costs, checked)
+    return LayerChoice(gate, order, costs, checked)
 
 
 def _check_layers(engine: Engine) -> None:

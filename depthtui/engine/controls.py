@@ -21,10 +21,10 @@ from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.depth.warnings import no_verdict, warnings_of
 from depthtui.engine import memory
-from depthtui.engine.context import MetricContext
 from depthtui.engine.control import Control
+from depthtui.engine.metric_context import MetricContext
+from depthtui.engine.prompt_run import PromptRun
 from depthtui.engine.ready_model import ReadyModel
-from depthtui.engine.run import Run
 from depthtui.errors import DepthError
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import OF_THE_PASS, empty_result
@@ -43,7 +43,7 @@ from depthtui.metrics.sufficient import (
 )
 from depthtui.metrics.sufficient.compute import own_orders, sufficient, way_of
 from depthtui.metrics.sufficient.search import Texts, ranked
-from depthtui.tracing.parts import in_smaller_parts
+from depthtui.tracing.batching import in_smaller_parts
 
 DRAWS = 5
 """Number of random orders to average over."""
@@ -132,8 +132,8 @@ class Bench:
             found.append(run.result)
         return found
 
-    def _run(self, result: RunResult) -> Run:
-        return Run(self.model, result, self.control, lambda event: None, 0)
+    def _run(self, result: RunResult) -> PromptRun:
+        return PromptRun(self.model, result, self.control, lambda event: None, 0)
 
     def _context(self, result: RunResult) -> MetricContext:
         def no_lens(kind: str) -> LensMaps:

@@ -43,21 +43,21 @@ from depthtui.data.run_settings import (
 from depthtui.data.selection import layers_in
 from depthtui.data.store import Store, open_store
 from depthtui.depth.token_depths import token_depths
-from depthtui.engine import held_out, memory, pruning
-from depthtui.engine.context import Baselines
+from depthtui.engine import held_out_prompts, memory, pruning
 from depthtui.engine.control import Control
 from depthtui.engine.controls import Bench, Sample, row_of_untrained, rows_of_trained
 from depthtui.engine.followers import on_every_rank, one_process_only, over_ranks
 from depthtui.engine.generate import generate
-from depthtui.engine.held_out import Comparison, WholeOutput
-from depthtui.engine.inspection import Inspector
+from depthtui.engine.held_out_prompts import OutputComparison, WholeOutput
+from depthtui.engine.inspector import Inspector
+from depthtui.engine.layer_orders import Enough, LayerOrders, nothing_less
 from depthtui.engine.lenses import LensChoice, Lenses
 from depthtui.engine.measurement import Measurement
-from depthtui.engine.orders import Enough, LayerOrders, nothing_less
+from depthtui.engine.metric_context import Baselines
+from depthtui.engine.prompt_run import PromptRun
 from depthtui.engine.pruning import PrunedModel
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.result_cache import ResultCache
-from depthtui.engine.run import Run
 from depthtui.engine.served_states import read_served_states
 from depthtui.engine.state_files import ENGINE, served_dtype
 from depthtui.engine.tokens import Vocabulary, tokenise, tokenise_source
@@ -85,9 +85,9 @@ from depthtui.models.untrained import Blueprint
 from depthtui.parallel.agreements import first_rank
 from depthtui.parallel.ending import keeping
 from depthtui.tracing.activations import Activations
+from depthtui.tracing.batching import in_smaller_parts, ran_out
+from depthtui.tracing.layer_parameters import with_parameters
 from depthtui.tracing.layer_types import layer_types
-from depthtui.tracing.parameters import with_parameters
-from depthtui.tracing.parts import in_smaller_parts, ran_out
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.products import choose_products, fast_products
 
@@ -393,7 +393,7 @@ class Engine:
         states: Activations | None = None,
     ) -> RunResult:
         """Fill a result with the metrics that it asks for; `states` replace a pass."""
-        run = Run(
+        run = PromptRun(
             model,
             result,
             control or Control(),
@@ -623,17 +623,17 @@ class Engine:
             RunStopped: `control` stopped it.
         """
         model, check = self._able(), (control or Control()).checkpoint
-        tokens = [held_out.read_prompt(model, prompt, chat_template) for prompt in prompts]
+        tokens = [held_out_prompts.read_prompt(model, prompt, chat_template) for prompt in prompts]
         return self._of_each(
             "Running the whole model",
             tokens,
-            lambda number: held_out.whole_output(model, tokens[number], check),
+            lambda number: held_out_prompts.whole_output(model, tokens[number], check),
         )
 
     @one_process_only
     def compare(
         self, outputs: Sequence[WholeOutput], control: Control | None = None
-    ) -> list[Comparison]:
+    ) -> list[OutputComparison]:
         """Compare the loaded model, a pruned one, with outputs of the whole model.
 
         Raises:
@@ -644,7 +644,7 @@ class Engine:
         return self._of_each(
             "Running the written model",
             [output.tokens for output in outputs],
-            lambda number: held_out.compare(model, outputs[number], check),
+            lambda number: held_out_prompts.compare(model, outputs[number], check),
         )
 
     @one_process_only
@@ -664,7 +664,7 @@ class Engine:
         found = self._of_each(
             "Leaving layers out",
             tokens,
-            lambda number: held_out.costs(model, tokens[number], order, check),
+            lambda number: held_out_prompts.costs(model, tokens[number], order, check),
         )
         return np.stack(found)
 
@@ -686,7 +686,7 @@ class Engine:
         right = self._of_each(
             f"Answering without {len(left_out)} layer{'s' * (len(left_out) > 1)}",
             tokens,
-            lambda number: held_out.answers_rightly(model, tokens[number], left_out, check),
+            lambda number: held_out_prompts.answers_rightly(model, tokens[number], left_out, check),
         )
         return sum(map(bool, right))
 

@@ -15,8 +15,8 @@ from depthtui.data.run import Tokens
 from depthtui.data.run_settings import RunSettings
 from depthtui.depth.token_depths import token_depths
 from depthtui.engine.control import Control
+from depthtui.engine.prompt_run import PromptRun
 from depthtui.engine.ready_model import ReadyModel
-from depthtui.engine.run import Run
 from depthtui.engine.sampling import Sampler
 from depthtui.errors import DepthError, RunStopped
 from depthtui.lenses.maps import HeldMaps, LensMaps
@@ -111,7 +111,7 @@ def replayed(
     name = LENS_METRICS[LOGIT if maps is None else maps.fit.kind]
     run_settings = RunSettings(top_k=settings.top_k, metrics=(name,))
     result = empty_result(model.info, generation.prompt, run_settings, tokens)
-    run = Run(model, result, Control(), lambda event: None, 0)
+    run = PromptRun(model, result, Control(), lambda event: None, 0)
     activations = run.forward(keep_writes=False)
     if maps is None:
         apart = divergence(unembedding, model.anatomy.all_readable(activations.residual.unbind()))

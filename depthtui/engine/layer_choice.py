@@ -50,7 +50,7 @@ class Gate:
         raise NotImplementedError
 
 
-class Budget(Gate):
+class BudgetGate(Gate):
     """The cost is the mean KL(p || p~) over prompts, p the whole model's output, in nats."""
 
     def describe(self, cost: float) -> str:
@@ -60,7 +60,7 @@ class Budget(Gate):
         return f"--budget {limit:g}"
 
 
-class AnswersKept(Gate):
+class AnswersGate(Gate):
     """The cost is the share of the whole model's right answers that are wrong."""
 
     def describe(self, cost: float) -> str:
@@ -71,7 +71,7 @@ class AnswersKept(Gate):
 
 
 @dataclass(frozen=True)
-class Choice:
+class LayerChoice:
     """How many layers of an order go.
 
     Attributes:

@@ -22,15 +22,7 @@ from depthtui.engine.tokens import tokenise
 from depthtui.errors import DepthError
 from depthtui.lenses.affine import fit_affine
 from depthtui.lenses.calibration import WRITTEN, Calibration, read_texts
-from depthtui.lenses.files import (
-    LensFile,
-    LensFolder,
-    UnfinishedSums,
-    read_lens_file,
-    read_published,
-    with_digest,
-)
-from depthtui.lenses.held_out import HeldOut, kl_to_output
+from depthtui.lenses.held_out_texts import HeldOut, kl_to_output
 from depthtui.lenses.jacobian import (
     PROMPT_TOKENS,
     PROMPTS,
@@ -39,8 +31,16 @@ from depthtui.lenses.jacobian import (
     seconds_of_prompt,
     usable_prompts,
 )
+from depthtui.lenses.lens_files import (
+    LensFile,
+    LensFolder,
+    UnfinishedSums,
+    read_lens_file,
+    read_published,
+    with_digest,
+)
 from depthtui.lenses.maps import LensMaps
-from depthtui.lenses.writing import LENGTH, VERSION, write_texts
+from depthtui.lenses.written_texts import LENGTH, VERSION, write_texts
 from depthtui.models.devices import execution_device
 from depthtui.parallel.agreements import first_rank
 from depthtui.parallel.group import is_first

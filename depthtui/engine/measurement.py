@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from depthtui.data.kept_session import PASS
 from depthtui.data.run_settings import RunSettings
 from depthtui.engine import memory
-from depthtui.engine.context import MetricContext
+from depthtui.engine.layer_orders import FINDING, LayerOrders
 from depthtui.engine.lenses import LensChoice, Lenses
 from depthtui.engine.memory import Rooms
-from depthtui.engine.orders import FINDING, LayerOrders
+from depthtui.engine.metric_context import MetricContext
+from depthtui.engine.prompt_run import PromptRun
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.result_cache import ResultCache
-from depthtui.engine.run import Run
 from depthtui.errors import DepthError, RunStopped
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import BESIDE_LENS, OF_THE_PASS, ON_DEMAND, logit_lens
@@ -24,7 +24,7 @@ from depthtui.metrics.spec import Metric
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.parallel.agreements import first_rank
 from depthtui.tracing.activations import Activations
-from depthtui.tracing.parts import ran_out
+from depthtui.tracing.batching import ran_out
 
 _WRITING = 0.1
 """Writing the texts, as a share of the work for an order."""
@@ -53,7 +53,7 @@ class Measurement:
 
     def __init__(
         self,
-        run: Run,
+        run: PromptRun,
         model: ReadyModel,
         cache: ResultCache,
         lenses: Lenses,
@@ -312,7 +312,7 @@ class Measurement:
         return self._cache.activations(self._result)
 
 
-def _forward(run: Run, keep_writes: bool, beside: list[Metric]) -> tuple[Activations, bool]:
+def _forward(run: PromptRun, keep_writes: bool, beside: list[Metric]) -> tuple[Activations, bool]:
     """Run the forward pass; return whether it kept sublayers' writes: not where memory is short."""
     try:
         return run.forward(keep_writes, beside), keep_writes

@@ -18,16 +18,16 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Pace
 from depthtui.data.run import Provenance
 from depthtui.engine import memory
-from depthtui.engine.context import Baselines, most_at_once
 from depthtui.engine.memory import Placement
+from depthtui.engine.metric_context import Baselines, most_at_once
 from depthtui.engine.tokens import Vocabulary
 from depthtui.errors import DepthError
 from depthtui.metrics.costs import Sizes
 from depthtui.models.devices import execution_device, hardware
 from depthtui.models.loading import LoadedModel
 from depthtui.tracing.anatomy import Anatomy
+from depthtui.tracing.batching import at_once
 from depthtui.tracing.decoding import reads_on
-from depthtui.tracing.parts import at_once
 from depthtui.tracing.products import product_of
 from depthtui.tracing.replay import Replay
 

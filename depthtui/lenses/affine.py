@@ -15,11 +15,11 @@ from torch import Tensor
 
 from depthtui.errors import DepthError
 from depthtui.lenses.calibration import Calibration
-from depthtui.lenses.held_out import HeldOut, kl_to_output
+from depthtui.lenses.held_out_texts import HeldOut, kl_to_output
 from depthtui.lenses.maps import DepthMap, unit
 from depthtui.sizes import format_size
 from depthtui.tracing.anatomy import Unembedding
-from depthtui.tracing.parts import at_once
+from depthtui.tracing.batching import at_once
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """The ridges that are tried where none is given."""

@@ -18,8 +18,8 @@ from depthtui.errors import DepthError
 from depthtui.lenses.maps import DepthMap
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Anatomy
+from depthtui.tracing.batching import at_once
 from depthtui.tracing.modules import decoder, first_tensor, hidden_states, hooks, with_hidden_states
-from depthtui.tracing.parts import at_once
 
 PROMPT_TOKENS = 128
 """The number of tokens read of a prompt."""

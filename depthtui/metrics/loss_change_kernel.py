@@ -13,7 +13,7 @@ from depthtui.metrics.logit_lens.compute import ROW_BYTES
 from depthtui.metrics.part_bytes import part_bytes
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Unembedding
-from depthtui.tracing.parts import at_once, slices
+from depthtui.tracing.batching import at_once, slices
 
 
 class InRows(Protocol):

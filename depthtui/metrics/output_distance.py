@@ -8,7 +8,7 @@ from torch import Tensor
 from depthtui.metrics.part_bytes import part_bytes
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Unembedding
-from depthtui.tracing.parts import at_once, slices
+from depthtui.tracing.batching import at_once, slices
 
 ROW_BYTES = 64 << 20
 """Most bytes of the probabilities of one part on a CPU."""

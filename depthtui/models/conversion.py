@@ -24,7 +24,7 @@ from depthtui.models.catalog import MADE_FROM
 from depthtui.models.free_space import check_disk, free_memory
 from depthtui.models.library_output import silence_libraries
 from depthtui.models.out_of_memory import is_out_of_memory
-from depthtui.models.weights import check_complete
+from depthtui.models.weight_loading import check_complete
 from depthtui.sizes import format_size
 
 Report = Callable[[Progress], None]
@@ -140,7 +140,7 @@ def _reading_once() -> Iterator[None]:
 def _reporting_tensors(progress: Report) -> Iterator[None]:
     """Turn the conversion's own progress bar into calls of `progress`."""
 
-    class Bar:
+    class ReportingTensors:
         def __init__(self, tensors: Any, *_: Any, **__: Any) -> None:
             self.tensors = tensors
 
@@ -151,5 +151,5 @@ def _reporting_tensors(progress: Report) -> Iterator[None]:
                 yield tensor
             progress(Progress("Converting to safetensors", total, total, "tensors"))
 
-    with patch.object(gguf_reading, "tqdm", Bar):
+    with patch.object(gguf_reading, "tqdm", ReportingTensors):
         yield

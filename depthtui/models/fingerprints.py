@@ -36,7 +36,7 @@ _LARGEST_LIST = 64 << 20
 _POLL_SECONDS = 0.1
 
 
-class _Stopped(Exception):
+class _ReadingStopped(Exception):
     """The fingerprint is no longer needed."""
 
 
@@ -126,7 +126,7 @@ def fingerprint_beside(
         nonlocal bytes_read
         bytes_read = done, total
         if stopped.is_set():
-            raise _Stopped
+            raise _ReadingStopped
 
     with ThreadPoolExecutor(1) as thread:
         taken = thread.submit(fingerprint, files, kept, report)

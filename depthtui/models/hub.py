@@ -140,10 +140,10 @@ def _snapshot(
 ) -> Path:
     """Fetch some files, reporting from this thread while other threads download."""
     total = sum(sizes.values())
-    bars: list[_Bar] = []
+    bars: list[_CountingBar] = []
     stopped = threading.Event()
 
-    class Bar(_Bar):
+    class StoppableBar(_CountingBar):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             bars.append(self)
@@ -165,7 +165,7 @@ def _snapshot(
             endpoint=endpoint,
             cache_dir=hub_cache(),
             allow_patterns=list(sizes),
-            tqdm_class=Bar,
+            tqdm_class=StoppableBar,
         )
         try:
             while not work.done():
@@ -177,7 +177,7 @@ def _snapshot(
     return Path(work.result())
 
 
-class _Bar(tqdm):  # type: ignore[misc]
+class _CountingBar(tqdm):  # type: ignore[misc]
     """A progress bar that only counts."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models.loading import LoadedModel, describe
-from depthtui.models.parameters import count_parameters
+from depthtui.models.parameter_counts import count_parameters
 from depthtui.models.tensor_parallel import check_cut, ranks_of
 
 _PLAIN_OUTPUTS = {

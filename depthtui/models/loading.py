@@ -48,7 +48,7 @@ from depthtui.models.lm_head import lm_head
 from depthtui.models.placement import QUANTIZE, Size, device_map, make_current
 from depthtui.models.pruning import cut_config
 from depthtui.models.staging import store_folder
-from depthtui.models.weights import Report, load_errors, load_weights
+from depthtui.models.weight_loading import Report, load_errors, load_weights
 from depthtui.parallel.agreements import all_or_none, first_rank, first_rank_first
 from depthtui.parallel.group import is_first
 from depthtui.sizes import format_size

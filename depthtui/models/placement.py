@@ -19,7 +19,7 @@ from depthtui.models.catalog import weight_files
 from depthtui.models.devices import dtype_name, gpus
 from depthtui.models.free_space import free_memory
 from depthtui.models.lm_head import lm_head
-from depthtui.models.parameters import count_parameters
+from depthtui.models.parameter_counts import count_parameters
 from depthtui.parallel.group import ranks_here
 from depthtui.sizes import format_size
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from depthtui.errors import DepthError
 from depthtui.parallel.ending import end_group, end_unless_met_by_all
-from depthtui.parallel.group import Group, joined
+from depthtui.parallel.group import RankGroup, joined
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -143,7 +143,7 @@ def _mark(what: str) -> int:
 
 
 def _broadcast(
-    group: Group, over: ProcessGroup, what: str, data: bytes | None, source: int = 0
+    group: RankGroup, over: ProcessGroup, what: str, data: bytes | None, source: int = 0
 ) -> bytes | None:
     """Send bytes of one rank to all ranks."""
     import torch
@@ -169,7 +169,7 @@ def _broadcast(
     return data if is_source else content.numpy().tobytes()
 
 
-def _gathered(group: Group, what: str, value: int, patient: bool = False) -> list[int]:
+def _gathered(group: RankGroup, what: str, value: int, patient: bool = False) -> list[int]:
     """Gather a whole number of every rank, in the order of ranks."""
     import torch
     from torch import distributed

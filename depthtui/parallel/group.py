@@ -32,7 +32,7 @@ _NAMED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 @dataclass(frozen=True)
-class Group:
+class RankGroup:
     """Ranks that compute one model together.
 
     Attributes:
@@ -52,11 +52,11 @@ class Group:
     store: Any = None
 
 
-_joined: Group | None = None
+_joined: RankGroup | None = None
 _leads = False
 
 
-def joined() -> Group | None:
+def joined() -> RankGroup | None:
     """The group that this process has joined; None where it computes alone."""
     return _joined
 
@@ -130,7 +130,7 @@ def _is_launched() -> bool:
     return all(os.environ.get(name) for name in _NAMED)
 
 
-def join() -> Group:
+def join() -> RankGroup:
     """Join the ranks that a launcher has started.
 
     Raises:
@@ -164,7 +164,7 @@ def join() -> Group:
             f"The {size} ranks do not find each other ({str(error).splitlines()[0]}).",
             "Start them with torchrun, which tells each its place.",
         ) from error
-    _joined = Group(rank, size, words, patient_words, _leads, store)
+    _joined = RankGroup(rank, size, words, patient_words, _leads, store)
     return _joined
 
 
@@ -215,7 +215,7 @@ def joined_by(model: Any) -> Iterator[None]:
         )
         for timeout in (TIMEOUT, PATIENCE)
     )
-    _joined = Group(ranks.index(distributed.get_rank()), len(ranks), words, patient_words)
+    _joined = RankGroup(ranks.index(distributed.get_rank()), len(ranks), words, patient_words)
     try:
         yield
     finally:

@@ -334,7 +334,7 @@ def _main() -> int:
     """Serve in this process, or as rank 0 of several."""
     if ranks_started() == 1:
         return serve()
-    from depthtui.engine.ranks import as_rank
+    from depthtui.engine.rank_process import as_rank
 
     return as_rank(serve, functools.partial(print, file=sys.stderr, flush=True), restarts=False)
 

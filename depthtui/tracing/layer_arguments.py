@@ -142,7 +142,7 @@ class Span:
     def one(self, value: Any) -> Any:
         if isinstance(value, PastHere):
             return self.cache
-        if isinstance(value, Table):
+        if isinstance(value, TokenTensor):
             return value.cut(self)
         if isinstance(value, tuple):
             return self.all(value)
@@ -157,7 +157,7 @@ class PastHere:
 
 
 @dataclass(frozen=True)
-class Table:
+class TokenTensor:
     """A tensor made for the tokens from `first` on, for a batch of one.
 
     Attributes:
@@ -244,7 +244,7 @@ class Axes:
                 raise _cannot_cut()
         if batch is None and not queries and not keys:
             return one
-        return Table(one, self.first, tuple(queries), tuple(keys), batch)
+        return TokenTensor(one, self.first, tuple(queries), tuple(keys), batch)
 
     @property
     def _queries(self) -> tuple[int, int]:

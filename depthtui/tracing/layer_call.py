@@ -26,7 +26,7 @@ from depthtui.tracing.written_out_attention import Attended, written_out
 
 
 @dataclass(frozen=True)
-class ModuleCall:
+class ModuleTensors:
     """What one module read and wrote at the n tokens, each `[n, width]`.
 
     Attributes:
@@ -90,8 +90,8 @@ class LayerCall:
     after: Tensor
     attention: tuple[Tensor, ...] = ()
     mlp: tuple[Tensor, ...] = ()
-    projections: list[ModuleCall] = field(default_factory=list)
-    outputs: dict[nn.Module, ModuleCall] = field(default_factory=dict)
+    projections: list[ModuleTensors] = field(default_factory=list)
+    outputs: dict[nn.Module, ModuleTensors] = field(default_factory=dict)
     weights: Tensor | None = None
     values: Tensor | None = None
     experts: ExpertsCall | None = None
@@ -107,7 +107,7 @@ def call_at(replay: Replay, anatomy: Anatomy, layer: int, start: int, stop: int)
     replay.prepare_span(start)
     module, expected = replay.layers[layer], replay.residual[layer + 1][start:stop]
     for attention in (written_out, _as_it_is):
-        recorder = _Recorder(replay, anatomy, layer, start, stop)
+        recorder = _LayerRecorder(replay, anatomy, layer, start, stop)
         with torch.no_grad(), attention(module) as attended, recorder:
             try:
                 after, held = replay.run_span(layer, start, stop)
@@ -122,7 +122,7 @@ def call_at(replay: Replay, anatomy: Anatomy, layer: int, start: int, stop: int)
     return recorder.finish(after, held, attended)
 
 
-class _Recorder:
+class _LayerRecorder:
     """Hooks on all modules of a layer, while open; see `LayerCall`."""
 
     def __init__(self, replay: Replay, anatomy: Anatomy, layer: int, start: int, stop: int) -> None:
@@ -210,11 +210,11 @@ class _Recorder:
 
         return keep
 
-    def _call(self, module: nn.Module, read: Tensor, written: Tensor) -> ModuleCall:
+    def _call(self, module: nn.Module, read: Tensor, written: Tensor) -> ModuleTensors:
         # Referenced until the layer is done: Python may give a freed tensor's identity to another.
         self._held += [read, written]
         rows = joined_inputs(self._at(read), getattr(module, "weight", None))
-        return ModuleCall(module, rows, self._at(written), id(read), id(written))
+        return ModuleTensors(module, rows, self._at(written), id(read), id(written))
 
     def _keep_projection(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if args and self._is_of_tokens(args[0]) and self._is_of_tokens(output):

@@ -17,9 +17,9 @@ from depthtui.errors import DepthError
 from depthtui.models.cut_weights import is_cut, whole
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Sublayer
+from depthtui.tracing.batching import at_once, slices
 from depthtui.tracing.frozen_norm import FrozenNorm
-from depthtui.tracing.layer_call import LayerCall, ModuleCall
-from depthtui.tracing.parts import at_once, slices
+from depthtui.tracing.layer_call import LayerCall, ModuleTensors
 
 _MOST_OFF, _MOST_OFF_FLOAT32 = 4.0, 16.0
 """How far two computations of the same value may differ, in units of the dtype's epsilon.
@@ -325,12 +325,12 @@ def _writer(call: LayerCall, sublayer: Sublayer, name: str) -> Writer:
 End = Literal["read", "written"]
 
 
-def _is_one(projection: ModuleCall, seen: ModuleCall, end: End) -> bool:
+def _is_one(projection: ModuleTensors, seen: ModuleTensors, end: End) -> bool:
     """Whether a projection's output is the same tensor as a module's input or output."""
     return projection.written_at == (seen.read_at if end == "read" else seen.written_at)
 
 
-def _is_equal(projection: ModuleCall, seen: ModuleCall, end: End) -> bool:
+def _is_equal(projection: ModuleTensors, seen: ModuleTensors, end: End) -> bool:
     """Like `_is_one`, by value."""
     other = seen.read if end == "read" else seen.written
     same = other.shape == projection.written.shape

@@ -93,14 +93,14 @@ def probe_pass(model: nn.Module) -> ProbePass:
     embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
     ids = (torch.arange(_TOKENS) * 7919 + 11) % embedding.num_embeddings
     ids = ids[None].to(execution_device(embedding))
-    recorder = _Recorder(model)
+    recorder = _PassRecorder(model)
     with torch.no_grad(), recorder:
         logits = model(input_ids=ids, use_cache=False).logits
     recorder.check(ids)
     return ProbePass(ids, tuple(recorder.runs), tuple(recorder.between), logits)
 
 
-class _Recorder:
+class _PassRecorder:
     """Records the calls of a model's blocks while open.
 
     Attributes:

@@ -49,19 +49,19 @@ _SMALLEST_WEIGHT = 1 << 14
 """Elements of a weight below which calling oneDNN costs more than the product."""
 
 
-class Shape(NamedTuple):
+class ProductShape(NamedTuple):
     """The shape of a weight `[m, d]`: `width` d and `outputs` m."""
 
     width: int
     outputs: int
 
     @property
-    def timed(self) -> Shape:
+    def timed(self) -> ProductShape:
         """The shape that is timed in place of this one."""
-        return Shape(min(self.width, _LARGEST), min(self.outputs, _LARGEST))
+        return ProductShape(min(self.width, _LARGEST), min(self.outputs, _LARGEST))
 
 
-def choose_products(model: nn.Module) -> dict[Shape, bool]:
+def choose_products(model: nn.Module) -> dict[ProductShape, bool]:
     """Choose a product for each shape of a model's linear layers, some milliseconds each.
 
     Returns:
@@ -72,7 +72,7 @@ def choose_products(model: nn.Module) -> dict[Shape, bool]:
         return {}
     weights = (module.weight for module in model.modules() if _is_linear(module))
     shapes = dict.fromkeys(_shape_of(weight).timed for weight in weights)
-    found: dict[Shape, bool] = {}
+    found: dict[ProductShape, bool] = {}
     end = time.perf_counter() + _SECONDS_AT_ONCE
     for shape in shapes:
         if time.perf_counter() > end:
@@ -209,17 +209,17 @@ def _adds_up_in_float32(device: torch.device, dtype: torch.dtype) -> bool:
         return False
 
 
-def _shape_of(weight: Tensor) -> Shape:
+def _shape_of(weight: Tensor) -> ProductShape:
     outputs, width = weight.shape
-    return Shape(width, outputs)
+    return ProductShape(width, outputs)
 
 
-def _takes_one_dnn(shape: Shape) -> bool:
+def _takes_one_dnn(shape: ProductShape) -> bool:
     return joined() is None and _one_dnn_is_faster(shape.timed, torch.get_num_threads())
 
 
 @functools.cache
-def _one_dnn_is_faster(shape: Shape, threads: int) -> bool:
+def _one_dnn_is_faster(shape: ProductShape, threads: int) -> bool:
     """Whether oneDNN is faster for a shape on so many threads; takes milliseconds."""
     weights = torch.ones(_WEIGHTS, shape.outputs, shape.width)
     try:

@@ -24,6 +24,7 @@ from depthtui.errors import DepthError
 from depthtui.models.devices import execution_device
 from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.anatomy import Anatomy
+from depthtui.tracing.batching import at_once, slices
 from depthtui.tracing.layer_arguments import (
     Axes,
     LayerArguments,
@@ -33,7 +34,6 @@ from depthtui.tracing.layer_arguments import (
 )
 from depthtui.tracing.loops import of_call
 from depthtui.tracing.modules import as_called, decoder, first_tensor, hidden_states, hooks
-from depthtui.tracing.parts import at_once, slices
 from depthtui.tracing.rounding import coarsest_dtype, layer_agrees
 
 _NO_CACHE = (AttributeError, IndexError, TypeError, ValueError)
@@ -43,7 +43,7 @@ KeysValues = tuple[Tensor, Tensor]
 """Keys and values of one layer, each `[batch, heads, tokens, width]`."""
 
 
-class _Stopped(Exception):
+class _LayerEnded(Exception):
     """Ends a layer that has put its keys and values into the cache."""
 
 
@@ -66,7 +66,7 @@ class _Past(DynamicCache):
     ) -> KeysValues:
         self.added = key_states, value_states
         if self._stops:
-            raise _Stopped
+            raise _LayerEnded
         if self._held is None or self._length == 0:
             return key_states, value_states
         batch = len(key_states)
@@ -334,7 +334,7 @@ class Replay:
     def _keys_values_of(self, layer: int, states: Tensor) -> KeysValues:
         cache = _Past(0, stops=True)
         done = self.evaluations
-        with contextlib.suppress(_Stopped):
+        with contextlib.suppress(_LayerEnded):
             self._call_layer(layer, states, 0, cache)
         self.projections += self.evaluations - done
         self.evaluations = done

@@ -20,8 +20,8 @@ from transformers.pytorch_utils import Conv1D
 
 from depthtui.errors import DepthError
 from depthtui.models.cut_weights import cut_like, whole
+from depthtui.tracing.batching import at_once, slices
 from depthtui.tracing.modules import replaced
-from depthtui.tracing.parts import at_once, slices
 
 BLOCK = 32
 """Neighbouring weights that share a scale."""

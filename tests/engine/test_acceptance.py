@@ -15,7 +15,7 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.store import open_store
 from depthtui.engine import acceptance
-from depthtui.engine.acceptance import NAMES, Comparison, compare_devices
+from depthtui.engine.acceptance import NAMES, DeviceComparison, compare_devices
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
 from depthtui.metrics import ALL, METRICS
@@ -32,7 +32,7 @@ def engine(models_dir: Path = Path()) -> Engine:
 
 def compare(
     spec: ModelSpec, metrics: Iterable[str] = NAMES, engine: Engine | None = None
-) -> dict[str, Comparison]:
+) -> dict[str, DeviceComparison]:
     found = compare_devices(spec, engine or globals()["engine"](), lambda words: None, [*metrics])
     return {comparison.metric: comparison for comparison in found}
 
@@ -60,10 +60,10 @@ class Broken:
 
 
 @pytest.fixture
-def broken(folder: Path) -> Callable[..., dict[str, Comparison]]:
+def broken(folder: Path) -> Callable[..., dict[str, DeviceComparison]]:
     """Compares while something goes wrong with a result of the device."""
 
-    def run(wrong: Callable[[RunResult], None], *metrics: str) -> dict[str, Comparison]:
+    def run(wrong: Callable[[RunResult], None], *metrics: str) -> dict[str, DeviceComparison]:
         spec = replace(HERE, name=str(folder))
         return compare(spec, metrics, Broken(wrong, engine()))  # type: ignore[arg-type]
 

@@ -31,7 +31,7 @@ from depthtui.data.run_settings import (
 )
 from depthtui.data.store import make_key, open_store
 from depthtui.engine import measurement, memory
-from depthtui.engine import run as run_module
+from depthtui.engine import prompt_run as run_module
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError

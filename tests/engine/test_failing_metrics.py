@@ -12,14 +12,14 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine import engine as engine_module
-from depthtui.engine import run as run_module
+from depthtui.engine import prompt_run as run_module
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
 from depthtui.metrics import METRICS, OF_THE_PASS
 from depthtui.metrics.settling.compute import Divergence
 from depthtui.metrics.spec import Metric
 from depthtui.prompts.tasks import baseline_texts
-from depthtui.tracing import parts
+from depthtui.tracing import batching
 
 PROMPT = Prompt(
     "seven plus five is twelve.", answer=" twelve.", contrast="seven plus twelve is five."
@@ -106,7 +106,7 @@ def loaded(folder, tmp_path_factory):
     made.load(ModelSpec(str(folder), device="cpu"))
     with pytest.MonkeyPatch.context() as patch:
         # Collecting garbage takes longer than all else here.
-        patch.setattr(parts, "free_caches", lambda: None)
+        patch.setattr(batching, "free_caches", lambda: None)
         # So that there are several blocks of tokens to go on behind.
         patch.setattr("depthtui.metrics.residual_erasure.compute._TOKENS_WORTH_A_BATCH", 30)
         yield made
@@ -217,7 +217,9 @@ def test_memory_that_suffices_for_smaller_parts_is_enough(engine, healthy, monke
     with monkeypatch.context() as patch:
         smallest = watch(patch, name, Operations())
         # Every module asks by its own name.
-        patch.setattr(parts, "_parts", type("", (), {"get": lambda self: parts._Parts(1 << 60)})())
+        patch.setattr(
+            batching, "_parts", type("", (), {"get": lambda self: batching._Parts(1 << 60)})()
+        )
         patch.setattr(run_module, "in_smaller_parts", lambda work: work())
         assert engine.run(PROMPT, EVERYTHING, fresh=True).unavailable == {}
     assert smallest.largest < seen[name].largest, "it cannot do with less"

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from depthtui.engine.layer_choice import AnswersKept, Budget, Choice, Gate, within
+from depthtui.engine.layer_choice import AnswersGate, BudgetGate, Gate, LayerChoice, within
 from depthtui.errors import DepthError
 
 ORDER = [7, 2, 9, 4, 0]
 
 
-def budget(limit: float) -> Budget:
-    return Budget(limit, "8 texts", "10 held-out prompts")
+def budget(limit: float) -> BudgetGate:
+    return BudgetGate(limit, "8 texts", "10 held-out prompts")
 
 
-def choice(gate: Gate, choosing: list[float], held_out: list[float]) -> Choice:
-    return Choice(gate, ORDER, choosing, dict(enumerate(held_out)))
+def choice(gate: Gate, choosing: list[float], held_out: list[float]) -> LayerChoice:
+    return LayerChoice(gate, ORDER, choosing, dict(enumerate(held_out)))
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_layers_go_until_the_cost_first_passes_the_limit(limit, costs, count) ->
 
 
 def test_nine_of_ten_answers_are_nine_tenths() -> None:
-    gate = AnswersKept(1 - 0.9, "", "")
+    gate = AnswersGate(1 - 0.9, "", "")
     assert gate.passes(1 - 9 / 10)
     assert not gate.passes(1 - 8 / 9)
     assert gate.option(gate.limit) == "--keep-answers 0.9"
@@ -53,7 +53,7 @@ def test_the_held_out_prompts_choose_no_number() -> None:
     assert found.left_out == [7]
 
 
-def refusal(found: Choice) -> tuple[str, str]:
+def refusal(found: LayerChoice) -> tuple[str, str]:
     with pytest.raises(DepthError) as caught:
         found.check()
     return caught.value.message, caught.value.hint
@@ -93,7 +93,7 @@ def test_the_limit_that_is_named_passes(choosing, held_out, limit) -> None:
 
 
 def test_a_number_that_was_not_tried_is_not_named() -> None:
-    found = Choice(budget(0.5), ORDER, [0, 0.1, 0.3, 0.6], {2: 0.8})
+    found = LayerChoice(budget(0.5), ORDER, [0, 0.1, 0.3, 0.6], {2: 0.8})
     assert found.fewer == 0
     assert found.higher_limit is None
 
@@ -105,8 +105,8 @@ def test_where_one_layer_costs_too_much_none_goes() -> None:
 
 
 def test_answers_are_told_in_shares() -> None:
-    gate = AnswersKept(1 - 0.9, "10 other prompts", "10 held-out prompts")
-    found = Choice(gate, ORDER, [0, 0, 0, 0.5], {2: 0.25, 1: 0.0})
+    gate = AnswersGate(1 - 0.9, "10 other prompts", "10 held-out prompts")
+    found = LayerChoice(gate, ORDER, [0, 0, 0, 0.5], {2: 0.25, 1: 0.0})
     message, hint = refusal(found)
     assert "75% of the right answers stay on 10 held-out prompts" in message
     assert "--keep-answers 0.75 would pass, with 2 layers left out." in hint

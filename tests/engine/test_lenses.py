@@ -16,7 +16,7 @@ from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.lenses import LensChoice
 from depthtui.errors import DepthError, RunStopped
-from depthtui.lenses.files import LensFolder, read_published
+from depthtui.lenses.lens_files import LensFolder, read_published
 from depthtui.metrics.margin import answer_margin
 from depthtui.metrics.nonlinear import Nonlinear
 from tests.naive import blocks, naive_lens, with_states
@@ -195,7 +195,7 @@ def test_a_lens_of_another_model_is_not_taken(made, tmp_path):
 
 
 def test_while_a_lens_is_fitted_for_a_run_it_says_how_long_that_takes(made, events, monkeypatch):
-    monkeypatch.setattr("depthtui.engine.run._SECONDS_BETWEEN_PARTS", 0)
+    monkeypatch.setattr("depthtui.engine.prompt_run._SECONDS_BETWEEN_PARTS", 0)
     made().run(PROMPT, THROUGH)
     rows = [e for e in events if isinstance(e, MetricRows) and e.metric == "affine_lens"]
     fitting = [event for event in rows if event.total == 100]

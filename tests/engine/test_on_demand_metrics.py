@@ -14,11 +14,11 @@ from depthtui.data.protocol import MetricRows, Pace, Rows, RunFinished
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Skip
 from depthtui.data.store import open_store
-from depthtui.engine import context as context_module
 from depthtui.engine import memory
-from depthtui.engine.context import Baselines
+from depthtui.engine import metric_context as context_module
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
+from depthtui.engine.metric_context import Baselines
 from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME, METRICS, OF_THE_PASS, ON_DEMAND
 from depthtui.metrics.ablation import Ablation
@@ -171,7 +171,7 @@ def test_a_metric_begins_with_what_it_takes_and_its_own_pace_is_learned(engine, 
 
 
 def test_pairs_of_layers_are_told_as_they_are_done(engine, events, monkeypatch):
-    monkeypatch.setattr("depthtui.engine.run._SECONDS_BETWEEN_PARTS", 0)
+    monkeypatch.setattr("depthtui.engine.prompt_run._SECONDS_BETWEEN_PARTS", 0)
     for metric in ("ablation", "skip_effects"):
         events.clear()
         engine.run(PROMPT, RunSettings(metrics=(metric,)))
@@ -251,7 +251,7 @@ def test_positions_depend_on_the_prompts_before(engine):
 
 @pytest.mark.parametrize("metric", ["residual_erasure", "integrated_gradients"])
 def test_a_stopped_metric_goes_on_where_it_was_left(folder, tmp_path, metric, monkeypatch):
-    monkeypatch.setattr("depthtui.engine.run._SECONDS_BETWEEN_PARTS", 0)
+    monkeypatch.setattr("depthtui.engine.prompt_run._SECONDS_BETWEEN_PARTS", 0)
     monkeypatch.setattr("depthtui.metrics.residual_erasure.compute._TOKENS_WORTH_A_BATCH", 1)
     store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
     settings = RunSettings(metrics=(*BASE, metric))
@@ -298,7 +298,7 @@ def test_a_stopped_metric_goes_on_where_it_was_left(folder, tmp_path, metric, mo
 def test_what_is_told_of_a_metric_by_and_by_is_kept_as_a_part(
     folder, tmp_path, metric, monkeypatch
 ):
-    monkeypatch.setattr("depthtui.engine.run._SECONDS_BETWEEN_PARTS", 0)
+    monkeypatch.setattr("depthtui.engine.prompt_run._SECONDS_BETWEEN_PARTS", 0)
     monkeypatch.setattr(context_module.MetricContext, "layers_at_once", lambda *_: 1)
     store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
     settings = RunSettings(metrics=(*BASE, metric), skip_positions=(5,))
@@ -349,7 +349,7 @@ def test_what_the_cache_has_of_slower_metrics_is_recalled_without_computing(engi
 
 
 def test_what_is_half_done_is_not_recalled(engine, events, monkeypatch):
-    monkeypatch.setattr("depthtui.engine.run._SECONDS_BETWEEN_PARTS", 0)
+    monkeypatch.setattr("depthtui.engine.prompt_run._SECONDS_BETWEEN_PARTS", 0)
     control = Control()
 
     def stop_at_a_part(event):

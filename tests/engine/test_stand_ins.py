@@ -13,10 +13,10 @@ import pytest
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
-from depthtui.engine import context as context_module
-from depthtui.engine import orders as orders_module
+from depthtui.engine import layer_orders as orders_module
+from depthtui.engine import metric_context as context_module
 from depthtui.engine.engine import Engine
-from depthtui.engine.orders import LayerOrders
+from depthtui.engine.layer_orders import LayerOrders
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.sufficient import Sufficient
 from depthtui.prompts.tasks import baseline_texts

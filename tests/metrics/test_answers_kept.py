@@ -15,7 +15,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
 from depthtui.data.verdict import Evidence
 from depthtui.depth.reading import Reading, reading_of
-from depthtui.engine import context
+from depthtui.engine import metric_context
 from depthtui.engine.engine import Engine
 from depthtui.metrics import RANKINGS, empty_result
 from depthtui.metrics.answers_kept import METRIC, AnswersKept
@@ -128,17 +128,17 @@ def test_texts_are_written_alone_where_they_must_be(
     asked = RunSettings(metrics=("answers_kept",))
     together = engine.run(prompt, asked).get(AnswersKept)
     batches: list[int] = []
-    write = context.write_greedily
+    write = metric_context.write_greedily
 
     def counted(model, anatomy, ids, count, left_out, *others):
         batches.append(len(left_out))
         return write(model, anatomy, ids, count, left_out, *others)
 
-    monkeypatch.setattr(context, "write_greedily", counted)
+    monkeypatch.setattr(metric_context, "write_greedily", counted)
     if why == "memory is short":
-        monkeypatch.setattr(context.MetricContext, "_room", 1)
+        monkeypatch.setattr(metric_context.MetricContext, "_room", 1)
     else:
-        monkeypatch.setattr(context, "mixes_tokens", lambda layers: True)
+        monkeypatch.setattr(metric_context, "mixes_tokens", lambda layers: True)
     alone = engine.run(prompt, asked).get(AnswersKept)
     assert batches == [1] * (LAYERS + 2)
     np.testing.assert_array_equal(alone.without, together.without)

@@ -11,7 +11,7 @@ import torch
 
 from depthtui import analyze
 from depthtui.data.run_settings import RunSettings, Skip
-from depthtui.engine.context import Baselines
+from depthtui.engine.metric_context import Baselines
 from depthtui.errors import DepthError
 from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.context_depth.compute import context_depth

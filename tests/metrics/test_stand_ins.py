@@ -13,7 +13,7 @@ from torch import Tensor
 
 from depthtui.data.run_settings import RunSettings, SummarySettings, settings_keys
 from depthtui.depth.reading import reading_of
-from depthtui.engine.context import Baselines
+from depthtui.engine.metric_context import Baselines
 from depthtui.metrics import ALL, METRIC_BY_NAME, depending_on
 from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.choices import STAND_INS, key_parts

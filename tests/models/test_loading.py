@@ -31,7 +31,7 @@ from depthtui.models.checked_config import read_checked_config
 from depthtui.models.devices import device_named, dtype_named
 from depthtui.models.library_output import silence_libraries
 from depthtui.models.loading import LoadedModel, load
-from depthtui.models.weights import load_weights
+from depthtui.models.weight_loading import load_weights
 from depthtui.sizes import format_size
 from tests.builders.own_code import OwnCode, model_with_code, tokenizer_with_code
 from tests.odd_files import put_odd_file

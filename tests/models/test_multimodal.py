@@ -16,7 +16,7 @@ from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
 from depthtui.metrics.contributions import Contributions
-from depthtui.models.weights import _check_all_is_used
+from depthtui.models.weight_loading import _check_all_is_used
 from tests.naive import naive_contributions, naive_lens, naive_writes
 from tests.small_types import LAYERS, small_folder, small_model
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from depthtui import cli
-from depthtui.engine.context import MetricContext
+from depthtui.engine.metric_context import MetricContext
 from depthtui.parallel.ending import divisor
 from depthtui.parallel.group import rank_started
 

@@ -177,7 +177,7 @@ def read(out: Path) -> dict[str, Any]:
 
 
 def _as_rank(names: Sequence[str], cache: Path, out: Path) -> int:
-    from depthtui.engine.ranks import as_rank
+    from depthtui.engine.rank_process import as_rank
 
     def run() -> int:
         for name in names:

@@ -8,7 +8,7 @@ from torch import nn
 
 from depthtui.tracing import products
 from depthtui.tracing.products import (
-    Shape,
+    ProductShape,
     choose_products,
     fast_products,
     linear_into,
@@ -154,7 +154,7 @@ def test_a_torch_without_that_product(monkeypatch):
     assert not products._one_dnn_is_faster.__wrapped__(SHAPE, 1)
 
 
-SHAPE = Shape(16, 8)
+SHAPE = ProductShape(16, 8)
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(1.9, True), (1.95, False), (2.2, False)])
@@ -192,7 +192,9 @@ def test_each_weight_has_its_product(monkeypatch):
         multiplied.append((len(rows), len(weight)))
         return original(rows, weight, bias)
 
-    monkeypatch.setattr(products, "_one_dnn_is_faster", lambda shape, _: shape == Shape(192, 320))
+    monkeypatch.setattr(
+        products, "_one_dnn_is_faster", lambda shape, _: shape == ProductShape(192, 320)
+    )
     monkeypatch.setattr(products, "one_dnn_product", multiply)
     model = nn.Sequential(nn.Linear(192, 320), nn.Linear(320, 192))
     with torch.no_grad(), fast_products(model):
@@ -233,7 +235,9 @@ def test_shapes_of_a_model(monkeypatch):
         (48, 32),
         (32, 128),
     }
-    assert Shape(9000, 9000).timed == Shape(2048, 2048), "the outputs that the lens takes at a time"
+    assert ProductShape(9000, 9000).timed == ProductShape(2048, 2048), (
+        "the outputs that the lens takes at a time"
+    )
 
 
 @pytest.mark.parametrize("bias", [True, False])

@@ -11,7 +11,7 @@ from depthtui.metrics.context import Context
 from depthtui.metrics.contributions.compute import NORM_FLOOR, PART_BYTES
 from depthtui.metrics.loss_change_kernel import token_losses
 from depthtui.tracing.activations import ActivationRecorder, Activations
-from depthtui.tracing.parts import at_once, slices
+from depthtui.tracing.batching import at_once, slices
 from depthtui.tracing.patches import at_all_tokens
 from depthtui.tracing.trace import LayerActivations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from depthtui.tracing.parts import at_once, slices
+from depthtui.tracing.batching import at_once, slices
 from depthtui.tracing.trace import LayerActivations
 
 NORM_FLOOR = 1e-6

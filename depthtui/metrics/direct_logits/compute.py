@@ -14,8 +14,8 @@ from depthtui.metrics.part_bytes import part_bytes
 from depthtui.models.cut_weights import rows_of
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.batching import at_once
 from depthtui.tracing.output_direction import freeze, head_weight, no_sum, output_directions
-from depthtui.tracing.parts import at_once
 
 PART_BYTES = 64 << 20
 """Most bytes of the logits of one part of the tokens on a CPU."""

@@ -11,9 +11,9 @@ from depthtui.errors import DepthError
 from depthtui.metrics.context import Context
 from depthtui.metrics.experts import ChosenExperts
 from depthtui.tracing.anatomy import Anatomy
+from depthtui.tracing.batching import slices
 from depthtui.tracing.layer_call import ExpertsCall, LayerCall, call_at, may_have_experts
 from depthtui.tracing.layer_parts import experts_of
-from depthtui.tracing.parts import slices
 from depthtui.tracing.replay import Replay
 
 OnRows = Callable[[int, int, ChosenExperts | None], None]

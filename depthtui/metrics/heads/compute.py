@@ -14,10 +14,10 @@ from depthtui.metrics.context import Context
 from depthtui.metrics.direct_logits.compute import most_probable
 from depthtui.metrics.heads import AttentionHeads
 from depthtui.tracing.anatomy import Anatomy, Unembedding
+from depthtui.tracing.batching import slices
 from depthtui.tracing.layer_call import LayerCall, call_at
 from depthtui.tracing.layer_parts import attention_weights, heads_of, own_sinks
 from depthtui.tracing.output_direction import freeze, mean_row, output_directions
-from depthtui.tracing.parts import slices
 from depthtui.tracing.replay import Replay
 
 OnRows = Callable[[int, int, AttentionHeads | None], None]

@@ -26,8 +26,8 @@ from depthtui.metrics.integrated_gradients import IntegratedGradients
 from depthtui.metrics.part_bytes import part_bytes
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.batching import at_once
 from depthtui.tracing.float32 import can_widen, in_float32
-from depthtui.tracing.parts import at_once
 from depthtui.tracing.replay import Replay
 
 _FIRST_GAPS = 8

@@ -22,7 +22,7 @@ from depthtui.metrics.part_bytes import part_bytes
 from depthtui.models.cut_weights import is_cut
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Unembedding
-from depthtui.tracing.parts import at_once, slices
+from depthtui.tracing.batching import at_once, slices
 from depthtui.tracing.products import linear_into, raw_logits
 
 OUTPUT_BYTES = 512 << 20

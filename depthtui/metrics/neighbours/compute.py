@@ -11,7 +11,7 @@ from torch import Tensor
 
 from depthtui.metrics.context import Context
 from depthtui.metrics.neighbours import Neighbours
-from depthtui.tracing.parts import at_once, slices
+from depthtui.tracing.batching import at_once, slices
 
 PART_BYTES = 64 << 20
 """Most bytes of one residual of a part of the tokens."""

@@ -22,8 +22,8 @@ from depthtui.metrics.part_bytes import part_bytes
 from depthtui.metrics.patch import DO_NOT_PART, LEAST_MARGIN, Pair, Patch, pair_of, rows_of
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Sublayer, Tap, Unembedding
+from depthtui.tracing.batching import at_once, slices
 from depthtui.tracing.modules import hooks
-from depthtui.tracing.parts import at_once, slices
 from depthtui.tracing.replay import Replay
 
 

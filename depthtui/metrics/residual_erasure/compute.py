@@ -25,7 +25,7 @@ from depthtui.metrics.residual_erasure import (
     threshold_of,
 )
 from depthtui.tracing.anatomy import Unembedding
-from depthtui.tracing.parts import at_once
+from depthtui.tracing.batching import at_once
 from depthtui.tracing.replay import Replay
 
 _TOKENS_WORTH_A_BATCH = 512

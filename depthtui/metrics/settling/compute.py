@@ -12,7 +12,7 @@ from depthtui.metrics.logit_lens.compute import Logits, read_lens
 from depthtui.metrics.part_bytes import part_bytes
 from depthtui.metrics.settling import Settling
 from depthtui.tracing.anatomy import Unembedding
-from depthtui.tracing.parts import at_once, slices
+from depthtui.tracing.batching import at_once, slices
 
 PART_BYTES = 24 << 20
 """Most bytes of one vocabulary-sized array on a CPU; a reduction needs a few."""

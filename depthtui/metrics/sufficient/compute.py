@@ -20,8 +20,8 @@ from depthtui.metrics.sufficient import (
 )
 from depthtui.metrics.sufficient.search import Texts, greedy_order, ranked
 from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.batching import slices
 from depthtui.tracing.left_out import NOTHING, Substitute, without_first
-from depthtui.tracing.parts import slices
 from depthtui.tracing.replay import Replay
 
 

@@ -15,8 +15,8 @@ import torch
 from depthtui.metrics.output_change import OutputChange, outputs_at_once
 from depthtui.metrics.sufficient import FEWEST_TRIED, MOST_COST
 from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.batching import slices
 from depthtui.tracing.left_out import NOTHING, Shortened, Substitute
-from depthtui.tracing.parts import slices
 from depthtui.tracing.replay import Replay
 
 _REPORTED = 6

@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from depthtui.data.lens import LensFit
 from depthtui.errors import DepthError
 from depthtui.lenses.calibration import read_texts
-from depthtui.lenses.files import (
+from depthtui.lenses.jacobian import JacobianSums
+from depthtui.lenses.lens_files import (
     LensFolder,
     read_any,
     read_lens_file,
@@ -23,7 +24,6 @@ from depthtui.lenses.files import (
     with_digest,
     write_published,
 )
-from depthtui.lenses.jacobian import JacobianSums
 from depthtui.lenses.maps import DepthMap, LensMaps, Transported
 
 LAYERS, WIDTH = 3, 4

@@ -19,9 +19,9 @@ from depthtui.metrics.output_change import OutputChange
 from depthtui.models.devices import execution_device
 from depthtui.tracing.activations import record_residuals
 from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.batching import slices
 from depthtui.tracing.decoding import write_greedily
 from depthtui.tracing.left_out import without_first
-from depthtui.tracing.parts import slices
 
 Check = Callable[[], None]
 
@@ -42,7 +42,7 @@ class WholeOutput:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class OutputComparison:
     """A pruned model compared with the whole one on a prompt, by means over its scored tokens.
 
     Every token but token 0 is scored.
@@ -82,7 +82,7 @@ def whole_output(model: ReadyModel, tokens: Tokens, checkpoint: Check) -> WholeO
     return WholeOutput(tokens, residual, answers_rightly(model, tokens, (), checkpoint))
 
 
-def compare(model: ReadyModel, whole: WholeOutput, checkpoint: Check) -> Comparison:
+def compare(model: ReadyModel, whole: WholeOutput, checkpoint: Check) -> OutputComparison:
     """Run a pruned model on a prompt on which the whole one was run."""
     tokens = whole.tokens
     last = _last_residual(model, tokens, checkpoint)
@@ -90,7 +90,7 @@ def compare(model: ReadyModel, whole: WholeOutput, checkpoint: Check) -> Compari
     with torch.no_grad():
         change = OutputChange(_unembedding(model), before, torch.from_numpy(tokens.ids))
         loss, changes = float(change.losses.mean()), change(last[None])
-    return Comparison(
+    return OutputComparison(
         kl=float(changes.kl[0, 1:].mean(dtype=torch.float64)),
         kept=float(changes.kept[0, 1:].mean()),
         loss_before=loss,

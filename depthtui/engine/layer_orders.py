@@ -23,7 +23,7 @@ from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import tokenise
 from depthtui.errors import DepthError
 from depthtui.files import parse_json, write_whole
-from depthtui.lenses.writing import VERSION as WRITING_VERSION
+from depthtui.lenses.written_texts import VERSION as WRITING_VERSION
 from depthtui.metrics.sufficient import LENGTH, TEXTS, expected_trials
 from depthtui.metrics.sufficient.search import (
     Order,

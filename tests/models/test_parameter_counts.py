@@ -16,8 +16,8 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, Skip
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
-from depthtui.models.parameters import count_parameters
-from depthtui.tracing.parameters import with_parameters
+from depthtui.models.parameter_counts import count_parameters
+from depthtui.tracing.layer_parameters import with_parameters
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.trace import trace
 from tests.builders.models import tiny_model

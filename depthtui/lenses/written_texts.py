@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from depthtui.models.devices import execution_device
+from depthtui.tracing.batching import at_once
 from depthtui.tracing.decoding import cache_in
-from depthtui.tracing.parts import at_once
 
 LENGTH = 128
 """The most tokens of a text."""

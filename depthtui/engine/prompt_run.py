@@ -15,8 +15,8 @@ from depthtui.data.lens import LensValues, LogitLens
 from depthtui.data.protocol import Event, Halted, MetricRows, Pace, Rows
 from depthtui.data.run import RunResult, Tokens, without
 from depthtui.engine import memory
-from depthtui.engine.context import MetricContext
 from depthtui.engine.control import Control
+from depthtui.engine.metric_context import MetricContext
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.errors import DepthError, RunStopped, named_line
 from depthtui.lenses.maps import LensMaps
@@ -34,7 +34,7 @@ from depthtui.tracing.activations import (
     record_patches,
     record_residuals,
 )
-from depthtui.tracing.parts import in_smaller_parts
+from depthtui.tracing.batching import in_smaller_parts
 from depthtui.tracing.patches import Patches
 from depthtui.tracing.trace import LayerActivations, trace
 
@@ -45,7 +45,7 @@ _SECONDS_BETWEEN_PARTS = 0.2
 """The least time between partial values of the slower metrics."""
 
 
-class Run:
+class PromptRun:
     """One run: fills the result row by row, and emits each row.
 
     Attributes:
@@ -375,15 +375,15 @@ class Run:
 
         def read() -> None:
             sizes = len(residual), len(self._ids)
-            readers = [_BesideLens(metric, *sizes, checkpoint) for metric in beside]
+            reducers = [_LensReducer(metric, *sizes, checkpoint) for metric in beside]
 
             def add(first: int, from_token: int, lens: Logits, output: Logits) -> None:
-                for reader in readers:
-                    reader.add(first, from_token, lens, output)
+                for reducer in reducers:
+                    reducer.add(first, from_token, lens, output)
 
             depths = self._model.anatomy.all_readable(residual.unbind())
             read_lens(unembedding, depths, self._ids, top_k, emit, checkpoint, add)
-            values = ((reader.metric, reader.value) for reader in readers)
+            values = ((reducer.metric, reducer.value) for reducer in reducers)
             self.beside_lens = [(metric, value) for metric, value in values if value is not None]
 
         if not self.attempt(name, read):
@@ -404,7 +404,7 @@ class Run:
         return self._model.vocabulary.texts(id_ for id_ in named if id_ not in known)
 
 
-class _BesideLens:
+class _LensReducer:
     """A metric that is computed with the lens, which continues where the metric fails.
 
     A metric that failed is then computed alone, and its error is reported if it fails again.

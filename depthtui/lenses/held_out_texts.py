@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from depthtui.tracing.anatomy import Unembedding
-from depthtui.tracing.parts import at_once, slices
+from depthtui.tracing.batching import at_once, slices
 
 TOKENS = 128
 """How many tokens of the held-out texts a lens is tested on."""

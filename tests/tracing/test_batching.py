@@ -7,7 +7,7 @@ import weakref
 import pytest
 import torch
 
-from depthtui.tracing.parts import at_once, in_smaller_parts, slices
+from depthtui.tracing.batching import at_once, in_smaller_parts, slices
 
 
 def test_what_fits_is_taken_together():

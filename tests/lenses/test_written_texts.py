@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from depthtui.errors import RunStopped
-from depthtui.lenses import writing
-from depthtui.lenses.writing import write_texts
+from depthtui.lenses import written_texts
+from depthtui.lenses.written_texts import write_texts
 from depthtui.tracing.modules import hooks
 from tests.tiny_models import TINY, VOCAB, tiny
 
@@ -48,7 +48,7 @@ def test_texts_that_have_ended_are_read_no_more():
 def test_a_text_does_not_hang_on_which_others_are_read_no_more(monkeypatch):
     ways = []
     for few_left in (0.0, 1.0):
-        monkeypatch.setattr(writing, "_FEW_LEFT", few_left)
+        monkeypatch.setattr(written_texts, "_FEW_LEFT", few_left)
         ways.append(write_texts(tiny("llama"), START, 400, range(2, VOCAB, 6), 5, length=12))
     assert [text.tolist() for text in ways[0]] == [text.tolist() for text in ways[1]]
 

@@ -24,9 +24,9 @@ from depthtui.models.adapters import BaseWeights
 from depthtui.models.devices import execution_device
 from depthtui.tracing.activations import Activations, record_residuals
 from depthtui.tracing.anatomy import Anatomy, Sublayer, Unembedding
+from depthtui.tracing.batching import at_once
 from depthtui.tracing.decoding import write_greedily
 from depthtui.tracing.left_out import Substitute
-from depthtui.tracing.parts import at_once
 from depthtui.tracing.patches import Patches
 from depthtui.tracing.replay import Replay, mixes_tokens
 from depthtui.tracing.trace import LayerActivations, trace
