@@ -82,11 +82,13 @@ def named_line(error: Exception) -> str:
     return kind if line == kind else f"{kind}: {line}"
 
 
-def did_you_mean(name: str, known: Iterable[str], most: int = 3, likeness: float = 0.6) -> str:
+def did_you_mean(name: str, names: Iterable[str], most: int = 3, likeness: float = 0.6) -> str:
     """A question with similar names, ` Did you mean X or Y?`, or an empty text."""
     # Few starts have an error: the others need not wait for this module.
     from difflib import get_close_matches
 
-    by_lower = {one.lower(): one for one in known}
+    by_lower = {candidate.lower(): candidate for candidate in names}
     close = get_close_matches(name.lower(), by_lower, n=most, cutoff=likeness)
-    return f" Did you mean {' or '.join(by_lower[one] for one in close)}?" if close else ""
+    return (
+        f" Did you mean {' or '.join(by_lower[candidate] for candidate in close)}?" if close else ""
+    )

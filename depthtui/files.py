@@ -158,12 +158,12 @@ def check_writable(folder: Path, hint: str = "Choose another folder.") -> None:
         DepthError: files cannot be written there.
     """
     try:
-        there = next(path for path in (folder, *folder.parents) if path.is_dir())
-        missing = folder.relative_to(there)
-        if missing.parts and os.path.lexists(there / missing.parts[0]):
+        existing = next(path for path in (folder, *folder.parents) if path.is_dir())
+        below = folder.relative_to(existing)
+        if below.parts and os.path.lexists(existing / below.parts[0]):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        with scratch(there) as work:
-            (work / missing).mkdir(parents=True, exist_ok=True)
+        with scratch(existing) as work:
+            (work / below).mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         raise DepthError(f"{folder} cannot be written to ({why(error)}).", hint) from None
 
@@ -172,8 +172,8 @@ def check_writable(folder: Path, hint: str = "Choose another folder.") -> None:
 def _remove_abandoned(beside: Path) -> None:
     """Remove the scratch folders of ended processes; once per folder, since it may be large."""
     with os.scandir(beside) as entries:
-        found = [Path(entry.path) for entry in entries if entry.name.startswith(_SCRATCH)]
-    for folder in found:
+        folders = [Path(entry.path) for entry in entries if entry.name.startswith(_SCRATCH)]
+    for folder in folders:
         if _is_abandoned(folder):
             _remove(folder)
 
@@ -245,8 +245,8 @@ def make_private_folder(folder: Path) -> None:
     Raises:
         OSError, ValueError: a folder cannot be made.
     """
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    for path in reversed(missing):
+    new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(new_folders):
         path.mkdir(PRIVATE_FOLDER, exist_ok=True)
     if not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))

@@ -17,15 +17,15 @@ _ROOT = Path(__file__).parent.parent
 
 def install_extra(extra: str) -> str:
     """The command that adds an extra of depthtui, such as `quantize`."""
-    wanted = f"'{_source()}[{extra}]'"
+    requirement = f"'{_source()}[{extra}]'"
     match _installer():
         case "pipx":
-            return f"pipx install --force {wanted}"
+            return f"pipx install --force {requirement}"
         case "uv tool":
-            return f"uv tool install --force {wanted}"
+            return f"uv tool install --force {requirement}"
     if (_ROOT / "pyproject.toml").is_file():
-        wanted = f"-e '{_ROOT}[{extra}]'"
-    return f"{_pip()} {wanted}"
+        requirement = f"-e '{_ROOT}[{extra}]'"
+    return f"{_pip()} {requirement}"
 
 
 def install_package(requirement: str, *options: str) -> str:
@@ -35,13 +35,13 @@ def install_package(requirement: str, *options: str) -> str:
         requirement: a requirement such as `torch>=2.13`.
         options: options of pip, such as `--upgrade`.
     """
-    wanted = f"'{requirement}'" if set(requirement) & set("<>![] ,;") else requirement
-    words = " ".join([*options, wanted])
+    package = f"'{requirement}'" if set(requirement) & set("<>![] ,;") else requirement
+    words = " ".join([*options, package])
     match _installer():
         case "pipx":
             return f"pipx runpip depthtui install {words}"
         case "uv tool":
-            return f"uv tool install --force {shlex.quote(_source())} --with {wanted}"
+            return f"uv tool install --force {shlex.quote(_source())} --with {package}"
     return f"{_pip()} {words}"
 
 

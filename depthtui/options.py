@@ -176,11 +176,11 @@ def _list_or_text(text: str) -> Any:
 def options_of(settings: type) -> dict[str, Option]:
     """The options among the fields of a dataclass, by name."""
     hints = get_type_hints(settings, include_extras=True)
-    found = {}
+    options = {}
     for field in dataclasses.fields(settings):
         hint = hints[field.name]
         if get_origin(hint) is Annotated:
             kind, option = get_args(hint)
             label = option.label or field.name.replace("_", " ")
-            found[field.name] = replace(option, kind=kind, default=field.default, label=label)
-    return found
+            options[field.name] = replace(option, kind=kind, default=field.default, label=label)
+    return options

@@ -99,10 +99,10 @@ def levels(values: np.ndarray, low: float, high: float, count: int) -> np.ndarra
     width, `low` equal to `high`, gives 0 for every known value.
     """
     values = np.asarray(values, np.float64)
-    known = ~np.isnan(values)
-    share = (np.where(known, values, low) - low) / ((high - low) or np.inf)
+    has_value = ~np.isnan(values)
+    share = (np.where(has_value, values, low) - low) / ((high - low) or np.inf)
     steps = np.rint(np.clip(share, 0, 1) * (count - 1)).astype(np.int16)
-    return np.where(known, steps, np.int16(-1))
+    return np.where(has_value, steps, np.int16(-1))
 
 
 def _sequential_path(dark: bool, name: str, count: int) -> list[Place]:
@@ -214,8 +214,8 @@ def _nearest_monotone(path: list[Place], greys: bool = False) -> tuple[RGB, ...]
     rising = path[-1][0] > path[0][0]
     steps = path if rising else path[::-1]
     colours, coordinates = _cube(greys)
-    wanted = np.array([_oklab(step) for step in steps])
-    cost = ((coordinates[None] - wanted[:, None]) ** 2).sum(axis=2)
+    targets = np.array([_oklab(step) for step in steps])
+    cost = ((coordinates[None] - targets[:, None]) ** 2).sum(axis=2)
     came_from = np.zeros(cost.shape, np.int32)
     total = cost[0]
     for step in range(1, len(steps)):

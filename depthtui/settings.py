@@ -214,11 +214,11 @@ def settings_said(path: Path | None = None) -> frozenset[str]:
 
 def _settings_in(path: Path, table: Mapping[str, Any]) -> Settings:
     """The settings in a file's table."""
-    known = options_of(Settings)
+    options = options_of(Settings)
     values = {}
-    for name in sorted(known.keys() & table.keys()):
+    for name in sorted(options.keys() & table.keys()):
         try:
-            values[name] = known[name].parse(table[name])
+            values[name] = options[name].parse(table[name])
         except WrongValue as error:
             raise DepthError(
                 f"The settings file {path} is wrong: {name} must be {error}, "
@@ -240,18 +240,18 @@ def save_settings(settings: Settings, path: Path | None = None) -> Path:
     """
     path = path or settings_path()
     text = _read_file(path)
-    said, defaults = _parse(path, text), Settings()
-    before = _settings_in(path, said)
+    table, defaults = _parse(path, text), Settings()
+    before = _settings_in(path, table)
     changed = [name for name in options_of(Settings) if _differs(name, settings, before)]
-    wanted = {
+    values = {
         name: _toml_value(getattr(settings, name))
         for name in changed
         if _differs(name, settings, defaults)
     }
     try:
-        content = _edited(text, changed, wanted)
-        kept = {name: value for name, value in said.items() if name not in changed}
-        if parse_toml(content) != kept | wanted:
+        content = _edited(text, changed, values)
+        unchanged = {name: value for name, value in table.items() if name not in changed}
+        if parse_toml(content) != unchanged | values:
             raise ValueError
     except (ValueError, RecursionError):
         raise DepthError(
@@ -283,7 +283,7 @@ def _toml_value(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _edited(text: bytes, changed: Iterable[str], wanted: Mapping[str, Any]) -> bytes:
+def _edited(text: bytes, changed: Iterable[str], values: Mapping[str, Any]) -> bytes:
     """A TOML text with new values, or none, for some names; the rest is unchanged.
 
     Raises:
@@ -295,7 +295,7 @@ def _edited(text: bytes, changed: Iterable[str], wanted: Mapping[str, Any]) -> b
     try:
         document = tomlkit.parse(text)
         for name in changed:
-            _put(document, name, wanted.get(name))
+            _put(document, name, values.get(name))
         return tomlkit.dumps(document).encode()
     except (TOMLKitError, KeyError, TypeError) as error:
         raise ValueError(str(error)) from None

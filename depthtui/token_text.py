@@ -56,22 +56,22 @@ def printable(text: str) -> str:
     """
     if not text:
         return NOTHING
-    shown: list[str] = []
+    parts: list[str] = []
     marks = _MOST_MARKS  # as if full: a mark at the beginning has no base
     reorders = False
     for char in text:
         if unicodedata.category(char)[0] == "M" and not _is_invisible(char):
             if marks < _MOST_MARKS:
-                shown.append(char)
-            elif not shown or shown[-1][0] != _DOTTED_CIRCLE:
-                shown.append(_DOTTED_CIRCLE + char)
+                parts.append(char)
+            elif not parts or parts[-1][0] != _DOTTED_CIRCLE:
+                parts.append(_DOTTED_CIRCLE + char)
             marks += 1
             continue
         part = _visible(char)
-        shown.append(part)
+        parts.append(part)
         marks = 0 if part == char else _MOST_MARKS
         reorders = reorders or unicodedata.bidirectional(char) in {"R", "AL", "AN"}
-    result = "".join(shown)
+    result = "".join(parts)
     return f"{_LEFT_TO_RIGHT}{result}{_LEFT_TO_RIGHT}" if reorders else result
 
 
@@ -141,15 +141,15 @@ def fit_shown(shown: str, width: int) -> str:
         return shown + " " * (width - cells)
     if width <= 0:
         return ""
-    kept, cells = [], 0
+    fitting, cells = [], 0
     for char in shown:
         cells += cell_len(char)
         if cells > width - 1:
             cells -= cell_len(char)
             break
-        kept.append(char)
+        fitting.append(char)
     end = _LEFT_TO_RIGHT if shown.startswith(_LEFT_TO_RIGHT) else ""
-    return "".join(kept) + end + _ELLIPSIS + " " * (width - 1 - cells)
+    return "".join(fitting) + end + _ELLIPSIS + " " * (width - 1 - cells)
 
 
 def cut_in_the_middle(shown: str, width: int) -> str:

@@ -89,14 +89,14 @@ def analyze(
         DepthError: there is no such model, prompt, metric or option, the model cannot be
             traced, or no prompt could be run.
     """
-    wanted = prompts_of(prompts)
+    prompt_list = prompts_of(prompts)
     names = names_of(metrics)
     check_names(names)
     keywords = Keywords(options, load_settings(on_notice=_warn))
     pooling = keywords.summary_settings()
     settings = beside_base(keywords.run_settings(names), keywords.spec(""))
     settings = reading_through(settings, pooling.lens)
-    with closing(_Bar(len(wanted), progress)) as bar:
+    with closing(_PromptBar(len(prompt_list), progress)) as bar:
         ready = (
             _named(str(model), tokenizer, keywords, bar)
             if isinstance(model, str | Path)
@@ -106,11 +106,11 @@ def analyze(
 
             def run(number: int, before: Sequence[RunResult]) -> RunResult:
                 after = after_prompts(settings, [len(result.tokens) for result in before])
-                after = among_prompts(after, [one.text for one in wanted], number)
-                return engine.run(wanted[number], after, run_id=number)
+                after = among_prompts(after, [prompt.text for prompt in prompt_list], number)
+                return engine.run(prompt_list[number], after, run_id=number)
 
-            results, failures = _run_each(len(wanted), run, bar)
-    look = _Looks(model, tokenizer, name, keywords, pooling.lens)
+            results, failures = _run_each(len(prompt_list), run, bar)
+    look = _Inspector(model, tokenizer, name, keywords, pooling.lens)
     return _runs(results, failures, settings, pooling, look)
 
 
@@ -159,7 +159,7 @@ def read_states(
         nonlocal settings
         settings = engine.load_for_states(spec, files, settings, _warn)
 
-    with closing(_Bar(len(files), progress)) as bar:
+    with closing(_PromptBar(len(files), progress)) as bar:
         ready = (
             _named(str(model), tokenizer, keywords, bar, load)
             if isinstance(model, str | Path)
@@ -199,7 +199,7 @@ def _named(
     name: str,
     tokenizer: object,
     keywords: Keywords,
-    bar: _Bar,
+    bar: _PromptBar,
     load: Callable[[Engine, ModelSpec], None] = _load,
 ) -> Iterator[Engine]:
     """An engine with the model of this name, loaded as a whole or in part by `load`."""
@@ -221,7 +221,7 @@ def _named(
 
 @contextmanager
 def _loaded(
-    model: PreTrainedModel, tokenizer: object, name: str, keywords: Keywords, bar: _Bar
+    model: PreTrainedModel, tokenizer: object, name: str, keywords: Keywords, bar: _PromptBar
 ) -> Iterator[Engine]:
     """An engine with a model in memory, which is restored afterwards."""
     from depthtui.models.in_memory import adopt, borrowed
@@ -238,7 +238,7 @@ def _loaded(
 
 
 def _run_each(
-    count: int, run: Callable[[int, Sequence[RunResult]], RunResult], bar: _Bar
+    count: int, run: Callable[[int, Sequence[RunResult]], RunResult], bar: _PromptBar
 ) -> tuple[list[RunResult], dict[int, str]]:
     """The runs, and the reasons why prompts could not be run, by their index.
 
@@ -266,7 +266,7 @@ def _run_each(
     return results, failures
 
 
-class _Looks:
+class _Inspector:
     """Inspects layers of runs, with the model loaded or used again.
 
     Args:
@@ -282,7 +282,7 @@ class _Looks:
         keywords: Keywords,
         lens: str,
     ) -> None:
-        self._given = model, tokenizer, name, keywords
+        self._arguments = model, tokenizer, name, keywords
         self._lens = lens
         self._engine: Engine | None = None
 
@@ -295,8 +295,8 @@ class _Looks:
         place = run.prompt, run.settings, layer, token, self._lens
         if self._engine is not None:
             return self._engine.inspect(*place)
-        model, tokenizer, name, keywords = self._given
-        with closing(_Bar(0, shown=False)) as bar:
+        model, tokenizer, name, keywords = self._arguments
+        with closing(_PromptBar(0, visible=False)) as bar:
             if not isinstance(model, str | Path):
                 # The model's weights may change between calls: keep no engine.
                 with _loaded(model, tokenizer, name, keywords, bar) as engine:
@@ -306,12 +306,12 @@ class _Looks:
                 return engine.inspect(*place)
 
 
-class _Bar:
+class _PromptBar:
     """A progress bar of prompts, with the current work in words; shown at the first update."""
 
-    def __init__(self, n_prompts: int, shown: bool) -> None:
+    def __init__(self, n_prompts: int, visible: bool) -> None:
         self._n_prompts = n_prompts
-        self._shown = shown
+        self._visible = visible
         self._engine = EngineProgress()
         self._shown_at = 0.0
 
@@ -319,11 +319,11 @@ class _Bar:
     def _bar(self) -> Any:
         from tqdm.auto import tqdm
 
-        return tqdm(total=self._n_prompts, unit="prompt", disable=not self._shown)
+        return tqdm(total=self._n_prompts, unit="prompt", disable=not self._visible)
 
     def show_at_first(self, model: PreTrainedModel) -> None:
         """Show the bar at the first rank of a model only."""
-        self._shown = self._shown and rank_of(model) == 0
+        self._visible = self._visible and rank_of(model) == 0
 
     def emit(self, event: Event) -> None:
         """Show an event of the engine."""

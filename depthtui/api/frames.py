@@ -39,8 +39,8 @@ def frame(runs: Sequence[RunResult], metric: str, array: str = "") -> DataFrame:
     pandas = _import_pandas()
     having = {number: run for number, run in enumerate(runs) if metric in run.measured}
     if not having:
-        known = dict.fromkeys(name for run in runs for name in run.measured)
-        raise DepthError(f"The runs have no {metric!r}.", f"They have {', '.join(known)}.")
+        names = dict.fromkeys(name for run in runs for name in run.measured)
+        raise DepthError(f"The runs have no {metric!r}.", f"They have {', '.join(names)}.")
     return pandas.concat(
         [
             pandas.DataFrame({"prompt": number, **_columns(run, metric, array)})
@@ -86,8 +86,8 @@ def _columns(run: RunResult, metric: str, array: str) -> dict[str, np.ndarray]:
 
 def _sides(shape: Shape) -> dict[str, str]:
     """Column name -> side; the second of two layers is `to_layer`."""
-    found: dict[str, str] = {}
+    columns: dict[str, str] = {}
     for side in shape.sides:
         axis = _AXES[side]
-        found[f"to_{axis}" if axis in found else axis] = side
-    return found
+        columns[f"to_{axis}" if axis in columns else axis] = side
+    return columns

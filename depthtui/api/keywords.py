@@ -34,14 +34,14 @@ def prompts_of(prompts: str | Prompt | Iterable[str | Prompt]) -> list[Prompt]:
     Raises:
         DepthError: there is no prompt, or one is no text; the error names it.
     """
-    given = [prompts] if isinstance(prompts, str | Prompt) else list(prompts)
-    if not given:
+    items = [prompts] if isinstance(prompts, str | Prompt) else list(prompts)
+    if not items:
         raise DepthError("There is no prompt.", "Give a text, or a list of texts.")
-    return [_prompt(number, prompt) for number, prompt in enumerate(given)]
+    return [_prompt(number, prompt) for number, prompt in enumerate(items)]
 
 
-def _prompt(number: int, given: object) -> Prompt:
-    prompt = Prompt(given) if isinstance(given, str) else given
+def _prompt(number: int, text_or_prompt: object) -> Prompt:
+    prompt = Prompt(text_or_prompt) if isinstance(text_or_prompt, str) else text_or_prompt
     if not isinstance(prompt, Prompt):
         raise DepthError(
             f"Prompt {number} is no text but a {type(prompt).__name__}.",
@@ -65,19 +65,19 @@ class Keywords:
         settings: the settings file, with the defaults of other options.
     """
 
-    def __init__(self, given: Mapping[str, Any], settings: Settings) -> None:
+    def __init__(self, options: Mapping[str, Any], settings: Settings) -> None:
         """Raises `DepthError` where there is no such option."""
-        known = {*_FREE, *_OF_THE_CACHE, _TRUST}
+        names = {*_FREE, *_OF_THE_CACHE, _TRUST}
         for kind in (RunSettings, SummarySettings, ModelSpec):
-            known |= options_of(kind).keys()
-        known -= {"metrics", "name"}  # separate parameters
-        unknown = given.keys() - known
+            names |= options_of(kind).keys()
+        names -= {"metrics", "name"}  # separate parameters
+        unknown = options.keys() - names
         if unknown:
             raise DepthError(
                 f"There is no option {', '.join(sorted(unknown))}.",
-                f"There are {', '.join(sorted(known))}.",
+                f"There are {', '.join(sorted(names))}.",
             )
-        self._given = dict(given)
+        self._options = dict(options)
         self._settings = settings
 
     def run_settings(self, metrics: tuple[str, ...]) -> RunSettings:
@@ -94,7 +94,7 @@ class Keywords:
 
     def trusted(self) -> TrustedModels:
         """Whether Python code that comes with the model may run."""
-        trusts = self._given.get(_TRUST, False)
+        trusts = self._options.get(_TRUST, False)
         if not isinstance(trusts, bool):
             raise DepthError(f"{_TRUST} must be True or False, not {trusts!r}.")
         return TrustedModels(every=trusts)
@@ -109,7 +109,7 @@ class Keywords:
         Raises:
             DepthError: there are such options; the error names them.
         """
-        names = self._given.keys() & {*options_of(ModelSpec), *_OF_THE_CACHE, _TRUST}
+        names = self._options.keys() & {*options_of(ModelSpec), *_OF_THE_CACHE, _TRUST}
         if names:
             raise DepthError(
                 f"{', '.join(sorted(names))}: only for a model that is loaded by name.",
@@ -117,12 +117,12 @@ class Keywords:
             )
 
     def _over(self, settings: AnySettings) -> AnySettings:
-        names = {field.name for field in fields(settings)} & self._given.keys()
+        names = {field.name for field in fields(settings)} & self._options.keys()
         options = options_of(type(settings))
         values = {
-            name: _FREE[name](self._given[name])
+            name: _FREE[name](self._options[name])
             if name in _FREE
-            else _parsed(name, options[name], self._given[name])
+            else _parsed(name, options[name], self._options[name])
             for name in names
         }
         return replace(settings, **values)
@@ -140,8 +140,8 @@ def _texts(texts: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def _skips(layers: int | Skip | Iterable[int | Skip]) -> tuple[Skip, ...]:
-    given = [layers] if isinstance(layers, int | Skip) else layers
-    return tuple(layer if isinstance(layer, Skip) else Skip(layer) for layer in given)
+    skips = [layers] if isinstance(layers, int | Skip) else layers
+    return tuple(layer if isinstance(layer, Skip) else Skip(layer) for layer in skips)
 
 
 _FREE: dict[str, Callable[[Any], Any]] = {"baseline": _texts, "skipped": _skips}

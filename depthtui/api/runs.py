@@ -203,8 +203,8 @@ class Runs(Sequence[Run]):
             the share of first choices kept with these, `ways` have the orders and curves; None
             where `sufficient` was not among the metrics.
         """
-        found: PooledSufficient | None = self._reading().get(METRIC_BY_NAME["sufficient"])
-        return found
+        pooled: PooledSufficient | None = self._reading().get(METRIC_BY_NAME["sufficient"])
+        return pooled
 
     def by_type(self) -> list[LayersOfType]:
         """The layers of a hybrid by their type, such as mamba and full attention.
@@ -229,8 +229,8 @@ class Runs(Sequence[Run]):
             bits for them, and the `option` of `llama-quantize` that keeps them; None where
             `quantisation` was not among the metrics.
         """
-        found: ReducedQuantisation | None = self._reading().get(METRIC_BY_NAME["quantisation"])
-        return None if found is None else found.keep_high
+        pooled: ReducedQuantisation | None = self._reading().get(METRIC_BY_NAME["quantisation"])
+        return None if pooled is None else pooled.keep_high
 
     def _reading(self) -> Reading:
         return reading_of(group_runs(self._runs)[0].results, self.settings)

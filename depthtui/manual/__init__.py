@@ -87,5 +87,5 @@ def page(name: str, more: Mapping[str, Part]) -> str:
         name: one of `PAGES`.
         more: further parts by name, from packages that import this one.
     """
-    made = {**PARTS, **more}
-    return _PART.sub(lambda match: made[match[1]](), source(name))
+    parts = {**PARTS, **more}
+    return _PART.sub(lambda match: parts[match[1]](), source(name))

@@ -49,13 +49,13 @@ def write_html(folder: Path, pages: Mapping[str, str]) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     titles = {name: title_of(text) for name, text in pages.items()}
-    written = []
+    paths = []
     for place, (name, text) in enumerate(pages.items()):
         document = _document(name, text, titles)
         for file in (f"{name}.html", *(("index.html",) if place == 0 else ())):
             (folder / file).write_text(document, "utf-8")
-            written.append(folder / file)
-    return written
+            paths.append(folder / file)
+    return paths
 
 
 def _document(name: str, text: str, titles: Mapping[str, str]) -> str:

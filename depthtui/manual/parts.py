@@ -51,11 +51,13 @@ def metrics_explained() -> str:
 
 def metric_section(metric: Metric) -> str:
     """One metric as `I` explains it, with its name on the command line, cost and measures."""
-    shown = of_metric(metric)
+    explanation = of_metric(metric)
     measures = "; ".join(f"{measure.title} `{measure.formula}`" for measure in metric.measures)
     heading = f"### {metric.title}" if metric.of else f"### {metric.title}: `{metric.name}`"
     # A metric's formula is Markdown; its explanation has the formula as plain text.
-    lines = [(name, metric.formula if name == "formula" else text) for name, text in _told(shown)]
+    lines = [
+        (name, metric.formula if name == "formula" else text) for name, text in _told(explanation)
+    ]
     lines += [("cost", _cost(metric)), ("in the heatmap", measures)]
     return _section(heading, tells(metric), lines)
 
@@ -70,15 +72,17 @@ def verdict_explained() -> str:
     return _section("", VERDICT.tells, _told(VERDICT))
 
 
-def explained(shown: Explanation) -> str:
+def explained(explanation: Explanation) -> str:
     """An explanation in Markdown."""
-    return _section(f"### {shown.title}", shown.tells, _told(shown))
+    return _section(f"### {explanation.title}", explanation.tells, _told(explanation))
 
 
 def screen_guide() -> str:
     """The panes, words and symbols of the explorer's screen."""
     return "\n\n".join(
-        "\n".join([f"## {part.title}", "", *(f"- **{name}**: {says}" for name, says in part.lines)])
+        "\n".join(
+            [f"## {part.title}", "", *(f"- **{name}**: {meaning}" for name, meaning in part.lines)]
+        )
         for part in GUIDE
     )
 
@@ -91,7 +95,9 @@ def tasks_table() -> str:
 
 def datasets_table() -> str:
     """Every data set that can be read as a task."""
-    rows = [(f"`{one.name}`", one.sentence, one.hub_id) for one in DATASETS.values()]
+    rows = [
+        (f"`{dataset.name}`", dataset.sentence, dataset.hub_id) for dataset in DATASETS.values()
+    ]
     return table(("data set", "what it is", "on the hub"), rows)
 
 
@@ -116,9 +122,9 @@ def extras_table() -> str:
     return table(("extra", "for", "install it"), rows)
 
 
-def _told(shown: Explanation) -> list[tuple[str, str]]:
+def _told(explanation: Explanation) -> list[tuple[str, str]]:
     """The lines of an explanation without the first."""
-    return [(name, text) for name, text in shown.lines if name != "tells"]
+    return [(name, text) for name, text in explanation.lines if name != "tells"]
 
 
 def _name(metric: Metric) -> str:

@@ -60,9 +60,9 @@ def gsm8k_prompt(row: Row) -> Prompt:
     solution, mark, final = _text(row, "answer").partition("####")
     if not mark or not final.strip():
         raise DepthError("`answer` has no line with #### and the final answer.")
-    asked = _asked(_text(row, "question"), "The final answer is [answer]")
+    question = _asked(_text(row, "question"), "The final answer is [answer]")
     answer = f"{solution}The final answer is {final.strip()}"
-    return Prompt(asked + answer, answer, "gsm8k")
+    return Prompt(question + answer, answer, "gsm8k")
 
 
 def hellaswag_prompt(row: Row) -> Prompt:

@@ -95,7 +95,7 @@ def rows(
             a row is invalid.
     """
     dataset = _find(name)
-    wanted = _find_level(dataset, level)
+    chosen_level = _find_level(dataset, level)
     folder = folder or datasets_dir(default_cache_dir())
     source = source or local_file(name, folder)
     table = _from_hub(dataset, folder) if source is None else _from_file(Path(source))
@@ -104,7 +104,7 @@ def rows(
     if sample_seed is not None:
         # A string seeds the same in every process; a hash would not.
         order = Random(f"{name} {sample_seed}").sample(order, len(order))
-    return _prompts(dataset, table, order, wanted)
+    return _prompts(dataset, table, order, chosen_level)
 
 
 @dataclass(frozen=True)
@@ -149,12 +149,12 @@ def _find_level(dataset: Dataset, level: int | str | None) -> str:
 
 
 def _check_columns(dataset: Dataset, table: _Table) -> None:
-    missing = [column for column in dataset.columns if not set(column) & set(table.columns)]
-    if missing:
-        names = ", ".join(" or ".join(name) for name in missing)
-        there = ", ".join(map(str, table.columns[:30])) or "none"
+    absent = [column for column in dataset.columns if not set(column) & set(table.columns)]
+    if absent:
+        names = ", ".join(" or ".join(name) for name in absent)
+        present = ", ".join(map(str, table.columns[:30])) or "none"
         raise DepthError(
-            f"{table.where} lacks the column {names} of {dataset.title}; its columns: {there}.",
+            f"{table.where} lacks the column {names} of {dataset.title}; its columns: {present}.",
             "Rename its columns, or give another file.",
         )
 
@@ -169,15 +169,15 @@ def _from_file(path: Path) -> _Table:
         return _from_columns(path)
     text = decode_text(read_bytes(path, LARGEST_FILE), str(path), LARGEST_FILE)
     if text.lstrip().startswith("["):
-        found = _json(text, str(path))
+        rows = _json(text, str(path))
     else:
         lines = enumerate(text.split("\n"), start=1)
-        found = [_json(line, f"{path}, line {number}") for number, line in lines if line.strip()]
-    for index, row in enumerate(found):
+        rows = [_json(line, f"{path}, line {number}") for number, line in lines if line.strip()]
+    for index, row in enumerate(rows):
         if not isinstance(row, dict):
             raise DepthError(f"{path}, row {index + 1} is not a JSON object.", _JSON_HINT)
-    columns = list(dict.fromkeys(column for row in found for column in row))
-    return _Table(str(path), columns, len(found), found.__getitem__)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    return _Table(str(path), columns, len(rows), rows.__getitem__)
 
 
 def _json(text: str, where: str) -> Any:

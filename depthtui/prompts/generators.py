@@ -162,10 +162,10 @@ def facts(hops: int, rng: Random) -> Prompt:
         for fact in _facts_of(chain, relations, ending.fact.format(name=chain[-1], value=value))
     ]
     rng.shuffle(stated)
-    asked = chains[0][0]
+    subject = chains[0][0]
     for relation in relations:
-        asked = f"the {relation} of {asked}"
-    question = ending.question.format(name=asked)
+        subject = f"the {relation} of {subject}"
+    question = ending.question.format(name=subject)
     answer = f" {values[0]}"
     text = f"Facts: {' '.join(stated)}\nQuestion: {question}\nAnswer:{answer}"
     return Prompt(text, answer, "facts", str(hops))
@@ -179,14 +179,15 @@ def facts_contrast(hops: int, rng: Random) -> Prompt:
     question, entity, answer = words.HOPS[hops - 1]
     while True:
         country, other = rng.sample(words.COUNTRIES, 2)
-        first, second = (getattr(each, entity) for each in (country, other))
-        says, contrary = (getattr(each, answer) for each in (country, other))
-        if abs(len(first) - len(second)) <= 1 and says != contrary:
+        first, second = (getattr(place, entity) for place in (country, other))
+        fact, other_fact = (getattr(place, answer) for place in (country, other))
+        if abs(len(first) - len(second)) <= 1 and fact != other_fact:
             break
     text, contrast = (
-        f"{question.format(name=name)} {said}" for name, said in ((first, says), (second, contrary))
+        f"{question.format(name=name)} {ending}"
+        for name, ending in ((first, fact), (second, other_fact))
     )
-    return Prompt(text, f" {says}", "facts_contrast", str(hops), contrast)
+    return Prompt(text, f" {fact}", "facts_contrast", str(hops), contrast)
 
 
 def _facts_of(chain: list[str], relations: list[str], last: str) -> list[str]:

@@ -85,9 +85,9 @@ def _fetched(dataset: Dataset) -> Path | None:
         return None
     # In a repository with Parquet files, JSON files only describe it.
     for suffix in reversed(SUFFIXES):
-        found = [path for path in files if path.suffix.lower() == suffix]
-        if found:
-            return _of_split(dataset, found, snapshot)
+        of_suffix = [path for path in files if path.suffix.lower() == suffix]
+        if of_suffix:
+            return _of_split(dataset, of_suffix, snapshot)
     return None
 
 

@@ -174,23 +174,23 @@ def make_prompts(
     Raises:
         DepthError: there is no such task or level, or it has fewer prompts.
     """
-    found = _find_task(task)
-    chosen = _find_level(found, level)
+    named_task = _find_task(task)
+    chosen = _find_level(named_task, level)
     if not 1 <= count <= MOST_PROMPTS:
         raise DepthError(
             f"{count} prompts cannot be made.", f"Ask for 1 to {MOST_PROMPTS:,} prompts."
         )
     if chosen is None:
-        return list(_from_written(found, count))
-    return _from_generator(found, chosen, count, seed)
+        return list(_from_written(named_task, count))
+    return _from_generator(named_task, chosen, count, seed)
 
 
 def prompt_title(prompt: Prompt, width: int = 60) -> str:
     """One printable line of at most `width` characters that distinguishes a prompt."""
     text = prompt.text
     for key in ("\nProblem: ", "\nQuestion: ", "Give the answer directly: "):
-        _, found, rest = text.partition(key)
-        if found:
+        _, mark, rest = text.partition(key)
+        if mark:
             text = rest.partition("\n")[0]
             break
     # Enough for any width, so that a prompt as long as a book costs nothing.
@@ -214,10 +214,10 @@ def _find_task(name: str) -> Task:
     if name not in TASKS:
         from depthtui.prompts.dataset_formats import DATASETS
 
-        known = (*TASKS, *DATASETS)
+        names = (*TASKS, *DATASETS)
         raise DepthError(
-            f"There is no task {_quoted(name)}.{did_you_mean(name, known)}",
-            f"Tasks: {', '.join(known)}.",
+            f"There is no task {_quoted(name)}.{did_you_mean(name, names)}",
+            f"Tasks: {', '.join(names)}.",
         )
     return TASKS[name]
 

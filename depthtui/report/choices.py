@@ -34,10 +34,10 @@ def choices_that_matter(results: Iterable[RunResult]) -> set[str]:
 
 def choosing_only(settings: RunSettings, choices: Iterable[str]) -> RunSettings:
     """The settings with only these choices, less those that change nothing."""
-    kept = {*choices} if settings.is_clean else set()
+    names = {*choices} if settings.is_clean else set()
     if not settings.erase_search:
-        kept.discard("erase_threshold")
-    return replace(settings, **{name: getattr(RunSettings, name) for name in {*CHOICES} - kept})
+        names.discard("erase_threshold")
+    return replace(settings, **{name: getattr(RunSettings, name) for name in {*CHOICES} - names})
 
 
 def settled(result: RunResult, choices: Iterable[str]) -> RunSettings:

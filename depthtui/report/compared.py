@@ -49,10 +49,10 @@ def compared_blocks(a: Group, b: Group, settings: SummarySettings) -> Iterator[B
 def compared_dict(a: Group, b: Group, settings: SummarySettings) -> dict[str, Any]:
     """Where two runs part, as JSON values; empty where unknown."""
     first, second = a.results[0], b.results[0]
-    found, sentence = parting(first, second), parting_sentence(first, second, settings)
+    part, sentence = parting(first, second), parting_sentence(first, second, settings)
     if not sentence:
         return {}
-    parted = {} if found is None else {"parted": found.as_dict()}
+    parted = {} if part is None else {"parted": part.as_dict()}
     return {"runs": [a.title, b.title], **parted, "sentence": sentence}
 
 
@@ -61,13 +61,13 @@ def compared_table(readings: Sequence[Reading]) -> Table:
     names = dict.fromkeys(estimate.rule for reading in readings for estimate in reading.depths)
     rows = []
     for rule in names:
-        found = [reading.depth(rule) for reading in readings]
+        estimates = [reading.depth(rule) for reading in readings]
         in_layers = [
             _NOTHING if estimate is None else depth_in_layers(estimate, reading.n_layers)
-            for estimate, reading in zip(found, readings, strict=True)
+            for estimate, reading in zip(estimates, readings, strict=True)
         ]
-        counts = [estimate.count if estimate is not None else None for estimate in found]
-        ratios = [estimate.ratio if estimate is not None else None for estimate in found]
+        counts = [estimate.count if estimate is not None else None for estimate in estimates]
+        ratios = [estimate.ratio if estimate is not None else None for estimate in estimates]
         layers, shares = _three(counts, ""), _three(ratios, ".2f")
         rows.append([rule_title(rule), *in_layers, layers[-1], shares[-1], *layers, *shares])
     return Table(_COLUMNS, rows)

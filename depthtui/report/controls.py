@@ -85,29 +85,29 @@ def conclusion(controls: Controls) -> str:
     model, drawn = controls.row("model"), controls.row("random_order")
     if model is None:
         return "The model's own count is not known."
-    said = []
+    sentences = []
     if same := alike(controls):
-        said.append(
+        sentences.append(
             f"Not told apart from the model, {with_spread(model)}: "
             f"{'; '.join(f'{TITLES[row.name]}, {with_spread(row)}' for row in same)}."
         )
     if model.warnings:
-        said.append("The model itself knows too little of these prompts for a count.")
+        sentences.append("The model itself knows too little of these prompts for a count.")
     if drawn is not None:
-        said.append(
+        sentences.append(
             f"Layers left out at random: {_number(drawn.layers)}; by the order: "
             f"{_number(model.layers)}."
         )
     others = [row for row in apart(controls) if row.name != "random_order"]
     if others:
         counts = ", ".join(f"{TITLES[row.name]} {_number(row.layers)}" for row in others)
-        said.append(f"Told apart: {counts}.")
+        sentences.append(f"Told apart: {counts}.")
     verdict = {
         True: "The number stands: every control gives another one.",
         False: "The number does not stand on these prompts.",
         None: "Whether the number stands is open: not every control has an interval to compare.",
     }
-    return " ".join([*said, verdict[stands(controls)]])
+    return " ".join([*sentences, verdict[stands(controls)]])
 
 
 def kept_line(folder: Path, model: ModelInfo) -> str:

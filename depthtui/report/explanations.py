@@ -106,30 +106,30 @@ def of_measure(measure: Measure) -> tuple[Explanation, ...]:
     metric = METRIC_BY_NAME.get(measure.metric)
     if metric is None:
         return (of_token_depth(measure.name),)
-    found = replace(
+    explanation = replace(
         of_metric(metric),
         title=measure.title,
         formula=measure.formula,
         reading=measure.reading or metric.reading,
     )
-    return (found, rules.named(measure.rule).explained) if measure.rule else (found,)
+    return (explanation, rules.named(measure.rule).explained) if measure.rule else (explanation,)
 
 
 def of_token_depth(name: str) -> Explanation:
     """The explanation of one measure of a generated token's depth."""
     depth = next(depth for depth in TOKEN_DEPTHS if depth.name == name)
     metric = _OF_TOKENS.get(name)
-    found = of_metrics(metric)[0] if metric else rules.named(name).explained
-    return replace(found, title=depth.title, tells=f"{depth.meaning}.")
+    explanation = of_metrics(metric)[0] if metric else rules.named(name).explained
+    return replace(explanation, title=depth.title, tells=f"{depth.meaning}.")
 
 
 def of_verdict(verdict: Verdict | None) -> tuple[Explanation, ...]:
     """Explanations of a verdict and of each of its measures."""
-    found = [VERDICT]
+    explanations = [VERDICT]
     for measure in verdict.evidence if verdict else ():
-        found += [rule.explained for rule in rules.ALL if rule.name == measure.measure]
-        found += of_metrics(measure.measure)
-    return tuple(found)
+        explanations += [rule.explained for rule in rules.ALL if rule.name == measure.measure]
+        explanations += of_metrics(measure.measure)
+    return tuple(explanations)
 
 
 def of_column(part: str, rule: str = "") -> Explanation:
@@ -138,11 +138,11 @@ def of_column(part: str, rule: str = "") -> Explanation:
         return of_metric(METRIC_BY_NAME[part])
     if not rule:
         return _COLUMNS[part]
-    shown = rules.named(rule).explained
+    explanation = rules.named(rule).explained
     match part:
         case "interval":
             return replace(
-                shown,
+                explanation,
                 title=f"95 % interval of the depth by {rule_title(rule)}",
                 reading="Between which counts it lies for other draws of a task's generator, or "
                 "other prompts of its data set: prompts are drawn anew from these, the curves "
@@ -151,7 +151,7 @@ def of_column(part: str, rule: str = "") -> Explanation:
             )
         case "paper":
             return replace(
-                shown,
+                explanation,
                 title=f"The paper's depth by {rule_title(rule)}",
                 reading="The number of layers that the paper reports for this model; with ≈ on "
                 f"the data set that is most like this task. {PROTOCOL}",
@@ -160,11 +160,11 @@ def of_column(part: str, rule: str = "") -> Explanation:
             )
         case "ratio":
             return replace(
-                shown,
+                explanation,
                 title=f"Ratio of the depth by {rule_title(rule)}",
                 reading="The count over L: what models of different depth are compared by.",
             )
-    return shown
+    return explanation
 
 
 def of_types(model: ModelInfo | None) -> tuple[Explanation, ...]:

@@ -108,10 +108,10 @@ def _json(
     parts = [""] if len(groups) == 1 else _distinct([f"-{_slug(group)}" for group in groups])
     parted = compared_dict(groups[0], groups[1], settings) if compared else {}
     return {
-        part: summary_json(
-            group.results, settings, missing, [one.results for one in group.parts], parted
+        suffix: summary_json(
+            group.results, settings, missing, [part.results for part in group.parts], parted
         )
-        for part, group in zip(parts, groups, strict=True)
+        for suffix, group in zip(parts, groups, strict=True)
     }
 
 

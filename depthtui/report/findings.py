@@ -68,8 +68,8 @@ def unavailable(reading: Reading) -> list[Finding]:
     """Why metrics that were asked for are unavailable, and for how many prompts."""
     lines, count = [], len(reading.prompts)
     for metric in METRICS:
-        found = (reading.unavailable(prompt) for prompt in reading.prompts)
-        reasons = [reason for prompt in found if (reason := prompt.get(metric.name))]
+        reasons_of_prompts = (reading.unavailable(prompt) for prompt in reading.prompts)
+        reasons = [reason for prompt in reasons_of_prompts if (reason := prompt.get(metric.name))]
         for reason in dict.fromkeys(reasons):
             share = f" ({reasons.count(reason)} of {count} prompts)" if count > 1 else ""
             lines.append(Finding(metric.title, "–", reason.rstrip(".") + share))

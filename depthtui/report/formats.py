@@ -122,7 +122,7 @@ FORMATS = {
 
 def format_titles(subject: Subject) -> dict[str, str]:
     """The formats of a subject, name -> title."""
-    return {name: found.title for name, found in FORMATS.items() if subject in found.subjects}
+    return {name: format_.title for name, format_ in FORMATS.items() if subject in format_.subjects}
 
 
 def format_help(subject: Subject) -> str:

@@ -65,14 +65,14 @@ class Trend:
     chance: float
 
 
-def depths_of_text(written: Continuation) -> list[DepthOfText]:
+def depths_of_text(text: Continuation) -> list[DepthOfText]:
     """Every measure over a text."""
-    return [_of_text(measure, getattr(written.depths, measure.name)) for measure in TOKEN_DEPTHS]
+    return [_of_text(measure, getattr(text.depths, measure.name)) for measure in TOKEN_DEPTHS]
 
 
-def trend(written: Continuation) -> Trend | None:
+def trend(text: Continuation) -> Trend | None:
     """The trend of depth through a text; None where the text is too short to tell."""
-    depths = np.asarray(getattr(written.depths, TREND), np.float64)
+    depths = np.asarray(getattr(text.depths, TREND), np.float64)
     if np.isnan(depths).any() or independent_tokens(depths) < _FEWEST:
         return None
     size = len(depths) // QUARTERS
@@ -84,18 +84,18 @@ def trend(written: Continuation) -> Trend | None:
     return Trend(float(depths[:size].mean()), float(depths[-size:].mean()), chance)
 
 
-def trend_sentence(written: Continuation) -> str:
+def trend_sentence(text: Continuation) -> str:
     """Whether depth rises or falls through the text, in a sentence."""
-    found = trend(written)
-    if found is None:
-        return _too_short(np.asarray(getattr(written.depths, TREND), np.float64))
+    change = trend(text)
+    if change is None:
+        return _too_short(np.asarray(getattr(text.depths, TREND), np.float64))
     figures = (
-        f"mean settling depth {found.first:.1f} in the first quarter, {found.last:.1f} in the "
-        f"last (p = {found.chance:.2g})"
+        f"mean settling depth {change.first:.1f} in the first quarter, {change.last:.1f} in the "
+        f"last (p = {change.chance:.2g})"
     )
-    if found.chance > _CHANCE:
+    if change.chance > _CHANCE:
         return f"Depth neither rises nor falls as the text goes on: {figures}."
-    direction = "rises" if found.last > found.first else "falls"
+    direction = "rises" if change.last > change.first else "falls"
     return f"Depth {direction} as the text goes on: {figures}."
 
 
@@ -131,10 +131,10 @@ def _too_short(depths: np.ndarray) -> str:
 
 def exit_sentence(generation: Generation) -> str:
     """The layers that early exit would save, in a sentence."""
-    written, n_layers = generation.continuation, generation.model.n_layers
-    if len(written) < FEWEST_TOKENS:
-        return f"A text of {len(written)} tokens is too short to say what early exit gains."
-    depths = written.depths
+    text, n_layers = generation.continuation, generation.model.n_layers
+    if len(text) < FEWEST_TOKENS:
+        return f"A text of {len(text)} tokens is too short to say what early exit gains."
+    depths = text.depths
     saved = float(np.mean(n_layers - depths.early_exit))
     return (
         f"Early exit at a confidence of {generation.settings.confidence:g} saves {saved:.1f} of "
@@ -161,9 +161,9 @@ def read_through(fit: LensFit) -> str:
 
 def rolling_mean(values: np.ndarray, width: int = 16) -> np.ndarray:
     """Mean over the last `width` tokens, without tokens that have no value; `[N]`."""
-    known = np.isfinite(values)
-    sums = np.concatenate([[0.0], np.cumsum(np.where(known, values, 0.0))])
-    counts = np.concatenate([[0], np.cumsum(known)])
+    has_value = np.isfinite(values)
+    sums = np.concatenate([[0.0], np.cumsum(np.where(has_value, values, 0.0))])
+    counts = np.concatenate([[0], np.cumsum(has_value)])
     stop = np.arange(1, len(values) + 1)
     start = np.maximum(stop - width, 0)
     count = counts[stop] - counts[start]
@@ -171,17 +171,17 @@ def rolling_mean(values: np.ndarray, width: int = 16) -> np.ndarray:
 
 
 def _of_text(measure: TokenDepthMeasure, depths: np.ndarray) -> DepthOfText:
-    known = depths[np.isfinite(depths)]
+    finite = depths[np.isfinite(depths)]
     parts = np.array_split(depths, QUARTERS)
     return DepthOfText(
         measure,
         _mean(depths),
-        float(np.median(known)) if len(known) else float("nan"),
+        float(np.median(finite)) if len(finite) else float("nan"),
         tuple(_mean(part) for part in parts),
-        1 - len(known) / len(depths) if len(depths) else 0.0,
+        1 - len(finite) / len(depths) if len(depths) else 0.0,
     )
 
 
 def _mean(depths: np.ndarray) -> float:
-    known = depths[np.isfinite(depths)]
-    return float(known.mean()) if len(known) else float("nan")
+    finite = depths[np.isfinite(depths)]
+    return float(finite.mean()) if len(finite) else float("nan")

@@ -56,7 +56,7 @@ def generation_document(
 
 
 def _blocks(generation: Generation) -> Iterator[Block]:
-    written = generation.continuation
+    text = generation.continuation
     yield Only(AT_LENGTH, _prompt(generation))
     yield Note(about(generation))
     if generation.fit is not None:
@@ -64,9 +64,9 @@ def _blocks(generation: Generation) -> Iterator[Block]:
     for name, verdict in text_verdicts(generation).items():
         yield Paragraph(verdict.text if name == "text" else f"{_SPANS[name]}: {verdict.text}")
     yield Only(AT_LENGTH, _text(generation))
-    if len(written):
-        yield _table(depths_of_text(written))
-        yield Paragraph(f"{exit_sentence(generation)} {trend_sentence(written)}")
+    if len(text):
+        yield _table(depths_of_text(text))
+        yield Paragraph(f"{exit_sentence(generation)} {trend_sentence(text)}")
         yield Only(["pictures"], [Heading("Over the text", 3), Figures(_curves(generation))])
     if generation.provenance is not None:
         sentence = provenance_sentence(asdict(generation.provenance))
@@ -83,13 +83,15 @@ def _prompt(generation: Generation) -> Iterator[Block]:
 
 def _text(generation: Generation) -> Iterator[Block]:
     """The text, its tokens coloured by depth."""
-    written, n_layers = generation.continuation, generation.model.n_layers
-    depths = getattr(written.depths, TREND)
+    continuation, n_layers = generation.continuation, generation.model.n_layers
+    depths = getattr(continuation.depths, TREND)
     levels = palette.levels(depths, 0, n_layers, palette.LEVELS).tolist()
-    if len(written):
+    if len(continuation):
         yield Only(["pictures"], [Note(f"Coloured by settling depth, 0 to {n_layers}.")])
-    tokens = [Token(text, f"d{level}") for text, level in zip(written.texts, levels, strict=True)]
-    yield Tokens(tokens, written.text)
+    tokens = [
+        Token(text, f"d{level}") for text, level in zip(continuation.texts, levels, strict=True)
+    ]
+    yield Tokens(tokens, continuation.text)
 
 
 def _table(depths: Sequence[DepthOfText]) -> Table:

@@ -52,7 +52,7 @@ def generation_json(generations: Sequence[Generation]) -> bytes:
 
 
 def _as_dict(generation: Generation) -> dict[str, Any]:
-    written = generation.continuation
+    text = generation.continuation
     return {
         "model": generation.model,
         "settings": reading_keys(generation.settings),
@@ -62,27 +62,25 @@ def _as_dict(generation: Generation) -> dict[str, Any]:
             "tokens": generation.tokens.texts,
             "token_ids": generation.tokens.ids,
         },
-        "text": written.text,
-        "tokens": written.texts,
-        "token_ids": written.ids,
+        "text": text.text,
+        "tokens": text.texts,
+        "token_ids": text.ids,
         "stopped_by": generation.stopped_by,
         "complete": generation.complete,
-        "probability": written.probability,
-        "entropy": written.lens.entropy[-1],
-        "depths": dict(arrays_of(written.depths)),
+        "probability": text.probability,
+        "entropy": text.lens.entropy[-1],
+        "depths": dict(arrays_of(text.depths)),
         "curves": {
-            **{
-                rule.curve: getattr(written.lens, rule.curve) for rule in rules.ALL if rule.of_token
-            },
-            "divergence": written.divergence,
+            **{rule.curve: getattr(text.lens, rule.curve) for rule in rules.ALL if rule.of_token},
+            "divergence": text.divergence,
         },
         "summary": {
             depth.measure.name: {
                 name: getattr(depth, name) for name in ("mean", "median", "quarters", "without")
             }
-            for depth in depths_of_text(written)
+            for depth in depths_of_text(text)
         },
-        "trend": trend_sentence(written),
+        "trend": trend_sentence(text),
         "verdicts": {
             name: verdict_dict(verdict) for name, verdict in text_verdicts(generation).items()
         },
@@ -103,11 +101,11 @@ def generation_arrays(generations: Sequence[Generation]) -> bytes:
     arrays: dict[str, np.ndarray] = {}
     words = []
     for number, generation in enumerate(generations):
-        written = generation.continuation
-        arrays[f"{number}/token_ids"] = written.ids
-        arrays[f"{number}/settling/divergence"] = np.ascontiguousarray(written.divergence)
+        continuation = generation.continuation
+        arrays[f"{number}/token_ids"] = continuation.ids
+        arrays[f"{number}/settling/divergence"] = np.ascontiguousarray(continuation.divergence)
         for part in ("lens", "depths"):
-            for name, values in arrays_of(getattr(written, part)):
+            for name, values in arrays_of(getattr(continuation, part)):
                 arrays[f"{number}/{part}/{name}"] = np.ascontiguousarray(values)
         words.append(
             {
@@ -115,9 +113,11 @@ def generation_arrays(generations: Sequence[Generation]) -> bytes:
                 "prompt": generation.prompt,
                 "settings": reading_keys(generation.settings),
                 **_lens(generation),
-                "tokens": written.texts,
+                "tokens": continuation.texts,
                 "stopped_by": generation.stopped_by,
-                "vocabulary": {str(id_): text for id_, text in written.lens.vocabulary.items()},
+                "vocabulary": {
+                    str(id_): text for id_, text in continuation.lens.vocabulary.items()
+                },
             }
         )
     return save(arrays, metadata={"generations": json.dumps(to_plain(words))})

@@ -90,12 +90,12 @@ def group_runs(results: Sequence[RunResult], pool: Pool = "model") -> list[Group
 
 def pools_of(results: Sequence[RunResult]) -> list[Pool]:
     """The ways to pool some runs, without ways that pool the same runs; `none` first."""
-    found: dict[object, Pool] = {}
+    by_parts: dict[object, Pool] = {}
     for pool in POOLS:
         groups = group_runs(results, pool)
         parts = [part for group in groups for part in group.parts or [group]]
-        found.setdefault(tuple(tuple(map(id, part.results)) for part in parts), pool)
-    return list(found.values())
+        by_parts.setdefault(tuple(tuple(map(id, part.results)) for part in parts), pool)
+    return list(by_parts.values())
 
 
 def _model_key(model: ModelInfo, settings: RunSettings) -> object:
@@ -144,8 +144,8 @@ def _pooled(results: Sequence[RunResult], chosen: str) -> Group:
     for result in results:
         before = by_prompt.pop(result.prompt, None)
         by_prompt[result.prompt] = result if result.complete or before is None else before
-    kept = list(by_prompt.values())
-    complete = [result for result in kept if result.complete]
+    latest = list(by_prompt.values())
+    complete = [result for result in latest if result.complete]
     if not complete:
-        return Group(tuple(kept), chosen=chosen)
-    return Group(tuple(complete), len(kept) - len(complete), chosen)
+        return Group(tuple(latest), chosen=chosen)
+    return Group(tuple(complete), len(latest) - len(complete), chosen)

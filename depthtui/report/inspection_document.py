@@ -71,7 +71,7 @@ def sentence_of(page: Inspection) -> str:
             f"p {chance_words(page.before.probability)} -> {chance_words(page.after.probability)}"
         )
         parts.append(f"{_quoted(page.target)} {' -> '.join(ranks)}, {chances}")
-    sizes = {name: written.norm for name, written in page.written.items()}
+    sizes = {name: write.norm for name, write in page.written.items()}
     if "attention" in sizes:
         parts.append(f"attention {sizes['attention']:.2f}, MLP {sizes['mlp']:.2f} of |h|")
     shares = dict(sources_of(page))
@@ -130,8 +130,8 @@ def readouts_table(page: Inspection) -> Table:
         "after attention": page.after_attention,
         "after": page.after,
     }
-    found = {name: readout for name, readout in readouts.items() if readout is not None}
-    count = min(_MOST_TOPS, max((len(readout.top) for readout in found.values()), default=0))
+    present = {name: readout for name, readout in readouts.items() if readout is not None}
+    count = min(_MOST_TOPS, max((len(readout.top) for readout in present.values()), default=0))
     columns = [
         Column("", style="name"),
         Column("most probable next tokens", views=_AT_LENGTH),
@@ -140,7 +140,7 @@ def readouts_table(page: Inspection) -> Table:
         Column("p", number=True, rank=2),
         Column("margin", number=True, rank=_MOST_TOPS),
     ]
-    return Table(columns, [_readout_row(name, one, count) for name, one in found.items()])
+    return Table(columns, [_readout_row(name, readout, count) for name, readout in present.items()])
 
 
 def _readout_row(name: str, readout: Readout, count: int) -> list[Cell]:
@@ -174,7 +174,7 @@ def sources_table(page: Inspection, most: int) -> Table:
 
 def writes_table(page: Inspection) -> Table:
     """The tokens that attention, MLP and layer promote and suppress."""
-    has_direct = any(written.direct is not None for written in page.written.values())
+    has_direct = any(write.direct is not None for write in page.written.values())
     columns = [
         Column("", style="name"),
         Column("of |h|", number=True),
@@ -186,12 +186,12 @@ def writes_table(page: Inspection) -> Table:
     rows = [
         [
             names[name],
-            f"{written.norm:.2f}",
-            *[_signed(written.direct)] * has_direct,
-            *_token_cells(written.promoted),
-            *_token_cells(written.suppressed),
+            f"{write.norm:.2f}",
+            *[_signed(write.direct)] * has_direct,
+            *_token_cells(write.promoted),
+            *_token_cells(write.suppressed),
         ]
-        for name, written in page.written.items()
+        for name, write in page.written.items()
     ]
     return Table(columns, rows)
 
@@ -242,12 +242,12 @@ def neurons_table(page: Inspection, most: int) -> Table:
     )
     rows = [
         [
-            str(found.neuron),
-            f"{found.activation:+.2f}",
-            f"{found.norm:.3f}",
-            *_token_cells(found.promoted),
+            str(neuron.neuron),
+            f"{neuron.activation:+.2f}",
+            f"{neuron.norm:.3f}",
+            *_token_cells(neuron.promoted),
         ]
-        for found in page.neurons[:most]
+        for neuron in page.neurons[:most]
     ]
     return Table(columns, rows)
 
@@ -262,12 +262,12 @@ def experts_table(page: Inspection) -> Table:
     )
     rows = [
         [
-            str(found.expert),
-            f"{found.weight:.2f}",
-            f"{found.norm:.2f}",
-            _signed(found.loss_without),
+            str(expert.expert),
+            f"{expert.weight:.2f}",
+            f"{expert.norm:.2f}",
+            _signed(expert.loss_without),
         ]
-        for found in page.experts
+        for expert in page.experts
     ]
     return Table(columns, rows)
 

@@ -21,25 +21,25 @@ def read_run(store: Store, run: KeptRun) -> RunResult | None:
 
     A slower metric that the cache no longer has is left out.
     """
-    found = _decoded(store, run.keys.get(PASS, ""))
-    if not isinstance(found, RunResult) or found.provenance is None:
+    forward_pass = _decoded(store, run.keys.get(PASS, ""))
+    if not isinstance(forward_pass, RunResult) or forward_pass.provenance is None:
         return None
-    if not _is_of(found, run):
+    if not _is_of(forward_pass, run):
         return None
-    count = len(found.tokens)
+    count = len(forward_pass.tokens)
     answer = run.answer_start if 0 <= run.answer_start <= count else count
-    tokens = Tokens(found.tokens.ids, found.tokens.texts, answer)
+    tokens = Tokens(forward_pass.tokens.ids, forward_pass.tokens.texts, answer)
     sizes = {"L": run.model.n_layers, "T": len(tokens), "k": run.settings.top_k}
-    if not all(_fits(name, part, sizes) for name, part in found.measured.items()):
+    if not all(_fits(name, part, sizes) for name, part in forward_pass.measured.items()):
         return None
     # The key of a metric that is no longer in the run's settings belongs to other settings.
-    asked = run.keys.keys() & set(run.settings.metrics)
-    slower = {name: _decoded(store, run.keys[name]) for name in asked}
-    parts = {**found.measured} | {
+    measured_names = run.keys.keys() & set(run.settings.metrics)
+    slower = {name: _decoded(store, run.keys[name]) for name in measured_names}
+    parts = {**forward_pass.measured} | {
         name: part for name, part in slower.items() if _fits(name, part, sizes)
     }
-    there = {*parts, *OF_THE_PASS, *run.unavailable}
-    metrics = tuple(name for name in run.settings.metrics if name in there)
+    available = {*parts, *OF_THE_PASS, *run.unavailable}
+    metrics = tuple(name for name in run.settings.metrics if name in available)
     return RunResult(
         run.model,
         run.prompt,
@@ -48,23 +48,23 @@ def read_run(store: Store, run: KeptRun) -> RunResult | None:
         parts,
         run.model.n_layers,
         True,
-        replace(found.provenance, cached=True),
+        replace(forward_pass.provenance, cached=True),
         dict(run.unavailable),
         run.failed,
         run.remarks,
     )
 
 
-def _is_of(found: RunResult, run: KeptRun) -> bool:
+def _is_of(forward_pass: RunResult, run: KeptRun) -> bool:
     """Whether a cached forward pass has a run's model, prompt and layers."""
     return (
-        found.model.fingerprint == run.model.fingerprint
-        and found.prompt.text == run.prompt.text
-        and found.settings.chat_template == run.settings.chat_template
-        and set(found.settings.skipped) == set(run.settings.skipped)
-        and set(found.settings.repeated) == set(run.settings.repeated)
-        and set(found.settings.patched) == set(run.settings.patched)
-        and run.settings.answer_start < len(found.tokens)
+        forward_pass.model.fingerprint == run.model.fingerprint
+        and forward_pass.prompt.text == run.prompt.text
+        and forward_pass.settings.chat_template == run.settings.chat_template
+        and set(forward_pass.settings.skipped) == set(run.settings.skipped)
+        and set(forward_pass.settings.repeated) == set(run.settings.repeated)
+        and set(forward_pass.settings.patched) == set(run.settings.patched)
+        and run.settings.answer_start < len(forward_pass.tokens)
     )
 
 
@@ -77,12 +77,13 @@ def missing_words(number: int, prompt: Prompt, model: ModelInfo) -> str:
 def _fits(name: str, part: Any, sizes: Mapping[str, int]) -> bool:
     """Whether a part has its metric's type, and the shapes of a prompt and model of these sizes."""
     kind = METRIC_BY_NAME[name].result if name in METRIC_BY_NAME else None
-    known = dict(sizes)
+    lengths = dict(sizes)
     return (
         kind is not None
         and isinstance(part, kind)
         and all(
-            shape.fits(getattr(part, field).shape, known) for field, shape in kind.shapes().items()
+            shape.fits(getattr(part, field).shape, lengths)
+            for field, shape in kind.shapes().items()
         )
     )
 

@@ -24,14 +24,16 @@ def type_blocks(reading: Reading) -> Iterator[Block]:
     marks = reading.model.type_marks
     columns = [
         Column("mean over layers", style="name", wraps=False),
-        *(Column(f"{marks[one.name]} {one.name}", number=True) for one in types),
+        *(Column(f"{marks[of_type.name]} {of_type.name}", number=True) for of_type in types),
     ]
-    rows: list[list[Cell]] = [["layers", *(str(len(one.layers)) for one in types)]]
-    rows += [[title, *(_number(one.means[title]) for one in types)] for title in types[0].means]
+    rows: list[list[Cell]] = [["layers", *(str(len(of_type.layers)) for of_type in types)]]
     rows += [
-        [f"used: {one.title}", *_used(one.measure, types)]
-        for one in reading.evidence
-        if one.measure in types[0].used
+        [title, *(_number(of_type.means[title]) for of_type in types)] for title in types[0].means
+    ]
+    rows += [
+        [f"used: {of_type.title}", *_used(of_type.measure, types)]
+        for of_type in reading.evidence
+        if of_type.measure in types[0].used
     ]
     yield Heading("By type of layer", 3)
     yield Table(columns, rows)
@@ -41,13 +43,13 @@ def type_blocks(reading: Reading) -> Iterator[Block]:
 def types_dict(reading: Reading) -> dict[str, Any]:
     """The types for a result file: each one's layers, means, and counts of used layers."""
     return {
-        one.name: {"layers": one.layers, "means": one.means, "used": one.used}
-        for one in by_type(reading)
+        of_type.name: {"layers": of_type.layers, "means": of_type.means, "used": of_type.used}
+        for of_type in by_type(reading)
     }
 
 
 def _used(measure: str, types: Sequence[LayersOfType]) -> list[str]:
-    return [f"{one.used[measure]} of {len(one.layers)}" for one in types]
+    return [f"{of_type.used[measure]} of {len(of_type.layers)}" for of_type in types]
 
 
 def _number(value: float) -> str:

@@ -69,8 +69,8 @@ def by_prompt(estimate: DepthEstimate) -> str:
 
 def each_prompt_once(estimates: Iterable[DepthEstimate]) -> str:
     """The layers by every rule where each prompt counts once, in a sentence."""
-    found = (f"{rule_title(estimate.rule)} {by_prompt(estimate)}" for estimate in estimates)
-    return f"Each prompt counted once: {', '.join(found)}."
+    counts = (f"{rule_title(estimate.rule)} {by_prompt(estimate)}" for estimate in estimates)
+    return f"Each prompt counted once: {', '.join(counts)}."
 
 
 def between_layers(estimates: Iterable[DepthEstimate]) -> str:
@@ -148,14 +148,14 @@ def calls_words(model: ModelInfo) -> str:
 
 def lens_sentence(lens: str, results: Sequence[RunResult]) -> str:
     """The fitted lens that runs are read through, in a sentence."""
-    found = [lens_of(result, lens) for result in results]
-    known = [values for values in found if isinstance(values, FittedLens)]
-    if not known:
+    lenses = [lens_of(result, lens) for result in results]
+    fitted = [values for values in lenses if isinstance(values, FittedLens)]
+    if not fitted:
         return f"Read through the {lens_title(lens)}, which no run has."
     of_all = (
-        "" if len(known) == len(results) else f" {len(known)} of {len(results)} prompts have it."
+        "" if len(fitted) == len(results) else f" {len(fitted)} of {len(results)} prompts have it."
     )
-    return f"Read through the {lens_title(lens)}, {fit_words(known[0])}.{of_all}"
+    return f"Read through the {lens_title(lens)}, {fit_words(fitted[0])}.{of_all}"
 
 
 def _intervals(summary: Reading) -> str:
@@ -163,8 +163,12 @@ def _intervals(summary: Reading) -> str:
     if summary.n_prompts < FEWEST_UNITS:
         few = f"{summary.n_prompts}; {FEWEST_UNITS} are needed"
         return f"No interval: too few prompts to say ({few})."
-    found = [one for estimate in summary.depths for one in (estimate, estimate.prompt_weighted)]
-    alike = any(one is not None and _is_alike(one.interval) for one in found)
+    estimates = [
+        estimate
+        for by_tokens in summary.depths
+        for estimate in (by_tokens, by_tokens.prompt_weighted)
+    ]
+    alike = any(estimate is not None and _is_alike(estimate.interval) for estimate in estimates)
     where = " (±½ where every resample has the same count)" * alike
     return f"{LEVEL:.0%} intervals by bootstrap over prompts{where}."
 

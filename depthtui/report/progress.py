@@ -74,16 +74,16 @@ class EngineProgress:
             case protocol.MetricRows(metric=metric, done=done, total=total):
                 title = METRIC_BY_NAME[metric].title.lower()
                 share = f" {done} of {total}" if total else ""
-                left = f", {about(event.seconds_left)} left" if event.seconds_left > 0 else ""
-                return Step("", done, total, f"{title}{share}{left}")
+                time_left = f", {about(event.seconds_left)} left" if event.seconds_left > 0 else ""
+                return Step("", done, total, f"{title}{share}{time_left}")
         return None
 
-    def _layers(self, what: str, done: int) -> Step:
+    def _layers(self, title: str, done: int) -> Step:
         if not self._n_layers:
-            return Step("", done, 0, f"{what} {done}")
+            return Step("", done, 0, f"{title} {done}")
         # The lens also reads the model's output, which is no layer.
         done = min(done, self._n_layers)
-        return Step("", done, self._n_layers, f"{what} {done} of {self._n_layers}")
+        return Step("", done, self._n_layers, f"{title} {done} of {self._n_layers}")
 
 
 def _amount(done: int, total: int, unit: str) -> str:

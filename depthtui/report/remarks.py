@@ -53,8 +53,10 @@ def remarks_dict(result: RunResult) -> dict[str, Any]:
 
 def place_words(mark: Bookmark, result: RunResult) -> str:
     """A place in a line, such as `layer 17, token 4 " is": Paris`; untrusted."""
-    said = _said(mark, result)
-    return f'{_place(mark, result)} "{_token(mark, result)}"' + (f": {said}" if said else "")
+    top_token = _said(mark, result)
+    return f'{_place(mark, result)} "{_token(mark, result)}"' + (
+        f": {top_token}" if top_token else ""
+    )
 
 
 def _place(mark: Bookmark, result: RunResult) -> str:

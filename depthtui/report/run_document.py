@@ -208,7 +208,7 @@ def _parts(group: Group, settings: SummarySettings) -> Iterator[_Part]:
 
 def _each_run(parts: Sequence[_Part], group: Group, groups: Sequence[Group]) -> Iterator[Block]:
     """Results of each run of a group by itself; nothing for a single run."""
-    every = [one for part in parts for one in part.alone]
+    every = [reading for part in parts for reading in part.alone]
     if len(every) == 1:
         return
     yield from run_rows(every)
@@ -242,9 +242,9 @@ def _at_length(part: _Part, budget: _Budget, token_of: TokenOf) -> Iterator[Bloc
     if reading.parts:
         yield from _over_depth(reading)
     yield Only(["pictures"], _layer_figures(reading, budget))
-    found = by_layer(reading)
-    columns = {values.title: values.values for _, values in found}
-    metrics = [metric for metric, _ in found]
+    layer_values = by_layer(reading)
+    columns = {values.title: values.values for _, values in layer_values}
+    metrics = [metric for metric, _ in layer_values]
     yield Only(["text"], _by_layer("By layer", columns, reading.model, metrics))
     lens = reading.settings.lens
     for number, (result, alone) in enumerate(
@@ -314,14 +314,14 @@ def _findings(reading: Reading) -> Iterator[Block]:
 
 
 def _over_depth(summary: Reading) -> Iterator[Block]:
-    known = {_curve_title(name): values for name, values in summary.curves.items()}
+    curves = {_curve_title(name): values for name, values in summary.curves.items()}
     metrics = [metric for metric in METRICS if summary.curves.keys() & set(metric.curves)]
     yield Only(
         ["pictures"],
         [Heading("Over depth", 3), Note(_MARKS), Figures(_curves(summary))],
     )
     title = "Means over tokens, by layer"
-    yield Only(["text"], _by_layer(title, known, summary.model, metrics))
+    yield Only(["text"], _by_layer(title, curves, summary.model, metrics))
 
 
 def _curve_title(name: str) -> str:
@@ -380,10 +380,10 @@ def _branches(curves: Curves, names: Iterable[str]) -> list[Line]:
 
 
 def _by_layer(
-    title: str, found: Mapping[str, np.ndarray], model: ModelInfo, metrics: Iterable[Metric]
+    title: str, arrays: Mapping[str, np.ndarray], model: ModelInfo, metrics: Iterable[Metric]
 ) -> Iterator[Block]:
     """A column for each of these arrays, `[L]` or `[L+1]`, and the meaning of the metrics."""
-    if not found:
+    if not arrays:
         return
     is_hybrid = bool(model.layer_types)
     rows = [
@@ -392,16 +392,16 @@ def _by_layer(
             *[model.type_of(layer)] * is_hybrid,
             *(
                 _number(values[layer], ".4g") if layer < len(values) else ""
-                for values in found.values()
+                for values in arrays.values()
             ),
         ]
-        for layer in range(max(map(len, found.values())))
+        for layer in range(max(map(len, arrays.values())))
     ]
     yield Heading(title, 3)
-    heads = ("layer", *["type"] * is_hybrid, *found)
+    heads = ("layer", *["type"] * is_hybrid, *arrays)
     yield Table([Column(head) for head in heads], rows)
-    told = {metric.title: of_metric(metric).in_short for metric in metrics}
-    yield Items([f"{name}: {meaning}" for name, meaning in told.items()])
+    meanings = {metric.title: of_metric(metric).in_short for metric in metrics}
+    yield Items([f"{name}: {meaning}" for name, meaning in meanings.items()])
 
 
 def _layer_figures(reading: Reading, budget: _Budget) -> Iterator[Block]:
@@ -424,8 +424,8 @@ def _layer_figures(reading: Reading, budget: _Budget) -> Iterator[Block]:
         if values.caption:
             title = sentence_case(values.title)
             marks = [layer_mark(reading.model, layer) for layer in range(len(values.values))]
-            shown = marks if any(marks) else []
-            bars = Bars(values.values, f"{title}, by layer", values.caption, shown)
+            labels = marks if any(marks) else []
+            bars = Bars(values.values, f"{title}, by layer", values.caption, labels)
             figures.append(Figure(title, bars, values.reading or of_metric(metric).in_short))
     if figures:
         yield Heading("By layer", 3)
@@ -491,7 +491,7 @@ def _run_figures(result: RunResult, lens: str, budget: _Budget, token: int) -> I
         yield Note("Heatmaps are left out: the page would be too large.")
         return
     leading: list[Figure] = []
-    rest: list[Figure] = []
+    others: list[Figure] = []
     for measure, values in drawn:
         up = "depth" if measure.reads_residual else "layer"
         unit = formula_in(measure, result)
@@ -499,10 +499,10 @@ def _run_figures(result: RunResult, lens: str, budget: _Budget, token: int) -> I
         heatmap = Heatmap(values, measure, result.tokens.shown, unit, up, rows=names)
         title = through(measure, lens).title
         figure = Figure(title, heatmap, of_measure(measure)[0].reading)
-        (leading if measure.leading else rest).append(figure)
+        (leading if measure.leading else others).append(figure)
     yield Figures(leading)
-    if rest:
-        yield Details("The other measures", [Figures(rest)])
+    if others:
+        yield Details("The other measures", [Figures(others)])
     read = lens_of(result, lens)
     if read is not None:
         title = f"The {_lens_name(lens)} at {_position(result, token)}"

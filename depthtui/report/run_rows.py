@@ -49,9 +49,9 @@ def run_rows(readings: Sequence[Reading]) -> Iterator[Block]:
 
 def run_verdicts(readings: Sequence[Reading]) -> Items:
     """The verdict on each run by itself, from one reading of each run."""
-    found = [(number, one.verdict) for number, one in enumerate(readings, start=1)]
+    verdicts = [(number, reading.verdict) for number, reading in enumerate(readings, start=1)]
     return Items(
-        [f"{number}: {verdict.sentence}" for number, verdict in found if verdict is not None],
+        [f"{number}: {verdict.sentence}" for number, verdict in verdicts if verdict is not None],
         _MOST_ROWS,
     )
 
@@ -62,42 +62,42 @@ def task_words(prompt: Prompt) -> str:
 
 
 def _table(readings: Sequence[Reading]) -> Table:
-    known = {estimate.rule for one in readings for estimate in one.depths}
-    shown = [rule for rule in rules.ALL if rule.name in known]
+    names = {estimate.rule for reading in readings for estimate in reading.depths}
+    table_rules = [rule for rule in rules.ALL if rule.name in names]
     causal = {
-        found.measure: found.title
-        for one in readings
-        for found in one.evidence
-        if found.kind == "causal"
+        evidence.measure: evidence.title
+        for reading in readings
+        for evidence in reading.evidence
+        if evidence.kind == "causal"
     }
-    several = len({task_words(one.prompts[0].prompt) for one in readings}) > 1
+    several = len({task_words(reading.prompts[0].prompt) for reading in readings}) > 1
     columns = [
         Column("", number=True),
         Column("prompt", style="name", views=AT_LENGTH),
         Column("prompt", style="name", views=["brief"]),
         Column("tokens", number=True, views=AT_LENGTH),
         Column("loss", number=True, views=AT_LENGTH),
-        *(Column(rule.title, number=True) for rule in shown),
+        *(Column(rule.title, number=True) for rule in table_rules),
         *(Column(title, number=True) for title in causal.values()),
     ]
     rows = [
         [
             str(number),
-            *_prompt(one, several),
-            *_counts(one, [rule.name for rule in shown], list(causal)),
+            *_prompt(reading, several),
+            *_counts(reading, [rule.name for rule in table_rules], list(causal)),
         ]
-        for number, one in enumerate(readings, start=1)
+        for number, reading in enumerate(readings, start=1)
     ]
     return Table(columns, rows)
 
 
 def _prompt(reading: Reading, with_task: bool) -> list[Cell]:
     """The prompt of a run at length and in brief, its tokens and its loss."""
-    (found,) = reading.prompts
-    prompt, done, every = found.prompt, found.layers_done, reading.n_layers
-    tokens = f"{found.n_tokens:,}"
-    loss = _NONE if math.isnan(found.loss) else f"{found.loss:.2f}"
-    stopped = f"stopped after {done} of {every} layers" * (done < every)
+    (run,) = reading.prompts
+    prompt, n_computed, n_layers = run.prompt, run.layers_done, reading.n_layers
+    tokens = f"{run.n_tokens:,}"
+    loss = _NONE if math.isnan(run.loss) else f"{run.loss:.2f}"
+    stopped = f"stopped after {n_computed} of {n_layers} layers" * (n_computed < n_layers)
     beneath = " · ".join(filter(None, (task_words(prompt) * with_task, stopped)))
     in_brief = stopped or f"{tokens} tokens, loss {loss}"
     return [
@@ -110,6 +110,10 @@ def _prompt(reading: Reading, with_task: bool) -> list[Cell]:
 
 def _counts(reading: Reading, rules: Sequence[str], causal: Sequence[str]) -> list[str]:
     counts = {estimate.rule: estimate.count for estimate in reading.depths}
-    found = {one.measure: one.count for one in reading.evidence if one.kind == "causal"}
-    every = [*map(counts.get, rules), *map(found.get, causal)]
+    causal_counts = {
+        evidence.measure: evidence.count
+        for evidence in reading.evidence
+        if evidence.kind == "causal"
+    }
+    every = [*map(counts.get, rules), *map(causal_counts.get, causal)]
     return [_NONE if count is None else f"{count:g}" for count in every]

@@ -35,8 +35,8 @@ def twice(repeated: Collection[Repeated]) -> str:
     """The blocks that run twice, such as `layers 12-14 twice`; empty for a clean run."""
     words = []
     for block in sorted(repeated):
-        one = block.first == block.last
-        words.append(f"layer {block.first}" if one else f"layers {block.first}-{block.last}")
+        is_single = block.first == block.last
+        words.append(f"layer {block.first}" if is_single else f"layers {block.first}-{block.last}")
     return f"{', '.join(words)} twice" if words else ""
 
 

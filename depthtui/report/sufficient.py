@@ -22,13 +22,13 @@ from depthtui.report.blocks import (
 
 def sufficient_blocks(reading: Reading) -> Iterator[Block]:
     """The curves of cost and choices against the layers left out, for each order."""
-    found = reading.get(METRIC)
-    if found is None:
+    pooled = reading.get(METRIC)
+    if pooled is None:
         return
     yield Heading("Layers that suffice", 3)
     yield Note(f"{METRIC.tells} {METRIC.look_for}")
-    for number, way in enumerate(found.ways, start=1):
-        which = f", order {number}" if len(found.ways) > 1 else ""
+    for number, way in enumerate(pooled.ways, start=1):
+        which = f", order {number}" if len(pooled.ways) > 1 else ""
         yield Only(["pictures"], [Figures(_figures(way, which))])
         yield Only(["text"], [_table(way, which)])
 
@@ -43,7 +43,7 @@ def _figures(way: Way, which: str) -> Iterator[Figure]:
         across=across,
     )
     yield Figure(f"Cost of leaving layers out together{which}", cost, _order(way))
-    kept = Panel(
+    choices = Panel(
         [Line(way.choices_curve, "mean")],
         count,
         limits=(0.0, 1.0),
@@ -51,7 +51,7 @@ def _figures(way: Way, which: str) -> Iterator[Figure]:
         across=across,
     )
     meaning = "At 1 the most probable token is the same at every scored token."
-    yield Figure(f"Choices that stay{which}", kept, meaning)
+    yield Figure(f"Choices that stay{which}", choices, meaning)
 
 
 def _table(way: Way, which: str) -> Table:
@@ -75,5 +75,5 @@ def _table(way: Way, which: str) -> Table:
 
 def _order(way: Way) -> str:
     """The layers that are left out, in their order."""
-    gone = way.order[: len(way.curve) - 1]
-    return f"Layers go in this order: {', '.join(map(str, gone))}."
+    layers = way.order[: len(way.curve) - 1]
+    return f"Layers go in this order: {', '.join(map(str, layers))}."

@@ -72,7 +72,7 @@ def summary_dict(
         ]
     else:
         summary |= _found_in(readings[0])
-    summary["runs"] = [_run(one) for reading in readings for one in each_alone(reading)]
+    summary["runs"] = [_run(alone) for reading in readings for alone in each_alone(reading)]
     summary["provenance"] = combined_provenance(results)
     return to_plain(summary)
 
@@ -100,26 +100,26 @@ def _asked(results: Sequence[RunResult], settings: SummarySettings) -> dict[str,
 
 def _found_in(reading: Reading) -> dict[str, Any]:
     """Metrics, verdict and effective depths of the prompts of a reading."""
-    found: dict[str, Any] = {}
+    part: dict[str, Any] = {}
     for metric in ALL:
         value = reading.get(metric)
         if value is not None:
-            found[metric.name] = metric.summary(value, reading)
+            part[metric.name] = metric.summary(value, reading)
     if reading.known_idle is not None:
-        found["idle"] = list(reading.known_idle)
+        part["idle"] = list(reading.known_idle)
     if types := types_dict(reading):
-        found["by_type"] = types
+        part["by_type"] = types
     unavailable = [dict(reading.unavailable(prompt)) for prompt in reading.prompts]
     if any(unavailable):
-        found["unavailable"] = unavailable
-    found |= _concluded(reading)
+        part["unavailable"] = unavailable
+    part |= _concluded(reading)
     if reading.parts:
-        found["pooled"] = {
+        part["pooled"] = {
             "prompts": reading.n_prompts,
             "tokens": reading.n_tokens,
             "effective_prompts": reading.effective_prompts,
         }
-    return found
+    return part
 
 
 def _concluded(reading: Reading) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def summary_json(
     if missing:
         summary["missing_runs"] = list(missing)
     text = json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=1)
-    text = _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    text = _UNSEEN.sub(lambda match: json.dumps(match[0])[1:-1], text)
     return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
@@ -161,17 +161,17 @@ def combined_provenance(results: Iterable[RunResult]) -> dict[str, Any]:
 
     `cached` is whether all of them came from the disk cache.
     """
-    known = [result.provenance for result in results if result.provenance is not None]
-    if not known:
+    runs = [result.provenance for result in results if result.provenance is not None]
+    if not runs:
         return {"depthtui": __version__, "seconds": None, "cached": False}
     combined: dict[str, Any] = {
-        field.name: _distinct(str(getattr(run, field.name)) for run in known)
+        field.name: _distinct(str(getattr(run, field.name)) for run in runs)
         for field in fields(Provenance)
     }
     return combined | {
-        "started": min(run.started for run in known),
-        "seconds": sum(run.seconds for run in known),
-        "cached": all(run.cached for run in known),
+        "started": min(run.started for run in runs),
+        "seconds": sum(run.seconds for run in runs),
+        "cached": all(run.cached for run in runs),
     }
 
 

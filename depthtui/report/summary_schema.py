@@ -143,7 +143,7 @@ def _concluded() -> dict[str, Any]:
 
 def _metrics() -> dict[str, Any]:
     """Properties of each metric, by its name, and properties of no single metric."""
-    found: dict[str, Any] = {
+    properties: dict[str, Any] = {
         metric.name: {
             "type": ["object", "array", "number", "null"],
             "title": metric.title,
@@ -151,15 +151,18 @@ def _metrics() -> dict[str, Any]:
         }
         for metric in ALL
     }
-    found["unavailable"] = {
+    properties["unavailable"] = {
         "type": "array",
         "description": "Of each prompt: metric and reason.",
         "items": {"type": "object", "additionalProperties": _TEXT},
     }
-    found["idle"] = {
+    properties["idle"] = {
         "type": "array",
         "description": "Layers that write exactly nothing.",
         "items": _COUNT,
     }
-    found["by_type"] = {"type": "object", "description": "Means and used layers by type of layer."}
-    return found
+    properties["by_type"] = {
+        "type": "object",
+        "description": "Means and used layers by type of layer.",
+    }
+    return properties

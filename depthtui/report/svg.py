@@ -142,15 +142,15 @@ def _on_dark(rules: str) -> str:
 
 def _colours(ramp: str, name: str, dark: bool = False) -> list[str]:
     """The colours of a palette's sequential ramp, `s`, or its diverging ramp, `d`."""
-    found = palette.sequential(dark, name) if ramp == "s" else palette.diverging(dark, name)
-    return [palette.css(colour) for colour in found]
+    ramp_colours = palette.sequential(dark, name) if ramp == "s" else palette.diverging(dark, name)
+    return [palette.css(colour) for colour in ramp_colours]
 
 
 def _series(dark: bool = False) -> list[str]:
     """The colours of series of lines."""
     lightness = 0.68 if dark else 0.38
-    found = (colorsys.hls_to_rgb(hue / 360, lightness, share / 100) for hue, share in _HUES)
-    return ["#{:02x}{:02x}{:02x}".format(*(round(255 * part) for part in rgb)) for rgb in found]
+    colours = (colorsys.hls_to_rgb(hue / 360, lightness, share / 100) for hue, share in _HUES)
+    return ["#{:02x}{:02x}{:02x}".format(*(round(255 * part) for part in rgb)) for rgb in colours]
 
 
 def _ink(background: palette.RGB) -> str:
@@ -189,8 +189,8 @@ def curves(panel: Panel) -> str:
     """Lines over depth with the rule's threshold dashed and its layer marked."""
     height = 150.0
     last = max(len(line.values) for line in panel.lines) - 1
-    known = np.concatenate([line.values[np.isfinite(line.values)] for line in panel.lines])
-    low, high = panel.limits or _limits(known, panel.threshold, panel.log)
+    finite = np.concatenate([line.values[np.isfinite(line.values)] for line in panel.lines])
+    low, high = panel.limits or _limits(finite, panel.threshold, panel.log)
     scale = _log if panel.log else float
 
     def x(layer: float) -> float:
@@ -210,7 +210,7 @@ def curves(panel: Panel) -> str:
             parts.append(_text(x(tick), _TOP + height + 14, str(tick), "middle"))
     if has_output:
         parts.append(_text(x(last), _TOP + height + 14, "out", "end"))
-    if panel.threshold is not None and known.size:
+    if panel.threshold is not None and finite.size:
         at = y(panel.threshold)
         parts.append(_rule("threshold", _LEFT, at, WIDTH - _RIGHT, at))
     if panel.crossing is not None:
@@ -226,8 +226,8 @@ def bars(picture: Bars) -> str:
     """A bar per layer, up or down from zero; unknown layers are left out."""
     values = picture.values
     height, count = 110.0, len(values)
-    known = values[np.isfinite(values)]
-    low, high = _limits(known, None, False)
+    finite = values[np.isfinite(values)]
+    low, high = _limits(finite, None, False)
     wide = _PLOT / max(count, 1)
 
     def y(value: float) -> float:
@@ -257,11 +257,11 @@ def _scale(values: np.ndarray, measure: Measure) -> tuple[float, float, str]:
     """Ends of the colour scale, and a remark where the scale clips."""
     if measure.limits is not None:
         return (*measure.limits, "")
-    known = values[np.isfinite(values)]
-    if not known.size:
+    finite = values[np.isfinite(values)]
+    if not finite.size:
         return 0.0, 1.0, ""
-    largest = float(np.abs(known).max())
-    high = float(np.percentile(np.abs(known), palette.CLIP_PERCENTILE, method="lower"))
+    largest = float(np.abs(finite).max())
+    high = float(np.percentile(np.abs(finite), palette.CLIP_PERCENTILE, method="lower"))
     high = next((end for end in (high, largest) if end > 0), 1.0)
     note = f"{palette.CLIP_PERCENTILE}th percentile, max {largest:.3g}" if largest > high else ""
     return (-high if measure.diverging else 0.0), high, note
@@ -372,10 +372,10 @@ def _key(lines: Sequence[Line]) -> str:
     return f'<text x="{WIDTH - _RIGHT:g}" y="11" text-anchor="end">{parts}</text>' if parts else ""
 
 
-def _limits(known: np.ndarray, threshold: float | None, log: bool) -> tuple[float, float]:
-    if not known.size:
+def _limits(finite: np.ndarray, threshold: float | None, log: bool) -> tuple[float, float]:
+    if not finite.size:
         return (0.1, 1.0) if log else (0.0, 1.0)
-    low, high = float(known.min()), float(known.max())
+    low, high = float(finite.min()), float(finite.max())
     if threshold is not None:
         low, high = min(low, threshold), max(high, threshold)
     if log:
@@ -402,8 +402,8 @@ def _log(value: float) -> float:
 def _polyline(line: Line, x: object, y: object) -> str:
     assert callable(x)
     assert callable(y)
-    known = np.isfinite(line.values)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(np.int8)))
+    is_finite = np.isfinite(line.values)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_finite, [False]]).astype(np.int8)))
     d = ""
     for first, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         points = [f"{x(i):.4g} {y(float(line.values[i])):.4g}" for i in range(first, end)]
@@ -445,10 +445,10 @@ def _text(x: float, y: float, text: str, anchor: str, css: str = "") -> str:
 
 
 def _svg(parts: Sequence[str], height: float, label: str) -> str:
-    what, size = escape(printable_line(label)), f'width="{WIDTH:g}" height="{height:.4g}"'
+    name, size = escape(printable_line(label)), f'width="{WIDTH:g}" height="{height:.4g}"'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:g} {height:.4g}" {size} '
         f'font-family="Georgia, serif" font-size="{_FONT:g}" fill="{_LIGHT["soft"]}" '
-        f'role="img" aria-label="{what}">'
+        f'role="img" aria-label="{name}">'
         f'<rect class="page" fill="{_LIGHT["page"]}" {size}/>{"".join(parts)}</svg>'
     )

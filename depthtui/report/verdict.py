@@ -33,12 +33,12 @@ def verdict_blocks(verdict: Verdict | None) -> Iterator[Block]:
 
 
 def _row(measure: Evidence) -> list[str]:
-    known = measure.count is not None
+    has_count = measure.count is not None
     return [
         measure.kind,
         measure.title,
-        f"{measure.count}" if known else "–",
-        spread(measure) if known else "–",
+        f"{measure.count}" if has_count else "–",
+        spread(measure) if has_count else "–",
         measure.holds,
         which_layers(measure),
         measure.reason,

@@ -79,8 +79,8 @@ class Pairs:
         share = parameter_share(model, skipped)
         if share is None:
             return "parameters in use", "", "", ""
-        left = model.parameters - (model.parameters_of(skipped) or 0)
-        return "parameters in use", f"{model.parameters:,}", f"{left:,}", f"{-share:.0%}"
+        remaining = model.parameters - (model.parameters_of(skipped) or 0)
+        return "parameters in use", f"{model.parameters:,}", f"{remaining:,}", f"{-share:.0%}"
 
     def _loss(self) -> tuple[str, str, str, str]:
         """Mean loss over all tokens but the first of each prompt."""
@@ -94,23 +94,27 @@ class Pairs:
         return "loss, nats", *_change(*means)
 
     def _same(self) -> tuple[str, str, str, str]:
-        found = [agreement(*pair) for pair in zip(self.clean, self.changed, strict=True)]
-        known = [pair for pair in found if pair is not None]
-        total = (sum(same for same, _ in known), sum(tokens for _, tokens in known))
-        return "same next token", "", _share(total) if known else "", ""
+        agreements = [agreement(*pair) for pair in zip(self.clean, self.changed, strict=True)]
+        both = [pair for pair in agreements if pair is not None]
+        total = (sum(same for same, _ in both), sum(tokens for _, tokens in both))
+        return "same next token", "", _share(total) if both else "", ""
 
     def _depths(self, settings: SummarySettings) -> list[tuple[str, str, str, str]]:
-        asked = settings.lens
-        if any(lens_of(run, asked) is None for run in (*self.clean, *self.changed)):
+        lens_name = settings.lens
+        if any(lens_of(run, lens_name) is None for run in (*self.clean, *self.changed)):
             # Fitted lenses read clean runs alone; a comparison needs one lens for both.
             settings = replace(settings, lens=LOGIT)
         readings = [reading_of(runs, settings) for runs in (self.clean, self.changed)]
-        lens = "" if settings.lens == asked else f", {lens_title(settings.lens)}"
+        lens = "" if settings.lens == lens_name else f", {lens_title(settings.lens)}"
         rows = []
-        for rule in dict.fromkeys(found.rule for reading in readings for found in reading.depths):
+        for rule in dict.fromkeys(
+            estimate.rule for reading in readings for estimate in reading.depths
+        ):
             clean, changed = (reading.depth(rule) for reading in readings)
             layers = [
-                found.layer for found in (clean, changed) if found and found.layer is not None
+                estimate.layer
+                for estimate in (clean, changed)
+                if estimate and estimate.layer is not None
             ]
             moved = f"{layers[1] - layers[0]:+d}" if len(layers) == 2 else ""
             name = f"effective depth, {rule_title(rule)}{lens}"

@@ -301,23 +301,23 @@ def difference(
     if paired and len(a_parts) != len(b_parts):
         raise ValueError(f"{len(a_parts)} and {len(b_parts)} prompts cannot be paired")
     sides, by = (a_parts, b_parts), rules.named(rule)
-    found = Difference(rule, paired, (len(a_parts), len(b_parts)))
+    result = Difference(rule, paired, (len(a_parts), len(b_parts)))
     problem = _too_few(sides) or _no_curve(sides, by)
     if problem:
-        return replace(found, problem=problem)
+        return replace(result, problem=problem)
     curves = _curves(sides, by)
     n_layers = np.array([by.n_layers(of_side) for of_side in curves])
-    found = replace(found, same_size=bool(n_layers[0] == n_layers[1]))
+    result = replace(result, same_size=bool(n_layers[0] == n_layers[1]))
     by_tokens, by_prompts = (
         _Resampled.of(sides, by, settings, resamples, paired, weighting) for weighting in WEIGHTINGS
     )
     if by_prompts is None:
-        return replace(found, problem=Sentence("one side has no layer by this rule"))
+        return replace(result, problem=Sentence("one side has no layer by this rule"))
     less, of_all = np.array([-1.0, 1.0]), np.array([-1.0, 1.0]) / n_layers
     if by_tokens is not None:
         layers, ratios = by_tokens.sum(less), by_tokens.sum(of_all)
-        found = replace(
-            found,
+        result = replace(
+            result,
             layers=layers.value,
             layers_interval=layers.interval(),
             ratio=ratios.value,
@@ -325,11 +325,11 @@ def difference(
         )
     test = signed_rank if paired else mann_whitney
     singles = _singles(curves, by, settings)
-    if not found.same_size:
+    if not result.same_size:
         singles = [(side + 1) / layers for side, layers in zip(singles, n_layers, strict=True)]
     p, effect = test(singles[0], singles[1], settings.seed)
-    ratio = None if found.same_size else by_prompts.sum(of_all)
-    return _claiming(replace(found, p=p, effect=effect), by_prompts.sum(less), ratio, sides)
+    ratio = None if result.same_size else by_prompts.sum(of_all)
+    return _claiming(replace(result, p=p, effect=effect), by_prompts.sum(less), ratio, sides)
 
 
 def trend(
@@ -359,10 +359,10 @@ def trend(
     sizes = tuple(len(text) for text in levels)
     if paired and len(set(sizes)) > 1:
         raise ValueError(f"{sizes} prompts cannot be paired")
-    found, by = Trend(rule, sizes, paired=paired, wording=wording), rules.named(rule)
+    result, by = Trend(rule, sizes, paired=paired, wording=wording), rules.named(rule)
     problem = _too_few(levels, " a level") or _no_curve(levels, by)
     if problem:
-        return replace(found, problem=problem)
+        return replace(result, problem=problem)
     pooled = [float(by.layers(pool(text)[by.curve], settings)) for text in levels]
     ranks = np.arange(len(levels)) - (len(levels) - 1) / 2
     weights = ranks / (ranks**2).sum() * (len(levels) - 1)
@@ -372,8 +372,8 @@ def trend(
         p, effect = signed_rank(np.zeros(sizes[0]), slopes, settings.seed)
     else:
         p, effect = kendall(singles, settings.seed)
-    found = replace(
-        found,
+    result = replace(
+        result,
         layers=tuple(float(value) if np.isfinite(value) else None for value in pooled),
         p=p,
         effect=effect,
@@ -383,13 +383,13 @@ def trend(
         for weighting in WEIGHTINGS
     )
     if by_prompts is None:
-        return replace(found, problem=Sentence("a level has no layer by this rule"))
+        return replace(result, problem=Sentence("a level has no layer by this rule"))
     if by_tokens is not None:
         slope = by_tokens.sum(weights)
-        found = replace(found, slope=slope.value, slope_interval=slope.interval())
+        result = replace(result, slope=slope.value, slope_interval=slope.interval())
     doubts = [doubt for means in (by_tokens, by_prompts) if means and (doubt := _wavers(means))]
-    found = replace(found, doubt=next(iter(doubts), None))
-    return _claiming(found, by_prompts.sum(weights), None, levels)
+    result = replace(result, doubt=next(iter(doubts), None))
+    return _claiming(result, by_prompts.sum(weights), None, levels)
 
 
 def _wavers(means: _Resampled) -> Sentence | None:
@@ -453,17 +453,17 @@ def numbers(comparison: Difference | Trend) -> dict[str, Any]:
 def _too_few(groups: Sequence[Sequence[PromptCurves]], where: str = "") -> Sentence | None:
     fewest = min(len(group) for group in groups)
     if fewest < FEWEST_UNITS:
-        needed = f"{fewest}{where}; {FEWEST_UNITS} are needed"
+        reason = f"{fewest}{where}; {FEWEST_UNITS} are needed"
     elif any(map(too_few, groups)):
-        needed = "two of each task are needed"
+        reason = "two of each task are needed"
     else:
         return None
-    return Sentence("too few prompts to say", (f" ({needed})",))
+    return Sentence("too few prompts to say", (f" ({reason})",))
 
 
 def _no_curve(groups: Sequence[Sequence[PromptCurves]], rule: Rule) -> Sentence | None:
-    known = all(rule.curve in part.curves for group in groups for part in group)
-    return None if known else Sentence("this rule's curve was not measured everywhere")
+    has_curve = all(rule.curve in part.curves for group in groups for part in group)
+    return None if has_curve else Sentence("this rule's curve was not measured everywhere")
 
 
 def _curves(groups: Sequence[Sequence[PromptCurves]], rule: Rule) -> list[np.ndarray]:
@@ -546,7 +546,7 @@ class _Resampled:
 
 
 def _claiming(
-    found: Comparison,
+    comparison: Comparison,
     layers: Bootstrap,
     ratio: Bootstrap | None,
     groups: Sequence[Sequence[PromptCurves]],
@@ -554,7 +554,7 @@ def _claiming(
     """The comparison with its claim, at the level of a single comparison."""
     n_tasks = int(task_numbers(groups[0]).max()) + 1
     drawn = Drawn(layers, ratio, n_tasks)
-    return replace(found, claim=drawn.claim(LEVEL), drawn=drawn)
+    return replace(comparison, claim=drawn.claim(LEVEL), drawn=drawn)
 
 
 def _words(comparison: Difference | Trend, wording: Wording, effect: str) -> Sentence:

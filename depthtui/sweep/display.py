@@ -39,8 +39,8 @@ class SweepDisplay(ProgressBars):
     def prompt_begins(self, item: Item) -> None:
         """The engine's next events are of this prompt."""
         cell = item.cell
-        what = f"{model_title(cell.model)} · {cell.task.title} · prompt {item.number + 1}"
-        self._show(what, 0, 0, "")
+        prompt = f"{model_title(cell.model)} · {cell.task.title} · prompt {item.number + 1}"
+        self._show(prompt, 0, 0, "")
 
     def prompt_ends(self, cell: Cell, record: Record | None, seconds: float) -> None:
         """A prompt was run, or failed."""
@@ -71,10 +71,10 @@ class SweepDisplay(ProgressBars):
 
     def _words(self) -> str:
         """Number of prompts done, and the time for the others at the rate so far."""
-        left = self._waiting.seconds
+        seconds = self._waiting.seconds
         words = f"{self._done} of {self._total} prompts"
-        if left is not None and self._waiting:
-            words += f", {time_words(left)} left"
+        if seconds is not None and self._waiting:
+            words += f", {time_words(seconds)} left"
         return words
 
     def _show(self, stage: str, done: int, total: int, amount: str) -> None:

@@ -157,9 +157,9 @@ class SweepFolder:
     def token_counts(self, model: ModelSpec, fingerprint: str | None) -> dict[str, int]:
         """Lengths of prompts that the model's tokenizer has counted before, by `count_key`."""
         try:
-            found = parse_json(read_whole(self._counts_path(model), _LARGEST_LIST))
-            same = fingerprint is None or found["fingerprint"] == fingerprint
-            return from_plain(dict[str, int], found["counts"]) if same else {}
+            body = parse_json(read_whole(self._counts_path(model), _LARGEST_LIST))
+            same = fingerprint is None or body["fingerprint"] == fingerprint
+            return from_plain(dict[str, int], body["counts"]) if same else {}
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
@@ -184,9 +184,9 @@ class SweepFolder:
             {
                 "model": plan.models.index(cell.model),
                 "task": plan.tasks.index(cell.task),
-                "records": [record_name(cell, record.number, record.key) for record in found],
+                "records": [record_name(cell, record.number, record.key) for record in of_cell],
             }
-            for cell, found in records.items()
+            for cell, of_cell in records.items()
         ]
         body = {"schema": 1, "plan": plan, "cells": cells}
         write_whole(self._file(MANIFEST), _json(body))

@@ -113,9 +113,9 @@ def _lacks(every: Values, has_answer: bool) -> Iterator[str]:
 def _answer_start(body: Values) -> Any:
     """First token of the answer; the last token where no metric kept it."""
     for name in (ERASURE.name, GRADIENTS.name):
-        for kept in body["metrics"].get(name) or ():
-            if kept:
-                return kept["answer_start"]
+        for part in body["metrics"].get(name) or ():
+            if part:
+                return part["answer_start"]
     return body["n_tokens"] - bool(body["prompt"]["answer"])
 
 
@@ -134,32 +134,32 @@ def _reduced(former: _Former) -> dict[str, Any]:
     if former.n_tokens < 1:
         return {}
     parts = former.by_lens[LOGIT][1]
-    found = {
-        name: _part(former, kept if isinstance(kept, Mapping) else {}, name, others)
+    reduced = {
+        name: _part(former, part if isinstance(part, Mapping) else {}, name, others)
         for name, read in _OTHERS.items()
-        if (kept := parts.get(name)) and (others := read(former, kept)) is not None
+        if (part := parts.get(name)) and (others := read(former, part)) is not None
     }
     # Every lens has the contributions beside its curves; where one failed, another has them.
     means = {name: curve for read, _ in former.by_lens.values() for name, curve in read.items()}
     if "layer_cosine" in means:
-        found["contributions"] = _part(former, means, "contributions", {})
+        reduced["contributions"] = _part(former, means, "contributions", {})
     for lens, metric in LENS_METRICS.items():
         fitted = parts.get(metric)
         if lens in former.by_lens and (fitted or lens == LOGIT):
             curves, metrics = former.by_lens[lens]
             if "kl" in curves and "early_exit" in metrics:
                 others = _lens(former, metrics, fitted)
-                found[metric] = _part(former, curves, metric, others)
-    return found
+                reduced[metric] = _part(former, curves, metric, others)
+    return reduced
 
 
-def _part(former: _Former, kept: Values, metric: str, others: Values) -> dict[str, Any]:
-    """The fields of a metric's reduced values: `kept` ones and `others`."""
-    values = {"chosen": [], **kept, "tokens": former.n_tokens, **others}
+def _part(former: _Former, part: Values, metric: str, others: Values) -> dict[str, Any]:
+    """The fields of a metric's reduced values, from its `part` of the summary and `others`."""
+    values = {"chosen": [], **part, "tokens": former.n_tokens, **others}
     reduced: Any = METRIC_BY_NAME[metric].reduced
     names = {field.name for field in fields(reduced)}
-    found: dict[str, Any] = to_plain({name: values[name] for name in names & values.keys()})
-    return found
+    known_values: dict[str, Any] = to_plain({name: values[name] for name in names & values.keys()})
+    return known_values
 
 
 def _lens(former: _Former, metrics: Values, fitted: Values | None) -> Values:
@@ -185,78 +185,78 @@ def _fit(former: _Former, about: Values, metrics: Values) -> Values:
     return {"fit": without(about, held_out), **held_out, "settling": settling}
 
 
-def _nothing(former: _Former, kept: Values) -> Values:
+def _nothing(former: _Former, part: Values) -> Values:
     return {}
 
 
-def _nonlinear(former: _Former, kept: Any) -> Values:
-    return {"tokens": former.length, "share": kept}
+def _nonlinear(former: _Former, part: Any) -> Values:
+    return {"tokens": former.length, "share": part}
 
 
-def _ablation(former: _Former, kept: Values) -> Values | None:
+def _ablation(former: _Former, part: Values) -> Values | None:
     tokens = former.n_tokens - 1
-    squares = (from_plain(float, kept["mean_floor"]) * tokens) ** 2
+    squares = (from_plain(float, part["mean_floor"]) * tokens) ** 2
     return {"tokens": tokens, "squares": squares} if tokens else None
 
 
-def _order(former: _Former, kept: Values) -> Values | None:
+def _order(former: _Former, part: Values) -> Values | None:
     tokens = former.n_tokens - 1
     return {"tokens": tokens, "squares": None} if tokens else None
 
 
-def _context(former: _Former, kept: Values) -> Values | None:
-    (start,) = kept["starts"]
+def _context(former: _Former, part: Values) -> Values | None:
+    (start,) = part["starts"]
     if start is None:
         return None
-    tokens, later = former.length - start, kept["later_tokens"]
+    tokens, later = former.length - start, part["later_tokens"]
 
     def curve(values: Values, tokens: int) -> Values:
         of_tokens = {name: values[name] for name in ("loss", "worth")}
-        return {**of_tokens, "tokens": tokens, "squares": None, "floor": kept["floor"]}
+        return {**of_tokens, "tokens": tokens, "squares": None, "floor": part["floor"]}
 
     return {
         "tokens": tokens,
         "start": start,
-        "curve": curve(kept, tokens),
+        "curve": curve(part, tokens),
         "later": curve(later, tokens - 1) if later else None,
     }
 
 
-def _answers(former: _Former, kept: Values) -> Values:
-    length = round(from_plain(float, kept["tokens"]))
+def _answers(former: _Former, part: Values) -> Values:
+    length = round(from_plain(float, part["tokens"]))
     return {
         "tokens": length,
-        "right": [kept["without"]],
-        "differs_after": [kept["differs_after"]],
-        "clean_right": [bool(from_plain(float, kept["clean"]))],
+        "right": [part["without"]],
+        "differs_after": [part["differs_after"]],
+        "clean_right": [bool(from_plain(float, part["clean"]))],
         "lengths": [length],
-        "moved": kept["unchanged_differs"],
+        "moved": part["unchanged_differs"],
     }
 
 
-def _skip_effects(former: _Former, kept: Values) -> Values:
-    (positions,) = kept["positions"]
+def _skip_effects(former: _Former, part: Values) -> Values:
+    (positions,) = part["positions"]
     tokens = sum(former.length - position for position in positions)
     return {"tokens": tokens, "positions": positions}
 
 
-def _direct_effects(former: _Former, kept: Values) -> Values:
-    (positions,) = kept["positions"]
-    pairs = later_pairs(from_plain(np.ndarray, kept["layers"]))
+def _direct_effects(former: _Former, part: Values) -> Values:
+    (positions,) = part["positions"]
+    pairs = later_pairs(from_plain(np.ndarray, part["layers"]))
     mean = np.nanmean(pairs) if np.isfinite(pairs).any() else None
     return {"tokens": former.length, "positions": positions, "mean": mean}
 
 
-def _erasure(former: _Former, kept: Any) -> Values:
-    (values,) = kept
-    found = from_plain(ResidualErasure, without(values, ("until",)))
-    return vars(ERASURE.reduce(found, former.run, slice(former.first, None)))
+def _erasure(former: _Former, part: Any) -> Values:
+    (values,) = part
+    result = from_plain(ResidualErasure, without(values, ("until",)))
+    return vars(ERASURE.reduce(result, former.run, slice(former.first, None)))
 
 
-def _gradients(former: _Former, kept: Any) -> Values:
-    (values,) = kept
-    found = from_plain(IntegratedGradients, values)
-    return vars(GRADIENTS.reduce(found, former.run, slice(former.first, None)))
+def _gradients(former: _Former, part: Any) -> Values:
+    (values,) = part
+    result = from_plain(IntegratedGradients, values)
+    return vars(GRADIENTS.reduce(result, former.run, slice(former.first, None)))
 
 
 _OTHERS: Mapping[str, Callable[[_Former, Any], Values | None]] = {

@@ -45,15 +45,15 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Out
             were measured differently, or `out` cannot be written or has files of others.
     """
     out.claim()
-    found = [manifest for path in paths for manifest in _manifests(path, notify)]
-    plan = _united([manifest.plan for _, manifest in found])
-    for missing, count in _missing_parts(found):
-        what = f"Part {missing} of {count} of the sweep is"
-        if "," in missing or "-" in missing:
-            what = f"Parts {missing} of {count} of the sweep are"
-        notify(f"{what} in none of the folders.")
+    manifests = [manifest for path in paths for manifest in _manifests(path, notify)]
+    plan = _united([manifest.plan for _, manifest in manifests])
+    for numbers, count in _missing_parts(manifests):
+        subject = f"Part {numbers} of {count} of the sweep is"
+        if "," in numbers or "-" in numbers:
+            subject = f"Parts {numbers} of {count} of the sweep are"
+        notify(f"{subject} in none of the folders.")
     records: dict[Cell, dict[int, Record]] = {cell: {} for cell in plan.cells}
-    for path, manifest in found:
+    for path, manifest in manifests:
         for cell, names in manifest.names.items():
             for name in names:
                 record = _read(path.parent, name, notify)
@@ -84,12 +84,12 @@ def check_can_join(folder: Path, plan: SweepPlan) -> None:
     Raises:
         DepthError: the folder has a sweep that was measured differently.
     """
-    found = []
+    plans = []
     for path in sorted(folder.glob(f"{MANIFEST}*.json")):
         with suppress(OSError, ValueError):
-            found.append(read_manifest(path).plan)
+            plans.append(read_manifest(path).plan)
     try:
-        _united([*found, plan_from_text(plan_text(plan))])
+        _united([*plans, plan_from_text(plan_text(plan))])
     except DepthError as error:
         raise DepthError(
             f"The parts cannot be merged with what {folder} holds. {error.message}",
@@ -112,14 +112,14 @@ def _manifests(folder: Path, notify: Notify) -> Iterable[tuple[Path, Manifest]]:
             ) from None
 
 
-def _missing_parts(found: Sequence[tuple[Path, Manifest]]) -> Iterable[tuple[str, int]]:
+def _missing_parts(manifests: Sequence[tuple[Path, Manifest]]) -> Iterable[tuple[str, int]]:
     """The missing parts of split sweeps, such as `2, 5-9`, and the number of all parts.
 
     Raises:
         DepthError: a file's name has a number of parts that no sweep can have.
     """
     parts: dict[tuple[SweepPlan, int], set[int]] = {}
-    for path, manifest in found:
+    for path, manifest in manifests:
         named = _PART.fullmatch(path.stem)
         if named is not None:
             part, count = map(int, named.groups())
@@ -130,8 +130,8 @@ def _missing_parts(found: Sequence[tuple[Path, Manifest]]) -> Iterable[tuple[str
                     "Merge without that file.",
                 )
             parts.setdefault((manifest.plan, count), set()).add(part)
-    for (_, count), there in parts.items():
-        missing = [part for part in range(1, count + 1) if part not in there]
+    for (_, count), present in parts.items():
+        missing = [part for part in range(1, count + 1) if part not in present]
         if missing:
             yield numbers_text(missing), count
 
@@ -174,7 +174,9 @@ def _failures(paths: Sequence[Path], records: dict[Cell, list[Record]]) -> list[
         for path in sorted(folder.glob(f"{FAILURES}*.json"))
         for failure in read_failures(path)
     )
-    done = {
-        Failure.of(cell, record.number, "") for cell, found in records.items() for record in found
+    measured = {
+        Failure.of(cell, record.number, "")
+        for cell, of_cell in records.items()
+        for record in of_cell
     }
-    return [failure for failure in failed if replace(failure, message="") not in done]
+    return [failure for failure in failed if replace(failure, message="") not in measured]

@@ -245,10 +245,10 @@ class _Driver:
 
     def _lose(self, worker: _Worker, part: _Part) -> None:
         self._workers.remove(worker)
-        cell, lacking = part.cell, self._state.lacking(part.cell)
+        cell, missing = part.cell, self._state.lacking(part.cell)
         if self._results.is_tried_again(cell, worker.death()):
-            rest = tuple(number for number in part.numbers if number in lacking)
-            self._waiting.insert(0, _Part(cell, rest))
+            numbers = tuple(number for number in part.numbers if number in missing)
+            self._waiting.insert(0, _Part(cell, numbers))
         self._end_cell(cell)
         if self._waiting:
             self._begin(worker.gpu)
@@ -302,12 +302,12 @@ def serve(
         if isinstance(event, Notice):
             notify(event.message)
 
-    kept: list[_Kept] = []
+    kept_engine: list[_Kept] = []
 
     def engine() -> SweepEngine:
-        if not kept:
-            kept.append(_Kept(make(emit, notify)))
-        return kept[0]
+        if not kept_engine:
+            kept_engine.append(_Kept(make(emit, notify)))
+        return kept_engine[0]
 
     with suppress(EOFError, OSError):
         while True:

@@ -151,8 +151,8 @@ class _Driver:
         state = self._state
         state.folder.keep_failures([])
         for model in state.plan.models:
-            known = state.folder.token_counts(model, None)
-            state.look(model, TokenCounts(known, state.plan.run.chat_template), None)
+            counts = state.folder.token_counts(model, None)
+            state.look(model, TokenCounts(counts, state.plan.run.chat_template), None)
         self._watcher.sweep_begins(state)
         results = Results(state, self._watcher, self._notify, "node")
         self._warn_of_needs()
@@ -204,10 +204,10 @@ class _Driver:
 
 def _fits(needs: NodeNeeds, nodes: list[dict[str, Any]]) -> bool:
     """Whether one of Ray's nodes, busy or not, has the resources for a cell."""
-    wanted = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": needs.memory}
+    resources = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": needs.memory}
     return any(
         node["Alive"]
-        and all(node["Resources"].get(name, 0) >= amount for name, amount in wanted.items())
+        and all(node["Resources"].get(name, 0) >= amount for name, amount in resources.items())
         for node in nodes
     )
 

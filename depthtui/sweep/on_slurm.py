@@ -143,8 +143,8 @@ def write_scripts(sweep: SlurmSweep) -> list[Path]:
         sweep.array_path: array_script(sweep).encode(),
         sweep.merge_path: merge_script(sweep).encode(),
     }
-    missing = [path for path, content in scripts.items() if not _is_there(path, content)]
-    for path in missing:
+    new_paths = [path for path, content in scripts.items() if not _is_there(path, content)]
+    for path in new_paths:
         write_new(path, scripts[path])
     return list(scripts)
 
@@ -181,16 +181,16 @@ def submit(sweep: SlurmSweep) -> tuple[str, str]:
 def _sbatch(script: Path, *options: str) -> str:
     command = ["sbatch", "--parsable", *options, str(script)]
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
         )
     except OSError as error:
         raise DepthError(f"sbatch cannot be run: {first_line(error.strerror)}.") from None
-    if done.returncode:
-        why = first_line(done.stderr).removeprefix("sbatch: ").removeprefix("error: ")
+    if process.returncode:
+        why = first_line(process.stderr).removeprefix("sbatch: ").removeprefix("error: ")
         raise DepthError(f"sbatch does not take {script}: {why}.", "Correct its options.")
     # In a federation the cluster's name follows the id.
-    return done.stdout.strip().partition(";")[0]
+    return process.stdout.strip().partition(";")[0]
 
 
 def _is_there(path: Path, content: bytes) -> bool:

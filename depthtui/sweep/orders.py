@@ -52,7 +52,7 @@ def run_order(
         on_bug: puts an unexpected failure into words.
     """
     order = from_plain(Order, json.loads(data))
-    cell, settings, wanted = order.cell, order.settings, set(order.numbers)
+    cell, settings, numbers = order.cell, order.settings, set(order.numbers)
     try:
         engine = make_engine()
         info = engine.load(cell.model)
@@ -63,18 +63,18 @@ def run_order(
     except Exception as error:
         yield "unloaded", _json(Failure.of(cell, None, on_bug(error)))
         return
-    n_told = 0
+    n_sent = 0
     for step in run_cell(
-        engine, cell, settings, order.prompts, counts, lambda item: item.number in wanted, on_bug
+        engine, cell, settings, order.prompts, counts, lambda item: item.number in numbers, on_bug
     ):
         if isinstance(step, Record):
             yield "record", record_bytes(step)
         elif isinstance(step, Failure):
             yield "failure", _json(step)
-        elif len(counts.known) > n_told:
-            n_told = len(counts.known)
-            told = {"fingerprint": info.fingerprint, "counts": dict(counts.known)}
-            yield "counts", _json(told)
+        elif len(counts.known) > n_sent:
+            n_sent = len(counts.known)
+            body = {"fingerprint": info.fingerprint, "counts": dict(counts.known)}
+            yield "counts", _json(body)
 
 
 class Results:
@@ -104,9 +104,9 @@ class Results:
         match kind:
             case "counts":
                 body = json.loads(data)
-                known = self._state.folder.token_counts(cell.model, body["fingerprint"])
-                known |= body["counts"]
-                self._state.folder.keep_token_counts(cell.model, body["fingerprint"], known)
+                counts = self._state.folder.token_counts(cell.model, body["fingerprint"])
+                counts |= body["counts"]
+                self._state.folder.keep_token_counts(cell.model, body["fingerprint"], counts)
             case "record":
                 try:
                     record = read_record(data)

@@ -70,12 +70,12 @@ def population(tasks: Iterable[TaskChoice]) -> str:
     """
     tasks = list(tasks)
     drawn = {task.name for task in tasks if task.is_generated}
-    kept = {task.name for task in tasks if not task.is_generated}
+    stored = {task.name for task in tasks if not task.is_generated}
     return " and ".join(
         f"{prompts} of {'this' if len(names) == 1 else 'these'} {source}{'s' * (len(names) > 1)}"
         for names, prompts, source in (
             (drawn, "draws", "generator"),
-            (kept, "prompts", "data set"),
+            (stored, "prompts", "data set"),
         )
         if names
     )
@@ -217,8 +217,8 @@ def choose_levels(
     Raises:
         DepthError: there is no such task or level.
     """
-    known = _levels_of(name, data)
-    chosen = [level for choice in levels for level in _expanded(name, choice.strip(), known)]
+    scale = _levels_of(name, data)
+    chosen = [level for choice in levels for level in _expanded(name, choice.strip(), scale)]
     return [
         TaskChoice(name, level, data, drawing.examples, drawing.max_tokens, drawing.sample)
         for level in dict.fromkeys(chosen)
@@ -231,13 +231,13 @@ def parse_data(texts: Iterable[str]) -> dict[str, str]:
     Raises:
         DepthError: a text is not of this form, or names the home folder of an unknown user.
     """
-    found: dict[str, str] = {}
+    files: dict[str, str] = {}
     for text in texts:
         name, equals, path = text.partition("=")
         if not (name and equals and path):
             raise DepthError(f"{shown(text)} names no file.", "Write --data NAME=FILE.")
-        found[name] = str(expanded(path))
-    return found
+        files[name] = str(expanded(path))
+    return files
 
 
 def _levels_of(name: str, data: str) -> range:
@@ -258,20 +258,20 @@ def _levels_of(name: str, data: str) -> range:
     return TASKS[name].levels
 
 
-def _expanded(name: str, level: str, known: range) -> Iterable[str]:
-    if level == ALL_LEVELS and known:
-        return [str(level) for level in known]
+def _expanded(name: str, level: str, scale: range) -> Iterable[str]:
+    if level == ALL_LEVELS and scale:
+        return [str(level) for level in scale]
     if level in ("", ALL_LEVELS):
         default = TASKS[name].default_level if name in TASKS else None
         return ["" if default is None else str(default)]
-    if not known:
+    if not scale:
         raise DepthError(f"The task {name} has no levels.", "Leave the level out.")
     first, dash, last = level.partition("-")
     ends = [first, last] if dash else [first]
-    numbers = [int(end) for end in ends if end.isdecimal() and len(end) < 10 and int(end) in known]
+    numbers = [int(end) for end in ends if end.isdecimal() and len(end) < 10 and int(end) in scale]
     if len(numbers) < len(ends) or numbers != sorted(numbers):
         raise DepthError(
             f"The task {name} has no level {level[:40]!r}.",
-            f"Levels: {known[0]} to {known[-1]}, such as {name}:{known[0]}-{known[-1]}.",
+            f"Levels: {scale[0]} to {scale[-1]}, such as {name}:{scale[0]}-{scale[-1]}.",
         )
     return [str(index) for index in range(numbers[0], numbers[-1] + 1)]

@@ -82,10 +82,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _tables(table: dict[str, Any], name: str, where: str) -> list[dict[str, Any]]:
-    found = table.pop(name, [])
-    if not isinstance(found, list) or not all(isinstance(row, dict) for row in found):
+    rows = table.pop(name, [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DepthError(f"{where}: {name} is no list of tables.", f"Begin each with [[{name}]].")
-    return found
+    return rows
 
 
 def _model(row: dict[str, Any], where: str) -> ModelSpec:
@@ -111,15 +111,17 @@ def _tasks(row: dict[str, Any], drawing: Drawing, folder: Path, where: str) -> l
         raise DepthError(f"{where}: {error.message}", error.hint) from None
 
 
-def _check_keys(row: Mapping[str, Any], known: Mapping[str, Option], where: str) -> None:
+def _check_keys(row: Mapping[str, Any], options: Mapping[str, Option], where: str) -> None:
     for name in row:
-        if name not in known:
-            raise DepthError(f"{where}: there is no key {name[:60]}.", f"Keys: {', '.join(known)}.")
+        if name not in options:
+            raise DepthError(
+                f"{where}: there is no key {name[:60]}.", f"Keys: {', '.join(options)}."
+            )
 
 
-def _values(row: Mapping[str, Any], known: Mapping[str, Option], where: str) -> dict[str, Any]:
+def _values(row: Mapping[str, Any], options: Mapping[str, Option], where: str) -> dict[str, Any]:
     values = {}
-    for name, option in known.items():
+    for name, option in options.items():
         if name in row:
             try:
                 values[name] = option.parse_written(row[name])

@@ -78,8 +78,8 @@ def _source(task: TaskChoice, seed: int, datasets: Path | None) -> Iterator[Prom
         sample_seed = seed if task.sample else None
         yield from rows(task.name, task.data or None, sample_seed, task.level, datasets)
     elif task.data:
-        found = read_prompts(task.data)
-        prompts = [replace(prompt, task=task.name) for prompt in found]
+        own_prompts = read_prompts(task.data)
+        prompts = [replace(prompt, task=task.name) for prompt in own_prompts]
         yield from _sampled(task, prompts, seed) if task.sample else prompts
     elif TASKS[task.name].kind == "written":
         prompts = make_prompts(task.name, count=len(written_rows(task.name)))

@@ -118,20 +118,20 @@ class Question:
 
 def questions(summary: SweepSummary) -> list[Question]:
     """The questions that can be asked of the sweep's models and tasks."""
-    asked = (
+    kinds = (
         ("size", "Does effective depth grow with size?", _sizes),
         ("training", "Does effective depth grow with training?", _trainings),
         ("models", "Do the models differ on the same prompts?", _pairs),
         ("precision", "Do fewer bits change effective depth?", _precisions),
         ("difficulty", "Do harder tasks use more depth?", _trends),
     )
-    found = [Question(name, title, list(answer(summary))) for name, title, answer in asked]
-    return [question for question in found if question.answers]
+    all_questions = [Question(name, title, list(answer(summary))) for name, title, answer in kinds]
+    return [question for question in all_questions if question.answers]
 
 
 def _sizes(summary: SweepSummary) -> Iterable[Answer]:
     """Per task, the largest model of a family less the smallest, and the models in between."""
-    found = [
+    comparisons = [
         _Compared(
             f"{cells[0].title} to {cells[-1].title}",
             task.title,
@@ -145,10 +145,10 @@ def _sizes(summary: SweepSummary) -> Iterable[Answer]:
         for rule in rules_of(cells)
     ]
     everyone = summary.models
-    if not found and any(_by_size(summary, everyone, task) for task in summary.plan.tasks):
+    if not comparisons and any(_by_size(summary, everyone, task) for task in summary.plan.tasks):
         titles = [summary.of_model(model)[0].title for model in everyone]
         yield Answer(", ".join(titles), "all tasks", "", _UNLIKE, cells=_cells(summary.cells))
-    yield from _answers(found)
+    yield from _answers(comparisons)
 
 
 def _by_size(
@@ -167,28 +167,28 @@ def families(summary: SweepSummary) -> list[list[ModelSpec]]:
     The plan's families count. Models that it gives no family are of one family where their
     architecture is the same and their tokenizers cut the same prompts into as many tokens.
     """
-    found: list[list[ModelSpec]] = []
+    groups: list[list[ModelSpec]] = []
     for model in summary.models:
-        for members in found:
+        for members in groups:
             if _related(summary, members[0], model):
                 members.append(model)
                 break
         else:
-            found.append([model])
-    return found
+            groups.append([model])
+    return groups
 
 
 def _related(summary: SweepSummary, a: ModelSpec, b: ModelSpec) -> bool:
-    said = dict(summary.plan.families)
-    if a.name in said or b.name in said:
-        return said.get(a.name) == said.get(b.name)
+    given_families = dict(summary.plan.families)
+    if a.name in given_families or b.name in given_families:
+        return given_families.get(a.name) == given_families.get(b.name)
     ours, theirs = summary.of_model(a), summary.of_model(b)
-    one, other = _lengths(ours), _lengths(theirs)
-    both = one.keys() & other.keys()
+    own, others = _lengths(ours), _lengths(theirs)
+    both = own.keys() & others.keys()
     return (
         ours[0].model.architecture == theirs[0].model.architecture
         and bool(both)
-        and all(one[text] == other[text] for text in both)
+        and all(own[text] == others[text] for text in both)
     )
 
 
@@ -199,9 +199,9 @@ def _lengths(cells: Iterable[CellSummary]) -> dict[str, int]:
 def _listed(cells: Sequence[CellSummary], rule: str) -> str:
     """Ratio and count of each model that has a layer, such as `0.69 (11 of 16)`; may be empty."""
     return ", ".join(
-        f"{found.ratio:.2f} ({found.count} of {cell.n_layers})"
+        f"{estimate.ratio:.2f} ({estimate.count} of {cell.n_layers})"
         for cell in cells
-        if (found := cell.depth(rule)) and found.ratio is not None
+        if (estimate := cell.depth(rule)) and estimate.ratio is not None
     )
 
 
@@ -214,7 +214,7 @@ def _less(first: Sequence[CellSummary], second: Sequence[CellSummary], rule: str
 
 def _trainings(summary: SweepSummary) -> Iterable[Answer]:
     """Revisions of one model, in the order of their steps, on the prompts that all have run."""
-    found: list[_Compared[Trend]] = []
+    comparisons: list[_Compared[Trend]] = []
     for models in _trained(summary.models):
         first, last = models[0], models[-1]
         name = summary.of_model(first)[0].model.name.rsplit("/", 1)[-1]
@@ -228,19 +228,19 @@ def _trainings(summary: SweepSummary) -> Iterable[Answer]:
                 grown = trend(parts, settings, rule, paired=True, wording=TRAINED).resting_on(
                     _fragile(every, rule)
                 )
-                found.append(_Compared(compared, words, grown, every))
-    yield from _answers(found)
+                comparisons.append(_Compared(compared, words, grown, every))
+    yield from _answers(comparisons)
 
 
 def _trained(models: Sequence[ModelSpec]) -> list[list[ModelSpec]]:
     """Revisions whose names contain a step of training, of each model that has several."""
-    found: dict[ModelSpec, list[ModelSpec]] = {}
+    by_model: dict[ModelSpec, list[ModelSpec]] = {}
     for model in models:
         if step_of(model.revision) is not None:
-            found.setdefault(replace(model, revision=""), []).append(model)
+            by_model.setdefault(replace(model, revision=""), []).append(model)
     return [
         sorted(revisions, key=lambda model: step_of(model.revision) or (0, 0))
-        for revisions in found.values()
+        for revisions in by_model.values()
         if len(revisions) > 1
     ]
 
@@ -253,24 +253,24 @@ def step_of(revision: str) -> tuple[int, int] | None:
 
 def _precisions(summary: SweepSummary) -> Iterable[Answer]:
     """A model at fewer bits less the same model at the most bits."""
-    found: list[_Compared[Difference]] = []
+    comparisons: list[_Compared[Difference]] = []
     for model, *others in _precise(summary):
         for other in others:
-            found += _compared(summary, model, other)
-    yield from _answers(found)
+            comparisons += _compared(summary, model, other)
+    yield from _answers(comparisons)
 
 
 def _precise(summary: SweepSummary) -> list[list[ModelSpec]]:
     """Each model that was run at several dtypes or bit widths, the most bits first."""
-    found: dict[ModelSpec, dict[tuple[str, str], ModelSpec]] = {}
+    by_model: dict[ModelSpec, dict[tuple[str, str], ModelSpec]] = {}
     for spec in summary.models:
         model = summary.of_model(spec)[0].model
         same = ModelSpec(spec.name, spec.revision, adapter=spec.adapter)
-        kinds = found.setdefault(same, {})
+        kinds = by_model.setdefault(same, {})
         kinds.setdefault((model.dtype, model.quantize), spec)
     return [
         [kinds[kind] for kind in sorted(kinds, key=_bits, reverse=True)]
-        for kinds in found.values()
+        for kinds in by_model.values()
         if len(kinds) > 1
     ]
 
@@ -283,9 +283,13 @@ def _bits(kind: tuple[str, str]) -> int:
 
 def _pairs(summary: SweepSummary) -> Iterable[Answer]:
     models = summary.models
-    told = {frozenset(pair) for group in _trained(models) for pair in combinations(group, 2)}
-    told |= {frozenset(pair) for group in _precise(summary) for pair in combinations(group, 2)}
-    pairs = [pair for pair in combinations(models, 2) if frozenset(pair) not in told]
+    compared_elsewhere = {
+        frozenset(pair) for group in _trained(models) for pair in combinations(group, 2)
+    }
+    compared_elsewhere |= {
+        frozenset(pair) for group in _precise(summary) for pair in combinations(group, 2)
+    }
+    pairs = [pair for pair in combinations(models, 2) if frozenset(pair) not in compared_elsewhere]
     if len(pairs) > MOST_PAIRS:
         shapes = {model: _shape(summary.of_model(model)[0]) for model in models}
         pairs = [(a, b) for a, b in pairs if shapes[a] == shapes[b]]
@@ -332,9 +336,9 @@ def _shape(cell: CellSummary) -> tuple[int, int]:
 
 def _shared(sides: Sequence[Sequence[CellSummary]]) -> list[list[PromptCurves]]:
     """The prompts that all sides have run, in the same order for each."""
-    found = [_parts_by_text(cells) for cells in sides]
-    texts = [text for text in found[0] if all(text in parts for parts in found)]
-    return [[parts[text] for text in texts] for parts in found]
+    by_text = [_parts_by_text(cells) for cells in sides]
+    texts = [text for text in by_text[0] if all(text in parts for parts in by_text)]
+    return [[parts[text] for text in texts] for parts in by_text]
 
 
 def _parts_by_text(cells: Iterable[CellSummary]) -> dict[str, PromptCurves]:
@@ -342,27 +346,27 @@ def _parts_by_text(cells: Iterable[CellSummary]) -> dict[str, PromptCurves]:
 
 
 def _trends(summary: SweepSummary) -> Iterable[Answer]:
-    found: list[_Compared[Trend]] = []
+    comparisons: list[_Compared[Trend]] = []
     for model in summary.models:
         by_task = {cell.cell.task: cell for cell in summary.of_model(model) if cell.parts}
         for tasks in _ordered(by_task):
             words = _levels_words(tasks)
             cells = [by_task[choice] for choice in tasks]
-            found += _grown(words, cells, cells)
+            comparisons += _grown(words, cells, cells)
             if _some_are_wrong(cells):
-                found += _over_right_answers(cells)
-    subjects = list(dict.fromkeys(comparison.on for comparison in found))
-    yield from _answers(sorted(found, key=lambda comparison: subjects.index(comparison.on)))
+                comparisons += _over_right_answers(cells)
+    subjects = list(dict.fromkeys(comparison.on for comparison in comparisons))
+    yield from _answers(sorted(comparisons, key=lambda comparison: subjects.index(comparison.on)))
 
 
 def _grown(
     words: str, cells: Sequence[CellSummary], levels: Sequence[CellSummary | None]
 ) -> Iterable[_Compared[Trend]]:
     """The trend over some levels by every rule; a level without a prompt is None."""
-    known = [level for level in levels if level is not None]
+    filled = [level for level in levels if level is not None]
     for rule in rules_of(cells):
         parts = [[] if level is None else level.parts for level in levels]
-        grown = trend(parts, cells[0].settings, rule).resting_on(_fragile(known, rule))
+        grown = trend(parts, cells[0].settings, rule).resting_on(_fragile(filled, rule))
         yield _Compared(cells[0].title, words, grown, cells)
 
 
@@ -376,8 +380,8 @@ def _over_right_answers(cells: Sequence[CellSummary]) -> Iterable[_Compared[Tren
 
 def _some_are_wrong(cells: Sequence[CellSummary]) -> bool:
     """Whether every level's right answers are known, and some answers but not all are right."""
-    found = [cell.accuracy for cell in cells]
-    known = [accuracy for accuracy in found if accuracy is not None]
+    accuracies = [cell.accuracy for cell in cells]
+    known = [accuracy for accuracy in accuracies if accuracy is not None]
     right = sum(accuracy.right for accuracy in known)
     return len(known) == len(cells) and 0 < right < sum(accuracy.answers for accuracy in known)
 
@@ -386,25 +390,25 @@ def _fragile(cells: Iterable[CellSummary], rule: str) -> list[FragileCount]:
     """A rule's counts that are fragile."""
     return [
         FragileCount(
-            f"{cell.title} on {cell.cell.task.title}", found.low, found.high, cell.n_layers
+            f"{cell.title} on {cell.cell.task.title}", count.low, count.high, cell.n_layers
         )
         for cell in cells
-        for found in cell.evidence
-        if found.measure == rule
-        and found.is_fragile
-        and found.low is not None
-        and found.high is not None
+        for count in cell.evidence
+        if count.measure == rule
+        and count.is_fragile
+        and count.low is not None
+        and count.high is not None
     ]
 
 
-def _answers(found: Sequence[_Compared[Comparison]]) -> Iterable[Answer]:
+def _answers(comparisons: Sequence[_Compared[Comparison]]) -> Iterable[Answer]:
     """The answers of a question's comparisons, corrected as one family."""
-    results = corrected([comparison.result for comparison in found])
-    for of, result in zip(found, results, strict=True):
+    results = corrected([comparison.result for comparison in comparisons])
+    for of, result in zip(comparisons, results, strict=True):
         cells = _cells(of.cells)
-        said = replace(result, population=population(cell.task for cell in cells))
-        words = f"{of.listed}: {said.words}" if of.listed else str(said.words)
-        yield Answer(of.compared, of.on, said.rule, words, said, cells)
+        with_population = replace(result, population=population(cell.task for cell in cells))
+        words = f"{of.listed}: {with_population.words}" if of.listed else str(with_population.words)
+        yield Answer(of.compared, of.on, with_population.rule, words, with_population, cells)
 
 
 def _cells(summaries: Iterable[CellSummary]) -> tuple[Cell, ...]:

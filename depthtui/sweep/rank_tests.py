@@ -38,8 +38,8 @@ def signed_rank(a: np.ndarray, b: np.ndarray, seed: int) -> tuple[float | None, 
     signed = (stats.rankdata(abs(changes)) * np.sign(changes))[changes != 0]
     effect = float(signed.sum() / abs(signed).sum())
     if len(signed) > _MOST_PERMUTED:
-        found = stats.wilcoxon(changes, zero_method="pratt", method="asymptotic")
-        return float(found.pvalue), effect
+        test = stats.wilcoxon(changes, zero_method="pratt", method="asymptotic")
+        return float(test.pvalue), effect
     return _permuted_signs(signed, seed), effect
 
 
@@ -62,11 +62,11 @@ def kendall(levels: Sequence[np.ndarray], seed: int) -> tuple[float | None, floa
     """p and tau-b of depths against the rank of their level; tau is None where all are equal."""
     from scipy import stats
 
-    known = [text[np.isfinite(text)] for text in levels]
-    if min(len(group) for group in known) < FEWEST_UNITS:
+    depths = [text[np.isfinite(text)] for text in levels]
+    if min(len(group) for group in depths) < FEWEST_UNITS:
         return None, None
-    layers = np.concatenate(known)
-    ranks = np.repeat(np.arange(len(known)), [len(group) for group in known])
+    layers = np.concatenate(depths)
+    ranks = np.repeat(np.arange(len(depths)), [len(group) for group in depths])
     if len(np.unique(layers)) == 1:
         return 1.0, None
     tau, p = stats.kendalltau(ranks, layers, method="auto")

@@ -158,8 +158,8 @@ def _record(body: dict[str, Any]) -> Record:
 
 def _lacks(record: Record, body: Mapping[str, Any]) -> Iterator[str]:
     """The values that a record of an older version lacks, in words."""
-    found = record.every.get(ablation.METRIC.name)
-    if isinstance(found, ablation.ReducedAblation) and found.output is None:
+    reduced = record.every.get(ablation.METRIC.name)
+    if isinstance(reduced, ablation.ReducedAblation) and reduced.output is None:
         yield "the KL of ablation"
     if "says_answer" not in body and _may_say_answer(record):
         yield _RIGHT
@@ -174,11 +174,13 @@ def _may_say_answer(record: Record) -> bool:
 def _reduced(values: Mapping[str, Any], n_layers: int) -> dict[str, Reduced]:
     """Reduced values of known metrics; metrics of newer versions are left out."""
     reduced = {
-        name: from_plain(metric.reduced, kept, sizes={"L": n_layers})
-        for name, kept in values.items()
-        if kept and (metric := METRIC_BY_NAME.get(name)) is not None and metric.reduced is not None
+        name: from_plain(metric.reduced, fields, sizes={"L": n_layers})
+        for name, fields in values.items()
+        if fields
+        and (metric := METRIC_BY_NAME.get(name)) is not None
+        and metric.reduced is not None
     }
-    if any(not 0 <= one.tokens < _MOST_TOKENS for one in reduced.values()):
+    if any(not 0 <= part.tokens < _MOST_TOKENS for part in reduced.values()):
         raise ValueError("so many tokens are no weight of a mean")
     return reduced
 
@@ -192,10 +194,10 @@ def _check(record: Record) -> None:
     alone, pair = (Reading([record] * count, SummarySettings()) for count in (1, 2))
     _ = alone.evidence, alone.other.evidence
     # A single prompt has no mean, so check the pair.
-    for one in (pair, pair.other):
-        _ = one.means
+    for reading in (pair, pair.other):
+        _ = reading.means
         for lens in LENSES[1:]:
-            through = one.through(lens)
+            through = reading.through(lens)
             _ = [through.get(metric) for metric in ALL if metric.of_lens and not metric.curves]
 
 

@@ -117,8 +117,8 @@ def fail_model(state: SweepState, watcher: Watcher, model: ModelSpec, problem: s
 def _counts(
     state: SweepState, model: ModelSpec, fingerprint: str | None, engine: SweepEngine | None = None
 ) -> TokenCounts:
-    known = state.folder.token_counts(model, fingerprint)
-    return TokenCounts(known, state.plan.run.chat_template, engine)
+    counts = state.folder.token_counts(model, fingerprint)
+    return TokenCounts(counts, state.plan.run.chat_template, engine)
 
 
 class _Sweep:

@@ -59,14 +59,14 @@ def default_folder(plan: SweepPlan, cache_dir: Path) -> Path:
 
 def saved_sweeps(cache_dir: Path) -> list[SavedSweep]:
     """The sweeps in the cache folder, the latest first; unreadable ones are left out."""
-    found = []
+    sweeps = []
     for path in (cache_dir / "sweeps").glob(f"*/{MANIFEST}.json"):
         with suppress(OSError, ValueError):
             manifest = read_manifest(path)
             n_records = sum(len(names) for names in manifest.names.values())
             changed = datetime.fromtimestamp(path.stat().st_mtime)
-            found.append(SavedSweep(path.parent, manifest.plan, n_records, changed))
-    return sorted(found, key=lambda sweep: sweep.changed, reverse=True)
+            sweeps.append(SavedSweep(path.parent, manifest.plan, n_records, changed))
+    return sorted(sweeps, key=lambda sweep: sweep.changed, reverse=True)
 
 
 def open_sweep(folder: Path, notify: Notify) -> Outcome:

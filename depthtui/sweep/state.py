@@ -124,8 +124,8 @@ class SweepState:
 
     def lacking(self, cell: Cell) -> list[int]:
         """The numbers of the cell's prompts that are to be run and missing."""
-        there = {number for number in self._records[cell] if (cell, number) not in self._lacking}
-        return sorted(self._numbers[cell] - there)
+        complete = {number for number in self._records[cell] if (cell, number) not in self._lacking}
+        return sorted(self._numbers[cell] - complete)
 
     def prompts_for(self, cell: Cell) -> list[Prompt]:
         """The candidates for the cell's prompts, no more than needed."""
@@ -163,12 +163,12 @@ class SweepState:
         Raises:
             DepthError: the folder cannot be written.
         """
-        for cell, found in self._records.items():
+        for cell, of_cell in self._records.items():
             if not self.lacking(cell):
-                self._fail_missing(cell, found.values())
+                self._fail_missing(cell, of_cell.values())
         records = {
-            cell: [found[number] for number in sorted(found)]
-            for cell, found in self._records.items()
+            cell: [of_cell[number] for number in sorted(of_cell)]
+            for cell, of_cell in self._records.items()
         }
         self.folder.write_manifest(self.plan, records)
         return Outcome(self.plan, records, self.folder.failures)

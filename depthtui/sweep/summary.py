@@ -96,8 +96,8 @@ class CellSummary(Reading):
     @cached_property
     def accuracy(self) -> Accuracy | None:
         """Right answers among all; None where they are known of no prompt."""
-        known = [found for record in self.records if (found := is_right(record)) is not None]
-        return Accuracy(sum(known), len(known)) if known else None
+        answers = [right for record in self.records if (right := is_right(record)) is not None]
+        return Accuracy(sum(answers), len(answers)) if answers else None
 
     @property
     def headline(self) -> Headline | None:
@@ -110,9 +110,9 @@ class CellSummary(Reading):
         records = [record for record in self.records if is_right(record)]
         if not records:
             return None
-        found = CellSummary(self.cell, records, self.settings)
-        found.title = self.title
-        return found
+        summary = CellSummary(self.cell, records, self.settings)
+        summary.title = self.title
+        return summary
 
     def published(self, rule: str) -> PublishedDepth | None:
         """The paper's value for this model on this task's data set, or on a similar one."""
@@ -174,13 +174,13 @@ def rules_of(cells: Iterable[CellSummary]) -> list[str]:
 def summarise_sweep(outcome: Outcome) -> SweepSummary:
     """Pool the records of every cell."""
     settings = outcome.plan.summary
-    found = {cell: outcome.records.get(cell, []) for cell in outcome.plan.cells}
-    cells = [CellSummary(cell, records, settings) for cell, records in found.items() if records]
+    by_cell = {cell: outcome.records.get(cell, []) for cell in outcome.plan.cells}
+    cells = [CellSummary(cell, records, settings) for cell, records in by_cell.items() if records]
     _tell_apart(cells)
     return SweepSummary(
         outcome.plan,
         cells,
-        [cell for cell, records in found.items() if not records],
+        [cell for cell, records in by_cell.items() if not records],
         outcome.failures,
     )
 

@@ -39,11 +39,13 @@ def fingerprint_on_disk(
             folder = converted_folder(Path(source.location), models_dir, report)
         if folder is None:
             return None
-        kept = known_hashes(models_dir)
-        base = fingerprint(model_files(folder), kept, report)
+        hashes = known_hashes(models_dir)
+        base = fingerprint(model_files(folder), hashes, report)
         if not spec.adapter:
             return base
         adapter = adapter_on_disk(spec.adapter)
-        return None if adapter is None else fingerprint_with(base, fingerprint(adapter.files, kept))
+        return (
+            None if adapter is None else fingerprint_with(base, fingerprint(adapter.files, hashes))
+        )
     except (DepthError, OSError):
         return None

@@ -259,9 +259,9 @@ def _compared(title: str, answers: Sequence[Answer]) -> Iterator[Block]:
     by = rules.names_in({answer.rule for answer in answers})
     above: list[Block] = [Heading(title, 2)]
     for compared in dict.fromkeys(answer.compared for answer in answers):
-        found = [answer for answer in answers if answer.compared == compared]
-        verdicts = "; ".join(_verdict(found, rule) for rule in by)
-        table = _changes(found, by)
+        of_models = [answer for answer in answers if answer.compared == compared]
+        verdicts = "; ".join(_verdict(of_models, rule) for rule in by)
+        table = _changes(of_models, by)
         yield Together([*above, Paragraph(compared), table, Paragraph(f"{verdicts}.")])
         above = []
     over = population(cell.task for answer in answers for cell in answer.cells)
@@ -273,14 +273,14 @@ def _changes(answers: Sequence[Answer], by: Sequence[str]) -> Table:
 
     Its changes, beneath them their intervals, and the layers where the changes are of the ratio.
     """
-    found = {(answer.on, answer.rule): answer for answer in answers}
+    by_subject = {(answer.on, answer.rule): answer for answer in answers}
     columns = [
         Column("", width=_TASK_WIDTH),
         *(Column(rule_title(rule), number=True, wraps=False) for rule in by),
     ]
     rows: list[list[Cell]] = []
     for on in dict.fromkeys(answer.on for answer in answers):
-        of_task = [found.get((on, rule)) for rule in by]
+        of_task = [by_subject.get((on, rule)) for rule in by]
         claims = [answer.claim if answer else None for answer in of_task]
         rows.append([on, *map(_change, of_task)])
         if any(claims):
@@ -314,10 +314,10 @@ def _claimed(claim: Claim) -> tuple[str, str]:
 
 def _verdict(answers: Sequence[Answer], rule: str) -> str:
     """What the intervals say of all tasks, such as `KL: no clear trend in 3 of 4`."""
-    found = [answer.found for answer in answers if answer.rule == rule and answer.found]
-    said = Counter(comparison.words.headline for comparison in found)
+    comparisons = [answer.found for answer in answers if answer.rule == rule and answer.found]
+    claims = Counter(comparison.words.headline for comparison in comparisons)
     return f"{rule_title(rule)}: " + ", ".join(
-        f"{claim} in {count} of {len(found)}" for claim, count in said.most_common()
+        f"{claim} in {count} of {len(comparisons)}" for claim, count in claims.most_common()
     )
 
 
@@ -325,8 +325,8 @@ def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
     """The depths where each prompt counts once, and how many equal prompts the tokens are worth."""
 
     def once(cell: CellSummary) -> dict[str, DepthEstimate]:
-        found = {estimate.rule: estimate.prompt_weighted for estimate in cell.depths}
-        return {rule: estimate for rule, estimate in found.items() if estimate is not None}
+        weighted = {estimate.rule: estimate.prompt_weighted for estimate in cell.depths}
+        return {rule: estimate for rule, estimate in weighted.items() if estimate is not None}
 
     names = rules_of(summary.cells)
     cells = [cell for cell in summary.cells if len(cell.parts) > 1 and cell.depths]

@@ -78,9 +78,9 @@ def sweep_csv(summary: SweepSummary) -> bytes:
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _from(found: object, name: str) -> Any:
+def _from(estimate: object, name: str) -> Any:
     """An attribute of an estimate, or of the paper's depth; None where there is none."""
-    return None if found is None else getattr(found, name)
+    return None if estimate is None else getattr(estimate, name)
 
 
 def _end(interval: tuple[float, float] | None, side: int) -> float | None:
@@ -100,31 +100,31 @@ _COLUMNS: Mapping[str, Callable[[CellSummary, DepthEstimate], Any]] = {
     "level": lambda cell, _: cell.cell.task.level,
     "prompts": lambda cell, _: len(cell.records),
     "tokens": lambda cell, _: cell.n_tokens,
-    "rule": lambda _, found: found.rule,
-    "layer": lambda _, found: found.layer,
-    "ratio": lambda _, found: found.ratio,
-    "interval_low": lambda _, found: _end(found.interval, 0),
-    "interval_high": lambda _, found: _end(found.interval, 1),
-    "threshold": lambda _, found: found.threshold,
-    "reason": lambda _, found: found.reason,
-    "warning": lambda _, found: found.warning,
-    "published_dataset": lambda cell, found: _from(cell.published(found.rule), "dataset"),
-    "published_layer": lambda cell, found: _from(cell.published(found.rule), "layer"),
-    "difference": lambda cell, found: _from(cell.published(found.rule), "difference"),
+    "rule": lambda _, depth: depth.rule,
+    "layer": lambda _, depth: depth.layer,
+    "ratio": lambda _, depth: depth.ratio,
+    "interval_low": lambda _, depth: _end(depth.interval, 0),
+    "interval_high": lambda _, depth: _end(depth.interval, 1),
+    "threshold": lambda _, depth: depth.threshold,
+    "reason": lambda _, depth: depth.reason,
+    "warning": lambda _, depth: depth.warning,
+    "published_dataset": lambda cell, depth: _from(cell.published(depth.rule), "dataset"),
+    "published_layer": lambda cell, depth: _from(cell.published(depth.rule), "layer"),
+    "difference": lambda cell, depth: _from(cell.published(depth.rule), "difference"),
     "loss": lambda cell, _: cell.means.get("loss"),
-    "count": lambda _, found: found.count,
-    "published_count": lambda cell, found: _from(cell.published(found.rule), "count"),
+    "count": lambda _, depth: depth.count,
+    "published_count": lambda cell, depth: _from(cell.published(depth.rule), "count"),
     "effective_prompts": lambda cell, _: cell.effective_prompts,
-    "prompt_layer": lambda _, found: _from(found.prompt_weighted, "layer"),
-    "prompt_ratio": lambda _, found: _from(found.prompt_weighted, "ratio"),
-    "prompt_interval_low": lambda _, found: _end(_from(found.prompt_weighted, "interval"), 0),
-    "prompt_interval_high": lambda _, found: _end(_from(found.prompt_weighted, "interval"), 1),
-    "crossing": lambda _, found: found.crossing,
-    "area": lambda _, found: found.area,
-    "prompt_crossing": lambda _, found: _from(found.prompt_weighted, "crossing"),
-    "prompt_area": lambda _, found: _from(found.prompt_weighted, "area"),
-    "count_low": lambda _, found: _end(found.count_interval, 0),
-    "count_high": lambda _, found: _end(found.count_interval, 1),
+    "prompt_layer": lambda _, depth: _from(depth.prompt_weighted, "layer"),
+    "prompt_ratio": lambda _, depth: _from(depth.prompt_weighted, "ratio"),
+    "prompt_interval_low": lambda _, depth: _end(_from(depth.prompt_weighted, "interval"), 0),
+    "prompt_interval_high": lambda _, depth: _end(_from(depth.prompt_weighted, "interval"), 1),
+    "crossing": lambda _, depth: depth.crossing,
+    "area": lambda _, depth: depth.area,
+    "prompt_crossing": lambda _, depth: _from(depth.prompt_weighted, "crossing"),
+    "prompt_area": lambda _, depth: _from(depth.prompt_weighted, "area"),
+    "count_low": lambda _, depth: _end(depth.count_interval, 0),
+    "count_high": lambda _, depth: _end(depth.count_interval, 1),
     "right": lambda cell, _: _from(cell.accuracy, "right"),
     "answers": lambda cell, _: _from(cell.accuracy, "answers"),
     "population": lambda cell, _: population([cell.cell.task]),

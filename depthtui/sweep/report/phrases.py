@@ -85,12 +85,12 @@ def published_words(published: PublishedDepth | None) -> str:
 def how_run(cell: CellSummary) -> str:
     """Dtypes, devices and revisions of a cell's runs; several where its records differ."""
     models = [record.model for record in cell.records]
-    found = [
+    columns = [
         [weights_dtype(model) for model in models],
         [f"on {model.device}" for model in models],
         [f"revision {model.revision[:8]}" for model in models if model.revision],
     ]
-    return " ".join("/".join(dict.fromkeys(text)) for text in found if text)
+    return " ".join("/".join(dict.fromkeys(text)) for text in columns if text)
 
 
 def model_heading(cells: list[CellSummary]) -> str:
@@ -105,9 +105,9 @@ def verdicts(summary: SweepSummary) -> list[str]:
 
     Counts of models of different L are not compared: they cannot but differ.
     """
-    found = [cell for cell in summary.cells if cell.verdict is not None]
-    sentences = [f"{_where(cell)}: {cell.verdict.text}" for cell in found if cell.verdict]
-    for a, b in combinations(found, 2):
+    cells = [cell for cell in summary.cells if cell.verdict is not None]
+    sentences = [f"{_where(cell)}: {cell.verdict.text}" for cell in cells if cell.verdict]
+    for a, b in combinations(cells, 2):
         alike = len(summary.models) <= MOST_MODELS and a.n_layers == b.n_layers
         if alike and a.cell.task == b.cell.task and a.verdict and b.verdict:
             compared = comparison_sentence(a.verdict, b.verdict, (a.title, b.title))
@@ -157,19 +157,19 @@ def failures(summary: SweepSummary) -> list[Remark]:
 
 def absences(summary: SweepSummary) -> list[Remark]:
     """What is not there, and why."""
-    found = failures(summary)
-    told = {(failure.model, failure.task) for failure in summary.failures}
+    remarks = failures(summary)
+    failed = {(failure.model, failure.task) for failure in summary.failures}
     for cell in summary.missing:
-        if not {(model_title(cell.model), ""), _names(cell)} & told:
+        if not {(model_title(cell.model), ""), _names(cell)} & failed:
             words = f"{model_title(cell.model)} · {cell.task.title}: not run yet."
-            found.append(Remark(words, (cell,)))
+            remarks.append(Remark(words, (cell,)))
     for summarised in summary.cells:
         for problem in had_by_none(summary.plan.run.metrics, summarised.records):
             # What the plan names is among the failures.
             failure = Failure.of(summarised.cell, None, problem)
             if failure not in summary.failures:
-                found.append(Remark(f"{failure}", (summarised.cell,)))
-    return found
+                remarks.append(Remark(f"{failure}", (summarised.cell,)))
+    return remarks
 
 
 def method(summary: SweepSummary) -> str:
@@ -195,11 +195,11 @@ def accuracy_note(summary: SweepSummary) -> str:
 
 def published_note(summary: SweepSummary) -> str:
     """What the published values are; empty where none is shown."""
-    found = [cell.published(estimate.rule) for cell in summary.cells for estimate in cell.depths]
-    shown = [text for text in found if text is not None]
-    if not shown:
+    depths = [cell.published(estimate.rule) for cell in summary.cells for estimate in cell.depths]
+    published = [text for text in depths if text is not None]
+    if not published:
         return ""
-    near = dict.fromkeys(DATASETS[depth.dataset] for depth in shown if not depth.same_dataset)
+    near = dict.fromkeys(DATASETS[depth.dataset] for depth in published if not depth.same_dataset)
     others = f" ≈ is on another task than the paper's {' and '.join(near)}." if near else ""
     return (
         "Paper: Hu, Zhou, Zhang, arXiv 2512.14064, and by how many layers ours is deeper."
@@ -225,10 +225,10 @@ def _chosen(settings: RunSettings) -> str:
 
 
 def _pooling(summary: SweepSummary) -> str:
-    settings, shown = summary.plan.summary, rules_of(summary.cells)
+    settings, names = summary.plan.summary, rules_of(summary.cells)
     lens = "" if settings.lens == LOGIT else f", read through the {lens_title(settings.lens)}"
     words = [
-        rule.threshold_words(settings) for rule in rules.ALL if rule.of_paper or rule.name in shown
+        rule.threshold_words(settings) for rule in rules.ALL if rule.of_paper or rule.name in names
     ]
     thresholds = ", ".join(filter(None, words))
     first = settings.tokens_in_words
