@@ -850,7 +850,7 @@ def test_metrics_are_listed(capsys: Output) -> None:
     out = capsys.readouterr().out
     for metric in METRIC_BY_NAME.values():
         (line,) = [line for line in out.splitlines() if line.startswith(f"{metric.name} ")][:1]
-        assert metric.tells in line
+        assert metric.description in line
         assert line.rstrip().endswith(metric.cost)
         assert ("Needs an answer." in line) == metric.needs_answer
     assert "DepthScore" in out

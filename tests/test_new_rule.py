@@ -51,7 +51,7 @@ def new_rule(**changes: object) -> Rule:
         title="certainty",
         short="sure",
         kind="readable",
-        says="until the {lens} is certain",
+        meaning="until the {lens} is certain",
         curve="entropy",
         noun="the entropy",
         unit="nats of H",
@@ -111,7 +111,7 @@ def test_it_is_evidence_of_its_kind() -> None:
     assert names.index("overlap") < names.index("certain") < names.index("cosine")
     (new,) = (evidence for evidence in found if evidence.measure == "certain")
     assert new.kind == "readable"
-    assert re.fullmatch(r"until the lens is certain \(KL \d.* nats\)", new.says)
+    assert re.fullmatch(r"until the lens is certain \(KL \d.* nats\)", new.meaning)
     assert new.count is not None
     assert new.low is not None
     assert new.low <= new.count
@@ -130,7 +130,7 @@ def test_reports_of_runs_have_it() -> None:
     assert "first &lt; 0.9 × max" in page
     assert "certainty" in words
     assert '"rule": "certain"' in report.files("json")[""].decode()
-    assert TOLD in [explained.tells for explained in of_rules()]
+    assert TOLD in [explained.description for explained in of_rules()]
 
 
 @pytest.mark.usefixtures("certain")

@@ -64,4 +64,4 @@ def metrics() -> None:
     headings = ("metric", "what it tells", "cost")
     print_table(headings, [(metric.name, tells(metric), metric.cost) for metric in METRICS])
     click.echo("\nFree with these:\n")
-    print_table(("with", "what it tells"), [(metric.of, metric.tells) for metric in DERIVED])
+    print_table(("with", "what it tells"), [(metric.of, metric.description) for metric in DERIVED])

@@ -11,7 +11,7 @@ class Explanation:
 
     Attributes:
         title: its name.
-        tells: its meaning.
+        description: its meaning.
         formula: how it is computed.
         reading: how to read its values.
         look_for: patterns to look for, and conclusions that it does not allow.
@@ -19,7 +19,7 @@ class Explanation:
     """
 
     title: str
-    tells: str = ""
+    description: str = ""
     formula: str = ""
     reading: str = ""
     look_for: str = ""
@@ -28,13 +28,13 @@ class Explanation:
     @property
     def in_short(self) -> str:
         """Meaning and how to read it, in a line."""
-        return " ".join(filter(None, (self.tells, self.reading))).replace("`", "")
+        return " ".join(filter(None, (self.description, self.reading))).replace("`", "")
 
     @property
     def lines(self) -> list[tuple[str, str]]:
         """The lines that are not empty, each with its label."""
         lines = [
-            ("tells", self.tells),
+            ("tells", self.description),
             ("formula", self.formula),
             ("read it", self.reading),
             ("look for", self.look_for),

@@ -49,7 +49,7 @@ class Evidence:
             `reason` has none.
         layers: the counted layers, where they may lie anywhere; None where the count is of all
             layers up to one.
-        says: meaning of the count, such as `until the context needs no more layers`.
+        meaning: meaning of the count, such as `until the context needs no more layers`.
         curve: the curve that the count is read from; None where it is a rule's own curve.
         prompts: number of prompts with a count, and of all prompts, where they differ: the count
             is then not firm.
@@ -69,7 +69,7 @@ class Evidence:
     firm: bool = True
     reason: str = ""
     layers: tuple[int, ...] | None = None
-    says: str = ""
+    meaning: str = ""
     curve: EvidenceCurve | None = None
     prompts: tuple[int, int] | None = None
     after_layer: int = 0
@@ -82,7 +82,7 @@ class Evidence:
         return self.count is not None and not (self.firm or self.holds_here)
 
     @property
-    def holds(self) -> str:
+    def reliability(self) -> str:
         """Reliability of the count, in a word or two; a dash without a count."""
         if self.count is None:
             return "–"

@@ -28,7 +28,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Evidence
 from depthtui.depth import rules
 from depthtui.depth.rules.rule import Rule
-from depthtui.metrics.evidence import Counted, CountInterval, Variant
+from depthtui.metrics.evidence import CountInterval, CountMeasure, Variant
 
 
 def rule_evidence(
@@ -55,7 +55,7 @@ def rule_evidence(
     for rule in rules.by_kind():
         estimate, curve = found.get(rule.name), rule.read(curves, settings)
         claim = rule.claim(lens, settings, curves, estimate.layer if estimate else None)
-        counted = Counted(rule.kind, rule.name, rule.titled(settings), claim)
+        counted = CountMeasure(rule.kind, rule.name, rule.titled(settings), claim)
         if estimate is None or curve is None:
             # Only a chosen lens that has read nothing is reported as missing. One that has read
             # other curves has read this one too, but the record did not keep it.
@@ -71,7 +71,7 @@ def rule_evidence(
                 *(_other_lenses(rule, lenses, settings) if rule.through_lens else ()),
             ]
             interval = intervals.get(rule.name)
-            yield counted.weighed(count, n_layers, variants, interval=interval)
+            yield counted.evidence(count, n_layers, variants, interval=interval)
 
 
 def _other_token_zero(

@@ -29,7 +29,7 @@ from depthtui.depth.warnings import no_verdict, warnings_of
 from depthtui.depth.weights import effective_prompts
 from depthtui.metrics import ALL, METRICS, depending_on, logit_lens, settling, sufficient
 from depthtui.metrics.choices import STAND_INS
-from depthtui.metrics.evidence import CountInterval, resting_on
+from depthtui.metrics.evidence import CountInterval, evidence_over_prompts
 from depthtui.metrics.pooling import Count, Pooled, PromptReading
 from depthtui.metrics.reduced import Reduced, weighted_mean
 from depthtui.metrics.reduction import reduce_run, reduce_tokens
@@ -152,7 +152,7 @@ class Reading(Pooled):
         for metric in ALL:
             if metric.gives_evidence and (value := self.get(metric)) is not None:
                 weighed = metric.evidence(value, self)
-                found += resting_on(weighed, self.count(metric), len(self.prompts))
+                found += evidence_over_prompts(weighed, self.count(metric), len(self.prompts))
         return tuple(without_idle(one, self.idle, self.n_layers) for one in found)
 
     def interval(
@@ -200,7 +200,7 @@ class Reading(Pooled):
         return [
             one
             for weighed in found
-            for one in resting_on([weighed], known[weighed.measure], len(self.prompts))
+            for one in evidence_over_prompts([weighed], known[weighed.measure], len(self.prompts))
         ]
 
     @cached_property

@@ -125,12 +125,12 @@ def _here(held: Sequence[Evidence]) -> Iterator[str]:
 
 def _counted(found: Evidence) -> str:
     """A count of layers and its measure."""
-    return f"{found.count}{_spaced(found.says)} ({found.title})"
+    return f"{found.count}{_spaced(found.meaning)} ({found.title})"
 
 
 def _placed(found: Evidence) -> str:
     """A depth and its measure."""
-    return f"{found.says}, {found.count} ({found.title})" if found.says else _counted(found)
+    return f"{found.meaning}, {found.count} ({found.title})" if found.meaning else _counted(found)
 
 
 def _spaced(words: str) -> str:

@@ -69,12 +69,12 @@ def rules_explained() -> str:
 
 def verdict_explained() -> str:
     """The verdict as `I` explains it in the explorer, without its title, which the page has."""
-    return _section("", VERDICT.tells, _told(VERDICT))
+    return _section("", VERDICT.description, _told(VERDICT))
 
 
 def explained(explanation: Explanation) -> str:
     """An explanation in Markdown."""
-    return _section(f"### {explanation.title}", explanation.tells, _told(explanation))
+    return _section(f"### {explanation.title}", explanation.description, _told(explanation))
 
 
 def screen_guide() -> str:
@@ -113,7 +113,7 @@ def settings_table() -> str:
 
 def tells(metric: Metric) -> str:
     """A metric's meaning, and whether it needs an answer."""
-    return metric.tells + (" Needs an answer." if metric.needs_answer else "")
+    return metric.description + (" Needs an answer." if metric.needs_answer else "")
 
 
 def extras_table() -> str:

@@ -74,17 +74,17 @@ class CountInterval:
         return max(0.0, low), min(float(n_layers), high)
 
 
-def read_off(values: Iterable[float], threshold: float, words: str) -> EvidenceCurve:
+def evidence_curve(values: Iterable[float], threshold: float, words: str) -> EvidenceCurve:
     """The curve that a count is read from, with its threshold."""
     return EvidenceCurve(tuple(map(float, values)), float(threshold), words)
 
 
-def so_far(known: np.ndarray, of: str = "layers") -> str:
+def progress_words(known: np.ndarray, of: str = "layers") -> str:
     """How many of a measure's layers `[L]` are known so far, in words; empty for all of them."""
     return "" if known.all() else f"{int(known.sum())} of {len(known)} {of} so far"
 
 
-def resting_on(evidence: Iterable[Evidence], known: int, every: int) -> list[Evidence]:
+def evidence_over_prompts(evidence: Iterable[Evidence], known: int, every: int) -> list[Evidence]:
     """The evidence of `known` of `every` prompt; it is firm only where all prompts are known.
 
     Firm is a claim about other prompts, and needs an interval over prompts. A count that is robust
@@ -136,22 +136,22 @@ def _both(reason: str, other: str) -> str:
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountMeasure:
     """A measure that counts layers.
 
     Attributes:
         kind: the kind of evidence.
         measure: the rule or metric.
         title: a short title, such as `context depth`.
-        says: the meaning of its count, such as `until the context needs no more layers`.
+        meaning: the meaning of its count, such as `until the context needs no more layers`.
     """
 
     kind: EvidenceKind
     measure: str
     title: str
-    says: str = ""
+    meaning: str = ""
 
-    def weighed(
+    def evidence(
         self,
         count: int,
         n_layers: int,
@@ -164,7 +164,7 @@ class Counted:
 
         The count is firm where neither is wider than a tenth of `n_layers` and every variant has a
         count; else the reason is that of the variant that moves it most, the first of several.
-        Whether there are enough prompts for a firm count, `resting_on` decides.
+        Whether there are enough prompts for a firm count, `evidence_over_prompts` decides.
 
         Args:
             count: of layers.
@@ -211,5 +211,5 @@ class Counted:
             None,
             firm=False,
             reason=reason,
-            says=self.says,
+            meaning=self.meaning,
         )

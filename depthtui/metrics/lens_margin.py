@@ -23,7 +23,7 @@ def lens_margin(lens: LogitLens) -> np.ndarray:
 METRIC = Metric(
     name="lens_margin",
     title="Entropy and margin",
-    tells="Lens entropy and margin: how sure each depth is.",
+    description="Lens entropy and margin: how sure each depth is.",
     formula="entropy of `p_l` in nats, and its largest probability less the second",
     reading="Entropy near 0 and a margin near 1: one token is all but certain at that depth.",
     look_for="Depths that are sure of another token than the output's: later layers overrule them.",

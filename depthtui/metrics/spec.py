@@ -158,7 +158,7 @@ class Metric:
     Attributes:
         name: its name on the command line and in results.
         title: a short title.
-        tells: what it measures, one sentence.
+        description: what it measures, one sentence.
         formula: how it is computed, in Markdown.
         reading: the meaning of its values, a sentence or two.
         look_for: what to look for in its values, and what they do not mean.
@@ -210,7 +210,7 @@ class Metric:
 
     name: str
     title: str
-    tells: str
+    description: str
     formula: str
     reading: str = ""
     look_for: str = ""

@@ -88,7 +88,7 @@ def of_metric(metric: Metric) -> Explanation:
     """The explanation of a metric."""
     return Explanation(
         metric.title,
-        metric.tells,
+        metric.description,
         _plain(metric.formula),
         metric.reading,
         metric.look_for,
@@ -120,7 +120,7 @@ def of_token_depth(name: str) -> Explanation:
     depth = next(depth for depth in TOKEN_DEPTHS if depth.name == name)
     metric = _OF_TOKENS.get(name)
     explanation = of_metrics(metric)[0] if metric else rules.named(name).explained
-    return replace(explanation, title=depth.title, tells=f"{depth.meaning}.")
+    return replace(explanation, title=depth.title, description=f"{depth.meaning}.")
 
 
 def of_verdict(verdict: Verdict | None) -> tuple[Explanation, ...]:

@@ -26,7 +26,7 @@ def sufficient_blocks(reading: Reading) -> Iterator[Block]:
     if pooled is None:
         return
     yield Heading("Layers that suffice", 3)
-    yield Note(f"{METRIC.tells} {METRIC.look_for}")
+    yield Note(f"{METRIC.description} {METRIC.look_for}")
     for number, way in enumerate(pooled.ways, start=1):
         which = f", order {number}" if len(pooled.ways) > 1 else ""
         yield Only(["pictures"], [Figures(_figures(way, which))])

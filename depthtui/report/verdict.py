@@ -39,7 +39,7 @@ def _row(measure: Evidence) -> list[str]:
         measure.title,
         f"{measure.count}" if has_count else "–",
         spread(measure) if has_count else "–",
-        measure.holds,
+        measure.reliability,
         which_layers(measure),
         measure.reason,
     ]

@@ -100,7 +100,7 @@ def cases_of(reading: Reading, size: int) -> Cases:
             if other is not None:
                 far = abs(other - count) > reading.n_layers / 10
                 case = Case(not low <= other <= high, far, high - low)
-                found[measure, ours.holds].append(case)
+                found[measure, ours.reliability].append(case)
     return found
 
 

@@ -167,5 +167,5 @@ def test_a_count_that_differs_by_prompt_is_not_firm() -> None:
     row = evidence["ablation"]
     # Without the first prompt, in a third of the resamples, five are left.
     assert (row.count, row.low, row.high, row.interval) == (15, 5, 15, (4.5, 15.5))
-    assert row.holds == "fragile"
+    assert row.reliability == "fragile"
     assert row.reason == "the 95% interval over prompts and tokens is 4.5 to 15.5 layers"

@@ -19,7 +19,7 @@ from depthtui.depth.effective_depth import depths
 from depthtui.depth.evidence import rule_evidence
 from depthtui.depth.reading import reading_of
 from depthtui.metrics.ablation import Ablation
-from depthtui.metrics.evidence import Counted, CountInterval, resting_on
+from depthtui.metrics.evidence import CountInterval, CountMeasure, evidence_over_prompts
 from depthtui.metrics.order import Order
 from depthtui.metrics.similarity import Similarity
 from depthtui.report.summary import verdict_dict
@@ -93,16 +93,18 @@ def test_a_threshold_that_is_never_met_takes_all_layers() -> None:
 def test_what_a_lens_reads_is_said_with_its_nats_and_its_first_choices() -> None:
     kl, agreement = steps((10.0, 12), (4.5, 8), (0.0, 1)), steps((0.0, 12), (0.29, 8), (1.0, 1))
     crossing = "until the lens's KL first falls below 0.5 of its largest"
-    says = evidence_of(kl=kl, agreement=agreement).says
-    assert says == f"{crossing} (KL 4.5 nats, 29% of choices agree)"
+    meaning = evidence_of(kl=kl, agreement=agreement).meaning
+    assert meaning == f"{crossing} (KL 4.5 nats, 29% of choices agree)"
     # Older records did not keep the first choices, and a lens has no map of some depths.
     unread = steps((0.0, 12), (np.nan, 1), (0.29, 7), (1.0, 1))
     known = f"{crossing} (KL 4.5 nats)"
-    assert evidence_of(kl=kl).says == evidence_of(kl=kl, agreement=unread).says == known
+    assert evidence_of(kl=kl).meaning == evidence_of(kl=kl, agreement=unread).meaning == known
     never = evidence_of(overlap=steps((0.0, 20), (1.0, 1)), agreement=agreement)
-    assert never.says == "until the lens first shares over 0.3 of the output's top five"
+    assert never.meaning == "until the lens first shares over 0.3 of the output's top five"
     other = SummarySettings(kl_threshold=0.25)
-    assert "below 0.25 of its largest" in evidence_of(kl=[*kl[:-2], 1.0, 0.0], settings=other).says
+    assert (
+        "below 0.25 of its largest" in evidence_of(kl=[*kl[:-2], 1.0, 0.0], settings=other).meaning
+    )
 
 
 def test_a_curve_that_comes_back_counts_until_it_stays() -> None:
@@ -233,7 +235,7 @@ def test_a_count_of_some_prompts_says_so_and_is_not_firm() -> None:
         assert row.prompts == (None if firm else (1, 6))
         assert row.reason == ("" if firm else "it rests on 1 of 6 prompts")
         assert ("4 that change the output when left out" in found.sentence) == firm
-        assert row.holds == ("firm" if firm else "fragile")
+        assert row.reliability == ("firm" if firm else "fragile")
         stored = verdict_dict(found)["evidence"]
         assert [row["prompts"] for row in stored if "prompts" in row] == [[1, 6]] * (not firm)
 
@@ -254,32 +256,32 @@ def test_firm_is_a_claim_about_other_prompts(prompts: int) -> None:
 
 
 def test_without_an_interval_no_count_is_firm() -> None:
-    counted = Counted("causal", "x", "x").weighed(10, 20)
-    (found,) = resting_on([counted], 9, 9)
-    assert (found.firm, found.holds) == (False, "holds here")
+    counted = CountMeasure("causal", "x", "x").evidence(10, 20)
+    (found,) = evidence_over_prompts([counted], 9, 9)
+    assert (found.firm, found.reliability) == (False, "holds here")
     assert found.reason == "it has no interval over prompts"
     interval = CountInterval(10, 11, 0.95, "prompts")
-    counted = Counted("causal", "x", "x").weighed(10, 20, interval=interval)
-    (found,) = resting_on([counted], 9, 9)
-    assert (found.firm, found.holds, found.interval) == (True, "firm", (9.5, 11.5))
+    counted = CountMeasure("causal", "x", "x").evidence(10, 20, interval=interval)
+    (found,) = evidence_over_prompts([counted], 9, 9)
+    assert (found.firm, found.reliability, found.interval) == (True, "firm", (9.5, 11.5))
 
 
 def test_a_whole_number_is_as_wide_as_a_layer() -> None:
-    def weighed(count: int, low: int, high: int, n_layers: int) -> Evidence:
+    def evidence(count: int, low: int, high: int, n_layers: int) -> Evidence:
         interval = CountInterval(low, high, 0.95, "prompts")
-        return Counted("causal", "x", "x").weighed(count, n_layers, interval=interval)
+        return CountMeasure("causal", "x", "x").evidence(count, n_layers, interval=interval)
 
-    wide = weighed(10, 9, 11, 20)
+    wide = evidence(10, 9, 11, 20)
     # From 8.5 to 11.5 is more than a tenth of 20 layers.
     assert (wide.low, wide.high, wide.interval, wide.firm) == (9, 11, (8.5, 11.5), False)
     assert wide.reason == "the 95% interval over prompts is 8.5 to 11.5 layers"
-    at_the_end = weighed(20, 18, 20, 20)
+    at_the_end = evidence(20, 18, 20, 20)
     assert (at_the_end.interval, at_the_end.firm) == ((17.5, 20.0), False)
-    assert weighed(20, 19, 20, 20).firm
-    assert weighed(0, 0, 0, 20).interval == (0.0, 0.5)
+    assert evidence(20, 19, 20, 20).firm
+    assert evidence(0, 0, 0, 20).interval == (0.0, 0.5)
     # Of few layers a tenth is less than one.
-    assert weighed(3, 3, 3, 6).firm
-    assert not weighed(3, 3, 4, 6).firm
+    assert evidence(3, 3, 3, 6).firm
+    assert not evidence(3, 3, 4, 6).firm
 
 
 def test_a_rule_of_some_prompts_is_not_firm() -> None:

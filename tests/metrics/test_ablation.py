@@ -182,7 +182,7 @@ def test_the_words_say_for_how_many_of_them_the_loss_falls() -> None:
     value, reading = pooled(ablation(loss, kl=kl))
     (found,) = METRIC.evidence(value, reading)
     assert (found.count, found.layers) == (3, (0, 1, 3))
-    assert found.says == "that change the output when left out (the loss falls without 1)"
+    assert found.meaning == "that change the output when left out (the loss falls without 1)"
     line, together = METRIC.findings(value, reading)[2:4]
     assert (line.title, line.value) == ("Layers that change the output", "3 of 4")
     assert "the loss falls without 1 of them" in line.remark

@@ -14,7 +14,7 @@ from depthtui.data.verdict import Evidence
 from depthtui.depth.reading import reading_of
 from depthtui.metrics import METRIC_BY_NAME, METRICS
 from depthtui.metrics.ablation import Ablation
-from depthtui.metrics.evidence import Counted, Variant
+from depthtui.metrics.evidence import CountMeasure, Variant
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.similarity import Similarity
 from tests.builders.metrics import ablation
@@ -37,17 +37,17 @@ def evidence(name: str, *values: MetricResult, first_token: bool = True) -> list
 
 
 def test_a_count_is_firm_in_a_range_of_up_to_a_tenth_of_the_layers() -> None:
-    measure = Counted("causal", "x", "x", "that count")
-    near = measure.weighed(10, 20, [Variant(11, "up"), Variant(9, "down")])
+    measure = CountMeasure("causal", "x", "x", "that count")
+    near = measure.evidence(10, 20, [Variant(11, "up"), Variant(9, "down")])
     assert (near.low, near.high, near.firm, near.reason) == (9, 11, True, "")
-    far = measure.weighed(10, 20, [Variant(11, "up"), Variant(8, "down")])
+    far = measure.evidence(10, 20, [Variant(11, "up"), Variant(8, "down")])
     assert (far.low, far.high, far.firm, far.reason) == (8, 11, False, "down")
-    gone = measure.weighed(10, 20, [Variant(3, "down"), Variant(None, "gone")])
+    gone = measure.evidence(10, 20, [Variant(3, "down"), Variant(None, "gone")])
     assert (gone.low, gone.high, gone.firm, gone.reason) == (3, 10, False, "gone")
-    alone = measure.weighed(10, 20, layers=[1, 4])
+    alone = measure.evidence(10, 20, layers=[1, 4])
     assert (alone.low, alone.high, alone.firm) == (10, 10, True)
     assert (alone.layers, near.layers) == ((1, 4), None)
-    assert {near.says, measure.unknown("why").says} == {"that count"}
+    assert {near.meaning, measure.unknown("why").meaning} == {"that count"}
 
 
 def test_metrics_that_tell_no_count_say_so() -> None:
@@ -77,7 +77,7 @@ def test_ablation_counts_the_layers_that_change_the_output() -> None:
     assert (found.kind, found.measure, found.title) == ("causal", "ablation", "ablation")
     assert (found.count, found.low, found.high, found.firm) == (15, 15, 15, True)
     assert found.layers == tuple(range(5, 20))
-    assert found.says.endswith("(the loss falls without 15)")
+    assert found.meaning.endswith("(the loss falls without 15)")
 
 
 def test_ablation_is_fragile_where_layers_cost_about_the_threshold() -> None:

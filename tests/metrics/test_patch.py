@@ -420,11 +420,11 @@ def test_the_depth_of_the_last_token_is_a_row_of_the_verdict() -> None:
         *("causal", "depth", 3),
         *(2, 3),
     )
-    assert found.says == "until the last token has half of the fact"
+    assert found.meaning == "until the last token has half of the fact"
     assert found.reason == "the last token has 40% of it from 2 on"
     assert found.is_fragile
     (found,) = patched([0, 0.1, 0.2, 0.9, 1])
-    assert (found.count, found.holds) == (3, "holds here")
+    assert (found.count, found.reliability) == (3, "holds here")
     (found,) = patched([0.6, 0.1, 0.2, 0.3, 1])
     assert found.count == 4
     assert patched([0, 0.1, 0.2, 0.9, np.nan], part="mlp") == []
@@ -435,7 +435,7 @@ def test_the_depth_of_the_last_token_is_a_row_of_the_verdict() -> None:
 def test_a_fact_of_many_prompts_is_never_firm() -> None:
     (found,) = patched(*[[0, 0.1, 0.2, 0.9, 1]] * 12)
     assert found.interval == (2.5, 3.5)
-    assert (found.count, found.holds) == (3, "holds here")
+    assert (found.count, found.reliability) == (3, "holds here")
     assert found.reason == "it is of these facts, and others may move elsewhere"
     halves = [[0, 0.1, 0.2, 0.9, 1], [0.9, 0.9, 0.9, 1, 1]] * 6
     (found,) = patched(*halves)

@@ -217,7 +217,7 @@ class TestPage:
         assert all(meanings)
         found = {unescape(meaning[1]) for meaning in meanings if meaning is not None}
         ablation, kl = METRIC_BY_NAME["ablation"], MEASURE_BY_NAME["kl"]
-        assert f"{ablation.tells} {ablation.reading}" in found
+        assert f"{ablation.description} {ablation.reading}" in found
         assert kl.reading in found
 
     def test_published_values_are_set_beside(self) -> None:
@@ -352,7 +352,7 @@ class TestMarkdown:
         text = re.sub(r"\\(?=\W)", "", markdown([full_run()]))
         for name in ("contributions", "logit_lens", "ablation", "order"):
             metric = METRIC_BY_NAME[name]
-            assert f"- {metric.title}: {metric.tells}" in text
+            assert f"- {metric.title}: {metric.description}" in text
 
 
 class TestTable:

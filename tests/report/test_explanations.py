@@ -37,7 +37,7 @@ def is_whole(explanation: Explanation) -> bool:
     assert names == ["tells", "formula", "read it", "look for", "source"]
     assert explanation.title
     assert "`" not in explanation.formula
-    for text in (explanation.tells, explanation.reading, explanation.look_for):
+    for text in (explanation.description, explanation.reading, explanation.look_for):
         assert text.endswith(".")
     return True
 
@@ -75,7 +75,7 @@ def test_every_column_of_a_sweep_is_explained() -> None:
     for part, rule in keys:
         explained = of_column(part, rule)
         assert explained.title
-        assert explained.tells.endswith(".")
+        assert explained.description.endswith(".")
         if rule:
             assert is_whole(explained)
 
@@ -100,7 +100,7 @@ def test_a_verdict_is_explained_with_its_measures() -> None:
 def test_the_marks_of_types():
     types = ("mamba", "mamba", "full attention")
     (found,) = of_types(tiny_model(3, layer_types=types))
-    assert found.tells == (
+    assert found.description == (
         "The model mixes layers of several types: M mamba (2), F full attention (1)."
     )
     assert of_types(tiny_model(3)) == of_types(None) == ()

@@ -444,7 +444,7 @@ async def test_a_measure_shows_itself_before_it_is_chosen(tmp_path: Path) -> Non
         for _ in range(6):
             await it.press("down")
         await it.until(lambda: it.main.measure.name == "kl")
-        assert of_measure(MEASURE_BY_NAME["kl"])[0].tells in " ".join(words_of(it))
+        assert of_measure(MEASURE_BY_NAME["kl"])[0].description in " ".join(words_of(it))
         await it.press("escape")
         await it.until(lambda: it.app.screen is it.main)
         assert it.main.measure.name == load_settings(settings).measure == "layer_norm_ratio"

@@ -69,15 +69,15 @@ class Rule:
         short: the head of a narrow column.
         noun: the curve in a sentence, such as `the overlap`.
         kind: the kind of evidence that its count is.
-        says: the meaning of the count; `{lens}` stands for the name of the lens, `{threshold}` for
-            the threshold.
+        meaning: the meaning of the count; `{lens}` stands for the name of the lens, `{threshold}`
+            for the threshold.
         curve: name of the curve in `Curves`.
         mean_of: names of the curves that this one is the mean of; empty for a curve that is
             measured itself.
         unit: unit of the curve, in a few cells.
         limits: ends of the curve's scale; None for a scale by the values.
         threshold: the threshold that the curve is compared with.
-        figure: title of a figure of the curve; `{lens}` as in `says`, capitalised.
+        figure: title of a figure of the curve; `{lens}` as in `meaning`, capitalised.
         axis: title of that figure's upright axis.
         measure: name of the heatmap measure that describes the curve; empty for none.
         of_token: the rule's depth on the curve of a single token, in words; empty for a rule
@@ -93,7 +93,7 @@ class Rule:
     short: str
     noun: str
     kind: EvidenceKind
-    says: str
+    meaning: str
     curve: str
     mean_of: tuple[str, ...] = ()
     unit: str
@@ -146,7 +146,7 @@ class Rule:
             curves: the pooled curves.
             layer: the rule's layer; None where it has none.
         """
-        words = self.says.format(lens=lens, threshold=f"{self.threshold.of(settings):g}")
+        words = self.meaning.format(lens=lens, threshold=f"{self.threshold.of(settings):g}")
         near = nearness(curves, layer) if self.through_lens and layer is not None else ""
         return f"{words} ({near})" if near else words
 

@@ -24,7 +24,7 @@ from depthtui.metrics.choices import (
     left_out_words,
 )
 from depthtui.metrics.costs import head, row_of_logits
-from depthtui.metrics.evidence import FIFTH, Counted, Variant, read_off, so_far
+from depthtui.metrics.evidence import FIFTH, CountMeasure, Variant, evidence_curve, progress_words
 from depthtui.metrics.loss_change import LossChange, MeanLoss
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import Ranked, lowest, useful_layers
@@ -329,7 +329,9 @@ def _per_layer(ablation: ReducedAblation) -> list[LayerValues]:
     return lines
 
 
-COUNTED = Counted("causal", "ablation", "ablation", "that change the output when left out")
+COUNT_MEASURE = CountMeasure(
+    "causal", "ablation", "ablation", "that change the output when left out"
+)
 
 
 def _evidence(ablation: ReducedAblation, pooled: Pooled) -> list[Evidence]:
@@ -344,11 +346,11 @@ def _evidence(ablation: ReducedAblation, pooled: Pooled) -> list[Evidence]:
     output, n_layers = ablation.output, pooled.n_layers
     if len(ablation.chosen) not in (0, n_layers):
         words = layers_words(ablation.chosen, n_layers)
-        return [COUNTED.unknown(f"only {words} were left out")]
+        return [COUNT_MEASURE.unknown(f"only {words} were left out")]
     if output is None:
-        return [COUNTED.unknown("it was recorded before its KL was kept")]
-    if words := so_far(np.isfinite(output.kl)):
-        return [COUNTED.unknown(words)]
+        return [COUNT_MEASURE.unknown("it was recorded before its KL was kept")]
+    if words := progress_words(np.isfinite(output.kl)):
+        return [COUNT_MEASURE.unknown(words)]
     changing, variants = output.changing, []
     for share in (1 - FIFTH, 1 + FIFTH):
         moved = max(share * CHANGED, 2 * output.noise)
@@ -357,21 +359,23 @@ def _evidence(ablation: ReducedAblation, pooled: Pooled) -> list[Evidence]:
             f"{len(changing)} change it by {output.bar:.2g} nats or more, {other} by {moved:.2g}"
         )
         variants.append(Variant(other, reason))
-    curve = read_off(output.kl, output.bar, f"KL ≥ {output.bar:.2g} nats")
+    curve = evidence_curve(output.kl, output.bar, f"KL ≥ {output.bar:.2g} nats")
     interval = pooled.interval(
         [one.output if one else None for one in pooled.reduced(METRIC)],
         lambda means: (means >= output.bar).sum(axis=1),
         "kl",
     )
     falls = f" (the loss falls without {len(ablation.falling)})" if ablation.falling else ""
-    counted = replace(COUNTED, says=f"{COUNTED.says}{falls}")
-    return [counted.weighed(len(changing), n_layers, variants, changing, curve, interval)]
+    counted = replace(COUNT_MEASURE, meaning=f"{COUNT_MEASURE.meaning}{falls}")
+    return [counted.evidence(len(changing), n_layers, variants, changing, curve, interval)]
 
 
 METRIC = Metric(
     name="ablation",
     title="Ablation",
-    tells="How loss and output change when a layer is left out: the ground truth for pruning.",
+    description=(
+        "How loss and output change when a layer is left out: the ground truth for pruning."
+    ),
     formula=(
         "leave a layer out everywhere; change of the loss, `KL(p ‖ p~)` of the output, and the "
         "share of first choices that stay"

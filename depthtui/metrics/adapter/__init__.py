@@ -160,7 +160,7 @@ _LAYER_READING = (
 METRIC = Metric(
     name=NAME,
     title="Adapter",
-    tells="Which layers an adapter changes, and how far it moves the stream from its base's.",
+    description="Which layers an adapter changes, and how far it moves the stream from its base's.",
     formula=(
         "with an adapter (h', f') and without (h, f): `|h' - h| / |h|`; "
         "`|f'(h') - f(h')| / |h'|` of layer, attention and MLP; change of the loss"

@@ -23,7 +23,14 @@ from depthtui.metrics.choices import (
     left_out_words,
 )
 from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
-from depthtui.metrics.evidence import Counted, CountInterval, Variant, read_off, so_far, whole
+from depthtui.metrics.evidence import (
+    CountInterval,
+    CountMeasure,
+    Variant,
+    evidence_curve,
+    progress_words,
+    whole,
+)
 from depthtui.metrics.measures import array
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import Ranked
@@ -33,7 +40,7 @@ from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric
 
 NAME = "answers_kept"
 
-COUNTED = Counted("causal", NAME, "answers kept", "that a right answer needs on average")
+COUNT_MEASURE = CountMeasure("causal", NAME, "answers kept", "that a right answer needs on average")
 
 
 @dataclass
@@ -132,10 +139,10 @@ class ReducedAnswers(Reduced):
     moved: int
 
     @property
-    def so_far(self) -> str:
+    def progress_words(self) -> str:
         """For how many of the layers there are answers, in words; empty for all of them."""
         layers = list(self.chosen) or slice(None)
-        return so_far(np.isfinite(self.right[:, layers]).all(axis=0))
+        return progress_words(np.isfinite(self.right[:, layers]).all(axis=0))
 
     @property
     def lost(self) -> np.ndarray:
@@ -228,7 +235,7 @@ def _findings(answers: ReducedAnswers, pooled: Pooled) -> list[Finding]:
     else:
         remark = "none is lost without any one layer"
     remark += left_out_words(answers.part, answers.chosen, pooled.n_layers, pooled.stand_in)
-    remark += f"; {answers.so_far}" * bool(answers.so_far)
+    remark += f"; {answers.progress_words}" * bool(answers.progress_words)
     floor = Finding(
         f"{METRIC.title}, nothing left out",
         f"{answers.moved} of {count} differ" if answers.moved else "the same texts",
@@ -262,13 +269,13 @@ def _evidence(answers: ReducedAnswers, pooled: Pooled) -> Evidence:
     """
     n_layers = pooled.n_layers
     if answers.part != "layer":
-        return COUNTED.unknown(f"only the {PART_TITLES[answers.part]} was left out")
+        return COUNT_MEASURE.unknown(f"only the {PART_TITLES[answers.part]} was left out")
     if answers.chosen:
-        return COUNTED.unknown(f"only {layers_words(answers.chosen, n_layers)} were left out")
+        return COUNT_MEASURE.unknown(f"only {layers_words(answers.chosen, n_layers)} were left out")
     if not answers.clean_right.any():
-        return COUNTED.unknown("the model answers none of these prompts rightly")
-    if answers.so_far:
-        return COUNTED.unknown(answers.so_far)
+        return COUNT_MEASURE.unknown("the model answers none of these prompts rightly")
+    if answers.progress_words:
+        return COUNT_MEASURE.unknown(answers.progress_words)
     lost, needs = answers.lost[answers.clean_right], answers.needs
     count = whole(needs.mean())
     variants = _other_prompts(needs)
@@ -278,9 +285,9 @@ def _evidence(answers: ReducedAnswers, pooled: Pooled) -> Evidence:
     share = lost.mean(axis=0)
     most = np.argsort(-share, kind="stable")[:count]
     least = float(share[most].min(initial=1.0))
-    curve = read_off(share, least, f"≥ {least:.0%} of answers lost")
+    curve = evidence_curve(share, least, f"≥ {least:.0%} of answers lost")
     interval = _interval(answers, pooled.settings.seed)
-    return COUNTED.weighed(count, n_layers, variants, np.sort(most), curve, interval)
+    return COUNT_MEASURE.evidence(count, n_layers, variants, np.sort(most), curve, interval)
 
 
 def _other_prompts(needs: np.ndarray) -> list[Variant]:
@@ -305,7 +312,9 @@ def _interval(answers: ReducedAnswers, seed: int) -> CountInterval | None:
 METRIC = Metric(
     name=NAME,
     title="Answers kept",
-    tells="Whether the model still answers rightly without a layer, and when its text changes.",
+    description=(
+        "Whether the model still answers rightly without a layer, and when its text changes."
+    ),
     formula=(
         "leave a layer out everywhere, let the model write the answer itself, always the most "
         "probable token: right or not, and the tokens until it differs from the clean one"

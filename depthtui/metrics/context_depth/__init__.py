@@ -18,12 +18,12 @@ from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.evidence import (
     FELT,
     FIFTH,
-    Counted,
     CountInterval,
+    CountMeasure,
     Variant,
+    evidence_curve,
     of_these_prompts,
-    read_off,
-    so_far,
+    progress_words,
 )
 from depthtui.metrics.loss_change import LossChange, MeanLoss, loss_measure
 from depthtui.metrics.pooling import Pooled
@@ -36,7 +36,9 @@ NAME = "context_depth"
 SHARE = 0.1
 """The loss is small below this share of the context's worth."""
 
-COUNTED = Counted("causal", NAME, "context depth", "until the context needs no more layers")
+COUNT_MEASURE = CountMeasure(
+    "causal", NAME, "context depth", "until the context needs no more layers"
+)
 
 KEYS_VALUES = 1 / 6
 """The cost of a token's keys and values, as a share of its whole layer."""
@@ -97,13 +99,13 @@ class ContextCurve(MeanLoss):
         The smallest k from which on the loss stays below the threshold. None where the context is
         worth no more than rounding, or some depths are not known yet.
         """
-        tells = self.threshold > self.noise and not self.so_far
+        tells = self.threshold > self.noise and not self.progress_words
         return self._depth(self.threshold) if tells else None
 
     @property
-    def so_far(self) -> str:
+    def progress_words(self) -> str:
         """How much of the curve is known, in words; empty for the whole curve."""
-        return so_far(np.isfinite(self.loss[1:]))
+        return progress_words(np.isfinite(self.loss[1:]))
 
     @property
     def _too_little(self) -> str:
@@ -120,7 +122,7 @@ class ContextCurve(MeanLoss):
         """The depth as a count, with its range for moved thresholds and its interval."""
         count = self.depth
         if count is None:
-            return COUNTED.unknown(self.so_far or self._too_little)
+            return COUNT_MEASURE.unknown(self.progress_words or self._too_little)
         variants = []
         for moved in (-FIFTH, FIFTH):
             other = self._depth(self.threshold * (1 + moved))
@@ -133,8 +135,10 @@ class ContextCurve(MeanLoss):
             variants.append(Variant(other, reason))
         if self.tokens == 1:
             variants.append(Variant(None, "it rests on a single token"))
-        curve = read_off(self.loss[1:], self.threshold, f"< {self.threshold:.2g} nats")
-        found = COUNTED.weighed(count, len(self.loss) - 1, variants, curve=curve, interval=interval)
+        curve = evidence_curve(self.loss[1:], self.threshold, f"< {self.threshold:.2g} nats")
+        found = COUNT_MEASURE.evidence(
+            count, len(self.loss) - 1, variants, curve=curve, interval=interval
+        )
         # The prompts that need their context longest decide it; other prompts may need it longer.
         return of_these_prompts(found, interval)
 
@@ -206,7 +210,7 @@ def _line(title: str, curve: ContextCurve, n_layers: int) -> Finding:
     tokens = f"{curve.tokens} token{'s' * (curve.tokens > 1)}"
     worth = f"the context is worth {curve.worth:.2g} nats over {tokens}"
     if curve.depth is None:
-        return Finding(title, "–", curve.so_far or f"{worth}, too little to tell")
+        return Finding(title, "–", curve.progress_words or f"{worth}, too little to tell")
     small = f"the layers above, left out before, cost less than {curve.threshold:.2g} nats"
     return Finding(title, f"{curve.depth} of {n_layers} layers", f"{small}; {worth}")
 
@@ -228,7 +232,7 @@ def _evidence(context: ReducedContext, pooled: Pooled) -> list[Evidence]:
         later = [one and one.later for one in pooled.reduced(METRIC)]
         return [context.later.evidence(pooled.interval(later, _depths, "loss", "worth"))]
     why = "the answer is too short: it needs two tokens or more"
-    return [COUNTED.unknown(why)]
+    return [COUNT_MEASURE.unknown(why)]
 
 
 def _has_context(result: RunResult) -> str:
@@ -271,7 +275,7 @@ def _overhead(result: RunResult) -> float:
 METRIC = Metric(
     name=NAME,
     title="Context depth",
-    tells="Until which layer the tokens before the answer still matter to it.",
+    description="Until which layer the tokens before the answer still matter to it.",
     formula=(
         "tokens before the answer (or before the middle) skip layers k … L - 1, later ones read "
         "what `h_k` gives there; change of the loss, and the smallest k from which on it stays "

@@ -117,7 +117,9 @@ def _summary(curves: Curves, pooled: Pooled) -> dict[str, Any]:
 METRIC = Metric(
     name="contributions",
     title="Contributions",
-    tells="How much attention, MLP and layer add to the residual stream, and in which direction.",
+    description=(
+        "How much attention, MLP and layer add to the residual stream, and in which direction."
+    ),
     formula=(
         "`|a|/|h|`, `|m|/|h+a|` (`|m|/|h|` in a parallel block), `|c|/|h|`; `cos(a, h)`, "
         "`cos(m, h+a)`, `cos(c, h)`: below 0 erases, near 0 writes something new, above 0 "

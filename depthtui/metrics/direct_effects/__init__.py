@@ -12,7 +12,7 @@ from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.metrics import needs, skip_effects
 from depthtui.metrics.choices import chosen_key, layers_run, left_out_words, only
-from depthtui.metrics.evidence import so_far
+from depthtui.metrics.evidence import progress_words
 from depthtui.metrics.measures import array, floor_of
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.skip_effects import ReducedEffects, ReducedSkipEffects, tokens_run
@@ -149,7 +149,7 @@ def _findings(effects: PooledEffects, pooled: Pooled) -> list[Finding]:
     if not np.isfinite(pairs).any():
         return [floor]
     source, reader = np.unravel_index(int(np.nanargmax(pairs)), pairs.shape)
-    known = so_far(_is_known(direct))
+    known = progress_words(_is_known(direct))
     remark = f"most: layer {reader} reads layer {source}, {pairs[source, reader]:.2f}"
     remark += left_out_words(direct.part, direct.chosen, pooled.n_layers, pooled.stand_in)
     remark += f"; {known}" * bool(known)
@@ -215,7 +215,7 @@ SHARE = Measure(
 METRIC = Metric(
     name=NAME,
     title="Direct effects",
-    tells=(
+    description=(
         "Which layer reads which: how a layer's update depends on what each earlier layer wrote."
     ),
     formula=(

@@ -37,7 +37,7 @@ def _summary(by_run: list[DirectLogits | None], pooled: Pooled) -> list[Any]:
 METRIC = Metric(
     name="direct_logits",
     title="Direct logit attribution",
-    tells="Which layer wrote the token that the model says.",
+    description="Which layer wrote the token that the model says.",
     formula=(
         "`W[token] N'(c_l)`, the final norm's scale held fixed: each layer's share of the logit "
         "of the token that the model says"

@@ -108,7 +108,7 @@ def _per_layer(found: ReducedEngineDistance) -> list[LayerValues]:
 METRIC = Metric(
     name=NAME,
     title="Distance to transformers",
-    tells="At which layer the states of a serving engine part from those of transformers.",
+    description="At which layer the states of a serving engine part from those of transformers.",
     formula=(
         "`|h - h'| / |h'|`, `h'` of transformers' pass; and, in roundings, `h_{l+1}` beside what "
         "transformers' layer makes of the engine's own `h_l`"

@@ -12,7 +12,7 @@ from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.metrics import needs
 from depthtui.metrics.costs import attention_of_a_token
-from depthtui.metrics.evidence import so_far
+from depthtui.metrics.evidence import progress_words
 from depthtui.metrics.measures import array, values_of
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import ByLayer, Reduced, largest
@@ -112,7 +112,7 @@ def _findings(experts: ReducedExperts, pooled: Pooled) -> Iterator[Finding]:
     layers = int(experts.has_experts.sum())
     if not layers:
         return
-    known = so_far(experts.done == 1)
+    known = progress_words(experts.done == 1)
     total = layers * experts.chosen.shape[1]
     remark = f"in {layers} of {pooled.n_layers} layers, {experts.tokens} tokens"
     words = f"{int(np.nansum(experts.used))} of {total}"
@@ -143,7 +143,7 @@ def _first(found: ChosenExperts) -> np.ndarray:
 METRIC = Metric(
     name=NAME,
     title="Experts",
-    tells="Which experts each layer chooses for each token, and how evenly it weighs them.",
+    description="Which experts each layer chooses for each token, and how evenly it weighs them.",
     formula="numbers and weights of the chosen; entropy of these weights, made to add up to 1",
     reading="0: one of the chosen experts has all the weight; log k: all k have the same.",
     look_for=(

@@ -110,7 +110,7 @@ AFFINE = _metric(
     AffineLens,
     "Affine lens",
     affine_fit,
-    tells="What each depth says once a fitted map brings it into the final basis.",
+    description="What each depth says once a fitted map brings it into the final basis.",
     formula=(
         "`p_l = softmax(W N(A_l x + b_l))`, `x = h_l / rms(h_l)`: ridge regression on "
         "`h_L / rms(h_L)`, drawn to the identity; the logit lens's quantities"
@@ -132,7 +132,7 @@ JACOBIAN = _metric(
     "Jacobian lens",
     # A run only reads through a lens that `depthtui lens fit` has fitted.
     lambda result: math.nan,
-    tells="What each depth adds, on average, to all outputs that follow.",
+    description="What each depth adds, on average, to all outputs that follow.",
     formula=(
         "`p_l = softmax(W N(J_l h_l))`, `J_l` the mean derivative of later `h_L` by `h_l`; the "
         "logit lens's quantities"

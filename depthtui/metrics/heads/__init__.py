@@ -12,7 +12,7 @@ from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.metrics import needs
 from depthtui.metrics.costs import attention_of_a_token, row_of_logits
-from depthtui.metrics.evidence import so_far
+from depthtui.metrics.evidence import progress_words
 from depthtui.metrics.measures import array, values_of
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import ByLayer, Reduced, largest
@@ -108,7 +108,7 @@ def _summary(heads: ReducedHeads, pooled: Pooled) -> dict[str, Any]:
 
 
 def _findings(heads: ReducedHeads, pooled: Pooled) -> Iterator[Finding]:
-    known = so_far(heads.done == 1)
+    known = progress_words(heads.done == 1)
     sinks = head_mean(heads.sink)
     if np.isfinite(sinks).any():
         most = int(np.nanargmax(sinks))
@@ -188,7 +188,7 @@ _OVERHEAD = 120
 METRIC = Metric(
     name=NAME,
     title="Attention heads",
-    tells="Which head reads where, and which one writes what the model says.",
+    description="Which head reads where, and which one writes what the model says.",
     formula=(
         "of each head: `|W_O z| / |h|`; `W[token] N'(W_O z)` less the mean over the vocabulary, "
         "the final norm's scale held fixed; attention to token 0; entropy of its attention"

@@ -60,7 +60,7 @@ def _per_layer(neighbours: ReducedNeighbours) -> list[LayerValues]:
 METRIC = Metric(
     name="neighbours",
     title="Neighbouring layers",
-    tells="Whether successive layers push the residual stream the same way.",
+    description="Whether successive layers push the residual stream the same way.",
     formula=(
         "`cos(c_l, c_{l+1})`, and `arccos(cos(h_l, h_L)) / π`: how far the stream is from its end"
     ),

@@ -16,11 +16,11 @@ from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.evidence import (
     FELT,
     FIFTH,
-    Counted,
     CountInterval,
+    CountMeasure,
     Variant,
-    read_off,
-    so_far,
+    evidence_curve,
+    progress_words,
 )
 from depthtui.metrics.loss_change import LossChange, MeanLoss, loss_measure
 from depthtui.metrics.pooling import Pooled
@@ -76,9 +76,9 @@ class ReducedOrder(MeanLoss):
     idle: tuple[int, ...] = ()
 
     @property
-    def so_far(self) -> str:
+    def progress_words(self) -> str:
         """How many pairs are known, in words; empty for all of them."""
-        return so_far(np.isfinite(self.parallel), "pairs of layers")
+        return progress_words(np.isfinite(self.parallel), "pairs of layers")
 
     @property
     def writing(self) -> np.ndarray:
@@ -101,7 +101,7 @@ class ReducedOrder(MeanLoss):
     @property
     def depth(self) -> int | None:
         """The sequential depth, the number of steps; None where some pairs are not known yet."""
-        return None if self.so_far else len(self.steps())
+        return None if self.progress_words else len(self.steps())
 
 
 def pairs_side_by_side(parallel: np.ndarray, threshold: float = FELT) -> list[int]:
@@ -144,8 +144,8 @@ def _findings(order: ReducedOrder, pooled: Pooled) -> list[Finding]:
 
 def _depth_line(order: ReducedOrder, n_layers: int) -> Finding:
     title = "Sequential depth"
-    if order.so_far:
-        return Finding(title, "–", order.so_far)
+    if order.progress_words:
+        return Finding(title, "–", order.progress_words)
     taken = pairs_side_by_side(order.costs)
     pairs = f"{len(taken)} pairs of layers" if len(taken) != 1 else "1 pair of layers"
     cost = f"each less than {FELT:g} nats" if taken else f"none less than {FELT:g} nats"
@@ -168,9 +168,9 @@ def _means(order: ReducedOrder, pooled: Pooled) -> dict[str, float]:
 
 
 def _evidence(order: ReducedOrder, pooled: Pooled) -> list[Evidence]:
-    words = order.so_far
+    words = order.progress_words
     if words:
-        return [COUNTED.unknown(words)]
+        return [COUNT_MEASURE.unknown(words)]
     first = order.writing[:-1]
     interval = pooled.interval(
         pooled.reduced(METRIC),
@@ -180,7 +180,7 @@ def _evidence(order: ReducedOrder, pooled: Pooled) -> list[Evidence]:
     return [_depth_evidence(order, pooled.n_layers, interval)]
 
 
-COUNTED = Counted(
+COUNT_MEASURE = CountMeasure(
     "causal",
     NAME,
     "sequential depth",
@@ -202,8 +202,8 @@ def _depth_evidence(order: ReducedOrder, n_layers: int, interval: CountInterval 
     # A pair's cost is drawn at its second layer, which may run beside the first.
     at_layers = np.full(n_layers, np.nan)
     at_layers[order.writing[1:]] = costs
-    curve = read_off(at_layers, FELT, f"≥ {FELT:g} nats")
-    return COUNTED.weighed(len(steps), n_layers, variants, steps, curve, interval)
+    curve = evidence_curve(at_layers, FELT, f"≥ {FELT:g} nats")
+    return COUNT_MEASURE.evidence(len(steps), n_layers, variants, steps, curve, interval)
 
 
 def _work(result: RunResult) -> float:
@@ -227,7 +227,7 @@ def _pairs(result: RunResult) -> str:
 METRIC = Metric(
     name=NAME,
     title="Order of layers",
-    tells="Whether successive layers build on each other, or only add up.",
+    description="Whether successive layers build on each other, or only add up.",
     formula=(
         "layers l, l+1 side by side, `h + c_l(h) + c_{l+1}(h)`, or swapped; change of the loss. "
         "Sequential depth: the layers that write anything, less the pairs under 0.05 nats side by "

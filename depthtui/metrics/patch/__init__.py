@@ -14,7 +14,14 @@ from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
 from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
-from depthtui.metrics.evidence import FIFTH, Counted, Variant, here_alone, read_off, so_far
+from depthtui.metrics.evidence import (
+    FIFTH,
+    CountMeasure,
+    Variant,
+    evidence_curve,
+    here_alone,
+    progress_words,
+)
 from depthtui.metrics.measures import array, floor_of
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.prediction_depth import first_of_last_run
@@ -33,7 +40,7 @@ LEAST_MARGIN = 0.1
 DO_NOT_PART = "the two prompts do not part"
 """The beginning of a reason where there is no margin to recover."""
 
-COUNTED = Counted("causal", NAME, "patched", "until the last token has half of the fact")
+COUNT_MEASURE = CountMeasure("causal", NAME, "patched", "until the last token has half of the fact")
 
 SEVERAL = "the tokens that differ"
 """The words for the differing tokens of several prompts."""
@@ -317,17 +324,17 @@ def _evidence(patch: ReducedPatch, pooled: Pooled) -> list[Evidence]:
     if patch.part != "layer":
         return []
     if not np.isfinite(shares).all():
-        return [COUNTED.unknown(so_far(np.isfinite(shares[1:]), "depths"))]
+        return [COUNT_MEASURE.unknown(progress_words(np.isfinite(shares[1:]), "depths"))]
     variants = []
     for moved in (-FIFTH, FIFTH):
         share = HALF * (1 + moved)
         depth = int(_since(shares[None], share)[0])
         variants.append(Variant(depth, f"the last token has {share:.0%} of it from {depth} on"))
-    found = COUNTED.weighed(
+    found = COUNT_MEASURE.evidence(
         int(_since(shares[None])[0]),
         pooled.n_layers,
         variants,
-        curve=read_off(shares[1:], HALF, f"> {HALF:g}"),
+        curve=evidence_curve(shares[1:], HALF, f"> {HALF:g}"),
         interval=pooled.interval(pooled.reduced(METRIC), _since, "last_token"),
     )
     return [here_alone(found, "it is of these facts, and others may move elsewhere")]
@@ -382,7 +389,7 @@ def _cache_key(result: RunResult) -> dict[str, Any]:
 METRIC = Metric(
     name=NAME,
     title="Patching",
-    tells="At which token and depth a fact sits, from a second prompt that differs in it.",
+    description="At which token and depth a fact sits, from a second prompt that differs in it.",
     formula=(
         "`h_l[t]` of A, the text that is patched from, before layer l, put into B, the prompt: "
         "`(m_AB - m_B) / (m_A - m_B)` of the margin "

@@ -12,7 +12,7 @@ from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.metrics import needs
 from depthtui.metrics.costs import head, row_of_logits
-from depthtui.metrics.evidence import so_far
+from depthtui.metrics.evidence import progress_words
 from depthtui.metrics.measures import floor_of, values_of
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import Reduced, largest
@@ -179,7 +179,7 @@ def _block_summary(block: Block) -> dict[str, Any]:
 
 
 def _findings(repeat: ReducedRepeat, pooled: Pooled) -> Iterator[Finding]:
-    known = so_far(np.isfinite(repeat.kl[0]))
+    known = progress_words(np.isfinite(repeat.kl[0]))
     for length in _NAMED_LENGTHS:
         if block := repeat.best(length):
             what = "Layer" if length == 1 else f"Block of {length}"
@@ -270,7 +270,7 @@ def _work(result: RunResult) -> float:
 METRIC = Metric(
     name=NAME,
     title="Repeated blocks",
-    tells="Which layers can run twice, and where that even lowers the loss.",
+    description="Which layers can run twice, and where that even lowers the loss.",
     formula=(
         "every block of 1 to 8 layers twice, one pass after the other: `KL(p ‖ p~)` of the output, "
         "the share of first choices that stay, change of the loss"

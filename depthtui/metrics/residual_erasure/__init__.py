@@ -17,7 +17,7 @@ from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
 from depthtui.metrics.choices import chosen_layers, key_parts, with_choices
 from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
-from depthtui.metrics.evidence import FIFTH, Counted, Variant, of_these_prompts, read_off
+from depthtui.metrics.evidence import FIFTH, CountMeasure, Variant, evidence_curve, of_these_prompts
 from depthtui.metrics.measures import array, floor_of
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.prediction_depth import counts_by_depth
@@ -278,7 +278,7 @@ def _answer_begins(result: RunResult, row: int) -> str:
     return ", ".join(filter(None, (f"answer from token {result.answer_start}", words)))
 
 
-COUNTED = Counted(
+COUNT_MEASURE = CountMeasure(
     "causal", "residual_erasure", "residual erasure", "until the question is no longer read"
 )
 
@@ -296,7 +296,7 @@ def _evidence(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Evidence
     if effects is None or any(one.is_part for one in erased):
         return []
     if not np.isfinite(effects).all():
-        return [COUNTED.unknown("not every token has been erased yet")]
+        return [COUNT_MEASURE.unknown("not every token has been erased yet")]
     n_layers, floor = pooled.n_layers, max(one.floor for one in erased)
     least = max(RunSettings.erase_threshold, floor)
     found, variants = int(_reached(effects, least)), []
@@ -309,12 +309,12 @@ def _evidence(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Evidence
     if others is not None:
         other = int(_reached(others, least))
         variants.append(Variant(other, f"token 0 alone moves it from {found} to {other} layers"))
-    curve = read_off(effects[1:], least, f"≥ {least:.2g}")
+    curve = evidence_curve(effects[1:], least, f"≥ {least:.2g}")
     # Each prompt's question counts once, whatever its length.
     every = pooled.reduced(METRIC)
     once = [replace(one, tokens=1) if one and one.tokens else None for one in every]
     interval = pooled.interval(once, lambda largest: _reached(largest, least), "largest")
-    evidence = COUNTED.weighed(found, n_layers, variants, curve=curve, interval=interval)
+    evidence = COUNT_MEASURE.evidence(found, n_layers, variants, curve=curve, interval=interval)
     # The largest effect decides the count, and may be larger on other prompts.
     return [of_these_prompts(evidence, interval)]
 
@@ -335,7 +335,7 @@ def _question_effects(erased: Sequence[ReducedErasure]) -> np.ndarray | None:
 METRIC = Metric(
     name="residual_erasure",
     title="Residual erasure",
-    tells="Until which layer each token of the prompt still matters for the answer.",
+    description="Until which layer each token of the prompt still matters for the answer.",
     formula=(
         "replace one token's residual at one depth by the mean over baseline prompts; largest "
         "change of the answer's probabilities"

@@ -14,7 +14,7 @@ from depthtui.data.verdict import Evidence
 from depthtui.errors import DepthError
 from depthtui.metrics import ablation, needs
 from depthtui.metrics.blocks import block_means
-from depthtui.metrics.evidence import FIFTH, Counted, CountInterval, Variant, read_off
+from depthtui.metrics.evidence import FIFTH, CountInterval, CountMeasure, Variant, evidence_curve
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import Ranked, useful_layers
 from depthtui.metrics.reduced import BlocksByLayer, ByLayer, Reduced
@@ -158,7 +158,7 @@ def _per_layer(similarity: ReducedSimilarity) -> list[LayerValues]:
     ]
 
 
-COUNTED = Counted(
+COUNT_MEASURE = CountMeasure(
     "geometric",
     "similarity",
     "angular distance",
@@ -196,7 +196,7 @@ def turning_layers(
         interval: the interval of the count.
     """
     if not np.isfinite(distances).all():
-        return COUNTED.unknown("the residual stream is not finite")
+        return COUNT_MEASURE.unknown("the residual stream is not finite")
     layers = np.flatnonzero(_turning(distances))
     found = len(layers)
     variants = []
@@ -208,8 +208,8 @@ def turning_layers(
         other = int(_turning(other_distances).sum())
         variants.append(Variant(other, f"token 0 alone moves it from {found} to {other} layers"))
     least = SHARE * float(_mean_turn(distances))
-    curve = read_off(distances, least, f"≥ {least:.2g} of π")
-    return COUNTED.weighed(found, len(distances), variants, layers, curve, interval)
+    curve = evidence_curve(distances, least, f"≥ {least:.2g} of π")
+    return COUNT_MEASURE.evidence(found, len(distances), variants, layers, curve, interval)
 
 
 def _mean_turn(distances: np.ndarray) -> np.ndarray:
@@ -229,7 +229,9 @@ def _evidence(similarity: ReducedSimilarity, pooled: Pooled) -> list[Evidence]:
 METRIC = Metric(
     name="similarity",
     title="Block influence, angular distance",
-    tells="How little layers turn the residual stream, and the best block of n layers to prune.",
+    description=(
+        "How little layers turn the residual stream, and the best block of n layers to prune."
+    ),
     formula=(
         "`1 - cos(h_l, h_{l+1})`, and `arccos(cos(h_l, h_{l+n})) / π` over every block of n layers"
     ),

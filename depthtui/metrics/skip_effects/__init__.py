@@ -227,7 +227,9 @@ MAP = Measure(
 METRIC = Metric(
     name="skip_effects",
     title="Skip effects",
-    tells="How much later layers and the output change when a layer is skipped for earlier tokens.",
+    description=(
+        "How much later layers and the output change when a layer is skipped for earlier tokens."
+    ),
     formula=(
         "skip layer s for tokens 1 … t-1 (token 0 and those from t on keep it); largest "
         "relative change of every later layer's `c`, and of the output"

@@ -15,7 +15,7 @@ from depthtui.data.verdict import Evidence, Headline
 from depthtui.metrics import needs
 from depthtui.metrics.choices import STAND_INS, left_out_words
 from depthtui.metrics.costs import head, row_of_logits
-from depthtui.metrics.evidence import FIFTH, Counted, CountInterval, Variant, needed
+from depthtui.metrics.evidence import FIFTH, CountInterval, CountMeasure, Variant, needed
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.resampling import LEVEL, drawn_interval
@@ -401,7 +401,7 @@ def _findings(found: PooledSufficient, pooled: Pooled) -> list[Finding]:
     ]
 
 
-COUNTED = Counted(
+COUNT_MEASURE = CountMeasure(
     "causal", NAME, "sufficient count", "that give its own output within a nat when run alone"
 )
 
@@ -415,7 +415,9 @@ def _evidence(found: PooledSufficient, pooled: Pooled) -> list[Evidence]:
     if ends is not None:
         interval = CountInterval(*ends, LEVEL, found.units, resolution=0)
     layers = found.kept_layers
-    return [COUNTED.weighed(found.layers, found.n_layers, variants, layers, interval=interval)]
+    return [
+        COUNT_MEASURE.evidence(found.layers, found.n_layers, variants, layers, interval=interval)
+    ]
 
 
 def _work(result: RunResult) -> float:
@@ -452,7 +454,9 @@ def _two_tokens(result: RunResult) -> str:
 METRIC = Metric(
     name=NAME,
     title="Layers that suffice",
-    tells="How many layers, run together, still give the model's own output, and how closely.",
+    description=(
+        "How many layers, run together, still give the model's own output, and how closely."
+    ),
     formula=(
         "leave layers out together, those that cost least first; `KL(p || p~)` on tokens that did "
         "not choose them"

@@ -217,7 +217,7 @@ def _figures(summary: SweepSummary) -> Iterator[Figure]:
             up=rule.layer_axis,
             across="(layer + 1) / L, %",
         )
-        yield Figure(title, panel, rule.explained.tells)
+        yield Figure(title, panel, rule.explained.description)
 
 
 def _lines(summary: SweepSummary, rule: Rule) -> list[Line]:

@@ -90,4 +90,4 @@ def not_computed(result: RunResult, metric: Metric, pace: Pace, key: str = "i") 
         return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
     time = about_time(metric, result, pace)
     cost = f"{' in ' * bool(time)}{time}: {metric.cost}."
-    return f"{metric.title}: {metric.tells}", f"{key} computes it{cost}"
+    return f"{metric.title}: {metric.description}", f"{key} computes it{cost}"

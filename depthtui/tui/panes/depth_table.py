@@ -20,7 +20,7 @@ from depthtui.tui.panes.layer_bars import bar_lines
 from depthtui.tui.panes.page import DIAL_KEYS, ThresholdPage, dial_rule
 from depthtui.tui.panes.pane import nothing_pooled
 
-_EXPLAINED = (("tells", "formula", "reading"), ("tells", "reading"), ("tells",))
+_EXPLAINED = (("description", "formula", "reading"), ("description", "reading"), ("description",))
 """Parts of each rule's explanation, the most parts first."""
 
 

@@ -112,7 +112,7 @@ class Heatmap(Pane):
         metric, key = METRIC_BY_NAME[self.measure.metric], self.compute_key
         is_unavailable = metric.name in result.unavailable
         if not (is_unavailable or self.view.can_compute):
-            return f"{metric.title}: {metric.tells}", ""
+            return f"{metric.title}: {metric.description}", ""
         if metric.needs_answer and result.answer_start >= len(result.tokens):
             key = f"{_SETS_ANSWER}, then i"
         words, hint = not_computed(result, metric, self.view.pace, key)

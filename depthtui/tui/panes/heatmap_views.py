@@ -16,7 +16,7 @@ from depthtui.metrics.choices import layers_words, stand_in_words
 from depthtui.metrics.contributions import KINDS
 from depthtui.metrics.depth_score import depth_score
 from depthtui.metrics.direct_effects import DirectEffects, later_pairs, read_later
-from depthtui.metrics.evidence import so_far
+from depthtui.metrics.evidence import progress_words
 from depthtui.metrics.heads import AttentionHeads
 from depthtui.metrics.repeat import Repeat, block_words
 from depthtui.metrics.skip_effects import SkipEffects
@@ -261,7 +261,7 @@ class RepeatsView(LayersView):
 
     def note(self, result: RunResult) -> str:
         found = result.get(Repeat)
-        return "" if found is None else so_far(found.known_rows)
+        return "" if found is None else progress_words(found.known_rows)
 
     def value_texts(self, at: At) -> tuple[str, str]:
         blocks = at.values[at.row]
@@ -304,7 +304,7 @@ class HeadsView(TokensView):
 
     def note(self, result: RunResult) -> str:
         found = result.get(AttentionHeads)
-        return "" if found is None else so_far(found.done)
+        return "" if found is None else progress_words(found.done)
 
     def column_of(self, cursor: Cursor, values: np.ndarray) -> int:
         return _strongest(values[min(max(cursor.layer, 0), len(values) - 1)])

@@ -74,7 +74,7 @@ class SufficientPane(Page):
     def why_empty(self) -> tuple[str, str] | None:
         self.title_with_dial("Layers that suffice")
         if self.result is None or self.reading is None:
-            return METRIC.tells, self.hint
+            return METRIC.description, self.hint
         if self.reading.get(METRIC) is None:
             return not_computed(self.result, METRIC, self.view.pace, self.compute_key)
         return None

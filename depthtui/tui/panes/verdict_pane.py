@@ -46,7 +46,7 @@ KIND_WORDS: dict[EvidenceKind, str] = {
 _PURPOSE = "How many of its layers the model uses, and how that is known."
 _MOST_NAME = 16
 _CUT = " … z shows all"
-_HOLDS_CELLS = 12
+_RELIABILITY_CELLS = 12
 _WIDE = 80
 _LONGEST_LINE = 110
 _LEAST_SENTENCE = 2
@@ -322,7 +322,7 @@ class VerdictPane(ThresholdPage):
 
     @property
     def _track_cells(self) -> int:
-        beside = self._count_cells + self._range_cells + _HOLDS_CELLS + 1
+        beside = self._count_cells + self._range_cells + _RELIABILITY_CELLS + 1
         return max(0, self.area.width - self._name_cells - beside)
 
     def _row(self, measure: Evidence) -> list[Piece]:
@@ -335,9 +335,9 @@ class VerdictPane(ThresholdPage):
         if measure.count is None:
             room = max(0, self.area.width - self._name_cells)
             return [name, mark, (fit_shown(printable_sentence(measure.reason), room), styles.muted)]
-        holds: Piece = (f"  {measure.holds}", styles.muted)
+        reliability: Piece = (f"  {measure.reliability}", styles.muted)
         if measure.is_fragile:
-            holds = (f"  ! {measure.holds}", styles.warning)
+            reliability = (f"  ! {measure.reliability}", styles.warning)
         moves = fit_right(spread(measure), self._range_cells) if self._range_cells else ""
         return [
             name,
@@ -346,7 +346,7 @@ class VerdictPane(ThresholdPage):
             (f" {fit_right(str(measure.count), len(str(n_layers)))}", styles.strong),
             (f" of {n_layers}", styles.muted),
             (moves, styles.muted),
-            holds,
+            reliability,
         ]
 
     def _has_reason(self, measure: Evidence) -> bool:

@@ -437,7 +437,7 @@ async def test_rules_are_explained_beneath_as_far_as_there_is_room():
         text = " ".join("\n".join(lines(pane)).split())
         for estimate in summary_of(result).depths:
             explained = rules.named(estimate.rule).explained
-            assert explained.tells in text
+            assert explained.description in text
             assert explained.reading in text
         assert text.count("of 12") == 3
 

@@ -30,7 +30,7 @@ from tests.tui.panes.drawing import (
 )
 
 SAYS = "until the lens reads the output's tokens"
-FIRM = Evidence("readable", "overlap", "overlap", 6, 5, 7, says=SAYS)
+FIRM = Evidence("readable", "overlap", "overlap", 6, 5, 7, meaning=SAYS)
 FRAGILE = Evidence("readable", "kl", "KL", 3, 1, 9, False, "it hangs on a thread")
 HERE = replace(FIRM, firm=False, holds_here=True, reason="one prompt alone was read")
 NONE = Evidence("geometric", "cosine", "cosine", None, firm=False, reason="it never turns")

@@ -78,7 +78,7 @@ class MeasurePicker(Picker[str]):
                 f"{measure.title:<24}",
                 (formula, MUTED),
             )
-            about = of_measure(measure)[0].tells
+            about = of_measure(measure)[0].description
             yield Row(measure.name, line, measure.title, about, closed=not can_be_had)
 
     def describe(self, row: Row) -> None:
