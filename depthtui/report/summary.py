@@ -63,21 +63,21 @@ def summary_dict(
             all are pooled. With parts, pooled values are in `groups` and absent elsewhere.
     """
     readings = [reading_of(part, settings) for part in parts or [results]]
-    summary = _asked(results, settings)
+    summary = _inputs(results, settings)
     if parts:
         first = np.cumsum([0, *map(len, parts)]).tolist()
         summary["groups"] = [
-            {"prompts": list(range(*places)), **_found_in(reading)}
+            {"prompts": list(range(*places)), **_pooled(reading)}
             for places, reading in zip(pairwise(first), readings, strict=True)
         ]
     else:
-        summary |= _found_in(readings[0])
+        summary |= _pooled(readings[0])
     summary["runs"] = [_run(alone) for reading in readings for alone in each_alone(reading)]
     summary["provenance"] = combined_provenance(results)
     return to_plain(summary)
 
 
-def _asked(results: Sequence[RunResult], settings: SummarySettings) -> dict[str, Any]:
+def _inputs(results: Sequence[RunResult], settings: SummarySettings) -> dict[str, Any]:
     """The model, the settings and the prompts."""
     model = results[0].model
     return {
@@ -98,7 +98,7 @@ def _asked(results: Sequence[RunResult], settings: SummarySettings) -> dict[str,
     }
 
 
-def _found_in(reading: Reading) -> dict[str, Any]:
+def _pooled(reading: Reading) -> dict[str, Any]:
     """Metrics, verdict and effective depths of the prompts of a reading."""
     part: dict[str, Any] = {}
     for metric in ALL:
@@ -112,7 +112,7 @@ def _found_in(reading: Reading) -> dict[str, Any]:
     unavailable = [dict(reading.unavailable(prompt)) for prompt in reading.prompts]
     if any(unavailable):
         part["unavailable"] = unavailable
-    part |= _concluded(reading)
+    part |= _conclusions(reading)
     if reading.parts:
         part["pooled"] = {
             "prompts": reading.n_prompts,
@@ -122,7 +122,7 @@ def _found_in(reading: Reading) -> dict[str, Any]:
     return part
 
 
-def _concluded(reading: Reading) -> dict[str, Any]:
+def _conclusions(reading: Reading) -> dict[str, Any]:
     """Verdict and effective depths of the prompts of a reading."""
     verdict = {} if reading.verdict is None else {"verdict": verdict_dict(reading.verdict)}
     return {**verdict, "effective_depth": [_depth(estimate) for estimate in reading.depths]}
@@ -131,7 +131,7 @@ def _concluded(reading: Reading) -> dict[str, Any]:
 def _run(alone: Reading) -> dict[str, Any]:
     """A row for one run: `alone` is the reading of this run by itself."""
     (prompt,) = alone.prompts
-    return {"tokens": prompt.n_tokens, "loss": prompt.loss, **_concluded(alone)}
+    return {"tokens": prompt.n_tokens, "loss": prompt.loss, **_conclusions(alone)}
 
 
 def summary_json(
@@ -194,9 +194,13 @@ def _left_out(results: Sequence[RunResult]) -> dict[str, Any]:
     settings = results[0].settings
     if settings.is_clean:
         return {}
+    skipped, parameters = settings.skipped, results[0].model.parameters_of(settings.skipped)
     return {
-        "silenced": settings.skipped,
-        "parameters_silenced": results[0].model.parameters_of(settings.skipped),
+        "skipped": skipped,
+        "parameters_skipped": parameters,
+        # Former names, for programs that read them.
+        "silenced": skipped,
+        "parameters_silenced": parameters,
         **({"repeated": settings.repeated} if settings.repeated else {}),
         **({"patched": settings.patched} if settings.patched else {}),
     }
@@ -255,10 +259,13 @@ def verdict_dict(verdict: Verdict) -> dict[str, Any]:
 
 def _depth(estimate: DepthEstimate) -> dict[str, Any]:
     once = estimate.prompt_weighted
-    return {**_found(estimate), "prompt_weighted": None if once is None else _found(once)}
+    return {
+        **_estimate_dict(estimate),
+        "prompt_weighted": None if once is None else _estimate_dict(once),
+    }
 
 
-def _found(estimate: DepthEstimate) -> dict[str, Any]:
+def _estimate_dict(estimate: DepthEstimate) -> dict[str, Any]:
     """A rule's result on one mean, as JSON values."""
     names = [
         "rule",

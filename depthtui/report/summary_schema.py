@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from depthtui.data.model import PART_TITLES
 from depthtui.depth import rules
 from depthtui.metrics import ALL
 from depthtui.report.summary import SCHEMA
@@ -13,7 +14,7 @@ _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 def summary_schema() -> dict[str, Any]:
     """The schema; the content of a metric's own key is described in its formula alone."""
-    pooled = {**_metrics(), **_concluded()}
+    pooled = {**_metrics(), **_conclusions()}
     return {
         "$schema": _DRAFT,
         "title": "summary.json of depthtui",
@@ -21,23 +22,25 @@ def summary_schema() -> dict[str, Any]:
         "properties": {
             "schema": {"const": SCHEMA, "description": "Number of the layout."},
             "model": _MODEL,
-            "settings": {
-                "type": "object",
-                "description": "Settings of the measurement and of the pooling.",
-            },
+            "settings": _SETTINGS,
             "prompts": {"type": "array", "minItems": 1, "items": _PROMPT},
             **pooled,
             "pooled": _object(prompts=_COUNT, tokens=_COUNT, effective_prompts=_NUMBER),
             "runs": {
                 "type": "array",
                 "description": "Each prompt by itself, in the order of `prompts`.",
-                "items": _object(tokens=_COUNT, loss=_NUMBER_OR_NULL, more=_concluded()),
+                "items": _object(tokens=_COUNT, loss=_NUMBER_OR_NULL, more=_conclusions()),
             },
             "groups": {
                 "type": "array",
                 "description": "In place of the pooled keys: the prompts of each task.",
                 "items": _object(
-                    prompts={"type": "array", "items": _COUNT, "minItems": 2, "maxItems": 2},
+                    prompts={
+                        "type": "array",
+                        "description": "Places of its prompts in `prompts`, from 0.",
+                        "items": _COUNT,
+                        "minItems": 1,
+                    },
                     more=pooled,
                 ),
             },
@@ -55,6 +58,11 @@ def _object(more: dict[str, Any] | None = None, **properties: Any) -> dict[str, 
         "properties": {**properties, **(more or {})},
         "required": list(properties),
     }
+
+
+def _former(name: str) -> dict[str, Any]:
+    """The description of a key that now has another name."""
+    return {"deprecated": True, "description": f"Former name of `{name}`, with the same value."}
 
 
 _COUNT = {"type": "integer", "minimum": 0}
@@ -86,6 +94,17 @@ _MODEL = _object(
         "states_from": {"type": "string", "description": "The engine that wrote the states."},
     },
 )
+_SKIPPED = {"type": "array", "items": _object(layer=_COUNT, part={"enum": list(PART_TITLES)})}
+_SETTINGS = {
+    "type": "object",
+    "description": "Settings of the measurement and of the pooling.",
+    "properties": {
+        "skipped": {**_SKIPPED, "description": "Layers or parts of them left out by a what-if."},
+        "parameters_skipped": {**_COUNT_OR_NULL, "description": "Their number of parameters."},
+        "silenced": {**_SKIPPED, **_former("skipped")},
+        "parameters_silenced": {**_COUNT_OR_NULL, **_former("parameters_skipped")},
+    },
+}
 _PROMPT = _object(
     text=_TEXT,
     tokens={"type": "array", "items": _TEXT},
@@ -113,7 +132,7 @@ _EVIDENCE = _object(
 )
 
 
-def _concluded() -> dict[str, Any]:
+def _conclusions() -> dict[str, Any]:
     """The verdict and a row for each rule."""
     depth = {
         "rule": {"enum": [rule.name for rule in rules.ALL]},

@@ -13,7 +13,8 @@ from jsonschema import Draft202012Validator
 from depthtui.cli import main
 from depthtui.report.summary_schema import summary_schema
 
-FILES = sorted((Path(__file__).parent.parent / "golden" / "reports").glob("*/summary.json"))
+FILES = sorted((Path(__file__).parent.parent / "golden" / "reports").glob("*/summary*.json"))
+POOLED = [path for path in FILES if path.name == "summary.json"][-1]
 SCHEMA = summary_schema()
 
 
@@ -21,7 +22,7 @@ def _problems(summary: Any) -> list[str]:
     return [error.message for error in Draft202012Validator(SCHEMA).iter_errors(summary)]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_every_summary_follows_it(path: Path) -> None:
     Draft202012Validator.check_schema(SCHEMA)
     summary = json.loads(path.read_text("utf-8"))
@@ -40,10 +41,11 @@ def test_every_summary_follows_it(path: Path) -> None:
         (("verdict", "evidence", 0, "kind"), "casual"),
         (("verdict", "evidence", 0, "firm"), "yes"),
         (("runs", 0, "loss"), "nan"),
+        (("settings", "skipped"), [{"layer": 1}]),
     ],
 )
 def test_what_is_wrong_does_not_follow_it(place: tuple[Any, ...], value: object) -> None:
-    summary = copy.deepcopy(json.loads(FILES[-1].read_text("utf-8")))
+    summary = copy.deepcopy(json.loads(POOLED.read_text("utf-8")))
     within = summary
     for key in place[:-1]:
         within = within[key]

@@ -158,9 +158,12 @@ def test_the_files_have_both_and_say_which_is_which(tmp_path: Path) -> None:
     names = [path.name for path in paths if path.suffix == ".json"]
     assert names == ["summary-tiny.json", "summary-tiny-without-layers-1-2.json"]
     settings = json.loads((tmp_path / names[1]).read_text())["settings"]
-    assert settings["silenced"] == [{"layer": 1, "part": "layer"}, {"layer": 2, "part": "layer"}]
-    assert settings["parameters_silenced"] == 250
-    assert "silenced" not in json.loads((tmp_path / names[0]).read_text())["settings"]
+    assert settings["skipped"] == [{"layer": 1, "part": "layer"}, {"layer": 2, "part": "layer"}]
+    assert settings["parameters_skipped"] == 250
+    clean = json.loads((tmp_path / names[0]).read_text())["settings"]
+    for name, former in (("skipped", "silenced"), ("parameters_skipped", "parameters_silenced")):
+        assert settings[former] == settings[name]
+        assert clean.keys().isdisjoint((name, former))
     for ending in ("md", "html"):
         page = (tmp_path / f"summary.{ending}").read_text()
         assert page.count("Beside the clean run") == 1
