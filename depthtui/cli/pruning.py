@@ -75,7 +75,7 @@ class Pruning:
     @property
     def left_out(self) -> list[int]:
         """The layers that went."""
-        return sorted(set(range(self.info.n_blocks)) - set(self.written.kept))
+        return sorted(set(range(self.info.n_blocks)) - set(self.written.layers))
 
     @property
     def cost(self) -> float:
@@ -146,7 +146,7 @@ def print_pruning(pruning: Pruning) -> None:
     """Print what was written, what it costs, and the same for other tools."""
     info, written = pruning.info, pruning.written
     click.echo(
-        f"{len(written.kept)} of {info.n_blocks} layers: {numbers_text(written.kept)}\n"
+        f"{len(written.layers)} of {info.n_blocks} layers: {numbers_text(written.layers)}\n"
         f"{written.parameters:,} of {info.parameters:,} parameters\n"
         f"logits as without these layers, off by {written.off:.2g} roundings"
     )
@@ -164,7 +164,7 @@ def _table(measured: Sequence[OutputComparison]) -> tuple[list[str], list[list[s
     count = len(measured)
     rows = [
         ["KL to the whole model's output, nats", "0", f"{fmean(one.kl for one in measured):.3f}"],
-        ["first choices kept", "100%", f"{fmean(one.kept for one in measured):.0%}"],
+        ["first choices kept", "100%", f"{fmean(one.same_choices for one in measured):.0%}"],
         [
             "loss, nats",
             f"{fmean(one.loss_before for one in measured):.3f}",
@@ -199,7 +199,9 @@ def _protocol(choice: LayerChoice) -> str:
 
 def _other_tools(pruning: Pruning) -> str:
     """The same for mergekit and llama.cpp, in their own ways to number layers."""
-    ranges = ", ".join(f"[{first}, {last + 1}]" for first, last in ranges_of(pruning.written.kept))
+    ranges = ", ".join(
+        f"[{first}, {last + 1}]" for first, last in ranges_of(pruning.written.layers)
+    )
     gone = ",".join(map(str, pruning.left_out))
     return (
         f"mergekit: {pruning.written.folder / RECIPE}; the layers that stay, each range without "

@@ -72,18 +72,18 @@ class DeviceComparison:
     @property
     def ok(self) -> bool:
         """Whether the metric is available and within the tolerance."""
-        known = not self.missing and math.isfinite(self.difference)
-        return known and self.difference <= self.tolerance
+        is_available = not self.missing and math.isfinite(self.difference)
+        return is_available and self.difference <= self.tolerance
 
 
 @dataclass(frozen=True)
-class _Measured:
+class _Measurement:
     """One metric on one device: a result, or the reason why it failed."""
 
     result: RunResult | None
     seconds: float
     peak_bytes: int | None
-    missing: str
+    reason: str
 
     def lacks(self, metric: str) -> bool:
         """Whether the model lacks the metric on any device."""
@@ -110,78 +110,78 @@ def compare_devices(
     Raises:
         DepthError: the model cannot be loaded on one of the devices.
     """
-    wanted = [metric for metric in ALL if metric.name in metrics]
-    computed = {metric.of or metric.name for metric in wanted}
-    there = _measure(spec, engine, progress, computed)
+    compared_metrics = [metric for metric in ALL if metric.name in metrics]
+    computed = {metric.of or metric.name for metric in compared_metrics}
+    on_device = _measure(spec, engine, progress, computed)
     assert engine.model is not None
     dtype = engine.model.dtype
     reference = replace(spec, device="cpu", dtype="float32", quantize="")
-    here = _measure(reference, engine, progress, computed)
-    for metric in wanted:
+    on_cpu = _measure(reference, engine, progress, computed)
+    for metric in compared_metrics:
         name = metric.of or metric.name
-        if there[name].lacks(name) and here[name].lacks(name):
+        if on_device[name].lacks(name) and on_cpu[name].lacks(name):
             continue
-        unknown = metric.moved_by_rounding and dtype != "float32"
-        tolerance = math.inf if unknown else TOLERANCES[dtype]
-        yield _comparison(metric, there[name], here[name], tolerance)
+        any_number_passes = metric.moved_by_rounding and dtype != "float32"
+        tolerance = math.inf if any_number_passes else TOLERANCES[dtype]
+        yield _comparison(metric, on_device[name], on_cpu[name], tolerance)
 
 
 def _measure(
     spec: ModelSpec, engine: Engine, progress: Callable[[str], None], metrics: Collection[str]
-) -> dict[str, _Measured]:
+) -> dict[str, _Measurement]:
     """Measure each metric in a run of its own, after a run that warms the device up."""
     progress(f"loading {spec.name} on {spec.device}")
     info = engine.load(spec)
     device = torch.device(info.device.partition(",")[0])
     _run(OF_THE_PASS[0], engine, device)
-    found = {}
+    measurements = {}
     for metric in METRICS:
         if metric.name in metrics:
             progress(f"{metric.title.lower()} on {info.device} in {info.dtype}")
-            found[metric.name] = _run(metric.name, engine, device)
-    return found
+            measurements[metric.name] = _run(metric.name, engine, device)
+    return measurements
 
 
-def _run(metric: str, engine: Engine, device: torch.device) -> _Measured:
+def _run(metric: str, engine: Engine, device: torch.device) -> _Measurement:
     reset_peak_memory(device)
     started = time.perf_counter()
-    result, missing = None, ""
+    result, reason = None, ""
     try:
         result = engine.run(PROMPT, replace(_SETTINGS, metrics=(metric,)))
-        missing = result.unavailable.get(metric, "")
+        reason = result.unavailable.get(metric, "")
     except DepthError as error:
-        missing = str(error)
+        reason = str(error)
     except Exception as error:
         # A metric that breaks on the device is a finding of this comparison.
-        missing = named_line(error)
-    return _Measured(result, time.perf_counter() - started, peak_memory(device), missing)
+        reason = named_line(error)
+    return _Measurement(result, time.perf_counter() - started, peak_memory(device), reason)
 
 
 def _comparison(
-    metric: Metric, there: _Measured, here: _Measured, tolerance: float
+    metric: Metric, on_device: _Measurement, on_cpu: _Measurement, tolerance: float
 ) -> DeviceComparison:
-    found = DeviceComparison(
+    comparison = DeviceComparison(
         metric.name,
         metric.title,
         math.nan,
         math.nan,
         tolerance,
-        seconds_there=None if metric.of else there.seconds,
-        seconds_here=None if metric.of else here.seconds,
-        peak_bytes=None if metric.of else there.peak_bytes,
-        missing=there.missing or here.missing,
+        seconds_there=None if metric.of else on_device.seconds,
+        seconds_here=None if metric.of else on_cpu.seconds,
+        peak_bytes=None if metric.of else on_device.peak_bytes,
+        missing=on_device.reason or on_cpu.reason,
     )
-    if found.missing:
-        return found
-    assert there.result is not None
-    assert here.result is not None
-    pairs = [*_pairs(metric, there.result, here.result)]
+    if comparison.missing:
+        return comparison
+    assert on_device.result is not None
+    assert on_cpu.result is not None
+    pairs = [*_pairs(metric, on_device.result, on_cpu.result)]
     differences = [_difference(*pair) for pair in pairs]
     return replace(
-        found,
+        comparison,
         difference=max(difference for difference, _ in differences),
         largest=max(largest for _, largest in differences),
-        floor=_floor(there.result.measured.get(metric.name)),
+        floor=_floor(on_device.result.measured.get(metric.name)),
     )
 
 
@@ -192,32 +192,32 @@ def _floor(value: MetricResult | None) -> float | None:
 
 
 def _pairs(
-    metric: Metric, there: RunResult, here: RunResult
+    metric: Metric, on_device: RunResult, on_cpu: RunResult
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The numbers of both runs, array by array."""
     if metric.of:
-        both = [np.array(_numbers(_summary(metric, result))) for result in (there, here)]
+        both = [np.array(_numbers(_summary(metric, result))) for result in (on_device, on_cpu)]
         yield both[0], both[1]
         return
-    one, other = there.measured[metric.name], here.measured[metric.name]
-    columns = _columns(one, other, len(here.tokens))
-    shapes = type(one).shapes()
-    for name, values in arrays_of(one):
-        if np.issubdtype(values.dtype, np.floating) and name not in one.noise:
+    result, expected = on_device.measured[metric.name], on_cpu.measured[metric.name]
+    compared = _columns(result, expected, len(on_cpu.tokens))
+    shapes = type(result).shapes()
+    for name, values in arrays_of(result):
+        if np.issubdtype(values.dtype, np.floating) and name not in result.noise:
             of_tokens = name in shapes and shapes[name].sides[-1] == "T"
-            chosen = columns if of_tokens else slice(None)
-            yield values[..., chosen], getattr(other, name)[..., chosen]
+            columns = compared if of_tokens else slice(None)
+            yield values[..., columns], getattr(expected, name)[..., columns]
 
 
-def _columns(one: MetricResult, other: MetricResult, n_tokens: int) -> np.ndarray:
+def _columns(result: MetricResult, expected: MetricResult, n_tokens: int) -> np.ndarray:
     """Which tokens are compared: where results name tokens, those at which both name the same.
 
     Token 0 is left out: its residual is so large that rounding swallows what is added to it.
     """
     compared = np.arange(n_tokens) > 0
-    for name, shape in type(one).shapes().items():
+    for name, shape in type(result).shapes().items():
         if shape.sides == ("T",) and np.issubdtype(shape.dtype, np.integer):
-            compared &= getattr(one, name) == getattr(other, name)
+            compared &= getattr(result, name) == getattr(expected, name)
     return compared
 
 
@@ -239,22 +239,22 @@ def _numbers(value: Any) -> list[float]:
     return [float(value)] if isinstance(value, int | float | np.number) else []
 
 
-def _difference(there: np.ndarray, here: np.ndarray) -> tuple[float, float]:
+def _difference(on_device: np.ndarray, on_cpu: np.ndarray) -> tuple[float, float]:
     """The root-mean-square and the largest difference of two arrays, as shares of the second."""
-    known = np.isfinite(here)
-    if there.shape != here.shape or not np.array_equal(np.isfinite(there), known):
+    is_number = np.isfinite(on_cpu)
+    if on_device.shape != on_cpu.shape or not np.array_equal(np.isfinite(on_device), is_number):
         return math.inf, math.inf
-    if not known.any():
+    if not is_number.any():
         return 0.0, 0.0
-    expected = here[known].astype(np.float64)
-    off = there[known].astype(np.float64) - expected
+    expected = on_cpu[is_number].astype(np.float64)
+    off = on_device[is_number].astype(np.float64) - expected
     return (
         _share(np.sqrt((off**2).mean()), np.sqrt((expected**2).mean())),
         _share(np.abs(off).max(), np.abs(expected).max()),
     )
 
 
-def _share(part: float, whole: float) -> float:
+def _share(part: float, total: float) -> float:
     if part == 0:
         return 0.0
-    return float(part / whole) if whole else math.inf
+    return float(part / total) if total else math.inf

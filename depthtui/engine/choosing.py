@@ -101,13 +101,15 @@ def keeping_answers(
 
     def first_layers(count: int) -> list[int]:
         """The first layers to go, or as many as there are."""
-        wanted = max(_FEWEST, 1 << (count - 1).bit_length())
-        order = engine.layer_order(settings, control, lambda order: len(order.layers) >= wanted)
+        count_searched = max(_FEWEST, 1 << (count - 1).bit_length())
+        order = engine.layer_order(
+            settings, control, lambda order: len(order.layers) >= count_searched
+        )
         return order.layers
 
     def lost(part: Sequence[WholeOutput], count: int) -> float:
-        kept = engine.answers_kept(part, order[:count], control)
-        return 1 - kept / len(part)
+        answers_kept = engine.answers_kept(part, order[:count], control)
+        return 1 - answers_kept / len(part)
 
     costs, order = [0.0], first_layers(1)
     while gate.passes(costs[-1]):
@@ -116,16 +118,16 @@ def keeping_answers(
         if len(costs) > len(order):
             break
         costs.append(lost(right[0], len(costs)))
-    checked = {}
-    chosen = within(gate, costs)
-    for count in range(max(1, chosen), 0, -1):
-        checked[count] = lost(right[1], count)
-        if gate.passes(checked[count]):
+    held_out_costs = {}
+    chosen_count = within(gate, costs)
+    for count in range(max(1, chosen_count), 0, -1):
+        held_out_costs[count] = lost(right[1], count)
+        if gate.passes(held_out_costs[count]):
             break
-    if not chosen and len(costs) <= len(order):
+    if not chosen_count and len(costs) <= len(order):
         # To suggest a share at which one layer goes, the cost of a second layer must be known.
         costs.append(lost(right[0], len(costs)))
-    return LayerChoice(gate, order, costs, checked)
+    return LayerChoice(gate, order, costs, held_out_costs)
 
 
 def _check_layers(engine: Engine) -> None:

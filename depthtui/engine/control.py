@@ -22,7 +22,7 @@ class Control:
         self.stepping = self._steps = step
         self._changed = threading.Condition()
         self._stopped = False
-        self._allowed = 0
+        self._steps_granted = 0
         self._waits = False
         self._work: list[Callable[[], None]] = []
 
@@ -35,7 +35,7 @@ class Control:
     def step(self) -> None:
         """Let a halted run compute one more layer."""
         with self._changed:
-            self._allowed += 1
+            self._steps_granted += 1
             self._changed.notify_all()
 
     def go_on(self) -> None:
@@ -98,9 +98,9 @@ class Control:
                 return self._work.pop(0)
             self._waits = False
             if self.stepping and not self._stopped:
-                self._allowed -= 1
+                self._steps_granted -= 1
             return None
 
     @property
     def _may_go_on(self) -> bool:
-        return self._stopped or not self.stepping or self._allowed > 0
+        return self._stopped or not self.stepping or self._steps_granted > 0

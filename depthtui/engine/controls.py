@@ -54,7 +54,7 @@ _FIRST_ROWS = 8
 Sample: TypeAlias = tuple[Prompt, Tokens]
 """A prompt and its tokens."""
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 Report: TypeAlias = Callable[[str, int, int], None]
 """Called with a stage, and its prompts done and in all."""
@@ -113,24 +113,24 @@ class Bench:
     def in_own_order(self, stage: str) -> Reading:
         """Measure the prompts with layers left out in the order of their other half."""
         with torch.no_grad():
-            return self._read(self._own_orders(stage), stage)
+            return self._measure_costs(self._own_orders(stage), stage)
 
     def in_order(self, order: tuple[int, ...], stage: str) -> Reading:
         """Measure the prompts with layers left out in one order."""
         with torch.no_grad():
-            return self._read([(order,)] * len(self.samples), stage)
+            return self._measure_costs([(order,)] * len(self.samples), stage)
 
     @functools.cached_property
     def _runs(self) -> list[RunResult]:
         """The forward pass of every prompt."""
-        found = []
+        results = []
         for prompt, tokens in self.samples:
             run = self._run(empty_result(self.model.info, prompt, self.settings, tokens))
             memory.check_fits(self.model.info, run.sizes, self.model.placement)
             run.forward(keep_writes=False)
             run.result.complete = True
-            found.append(run.result)
-        return found
+            results.append(run.result)
+        return results
 
     def _run(self, result: RunResult) -> PromptRun:
         return PromptRun(self.model, result, self.control, lambda event: None, 0)
@@ -149,15 +149,15 @@ class Bench:
         orders = [tuple(ranked(np.mean(costs[half::2], axis=0))) for half in (0, 1)]
         return [(orders[(number + 1) % 2],) for number in range(len(costs))]
 
-    def _of_each(self, stage: str, find: Callable[[MetricContext], Found]) -> list[Found]:
+    def _of_each(self, stage: str, find: Callable[[MetricContext], Result]) -> list[Result]:
         """Call `find` for each prompt, in smaller parts where the memory runs out."""
-        found = []
+        results = []
         for number, result in enumerate(self._runs):
             self.report(f"{stage}: layer by layer", number, len(self._runs))
-            found.append(in_smaller_parts(functools.partial(find, self._context(result))))
-        return found
+            results.append(in_smaller_parts(functools.partial(find, self._context(result))))
+        return results
 
-    def _read(self, orders: Sequence[Orders], stage: str) -> Reading:
+    def _measure_costs(self, orders: Sequence[Orders], stage: str) -> Reading:
         """Measure the prompts with more and more layers left out, until the cost is high."""
         n_layers = self.model.info.n_layers
         results = [replace(result) for result in self._runs]
@@ -166,19 +166,19 @@ class Bench:
         while True:
             for number, (result, own) in enumerate(zip(results, orders, strict=True)):
                 self.report(f"{stage}: {min(rows, n_layers - 1)} layers", number, len(results))
-                begun = tuple(order[:rows] for order in own)
-                work = functools.partial(_curves, self._context(result), begun)
+                first_layers = tuple(order[:rows] for order in own)
+                work = functools.partial(_curves, self._context(result), first_layers)
                 result.put(METRIC.name, in_smaller_parts(work))
             reading = reading_of(results, settings)
-            found = reading.get(METRIC)
-            if rows >= n_layers - 1 or found is None or _is_past(found):
+            pooled = reading.get(METRIC)
+            if rows >= n_layers - 1 or pooled is None or _is_past(pooled):
                 return reading
             rows *= 2
 
 
-def _is_past(found: PooledSufficient) -> bool:
+def _is_past(pooled: PooledSufficient) -> bool:
     """Whether the cost of every order exceeds `MOST_COST`."""
-    return all(way.curve[-1] > MOST_COST for way in found.ways)
+    return all(way.curve[-1] > MOST_COST for way in pooled.ways)
 
 
 def _costs(context: MetricContext) -> np.ndarray:
@@ -199,14 +199,14 @@ def _orders_of_blocks(context: MetricContext) -> Orders:
 
 def _curves(context: MetricContext, orders: Orders) -> Sufficient:
     """The cost of a prompt's orders; known rows are not computed again."""
-    replay, known = context.replay, context.result.get(Sufficient)
-    if known is None:
-        known = Sufficient.unknown(
+    replay, earlier = context.replay, context.result.get(Sufficient)
+    if earlier is None:
+        earlier = Sufficient.unknown(
             replay.n_layers, replay.n_tokens, kind="own", search="ranked", orders=()
         )
-    begun = replace(known, orders=orders, way=way_of(replay.n_tokens, orders))
+    partial = replace(earlier, orders=orders, way=way_of(replay.n_tokens, orders))
     at_once = context.layers_at_once(replay.n_tokens)
-    return sufficient(replay, context.unembedding, begun, at_once, substitute=context.substitute)
+    return sufficient(replay, context.unembedding, partial, at_once, substitute=context.substitute)
 
 
 # Rows ---------------------------------------------------------------------------
@@ -224,12 +224,12 @@ def rows_of_trained(bench: Bench, order: tuple[int, ...] | None) -> list[Control
     if order is not None:
         rows.append(row_of("model_order", bench.in_order(order, "The model's order")))
     mixed = [shuffled(sample, seed, number) for number, sample in enumerate(bench.samples)]
-    other = replace(bench, samples=mixed)
-    rows.append(row_of("shuffled", other.in_own_order("Shuffled tokens")))
+    shuffled_bench = replace(bench, samples=mixed)
+    rows.append(row_of("shuffled", shuffled_bench.in_own_order("Shuffled tokens")))
     drawn = random_orders(bench.model.info.n_layers, seed)
     readings = [
-        bench.in_order(one, f"Random order {number} of {len(drawn)}")
-        for number, one in enumerate(drawn, start=1)
+        bench.in_order(random_order, f"Random order {number} of {len(drawn)}")
+        for number, random_order in enumerate(drawn, start=1)
     ]
     return [*rows, row_of_draws("random_order", readings)]
 
@@ -241,14 +241,14 @@ def row_of_untrained(bench: Bench) -> ControlRow:
 
 def row_of(name: ControlName, reading: Reading) -> ControlRow:
     """The row of a case."""
-    found = _found(reading)
+    pooled = _pooled(reading)
     nothing = no_verdict(reading)
     return ControlRow(
         name,
-        found.within(),
-        found.interval,
-        found.keeping(STRICT_CHOICES),
-        found.choices,
+        pooled.within(),
+        pooled.interval,
+        pooled.keeping(STRICT_CHOICES),
+        pooled.choices,
         reading.means.get("loss"),
         {estimate.rule: estimate.count for estimate in reading.depths},
         tuple(filter(None, (nothing, *warnings_of(reading)))),
@@ -260,29 +260,29 @@ def row_of_draws(name: ControlName, readings: Sequence[Reading]) -> ControlRow:
 
     The interval resamples both the orders and the prompts.
     """
-    found = [_found(reading) for reading in readings]
-    counts = [one.within() for one in found]
+    pooled = [_pooled(reading) for reading in readings]
+    counts = [draw.within() for draw in pooled]
     return ControlRow(
         name,
         float(np.mean(counts)),
-        _interval_of_draws(found),
-        float(np.mean([one.keeping(STRICT_CHOICES) for one in found])),
-        float(np.mean([one.choices for one in found])),
+        _interval_of_draws(pooled),
+        float(np.mean([draw.keeping(STRICT_CHOICES) for draw in pooled])),
+        float(np.mean([draw.choices for draw in pooled])),
         draws=tuple(counts),
     )
 
 
-def _found(reading: Reading) -> PooledSufficient:
-    found = reading.get(METRIC)
-    if found is None:
+def _pooled(reading: Reading) -> PooledSufficient:
+    pooled = reading.get(METRIC)
+    if pooled is None:
         raise DepthError("some of its values are no numbers")
-    assert isinstance(found, PooledSufficient)
-    return found
+    assert isinstance(pooled, PooledSufficient)
+    return pooled
 
 
-def _interval_of_draws(found: Sequence[PooledSufficient]) -> tuple[float, float] | None:
-    n_layers = found[0].n_layers
-    ways = [one.ways[0] for one in found]
+def _interval_of_draws(draws: Sequence[PooledSufficient]) -> tuple[float, float] | None:
+    n_layers = draws[0].n_layers
+    ways = [draw.ways[0] for draw in draws]
 
     def statistic(counts: Sequence[np.ndarray]) -> np.ndarray:
         orders, units = counts
@@ -290,4 +290,4 @@ def _interval_of_draws(found: Sequence[PooledSufficient]) -> tuple[float, float]
         mean = (orders * np.stack(left_out, axis=1)).sum(axis=1) / len(ways)
         return np.asarray(n_layers - mean)
 
-    return drawn_interval([len(ways), len(ways[0].weights)], statistic, found[0].seed)
+    return drawn_interval([len(ways), len(ways[0].weights)], statistic, draws[0].seed)

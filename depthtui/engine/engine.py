@@ -91,7 +91,7 @@ from depthtui.tracing.layer_types import layer_types
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.products import choose_products, fast_products
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 class Engine:
@@ -213,14 +213,14 @@ class Engine:
         """
         if spec.dtype == "auto":
             spec = dataclasses.replace(spec, dtype=served_dtype(files))
-        others = tuple(name for name in settings.metrics if name != engine_distance.NAME)
-        if others != settings.metrics:
+        measurable = tuple(name for name in settings.metrics if name != engine_distance.NAME)
+        if measurable != settings.metrics:
             try:
                 self.load(spec)
             except DepthError as error:
                 fail(f"{engine_distance.METRIC.title} is unavailable: {error}")
                 self.load(spec, readout_only=True)
-                return dataclasses.replace(settings, metrics=others)
+                return dataclasses.replace(settings, metrics=measurable)
             return settings
         try:
             self.load(spec, readout_only=True)
@@ -441,11 +441,13 @@ class Engine:
                 the prompt cannot be read.
         """
         model = self._freed()
-        asked = Prompt(prompt.question, task=prompt.task, level=prompt.level)
-        tokens = tokenise(model.loaded.tokenizer, asked, settings.chat_template, model.vocabulary)
+        question = Prompt(prompt.question, task=prompt.task, level=prompt.level)
+        tokens = tokenise(
+            model.loaded.tokenizer, question, settings.chat_template, model.vocabulary
+        )
         model.check_ids(tokens.ids)
         memory.check_fits(model.info, model.sizes(len(tokens), len(tokens)), model.placement)
-        generation = Generation.empty(model.info, asked, settings, tokens)
+        generation = Generation.empty(model.info, question, settings, tokens)
         self._emit(GenerationStarted(run_id, tokens))
         checkpoint = (control or Control()).checkpoint
         try:
@@ -463,7 +465,7 @@ class Engine:
         cache = self._cache
         cached = cache.generation(generation)
         if cached is not None:
-            generation = _with_settings(cached, model.info, asked, settings)
+            generation = _with_settings(cached, model.info, question, settings)
             emit_part(generation.continuation)
         else:
             sizes = model.sizes(len(tokens), len(tokens))
@@ -515,7 +517,7 @@ class Engine:
         if self._inspected is None or self._inspected[0] != key:
             self._inspected = None
             memory.check_fits(model.info, sizes, model.placement)
-            maps = None if choice is None else self.lenses.at_hand(choice)
+            maps = None if choice is None else self.lenses.stored(choice)
             if choice is not None and maps is None:
                 raise DepthError(f"The {lens_title(lens)} of this model has not been fitted.")
             self._inspected = key, Inspector(model, tokens, lens, maps, settings.top_k)
@@ -571,7 +573,7 @@ class Engine:
 
         info = self._ready().info
         left_out = info.blocks_of(left_out)
-        kept = pruning.layers_kept(info.n_blocks, left_out, repeated)
+        layers = pruning.layers_kept(info.n_blocks, left_out, repeated)
         pruning.check_source(info.spec)
         pruning.check_target(folder)
         source = resolve(info.spec, self._models_dir)
@@ -581,14 +583,14 @@ class Engine:
         stack, expected = pruning.with_layers_changed(self._freed(), left_out, repeated)
         with new_folder(folder) as staging:
             config = read_checked_config(origin, trusted)
-            write_pruned(origin, staging, config, stack, kept, progress)
-            write_whole(staging / RECIPE, mergekit_recipe(info, self._models_dir, kept))
+            write_pruned(origin, staging, config, stack, layers, progress)
+            write_whole(staging / RECIPE, mergekit_recipe(info, self._models_dir, layers))
             spec = dataclasses.replace(info.spec, name=str(staging), revision="")
             make_room = free_caches if keep_loaded else self._unload
             off, parameters = pruning.check(
                 lambda: load(spec, self._models_dir, progress, make_room, trusted), expected
             )
-        return PrunedModel(folder, kept, parameters, off)
+        return PrunedModel(folder, layers, parameters, off)
 
     @one_process_only
     def layer_order(
@@ -610,7 +612,9 @@ class Engine:
         """
         orders, check = self._orders_ready(), (control or Control()).checkpoint
         self._forget_page()
-        return in_smaller_parts(lambda: orders.take(settings, self._emit_stage, check, enough))
+        return in_smaller_parts(
+            lambda: orders.find_or_search(settings, self._emit_stage, check, enough)
+        )
 
     @one_process_only
     def whole_outputs(
@@ -661,12 +665,12 @@ class Engine:
         """
         model, check = self._able(), (control or Control()).checkpoint
         tokens = [output.tokens for output in outputs]
-        found = self._of_each(
+        costs = self._of_each(
             "Leaving layers out",
             tokens,
             lambda number: held_out_prompts.costs(model, tokens[number], order, check),
         )
-        return np.stack(found)
+        return np.stack(costs)
 
     @one_process_only
     def answers_kept(
@@ -691,18 +695,18 @@ class Engine:
         return sum(map(bool, right))
 
     def _of_each(
-        self, stage: str, prompts: Sequence[Tokens], work: Callable[[int], Found]
-    ) -> list[Found]:
+        self, stage: str, prompts: Sequence[Tokens], work: Callable[[int], Result]
+    ) -> list[Result]:
         """Call `work` for the number of each prompt, with progress."""
-        model, found = self._freed(), []
+        model, results = self._freed(), []
         with fast_products(model.loaded.model):
             for number, tokens in enumerate(prompts):
                 self._emit(Progress(stage, number, len(prompts), "prompts"))
                 sizes = model.sizes(len(tokens), tokens.answer_start)
                 memory.check_fits(model.info, sizes, model.placement)
                 with self._errors_noted(model, sizes):
-                    found.append(in_smaller_parts(functools.partial(work, number)))
-        return found
+                    results.append(in_smaller_parts(functools.partial(work, number)))
+        return results
 
     @one_process_only
     def find_controls(
@@ -726,7 +730,7 @@ class Engine:
         info, samples = self._ready().info, self._samples(prompts, settings)
         rows = self._rows_of_trained(samples, settings, control)
         untrained, size = self._row_of_untrained(samples, settings, control)
-        found = Controls(
+        controls = Controls(
             info.name,
             info.n_layers,
             info.vocab_size,
@@ -739,8 +743,8 @@ class Engine:
             (*rows, untrained),
         )
         if self._lenses_dir is not None and info.fingerprint:
-            keep_controls(self._lenses_dir, info.fingerprint, found)
-        return found
+            keep_controls(self._lenses_dir, info.fingerprint, controls)
+        return controls
 
     def _samples(self, prompts: Sequence[Prompt], settings: RunSettings) -> list[Sample]:
         model, samples = self._able(), []
@@ -758,7 +762,7 @@ class Engine:
     def _rows_of_trained(
         self, samples: Sequence[Sample], settings: RunSettings, control: Control
     ) -> list[ControlRow]:
-        order = self._orders_ready().at_hand(RunSettings())
+        order = self._orders_ready().stored_layers(RunSettings())
         with self._bench(samples, settings, control) as bench:
             return rows_of_trained(bench, order)
 
@@ -800,7 +804,7 @@ class Engine:
             RunStopped: `control` stopped it.
         """
         lenses, check = self.lenses, (control or Control()).checkpoint
-        return lenses.take_published(path, self._emit_stage, check)
+        return lenses.import_published(path, self._emit_stage, check)
 
     def _lens_of(
         self, settings: GenerationSettings, checkpoint: Callable[[], None]
@@ -810,9 +814,9 @@ class Engine:
             return None
         # The settings' seed is that of the text; the lens does not depend on it.
         choice = LensChoice(settings.lens)
-        take = functools.partial(self.lenses.take, choice, self._emit_stage, checkpoint)
+        find_lens = functools.partial(self.lenses.find_or_fit, choice, self._emit_stage, checkpoint)
         try:
-            return in_smaller_parts(take)
+            return in_smaller_parts(find_lens)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -824,8 +828,8 @@ class Engine:
     def _notify(self, words: str) -> None:
         self._emit(Notice(words))
 
-    def _emit_stage(self, stage: str, done: int, total: int) -> None:
-        self._emit(Progress(stage, done, total, "steps"))
+    def _emit_stage(self, stage: str, steps: int, total: int) -> None:
+        self._emit(Progress(stage, steps, total, "steps"))
 
     @property
     def lenses(self) -> Lenses:
@@ -981,14 +985,14 @@ def _with_settings(
     cached: Generation, info: ModelInfo, prompt: Prompt, settings: GenerationSettings
 ) -> Generation:
     """A cached generation with the thresholds that are asked for now."""
-    written = cached.continuation
-    depths = token_depths(written.lens, written.divergence, settings)
+    continuation = cached.continuation
+    depths = token_depths(continuation.lens, continuation.divergence, settings)
     assert cached.provenance is not None
     return dataclasses.replace(
         cached,
         model=info,
         prompt=prompt,
         settings=settings,
-        continuation=dataclasses.replace(written, depths=depths),
+        continuation=dataclasses.replace(continuation, depths=depths),
         provenance=dataclasses.replace(cached.provenance, cached=True),
     )

@@ -55,17 +55,17 @@ def on_every_rank(method: Method) -> Method:
     has_checkpoints = "readout_only" not in signature.parameters
 
     @functools.wraps(method)
-    def told(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def called_everywhere(self: Any, *args: Any, **kwargs: Any) -> Any:
         group = joined()
         if group is None or not group.tells or _depth:
             return method(self, *args, **kwargs)
         if group.rank == 0:
-            given = signature.bind(self, *args, **kwargs).arguments
-            _tell({"name": method.__name__, "given": _plain_arguments(given)})
+            arguments = signature.bind(self, *args, **kwargs).arguments
+            _tell({"name": method.__name__, "arguments": _plain_arguments(arguments)})
         with _one_call(has_checkpoints):
             return method(self, *args, **kwargs)
 
-    return cast("Method", told)
+    return cast("Method", called_everywhere)
 
 
 @contextmanager
@@ -136,8 +136,8 @@ def _follower(storage: dict[str, Any]) -> Engine:
     from depthtui.engine.factory import Storage, make_engine
 
     folders = {name: Path(storage[name]) for name in _FOLDERS}
-    kept = Storage(**storage | folders | {"keep_results": False})
-    return make_engine(kept, lambda event: None, lambda notice: None, log_bug)
+    engine_storage = Storage(**storage | folders | {"keep_results": False})
+    return make_engine(engine_storage, lambda event: None, lambda notice: None, log_bug)
 
 
 def dismiss() -> None:
@@ -151,25 +151,25 @@ def follow() -> None:
     """Make the calls that rank 0 sends, until it sends that no more come."""
     engine: Engine | None = None
     while (data := first_rank_bytes(_CALL, lambda: None, patient=True)) is not None:
-        told = json.loads(data)
-        if "storage" in told:
-            engine = _follower(told["storage"])
+        message = json.loads(data)
+        if "storage" in message:
+            engine = _follower(message["storage"])
             continue
         assert engine is not None
         # Rank 0 reports errors.
         with contextlib.suppress(DepthError):
-            method = getattr(engine, told["name"])
-            method(**_arguments(method, told["given"]))
+            method = getattr(engine, message["name"])
+            method(**_arguments(method, message["arguments"]))
 
 
 def _tell(call: dict[str, Any]) -> None:
     first_rank_bytes(_CALL, lambda: json.dumps(call).encode(), patient=True)
 
 
-def _plain_arguments(given: dict[str, Any]) -> dict[str, Any]:
+def _plain_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments of a call as JSON values, without those that belong to rank 0 alone."""
     plain: dict[str, Any] = {}
-    for name, value in given.items():
+    for name, value in arguments.items():
         if name == "control" and value is not None and value.stepping:
             plain["control"] = True
         elif is_dataclass(value) or isinstance(value, str | int | float):
@@ -182,14 +182,14 @@ def _plain_arguments(given: dict[str, Any]) -> dict[str, Any]:
 def _arguments(method: Callable[..., Any], plain: dict[str, Any]) -> dict[str, Any]:
     """A method's arguments, from JSON values."""
     hints = get_type_hints(method)
-    found: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for name, value in plain.items():
         kind: Any = hints[name]
         if name == "control":
-            found[name] = Control(step=True)
+            arguments[name] = Control(step=True)
         elif kind is Path:
-            found[name] = Path(value)
+            arguments[name] = Path(value)
         else:
             is_plain = not is_dataclass(kind)
-            found[name] = value if is_plain else from_plain(kind, value)
-    return found
+            arguments[name] = value if is_plain else from_plain(kind, value)
+    return arguments

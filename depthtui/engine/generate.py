@@ -77,13 +77,15 @@ def generate(
                 if transport is not None:
                     residuals = transport(residuals)
                 residuals = torch.stack(model.anatomy.all_readable(residuals.unbind()))
-                chosen, reading = read_token(unembedding, residuals, settings.top_k, sampler.choose)
-                writer.add(chosen, reading)
-                if chosen in ends:
+                token_id, reading = read_token(
+                    unembedding, residuals, settings.top_k, sampler.choose
+                )
+                writer.add(token_id, reading)
+                if token_id in ends:
                     generation.stopped_by = "end"
                 elif writer.count == limit:
                     generation.stopped_by = at_limit
-                unread = np.array([chosen])
+                unread = np.array([token_id])
         generation.complete = True
     except RunStopped:
         generation.stopped_by = "user"
@@ -102,12 +104,12 @@ def replayed(
     Raises:
         DepthError: the model has no lens.
     """
-    written, settings = generation.continuation, generation.settings
+    continuation, settings = generation.continuation, generation.settings
     unembedding = model.anatomy.unembedding
     if unembedding is None:
         raise DepthError(f"There is no logit lens: {model.anatomy.lens_missing}.")
-    ids = np.concatenate([generation.tokens.ids, written.ids])
-    tokens = Tokens(ids, generation.tokens.texts + written.texts, len(generation.tokens))
+    ids = np.concatenate([generation.tokens.ids, continuation.ids])
+    tokens = Tokens(ids, generation.tokens.texts + continuation.texts, len(generation.tokens))
     name = LENS_METRICS[LOGIT if maps is None else maps.fit.kind]
     run_settings = RunSettings(top_k=settings.top_k, metrics=(name,))
     result = empty_result(model.info, generation.prompt, run_settings, tokens)
@@ -118,16 +120,16 @@ def replayed(
     else:
         context = run.context(lambda: None, lambda kind: maps, lambda: None)
         run.compute(METRIC_BY_NAME[name], context, None)
-    found = result.measured[name]
-    assert isinstance(found, LogitLens)
-    if isinstance(found, FittedLens):
-        apart = Settling(found.divergence)
+    lens_values = result.measured[name]
+    assert isinstance(lens_values, LogitLens)
+    if isinstance(lens_values, FittedLens):
+        apart = Settling(lens_values.divergence)
     columns = slice(len(generation.tokens) - 1, len(ids) - 1)
-    arrays = {name: getattr(found, name)[:, columns] for name in LogitLens.shapes()}
-    lens = LogitLens(**arrays, vocabulary=found.vocabulary)
+    arrays = {name: getattr(lens_values, name)[:, columns] for name in LogitLens.shapes()}
+    lens = LogitLens(**arrays, vocabulary=lens_values.vocabulary)
     settling = apart.divergence[:, columns]
     depths = token_depths(lens, settling, settings)
-    return Continuation(written.ids, written.texts, lens, settling, depths)
+    return Continuation(continuation.ids, continuation.texts, lens, settling, depths)
 
 
 def end_tokens(loaded: LoadedModel) -> frozenset[int]:
@@ -143,9 +145,9 @@ def _limit(model: ReadyModel, generation: Generation) -> tuple[int, str]:
     Raises:
         DepthError: the prompt fills the context.
     """
-    context, wanted = model.info.context_length, generation.settings.max_tokens
+    context, requested = model.info.context_length, generation.settings.max_tokens
     if not context:
-        return wanted, "limit"
+        return requested, "limit"
     room = context - len(generation.tokens)
     if room < 1:
         raise DepthError(
@@ -153,7 +155,7 @@ def _limit(model: ReadyModel, generation: Generation) -> tuple[int, str]:
             f"{context:,}, and its answer needs some of them.",
             "Shorten the prompt, or choose a model with a longer context.",
         )
-    return (room, "context") if room < wanted else (wanted, "limit")
+    return (room, "context") if room < requested else (requested, "limit")
 
 
 class _Writer:
@@ -179,9 +181,9 @@ class _Writer:
         self._parts: list[Continuation] = []
         self._emitted_at = time.perf_counter()
 
-    def add(self, chosen: int, reading: TokenReading) -> None:
+    def add(self, token_id: int, reading: TokenReading) -> None:
         self.count += 1
-        self._ids.append(chosen)
+        self._ids.append(token_id)
         self._readings.append(reading)
         if time.perf_counter() - self._emitted_at >= _SECONDS_BETWEEN_PARTS:
             self._emit_waiting()

@@ -49,13 +49,13 @@ class OutputComparison:
 
     Attributes:
         kl: KL(p || p~), p the whole model's output, in nats.
-        kept: the share of first choices that stay.
+        same_choices: the share of first choices that stay.
         loss_before, loss: the loss of the whole model and of the pruned one, in nats.
         right_before, right: whether each writes the right answer; None where there is none.
     """
 
     kl: float
-    kept: float
+    same_choices: float
     loss_before: float
     loss: float
     right_before: bool | None
@@ -92,7 +92,7 @@ def compare(model: ReadyModel, whole: WholeOutput, checkpoint: Check) -> OutputC
         loss, changes = float(change.losses.mean()), change(last[None])
     return OutputComparison(
         kl=float(changes.kl[0, 1:].mean(dtype=torch.float64)),
-        kept=float(changes.kept[0, 1:].mean()),
+        same_choices=float(changes.kept[0, 1:].mean()),
         loss_before=loss,
         loss=loss + float(changes.loss.mean()),
         right_before=whole.right,
@@ -110,8 +110,8 @@ def costs(model: ReadyModel, tokens: Tokens, order: Sequence[int], checkpoint: C
             change(without_first(replay, order, range(part.start, part.stop))).kl[:, 1:]
             for part in slices(len(order) + 1, rows)
         ]
-    found: np.ndarray = torch.cat(parts).mean(dim=1, dtype=torch.float64).numpy()
-    return found
+    means: np.ndarray = torch.cat(parts).mean(dim=1, dtype=torch.float64).numpy()
+    return means
 
 
 def answers_rightly(
@@ -130,10 +130,10 @@ def answers_rightly(
     ids = torch.from_numpy(tokens.ids[:start]).to(execution_device(module.get_input_embeddings()))
     cached = model.can_read_on()
     with changed(module, left_out):
-        (written,) = write_greedily(
+        (answer_ids,) = write_greedily(
             module, model.anatomy, ids, count, [None], checkpoint=checkpoint, cached=cached
         )
-    texts = [model.vocabulary.text(id_) for id_ in written.tolist()]
+    texts = [model.vocabulary.text(id_) for id_ in answer_ids.tolist()]
     return same_answer(texts, tokens.texts[start:])
 
 

@@ -45,7 +45,7 @@ from depthtui.tracing.output_direction import freeze, mean_row, output_direction
 from depthtui.tracing.products import raw_logits
 from depthtui.tracing.replay import Replay
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 _PROMOTED = 5
 _PROMOTED_BY_NEURON = 3
@@ -100,24 +100,24 @@ class Inspector:
     def _output_at(self, token: int) -> OutputAt:
         unembedding = self.model.anatomy.unembedding
         if unembedding is None:
-            return OutputAt(missing=self.model.anatomy.lens_missing)
+            return OutputAt(lens_missing=self.model.anatomy.lens_missing)
         final = self._replay.states[-1][token][None]
         normed = unembedding.normed(final)
         logits = unembedding.finish(raw_logits(unembedding.head, normed))[0]
         answer = self._answer_at(token)
-        found = OutputAt(int(logits.argmax()) if answer is None else answer, answer is not None)
+        output = OutputAt(int(logits.argmax()) if answer is None else answer, answer is not None)
         try:
             final = self._replay.residual[-1][token][None]
-            found.frozen = freeze(unembedding, final, normed.float())
-            targets = torch.tensor([found.target])
-            direct = output_directions(unembedding, found.frozen, targets, self._mean_row)
+            output.frozen = freeze(unembedding, final, normed.float())
+            targets = torch.tensor([output.target])
+            direct = output_directions(unembedding, output.frozen, targets, self._mean_row)
         except DepthError as error:
-            found.missing_direct = error.message.rstrip(".")
-            return found
-        found.direction, found.constant = direct.vectors[0], float(direct.constants[0])
+            output.direction_missing = error.message.rstrip(".")
+            return output
+        output.direction, output.constant = direct.vectors[0], float(direct.constants[0])
         centred = logits - logits.mean()
-        found.logit, found.largest = float(centred[found.target]), float(centred.abs().max())
-        return found
+        output.logit, output.largest = float(centred[output.target]), float(centred.abs().max())
+        return output
 
     def _answer_at(self, token: int) -> int | None:
         """The answer's token to predict at a token; before the answer, its first token."""
@@ -139,20 +139,20 @@ class OutputAt:
     Attributes:
         target: the target's id; -1 without a lens.
         is_answer: whether the target is the answer's token, not the output's first choice.
-        missing: why there is no lens, or empty.
+        lens_missing: why there is no lens, or empty.
         frozen: the final norm with its statistics here.
         direction: `[d]`, along which the target's logit less the mean of all logits rises.
-        missing_direct: why there is no direction, or empty.
+        direction_missing: why there is no direction, or empty.
         constant: the contribution of biases to that logit.
         logit, largest: the target's logit less the mean, and the largest absolute one of all.
     """
 
     target: int = -1
     is_answer: bool = False
-    missing: str = ""
+    lens_missing: str = ""
     frozen: FrozenNorm | None = None
     direction: Tensor | None = None
-    missing_direct: str = ""
+    direction_missing: str = ""
     constant: float = 0.0
     logit: float = float("nan")
     largest: float = float("nan")
@@ -181,8 +181,8 @@ class _Page:
 
     def inspection(self) -> Inspection:
         """The whole page."""
-        self._note("lens", self._output.missing)
-        self._note("direct", self._output.missing_direct)
+        self._note("lens", self._output.lens_missing)
+        self._note("direct", self._output.direction_missing)
         call = self._part("layer", lambda: call_at(self._replay, self._anatomy, *self._span))
         writes, split = {"layer": self._change}, call is not None and bool(call.attention)
         heads = reads = neurons = between = None
@@ -199,7 +199,7 @@ class _Page:
             self._closure["heads"] = heads[1]
             by_head, rest = heads[0].writes()[:, 0], heads[0].rest[0]
             self._close_logit([*by_head, rest, writes["mlp"]])
-        readouts, promoted = self._read(between, writes, neurons)
+        readouts, promoted = self._read_states(between, writes, neurons)
         texts, info = self._inspector.tokens.shown, self._model.info
         target = self._output.target
         return Inspection(
@@ -214,7 +214,7 @@ class _Page:
             before=readouts.get("before"),
             after_attention=readouts.get("between"),
             after=readouts.get("after"),
-            written=self._written(writes, promoted),
+            written=self._writes_shown(writes, promoted),
             reads=None if reads is None else self._tokens_read(reads),
             heads=() if heads is None else self._heads(by_head),
             neurons=() if neurons is None else self._neurons(neurons, promoted[len(writes) :]),
@@ -244,7 +244,7 @@ class _Page:
         if reason:
             self._unavailable[name] = reason
 
-    def _part(self, name: str, work: Callable[[], Found]) -> Found | None:
+    def _part(self, name: str, work: Callable[[], Result]) -> Result | None:
         """A part's result; None where the model lacks it, with the reason noted."""
         try:
             return work()
@@ -282,7 +282,7 @@ class _Page:
         losses = self._losses_without(call, experts.outputs)
         return tuple(map(Expert, numbers, weights, norms, losses))
 
-    def _written(
+    def _writes_shown(
         self, writes: dict[str, Tensor], promoted: Sequence[tuple[Listed, Listed]]
     ) -> dict[str, Written]:
         stacked = torch.stack([write.to(self._after.device) for write in writes.values()])
@@ -303,7 +303,7 @@ class _Page:
 
     # Readouts -----------------------------------------------------------------
 
-    def _read(
+    def _read_states(
         self, between: Tensor | None, writes: dict[str, Tensor], neurons: Neurons | None
     ) -> tuple[dict[str, Readout], list[tuple[Listed, Listed]]]:
         """The readouts by name, and the tokens promoted and suppressed by writes, then neurons.
@@ -331,25 +331,27 @@ class _Page:
             rows.append(frozen.change(changes).to(rows[0]))
         logits = raw_logits(unembedding.head, torch.cat(rows))
         readouts = unembedding.finish(logits[: len(names)].clone()).log_softmax(dim=-1)
-        found = {name: self._readout(logs) for name, logs in zip(names, readouts, strict=True)}
+        readouts_by_name = {
+            name: self._readout(logs) for name, logs in zip(names, readouts, strict=True)
+        }
         raised = logits[len(names) :].float()
         raised = (raised[:-1] - raised[-1:]) * unembedding.scale
-        return found, self._extremes(raised)
+        return readouts_by_name, self._extremes(raised)
 
     def _mapped(self, depth: int, residual: Tensor) -> Tensor:
         """A residual stream `[d]`, mapped to the last depth by the lens."""
-        residual, found = residual.to(self._after), self._map_at(depth)
-        if found is not None:
-            return found.to(residual.device)(residual)
+        residual, depth_map = residual.to(self._after), self._map_at(depth)
+        if depth_map is not None:
+            return depth_map.to(residual.device)(residual)
         streams, token = self._replay.residual, self._token
         return self._anatomy.readable(
-            depth, lambda kept: residual if kept == depth else streams[kept][token].to(residual)
+            depth, lambda place: residual if place == depth else streams[place][token].to(residual)
         )
 
     def _transported(self, writes: Tensor) -> Tensor:
         """Writes of this layer, mapped to the last depth by the lens."""
-        found = self._map_at(self._layer + 1)
-        return writes.float() if found is None else found.of_change(writes, self._after)
+        depth_map = self._map_at(self._layer + 1)
+        return writes.float() if depth_map is None else depth_map.of_change(writes, self._after)
 
     def _map_at(self, depth: int) -> DepthMap | None:
         """The lens's map of a depth; None for the logit lens and at the last depth."""
@@ -410,12 +412,14 @@ class _Page:
 
     def _losses_without(self, call: LayerCall, outputs: Tensor) -> list[float | None]:
         """The rise of the target's loss without each expert's output `[k, d]` at this token."""
-        unembedding, found = self._anatomy.unembedding, call.experts
-        if unembedding is None or found is None:
+        unembedding, experts_call = self._anatomy.unembedding, call.experts
+        if unembedding is None or experts_call is None:
             return [None] * len(outputs)
         rows = []
         for output in outputs:
-            with _less(found.module, output, 0 if self._replay.can_resume else self._token):
+            with _subtracting(
+                experts_call.module, output, 0 if self._replay.can_resume else self._token
+            ):
                 rows.append(self._replay.run_span(*self._span)[0][0])
         finals = self._replay.run_on(self._layer + 1, self._token, torch.stack(rows))
         finals = torch.cat([finals, self._replay.states[-1][None, self._token].to(finals.device)])
@@ -433,15 +437,15 @@ def _total(writes: tuple[Tensor, ...]) -> Tensor:
 
 
 @contextlib.contextmanager
-def _less(module: nn.Module, output: Tensor, row: int) -> Iterator[None]:
+def _subtracting(module: nn.Module, output: Tensor, row: int) -> Iterator[None]:
     """Subtract a vector from a module's output at a row, while open."""
 
-    def take_off(_module: nn.Module, _args: object, whole: Tensor) -> Tensor:
-        changed = whole.clone()
+    def subtract(_module: nn.Module, _args: object, outputs: Tensor) -> Tensor:
+        changed = outputs.clone()
         rows = changed.view(-1, changed.shape[-1])
         rows[row] -= output.to(rows)
         return changed
 
     with hooks() as handles:
-        handles.append(module.register_forward_hook(take_off))
+        handles.append(module.register_forward_hook(subtract))
         yield

@@ -98,7 +98,7 @@ class LayerChoice:
         return sorted(self.order[: self.count])
 
     @property
-    def fewer(self) -> int:
+    def smaller_count(self) -> int:
         """The largest smaller number that passes on the held-out prompts; 0 for none."""
         passing = (
             count
@@ -146,15 +146,15 @@ class LayerChoice:
             )
 
     def _alternatives(self) -> str:
-        gate, limit, fewer = self.gate, self.higher_limit, self.fewer
+        gate, limit, smaller = self.gate, self.higher_limit, self.smaller_count
         words = []
         if limit is not None:
-            more = within(Gate(limit, "", ""), self.choosing)
-            words.append(f"{gate.option(limit)} would pass, with {_count_words(more)} left out.")
-        if fewer:
-            layers = ",".join(map(str, sorted(self.order[:fewer])))
+            larger = within(Gate(limit, "", ""), self.choosing)
+            words.append(f"{gate.option(limit)} would pass, with {_count_words(larger)} left out.")
+        if smaller:
+            layers = ",".join(map(str, sorted(self.order[:smaller])))
             words.append(
-                f"Without {_count_words(fewer)} {gate.describe(self.held_out[fewer])}: "
+                f"Without {_count_words(smaller)} {gate.describe(self.held_out[smaller])}: "
                 f"--layers {layers} leaves these out."
             )
         if words:

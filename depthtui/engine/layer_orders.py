@@ -54,7 +54,7 @@ def nothing_less(order: Order) -> bool:
 
 
 @dataclass(frozen=True)
-class _KeptOrder:
+class _StoredOrder:
     """An order as it is stored in a file.
 
     Attributes:
@@ -69,7 +69,7 @@ class _KeptOrder:
     whole: bool
 
     @classmethod
-    def of(cls, order: Order, whole: bool) -> _KeptOrder:
+    def of(cls, order: Order, whole: bool) -> _StoredOrder:
         """Convert an order, finished or not."""
         return cls(tuple(order.layers), tuple(order.costs), tuple(order.last.items()), whole)
 
@@ -94,34 +94,34 @@ class LayerOrders:
     model: ReadyModel
     lenses: Lenses
     folder: Path | None
-    _held: dict[str, Order] = field(default_factory=dict)
+    _in_memory: dict[str, Order] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: ReadyModel, lenses: Lenses, folder: Path | None) -> LayerOrders:
         """The orders of a loaded model."""
         return cls(model, lenses, folder if model.info.fingerprint else None)
 
-    def at_hand(self, settings: RunSettings) -> tuple[int, ...] | None:
+    def stored_layers(self, settings: RunSettings) -> tuple[int, ...] | None:
         """The layers of the order that settings choose; None where it is not known yet."""
-        order = self.found(settings)
+        order = self.stored(settings)
         return None if order is None else tuple(order.layers)
 
-    def found(self, settings: RunSettings, enough: Enough = nothing_less) -> Order | None:
+    def stored(self, settings: RunSettings, enough: Enough = nothing_less) -> Order | None:
         """The order that settings choose, with its costs; None where it is not known yet.
 
         An unfinished order is returned only where it is `enough`.
         """
         key = self._key(settings)
-        if key in self._held:
-            return self._held[key]
-        kept = self._read(key)
-        if kept is None or not (kept.whole or enough(kept.order)):
+        if key in self._in_memory:
+            return self._in_memory[key]
+        stored_order = self._read_file(key)
+        if stored_order is None or not (stored_order.whole or enough(stored_order.order)):
             return None
-        if kept.whole:
-            self._held[key] = kept.order
-        return kept.order
+        if stored_order.whole:
+            self._in_memory[key] = stored_order.order
+        return stored_order.order
 
-    def take(
+    def find_or_search(
         self,
         settings: RunSettings,
         report: Report,
@@ -140,14 +140,14 @@ class LayerOrders:
             DepthError: it cannot be found or stored.
             RunStopped: `checkpoint` stopped it; the next search continues there.
         """
-        if (at_hand := self.found(settings, enough)) is not None:
-            return at_hand
+        if (stored_order := self.stored(settings, enough)) is not None:
+            return stored_order
         key = self._key(settings)
-        n_layers, is_kept = self.model.info.n_layers, settings.sufficient_order == "model"
+        n_layers, is_stored = self.model.info.n_layers, settings.sufficient_order == "model"
 
         def keep(order: Order) -> None:
-            if is_kept:
-                self._write(key, _KeptOrder.of(order, whole=False))
+            if is_stored:
+                self._write_file(key, _StoredOrder.of(order, whole=False))
 
         tried, expected = 0.0, expected_trials(n_layers, settings.sufficient_search)
 
@@ -157,7 +157,7 @@ class LayerOrders:
             report(FINDING, round(tried), round(expected))
 
         with fast_products(self.model.loaded.model), torch.no_grad():
-            if is_kept:
+            if is_stored:
                 seed = RunSettings.seed
                 ids = self.lenses.write_texts(TEXTS, LENGTH, seed, report, checkpoint)
             else:
@@ -167,15 +167,20 @@ class LayerOrders:
             if settings.sufficient_search == "ranked":
                 order = ranked_order(texts, n_layers, on_tried)
             else:
-                begun = self._read(key)
+                unfinished = self._read_file(key)
                 order = greedy_order(
-                    texts, n_layers, None if begun is None else begun.order, keep, enough, on_tried
+                    texts,
+                    n_layers,
+                    None if unfinished is None else unfinished.order,
+                    keep,
+                    enough,
+                    on_tried,
                 )
-        whole = not order.costs or order.is_whole(n_layers)
-        if whole:
-            self._held[key] = order
-        if is_kept:
-            self._write(key, _KeptOrder.of(order, whole))
+        is_whole = not order.costs or order.is_whole(n_layers)
+        if is_whole:
+            self._in_memory[key] = order
+        if is_stored:
+            self._write_file(key, _StoredOrder.of(order, is_whole))
         return order
 
     def _texts(
@@ -226,23 +231,23 @@ class LayerOrders:
             parts += [{"keep_first_token": True}]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
-    def _read(self, key: str) -> _KeptOrder | None:
+    def _read_file(self, key: str) -> _StoredOrder | None:
         """A stored order; None where there is none, or a damaged one."""
         if self.folder is None:
             return None
         content = first_rank_bytes("a kept order", functools.partial(_content, self._path(key)))
         with contextlib.suppress(ValueError, DepthError):
-            kept = from_plain(_KeptOrder, parse_json((content or b"").decode()))
-            layers = {*kept.layers, *(layer for layer, _ in kept.last)}
-            if len(set(kept.layers)) == len(kept.layers) and layers <= set(
+            stored_order = from_plain(_StoredOrder, parse_json((content or b"").decode()))
+            layers = {*stored_order.layers, *(layer for layer, _ in stored_order.last)}
+            if len(set(stored_order.layers)) == len(stored_order.layers) and layers <= set(
                 range(self.model.info.n_layers)
             ):
-                return kept
+                return stored_order
         return None
 
-    def _write(self, key: str, kept: _KeptOrder) -> None:
+    def _write_file(self, key: str, stored_order: _StoredOrder) -> None:
         if self.folder is not None and is_first():
-            content = json.dumps(asdict(kept)).encode()
+            content = json.dumps(asdict(stored_order)).encode()
             write_whole(self._path(key), content, "Name another folder as cache_dir.")
 
     def _path(self, key: str) -> Path:

@@ -99,7 +99,7 @@ class Lenses:
     model: ReadyModel
     folder: LensFolder | None
     notify: Notify = lambda words: None
-    _held: dict[LensChoice, LensMaps] = field(default_factory=dict)
+    _in_memory: dict[LensChoice, LensMaps] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: ReadyModel, folder: Path | None, notify: Notify) -> Lenses:
@@ -107,24 +107,24 @@ class Lenses:
         keeps = folder is not None and bool(model.info.fingerprint)
         return cls(model, LensFolder(folder) if keeps and folder is not None else None, notify)
 
-    def at_hand(self, choice: LensChoice) -> LensMaps | None:
+    def stored(self, choice: LensChoice) -> LensMaps | None:
         """The chosen lens, or None where it has not been fitted.
 
         Raises:
             DepthError: its texts cannot be read, or it is damaged.
         """
-        if choice in self._held:
-            return self._held[choice]
+        if choice in self._in_memory:
+            return self._in_memory[choice]
         file, info = self._file(choice), self.model.info
         return None if file is None else read_lens_file(file, info.n_layers, info.d_model)
 
-    def is_at_hand(self, choice: LensChoice) -> bool:
+    def is_stored(self, choice: LensChoice) -> bool:
         """Whether the chosen lens has been fitted.
 
         Raises:
             DepthError: its texts cannot be read.
         """
-        return choice in self._held or self._file(choice) is not None
+        return choice in self._in_memory or self._file(choice) is not None
 
     def _file(self, choice: LensChoice) -> LensFile | None:
         if self.folder is None:
@@ -133,13 +133,13 @@ class Lenses:
         folder, mark = self.folder, self.model.info.fingerprint
 
         def find() -> str:
-            found = folder.find(mark, choice.kind, digest, choice.ridge)
-            return "" if found is None else str(found.path)
+            file = folder.find(mark, choice.kind, digest, choice.ridge)
+            return "" if file is None else str(file.path)
 
         path = first_rank("a fitted lens", find)
         return folder.file(Path(path)) if path else None
 
-    def take(self, choice: LensChoice, report: Report, checkpoint: Check) -> LensMaps:
+    def find_or_fit(self, choice: LensChoice, report: Report, checkpoint: Check) -> LensMaps:
         """The chosen lens; an affine one is fitted where there is none.
 
         Where it cannot be stored on disk, it is kept as long as the model is loaded.
@@ -147,9 +147,9 @@ class Lenses:
         Raises:
             DepthError: it cannot be read or fitted.
         """
-        found = self.at_hand(choice)
-        if found is not None:
-            return found
+        stored = self.stored(choice)
+        if stored is not None:
+            return stored
         name = self.model.info.spec.name
         if choice.kind != "affine":
             raise DepthError(
@@ -167,7 +167,7 @@ class Lenses:
             return self.keep(maps, digest, choice)
         except DepthError as error:
             self.notify(f"The {lens_title(choice.kind)} is used now and was not kept: {error}")
-            return self._hold(maps, choice)
+            return self._keep_in_memory(maps, choice)
 
     def fit(
         self,
@@ -207,7 +207,7 @@ class Lenses:
             maps = self._fit_jacobian(choice, calibration, unembedding, report, checkpoint, notify)
         return maps, calibration.digest
 
-    def take_published(self, path: Path, report: Report, checkpoint: Check) -> LensMaps:
+    def import_published(self, path: Path, report: Report, checkpoint: Check) -> LensMaps:
         """Store a published Jacobian lens, tried on a few texts that the model writes.
 
         Raises:
@@ -236,7 +236,7 @@ class Lenses:
             DepthError: the folder cannot be written.
         """
         if self.folder is None:
-            return self._hold(maps, choice)
+            return self._keep_in_memory(maps, choice)
         maps, info = with_digest(maps), self.model.info
         folder = self.folder
 
@@ -246,25 +246,27 @@ class Lenses:
         first_rank("a lens to keep", keep, patient=True)
         return maps
 
-    def _hold(self, maps: LensMaps, choice: LensChoice) -> LensMaps:
-        self._held[choice] = maps = with_digest(maps)
+    def _keep_in_memory(self, maps: LensMaps, choice: LensChoice) -> LensMaps:
+        self._in_memory[choice] = maps = with_digest(maps)
         return maps
 
     def _unembedding(self) -> Unembedding:
-        found = self.model.anatomy.unembedding
-        if found is None:
+        unembedding = self.model.anatomy.unembedding
+        if unembedding is None:
             raise DepthError(f"There is no lens: {self.model.anatomy.lens_missing}.")
-        return found
+        return unembedding
 
     def _calibration(self, choice: LensChoice, report: Report, checkpoint: Check) -> Calibration:
         if choice.texts:
             path = Path(choice.texts)
             texts, digest = read_texts(path)
             return Calibration.of([self._ids(text) for text in texts], path.name, digest)
-        written = self._written(self._tokens_wanted(choice), choice.seed, report, checkpoint)
-        return Calibration.of(written, WRITTEN, self._written_digest(choice))
+        texts_written = self._written(
+            self._tokens_to_write(choice), choice.seed, report, checkpoint
+        )
+        return Calibration.of(texts_written, WRITTEN, self._written_digest(choice))
 
-    def _tokens_wanted(self, choice: LensChoice) -> int:
+    def _tokens_to_write(self, choice: LensChoice) -> int:
         """How many tokens of texts the model writes."""
         if choice.kind == "jacobian":
             # A Jacobian lens needs prompts, of which some are held out.
@@ -273,7 +275,7 @@ class Lenses:
 
     def _written_digest(self, choice: LensChoice) -> str:
         """The digest of the texts that the model writes."""
-        words = f"{WRITTEN} {VERSION} {choice.seed} {self._tokens_wanted(choice)}"
+        words = f"{WRITTEN} {VERSION} {choice.seed} {self._tokens_to_write(choice)}"
         return hashlib.sha256(words.encode()).hexdigest()[:16]
 
     def _dummy_prompts(self, choice: LensChoice) -> list[Tensor]:
@@ -328,13 +330,13 @@ class Lenses:
             getattr(config, "bos_token_id", None),
             loaded.tokenizer.eos_token_id,
         )
-        found = next((id_ for id_ in named if isinstance(id_, int)), None)
-        if found is None:
+        token_id = next((id_ for id_ in named if isinstance(id_, int)), None)
+        if token_id is None:
             raise DepthError(
                 "The tokenizer has no token that texts begin with.",
                 "Give calibration texts: --lens-texts FILE, or --texts FILE of `lens fit`.",
             )
-        return found
+        return token_id
 
     def _residuals_of(self, checkpoint: Check) -> Callable[[Tensor], Sequence[Tensor]]:
         model, anatomy = self.model.loaded.model, self.model.anatomy
@@ -358,7 +360,7 @@ class Lenses:
         # Some other devices have no double precision.
         device = head if head.type == "cuda" else torch.device("cpu")
         with fast_products(self.model.loaded.model):
-            found = fit_affine(
+            affine = fit_affine(
                 calibration,
                 self._residuals_of(checkpoint),
                 unembedding,
@@ -374,10 +376,12 @@ class Lenses:
             calibration.source,
             len(calibration.fitted),
             calibration.tokens,
-            found.ridge,
+            affine.ridge,
             len(calibration.held_out),
         )
-        return LensMaps(fit, found.at, found.held_out_kl, found.logit_held_out_kl, found.nonlinear)
+        return LensMaps(
+            fit, affine.at, affine.held_out_kl, affine.logit_held_out_kl, affine.nonlinear
+        )
 
     def _fit_jacobian(
         self,
@@ -396,10 +400,12 @@ class Lenses:
         unfinished, sums = self._unfinished(calibration.digest)
         for number, ids in enumerate(prompts[sums.prompts :], sums.prompts):
 
-            def told(done: int, total: int, number: int = number) -> None:
-                report("Fitting the Jacobian lens", number * total + done, len(prompts) * total)
+            def report_prompt(rows: int, total: int, number: int = number) -> None:
+                report("Fitting the Jacobian lens", number * total + rows, len(prompts) * total)
 
-            add_prompt(sums, model, self.model.anatomy, ids, report=told, checkpoint=checkpoint)
+            add_prompt(
+                sums, model, self.model.anatomy, ids, report=report_prompt, checkpoint=checkpoint
+            )
             if unfinished is not None and is_first():
                 unfinished.write(sums)
         fit = LensFit(
@@ -408,8 +414,8 @@ class Lenses:
             sums.prompts,
             sums.tokens,
         )
-        unknown = np.full(info.n_layers, np.nan, np.float32)
-        maps = LensMaps(fit, sums.at, unknown, unknown, unknown)
+        no_kl = np.full(info.n_layers, np.nan, np.float32)
+        maps = LensMaps(fit, sums.at, no_kl, no_kl, no_kl)
         maps = self._tried(maps, calibration.held_out, unembedding, checkpoint)
         if unfinished is not None and is_first():
             unfinished.remove()
@@ -426,13 +432,13 @@ class Lenses:
     def _tell_time(self, prompts: Sequence[Tensor], digest: str, notify: Notify) -> None:
         """Notify of the time that the remaining prompts take."""
         model, width = self.model.loaded.model, self.model.info.d_model
-        done = self._unfinished(digest)[1].prompts
-        waiting = prompts[done:]
+        fitted_prompts = self._unfinished(digest)[1].prompts
+        waiting = prompts[fitted_prompts:]
         if not waiting:
             return
-        one = seconds_of_prompt(width, model, self.model.anatomy, waiting[0])
-        seconds = one * sum(map(len, waiting)) / len(waiting[0])
-        which = f"{len(waiting)} of {len(prompts)} prompts to go" if done else ""
+        seconds_of_first = seconds_of_prompt(width, model, self.model.anatomy, waiting[0])
+        seconds = seconds_of_first * sum(map(len, waiting)) / len(waiting[0])
+        which = f"{len(waiting)} of {len(prompts)} prompts to go" if fitted_prompts else ""
         which = which or f"{len(prompts)} prompt{'s' * (len(prompts) > 1)}"
         notify(
             f"Fitting the Jacobian lens takes {about(seconds)}: {which}, {width:,} output "
@@ -453,9 +459,9 @@ class Lenses:
             through, plain = maps.held_out_kl.copy(), maps.logit_held_out_kl.copy()
             for depth in range(maps.n_layers):
                 checkpoint()
-                rows, found = held_out.residuals[depth], maps.at(depth)
+                rows, depth_map = held_out.residuals[depth], maps.at(depth)
                 plain[depth] = kl_to_output(unembedding, rows, output)
-                if found is not None:
-                    through[depth] = kl_to_output(unembedding, found(rows), output)
+                if depth_map is not None:
+                    through[depth] = kl_to_output(unembedding, depth_map(rows), output)
         fit = replace(maps.fit, held_out_texts=len(texts))
         return replace(maps, fit=fit, held_out_kl=through, logit_held_out_kl=plain)

@@ -99,11 +99,11 @@ class Measurement:
 
     def keep(self) -> bool:
         """Put new values into the cache; False where the memory does not suffice for all."""
-        kept = [_kept(keep) for keep in self._to_keep]
-        return all(kept)
+        stored = [_is_stored(keep) for keep in self._to_keep]
+        return all(stored)
 
-    def _keep_later(self, keep: Callable[..., None], *what: object) -> None:
-        self._to_keep.append(functools.partial(keep, *what))
+    def _keep_later(self, keep: Callable[..., None], *values: object) -> None:
+        self._to_keep.append(functools.partial(keep, *values))
 
     def _name_key(self, metric: Metric, fit: str = "") -> None:
         self.keys[metric.name] = self._cache.metric_key(self._result, metric, fit)
@@ -121,10 +121,10 @@ class Measurement:
             result.provenance = dataclasses.replace(cached.provenance, cached=True)
             return
         keeps = self._keeps_activations()
-        found = self._recorded_before() if keeps or self._states else None
+        recorded = self._recorded_before() if keeps or self._states else None
         beside = [metric for metric in BESIDE_LENS if self._comes_with_lens(metric)]
-        if found is not None:
-            run.read_activations(found, beside)
+        if recorded is not None:
+            run.read_activations(recorded, beside)
         else:
             activations, keeps = _forward(run, keeps, beside)
             if keeps:
@@ -144,8 +144,8 @@ class Measurement:
 
     def _comes_with_lens(self, metric: Metric) -> bool:
         """Whether to compute a metric with the lens: it is asked for, possible and not cached."""
-        asked = {metric.name, logit_lens.METRIC.name} <= set(self._result.settings.metrics)
-        if not asked or metric.name in self._result.unavailable:
+        is_requested = {metric.name, logit_lens.METRIC.name} <= set(self._result.settings.metrics)
+        if not is_requested or metric.name in self._result.unavailable:
             return False
         if not self._fresh and self._cache.of_metric(self._result, metric) is not None:
             return False
@@ -159,15 +159,15 @@ class Measurement:
                 continue
             fit = ""
             if metric.through:
-                maps = self._lens_at_hand(metric.through)
+                maps = self._stored_lens(metric.through)
                 if maps is None:
                     continue
                 fit = maps.fit.digest
-            found = self._cache.of_metric(result, metric, fit)
-            if found is not None and found.is_whole:
+            cached = self._cache.of_metric(result, metric, fit)
+            if cached is not None and cached.is_whole:
                 metrics = (*result.settings.metrics, metric.name)
                 result.settings = dataclasses.replace(result.settings, metrics=metrics)
-                self._run.emit_whole(metric, found)
+                self._run.emit_whole(metric, cached)
                 self._name_key(metric, fit)
 
     def _measure_on_demand(self) -> None:
@@ -218,29 +218,31 @@ class Measurement:
 
     def _lens(self, kind: str) -> LensMaps:
         """The fitted lens of a kind that the settings name."""
-        return self._lenses.take(self._choice(kind), lambda *_: None, self._run.control.checkpoint)
+        return self._lenses.find_or_fit(
+            self._choice(kind), lambda *_: None, self._run.control.checkpoint
+        )
 
-    def _lens_at_hand(self, kind: str) -> LensMaps | None:
+    def _stored_lens(self, kind: str) -> LensMaps | None:
         """A fitted lens if it exists; None also where it cannot be read: it was not asked for."""
         try:
-            return self._lenses.at_hand(self._choice(kind))
+            return self._lenses.stored(self._choice(kind))
         except DepthError:
             return None
 
     def _has_lens(self, metric: Metric) -> bool:
         """Find or fit the lens that a metric reads through; False where that fails."""
         stages: list[str] = []
-        told = self._run.preparation(metric)
+        report_share = self._run.preparation(metric)
 
         def report(stage: str, done: int, total: int) -> None:
             if stage not in stages:
                 stages.append(stage)
             # Writing texts and fitting take about as long.
-            told((len(stages) - 1 + done / max(1, total)) / 2)
+            report_share((len(stages) - 1 + done / max(1, total)) / 2)
 
         def work() -> None:
             choice = self._choice(metric.through)
-            self._lenses.take(choice, report, self._run.control.checkpoint)
+            self._lenses.find_or_fit(choice, report, self._run.control.checkpoint)
 
         is_there = self._run.attempt(metric.name, work)
         self._tell_prepared()
@@ -249,7 +251,7 @@ class Measurement:
     def _order(self) -> Sequence[int] | None:
         """The order in which layers are left out; None for one of the prompt's own tokens."""
         settings = self._result.settings
-        return self._orders.at_hand(settings) if _finds_order(settings) else None
+        return self._orders.stored_layers(settings) if _finds_order(settings) else None
 
     def _tell_prepared(self) -> tuple[str, ...]:
         """Report and return which possible metrics have their order or their lens already."""
@@ -272,7 +274,7 @@ class Measurement:
     def _is_fitted(self, kind: str) -> bool:
         """Whether a fitted lens exists; its file is not read."""
         try:
-            return self._lenses.is_at_hand(self._choice(kind))
+            return self._lenses.is_stored(self._choice(kind))
         except DepthError:
             return False
 
@@ -281,14 +283,14 @@ class Measurement:
         settings = self._result.settings
         if not _finds_order(settings):
             return True
-        told = self._run.preparation(metric)
+        report_share = self._run.preparation(metric)
 
         def report(stage: str, done: int, total: int) -> None:
-            begun, part = (_WRITING, 1 - _WRITING) if stage == FINDING else (0.0, _WRITING)
-            told(begun + part * done / max(1, total))
+            share_before, part = (_WRITING, 1 - _WRITING) if stage == FINDING else (0.0, _WRITING)
+            report_share(share_before + part * done / max(1, total))
 
         def work() -> None:
-            self._orders.take(settings, report, self._run.control.checkpoint)
+            self._orders.find_or_search(settings, report, self._run.control.checkpoint)
 
         is_found = self._run.attempt(metric.name, work)
         self._tell_prepared()
@@ -329,7 +331,7 @@ def _finds_order(settings: RunSettings) -> bool:
     return settings.sufficient_order == "model" or bool(settings.order_texts)
 
 
-def _kept(keep: Callable[[], None]) -> bool:
+def _is_stored(keep: Callable[[], None]) -> bool:
     """Store a value in the cache; False where the memory does not suffice."""
     try:
         keep()

@@ -28,8 +28,8 @@ Rooms = Mapping[torch.device, int]
 
 def used_and_total(devices: Iterable[torch.device]) -> tuple[int, int]:
     """Bytes that this process uses on all of these devices, and their total memory."""
-    used, total = zip(*(_used_and_total(device) for device in set(devices)), strict=True)
-    return sum(used), sum(total)
+    used_bytes, total = zip(*(_used_and_total(device) for device in set(devices)), strict=True)
+    return sum(used_bytes), sum(total)
 
 
 def _used_and_total(device: torch.device) -> tuple[int, int]:
@@ -51,8 +51,8 @@ def _available(device: torch.device) -> int:
         return torch.cuda.mem_get_info(device)[0] + held_free
     if device.type == "mps":
         # Memory is shared with the CPU; the driver allows a part of it.
-        held = torch.mps.current_allocated_memory()
-        return max(0, min(free_memory(), torch.mps.recommended_max_memory() - held))
+        allocated = torch.mps.current_allocated_memory()
+        return max(0, min(free_memory(), torch.mps.recommended_max_memory() - allocated))
     return free_memory()
 
 
@@ -87,19 +87,19 @@ class Placement:
 
     def by_device(self, need: MemoryNeed) -> Rooms:
         """The bytes that a need takes on each device."""
-        needed = dict.fromkeys(self.devices, 0)
+        needs = dict.fromkeys(self.devices, 0)
         for device in set(self.layers):
-            needed[device] += need.block
+            needs[device] += need.block
         for device, bytes_ in zip(self.layers, need.layers, strict=False):
-            needed[device] += bytes_
-        needed[self.layers[0]] += need.first
-        needed[self.head] += need.head
-        return needed
+            needs[device] += bytes_
+        needs[self.layers[0]] += need.first
+        needs[self.head] += need.head
+        return needs
 
     def lacks(self, need: MemoryNeed, rooms: Rooms) -> torch.device | None:
         """A device with too little room for a need, or None."""
-        needed = self.by_device(need)
-        return next((device for device in self.devices if needed[device] > rooms[device]), None)
+        needs = self.by_device(need)
+        return next((device for device in self.devices if needs[device] > rooms[device]), None)
 
 
 def sizes_of(model: nn.Module, info: ModelInfo, n_tokens: int, n_answer: int = 0) -> Sizes:
@@ -129,16 +129,16 @@ def sizes_of(model: nn.Module, info: ModelInfo, n_tokens: int, n_answer: int = 0
 def _cached_width(config: Any, d_model: int) -> int:
     """Elements of keys, and equally many of values, that a layer caches per token."""
     heads = getattr(config, "num_attention_heads", None) or 0
-    kept: int = getattr(config, "num_key_value_heads", None) or heads
+    key_heads: int = getattr(config, "num_key_value_heads", None) or heads
     width: int = getattr(config, "head_dim", None) or (d_model // heads if heads else 0)
-    return kept * width
+    return key_heads * width
 
 
 def of_the_pass(sizes: Sizes) -> MemoryNeed:
     """About how much memory the forward pass needs beside the weights."""
     # The residual stream and the writes of attention and MLP.
-    kept = 3 * min((sizes.layers + 1) * sizes.residual_bytes, MEMORY_BYTES)
-    return MemoryNeed(first=kept, block=sizes.tokens * sizes.token_bytes)
+    recorded_bytes = 3 * min((sizes.layers + 1) * sizes.residual_bytes, MEMORY_BYTES)
+    return MemoryNeed(first=recorded_bytes, block=sizes.tokens * sizes.token_bytes)
 
 
 def of_metric(metric: Metric, sizes: Sizes) -> MemoryNeed:
@@ -229,15 +229,15 @@ def _choices_that_help(
     metric: Metric, sizes: Sizes, placement: Placement, rooms: Rooms
 ) -> list[str]:
     """Options that restrict a metric to a part that fits, where that needs less memory."""
-    whole = of_metric(metric, sizes)
+    all_layers = of_metric(metric, sizes)
 
     def helps(choice: Sizes) -> bool:
         need = of_metric(metric, choice)
-        return need != whole and placement.lacks(need, rooms) is None
+        return need != all_layers and placement.lacks(need, rooms) is None
 
     layers = sizes.chosen or tuple(range(sizes.layers))
     # The estimate is a minimum: where all layers seem to fit, half of them may.
-    most = len(layers) // 2 if placement.lacks(whole, rooms) is None else len(layers) - 1
+    most = len(layers) // 2 if placement.lacks(all_layers, rooms) is None else len(layers) - 1
     # The last layers, which need the least memory for the layers after them.
     some = (layers[-count:] for count in range(most, 0, -1))
     fitting = next((part for part in some if helps(replace(sizes, chosen=part))), ())

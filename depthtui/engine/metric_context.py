@@ -57,7 +57,7 @@ class Baselines:
     anatomy: Anatomy
     token_ids: Callable[[str], Tensor]
     default: Callable[[], Sequence[str]]
-    _held: dict[tuple[str, ...], tuple[list[Tensor], dict[int, Tensor]]] = field(
+    _means_by_texts: dict[tuple[str, ...], tuple[list[Tensor], dict[int, Tensor]]] = field(
         default_factory=dict
     )
 
@@ -71,30 +71,30 @@ class Baselines:
     ) -> tuple[list[Tensor], dict[int, Tensor]]:
         """The means of streams by depth, and of inputs that are no output of the layer before."""
         key = tuple(texts or self.default())
-        if key not in self._held:
+        if key not in self._means_by_texts:
             sums: list[Tensor] = []
             tokens = 0
             for text in key:
                 ids = self.token_ids(text)
-                found = record_residuals(self.model, self.anatomy, ids, checkpoint)
+                activations = record_residuals(self.model, self.anatomy, ids, checkpoint)
                 # On the CPU: MPS has no double precision.
-                stream = [*found.residual, *found.read.values()]
-                here = [residual.to("cpu").double().sum(dim=0) for residual in stream]
-                sums = [a + b for a, b in zip(sums, here, strict=True)] if sums else here
+                stream = [*activations.residual, *activations.layer_inputs.values()]
+                text_sums = [residual.to("cpu").double().sum(dim=0) for residual in stream]
+                sums = [a + b for a, b in zip(sums, text_sums, strict=True)] if sums else text_sums
                 tokens += len(ids)
             means = [(total / tokens).float() for total in sums]
-            depths = len(found.residual)
-            read = dict(zip(found.read, means[depths:], strict=True))
-            self._held[key] = means[:depths], read
-        return self._held[key]
+            depths = len(activations.residual)
+            layer_inputs = dict(zip(activations.layer_inputs, means[depths:], strict=True))
+            self._means_by_texts[key] = means[:depths], layer_inputs
+        return self._means_by_texts[key]
 
     def substitute(self, settings: RunSettings, checkpoint: Callable[[], None]) -> Substitute:
         """The substitute for a layer that is left out, by the settings."""
         keeps_first = settings.keep_first_token
         if settings.ablate == "zero":
             return Substitute(keeps_first=keeps_first)
-        means, read = self._means(settings.baseline, checkpoint)
-        return Substitute.of_means(means, keeps_first, read)
+        means, layer_inputs = self._means(settings.baseline, checkpoint)
+        return Substitute.of_means(means, keeps_first, layer_inputs)
 
 
 @dataclass
@@ -156,9 +156,9 @@ class MetricContext:
         return self.anatomy.all_readable(self.residuals)
 
     @property
-    def read(self) -> Mapping[int, Tensor]:
+    def layer_inputs(self) -> Mapping[int, Tensor]:
         """The input `[T, d]` of each layer whose input is not the output of the layer before."""
-        return self._activations.read
+        return self._activations.layer_inputs
 
     @functools.cached_property
     def _activations(self) -> Activations:
@@ -215,10 +215,10 @@ class MetricContext:
     @property
     def tokens_with_gradients(self) -> int:
         """How many tokens fit in memory with the tensors of every layer for a backward pass."""
-        needed, rooms = self.placement.by_device(backward(self.sizes)), self.placement.rooms()
+        needs, rooms = self.placement.by_device(backward(self.sizes)), self.placement.rooms()
         # A quarter of the free memory: the estimate is a minimum.
         tokens = min(
-            rooms[device] * self.sizes.tokens // (4 * max(1, needed[device])) for device in rooms
+            rooms[device] * self.sizes.tokens // (4 * max(1, needs[device])) for device in rooms
         )
         return max(1, tokens)
 

@@ -217,12 +217,12 @@ class PromptRun:
 
     def preparation(self, metric: Metric) -> Callable[[float], None]:
         """A function that reports the share done of a metric's preparation, and the time left."""
-        left = TimeLeft(time.perf_counter(), 0.0)
+        time_left = TimeLeft(time.perf_counter(), 0.0)
 
-        def told(share: float) -> None:
-            self._emit_part(metric.name, None, round(100 * share), 100, share, left)
+        def report_share(share: float) -> None:
+            self._emit_part(metric.name, None, round(100 * share), 100, share, time_left)
 
-        return told
+        return report_share
 
     def _record(self) -> Activations:
         model = self._model
@@ -256,8 +256,8 @@ class PromptRun:
         """
         partial = self.result.measured.get(metric.name, partial)
         expected = seconds_of(metric, self.result, self._model.pace)
-        left = -1.0 if expected is None else expected
-        self._emit(MetricRows(self._run_id, metric.name, None, 0, 0, self.seconds, left))
+        seconds_left = -1.0 if expected is None else expected
+        self._emit(MetricRows(self._run_id, metric.name, None, 0, 0, self.seconds, seconds_left))
         began = time.perf_counter()
         self._time_left = TimeLeft(began, None if partial is not None else 0.0, expected)
         context.metric = metric.name
@@ -290,8 +290,10 @@ class PromptRun:
         time_left = time_left or self._time_left
         if done == total or now - self._emitted_at >= _SECONDS_BETWEEN_PARTS:
             self._emitted_at = now
-            left = -1.0 if time_left is None else time_left.at(now, share)
-            self._emit(MetricRows(self._run_id, metric, value, done, total, self.seconds, left))
+            seconds_left = -1.0 if time_left is None else time_left.at(now, share)
+            self._emit(
+                MetricRows(self._run_id, metric, value, done, total, self.seconds, seconds_left)
+            )
 
     def tell_prepared(self, metrics: tuple[str, ...]) -> None:
         """Emit the metrics whose one-time preparation is done for the model."""
@@ -303,8 +305,8 @@ class PromptRun:
         self._emit(pace)
 
     def _emit_rows(self, metric: str, first: int, rows: MetricResult, from_token: int = 0) -> None:
-        done = self.result.layers_done
-        self._emit(Rows(self._run_id, metric, first, rows, done, self.seconds, from_token))
+        layers_done = self.result.layers_done
+        self._emit(Rows(self._run_id, metric, first, rows, layers_done, self.seconds, from_token))
 
     def flush(self) -> None:
         """Emit the rows of layers that wait."""
@@ -342,7 +344,9 @@ class PromptRun:
         """Stop reducing layers for a metric that failed at one."""
         self.flush()
         del self._kernels[metric]
-        self._of_layers = [other for other in self._of_layers if other.name != metric]
+        self._of_layers = [
+            kernel_metric for kernel_metric in self._of_layers if kernel_metric.name != metric
+        ]
         self.result.measured = without(self.result.measured, [metric])
 
     def _halt(self, layer: int, recorder: ActivationRecorder) -> None:
@@ -373,7 +377,7 @@ class PromptRun:
         name, top_k = logit_lens.METRIC.name, self.result.settings.top_k
         emit, checkpoint = self._add_lens, self.control.checkpoint
 
-        def read() -> None:
+        def read_all() -> None:
             sizes = len(residual), len(self._ids)
             reducers = [_LensReducer(metric, *sizes, checkpoint) for metric in beside]
 
@@ -386,22 +390,22 @@ class PromptRun:
             values = ((reducer.metric, reducer.value) for reducer in reducers)
             self.beside_lens = [(metric, value) for metric, value in values if value is not None]
 
-        if not self.attempt(name, read):
+        if not self.attempt(name, read_all):
             self.result.measured = without(self.result.measured, [name])
 
     def _add_lens(self, first: int, from_token: int, rows: LensValues[torch.Tensor]) -> None:
-        found = self.result.get(LogitLens)
-        assert found is not None
+        logit_lens_values = self.result.get(LogitLens)
+        assert logit_lens_values is not None
         arrays = {name: value.numpy() for name, value in vars(rows).items()}
-        texts = self._texts(arrays["top_ids"], found.vocabulary)
+        texts = self._texts(arrays["top_ids"], logit_lens_values.vocabulary)
         lens = LogitLens(**arrays, vocabulary=texts)
-        found.put(first, lens, from_token)
+        logit_lens_values.put(first, lens, from_token)
         self._emit_rows(logit_lens.METRIC.name, first, lens, from_token)
 
-    def _texts(self, ids: np.ndarray, known: Collection[int]) -> dict[int, str]:
+    def _texts(self, ids: np.ndarray, emitted: Collection[int]) -> dict[int, str]:
         """Texts of the ids that this run has not emitted yet."""
         named = (id_ for id_ in np.unique(ids).tolist() if id_ >= 0)
-        return self._model.vocabulary.texts(id_ for id_ in named if id_ not in known)
+        return self._model.vocabulary.texts(id_ for id_ in named if id_ not in emitted)
 
 
 class _LensReducer:

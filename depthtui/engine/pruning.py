@@ -40,14 +40,14 @@ class PrunedModel:
 
     Attributes:
         folder: its folder.
-        kept: its layers, in order, by their numbers in the other model.
+        layers: its layers, in order, by their numbers in the other model.
         parameters: the number of its parameters.
         off: the difference of its logits from those of the other model with the same changes, in
             rounding errors; the largest of any token.
     """
 
     folder: Path
-    kept: tuple[int, ...]
+    layers: tuple[int, ...]
     parameters: int
     off: float
 
@@ -65,12 +65,12 @@ def layers_kept(
         raise DepthError(f"There is no layer {beyond[0]}.", f"The layers are 0 to {n_layers - 1}.")
     if problem := why_not_repeated(repeated, n_layers):
         raise DepthError(f"These layers cannot run twice: {problem}.")
-    kept = tuple(layer for layer in path_of(n_layers, repeated) if layer not in left_out)
-    if not kept:
+    layers = tuple(layer for layer in path_of(n_layers, repeated) if layer not in left_out)
+    if not layers:
         raise DepthError("A model keeps at least one layer.", "Leave fewer out.")
-    if kept == tuple(range(n_layers)):
+    if layers == tuple(range(n_layers)):
         raise DepthError("No layer is left out, and none runs twice.", "Choose at least one.")
-    return kept
+    return layers
 
 
 def check_source(spec: ModelSpec) -> None:
@@ -144,8 +144,8 @@ def changed(
     def hand_on(
         _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> Any:
-        read = hidden_states(args, kwargs)
-        return with_first_tensor(output, read.to(first_tensor(output).device))
+        residual = hidden_states(args, kwargs)
+        return with_first_tensor(output, residual.to(first_tensor(output).device))
 
     with hooks() as handles:
         layers = find_blocks(model)
@@ -188,9 +188,9 @@ def check(load: Callable[[], LoadedModel], expected: Tensor) -> tuple[float, int
     return off, pruned.info.parameters
 
 
-def _distance(found: Tensor, expected: Tensor, dtype: torch.dtype) -> float:
+def _distance(logits: Tensor, expected: Tensor, dtype: torch.dtype) -> float:
     """The difference of logits `[T, V]` from others, in rounding errors; the largest of a token."""
-    if found.shape != expected.shape:
+    if logits.shape != expected.shape:
         return math.inf
     typical = expected.square().mean(dim=-1, keepdim=True).sqrt()
-    return float(roundings(found - expected, (expected, typical), dtype).max())
+    return float(roundings(logits - expected, (expected, typical), dtype).max())

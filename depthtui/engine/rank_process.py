@@ -66,12 +66,12 @@ class _Streams:
 
     def __init__(self, say: Callable[[str], object]) -> None:
         self._say = say
-        self._kept: tuple[int, ...] = ()
+        self._saved: tuple[int, ...] = ()
 
     def silence(self) -> None:
         """Print nothing from now on, except sentences at the end."""
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        self._kept = tuple(map(os.dup, (1, 2)))
+        self._saved = tuple(map(os.dup, (1, 2)))
         for stream in (1, 2):
             os.dup2(nowhere, stream)
 
@@ -79,8 +79,8 @@ class _Streams:
         """Print again."""
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-        for kept, stream in zip(self._kept, (1, 2), strict=False):
-            os.dup2(kept, stream)
+        for saved, stream in zip(self._saved, (1, 2), strict=False):
+            os.dup2(saved, stream)
 
     def tell(self, words: str) -> None:
         """Print a sentence, even if silent."""

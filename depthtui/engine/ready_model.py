@@ -93,13 +93,13 @@ class ReadyModel:
         Raises:
             DepthError: there is such a token.
         """
-        known: int = self.loaded.model.get_input_embeddings().num_embeddings  # type: ignore[assignment]
-        beyond = ids[ids >= known]
+        n_embeddings: int = self.loaded.model.get_input_embeddings().num_embeddings  # type: ignore[assignment]
+        beyond = ids[ids >= n_embeddings]
         if len(beyond):
             text = ascii(self.vocabulary.text(int(beyond[0])))
             raise DepthError(
                 f"The tokenizer makes the token {text} (id {beyond[0]}), but the model's "
-                f"embedding ends at {known - 1}.",
+                f"embedding ends at {n_embeddings - 1}.",
                 "Leave that token out of the prompt.",
             )
 

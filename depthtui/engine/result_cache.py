@@ -39,8 +39,8 @@ class ResultCache:
 
     def pass_key(self, result: RunResult) -> str:
         """Key of all metrics that the forward pass of a run measures."""
-        wanted = sorted(set(OF_THE_PASS) & set(result.settings.metrics) - set(result.failed))
-        parts = {"top_k": result.settings.top_k, "metrics": wanted}
+        metrics = sorted(set(OF_THE_PASS) & set(result.settings.metrics) - set(result.failed))
+        parts = {"top_k": result.settings.top_k, "metrics": metrics}
         return make_key("result", **_key_parts(self.info, result), **parts)
 
     def metric_key(self, result: RunResult, metric: Metric, fit: str = "") -> str:
@@ -53,18 +53,18 @@ class ResultCache:
 
     def of_pass(self, result: RunResult) -> RunResult | None:
         """The stored metrics of a run's forward pass, if all that it asks for are there."""
-        found = self._decoded(self.pass_key(result))
-        return found if isinstance(found, RunResult) else None
+        cached = self._decoded(self.pass_key(result))
+        return cached if isinstance(cached, RunResult) else None
 
-    def keep_pass(self, result: RunResult, measured: RunResult) -> None:
+    def keep_pass(self, result: RunResult, pass_result: RunResult) -> None:
         """Store the metrics of the forward pass, as they were before any other metric."""
-        self._keep(self.pass_key(result), measured, _title(result))
+        self._keep(self.pass_key(result), pass_result, _title(result))
 
     def of_metric(self, result: RunResult, metric: Metric, fit: str = "") -> MetricResult | None:
         """A slower metric of a run, whole or in part; `fit` is the digest of its lens."""
-        found = self._decoded(self.metric_key(result, metric, fit))
+        cached = self._decoded(self.metric_key(result, metric, fit))
         assert metric.result is not None
-        return found if isinstance(found, metric.result) else None
+        return cached if isinstance(cached, metric.result) else None
 
     def keep_metric(
         self, result: RunResult, metric: Metric, value: MetricResult, fit: str = ""
@@ -72,10 +72,10 @@ class ResultCache:
         """Store a slower metric, whole or in part."""
         self._keep(self.metric_key(result, metric, fit), value, _title(result))
 
-    def generation(self, asked: Generation) -> Generation | None:
+    def generation(self, generation: Generation) -> Generation | None:
         """A stored text that was written with the settings asked for."""
-        found = self._decoded(_generation_key(self.info, asked))
-        return found if isinstance(found, Generation) else None
+        cached = self._decoded(_generation_key(self.info, generation))
+        return cached if isinstance(cached, Generation) else None
 
     def keep_generation(self, generation: Generation) -> None:
         """Store a text."""

@@ -32,7 +32,9 @@ class Sampler:
         scaled = (scores - scores.max()) / self._temperature
         probabilities, ids = scaled.softmax(dim=-1).sort(descending=True, stable=True)
         reached = probabilities.cumsum(dim=-1)
-        kept = int((reached < self._top_p).sum().clamp(max=len(ids) - 1)) + 1
-        drawn = torch.rand(1, generator=self._random, dtype=torch.float64) * reached[kept - 1]
-        place = int(torch.searchsorted(reached[:kept], drawn, right=True).clamp(max=kept - 1))
+        n_tokens = int((reached < self._top_p).sum().clamp(max=len(ids) - 1)) + 1
+        drawn = torch.rand(1, generator=self._random, dtype=torch.float64) * reached[n_tokens - 1]
+        place = int(
+            torch.searchsorted(reached[:n_tokens], drawn, right=True).clamp(max=n_tokens - 1)
+        )
         return int(ids[place])

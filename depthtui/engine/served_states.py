@@ -98,11 +98,11 @@ def _check_sizes(file: StateFile, model: ReadyModel) -> None:
 def _check_ids(path: Path, ids: Tensor, model: ReadyModel) -> None:
     if int(ids.min()) < 0:
         raise DepthError(f"{path} has the token id {int(ids.min())}.", "It is damaged.")
-    known: int = model.loaded.model.get_input_embeddings().num_embeddings  # type: ignore[assignment]
-    if int(ids.max()) >= known:
+    n_embeddings: int = model.loaded.model.get_input_embeddings().num_embeddings  # type: ignore[assignment]
+    if int(ids.max()) >= n_embeddings:
         raise DepthError(
             f"{path} has the token id {int(ids.max()):,}, and the vocabulary of {model.info.name} "
-            f"ends at {known - 1:,}.",
+            f"ends at {n_embeddings - 1:,}.",
             "Name the model that the states are of.",
         )
 
@@ -122,20 +122,20 @@ def _stream(
         DepthError: they are of another model, or lack another layer than the first.
     """
     stream = list(states.unbind(dim=1))
-    embedded, made = (_cosine(stream[0], state) for state in first)
+    as_input, as_output = (_cosine(stream[0], state) for state in first)
     n_layers, name = model.info.n_layers, model.info.name
-    if len(stream) > n_layers and embedded >= _LEAST_COSINE:
+    if len(stream) > n_layers and as_input >= _LEAST_COSINE:
         return stream
-    if len(stream) == n_layers and embedded > made:
+    if len(stream) == n_layers and as_input > as_output:
         raise DepthError(
             f"{file.path} lacks a state: of the {n_layers + 1} of {name} it has {n_layers}.",
             f"Ask vLLM for all of them, as eagle_aux_hidden_state_layer_ids 0 to {n_layers}.",
         )
-    if len(stream) == n_layers and made >= _LEAST_COSINE:
+    if len(stream) == n_layers and as_output >= _LEAST_COSINE:
         return [first[0].to(stream[0]), *stream]
     raise DepthError(
         f"{file.path} does not begin with what {name} makes of its tokens: the first state is at "
-        f"a cosine of {embedded:.2f} to their embedding.",
+        f"a cosine of {as_input:.2f} to their embedding.",
         "Name the model that the states are of.",
     )
 
@@ -152,17 +152,17 @@ class _FirstLayerDone(Exception):
 
 def _ends_of_first_layer(model: ReadyModel, ids: Tensor) -> tuple[Tensor, Tensor]:
     """Layer 0's input and output for tokens, each `[T, d]`."""
-    kept: list[Tensor] = []
+    states: list[Tensor] = []
 
     def keep(layer: LayerActivations) -> None:
-        kept.extend((layer.h.clone(), layer.h_next.clone()))
+        states.extend((layer.h.clone(), layer.h_next.clone()))
         raise _FirstLayerDone
 
     embedding = model.loaded.model.get_input_embeddings()
     with contextlib.suppress(_FirstLayerDone):
         placed = ids.to(execution_device(embedding))
         trace(model.loaded.model, model.anatomy, placed, keep)
-    return kept[0], kept[1]
+    return states[0], states[1]
 
 
 def _recorded(

@@ -54,7 +54,7 @@ def find_state_files(place: Path) -> list[Path]:
         DepthError: the folder cannot be read, or has no such file.
     """
     try:
-        found = [path for path in place.iterdir() if path.suffix == ".safetensors"]
+        files = [path for path in place.iterdir() if path.suffix == ".safetensors"]
     except FileNotFoundError as error:
         raise DepthError(f"There is no folder {place}.", "Check its name.") from error
     except NotADirectoryError as error:
@@ -63,9 +63,9 @@ def find_state_files(place: Path) -> list[Path]:
         ) from error
     except (OSError, ValueError) as error:
         raise DepthError(f"{place} cannot be read: {why(error)}.") from error
-    if not found:
+    if not files:
         raise DepthError(f"{place} holds no states: it has no .safetensors file.", _ASK_VLLM)
-    return sorted(found, key=_in_order)
+    return sorted(files, key=_in_order)
 
 
 def served_dtype(files: Sequence[Path]) -> str:
@@ -98,9 +98,9 @@ def read_state_file(path: Path) -> StateFile:
         raise DepthError(error.message, hint) from error
     except OSError as error:
         raise DepthError(f"{path} cannot be read: {why(error)}.") from error
-    missing = [name for name in (STATES, TOKEN_IDS) if name not in header]
-    if missing:
-        raise DepthError(f"{path} holds no {' and no '.join(missing)}.", _ASK_VLLM)
+    lacking_names = [name for name in (STATES, TOKEN_IDS) if name not in header]
+    if lacking_names:
+        raise DepthError(f"{path} holds no {' and no '.join(lacking_names)}.", _ASK_VLLM)
     dtype, sides = _described(path, header, STATES, tuple(_DTYPES))
     _, id_sides = _described(path, header, TOKEN_IDS, _ID_DTYPES)
     if len(sides) != 3 or not all(sides) or id_sides != sides[:1]:

@@ -105,8 +105,8 @@ def tokenise_source(tokenizer: Any, result: RunResult, vocabulary: Vocabulary) -
     if result.prompt.answer and (words := question.split()):
         last = question[question.rindex(words[-1]) :]
         behind = "" if last[-1].isspace() else r"(?!\S)"
-        for found in re.finditer(rf"(?<!\S){re.escape(last)}{behind}", text):
-            answer = text[found.end() :] if text[found.end() :].strip() else ""
+        for match in re.finditer(rf"(?<!\S){re.escape(last)}{behind}", text):
+            answer = text[match.end() :] if text[match.end() :].strip() else ""
     return tokenise(tokenizer, Prompt(text, answer), result.settings.chat_template, vocabulary)
 
 
@@ -131,9 +131,9 @@ def _byte_of_letter() -> dict[str, int]:
     A printable Latin-1 byte is written as itself; the others as the code points from 256 on.
     """
     itself = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [index for index in range(256) if index not in set(itself)]
+    unprintable = [index for index in range(256) if index not in set(itself)]
     letters = {chr(byte): byte for byte in itself}
-    return letters | {chr(256 + place): other for place, other in enumerate(others)}
+    return letters | {chr(256 + place): byte for place, byte in enumerate(unprintable)}
 
 
 _BYTE_OF = _byte_of_letter()

@@ -38,7 +38,7 @@ class Context(Protocol):
         """What the unembedding reads at depths 0 … L, each `[T, D]`: mostly `residuals`."""
 
     @property
-    def read(self) -> Mapping[int, Tensor]:
+    def layer_inputs(self) -> Mapping[int, Tensor]:
         """The input `[T, d]` of each layer that does not read the output of the one before."""
 
     @property

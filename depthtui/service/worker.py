@@ -197,7 +197,7 @@ class Worker:
         elif isinstance(command, WriteModel):
             folder = self._folder_of(command.folder, "written")
             written = engine.prune(command.left_out, folder, control, repeated=command.repeated)
-            n_layers, where = len(written.kept), str(written.folder)
+            n_layers, where = len(written.layers), str(written.folder)
             self._emit(ModelWritten(command.run_id, where, n_layers, written.parameters))
 
     @property

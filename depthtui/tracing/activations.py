@@ -32,20 +32,21 @@ class Activations:
     Attributes:
         residual: `[L+1, T, d]`, h_0 … h_L.
         attention, mlp: `[L, T, d]`, or None where they were not kept.
-        read: the input `[T, d]` of each layer whose input is not the output of the layer before.
+        layer_inputs: the input `[T, d]` of each layer whose input is not the output of the layer
+            before.
     """
 
     residual: Tensor
     attention: Tensor | None = None
     mlp: Tensor | None = None
-    read: dict[int, Tensor] = field(default_factory=dict)
+    layer_inputs: dict[int, Tensor] = field(default_factory=dict)
 
     def layers(self) -> Iterator[LayerActivations]:
         """Yield the layers as `trace` would have passed them on."""
         for layer in range(len(self.residual) - 1):
             yield LayerActivations(
                 layer=layer,
-                h=self.read.get(layer, self.residual[layer]),
+                h=self.layer_inputs.get(layer, self.residual[layer]),
                 attention=None if self.attention is None else self.attention[layer],
                 mlp=None if self.mlp is None else self.mlp[layer],
                 h_next=self.residual[layer + 1],
@@ -55,7 +56,7 @@ class Activations:
         """Encode as a safetensors file."""
         stacks = {"residual": self.residual, "attention": self.attention, "mlp": self.mlp}
         tensors = {name: value for name, value in stacks.items() if value is not None}
-        tensors |= {f"{_READ}{layer}": value for layer, value in self.read.items()}
+        tensors |= {f"{_READ}{layer}": value for layer, value in self.layer_inputs.items()}
         # safetensors ends the process where it gets no memory; this allocation raises instead.
         torch.empty(2 * sum(value.nbytes for value in tensors.values()), dtype=torch.uint8)
         return save({name: value.cpu().contiguous() for name, value in tensors.items()})
@@ -65,12 +66,14 @@ class Activations:
         """Decode the bytes of `to_bytes`; None for other bytes."""
         try:
             tensors = load(data)
-            read = {
+            layer_inputs = {
                 int(name.removeprefix(_READ)): value
                 for name, value in tensors.items()
                 if name.startswith(_READ)
             }
-            return cls(tensors["residual"], tensors.get("attention"), tensors.get("mlp"), read)
+            return cls(
+                tensors["residual"], tensors.get("attention"), tensors.get("mlp"), layer_inputs
+            )
         except (SafetensorError, KeyError, ValueError):
             return None
 
@@ -98,14 +101,14 @@ class ActivationRecorder:
         self._stacks: dict[str, Tensor] = {}
         self._has_writes = True
         self._between = between
-        self._read: dict[int, Tensor] = {}
+        self._layer_inputs: dict[int, Tensor] = {}
 
     def add(self, layer: LayerActivations) -> None:
         """Keep one layer."""
         if layer.layer == 0:
             self._put("residual", self._n_layers + 1, 0, layer.h)
         if layer.layer in self._between:
-            self._read[layer.layer] = layer.h.clone()
+            self._layer_inputs[layer.layer] = layer.h.clone()
         self._put("residual", self._n_layers + 1, layer.layer + 1, layer.h_next)
         if layer.attention is None or layer.mlp is None:
             self._has_writes = False
@@ -125,7 +128,7 @@ class ActivationRecorder:
         """All that was recorded, once every layer has run."""
         writes = self._stacks if self._has_writes else {}
         stacks = self._stacks["residual"], writes.get("attention"), writes.get("mlp")
-        return Activations(*stacks, self._read)
+        return Activations(*stacks, self._layer_inputs)
 
     def _put(self, name: str, count: int, place: int, value: Tensor) -> None:
         if name not in self._stacks:
@@ -158,17 +161,17 @@ def record_patches(
     tokens: dict[tuple[int, str], list[int]] = {}
     for cell in sorted(cells):
         tokens.setdefault((cell.layer, cell.part), []).append(cell.token)
-    found: dict[tuple[int, str], PatchedRows] = {}
+    patches: dict[tuple[int, str], PatchedRows] = {}
 
     def keep(layer: LayerActivations) -> None:
         states = {"layer": layer.h, "attention": layer.attention, "mlp": layer.mlp}
         for part, values in states.items():
             at = tokens.get((layer.layer, part))
             if at is not None and values is not None:
-                found[layer.layer, part] = PatchedRows(at, values[at].clone())
+                patches[layer.layer, part] = PatchedRows(at, values[at].clone())
 
     trace(model, anatomy, ids, keep, checkpoint)
-    return found
+    return patches
 
 
 def _stack(count: int, like: Tensor, scratch_dir: str | None) -> Tensor:

@@ -77,7 +77,7 @@ def test_a_budget_ends_in_a_model_that_costs_what_was_chosen(name: str, tmp_path
         kl, kept = naive_change(whole, pruned, ids)
         assert one.kl == pytest.approx(kl, rel=1e-3)
         assert one.kl > 0.1
-        assert one.kept == pytest.approx(kept)
+        assert one.same_choices == pytest.approx(kept)
         assert one.loss_before == pytest.approx(naive_loss(whole, ids), abs=1e-4)
         assert one.loss == pytest.approx(naive_loss(pruned, ids), abs=1e-4)
         assert one.right is None

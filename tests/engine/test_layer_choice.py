@@ -94,7 +94,7 @@ def test_the_limit_that_is_named_passes(choosing, held_out, limit) -> None:
 
 def test_a_number_that_was_not_tried_is_not_named() -> None:
     found = LayerChoice(budget(0.5), ORDER, [0, 0.1, 0.3, 0.6], {2: 0.8})
-    assert found.fewer == 0
+    assert found.smaller_count == 0
     assert found.higher_limit is None
 
 

@@ -93,7 +93,7 @@ def test_a_lens_reads_what_the_model_says_of_the_mapped_residual(made):
     """The naive lens: the last layer is made to return T_l(h_l)."""
     engine = made()
     result = engine.run(PROMPT, THROUGH)
-    lens, maps = result.get(AffineLens), engine.lenses.take(LensChoice("affine"), None, None)
+    lens, maps = result.get(AffineLens), engine.lenses.find_or_fit(LensChoice("affine"), None, None)
     model = engine._model.loaded.model
     ids = torch.from_numpy(result.tokens.ids)[None]
     with torch.no_grad():
@@ -261,13 +261,13 @@ def test_a_jacobian_fit_goes_on_where_it_was_stopped(made, tmp_path):
 
 def test_a_stopped_run_has_no_lens_and_keeps_the_rest(made):
     engine, control = made(), Control()
-    real = engine.lenses.take
+    real = engine.lenses.find_or_fit
 
-    def stop_then_take(*arguments):
+    def stop_then_fit(*arguments):
         control.stop()
         return real(*arguments)
 
-    engine.lenses.take = stop_then_take
+    engine.lenses.find_or_fit = stop_then_fit
     result = engine.run(PROMPT, THROUGH, control)
     assert not result.complete
     assert result.get(AffineLens) is None

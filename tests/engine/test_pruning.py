@@ -81,7 +81,7 @@ def test_a_written_model_has_the_layers_that_run_twice(name: str, tmp_path: Path
     engine = engine_of(folder)
     what_if = engine.run(PROMPT, RunSettings(repeated=(repeated,)))
     written = engine.prune([], out, repeated=[repeated])
-    assert written.kept == (0, 1, 2, 1, 2, 3)
+    assert written.layers == (0, 1, 2, 1, 2, 3)
 
     longer = AutoModelForCausalLM.from_pretrained(out).eval()
     assert longer.config.get_text_config().num_hidden_layers == LAYERS + 2
@@ -99,7 +99,7 @@ def test_one_layer_twice_and_another_off(tmp_path: Path) -> None:
     changes = RunSettings(skipped=(Skip(3),), repeated=(Repeated(1, 1),))
     what_if = engine.run(PROMPT, changes)
     # As many layers as before, and not the same.
-    assert engine.prune([3], out, repeated=changes.repeated).kept == (0, 1, 1, 2)
+    assert engine.prune([3], out, repeated=changes.repeated).layers == (0, 1, 1, 2)
     recipe = (out / "mergekit_config.yml").read_text()
     ranges = [line.split(": ")[1] for line in recipe.splitlines() if "layer_range" in line]
     assert ranges == ["[0, 2]", "[1, 3]"]
@@ -143,7 +143,7 @@ def test_shards_stay_shards(tmp_path: Path) -> None:
     (folder / "model.safetensors").unlink()
     engine = engine_of(folder)
     written = engine.prune([0, 2], out)
-    assert written.kept == (1, 3)
+    assert written.layers == (1, 3)
     index = json.loads((out / "model.safetensors.index.json").read_text())["weight_map"]
     assert len(set(index.values())) > 1
     assert {name.split(".")[2] for name in index if ".layers." in name} == {"0", "1"}

@@ -73,7 +73,7 @@ def test_an_order_is_kept_for_each_variant(folder, tmp_path):
     assert len(files) == 4
     assert files == set(tmp_path.rglob("*.order.json"))
     for one, each in zip(found, every, strict=True):
-        assert one.orders == (orders.at_hand(each),)
+        assert one.orders == (orders.stored_layers(each),)
     assert not np.allclose(found[0].kl[1:, 1:], found[1].kl[1:, 1:], rtol=1e-3)
 
 

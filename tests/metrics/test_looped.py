@@ -177,8 +177,8 @@ def test_what_is_written_without_a_call_is_what_the_model_writes_by_itself(loope
 def test_neighbours_are_updates_of_what_each_call_reads(looped):
     model, ids, anatomy, _replay = looped
     recorded = record_residuals(model, anatomy, ids[0])
-    assert tuple(recorded.read) == ENTERED
-    found = neighbours(list(recorded.residual), recorded.read)
+    assert tuple(recorded.layer_inputs) == ENTERED
+    found = neighbours(list(recorded.residual), recorded.layer_inputs)
     ends = [layer_ends(model, ids, layer) for layer in range(LAYERS)]
     updates = [after - before for before, after in ends]
     for layer, (one, other) in enumerate(itertools.pairwise(updates)):

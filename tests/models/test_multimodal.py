@@ -81,7 +81,7 @@ def test_a_layer_of_a_text_decoder_can_be_left_out_for_good(kind: str, tmp_path:
     engine = engine_on(small_folder(tmp_path, kind))
     assert engine.model is not None
     written = engine.prune([1], tmp_path / "pruned")
-    assert (written.kept, written.off) == ((0, 2, 3), 0)
+    assert (written.layers, written.off) == ((0, 2, 3), 0)
     again = engine_on(tmp_path / "pruned").model
     assert again is not None
     assert (again.n_layers, again.architecture) == (3, engine.model.architecture)

@@ -19,7 +19,7 @@ PART_BYTES = 64 << 20
 
 def compute(context: Context, _partial: object) -> Neighbours:
     """Compute the metric of a run."""
-    return neighbours(context.residuals, context.read)
+    return neighbours(context.residuals, context.layer_inputs)
 
 
 def neighbours(
