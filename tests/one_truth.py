@@ -40,7 +40,7 @@ from depthtui.metrics.direct_effects import DirectEffects, later_pairs
 from depthtui.metrics.early_exit import CONFIDENCE, CONFIDENCES
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
-from depthtui.report.summary import summary_dict
+from depthtui.report.summary_json import summary_dict
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import Record, read_record, record_bytes, record_of
 from depthtui.sweep.report.json import sweep_json

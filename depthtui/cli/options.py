@@ -151,7 +151,7 @@ def _baseline(
     context: click.Context, parameter: click.Parameter, path: Path | None
 ) -> tuple[str, ...] | None:
     """The texts of a file of prompts."""
-    from depthtui.prompts.files import read_prompts
+    from depthtui.prompts.prompt_files import read_prompts
 
     if path is None:
         return None
@@ -559,7 +559,7 @@ def gather_prompts(
     """Typed prompts, then those of files, then those of a task or a data set."""
     from depthtui.prompts.answers import with_answer
     from depthtui.prompts.dataset_formats import DATASETS
-    from depthtui.prompts.files import read_prompts, read_standard_input
+    from depthtui.prompts.prompt_files import read_prompts, read_standard_input
     from depthtui.prompts.tasks import make_prompts
 
     dataset = dataset or DatasetOptions()

@@ -406,7 +406,7 @@ def _run(
 ) -> Outcome:
     from depthtui.engine.factory import Storage, make_engine
     from depthtui.sweep.display import SweepDisplay
-    from depthtui.sweep.run import run_sweep
+    from depthtui.sweep.in_process import run_sweep
 
     storage = Storage.of(settings).without_activations()
     with SweepDisplay(say) as display:

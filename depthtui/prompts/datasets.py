@@ -14,8 +14,8 @@ from depthtui.errors import DepthError, first_line
 from depthtui.files import parse_json
 from depthtui.installing import install_extra
 from depthtui.prompts.dataset_formats import DATASETS, Dataset, Row
-from depthtui.prompts.files import decode_text, read_bytes
 from depthtui.prompts.local_datasets import PREPARED, how_to_put, local_file, not_here
+from depthtui.prompts.prompt_files import decode_text, read_bytes
 from depthtui.settings import datasets_dir, default_cache_dir
 
 LARGEST_FILE = 512 * 1024 * 1024

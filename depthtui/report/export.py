@@ -10,13 +10,13 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
 from depthtui.palettes import OWN_PALETTE
-from depthtui.report.arrays import arrays_bytes
 from depthtui.report.compared import compared_dict
 from depthtui.report.formats import Files, Report
 from depthtui.report.groups import Group, group_runs
+from depthtui.report.run_arrays import arrays_bytes
 from depthtui.report.run_document import TokenOf, last_token, run_document
 from depthtui.report.skips import changes_of
-from depthtui.report.summary import summary_json
+from depthtui.report.summary_json import summary_json
 
 _LONGEST_CHANGES = 60
 

@@ -21,7 +21,7 @@ from depthtui.palettes import OWN_PALETTE
 from depthtui.report.formats import Report
 from depthtui.report.generation import depths_of_text, trend_sentence
 from depthtui.report.generation_document import generation_document
-from depthtui.report.summary import verdict_dict
+from depthtui.report.summary_json import verdict_dict
 
 SCHEMA = 1
 """Number of the file's layout."""

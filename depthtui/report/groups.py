@@ -12,7 +12,7 @@ from depthtui.data.run_settings import RunSettings
 from depthtui.metrics import ON_DEMAND
 from depthtui.report.choices import choice_words, choices_that_matter, settled
 from depthtui.report.skips import changes_of
-from depthtui.report.summary import weights_dtype
+from depthtui.report.summary_json import weights_dtype
 
 _OF_NO_TASK = frozenset({"typed", "file", "written"})
 """Tasks whose prompts may be of any kind and length."""

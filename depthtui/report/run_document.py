@@ -79,7 +79,7 @@ from depthtui.report.phrases import (
 from depthtui.report.remarks import remark_blocks
 from depthtui.report.run_rows import each_alone, run_rows, run_verdicts, task_words
 from depthtui.report.sufficient import sufficient_blocks
-from depthtui.report.summary import combined_provenance
+from depthtui.report.summary_json import combined_provenance
 from depthtui.report.verdict import verdict_blocks
 from depthtui.report.what_if import HEADS, PROMPT_HEADS, pairs
 from depthtui.token_text import printable, shortened

@@ -25,9 +25,9 @@ from depthtui.report.progress import EngineProgress
 from depthtui.service.bugs import met_an_error
 from depthtui.sweep.eta import Waiting
 from depthtui.sweep.folder import Failure, SweepFolder, model_title
+from depthtui.sweep.in_process import run_sweep
 from depthtui.sweep.plan import Cell
 from depthtui.sweep.records import Record, record_bytes
-from depthtui.sweep.run import run_sweep
 from depthtui.sweep.saved import plan_from_text
 from depthtui.sweep.state import SweepState
 from depthtui.sweep.work import Item

@@ -26,10 +26,10 @@ from depthtui.data.trust import TrustedModels
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.log import log_bug
 from depthtui.settings import datasets_dir, models_dir
+from depthtui.sweep.cell_orders import Results, failure_in, order_bytes, run_order
 from depthtui.sweep.folder import Notify, SweepFolder
-from depthtui.sweep.orders import Results, failure_in, order_bytes, run_order
+from depthtui.sweep.in_process import Watcher, fail_model, look_on_disk
 from depthtui.sweep.plan import Cell, SweepPlan
-from depthtui.sweep.run import Watcher, fail_model, look_on_disk
 from depthtui.sweep.state import Outcome, Shard, SweepState
 from depthtui.sweep.work import SweepEngine
 

@@ -18,10 +18,10 @@ from depthtui.errors import DepthError, first_line
 from depthtui.installing import install_extra
 from depthtui.settings import default_cache_dir, models_dir
 from depthtui.sizes import format_size
+from depthtui.sweep.cell_orders import Message, Results, order_bytes, run_order
 from depthtui.sweep.folder import Notify, SweepFolder
-from depthtui.sweep.orders import Message, Results, order_bytes, run_order
+from depthtui.sweep.in_process import Watcher
 from depthtui.sweep.plan import Cell, SweepPlan
-from depthtui.sweep.run import Watcher
 from depthtui.sweep.state import Outcome, Shard, SweepState
 from depthtui.sweep.work import SweepEngine, TokenCounts
 

@@ -11,7 +11,7 @@ from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.datasets import rows
-from depthtui.prompts.files import read_prompts
+from depthtui.prompts.prompt_files import read_prompts
 from depthtui.prompts.tasks import TASKS, make_prompts, written_rows
 from depthtui.sweep.plan import TaskChoice
 

@@ -26,7 +26,7 @@ from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
 from depthtui.engine.lenses import LensChoice
 from depthtui.lenses.maps import LensMaps
-from depthtui.prompts.files import read_prompts
+from depthtui.prompts.prompt_files import read_prompts
 from depthtui.prompts.tasks import TASKS, make_prompts
 from depthtui.settings import default_cache_dir, models_dir
 

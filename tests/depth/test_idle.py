@@ -17,7 +17,7 @@ from depthtui.data.verdict import Evidence
 from depthtui.depth.idle import without_idle
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics.contributions import Contributions
-from depthtui.report.summary import summary_dict
+from depthtui.report.summary_json import summary_dict
 from tests.builders.metrics import ablation
 from tests.builders.results import full_run, lacking, make_result
 from tests.planted import with_idle

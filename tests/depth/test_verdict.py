@@ -22,7 +22,7 @@ from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.evidence import CountInterval, CountMeasure, evidence_over_prompts
 from depthtui.metrics.order import Order
 from depthtui.metrics.similarity import Similarity
-from depthtui.report.summary import verdict_dict
+from depthtui.report.summary_json import verdict_dict
 from depthtui.tui.state.next_measures import next_measures
 from tests.builders.lenses import smooth_lens
 from tests.builders.metrics import ablation

@@ -17,7 +17,7 @@ from depthtui.depth.reading import Reading, reading_of, text_verdicts
 from depthtui.depth.warnings import is_finite
 from depthtui.metrics.answers_kept import AnswersKept
 from depthtui.report.findings import findings
-from depthtui.report.summary import summary_dict, verdict_dict
+from depthtui.report.summary_json import summary_dict, verdict_dict
 from depthtui.sweep.plan import Cell, TaskChoice
 from depthtui.sweep.records import read_record, record_bytes, record_of
 from tests.builders.results import full_run, make_result, random_result

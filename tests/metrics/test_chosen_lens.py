@@ -21,7 +21,7 @@ from depthtui.metrics.lens_margin import lens_margin
 from depthtui.metrics.prediction_depth import prediction_depth
 from depthtui.metrics.settling import Settling, divergence_of
 from depthtui.report.findings import findings
-from depthtui.report.summary import summary_dict
+from depthtui.report.summary_json import summary_dict
 from tests.builders.lenses import random_lens, smooth_lens
 from tests.builders.readings import verdict
 from tests.builders.results import full_run, lacking, run

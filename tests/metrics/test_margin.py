@@ -15,7 +15,7 @@ from depthtui.depth.reading import reading_of
 from depthtui.metrics.logit_lens.compute import read_lens
 from depthtui.metrics.margin import answer_margin, decided_depths
 from depthtui.report.findings import findings
-from depthtui.report.summary import summary_dict
+from depthtui.report.summary_json import summary_dict
 from tests.builders.results import run, unanswered
 from tests.metrics.streams import lens_of, stream
 from tests.naive import speak_from

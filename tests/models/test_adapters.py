@@ -17,7 +17,7 @@ from depthtui.installing import install_extra
 from depthtui.models.adapter_files import read_adapter_config
 from depthtui.models.loading import LoadedModel, load
 from depthtui.models.reach import check_at_hand
-from depthtui.sweep.weights import fingerprint_on_disk
+from depthtui.sweep.disk_fingerprint import fingerprint_on_disk
 from tests.builders.adapters import adapter_of, change_adapter, merged_folder
 from tests.odd_files import put_odd_file
 from tests.tiny_models import random_ids, tiny_folder

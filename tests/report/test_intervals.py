@@ -18,7 +18,7 @@ from depthtui.report.as_rich import rich_lines
 from depthtui.report.groups import Group
 from depthtui.report.phrases import interval
 from depthtui.report.run_document import run_document
-from depthtui.report.summary import summary_json
+from depthtui.report.summary_json import summary_json
 from tests.builders.results import random_result
 
 SETTINGS = SummarySettings(kl_threshold=0.97)

@@ -17,9 +17,9 @@ from depthtui.report import progress_bars
 from depthtui.sweep.display import SweepDisplay
 from depthtui.sweep.eta import Pace, Waiting, time_words
 from depthtui.sweep.folder import SweepFolder
+from depthtui.sweep.in_process import run_sweep
 from depthtui.sweep.plan import Cell
 from depthtui.sweep.records import Record, record_of
-from depthtui.sweep.run import run_sweep
 from tests.builders.engines import ScriptedEngine
 from tests.builders.results import full_result
 from tests.sweep.sweeps import make_plan

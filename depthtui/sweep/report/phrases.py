@@ -18,7 +18,7 @@ from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.resampling import LEVEL
 from depthtui.report.choices import choices_of, choosing_only, part_words
 from depthtui.report.phrases import interval, rule_title, uneven
-from depthtui.report.summary import weights_dtype
+from depthtui.report.summary_json import weights_dtype
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell, population
 from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary, rules_of

@@ -14,7 +14,7 @@ from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.metrics import METRIC_BY_NAME, METRICS
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import changes_of
-from depthtui.report.summary import weights_dtype
+from depthtui.report.summary_json import weights_dtype
 from depthtui.token_text import printable
 from depthtui.tui.state.alignment import Alignment, Match, is_special
 from depthtui.tui.state.session import Run

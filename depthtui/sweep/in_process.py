@@ -14,11 +14,11 @@ from depthtui.errors import DepthError
 from depthtui.models.adapter_files import adapter_on_disk
 from depthtui.models.catalog import resolve
 from depthtui.settings import datasets_dir
+from depthtui.sweep.disk_fingerprint import fingerprint_on_disk
 from depthtui.sweep.folder import Failure, Notify, SweepFolder, model_title
 from depthtui.sweep.plan import Cell, SweepPlan
 from depthtui.sweep.records import Record
 from depthtui.sweep.state import Outcome, Shard, SweepState
-from depthtui.sweep.weights import fingerprint_on_disk
 from depthtui.sweep.work import Item, SweepEngine, TokenCounts, run_cell
 
 MakeEngine = Callable[[Callable[[Event], None]], SweepEngine]

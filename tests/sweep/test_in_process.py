@@ -20,7 +20,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS
 from depthtui.prompts.tasks import make_prompts
-from depthtui.sweep import run as run_module
+from depthtui.sweep import in_process
 from depthtui.sweep.folder import FAILURES, SweepFolder, read_manifest
 from depthtui.sweep.merge import merge_sweeps
 from depthtui.sweep.plan import Drawing
@@ -71,7 +71,7 @@ def test_a_new_sweep_reads_no_weights_before_it_loads_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(run_module, "fingerprint_on_disk", lambda spec, *_: asked.append(spec.name))
+    monkeypatch.setattr(in_process, "fingerprint_on_disk", lambda spec, *_: asked.append(spec.name))
     sweep(make_plan(), tmp_path / "new")
     assert not asked
     sweep(make_plan(), tmp_path / "new")
@@ -394,7 +394,7 @@ def test_changed_weights_are_told_and_computed_again(
     engine, told = ScriptedEngine(), []
     engine.fingerprint = "e" * 16
     on_disk = {"alpha": "e" * 16, "beta": "f" * 16}
-    monkeypatch.setattr(run_module, "fingerprint_on_disk", lambda spec, *_: on_disk[spec.name])
+    monkeypatch.setattr(in_process, "fingerprint_on_disk", lambda spec, *_: on_disk[spec.name])
     outcome = sweep(make_plan(), tmp_path, engine, told)
     assert engine.loads == ["alpha"]
     assert len(engine.runs) == 9

@@ -13,9 +13,9 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
 from depthtui.errors import DepthError
 from depthtui.sweep.folder import Failure, Notify
+from depthtui.sweep.in_process import Watcher
 from depthtui.sweep.plan import Cell
 from depthtui.sweep.records import DamagedRecord, Record, read_record, record_bytes
-from depthtui.sweep.run import Watcher
 from depthtui.sweep.state import SweepState
 from depthtui.sweep.work import SweepEngine, TokenCounts, run_cell
 

@@ -13,7 +13,7 @@ from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.order import Order
-from depthtui.report.arrays import arrays_bytes
+from depthtui.report.run_arrays import arrays_bytes
 from tests.builders.results import full_run, hostile_run, run, stopped_run
 
 

@@ -23,7 +23,7 @@ from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.report.findings import findings
 from depthtui.report.phrases import provenance_sentence
-from depthtui.report.summary import combined_provenance, summary_dict, summary_json
+from depthtui.report.summary_json import combined_provenance, summary_dict, summary_json
 from tests.builders.results import full_run, hostile_run, lacking, run, stopped_run
 
 SETTINGS = SummarySettings()
