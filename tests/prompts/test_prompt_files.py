@@ -10,7 +10,7 @@ import pytest
 
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
-from depthtui.prompts import files, make_prompts, parse_prompts, read_prompts
+from depthtui.prompts import make_prompts, parse_prompts, prompt_files, read_prompts
 from tests.hostile import BROKEN, HOSTILE
 from tests.odd_files import ODD_FILES, put_odd_file
 
@@ -55,7 +55,7 @@ def test_json_lines(tmp_path: Path) -> None:
 
 
 def test_ladder_files_are_prompt_files() -> None:
-    path = Path(files.__file__).with_name("grade_school.jsonl")
+    path = Path(prompt_files.__file__).with_name("grade_school.jsonl")
     read = read_prompts(path)
     written = make_prompts("grade_school", count=len(read))
     assert [(prompt.text, prompt.answer) for prompt in read] == [
@@ -115,7 +115,7 @@ def test_not_utf8(tmp_path: Path) -> None:
 
 
 def test_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "LARGEST_FILE", 1 << 20)
+    monkeypatch.setattr(prompt_files, "LARGEST_FILE", 1 << 20)
     assert len(read_prompts(write(tmp_path, b"x" * (1 << 20)))[0].text) == 1 << 20
     with pytest.raises(DepthError, match="larger than 1 MiB"):
         read_prompts(write(tmp_path, b"x" * ((1 << 20) + 1)))
