@@ -25,7 +25,7 @@ from depthtui.depth.rules.rule import Rule
 from depthtui.depth.spans import spans_of
 from depthtui.depth.units import count_interval
 from depthtui.depth.verdict import made_verdict
-from depthtui.depth.warnings import no_verdict, warnings_of
+from depthtui.depth.warnings import knows_nothing, no_verdict, warnings_of, without_meaning
 from depthtui.depth.weights import effective_prompts
 from depthtui.metrics import ALL, METRICS, depending_on, logit_lens, settling, sufficient
 from depthtui.metrics.choices import STAND_INS
@@ -216,7 +216,7 @@ class Reading(Pooled):
         headline = None if found is None else found.headline
         leaves_out = any(self.get(metric) is not None for metric in depending_on(*STAND_INS))
         return made_verdict(
-            self.evidence,
+            without_meaning(self.evidence) if knows_nothing(self) else self.evidence,
             self.n_layers,
             missing,
             tasks,

@@ -2,7 +2,8 @@
 
 1. The layers that suffice, alone and with their tolerance; before they are measured, the kinds of
    evidence of the other counts.
-2. Counts of layers, then depths: a depth is a place, not a number of used layers.
+2. Counts of layers, then depths, and which of them are firm: a depth is a place, not a number of
+   used layers.
 3. The layers that write nothing, and what stands in for layers that are left out.
 4. The counts that do not hold, and the reason of the one with the widest range.
 """
@@ -55,7 +56,7 @@ def verdict_sentence(
         *axes,
         *_idle(idle, numbering),
         *([f"{_begun(stand_in)}."] if stand_in else []),
-        *_here(held),
+        *_none_firm(held),
         *_doubts(fragile, none, numbering),
     ]
     if headline is not None:
@@ -113,24 +114,26 @@ def _idle(idle: Sequence[int], numbering: Iterator[str]) -> Iterator[str]:
         yield f"{_begun(some)}{next(numbering)} {write} nothing."
 
 
-def _here(held: Sequence[Evidence]) -> Iterator[str]:
-    """The clause on the counts that hold for these prompts alone."""
-    here = [found for found in held if not found.firm]
-    if here and len(here) == len(held):
-        yield f"No count is firm: {here[0].reason}."
-    elif here:
-        hold = "holds" if len(here) == 1 else "hold"
-        yield f"{_begun(_listed([found.title for found in here]))} {hold} here alone."
+def _none_firm(held: Sequence[Evidence]) -> Iterator[str]:
+    """Why no count is firm, where all that hold do so for these prompts alone."""
+    if held and not any(found.firm for found in held):
+        yield f"No count is firm: {held[0].reason}."
 
 
 def _counted(found: Evidence) -> str:
-    """A count of layers and its measure."""
-    return f"{found.count}{_spaced(found.meaning)} ({found.title})"
+    """A count of layers, its measure, and whether it is firm."""
+    return f"{found.count}{_spaced(found.meaning)} ({found.title}{_if_firm(found)})"
 
 
 def _placed(found: Evidence) -> str:
-    """A depth and its measure."""
-    return f"{found.meaning}, {found.count} ({found.title})" if found.meaning else _counted(found)
+    """A depth, its measure, and whether it is firm."""
+    if not found.meaning:
+        return _counted(found)
+    return f"{found.meaning}, {found.count} ({found.title}{_if_firm(found)})"
+
+
+def _if_firm(found: Evidence) -> str:
+    return ", firm" if found.firm else ""
 
 
 def _spaced(words: str) -> str:

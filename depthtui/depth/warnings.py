@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from depthtui.data.verdict import Evidence
 from depthtui.depth.effective_depth import NOT_FINITE
 from depthtui.metrics import answers_kept
 from depthtui.metrics.pooling import FEWEST_TOKENS
@@ -33,10 +36,19 @@ def is_finite(reading: Reading) -> bool:
 
 def warnings_of(reading: Reading) -> tuple[str, ...]:
     """The warnings before the verdict of a reading, in sentences; the most serious first."""
-    return tuple(filter(None, (_knows_nothing(reading), _none_right(reading))))
+    return tuple(filter(None, (knows_nothing(reading), _none_right(reading))))
 
 
-def _knows_nothing(reading: Reading) -> str:
+def without_meaning(evidence: Iterable[Evidence]) -> list[Evidence]:
+    """The evidence of a model that knows nothing of the text: no count of it holds."""
+    reason = "the model knows nothing of the text"
+    return [
+        replace(found, firm=False, holds_here=False, reason=reason, after_layer=0)
+        for found in evidence
+    ]
+
+
+def knows_nothing(reading: Reading) -> str:
     """The warning if the model's loss is no better than a guess's, or worse than a unigram's."""
     prompts = [prompt for prompt in reading.prompts if np.isfinite(prompt.loss)]
     loss, unigram = (

@@ -12,6 +12,7 @@ from depthtui.depth.published import PROTOCOL
 from depthtui.depth.token_depths import TOKEN_DEPTHS
 from depthtui.metrics import ALL, METRIC_BY_NAME
 from depthtui.metrics.spec import Measure, Metric
+from depthtui.report.marks import MARKS_EXPLAINED
 from depthtui.report.phrases import rule_title
 
 _PAPER = "Hu, Zhou, Zhang, arXiv 2512.14064"
@@ -23,13 +24,12 @@ VERDICT = Explanation(
     "stream moves, what changes when layers are left out. A band is the range of the count with a "
     "threshold a fifth lower or higher, with and without token 0, by other lenses, and with "
     "prompts and tokens drawn again",
-    "◆ is a depth: all layers below it. ■ are single layers, where they lie; ◧ stands for several "
-    "layers, of which only some are used. Solid is firm: the count stays within a tenth of the "
-    "layers, whatever is varied, other prompts included. Hollow holds here: fewer than five "
-    "prompts say nothing about others. Broken and ! are fragile; the reason names what moves the "
-    "count.",
-    "Warnings, which stand first, then the layers that suffice. Counts of layers and depths are "
-    "two axes: a depth is a place, not a number of used layers.",
+    "Firm: the count stays within a tenth of the layers, whatever is varied, other prompts "
+    "included. Holds here: the same with fewer than five prompts, which allow no conclusion on "
+    "others. Fragile: it moves further, and the reason names the cause. "
+    + " ".join(f"{marks} {meaning}." for marks, meaning in MARKS_EXPLAINED),
+    "Warnings, which come first, then the layers that suffice. A depth is a place, not a number "
+    "of used layers: a depth of 3 ends after layer 2, since layers are numbered from 0.",
     "The rules: " + _PAPER,
 )
 

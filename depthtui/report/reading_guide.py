@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from depthtui.report.marks import MARKS_EXPLAINED
+
 PANES = {
     "Prompt": "its tokens, coloured by what the heatmap shows",
     "Heatmap": "layers up, tokens across: what each layer does",
@@ -55,14 +57,7 @@ GUIDE = (
     ),
     GuidePart(
         "Symbols of the verdict",
-        (
-            ("◆ ◇", "a depth: all layers below it; solid is firm, hollow holds here or is fragile"),
-            ("■ □", "single layers that are used, where they lie; hollow as above"),
-            ("◧ ◫", "the same for a place that stands for several layers, of which some are used"),
-            ("━", "the range of a firm count"),
-            ("╍", "the range of a fragile one"),
-            ("!", "fragile: the text says why"),
-        ),
+        MARKS_EXPLAINED,
     ),
     GuidePart(
         "Symbols of the other panes",

@@ -69,9 +69,9 @@ def test_the_headline_is_the_layers_that_suffice_alone_with_their_tolerance() ->
     assert words.headline == "Within a nat of its own output with 19 of its 24 layers"
     assert words.clauses == (
         " (18 to 19; 59% of its choices stay); nine in ten choices need 24.",
-        "Layers of 24: 23 that cost something when left out (ablation).",
-        "Depths of 24: until the lens reads the output's tokens, 21 (overlap); until layers "
-        "strengthen what is there, 19 (cosine).",
+        "Layers of 24: 23 that cost something when left out (ablation, firm).",
+        "Depths of 24: until the lens reads the output's tokens, 21 (overlap, firm); until layers "
+        "strengthen what is there, 19 (cosine, firm).",
     )
 
 
@@ -123,9 +123,9 @@ def test_counts_of_layers_and_depths_are_two_axes() -> None:
     ]
     assert said(found, 30) == (
         "By one intervention at a time, layers of 30: 30 that turn the residual stream (angular "
-        "distance); 29 that cost something when left out (ablation); 21 (sequential depth). Depths "
-        "of 30: until the lens comes close to the output, 4 (KL); until the context needs no more "
-        "layers, 27 (context depth)."
+        "distance, firm); 29 that cost something when left out (ablation, firm); 21 (sequential "
+        "depth, firm). Depths of 30: until the lens comes close to the output, 4 (KL, firm); until "
+        "the context needs no more layers, 27 (context depth, firm)."
     )
 
 
@@ -159,8 +159,8 @@ def test_fragile_counts_come_last_and_say_why() -> None:
     ]
     assert said(found, 30) == (
         "Before any layer is left out, depths of 30: until layers strengthen what is there, 19 "
-        "(cosine). KL is fragile (2 to 14): KL is 5.97 at layer 2 of 0-29 beside a threshold of "
-        "6.52. So is overlap (22 to 26)."
+        "(cosine, firm). KL is fragile (2 to 14): KL is 5.97 at layer 2 of 0-29 beside a "
+        "threshold of 6.52. So is overlap (22 to 26)."
     )
 
 

@@ -103,6 +103,8 @@ def test_a_loss_of_a_guess_is_warned_of_first() -> None:
         )
         assert found.text.startswith(found.warnings[0])
         assert found.evidence
+        assert all(not (one.firm or one.holds_here) for one in found.evidence)
+        assert "the model knows nothing of the text" in found.sentence
     # Of several prompts by the loss of all tokens.
     assert "of these texts" in verdict([losing(5), losing(4)]).warnings[0]
     assert not verdict([losing(5), losing(1, 30)]).warnings

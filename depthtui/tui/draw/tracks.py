@@ -1,7 +1,8 @@
 """Counts of layers on an axis of depth.
 
 A depth is a mark, on a band from the lowest to the highest; layers that may be anywhere are drawn
-at their places. Marks are solid where the count is firm, bands where it holds at least here.
+at their places. Marks and bands are solid where the count is firm, hollow where it holds here; the
+band of a fragile count is broken.
 """
 
 from __future__ import annotations
@@ -10,12 +11,18 @@ from collections.abc import Iterable
 from itertools import groupby
 
 from depthtui.data.verdict import Evidence
+from depthtui.report.marks import (
+    FIRM_BAND,
+    FIRM_LAYERS,
+    FIRM_MARK,
+    FRAGILE_BAND,
+    HOLLOW_BAND,
+    HOLLOW_LAYERS,
+    HOLLOW_MARK,
+)
 from depthtui.tui.draw.styles import PaneStyles, Piece
 
-FIRM_MARK, HOLLOW_MARK = "◆", "◇"
-_FIRM_LAYERS, _HOLLOW_LAYERS = ("■", "◧"), ("□", "◫")
-"""A cell whose layers are all counted, and one with some layers that are not."""
-_TRACK, _FIRM_BAND, _FRAGILE_BAND = "─", "━", "╍"
+_TRACK = "─"
 _STEPS = (1, 2, 5, 10, 20, 50, 100, 200)
 """Steps in which the axis may count layers."""
 
@@ -36,7 +43,7 @@ def track(measure: Evidence, n_layers: int, width: int, styles: PaneStyles) -> l
     low, here, high = (
         column_of(count, n_layers, width) for count in (measure.low, measure.count, measure.high)
     )
-    band = _FRAGILE_BAND if measure.is_fragile else _FIRM_BAND
+    band = FRAGILE_BAND if measure.is_fragile else FIRM_BAND if measure.firm else HOLLOW_BAND
     style = styles.warning if measure.is_fragile else styles.text
     mark = FIRM_MARK if measure.firm else HOLLOW_MARK
     return [
@@ -54,7 +61,7 @@ def _layers(
     """Each counted layer l from the axis's l to l + 1; cells of several show if all count."""
     others = sorted(set(range(n_layers)) - set(layers))
     counted, free = _cells(layers, n_layers, width), _cells(others, n_layers, width)
-    whole, part = _FIRM_LAYERS if measure.firm else _HOLLOW_LAYERS
+    whole, part = FIRM_LAYERS if measure.firm else HOLLOW_LAYERS
     style = styles.warning if measure.is_fragile else styles.text
     marks = [
         _TRACK if cell not in counted else part if cell in free else whole for cell in range(width)
@@ -69,9 +76,12 @@ def _cells(layers: Iterable[int], n_layers: int, width: int) -> set[int]:
 
 
 def _cells_of(layer: int, n_layers: int, width: int) -> range:
-    """The cells of a layer, at least one even where cells are fewer than layers."""
+    """The cells of a layer, at least one even where cells are fewer than layers.
+
+    The last layer reaches the end of the axis, so that no cell is empty behind it.
+    """
     first, behind = (column_of(depth, n_layers, width) for depth in (layer, layer + 1))
-    return range(first, max(first + 1, behind))
+    return range(first, width if layer == n_layers - 1 else max(first + 1, behind))
 
 
 def axis(n_layers: int, width: int) -> str:

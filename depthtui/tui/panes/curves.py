@@ -69,7 +69,7 @@ class DepthCurves(Chart):
 
     def why_empty(self) -> tuple[str, str] | None:
         title = through_words("Depth curves", self.view.lens)
-        self.set_titles(f"{title} · mean over tokens")
+        self.set_titles(f"{title} · mean over tokens", self._mark_note())
         if self.reading is None:
             return nothing_pooled(self.result, f"{_rules_words()} over depth.", self.hint)
         if not curves_of(self.reading):
@@ -77,6 +77,12 @@ class DepthCurves(Chart):
                 return self.no_lens()
             return "This run has neither contributions nor a logit lens.", ""
         return None
+
+    def _mark_note(self) -> str:
+        """How the layer at a mark and the number of layers go together; empty without a mark."""
+        layers = (curve.effective for curve in curves_of(self.reading))
+        layer = next((layer for layer in layers if layer is not None), None)
+        return "" if layer is None else f"◆ {layer}: after layer {layer}, a depth of {layer + 1}"
 
     def computes(self) -> tuple[str, ...]:
         return self.lens_to_compute()

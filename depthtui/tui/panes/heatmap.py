@@ -316,7 +316,9 @@ class Heatmap(Pane):
             return ""
         line = self.grid.number_line(marked.layer)
         sign = _MARKS[0] if line is None else self._sign(line, marked.layer)
-        return f"{sign} {rule_title(marked.rule)} depth, after layer {marked.layer}"
+        return (
+            f"{sign} {rule_title(marked.rule)} depth {marked.layer + 1}, after layer {marked.layer}"
+        )
 
     def _token_note(self) -> str:
         """The cursor's token where it has all columns; else empty."""

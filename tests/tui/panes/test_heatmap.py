@@ -282,7 +282,9 @@ async def test_the_depth_of_the_measure_s_rule_is_marked_at_its_layer(measure: s
         show(pane, result, summary)
         ticked = [label(line) for line in lines(pane)[:-1] if "◆" in line]
         assert ticked == [str(layer)]
-        assert pane.border_subtitle == f"◆ {rule_title(rule)} depth, after layer {layer}"
+        assert (
+            pane.border_subtitle == f"◆ {rule_title(rule)} depth {layer + 1}, after layer {layer}"
+        )
 
 
 async def test_of_two_layers_on_a_line_the_mark_says_which():
@@ -294,7 +296,7 @@ async def test_of_two_layers_on_a_line_the_mark_says_which():
             show(pane, result, with_depths(summary_of(result), *depths))
             (marked,) = [line for line in lines(pane)[:-1] if sign in line[:6]]
             assert marked.split(sign)[0].strip() == "4"
-            assert pane.border_subtitle == f"{sign} KL depth, after layer {layer}"
+            assert pane.border_subtitle == f"{sign} KL depth {layer + 1}, after layer {layer}"
 
 
 async def test_a_measure_that_no_rule_reads_has_no_mark():

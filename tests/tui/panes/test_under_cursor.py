@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import reading_of
@@ -17,7 +18,7 @@ from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.stack_pane import StackPane
 from depthtui.tui.panes.under_cursor import Block, Cell, CurvePoint, Layer, LensRow, MeasureRow
 from depthtui.tui.panes.verdict_pane import VerdictPane
-from depthtui.tui.screens.main_layout import PAGE_ORDER
+from depthtui.tui.screens.main_layout import PAGE_ORDER, PAGES, Place
 from depthtui.tui.state.what_if import Stack
 from tests.builders.results import make_result
 from tests.tui.panes.drawing import cell, change, framed, line_with, lines, show, summary_of
@@ -116,6 +117,16 @@ def test_every_measure_of_a_verdict_has_a_page_or_a_heatmap() -> None:
     rows += [MeasureRow(name) for name in ("ablation", "similarity", "sufficient", "order")]
     for row in rows:
         assert (row.page in PAGE_ORDER) != (row.shows is not None)
+
+
+@pytest.mark.parametrize("page", [place for place in PAGES if place.id != "verdict"])
+async def test_every_page_opens_the_layer_of_the_cursor(page: Place) -> None:
+    pane = page.pane()
+    async with framed(pane):
+        assert pane.under_cursor() is None
+        show(pane, make_result(layers=6, tokens=5))
+        pane.cursor = Cursor(6, 2)
+        assert pane.under_cursor() == Cell(5, 2)
 
 
 async def test_a_click_on_a_curve_points_at_its_rule_and_layer() -> None:

@@ -77,7 +77,7 @@ def test_a_track_is_as_wide_as_its_axis_with_the_mark_at_the_count(
     if measure.count is None:
         assert set(text) == {"─"}
         return
-    mark, band = "◆━" if measure.firm else "◇━" if measure.holds_here else "◇╍"
+    mark, band = "◆━" if measure.firm else "◇═" if measure.holds_here else "◇╍"
     assert text[column_of(measure.count, 10, width)] == mark
     low, high = (column_of(count, 10, width) for count in (measure.low, measure.high))
     assert set(text[low : high + 1]) <= {mark, band}
@@ -98,13 +98,14 @@ def test_layers_that_may_lie_anywhere_are_drawn_where_they_lie(styles: PaneStyle
         return "".join(piece for piece, _ in track(measure, 10, width, styles))
 
     # A depth of 6, all layers up to layer 5, ends where the next layer would begin.
-    assert drawn_in(21) == "■■■■──────■■──────■■─"
+    # The last layer fills the cell of the axis's end.
+    assert drawn_in(21) == "■■■■──────■■──────■■■"
     assert drawn_in(21, FIRM).index("◆") == 12
     # Of two layers that share a cell, one alone is told from both.
-    assert drawn_in(6) == "■─◧─◧─"
-    assert drawn_in(6, replace(some, firm=False)) == "□─◫─◫─"
+    assert drawn_in(6) == "■─◧─◧■"
+    assert drawn_in(6, replace(some, firm=False)) == "□─◫─◫□"
     assert drawn_in(21, replace(some, firm=False)).startswith("□□□□──")
-    assert drawn_in(6, replace(some, firm=False, holds_here=True)) == "□─◫─◫─"
+    assert drawn_in(6, replace(some, firm=False, holds_here=True)) == "□─◫─◫□"
     assert drawn_in(21, replace(some, count=0, layers=())) == "─" * 21
 
 
@@ -132,7 +133,7 @@ async def test_what_holds_here_alone_says_so_and_counts_in_the_sentence() -> Non
     here = next(line for line in shown if line.startswith("overlap"))
     assert " 6 of 10  holds here" in here
     assert "◇" in here
-    assert "━" in here
+    assert "═" in here
     # It is true of every count of one prompt: it stands in the sentence, beneath none.
     assert "\n".join(shown).count("No count is firm") == 1
 
