@@ -1,6 +1,6 @@
 """The colours that values can have: pairs of ramps, declared in OKLCH.
 
-`palette` computes the colours. This module does not import NumPy, so that the settings can name
+`ramps` computes the colours. This module does not import NumPy, so that the settings can name
 palettes.
 """
 

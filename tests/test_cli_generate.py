@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from depthtui import cli, palette
+from depthtui import cli, ramps
 from depthtui.cli.streaming import _Pen
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings
@@ -120,6 +120,6 @@ def test_a_terminal_shows_depth_as_colour_and_whole_characters() -> None:
     assert "🙂" in shown
     assert "\x1b[2J" not in shown
     assert shown.count("48;2;") == 2, "two tokens with a depth"
-    red, green, blue = palette.sequential(True, "amber")[-1]
+    red, green, blue = ramps.sequential(True, "amber")[-1]
     assert f"48;2;{red};{green};{blue}" in shown
     assert "\n" in shown

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.color import Color, ColorSystem
 
-from depthtui import palette
+from depthtui import ramps
 from depthtui.palettes import PALETTES
 from depthtui.tui.themes import THEMES
 
@@ -55,22 +55,20 @@ def lab(colours, who: str = "everyone") -> np.ndarray:
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
 
 
-def between_signs(
-    dark: bool, name: str, who: str = "everyone", ramp=palette.diverging
-) -> np.ndarray:
+def between_signs(dark: bool, name: str, who: str = "everyone", ramp=ramps.diverging) -> np.ndarray:
     """How much the two signs of each magnitude differ, from the smallest on."""
     colours = lab(ramp(dark, name), who)
     middle = len(colours) // 2
     return np.linalg.norm(colours[middle + 1 :] - colours[:middle][::-1], axis=1)
 
 
-def lightness_of(ramp: tuple[palette.RGB, ...]) -> np.ndarray:
-    return np.array([palette.lightness(colour) for colour in ramp])
+def lightness_of(ramp: tuple[ramps.RGB, ...]) -> np.ndarray:
+    return np.array([ramps.lightness(colour) for colour in ramp])
 
 
 @EVERY_PALETTE
 @DARK_AND_LIGHT
-@pytest.mark.parametrize("ramp", [palette.sequential, palette.sequential_256])
+@pytest.mark.parametrize("ramp", [ramps.sequential, ramps.sequential_256])
 def test_a_sequential_ramp_runs_one_way_from_the_background(ramp, dark, name):
     light = lightness_of(ramp(dark, name))
     steps = np.diff(light)
@@ -81,14 +79,14 @@ def test_a_sequential_ramp_runs_one_way_from_the_background(ramp, dark, name):
 @EVERY_PALETTE
 @DARK_AND_LIGHT
 def test_sequential_steps_look_equal(dark, name):
-    steps = np.abs(np.diff(lightness_of(palette.sequential(dark, name))))
+    steps = np.abs(np.diff(lightness_of(ramps.sequential(dark, name))))
     assert steps.max() < 1.35 * steps.min()
-    assert len(steps) == palette.LEVELS - 1
+    assert len(steps) == ramps.LEVELS - 1
 
 
 @EVERY_PALETTE
 @DARK_AND_LIGHT
-@pytest.mark.parametrize("ramp", [palette.diverging, palette.diverging_256])
+@pytest.mark.parametrize("ramp", [ramps.diverging, ramps.diverging_256])
 def test_a_diverging_ramp_leaves_zero_both_ways(ramp, dark, name):
     light = lightness_of(ramp(dark, name))
     middle = len(light) // 2
@@ -101,13 +99,13 @@ def test_a_diverging_ramp_leaves_zero_both_ways(ramp, dark, name):
 @EVERY_PALETTE
 @DARK_AND_LIGHT
 def test_both_ends_of_a_diverging_ramp_weigh_the_same(dark, name):
-    light = lightness_of(palette.diverging(dark, name))
+    light = lightness_of(ramps.diverging(dark, name))
     np.testing.assert_allclose(light, light[::-1], atol=0.01)
 
 
 @DARK_AND_LIGHT
 def test_the_own_palette_is_red_below_zero_and_blue_above(dark):
-    negative, *_, positive = palette.diverging(dark)
+    negative, *_, positive = ramps.diverging(dark)
     assert negative[0] > negative[2]
     assert positive[2] > positive[0]
 
@@ -116,10 +114,10 @@ def test_the_own_palette_is_red_below_zero_and_blue_above(dark):
 @EVERY_PALETTE
 @DARK_AND_LIGHT
 def test_ramps_keep_their_order_with_colour_blindness(dark, name, who):
-    light = lab(palette.sequential(dark, name), who)[:, 0]
+    light = lab(ramps.sequential(dark, name), who)[:, 0]
     steps = np.diff(light)
     assert (steps > JUST_SEEN).all() or (steps < -JUST_SEEN).all()
-    neighbours = np.linalg.norm(np.diff(lab(palette.diverging(dark, name), who), axis=0), axis=1)
+    neighbours = np.linalg.norm(np.diff(lab(ramps.diverging(dark, name), who), axis=0), axis=1)
     assert neighbours.min() > JUST_SEEN
 
 
@@ -129,7 +127,7 @@ def test_ramps_keep_their_order_with_colour_blindness(dark, name, who):
 def test_the_signs_are_told_apart_with_colour_blindness(dark, name, who):
     differ = between_signs(dark, name, who)
     assert differ.min() > 6 * JUST_SEEN
-    assert between_signs(dark, name, who, palette.diverging_256).min() > 9 * JUST_SEEN
+    assert between_signs(dark, name, who, ramps.diverging_256).min() > 9 * JUST_SEEN
     if PALETTES[name].safe:
         assert (differ > 0.85 * between_signs(dark, name)).all()
         assert differ[-1] > 90
@@ -141,14 +139,14 @@ def test_the_accent_is_in_no_ramp(dark, name):
     (accent,) = (Color.parse(theme.accent) for theme in THEMES if theme.dark == dark)
     for who, least in {"everyone": 40, "protanopia": 12, "deuteranopia": 12}.items():
         if who == "everyone" or PALETTES[name].safe:
-            ramps = lab([*palette.sequential(dark, name), *palette.diverging(dark, name)], who)
-            away = np.linalg.norm(ramps - lab([accent.get_truecolor()], who), axis=1)
+            colours = lab([*ramps.sequential(dark, name), *ramps.diverging(dark, name)], who)
+            away = np.linalg.norm(colours - lab([accent.get_truecolor()], who), axis=1)
             assert away.min() > least, who
 
 
 @EVERY_PALETTE
 @DARK_AND_LIGHT
-@pytest.mark.parametrize("ramp", [palette.sequential_256, palette.diverging_256])
+@pytest.mark.parametrize("ramp", [ramps.sequential_256, ramps.diverging_256])
 def test_256_colours_stay_distinct_on_a_256_colour_terminal(ramp, dark, name):
     shown = [
         Color.from_rgb(*colour).downgrade(ColorSystem.EIGHT_BIT).number
@@ -163,7 +161,7 @@ def test_256_colours_stay_distinct_on_a_256_colour_terminal(ramp, dark, name):
 @DARK_AND_LIGHT
 def test_lines_are_told_apart(dark, name):
     for who in SEEN_BY:
-        colours = lab(palette.distinct(dark, name), who)
+        colours = lab(ramps.distinct(dark, name), who)
         apart = np.linalg.norm(colours[:, None] - colours[None], axis=2)
         assert apart[0, 1] > 70, who
         if who == "everyone" or PALETTES[name].safe:
@@ -174,10 +172,10 @@ def test_lines_are_told_apart(dark, name):
 @DARK_AND_LIGHT
 def test_lines_stand_out_also_in_16_colours(dark, name):
     (behind,) = (Color.parse(theme.background) for theme in THEMES if theme.dark == dark)
-    lines = [Color.from_rgb(*colour) for colour in palette.distinct(dark, name)]
+    lines = [Color.from_rgb(*colour) for colour in ramps.distinct(dark, name)]
 
     def light(colour: Color) -> float:
-        return palette.lightness(tuple(colour.get_truecolor()))
+        return ramps.lightness(tuple(colour.get_truecolor()))
 
     for kind in (None, ColorSystem.EIGHT_BIT, ColorSystem.STANDARD):
         shown = [colour.downgrade(kind) if kind else colour for colour in (behind, *lines)]
@@ -188,21 +186,21 @@ def test_lines_stand_out_also_in_16_colours(dark, name):
 
 @DARK_AND_LIGHT
 def test_every_palette_has_lines_of_its_own(dark):
-    pairs = {palette.distinct(dark, name)[:2] for name in PALETTES}
+    pairs = {ramps.distinct(dark, name)[:2] for name in PALETTES}
     assert len(pairs) == len(PALETTES)
 
 
 def test_glyphs_keep_sign_and_order():
-    assert palette.DIVERGING_GLYPHS == "≣≡=- ░▒▓█"
-    assert not set(palette.NEGATIVE_GLYPHS) & set(palette.MAGNITUDE_GLYPHS)
-    assert palette.UNKNOWN_GLYPH not in palette.DIVERGING_GLYPHS
+    assert ramps.DIVERGING_GLYPHS == "≣≡=- ░▒▓█"
+    assert not set(ramps.NEGATIVE_GLYPHS) & set(ramps.MAGNITUDE_GLYPHS)
+    assert ramps.UNKNOWN_GLYPH not in ramps.DIVERGING_GLYPHS
 
 
 def test_levels_clip_and_leave_the_unknown_out():
     values = np.array([-1.0, 0.0, 0.5, 1.0, 9.0, np.inf, np.nan])
-    assert palette.levels(values, 0, 1, 5).tolist() == [0, 0, 2, 4, 4, 4, -1]
-    assert palette.levels(np.array([0.0, np.nan]), 0, 0, 5).tolist() == [0, -1]
+    assert ramps.levels(values, 0, 1, 5).tolist() == [0, 0, 2, 4, 4, 4, -1]
+    assert ramps.levels(np.array([0.0, np.nan]), 0, 0, 5).tolist() == [0, -1]
 
 
 def test_css():
-    assert palette.css((1, 32, 255)) == "#0120ff"
+    assert ramps.css((1, 32, 255)) == "#0120ff"

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from depthtui import palette
+from depthtui import ramps
 from depthtui.cli.display import Display
 from depthtui.cli.output import stopped_by_ctrl_c
 from depthtui.cli.streams import output_failure
@@ -114,14 +114,14 @@ class _Pen:
         self._console = console
         self._measure = measure
         self._n_layers = n_layers
-        self._styles = [_style(colour) for colour in palette.sequential(True, name)]
+        self._styles = [_style(colour) for colour in ramps.sequential(True, name)]
         self._waiting = ""
         self._level = -1
 
     def write(self, part: Continuation) -> None:
         """Print the tokens; one that ends within a character waits for the next."""
         depths = getattr(part.depths, self._measure)
-        levels = palette.levels(depths, 0, self._n_layers, palette.LEVELS)
+        levels = ramps.levels(depths, 0, self._n_layers, ramps.LEVELS)
         for text, level in zip(part.texts, levels.tolist(), strict=True):
             self._waiting += text
             self._level = level
@@ -158,6 +158,6 @@ def _is_whole(text: str) -> bool:
     return True
 
 
-def _style(background: palette.RGB) -> Style:
-    colour = "#000000" if palette.lightness(background) > 0.6 else "#ffffff"
-    return Style(color=colour, bgcolor=palette.css(background))
+def _style(background: ramps.RGB) -> Style:
+    colour = "#000000" if ramps.lightness(background) > 0.6 else "#ffffff"
+    return Style(color=colour, bgcolor=ramps.css(background))

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from depthtui import palette
+from depthtui import ramps
 from depthtui.data.generation import Generation
 from depthtui.depth.reading import text_verdicts
 from depthtui.depth.token_depths import TOKEN_DEPTHS
@@ -85,7 +85,7 @@ def _text(generation: Generation) -> Iterator[Block]:
     """The text, its tokens coloured by depth."""
     continuation, n_layers = generation.continuation, generation.model.n_layers
     depths = getattr(continuation.depths, TREND)
-    levels = palette.levels(depths, 0, n_layers, palette.LEVELS).tolist()
+    levels = ramps.levels(depths, 0, n_layers, ramps.LEVELS).tolist()
     if len(continuation):
         yield Only(["pictures"], [Note(f"Coloured by settling depth, 0 to {n_layers}.")])
     tokens = [

@@ -16,7 +16,7 @@ from html import escape
 import numpy as np
 from rich.cells import cell_len
 
-from depthtui import palette
+from depthtui import ramps
 from depthtui.metrics.spec import Measure
 from depthtui.palettes import OWN_PALETTE
 from depthtui.report.blocks import Bars, Heatmap, Line, Panel
@@ -94,8 +94,8 @@ def token_style(name: str = OWN_PALETTE) -> str:
 
     def rules(dark: bool) -> str:
         return "".join(
-            f".d{level}{{background:{palette.css(colour)};color:{_ink(colour)}}}"
-            for level, colour in enumerate(palette.sequential(dark, name))
+            f".d{level}{{background:{ramps.css(colour)};color:{_ink(colour)}}}"
+            for level, colour in enumerate(ramps.sequential(dark, name))
         )
 
     return _light_and_dark(rules)
@@ -142,8 +142,8 @@ def _on_dark(rules: str) -> str:
 
 def _colours(ramp: str, name: str, dark: bool = False) -> list[str]:
     """The colours of a palette's sequential ramp, `s`, or its diverging ramp, `d`."""
-    ramp_colours = palette.sequential(dark, name) if ramp == "s" else palette.diverging(dark, name)
-    return [palette.css(colour) for colour in ramp_colours]
+    ramp_colours = ramps.sequential(dark, name) if ramp == "s" else ramps.diverging(dark, name)
+    return [ramps.css(colour) for colour in ramp_colours]
 
 
 def _series(dark: bool = False) -> list[str]:
@@ -153,8 +153,8 @@ def _series(dark: bool = False) -> list[str]:
     return ["#{:02x}{:02x}{:02x}".format(*(round(255 * part) for part in rgb)) for rgb in colours]
 
 
-def _ink(background: palette.RGB) -> str:
-    return "#000" if palette.lightness(background) > 0.6 else "#fff"
+def _ink(background: ramps.RGB) -> str:
+    return "#000" if ramps.lightness(background) > 0.6 else "#fff"
 
 
 def heatmap(picture: Heatmap, name: str = OWN_PALETTE) -> str:
@@ -162,7 +162,7 @@ def heatmap(picture: Heatmap, name: str = OWN_PALETTE) -> str:
     values, measure, tokens = picture.values, picture.measure, picture.labels
     rows, columns = values.shape
     low, high, note = _scale(values, measure)
-    ramp, count = ("d", palette.DIVERGING_LEVELS) if measure.diverging else ("s", palette.LEVELS)
+    ramp, count = ("d", ramps.DIVERGING_LEVELS) if measure.diverging else ("s", ramps.LEVELS)
     colours = _colours(ramp, name)
     cell = min(30.0, _PLOT / columns)
     tall = min(_FONT + 1, 250.0 / rows)
@@ -176,7 +176,7 @@ def heatmap(picture: Heatmap, name: str = OWN_PALETTE) -> str:
     parts = [
         _names(picture.up, picture.across, bottom + depth, _LEFT + columns * cell),
         f'<g shape-rendering="crispEdges" transform="{where}">',
-        _cells(palette.levels(values, low, high, count), ramp, colours),
+        _cells(ramps.levels(values, low, high, count), ramp, colours),
         "</g>",
         _layer_ticks(picture.rows or list(map(str, range(rows))), tall),
         labels,
@@ -261,9 +261,9 @@ def _scale(values: np.ndarray, measure: Measure) -> tuple[float, float, str]:
     if not finite.size:
         return 0.0, 1.0, ""
     largest = float(np.abs(finite).max())
-    high = float(np.percentile(np.abs(finite), palette.CLIP_PERCENTILE, method="lower"))
+    high = float(np.percentile(np.abs(finite), ramps.CLIP_PERCENTILE, method="lower"))
     high = next((end for end in (high, largest) if end > 0), 1.0)
-    note = f"{palette.CLIP_PERCENTILE}th percentile, max {largest:.3g}" if largest > high else ""
+    note = f"{ramps.CLIP_PERCENTILE}th percentile, max {largest:.3g}" if largest > high else ""
     return (-high if measure.diverging else 0.0), high, note
 
 

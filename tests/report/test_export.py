@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from depthtui import palette
+from depthtui import ramps
 from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
 from depthtui.report.export import run_report
@@ -29,7 +29,7 @@ def test_pages_and_the_pictures_in_them_have_the_colours_of_the_palette(tmp_path
     (path,) = run_report([run()], SETTINGS, palette="amber").write(tmp_path, ["html"])
     page = path.read_text("utf-8")
     for dark, name in ((False, "amber"), (True, "amber"), (False, "depth"), (True, "depth")):
-        for colour in map(palette.css, palette.sequential(dark, name)[1:-1]):
+        for colour in map(ramps.css, ramps.sequential(dark, name)[1:-1]):
             fill = f"fill:{colour}" if dark else f'fill="{colour}"'
             assert (fill in page) == (name == "amber")
 

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from depthtui import palette
+from depthtui import ramps
 from depthtui.data.generation import Continuation, Generation
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings
@@ -155,7 +155,7 @@ def test_tokens_have_the_colours_of_the_palette(generation: Generation, tmp_path
     (path,) = generation_report([generation], "amber").write(tmp_path, ["html"])
     page = path.read_text("utf-8")
     for name in ("amber", "depth"):
-        colour = palette.css(palette.sequential(True, name)[9])
+        colour = ramps.css(ramps.sequential(True, name)[9])
         assert (f"background:{colour}" in page) == (name == "amber")
 
 

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from depthtui import palette
+from depthtui import ramps
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.spec import Measure
 from depthtui.report.blocks import Bars, Heatmap, Line, Panel
@@ -46,7 +46,7 @@ def test_every_cell_has_the_colour_of_its_value() -> None:
     values[2, 3:5] = np.nan
     svg = drawn(values, SEQUENTIAL, ["x"] * 9)
     high = float(re.findall(r'text-anchor="end">([\d.]+)</text>', svg)[-1])
-    expected = palette.levels(values, 0, np.percentile(values[~np.isnan(values)], 95), 24)
+    expected = ramps.levels(values, 0, np.percentile(values[~np.isnan(values)], 95), 24)
     assert high <= np.nanmax(values)
     assert np.abs(drawn_levels(svg, values.shape) - expected).max() <= 1
     assert (drawn_levels(svg, values.shape)[2, 3:5] == -1).all()
@@ -173,13 +173,13 @@ class TestBars:
 def test_the_style_has_every_level_for_dark_pages_and_pictures_those_for_light_ones() -> None:
     light, dark = ramp_style().split("@media")
     assert not light
-    for level in range(palette.LEVELS):
+    for level in range(ramps.LEVELS):
         assert f".s{level}{{" in dark
-    for level in range(palette.DIVERGING_LEVELS):
+    for level in range(ramps.DIVERGING_LEVELS):
         assert f".d{level}{{" in dark
-    assert palette.css(palette.sequential(True)[3]) in dark
+    assert ramps.css(ramps.sequential(True)[3]) in dark
     svg = drawn(np.array([[0.0, 3.0, 23.0]]), SEQUENTIAL, ["x"] * 3)
-    assert f'class="s3" fill="{palette.css(palette.sequential(False)[3])}"' in svg
+    assert f'class="s3" fill="{ramps.css(ramps.sequential(False)[3])}"' in svg
 
 
 PICTURES = {

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from depthtui.data.run_settings import ModelSpec
-from depthtui.palette import MAGNITUDE_GLYPHS
+from depthtui.ramps import MAGNITUDE_GLYPHS
 from depthtui.settings import Settings
 from depthtui.tui import app
 from depthtui.tui.signals import ending_signals

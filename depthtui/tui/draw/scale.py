@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from depthtui.palette import CLIP_PERCENTILE
+from depthtui.ramps import CLIP_PERCENTILE
 from depthtui.tui.draw.styles import number
 
 _WORTH_CLIPPING = 1.25

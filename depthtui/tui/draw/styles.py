@@ -18,7 +18,7 @@ from textual.app import App
 from textual.color import Color
 from textual.strip import Strip
 
-from depthtui import palette
+from depthtui import ramps
 from depthtui.palettes import OWN_PALETTE
 from depthtui.token_text import fit_shown
 
@@ -101,7 +101,7 @@ def _looks_alike(colour: Color, background: Color) -> bool:
 
     def shown(colour: Color) -> float:
         red, green, blue = colour.rich_color.downgrade(ColorSystem.STANDARD).get_truecolor()
-        return palette.lightness((red, green, blue))
+        return ramps.lightness((red, green, blue))
 
     return abs(shown(colour) - shown(background)) < _LEGIBLE
 
@@ -110,9 +110,9 @@ def _legible(colour: Color, background: Color) -> RichColor:
     """The colour, darkened or lightened until it is legible on the background."""
     if colour.ansi is not None or background.ansi is not None:
         return colour.rich_color
-    behind = palette.lightness(background.rgb)
+    behind = ramps.lightness(background.rgb)
     away = Color(0, 0, 0) if behind > 0.5 else Color(255, 255, 255)
-    while abs(palette.lightness(colour.rgb) - behind) < _LEGIBLE:
+    while abs(ramps.lightness(colour.rgb) - behind) < _LEGIBLE:
         colour = colour.blend(away, 0.1)
     return colour.rich_color
 
@@ -159,12 +159,12 @@ def ramp_of(kind: RampKind, diverging: bool, dark: bool, name: str = OWN_PALETTE
         name: the palette's name.
     """
     if kind == "glyph":
-        glyphs = palette.DIVERGING_GLYPHS if diverging else palette.MAGNITUDE_GLYPHS
+        glyphs = ramps.DIVERGING_GLYPHS if diverging else ramps.MAGNITUDE_GLYPHS
         return Ramp(kind, (), glyphs)
     if kind == "256":
-        table = (palette.diverging_256 if diverging else palette.sequential_256)(dark, name)
+        table = (ramps.diverging_256 if diverging else ramps.sequential_256)(dark, name)
     else:
-        table = (palette.diverging if diverging else palette.sequential)(dark, name)
+        table = (ramps.diverging if diverging else ramps.sequential)(dark, name)
     return Ramp(kind, tuple(RichColor.from_rgb(*colour) for colour in table), "")
 
 
@@ -193,7 +193,7 @@ def half_blocks(upper: RichColor, lower: RichColor, width: int) -> Piece:
 def contrast(colour: RichColor) -> RichColor:
     """Black or white, whichever reads better on a colour."""
     red, green, blue = colour.get_truecolor()
-    return _BLACK if palette.lightness((red, green, blue)) > 0.62 else _WHITE
+    return _BLACK if ramps.lightness((red, green, blue)) > 0.62 else _WHITE
 
 
 def strip_of(pieces: Iterable[Piece], width: int, base: Style) -> Strip:
@@ -315,5 +315,5 @@ def line_style(styles: PaneStyles, place: int, name: str) -> Style:
 
 def line_colour(dark: bool, place: int, name: str) -> str:
     """The colour of the line at this place among several, as `#rrggbb`."""
-    colours = palette.distinct(dark, name)
-    return palette.css(colours[place % len(colours)])
+    colours = ramps.distinct(dark, name)
+    return ramps.css(colours[place % len(colours)])

@@ -12,7 +12,7 @@ from rich.style import Style
 from textual import events
 from textual.strip import Strip
 
-from depthtui import palette
+from depthtui import ramps
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.model import label_cells, layer_label, marks_words
 from depthtui.data.run import RunResult
@@ -168,7 +168,7 @@ class Heatmap(Pane):
         self._labels = self._column_labels(self.shown)
         self._ramp = self.ramp_for(self._diverging)
         self._scale = self._scale_for(values)
-        levels = palette.levels(values, self._scale.low, self._scale.high, len(self._ramp))
+        levels = ramps.levels(values, self._scale.low, self._scale.high, len(self._ramp))
         self._noise = self._noise_in(self.shown)
         levels[np.abs(values) <= self._noise] = _UNKNOWN
         self._levels = levels.tolist()
@@ -176,7 +176,7 @@ class Heatmap(Pane):
         self._where_largest = self._place_of_largest() if self._scale.notes[0] else ("", "")
         if self._side is not None:
             high = self._side_scale(self._side).high
-            self._side_levels = palette.levels(self._side, 0, high, len(self._ramp)).tolist()
+            self._side_levels = ramps.levels(self._side, 0, high, len(self._ramp)).tolist()
         self._lay_out()
         sentence = self.measure.sentence(self.shown) if self.kind.by_token else ""
         types = marks_words(self._run_of_rows.model)
@@ -435,7 +435,7 @@ class Heatmap(Pane):
         yield f"{_OVERVIEW:>{self._bins_at(self.grid)}}", self.pane_styles.muted
         row, _ = self._at(self.cursor)
         means = means_in(self._values[row], bins)
-        levels = palette.levels(means, self._scale.low, self._scale.high, len(self._ramp))
+        levels = ramps.levels(means, self._scale.low, self._scale.high, len(self._ramp))
         levels[np.abs(means) <= self._noise] = _UNKNOWN
         shown = self.grid.columns.items
         for place, level in enumerate(levels.tolist()):

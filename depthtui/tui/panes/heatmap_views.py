@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from depthtui import palette
+from depthtui import ramps
 from depthtui.data.depth import Curves
 from depthtui.data.run import RunResult
 from depthtui.depth.reading import Reading
@@ -66,7 +66,7 @@ class TokensView:
     at_token = False
     writes_numbers = False
     names_columns = True
-    unknown = palette.UNKNOWN_GLYPH
+    unknown = ramps.UNKNOWN_GLYPH
 
     def title(self, measure: Measure, result: RunResult | None) -> str:
         formula = formula_in(measure, result) if result else measure.formula

@@ -11,7 +11,7 @@ from textual import events, on
 from textual.geometry import Region, Size
 from textual.strip import Strip
 
-from depthtui import palette
+from depthtui import ramps
 from depthtui.data.run import Tokens
 from depthtui.data.selection import indices_text
 from depthtui.token_text import fit_shown, printable, printable_sentence
@@ -81,7 +81,7 @@ class PromptPane(Pane):
         self._levels = None
         if values is not None:
             scale = scale_of(values, self.measure.diverging, self.measure.limits)
-            self._levels = palette.levels(values, scale.low, scale.high, len(self._ramp))
+            self._levels = ramps.levels(values, scale.low, scale.high, len(self._ramp))
         if self.area != self._scrolled_in:
             # After a resize, scroll to the top again: the hidden lines may now have room.
             self._first_line, self._scrolled_in = 0, self.area

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from rich.style import Style
 
-from depthtui import palette
+from depthtui import ramps
 from depthtui.report.generation import rolling_mean
 from depthtui.tui.draw.plot import Curve, Panel, Plot, PlotArea
 from depthtui.tui.draw.styles import PaneStyles, Piece, number
@@ -107,7 +107,7 @@ class TokenDepthCurve(Chart):
 
     def _level_at(self, y: int) -> int:
         share = 1 - y / max(1, self.room.lines - 1)
-        return int(palette.levels(np.array([share]), 0, 1, len(self.ramp_for(False)))[0])
+        return int(ramps.levels(np.array([share]), 0, 1, len(self.ramp_for(False)))[0])
 
 
 def _step(span: int) -> int:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from depthtui import palette
+from depthtui import ramps
 from depthtui.data.lens import LogitLens
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.contributions import Contributions
@@ -52,7 +52,7 @@ async def test_two_runs_are_subtracted_on_a_symmetrical_scale():
     async with framed(pane, (80, 12)):
         show_both(pane, a, b)
         assert lines(pane)[-1].startswith("-0.500 ")
-        ramp = palette.diverging(True)
+        ramp = ramps.diverging(True)
         colours = {
             layer: tuple(cell(pane, 20, line_with(pane, f" {layer}"))[1].bgcolor.get_truecolor())
             for layer in (2, 3, 5)

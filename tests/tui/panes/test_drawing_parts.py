@@ -10,7 +10,7 @@ import pytest
 from rich.color import ColorSystem
 from rich.style import Style
 
-from depthtui import palette
+from depthtui import ramps
 from depthtui.tui.draw.braille import Canvas
 from depthtui.tui.draw.grid import Grid, Side
 from depthtui.tui.draw.plot import Curve, Panel, Plot, PlotArea, reach
@@ -241,7 +241,7 @@ async def test_text_is_legible_in_16_colours(theme: str, monkeypatch: pytest.Mon
         styles = pane.pane_styles
         for style in (styles.text, styles.muted, styles.faint, styles.accent, styles.warning):
             shades = [
-                palette.lightness(tuple(colour.downgrade(ColorSystem.STANDARD).get_truecolor()))
+                ramps.lightness(tuple(colour.downgrade(ColorSystem.STANDARD).get_truecolor()))
                 for colour in (style.color, styles.background)
             ]
             assert abs(shades[0] - shades[1]) >= 0.3

@@ -7,7 +7,7 @@ import pytest
 from rich.color import Color
 from textual.events import MouseScrollUp
 
-from depthtui import palette
+from depthtui import ramps
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.run import RunResult
 from depthtui.metrics import MEASURE_BY_NAME
@@ -45,7 +45,7 @@ def label(line: str) -> str:
     return line[:4].strip(" ▸◆")
 
 
-def rgb(colour: Color | None) -> palette.RGB:
+def rgb(colour: Color | None) -> ramps.RGB:
     assert colour is not None
     return tuple(colour.get_truecolor())  # type: ignore[return-value]
 
@@ -63,11 +63,11 @@ async def test_layer_0_is_at_the_bottom_and_the_lowest_value_the_first_colour():
             "1",
             "0",
         ]
-        ramp = palette.sequential(dark=True)
+        ramp = ramps.sequential(dark=True)
         _, bottom = cell(pane, 4, numbers.index("0"))
         _, top = cell(pane, 4, numbers.index("5"))
         lightnesses = [
-            palette.lightness(rgb(cell(pane, 4, numbers.index(str(layer)))[1].bgcolor))
+            ramps.lightness(rgb(cell(pane, 4, numbers.index(str(layer)))[1].bgcolor))
             for layer in range(6)
         ]
         assert lightnesses == sorted(lightnesses)
@@ -100,8 +100,8 @@ async def test_two_layers_share_a_line_as_half_blocks():
         assert char == "▀"
         values = result.get(Contributions).layer_norm_ratio
         high = scale_of(values, diverging=False).high
-        level = palette.levels(values, 0, high, palette.LEVELS)
-        ramp = palette.sequential(dark=True)
+        level = ramps.levels(values, 0, high, ramps.LEVELS)
+        ramp = ramps.sequential(dark=True)
         assert rgb(style.color) == ramp[level[11, 0]]
         assert rgb(style.bgcolor) == ramp[level[10, 0]]
 
@@ -188,7 +188,7 @@ async def test_a_line_shows_all_of_a_long_prompt_and_marks_what_is_in_sight():
     pane = heatmap(cursor=Cursor(2, 0))
     async with framed(pane, (60, 14)):
         show(pane, long_run())
-        accent, ramp = pane.pane_styles.accent.color, palette.sequential(True)
+        accent, ramp = pane.pane_styles.accent.color, ramps.sequential(True)
         for token in (0, 1000, 1999):
             pane.cursor = Cursor(2, token)
             y = line_with(pane, "overview ")
@@ -268,8 +268,8 @@ async def test_one_outlier_does_not_flatten_the_rest():
     async with framed(pane, (100, 30)):
         show(pane, result)
         top, bottom = line_with(pane, " 19"), line_with(pane, "  1")
-        assert rgb(cell(pane, 10, top)[1].bgcolor) in palette.sequential(True)[-5:]
-        assert rgb(cell(pane, 10, bottom)[1].bgcolor) in palette.sequential(True)[1:4]
+        assert rgb(cell(pane, 10, top)[1].bgcolor) in ramps.sequential(True)[-5:]
+        assert rgb(cell(pane, 10, bottom)[1].bgcolor) in ramps.sequential(True)[1:4]
 
 
 @pytest.mark.parametrize(("measure", "rule"), [("layer_cosine", "cosine"), ("kl", "kl")])
@@ -371,8 +371,8 @@ async def test_glyphs_keep_sign_and_order():
     async with framed(pane, (60, 16)):
         show(pane, result)
         column = [lines(pane)[line_with(pane, f" {layer} ")][5] for layer in range(1, 9)]
-        assert ["≣", *column] == list(palette.DIVERGING_GLYPHS)
-        assert palette.DIVERGING_GLYPHS in lines(pane)[-1]
+        assert ["≣", *column] == list(ramps.DIVERGING_GLYPHS)
+        assert ramps.DIVERGING_GLYPHS in lines(pane)[-1]
 
 
 async def test_a_glyph_cell_under_the_cursor_is_bracketed_or_reversed():
@@ -394,7 +394,7 @@ async def test_no_color_in_the_environment_means_glyphs(monkeypatch):
 
 async def test_the_terminal_s_colours_choose_the_ramp(monkeypatch):
     result = make_result(layers=6, tokens=5)
-    for system, ramp in (("truecolor", palette.sequential), ("256", palette.sequential_256)):
+    for system, ramp in (("truecolor", ramps.sequential), ("256", ramps.sequential_256)):
         monkeypatch.setattr("textual.constants.COLOR_SYSTEM", system)
         pane = heatmap(ramp="auto", cursor=Cursor(0, 4))
         async with framed(pane, (60, 12)):
@@ -413,10 +413,10 @@ async def test_a_light_theme_has_a_light_ramp():
     async with framed(pane, (60, 12), theme="textual-light") as pilot:
         show(pane, make_result(layers=6, tokens=5))
         y = line_with(pane, " 5")
-        assert rgb(cell(pane, 20, y)[1].bgcolor) in palette.sequential(False)[-3:]
+        assert rgb(cell(pane, 20, y)[1].bgcolor) in ramps.sequential(False)[-3:]
         pilot.app.theme = "textual-dark"
         await pilot.pause()
-        assert rgb(cell(pane, 20, y)[1].bgcolor) in palette.sequential(True)[-3:]
+        assert rgb(cell(pane, 20, y)[1].bgcolor) in ramps.sequential(True)[-3:]
 
 
 async def test_means_show_each_sublayer():
@@ -508,9 +508,9 @@ async def test_what_is_below_the_noise_has_no_colour_and_the_legend_says_so():
         result.put("residual_erasure", ResidualErasure(effect, 4, 0.1))
         show(pane, result)
         shown = {label(line): line for line in lines(pane)}
-        assert shown["1"].count(palette.UNKNOWN_GLYPH) == 1
-        assert palette.UNKNOWN_GLYPH not in shown["2"]
-        assert f"{palette.UNKNOWN_GLYPH} noise ≤ 0.1" in "".join(lines(pane))
+        assert shown["1"].count(ramps.UNKNOWN_GLYPH) == 1
+        assert ramps.UNKNOWN_GLYPH not in shown["2"]
+        assert f"{ramps.UNKNOWN_GLYPH} noise ≤ 0.1" in "".join(lines(pane))
 
         result.put("residual_erasure", ResidualErasure(effect, 4, 1e-7))
         show(pane, result)
