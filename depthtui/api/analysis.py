@@ -16,7 +16,7 @@ from depthtui.api.runs import Look, Runs
 from depthtui.data.inspection import Inspection
 from depthtui.data.protocol import Event, Notice
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
+from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec, RunSettings, SummarySettings
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.engine.state_files import find_state_files
 from depthtui.errors import DepthError
@@ -47,7 +47,7 @@ def analyze(
     model: str | Path | PreTrainedModel,
     prompts: str | Prompt | Iterable[str | Prompt],
     tokenizer: PreTrainedTokenizerBase | None = None,
-    metrics: str | Iterable[str] = RunSettings.metrics,
+    metrics: str | Iterable[str] = DEFAULT_METRICS,
     *,
     name: str = "",
     progress: bool = True,

@@ -15,6 +15,7 @@ from depthtui.cli.completion import complete_metrics, complete_models, complete_
 from depthtui.cli.help import in_section
 from depthtui.cli.output import say
 from depthtui.data.run_settings import (
+    DEFAULT_METRICS,
     EXAMPLES,
     MOST_EXAMPLES,
     OF_A_PART,
@@ -478,9 +479,9 @@ _IN_PART = (*OF_A_PART, "tolerance", "riemann_steps")
 _LENSES = ("lens", "lens_texts", "lens_ridge")
 _measuring_options = given_options(
     "Measuring",
-    _setting(
-        RunSettings,
+    _declared(
         "metrics",
+        replace(options_of(RunSettings)["metrics"], default=DEFAULT_METRICS),
         callback=names_from(_metric_names),
         metavar="all|NAME,…",
         shell_complete=complete_metrics,

@@ -27,7 +27,7 @@ from depthtui.cli.options import (
 from depthtui.cli.output import report_runs, say
 from depthtui.cli.protocol import protocol_option, under_paper_protocol
 from depthtui.cli.states import refuse_prompts, states_option
-from depthtui.data.run_settings import ModelSpec
+from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec
 from depthtui.data.trust import TrustedModels
 from depthtui.log import log_bug
 
@@ -95,7 +95,10 @@ def run(
         say(problem)
 
     spec = replace(spec, name=model)
-    run_settings = given.over(settings.run_settings())
+    run_settings = settings.run_settings()
+    if states is None and protocol is None:
+        run_settings = replace(run_settings, metrics=DEFAULT_METRICS)
+    run_settings = given.over(run_settings)
     if states is None:
         run_settings = beside_base(run_settings, spec)
     run_settings = reading_through(run_settings, settings.lens)

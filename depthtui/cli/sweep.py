@@ -23,7 +23,7 @@ from depthtui.cli.options import (
     run_options,
 )
 from depthtui.cli.output import ended_as_by_ctrl_c, print_written, say
-from depthtui.data.run_settings import EXAMPLES, ModelSpec
+from depthtui.data.run_settings import DEFAULT_METRICS, EXAMPLES, ModelSpec
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError, shown
 from depthtui.log import log_bug
@@ -356,7 +356,10 @@ def _plan(
     from depthtui.sweep.plan_file import read_plan
 
     drawing = Drawing(asked.examples or EXAMPLES, asked.max_tokens or 0, asked.sample)
-    plan = SweepPlan((), (), given.over(settings.run_settings()), settings.summary_settings())
+    run = settings.run_settings()
+    if not asked.protocol:
+        run = replace(run, metrics=DEFAULT_METRICS)
+    plan = SweepPlan((), (), given.over(run), settings.summary_settings())
     try:
         data = parse_data(asked.data)
         if plan_file is not None:

@@ -425,6 +425,10 @@ class RunSettings:
         return replace(self, skipped=(), repeated=(), patched=())
 
 
+DEFAULT_METRICS = (*RunSettings.metrics, "sufficient")
+"""The metrics of a command, a sweep or `analyze` that names none: those of the pass, for the rules,
+and the layers that suffice, for the headline of the verdict. The explorer computes them in turn."""
+
 CHOICES = (
     "layers",
     "skip_positions",

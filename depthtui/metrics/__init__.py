@@ -12,7 +12,7 @@ from typing import cast
 from depthtui.data.lens_view import LENS_METRICS, LOGIT
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, RunResult, Tokens
-from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec, RunSettings
 from depthtui.errors import DepthError
 from depthtui.metrics import (
     ablation,
@@ -165,8 +165,9 @@ def failures_in_words(failed: Iterable[str], unavailable: Mapping[str, str]) -> 
 
 
 def named_metrics(settings: RunSettings) -> tuple[str, ...]:
-    """The metrics that settings name; empty where they are those of every run."""
-    return () if set(settings.metrics) == set(OF_THE_PASS) else settings.metrics
+    """The metrics that settings name; empty where they are a default."""
+    defaults = (set(OF_THE_PASS), set(DEFAULT_METRICS))
+    return () if set(settings.metrics) in defaults else settings.metrics
 
 
 def had_by_none(names: Collection[str], runs: Collection[RunResult | PromptReading]) -> list[str]:

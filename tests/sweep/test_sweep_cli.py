@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from depthtui import cli
-from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec, RunSettings
 from depthtui.report.formats import format_titles
 from depthtui.settings import datasets_dir, default_cache_dir
 from tests.builders.engines import ScriptedEngine
@@ -57,7 +57,7 @@ def test_options_reach_the_engine(engine: ScriptedEngine, home: Path) -> None:
     options = "--dtype bfloat16 --device cpu --quantize 8bit --top-k 4 --seed 9 --chat-template"
     assert run("--model", "alpha", "--task", "facts", "--examples", "1", *options.split()) == 0
     assert engine.model.spec == ModelSpec("alpha", "", "cpu", "bfloat16", "8bit")
-    assert engine.settings == [RunSettings(4, chat_template=True, seed=9)]
+    assert engine.settings == [RunSettings(4, chat_template=True, metrics=DEFAULT_METRICS, seed=9)]
 
 
 def test_without_out_the_same_command_goes_on(

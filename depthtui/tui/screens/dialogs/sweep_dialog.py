@@ -18,7 +18,7 @@ from textual.widgets import Button, Input, Label, Static
 from textual.widgets.selection_list import Selection
 
 from depthtui.data.model import ModelListing
-from depthtui.data.run_settings import EXAMPLES, ModelSpec
+from depthtui.data.run_settings import DEFAULT_METRICS, EXAMPLES, ModelSpec
 from depthtui.errors import DepthError
 from depthtui.options import WrongValue, options_of
 from depthtui.prompts.tasks import TASKS
@@ -170,7 +170,8 @@ class SweepDialog(Dialog[SweepPlan]):
         tasks = self._tasks()
         if not tasks:
             raise DepthError("Choose a task, or more.")
-        plan = SweepPlan(models, tasks, settings.run_settings(), settings.summary_settings())
+        run = replace(settings.run_settings(), metrics=DEFAULT_METRICS)
+        plan = SweepPlan(models, tasks, run, settings.summary_settings())
         return check_plan(with_absolute_paths(plan))
 
     def _models(self) -> tuple[ModelSpec, ...]:
