@@ -46,8 +46,8 @@ from depthtui.sweep.records import Record, read_record, record_bytes, record_of
 from depthtui.sweep.report.json import sweep_json
 from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import CellSummary, summarise_sweep
-from depthtui.tui.state.session import Run, RunState, Session
-from depthtui.tui.state.sweep_rows import Surveyor
+from depthtui.tui.state.session import RunState, Session, SessionRun
+from depthtui.tui.state.sweep_rows import SweepViewBuilder
 from depthtui.tui.state.sweeping import sweep_of_session
 from depthtui.tui.state.verdicts import LastReading
 from tests.builders.generations import full_generation
@@ -246,7 +246,7 @@ def sweep_file(results: Results, settings: SummarySettings) -> Statement:
 
 def explorer_sweep(results: Results, settings: SummarySettings) -> Statement:
     """The one row of the explorer's sweep, pooled over its tasks."""
-    (row,) = Surveyor().rows(outcome(results, settings), "models")
+    (row,) = SweepViewBuilder().rows(outcome(results, settings), "models")
     return _of_cell(row.summary)
 
 
@@ -254,7 +254,7 @@ def explorer_session(results: Results, settings: SummarySettings) -> Statement:
     """The same of the runs of a session, whose records were never written."""
     made = _of_session(tuple(map(_Same, results)))
     plan = replace(made.plan, summary=settings)
-    (row,) = Surveyor().rows(replace(made, plan=plan), "models")
+    (row,) = SweepViewBuilder().rows(replace(made, plan=plan), "models")
     return _of_cell(row.summary)
 
 
@@ -347,7 +347,9 @@ def records_of(results: tuple[_Same, ...]) -> tuple[tuple[Cell, Record], ...]:
 def _of_session(results: tuple[_Same, ...]) -> Outcome:
     session = Session()
     session.runs = [
-        Run(n, n, one.model, one.prompt, one.settings, datetime.now(), one, RunState.FINISHED)
+        SessionRun(
+            n, n, one.model, one.prompt, one.settings, datetime.now(), one, RunState.FINISHED
+        )
         for n, one in enumerate((same.result for same in results), 1)
     ]
     grid = sweep_of_session(session, SummarySettings())

@@ -31,8 +31,8 @@ from depthtui.tui.panes.sweep_table import ColumnKey, columns_of
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.panes.view import View
 from depthtui.tui.screens.dialogs.run_list import RunTable
-from depthtui.tui.state.session import Run, Session
-from depthtui.tui.state.sweep_rows import Surveyor
+from depthtui.tui.state.session import Session, SessionRun
+from depthtui.tui.state.sweep_rows import SweepViewBuilder
 from tests.builders.engines import ScriptedEngine
 from tests.builders.results import random_result
 from tests.simulated_prompts import simulated_prompts
@@ -142,7 +142,7 @@ def test_a_sweep_has_it(tmp_path: Path) -> None:
     report = sweep_report(summary, asked)
     assert "certainty below 0.9 of its largest" in report.files("md")[""].decode()
     assert "Lens certainty, over relative depth" in report.files("html")[""].decode()
-    rows = Surveyor().rows(outcome, "cells")
+    rows = SweepViewBuilder().rows(outcome, "cells")
     columns = {column.key: column for column in columns_of(rows, 200)}
     assert columns[ColumnKey("layer", "certain")].group == "certainty"
     assert columns[ColumnKey("ratio", "certain")].text(rows[0])
@@ -162,10 +162,10 @@ async def test_panes_draw_it(tmp_path: Path) -> None:
                 assert "< 0.9 of max" in shown
             # No key turns a threshold that no option sets.
             assert "certainty" not in str(pane.border_subtitle)
-    run = Run(1, 1, result.model, result.prompt, result.settings, datetime.now(), result)
+    run = SessionRun(1, 1, result.model, result.prompt, result.settings, datetime.now(), result)
     heads = str(RunTable([run], Session(), SETTINGS, 120).head)
     assert "sure" in heads.split()
-    rows = Surveyor().rows(sweep(make_plan(("alpha",)), tmp_path), "cells")
+    rows = SweepViewBuilder().rows(sweep(make_plan(("alpha",)), tmp_path), "cells")
     curves = SweepCurves()
     async with framed(curves, (100, 50)):
         curves.show_rows(rows, [], rows[0], SETTINGS)
@@ -174,7 +174,7 @@ async def test_panes_draw_it(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("certain")
 async def test_the_heads_of_narrow_panels_are_whole(tmp_path: Path) -> None:
-    rows = Surveyor().rows(sweep(make_plan(("alpha",)), tmp_path), "cells")
+    rows = SweepViewBuilder().rows(sweep(make_plan(("alpha",)), tmp_path), "cells")
     n_heads = 0
     for width in range(70, 100, 3):
         async with framed(curves := SweepCurves(), (width, 18)):

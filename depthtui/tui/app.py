@@ -44,7 +44,7 @@ from depthtui.tui.themes import DEFAULT_THEME, THEMES, theme_setting
 if TYPE_CHECKING:
     from depthtui.data.run import Prompt
     from depthtui.tui.screens.main_screen import MainScreen
-    from depthtui.tui.state.engine import Engine
+    from depthtui.tui.state.engine_connection import EngineConnection
     from depthtui.tui.state.explorer import Explorer
     from depthtui.tui.state.phase import CodeQuestion, Problem
     from depthtui.tui.state.settings_list import SettingsList
@@ -70,7 +70,7 @@ class Live(Protocol):
 
 
 def _key_commands() -> type[Provider]:
-    from depthtui.tui.commands.palette import KeyCommands
+    from depthtui.tui.commands.command_palette import KeyCommands
 
     return KeyCommands
 
@@ -101,7 +101,7 @@ class DepthApp(App[int]):
         self,
         spec: ModelSpec,
         settings: Settings,
-        make_engine: Callable[[], Engine] | None = None,
+        make_engine: Callable[[], EngineConnection] | None = None,
         settings_file: Path | None = None,
         welcomes: bool = False,
         given: Mapping[str, Any] | None = None,
@@ -210,13 +210,13 @@ class DepthApp(App[int]):
         if self.explorer.paces:
             keep_paces(paces_path(self.explorer.cache_dir), self.explorer.paces)
 
-    def start_engine(self) -> Engine:
+    def start_engine(self) -> EngineConnection:
         """Create an engine that posts its messages to this app."""
         engine = self._make_engine()
         engine.start(self.post_message)
         return engine
 
-    def _engine_process(self) -> Engine:
+    def _engine_process(self) -> EngineConnection:
         from depthtui.tui.engine_client import EngineClient, engine_over
         from depthtui.tui.engine_logs import new_log
 
@@ -366,7 +366,7 @@ class DepthApp(App[int]):
 
     def _taken(self, message: EngineEvent) -> bool:
         """Handle an event; end an engine elsewhere that sends an event that cannot be handled."""
-        from depthtui.tui.state.engine import EngineDeath
+        from depthtui.tui.state.engine_connection import EngineDeath
 
         try:
             self.explorer.handle(message.event)

@@ -24,7 +24,7 @@ from textual.message import Message
 from depthtui.data.protocol import Command, Progress
 from depthtui.tui.engine_logs import keep, last_line, last_line_of, open_log, remove
 from depthtui.tui.messages import EngineDied, EngineEvent
-from depthtui.tui.state.engine import EngineDeath, Post
+from depthtui.tui.state.engine_connection import EngineDeath, Post
 
 if TYPE_CHECKING:
     from depthtui.data.pipe import Pipe

@@ -8,7 +8,7 @@ from typing import Any
 
 from textual.keys import format_key
 
-from depthtui.tui.commands import compare, everywhere, layer, main, sweep, what_if, writing
+from depthtui.tui.commands import compare, everywhere, generation, layer, main, sweep, what_if
 from depthtui.tui.commands.command import GROUPS, Command
 from depthtui.tui.textual_patches.names import key_of
 
@@ -16,7 +16,7 @@ SCREENS: dict[str, list[Command[Any]]] = {
     "Main screen": main.COMMANDS,
     "Comparison": compare.COMMANDS,
     "What-if": what_if.COMMANDS,
-    "Writing": writing.COMMANDS,
+    "Writing": generation.COMMANDS,
     "Layer": layer.COMMANDS,
     "Sweep": sweep.COMMANDS,
     "Everywhere": list(everywhere.COMMANDS),

@@ -8,13 +8,13 @@ from textual.message import Message
 
 if TYPE_CHECKING:
     from depthtui.data.protocol import Event
-    from depthtui.tui.state.engine import Engine, EngineDeath
+    from depthtui.tui.state.engine_connection import EngineConnection, EngineDeath
 
 
 class EngineMessage(Message):
     """A message of an engine, valid until the engine is killed."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: EngineConnection) -> None:
         super().__init__()
         self.engine = engine
 
@@ -22,7 +22,7 @@ class EngineMessage(Message):
 class EngineEvent(EngineMessage):
     """An event of the engine."""
 
-    def __init__(self, engine: Engine, event: Event) -> None:
+    def __init__(self, engine: EngineConnection, event: Event) -> None:
         super().__init__(engine)
         self.event = event
 
@@ -30,7 +30,7 @@ class EngineEvent(EngineMessage):
 class EngineDied(EngineMessage):
     """The engine process ended without being asked to."""
 
-    def __init__(self, engine: Engine, death: EngineDeath) -> None:
+    def __init__(self, engine: EngineConnection, death: EngineDeath) -> None:
         super().__init__(engine)
         self.death = death
 

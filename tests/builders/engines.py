@@ -73,7 +73,7 @@ from depthtui.metrics.contributions import Contributions
 from depthtui.service.sweep import SweepService
 from depthtui.service.worker import Worker
 from depthtui.tui.messages import EngineDied, EngineEvent
-from depthtui.tui.state.engine import EngineDeath, Post
+from depthtui.tui.state.engine_connection import EngineDeath, Post
 from tests.builders.generations import full_generation, part_of, parts_of
 from tests.builders.inspections import inspection
 from tests.builders.models import model_info

@@ -28,7 +28,7 @@ from depthtui.tui.app import DepthApp
 from depthtui.tui.screens import opening
 from depthtui.tui.screens.dialogs.code_dialog import CodeDialog
 from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
-from depthtui.tui.state.engine import Engine
+from depthtui.tui.state.engine_connection import EngineConnection
 from depthtui.tui.state.phase import CodeQuestion
 from tests.builders.engines import FakeEngine
 from tests.builders.lenses import smooth_lens
@@ -65,7 +65,7 @@ class Scene:
     drive: Drive
     size: tuple[int, int] = MEDIUM
     theme: str = ""
-    make_engine: Callable[[], Engine] = FakeEngine
+    make_engine: Callable[[], EngineConnection] = FakeEngine
 
 
 async def picture_of(scene: Scene, folder: Path) -> str:

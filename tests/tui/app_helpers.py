@@ -15,7 +15,7 @@ from depthtui.tui.app import DepthApp
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.main_screen import MainScreen
-from depthtui.tui.state.engine import Engine
+from depthtui.tui.state.engine_connection import EngineConnection
 from tests.builders.engines import FakeEngine
 
 MANY_PAUSES = 400
@@ -42,7 +42,7 @@ class Explored:
         engines: every engine that was made, in order.
     """
 
-    def __init__(self, app: DepthApp, pilot: Pilot[int], engines: list[Engine]) -> None:
+    def __init__(self, app: DepthApp, pilot: Pilot[int], engines: list[EngineConnection]) -> None:
         self.app = app
         self.pilot = pilot
         self.engines = engines
@@ -107,7 +107,7 @@ class Explored:
 @asynccontextmanager
 async def explore(
     tmp_path: Path,
-    make_engine: Callable[[], Engine] = FakeEngine,
+    make_engine: Callable[[], EngineConnection] = FakeEngine,
     size: tuple[int, int] = (120, 40),
     settings: Settings | None = None,
     spec: ModelSpec | None = None,
@@ -124,9 +124,9 @@ async def explore(
     begins by itself behind a run, where no seconds are given for it. With a command, the engine is
     that process.
     """
-    engines: list[Engine] = []
+    engines: list[EngineConnection] = []
 
-    def make() -> Engine:
+    def make() -> EngineConnection:
         engines.append(make_engine())
         return engines[-1]
 

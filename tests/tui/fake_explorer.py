@@ -24,7 +24,7 @@ from depthtui.metrics import OF_THE_PASS
 from depthtui.settings import Settings
 from depthtui.tui import app as app_module
 from depthtui.tui.app import DepthApp
-from depthtui.tui.state.engine import Engine
+from depthtui.tui.state.engine_connection import EngineConnection
 from tests.builders.engines import FakeEngine
 from tests.hostile import HOSTILE
 
@@ -55,7 +55,7 @@ class Live(DepthApp):
     fake: FakeEngine
     _memory = 0
 
-    def start_engine(self) -> Engine:
+    def start_engine(self) -> EngineConnection:
         engine = super().start_engine()
         assert isinstance(engine, FakeEngine)
         self.fake = engine

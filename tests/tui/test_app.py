@@ -27,7 +27,7 @@ from depthtui.data.protocol import (
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings, load_settings, save_settings
-from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from depthtui.tui.state.session import RunState
@@ -394,7 +394,7 @@ async def test_escape_takes_the_zoom_back_before_it_leaves_a_screen(tmp_path: Pa
 async def test_average_and_first_token(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.press("v", "a", "escape")
-        assert it.main.query_one("#heatmap", Heatmap).view.mode == "means"
+        assert it.main.query_one("#heatmap", HeatmapPane).view.mode == "means"
         before = it.main.query_one("#depths", Pane).reading
         await it.read(include_first_token=False)
         await it.until(lambda: it.main.query_one("#depths", Pane).reading is not before)
@@ -462,7 +462,7 @@ async def test_themes_are_chosen_by_key(tmp_path: Path) -> None:
 
 async def test_a_palette_is_tried_and_kept(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        heatmap = it.main.query_one("#heatmap", Heatmap)
+        heatmap = it.main.query_one("#heatmap", HeatmapPane)
         kept = tmp_path / "settings.toml"
         await it.press("comma", "tab", "tab", "end")
         await it.until(lambda: heatmap.view.palette == "amber")

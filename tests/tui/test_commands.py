@@ -11,7 +11,7 @@ from textual.widgets import OptionList
 from depthtui.data.lens import LogitLens
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.tui import keymap
-from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.under_cursor import MeasureRow
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.command_menu import CommandMenu
@@ -37,14 +37,14 @@ async def test_enter_opens_the_cell_under_the_cursor(tmp_path: Path) -> None:
 
 async def test_a_double_click_opens_what_is_under_the_pointer(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await it.pilot.click(Heatmap, offset=(12, 6), times=2)
+        await it.pilot.click(HeatmapPane, offset=(12, 6), times=2)
         await it.until(lambda: isinstance(it.app.screen, LayerScreen), "the cell")
         layer, _ = it.main.cursor
         await it.until(lambda: f"Layer {layer} at" in it.screen_text(), "its name")
 
 
 async def offered(it: Explored) -> CommandMenu:
-    await it.pilot.click(Heatmap, offset=(12, 6), button=3)
+    await it.pilot.click(HeatmapPane, offset=(12, 6), button=3)
     await it.until(lambda: isinstance(it.app.screen, CommandMenu), "the menu")
     menu = it.app.screen
     assert isinstance(menu, CommandMenu)
@@ -68,7 +68,7 @@ async def test_the_right_button_offers_what_acts_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(80, 24), (200, 60)])
 async def test_the_menu_stays_on_the_screen(tmp_path: Path, size: tuple[int, int]) -> None:
     async with explore(tmp_path, size=size) as it:
-        heatmap = it.main.query_one("#heatmap", Heatmap)
+        heatmap = it.main.query_one("#heatmap", HeatmapPane)
         edge = (heatmap.size.width - 1, heatmap.size.height - 1)
         await it.pilot.click(heatmap, offset=edge, button=3)
         await it.until(lambda: isinstance(it.app.screen, CommandMenu), "the menu")

@@ -25,7 +25,7 @@ from depthtui.settings import Settings
 from depthtui.tui.draw.styles import line_colour
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair
-from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap
 from depthtui.tui.panes.pane import Cursor, CursorMoved
@@ -106,7 +106,7 @@ async def test_two_runs_side_by_side(tmp_path: Path, size: tuple[int, int]) -> N
         await it.press("r")
         await it.until(lambda: len(it.session.results) == 2)
         screen = await compared(it)
-        difference = screen.query_one("#difference", Heatmap)
+        difference = screen.query_one("#difference", HeatmapPane)
         second, first = it.session.runs[1].result, it.session.runs[0].result
         assert (difference.result, difference.other) == (second, first)
         if size[0] >= 120:
@@ -221,7 +221,7 @@ async def test_the_cursor_stays_where_it_is_in_a(tmp_path: Path) -> None:
         it.main.go(20, 2)
         screen = await compared(it)
         assert screen.query_one("#lens-a", LensTable).cursor == Cursor(20, 2)
-        assert screen.query_one("#difference", Heatmap).cursor == Cursor(30, 2)
+        assert screen.query_one("#difference", HeatmapPane).cursor == Cursor(30, 2)
 
 
 async def test_both_runs_are_saved_in_every_format(tmp_path: Path) -> None:
@@ -282,11 +282,11 @@ async def test_other_tokens_are_compared_by_their_means(tmp_path: Path) -> None:
         it.app.explorer.run(Prompt("two words"))
         await it.until(lambda: len(it.session.results) == 2)
         screen = await compared(it)
-        assert screen.query_one("#difference", Heatmap).view.mode == "means"
+        assert screen.query_one("#difference", HeatmapPane).view.mode == "means"
         assert "The tokens differ (2 and 30)" in words(it)
         assert "f leaves" not in words(it)
         await it.press("a", "a")
-        assert screen.query_one("#difference", Heatmap).view.mode == "means"
+        assert screen.query_one("#difference", HeatmapPane).view.mode == "means"
 
 
 async def test_models_of_different_depth_share_a_relative_axis(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ async def test_models_of_different_depth_share_a_relative_axis(tmp_path: Path) -
         assert len(difference._values) == 30
         curves = screen.query_one("#curves", DepthCurves)
         assert "depth / L" in curves.render_line(curves.size.height - 1).text
-        heatmaps = [screen.query_one(f"#heatmap-{side}", Heatmap) for side in "ab"]
+        heatmaps = [screen.query_one(f"#heatmap-{side}", HeatmapPane) for side in "ab"]
         await it.press("1", "5", "G")
         assert [heatmap.cursor.layer for heatmap in heatmaps] == [15, 10]
         assert difference.cursor.layer == 15
@@ -359,7 +359,7 @@ async def test_i_computes_what_one_run_lacks(tmp_path: Path) -> None:
         assert it.app.screen is screen
         assert not b.result.has_all("skip_effects")
         difference, heatmap = (
-            screen.query_one(f"#{name}", Heatmap) for name in ("difference", "heatmap-b")
+            screen.query_one(f"#{name}", HeatmapPane) for name in ("difference", "heatmap-b")
         )
         await it.until(lambda: heatmap.why_empty()[0] == "B lacks Skip effects.")
         assert difference.why_empty()[0] == "B lacks Skip effects."
@@ -427,7 +427,7 @@ async def test_a_layer_of_either_side_is_opened_and_left(tmp_path: Path) -> None
     async with explore(tmp_path, engine) as it:
         screen = await compared_with_model(it, "org/bos-shallow")
         a, b = it.session.runs
-        heatmap_b = screen.query_one("#heatmap-b", Heatmap)
+        heatmap_b = screen.query_one("#heatmap-b", HeatmapPane)
         for pane in ("heatmap-b", "lens-b"):
             screen.action_go_to(pane)
             screen.go(15, 5)

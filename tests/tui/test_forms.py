@@ -10,7 +10,7 @@ from textual.widgets import Static
 
 from depthtui.data.run_settings import RunSettings
 from depthtui.options import Option, options_of
-from depthtui.tui.screens.dialogs.choice import Choice
+from depthtui.tui.screens.dialogs.choice_field import ChoiceField
 from depthtui.tui.screens.dialogs.form import Form
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from tests.hostile import HOSTILE
@@ -84,7 +84,7 @@ async def test_a_mistake_is_named_and_stays_to_be_corrected(tmp_path: Path) -> N
 async def test_the_mouse_chooses_the_words_under_it(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         form, taken = await show(it)
-        part = form.query_one("#part", Choice)
+        part = form.query_one("#part", ChoiceField)
         await it.pilot.click(part, offset=(len("● layer   ○ M"), 0))
         assert part.value == "mlp"
         await it.pilot.click(part, offset=(2, 0))

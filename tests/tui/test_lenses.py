@@ -19,7 +19,7 @@ from depthtui.metrics.settling import settling_depth
 from depthtui.settings import Settings, load_settings
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_table import DepthTable
-from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Pane, known_lens
 from depthtui.tui.panes.prompt_pane import PromptPane
@@ -116,7 +116,7 @@ async def test_a_lens_that_has_not_read_the_run_is_computed_by_a_key(
         it.engine.manual = True
         await it.read(lens="affine")
         await it.until(lambda: "i computes it" in it.screen_text())
-        for pane in (it.main.query_one(LensTable), it.main.query_one("#heatmap", Heatmap)):
+        for pane in (it.main.query_one(LensTable), it.main.query_one("#heatmap", HeatmapPane)):
             reason, help_text = pane.why_empty()
             assert reason.startswith("Affine lens: ")
             assert "i computes it" in help_text

@@ -15,7 +15,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.session_files import SessionFile, SessionFolder
 from depthtui.tui import app as app_module
 from depthtui.tui.app import MOST_MISHAPS, DepthApp
-from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.pane import BROKEN
 from depthtui.tui.screens.main_screen import MainScreen
 from tests.tui.app_helpers import Explored, explore
@@ -63,7 +63,7 @@ async def fragile(tmp_path: Path) -> AsyncIterator[Explored]:
 WAYS: dict[str, Callable[[Explored], object]] = {
     "key": lambda it: it.app.post_message(events.Key("percent_sign", "%")),
     "message": lambda it: it.app.post_message(Planned()),
-    "widget's message": lambda it: it.main.query_one(Heatmap).post_message(
+    "widget's message": lambda it: it.main.query_one(HeatmapPane).post_message(
         events.Callback(callback=fail)
     ),
     "screen's message": lambda it: it.main.post_message(events.Callback(callback=fail)),
@@ -94,8 +94,8 @@ async def test_a_pane_that_cannot_be_drawn_says_so_and_is_drawn_again_later(
 ) -> None:
     async with fragile(tmp_path) as it:
         with monkeypatch.context() as broken:
-            broken.setattr(Heatmap, "draw_line", fail)
-            it.main.query_one("#heatmap", Heatmap).redraw()
+            broken.setattr(HeatmapPane, "draw_line", fail)
+            it.main.query_one("#heatmap", HeatmapPane).redraw()
             await it.until(lambda: BROKEN[0] in it.screen_text(), "a word in the pane")
         assert log == ["planned [/]"]
         it.main.redraw()

@@ -17,7 +17,7 @@ from depthtui.metrics.estimates import about_time
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.settings import load_settings
-from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
@@ -101,7 +101,7 @@ async def test_v_goes_to_the_heatmap_whose_key_is_offered(tmp_path: Path) -> Non
         await it.until(
             lambda: it.app.screen is it.main and it.main.measure.metric not in OF_THE_PASS
         )
-        heatmap = it.main.query_one("#heatmap", Heatmap)
+        heatmap = it.main.query_one("#heatmap", HeatmapPane)
         await it.until(lambda: it.main.focused is heatmap)
         await it.until(lambda: "i computes it" in it.screen_text())
         await it.press("tab")
@@ -282,7 +282,7 @@ async def test_the_skip_map_has_layers_both_ways_and_the_output_apart(tmp_path: 
         await it.press("i")
         await it.until(lambda: it.session.current.result.get(SkipEffects) is not None)
         await it.ready()
-        heatmap = it.main.query_one("#heatmap", Heatmap)
+        heatmap = it.main.query_one("#heatmap", HeatmapPane)
         assert heatmap.view.mode == "skips"
         await it.until(lambda: "DepthScore" in it.screen_text())
         await it.press("4", "G")

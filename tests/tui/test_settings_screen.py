@@ -10,7 +10,7 @@ from textual.widgets import Input
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.palettes import PALETTES
 from depthtui.settings import Settings, load_settings
-from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.screens.dialogs.keys_screen import KeysScreen
 from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
 from depthtui.tui.screens.dialogs.settings_screen import ChoicePicker, SettingsScreen
@@ -110,7 +110,7 @@ async def test_switches_turn_long_lists_are_picked_from_and_panes_follow(tmp_pat
             recent_models=now.recent_models,
         )
         assert it.main.layer_order == "down"
-        assert {pane.view.ramp for pane in it.main.query(Heatmap)} == {"truecolor"}
+        assert {pane.view.ramp for pane in it.main.query(HeatmapPane)} == {"truecolor"}
         # Looks are kept at once, the rest is written by a key.
         assert load_settings(tmp_path / "settings.toml") == replace(
             Settings(), recent_models=now.recent_models, theme=now.theme, palette=now.palette

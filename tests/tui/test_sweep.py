@@ -36,7 +36,7 @@ from depthtui.tui.screens.sweep_screen import SweepScreen
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import Session
 from depthtui.tui.state.sweep_analysis import SweepAnalysis
-from depthtui.tui.state.sweep_rows import Finding, Row, Surveyor
+from depthtui.tui.state.sweep_rows import SweepFinding, SweepRow, SweepViewBuilder
 from depthtui.tui.state.sweeping import Sweeping, sweep_of_session
 from tests.builders.engines import FakeEngine, ScriptedEngine
 from tests.hostile import HOSTILE
@@ -73,7 +73,7 @@ async def surveyed(it: Explored, screen: SweepScreen) -> None:
         sweep = screen.sweep
         if sweep is None:
             return True
-        shown = sum(row.done for row in screen.survey.rows)
+        shown = sum(row.done for row in screen.sweep_view.rows)
         return screen.is_current and shown == sum(map(len, sweep.records.values()))
 
     await it.until(is_done, "what the sweep says")
@@ -87,25 +87,25 @@ def test_the_papers_depths_stand_beside_a_model_of_the_paper(tmp_path: Path) -> 
     models = ("Qwen/Qwen2.5-7B-Instruct", "beta")
     plan = make_plan(models, ("grade_school", "commonsense"), Drawing(examples=2))
     outcome = sweep(plan, tmp_path, ScriptedEngine({models[0]: 28, "beta": 8}))
-    surveyor = Surveyor()
-    rows = surveyor.rows(outcome, "cells")
+    builder = SweepViewBuilder()
+    rows = builder.rows(outcome, "cells")
     (paper,) = [column for column in columns_of(rows, 120) if column.key == ("paper", "kl")]
     assert [paper.text(row) for row in rows] == ["≈26", "≈26", "", ""]
     assert [paper.value(row) for row in rows] == [26, 26, None, None]
     # Pooled over data sets, there is no one value.
-    pooled = surveyor.rows(outcome, "models")
+    pooled = builder.rows(outcome, "models")
     assert not [column for column in columns_of(pooled, 120) if column.key.part == "paper"]
 
 
 def test_rows_pool_what_they_say_they_pool(tmp_path: Path) -> None:
     opened = ran(tmp_path)
-    outcome, surveyor = opened.outcome, Surveyor()
-    cells = surveyor.survey(outcome, "cells", False, False).rows
+    outcome, builder = opened.outcome, SweepViewBuilder()
+    cells = builder.build(outcome, "cells", False, False).rows
     assert [(row.model, row.task, row.done) for row in cells][:2] == [
         ("alpha", "addition, 1 digit", 3),
         ("alpha", "addition, 2 digits", 3),
     ]
-    models = surveyor.survey(outcome, "models", False, False).rows
+    models = builder.build(outcome, "models", False, False).rows
     assert [(row.model, row.task, row.done) for row in models] == [
         ("alpha", "3 tasks", 9),
         ("beta", "3 tasks", 9),
@@ -119,7 +119,7 @@ def test_rows_pool_what_they_say_they_pool(tmp_path: Path) -> None:
     whole = CellSummary(outcome.plan.cells[-1], records, SummarySettings())
     assert models[1].depth("kl") == whole.depth("kl")
     # Models of 12 and of 8 layers have no mean curve.
-    levels = surveyor.survey(outcome, "levels", False, False).rows
+    levels = builder.build(outcome, "levels", False, False).rows
     assert [(row.task, row.model) for row in levels] == [
         (task, model)
         for task in ("addition, 1 digit", "addition, 2 digits", "commonsense")
@@ -131,18 +131,18 @@ def test_levels_pool_models_of_one_depth(tmp_path: Path) -> None:
     opened = Sweeping.opened(
         sweep(make_plan(("alpha", "beta"), TASKS), tmp_path, ScriptedEngine()), tmp_path
     )
-    rows = Surveyor().survey(opened.outcome, "levels", False, False).rows
+    rows = SweepViewBuilder().build(opened.outcome, "levels", False, False).rows
     assert [(row.model, row.done) for row in rows] == [("2 models", 6)] * 3
 
 
 def test_a_survey_is_not_worked_out_twice(tmp_path: Path) -> None:
-    surveyor, opened = Surveyor(), ran(tmp_path)
-    first = surveyor.survey(opened.outcome, "cells", False, False)
-    second = surveyor.survey(opened.outcome, "cells", False, False)
+    builder, opened = SweepViewBuilder(), ran(tmp_path)
+    first = builder.build(opened.outcome, "cells", False, False)
+    second = builder.build(opened.outcome, "cells", False, False)
     assert all(a.summary is b.summary for a, b in zip(first.rows, second.rows, strict=True))
     assert first.asked is second.asked
     opened.change(include_first_token=False)
-    third = surveyor.survey(opened.outcome, "cells", False, False)
+    third = builder.build(opened.outcome, "cells", False, False)
     assert third.rows[0].summary is not None
     assert not third.rows[0].summary.settings.include_first_token
 
@@ -173,7 +173,7 @@ def test_a_sweep_is_read_through_every_lens_that_read_it(tmp_path: Path) -> None
             found[number] = read_by_affine_lens(record)
     assert opened.lenses == ("logit", "affine")
     opened.change(lens="affine")
-    row = Surveyor().survey(opened.outcome, "cells", False, False).rows[0]
+    row = SweepViewBuilder().build(opened.outcome, "cells", False, False).rows[0]
     assert row.summary is not None
     assert row.summary.settings.lens == "affine"
 
@@ -188,7 +188,7 @@ def test_a_threshold_without_a_curve_is_fixed(tmp_path: Path) -> None:
     assert set(opened.why_fixed) == {"kl_threshold", "overlap_threshold"}
 
 
-def read_so(rows: Sequence[Row], settings: SummarySettings) -> bool:
+def read_so(rows: Sequence[SweepRow], settings: SummarySettings) -> bool:
     """Whether the rows of a sweep are read by these settings."""
     return [row.summary and row.summary.settings for row in rows] == [settings] * 6
 
@@ -229,10 +229,10 @@ def test_one_thing_is_worked_out_at_a_time_and_only_where_something_changed(
     assert analysis.begin("cells") is None
     assert analysis.begin("models") is None
     analysis.take_rows(analysis.rows(request))
-    assert len(analysis.survey.rows) == 6
-    assert analysis.survey.summary is None
-    analysis.finish(request, analysis.survey_of(request))
-    assert analysis.survey.summary is not None
+    assert len(analysis.view.rows) == 6
+    assert analysis.view.summary is None
+    analysis.finish(request, analysis.view_of(request))
+    assert analysis.view.summary is not None
     assert analysis.is_current("cells")
     assert not analysis.is_current("models")
     assert analysis.begin("cells") is None
@@ -246,7 +246,7 @@ def test_a_live_sweep_compares_whole_cells_alone(tmp_path: Path) -> None:
     opened = ran(tmp_path)
     cell = opened.plan.cells[0]
     del opened.records[cell][2]
-    live = Surveyor().survey(opened.outcome, "cells", False, True)
+    live = SweepViewBuilder().build(opened.outcome, "cells", False, True)
     assert live.summary is not None
     assert cell not in [cell.cell for cell in live.summary.cells]
     assert live.rows[0].done == 2
@@ -255,7 +255,7 @@ def test_a_live_sweep_compares_whole_cells_alone(tmp_path: Path) -> None:
 def test_rows_are_sorted_by_any_column_unknown_ones_last(tmp_path: Path) -> None:
     opened = ran(tmp_path)
     opened.records[opened.plan.cells[1]].clear()
-    rows = Surveyor().survey(opened.outcome, "cells", False, False).rows
+    rows = SweepViewBuilder().build(opened.outcome, "cells", False, False).rows
     columns = columns_of(rows, 120)
     for column in columns:
         for falls in (False, True):
@@ -517,7 +517,7 @@ async def test_enter_opens_a_prompt_on_its_model_or_tells_what_failed(tmp_path: 
         await it.press("G", "enter")
         assert "There is no model missing" in it.toasts()[-1]
         assert it.app.screen is screen
-        assert "doubt" in [finding.kind for finding in screen.survey.findings]
+        assert "doubt" in [finding.kind for finding in screen.sweep_view.findings]
         await it.press("g", "j")
         assert screen.row is not None
         assert screen.row.first is not None
@@ -640,7 +640,7 @@ async def test_a_finding_whose_rows_are_hidden_or_not_there(tmp_path: Path) -> N
         pane = screen.query_one(FindingsPane)
         await it.press("slash", "x", "q", "enter", "tab", "tab", "enter")
         assert it.toasts()[-1] == "The filter hides the rows of this: / changes it."
-        pane.show_findings([Finding("It is gone.", "doubt")], ("", ""))
+        pane.show_findings([SweepFinding("It is gone.", "doubt")], ("", ""))
         await it.press("enter")
         assert it.toasts()[-1] == "This is about no row of the table."
 
@@ -659,9 +659,9 @@ async def test_pooled_rows_are_found_by_any_of_their_cells(tmp_path: Path) -> No
 def test_what_failed_is_of_its_rows(tmp_path: Path) -> None:
     plan = make_plan(("alpha", "missing"), ("facts:1", "facts:2"))
     outcome = sweep(plan, tmp_path, ScriptedEngine({"alpha": 12}))
-    survey = Surveyor().survey(outcome, "cells", False, False)
-    *_, missing = survey.findings
-    assert [row.model for row in survey.rows if missing.is_about(row)] == ["missing", "missing"]
+    view = SweepViewBuilder().build(outcome, "cells", False, False)
+    *_, missing = view.findings
+    assert [row.model for row in view.rows if missing.is_about(row)] == ["missing", "missing"]
 
 
 async def test_a_sweep_is_called_by_its_models_and_tasks(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from depthtui.tui.panes.pane import Pane
     from depthtui.tui.screens.dialogs.prompt_picker import PromptChoice
     from depthtui.tui.screens.main_screen import MainScreen
-    from depthtui.tui.state.session import Run
+    from depthtui.tui.state.session import SessionRun
 
 MainCommand = Command["MainScreen"]
 
@@ -209,7 +209,7 @@ def compute_for(screen: MainScreen, pane: Pane) -> bool:
     return True
 
 
-def _ask_for_source(screen: MainScreen, run: Run, pane: Pane) -> None:
+def _ask_for_source(screen: MainScreen, run: SessionRun, pane: Pane) -> None:
     """Ask for the text to patch from, then compute what a pane lacks."""
 
     def compute() -> None:

@@ -48,7 +48,7 @@ def _why_not_unmark(screen: SweepScreen) -> str | None:
 
 
 def _why_not_export(screen: SweepScreen) -> str | None:
-    if screen.survey.summary is not None:
+    if screen.sweep_view.summary is not None:
         return None
     return _why_no_sweep(screen) or (FILTERED if screen.is_filtered else NO_ROWS)
 

@@ -24,7 +24,7 @@ StyleOf = Callable[[float, range], Style]
 
 
 @dataclass(frozen=True)
-class Axis:
+class BarScale:
     """The scale of bars.
 
     Attributes:
@@ -61,14 +61,14 @@ class Axis:
         return (_BELOW if is_below else _BARS)[eighths]
 
 
-def axis_of(values: np.ndarray, lines: int) -> Axis:
+def axis_of(values: np.ndarray, lines: int) -> BarScale:
     """The axis of bars in so many lines; in one line, no bar goes below zero."""
     lowest = -min(0.0, float(np.nanmin(values, initial=0.0)))
     high = scale_of(values, False).high
     if not lowest or lines < 2:
-        return Axis(lines, 0, high / lines)
+        return BarScale(lines, 0, high / lines)
     below = min(lines - 1, max(1, round(lines * lowest / (lowest + high))))
-    return Axis(lines - below, below, max(high / (lines - below), lowest / below))
+    return BarScale(lines - below, below, max(high / (lines - below), lowest / below))
 
 
 def upright_bars(

@@ -156,7 +156,7 @@ def _faint(styles: PaneStyles, line: int) -> Style:
 
 
 @dataclass(frozen=True)
-class Panel:
+class CurvePanel:
     """Curves on one scale; a cell shows only its uppermost curve, so that curves stay thin.
 
     Attributes:

@@ -10,7 +10,7 @@ from textual import events
 from textual.strip import Strip
 
 from depthtui.token_text import fit_shown
-from depthtui.tui.draw.plot import Panel, PlotArea
+from depthtui.tui.draw.plot import CurvePanel, PlotArea
 from depthtui.tui.draw.styles import Piece, number, number_within, ruler
 from depthtui.tui.panes.pane import Cursor, Pane
 
@@ -21,7 +21,7 @@ _FIRST_VALUE = 2
 """The line of a panel at which the values at the cursor begin."""
 
 
-class Axis(NamedTuple):
+class ChartAxis(NamedTuple):
     """The axis beneath the panels.
 
     Attributes:
@@ -53,7 +53,7 @@ class Chart(Pane):
     ALONG: ClassVar[Literal["layer", "token", ""]] = ""
     """The cursor's coordinate along the axis; empty where the cursor is not on it."""
 
-    panels: Sequence[Panel] = ()
+    panels: Sequence[CurvePanel] = ()
     legend: Sequence[Sequence[Piece]] = ()
     has_axis = True
     is_across = False
@@ -65,11 +65,11 @@ class Chart(Pane):
         """The cursor's place, 0 at the left end of the axis, 1 at its right; None for no cursor."""
         return None
 
-    def axis(self, area: PlotArea) -> Axis:
+    def axis(self, area: PlotArea) -> ChartAxis:
         """The axis beneath a panel."""
         raise NotImplementedError
 
-    def point_at(self, share: float, panel: Panel | None) -> None:
+    def point_at(self, share: float, panel: CurvePanel | None) -> None:
         """Act on a click at a share of the axis, on a panel or between them."""
 
     def value_style(self, place: int) -> Style:
@@ -135,7 +135,7 @@ class Chart(Pane):
                 pieces += self._draw_axis(area)
         return self.line(*pieces)
 
-    def _draw_head(self, panel: Panel) -> list[Piece]:
+    def _draw_head(self, panel: CurvePanel) -> list[Piece]:
         """The name of a panel and the ends of its scale, in one line."""
         styles, width = self.pane_styles, panel.plot.area.width
         ends = _scale_ends(panel, width - len(panel.name) - 1)
@@ -144,11 +144,11 @@ class Chart(Pane):
         unit = fit_shown(unit if len(unit) < room else "", room)
         return [(panel.name, styles.strong), (unit, styles.faint), (ends, styles.muted)]
 
-    def draw_beside(self, panel: Panel, line: int) -> list[Piece]:
+    def draw_beside(self, panel: CurvePanel, line: int) -> list[Piece]:
         """The text left of a panel: name, unit, the cursor's values, the scale's ends."""
         return panel.beside(line, self.MARGIN, self.pane_styles, self._value_on(panel, line))
 
-    def _value_on(self, panel: Panel, line: int) -> Piece:
+    def _value_on(self, panel: CurvePanel, line: int) -> Piece:
         """The value at the cursor beside a line of a panel, or nothing."""
         place, share = line - _FIRST_VALUE, self.share
         if share is None or not 0 <= place < len(panel.curves):
@@ -157,7 +157,7 @@ class Chart(Pane):
         cells = 6 if line == panel.plot.area.lines - 1 else self.MARGIN - 1
         return number_within(panel.curves[place].value_at(share), cells), self.value_style(place)
 
-    def _draw_panel(self, panel: Panel, line: int) -> list[Piece]:
+    def _draw_panel(self, panel: CurvePanel, line: int) -> list[Piece]:
         return panel.line(line, self.pane_styles, self.share)
 
     def _draw_axis(self, area: PlotArea) -> list[Piece]:
@@ -170,13 +170,13 @@ class Chart(Pane):
         return pieces
 
 
-def relative_axis(steps: int, share: float | None = None) -> Axis:
+def relative_axis(steps: int, share: float | None = None) -> ChartAxis:
     """An axis of relative depth with so many steps."""
     marks = [(step / steps, f"{step / steps:.1f}") for step in range(steps + (share is not None))]
-    return Axis("depth / L", marks, "1" if share is None else f"{share:.2f}")
+    return ChartAxis("depth / L", marks, "1" if share is None else f"{share:.2f}")
 
 
-def _scale_ends(panel: Panel, cells: int) -> str:
+def _scale_ends(panel: CurvePanel, cells: int) -> str:
     """Both ends of a scale, with fewer digits where room is short; empty where it is too short."""
     low, high = panel.plot.low, panel.plot.high
     ends = f"{number(low)} … {number(high)}"

@@ -15,9 +15,9 @@ from depthtui.depth.reading import Reading
 from depthtui.depth.rules.rule import Rule
 from depthtui.report.explanations import of_rules
 from depthtui.token_text import fit_shown, printable_sentence
-from depthtui.tui.draw.plot import Curve, Panel, Plot, PlotArea, reach
+from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea, reach
 from depthtui.tui.draw.styles import Piece
-from depthtui.tui.panes.chart import Axis, Chart, relative_axis
+from depthtui.tui.panes.chart import Chart, ChartAxis, relative_axis
 from depthtui.tui.panes.pane import CursorMoved, nothing_pooled
 from depthtui.tui.panes.under_cursor import CurvePoint, Target
 
@@ -101,7 +101,7 @@ class DepthCurves(Chart):
             for curve, area in zip(curves, areas, strict=True)
         ]
 
-    def _panel(self, runs: list[RuleCurve], area: PlotArea) -> Panel:
+    def _panel(self, runs: list[RuleCurve], area: PlotArea) -> CurvePanel:
         """A rule's curves; the compared run's is dotted behind."""
         rule = runs[0].rule
         letters = "AB" if self.legend else ("", "")
@@ -118,7 +118,7 @@ class DepthCurves(Chart):
             for place, run in enumerate(runs)
         ]
         plot = Plot(area, *scale_ends(*runs))
-        return Panel(rule.title, rule.unit, plot, curves, runs[0].threshold)
+        return CurvePanel(rule.title, rule.unit, plot, curves, runs[0].threshold)
 
     def value_style(self, place: int) -> Style:
         is_alone = self.other_reading is None
@@ -149,16 +149,16 @@ class DepthCurves(Chart):
         layers = self._layers
         return min(max(self.cursor.layer, 0), layers) / layers
 
-    def axis(self, area: PlotArea) -> Axis:
+    def axis(self, area: PlotArea) -> ChartAxis:
         layers, other = self._layers, self.other_reading
         if other is not None and other.n_layers != layers:
             # Two models with different numbers of layers share the axis.
             return relative_axis(5, self.share)
         step = next((step for step in _STEPS if layers / step * 5 <= area.width), _STEPS[-1])
         marks = [(layer / layers, str(layer)) for layer in range(0, layers + 1, step)]
-        return Axis("layer", marks, str(round(self.share * layers)))
+        return ChartAxis("layer", marks, str(round(self.share * layers)))
 
-    def point_at(self, share: float, panel: Panel | None) -> None:
+    def point_at(self, share: float, panel: CurvePanel | None) -> None:
         self._pointed_at = panel.name if panel is not None else ""
         self.post_message(CursorMoved(round(share * self._layers), self.cursor.token))
 

@@ -13,7 +13,7 @@ from depthtui.metrics.settling import LATE, METRIC, divergence_of, settling_dept
 from depthtui.report.blocks import Note
 from depthtui.report.explanations import of_metrics
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
-from depthtui.tui.draw.blocks import lines_of
+from depthtui.tui.draw.block_lines import lines_of
 from depthtui.tui.draw.styles import Piece, number
 from depthtui.tui.draw.text import not_computed
 from depthtui.tui.panes.page import Page, as_many_as_fit

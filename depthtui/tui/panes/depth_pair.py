@@ -14,7 +14,7 @@ from depthtui.report.compared import compared_table
 from depthtui.report.depths import depth_remarks
 from depthtui.report.explanations import of_rules
 from depthtui.report.phrases import published_counts, rule_title
-from depthtui.tui.draw.blocks import Lines, lines_of
+from depthtui.tui.draw.block_lines import Lines, lines_of
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import nothing_pooled
 from depthtui.tui.panes.view import View

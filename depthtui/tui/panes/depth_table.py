@@ -15,7 +15,7 @@ from depthtui.report.depths import depth_remarks, depth_table
 from depthtui.report.explanations import of_metrics, of_rules
 from depthtui.report.layer_types import type_blocks
 from depthtui.report.phrases import smooth
-from depthtui.tui.draw.blocks import Lines, as_much_as_fits
+from depthtui.tui.draw.block_lines import Lines, as_much_as_fits
 from depthtui.tui.panes.layer_bars import bar_lines
 from depthtui.tui.panes.page import DIAL_KEYS, ThresholdPage, dial_rule
 from depthtui.tui.panes.pane import nothing_pooled

@@ -13,8 +13,8 @@ from depthtui.metrics.early_exit import CONFIDENCE, METRIC, EarlyExit, early_exi
 from depthtui.report.blocks import Bar, Column, Table
 from depthtui.report.explanations import of_metrics
 from depthtui.token_text import fit_shown, printable
-from depthtui.tui.draw.blocks import lines_of
-from depthtui.tui.draw.plot import Curve, Panel, Plot, PlotArea
+from depthtui.tui.draw.block_lines import lines_of
+from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
 from depthtui.tui.draw.styles import Piece, number, ruler
 from depthtui.tui.panes.page import Page, as_many_as_fit
 
@@ -149,5 +149,5 @@ class ExitPane(Page):
         """A curve over the confidence, in percent, with a line at the dial."""
         area = PlotArea(0, 0, max(1, self.area.width - _NAME_CELLS), lines)
         curve = Curve(np.array(DIAL), 100 * shares, self.pane_styles.text)
-        panel = Panel(name, "%", Plot(area, 0, 100), [curve])
+        panel = CurvePanel(name, "%", Plot(area, 0, 100), [curve])
         return panel.rows(_NAME_CELLS, self.pane_styles, self.confidence)

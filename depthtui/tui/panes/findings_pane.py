@@ -11,7 +11,7 @@ from depthtui.tui.draw.grid import in_sight
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.draw.text import wrap
 from depthtui.tui.panes.lines_pane import LinesPane
-from depthtui.tui.state.sweep_rows import Finding
+from depthtui.tui.state.sweep_rows import SweepFinding
 
 
 class FindingsPane(LinesPane):
@@ -21,7 +21,7 @@ class FindingsPane(LinesPane):
         note: a note on the chosen sentence in the lower edge, until the next choice.
     """
 
-    findings: Sequence[Finding] = ()
+    findings: Sequence[SweepFinding] = ()
     empty: tuple[str, str] = ("", "")
     note = ""
     _first = 0
@@ -29,7 +29,7 @@ class FindingsPane(LinesPane):
     _follows = True
     _of_lines: Sequence[int] = ()
 
-    def show_findings(self, findings: Sequence[Finding], empty: tuple[str, str]) -> None:
+    def show_findings(self, findings: Sequence[SweepFinding], empty: tuple[str, str]) -> None:
         """Show these findings; `empty` where there are none."""
         if (findings, empty) != (self.findings, self.empty):
             before = self.chosen
@@ -38,7 +38,7 @@ class FindingsPane(LinesPane):
             self.choose(0)
 
     @property
-    def chosen(self) -> Finding | None:
+    def chosen(self) -> SweepFinding | None:
         """The sentence under the pane's own cursor."""
         return self.findings[self._chosen] if self._chosen < len(self.findings) else None
 

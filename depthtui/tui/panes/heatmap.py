@@ -29,7 +29,7 @@ from depthtui.tui.draw.styles import Piece, Ramp, fit_right, half_blocks, number
 from depthtui.tui.draw.text import not_computed
 from depthtui.tui.panes.heatmap_views import VIEWS, At, TokensView
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
-from depthtui.tui.panes.under_cursor import Cell, Layer, Target
+from depthtui.tui.panes.under_cursor import HeatmapCell, Layer, Target
 
 _NARROWEST_NAMED = 4
 _LONGEST_NAME = 14
@@ -46,7 +46,7 @@ _VISIBLE_NOISE = 0.001
 """The least share of the scale at which noise is visible."""
 
 
-class Heatmap(Pane):
+class HeatmapPane(Pane):
     """Layers up the side, tokens along the bottom, a measure's value as colour.
 
     When the model is deeper than the pane is tall, two layers share a line as upper and lower half
@@ -240,12 +240,12 @@ class Heatmap(Pane):
             return None
         if not self.is_ready:
             # A layer that has run can be opened, even if it lacks this measure.
-            return Cell(*self.cursor) if self.result.layers_done else None
+            return HeatmapCell(*self.cursor) if self.result.layers_done else None
         row, column = self._at(self.cursor)
         if not self.kind.by_token:
             return Layer(row)
         token = self._token_of(column)
-        return Cell(row, token) if token >= 0 else None
+        return HeatmapCell(row, token) if token >= 0 else None
 
     def _token_of(self, column: int) -> int:
         """The token in a column; negative where there is none."""

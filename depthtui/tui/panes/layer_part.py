@@ -20,7 +20,7 @@ from depthtui.report.inspection_document import (
     WRITES,
     Section,
 )
-from depthtui.tui.draw.blocks import as_much_as_fits
+from depthtui.tui.draw.block_lines import as_much_as_fits
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.state.cell import cell_table

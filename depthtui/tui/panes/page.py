@@ -16,7 +16,7 @@ from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.layer_bars import counted_tokens, left_out_note
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import known_lens, nothing_pooled
-from depthtui.tui.panes.under_cursor import Cell, Target
+from depthtui.tui.panes.under_cursor import HeatmapCell, Target
 
 _OTHER_NAME = "$foreground 50%"
 _TURNS = " · d turns"
@@ -61,7 +61,9 @@ class Page(LinesPane):
     def under_cursor(self) -> Target | None:
         if self.result is None:
             return None
-        return Cell(min(self.cursor.layer, self.result.model.n_layers - 1), self.cursor.token)
+        return HeatmapCell(
+            min(self.cursor.layer, self.result.model.n_layers - 1), self.cursor.token
+        )
 
     def turn_dial(self, steps: int) -> None:
         """Raise the dial by so many steps, or lower it for a negative number."""

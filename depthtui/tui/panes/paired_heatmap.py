@@ -11,14 +11,14 @@ from depthtui.data.run import RunResult
 from depthtui.depth.reading import Reading
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.tui.draw.scale import Scale, scale_of
-from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.state.alignment import matched_rows, spread
 
 _GAP = "–"
 """The name of a column in which the run has no token."""
 
 
-class PairedHeatmap(Heatmap):
+class PairedHeatmap(HeatmapPane):
     """A run's heatmap: its tokens in the columns of an alignment, on both runs' colour scale.
 
     The view's `result` is drawn, `other` is the compared run.

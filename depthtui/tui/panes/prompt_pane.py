@@ -18,13 +18,13 @@ from depthtui.token_text import fit_shown, printable, printable_sentence
 from depthtui.tui.draw.scale import scale_of
 from depthtui.tui.draw.styles import Piece, Ramp
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
-from depthtui.tui.panes.under_cursor import Cell, Target
+from depthtui.tui.panes.under_cursor import HeatmapCell, Target
 
 _UNDERLINE = Style(underline=True)
 
 
 @dataclass(frozen=True)
-class _Place:
+class _TokenPlace:
     """A token's place in the whole text, in cells and lines."""
 
     index: int
@@ -44,8 +44,8 @@ class PromptPane(Pane):
 
     hint = "p chooses a prompt"
 
-    _places: list[_Place]
-    _lines: list[list[_Place]]
+    _places: list[_TokenPlace]
+    _lines: list[list[_TokenPlace]]
     _title = "Prompt"
     _first_line = 0
     _scrolled_in = Size()
@@ -96,7 +96,7 @@ class PromptPane(Pane):
         if self.result is None or not len(self.result.tokens):
             return None
         last = len(self.result.tokens) - 1
-        return Cell(self.cursor.layer, min(max(self.cursor.token, 0), last))
+        return HeatmapCell(self.cursor.layer, min(max(self.cursor.token, 0), last))
 
     def _token_of(self, cursor: Cursor) -> int:
         return min(max(cursor.token, 0), len(self._places) - 1)
@@ -169,7 +169,7 @@ class PromptPane(Pane):
             pieces += self._draw_token(place, -1 if levels is None else int(levels[place.index]))
         return self.line(*pieces)
 
-    def _draw_token(self, place: _Place, level: int) -> list[Piece]:
+    def _draw_token(self, place: _TokenPlace, level: int) -> list[Piece]:
         style = self.pane_styles.text
         if place.index == self._token_of(self.cursor):
             style = self.pane_styles.cursor
@@ -204,13 +204,13 @@ class PromptPane(Pane):
                 self.post_message(CursorMoved(self.cursor.layer, place.index))
 
 
-def lay_out(tokens: Tokens, width: int, marks: bool) -> list[_Place]:
+def lay_out(tokens: Tokens, width: int, marks: bool) -> list[_TokenPlace]:
     """Flow the tokens over lines of `width` cells; a line ends after a newline.
 
     With `marks`, every token has a cell for the glyph after it.
     """
     width = max(1, width)
-    places: list[_Place] = []
+    places: list[_TokenPlace] = []
     x = y = 0
     for index, raw in enumerate(tokens.shown):
         room = max(1, width - marks)
@@ -220,7 +220,7 @@ def lay_out(tokens: Tokens, width: int, marks: bool) -> list[_Place]:
         cells = cell_len(text) + marks
         if x and x + cells > width:
             x, y = 0, y + 1
-        places.append(_Place(index, x, y, text, cells))
+        places.append(_TokenPlace(index, x, y, text, cells))
         x += cells
         if raw.endswith("\n"):
             x, y = 0, y + 1

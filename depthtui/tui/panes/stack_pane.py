@@ -10,11 +10,11 @@ from textual.strip import Strip
 
 from depthtui.metrics import RANKINGS
 from depthtui.metrics.ranking import ALL_TOKENS, Ranked, usefulness
-from depthtui.tui.draw.bars import Axis, axis_of
+from depthtui.tui.draw.bars import BarScale, axis_of
 from depthtui.tui.draw.layer_rows import LayerRows
 from depthtui.tui.draw.styles import Piece, bar, fit_right, number
 from depthtui.tui.panes.pane import Cursor
-from depthtui.tui.panes.under_cursor import Block, Target
+from depthtui.tui.panes.under_cursor import StackBlock, Target
 from depthtui.tui.state.what_if import SUBLAYERS, Stack
 
 _ON, _OFF = "▄▄▄▄", "····"
@@ -75,7 +75,7 @@ class StackPane(LayerRows):
             return None
         return usefulness(self.measured, self._tokens)
 
-    def _axis_of(self, values: np.ndarray) -> Axis:
+    def _axis_of(self, values: np.ndarray) -> BarScale:
         """The axis of the bars, in the cells beside the layers."""
         blocks = sum(1 + len(_ON) for _ in _BLOCKS)
         cells = self.area.width - self.margin - 1 - blocks - _VALUE_CELLS - 2
@@ -94,7 +94,7 @@ class StackPane(LayerRows):
     def under_cursor(self) -> Target | None:
         if self.result is None or self.cursor.layer >= self.depths - 1:
             return None
-        return Block(self.cursor.layer, self.part)
+        return StackBlock(self.cursor.layer, self.part)
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         self.part = "layer"
@@ -162,7 +162,7 @@ class StackPane(LayerRows):
         return self.pane_styles.good if value < 0 else self.pane_styles.text
 
 
-def _bars(axis: Axis, value: float) -> tuple[str, str]:
+def _bars(axis: BarScale, value: float) -> tuple[str, str]:
     """A value's bar left and right of the axis; marked where it exceeds the scale."""
     if not np.isfinite(value):
         return " " * axis.below, "·".ljust(axis.above)

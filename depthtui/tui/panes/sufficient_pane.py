@@ -22,7 +22,7 @@ from depthtui.metrics.sufficient import (
 )
 from depthtui.report.explanations import of_metrics
 from depthtui.tui.draw.bars import layer_ruler, type_line, upright_bars
-from depthtui.tui.draw.plot import Curve, Panel, Plot, PlotArea
+from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
 from depthtui.tui.draw.styles import Piece, fit_right, ruler
 from depthtui.tui.draw.text import not_computed
 from depthtui.tui.panes.page import Page, as_many_as_fit
@@ -139,7 +139,7 @@ class SufficientPane(Page):
         at = np.arange(len(values)) / max(1, self._found.n_layers - 1)
         curve = Curve(at, values, self.pane_styles.text)
         plot = Plot(area, 0.0, max(1.0, float(np.nanmax(values))))
-        panel = Panel(name, "", plot, [curve], np.nan if threshold is None else threshold)
+        panel = CurvePanel(name, "", plot, [curve], np.nan if threshold is None else threshold)
         return panel.rows(_NAME_CELLS, self.pane_styles)
 
     def _axis(self) -> list[Piece]:

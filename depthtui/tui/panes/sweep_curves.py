@@ -13,11 +13,11 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.rules.rule import Rule
 from depthtui.token_text import fit_shown, printable_sentence
-from depthtui.tui.draw.plot import Curve, Panel, Plot, PlotArea, reach
+from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea, reach
 from depthtui.tui.draw.styles import Piece
-from depthtui.tui.panes.chart import Axis, Chart, relative_axis
+from depthtui.tui.panes.chart import Chart, ChartAxis, relative_axis
 from depthtui.tui.panes.sweep_table import letter
-from depthtui.tui.state.sweep_rows import Row
+from depthtui.tui.state.sweep_rows import SweepRow
 
 _LOW, _LEAST_ACROSS = 4, 18
 """Panels are side by side if each would have fewer lines, and would get so many cells."""
@@ -35,7 +35,7 @@ class _Line:
         is_current: whether the cursor is on it.
     """
 
-    row: Row
+    row: SweepRow
     mark: int | None
     is_current: bool
 
@@ -63,9 +63,9 @@ class SweepCurves(Chart):
 
     def show_rows(
         self,
-        rows: Sequence[Row],
-        marks: Sequence[Row],
-        current: Row | None,
+        rows: Sequence[SweepRow],
+        marks: Sequence[SweepRow],
+        current: SweepRow | None,
         settings: SummarySettings,
     ) -> None:
         """Draw these rows.
@@ -119,7 +119,7 @@ class SweepCurves(Chart):
         )
         self.panels = [self._panel(rule, area) for rule, area in zip(known, areas, strict=False)]
 
-    def _panel(self, rule: Rule, area: PlotArea) -> Panel:
+    def _panel(self, rule: Rule, area: PlotArea) -> CurvePanel:
         """A rule's curves: those in front, the current row's uppermost, over all others."""
         read = [(line, _read(line.row, rule)) for line in self._lines]
         known = [(line, values) for line, values in read if values is not None]
@@ -128,7 +128,7 @@ class SweepCurves(Chart):
         front = [self._curve(rule, line, values) for line, values in reversed(known) if line.rank]
         threshold = rule.threshold.of(self._settings)
         behind = self._behind(rule, plot, values)
-        return Panel(rule.title, rule.layer_unit, plot, front, threshold, behind)
+        return CurvePanel(rule.title, rule.layer_unit, plot, front, threshold, behind)
 
     def _curve(self, rule: Rule, line: _Line, values: np.ndarray) -> Curve:
         """A row's curve with its effective depth marked: the current row's with its layer."""
@@ -178,11 +178,11 @@ class SweepCurves(Chart):
                 lines.append([(words, styles.faint)])
         return lines
 
-    def axis(self, area: PlotArea) -> Axis:
+    def axis(self, area: PlotArea) -> ChartAxis:
         return relative_axis(5 if area.width >= 40 else 2)
 
 
-def _read(row: Row, rule: Rule) -> np.ndarray | None:
+def _read(row: SweepRow, rule: Rule) -> np.ndarray | None:
     return None if row.summary is None else rule.by_layer(row.summary.curves)
 
 

@@ -20,7 +20,7 @@ from depthtui.tui.draw.grid import in_sight
 from depthtui.tui.draw.styles import Piece, fit_right
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.panes.under_cursor import SweepCell, Target
-from depthtui.tui.state.sweep_rows import Row, RowKey
+from depthtui.tui.state.sweep_rows import RowKey, SweepRow
 
 HEADS = 2
 """Lines above the rows."""
@@ -40,7 +40,7 @@ class ColumnKey(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Column:
+class SweepColumn:
     """A column of the table.
 
     Attributes:
@@ -56,8 +56,8 @@ class Column:
     key: ColumnKey
     group: str
     head: str
-    text: Callable[[Row], str]
-    value: Callable[[Row], float | str | None]
+    text: Callable[[SweepRow], str]
+    value: Callable[[SweepRow], float | str | None]
     words: str
     is_name: bool = False
 
@@ -77,7 +77,7 @@ class SweepTable(Pane):
         sorted_by: a column and whether the largest come first; None for the plan's order.
     """
 
-    rows: Sequence[Row] = ()
+    rows: Sequence[SweepRow] = ()
     marks: Mapping[RowKey, int] = {}
     sorted_by: SortedBy | None = None
     empty = ("", "")
@@ -85,7 +85,7 @@ class SweepTable(Pane):
 
     def show_rows(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[SweepRow],
         marks: Mapping[RowKey, int],
         sorted_by: SortedBy | None,
         empty: tuple[str, str],
@@ -105,7 +105,7 @@ class SweepTable(Pane):
             self.refresh(layout=True)
 
     @property
-    def columns(self) -> list[Column]:
+    def columns(self) -> list[SweepColumn]:
         """The columns that fit."""
         return self._columns if self.is_ready else []
 
@@ -128,7 +128,7 @@ class SweepTable(Pane):
 
     # Geometry ---------------------------------------------------------------
 
-    def _needed(self, column: Column) -> int:
+    def _needed(self, column: SweepColumn) -> int:
         texts = [cell_len(column.text(row)) for row in self.rows]
         head = len(column.head) + bool(self._order_sign(column))
         return max(head, *texts) + 1
@@ -207,7 +207,7 @@ class SweepTable(Pane):
                 pieces.append((text[-width:], style + Style(underline=here or None)))
         return self.line(*pieces)
 
-    def _order_sign(self, column: Column) -> str:
+    def _order_sign(self, column: SweepColumn) -> str:
         """The direction in which the rows are sorted by a column; empty for no sorting by it."""
         if self.sorted_by is None or self.sorted_by.key != column.key:
             return ""
@@ -234,7 +234,7 @@ class SweepTable(Pane):
                 pieces.append((fit_right(text, width), style))
         return self.line(*pieces)
 
-    def _style(self, column: Column, row: Row, here: bool) -> Style:
+    def _style(self, column: SweepColumn, row: SweepRow, here: bool) -> Style:
         styles = self.pane_styles
         part = column.key.part
         if part == "failed" and row.failures:
@@ -246,7 +246,7 @@ class SweepTable(Pane):
         return styles.muted
 
 
-def columns_of(rows: Sequence[Row], width: int) -> list[Column]:
+def columns_of(rows: Sequence[SweepRow], width: int) -> list[SweepColumn]:
     """The columns for these rows that fit; the least important are left out first."""
     names = [rule.name for rule in rules.ALL if any(row.depth(rule.name) for row in rows)]
     has_interval = any(
@@ -260,17 +260,17 @@ def columns_of(rows: Sequence[Row], width: int) -> list[Column]:
         ),
     ]
     counts = [
-        Column(ColumnKey("done"), "", "n", _done_words, lambda row: row.done, "prompts done"),
+        SweepColumn(ColumnKey("done"), "", "n", _done_words, lambda row: row.done, "prompts done"),
     ]
     if any(row.accuracy for row in rows):
         words = "answers that the model gives itself, of those that are known"
         counts.append(
-            Column(ColumnKey("right"), "", "right", _right_words, _right_share, words),
+            SweepColumn(ColumnKey("right"), "", "right", _right_words, _right_share, words),
         )
     if any(row.headline for row in rows):
         words = "layers that give the model's own output within a nat, and their interval"
         counts.append(
-            Column(
+            SweepColumn(
                 ColumnKey(sufficient.NAME),
                 "",
                 "suffice",
@@ -281,7 +281,7 @@ def columns_of(rows: Sequence[Row], width: int) -> list[Column]:
         )
     if any(row.failures for row in rows):
         counts.append(
-            Column(
+            SweepColumn(
                 ColumnKey("failed"),
                 "",
                 "failed" if roomy else "✕",
@@ -290,7 +290,7 @@ def columns_of(rows: Sequence[Row], width: int) -> list[Column]:
                 "what could not be done",
             )
         )
-    layers = Column(
+    layers = SweepColumn(
         ColumnKey("layers"), "", "L", _layer_words, lambda row: row.n_layers, "number of layers"
     )
     depths = [
@@ -304,37 +304,39 @@ def columns_of(rows: Sequence[Row], width: int) -> list[Column]:
     return [*firsts, *([layers] if roomy else []), *counts, *depths]
 
 
-def _name_column(part: str, text: Callable[[Row], str], value: Callable[[Row], str]) -> Column:
+def _name_column(
+    part: str, text: Callable[[SweepRow], str], value: Callable[[SweepRow], str]
+) -> SweepColumn:
     """The column of a name, which gets the remaining room."""
-    return Column(ColumnKey(part), "", part, text, value, part, is_name=True)
+    return SweepColumn(ColumnKey(part), "", part, text, value, part, is_name=True)
 
 
-def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[Column]:
+def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[SweepColumn]:
     title = rule_title(rule)
 
-    def of(row: Row, name: str) -> Any:
+    def of(row: SweepRow, name: str) -> Any:
         """An attribute of the rule's estimate of a row; None where there is none."""
         estimate = row.depth(rule)
         return None if estimate is None else getattr(estimate, name)
 
-    def interval_words(row: Row) -> str:
+    def interval_words(row: SweepRow) -> str:
         estimate = row.depth(rule)
         return "" if of(row, "interval") is None or estimate is None else interval(estimate, "–")
 
-    def lower_end(row: Row) -> float | None:
+    def lower_end(row: SweepRow) -> float | None:
         return next(iter(of(row, "interval") or ()), None)
 
-    def layer_words(row: Row) -> str:
+    def layer_words(row: SweepRow) -> str:
         found = of(row, "count")
         return _NOTHING if found is None else f"{found:g}"
 
-    def ratio_words(row: Row) -> str:
+    def ratio_words(row: SweepRow) -> str:
         found = of(row, "ratio")
         words = "" if found is None else f"{found:.2f}"
         return words if roomy else words.removeprefix("0")
 
     found = [
-        Column(
+        SweepColumn(
             ColumnKey("layer", rule),
             title,
             "layers" if roomy else "e+1",
@@ -346,28 +348,28 @@ def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[Column]:
     if has_interval:
         words = f"95 % interval of the depth by {title}"
         key = ColumnKey("interval", rule)
-        found.append(Column(key, title, "95 %", interval_words, lower_end, words))
+        found.append(SweepColumn(key, title, "95 %", interval_words, lower_end, words))
     words = f"ratio of the depth by {title}, (layer + 1) / L"
     head, key = "ratio" if roomy else "/L", ColumnKey("ratio", rule)
-    return [*found, Column(key, title, head, ratio_words, lambda row: of(row, "ratio"), words)]
+    return [*found, SweepColumn(key, title, head, ratio_words, lambda row: of(row, "ratio"), words)]
 
 
-def _paper_column(rule: str) -> Column:
-    def count(row: Row) -> float | None:
+def _paper_column(rule: str) -> SweepColumn:
+    def count(row: SweepRow) -> float | None:
         published = row.published(rule)
         return None if published is None else published.count
 
-    def words(row: Row) -> str:
+    def words(row: SweepRow) -> str:
         published = row.published(rule)
         return "" if published is None else f"{'≈' * (not published.same_dataset)}{published.count}"
 
     title = f"the paper's depth by {rule_title(rule)}, in layers; ≈ on the data set most like it"
-    return Column(ColumnKey("paper", rule), rule_title(rule), "paper", words, count, title)
+    return SweepColumn(ColumnKey("paper", rule), rule_title(rule), "paper", words, count, title)
 
 
 def in_order(
-    rows: Sequence[Row], columns: Sequence[Column], sorted_by: SortedBy | None
-) -> list[Row]:
+    rows: Sequence[SweepRow], columns: Sequence[SweepColumn], sorted_by: SortedBy | None
+) -> list[SweepRow]:
     """The rows sorted by a column, the largest first or last; rows without a value come last."""
     column = next((column for column in columns if sorted_by and column.key == sorted_by.key), None)
     if column is None or sorted_by is None:
@@ -388,15 +390,15 @@ def shortened(shown: str, width: int) -> str:
     return fit_shown(cut_in_the_middle(shown, width), width)
 
 
-def _done_words(row: Row) -> str:
+def _done_words(row: SweepRow) -> str:
     return f"{row.done}" if row.done == row.total else f"{row.done}/{row.total}"
 
 
-def _right_words(row: Row) -> str:
+def _right_words(row: SweepRow) -> str:
     return str(row.accuracy or _NOTHING)
 
 
-def _suffice_words(row: Row, roomy: bool) -> str:
+def _suffice_words(row: SweepRow, roomy: bool) -> str:
     headline = row.headline
     if headline is None:
         return _NOTHING
@@ -406,9 +408,9 @@ def _suffice_words(row: Row, roomy: bool) -> str:
     return f"{headline.count:.1f}{ends}"
 
 
-def _right_share(row: Row) -> float | None:
+def _right_share(row: SweepRow) -> float | None:
     return None if row.accuracy is None else row.accuracy.share
 
 
-def _layer_words(row: Row) -> str:
+def _layer_words(row: SweepRow) -> str:
     return _NOTHING if row.n_layers is None else str(row.n_layers)

@@ -7,9 +7,9 @@ from rich.style import Style
 
 from depthtui import ramps
 from depthtui.report.generation import rolling_mean
-from depthtui.tui.draw.plot import Curve, Panel, Plot, PlotArea
+from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
 from depthtui.tui.draw.styles import PaneStyles, Piece, number
-from depthtui.tui.panes.chart import Axis, Chart
+from depthtui.tui.panes.chart import Chart, ChartAxis
 from depthtui.tui.panes.generated_text import depth_words
 from depthtui.tui.panes.pane import Cursor, CursorMoved
 
@@ -43,7 +43,7 @@ class TokenDepthCurve(Chart):
         mean = Curve(at, self._means, self.pane_styles.strong)
         dots = plot.curve(np.repeat(at, 2), apart)
         self.panels = [
-            Panel("", "", plot, [mean], behind=dots, behind_style=self._dot_style),
+            CurvePanel("", "", plot, [mean], behind=dots, behind_style=self._dot_style),
         ]
         self._update_titles()
 
@@ -74,18 +74,18 @@ class TokenDepthCurve(Chart):
     def share(self) -> float:
         return self._token / max(1, self._span - 1)
 
-    def axis(self, area: PlotArea) -> Axis:
+    def axis(self, area: PlotArea) -> ChartAxis:
         tokens = range(0, len(self._depths), _step(self._span))
         marks = [(token / max(1, self._span - 1), str(token)) for token in tokens]
-        return Axis("", marks, str(self._token))
+        return ChartAxis("", marks, str(self._token))
 
-    def point_at(self, share: float, panel: Panel | None) -> None:
+    def point_at(self, share: float, panel: CurvePanel | None) -> None:
         token = min(round(share * (self._span - 1)), len(self._depths) - 1)
         self.post_message(CursorMoved(self.cursor.layer, token))
 
     # Drawing ----------------------------------------------------------------
 
-    def draw_beside(self, panel: Panel, line: int) -> list[Piece]:
+    def draw_beside(self, panel: CurvePanel, line: int) -> list[Piece]:
         """The layer's number, and the colour of its depth."""
         n_layers, last = self.shown.model.n_layers, panel.plot.area.lines - 1
         label = "out" if line == 0 else "0" if line == last else ""

@@ -14,7 +14,7 @@ _PAGES = {"similarity": "pruning", "sufficient": "sufficient", "settled": "decid
 
 
 @dataclass(frozen=True)
-class Cell:
+class HeatmapCell:
     """A layer at a token; layer L is the output."""
 
     layer: int
@@ -37,7 +37,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Block:
+class StackBlock:
     """A layer of the what-if's stack, or one of its sublayers: `layer`, `attention` or `mlp`."""
 
     layer: int
@@ -83,7 +83,7 @@ class SweepCell:
     column: int
 
 
-Target: TypeAlias = Cell | LensRow | Layer | Block | CurvePoint | MeasureRow | SweepCell
+Target: TypeAlias = HeatmapCell | LensRow | Layer | StackBlock | CurvePoint | MeasureRow | SweepCell
 
 
 def _measures() -> list[Measure]:

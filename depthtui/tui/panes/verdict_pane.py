@@ -24,8 +24,8 @@ from depthtui.report.explanations import of_verdict
 from depthtui.report.phrases import criterion
 from depthtui.sizes import about
 from depthtui.token_text import fit_shown, printable_sentence
-from depthtui.tui.draw.blocks import cut, lines_of
-from depthtui.tui.draw.plot import Curve, Panel, Plot, PlotArea, reach
+from depthtui.tui.draw.block_lines import cut, lines_of
+from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea, reach
 from depthtui.tui.draw.styles import Piece, fit_right, number
 from depthtui.tui.draw.text import wrap
 from depthtui.tui.draw.tracks import axis, track
@@ -383,7 +383,7 @@ class VerdictPane(ThresholdPage):
         is_depth = measure.layers is None
         at = (np.arange(n_layers) + (1.0 if is_depth else 0.5)) / n_layers
         plot = Plot(PlotArea(0, 0, self._track_cells, lines), curve.low, curve.high)
-        panel = Panel("", "", plot, [Curve(at, curve.values, styles.faint)], curve.threshold)
+        panel = CurvePanel("", "", plot, [Curve(at, curve.values, styles.faint)], curve.threshold)
         here = (measure.count or 0) / n_layers if is_depth else None
         labels = {0: curve.top, lines - 1: curve.words}
         return [

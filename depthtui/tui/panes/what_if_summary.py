@@ -20,10 +20,10 @@ from depthtui.report.blocks import (
 from depthtui.report.blocks import Style as How
 from depthtui.report.skips import parameter_share
 from depthtui.token_text import fit_shown
-from depthtui.tui.draw.blocks import Lines, as_much_as_fits
+from depthtui.tui.draw.block_lines import Lines, as_much_as_fits
 from depthtui.tui.draw.styles import number
 from depthtui.tui.panes.lines_pane import LinesPane
-from depthtui.tui.state.what_if import Effect, Stack
+from depthtui.tui.state.what_if import Stack, WhatIfEffect
 
 _LONGEST_TITLE = 80
 _NAME = Column("", style="soft", width=10)
@@ -37,9 +37,9 @@ class WhatIfSummary(LinesPane):
     """The layers off, the depth left, the change of the loss, and where the answer is the same."""
 
     _stack = Stack(())
-    _effect: Effect | None = None
+    _effect: WhatIfEffect | None = None
 
-    def show_effect(self, stack: Stack, effect: Effect) -> None:
+    def show_effect(self, stack: Stack, effect: WhatIfEffect) -> None:
         """Draw the effect of these layers being off."""
         self._stack, self._effect = stack, effect
         self.redraw()
@@ -77,7 +77,7 @@ class WhatIfSummary(LinesPane):
                 blocks.append(Note(_KEYS))
         return as_much_as_fits([blocks], self.area, self.pane_styles, gaps=False)
 
-    def _loss(self, effect: Effect) -> list[tuple[str, How]]:
+    def _loss(self, effect: WhatIfEffect) -> list[tuple[str, How]]:
         before, change = number(effect.clean.loss), effect.loss_change
         if math.isnan(effect.clean.loss):
             return [("– one token predicts nothing that is there", "soft")]
@@ -97,10 +97,10 @@ def _share(name: str, share: float, words: str = "") -> Sequence[Cell]:
 class WhatIfPrompts(LinesPane):
     """The effects on every prompt that the model ran in the session, filled in as they run."""
 
-    _effects: Sequence[Effect] = ()
+    _effects: Sequence[WhatIfEffect] = ()
     _rule = ""
 
-    def show_effects(self, effects: list[Effect], rule: str) -> None:
+    def show_effects(self, effects: list[WhatIfEffect], rule: str) -> None:
         """List these effects; `rule` names the ranking that chose the layers."""
         self._effects, self._rule = effects, rule
         self.redraw()
@@ -124,7 +124,7 @@ class WhatIfPrompts(LinesPane):
         return as_much_as_fits([[table]], self.area, self.pane_styles)
 
 
-def _row(effect: Effect) -> Sequence[Cell]:
+def _row(effect: WhatIfEffect) -> Sequence[Cell]:
     title = prompt_title(effect.prompt, _LONGEST_TITLE)
     if effect.problem:
         return title, "did not run", ""

@@ -28,7 +28,7 @@ from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.draw.styles import line_colour
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair
-from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.key_footer import KeyFooter
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap, PairedHeatmap
@@ -47,7 +47,7 @@ from depthtui.tui.state.comparison import (
     names_of,
 )
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.session import Run
+from depthtui.tui.state.session import SessionRun
 from depthtui.tui.state.verdicts import LastReading
 
 _SIDE_B = ("heatmap-b", "lens-b")
@@ -76,7 +76,7 @@ class CompareScreen(LiveScreen):
         run: the run that a key acted on last, whose model the key may have loaded.
     """
 
-    run: Run | None = None
+    run: SessionRun | None = None
     KEYS = compare.COMMANDS
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of(KEYS), *moving.DIGITS]
     CSS_PATH: ClassVar[list[str | Path]] = ["../panes.tcss", "../compare.tcss"]  # type: ignore[assignment]
@@ -91,7 +91,7 @@ class CompareScreen(LiveScreen):
     )
 
     def __init__(
-        self, explorer: Explorer, a: Run, b: Run, measure: Measure, cursor: Cursor
+        self, explorer: Explorer, a: SessionRun, b: SessionRun, measure: Measure, cursor: Cursor
     ) -> None:
         super().__init__(explorer)
         self._runs = (a, b)
@@ -234,7 +234,7 @@ class CompareScreen(LiveScreen):
 
     def in_pane(self, pane: Pane, cursor: Cursor) -> Cursor:
         layer = round(cursor.layer * self._layers_of(pane) / max(self._layers))
-        if isinstance(pane, Heatmap):
+        if isinstance(pane, HeatmapPane):
             return Cursor(layer, cursor.token)
         columns = self._alignment.b if pane.id in _SIDE_B else self._alignment.a
         return Cursor(layer, nearest_token(columns, cursor.token))
@@ -243,7 +243,7 @@ class CompareScreen(LiveScreen):
         assert pane is not None
         layer = round(cursor.layer * max(self._layers) / self._layers_of(pane))
         # A pane that is no heatmap has no column to point at.
-        return Cursor(layer, cursor.token if isinstance(pane, Heatmap) else self.cursor.token)
+        return Cursor(layer, cursor.token if isinstance(pane, HeatmapPane) else self.cursor.token)
 
     def _layers_of(self, pane: Pane) -> int:
         return max(self._layers) if pane.id == "difference" else self._layers[pane.id in _SIDE_B]
@@ -269,7 +269,7 @@ class CompareScreen(LiveScreen):
 
     # Keys -------------------------------------------------------------------
 
-    def _in_order(self) -> Sequence[tuple[Run, Run]]:
+    def _in_order(self) -> Sequence[tuple[SessionRun, SessionRun]]:
         """Each run with the other one; the pair of the focused pane's run first."""
         a, b = self._runs
         pairs = ((a, b), (b, a))
@@ -291,7 +291,7 @@ class CompareScreen(LiveScreen):
         reason = next(filter(None, (why_not for _, why_not in wanted)), LACKS_NOTHING)
         self.notify(printable_sentence(reason), markup=False)
 
-    def _compute(self, run: Run, other: Run, names: Sequence[str]) -> None:
+    def _compute(self, run: SessionRun, other: SessionRun, names: Sequence[str]) -> None:
         """Compute metrics of a run, with the other run's settings for those that it has."""
         there = [name for name in names if other.result is not None and other.result.has_all(name)]
         changes = choices_of(other, there)
@@ -302,7 +302,7 @@ class CompareScreen(LiveScreen):
 
         self._act_with_model_of(run, "compute", compute)
 
-    def _act_with_model_of(self, run: Run, name: str, act: Callable[[], None]) -> None:
+    def _act_with_model_of(self, run: SessionRun, name: str, act: Callable[[], None]) -> None:
         self.run = run
         act_with_model_of(self, run, self.commands[name], act)
 

@@ -21,7 +21,7 @@ from depthtui.data.run_settings import GenerationSettings, RunSettings
 from depthtui.depth.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
 from depthtui.metrics import logit_lens
 from depthtui.metrics.spec import Measure
-from depthtui.tui.commands import moving, writing
+from depthtui.tui.commands import generation, moving
 from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.panes.generated_text import GeneratedText
 from depthtui.tui.panes.generation_line import GenerationLine
@@ -44,7 +44,7 @@ class GenerationScreen(LiveScreen):
         layer_order: `up` has layer 0 at the bottom.
     """
 
-    KEYS = writing.COMMANDS
+    KEYS = generation.COMMANDS
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of(KEYS), *moving.DIGITS]
     CSS_PATH: ClassVar[list[str | Path]] = ["../panes.tcss", "../generation.tcss"]  # type: ignore[assignment]
     AUTO_FOCUS = "GeneratedText"

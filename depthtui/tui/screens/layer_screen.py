@@ -36,7 +36,7 @@ from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.screens.stepped_screen import SteppedScreen
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.session import Run
+from depthtui.tui.state.session import SessionRun
 
 _LEFT = 2
 """Parts in the left column."""
@@ -63,7 +63,7 @@ class LayerScreen(SteppedScreen):
     def __init__(
         self,
         explorer: Explorer,
-        run: Run,
+        run: SessionRun,
         cursor: Cursor,
         layer_order: str,
         lens: str,
@@ -123,7 +123,7 @@ class LayerScreen(SteppedScreen):
         return self._lens
 
     @property
-    def run(self) -> Run:
+    def run(self) -> SessionRun:
         return self._run
 
     def extent(self) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.decided_pane import DecidedPane
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.exit_pane import ExitPane
-from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.key_footer import KeyFooter
 from depthtui.tui.panes.layer_bars import LayerBars
 from depthtui.tui.panes.lens_table import LensTable
@@ -49,7 +49,7 @@ class Place(NamedTuple):
 
 
 PROMPT = Place(PromptPane, "prompt", "Prompt", "always")
-LEFT = (Place(Heatmap, "heatmap", "Heatmap"), Place(DepthCurves, "curves", "Curves"))
+LEFT = (Place(HeatmapPane, "heatmap", "Heatmap"), Place(DepthCurves, "curves", "Curves"))
 PAGES = (
     Place(VerdictPane, "verdict", "Verdict", "page"),
     Place(SufficientPane, "sufficient", "Suffice", "page"),
@@ -62,7 +62,7 @@ PAGES = (
 
 RIGHT = (Place(LensTable, "lens", "Lens"), *PAGES)
 SPARE = (
-    Place(Heatmap, "means", "Means", "spare"),
+    Place(HeatmapPane, "means", "Means", "spare"),
     Place(LayerBars, "useful", "Usefulness", "spare"),
 )
 """Panes of the wide screen."""

@@ -27,7 +27,7 @@ from depthtui.settings import datasets_dir
 from depthtui.token_text import printable_sentence
 from depthtui.tui.commands import main, moving
 from depthtui.tui.commands.command import bindings_of
-from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.heatmap_views import copied
 from depthtui.tui.panes.page import ThresholdTurned
 from depthtui.tui.panes.pane import Cursor, Pane
@@ -40,10 +40,10 @@ from depthtui.tui.screens import main_layout, opening
 from depthtui.tui.screens.pane_screen import LONGEST_COUNT, PaneTabs
 from depthtui.tui.screens.places_screen import PlacesScreen
 from depthtui.tui.screens.stepped_screen import SteppedScreen
-from depthtui.tui.state.datasets import Datasets
+from depthtui.tui.state.dataset_prompts import Datasets
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
-from depthtui.tui.state.session import Run, RunState
+from depthtui.tui.state.session import RunState, SessionRun
 from depthtui.tui.state.sessions import OPEN_ELSEWHERE, words_of
 from depthtui.tui.state.status import status_of
 from depthtui.tui.state.step import step_words
@@ -71,11 +71,11 @@ class MainScreen(PlacesScreen, SteppedScreen):
     def __init__(self, explorer: Explorer) -> None:
         super().__init__(explorer)
         self.datasets = Datasets(datasets_dir(explorer.settings.cache_folder))
-        self._shown: Run | None = None
+        self._shown: SessionRun | None = None
         self._read = LastReading()
         self._compared_at = self.cursor
         self._load = 0
-        self._return_to: tuple[Run, Cursor, bool] | None = None
+        self._return_to: tuple[SessionRun, Cursor, bool] | None = None
         self.wants_verdict = False
 
     def compose(self) -> ComposeResult:
@@ -92,7 +92,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
     # Showing ----------------------------------------------------------------
 
     @property
-    def run(self) -> Run | None:
+    def run(self) -> SessionRun | None:
         return self.explorer.session.current
 
     def remarked(self) -> None:
@@ -164,7 +164,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
         if self.run is not None and self.run.state is RunState.HALTED:
             self._show_offer()
 
-    def _begin(self, run: Run, result: RunResult) -> None:
+    def _begin(self, run: SessionRun, result: RunResult) -> None:
         """Show another run: for the same tokens the cursor stays where it is.
 
         On the first run it begins at the output, where the model answers.
@@ -179,7 +179,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
             self.go(layer, token + in_answer * result.tokens.answer_start)
             self._return_to = None
 
-    def begin_at(self, run: Run, cursor: Cursor, in_answer: bool = False) -> None:
+    def begin_at(self, run: SessionRun, cursor: Cursor, in_answer: bool = False) -> None:
         """Put the cursor there once a run is shown; `in_answer` counts from the answer's start."""
         self._return_to = run, cursor, in_answer
 
@@ -342,7 +342,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
         result, pane = self.shown_result(), self.active_pane
         measure = through(self.measure, self.lens_name)
         found = copied(measure, result, self.cursor) if result else None
-        command = measure.command(result) if result and isinstance(pane, Heatmap) else ""
+        command = measure.command(result) if result and isinstance(pane, HeatmapPane) else ""
         if isinstance(pane, VerdictPane) and pane.sentence:
             self.app.copy_to_clipboard(pane.sentence)
             self.notify(printable_sentence(pane.sentence), title="Copied", markup=False)

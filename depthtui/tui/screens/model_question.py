@@ -9,7 +9,7 @@ from depthtui.token_text import printable_sentence
 from depthtui.tui.commands.command import Command
 from depthtui.tui.screens.dialogs.ask import Ask, ask_first
 from depthtui.tui.state.comparison import told_apart
-from depthtui.tui.state.session import Run
+from depthtui.tui.state.session import SessionRun
 from depthtui.tui.state.unfinished import unfinished
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ OTHER_VALUES = (
 
 def act_with_model_of(
     screen: RunScreen,
-    run: Run | None,
+    run: SessionRun | None,
     command: Command[Any],
     act: Callable[[], None],
     asks: bool = True,
@@ -55,7 +55,9 @@ def _act(screen: RunScreen, command: Command[Any], act: Callable[[], None], asks
     ask_first(screen.app, screen.explorer, lost, command.name, command.does, act)
 
 
-def _ask(screen: RunScreen, run: Run, command: Command[Any], act: Callable[[], None]) -> None:
+def _ask(
+    screen: RunScreen, run: SessionRun, command: Command[Any], act: Callable[[], None]
+) -> None:
     """Ask whether to load the run's model and act, or to act on the loaded one."""
     from depthtui.tui.keymap import keys_of
 

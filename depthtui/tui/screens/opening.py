@@ -18,10 +18,10 @@ from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.dialogs.dialog import Dialog, open_tab
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneScreen
-from depthtui.tui.state.datasets import Datasets
+from depthtui.tui.state.dataset_prompts import Datasets
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.reading import ReadingChoices, what_lens_lacks
-from depthtui.tui.state.session import Run, RunState
+from depthtui.tui.state.reading_choices import ReadingChoices, what_lens_lacks
+from depthtui.tui.state.session import RunState, SessionRun
 from depthtui.tui.state.unfinished import lost_by_opening, unfinished
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from depthtui.tui.screens.dialogs.prompt_picker import PromptChoice
     from depthtui.tui.screens.dialogs.run_list import SessionChoice
     from depthtui.tui.screens.main_screen import MainScreen
-    from depthtui.tui.state.sweep_rows import Survey
+    from depthtui.tui.state.sweep_rows import SweepView
     from depthtui.tui.state.sweeping import Sweeping
 
 STILL_RUNNING = "The run goes on: esc stops it."
@@ -66,7 +66,7 @@ def choose_prompt(
 
 
 def choose_prompt_beside(
-    screen: LiveScreen, explorer: Explorer, run: Run, then: Callable[[], None] = lambda: None
+    screen: LiveScreen, explorer: Explorer, run: SessionRun, then: Callable[[], None] = lambda: None
 ) -> None:
     """Ask for a prompt to run on a run's model and compare with the run; `then` is called after."""
 
@@ -113,7 +113,7 @@ def choose_model(screen: LiveScreen, explorer: Explorer, then: Callable[[ModelSp
 def choose_measured(
     screen: LiveScreen,
     explorer: Explorer,
-    run: Run,
+    run: SessionRun,
     token: int,
     first: str = "",
     then: Callable[[], object] = lambda: None,
@@ -204,7 +204,7 @@ def show_session(
     explorer: Explorer,
     open_session: Callable[[SessionFile], None],
     tab: str = "runs",
-    start: Run | None = None,
+    start: SessionRun | None = None,
 ) -> None:
     """List the session's runs, or other sessions.
 
@@ -251,7 +251,7 @@ def _do_with_run(screen: LiveScreen, explorer: Explorer, choice: SessionChoice) 
         show_run(screen, explorer, run)
 
 
-def show_run(screen: LiveScreen, explorer: Explorer, run: Run, key: str = "session") -> None:
+def show_run(screen: LiveScreen, explorer: Explorer, run: SessionRun, key: str = "session") -> None:
     """Show a run; one that the cache has lost is computed, after a question.
 
     `key` is the id of the key that asked.
@@ -273,7 +273,11 @@ def show_run(screen: LiveScreen, explorer: Explorer, run: Run, key: str = "sessi
 
 
 def show_comparison(
-    screen: LiveScreen, explorer: Explorer, a: Run, b: Run, cursor: Cursor | None = None
+    screen: LiveScreen,
+    explorer: Explorer,
+    a: SessionRun,
+    b: SessionRun,
+    cursor: Cursor | None = None,
 ) -> None:
     """Put two runs side by side; the cursor keeps its place in A, or begins at a given one."""
     from depthtui.tui.screens.compare_screen import CompareScreen
@@ -289,7 +293,9 @@ def show_sweep(screen: LiveScreen, explorer: Explorer) -> None:
     screen.app.push_screen(SweepScreen(explorer), lambda _: screen.redraw())
 
 
-def show_what_if(screen: LiveScreen, explorer: Explorer, clean: Run, changes: RunSettings) -> None:
+def show_what_if(
+    screen: LiveScreen, explorer: Explorer, clean: SessionRun, changes: RunSettings
+) -> None:
     """Open the what-if of a clean run, with the layers that these settings change."""
     from depthtui.tui.screens.what_if_screen import WhatIfScreen
 
@@ -300,7 +306,7 @@ def show_what_if(screen: LiveScreen, explorer: Explorer, clean: Run, changes: Ru
 def show_layer(
     screen: PaneScreen,
     explorer: Explorer,
-    run: Run,
+    run: SessionRun,
     cursor: Cursor,
     lens: str,
     left: Callable[[Cursor], object],
@@ -323,7 +329,7 @@ def show_generation(screen: MainScreen, explorer: Explorer) -> None:
     screen.app.push_screen(GenerationScreen(explorer, screen.layer_order), opened)
 
 
-def export_run(screen: LiveScreen, explorer: Explorer, run: Run, result: RunResult) -> None:
+def export_run(screen: LiveScreen, explorer: Explorer, run: SessionRun, result: RunResult) -> None:
     """Ask how to export a run, or the whole session."""
     from depthtui.tui.screens.dialogs.export_screen import open_export
 
@@ -355,12 +361,12 @@ def export_generation(app: App[Any], explorer: Explorer, generation: Generation)
     _export(app, explorer, "this text", "generations", report)
 
 
-def export_sweep(app: App[Any], explorer: Explorer, survey: Survey) -> None:
+def export_sweep(app: App[Any], explorer: Explorer, view: SweepView) -> None:
     """Ask how to export the report of a sweep that has a summary."""
     from depthtui.sweep.report.export import sweep_report
 
-    assert survey.summary is not None
-    report = partial(sweep_report, survey.summary, survey.asked)
+    assert view.summary is not None
+    report = partial(sweep_report, view.summary, view.asked)
     _export(app, explorer, "this sweep", "sweeps", report)
 
 

@@ -23,11 +23,18 @@ from depthtui.palettes import OWN_PALETTE
 from depthtui.report.explanations import of_types
 from depthtui.tui.commands.command import Command
 from depthtui.tui.draw.styles import RampChoice
-from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.heatmap_views import mode_of
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.panes.status_line import StatusLine
-from depthtui.tui.panes.under_cursor import Block, Cell, CurvePoint, Layer, LensRow, MeasureRow
+from depthtui.tui.panes.under_cursor import (
+    CurvePoint,
+    HeatmapCell,
+    Layer,
+    LensRow,
+    MeasureRow,
+    StackBlock,
+)
 from depthtui.tui.panes.view import View
 from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.dialogs.dialog import MUTED
@@ -81,7 +88,7 @@ class PaneScreen(Screen[Cursor]):
     ALLOW_IN_MAXIMIZED_VIEW = "Footer, .title-line"
     # Textual's escape would precede the one that the footer names.
     ESCAPE_TO_MINIMIZE = False
-    AUTO_FOCUS = "Heatmap"
+    AUTO_FOCUS = "HeatmapPane"
     PANE_ORDER: ClassVar[tuple[str, ...]] = ()
     """Ids of the panes in the order of `tab`."""
     KEYS: ClassVar[Sequence[Command[Any]]] = ()
@@ -392,9 +399,9 @@ class PaneScreen(Screen[Cursor]):
         """Open the thing under the focused pane's cursor."""
         pane = self.active_pane
         match pane.under_cursor():
-            case Cell(layer, token) | LensRow(layer, token):
+            case HeatmapCell(layer, token) | LensRow(layer, token):
                 self._open_cell(pane, layer, token)
-            case Layer(layer) | Block(layer, _) | CurvePoint(_, layer):
+            case Layer(layer) | StackBlock(layer, _) | CurvePoint(_, layer):
                 self._open_cell(pane, layer, pane.cursor.token)
             case MeasureRow() as row:
                 self.open_measure(row)
@@ -441,8 +448,8 @@ class PaneScreen(Screen[Cursor]):
 
     def go_to_heatmap(self) -> None:
         """Focus a heatmap, so that the keys act on it."""
-        if not isinstance(self.active_pane, Heatmap):
-            self._activate(next(pane for pane in self.panes if isinstance(pane, Heatmap)))
+        if not isinstance(self.active_pane, HeatmapPane):
+            self._activate(next(pane for pane in self.panes if isinstance(pane, HeatmapPane)))
 
     def choose_reading(self) -> None:
         """Choose how depths are read; the panes show each choice at once."""

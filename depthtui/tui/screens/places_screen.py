@@ -17,8 +17,8 @@ from depthtui.tui.panes.line_field import LineField
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.screens.paged_screen import PagedScreen
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.search import SCOPES, Scope, Search
-from depthtui.tui.state.session import Run
+from depthtui.tui.state.run_search import SCOPES, Scope, Search
+from depthtui.tui.state.session import SessionRun
 
 
 class FindField(LineField):
@@ -50,7 +50,7 @@ class PlacesScreen(PagedScreen):
         self._asked_from: Pane | None = None
 
     @property
-    def run(self) -> Run | None:
+    def run(self) -> SessionRun | None:
         """The run on the screen."""
         raise NotImplementedError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
-from depthtui.tui.state.session import Run, RunState
+from depthtui.tui.state.session import RunState, SessionRun
 
 
 class SteppedScreen(LiveScreen):
@@ -16,7 +16,7 @@ class SteppedScreen(LiveScreen):
         self._halted_at = -1
 
     @property
-    def run(self) -> Run | None:
+    def run(self) -> SessionRun | None:
         """The run on the screen."""
         raise NotImplementedError
 
@@ -38,7 +38,7 @@ class SteppedScreen(LiveScreen):
         """Go to an earlier layer."""
         self._go_through(-self.take_count())
 
-    def layer_to_show(self, run: Run) -> int:
+    def layer_to_show(self, run: SessionRun) -> int:
         """The cursor's layer, or the layer of a halt that was not shown yet."""
         is_new = run.state is RunState.HALTED and run.halted_at != self._halted_at
         self._halted_at = run.halted_at

@@ -31,9 +31,9 @@ from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.sweep_curves import SweepCurves
 from depthtui.tui.panes.sweep_line import SweepLine
 from depthtui.tui.panes.sweep_table import (
-    Column,
     ColumnKey,
     SortedBy,
+    SweepColumn,
     SweepTable,
     columns_of,
     in_order,
@@ -44,7 +44,7 @@ from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.sweep_analysis import SweepAnalysis
-from depthtui.tui.state.sweep_rows import GROUPINGS, Grouping, Row, RowKey, Survey
+from depthtui.tui.state.sweep_rows import GROUPINGS, Grouping, RowKey, SweepRow, SweepView
 from depthtui.tui.state.sweeping import Sweeping, sweep_of_session
 from depthtui.tui.state.unfinished import slow_work
 
@@ -110,30 +110,30 @@ class SweepScreen(LiveScreen):
         return self.explorer.sweep or self._session_sweep
 
     @property
-    def survey(self) -> Survey:
-        """The last computed survey of the sweep."""
-        return self._analysis.survey if self._analysis else Survey()
+    def sweep_view(self) -> SweepView:
+        """The last computed view of the sweep."""
+        return self._analysis.view if self._analysis else SweepView()
 
     @property
     def is_current(self) -> bool:
-        """Whether the survey covers everything in the sweep."""
+        """Whether the view covers everything in the sweep."""
         return self._analysis is None or self._analysis.is_current(self._grouping)
 
     @property
-    def rows(self) -> Sequence[Row]:
+    def rows(self) -> Sequence[SweepRow]:
         """The rows that are shown, in order."""
         return self.query_one(SweepTable).rows
 
     @property
-    def row(self) -> Row | None:
+    def row(self) -> SweepRow | None:
         """The row under the cursor."""
         rows, place = self.rows, self.cursor.layer
         return rows[place] if place < len(rows) else None
 
     @property
-    def marked(self) -> list[Row]:
+    def marked(self) -> list[SweepRow]:
         """The rows that are compared, whether or not the filter shows them."""
-        by_key = {row.key: row for row in self.survey.rows}
+        by_key = {row.key: row for row in self.sweep_view.rows}
         return [by_key[key] for key in self.marks if key in by_key]
 
     def extent(self) -> tuple[int, int]:
@@ -157,7 +157,7 @@ class SweepScreen(LiveScreen):
         self._show_rows()
 
     def _analyse(self) -> None:
-        """Compute the survey in a thread, one at a time."""
+        """Compute the view in a thread, one at a time."""
         analysis = self._analysis
         request = analysis.begin(self._grouping) if analysis else None
         if analysis is None or request is None:
@@ -167,8 +167,8 @@ class SweepScreen(LiveScreen):
             # Comparisons are slow: the rows are shown before them.
             rows = analysis.rows(request)
             self.call_later(self._take, analysis, lambda: analysis.take_rows(rows))
-            survey = analysis.survey_of(request)
-            self.call_later(self._take, analysis, lambda: analysis.finish(request, survey))
+            view = analysis.view_of(request)
+            self.call_later(self._take, analysis, lambda: analysis.finish(request, view))
 
         self.run_worker(work, thread=True)
 
@@ -183,7 +183,7 @@ class SweepScreen(LiveScreen):
         table, current = self.query_one(SweepTable), self.row
         words = self._filter.lower().split()
         found = [
-            row for row in self.survey.rows if all(word in row.title.lower() for word in words)
+            row for row in self.sweep_view.rows if all(word in row.title.lower() for word in words)
         ]
         rows = in_order(found, columns_of(found, table.area.width), self._sorted_by)
         places = {row.key: place for place, row in enumerate(self.marked)}
@@ -193,10 +193,10 @@ class SweepScreen(LiveScreen):
         layer = keys.index(current.key) if current and stays else self.cursor.layer
         self.go(layer, self.cursor.token)
         self._show_cursor()
-        self.query_one(FindingsPane).show_findings(self.survey.findings, self._why_silent())
+        self.query_one(FindingsPane).show_findings(self.sweep_view.findings, self._why_silent())
 
     @property
-    def _column(self) -> Column | None:
+    def _column(self) -> SweepColumn | None:
         """The column under the cursor."""
         columns, place = self.query_one(SweepTable).columns, self.cursor.token
         return columns[place] if place < len(columns) else None
@@ -305,7 +305,7 @@ class SweepScreen(LiveScreen):
             return
         about = [place for place, row in enumerate(self.rows) if finding.is_about(row)]
         if not about:
-            hidden = any(finding.is_about(row) for row in self.survey.rows)
+            hidden = any(finding.is_about(row) for row in self.sweep_view.rows)
             self.notify(FILTERED_OUT if hidden else ABOUT_NO_ROW, markup=False)
             return
         if self.maximized is not None:
@@ -464,8 +464,8 @@ class SweepScreen(LiveScreen):
     def export(self) -> None:
         from depthtui.tui.screens.opening import export_sweep
 
-        if self.survey.summary is not None:
-            export_sweep(self.app, self.explorer, self.survey)
+        if self.sweep_view.summary is not None:
+            export_sweep(self.app, self.explorer, self.sweep_view)
 
 
 def _and(files: Sequence[str]) -> str:
@@ -474,7 +474,7 @@ def _and(files: Sequence[str]) -> str:
     return " and ".join([*map(printable_line, files[:_MOST_NAMED]), *more])
 
 
-def _next_order(column: Column, sorted_by: SortedBy | None) -> SortedBy | None:
+def _next_order(column: SweepColumn, sorted_by: SortedBy | None) -> SortedBy | None:
     """The next order of a column: one way, the other way, then as in the plan."""
     first = SortedBy(column.key, falls=not column.is_name)
     if sorted_by is None or sorted_by.key != column.key:

@@ -40,7 +40,7 @@ from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
-from depthtui.tui.state.session import Run, RunState
+from depthtui.tui.state.session import RunState, SessionRun
 from depthtui.tui.state.status import EngineState, Status, stage_of
 from depthtui.tui.state.verdicts import LastReading
 from depthtui.tui.state.what_if import CHEAPEST_RANKING, Stack, WhatIf
@@ -67,7 +67,7 @@ class WhatIfScreen(LiveScreen):
     def __init__(
         self,
         explorer: Explorer,
-        run: Run,
+        run: SessionRun,
         cursor: Cursor,
         layer_order: str,
         changes: RunSettings,

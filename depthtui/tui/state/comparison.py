@@ -17,7 +17,7 @@ from depthtui.report.skips import changes_of
 from depthtui.report.summary_json import weights_dtype
 from depthtui.token_text import printable
 from depthtui.tui.state.alignment import Alignment, Match, is_special
-from depthtui.tui.state.session import Run
+from depthtui.tui.state.session import SessionRun
 
 PLACES = ("answer_start", "skip_positions")
 """Settings that name tokens of one prompt, and fit no other prompt."""
@@ -26,7 +26,7 @@ _LONGEST_PROMPT = 24
 _LONGEST_TOKEN = 24
 
 
-def names_of(a: Run, b: Run) -> tuple[str, str]:
+def names_of(a: SessionRun, b: SessionRun) -> tuple[str, str]:
     """Names that distinguish two runs: by model, prompt and skipped layers, else by number."""
     models = told_apart(a.model, b.model)
     prompts = a.prompt.text != b.prompt.text
@@ -34,7 +34,7 @@ def names_of(a: Run, b: Run) -> tuple[str, str]:
     differ = models[0] != models[1]
     numbers = not (differ or prompts or layers)
 
-    def name(run: Run) -> str:
+    def name(run: SessionRun) -> str:
         parts = [
             models[run is b] if differ else "",
             prompt_title(run.prompt, _LONGEST_PROMPT) if prompts else "",
@@ -88,7 +88,7 @@ def compared_sentence(
     return " ".join(filter(None, (depths, parting_sentence(a, b, settings))))
 
 
-def lacks(run: Run, other: Run, metrics: Sequence[str] | None = None) -> list[str]:
+def lacks(run: SessionRun, other: SessionRun, metrics: Sequence[str] | None = None) -> list[str]:
     """The metrics that a run lacks and can compute, and that the other run has.
 
     `metrics` limits the search; None for all.
@@ -101,7 +101,7 @@ def lacks(run: Run, other: Run, metrics: Sequence[str] | None = None) -> list[st
     return run.to_compute(missing)[0]
 
 
-def choices_of(run: Run, metrics: Sequence[str]) -> dict[str, Any]:
+def choices_of(run: SessionRun, metrics: Sequence[str]) -> dict[str, Any]:
     """The settings that metrics of a run were computed with and that fit another prompt."""
     names = {name for metric in metrics for name in METRIC_BY_NAME[metric].depends_on}
     return {name: getattr(run.settings, name) for name in sorted(names - set(PLACES))}

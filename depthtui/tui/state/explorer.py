@@ -49,16 +49,16 @@ from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError
 from depthtui.report.controls import kept_line
 from depthtui.settings import Settings, lenses_dir, models_dir
-from depthtui.tui.state.engine import Engine, EngineDeath
+from depthtui.tui.state.engine_connection import EngineConnection, EngineDeath
 from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.inspections import Inspections
 from depthtui.tui.state.kept_paces import joined, pace_key
 from depthtui.tui.state.model_list import ModelList, opened_last
 from depthtui.tui.state.model_writing import ModelWriting
-from depthtui.tui.state.pair import Pair
 from depthtui.tui.state.phase import CodeQuestion, NotLoaded, Phase, Problem
-from depthtui.tui.state.reading import ReadingChoices
-from depthtui.tui.state.session import Run, RunState, Session
+from depthtui.tui.state.reading_choices import ReadingChoices
+from depthtui.tui.state.run_pair import RunPair
+from depthtui.tui.state.session import RunState, Session, SessionRun
 from depthtui.tui.state.sessions import Sessions
 from depthtui.tui.state.toast import Toast
 from depthtui.tui.state.token_count import TokenCount
@@ -75,7 +75,7 @@ if TYPE_CHECKING:
 class Host(Protocol):
     """The explorer's interface to the app; the tests bring a silent one."""
 
-    def start_engine(self) -> Engine:
+    def start_engine(self) -> EngineConnection:
         """Create an engine that posts its messages to the app.
 
         Raises:
@@ -166,15 +166,15 @@ class Explorer:
         self.token_count = TokenCount(self._free_engine)
         self.models = ModelList(self)
         self.inspections = Inspections(self._free_engine, lambda: self.model)
-        self.pair = Pair()
+        self.pair = RunPair()
         self.draft: tuple[Prompt, bool] | None = None
         self._asked: tuple[Prompt, bool] | None = None
-        self._engine: Engine | None = None
+        self._engine: EngineConnection | None = None
         self._steps_left = 0
         self.is_stepping = False
         self._once_loaded: Callable[[ModelInfo], None] | None = None
         self._controls: dict[str, str] = {}
-        self.unasked_run: Run | None = None
+        self.unasked_run: SessionRun | None = None
         self.unasked_seconds = MOST_SECONDS
 
     @property
@@ -202,7 +202,7 @@ class Explorer:
         busy = self.is_loading or self.phase in (Phase.DEAD, Phase.SWEEPING, Phase.WRITING)
         return self.model is not None and not busy
 
-    def _free_engine(self) -> Engine | None:
+    def _free_engine(self) -> EngineConnection | None:
         """The engine, where it can do work other than a sweep now."""
         return self._engine if self.can_run else None
 
@@ -283,24 +283,26 @@ class Explorer:
         self._expect_nothing()
         self._load(spec)
 
-    def run_on_model(self, run: Run, spec: ModelSpec) -> None:
+    def run_on_model(self, run: SessionRun, spec: ModelSpec) -> None:
         """Run a run's prompt on another model, which is loaded first; `pair` then has both runs.
 
         Any run, load or stop in between cancels the comparison.
         """
         self._run_beside(run, spec, _with_marked_answer(run), run.settings.chat_template)
 
-    def run_prompt_beside(self, run: Run, prompt: Prompt, chat_template: bool) -> None:
+    def run_prompt_beside(self, run: SessionRun, prompt: Prompt, chat_template: bool) -> None:
         """Run another prompt on a run's model; `pair` then has both runs."""
         self._run_beside(run, run.model.spec, prompt, chat_template)
 
-    def _run_beside(self, first: Run, spec: ModelSpec, prompt: Prompt, chat_template: bool) -> None:
+    def _run_beside(
+        self, first: SessionRun, spec: ModelSpec, prompt: Prompt, chat_template: bool
+    ) -> None:
         self._expect_nothing()
         self._asked, self.draft = (prompt, chat_template), None
         self._with_model(spec, partial(self._start_beside, first, prompt, chat_template))
 
     def _start_beside(
-        self, first: Run, prompt: Prompt, chat_template: bool, model: ModelInfo
+        self, first: SessionRun, prompt: Prompt, chat_template: bool, model: ModelInfo
     ) -> None:
         """Run a prompt as another run did, with every layer, without slower metrics."""
         is_same = prompt.text == first.prompt.text
@@ -321,18 +323,18 @@ class Explorer:
         self._once_loaded = None
         self.pair.forget()
 
-    def _recall(self, run: Run, model: ModelInfo) -> None:
+    def _recall(self, run: SessionRun, model: ModelInfo) -> None:
         """Compute a kept session's run that the cache no longer has."""
         if run not in self.session.runs:
             return
         self.session.recall(run, model)
         self._send(run)
 
-    def with_model_of(self, run: Run, then: Callable[[], None]) -> None:
+    def with_model_of(self, run: SessionRun, then: Callable[[], None]) -> None:
         """Load a run's model unless it is loaded, then call `then`."""
         self._with_model(run.model.spec, lambda _: then())
 
-    def begin_session(self, kept: Sequence[KeptRun]) -> list[Run]:
+    def begin_session(self, kept: Sequence[KeptRun]) -> list[SessionRun]:
         """Replace the session's runs by those of a kept session; a live run is stopped."""
         if self.session.live is not None:
             self.stop()
@@ -366,11 +368,11 @@ class Explorer:
         self.phase = Phase.LOADING
         self._send_load(self._engine, spec)
 
-    def _send_load(self, engine: Engine, spec: ModelSpec) -> None:
+    def _send_load(self, engine: EngineConnection, spec: ModelSpec) -> None:
         self._send_trust(engine, [spec])
         engine.send(LoadModel(spec))
 
-    def _send_trust(self, engine: Engine, specs: Iterable[ModelSpec]) -> None:
+    def _send_trust(self, engine: EngineConnection, specs: Iterable[ModelSpec]) -> None:
         """Let the engine run the code of the trusted models among these."""
         for spec in specs:
             if spec in self._trusted:
@@ -415,7 +417,7 @@ class Explorer:
         run = self.session.start(self.model, asked, settings)
         self._send(run, step, fresh=again)
 
-    def compute(self, *metrics: str, run: Run | None = None, **changes: Any) -> None:
+    def compute(self, *metrics: str, run: SessionRun | None = None, **changes: Any) -> None:
         """Add metrics to a run; a live run is stopped first.
 
         Metrics that the engine is computing for the run are continued, too.
@@ -437,7 +439,7 @@ class Explorer:
         self.session.extend(run, replace(run.settings, metrics=tuple(wanted)))
         self._send(run)
 
-    def _begin_unasked(self, run: Run) -> None:
+    def _begin_unasked(self, run: SessionRun) -> None:
         """Compute sufficient layers after a finished run, where the count comes soon."""
         is_shown = run is self.session.current and not self.pair.is_expected
         if not (is_shown and self.phase is Phase.READY):
@@ -460,7 +462,7 @@ class Explorer:
             self.unasked_seconds = 0.0
         self.stop()
 
-    def run_aside(self, prompt: Prompt, settings: RunSettings) -> Run | None:
+    def run_aside(self, prompt: Prompt, settings: RunSettings) -> SessionRun | None:
         """Run a prompt without listing it in the session or showing it on the main screen.
 
         A live run is stopped first. None while there is no model.
@@ -537,7 +539,7 @@ class Explorer:
             self._asked = record.prompt, wrapped
             self.load(cell.model)
 
-    def show_run(self, run: Run) -> bool:
+    def show_run(self, run: SessionRun) -> bool:
         """Show a run; its prompt is the one that `run` runs from now on.
 
         False for a run of a kept session that the cache no longer has: see `compute_kept`.
@@ -550,13 +552,13 @@ class Explorer:
         self._asked = None
         return True
 
-    def compute_kept(self, run: Run) -> None:
+    def compute_kept(self, run: SessionRun) -> None:
         """Compute a kept session's run with its model, which is loaded first."""
         self._expect_nothing()
         self._asked = run.prompt, run.settings.chat_template
         self._with_model(run.model.spec, partial(self._recall, run))
 
-    def open_run(self, run: Run, result: RunResult | None) -> None:
+    def open_run(self, run: SessionRun, result: RunResult | None) -> None:
         """Set the result of a kept session's run; None where the cache no longer has it."""
         if result is not None and run.state is RunState.KEPT:
             self.session.open_run(run, result)
@@ -577,11 +579,11 @@ class Explorer:
         loaded = self.model.name if self.model is not None and is_other else ""
         self.host.show_toast(self.sweep.end_toast(loaded))
 
-    def has_model_of(self, run: Run) -> bool:
+    def has_model_of(self, run: SessionRun) -> bool:
         """Whether the loaded model is the run's."""
         return self.can_run and run.model == self.model
 
-    def pace_of(self, run: Run | None) -> Pace:
+    def pace_of(self, run: SessionRun | None) -> Pace:
         """The timings of a run's model; of the loaded one without a run."""
         if run is None or run.model == self.model:
             return self.pace
@@ -603,7 +605,7 @@ class Explorer:
             return settings
         return replace(settings, answer_start=current.settings.answer_start)
 
-    def _send(self, run: Run, step: bool = False, fresh: bool = False) -> None:
+    def _send(self, run: SessionRun, step: bool = False, fresh: bool = False) -> None:
         assert self._engine is not None
         self.phase, self._steps_left, self.is_stepping = Phase.RUNNING, 0, False
         recall = not (step or fresh)
@@ -641,7 +643,7 @@ class Explorer:
             self.phase = Phase.RUNNING
             self._engine.send(command)
 
-    def delete(self, run: Run) -> None:
+    def delete(self, run: SessionRun) -> None:
         """Forget a run; a live one is stopped."""
         if run is self.session.live:
             self.stop()
@@ -769,7 +771,7 @@ class Explorer:
             self.paces.pop(key, None)
             self.paces[key] = self.pace
 
-    def _failed(self, run: Run | None, failed: Failed) -> None:
+    def _failed(self, run: SessionRun | None, failed: Failed) -> None:
         words = failed.words
         if run is None:
             if self.is_loading:
@@ -812,7 +814,7 @@ class Explorer:
         self.session.engine_died(reason)
 
 
-def _with_marked_answer(run: Run) -> Prompt:
+def _with_marked_answer(run: SessionRun) -> Prompt:
     """A run's prompt with the marked answer as its own, for other tokens."""
     start, result, prompt = run.settings.answer_start, run.result, run.prompt
     if start < 0 or result is None:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from depthtui.data.inspection import Inspection
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import InspectLayer, LayerInspected
-from depthtui.tui.state.engine import Engine
-from depthtui.tui.state.session import Run, RunState
+from depthtui.tui.state.engine_connection import EngineConnection
+from depthtui.tui.state.session import RunState, SessionRun
 
 MOST_KEPT = 512
 """Inspections that are kept; one takes some kilobytes, and a key requests one."""
@@ -21,7 +21,7 @@ OTHER_MODEL = "The parts of a layer need the model of this run, which is not loa
 BUSY = "The engine is busy: the layer opens once it is free."
 
 
-class _Place(NamedTuple):
+class _InspectionKey(NamedTuple):
     """A layer at a token of a run, read through a lens."""
 
     run: int
@@ -40,14 +40,16 @@ class Inspections:
     """
 
     def __init__(
-        self, free_engine: Callable[[], Engine | None], model: Callable[[], ModelInfo | None]
+        self,
+        free_engine: Callable[[], EngineConnection | None],
+        model: Callable[[], ModelInfo | None],
     ) -> None:
         self._free_engine = free_engine
         self._model = model
-        self._kept: dict[_Place, LayerInspected] = {}
-        self._asked: _Place | None = None
+        self._kept: dict[_InspectionKey, LayerInspected] = {}
+        self._asked: _InspectionKey | None = None
 
-    def ask(self, run: Run, layer: int, token: int, lens: str) -> None:
+    def ask(self, run: SessionRun, layer: int, token: int, lens: str) -> None:
         """Request a page, unless it is here or cannot be computed."""
         place = _place(run, layer, token, lens)
         engine = self._free_engine()
@@ -57,7 +59,7 @@ class Inspections:
             self._asked = place
             engine.send(InspectLayer(run.engine_id, run.prompt, run.settings, layer, token, lens))
 
-    def why_not(self, run: Run, layer: int) -> str:
+    def why_not(self, run: SessionRun, layer: int) -> str:
         """Why no page of a run's layer can be computed now; empty where it can."""
         if not run.settings.is_clean:
             return WHAT_IF
@@ -69,12 +71,12 @@ class Inspections:
             return OTHER_MODEL
         return "" if self._free_engine() is not None else BUSY
 
-    def of(self, run: Run, layer: int, token: int, lens: str) -> Inspection | None:
+    def of(self, run: SessionRun, layer: int, token: int, lens: str) -> Inspection | None:
         """A page; None where it is not here."""
         found = self._kept.get(_place(run, layer, token, lens))
         return None if found is None else found.inspection
 
-    def problem(self, run: Run, layer: int, token: int, lens: str) -> str:
+    def problem(self, run: SessionRun, layer: int, token: int, lens: str) -> str:
         """Why a page is not here; empty where it is, or is being computed."""
         found = self._kept.get(_place(run, layer, token, lens))
         return self.why_not(run, layer) if found is None else found.problem
@@ -94,5 +96,5 @@ class Inspections:
         self._asked = None
 
 
-def _place(run: Run, layer: int, token: int, lens: str) -> _Place:
-    return _Place(run.number, run.settings.answer_start, layer, token, lens)
+def _place(run: SessionRun, layer: int, token: int, lens: str) -> _InspectionKey:
+    return _InspectionKey(run.number, run.settings.answer_start, layer, token, lens)

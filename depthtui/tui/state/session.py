@@ -66,7 +66,7 @@ class Work:
 
 
 @dataclass(eq=False)
-class Run:
+class SessionRun:
     """One run of the session.
 
     Attributes:
@@ -176,33 +176,33 @@ class Session:
         asides: live runs that are not listed, such as what-ifs; whoever starts one keeps it.
     """
 
-    runs: list[Run] = field(default_factory=list)
-    current: Run | None = None
-    marked: Run | None = None
-    asides: list[Run] = field(default_factory=list)
+    runs: list[SessionRun] = field(default_factory=list)
+    current: SessionRun | None = None
+    marked: SessionRun | None = None
+    asides: list[SessionRun] = field(default_factory=list)
     _last_number: int = 0
     _last_id: int = 0
 
     @property
-    def live(self) -> Run | None:
+    def live(self) -> SessionRun | None:
         """The run that the engine works on or will next."""
         live = (run for run in [*self.runs, *self.asides] if run.state.is_live)
         return max(live, key=lambda run: run.engine_id, default=None)
 
-    def start(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> Run:
+    def start(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> SessionRun:
         """Add a run; it becomes current once it has tokens to show."""
         self._last_number += 1
-        run = Run(self._last_number, self.next_id(), model, prompt, settings, datetime.now())
+        run = SessionRun(self._last_number, self.next_id(), model, prompt, settings, datetime.now())
         self.runs.append(run)
         return run
 
-    def start_aside(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> Run:
+    def start_aside(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> SessionRun:
         """Add a run that is neither listed nor shown."""
-        run = Run(0, self.next_id(), model, prompt, settings, datetime.now())
+        run = SessionRun(0, self.next_id(), model, prompt, settings, datetime.now())
         self.asides.append(run)
         return run
 
-    def begin(self, kept: Sequence[KeptRun]) -> list[Run]:
+    def begin(self, kept: Sequence[KeptRun]) -> list[SessionRun]:
         """Replace the runs by those of a kept session, not opened yet.
 
         A run of both sessions stays as it is.
@@ -211,7 +211,7 @@ class Session:
         self.current, self.marked, self._last_number = None, None, 0
         return [self._add_kept(run, here) for run in kept]
 
-    def _add_kept(self, kept: KeptRun, here: Sequence[Run]) -> Run:
+    def _add_kept(self, kept: KeptRun, here: Sequence[SessionRun]) -> SessionRun:
         metrics = tuple(name for name in kept.settings.metrics if name in METRIC_BY_NAME)
         run = self.start(kept.model, kept.prompt, replace(kept.settings, metrics=metrics))
         run.state, run.kept_run = RunState.KEPT, kept
@@ -222,7 +222,7 @@ class Session:
             run.keys = opened.keys or run.keys
         return run
 
-    def open_run(self, run: Run, result: RunResult) -> None:
+    def open_run(self, run: SessionRun, result: RunResult) -> None:
         """Set the result of a kept session's run."""
         run.result, run.settings, run.state = result, result.settings, RunState.FINISHED
         run.keys = run.kept_run.keys if run.kept_run is not None else {}
@@ -237,7 +237,7 @@ class Session:
                 if run.result is not None:
                     run.result.model = model
 
-    def recall(self, run: Run, model: ModelInfo) -> None:
+    def recall(self, run: SessionRun, model: ModelInfo) -> None:
         """Prepare a kept session's run to be computed, with its model as it is loaded now."""
         run.engine_id, run.model, run.state = self.next_id(), model, RunState.WAITING
         run.heard_at = time.monotonic()
@@ -245,7 +245,7 @@ class Session:
         metrics = tuple(name for name in run.settings.metrics if name in OF_THE_PASS)
         run.settings = replace(run.settings, metrics=metrics)
 
-    def extend(self, run: Run, settings: RunSettings) -> None:
+    def extend(self, run: SessionRun, settings: RunSettings) -> None:
         """Request more metrics of a run: its rows stay, events of its former work are ignored."""
         run.engine_id, run.settings, run.kept = self.next_id(), settings, run.result
         run.state, run.halted_at, run.work, run.problem = RunState.WAITING, -1, None, ""
@@ -257,12 +257,12 @@ class Session:
             unavailable = without(run.result.unavailable, again)
             run.result = replace(run.result, unavailable=unavailable, failed=())
 
-    def withdraw(self, run: Run) -> None:
+    def withdraw(self, run: SessionRun) -> None:
         """Cancel at once the further metrics requested of a run; it is as it was before."""
         run.engine_id = self.next_id()
         self._end(run, RunState.STOPPED, "")
 
-    def keep(self, run: Run) -> Run:
+    def keep(self, run: SessionRun) -> SessionRun:
         """List a finished run that was started aside; returns the same run if already listed."""
         for other in self.runs:
             if other.answers(run.model, run.prompt, run.settings):
@@ -272,7 +272,7 @@ class Session:
         self.runs.append(run)
         return run
 
-    def clean_of(self, run: Run) -> Run | None:
+    def clean_of(self, run: SessionRun) -> SessionRun | None:
         """The run with every layer on for a run that skips some; None where it is gone."""
         if run.settings.is_clean:
             return run
@@ -284,14 +284,14 @@ class Session:
                 return other
         return None
 
-    def mark_answer(self, run: Run, start: int) -> None:
+    def mark_answer(self, run: SessionRun, start: int) -> None:
         """Set the token at which the answer begins, or -1 for the prompt's own answer.
 
         Metrics computed for another answer are dropped.
         """
         self._change(run, answer_start=start)
 
-    def choose(self, run: Run, **settings: Any) -> None:
+    def choose(self, run: SessionRun, **settings: Any) -> None:
         """Change the settings of slower metrics.
 
         Computed metrics are set aside, and come back when their settings are chosen again.
@@ -314,7 +314,7 @@ class Session:
                 run.result.put(metric.name, value)
                 run.result.settings = run.settings
 
-    def _change(self, run: Run, **settings: Any) -> None:
+    def _change(self, run: SessionRun, **settings: Any) -> None:
         """Change settings of a run, and drop the metrics that depend on these."""
         changed = {metric.name for metric in depending_on(*settings)}
         metrics = tuple(name for name in run.settings.metrics if name not in changed)
@@ -329,7 +329,7 @@ class Session:
         self._last_id += 1
         return self._last_id
 
-    def apply(self, event: Event) -> Run | None:
+    def apply(self, event: Event) -> SessionRun | None:
         """Update a run with an event; returns the run, or None for an event of no run here."""
         run = self.find(getattr(event, "run_id", -1))
         if run is None:
@@ -360,18 +360,18 @@ class Session:
                 self._end(run, RunState.FAILED, message)
         return run
 
-    def run_of(self, result: RunResult | None) -> Run | None:
+    def run_of(self, result: RunResult | None) -> SessionRun | None:
         """The run with this result."""
         if result is None:
             return None
         return next((run for run in [*self.runs, *self.asides] if run.result is result), None)
 
-    def find(self, engine_id: int) -> Run | None:
+    def find(self, engine_id: int) -> SessionRun | None:
         """The run that the engine knows by this id, or None."""
         runs = [*self.runs, *self.asides]
         return next((run for run in runs if run.engine_id == engine_id), None)
 
-    def resume(self, run: Run) -> None:
+    def resume(self, run: SessionRun) -> None:
         """Mark a halted run as continued."""
         if run.state is RunState.HALTED:
             run.state, run.halted_at = RunState.RUNNING, -1
@@ -382,17 +382,17 @@ class Session:
         for run in [run for run in [*self.runs, *self.asides] if run.state.is_live]:
             self._end(run, RunState.STOPPED, reason)
 
-    def select(self, run: Run) -> None:
+    def select(self, run: SessionRun) -> None:
         """Show a run."""
         self.current = run
         if self.marked is run:
             self.marked = None
 
-    def mark(self, run: Run) -> None:
+    def mark(self, run: SessionRun) -> None:
         """Choose the run to compare with, or undo the choice."""
         self.marked = None if self.marked is run else run
 
-    def delete(self, run: Run) -> None:
+    def delete(self, run: SessionRun) -> None:
         """Forget a run; its neighbour is shown in its place."""
         index = self.runs.index(run)
         self.runs.remove(run)
@@ -404,17 +404,17 @@ class Session:
             if self.marked is self.current:
                 self.marked = None
 
-    def before(self, run: Run | None) -> Run | None:
+    def before(self, run: SessionRun | None) -> SessionRun | None:
         """The run before this one, or the one after where this is the first."""
         others = [other for other in self.shown() if other is not run]
         earlier = [other for other in others if run is not None and other.number < run.number]
         return earlier[-1] if earlier else others[0] if others else None
 
-    def shown(self) -> Iterator[Run]:
+    def shown(self) -> Iterator[SessionRun]:
         """The runs that have a result, oldest first."""
         return (run for run in self.runs if run.result is not None)
 
-    def listed(self) -> Iterator[Run]:
+    def listed(self) -> Iterator[SessionRun]:
         """The runs that can be shown, at once or once they are opened; oldest first."""
         return (run for run in self.runs if run.result is not None or run.state is RunState.KEPT)
 
@@ -431,12 +431,12 @@ class Session:
             for result in results
         ]
 
-    def _put(self, run: Run, seconds: float) -> RunResult:
+    def _put(self, run: SessionRun, seconds: float) -> RunResult:
         assert run.result is not None, "rows of a run that has not started"
         run.seconds, run.heard_at = seconds, time.monotonic()
         return run.result
 
-    def _finish(self, run: Run, result: RunResult) -> None:
+    def _finish(self, run: SessionRun, result: RunResult) -> None:
         if run.result is None:
             self._show(run)
         stopped = not result.complete and run.kept is not None
@@ -452,7 +452,7 @@ class Session:
         if result.provenance is not None:
             run.seconds = result.provenance.seconds
 
-    def _end(self, run: Run, state: RunState, problem: str) -> None:
+    def _end(self, run: SessionRun, state: RunState, problem: str) -> None:
         if run.kept is not None and run.kept.complete:
             # The result before the request is still complete.
             state = RunState.FINISHED
@@ -465,16 +465,16 @@ class Session:
             self.runs.remove(run)
         self._forget_aside(run)
 
-    def _show(self, run: Run) -> None:
+    def _show(self, run: SessionRun) -> None:
         if run in self.runs:
             self.current = run
 
-    def _forget_aside(self, run: Run) -> None:
+    def _forget_aside(self, run: SessionRun) -> None:
         if run in self.asides:
             self.asides.remove(run)
 
 
-def _lens_work(run: Run, rows: Rows) -> Work:
+def _lens_work(run: SessionRun, rows: Rows) -> Work:
     """The progress of the lens: one part of the prompt after another, each from the output down."""
     assert run.result is not None
     depths, tokens = run.model.n_layers + 1, len(run.result.tokens)
@@ -486,7 +486,7 @@ def _lens_work(run: Run, rows: Rows) -> Work:
     return Work(rows.metric, done, total, run.lens_left.at(rows.seconds, done / total))
 
 
-def _ask_no_more(run: Run) -> None:
+def _ask_no_more(run: SessionRun) -> None:
     """Cancel the requested metrics of which a run has nothing."""
     result = run.result
     assert result is not None

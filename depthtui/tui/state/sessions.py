@@ -19,7 +19,7 @@ from depthtui.errors import DepthError
 from depthtui.metrics import OF_THE_PASS
 from depthtui.prompts import prompt_title
 from depthtui.report.kept_runs import missing_words, read_run
-from depthtui.tui.state.session import Run, RunState
+from depthtui.tui.state.session import RunState, SessionRun
 
 if TYPE_CHECKING:
     from depthtui.tui.state.explorer import Explorer
@@ -96,7 +96,7 @@ class Sessions:
         started = datetime.fromisoformat(session.runs[0].started)
         self._writer = self.folder.create(session, started)
 
-    def open(self, file: SessionFile) -> tuple[Run, SessionFile]:
+    def open(self, file: SessionFile) -> tuple[SessionRun, SessionFile]:
         """Replace this session, which stays in its file, by a kept one.
 
         Returns:
@@ -140,7 +140,7 @@ class Sessions:
 
     # Runs that are not opened, in the cache -----------------------------------
 
-    def result_of(self, run: Run) -> RunResult | None:
+    def result_of(self, run: SessionRun) -> RunResult | None:
         """The result from the cache of a run that is not opened yet; None where it is gone."""
         if run.kept_run is None or self._store is None:
             return None
@@ -198,7 +198,7 @@ class Sessions:
         )
         return bool(runs) and (self._is_continued or is_more)
 
-    def _is_by_itself(self, run: Run) -> bool:
+    def _is_by_itself(self, run: SessionRun) -> bool:
         """Whether every start runs this run."""
         metrics = run.settings.metrics
         asked = tuple(name for name in metrics if name not in run.recalled)
@@ -224,13 +224,13 @@ class Sessions:
             self.title or self._first_prompt(runs),
         )
 
-    def _first_prompt(self, runs: list[Run]) -> str:
+    def _first_prompt(self, runs: list[SessionRun]) -> str:
         """The first requested prompt, in one line."""
         asked = next((run for run in runs if not self._is_by_itself(run)), runs[0])
         return prompt_title(asked.prompt, _LONGEST_TITLE)
 
 
-def _as_kept_run(run: Run) -> KeptRun:
+def _as_kept_run(run: SessionRun) -> KeptRun:
     if run.state is RunState.KEPT and run.kept_run is not None:
         return replace(run.kept_run, remarks=run.remarks)
     result = run.result

@@ -40,7 +40,7 @@ class Source(Enum):
     UNWRITTEN = "not written"
 
 
-class Effect(Enum):
+class EffectTime(Enum):
     """When a changed setting takes effect; the value is the text that people read."""
 
     AT_ONCE = "at once"
@@ -49,7 +49,7 @@ class Effect(Enum):
 
 
 @dataclass(frozen=True)
-class Row:
+class SettingRow:
     """A setting as people read it; `value` and `default` are untrusted text."""
 
     name: str
@@ -58,7 +58,7 @@ class Row:
     value: str
     default: str
     source: Source
-    effect: Effect
+    effect: EffectTime
 
     @property
     def words(self) -> str:
@@ -101,16 +101,16 @@ class SettingsList:
         except DepthError as error:
             self._file, self._said, self.problem = Settings(), frozenset(), str(error)
 
-    def rows(self) -> Iterator[tuple[str, list[Row]]]:
+    def rows(self) -> Iterator[tuple[str, list[SettingRow]]]:
         """The rows by group."""
         rows = sorted(map(self.row, options_of(Settings)), key=self._group_order)
         for group, members in groupby(rows, lambda row: row.group):
             yield group, list(members)
 
-    def row(self, name: str) -> Row:
+    def row(self, name: str) -> SettingRow:
         """One setting."""
         option = options_of(Settings)[name]
-        return Row(
+        return SettingRow(
             name,
             option.group or OWN_GROUP,
             option.sentence,
@@ -121,7 +121,7 @@ class SettingsList:
         )
 
     @staticmethod
-    def _group_order(row: Row) -> int:
+    def _group_order(row: SettingRow) -> int:
         groups = [option.group or OWN_GROUP for option in options_of(Settings).values()]
         return groups.index(row.group)
 
@@ -151,7 +151,7 @@ class SettingsList:
     def choose(self, name: str, value: Any) -> None:
         """Set a setting to a valid value."""
         self._touched.add(name)
-        if effect_of(name) is Effect.NEXT_START:
+        if effect_of(name) is EffectTime.NEXT_START:
             self._later[name] = value
         else:
             self._explorer.take(**{name: value})
@@ -207,11 +207,11 @@ class SettingsList:
         return shown[0] if shown else options_of(Settings)[name].text(value)
 
 
-def effect_of(name: str) -> Effect:
+def effect_of(name: str) -> EffectTime:
     """When a change of a setting takes effect."""
     if options_of(Settings)[name].group == "Cache" or name in ("last_model", "welcome"):
-        return Effect.NEXT_START
-    return Effect.NEXT_RUN if name in options_of(RunSettings) else Effect.AT_ONCE
+        return EffectTime.NEXT_START
+    return EffectTime.NEXT_RUN if name in options_of(RunSettings) else EffectTime.AT_ONCE
 
 
 def wrong(name: str, error: WrongValue) -> str:

@@ -9,7 +9,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt
 from depthtui.report.skips import changes_of
 from depthtui.tui.state.comparison import told_apart
-from depthtui.tui.state.datasets import Datasets
+from depthtui.tui.state.dataset_prompts import Datasets
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import RunState, Work

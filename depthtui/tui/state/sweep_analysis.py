@@ -1,11 +1,11 @@
-"""The survey of a sweep, computed in a thread as its records come."""
+"""The view of a sweep, computed in a thread as its records come."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from depthtui.sweep.state import Outcome
-from depthtui.tui.state.sweep_rows import Grouping, Row, Survey, Surveyor
+from depthtui.tui.state.sweep_rows import Grouping, SweepRow, SweepView, SweepViewBuilder
 from depthtui.tui.state.sweeping import Sweeping
 
 
@@ -29,25 +29,25 @@ class Request:
 class SweepAnalysis:
     """The rows and sentences of one sweep, as far as they are computed.
 
-    `rows` and `survey_of` are slow and may be called in a thread, the rest may not.
+    `rows` and `view_of` are slow and may be called in a thread, the rest may not.
 
     Args:
         sweep: the sweep.
 
     Attributes:
-        survey: the last computed survey.
+        view: the last computed view.
         is_busy: whether an analysis is running.
     """
 
     def __init__(self, sweep: Sweeping) -> None:
         self.sweep = sweep
-        self.survey = Survey()
+        self.view = SweepView()
         self.is_busy = False
         self._known: tuple[int, Grouping] | None = None
-        self._surveyor = Surveyor()
+        self._builder = SweepViewBuilder()
 
     def is_current(self, grouping: Grouping) -> bool:
-        """Whether the survey is of the sweep as it is now."""
+        """Whether the view is of the sweep as it is now."""
         return self._known == (self.sweep.version, grouping)
 
     def begin(self, grouping: Grouping) -> Request | None:
@@ -58,20 +58,20 @@ class SweepAnalysis:
         sweep = self.sweep
         return Request(sweep.version, grouping, sweep.outcome, sweep.is_live)
 
-    def rows(self, request: Request) -> tuple[Row, ...]:
+    def rows(self, request: Request) -> tuple[SweepRow, ...]:
         """Compute the rows alone, which takes less time than the comparisons."""
-        return self._surveyor.rows(request.outcome, request.grouping)
+        return self._builder.rows(request.outcome, request.grouping)
 
-    def survey_of(self, request: Request) -> Survey:
+    def view_of(self, request: Request) -> SweepView:
         """Compute rows and sentences."""
         is_session, is_live = self.sweep.is_session, request.is_live
-        return self._surveyor.survey(request.outcome, request.grouping, is_session, is_live)
+        return self._builder.build(request.outcome, request.grouping, is_session, is_live)
 
-    def take_rows(self, rows: tuple[Row, ...]) -> None:
+    def take_rows(self, rows: tuple[SweepRow, ...]) -> None:
         """Show these rows beside the former sentences."""
-        self.survey = replace(self.survey, rows=rows)
+        self.view = replace(self.view, rows=rows)
 
-    def finish(self, request: Request, survey: Survey) -> None:
-        """Set the survey, and allow the next analysis."""
-        self.survey, self.is_busy = survey, False
+    def finish(self, request: Request, view: SweepView) -> None:
+        """Set the view, and allow the next analysis."""
+        self.view, self.is_busy = view, False
         self._known = (request.version, request.grouping)

@@ -36,7 +36,7 @@ RowKey: TypeAlias = tuple[object, ...]
 
 
 @dataclass(frozen=True)
-class Row:
+class SweepRow:
     """A row of the table.
 
     Attributes:
@@ -100,7 +100,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Finding:
+class SweepFinding:
     """A sentence about the sweep.
 
     Attributes:
@@ -121,13 +121,13 @@ class Finding:
         """Whether it only names the subject of the sentences beneath it."""
         return self.kind in ("title", "subject")
 
-    def is_about(self, row: Row) -> bool:
+    def is_about(self, row: SweepRow) -> bool:
         """Whether a row contains any of its cells."""
         return not set(self.cells).isdisjoint(row.cells)
 
 
 @dataclass(frozen=True)
-class Survey:
+class SweepView:
     """A sweep's results as they are shown.
 
     Attributes:
@@ -137,25 +137,27 @@ class Survey:
         asked: the paper's questions.
     """
 
-    rows: tuple[Row, ...] = ()
-    findings: tuple[Finding, ...] = ()
+    rows: tuple[SweepRow, ...] = ()
+    findings: tuple[SweepFinding, ...] = ()
     summary: SweepSummary | None = None
     asked: Sequence[Question] = ()
 
 
 @dataclass
-class Surveyor:
-    """Computes surveys, and reuses the unchanged parts of the last one."""
+class SweepViewBuilder:
+    """Builds views of a sweep, and reuses the unchanged parts of the last one."""
 
     _summaries: dict[object, CellSummary] = field(default_factory=dict)
     _answered: tuple[object, Sequence[Question]] = (None, ())
 
-    def rows(self, outcome: Outcome, grouping: Grouping) -> tuple[Row, ...]:
+    def rows(self, outcome: Outcome, grouping: Grouping) -> tuple[SweepRow, ...]:
         """The rows alone, which take less time."""
         groups = self._groups(outcome, grouping)
         return tuple(self._row(key, cells, outcome) for key, cells in groups)
 
-    def survey(self, outcome: Outcome, grouping: Grouping, is_session: bool, live: bool) -> Survey:
+    def build(
+        self, outcome: Outcome, grouping: Grouping, is_session: bool, live: bool
+    ) -> SweepView:
         """Rows and sentences; while a sweep is live, only complete cells are compared."""
         settings = outcome.plan.summary
         cells = [
@@ -163,18 +165,18 @@ class Surveyor:
             for cell, found in outcome.records.items()
             if found and not (live and len(found) < cell.task.examples)
         ]
-        everything = SweepSummary(
+        summary = SweepSummary(
             outcome.plan,
             [cell for cell in cells if cell is not None],
             [cell for cell, found in outcome.records.items() if not found],
             outcome.failures,
         )
-        counts = tuple((cell.cell, len(cell.records)) for cell in everything.cells)
+        counts = tuple((cell.cell, len(cell.records)) for cell in summary.cells)
         if self._answered[0] != (counts, settings):
-            self._answered = (counts, settings), questions(everything)
+            self._answered = (counts, settings), questions(summary)
         asked = self._answered[1]
-        findings = tuple(_findings(everything, asked, with_absences=not (live or is_session)))
-        return Survey(self.rows(outcome, grouping), findings, everything, asked)
+        findings = tuple(_findings(summary, asked, with_absences=not (live or is_session)))
+        return SweepView(self.rows(outcome, grouping), findings, summary, asked)
 
     def _groups(
         self, outcome: Outcome, grouping: Grouping
@@ -196,11 +198,11 @@ class Surveyor:
             groups.sort(key=lambda group: tasks.index((group[0][0], group[0][1])))  # type: ignore[arg-type]
         return groups
 
-    def _row(self, key: RowKey, cells: tuple[Cell, ...], outcome: Outcome) -> Row:
+    def _row(self, key: RowKey, cells: tuple[Cell, ...], outcome: Outcome) -> SweepRow:
         failures = tuple(
             failure for failure in outcome.failures if any(failure.is_of(cell) for cell in cells)
         )
-        return Row(
+        return SweepRow(
             key,
             _one_or_many([_title(cell, outcome) for cell in cells], "models"),
             _one_or_many([cell.task.title for cell in cells], "tasks"),
@@ -261,21 +263,21 @@ def _one_or_many(titles: Sequence[str], plural: str) -> str:
 
 def _findings(
     summary: SweepSummary, asked: Sequence[Question], with_absences: bool
-) -> list[Finding]:
-    found: list[Finding] = []
+) -> list[SweepFinding]:
+    found: list[SweepFinding] = []
     for question in asked:
-        found.append(Finding(question.title, "title"))
+        found.append(SweepFinding(question.title, "title"))
         subject = ""
         for answer in question.answers:
             if answer.subject != subject:
                 subject = answer.subject
-                found.append(Finding(subject, "subject"))
+                found.append(SweepFinding(subject, "subject"))
             by = f"{rule_title(answer.rule)}: " if answer.rule else ""
             words = f"{by}{answer.sentence}."
-            found.append(Finding(words, _kind(answer), answer.cells, answer.rule))
+            found.append(SweepFinding(words, _kind(answer), answer.cells, answer.rule))
     missing = absences(summary) if with_absences else failures(summary)
     for title, remarks in (("Caveats", cautions(summary)), ("Missing", missing)):
         if remarks:
-            found.append(Finding(title, "title"))
-        found += [Finding(remark.text, "doubt", remark.cells) for remark in remarks]
+            found.append(SweepFinding(title, "title"))
+        found += [SweepFinding(remark.text, "doubt", remark.cells) for remark in remarks]
     return found

@@ -26,8 +26,8 @@ from depthtui.sweep.folder import Failure, SweepFolder, model_title
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import Record, read_record, record_of
 from depthtui.sweep.state import Outcome
-from depthtui.tui.state.reading import ReadingChoices
-from depthtui.tui.state.session import Run, Session
+from depthtui.tui.state.reading_choices import ReadingChoices
+from depthtui.tui.state.session import Session, SessionRun
 from depthtui.tui.state.toast import Toast
 
 Stage: TypeAlias = Literal["opened", "running", "stopped", "done", "failed"]
@@ -236,13 +236,13 @@ def sweep_of_session(session: Session, summary: SummarySettings) -> Sweeping | N
 
     Of runs of one prompt on one model, the latest counts; what-ifs are left out.
     """
-    runs: dict[tuple[ModelSpec, Prompt], Run] = {}
+    runs: dict[tuple[ModelSpec, Prompt], SessionRun] = {}
     for run in session.shown():
         if run.result is not None and run.result.complete and run.settings.is_clean:
             runs[run.model.spec, run.prompt] = run
     if not runs:
         return None
-    by_cell: dict[tuple[ModelSpec, str, str], list[Run]] = {}
+    by_cell: dict[tuple[ModelSpec, str, str], list[SessionRun]] = {}
     for (spec, prompt), run in runs.items():
         level = prompt.level if prompt.task in TASKS else ""
         by_cell.setdefault((spec, prompt.task or OWN_PROMPTS, level), []).append(run)

@@ -10,7 +10,7 @@ from depthtui.prompts import TASKS, make_prompts
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import written_rows
 from depthtui.token_text import printable_chars
-from depthtui.tui.state.datasets import Datasets
+from depthtui.tui.state.dataset_prompts import Datasets
 
 GENERATED = 12
 """How many prompts of a generator are offered at each level."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from depthtui.data.protocol import CountTokens, TokensCounted
 from depthtui.data.run import Prompt
-from depthtui.tui.state.engine import Engine
+from depthtui.tui.state.engine_connection import EngineConnection
 
 
 class TokenCount:
@@ -19,7 +19,7 @@ class TokenCount:
         last: the loaded model's last count, or None.
     """
 
-    def __init__(self, free_engine: Callable[[], Engine | None]) -> None:
+    def __init__(self, free_engine: Callable[[], EngineConnection | None]) -> None:
         self.last: TokensCounted | None = None
         self._free_engine = free_engine
         self._asked: CountTokens | None = None

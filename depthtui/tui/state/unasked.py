@@ -8,7 +8,7 @@ from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics import sufficient
 from depthtui.metrics.estimates import preparation_seconds, seconds_of
-from depthtui.tui.state.session import Run
+from depthtui.tui.state.session import SessionRun
 
 MOST_SECONDS = 120.0
 """The longest time of such work by the measured pace; longer work waits for a key."""
@@ -17,7 +17,7 @@ _OWN_ORDER: dict[str, Any] = {"sufficient_order": "own", "sufficient_search": "r
 MODEL_ORDER: dict[str, Any] = {"sufficient_order": "model", "sufficient_search": "greedy"}
 
 
-def unasked(run: Run, pace: Pace, most_seconds: float) -> tuple[str, ...]:
+def unasked(run: SessionRun, pace: Pace, most_seconds: float) -> tuple[str, ...]:
     """Names of the metrics that begin by themselves after a finished run.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.session import Run, RunState
+from depthtui.tui.state.session import RunState, SessionRun
 
 
 def unfinished(explorer: Explorer) -> str:
@@ -21,7 +21,7 @@ def unfinished(explorer: Explorer) -> str:
     return "" if run is None or run is explorer.unasked_run else _unfinished_run(run)
 
 
-def _unfinished_run(run: Run) -> str:
+def _unfinished_run(run: SessionRun) -> str:
     name = f"Run {run.number}" if run.number else "A what-if"
     if run.state is RunState.HALTED:
         return f"{name} is halted after layer {run.halted_at}"
@@ -38,7 +38,7 @@ def slow_work(explorer: Explorer) -> str:
     return unfinished(explorer) if is_slow else ""
 
 
-def lost_by_opening(explorer: Explorer, run: Run) -> str:
+def lost_by_opening(explorer: Explorer, run: SessionRun) -> str:
     """The work lost by opening a kept session's run: none for the loaded model's."""
     model = explorer.model
     is_here = model is not None and model.spec == run.model.spec

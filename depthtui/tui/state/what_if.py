@@ -22,7 +22,7 @@ from depthtui.metrics.ranking import Ranked, least_useful, usefulness
 from depthtui.metrics.sufficient import Sufficient
 from depthtui.report.skips import changes_of
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.session import Run
+from depthtui.tui.state.session import SessionRun
 
 SUBLAYERS = frozenset({"attention", "mlp"})
 """The parts of a layer."""
@@ -182,7 +182,7 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class Effect:
+class WhatIfEffect:
     """The effect on one prompt of leaving layers out, or running them twice.
 
     Attributes:
@@ -235,14 +235,14 @@ class WhatIf:
         stack: the layers and their changes.
     """
 
-    def __init__(self, explorer: Explorer, run: Run, notify: Callable[[str], None]) -> None:
+    def __init__(self, explorer: Explorer, run: SessionRun, notify: Callable[[str], None]) -> None:
         self._explorer = explorer
         self._run = run
         self._notify = notify
         self.stack = Stack.full(run.model.n_layers)
         self._before: list[Stack] = []
         self._after: list[Stack] = []
-        self._runs: dict[_Variant, Run] = {}
+        self._runs: dict[_Variant, SessionRun] = {}
         self._failed: dict[_Variant, str] = {}
         self._surveyed: dict[Stack, str] = {}
         self._last: RunResult | None = None
@@ -283,12 +283,12 @@ class WhatIf:
         return result is None or not result.complete
 
     @property
-    def effect(self) -> Effect:
+    def effect(self) -> WhatIfEffect:
         """The effect of the changes on this prompt."""
         return self._effect_on(self._run)
 
     @property
-    def effects(self) -> list[Effect]:
+    def effects(self) -> list[WhatIfEffect]:
         """The effects on every prompt that the model ran, after a prune; else empty."""
         if self.stack not in self._surveyed:
             return []
@@ -316,11 +316,11 @@ class WhatIf:
         whole = [run for run in changed if run is not None and run.complete]
         return [*(effect.clean for effect in effects), *whole]
 
-    def _effect_on(self, run: Run) -> Effect:
+    def _effect_on(self, run: SessionRun) -> WhatIfEffect:
         assert run.result is not None
         variant = self._variant(run.prompt)
         changed = self._result_of(variant)
-        return Effect(run.prompt, run.result, changed, self._failed.get(variant, ""))
+        return WhatIfEffect(run.prompt, run.result, changed, self._failed.get(variant, ""))
 
     def _result_of(self, variant: _Variant) -> RunResult | None:
         if variant.stack.is_clean:
@@ -330,7 +330,7 @@ class WhatIf:
         run = self._runs.get(variant)
         return run.result if run is not None else None
 
-    def _prompts(self) -> list[Run]:
+    def _prompts(self) -> list[SessionRun]:
         """This run, then a finished run of each other prompt that its model ran in the session."""
         found = {self._run.prompt: self._run}
         for run in self._explorer.session.shown():
@@ -494,7 +494,7 @@ class WhatIf:
         result = self._result_of(variant)
         return variant in self._failed or (result is not None and result.complete)
 
-    def _clean_of(self, variant: _Variant) -> Run:
+    def _clean_of(self, variant: _Variant) -> SessionRun:
         return next(run for run in self._prompts() if run.prompt == variant.prompt)
 
     @property
@@ -527,7 +527,7 @@ class WhatIf:
         self._task = None
 
 
-def can_be_changed(run: Run | None) -> bool:
+def can_be_changed(run: SessionRun | None) -> bool:
     """Whether a run has everything that a what-if is compared with."""
     if run is None or run.result is None or run.result.layers_done < run.model.n_layers:
         return False

@@ -47,11 +47,11 @@ _ATTRIBUTES = {
 Look = tuple[tuple[str, ...], str, str, str]
 """Names of the attributes, SGR parameters of the foreground and of the background, a link."""
 
-Cell = tuple[str, Look]
+ScreenCell = tuple[str, Look]
 """A character with its combining characters, and its look; empty after a wide character."""
 
 _PLAIN: Look = ((), "39", "49", "")
-_UNKNOWN: Cell = ("", ((), "", "", ""))
+_UNKNOWN: ScreenCell = ("", ((), "", "", ""))
 """A cell with unknown contents; no drawn cell equals it."""
 
 _SHORT_GAP = 4
@@ -69,7 +69,7 @@ class Piece(NamedTuple):
 
     y: int
     x: int
-    cells: list[Cell]
+    cells: list[ScreenCell]
 
 
 class Shown:
@@ -77,7 +77,7 @@ class Shown:
 
     def __init__(self) -> None:
         self._size = Size()
-        self._lines: list[list[Cell]] = []
+        self._lines: list[list[ScreenCell]] = []
         self._unsure: set[int] = set()
 
     def forget(self) -> None:
@@ -210,9 +210,9 @@ class ThinCompositor(Compositor):
                     bare[y] = left
 
 
-def cells_of(segments: Iterable[Segment], system: ColorSystem | None) -> list[Cell]:
+def cells_of(segments: Iterable[Segment], system: ColorSystem | None) -> list[ScreenCell]:
     """The cells of a part of a line; all have the plain look where the terminal has no styles."""
-    cells: list[Cell] = []
+    cells: list[ScreenCell] = []
     for text, style, _ in segments:
         narrow = _narrow_cells(text, style, system)
         if narrow is not None:
@@ -233,7 +233,7 @@ def cells_of(segments: Iterable[Segment], system: ColorSystem | None) -> list[Ce
 @lru_cache(maxsize=2048)
 def _narrow_cells(
     text: str, style: Style | None, system: ColorSystem | None
-) -> tuple[Cell, ...] | None:
+) -> tuple[ScreenCell, ...] | None:
     """The cells of a text whose characters have one cell each; None for other texts.
 
     They are cached: a screen has few texts, and draws each of them often.
@@ -245,7 +245,7 @@ def _narrow_cells(
 
 
 @lru_cache(maxsize=2048)
-def _cell(char: str, look: Look) -> Cell:
+def _cell(char: str, look: Look) -> ScreenCell:
     """The same object for a cell, wherever it is shown."""
     return char, look
 
@@ -266,12 +266,12 @@ def encode(pieces: Iterable[Piece]) -> str:
     return "".join(parts)
 
 
-def _have_sure_width(cells: list[Cell]) -> bool:
+def _have_sure_width(cells: list[ScreenCell]) -> bool:
     """Whether each character is one cell on every terminal."""
     return set(map(len, map(itemgetter(0), cells))) == {1}
 
 
-def _changes(before: list[Cell], after: list[Cell]) -> Iterator[tuple[int, int]]:
+def _changes(before: list[ScreenCell], after: list[ScreenCell]) -> Iterator[tuple[int, int]]:
     """Ranges of cells that differ, the end excluded; short gaps are included."""
     start = stop = -1
     for place in compress(count(), map(ne, before, after)):

@@ -13,11 +13,11 @@ from rich.style import Style
 from depthtui import ramps
 from depthtui.tui.draw.braille import Canvas
 from depthtui.tui.draw.grid import Grid, Side
-from depthtui.tui.draw.plot import Curve, Panel, Plot, PlotArea, reach
+from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea, reach
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.draw.styles import bar, fit_right, number, number_within, probability, strip_of
 from depthtui.tui.draw.text import wrap
-from depthtui.tui.panes.heatmap import Heatmap, means_in
+from depthtui.tui.panes.heatmap import HeatmapPane, means_in
 from depthtui.tui.themes import THEMES
 from tests.tui.panes.drawing import framed
 
@@ -232,7 +232,7 @@ def test_widgets_import_nothing_heavy():
 @pytest.mark.parametrize("theme", [theme.name for theme in THEMES])
 async def test_text_is_legible_in_16_colours(theme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("textual.constants.COLOR_SYSTEM", "standard")
-    pane = Heatmap()
+    pane = HeatmapPane()
     async with framed(pane) as pilot:
         for known in THEMES:
             pilot.app.register_theme(known)
@@ -258,7 +258,7 @@ def test_labels_of_two_curves_never_touch_at_any_width() -> None:
             mark = int(number.integers(layers))
             values = number.random(layers + 1)
             curves.append(Curve(at, values, Style(), False, mark, sign, f"{letter}{mark}"))
-        panel = Panel("", "", Plot(area, 0, 1), curves)
+        panel = CurvePanel("", "", Plot(area, 0, 1), curves)
         for line in range(area.lines):
             cells = [
                 panel.marks.get((line, column), (" ", None))[0] for column in range(area.width)

@@ -8,7 +8,7 @@ import pytest
 from depthtui.data.run import RunResult
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.heads import AttentionHeads
-from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.heatmap_views import copied, mode_of
 from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap, PairedHeatmap
 from depthtui.tui.panes.pane import Cursor, CursorMoved
@@ -33,7 +33,7 @@ def with_heads(heads: int = 3) -> RunResult:
 
 async def test_columns_are_heads_at_the_cursors_token() -> None:
     assert mode_of(MEASURE) == mode_of(MEASURE, averaged=True) == "heads"
-    pane, result = Heatmap(), with_heads()
+    pane, result = HeatmapPane(), with_heads()
     change(pane, mode="heads", measure=MEASURE, cursor=Cursor(2, 3))
     async with framed(pane, (60, 12)) as pilot:
         show(pane, result)
@@ -55,7 +55,7 @@ async def test_columns_are_heads_at_the_cursors_token() -> None:
 
 
 async def test_a_click_goes_to_a_layer_and_leaves_the_token() -> None:
-    pane, result = Heatmap(), with_heads()
+    pane, result = HeatmapPane(), with_heads()
     change(pane, mode="heads", measure=MEASURE, cursor=Cursor(0, 3))
     async with framed(pane, (60, 12)) as pilot:
         show(pane, result)
@@ -69,7 +69,7 @@ async def test_a_click_goes_to_a_layer_and_leaves_the_token() -> None:
 
 
 async def test_nothing_is_drawn_of_heads_that_are_not_known() -> None:
-    pane, result = Heatmap(), make_result(layers=4)
+    pane, result = HeatmapPane(), make_result(layers=4)
     change(pane, mode="heads", measure=MEASURE, cursor=Cursor(0, 0))
     async with framed(pane, (60, 12)) as pilot:
         show(pane, result)

@@ -15,7 +15,7 @@ from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.report.phrases import rule_title
 from depthtui.tui.draw.scale import scale_of
-from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.pane import Cursor, CursorMoved
 from tests.builders.results import half_run, make_result
 from tests.tui.panes.drawing import (
@@ -32,8 +32,10 @@ from tests.tui.panes.drawing import (
 )
 
 
-def heatmap(ramp: str = "truecolor", measure: str = "layer_norm_ratio", **attributes) -> Heatmap:
-    pane = Heatmap()
+def heatmap(
+    ramp: str = "truecolor", measure: str = "layer_norm_ratio", **attributes
+) -> HeatmapPane:
+    pane = HeatmapPane()
     change(pane, ramp=ramp)
     change(pane, measure=MEASURE_BY_NAME[measure])
     change(pane, **attributes)

@@ -19,7 +19,7 @@ from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.decided_pane import DecidedPane
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.exit_pane import ExitPane
-from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.progress_pane import ProgressPane
@@ -34,7 +34,7 @@ from tests.builders.results import half_run, make_result
 from tests.hostile import HOSTILE
 from tests.tui.panes.drawing import change, framed, show, strips, summary_of
 
-PANES = [PromptPane, Heatmap, LensTable, DepthCurves, DepthTable, VerdictPane]
+PANES = [PromptPane, HeatmapPane, LensTable, DepthCurves, DepthTable, VerdictPane]
 SIZES = [(1, 1), (5, 3), (6, 4), (9, 5), (24, 6), (40, 8), (81, 25), (200, 60)]
 RAW = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp", "Cf"}
 LEFT_TO_RIGHT_MARK = "\u200e"
@@ -135,7 +135,7 @@ async def test_every_measure_mode_and_ramp_is_drawn(ramp: str):
     result = make_result(layers=12, tokens=9)
     result.get(Contributions).layer_norm_ratio[:] = 0
     result.get(Contributions).mlp_norm_ratio[0, 0] = float("inf")
-    pane = Heatmap()
+    pane = HeatmapPane()
     change(pane, ramp=ramp)
     async with framed(pane, (50, 12)):
         show(pane, result, summary_of(result))

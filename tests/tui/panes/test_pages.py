@@ -9,7 +9,7 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
-from depthtui.tui.draw.bars import Axis, axis_labels, axis_of, layers_in, upright_bars
+from depthtui.tui.draw.bars import BarScale, axis_labels, axis_of, layers_in, upright_bars
 from depthtui.tui.panes.decided_pane import DecidedPane
 from depthtui.tui.panes.exit_pane import DIAL, ExitPane
 from depthtui.tui.panes.page import Page
@@ -165,7 +165,7 @@ def test_columns_of_several_layers():
 
 
 def test_bars_have_an_axis_a_sign_and_a_scale():
-    assert axis_of(np.array([4.0, 2.0, np.nan]), 2) == Axis(2, 0, 2.0)
+    assert axis_of(np.array([4.0, 2.0, np.nan]), 2) == BarScale(2, 0, 2.0)
     # 95 % of the values are at most 1; the one beyond stands out.
     values = np.array([9.5, *[1.0] * 20, 0.5, -0.25])
     axis = axis_of(values, 4)

@@ -21,7 +21,7 @@ from depthtui.tui.draw.styles import Piece, line_colour
 from depthtui.tui.panes import status_line
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_table import DepthTable
-from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.layer_bars import LayerBars
 from depthtui.tui.panes.lens_table import Landmarks, LensTable, landmarks
 from depthtui.tui.panes.lines_pane import LinesPane
@@ -85,7 +85,7 @@ async def test_a_line_of_the_prompt_ends_after_a_newline():
 async def test_tokens_have_the_heatmap_s_colours():
     result = make_result(layers=6, tokens=5)
     prompt = put(PromptPane(), ramp="truecolor", cursor=Cursor(3, 0))
-    heat = put(Heatmap(), ramp="truecolor", cursor=Cursor(0, 0))
+    heat = put(HeatmapPane(), ramp="truecolor", cursor=Cursor(0, 0))
     async with framed(prompt, (60, 12)):
         show(prompt, result)
         _, in_prompt = cell(prompt, lines(prompt)[0].index("·t2"), 0)
@@ -649,7 +649,7 @@ def hybrid_result(layers: int = 4, metrics: tuple[str, ...] = ("ablation",)):
 
 async def test_rows_of_a_hybrid_have_the_marks_of_its_types():
     result = hybrid_result()
-    for kind in (Heatmap, LensTable):
+    for kind in (HeatmapPane, LensTable):
         pane = kind()
         async with framed(pane, (60, 16)):
             show(pane, result, summary_of(result))

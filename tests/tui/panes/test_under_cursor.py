@@ -10,13 +10,20 @@ from depthtui.depth.reading import reading_of
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.tui.panes.curves import DepthCurves
-from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.paired_heatmap import PairedHeatmap
 from depthtui.tui.panes.pane import Cursor, CursorMoved
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.stack_pane import StackPane
-from depthtui.tui.panes.under_cursor import Block, Cell, CurvePoint, Layer, LensRow, MeasureRow
+from depthtui.tui.panes.under_cursor import (
+    CurvePoint,
+    HeatmapCell,
+    Layer,
+    LensRow,
+    MeasureRow,
+    StackBlock,
+)
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.main_layout import PAGE_ORDER, PAGES, Place
 from depthtui.tui.state.what_if import Stack
@@ -28,14 +35,14 @@ async def test_a_heatmap_has_a_cell_and_a_map_of_layers_a_layer() -> None:
     result = make_result(layers=6, tokens=5)
     zero = np.zeros((6, 6), np.float32)
     result.put("skip_effects", SkipEffects("layer", (8,), zero, zero, zero[0], 0.0, 0.0))
-    pane = Heatmap()
+    pane = HeatmapPane()
     async with framed(pane):
         assert pane.under_cursor() is None
         show(pane, result)
         pane.cursor = Cursor(3, 2)
-        assert pane.under_cursor() == Cell(3, 2)
+        assert pane.under_cursor() == HeatmapCell(3, 2)
         pane.cursor = Cursor(99, 99)
-        assert pane.under_cursor() == Cell(5, 4)
+        assert pane.under_cursor() == HeatmapCell(5, 4)
         change(pane, mode="skips", measure=MEASURE_BY_NAME["skip_effects"])
         assert pane.under_cursor() == Layer(5)
 
@@ -50,13 +57,13 @@ async def test_a_column_without_a_token_has_nothing() -> None:
         for column in range(4):
             pane.cursor = Cursor(1, column)
             found.append(pane.under_cursor())
-        assert found == [Cell(1, 0), None, Cell(1, 1), Cell(1, 2)]
+        assert found == [HeatmapCell(1, 0), None, HeatmapCell(1, 1), HeatmapCell(1, 2)]
 
 
 async def test_lens_and_prompt_have_their_place() -> None:
     result = make_result(layers=6, tokens=5)
     lens, prompt = LensTable(), PromptPane()
-    for pane, found in ((lens, LensRow(6, 4)), (prompt, Cell(6, 4))):
+    for pane, found in ((lens, LensRow(6, 4)), (prompt, HeatmapCell(6, 4))):
         async with framed(pane):
             assert pane.under_cursor() is None
             show(pane, result)
@@ -70,20 +77,22 @@ async def test_a_click_on_a_block_of_the_stack_points_at_it() -> None:
         show(pane, make_result(layers=4))
         pane.show_stack(Stack.full(4), None)
         pane.cursor = Cursor(2, 0)
-        assert pane.under_cursor() == Block(2, "layer")
+        assert pane.under_cursor() == StackBlock(2, "layer")
         await pilot.pause()
         y = line_with(pane, "▸")
         attention, mlp = lines(pane)[y].index("▄"), lines(pane)[y].rindex("▄")
         for x, part in ((attention, "attention"), (mlp, "mlp"), (pane.margin, "layer")):
             await pilot.click(pane, offset=(x + 2, y + 1))
             await pilot.pause()
-            assert pane.under_cursor() == Block(2, part)
+            assert pane.under_cursor() == StackBlock(2, part)
             accented = [cell(pane, x, y)[1].color == pane.pane_styles.accent.color]
             assert accented == [part != "layer"]
         await pilot.click(pane, offset=(mlp + 2, y + 1))
         await pilot.pause()
         pane.cursor = Cursor(1, 0)
-        assert pane.under_cursor() == Block(1, "layer"), "another layer is pointed at as a whole"
+        assert pane.under_cursor() == StackBlock(1, "layer"), (
+            "another layer is pointed at as a whole"
+        )
         pane.cursor = Cursor(4, 0)
         assert pane.under_cursor() is None
 
@@ -126,7 +135,7 @@ async def test_every_page_opens_the_layer_of_the_cursor(page: Place) -> None:
         assert pane.under_cursor() is None
         show(pane, make_result(layers=6, tokens=5))
         pane.cursor = Cursor(6, 2)
-        assert pane.under_cursor() == Cell(5, 2)
+        assert pane.under_cursor() == HeatmapCell(5, 2)
 
 
 async def test_a_click_on_a_curve_points_at_its_rule_and_layer() -> None:

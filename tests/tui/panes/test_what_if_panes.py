@@ -19,7 +19,7 @@ from depthtui.metrics.repeat import Repeat
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.tui.draw.bars import column_cells, sum_up
-from depthtui.tui.panes.heatmap import Heatmap
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.heatmap_views import copied, mode_of
 from depthtui.tui.panes.layer_bars import LayerBars
 from depthtui.tui.panes.lens_pair import LensPair
@@ -27,7 +27,7 @@ from depthtui.tui.panes.output_bars import OutputBars
 from depthtui.tui.panes.pane import Cursor, CursorMoved
 from depthtui.tui.panes.stack_pane import StackPane
 from depthtui.tui.panes.what_if_summary import WhatIfPrompts, WhatIfSummary
-from depthtui.tui.state.what_if import Effect, Stack
+from depthtui.tui.state.what_if import Stack, WhatIfEffect
 from tests.builders.metrics import ablation
 from tests.builders.results import make_result
 from tests.tui.panes.drawing import cell, change, framed, line_with, lines, show
@@ -173,25 +173,25 @@ async def test_the_outcome_in_numbers():
     clean, changed = with_loss(4, 2.0), with_loss(4, 2.25)
     stack = Stack.full(4).exit_at(3)
     async with framed(pane, (44, 8)):
-        pane.show_effect(stack, Effect(clean.prompt, clean, changed))
+        pane.show_effect(stack, WhatIfEffect(clean.prompt, clean, changed))
         text = "\n".join(lines(pane))
         assert "1 of 4 layers off" in text
         assert "75%" in text
         assert "5 / 5" in text
         assert "2.00 → 2.25  +0.25 nats" in text
-        pane.show_effect(stack, Effect(clean.prompt, clean, None))
+        pane.show_effect(stack, WhatIfEffect(clean.prompt, clean, None))
         assert "2.00 → …" in "\n".join(lines(pane))
         assert "… still runs, u takes it back" in "\n".join(lines(pane))
-        pane.show_effect(stack, Effect(clean.prompt, clean, None, "no [/] room"))
+        pane.show_effect(stack, WhatIfEffect(clean.prompt, clean, None, "no [/] room"))
         assert "This change did not run: no [/]" in "\n".join(lines(pane))
         assert "Any change tries again, u takes this one" in "\n".join(lines(pane))
 
 
 async def test_the_survey_lists_what_fits_and_counts_the_rest():
     clean, changed = with_loss(4, 2.0), with_loss(4, 2.5)
-    effects = [Effect(Prompt(f"prompt {index}"), clean, changed) for index in range(9)]
-    effects[1] = Effect(Prompt("broken"), clean, None, "why")
-    effects[2] = Effect(Prompt("to come"), clean, None)
+    effects = [WhatIfEffect(Prompt(f"prompt {index}"), clean, changed) for index in range(9)]
+    effects[1] = WhatIfEffect(Prompt("broken"), clean, None, "why")
+    effects[2] = WhatIfEffect(Prompt("to come"), clean, None)
     pane = WhatIfPrompts()
     async with framed(pane, (50, 7)) as pilot:
         pane.show_effects(effects, "block influence")
@@ -262,7 +262,7 @@ async def test_the_map_of_reads_names_the_reader():
     result = make_result(layers=4)
     effects = np.triu(np.arange(16, dtype=np.float32).reshape(4, 4), 1)
     result.put("direct_effects", DirectEffects("layer", (8,), effects, 0.0))
-    pane = Heatmap()
+    pane = HeatmapPane()
     measure = MEASURE_BY_NAME["direct_effects"]
     assert mode_of(measure) == "reads"
     change(pane, mode="reads", measure=measure, cursor=Cursor(1, 0))
@@ -280,7 +280,7 @@ async def test_the_map_of_repeated_blocks_is_a_band():
     found = Repeat.unknown(4, 0)
     found.kl[0], found.kl[1, :3], found.kl[2, :2], found.kl[3, 0] = 2.5, 1.5, 3.5, 4.5
     result.put("repeat", found)
-    pane, measure = Heatmap(), MEASURE_BY_NAME["repeat"]
+    pane, measure = HeatmapPane(), MEASURE_BY_NAME["repeat"]
     assert mode_of(measure) == "repeats"
     change(pane, mode="repeats", measure=measure, cursor=Cursor(1, 0))
     async with framed(pane, (70, 12)) as pilot:
@@ -308,7 +308,7 @@ async def test_the_skip_map_is_a_triangle_with_the_output_beside_it(ramp: str):
     effects = np.triu(np.ones((6, 6), np.float32), 1)
     output = np.arange(6, dtype=np.float32)
     result.put("skip_effects", SkipEffects("layer", (8,), effects, effects, output, 0.0, 0.0))
-    pane = Heatmap()
+    pane = HeatmapPane()
     change(
         pane,
         ramp=ramp,
@@ -342,7 +342,7 @@ async def test_the_skip_map_names_the_part_that_was_skipped():
     result = make_result(layers=3)
     zero = np.zeros((3, 3), np.float32)
     result.put("skip_effects", SkipEffects("mlp", (8,), zero, zero, zero[0], 0.0, 0.0))
-    pane = Heatmap()
+    pane = HeatmapPane()
     change(pane, mode="skips", measure=MEASURE_BY_NAME["skip_effects"])
     async with framed(pane, (60, 12)) as pilot:
         show(pane, result)

@@ -20,7 +20,7 @@ from depthtui.tui.state.comparison import (
     names_of,
     told_apart,
 )
-from depthtui.tui.state.session import Run, RunState
+from depthtui.tui.state.session import RunState, SessionRun
 from tests.builders.models import model_info
 from tests.builders.readings import verdict
 from tests.builders.results import full_result, make_result, unanswered
@@ -116,18 +116,20 @@ def test_a_hostile_token_is_shown_as_text() -> None:
     assert "\x1b" not in said(result("<\x1b[2J>", *WORDS), result(*WORDS))
 
 
-def random_run(text: str, metrics: list[str]) -> Run:
+def random_run(text: str, metrics: list[str]) -> SessionRun:
     """A finished run that has these metrics beside those of the pass."""
     settings = RunSettings(metrics=(*RunSettings().metrics, *metrics))
     found = full_result(Prompt(text), settings=settings)
-    done = Run(1, 1, found.model, found.prompt, settings, datetime.now(), found)
+    done = SessionRun(1, 1, found.model, found.prompt, settings, datetime.now(), found)
     done.state = RunState.FINISHED
     return done
 
 
-def run(number: int, name: str, prompt: str, settings: RunSettings | None = None) -> Run:
+def run(number: int, name: str, prompt: str, settings: RunSettings | None = None) -> SessionRun:
     info = model_info(ModelSpec(name))
-    return Run(number, number, info, Prompt(prompt), settings or RunSettings(), datetime.now())
+    return SessionRun(
+        number, number, info, Prompt(prompt), settings or RunSettings(), datetime.now()
+    )
 
 
 @pytest.mark.parametrize(

@@ -23,10 +23,10 @@ from depthtui.data.protocol import (
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings, lenses_dir
-from depthtui.tui.state.engine import EngineDeath
+from depthtui.tui.state.engine_connection import EngineDeath
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import CodeQuestion, Phase
-from depthtui.tui.state.session import Run, RunState
+from depthtui.tui.state.session import RunState, SessionRun
 from depthtui.tui.state.toast import Toast
 from depthtui.tui.state.unfinished import unfinished
 from tests.builders.engines import FakeEngine
@@ -82,7 +82,7 @@ def tell(explorer: Explorer, *events: Event) -> None:
         explorer.handle(event)
 
 
-def stopped(run: Run) -> RunFinished:
+def stopped(run: SessionRun) -> RunFinished:
     result = full_result(run.prompt, run.model)
     result.complete = False
     return RunFinished(run.number, result)
@@ -157,12 +157,12 @@ def test_a_model_that_is_being_written_is_given_up_with_its_engine(
 OTHER = ModelSpec("org/other")
 
 
-def whole(run: Run) -> RunFinished:
+def whole(run: SessionRun) -> RunFinished:
     return RunFinished(run.engine_id, full_result(run.prompt, run.model, run.settings))
 
 
 @pytest.fixture
-def first(explorer: Explorer) -> Run:
+def first(explorer: Explorer) -> SessionRun:
     """A finished run, of settings that are not the present ones."""
     run = explorer.session.live
     assert run is not None
@@ -172,7 +172,7 @@ def first(explorer: Explorer) -> Run:
 
 
 def test_the_same_prompt_is_run_on_another_model_as_it_was_run(
-    explorer: Explorer, engine: FakeEngine, first: Run
+    explorer: Explorer, engine: FakeEngine, first: SessionRun
 ) -> None:
     explorer.run_on_model(first, OTHER)
     assert engine.commands[-1] == LoadModel(OTHER)
@@ -187,7 +187,7 @@ def test_the_same_prompt_is_run_on_another_model_as_it_was_run(
     assert explorer.session.runs == [first, second]
 
 
-def test_a_marked_answer_goes_along_to_another_model(explorer: Explorer, first: Run) -> None:
+def test_a_marked_answer_goes_along_to_another_model(explorer: Explorer, first: SessionRun) -> None:
     explorer.session.mark_answer(first, 1)
     explorer.run_on_model(first, OTHER)
     tell(explorer, ModelLoaded(model_info(OTHER)))
@@ -199,7 +199,7 @@ def test_a_marked_answer_goes_along_to_another_model(explorer: Explorer, first: 
 
 
 def test_a_model_that_is_there_is_not_loaded_again(
-    explorer: Explorer, engine: FakeEngine, first: Run
+    explorer: Explorer, engine: FakeEngine, first: SessionRun
 ) -> None:
     before = len([command for command in engine.commands if isinstance(command, LoadModel)])
     explorer.run_on_model(first, ModelSpec())
@@ -213,7 +213,7 @@ def test_a_model_that_is_there_is_not_loaded_again(
 @pytest.mark.parametrize(
     "what", ["the load fails", "it is stopped", "another run", "another model", "the engine dies"]
 )
-def test_a_comparison_is_called_off(explorer: Explorer, first: Run, what: str) -> None:
+def test_a_comparison_is_called_off(explorer: Explorer, first: SessionRun, what: str) -> None:
     explorer.run_on_model(first, OTHER)
     other = ModelLoaded(model_info(OTHER))
     match what:
@@ -244,7 +244,7 @@ def test_a_comparison_is_called_off(explorer: Explorer, first: Run, what: str) -
 
 
 def test_a_comparison_that_nobody_took_is_forgotten_with_the_next_run(
-    explorer: Explorer, first: Run
+    explorer: Explorer, first: SessionRun
 ) -> None:
     explorer.run_on_model(first, ModelSpec())
     assert explorer.session.live is not None

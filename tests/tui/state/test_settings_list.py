@@ -11,7 +11,7 @@ from depthtui.errors import DepthError
 from depthtui.options import WrongValue, options_of
 from depthtui.settings import Settings, load_settings
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.settings_list import OWN_GROUP, Effect, SettingsList, Source, effect_of
+from depthtui.tui.state.settings_list import OWN_GROUP, EffectTime, SettingsList, Source, effect_of
 from tests.builders.engines import FakeEngine
 from tests.test_settings import EVERYTHING
 from tests.tui.state.test_explorer import SilentHost
@@ -115,7 +115,7 @@ def test_what_the_engine_began_with_waits_for_the_next_start(path: Path) -> None
     assert settings._explorer.settings.cache_limit == Settings.cache_limit
     assert (settings.row("cache_limit").value, effect_of("cache_limit")) == (
         "2GiB",
-        Effect.NEXT_START,
+        EffectTime.NEXT_START,
     )
     settings.write()
     assert load_settings(path).cache_limit == 2 << 30

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from depthtui.token_text import printable_chars
-from depthtui.tui.screens.dialogs.picker import Picker, Row
+from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
 from depthtui.tui.state.phase import CodeQuestion
 
 SECONDS_TO_READ = 1.0
@@ -52,9 +52,9 @@ class CodeDialog(Picker[bool]):
         self._is_read = True
         self.fill()
 
-    def rows(self) -> Iterator[Row]:
-        yield Row(False, Content(NO))
-        yield Row(True, Content(YES), closed=not self._is_read)
+    def rows(self) -> Iterator[PickerRow]:
+        yield PickerRow(False, Content(NO))
+        yield PickerRow(True, Content(YES), closed=not self._is_read)
 
     def choose(self, value: bool) -> None:
         self.dismiss(value)

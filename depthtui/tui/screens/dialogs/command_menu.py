@@ -11,7 +11,7 @@ from textual.keys import format_key
 
 from depthtui.tui import keymap
 from depthtui.tui.commands.command import Command
-from depthtui.tui.screens.dialogs.picker import Picker, Row
+from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
 
 
 class CommandMenu(Picker[str]):
@@ -33,11 +33,11 @@ class CommandMenu(Picker[str]):
         self._remapped = remapped
         self._place = place
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[PickerRow]:
         for command in self._commands:
             key = format_key(keymap.keys_of(command.name, self._remapped)[0])
             line = Content.assemble((f"{key:>5} ", "$text-accent"), f" {command.words}")
-            yield Row(command.name, line)
+            yield PickerRow(command.name, line)
 
     def on_mount(self) -> None:
         self.call_after_refresh(self._move)

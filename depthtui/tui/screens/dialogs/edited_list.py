@@ -14,7 +14,7 @@ from textual.widgets import Static
 from depthtui.errors import DepthError
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, line_cells
-from depthtui.tui.screens.dialogs.picker import Picker, Row
+from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
 from depthtui.tui.state.settings_list import SettingsList
 
 _WIDEST = 100
@@ -75,7 +75,7 @@ class EditedList(Picker[None]):
         if self._settings.problem:
             self.call_after_refresh(self.note, self._settings.problem, WRONG)
 
-    def describe(self, row: Row) -> None:
+    def describe(self, row: PickerRow) -> None:
         """Describe the highlighted thing; a note on the same thing stays."""
         if row.value != self._described:
             self._described = row.value

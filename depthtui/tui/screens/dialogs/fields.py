@@ -13,7 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Input, Label
 
 from depthtui.options import Option, WrongValue
-from depthtui.tui.screens.dialogs.choice import Choice
+from depthtui.tui.screens.dialogs.choice_field import ChoiceField
 
 _MOVING = "jk"
 """Keys that move between fields; no number or list of numbers contains them."""
@@ -50,7 +50,7 @@ def field_lines(
             yield Label(Content(option.label.ljust(width + 2)))
             if option.labelled:
                 reason = why_closed.get(name, "")
-                yield Choice(option.labelled, values[name], id=name, why_closed=reason)
+                yield ChoiceField(option.labelled, values[name], id=name, why_closed=reason)
             else:
                 text, closed = text_of(option, values[name]), name in why_closed
                 field = FieldInput(text, option.example, id=name, compact=True, disabled=closed)
@@ -65,10 +65,10 @@ def text_of(option: Option, value: Any) -> str:
     return f"{value:.10g}" if isinstance(value, float) else option.text(value)
 
 
-def field_of(dialog: Widget, name: str) -> Choice | FieldInput:
+def field_of(dialog: Widget, name: str) -> ChoiceField | FieldInput:
     """The field of an option."""
     widget = dialog.query_one(f"#{name}")
-    assert isinstance(widget, Choice | FieldInput)
+    assert isinstance(widget, ChoiceField | FieldInput)
     return widget
 
 
@@ -91,8 +91,8 @@ def read_fields(
     return values, mistakes
 
 
-def _read(field: Choice | FieldInput, option: Option) -> Any:
-    if isinstance(field, Choice):
+def _read(field: ChoiceField | FieldInput, option: Option) -> Any:
+    if isinstance(field, ChoiceField):
         return field.value
     typed = field.value.strip()
     return option.parse_text(typed) if typed else option.default

@@ -13,7 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Button, Input, Static
 
 from depthtui.options import Option
-from depthtui.tui.screens.dialogs.choice import Choice
+from depthtui.tui.screens.dialogs.choice_field import ChoiceField
 from depthtui.tui.screens.dialogs.dialog import WRONG, Dialog
 from depthtui.tui.screens.dialogs.fields import (
     FieldInput,
@@ -91,7 +91,7 @@ class Form(Dialog[dict[str, Any]]):
         names = [self._first] if self._first else self.fields
         next(field for field in map(self.field, names) if not field.disabled).focus()
 
-    def field(self, name: str) -> Choice | FieldInput:
+    def field(self, name: str) -> ChoiceField | FieldInput:
         """The widget of a field."""
         return field_of(self, name)
 
@@ -103,13 +103,13 @@ class Form(Dialog[dict[str, Any]]):
     def put(self, name: str, value: Any) -> None:
         """Set a field to another value."""
         field = self.field(name)
-        field.value = value if isinstance(field, Choice) else text_of(self.fields[name], value)
+        field.value = value if isinstance(field, ChoiceField) else text_of(self.fields[name], value)
 
     def _read(self) -> tuple[dict[str, Any], dict[str, str]]:
         return read_fields(self, self.fields, self.check)
 
     @on(Input.Changed)
-    @on(Choice.Changed)
+    @on(ChoiceField.Changed)
     def _retyped(self) -> None:
         self.tried(self._read()[0])
         self.tell()

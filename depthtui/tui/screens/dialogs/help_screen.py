@@ -14,7 +14,7 @@ from textual.screen import Screen
 from depthtui.tui import keymap
 from depthtui.tui.commands.command import GROUPS
 from depthtui.tui.screens.dialogs.dialog import MUTED
-from depthtui.tui.screens.dialogs.picker import Heading, Picker, Row
+from depthtui.tui.screens.dialogs.picker import Picker, PickerHeading, PickerRow
 
 NOW, OTHERS = "Now", "Others"
 """The headings over the first keys of the footer, and over those without a group."""
@@ -87,16 +87,16 @@ class HelpScreen(Picker[KeyCommand]):
         self._commands = commands
         self._width = max((len(command.keys) for command in commands), default=0)
 
-    def rows(self) -> Iterator[Row | Heading]:
+    def rows(self) -> Iterator[PickerRow | PickerHeading]:
         for heading, commands in _grouped(self._commands).items():
-            yield Heading(heading)
+            yield PickerHeading(heading)
             for command in commands:
                 line = Content.assemble(
                     (command.keys.rjust(self._width), "$text-accent"),
                     f"  {command.what}",
                     (f"  {command.name}", MUTED),
                 )
-                yield Row(command, line, f"{command.keys} {command.what} {command.name}")
+                yield PickerRow(command, line, f"{command.keys} {command.what} {command.name}")
 
     def choose(self, value: KeyCommand) -> None:
         self.dismiss(value)

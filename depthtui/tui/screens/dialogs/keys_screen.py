@@ -16,7 +16,7 @@ from depthtui.tui.draw.styles import fit_right
 from depthtui.tui.screens.dialogs.ask import AskForKey
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG
 from depthtui.tui.screens.dialogs.edited_list import EditedList
-from depthtui.tui.screens.dialogs.picker import Heading, Row
+from depthtui.tui.screens.dialogs.picker import PickerHeading, PickerRow
 
 _KEYS_CELLS, _NAME_CELLS = 13, 21
 
@@ -40,17 +40,17 @@ class KeysScreen(EditedList):
 
     # The list ---------------------------------------------------------------
 
-    def rows(self) -> Iterator[Row | Heading]:
+    def rows(self) -> Iterator[PickerRow | PickerHeading]:
         clashing = {name for _, *pair in keymap.clashes(self._remapped) for name in pair}
         listed = set[str]()
         for heading, commands in keymap.SCREENS.items():
-            yield Heading(heading)
+            yield PickerHeading(heading)
             for command in commands:
                 if command.name not in listed:
                     listed.add(command.name)
                     keys = self._keys_of(command.name, self._remapped)
                     words = f"{heading} {keys} {command.words} {command.name}"
-                    yield Row(command.name, self._line(command, clashing), words)
+                    yield PickerRow(command.name, self._line(command, clashing), words)
 
     def head(self) -> str:
         return f"  {'keys':>{_KEYS_CELLS}}  does"

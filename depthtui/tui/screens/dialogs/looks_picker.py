@@ -13,7 +13,7 @@ from textual.timer import Timer
 from depthtui.palettes import PALETTES, Palette
 from depthtui.tui.draw.styles import Ramp, RampChoice, ramp_kind, ramp_of
 from depthtui.tui.screens.dialogs.dialog import MUTED
-from depthtui.tui.screens.dialogs.picker import Heading, Picker, Row
+from depthtui.tui.screens.dialogs.picker import Picker, PickerHeading, PickerRow
 from depthtui.tui.screens.pane_screen import PaneScreen
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.themes import THEMES, theme_setting
@@ -53,23 +53,23 @@ class LooksPicker(Picker[None]):
         self._waiting: Timer | None = None
         self.start = "theme", self._kept.theme
 
-    def rows(self) -> Iterator[Row | Heading]:
-        yield Heading("Theme")
+    def rows(self) -> Iterator[PickerRow | PickerHeading]:
+        yield PickerHeading("Theme")
         for theme in _own_first(self.app.available_themes.values()):
             shade = "dark" if theme.dark else "light"
             line = Content.assemble(f"{theme.name:<26} ", (f"{shade:>5}", MUTED))
             yield self._row(("theme", theme.name), line, "")
-        yield Heading("Colours of values")
+        yield PickerHeading("Colours of values")
         for palette in PALETTES.values():
             about = f"{palette.colours}\n{palette.safe * SAFE}"
             yield self._row(("palette", palette.name), self._palette_line(palette), about)
 
-    def _row(self, value: tuple[str, str], line: Content, about: str) -> Row:
+    def _row(self, value: tuple[str, str], line: Content, about: str) -> PickerRow:
         is_kept = value[1] in self._kept
         mark = Content.styled("● " if is_kept else "  ", "$text-accent")
-        return Row(value, Content.assemble(mark, line), " ".join(value), about)
+        return PickerRow(value, Content.assemble(mark, line), " ".join(value), about)
 
-    def describe(self, row: Row) -> None:
+    def describe(self, row: PickerRow) -> None:
         """Show the look once the cursor rests on it."""
         super().describe(row)
         if self._waiting is not None:

@@ -11,7 +11,7 @@ from textual.widgets import Markdown
 
 from depthtui.manual import page, titles
 from depthtui.tui.keymap import all_keys
-from depthtui.tui.screens.dialogs.picker import Picker, Row
+from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
 from depthtui.tui.screens.dialogs.reader import Reader
 
 
@@ -26,11 +26,11 @@ class ManualPicker(Picker[None]):
         super().__init__()
         self._texts = {name: page(name, {"keys": all_keys}) for name in titles()}
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[PickerRow]:
         width = max(map(len, self._texts))
         for name, title in titles().items():
             line = Content.assemble((name.ljust(width), "$text-accent"), f"  {title}")
-            yield Row(name, line, self._texts[name])
+            yield PickerRow(name, line, self._texts[name])
 
     def choose(self, value: str) -> None:
         self.app.push_screen(ManualPage(titles()[value], self._texts[value]))

@@ -17,7 +17,7 @@ from depthtui.metrics.spec import Measure
 from depthtui.report.explanations import of_measure
 from depthtui.token_text import printable_sentence
 from depthtui.tui.screens.dialogs.dialog import MUTED
-from depthtui.tui.screens.dialogs.picker import Picker, Row
+from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
 
 
 class MeasurePicker(Picker[str]):
@@ -70,7 +70,7 @@ class MeasurePicker(Picker[str]):
     def action_order(self) -> None:
         self._turn_over()
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[PickerRow]:
         for index, measure in enumerate(ALL_MEASURES):
             formula, can_be_had = self._formula(measure)
             line = Content.assemble(
@@ -79,9 +79,9 @@ class MeasurePicker(Picker[str]):
                 (formula, MUTED),
             )
             about = of_measure(measure)[0].description
-            yield Row(measure.name, line, measure.title, about, closed=not can_be_had)
+            yield PickerRow(measure.name, line, measure.title, about, closed=not can_be_had)
 
-    def describe(self, row: Row) -> None:
+    def describe(self, row: PickerRow) -> None:
         super().describe(row)
         measure = MEASURE_BY_NAME[row.value]
         if self._result is not None and not self._lacks(measure):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from textual.content import Content
 
 from depthtui.tui.screens.dialogs.dialog import MUTED
-from depthtui.tui.screens.dialogs.picker import Picker, Row
+from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
 from depthtui.tui.state.toast import KeptMessage
 
 
@@ -27,15 +27,15 @@ class MessagesDialog(Picker[None]):
         super().__init__()
         self._messages = messages
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[PickerRow]:
         for message in self._messages:
             first = message.text.splitlines()[0] if message.text else ""
             title = f"{message.title}  " if message.title else ""
             when = f"{message.time:%H:%M:%S}  "
             line = Content.assemble((when, MUTED), (title, "bold"), first)
-            yield Row(message.text, line, f"{title}{message.text}", message.text)
+            yield PickerRow(message.text, line, f"{title}{message.text}", message.text)
 
-    def describe(self, row: Row) -> None:
+    def describe(self, row: PickerRow) -> None:
         self.note(row.about, "")
 
     def choose(self, value: str) -> None:

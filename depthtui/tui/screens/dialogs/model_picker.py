@@ -17,7 +17,7 @@ from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG
 from depthtui.tui.screens.dialogs.fields import field_lines, read_fields
 from depthtui.tui.screens.dialogs.open_dialog import OpenDialog
-from depthtui.tui.screens.dialogs.picker import Row
+from depthtui.tui.screens.dialogs.picker import PickerRow
 
 OPTIONS = {
     name: options_of(ModelSpec)[name]
@@ -81,7 +81,7 @@ class ModelPicker(OpenDialog[ModelSpec]):
     def find(self) -> None:
         self._listings = {model.name: model for model in self._on_disk()}
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[PickerRow]:
         for model in self._listings.values():
             size = format_size(model.size) if model.ready else f"{format_size(model.size)} to fetch"
             line = Content.assemble(
@@ -90,7 +90,7 @@ class ModelPicker(OpenDialog[ModelSpec]):
                 (f"  {size}  {printable_chars(model.note)}", MUTED),
             )
             about = " · ".join(filter(None, (model.name, model.facts)))
-            yield Row(model.name, line, model.name, about)
+            yield PickerRow(model.name, line, model.name, about)
 
     def choose(self, value: str) -> None:
         spec, own = self._chosen(value), self._listings[value].revision

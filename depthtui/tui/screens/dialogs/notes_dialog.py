@@ -18,9 +18,9 @@ from depthtui.data.run import RunResult
 from depthtui.report.remarks import place_words
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED
-from depthtui.tui.screens.dialogs.picker import Picker, Row
+from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
-from depthtui.tui.state.session import Run
+from depthtui.tui.state.session import SessionRun
 
 
 class NotesDialog(Picker[Bookmark]):
@@ -41,7 +41,7 @@ class NotesDialog(Picker[Bookmark]):
         Binding("d,delete", "forget", "forget", tooltip="Forget a bookmark", id="notes.forget"),
     ]
 
-    def __init__(self, run: Run, result: RunResult, here: Bookmark) -> None:
+    def __init__(self, run: SessionRun, result: RunResult, here: Bookmark) -> None:
         super().__init__()
         self._run = run
         self._result = result
@@ -58,11 +58,11 @@ class NotesDialog(Picker[Bookmark]):
     def first_focus(self) -> Widget:
         return self.query_one("#mark")
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[PickerRow]:
         for mark in self._run.remarks.bookmarks:
             place = printable_chars(place_words(mark, self._result))
             note = printable_chars(mark.note)
-            yield Row(mark, Content.assemble(place, "  ", (note, MUTED)))
+            yield PickerRow(mark, Content.assemble(place, "  ", (note, MUTED)))
 
     def choose(self, value: Bookmark) -> None:
         self.dismiss(value)

@@ -14,7 +14,7 @@ from textual.widgets import Input, Static
 
 from depthtui.tui.screens.dialogs.dialog import WRONG, Result
 from depthtui.tui.screens.dialogs.path_suggester import PathSuggester
-from depthtui.tui.screens.dialogs.picker import Picker, Row
+from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
 
 
 class OpenDialog(Picker[Result]):
@@ -71,8 +71,8 @@ class OpenDialog(Picker[Result]):
     def _names(self) -> list[str]:
         return [row.words for row in self._rows()]
 
-    def _rows(self) -> list[Row]:
-        return [row for row in self.rows() if isinstance(row, Row)]
+    def _rows(self) -> list[PickerRow]:
+        return [row for row in self.rows() if isinstance(row, PickerRow)]
 
     @property
     def typed(self) -> str:
@@ -84,7 +84,7 @@ class OpenDialog(Picker[Result]):
         if self.row is not None and not self.typed:
             self.listing.focus()
 
-    def describe(self, row: Row) -> None:
+    def describe(self, row: PickerRow) -> None:
         # A typed name or an error stays until the user moves in the list.
         if self.listing.has_focus or not (self.problem or self.typed):
             super().describe(row)

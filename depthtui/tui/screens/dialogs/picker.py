@@ -20,7 +20,7 @@ from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog, Result, is
 
 
 @dataclass(frozen=True)
-class Row:
+class PickerRow:
     """A line of a list.
 
     Attributes:
@@ -45,7 +45,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Heading:
+class PickerHeading:
     """A line over some rows; shown with the first of them that matches the filter."""
 
     text: str
@@ -76,7 +76,7 @@ class Picker(Dialog[Result]):
         Binding("G", "in_list('last')", "last", show=False),
     ]
 
-    def rows(self) -> Iterable[Row | Heading]:
+    def rows(self) -> Iterable[PickerRow | PickerHeading]:
         """Every row under its heading, in order."""
         raise NotImplementedError
 
@@ -94,7 +94,7 @@ class Picker(Dialog[Result]):
         """The heads of the columns; empty where there are none."""
         return ""
 
-    def describe(self, row: Row) -> None:
+    def describe(self, row: PickerRow) -> None:
         """Explain the highlighted row."""
         if row.about:
             self.note(row.about)
@@ -105,7 +105,7 @@ class Picker(Dialog[Result]):
 
     def below(self) -> ComposeResult:
         """The widgets beneath the list: a note, where rows have an `about`."""
-        if any(row.about for row in self.rows() if isinstance(row, Row)):
+        if any(row.about for row in self.rows() if isinstance(row, PickerRow)):
             yield Static(id="note")
 
     def body(self) -> ComposeResult:
@@ -117,7 +117,7 @@ class Picker(Dialog[Result]):
         yield from self.below()
 
     def on_mount(self) -> None:
-        self._shown: list[Row | Heading] = []
+        self._shown: list[PickerRow | PickerHeading] = []
         self.query_one("#filter").display = self.searches
         self.listing.loading = self.is_slow
         self.fill(self.start)
@@ -157,13 +157,13 @@ class Picker(Dialog[Result]):
         return self.query_one("#filter", Input).value
 
     @property
-    def row(self) -> Row | None:
+    def row(self) -> PickerRow | None:
         """The row under the cursor."""
         place = self.listing.highlighted
         if place is None or place >= len(self._shown):
             return None
         row = self._shown[place]
-        return row if isinstance(row, Row) else None
+        return row if isinstance(row, PickerRow) else None
 
     @property
     def chosen(self) -> Any:
@@ -176,18 +176,18 @@ class Picker(Dialog[Result]):
         value = self.chosen if value is None else value
         self._shown = list(self._matching())
         listing.clear_options().add_options(map(_option, self._shown))
-        places = {i: row.value for i, row in enumerate(self._shown) if isinstance(row, Row)}
+        places = {i: row.value for i, row in enumerate(self._shown) if isinstance(row, PickerRow)}
         same = (place for place, other in places.items() if other == value)
         nearest = min(places, key=lambda place: abs(place - before), default=None)
         listing.highlighted = next(same, nearest)
         self._show_whether_found()
         self._describe()
 
-    def _matching(self) -> Iterable[Row | Heading]:
+    def _matching(self) -> Iterable[PickerRow | PickerHeading]:
         """The rows with every word of the filter, under their headings."""
         words, heading = self.words.lower().split(), None
         for row in self.rows():
-            if isinstance(row, Heading):
+            if isinstance(row, PickerHeading):
                 heading = row
             elif row.has(words):
                 if heading is not None:
@@ -214,7 +214,7 @@ class Picker(Dialog[Result]):
     @on(OptionList.OptionSelected)
     def _selected(self, event: OptionList.OptionSelected) -> None:
         row = self._shown[event.option_index] if is_there(event) else None
-        if isinstance(row, Row):
+        if isinstance(row, PickerRow):
             self.choose(row.value)
 
     def on_key(self, event: events.Key) -> None:
@@ -266,7 +266,7 @@ class Picker(Dialog[Result]):
             super().action_leave()
 
 
-def _option(row: Row | Heading) -> Option:
-    if isinstance(row, Heading):
+def _option(row: PickerRow | PickerHeading) -> Option:
+    if isinstance(row, PickerHeading):
         return Option(Content.styled(row.text, f"bold {MUTED}"), disabled=True)
     return Option(row.line, disabled=row.closed)

@@ -35,7 +35,7 @@ from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog, is_there
 from depthtui.tui.screens.dialogs.path_suggester import PathSuggester
 from depthtui.tui.screens.dialogs.safe_text_area import LONGEST_TYPED, SafeTextArea
 from depthtui.tui.screens.dialogs.toggles import Checkbox
-from depthtui.tui.state.datasets import OFFERED, Datasets, SetPrompts
+from depthtui.tui.state.dataset_prompts import OFFERED, Datasets, SetPrompts
 from depthtui.tui.state.task_prompts import prompts_of
 from depthtui.tui.state.token_count import TokenCount
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 from textual.binding import Binding, BindingType
 
 from depthtui.data.run_settings import LENSES
-from depthtui.tui.screens.dialogs.choice import Choice
+from depthtui.tui.screens.dialogs.choice_field import ChoiceField
 from depthtui.tui.screens.dialogs.form import Form
-from depthtui.tui.state.reading import ReadingChoices, reading_options, turned
+from depthtui.tui.state.reading_choices import ReadingChoices, reading_options, turned
 
 
 class ReadingForm(Form):
@@ -67,7 +67,7 @@ class ReadingForm(Form):
     def action_turn(self, step: int) -> None:
         """Raise or lower the field with the focus."""
         field = self.focused
-        if isinstance(field, Choice):
+        if isinstance(field, ChoiceField):
             field.action_step(step)
         elif name := self.name_of(field):
             # The last value may not have become a choice yet.

@@ -22,9 +22,9 @@ from depthtui.token_text import cut_in_the_middle, fit_shown, printable_chars
 from depthtui.tui.draw.styles import fit_right
 from depthtui.tui.screens.dialogs.ask import confirm
 from depthtui.tui.screens.dialogs.dialog import MUTED, line_cells
-from depthtui.tui.screens.dialogs.picker import Picker, Row
+from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.session import Run, RunState, Session
+from depthtui.tui.state.session import RunState, Session, SessionRun
 from depthtui.tui.state.task_prompts import task_title
 
 
@@ -43,7 +43,7 @@ class SessionChoice:
     """The purpose, and the run under the cursor; None where there is none."""
 
     asked: Asked
-    run: Run | None = None
+    run: SessionRun | None = None
 
 
 class RunList(Picker[SessionChoice]):
@@ -87,7 +87,7 @@ class RunList(Picker[SessionChoice]):
         Binding("R", "sessions", "sessions", show=False, id="session.sessions"),
     ]
 
-    def __init__(self, explorer: Explorer, start: Run | None = None) -> None:
+    def __init__(self, explorer: Explorer, start: SessionRun | None = None) -> None:
         super().__init__()
         self._explorer = explorer
         self._session = explorer.session
@@ -111,12 +111,12 @@ class RunList(Picker[SessionChoice]):
     def head(self) -> Content:
         return self._table.head
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[PickerRow]:
         for run in self._runs:
             words = f"{run.number} {run.prompt.text} {run.model.name} {task_title(run.prompt)}"
-            yield Row(run, self._table.line(run), words)
+            yield PickerRow(run, self._table.line(run), words)
 
-    def choose(self, value: Run) -> None:
+    def choose(self, value: SessionRun) -> None:
         self.dismiss(SessionChoice(Asked.SHOW, value))
 
     def action_ask_for(self, name: str) -> None:
@@ -191,7 +191,7 @@ class RunTable:
     """
 
     def __init__(
-        self, runs: Sequence[Run], session: Session, settings: SummarySettings, width: int
+        self, runs: Sequence[SessionRun], session: Session, settings: SummarySettings, width: int
     ) -> None:
         self._session = session
         self._texts = {run.number: _texts(run, settings) for run in runs}
@@ -227,7 +227,7 @@ class RunTable:
         cells = "".join(self._cell(name, self._heads[name]) for name in self._columns)
         return Content.styled(" " * _NUMBER_CELLS + cells, MUTED)
 
-    def line(self, run: Run) -> Content:
+    def line(self, run: SessionRun) -> Content:
         """A run's line: its mark and number, then the columns."""
         texts, (state, style) = dict(self._texts[run.number]), _state(run)
         if "state" not in self._columns and run.state is not RunState.FINISHED:
@@ -250,7 +250,7 @@ class RunTable:
         return " " if name in self._rules else "" if name == "task" else "  "
 
 
-def _texts(run: Run, settings: SummarySettings) -> dict[str, str]:
+def _texts(run: SessionRun, settings: SummarySettings) -> dict[str, str]:
     """The texts of a run in each column."""
     depths = reading_of([run.result], settings).depths if run.result else ()
     counts = {depth.rule: depth.count for depth in depths}
@@ -268,7 +268,7 @@ def _texts(run: Run, settings: SummarySettings) -> dict[str, str]:
     }
 
 
-def run_card(run: Run, session: Session) -> Content:
+def run_card(run: SessionRun, session: Session) -> Content:
     """A run in two lines, for a narrow list."""
     return Content.assemble(
         _head(run, session),
@@ -279,12 +279,12 @@ def run_card(run: Run, session: Session) -> Content:
     )
 
 
-def _head(run: Run, session: Session) -> Content:
+def _head(run: SessionRun, session: Session) -> Content:
     sign = "▶" if run is session.current else "±" if run is session.marked else " "
     return Content.assemble((f"{sign} ", "bold $text-accent"), (f"{run.number:>2}  ", MUTED))
 
 
-def run_title(run: Run, width: int) -> str:
+def run_title(run: SessionRun, width: int) -> str:
     """A run's prompt in one line, after its skipped layers and its template."""
     title = prompt_title(run.prompt, width)
     template = "chat template" * run.settings.chat_template
@@ -292,7 +292,7 @@ def run_title(run: Run, width: int) -> str:
     return fit_shown(" · ".join([*words, title]), width) if words else title
 
 
-def _state(run: Run) -> tuple[str, str]:
+def _state(run: SessionRun) -> tuple[str, str]:
     state = "cached" if run.cached and run.state is RunState.FINISHED else run.state.value
     if run.state is not RunState.FINISHED and run.result is not None:
         state += f" {run.layers_done}/{run.model.n_layers}"

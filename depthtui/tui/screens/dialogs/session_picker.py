@@ -21,7 +21,7 @@ from depthtui.prompts import prompt_title
 from depthtui.token_text import fit_shown, printable_chars, printable_sentence
 from depthtui.tui.screens.dialogs.ask import confirm
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, line_cells
-from depthtui.tui.screens.dialogs.picker import Picker, Row
+from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
 from depthtui.tui.screens.dialogs.run_list import WIDEST
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.sessions import runs_in_words
@@ -77,18 +77,18 @@ class SessionPicker(Picker[SessionFile]):
             self.note(" ".join(self._notices), WRONG)
 
     @property
-    def _table(self) -> _Table:
-        return _Table(self._files, line_cells(self.app.size.width, WIDEST))
+    def _table(self) -> _SessionTable:
+        return _SessionTable(self._files, line_cells(self.app.size.width, WIDEST))
 
     def head(self) -> str:
         return self._table.head
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[PickerRow]:
         table = self._table
         for file in self._files:
-            yield Row(file, table.line(file, self._sessions.is_own(file)), _searched(file))
+            yield PickerRow(file, table.line(file, self._sessions.is_own(file)), _searched(file))
 
-    def describe(self, row: Row) -> None:
+    def describe(self, row: PickerRow) -> None:
         """List the runs of the highlighted session."""
         lines = "\n".join(_run_lines(row.value))
         self.query_one("#runs", Static).update(Content.styled(lines, MUTED))
@@ -161,7 +161,7 @@ class SessionPicker(Picker[SessionFile]):
             self.query_one("#runs", Static).update("")
 
 
-class _Table:
+class _SessionTable:
     """Lines about sessions in columns under a head; the title gets the remaining width."""
 
     def __init__(self, files: list[SessionFile], width: int) -> None:

@@ -16,7 +16,7 @@ from depthtui.token_text import fit_shown, printable_chars
 from depthtui.tui.screens.dialogs import picker
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG
 from depthtui.tui.screens.dialogs.edited_list import EditedList
-from depthtui.tui.state.settings_list import MOST_CYCLED, Row, Source, wrong
+from depthtui.tui.state.settings_list import MOST_CYCLED, SettingRow, Source, wrong
 
 _NAME_CELLS, _SOURCE_CELLS, _DEFAULT_CELLS = 19, 13, 18
 _LEAST_VALUE = 16
@@ -44,11 +44,11 @@ class SettingsScreen(EditedList):
 
     # The list ---------------------------------------------------------------
 
-    def rows(self) -> Iterator[picker.Row | picker.Heading]:
+    def rows(self) -> Iterator[picker.PickerRow | picker.PickerHeading]:
         for group, rows in self._settings.rows():
-            yield picker.Heading(group)
+            yield picker.PickerHeading(group)
             for row in rows:
-                yield picker.Row(row.name, self._line(row), row.words)
+                yield picker.PickerRow(row.name, self._line(row), row.words)
 
     def head(self) -> str:
         return " ".join(self._columns("", "name", "now", "default", "from"))
@@ -57,7 +57,7 @@ class SettingsScreen(EditedList):
         row = self._settings.row(name)
         return row.help, f"default {row.default} · takes effect {row.effect.value}"
 
-    def _line(self, row: Row) -> Content:
+    def _line(self, row: SettingRow) -> Content:
         mark = "*" if row.source is Source.UNWRITTEN else " "
         default = row.default if row.default != row.value else ""
         cells = self._columns(mark, row.name, row.value, default, row.source.value)
@@ -177,9 +177,9 @@ class ChoicePicker(picker.Picker[Any]):
         self._choices = choices
         self.start = current
 
-    def rows(self) -> Iterator[picker.Row]:
+    def rows(self) -> Iterator[picker.PickerRow]:
         for label, value in self._choices.items():
-            yield picker.Row(value, Content(printable_chars(label)))
+            yield picker.PickerRow(value, Content(printable_chars(label)))
 
     def choose(self, value: Any) -> None:
         self.dismiss(value)

@@ -14,7 +14,7 @@ from depthtui.sweep.saved import SavedSweep, open_sweep, saved_sweeps
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.open_dialog import OpenDialog
-from depthtui.tui.screens.dialogs.picker import Row
+from depthtui.tui.screens.dialogs.picker import PickerRow
 from depthtui.tui.state.sweeping import Sweeping, names_of
 
 
@@ -51,11 +51,13 @@ class SweepList(OpenDialog[SweepChoice]):
         self._saved = saved_sweeps(self._cache_dir)
         self.start = str(self._saved[0].folder) if self._saved else ""
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[PickerRow]:
         if self._has_runs:
-            yield Row("", Content("Runs of this session"), about="No sweep: your own prompts.")
+            yield PickerRow(
+                "", Content("Runs of this session"), about="No sweep: your own prompts."
+            )
         for sweep in self._saved:
-            yield Row(folder := str(sweep.folder), _line(sweep), folder, folder)
+            yield PickerRow(folder := str(sweep.folder), _line(sweep), folder, folder)
 
     def choose(self, value: str) -> None:
         if value:

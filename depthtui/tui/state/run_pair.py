@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from depthtui.tui.state.session import Run, RunState, Session
+from depthtui.tui.state.session import RunState, Session, SessionRun
 
 
-class Pair:
+class RunPair:
     """The two runs that a comparison waits for.
 
     Attributes:
         ready: both, once the second is finished, until a screen takes them; or None.
     """
 
-    ready: tuple[Run, Run] | None = None
-    _waiting: tuple[Run, Run] | None = None
+    ready: tuple[SessionRun, SessionRun] | None = None
+    _waiting: tuple[SessionRun, SessionRun] | None = None
 
     @property
     def is_expected(self) -> bool:
         """Whether a comparison is to open."""
         return self.ready is not None or self._waiting is not None
 
-    def wait(self, first: Run, second: Run) -> None:
+    def wait(self, first: SessionRun, second: SessionRun) -> None:
         """Compare these runs once the second is finished."""
         self._waiting = first, second
 
@@ -32,7 +32,7 @@ class Pair:
         if second.state is RunState.FINISHED and first in session.runs:
             self.ready = first, second
 
-    def take(self) -> tuple[Run, Run] | None:
+    def take(self) -> tuple[SessionRun, SessionRun] | None:
         """Return both runs if they are ready; the next call returns None."""
         taken, self.ready = self.ready, None
         return taken

@@ -16,7 +16,7 @@ from depthtui.report.blocks import (
     Table,
     Together,
 )
-from depthtui.tui.draw.blocks import as_much_as_fits, lines_of
+from depthtui.tui.draw.block_lines import as_much_as_fits, lines_of
 from depthtui.tui.panes.depth_table import DepthTable
 from tests.hostile import HOSTILE
 from tests.tui.panes.drawing import framed

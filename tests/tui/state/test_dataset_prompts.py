@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from depthtui.data.run import Prompt
-from depthtui.tui.state.datasets import OFFERED, Datasets
+from depthtui.tui.state.dataset_prompts import OFFERED, Datasets
 from depthtui.tui.state.task_prompts import neighbour, place, task_title
 from tests.prompts.test_datasets import ROWS, write_lines
 

@@ -18,7 +18,7 @@ from depthtui.token_text import printable_chars
 _GAP = "   "
 
 
-class Choice(Static, can_focus=True):
+class ChoiceField(Static, can_focus=True):
     """A field whose value the left and right arrows, space and the mouse choose.
 
     Args:
@@ -44,7 +44,7 @@ class Choice(Static, can_focus=True):
         super().__init__(id=id, disabled=bool(why_closed))
         self._labels = labels
         self._why_closed = why_closed
-        self.set_reactive(Choice.value, value)
+        self.set_reactive(ChoiceField.value, value)
 
     def render(self) -> Content:
         if self._why_closed:

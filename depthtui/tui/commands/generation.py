@@ -53,7 +53,7 @@ def _open_as_run(screen: GenerationScreen) -> None:
     screen.dismiss(screen.cursor)
 
 
-WRITING: list[Command[Any]] = [
+GENERATION: list[Command[Any]] = [
     *leaving("Stop writing; the text stays"),
     Command(
         "write_again",
@@ -106,4 +106,4 @@ WRITING: list[Command[Any]] = [
     ),
 ]
 
-COMMANDS: list[Command[Any]] = [*WRITING, *moving.COMMANDS, *looking.PANES, *looking.TURNING]
+COMMANDS: list[Command[Any]] = [*GENERATION, *moving.COMMANDS, *looking.PANES, *looking.TURNING]

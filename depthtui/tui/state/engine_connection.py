@@ -13,7 +13,7 @@ Post: TypeAlias = Callable[[Any], object]
 """Hands a message to the app; called from another thread."""
 
 
-class Engine(Protocol):
+class EngineConnection(Protocol):
     """The app's interface to an engine; the tests bring a scripted one.
 
     Attributes:

@@ -10,7 +10,7 @@ import pytest
 from depthtui.data.lens import AffineLens, LogitLens
 from depthtui.data.remarks import Bookmark, Remarks
 from depthtui.data.run import RunResult, Tokens
-from depthtui.tui.state.search import Search
+from depthtui.tui.state.run_search import Search
 from tests.builders.lenses import random_lens
 from tests.builders.results import run
 
