@@ -167,7 +167,7 @@ class SweepService:
         if not at_once and moment - self._spoke < _OFTEN:
             return
         self._spoke = moment
-        done = self._state.done if self._state is not None else 0
+        done = self._state.n_done if self._state is not None else 0
         left = self._waiting.seconds
         seconds = -1.0 if left is None else left
         self._send(SweepProgress(self._id, done, done + len(self._waiting), seconds, now))

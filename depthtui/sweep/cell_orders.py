@@ -27,7 +27,7 @@ Message = tuple[str, bytes]
 
 
 @dataclass(frozen=True)
-class Order:
+class CellOrder:
     """A cell to run: its prompts, and the numbers of the prompts to run."""
 
     cell: Cell
@@ -38,7 +38,7 @@ class Order:
 
 def order_bytes(state: SweepState, cell: Cell, numbers: Sequence[int]) -> bytes:
     """The order of some of a cell's prompts."""
-    return _json(Order(cell, state.plan.run, state.prompts_for(cell), list(numbers)))
+    return _json(CellOrder(cell, state.plan.run, state.prompts_for(cell), list(numbers)))
 
 
 def run_order(
@@ -51,7 +51,7 @@ def run_order(
         data: an order from `order_bytes`.
         on_bug: puts an unexpected failure into words.
     """
-    order = from_plain(Order, json.loads(data))
+    order = from_plain(CellOrder, json.loads(data))
     cell, settings, numbers = order.cell, order.settings, set(order.numbers)
     try:
         engine = make_engine()
@@ -71,9 +71,9 @@ def run_order(
             yield "record", record_bytes(step)
         elif isinstance(step, Failure):
             yield "failure", _json(step)
-        elif len(counts.known) > n_sent:
-            n_sent = len(counts.known)
-            body = {"fingerprint": info.fingerprint, "counts": dict(counts.known)}
+        elif len(counts.lengths) > n_sent:
+            n_sent = len(counts.lengths)
+            body = {"fingerprint": info.fingerprint, "counts": dict(counts.lengths)}
             yield "counts", _json(body)
 
 
@@ -95,7 +95,7 @@ class Results:
         self._losses: dict[Cell, int] = {}
         self._ended = time.perf_counter()
 
-    def take(self, cell: Cell, kind: str, data: bytes) -> None:
+    def receive(self, cell: Cell, kind: str, data: bytes) -> None:
         """Keep the content of a message.
 
         Raises:

@@ -92,7 +92,7 @@ class Claim:
         return self.ratio_interval is not None
 
     @property
-    def claimed(self) -> tuple[float, Interval]:
+    def claimed_change(self) -> tuple[float, Interval]:
         """The change that is claimed, and its interval."""
         if self.ratio is not None and self.ratio_interval is not None:
             return self.ratio, self.ratio_interval
@@ -101,14 +101,14 @@ class Claim:
     @property
     def changes(self) -> bool:
         """Whether the interval excludes zero."""
-        _, (low, high) = self.claimed
+        _, (low, high) = self.claimed_change
         return low > 0 or high < 0
 
     def direction(self, wording: Wording) -> str:
         """The claim in a few words."""
         if not self.changes:
             return wording.neither
-        return wording.more if self.claimed[0] > 0 else wording.fewer
+        return wording.more if self.claimed_change[0] > 0 else wording.fewer
 
     def __str__(self) -> str:
         """The change with its unit, its interval and its weighting."""
@@ -116,14 +116,14 @@ class Claim:
         layers, ends = signed_with_ends(self.layers, self.interval, 1)
         words = f"{layers} layers ({level} {ends})"
         if self.of_ratio:
-            ratio, ratio_ends = signed_with_ends(*self.claimed, 2)
+            ratio, ratio_ends = signed_with_ends(*self.claimed_change, 2)
             words = f"ratio {ratio} ({level} {ratio_ends}), {layers} layers ({ends})"
         once = "prompt" if self.n_tasks == 1 else "task"
         return f"{words} where each {once} counts once"
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ResampledChange:
     """Changes where each prompt counts once, and their resamples: claims are made of them."""
 
     layers: Bootstrap
@@ -167,7 +167,7 @@ class FragileCount:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
+class TestedChange:
     """The claim about a change, its rank test, and a doubt or a problem where there is one.
 
     Attributes:
@@ -188,13 +188,13 @@ class Tested:
     doubt: Sentence | None = None
     problem: Sentence | None = None
     population: str = ""
-    drawn: Drawn | None = field(default=None, repr=False, compare=False)
+    resamples: ResampledChange | None = field(default=None, repr=False, compare=False)
 
-    def resting_on(self, counts: Iterable[FragileCount]) -> Self:
+    def with_doubt_from(self, counts: Iterable[FragileCount]) -> Self:
         """A copy, in doubt where one of these counts may move as far as the change."""
         if self.doubt or self.claim is None:
             return self
-        of_ratio, change = self.claim.of_ratio, abs(self.claim.claimed[0])
+        of_ratio, change = self.claim.of_ratio, abs(self.claim.claimed_change[0])
         wide = [count for count in counts if count.width(of_ratio) >= change]
         if not wide:
             return self
@@ -204,7 +204,7 @@ class Tested:
 
 
 @dataclass(frozen=True)
-class Difference(Tested):
+class Difference(TestedChange):
     """The difference in depth, b less a, by one rule.
 
     `p` is of Wilcoxon's signed-rank test (paired) or the Mann-Whitney test on the crossings of
@@ -240,7 +240,7 @@ class Difference(Tested):
 
 
 @dataclass(frozen=True)
-class Trend(Tested):
+class Trend(TestedChange):
     """Whether depths grow over ordered levels, by one rule.
 
     `p` is of Kendall's test of single prompts' crossings against the level's rank, by permutation
@@ -434,7 +434,7 @@ def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
         else replace(
             comparison,
             p_holm=float(next(adjusted)),
-            claim=comparison.drawn.claim(level) if comparison.drawn else comparison.claim,
+            claim=comparison.resamples.claim(level) if comparison.resamples else comparison.claim,
         )
         for comparison in comparisons
     ]
@@ -442,8 +442,8 @@ def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 def numbers(comparison: Difference | Trend) -> dict[str, Any]:
     """A comparison as JSON values, without the resamples."""
-    values = asdict(replace(comparison, drawn=None))
-    for name in ("drawn", "wording"):
+    values = asdict(replace(comparison, resamples=None))
+    for name in ("resamples", "wording"):
         values.pop(name, None)
     for name in values.keys() & {"doubt", "problem"}:
         values[name] = str(getattr(comparison, name) or "")
@@ -553,8 +553,8 @@ def _claiming(
 ) -> Comparison:
     """The comparison with its claim, at the level of a single comparison."""
     n_tasks = int(task_numbers(groups[0]).max()) + 1
-    drawn = Drawn(layers, ratio, n_tasks)
-    return replace(comparison, claim=drawn.claim(LEVEL), drawn=drawn)
+    resamples = ResampledChange(layers, ratio, n_tasks)
+    return replace(comparison, claim=resamples.claim(LEVEL), resamples=resamples)
 
 
 def _words(comparison: Difference | Trend, wording: Wording, effect: str) -> Sentence:

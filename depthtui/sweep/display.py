@@ -58,21 +58,21 @@ class SweepDisplay(ProgressBars):
 
     def _show_sweep(self) -> None:
         self._progress.update(
-            self._sweep, completed=self._done, total=self._total, amount=self._words()
+            self._sweep, completed=self._n_done, total=self._n_total, amount=self._words()
         )
 
     @property
-    def _done(self) -> int:
-        return 0 if self._state is None else self._state.done
+    def _n_done(self) -> int:
+        return 0 if self._state is None else self._state.n_done
 
     @property
-    def _total(self) -> int:
-        return self._done + len(self._waiting)
+    def _n_total(self) -> int:
+        return self._n_done + len(self._waiting)
 
     def _words(self) -> str:
         """Number of prompts done, and the time for the others at the rate so far."""
         seconds = self._waiting.seconds
-        words = f"{self._done} of {self._total} prompts"
+        words = f"{self._n_done} of {self._n_total} prompts"
         if seconds is not None and self._waiting:
             words += f", {time_words(seconds)} left"
         return words

@@ -9,7 +9,7 @@ from depthtui.sweep.plan import Cell
 from depthtui.sweep.records import Record
 
 
-class Pace:
+class SweepPace:
     """Seconds per token, for each model and over all."""
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Pace:
         self._tokens[model] = self._tokens.get(model, 0) + n_tokens
         self._seconds[model] = self._seconds.get(model, 0.0) + seconds
 
-    def left(self, waiting: Iterable[tuple[ModelSpec, int | None]]) -> float | None:
+    def seconds_for(self, waiting: Iterable[tuple[ModelSpec, int | None]]) -> float | None:
         """Seconds for the waiting prompts; None before the first was run.
 
         A model that has not run yet is assumed to be as fast as the others.
@@ -57,7 +57,7 @@ class Waiting:
 
     def __init__(self, prompts: Iterable[tuple[Cell, int | None]] = ()) -> None:
         self._prompts = list(prompts)
-        self._pace = Pace()
+        self._pace = SweepPace()
 
     def __len__(self) -> int:
         return len(self._prompts)
@@ -65,7 +65,7 @@ class Waiting:
     @property
     def seconds(self) -> float | None:
         """Seconds for the waiting prompts; None before the first was computed."""
-        return self._pace.left((cell.model, length) for cell, length in self._prompts)
+        return self._pace.seconds_for((cell.model, length) for cell, length in self._prompts)
 
     def prompt_ends(self, cell: Cell, record: Record | None, seconds: float) -> None:
         """A prompt was run, taken from the cache, or failed."""

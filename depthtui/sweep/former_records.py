@@ -158,8 +158,8 @@ def _part(former: _Former, part: Values, metric: str, others: Values) -> dict[st
     values = {"chosen": [], **part, "tokens": former.n_tokens, **others}
     reduced: Any = METRIC_BY_NAME[metric].reduced
     names = {field.name for field in fields(reduced)}
-    known_values: dict[str, Any] = to_plain({name: values[name] for name in names & values.keys()})
-    return known_values
+    present: dict[str, Any] = to_plain({name: values[name] for name in names & values.keys()})
+    return present
 
 
 def _lens(former: _Former, metrics: Values, fitted: Values | None) -> Values:

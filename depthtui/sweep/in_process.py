@@ -166,11 +166,11 @@ class _Sweep:
             return
         state = self._state
         counts = _counts(state, model, info.fingerprint, engine)
-        n_known = len(counts.known)
+        n_known = len(counts.lengths)
         for cell in state.look(model, counts, info.fingerprint):
             self._run_cell(engine, cell, counts)
-        if len(counts.known) > n_known:
-            state.folder.keep_token_counts(model, info.fingerprint, counts.known)
+        if len(counts.lengths) > n_known:
+            state.folder.keep_token_counts(model, info.fingerprint, counts.lengths)
 
     def _run_cell(self, engine: SweepEngine, cell: Cell, counts: TokenCounts) -> None:
         state = self._state

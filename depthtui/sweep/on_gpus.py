@@ -98,7 +98,7 @@ def run_on_gpus(
             fail_model(state, watcher, model, problem)
     watcher.sweep_begins(state)
     setting = json.dumps(to_plain(engine))
-    driver = _Driver(state, watcher, notify, lambda gpu: _Worker(gpu, module, setting))
+    driver = _GpuDriver(state, watcher, notify, lambda gpu: _Worker(gpu, module, setting))
     try:
         driver.run(gpus)
     except KeyboardInterrupt:
@@ -108,18 +108,18 @@ def run_on_gpus(
 
 
 @dataclass(frozen=True)
-class _Part:
+class _CellPart:
     """Some prompts of a cell, by their numbers."""
 
     cell: Cell
     numbers: tuple[int, ...]
 
 
-def _parts(state: SweepState, n_gpus: int) -> list[_Part]:
+def _parts(state: SweepState, n_gpus: int) -> list[_CellPart]:
     """The missing prompts in parts of equal work: a part per cell, or more for idle GPUs."""
     n_parts = -(-n_gpus // max(len(state.open), 1))
     parts = [
-        _Part(cell, tuple(state.lacking(cell)[place::n_parts]))
+        _CellPart(cell, tuple(state.missing_numbers(cell)[place::n_parts]))
         for cell in state.open
         for place in range(n_parts)
     ]
@@ -138,7 +138,7 @@ class _Worker:
 
     def __init__(self, gpu: str, module: str, setting: str) -> None:
         self.gpu = gpu
-        self.part: _Part | None = None
+        self.part: _CellPart | None = None
         self.model: ModelSpec | None = None
         ours, theirs = socket.socketpair()
         with theirs:
@@ -154,7 +154,7 @@ class _Worker:
             )
         self.connection = Connection(ours.detach())
 
-    def send(self, part: _Part, order: bytes) -> None:
+    def send(self, part: _CellPart, order: bytes) -> None:
         """Send a part to the process; a dead process is noticed at the next read from it."""
         self.part, self.model = part, part.cell.model
         with suppress(OSError):
@@ -177,7 +177,7 @@ class _Worker:
         return self.end()
 
 
-class _Driver:
+class _GpuDriver:
     def __init__(
         self,
         state: SweepState,
@@ -190,7 +190,7 @@ class _Driver:
         self._notify = notify
         self._start = start
         self._results = Results(state, watcher, notify, "process")
-        self._waiting: list[_Part] = []
+        self._waiting: list[_CellPart] = []
         self._workers: list[_Worker] = []
         self._notices: set[str] = set()
 
@@ -235,20 +235,20 @@ class _Driver:
                 self._give(worker)
                 self._end_cell(cell)
             case b"notice":
-                self._tell_once(data.decode())
+                self._notify_once(data.decode())
             case b"unloaded":
                 problem = failure_in(data).message
                 self._waiting = [part for part in self._waiting if part.cell.model != cell.model]
                 fail_model(self._state, self._watcher, cell.model, problem)
             case _:
-                self._results.take(cell, kind.decode(), data)
+                self._results.receive(cell, kind.decode(), data)
 
-    def _lose(self, worker: _Worker, part: _Part) -> None:
+    def _lose(self, worker: _Worker, part: _CellPart) -> None:
         self._workers.remove(worker)
-        cell, missing = part.cell, self._state.lacking(part.cell)
+        cell, missing = part.cell, self._state.missing_numbers(part.cell)
         if self._results.is_tried_again(cell, worker.death()):
             numbers = tuple(number for number in part.numbers if number in missing)
-            self._waiting.insert(0, _Part(cell, numbers))
+            self._waiting.insert(0, _CellPart(cell, numbers))
         self._end_cell(cell)
         if self._waiting:
             self._begin(worker.gpu)
@@ -259,13 +259,13 @@ class _Driver:
         if not any(part.cell == cell for part in (*self._waiting, *running)):
             self._watcher.cell_ends(cell)
 
-    def _tell_once(self, message: str) -> None:
+    def _notify_once(self, message: str) -> None:
         if message not in self._notices:
             self._notices.add(message)
             self._notify(message)
 
 
-class _Kept:
+class _KeptEngine:
     """An engine that keeps its model loaded where the next order is of the same model."""
 
     def __init__(self, engine: SweepEngine) -> None:
@@ -302,11 +302,11 @@ def serve(
         if isinstance(event, Notice):
             notify(event.message)
 
-    kept_engine: list[_Kept] = []
+    kept_engine: list[_KeptEngine] = []
 
     def engine() -> SweepEngine:
         if not kept_engine:
-            kept_engine.append(_Kept(make(emit, notify)))
+            kept_engine.append(_KeptEngine(make(emit, notify)))
         return kept_engine[0]
 
     with suppress(EOFError, OSError):

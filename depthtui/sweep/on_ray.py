@@ -125,10 +125,10 @@ def run_on_ray(
     """
     folder.claim()
     state = SweepState(plan, folder, notify, shard or Shard(), datasets)
-    return _Driver(state, make_engine, needs, watcher, notify).run()
+    return _RayDriver(state, make_engine, needs, watcher, notify).run()
 
 
-class _Driver:
+class _RayDriver:
     def __init__(
         self,
         state: SweepState,
@@ -177,7 +177,7 @@ class _Driver:
         task = self._ray.remote(_run_cell).options(
             num_returns="streaming", max_retries=0, name=cell.task.title, **self._needs.options()
         )
-        order = order_bytes(self._state, cell, self._state.lacking(cell))
+        order = order_bytes(self._state, cell, self._state.missing_numbers(cell))
         self._running[task.remote(self._make_engine, order)] = cell
 
     def _receive(self, results: Results) -> None:
@@ -197,7 +197,7 @@ class _Driver:
                 self._send(cell)
                 return
         else:
-            results.take(cell, kind, data)
+            results.receive(cell, kind, data)
             return
         self._watcher.cell_ends(cell)
 

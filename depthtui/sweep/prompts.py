@@ -29,18 +29,18 @@ class Candidates:
     """
 
     def __init__(self, task: TaskChoice, seed: int, datasets: Path | None = None) -> None:
-        self._rest = _source(task, seed, datasets)
-        self._made: list[Prompt] = []
+        self._source = _source(task, seed, datasets)
+        self._prompts: list[Prompt] = []
 
     def __iter__(self) -> Iterator[Prompt]:
         index = 0
         while True:
-            if index == len(self._made):
-                following = next(self._rest, None)
+            if index == len(self._prompts):
+                following = next(self._source, None)
                 if following is None:
                     return
-                self._made.append(following)
-            yield self._made[index]
+                self._prompts.append(following)
+            yield self._prompts[index]
             index += 1
 
 

@@ -57,8 +57,8 @@ class Answer:
         on: the tasks, such as `addition, 1 to 5 digits`.
         rule: name of the rule; empty where the answer depends on no rule.
         sentence: the conclusion that the data support.
-        found: the numbers, corrected over all comparisons of the question; None where the answer
-            only describes.
+        comparison: the numbers, corrected over all comparisons of the question; None where the
+            answer only describes.
         cells: the cells that the answer is about.
     """
 
@@ -66,25 +66,25 @@ class Answer:
     on: str
     rule: str
     sentence: str
-    found: Difference | Trend | None = None
+    comparison: Difference | Trend | None = None
     cells: tuple[Cell, ...] = ()
 
     @property
     def claim(self) -> Claim | None:
         """The claim on how much the depth differs or grows; None where there is none."""
-        return None if self.found is None else self.found.claim
+        return None if self.comparison is None else self.comparison.claim
 
     @property
     def unclear(self) -> bool:
         """Whether there is an interval, and no direction is claimed."""
-        if self.found is None or self.claim is None:
+        if self.comparison is None or self.claim is None:
             return False
-        return not self.claim.changes or bool(self.found.doubt)
+        return not self.claim.changes or bool(self.comparison.doubt)
 
     @property
     def doubtful(self) -> bool:
         """Whether the mean curve and single prompts disagree on there being a change."""
-        return self.found is not None and disagree(self.found)
+        return self.comparison is not None and disagree(self.comparison)
 
     @property
     def subject(self) -> str:
@@ -97,7 +97,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class _Compared(Generic[Comparison]):
+class _Comparison(Generic[Comparison]):
     """A comparison before its correction: models, tasks, result, cells, their depths in words."""
 
     compared: str
@@ -132,7 +132,7 @@ def questions(summary: SweepSummary) -> list[Question]:
 def _sizes(summary: SweepSummary) -> Iterable[Answer]:
     """Per task, the largest model of a family less the smallest, and the models in between."""
     comparisons = [
-        _Compared(
+        _Comparison(
             f"{cells[0].title} to {cells[-1].title}",
             task.title,
             _less(cells[:1], cells[-1:], rule),
@@ -209,12 +209,12 @@ def _less(first: Sequence[CellSummary], second: Sequence[CellSummary], rule: str
     """The second model less the first on the prompts that both have run."""
     ours, theirs = _shared([first, second])
     change = difference(ours, theirs, first[0].settings, True, rule)
-    return change.resting_on(_fragile([*first, *second], rule))
+    return change.with_doubt_from(_fragile([*first, *second], rule))
 
 
 def _trainings(summary: SweepSummary) -> Iterable[Answer]:
     """Revisions of one model, in the order of their steps, on the prompts that all have run."""
-    comparisons: list[_Compared[Trend]] = []
+    comparisons: list[_Comparison[Trend]] = []
     for models in _trained(summary.models):
         first, last = models[0], models[-1]
         name = summary.of_model(first)[0].model.name.rsplit("/", 1)[-1]
@@ -225,10 +225,10 @@ def _trainings(summary: SweepSummary) -> Iterable[Answer]:
             every = [cell for cells in steps for cell in cells]
             for rule in rules_of(every):
                 settings = summary.plan.summary
-                grown = trend(parts, settings, rule, paired=True, wording=TRAINED).resting_on(
+                grown = trend(parts, settings, rule, paired=True, wording=TRAINED).with_doubt_from(
                     _fragile(every, rule)
                 )
-                comparisons.append(_Compared(compared, words, grown, every))
+                comparisons.append(_Comparison(compared, words, grown, every))
     yield from _answers(comparisons)
 
 
@@ -253,7 +253,7 @@ def step_of(revision: str) -> tuple[int, int] | None:
 
 def _precisions(summary: SweepSummary) -> Iterable[Answer]:
     """A model at fewer bits less the same model at the most bits."""
-    comparisons: list[_Compared[Difference]] = []
+    comparisons: list[_Comparison[Difference]] = []
     for model, *others in _precise(summary):
         for other in others:
             comparisons += _compared(summary, model, other)
@@ -296,7 +296,9 @@ def _pairs(summary: SweepSummary) -> Iterable[Answer]:
     yield from _answers([answer for a, b in pairs for answer in _compared(summary, a, b)])
 
 
-def _compared(summary: SweepSummary, a: ModelSpec, b: ModelSpec) -> Iterable[_Compared[Difference]]:
+def _compared(
+    summary: SweepSummary, a: ModelSpec, b: ModelSpec
+) -> Iterable[_Comparison[Difference]]:
     """b less a by every rule, on every subject, over the prompts that both have run."""
     for words, tasks in _subjects(summary.plan.tasks):
         first, second = (_cells_on(summary, model, tasks) for model in (a, b))
@@ -304,7 +306,7 @@ def _compared(summary: SweepSummary, a: ModelSpec, b: ModelSpec) -> Iterable[_Co
             compared = f"{second[0].title} less {first[0].title}"
             every = [*first, *second]
             for rule in rules_of(every):
-                yield _Compared(compared, words, _less(first, second, rule), every)
+                yield _Comparison(compared, words, _less(first, second, rule), every)
 
 
 def _cells_on(
@@ -346,7 +348,7 @@ def _parts_by_text(cells: Iterable[CellSummary]) -> dict[str, PromptCurves]:
 
 
 def _trends(summary: SweepSummary) -> Iterable[Answer]:
-    comparisons: list[_Compared[Trend]] = []
+    comparisons: list[_Comparison[Trend]] = []
     for model in summary.models:
         by_task = {cell.cell.task: cell for cell in summary.of_model(model) if cell.parts}
         for tasks in _ordered(by_task):
@@ -361,16 +363,16 @@ def _trends(summary: SweepSummary) -> Iterable[Answer]:
 
 def _grown(
     words: str, cells: Sequence[CellSummary], levels: Sequence[CellSummary | None]
-) -> Iterable[_Compared[Trend]]:
+) -> Iterable[_Comparison[Trend]]:
     """The trend over some levels by every rule; a level without a prompt is None."""
     filled = [level for level in levels if level is not None]
     for rule in rules_of(cells):
         parts = [[] if level is None else level.parts for level in levels]
-        grown = trend(parts, cells[0].settings, rule).resting_on(_fragile(filled, rule))
-        yield _Compared(cells[0].title, words, grown, cells)
+        grown = trend(parts, cells[0].settings, rule).with_doubt_from(_fragile(filled, rule))
+        yield _Comparison(cells[0].title, words, grown, cells)
 
 
-def _over_right_answers(cells: Sequence[CellSummary]) -> Iterable[_Compared[Trend]]:
+def _over_right_answers(cells: Sequence[CellSummary]) -> Iterable[_Comparison[Trend]]:
     """The trend over the levels with enough right answers; over all where fewer than two have."""
     enough = [cell for cell in cells if cell.accuracy and cell.accuracy.right >= FEWEST_UNITS]
     levels = enough if len(enough) > 1 else cells
@@ -380,10 +382,12 @@ def _over_right_answers(cells: Sequence[CellSummary]) -> Iterable[_Compared[Tren
 
 def _some_are_wrong(cells: Sequence[CellSummary]) -> bool:
     """Whether every level's right answers are known, and some answers but not all are right."""
-    accuracies = [cell.accuracy for cell in cells]
-    known = [accuracy for accuracy in accuracies if accuracy is not None]
-    right = sum(accuracy.right for accuracy in known)
-    return len(known) == len(cells) and 0 < right < sum(accuracy.answers for accuracy in known)
+    every = [cell.accuracy for cell in cells]
+    accuracies = [accuracy for accuracy in every if accuracy is not None]
+    right = sum(accuracy.right for accuracy in accuracies)
+    return len(accuracies) == len(cells) and 0 < right < sum(
+        accuracy.answers for accuracy in accuracies
+    )
 
 
 def _fragile(cells: Iterable[CellSummary], rule: str) -> list[FragileCount]:
@@ -401,7 +405,7 @@ def _fragile(cells: Iterable[CellSummary], rule: str) -> list[FragileCount]:
     ]
 
 
-def _answers(comparisons: Sequence[_Compared[Comparison]]) -> Iterable[Answer]:
+def _answers(comparisons: Sequence[_Comparison[Comparison]]) -> Iterable[Answer]:
     """The answers of a question's comparisons, corrected as one family."""
     results = corrected([comparison.result for comparison in comparisons])
     for of, result in zip(comparisons, results, strict=True):

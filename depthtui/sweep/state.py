@@ -87,13 +87,13 @@ class SweepState:
         self._records: dict[Cell, dict[int, Record]] = {cell: {} for cell in plan.cells}
         self._numbers = _numbers(plan, shard)
         self._changed: set[ModelSpec] = set()
-        self._lacking: set[tuple[Cell, int]] = set()
+        self._incomplete: set[tuple[Cell, int]] = set()
         """The prompts whose records, from an earlier sweep, lack a metric that failed."""
 
     @property
-    def done(self) -> int:
+    def n_done(self) -> int:
         """Number of prompts that are done."""
-        return sum(len(record) for record in self._records.values()) - len(self._lacking)
+        return sum(len(record) for record in self._records.values()) - len(self._incomplete)
 
     @property
     def waiting(self) -> list[tuple[Cell, int | None]]:
@@ -120,11 +120,13 @@ class SweepState:
 
     def wants(self, item: Item) -> bool:
         """Whether the prompt is still to be run."""
-        return item.number in self.lacking(item.cell)
+        return item.number in self.missing_numbers(item.cell)
 
-    def lacking(self, cell: Cell) -> list[int]:
+    def missing_numbers(self, cell: Cell) -> list[int]:
         """The numbers of the cell's prompts that are to be run and missing."""
-        complete = {number for number in self._records[cell] if (cell, number) not in self._lacking}
+        complete = {
+            number for number in self._records[cell] if (cell, number) not in self._incomplete
+        }
         return sorted(self._numbers[cell] - complete)
 
     def prompts_for(self, cell: Cell) -> list[Prompt]:
@@ -142,7 +144,7 @@ class SweepState:
         """
         self.folder.keep(cell, record)
         self._records[cell][record.number] = record
-        self._lacking.discard((cell, record.number))
+        self._incomplete.discard((cell, record.number))
         for problem in failures_in_words(record.failed, record.unavailable):
             self.fail(Failure.of(cell, record.number, problem))
 
@@ -164,7 +166,7 @@ class SweepState:
             DepthError: the folder cannot be written.
         """
         for cell, of_cell in self._records.items():
-            if not self.lacking(cell):
+            if not self.missing_numbers(cell):
                 self._fail_missing(cell, of_cell.values())
         records = {
             cell: [of_cell[number] for number in sorted(of_cell)]
@@ -182,7 +184,7 @@ class SweepState:
     def _look(self, cell: Cell, counts: TokenCounts, fingerprint: str | None) -> None:
         self.open.pop(cell, None)
         self._records[cell].clear()
-        self._lacking -= {(cell, number) for number in self._numbers[cell]}
+        self._incomplete -= {(cell, number) for number in self._numbers[cell]}
         try:
             items = items_of(cell, self.plan.run, self.candidates[cell.task], counts)
         except (UnknownLength, DepthError):
@@ -202,7 +204,7 @@ class SweepState:
                 self._records[cell][item.number] = record
                 if not record.failed:
                     continue
-                self._lacking.add((cell, item.number))
+                self._incomplete.add((cell, item.number))
             missing.append(item)
             if record is not None and not record.failed and cell.model not in self._changed:
                 self._changed.add(cell.model)

@@ -147,13 +147,13 @@ class SweepSummary:
     Attributes:
         plan: the plan.
         cells: summaries of the cells that have a prompt, in the plan's order.
-        missing: cells without a prompt.
+        missing_cells: cells without a prompt.
         failures: cells and prompts that failed.
     """
 
     plan: SweepPlan
     cells: list[CellSummary]
-    missing: list[Cell] = field(default_factory=list)
+    missing_cells: list[Cell] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
     @property

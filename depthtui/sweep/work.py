@@ -57,25 +57,25 @@ class TokenCounts:
     """Lengths of prompts by one model's tokenizer.
 
     Args:
-        known: lengths by `folder.count_key`; filled as prompts are counted.
+        lengths: lengths by `folder.count_key`; filled as prompts are counted.
         chat_template: whether the template is counted too.
         engine: counts prompts of unknown length; None before the model is loaded.
     """
 
     def __init__(
-        self, known: dict[str, int], chat_template: bool, engine: SweepEngine | None = None
+        self, lengths: dict[str, int], chat_template: bool, engine: SweepEngine | None = None
     ) -> None:
-        self.known = known
+        self.lengths = lengths
         self._chat_template = chat_template
         self._engine = engine
 
     def __call__(self, prompt: Prompt) -> int:
         key = count_key(prompt.text, self._chat_template)
-        if key not in self.known:
+        if key not in self.lengths:
             if self._engine is None:
                 raise UnknownLength
-            self.known[key] = self._engine.count_tokens(prompt, self._chat_template)
-        return self.known[key]
+            self.lengths[key] = self._engine.count_tokens(prompt, self._chat_template)
+        return self.lengths[key]
 
 
 def items_of(

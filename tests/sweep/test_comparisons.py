@@ -298,11 +298,11 @@ def test_a_trend_has_no_direction_where_a_count_moves_as_far() -> None:
         FragileCount("a", 3, 11, 20),
         FragileCount("c", 1, 13, 20),
     )
-    assert found.resting_on([narrow]) == found
-    assert str(found.resting_on([narrow, wide]).doubt) == (
+    assert found.with_doubt_from([narrow]) == found
+    assert str(found.with_doubt_from([narrow, wide]).doubt) == (
         "no direction holds: the count of a is fragile (3 to 11 layers)"
     )
-    fragile = found.resting_on([wide, wider])
+    fragile = found.with_doubt_from([wide, wider])
     assert str(fragile.words) == (
         "no direction holds: the count of c is fragile (1 to 13 layers); -8.0 layers (95 % "
         "interval -9.0 … -7.0) where each prompt counts once; single prompts: tau "
@@ -313,13 +313,13 @@ def test_a_trend_has_no_direction_where_a_count_moves_as_far() -> None:
     unclear = replace(fragile, claim=Claim(-8.0, (-17.0, 1.0)))
     assert str(unclear.words).startswith("no clear trend: -8.0 layers")
     assert unclear.words.headline == "no clear trend"
-    assert replace(found, doubt=Sentence("x")).resting_on([wide]).doubt == Sentence("x")
+    assert replace(found, doubt=Sentence("x")).with_doubt_from([wide]).doubt == Sentence("x")
 
 
 def test_a_difference_has_no_direction_where_a_count_moves_as_far() -> None:
     found = Difference("kl", True, (9, 9), p=0.0004, effect=-1.0, claim=Claim(-5.0, (-9.0, -1.0)))
-    assert found.resting_on([FragileCount("a", 3, 7, 18)]) == found
-    fragile = found.resting_on([FragileCount("a", 1, 13, 18)])
+    assert found.with_doubt_from([FragileCount("a", 3, 7, 18)]) == found
+    fragile = found.with_doubt_from([FragileCount("a", 1, 13, 18)])
     assert str(fragile.words) == (
         "no direction holds: the count of a is fragile (1 to 13 layers); -5.0 layers (95 % "
         "interval -9.0 … -1.0) where each prompt counts once; single prompts: rank-biserial "
@@ -328,8 +328,8 @@ def test_a_difference_has_no_direction_where_a_count_moves_as_far() -> None:
     # Between models of other sizes it is the share that moves.
     ratio = replace(found, claim=Claim(-5.0, (-9.0, -1.0), ratio=0.2, ratio_interval=(0.1, 0.3)))
     deep = FragileCount("a", 20, 32, 64)
-    assert ratio.resting_on([deep]) == ratio
-    assert str(ratio.resting_on([deep, FragileCount("b", 9, 14, 24)]).words) == (
+    assert ratio.with_doubt_from([deep]) == ratio
+    assert str(ratio.with_doubt_from([deep, FragileCount("b", 9, 14, 24)]).words) == (
         "no direction holds: the count of b is fragile (9 to 14 of 24 layers); ratio +0.20 (95 % "
         "interval +0.10 … +0.30), -5.0 layers (-9.0 … -1.0) where each prompt counts once; single "
         "prompts: rank-biserial -1.00, p < 0.001, a change"
@@ -431,9 +431,9 @@ def test_claims_are_at_the_level_of_their_family() -> None:
     for found, one in zip(family, rules, strict=False):
         assert found.claim is not None
         assert one.claim is not None
-        assert one.drawn is not None
+        assert one.resamples is not None
         assert found.claim.level == pytest.approx(1 - 0.05 / len(RULES))
-        drawn = one.drawn.layers
+        drawn = one.resamples.layers
         assert found.claim.interval == expanded_interval(
             drawn.values, 1 - 0.05 / len(RULES), drawn.freedom, drawn.inflation
         )

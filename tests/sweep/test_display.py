@@ -15,7 +15,7 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.report import progress_bars
 from depthtui.sweep.display import SweepDisplay
-from depthtui.sweep.eta import Pace, Waiting, time_words
+from depthtui.sweep.eta import SweepPace, Waiting, time_words
 from depthtui.sweep.folder import SweepFolder
 from depthtui.sweep.in_process import run_sweep
 from depthtui.sweep.plan import Cell
@@ -30,25 +30,25 @@ SMALL, LARGE = ModelSpec("small"), ModelSpec("large")
 
 class TestPace:
     def test_seconds_a_token_are_each_models_own(self) -> None:
-        pace = Pace()
+        pace = SweepPace()
         pace.add(SMALL, n_characters=400, n_tokens=100, seconds=1)
         pace.add(LARGE, n_characters=400, n_tokens=100, seconds=9)
-        assert pace.left([(SMALL, 800)]) == pytest.approx(2)
-        assert pace.left([(LARGE, 800)]) == pytest.approx(18)
+        assert pace.seconds_for([(SMALL, 800)]) == pytest.approx(2)
+        assert pace.seconds_for([(LARGE, 800)]) == pytest.approx(18)
 
     def test_a_model_that_has_not_run_is_like_the_others(self) -> None:
-        pace = Pace()
+        pace = SweepPace()
         pace.add(SMALL, 400, 100, 2)
-        assert pace.left([(LARGE, 400), (SMALL, 400)]) == pytest.approx(4)
+        assert pace.seconds_for([(LARGE, 400), (SMALL, 400)]) == pytest.approx(4)
 
     def test_a_prompt_that_is_not_known_is_like_the_others(self) -> None:
-        pace = Pace()
+        pace = SweepPace()
         pace.add(SMALL, 100, 50, 1)
         pace.add(SMALL, 300, 150, 3)
-        assert pace.left([(SMALL, None)]) == pytest.approx(2)
+        assert pace.seconds_for([(SMALL, None)]) == pytest.approx(2)
 
     def test_nothing_is_said_before_the_first(self) -> None:
-        assert Pace().left([(SMALL, 100)]) is None
+        assert SweepPace().seconds_for([(SMALL, 100)]) is None
 
     def test_prompts_of_the_cache_tell_nothing(self) -> None:
         cell = make_plan().cells[0]

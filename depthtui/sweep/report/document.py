@@ -247,7 +247,7 @@ def relative(values: np.ndarray) -> np.ndarray:
 def _question(question: Question) -> Iterator[Block]:
     """The sentences; in short a table of layers and intervals for whatever was compared."""
     sentences = Items([str(answer) for answer in question.answers], _MOST_ITEMS)
-    answers = [answer for answer in question.answers if answer.found is not None]
+    answers = [answer for answer in question.answers if answer.comparison is not None]
     if answers:
         yield Only(AT_LENGTH, _list(question.title, sentences))
         yield Only(["brief"], _compared(question.title, answers))
@@ -309,12 +309,14 @@ def _layers(claim: Claim | None) -> Spans:
 
 def _claimed(claim: Claim) -> tuple[str, str]:
     """The change that is claimed, such as `+2.1` or `+0.10`, and its interval."""
-    return signed_with_ends(*claim.claimed, 2 if claim.of_ratio else 1, "…")
+    return signed_with_ends(*claim.claimed_change, 2 if claim.of_ratio else 1, "…")
 
 
 def _verdict(answers: Sequence[Answer], rule: str) -> str:
     """What the intervals say of all tasks, such as `KL: no clear trend in 3 of 4`."""
-    comparisons = [answer.found for answer in answers if answer.rule == rule and answer.found]
+    comparisons = [
+        answer.comparison for answer in answers if answer.rule == rule and answer.comparison
+    ]
     claims = Counter(comparison.words.headline for comparison in comparisons)
     return f"{rule_title(rule)}: " + ", ".join(
         f"{claim} in {count} of {len(comparisons)}" for claim, count in claims.most_common()

@@ -50,7 +50,9 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
                         "on": answer.on,
                         "rule": answer.rule,
                         "sentence": answer.sentence,
-                        "numbers": None if answer.found is None else numbers(answer.found),
+                        "numbers": None
+                        if answer.comparison is None
+                        else numbers(answer.comparison),
                     }
                     for answer in question.answers
                 ],

@@ -159,7 +159,7 @@ def absences(summary: SweepSummary) -> list[Remark]:
     """What is not there, and why."""
     remarks = failures(summary)
     failed = {(failure.model, failure.task) for failure in summary.failures}
-    for cell in summary.missing:
+    for cell in summary.missing_cells:
         if not {(model_title(cell.model), ""), _names(cell)} & failed:
             words = f"{model_title(cell.model)} · {cell.task.title}: not run yet."
             remarks.append(Remark(words, (cell,)))

@@ -252,7 +252,7 @@ def _title(cell: Cell, outcome: Outcome) -> str:
 def _kind(answer: Answer) -> Literal["clear", "unclear", "disputed"]:
     if answer.doubtful:
         return "disputed"
-    says_nothing = answer.unclear or (answer.found is not None and answer.claim is None)
+    says_nothing = answer.unclear or (answer.comparison is not None and answer.claim is None)
     return "unclear" if says_nothing else "clear"
 
 

@@ -336,20 +336,20 @@ class TestAccuracy:
             "addition, 1 to 3 digits",
             "addition, 1 to 3 digits, right answers alone",
         )
-        assert every.found.n_prompts == (10, 10, 10)
-        assert right.found.n_prompts == (10, 8, 6)
+        assert every.comparison.n_prompts == (10, 10, 10)
+        assert right.comparison.n_prompts == (10, 8, 6)
         assert every.claim.layers > 0
         assert right.claim.layers == 0
         assert right.sentence.startswith("no clear trend: +0.0 layers")
         # Both are of the question's one family.
         levels = {answer.claim.level for answer in question.answers if answer.claim}
-        assert levels == {1 - 0.05 / sum(one.found.p is not None for one in question.answers)}
+        assert levels == {1 - 0.05 / sum(one.comparison.p is not None for one in question.answers)}
 
     def test_levels_with_few_right_answers_are_left_out_of_that_trend(self) -> None:
         _, (question,) = answered([steep(3), steep(5), steep(7)], [10, 5, 1])
         (right,) = (one for one in question.answers if one.rule == "kl" and "right" in one.on)
         assert right.on == "addition, 1 to 2 digits, right answers alone"
-        assert right.found.n_prompts == (10, 5)
+        assert right.comparison.n_prompts == (10, 5)
         assert right.claim.layers == pytest.approx(2)
         assert [cell.task.level for cell in right.cells] == ["1", "2"]
 
@@ -376,7 +376,7 @@ class TestQuestions:
         ]
         listed = zip(counts, (28, 28, 48), strict=True)
         words = ", ".join(f"{count / layers:.2f} ({count} of {layers})" for count, layers in listed)
-        assert answer.sentence == f"{words}: {answer.found.words}"
+        assert answer.sentence == f"{words}: {answer.comparison.words}"
         assert len(of_paper(sizes)) == len(TASKS) * len(RULES)
         # It is of the largest less the smallest, by the ratio.
         first, last = (cell_of(summary, name, "gsm8k") for name in ("1.5B-Instruct", "14B"))
@@ -424,8 +424,8 @@ class TestQuestions:
         assert set(found) == {"training"}
         answer = next(answer for answer in found["training"].answers if answer.rule == "kl")
         assert answer.compared == "m from step9 to step1000"
-        assert answer.found.layers == (3, 4, 6)
-        assert answer.found.paired
+        assert answer.comparison.layers == (3, 4, 6)
+        assert answer.comparison.paired
         assert answer.sentence.startswith("more layers with more training: +3.0 layers")
         assert step_of("stage2-step50") > step_of("stage1-step90-tokens3B")
         assert step_of("main") is None
@@ -454,15 +454,17 @@ class TestQuestions:
         assert len(of_paper(pairs)) == len(PAIRS) * len(on) * len(RULES)
         answer = pairs.answers[0]
         assert answer.subject == "Qwen2.5-14B less Qwen2.5-1.5B-Instruct on gsm8k"
-        assert answer.found.paired
-        assert answer.found.n_prompts == (6, 6)
+        assert answer.comparison.paired
+        assert answer.comparison.n_prompts == (6, 6)
         # All levels of a task count as one, and in the end all tasks.
         assert on[-1] == "all tasks"
         levels = next(answer for answer in pairs.answers if answer.on.startswith("addition, "))
-        assert levels.found.n_prompts[0] > 6
+        assert levels.comparison.n_prompts[0] > 6
         # One family for the question.
-        tested = [answer.found for answer in pairs.answers if answer.found.p is not None]
-        assert {answer.rule for answer in pairs.answers if answer.found.p is None} == {"margin"}
+        tested = [answer.comparison for answer in pairs.answers if answer.comparison.p is not None]
+        assert {answer.rule for answer in pairs.answers if answer.comparison.p is None} == {
+            "margin"
+        }
         least = min(tested, key=lambda found: found.p)
         assert least.p_holm == pytest.approx(min(1, len(tested) * least.p))
         for found in tested:
@@ -613,7 +615,7 @@ class TestFiles:
         for question in asked:
             for answer in of_paper(question):
                 digits = 2 if answer.claim.of_ratio else 1
-                change, ends = signed_with_ends(*answer.claim.claimed, digits, "…")
+                change, ends = signed_with_ends(*answer.claim.claimed_change, digits, "…")
                 said = {change, ends, signed(answer.claim.layers, 1)}
                 assert said <= set(re.split(r"[\s?]", text))
         assert "Intervals and tests are over draws of this generator." in " ".join(text.split())
