@@ -1,6 +1,6 @@
 """The meaning of a setting and its possible values, given once, at its declaration.
 
-    top_k: Annotated[int, Option("Tokens that the lens lists.", least=1)] = 10
+    lens_top_k: Annotated[int, Option("Tokens that the lens lists.", least=1)] = 10
 
 Settings file, plans, command line and dialogs read values by these declarations.
 """

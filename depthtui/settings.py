@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from depthtui.data.run_settings import (
+    FORMER_NAMES,
     ChatTemplate,
     GenerationSettings,
     IncludeFirstToken,
     KlThreshold,
     Lens,
+    LensTopK,
     OverlapThreshold,
     RunSettings,
     Seed,
     SummarySettings,
-    TopK,
+    with_present_names,
 )
 from depthtui.errors import DepthError, shown
 from depthtui.files import expanded, parse_toml, read_whole, why, write_whole
@@ -119,7 +121,7 @@ class Settings:
     )
     """Folder of exports, relative to the working folder at the start."""
 
-    top_k: TopK = RunSettings.top_k
+    lens_top_k: LensTopK = RunSettings.lens_top_k
     kl_threshold: KlThreshold = SummarySettings.kl_threshold
     overlap_threshold: OverlapThreshold = SummarySettings.overlap_threshold
     include_first_token: IncludeFirstToken = SummarySettings.include_first_token
@@ -196,6 +198,10 @@ def load_settings(
     """
     path = path or settings_path()
     table = _parse(path, _read_file(path))
+    if on_notice is not None:
+        for name in FORMER_NAMES.keys() & table.keys():
+            on_notice(f"{path}: {name} is called {FORMER_NAMES[name]} now.")
+    table = with_present_names(table)
     unknown = sorted(table.keys() - options_of(Settings).keys())
     if unknown and on_notice is not None:
         on_notice(f"{path} has settings that depthtui doesn't know: {', '.join(unknown)}.")
@@ -209,12 +215,13 @@ def settings_said(path: Path | None = None) -> frozenset[str]:
         DepthError: the file is broken.
     """
     path = path or settings_path()
-    return frozenset(_parse(path, _read_file(path)).keys() & options_of(Settings).keys())
+    table = with_present_names(_parse(path, _read_file(path)))
+    return frozenset(table.keys() & options_of(Settings).keys())
 
 
 def _settings_in(path: Path, table: Mapping[str, Any]) -> Settings:
     """The settings in a file's table."""
-    options = options_of(Settings)
+    options, table = options_of(Settings), with_present_names(table)
     values = {}
     for name in sorted(options.keys() & table.keys()):
         try:
@@ -243,10 +250,11 @@ def save_settings(settings: Settings, path: Path | None = None) -> Path:
     table, defaults = _parse(path, text), Settings()
     before = _settings_in(path, table)
     changed = [name for name in options_of(Settings) if _differs(name, settings, before)]
+    changed += [former for former, name in FORMER_NAMES.items() if name in changed]
     values = {
         name: _toml_value(getattr(settings, name))
         for name in changed
-        if _differs(name, settings, defaults)
+        if name not in FORMER_NAMES and _differs(name, settings, defaults)
     }
     try:
         content = _edited(text, changed, values)

@@ -49,7 +49,7 @@ from tests.small_types import kinds, small_folder, small_model
 TEXT = "The ferry did not run."
 
 _SETTINGS = RunSettings(
-    metrics=(*RunSettings().metrics, "skip_effects"), top_k=6, skip_everywhere=True
+    metrics=(*RunSettings().metrics, "skip_effects"), lens_top_k=6, skip_everywhere=True
 )
 
 

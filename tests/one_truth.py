@@ -510,7 +510,7 @@ def measured(
     result = full_result(
         prompt,
         tiny_model(LAYERS),
-        replace(settings or RunSettings(metrics=EVERY_METRIC), top_k=2),
+        replace(settings or RunSettings(metrics=EVERY_METRIC), lens_top_k=2),
         tokens=Tokens(np.arange(tokens, dtype=np.int64) + 300, words, len(asked)),
     )
     rng = np.random.default_rng(seed)

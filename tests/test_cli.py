@@ -288,6 +288,7 @@ class TestRun:
         """
         assert cli.main(["run", "demo", "--prompt", "x", *arguments.split()]) == 0
         assert json.loads((home / "o" / "summary.json").read_text())["settings"] == {
+            "lens_top_k": 3,
             "top_k": 3,
             "kl_threshold": 0.25,
             "overlap_threshold": 0.4,
@@ -299,12 +300,13 @@ class TestRun:
         self, engines: list[ScriptedEngine], home: Path
     ) -> None:
         (home / "settings.toml").write_text(
-            'top_k = 4\nchat_template = true\ncache_limit = "1GiB"\ncache_activations = false\n'
+            'lens_top_k = 4\nchat_template = true\ncache_limit = "1GiB"\n'
+            "cache_activations = false\n"
         )
         cli.main(["run", "demo", "--prompt", "x"])
-        cli.main(["run", "demo", "--prompt", "x", "--top-k", "2", "--cache-limit", "5MB"])
+        cli.main(["run", "demo", "--prompt", "x", "--lens-top-k", "2", "--cache-limit", "5MB"])
         settings = [engine.settings[0] for engine in engines]
-        assert [(setting.top_k, setting.chat_template) for setting in settings] == [
+        assert [(setting.lens_top_k, setting.chat_template) for setting in settings] == [
             (4, True),
             (2, True),
         ]
@@ -587,7 +589,7 @@ class TestRun:
         ("run demo --prompt x --baseline-file /nowhere/at/all", "/nowhere/at/all"),
         ("run demo --prompt x --format pdf --out o", "pdf"),
         ("run demo --prompt x --format md", "--out"),
-        ("run demo --prompt x --top-k 0", "top-k"),
+        ("run demo --prompt x --lens-top-k 0", "top-k"),
         ("run demo --prompt x --kl-threshold 2", "kl-threshold"),
         ("run demo --prompt x --cache-limit lots", "size"),
         ("run demo --prompt x --cache-limit 10000000TB", "larger than any disk"),
@@ -647,8 +649,8 @@ NAME = "x" * 5000
         "sweep --model demo --task addition:1,,2",
         "run demo --prompt x --cache-limit 10000000TB",
         f"run demo --prompt x --cache-limit {NINES}",
-        f"run demo --prompt x --top-k {NINES}",
-        "run demo --prompt x --top-k 100000000000000000000",
+        f"run demo --prompt x --lens-top-k {NINES}",
+        "run demo --prompt x --lens-top-k 100000000000000000000",
         f"run demo --task addition --level {NINES}",
         "run demo --task addition --examples 100000000000000000000",
         f"run demo --prompt-file {NAME}",

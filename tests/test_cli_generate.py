@@ -51,12 +51,13 @@ def test_a_data_set_in_the_cache_folder_needs_no_name(
 def test_options_reach_the_engine_and_answers_stay_out(engines: list[ScriptedEngine]) -> None:
     arguments = """
         --max-new-tokens 20 --temperature 0.7 --top-p 0.9 --seed 5 --chat-template --confidence 0.5
-        --settling-threshold 0.2 --top-k 4 --kl-threshold 0.4 --overlap-threshold 0.6
+        --settling-threshold 0.2 --top-k 50 --lens-top-k 4
+        --kl-threshold 0.4 --overlap-threshold 0.6
     """
     assert cli.main(["generate", "demo", "--prompt", "x", *arguments.split()]) == 0
     ((prompt, settings),) = engines[0].generations
     assert prompt == Prompt("x")
-    assert settings == GenerationSettings(20, 0.7, 0.9, 5, True, 4, 0.5, 0.2, 0.4, 0.6)
+    assert settings == GenerationSettings(20, 0.7, 50, 0.9, 5, True, 4, 0.5, 0.2, 0.4, 0.6)
 
 
 def test_files_are_written_and_failures_told(

@@ -126,6 +126,8 @@ def test_help_shows_about_twenty_options_and_help_all_every_one(name: str, capsy
     [
         (["generate", "demo", "--max-tokens", "x"], "--max-tokens is called --max-new-tokens now."),
         (["generate", "demo", "--max-tokens=x"], "Invalid value for '--max-new-tokens': 'x'"),
+        (["run", "demo", "--top-k", "0"], "--top-k is called --lens-top-k now."),
+        (["sweep", "--top-k", "0"], "--top-k is called --lens-top-k now."),
         (["prune", "demo", "--layers", "x"], "--layers is called --drop now."),
         (["lens", "fit", "demo", "--ridge", "x"], "--ridge is called --lens-ridge now."),
     ],

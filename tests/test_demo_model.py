@@ -255,7 +255,7 @@ def test_planted_truth(engine, skipped):
 @pytest.mark.by_hand
 def test_a_prompt_of_the_ladder_the_naive_way(engine):
     """A prompt of ours, where no oracle is at hand: the whole lens, one forward a depth."""
-    result = engine.run(make_prompts("commonsense", None, 2)[1], RunSettings(top_k=5))
+    result = engine.run(make_prompts("commonsense", None, 2)[1], RunSettings(lens_top_k=5))
     ids = torch.from_numpy(result.tokens.ids)[None]
     lens = naive_lens(engine._model.loaded.model, ids, 5)
     np.testing.assert_allclose(result.get(LogitLens).kl, lens["kl"], rtol=1e-4, atol=1e-4)

@@ -29,9 +29,10 @@ EVERY = {
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("top_k", 0, "a whole number from 1 to 1000"),
-        ("top_k", 1.0, "a whole number from 1 to 1000"),
-        ("top_k", True, "a whole number from 1 to 1000"),
+        ("lens_top_k", 0, "a whole number from 1 to 1000"),
+        ("lens_top_k", 1.0, "a whole number from 1 to 1000"),
+        ("lens_top_k", True, "a whole number from 1 to 1000"),
+        ("top_k", -1, "a whole number of at least 0"),
         ("seed", 2**63, "a whole number of at least 0 that fits in 64 bits"),
         ("kl_threshold", float("nan"), "a number from 0 to 1"),
         ("temperature", float("inf"), "a number of at least 0 that fits in 64 bits"),
@@ -78,7 +79,7 @@ def test_what_is_typed_is_read_alike(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [("--top-k", "1001"), ("--seed", str(2**63)), ("--tolerance", "0")]
+    "given", [("--lens-top-k", "1001"), ("--seed", str(2**63)), ("--tolerance", "0")]
 )
 def test_the_command_line_holds_the_same_limits(given: tuple[str, str]) -> None:
     outcome = CliRunner().invoke(run, ["demo", "--prompt", "hi", *given])
@@ -103,7 +104,7 @@ def test_no_layers_are_not_every_layer(tmp_path: Path, blank: str) -> None:
 
 def test_fields_without_a_declaration_are_no_options() -> None:
     assert "skipped" not in options_of(RunSettings)
-    assert isinstance(options_of(RunSettings)["top_k"], Option)
+    assert isinstance(options_of(RunSettings)["lens_top_k"], Option)
 
 
 def test_a_plan_may_say_what_holds_anyway(tmp_path: Path) -> None:

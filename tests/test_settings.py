@@ -10,8 +10,16 @@ import pytest
 from depthtui import settings as module
 from depthtui.data.run_settings import GenerationSettings, RunSettings, SummarySettings
 from depthtui.errors import DepthError
+from depthtui.files import parse_toml
 from depthtui.options import options_of
-from depthtui.settings import Settings, default_cache_dir, load_settings, save_settings
+from depthtui.settings import (
+    Settings,
+    change_settings,
+    default_cache_dir,
+    load_settings,
+    save_settings,
+    settings_said,
+)
 from depthtui.sizes import about, format_size, parse_size
 from tests.odd_files import ODD_FILES, put_odd_file
 
@@ -32,7 +40,7 @@ EVERYTHING = Settings(
     activation_limit=0,
     cache_activations=False,
     export_dir=Path("/elsewhere"),
-    top_k=3,
+    lens_top_k=3,
     kl_threshold=0.25,
     overlap_threshold=0.75,
     include_first_token=False,
@@ -65,13 +73,13 @@ def test_what_is_saved_comes_back(file: Path) -> None:
 
 
 def test_only_what_differs_is_written_and_nothing_lies_beside_it(file: Path) -> None:
-    save_settings(Settings(top_k=3))
-    assert file.read_text() == "top_k = 3\n"
+    save_settings(Settings(lens_top_k=3))
+    assert file.read_text() == "lens_top_k = 3\n"
     assert list(file.parent.iterdir()) == [file]
 
 
 CHANGED = Settings(
-    top_k=7, theme="nord", recent_models=("x", 'y "q"'), keys={"help": "f1", "quit": "Q"}
+    lens_top_k=7, theme="nord", recent_models=("x", 'y "q"'), keys={"help": "f1", "quit": "Q"}
 )
 
 
@@ -80,14 +88,14 @@ CHANGED = Settings(
     [
         ("", ""),
         ("# only", "# only"),
-        ("# head\ntop_k = 3  # mine\n\n# sec\nseed=1\n", "top_k = 7  # mine"),
-        ("top_k = 7 # as it is\n[also]\nx = 'y' # z", "top_k = 7 # as it is"),
+        ("# head\nlens_top_k = 3  # mine\n\n# sec\nseed=1\n", "lens_top_k = 7  # mine"),
+        ("lens_top_k = 7 # as it is\n[also]\nx = 'y' # z", "lens_top_k = 7 # as it is"),
         ("[also]\nx = 'y' # z\n[keys]\n# k\nquit = 'Q' # e", "# k\nquit = 'Q' # e"),
         ('keys.quit = "Q"\nkeys.export = "e"\n[other]\na.b = 1\n', 'keys.quit = "Q"'),
         ('keys = { export = "e", quit = "Q" }\n', 'quit = "Q"'),
         ("# head\r\nseed = 3\r\n[also]\r\nx = 1\r\n", "# head\r\n"),
-        ("\"top_k\" = 3\n'seed' = 4\n", '"top_k" = 7'),
-        ('mine = """a\ntop_k = 3"""\nlast_model = """b\nc"""', '"""a\ntop_k = 3"""'),
+        ("\"lens_top_k\" = 3\n'seed' = 4\n", '"lens_top_k" = 7'),
+        ('mine = """a\nlens_top_k = 3"""\nlast_model = """b\nc"""', '"""a\nlens_top_k = 3"""'),
         ("recent_models = [\n 'demo', # one\n]\n[a.b]\nx=1\n[keys]\n[a.c]\ny=2", "[a.c]\ny=2"),
         ('[[t]]\nz=1\n[t.u]\ny=1\n[[t]]\nz=2\n[ "keys" ]\n"export" = "e"', '[ "keys" ]'),
         ('cache_limit = "2 GiB" # "#"\ncache_dir = "/x" # y\n', 'cache_limit = "2 GiB" # "#"'),
@@ -105,10 +113,10 @@ def test_what_is_not_changed_stays_as_it_is_written(file: Path, text: str, stays
 
 
 def test_unknown_settings_are_told_and_kept(file: Path) -> None:
-    file.write_text('from_the_future = 3\ntop_k = 4\n[also]\nx = "y"\n')
+    file.write_text('from_the_future = 3\nlens_top_k = 4\n[also]\nx = "y"\n')
     notices: list[str] = []
     found = load_settings(on_notice=notices.append)
-    assert found == Settings(top_k=4)
+    assert found == Settings(lens_top_k=4)
     assert len(notices) == 1
     assert "also, from_the_future" in notices[0]
     save_settings(Settings(seed=1))
@@ -131,9 +139,9 @@ def test_a_home_folder_is_understood(file: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("line", "name"),
     [
-        ("top_k = 0", "top_k"),
-        ("top_k = 1.5", "top_k"),
-        ("top_k = true", "top_k"),
+        ("lens_top_k = 0", "lens_top_k"),
+        ("lens_top_k = 1.5", "lens_top_k"),
+        ("lens_top_k = true", "lens_top_k"),
         ("seed = -1", "seed"),
         ('kl_threshold = "x"', "kl_threshold"),
         ("overlap_threshold = 1.1", "overlap_threshold"),
@@ -160,12 +168,12 @@ def test_a_wrong_value_is_named(file: Path, line: str, name: str) -> None:
 
 
 def test_a_broken_file_names_the_line_and_is_left_alone(file: Path) -> None:
-    file.write_text("top_k = 3\ntop_k = = 4\n")
+    file.write_text("lens_top_k = 3\nlens_top_k = = 4\n")
     with pytest.raises(DepthError, match="line 2"):
         load_settings()
     with pytest.raises(DepthError, match="line 2"):
         save_settings(Settings(seed=1))
-    assert file.read_text() == "top_k = 3\ntop_k = = 4\n"
+    assert file.read_text() == "lens_top_k = 3\nlens_top_k = = 4\n"
 
 
 def test_bytes_that_are_no_text_are_told(file: Path) -> None:
@@ -204,7 +212,7 @@ def test_what_a_setting_shares_with_runs_is_declared_once() -> None:
 
 def test_it_gives_the_settings_of_runs_and_summaries() -> None:
     run, summary = EVERYTHING.run_settings(), EVERYTHING.summary_settings()
-    assert (run.top_k, run.chat_template) == (3, True)
+    assert (run.lens_top_k, run.chat_template) == (3, True)
     assert (summary.kl_threshold, summary.overlap_threshold) == (0.25, 0.75)
     assert (summary.include_first_token, summary.seed) == (False, 7)
     assert Settings().summary_settings() == type(summary)()
@@ -310,9 +318,9 @@ def test_times_are_told_in_one_digit(seconds: float, text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "top_k = " + "9" * 5000,
-        "top_k = 0x" + "f" * 5000,
-        "top_k = " + "[" * 100_000,
+        "lens_top_k = " + "9" * 5000,
+        "lens_top_k = 0x" + "f" * 5000,
+        "lens_top_k = " + "[" * 100_000,
         "cache_limit = 1" + "0" * 30,
         'cache_limit = "10000000TB"',
         'cache_dir = "a\\u0000b"',
@@ -340,16 +348,28 @@ def test_what_cannot_be_written_again_stays(file: Path, value: str) -> None:
     text = f"mine = {value}\n"
     file.write_text(text)
     try:
-        save_settings(Settings(top_k=3))
+        save_settings(Settings(lens_top_k=3))
     except DepthError:
         assert file.read_text() == text
     else:
-        assert load_settings().top_k == 3
+        assert load_settings().lens_top_k == 3
+
+
+def test_a_former_name_is_read_told_and_replaced_once_its_value_changes(file: Path) -> None:
+    file.write_text("top_k = 3\nseed = 4\n")
+    notices: list[str] = []
+    assert load_settings(on_notice=notices.append) == Settings(lens_top_k=3, seed=4)
+    assert notices == [f"{file}: top_k is called lens_top_k now."]
+    assert settings_said() == {"lens_top_k", "seed"}
+    change_settings({"seed": 5})
+    assert file.read_text() == "top_k = 3\nseed = 5\n"
+    change_settings({"lens_top_k": 7})
+    assert parse_toml(file.read_bytes()) == {"seed": 5, "lens_top_k": 7}
 
 
 def test_a_link_to_a_folder_of_dotfiles_stays_one(file: Path, tmp_path: Path) -> None:
     (tmp_path / "dotfiles.toml").write_text("# mine\n")
     file.symlink_to(tmp_path / "dotfiles.toml")
-    assert save_settings(Settings(top_k=3)) == file
+    assert save_settings(Settings(lens_top_k=3)) == file
     assert file.is_symlink()
-    assert (tmp_path / "dotfiles.toml").read_text() == "# mine\ntop_k = 3\n"
+    assert (tmp_path / "dotfiles.toml").read_text() == "# mine\nlens_top_k = 3\n"

@@ -76,7 +76,7 @@ def analyze(
         metrics: names of metrics; `depthtui metrics` lists them.
         name: a name for a loaded model.
         progress: whether to show a progress bar.
-        options: options of `depthtui run` by their names, such as `top_k=5`,
+        options: options of `depthtui run` by their names, such as `lens_top_k=5`,
             `kl_threshold=0.4` or, for a named model, `dtype="bfloat16"` and `use_cache=False`;
             the settings file has the defaults. In addition `skipped`, the layers to leave out,
             and `baseline`, the texts whose mean residual replaces erased ones.

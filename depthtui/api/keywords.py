@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec, RunSettings, Skip, SummarySettings
+from depthtui.data.run_settings import (
+    ModelSpec,
+    RunSettings,
+    Skip,
+    SummarySettings,
+    with_present_names,
+)
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError
 from depthtui.options import Option, WrongValue, options_of
@@ -71,6 +77,7 @@ class Keywords:
         for kind in (RunSettings, SummarySettings, ModelSpec):
             names |= options_of(kind).keys()
         names -= {"metrics", "name"}  # separate parameters
+        options = with_present_names(options)
         unknown = options.keys() - names
         if unknown:
             raise DepthError(

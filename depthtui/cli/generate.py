@@ -48,7 +48,16 @@ class Measures(click.Choice[str]):
     common=(
         *("model", "by_option", "device", "dtype", "quantize", "trust_remote_code"),
         *("prompts", "files", "task", "examples"),
-        *("max_tokens", "temperature", "top_p", "seed", "chat_template", "lens", "measure"),
+        *(
+            "max_tokens",
+            "temperature",
+            "top_k",
+            "top_p",
+            "seed",
+            "chat_template",
+            "lens",
+            "measure",
+        ),
         *("cache_dir", "use_cache", "out", "formats"),
     ),
     renamed={"--max-tokens": "--max-new-tokens"},
@@ -89,6 +98,9 @@ def generate(
     """
     output.check("generations")
     settings = given.settings()
+    writing = given.over(settings.generation_settings())
+    if not writing.temperature and (writing.top_k or writing.top_p < 1):
+        say("--top-k and --top-p only matter with --temperature above 0.")
     prompts = gather_prompts(asked, settings).prompts
 
     from rich.console import Console
@@ -108,7 +120,7 @@ def generate(
     job = GenerationJob(
         spec=replace(spec, name=model),
         prompts=prompts,
-        settings=given.over(settings.generation_settings()),
+        settings=writing,
         measure=measure,
         palette=settings.palette,
         storage=Storage.of(settings),

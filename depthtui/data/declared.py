@@ -71,7 +71,7 @@ def _has_sides(array: np.ndarray, shape: Shape) -> bool:
 
 def _check_sizes(result: RunResult) -> None:
     """Check that every array of a run has the run's numbers of layers and tokens."""
-    sizes = {"L": result.model.n_layers, "T": len(result.tokens), "k": result.settings.top_k}
+    sizes = {"L": result.model.n_layers, "T": len(result.tokens), "k": result.settings.lens_top_k}
     for part in result.measured.values():
         known = dict(sizes)
         for field, shape in part.shapes().items():

@@ -147,5 +147,5 @@ class Generation:
         cls, model: ModelInfo, prompt: Prompt, settings: GenerationSettings, tokens: Tokens
     ) -> Generation:
         """A generation in which no token has been chosen yet."""
-        nothing = Continuation.empty(model.n_layers, min(settings.top_k, model.vocab_size))
+        nothing = Continuation.empty(model.n_layers, min(settings.lens_top_k, model.vocab_size))
         return cls(model, prompt, settings, tokens, nothing)

@@ -7,7 +7,7 @@ plans and of the command line. Imports no large packages: `--help` imports this 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Any, Self
@@ -31,7 +31,7 @@ def _read_device(value: Any) -> str:
     return value
 
 
-TopK = Annotated[
+LensTopK = Annotated[
     int, Option("Tokens that the lens lists at each layer.", least=1, most=1000, group="Runs")
 ]
 ChatTemplate = Annotated[bool, Option("Wrap prompts in the model's chat template.", group="Runs")]
@@ -213,7 +213,7 @@ class RunSettings:
     """The settings that a run's arrays depend on, beside the model and the prompt.
 
     Attributes:
-        top_k: number of tokens that the lens lists at each layer.
+        lens_top_k: number of tokens that the lens lists at each layer.
         chat_template: whether the prompt is wrapped in the chat template.
         metrics: names of the metrics to compute (see `metrics.METRICS`).
         skipped: the parts that the run leaves out, a what-if; empty for a clean run.
@@ -259,7 +259,7 @@ class RunSettings:
             write of the layer's `attention` or `mlp`.
     """
 
-    top_k: TopK = 10
+    lens_top_k: LensTopK = 10
     chat_template: ChatTemplate = False
     metrics: Annotated[
         tuple[str, ...], Option("What to compute; `depthtui metrics` lists them.")
@@ -449,9 +449,26 @@ CHOICES = (
 their default, so that the names of older files do not change."""
 
 
+FORMER_NAMES = {"top_k": "lens_top_k"}
+"""Former names of fields of `RunSettings`: older files, plans and keywords have them, and so have
+records and keys of caches."""
+
+
+def with_present_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of runs under the present names of their fields, which win over former ones."""
+    former = {FORMER_NAMES[name]: values[name] for name in FORMER_NAMES.keys() & values.keys()}
+    return former | {name: value for name, value in values.items() if name not in FORMER_NAMES}
+
+
+def with_former_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of runs under the names that records and keys of caches have."""
+    former = {present: name for name, present in FORMER_NAMES.items()}
+    return {former.get(name, name): value for name, value in values.items()}
+
+
 def settings_keys(settings: RunSettings) -> dict[str, Any]:
     """The settings under their names in files, with a former name for `skipped`."""
-    values = asdict(settings)
+    values = with_former_names(asdict(settings))
     for name in CHOICES:
         if values[name] == getattr(RunSettings, name):
             del values[name]
@@ -507,10 +524,11 @@ class GenerationSettings:
     Attributes:
         max_tokens: most tokens to generate.
         temperature: divisor of the logits; 0 always chooses the most probable token.
-        top_p: tokens are drawn only from the most probable ones that together reach this share.
+        top_k: tokens are drawn only from so many of the most probable ones; 0 for no limit.
+        top_p: then they are drawn only from the most probable ones that together reach this share.
         seed: seed of the random choices; the same seed chooses the same on every device.
         chat_template: whether the prompt is wrapped in the chat template.
-        top_k: number of tokens that the lens lists at each depth.
+        lens_top_k: number of tokens that the lens lists at each depth.
         confidence: early exit: the probability that the lens's first choice must exceed.
         settling_threshold: settling depth: the divergence to stay below, in nats.
         kl_threshold: KL rule: share of the token's largest KL.
@@ -522,13 +540,17 @@ class GenerationSettings:
         int, Option("Most tokens to write.", least=1, label="most tokens", flag="--max-new-tokens")
     ] = 256
     temperature: Annotated[float, Option("0 always takes the most probable token.")] = 0.0
+    top_k: Annotated[
+        int,
+        Option("Draw from so many of the most probable tokens; 0 for all.", label="top-k"),
+    ] = 0
     top_p: Annotated[
         float,
         Option("Draw from the most probable tokens that reach this share.", most=1, label="top-p"),
     ] = 1.0
     seed: Seed = RunSettings.seed
     chat_template: ChatTemplate = RunSettings.chat_template
-    top_k: TopK = RunSettings.top_k
+    lens_top_k: LensTopK = RunSettings.lens_top_k
     confidence: Annotated[float, Option("Early exit: how sure the lens must be.", most=1)] = 0.9
     settling_threshold: Annotated[
         float, Option("Settling depth: divergence in nats to stay below.", most=1)

@@ -513,14 +513,14 @@ class Engine:
             tokens = dataclasses.replace(tokens, answer_start=settings.answer_start)
         sizes = model.sizes(len(tokens), tokens.answer_start)
         choice = None if lens == LOGIT else LensChoice.of(lens, settings)
-        key = (tuple(tokens.ids.tolist()), tokens.answer_start, choice, settings.top_k)
+        key = (tuple(tokens.ids.tolist()), tokens.answer_start, choice, settings.lens_top_k)
         if self._inspected is None or self._inspected[0] != key:
             self._inspected = None
             memory.check_fits(model.info, sizes, model.placement)
             maps = None if choice is None else self.lenses.stored(choice)
             if choice is not None and maps is None:
                 raise DepthError(f"The {lens_title(lens)} of this model has not been fitted.")
-            self._inspected = key, Inspector(model, tokens, lens, maps, settings.top_k)
+            self._inspected = key, Inspector(model, tokens, lens, maps, settings.lens_top_k)
         inspector = self._inspected[1]
         inspector.checkpoint = (control or Control()).checkpoint
         with self._errors_noted(model, sizes), fast_products(model.loaded.model):

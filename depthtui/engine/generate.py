@@ -61,7 +61,7 @@ def generate(
             "Choose another model.",
         )
     limit, at_limit = _limit(model, generation)
-    sampler = Sampler(settings.temperature, settings.top_p, settings.seed)
+    sampler = Sampler(settings.temperature, settings.top_k, settings.top_p, settings.seed)
     ends = end_tokens(model.loaded)
     transport = None if maps is None else HeldMaps(maps)
     writer = _Writer(model, generation, on_part, transport.missing if transport else ())
@@ -78,7 +78,7 @@ def generate(
                     residuals = transport(residuals)
                 residuals = torch.stack(model.anatomy.all_readable(residuals.unbind()))
                 token_id, reading = read_token(
-                    unembedding, residuals, settings.top_k, sampler.choose
+                    unembedding, residuals, settings.lens_top_k, sampler.choose
                 )
                 writer.add(token_id, reading)
                 if token_id in ends:
@@ -111,7 +111,7 @@ def replayed(
     ids = np.concatenate([generation.tokens.ids, continuation.ids])
     tokens = Tokens(ids, generation.tokens.texts + continuation.texts, len(generation.tokens))
     name = LENS_METRICS[LOGIT if maps is None else maps.fit.kind]
-    run_settings = RunSettings(top_k=settings.top_k, metrics=(name,))
+    run_settings = RunSettings(lens_top_k=settings.lens_top_k, metrics=(name,))
     result = empty_result(model.info, generation.prompt, run_settings, tokens)
     run = PromptRun(model, result, Control(), lambda event: None, 0)
     activations = run.forward(keep_writes=False)

@@ -359,7 +359,7 @@ class PromptRun:
                     unembedding,
                     self._model.anatomy.readable(depth, recorder.residual),
                     self._ids,
-                    self.result.settings.top_k,
+                    self.result.settings.lens_top_k,
                     self.control.checkpoint,
                 )
                 self._add_lens(depth, 0, rows)
@@ -374,7 +374,7 @@ class PromptRun:
         unembedding = self._model.anatomy.unembedding
         if self.result.get(LogitLens) is None or unembedding is None:
             return
-        name, top_k = logit_lens.METRIC.name, self.result.settings.top_k
+        name, top_k = logit_lens.METRIC.name, self.result.settings.lens_top_k
         emit, checkpoint = self._add_lens, self.control.checkpoint
 
         def read_all() -> None:

@@ -40,7 +40,7 @@ class ResultCache:
     def pass_key(self, result: RunResult) -> str:
         """Key of all metrics that the forward pass of a run measures."""
         metrics = sorted(set(OF_THE_PASS) & set(result.settings.metrics) - set(result.failed))
-        parts = {"top_k": result.settings.top_k, "metrics": metrics}
+        parts = {"top_k": result.settings.lens_top_k, "metrics": metrics}
         return make_key("result", **_key_parts(self.info, result), **parts)
 
     def metric_key(self, result: RunResult, metric: Metric, fit: str = "") -> str:
@@ -123,9 +123,10 @@ def _generation_key(info: ModelInfo, generation: Generation) -> str:
         token_ids=generation.tokens.ids,
         generated=settings.max_tokens,
         temperature=settings.temperature,
+        top_k=settings.top_k if settings.temperature else 0,
         top_p=settings.top_p if settings.temperature else 1.0,
         seed=settings.seed if settings.temperature else 0,
-        top_k=settings.top_k,
+        lens_top_k=settings.lens_top_k,
         **lens,
     )
 

@@ -14,12 +14,15 @@ class Sampler:
 
     Args:
         temperature: the divisor of the logits; 0 for the most probable token.
-        top_p: the probability that the tokens to draw from, the most probable ones, must reach.
+        top_k: the number of tokens to draw from, the most probable ones, and others as probable
+            as the last of them; 0 for all.
+        top_p: the probability that the most probable ones of these must reach together.
         seed: the seed of the random numbers; its lowest 64 bits count.
     """
 
-    def __init__(self, temperature: float, top_p: float, seed: int) -> None:
+    def __init__(self, temperature: float, top_k: int, top_p: float, seed: int) -> None:
         self._temperature = temperature
+        self._top_k = top_k
         self._top_p = top_p
         self._random = torch.Generator("cpu").manual_seed(seed % 2**64)
 
@@ -31,8 +34,11 @@ class Sampler:
         # Less the largest logit, so that no temperature is too low to divide by.
         scaled = (scores - scores.max()) / self._temperature
         probabilities, ids = scaled.softmax(dim=-1).sort(descending=True, stable=True)
+        if 0 < self._top_k < len(ids):
+            probabilities = probabilities[probabilities >= probabilities[self._top_k - 1]]
+            probabilities = probabilities / probabilities.sum()
         reached = probabilities.cumsum(dim=-1)
-        n_tokens = int((reached < self._top_p).sum().clamp(max=len(ids) - 1)) + 1
+        n_tokens = int((reached < self._top_p).sum().clamp(max=len(reached) - 1)) + 1
         drawn = torch.rand(1, generator=self._random, dtype=torch.float64) * reached[n_tokens - 1]
         place = int(
             torch.searchsorted(reached[:n_tokens], drawn, right=True).clamp(max=n_tokens - 1)

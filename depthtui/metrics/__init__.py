@@ -130,7 +130,7 @@ def empty_result(
     that is unavailable.
     """
     result = RunResult(model, prompt, settings, tokens)
-    sizes = model.n_layers, len(tokens), settings.top_k
+    sizes = model.n_layers, len(tokens), settings.lens_top_k
     for metric in METRICS:
         if metric.name not in settings.metrics:
             continue

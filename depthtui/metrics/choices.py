@@ -8,7 +8,7 @@ from typing import Any
 from depthtui.data.arrays import MetricResult
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
-from depthtui.data.run_settings import CHOICES, RunSettings
+from depthtui.data.run_settings import CHOICES, RunSettings, with_former_names
 from depthtui.data.selection import layers_in, numbers_text
 
 STAND_INS = ("ablate", "keep_first_token")
@@ -66,7 +66,7 @@ def key_parts(result: RunResult, names: Iterable[str]) -> dict[str, Any]:
         parts["baseline"] = settings.baseline
     if parts.pop("layers", None) and chosen_layers(result):
         parts["layers"] = list(chosen_layers(result))
-    return parts
+    return with_former_names(parts)
 
 
 def stand_in_words(settings: RunSettings) -> str:

@@ -145,8 +145,10 @@ def exit_sentence(generation: Generation) -> str:
 def about(generation: Generation) -> str:
     """The number of generated tokens, their sampling, and the reason for their end."""
     settings, n_tokens = generation.settings, len(generation.continuation)
+    top_k = f"top-k {settings.top_k}, " if settings.top_k else ""
     how = (
-        f"temperature {settings.temperature:g}, top-p {settings.top_p:g}, seed {settings.seed}"
+        f"temperature {settings.temperature:g}, {top_k}top-p {settings.top_p:g}, "
+        f"seed {settings.seed}"
         if settings.temperature
         else "always the most probable token"
     )

@@ -23,7 +23,7 @@ from depthtui.report.generation import depths_of_text, trend_sentence
 from depthtui.report.generation_document import generation_document
 from depthtui.report.summary_json import verdict_dict
 
-SCHEMA = 1
+SCHEMA = 2
 """Number of the file's layout."""
 
 

@@ -29,7 +29,7 @@ def read_run(store: Store, run: KeptRun) -> RunResult | None:
     count = len(forward_pass.tokens)
     answer = run.answer_start if 0 <= run.answer_start <= count else count
     tokens = Tokens(forward_pass.tokens.ids, forward_pass.tokens.texts, answer)
-    sizes = {"L": run.model.n_layers, "T": len(tokens), "k": run.settings.top_k}
+    sizes = {"L": run.model.n_layers, "T": len(tokens), "k": run.settings.lens_top_k}
     if not all(_fits(name, part, sizes) for name, part in forward_pass.measured.items()):
         return None
     # The key of a metric that is no longer in the run's settings belongs to other settings.

@@ -89,7 +89,8 @@ def _inputs(results: Sequence[RunResult], settings: SummarySettings) -> dict[str
             **({"states_from": model.states_from} if model.states_from else {}),
         },
         "settings": {
-            "top_k": results[0].settings.top_k,
+            "lens_top_k": results[0].settings.lens_top_k,
+            "top_k": results[0].settings.lens_top_k,
             **reading_keys(settings),
             **_left_out(results),
             **_chosen(results),

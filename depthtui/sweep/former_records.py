@@ -17,7 +17,7 @@ from depthtui.data.lens_view import LENS_METRICS, LOGIT
 from depthtui.data.model import ModelInfo
 from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run import Prompt, RunResult, Tokens, without
-from depthtui.data.run_settings import RunSettings
+from depthtui.data.run_settings import RunSettings, with_former_names
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.direct_effects import later_pairs
 from depthtui.metrics.integrated_gradients import METRIC as GRADIENTS
@@ -91,7 +91,9 @@ def former_body(body: Values) -> dict[str, Any]:
     every, rest = (_reduced(_former(body, first)) for first in (0, 1))
     return {
         **{name: body[name] for name in _SAME},
-        "settings": to_plain(from_plain(RunSettings, settings, ignore_unknown=[RunSettings])),
+        "settings": with_former_names(
+            to_plain(from_plain(RunSettings, settings, ignore_unknown=[RunSettings]))
+        ),
         "answer_start": _answer_start(body),
         "loss": body.get("loss"),
         "every": every,

@@ -25,7 +25,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from depthtui.data.run_settings import FORMER_TRUST, ModelSpec, RunSettings, SummarySettings
+from depthtui.data.run_settings import (
+    FORMER_TRUST,
+    ModelSpec,
+    RunSettings,
+    SummarySettings,
+    with_present_names,
+)
 from depthtui.data.trust import tell_of_claim
 from depthtui.errors import DepthError, shown
 from depthtui.files import expanded, parse_toml, read_whole, why
@@ -54,6 +60,7 @@ def read_plan(
     tell_of_claim(table, path, notify)
     where = str(path)
     models, tasks = _tables(table, "model", where), _tables(table, "task", where)
+    table = with_present_names(table)
     _check_keys(table, _DRAWING | _RUN | _SUMMARY, where)
     drawing = replace(drawing, **_values(table, _DRAWING, where))
     return SweepPlan(

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from depthtui.data.plain import to_plain
-from depthtui.data.run_settings import reading_keys, spec_keys
+from depthtui.data.run_settings import reading_keys, spec_keys, with_former_names
 from depthtui.data.store import NAMES_SCHEMA, make_key
 from depthtui.errors import DepthError
 from depthtui.sweep.folder import (
@@ -51,6 +51,7 @@ def default_folder(plan: SweepPlan, cache_dir: Path) -> Path:
     named = {
         **vars(plan),
         "models": [spec_keys(model) for model in plan.models],
+        "run": with_former_names(vars(plan.run)),
         "summary": reading_keys(plan.summary),
     }
     del named["families"]

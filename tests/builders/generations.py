@@ -67,7 +67,7 @@ def _continuation(
     # Where each token is decided: a wave between a third of the depth and all of it.
     decided = np.rint(layers * (0.67 + 0.3 * np.sin(place / 5 + settings.seed))).astype(int)
     depth = np.arange(layers + 1)[:, None]
-    lens = LogitLens.unknown(layers, count, min(settings.top_k, len(words)))
+    lens = LogitLens.unknown(layers, count, min(settings.lens_top_k, len(words)))
     lens.kl[:] = 9 * np.clip(1 - depth / np.maximum(decided, 1) / 1.3, 0, 1)
     lens.overlap[:] = np.clip(depth - decided + 4, 0, 5) / 5
     lens.entropy[:] = 5 - 4.5 * depth / layers

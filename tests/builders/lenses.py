@@ -23,7 +23,7 @@ def lens_fit(kind: str) -> LensFit:
 
 def smooth_lens(kind: type[Fitted], result: RunResult) -> Fitted:
     """A fitted lens that reads what the output says earlier than the logit lens would."""
-    layers, tokens, top_k = result.model.n_layers, len(result.tokens), result.settings.top_k
+    layers, tokens, top_k = result.model.n_layers, len(result.tokens), result.settings.lens_top_k
     lens = _unknown(kind, result)
     left = np.linspace(1, 0, layers + 1)[:, None] * np.ones(tokens)
     lens.kl[:] = 3 * left
@@ -56,7 +56,7 @@ def random_lens(kind: type[Fitted], result: RunResult, rng: np.random.Generator)
 
 
 def _unknown(kind: type[Fitted], result: RunResult) -> Fitted:
-    sizes = result.model.n_layers, len(result.tokens), result.settings.top_k
+    sizes = result.model.n_layers, len(result.tokens), result.settings.lens_top_k
     lens = kind.unknown(*sizes, fit=lens_fit(kind.kind))
     lens.vocabulary.update(enumerate(VOCABULARY))
     return lens

@@ -38,7 +38,7 @@ def random_result(
     result = empty_result(
         tiny_model(layers, **model),
         Prompt(text, text[1:], "commonsense", "2"),
-        RunSettings(top_k=top_k),
+        RunSettings(lens_top_k=top_k),
         Tokens(ids, [f"t{token}" for token in ids], tokens - 1),
     )
     for part in _parts(result):
@@ -228,7 +228,7 @@ def make_result(
     result = empty_result(
         tiny_model(layers, **model),
         Prompt("".join(texts)),
-        RunSettings(top_k=3, metrics=metrics),
+        RunSettings(lens_top_k=3, metrics=metrics),
         Tokens(ids, texts, max(0, len(texts) - 1)),
     )
     depth = np.arange(layers, dtype=np.float32)[:, None]

@@ -276,7 +276,7 @@ def damaged() -> dict[str, bytes]:
         "block": settings(repeated=(Repeated(0, 10**9),)),
         "part": settings(skipped=(Skip(1, "\x1b"),)),
         "layers": settings(layers="2026-01-02"),
-        "top k": settings(top_k=0),
+        "top k": settings(lens_top_k=0),
     }
 
 

@@ -110,7 +110,7 @@ class TestKeys:
         [
             {"fingerprint": "ac"},
             {"ids": np.array([1, 2, 4])},
-            {"settings": RunSettings(top_k=9)},
+            {"settings": RunSettings(lens_top_k=9)},
             {"versions": ("1", "3")},
             {"more": None},
         ],

@@ -66,7 +66,7 @@ def assert_same_arrays(one: RunResult, other: RunResult):
 
 
 def test_a_run_gives_what_the_naive_way_gives(engine):
-    result = engine.run(Prompt(TEXT), RunSettings(top_k=6))
+    result = engine.run(Prompt(TEXT), RunSettings(lens_top_k=6))
     ids = torch.from_numpy(result.tokens.ids)[None]
     model = engine._model.loaded.model
     expected = naive_contributions(*naive_writes(model, ids), parallel=False)
@@ -116,8 +116,8 @@ def test_the_second_run_comes_from_the_cache(engine, events, monkeypatch):
 
 def test_other_settings_take_the_activations_from_the_cache(engine, monkeypatch):
     counted = forwards(monkeypatch)
-    few = engine.run(Prompt(TEXT), RunSettings(top_k=5))
-    many = engine.run(Prompt(TEXT), RunSettings(top_k=9))
+    few = engine.run(Prompt(TEXT), RunSettings(lens_top_k=5))
+    many = engine.run(Prompt(TEXT), RunSettings(lens_top_k=9))
     assert len(counted) == 1
     assert not many.provenance.cached
     np.testing.assert_array_equal(
@@ -164,8 +164,8 @@ def test_activations_beyond_the_limit_are_not_kept(folder, tmp_path):
 def test_activations_are_not_kept_where_computing_is_quicker(engine, monkeypatch):
     monkeypatch.setattr(measurement, "_QUICKER_THAN_DISK", ("cpu",))
     counted = forwards(monkeypatch)
-    engine.run(Prompt(TEXT), RunSettings(top_k=5))
-    engine.run(Prompt(TEXT), RunSettings(top_k=9))
+    engine.run(Prompt(TEXT), RunSettings(lens_top_k=5))
+    engine.run(Prompt(TEXT), RunSettings(lens_top_k=9))
     assert len(counted) == 2
     assert engine._store.info().kinds["activations"] == (0, 0)
 
@@ -220,7 +220,7 @@ class TestDevices:
             "token_ids": result.tokens.ids,
             "silenced": [],
         }
-        asked = {"top_k": RunSettings.top_k, "metrics": ["contributions"]}
+        asked = {"top_k": RunSettings.lens_top_k, "metrics": ["contributions"]}
         assert engine._store.get(make_key("result", **parts, **asked)) is not None
 
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from depthtui.data import codec
 from depthtui.data.arrays import arrays_of
@@ -170,10 +171,10 @@ def test_a_model_without_a_working_cache_reads_all_again(monkeypatch):
 
 
 def test_the_vocabulary_may_be_read_in_parts_and_the_lens_be_short(monkeypatch):
-    whole = generated(ready(tiny("llama")), top_k=3).continuation
+    whole = generated(ready(tiny("llama")), lens_top_k=3).continuation
     monkeypatch.setattr("depthtui.metrics.logit_lens.token_lens.PART_BYTES", 2 * 4 * VOCAB)
     monkeypatch.setattr("depthtui.metrics.settling.compute._BLOCK", 50)
-    parts = generated(ready(tiny("llama")), top_k=3).continuation
+    parts = generated(ready(tiny("llama")), lens_top_k=3).continuation
     assert parts.lens.top_ids.shape[2] == 3
     assert_close(parts, whole)
 
@@ -226,17 +227,38 @@ def test_a_seed_chooses_the_same_and_another_does_not():
 def test_tokens_are_drawn_as_often_as_they_are_probable():
     """Within four standard errors of the closed form, at a temperature and cut by top_p."""
     logits = torch.tensor([0.3, 2.0, 1.0, -1.0])
-    sampler = Sampler(temperature=0.7, top_p=0.9, seed=5)
+    sampler = Sampler(temperature=0.7, top_k=0, top_p=0.9, seed=5)
     drawn = np.bincount([sampler.choose(logits) for _ in range(4000)], minlength=4) / 4000
     expected = (logits / 0.7).softmax(-1).numpy()
     assert expected[1] < 0.9 < expected[1] + expected[2]
     expected[[0, 3]] = 0
     expected /= expected.sum()
     assert (np.abs(drawn - expected) <= 4 * np.sqrt(expected * (1 - expected) / 4000)).all()
-    assert Sampler(0.0, 1.0, 0).choose(logits) == 1
-    assert Sampler(1.0, 0.0, 0).choose(logits) == 1
-    assert Sampler(1e-320, 1.0, 0).choose(logits) == 1
-    assert Sampler(1.0, 1.0, 10**30).choose(logits) in range(4)
+    assert Sampler(0.0, 0, 1.0, 0).choose(logits) == 1
+    assert Sampler(1.0, 0, 0.0, 0).choose(logits) == 1
+    assert Sampler(1e-320, 0, 1.0, 0).choose(logits) == 1
+    assert Sampler(1.0, 0, 1.0, 10**30).choose(logits) in range(4)
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(3, 1.0), (5, 0.7), (1, 1.0), (0, 0.7), (99, 1.0)])
+def test_tokens_are_drawn_as_the_warpers_of_transformers_leave_them(top_k, top_p):
+    """Tokens and shares of a tiny model's output after temperature, top-k and top-p."""
+    with torch.no_grad():
+        output = tiny("llama")(random_ids(6)).logits[:, -1]
+    output[0, :6] = output.max() + torch.tensor([3.0, 2.5, 2.5, 2.5, 2.0, 1.5])
+    warpers = [TemperatureLogitsWarper(0.8)]
+    warpers += [TopKLogitsWarper(top_k)] if top_k else []
+    warpers += [TopPLogitsWarper(top_p)] if top_p < 1 else []
+    scores = output
+    for warper in warpers:
+        scores = warper(None, scores)
+    expected = scores[0].softmax(-1).numpy()
+    sampler = Sampler(0.8, top_k, top_p, seed=1)
+    drawn = [sampler.choose(output[0]) for _ in range(2000)]
+    shares = np.bincount(drawn, minlength=len(expected)) / len(drawn)
+    assert not shares[expected == 0].any()
+    error = np.sqrt(expected * (1 - expected) / len(drawn))
+    assert (np.abs(shares - expected) <= 4.5 * error + 3 / len(drawn)).all()
 
 
 def test_the_engine_tells_of_tokens_and_keeps_them(engine, events):
@@ -251,8 +273,8 @@ def test_the_engine_tells_of_tokens_and_keeps_them(engine, events):
     assert again.provenance.cached
     assert again.continuation.texts == first.continuation.texts
     assert (again.continuation.depths.early_exit == 1).all(), "an old threshold"
-    other = engine.generate(Prompt(TEXT), replace(settings, seed=5))
-    assert not other.provenance.cached
+    for other in (replace(settings, seed=5), replace(settings, top_k=2)):
+        assert not engine.generate(Prompt(TEXT), other).provenance.cached
 
 
 def test_the_answer_of_a_prompt_is_not_read(engine):

@@ -50,7 +50,7 @@ def test_readouts_are_what_the_model_says_from_there(engine):
         for readout, states in ((page.before, h), (page.after, h_next)):
             row = torch.from_numpy(states[place]).float()
             p = model.lm_head(model.model.norm(row)).softmax(dim=-1)
-            values, ids = p.topk(SETTINGS.top_k)
+            values, ids = p.topk(SETTINGS.lens_top_k)
             assert [value for _, value in readout.top] == pytest.approx(values.tolist(), rel=1e-4)
             target = ids_of(engine)[0, place + 1]
             assert readout.probability == pytest.approx(float(p[target]), rel=1e-4)

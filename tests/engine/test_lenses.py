@@ -23,7 +23,7 @@ from tests.naive import blocks, naive_lens, with_states
 from tests.tiny_models import HIDDEN, LAYERS, tiny_folder
 
 PROMPT = Prompt("Seven plus five is twelve, and twelve minus five is seven.", " is seven.")
-THROUGH = RunSettings(metrics=("logit_lens", "affine_lens", "nonlinear"), top_k=5)
+THROUGH = RunSettings(metrics=("logit_lens", "affine_lens", "nonlinear"), lens_top_k=5)
 
 
 def texts_file(folder, count=12, name="texts.txt"):
@@ -80,7 +80,7 @@ def test_another_fit_is_another_result(made, tmp_path):
     engine = made()
     plain = engine.run(PROMPT, THROUGH).get(AffineLens)
     texts = str(texts_file(tmp_path))
-    settings = RunSettings(metrics=THROUGH.metrics, top_k=5, lens_texts=texts, lens_ridge=0.5)
+    settings = RunSettings(metrics=THROUGH.metrics, lens_top_k=5, lens_texts=texts, lens_ridge=0.5)
     other = engine.run(PROMPT, settings).get(AffineLens)
     assert (other.fit.source, other.fit.ridge) == ("texts.txt", 0.5)
     assert other.fit.digest != plain.fit.digest
@@ -281,7 +281,7 @@ def test_a_published_lens_is_taken(made, tmp_path):
     found = engine.import_lens(tmp_path / "lens.pt")
     assert found.fit.texts == 7
     # Through identities it is the logit lens.
-    settings = RunSettings(metrics=("logit_lens", "jacobian_lens"), top_k=5)
+    settings = RunSettings(metrics=("logit_lens", "jacobian_lens"), lens_top_k=5)
     result = engine.run(PROMPT, settings)
     lens, plain = result.get(JacobianLens), result.get(LogitLens)
     np.testing.assert_allclose(lens.kl[1:], plain.kl[1:], rtol=1e-4, atol=1e-5)

@@ -81,7 +81,7 @@ def test_every_metric_of_the_catalog_comes_and_is_cached(engine, events, replays
     told = {event.metric for event in events if isinstance(event, MetricRows)}
     assert told == {metric.name for metric in ON_DEMAND if metric in UNASKED}
 
-    sizes = {"L": first.model.n_layers, "T": len(first.tokens), "k": everything.top_k, "H": 4}
+    sizes = {"L": first.model.n_layers, "T": len(first.tokens), "k": everything.lens_top_k, "H": 4}
     for value in first.measured.values():
         declared = {name: (shape.of(sizes), shape.dtype) for name, shape in value.shapes().items()}
         arrays = {name: (array.shape, array.dtype.type) for name, array in arrays_of(value)}
@@ -390,7 +390,7 @@ def test_layers_that_run_twice_are_a_what_if(engine, events):
     assert again.provenance.cached
     assert again.loss == twice.loss
     events.clear()
-    more = engine.run(PROMPT, RunSettings(top_k=3, repeated=repeated))
+    more = engine.run(PROMPT, RunSettings(lens_top_k=3, repeated=repeated))
     np.testing.assert_array_equal(
         more.get(Contributions).layer_norm_ratio, twice.get(Contributions).layer_norm_ratio
     )

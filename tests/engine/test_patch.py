@@ -180,7 +180,7 @@ def test_a_run_with_a_state_put_in_answers_as_the_map_says(engine: Engine) -> No
     ours, theirs = (int(each.ids[of_map.place + 1]) for each in (of_pair.source, of_pair.tokens))
     for layer, token in ((0, 2), (2, of_map.place)):
         cell = PatchedCell(layer, token)
-        settings = replace(from_source, patched=(cell,), metrics=OF_THE_PASS, top_k=400)
+        settings = replace(from_source, patched=(cell,), metrics=OF_THE_PASS, lens_top_k=400)
         result = engine.run(PROMPT, settings)
         lens = result.get(LogitLens)
         assert lens is not None

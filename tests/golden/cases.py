@@ -147,7 +147,7 @@ def _runs_without_first_token(folder: Path) -> None:
 def _runs_through_a_lens(folder: Path) -> None:
     """Three prompts through a fitted lens that reads one depth worse than the logit lens."""
     model = model_info(ModelSpec("nobody/tiny"), 5)
-    results = [full_result(Prompt(text), model, RunSettings(top_k=3)) for text in _TEXTS[:3]]
+    results = [full_result(Prompt(text), model, RunSettings(lens_top_k=3)) for text in _TEXTS[:3]]
     for result in results:
         lens = smooth_lens(AffineLens, result)
         lens.held_out_kl[1] = lens.logit_held_out_kl[1] + 1
@@ -159,7 +159,7 @@ def _runs_through_a_lens(folder: Path) -> None:
 def _session(folder: Path) -> None:
     """Typed prompts of another length, a task, a stopped run, and another model."""
     model, other = (model_info(ModelSpec(f"nobody/{name}"), 5) for name in ("tiny", "other"))
-    settings = RunSettings(top_k=1, metrics=("contributions", "logit_lens", "ablation"))
+    settings = RunSettings(lens_top_k=1, metrics=("contributions", "logit_lens", "ablation"))
     prompts = [
         Prompt("Ferries go to Paris"),
         Prompt("12 + 13 = 25", " 25", "addition", "2"),
@@ -179,9 +179,9 @@ def _runs_of_two_models(folder: Path) -> None:
     paper = model_info(spec, 28)
     other = model_info(ModelSpec("nobody/parallel"), 3, parallel=True, quantize="8bit")
     prompt = Prompt(f"{_TEXTS[4]}, {_TEXTS[5]}, {_TEXTS[0]}", " Paris", "commonsense", "2")
-    wrapped = RunSettings(top_k=3, chat_template=True)
+    wrapped = RunSettings(lens_top_k=3, chat_template=True)
     results = [
-        full_result(prompt, paper, RunSettings(top_k=3)),
+        full_result(prompt, paper, RunSettings(lens_top_k=3)),
         full_result(prompt, other, wrapped, cached=True),
     ]
     _write_runs([_exact(result) for result in results], folder)
@@ -190,7 +190,7 @@ def _runs_of_two_models(folder: Path) -> None:
 def _lacking_runs(folder: Path) -> None:
     """Runs that were stopped, that lack a part, or a metric that was asked for."""
     metrics = ("contributions", "logit_lens", "residual_erasure", "integrated_gradients")
-    prompt, settings = Prompt(" ".join(_TEXTS[1:4])), RunSettings(top_k=3)
+    prompt, settings = Prompt(" ".join(_TEXTS[1:4])), RunSettings(lens_top_k=3)
     kinds = (
         ("no-split", settings, {"split_missing": "the layers cannot be taken apart"}),
         ("no-lens", settings, {"lens_missing": "there is no unembedding"}),
@@ -213,7 +213,7 @@ def _shortest_runs(folder: Path) -> None:
     """One token, which is left out of the means; two models of one name; unknown parameters."""
     unknown = {"layer_parameters": (), "attention_parameters": (), "mlp_parameters": ()}
     model = model_info(ModelSpec("nobody/tiny"), 2, **unknown)
-    clean = RunSettings(top_k=1)
+    clean = RunSettings(lens_top_k=1)
     changed = replace(clean, skipped=(Skip(1),))
     variants = ((model, clean), (model, changed), (replace(model, dtype="bfloat16"), clean))
     results = [full_result(Prompt("Yes"), *variant) for variant in variants]
@@ -224,7 +224,7 @@ def _shortest_runs(folder: Path) -> None:
 def _hybrid(folder: Path) -> None:
     """A model that mixes mamba with full attention, and one whose layers differ in two ways."""
     metrics = ("contributions", "logit_lens", "ablation", "skip_effects", "similarity", "heads")
-    settings = RunSettings(top_k=2, metrics=metrics)
+    settings = RunSettings(lens_top_k=2, metrics=metrics)
     types = ("mamba", "mamba", "full attention") * 2
     parts = ("convolution, dense", "convolution, experts", "full attention, experts")
     models = (
@@ -241,7 +241,7 @@ def _hostile_result() -> RunResult:
     types = ("=[/]<b>|`\x1b[2J", "\u202e層")
     model = model_info(ModelSpec("hostile"), 2, name="=[/]<b>|`\x1b[2J\ud83d", layer_types=types)
     prompt = Prompt(" ".join(["x"] * len(texts)))
-    result = full_result(prompt, model, RunSettings(top_k=2))
+    result = full_result(prompt, model, RunSettings(lens_top_k=2))
     result.prompt = Prompt("\n".join(texts))
     result.tokens = Tokens(result.tokens.ids, texts, len(texts) - 2)
     assert result.get(LogitLens) is not None
@@ -265,7 +265,7 @@ def _hostile_sweep(folder: Path) -> None:
 
 def _pairs(texts: Iterable[str], n_layers: int, skipped: tuple[Skip, ...]) -> list[RunResult]:
     model = model_info(ModelSpec("nobody/tiny"), n_layers)
-    clean = RunSettings(top_k=3, metrics=("contributions", "logit_lens", "ablation"))
+    clean = RunSettings(lens_top_k=3, metrics=("contributions", "logit_lens", "ablation"))
     return [
         _exact(full_result(Prompt(text, text[-6:], "commonsense", "2"), model, settings))
         for text in texts
@@ -287,9 +287,9 @@ def _what_if_of_one_prompt(folder: Path) -> None:
 def _generations(folder: Path) -> None:
     """A text, one of hostile tokens drawn by chance, and one that was stopped at once."""
     model = model_info(ModelSpec("nobody/tiny"), 6)
-    drawn = GenerationSettings(36, temperature=0.75, top_p=0.5, seed=5, top_k=2)
+    drawn = GenerationSettings(36, temperature=0.75, top_k=20, top_p=0.5, seed=5, lens_top_k=2)
     texts = [
-        full_generation(Prompt("What floats?"), model, GenerationSettings(40, top_k=3)),
+        full_generation(Prompt("What floats?"), model, GenerationSettings(40, lens_top_k=3)),
         full_generation(Prompt("<b>[/]</b>"), model, drawn, hostile=True, stopped_by="end"),
         full_generation(Prompt("Nothing yet"), model, drawn, stopped_by="user"),
     ]

@@ -44,7 +44,7 @@ def test_the_text_decoder_is_measured_as_by_ordinary_forwards(kind: str, tmp_pat
     info = engine.model
     assert info is not None
     assert (info.n_layers, info.split_missing, info.lens_missing) == (LAYERS, "", "")
-    result = engine.run(Prompt(TEXT), RunSettings(top_k=6))
+    result = engine.run(Prompt(TEXT), RunSettings(lens_top_k=6))
     assert result.unavailable == {}
     model, ids = small_model(kind), torch.from_numpy(result.tokens.ids)[None]
     expected = naive_contributions(*naive_writes(model, ids), parallel=False)

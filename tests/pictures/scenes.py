@@ -225,7 +225,7 @@ async def settings(it: Explored, folder: Path) -> None:
 async def settings_field(it: Explored, folder: Path) -> None:
     await settings(it, folder)
     await it.press(*["up"] * 6, "enter", "0", "enter")
-    await seen(it, "top_k must be")
+    await seen(it, "lens_top_k must be")
 
 
 async def remapped(it: Explored, folder: Path) -> None:

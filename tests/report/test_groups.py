@@ -17,7 +17,7 @@ def test_models_and_settings_are_kept_apart() -> None:
         run("1"),
         run("2", dtype="bfloat16"),
         run("3"),
-        replace(run("4"), settings=RunSettings(chat_template=True, top_k=3)),
+        replace(run("4"), settings=RunSettings(chat_template=True, lens_top_k=3)),
         run("5", fingerprint="other weights"),
     ]
     groups = group_runs(runs)

@@ -64,6 +64,7 @@ def test_it_has_the_layout_of_the_result_file() -> None:
         "device",
     }
     assert summary["settings"] == {
+        "lens_top_k": 3,
         "top_k": 3,
         "kl_threshold": 0.5,
         "overlap_threshold": 0.3,

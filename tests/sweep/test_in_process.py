@@ -547,7 +547,7 @@ class TestShards:
 
     def test_a_merge_that_cannot_be_forgets_no_failures(self, tmp_path: Path) -> None:
         sweep(make_plan(("alpha", "missing")), tmp_path / "a")
-        sweep(make_plan(("beta",), top_k=3), tmp_path / "b")
+        sweep(make_plan(("beta",), lens_top_k=3), tmp_path / "b")
         before = (tmp_path / "a" / "failures.json").read_text()
         out = SweepFolder(tmp_path / "a", pytest.fail)
         with pytest.raises(DepthError, match="different settings"):
@@ -579,7 +579,7 @@ class TestShards:
 
     def test_what_was_measured_otherwise_is_refused(self, tmp_path: Path) -> None:
         sweep(make_plan(("alpha",)), tmp_path / "a")
-        sweep(make_plan(("beta",), top_k=3), tmp_path / "b")
+        sweep(make_plan(("beta",), lens_top_k=3), tmp_path / "b")
         sweep(make_plan(("beta",), drawing=Drawing(2)), tmp_path / "c")
         (tmp_path / "d").mkdir()
         out = SweepFolder(tmp_path / "out", pytest.fail)

@@ -54,7 +54,9 @@ def test_it_prints_the_table_and_writes_the_report(
 
 
 def test_options_reach_the_engine(engine: ScriptedEngine, home: Path) -> None:
-    options = "--dtype bfloat16 --device cpu --quantize 8bit --top-k 4 --seed 9 --chat-template"
+    options = (
+        "--dtype bfloat16 --device cpu --quantize 8bit --lens-top-k 4 --seed 9 --chat-template"
+    )
     assert run("--model", "alpha", "--task", "facts", "--examples", "1", *options.split()) == 0
     assert engine.model.spec == ModelSpec("alpha", "", "cpu", "bfloat16", "8bit")
     assert engine.settings == [RunSettings(4, chat_template=True, metrics=DEFAULT_METRICS, seed=9)]

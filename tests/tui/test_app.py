@@ -580,13 +580,13 @@ async def test_every_key_survives_every_state(tmp_path: Path, state: str) -> Non
 
 async def test_choices_are_remembered(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
-    save_settings(Settings(top_k=7), path)
+    save_settings(Settings(lens_top_k=7), path)
     async with explore(tmp_path) as it:
         await it.press("v", "o", "escape", "right_square_bracket", "comma", "tab", "tab")
         await it.press("down", "enter", "escape")
         theme = it.app.theme
     kept = load_settings(path)
-    assert (kept.layer_order, kept.measure, kept.top_k) == ("down", "attention_norm_ratio", 7)
+    assert (kept.layer_order, kept.measure, kept.lens_top_k) == ("down", "attention_norm_ratio", 7)
     assert kept.theme == theme != "depth-dark"
     # What came from the command line alone stays out of the file.
     assert kept.cache_dir is None

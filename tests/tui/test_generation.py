@@ -178,10 +178,10 @@ async def test_measures_go_round_and_the_lens_is_of_the_token_under_the_cursor(
 
 
 async def test_the_dialog_sets_how_it_writes_and_keys_write_again(tmp_path: Path) -> None:
-    settings = Settings(seed=11, top_k=3, use_cache=False)
+    settings = Settings(seed=11, lens_top_k=3, use_cache=False)
     async with explore(tmp_path, size=(80, 24), settings=settings) as it:
         await open_generation(it)
-        assert (asked(it).seed, asked(it).top_k, asked(it).temperature) == (11, 3, 0)
+        assert (asked(it).seed, asked(it).lens_top_k, asked(it).temperature) == (11, 3, 0)
         await it.press("t")
         dialog = it.app.screen
         assert isinstance(dialog, GenerationForm)

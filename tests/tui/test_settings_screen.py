@@ -61,7 +61,7 @@ async def test_a_value_is_of_the_setting_that_it_was_opened_for(tmp_path: Path) 
         at(it, "kl_threshold")
         await it.press("enter", *"0.25")
         # As the mouse does.
-        at(it, "top_k")
+        at(it, "lens_top_k")
         await it.until(lambda: not field.display, "the end of the field")
         at(it, "kl_threshold")
         await it.press("enter", *"0.25")

@@ -96,7 +96,7 @@ def _metric(
         preparation=fit,
         needs=(needs.clean_run, needs.lens, needs.readout_of_one_depth),
         memory=_memory,
-        depends_on=("top_k", "lens_texts", "lens_ridge"),
+        depends_on=("lens_top_k", "lens_texts", "lens_ridge"),
         measures=_measures(kind, title),
         reduced=ReducedFittedLens,
         reduce=reduce_lens,

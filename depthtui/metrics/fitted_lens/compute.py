@@ -25,7 +25,7 @@ def _read(kind: type[Fitted], context: Context, _partial: object) -> Fitted:
     """Compute the metric of a run."""
     maps, result = context.lens(kind.kind), context.result
     residuals = Transported(maps, context.residuals)
-    ids, top_k = torch.from_numpy(result.tokens.ids), result.settings.top_k
+    ids, top_k = torch.from_numpy(result.tokens.ids), result.settings.lens_top_k
     found = LogitLens.unknown(len(residuals) - 1, len(ids), top_k)
 
     def take(first: int, from_token: int, rows: LensValues[Tensor]) -> None:

@@ -58,7 +58,8 @@ def _how(generation_state: GenerationState) -> str:
     ends = f"{lens}{' · chat template' * settings.chat_template}"
     if not settings.temperature:
         return f"greedy{ends}"
-    top = f" · top-p {settings.top_p:g}" if settings.top_p < 1 else ""
+    top = f" · top-k {settings.top_k}" if settings.top_k else ""
+    top += f" · top-p {settings.top_p:g}" if settings.top_p < 1 else ""
     return f"temperature {settings.temperature:g}{top} · seed {settings.seed}{ends}"
 
 

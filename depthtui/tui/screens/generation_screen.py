@@ -147,7 +147,7 @@ class GenerationScreen(LiveScreen):
         self.explorer.generate(
             replace(
                 settings or user,
-                top_k=user.top_k,
+                lens_top_k=user.lens_top_k,
                 kl_threshold=user.kl_threshold,
                 overlap_threshold=user.overlap_threshold,
             )

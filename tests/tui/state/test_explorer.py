@@ -167,7 +167,7 @@ def first(explorer: Explorer) -> SessionRun:
     run = explorer.session.live
     assert run is not None
     tell(explorer, whole(run))
-    explorer.change(top_k=3)
+    explorer.change(lens_top_k=3)
     return run
 
 

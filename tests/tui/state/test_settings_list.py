@@ -39,7 +39,7 @@ def test_every_option_is_listed_once_under_its_group(path: Path) -> None:
     names = [row.name for rows in groups.values() for row in rows]
     assert sorted(names) == sorted(options_of(Settings))
     assert all(row.help.endswith(".") for rows in groups.values() for row in rows)
-    assert [row.name for row in groups["Runs"]] == ["top_k", "seed", "chat_template"]
+    assert [row.name for row in groups["Runs"]] == ["lens_top_k", "seed", "chat_template"]
 
 
 @pytest.mark.parametrize("name", [name for name in options_of(Settings) if name != "keys"])
@@ -55,7 +55,7 @@ def test_what_is_typed_is_what_was_shown(path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("top_k", "0", "a whole number from 1 to 1000"),
+        ("lens_top_k", "0", "a whole number from 1 to 1000"),
         ("kl_threshold", "1.5", "a number from 0 to 1"),
         ("cache_limit", "plenty", 'a size such as "10GB"'),
         ("recent_models", "demo", "a list of names"),
@@ -75,9 +75,9 @@ def test_what_cannot_be_is_said_and_changes_nothing(
 
 
 def test_it_says_where_values_come_from(path: Path) -> None:
-    settings = listed(path, "top_k = 3\nseed = 7\n", use_cache=False, seed=9)
+    settings = listed(path, "lens_top_k = 3\nseed = 7\n", use_cache=False, seed=9)
     sources = {name: settings.row(name).source for name in options_of(Settings)}
-    assert sources["top_k"] is Source.FILE
+    assert sources["lens_top_k"] is Source.FILE
     assert sources["use_cache"] is sources["seed"] is Source.COMMAND_LINE
     assert sources["lens"] is Source.DEFAULT
     settings.type("kl_threshold", "0.4")
@@ -153,11 +153,11 @@ def test_words_find_settings(path: Path) -> None:
 
 def test_a_broken_file_is_told_and_left_alone(path: Path) -> None:
     settings = listed(path)
-    path.write_text("top_k = = 3")
+    path.write_text("lens_top_k = = 3")
     settings.read_file()
     assert "line 1" in settings.problem
     settings.type("seed", "9")
     with pytest.raises(DepthError, match="line 1"):
         settings.write()
-    assert path.read_text() == "top_k = = 3"
+    assert path.read_text() == "lens_top_k = = 3"
     assert settings.unwritten == {"seed": 9}

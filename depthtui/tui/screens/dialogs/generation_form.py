@@ -6,7 +6,16 @@ from depthtui.data.run_settings import GenerationSettings
 from depthtui.options import options_of
 from depthtui.tui.screens.dialogs.form import Form
 
-FIELDS = ("temperature", "max_tokens", "top_p", "seed", "confidence", "lens", "chat_template")
+FIELDS = (
+    "temperature",
+    "max_tokens",
+    "top_k",
+    "top_p",
+    "seed",
+    "confidence",
+    "lens",
+    "chat_template",
+)
 
 
 class GenerationForm(Form):
