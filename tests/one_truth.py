@@ -23,7 +23,7 @@ from depthtui.data.arrays import arrays_of
 from depthtui.data.depth import Curves, DepthEstimate
 from depthtui.data.lens import AffineLens, FittedLens, JacobianLens, LogitLens
 from depthtui.data.plain import to_plain
-from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import (
     LENSES,
     GenerationSettings,
@@ -434,7 +434,7 @@ def text(settings: SummarySettings) -> tuple[Statement, Statement]:
     found = text_verdicts(generated)["text"]
     kinds = {"logit": LogitLens, "affine": AffineLens, "jacobian": JacobianLens}
     length = 1 + len(written)  # All of it is read, none of it an answer.
-    tokens = Tokens(np.arange(length), ["Why?", *written.texts], length)
+    tokens = PromptTokens(np.arange(length), ["Why?", *written.texts], length)
     skipped = RunSettings(metrics=("logit_lens",), skipped=(Skip(0, "layer"),))
     result = RunResult(generated.model, generated.prompt, skipped, tokens)
     kind = kinds[settings.lens]
@@ -511,7 +511,7 @@ def measured(
         prompt,
         tiny_model(LAYERS),
         replace(settings or RunSettings(metrics=EVERY_METRIC), lens_top_k=2),
-        tokens=Tokens(np.arange(tokens, dtype=np.int64) + 300, words, len(asked)),
+        tokens=PromptTokens(np.arange(tokens, dtype=np.int64) + 300, words, len(asked)),
     )
     rng = np.random.default_rng(seed)
     if result.get(AnswersKept) is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LensFit, LogitLens
 from depthtui.data.model import ModelInfo
-from depthtui.data.run import Prompt, Provenance, Tokens
+from depthtui.data.run import Prompt, PromptTokens, Provenance
 from depthtui.data.run_settings import GenerationSettings
 
 _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
@@ -135,7 +135,7 @@ class Generation:
     model: ModelInfo
     prompt: Prompt
     settings: GenerationSettings
-    tokens: Tokens
+    tokens: PromptTokens
     continuation: Continuation
     complete: bool = False
     stopped_by: str = ""
@@ -144,7 +144,7 @@ class Generation:
 
     @classmethod
     def empty(
-        cls, model: ModelInfo, prompt: Prompt, settings: GenerationSettings, tokens: Tokens
+        cls, model: ModelInfo, prompt: Prompt, settings: GenerationSettings, tokens: PromptTokens
     ) -> Generation:
         """A generation in which no token has been chosen yet."""
         nothing = Continuation.empty(model.n_layers, min(settings.lens_top_k, model.vocab_size))

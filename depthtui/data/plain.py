@@ -83,11 +83,11 @@ def from_plain(
     Raises:
         Misfit: the value does not have this type.
     """
-    return _Reader(readers or {}, ignore_unknown, dict(sizes or {})).read(kind, value, "")
+    return _PlainReader(readers or {}, ignore_unknown, dict(sizes or {})).read(kind, value, "")
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _PlainReader:
     """Reads values by hints; `path` is a value's place, such as `.runs[2].prompt`."""
 
     readers: Readers

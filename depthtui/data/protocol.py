@@ -13,7 +13,7 @@ from depthtui.data.arrays import MetricResult, arrays_of
 from depthtui.data.generation import Continuation, Generation
 from depthtui.data.inspection import Inspection
 from depthtui.data.model import ModelInfo, ModelListing
-from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, Repeated, RunSettings
 
 DEVICE_LOST = 75
@@ -233,7 +233,7 @@ class RunStarted:
     """The prompt was tokenised and the forward pass begins."""
 
     run_id: int
-    tokens: Tokens
+    tokens: PromptTokens
 
 
 @dataclass(frozen=True)
@@ -317,7 +317,7 @@ class GenerationStarted:
     """The prompt was tokenised and the model begins to read it."""
 
     run_id: int
-    tokens: Tokens
+    tokens: PromptTokens
 
 
 @dataclass(frozen=True)

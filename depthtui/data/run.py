@@ -53,7 +53,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Tokens:
+class PromptTokens:
     """A tokenised prompt.
 
     Attributes:
@@ -135,7 +135,7 @@ class RunResult:
     model: ModelInfo
     prompt: Prompt
     settings: RunSettings
-    tokens: Tokens
+    tokens: PromptTokens
     measured: Mapping[str, MetricResult] = field(default_factory=dict)
     layers_done: int = 0
     complete: bool = False
@@ -143,7 +143,7 @@ class RunResult:
     unavailable: dict[str, str] = field(default_factory=dict)
     failed: tuple[str, ...] = ()
     remarks: Remarks = field(default_factory=Remarks)
-    source: Tokens | None = None
+    source: PromptTokens | None = None
 
     def get(self, kind: type[Result]) -> Result | None:
         """The result of a type; None where it was not asked for, or is not there yet."""

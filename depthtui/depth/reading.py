@@ -14,7 +14,7 @@ from depthtui.data.depth import Curves, DepthEstimate, PromptCurves
 from depthtui.data.generation import Generation
 from depthtui.data.lens import LENS_CLASSES, FittedLens, LensFit, LogitLens
 from depthtui.data.lens_view import LENS_METRICS
-from depthtui.data.run import RunResult, Tokens
+from depthtui.data.run import PromptTokens, RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth import rules
@@ -268,7 +268,7 @@ def text_verdicts(generation: Generation) -> dict[str, Verdict]:
         generation.model,
         generation.prompt,
         RunSettings(),
-        Tokens(written.ids, written.texts, len(written)),
+        PromptTokens(written.ids, written.texts, len(written)),
         {
             LENS_METRICS[settings.lens]: _lens(generation),
             settling.NAME: Settling(written.divergence),

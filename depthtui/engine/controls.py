@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from depthtui.data.controls import ControlName, ControlRow
-from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.depth.warnings import no_verdict, warnings_of
@@ -51,7 +51,7 @@ DRAWS = 5
 _FIRST_ROWS = 8
 """Layers that are left out first; then twice as many, while the cost stays low."""
 
-Sample: TypeAlias = tuple[Prompt, Tokens]
+Sample: TypeAlias = tuple[Prompt, PromptTokens]
 """A prompt and its tokens."""
 
 Result = TypeVar("Result")
@@ -72,7 +72,7 @@ def shuffled(sample: Sample, seed: int, number: int) -> Sample:
     rng = np.random.default_rng([seed, number])
     places = np.concatenate([[0], 1 + rng.permutation(len(tokens) - 1)])
     texts = [tokens.texts[place] for place in places]
-    mixed = Tokens(tokens.ids[places], texts, len(tokens))
+    mixed = PromptTokens(tokens.ids[places], texts, len(tokens))
     return Prompt("".join(texts), task=prompt.task, level=prompt.level), mixed
 
 

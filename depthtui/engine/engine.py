@@ -32,7 +32,7 @@ from depthtui.data.protocol import (
     RunFinished,
     RunStarted,
 )
-from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import (
     GenerationSettings,
     ModelSpec,
@@ -72,7 +72,7 @@ from depthtui.metrics import (
 )
 from depthtui.metrics.costs import Sizes
 from depthtui.metrics.sufficient import PROMPTS_AS_UNITS
-from depthtui.metrics.sufficient.search import Order
+from depthtui.metrics.sufficient.search import LayerOrder
 from depthtui.models.catalog import resolve
 from depthtui.models.checked_config import read_checked_config
 from depthtui.models.devices import answers, execution_device
@@ -598,7 +598,7 @@ class Engine:
         settings: RunSettings,
         control: Control | None = None,
         enough: Enough = nothing_less,
-    ) -> Order:
+    ) -> LayerOrder:
         """The order in which layers can be left out, searched for where it is not stored.
 
         Args:
@@ -695,7 +695,7 @@ class Engine:
         return sum(map(bool, right))
 
     def _of_each(
-        self, stage: str, prompts: Sequence[Tokens], work: Callable[[int], Result]
+        self, stage: str, prompts: Sequence[PromptTokens], work: Callable[[int], Result]
     ) -> list[Result]:
         """Call `work` for the number of each prompt, with progress."""
         model, results = self._freed(), []

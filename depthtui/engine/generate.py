@@ -11,7 +11,7 @@ import torch
 from depthtui.data.generation import Continuation, Generation
 from depthtui.data.lens import FittedLens, LogitLens
 from depthtui.data.lens_view import LENS_METRICS, LOGIT
-from depthtui.data.run import Tokens
+from depthtui.data.run import PromptTokens
 from depthtui.data.run_settings import RunSettings
 from depthtui.depth.token_depths import token_depths
 from depthtui.engine.control import Control
@@ -109,7 +109,7 @@ def replayed(
     if unembedding is None:
         raise DepthError(f"There is no logit lens: {model.anatomy.lens_missing}.")
     ids = np.concatenate([generation.tokens.ids, continuation.ids])
-    tokens = Tokens(ids, generation.tokens.texts + continuation.texts, len(generation.tokens))
+    tokens = PromptTokens(ids, generation.tokens.texts + continuation.texts, len(generation.tokens))
     name = LENS_METRICS[LOGIT if maps is None else maps.fit.kind]
     run_settings = RunSettings(lens_top_k=settings.lens_top_k, metrics=(name,))
     result = empty_result(model.info, generation.prompt, run_settings, tokens)

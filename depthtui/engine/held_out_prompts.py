@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depthtui.data.run import Prompt, Tokens
+from depthtui.data.run import Prompt, PromptTokens
 from depthtui.engine.pruning import changed
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import tokenise
@@ -36,7 +36,7 @@ class WholeOutput:
         right: whether the model writes the right answer; None where the prompt has none.
     """
 
-    tokens: Tokens
+    tokens: PromptTokens
     residual: Tensor
     right: bool | None
 
@@ -62,7 +62,7 @@ class OutputComparison:
     right: bool | None
 
 
-def read_prompt(model: ReadyModel, prompt: Prompt, chat_template: bool) -> Tokens:
+def read_prompt(model: ReadyModel, prompt: Prompt, chat_template: bool) -> PromptTokens:
     """The tokens of a prompt that is to be measured.
 
     Raises:
@@ -76,7 +76,7 @@ def read_prompt(model: ReadyModel, prompt: Prompt, chat_template: bool) -> Token
     return tokens
 
 
-def whole_output(model: ReadyModel, tokens: Tokens, checkpoint: Check) -> WholeOutput:
+def whole_output(model: ReadyModel, tokens: PromptTokens, checkpoint: Check) -> WholeOutput:
     """Run the whole model on a prompt."""
     residual = _last_residual(model, tokens, checkpoint).to("cpu")
     return WholeOutput(tokens, residual, answers_rightly(model, tokens, (), checkpoint))
@@ -100,7 +100,9 @@ def compare(model: ReadyModel, whole: WholeOutput, checkpoint: Check) -> OutputC
     )
 
 
-def costs(model: ReadyModel, tokens: Tokens, order: Sequence[int], checkpoint: Check) -> np.ndarray:
+def costs(
+    model: ReadyModel, tokens: PromptTokens, order: Sequence[int], checkpoint: Check
+) -> np.ndarray:
     """The mean KL(p || p~) of a prompt without the first 0, 1, 2, … layers, `[n + 1]` in nats."""
     rows = model.rows_at_once(len(order) + 1, len(tokens))
     with torch.no_grad():
@@ -115,7 +117,7 @@ def costs(model: ReadyModel, tokens: Tokens, order: Sequence[int], checkpoint: C
 
 
 def answers_rightly(
-    model: ReadyModel, tokens: Tokens, left_out: Collection[int], checkpoint: Check
+    model: ReadyModel, tokens: PromptTokens, left_out: Collection[int], checkpoint: Check
 ) -> bool | None:
     """Whether a model without some of its layers writes the answer of a prompt.
 
@@ -137,7 +139,7 @@ def answers_rightly(
     return same_answer(texts, tokens.texts[start:])
 
 
-def _last_residual(model: ReadyModel, tokens: Tokens, checkpoint: Check) -> Tensor:
+def _last_residual(model: ReadyModel, tokens: PromptTokens, checkpoint: Check) -> Tensor:
     """h_L of a prompt, `[T, d]`."""
     module = model.loaded.model
     ids = torch.from_numpy(tokens.ids).to(execution_device(module.get_input_embeddings()))

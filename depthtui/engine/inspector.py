@@ -23,7 +23,7 @@ from depthtui.data.inspection import (
     Written,
 )
 from depthtui.data.lens_view import LOGIT
-from depthtui.data.run import Tokens
+from depthtui.data.run import PromptTokens
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.errors import DepthError
 from depthtui.lenses.maps import DepthMap, LensMaps
@@ -64,7 +64,7 @@ class Inspector:
     """
 
     model: ReadyModel
-    tokens: Tokens
+    tokens: PromptTokens
     lens: str = LOGIT
     maps: LensMaps | None = None
     top_k: int = 5

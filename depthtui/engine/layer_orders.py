@@ -26,7 +26,7 @@ from depthtui.files import parse_json, write_whole
 from depthtui.lenses.written_texts import VERSION as WRITING_VERSION
 from depthtui.metrics.sufficient import LENGTH, TEXTS, expected_trials
 from depthtui.metrics.sufficient.search import (
-    Order,
+    LayerOrder,
     Texts,
     greedy_order,
     ranked_order,
@@ -44,11 +44,11 @@ _VERSION = 1
 """Incremented when the same texts give another order."""
 
 
-Enough: TypeAlias = Callable[[Order], bool]
+Enough: TypeAlias = Callable[[LayerOrder], bool]
 """Whether an unfinished order suffices."""
 
 
-def nothing_less(order: Order) -> bool:
+def nothing_less(order: LayerOrder) -> bool:
     """Accept no unfinished order."""
     return False
 
@@ -58,7 +58,7 @@ class _StoredOrder:
     """An order as it is stored in a file.
 
     Attributes:
-        layers, costs: those of `Order`.
+        layers, costs: those of `LayerOrder`.
         last: pairs of a layer and its cost when it was last tried.
         whole: whether the search has ended.
     """
@@ -69,14 +69,14 @@ class _StoredOrder:
     whole: bool
 
     @classmethod
-    def of(cls, order: Order, whole: bool) -> _StoredOrder:
+    def of(cls, order: LayerOrder, whole: bool) -> _StoredOrder:
         """Convert an order, finished or not."""
         return cls(tuple(order.layers), tuple(order.costs), tuple(order.last.items()), whole)
 
     @property
-    def order(self) -> Order:
+    def order(self) -> LayerOrder:
         """The order, to continue from."""
-        return Order(list(self.layers), list(self.costs), dict(self.last))
+        return LayerOrder(list(self.layers), list(self.costs), dict(self.last))
 
 
 @dataclass
@@ -94,7 +94,7 @@ class LayerOrders:
     model: ReadyModel
     lenses: Lenses
     folder: Path | None
-    _in_memory: dict[str, Order] = field(default_factory=dict)
+    _in_memory: dict[str, LayerOrder] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: ReadyModel, lenses: Lenses, folder: Path | None) -> LayerOrders:
@@ -106,7 +106,7 @@ class LayerOrders:
         order = self.stored(settings)
         return None if order is None else tuple(order.layers)
 
-    def stored(self, settings: RunSettings, enough: Enough = nothing_less) -> Order | None:
+    def stored(self, settings: RunSettings, enough: Enough = nothing_less) -> LayerOrder | None:
         """The order that settings choose, with its costs; None where it is not known yet.
 
         An unfinished order is returned only where it is `enough`.
@@ -127,7 +127,7 @@ class LayerOrders:
         report: Report,
         checkpoint: Check,
         enough: Enough = nothing_less,
-    ) -> Order:
+    ) -> LayerOrder:
         """The order that settings choose, searched for where it is not known.
 
         Args:
@@ -145,7 +145,7 @@ class LayerOrders:
         key = self._key(settings)
         n_layers, is_stored = self.model.info.n_layers, settings.sufficient_order == "model"
 
-        def keep(order: Order) -> None:
+        def keep(order: LayerOrder) -> None:
             if is_stored:
                 self._write_file(key, _StoredOrder.of(order, whole=False))
 

@@ -13,7 +13,7 @@ import torch
 from depthtui.data.arrays import MetricResult
 from depthtui.data.lens import LensValues, LogitLens
 from depthtui.data.protocol import Event, Halted, MetricRows, Pace, Rows
-from depthtui.data.run import RunResult, Tokens, without
+from depthtui.data.run import PromptTokens, RunResult, without
 from depthtui.engine import memory
 from depthtui.engine.control import Control
 from depthtui.engine.metric_context import MetricContext
@@ -241,7 +241,7 @@ class PromptRun:
         ids, check = self._placed(source), self.control.checkpoint
         return record_patches(model.loaded.model, model.anatomy, ids, cells, check)
 
-    def _placed(self, tokens: Tokens) -> torch.Tensor:
+    def _placed(self, tokens: PromptTokens) -> torch.Tensor:
         """Token ids on the device of the embeddings."""
         embedding = self._model.loaded.model.get_input_embeddings()
         return torch.from_numpy(tokens.ids).to(execution_device(embedding))

@@ -12,7 +12,7 @@ from depthtui.data import codec
 from depthtui.data.arrays import MetricResult
 from depthtui.data.generation import Generation
 from depthtui.data.model import ModelInfo
-from depthtui.data.run import RunResult, Tokens
+from depthtui.data.run import PromptTokens, RunResult
 from depthtui.data.store import Store, make_key
 from depthtui.metrics import OF_THE_PASS
 from depthtui.metrics.choices import key_parts
@@ -143,7 +143,7 @@ def _key_parts(info: ModelInfo, result: RunResult) -> dict[str, Any]:
     }
 
 
-def _ids(tokens: Tokens | None) -> list[int]:
+def _ids(tokens: PromptTokens | None) -> list[int]:
     return [] if tokens is None else tokens.ids.tolist()
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from depthtui.data.run import Prompt, Tokens
+from depthtui.data.run import Prompt, PromptTokens
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.state_files import STATES, TOKEN_IDS, StateFile, read_state_file
 from depthtui.errors import DepthError, first_line
@@ -35,7 +35,7 @@ class ServedStates:
     """
 
     prompt: Prompt
-    tokens: Tokens
+    tokens: PromptTokens
     dtype: str
     activations: Activations
 
@@ -68,7 +68,7 @@ def read_served_states(
     texts = [model.vocabulary.text(id_) for id_ in numbers]
     return ServedStates(
         Prompt(str(text), task="file", level=path.name),
-        Tokens(ids.numpy(), texts, len(numbers)),
+        PromptTokens(ids.numpy(), texts, len(numbers)),
         file.dtype,
         activations,
     )

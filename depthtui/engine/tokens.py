@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.engine.chat_template import wrapped_question
 from depthtui.errors import DepthError, first_line
 
@@ -56,7 +56,9 @@ class Vocabulary:
         return str(piece).replace("▁", " ")
 
 
-def tokenise(tokenizer: Any, prompt: Prompt, chat_template: bool, vocabulary: Vocabulary) -> Tokens:
+def tokenise(
+    tokenizer: Any, prompt: Prompt, chat_template: bool, vocabulary: Vocabulary
+) -> PromptTokens:
     """Tokenise a prompt, as the tokenizer does by itself or wrapped in its chat template.
 
     Raises:
@@ -87,10 +89,14 @@ def tokenise(tokenizer: Any, prompt: Prompt, chat_template: bool, vocabulary: Vo
         begins = len(text) - len(answer)
         ends = [end for _start, end in encoded["offset_mapping"]]
         answer_start = next((t for t, end in enumerate(ends) if end > begins), len(ids))
-    return Tokens(np.array(ids, np.int64), [vocabulary.text(id_) for id_ in ids], answer_start)
+    return PromptTokens(
+        np.array(ids, np.int64), [vocabulary.text(id_) for id_ in ids], answer_start
+    )
 
 
-def tokenise_source(tokenizer: Any, result: RunResult, vocabulary: Vocabulary) -> Tokens | None:
+def tokenise_source(
+    tokenizer: Any, result: RunResult, vocabulary: Vocabulary
+) -> PromptTokens | None:
     """The tokens of the text that a run is patched from; None where there is none.
 
     Its answer, where it has one, follows the last word of the prompt's question.

@@ -11,7 +11,7 @@ from typing import cast
 
 from depthtui.data.lens_view import LENS_METRICS, LOGIT
 from depthtui.data.model import ModelInfo
-from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec, RunSettings
 from depthtui.errors import DepthError
 from depthtui.metrics import (
@@ -122,7 +122,7 @@ MEASURE_BY_NAME: dict[str, Measure] = {measure.name: measure for measure in ALL_
 
 
 def empty_result(
-    model: ModelInfo, prompt: Prompt, settings: RunSettings, tokens: Tokens
+    model: ModelInfo, prompt: Prompt, settings: RunSettings, tokens: PromptTokens
 ) -> RunResult:
     """Make a run of which nothing has been computed yet.
 
@@ -152,8 +152,8 @@ def rankings_for(result: RunResult | None) -> tuple[str, ...]:
 
 def rankings_of(result: RunResult) -> list[Ranked]:
     """The rankings of layers that a run has, the most reliable first."""
-    found = (result.measured.get(metric.name) for metric in RANKINGS)
-    return [cast(Ranked, ranking) for ranking in found if ranking is not None]
+    rankings = (result.measured.get(metric.name) for metric in RANKINGS)
+    return [cast(Ranked, ranking) for ranking in rankings if ranking is not None]
 
 
 def failures_in_words(failed: Iterable[str], unavailable: Mapping[str, str]) -> list[str]:
@@ -201,10 +201,10 @@ def depending_on(*settings: str) -> tuple[Metric, ...]:
 
 def reading_through(settings: RunSettings, lens: str) -> RunSettings:
     """The settings of a run that is to be read through a lens: a fitted lens's metric is added."""
-    wanted = LENS_METRICS[lens]
-    if lens == LOGIT or wanted in settings.metrics or wanted not in METRIC_BY_NAME:
+    metric = LENS_METRICS[lens]
+    if lens == LOGIT or metric in settings.metrics or metric not in METRIC_BY_NAME:
         return settings
-    return replace(settings, metrics=(*settings.metrics, wanted))
+    return replace(settings, metrics=(*settings.metrics, metric))
 
 
 def beside_base(settings: RunSettings, spec: ModelSpec) -> RunSettings:

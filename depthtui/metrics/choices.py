@@ -99,10 +99,10 @@ def chosen_key(layers: tuple[int, ...]) -> dict[str, Any]:
     return {"chosen": list(layers)} if layers else {}
 
 
-def with_choices(found: MetricResult, *names: str) -> dict[str, Any]:
+def with_choices(result: MetricResult, *names: str) -> dict[str, Any]:
     """A result's fields for a summary; those in `names` only where they are not empty."""
     return {
         name: list(value) if isinstance(value, tuple) else value
-        for name, value in vars(found).items()
+        for name, value in vars(result).items()
         if name not in names or value
     }

@@ -23,11 +23,11 @@ def depth_score(effects: np.ndarray, chosen: Sequence[int] = ()) -> float:
         chosen: the layers to sum over; empty for every one.
     """
     layers = np.array(chosen or range(len(effects)))
-    known = effects[layers].astype(np.float64)
-    total = float(known.sum())
+    layer_effects = effects[layers].astype(np.float64)
+    total = float(layer_effects.sum())
     if not np.isfinite(total) or total <= 0:
         return float("nan")
-    return float(layers @ known) / total
+    return float(layers @ layer_effects) / total
 
 
 def downstream_effect(skip: SkipEffects | ReducedSkipEffects) -> np.ndarray:
@@ -51,12 +51,12 @@ def _summary(skip: ReducedSkipEffects, pooled: Pooled) -> dict[str, Any]:
 def _findings(skip: ReducedSkipEffects, pooled: Pooled) -> list[Finding]:
     effects = {"output": skip.output, "later layers": downstream_effect(skip)}
     scores = {name: depth_score(values, skip.chosen) for name, values in effects.items()}
-    known = {name: score for name, score in scores.items() if np.isfinite(score)}
-    if not known:
+    finite_scores = {name: score for name, score in scores.items() if np.isfinite(score)}
+    if not finite_scores:
         return [Finding("DepthScore", "–", "skipping a layer changes nothing")]
-    value = " and ".join(f"{score:.1f}" for score in known.values())
+    value = " and ".join(f"{score:.1f}" for score in finite_scores.values())
     words = left_out_words(skip.part, skip.chosen, pooled.n_layers, pooled.stand_in)
-    remark = f"by effect on {' and '.join(known)}{words}"
+    remark = f"by effect on {' and '.join(finite_scores)}{words}"
     return [Finding("DepthScore", f"{value} of {pooled.n_layers}", remark)]
 
 

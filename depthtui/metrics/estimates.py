@@ -85,7 +85,7 @@ class TimeLeft:
         since, before = self._began or self._first
         if share - before < _EARLY:
             since, before = self._first
-        done = share - before
-        if done <= 0:
+        completed_share = share - before
+        if completed_share <= 0:
             return -1.0 if self._expected is None else self._expected * (1 - share)
-        return (now - since) * (1 - share) / done
+        return (now - since) * (1 - share) / completed_share

@@ -79,56 +79,60 @@ def evidence_curve(values: Iterable[float], threshold: float, words: str) -> Evi
     return EvidenceCurve(tuple(map(float, values)), float(threshold), words)
 
 
-def progress_words(known: np.ndarray, of: str = "layers") -> str:
+def progress_words(is_known: np.ndarray, of: str = "layers") -> str:
     """How many of a measure's layers `[L]` are known so far, in words; empty for all of them."""
-    return "" if known.all() else f"{int(known.sum())} of {len(known)} {of} so far"
+    return "" if is_known.all() else f"{int(is_known.sum())} of {len(is_known)} {of} so far"
 
 
-def evidence_over_prompts(evidence: Iterable[Evidence], known: int, every: int) -> list[Evidence]:
-    """The evidence of `known` of `every` prompt; it is firm only where all prompts are known.
+def evidence_over_prompts(
+    evidence: Iterable[Evidence], n_with_metric: int, n_prompts: int
+) -> list[Evidence]:
+    """The evidence of `n_with_metric` of `n_prompts`; firm only where all prompts have the metric.
 
     Firm is a claim about other prompts, and needs an interval over prompts. A count that is robust
     without an interval holds for these prompts.
     """
-    if known >= every:
-        return [_of_others(found, every) for found in evidence]
-    rests = f"it rests on {known} of {every} prompts"
+    if n_with_metric >= n_prompts:
+        return [_of_others(row, n_prompts) for row in evidence]
+    rests = f"it rests on {n_with_metric} of {n_prompts} prompts"
     return [
         replace(
-            found,
+            row,
             firm=False,
-            reason=found.reason if found.count is None else _both(found.reason, rests),
-            prompts=(known, every),
+            reason=row.reason if row.count is None else _both(row.reason, rests),
+            prompts=(n_with_metric, n_prompts),
         )
-        for found in evidence
+        for row in evidence
     ]
 
 
-def here_alone(found: Evidence, reason: str) -> Evidence:
+def here_alone(evidence: Evidence, reason: str) -> Evidence:
     """Turn firm evidence into evidence for these prompts alone, whatever its interval is."""
-    return replace(found, firm=False, holds_here=True, reason=reason) if found.firm else found
+    return (
+        replace(evidence, firm=False, holds_here=True, reason=reason) if evidence.firm else evidence
+    )
 
 
-def of_these_prompts(found: Evidence, interval: CountInterval | None) -> Evidence:
+def of_these_prompts(evidence: Evidence, interval: CountInterval | None) -> Evidence:
     """Evidence of a measure that depends on single prompts: its interval does not cover others.
 
     Counts that were firm by it lay outside the range of other prompts in a third of cases and more
     (see `tests.benchmarks.firm`).
     """
     if interval is None or "prompts" not in interval.over:
-        return found
-    return here_alone(found, "narrow intervals of this measure have missed other prompts")
+        return evidence
+    return here_alone(evidence, "narrow intervals of this measure have missed other prompts")
 
 
-def _of_others(found: Evidence, prompts: int) -> Evidence:
+def _of_others(evidence: Evidence, prompts: int) -> Evidence:
     """The evidence, firm only where it has an interval over enough prompts."""
-    if not found.firm or (prompts >= FEWEST_UNITS and found.interval is not None):
-        return found
+    if not evidence.firm or (prompts >= FEWEST_UNITS and evidence.interval is not None):
+        return evidence
     few = "one prompt alone was" if prompts == 1 else f"{prompts} prompts alone were"
     reason = f"{few} read" if prompts < FEWEST_UNITS else ""
-    if found.interval is None:
+    if evidence.interval is None:
         reason = f"{reason}, without an interval" if reason else "it has no interval over prompts"
-    return here_alone(found, reason)
+    return here_alone(evidence, reason)
 
 
 def _both(reason: str, other: str) -> str:
@@ -179,24 +183,24 @@ class CountMeasure:
             ends = interval.ends(n_layers)
             # The first of several that move it as far gives the reason.
             variants = [*interval.variants(n_layers), *variants]
-        known = [count, *(variant.count for variant in variants if variant.count is not None)]
+        counts = [count, *(variant.count for variant in variants if variant.count is not None)]
 
         def moved(variant: Variant) -> int:
             return n_layers + 1 if variant.count is None else abs(variant.count - count)
 
-        low, high = min(known), max(known)
-        firm = len(known) > len(variants) and high - low <= n_layers / 10
+        low, high = min(counts), max(counts)
+        firm = len(counts) > len(variants) and high - low <= n_layers / 10
         # A whole number of layers is not known better than to one layer.
         firm = firm and (ends is None or ends[1] - ends[0] <= max(1, n_layers / 10))
         worst = Variant(count, "") if firm else max(variants, key=moved)
-        which = None if layers is None else tuple(map(int, layers))
+        counted_layers = None if layers is None else tuple(map(int, layers))
         return replace(
             self.unknown(worst.reason),
             count=count,
             low=low,
             high=high,
             firm=firm,
-            layers=which,
+            layers=counted_layers,
             curve=curve,
             after_layer=worst.after_layer,
             interval=ends,

@@ -61,11 +61,11 @@ class LossChange(MetricResult):
             moved: changes of the loss, `[1 + runs, columns]`: first of the unchanged run, then for
                 each row one run of each array in `changes`.
         """
-        found, columns = self.copied(), self.columns
-        found.unchanged[columns] = np.fmax(found.unchanged[columns], np.abs(moved[0]))
+        result, columns = self.copied(), self.columns
+        result.unchanged[columns] = np.fmax(result.unchanged[columns], np.abs(moved[0]))
         for first, name in enumerate(self.changes, start=1):
-            getattr(found, name)[rows, columns] = moved[first :: len(self.changes)]
-        return found
+            getattr(result, name)[rows, columns] = moved[first :: len(self.changes)]
+        return result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +83,13 @@ class MeanLoss(Reduced):
     floor: float
 
     @classmethod
-    def over(cls, found: MetricResult, run: RunResult, tokens: slice, **others: Any) -> Self | None:
-        assert isinstance(found, LossChange)
-        unchanged = found.unchanged[tokens].astype(np.float64)
+    def over(
+        cls, result: MetricResult, run: RunResult, tokens: slice, **others: Any
+    ) -> Self | None:
+        assert isinstance(result, LossChange)
+        unchanged = result.unchanged[tokens].astype(np.float64)
         squares, floor = float(unchanged @ unchanged), float(np.abs(unchanged).max(initial=0.0))
-        return super().over(found, run, tokens, squares=squares, floor=floor, **others)
+        return super().over(result, run, tokens, squares=squares, floor=floor, **others)
 
     @property
     def noise(self) -> float:
@@ -107,8 +109,8 @@ def loss_measure(
     NaN for the last token, which predicts none, and in `rows_after` additional rows.
     """
 
-    def values(found: LossChange) -> np.ndarray:
-        return np.pad(getattr(found, array), ((0, rows_after), (0, 1)), constant_values=np.nan)
+    def values(change: LossChange) -> np.ndarray:
+        return np.pad(getattr(change, array), ((0, rows_after), (0, 1)), constant_values=np.nan)
 
     floor, unit = floor_of(kind), "loss change, nats"
     return Measure(name, title, unit, values_of(kind, values), True, floor=floor, **others)

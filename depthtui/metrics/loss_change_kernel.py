@@ -55,18 +55,18 @@ def fill_rows(
             so far; None where no row is known.
     """
     result = begun
-    missing = [row for row in rows if not begun.known_rows[row]]
+    unknown_rows = [row for row in rows if not begun.known_rows[row]]
     total = sum(map(cost, rows))
-    done = total - sum(map(cost, missing))
+    done = total - sum(map(cost, unknown_rows))
 
     def ran(count: int) -> None:
         nonlocal done
         done += count
         on_rows(done, total, result if result.is_known.any() else None)
 
-    size = rows_at_once or max(1, len(missing))
-    for stop in range(len(missing), 0, -size):
-        group = missing[max(0, stop - size) : stop]
+    size = rows_at_once or max(1, len(unknown_rows))
+    for stop in range(len(unknown_rows), 0, -size):
+        group = unknown_rows[max(0, stop - size) : stop]
         # Copied: the listener keeps a reference to a reported result.
         result = fill(result, group, ran)
     return result

@@ -18,15 +18,15 @@ def values_of(kind: type[Result], values: Callable[[Result], np.ndarray]) -> Val
     """A measure's function of its values, from a metric's result; None where a run has none."""
 
     def of_run(run: RunResult) -> np.ndarray | None:
-        found = run.get(kind)
-        return None if found is None else values(found)
+        result = run.get(kind)
+        return None if result is None else values(result)
 
     return of_run
 
 
 def array(kind: type[MetricResult], name: str, rows: slice = slice(None)) -> Values:
     """A measure's function of its values: an array of a result, or some rows of it."""
-    return values_of(kind, lambda found: np.asarray(getattr(found, name))[rows])
+    return values_of(kind, lambda result: np.asarray(getattr(result, name))[rows])
 
 
 def floor_of(kind: type[MetricResult]) -> Callable[[RunResult], float]:
@@ -94,8 +94,8 @@ def divergence_measure(
     )
 
 
-def _says_final(found: LogitLens) -> np.ndarray:
+def _says_final(lens: LogitLens) -> np.ndarray:
     """1 where the lens's first choice is the output's, 0 elsewhere, NaN where either is unknown."""
-    top = found.top_ids[:, :, 0]
-    known = (top >= 0) & (top[-1] >= 0)
-    return np.where(known, top == top[-1], np.nan).astype(np.float32)
+    top = lens.top_ids[:, :, 0]
+    is_known = (top >= 0) & (top[-1] >= 0)
+    return np.where(is_known, top == top[-1], np.nan).astype(np.float32)

@@ -55,7 +55,7 @@ class OutputChange:
         self._unembedding = unembedding
         self._residual = clean
         self._ids = ids
-        self._held: _Clean | None = None
+        self._cached: _Clean | None = None
 
     @property
     def losses(self) -> Tensor:
@@ -70,7 +70,7 @@ class OutputChange:
     def __call__(self, changed: Tensor) -> Changes:
         """The changes of the outputs of `changed`, h_L of some runs, `[batch, T, d]`."""
         batch, count, _ = changed.shape
-        found = torch.empty(len(Changes._fields), batch, count)
+        changes = torch.empty(len(Changes._fields), batch, count)
         size = outputs_at_once(self._unembedding, batch * count)
         for part in slices(count, size):
             clean = self._clean(part)
@@ -80,21 +80,21 @@ class OutputChange:
                 here = slice(first, first + rows), part
                 log = self._unembedding.logits(changed[here]).log_softmax(dim=-1)
                 loss = self._losses(log, part) - losses
-                kept = (log.argmax(dim=-1) == choices).float()
+                same_choice = (log.argmax(dim=-1) == choices).float()
                 # In place: where memory is short, only one output fits beside the clean one.
                 kl = log.neg_().add_(clean.log).mul_(clean.chances).sum(dim=-1)
                 # Rounding alone can make it negative. One transfer, since each waits for a GPU.
-                found[:, *here] = torch.stack([loss, kl.clamp_(min=0), kept]).to("cpu")
-        loss, kl, kept = found
-        return Changes(loss[:, :-1], kl, kept)
+                changes[:, *here] = torch.stack([loss, kl.clamp_(min=0), same_choice]).to("cpu")
+        loss, kl, same_choice = changes
+        return Changes(loss[:, :-1], kl, same_choice)
 
     def _clean(self, tokens: slice) -> _Clean:
         """The clean output at some tokens; kept for the next call."""
-        if self._held is None or self._held.tokens != tokens:
-            self._held = None
+        if self._cached is None or self._cached.tokens != tokens:
+            self._cached = None
             log = self._unembedding.logits(self._residual[tokens]).log_softmax(dim=-1)
-            self._held = _Clean(tokens, log, log.exp())
-        return self._held
+            self._cached = _Clean(tokens, log, log.exp())
+        return self._cached
 
     def _losses(self, log: Tensor, tokens: slice) -> Tensor:
         """The losses of the tokens after these, `[batch, tokens]`; token 0's after the last."""

@@ -25,7 +25,7 @@ class OutputDistance:
     def __init__(self, unembedding: Unembedding, clean: Tensor) -> None:
         self._unembedding = unembedding
         self._clean = clean
-        self._held: tuple[slice, Tensor] | None = None
+        self._cached: tuple[slice, Tensor] | None = None
 
     def __call__(self, changed: Tensor, first: int = 0) -> Tensor:
         """The distances of `changed` `[batch, tokens, d]`, whose tokens begin at `first`.
@@ -48,7 +48,7 @@ class OutputDistance:
 
     def _probabilities(self, tokens: slice) -> Tensor:
         """The clean output at some tokens, `[tokens, V]`; kept for the next call."""
-        if self._held is None or self._held[0] != tokens:
-            self._held = None
-            self._held = tokens, self._unembedding.logits(self._clean[tokens]).softmax(dim=-1)
-        return self._held[1]
+        if self._cached is None or self._cached[0] != tokens:
+            self._cached = None
+            self._cached = tokens, self._unembedding.logits(self._clean[tokens]).softmax(dim=-1)
+        return self._cached[1]

@@ -13,7 +13,7 @@ import numpy as np
 from depthtui.data.depth import Curves
 from depthtui.data.lens_view import LENS_METRICS, LOGIT, why_not
 from depthtui.data.model import ModelInfo
-from depthtui.data.run import Prompt, Result, RunResult, Tokens
+from depthtui.data.run import Prompt, PromptTokens, Result, RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.evidence import CountInterval
@@ -74,7 +74,7 @@ class PromptReading:
 
     def can_have(self, metric: Metric) -> bool:
         """Whether the prompt's run can have a metric."""
-        tokens = Tokens(np.zeros(self.n_tokens, int), [""] * self.n_tokens, self.answer_start)
+        tokens = PromptTokens(np.zeros(self.n_tokens, int), [""] * self.n_tokens, self.answer_start)
         return not metric.why_unavailable(RunResult(self.model, self.prompt, self.settings, tokens))
 
     def why_unread(self, lens: str) -> str:
@@ -172,8 +172,8 @@ class Pooled(ABC):
         """The metric's pooled values; None where no prompt, or not every needed one, has it."""
         if metric.name not in self._values:
             reduced = self._whole(metric) if metric.of_lens and metric.of else self.reduced(metric)
-            known = [one for one in reduced if one is not None]
-            self._values[metric.name] = metric.pool(known, self) if known else None
+            known_values = [one for one in reduced if one is not None]
+            self._values[metric.name] = metric.pool(known_values, self) if known_values else None
         return self._values[metric.name]
 
     def reduced(self, metric: Metric) -> list[Any]:
@@ -210,9 +210,11 @@ class Pooled(ABC):
         lens = self.settings.lens
         if lens == LOGIT:
             return prompt.unavailable
-        found = {name: why for name, why in prompt.unavailable.items() if name not in READ_BY_LENS}
+        reasons = {
+            name: why for name, why in prompt.unavailable.items() if name not in READ_BY_LENS
+        }
         unread = prompt.why_unread(lens)
-        return found | ({LENS_METRICS[LOGIT]: unread} if unread else {})
+        return reasons | ({LENS_METRICS[LOGIT]: unread} if unread else {})
 
     def failed(self, prompt: PromptReading) -> Sequence[str]:
         """Names of the prompt's failed metrics under the chosen lens; another run may have them."""

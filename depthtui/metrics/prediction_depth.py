@@ -24,11 +24,11 @@ def prediction_depth(lens: LogitLens) -> np.ndarray:
         on, L where it is final only at the output; NaN where the output is not known yet.
     """
     top = lens.top_ids[:, :, 0]
-    holds = over_unread(top == top[-1], top >= 0)
-    return np.where(top[-1] >= 0, first_of_last_run(holds), np.nan)
+    is_final = over_unread(top == top[-1], top >= 0)
+    return np.where(top[-1] >= 0, first_of_last_run(is_final), np.nan)
 
 
-def over_unread(holds: np.ndarray, is_read: np.ndarray) -> np.ndarray:
+def over_unread(condition: np.ndarray, is_read: np.ndarray) -> np.ndarray:
     """Fill a condition `[L+1, T]` at depths that were not read from the depth before.
 
     A fitted lens may have no map for a depth: such a depth has no information on a token. Before
@@ -36,17 +36,17 @@ def over_unread(holds: np.ndarray, is_read: np.ndarray) -> np.ndarray:
     nothing is filled.
     """
     if is_read.all():
-        return holds
-    depths = np.where(is_read, np.arange(len(holds))[:, None], -1)
+        return condition
+    depths = np.where(is_read, np.arange(len(condition))[:, None], -1)
     last = np.maximum.accumulate(depths, axis=0)
-    before = np.take_along_axis(holds, np.maximum(last, 0), axis=0) & (last >= 0)
-    return np.where(is_read[-1], before, holds & is_read)
+    before = np.take_along_axis(condition, np.maximum(last, 0), axis=0) & (last >= 0)
+    return np.where(is_read[-1], before, condition & is_read)
 
 
-def first_of_last_run(holds: np.ndarray) -> np.ndarray:
+def first_of_last_run(condition: np.ndarray) -> np.ndarray:
     """The first row from which on a condition `[L+1, T]` holds to the end; L if it never does."""
-    n_layers = len(holds) - 1
-    broken = ~holds[:n_layers][::-1]
+    n_layers = len(condition) - 1
+    broken = ~condition[:n_layers][::-1]
     since = np.where(broken.any(axis=0), broken.argmax(axis=0), n_layers)
     return np.asarray(n_layers - since)
 

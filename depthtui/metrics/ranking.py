@@ -63,8 +63,8 @@ def least_useful(measured: Ranked, n: int, tokens: slice = ALL_TOKENS) -> list[i
 
 def lowest(values: np.ndarray, n: int) -> list[int]:
     """The n layers with the lowest known values `[L]`, the lowest first."""
-    known = int(np.isfinite(values).sum())
-    return [int(layer) for layer in np.argsort(values, kind="stable")[: min(n, known)]]
+    n_known = int(np.isfinite(values).sum())
+    return [int(layer) for layer in np.argsort(values, kind="stable")[: min(n, n_known)]]
 
 
 def useful_layers(values: np.ndarray, remark: Callable[[Sequence[float]], str]) -> list[Finding]:
@@ -74,8 +74,8 @@ def useful_layers(values: np.ndarray, remark: Callable[[Sequence[float]], str]) 
         return []
 
     def line(title: str, layers: list[int]) -> Finding:
-        shown = [float(values[layer]) for layer in layers]
-        return Finding(title, ", ".join(map(str, layers)), remark(shown))
+        layer_values = [float(values[layer]) for layer in layers]
+        return Finding(title, ", ".join(map(str, layers)), remark(layer_values))
 
     return [
         line("Most useful layers", order[::-1][:_NAMED]),

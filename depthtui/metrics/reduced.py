@@ -50,10 +50,10 @@ class Reduced:
     tokens: int
 
     @classmethod
-    def of(cls, found: object, **others: Any) -> Self:
+    def of(cls, result: object, **others: Any) -> Self:
         """Reduce a metric's result to its attributes, arrays in float64, and other fields."""
         names = {field.name for field in fields(cls)} - others.keys()
-        values = {name: getattr(found, name) for name in names}
+        values = {name: getattr(result, name) for name in names}
         arrays = {
             name: value.astype(np.float64)
             for name, value in values.items()
@@ -62,29 +62,31 @@ class Reduced:
         return cls(**{**values, **arrays, **others})
 
     @classmethod
-    def over(cls, found: MetricResult, run: RunResult, tokens: slice, **others: Any) -> Self | None:
+    def over(
+        cls, result: MetricResult, run: RunResult, tokens: slice, **others: Any
+    ) -> Self | None:
         """The means of a metric's arrays over some tokens, and other fields; None without a token.
 
         Fields that are not means over tokens are as in `of`.
         """
-        shapes = found.shapes()
+        shapes = result.shapes()
         arrays = {field.name: cls.means_of.get(field.name, field.name) for field in fields(cls)}
-        counted = {
-            name: getattr(found, array)[..., tokens]
+        token_arrays = {
+            name: getattr(result, array)[..., tokens]
             for name, array in arrays.items()
             if array in shapes and shapes[array].sides[-1].startswith("T")
         }
-        count = next(iter(counted.values())).shape[-1]
+        count = next(iter(token_arrays.values())).shape[-1]
         if not count:
             return None
         # A mean of one row is a number.
-        means = {name: token_mean(values)[()] for name, values in counted.items()}
+        means = {name: token_mean(values)[()] for name, values in token_arrays.items()}
         blocks = {
             f"{name}{BLOCKS}": block_means(values)
-            for name, values in counted.items()
+            for name, values in token_arrays.items()
             if f"{name}{BLOCKS}" in arrays and name not in others
         }
-        return cls.of(found, **{"tokens": count, **means, **blocks, **others})
+        return cls.of(result, **{"tokens": count, **means, **blocks, **others})
 
     @classmethod
     def pooled(cls, reduced: Sequence[Self]) -> Self:
@@ -100,8 +102,8 @@ class Reduced:
 
     @classmethod
     def _pooled(cls, name: str, reduced: Sequence[Self]) -> Any:
-        known = [one for one in reduced if getattr(one, name) is not None]
-        values = [getattr(one, name) for one in known]
+        parts = [part for part in reduced if getattr(part, name) is not None]
+        values = [getattr(part, name) for part in parts]
         if not values or name.endswith(BLOCKS):
             return None
         if name in cls.pools:
@@ -112,10 +114,10 @@ class Reduced:
         if not isinstance(first, int | float | np.ndarray):
             return first
         if isinstance(first, float):
-            return weighted_mean((getattr(one, name), one.tokens) for one in known)
+            return weighted_mean((getattr(part, name), part.tokens) for part in parts)
         if isinstance(first, int) or first.dtype.kind == "i":
             return sum(values)
-        return np.average(values, axis=0, weights=[one.tokens for one in known])
+        return np.average(values, axis=0, weights=[part.tokens for part in parts])
 
 
 def largest(values: Sequence[Any]) -> Any:
@@ -130,7 +132,7 @@ def token_mean(values: np.ndarray) -> np.ndarray:
 
 def weighted_mean(values: Iterable[tuple[float, float]]) -> float:
     """The weighted mean of pairs of value and weight; NaN where no value is finite."""
-    known = [(value, weight) for value, weight in values if np.isfinite(value) and weight > 0]
-    if not known:
+    pairs = [(value, weight) for value, weight in values if np.isfinite(value) and weight > 0]
+    if not pairs:
         return float("nan")
-    return float(np.average([value for value, _ in known], weights=[weight for _, weight in known]))
+    return float(np.average([value for value, _ in pairs], weights=[weight for _, weight in pairs]))

@@ -23,19 +23,19 @@ class _Reductions(Mapping[str, Reduced]):
 
     def __init__(self, run: RunResult, tokens: slice) -> None:
         self._run = run
-        unfinished = {name for name, found in run.measured.items() if not found.is_whole}
-        lacking = unfinished & run.unavailable.keys() | {*run.failed}
-        self._measured = without(run.measured, lacking)
+        unfinished = {name for name, result in run.measured.items() if not result.is_whole}
+        excluded = unfinished & run.unavailable.keys() | {*run.failed}
+        self._measured = without(run.measured, excluded)
         self._tokens = tokens
-        self._known: dict[str, Reduced | None] = {}
+        self._values: dict[str, Reduced | None] = {}
 
     def _reduced(self, name: str) -> Reduced | None:
         result, metric = self._measured.get(name), METRIC_BY_NAME.get(name)
         if result is None or metric is None:
             return None
-        if name not in self._known:
-            self._known[name] = metric.reduce(result, self._run, self._tokens)
-        return self._known[name]
+        if name not in self._values:
+            self._values[name] = metric.reduce(result, self._run, self._tokens)
+        return self._values[name]
 
     def __getitem__(self, name: str) -> Reduced:
         reduced = self._reduced(name)

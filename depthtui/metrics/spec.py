@@ -281,5 +281,5 @@ class Metric:
 
 def _imported(place: str) -> Callable[..., Any]:
     module, _, name = place.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return found
+    attribute: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return attribute

@@ -9,7 +9,7 @@ from typing import Any
 from depthtui.data import codec
 from depthtui.data.kept_session import PASS, KeptRun
 from depthtui.data.model import ModelInfo
-from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.store import Store
 from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS
 from depthtui.prompts import prompt_title
@@ -28,7 +28,7 @@ def read_run(store: Store, run: KeptRun) -> RunResult | None:
         return None
     count = len(forward_pass.tokens)
     answer = run.answer_start if 0 <= run.answer_start <= count else count
-    tokens = Tokens(forward_pass.tokens.ids, forward_pass.tokens.texts, answer)
+    tokens = PromptTokens(forward_pass.tokens.ids, forward_pass.tokens.texts, answer)
     sizes = {"L": run.model.n_layers, "T": len(tokens), "k": run.settings.lens_top_k}
     if not all(_fits(name, part, sizes) for name, part in forward_pass.measured.items()):
         return None

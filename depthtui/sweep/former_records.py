@@ -16,7 +16,7 @@ import numpy as np
 from depthtui.data.lens_view import LENS_METRICS, LOGIT
 from depthtui.data.model import ModelInfo
 from depthtui.data.plain import from_plain, to_plain
-from depthtui.data.run import Prompt, RunResult, Tokens, without
+from depthtui.data.run import Prompt, PromptTokens, RunResult, without
 from depthtui.data.run_settings import RunSettings, with_former_names
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.direct_effects import later_pairs
@@ -75,7 +75,7 @@ class _Former:
             raise ValueError(f"a prompt of {self.length} tokens")
         model = from_plain(ModelInfo, self.body["model"])
         prompt = from_plain(Prompt, self.body["prompt"])
-        tokens = Tokens(np.zeros(self.length, int), [""] * self.length, self.length)
+        tokens = PromptTokens(np.zeros(self.length, int), [""] * self.length, self.length)
         return RunResult(model, prompt, RunSettings(), tokens)
 
 

@@ -16,7 +16,7 @@ import torch
 
 from depthtui.data.arrays import arrays_of
 from depthtui.data.generation import Generation
-from depthtui.data.run import Prompt, Tokens
+from depthtui.data.run import Prompt, PromptTokens
 from depthtui.data.run_settings import GenerationSettings, ModelSpec
 from depthtui.engine.generate import generate, replayed
 from depthtui.engine.ready_model import ReadyModel
@@ -39,7 +39,7 @@ def ready_demo() -> ReadyModel:
     return ReadyModel(loaded, anatomy, loaded.info, vocabulary, baselines=None)  # type: ignore[arg-type]
 
 
-def write(model: ReadyModel, tokens: Tokens, count: int) -> Generation:
+def write(model: ReadyModel, tokens: PromptTokens, count: int) -> Generation:
     """Generate and measure."""
     settings = GenerationSettings(max_tokens=count)
     generation = Generation.empty(model.info, Prompt(QUESTION), settings, tokens)
@@ -47,7 +47,7 @@ def write(model: ReadyModel, tokens: Tokens, count: int) -> Generation:
     return generation
 
 
-def plain(model: ReadyModel, tokens: Tokens, count: int) -> list[int]:
+def plain(model: ReadyModel, tokens: PromptTokens, count: int) -> list[int]:
     """The same tokens by the model alone, with the same kind of cache."""
     causal = model.loaded.model
     unread, cache, written = torch.from_numpy(tokens.ids)[None], None, []

@@ -10,7 +10,7 @@ import numpy as np
 from depthtui.data.generation import Continuation, Generation
 from depthtui.data.lens import LogitLens
 from depthtui.data.model import ModelInfo
-from depthtui.data.run import Prompt, Provenance, Tokens
+from depthtui.data.run import Prompt, PromptTokens, Provenance
 from depthtui.data.run_settings import GenerationSettings
 from depthtui.depth.token_depths import token_depths
 from tests.hostile import HOSTILE
@@ -28,7 +28,7 @@ def full_generation(
     """A text of `max_tokens` tokens, each decided at a depth of its own."""
     settings = settings or GenerationSettings(max_tokens=40)
     asked = prompt.question.split(" ")
-    tokens = Tokens(np.arange(len(asked), dtype=np.int64), asked, len(asked))
+    tokens = PromptTokens(np.arange(len(asked), dtype=np.int64), asked, len(asked))
     generation = Generation.empty(model, prompt, settings, tokens)
     words = tuple(HOSTILE.values()) if hostile else WORDS
     generation.continuation = _continuation(words, model.n_layers, settings)

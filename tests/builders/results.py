@@ -11,7 +11,7 @@ import numpy as np
 from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
 from depthtui.data.model import ModelInfo
-from depthtui.data.run import Prompt, Provenance, RunResult, Tokens
+from depthtui.data.run import Prompt, PromptTokens, Provenance, RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.metrics import METRIC_BY_NAME, empty_result
 from depthtui.metrics.contributions import Contributions
@@ -39,7 +39,7 @@ def random_result(
         tiny_model(layers, **model),
         Prompt(text, text[1:], "commonsense", "2"),
         RunSettings(lens_top_k=top_k),
-        Tokens(ids, [f"t{token}" for token in ids], tokens - 1),
+        PromptTokens(ids, [f"t{token}" for token in ids], tokens - 1),
     )
     for part in _parts(result):
         for name, values in arrays_of(part):
@@ -78,7 +78,7 @@ def hostile_run() -> RunResult:
     layers = len(texts) // 3
     name = "[/]<b>|`\x1b[2J\ud83d"
     result = run("\n".join(texts), tokens=len(texts), layers=layers, top_k=3, name=name)
-    result.tokens = Tokens(result.tokens.ids, texts, len(texts) - 2)
+    result.tokens = PromptTokens(result.tokens.ids, texts, len(texts) - 2)
     lens = result.get(LogitLens)
     assert lens is not None
     lens.top_ids[:, -1] = np.arange(3 * (layers + 1)).reshape(-1, 3) % len(texts)
@@ -121,11 +121,11 @@ def _parts(result: RunResult) -> list[Contributions | LogitLens]:
 # Smooth -----------------------------------------------------------------------
 
 
-def tokens_of(prompt: Prompt) -> Tokens:
+def tokens_of(prompt: Prompt) -> PromptTokens:
     """Split a text into words, each with the space before it."""
     texts = re.findall(r"\s?\S+|\s", prompt.text)
     question = len(re.findall(r"\s?\S+|\s", prompt.question))
-    return Tokens(np.arange(len(texts), dtype=np.int64) + 300, texts, question)
+    return PromptTokens(np.arange(len(texts), dtype=np.int64) + 300, texts, question)
 
 
 def full_result(
@@ -133,7 +133,7 @@ def full_result(
     model: ModelInfo | None = None,
     settings: RunSettings | None = None,
     cached: bool = False,
-    tokens: Tokens | None = None,
+    tokens: PromptTokens | None = None,
 ) -> RunResult:
     """A complete result of all metrics of its settings: curves that turn at two thirds."""
     model, settings = model or model_info(), settings or RunSettings()
@@ -229,7 +229,7 @@ def make_result(
         tiny_model(layers, **model),
         Prompt("".join(texts)),
         RunSettings(lens_top_k=3, metrics=metrics),
-        Tokens(ids, texts, max(0, len(texts) - 1)),
+        PromptTokens(ids, texts, max(0, len(texts) - 1)),
     )
     depth = np.arange(layers, dtype=np.float32)[:, None]
     shade = 0.01 * np.arange(len(texts), dtype=np.float32)[None]

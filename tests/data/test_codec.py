@@ -19,7 +19,7 @@ from depthtui.data import generation, lens, model, protocol, run, run_settings
 from depthtui.data.arrays import MetricResult
 from depthtui.data.codec import CodecError, decode, encode
 from depthtui.data.lens import LENS_CLASSES, LENSES, Array, FittedLens, LensFit, LogitLens
-from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import ModelSpec
 from depthtui.metrics.contributions import Contributions
 from tests.builders.lenses import random_lens, smooth_lens
@@ -153,7 +153,7 @@ def test_a_whole_run_survives() -> None:
 
 @pytest.mark.parametrize("text", [*HOSTILE.values(), HOSTILE_PROMPT], ids=[*HOSTILE, "all"])
 def test_hostile_text_survives(text: str) -> None:
-    value = Tokens(np.arange(2), [text, "x" + text], 0)
+    value = PromptTokens(np.arange(2), [text, "x" + text], 0)
     assert same(decode(encode(value)), value)
 
 
@@ -167,7 +167,7 @@ def test_text_that_looks_like_the_format_survives() -> None:
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 3), (2, 3), (1,), (2, 1, 3), ()])
 def test_arrays_keep_dtype_and_shape(dtype: str, shape: tuple[int, ...]) -> None:
     values = np.ones(shape, dtype)
-    copy = decode(encode(Tokens(values, [], 0))).ids
+    copy = decode(encode(PromptTokens(values, [], 0))).ids
     assert (copy.dtype, copy.shape) == (values.dtype, values.shape)
     np.testing.assert_array_equal(copy, values)
 
@@ -175,7 +175,7 @@ def test_arrays_keep_dtype_and_shape(dtype: str, shape: tuple[int, ...]) -> None
 def test_views_are_sent_as_they_look() -> None:
     values = np.arange(24, dtype=np.float32).reshape(4, 6)
     for view in (values.T, values[::2, ::-1], values[:, 1:3], np.broadcast_to(values[0], (3, 6))):
-        np.testing.assert_array_equal(decode(encode(Tokens(view, [], 0))).ids, view)
+        np.testing.assert_array_equal(decode(encode(PromptTokens(view, [], 0))).ids, view)
 
 
 def test_a_decoded_result_can_be_filled_in() -> None:
@@ -184,6 +184,10 @@ def test_a_decoded_result_can_be_filled_in() -> None:
     for name, value in rows.measured.items():
         result.measured[name].put(0, value)
     assert same(result.get(Contributions), rows.get(Contributions))
+
+
+def test_a_renamed_type_keeps_its_name_in_files() -> None:
+    assert b'$type\\": \\"Tokens\\"' in encode(PromptTokens(np.arange(2), ["a", "b"], 1))
 
 
 def test_bytes_are_a_safetensors_file() -> None:
@@ -216,8 +220,8 @@ class Stranger:
         protocol.Notice(Stranger),  # type: ignore[arg-type]
         protocol.Memory(np.float32(1), 2),  # type: ignore[arg-type]
         protocol.Memory(1j, 2),  # type: ignore[arg-type]
-        Tokens(np.array([Stranger()], object), [], 0),
-        Tokens(np.array(["text"]), [], 0),
+        PromptTokens(np.array([Stranger()], object), [], 0),
+        PromptTokens(np.array(["text"]), [], 0),
     ],
 )
 def test_what_cannot_be_sent_is_refused(value: Any) -> None:
@@ -302,7 +306,7 @@ def test_other_bytes_are_refused(data: bytes) -> None:
 
 def small_values() -> Iterator[Any]:
     yield protocol.Failed("m\ud83d", "h", 3)
-    yield Tokens(np.arange(3), ["a", "b", "[/]"], 1)
+    yield PromptTokens(np.arange(3), ["a", "b", "[/]"], 1)
     yield protocol.LoadModel(ModelSpec())
     yield LogitLens.unknown(1, 2, 2)
     yield LensFit("affine", "", 1, 2, math.inf)

@@ -27,7 +27,7 @@ from depthtui.data.protocol import (
     RunFinished,
     RunStarted,
 )
-from depthtui.data.run import Prompt, Tokens
+from depthtui.data.run import Prompt, PromptTokens
 from depthtui.data.run_settings import ModelSpec
 from tests.builders.inspections import inspection
 from tests.builders.models import model_info
@@ -159,8 +159,8 @@ ODD: tuple[tuple[Any, str], ...] = (
     (Failed("", "", 1, Prompt("")), "Failed.still_loaded"),  # type: ignore[arg-type]
     (RunFinished(1, None), "RunFinished.result"),  # type: ignore[arg-type]
     (RunFinished(1, RESULT, {"a": 1}), "RunFinished.keys"),  # type: ignore[dict-item]
-    (RunStarted(1, Tokens(np.zeros(1), [1], 0)), "Tokens.texts"),  # type: ignore[list-item]
-    (RunStarted(1, Tokens([1], ["a"], 0)), "Tokens.ids"),  # type: ignore[arg-type]
+    (RunStarted(1, PromptTokens(np.zeros(1), [1], 0)), "PromptTokens.texts"),  # type: ignore[list-item]
+    (RunStarted(1, PromptTokens([1], ["a"], 0)), "PromptTokens.ids"),  # type: ignore[arg-type]
     (RunFinished(1, WRONG_SIZE), "LogitLens.kl"),
 )
 

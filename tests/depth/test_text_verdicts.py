@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from depthtui.data.generation import Continuation, Generation
-from depthtui.data.run import Prompt, Tokens
+from depthtui.data.run import Prompt, PromptTokens
 from depthtui.data.run_settings import GenerationSettings
 from depthtui.depth.reading import text_verdicts
 from depthtui.depth.spans import spans_of
@@ -18,7 +18,7 @@ def text_of(texts: list[str], asked: str = "Why?", layers: int = 20) -> Generati
     """A text of these tokens."""
     settings = GenerationSettings(max_tokens=len(texts))
     generation = full_generation(Prompt(asked), tiny_model(layers), settings)
-    generation.tokens = Tokens(np.arange(1), [asked], 1)
+    generation.tokens = PromptTokens(np.arange(1), [asked], 1)
     generation.continuation.texts = texts
     return generation
 

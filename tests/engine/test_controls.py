@@ -21,7 +21,7 @@ from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError, RunStopped
 from depthtui.metrics import among_prompts
 from depthtui.metrics.sufficient import METRIC
-from depthtui.metrics.sufficient.search import Order
+from depthtui.metrics.sufficient.search import LayerOrder
 from depthtui.models.loading import LoadedModel, describe
 from depthtui.models.untrained import Blueprint
 from tests.naive import blocks
@@ -101,7 +101,7 @@ def test_random_orders_are_read_one_by_one(tiny, found, tmp_path):
     assert row.layers == pytest.approx(np.mean(row.draws))
     settings = replace(SETTINGS, metrics=("sufficient",))
     for order, draw in zip(random_orders(4, SETTINGS.seed), row.draws, strict=True):
-        engine._orders._in_memory[engine._orders._key(settings)] = Order(list(order))
+        engine._orders._in_memory[engine._orders._key(settings)] = LayerOrder(list(order))
         reading = reading_of([engine.run(one, settings) for one in PROMPTS], SummarySettings())
         assert reading.get(METRIC).within() == pytest.approx(draw)
     assert len(set(row.draws)) > 1
@@ -135,7 +135,7 @@ def test_of_few_prompts_blocks_of_tokens_are_the_units(tiny, tmp_path):
 
 def test_the_order_that_is_kept_for_the_model_has_a_row(tiny, tmp_path):
     engine = engine_with(*tiny, tmp_path)
-    engine._orders._in_memory[engine._orders._key(SETTINGS)] = Order([3, 2, 1, 0])
+    engine._orders._in_memory[engine._orders._key(SETTINGS)] = LayerOrder([3, 2, 1, 0])
     controls = engine.find_controls(PROMPTS[:4], SETTINGS)
     assert [row.name for row in controls.rows] == list(NAMES)
 

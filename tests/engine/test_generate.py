@@ -18,7 +18,7 @@ from depthtui.data.protocol import (
     GenerationStarted,
     Notice,
 )
-from depthtui.data.run import Prompt, Tokens
+from depthtui.data.run import Prompt, PromptTokens
 from depthtui.data.run_settings import GenerationSettings, ModelSpec
 from depthtui.data.store import open_store
 from depthtui.engine import generate as generate_module
@@ -69,7 +69,7 @@ def ready(model):
 def empty_generation(model, settings, tokens=6):
     ids = random_ids(tokens)[0].numpy()
     texts = [model.vocabulary.text(int(id_)) for id_ in ids]
-    return Generation.empty(model.info, Prompt("?"), settings, Tokens(ids, texts, len(ids)))
+    return Generation.empty(model.info, Prompt("?"), settings, PromptTokens(ids, texts, len(ids)))
 
 
 def generated(model, **settings):

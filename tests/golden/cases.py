@@ -19,7 +19,7 @@ from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import AffineLens, LogitLens
 from depthtui.data.model import ModelInfo
 from depthtui.data.pool import Pool
-from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import (
     GenerationSettings,
     ModelSpec,
@@ -243,7 +243,7 @@ def _hostile_result() -> RunResult:
     prompt = Prompt(" ".join(["x"] * len(texts)))
     result = full_result(prompt, model, RunSettings(lens_top_k=2))
     result.prompt = Prompt("\n".join(texts))
-    result.tokens = Tokens(result.tokens.ids, texts, len(texts) - 2)
+    result.tokens = PromptTokens(result.tokens.ids, texts, len(texts) - 2)
     assert result.get(LogitLens) is not None
     result.get(LogitLens).vocabulary.update(enumerate(texts[:10]))
     return _exact(result)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
 from depthtui.data.verdict import Evidence
@@ -151,7 +151,7 @@ class Written:
     TEXTS = (" ", "1", "3", "13", "x")
 
     def __init__(self, answers: dict[int | None, list[int]], **settings: object) -> None:
-        tokens = Tokens(np.array([4, 4, 1, 2]), ["x", "x", "1", "3"], 2)
+        tokens = PromptTokens(np.array([4, 4, 1, 2]), ["x", "x", "1", "3"], 2)
         asked = RunSettings(**settings)  # type: ignore[arg-type]
         self.result = empty_result(tiny_model(3), Prompt("xx13", "13"), asked, tokens)
         self.answers = answers

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import (
     CHOICES,
     Repeated,
@@ -42,7 +42,7 @@ def replayed(name: str, tokens: int = 14):
 
 
 def asked(n_tokens: int = 40, n_layers: int = 12, **settings: object) -> RunResult:
-    tokens = Tokens(np.zeros(n_tokens, np.int64), ["t"] * n_tokens, n_tokens - 3)
+    tokens = PromptTokens(np.zeros(n_tokens, np.int64), ["t"] * n_tokens, n_tokens - 3)
     return empty_result(
         tiny_model(n_layers),
         Prompt("a b", "b"),
@@ -329,7 +329,7 @@ def test_spans_that_are_done_are_not_searched_again(monkeypatch: pytest.MonkeyPa
     with contextlib.suppress(InterruptedError):
         searched(effects, monkeypatch, span=8, on_tokens=stop)
     begun = stopped[-1]
-    assert (begun.settled, begun.is_whole, begun.done) == (16, False, list(range(16)))
+    assert (begun.settled, begun.is_whole, begun.finished_tokens) == (16, False, list(range(16)))
     ended, asked_for = searched(effects, monkeypatch, span=8, partial=begun)
     assert min(tokens[0] for _, tokens in asked_for) == 16
     assert asked_for == [place for place in all_asked if place[1][0] >= 16]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from depthtui.data.arrays import arrays_of
-from depthtui.data.run import Tokens
+from depthtui.data.run import PromptTokens
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.metrics.context_depth import (
@@ -335,12 +335,12 @@ def test_the_answer_is_what_reads_the_context():
     result = run(tokens=10)
 
     def with_answer(start):
-        result.tokens = Tokens(result.tokens.ids, result.tokens.texts, start)
+        result.tokens = PromptTokens(result.tokens.ids, result.tokens.texts, start)
         return start_of(result), METRIC.why_unavailable(result)
 
     assert with_answer(7) == (7, "")
     assert with_answer(10) == (5, "")
     assert with_answer(0) == (0, "the answer begins at the first token, so nothing comes before it")
     single = run(tokens=1)
-    single.tokens = Tokens(single.tokens.ids, single.tokens.texts, 1)
+    single.tokens = PromptTokens(single.tokens.ids, single.tokens.texts, 1)
     assert METRIC.why_unavailable(single) == "the prompt is a single token"

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from depthtui.data.protocol import Pace
-from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.metrics import METRIC_BY_NAME, METRICS, empty_result
 from depthtui.metrics.ablation.compute import ablation_loss
@@ -54,7 +54,7 @@ def replay() -> Replay:
 
 def asked(replay: Replay, **settings: object) -> RunResult:
     """A run of a model whose head costs nothing, since a replay counts layers alone."""
-    tokens = Tokens(np.zeros(TOKENS, np.int64), ["t"] * TOKENS, TOKENS - 3)
+    tokens = PromptTokens(np.zeros(TOKENS, np.int64), ["t"] * TOKENS, TOKENS - 3)
     model = tiny_model(replay.n_layers, vocab_size=0)
     return empty_result(model, Prompt("a b", "b"), RunSettings(**settings), tokens)
 

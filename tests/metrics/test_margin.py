@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from depthtui.data.lens import LogitLens
-from depthtui.data.run import RunResult, Tokens
+from depthtui.data.run import PromptTokens, RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.metrics.logit_lens.compute import read_lens
@@ -27,7 +27,9 @@ ANSWER = 7
 
 def run_of(ids: torch.Tensor, answer_start: int, texts: list[str] | None = None) -> RunResult:
     """A run of these tokens `[T]`, with this answer."""
-    tokens = Tokens(ids.numpy(), texts or [f" t{token}" for token in ids.tolist()], answer_start)
+    tokens = PromptTokens(
+        ids.numpy(), texts or [f" t{token}" for token in ids.tolist()], answer_start
+    )
     return replace(run(tokens=len(ids), layers=LAYERS), tokens=tokens)
 
 

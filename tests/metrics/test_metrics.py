@@ -227,14 +227,14 @@ def test_the_lens_holds_one_part_of_the_vocabulary_sized_values(monkeypatch):
     monkeypatch.setattr(logit_lens, "OUTPUT_BYTES", 4 * row)
     monkeypatch.setattr(logit_lens, "ROW_BYTES", 3 * row)
     sizes = {}
-    original = logit_lens._Reader._buffer
+    original = logit_lens._LensReader._buffer
 
     def counted(self, name, rows, width):
         buffer = original(self, name, rows, width)
         sizes[name] = max(sizes.get(name, 0), self._buffers[name].numel() * 4)
         return buffer
 
-    monkeypatch.setattr(logit_lens._Reader, "_buffer", counted)
+    monkeypatch.setattr(logit_lens._LensReader, "_buffer", counted)
     model, ids = tiny("llama"), random_ids()
     anatomy, layers = layers_of(model, ids)
     residuals = [layers[0].h, *(layer.h_next for layer in layers)]

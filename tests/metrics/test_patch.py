@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.data.run import Tokens
+from depthtui.data.run import PromptTokens
 from depthtui.data.run_settings import PatchedCell, SummarySettings
 from depthtui.data.verdict import Evidence
 from depthtui.depth.reading import reading_of
 from depthtui.errors import DepthError
-from depthtui.metrics.patch import METRIC, Pair, Patch, pair_of, sentence
+from depthtui.metrics.patch import METRIC, Patch, PatchPair, pair_of, sentence
 from depthtui.metrics.patch.compute import Patching, patch
 from depthtui.tracing.activations import ActivationRecorder, record_patches
 from depthtui.tracing.probe import probe_architecture
@@ -64,7 +64,7 @@ def patching(
     target, source = (Replay(model, anatomy, each[0]) for each in ids or two_prompts())
     sublayers = {"layer": (), "attention": anatomy.attention, "mlp": anatomy.mlp}[part]
     assert anatomy.unembedding is not None
-    pair = Pair(PLACE, at, answers(model, ids))
+    pair = PatchPair(PLACE, at, answers(model, ids))
     return Patching(target, source, anatomy.unembedding, pair, sublayers, **options)
 
 
@@ -339,25 +339,25 @@ def test_a_sublayer_is_named_by_its_layer() -> None:
 
 def two_runs(
     target: Sequence[int], source: Sequence[int], start: int, source_start: int | None = None
-) -> Pair | str:
+) -> PatchPair | str:
     """How two prompts of these ids lie beside each other, their answers from `start` on."""
     result = run(tokens=len(target))
     texts = [f" {id_}" for id_ in target]
-    result.tokens = Tokens(np.array(target), texts, start)
+    result.tokens = PromptTokens(np.array(target), texts, start)
     end = len(source) if source_start is None else source_start
-    result.source = Tokens(np.array(source), [f" {id_}" for id_ in source], end)
+    result.source = PromptTokens(np.array(source), [f" {id_}" for id_ in source], end)
     return pair_of(result)
 
 
 def test_the_answers_part_where_their_first_tokens_differ() -> None:
-    assert two_runs([1, 2, 3, 8, 9], [1, 5, 3, 8, 7], 3) == Pair(3, (1,), (7, 9))
-    assert two_runs([1, 2, 3, 9], [1, 5, 3, 7], 3) == Pair(2, (1,), (7, 9))
+    assert two_runs([1, 2, 3, 8, 9], [1, 5, 3, 8, 7], 3) == PatchPair(3, (1,), (7, 9))
+    assert two_runs([1, 2, 3, 9], [1, 5, 3, 7], 3) == PatchPair(2, (1,), (7, 9))
     # Their answers may be of different length; the model answers where the source has none.
-    assert two_runs([1, 2, 3, 9], [1, 5, 3, 7, 7], 3, 3) == Pair(2, (1,), (7, 9))
-    assert two_runs([1, 2, 3, 9], [1, 5, 3], 3) == Pair(2, (1,), (None, 9))
-    assert two_runs([1, 2, 3], [1, 2, 5], 3) == Pair(2, (2,), (None, None))
-    assert Pair(2, (2,), (7, 9)).at == (2,)
-    assert Pair(2, (0, 1, 2), (7, 9)).at == (0, 1)
+    assert two_runs([1, 2, 3, 9], [1, 5, 3, 7, 7], 3, 3) == PatchPair(2, (1,), (7, 9))
+    assert two_runs([1, 2, 3, 9], [1, 5, 3], 3) == PatchPair(2, (1,), (None, 9))
+    assert two_runs([1, 2, 3], [1, 2, 5], 3) == PatchPair(2, (2,), (None, None))
+    assert PatchPair(2, (2,), (7, 9)).at == (2,)
+    assert PatchPair(2, (0, 1, 2), (7, 9)).at == (0, 1)
 
 
 def test_prompts_that_cannot_be_compared_say_why() -> None:
@@ -456,10 +456,10 @@ def test_hostile_tokens_are_legible() -> None:
 def test_the_work_is_what_is_run(first: int) -> None:
     result = run(tokens=TOKENS, vocab_size=0)
     result.tokens.ids[:] = np.arange(TOKENS)
-    result.tokens = Tokens(result.tokens.ids, result.tokens.texts, PLACE + 1)
+    result.tokens = PromptTokens(result.tokens.ids, result.tokens.texts, PLACE + 1)
     ids = result.tokens.ids.copy()
     ids[[first, PLACE + 1]] += 20
-    result.source = Tokens(ids, result.tokens.texts, PLACE + 1)
+    result.source = PromptTokens(ids, result.tokens.texts, PLACE + 1)
     both = tuple(torch.from_numpy(each.ids)[None] + 3 for each in (result.tokens, result.source))
     found = patching(tiny("llama"), ids=both, at=(first,))
     before = found.target.evaluations

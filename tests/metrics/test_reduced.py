@@ -11,7 +11,7 @@ import pytest
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.plain import from_plain, to_plain
-from depthtui.data.run import RunResult, Tokens
+from depthtui.data.run import PromptTokens, RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics import METRICS
@@ -166,7 +166,7 @@ def test_an_answer_is_given_whose_every_token_is_the_first_choice(
     first_choices: list[int], start: int, expected: bool | None
 ) -> None:
     result = run(tokens=4)
-    result.tokens = Tokens(np.array([1, 2, 3, 4]), ["x"] * 4, start)
+    result.tokens = PromptTokens(np.array([1, 2, 3, 4]), ["x"] * 4, start)
     lens = LogitLens.unknown(result.model.n_layers + 1, 4, 1)
     lens.top_ids[-1, :, 0] = first_choices
     result.put("logit_lens", lens)

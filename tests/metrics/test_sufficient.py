@@ -20,7 +20,7 @@ from depthtui.metrics.sufficient import (
     crossing_above,
 )
 from depthtui.metrics.sufficient.compute import own_orders, sufficient
-from depthtui.metrics.sufficient.search import Order, Texts, greedy_order
+from depthtui.metrics.sufficient.search import LayerOrder, Texts, greedy_order
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.results import run
@@ -185,7 +185,7 @@ def test_a_search_goes_on_from_where_it_was():
     with torch.no_grad():
         whole = greedy_order([text()], replay.n_layers, on_layer=told.append)
         again = greedy_order([text()], replay.n_layers, told[0])
-    assert isinstance(told[0], Order)
+    assert isinstance(told[0], LayerOrder)
     assert len(told[0].layers) == 1
     assert again.layers == whole.layers
     np.testing.assert_allclose(again.costs, whole.costs, rtol=1e-4)

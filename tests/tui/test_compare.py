@@ -14,7 +14,7 @@ from textual.widgets import Input, Static, TextArea
 from depthtui.data.lens import LogitLens
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Event, ModelLoaded, Pace
-from depthtui.data.run import Prompt, RunResult, Tokens
+from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.metrics import MEASURE_BY_NAME, METRIC_BY_NAME
@@ -59,7 +59,7 @@ def result_of(prompt: Prompt, model: ModelInfo, settings: RunSettings) -> RunRes
     tokens = tokens_of(prompt)
     if "bos" in model.name:
         ids, texts = np.concatenate([[1], tokens.ids]), [BOS, *tokens.texts]
-        tokens = Tokens(ids, texts, tokens.answer_start + 1)
+        tokens = PromptTokens(ids, texts, tokens.answer_start + 1)
     return full_result(prompt, model, settings, tokens=tokens)
 
 

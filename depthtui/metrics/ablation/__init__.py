@@ -110,16 +110,16 @@ class Ablation(LossChange, Ranked):
         below = [layer for layer in changing if kl[layer] < bar(noise)]
         return sorted(below or changing[: max(1, len(changing) // 4)])
 
-    def fill_outputs(self, rows: Sequence[int], kl: np.ndarray, kept: np.ndarray) -> None:
+    def fill_outputs(self, rows: Sequence[int], kl: np.ndarray, same_choices: np.ndarray) -> None:
         """Fill in KL and first choices of some layers.
 
         Args:
             rows: the layers.
-            kl, kept: `[1 + rows, T]`, the unchanged run first.
+            kl, same_choices: `[1 + rows, T]`, the unchanged run first.
         """
         self.unchanged_kl[1:] = np.fmax(self.unchanged_kl[1:], kl[0, 1:])
         self.kl[rows, 1:] = kl[1:, 1:]
-        self.kept[rows, 1:] = kept[1:, 1:]
+        self.kept[rows, 1:] = same_choices[1:, 1:]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,37 +185,37 @@ class ReducedAblation(MeanLoss):
         return [layer for layer in layers if self.loss_change[layer] < -2 * self.noise]
 
 
-def _reduce(found: Ablation, run: RunResult, tokens: slice) -> ReducedAblation | None:
-    return ReducedAblation.over(found, run, tokens, output=_output(found))
+def _reduce(result: Ablation, run: RunResult, tokens: slice) -> ReducedAblation | None:
+    return ReducedAblation.over(result, run, tokens, output=_output(result))
 
 
-def _output(found: Ablation) -> ReducedOutput | None:
-    kl, kept, together = (
-        np.where(values < 0, np.nan, values) for values in (found.kl, found.kept, found.together)
+def _output(result: Ablation) -> ReducedOutput | None:
+    kl, same_choices, is_together = (
+        np.where(values < 0, np.nan, values) for values in (result.kl, result.kept, result.together)
     )
     scored = kl.shape[1] - 1
     if not scored:
         return None
     means = token_mean(kl[:, 1:])
-    left_out = together == 1
+    left_out = is_together == 1
     return ReducedOutput(
         tokens=scored,
         kl=means,
         kl_blocks=block_means(kl[:, 1:]),
-        choices=token_mean(kept[:, 1:]),
-        noise=float(token_mean(found.unchanged_kl[1:])),
-        together=together.astype(np.float64),
-        together_kl=found.together_kl,
-        together_choices=found.together_choices,
+        choices=token_mean(same_choices[:, 1:]),
+        noise=float(token_mean(result.unchanged_kl[1:])),
+        together=is_together.astype(np.float64),
+        together_kl=result.together_kl,
+        together_choices=result.together_choices,
         together_apart=float(means[left_out].sum()) if left_out.any() else math.nan,
     )
 
 
 def _pool(reduced: Sequence[ReducedAblation], pooled: Pooled) -> ReducedAblation:
     """Pool several prompts; the output is unknown where one of them lacks it."""
-    found = ReducedAblation.pooled(reduced)
-    lacks = any(one.output is None for one in reduced)
-    return replace(found, output=None) if lacks else found
+    ablation = ReducedAblation.pooled(reduced)
+    is_output_unknown = any(one.output is None for one in reduced)
+    return replace(ablation, output=None) if is_output_unknown else ablation
 
 
 def _work(result: RunResult) -> float:
@@ -239,13 +239,13 @@ def _summary(ablation: ReducedAblation, pooled: Pooled) -> dict[str, Any]:
 def _output_summary(output: ReducedOutput | None) -> dict[str, Any]:
     if output is None:
         return {}
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "kl": output.kl,
         "choices": output.choices,
         "kl_floor": output.noise,
     }
     if not np.isfinite(output.together_kl):
-        return found
+        return values
     together = {
         "layers": output.together,
         "count": output.together.sum(),
@@ -253,7 +253,7 @@ def _output_summary(output: ReducedOutput | None) -> dict[str, Any]:
         "choices": output.together_choices,
         "apart": output.together_apart,
     }
-    return {**found, "together": together}
+    return {**values, "together": together}
 
 
 def _findings(ablation: ReducedAblation, pooled: Pooled) -> list[Finding]:
@@ -271,21 +271,21 @@ def _findings(ablation: ReducedAblation, pooled: Pooled) -> list[Finding]:
 
 def _noise_floor(ablation: ReducedAblation) -> Finding:
     """The noise floor of the loss, and of KL where known."""
-    found = ablation.noise_floor(METRIC.title)
+    floor = ablation.noise_floor(METRIC.title)
     if ablation.output is None:
-        return found
-    return replace(found, value=f"{found.value}; KL {ablation.output.noise:.2g} nats")
+        return floor
+    return replace(floor, value=f"{floor.value}; KL {ablation.output.noise:.2g} nats")
 
 
 def _output_findings(
     ablation: ReducedAblation, output: ReducedOutput, pooled: Pooled, words: str
 ) -> Iterator[Finding]:
-    known = int(np.isfinite(output.kl).sum())
-    if known:
+    n_measured = int(np.isfinite(output.kl).sum())
+    if n_measured:
         falls = f"the loss falls without {len(ablation.falling)} of them"
         yield Finding(
             "Layers that change the output",
-            f"{len(output.changing)} of {known}",
+            f"{len(output.changing)} of {n_measured}",
             f"KL {output.bar:.2g} nats or more, left out one at a time; {falls}{words}",
         )
     if np.isfinite(output.together_kl):
@@ -366,8 +366,8 @@ def _evidence(ablation: ReducedAblation, pooled: Pooled) -> list[Evidence]:
         "kl",
     )
     falls = f" (the loss falls without {len(ablation.falling)})" if ablation.falling else ""
-    counted = replace(COUNT_MEASURE, meaning=f"{COUNT_MEASURE.meaning}{falls}")
-    return [counted.evidence(len(changing), n_layers, variants, changing, curve, interval)]
+    measure = replace(COUNT_MEASURE, meaning=f"{COUNT_MEASURE.meaning}{falls}")
+    return [measure.evidence(len(changing), n_layers, variants, changing, curve, interval)]
 
 
 METRIC = Metric(

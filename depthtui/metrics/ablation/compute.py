@@ -74,15 +74,15 @@ def ablation_loss(
                     sweep.begin(layer)
             ((_, ends),) = sweep.ends()
             changes = change(ends)
-            found = result.filled(group, changes.loss.numpy())
-            found.fill_outputs(group, changes.kl.numpy(), changes.kept.numpy())
-            return found
+            result = result.filled(group, changes.loss.numpy())
+            result.fill_outputs(group, changes.kl.numpy(), changes.kept.numpy())
+            return result
 
         begun = partial
         if begun is None:
             begun = Ablation.unknown(count, replay.n_tokens, part=part, chosen=tuple(chosen))
             begun.loss[:] = change.losses.numpy()
-        found = fill_rows(
+        result = fill_rows(
             begun,
             list(chosen) or range(count),
             lambda layer: count - 1 - layer,
@@ -90,13 +90,13 @@ def ablation_loss(
             fill,
             on_rows,
         )
-        if found.is_whole:
-            return found
-        layers = found.spare_layers
-        found = found.copied()
-        found.together[:] = np.isin(np.arange(count), layers)
+        if result.is_whole:
+            return result
+        layers = result.spare_layers
+        result = result.copied()
+        result.together[:] = np.isin(np.arange(count), layers)
         if layers:
             changes = change(without_first(replay, layers, [len(layers)], substitute))
-            found.together_kl = float(changes.kl[0, 1:].mean())
-            found.together_choices = float(changes.kept[0, 1:].mean())
-        return found
+            result.together_kl = float(changes.kl[0, 1:].mean())
+            result.together_choices = float(changes.kept[0, 1:].mean())
+        return result

@@ -71,9 +71,9 @@ class ReducedAdapterChange(Reduced):
     def most(self) -> tuple[int, str]:
         """The layer that the adapter changes most, and which part of that layer it changes more."""
         layer = int(self.layer.argmax())
-        found = {part: float(getattr(self, part)[layer]) for part in PARTS}
-        known = {part: value for part, value in found.items() if np.isfinite(value)}
-        return layer, max(known, key=lambda part: known[part]) if known else "layer"
+        values = {part: float(getattr(self, part)[layer]) for part in PARTS}
+        parts = [part for part, value in values.items() if np.isfinite(value)]
+        return layer, max(parts, key=lambda part: values[part], default="layer")
 
     @property
     def around_most(self) -> range:
@@ -87,10 +87,10 @@ class ReducedAdapterChange(Reduced):
         return range(first, last + 1)
 
 
-def _reduce(found: AdapterChange, run: RunResult, tokens: slice) -> ReducedAdapterChange | None:
-    losses = found.loss_change[tokens]
+def _reduce(result: AdapterChange, run: RunResult, tokens: slice) -> ReducedAdapterChange | None:
+    losses = result.loss_change[tokens]
     mean = float(losses.mean(dtype=np.float64)) if losses.size else float("nan")
-    return ReducedAdapterChange.over(found, run, tokens, mean_loss_change=mean)
+    return ReducedAdapterChange.over(result, run, tokens, mean_loss_change=mean)
 
 
 def _summary(change: ReducedAdapterChange, pooled: Pooled) -> dict[str, Any]:
@@ -136,13 +136,13 @@ def _in_words(layer: int, part: str) -> str:
 
 
 def _per_layer(change: ReducedAdapterChange) -> list[LayerValues]:
-    found = [
+    columns = [
         LayerValues("stream moved", change.stream, _STREAM, _STREAM_READING),
         LayerValues("adapter's layer", change.layer, _LAYER, _LAYER_READING),
         LayerValues("adapter's attention", change.attention),
         LayerValues("adapter's MLP", change.mlp),
     ]
-    return [values for values in found if np.isfinite(values.values).any()]
+    return [values for values in columns if np.isfinite(values.values).any()]
 
 
 def _has_adapter(result: RunResult) -> str:

@@ -25,50 +25,50 @@ def compute(context: Context, _partial: object) -> AdapterChange:
     each MLP behind the attention of that model.
     """
     n_layers = len(context.anatomy.layers)
-    found = AdapterChange.unknown(n_layers, len(context.result.tokens))
+    change = AdapterChange.unknown(n_layers, len(context.result.tokens))
     recorder = ActivationRecorder(n_layers, keep_writes=True)
     context.trace(recorder.add)
     adapted = recorder.activations()
     losses = _losses(context, adapted.residual[-1])
     context.report(1, _PASSES, None)
     with context.without_adapter():
-        found.loss_change = losses - _losses(context, _move(context, adapted, found))
+        change.loss_change = losses - _losses(context, _move(context, adapted, change))
         context.report(2, _PASSES, None)
-        _change_layers(context, adapted, found)
+        _change_layers(context, adapted, change)
         context.report(3, _PASSES, None)
         if adapted.attention is not None:
-            _change_mlps(context, adapted, found)
-    return found
+            _change_mlps(context, adapted, change)
+    return change
 
 
-def _move(context: Context, adapted: Activations, found: AdapterChange) -> Tensor:
+def _move(context: Context, adapted: Activations, change: AdapterChange) -> Tensor:
     """Fill in the distance of the base's stream from the adapted one; return h_L of the base."""
     last: list[Tensor] = []
 
     def on_layer(layer: LayerActivations) -> None:
         if layer.layer == 0:
-            found.stream[0] = _share(adapted.residual[0], layer.h, layer.h)
+            change.stream[0] = _share(adapted.residual[0], layer.h, layer.h)
         depth = layer.layer + 1
-        found.stream[depth] = _share(adapted.residual[depth], layer.h_next, layer.h_next)
+        change.stream[depth] = _share(adapted.residual[depth], layer.h_next, layer.h_next)
         last[:] = [layer.h_next]
 
     context.trace(on_layer)
     return last[0]
 
 
-def _change_layers(context: Context, adapted: Activations, found: AdapterChange) -> None:
+def _change_layers(context: Context, adapted: Activations, change: AdapterChange) -> None:
     """Fill in how layers and their attention differ from the base's on the same stream."""
 
     def on_layer(layer: LayerActivations) -> None:
         number = layer.layer
-        found.layer[number] = _share(adapted.residual[number + 1], layer.h_next, layer.h)
+        change.layer[number] = _share(adapted.residual[number + 1], layer.h_next, layer.h)
         if adapted.attention is not None and layer.attention is not None:
-            found.attention[number] = _share(adapted.attention[number], layer.attention, layer.h)
+            change.attention[number] = _share(adapted.attention[number], layer.attention, layer.h)
 
     context.trace(on_layer, at_all_tokens("layer", adapted.residual[:-1]))
 
 
-def _change_mlps(context: Context, adapted: Activations, found: AdapterChange) -> None:
+def _change_mlps(context: Context, adapted: Activations, change: AdapterChange) -> None:
     """Fill in how MLPs differ from the base's on the same input."""
     assert adapted.attention is not None
     assert adapted.mlp is not None
@@ -76,7 +76,7 @@ def _change_mlps(context: Context, adapted: Activations, found: AdapterChange) -
 
     def on_layer(layer: LayerActivations) -> None:
         if layer.mlp is not None:
-            found.mlp[layer.layer] = _share(writes[layer.layer], layer.mlp, layer.h)
+            change.mlp[layer.layer] = _share(writes[layer.layer], layer.mlp, layer.h)
 
     patches = {
         **at_all_tokens("layer", adapted.residual[:-1]),

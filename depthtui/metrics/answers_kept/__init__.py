@@ -193,15 +193,15 @@ def _memory(sizes: Sizes) -> MemoryNeed:
     return MemoryNeed(layers=sizes.of_layers(keys_and_values)) + row_of_logits(sizes)
 
 
-def _reduce(found: AnswersKept, run: RunResult, tokens: slice) -> ReducedAnswers:
+def _reduce(result: AnswersKept, run: RunResult, tokens: slice) -> ReducedAnswers:
     return ReducedAnswers.of(
-        found,
-        tokens=found.n_tokens,
-        clean_right=np.array([found.clean_right]),
-        right=found.right[None].astype(np.float64),
-        differs_after=found.differs_after[None].astype(np.float64),
-        lengths=np.array([found.n_tokens]),
-        moved=int(not found.is_unchanged),
+        result,
+        tokens=result.n_tokens,
+        clean_right=np.array([result.clean_right]),
+        right=result.right[None].astype(np.float64),
+        differs_after=result.differs_after[None].astype(np.float64),
+        lengths=np.array([result.n_tokens]),
+        moved=int(not result.is_unchanged),
     )
 
 

@@ -17,11 +17,11 @@ def compute(context: Context, partial: AnswersKept | None) -> AnswersKept:
     result = context.result
     start, layers = result.answer_start, layers_gone_through(result)
     count = len(result.tokens) - start
-    kept = _clean(context) if partial is None else partial
-    missing = [layer for layer in layers if not np.isfinite(kept.right[layer])]
+    answers = _clean(context) if partial is None else partial
+    unknown_layers = [layer for layer in layers if not np.isfinite(answers.right[layer])]
     # The answer with nothing left out is written twice: alone, and in a batch with the others.
-    texts = [*[None] * (partial is None), *missing]
-    size = min(1 + layers_a_part(len(missing)), context.texts_at_once(len(texts)))
+    texts = [*[None] * (partial is None), *unknown_layers]
+    size = min(1 + layers_a_part(len(unknown_layers)), context.texts_at_once(len(texts)))
     total = (1 + len(layers)) * count
     done = total - len(texts) * count
     for first in range(0, len(texts), size):
@@ -38,34 +38,34 @@ def compute(context: Context, partial: AnswersKept | None) -> AnswersKept:
         rows = context.write(start, part, on_token)
         done += len(part) * count
         # Copied: the listener keeps a reference to the partial result.
-        kept = partial = kept.copied()
+        answers = partial = answers.copied()
         for layer, answer in zip(part, rows, strict=True):
             if layer is None:
-                kept.unchanged[start:] = answer
+                answers.unchanged[start:] = answer
             else:
-                kept.without[layer, start:] = answer
-                kept.right[layer] = _is_right(context, answer)
-    return kept
+                answers.without[layer, start:] = answer
+                answers.right[layer] = _is_right(context, answer)
+    return answers
 
 
 def _clean(context: Context) -> AnswersKept:
     """The answer with nothing left out, written alone."""
     result = context.result
     (clean,) = context.write(result.answer_start, [None])
-    found = AnswersKept.unknown(
+    answers = AnswersKept.unknown(
         result.model.n_layers,
         len(result.tokens),
         part=result.settings.skip_part,
         clean_right=_is_right(context, clean),
     )
-    found.clean[result.answer_start :] = clean
-    return replace(found, chosen=chosen_layers(result))
+    answers.clean[result.answer_start :] = clean
+    return replace(answers, chosen=chosen_layers(result))
 
 
 def _is_right(context: Context, answer: np.ndarray) -> bool:
     texts = context.texts(answer.tolist())
-    known = context.result.tokens.texts[context.result.answer_start :]
-    return same_answer([texts[token] for token in answer.tolist()], known)
+    answer_texts = context.result.tokens.texts[context.result.answer_start :]
+    return same_answer([texts[token] for token in answer.tolist()], answer_texts)
 
 
 def same_answer(written: Sequence[str], answer: Sequence[str]) -> bool:

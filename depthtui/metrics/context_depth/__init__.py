@@ -99,8 +99,8 @@ class ContextCurve(MeanLoss):
         The smallest k from which on the loss stays below the threshold. None where the context is
         worth no more than rounding, or some depths are not known yet.
         """
-        tells = self.threshold > self.noise and not self.progress_words
-        return self._depth(self.threshold) if tells else None
+        is_conclusive = self.threshold > self.noise and not self.progress_words
+        return self._depth(self.threshold) if is_conclusive else None
 
     @property
     def progress_words(self) -> str:
@@ -136,11 +136,11 @@ class ContextCurve(MeanLoss):
         if self.tokens == 1:
             variants.append(Variant(None, "it rests on a single token"))
         curve = evidence_curve(self.loss[1:], self.threshold, f"< {self.threshold:.2g} nats")
-        found = COUNT_MEASURE.evidence(
+        evidence = COUNT_MEASURE.evidence(
             count, len(self.loss) - 1, variants, curve=curve, interval=interval
         )
         # The prompts that need their context longest decide it; other prompts may need it longer.
-        return of_these_prompts(found, interval)
+        return of_these_prompts(evidence, interval)
 
 
 def _depths(loss: np.ndarray, worth: np.ndarray) -> np.ndarray:
@@ -171,12 +171,12 @@ class ReducedContext(Reduced):
     later: ContextCurve | None
 
 
-def _reduce(found: ContextDepth, run: RunResult, tokens: slice) -> ReducedContext | None:
-    curve = ContextCurve.over(found, run, found.columns)
+def _reduce(result: ContextDepth, run: RunResult, tokens: slice) -> ReducedContext | None:
+    curve = ContextCurve.over(result, run, result.columns)
     if curve is None:
         return None
-    later = ContextCurve.over(found, run, slice(found.start, None))
-    return ReducedContext(tokens=curve.tokens, start=found.start, curve=curve, later=later)
+    later = ContextCurve.over(result, run, slice(result.start, None))
+    return ReducedContext(tokens=curve.tokens, start=result.start, curve=curve, later=later)
 
 
 def _summary(context: ReducedContext, pooled: Pooled) -> dict[str, Any]:

@@ -155,5 +155,5 @@ class _Rows:
 
     def ends(self) -> Tensor:
         """The residuals after the last layer from `start` on; 0 at a last token that is not run."""
-        missing = self._replay.n_tokens - self._start - self._later.shape[1]
-        return torch.nn.functional.pad(self._later, (0, 0, 0, missing))
+        n_padded = self._replay.n_tokens - self._start - self._later.shape[1]
+        return torch.nn.functional.pad(self._later, (0, 0, 0, n_padded))

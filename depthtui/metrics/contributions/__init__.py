@@ -45,10 +45,10 @@ class Contributions(MetricResult):
 
 def _values(branch: str, kind: str) -> Values:
     def values(result: RunResult) -> np.ndarray | None:
-        found = result.get(Contributions)
-        if found is None or (result.model.split_missing and branch != "layer"):
+        contributions = result.get(Contributions)
+        if contributions is None or (result.model.split_missing and branch != "layer"):
             return None
-        return np.asarray(getattr(found, f"{branch}_{kind}"))
+        return np.asarray(getattr(contributions, f"{branch}_{kind}"))
 
     return values
 
@@ -92,13 +92,13 @@ class ReducedContributions(Reduced):
         return np.asarray(np.mean([cosine for cosine in cosines if cosine is not None], axis=0))
 
 
-def _reduce(found: Contributions, run: RunResult, tokens: slice) -> ReducedContributions | None:
+def _reduce(result: Contributions, run: RunResult, tokens: slice) -> ReducedContributions | None:
     branches = ("layer",) if run.model.split_missing else BRANCHES
-    missing = (name for name in CURVES if not name.startswith(branches))
-    cosines = [getattr(found, f"{branch}_cosine")[:, tokens] for branch in branches]
+    unavailable_curves = (name for name in CURVES if not name.startswith(branches))
+    cosines = [getattr(result, f"{branch}_cosine")[:, tokens] for branch in branches]
     blocks = block_means(np.mean(cosines, axis=0)) if cosines[0].size else None
     return ReducedContributions.over(
-        found, run, tokens, **dict.fromkeys(missing), mean_cosine_blocks=blocks
+        result, run, tokens, **dict.fromkeys(unavailable_curves), mean_cosine_blocks=blocks
     )
 
 

@@ -96,9 +96,9 @@ def reads_earlier(effects: np.ndarray) -> np.ndarray:
 
 
 def _known_mean(values: np.ndarray, axis: int) -> np.ndarray:
-    known = np.isfinite(values)
-    total = np.where(known, values, 0.0).sum(axis=axis, dtype=np.float64)
-    counts = known.sum(axis=axis)
+    is_finite = np.isfinite(values)
+    total = np.where(is_finite, values, 0.0).sum(axis=axis, dtype=np.float64)
+    counts = is_finite.sum(axis=axis)
     return np.where(counts > 0, total / np.maximum(1, counts), np.nan)
 
 
@@ -108,9 +108,9 @@ def _work(result: RunResult) -> float:
     return calls / result.model.n_layers * tokens_run(result) / len(result.tokens)
 
 
-def _reduce(found: DirectEffects, run: RunResult, tokens: slice) -> ReducedDirectEffects:
-    mean = _known_mean(later_pairs(found.layers).ravel(), axis=0)
-    return ReducedDirectEffects.of(found, tokens=len(run.tokens), mean=float(mean))
+def _reduce(result: DirectEffects, run: RunResult, tokens: slice) -> ReducedDirectEffects:
+    mean = _known_mean(later_pairs(result.layers).ravel(), axis=0)
+    return ReducedDirectEffects.of(result, tokens=len(run.tokens), mean=float(mean))
 
 
 def _pool(reduced: Sequence[ReducedDirectEffects], pooled: Pooled) -> PooledEffects:
@@ -149,10 +149,10 @@ def _findings(effects: PooledEffects, pooled: Pooled) -> list[Finding]:
     if not np.isfinite(pairs).any():
         return [floor]
     source, reader = np.unravel_index(int(np.nanargmax(pairs)), pairs.shape)
-    known = progress_words(_is_known(direct))
+    progress = progress_words(_is_known(direct))
     remark = f"most: layer {reader} reads layer {source}, {pairs[source, reader]:.2f}"
     remark += left_out_words(direct.part, direct.chosen, pooled.n_layers, pooled.stand_in)
-    remark += f"; {known}" * bool(known)
+    remark += f"; {progress}" * bool(progress)
     lines = [Finding(METRIC.title, f"median {np.nanmedian(pairs):.2f}", remark), floor]
     if effects.share is not None:
         median = float(np.nanmedian(effects.share))

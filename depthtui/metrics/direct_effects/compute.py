@@ -68,11 +68,11 @@ def direct_effects(
     if partial is not None:
         result = partial.copied()
     is_known = result.is_known
-    missing = [reader for reader in range(1, count) if not is_known[reader]]
+    readers = [reader for reader in range(1, count) if not is_known[reader]]
     total = sum(count - 1 - layer for layer in layers)
-    done = total - sum(layer < reader for reader in missing for layer in layers)
+    done = total - sum(layer < reader for reader in readers for layer in layers)
     with torch.no_grad():
-        for reader in missing:
+        for reader in readers:
             sources = [layer for layer in layers if layer < reader]
             size = sources_at_once or count
             for first in range(0, len(sources), size):

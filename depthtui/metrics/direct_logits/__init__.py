@@ -31,7 +31,7 @@ class DirectLogits(MetricResult):
 
 
 def _summary(by_run: list[DirectLogits | None], pooled: Pooled) -> list[Any]:
-    return [None if found is None else vars(found) for found in by_run]
+    return [None if logits is None else vars(logits) for logits in by_run]
 
 
 METRIC = Metric(
@@ -65,7 +65,7 @@ METRIC = Metric(
     ),
     reduced=Reduced,
     # Attributions to different tokens have no mean: only a single run's are shown.
-    reduce=lambda found, run, tokens: Reduced(tokens=len(found.token_ids)),
+    reduce=lambda result, run, tokens: Reduced(tokens=len(result.token_ids)),
     pool=lambda reduced, pooled: pooled.measured(DirectLogits) or None,
     summary=_summary,
 )

@@ -46,9 +46,9 @@ def direct_logits(unembedding: Unembedding, residuals: Sequence[Tensor]) -> Dire
         token_ids, logits = most_probable(unembedding, final)
         normed = unembedding.normed(final).float()
         frozen = freeze(unembedding, final, normed)
-        found = output_directions(unembedding, frozen, token_ids)
-        direction, rows = found.vectors, rows_of(weight, token_ids).float().to(normed.device)
-        shares = [found.constants + _dot(residuals[0], direction)]
+        output = output_directions(unembedding, frozen, token_ids)
+        direction, rows = output.vectors, rows_of(weight, token_ids).float().to(normed.device)
+        shares = [output.constants + _dot(residuals[0], direction)]
         for h, h_next in itertools.pairwise(residuals):
             change = h_next.float() - h.to(h_next.device).float()
             shares.append(_dot(change, direction))

@@ -63,45 +63,45 @@ class ReducedEngineDistance(Reduced):
         return [int(depth) for depth in np.flatnonzero(self.apart >= 0.5)]
 
 
-def _reduce(found: EngineDistance, run: RunResult, tokens: slice) -> ReducedEngineDistance | None:
-    counted = found.own[:, tokens]
+def _reduce(result: EngineDistance, run: RunResult, tokens: slice) -> ReducedEngineDistance | None:
+    distances = result.own[:, tokens]
     # NaN counts as a difference: it is not rounding.
-    apart = token_mean(~(counted <= found.floor)) if counted.size else None
-    return ReducedEngineDistance.over(found, run, tokens, apart=apart)
+    apart = token_mean(~(distances <= result.floor)) if distances.size else None
+    return ReducedEngineDistance.over(result, run, tokens, apart=apart)
 
 
-def _summary(found: ReducedEngineDistance, pooled: Pooled) -> dict[str, Any]:
-    first = next(iter(found.depths), None)
+def _summary(distance: ReducedEngineDistance, pooled: Pooled) -> dict[str, Any]:
+    first = next(iter(distance.depths), None)
     return {
         "layer": None if not first else first - 1,
         "in_embedding": first == 0,
-        "layers_apart": [depth - 1 for depth in found.depths if depth],
+        "layers_apart": [depth - 1 for depth in distance.depths if depth],
         **{
-            name: getattr(found, name)
+            name: getattr(distance, name)
             for name in ("distance", "own", "apart", "floor", "rounded_to")
         },
     }
 
 
-def _findings(found: ReducedEngineDistance, pooled: Pooled) -> list[Finding]:
-    title, depths = "Parts from transformers", found.depths
-    roundings, floor = f"roundings of {found.rounded_to}", f"{found.floor:g} are rounding"
+def _findings(distance: ReducedEngineDistance, pooled: Pooled) -> list[Finding]:
+    title, depths = "Parts from transformers", distance.depths
+    roundings, floor = f"roundings of {distance.rounded_to}", f"{distance.floor:g} are rounding"
     if not depths:
-        most = float(found.own.max())
+        most = float(distance.own.max())
         remark = f"no layer's own work is off by more than {most:.1f} {roundings}; {floor}"
         return [Finding(title, "nowhere", remark)]
     first, others = depths[0], [depth - 1 for depth in depths[1:]]
     where = f"at layer {first - 1}" if first else "in the embedding"
-    remark = f"its own work is off by {found.own[first]:.3g} {roundings}; {floor}"
+    remark = f"its own work is off by {distance.own[first]:.3g} {roundings}; {floor}"
     if others:
         remark += f"; so is that of layer{'s' * (len(others) > 1)} {numbers_text(others)}"
     return [Finding(title, where, remark)]
 
 
-def _per_layer(found: ReducedEngineDistance) -> list[LayerValues]:
+def _per_layer(distance: ReducedEngineDistance) -> list[LayerValues]:
     return [
-        LayerValues("distance to transformers", found.distance, "|h − h′| / |h′|"),
-        LayerValues("own difference", found.own[1:], "in roundings"),
+        LayerValues("distance to transformers", distance.distance, "|h − h′| / |h′|"),
+        LayerValues("own difference", distance.own[1:], "in roundings"),
     ]
 
 

@@ -85,13 +85,13 @@ class ReducedExperts(Reduced):
         return np.where(self.has_experts, self.chosen.max(axis=1, initial=0) / self.tokens, np.nan)
 
 
-def _reduce(found: ChosenExperts, run: RunResult, tokens: slice) -> ReducedExperts | None:
-    numbers = found.numbers[:, :, tokens]
-    count = max(found.n_experts, int(numbers.max(initial=-1)) + 1)
+def _reduce(result: ChosenExperts, run: RunResult, tokens: slice) -> ReducedExperts | None:
+    numbers = result.numbers[:, :, tokens]
+    count = max(result.n_experts, int(numbers.max(initial=-1)) + 1)
     chosen = np.zeros((len(numbers), count), np.int64)
     layer, place, token = np.nonzero(numbers >= 0)
     np.add.at(chosen, (layer, numbers[layer, place, token]), 1)
-    return ReducedExperts.over(found, run, tokens, chosen=chosen)
+    return ReducedExperts.over(result, run, tokens, chosen=chosen)
 
 
 def _summary(experts: ReducedExperts, pooled: Pooled) -> dict[str, Any]:
@@ -112,11 +112,11 @@ def _findings(experts: ReducedExperts, pooled: Pooled) -> Iterator[Finding]:
     layers = int(experts.has_experts.sum())
     if not layers:
         return
-    known = progress_words(experts.done == 1)
+    progress = progress_words(experts.done == 1)
     total = layers * experts.chosen.shape[1]
     remark = f"in {layers} of {pooled.n_layers} layers, {experts.tokens} tokens"
     words = f"{int(np.nansum(experts.used))} of {total}"
-    yield Finding("Experts used", words, remark + f"; {known}" * bool(known))
+    yield Finding("Experts used", words, remark + f"; {progress}" * bool(progress))
     layer = int(np.nanargmax(experts.largest_share))
     expert = int(experts.chosen[layer].argmax())
     share = f"{experts.largest_share[layer]:.0%} of tokens"
@@ -132,11 +132,11 @@ def _per_layer(experts: ReducedExperts) -> list[LayerValues]:
     ]
 
 
-def _first(found: ChosenExperts) -> np.ndarray:
+def _first(experts: ChosenExperts) -> np.ndarray:
     """The expert with the largest weight, `[L, T]`; NaN for none."""
-    if not found.numbers.shape[1]:
-        return np.full_like(found.entropy, np.nan)
-    first = found.numbers[:, 0]
+    if not experts.numbers.shape[1]:
+        return np.full_like(experts.entropy, np.nan)
+    first = experts.numbers[:, 0]
     return np.where(first >= 0, first, np.nan).astype(np.float32)
 
 

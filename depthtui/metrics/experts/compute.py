@@ -67,18 +67,18 @@ def chosen_experts(
 
 
 def _with_tokens(
-    result: ChosenExperts, layer: int, part: slice, found: ExpertsCall
+    result: ChosenExperts, layer: int, part: slice, experts: ExpertsCall
 ) -> ChosenExperts:
     """The result with the experts chosen at some tokens of a layer."""
-    order = found.weights.float().argsort(dim=-1, descending=True, stable=True)
-    weights = found.weights.float().gather(-1, order)
+    order = experts.weights.float().argsort(dim=-1, descending=True, stable=True)
+    weights = experts.weights.float().gather(-1, order)
     shares = weights / weights.sum(dim=-1, keepdim=True)
     k = weights.shape[-1]
     result = result.widened("K", k)
-    result.numbers[layer, :k, part] = found.numbers.gather(-1, order).T.cpu().numpy()
+    result.numbers[layer, :k, part] = experts.numbers.gather(-1, order).T.cpu().numpy()
     result.weights[layer, :k, part] = weights.T.cpu().numpy()
     result.entropy[layer, part] = torch.special.entr(shares).sum(dim=-1).cpu().numpy()
-    result.n_experts = max(result.n_experts, found.count)
+    result.n_experts = max(result.n_experts, experts.count)
     return result
 
 

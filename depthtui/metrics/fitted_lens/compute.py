@@ -26,23 +26,23 @@ def _read(kind: type[Fitted], context: Context, _partial: object) -> Fitted:
     maps, result = context.lens(kind.kind), context.result
     residuals = Transported(maps, context.residuals)
     ids, top_k = torch.from_numpy(result.tokens.ids), result.settings.lens_top_k
-    found = LogitLens.unknown(len(residuals) - 1, len(ids), top_k)
+    lens = LogitLens.unknown(len(residuals) - 1, len(ids), top_k)
 
-    def take(first: int, from_token: int, rows: LensValues[Tensor]) -> None:
+    def put_rows(first: int, from_token: int, rows: LensValues[Tensor]) -> None:
         arrays = {name: value.numpy() for name, value in vars(rows).items()}
-        found.put(first, LogitLens(**arrays), from_token)
+        lens.put(first, LogitLens(**arrays), from_token)
 
     checkpoint = context.checkpoint
     beside = Divergence(len(residuals), len(ids), checkpoint)
-    read_lens(context.unembedding, residuals, ids, top_k, take, checkpoint, beside.add)
+    read_lens(context.unembedding, residuals, ids, top_k, put_rows, checkpoint, beside.add)
     apart = beside.value.divergence
-    missing = [depth for depth in range(maps.n_layers) if maps.at(depth) is None]
-    _check_finite(found.kl, maps.n_layers, missing, kind.kind)
-    found.forget(missing)
-    apart[missing] = np.nan
-    arrays: dict[str, Any] = {name: getattr(found, name) for name in LogitLens.shapes()}
+    unread_depths = [depth for depth in range(maps.n_layers) if maps.at(depth) is None]
+    _check_finite(lens.kl, maps.n_layers, unread_depths, kind.kind)
+    lens.forget(unread_depths)
+    apart[unread_depths] = np.nan
+    arrays: dict[str, Any] = {name: getattr(lens, name) for name in LogitLens.shapes()}
     arrays["divergence"] = apart
-    listed = np.unique(found.top_ids).tolist()
+    listed = np.unique(lens.top_ids).tolist()
     return kind(
         **arrays,
         vocabulary=context.texts(id_ for id_ in listed if id_ >= 0),
@@ -56,14 +56,14 @@ affine_lens = partial(_read, AffineLens)
 jacobian_lens = partial(_read, JacobianLens)
 
 
-def _check_finite(kl: np.ndarray, n_layers: int, missing: Collection[int], kind: str) -> None:
+def _check_finite(kl: np.ndarray, n_layers: int, unread_depths: Collection[int], kind: str) -> None:
     """Check that a lens reads each depth that it has a map for.
 
     Raises:
         DepthError: its output at a depth is infinite or NaN. The model's own output is finite:
             the pass was checked.
     """
-    for depth in set(range(n_layers)) - set(missing):
+    for depth in set(range(n_layers)) - set(unread_depths):
         if not np.isfinite(kl[depth]).all():
             raise DepthError(
                 f"the {lens_title(kind)} makes values that are infinite or no numbers at depth "

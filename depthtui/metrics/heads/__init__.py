@@ -59,9 +59,9 @@ class AttentionHeads(MetricResult):
 
 def head_mean(values: np.ndarray) -> np.ndarray:
     """The mean over the heads of `[L, H, …]`; NaN where there is none."""
-    known = np.isfinite(values)
-    total = np.where(known, values, 0).sum(axis=1, dtype=np.float64)
-    count = known.sum(axis=1)
+    is_finite = np.isfinite(values)
+    total = np.where(is_finite, values, 0).sum(axis=1, dtype=np.float64)
+    count = is_finite.sum(axis=1)
     return np.where(count > 0, total / np.maximum(1, count), np.nan)
 
 
@@ -88,10 +88,10 @@ class ReducedHeads(Reduced):
     error: float
 
 
-def _reduce(found: AttentionHeads, run: RunResult, tokens: slice) -> ReducedHeads | None:
+def _reduce(result: AttentionHeads, run: RunResult, tokens: slice) -> ReducedHeads | None:
     last = max(0, run.answer_start - 1)
     return ReducedHeads.over(
-        found, run, tokens, last_direct=found.direct[:, :, last].astype(np.float64)
+        result, run, tokens, last_direct=result.direct[:, :, last].astype(np.float64)
     )
 
 
@@ -108,7 +108,7 @@ def _summary(heads: ReducedHeads, pooled: Pooled) -> dict[str, Any]:
 
 
 def _findings(heads: ReducedHeads, pooled: Pooled) -> Iterator[Finding]:
-    known = progress_words(heads.done == 1)
+    progress = progress_words(heads.done == 1)
     sinks = head_mean(heads.sink)
     if np.isfinite(sinks).any():
         most = int(np.nanargmax(sinks))
@@ -117,7 +117,7 @@ def _findings(heads: ReducedHeads, pooled: Pooled) -> Iterator[Finding]:
         if without:
             remark += f"; {without} of {len(sinks)} layers have no attention weights"
         share = f"{np.nanmean(sinks):.0%}"
-        yield Finding("Attention to token 0", share, remark + f"; {known}" * bool(known))
+        yield Finding("Attention to token 0", share, remark + f"; {progress}" * bool(progress))
     direct = heads.last_direct
     if np.isfinite(direct).any():
         layer, head = np.unravel_index(int(np.nanargmax(direct)), direct.shape)
@@ -154,7 +154,7 @@ def _maps(heads: ReducedHeads) -> list[LayerMap]:
 
 
 def _mean_of(name: str) -> Callable[[RunResult], np.ndarray | None]:
-    return values_of(AttentionHeads, lambda found: head_mean(getattr(found, name)))
+    return values_of(AttentionHeads, lambda heads: head_mean(getattr(heads, name)))
 
 
 _SINK_READING = (
@@ -241,5 +241,5 @@ METRIC = Metric(
 
 
 def _known_mean(values: np.ndarray) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else float("nan")
+    finite_values = values[np.isfinite(values)]
+    return float(finite_values.mean()) if finite_values.size else float("nan")

@@ -53,14 +53,14 @@ def attention_heads(
     count, tokens = replay.n_layers, replay.n_tokens
     at_once = tokens_at_once if tokens_at_once and replay.can_resume else tokens
     with torch.no_grad():
-        output = _Output.of(anatomy.unembedding, replay.states[-1])
+        output = _OutputDirections.of(anatomy.unembedding, replay.states[-1])
         result = partial or AttentionHeads.unknown(count, tokens, notes=output.notes)
         result = replace(result, token_ids=output.token_ids)
         for layer in np.flatnonzero(~result.done).tolist():
-            found = _Layer(replay, anatomy, layer, output.directions)
+            layer_heads = _Layer(replay, anatomy, layer, output.directions)
             for part in slices(tokens, at_once):
-                found.add(part)
-            result = found.put_into(result)
+                layer_heads.add(part)
+            result = layer_heads.put_into(result)
             on_rows(int(result.done.sum()), count, result)
     if not np.isfinite(result.sink).any():
         raise DepthError(result.notes[-1] if result.notes else "no layer has attention weights")
@@ -68,7 +68,7 @@ def attention_heads(
 
 
 @dataclass(frozen=True)
-class _Output:
+class _OutputDirections:
     """The model's first choice after each token.
 
     Attributes:
@@ -83,17 +83,17 @@ class _Output:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, unembedding: Unembedding | None, final: Tensor) -> _Output:
+    def of(cls, unembedding: Unembedding | None, final: Tensor) -> _OutputDirections:
         """The output for the last states `[T, D]`."""
         if unembedding is None:
             return cls(np.full(len(final), -1), None, ("there is no lens for direct logits",))
         ids = most_probable(unembedding, final)[0]
         try:
             frozen = freeze(unembedding, final, unembedding.normed(final).float())
-            found = output_directions(unembedding, frozen, ids, mean_row(unembedding))
+            directions = output_directions(unembedding, frozen, ids, mean_row(unembedding))
         except DepthError as error:
             return cls(ids.cpu().numpy(), None, (error.message.rstrip("."),))
-        return cls(ids.cpu().numpy(), found.vectors)
+        return cls(ids.cpu().numpy(), directions.vectors)
 
 
 @dataclass
@@ -155,8 +155,8 @@ class _Layer:
     def put_into(self, result: AttentionHeads) -> AttentionHeads:
         """A copy of a result with this layer."""
         tokens = len(result.token_ids)
-        found = {name: torch.cat(rows, dim=1) for name, rows in self._rows.items()}
-        whole = {name: rows for name, rows in found.items() if rows.shape[1] == tokens}
+        arrays = {name: torch.cat(rows, dim=1) for name, rows in self._rows.items()}
+        whole = {name: rows for name, rows in arrays.items() if rows.shape[1] == tokens}
         if whole:
             device = next(iter(whole.values())).device
             # One transfer for all arrays: one for each would make a GPU wait.

@@ -84,15 +84,15 @@ class ReducedGradients(Reduced):
     chosen: tuple[int, ...]
 
 
-def _reduce(found: IntegratedGradients, run: RunResult, tokens: slice) -> ReducedGradients:
-    missed = np.isfinite(found.completeness_error) & ~found.reached.astype(bool)
-    return ReducedGradients.of(found, tokens=len(run.tokens), missed=int(missed.sum()))
+def _reduce(result: IntegratedGradients, run: RunResult, tokens: slice) -> ReducedGradients:
+    missed = np.isfinite(result.completeness_error) & ~result.reached.astype(bool)
+    return ReducedGradients.of(result, tokens=len(run.tokens), missed=int(missed.sum()))
 
 
 def _summary(reduced: Sequence[ReducedGradients], pooled: Pooled) -> list[Any]:
     return [
-        None if found is None else with_choices(found, "chosen")
-        for found in pooled.measured(IntegratedGradients)
+        None if gradients is None else with_choices(gradients, "chosen")
+        for gradients in pooled.measured(IntegratedGradients)
     ]
 
 
@@ -101,13 +101,13 @@ def _findings(reduced: Sequence[ReducedGradients], pooled: Pooled) -> list[Findi
     if not np.isfinite(errors).any():
         return []
     missed = sum(one.missed for one in reduced)
-    wanted = f"wanted {reduced[0].tolerance:.3g}"
+    remark = f"wanted {reduced[0].tolerance:.3g}"
     if missed:
-        wanted += f"; missed in {missed} layer{'' if missed == 1 else 's'}"
-    wanted += left_out_words("layer", reduced[0].chosen, pooled.n_layers)
+        remark += f"; missed in {missed} layer{'' if missed == 1 else 's'}"
+    remark += left_out_words("layer", reduced[0].chosen, pooled.n_layers)
     floor = max(one.floor for one in reduced)
     return [
-        Finding("Completeness error", f"at most {np.nanmax(errors):.2%}", wanted),
+        Finding("Completeness error", f"at most {np.nanmax(errors):.2%}", remark),
         noise_floor(METRIC.title, f"{floor:.2g}"),
     ]
 
@@ -121,11 +121,11 @@ def _per_layer(reduced: Sequence[ReducedGradients]) -> list[LayerValues]:
 
 def _completeness(result: RunResult, row: int) -> str:
     """How far a layer's attributions are from the change that they explain, in words."""
-    found = result.get(IntegratedGradients)
-    if found is None or not np.isfinite(found.completeness_error[row]):
+    gradients = result.get(IntegratedGradients)
+    if gradients is None or not np.isfinite(gradients.completeness_error[row]):
         return ""
-    over = "" if found.reached[row] else f", over {found.tolerance:.1%}"
-    return f"error {found.completeness_error[row]:.1%}{over}"
+    over = "" if gradients.reached[row] else f", over {gradients.tolerance:.1%}"
+    return f"error {gradients.completeness_error[row]:.1%}{over}"
 
 
 METRIC = Metric(

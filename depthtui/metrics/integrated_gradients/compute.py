@@ -61,8 +61,8 @@ def compute(context: Context, partial: IntegratedGradients | None) -> Integrated
     costs = [replay.n_layers - layer for layer in layers]
 
     def report(layer: int, value: IntegratedGradients) -> None:
-        done = layers.index(layer) + 1
-        context.report(done, len(layers), value, sum(costs[:done]) / sum(costs))
+        n_completed = layers.index(layer) + 1
+        context.report(n_completed, len(layers), value, sum(costs[:n_completed]) / sum(costs))
 
     return integrated_gradients(
         replay,
@@ -232,8 +232,8 @@ class _Path:
             (gradient,) = torch.autograd.grad((chosen * scale).sum(), start)
         gradient = gradient.float() / scale.to(gradient.device)[:, None, None]
         shares = (gradient * self._delta).sum(dim=-1).cpu().double()
-        lacking = self.n_tokens - shares.shape[1]
-        return chosen.detach().cpu(), torch.nn.functional.pad(shares, (0, lacking))
+        n_padded = self.n_tokens - shares.shape[1]
+        return chosen.detach().cpu(), torch.nn.functional.pad(shares, (0, n_padded))
 
     def _answer_probability(self, rows: Tensor) -> Tensor:
         """f, `[places]`, from h_L `[places, answer, d]` where the answer is predicted."""
@@ -251,8 +251,8 @@ class _Path:
         unembedding = self._unembedding
         with self._precisely(*unembedding.norm, unembedding.head):
             logits = unembedding.logits(rows)
-        wanted = targets.to(logits.device)[None, :, None].expand(len(rows), -1, 1)
-        return logits.log_softmax(dim=-1).gather(-1, wanted).exp().sum(dim=(1, 2))
+        columns = targets.to(logits.device)[None, :, None].expand(len(rows), -1, 1)
+        return logits.log_softmax(dim=-1).gather(-1, columns).exp().sum(dim=(1, 2))
 
     def _precisely(self, *modules: nn.Module) -> AbstractContextManager[None]:
         return in_float32(*modules) if self._widens else nullcontext()
@@ -293,10 +293,10 @@ def _adaptive(
         parts = _integrals(path, places)
         changes = np.diff([path.value(place) for place in places])
         errors = np.abs(parts.sum(axis=1) - changes)
-        wanted = tolerance * abs(float(changes.sum()))
+        allowed_error = tolerance * abs(float(changes.sum()))
         error = _relative(float(parts.sum()), path)
-        reached = error <= tolerance and _together(errors) <= wanted
-        middles = _middles(places, errors, _SHARE_LEFT * wanted, path.narrowest)
+        reached = error <= tolerance and _together(errors) <= allowed_error
+        middles = _middles(places, errors, _SHARE_LEFT * allowed_error, path.narrowest)
         if reached or not middles or path.points + len(middles) > most_points:
             return parts.sum(axis=0), error, path.points, reached
         places = sorted([*places, *middles])

@@ -27,31 +27,31 @@ def _summary(curves: Curves, pooled: Pooled) -> dict[str, Any]:
     lenses = pooled.measured(LENS_CLASSES[pooled.settings.lens])
     return {
         **{name: curves[name] for name in METRIC.curves if name in curves},
-        "top_tokens": [_top_tokens(found) for found in lenses if found is not None],
+        "top_tokens": [_top_tokens(lens) for lens in lenses if lens is not None],
         **_fit(pooled),
     }
 
 
 def _fit(pooled: Pooled) -> dict[str, Any]:
     """How the lens was fitted; empty for the logit lens."""
-    found = next((one for one in pooled.reduced(METRIC) if one is not None), None)
-    if not isinstance(found, ReducedFittedLens):
+    reduced = next((one for one in pooled.reduced(METRIC) if one is not None), None)
+    if not isinstance(reduced, ReducedFittedLens):
         return {}
     names = ("kind", "source", "texts", "tokens", "ridge")
-    about = {name: getattr(found.fit, name) for name in names}
-    return {"lens": {**about, "held_out_kl": found.held_out_kl}}
+    about = {name: getattr(reduced.fit, name) for name in names}
+    return {"lens": {**about, "held_out_kl": reduced.held_out_kl}}
 
 
-def _top_tokens(found: LogitLens) -> list[list[dict[str, Any]]]:
+def _top_tokens(lens: LogitLens) -> list[list[dict[str, Any]]]:
     """The tokens listed at each depth of the last token."""
     return [
         [
-            {"token": found.vocabulary.get(int(id_), ""), "probability": float(probability)}
+            {"token": lens.vocabulary.get(int(id_), ""), "probability": float(probability)}
             for id_, probability in zip(ids, probabilities, strict=True)
             if id_ >= 0
         ]
         for ids, probabilities in zip(
-            found.top_ids[:, -1], found.top_probabilities[:, -1], strict=True
+            lens.top_ids[:, -1], lens.top_probabilities[:, -1], strict=True
         )
     ]
 
@@ -65,21 +65,21 @@ HALF = 0.5
 
 def _findings(curves: Curves, pooled: Pooled) -> list[Finding]:
     """From which depth on the lens is within a nat, and half of first choices are the output's."""
-    found = []
+    findings = []
     kl, share = curves.get("kl"), curves.get("agreement")
     if kl is not None and np.isfinite(kl).all():
         value = f"depth {from_depth(kl < NEAR)} of {pooled.n_layers}"
-        found.append(Finding("Lens within a nat", value, "KL below 1 nat from there on"))
+        findings.append(Finding("Lens within a nat", value, "KL below 1 nat from there on"))
     if share is not None and np.isfinite(share).all():
         value = f"depth {from_depth(share >= HALF)} of {pooled.n_layers}"
         remark = "the output's at half of the tokens or more, from there on"
-        found.append(Finding("Half of first choices", value, remark))
-    return found
+        findings.append(Finding("Half of first choices", value, remark))
+    return findings
 
 
-def from_depth(holds: np.ndarray) -> int:
+def from_depth(condition: np.ndarray) -> int:
     """The first depth from which on a condition `[L+1]` holds; L where only at the output."""
-    return int(first_of_last_run(holds[:, None])[0])
+    return int(first_of_last_run(condition[:, None])[0])
 
 
 def _measures() -> tuple[Measure, ...]:

@@ -100,7 +100,7 @@ def read_lens(
             memory.
     """
     with torch.inference_mode():
-        reader = _Reader(unembedding, ids, top_k, checkpoint)
+        reader = _LensReader(unembedding, ids, top_k, checkpoint)
         n_layers, n_tokens = len(residuals) - 1, len(residuals[0])
         for tokens in slices(n_tokens, reader.rows_within(OUTPUT_BYTES, n_tokens)):
             output = reader.read_output(residuals[-1][tokens], tokens)
@@ -132,7 +132,7 @@ def read_depth(
 ) -> LensValues[Tensor]:
     """Read one depth while the output is still unknown: `[1, T]` rows without KL and overlap."""
     with torch.inference_mode():
-        reader = _Reader(unembedding, ids, top_k, checkpoint)
+        reader = _LensReader(unembedding, ids, top_k, checkpoint)
         rows = unknown_rows(1, len(residual), top_k)
         for part in slices(len(residual), reader.rows_at_once(len(residual))):
             _put(rows, part, reader.read(residual[None, part], part).values)
@@ -174,7 +174,7 @@ def _put(rows: LensValues[Tensor], tokens: slice, values: LensValues[Tensor]) ->
         place.copy_(value)
 
 
-class _Reader:
+class _LensReader:
     """Turns residuals into lens values, in blocks of the vocabulary."""
 
     def __init__(
@@ -311,10 +311,10 @@ class _Reader:
     def _buffer(self, name: str, rows: int, width: int) -> Tensor:
         """Memory that is reused for every part, `[rows, width]` float32."""
         needed = rows * width
-        held = self._buffers.get(name)
-        if held is None or held.numel() < needed:
-            held = self._buffers[name] = torch.empty(needed, device=self._device)
-        return held[:needed].view(rows, width)
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.numel() < needed:
+            buffer = self._buffers[name] = torch.empty(needed, device=self._device)
+        return buffer[:needed].view(rows, width)
 
 
 def _plain_weight(unembedding: Unembedding) -> Tensor | None:

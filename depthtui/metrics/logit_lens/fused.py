@@ -47,8 +47,8 @@ def add_columns_on(device: torch.device) -> AddColumns:
     """The fastest implementation of `add_columns` on a device; chosen once."""
     if device.type != "cuda":
         return add_columns
-    found = chosen(add_columns_fused, device)
-    return found if every_rank("sums in one pass", found is not add_columns) else add_columns
+    add = chosen(add_columns_fused, device)
+    return add if every_rank("sums in one pass", add is not add_columns) else add_columns
 
 
 def add_columns_fused(
@@ -105,10 +105,10 @@ def _agrees(candidate: AddColumns, device: torch.device) -> bool:
     for logits, reference in _samples(device):
         vocab = logits.shape[1]
         whole = torch.nn.functional.pad(logits, (0, padded(vocab) - vocab), value=-torch.inf)
-        found, expected = (_sums(add, whole, reference, vocab) for add in (candidate, add_columns))
+        sums, expected = (_sums(add, whole, reference, vocab) for add in (candidate, add_columns))
         for name, value in vars(expected).items():
             tolerance = 0.0 if name in ("shift", "maxima") else _TOLERANCE
-            if not torch.allclose(getattr(found, name), value, rtol=tolerance, atol=0.0):
+            if not torch.allclose(getattr(sums, name), value, rtol=tolerance, atol=0.0):
                 return False
     return True
 

@@ -55,12 +55,12 @@ def _add_columns(
         grown = tl.maximum(largest, tl.max(highest, axis=0))
         scale = tl.exp(largest - grown)
         weights = tl.exp(x - grown)
-        known = columns < n_columns
+        is_column = columns < n_columns
         totals = totals * scale + tl.sum(weights, axis=1)
-        products = weights * tl.where(known, x, 0.0)
+        products = weights * tl.where(is_column, x, 0.0)
         logit_sums = logit_sums * scale + tl.sum(products, axis=1)
         if compared:
-            r = tl.load(reference + columns, mask=known, other=0.0)
+            r = tl.load(reference + columns, mask=is_column, other=0.0)
             reference_sums = reference_sums * scale + tl.sum(weights * r, axis=1)
         largest = grown
 
@@ -69,8 +69,8 @@ def _add_columns(
     tl.store(total + row, tl.load(total + row) * scale + tl.sum(totals, axis=0))
     tl.store(logit + row, tl.load(logit + row) * scale + tl.sum(logit_sums, axis=0))
     if compared:
-        so_far = tl.load(against + row) * scale
-        tl.store(against + row, so_far + tl.sum(reference_sums, axis=0))
+        rescaled = tl.load(against + row) * scale
+        tl.store(against + row, rescaled + tl.sum(reference_sums, axis=0))
 
 
 _VARIED = ["maxima_stride", "n_groups", "n_tokens", "n_depths"]

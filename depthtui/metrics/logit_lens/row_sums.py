@@ -73,8 +73,8 @@ def add_columns(
         sums.shift = largest
     elif bool((largest - sums.shift > 60).any()):
         grown = torch.maximum(sums.shift, largest)
-        for so_far in (sums.total, sums.logit, sums.reference):
-            so_far.mul_((sums.shift - grown).exp())
+        for row_sum in (sums.total, sums.logit, sums.reference):
+            row_sum.mul_((sums.shift - grown).exp())
         sums.shift = grown
     block = logits[:, columns]
     weights = torch.sub(block, sums.shift[:, None], out=scratch(*block.shape)).exp_()

@@ -28,9 +28,9 @@ class Neighbours(MetricResult):
     angle_to_output: Annotated[np.ndarray, Shape("L+1", "T")]
 
 
-def _by_layer(found: Neighbours) -> np.ndarray:
+def _by_layer(neighbours: Neighbours) -> np.ndarray:
     """The cosines `[L, T]`; the last layer has no next one."""
-    return np.pad(found.cosine, ((0, 1), (0, 0)), constant_values=np.nan)
+    return np.pad(neighbours.cosine, ((0, 1), (0, 0)), constant_values=np.nan)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,7 +64,7 @@ METRIC = Metric(
     needs=(needs.clean_run, needs.lens),
     depends_on=("lens_texts", "lens_ridge"),
     reduced=ReducedNonlinear,
-    reduce=lambda found, run, tokens: ReducedNonlinear.of(found, tokens=len(run.tokens)),
+    reduce=lambda result, run, tokens: ReducedNonlinear.of(result, tokens=len(run.tokens)),
     pool=lambda reduced, pooled: reduced[0].share,
     summary=lambda share, pooled: share,
     findings=_findings,

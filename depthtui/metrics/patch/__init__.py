@@ -164,7 +164,7 @@ def _of_sublayer(part: str, last_token: np.ndarray) -> str:
 
 
 @dataclass(frozen=True)
-class Pair:
+class PatchPair:
     """The alignment of two prompts.
 
     Attributes:
@@ -184,7 +184,7 @@ class Pair:
         return tuple(token for token in self.differing if token < self.place) or (self.place,)
 
 
-def pair_of(result: RunResult) -> Pair | str:
+def pair_of(result: RunResult) -> PatchPair | str:
     """The alignment of a run's prompt with the text that it is patched from.
 
     Both have equally many tokens before their answers; a source may also come without its answer.
@@ -212,7 +212,7 @@ def pair_of(result: RunResult) -> Pair | str:
     differing = np.flatnonzero(ids[: place + 1] != source[: place + 1])
     if not len(differing):
         return f"{DO_NOT_PART}: they are the same until the answer"
-    return Pair(place, tuple(differing.tolist()), answers)
+    return PatchPair(place, tuple(differing.tolist()), answers)
 
 
 def _lengths(result: RunResult) -> str:
@@ -241,8 +241,8 @@ def why_not_beside(result: RunResult) -> str:
         return "there is no text to patch from: --patch-from, or L in the explorer, names one"
     if result.source is None:
         return ""
-    found = pair_of(result)
-    return found if isinstance(found, str) else ""
+    pair = pair_of(result)
+    return pair if isinstance(pair, str) else ""
 
 
 def _has_split(result: RunResult) -> str:
@@ -274,13 +274,13 @@ class ReducedPatch(Reduced):
         return sentence(self.part, self.where, self.differing, self.last_token)
 
 
-def _reduce(found: Patch, run: RunResult, tokens: slice) -> ReducedPatch | None:
+def _reduce(result: Patch, run: RunResult, tokens: slice) -> ReducedPatch | None:
     """Reduce in the same way whether or not token 0 counts elsewhere; each prompt counts once."""
-    return ReducedPatch.of(found, tokens=1)
+    return ReducedPatch.of(result, tokens=1)
 
 
 def _summary(patch: ReducedPatch, pooled: Pooled) -> dict[str, Any]:
-    found = [run.get(Patch) for run in pooled.runs]
+    patches = [run.get(Patch) for run in pooled.runs]
     about = {
         "part": patch.part,
         "sentence": patch.sentence,
@@ -288,24 +288,24 @@ def _summary(patch: ReducedPatch, pooled: Pooled) -> dict[str, Any]:
         "differing": patch.differing,
         "floor": patch.floor,
     }
-    if len(found) == 1 and found[0] is not None:
-        return {**_of_prompt(found[0], pooled.runs[0]), **about}
+    if len(patches) == 1 and patches[0] is not None:
+        return {**_of_prompt(patches[0], pooled.runs[0]), **about}
     prompts = [
         None if one is None else {**_of_prompt(one, run), "last_token": one.last_token}
-        for one, run in zip(found, pooled.runs, strict=True)
+        for one, run in zip(patches, pooled.runs, strict=True)
     ]
     return {**about, **({"prompts": prompts} if prompts else {})}
 
 
-def _of_prompt(found: Patch, run: RunResult) -> dict[str, Any]:
+def _of_prompt(patch: Patch, run: RunResult) -> dict[str, Any]:
     return {
-        "source": found.source,
+        "source": patch.source,
         "target": run.prompt.text,
-        "answers": list(found.answers),
-        "margins": list(found.margins),
-        "at": list(found.at),
-        "place": found.place,
-        "recovered": found.recovered,
+        "answers": list(patch.answers),
+        "margins": list(patch.margins),
+        "at": list(patch.at),
+        "place": patch.place,
+        "recovered": patch.recovered,
     }
 
 
@@ -313,8 +313,8 @@ def _findings(patch: ReducedPatch, pooled: Pooled) -> Iterator[Finding]:
     count = sum(one is not None for one in pooled.reduced(METRIC))
     one = f"'{shortened(patch.source, _LONGEST_TEXT)}'"
     source = one if count == 1 else f"other prompts, over {count}"
-    what = "" if patch.part == "layer" else f"; {PART_TITLES[patch.part]} alone"
-    yield Finding(METRIC.title, patch.sentence, f"from {source}{what}")
+    alone = "" if patch.part == "layer" else f"; {PART_TITLES[patch.part]} alone"
+    yield Finding(METRIC.title, patch.sentence, f"from {source}{alone}")
     yield noise_floor(METRIC.title, f"{patch.floor:.2g} of the margin")
 
 
@@ -330,27 +330,27 @@ def _evidence(patch: ReducedPatch, pooled: Pooled) -> list[Evidence]:
         share = HALF * (1 + moved)
         depth = int(_since(shares[None], share)[0])
         variants.append(Variant(depth, f"the last token has {share:.0%} of it from {depth} on"))
-    found = COUNT_MEASURE.evidence(
+    evidence = COUNT_MEASURE.evidence(
         int(_since(shares[None])[0]),
         pooled.n_layers,
         variants,
         curve=evidence_curve(shares[1:], HALF, f"> {HALF:g}"),
         interval=pooled.interval(pooled.reduced(METRIC), _since, "last_token"),
     )
-    return [here_alone(found, "it is of these facts, and others may move elsewhere")]
+    return [here_alone(evidence, "it is of these facts, and others may move elsewhere")]
 
 
 def _sentence(result: RunResult) -> str:
-    found = result.get(Patch)
-    return "" if found is None else found.sentence
+    patch = result.get(Patch)
+    return "" if patch is None else patch.sentence
 
 
 def _per_layer(patch: ReducedPatch) -> list[LayerValues]:
     caption = "share of the source's margin, put in at the last token"
-    known = slice(rows_of(patch.part, len(patch.last_token) - 1))
+    known_rows = slice(rows_of(patch.part, len(patch.last_token) - 1))
     return [
-        LayerValues("patched", patch.last_token[known], caption, METRIC.reading),
-        LayerValues("patched, differing", patch.differing[known]),
+        LayerValues("patched", patch.last_token[known_rows], caption, METRIC.reading),
+        LayerValues("patched, differing", patch.differing[known_rows]),
     ]
 
 
@@ -360,10 +360,10 @@ def _work(result: RunResult) -> float:
     Each token has an unchanged run too. Tokens with which both prompts begin do not run.
     """
     count, n_tokens = result.model.n_layers, len(result.tokens)
-    found = None if result.source is None else pair_of(result)
+    pair = None if result.source is None else pair_of(result)
     first, last = (
-        (found.differing[0], found.place)
-        if isinstance(found, Pair)
+        (pair.differing[0], pair.place)
+        if isinstance(pair, PatchPair)
         else (0, min(result.answer_start, n_tokens) - 1)
     )
     later = max(1, last - first + 1)

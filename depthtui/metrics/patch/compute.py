@@ -19,7 +19,7 @@ from depthtui.errors import DepthError
 from depthtui.metrics.context import Context
 from depthtui.metrics.logit_lens.compute import ROW_BYTES
 from depthtui.metrics.part_bytes import part_bytes
-from depthtui.metrics.patch import DO_NOT_PART, LEAST_MARGIN, Pair, Patch, pair_of, rows_of
+from depthtui.metrics.patch import DO_NOT_PART, LEAST_MARGIN, Patch, PatchPair, pair_of, rows_of
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Sublayer, Tap, Unembedding
 from depthtui.tracing.batching import at_once, slices
@@ -33,7 +33,7 @@ def compute(context: Context, partial: Patch | None) -> Patch:
     part, source = result.settings.patch_part, result.source
     pair = pair_of(result)
     assert source is not None
-    assert isinstance(pair, Pair)
+    assert isinstance(pair, PatchPair)
     patching = Patching(
         context.replay,
         context.pass_of(source.ids),
@@ -84,11 +84,11 @@ def patch(
         rows = slice(patching.n_rows)
         result.recovered[rows, pair.place + 1 :] = 0.0
         result.recovered[rows, : patching.alike] = 0.0
-    missing = ~result.is_known
+    is_unknown = ~result.is_known
     columns = [(pair.at, n_tokens), *(((token,), token) for token in range(pair.place, -1, -1))]
     # The last token's curve is the one that a reader looks at first.
     columns[:2] = columns[1::-1]
-    todo = [(tokens, column) for tokens, column in columns if missing[column]]
+    todo = [(tokens, column) for tokens, column in columns if is_unknown[column]]
     total = sum(patching.work(tokens) for tokens, _ in columns)
     done = total - sum(patching.work(tokens) for tokens, _ in todo)
     for tokens, column in todo:
@@ -126,7 +126,7 @@ class Patching:
         target: Replay,
         source: Replay,
         unembedding: Unembedding,
-        pair: Pair,
+        pair: PatchPair,
         sublayers: Sequence[Sublayer] = (),
         rows_at_once: int = 0,
     ) -> None:
@@ -185,11 +185,11 @@ class Patching:
         """
         of_source, of_target = self.margins
         apart = of_source - of_target
-        found, unchanged = self.patched(tokens)
+        margins, unchanged = self.patched(tokens)
         floor = float(np.abs((unchanged - of_target) / apart).max())
         if not floor < 1:
             raise DepthError(f"{DO_NOT_PART}: rounding alone moves the margin as far")
-        return ((found - of_target) / apart).astype(np.float32), floor
+        return ((margins - of_target) / apart).astype(np.float32), floor
 
     def patched(self, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """The margins with some tokens put in together, by depth, and those with nothing put in.
@@ -244,15 +244,15 @@ class Patching:
         head = self._unembedding
         room = part_bytes(ROW_BYTES, execution_device(head.head))
         size = at_once(len(ends), room, 4 * head.vocab_size)
-        found: list[float] = []
+        margins: list[float] = []
         for rows in slices(len(ends), size):
             ours, theirs = head.logits(ends[rows])[:, list(self.answers)].unbind(dim=1)
-            found += (ours - theirs).to("cpu").tolist()
-        return found
+            margins += (ours - theirs).to("cpu").tolist()
+        return margins
 
     def _recorded(self) -> list[list[Tensor]]:
         """The write of each module of each layer's sublayer in the source's pass, `[T, d]` each."""
-        found: list[list[Tensor]] = []
+        layer_writes: list[list[Tensor]] = []
         for layer, sublayer in enumerate(self._sublayers):
             writes: dict[Tap, Tensor] = {}
             like = self._source.residual[layer]
@@ -268,8 +268,8 @@ class Patching:
             with hooks() as handles:
                 handles.extend(tap.module.register_forward_hook(keep(tap)) for tap in sublayer)
                 self._source.run_layer(layer, self._source.states[layer][None])
-            found.append([writes[tap] for tap in sublayer])
-        return found
+            layer_writes.append([writes[tap] for tap in sublayer])
+        return layer_writes
 
     @contextmanager
     def _writing(self, layer: int, tokens: Sequence[int], start: int) -> Iterator[None]:

@@ -212,35 +212,35 @@ def _ends(interval: CountInterval | None) -> list[float] | None:
     return None if interval is None else [interval.low, interval.high]
 
 
-def _summary(found: ReducedQuantisation, pooled: Pooled) -> dict[str, Any]:
-    kept = found.keep_high
+def _summary(quantisation: ReducedQuantisation, pooled: Pooled) -> dict[str, Any]:
+    keep_high = quantisation.keep_high
     return {
-        "loss": found.loss,
-        **{f"loss_change_{bits}": getattr(found, f"loss_change_{bits}") for bits in BITS},
-        **{f"kl_{bits}": getattr(found, f"kl_{bits}") for bits in BITS},
-        **{f"saved_bytes_{bits}": found.saved(bits) for bits in BITS},
-        "weights": found.weights,
-        "whole_rows": found.whole_rows,
+        "loss": quantisation.loss,
+        **{f"loss_change_{bits}": getattr(quantisation, f"loss_change_{bits}") for bits in BITS},
+        **{f"kl_{bits}": getattr(quantisation, f"kl_{bits}") for bits in BITS},
+        **{f"saved_bytes_{bits}": quantisation.saved(bits) for bits in BITS},
+        "weights": quantisation.weights,
+        "whole_rows": quantisation.whole_rows,
         "keep_high": {
-            "layers": list(kept.layers),
-            "share": kept.share,
-            "extra_bytes": kept.extra_bytes,
+            "layers": list(keep_high.layers),
+            "share": keep_high.share,
+            "extra_bytes": keep_high.extra_bytes,
             "interval": _ends(_interval(pooled)),
-            "rank_intervals": [_ends(_rank_interval(pooled, layer)) for layer in kept.layers],
-            "option": kept.option,
+            "rank_intervals": [_ends(_rank_interval(pooled, layer)) for layer in keep_high.layers],
+            "option": keep_high.option,
         },
-        "floor": found.floor,
-        "mean_floor": found.noise,
-        "kl_floor": found.kl_noise,
-        **chosen_key(found.chosen),
+        "floor": quantisation.floor,
+        "mean_floor": quantisation.noise,
+        "kl_floor": quantisation.kl_noise,
+        **chosen_key(quantisation.chosen),
     }
 
 
-def _findings(found: ReducedQuantisation, pooled: Pooled) -> Iterator[Finding]:
-    some = layers_words(found.chosen, pooled.n_layers)
+def _findings(quantisation: ReducedQuantisation, pooled: Pooled) -> Iterator[Finding]:
+    some = layers_words(quantisation.chosen, pooled.n_layers)
     of_some = f"; of {some}" * bool(some)
     for bits in BITS:
-        kl, loss = getattr(found, f"kl_{bits}"), getattr(found, f"loss_change_{bits}")
+        kl, loss = getattr(quantisation, f"kl_{bits}"), getattr(quantisation, f"loss_change_{bits}")
         if not np.isfinite(kl).any():
             continue
         dearest = int(np.nanargmax(kl))
@@ -248,34 +248,35 @@ def _findings(found: ReducedQuantisation, pooled: Pooled) -> Iterator[Finding]:
             f"Layers rounded to {bits} bits",
             f"{np.nansum(kl):.3g} nats",
             f"KL, one at a time, in sum; loss {np.nansum(loss):+.3g}; most by layer {dearest}, "
-            f"{kl[dearest]:.3g}; all save {format_size(found.saved(bits).sum())}{of_some}",
+            f"{kl[dearest]:.3g}; all save {format_size(quantisation.saved(bits).sum())}{of_some}",
         )
-    if np.isfinite(found.kl_4).any():
-        yield _keep_high_line(found, pooled)
-    if whole := found.whole_rows.sum():
-        share = whole / (whole + found.weights.sum())
+    if np.isfinite(quantisation.kl_4).any():
+        yield _keep_high_line(quantisation, pooled)
+    if whole := quantisation.whole_rows.sum():
+        share = whole / (whole + quantisation.weights.sum())
         yield Finding(
             "Weights that are not rounded",
             f"{share:.0%}",
             "of the linear ones: their rows are no multiple of 32 long",
         )
-    floors = f"KL {found.kl_noise:.2g} nats, loss {found.noise:.2g}, of one token {found.floor:.2g}"
+    of_loss = f"loss {quantisation.noise:.2g}, of one token {quantisation.floor:.2g}"
+    floors = f"KL {quantisation.kl_noise:.2g} nats, {of_loss}"
     yield noise_floor(METRIC.title, floors)
 
 
-def _keep_high_line(found: ReducedQuantisation, pooled: Pooled) -> Finding:
-    title, kept = "Layers to keep at 8 bits", found.keep_high
-    if not kept.layers:
+def _keep_high_line(quantisation: ReducedQuantisation, pooled: Pooled) -> Finding:
+    title, keep_high = "Layers to keep at 8 bits", quantisation.keep_high
+    if not keep_high.layers:
         return Finding(title, "none", "rounding to 4 bits costs nothing")
     interval = _interval(pooled)
     of_them = "" if interval is None else f" ({_range(interval)} over {interval.over})"
-    count = len(kept.layers)
+    count = len(keep_high.layers)
     remark = (
-        f"{count} layer{'s cost' if count > 1 else ' costs'} {kept.share:.0%} of the summed KL at "
-        f"4 bits{of_them}; 8 bits of them take {format_size(kept.extra_bytes)} more"
+        f"{count} layer{'s cost' if count > 1 else ' costs'} {keep_high.share:.0%} of the summed "
+        f"KL at 4 bits{of_them}; 8 bits of them take {format_size(keep_high.extra_bytes)} more"
     )
-    layers = numbers_text(sorted(kept.layers))
-    return Finding(title, layers, remark, command=f"llama-quantize {kept.option}")
+    layers = numbers_text(sorted(keep_high.layers))
+    return Finding(title, layers, remark, command=f"llama-quantize {keep_high.option}")
 
 
 def _range(interval: CountInterval) -> str:
@@ -283,22 +284,22 @@ def _range(interval: CountInterval) -> str:
     return f"{low} to {high}" if low < high else f"{low}"
 
 
-def _per_layer(found: ReducedQuantisation) -> list[LayerValues]:
+def _per_layer(quantisation: ReducedQuantisation) -> list[LayerValues]:
     lines = []
     for bits in reversed(BITS):
         caption = f"KL(p ‖ p with the layer rounded to {bits} bits), nats"
         lines += [
-            LayerValues(f"{bits} bits, KL", getattr(found, f"kl_{bits}"), caption),
-            LayerValues(f"{bits} bits, loss", getattr(found, f"loss_change_{bits}")),
-            LayerValues(f"{bits} bits, MB saved", found.saved(bits) / 1e6),
+            LayerValues(f"{bits} bits, KL", getattr(quantisation, f"kl_{bits}"), caption),
+            LayerValues(f"{bits} bits, loss", getattr(quantisation, f"loss_change_{bits}")),
+            LayerValues(f"{bits} bits, MB saved", quantisation.saved(bits) / 1e6),
         ]
     return lines
 
 
-def _means(found: ReducedQuantisation, pooled: Pooled) -> dict[str, float]:
-    known = np.isfinite(found.kl_4).any()
-    return {f"KL at {bits} bits": _sum(getattr(found, f"kl_{bits}")) for bits in BITS} | {
-        "layers to keep high": float(len(found.keep_high.layers)) if known else math.nan
+def _means(quantisation: ReducedQuantisation, pooled: Pooled) -> dict[str, float]:
+    is_known = np.isfinite(quantisation.kl_4).any()
+    return {f"KL at {bits} bits": _sum(getattr(quantisation, f"kl_{bits}")) for bits in BITS} | {
+        "layers to keep high": float(len(quantisation.keep_high.layers)) if is_known else math.nan
     }
 
 
@@ -309,8 +310,8 @@ def _sum(values: np.ndarray) -> float:
 def _kl_measure(bits: int) -> Measure:
     """The KL of each prediction with a layer rounded; the last token's is not measured."""
 
-    def values(found: Quantisation) -> np.ndarray:
-        kl = getattr(found, f"kl_{bits}")
+    def values(result: Quantisation) -> np.ndarray:
+        kl = getattr(result, f"kl_{bits}")
         return np.pad(kl, ((0, 0), (0, 1)), constant_values=np.nan)
 
     return Measure(
@@ -318,19 +319,21 @@ def _kl_measure(bits: int) -> Measure:
         f"Rounded to {bits} bits",
         "KL(p || p~), nats",
         values_of(Quantisation, values),
-        floor=lambda run: found.kl_floor if (found := run.get(Quantisation)) else 0.0,
+        floor=lambda run: result.kl_floor if (result := run.get(Quantisation)) else 0.0,
         reading=f"0: rounding this layer to {FORMATS[bits]} leaves the output as it is.",
         sentence=_sentence,
-        command=lambda run: found.keep_high.option if (found := run.get(Quantisation)) else "",
+        command=lambda run: result.keep_high.option if (result := run.get(Quantisation)) else "",
     )
 
 
 def _sentence(run: RunResult) -> str:
     """Which layers to keep at 8 bits, by one prompt."""
-    found = run.get(Quantisation)
-    if found is None or not (kept := found.keep_high).layers:
+    quantisation = run.get(Quantisation)
+    if quantisation is None or not (keep_high := quantisation.keep_high).layers:
         return ""
-    return f"keep {numbers_text(sorted(kept.layers))} at 8 bits: {kept.share:.0%} of the KL"
+    return (
+        f"keep {numbers_text(sorted(keep_high.layers))} at 8 bits: {keep_high.share:.0%} of the KL"
+    )
 
 
 def _work(result: RunResult) -> float:
@@ -411,7 +414,7 @@ METRIC = Metric(
     reduced=ReducedQuantisation,
     reduce=ReducedQuantisation.over,
     summary=_summary,
-    findings=lambda found, pooled: list(_findings(found, pooled)),
+    findings=lambda quantisation, pooled: list(_findings(quantisation, pooled)),
     means=_means,
     per_layer=_per_layer,
     moved_by_rounding=True,

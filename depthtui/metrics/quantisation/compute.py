@@ -76,9 +76,9 @@ def quantisation(
                 rows = runs.through(layer, rows, BITS if layer in group else ())
                 ran(len(rows) - 1)
             changes = runs.changes(rows)
-            found = result.filled(group, changes.loss.numpy())
-            found.fill_outputs(group, changes.kl.numpy())
-            return found
+            filled = result.filled(group, changes.loss.numpy())
+            filled.fill_outputs(group, changes.kl.numpy())
+            return filled
 
         begun = partial
         if begun is None:

@@ -71,26 +71,27 @@ class Repeat(MetricResult):
         return self.known_rows
 
     def filled(
-        self, layers: list[int], loss: np.ndarray, kl: np.ndarray, kept: np.ndarray
+        self, layers: list[int], loss: np.ndarray, kl: np.ndarray, same_choices: np.ndarray
     ) -> Repeat:
         """A copy with the blocks that begin with some layers filled in.
 
         Args:
             layers: their indices.
-            loss, kl, kept: changes of the output, `[1 + blocks, tokens]`: first of the unchanged
-                run, then of each block, by its first layer and its length.
+            loss, kl, same_choices: changes of the output, `[1 + blocks, tokens]`: first of the
+                unchanged run, then of each block, by its first layer and its length.
         """
-        found, n_layers = self.copied(), self.kl.shape[1]
+        repeat, n_layers = self.copied(), self.kl.shape[1]
         of_kl, of_choices, of_loss = (
-            values.mean(axis=1, dtype=np.float64) for values in (kl[:, 1:], kept[:, 1:], loss)
+            values.mean(axis=1, dtype=np.float64)
+            for values in (kl[:, 1:], same_choices[:, 1:], loss)
         )
-        found.floor = max(found.floor, float(of_kl[0]))
-        found.loss_floor = max(found.loss_floor, float(np.abs(loss[0]).mean(dtype=np.float64)))
+        repeat.floor = max(repeat.floor, float(of_kl[0]))
+        repeat.loss_floor = max(repeat.loss_floor, float(np.abs(loss[0]).mean(dtype=np.float64)))
         blocks = [(n - 1, layer) for layer in layers for n in lengths_from(layer, n_layers)]
         places = tuple(np.array(blocks).T)
-        found.kl[places], found.choices[places] = of_kl[1:], of_choices[1:]
-        found.loss_change[places] = of_loss[1:]
-        return found
+        repeat.kl[places], repeat.choices[places] = of_kl[1:], of_choices[1:]
+        repeat.loss_change[places] = of_loss[1:]
+        return repeat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,23 +106,23 @@ class ReducedRepeat(Reduced):
     floor: float
     loss_floor: float
 
-    def best(self, length: int) -> Block | None:
+    def best(self, length: int) -> RepeatedBlock | None:
         """The block of this length whose second pass changes the output least; None without one."""
         return self._least(self.kl[length - 1 : length], length)
 
     @property
-    def most_gained(self) -> Block | None:
+    def most_gained(self) -> RepeatedBlock | None:
         """The block whose second pass lowers the loss most; None where the change is rounding."""
         block = self._least(self.loss_change)
         return block if block and block.loss_change < -2 * self.loss_floor else None
 
-    def _least(self, values: np.ndarray, length: int = 1) -> Block | None:
+    def _least(self, values: np.ndarray, length: int = 1) -> RepeatedBlock | None:
         """The block with the least value; the first row is of blocks of `length` layers."""
         if not np.isfinite(values).any():
             return None
         row, first = np.unravel_index(int(np.nanargmin(values)), values.shape)
         place = int(row) + length - 1, int(first)
-        return Block(
+        return RepeatedBlock(
             place[1],
             place[0] + 1,
             *(float(mean[place]) for mean in (self.kl, self.choices, self.loss_change)),
@@ -129,7 +130,7 @@ class ReducedRepeat(Reduced):
 
 
 @dataclass(frozen=True)
-class Block:
+class RepeatedBlock:
     """A block of layers and the effect of running it twice.
 
     Attributes:
@@ -150,9 +151,9 @@ class Block:
         return block_words(self.first, self.length)
 
 
-def _reduce(found: Repeat, run: RunResult, tokens: slice) -> ReducedRepeat | None:
+def _reduce(result: Repeat, run: RunResult, tokens: slice) -> ReducedRepeat | None:
     """Reduce in the same way whether or not token 0 counts elsewhere: it is never scored here."""
-    return ReducedRepeat.of(found, tokens=len(run.tokens) - 1)
+    return ReducedRepeat.of(result, tokens=len(run.tokens) - 1)
 
 
 def _summary(repeat: ReducedRepeat, pooled: Pooled) -> dict[str, Any]:
@@ -168,7 +169,7 @@ def _summary(repeat: ReducedRepeat, pooled: Pooled) -> dict[str, Any]:
     }
 
 
-def _block_summary(block: Block) -> dict[str, Any]:
+def _block_summary(block: RepeatedBlock) -> dict[str, Any]:
     return {
         "n": block.length,
         "first_layer": block.first,
@@ -179,18 +180,18 @@ def _block_summary(block: Block) -> dict[str, Any]:
 
 
 def _findings(repeat: ReducedRepeat, pooled: Pooled) -> Iterator[Finding]:
-    known = progress_words(np.isfinite(repeat.kl[0]))
+    progress = progress_words(np.isfinite(repeat.kl[0]))
     for length in _NAMED_LENGTHS:
         if block := repeat.best(length):
-            what = "Layer" if length == 1 else f"Block of {length}"
+            noun = "Layer" if length == 1 else f"Block of {length}"
             remark = (
                 f"KL {block.kl:.3g} nats, {block.choices:.0%} of first choices stay; "
                 f"loss {block.loss_change:+.3g}"
             )
             yield Finding(
-                f"{what} that bears running twice best",
+                f"{noun} that bears running twice best",
                 block.words,
-                remark + f"; {known}" * bool(known),
+                remark + f"; {progress}" * bool(progress),
             )
     if gained := repeat.most_gained:
         remark = f"loss {gained.loss_change:+.3g} nats, KL {gained.kl:.3g}"
@@ -215,11 +216,11 @@ def _per_layer(repeat: ReducedRepeat) -> list[LayerValues]:
 def by_ends(values: np.ndarray) -> np.ndarray:
     """The values of blocks `[8, L]` by first and last layer, `[L, L]`; NaN where there is none."""
     n_layers = values.shape[1]
-    found = np.full((n_layers, n_layers), np.nan, values.dtype)
+    by_layers = np.full((n_layers, n_layers), np.nan, values.dtype)
     for first in range(n_layers):
         for length in lengths_from(first, n_layers):
-            found[first, first + length - 1] = values[length - 1, first]
-    return found
+            by_layers[first, first + length - 1] = values[length - 1, first]
+    return by_layers
 
 
 def _maps(repeat: ReducedRepeat) -> list[LayerMap]:
@@ -236,7 +237,7 @@ MAP = Measure(
     NAME,
     "Repeated blocks",
     "KL(p || p~), nats",
-    values_of(Repeat, lambda found: by_ends(found.kl)),
+    values_of(Repeat, lambda repeat: by_ends(repeat.kl)),
     columns="layers",
     floor=floor_of(Repeat),
 )
@@ -246,7 +247,7 @@ LOSS_MAP = Measure(
     "repeat_loss",
     "Repeated blocks, loss",
     "loss change, nats",
-    values_of(Repeat, lambda found: by_ends(found.loss_change)),
+    values_of(Repeat, lambda repeat: by_ends(repeat.loss_change)),
     diverging=True,
     columns="layers",
     floor=lambda run: float(getattr(run.get(Repeat), "loss_floor", 0.0)),

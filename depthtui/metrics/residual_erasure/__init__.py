@@ -72,18 +72,18 @@ class ResidualErasure(MetricResult):
         return list(self.tokens) or list(range(self.effect.shape[1] - 1))
 
     @property
-    def done(self) -> list[int]:
+    def finished_tokens(self) -> list[int]:
         """The erased tokens that are fully computed, in order."""
         if self.span:
             return self.erased[: self.settled]
-        known = np.isfinite(self.effect[self.depths])
-        done = known.any(axis=0) if self.threshold else known.all(axis=0)
-        return [token for token in self.erased if done[token]]
+        is_known = np.isfinite(self.effect[self.depths])
+        is_done = is_known.any(axis=0) if self.threshold else is_known.all(axis=0)
+        return [token for token in self.erased if is_done[token]]
 
     @property
     def is_known(self) -> np.ndarray:
         """Whether each erased token is fully computed."""
-        return np.isin(self.erased, self.done)
+        return np.isin(self.erased, self.finished_tokens)
 
     def until(self, threshold: float) -> np.ndarray:
         """The last depth at which erasing each token has at least this effect, `[T]`.
@@ -194,19 +194,19 @@ class ReducedErasure(Reduced):
     until: Annotated[np.ndarray, Shape("L+2", dtype=np.int64)] | None
 
 
-def _reduce(found: ResidualErasure, run: RunResult, tokens: slice) -> ReducedErasure:
-    question = found.effect[:, : max(0, found.answer_start - 1)].astype(np.float64)
+def _reduce(result: ResidualErasure, run: RunResult, tokens: slice) -> ReducedErasure:
+    question = result.effect[:, : max(0, result.answer_start - 1)].astype(np.float64)
     counted = question[:, tokens]
     until = None
-    if found.threshold:
-        done = [token for token in found.done if token < found.answer_start]
-        until = counts_by_depth(1 + found.until(found.threshold)[done], len(found.effect) + 1)
+    if result.threshold:
+        done = [token for token in result.finished_tokens if token < result.answer_start]
+        until = counts_by_depth(1 + result.until(result.threshold)[done], len(result.effect) + 1)
     return ReducedErasure.of(
-        found,
+        result,
         tokens=counted.shape[1],
         largest=counted.max(axis=1, initial=-np.inf if counted.size else np.nan),
         known=np.fmax.reduce(question, axis=1, initial=np.nan),
-        is_part=bool(found.threshold or found.chosen or found.tokens),
+        is_part=bool(result.threshold or result.chosen or result.tokens),
         until=until,
     )
 
@@ -214,17 +214,17 @@ def _reduce(found: ResidualErasure, run: RunResult, tokens: slice) -> ReducedEra
 def _summary(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Any]:
     names = ("chosen", "tokens", "threshold", "checks", "disagreeing", "span", "settled")
     return [
-        None if found is None else with_choices(found, *names) | _until(found)
-        for found in pooled.measured(ResidualErasure)
+        None if erasure is None else with_choices(erasure, *names) | _until(erasure)
+        for erasure in pooled.measured(ResidualErasure)
     ]
 
 
-def _until(found: ResidualErasure) -> dict[str, Any]:
+def _until(erasure: ResidualErasure) -> dict[str, Any]:
     """The search's last depth, by token; null where it was not requested, or is not done."""
-    if not found.threshold:
+    if not erasure.threshold:
         return {}
-    done = set(found.done)
-    until = found.until(found.threshold).tolist()
+    done = set(erasure.finished_tokens)
+    until = erasure.until(erasure.threshold).tolist()
     return {"until": [depth if t in done else None for t, depth in enumerate(until)]}
 
 
@@ -273,8 +273,8 @@ def _memory(sizes: Sizes) -> MemoryNeed:
 
 
 def _answer_begins(result: RunResult, row: int) -> str:
-    found = result.get(ResidualErasure)
-    words = "" if found is None else found.choice_words
+    erasure = result.get(ResidualErasure)
+    words = "" if erasure is None else erasure.choice_words
     return ", ".join(filter(None, (f"answer from token {result.answer_start}", words)))
 
 
@@ -299,22 +299,22 @@ def _evidence(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Evidence
         return [COUNT_MEASURE.unknown("not every token has been erased yet")]
     n_layers, floor = pooled.n_layers, max(one.floor for one in erased)
     least = max(RunSettings.erase_threshold, floor)
-    found, variants = int(_reached(effects, least)), []
+    count, variants = int(_reached(effects, least)), []
     for share in (1 - FIFTH, 1 + FIFTH):
         threshold = max(share * RunSettings.erase_threshold, floor)
         other = int(_reached(effects, threshold))
-        words = f"effects of {least:.2g} reach {found} layers, those of {threshold:.2g} {other}"
+        words = f"effects of {least:.2g} reach {count} layers, those of {threshold:.2g} {other}"
         variants.append(Variant(other, words))
     others = _question_effects(pooled.other.get(METRIC))
     if others is not None:
         other = int(_reached(others, least))
-        variants.append(Variant(other, f"token 0 alone moves it from {found} to {other} layers"))
+        variants.append(Variant(other, f"token 0 alone moves it from {count} to {other} layers"))
     curve = evidence_curve(effects[1:], least, f"≥ {least:.2g}")
     # Each prompt's question counts once, whatever its length.
     every = pooled.reduced(METRIC)
     once = [replace(one, tokens=1) if one and one.tokens else None for one in every]
     interval = pooled.interval(once, lambda largest: _reached(largest, least), "largest")
-    evidence = COUNT_MEASURE.evidence(found, n_layers, variants, curve=curve, interval=interval)
+    evidence = COUNT_MEASURE.evidence(count, n_layers, variants, curve=curve, interval=interval)
     # The largest effect decides the count, and may be larger on other prompts.
     return [of_these_prompts(evidence, interval)]
 

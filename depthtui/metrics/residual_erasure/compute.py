@@ -115,7 +115,7 @@ def residual_erasure(
             effect, answer_start, 0.0, tuple(chosen), tuple(tokens), threshold, span=span
         )
     erased, depths = result.erased, result.depths
-    done = set(result.done)
+    done = set(result.finished_tokens)
     waiting = [token for token in erased if token not in done]
     eraser = _Eraser(replay, unembedding, baseline, answer_start)
     with torch.no_grad():
@@ -126,8 +126,8 @@ def residual_erasure(
                 _Search(eraser, block, result, random.Random(f"{seed} {block[0]}")).run()
             else:
                 places = [(depth, (token,)) for depth in depths for token in block]
-                found = eraser.effects(places).view(len(depths), count)
-                result.effect[np.ix_(depths, block)] = found.numpy()
+                effects = eraser.effects(places).view(len(depths), count)
+                result.effect[np.ix_(depths, block)] = effects.numpy()
             result.floor = max(result.floor, eraser.floor)
             on_tokens(len(erased) - len(waiting), result)
     return result
@@ -159,7 +159,7 @@ class _Search:
         self._low = dict.fromkeys(block, -1)
         self._high = dict.fromkeys(block, len(self._depths))
         # The effects of tokens that were erased by themselves, by place.
-        self._found: dict[int, dict[int, float]] = {token: {} for token in block}
+        self._effects: dict[int, dict[int, float]] = {token: {} for token in block}
         self._has_floor = False
 
     def run(self) -> None:
@@ -167,14 +167,14 @@ class _Search:
         while groups := self._groups():
             self._halve(groups)
         # Where a span set the first depth that does not reach the threshold, a token may reach it.
-        by_span = [t for t in self._block if self._high[t] not in self._found[t]]
+        by_span = [t for t in self._block if self._high[t] not in self._effects[t]]
         by_span = [t for t in by_span if self._high[t] < len(self._depths)]
         counts = [self._check({t: self._high[t] for t in self._drawn(by_span)})]
         checked = self._drawn(self._block)
         counts += [self._check(self._untried(is_above, checked)) for is_above in (False, True)]
         self._result.checks += sum(n_checks for n_checks, _ in counts)
         self._result.disagreeing += sum(disagreeing for _, disagreeing in counts)
-        for token, effects in self._found.items():
+        for token, effects in self._effects.items():
             for place, effect in effects.items():
                 self._result.effect[self._depths[place], token] = effect
         if self._result.span:
@@ -197,21 +197,21 @@ class _Search:
 
     def _halve(self, groups: Sequence[tuple[int, ...]]) -> None:
         """Test the middle of each group's remaining depths, and of its parts where needed."""
-        asked = [((self._low[group[0]] + self._high[group[0]]) // 2, group) for group in groups]
-        while asked:
+        remaining = [((self._low[group[0]] + self._high[group[0]]) // 2, group) for group in groups]
+        while remaining:
             split: list[Place] = []
-            for (place, group), effect in self._measure(asked):
+            for (place, group), effect in self._measure(remaining):
                 reaches = effect >= self._result.threshold
                 if reaches and len(group) > 1:
                     split += [(place, part) for part in _parts(group)]
                 else:
                     (self._low if reaches else self._high).update(dict.fromkeys(group, place))
-            asked = split
+            remaining = split
 
-    def _measure(self, asked: Sequence[Place]) -> list[tuple[Place, float]]:
+    def _measure(self, places: Sequence[Place]) -> list[tuple[Place, float]]:
         """The effects of erasing groups of tokens at places."""
         measured: list[tuple[Place, float]] = []
-        waiting = sorted(asked, key=lambda item: item[1])
+        waiting = sorted(places, key=lambda item: item[1])
         while waiting:
             count = self._eraser.at_once(len(waiting), waiting[0][1][0])
             batch, waiting = sorted(waiting[:count]), waiting[count:]
@@ -221,7 +221,7 @@ class _Search:
             measured += zip(batch, effects, strict=True)
         for (place, group), effect in measured:
             if len(group) == 1:
-                self._found[group[0]][place] = effect
+                self._effects[group[0]][place] = effect
         return measured
 
     def _drawn(self, tokens: Sequence[int]) -> Sequence[int]:
@@ -237,7 +237,7 @@ class _Search:
         for token in tokens:
             high = self._high[token]
             stretch = range(high, len(self._depths)) if is_above else range(high)
-            unknown = [place for place in stretch if place not in self._found[token]]
+            unknown = [place for place in stretch if place not in self._effects[token]]
             if unknown:
                 places[token] = unknown[len(unknown) // 2]
         return places
@@ -310,11 +310,13 @@ class _Eraser:
             if layer < replay.n_layers:
                 past = replay.keys_values_before(layer, begin) if begin > 0 else None
                 rows = replay.run_layer(layer, rows, begin, past)
-        seen = max(self._reads.start, begin)
-        far = self._distance(rows[:, seen - begin : stop - begin], seen - self._reads.start)
+        first_read = max(self._reads.start, begin)
+        far = self._distance(
+            rows[:, first_read - begin : stop - begin], first_read - self._reads.start
+        )
         if with_floor:
             self.floor = max(self.floor, float(far[0].max()))
             far = far[1:]
         # An erased token cannot change earlier tokens, and rounding must not seem to.
-        far = far.masked_fill(torch.arange(seen, stop) < starts[:, None], 0.0)
+        far = far.masked_fill(torch.arange(first_read, stop) < starts[:, None], 0.0)
         return far.amax(dim=-1)

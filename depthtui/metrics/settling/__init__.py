@@ -55,8 +55,8 @@ class Settling(MetricResult):
 
 def divergence_of(run: RunResult, lens: str) -> np.ndarray | None:
     """The divergence of a lens of `LENSES` from the output, `[L+1, T]` in nats; None if unknown."""
-    found = run.get(Settling) if lens == LOGIT else lens_of(run, lens)
-    return found.divergence if isinstance(found, Settling | FittedLens) else None
+    lens_result = run.get(Settling) if lens == LOGIT else lens_of(run, lens)
+    return lens_result.divergence if isinstance(lens_result, Settling | FittedLens) else None
 
 
 def settling_depth(divergence: np.ndarray, threshold: float = SETTLED) -> np.ndarray:
@@ -88,9 +88,9 @@ class ReducedSettling(Reduced):
     settled_blocks: BlocksByDepth = None
 
 
-def reduce_settling(found: Settling, run: RunResult, tokens: slice) -> ReducedSettling | None:
+def reduce_settling(result: Settling, run: RunResult, tokens: slice) -> ReducedSettling | None:
     """The settling of the tokens that count; None without one."""
-    divergence = found.divergence[:, tokens]
+    divergence = result.divergence[:, tokens]
     if not divergence.shape[1]:
         return None
     depths = settling_depth(divergence)
@@ -98,7 +98,7 @@ def reduce_settling(found: Settling, run: RunResult, tokens: slice) -> ReducedSe
     is_known = np.isfinite(divergence).all(axis=1)
     has_settled = depths <= np.arange(len(divergence))[:, None]
     return ReducedSettling.over(
-        found,
+        result,
         run,
         tokens,
         mean_depth=mean_depth(counts),
@@ -112,8 +112,8 @@ def _pool(
     reduced: Sequence[ReducedSettling | ReducedFittedLens], pooled: Pooled
 ) -> ReducedSettling:
     """The settling over the tokens of all prompts, under the chosen lens."""
-    found = [one if isinstance(one, ReducedSettling) else one.settling for one in reduced]
-    return ReducedSettling.pooled(found)
+    settlings = [one if isinstance(one, ReducedSettling) else one.settling for one in reduced]
+    return ReducedSettling.pooled(settlings)
 
 
 def _summary(settling: ReducedSettling, pooled: Pooled) -> dict[str, Any]:

@@ -39,11 +39,11 @@ def divergence(
         checkpoint: called often; an error raised there ends the reading.
     """
     n_tokens = len(residuals[0])
-    found = Divergence(len(residuals), n_tokens, checkpoint)
+    reducer = Divergence(len(residuals), n_tokens, checkpoint)
     # Values of the lens itself are not kept, so the ids do not matter.
     no_ids = torch.zeros(n_tokens, dtype=torch.int64)
-    read_lens(unembedding, residuals, no_ids, 1, None, checkpoint, found.add)
-    return found.value
+    read_lens(unembedding, residuals, no_ids, 1, None, checkpoint, reducer.add)
+    return reducer.value
 
 
 class Divergence:

@@ -101,13 +101,13 @@ class ReducedSimilarity(Reduced):
         return np.asarray(self.angular_distance[0])
 
 
-def _reduce(found: Similarity, run: RunResult, tokens: slice) -> ReducedSimilarity | None:
-    distances = found.distances(tokens).astype(np.float64)
-    cosines = 1 - found.block_influence[:, tokens]
+def _reduce(result: Similarity, run: RunResult, tokens: slice) -> ReducedSimilarity | None:
+    distances = result.distances(tokens).astype(np.float64)
+    cosines = 1 - result.block_influence[:, tokens]
     angles = np.arccos(np.clip(cosines, -1, 1)) / np.pi
     blocks = block_means(angles) if angles.size else None
     return ReducedSimilarity.over(
-        found, run, tokens, angular_distance=distances, angle_blocks=blocks
+        result, run, tokens, angular_distance=distances, angle_blocks=blocks
     )
 
 
@@ -198,18 +198,18 @@ def turning_layers(
     if not np.isfinite(distances).all():
         return COUNT_MEASURE.unknown("the residual stream is not finite")
     layers = np.flatnonzero(_turning(distances))
-    found = len(layers)
+    count = len(layers)
     variants = []
     for share in ((1 - FIFTH) * SHARE, (1 + FIFTH) * SHARE):
-        words = f"{found} layers turn the stream by {SHARE:g} of the mean, {{}} by {share:g}"
+        words = f"{count} layers turn the stream by {SHARE:g} of the mean, {{}} by {share:g}"
         other = int(_turning(distances, share).sum())
         variants.append(Variant(other, words.format(other)))
     if other_distances is not None and np.isfinite(other_distances).all():
         other = int(_turning(other_distances).sum())
-        variants.append(Variant(other, f"token 0 alone moves it from {found} to {other} layers"))
+        variants.append(Variant(other, f"token 0 alone moves it from {count} to {other} layers"))
     least = SHARE * float(_mean_turn(distances))
     curve = evidence_curve(distances, least, f"≥ {least:.2g} of π")
-    return COUNT_MEASURE.evidence(found, len(distances), variants, layers, curve, interval)
+    return COUNT_MEASURE.evidence(count, len(distances), variants, layers, curve, interval)
 
 
 def _mean_turn(distances: np.ndarray) -> np.ndarray:

@@ -178,8 +178,8 @@ def positions_by_prompt(metric: Metric, pooled: Pooled) -> list[list[int] | None
     return [None if one is None else list(one.positions) for one in pooled.reduced(metric)]
 
 
-def _reduce(found: SkipEffects, run: RunResult, tokens: slice) -> ReducedSkipEffects:
-    return ReducedSkipEffects.of(found, tokens=tokens_from(found.positions, len(run.tokens)))
+def _reduce(result: SkipEffects, run: RunResult, tokens: slice) -> ReducedSkipEffects:
+    return ReducedSkipEffects.of(result, tokens=tokens_from(result.positions, len(run.tokens)))
 
 
 def _summary(skip: ReducedSkipEffects, pooled: Pooled) -> dict[str, Any]:

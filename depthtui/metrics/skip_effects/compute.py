@@ -84,13 +84,13 @@ def skip_effects(
         result.layers[layer, : layer + 1] = result.mean_layers[layer, : layer + 1] = 0.0
     if partial is not None:
         result = partial.copied()
-    missing = [layer for layer in layers if not np.isfinite(result.output[layer])]
+    unknown_layers = [layer for layer in layers if not np.isfinite(result.output[layer])]
     total = sum(count - 1 - layer for layer in layers)
-    done = total - sum(count - 1 - layer for layer in missing)
+    done = total - sum(count - 1 - layer for layer in unknown_layers)
     size = layers_at_once or count
     with torch.no_grad():
-        for first in range(0, len(missing), size):
-            group = missing[first : first + size]
+        for first in range(0, len(unknown_layers), size):
+            group = unknown_layers[first : first + size]
             sweep = SkipSweep(replay, skipped, positions, group[0])
             for layer in range(group[0], count):
                 _measure_layer(replay, sweep, layer, group[: sweep.n_runs], result)
@@ -240,8 +240,8 @@ class SkipSweep:
                 after = self._replay.run_layer(layer, rows)
                 results.append((position, rows[:, position:], after[:, position:]))
             else:
-                held = past[0][:, :, :position], past[1][:, :, :position]
-                after = self._replay.run_layer(layer, rows, position, held)
+                keys_values = past[0][:, :, :position], past[1][:, :, :position]
+                after = self._replay.run_layer(layer, rows, position, keys_values)
                 results.append((position, rows, after))
             self._rows[position] = after
         return results

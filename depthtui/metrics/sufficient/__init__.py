@@ -79,11 +79,11 @@ class Sufficient(MetricResult):
     @property
     def is_known(self) -> np.ndarray:
         """Whether each row of each order is known."""
-        known = [
+        is_known = [
             np.isfinite(self.kl[: self.rows(way), self.way == way]).all(axis=1)
             for way in range(len(self.orders))
         ]
-        return np.concatenate(known) if known else np.zeros(1, np.bool_)
+        return np.concatenate(is_known) if is_known else np.zeros(1, np.bool_)
 
     def rows(self, way: int) -> int:
         """How many rows an order has: at least one layer stays."""
@@ -143,33 +143,33 @@ def block_weights(n_tokens: int, blocks: Sequence[int] | np.ndarray) -> np.ndarr
     return weights
 
 
-def _reduce(found: Sufficient, run: RunResult, tokens: slice) -> ReducedSufficient:
-    numbers = block_numbers(len(found.way))
+def _reduce(result: Sufficient, run: RunResult, tokens: slice) -> ReducedSufficient:
+    numbers = block_numbers(len(result.way))
     way, blocks, kl, choices = [], [], [], []
-    for number in range(len(found.orders)):
-        own = np.unique(numbers[(found.way == number) & (numbers >= 0)])
-        most = max(1, MOST_GROUPS // len(found.orders))
+    for number in range(len(result.orders)):
+        own = np.unique(numbers[(result.way == number) & (numbers >= 0)])
+        most = max(1, MOST_GROUPS // len(result.orders))
         for group in np.array_split(own, min(most, len(own)) or 1):
             if not len(group):
                 continue
             weights = block_weights(len(numbers), group)
             way.append(number)
             blocks.append(len(group))
-            kl.append(_weighted(found.kl, weights))
-            choices.append(_weighted(found.kept, weights))
-    scored = found.way >= 0
+            kl.append(_weighted(result.kl, weights))
+            choices.append(_weighted(result.kept, weights))
+    scored = result.way >= 0
     return ReducedSufficient(
         tokens=int(scored.sum()),
-        kind=found.kind,
-        search=found.search,
-        orders=found.orders,
+        kind=result.kind,
+        search=result.search,
+        orders=result.orders,
         way=np.array(way, np.int64),
         blocks=np.array(blocks, np.int64),
         kl=np.array(kl, np.float64),
         choices=np.array(choices, np.float64),
-        mean_kl=found.kl[:, scored].mean(axis=1, dtype=np.float64),
-        mean_choices=found.kept[:, scored].mean(axis=1, dtype=np.float64),
-        floor=found.floor,
+        mean_kl=result.kl[:, scored].mean(axis=1, dtype=np.float64),
+        mean_choices=result.kept[:, scored].mean(axis=1, dtype=np.float64),
+        floor=result.floor,
     )
 
 
@@ -352,52 +352,54 @@ def _pool(reduced: Sequence[ReducedSufficient], pooled: Pooled) -> PooledSuffici
     )
 
 
-def _summary(found: PooledSufficient, pooled: Pooled) -> Mapping[str, Any]:
+def _summary(sufficient: PooledSufficient, pooled: Pooled) -> Mapping[str, Any]:
     costs, shares = (STRICT_TOLERANCE, TOLERANCE), (HALF_OF_CHOICES, STRICT_CHOICES)
     return {
-        "order": found.kind,
-        "search": found.search,
-        "units": found.units,
+        "order": sufficient.kind,
+        "search": sufficient.search,
+        "units": sufficient.units,
         "ways": [
             {
                 "order": list(way.order),
                 "kl": way.curve.tolist(),
                 "choices": way.choices_curve.tolist(),
             }
-            for way in found.ways
+            for way in sufficient.ways
         ],
-        "n": {f"{cost:g}": found.within(cost) for cost in costs},
-        "n_choices": {f"{share:g}": found.keeping(share) for share in shares},
-        "interval": None if found.interval is None else list(found.interval),
-        "choices_at_1": found.choices_between,
+        "n": {f"{cost:g}": sufficient.within(cost) for cost in costs},
+        "n_choices": {f"{share:g}": sufficient.keeping(share) for share in shares},
+        "interval": None if sufficient.interval is None else list(sufficient.interval),
+        "choices_at_1": sufficient.choices_between,
     }
 
 
-def _findings(found: PooledSufficient, pooled: Pooled) -> list[Finding]:
+def _findings(sufficient: PooledSufficient, pooled: Pooled) -> list[Finding]:
     kinds = {"model": "the model's order", "own": "an order of other tokens of these prompts"}
-    where = f"in {kinds[found.kind]}, {found.search}"
-    stand_in = left_out_words("layer", (), found.n_layers, pooled.stand_in)
-    go = ", ".join(map(str, found.ways[0].order[:_NAMED]))
+    where = f"in {kinds[sufficient.kind]}, {sufficient.search}"
+    stand_in = left_out_words("layer", (), sufficient.n_layers, pooled.stand_in)
+    go = ", ".join(map(str, sufficient.ways[0].order[:_NAMED]))
     between = (
-        "" if found.interval is None else f" ({found.interval[0]:.1f}-{found.interval[1]:.1f})"
+        ""
+        if sufficient.interval is None
+        else f" ({sufficient.interval[0]:.1f}-{sufficient.interval[1]:.1f})"
     )
     return [
         Finding(
             "Layers within 1 nat",
-            f"{found.within():.1f} of {found.n_layers}{between}",
-            f"{where}; {found.choices:.0%} of first choices stay with {found.layers}; "
+            f"{sufficient.within():.1f} of {sufficient.n_layers}{between}",
+            f"{where}; {sufficient.choices:.0%} of first choices stay with {sufficient.layers}; "
             f"layers {go} go first{stand_in}",
         ),
         Finding(
             "Layers within 0.1 nats",
-            f"{found.within(STRICT_TOLERANCE):.1f} of {found.n_layers}",
+            f"{sufficient.within(STRICT_TOLERANCE):.1f} of {sufficient.n_layers}",
         ),
         Finding(
             "Layers for 90% of choices",
-            f"{found.keeping(STRICT_CHOICES):.1f} of {found.n_layers}",
-            f"half of the choices: {found.keeping(HALF_OF_CHOICES):.1f}",
+            f"{sufficient.keeping(STRICT_CHOICES):.1f} of {sufficient.n_layers}",
+            f"half of the choices: {sufficient.keeping(HALF_OF_CHOICES):.1f}",
         ),
-        noise_floor(METRIC.title, f"{found.floor:.2g} nats"),
+        noise_floor(METRIC.title, f"{sufficient.floor:.2g} nats"),
     ]
 
 
@@ -406,17 +408,19 @@ COUNT_MEASURE = CountMeasure(
 )
 
 
-def _evidence(found: PooledSufficient, pooled: Pooled) -> list[Evidence]:
+def _evidence(sufficient: PooledSufficient, pooled: Pooled) -> list[Evidence]:
     variants = []
     for share in (1 - FIFTH, 1 + FIFTH):
-        other = found.within(share * TOLERANCE)
+        other = sufficient.within(share * TOLERANCE)
         variants.append(Variant(needed(other), f"within {share:.1f} nats it takes {other:.1f}"))
-    ends, interval = found.interval, None
+    ends, interval = sufficient.interval, None
     if ends is not None:
-        interval = CountInterval(*ends, LEVEL, found.units, resolution=0)
-    layers = found.kept_layers
+        interval = CountInterval(*ends, LEVEL, sufficient.units, resolution=0)
+    layers = sufficient.kept_layers
     return [
-        COUNT_MEASURE.evidence(found.layers, found.n_layers, variants, layers, interval=interval)
+        COUNT_MEASURE.evidence(
+            sufficient.layers, sufficient.n_layers, variants, layers, interval=interval
+        )
     ]
 
 
@@ -483,6 +487,6 @@ METRIC = Metric(
     pool=_pool,
     summary=_summary,
     findings=_findings,
-    means=lambda found, pooled: {"layers within 1 nat": found.within()},
+    means=lambda sufficient, pooled: {"layers within 1 nat": sufficient.within()},
     evidence=_evidence,
 )

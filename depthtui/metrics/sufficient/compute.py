@@ -119,14 +119,14 @@ def sufficient(
         substitute: what stands in for a layer that is left out.
     """
     change = OutputChange(unembedding, replay.states[-1], replay.ids)
-    result, known = begun, begun.is_known
-    total, first = len(known), 0
+    result, is_known = begun, begun.is_known
+    total, first = len(is_known), 0
     for way, order in enumerate(begun.orders):
         rows = begun.rows(way)
-        missing = np.flatnonzero(~known[first : first + rows])
+        unknown_rows = np.flatnonzero(~is_known[first : first + rows])
         first += rows
-        for part in slices(len(missing), rows_at_once or rows):
-            counts = missing[part]
+        for part in slices(len(unknown_rows), rows_at_once or rows):
+            counts = unknown_rows[part]
             changes = change(without_first(replay, order, counts.tolist(), substitute))
             tokens = begun.way == way
             # Copied: the listener keeps a reference to a reported result.

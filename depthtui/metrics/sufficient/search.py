@@ -24,7 +24,7 @@ _REPORTED = 6
 
 
 @dataclass
-class Order:
+class LayerOrder:
     """An order of layers, finished or not.
 
     Attributes:
@@ -105,20 +105,20 @@ def ranked(costs: Sequence[float] | np.ndarray) -> list[int]:
 
 def ranked_order(
     texts: Sequence[Texts], n_layers: int, on_tried: Callable[[float], None] = lambda layers: None
-) -> Order:
+) -> LayerOrder:
     """The order by the cost of each layer alone; arguments as in `greedy_order`."""
     costs = _tried(texts, range(n_layers), on_tried)
-    return Order(ranked([costs[layer] for layer in range(n_layers)]))
+    return LayerOrder(ranked([costs[layer] for layer in range(n_layers)]))
 
 
 def greedy_order(
     texts: Sequence[Texts],
     n_layers: int,
-    begun: Order | None = None,
-    on_layer: Callable[[Order], None] = lambda order: None,
-    enough: Callable[[Order], bool] = lambda order: False,
+    begun: LayerOrder | None = None,
+    on_layer: Callable[[LayerOrder], None] = lambda order: None,
+    enough: Callable[[LayerOrder], bool] = lambda order: False,
     on_tried: Callable[[float], None] = lambda layers: None,
-) -> Order:
+) -> LayerOrder:
     """The greedy order: the next layer is always the one of least cost to leave out too.
 
     A round tries layers by their costs in the last round: at least four, then each whose last cost
@@ -132,7 +132,7 @@ def greedy_order(
         enough: whether the order so far is enough.
         on_tried: called with how many more layers have been tried, in shares for each text.
     """
-    order = begun or Order()
+    order = begun or LayerOrder()
     for layer in order.layers:
         _leave_out(texts, layer)
     while not order.is_whole(n_layers) and not enough(order):
@@ -151,7 +151,7 @@ def greedy_order(
         _leave_out(texts, best)
         last = order.last | tried
         cost = last.pop(best)
-        order = Order([*order.layers, best], [*order.costs, cost], last)
+        order = LayerOrder([*order.layers, best], [*order.costs, cost], last)
         on_layer(order)
     return order
 

@@ -17,7 +17,7 @@ from textual.widget import Widget
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import LENS_METRICS, LOGIT, lens_of
-from depthtui.data.run import RunResult, Tokens
+from depthtui.data.run import PromptTokens, RunResult
 from depthtui.depth.reading import Reading
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.chosen_lens import measured_by, through
@@ -386,7 +386,7 @@ def _with_tokens(reading: Reading | None) -> Reading | None:
     return reading if reading is not None and reading.parts else None
 
 
-def _tokens_of(view: View) -> Tokens | None:
+def _tokens_of(view: View) -> PromptTokens | None:
     return view.result.tokens if view.result is not None else None
 
 

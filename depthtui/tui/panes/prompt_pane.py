@@ -12,7 +12,7 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 
 from depthtui import ramps
-from depthtui.data.run import Tokens
+from depthtui.data.run import PromptTokens
 from depthtui.data.selection import indices_text
 from depthtui.token_text import fit_shown, printable, printable_sentence
 from depthtui.tui.draw.scale import scale_of
@@ -204,7 +204,7 @@ class PromptPane(Pane):
                 self.post_message(CursorMoved(self.cursor.layer, place.index))
 
 
-def lay_out(tokens: Tokens, width: int, marks: bool) -> list[_TokenPlace]:
+def lay_out(tokens: PromptTokens, width: int, marks: bool) -> list[_TokenPlace]:
     """Flow the tokens over lines of `width` cells; a line ends after a newline.
 
     With `marks`, every token has a cell for the glyph after it.

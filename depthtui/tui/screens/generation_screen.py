@@ -16,7 +16,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from depthtui.data.lens_view import LOGIT
-from depthtui.data.run import RunResult, Tokens
+from depthtui.data.run import PromptTokens, RunResult
 from depthtui.data.run_settings import GenerationSettings, RunSettings
 from depthtui.depth.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
 from depthtui.metrics import logit_lens
@@ -214,7 +214,7 @@ def as_result(generation_state: GenerationState) -> RunResult | None:
         model=generation_state.model,
         prompt=generation_state.prompt,
         settings=RunSettings(),
-        tokens=Tokens(written.ids, written.texts, len(written)),
+        tokens=PromptTokens(written.ids, written.texts, len(written)),
     )
     shown.put(logit_lens.METRIC.name, written.lens)
     return shown

@@ -15,7 +15,7 @@ from enum import Enum
 
 import numpy as np
 
-from depthtui.data.run import Tokens
+from depthtui.data.run import PromptTokens
 
 LEAST_SHARED = 0.5
 """The least share of both runs' tokens that must be the same, or nothing is aligned."""
@@ -65,7 +65,7 @@ class Alignment:
         return "a" if self.b[0] < 0 else "b"
 
 
-def align(a: Tokens, b: Tokens, answers: tuple[int, int] | None = None) -> Alignment:
+def align(a: PromptTokens, b: PromptTokens, answers: tuple[int, int] | None = None) -> Alignment:
     """Align the tokens of two runs by their texts, or at their answers where the texts differ.
 
     Args:

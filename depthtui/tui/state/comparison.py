@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from depthtui.data.model import ModelInfo
-from depthtui.data.run import RunResult, Tokens
+from depthtui.data.run import PromptTokens, RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
 from depthtui.depth.parting import parting_sentence
@@ -107,7 +107,7 @@ def choices_of(run: SessionRun, metrics: Sequence[str]) -> dict[str, Any]:
     return {name: getattr(run.settings, name) for name in sorted(names - set(PLACES))}
 
 
-def _about_tokens(a: Tokens, b: Tokens, alignment: Alignment) -> str:
+def _about_tokens(a: PromptTokens, b: PromptTokens, alignment: Alignment) -> str:
     match alignment.match:
         case Match.SAME:
             same = "The same tokens" if (a.ids == b.ids).all() else "The same texts, other ids"
@@ -133,7 +133,7 @@ def _about_tokens(a: Tokens, b: Tokens, alignment: Alignment) -> str:
             return f"The tokens differ ({tokens}): only curves and means over tokens are compared."
 
 
-def _begins_otherwise(a: Tokens, b: Tokens, alignment: Alignment) -> bool:
+def _begins_otherwise(a: PromptTokens, b: PromptTokens, alignment: Alignment) -> bool:
     """Whether one run begins with a special token that the other lacks."""
     if alignment.match not in (Match.SHIFTED, Match.TEXTS):
         return False

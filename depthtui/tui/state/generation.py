@@ -17,7 +17,7 @@ from depthtui.data.protocol import (
     GenerationStarted,
     Progress,
 )
-from depthtui.data.run import Prompt, Tokens
+from depthtui.data.run import Prompt, PromptTokens
 from depthtui.data.run_settings import GenerationSettings
 from depthtui.depth.reading import text_verdicts
 from depthtui.report.generation import trend_sentence
@@ -51,7 +51,7 @@ class GenerationState:
         self.seconds = 0.0
         self.problem = ""
         self.preparing = ""
-        nothing = Tokens(np.zeros(0, np.int64), [], 0)
+        nothing = PromptTokens(np.zeros(0, np.int64), [], 0)
         self._generation = Generation.empty(model, prompt, settings, nothing)
         self._unjoined: list[Continuation] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depthtui.data.run import Tokens
+from depthtui.data.run import PromptTokens
 from depthtui.tui.state.alignment import (
     Match,
     align,
@@ -16,9 +16,9 @@ from depthtui.tui.state.alignment import (
 )
 
 
-def tokens(*texts: str, first_id: int = 0, answer: int | None = None) -> Tokens:
+def tokens(*texts: str, first_id: int = 0, answer: int | None = None) -> PromptTokens:
     start = len(texts) if answer is None else answer
-    return Tokens(np.arange(first_id, first_id + len(texts)), list(texts), start)
+    return PromptTokens(np.arange(first_id, first_id + len(texts)), list(texts), start)
 
 
 TEXT = ("The", " capital", " of", " France", " is", " Paris")

@@ -9,7 +9,7 @@ import pytest
 
 from depthtui.data.lens import AffineLens, LogitLens
 from depthtui.data.remarks import Bookmark, Remarks
-from depthtui.data.run import RunResult, Tokens
+from depthtui.data.run import PromptTokens, RunResult
 from depthtui.tui.state.run_search import Search
 from tests.builders.lenses import random_lens
 from tests.builders.results import run
@@ -26,7 +26,7 @@ def result() -> RunResult:
     lens.top_ids[2, 4, 1] = 1
     lens.top_ids[3, 1, 0] = 1
     lens.top_ids[3, 0, 0] = 2
-    tokens = Tokens(np.arange(len(TEXTS)), TEXTS, len(TEXTS))
+    tokens = PromptTokens(np.arange(len(TEXTS)), TEXTS, len(TEXTS))
     return replace(found, tokens=tokens)
 
 
