@@ -29,7 +29,7 @@ from depthtui.metrics import (
     had_by_none,
     reading_through,
 )
-from depthtui.models.reach import check_at_hand
+from depthtui.models.reach import check_can_open
 from depthtui.parallel.group import joined_by, rank_of
 from depthtui.report.progress import EngineProgress
 from depthtui.settings import load_settings
@@ -210,7 +210,7 @@ def _named(
     spec, storage = keywords.spec(name), Storage.of(keywords.file())
     trusted = keywords.trusted()
     # Check before the import of torch, which takes seconds, that the model can be opened.
-    check_at_hand(spec, storage.models_dir, spec in trusted)
+    check_can_open(spec, storage.models_dir, spec in trusted)
     from depthtui.models.library_output import libraries_silenced
 
     engine = make_engine(storage, bar.emit, _warn, trusted=trusted)

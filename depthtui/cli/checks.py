@@ -198,12 +198,12 @@ def check_plan(spec: ModelSpec, settings: Settings, trusted: TrustedModels) -> I
     from depthtui.models.catalog import resolve
     from depthtui.models.checked_config import read_checked_config
     from depthtui.models.loading import local_folder
-    from depthtui.models.reach import check_at_hand
+    from depthtui.models.reach import check_can_open
     from depthtui.models.tensor_parallel import plan_for, plans_of, sizes_that_work
 
     folder, may_run = models_dir(settings.cache_folder), spec in trusted
     try:
-        check_at_hand(spec, folder, may_run)
+        check_can_open(spec, folder, may_run)
         source = resolve(spec, folder)
         config = read_checked_config(
             local_folder(source, folder, lambda progress: None, may_run), may_run

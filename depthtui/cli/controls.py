@@ -30,14 +30,14 @@ def print_controls(
     from depthtui.engine.control import Control
     from depthtui.engine.factory import Storage, make_engine
     from depthtui.errors import RunStopped
-    from depthtui.models.reach import check_at_hand
+    from depthtui.models.reach import check_can_open
 
     settings = given.settings()
     if not (asked.prompts or asked.files or asked.task):
         asked = replace(asked, task=TASK)
     prompts = gather_prompts(asked, settings).prompts
     storage, control = Storage.of(settings), Control()
-    check_at_hand(spec, storage.models_dir, spec in trusted)
+    check_can_open(spec, storage.models_dir, spec in trusted)
     with Display(say) as display:
         engine = make_engine(storage, display.emit, say, trusted=trusted)
         try:

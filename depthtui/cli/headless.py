@@ -20,7 +20,7 @@ from depthtui.metrics import (
     failures_in_words,
     had_by_none,
 )
-from depthtui.models.reach import check_at_hand
+from depthtui.models.reach import check_can_open
 
 if TYPE_CHECKING:
     from depthtui.engine.engine import Engine
@@ -76,7 +76,7 @@ def run_job(
         DepthError: the model cannot be loaded, or every prompt is too long.
     """
     # What cannot be opened is told before torch is imported, which takes seconds.
-    check_at_hand(job.spec, job.storage.models_dir, job.spec in job.trusted)
+    check_can_open(job.spec, job.storage.models_dir, job.spec in job.trusted)
     with Display(notice) as display:
         engine = make_engine(job.storage, display.emit, notice, on_bug, job.trusted)
         if job.states:

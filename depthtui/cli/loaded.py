@@ -20,11 +20,11 @@ def loaded_engine(spec: ModelSpec, trusted: TrustedModels, given: Given) -> Iter
     """An engine that has loaded a model, while a progress bar is shown."""
     from depthtui.cli.display import Display
     from depthtui.engine.factory import Storage, make_engine
-    from depthtui.models.reach import check_at_hand
+    from depthtui.models.reach import check_can_open
 
     storage = Storage.of(given.settings())
     # What cannot be opened is told before torch is imported, which takes seconds.
-    check_at_hand(spec, storage.models_dir, spec in trusted)
+    check_can_open(spec, storage.models_dir, spec in trusted)
     with Display(say) as display:
         engine = make_engine(storage, display.emit, say, trusted=trusted)
         engine.load(spec)

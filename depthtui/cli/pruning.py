@@ -23,7 +23,7 @@ from depthtui.engine.held_out_prompts import OutputComparison, WholeOutput
 from depthtui.engine.layer_choice import BudgetGate, LayerChoice, layers_words
 from depthtui.engine.pruning import PrunedModel, check_source, check_target
 from depthtui.errors import DepthError
-from depthtui.models.reach import check_at_hand
+from depthtui.models.reach import check_can_open
 from depthtui.models.recipe import RECIPE
 
 
@@ -99,7 +99,7 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
         RunStopped: ctrl-c stopped it.
     """
     # A wrong name or folder is found before the model loads.
-    check_at_hand(job.spec, job.storage.models_dir, job.spec in job.trusted)
+    check_can_open(job.spec, job.storage.models_dir, job.spec in job.trusted)
     check_source(job.spec)
     check_target(job.out)
     control = Control()

@@ -20,7 +20,7 @@ from depthtui.data.run_settings import GenerationSettings, ModelSpec
 from depthtui.engine.control import Control
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
-from depthtui.models.reach import check_at_hand
+from depthtui.models.reach import check_can_open
 from depthtui.token_text import printable_line
 
 _LONGEST_CHARACTER = 4
@@ -74,7 +74,7 @@ def generate_texts(
     Raises:
         DepthError: the model cannot be loaded.
     """
-    check_at_hand(job.spec, job.storage.models_dir, job.spec in job.trusted)
+    check_can_open(job.spec, job.storage.models_dir, job.spec in job.trusted)
     pen: _Pen | None = None
 
     def emit(event: protocol.Event) -> None:

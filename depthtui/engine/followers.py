@@ -57,7 +57,7 @@ def on_every_rank(method: Method) -> Method:
     @functools.wraps(method)
     def called_everywhere(self: Any, *args: Any, **kwargs: Any) -> Any:
         group = joined()
-        if group is None or not group.tells or _depth:
+        if group is None or not group.sends_calls or _depth:
             return method(self, *args, **kwargs)
         if group.rank == 0:
             arguments = signature.bind(self, *args, **kwargs).arguments
@@ -143,7 +143,7 @@ def _follower(storage: dict[str, Any]) -> Engine:
 def dismiss() -> None:
     """Tell the other ranks that no more calls come."""
     group = joined()
-    if group is not None and group.tells and group.rank == 0:
+    if group is not None and group.sends_calls and group.rank == 0:
         first_rank_bytes(_CALL, lambda: None, patient=True)
 
 

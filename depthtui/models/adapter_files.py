@@ -91,8 +91,8 @@ def resolve_adapter(name: str) -> ModelSource:
 def cached_adapter(adapter_id: str) -> Path | None:
     """The complete copy of a hub adapter in the hub cache, or None."""
     snapshot = hub_snapshot(adapter_id)
-    whole = all((snapshot / name).is_file() for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS))
-    return snapshot if whole and snapshot.parent.name == "snapshots" else None
+    is_complete = all((snapshot / name).is_file() for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS))
+    return snapshot if is_complete and snapshot.parent.name == "snapshots" else None
 
 
 def adapter_on_disk(name: str) -> Adapter | None:
@@ -113,7 +113,7 @@ def read_adapter(source: ModelSource, folder: Path) -> Adapter:
     Raises:
         DepthError: a file is missing, damaged or a pickle, or the adapter is of another kind.
     """
-    asked = read_adapter_config(folder)
+    config = read_adapter_config(folder)
     weights = folder / ADAPTER_WEIGHTS
     if not weights.exists() and (folder / ADAPTER_PICKLE).exists():
         raise DepthError(
@@ -122,10 +122,10 @@ def read_adapter(source: ModelSource, folder: Path) -> Adapter:
             "Use a copy with safetensors, or save it anew where you trust it.",
         )
     check_safetensors(weights)
-    lora = _lora(folder, asked)
+    lora = _lora(folder, config)
     if isinstance(lora.get("target_modules"), str) or isinstance(lora.get("exclude_modules"), str):
         lora = _with_modules_of(weights, lora)
-    base = asked.get("base_model_name_or_path")
+    base = config.get("base_model_name_or_path")
     return Adapter(_title(source), str(source), folder, base if isinstance(base, str) else "", lora)
 
 
@@ -137,18 +137,18 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / ADAPTER_CONFIG
     try:
-        asked = parse_json(read_whole(path, _LARGEST_CONFIG))
+        config = parse_json(read_whole(path, _LARGEST_CONFIG))
     except (OSError, ValueError) as error:
         raise DepthError(f"{path} cannot be read: {why(error)}.", _FETCH_AGAIN) from error
-    if not isinstance(asked, dict):
+    if not isinstance(config, dict):
         raise DepthError(f"{path} holds no configuration.", _FETCH_AGAIN)
-    kind = asked.get("peft_type")
+    kind = config.get("peft_type")
     if kind != "LORA":
         raise DepthError(
             f"{path} is of an adapter of the kind {shown(kind)}, and only LoRA is merged here.",
             MERGE_WITH_PEFT,
         )
-    return asked
+    return config
 
 
 def _title(source: ModelSource) -> str:
@@ -157,14 +157,14 @@ def _title(source: ModelSource) -> str:
     return f"{path.parent.name} {path.name}" if _CHECKPOINT.fullmatch(path.name) else path.name
 
 
-def _lora(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
+def _lora(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a configuration that define how its weights are merged.
 
     Raises:
         DepthError: a field has an invalid value, or asks for something that is not supported.
     """
     path = folder / ADAPTER_CONFIG
-    for name, value in asked.items():
+    for name, value in config.items():
         fits = _FIELDS.get(name)
         if fits is not None and not (value is None or fits(value)):
             raise DepthError(
@@ -177,13 +177,13 @@ def _lora(folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
                 "and which depthtui does not know.",
                 MERGE_WITH_PEFT,
             )
-    if asked.get("init_lora_weights") not in _KEEPS_BASE:
+    if config.get("init_lora_weights") not in _KEEPS_BASE:
         raise DepthError(
-            f"{path}: this adapter began with {shown(asked['init_lora_weights'])}, which changes "
+            f"{path}: this adapter began with {shown(config['init_lora_weights'])}, which changes "
             "the weights of the base, too.",
             "Save it anew with peft's path_initial_model_for_weight_conversion, or merge it there.",
         )
-    return {name: asked[name] for name in _FIELDS if asked.get(name) is not None}
+    return {name: config[name] for name in _FIELDS if config.get(name) is not None}
 
 
 def _with_modules_of(weights: Path, lora: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,8 +191,8 @@ def _with_modules_of(weights: Path, lora: Mapping[str, Any]) -> dict[str, Any]:
     names = [name.removeprefix(_PREFIX) for name in read_header(weights)[0]]
     modules = sorted({name.partition(".lora_")[0] for name in names if ".lora_" in name})
     patterns = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
-    kept = {name: value for name, value in lora.items() if name not in patterns}
-    return {**kept, "target_modules": modules}
+    other_fields = {name: value for name, value in lora.items() if name not in patterns}
+    return {**other_fields, "target_modules": modules}
 
 
 def _is_count(value: Any) -> bool:
@@ -221,7 +221,7 @@ def _are_modules(value: Any) -> bool:
 
 
 def _are_places(value: Any) -> bool:
-    return isinstance(value, list) and all(type(one) is int and one >= 0 for one in value)
+    return isinstance(value, list) and all(type(place) is int and place >= 0 for place in value)
 
 
 def _by_name(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:

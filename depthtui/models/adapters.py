@@ -60,8 +60,8 @@ def local_adapter(name: str, progress: Callable[[Progress], None]) -> Adapter:
     Raises:
         DepthError: it cannot be found, fetched or opened safely.
     """
-    if (found := adapter_on_disk(name)) is not None:
-        return found
+    if (adapter := adapter_on_disk(name)) is not None:
+        return adapter
     from depthtui.models.hub import fetch_adapter
 
     source = resolve_adapter(name)
@@ -180,12 +180,12 @@ def _in_words(adapter: Adapter) -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         raise DepthError(
-            f"{adapter.name} cannot be merged into this base: {_said(error)}.",
+            f"{adapter.name} cannot be merged into this base: {_first_error_line(error)}.",
             _another_base(adapter),
         ) from error
 
 
-def _said(error: Exception) -> str:
+def _first_error_line(error: Exception) -> str:
     """The first line of an error; where torch lists weights of another shape, the first of them."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     sizes = next((line for line in lines if line.startswith("size mismatch")), None)
@@ -212,7 +212,7 @@ class BaseWeights:
     def __init__(self, model: PreTrainedModel, load: Callable[[], PreTrainedModel]) -> None:
         self._model = model
         self._load = load
-        self._held: dict[str, Tensor] | None = None
+        self._base_weights: dict[str, Tensor] | None = None
 
     @contextmanager
     def put_back(self) -> Iterator[None]:
@@ -221,37 +221,37 @@ class BaseWeights:
         Raises:
             DepthError: there is too little memory for the base.
         """
-        held = self._changed()
-        self._exchange(held)
+        base_weights = self._changed()
+        self._exchange(base_weights)
         try:
             yield
         finally:
-            self._exchange(held)
+            self._exchange(base_weights)
 
-    def _exchange(self, held: dict[str, Tensor]) -> None:
-        for name, weight in held.items():
+    def _exchange(self, base_weights: dict[str, Tensor]) -> None:
+        for name, weight in base_weights.items():
             parameter = self._model.get_parameter(name)
-            here = parameter.data
-            parameter.data = weight.to(here.device)
-            held[name] = here.to("cpu")
+            current = parameter.data
+            parameter.data = weight.to(current.device)
+            base_weights[name] = current.to("cpu")
 
     def _changed(self) -> dict[str, Tensor]:
         """The base's weights that differ from the merged ones, by name."""
-        if self._held is None:
-            needed, free = self._model.get_memory_footprint(), free_memory()  # type: ignore[no-untyped-call]
-            if needed > free:
+        if self._base_weights is None:
+            needed_bytes, free = self._model.get_memory_footprint(), free_memory()  # type: ignore[no-untyped-call]
+            if needed_bytes > free:
                 raise DepthError(
-                    f"the base without the adapter takes {format_size(needed)} of memory, and "
-                    f"{format_size(free)} are free"
+                    f"the base without the adapter takes {format_size(needed_bytes)} of memory, "
+                    f"and {format_size(free)} are free"
                 )
             # Tied weights have several names in the base, and one here where they are still tied.
             base = dict(self._load().named_parameters(remove_duplicate=False))
-            self._held = {
+            self._base_weights = {
                 name: base[name].detach()
                 for name, merged in self._model.named_parameters()
                 if not torch.equal(base[name], merged.to("cpu"))
             }
-        return self._held
+        return self._base_weights
 
 
 def trained_on_another(adapter: Adapter, model: str) -> str:

@@ -35,8 +35,8 @@ def part_that_predicts(config: PreTrainedConfig) -> PreTrainedConfig:
     """
     if not reads_more_than_text(config):
         return config
-    whole: Any = MODEL_FOR_MULTIMODAL_LM_MAPPING[type(config)]
-    if whole.forward is not nn.Module.forward:
+    model_class: Any = MODEL_FOR_MULTIMODAL_LM_MAPPING[type(config)]
+    if model_class.forward is not nn.Module.forward:
         return config
     parts = (getattr(config, name) for name in config.sub_configs)
     return next((part for part in parts if reads_more_than_text(part)), config)

@@ -148,8 +148,8 @@ def recent_first(listed: Sequence[ModelListing], names: Iterable[str]) -> list[M
     """
     by_name = {listing.name: listing for listing in listed}
     recent = [by_name.get(name) or _path_listing(name) for name in names]
-    found = dict.fromkeys(listing for listing in recent if listing is not None)
-    return list(found | dict.fromkeys(listed))
+    recent_listings = dict.fromkeys(listing for listing in recent if listing is not None)
+    return list(recent_listings | dict.fromkeys(listed))
 
 
 def lasting_name(name: str) -> str:
@@ -347,13 +347,13 @@ def _facts(folder: Path) -> str:
         config = read_config(folder)
     except DepthError:
         return ""
-    known = {**config, **_text_part(config)}
-    layers = known.get("num_hidden_layers") or known.get("n_layer")
-    width = known.get("hidden_size") or known.get("n_embd")
+    fields = {**config, **_text_part(config)}
+    layers = fields.get("num_hidden_layers") or fields.get("n_layer")
+    width = fields.get("hidden_size") or fields.get("n_embd")
     phrases = (
         f"{layers} layers" if layers else "",
         f"width {width}" if width else "",
-        f"{known['vocab_size']} tokens known" if known.get("vocab_size") else "",
+        f"{fields['vocab_size']} tokens known" if fields.get("vocab_size") else "",
         str(config.get("model_type") or ""),
         "measured on text alone" if _reads_more_than_text(config) else "",
     )
@@ -378,14 +378,14 @@ def _store_listings(models_dir: Path) -> Iterator[ModelListing]:
         hidden = folder.name.startswith(".") or folder.name == DEMO_NAME
         if hidden or not _has_weights(folder):
             continue
-        found = provenance(folder)
+        origin = provenance(folder)
         yield ModelListing(
             name=str(folder.absolute()),
-            title=str(found.get("name") or folder.name),
+            title=str(origin.get("name") or folder.name),
             kind="store",
             size=_size(folder),
             ready=True,
-            note=str(found.get("made_from", "")),
+            note=str(origin.get("made_from", "")),
             facts=_facts(folder),
         )
 
@@ -413,8 +413,8 @@ def _hub_listings() -> Iterator[ModelListing]:
 
 def _any_snapshot(repository: Path, model_id: str) -> Path | None:
     for snapshot in _subfolders(repository / "snapshots"):
-        if (found := cached_snapshot(model_id, snapshot.name)) is not None:
-            return found
+        if (complete_snapshot_folder := cached_snapshot(model_id, snapshot.name)) is not None:
+            return complete_snapshot_folder
     return None
 
 
@@ -452,10 +452,10 @@ def _has_weights(folder: Path) -> bool:
 def provenance(folder: Path) -> dict[str, Any]:
     """The contents of `depthtui.json` in a converted model; empty for any other folder."""
     try:
-        found = parse_json(read_whole(folder / MADE_FROM, _LARGEST_CONFIG))
+        contents = parse_json(read_whole(folder / MADE_FROM, _LARGEST_CONFIG))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return contents if isinstance(contents, dict) else {}
 
 
 def _size(folder: Path) -> int:

@@ -34,10 +34,10 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
     kind = str(raw.get("model_type", ""))
     code = raw.get("auto_map")
     has_code = isinstance(code, dict) and "AutoModelForCausalLM" in code
-    known = kind in CONFIG_MAPPING
-    if has_code and not known and not trust_remote_code:
+    is_known = kind in CONFIG_MAPPING
+    if has_code and not is_known and not trust_remote_code:
         raise needs_code(folder, kind or "unnamed architecture")
-    if not known and not has_code:
+    if not is_known and not has_code:
         raise DepthError(
             f"The installed transformers does not know the architecture {kind!r}."
             if kind

@@ -87,12 +87,12 @@ def _alone(source: Path, scratch: Path) -> Iterator[Path]:
 def _check_room(source: Path, folder: Path) -> None:
     """Check that the model fits on the disk and in memory as float32."""
     tensors = gguf.GGUFReader(str(source)).tensors
-    needed = 4 * sum(int(tensor.n_elements) for tensor in tensors)
-    check_disk(folder, needed, f"Converting {source.name}")
+    needed_bytes = 4 * sum(int(tensor.n_elements) for tensor in tensors)
+    check_disk(folder, needed_bytes, f"Converting {source.name}")
     free = free_memory()
-    if needed > free:
+    if needed_bytes > free:
         raise DepthError(
-            f"Converting {source.name} needs {format_size(needed)} of memory; "
+            f"Converting {source.name} needs {format_size(needed_bytes)} of memory; "
             f"{format_size(free)} are free.",
             "Convert it on a larger machine, or open a safetensors copy of the model.",
         )
@@ -146,8 +146,8 @@ def _reporting_tensors(progress: Report) -> Iterator[None]:
 
         def __iter__(self) -> Iterator[Any]:
             total = len(self.tensors)
-            for done, tensor in enumerate(self.tensors):
-                progress(Progress("Converting to safetensors", done, total, "tensors"))
+            for tensors_done, tensor in enumerate(self.tensors):
+                progress(Progress("Converting to safetensors", tensors_done, total, "tensors"))
                 yield tensor
             progress(Progress("Converting to safetensors", total, total, "tensors"))
 

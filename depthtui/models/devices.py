@@ -45,11 +45,11 @@ class Device:
 
 def devices() -> list[Device]:
     """Every device here, the CPU last."""
-    found = [_gpu(index) for index in range(torch.cuda.device_count())]
+    found_devices = [_gpu(index) for index in range(torch.cuda.device_count())]
     total, free = psutil.virtual_memory().total, free_memory()
     if torch.backends.mps.is_available():
-        found.append(Device("mps", hardware("mps"), total, free, _auto("mps")))
-    return [*found, Device("cpu", hardware("cpu"), total, free, _auto("cpu"))]
+        found_devices.append(Device("mps", hardware("mps"), total, free, _auto("mps")))
+    return [*found_devices, Device("cpu", hardware("cpu"), total, free, _auto("cpu"))]
 
 
 def visible_gpus() -> list[str]:
@@ -121,33 +121,33 @@ def _hooked_device(module: nn.Module) -> torch.device | None:
     return None
 
 
-def device_named(wanted: str) -> torch.device:
+def device_named(name: str) -> torch.device:
     """The device for a spec's word; `cuda` without a number may be several."""
-    if wanted == "auto":
+    if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        device = torch.device(wanted)
+        device = torch.device(name)
     except RuntimeError as error:
         raise DepthError(
-            f"There is no device {wanted!r}.", "Use auto, cpu, cuda, cuda:1 or mps."
+            f"There is no device {name!r}.", "Use auto, cpu, cuda, cuda:1 or mps."
         ) from error
     if device.type not in ("cpu", "cuda", "mps"):
-        raise DepthError(f"Device {wanted!r} is not supported.", "Use auto, cpu, cuda or mps.")
+        raise DepthError(f"Device {name!r} is not supported.", "Use auto, cpu, cuda or mps.")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise DepthError("There is no CUDA device here.", "Use --device cpu, or auto.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise DepthError(
-            f"There is no {wanted} here: {torch.cuda.device_count()} CUDA devices.", "Count from 0."
+            f"There is no {name} here: {torch.cuda.device_count()} CUDA devices.", "Count from 0."
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DepthError("There is no MPS device here.", "Use --device cpu, or auto.")
     return device
 
 
-def dtype_named(wanted: str, device: torch.device, parameters: int) -> torch.dtype:
-    return auto_dtype(device, parameters) if wanted == "auto" else DTYPES[wanted]
+def dtype_named(name: str, device: torch.device, parameters: int) -> torch.dtype:
+    return auto_dtype(device, parameters) if name == "auto" else DTYPES[name]
 
 
 def auto_dtype(device: torch.device, parameters: int) -> torch.dtype:

@@ -42,7 +42,7 @@ class _ReadingStopped(Exception):
 
 def fingerprint(
     files: Iterable[Path],
-    kept: Path | None = None,
+    hash_file: Path | None = None,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> str:
     """A hash of the names and whole contents of a model's files; a copy of them has the same hash.
@@ -54,7 +54,7 @@ def fingerprint(
 
     Args:
         files: the files, in any order.
-        kept: the JSON file with the hashes of large files; None to read every file. Another
+        hash_file: the JSON file with the hashes of large files; None to read every file. Another
             program's file of that name is left alone, and every file is read.
         report: called with bytes read and bytes to read; an exception ends the reading.
 
@@ -63,40 +63,43 @@ def fingerprint(
     """
     paths = sorted(files)
     identities = {path: _identity(path) for path in paths}
-    hashes = _known_hashes(identities, kept)
-    hashes |= _read([path for path in paths if path not in hashes], identities, report)
-    if kept is not None:
-        lasting = {path: hashes[path] for path in paths if _will_last(path, identities[path])}
-        _keep({str(path.resolve()): [*identities[path], lasting[path]] for path in lasting}, kept)
+    hashes = _known_hashes(identities, hash_file)
+    hashes |= _hash_files([path for path in paths if path not in hashes], identities, report)
+    if hash_file is not None:
+        lasting_paths = [path for path in paths if _will_last(path, identities[path])]
+        entries = {str(path.resolve()): [*identities[path], hashes[path]] for path in lasting_paths}
+        _keep(entries, hash_file)
     named = [[path.name, hashes[path]] for path in paths]
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()
 
 
-def _known_hashes(identities: Mapping[Path, Sequence[int]], kept: Path | None) -> dict[Path, str]:
+def _known_hashes(
+    identities: Mapping[Path, Sequence[int]], hash_file: Path | None
+) -> dict[Path, str]:
     """The stored hashes of those files that have not changed."""
-    known = {} if kept is None else _read_known(kept)
+    entries = {} if hash_file is None else _read_entries(hash_file)
     return {
-        path: known[str(path.resolve())][-1]
+        path: entries[str(path.resolve())][-1]
         for path, identity in identities.items()
-        if known.get(str(path.resolve()), ())[:-1] == identity
+        if entries.get(str(path.resolve()), ())[:-1] == identity
     }
 
 
 @contextmanager
-def fingerprint_at_hand(
-    files: Iterable[Path], kept: Path
+def stored_fingerprint(
+    files: Iterable[Path], hash_file: Path
 ) -> Iterator[Callable[[Callable[[Progress], None]], str]]:
     """The fingerprint without reading large files; empty where the hash of one is not stored."""
 
-    def take(_progress: Callable[[Progress], None]) -> str:
+    def look_up(_progress: Callable[[Progress], None]) -> str:
         identities = {path: _identity(path) for path in files}
-        known = _known_hashes(identities, kept)
-        unread = [path for path in identities if path not in known]
+        hashes = _known_hashes(identities, hash_file)
+        unread = [path for path in identities if path not in hashes]
         if any(identities[path][1] > _SMALL for path in unread):
             return ""
-        return fingerprint(identities, kept)
+        return fingerprint(identities, hash_file)
 
-    yield take
+    yield look_up
 
 
 def fingerprint_with(base: str, adapter: str) -> str:
@@ -111,7 +114,7 @@ def reading(done: int, total: int) -> Progress:
 
 @contextmanager
 def fingerprint_beside(
-    files: Iterable[Path], kept: Path
+    files: Iterable[Path], hash_file: Path
 ) -> Iterator[Callable[[Callable[[Progress], None]], str]]:
     """Compute the fingerprint while the block runs; yield a function that waits for it.
 
@@ -129,13 +132,13 @@ def fingerprint_beside(
             raise _ReadingStopped
 
     with ThreadPoolExecutor(1) as thread:
-        taken = thread.submit(fingerprint, files, kept, report)
+        future = thread.submit(fingerprint, files, hash_file, report)
 
         def wait(progress: Callable[[Progress], None]) -> str:
             while True:
                 progress(reading(*bytes_read))
                 with suppress(NotYet):
-                    digest = taken.result(_POLL_SECONDS)
+                    digest = future.result(_POLL_SECONDS)
                     _check_same(before)
                     return digest
 
@@ -168,7 +171,7 @@ def _will_last(path: Path, identity: Sequence[int]) -> bool:
     return size > _SMALL and is_old and _identity(path) == identity
 
 
-def _read(
+def _hash_files(
     paths: Sequence[Path],
     identities: Mapping[Path, Sequence[int]],
     report: Callable[[int, int], None],
@@ -177,12 +180,12 @@ def _read(
     sizes = {path: identities[path][1] for path in paths}
     pieces = [(path, start) for path in paths for start in range(0, sizes[path], _PIECE)]
     digests = {path: hashlib.sha256() for path in paths}
-    done, total = 0, sum(sizes.values())
+    bytes_done, total = 0, sum(sizes.values())
     with ThreadPoolExecutor(_THREADS) as threads:
         for (path, start), digest in zip(pieces, threads.map(_hash_piece, pieces), strict=True):
             digests[path].update(digest)
-            done += min(_PIECE, sizes[path] - start)
-            report(done, total)
+            bytes_done += min(_PIECE, sizes[path] - start)
+            report(bytes_done, total)
     return {path: digest.hexdigest() for path, digest in digests.items()}
 
 
@@ -193,14 +196,14 @@ def _hash_piece(piece: tuple[Path, int]) -> bytes:
         return hashlib.sha256(file.read(_PIECE)).digest()
 
 
-def _read_known(kept: Path) -> dict[str, list[Any]]:
+def _read_entries(hash_file: Path) -> dict[str, list[Any]]:
     """The identity and hash of each file, by its path; empty where depthtui wrote no such list."""
     try:
-        found = parse_json(read_whole(kept, _LARGEST_LIST))
+        entries = parse_json(read_whole(hash_file, _LARGEST_LIST))
     except (OSError, ValueError):
         return {}
-    is_ours = isinstance(found, dict) and all(starmap(_is_entry, found.items()))
-    return found if is_ours else {}
+    is_ours = isinstance(entries, dict) and all(starmap(_is_entry, entries.items()))
+    return entries if is_ours else {}
 
 
 def _is_entry(path: str, entry: object) -> bool:
@@ -210,12 +213,12 @@ def _is_entry(path: str, entry: object) -> bool:
     return path.startswith("/") and _HASH.fullmatch(entry[-1]) is not None
 
 
-def _keep(entries: Mapping[str, list[Any]], kept: Path) -> None:
+def _keep(entries: Mapping[str, list[Any]], hash_file: Path) -> None:
     """Add entries to the list; where it cannot be written, the files are read again next time."""
-    known = _read_known(kept)
-    if all(known.get(path) == entry for path, entry in entries.items()):
+    stored = _read_entries(hash_file)
+    if all(stored.get(path) == entry for path, entry in entries.items()):
         return
-    there = {path: entry for path, entry in known.items() if os.path.exists(path)}
+    current = {path: entry for path, entry in stored.items() if os.path.exists(path)}
     with suppress(DepthError):
-        content = json.dumps({**there, **entries}).encode()
-        write_over(kept, content, lambda path: bool(_read_known(path)))
+        content = json.dumps({**current, **entries}).encode()
+        write_over(hash_file, content, lambda path: bool(_read_entries(path)))

@@ -39,17 +39,17 @@ def free_memory() -> int:
     return available
 
 
-def check_disk(folder: Path, needed: int, purpose: str) -> None:
-    """Check that the disk of `folder`, which need not exist yet, has `needed` bytes free.
+def check_disk(folder: Path, n_bytes: int, purpose: str) -> None:
+    """Check that the disk of `folder`, which need not exist yet, has `n_bytes` bytes free.
 
     Raises:
         DepthError: it does not.
     """
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(existing).free
-    if free < needed:
+    if free < n_bytes:
         raise DepthError(
-            f"{purpose} needs {format_size(needed)} on the disk, and {folder} has "
+            f"{purpose} needs {format_size(n_bytes)} on the disk, and {folder} has "
             f"{format_size(free)} free.",
             "Free some space, or keep models elsewhere with --cache-dir.",
         )

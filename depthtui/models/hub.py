@@ -86,13 +86,13 @@ def fetch_adapter(adapter_id: str, progress: Report, *, check: CheckFolder) -> P
                 f"{adapter_id} on the hub is no adapter: it has no {ADAPTER_CONFIG}.",
                 "Choose an adapter of peft.",
             )
-        asked = {ADAPTER_CONFIG: sizes[ADAPTER_CONFIG]}
-        check(_snapshot(adapter_id, "main", endpoint, asked, progress))
+        requested_sizes = {ADAPTER_CONFIG: sizes[ADAPTER_CONFIG]}
+        check(_snapshot(adapter_id, "main", endpoint, requested_sizes, progress))
         if ADAPTER_WEIGHTS not in sizes:
             raise _no_safetensors(adapter_id, sizes, [ADAPTER_WEIGHTS])
-        asked[ADAPTER_WEIGHTS] = sizes[ADAPTER_WEIGHTS]
-        check_disk(hub_cache(), asked[ADAPTER_WEIGHTS], f"Fetching {adapter_id}")
-        return _snapshot(adapter_id, "main", endpoint, asked, progress)
+        requested_sizes[ADAPTER_WEIGHTS] = sizes[ADAPTER_WEIGHTS]
+        check_disk(hub_cache(), requested_sizes[ADAPTER_WEIGHTS], f"Fetching {adapter_id}")
+        return _snapshot(adapter_id, "main", endpoint, requested_sizes, progress)
 
 
 def _sizes(model_id: str, revision: str, endpoint: str) -> dict[str, int]:
@@ -120,19 +120,19 @@ def _download(
         if "/" not in name and any(fnmatch(name, pattern) for pattern in patterns)
     ]
 
-    def take(names: list[str]) -> Path:
+    def fetch(names: list[str]) -> Path:
         return _snapshot(
             model_id, revision, endpoint, {name: sizes[name] for name in names}, progress
         )
 
-    folder = take(small)
+    folder = fetch(small)
     check(folder)
     weights = [file_.name for file_ in weight_files(folder)]
-    missing = [weight for weight in weights if weight not in sizes]
-    if missing:
-        raise _no_safetensors(model_id, sizes, missing)
+    missing_weights = [weight for weight in weights if weight not in sizes]
+    if missing_weights:
+        raise _no_safetensors(model_id, sizes, missing_weights)
     check_disk(hub_cache(), sum(sizes[weight] for weight in weights), f"Fetching {model_id}")
-    return take(small + weights)
+    return fetch(small + weights)
 
 
 def _snapshot(
@@ -154,8 +154,8 @@ def _snapshot(
             return super().update(n)
 
     def report() -> None:
-        done = max((int(bar.n) for bar in bars if bar.unit == "B"), default=0)
-        progress(Progress(f"Fetching {model_id}", min(done, total), total, "B"))
+        bytes_done = max((int(bar.n) for bar in bars if bar.unit == "B"), default=0)
+        progress(Progress(f"Fetching {model_id}", min(bytes_done, total), total, "B"))
 
     with ThreadPoolExecutor(1) as pool:
         work = pool.submit(
@@ -237,11 +237,13 @@ def _no_model(model_id: str, sizes: dict[str, int]) -> DepthError:
     return DepthError(f"{model_id} on the hub is no model: it has no config.json.", hint)
 
 
-def _no_safetensors(model_id: str, sizes: dict[str, int], missing: list[str]) -> DepthError:
+def _no_safetensors(model_id: str, sizes: dict[str, int], missing_weights: list[str]) -> DepthError:
     if WEIGHTS_INDEX not in sizes and any(name.endswith((".bin", ".pt")) for name in sizes):
         return DepthError(
             f"{model_id} has its weights only as a pickle, "
             "and opening a pickle can run any program hidden in it.",
             "Look on the hub for a revision or a copy with safetensors, and name it.",
         )
-    return DepthError(f"{model_id} on the hub lacks {missing[0]}.", "Choose another copy of it.")
+    return DepthError(
+        f"{model_id} on the hub lacks {missing_weights[0]}.", "Choose another copy of it."
+    )

@@ -70,9 +70,11 @@ def borrowed(model: nn.Module) -> Iterator[None]:
         stack.callback(_put_back_parameters, _parameters_of(model))
         stack.callback(_free_buffers, model)
         for config in _configs_of(model):
-            held = {name: getattr(config, name) for name in _PLAIN_OUTPUTS if hasattr(config, name)}
-            stack.callback(_set_all, config, held)
-            _set_all(config, {name: _PLAIN_OUTPUTS[name] for name in held})
+            values = {
+                name: getattr(config, name) for name in _PLAIN_OUTPUTS if hasattr(config, name)
+            }
+            stack.callback(_set_all, config, values)
+            _set_all(config, {name: _PLAIN_OUTPUTS[name] for name in values})
         model.eval()
         model.requires_grad_(False)
         # Gradients are computed for tensors that are made in the block.
@@ -80,11 +82,11 @@ def borrowed(model: nn.Module) -> Iterator[None]:
             yield
 
 
-_Held = tuple[nn.Module, str, nn.Parameter, bool]
+_ParameterState = tuple[nn.Module, str, nn.Parameter, bool]
 """A module, a parameter's name there, the parameter, and whether it requires a gradient."""
 
 
-def _parameters_of(model: nn.Module) -> list[_Held]:
+def _parameters_of(model: nn.Module) -> list[_ParameterState]:
     return [
         (module, name, parameter, parameter.requires_grad)
         for module in model.modules()
@@ -97,8 +99,8 @@ def _put_back_modes(modes: dict[nn.Module, bool]) -> None:
         module.training = training
 
 
-def _put_back_parameters(held: list[_Held]) -> None:
-    for module, name, parameter, requires_grad in held:
+def _put_back_parameters(states: list[_ParameterState]) -> None:
+    for module, name, parameter, requires_grad in states:
         # accelerate replaces the parameters that it offloads.
         if getattr(module, name) is not parameter:
             setattr(module, name, parameter)
@@ -114,8 +116,8 @@ def _free_buffers(model: nn.Module) -> None:
 
 
 def _configs_of(model: nn.Module) -> list[Any]:
-    found = (getattr(module, "config", None) for module in model.modules())
-    return list({id(config): config for config in found if config is not None}.values())
+    configs = (getattr(module, "config", None) for module in model.modules())
+    return list({id(config): config for config in configs if config is not None}.values())
 
 
 def _set_all(config: Any, values: dict[str, Any]) -> None:

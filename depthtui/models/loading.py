@@ -30,10 +30,10 @@ from depthtui.models.checked_config import needs_code, read_checked_config
 from depthtui.models.demo import ensure_demo
 from depthtui.models.devices import DTYPES, device_named, dtype_name, dtype_named, execution_device
 from depthtui.models.fingerprints import (
-    fingerprint_at_hand,
     fingerprint_beside,
     fingerprint_with,
     reading,
+    stored_fingerprint,
 )
 from depthtui.models.integrity import (
     check_files_are_ordinary,
@@ -131,7 +131,7 @@ def load(
     make_room()
     # An adapter is merged into all layers of its base.
     readout_only = readout_only and adapter is None
-    whole = size = Size.of(config, folder, trust_remote_code, device)
+    whole_size = size = Size.of(config, folder, trust_remote_code, device)
     opened = config
     if readout_only:
         opened = cut_config(config, [0])
@@ -140,9 +140,9 @@ def load(
         dtype = dtype_named(spec.dtype, device, size.parameters)
         placement = device_map(spec, device, dtype, size)
         make_current(placement)
-    stored = config.get_text_config().dtype or config.dtype
+    stored_dtype = config.get_text_config().dtype or config.dtype
     # Both read all weights in order: the second finds in the file cache what the first has read.
-    take_fingerprint = fingerprint_at_hand if readout_only else fingerprint_beside
+    take_fingerprint = stored_fingerprint if readout_only else fingerprint_beside
     # The other ranks use rank 0's fingerprint.
     files = model_files(folder) if is_first() else []
     with take_fingerprint(files, known_hashes(models_dir)) as fingerprint:
@@ -159,11 +159,13 @@ def load(
                 plan,
             )
         with load_errors(folder):
-            info = _info(spec, source, folder, model, tokenizer, whole)
+            info = _info(spec, source, folder, model, tokenizer, whole_size)
             n_layers = config.get_text_config().num_hidden_layers
             mark = first_rank("the fingerprint", lambda: fingerprint(progress), patient=True)
             info = replace(info, n_layers=n_layers, fingerprint=mark)
-    rounded = _rounding(info, stored, dtype) if spec.dtype == "auto" and not spec.quantize else ""
+    rounded = (
+        _rounding(info, stored_dtype, dtype) if spec.dtype == "auto" and not spec.quantize else ""
+    )
     notice = " ".join(filter(None, [rounded, _text_alone(info, config)]))
     loaded = LoadedModel(model, tokenizer, info, size.by_module, notice, readout_only)
     if adapter is None:
@@ -194,8 +196,8 @@ def _with_adapter(
         source=f"{info.source} with the adapter {adapter.source}",
         fingerprint=fingerprint_with(info.fingerprint, of_adapter),
     )
-    other = adapters.trained_on_another(adapter, info.name)
-    notice = " ".join(filter(None, (loaded.notice, other)))
+    base_warning = adapters.trained_on_another(adapter, info.name)
+    notice = " ".join(filter(None, (loaded.notice, base_warning)))
     base = adapters.BaseWeights(model, load_base)
     return replace(loaded, model=model, info=merged, notice=notice, base=base)
 
@@ -286,10 +288,10 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
     except Exception as error:
         if "trust_remote_code=True" in str(error):
             raise needs_code(folder, "its tokenizer") from error
-        found = sorted(path.name for path in folder.glob("*token*"))
+        token_files = sorted(path.name for path in folder.glob("*token*"))
         raise DepthError(
             f"{folder.name} has no tokenizer."
-            if not found
+            if not token_files
             else f"The tokenizer of {folder.name} cannot be read: {first_line(error)}.",
             "Its folder should hold a tokenizer.json.",
         ) from error
@@ -345,8 +347,8 @@ def describe(
 
 
 def _context_length(config: PreTrainedConfig) -> int:
-    found = (getattr(config, name, None) for name in _CONTEXT_NAMES)
-    return next((int(id_) for id_ in found if id_), 0)
+    lengths = (getattr(config, name, None) for name in _CONTEXT_NAMES)
+    return next((int(id_) for id_ in lengths if id_), 0)
 
 
 def _devices(model: PreTrainedModel) -> list[str]:

@@ -132,7 +132,7 @@ def device_map(
     Raises:
         DepthError: it fits nowhere; the hint names what would.
     """
-    needed = int(size.bytes_in(dtype, spec.quantize) * HEADROOM)
+    needed_bytes = int(size.bytes_in(dtype, spec.quantize) * HEADROOM)
     if spec.tensor_parallel > 1:
         _check_part_fits(spec, device, dtype, size)
         return None
@@ -147,7 +147,7 @@ def device_map(
         _check_fits(spec, dtype, size, free[device.index], f"on cuda:{device.index}")
         return {"": device}
     # Leaves room for activations, of which a run keeps some.
-    if needed * 1.1 < free[roomiest]:
+    if needed_bytes * 1.1 < free[roomiest]:
         return {"": torch.device("cuda", roomiest)}
     if spec.quantize:
         usable = int(sum(free.values()) * SHARE_WHEN_QUANTIZED)
@@ -162,9 +162,9 @@ def _check_part_fits(spec: ModelSpec, device: torch.device, dtype: torch.dtype, 
     """Refuse a model whose part for one rank does not fit."""
     part = replace(size, parameters=size.parameters // spec.tensor_parallel, fixed=0)
     if device.type == "cuda":
-        here = torch.cuda.current_device()
-        room = torch.cuda.mem_get_info(here)[0]
-        _check_fits(spec, dtype, part, room, f"on cuda:{here} for this rank")
+        index = torch.cuda.current_device()
+        room = torch.cuda.mem_get_info(index)[0]
+        _check_fits(spec, dtype, part, room, f"on cuda:{index} for this rank")
         return
     # The ranks of a machine share its memory.
     room = free_memory() // ranks_here()
@@ -181,8 +181,8 @@ def make_current(placement: str | dict[str, torch.device] | None) -> None:
 
 
 def _check_fits(spec: ModelSpec, dtype: torch.dtype, size: Size, room: int, where: str) -> None:
-    needed = int(size.bytes_in(dtype, spec.quantize) * HEADROOM)
-    if needed <= room:
+    needed_bytes = int(size.bytes_in(dtype, spec.quantize) * HEADROOM)
+    if needed_bytes <= room:
         return
     options = [("--dtype bfloat16", torch.bfloat16, "")] if dtype.itemsize > 2 else []
     options += [(f"--quantize {bits}", torch.bfloat16, bits) for bits in QUANTIZE]
@@ -192,7 +192,7 @@ def _check_fits(spec: ModelSpec, dtype: torch.dtype, size: Size, room: int, wher
         if size.bytes_in(smaller, quantize) * HEADROOM <= room and not size.prequantized
     ]
     raise DepthError(
-        f"The model needs {format_size(needed)} in {spec.quantize or dtype_name(dtype)}, "
+        f"The model needs {format_size(needed_bytes)} in {spec.quantize or dtype_name(dtype)}, "
         f"and {format_size(room)} {where} are free.",
         f"What would fit: {', '.join(fitting)}." if fitting else "Choose a smaller model.",
     )

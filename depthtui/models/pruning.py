@@ -47,7 +47,7 @@ def write_pruned(
     target: Path,
     config: PreTrainedConfig,
     stack: str,
-    kept: Sequence[int],
+    layers: Sequence[int],
     report: Report,
 ) -> None:
     """Write the model in the folder `source` into the empty folder `target`, with these layers.
@@ -57,46 +57,46 @@ def write_pruned(
         target: the folder to write.
         config: the model's.
         stack: the name of its list of layers, such as `layers`.
-        kept: the layers of the result, in order; some may come twice.
+        layers: the layers of the result, in order; some may come twice.
         report: called with the progress; an exception of it ends the work.
 
     Raises:
         DepthError: the layers cannot be found in its files or its configuration.
     """
-    cut = cut_config(config, kept)
+    pruned_config = cut_config(config, layers)
     headers = {file: read_header(file)[0] for file in weight_files(source)}
     names = [name for header in headers.values() for name in header]
-    renamed = _renamed(names, stack, config, kept)
+    renamed = _renamed(names, stack, config, layers)
     sizes = {
         name: (end - start) * len(renamed[name])
         for header in headers.values()
         for name, (start, end) in _offsets(header).items()
         if name in renamed
     }
-    total, done = sum(sizes.values()), 0
+    total, bytes_done = sum(sizes.values()), 0
     check_disk(target, total, "Writing the model")
 
     def copied(n_bytes: int) -> None:
-        nonlocal done
-        report(Progress("Writing the model", done, total, "B"))
-        done += n_bytes
+        nonlocal bytes_done
+        report(Progress("Writing the model", bytes_done, total, "B"))
+        bytes_done += n_bytes
 
-    written: dict[str, str] = {}
+    file_of_tensor: dict[str, str] = {}
     for file, header in headers.items():
         of_file = {name: renamed[name] for name in header if name in renamed}
         if of_file:
             copy_tensors(file, target / file.name, of_file, copied)
-            written |= dict.fromkeys(chain.from_iterable(of_file.values()), file.name)
+            file_of_tensor |= dict.fromkeys(chain.from_iterable(of_file.values()), file.name)
     if len(headers) > 1:
-        index = {"metadata": {"total_size": total}, "weight_map": written}
+        index = {"metadata": {"total_size": total}, "weight_map": file_of_tensor}
         (target / WEIGHTS_INDEX).write_text(json.dumps(index, indent=2), encoding="utf-8")
     for path in {path for pattern in _COPIED for path in source.glob(pattern)}:
         if not _NOT_COPIED.fullmatch(path.name):
             shutil.copyfile(path, target / path.name)
-    cut.save_pretrained(target)
+    pruned_config.save_pretrained(target)
 
 
-def cut_config(config: PreTrainedConfig, kept: Sequence[int]) -> PreTrainedConfig:
+def cut_config(config: PreTrainedConfig, layers: Sequence[int]) -> PreTrainedConfig:
     """The configuration of a model with these layers alone, in order; some may come twice.
 
     A list with an entry for each layer is reduced to these layers; lists of layer numbers, and
@@ -105,28 +105,30 @@ def cut_config(config: PreTrainedConfig, kept: Sequence[int]) -> PreTrainedConfi
     Raises:
         DepthError: it refers to layers by number in a way that cannot be cut.
     """
-    cut = copy.deepcopy(config)
-    text: Any = cut.get_text_config(decoder=True)
+    pruned_config = copy.deepcopy(config)
+    text: Any = pruned_config.get_text_config(decoder=True)
     n_layers = text.num_hidden_layers
-    if re.search(r"\.\d+\.", json.dumps(getattr(cut, "quantization_config", None), default=str)):
+    if re.search(
+        r"\.\d+\.", json.dumps(getattr(pruned_config, "quantization_config", None), default=str)
+    ):
         raise DepthError("Its quantisation names layers by their numbers, which change.")
     for name, value in list(vars(text).items()):
         if name in _COUNTS_OF_LEADING and isinstance(value, int):
-            setattr(text, name, _leading(name, [layer < value for layer in kept]))
+            setattr(text, name, _leading(name, [layer < value for layer in layers]))
         if not isinstance(value, list | tuple) or not value or "token_id" in name:
             continue
         if _INDICES.search(name) and _are_indices(value, n_layers):
-            setattr(text, name, [number for number, layer in enumerate(kept) if layer in value])
+            setattr(text, name, [number for number, layer in enumerate(layers) if layer in value])
         elif len(value) == n_layers:
-            setattr(text, name, [value[layer] for layer in kept])
+            setattr(text, name, [value[layer] for layer in layers])
     of_single_layers = text.to_dict().get("per_layer_config", {})
-    text.num_hidden_layers = len(kept)
+    text.num_hidden_layers = len(layers)
     if of_single_layers:
         values_of = {int(layer): values for layer, values in of_single_layers.items()}
         text.per_layer_config = {
-            number: values_of[layer] for number, layer in enumerate(kept) if layer in values_of
+            number: values_of[layer] for number, layer in enumerate(layers) if layer in values_of
         }
-    return cut
+    return pruned_config
 
 
 def _leading(name: str, is_of_kind: Sequence[bool]) -> int:
@@ -148,7 +150,7 @@ def _are_indices(values: Sequence[Any], n_layers: int) -> bool:
 
 
 def _renamed(
-    names: Sequence[str], stack: str, config: PreTrainedConfig, kept: Sequence[int]
+    names: Sequence[str], stack: str, config: PreTrainedConfig, kept_layers: Sequence[int]
 ) -> dict[str, list[str]]:
     """The names of the tensors that are kept, old -> new; two new names for a layer kept twice.
 
@@ -159,9 +161,9 @@ def _renamed(
     # In some model types the list has another name in the files than in memory.
     for name_of_list in (rf"(?:.*\.)?{re.escape(stack)}", r".*?"):
         of_layer = re.compile(rf"({name_of_list}\.)(\d+)(\..+)")
-        found = {name: match for name in names if (match := of_layer.fullmatch(name))}
+        matches = {name: match for name in names if (match := of_layer.fullmatch(name))}
         layers: dict[str, set[int]] = {}
-        for match in found.values():
+        for match in matches.values():
             layers.setdefault(match[1], set()).add(int(match[2]))
         stacks = [
             prefix
@@ -173,11 +175,11 @@ def _renamed(
     if len(stacks) != 1:
         raise DepthError(f"Its files do not name the {n_layers} layers one by one.")
     numbers_of: dict[int, list[int]] = {}
-    for number, layer in enumerate(kept):
+    for number, layer in enumerate(kept_layers):
         numbers_of.setdefault(layer, []).append(number)
     renamed = {}
     for name in names:
-        match = found.get(name)
+        match = matches.get(name)
         if match is None or match[1] != stacks[0]:
             renamed[name] = [name]
         elif numbers := numbers_of.get(int(match[2])):
@@ -208,19 +210,19 @@ def copy_tensors(
         place += end - start
     head = json.dumps(entries, separators=(",", ":")).encode()
     head += b" " * (-len(head) % 8)
-    with open_regular(source) as read, target.open("wb") as write:
-        write.write(len(head).to_bytes(8, "little") + head)
+    with open_regular(source) as reader, target.open("wb") as writer:
+        writer.write(len(head).to_bytes(8, "little") + head)
         for name, _ in order:
             start, end = offsets[name]
             copied(end - start)
-            read.seek(begin + start)
-            left = end - start
-            while left:
-                chunk = read.read(min(left, _CHUNK))
+            reader.seek(begin + start)
+            bytes_left = end - start
+            while bytes_left:
+                chunk = reader.read(min(bytes_left, _CHUNK))
                 if not chunk:
                     raise DepthError(f"{source} is cut short.", "Fetch it again.")
-                write.write(chunk)
-                left -= len(chunk)
+                writer.write(chunk)
+                bytes_left -= len(chunk)
 
 
 def _offsets(header: Mapping[str, Any]) -> dict[str, tuple[int, int]]:

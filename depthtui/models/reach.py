@@ -35,7 +35,7 @@ HOW_TO_DO_WITHOUT = (
 )
 
 
-def check_at_hand(spec: ModelSpec, models_dir: Path, with_code: bool = False) -> None:
+def check_can_open(spec: ModelSpec, models_dir: Path, with_code: bool = False) -> None:
     """Check that a model can be opened, as far as possible without opening it.
 
     Args:
@@ -48,7 +48,7 @@ def check_at_hand(spec: ModelSpec, models_dir: Path, with_code: bool = False) ->
             or the same of its adapter.
     """
     if spec.adapter:
-        _check_adapter_at_hand(spec.adapter)
+        _check_adapter_can_open(spec.adapter)
     source = resolve(spec, models_dir)
     if source.kind != "hub":
         return
@@ -61,7 +61,7 @@ def check_at_hand(spec: ModelSpec, models_dir: Path, with_code: bool = False) ->
         raise DepthError(error.message, hint) from error
 
 
-def _check_adapter_at_hand(name: str) -> None:
+def _check_adapter_can_open(name: str) -> None:
     if adapter_on_disk(name) is None:
         check_reachable(name.strip())
 
@@ -159,8 +159,8 @@ def _answers(endpoint: str, seconds: float) -> bool:
             where = f"{target.hostname}:{_port(target)}"
             answer = _answer_to(connection, f"CONNECT {where} HTTP/1.1", where)
             return answer != b"" and answer[9:12] not in _GATEWAY_ERRORS
-        asked = f"{endpoint}/" if proxy is not None else f"{target.path}/"
-        return _answer_to(connection, f"HEAD {asked} HTTP/1.1", target.netloc) != b""
+        location = f"{endpoint}/" if proxy is not None else f"{target.path}/"
+        return _answer_to(connection, f"HEAD {location} HTTP/1.1", target.netloc) != b""
 
 
 def _shakes_hands(connection: socket.socket, hostname: str | None) -> bool:

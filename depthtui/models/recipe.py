@@ -15,13 +15,13 @@ RECIPE = "mergekit_config.yml"
 """The file name that mergekit uses."""
 
 
-def mergekit_recipe(model: ModelInfo, models_dir: Path, kept: Sequence[int]) -> bytes:
+def mergekit_recipe(model: ModelInfo, models_dir: Path, layers: Sequence[int]) -> bytes:
     """A passthrough merge of the ranges of layers that are kept, as YAML.
 
     Args:
         model: the model that has the layers.
         models_dir: the folder of converted models.
-        kept: the layers, in the order in which they run.
+        layers: the layers, in the order in which they run.
 
     Raises:
         DepthError: the model is no longer in its place.
@@ -29,7 +29,7 @@ def mergekit_recipe(model: ModelInfo, models_dir: Path, kept: Sequence[int]) -> 
     # JSON is valid YAML.
     name = json.dumps(_reference(model, models_dir), ensure_ascii=False)
     lines = ["slices:"]
-    for first, last in ranges_of(kept):
+    for first, last in ranges_of(layers):
         lines += [
             "  - sources:",
             f"      - model: {name}",

@@ -73,19 +73,19 @@ def plans_of(config: PreTrainedConfig, trust_remote_code: bool = False) -> list[
         )
     by_tensor: Mapping[str, str] = getattr(model, "tp_plan", None) or {}
     by_expert: Mapping[str, str] = getattr(model, "ep_plan", None) or {}
-    found = []
+    plans = []
     if any(map(_OF_LAYERS.search, by_tensor)):
-        found.append(Plan(_pieces(model, by_tensor)))
+        plans.append(Plan(_pieces(model, by_tensor)))
     if any(map(_OF_LAYERS.search, by_expert)):
         # Where both plans name a module, the plan of experts applies.
-        others = {
+        by_tensor_alone = {
             name: style
             for name, style in by_tensor.items()
             if name not in by_expert and not _lies_in(name, by_expert)
         }
-        pieces = _pieces(model, others) | {"experts": _experts(model, by_expert)}
-        found.append(Plan(pieces, by_expert=True))
-    return found
+        pieces = _pieces(model, by_tensor_alone) | {"experts": _experts(model, by_expert)}
+        plans.append(Plan(pieces, by_expert=True))
+    return plans
 
 
 def plan_for(
@@ -113,7 +113,7 @@ def plan_for(
     if fitting is not None:
         return fitting
     pieces = ", ".join(
-        f"{count:,} {what}" for what, count in plans[0].pieces.items() if count % ranks
+        f"{count:,} {kind}" for kind, count in plans[0].pieces.items() if count % ranks
     )
     raise DepthError(
         f"{name} cannot be cut for {ranks} ranks: it has {pieces}.",
@@ -158,10 +158,10 @@ def check_spec(spec: ModelSpec) -> None:
             "An adapter is merged into a model that is whole.",
             "Leave --adapter out, or start one process.",
         )
-    here = "cuda" if torch.cuda.is_available() else "cpu"
-    if spec.device not in ("auto", here):
+    device_type = "cuda" if torch.cuda.is_available() else "cpu"
+    if spec.device not in ("auto", device_type):
         raise DepthError(
-            f"Ranks compute on {here} here, each on its own device.",
+            f"Ranks compute on {device_type} here, each on its own device.",
             f"Leave --device {spec.device} out.",
         )
     check_version()
@@ -215,15 +215,15 @@ def check_cut(model: nn.Module) -> None:
 def _pieces(model: PreTrainedModel, plan: Mapping[str, str]) -> dict[str, int]:
     """The number of pieces of each kind that a plan cuts."""
     config = model.config.get_text_config()
-    cut = {name for name, style in plan.items() if style in _CUT_OUTPUTS}
+    cut_modules = {name for name, style in plan.items() if style in _CUT_OUTPUTS}
     heads: int = getattr(config, "num_attention_heads", None) or 1
     key_heads: int = getattr(config, "num_key_value_heads", None) or heads
     pieces: dict[str, int] = {}
-    if any(map(_HEADS.search, cut)):
+    if any(map(_HEADS.search, cut_modules)):
         pieces["attention heads"] = heads
-    if any(map(_KEY_HEADS.search, cut)):
+    if any(map(_KEY_HEADS.search, cut_modules)):
         pieces["key and value heads"] = key_heads
-    for pattern in cut | {name for name, style in plan.items() if style in _OTHERS}:
+    for pattern in cut_modules | {name for name, style in plan.items() if style in _OTHERS}:
         if not _OF_LAYERS.search(pattern) or "attn" in pattern or "attention" in pattern:
             continue
         for size in _cut_sizes(model, pattern, plan[pattern]):
@@ -258,7 +258,7 @@ def _experts(model: PreTrainedModel, plan: Mapping[str, str]) -> int:
 
 
 def _lies_in(name: str, plan: Mapping[str, str]) -> bool:
-    return any(name.startswith(f"{other}.") for other in plan)
+    return any(name.startswith(f"{module}.") for module in plan)
 
 
 def _pattern(pattern: str) -> re.Pattern[str]:

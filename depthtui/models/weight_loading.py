@@ -77,13 +77,13 @@ def load_weights(
     return loaded.requires_grad_(False)
 
 
-def check_complete(source: Path, missing: Iterable[str], hint: str) -> None:
+def check_complete(source: Path, missing_names: Iterable[str], hint: str) -> None:
     """Check that files hold every weight of their architecture.
 
     Raises:
         DepthError: some are missing; transformers would make them up at random.
     """
-    names = sorted(missing)
+    names = sorted(missing_names)
     if names:
         raise DepthError(
             f"{source.name} lacks {len(names)} weights of its architecture, such as {names[0]}.",
@@ -91,19 +91,19 @@ def check_complete(source: Path, missing: Iterable[str], hint: str) -> None:
         )
 
 
-def _check_all_is_used(folder: Path, model: PreTrainedModel, unused: set[str]) -> None:
+def _check_all_is_used(folder: Path, model: PreTrainedModel, unused_names: set[str]) -> None:
     """Check that the model uses all tensors of its files that text needs.
 
     Raises:
         DepthError: it does not; the measured model would not be the one in the files.
     """
-    left = sorted(name for name in unused if not _NOT_MISSED.search(name))
-    if not left:
+    not_used = sorted(name for name in unused_names if not _NOT_MISSED.search(name))
+    if not not_used:
         return
-    weights = "1 weight" if len(left) == 1 else f"{len(left)} weights"
+    weights = "1 weight" if len(not_used) == 1 else f"{len(not_used)} weights"
     raise DepthError(
         f"{folder.name} holds {weights} that its configuration does not use as a "
-        f"{type(model).__name__}, such as {left[0]}.",
+        f"{type(model).__name__}, such as {not_used[0]}.",
         "config.json may name too few layers, or another model than the weights are of. Where the "
         "rest is no part of the language model, load and save it once with transformers.",
     )
@@ -161,8 +161,8 @@ def _reporting_weights(progress: Report) -> Iterator[None]:
 def _reported(weights: Any, progress: Report) -> Iterator[Any]:
     total = len(weights)
     step = max(1, total // 100)
-    for done, weight in enumerate(weights):
-        if done % step == 0:
-            progress(Progress("Loading weights", done, total, "weights"))
+    for weights_done, weight in enumerate(weights):
+        if weights_done % step == 0:
+            progress(Progress("Loading weights", weights_done, total, "weights"))
         yield weight
     progress(Progress("Loading weights", total, total, "weights"))

@@ -28,12 +28,12 @@ _HEADER = 3
 
 
 def first_rank_bytes(
-    what: str, make: Callable[[], bytes | None], patient: bool = False
+    agreement: str, make: Callable[[], bytes | None], patient: bool = False
 ) -> bytes | None:
     """Bytes that rank 0 makes, on every rank.
 
     Args:
-        what: names the agreement; the same on every rank.
+        agreement: names the agreement; the same on every rank.
         make: makes the bytes, on rank 0 alone.
         patient: whether `make` may take long, or waits for a person.
 
@@ -43,7 +43,7 @@ def first_rank_bytes(
     group = joined()
     if group is None:
         return make()
-    over = group.patient_words if patient else group.words
+    process_group = group.patient_group if patient else group.work_group
     problem: Exception | None = None
     data: bytes | None = None
     if group.rank == 0:
@@ -51,16 +51,16 @@ def first_rank_bytes(
             data = make()
         except Exception as error:
             problem = error
-    told = None if problem is None else str(problem).encode()
-    words = _broadcast(group, over, f"problem with {what}", told)
+    error_words = None if problem is None else str(problem).encode()
+    words = _broadcast(group, process_group, f"problem with {agreement}", error_words)
     if problem is not None:
         raise problem
     if words is not None:
         raise DepthError(words.decode())
-    return _broadcast(group, over, what, data)
+    return _broadcast(group, process_group, agreement, data)
 
 
-def first_rank(what: str, make: Callable[[], Plain], patient: bool = False) -> Plain:
+def first_rank(agreement: str, make: Callable[[], Plain], patient: bool = False) -> Plain:
     """A JSON value that rank 0 makes, on every rank.
 
     Raises:
@@ -68,32 +68,32 @@ def first_rank(what: str, make: Callable[[], Plain], patient: bool = False) -> P
     """
     if joined() is None:
         return make()
-    data = first_rank_bytes(what, lambda: json.dumps(make()).encode(), patient)
+    data = first_rank_bytes(agreement, lambda: json.dumps(make()).encode(), patient)
     assert data is not None
-    found: Plain = json.loads(data)
-    return found
+    value: Plain = json.loads(data)
+    return value
 
 
-def least(what: str, value: int) -> int:
+def least(agreement: str, value: int) -> int:
     """The least of a whole number over all ranks."""
     group = joined()
-    return value if group is None else min(_gathered(group, what, value))
+    return value if group is None else min(_gathered(group, agreement, value))
 
 
-def any_rank(what: str, value: bool) -> bool:
+def any_rank(agreement: str, value: bool) -> bool:
     """Whether a value is true on any rank."""
     group = joined()
-    return value if group is None else max(_gathered(group, what, int(value))) == 1
+    return value if group is None else max(_gathered(group, agreement, int(value))) == 1
 
 
-def every_rank(what: str, value: bool) -> bool:
+def every_rank(agreement: str, value: bool) -> bool:
     """Whether a value is true on every rank."""
     group = joined()
-    return value if group is None else min(_gathered(group, what, int(value))) == 1
+    return value if group is None else min(_gathered(group, agreement, int(value))) == 1
 
 
 @contextmanager
-def all_or_none(what: str) -> Iterator[None]:
+def all_or_none(agreement: str) -> Iterator[None]:
     """Work without collectives: unless every rank succeeds, every rank raises.
 
     Raises:
@@ -108,19 +108,19 @@ def all_or_none(what: str) -> Iterator[None]:
         yield
     except Exception as error:
         problem = error
-    failed = _gathered(group, what, int(problem is not None), patient=True)
+    failed = _gathered(group, agreement, int(problem is not None), patient=True)
     if not any(failed):
         return
     source = failed.index(1)
-    told = str(problem).encode() if group.rank == source else None
-    words = _broadcast(group, group.patient_words, what, told, source)
+    error_words = str(problem).encode() if group.rank == source else None
+    words = _broadcast(group, group.patient_group, agreement, error_words, source)
     if problem is not None:
         raise problem
     assert words is not None
     raise DepthError(f"Rank {source} could not go on: {words.decode()}")
 
 
-def first_rank_first(what: str, work: Callable[[], Plain]) -> Plain:
+def first_rank_first(agreement: str, work: Callable[[], Plain]) -> Plain:
     """Do work on rank 0 before the other ranks do it, such as a download that these then find.
 
     Raises:
@@ -129,35 +129,39 @@ def first_rank_first(what: str, work: Callable[[], Plain]) -> Plain:
     group = joined()
     if group is None:
         return work()
-    found: list[Plain] = []
-    first_rank_bytes(what, lambda: found.append(work()), patient=True)
-    with all_or_none(what):
+    results: list[Plain] = []
+    first_rank_bytes(agreement, lambda: results.append(work()), patient=True)
+    with all_or_none(agreement):
         if group.rank:
-            found.append(work())
-    return found[0]
+            results.append(work())
+    return results[0]
 
 
 @functools.cache
-def _mark(what: str) -> int:
-    return int.from_bytes(hashlib.sha256(what.encode()).digest()[:6], "big")
+def _mark(agreement: str) -> int:
+    return int.from_bytes(hashlib.sha256(agreement.encode()).digest()[:6], "big")
 
 
 def _broadcast(
-    group: RankGroup, over: ProcessGroup, what: str, data: bytes | None, source: int = 0
+    group: RankGroup,
+    process_group: ProcessGroup,
+    agreement: str,
+    data: bytes | None,
+    source: int = 0,
 ) -> bytes | None:
     """Send bytes of one rank to all ranks."""
     import torch
     from torch import distributed
 
-    at = distributed.get_global_rank(over, source)
+    source_rank = distributed.get_global_rank(process_group, source)
     is_source = group.rank == source
     header = torch.zeros(_HEADER, dtype=torch.int64)
     if is_source:
-        header[:] = torch.tensor([_mark(what), int(data is not None), len(data or b"")])
-    _over_a_connection(lambda: distributed.broadcast(header, at, over))
+        header[:] = torch.tensor([_mark(agreement), int(data is not None), len(data or b"")])
+    _over_a_connection(lambda: distributed.broadcast(header, source_rank, process_group))
     mark, is_there, size = header.tolist()
-    if mark != _mark(what):
-        _part(what)
+    if mark != _mark(agreement):
+        _part(agreement)
     if not is_there:
         return None
     if not size:
@@ -165,22 +169,22 @@ def _broadcast(
     content = torch.empty(size, dtype=torch.uint8)
     if is_source:
         content = torch.frombuffer(bytearray(data or b""), dtype=torch.uint8)
-    _over_a_connection(lambda: distributed.broadcast(content, at, over))
+    _over_a_connection(lambda: distributed.broadcast(content, source_rank, process_group))
     return data if is_source else content.numpy().tobytes()
 
 
-def _gathered(group: RankGroup, what: str, value: int, patient: bool = False) -> list[int]:
+def _gathered(group: RankGroup, agreement: str, value: int, patient: bool = False) -> list[int]:
     """Gather a whole number of every rank, in the order of ranks."""
     import torch
     from torch import distributed
 
-    mine = torch.tensor([_mark(what), value], dtype=torch.int64)
-    found = torch.empty(2 * group.size, dtype=torch.int64)
-    over = group.patient_words if patient else group.words
-    _over_a_connection(lambda: distributed.all_gather_into_tensor(found, mine, over))
-    pairs = found.view(group.size, 2).tolist()
-    if any(mark != _mark(what) for mark, _ in pairs):
-        _part(what)
+    mine = torch.tensor([_mark(agreement), value], dtype=torch.int64)
+    numbers = torch.empty(2 * group.size, dtype=torch.int64)
+    process_group = group.patient_group if patient else group.work_group
+    _over_a_connection(lambda: distributed.all_gather_into_tensor(numbers, mine, process_group))
+    pairs = numbers.view(group.size, 2).tolist()
+    if any(mark != _mark(agreement) for mark, _ in pairs):
+        _part(agreement)
     return [number for _, number in pairs]
 
 
@@ -193,5 +197,5 @@ def _over_a_connection(work: Callable[[], object]) -> None:
         raise
 
 
-def _part(what: str) -> None:
-    end_group(f"The ranks have parted: one of them does not agree on {what}.")
+def _part(agreement: str) -> None:
+    end_group(f"The ranks have parted: one of them does not agree on {agreement}.")

@@ -124,12 +124,12 @@ def end_unless_met_by_all(error: Exception) -> None:
         time.sleep(2 * _SECONDS_BETWEEN_LOOKS)
         end_group(LOST)
     _ending.failures += 1
-    mine = f"error {_ending.failures}"
-    others = [f"{mine} {rank}" for rank in range(group.size)]
-    group.store.set(others[group.rank], "met")
+    error_key = f"error {_ending.failures}"
+    rank_keys = [f"{error_key} {rank}" for rank in range(group.size)]
+    group.store.set(rank_keys[group.rank], "met")
     end = time.monotonic() + _SECONDS_TO_MEET
     while time.monotonic() < end:
-        if group.store.check(others):
+        if group.store.check(rank_keys):
             return
         time.sleep(0.05)
     end_group(f"Rank {group.rank} met an error ({named_line(error)}). {KEPT}")
@@ -194,7 +194,7 @@ def are_in_step() -> bool:
     A rank 0 that sends calls to the others waits, loads and downloads alone between calls.
     """
     group = joined()
-    return group is not None and (not group.tells or _ending.steered > 0)
+    return group is not None and (not group.sends_calls or _ending.steered > 0)
 
 
 @contextmanager
@@ -267,7 +267,7 @@ class _Watch:
         self._finish = finish
         self._has_raised = False
         self._main = threading.get_ident()
-        self._done = threading.Event()
+        self._stopped = threading.Event()
         self._wake, self._woken = os.pipe()
         self._before: dict[int, Any] = {}
 
@@ -280,7 +280,7 @@ class _Watch:
         self._thread.start()
 
     def __exit__(self, *_error: object) -> None:
-        self._done.set()
+        self._stopped.set()
         os.write(self._woken, b"\0")
         # A thread that is still in torch as Python ends would abort the process.
         self._thread.join()
@@ -294,9 +294,9 @@ class _Watch:
             raise _noted(GroupEnds(TOLD_TO_END))
 
     def _look(self) -> None:
-        while not self._done.is_set():
-            end = self._told_by_signal() or self._told_by_store()
-            if end is None or self._done.is_set():
+        while not self._stopped.is_set():
+            end = self._end_by_signal() or self._end_by_store()
+            if end is None or self._stopped.is_set():
                 continue
             if _ending.why is None:
                 self._bring_about(_noted(end))
@@ -305,12 +305,12 @@ class _Watch:
                 self._end_without_it(_ending.why)
             return
 
-    def _told_by_signal(self) -> GroupEnds | None:
+    def _end_by_signal(self) -> GroupEnds | None:
         ready, _, _ = select.select([self._wake], [], [], _SECONDS_BETWEEN_LOOKS)
-        told = os.read(self._wake, 64) if ready else b""
-        return GroupEnds(TOLD_TO_END) if signal.SIGTERM in told else None
+        signals = os.read(self._wake, 64) if ready else b""
+        return GroupEnds(TOLD_TO_END) if signal.SIGTERM in signals else None
 
-    def _told_by_store(self) -> GroupEnds | None:
+    def _end_by_store(self) -> GroupEnds | None:
         group = joined()
         try:
             if group is None or not group.store.check(["ended"]):
@@ -327,7 +327,7 @@ class _Watch:
 
     def _end_without_it(self, end: GroupEnds) -> None:
         """End the process where the main thread waits in vain, such as for a GPU."""
-        if not self._done.wait(_GRACE):
+        if not self._stopped.wait(_GRACE):
             _keep_all()
             _tell(self._tell, end)
             self._finish(end)

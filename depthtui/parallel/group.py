@@ -38,17 +38,18 @@ class RankGroup:
     Attributes:
         rank: the number of this process, from 0.
         size: the number of ranks.
-        words: the process group for agreements within a piece of work, beside those of the model.
-        patient_words: the process group for agreements between two pieces of work.
-        tells: whether rank 0 sends its calls to the others; else every rank makes them itself.
+        work_group: the process group for agreements within a piece of work, beside those of the
+            model.
+        patient_group: the process group for agreements between two pieces of work.
+        sends_calls: whether rank 0 sends its calls to the others; else every rank makes its own.
         store: short texts that all ranks share at once; None where the user joined the ranks.
     """
 
     rank: int
     size: int
-    words: ProcessGroup
-    patient_words: ProcessGroup
-    tells: bool = False
+    work_group: ProcessGroup
+    patient_group: ProcessGroup
+    sends_calls: bool = False
     store: Any = None
 
 
@@ -105,8 +106,8 @@ def call_off() -> None:
     store.set("begin", "no")
     # The process that serves the store must not end before all have read it.
     with contextlib.suppress(distributed.DistError):
-        read = [f"read {rank}" for rank in range(1, ranks_started())]
-        store.wait(read, timedelta(seconds=30))
+        read_keys = [f"read {rank}" for rank in range(1, ranks_started())]
+        store.wait(read_keys, timedelta(seconds=30))
 
 
 def is_called_off() -> bool:
@@ -157,14 +158,14 @@ def join() -> RankGroup:
             world_size=size,
             timeout=TIMEOUT,
         )
-        words = distributed.new_group(backend="gloo", timeout=TIMEOUT)
-        patient_words = distributed.new_group(backend="gloo", timeout=PATIENCE)
+        work_group = distributed.new_group(backend="gloo", timeout=TIMEOUT)
+        patient_group = distributed.new_group(backend="gloo", timeout=PATIENCE)
     except (RuntimeError, OSError, ValueError) as error:
         raise DepthError(
             f"The {size} ranks do not find each other ({str(error).splitlines()[0]}).",
             "Start them with torchrun, which tells each its place.",
         ) from error
-    _joined = RankGroup(rank, size, words, patient_words, _leads, store)
+    _joined = RankGroup(rank, size, work_group, patient_group, _leads, store)
     return _joined
 
 
@@ -194,28 +195,28 @@ def leave() -> None:
     if group is not None:
         from torch import distributed
 
-        for words in (group.words, group.patient_words):
-            distributed.destroy_process_group(words)
+        for process_group in (group.work_group, group.patient_group):
+            distributed.destroy_process_group(process_group)
 
 
 @contextmanager
 def joined_by(model: Any) -> Iterator[None]:
     """Join for a while the ranks over which a user has sharded a model; each must call this."""
     global _joined
-    found = None if _joined is not None else mesh_of(model)
-    if found is None:
+    mesh = None if _joined is not None else mesh_of(model)
+    if mesh is None:
         yield
         return
     from torch import distributed
 
-    ranks = sorted(found.mesh.flatten().tolist())
-    words, patient_words = (
+    ranks = sorted(mesh.mesh.flatten().tolist())
+    work_group, patient_group = (
         distributed.new_group(
             ranks, backend="gloo", timeout=timeout, use_local_synchronization=True
         )
         for timeout in (TIMEOUT, PATIENCE)
     )
-    _joined = RankGroup(ranks.index(distributed.get_rank()), len(ranks), words, patient_words)
+    _joined = RankGroup(ranks.index(distributed.get_rank()), len(ranks), work_group, patient_group)
     try:
         yield
     finally:

@@ -93,7 +93,7 @@ class SweepService:
     def serve(self) -> None:
         """Run the sweep, and send how it ended."""
         stopped, problem = False, ""
-        kept, self._engine.activation_limit = self._engine.activation_limit, 0
+        activation_limit, self._engine.activation_limit = self._engine.activation_limit, 0
         # A sweep reads each prompt once: its activations would only push others out.
         try:
             self._progress("Looking at what is there")
@@ -111,7 +111,7 @@ class SweepService:
         except DepthError as error:
             problem = str(error)
         finally:
-            self._engine.activation_limit = kept
+            self._engine.activation_limit = activation_limit
         self._emit_failures()
         self._send(SweepFinished(self._id, stopped, self._engine.model, problem))
 
@@ -134,8 +134,8 @@ class SweepService:
     def sweep_begins(self, state: SweepState) -> None:
         """Send the records that exist already."""
         self._state, self._waiting = state, Waiting(state.waiting)
-        for cell, found in state.outcome().records.items():
-            for record in found:
+        for cell, records in state.outcome().records.items():
+            for record in records:
                 self._send_record(cell, record)
         self._emit_failures()
         self._progress("")
@@ -167,10 +167,12 @@ class SweepService:
         if not at_once and moment - self._spoke < _OFTEN:
             return
         self._spoke = moment
-        done = self._state.n_done if self._state is not None else 0
-        left = self._waiting.seconds
-        seconds = -1.0 if left is None else left
-        self._send(SweepProgress(self._id, done, done + len(self._waiting), seconds, now))
+        done_cells = self._state.n_done if self._state is not None else 0
+        seconds_left = self._waiting.seconds
+        seconds = -1.0 if seconds_left is None else seconds_left
+        self._send(
+            SweepProgress(self._id, done_cells, done_cells + len(self._waiting), seconds, now)
+        )
 
     def _send_record(self, cell: Cell, record: Record) -> None:
         place = self._plan.cells.index(cell)

@@ -54,7 +54,7 @@ from depthtui.engine.control import Control
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError, NeedsCode, RunStopped
 from depthtui.models.catalog import on_disk
-from depthtui.models.reach import check_at_hand
+from depthtui.models.reach import check_can_open
 from depthtui.parallel.group import ranks_started
 from depthtui.service.bugs import met_an_error
 
@@ -89,7 +89,7 @@ class Worker:
     def serve(self) -> int:
         """Work until `Quit`, or until the GPU is lost; returns the exit status."""
         self._pipe.greet()
-        threading.Thread(target=self._read, name="commands", daemon=True).start()
+        threading.Thread(target=self._receive_commands, name="commands", daemon=True).start()
         while True:
             command, control = self._work.get()
             if isinstance(command, Quit):
@@ -98,7 +98,7 @@ class Worker:
             if self._engine is not None and self._engine.lost_device:
                 return DEVICE_LOST
 
-    def _read(self) -> None:
+    def _receive_commands(self) -> None:
         while True:
             try:
                 command = self._pipe.receive()
@@ -126,14 +126,14 @@ class Worker:
             self._controls.append(control)
             if isinstance(command, InspectLayer):
                 self._inspecting = [control]
-                if self._done_at_a_halt(command, control):
+                if self._do_at_halt(command, control):
                     return
             self._work.put((command, control))
 
-    def _done_at_a_halt(self, command: InspectLayer, control: Control) -> bool:
+    def _do_at_halt(self, command: InspectLayer, control: Control) -> bool:
         """Let the thread of a halted run execute the command; False where no run is halted."""
         work = functools.partial(self._finish, command, control)
-        return any(other.do(work) for other in list(self._controls))
+        return any(halted.do(work) for halted in list(self._controls))
 
     def _finish(self, command: Command, control: Control) -> None:
         self._handle(command, control)
@@ -160,8 +160,8 @@ class Worker:
             self._emit(SweepFinished(command.sweep_id, False, model, problem))
             return
         loading = isinstance(command, LoadModel)
-        kept = self._engine.model if loading and self._engine is not None else None
-        self._emit(Failed(message, hint, run_id, kept, code_in))
+        loaded_model = self._engine.model if loading and self._engine is not None else None
+        self._emit(Failed(message, hint, run_id, loaded_model, code_in))
 
     def _do(self, command: Command, control: Control) -> None:
         if isinstance(command, TrustModel):
@@ -171,9 +171,9 @@ class Worker:
         models_dir = storage.models_dir
         if isinstance(command, LoadModel):
             # Report a model that cannot be opened before importing torch, which takes seconds.
-            check_at_hand(command.spec, models_dir, command.spec in self._trusted)
+            check_can_open(command.spec, models_dir, command.spec in self._trusted)
         if self._engine is None:
-            self._engine = self._made(storage)
+            self._engine = self._make_engine(storage)
         engine = self._engine
         if isinstance(command, LoadModel):
             engine.load(command.spec, control)
@@ -196,9 +196,11 @@ class Worker:
             self._run_sweep(command, engine, control, models_dir)
         elif isinstance(command, WriteModel):
             folder = self._folder_of(command.folder, "written")
-            written = engine.prune(command.left_out, folder, control, repeated=command.repeated)
-            n_layers, where = len(written.layers), str(written.folder)
-            self._emit(ModelWritten(command.run_id, where, n_layers, written.parameters))
+            pruned_model = engine.prune(
+                command.left_out, folder, control, repeated=command.repeated
+            )
+            n_layers, where = len(pruned_model.layers), str(pruned_model.folder)
+            self._emit(ModelWritten(command.run_id, where, n_layers, pruned_model.parameters))
 
     @property
     def _storage(self) -> Storage:
@@ -223,7 +225,7 @@ class Worker:
         problem = ""
         try:
             if isinstance(command, FindModel):
-                check_at_hand(command.spec, self._storage.models_dir)
+                check_can_open(command.spec, self._storage.models_dir)
             else:
                 models = tuple(on_disk(self._storage.models_dir))
         except DepthError as error:
@@ -271,11 +273,11 @@ class Worker:
         finally:
             self._sweep = None
 
-    def _hear(self, event: Event) -> None:
+    def _handle_event(self, event: Event) -> None:
         """Send an event of the engine to the explorer, or to the sweep that runs."""
         (self._emit if self._sweep is None else self._sweep.emit)(event)
 
-    def _made(self, storage: Storage) -> Engine:
+    def _make_engine(self, storage: Storage) -> Engine:
         self._emit(Progress("Starting the engine", 0, 0, ""))
         import torch
         import transformers
@@ -286,7 +288,7 @@ class Worker:
         torch.set_num_threads(threads or max(1, (os.cpu_count() or 2) - 1))
         engine = make_engine(
             storage,
-            self._hear,
+            self._handle_event,
             lambda message: self._emit(Notice(message)),
             trusted=self._trusted,
         )

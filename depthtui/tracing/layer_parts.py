@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from depthtui.errors import DepthError
-from depthtui.models.cut_weights import is_cut, whole
+from depthtui.models.cut_weights import full_weight, is_cut
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Sublayer
 from depthtui.tracing.batching import at_once, slices
@@ -55,7 +55,7 @@ class Writer:
         device = execution_device(self.projection)
         if is_cut(self.projection.weight):
             bias = getattr(self.projection, "bias", None)
-            added = 0.0 if bias is None else whole(bias)
+            added = 0.0 if bias is None else full_weight(bias)
             return (rows.to(device, self.read.dtype) @ self._weight.T + added).float()
         output: Tensor = self.projection(rows.to(device, self.read.dtype)[None])
         return output[0].float()
@@ -63,7 +63,7 @@ class Writer:
     @functools.cached_property
     def _weight(self) -> Tensor:
         """The projection's weight `[d, inputs]`, whole."""
-        return whole(cast("Tensor", self.projection.weight))
+        return full_weight(cast("Tensor", self.projection.weight))
 
     def to_stream(self, outputs: Tensor) -> Tensor:
         """Map changes of the projection's output `[…, n, d]` to changes of the residual stream."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from depthtui.errors import DepthError
-from depthtui.models.cut_weights import rows_of, sum_of_rows, whole
+from depthtui.models.cut_weights import full_weight, rows_of, sum_of_rows
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.frozen_norm import FrozenNorm
@@ -51,7 +51,7 @@ def output_directions(
         rows = rows - less.to(rows.device)
     constants = rows @ frozen.offset
     if isinstance(bias, Tensor):
-        bias = whole(bias)
+        bias = full_weight(bias)
         mean = 0.0 if less is None else bias.float().mean()
         constants += (bias[targets.to(bias.device)].float() - mean).to(constants.device)
     return OutputDirections(

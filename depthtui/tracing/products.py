@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from depthtui.models.cut_weights import is_cut, product_with, whole
+from depthtui.models.cut_weights import full_weight, is_cut, product_with
 from depthtui.parallel.group import joined
 
 _WORTH_IT = 1.03
@@ -123,7 +123,7 @@ def raw_logits(head: nn.Module, normed: Tensor) -> Tensor:
     rows = normed.flatten(0, -2)
     logits = product_with(head.weight, lambda part: _wide_product(rows, part))
     if head.bias is not None:
-        logits += whole(head.bias)
+        logits += full_weight(head.bias)
     return logits.view(*normed.shape[:-1], -1)
 
 

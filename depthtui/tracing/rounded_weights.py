@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from depthtui.errors import DepthError
-from depthtui.models.cut_weights import cut_like, whole
+from depthtui.models.cut_weights import cut_like, full_weight
 from depthtui.tracing.batching import at_once, slices
 from depthtui.tracing.modules import replaced
 
@@ -125,7 +125,7 @@ def _put(weights: list[LinearWeight], bits: int) -> Iterator[None]:
     try:
         for weight, value in held:
             # Blocks are formed on the whole weight, wherever ranks cut it.
-            found = round_to_blocks(whole(value), bits, weight.input_axis)
+            found = round_to_blocks(full_weight(value), bits, weight.input_axis)
             put = nn.Parameter(cut_like(found, value), False)
             setattr(weight.module, weight.name, put)
         yield
@@ -180,9 +180,9 @@ def _eight_bits(blocks: Tensor) -> Tensor:
     levels = blocks * _inverse(scale, kept)
     # Halves are rounded away from zero.
     sizes = levels.abs()
-    whole = sizes.floor()
-    whole += sizes.sub_(whole).mul_(2).floor_()
-    return whole.copysign_(levels).mul_(kept)
+    nearest = sizes.floor()
+    nearest += sizes.sub_(nearest).mul_(2).floor_()
+    return nearest.copysign_(levels).mul_(kept)
 
 
 def _four_bits(blocks: Tensor) -> Tensor:

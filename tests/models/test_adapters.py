@@ -16,7 +16,7 @@ from depthtui.errors import DepthError
 from depthtui.installing import install_extra
 from depthtui.models.adapter_files import read_adapter_config
 from depthtui.models.loading import LoadedModel, load
-from depthtui.models.reach import check_at_hand
+from depthtui.models.reach import check_can_open
 from depthtui.sweep.disk_fingerprint import fingerprint_on_disk
 from tests.builders.adapters import adapter_of, change_adapter, merged_folder
 from tests.odd_files import put_odd_file
@@ -259,26 +259,26 @@ def test_peft_is_an_extra(base, adapter, monkeypatch) -> None:
 )
 def test_names_that_mean_nothing_are_told_at_once(name, words, base) -> None:
     with pytest.raises(DepthError, match=words):
-        check_at_hand(ModelSpec(str(base), adapter=name), base.parent)
+        check_can_open(ModelSpec(str(base), adapter=name), base.parent)
 
 
 def test_a_model_is_no_adapter(base) -> None:
     with pytest.raises(DepthError, match=r"no adapter: it has no adapter_config\.json"):
-        check_at_hand(ModelSpec(str(base), adapter=str(base)), base.parent)
+        check_can_open(ModelSpec(str(base), adapter=str(base)), base.parent)
     with pytest.raises(DepthError, match=r"no adapter"):
-        check_at_hand(ModelSpec(str(base), adapter=str(base / "config.json")), base.parent)
+        check_can_open(ModelSpec(str(base), adapter=str(base / "config.json")), base.parent)
 
 
 def test_one_of_the_hub_is_found_in_its_cache(base, adapter, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(DepthError, match=r"me/mine is not complete in the hub cache"):
-        check_at_hand(ModelSpec(str(base), adapter="me/mine"), base.parent)
+        check_can_open(ModelSpec(str(base), adapter="me/mine"), base.parent)
     repository = tmp_path / "hub" / "models--me--mine"
     shutil.copytree(adapter, repository / "snapshots" / "abc")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc")
-    check_at_hand(ModelSpec(str(base), adapter="me/mine"), base.parent)
+    check_can_open(ModelSpec(str(base), adapter="me/mine"), base.parent)
     loaded = opened(base, "me/mine")
     assert loaded.info.name == "tiny-llama + mine"
     assert torch.equal(logits(loaded), logits(opened(base, adapter)))

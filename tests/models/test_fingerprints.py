@@ -12,7 +12,7 @@ import pytest
 from depthtui.data.protocol import Progress
 from depthtui.errors import DepthError
 from depthtui.models import fingerprints
-from depthtui.models.fingerprints import fingerprint, fingerprint_at_hand, fingerprint_beside
+from depthtui.models.fingerprints import fingerprint, fingerprint_beside, stored_fingerprint
 from tests.odd_files import put_odd_file
 
 SIZE = 20 << 20
@@ -223,14 +223,14 @@ def test_the_one_at_hand_reads_no_large_file(large: Path, kept: Path, read: list
     small = large.with_name("config.json")
     small.write_text("{}")
     files = [large, small]
-    with fingerprint_at_hand(files, kept) as take:
+    with stored_fingerprint(files, kept) as take:
         assert take(lambda progress: None) == ""
     assert read == []
     expected = fingerprint(files, kept)
     read.clear()
-    with fingerprint_at_hand(files, kept) as take:
+    with stored_fingerprint(files, kept) as take:
         assert take(lambda progress: None) == expected
     assert read == ["config.json"]
     change(large, 5)
-    with fingerprint_at_hand(files, kept) as take:
+    with stored_fingerprint(files, kept) as take:
         assert take(lambda progress: None) == ""

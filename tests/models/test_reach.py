@@ -16,7 +16,7 @@ import pytest
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models import reach
-from depthtui.models.reach import check_at_hand, first_hop, reaches
+from depthtui.models.reach import check_can_open, first_hop, reaches
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -77,7 +77,7 @@ def test_a_hub_that_never_answers_is_told_within_seconds(
     monkeypatch.setenv("HF_ENDPOINT", f"http://{listening()}")
     start = time.monotonic()
     with pytest.raises(DepthError, match=r"cannot be reached \(127.0.0.1\)") as caught:
-        check_at_hand(ModelSpec("us/tiny"), tmp_path)
+        check_can_open(ModelSpec("us/tiny"), tmp_path)
     assert time.monotonic() - start < 2
     assert "`demo`" in caught.value.hint
 
@@ -96,7 +96,7 @@ def test_a_hub_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
         with pytest.raises(DepthError, match="cannot be reached"):
-            check_at_hand(ModelSpec("us/tiny"), tmp_path)
+            check_can_open(ModelSpec("us/tiny"), tmp_path)
 
 
 def test_a_name_that_is_never_looked_up_ends_after_the_limit(
@@ -140,7 +140,7 @@ def test_an_endpoint_that_is_no_address(
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
     with pytest.raises(DepthError, match="HF_ENDPOINT is no address"):
-        check_at_hand(ModelSpec("us/tiny"), tmp_path)
+        check_can_open(ModelSpec("us/tiny"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -170,8 +170,8 @@ def test_proxies_are_honoured(
 def test_a_model_on_this_disk_needs_no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keep_tiny(tmp_path)
     monkeypatch.setattr(reach, "reaches", lambda endpoint: pytest.fail("asked"))
-    check_at_hand(ModelSpec("us/tiny"), tmp_path)
-    check_at_hand(ModelSpec("us/tiny"), tmp_path, with_code=True)
+    check_can_open(ModelSpec("us/tiny"), tmp_path)
+    check_can_open(ModelSpec("us/tiny"), tmp_path, with_code=True)
 
 
 @pytest.mark.parametrize("offline", ["", "1"])
@@ -191,7 +191,7 @@ def test_a_name_like_one_on_this_disk_is_asked_about(
     monkeypatch.setattr(reach, "reaches", lambda endpoint: False)
     monkeypatch.setenv("HF_HUB_OFFLINE", offline)
     with pytest.raises(DepthError) as caught:
-        check_at_hand(ModelSpec(name), tmp_path)
+        check_can_open(ModelSpec(name), tmp_path)
     assert meant in caught.value.hint
     assert ("Did you mean" in caught.value.hint) == bool(meant)
 

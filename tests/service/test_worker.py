@@ -278,7 +278,7 @@ def told_by_a_worker_that_ends(tmp_path, monkeypatch):
     told = tmp_path / "told"
     pipe = Pipe(os.open(os.devnull, os.O_RDONLY), os.open(told, os.O_WRONLY | os.O_CREAT))
     # Its end would end this process.
-    monkeypatch.setattr(Worker, "_read", lambda self: None)
+    monkeypatch.setattr(Worker, "_receive_commands", lambda self: None)
     monkeypatch.setattr("depthtui.engine.engine.Engine.lost_device", "cuda:0")
     worker = Worker(pipe)
     worker._receive(Configure(str(tmp_path), str(tmp_path), 1 << 30, threads=1))
@@ -302,7 +302,7 @@ def all_told(file):
 def test_a_look_into_a_layer_takes_the_place_of_one_that_waits(folder, tmp_path, monkeypatch):
     told = tmp_path / "told"
     pipe = Pipe(os.open(os.devnull, os.O_RDONLY), os.open(told, os.O_WRONLY | os.O_CREAT))
-    monkeypatch.setattr(Worker, "_read", lambda self: None)
+    monkeypatch.setattr(Worker, "_receive_commands", lambda self: None)
     worker, prompt = Worker(pipe), Prompt("Seven plus five is twelve")
     worker._receive(Configure(str(tmp_path), str(tmp_path), 1 << 30, threads=1))
     worker._receive(LoadModel(ModelSpec(str(folder), device="cpu")))

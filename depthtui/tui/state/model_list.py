@@ -59,12 +59,12 @@ class ModelList:
         Raises:
             DepthError: it is not available, or the engine elsewhere is gone.
         """
-        from depthtui.models.reach import check_at_hand
+        from depthtui.models.reach import check_can_open
 
         if self._explorer.engine_command:
             self._ask(FindModel(spec))
         else:
-            check_at_hand(spec, models_dir(self._explorer.settings.cache_folder))
+            check_can_open(spec, models_dir(self._explorer.settings.cache_folder))
 
     def _ask(self, command: ListModels | FindModel) -> ModelsListed | ModelFound:
         """Ask the engine and wait, in a thread."""
