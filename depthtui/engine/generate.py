@@ -19,7 +19,7 @@ from depthtui.engine.prompt_run import PromptRun
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.sampling import Sampler
 from depthtui.errors import DepthError, RunStopped
-from depthtui.lenses.maps import HeldMaps, LensMaps
+from depthtui.lenses.maps import LensMaps, MapsOnDevice
 from depthtui.metrics import METRIC_BY_NAME, empty_result
 from depthtui.metrics.logit_lens.token_lens import TokenReading, read_token
 from depthtui.metrics.settling import Settling
@@ -63,8 +63,8 @@ def generate(
     limit, at_limit = _limit(model, generation)
     sampler = Sampler(settings.temperature, settings.top_k, settings.top_p, settings.seed)
     ends = end_tokens(model.loaded)
-    transport = None if maps is None else HeldMaps(maps)
-    writer = _Writer(model, generation, on_part, transport.missing if transport else ())
+    transport = None if maps is None else MapsOnDevice(maps)
+    writer = _Writer(model, generation, on_part, transport.depths_without if transport else ())
     cached = model.can_read_on()
     try:
         with (

@@ -177,7 +177,7 @@ class _Page:
         self._unavailable: dict[str, str] = {}
         self._closure: dict[str, float] = {}
         self._output = inspector.output_at(token)
-        self._before, self._after = replay.read_by(layer)[token], replay.residual[layer + 1][token]
+        self._before, self._after = replay.input_of(layer)[token], replay.residual[layer + 1][token]
 
     def inspection(self) -> Inspection:
         """The whole page."""
@@ -197,7 +197,7 @@ class _Page:
         experts = self._part("experts", lambda: experts_of(call)) if call is not None else None
         if heads is not None:
             self._closure["heads"] = heads[1]
-            by_head, rest = heads[0].writes()[:, 0], heads[0].rest[0]
+            by_head, rest = heads[0].writes()[:, 0], heads[0].biases[0]
             self._close_logit([*by_head, rest, writes["mlp"]])
         readouts, promoted = self._read_states(between, writes, neurons)
         texts, info = self._inspector.tokens.shown, self._model.info

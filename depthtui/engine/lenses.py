@@ -22,7 +22,7 @@ from depthtui.engine.tokens import tokenise
 from depthtui.errors import DepthError
 from depthtui.lenses.affine import fit_affine
 from depthtui.lenses.calibration import WRITTEN, Calibration, read_texts
-from depthtui.lenses.held_out_texts import HeldOut, kl_to_output
+from depthtui.lenses.held_out_texts import HeldOutTokens, kl_to_output
 from depthtui.lenses.jacobian import (
     PROMPT_TOKENS,
     PROMPTS,
@@ -374,7 +374,7 @@ class Lenses:
         fit = LensFit(
             "affine",
             calibration.source,
-            len(calibration.fitted),
+            len(calibration.fitting_texts),
             calibration.tokens,
             affine.ridge,
             len(calibration.held_out),
@@ -393,7 +393,7 @@ class Lenses:
         notify: Notify,
     ) -> LensMaps:
         info, model = self.model.info, self.model.loaded.model
-        prompts = usable_prompts(calibration.fitted)[: choice.prompts]
+        prompts = usable_prompts(calibration.fitting_texts)[: choice.prompts]
         if choice.texts:
             checkpoint()
             self._tell_time(prompts, calibration.digest, notify)
@@ -454,7 +454,7 @@ class Lenses:
     ) -> LensMaps:
         """The lens with its KL, and the logit lens's, on texts that it was not fitted on."""
         with fast_products(self.model.loaded.model), torch.inference_mode():
-            held_out = HeldOut.read(texts, self._residuals_of(checkpoint))
+            held_out = HeldOutTokens.read(texts, self._residuals_of(checkpoint))
             output = held_out.output(unembedding)
             through, plain = maps.held_out_kl.copy(), maps.logit_held_out_kl.copy()
             for depth in range(maps.n_layers):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from depthtui.errors import DepthError
 from depthtui.lenses.calibration import Calibration
-from depthtui.lenses.held_out_texts import HeldOut, kl_to_output
+from depthtui.lenses.held_out_texts import HeldOutTokens, kl_to_output
 from depthtui.lenses.maps import DepthMap, unit
 from depthtui.sizes import format_size
 from depthtui.tracing.anatomy import Unembedding
@@ -58,10 +58,12 @@ class Moments:
         device = self.products.device
         target = unit(residuals[-1][1:]).to(device).double()
         for place, depth in enumerate(self.depths):
-            here = residuals[depth][1:]
+            layer_input = residuals[depth][1:]
             # On the device of the next one: layers may be on several devices.
-            added = (residuals[depth + 1][1:].to(here.device).float() - here.float()).to(device)
-            x = with_one(unit(here).to(device).double())
+            added = (
+                residuals[depth + 1][1:].to(layer_input.device).float() - layer_input.float()
+            ).to(device)
+            x = with_one(unit(layer_input).to(device).double())
             beside = torch.cat([x, target, added.double()], dim=1)
             self.products[place].addmm_(x.T, beside)
         self.tokens += len(target)
@@ -144,7 +146,7 @@ def fit_affine(
         DepthError: not even one depth's sums fit, or the model has no norm before its head.
     """
     at_a_time = _depths_at_a_time(n_layers, width, room)
-    held_out = HeldOut.read(calibration.held_out, residuals_of)
+    held_out = HeldOutTokens.read(calibration.held_out, residuals_of)
     if not _ignores_scale(unembedding, held_out.residuals[-1]):
         raise DepthError(
             "The affine lens needs a norm before the LM head, which this model has not.",
@@ -157,21 +159,21 @@ def fit_affine(
         ridge,
         *(np.full(n_layers, np.nan, np.float32) for _ in range(3)),
     )
-    steps = groups * len(calibration.fitted) + n_layers
-    done = 0
+    steps = groups * len(calibration.fitting_texts) + n_layers
+    steps_done = 0
     with torch.inference_mode():
         output = held_out.output(unembedding)
         # Depths of a group are spread out, so that the first group represents all in choosing.
         for depths in (range(first, n_layers, groups) for first in range(groups)):
             moments = Moments.empty(depths, width, device)
-            for ids in calibration.fitted:
+            for ids in calibration.fitting_texts:
                 moments.add(residuals_of(ids))
-                report(done := done + 1, steps)
+                report(steps_done := steps_done + 1, steps)
             if not fit.ridge:
                 fit = replace(fit, ridge=_best_ridge(moments, held_out, unembedding, output))
             for place in range(len(depths)):
                 _fit_depth(fit, moments, place, held_out, unembedding, output)
-                report(done := done + 1, steps)
+                report(steps_done := steps_done + 1, steps)
     return fit
 
 
@@ -179,7 +181,7 @@ def _fit_depth(
     fit: AffineFit,
     moments: Moments,
     place: int,
-    held_out: HeldOut,
+    held_out: HeldOutTokens,
     unembedding: Unembedding,
     output: Tensor,
 ) -> None:
@@ -217,7 +219,7 @@ def _ignores_scale(unembedding: Unembedding, rows: Tensor) -> bool:
 
 
 def _best_ridge(
-    moments: Moments, held_out: HeldOut, unembedding: Unembedding, output: Tensor
+    moments: Moments, held_out: HeldOutTokens, unembedding: Unembedding, output: Tensor
 ) -> float:
     """The ridge with the least KL on the held-out tokens, summed over some depths."""
     count = len(moments.depths)
@@ -236,11 +238,11 @@ def _best_ridge(
     return min(RIDGES, key=kl)
 
 
-def _not_affine(moments: Moments, place: int, ridge: float, held_out: HeldOut) -> float:
+def _not_affine(moments: Moments, place: int, ridge: float, held_out: HeldOutTokens) -> float:
     """1 - R^2, on the held-out tokens, of a layer's update as an affine map of its input."""
     depth = moments.depths[place]
-    here = held_out.residuals[depth].cpu().double()
-    added = held_out.residuals[depth + 1].cpu().double() - here
+    layer_input = held_out.residuals[depth].cpu().double()
+    added = held_out.residuals[depth + 1].cpu().double() - layer_input
     x = with_one(unit(held_out.residuals[depth]).cpu().double())
     missed = added - x @ moments.added(place, ridge).cpu()
     spread = (added - added.mean(dim=0)).pow(2).sum()

@@ -30,13 +30,13 @@ class Calibration:
     """Texts as token ids, each `[T]`.
 
     Attributes:
-        fitted: the texts that a lens is fitted on.
+        fitting_texts: the texts that a lens is fitted on.
         held_out: the texts that it is tested on.
         source: where they come from, in words.
         digest: changes with the texts.
     """
 
-    fitted: Sequence[Tensor]
+    fitting_texts: Sequence[Tensor]
     held_out: Sequence[Tensor]
     source: str
     digest: str
@@ -56,13 +56,13 @@ class Calibration:
             )
         every = min(_ONE_IN, len(usable))
         held_out = usable[every - 1 :: every]
-        fitted = [ids for place, ids in enumerate(usable) if place % every != every - 1]
-        return cls(fitted, held_out, source, digest)
+        fitting_texts = [ids for place, ids in enumerate(usable) if place % every != every - 1]
+        return cls(fitting_texts, held_out, source, digest)
 
     @property
     def tokens(self) -> int:
         """How many tokens a map is fitted on: token 0 of each text is left out."""
-        return sum(len(ids) - 1 for ids in self.fitted)
+        return sum(len(ids) - 1 for ids in self.fitting_texts)
 
 
 def read_texts(path: Path) -> tuple[list[str], str]:

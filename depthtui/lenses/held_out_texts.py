@@ -19,7 +19,7 @@ _PART_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOutTokens:
     """Residuals at some tokens on which nothing is fitted.
 
     Attributes:
@@ -36,7 +36,7 @@ class HeldOut:
         texts: Sequence[Tensor],
         residuals_of: Callable[[Tensor], Sequence[Tensor]],
         tokens: int = TOKENS,
-    ) -> HeldOut:
+    ) -> HeldOutTokens:
         """Read tokens spread over the texts, without the first of each text.
 
         Args:
@@ -45,12 +45,12 @@ class HeldOut:
             tokens: the most tokens to read.
         """
         places = [(text, place) for text, ids in enumerate(texts) for place in range(1, len(ids))]
-        chosen = np.unique(np.linspace(0, len(places) - 1, min(tokens, len(places))).astype(int))
+        sampled = np.unique(np.linspace(0, len(places) - 1, min(tokens, len(places))).astype(int))
         rows: list[list[Tensor]] = []
         for text, ids in enumerate(texts):
-            here = [places[number][1] for number in chosen if places[number][0] == text]
-            if here:
-                rows.append([residual[here].clone() for residual in residuals_of(ids)])
+            text_places = [places[number][1] for number in sampled if places[number][0] == text]
+            if text_places:
+                rows.append([residual[text_places].clone() for residual in residuals_of(ids)])
         return cls([torch.cat(parts) for parts in zip(*rows, strict=True)], len(texts))
 
     def output(self, unembedding: Unembedding) -> Tensor:

@@ -97,16 +97,16 @@ def add_prompt(
     positions = slice(skipped, len(ids) - 1)
     size = at_once(width, _TOKENS_AT_ONCE, len(ids))
     residuals = _recorded(model, anatomy, ids.expand(size, -1))
-    found = torch.empty_like(sums.sums)
+    prompt_sums = torch.empty_like(sums.sums)
     for first in range(0, width, size):
         checkpoint()
-        wanted = range(first, min(first + size, width))
-        gradients = _gradients(residuals, positions, wanted, wanted.stop < width)
+        dimensions = range(first, min(first + size, width))
+        gradients = _gradients(residuals, positions, dimensions, dimensions.stop < width)
         for depth, gradient in enumerate(gradients):
-            rows = gradient[: len(wanted), positions].float().mean(dim=1)
-            found[depth, wanted.start : wanted.stop] = rows.to("cpu")
-        report(wanted.stop, width)
-    sums.sums += found
+            rows = gradient[: len(dimensions), positions].float().mean(dim=1)
+            prompt_sums[depth, dimensions.start : dimensions.stop] = rows.to("cpu")
+        report(dimensions.stop, width)
+    sums.sums += prompt_sums
     sums.prompts += 1
     sums.tokens += positions.stop - positions.start
 
@@ -136,19 +136,19 @@ def seconds_of_prompt(
 
 
 def _gradients(
-    residuals: Sequence[Tensor], positions: slice, wanted: range, retain: bool
+    residuals: Sequence[Tensor], positions: slice, dimensions: range, retain: bool
 ) -> Sequence[Tensor]:
     """Gradients of some output dimensions, summed over positions, by h_0 … h_L-1: `[rows, T, d]`.
 
     Args:
         residuals: the result of `_recorded`.
         positions: the positions of the output that count.
-        wanted: the dimensions, one per row.
+        dimensions: the dimensions, one per row.
         retain: whether more gradients of the same residuals follow.
     """
     last = residuals[-1]
     direction = torch.zeros_like(last)
-    for row, dimension in enumerate(wanted):
+    for row, dimension in enumerate(dimensions):
         direction[row, positions, dimension] = 1
     return torch.autograd.grad(last, residuals[:-1], direction, retain_graph=retain)
 
@@ -170,9 +170,9 @@ def _recorded(model: nn.Module, anatomy: Anatomy, ids: Tensor) -> list[Tensor]:
 
     embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
     with torch.enable_grad(), hooks() as handles:
-        first, *others = anatomy.layers
+        first, *later_layers = anatomy.layers
         handles.append(first.register_forward_pre_hook(begin, with_kwargs=True))
-        for layer in others:
+        for layer in later_layers:
             handles.append(layer.register_forward_pre_hook(keep, with_kwargs=True))
         handles.append(anatomy.layers[-1].register_forward_hook(end))
         decoder(model)(input_ids=ids.to(execution_device(embedding)), use_cache=False)

@@ -69,9 +69,9 @@ class LensFolder:
 
     def files(self) -> list[LensFile]:
         """All readable lenses, the latest first."""
-        found = (_described(path) for path in self.folder.glob("*.safetensors"))
-        known = [file for file in found if file is not None]
-        return sorted(known, key=lambda file: file.modified, reverse=True)
+        descriptions = (_described(path) for path in self.folder.glob("*.safetensors"))
+        files = [file for file in descriptions if file is not None]
+        return sorted(files, key=lambda file: file.modified, reverse=True)
 
     def file(self, path: Path) -> LensFile:
         """The lens in a file.
@@ -79,12 +79,12 @@ class LensFolder:
         Raises:
             DepthError: the file is missing, or is no lens.
         """
-        found = _described(path)
-        if found is None:
+        file = _described(path)
+        if file is None:
             raise DepthError(
                 f"There is no lens {path} here.", "All ranks need the same cache folder."
             )
-        return found
+        return file
 
     def find(
         self, fingerprint: str, kind: str, calibration: str = "", ridge: float = 0.0
@@ -116,11 +116,11 @@ class LensFolder:
             name: torch.from_numpy(getattr(maps, name).astype(np.float32)) for name in _ARRAYS
         }
         for depth in range(maps.n_layers):
-            found = maps.at(depth)
-            if found is not None:
-                tensors[f"weight.{depth}"] = found.weight.contiguous()
-                if found.bias is not None:
-                    tensors[f"bias.{depth}"] = found.bias.contiguous()
+            depth_map = maps.at(depth)
+            if depth_map is not None:
+                tensors[f"weight.{depth}"] = depth_map.weight.contiguous()
+                if depth_map.bias is not None:
+                    tensors[f"bias.{depth}"] = depth_map.bias.contiguous()
         about = {
             "format": _FORMAT,
             "model": model,
@@ -134,9 +134,9 @@ class LensFolder:
         path = self.folder / f"{plain}-{maps.fit.kind}-{short}.safetensors"
         content = save(tensors, metadata={"depthtui_lens": json.dumps(about)})
         write_whole(path, content, "Name another folder as cache_dir.")
-        kept = _described(path)
-        assert kept is not None
-        return kept
+        file = _described(path)
+        assert file is not None
+        return file
 
     def unfinished(self, fingerprint: str, calibration: str) -> UnfinishedSums:
         """The file of a Jacobian lens's sums until the lens is done."""
@@ -186,14 +186,14 @@ def read_lens_file(file: LensFile, n_layers: int, width: int) -> LensMaps:
     Raises:
         DepthError: the file is damaged, or of a model of another shape.
     """
-    found, widths = _read(file)
-    if found.n_layers != n_layers or widths != {(width, width)}:
+    maps, widths = _read_maps(file)
+    if maps.n_layers != n_layers or widths != {(width, width)}:
         raise DepthError(
             f"The lens {file.path} is of another model: this one has {n_layers} layers of "
             f"width {width:,}.",
             "Fit one for this model with `depthtui lens fit`.",
         )
-    return found
+    return maps
 
 
 def read_any(file: LensFile) -> LensMaps:
@@ -202,10 +202,10 @@ def read_any(file: LensFile) -> LensMaps:
     Raises:
         DepthError: the file is damaged.
     """
-    return _read(file)[0]
+    return _read_maps(file)[0]
 
 
-def _read(file: LensFile) -> tuple[LensMaps, set[tuple[int, ...]]]:
+def _read_maps(file: LensFile) -> tuple[LensMaps, set[tuple[int, ...]]]:
     """A lens, and the shapes of its matrices."""
     try:
         with _opened(file.path) as opened:
@@ -224,10 +224,10 @@ def _read(file: LensFile) -> tuple[LensMaps, set[tuple[int, ...]]]:
     def tensor(name: str, opened: Any) -> Tensor | None:
         if name not in names:
             return None
-        found: Tensor = opened.get_tensor(name)
-        if reason := _why_no_map(found):
+        values: Tensor = opened.get_tensor(name)
+        if reason := _why_no_map(values):
             raise _unreadable(file, f"{name} {reason}")
-        return found
+        return values
 
     def at(depth: int) -> DepthMap | None:
         with safe_open(file.path, "pt") as opened:
@@ -252,8 +252,8 @@ def with_digest(maps: LensMaps) -> LensMaps:
     """The lens with a digest of its maps in its fit."""
     digest = hashlib.sha256()
     for depth in range(maps.n_layers):
-        found = maps.at(depth)
-        for tensor in () if found is None else (found.weight, found.bias):
+        depth_map = maps.at(depth)
+        for tensor in () if depth_map is None else (depth_map.weight, depth_map.bias):
             if tensor is not None:
                 digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
     fit = replace(maps.fit, digest=digest.hexdigest()[:16])
@@ -272,13 +272,13 @@ def read_published(path: Path, n_layers: int, width: int) -> LensMaps:
     if path.exists() and not path.is_file():
         raise DepthError(f"{path} is no ordinary file.", hint)
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        document = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise DepthError(f"There is no file {path}.", "Check its name.") from error
     except Exception as error:
         # A damaged file, or one that would run code, fails with various errors.
         raise DepthError(f"{path} is no file of tensors alone.", hint) from error
-    jacobians = held.get("J") if isinstance(held, dict) else None
+    jacobians = document.get("J") if isinstance(document, dict) else None
     if not isinstance(jacobians, dict) or not jacobians:
         raise DepthError(f"{path} holds no Jacobian lens.", hint)
     maps: dict[int, Tensor] = {}
@@ -301,15 +301,15 @@ def read_published(path: Path, n_layers: int, width: int) -> LensMaps:
             maps[block + 1] = weight.detach().resolve_neg().float()
     if not maps:
         raise DepthError(f"{path} has no map of a depth before the last.", hint)
-    prompts = held.get("n_prompts")
+    prompts = document.get("n_prompts")
     texts = prompts if isinstance(prompts, int) and not isinstance(prompts, bool) else 0
     fit = LensFit("jacobian", path.name, max(0, texts), 0)
-    unknown = np.full(n_layers, np.nan, np.float32)
+    no_kl = np.full(n_layers, np.nan, np.float32)
 
     def at(depth: int) -> DepthMap | None:
         return DepthMap(maps[depth]) if depth in maps else None
 
-    return with_digest(LensMaps(fit, at, unknown, unknown.copy(), unknown.copy()))
+    return with_digest(LensMaps(fit, at, no_kl, no_kl.copy(), no_kl.copy()))
 
 
 def _why_no_map(tensor: Tensor) -> str:
@@ -338,15 +338,19 @@ def write_published(maps: LensMaps, path: Path) -> None:
         raise DepthError(
             "The published format is one of Jacobian lenses.", "Export one of that kind."
         )
-    found = {depth: maps.at(depth) for depth in range(1, maps.n_layers)}
-    held = {depth - 1: one.weight for depth, one in found.items() if one is not None}
-    if not held:
+    maps_by_depth = {depth: maps.at(depth) for depth in range(1, maps.n_layers)}
+    weights = {
+        depth - 1: depth_map.weight
+        for depth, depth_map in maps_by_depth.items()
+        if depth_map is not None
+    }
+    if not weights:
         raise DepthError("The lens has no map of a depth after the first.", "Export another.")
-    width = len(next(iter(held.values())))
+    width = len(next(iter(weights.values())))
     document = {
-        "J": held,
+        "J": weights,
         "n_prompts": maps.fit.texts,
-        "source_layers": sorted(held),
+        "source_layers": sorted(weights),
         "d_model": width,
     }
     content = io.BytesIO()

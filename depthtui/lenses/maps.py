@@ -81,7 +81,7 @@ class Transported(Sequence[Tensor]):
     def __init__(self, maps: LensMaps, residuals: Sequence[Tensor]) -> None:
         self._maps = maps
         self._residuals = residuals
-        self._held: dict[int, Tensor] = {}
+        self._mapped: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self._residuals)
@@ -94,35 +94,37 @@ class Transported(Sequence[Tensor]):
 
     def __getitem__(self, place: int | slice) -> Tensor | list[Tensor]:
         if isinstance(place, slice):
-            wanted = range(len(self))[place]
-            self._held = {depth: self._at(depth) for depth in wanted}
-            return list(self._held.values())
+            depths = range(len(self))[place]
+            self._mapped = {depth: self._at(depth) for depth in depths}
+            return list(self._mapped.values())
         return self._at(range(len(self))[place])
 
     def _at(self, depth: int) -> Tensor:
         residual = self._residuals[depth]
         if depth == len(self) - 1:
             return residual
-        if depth in self._held:
-            return self._held[depth]
-        found = self._maps.at(depth)
-        return residual if found is None else found(residual)
+        if depth in self._mapped:
+            return self._mapped[depth]
+        depth_map = self._maps.at(depth)
+        return residual if depth_map is None else depth_map(residual)
 
 
-class HeldMaps:
+class MapsOnDevice:
     """The maps of a lens on the residuals' device, to read one position after another.
 
     Args:
         maps: the lens.
 
     Attributes:
-        missing: the depths for which it has no map.
+        depths_without: the depths for which it has no map.
     """
 
     def __init__(self, maps: LensMaps) -> None:
-        self._found = [maps.at(depth) for depth in range(maps.n_layers)]
+        self._maps = [maps.at(depth) for depth in range(maps.n_layers)]
         self._device: torch.device | None = None
-        self.missing = [depth for depth, found in enumerate(self._found) if found is None]
+        self.depths_without = [
+            depth for depth, depth_map in enumerate(self._maps) if depth_map is None
+        ]
 
     def __call__(self, residuals: Tensor) -> Tensor:
         """T_0(h_0) … T_{L-1}(h_{L-1}), h_L of h_0 … h_L, `[L+1, d]`, at one position.
@@ -131,15 +133,15 @@ class HeldMaps:
         """
         self._move(residuals.device)
         mapped = residuals.clone()
-        for depth, found in enumerate(self._found):
-            if found is not None:
-                mapped[depth] = found(residuals[depth])
+        for depth, depth_map in enumerate(self._maps):
+            if depth_map is not None:
+                mapped[depth] = depth_map(residuals[depth])
         return mapped
 
     def _move(self, device: torch.device) -> None:
         if device != self._device:
             self._device = device
-            self._found = [found and found.to(device) for found in self._found]
+            self._maps = [depth_map and depth_map.to(device) for depth_map in self._maps]
 
 
 def unit(residual: Tensor) -> Tensor:

@@ -70,23 +70,23 @@ def write_texts(
     random = torch.Generator("cpu").manual_seed(seed % 2**64)
     stops = torch.tensor(sorted(ends), dtype=torch.int64)
     texts: list[Tensor] = []
-    written = drawn = 0
-    while written < _ENOUGH * tokens and drawn < _MOST_DRAWN * tokens:
+    n_written = n_drawn = 0
+    while n_written < _ENOUGH * tokens and n_drawn < _MOST_DRAWN * tokens:
         # The texts needed if the share of their tokens before an end is the same as so far.
-        share = max(written, 1) / drawn if drawn else _USUAL_SHARE
-        wanted = math.ceil((tokens - written) / (share * (length - 1)))
-        count = at_once(wanted, _TEXTS_AT_ONCE, 1)
+        share = max(n_written, 1) / n_drawn if n_drawn else _USUAL_SHARE
+        texts_needed = math.ceil((tokens - n_written) / (share * (length - 1)))
+        count = at_once(texts_needed, _TEXTS_AT_ONCE, 1)
 
-        def told(done: int, before: int = written, new: float = count * share) -> None:
-            report(min(tokens, round(before + done * new)), tokens)
+        def report_step(steps: int, before: int = n_written, new: float = count * share) -> None:
+            report(min(tokens, round(before + steps * new)), tokens)
 
-        rows = _write(model, start, count, length, stops, random, cached, told, checkpoint)
-        ended = [_before_end(row, stops) for row in rows]
-        drawn += count * (length - 1)
-        for row in ended:
-            if len(row) > 1 and written < tokens:
-                texts.append(row)
-                written += len(row) - 1
+        rows = _write(model, start, count, length, stops, random, cached, report_step, checkpoint)
+        row_texts = [_before_end(row, stops) for row in rows]
+        n_drawn += count * (length - 1)
+        for text in row_texts:
+            if len(text) > 1 and n_written < tokens:
+                texts.append(text)
+                n_written += len(text) - 1
     return texts
 
 
@@ -126,12 +126,12 @@ def _write(
     return ids
 
 
-def _select(cache: dict[str, Any], chosen: Tensor) -> bool:
-    """Leave only the `chosen` rows `[rows]` in a cache; return whether the cache allows it."""
+def _select(cache: dict[str, Any], chosen_rows: Tensor) -> bool:
+    """Leave only the rows `chosen_rows` in a cache; return whether the cache allows it."""
     if not all(hasattr(state, "reorder_cache") for state in cache.values()):
         return False
     for state in cache.values():
-        state.reorder_cache(chosen.nonzero()[:, 0])
+        state.reorder_cache(chosen_rows.nonzero()[:, 0])
     return True
 
 
@@ -149,5 +149,5 @@ def _draw(logits: Tensor, chances: Tensor) -> Tensor:
 
 def _before_end(row: Tensor, ends: Tensor) -> Tensor:
     """The tokens before the first end that follows the start."""
-    ended = torch.isin(row[1:], ends).nonzero()
-    return row[: int(ended[0]) + 1] if len(ended) else row
+    end_places = torch.isin(row[1:], ends).nonzero()
+    return row[: int(end_places[0]) + 1] if len(end_places) else row

@@ -52,10 +52,10 @@ class Tap:
         """The module's output with other writes `[tokens, d]` at some tokens."""
         value = first_tensor(output)
         rows = value.reshape(-1, value.shape[-1]).clone()
-        written = writes.to(rows) / self.scale if self.scale != 1.0 else writes.to(rows)
+        new_rows = writes.to(rows) / self.scale if self.scale != 1.0 else writes.to(rows)
         if self.holds_residual:
-            written = written + args[1].reshape(rows.shape)[list(tokens)]
-        rows[list(tokens)] = written
+            new_rows = new_rows + args[1].reshape(rows.shape)[list(tokens)]
+        rows[list(tokens)] = new_rows
         return with_first_tensor(output, rows.view_as(value))
 
     def silence(self) -> RemovableHandle:

@@ -51,7 +51,8 @@ class Carried:
         own = stream(depth)
         empty = torch.zeros_like(own)
         beside = (
-            empty if kept is None else stream(kept).to(own.device) for kept in self.slots[depth]
+            empty if slot_depth is None else stream(slot_depth).to(own.device)
+            for slot_depth in self.slots[depth]
         )
         return torch.cat([own, *beside], dim=-1)
 
@@ -62,21 +63,21 @@ class Carried:
         """
         if not self.readout_reads:
             return stream(depth)
-        return self.state(len(self.slots) - 1, lambda kept: stream(min(kept, depth)))
+        return self.state(len(self.slots) - 1, lambda earlier: stream(min(earlier, depth)))
 
     def streams(self, depth: int, state: Tensor) -> dict[int, Tensor]:
         """The streams `[..., d]` that lie in the state of a depth, by their own depths."""
         own, *beside = torch.split(state, self.width, dim=-1)
-        found = {depth: own}
-        for kept, stream in zip(self.slots[depth], beside, strict=True):
-            if kept is not None:
-                found[kept] = stream
-        return found
+        streams = {depth: own}
+        for slot_depth, stream in zip(self.slots[depth], beside, strict=True):
+            if slot_depth is not None:
+                streams[slot_depth] = stream
+        return streams
 
-    def next(self, depth: int, state: Tensor, written: Tensor) -> Tensor:
+    def next(self, depth: int, state: Tensor, output: Tensor) -> Tensor:
         """The state of the next depth, from a depth's state and its layer's output."""
-        before = self.streams(depth, state) | {depth + 1: written}
-        return self.state(depth + 1, lambda kept: before[kept])
+        before = self.streams(depth, state) | {depth + 1: output}
+        return self.state(depth + 1, lambda earlier: before[earlier])
 
     def calls(
         self,
@@ -91,9 +92,9 @@ class Carried:
 
         Arguments beside `streams` as in `idle_calls`.
         """
-        written = {depth - 1: stream for depth, stream in streams.items() if depth}
+        states_after = {depth - 1: stream for depth, stream in streams.items() if depth}
         with self._embedded(streams):
-            return idle_calls(blocks, outputs, start, run, written, until)
+            return idle_calls(blocks, outputs, start, run, states_after, until)
 
     @contextlib.contextmanager
     def _embedded(self, streams: Mapping[int, Tensor]) -> Iterator[None]:
@@ -117,12 +118,15 @@ def lay_out(readers: Sequence[Collection[int]]) -> tuple[tuple[int | None, ...],
     """
     last = [max(layers, default=-1) for layers in readers]
     slots: list[int | None] = []
-    found: list[list[int | None]] = []
+    layout: list[list[int | None]] = []
     for depth in range(len(readers)):
-        slots = [kept if kept is not None and last[kept] >= depth else None for kept in slots]
+        slots = [
+            slot_depth if slot_depth is not None and last[slot_depth] >= depth else None
+            for slot_depth in slots
+        ]
         if depth and last[depth - 1] >= depth:
             if None not in slots:
                 slots.append(None)
             slots[slots.index(None)] = depth - 1
-        found.append(list(slots))
-    return tuple(tuple(row) + (None,) * (len(slots) - len(row)) for row in found)
+        layout.append(list(slots))
+    return tuple(tuple(row) + (None,) * (len(slots) - len(row)) for row in layout)

@@ -101,22 +101,22 @@ def reads_on(model: nn.Module, anatomy: Anatomy) -> bool:
     """Whether the cache works: a short text read in two parts gives the same as read in one."""
     embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
     ids = (np.arange(_PROBE_TOKENS) * 7919 + 11) % embedding.num_embeddings
-    with Decoding(model, anatomy, cached=False) as whole:
-        expected = whole.read(ids)
+    with Decoding(model, anatomy, cached=False) as without_cache:
+        expected = without_cache.read(ids)
     try:
-        with Decoding(model, anatomy) as parts:
-            parts.read(ids[:-1])
-            found = parts.read(ids[-1:])
+        with Decoding(model, anatomy) as with_cache:
+            with_cache.read(ids[:-1])
+            cached_output = with_cache.read(ids[-1:])
     except Exception as error:
         if is_out_of_memory(error):
             raise
         # A cache that a model accepts and cannot use fails in a way of the model's own.
         return False
-    allowed = _MOST_ROUNDED * max(torch.finfo(expected.dtype).eps, _FINEST)
+    tolerance = _MOST_ROUNDED * max(torch.finfo(expected.dtype).eps, _FINEST)
     # Medians: a few dimensions of massive activations must not hide errors in the others.
-    miss = (found.float() - expected.float()).abs().median(dim=-1).values
+    miss = (cached_output.float() - expected.float()).abs().median(dim=-1).values
     size = expected.float().abs().median(dim=-1).values
-    return bool((miss <= allowed * size).all())
+    return bool((miss <= tolerance * size).all())
 
 
 def write_greedily(
@@ -152,8 +152,8 @@ def write_greedily(
     """
     assert anatomy.unembedding is not None, anatomy.lens_missing
     streams: list[Tensor] = []
-    written = ids.expand(len(left_out), -1)
-    unread, cache = written, dict[str, Any]()
+    sequences = ids.expand(len(left_out), -1)
+    unread, cache = sequences, dict[str, Any]()
 
     def keeps_first() -> bool:
         # A call that continues from a cache has no token 0.
@@ -165,16 +165,16 @@ def write_greedily(
             handles.extend(_leave_out(anatomy, index, part, left_out, substitute, keeps_first))
 
         handles.extend(_keep_streams(anatomy, streams))
-        for done in range(1, count + 1):
+        for n_written in range(1, count + 1):
             streams.clear()
             outputs = decoder(model)(input_ids=unread, use_cache=cached, **cache)
             last = anatomy.readable(len(anatomy.layers), streams.__getitem__)
-            chosen = anatomy.unembedding.logits(last).argmax(dim=-1, keepdim=True)
-            written = torch.cat([written, chosen.to(ids.device)], dim=1)
+            next_ids = anatomy.unembedding.logits(last).argmax(dim=-1, keepdim=True)
+            sequences = torch.cat([sequences, next_ids.to(ids.device)], dim=1)
             cache = cache_in(outputs) if cached else {}
-            unread = written[:, -1:] if cached else written
-            on_token(done)
-    return written[:, len(ids) :].to("cpu").numpy()
+            unread = sequences[:, -1:] if cached else sequences
+            on_token(n_written)
+    return sequences[:, len(ids) :].to("cpu").numpy()
 
 
 def _keep_streams(anatomy: Anatomy, streams: list[Tensor]) -> Iterator[RemovableHandle]:
@@ -206,15 +206,15 @@ def _leave_out(
     token of a call keeps the layer.
     """
     texts = len(left_out)
-    rows = [row for row, left in enumerate(left_out) if left == layer]
+    rows = [row for row, left_out_layer in enumerate(left_out) if left_out_layer == layer]
     if not rows:
         return
 
     def restore(
         _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> Any:
-        others = substitute.updated(layer, hidden_states(args, kwargs))
-        return _with_rows(output, others, rows, texts, keeps_first())
+        replacement = substitute.updated(layer, hidden_states(args, kwargs))
+        return _with_rows(output, replacement, rows, texts, keeps_first())
 
     if part == "layer":
         hook = of_call(anatomy.layers, layer, restore)
@@ -223,27 +223,27 @@ def _leave_out(
     for tap in (anatomy.attention if part == "attention" else anatomy.mlp)[layer]:
 
         def skip(_module: nn.Module, args: tuple[Any, ...], output: Any, tap: Tap = tap) -> Any:
-            others = first_tensor(tap.skip(args, output))
-            return _with_rows(output, others, rows, texts, keeps_first())
+            replacement = first_tensor(tap.skip(args, output))
+            return _with_rows(output, replacement, rows, texts, keeps_first())
 
         yield tap.module.register_forward_hook(of_call(anatomy.layers, layer, skip))
 
 
 def _with_rows(
-    output: Any, others: Tensor, rows: Sequence[int], texts: int, keeps_first: bool
+    output: Any, replacement: Tensor, rows: Sequence[int], texts: int, keeps_first: bool
 ) -> Any:
     """A module's output with some rows of its batch replaced, all but a first token to keep."""
     mixed = first_tensor(output).contiguous().clone()
     start = mixed.shape[-1] if keeps_first else 0
     # Experts may write the tokens of all texts one after another, `[texts * T, d]`.
-    quiet = others.reshape(texts, -1)[rows, start:]
-    mixed.view(texts, -1)[rows, start:] = quiet.to(mixed.device)
+    replacement_rows = replacement.reshape(texts, -1)[rows, start:]
+    mixed.view(texts, -1)[rows, start:] = replacement_rows.to(mixed.device)
     return with_first_tensor(output, mixed)
 
 
 def cache_in(outputs: Any) -> dict[str, Any]:
     """The cache in a model's output, by its name as an argument."""
     # Not by `get`, which accepts deprecated names too.
-    held = dict(outputs.items()) if isinstance(outputs, dict) else {}
-    name = next((name for name in _CACHE_NAMES if held.get(name) is not None), None)
-    return {} if name is None else {name: held[name]}
+    fields = dict(outputs.items()) if isinstance(outputs, dict) else {}
+    name = next((name for name in _CACHE_NAMES if fields.get(name) is not None), None)
+    return {} if name is None else {name: fields[name]}

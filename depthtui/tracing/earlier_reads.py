@@ -27,7 +27,7 @@ def find_carried(model: nn.Module, probe: ProbePass) -> Carried | None:
     """
     try:
         with torch.no_grad():
-            return _found(model, probe)
+            return _find_carried(model, probe)
     except DepthError:
         return None
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -36,26 +36,26 @@ def find_carried(model: nn.Module, probe: ProbePass) -> Carried | None:
         return None
 
 
-def _found(model: nn.Module, probe: ProbePass) -> Carried | None:
+def _find_carried(model: nn.Module, probe: ProbePass) -> Carried | None:
     runs = probe.runs
     if runs[0].streams != 1:
         return None
     embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
     writes_first = torch.equal(embedding(probe.ids).to(runs[0].before), runs[0].before)
-    given = _GivenPass(
+    given_pass = _GivenPass(
         model,
         probe,
         outputs=[emptied(run.output, probe.ids.shape[1]) for run in runs],
         carried=Carried(runs[0].before.shape[-1], ((),), True, embedding if writes_first else None),
     )
     streams = [runs[0].before, *(run.after for run in runs)]
-    clean = given.run(streams)
+    clean = given_pass.run(streams)
     for layer, run in enumerate(runs):
         # In a separate pass: a layer must find nothing that another layer has left.
-        call = given.call(streams, layer)
+        call = given_pass.call(streams, layer)
         if not (is_same(call.states, run.before) and serves(run, call)):
             return None
-    readers = [given.readers(streams, depth, clean) for depth in range(len(runs))]
+    readers = [given_pass.readers(streams, depth, clean) for depth in range(len(runs))]
     if not writes_first:
         readers[0] = {0}
     beside = [layers - {depth} for depth, layers in enumerate(readers)]
@@ -103,8 +103,8 @@ class _GivenPass:
             nonlocal output
             output = decoder(self.model)(input_ids=self.probe.ids, use_cache=False)[0]
 
-        blocks, given = [run.block for run in self.probe.runs], dict(enumerate(streams))
-        calls = self.carried.calls(given, blocks, self.outputs, 0, decode, until)
+        blocks, stream_of_depth = [run.block for run in self.probe.runs], dict(enumerate(streams))
+        calls = self.carried.calls(stream_of_depth, blocks, self.outputs, 0, decode, until)
         return calls, output
 
     def readers(self, streams: Sequence[Tensor], depth: int, clean: _Read) -> set[int]:
@@ -113,13 +113,16 @@ class _GivenPass:
         size = streams[depth].float().square().mean().sqrt()
         changed = list(streams)
         changed[depth] = streams[depth] + (noise.to(size) * size).to(streams[depth])
-        found = self.run(changed)
-        pairs = zip(clean.calls, found.calls, strict=True)
+        changed_read = self.run(changed)
+        pairs = zip(clean.calls, changed_read.calls, strict=True)
         readers = {layer for layer, pair in enumerate(pairs) if not _is_same_call(*pair)}
-        return readers if is_same(clean.output, found.output) else readers | {len(clean.calls)}
+        return (
+            readers if is_same(clean.output, changed_read.output) else readers | {len(clean.calls)}
+        )
 
 
-def _is_same_call(one: LayerArguments, other: LayerArguments) -> bool:
+def _is_same_call(first: LayerArguments, second: LayerArguments) -> bool:
     return is_same(
-        (one.args, dict(one.kwargs), one.states), (other.args, dict(other.kwargs), other.states)
+        (first.args, dict(first.kwargs), first.states),
+        (second.args, dict(second.kwargs), second.states),
     )

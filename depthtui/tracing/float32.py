@@ -26,7 +26,7 @@ def in_float32(*modules: nn.Module) -> Iterator[None]:
     A graph of gradients made meanwhile must be made again in the backward pass
     (`torch.utils.checkpoint`), since the weights are put back.
     """
-    held: list[tuple[nn.Module, str, Tensor]] = []
+    originals: list[tuple[nn.Module, str, Tensor]] = []
     handles = [
         module.register_forward_pre_hook(_widen_arguments, with_kwargs=True) for module in modules
     ]
@@ -34,15 +34,15 @@ def in_float32(*modules: nn.Module) -> Iterator[None]:
         for part in (part for module in modules for part in module.modules()):
             for name, parameter in list(part.named_parameters(recurse=False)):
                 if parameter.dtype in _NARROW:
-                    held.append((part, name, parameter))
+                    originals.append((part, name, parameter))
                     setattr(part, name, nn.Parameter(parameter.float(), requires_grad=False))
             for name, buffer in list(part.named_buffers(recurse=False)):
                 if buffer.dtype in _NARROW:
-                    held.append((part, name, buffer))
+                    originals.append((part, name, buffer))
                     setattr(part, name, buffer.float())
         yield
     finally:
-        for part, name, tensor in reversed(held):
+        for part, name, tensor in reversed(originals):
             setattr(part, name, tensor)
         for handle in handles:
             handle.remove()

@@ -35,8 +35,8 @@ class FrozenNorm:
     def at(
         cls,
         norm: Callable[[Tensor], Tensor],
-        read: Tensor,
-        written: Tensor,
+        inputs: Tensor,
+        outputs: Tensor,
         device: torch.device,
     ) -> FrozenNorm | None:
         """The norm frozen at some rows; None where it is neither an RMS norm nor a layer norm.
@@ -45,16 +45,16 @@ class FrozenNorm:
 
         Args:
             norm: maps `[n, d]` to `[n, d]`.
-            read, written: the rows and the norm's output, `[T, d]`.
+            inputs, outputs: the rows and the norm's output, `[T, d]`.
             device: where the norm computes.
         """
-        dtype, width = read.dtype, read.shape[-1]
+        dtype, width = inputs.dtype, inputs.shape[-1]
         probe = torch.full((width,), _PROBE)
         probe[1::2] *= -1
         signs = torch.stack([probe, -probe]).to(device, dtype)
         plus, minus = norm(signs).float()
         gain, offset = (plus - minus) / 2 * probe.sign().to(plus.device), (plus + minus) / 2
-        rows, target = read.to(plus.device).float(), written.to(plus.device).float() - offset
+        rows, target = inputs.to(plus.device).float(), outputs.to(plus.device).float() - offset
         best: tuple[float, FrozenNorm] | None = None
         for centred in (False, True):
             shape = gain * (rows - rows.mean(dim=-1, keepdim=True) if centred else rows)

@@ -82,7 +82,7 @@ def idle_calls(
     outputs: Sequence[Any],
     start: int,
     run: Callable[[], object],
-    written: Mapping[int, Tensor] = MappingProxyType({}),
+    states_after: Mapping[int, Tensor] = MappingProxyType({}),
     until: int | None = None,
 ) -> list[LayerArguments]:
     """The arguments of each call in a pass whose blocks only pass their input on.
@@ -92,7 +92,8 @@ def idle_calls(
         outputs: what each call returns for the whole prompt, `emptied`.
         start: index of the first token.
         run: runs the decoder.
-        written: the states `[batch, tokens, d]` that some calls pass on in place of their input.
+        states_after: the states `[batch, tokens, d]` that some calls pass on in place of their
+            input.
         until: the last call that is needed; None for all.
     """
     calls: list[LayerArguments] = []
@@ -101,13 +102,13 @@ def idle_calls(
     def forward(*args: Any, **kwargs: Any) -> Any:
         number = len(calls)
         states, output = as_called(args, kwargs), outputs[number]
-        rest = {name: value for name, value in kwargs.items() if name != "hidden_states"}
-        calls.append(LayerArguments(args[1:], rest, states))
+        other_arguments = {name: value for name, value in kwargs.items() if name != "hidden_states"}
+        calls.append(LayerArguments(args[1:], other_arguments, states))
         if with_gradients and not torch.is_grad_enabled():
             raise DepthError("The model's own code takes no gradients in some of its passes.")
         if number == until:
             raise _Reached
-        states = written.get(number, states)
+        states = states_after.get(number, states)
         if output is None:
             return states
         batch, stop = len(states), start + states.shape[1]
@@ -136,19 +137,19 @@ class Span:
     stop: int
     cache: Cache | None
 
-    def all(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(self.one(value) for value in values)
+    def cut_all(self, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(self.cut(value) for value in values)
 
-    def one(self, value: Any) -> Any:
+    def cut(self, value: Any) -> Any:
         if isinstance(value, PastHere):
             return self.cache
         if isinstance(value, TokenTensor):
             return value.cut(self)
         if isinstance(value, tuple):
-            return self.all(value)
+            return self.cut_all(value)
         if type(value) is dict:
             # A new dict for each call, since layers may put something into it.
-            return {name: self.one(part) for name, part in value.items()}
+            return {name: self.cut(part) for name, part in value.items()}
         return value
 
 
@@ -195,70 +196,70 @@ class Axes:
     Attributes:
         first: index of the first token.
         stop: end of the tokens of the first observation, a batch of one.
-        fewer: end of the tokens of the second one, a batch of two.
+        second_stop: end of the tokens of the second one, a batch of two.
     """
 
     first: int
     stop: int
-    fewer: int
+    second_stop: int
 
-    def of_call(self, one: LayerArguments, two: LayerArguments) -> LayerArguments:
+    def of_call(self, first: LayerArguments, second: LayerArguments) -> LayerArguments:
         return LayerArguments(
-            tuple(self.of(a, b) for a, b in zip(one.args, two.args, strict=True)),
-            {name: self.of(value, two.kwargs[name]) for name, value in one.kwargs.items()},
+            tuple(self.of(a, b) for a, b in zip(first.args, second.args, strict=True)),
+            {name: self.of(value, second.kwargs[name]) for name, value in first.kwargs.items()},
         )
 
-    def of(self, one: Any, two: Any) -> Any:
+    def of(self, first: Any, second: Any) -> Any:
         """An observed argument in a form that can be cut to a span.
 
         Raises:
             DepthError: it depends on the tokens otherwise than by a tensor's axes.
         """
-        if isinstance(one, Cache):
+        if isinstance(first, Cache):
             return PastHere()
-        if isinstance(one, tuple):
-            return tuple(self.of(a, b) for a, b in zip(one, two, strict=True))
-        if type(one) is dict:
-            return {name: self.of(value, two[name]) for name, value in one.items()}
-        if isinstance(one, Tensor):
-            return self._of_tensor(one, two if isinstance(two, Tensor) else None)
-        if isinstance(one, int | float) and one != two:
+        if isinstance(first, tuple):
+            return tuple(self.of(a, b) for a, b in zip(first, second, strict=True))
+        if type(first) is dict:
+            return {name: self.of(value, second[name]) for name, value in first.items()}
+        if isinstance(first, Tensor):
+            return self._of_tensor(first, second if isinstance(second, Tensor) else None)
+        if isinstance(first, int | float) and first != second:
             raise _cannot_cut()
-        return one
+        return first
 
-    def _of_tensor(self, one: Tensor, two: Tensor | None) -> Any:
-        others = self._guess(one.shape) if two is None else tuple(two.shape)
+    def _of_tensor(self, first: Tensor, second: Tensor | None) -> Any:
+        second_shape = self._guess(first.shape) if second is None else tuple(second.shape)
         queries: list[int] = []
         keys: list[int] = []
         batch: int | None = None
-        for axis, (length, other) in enumerate(zip(one.shape, others, strict=True)):
-            if length == other:
+        for axis, (length, second_length) in enumerate(zip(first.shape, second_shape, strict=True)):
+            if length == second_length:
                 continue
-            if (length, other) == self._queries:
+            if (length, second_length) == self._queries:
                 queries.append(axis)
-            elif (length, other) == self._keys:
+            elif (length, second_length) == self._keys:
                 keys.append(axis)
-            elif other == 2 * length and batch is None:
+            elif second_length == 2 * length and batch is None:
                 batch = axis
             else:
                 raise _cannot_cut()
         if batch is None and not queries and not keys:
-            return one
-        return TokenTensor(one, self.first, tuple(queries), tuple(keys), batch)
+            return first
+        return TokenTensor(first, self.first, tuple(queries), tuple(keys), batch)
 
     @property
     def _queries(self) -> tuple[int, int]:
-        return self.stop - self.first, self.fewer - self.first
+        return self.stop - self.first, self.second_stop - self.first
 
     @property
     def _keys(self) -> tuple[int, int]:
-        return self.stop, self.fewer
+        return self.stop, self.second_stop
 
     def _guess(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape that a mask would have had for the shorter prompt, which got none."""
-        fewer = dict([self._keys, self._queries])
+        second_lengths = dict([self._keys, self._queries])
         return tuple(
-            2 if axis == 0 and length == 1 else fewer.get(length, length)
+            2 if axis == 0 and length == 1 else second_lengths.get(length, length)
             for axis, length in enumerate(shape)
         )
 

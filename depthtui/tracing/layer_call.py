@@ -31,16 +31,16 @@ class ModuleTensors:
 
     Attributes:
         module: the module.
-        read, written: its first argument and its hidden states.
-        read_at, written_at: the identities of the tensors that were copied: comparing values
+        input, output: its first argument and its hidden states.
+        input_id, output_id: the identities of the tensors that were copied: comparing values
             would make a GPU wait.
     """
 
     module: nn.Module
-    read: Tensor
-    written: Tensor
-    read_at: int = 0
-    written_at: int = 0
+    input: Tensor
+    output: Tensor
+    input_id: int = 0
+    output_id: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,14 @@ class ExpertsCall:
         run: returns the weighted sum of some experts' outputs `[n, width]`, from their numbers
             and weights, each `[n, k]`.
         numbers, weights: of the chosen experts, `[n, k]`.
-        written: the weighted sum of their outputs, `[n, width]`.
+        output: the weighted sum of their outputs, `[n, width]`.
         module: the experts.
     """
 
     run: Callable[[Tensor, Tensor], Tensor]
     numbers: Tensor
     weights: Tensor
-    written: Tensor
+    output: Tensor
     module: nn.Module
 
     @property
@@ -110,16 +110,16 @@ def call_at(replay: Replay, anatomy: Anatomy, layer: int, start: int, stop: int)
         recorder = _LayerRecorder(replay, anatomy, layer, start, stop)
         with torch.no_grad(), attention(module) as attended, recorder:
             try:
-                after, held = replay.run_span(layer, start, stop)
+                after, keys_values = replay.run_span(layer, start, stop)
             except (TypeError, RuntimeError, AttributeError) as error:
                 if attention is _as_it_is or is_out_of_memory(error):
                     raise
                 continue
-        before = replay.read_by(layer)[start:stop]
+        before = replay.input_of(layer)[start:stop]
         dtype = coarsest_dtype(module, before, expected)
         if layer_agrees(after, before, expected, dtype):
             break
-    return recorder.finish(after, held, attended)
+    return recorder.finish(after, keys_values, attended)
 
 
 class _LayerRecorder:
@@ -127,13 +127,13 @@ class _LayerRecorder:
 
     def __init__(self, replay: Replay, anatomy: Anatomy, layer: int, start: int, stop: int) -> None:
         self._module = replay.layers[layer]
-        before, after = replay.read_by(layer)[start:stop], replay.residual[layer + 1][start:stop]
+        before, after = replay.input_of(layer)[start:stop], replay.residual[layer + 1][start:stop]
         self.call = LayerCall(layer, start, before, after)
         self._sublayers: tuple[Sublayer, ...] = ()
         if anatomy.attention:
             self._sublayers = anatomy.attention[layer], anatomy.mlp[layer]
         self._writes: dict[Tap, Tensor] = {}
-        self._held: list[Tensor] = []
+        self._referenced: list[Tensor] = []
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> None:
@@ -151,7 +151,7 @@ class _LayerRecorder:
         self._stack.close()
 
     def finish(
-        self, after: Tensor, held: KeysValues | None, attended: Attended | None
+        self, after: Tensor, keys_values: KeysValues | None, attended: Attended | None
     ) -> LayerCall:
         """Return the call, once the layer has run."""
         call = self.call
@@ -163,8 +163,8 @@ class _LayerRecorder:
         weights = None if attended is None else attended.weights
         if attended is not None and weights is not None and self._is_attention(weights):
             values = attended.values
-            if values is None and held is not None:
-                values = held[1]
+            if values is None and keys_values is not None:
+                values = keys_values[1]
             count = call.start + len(call.before)
             call.weights = weights[0, :, self._rows, :count].float()
             call.values = None if values is None else values[0, :, :count]
@@ -203,22 +203,26 @@ class _LayerRecorder:
             value = first_tensor(output)
             like = value.reshape(1, self._tokens, -1)
             self._writes[tap] = self._at(tap.write(args, output, like))
-            read = args[0] if args and self._is_of_tokens(args[0]) else value
+            module_input = args[0] if args and self._is_of_tokens(args[0]) else value
             if tap.holds_residual:
                 value = value - args[1]
-            self.call.outputs[module] = self._call(module, read, value)
+            self.call.outputs[module] = self._module_tensors(module, module_input, value)
 
         return keep
 
-    def _call(self, module: nn.Module, read: Tensor, written: Tensor) -> ModuleTensors:
+    def _module_tensors(
+        self, module: nn.Module, module_input: Tensor, module_output: Tensor
+    ) -> ModuleTensors:
         # Referenced until the layer is done: Python may give a freed tensor's identity to another.
-        self._held += [read, written]
-        rows = joined_inputs(self._at(read), getattr(module, "weight", None))
-        return ModuleTensors(module, rows, self._at(written), id(read), id(written))
+        self._referenced += [module_input, module_output]
+        rows = joined_inputs(self._at(module_input), getattr(module, "weight", None))
+        return ModuleTensors(
+            module, rows, self._at(module_output), id(module_input), id(module_output)
+        )
 
     def _keep_projection(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if args and self._is_of_tokens(args[0]) and self._is_of_tokens(output):
-            self.call.projections.append(self._call(module, args[0], output))
+            self.call.projections.append(self._module_tensors(module, args[0], output))
 
     def _keep_experts(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
@@ -226,39 +230,39 @@ class _LayerRecorder:
         """Keep a call with the numbers of the chosen experts and their weights."""
         if not _stacks(module):
             return
-        given = [*args, *kwargs.values()]
-        numbers = next((value for value in given if self._is_choice(value)), None)
+        arguments = [*args, *kwargs.values()]
+        numbers = next((value for value in arguments if self._is_choice(value)), None)
         if numbers is None or not isinstance(output, Tensor) or not self._is_of_tokens(output):
             return
-        states = next((value for value in given if self._is_of_tokens(value)), None)
+        states = next((value for value in arguments if self._is_of_tokens(value)), None)
         of_choice = (
             value
-            for value in given
+            for value in arguments
             if isinstance(value, Tensor) and value.is_floating_point() and value is not states
         )
         weights = next((v for v in of_choice if v.shape[0] == numbers.shape[0]), None)
         if states is None or weights is None:
             return
         is_sparse = weights.shape == numbers.shape
-        rows, chosen = self._rows, numbers[self._rows]
-        shares = weights[rows] if is_sparse else weights[rows].gather(-1, chosen)
-        places = [_place(given, value) for value in (states, numbers, weights)]
+        rows, chosen_numbers = self._rows, numbers[self._rows]
+        shares = weights[rows] if is_sparse else weights[rows].gather(-1, chosen_numbers)
+        places = [_place(arguments, value) for value in (states, numbers, weights)]
         at = self._at(states)
 
         def run(some: Tensor, some_shares: Tensor) -> Tensor:
             if not is_sparse:
                 spread = torch.zeros_like(weights[rows])
                 some_shares = spread.scatter(-1, some, some_shares)
-            changed = list(given)
+            changed = list(arguments)
             shaped = at.reshape(*[1] * (states.dim() - 2), *at.shape)
             for place, value in zip(places, (shaped, some, some_shares), strict=True):
                 changed[place] = value
-            rest = dict(zip(kwargs, changed[len(args) :], strict=True))
-            output = first_tensor(module.forward(*changed[: len(args)], **rest))
+            keywords = dict(zip(kwargs, changed[len(args) :], strict=True))
+            output = first_tensor(module.forward(*changed[: len(args)], **keywords))
             return output.reshape(-1, output.shape[-1])
 
-        written = self._at(output)
-        self.call.experts = ExpertsCall(run, chosen, shares, written, module)
+        experts_output = self._at(output)
+        self.call.experts = ExpertsCall(run, chosen_numbers, shares, experts_output, module)
 
     def _is_attention(self, weights: Tensor) -> bool:
         """Whether these are attention weights, not the state that another kind of layer returns."""
@@ -277,8 +281,8 @@ class _LayerRecorder:
 def _heads_of(layer: nn.Module) -> int:
     """How many heads the attention of a layer has, on all ranks together; 0 where unknown."""
     configs = (getattr(module, "config", None) for module in layer.modules())
-    found = (getattr(config, "num_attention_heads", None) for config in configs)
-    return next((heads for heads in found if heads), 0)
+    counts = (getattr(config, "num_attention_heads", None) for config in configs)
+    return next((heads for heads in counts if heads), 0)
 
 
 def may_have_experts(layer: nn.Module) -> bool:
@@ -297,9 +301,9 @@ def _as_it_is(_layer: nn.Module) -> Iterator[None]:
     yield None
 
 
-def _place(values: list[Any], wanted: object) -> int:
+def _place(values: list[Any], target: object) -> int:
     """The index of an object in a list, by identity."""
-    return next(index for index, value in enumerate(values) if value is wanted)
+    return next(index for index, value in enumerate(values) if value is target)
 
 
 def is_projection(module: nn.Module) -> bool:

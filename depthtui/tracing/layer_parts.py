@@ -40,13 +40,13 @@ class Writer:
 
     Attributes:
         projection: the module.
-        read: its input at the n tokens, `[n, inputs]`.
+        input: its input at the n tokens, `[n, inputs]`.
         factor: the constant that its output is multiplied by.
         norm: the norm after it, frozen at these tokens, or None.
     """
 
     projection: nn.Module
-    read: Tensor
+    input: Tensor
     factor: float
     norm: FrozenNorm | None
 
@@ -56,8 +56,8 @@ class Writer:
         if is_cut(self.projection.weight):
             bias = getattr(self.projection, "bias", None)
             added = 0.0 if bias is None else full_weight(bias)
-            return (rows.to(device, self.read.dtype) @ self._weight.T + added).float()
-        output: Tensor = self.projection(rows.to(device, self.read.dtype)[None])
+            return (rows.to(device, self.input.dtype) @ self._weight.T + added).float()
+        output: Tensor = self.projection(rows.to(device, self.input.dtype)[None])
         return output[0].float()
 
     @functools.cached_property
@@ -89,10 +89,10 @@ class Writer:
                 return self._weight[:, places].T.float()
             if type(self.projection).__name__ == "Conv1D":
                 return weight[places].float()
-        inputs, device = self.read.shape[-1], self.read.device
-        wanted = torch.arange(inputs, device=device)[places]
-        rows = torch.zeros(len(wanted) + 1, inputs, device=device)
-        rows[torch.arange(len(wanted)), wanted] = 1
+        inputs, device = self.input.shape[-1], self.input.device
+        numbers = torch.arange(inputs, device=device)[places]
+        rows = torch.zeros(len(numbers) + 1, inputs, device=device)
+        rows[torch.arange(len(numbers)), numbers] = 1
         outputs = self.outputs(rows)
         return outputs[:-1] - outputs[-1]
 
@@ -104,12 +104,12 @@ class Heads:
     Attributes:
         writer: their projection.
         blocks: its input head by head, `[heads, n, width]`.
-        rest: the attention's write that comes from no head, its biases, `[n, d]` float32.
+        biases: the attention's write that comes from no head, its biases, `[n, d]` float32.
     """
 
     writer: Writer
     blocks: Tensor
-    rest: Tensor
+    biases: Tensor
 
     def __len__(self) -> int:
         return len(self.blocks)
@@ -194,8 +194,8 @@ def own_sinks(weights: Tensor, dtype: torch.dtype) -> Tensor:
         weights: the attention.
         dtype: the dtype of its computation, whose rounding is no sink.
     """
-    rest = 1 - weights.sum(dim=-1)
-    return torch.where(rest > torch.finfo(dtype).eps, rest, 0.0)
+    sink_share = 1 - weights.sum(dim=-1)
+    return torch.where(sink_share > torch.finfo(dtype).eps, sink_share, 0.0)
 
 
 def heads_of(call: LayerCall, sublayer: Sublayer) -> tuple[Heads, float]:
@@ -209,17 +209,17 @@ def heads_of(call: LayerCall, sublayer: Sublayer) -> tuple[Heads, float]:
         DepthError: the attention has no heads that add up to its write.
     """
     writer, weights = _writer(call, sublayer, "attention"), attention_weights(call)
-    blocks = _by_head(writer.read, len(weights))
-    bias = writer.outputs(torch.zeros_like(writer.read[:1]))
-    rest = writer.to_stream(bias.expand(len(writer.read), -1))
-    heads = Heads(writer, blocks, rest + writer.offset(rest))
-    total = sum((heads.write(head) for head in range(len(heads))), heads.rest)
+    blocks = _by_head(writer.input, len(weights))
+    bias = writer.outputs(torch.zeros_like(writer.input[:1]))
+    bias_write = writer.to_stream(bias.expand(len(writer.input), -1))
+    heads = Heads(writer, blocks, bias_write + writer.offset(bias_write))
+    total = sum((heads.write(head) for head in range(len(heads))), heads.biases)
     own = _write_with(call, sublayer, writer).to(total.device)
     error = _off(total, own)
     if not error <= _tolerance(call):
         raise DepthError(f"its heads do not add up to what it writes (off by {error:.1%})")
-    others = sum(write.to(own.device).float() for write in call.attention) - own
-    return replace(heads, rest=heads.rest + others), error
+    other_taps = sum(write.to(own.device).float() for write in call.attention) - own
+    return replace(heads, biases=heads.biases + other_taps), error
 
 
 def reads_of(call: LayerCall, sublayer: Sublayer) -> Reads:
@@ -232,7 +232,7 @@ def reads_of(call: LayerCall, sublayer: Sublayer) -> Reads:
     if call.values is None:
         return Reads(weights, None, float("nan"))
     writer = _writer(call, sublayer, "attention")
-    blocks = _by_head(writer.read, len(weights))[:, -1].float().to(weights.device)
+    blocks = _by_head(writer.input, len(weights))[:, -1].float().to(weights.device)
     values = call.values.float().to(weights.device)
     values = values.repeat_interleave(len(weights) // len(values), dim=0)
     if values.shape[-1] != blocks.shape[-1]:
@@ -257,17 +257,17 @@ def neurons_of(call: LayerCall, sublayer: Sublayer, most: int = 8) -> Neurons:
         DepthError: the MLP does not end in one projection.
     """
     writer = _writer(call, sublayer, "MLP")
-    activations, norms = writer.read[-1].float(), []
+    activations, norms = writer.input[-1].float(), []
     size = at_once(len(activations), _MOST_ELEMENTS, call.before.shape[-1])
     for part in slices(len(activations), size):
         norms.append(writer.columns(part).norm(dim=-1))
     sizes = torch.cat(norms) * activations.abs().to(norms[0].device)
     candidates = sizes.topk(min(_CANDIDATES, len(sizes))).indices
-    chosen = activations.to(sizes.device)[candidates]
-    outputs = writer.columns(candidates) * chosen[:, None]
+    candidate_activations = activations.to(sizes.device)[candidates]
+    outputs = writer.columns(candidates) * candidate_activations[:, None]
     writes = writer.at_last(outputs)
     best = writes.norm(dim=-1).topk(min(most, len(writes))).indices
-    return Neurons(candidates[best], chosen[best], writes[best])
+    return Neurons(candidates[best], candidate_activations[best], writes[best])
 
 
 def experts_of(call: LayerCall) -> Experts:
@@ -276,19 +276,19 @@ def experts_of(call: LayerCall) -> Experts:
     Raises:
         DepthError: there are none, or they do not add up.
     """
-    found = call.experts
-    if found is None:
+    experts = call.experts
+    if experts is None:
         raise DepthError("this layer has no experts that depthtui knows")
     outputs = torch.stack(
         [
-            found.run(found.numbers[:, [place]], found.weights[:, [place]])[-1].float()
-            for place in range(found.numbers.shape[-1])
+            experts.run(experts.numbers[:, [place]], experts.weights[:, [place]])[-1].float()
+            for place in range(experts.numbers.shape[-1])
         ]
     )
-    error = _off(outputs.sum(dim=0), found.written[-1].float())
+    error = _off(outputs.sum(dim=0), experts.output[-1].float())
     if not error <= _tolerance(call):
         raise DepthError(f"its experts do not add up to their block's output (off by {error:.1%})")
-    return Experts(found.numbers[-1], found.weights[-1].float(), outputs, error)
+    return Experts(experts.numbers[-1], experts.weights[-1].float(), outputs, error)
 
 
 def _writer(call: LayerCall, sublayer: Sublayer, name: str) -> Writer:
@@ -297,44 +297,48 @@ def _writer(call: LayerCall, sublayer: Sublayer, name: str) -> Writer:
     Tried in this order: a norm whose gain is nearly uniform passes for a scale in 16 bits.
     """
     for tap in sublayer:
-        seen, tolerance = call.outputs[tap.module], _tolerance(call)
+        tap_tensors, tolerance = call.outputs[tap.module], _tolerance(call)
         if tap.holds_residual:
             # The residual was added to the output, and subtracted again.
-            size = call.before.abs().max() / seen.written.abs().max().clamp(min=1e-30)
+            size = call.before.abs().max() / tap_tensors.output.abs().max().clamp(min=1e-30)
             tolerance *= 1 + float(size)
         projections = list(reversed(call.projections))
         # By identity, then by value: a tensor copied to another device is another tensor.
         for is_one in (_is_one, _is_equal):
             for projection in projections:
-                if is_one(projection, seen, "written"):
-                    return Writer(projection.module, projection.read, tap.scale, None)
+                if is_one(projection, tap_tensors, "output"):
+                    return Writer(projection.module, projection.input, tap.scale, None)
             for projection in projections:
-                if not is_one(projection, seen, "read"):
+                if not is_one(projection, tap_tensors, "input"):
                     continue
-                norm = FrozenNorm.at(tap.module, seen.read, seen.written, seen.read.device)
+                norm = FrozenNorm.at(
+                    tap.module, tap_tensors.input, tap_tensors.output, tap_tensors.input.device
+                )
                 if norm is not None:
-                    return Writer(projection.module, projection.read, tap.scale, norm)
+                    return Writer(projection.module, projection.input, tap.scale, norm)
         for projection in projections:
-            factor = _factor(projection.written, seen.written, tolerance)
+            factor = _factor(projection.output, tap_tensors.output, tolerance)
             if factor is not None:
-                return Writer(projection.module, projection.read, factor * tap.scale, None)
+                return Writer(projection.module, projection.input, factor * tap.scale, None)
     modules = " and ".join(type(tap.module).__name__ for tap in sublayer)
     raise DepthError(f"its {name} ({modules}) does not end in one projection")
 
 
-End = Literal["read", "written"]
+End = Literal["input", "output"]
 
 
-def _is_one(projection: ModuleTensors, seen: ModuleTensors, end: End) -> bool:
+def _is_one(projection: ModuleTensors, tap_tensors: ModuleTensors, end: End) -> bool:
     """Whether a projection's output is the same tensor as a module's input or output."""
-    return projection.written_at == (seen.read_at if end == "read" else seen.written_at)
+    return projection.output_id == (
+        tap_tensors.input_id if end == "input" else tap_tensors.output_id
+    )
 
 
-def _is_equal(projection: ModuleTensors, seen: ModuleTensors, end: End) -> bool:
+def _is_equal(projection: ModuleTensors, tap_tensors: ModuleTensors, end: End) -> bool:
     """Like `_is_one`, by value."""
-    other = seen.read if end == "read" else seen.written
-    same = other.shape == projection.written.shape
-    return same and torch.equal(projection.written, other.to(projection.written.device))
+    tensor = tap_tensors.input if end == "input" else tap_tensors.output
+    same = tensor.shape == projection.output.shape
+    return same and torch.equal(projection.output, tensor.to(projection.output.device))
 
 
 def _write_with(call: LayerCall, sublayer: Sublayer, writer: Writer) -> Tensor:
@@ -346,30 +350,30 @@ def _write_with(call: LayerCall, sublayer: Sublayer, writer: Writer) -> Tensor:
     return call.attention[0].float()
 
 
-def _by_head(read: Tensor, heads: int) -> Tensor:
+def _by_head(inputs_by_token: Tensor, heads: int) -> Tensor:
     """A projection's input `[n, inputs]` as `[heads, n, width]`."""
-    inputs = read.shape[-1]
+    inputs = inputs_by_token.shape[-1]
     if inputs % heads:
         raise DepthError(f"its {heads} heads do not share the {inputs} inputs of its projection")
-    return read.view(len(read), heads, -1).transpose(0, 1)
+    return inputs_by_token.view(len(inputs_by_token), heads, -1).transpose(0, 1)
 
 
-def _factor(written: Tensor, target: Tensor, tolerance: float) -> float | None:
+def _factor(vector: Tensor, target: Tensor, tolerance: float) -> float | None:
     """The constant that scales one vector to another; None where none does."""
-    if written.shape != target.shape:
+    if vector.shape != target.shape:
         return None
-    a, b = written.float(), target.to(written.device).float()
+    a, b = vector.float(), target.to(vector.device).float()
     factor = float((a * b).sum() / (a * a).sum().clamp(min=1e-30))
     if abs(factor - 1) < 1e-3:
         factor = 1.0
     return factor if _off(factor * a, b) <= tolerance else None
 
 
-def _off(found: Tensor, expected: Tensor) -> float:
+def _off(values: Tensor, expected: Tensor) -> float:
     """The largest difference over the largest expected element."""
-    found, expected = found.to(expected.device).float(), expected.float()
+    values, expected = values.to(expected.device).float(), expected.float()
     # Read together, since a GPU waits for each value that is read.
-    largest = torch.stack([(found - expected).abs().max(), expected.abs().max()])
+    largest = torch.stack([(values - expected).abs().max(), expected.abs().max()])
     miss, size = largest.cpu().tolist()
     return miss / max(size, 1e-30)
 
@@ -390,6 +394,6 @@ def _norms_by_token(writer: Writer, weights: Tensor, values: Tensor, gate: Tenso
         for part in slices(tokens, size):
             rows = weights[head, part, None] * values[head, part]
             rows = rows if gate is None else rows * gate[head]
-            written = writer.at_last(rows.to(columns.device) @ columns)
-            norms[part] += written.norm(dim=-1).to(norms.device)
+            writes = writer.at_last(rows.to(columns.device) @ columns)
+            norms[part] += writes.norm(dim=-1).to(norms.device)
     return norms

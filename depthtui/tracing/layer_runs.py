@@ -207,16 +207,18 @@ def modules_between(runs: Sequence[LayerRun]) -> dict[int, tuple[nn.Module, ...]
 
     Empty where these modules do not turn that output into the input.
     """
-    found: dict[int, tuple[nn.Module, ...]] = {}
+    modules: dict[int, tuple[nn.Module, ...]] = {}
     for layer, (run, following) in enumerate(itertools.pairwise(runs), start=1):
-        read = following.before
-        if torch.equal(run.after.to(read.device), read):
+        state = following.before
+        if torch.equal(run.after.to(state.device), state):
             continue
-        made = _through(following.between, run.after)
-        dtype = torch.promote_types(read.dtype, torch.float32) if made is None else made.dtype
-        explained = made is not None and is_rounding(made.float() - read.float(), (read,), dtype)
-        found[layer] = following.between if explained else ()
-    return found
+        output = _through(following.between, run.after)
+        dtype = torch.promote_types(state.dtype, torch.float32) if output is None else output.dtype
+        explained = output is not None and is_rounding(
+            output.float() - state.float(), (state,), dtype
+        )
+        modules[layer] = following.between if explained else ()
+    return modules
 
 
 def _through(modules: Sequence[nn.Module], states: Tensor) -> Tensor | None:
@@ -262,21 +264,23 @@ def why_not_alone(model: nn.Module, probe: ProbePass) -> str:
 
 
 def _is_same_call(run: LayerRun, call: LayerArguments) -> bool:
-    rest = {name: value for name, value in run.kwargs.items() if name != "hidden_states"}
-    return is_same((run.args[1:], rest), (call.args, dict(call.kwargs)))
+    kwargs = {name: value for name, value in run.kwargs.items() if name != "hidden_states"}
+    return is_same((run.args[1:], kwargs), (call.args, dict(call.kwargs)))
 
 
-def is_same(one: Any, other: Any) -> bool:
+def is_same(first: Any, second: Any) -> bool:
     """Whether two arguments are the same, tensors by their values."""
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return one.shape == other.shape and torch.equal(one, other.to(one.device))
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return one.keys() == other.keys() and all(is_same(one[key], other[key]) for key in one)
-    if isinstance(one, tuple | list) and isinstance(other, tuple | list):
-        return len(one) == len(other) and all(map(is_same, one, other))
-    if isinstance(one, Tensor) or isinstance(other, Tensor):
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return first.shape == second.shape and torch.equal(first, second.to(first.device))
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return first.keys() == second.keys() and all(
+            is_same(first[key], second[key]) for key in first
+        )
+    if isinstance(first, tuple | list) and isinstance(second, tuple | list):
+        return len(first) == len(second) and all(map(is_same, first, second))
+    if isinstance(first, Tensor) or isinstance(second, Tensor):
         return False
-    return one is other or bool(one == other)
+    return first is second or bool(first == second)
 
 
 def serves(run: LayerRun, call: LayerArguments) -> bool:
@@ -287,10 +291,10 @@ def serves(run: LayerRun, call: LayerArguments) -> bool:
     args, kwargs = with_hidden_states(args, kwargs, run.before)
     try:
         with torch.no_grad():
-            found = first_tensor(run.block(*args, **kwargs))
+            output = first_tensor(run.block(*args, **kwargs))
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         if is_out_of_memory(error):
             raise
         return False
     dtype = coarsest_dtype(run.block, run.before, run.after)
-    return layer_agrees(found, run.before, run.after, dtype)
+    return layer_agrees(output, run.before, run.after, dtype)

@@ -45,7 +45,7 @@ def layer_types(model: nn.Module, layers: Sequence[nn.Module]) -> tuple[str, ...
     if len(set(experts)) == 1 or _EXPERTS in mixers:
         makes = [""] * len(blocks)
     else:
-        makes = [_EXPERTS if found else "dense" for found in experts]
+        makes = [_EXPERTS if has_experts else "dense" for has_experts in experts]
     types = dict(zip(blocks, map(joined_type, mixers, makes), strict=True))
     return tuple(types[layer] for layer in layers) if len(set(types.values())) > 1 else ()
 
@@ -54,11 +54,11 @@ def _mixers(model: nn.Module, layers: Sequence[nn.Module]) -> list[str]:
     """The kind of token mixer in each layer; empty strings where all are alike."""
     config = text_config(model)
     lists = (getattr(config, name, None) for name in _LISTS)
-    names = next((list(found) for found in lists if found and len(found) == len(layers)), None)
+    names = next((list(types) for types in lists if types and len(types) == len(layers)), None)
     if names is None:
         return [""] * len(layers)
-    found = [_mixer(str(name), layer) for name, layer in zip(names, layers, strict=True)]
-    return found if len(set(found)) > 1 else [""] * len(layers)
+    mixers = [_mixer(str(name), layer) for name, layer in zip(names, layers, strict=True)]
+    return mixers if len(set(mixers)) > 1 else [""] * len(layers)
 
 
 def _mixer(name: str, layer: nn.Module) -> str:

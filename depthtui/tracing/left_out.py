@@ -33,17 +33,19 @@ class Substitute:
         cls,
         means: Sequence[Tensor],
         keeps_first: bool,
-        read: Mapping[int, Tensor] = MappingProxyType({}),
+        layer_inputs: Mapping[int, Tensor] = MappingProxyType({}),
     ) -> Substitute:
         """The substitute that adds a layer's mean update.
 
         Args:
             means: the mean residual at depths 0 … L, each `[d]`.
             keeps_first: see the class.
-            read: the mean of a layer's input, where that is not the output of the layer before.
+            layer_inputs: the mean of a layer's input, where that is not the output of the layer
+                before.
         """
         updates = [
-            after - read.get(layer, before) for layer, (before, after) in enumerate(pairwise(means))
+            after - layer_inputs.get(layer, before)
+            for layer, (before, after) in enumerate(pairwise(means))
         ]
         return cls(updates, keeps_first)
 
@@ -88,7 +90,7 @@ def left_out(
         substitute: what stands in for the layer.
     """
     before = replay.entered(layer, states)
-    return replay.written(layer, states, substitute(layer, before, replay.stream(clean)))
+    return replay.next_states(layer, states, substitute(layer, before, replay.stream(clean)))
 
 
 class Shortened:
@@ -101,7 +103,7 @@ class Shortened:
         substitute: what stands in for a layer that is left out.
 
     Attributes:
-        gone: the layers left out so far, in order.
+        left_out: the layers left out so far, in order.
     """
 
     def __init__(self, replays: Sequence[Replay], substitute: Substitute = NOTHING) -> None:
@@ -110,14 +112,14 @@ class Shortened:
         depths = zip(*(replay.states for replay in replays), strict=True)
         self._clean = [_stacked(states) for states in depths]
         self._states = list(self._clean)
-        self.gone: list[int] = []
+        self.left_out: list[int] = []
 
     def leave_out(self, layer: int) -> None:
         """Leave out one more layer."""
-        self.gone.append(layer)
+        self.left_out.append(layer)
         states = self._states[layer]
         for above in range(layer, self._replay.n_layers):
-            if above in self.gone:
+            if above in self.left_out:
                 states = self._left_out(above, states)
             else:
                 states = self._replay.run_layer(above, states)
@@ -132,7 +134,7 @@ class Shortened:
         replay, places = self._replay, {layer: place for place, layer in enumerate(layers)}
         rows: dict[int, Tensor] = {}
         for layer in range(min(layers), replay.n_layers):
-            if layer in self.gone:
+            if layer in self.left_out:
                 rows = {place: self._left_out(layer, row) for place, row in rows.items()}
             elif rows:
                 rows = _run(replay, layer, rows)

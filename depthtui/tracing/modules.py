@@ -77,35 +77,35 @@ def replaced(
     module: nn.Module, function: Callable[..., Any], name: str = "forward"
 ) -> Iterator[None]:
     """Give a module another method of a name for a while."""
-    held = vars(module).get(name)
+    former = vars(module).get(name)
     setattr(module, name, function)
     try:
         yield
     finally:
         delattr(module, name)
-        if held is not None:
-            setattr(module, name, held)
+        if former is not None:
+            setattr(module, name, former)
 
 
 @contextmanager
 def unhooked(module: nn.Module) -> Iterator[None]:
     """Let a module call none of its forward hooks for a while."""
-    held = {name: vars(module)[name] for name in ("_forward_hooks", "_forward_pre_hooks")}
-    vars(module).update({name: OrderedDict() for name in held})
+    hooks_before = {name: vars(module)[name] for name in ("_forward_hooks", "_forward_pre_hooks")}
+    vars(module).update({name: OrderedDict() for name in hooks_before})
     try:
         yield
     finally:
-        vars(module).update(held)
+        vars(module).update(hooks_before)
 
 
 def decoder(model: nn.Module) -> nn.Module:
     """The model without its LM head."""
     causal: Any = model
-    found = causal.get_decoder() if hasattr(causal, "get_decoder") else None
+    base = causal.get_decoder() if hasattr(causal, "get_decoder") else None
     # Some models call their LM head a decoder.
-    if found is None or found is model or isinstance(found, nn.Linear):
-        found = getattr(causal, getattr(causal, "base_model_prefix", ""), None)
-    return model if found is None else found
+    if base is None or base is model or isinstance(base, nn.Linear):
+        base = getattr(causal, getattr(causal, "base_model_prefix", ""), None)
+    return model if base is None else base
 
 
 def text_config(model: nn.Module) -> Any:
@@ -123,12 +123,12 @@ def find_blocks(model: nn.Module) -> tuple[nn.Module, ...]:
         DepthError: there is no such list.
     """
     expected = getattr(text_config(model), "num_hidden_layers", None)
-    lists = [found for found in decoder(model).modules() if isinstance(found, nn.ModuleList)]
-    for found in lists:
-        if len(found) == expected:
-            return tuple(found)
-    inner = {part for found in lists for block in found for part in block.modules()}
-    blocks = tuple(block for found in lists if found not in inner for block in found)
+    lists = [stack for stack in decoder(model).modules() if isinstance(stack, nn.ModuleList)]
+    for stack in lists:
+        if len(stack) == expected:
+            return tuple(stack)
+    inner = {part for stack in lists for block in stack for part in block.modules()}
+    blocks = tuple(block for stack in lists if stack not in inner for block in stack)
     if not blocks or not isinstance(expected, int) or len(blocks) > expected:
         raise DepthError(
             f"{type(model).__name__} has no list of {expected} layers that depthtui can follow.",

@@ -32,7 +32,7 @@ class OutputDirections:
 
 
 def output_directions(
-    unembedding: Unembedding, frozen: FrozenNorm, targets: Tensor, less: Tensor | None = None
+    unembedding: Unembedding, frozen: FrozenNorm, targets: Tensor, mean_row: Tensor | None = None
 ) -> OutputDirections:
     """The directions of the logits of one token a position.
 
@@ -40,19 +40,19 @@ def output_directions(
         unembedding: final norm and LM head.
         frozen: the norm with its statistics at the `[n, d]` residuals of these positions.
         targets: `[n]`, ids of the tokens.
-        less: the `mean_row` of the head: the logits are then those less the mean of all tokens.
+        mean_row: the `mean_row` of the head: the logits are then those less the mean of all tokens.
 
     Raises:
         DepthError: logits are no sum in this architecture.
     """
     weight, bias = head_weight(unembedding), getattr(unembedding.head, "bias", None)
     rows = rows_of(weight, targets).float().to(frozen.gain.device)
-    if less is not None:
-        rows = rows - less.to(rows.device)
+    if mean_row is not None:
+        rows = rows - mean_row.to(rows.device)
     constants = rows @ frozen.offset
     if isinstance(bias, Tensor):
         bias = full_weight(bias)
-        mean = 0.0 if less is None else bias.float().mean()
+        mean = 0.0 if mean_row is None else bias.float().mean()
         constants += (bias[targets.to(bias.device)].float() - mean).to(constants.device)
     return OutputDirections(
         frozen.pull_back(rows) * unembedding.scale, constants * unembedding.scale

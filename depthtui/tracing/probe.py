@@ -117,9 +117,9 @@ def probe_architecture(model: nn.Module) -> Anatomy:
     unembedding, lens_missing = _find_unembedding(model, probe, carried)
     if unembedding is None and carried is None and not replay_missing:
         # Layers may read the last stream alone where the readout reads more.
-        found = find_carried(model, probe)
-        if found is not None and found.readout_reads:
-            carried = found
+        carried_for_readout = find_carried(model, probe)
+        if carried_for_readout is not None and carried_for_readout.readout_reads:
+            carried = carried_for_readout
             unembedding, lens_missing = _find_unembedding(model, probe, carried)
     parallel = bool(split.attention) and _is_parallel(model, split, probe.ids)
     modules = [
@@ -132,7 +132,7 @@ def probe_architecture(model: nn.Module) -> Anatomy:
         layers=tuple(run.block for run in runs),
         attention=split.attention,
         mlp=split.mlp,
-        split_missing=split.missing,
+        split_missing=split.problem,
         parallel=parallel,
         attention_modules=tuple(attention for attention, _ in modules),
         mlp_modules=tuple(mlp for _, mlp in modules),
@@ -154,11 +154,11 @@ def _calls(runs: Sequence[LayerRun]) -> tuple[tuple[int, int], ...]:
     if len(blocks) == len(runs):
         return ()
     passes = dict.fromkeys(blocks, 0)
-    found = []
+    calls = []
     for run in runs:
         passes[run.block] += 1
-        found.append((passes[run.block], blocks.index(run.block)))
-    return tuple(found)
+        calls.append((passes[run.block], blocks.index(run.block)))
+    return tuple(calls)
 
 
 def _check_layers_follow(
@@ -200,7 +200,7 @@ def _check_numbers(runs: Sequence[LayerRun], logits: Tensor) -> None:
 class _Split:
     attention: tuple[Sublayer, ...] = ()
     mlp: tuple[Sublayer, ...] = ()
-    missing: str = ""
+    problem: str = ""
     error: float = float("nan")
 
 
@@ -219,7 +219,7 @@ _Modules = tuple[nn.Module, ...]
 
 def _find_split(runs: Sequence[LayerRun]) -> _Split:
     if runs[0].streams > 1:
-        return _Split(missing=f"its layers mix {runs[0].streams} residual streams")
+        return _Split(problem=f"its layers mix {runs[0].streams} residual streams")
     attempts: list[_Attempt] = []
     for index, run in enumerate(runs):
         layer, tried = run.block, list[_Attempt]()
@@ -229,12 +229,12 @@ def _find_split(runs: Sequence[LayerRun]) -> _Split:
                 break
         if not tried:
             name = type(layer).__name__
-            return _Split(missing=f"{name} has no attention and MLP modules that depthtui knows")
+            return _Split(problem=f"{name} has no attention and MLP modules that depthtui knows")
         if not tried[-1].closes:
             best = min(tried, key=lambda attempt: attempt.error)
             names = [_child_name(layer, tap.module) for tap in (*best.attention, *best.mlp)]
             return _Split(
-                missing=f"what {', '.join(names[:-1])} and {names[-1]} write in layer {index} does "
+                problem=f"what {', '.join(names[:-1])} and {names[-1]} write in layer {index} does "
                 f"not add up to the layer's change (off by {best.error:.1%})"
             )
         attempts.append(tried[-1])
@@ -328,10 +328,10 @@ def _closure(
     return error, bool(off <= _MOST_ADDED)
 
 
-def _is_rounding(found: Tensor, expected: Tensor, dtype: torch.dtype, most: float) -> bool:
+def _is_rounding(values: Tensor, expected: Tensor, dtype: torch.dtype, most: float) -> bool:
     """Whether two computations of `[..., d]` differ by rounding alone, at every token."""
     typical = expected.float().square().mean(dim=-1, keepdim=True).sqrt()
-    miss = found.float() - expected.float()
+    miss = values.float() - expected.float()
     return bool(roundings(miss, (expected, typical), dtype).max() <= most)
 
 
@@ -359,11 +359,11 @@ def _is_parallel(model: nn.Module, split: _Split, ids: Tensor) -> bool:
     attention, mlp = split.attention[0], split.mlp[0][0]
 
     def mlp_output(skip: bool) -> Tensor:
-        kept: list[Tensor] = []
+        outputs: list[Tensor] = []
 
         def keep(_module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
             value = first_tensor(output).clone()
-            kept.append(value - args[1] if mlp.holds_residual else value)
+            outputs.append(value - args[1] if mlp.holds_residual else value)
             raise _LayerDone
 
         with torch.no_grad(), hooks() as handles:
@@ -372,10 +372,12 @@ def _is_parallel(model: nn.Module, split: _Split, ids: Tensor) -> bool:
             handles.append(mlp.module.register_forward_hook(keep))
             with contextlib.suppress(_LayerDone):
                 model(input_ids=ids, use_cache=False)
-        return kept[0]
+        return outputs[0]
 
-    heard, deaf = mlp_output(skip=False), mlp_output(skip=True)
-    return _is_rounding(deaf, heard, _coarsest(heard), MOST_ROUNDINGS)
+    with_attention, without_attention = mlp_output(skip=False), mlp_output(skip=True)
+    return _is_rounding(
+        without_attention, with_attention, _coarsest(with_attention), MOST_ROUNDINGS
+    )
 
 
 def _find_unembedding(
@@ -425,12 +427,12 @@ def _scales(config: Any, candidate: Unembedding, raw: Tensor, target: Tensor) ->
     The logits decide between constants of the configuration. Where none of these fits, the
     constant is the best fit, to five digits.
     """
-    wanted, found = target.to(raw.device).double(), raw.double()
+    expected, logits = target.to(raw.device).double(), raw.double()
     if cap := candidate.soft_cap:
-        wanted = cap * torch.atanh((wanted / cap).clamp(-1 + 1e-7, 1 - 1e-7))
-    known = wanted.isfinite() & found.isfinite()
-    size = float(found[known].square().sum())
-    best = float((wanted[known] * found[known]).sum()) / size if size else 1.0
+        expected = cap * torch.atanh((expected / cap).clamp(-1 + 1e-7, 1 - 1e-7))
+    is_finite = expected.isfinite() & logits.isfinite()
+    size = float(logits[is_finite].square().sum())
+    best = float((expected[is_finite] * logits[is_finite]).sum()) / size if size else 1.0
     values = [float(value) for value in vars(config).values() if type(value) in (int, float)]
     constants = {1.0, *values, *(1 / value for value in values if value)}
     near = [constant for constant in constants if abs(constant - best) < 0.01 * abs(best)]
@@ -481,6 +483,8 @@ def _holds_layers(module: nn.Module, config: Any) -> bool:
 def _beside(model: nn.Module, head: nn.Module, probe: ProbePass) -> tuple[nn.Module, ...]:
     """The siblings of the LM head; they may run before it."""
     parents = [module for module in model.modules() if head in module.children()]
-    others = [child for parent in parents for child in parent.children() if child is not head]
+    siblings = [child for parent in parents for child in parent.children() if child is not head]
     block = probe.runs[0].block
-    return tuple(other for other in others if all(part is not block for part in other.modules()))
+    return tuple(
+        sibling for sibling in siblings if all(part is not block for part in sibling.modules())
+    )

@@ -72,13 +72,13 @@ def choose_products(model: nn.Module) -> dict[ProductShape, bool]:
         return {}
     weights = (module.weight for module in model.modules() if _is_linear(module))
     shapes = dict.fromkeys(_shape_of(weight).timed for weight in weights)
-    found: dict[ProductShape, bool] = {}
+    uses_one_dnn: dict[ProductShape, bool] = {}
     end = time.perf_counter() + _SECONDS_AT_ONCE
     for shape in shapes:
         if time.perf_counter() > end:
             break
-        found[shape] = _takes_one_dnn(shape)
-    return found
+        uses_one_dnn[shape] = _takes_one_dnn(shape)
+    return uses_one_dnn
 
 
 def product_of(model: nn.Module) -> str:
@@ -117,9 +117,9 @@ def raw_logits(head: nn.Module, normed: Tensor) -> Tensor:
         or torch.is_grad_enabled()
         or not _adds_up_in_float32(normed.device, head.weight.dtype)
     ):
-        found: Tensor = head(normed)
+        output: Tensor = head(normed)
         # Values gathered from ranks are a view, which may not be changed.
-        return found.clone() if found.requires_grad and is_cut(head.weight) else found
+        return output.clone() if output.requires_grad and is_cut(head.weight) else output
     rows = normed.flatten(0, -2)
     logits = product_with(head.weight, lambda part: _wide_product(rows, part))
     if head.bias is not None:

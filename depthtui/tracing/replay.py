@@ -48,16 +48,16 @@ class _LayerEnded(Exception):
 
 
 class _Past(DynamicCache):
-    """Stands for the tokens before: `length` of them, whose keys and values come from `held`.
+    """Stands for the tokens before: `length` of them, whose keys and values come from `past`.
 
     The keys and values that a layer adds go into `added`, and never into the past. With `stops`
     the layer ends there, before its attention.
     """
 
-    def __init__(self, length: int, held: KeysValues | None = None, stops: bool = False) -> None:
+    def __init__(self, length: int, past: KeysValues | None = None, stops: bool = False) -> None:
         super().__init__()
         self._length = length
-        self._held = held
+        self._past = past
         self._stops = stops
         self.added: KeysValues | None = None
 
@@ -67,10 +67,10 @@ class _Past(DynamicCache):
         self.added = key_states, value_states
         if self._stops:
             raise _LayerEnded
-        if self._held is None or self._length == 0:
+        if self._past is None or self._length == 0:
             return key_states, value_states
         batch = len(key_states)
-        keys, values = (tensor.expand(batch, -1, -1, -1) for tensor in self._held)
+        keys, values = (tensor.expand(batch, -1, -1, -1) for tensor in self._past)
         return torch.cat([keys, key_states], dim=-2), torch.cat([values, value_states], dim=-2)
 
     def get_seq_length(self, *_args: Any, **_kwargs: Any) -> int:
@@ -103,8 +103,10 @@ class _Recorded(DynamicCache):
     ) -> KeysValues:
         if self.place is None:
             self.place = layer_idx
-        found: KeysValues = super().update(key_states, value_states, layer_idx, *args, **kwargs)
-        return found
+        keys_values: KeysValues = super().update(
+            key_states, value_states, layer_idx, *args, **kwargs
+        )
+        return keys_values
 
 
 class Replay:
@@ -138,7 +140,7 @@ class Replay:
         self.tokens_at_once = tokens_at_once
         self._model = model
         self._layers = anatomy.layers
-        self._missing = anatomy.replay_missing
+        self._problem = anatomy.replay_missing
         self.ids = ids
         self._checkpoint = checkpoint
         self._anatomy = anatomy
@@ -197,12 +199,12 @@ class Replay:
             return True
         if self.whole_only or other.n_tokens != self.n_tokens:
             return False
-        done = self.evaluations
+        evaluations = self.evaluations
         try:
             with torch.no_grad():
                 return all(self._layer_serves(layer, other) for layer in range(self.n_layers))
         finally:
-            self.evaluations = done
+            self.evaluations = evaluations
 
     def end_for(self, stop: int) -> int:
         """The number of tokens that a run from token 0 needs, to give those before `stop`."""
@@ -210,9 +212,9 @@ class Replay:
 
     def keys_values(self, layer: int) -> KeysValues:
         """The clean keys and values of a layer, all tokens."""
-        held = self._keys_values[layer]
-        assert held is not None
-        return held
+        keys_values = self._keys_values[layer]
+        assert keys_values is not None
+        return keys_values
 
     def keys_values_before(self, layer: int, token: int) -> KeysValues:
         """Like `keys_values`, of the tokens before one."""
@@ -237,14 +239,16 @@ class Replay:
         Returns:
             the states after it, same shape.
         """
-        wanted = 1 if self.whole_only else self.tokens_at_once
-        size = at_once(len(states), wanted, states.shape[1])
+        most = 1 if self.whole_only else self.tokens_at_once
+        size = at_once(len(states), most, states.shape[1])
         if len(states) <= size:
             return self._run(layer, states, start, past)[0]
         parts = []
         for rows in slices(len(states), size):
-            held = past if past is None or len(past[0]) == 1 else (past[0][rows], past[1][rows])
-            parts.append(self._run(layer, states[rows], start, held)[0])
+            rows_past = (
+                past if past is None or len(past[0]) == 1 else (past[0][rows], past[1][rows])
+            )
+            parts.append(self._run(layer, states[rows], start, rows_past)[0])
         return torch.cat(parts)
 
     def run_layer_recording(self, layer: int, states: Tensor) -> tuple[Tensor, KeysValues]:
@@ -333,11 +337,11 @@ class Replay:
 
     def _keys_values_of(self, layer: int, states: Tensor) -> KeysValues:
         cache = _Past(0, stops=True)
-        done = self.evaluations
+        evaluations = self.evaluations
         with contextlib.suppress(_LayerEnded):
             self._call_layer(layer, states, 0, cache)
-        self.projections += self.evaluations - done
-        self.evaluations = done
+        self.projections += self.evaluations - evaluations
+        self.evaluations = evaluations
         assert cache.added is not None
         return cache.added
 
@@ -367,26 +371,26 @@ class Replay:
             states = module(states.to(execution_device(module)))
         return states
 
-    def written(self, layer: int, states: Tensor, stream: Tensor) -> Tensor:
+    def next_states(self, layer: int, states: Tensor, stream: Tensor) -> Tensor:
         """The states after a layer, from those before it and the stream `[..., d]` after it."""
         if self._carried is None:
             return stream
         return self._carried.next(layer, states, stream)
 
-    def read_by(self, layer: int) -> Tensor:
+    def input_of(self, layer: int) -> Tensor:
         """The input of a layer in the clean pass, `[T, d]`."""
         return self.entered(layer, self.states[layer])
 
     def last_states(self, ids: Tensor) -> Tensor:
         """The last states `[tokens, D]` of other tokens `[tokens]`, in a separate pass."""
         if self._carried is not None:
-            other = Replay(self._model, self._anatomy, ids, self._checkpoint)
-            self.evaluations += other.evaluations
-            return other.states[-1]
-        kept: list[Tensor] = []
+            replay = Replay(self._model, self._anatomy, ids, self._checkpoint)
+            self.evaluations += replay.evaluations
+            return replay.states[-1]
+        outputs: list[Tensor] = []
 
         def keep(_module: nn.Module, _args: object, output: Any) -> None:
-            kept.append(first_tensor(output)[0])
+            outputs.append(first_tensor(output)[0])
 
         self._checkpoint()
         last = of_call(self._layers, self.n_layers - 1, keep)
@@ -394,7 +398,7 @@ class Replay:
             handles.append(self._layers[-1].register_forward_hook(last))
             self._decode(ids[None], None)
         self.evaluations += self.n_layers * len(ids)
-        return kept[0]
+        return outputs[0]
 
     def _run(
         self,
@@ -411,8 +415,8 @@ class Replay:
         self._checkpoint()
         batch, tokens, _ = states.shape
         self.evaluations += batch * tokens
-        if self._missing:
-            raise DepthError(f"No layer can be run by itself: {self._missing}.")
+        if self._problem:
+            raise DepthError(f"No layer can be run by itself: {self._problem}.")
         if self._carried is not None:
             reached = self._reached(layer, states, start, cache)
             output = self._layers[layer](reached.states, *reached.args, **reached.kwargs)
@@ -424,8 +428,8 @@ class Replay:
         output = module(
             # Contiguous, as it leaves a layer: GPT's own product views its input.
             entered.reshape(batch, tokens, *self._stream_shape).contiguous(),
-            *span.all(call.args),
-            **{name: span.one(value) for name, value in call.kwargs.items()},
+            *span.cut_all(call.args),
+            **{name: span.cut(value) for name, value in call.kwargs.items()},
         )
         return first_tensor(output)
 
@@ -461,11 +465,11 @@ class Replay:
         They are observed again with two rows of one token less: the changes reveal the axes of
         the batch and of the tokens.
         """
-        fewer = max(first + 1, self.n_tokens - 1)
-        one = self._observe_batch(first, self.n_tokens, cached, 1)
-        two = self._observe_batch(first, fewer, cached, 2)
-        axes = Axes(first, self.n_tokens, fewer)
-        return [axes.of_call(*pair) for pair in zip(one, two, strict=True)]
+        second_stop = max(first + 1, self.n_tokens - 1)
+        first_calls = self._observe_batch(first, self.n_tokens, cached, 1)
+        second_calls = self._observe_batch(first, second_stop, cached, 2)
+        axes = Axes(first, self.n_tokens, second_stop)
+        return [axes.of_call(*pair) for pair in zip(first_calls, second_calls, strict=True)]
 
     def _observe_batch(
         self, start: int, stop: int, cached: bool, batch: int
@@ -479,7 +483,7 @@ class Replay:
         """Record the clean pass: every residual, every layer's keys and values."""
         # Where no layer is run again, keys and values are not needed.
         try:
-            self._record_with(None if self._missing else _Recorded())
+            self._record_with(None if self._problem else _Recorded())
         except _NO_CACHE:
             self._record_with(None)
         self.evaluations += self.n_layers * self.n_tokens
@@ -515,7 +519,7 @@ class Replay:
             )
             self._decode(self.ids[None], cache)
         self._keys_values = [
-            None if cache is None or place is None else _held(cache.layers[place])
+            None if cache is None or place is None else _keys_values_in(cache.layers[place])
             for place in places
         ]
         self.residual = residual
@@ -527,7 +531,7 @@ class Replay:
         try:
             return emptied(output, self.n_tokens)
         except DepthError as error:
-            self._missing = error.message
+            self._problem = error.message
             return None
 
     def _decode(self, ids: Tensor, cache: DynamicCache | None) -> None:
@@ -546,7 +550,7 @@ class Replay:
             return False
         if any(value is None for value in self._keys_values):
             return False
-        done = self.evaluations
+        evaluations = self.evaluations
         try:
             with torch.no_grad():
                 return all(self._layer_resumes(layer) for layer in range(self.n_layers))
@@ -563,7 +567,7 @@ class Replay:
             # The architecture has another kind of state: whole prompts are run instead.
             return False
         finally:
-            self.evaluations = done
+            self.evaluations = evaluations
 
     def _layer_serves(self, layer: int, other: Replay) -> bool:
         before, after = other.states[layer], other.states[layer + 1]
@@ -600,6 +604,6 @@ def _joined(past: KeysValues, added: KeysValues | None) -> KeysValues | None:
     return keys, values
 
 
-def _held(layer: Any) -> KeysValues | None:
+def _keys_values_in(layer: Any) -> KeysValues | None:
     keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
     return (keys, values) if isinstance(keys, Tensor) and isinstance(values, Tensor) else None

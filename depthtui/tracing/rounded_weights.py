@@ -50,8 +50,8 @@ class LinearWeight(NamedTuple):
     @property
     def value(self) -> nn.Parameter:
         """The current weight; an offloaded one has only a shape."""
-        found: nn.Parameter = getattr(self.module, self.name)
-        return found
+        weight: nn.Parameter = getattr(self.module, self.name)
+        return weight
 
     @property
     def has_blocks(self) -> bool:
@@ -73,18 +73,18 @@ def linear_weights(layer: nn.Module) -> list[LinearWeight]:
         if parameter.dtype not in _DTYPES:
             raise DepthError(f"its weights are quantised already ({name} is {parameter.dtype})")
     modules = dict(layer.named_modules())
-    found: list[LinearWeight] = []
+    weights: list[LinearWeight] = []
     for name, module in modules.items():
         if isinstance(module, nn.Linear):
             if len(module.weight) > 1 and not _is_router(name, modules):
-                found.append(LinearWeight(module, "weight", -1))
+                weights.append(LinearWeight(module, "weight", -1))
         elif isinstance(module, Conv1D):
-            found.append(LinearWeight(module, "weight", -2))
+            weights.append(LinearWeight(module, "weight", -2))
         elif hasattr(module, "is_transposed"):
             axis = -2 if module.is_transposed else -1
             stacks = [stack for stack, value in _own(module) if value.dim() == 3]
-            found += [LinearWeight(module, stack, axis) for stack in stacks]
-    return found
+            weights += [LinearWeight(module, stack, axis) for stack in stacks]
+    return weights
 
 
 def _own(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
@@ -121,16 +121,16 @@ def rounded(layer: nn.Module, bits: int) -> Iterator[None]:
 @contextlib.contextmanager
 def _put(weights: list[LinearWeight], bits: int) -> Iterator[None]:
     """Replace these weights of one module by rounded ones."""
-    held = [(weight, weight.value) for weight in weights]
+    originals = [(weight, weight.value) for weight in weights]
     try:
-        for weight, value in held:
+        for weight, value in originals:
             # Blocks are formed on the whole weight, wherever ranks cut it.
-            found = round_to_blocks(full_weight(value), bits, weight.input_axis)
-            put = nn.Parameter(cut_like(found, value), False)
-            setattr(weight.module, weight.name, put)
+            rounded = round_to_blocks(full_weight(value), bits, weight.input_axis)
+            parameter = nn.Parameter(cut_like(rounded, value), False)
+            setattr(weight.module, weight.name, parameter)
         yield
     finally:
-        for weight, value in held:
+        for weight, value in originals:
             setattr(weight.module, weight.name, value)
 
 
@@ -157,16 +157,16 @@ def round_to_blocks(weight: Tensor, bits: int, input_axis: int = -1) -> Tensor:
         bits: 8 or 4.
         input_axis: the axis of inputs, a multiple of `BLOCK` long: -1, or -2 before the outputs.
     """
-    found = torch.empty_like(weight)
+    rounded = torch.empty_like(weight)
     width = weight.shape[input_axis]
     room = _ROUNDED_AT_ONCE.get(weight.device.type, _ROUNDED_AT_ONCE_ELSEWHERE)
-    for before, after in zip(_matrices(weight), _matrices(found), strict=True):
-        rows, put = before.transpose(input_axis, -1), after.transpose(input_axis, -1)
+    for before, after in zip(_matrices(weight), _matrices(rounded), strict=True):
+        rows, rounded_rows = before.transpose(input_axis, -1), after.transpose(input_axis, -1)
         for part in slices(len(rows), at_once(len(rows), room, width)):
             blocks = rows[part].float().reshape(-1, BLOCK)
             value = _eight_bits(blocks) if bits == 8 else _four_bits(blocks)
-            put[part] = value.view(-1, width).to(weight.dtype)
-    return found
+            rounded_rows[part] = value.view(-1, width).to(weight.dtype)
+    return rounded
 
 
 def _matrices(weight: Tensor) -> tuple[Tensor, ...]:
@@ -176,21 +176,21 @@ def _matrices(weight: Tensor) -> tuple[Tensor, ...]:
 def _eight_bits(blocks: Tensor) -> Tensor:
     """Blocks `[blocks, 32]` float32 as `Q8_0` stores them."""
     scale = _largest(blocks).abs() / 127
-    kept = _kept(scale)
-    levels = blocks * _inverse(scale, kept)
+    stored_scale = _half_precision(scale)
+    levels = blocks * _inverse(scale, stored_scale)
     # Halves are rounded away from zero.
     sizes = levels.abs()
     nearest = sizes.floor()
     nearest += sizes.sub_(nearest).mul_(2).floor_()
-    return nearest.copysign_(levels).mul_(kept)
+    return nearest.copysign_(levels).mul_(stored_scale)
 
 
 def _four_bits(blocks: Tensor) -> Tensor:
     """Blocks `[blocks, 32]` float32 as `Q4_0` stores them."""
     scale = _largest(blocks) / -8
-    kept = _kept(scale)
-    levels = (blocks * _inverse(scale, kept)).add_(8.5).floor_().clamp_(0, 15)
-    return levels.sub_(8).mul_(kept)
+    stored_scale = _half_precision(scale)
+    levels = (blocks * _inverse(scale, stored_scale)).add_(8.5).floor_().clamp_(0, 15)
+    return levels.sub_(8).mul_(stored_scale)
 
 
 def _largest(blocks: Tensor) -> Tensor:
@@ -198,11 +198,11 @@ def _largest(blocks: Tensor) -> Tensor:
     return blocks.gather(-1, blocks.abs().argmax(dim=-1, keepdim=True))
 
 
-def _kept(scale: Tensor) -> Tensor:
+def _half_precision(scale: Tensor) -> Tensor:
     """A scale rounded to a 16-bit float."""
     return scale.half().float()
 
 
-def _inverse(scale: Tensor, kept: Tensor) -> Tensor:
+def _inverse(scale: Tensor, stored_scale: Tensor) -> Tensor:
     """The factor from weights to multiples of a scale; 0 where the stored scale is 0."""
-    return torch.where(kept == 0, kept, scale.reciprocal())
+    return torch.where(stored_scale == 0, stored_scale, scale.reciprocal())

@@ -70,24 +70,24 @@ def coarsest_dtype(module: nn.Module, *tensors: Tensor) -> torch.dtype:
     return max(numbers, key=lambda dtype: torch.finfo(dtype).eps)
 
 
-def layer_agrees(found: Tensor, before: Tensor, after: Tensor, dtype: torch.dtype) -> bool:
+def layer_agrees(output: Tensor, before: Tensor, after: Tensor, dtype: torch.dtype) -> bool:
     """Whether a layer run in another way gives its former output, but for rounding.
 
     At half of the tokens, as in `is_rounding`; arguments as in `layer_roundings`.
     """
-    return bool(layer_roundings(found, before, after, dtype).median() <= MOST_ROUNDINGS)
+    return bool(layer_roundings(output, before, after, dtype).median() <= MOST_ROUNDINGS)
 
 
-def layer_roundings(found: Tensor, before: Tensor, after: Tensor, dtype: torch.dtype) -> Tensor:
+def layer_roundings(output: Tensor, before: Tensor, after: Tensor, dtype: torch.dtype) -> Tensor:
     """How far a layer run in another way is from its output before, in roundings `[..., T]`.
 
     Args:
-        found: its output, `[..., T, d]`.
+        output: its output, `[..., T, d]`.
         before, after: the residual that it read and its output before, of the same shape.
         dtype: the dtype that it rounds to (see `coarsest_dtype`).
     """
     h, h_next = before.to(after.device).float(), after.float()
     # Rounding errors of its steps reach all dimensions of its write.
-    written = (h_next - h).square().mean(dim=-1, keepdim=True).sqrt()
-    miss = found.to(after.device).float() - h_next
-    return roundings(miss, (h, h_next, written), dtype)
+    write_size = (h_next - h).square().mean(dim=-1, keepdim=True).sqrt()
+    miss = output.to(after.device).float() - h_next
+    return roundings(miss, (h, h_next, write_size), dtype)

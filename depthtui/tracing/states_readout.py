@@ -32,13 +32,13 @@ class StatesReadout(nn.Module):
 
     def forward(self, states: Tensor) -> Tensor:
         """N(state) of each state."""
-        last, found = len(self._blocks), list[Tensor]()
+        last, outputs = len(self._blocks), list[Tensor]()
         streams = self._carried.streams(last, states.reshape(-1, 1, states.shape[-1]))
         ids = self._token.expand(states[..., 0].numel(), 1)
 
         def decode() -> None:
-            found.append(self._decoder[0](input_ids=ids, use_cache=False)[0])
+            outputs.append(self._decoder[0](input_ids=ids, use_cache=False)[0])
 
         self._carried.calls(streams, self._blocks, self._outputs, 0, decode)
-        (normed,) = found
+        (normed,) = outputs
         return normed.reshape(*states.shape[:-1], self._carried.width)

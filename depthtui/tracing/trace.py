@@ -82,7 +82,7 @@ def trace(
         for index, layer in enumerate(anatomy.layers):
             parts = {skip.part for skip in skipped if skip.layer == index}
             patched = {part: rows for (at, part), rows in patches.items() if at == index}
-            probe = _LayerProbe(index, parts, patched, receiver.take, checkpoint)
+            probe = _LayerProbe(index, parts, patched, receiver.pass_on, checkpoint)
 
             def in_turn(hook: Callable[..., Any], index: int = index) -> Callable[..., Any]:
                 return receiver.unless_busy(of_call(anatomy.layers, index, hook))
@@ -119,7 +119,7 @@ class _Receiver:
         self._on_layer = on_layer
         self._is_busy = False
 
-    def take(self, layer: LayerActivations) -> None:
+    def pass_on(self, layer: LayerActivations) -> None:
         """Pass a layer on."""
         self._is_busy = True
         try:

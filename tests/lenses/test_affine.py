@@ -67,7 +67,7 @@ def test_against_least_squares(name):
     calibration = Calibration(TEXTS[:6], TEXTS[6:8], "here", "0")
     found = fitted(model, ridge, calibration=calibration)
     for layer in (0, LAYERS - 1):
-        expected = naive_fit(model, calibration.fitted, layer, ridge)
+        expected = naive_fit(model, calibration.fitting_texts, layer, ridge)
         np.testing.assert_allclose(found.weight[layer].T, expected[:-1], atol=2e-4)
         np.testing.assert_allclose(found.bias[layer], expected[-1], atol=2e-4)
 
@@ -149,7 +149,7 @@ def test_texts_that_cannot_be_held_out_are_refused():
 
 def test_no_text_is_fitted_on_and_held_out():
     found = Calibration.of(TEXTS, "here", "0")
-    assert (len(found.fitted), len(found.held_out)) == (18, 2)
-    fitted_on = {tuple(ids.tolist()) for ids in found.fitted}
+    assert (len(found.fitting_texts), len(found.held_out)) == (18, 2)
+    fitted_on = {tuple(ids.tolist()) for ids in found.fitting_texts}
     assert not fitted_on & {tuple(ids.tolist()) for ids in found.held_out}
-    assert found.tokens == sum(len(ids) - 1 for ids in found.fitted)
+    assert found.tokens == sum(len(ids) - 1 for ids in found.fitting_texts)

@@ -196,7 +196,7 @@ def test_embedding_heads_biases_and_mlps_make_the_logit(name: str) -> None:
             # The attention's share goes, its heads and its biases come.
             call = call_at(replay, anatomy, number, 0, TOKENS)
             written = sum(write.double() for write in call.attention)
-            rest = heads_of(call, anatomy.attention[number])[0].rest
+            rest = heads_of(call, anatomy.attention[number])[0].biases
             total += share(rest) - share(written)
             total += torch.from_numpy(np.nansum(found.direct[number], axis=0)).double()
     expected = logits.max(dim=-1).values - logits.mean(dim=-1)

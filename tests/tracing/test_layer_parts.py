@@ -166,7 +166,7 @@ def test_a_head_writes_what_its_slice_alone_adds(name: str) -> None:
         heads, error = heads_of(call, anatomy.attention[layer])
         writes = heads.writes()[:, 0]
         total = sum(call.attention)[0]
-        np.testing.assert_allclose(writes.sum(dim=0) + heads.rest[0], total, atol=1e-5)
+        np.testing.assert_allclose(writes.sum(dim=0) + heads.biases[0], total, atol=1e-5)
         assert error < 1e-5
         if name in NORM_BEHIND:
             continue
@@ -245,9 +245,9 @@ def test_neurons_are_those_that_write_most(name: str) -> None:
         if name in NORM_BEHIND | {"granite_hybrid"}:
             continue
         inputs = next(
-            seen.read.shape[-1]
+            seen.input.shape[-1]
             for seen in reversed(call.projections)
-            if seen.written.shape == call.before.shape
+            if seen.output.shape == call.before.shape
         )
         module = projection(blocks(model)[layer], DOWN_PROJECTIONS, inputs)
         every = []

@@ -142,7 +142,7 @@ def relative_changes(replay: Replay, sweep: SkipSweep, layer: int) -> Iterator[T
     The unchanged run comes first.
     """
     for position, before, after in sweep.run(layer):
-        h, h_next = replay.read_by(layer)[position:].float(), replay.residual[layer + 1][position:]
+        h, h_next = replay.input_of(layer)[position:].float(), replay.residual[layer + 1][position:]
         clean = h_next.float() - h.to(h_next.device)
         entered = replay.entered(layer, before, position).float()
         moved = replay.stream(after).float() - entered.to(after.device)
