@@ -329,10 +329,10 @@ class _PromptBar:
         """Show an event of the engine."""
         if isinstance(event, Notice):
             _warn(event.message)
-        step, now = self._engine.step(event), time.monotonic()
-        if step is not None and now - self._shown_at > _SECONDS_BETWEEN_WORDS:
+        progress, now = self._engine.of(event), time.monotonic()
+        if progress is not None and now - self._shown_at > _SECONDS_BETWEEN_WORDS:
             self._shown_at = now
-            self._bar.set_postfix_str(printable_line(f"{step.stage} {step.amount}".strip()))
+            self._bar.set_postfix_str(printable_line(f"{progress.stage} {progress.amount}".strip()))
 
     def prompt_ends(self) -> None:
         """Advance by one prompt."""

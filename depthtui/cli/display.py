@@ -70,4 +70,4 @@ class Display(ProgressBars):
             self._stage = stage
             self._task = self._progress.add_task(printable_line(stage), total=None, amount="")
         self._progress.update(self._task, completed=done, total=total or None, amount=amount)
-        self._log.tell(stage, amount)
+        self._log.report(stage, amount)

@@ -58,10 +58,10 @@ def metrics() -> None:
     L is the number of layers, T that of tokens; a forward is one pass through the model.
     `depthtui help metrics` has their formulas, and how to read them.
     """
-    from depthtui.manual.parts import tells
+    from depthtui.manual.parts import meaning
     from depthtui.metrics import DERIVED, METRICS
 
     headings = ("metric", "what it tells", "cost")
-    print_table(headings, [(metric.name, tells(metric), metric.cost) for metric in METRICS])
+    print_table(headings, [(metric.name, meaning(metric), metric.cost) for metric in METRICS])
     click.echo("\nFree with these:\n")
     print_table(("with", "what it tells"), [(metric.of, metric.description) for metric in DERIVED])

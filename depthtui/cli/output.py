@@ -113,14 +113,14 @@ def report_runs(
                 results,
                 pooling,
                 palette=settings.palette,
-                missing=missing,
+                missing_runs=missing,
                 pool=pool,
                 controls=controls,
             )
             written = report.write(output.out, output.formats or ["json"])
     finally:
         groups = group_runs(results, pool)
-        document = run_document(groups, pooling, missing=missing, controls=controls)
+        document = run_document(groups, pooling, missing_runs=missing, controls=controls)
         console.print(rich_lines(document))
     print_written(written, console)
 

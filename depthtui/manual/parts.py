@@ -40,7 +40,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def metrics_table() -> str:
     """Every metric: its name, its meaning, its cost."""
-    rows = [(_name(metric), tells(metric), _cost(metric)) for metric in ALL]
+    rows = [(_name(metric), meaning(metric), _cost(metric)) for metric in ALL]
     return table(("metric", "what it tells", "cost"), rows)
 
 
@@ -56,10 +56,11 @@ def metric_section(metric: Metric) -> str:
     heading = f"### {metric.title}" if metric.of else f"### {metric.title}: `{metric.name}`"
     # A metric's formula is Markdown; its explanation has the formula as plain text.
     lines = [
-        (name, metric.formula if name == "formula" else text) for name, text in _told(explanation)
+        (name, metric.formula if name == "formula" else text)
+        for name, text in _details(explanation)
     ]
     lines += [("cost", _cost(metric)), ("in the heatmap", measures)]
-    return _section(heading, tells(metric), lines)
+    return _section(heading, meaning(metric), lines)
 
 
 def rules_explained() -> str:
@@ -69,12 +70,12 @@ def rules_explained() -> str:
 
 def verdict_explained() -> str:
     """The verdict as `I` explains it in the explorer, without its title, which the page has."""
-    return _section("", VERDICT.description, _told(VERDICT))
+    return _section("", VERDICT.description, _details(VERDICT))
 
 
 def explained(explanation: Explanation) -> str:
     """An explanation in Markdown."""
-    return _section(f"### {explanation.title}", explanation.description, _told(explanation))
+    return _section(f"### {explanation.title}", explanation.description, _details(explanation))
 
 
 def screen_guide() -> str:
@@ -111,7 +112,7 @@ def settings_table() -> str:
     return table(("setting", "default", "meaning"), rows)
 
 
-def tells(metric: Metric) -> str:
+def meaning(metric: Metric) -> str:
     """A metric's meaning, and whether it needs an answer."""
     return metric.description + (" Needs an answer." if metric.needs_answer else "")
 
@@ -122,7 +123,7 @@ def extras_table() -> str:
     return table(("extra", "for", "install it"), rows)
 
 
-def _told(explanation: Explanation) -> list[tuple[str, str]]:
+def _details(explanation: Explanation) -> list[tuple[str, str]]:
     """The lines of an explanation without the first."""
     return [(name, text) for name, text in explanation.lines if name != "tells"]
 

@@ -108,7 +108,7 @@ def rows(
 
 
 @dataclass(frozen=True)
-class _Table:
+class _Rows:
     """The rows of a source, by number."""
 
     where: str
@@ -117,7 +117,7 @@ class _Table:
     row: Callable[[int], Row]
 
 
-def _prompts(dataset: Dataset, table: _Table, order: Sequence[int], level: str) -> Iterator[Prompt]:
+def _prompts(dataset: Dataset, table: _Rows, order: Sequence[int], level: str) -> Iterator[Prompt]:
     for index in order:
         try:
             prompt = dataset.to_prompt(table.row(index))
@@ -148,7 +148,7 @@ def _find_level(dataset: Dataset, level: int | str | None) -> str:
     return str(level)
 
 
-def _check_columns(dataset: Dataset, table: _Table) -> None:
+def _check_columns(dataset: Dataset, table: _Rows) -> None:
     absent = [column for column in dataset.columns if not set(column) & set(table.columns)]
     if absent:
         names = ", ".join(" or ".join(name) for name in absent)
@@ -164,7 +164,7 @@ def _columns_hint(dataset: Dataset) -> str:
     return f"{dataset.title} has the columns {names}, as in {dataset.hub_id} on the hub."
 
 
-def _from_file(path: Path) -> _Table:
+def _from_file(path: Path) -> _Rows:
     if path.suffix.lower() in {".parquet", ".pq", PREPARED}:
         return _from_columns(path)
     text = decode_text(read_bytes(path, LARGEST_FILE), str(path), LARGEST_FILE)
@@ -177,7 +177,7 @@ def _from_file(path: Path) -> _Table:
         if not isinstance(row, dict):
             raise DepthError(f"{path}, row {index + 1} is not a JSON object.", _JSON_HINT)
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    return _Table(str(path), columns, len(rows), rows.__getitem__)
+    return _Rows(str(path), columns, len(rows), rows.__getitem__)
 
 
 def _json(text: str, where: str) -> Any:
@@ -187,7 +187,7 @@ def _json(text: str, where: str) -> Any:
         raise DepthError(f"{where} is not JSON: {error}.", _JSON_HINT) from error
 
 
-def _from_columns(path: Path) -> _Table:
+def _from_columns(path: Path) -> _Rows:
     """The rows of a Parquet file, or of a file of the library `datasets`, an Arrow stream."""
     try:
         import pyarrow
@@ -210,7 +210,7 @@ def _from_columns(path: Path) -> _Table:
             f"{path} cannot be read: {first_line(error)}.",
             "Fetch it again, or give another file.",
         ) from error
-    return _Table(
+    return _Rows(
         str(path),
         table.column_names,
         table.num_rows,
@@ -218,7 +218,7 @@ def _from_columns(path: Path) -> _Table:
     )
 
 
-def _from_hub(dataset: Dataset, folder: Path) -> _Table:
+def _from_hub(dataset: Dataset, folder: Path) -> _Rows:
     here = not_here(dataset.name, folder)
     put = how_to_put(dataset.name, folder)
     instead = f"{put}; `run` and `sweep` take it by --data {dataset.name}=FILE, too."
@@ -236,7 +236,7 @@ def _from_hub(dataset: Dataset, folder: Path) -> _Table:
             f"{here} {dataset.hub_id} could not be fetched from the hub: {first_line(error)}.",
             f"Check the network. {instead}",
         ) from error
-    return _Table(dataset.hub_id, table.column_names, len(table), table.__getitem__)
+    return _Rows(dataset.hub_id, table.column_names, len(table), table.__getitem__)
 
 
 _JSON_HINT = "A file is a JSON list of objects, or one object a line."

@@ -11,7 +11,6 @@ from depthtui.report.blocks import (
     Bar,
     Bars,
     Block,
-    Cell,
     Code,
     Column,
     Details,
@@ -29,10 +28,11 @@ from depthtui.report.blocks import (
     Spans,
     Style,
     Table,
-    Together,
+    TableCell,
+    TightBlocks,
     Token,
     Tokens,
-    seen,
+    blocks_in,
 )
 from depthtui.token_text import printable_line
 
@@ -56,7 +56,7 @@ def html_bytes(document: Document) -> bytes:
 
 
 def _blocks(blocks: Iterable[Block], palette: str) -> Iterator[str]:
-    for block in seen(blocks, "pictures"):
+    for block in blocks_in(blocks, "pictures"):
         match block:
             case Heading(text, level):
                 yield f"<h{level}>{_safe(text)}</h{level}>"
@@ -82,7 +82,7 @@ def _blocks(blocks: Iterable[Block], palette: str) -> Iterator[str]:
                 yield f"<details><summary>{_safe(summary)}</summary>"
                 yield from _blocks(inner, palette)
                 yield "</details>"
-            case Together(inner):
+            case TightBlocks(inner):
                 yield from _blocks(inner, palette)
 
 
@@ -96,7 +96,7 @@ def _token(token: Token) -> str:
 
 
 def _table(table: Table) -> Iterator[str]:
-    columns, rows = table.seen("pictures")
+    columns, rows = table.in_view("pictures")
     yield f'<div class="wide"><table{_class(table.css)}>'
     if table.has_head:
         heads = (_head(column) for column in table.columns if "pictures" in column.views)
@@ -111,11 +111,11 @@ def _head(column: Column) -> str:
     return f"<th{span}{_class('number' if column.number else '')}>{_safe(column.title)}</th>"
 
 
-def _cell(column: Column, cell: Cell) -> str:
+def _cell(column: Column, cell: TableCell) -> str:
     return f"<td{_class('number' if column.number else _css(column.style))}>{_inner(cell)}</td>"
 
 
-def _inner(cell: Cell) -> str:
+def _inner(cell: TableCell) -> str:
     match cell:
         case Bar(share):
             width = "" if share is None else f"{100 * share:.1f}%"

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from depthtui.report.blocks import (
     Bar,
     Block,
-    Cell,
     Code,
     Details,
     Document,
@@ -19,10 +18,11 @@ from depthtui.report.blocks import (
     Paragraph,
     Spans,
     Table,
-    Together,
+    TableCell,
+    TightBlocks,
     Token,
     Tokens,
-    seen,
+    blocks_in,
 )
 from depthtui.token_text import printable_line
 
@@ -34,7 +34,7 @@ def markdown_bytes(document: Document) -> bytes:
 
 
 def _blocks(blocks: Iterable[Block]) -> Iterator[str]:
-    for block in seen(blocks, "text"):
+    for block in blocks_in(blocks, "text"):
         match block:
             case Heading(text, level):
                 yield f"{'#' * level} {_escaped(text)}"
@@ -49,7 +49,7 @@ def _blocks(blocks: Iterable[Block]) -> Iterator[str]:
             case Details(summary, inner):
                 yield _escaped(summary)
                 yield from _blocks(inner)
-            case Together(inner):
+            case TightBlocks(inner):
                 yield from _blocks(inner)
 
 
@@ -61,14 +61,14 @@ def _code(text: str) -> str:
 
 
 def _table(table: Table) -> str:
-    columns, rows = table.seen("text")
+    columns, rows = table.in_view("text")
     heads = [_inline(column.title) for column in columns]
     lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
     return "\n".join(lines)
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: TableCell) -> str:
     match cell:
         case Bar(share):
             return "" if share is None else f"{share:.2f}"

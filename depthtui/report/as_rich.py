@@ -11,7 +11,6 @@ from rich.text import Text
 from depthtui.report.blocks import (
     Bar,
     Block,
-    Cell,
     Code,
     Document,
     Heading,
@@ -21,9 +20,10 @@ from depthtui.report.blocks import (
     Paragraph,
     Spans,
     Table,
-    Together,
+    TableCell,
+    TightBlocks,
     Token,
-    seen,
+    blocks_in,
 )
 from depthtui.token_text import printable_line
 
@@ -39,7 +39,7 @@ def rich_lines(document: Document) -> Group:
 def _spaced(blocks: Iterable[Block]) -> Iterator[RenderableType]:
     """The blocks with a blank line between them."""
     first = True
-    for block in seen(blocks, "brief"):
+    for block in blocks_in(blocks, "brief"):
         lines = list(_lines(block))
         if lines and not first:
             yield Text("")
@@ -61,8 +61,8 @@ def _lines(block: Block) -> Iterator[RenderableType]:
             yield from (Text(printable_line(text)) for text in _cut(block))
         case Table():
             yield _table(block)
-        case Together(inner):
-            for part in seen(inner, "brief"):
+        case TightBlocks(inner):
+            for part in blocks_in(inner, "brief"):
                 yield from _lines(part)
 
 
@@ -74,7 +74,7 @@ def _cut(items: Items) -> list[str]:
 
 
 def _table(table: Table) -> RichTable:
-    columns, rows = table.seen("brief")
+    columns, rows = table.in_view("brief")
     result = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=table.has_head)
     for column in columns:
         result.add_column(
@@ -89,7 +89,7 @@ def _table(table: Table) -> RichTable:
     return result
 
 
-def _cell(cell: Cell) -> Text:
+def _cell(cell: TableCell) -> Text:
     match cell:
         case Bar(share):
             filled = round((share or 0) * _BAR)

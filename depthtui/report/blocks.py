@@ -100,7 +100,7 @@ class Spans:
     parts: Sequence[tuple[str, Style]]
 
 
-Cell: TypeAlias = str | Token | Bar | Noted | Spans
+TableCell: TypeAlias = str | Token | Bar | Noted | Spans
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,11 @@ class Table:
     """Rows under columns; a text always has the head, other views only with `has_head`."""
 
     columns: Sequence[Column]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[TableCell]]
     css: str = ""
     has_head: bool = True
 
-    def seen(self, view: View) -> tuple[list[Column], list[list[Cell]]]:
+    def in_view(self, view: View) -> tuple[list[Column], list[list[TableCell]]]:
         """The columns that a view has room for, one for each cell, and their rows."""
         columns = [column for column in self.columns for _ in range(column.span)]
         kept = [number for number, column in enumerate(columns) if view in column.views]
@@ -253,7 +253,7 @@ class Details:
 
 
 @dataclass(frozen=True)
-class Only:
+class ViewBlocks:
     """Blocks for some views; other views never iterate over them."""
 
     views: Sequence[View]
@@ -261,7 +261,7 @@ class Only:
 
 
 @dataclass(frozen=True)
-class Together:
+class TightBlocks:
     """Blocks that a terminal shows without blank lines between them."""
 
     blocks: Iterable[Block]
@@ -278,8 +278,8 @@ Block: TypeAlias = (
     | Figures
     | Legend
     | Details
-    | Only
-    | Together
+    | ViewBlocks
+    | TightBlocks
 )
 
 
@@ -308,16 +308,16 @@ def deeper(blocks: Iterable[Block]) -> Iterator[Block]:
         match block:
             case Heading(text, level):
                 yield Heading(text, level + 1)
-            case Details() | Only() | Together():
+            case Details() | ViewBlocks() | TightBlocks():
                 yield replace(block, blocks=deeper(block.blocks))
             case _:
                 yield block
 
 
-def seen(blocks: Iterable[Block], view: View) -> Iterator[Block]:
-    """The blocks that a view shows; `Only` is replaced by its blocks or left out."""
+def blocks_in(blocks: Iterable[Block], view: View) -> Iterator[Block]:
+    """The blocks that a view shows; `ViewBlocks` is replaced by its blocks or left out."""
     for block in blocks:
-        if not isinstance(block, Only):
+        if not isinstance(block, ViewBlocks):
             yield block
         elif view in block.views:
-            yield from seen(block.blocks, view)
+            yield from blocks_in(block.blocks, view)

@@ -11,7 +11,7 @@ from depthtui.depth.reading import Reading, reading_of
 from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.prompts import prompt_title
 from depthtui.report.blocks import AT_LENGTH, Block, Column, Heading, Note, Paragraph, Table
-from depthtui.report.groups import Group
+from depthtui.report.groups import RunGroup
 from depthtui.report.phrases import depth_in_layers, rule_title
 
 _LONGEST_PROMPT = 100
@@ -29,7 +29,7 @@ _COLUMNS = [
 """Counts with their shares in one column; in a pane, counts and shares in separate ones."""
 
 
-def compared_blocks(a: Group, b: Group, settings: SummarySettings) -> Iterator[Block]:
+def compared_blocks(a: RunGroup, b: RunGroup, settings: SummarySettings) -> Iterator[Block]:
     """Names of the two runs, which uses more layers, where they part, each rule's two counts."""
     yield Heading("A beside B", 2)
     for letter, group in (("A", a), ("B", b)):
@@ -46,7 +46,7 @@ def compared_blocks(a: Group, b: Group, settings: SummarySettings) -> Iterator[B
         yield table
 
 
-def compared_dict(a: Group, b: Group, settings: SummarySettings) -> dict[str, Any]:
+def compared_dict(a: RunGroup, b: RunGroup, settings: SummarySettings) -> dict[str, Any]:
     """Where two runs part, as JSON values; empty where unknown."""
     first, second = a.results[0], b.results[0]
     part, sentence = parting(first, second), parting_sentence(first, second, settings)

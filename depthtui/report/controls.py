@@ -37,12 +37,12 @@ CONTROLS: tuple[ControlName, ...] = ("shuffled", "random_order", "untrained")
 def table(controls: Controls) -> tuple[list[str], list[list[str]]]:
     """The headings, and a row for each case."""
     names = [
-        rule.name for rule in rules.ALL if any(rule.name in row.depths for row in known(controls))
+        rule.name for rule in rules.ALL if any(rule.name in row.depths for row in rows_of(controls))
     ]
     headings = ["", f"layers of {controls.n_layers}", "95 %", "for 90 % of choices", "choices kept"]
     headings += [f"loss (ln V {controls.guess:.2f})", *(rules.named(name).title for name in names)]
     rows = []
-    for row in known(controls):
+    for row in rows_of(controls):
         depths = [_whole(row.depths.get(name)) for name in names]
         rows.append(
             [
@@ -132,8 +132,8 @@ def line(controls: Controls) -> str:
     )
 
 
-def known(controls: Controls) -> list[ControlRow]:
-    """The cases that are known."""
+def rows_of(controls: Controls) -> list[ControlRow]:
+    """The rows of the known cases, in order."""
     return [row for name in NAMES if (row := controls.row(name)) is not None]
 
 

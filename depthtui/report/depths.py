@@ -6,7 +6,7 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.depth.published import DATASETS, PublishedModel
 from depthtui.depth.reading import Reading
 from depthtui.metrics.resampling import FEWEST_UNITS
-from depthtui.report.blocks import ALL_VIEWS, AT_LENGTH, Bar, Cell, Column, Note, Table
+from depthtui.report.blocks import ALL_VIEWS, AT_LENGTH, Bar, Column, Note, Table, TableCell
 from depthtui.report.phrases import (
     by_prompt,
     criterion,
@@ -46,7 +46,7 @@ def depth_table(
     if published is not None:
         paper = f"paper: {' / '.join(DATASETS.values())}"
         columns.append(Column(paper, brief="paper", rank=4))
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for estimate in reading.depths:
         paper_cell = [published_counts(published, estimate.rule)] if published is not None else []
         rows.append([*_row(estimate, reading.n_layers), *paper_cell])
@@ -57,7 +57,7 @@ def depth_table(
     return Table(columns, rows)
 
 
-def _row(estimate: DepthEstimate, n_layers: int) -> list[Cell]:
+def _row(estimate: DepthEstimate, n_layers: int) -> list[TableCell]:
     rule, remark = criterion(estimate), estimate.reason or estimate.warning
     return [
         rule_title(estimate.rule),

@@ -12,7 +12,7 @@ from depthtui.errors import DepthError
 from depthtui.palettes import OWN_PALETTE
 from depthtui.report.compared import compared_dict
 from depthtui.report.formats import Files, Report
-from depthtui.report.groups import Group, group_runs
+from depthtui.report.groups import RunGroup, group_runs
 from depthtui.report.run_arrays import arrays_bytes
 from depthtui.report.run_document import TokenOf, last_token, run_document
 from depthtui.report.skips import changes_of
@@ -26,7 +26,7 @@ def run_report(
     settings: SummarySettings,
     token_of: TokenOf = last_token,
     palette: str = OWN_PALETTE,
-    missing: Sequence[str] = (),
+    missing_runs: Sequence[str] = (),
     pool: Pool = "model",
     controls: Mapping[str, str] | None = None,
 ) -> Report:
@@ -50,7 +50,12 @@ def run_report(
     if not results:
         raise DepthError("There is nothing to export yet.", "Run a prompt first.")
     return _report(
-        group_runs(results, pool), settings, token_of, palette, missing=missing, controls=controls
+        group_runs(results, pool),
+        settings,
+        token_of,
+        palette,
+        missing_runs=missing_runs,
+        controls=controls,
     )
 
 
@@ -74,12 +79,12 @@ def comparison_report(
 
 
 def _report(
-    groups: Sequence[Group],
+    groups: Sequence[RunGroup],
     settings: SummarySettings,
     token_of: TokenOf,
     palette: str,
     compared: bool = False,
-    missing: Sequence[str] = (),
+    missing_runs: Sequence[str] = (),
     controls: Mapping[str, str] | None = None,
 ) -> Report:
     return Report(
@@ -90,11 +95,11 @@ def _report(
             token_of=token_of,
             compared=compared,
             palette=palette,
-            missing=missing,
+            missing_runs=missing_runs,
             controls=controls,
         ),
         {
-            "json": lambda: _json(groups, settings, missing, compared),
+            "json": lambda: _json(groups, settings, missing_runs, compared),
             "safetensors": lambda: {
                 "": arrays_bytes([run for group in groups for run in group.results])
             },
@@ -103,19 +108,22 @@ def _report(
 
 
 def _json(
-    groups: Sequence[Group], settings: SummarySettings, missing: Sequence[str], compared: bool
+    groups: Sequence[RunGroup],
+    settings: SummarySettings,
+    missing_runs: Sequence[str],
+    compared: bool,
 ) -> Files:
     parts = [""] if len(groups) == 1 else _distinct([f"-{_slug(group)}" for group in groups])
     parted = compared_dict(groups[0], groups[1], settings) if compared else {}
     return {
         suffix: summary_json(
-            group.results, settings, missing, [part.results for part in group.parts], parted
+            group.results, settings, missing_runs, [part.results for part in group.parts], parted
         )
         for suffix, group in zip(parts, groups, strict=True)
     }
 
 
-def _slug(group: Group) -> str:
+def _slug(group: RunGroup) -> str:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", group.model.name).strip("-.") or "model"
     changes = re.sub(r"[ ,]+", "-", changes_of(group.settings))[:_LONGEST_CHANGES]
     return f"{name}-{changes}" if changes else name

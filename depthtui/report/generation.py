@@ -51,7 +51,7 @@ class DepthOfText:
 
 
 @dataclass(frozen=True)
-class Trend:
+class TextTrend:
     """Whether depth rises or falls from the first quarter of a text to the last.
 
     Attributes:
@@ -70,7 +70,7 @@ def depths_of_text(text: Continuation) -> list[DepthOfText]:
     return [_of_text(measure, getattr(text.depths, measure.name)) for measure in TOKEN_DEPTHS]
 
 
-def trend(text: Continuation) -> Trend | None:
+def text_trend(text: Continuation) -> TextTrend | None:
     """The trend of depth through a text; None where the text is too short to tell."""
     depths = np.asarray(getattr(text.depths, TREND), np.float64)
     if np.isnan(depths).any() or independent_tokens(depths) < _FEWEST:
@@ -81,12 +81,12 @@ def trend(text: Continuation) -> Trend | None:
     means = (sums[size:] - sums[:-size])[: len(depths)] / size
     apart = np.roll(means, size) - means
     chance = float(np.mean(np.abs(apart) >= abs(apart[0]) - 1e-9))
-    return Trend(float(depths[:size].mean()), float(depths[-size:].mean()), chance)
+    return TextTrend(float(depths[:size].mean()), float(depths[-size:].mean()), chance)
 
 
 def trend_sentence(text: Continuation) -> str:
     """Whether depth rises or falls through the text, in a sentence."""
-    change = trend(text)
+    change = text_trend(text)
     if change is None:
         return _too_short(np.asarray(getattr(text.depths, TREND), np.float64))
     figures = (

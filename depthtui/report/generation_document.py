@@ -24,12 +24,12 @@ from depthtui.report.blocks import (
     Heading,
     Line,
     Note,
-    Only,
     Panel,
     Paragraph,
     Table,
     Token,
     Tokens,
+    ViewBlocks,
 )
 from depthtui.report.generation import (
     TREND,
@@ -57,20 +57,20 @@ def generation_document(
 
 def _blocks(generation: Generation) -> Iterator[Block]:
     text = generation.continuation
-    yield Only(AT_LENGTH, _prompt(generation))
+    yield ViewBlocks(AT_LENGTH, _prompt(generation))
     yield Note(about(generation))
     if generation.fit is not None:
         yield Note(read_through(generation.fit))
     for name, verdict in text_verdicts(generation).items():
         yield Paragraph(verdict.text if name == "text" else f"{_SPANS[name]}: {verdict.text}")
-    yield Only(AT_LENGTH, _text(generation))
+    yield ViewBlocks(AT_LENGTH, _text(generation))
     if len(text):
         yield _table(depths_of_text(text))
         yield Paragraph(f"{exit_sentence(generation)} {trend_sentence(text)}")
-        yield Only(["pictures"], [Heading("Over the text", 3), Figures(_curves(generation))])
+        yield ViewBlocks(["pictures"], [Heading("Over the text", 3), Figures(_curves(generation))])
     if generation.provenance is not None:
         sentence = provenance_sentence(asdict(generation.provenance))
-        yield Only(AT_LENGTH, [Heading("Provenance", 3), Note(sentence)])
+        yield ViewBlocks(AT_LENGTH, [Heading("Provenance", 3), Note(sentence)])
 
 
 def _prompt(generation: Generation) -> Iterator[Block]:
@@ -87,7 +87,7 @@ def _text(generation: Generation) -> Iterator[Block]:
     depths = getattr(continuation.depths, TREND)
     levels = ramps.levels(depths, 0, n_layers, ramps.LEVELS).tolist()
     if len(continuation):
-        yield Only(["pictures"], [Note(f"Coloured by settling depth, 0 to {n_layers}.")])
+        yield ViewBlocks(["pictures"], [Note(f"Coloured by settling depth, 0 to {n_layers}.")])
     tokens = [
         Token(text, f"d{level}") for text, level in zip(continuation.texts, levels, strict=True)
     ]

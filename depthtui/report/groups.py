@@ -21,7 +21,7 @@ _POOLED_WHERE_THEY_ARE = frozenset(metric.name for metric in ON_DEMAND)
 
 
 @dataclass(frozen=True)
-class Group:
+class RunGroup:
     """Runs of one model with one set of settings.
 
     Attributes:
@@ -35,7 +35,7 @@ class Group:
     results: tuple[RunResult, ...]
     stopped: int = 0
     chosen: str = ""
-    parts: tuple[Group, ...] = ()
+    parts: tuple[RunGroup, ...] = ()
 
     @property
     def model(self) -> ModelInfo:
@@ -57,7 +57,7 @@ class Group:
         where = f"{weights_dtype(self.model)} on {self.model.device}{shared}"
         return f"{self.model.name}, {where}{template}{changes}{chosen}"
 
-    def is_clean_of(self, other: Group) -> bool:
+    def is_clean_of(self, other: RunGroup) -> bool:
         """Whether this group is the clean counterpart of a what-if, with every layer on.
 
         The chosen part of the slower metrics does not matter: a what-if has none of them.
@@ -70,7 +70,7 @@ class Group:
         return keys[0] == keys[1]
 
 
-def group_runs(results: Sequence[RunResult], pool: Pool = "model") -> list[Group]:
+def group_runs(results: Sequence[RunResult], pool: Pool = "model") -> list[RunGroup]:
     """Sort runs by model and settings.
 
     Runs that were stopped half-way would leave holes in means: they are left out where finished
@@ -115,7 +115,7 @@ def _model_key(model: ModelInfo, settings: RunSettings) -> object:
     )
 
 
-def _group(results: Sequence[RunResult], choices: Collection[str], pool: Pool) -> Group:
+def _group(results: Sequence[RunResult], choices: Collection[str], pool: Pool) -> RunGroup:
     settings = settled(results[0], choices)
     # Steps such as /4 are shorter than the list of every fourth layer.
     layers = min(settings.layers, results[0].settings.layers, key=len)
@@ -127,7 +127,7 @@ def _group(results: Sequence[RunResult], choices: Collection[str], pool: Pool) -
     if len(parts) == 1:
         return parts[0]
     stopped = sum(part.stopped for part in parts)
-    return Group(tuple(run for part in parts for run in part.results), stopped, chosen, parts)
+    return RunGroup(tuple(run for part in parts for run in part.results), stopped, chosen, parts)
 
 
 def _pool_key(number: int, prompt: Prompt, pool: Pool) -> object:
@@ -139,7 +139,7 @@ def _pool_key(number: int, prompt: Prompt, pool: Pool) -> object:
     return number
 
 
-def _pooled(results: Sequence[RunResult], chosen: str) -> Group:
+def _pooled(results: Sequence[RunResult], chosen: str) -> RunGroup:
     by_prompt: dict[Prompt, RunResult] = {}
     for result in results:
         before = by_prompt.pop(result.prompt, None)
@@ -147,5 +147,5 @@ def _pooled(results: Sequence[RunResult], chosen: str) -> Group:
     latest = list(by_prompt.values())
     complete = [result for result in latest if result.complete]
     if not complete:
-        return Group(tuple(latest), chosen=chosen)
-    return Group(tuple(complete), len(latest) - len(complete), chosen)
+        return RunGroup(tuple(latest), chosen=chosen)
+    return RunGroup(tuple(complete), len(latest) - len(complete), chosen)

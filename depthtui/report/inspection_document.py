@@ -12,13 +12,13 @@ from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.report.blocks import (
     Bar,
     Block,
-    Cell,
     Column,
     Document,
     Heading,
     Note,
     Paragraph,
     Table,
+    TableCell,
     View,
 )
 from depthtui.token_text import printable
@@ -143,7 +143,7 @@ def readouts_table(page: Inspection) -> Table:
     return Table(columns, [_readout_row(name, readout, count) for name, readout in present.items()])
 
 
-def _readout_row(name: str, readout: Readout, count: int) -> list[Cell]:
+def _readout_row(name: str, readout: Readout, count: int) -> list[TableCell]:
     tops = [f"{_quoted(text)} {chance_words(value)}" for text, value in readout.top[:count]]
     target = [f"{readout.rank:,}", chance_words(readout.probability), f"{readout.margin:+.1f}"]
     return [name, "  ".join(tops), *tops, *[""] * (count - len(tops)), *target]
@@ -162,7 +162,7 @@ def sources_table(page: Inspection, most: int) -> Table:
         Column("", views=("pictures", "brief"), width=12),
         Column("heads that attend most"),
     )
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for place, share in sources:
         weights = page.reads.heads[:, place]
         heads = np.argsort(-weights, kind="stable")[:_SOURCES_OF_HEAD]
@@ -217,7 +217,7 @@ def heads_table(page: Inspection, most: int) -> Table:
         Column("of |h|", number=True),
         Column("attends to"),
     ]
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for head in ordered[:most]:
         sources = "" if page.reads is None else _sources_of_head(page, head.head)
         direct = [_signed(head.direct)] * has_direct

@@ -8,7 +8,16 @@ from typing import Any
 
 from depthtui.depth.by_type import LayersOfType, by_type
 from depthtui.depth.reading import Reading
-from depthtui.report.blocks import AT_LENGTH, Block, Cell, Column, Heading, Note, Only, Table
+from depthtui.report.blocks import (
+    AT_LENGTH,
+    Block,
+    Column,
+    Heading,
+    Note,
+    Table,
+    TableCell,
+    ViewBlocks,
+)
 
 _HOW = (
     "Means are over the layers of a type; used are those of the type that a measure counts. The "
@@ -26,7 +35,7 @@ def type_blocks(reading: Reading) -> Iterator[Block]:
         Column("mean over layers", style="name", wraps=False),
         *(Column(f"{marks[of_type.name]} {of_type.name}", number=True) for of_type in types),
     ]
-    rows: list[list[Cell]] = [["layers", *(str(len(of_type.layers)) for of_type in types)]]
+    rows: list[list[TableCell]] = [["layers", *(str(len(of_type.layers)) for of_type in types)]]
     rows += [
         [title, *(_number(of_type.means[title]) for of_type in types)] for title in types[0].means
     ]
@@ -37,7 +46,7 @@ def type_blocks(reading: Reading) -> Iterator[Block]:
     ]
     yield Heading("By type of layer", 3)
     yield Table(columns, rows)
-    yield Only(AT_LENGTH, [Note(_HOW)])
+    yield ViewBlocks(AT_LENGTH, [Note(_HOW)])
 
 
 def types_dict(reading: Reading) -> dict[str, Any]:

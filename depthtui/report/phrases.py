@@ -17,7 +17,7 @@ from depthtui.metrics import METRICS
 from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL
 
 if TYPE_CHECKING:
-    from depthtui.report.groups import Group
+    from depthtui.report.groups import RunGroup
 
 
 def rule_title(rule: str) -> str:
@@ -110,7 +110,7 @@ def uneven(n_prompts: int, effective_prompts: float) -> str:
     )
 
 
-def no_depths(group: Group) -> str:
+def no_depths(group: RunGroup) -> str:
     """Why there is no effective depth at all, in a sentence."""
     names = [metric.name for metric in METRICS if metric.curves and not metric.on_demand]
     if set(names) & set(group.settings.metrics):
@@ -118,7 +118,7 @@ def no_depths(group: Group) -> str:
     return f"No effective depth: it needs the metrics {' or '.join(names)}."
 
 
-def pooling(group: Group, reading: Reading) -> str:
+def pooling(group: RunGroup, reading: Reading) -> str:
     """The prompts and tokens that the means are over, in a sentence."""
     n_prompts = len(group.results)
     counted = reading.n_tokens

@@ -15,7 +15,7 @@ LOG_PACE = 10.0
 
 
 @dataclass(frozen=True)
-class Step:
+class WorkProgress:
     """Progress of some work.
 
     Attributes:
@@ -35,21 +35,21 @@ class LogLines:
     """Progress of some work, for a log: at most a line every `LOG_PACE` seconds.
 
     Args:
-        say: prints a line.
-        is_heard: whether there is a log; a terminal has a progress bar instead.
+        print_line: prints a line.
+        is_shown: whether there is a log; a terminal has a progress bar instead.
     """
 
-    def __init__(self, say: Callable[[str], None], is_heard: bool) -> None:
-        self._say = say
-        self._is_heard = is_heard
-        self._said_at = monotonic()
+    def __init__(self, print_line: Callable[[str], None], is_shown: bool) -> None:
+        self._print_line = print_line
+        self._is_shown = is_shown
+        self._printed_at = monotonic()
 
-    def tell(self, *words: str) -> None:
+    def report(self, *words: str) -> None:
         """Print the work and its progress, unless the last line is less than `LOG_PACE` old."""
         now = monotonic()
-        if self._is_heard and now - self._said_at >= LOG_PACE:
-            self._said_at = now
-            self._say(", ".join(filter(None, words)))
+        if self._is_shown and now - self._printed_at >= LOG_PACE:
+            self._printed_at = now
+            self._print_line(", ".join(filter(None, words)))
 
 
 class EngineProgress:
@@ -62,28 +62,28 @@ class EngineProgress:
     def __init__(self, n_layers: int = 0) -> None:
         self._n_layers = n_layers
 
-    def step(self, event: protocol.Event) -> Step | None:
+    def of(self, event: protocol.Event) -> WorkProgress | None:
         """Progress of the engine, or None where the event contains none."""
         match event:
             case protocol.ModelLoaded(model=model):
                 self._n_layers = model.n_layers
             case protocol.Progress(stage=stage, done=done, total=total, unit=unit):
-                return Step(stage, done, total, _amount(done, total, unit))
+                return WorkProgress(stage, done, total, _amount(done, total, unit))
             case protocol.Rows(metric=metric):
                 return self._layers(f"{METRIC_BY_NAME[metric].title.lower()}, layer", event.stop)
             case protocol.MetricRows(metric=metric, done=done, total=total):
                 title = METRIC_BY_NAME[metric].title.lower()
                 share = f" {done} of {total}" if total else ""
                 time_left = f", {about(event.seconds_left)} left" if event.seconds_left > 0 else ""
-                return Step("", done, total, f"{title}{share}{time_left}")
+                return WorkProgress("", done, total, f"{title}{share}{time_left}")
         return None
 
-    def _layers(self, title: str, done: int) -> Step:
+    def _layers(self, title: str, done: int) -> WorkProgress:
         if not self._n_layers:
-            return Step("", done, 0, f"{title} {done}")
+            return WorkProgress("", done, 0, f"{title} {done}")
         # The lens also reads the model's output, which is no layer.
         done = min(done, self._n_layers)
-        return Step("", done, self._n_layers, f"{title} {done} of {self._n_layers}")
+        return WorkProgress("", done, self._n_layers, f"{title} {done} of {self._n_layers}")
 
 
 def _amount(done: int, total: int, unit: str) -> str:

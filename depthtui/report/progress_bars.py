@@ -34,7 +34,7 @@ class ProgressBars:
             disable=not self._has_terminal,
         )
         self._notify = notify
-        self._log = LogLines(notify, is_heard=not self._has_terminal)
+        self._log = LogLines(notify, is_shown=not self._has_terminal)
         self._engine = EngineProgress()
 
     def __enter__(self) -> Self:
@@ -53,9 +53,9 @@ class ProgressBars:
         """Show an event of the engine."""
         if isinstance(event, protocol.Notice):
             self._notify(event.message)
-        step = self._engine.step(event)
-        if step is not None:
-            self._show(step.stage, step.done, step.total, step.amount)
+        progress = self._engine.of(event)
+        if progress is not None:
+            self._show(progress.stage, progress.done, progress.total, progress.amount)
 
     def _show(self, stage: str, done: int, total: int, amount: str) -> None:
         """Show the progress of a stage; an empty stage is the one before."""

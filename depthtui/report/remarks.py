@@ -8,7 +8,7 @@ from typing import Any
 from depthtui.data.lens_view import LOGIT, lens_of
 from depthtui.data.remarks import Bookmark
 from depthtui.data.run import RunResult
-from depthtui.report.blocks import Block, Cell, Column, Paragraph, Table, Token
+from depthtui.report.blocks import Block, Column, Paragraph, Table, TableCell, Token
 
 _HEADS = ("bookmark", "token", "lens says", "note")
 
@@ -22,11 +22,11 @@ def remark_blocks(result: RunResult, lens: str) -> Iterator[Block]:
     if remarks.note.strip():
         yield Paragraph(f"Note: {remarks.note.strip()}")
     if remarks.bookmarks:
-        rows: list[list[Cell]] = [
+        rows: list[list[TableCell]] = [
             [
                 _place(mark, result),
                 Token(_token(mark, result)),
-                Token(_said(mark, result, lens)),
+                Token(_top_token(mark, result, lens)),
                 mark.note,
             ]
             for mark in remarks.bookmarks
@@ -42,7 +42,7 @@ def remarks_dict(result: RunResult) -> dict[str, Any]:
             "layer": mark.layer,
             "token": mark.token,
             "text": _token(mark, result),
-            "lens": _said(mark, result),
+            "lens": _top_token(mark, result),
             "note": mark.note,
         }
         for mark in remarks.bookmarks
@@ -53,7 +53,7 @@ def remarks_dict(result: RunResult) -> dict[str, Any]:
 
 def place_words(mark: Bookmark, result: RunResult) -> str:
     """A place in a line, such as `layer 17, token 4 " is": Paris`; untrusted."""
-    top_token = _said(mark, result)
+    top_token = _top_token(mark, result)
     return f'{_place(mark, result)} "{_token(mark, result)}"' + (
         f": {top_token}" if top_token else ""
     )
@@ -69,7 +69,7 @@ def _token(mark: Bookmark, result: RunResult) -> str:
     return texts[mark.token] if mark.token < len(texts) else ""
 
 
-def _said(mark: Bookmark, result: RunResult, lens: str = LOGIT) -> str:
+def _top_token(mark: Bookmark, result: RunResult, lens: str = LOGIT) -> str:
     """The lens's most probable token at a bookmark, or empty where it is unknown."""
     values = lens_of(result, lens)
     if values is None:

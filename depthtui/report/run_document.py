@@ -39,7 +39,6 @@ from depthtui.report.blocks import (
     AT_LENGTH,
     Bars,
     Block,
-    Cell,
     Code,
     Column,
     Details,
@@ -51,20 +50,21 @@ from depthtui.report.blocks import (
     Items,
     Line,
     Note,
-    Only,
     Panel,
     Paragraph,
     Table,
-    Together,
+    TableCell,
+    TightBlocks,
     Token,
     Tokens,
+    ViewBlocks,
     deeper,
 )
 from depthtui.report.compared import compared_blocks
 from depthtui.report.depths import depth_remarks, depth_table
 from depthtui.report.explanations import of_measure, of_metric
 from depthtui.report.findings import by_layer, findings, layer_maps
-from depthtui.report.groups import Group
+from depthtui.report.groups import RunGroup
 from depthtui.report.layer_types import type_blocks
 from depthtui.report.phrases import (
     each_prompt_once,
@@ -94,12 +94,12 @@ class _Budget:
     """The number of heatmap cells that the report may still have: browsers choke on more."""
 
     def __init__(self, cells: int) -> None:
-        self._left = cells
+        self._cells = cells
 
-    def take(self, cells: int) -> bool:
-        if cells > self._left:
+    def reserve(self, cells: int) -> bool:
+        if cells > self._cells:
             return False
-        self._left -= cells
+        self._cells -= cells
         return True
 
 
@@ -113,13 +113,13 @@ def last_token(result: RunResult) -> int:
 
 
 def run_document(
-    groups: Sequence[Group],
+    groups: Sequence[RunGroup],
     settings: SummarySettings,
     most_cells: int = _MOST_CELLS,
     token_of: TokenOf = last_token,
     compared: bool = False,
     palette: str = OWN_PALETTE,
-    missing: Sequence[str] = (),
+    missing_runs: Sequence[str] = (),
     controls: Mapping[str, str] | None = None,
 ) -> Document:
     """A report of runs.
@@ -131,32 +131,32 @@ def run_document(
         token_of: returns the token of a run at which the report reads the lens.
         compared: whether these are two runs, A and B, whose differences come first.
         palette: name of the palette of the heatmaps.
-        missing: runs of the session that cannot be read, each in words.
+        missing_runs: runs of the session that cannot be read, each in words.
         controls: by a model's fingerprint, its controls in a line (see `report.controls`).
     """
     names = ", ".join(dict.fromkeys(group.model.name for group in groups))
     blocks = _blocks(groups, settings, _Budget(most_cells), token_of, compared, controls or {})
-    absent = [Note(f"Not in this report: {words}.") for words in missing]
+    absent = [Note(f"Not in this report: {words}.") for words in missing_runs]
     return Document(
         "Effective depth", chain(absent, blocks), names, svg.ramp_style(palette), palette
     )
 
 
 def _blocks(
-    groups: Sequence[Group],
+    groups: Sequence[RunGroup],
     settings: SummarySettings,
     budget: _Budget,
     token_of: TokenOf,
     compared: bool,
     controls: Mapping[str, str],
 ) -> Iterator[Block]:
-    yield Only(["pictures"], [Note(_PAPER)])
+    yield ViewBlocks(["pictures"], [Note(_PAPER)])
     if compared:
         a, b = groups
         yield from compared_blocks(a, b, settings)
     for group, letter in zip_longest(groups, "AB" if compared else ""):
         yield Heading(f"{letter} · {group.title}" if letter else group.title, 2)
-        yield Only(AT_LENGTH, [Note(" · ".join(model_facts(group.model)))])
+        yield ViewBlocks(AT_LENGTH, [Note(" · ".join(model_facts(group.model)))])
         line = controls.get(group.model.fingerprint)
         if line and group.settings.is_clean:
             yield Note(line)
@@ -170,11 +170,11 @@ def _blocks(
             blocks = deeper(_pooled(part, groups, [], budget, token_of))
             # A terminal already shows the row and the verdict of a single run.
             views = ALL_VIEWS if len(part.alone) > 1 else AT_LENGTH
-            yield Only(views, chain([Heading(part.title, 3)], blocks))
+            yield ViewBlocks(views, chain([Heading(part.title, 3)], blocks))
 
 
 @dataclass(frozen=True)
-class _Part:
+class _PooledRuns:
     """Runs of a model that are pooled.
 
     Attributes:
@@ -184,7 +184,7 @@ class _Part:
         first: number of the first run among the model's runs, from 1.
     """
 
-    group: Group
+    group: RunGroup
     reading: Reading
     alone: Sequence[Reading]
     first: int
@@ -198,15 +198,17 @@ class _Part:
         return f"{self.first} to {last} · {task_words(prompt)}, pooled"
 
 
-def _parts(group: Group, settings: SummarySettings) -> Iterator[_Part]:
+def _parts(group: RunGroup, settings: SummarySettings) -> Iterator[_PooledRuns]:
     first = 1
     for part in group.parts or [group]:
         reading = reading_of(part.results, settings)
-        yield _Part(part, reading, each_alone(reading), first)
+        yield _PooledRuns(part, reading, each_alone(reading), first)
         first += len(part.results)
 
 
-def _each_run(parts: Sequence[_Part], group: Group, groups: Sequence[Group]) -> Iterator[Block]:
+def _each_run(
+    parts: Sequence[_PooledRuns], group: RunGroup, groups: Sequence[RunGroup]
+) -> Iterator[Block]:
     """Results of each run of a group by itself; nothing for a single run."""
     every = [reading for part in parts for reading in part.alone]
     if len(every) == 1:
@@ -214,12 +216,12 @@ def _each_run(parts: Sequence[_Part], group: Group, groups: Sequence[Group]) -> 
     yield from run_rows(every)
     if len(parts) > 1:
         yield run_verdicts(every)
-    yield Only(AT_LENGTH, _each_beside_clean(group, groups))
+    yield ViewBlocks(AT_LENGTH, _each_beside_clean(group, groups))
 
 
 def _pooled(
-    part: _Part,
-    groups: Sequence[Group],
+    part: _PooledRuns,
+    groups: Sequence[RunGroup],
     each_run: Iterable[Block],
     budget: _Budget,
     token_of: TokenOf,
@@ -228,24 +230,24 @@ def _pooled(
     group, reading = part.group, part.reading
     yield from verdict_blocks(reading.verdict)
     yield from _depths(group, reading)
-    yield Together(_how_pooled(group, reading))
+    yield TightBlocks(_how_pooled(group, reading))
     yield from each_run
-    yield Only(AT_LENGTH, _beside_clean(group, groups, reading.settings))
+    yield ViewBlocks(AT_LENGTH, _beside_clean(group, groups, reading.settings))
     yield from _findings(reading)
     yield from type_blocks(reading)
-    yield Only(AT_LENGTH, _at_length(part, budget, token_of))
+    yield ViewBlocks(AT_LENGTH, _at_length(part, budget, token_of))
 
 
-def _at_length(part: _Part, budget: _Budget, token_of: TokenOf) -> Iterator[Block]:
+def _at_length(part: _PooledRuns, budget: _Budget, token_of: TokenOf) -> Iterator[Block]:
     group, reading = part.group, part.reading
     yield from sufficient_blocks(reading)
     if reading.parts:
         yield from _over_depth(reading)
-    yield Only(["pictures"], _layer_figures(reading, budget))
+    yield ViewBlocks(["pictures"], _layer_figures(reading, budget))
     layer_values = by_layer(reading)
     columns = {values.title: values.values for _, values in layer_values}
     metrics = [metric for metric, _ in layer_values]
-    yield Only(["text"], _by_layer("By layer", columns, reading.model, metrics))
+    yield ViewBlocks(["text"], _by_layer("By layer", columns, reading.model, metrics))
     lens = reading.settings.lens
     for number, (result, alone) in enumerate(
         zip(group.results, part.alone, strict=True), start=part.first
@@ -256,31 +258,31 @@ def _at_length(part: _Part, budget: _Budget, token_of: TokenOf) -> Iterator[Bloc
     yield Note(provenance_sentence(combined_provenance(group.results)))
 
 
-def _depths(group: Group, summary: Reading) -> Iterator[Block]:
+def _depths(group: RunGroup, summary: Reading) -> Iterator[Block]:
     if not summary.depths:
         yield Paragraph(no_depths(group))
         return
     published = published_for(group.model.name)
     many = summary.n_prompts > 1
-    once = Only(["brief"], [Note(each_prompt_once(summary.depths))] if many else [])
+    once = ViewBlocks(["brief"], [Note(each_prompt_once(summary.depths))] if many else [])
     notes = [Note(sentence) for sentence in [smooth(summary.depths)] if sentence]
-    remarks = Only(["brief"], depth_remarks(summary))
-    yield Together([depth_table(summary, published), remarks, once, *notes])
+    remarks = ViewBlocks(["brief"], depth_remarks(summary))
+    yield TightBlocks([depth_table(summary, published), remarks, once, *notes])
     if published is not None:
-        yield Only(AT_LENGTH, [Note(f"Published values, in layers: {PROTOCOL}")])
+        yield ViewBlocks(AT_LENGTH, [Note(f"Published values, in layers: {PROTOCOL}")])
 
 
-def _how_pooled(group: Group, reading: Reading) -> Iterator[Block]:
+def _how_pooled(group: RunGroup, reading: Reading) -> Iterator[Block]:
     yield Note(pooling(group, reading))
     lens = reading.settings.lens
     if lens != LOGIT:
         yield Note(lens_sentence(lens, group.results))
     if published_for(group.model.name) is not None:
-        yield Only(["brief"], [Note(PAPER)])
+        yield ViewBlocks(["brief"], [Note(PAPER)])
 
 
 def _beside_clean(
-    group: Group, groups: Sequence[Group], settings: SummarySettings
+    group: RunGroup, groups: Sequence[RunGroup], settings: SummarySettings
 ) -> Iterator[Block]:
     """A what-if's figures beside those of its clean run, pooled."""
     compared = pairs(group, groups)
@@ -290,7 +292,7 @@ def _beside_clean(
         yield Table([Column(head) for head in HEADS], rows)
 
 
-def _each_beside_clean(group: Group, groups: Sequence[Group]) -> Iterator[Block]:
+def _each_beside_clean(group: RunGroup, groups: Sequence[RunGroup]) -> Iterator[Block]:
     """Each prompt's figures beside its clean run's, for a what-if of several prompts."""
     compared = pairs(group, groups)
     rows = compared.by_prompt() if compared is not None else []
@@ -308,7 +310,7 @@ def _findings(reading: Reading) -> Iterator[Block]:
             Column("value"),
             Column("remark", style="soft"),
         ]
-        yield Only(["text"], [Heading("Other metrics", 3)])
+        yield ViewBlocks(["text"], [Heading("Other metrics", 3)])
         yield Table(columns, rows, has_head=False)
         yield from (Code(line.command) for line in lines if line.command)
 
@@ -316,12 +318,12 @@ def _findings(reading: Reading) -> Iterator[Block]:
 def _over_depth(summary: Reading) -> Iterator[Block]:
     curves = {_curve_title(name): values for name, values in summary.curves.items()}
     metrics = [metric for metric in METRICS if summary.curves.keys() & set(metric.curves)]
-    yield Only(
+    yield ViewBlocks(
         ["pictures"],
         [Heading("Over depth", 3), Note(_MARKS), Figures(_curves(summary))],
     )
     title = "Means over tokens, by layer"
-    yield Only(["text"], _by_layer(title, curves, summary.model, metrics))
+    yield ViewBlocks(["text"], _by_layer(title, curves, summary.model, metrics))
 
 
 def _curve_title(name: str) -> str:
@@ -408,7 +410,7 @@ def _layer_figures(reading: Reading, budget: _Budget) -> Iterator[Block]:
     """Figures by layer: the maps, such as skip effects, and a bar per layer."""
     figures = []
     for metric, picture in layer_maps(reading):
-        if budget.take(picture.values.size):
+        if budget.reserve(picture.values.size):
             numbers = [layer_number(reading.model, n) for n in range(len(picture.values))]
             drawn = Heatmap(
                 picture.values,
@@ -467,11 +469,11 @@ def _run(
         yield Paragraph(verdict.sentence)
     yield from remark_blocks(result, lens)
     if len(tokens):
-        yield Only(["pictures"], _run_figures(result, lens, budget, token))
+        yield ViewBlocks(["pictures"], _run_figures(result, lens, budget, token))
         values = lens_of(result, lens)
         if values is not None:
             title = f"What the {_lens_name(lens)} reads at {_position(result, token)}:"
-            yield Only(["text"], _lens_in_short(result.model, values, token, title))
+            yield ViewBlocks(["text"], _lens_in_short(result.model, values, token, title))
 
 
 def _position(result: RunResult, token: int) -> str:
@@ -487,7 +489,7 @@ def _run_figures(result: RunResult, lens: str, budget: _Budget, token: int) -> I
         for measure in MEASURES
         if (values := through(measure, lens).values(result)) is not None
     ]
-    if not budget.take(sum(values.size for _, values in drawn)):
+    if not budget.reserve(sum(values.size for _, values in drawn)):
         yield Note("Heatmaps are left out: the page would be too large.")
         return
     leading: list[Figure] = []
@@ -524,7 +526,7 @@ def _lens(model: ModelInfo, lens: LogitLens, token: int) -> Table:
         len(lens.top_ids) - 1,
         _LENS_TOKENS["pictures"],
     )
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for layer in range(last, -1, -1):
         tokens = [
             Token(lens.vocabulary.get(id_, ""), "final" if id_ == final else "", f"{share:.2f}")

@@ -10,7 +10,17 @@ from depthtui.depth import rules
 from depthtui.depth.reading import Reading
 from depthtui.prompts import prompt_title
 from depthtui.prompts.tasks import level_words
-from depthtui.report.blocks import AT_LENGTH, Block, Cell, Column, Items, Note, Noted, Only, Table
+from depthtui.report.blocks import (
+    AT_LENGTH,
+    Block,
+    Column,
+    Items,
+    Note,
+    Noted,
+    Table,
+    TableCell,
+    ViewBlocks,
+)
 
 _LONGEST_TITLE = 48
 _LONGEST_IN_BRIEF = 24
@@ -35,11 +45,11 @@ def run_rows(readings: Sequence[Reading]) -> Iterator[Block]:
     Args:
         readings: one reading of each run.
     """
-    yield Only(AT_LENGTH, [_table(readings)])
-    yield Only(["brief"], [_table(readings[:_MOST_ROWS])])
+    yield ViewBlocks(AT_LENGTH, [_table(readings)])
+    yield ViewBlocks(["brief"], [_table(readings[:_MOST_ROWS])])
     more = len(readings) - _MOST_ROWS
     if more > 0:
-        yield Only(["brief"], [Note(f"… and {more} more in the report.")])
+        yield ViewBlocks(["brief"], [Note(f"… and {more} more in the report.")])
     n_layers = readings[0].n_layers
     yield Note(
         f"Loss in nats per token; then layers, of {n_layers}, by each rule and each causal "
@@ -91,7 +101,7 @@ def _table(readings: Sequence[Reading]) -> Table:
     return Table(columns, rows)
 
 
-def _prompt(reading: Reading, with_task: bool) -> list[Cell]:
+def _prompt(reading: Reading, with_task: bool) -> list[TableCell]:
     """The prompt of a run at length and in brief, its tokens and its loss."""
     (run,) = reading.prompts
     prompt, n_computed, n_layers = run.prompt, run.layers_done, reading.n_layers

@@ -14,9 +14,9 @@ from depthtui.report.blocks import (
     Heading,
     Line,
     Note,
-    Only,
     Panel,
     Table,
+    ViewBlocks,
 )
 
 
@@ -29,8 +29,8 @@ def sufficient_blocks(reading: Reading) -> Iterator[Block]:
     yield Note(f"{METRIC.description} {METRIC.look_for}")
     for number, way in enumerate(pooled.ways, start=1):
         which = f", order {number}" if len(pooled.ways) > 1 else ""
-        yield Only(["pictures"], [Figures(_figures(way, which))])
-        yield Only(["text"], [_table(way, which)])
+        yield ViewBlocks(["pictures"], [Figures(_figures(way, which))])
+        yield ViewBlocks(["text"], [_table(way, which)])
 
 
 def _figures(way: Way, which: str) -> Iterator[Figure]:

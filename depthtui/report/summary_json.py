@@ -138,20 +138,20 @@ def _run(alone: Reading) -> dict[str, Any]:
 def summary_json(
     results: Sequence[RunResult],
     settings: SummarySettings,
-    missing: Sequence[str] = (),
+    missing_runs: Sequence[str] = (),
     parts: Sequence[Sequence[RunResult]] = (),
     compared: Mapping[str, Any] | None = None,
 ) -> bytes:
     """The result file as UTF-8; characters that a terminal interprets or hides are escaped.
 
-    `missing` are runs of the session that cannot be read, each in words; `compared` is the
+    `missing_runs` are runs of the session that cannot be read, each in words; `compared` is the
     comparison of two runs.
     """
     summary = summary_dict(results, settings, parts)
     if compared:
         summary["compared"] = to_plain(compared)
-    if missing:
-        summary["missing_runs"] = list(missing)
+    if missing_runs:
+        summary["missing_runs"] = list(missing_runs)
     text = json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=1)
     text = _UNSEEN.sub(lambda match: json.dumps(match[0])[1:-1], text)
     return text.encode("utf-8", "backslashreplace") + b"\n"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth.verdict_words import spread, which_layers
 from depthtui.metrics import METRIC_BY_NAME
-from depthtui.report.blocks import AT_LENGTH, Block, Column, Note, Only, Paragraph, Table
+from depthtui.report.blocks import AT_LENGTH, Block, Column, Note, Paragraph, Table, ViewBlocks
 
 
 def verdict_blocks(verdict: Verdict | None) -> Iterator[Block]:
@@ -26,7 +26,7 @@ def verdict_blocks(verdict: Verdict | None) -> Iterator[Block]:
         Column("of layers", style="soft"),
         Column("because", style="soft"),
     ]
-    yield Only(AT_LENGTH, [Table(columns, [_row(measure) for measure in verdict.evidence])])
+    yield ViewBlocks(AT_LENGTH, [Table(columns, [_row(measure) for measure in verdict.evidence])])
     if verdict.missing:
         titles = " · ".join(METRIC_BY_NAME[name].title for name in verdict.missing)
         yield Note(f"More would tell (--metrics {','.join(verdict.missing)}): {titles}.")

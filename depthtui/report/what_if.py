@@ -15,7 +15,7 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.agreement import agreement
 from depthtui.depth.reading import reading_of
-from depthtui.report.groups import Group
+from depthtui.report.groups import RunGroup
 from depthtui.report.phrases import rule_title
 from depthtui.report.skips import parameter_share
 
@@ -44,7 +44,7 @@ class Pairs:
     changed: tuple[RunResult, ...]
 
     @classmethod
-    def of(cls, clean: Iterable[Group], changed: Group) -> Pairs:
+    def of(cls, clean: Iterable[RunGroup], changed: RunGroup) -> Pairs:
         """The prompts of a group that clean groups have too."""
         by_prompt = {result.prompt: result for group in clean for result in group.results}
         both = [result for result in changed.results if result.prompt in by_prompt]
@@ -56,7 +56,7 @@ class Pairs:
             return []
         rows = [self._parameters(), self._loss(), self._same(), *self._depths(settings)]
         if len(self.clean) == 1:
-            rows.append(("next token", _says(self.clean[0]), _says(self.changed[0]), ""))
+            rows.append(("next token", _top_token(self.clean[0]), _top_token(self.changed[0]), ""))
         return [row for row in rows if any(row[1:])]
 
     def by_prompt(self) -> list[tuple[str, ...]]:
@@ -68,8 +68,8 @@ class Pairs:
                 _title(clean),
                 *_change(clean.loss, changed.loss),
                 _share(agreement(clean, changed)),
-                _says(clean),
-                _says(changed),
+                _top_token(clean),
+                _top_token(changed),
             )
             for clean, changed in zip(self.clean, self.changed, strict=True)
         ]
@@ -138,7 +138,7 @@ def _share(same: tuple[int, int] | None) -> str:
     return "" if same is None else f"{same[0]} of {same[1]}"
 
 
-def _says(result: RunResult) -> str:
+def _top_token(result: RunResult) -> str:
     """The most probable token after the text, with its probability."""
     lens = result.get(LogitLens)
     if lens is None or not len(result.tokens) or lens.top_ids[-1, -1, 0] < 0:
@@ -152,7 +152,7 @@ def _title(result: RunResult) -> str:
     return words if len(words) <= _TITLE_LENGTH else f"{words[: _TITLE_LENGTH - 1]}…"
 
 
-def pairs(group: Group, groups: Sequence[Group]) -> Pairs | None:
+def pairs(group: RunGroup, groups: Sequence[RunGroup]) -> Pairs | None:
     """A what-if's prompts beside their clean runs; None for a clean group, or without any."""
     clean = [other for other in groups if other.is_clean_of(group)]
     return Pairs.of(clean, group) if clean else None

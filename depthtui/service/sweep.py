@@ -123,13 +123,15 @@ class SweepService:
             self._checkpoint()  # weights are read; later on the engine itself checks the control
         if isinstance(event, protocol.Notice | protocol.Memory):
             self._send(event)
-        step = self._engine_progress.step(event)
-        if step is None:
+        progress = self._engine_progress.of(event)
+        if progress is None:
             return
-        if step.stage:
-            self._progress(f"{step.stage} {step.amount}".rstrip(), at_once=not step.done)
+        if progress.stage:
+            self._progress(
+                f"{progress.stage} {progress.amount}".rstrip(), at_once=not progress.done
+            )
         else:
-            self._progress(f"{self._prompt} · {step.amount}", at_once=False)
+            self._progress(f"{self._prompt} · {progress.amount}", at_once=False)
 
     def sweep_begins(self, state: SweepState) -> None:
         """Send the records that exist already."""

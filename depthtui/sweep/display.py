@@ -87,4 +87,4 @@ class SweepDisplay(ProgressBars):
             visible=True,
         )
         self._now_at = stage or self._now_at
-        self._log.tell(self._now_at, amount)
+        self._log.report(self._now_at, amount)

@@ -28,14 +28,14 @@ from depthtui.report.blocks import (
     Line,
     Note,
     Noted,
-    Only,
     Panel,
     Paragraph,
     Spans,
     Table,
-    Together,
+    TightBlocks,
     Token,
     Tokens,
+    ViewBlocks,
 )
 from tests.hostile import HOSTILE
 from tests.report.test_documents import checked, controls
@@ -59,7 +59,7 @@ def terminal(document: Document) -> str:
 def every_block(text: str) -> Iterator[Block]:
     """Every kind of block and of cell, made of one text."""
     yield Heading(text, 2)
-    yield Together([Paragraph(text), Note(text), Items([text, text])])
+    yield TightBlocks([Paragraph(text), Note(text), Items([text, text])])
     yield Code(text)
     yield Tokens([Token(text), Token(text, "answer", text)], text)
     cells = [text, Noted(text, text), Spans([(text, "strong")]), Token(text, "", text), Bar(0.5)]
@@ -67,7 +67,7 @@ def every_block(text: str) -> Iterator[Block]:
     line = Line(np.arange(3.0), "mean", text)
     yield Figures([Figure(text, Panel([line], 3, title=text)), Figure("", Panel([line], 3), text)])
     yield Legend([("m0", text)], [("t0", text)])
-    yield Details(text, [Only(["pictures", "text"], [Note(text)])])
+    yield Details(text, [ViewBlocks(["pictures", "text"], [Note(text)])])
 
 
 @pytest.mark.parametrize("render", [html, markdown, terminal])
@@ -91,7 +91,7 @@ def test_a_text_adds_no_elements(text: str) -> None:
 def test_a_block_is_seen_where_it_belongs() -> None:
     def document() -> Document:
         views = (("pictures", "a picture"), ("text", "a text"), ("brief", "in brief"))
-        only = [Only([view], [Paragraph(text)]) for view, text in views]
+        only = [ViewBlocks([view], [Paragraph(text)]) for view, text in views]
         columns = [Column("long", brief="short"), Column("far", views=["text"])]
         return Document("title", [*only, Table(columns, [["near", "wide"]])])
 
@@ -105,7 +105,7 @@ def test_a_block_is_seen_where_it_belongs() -> None:
 def test_a_terminal_cuts_long_lists_and_parts_blocks() -> None:
     def shown(count: int) -> str:
         items = Items([str(number) for number in range(count)], most=2)
-        return terminal(Document("", [Together([Heading("head", 2), items]), Note("end")]))
+        return terminal(Document("", [TightBlocks([Heading("head", 2), items]), Note("end")]))
 
     assert shown(3) == "head\n0\n1\n2\n\nend\n"
     assert shown(5) == "head\n0\n1\n… and 3 more in the report.\n\nend\n"

@@ -25,7 +25,7 @@ from depthtui.report.generation import (
     exit_sentence,
     independent_tokens,
     rolling_mean,
-    trend,
+    text_trend,
     trend_sentence,
 )
 from depthtui.report.generation_document import generation_document
@@ -83,7 +83,7 @@ def test_the_chance_is_the_share_of_turned_texts_that_differ_as_much() -> None:
     for shift in range(37):
         turned = np.roll(depths, shift)
         apart.append(turned[-9:].mean() - turned[:9].mean())
-    found = trend(text_of(depths))
+    found = text_trend(text_of(depths))
     assert found is not None
     expected = np.mean(np.abs(apart) >= abs(apart[0]) - 1e-9)
     assert found.chance == pytest.approx(expected)

@@ -8,7 +8,7 @@ from typing import Any
 from depthtui.data.pool import Pool
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings, Skip
-from depthtui.report.groups import Group, group_runs, pools_of
+from depthtui.report.groups import RunGroup, group_runs, pools_of
 from tests.builders.results import run, stopped_run
 
 
@@ -165,5 +165,5 @@ def test_a_stopped_run_is_left_out_of_its_task_alone() -> None:
     stopped[0].prompt = Prompt("9", "", "sums", "2")
     (group,) = group_runs([*SESSION, *stopped], "task")
     assert group.stopped == 1
-    assert group.parts[1] == Group((SESSION[1], SESSION[3]), 1)
+    assert group.parts[1] == RunGroup((SESSION[1], SESSION[3]), 1)
     assert group.results[-1] is stopped[1]

@@ -15,7 +15,7 @@ from depthtui.depth.reading import reading_of
 from depthtui.report.as_html import html_bytes
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
-from depthtui.report.groups import Group
+from depthtui.report.groups import RunGroup
 from depthtui.report.phrases import interval
 from depthtui.report.run_document import run_document
 from depthtui.report.summary_json import summary_json
@@ -29,7 +29,7 @@ def runs(n: int) -> list[RunResult]:
 
 
 def documents(results: list[RunResult], settings: SummarySettings = SETTINGS) -> list[str]:
-    group = Group(tuple(results))
+    group = RunGroup(tuple(results))
     console = Console(file=StringIO(), width=100)
     console.print(rich_lines(run_document([group], settings)))
     assert isinstance(console.file, StringIO)

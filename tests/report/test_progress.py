@@ -15,7 +15,7 @@ from depthtui.data.protocol import (
     Rows,
 )
 from depthtui.report import progress
-from depthtui.report.progress import EngineProgress, LogLines, Step
+from depthtui.report.progress import EngineProgress, LogLines, WorkProgress
 from tests.builders.models import tiny_model
 from tests.builders.results import full_run
 
@@ -29,37 +29,40 @@ CONTRIBUTIONS, LENS = (
 @pytest.mark.parametrize(
     ("event", "step"),
     [
-        (Progress("Loading", 0, 0, "B"), Step("Loading", 0, 0, "")),
-        (Progress("Loading", 1500, 0, "B"), Step("Loading", 1500, 0, "1.50 kB")),
-        (Progress("Loading", 1500, 3000, "B"), Step("Loading", 1500, 3000, "1.50 kB of 3.00 kB")),
-        (Progress("Reading", 1000, 0, "rows"), Step("Reading", 1000, 0, "1,000 rows")),
-        (Progress("Reading", 1, 2, "rows"), Step("Reading", 1, 2, "1 of 2 rows")),
-        (CONTRIBUTIONS, Step("", L, L, f"contributions, layer {L} of {L}")),
-        (LENS, Step("", L, L, f"logit lens, layer {L} of {L}")),
+        (Progress("Loading", 0, 0, "B"), WorkProgress("Loading", 0, 0, "")),
+        (Progress("Loading", 1500, 0, "B"), WorkProgress("Loading", 1500, 0, "1.50 kB")),
+        (
+            Progress("Loading", 1500, 3000, "B"),
+            WorkProgress("Loading", 1500, 3000, "1.50 kB of 3.00 kB"),
+        ),
+        (Progress("Reading", 1000, 0, "rows"), WorkProgress("Reading", 1000, 0, "1,000 rows")),
+        (Progress("Reading", 1, 2, "rows"), WorkProgress("Reading", 1, 2, "1 of 2 rows")),
+        (CONTRIBUTIONS, WorkProgress("", L, L, f"contributions, layer {L} of {L}")),
+        (LENS, WorkProgress("", L, L, f"logit lens, layer {L} of {L}")),
         (
             MetricRows(0, "ablation", RUN.measured["ablation"], 1, 4, 0.0),
-            Step("", 1, 4, "ablation 1 of 4"),
+            WorkProgress("", 1, 4, "ablation 1 of 4"),
         ),
         (
             MetricRows(0, "ablation", None, 0, 0, 0.0, 130.0),
-            Step("", 0, 0, "ablation, about 2 min left"),
+            WorkProgress("", 0, 0, "ablation, about 2 min left"),
         ),
         (
             MetricRows(0, "ablation", None, 1, 4, 0.0, 12.0),
-            Step("", 1, 4, "ablation 1 of 4, about 10 s left"),
+            WorkProgress("", 1, 4, "ablation 1 of 4, about 10 s left"),
         ),
         (Memory(1, 2), None),
     ],
 )
-def test_events_in_words(event: Event, step: Step | None) -> None:
-    assert EngineProgress(L).step(event) == step
+def test_events_in_words(event: Event, step: WorkProgress | None) -> None:
+    assert EngineProgress(L).of(event) == step
 
 
 def test_the_model_that_is_loaded_says_how_many_layers_there_are() -> None:
     progress, rows = EngineProgress(), CONTRIBUTIONS
-    assert progress.step(rows) == Step("", L, 0, f"contributions, layer {L}")
-    assert progress.step(ModelLoaded(tiny_model())) is None
-    step = progress.step(rows)
+    assert progress.of(rows) == WorkProgress("", L, 0, f"contributions, layer {L}")
+    assert progress.of(ModelLoaded(tiny_model())) is None
+    step = progress.of(rows)
     assert step is not None
     assert step.total == tiny_model().n_layers
 
@@ -68,17 +71,17 @@ def test_a_log_hears_of_each_stage_but_not_of_each_step(monkeypatch: pytest.Monk
     now = 0.0
     monkeypatch.setattr(progress, "monotonic", lambda: now)
     said: list[str] = []
-    log = LogLines(said.append, is_heard=True)
+    log = LogLines(said.append, is_shown=True)
     for now in (1.0, 10.0, 12.0, 19.9, 24.0):
-        log.tell("Converting", f"{now:.0f} of 30 tensors")
+        log.report("Converting", f"{now:.0f} of 30 tensors")
     now = 40.0
-    log.tell("prompt 1 of 2", "")
+    log.report("prompt 1 of 2", "")
     assert said == ["Converting, 10 of 30 tensors", "Converting, 24 of 30 tensors", "prompt 1 of 2"]
 
 
 def test_a_terminal_has_no_log() -> None:
     said: list[str] = []
-    log = LogLines(said.append, is_heard=False)
+    log = LogLines(said.append, is_shown=False)
     log._said_at = -math.inf
-    log.tell("Converting", "")
+    log.report("Converting", "")
     assert said == []

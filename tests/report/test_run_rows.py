@@ -11,7 +11,7 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.report.as_rich import rich_lines
-from depthtui.report.blocks import Block, Document, Noted, Table, View, seen
+from depthtui.report.blocks import Block, Document, Noted, Table, View, blocks_in
 from depthtui.report.run_rows import each_alone, run_rows, run_verdicts
 from tests.builders.results import full_run, run, stopped_run
 
@@ -21,7 +21,7 @@ SETTINGS = SummarySettings()
 def rows_of(results: Sequence[RunResult], view: View = "text") -> list[dict[str, str]]:
     """The cells of each run's row by the heads of their columns."""
     (table,) = (block for block in blocks_of(results, view) if isinstance(block, Table))
-    columns, rows = table.seen(view)
+    columns, rows = table.in_view(view)
     heads = [column.title for column in columns]
     return [
         {
@@ -33,7 +33,7 @@ def rows_of(results: Sequence[RunResult], view: View = "text") -> list[dict[str,
 
 
 def blocks_of(results: Sequence[RunResult], view: View) -> list[Block]:
-    return list(seen(run_rows(each_alone(reading_of(results, SETTINGS))), view))
+    return list(blocks_in(run_rows(each_alone(reading_of(results, SETTINGS))), view))
 
 
 def test_a_row_has_what_is_read_of_the_run_alone() -> None:

@@ -16,7 +16,6 @@ from depthtui.report import svg
 from depthtui.report.blocks import (
     AT_LENGTH,
     Block,
-    Cell,
     Column,
     Document,
     Figure,
@@ -27,13 +26,14 @@ from depthtui.report.blocks import (
     Line,
     Note,
     Noted,
-    Only,
     Panel,
     Paragraph,
     Spans,
     Style,
     Table,
-    Together,
+    TableCell,
+    TightBlocks,
+    ViewBlocks,
 )
 from depthtui.report.phrases import between_layers, kl_area, rule_title
 from depthtui.sweep.comparisons import Claim, signed, signed_with_ends
@@ -81,19 +81,19 @@ def sweep_document(summary: SweepSummary, questions: Sequence[Question]) -> Docu
 
 def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Block]:
     if summary.cells:
-        yield Only(AT_LENGTH, [_depths(summary)])
-        yield Only(["brief"], _by_model(summary))
+        yield ViewBlocks(AT_LENGTH, [_depths(summary)])
+        yield ViewBlocks(["brief"], _by_model(summary))
     else:
         yield Paragraph("No prompt was run.")
     sentences = (method(summary), accuracy_note(summary), published_note(summary))
-    yield Together([Note(sentence) for sentence in sentences if sentence])
-    yield Only(AT_LENGTH, _list("How many layers suffice", Items(verdicts(summary))))
+    yield TightBlocks([Note(sentence) for sentence in sentences if sentence])
+    yield ViewBlocks(AT_LENGTH, _list("How many layers suffice", Items(verdicts(summary))))
     if rules_of(summary.cells):
-        yield Only(["pictures"], _curves(summary))
+        yield ViewBlocks(["pictures"], _curves(summary))
     for question in questions:
         yield from _question(question)
-    yield Only(AT_LENGTH, _by_prompt(summary))
-    yield Only(AT_LENGTH, _others(summary))
+    yield ViewBlocks(AT_LENGTH, _by_prompt(summary))
+    yield ViewBlocks(AT_LENGTH, _others(summary))
     yield from _list("Caveats", Items([remark.text for remark in cautions(summary)], _MOST_ITEMS))
     yield from _list("Missing", Items([remark.text for remark in absences(summary)]))
 
@@ -111,7 +111,7 @@ def _depths(summary: SweepSummary) -> Table:
         *(Column(rule_title(rule), style="depth") for rule in names),
         Column("run as", style="soft"),
     ]
-    rows: list[list[Cell]] = [
+    rows: list[list[TableCell]] = [
         [
             cell.title,
             str(cell.model.n_layers),
@@ -133,7 +133,7 @@ def _has_headline(summary: SweepSummary) -> bool:
     return any(cell.headline is not None for cell in summary.cells)
 
 
-def _suffice(summary: SweepSummary, cell: CellSummary, narrow: bool = False) -> list[Cell]:
+def _suffice(summary: SweepSummary, cell: CellSummary, narrow: bool = False) -> list[TableCell]:
     """Layers that suffice, beneath them those that keep nine in ten choices."""
     if not _has_headline(summary):
         return []
@@ -146,7 +146,7 @@ def _right_column(summary: SweepSummary) -> list[Column]:
     return [Column("right", number=True, wraps=False)] if has_accuracy(summary) else []
 
 
-def _right(summary: SweepSummary, cell: CellSummary) -> list[Cell]:
+def _right(summary: SweepSummary, cell: CellSummary) -> list[TableCell]:
     """Right answers of all, or of how many prompts none is known."""
     return [str(cell.accuracy or f"–/{len(cell.records)}")] if has_accuracy(summary) else []
 
@@ -167,7 +167,7 @@ def _by_model(summary: SweepSummary) -> Iterator[Block]:
     ]
     for model in summary.models:
         cells = summary.of_model(model)
-        rows: list[list[Cell]] = [
+        rows: list[list[TableCell]] = [
             [
                 cell.cell.task.title,
                 *(_right(summary, cell) or [str(len(cell.records))]),
@@ -176,7 +176,7 @@ def _by_model(summary: SweepSummary) -> Iterator[Block]:
             ]
             for cell in cells
         ]
-        yield Together([Heading(model_heading(cells), 3), Table(columns, rows)])
+        yield TightBlocks([Heading(model_heading(cells), 3), Table(columns, rows)])
 
 
 def _depth_column(summary: SweepSummary, rule: str) -> Column:
@@ -249,8 +249,8 @@ def _question(question: Question) -> Iterator[Block]:
     sentences = Items([str(answer) for answer in question.answers], _MOST_ITEMS)
     answers = [answer for answer in question.answers if answer.comparison is not None]
     if answers:
-        yield Only(AT_LENGTH, _list(question.title, sentences))
-        yield Only(["brief"], _compared(question.title, answers))
+        yield ViewBlocks(AT_LENGTH, _list(question.title, sentences))
+        yield ViewBlocks(["brief"], _compared(question.title, answers))
     else:
         yield from _list(question.title, sentences)
 
@@ -262,7 +262,7 @@ def _compared(title: str, answers: Sequence[Answer]) -> Iterator[Block]:
         of_models = [answer for answer in answers if answer.compared == compared]
         verdicts = "; ".join(_verdict(of_models, rule) for rule in by)
         table = _changes(of_models, by)
-        yield Together([*above, Paragraph(compared), table, Paragraph(f"{verdicts}.")])
+        yield TightBlocks([*above, Paragraph(compared), table, Paragraph(f"{verdicts}.")])
         above = []
     over = population(cell.task for answer in answers for cell in answer.cells)
     yield Note(f"{_LEGEND} Intervals and tests are over {over}.")
@@ -278,7 +278,7 @@ def _changes(answers: Sequence[Answer], by: Sequence[str]) -> Table:
         Column("", width=_TASK_WIDTH),
         *(Column(rule_title(rule), number=True, wraps=False) for rule in by),
     ]
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for on in dict.fromkeys(answer.on for answer in answers):
         of_task = [by_subject.get((on, rule)) for rule in by]
         claims = [answer.claim if answer else None for answer in of_task]
@@ -343,7 +343,7 @@ def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
         Column("between layers", style="depth"),
         Column("KL area", number=True),
     ]
-    rows: list[list[Cell]] = [
+    rows: list[list[TableCell]] = [
         [
             cell.title,
             cell.cell.task.title,
@@ -383,4 +383,4 @@ def _others(summary: SweepSummary) -> Iterator[Block]:
 
 def _list(title: str, items: Items) -> Iterator[Block]:
     if items.texts:
-        yield Together([Heading(title, 2), items])
+        yield TightBlocks([Heading(title, 2), items])

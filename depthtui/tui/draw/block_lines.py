@@ -12,15 +12,15 @@ from textual.geometry import Size
 from depthtui.report.blocks import (
     Bar,
     Block,
-    Cell,
     Column,
     Heading,
     Note,
     Paragraph,
     Spans,
     Table,
-    Together,
-    seen,
+    TableCell,
+    TightBlocks,
+    blocks_in,
 )
 from depthtui.token_text import fit_shown, printable_line, printable_sentence
 from depthtui.tui.draw.styles import PaneStyles, Piece, bar
@@ -56,7 +56,7 @@ def cut(lines: Lines, height: int, styles: PaneStyles) -> Lines:
 def lines_of(blocks: Iterable[Block], width: int, styles: PaneStyles, gaps: bool = True) -> Lines:
     """The blocks in so many cells, with blank lines between them if `gaps` is true."""
     lines: Lines = []
-    for block in seen(blocks, "pane"):
+    for block in blocks_in(blocks, "pane"):
         found = list(_lines(block, width, styles))
         lines += [[]] * bool(gaps and lines and found)
         lines += found
@@ -71,12 +71,12 @@ def _lines(block: Block, width: int, styles: PaneStyles) -> Iterator[list[Piece]
                 yield [(line, looks.get(type(block), styles.text))]
         case Table():
             yield from _table(block, width, styles)
-        case Together(inner):
+        case TightBlocks(inner):
             yield from lines_of(inner, width, styles, gaps=False)
 
 
 def _table(table: Table, width: int, styles: PaneStyles) -> Iterator[list[Piece]]:
-    columns, rows = table.seen("pane")
+    columns, rows = table.in_view("pane")
     head = [column.title if column.brief is None else column.brief for column in columns]
     looks = {"": styles.text, "name": styles.strong, "strong": styles.strong, "soft": styles.muted}
     faint = dict.fromkeys(looks, styles.faint)
@@ -104,7 +104,7 @@ def _table(table: Table, width: int, styles: PaneStyles) -> Iterator[list[Piece]
         yield line
 
 
-def _pieces(cell: Cell, style: str, looks: Mapping[str, Style]) -> list[Piece] | Bar:
+def _pieces(cell: TableCell, style: str, looks: Mapping[str, Style]) -> list[Piece] | Bar:
     """A cell's printable texts with their styles."""
     if isinstance(cell, Bar):
         return cell

@@ -10,7 +10,7 @@ from depthtui.depth import rules
 from depthtui.depth.published import PAPER, published_row
 from depthtui.depth.reading import Reading
 from depthtui.metrics import rankings_for, rankings_of
-from depthtui.report.blocks import Block, Heading, Note, Together
+from depthtui.report.blocks import Block, Heading, Note, TightBlocks
 from depthtui.report.depths import depth_remarks, depth_table
 from depthtui.report.explanations import of_metrics, of_rules
 from depthtui.report.layer_types import type_blocks
@@ -65,7 +65,7 @@ class DepthTable(ThresholdPage):
         other, names = self.other_reading, self.view.names
         beside = None if other is None else (names[1] if names else "other", other)
         table = depth_table(reading, published, beside)
-        said: list[Block] = [Together([table, *depth_remarks(reading)])]
+        said: list[Block] = [TightBlocks([table, *depth_remarks(reading)])]
         if published is not None:
             said.append(Note(PAPER))
         notes = [Note(sentence) for sentence in [smooth(reading.depths)] if sentence]
@@ -101,4 +101,4 @@ def _explained(rule: str, parts: Sequence[str]) -> Block:
     """These parts of a rule's explanation."""
     named = rules.named(rule)
     texts = [getattr(named.explained, part).replace("`", "") for part in parts]
-    return Together([Heading(named.title, 3), *map(Note, texts)])
+    return TightBlocks([Heading(named.title, 3), *map(Note, texts)])

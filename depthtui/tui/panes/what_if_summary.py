@@ -9,13 +9,13 @@ from depthtui.prompts import prompt_title
 from depthtui.report.blocks import (
     Bar,
     Block,
-    Cell,
     Column,
     Heading,
     Note,
     Paragraph,
     Spans,
     Table,
+    TableCell,
 )
 from depthtui.report.blocks import Style as How
 from depthtui.report.skips import parameter_share
@@ -90,7 +90,7 @@ class WhatIfSummary(LinesPane):
         return [(f"{before} → {after}  ", ""), (signed(change), "strong"), (" nats", "soft")]
 
 
-def _share(name: str, share: float, words: str = "") -> Sequence[Cell]:
+def _share(name: str, share: float, words: str = "") -> Sequence[TableCell]:
     return name, Bar(share), words or f"{share:.0%}"
 
 
@@ -124,7 +124,7 @@ class WhatIfPrompts(LinesPane):
         return as_much_as_fits([[table]], self.area, self.pane_styles)
 
 
-def _row(effect: WhatIfEffect) -> Sequence[Cell]:
+def _row(effect: WhatIfEffect) -> Sequence[TableCell]:
     title = prompt_title(effect.prompt, _LONGEST_TITLE)
     if effect.problem:
         return title, "did not run", ""

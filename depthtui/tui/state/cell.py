@@ -10,7 +10,7 @@ from depthtui.data.lens_view import lens_of
 from depthtui.data.run import RunResult
 from depthtui.metrics import ALL_MEASURES
 from depthtui.metrics.chosen_lens import through
-from depthtui.report.blocks import Cell, Column, Spans, Table
+from depthtui.report.blocks import Column, Spans, Table, TableCell
 from depthtui.token_text import printable
 
 _TOP = 5
@@ -26,7 +26,7 @@ def cell_table(result: RunResult, layer: int, token: int, lens: str) -> Table:
         token: 0 … T - 1.
         lens: the lens that reads the run, by its name in `LENSES`.
     """
-    rows: list[Sequence[Cell]] = []
+    rows: list[Sequence[TableCell]] = []
     found = lens_of(result, lens)
     if found is not None:
         rows.append(["lens before", _tops(found, layer, token)])

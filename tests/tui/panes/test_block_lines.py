@@ -10,11 +10,11 @@ from depthtui.report.blocks import (
     Column,
     Heading,
     Note,
-    Only,
     Paragraph,
     Spans,
     Table,
-    Together,
+    TightBlocks,
+    ViewBlocks,
 )
 from depthtui.tui.draw.block_lines import as_much_as_fits, lines_of
 from depthtui.tui.panes.depth_table import DepthTable
@@ -62,8 +62,8 @@ async def test_without_room_columns_of_high_rank_go_first_and_then_names_are_cut
 async def test_sentences_are_wrapped_and_blocks_stand_apart():
     blocks = [
         Heading("A head", 2),
-        Together([Paragraph("one two three"), Note("four")]),
-        Only(["text"], [Note("unseen")]),
+        TightBlocks([Paragraph("one two three"), Note("four")]),
+        ViewBlocks(["text"], [Note("unseen")]),
         Note("five"),
     ]
     expected = ["A head", "", "one two", "three", "four", "", "five"]
