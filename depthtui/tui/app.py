@@ -256,7 +256,7 @@ class DepthApp(App[int]):
         """Run a command of the app; ask first where it would lose work."""
         from depthtui.tui.screens.dialogs.ask import ask_first
 
-        (command,) = (found for found in everywhere.COMMANDS if found.name == name)
+        (command,) = (candidate for candidate in everywhere.COMMANDS if candidate.name == name)
         effect = partial(command.effect, self)
         ask_first(self, self.explorer, command.ends(self), name, command.does, effect)
 
@@ -459,8 +459,8 @@ class DepthApp(App[int]):
 
         if self._settings_list is None:
             themes = {name: theme_setting(name) for name in self.available_themes}
-            measures = [found.name for found in ALL_MEASURES if found.metric in OF_THE_PASS]
-            choices = {"theme": themes, "measure": {name: name for name in measures}}
+            names = [measure.name for measure in ALL_MEASURES if measure.metric in OF_THE_PASS]
+            choices = {"theme": themes, "measure": {name: name for name in names}}
             self._settings_list = SettingsList(self.explorer, self._settings_file, choices)
         return self._settings_list
 
@@ -501,8 +501,8 @@ class DepthApp(App[int]):
 
     def _take_theme(self) -> None:
         """Show the theme of the settings, or the explorer's own where that theme does not exist."""
-        wanted = self._shown_settings.theme
-        self.theme = wanted if wanted in self.available_themes else DEFAULT_THEME
+        theme = self._shown_settings.theme
+        self.theme = theme if theme in self.available_themes else DEFAULT_THEME
 
     # Keys -------------------------------------------------------------------
 
@@ -551,12 +551,12 @@ class DepthApp(App[int]):
         return done
 
     def _note_refused(
-        self, action: str | ActionParseResult, asked: DOMNode | None, done: bool
+        self, action: str | ActionParseResult, namespace: DOMNode | None, done: bool
     ) -> None:
         """Say why a key does nothing, once all of its bindings have been checked."""
         if done:
             self._refused.clear()
-        elif isinstance(action, str) and asked is self.screen and parse(action)[1] == "command":
+        elif isinstance(action, str) and namespace is self.screen and parse(action)[1] == "command":
             self._refused.append(action)
             if len(self._refused) == 1:
                 self.call_next(self._say_why_not)

@@ -129,11 +129,11 @@ class EngineClient:
 
     def _tell_waiting(self, incoming: int) -> None:
         """Report the command's output while no data comes, such as that a job is queued."""
-        told = ""
+        last_words = ""
         while not select.select([incoming], [], [], _QUIET)[0]:
             words = last_line(self.log) or "Waiting for the engine"
-            if words != told and not self.killed:
-                told = words
+            if words != last_words and not self.killed:
+                last_words = words
                 self._post(EngineEvent(self, Progress(words, 0, 0, "")))
 
     def _write(self, pipe: Pipe) -> None:
@@ -156,12 +156,12 @@ class EngineClient:
         try:
             code = self._process.wait(0 if problem else DEATH_GRACE)
             # A killed process has no time to log a reason.
-            tells = code != -signal.SIGKILL
+            had_time = code != -signal.SIGKILL
         except subprocess.TimeoutExpired:
             self._end_group()
-            code, tells = self._process.wait(), True
+            code, had_time = self._process.wait(), True
         words = last_line(self.log)
-        if words and tells:
+        if words and had_time:
             return EngineDeath(code, words, str(keep(self.log)), problem)
         remove(self.log)
         return EngineDeath(code, words or last_line_of(printed), "", problem)

@@ -50,8 +50,8 @@ def _remove_abandoned(folder: Path) -> None:
 
 def _is_own_file(path: Path) -> bool:
     with suppress(OSError):
-        found = path.lstat()
-        return stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid()
+        status = path.lstat()
+        return stat.S_ISREG(status.st_mode) and status.st_uid == os.getuid()
     return False
 
 
@@ -88,8 +88,8 @@ def remove(path: Path) -> None:
 
 def keep(path: Path) -> Path:
     """Rename the log of a crash, so that no later start removes it; returns its new path."""
-    kept = path.with_name(path.name.replace(_PREFIX, _KEPT_PREFIX, 1))
+    target = path.with_name(path.name.replace(_PREFIX, _KEPT_PREFIX, 1))
     try:
-        return path.rename(kept)
+        return path.rename(target)
     except OSError:
         return path

@@ -114,8 +114,8 @@ def complete(remapped: Mapping[str, str]) -> dict[str, str]:
     Where commands share a key and one of them is remapped, Textual removes the key from all of
     them: listed here, the others keep it.
     """
-    left = {key for name in remapped.keys() & OWN.keys() for key in keys_of(name, {})}
-    staying = {name: own for name, own in OWN.items() if left.intersection(keys_of(name, {}))}
+    freed = {key for name in remapped.keys() & OWN.keys() for key in keys_of(name, {})}
+    staying = {name: own for name, own in OWN.items() if freed.intersection(keys_of(name, {}))}
     return {**staying, **remapped}
 
 
@@ -123,7 +123,7 @@ def clashes(remapped: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """The keys that a remapping gives to two commands of one screen, and their names."""
     own = {name: set(keys_of(name, {})) for name in OWN}
     now = {name: keys_of(name, remapped) for name in OWN}
-    found: dict[tuple[str, str, str], None] = {}
+    clashing: dict[tuple[str, str, str], None] = {}
     for commands in SCREENS.values():
         sharing: dict[str, list[str]] = {}
         for command in [*commands, *everywhere.COMMANDS]:
@@ -133,8 +133,8 @@ def clashes(remapped: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
             for first, second in combinations(dict.fromkeys(names), 2):
                 # Commands that share a key of their own work at different times.
                 if key not in own[first] & own[second]:
-                    found[key, first, second] = None
-    yield from found
+                    clashing[key, first, second] = None
+    yield from clashing
 
 
 def sharing(name: str, remapped: Mapping[str, str]) -> list[str]:
@@ -167,8 +167,10 @@ def all_keys() -> str:
     """
     tables, shown = [], set()
     for screen in ("Main screen", "Everywhere", *SCREENS):
-        commands = [one for one in SCREENS[screen] if (one.name, one.words) not in shown]
-        shown |= {(one.name, one.words) for one in commands}
+        commands = [
+            command for command in SCREENS[screen] if (command.name, command.words) not in shown
+        ]
+        shown |= {(command.name, command.words) for command in commands}
         if commands:
             tables.append(f"## {screen}\n\n{_table(commands)}")
     return "\n\n".join(tables)

@@ -64,12 +64,12 @@ def _placed(run: re.Match[str]) -> str:
         return ""
     cell = float(run["length"]) / len(text)
 
-    def word(found: re.Match[str]) -> str:
-        x = float(run["x"]) + cell * cell_len(text[: found.start()])
+    def word(word_match: re.Match[str]) -> str:
+        x = float(run["x"]) + cell * cell_len(text[: word_match.start()])
         return (
             f'<text class="{run["style"]}" x="{x:g}" y="{run["y"]}" '
-            f'textLength="{cell * cell_len(found[0]):g}" clip-path="{run["clip"]}">'
-            f"{escape(found[0])}</text>"
+            f'textLength="{cell * cell_len(word_match[0]):g}" clip-path="{run["clip"]}">'
+            f"{escape(word_match[0])}</text>"
         )
 
     return "".join(map(word, _WORD.finditer(text)))

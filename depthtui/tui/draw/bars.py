@@ -147,6 +147,6 @@ def sum_up(values: np.ndarray, cells: float) -> np.ndarray:
     size = round(1 / cells)
     filled = np.pad(values, (0, -len(values) % size), constant_values=np.nan)
     groups = filled.reshape(-1, size)
-    known = np.isfinite(groups).any(axis=1)
+    has_value = np.isfinite(groups).any(axis=1)
     largest = np.where(np.isfinite(groups), groups, -np.inf).max(axis=1)
-    return np.where(known, largest, np.nan)
+    return np.where(has_value, largest, np.nan)

@@ -57,9 +57,9 @@ def lines_of(blocks: Iterable[Block], width: int, styles: PaneStyles, gaps: bool
     """The blocks in so many cells, with blank lines between them if `gaps` is true."""
     lines: Lines = []
     for block in blocks_in(blocks, "pane"):
-        found = list(_lines(block, width, styles))
-        lines += [[]] * bool(gaps and lines and found)
-        lines += found
+        block_lines = list(_lines(block, width, styles))
+        lines += [[]] * bool(gaps and lines and block_lines)
+        lines += block_lines
     return lines
 
 
@@ -126,19 +126,19 @@ def _widths(
         for place, column in enumerate(columns)
     ]
     gap = next((gap for gap in _GAPS if sum(needed) + gap * (len(needed) - 1) <= width), _GAPS[-1])
-    kept: list[int] = []
+    places: list[int] = []
     spare, last = width + gap, math.inf
     for place in sorted(range(len(columns)), key=lambda place: columns[place].rank):
         rank = columns[place].rank
         if rank > last:
             break
         if not rank or needed[place] + gap <= spare:
-            kept.append(place)
+            places.append(place)
             spare -= needed[place] + gap
         else:
             # Columns of higher rank are dropped first.
             last = rank
-    cells = {place: needed[place] for place in sorted(kept)}
+    cells = {place: needed[place] for place in sorted(places)}
     for place in cells:
         if any(isinstance(row[place], Bar) for row in rows):
             cells[place] += min(max(0, spare), _LONGEST_BAR - _SHORTEST_BAR)
@@ -147,7 +147,7 @@ def _widths(
         names := [place for place in cells if cells[place] > 1 and not columns[place].number]
     ):
         widest = max(names, key=cells.__getitem__)
-        taken = min(-spare, cells[widest] - 1)
-        cells[widest] -= taken
-        spare += taken
+        cut_cells = min(-spare, cells[widest] - 1)
+        cells[widest] -= cut_cells
+        spare += cut_cells
     return cells, gap

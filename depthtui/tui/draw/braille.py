@@ -20,16 +20,16 @@ class Canvas:
 
         A dotted line leaves out every other dot.
         """
-        known = ~np.isnan(y)
-        if not known.any():
+        has_value = ~np.isnan(y)
+        if not has_value.any():
             return
         columns = np.rint(x * (2 * self.width - 1)).astype(int)
-        rows = np.rint((1 - np.clip(np.where(known, y, 0), 0, 1)) * (4 * self.height - 1)).astype(
-            int
-        )
+        rows = np.rint(
+            (1 - np.clip(np.where(has_value, y, 0), 0, 1)) * (4 * self.height - 1)
+        ).astype(int)
         if not dotted:
-            self._dots[rows[known], columns[known]] = True
-        for i in np.flatnonzero(known[:-1] & known[1:]):
+            self._dots[rows[has_value], columns[has_value]] = True
+        for i in np.flatnonzero(has_value[:-1] & has_value[1:]):
             self._join(columns[i], rows[i], columns[i + 1], rows[i + 1], dotted)
 
     def dash(self, y: float) -> None:
@@ -43,8 +43,8 @@ class Canvas:
         down = np.rint(np.linspace(y0, y1, steps + 1)).astype(int)
         if dotted:
             along = across if abs(x1 - x0) >= abs(y1 - y0) else down
-            kept = along % 2 == 0
-            across, down = across[kept], down[kept]
+            is_drawn = along % 2 == 0
+            across, down = across[is_drawn], down[is_drawn]
         self._dots[down, across] = True
 
     def lines(self) -> list[str]:

@@ -195,11 +195,11 @@ class CurvePanel:
         """The marks' signs and labels, which do not touch each other."""
         marked = [(curve, place) for curve in self.curves if (place := self._place(curve))]
         bold = Style(bold=True)
-        found = {place: (curve.sign, curve.style + bold) for curve, place in reversed(marked)}
+        pieces = {place: (curve.sign, curve.style + bold) for curve, place in reversed(marked)}
         for curve, place in marked:
-            label = _label(self._overlaid, found.keys() - {place}, place, curve.label)
-            found |= {at: (char, curve.style + bold) for at, char in label.items()}
-        return found
+            label = _label(self._overlaid, pieces.keys() - {place}, place, curve.label)
+            pieces |= {at: (char, curve.style + bold) for at, char in label.items()}
+        return pieces
 
     def _place(self, curve: Curve) -> Place | None:
         if curve.mark is None:
@@ -284,7 +284,7 @@ class CurvePanel:
         return self.dashes[line][column], styles.faint
 
 
-def _label(drawn: Sequence[str], taken: Collection[Place], sign: Place, label: str) -> Labelled:
+def _label(drawn: Sequence[str], marked: Collection[Place], sign: Place, label: str) -> Labelled:
     """A mark's label where the curves leave room nearby, or else on top of them.
 
     Empty where every place would touch other marks: a cut number is another number.
@@ -300,7 +300,7 @@ def _label(drawn: Sequence[str], taken: Collection[Place], sign: Place, label: s
 
     def is_legible(y: int, x: int) -> bool:
         inside = 0 <= y < len(drawn) and x >= 0 and x + size <= width
-        return inside and not any((y, x + i) in taken for i in range(-1, size + 1))
+        return inside and not any((y, x + i) in marked for i in range(-1, size + 1))
 
     legible = [place for place in places if is_legible(*place)]
     free = [(y, x) for y, x in legible if not drawn[y][x : x + size].strip()]
@@ -311,6 +311,6 @@ def _label(drawn: Sequence[str], taken: Collection[Place], sign: Place, label: s
 
 def reach(values: np.ndarray) -> tuple[float, float]:
     """The range of 0 and the values."""
-    known = values[np.isfinite(values)]
-    low, high = min(0.0, float(known.min(initial=0.0))), max(0.0, float(known.max(initial=0.0)))
+    finite = values[np.isfinite(values)]
+    low, high = min(0.0, float(finite.min(initial=0.0))), max(0.0, float(finite.max(initial=0.0)))
     return (low, high) if high > low else (low, low + 1.0)

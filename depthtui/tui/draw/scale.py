@@ -51,14 +51,14 @@ def scale_of(
     """
     if limits is not None:
         return Scale(*limits)
-    known = values[np.isfinite(values)]
+    finite = values[np.isfinite(values)]
     if diverging:
-        known = np.abs(known)
-    if not known.size:
+        finite = np.abs(finite)
+    if not finite.size:
         return Scale(-1.0 if diverging else 0.0, 1.0)
-    largest = float(known.max())
-    clipped = float(np.percentile(known, CLIP_PERCENTILE, method="lower"))
-    is_outlier = known.size >= _ENOUGH and largest > _WORTH_CLIPPING * clipped > 0
+    largest = float(finite.max())
+    clipped = float(np.percentile(finite, CLIP_PERCENTILE, method="lower"))
+    is_outlier = finite.size >= _ENOUGH and largest > _WORTH_CLIPPING * clipped > 0
     high = clipped if is_outlier else largest if largest > 0 else 1.0
     low = -high if diverging else 0.0
     return Scale(low, high, largest if is_outlier else None)

@@ -40,7 +40,7 @@ def track(measure: Evidence, n_layers: int, width: int, styles: PaneStyles) -> l
         return [(_TRACK * width, styles.faint)]
     if measure.layers is not None:
         return _layers(measure, measure.layers, n_layers, width, styles)
-    low, here, high = (
+    low, middle, high = (
         column_of(count, n_layers, width) for count in (measure.low, measure.count, measure.high)
     )
     band = FRAGILE_BAND if measure.is_fragile else FIRM_BAND if measure.firm else HOLLOW_BAND
@@ -48,9 +48,9 @@ def track(measure: Evidence, n_layers: int, width: int, styles: PaneStyles) -> l
     mark = FIRM_MARK if measure.firm else HOLLOW_MARK
     return [
         (_TRACK * low, styles.faint),
-        (band * (here - low), style),
+        (band * (middle - low), style),
         (mark, styles.warning if measure.is_fragile else styles.strong),
-        (band * (high - here), style),
+        (band * (high - middle), style),
         (_TRACK * (width - 1 - high), styles.faint),
     ]
 
@@ -89,12 +89,12 @@ def axis(n_layers: int, width: int) -> str:
     cells = [" "] * max(0, width)
     digits = len(str(n_layers))
     fewest = next((step for step in _STEPS if step / n_layers * width >= digits + 2), n_layers)
-    taken = width - digits
-    if taken < 0:
+    last_start = width - digits
+    if last_start < 0:
         return "".join(cells)
-    cells[taken:] = str(n_layers).rjust(digits)
+    cells[last_start:] = str(n_layers).rjust(digits)
     for count in range(0, n_layers, fewest):
         text, place = str(count), column_of(count, n_layers, width)
-        if place + len(text) < taken:
+        if place + len(text) < last_start:
             cells[place : place + len(text)] = text
     return "".join(cells)

@@ -163,10 +163,13 @@ class DepthCurves(Chart):
         self.post_message(CursorMoved(round(share * self._layers), self.cursor.token))
 
     def under_cursor(self) -> Target | None:
-        found = curves_of(self.reading)
-        if not found:
+        curves = curves_of(self.reading)
+        if not curves:
             return None
-        curve = next((one for one in found if one.rule.title == self._pointed_at), found[0])
+        curve = next(
+            (candidate for candidate in curves if candidate.rule.title == self._pointed_at),
+            curves[0],
+        )
         layer = min(self.cursor.layer, curve.n_layers)
         return CurvePoint(curve.rule.name, layer)
 

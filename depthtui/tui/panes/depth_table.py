@@ -65,20 +65,20 @@ class DepthTable(ThresholdPage):
         other, names = self.other_reading, self.view.names
         beside = None if other is None else (names[1] if names else "other", other)
         table = depth_table(reading, published, beside)
-        said: list[Block] = [TightBlocks([table, *depth_remarks(reading)])]
+        blocks: list[Block] = [TightBlocks([table, *depth_remarks(reading)])]
         if published is not None:
-            said.append(Note(PAPER))
+            blocks.append(Note(PAPER))
         notes = [Note(sentence) for sentence in [smooth(reading.depths)] if sentence]
         types = [] if other else list(type_blocks(reading))
         for parts in _EXPLAINED:
             yield [
-                *said,
+                *blocks,
                 *types,
                 *notes,
-                *(_explained(found.rule, parts) for found in reading.depths),
+                *(_explained(depth.rule, parts) for depth in reading.depths),
             ]
-        yield [*said, *types, *notes]
-        yield [*said, *types]
+        yield [*blocks, *types, *notes]
+        yield [*blocks, *types]
 
     def computes(self) -> tuple[str, ...]:
         return self.lens_to_compute() or rankings_for(self.result)
@@ -97,8 +97,8 @@ class DepthTable(ThresholdPage):
         ]
 
 
-def _explained(rule: str, parts: Sequence[str]) -> Block:
+def _explained(name: str, parts: Sequence[str]) -> Block:
     """These parts of a rule's explanation."""
-    named = rules.named(rule)
-    texts = [getattr(named.explained, part).replace("`", "") for part in parts]
-    return TightBlocks([Heading(named.title, 3), *map(Note, texts)])
+    rule = rules.named(name)
+    texts = [getattr(rule.explained, part).replace("`", "") for part in parts]
+    return TightBlocks([Heading(rule.title, 3), *map(Note, texts)])

@@ -44,7 +44,7 @@ class FindingsPane(LinesPane):
 
     def choose(self, step: int) -> None:
         """Move the choice down by so many sentences, or up, and bring it into view."""
-        places = [place for place, found in enumerate(self.findings) if not found.is_head]
+        places = [place for place, finding in enumerate(self.findings) if not finding.is_head]
         if places:
             at = next((at for at, place in enumerate(places) if place >= self._chosen), 0)
             self._chosen = places[max(0, min(at + step, len(places) - 1))]

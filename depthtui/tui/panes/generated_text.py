@@ -27,8 +27,8 @@ class GeneratedText(PromptPane):
         """The end of the prompt."""
         prompt = self.result.prompt.question if self.result is not None else ""
         words = printable_sentence(prompt[-80:])
-        kept = words if len(words) <= _WORDS else f"…{words[-_WORDS:]}"
-        return f'After "{kept}"' if kept else "Text"
+        end = words if len(words) <= _WORDS else f"…{words[-_WORDS:]}"
+        return f'After "{end}"' if end else "Text"
 
     def why_empty(self) -> tuple[str, str] | None:
         self._update_titles()

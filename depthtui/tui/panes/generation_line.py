@@ -48,8 +48,8 @@ class GenerationLine(StatusLine):
             "failed": ("■ ", styles.warning),
         }
         # A narrow line has only the first words.
-        kept = self._words[: 2 if self.size.width < 100 else None]
-        return [sign[self._stage], (" · ".join(kept), styles.text)]
+        words = self._words[: 2 if self.size.width < 100 else None]
+        return [sign[self._stage], (" · ".join(words), styles.text)]
 
 
 def _how(generation_state: GenerationState) -> str:
@@ -66,7 +66,7 @@ def _how(generation_state: GenerationState) -> str:
 def _words(generation_state: GenerationState, measure: TokenDepthMeasure) -> list[str]:
     generation = generation_state.generation
     depths = getattr(generation.continuation.depths, measure.name)
-    known, count = depths[np.isfinite(depths)], len(generation.continuation)
+    finite, count = depths[np.isfinite(depths)], len(generation.continuation)
     if generation_state.stage == "waiting" or (generation_state.stage == "writing" and not count):
         return [generation_state.preparing or "reading the prompt"]
     of_limit = f" of {generation_state.settings.max_tokens}" if generation_state.is_live else ""
@@ -75,6 +75,6 @@ def _words(generation_state: GenerationState, measure: TokenDepthMeasure) -> lis
         if generation_state.tokens_per_second
         else "cached"
     )
-    mean = f"mean {measure.title} {number(float(known.mean()))}" if len(known) else ""
+    mean = f"mean {measure.title} {number(float(finite.mean()))}" if len(finite) else ""
     end = "" if generation_state.is_live else ENDS.get(generation.stopped_by, "stopped")
     return [words for words in (f"{count}{of_limit} tokens", mean, speed, end) if words]

@@ -98,9 +98,9 @@ class HeatmapPane(Pane):
         if metric.name in result.unavailable or (self.view.mode != "means" and metric.on_demand):
             return self._why_not_computed(result)
         needs_lens = lens in metric.needs
-        missing = result.model.lens_missing if needs_lens else result.model.split_missing
-        if missing:
-            return printable_sentence(missing), "Another measure may have values."
+        reason = result.model.lens_missing if needs_lens else result.model.split_missing
+        if reason:
+            return printable_sentence(reason), "Another measure may have values."
         if self.view.mode == "means" and self.reading is None:
             return "No token is left to average.", "Count token 0 in, or run a longer prompt."
         return (
@@ -595,7 +595,7 @@ def _colours_of(ramp: Ramp, cells: int) -> list[Piece]:
 def means_in(values: np.ndarray, bins: Side) -> np.ndarray:
     """`[bins]`, means of the `[T]` values in each bin; NaN where none is known."""
     starts = [bins.units_of(place).start for place in bins.items]
-    known = np.isfinite(values)
-    counts = np.add.reduceat(known.astype(np.float64), starts)
-    sums = np.add.reduceat(np.where(known, values, 0.0).astype(np.float64), starts)
+    has_value = np.isfinite(values)
+    counts = np.add.reduceat(has_value.astype(np.float64), starts)
+    sums = np.add.reduceat(np.where(has_value, values, 0.0).astype(np.float64), starts)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

@@ -260,8 +260,8 @@ class RepeatsView(LayersView):
         return ["twice"] * result.model.n_layers
 
     def note(self, result: RunResult) -> str:
-        found = result.get(Repeat)
-        return "" if found is None else progress_words(found.known_rows)
+        repeat = result.get(Repeat)
+        return "" if repeat is None else progress_words(repeat.known_rows)
 
     def value_texts(self, at: At) -> tuple[str, str]:
         blocks = at.values[at.row]
@@ -299,12 +299,12 @@ class HeadsView(TokensView):
         return values[:, :, min(token, values.shape[2] - 1)]
 
     def labels(self, result: RunResult) -> Sequence[str]:
-        found = result.get(AttentionHeads)
-        return [] if found is None else [str(head) for head in range(found.norm.shape[1])]
+        heads = result.get(AttentionHeads)
+        return [] if heads is None else [str(head) for head in range(heads.norm.shape[1])]
 
     def note(self, result: RunResult) -> str:
-        found = result.get(AttentionHeads)
-        return "" if found is None else progress_words(found.done)
+        heads = result.get(AttentionHeads)
+        return "" if heads is None else progress_words(heads.done)
 
     def column_of(self, cursor: Cursor, values: np.ndarray) -> int:
         return _strongest(values[min(max(cursor.layer, 0), len(values) - 1)])

@@ -106,8 +106,8 @@ def bar_lines(
 def title_of(part: Ranked, tokens: slice, width: int) -> str:
     """The ranking, the layers to leave out first, and the scale, as far as there is room."""
     values = usefulness(part, tokens)
-    known = values[np.isfinite(values)]
-    most = number(float(known.max())) if len(known) else "–"
+    finite = values[np.isfinite(values)]
+    most = number(float(finite.max())) if len(finite) else "–"
     least = " ".join(map(str, least_useful(part, _LEAST, tokens)))
     name, unit = part.ranked_by, part.unit and f", {part.unit}"
     texts = (f"{name}{unit} · max {most} · least {least}", f"{name} · least {least}", name)

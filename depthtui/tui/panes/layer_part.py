@@ -160,16 +160,16 @@ class LayerPart(PagePane):
 
     def why_empty(self) -> tuple[str, str] | None:
         page, part = self.view.page, self.part
-        found = [] if page is None else self._sections(page)
-        self.set_titles(found[0].name if found else part.name)
+        sections = [] if page is None else self._sections(page)
+        self.set_titles(sections[0].name if sections else part.name)
         if page is None:
             return self.view.page_problem or COMPUTING, ""
-        if found:
+        if sections:
             return None
-        missing = [name for name in part.needs if name in page.unavailable]
-        if not missing:
+        unavailable = [name for name in part.needs if name in page.unavailable]
+        if not unavailable:
             return f"This layer has no {part.name.lower()}.", ""
-        name = missing[0]
+        name = unavailable[0]
         return f"No {PART_NAMES[name]}: {page.unavailable[name]}.", ""
 
     def blocks(self, rows: int) -> Iterator[Block]:

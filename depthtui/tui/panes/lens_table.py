@@ -53,9 +53,9 @@ def landmarks(top_ids: np.ndarray) -> Landmarks:
     final = int(top_ids[-1, 0])
     if final < 0:
         return Landmarks(-1, None, None)
-    seen = np.flatnonzero((top_ids == final).any(axis=1))
+    depths = np.flatnonzero((top_ids == final).any(axis=1))
     others = np.flatnonzero(top_ids[:, 0] != final)
-    return Landmarks(final, int(seen[0]), int(others[-1]) + 1 if len(others) else 0)
+    return Landmarks(final, int(depths[0]), int(others[-1]) + 1 if len(others) else 0)
 
 
 class LensTable(LensRows):
@@ -121,9 +121,9 @@ class LensTable(LensRows):
         names = (
             fit_shown(f"top {rank + 1}", cells + 1 + PROBABILITY_CELLS) for rank in range(count)
         )
-        left = " " * self.margin + GAP.join(names)
+        head = " " * self.margin + GAP.join(names)
         style = self.pane_styles.faint
-        return self._ended((left, style), end=("H nats", style))
+        return self._ended((head, style), end=("H nats", style))
 
     def _draw_layer(self, layer: int) -> Strip:
         lens, token = self._lens, self.token
@@ -135,16 +135,16 @@ class LensTable(LensRows):
         entropy = nats(float(lens.entropy[layer, token]))
         end = (f"{entropy:>6}", self.pane_styles.muted)
         notes = self._notes(layer, self._columns[0])
-        shown = self._answer_column(layer) if notes else 0
-        return self._ended(*pieces, end=end, notes=notes, shown=shown)
+        column = self._answer_column(layer) if notes else 0
+        return self._ended(*pieces, end=end, notes=notes, column=column)
 
     def _notes(self, layer: int, columns: int) -> list[str]:
         """Notes on a layer, in full and ever shorter."""
-        found = self._landmark_notes(layer, columns)
+        notes = self._landmark_notes(layer, columns)
         if not reads_worse(self._lens, layer):
-            return found
+            return notes
         worse = [f"{WORSE} !", "worse than logit !", "!"]
-        return [f"{note} · {words}" for note in found for words in worse] + worse
+        return [f"{note} · {words}" for note in notes for words in worse] + worse
 
     def _landmark_notes(self, layer: int, columns: int) -> list[str]:
         marks = self._landmarks
@@ -167,29 +167,29 @@ class LensTable(LensRows):
 
     def _answer_column(self, layer: int) -> int:
         """The column of the model's final token in a layer's row; 0 where the row lacks it."""
-        shown = self._lens.top_ids[layer, self.token][: self._columns[0]].tolist()
-        return shown.index(self._landmarks.final) if self._landmarks.final in shown else 0
+        ids = self._lens.top_ids[layer, self.token][: self._columns[0]].tolist()
+        return ids.index(self._landmarks.final) if self._landmarks.final in ids else 0
 
     def _ended(
-        self, *pieces: Piece, end: Piece, notes: Sequence[str] = (), shown: int = 0
+        self, *pieces: Piece, end: Piece, notes: Sequence[str] = (), column: int = 0
     ) -> Strip:
         """A line with its end at the right edge.
 
         The longest note that fits covers the row, except the first token and the text of the token
-        in the column `shown`.
+        in the column `column`.
         """
         width, cells = self.area.width, self._columns[1]
         first_shown = self.margin + cells + 1 + PROBABILITY_CELLS
-        shown_text = self.margin + shown * (cells + AROUND_TOKEN) + cells
+        shown_text = self.margin + column * (cells + AROUND_TOKEN) + cells
         room = width - cell_len(end[0]) - 2 - max(first_shown, shown_text)
         note = next((words for words in notes if len(words) <= room), "")
         tail = f" {note} " if note else " "
-        left = max(0, width - cell_len(tail) - cell_len(end[0]))
+        tail_start = max(0, width - cell_len(tail) - cell_len(end[0]))
         # A cut probability would be another number.
-        after_text = (left - self.margin) % (cells + AROUND_TOKEN) - cells
+        after_text = (tail_start - self.margin) % (cells + AROUND_TOKEN) - cells
         if note and 1 < after_text < 1 + PROBABILITY_CELLS:
-            left, tail = left - after_text, " " * after_text + tail
-        kept = strip_of(pieces, left, self.pane_styles.text)
+            tail_start, tail = tail_start - after_text, " " * after_text + tail
+        row = strip_of(pieces, tail_start, self.pane_styles.text)
         ending = (Segment(tail, self.pane_styles.accent), Segment(*end))
-        cells = left + cell_len(tail) + cell_len(end[0])
-        return Strip((*kept, *ending), cells).adjust_cell_length(width)
+        cells = tail_start + cell_len(tail) + cell_len(end[0])
+        return Strip((*row, *ending), cells).adjust_cell_length(width)

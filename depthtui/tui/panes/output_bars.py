@@ -94,5 +94,5 @@ def _share(share: float | None, bound: float) -> str:
 def _probabilities(lens: LogitLens, token: int) -> dict[int, float]:
     """Probabilities at the output by token id, the most probable first."""
     ids, shares = lens.top_ids[-1, token], lens.top_probabilities[-1, token]
-    known = (ids >= 0) & np.isfinite(shares)
-    return dict(zip(ids[known].tolist(), shares[known].tolist(), strict=True))
+    has_value = (ids >= 0) & np.isfinite(shares)
+    return dict(zip(ids[has_value].tolist(), shares[has_value].tolist(), strict=True))

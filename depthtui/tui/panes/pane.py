@@ -321,7 +321,7 @@ class Pane(Widget, can_focus=True):
     def get_line_filters(self) -> Sequence[LineFilter]:
         # Panes draw no terminal colours that would have to be translated.
         filters = super().get_line_filters()
-        return [found for found in filters if not isinstance(found, ANSIToTruecolor)]
+        return [filter_ for filter_ in filters if not isinstance(filter_, ANSIToTruecolor)]
 
     def refresh(self, *regions: Region, **options: bool) -> Pane:
         # Textual repaints the whole widget for a new title; `set_titles` does less.
@@ -399,6 +399,6 @@ def nothing_pooled(result: RunResult | None, purpose: str, hint: str) -> tuple[s
 
 def known_lens(result: RunResult | None, lens: str) -> LogitLens:
     """The values that a lens read of a run, for panes that are empty without them."""
-    found = None if result is None else lens_of(result, lens)
-    assert found is not None
-    return found
+    values = None if result is None else lens_of(result, lens)
+    assert values is not None
+    return values

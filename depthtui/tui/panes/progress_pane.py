@@ -78,9 +78,9 @@ class ProgressPane(LinesPane):
         styles, progress = self.pane_styles, stage.progress
         name = printable_sentence(progress.stage)
         if not progress.total:
-            done = _amount(progress.done, progress.unit) if progress.done else ""
+            amount = _amount(progress.done, progress.unit) if progress.done else ""
             return [
-                _between(("▸ ", styles.text), (name, styles.strong), (done, styles.text), cells)
+                _between(("▸ ", styles.text), (name, styles.strong), (amount, styles.text), cells)
             ]
         share = progress.done / progress.total
         full, empty = bar(share, cells - 6)

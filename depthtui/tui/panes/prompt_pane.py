@@ -179,8 +179,8 @@ class PromptPane(Pane):
             style = style + _UNDERLINE
         if not self._ramp.glyphs:
             return [(place.text, style)]
-        known = self._ramp.glyphs[level] if level >= 0 else " "
-        return [(place.text, style), (known, self.pane_styles.muted)]
+        glyph = self._ramp.glyphs[level] if level >= 0 else " "
+        return [(place.text, style), (glyph, self.pane_styles.muted)]
 
     @on(events.MouseScrollUp)
     @on(events.MouseScrollDown)

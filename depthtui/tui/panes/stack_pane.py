@@ -47,12 +47,12 @@ class StackPane(LayerRows):
 
     def why_empty(self) -> tuple[str, str] | None:
         surest = RANKINGS[0]
-        known = surest.result is not None and isinstance(self.measured, surest.result)
+        has_surest = surest.result is not None and isinstance(self.measured, surest.result)
         values = self._values()
         scale = ""
         if self.result is not None and values is not None:
             scale = f" · full bar {number(self._axis_of(values).high)}"
-        self.set_titles(f"Layers{scale}", "" if known else f"i {surest.title.lower()}")
+        self.set_titles(f"Layers{scale}", "" if has_surest else f"i {surest.title.lower()}")
         return ("The layers, on or off.", "") if self.result is None else None
 
     def prepare(self) -> None:

@@ -150,9 +150,9 @@ class StatusLine(Widget):
                 where = f"halted after layer {last} of {every}: see lens row {status.layer}"
                 return [("‖ ", styles.warning), (where, styles.text)]
             case "sweeping":
-                done, total = status.swept
+                done_prompts, total = status.swept
                 left = f", {about(status.sweep_left)} left" * (status.sweep_left > 0)
-                return [good, (f"sweep, {done} of {total} prompts{left} · S", styles.text)]
+                return [good, (f"sweep, {done_prompts} of {total} prompts{left} · S", styles.text)]
             case "writing":
                 return [good, (printable_sentence(status.stage) or "writing", styles.text)]
             case "stopped":

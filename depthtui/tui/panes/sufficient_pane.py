@@ -65,8 +65,8 @@ class SufficientPane(Page):
     @property
     def _is_own(self) -> bool:
         """Whether the result was computed in an order of the prompt's own tokens."""
-        found = self.result.get(Sufficient) if self.result is not None else None
-        return found is not None and found.kind == "own"
+        sufficient = self.result.get(Sufficient) if self.result is not None else None
+        return sufficient is not None and sufficient.kind == "own"
 
     def explains(self) -> tuple[Explanation, ...]:
         return of_metrics(METRIC.name)
@@ -85,39 +85,40 @@ class SufficientPane(Page):
         super().prepare()
 
     def lay_out(self) -> list[list[Piece]]:
-        found, width = self._found, self.area.width
+        sufficient, width = self._found, self.area.width
         lines = [as_many_as_fit(words, width) for words in (self._within(), self._choices())]
         room = self.area.height - len(lines)
         stack = _STACK_LINES + max(0, (room - 4 * _LEAST_PLOT - _STACK_LINES) // 4)
         plots = room - stack - 1
         if plots >= 2 * _LEAST_PLOT:
-            lines += self._plot("KL", found.ways[0].curve, (plots + 1) // 2, self.tolerance)
-            lines += self._plot("choices", found.ways[0].choices_curve, plots // 2, None)
+            lines += self._plot("KL", sufficient.ways[0].curve, (plots + 1) // 2, self.tolerance)
+            lines += self._plot("choices", sufficient.ways[0].choices_curve, plots // 2, None)
             lines.append(self._axis())
             room = stack
         return [*lines, *self._stack(room)]
 
     def _within(self) -> list[Piece]:
         """The layers within the tolerance; at one nat, their interval too."""
-        found, styles = self._found, self.pane_styles
+        sufficient, styles = self._found, self.pane_styles
+        count = sufficient.within(self.tolerance)
         unit = "nat" if self.tolerance == TOLERANCE else "nats"
         words: list[Piece] = [
-            (f"{found.within(self.tolerance):.1f} of {found.n_layers} layers", styles.strong),
+            (f"{count:.1f} of {sufficient.n_layers} layers", styles.strong),
             (f" within {self.tolerance:g} {unit}", styles.accent),
         ]
         if self.tolerance == TOLERANCE:
-            if found.interval is not None:
-                low, high = found.interval
-                words.append((f" ({low:.1f} to {high:.1f} over {found.units})", styles.muted))
-            stay = f" · with {found.layers}, {found.choices:.0%} of choices stay"
+            if sufficient.interval is not None:
+                low, high = sufficient.interval
+                words.append((f" ({low:.1f} to {high:.1f} over {sufficient.units})", styles.muted))
+            stay = f" · with {sufficient.layers}, {sufficient.choices:.0%} of choices stay"
             words.append((stay, styles.text))
         return words
 
     def _choices(self) -> list[Piece]:
         """The layers that keep most choices, and remarks on idle layers and stand-ins."""
-        found, styles = self._found, self.pane_styles
+        sufficient, styles = self._found, self.pane_styles
         words: list[Piece] = [
-            (f"{found.keeping(STRICT_CHOICES):.1f} keep nine in ten choices", styles.text)
+            (f"{sufficient.keeping(STRICT_CHOICES):.1f} keep nine in ten choices", styles.text)
         ]
         if self.reading is not None and (idle := self.reading.idle):
             words.append((f" · {numbers_text(idle)} write nothing", styles.text))
@@ -146,10 +147,10 @@ class SufficientPane(Page):
         """The axis of layers kept, beneath the curves."""
         count, width = self._found.n_layers, max(1, self.area.width - _NAME_CELLS)
 
-        def column(kept: float) -> int:
-            return round((count - kept) / max(1, count - 1) * (2 * width - 1)) // 2
+        def column(layers: float) -> int:
+            return round((count - layers) / max(1, count - 1) * (2 * width - 1)) // 2
 
-        marks = [(column(kept), str(kept)) for kept in range(10 * (count // 10), 0, -10)]
+        marks = [(column(layers), str(layers)) for layers in range(10 * (count // 10), 0, -10)]
         here = self._found.within(self.tolerance)
         cursor = column(here), f"▴{here:.1f}"
         name = f"{fit_right('layers kept', _NAME_CELLS - 1)} "
@@ -157,25 +158,25 @@ class SufficientPane(Page):
 
     def _stack(self, lines: int) -> list[list[Piece]]:
         """When each layer is dropped: the higher the bar, the later."""
-        found, styles, width = self._found, self.pane_styles, self.area.width
-        order = found.ways[0].order
-        places = np.full(found.n_layers, float(found.n_layers))
+        sufficient, styles, width = self._found, self.pane_styles, self.area.width
+        order = sufficient.ways[0].order
+        places = np.full(sufficient.n_layers, float(sufficient.n_layers))
         places[list(order)] = np.arange(1, len(order) + 1)
-        gone = set(order[: found.n_layers - needed(found.within(self.tolerance))])
+        left_out = set(order[: sufficient.n_layers - needed(sufficient.within(self.tolerance))])
 
         def style_of(_value: float, layers: range) -> Style:
-            return styles.faint if gone.intersection(layers) else styles.text
+            return styles.faint if left_out.intersection(layers) else styles.text
 
         kinds = {"model": "the model's order", "own": "own order"}
-        title = [(f"{kinds[found.kind]}, {found.search}", styles.muted)]
+        title = [(f"{kinds[sufficient.kind]}, {sufficient.search}", styles.muted)]
         if self._is_own and self.view.can_compute:
             model = f" · {self.compute_key} finds the model's{self._model_time()}"
             title.append((model, styles.text))
         first = ", ".join(map(str, order[:8]))
         title.append((f": layers {first} …", styles.muted))
         title.append((" · faint: left out", styles.muted))
-        here = min(self.cursor.layer, found.n_layers - 1)
+        here = min(self.cursor.layer, sufficient.n_layers - 1)
         types = type_line(self.shown.model, width, styles) if lines > _STACK_LINES else []
         bars = upright_bars(places, width, max(1, lines - 2 - len(types)), styles, style_of)
-        ruled = layer_ruler(found.n_layers, here, width, styles)
+        ruled = layer_ruler(sufficient.n_layers, here, width, styles)
         return [as_many_as_fit(title, width), *bars, *types, ruled]

@@ -105,27 +105,31 @@ class SweepCurves(Chart):
         ]
 
     def prepare(self) -> None:
-        known = self._rules
+        shown_rules = self._rules
         first = self._settings.where_left_out(", token 0 out")
         title = through_words("Curves over relative depth", self._settings.lens)
         self.set_titles(f"{title}{first}", "space compares a row")
         self.legend = self._legend_lines()[: max(1, self.area.height // 4)]
         room = self.room.lines
-        self.is_across = room < _LOW * len(known) and self.area.width >= _LEAST_ACROSS * len(known)
-        areas = (
-            self.side_by_side(len(known))
-            if self.is_across
-            else self.room.above_each_other(min(len(known), room))
+        self.is_across = room < _LOW * len(shown_rules) and self.area.width >= _LEAST_ACROSS * len(
+            shown_rules
         )
-        self.panels = [self._panel(rule, area) for rule, area in zip(known, areas, strict=False)]
+        areas = (
+            self.side_by_side(len(shown_rules))
+            if self.is_across
+            else self.room.above_each_other(min(len(shown_rules), room))
+        )
+        self.panels = [
+            self._panel(rule, area) for rule, area in zip(shown_rules, areas, strict=False)
+        ]
 
     def _panel(self, rule: Rule, area: PlotArea) -> CurvePanel:
         """A rule's curves: those in front, the current row's uppermost, over all others."""
-        read = [(line, _read(line.row, rule)) for line in self._lines]
-        known = [(line, values) for line, values in read if values is not None]
-        values = [values for _, values in known]
+        readings = [(line, _read(line.row, rule)) for line in self._lines]
+        drawn = [(line, values) for line, values in readings if values is not None]
+        values = [values for _, values in drawn]
         plot = Plot(area, *_ends(rule, values))
-        front = [self._curve(rule, line, values) for line, values in reversed(known) if line.rank]
+        front = [self._curve(rule, line, values) for line, values in reversed(drawn) if line.rank]
         threshold = rule.threshold.of(self._settings)
         behind = self._behind(rule, plot, values)
         return CurvePanel(rule.title, rule.layer_unit, plot, front, threshold, behind)
@@ -143,13 +147,13 @@ class SweepCurves(Chart):
 
     def _behind(self, rule: Rule, plot: Plot, curves: Sequence[np.ndarray]) -> list[str]:
         """Every row's curve in one text, since they look alike; kept while the rows stay."""
-        shown = {id(line.row.summary): line.row.summary for line in self._lines}
-        known = (plot, shown.keys())
+        summaries = {id(line.row.summary): line.row.summary for line in self._lines}
+        key = (plot, summaries.keys())
         drawn = self._drawn_behind.get(rule.name)
-        if drawn is None or drawn[0] != known:
+        if drawn is None or drawn[0] != key:
             text = plot.curves((_depths(values), values) for values in curves)
             # Keeping the summaries ensures that no other object gets the identity of one.
-            drawn = self._drawn_behind[rule.name] = known, shown, text
+            drawn = self._drawn_behind[rule.name] = key, summaries, text
         return drawn[2]
 
     def _style(self, line: _Line) -> Style:

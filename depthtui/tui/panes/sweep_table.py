@@ -250,7 +250,7 @@ def columns_of(rows: Sequence[SweepRow], width: int) -> list[SweepColumn]:
     """The columns for these rows that fit; the least important are left out first."""
     names = [rule.name for rule in rules.ALL if any(row.depth(rule.name) for row in rows)]
     has_interval = any(
-        found.interval for row in rows for rule in names if (found := row.depth(rule)) is not None
+        depth.interval for row in rows for rule in names if (depth := row.depth(rule)) is not None
     )
     roomy = width >= 100
     firsts = [
@@ -327,15 +327,15 @@ def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[SweepColum
         return next(iter(of(row, "interval") or ()), None)
 
     def layer_words(row: SweepRow) -> str:
-        found = of(row, "count")
-        return _NOTHING if found is None else f"{found:g}"
+        count = of(row, "count")
+        return _NOTHING if count is None else f"{count:g}"
 
     def ratio_words(row: SweepRow) -> str:
-        found = of(row, "ratio")
-        words = "" if found is None else f"{found:.2f}"
+        ratio = of(row, "ratio")
+        words = "" if ratio is None else f"{ratio:.2f}"
         return words if roomy else words.removeprefix("0")
 
-    found = [
+    columns = [
         SweepColumn(
             ColumnKey("layer", rule),
             title,
@@ -348,10 +348,13 @@ def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[SweepColum
     if has_interval:
         words = f"95 % interval of the depth by {title}"
         key = ColumnKey("interval", rule)
-        found.append(SweepColumn(key, title, "95 %", interval_words, lower_end, words))
+        columns.append(SweepColumn(key, title, "95 %", interval_words, lower_end, words))
     words = f"ratio of the depth by {title}, (layer + 1) / L"
     head, key = "ratio" if roomy else "/L", ColumnKey("ratio", rule)
-    return [*found, SweepColumn(key, title, head, ratio_words, lambda row: of(row, "ratio"), words)]
+    return [
+        *columns,
+        SweepColumn(key, title, head, ratio_words, lambda row: of(row, "ratio"), words),
+    ]
 
 
 def _paper_column(rule: str) -> SweepColumn:
@@ -374,10 +377,10 @@ def in_order(
     column = next((column for column in columns if sorted_by and column.key == sorted_by.key), None)
     if column is None or sorted_by is None:
         return list(rows)
-    known = [row for row in rows if column.value(row) is not None]
-    unknown = [row for row in rows if column.value(row) is None]
-    known.sort(key=column.value, reverse=sorted_by.falls)  # type: ignore[arg-type]
-    return [*known, *unknown]
+    with_value = [row for row in rows if column.value(row) is not None]
+    without_value = [row for row in rows if column.value(row) is None]
+    with_value.sort(key=column.value, reverse=sorted_by.falls)  # type: ignore[arg-type]
+    return [*with_value, *without_value]
 
 
 def letter(place: int) -> str:

@@ -70,7 +70,7 @@ class MeasureRow:
         """Its measure in a heatmap, or None."""
         rule = next((rule for rule in rules.ALL if rule.name == self.measure), None)
         if rule is not None:
-            return next((one for one in _measures() if one.name == rule.curve), None)
+            return next((measure for measure in _measures() if measure.name == rule.curve), None)
         metric = METRIC_BY_NAME.get(self.measure)
         return metric.measures[0] if metric is not None and metric.measures else None
 

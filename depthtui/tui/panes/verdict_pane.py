@@ -105,19 +105,19 @@ def _curve(measure: Evidence, rule: RuleCurve | None, words: str) -> _Curve | No
     if rule is not None:
         values = rule.values[: rule.n_layers]
         ends = scale_ends(rule)
-        found = _Curve(values, rule.threshold, *ends, rule.rule.unit, words)
+        curve = _Curve(values, rule.threshold, *ends, rule.rule.unit, words)
     elif measure.curve is not None:
         values, threshold = np.array(measure.curve.values), measure.curve.threshold
         low, high = reach(np.append(values, threshold))
         most = _MOST_THRESHOLDS * threshold
         # Without this limit, one layer that costs a hundred times as much would flatten all others.
         top = f"{number(most)} and more" if high > most > 0 else number(high)
-        found = _Curve(
+        curve = _Curve(
             values, threshold, low, min(high, most) if most > 0 else high, top, measure.curve.words
         )
     else:
         return None
-    return found if np.isfinite(found.values).any() else None
+    return curve if np.isfinite(curve.values).any() else None
 
 
 class VerdictPane(ThresholdPage):
@@ -143,7 +143,7 @@ class VerdictPane(ThresholdPage):
     @property
     def _measures(self) -> list[str]:
         verdict = self.view.verdict
-        return [found.measure for found in verdict.evidence] if verdict else []
+        return [measure.measure for measure in verdict.evidence] if verdict else []
 
     def choose(self, step: int) -> None:
         """Move the choice down by so many measures, or up."""
@@ -207,8 +207,8 @@ class VerdictPane(ThresholdPage):
     def lay_out(self) -> list[list[Piece]]:
         lines = self._as_much_as_fits()
         names = {
-            fit_shown(found.title, self._name_cells - 1): found.measure
-            for found in self._shown_verdict.evidence
+            fit_shown(measure.title, self._name_cells - 1): measure.measure
+            for measure in self._shown_verdict.evidence
         }
         self._measure_of = [names.get(line[0][0], "") if line else "" for line in lines]
         return lines
@@ -218,8 +218,9 @@ class VerdictPane(ThresholdPage):
         self._drawn: dict[str, _Curve] = {}
         titles = [measure.title for measure in self._shown_verdict.evidence]
         if self.area.width >= _WIDE:
-            titles += [criterion(found, short=True) for found in self._estimates]
-            titles += [found.curve.words for found in self._shown_verdict.evidence if found.curve]
+            titles += [criterion(estimate, short=True) for estimate in self._estimates]
+            evidence = self._shown_verdict.evidence
+            titles += [measure.curve.words for measure in evidence if measure.curve]
         self._name_cells = min(_MOST_NAME, max(map(cell_len, titles), default=0)) + 1
         sentence = self._sentence()
         beneath: list[list[Piece]] = []
@@ -256,11 +257,11 @@ class VerdictPane(ThresholdPage):
         """The sentence's first lines, and how to see the rest."""
         if len(sentence) <= room:
             return sentence
-        *kept, (bold, (rest, style)) = sentence[:room]
-        gap = " " * rest.startswith(" ")
+        *full_lines, (bold, (words_left, style)) = sentence[:room]
+        gap = " " * words_left.startswith(" ")
         cells = self.area.width - cell_len(bold[0]) - len(_CUT) - len(gap)
-        words = gap + wrap(rest, cells)[0] if rest.strip() and cells > 0 else ""
-        return [*kept, [bold, (f"{words}{_CUT}", style)]]
+        words = gap + wrap(words_left, cells)[0] if words_left.strip() and cells > 0 else ""
+        return [*full_lines, [bold, (f"{words}{_CUT}", style)]]
 
     @property
     def _estimates(self) -> tuple[DepthEstimate, ...]:
@@ -289,10 +290,10 @@ class VerdictPane(ThresholdPage):
         if track_cells > 0:
             words = fit_shown("layers", self._name_cells)
             lines.append([(words + axis(verdict.n_layers, track_cells), styles.faint)])
-        missing = self._missing_rows() if detail.by_metric else self._missing_line()
-        if missing:
+        missing_lines = self._missing_rows() if detail.by_metric else self._missing_line()
+        if missing_lines:
             lines += [[]] * detail.gaps
-            lines += missing
+            lines += missing_lines
         return lines
 
     def _with_curves(
@@ -301,8 +302,8 @@ class VerdictPane(ThresholdPage):
         """The measures with curves, of all or of the rules, where enough lines are spare."""
         evidence, curves = self._shown_verdict.evidence, self._curves()
         for kinds in (set(KIND_WORDS), {"readable", "geometric"}, {"readable"}):
-            chosen = [found.measure for found in evidence if found.kind in kinds]
-            self._drawn = {name: curve for name, curve in curves.items() if name in chosen}
+            names = [measure.measure for measure in evidence if measure.kind in kinds]
+            self._drawn = {name: curve for name, curve in curves.items() if name in names}
             lines = min(_MOST_CURVE, spare // len(self._drawn)) if self._drawn else 0
             if lines >= _LEAST_CURVE:
                 return self._beneath(detail, lines)
@@ -352,8 +353,8 @@ class VerdictPane(ThresholdPage):
     def _has_reason(self, measure: Evidence) -> bool:
         """Whether a measure does not hold for a reason that the sentence does not give."""
         worst = most_fragile(self._shown_verdict.evidence)
-        given = ("", worst.reason if worst is not None else "")
-        return measure.is_fragile and measure.reason not in given
+        reasons_elsewhere = ("", worst.reason if worst is not None else "")
+        return measure.is_fragile and measure.reason not in reasons_elsewhere
 
     def _reason(self, measure: Evidence) -> list[list[Piece]]:
         styles, indent = self.pane_styles, " " * self._name_cells
@@ -366,12 +367,12 @@ class VerdictPane(ThresholdPage):
     def _curves(self) -> dict[str, _Curve]:
         """Curves by measure; only known ones, and only over lines that are drawn."""
         rules = {curve.rule.name: curve for curve in curves_of(self.reading)}
-        found = {}
+        curves = {}
         for measure in self._shown_verdict.evidence:
             curve = _curve(measure, rules.get(measure.measure), self._threshold_of(measure))
             if curve is not None and self._track_cells > 0 and measure.count is not None:
-                found[measure.measure] = curve
-        return found
+                curves[measure.measure] = curve
+        return curves
 
     def _curve_lines(self, measure: Evidence, lines: int) -> list[list[Piece]]:
         """The curve over a measure's line, each value at its place on the axis."""
@@ -395,8 +396,8 @@ class VerdictPane(ThresholdPage):
         ]
 
     def _threshold_of(self, measure: Evidence) -> str:
-        found = (each for each in self._estimates if each.rule == measure.measure)
-        return next((criterion(estimate, short=True) for estimate in found), "")
+        estimates = (each for each in self._estimates if each.rule == measure.measure)
+        return next((criterion(estimate, short=True) for estimate in estimates), "")
 
     # Missing metrics --------------------------------------------------------
 
@@ -421,7 +422,8 @@ class VerdictPane(ThresholdPage):
         if not self._missing:
             return []
         computing = [_title(METRIC_BY_NAME[name]) for name in self._computing]
-        words = f"Computing {', '.join(computing)} …" if computing else self._key_words(named=True)
+        key_words = self._key_words(by_name=True)
+        words = f"Computing {', '.join(computing)} …" if computing else key_words
         return [[(line, self.pane_styles.faint)] for line in wrap(words, self.area.width)]
 
     @property
@@ -438,26 +440,26 @@ class VerdictPane(ThresholdPage):
     @property
     def _next(self) -> list[str]:
         """Missing metrics that the key computes."""
-        known = {*self.shown.unavailable, *self._computing}
-        missing = [name for name in self._missing if name not in known]
-        return [name for name in self.computes() if name in missing]
+        busy = {*self.shown.unavailable, *self._computing}
+        possible = [name for name in self._missing if name not in busy]
+        return [name for name in self.computes() if name in possible]
 
-    def _key_words(self, named: bool = False) -> str:
+    def _key_words(self, by_name: bool = False) -> str:
         """The effect of the key, and how long it takes."""
         names = self._next
         if not names:
             return ""
         titles = ", ".join(_title(METRIC_BY_NAME[name]) for name in names)
-        what = titles if named or len(names) == 1 else "the quick ones"
-        if set(names) == set(self._missing) and not named and len(names) > 1:
-            what = "them"
+        metric_words = titles if by_name or len(names) == 1 else "the quick ones"
+        if set(names) == set(self._missing) and not by_name and len(names) > 1:
+            metric_words = "them"
         computed = self._computed
         seconds = [seconds_of(METRIC_BY_NAME[name], computed, self.view.pace) for name in names]
-        known = [second for second in seconds if second is not None]
-        time = f", {about(sum(known))}" if len(known) == len(names) else ""
+        known_seconds = [second for second in seconds if second is not None]
+        time = f", {about(sum(known_seconds))}" if len(known_seconds) == len(names) else ""
         if not time and len(names) == 1:
             time = f": {METRIC_BY_NAME[names[0]].cost}"
-        return f"{self._key} computes {what}{time}"
+        return f"{self._key} computes {metric_words}{time}"
 
     @property
     def _computed(self) -> RunResult:

@@ -116,8 +116,10 @@ class WhatIfPrompts(LinesPane):
 
     def lay_out(self) -> Lines:
         changes = [effect.loss_change for effect in self._effects]
-        known = [change for change in changes if not math.isnan(change)]
-        mean = f" · mean {signed(sum(known) / len(known))}" if len(known) > 1 else ""
+        known_changes = [change for change in changes if not math.isnan(change)]
+        mean = ""
+        if len(known_changes) > 1:
+            mean = f" · mean {signed(sum(known_changes) / len(known_changes))}"
         self.set_titles("The session's prompts · loss, same", f"by {self._rule}{mean}")
         rows = [_row(effect) for effect in self._effects]
         table = Table(_PROMPTS, rows, has_head=False)

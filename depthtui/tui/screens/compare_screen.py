@@ -38,7 +38,7 @@ from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.model_question import act_with_model_of
 from depthtui.tui.screens.pane_screen import PaneTabs
-from depthtui.tui.state.alignment import Match, align, nearest_token
+from depthtui.tui.state.alignment import TokenMatch, align, nearest_token
 from depthtui.tui.state.comparison import (
     caveat,
     choices_of,
@@ -132,7 +132,7 @@ class CompareScreen(LiveScreen):
         self.take_colours(settings.ramp, settings.palette)
         self.redraw()
         self._go_in_a(self._first_cursor)
-        if self._alignment.match is Match.ANSWER:
+        if self._alignment.match is TokenMatch.ANSWER:
             self.go(self.cursor.layer, self._alignment.answer - 1)
 
     @property
@@ -172,7 +172,7 @@ class CompareScreen(LiveScreen):
                 other=view.result,
                 other_reading=view.reading,
             )
-        apart = pane.id == "difference" and self._alignment.match is Match.NONE
+        apart = pane.id == "difference" and self._alignment.match is TokenMatch.NONE
         # Tokens cannot be subtracted one by one; layers can.
         return replace(view, mode="means") if apart and view.mode == "tokens" else view
 
@@ -251,21 +251,21 @@ class CompareScreen(LiveScreen):
     @property
     def _lacking(self) -> str:
         """The metrics that only one run has, and the key that computes them; empty for none."""
-        (a, b), found, times = self._runs, [], []
+        (a, b), sentences, times = self._runs, [], []
         for letter, run, other in (("A", a, b), ("B", b, a)):
             metrics = [METRIC_BY_NAME[name] for name in lacks(run, other)]
             if metrics and run.result is not None:
                 titles = [metric.title for metric in metrics[:_MOST_NAMED]]
                 if len(metrics) > _MOST_NAMED:
                     titles.append(f"{len(metrics) - _MOST_NAMED} more")
-                found.append(f"{letter} lacks {', '.join(titles)}")
+                sentences.append(f"{letter} lacks {', '.join(titles)}")
                 pace = self.explorer.pace_of(run)
                 times += [about_time(metric, run.result, pace) for metric in metrics]
-        if not found:
+        if not sentences:
             return ""
         # A single time is shown; several would have to be added up.
         time = f", {times[0]}" if len(times) == 1 and times[0] else ""
-        return f"{'; '.join(found)}: i computes it{time}."
+        return f"{'; '.join(sentences)}: i computes it{time}."
 
     # Keys -------------------------------------------------------------------
 
@@ -280,21 +280,21 @@ class CompareScreen(LiveScreen):
         pane, lenses = self.active_pane, self.query(LensTable)
         # The lenses of both sides belong together.
         panes = lenses if isinstance(pane, LensTable) else [pane]
-        shown = list(dict.fromkeys(name for pane in panes for name in pane.computes()))
+        pane_metrics = list(dict.fromkeys(name for pane in panes for name in pane.computes()))
         pairs = self._in_order()
-        wanted = [run.to_compute(shown) for run, _ in pairs]
-        found = [names for names, _ in wanted] + [lacks(*pair) for pair in pairs]
-        for (run, other), names in zip([*pairs, *pairs], found, strict=True):
+        answers = [run.to_compute(pane_metrics) for run, _ in pairs]
+        requests = [names for names, _ in answers] + [lacks(*pair) for pair in pairs]
+        for (run, other), names in zip([*pairs, *pairs], requests, strict=True):
             if names and not run.state.is_live:
                 self._compute(run, other, names)
                 return
-        reason = next(filter(None, (why_not for _, why_not in wanted)), LACKS_NOTHING)
+        reason = next(filter(None, (why_not for _, why_not in answers)), LACKS_NOTHING)
         self.notify(printable_sentence(reason), markup=False)
 
     def _compute(self, run: SessionRun, other: SessionRun, names: Sequence[str]) -> None:
         """Compute metrics of a run, with the other run's settings for those that it has."""
-        there = [name for name in names if other.result is not None and other.result.has_all(name)]
-        changes = choices_of(other, there)
+        shared = [name for name in names if other.result is not None and other.result.has_all(name)]
+        changes = choices_of(other, shared)
 
         def compute() -> None:
             self.explorer.compute(*names, run=run, **changes)

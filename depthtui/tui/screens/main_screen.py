@@ -292,9 +292,9 @@ class MainScreen(PlacesScreen, SteppedScreen):
         except DepthError as error:
             self.notify(printable_sentence(str(error)), severity="error", markup=False)
             return
-        kept = file.session
-        self.measure = MEASURE_BY_NAME.get(kept.measure, self.measure)
-        self.begin_at(run, Cursor(kept.layer, kept.token))
+        session = file.session
+        self.measure = MEASURE_BY_NAME.get(session.measure, self.measure)
+        self.begin_at(run, Cursor(session.layer, session.token))
         opening.show_run(self, self.explorer, run, "session")
         if sessions.is_copy:
             self.notify(OPEN_ELSEWHERE, severity="warning", markup=False)
@@ -341,7 +341,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
         """Copy the verdict, the heatmap's option, or the value under the cursor, and name it."""
         result, pane = self.shown_result(), self.active_pane
         measure = through(self.measure, self.lens_name)
-        found = copied(measure, result, self.cursor) if result else None
+        value_at_cursor = copied(measure, result, self.cursor) if result else None
         command = measure.command(result) if result and isinstance(pane, HeatmapPane) else ""
         if isinstance(pane, VerdictPane) and pane.sentence:
             self.app.copy_to_clipboard(pane.sentence)
@@ -349,8 +349,8 @@ class MainScreen(PlacesScreen, SteppedScreen):
         elif command:
             self.app.copy_to_clipboard(command)
             self.notify(command, title="Copied", markup=False)
-        elif found is not None:
-            value, words = found
+        elif value_at_cursor is not None:
+            value, words = value_at_cursor
             self.app.copy_to_clipboard(value)
             self.notify(f"{value}: {words}", title="Copied", markup=False)
         else:

@@ -60,8 +60,10 @@ def choose_prompt(
 
     model = explorer.model
     template = model.has_chat_template if model else None
-    asked = explorer.draft or explorer.asked
-    picker = PromptPicker(explorer.token_count, datasets, *asked, explorer.settings.seed, template)
+    current = explorer.draft or explorer.asked
+    picker = PromptPicker(
+        explorer.token_count, datasets, *current, explorer.settings.seed, template
+    )
     screen.app.push_screen(picker, chosen)
 
 

@@ -58,9 +58,9 @@ class PagedScreen(LiveScreen):
     def turn_page(self) -> None:
         """Show the next page, or the current one where another pane covers it."""
         pages = self.pages
-        steps, seen = self.take_count(), self.seen_page
+        steps, place = self.take_count(), self.seen_page
         up = next(number for number, page in enumerate(pages) if page.has_class("up"))
-        self._activate(pages[up if seen is None else (up + steps) % len(pages)])
+        self._activate(pages[up if place is None else (up + steps) % len(pages)])
 
     def turn_dial(self, step: int) -> None:
         """Turn the dial of the visible page; a count turns it further."""

@@ -126,15 +126,15 @@ class PlacesScreen(PagedScreen):
         where = f"token {token}" if layer is None else f"layer {layer}, token {token}"
         if layer == result.model.n_layers:
             where = f"the output, token {token}"
-        found = self.query_one("#found", Static)
-        found.update(
+        line = self.query_one("#found", Static)
+        line.update(
             Content.assemble(
                 (printable_sentence(f"/{self._search.words}"), "bold"),
                 (f" in {SCOPES[self._search.scope]}: {number} of {count}, {where}", ""),
                 (" · n N go on · esc ends", "$text-muted"),
             )
         )
-        found.add_class("shown")
+        line.add_class("shown")
 
     def go_far(self, layer: int, token: int) -> None:
         """Move the cursor to a searched or marked place."""

@@ -172,9 +172,9 @@ class SweepScreen(LiveScreen):
 
         self.run_worker(work, thread=True)
 
-    def _take(self, analysis: SweepAnalysis, take: Callable[[], None]) -> None:
+    def _take(self, analysis: SweepAnalysis, apply: Callable[[], None]) -> None:
         """Use the computed analysis; draw it if its sweep is still shown."""
-        take()
+        apply()
         if analysis is self._analysis:
             self.redraw()
 
@@ -182,10 +182,10 @@ class SweepScreen(LiveScreen):
         """Filter and sort the rows; the cursor stays on its row."""
         table, current = self.query_one(SweepTable), self.row
         words = self._filter.lower().split()
-        found = [
+        matching_rows = [
             row for row in self.sweep_view.rows if all(word in row.title.lower() for word in words)
         ]
-        rows = in_order(found, columns_of(found, table.area.width), self._sorted_by)
+        rows = in_order(matching_rows, columns_of(matching_rows, table.area.width), self._sorted_by)
         places = {row.key: place for place, row in enumerate(self.marked)}
         table.show_rows(rows, places, self._sorted_by, self._why_empty())
         keys = [row.key for row in rows]
@@ -207,10 +207,10 @@ class SweepScreen(LiveScreen):
             return "Effective depth", ""
         first = sweep.plan.summary.where_left_out(", token 0 out")
         through = through_words("", sweep.plan.summary.lens)
-        kept = f" · /{self._filter}" if self._filter else ""
+        filter_words = f" · /{self._filter}" if self._filter else ""
         column = self._column
         sorts = f"{column.words}: s sorts by it · / filters" if column is not None else ""
-        return f"Effective depth · {GROUPINGS[self._grouping]}{through}{first}{kept}", sorts
+        return f"Effective depth · {GROUPINGS[self._grouping]}{through}{first}{filter_words}", sorts
 
     def _why_empty(self) -> tuple[str, str]:
         sweep = self.sweep
@@ -239,10 +239,10 @@ class SweepScreen(LiveScreen):
         """Update everything that depends on the cursor."""
         settings = self.sweep.plan.summary if self.sweep else SummarySettings()
         self.query_one(SweepTable).set_titles(*self._titles())
-        said = self.row.verdict if self.row else None
+        verdict = self.row.verdict if self.row else None
         words = self.query_one("#row-verdict", Static)
-        words.update(Content(said.text if said else ""))
-        words.display = said is not None
+        words.update(Content(verdict.text if verdict else ""))
+        words.display = verdict is not None
         self.query_one(SweepCurves).show_rows(self.rows, self.marked, self.row, settings)
 
     def explained(self) -> Sequence[Explanation]:

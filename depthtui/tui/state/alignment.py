@@ -24,7 +24,7 @@ _MARKS = ("<>", "[]")
 """The brackets of special tokens, such as `<s>` and `[CLS]`."""
 
 
-class Match(Enum):
+class TokenMatch(Enum):
     """How the tokens of two runs match."""
 
     SAME = "same"
@@ -47,7 +47,7 @@ class Alignment:
         answer: the column in which both answers begin; of `ANSWER` alone.
     """
 
-    match: Match
+    match: TokenMatch
     a: np.ndarray
     b: np.ndarray
     answer: int = -1
@@ -55,7 +55,7 @@ class Alignment:
     @property
     def n_shared(self) -> int:
         """How many columns have a token of both runs."""
-        if self.match is Match.NONE:
+        if self.match is TokenMatch.NONE:
             return 0
         return int(((self.a >= 0) & (self.b >= 0)).sum())
 
@@ -74,18 +74,18 @@ def align(a: PromptTokens, b: PromptTokens, answers: tuple[int, int] | None = No
     """
     match _shift(a.texts, b.texts):
         case 0:
-            return Alignment(Match.SAME, np.arange(len(a)), np.arange(len(b)))
+            return Alignment(TokenMatch.SAME, np.arange(len(a)), np.arange(len(b)))
         case shift if shift is not None:
             columns = np.arange(max(len(a), len(b)))
             first, second = (columns, columns - 1) if shift > 0 else (columns - 1, columns)
-            return Alignment(Match.SHIFTED, first, second)
+            return Alignment(TokenMatch.SHIFTED, first, second)
     start_a, start_b = answers or (a.answer_start, b.answer_start)
     if 0 < start_a < len(a) and 0 < start_b < len(b):
         return _at_answer(a.texts, b.texts, start_a, start_b)
     common = SequenceMatcher(None, a.texts, b.texts, autojunk=False)
     if not _share_enough(common):
-        return Alignment(Match.NONE, np.arange(len(a)), np.arange(len(b)))
-    return Alignment(Match.TEXTS, *_columns(common))
+        return Alignment(TokenMatch.NONE, np.arange(len(a)), np.arange(len(b)))
+    return Alignment(TokenMatch.TEXTS, *_columns(common))
 
 
 def is_special(text: str) -> bool:
@@ -113,8 +113,8 @@ def matched_rows(values: np.ndarray, n_layers: int, deeper: int) -> np.ndarray:
 
 def nearest_token(columns: np.ndarray, column: int) -> int:
     """The token in a column, or in the nearest column that has one."""
-    known = np.flatnonzero(columns >= 0)
-    return int(columns[known[np.argmin(np.abs(known - column))]])
+    filled = np.flatnonzero(columns >= 0)
+    return int(columns[filled[np.argmin(np.abs(filled - column))]])
 
 
 def _shift(a: list[str], b: list[str]) -> int | None:
@@ -141,7 +141,7 @@ def _at_answer(a: list[str], b: list[str], start_a: int, start_b: int) -> Alignm
             (start_b, back[1], np.where(on[1] < 0, -1, on[1] + start_b)),
         )
     )
-    return Alignment(Match.ANSWER, first, second, len(back[0]))
+    return Alignment(TokenMatch.ANSWER, first, second, len(back[0]))
 
 
 def _beside(a: list[str], b: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -27,11 +27,11 @@ def cell_table(result: RunResult, layer: int, token: int, lens: str) -> Table:
         lens: the lens that reads the run, by its name in `LENSES`.
     """
     rows: list[Sequence[TableCell]] = []
-    found = lens_of(result, lens)
-    if found is not None:
-        rows.append(["lens before", _tops(found, layer, token)])
-        rows.append(["lens after", _tops(found, layer + 1, token)])
-    for measure in (through(one, lens) for one in ALL_MEASURES if one.by_token):
+    lens_values = lens_of(result, lens)
+    if lens_values is not None:
+        rows.append(["lens before", _tops(lens_values, layer, token)])
+        rows.append(["lens after", _tops(lens_values, layer + 1, token)])
+    for measure in (through(candidate, lens) for candidate in ALL_MEASURES if candidate.by_token):
         values = measure.values(result)
         value = math.nan if values is None or layer >= len(values) else float(values[layer, token])
         if not math.isnan(value):

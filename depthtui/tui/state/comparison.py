@@ -16,7 +16,7 @@ from depthtui.prompts import prompt_title
 from depthtui.report.skips import changes_of
 from depthtui.report.summary_json import weights_dtype
 from depthtui.token_text import printable
-from depthtui.tui.state.alignment import Alignment, Match, is_special
+from depthtui.tui.state.alignment import Alignment, TokenMatch, is_special
 from depthtui.tui.state.session import SessionRun
 
 PLACES = ("answer_start", "skip_positions")
@@ -97,8 +97,8 @@ def lacks(run: SessionRun, other: SessionRun, metrics: Sequence[str] | None = No
     if here is None or there is None or run.state.is_live:
         return []
     names = [metric.name for metric in METRICS] if metrics is None else metrics
-    missing = [name for name in names if there.has_all(name) and not here.has_all(name)]
-    return run.to_compute(missing)[0]
+    lacking = [name for name in names if there.has_all(name) and not here.has_all(name)]
+    return run.to_compute(lacking)[0]
 
 
 def choices_of(run: SessionRun, metrics: Sequence[str]) -> dict[str, Any]:
@@ -109,10 +109,10 @@ def choices_of(run: SessionRun, metrics: Sequence[str]) -> dict[str, Any]:
 
 def _about_tokens(a: PromptTokens, b: PromptTokens, alignment: Alignment) -> str:
     match alignment.match:
-        case Match.SAME:
+        case TokenMatch.SAME:
             same = "The same tokens" if (a.ids == b.ids).all() else "The same texts, other ids"
             return f"{same}: the difference is token by token."
-        case Match.SHIFTED:
+        case TokenMatch.SHIFTED:
             more, less = ("A", "B") if alignment.longer == "a" else ("B", "A")
             text = (a if more == "A" else b).texts[0]
             shown = printable(text[:_LONGEST_TOKEN])
@@ -120,12 +120,12 @@ def _about_tokens(a: PromptTokens, b: PromptTokens, alignment: Alignment) -> str
                 f"{more} begins with {shown}, {less} does not: "
                 f"token t of {less} is beside t + 1 of {more}."
             )
-        case Match.ANSWER:
+        case TokenMatch.ANSWER:
             return (
                 f"Aligned where the answers begin: {alignment.n_shared} of {len(a)} and {len(b)} "
                 "tokens are side by side."
             )
-        case Match.TEXTS:
+        case TokenMatch.TEXTS:
             shared = f"{alignment.n_shared} of {len(a)} and {len(b)} tokens have the same text"
             return f"{shared}: the difference is of those alone."
         case _:
@@ -135,7 +135,7 @@ def _about_tokens(a: PromptTokens, b: PromptTokens, alignment: Alignment) -> str
 
 def _begins_otherwise(a: PromptTokens, b: PromptTokens, alignment: Alignment) -> bool:
     """Whether one run begins with a special token that the other lacks."""
-    if alignment.match not in (Match.SHIFTED, Match.TEXTS):
+    if alignment.match not in (TokenMatch.SHIFTED, TokenMatch.TEXTS):
         return False
     sides = ((a, alignment.b), (b, alignment.a))
     return any(

@@ -38,8 +38,8 @@ class Datasets:
 
     def look(self) -> None:
         """Look which data sets are here now; forget prompts that were read from another file."""
-        found = {name: local_file(name, self._folder) for name in DATASETS}
-        files = {name: path for name, path in found.items() if path is not None}
+        paths = {name: local_file(name, self._folder) for name in DATASETS}
+        files = {name: path for name, path in paths.items() if path is not None}
         self._read = {
             key: read for key, read in self._read.items() if files.get(key[0]) == self.file(key[0])
         }
@@ -65,10 +65,10 @@ class Datasets:
             prompts.extend(islice(rows(name, self._files[name], None, level), OFFERED))
         except DepthError as error:
             problem = str(error)
-        found = SetPrompts(tuple(prompts), problem)
+        set_prompts = SetPrompts(tuple(prompts), problem)
         if not problem:
-            self._read[name, level] = found
-        return found
+            self._read[name, level] = set_prompts
+        return set_prompts
 
     def around(self, prompt: Prompt) -> tuple[Prompt, ...]:
         """The prompts that were read together with a prompt; empty where it was not read."""

@@ -237,9 +237,9 @@ class Explorer:
         except OSError as error:
             self._engine = None
             self.phase = Phase.DEAD
-            what = f"`{self.engine_command}`" if self.engine_command else "The engine"
+            name = f"`{self.engine_command}`" if self.engine_command else "The engine"
             self.problem = Problem(
-                f"{what} could not be started ({error.strerror}).", "r tries again."
+                f"{name} could not be started ({error.strerror}).", "r tries again."
             )
             return
         self._engine.send(
@@ -334,7 +334,7 @@ class Explorer:
         """Load a run's model unless it is loaded, then call `then`."""
         self._with_model(run.model.spec, lambda _: then())
 
-    def begin_session(self, kept: Sequence[KeptRun]) -> list[SessionRun]:
+    def begin_session(self, kept_runs: Sequence[KeptRun]) -> list[SessionRun]:
         """Replace the session's runs by those of a kept session; a live run is stopped."""
         if self.session.live is not None:
             self.stop()
@@ -344,7 +344,7 @@ class Explorer:
         if self.is_loading:
             # The model being loaded is for these runs, not for a run of its own.
             self._once_loaded = lambda model: None
-        return self.session.begin(kept)
+        return self.session.begin(kept_runs)
 
     def _with_model(self, spec: ModelSpec, then: Callable[[ModelInfo], None]) -> None:
         """Load a model unless it is loaded, then call `then` with it."""
@@ -413,9 +413,9 @@ class Explorer:
         self.stop()
         settings = self._run_settings(asked, wrapped)
         current = self.session.current
-        again = current is not None and current.answers(self.model, asked, settings)
+        is_repeated = current is not None and current.answers(self.model, asked, settings)
         run = self.session.start(self.model, asked, settings)
-        self._send(run, step, fresh=again)
+        self._send(run, step, fresh=is_repeated)
 
     def compute(self, *metrics: str, run: SessionRun | None = None, **changes: Any) -> None:
         """Add metrics to a run; a live run is stopped first.
@@ -434,9 +434,9 @@ class Explorer:
             self.make_way()
             self.session.choose(run, **changes)
         self.unasked_run = None
-        wanted = dict.fromkeys([*run.settings.metrics, *metrics])
+        requested = dict.fromkeys([*run.settings.metrics, *metrics])
         self.stop()
-        self.session.extend(run, replace(run.settings, metrics=tuple(wanted)))
+        self.session.extend(run, replace(run.settings, metrics=tuple(requested)))
         self._send(run)
 
     def _begin_unasked(self, run: SessionRun) -> None:
@@ -444,8 +444,8 @@ class Explorer:
         is_shown = run is self.session.current and not self.pair.is_expected
         if not (is_shown and self.phase is Phase.READY):
             return
-        if wanted := unasked(run, self.pace, self.unasked_seconds):
-            self.compute(*wanted)
+        if metrics := unasked(run, self.pace, self.unasked_seconds):
+            self.compute(*metrics)
             self.unasked_run = run
 
     def make_way(self) -> None:
@@ -733,15 +733,17 @@ class Explorer:
         self.models.ask_no_more()
         self.pair.stop_waiting()
         self.phase, self.progress = Phase.DEAD, None
-        kept = "Every result is kept" if self.session.results else "Nothing was lost"
+        state_words = "Every result is kept" if self.session.results else "Nothing was lost"
         self._end_live("the engine process ended")
-        tells = death.last_line and (death.code >= 0 or death.problem)
-        detail = f" It last said: {death.last_line}" if tells else ""
+        has_reason = death.last_line and (death.code >= 0 or death.problem)
+        detail = f" It last said: {death.last_line}" if has_reason else ""
         where = f" Log: {death.log}" if death.log else ""
         ended, again = "The engine process ended.", "starts it again"
         if self.engine_command:
             ended, again = f"The engine is gone: `{self.engine_command}`.", "connects again"
-        self.problem = Problem(f"{ended} {death.reason}{detail}", f"{kept}; r {again}.{where}")
+        self.problem = Problem(
+            f"{ended} {death.reason}{detail}", f"{state_words}; r {again}.{where}"
+        )
 
     def _loaded(self, model: ModelInfo) -> None:
         self.model, self.progress, self.problem = model, None, None

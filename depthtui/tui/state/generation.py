@@ -125,12 +125,14 @@ class GenerationState:
         """
         if self.is_live or not len(self.generation.continuation):
             return ""
-        found = text_verdicts(self.generation)
-        if len(found) > 1:
+        verdicts = text_verdicts(self.generation)
+        if len(verdicts) > 1:
             # The whole text's count lies between those of its parts.
-            found.pop("text", None)
-            return " ".join(f"{name.capitalize()}: {said.text}" for name, said in found.items())
-        return next((said.text for said in found.values()), "")
+            verdicts.pop("text", None)
+            return " ".join(
+                f"{name.capitalize()}: {verdict.text}" for name, verdict in verdicts.items()
+            )
+        return next((verdict.text for verdict in verdicts.values()), "")
 
     def trend_words(self) -> str:
         """Whether depth rises or falls as the text goes on, once written; empty until then."""

@@ -73,13 +73,13 @@ class Inspections:
 
     def of(self, run: SessionRun, layer: int, token: int, lens: str) -> Inspection | None:
         """A page; None where it is not here."""
-        found = self._kept.get(_place(run, layer, token, lens))
-        return None if found is None else found.inspection
+        answer = self._kept.get(_place(run, layer, token, lens))
+        return None if answer is None else answer.inspection
 
     def problem(self, run: SessionRun, layer: int, token: int, lens: str) -> str:
         """Why a page is not here; empty where it is, or is being computed."""
-        found = self._kept.get(_place(run, layer, token, lens))
-        return self.why_not(run, layer) if found is None else found.problem
+        answer = self._kept.get(_place(run, layer, token, lens))
+        return self.why_not(run, layer) if answer is None else answer.problem
 
     def answered(self, event: LayerInspected) -> None:
         """Keep a page."""

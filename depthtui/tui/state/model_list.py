@@ -89,8 +89,8 @@ class ModelList:
 
     def ask_no_more(self) -> None:
         """Release the threads that wait for an answer: the engine is gone, or is another one."""
-        asked, self._asked = self._asked, {}
-        for answers in itertools.chain(*asked.values()):
+        waiting, self._asked = self._asked, {}
+        for answers in itertools.chain(*waiting.values()):
             answers.put(None)
 
 

@@ -15,19 +15,19 @@ def next_measures(result: RunResult) -> tuple[str, ...]:
 
     The quick ones together, until the run has all of them that it can have; then the others too.
     """
-    wanted = [
+    metrics = [
         metric
         for metric in METRICS
         if metric.gives_evidence and metric.on_demand and not metric.why_unavailable(result)
     ]
-    quick = [metric for metric in wanted if is_quick(metric, result)]
+    quick = [metric for metric in metrics if is_quick(metric, result)]
     lacking = [
         metric
         for metric in quick
         if metric.name not in result.unavailable
         and not (result.complete and result.has_all(metric.name))
     ]
-    return tuple(metric.name for metric in (quick if lacking else wanted))
+    return tuple(metric.name for metric in (quick if lacking else metrics))
 
 
 def is_quick(metric: Metric, result: RunResult) -> bool:

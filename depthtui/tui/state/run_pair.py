@@ -34,8 +34,8 @@ class RunPair:
 
     def take(self) -> tuple[SessionRun, SessionRun] | None:
         """Return both runs if they are ready; the next call returns None."""
-        taken, self.ready = self.ready, None
-        return taken
+        pair, self.ready = self.ready, None
+        return pair
 
     def stop_waiting(self) -> None:
         """Forget the runs whose second one will not finish."""

@@ -46,10 +46,10 @@ class Search:
         values = lens_of(result, lens)
         if values is None:
             return []
-        holds = self._holds()
-        ids = [id_ for id_, text in values.vocabulary.items() if holds(text)]
-        found = np.argwhere(np.isin(values.top_ids, ids).any(axis=2))
-        return [(int(layer), int(token)) for layer, token in found]
+        matches = self._holds()
+        ids = [id_ for id_, text in values.vocabulary.items() if matches(text)]
+        places = np.argwhere(np.isin(values.top_ids, ids).any(axis=2))
+        return [(int(layer), int(token)) for layer, token in places]
 
     def step(
         self, result: RunResult, steps: int, lens: str = LOGIT
@@ -78,12 +78,12 @@ class Search:
         return lambda text: words in text
 
 
-def _tokens_with(holds: Callable[[str], bool], words: str, result: RunResult) -> list[int]:
+def _tokens_with(matches: Callable[[str], bool], words: str, result: RunResult) -> list[int]:
     """The tokens in which the words begin; the words may span several tokens."""
-    texts, rest = result.tokens.texts, len(words) - 1
+    texts, following = result.tokens.texts, len(words) - 1
     # The appended text of later tokens is too short to contain the words by itself.
     return [
         token
         for token, text in enumerate(texts)
-        if holds(text + "".join(texts[token + 1 : token + 1 + rest])[:rest])
+        if matches(text + "".join(texts[token + 1 : token + 1 + following])[:following])
     ]

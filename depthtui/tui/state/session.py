@@ -124,9 +124,9 @@ class SessionRun:
 
     def answers(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> bool:
         """Whether this is the finished run of this model, prompt and settings but for metrics."""
-        asked = (self.model, self.prompt, replace(self.settings, metrics=settings.metrics))
+        own = (self.model, self.prompt, replace(self.settings, metrics=settings.metrics))
         has_all = set(settings.metrics) <= set(self.settings.metrics)
-        return self.state is RunState.FINISHED and has_all and asked == (model, prompt, settings)
+        return self.state is RunState.FINISHED and has_all and own == (model, prompt, settings)
 
     def changed_by(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """The changes that differ from the run's settings."""
@@ -153,11 +153,11 @@ class SessionRun:
             for name in names
             if result is None or not result.has_all(name) or name in failed or name in changed
         ]
-        wanted = [name for name in missing if name not in unavailable or name in failed]
-        if not wanted and self.state is RunState.STOPPED:
-            wanted = [name for name in names if METRIC_BY_NAME[name].on_demand]
-        if wanted:
-            return wanted, ""
+        requested = [name for name in missing if name not in unavailable or name in failed]
+        if not requested and self.state is RunState.STOPPED:
+            requested = [name for name in names if METRIC_BY_NAME[name].on_demand]
+        if requested:
+            return requested, ""
         if missing:
             metric = METRIC_BY_NAME[missing[0]]
             hint = " L sets the token that the answer begins with." * metric.needs_answer
@@ -202,21 +202,25 @@ class Session:
         self.asides.append(run)
         return run
 
-    def begin(self, kept: Sequence[KeptRun]) -> list[SessionRun]:
+    def begin(self, kept_runs: Sequence[KeptRun]) -> list[SessionRun]:
         """Replace the runs by those of a kept session, not opened yet.
 
         A run of both sessions stays as it is.
         """
-        here, self.runs = self.runs, []
+        former_runs, self.runs = self.runs, []
         self.current, self.marked, self._last_number = None, None, 0
-        return [self._add_kept(run, here) for run in kept]
+        return [self._add_kept(run, former_runs) for run in kept_runs]
 
-    def _add_kept(self, kept: KeptRun, here: Sequence[SessionRun]) -> SessionRun:
-        metrics = tuple(name for name in kept.settings.metrics if name in METRIC_BY_NAME)
-        run = self.start(kept.model, kept.prompt, replace(kept.settings, metrics=metrics))
-        run.state, run.kept_run = RunState.KEPT, kept
-        run.started, run.remarks = datetime.fromisoformat(kept.started), kept.remarks
-        same = (other for other in here if other.answers(run.model, run.prompt, run.settings))
+    def _add_kept(self, kept_run: KeptRun, former_runs: Sequence[SessionRun]) -> SessionRun:
+        metrics = tuple(name for name in kept_run.settings.metrics if name in METRIC_BY_NAME)
+        run = self.start(
+            kept_run.model, kept_run.prompt, replace(kept_run.settings, metrics=metrics)
+        )
+        run.state, run.kept_run = RunState.KEPT, kept_run
+        run.started, run.remarks = datetime.fromisoformat(kept_run.started), kept_run.remarks
+        same = (
+            other for other in former_runs if other.answers(run.model, run.prompt, run.settings)
+        )
         if (opened := next(same, None)) is not None and opened.result is not None:
             self.open_run(run, opened.result)
             run.keys = opened.keys or run.keys
@@ -253,8 +257,8 @@ class Session:
         if run.result is not None:
             run.result = replace(run.result, settings=settings)
             # A failed metric is tried again: until then it is not marked as unavailable.
-            again = set(run.result.failed) & set(settings.metrics)
-            unavailable = without(run.result.unavailable, again)
+            retried = set(run.result.failed) & set(settings.metrics)
+            unavailable = without(run.result.unavailable, retried)
             run.result = replace(run.result, unavailable=unavailable, failed=())
 
     def withdraw(self, run: SessionRun) -> None:
@@ -276,11 +280,11 @@ class Session:
         """The run with every layer on for a run that skips some; None where it is gone."""
         if run.settings.is_clean:
             return run
-        wanted = (run.model, run.prompt, run.settings.chat_template, True)
+        clean = (run.model, run.prompt, run.settings.chat_template, True)
         for other in self.runs:
             settings = other.settings
-            found = (other.model, other.prompt, settings.chat_template, settings.is_clean)
-            if found == wanted and other.layers_done == other.model.n_layers:
+            candidate = (other.model, other.prompt, settings.chat_template, settings.is_clean)
+            if candidate == clean and other.layers_done == other.model.n_layers:
                 return other
         return None
 
@@ -296,14 +300,14 @@ class Session:
 
         Computed metrics are set aside, and come back when their settings are chosen again.
         """
-        before, aside = run.settings, run.set_aside
+        former, aside = run.settings, run.set_aside
         settings = run.changed_by(settings)
         measured = run.result.measured if run.result is not None else {}
         changed = depending_on(*settings)
         for metric in changed:
             if metric.name in measured:
                 value, key = measured[metric.name], run.keys.get(metric.name, "")
-                aside[metric.name, *metric.variant(before)] = value, key
+                aside[metric.name, *metric.variant(former)] = value, key
         self._change(run, **settings)
         for metric in changed:
             back = aside.pop((metric.name, *metric.variant(run.settings)), None)
@@ -347,9 +351,9 @@ class Session:
                 if metric == logit_lens.METRIC.name and result.layers_done == run.model.n_layers:
                     run.work = _lens_work(run, event)
             case MetricRows(metric=metric, value=value, seconds=seconds):
-                shown = self._put(run, seconds)
+                result_so_far = self._put(run, seconds)
                 if value is not None:
-                    shown.put(metric, value)
+                    result_so_far.put(metric, value)
                 run.work = Work(metric, event.done, event.total, event.seconds_left)
             case Halted(layer=layer):
                 run.state, run.halted_at = RunState.HALTED, layer
@@ -399,8 +403,8 @@ class Session:
         if self.marked is run:
             self.marked = None
         if self.current is run:
-            shown = list(self.shown())
-            self.current = shown[min(index, len(shown) - 1)] if shown else None
+            remaining = list(self.shown())
+            self.current = remaining[min(index, len(remaining) - 1)] if remaining else None
             if self.marked is self.current:
                 self.marked = None
 
@@ -501,11 +505,11 @@ def _ask_no_more(run: SessionRun) -> None:
     run.result = replace(result, settings=run.settings)
 
 
-def _added(before: RunResult, stopped: RunResult) -> RunResult:
+def _added(former: RunResult, stopped: RunResult) -> RunResult:
     """A result with the slower metrics that were partly computed when stopped."""
     on_demand = {metric.name for metric in ON_DEMAND}
     later = {name: value for name, value in stopped.measured.items() if name in on_demand}
-    unavailable = before.unavailable | stopped.unavailable
-    failed = tuple(dict.fromkeys((*before.failed, *stopped.failed)))
-    measured = {**before.measured, **later}
-    return replace(before, measured=measured, unavailable=unavailable, failed=failed)
+    unavailable = former.unavailable | stopped.unavailable
+    failed = tuple(dict.fromkeys((*former.failed, *stopped.failed)))
+    measured = {**former.measured, **later}
+    return replace(former, measured=measured, unavailable=unavailable, failed=failed)

@@ -111,16 +111,16 @@ class Sessions:
         self._leave()
         self._writer, self._is_continued = self.folder.open(file), True
         file = self.folder.reread(file)
-        self._last = kept = file.session
-        self.offered, self.title = None, kept.title
+        self._last = session = file.session
+        self.offered, self.title = None, session.title
         explorer = self._explorer
-        runs = explorer.begin_session(kept.runs)
+        runs = explorer.begin_session(session.runs)
         explorer.settings = replace(
             explorer.settings,
-            kl_threshold=kept.kl_threshold,
-            overlap_threshold=kept.overlap_threshold,
+            kl_threshold=session.kl_threshold,
+            overlap_threshold=session.overlap_threshold,
         )
-        return runs[kept.shown], file
+        return runs[session.shown], file
 
     @property
     def is_copy(self) -> bool:
@@ -170,13 +170,13 @@ class Sessions:
         of_pass = {name: result.measured[name] for name in OF_THE_PASS if name in result.measured}
         parts = {**result.measured, PASS: replace(result, measured=of_pass, remarks=Remarks())}
         title = f"{result.model.name} · {len(result.tokens)} tokens · {result.prompt.task}"
-        kept = {}
+        own_keys = {}
         for name in parts.keys() & keys.keys():
             place = self._explorer.engine_command
-            kept[name] = make_key("result", elsewhere=place, key=keys[name])
-            if self._store.get(kept[name]) is None:
-                self._store.put(kept[name], encode(parts[name]), title, "result")
-        return kept
+            own_keys[name] = make_key("result", elsewhere=place, key=keys[name])
+            if self._store.get(own_keys[name]) is None:
+                self._store.put(own_keys[name], encode(parts[name]), title, "result")
+        return own_keys
 
     @cached_property
     def _store(self) -> Store | None:
@@ -201,8 +201,8 @@ class Sessions:
     def _is_by_itself(self, run: SessionRun) -> bool:
         """Whether every start runs this run."""
         metrics = run.settings.metrics
-        asked = tuple(name for name in metrics if name not in run.recalled)
-        return (run.prompt, asked) == self._by_itself
+        requested = tuple(name for name in metrics if name not in run.recalled)
+        return (run.prompt, requested) == self._by_itself
 
     @property
     def _by_itself(self) -> tuple[Prompt, tuple[str, ...]]:
@@ -226,8 +226,8 @@ class Sessions:
 
     def _first_prompt(self, runs: list[SessionRun]) -> str:
         """The first requested prompt, in one line."""
-        asked = next((run for run in runs if not self._is_by_itself(run)), runs[0])
-        return prompt_title(asked.prompt, _LONGEST_TITLE)
+        first = next((run for run in runs if not self._is_by_itself(run)), runs[0])
+        return prompt_title(first.prompt, _LONGEST_TITLE)
 
 
 def _as_kept_run(run: SessionRun) -> KeptRun:

@@ -187,10 +187,10 @@ class SettingsList:
         return getattr(self._file, name)
 
     def _source(self, name: str) -> Source:
-        value, given = self.value(name), self._explorer.given
+        value, options = self.value(name), self._explorer.given
         if name in self.unwritten:
             return Source.UNWRITTEN
-        if name in given and given[name] == value:
+        if name in options and options[name] == value:
             return Source.COMMAND_LINE
         if value != self._said_of(name):
             return Source.SESSION

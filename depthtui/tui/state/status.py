@@ -126,8 +126,8 @@ def stage_of(explorer: Explorer) -> str:
 
 def _number(prompt: Prompt, seed: int, datasets: Datasets | None) -> str:
     """The number of a prompt in its task, such as `1/12`."""
-    found = place(prompt, seed, datasets)
-    return f"{found[0] + 1}/{found[1]}" if found else ""
+    number_of = place(prompt, seed, datasets)
+    return f"{number_of[0] + 1}/{number_of[1]}" if number_of else ""
 
 
 def _state(explorer: Explorer) -> EngineState:

@@ -56,10 +56,14 @@ def _probability(lens: LogitLens, depth: int, token: int, last: bool) -> float:
 
 def _sizes(result: RunResult, layer: int, token: int) -> str:
     """The norms of the outputs of attention and MLP, or of the layer, over their inputs'."""
-    found = result.get(Contributions)
-    if found is None:
+    contributions = result.get(Contributions)
+    if contributions is None:
         return ""
-    arrays = found.attention_norm_ratio, found.mlp_norm_ratio, found.layer_norm_ratio
+    arrays = (
+        contributions.attention_norm_ratio,
+        contributions.mlp_norm_ratio,
+        contributions.layer_norm_ratio,
+    )
     attention, mlp, whole = (float(array[layer, token]) for array in arrays)
     if math.isnan(attention) or math.isnan(mlp):
         return "" if math.isnan(whole) else f"layer {whole:.2f} of |h|"

@@ -162,26 +162,28 @@ class SweepViewBuilder:
         settings = outcome.plan.summary
         cells = [
             self._pooled((cell,), outcome)
-            for cell, found in outcome.records.items()
-            if found and not (live and len(found) < cell.task.examples)
+            for cell, records in outcome.records.items()
+            if records and not (live and len(records) < cell.task.examples)
         ]
         summary = SweepSummary(
             outcome.plan,
             [cell for cell in cells if cell is not None],
-            [cell for cell, found in outcome.records.items() if not found],
+            [cell for cell, records in outcome.records.items() if not records],
             outcome.failures,
         )
         counts = tuple((cell.cell, len(cell.records)) for cell in summary.cells)
         if self._answered[0] != (counts, settings):
             self._answered = (counts, settings), questions(summary)
-        asked = self._answered[1]
-        findings = tuple(_findings(summary, asked, with_absences=not (live or is_session)))
-        return SweepView(self.rows(outcome, grouping), findings, summary, asked)
+        paper_questions = self._answered[1]
+        findings = tuple(
+            _findings(summary, paper_questions, with_absences=not (live or is_session))
+        )
+        return SweepView(self.rows(outcome, grouping), findings, summary, paper_questions)
 
     def _groups(
         self, outcome: Outcome, grouping: Grouping
     ) -> list[tuple[RowKey, tuple[Cell, ...]]]:
-        found: dict[RowKey, list[Cell]] = {}
+        by_key: dict[RowKey, list[Cell]] = {}
         for cell in outcome.plan.cells:
             records = outcome.records.get(cell, [])
             n_layers = records[0].model.n_layers if records else None
@@ -191,8 +193,8 @@ class SweepViewBuilder:
                 # Curves of different depth have no mean.
                 "levels": (cell.task.name, cell.task.level, n_layers),
             }
-            found.setdefault(keys[grouping], []).append(cell)
-        groups = [(key, tuple(cells)) for key, cells in found.items()]
+            by_key.setdefault(keys[grouping], []).append(cell)
+        groups = [(key, tuple(cells)) for key, cells in by_key.items()]
         if grouping == "levels":
             tasks = [(task.name, task.level) for task in outcome.plan.tasks]
             groups.sort(key=lambda group: tasks.index((group[0][0], group[0][1])))  # type: ignore[arg-type]
@@ -213,7 +215,8 @@ class SweepViewBuilder:
             sum(cell.task.examples for cell in cells),
             failures,
             next(
-                ((cell, found[0]) for cell in cells if (found := outcome.records.get(cell))), None
+                ((cell, records[0]) for cell in cells if (records := outcome.records.get(cell))),
+                None,
             ),
             self._pooled(cells, outcome),
             len(cells) > 1,
@@ -225,9 +228,9 @@ class SweepViewBuilder:
         if not records:
             return None
         settings = outcome.plan.summary
-        known = (cells, settings, tuple(id(record) for record in records))
+        identity = (cells, settings, tuple(id(record) for record in records))
         summary = self._summaries.get(cells)
-        if summary is None or known != _known(cells, summary):
+        if summary is None or identity != _identity(cells, summary):
             summary = CellSummary(cells[0], records, settings)
             # The intervals are computed here, in a thread.
             _ = summary.depths, summary.verdict
@@ -235,16 +238,16 @@ class SweepViewBuilder:
         return summary
 
 
-def _known(cells: tuple[Cell, ...], summary: CellSummary) -> tuple[object, ...]:
+def _identity(cells: tuple[Cell, ...], summary: CellSummary) -> tuple[object, ...]:
     return cells, summary.settings, tuple(id(record) for record in summary.records)
 
 
 def _title(cell: Cell, outcome: Outcome) -> str:
     records = outcome.records.get(cell) or [
         record
-        for other, found in outcome.records.items()
+        for other, cell_records in outcome.records.items()
         if other.model == cell.model
-        for record in found
+        for record in cell_records
     ]
     return titles_of(cell.model, records[0].model) if records else model_title(cell.model)
 
@@ -262,22 +265,22 @@ def _one_or_many(titles: Sequence[str], plural: str) -> str:
 
 
 def _findings(
-    summary: SweepSummary, asked: Sequence[Question], with_absences: bool
+    summary: SweepSummary, paper_questions: Sequence[Question], with_absences: bool
 ) -> list[SweepFinding]:
-    found: list[SweepFinding] = []
-    for question in asked:
-        found.append(SweepFinding(question.title, "title"))
+    findings: list[SweepFinding] = []
+    for question in paper_questions:
+        findings.append(SweepFinding(question.title, "title"))
         subject = ""
         for answer in question.answers:
             if answer.subject != subject:
                 subject = answer.subject
-                found.append(SweepFinding(subject, "subject"))
+                findings.append(SweepFinding(subject, "subject"))
             by = f"{rule_title(answer.rule)}: " if answer.rule else ""
             words = f"{by}{answer.sentence}."
-            found.append(SweepFinding(words, _kind(answer), answer.cells, answer.rule))
-    missing = absences(summary) if with_absences else failures(summary)
-    for title, remarks in (("Caveats", cautions(summary)), ("Missing", missing)):
+            findings.append(SweepFinding(words, _kind(answer), answer.cells, answer.rule))
+    absent = absences(summary) if with_absences else failures(summary)
+    for title, remarks in (("Caveats", cautions(summary)), ("Missing", absent)):
         if remarks:
-            found.append(SweepFinding(title, "title"))
-        found += [SweepFinding(remark.text, "doubt", remark.cells) for remark in remarks]
-    return found
+            findings.append(SweepFinding(title, "title"))
+        findings += [SweepFinding(remark.text, "doubt", remark.cells) for remark in remarks]
+    return findings

@@ -108,8 +108,8 @@ class Sweeping:
     def outcome(self) -> Outcome:
         """The sweep's records so far."""
         records = {
-            cell: [found[number] for number in sorted(found)]
-            for cell, found in self.records.items()
+            cell: [by_number[number] for number in sorted(by_number)]
+            for cell, by_number in self.records.items()
         }
         return Outcome(self.plan, records, list(self.failures))
 
@@ -132,7 +132,9 @@ class Sweeping:
     @property
     def _measured(self) -> set[str]:
         """The metrics that any of the sweep's prompts has."""
-        every = (record.every for found in self.records.values() for record in found.values())
+        every = (
+            record.every for by_number in self.records.values() for record in by_number.values()
+        )
         return {metric for reduced in every for metric in reduced}
 
     @property
@@ -145,7 +147,7 @@ class Sweeping:
     def why_fixed(self) -> dict[str, str]:
         """Why the threshold of a rule changes nothing, by its option."""
         measured = self._measured
-        curves = {name for one in ALL if one.name in measured for name in one.curves}
+        curves = {name for metric in ALL if metric.name in measured for name in metric.curves}
         return {
             rule.threshold.option: "no prompt has its curve"
             for rule in rules.ALL
@@ -205,9 +207,9 @@ class Sweeping:
 
     # Records of an engine elsewhere, written here ------------------------------
 
-    def _in_folder(self, write: Callable[..., None], *what: Any) -> None:
+    def _in_folder(self, write: Callable[..., None], *arguments: Any) -> None:
         try:
-            write(*what)
+            write(*arguments)
         except DepthError as error:
             # Records in memory can still be exported.
             self._kept, self.problem = None, f"No more records are kept here. {error}"
@@ -247,15 +249,15 @@ def sweep_of_session(session: Session, summary: SummarySettings) -> Sweeping | N
         level = prompt.level if prompt.task in TASKS else ""
         by_cell.setdefault((spec, prompt.task or OWN_PROMPTS, level), []).append(run)
     tasks: dict[tuple[str, str], int] = {}
-    for (_, name, level), found in by_cell.items():
-        tasks[name, level] = max(tasks.get((name, level), 0), len(found))
+    for (_, name, level), cell_runs in by_cell.items():
+        tasks[name, level] = max(tasks.get((name, level), 0), len(cell_runs))
     choices = {key: TaskChoice(*key, examples=count) for key, count in tasks.items()}
     models = tuple(dict.fromkeys(spec for spec, _, _ in by_cell))
     plan = SweepPlan(models, tuple(choices.values()), RunSettings(), summary)
     records: dict[Cell, list[Record]] = {}
-    for (spec, name, level), found in by_cell.items():
+    for (spec, name, level), cell_runs in by_cell.items():
         cell = Cell(spec, choices[name, level])
-        results = [run.result for run in found if run.result is not None]
+        results = [run.result for run in cell_runs if run.result is not None]
         records[cell] = [
             record_of(result, f"run {number}", cell, number)
             for number, result in enumerate(results)

@@ -66,8 +66,8 @@ class Stack:
         """Patch the other prompt's states in at a token; out again where the first is in."""
         cells = {PatchedCell(layer, token, part) for layer in layers}
         others = set(self.patched)
-        found = others - cells if min(cells) in others else others | cells
-        return replace(self, patched=tuple(sorted(found)))
+        patched = others - cells if min(cells) in others else others | cells
+        return replace(self, patched=tuple(sorted(patched)))
 
     def repeat(self, layers: range) -> Stack:
         """Run a block of layers twice; once again where its first layer runs twice already.
@@ -332,12 +332,12 @@ class WhatIf:
 
     def _prompts(self) -> list[SessionRun]:
         """This run, then a finished run of each other prompt that its model ran in the session."""
-        found = {self._run.prompt: self._run}
+        by_prompt = {self._run.prompt: self._run}
         for run in self._explorer.session.shown():
             same_model = run.model == self._run.model and run.settings.is_clean
             if same_model and run.result is not None and run.result.complete:
-                found.setdefault(run.prompt, run)
-        return list(found.values())
+                by_prompt.setdefault(run.prompt, run)
+        return list(by_prompt.values())
 
     # Changing ---------------------------------------------------------------
 
@@ -358,8 +358,8 @@ class WhatIf:
 
     def prune(self, count: int) -> None:
         """Leave out the `count` least useful layers of those that are on."""
-        found = self._ranked()
-        if found is None:
+        ranking = self._ranked()
+        if ranking is None:
             self._to_prune = count
             why = self.clean.unavailable.get(CHEAPEST_RANKING)
             if why is None:
@@ -367,7 +367,7 @@ class WhatIf:
             self.want(CHEAPEST_RANKING)
             return
         self._to_prune = 0
-        ranked, rule = found
+        ranked, rule = ranking
         layers = [layer for layer in ranked if self.stack.off[layer] != SUBLAYERS][:count]
         if not layers:
             self._notify("Every layer is off.")

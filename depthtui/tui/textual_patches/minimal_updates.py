@@ -185,17 +185,17 @@ class ThinCompositor(Compositor):
         for widget, (region, clip) in self.visible_widgets.items():
             if not bare:
                 return
-            seen = region.intersection(clip)
-            x, right = seen.x, seen.right
+            visible = region.intersection(clip)
+            x, right = visible.x, visible.right
             lines = [
                 y
-                for y in range(max(seen.y, top), min(seen.bottom, bottom))
+                for y in range(max(visible.y, top), min(visible.bottom, bottom))
                 if y in bare and any(first < right and end > x for first, end in bare[y])
             ]
             if not lines:
                 continue
             strips = widget.render_lines(
-                Region(x - region.x, lines[0] - region.y, seen.width, lines[-1] + 1 - lines[0])
+                Region(x - region.x, lines[0] - region.y, visible.width, lines[-1] + 1 - lines[0])
             )
             for y in lines:
                 left: list[tuple[int, int]] = []

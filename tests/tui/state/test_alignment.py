@@ -7,7 +7,7 @@ import pytest
 
 from depthtui.data.run import PromptTokens
 from depthtui.tui.state.alignment import (
-    Match,
+    TokenMatch,
     align,
     is_special,
     matched_rows,
@@ -26,7 +26,7 @@ TEXT = ("The", " capital", " of", " France", " is", " Paris")
 
 def test_equal_texts_are_aligned_whatever_their_ids() -> None:
     found = align(tokens(*TEXT), tokens(*TEXT, first_id=500))
-    assert found.match is Match.SAME
+    assert found.match is TokenMatch.SAME
     assert found.a.tolist() == found.b.tolist() == [0, 1, 2, 3, 4, 5]
     assert found.n_shared == 6
 
@@ -35,7 +35,7 @@ def test_equal_texts_are_aligned_whatever_their_ids() -> None:
 def test_a_bos_token_shifts_the_others_by_one(longer: str) -> None:
     with_bos, without = tokens("<s>", *TEXT), tokens(*TEXT)
     found = align(with_bos, without) if longer == "a" else align(without, with_bos)
-    assert (found.match, found.longer) == (Match.SHIFTED, longer)
+    assert (found.match, found.longer) == (TokenMatch.SHIFTED, longer)
     theirs = found.a if longer == "a" else found.b
     ours = found.b if longer == "a" else found.a
     assert theirs.tolist() == [0, 1, 2, 3, 4, 5, 6]
@@ -47,7 +47,7 @@ def test_words_that_are_cut_otherwise_are_left_out() -> None:
     a = tokens("The", " cap", "ital", " of", " France", " is", " Paris")
     b = tokens("<s>", "The", " capital", " of", " France", " is", " Paris")
     found = align(a, b)
-    assert found.match is Match.TEXTS
+    assert found.match is TokenMatch.TEXTS
     pairs = [(x, y) for x, y in zip(found.a, found.b, strict=True) if min(x, y) >= 0]
     assert [(a.texts[x], b.texts[y]) for x, y in pairs] == [
         (text, text) for text in ("The", " of", " France", " is", " Paris")
@@ -60,12 +60,14 @@ def test_words_that_are_cut_otherwise_are_left_out() -> None:
 
 def test_other_texts_are_not_aligned() -> None:
     found = align(tokens(*TEXT), tokens("One", " and", " one", " is", " two"))
-    assert (found.match, found.n_shared) == (Match.NONE, 0)
+    assert (found.match, found.n_shared) == (TokenMatch.NONE, 0)
     assert (len(found.a), len(found.b)) == (6, 5)
 
 
-@pytest.mark.parametrize(("share", "match"), [(4, Match.NONE), (5, Match.TEXTS), (6, Match.TEXTS)])
-def test_half_of_the_tokens_must_be_shared(share: int, match: Match) -> None:
+@pytest.mark.parametrize(
+    ("share", "match"), [(4, TokenMatch.NONE), (5, TokenMatch.TEXTS), (6, TokenMatch.TEXTS)]
+)
+def test_half_of_the_tokens_must_be_shared(share: int, match: TokenMatch) -> None:
     same = [f"same{i}" for i in range(share)]
     a = tokens(*same, *(f"a{i}" for i in range(10 - share)))
     b = tokens(*same, *(f"b{i}" for i in range(10 - share)))
@@ -76,7 +78,7 @@ def test_other_prompts_are_aligned_at_their_answers() -> None:
     a = tokens("The", " capital", " of", " France", " is", " Paris", answer=5)
     b = tokens("One", " and", " two", " make", " three", "!", answer=4)
     found = align(a, b)
-    assert (found.match, found.answer) == (Match.ANSWER, 5)
+    assert (found.match, found.answer) == (TokenMatch.ANSWER, 5)
     # The tokens before are counted back, the others forward.
     assert found.a.tolist() == [0, 1, 2, 3, 4, 5, -1]
     assert found.b.tolist() == [-1, 0, 1, 2, 3, 4, 5]
@@ -88,10 +90,12 @@ def test_other_prompts_are_aligned_at_their_answers() -> None:
 def test_another_word_in_the_same_place_is_beside_it() -> None:
     a, b = tokens(*TEXT, answer=5), tokens(*TEXT[:3], " Italy", " is", " Rome", answer=5)
     found = align(a, b)
-    assert found.match is Match.ANSWER
+    assert found.match is TokenMatch.ANSWER
     assert found.a.tolist() == found.b.tolist() == [0, 1, 2, 3, 4, 5]
     # Without an answer the two words stand apart, as ever.
-    assert align(tokens(*TEXT), tokens(*TEXT[:3], " Italy", " is", " Rome")).match is Match.TEXTS
+    assert (
+        align(tokens(*TEXT), tokens(*TEXT[:3], " Italy", " is", " Rome")).match is TokenMatch.TEXTS
+    )
 
 
 def test_what_is_the_same_before_the_answer_is_side_by_side() -> None:
@@ -114,7 +118,7 @@ def test_marked_answers_come_before_the_prompts_own() -> None:
 @pytest.mark.parametrize("answer", [0, None])
 def test_one_answer_alone_aligns_nothing(answer: int | None) -> None:
     a, b = tokens(*TEXT, answer=5), tokens("Two", " and", " two", answer=answer)
-    assert align(a, b).match is align(b, a).match is Match.NONE
+    assert align(a, b).match is align(b, a).match is TokenMatch.NONE
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -129,7 +133,7 @@ def test_columns_from_an_answer_hold_every_token_once_and_in_order(seed: int) ->
     assert [place for place in found.a if place >= 0] == list(range(len(a)))
     assert [place for place in found.b if place >= 0] == list(range(len(b)))
     assert (np.maximum(found.a, found.b) >= 0).all()
-    if found.match is Match.ANSWER:
+    if found.match is TokenMatch.ANSWER:
         assert found.a[found.answer] == a.answer_start
         assert found.b[found.answer] == b.answer_start
 

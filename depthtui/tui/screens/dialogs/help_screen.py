@@ -108,6 +108,6 @@ def _grouped(commands: Iterable[KeyCommand]) -> dict[str, list[KeyCommand]]:
     groups: dict[str, list[KeyCommand]] = {NOW: now, **{name: [] for name in GROUPS.values()}}
     for command in commands:
         if command not in now:
-            known = keymap.ALL.get(command.name)
-            groups.setdefault(GROUPS[known.group] if known else OTHERS, []).append(command)
+            original = keymap.ALL.get(command.name)
+            groups.setdefault(GROUPS[original.group] if original else OTHERS, []).append(command)
     return {heading: members for heading, members in groups.items() if members}

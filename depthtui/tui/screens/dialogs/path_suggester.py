@@ -31,11 +31,11 @@ class PathSuggester(Suggester):
         self._completes_paths = completes_paths
 
     async def get_suggestion(self, value: str) -> str | None:
-        known = [name for name in self._names() if name.startswith(value) and name != value]
-        found = known
-        if self._completes_paths and not known:
-            found = await asyncio.to_thread(paths_from, value, self._endings)
-        return found[0] if found and found[0].isprintable() else None
+        names = [name for name in self._names() if name.startswith(value) and name != value]
+        suggestions = names
+        if self._completes_paths and not names:
+            suggestions = await asyncio.to_thread(paths_from, value, self._endings)
+        return suggestions[0] if suggestions and suggestions[0].isprintable() else None
 
 
 def paths_from(typed: str, endings: tuple[str, ...] = ()) -> list[str]:

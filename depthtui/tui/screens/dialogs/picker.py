@@ -197,13 +197,13 @@ class Picker(Dialog[Result]):
 
     def _show_whether_found(self) -> None:
         """Show the list, or a message that there is no row, or none with the words."""
-        found, words, head = bool(self._shown), printable_chars(self.words), self.head()
+        has_rows, words, head = bool(self._shown), printable_chars(self.words), self.head()
         why = f"No {self.noun} has “{words}” in its words." if words else self.nothing
-        self.listing.display = found or not why or self.listing.loading
+        self.listing.display = has_rows or not why or self.listing.loading
         nothing, heads = self.query_one("#no-match", Static), self.query_one("#head", Static)
         nothing.display = not self.listing.display
         nothing.update(Content(why))
-        heads.display = bool(head) and found
+        heads.display = bool(head) and has_rows
         heads.update(head if isinstance(head, Content) else Content.styled(head, MUTED))
 
     @on(OptionList.OptionHighlighted)

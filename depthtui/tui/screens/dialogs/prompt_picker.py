@@ -350,33 +350,33 @@ class PromptPicker(Dialog[PromptChoice]):
         if self._task_name in DATASETS:
             self._fill_rows(self._prompt)
 
-    def _fill_rows(self, chosen: Prompt | None = None) -> None:
+    def _fill_rows(self, selected: Prompt | None = None) -> None:
         """List the rows of the data set, which are read first if need be."""
         datasets, name = self._datasets, self._task_name
-        path, known = datasets.file(name), datasets.known(name, self._level)
-        if path is not None and known is not None:
-            self._show_rows(known, chosen)
+        path, set_prompts = datasets.file(name), datasets.known(name, self._level)
+        if path is not None and set_prompts is not None:
+            self._show_rows(set_prompts, selected)
             return
         self._list(())
         self._say(f"Reading {path}…" if path else datasets.how_to_get(name))
         if path is not None:
-            self.run_worker(self._read(chosen), group="rows", exclusive=True)
+            self.run_worker(self._read(selected), group="rows", exclusive=True)
 
-    async def _read(self, chosen: Prompt | None) -> None:
+    async def _read(self, selected: Prompt | None) -> None:
         """Read the data set, and list it unless something else was chosen meanwhile."""
-        asked = self._task_name, self._level
-        found = await asyncio.to_thread(self._datasets.read, *asked)
-        if asked == (self._task_name, self._level) and not self._file:
-            self._show_rows(found, chosen)
+        task = self._task_name, self._level
+        set_prompts = await asyncio.to_thread(self._datasets.read, *task)
+        if task == (self._task_name, self._level) and not self._file:
+            self._show_rows(set_prompts, selected)
 
-    def _show_rows(self, found: SetPrompts, chosen: Prompt | None) -> None:
-        self._list(found.prompts, chosen)
-        if found.problem and found.prompts:
-            words = printable_chars(f"These are the rows before it. {found.problem}")
+    def _show_rows(self, set_prompts: SetPrompts, selected: Prompt | None) -> None:
+        self._list(set_prompts.prompts, selected)
+        if set_prompts.problem and set_prompts.prompts:
+            words = printable_chars(f"These are the rows before it. {set_prompts.problem}")
             self.notify(words, severity="warning", markup=False)
-        elif found.problem:
-            self._say(found.problem, WRONG)
-        elif not found.prompts:
+        elif set_prompts.problem:
+            self._say(set_prompts.problem, WRONG)
+        elif not set_prompts.prompts:
             self._say("It has no prompt at this level.")
 
     def _say(self, words: str, style: str = MUTED) -> None:

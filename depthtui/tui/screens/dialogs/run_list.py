@@ -196,13 +196,13 @@ class RunTable:
         self._session = session
         self._texts = {run.number: _texts(run, settings) for run in runs}
         # The paper's rules always have a column.
-        known = {
+        names = {
             name for texts in self._texts.values() for name in texts if texts[name] != _NOTHING
         }
-        shown = [rule for rule in rules.ALL if rule.of_paper or rule.name in known]
-        self._rules = [rule.name for rule in shown]
+        shown_rules = [rule for rule in rules.ALL if rule.of_paper or rule.name in names]
+        self._rules = [rule.name for rule in shown_rules]
         self._heads = {"time": "time", "state": "", "prompt": "prompt"}
-        self._heads |= {rule.name: rule.short for rule in shown}
+        self._heads |= {rule.name: rule.short for rule in shown_rules}
         self._heads |= {"layers": "of", "model": "model", "task": "task"}
         models = {texts["model"] for texts in self._texts.values()}
         leave = ["time", "state", "task"] + ["model"] * (len(models) == 1)

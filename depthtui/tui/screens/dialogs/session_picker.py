@@ -178,9 +178,9 @@ class _SessionTable:
         return f"  {when:<12}  {runs:>4}  {shown}"
 
     def line(self, file: SessionFile, is_open: bool) -> Content:
-        kept = datetime.fromisoformat(file.session.kept)
+        time = datetime.fromisoformat(file.session.kept)
         title = _title(file)
-        cells = self._cells(f"{kept:%d %b %H:%M}", str(len(file.session.runs)), title)
+        cells = self._cells(f"{time:%d %b %H:%M}", str(len(file.session.runs)), title)
         return Content.assemble(
             ("▶" if is_open else " ", "bold $text-accent"),
             cells[1:],

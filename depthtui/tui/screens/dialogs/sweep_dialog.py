@@ -87,8 +87,8 @@ class SweepDialog(Dialog[SweepPlan]):
                         yield Input(
                             FIRST_LEVELS, name=task.name, id=f"levels-{task.name}", compact=True
                         )
-                        known = f"of {task.all_levels}"
-                        yield Static(Content.styled(known, MUTED), classes="of")
+                        levels = f"of {task.all_levels}"
+                        yield Static(Content.styled(levels, MUTED), classes="of")
         yield Input(
             placeholder="more: gsm8k, math:1-5, hellaswag, or NAME=FILE of your prompts",
             id="more-tasks",
@@ -107,8 +107,8 @@ class SweepDialog(Dialog[SweepPlan]):
     async def _list(self) -> None:
         """List the models on disk; where that fails, a name can still be typed."""
         with suppress(Exception):
-            found = await asyncio.to_thread(self._on_disk)
-            self._listings = {listing.name: listing for listing in found}
+            listings = await asyncio.to_thread(self._on_disk)
+            self._listings = {listing.name: listing for listing in listings}
         listing = self.query_one("#models", SelectionList)
         listing.loading = False
         if self._spec.name not in self._listings:
@@ -188,18 +188,18 @@ class SweepDialog(Dialog[SweepPlan]):
 
     def _tasks(self) -> tuple[TaskChoice, ...]:
         drawing = Drawing(self._examples())
-        found: list[TaskChoice] = []
+        choices: list[TaskChoice] = []
         for name, task in TASKS.items():
             if not self.query_one(f"#task-{name}", Checkbox).value:
                 continue
             levels = [""]
             if task.levels:
                 levels = _words(self.query_one(f"#levels-{name}", Input).value) or [""]
-            found += choose_levels(name, levels, "", drawing)
+            choices += choose_levels(name, levels, "", drawing)
         for word in _words(self.query_one("#more-tasks", Input).value):
             data = parse_data([word]) if "=" in word else {}
-            found += parse_task(word.partition("=")[0], data, drawing)
-        return tuple(found)
+            choices += parse_task(word.partition("=")[0], data, drawing)
+        return tuple(choices)
 
     def _examples(self) -> int:
         text = self.query_one("#examples", Input).value.strip()

@@ -77,7 +77,7 @@ def _table(rows: Mapping[str, str], width: int, style: str) -> list[Content]:
     return [
         Content(""),
         *(
-            Content.assemble((name.ljust(width), style), "  ", (says, MUTED))
-            for name, says in rows.items()
+            Content.assemble((name.ljust(width), style), "  ", (words, MUTED))
+            for name, words in rows.items()
         ),
     ]

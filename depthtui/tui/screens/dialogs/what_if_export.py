@@ -15,19 +15,19 @@ from depthtui.tui.state.what_if import WhatIf
 def pruned_model(explorer: Explorer, what_if: WhatIf) -> tuple[Extra, ...]:
     """The recipe and the folder of the model with the layers that are off or run twice."""
     stack, model = what_if.stack, what_if.clean.model
-    problem, kept = stack.why_no_model, stack.kept
+    problem, blocks = stack.why_no_model, stack.kept
     try:
-        gone = model.blocks_of(stack.skipped_layers)
+        skipped_blocks = model.blocks_of(stack.skipped_layers)
     except DepthError as error:
         problem = problem or error.message
     else:
         if model.calls:
-            kept = tuple(block for block in range(model.n_blocks) if block not in gone)
+            blocks = tuple(block for block in range(model.n_blocks) if block not in skipped_blocks)
 
     def write_recipe(path: Path) -> str:
         from depthtui.models.recipe import mergekit_recipe
 
-        content = mergekit_recipe(model, models_dir(explorer.cache_dir), kept)
+        content = mergekit_recipe(model, models_dir(explorer.cache_dir), blocks)
         return write_new(path, content).name
 
     def write_model(target: Path) -> str:
@@ -36,8 +36,9 @@ def pruned_model(explorer: Explorer, what_if: WhatIf) -> tuple[Extra, ...]:
         explorer.write_model(sorted(stack.skipped_layers), target, stack.repeated)
         return f"{target.name}/ (being written)"
 
-    recipe, rest = "mergekit recipe, YAML", "the model as it is changed here, safetensors"
+    recipe_words = "mergekit recipe, YAML"
+    model_words = "the model as it is changed here, safetensors"
     return (
-        Extra("yml", recipe, ".yml", write_recipe, chosen=True, problem=problem),
-        Extra("model", rest, "-model", write_model, problem=problem),
+        Extra("yml", recipe_words, ".yml", write_recipe, chosen=True, problem=problem),
+        Extra("model", model_words, "-model", write_model, problem=problem),
     )
