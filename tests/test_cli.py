@@ -960,6 +960,28 @@ class TestExplorer:
         assert cli.main([]) == 1
         assert "needs a terminal" in capsys.readouterr().err
 
+    def test_where_standard_error_goes_elsewhere_it_says_so(
+        self, capsys: Output, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for stream in ("stdin", "stdout"):
+            monkeypatch.setattr(f"sys.{stream}.isatty", lambda: True, raising=False)
+        monkeypatch.setattr("sys.stderr.isatty", lambda: False, raising=False)
+        assert cli.main([]) == 1
+        error = capsys.readouterr().err
+        assert "draws on standard error" in error
+        assert "needs a terminal" not in error
+
+    def test_metrics_that_replace_the_default_set_are_noted(
+        self, engines: list[ScriptedEngine], capsys: Output
+    ) -> None:
+        run = ["run", "demo", "--prompt", "x"]
+        for metrics in ([], ["--metrics", "contributions,logit_lens,sufficient,ablation"]):
+            assert cli.main([*run, *metrics]) == 0
+            assert "default set" not in capsys.readouterr().err
+        assert cli.main([*run, "--metrics", "logit_lens"]) == 0
+        note = "--metrics replaces the default set; not measured: contributions, sufficient."
+        assert note in capsys.readouterr().err
+
     @pytest.mark.parametrize("term", ["dumb", "unknown"])
     def test_a_terminal_that_cannot_be_drawn_on(
         self, term: str, capsys: Output, monkeypatch: pytest.MonkeyPatch

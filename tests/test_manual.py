@@ -185,6 +185,10 @@ def test_every_page_fits_a_terminal(
     text = capsys.readouterr().out
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= 80
+    lines = {line.strip() for line in text.splitlines()}
+    code = re.findall(r"^```.*?\n(.*?)^```", SHOWN[name], re.MULTILINE | re.DOTALL)
+    wrapped = {line.strip() for block in code for line in block.splitlines()} - lines
+    assert wrapped == set(), "a line of code is too long"
 
 
 def test_a_long_page_goes_through_a_pager_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

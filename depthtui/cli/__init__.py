@@ -187,8 +187,13 @@ def _check_terminal() -> None:
     """
     instead = "`depthtui run MODEL` works anywhere."
     # Keys come from standard input, and the screen goes to standard error.
-    if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise DepthError("The explorer needs a terminal.", instead)
+    if not sys.stderr.isatty():
+        raise DepthError(
+            "The explorer draws on standard error, which goes elsewhere.",
+            f"Leave out 2>; {instead}",
+        )
     term = os.environ.get("TERM", "").lower()
     if term in ("dumb", "unknown"):
         raise DepthError(

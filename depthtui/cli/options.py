@@ -245,6 +245,14 @@ class Given:
         return self.over(load_settings(on_notice=say))
 
 
+def note_replaced_metrics(given: Given, default: Sequence[str]) -> None:
+    """Print the metrics of the default set that --metrics leaves out."""
+    metrics = given.values.get("metrics", default)
+    absent = [name for name in default if name not in metrics]
+    if absent:
+        say(f"--metrics replaces the default set; not measured: {', '.join(absent)}.")
+
+
 def _collect(
     section: str,
     options: Sequence[_Decorator],

@@ -19,6 +19,7 @@ from depthtui.cli.options import (
     gather_prompts,
     model_argument_or_option,
     model_options,
+    note_replaced_metrics,
     out_options,
     palette_option,
     run_options,
@@ -99,6 +100,7 @@ def run(
     run_settings = settings.run_settings()
     if states is None and protocol is None:
         run_settings = replace(run_settings, metrics=DEFAULT_METRICS)
+    note_replaced_metrics(given, run_settings.metrics)
     run_settings = given.over(run_settings)
     if states is None:
         run_settings = beside_base(run_settings, spec)

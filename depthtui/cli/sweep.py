@@ -18,6 +18,7 @@ from depthtui.cli.options import (
     examples_range,
     files_to_write,
     model_options,
+    note_replaced_metrics,
     one_argument,
     read_size,
     run_options,
@@ -360,6 +361,7 @@ def _plan(
     run = settings.run_settings()
     if not asked.protocol:
         run = replace(run, metrics=DEFAULT_METRICS)
+    note_replaced_metrics(given, run.metrics)
     plan = SweepPlan((), (), given.over(run), settings.summary_settings())
     try:
         data = parse_data(asked.data)

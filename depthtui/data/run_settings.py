@@ -262,7 +262,8 @@ class RunSettings:
     lens_top_k: LensTopK = 10
     chat_template: ChatTemplate = False
     metrics: Annotated[
-        tuple[str, ...], Option("What to compute; `depthtui metrics` lists them.")
+        tuple[str, ...],
+        Option("Metrics in place of the default set; `depthtui metrics` lists them."),
     ] = ("contributions", "logit_lens")
     skipped: tuple[Skip, ...] = ()
     repeated: tuple[Repeated, ...] = ()
