@@ -1,4 +1,4 @@
-"""What is installed works where there is no checkout, and beside one."""
+"""The distributions are valid; an installed depthtui works outside its checkout and beside it."""
 
 from __future__ import annotations
 
@@ -16,26 +16,30 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.by_hand
-def test_a_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
-    wheels, home, outside = tmp_path / "wheels", tmp_path / "venv", tmp_path / "outside"
+def test_distributions_are_valid_and_run_outside_the_checkout(tmp_path: Path) -> None:
+    dist, home, outside = tmp_path / "dist", tmp_path / "venv", tmp_path / "outside"
     outside.mkdir()
     names = ("PATH", "HOME", "LANG", "OMP_NUM_THREADS", "HTTPS_PROXY", "PIP_INDEX_URL")
     # Not PYTHONPATH: pip would find a checkout there, and install nothing.
     here = {name: os.environ[name] for name in names if name in os.environ}
     here |= {"DEPTHTUI_CONFIG": str(tmp_path / "settings.toml"), "COLUMNS": "100"}
 
-    def pip(python: Path | str, *words: str) -> None:
-        subprocess.run([python, "-m", "pip", *words, "--no-deps", "--quiet"], env=here, check=True)
+    def python(environment: Path, *words: str | Path) -> None:
+        subprocess.run([environment / "bin" / "python", "-m", *words], env=here, check=True)
 
     # Of a copy: setuptools leaves its own files beside what it builds, and takes them up again.
     source = tmp_path / "source"
     shutil.copytree(ROOT / "depthtui", source / "depthtui")
     for name in ("pyproject.toml", "README.md"):
         shutil.copyfile(ROOT / name, source / name)
-    pip(sys.executable, "wheel", "--wheel-dir", str(wheels), str(source))
-    (wheel,) = wheels.glob("depthtui-*.whl")
+    tools = tmp_path / "tools"
+    venv.create(tools, with_pip=True)
+    python(tools, "pip", "install", "--quiet", "build", "twine")
+    python(tools, "build", "--outdir", dist, source)
+    (sdist,), (wheel,) = dist.glob("depthtui-*.tar.gz"), dist.glob("depthtui-*.whl")
+    python(tools, "twine", "check", "--strict", sdist, wheel)
     venv.create(home, with_pip=True)
-    pip(home / "bin" / "python", "install", str(wheel))
+    python(home, "pip", "install", "--no-deps", "--quiet", wheel)
     # What depthtui needs comes from here; of these folders no .pth is read, so that no
     # editable depthtui comes along.
     (site,) = home.glob("lib/python3*/site-packages")
@@ -60,9 +64,9 @@ def test_a_wheel_runs_outside_the_checkout(tmp_path: Path) -> None:
 
     where = run("python", "-c", "import depthtui; print(depthtui.__file__)")
     assert where.startswith(str(site))
-    asked = ["--task", "grade_school", "--cache-dir", str(cache), "--out", "out"]
-    told = run("depthtui", "run", "demo", *asked, "--format", "md,html,json")
-    assert "layers" in told
+    options = ["--task", "grade_school", "--cache-dir", str(cache), "--out", "out"]
+    options += ["--metrics", "contributions,logit_lens", "--format", "md,html,json"]
+    assert "layers" in run("depthtui", "run", "demo", *options)
     assert (outside / "out" / "summary.html").stat().st_size > 10_000
     assert "grade_school" in run("depthtui", "tasks")
     assert "208: everything is measured" in run("depthtui", "help", "models")
