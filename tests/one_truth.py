@@ -155,7 +155,7 @@ def _in_files(body: Mapping[str, Any] | None, depths: Sequence[Mapping[str, Any]
 
 
 def _of(found: Verdict | None, estimates: Sequence[DepthEstimate], **rest: Any) -> Statement:
-    missing = None if found is None else list(found.missing)
+    missing = None if found is None else list(found.missing_metrics)
     sentence = "" if found is None else found.sentence
     warnings = () if found is None else found.warnings
     headline = {} if found is None or found.headline is None else asdict(found.headline)

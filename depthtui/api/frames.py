@@ -73,7 +73,7 @@ def _columns(run: RunResult, metric: str, array: str) -> dict[str, np.ndarray]:
     places = np.indices(arrays[main].shape)
     columns = {axis: place.ravel() for axis, place in zip(sides[main], places, strict=True)}
     if "token" in columns:
-        texts = np.array([printable(text) for text in run.tokens.shown], dtype=object)
+        texts = np.array([printable(text) for text in run.tokens.readable_texts], dtype=object)
         columns["text"] = texts[columns["token"]]
     if "layer" in columns and (types := run.model.layer_types):
         columns["layer_type"] = np.array(types, dtype=object)[columns["layer"]]

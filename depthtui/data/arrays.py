@@ -61,11 +61,11 @@ class Shape:
 
     def widened(self, array: np.ndarray, letter: str, count: int) -> np.ndarray:
         """The array with at least `count` entries on a letter's sides, new ones unknown."""
-        missing = [
+        widths = [
             (0, max(0, count - length) if side == letter else 0)
             for side, length in zip(self.sides, array.shape, strict=True)
         ]
-        return np.pad(array, missing, constant_values=self.nothing)
+        return np.pad(array, widths, constant_values=self.nothing)
 
 
 def _side(side: str, sizes: Mapping[str, int]) -> int:
@@ -134,10 +134,10 @@ class MetricResult:
 
     def widened(self, letter: str, count: int) -> Self:
         """A copy whose arrays have at least `count` entries on a letter's sides."""
-        found = self.copied()
+        result = self.copied()
         for name, shape in self.shapes().items():
-            setattr(found, name, shape.widened(getattr(self, name), letter, count))
-        return found
+            setattr(result, name, shape.widened(getattr(self, name), letter, count))
+        return result
 
     def put(self, first: int, rows: Self, from_token: int = 0) -> None:
         """Fill in the rows from `first` on, at the tokens from `from_token` on."""

@@ -79,9 +79,9 @@ def check_index(folder: Path, timeout: float) -> None:
     with contextlib.closing(sqlite3.connect(path, timeout=timeout)) as index:
         if not _is_ours(index):
             raise ForeignIndex("another program made it, or uses it too")
-        (found,) = index.execute("PRAGMA integrity_check(1)").fetchone()
-        if found != "ok":
-            raise DamagedIndex(str(found).splitlines()[-1])
+        (report,) = index.execute("PRAGMA integrity_check(1)").fetchone()
+        if report != "ok":
+            raise DamagedIndex(str(report).splitlines()[-1])
         tables = _tables(index)
         if "Settings" in tables and not _has_known_settings(index):
             raise DamagedIndex("it has settings that depthtui never writes")
@@ -197,9 +197,9 @@ def _tables(index: sqlite3.Connection) -> set[str]:
 
 
 def _has_known_settings(index: sqlite3.Connection) -> bool:
-    known = DEFAULT_SETTINGS | METADATA
+    known_settings = DEFAULT_SETTINGS | METADATA
     return all(
-        key in known and type(value) is type(known[key])
+        key in known_settings and type(value) is type(known_settings[key])
         for key, value in index.execute("SELECT key, value FROM Settings")
     )
 

@@ -121,8 +121,8 @@ def former_plain(tree: Any) -> Any:
 
 def _type_of(name: str) -> type | None:
     """The dataclass of a name; results of metrics are known once `depthtui.metrics` is imported."""
-    found = (kind for kind in MetricResult.kinds() if kind.__name__ == name)
-    return _TYPES.get(name) or next(found, None)
+    kinds = (kind for kind in MetricResult.kinds() if kind.__name__ == name)
+    return _TYPES.get(name) or next(kinds, None)
 
 
 def _to_json(value: Any, arrays: dict[str, np.ndarray]) -> Any:

@@ -90,8 +90,8 @@ class Controls:
 
     def row(self, name: ControlName) -> ControlRow | None:
         """A case by its name; None where it is unknown."""
-        known = (row for row in self.rows if row.name == name and row.layers is not None)
-        return next(known, None)
+        rows = (row for row in self.rows if row.name == name and row.layers is not None)
+        return next(rows, None)
 
 
 def keep_controls(folder: Path, fingerprint: str, controls: Controls) -> None:

@@ -47,7 +47,7 @@ def _fits(hint: Any, value: Any) -> bool:
     if origin in (dict, Mapping):
         key, item = parts
         return isinstance(value, dict) and all(
-            _fits(key, name) and _fits(item, found) for name, found in value.items()
+            _fits(key, name) and _fits(item, element) for name, element in value.items()
         )
     if origin is list or parts[1:] == (...,):
         return isinstance(value, origin) and all(_fits(parts[0], item) for item in value)
@@ -73,9 +73,9 @@ def _check_sizes(result: RunResult) -> None:
     """Check that every array of a run has the run's numbers of layers and tokens."""
     sizes = {"L": result.model.n_layers, "T": len(result.tokens), "k": result.settings.lens_top_k}
     for part in result.measured.values():
-        known = dict(sizes)
+        letter_sizes = dict(sizes)
         for field, shape in part.shapes().items():
-            if not shape.fits(getattr(part, field).shape, known):
+            if not shape.fits(getattr(part, field).shape, letter_sizes):
                 raise CodecError(f"{type(part).__name__}.{field} is of another size")
 
 

@@ -188,12 +188,12 @@ class Inspection:
             "closure": self.closure,
             "unavailable": self.unavailable or None,
         }
-        found: dict[str, Any] = _known(to_plain(parts))
-        return found
+        page: dict[str, Any] = _without_nulls(to_plain(parts))
+        return page
 
 
-def _known(value: Any) -> Any:
+def _without_nulls(value: Any) -> Any:
     """JSON values without the keys whose value is null."""
     if isinstance(value, dict):
-        return {name: _known(part) for name, part in value.items() if part is not None}
-    return [_known(part) for part in value] if isinstance(value, list) else value
+        return {name: _without_nulls(part) for name, part in value.items() if part is not None}
+    return [_without_nulls(part) for part in value] if isinstance(value, list) else value

@@ -66,8 +66,8 @@ def reads_worse(lens: LogitLens, depth: int) -> bool:
 
 def fit_words(lens: FittedLens) -> str:
     """How a lens was fitted, such as `fitted on 40 texts, 5,760 tokens, written by the model`."""
-    known = lens.held_out_kl[np.isfinite(lens.held_out_kl)]
-    held_out = f"held-out KL {known.mean():.2f} nats on average" if known.size else ""
+    divergences = lens.held_out_kl[np.isfinite(lens.held_out_kl)]
+    held_out = f"held-out KL {divergences.mean():.2f} nats on average" if divergences.size else ""
     return ", ".join(filter(None, (fitted_words(lens.fit), held_out)))
 
 

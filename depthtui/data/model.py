@@ -85,23 +85,23 @@ class ModelInfo:
     def is_same_as(self, other: ModelInfo) -> bool:
         """Whether runs of both models have the same values: same weights, dtype and device."""
         # Runs saved by a version without layer types are of the same model.
-        asked = replace(
+        comparable = replace(
             self,
             spec=other.spec,
             memory_bytes=other.memory_bytes,
             layer_types=other.layer_types,
         )
-        return asked == other
+        return comparable == other
 
     def parameters_of(self, skipped: Iterable[Skip]) -> int | None:
         """Number of parameters that a run without these parts does not use; None where unknown."""
-        held = {
+        parameters = {
             "layer": self.layer_parameters,
             "attention": self.attention_parameters,
             "mlp": self.mlp_parameters,
         }
         skipped = tuple(skipped)
-        if not all(held[skip.part] for skip in skipped):
+        if not all(parameters[skip.part] for skip in skipped):
             return None
         chosen = {(skip.layer, skip.part) for skip in skipped}
         # A looped block's parameters are used while one of its layers runs.
@@ -110,7 +110,7 @@ class ModelInfo:
             for layer, part in chosen
             if all((other, part) in chosen for other in self.layers_of(layer))
         }
-        return sum(held[part][layer] for layer, part in unused)
+        return sum(parameters[part][layer] for layer, part in unused)
 
     def layers_of(self, layer: int) -> tuple[int, ...]:
         """All layers that a layer's block runs as: only the layer itself in most models."""
@@ -150,11 +150,11 @@ class ModelInfo:
     @cached_property
     def layers_by_type(self) -> dict[str, tuple[int, ...]]:
         """The layers of each type, types in the order of their first layers; empty without any."""
-        found: dict[str, list[int]] = {}
+        layers_of: dict[str, list[int]] = {}
         # A file may name more types than there are layers, or fewer.
         for layer, kind in enumerate(self.layer_types[: self.n_layers]):
-            found.setdefault(kind, []).append(layer)
-        return {kind: tuple(layers) for kind, layers in found.items()}
+            layers_of.setdefault(kind, []).append(layer)
+        return {kind: tuple(layers) for kind, layers in layers_of.items()}
 
     @cached_property
     def type_marks(self) -> dict[str, str]:

@@ -75,17 +75,17 @@ class Pipe:
         Raises:
             BrokenConnection: no greeting comes, or one of another version.
         """
-        seen, start = bytearray(), 0
+        printed, start = bytearray(), 0
         try:
-            while len(seen) < _MOST_PRINTED:
+            while len(printed) < _MOST_PRINTED:
                 # Read byte by byte: bytes after the greeting's line belong to a message.
-                seen += self._some(1)
-                if seen.endswith(b"\n"):
-                    line, start = bytes(seen[start:]), len(seen)
+                printed += self._some(1)
+                if printed.endswith(b"\n"):
+                    line, start = bytes(printed[start:]), len(printed)
                     if _GREETING in line:
                         return _check_greeting(line.partition(_GREETING)[2])
         finally:
-            self.printed = seen[-_KEPT_PRINTED:].decode("utf-8", "replace")
+            self.printed = printed[-_KEPT_PRINTED:].decode("utf-8", "replace")
         raise BrokenConnection("It prints other things than an engine does.")
 
     def send(self, message: Any) -> None:

@@ -98,7 +98,7 @@ class _PlainReader:
         """The value of a declared type."""
         origin, parts = get_origin(hint) or hint, get_args(hint)
         if hint in self.readers:
-            return _made(self.readers[hint], value, path)
+            return _converted(self.readers[hint], value, path)
         if hint is Any:
             return value
         if origin is Annotated:
@@ -145,10 +145,10 @@ class _PlainReader:
         _check(isinstance(value, dict), path, "an object")
         value = with_present_names(value) if kind is RunSettings else value
         hints, reader = _hints(kind), replace(self, sizes=dict(self.sizes))
-        known = {field.name for field in fields(kind)} | _FORMER.get(kind, set())
-        unknown = [name for name in value if name not in known]
-        if unknown and kind not in self.ignore_unknown:
-            raise Misfit(f"{_words(path)} has an unknown key, {shown(unknown[0])}")
+        known_keys = {field.name for field in fields(kind)} | _FORMER.get(kind, set())
+        unknown_keys = [name for name in value if name not in known_keys]
+        if unknown_keys and kind not in self.ignore_unknown:
+            raise Misfit(f"{_words(path)} has an unknown key, {shown(unknown_keys[0])}")
         values = {}
         for field in fields(kind):
             name, place = field.name, f"{path}.{field.name}"
@@ -156,14 +156,14 @@ class _PlainReader:
                 values[name] = reader.read(hints[name], value[name], place)
             elif field.default is field.default_factory is MISSING:
                 raise Misfit(f"{_words(place)} is missing")
-        return _made(lambda values: kind(**values), values, path)
+        return _converted(lambda values: kind(**values), values, path)
 
 
 def _scalar(kind: Any, value: Any, path: str) -> Any:
     accepted = (int, float, NoneType) if kind is float else (kind,)
     # isinstance() would accept a bool as an int.
     _check(type(value) in accepted, path, _SCALARS[kind])
-    return math.nan if value is None else _made(kind, value, path)
+    return math.nan if value is None else _converted(kind, value, path)
 
 
 def _array(dtype: type[np.generic], value: Any, path: str) -> np.ndarray:
@@ -171,12 +171,12 @@ def _array(dtype: type[np.generic], value: Any, path: str) -> np.ndarray:
     accepted, words = _NUMBERS[kind]
     _check(isinstance(value, list), path, f"a list of {words}")
     # Where nested lists differ in length, the items are lists.
-    items = _made(partial(np.array, dtype=object), value, path)
+    items = _converted(partial(np.array, dtype=object), value, path)
     _check({type(item) for item in items.ravel()} <= accepted, path, f"an array of {words}")
-    return _made(items.astype, np.float64 if kind == "f" else dtype, path)
+    return _converted(items.astype, np.float64 if kind == "f" else dtype, path)
 
 
-def _made(make: Callable[[Any], Any], value: Any, path: str) -> Any:
+def _converted(make: Callable[[Any], Any], value: Any, path: str) -> Any:
     try:
         return make(value)
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:

@@ -47,8 +47,8 @@ class Remarks:
 
     def without_bookmark(self, layer: int, token: int) -> Remarks:
         """The remarks without the bookmark at a layer and token."""
-        kept = [mark for mark in self.bookmarks if (mark.layer, mark.token) != (layer, token)]
-        return Remarks(self.note, tuple(kept))
+        bookmarks = [mark for mark in self.bookmarks if (mark.layer, mark.token) != (layer, token)]
+        return Remarks(self.note, tuple(bookmarks))
 
     def after(self, layer: int, token: int, steps: int = 1) -> Bookmark | None:
         """The bookmark `steps` after a layer and token, wrapping around; None without bookmarks."""

@@ -70,7 +70,7 @@ class PromptTokens:
         return len(self.ids)
 
     @functools.cached_property
-    def shown(self) -> list[str]:
+    def readable_texts(self) -> list[str]:
         """`[T]` readable texts, each character in the token that begins it.
 
         As hostile as the raw texts.
@@ -151,8 +151,8 @@ class RunResult:
 
     def has_all(self, metric: str) -> bool:
         """Whether a metric was measured completely."""
-        found = self.measured.get(metric)
-        return found is not None and found.is_whole
+        result = self.measured.get(metric)
+        return result is not None and result.is_whole
 
     def put(self, metric: str, value: MetricResult) -> None:
         """Set the result so far of a metric; copies made by `replace` do not change."""

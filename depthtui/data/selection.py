@@ -26,8 +26,8 @@ def read_layers(value: Any) -> str:
     if not text.strip(","):
         text = "?"
     for part in filter(None, text.split(",")):
-        found = _PART.fullmatch(part)
-        if found is None or (found[2] and int(found[2]) < int(found[1])):
+        match = _PART.fullmatch(part)
+        if match is None or (match[2] and int(match[2]) < int(match[1])):
             raise WrongValue("layers such as 0-5,20 or 0-28/4, or /4 for every fourth one")
     return text.strip(",")
 
@@ -39,9 +39,9 @@ def layers_in(text: str, n_layers: int) -> list[int]:
     """
     layers: set[int] = set()
     for part in filter(None, text.split(",")):
-        found = _PART.fullmatch(part)
-        assert found is not None, f"{text!r} was not read"
-        first, last, step = found.groups()
+        match = _PART.fullmatch(part)
+        assert match is not None, f"{text!r} was not read"
+        first, last, step = match.groups()
         start = int(first or 0)
         end = int(last) if last else start if first and not step else n_layers - 1
         layers |= set(range(start, end + 1, int(step or 1))) or {start}

@@ -115,17 +115,17 @@ class SessionFolder:
         Args:
             notify: receives a sentence for each file that cannot be read, or that claims a right.
         """
-        found = []
+        files = []
         for path in self._paths(notify):
             try:
-                found.append(_read(path, notify))
+                files.append(_read(path, notify))
             except FileNotFoundError:
                 continue  # removed by another window
             except OSError as error:
                 notify(f"{path} cannot be read: {why(error)}.")
             except ValueError as error:
                 notify(f"{path.name} is no session of this version: {error}. The file stays.")
-        return sorted(found, key=lambda file: file.session.kept, reverse=True)
+        return sorted(files, key=lambda file: file.session.kept, reverse=True)
 
     def latest(self) -> SessionFile | None:
         """The session that was saved last, or None."""
@@ -191,7 +191,7 @@ class SessionFolder:
         Raises:
             DepthError: another window has it open, or the folder cannot be written.
         """
-        with self._held(file) as writer:
+        with self._locked_session(file) as writer:
             try:
                 times = file.path.stat()
             except OSError as error:
@@ -209,7 +209,7 @@ class SessionFolder:
         Raises:
             DepthError: another window has it open, or it cannot be deleted.
         """
-        with self._held(file):
+        with self._locked_session(file):
             try:
                 file.path.unlink(missing_ok=True)
                 # Delete the lock file while locked: a waiting explorer finds the session gone.
@@ -218,7 +218,7 @@ class SessionFolder:
                 raise DepthError(f"{file.path} cannot be deleted ({why(error)}).") from None
 
     @contextmanager
-    def _held(self, file: SessionFile) -> Iterator[SessionWriter]:
+    def _locked_session(self, file: SessionFile) -> Iterator[SessionWriter]:
         """The session's file, locked within a `with` block.
 
         Raises:

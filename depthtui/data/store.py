@@ -211,7 +211,7 @@ class Store:
         self._folder = folder
         self._limit = limit_bytes
         self._on_notice = on_notice
-        self._told: set[str] = set()
+        self._reported_failures: set[str] = set()
         self._putting = threading.Lock()
 
     @property
@@ -348,13 +348,16 @@ class Store:
             self._cache.delete(key)
 
     def _remove_orphans(self, cache: _Cache, age: float) -> int:
-        known = cache.filenames()
+        known_files = cache.filenames()
         oldest = time.time() - age
         count = 0
         assert self._folder is not None
         for path in value_files(self._folder):
             with contextlib.suppress(OSError):
-                if str(path.relative_to(self._folder)) in known or path.stat().st_mtime > oldest:
+                if (
+                    str(path.relative_to(self._folder)) in known_files
+                    or path.stat().st_mtime > oldest
+                ):
                     continue
                 if is_value(path, begun=True):
                     path.unlink()
@@ -367,9 +370,9 @@ class Store:
         # everyone else: closing the connection rolls it back.
         with contextlib.suppress(sqlite3.Error):
             self._cache.close()
-        if action in self._told:
+        if action in self._reported_failures:
             return
-        self._told.add(action)
+        self._reported_failures.add(action)
         doing = "read" if action == "read" else "written to"
         self._on_notice(
             f"The cache folder {self._folder} cannot be {doing} ({_reason(error)}): "

@@ -30,14 +30,14 @@ class TrustedModels:
 
     def __init__(self, specs: Iterable[ModelSpec] = (), every: bool = False) -> None:
         self.every = every
-        self._known = {_identity(spec) for spec in specs}
+        self._trusted = {_identity(spec) for spec in specs}
 
     def add(self, spec: ModelSpec) -> None:
         """Let the code of another model run."""
-        self._known.add(_identity(spec))
+        self._trusted.add(_identity(spec))
 
     def __contains__(self, spec: object) -> bool:
-        return isinstance(spec, ModelSpec) and (self.every or _identity(spec) in self._known)
+        return isinstance(spec, ModelSpec) and (self.every or _identity(spec) in self._trusted)
 
 
 def _identity(spec: ModelSpec) -> tuple[str, str]:
@@ -65,13 +65,13 @@ def tell_of_claim(content: Any, path: Path, notify: Callable[[str], None]) -> No
 
 
 def _claims(content: Any) -> bool:
-    waiting = [content]  # no recursion: a file may be nested as deeply as a stack allows
-    while waiting:
-        found = waiting.pop()
-        if isinstance(found, dict):
-            if found.get(FORMER_TRUST):
+    branches = [content]  # no recursion: a file may be nested as deeply as a stack allows
+    while branches:
+        branch = branches.pop()
+        if isinstance(branch, dict):
+            if branch.get(FORMER_TRUST):
                 return True
-            waiting += found.values()
-        elif isinstance(found, list):
-            waiting += found
+            branches += branch.values()
+        elif isinstance(branch, list):
+            branches += branch
     return False

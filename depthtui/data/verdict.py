@@ -125,7 +125,7 @@ class Verdict:
             number of layers that suffice.
         evidence: each measure's count.
         n_layers: L.
-        missing: names of further useful metrics that have not been computed.
+        missing_metrics: names of further useful metrics that have not been computed.
         headline: the layers that suffice; None where they were not measured.
         warnings: sentences to read before the words; where a warning rules out a verdict, the
             words repeat it, and there is no evidence.
@@ -134,7 +134,7 @@ class Verdict:
     words: Sentence
     evidence: tuple[Evidence, ...]
     n_layers: int
-    missing: tuple[str, ...] = ()
+    missing_metrics: tuple[str, ...] = ()
     headline: Headline | None = None
     warnings: tuple[str, ...] = ()
 

@@ -32,13 +32,17 @@ class LayersOfType:
 def by_type(reading: Reading) -> list[LayersOfType]:
     """The types of a model's layers in the order of their first layers; empty without types."""
     values = dict(_values(reading))
-    used = {one.measure: set(one.layers) for one in reading.evidence if one.layers is not None}
+    used = {
+        evidence.measure: set(evidence.layers)
+        for evidence in reading.evidence
+        if evidence.layers is not None
+    }
     return [
         LayersOfType(
             name,
             layers,
-            {title: _mean(found[list(layers)]) for title, found in values.items()},
-            {measure: len(counted & set(layers)) for measure, counted in used.items()},
+            {title: _mean(layer_values[list(layers)]) for title, layer_values in values.items()},
+            {measure: len(used_layers & set(layers)) for measure, used_layers in used.items()},
         )
         for name, layers in reading.model.layers_by_type.items()
     ]
@@ -51,11 +55,11 @@ def _values(reading: Reading) -> Iterator[tuple[str, np.ndarray]]:
         yield "contribution", contribution
     for metric in ALL:
         if (value := reading.get(metric)) is not None:
-            for found in metric.per_layer(value):
-                if found.of_layer:
-                    yield found.title, found.values
+            for layer_values in metric.per_layer(value):
+                if layer_values.of_layer:
+                    yield layer_values.title, layer_values.values
 
 
 def _mean(values: np.ndarray) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if len(known) else float("nan")
+    finite_values = values[np.isfinite(values)]
+    return float(finite_values.mean()) if len(finite_values) else float("nan")

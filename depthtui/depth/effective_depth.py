@@ -37,11 +37,13 @@ def estimate_depths(
 
     def with_interval(estimate: DepthEstimate, weighting: Weighting) -> DepthEstimate:
         rule = rules.named(estimate.rule)
-        known = parts_with(rule.curve, parts)
-        if estimate.layer is None or too_few(known):
+        rule_parts = parts_with(rule.curve, parts)
+        if estimate.layer is None or too_few(rule_parts):
             return estimate
-        counts = draw(task_numbers(known), RESAMPLES, settings.seed)
-        return replace(estimate, interval=depth_interval(known, rule, settings, counts, weighting))
+        counts = draw(task_numbers(rule_parts), RESAMPLES, settings.seed)
+        return replace(
+            estimate, interval=depth_interval(rule_parts, rule, settings, counts, weighting)
+        )
 
     by_tokens, by_prompts = (
         [
@@ -69,11 +71,11 @@ def pool(parts: Sequence[PromptCurves], weighting: Weighting = "tokens") -> Curv
         return parts[0].curves
     once = {rule.curve for rule in rules.ALL if rule.of_prompt}
     curves = dict.fromkeys(name for part in parts for name in part.curves)
-    known = {name: parts_with(name, parts) for name in curves}
+    parts_by_curve = {name: parts_with(name, parts) for name in curves}
     return {
-        name: _mean(name, known[name], "prompts" if name in once else weighting)
+        name: _mean(name, parts_by_curve[name], "prompts" if name in once else weighting)
         for name in curves
-        if name in once or len(known[name]) == len(parts)
+        if name in once or len(parts_by_curve[name]) == len(parts)
     }
 
 
@@ -99,10 +101,12 @@ def depths(
         settings: the thresholds.
         unknown: by rule, why its curve has values that are not finite, where the reason is known.
     """
-    found = []
+    estimates = []
     for rule in rules.ALL:
         if (curve := rule.read(curves, settings)) is not None:
             finite = np.isfinite(curve).all()
             reason = unknown.get(rule.name, NOT_FINITE)
-            found.append(rule.estimate(curve, settings) if finite else rule.none(settings, reason))
-    return tuple(found)
+            estimates.append(
+                rule.estimate(curve, settings) if finite else rule.none(settings, reason)
+            )
+    return tuple(estimates)

@@ -49,20 +49,20 @@ def rule_evidence(
         lenses: the curves of each lens, by its name.
         intervals: the intervals of the counts, by rule.
     """
-    found = {estimate.rule: estimate for estimate in estimates}
+    estimate_by_rule = {estimate.rule: estimate for estimate in estimates}
     lens = "lens" if settings.lens == LOGIT else lens_title(settings.lens)
-    has_read = any(rule.through_lens and rule.name in found for rule in rules.ALL)
+    has_read = any(rule.through_lens and rule.name in estimate_by_rule for rule in rules.ALL)
     for rule in rules.by_kind():
-        estimate, curve = found.get(rule.name), rule.read(curves, settings)
+        estimate, curve = estimate_by_rule.get(rule.name), rule.read(curves, settings)
         claim = rule.claim(lens, settings, curves, estimate.layer if estimate else None)
-        counted = CountMeasure(rule.kind, rule.name, rule.titled(settings), claim)
+        measure = CountMeasure(rule.kind, rule.name, rule.titled(settings), claim)
         if estimate is None or curve is None:
             # Only a chosen lens that has read nothing is reported as missing. One that has read
             # other curves has read this one too, but the record did not keep it.
             if settings.lens != LOGIT and rule.through_lens and not has_read:
-                yield counted.unknown(f"the {lens} has not read this yet")
+                yield measure.unknown(f"the {lens} has not read this yet")
         elif estimate.layer is None:
-            yield counted.unknown(estimate.reason)
+            yield measure.unknown(estimate.reason)
         else:
             count, n_layers = estimate.layer + 1, rule.n_layers(curve)
             variants = [
@@ -71,7 +71,7 @@ def rule_evidence(
                 *(_other_lenses(rule, lenses, settings) if rule.through_lens else ()),
             ]
             interval = intervals.get(rule.name)
-            yield counted.evidence(count, n_layers, variants, interval=interval)
+            yield measure.evidence(count, n_layers, variants, interval=interval)
 
 
 def _other_token_zero(

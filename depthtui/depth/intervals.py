@@ -115,8 +115,8 @@ class Bootstrap:
 
         Where all resamples agree, it extends by the resolution to either side.
         """
-        found = expanded_interval(self.values, level, self.freedom, self.inflation)
-        return None if found is None else with_width(found, self.resolution)
+        interval = expanded_interval(self.values, level, self.freedom, self.inflation)
+        return None if interval is None else with_width(interval, self.resolution)
 
 
 def with_width(interval: tuple[float, float], resolution: float) -> tuple[float, float]:

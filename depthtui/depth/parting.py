@@ -105,16 +105,18 @@ def parting(a: RunResult, b: RunResult) -> Parting | None:
     coarse, unit = _rounded_to(a, b), _rounding(a, b)
     # Each earlier layer has rounded, too, independently of the others.
     floors = unit * np.sqrt(np.arange(1, layers + 1))
-    found = np.stack([_differences(ours, theirs, part, layers, half=unit > 0) for part in parts])
-    above = np.flatnonzero((found > floors).any(axis=0))
-    layer = int(above[0]) if len(above) else int(found.max(axis=0).argmax())
+    differences = np.stack(
+        [_differences(ours, theirs, part, layers, half=unit > 0) for part in parts]
+    )
+    above = np.flatnonzero((differences > floors).any(axis=0))
+    layer = int(above[0]) if len(above) else int(differences.max(axis=0).argmax())
     # The MLP reads attention's difference: attention comes first.
-    worse = found[:, layer] > floors[layer]
-    which = int(worse.argmax() if len(above) else found[:, layer].argmax())
+    worse = differences[:, layer] > floors[layer]
+    worst_part = int(worse.argmax() if len(above) else differences[:, layer].argmax())
     return Parting(
         layer if len(above) else None,
-        parts[which],
-        float(found[which, layer]),
+        parts[worst_part],
+        float(differences[worst_part, layer]),
         float(floors[layer]),
         coarse,
         layers,
@@ -124,8 +126,8 @@ def parting(a: RunResult, b: RunResult) -> Parting | None:
 
 def parting_sentence(a: RunResult, b: RunResult, settings: SummarySettings) -> str:
     """Where two runs part, in a sentence; empty where they cannot be compared."""
-    found = parting(a, b)
-    return _first_choices(a, b, settings.lens) if found is None else _in_words(found)
+    result = parting(a, b)
+    return _first_choices(a, b, settings.lens) if result is None else _in_words(result)
 
 
 def first_other_choice(a: LogitLens, b: LogitLens, tokens: tuple[int, int]) -> int | None:
@@ -197,12 +199,16 @@ def _differences(
     gaps = []
     for kind in KINDS:
         name = f"{part}_{kind}"
-        ours, theirs = (getattr(found, name)[:layers].astype(float) for found in (a, b))
+        ours, theirs = (
+            getattr(contributions, name)[:layers].astype(float) for contributions in (a, b)
+        )
         gap = np.abs(ours - theirs)
         if kind == "norm_ratio":
             gap = gap / np.maximum(np.maximum(ours, theirs), np.finfo(np.float32).tiny)
-        known = np.isfinite(ours), np.isfinite(theirs)
-        gap = np.where(known[0] & known[1], gap, np.where(known[0] == known[1], 0.0, np.inf))
+        is_finite = np.isfinite(ours), np.isfinite(theirs)
+        gap = np.where(
+            is_finite[0] & is_finite[1], gap, np.where(is_finite[0] == is_finite[1], 0.0, np.inf)
+        )
         gaps.append(np.median(gap, axis=1) if half else gap.max(axis=1))
     return np.maximum(*gaps)
 
@@ -217,21 +223,21 @@ def _reads_apart(a: RunResult, b: RunResult, floor: float) -> bool:
     return bool(np.nanmedian(gap) > floor) if np.isfinite(gap).any() else False
 
 
-def _in_words(found: Parting) -> str:
-    rounding = f"rounding ({found.rounded_to})"
-    if found.layer is None:
-        if found.difference == 0:
-            return f"They part nowhere: {found.layers} layers do the same to the last digit."
-        part = PART_TITLES[found.part]
+def _in_words(result: Parting) -> str:
+    rounding = f"rounding ({result.rounded_to})"
+    if result.layer is None:
+        if result.difference == 0:
+            return f"They part nowhere: {result.layers} layers do the same to the last digit."
+        part = PART_TITLES[result.part]
         return (
-            f"They part nowhere: {rounding} explains all differences of {found.layers} layers, "
-            f"at most {found.difference:.2g} ({part})."
+            f"They part nowhere: {rounding} explains all differences of {result.layers} layers, "
+            f"at most {result.difference:.2g} ({part})."
         )
-    by = "" if found.part == "layer" else f", by {PART_TITLES[found.part]}"
-    or_before = ", or before it in the embedding" * found.differs_before
-    where = f"They part at layer {found.layer}{by}{or_before}"
-    off = "wholly" if math.isinf(found.difference) else f"by {found.difference:.2g}"
-    above = f"{rounding} makes {found.floor:.1g}" if found.floor else "without any rounding"
+    by = "" if result.part == "layer" else f", by {PART_TITLES[result.part]}"
+    or_before = ", or before it in the embedding" * result.differs_before
+    where = f"They part at layer {result.layer}{by}{or_before}"
+    off = "wholly" if math.isinf(result.difference) else f"by {result.difference:.2g}"
+    above = f"{rounding} makes {result.floor:.1g}" if result.floor else "without any rounding"
     return f"{where}: its work differs {off}, {above}."
 
 

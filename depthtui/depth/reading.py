@@ -63,8 +63,8 @@ class Reading(Pooled):
         """
         needed = {metric.name for metric in METRICS if metric.curves and not metric.on_demand}
         whole = [prompt for prompt in self.prompts if needed.isdisjoint(self.failed(prompt))]
-        found = ((prompt, self._part(prompt)) for prompt in whole or self.prompts)
-        return [(prompt, part) for prompt, part in found if part is not None]
+        parts = ((prompt, self._part(prompt)) for prompt in whole or self.prompts)
+        return [(prompt, part) for prompt, part in parts if part is not None]
 
     @property
     def parts(self) -> list[PromptCurves]:
@@ -148,19 +148,19 @@ class Reading(Pooled):
     @cached_property
     def evidence(self) -> tuple[Evidence, ...]:
         """The count of each rule and metric, and how robust it is."""
-        found = self._of_rules() if self.parts else []
+        evidence = self._of_rules() if self.parts else []
         for metric in ALL:
             if metric.gives_evidence and (value := self.get(metric)) is not None:
-                weighed = metric.evidence(value, self)
-                found += evidence_over_prompts(weighed, self.count(metric), len(self.prompts))
-        return tuple(without_idle(one, self.idle, self.n_layers) for one in found)
+                rows = metric.evidence(value, self)
+                evidence += evidence_over_prompts(rows, self.count(metric), len(self.prompts))
+        return tuple(without_idle(row, self.idle, self.n_layers) for row in evidence)
 
     def interval(
         self, reduced: Sequence[Reduced | None], count: Count, *names: str
     ) -> CountInterval | None:
         tasks = (prompt.task for prompt in self.prompts)
-        known = [(one, task) for one, task in zip(reduced, tasks, strict=True) if one is not None]
-        return count_interval(known, count, names, self.settings.seed)
+        prompts = [(one, task) for one, task in zip(reduced, tasks, strict=True) if one is not None]
+        return count_interval(prompts, count, names, self.settings.seed)
 
     def _rule_interval(self, rule: Rule) -> CountInterval | None:
         """The interval of a rule's count, by means that give each task the same weight."""
@@ -170,15 +170,15 @@ class Reading(Pooled):
         metric = next(metric for metric in ALL if rule.curve in metric.curves)
         source = self.source(metric)
         every = [(one.reduced(self.settings)[source], one.task) for one, _ in self.by_prompt]
-        known = [(one, task) for one, task in every if getattr(one, rule.curve) is not None]
+        prompts = [(one, task) for one, task in every if getattr(one, rule.curve) is not None]
         if rule.of_prompt:
-            known = [(replace(one, tokens=1), task) for one, task in known]
+            prompts = [(replace(one, tokens=1), task) for one, task in prompts]
 
         def count(curves: np.ndarray) -> np.ndarray:
             writing = curves if rule.through_lens else writing_only(curves, self.idle)
             return rule.ranked_layers(writing, self.settings) + 1
 
-        return count_interval(known, count, [rule.curve], self.settings.seed, equal_tasks=True)
+        return count_interval(prompts, count, [rule.curve], self.settings.seed, equal_tasks=True)
 
     def _of_rules(self) -> list[Evidence]:
         lenses = {
@@ -190,45 +190,46 @@ class Reading(Pooled):
         if self.idle:
             # The published depths are always those of the paper's rules.
             parts, other_parts = (
-                [past_idle(part, self.idle) for part in one.parts] for one in (self, self.other)
+                [past_idle(part, self.idle) for part in reading.parts]
+                for reading in (self, self.other)
             )
             depths = estimate_depths(parts, self.settings, self._unknown())
-            curves, others = (pool(found) if found else {} for found in (parts, other_parts))
+            curves, others = (pool(group) if group else {} for group in (parts, other_parts))
         intervals = {rule.name: self._rule_interval(rule) for rule in rules.ALL}
-        found = rule_evidence(depths, curves, self.settings, others, lenses, intervals)
-        known = {rule.name: len(parts_with(rule.curve, self.parts)) for rule in rules.ALL}
+        evidence = rule_evidence(depths, curves, self.settings, others, lenses, intervals)
+        counts = {rule.name: len(parts_with(rule.curve, self.parts)) for rule in rules.ALL}
         return [
-            one
-            for weighed in found
-            for one in evidence_over_prompts([weighed], known[weighed.measure], len(self.prompts))
+            row
+            for measure in evidence
+            for row in evidence_over_prompts([measure], counts[measure.measure], len(self.prompts))
         ]
 
     @cached_property
     def verdict(self) -> Verdict | None:
         """The verdict: how many layers the model uses, by which evidence; None without evidence."""
-        return self._verdict(self.missing)
+        return self._verdict(self.missing_metrics)
 
-    def _verdict(self, missing: Sequence[str] = ()) -> Verdict | None:
-        """The verdict, naming the `missing` metrics, which would add evidence."""
+    def _verdict(self, missing_metrics: Sequence[str] = ()) -> Verdict | None:
+        """The verdict, naming the missing metrics, which would add evidence."""
         tasks = [prompt.task for prompt in self.prompts]
-        warnings, nothing = warnings_of(self), no_verdict(self)
-        found = self.get(sufficient.METRIC)
-        headline = None if found is None else found.headline
+        warnings, reason = warnings_of(self), no_verdict(self)
+        layers_that_suffice = self.get(sufficient.METRIC)
+        headline = None if layers_that_suffice is None else layers_that_suffice.headline
         leaves_out = any(self.get(metric) is not None for metric in depending_on(*STAND_INS))
         return made_verdict(
             without_meaning(self.evidence) if knows_nothing(self) else self.evidence,
             self.n_layers,
-            missing,
+            missing_metrics,
             tasks,
             headline,
             warnings,
-            nothing,
+            reason,
             self.idle,
             self.stand_in * leaves_out,
         )
 
     @cached_property
-    def missing(self) -> list[str]:
+    def missing_metrics(self) -> list[str]:
         """Names of the metrics that would add evidence: no prompt has them, but one may."""
         return [
             metric.name
@@ -241,11 +242,11 @@ class Reading(Pooled):
     @cached_property
     def means(self) -> dict[str, float]:
         """The known numbers for a sweep's tables, by title."""
-        found = {"loss": weighted_mean((one.loss, one.n_tokens - 1) for one in self.prompts)}
+        means = {"loss": weighted_mean((one.loss, one.n_tokens - 1) for one in self.prompts)}
         for metric in ALL:
             if (value := self.get(metric)) is not None:
-                found |= metric.means(value, self)
-        return {title: value for title, value in found.items() if value == value}
+                means |= metric.means(value, self)
+        return {title: value for title, value in means.items() if value == value}
 
 
 def reading_of(runs: Sequence[RunResult], settings: SummarySettings) -> Reading:

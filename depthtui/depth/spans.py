@@ -23,18 +23,18 @@ def spans_of(generation: Generation) -> dict[str, slice]:
     no answer; the marks themselves are thinking.
     """
     texts = generation.continuation.texts
-    found = {"text": slice(0, len(texts))}
-    written, asked = "".join(texts), "".join(generation.tokens.texts)
+    spans = {"text": slice(0, len(texts))}
+    written, prompt = "".join(texts), "".join(generation.tokens.texts)
     for begin, end in MARKS:
         first, last = written.find(begin), written.find(end)
-        if first < 0 and not asked.rstrip().endswith(begin):
+        if first < 0 and not prompt.rstrip().endswith(begin):
             continue
         stop = len(texts) if last < 0 else _token_at(texts, last + len(end) - 1) + 1
-        found["thinking"] = slice(0 if first < 0 else _token_at(texts, first), stop)
+        spans["thinking"] = slice(0 if first < 0 else _token_at(texts, first), stop)
         if stop < len(texts):
-            found["answer"] = slice(stop, len(texts))
-        return found
-    return found
+            spans["answer"] = slice(stop, len(texts))
+        return spans
+    return spans
 
 
 def _token_at(texts: Sequence[str], place: int) -> int:

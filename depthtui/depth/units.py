@@ -65,11 +65,14 @@ def count_interval(
         return _ends(units, count, names, drawn, equal_tasks)
 
     every = {"prompts": ends(whole, RESAMPLES), "tokens": ends(blocks, TOKEN_RESAMPLES)}
-    known = {over: found for over, found in every.items() if found is not None}
-    if not known or ("prompts" not in known and len(prompts) >= FEWEST_UNITS):
+    intervals = {over: interval for over, interval in every.items() if interval is not None}
+    if not intervals or ("prompts" not in intervals and len(prompts) >= FEWEST_UNITS):
         return None
-    low, high = min(low for low, _ in known.values()), max(high for _, high in known.values())
-    return CountInterval(int(low), int(high), LEVEL, " and ".join(known))
+    low, high = (
+        min(low for low, _ in intervals.values()),
+        max(high for _, high in intervals.values()),
+    )
+    return CountInterval(int(low), int(high), LEVEL, " and ".join(intervals))
 
 
 def _prompt(one: Reduced, names: Sequence[str], task: str) -> PromptCurves:
@@ -78,12 +81,12 @@ def _prompt(one: Reduced, names: Sequence[str], task: str) -> PromptCurves:
 
 def _blocks(one: Reduced, names: Sequence[str], task: str) -> list[PromptCurves]:
     """The blocks of a prompt's tokens; none where their means were not kept."""
-    kept = {name: getattr(one, f"{name}{BLOCKS}", None) for name in names}
-    known = {name: blocks for name, blocks in kept.items() if blocks is not None}
-    if len(known) < len(names):
+    stored = {name: getattr(one, f"{name}{BLOCKS}", None) for name in names}
+    means = {name: blocks for name, blocks in stored.items() if blocks is not None}
+    if len(means) < len(names):
         return []
     return [
-        PromptCurves(tokens, {name: blocks[place] for name, blocks in known.items()}, task)
+        PromptCurves(tokens, {name: blocks[place] for name, blocks in means.items()}, task)
         for place, tokens in enumerate(block_sizes(one.tokens).tolist())
     ]
 

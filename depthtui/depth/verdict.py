@@ -18,7 +18,7 @@ from depthtui.depth.verdict_words import verdict_sentence
 def made_verdict(
     evidence: Sequence[Evidence],
     n_layers: int,
-    missing: Sequence[str] = (),
+    missing_metrics: Sequence[str] = (),
     tasks: Iterable[str] = (),
     headline: Headline | None = None,
     warnings: Sequence[str] = (),
@@ -33,7 +33,7 @@ def made_verdict(
     Args:
         evidence: each measure's count.
         n_layers: L.
-        missing: names of the metrics that would add evidence.
+        missing_metrics: names of the metrics that would add evidence.
         tasks: the task of every prompt; untrusted.
         headline: the layers that suffice; None where they were not measured.
         warnings: sentences shown before the verdict.
@@ -45,8 +45,8 @@ def made_verdict(
         return None
     if no_verdict:
         return Verdict(Sentence(no_verdict), (), n_layers, warnings=(no_verdict,))
-    found = tuple(sorted(evidence, key=lambda measure: KINDS.index(measure.kind)))
+    rows = tuple(sorted(evidence, key=lambda measure: KINDS.index(measure.kind)))
     words = verdict_sentence(
-        found, n_layers, missing, tuple(dict.fromkeys(tasks)), headline, idle, stand_in
+        rows, n_layers, missing_metrics, tuple(dict.fromkeys(tasks)), headline, idle, stand_in
     )
-    return Verdict(words, found, n_layers, tuple(missing), headline, tuple(warnings))
+    return Verdict(words, rows, n_layers, tuple(missing_metrics), headline, tuple(warnings))

@@ -26,7 +26,7 @@ _LONGEST_TASK = 30
 def verdict_sentence(
     evidence: Sequence[Evidence],
     n_layers: int,
-    missing: Sequence[str] = (),
+    missing_metrics: Sequence[str] = (),
     tasks: Sequence[str] = (),
     headline: Headline | None = None,
     idle: Sequence[int] = (),
@@ -37,18 +37,24 @@ def verdict_sentence(
     Args:
         evidence: at least one measure's count, sorted by kind.
         n_layers: L.
-        missing: names of the metrics that would add evidence.
+        missing_metrics: names of the metrics that would add evidence.
         tasks: names of the tasks of the prompts; untrusted. Several are named as taken together.
         headline: the layers that suffice; None where they were not measured.
         idle: the layers that write nothing.
         stand_in: what stands in for a layer that is left out; empty where nothing does.
     """
-    others = [found for found in evidence if headline is None or found.measure != headline.measure]
-    counted = [found for found in others if found.count is not None]
-    firm = [found for found in others if _holds(found)]
-    held = [found for found in evidence if _holds(found)]
-    fragile = [found for found in evidence if found.is_fragile]
-    none = [found for found in others if found.count is None and found.measure not in missing]
+    others = [
+        measure for measure in evidence if headline is None or measure.measure != headline.measure
+    ]
+    counted = [measure for measure in others if measure.count is not None]
+    firm = [measure for measure in others if _is_reliable(measure)]
+    reliable = [measure for measure in evidence if _is_reliable(measure)]
+    fragile = [measure for measure in evidence if measure.is_fragile]
+    none = [
+        measure
+        for measure in others
+        if measure.count is None and measure.measure not in missing_metrics
+    ]
     # Layers are numbered from 0 and counted from 1: the range follows the first number.
     numbering = chain([f" of {indices_text(n_layers)}"], repeat(""))
     axes = list(_axes(firm, n_layers))
@@ -56,18 +62,18 @@ def verdict_sentence(
         *axes,
         *_idle(idle, numbering),
         *([f"{_begun(stand_in)}."] if stand_in else []),
-        *_none_firm(held),
+        *_none_firm(reliable),
         *_doubts(fragile, none, numbering),
     ]
     if headline is not None:
         bold, rest = _sufficient(headline, n_layers, _where(tasks))
         return Sentence(bold, (rest, *clauses))
     if not counted:
-        told = none or evidence
-        reason = next((found.reason for found in told if found.reason), "")
+        measures = none or evidence
+        reason = next((measure.reason for measure in measures if measure.reason), "")
         unknown = f"How many of its {_layers(n_layers)} suffice is not known"
         return Sentence(unknown, (f": {reason}." if reason else ".",))
-    by = f"{_known_by(firm)}{_where(tasks)}"
+    by = f"{_evidence_words(firm)}{_where(tasks)}"
     if not axes:
         return Sentence(by, (".", *clauses))
     return Sentence(by, (f", {_lowered(clauses[0])}", *clauses[1:]))
@@ -87,9 +93,9 @@ def _sufficient(headline: Headline, n_layers: int, where: str) -> tuple[str, str
     )
 
 
-def _known_by(firm: Sequence[Evidence]) -> str:
+def _evidence_words(firm: Sequence[Evidence]) -> str:
     """The kinds of evidence of the counts, in words, before layers that suffice are measured."""
-    kinds = {found.kind for found in firm}
+    kinds = {measure.kind for measure in firm}
     if not firm:
         return "No count holds"
     if "causal" in kinds:
@@ -99,8 +105,8 @@ def _known_by(firm: Sequence[Evidence]) -> str:
 
 def _axes(firm: Sequence[Evidence], n_layers: int) -> Iterator[str]:
     """The counts of layers, and the depths, each in a sentence."""
-    layers = [_counted(found) for found in firm if found.layers is not None]
-    depths = [_placed(found) for found in firm if found.layers is None]
+    layers = [_counted(measure) for measure in firm if measure.layers is not None]
+    depths = [_placed(measure) for measure in firm if measure.layers is None]
     for title, words in (("Layers", layers), ("Depths", depths)):
         if words:
             yield f"{title} of {n_layers}: {'; '.join(words)}."
@@ -114,26 +120,26 @@ def _idle(idle: Sequence[int], numbering: Iterator[str]) -> Iterator[str]:
         yield f"{_begun(some)}{next(numbering)} {write} nothing."
 
 
-def _none_firm(held: Sequence[Evidence]) -> Iterator[str]:
+def _none_firm(reliable: Sequence[Evidence]) -> Iterator[str]:
     """Why no count is firm, where all that hold do so for these prompts alone."""
-    if held and not any(found.firm for found in held):
-        yield f"No count is firm: {held[0].reason}."
+    if reliable and not any(measure.firm for measure in reliable):
+        yield f"No count is firm: {reliable[0].reason}."
 
 
-def _counted(found: Evidence) -> str:
+def _counted(measure: Evidence) -> str:
     """A count of layers, its measure, and whether it is firm."""
-    return f"{found.count}{_spaced(found.meaning)} ({found.title}{_if_firm(found)})"
+    return f"{measure.count}{_spaced(measure.meaning)} ({measure.title}{_if_firm(measure)})"
 
 
-def _placed(found: Evidence) -> str:
+def _placed(measure: Evidence) -> str:
     """A depth, its measure, and whether it is firm."""
-    if not found.meaning:
-        return _counted(found)
-    return f"{found.meaning}, {found.count} ({found.title}{_if_firm(found)})"
+    if not measure.meaning:
+        return _counted(measure)
+    return f"{measure.meaning}, {measure.count} ({measure.title}{_if_firm(measure)})"
 
 
-def _if_firm(found: Evidence) -> str:
-    return ", firm" if found.firm else ""
+def _if_firm(measure: Evidence) -> str:
+    return ", firm" if measure.firm else ""
 
 
 def _spaced(words: str) -> str:
@@ -202,12 +208,12 @@ def _compared(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
     theirs = {
         measure.measure: measure
         for measure in b.evidence
-        if _holds(measure) and measure.measure not in headlines
+        if _is_reliable(measure) and measure.measure not in headlines
     }
     pairs = [
         (ours, theirs[ours.measure])
         for ours in a.evidence
-        if _holds(ours) and ours.measure in theirs
+        if _is_reliable(ours) and ours.measure in theirs
     ]
     if not pairs and a.headline and b.headline:
         return ""
@@ -224,16 +230,16 @@ def _compared(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
         )
         if found
     ]
-    said = f"{names[1]} is {' and '.join(clear)}" if clear else ""
+    sentence = f"{names[1]} is {' and '.join(clear)}" if clear else ""
     if unclear:
-        said += "; " if clear else f"Between {names[0]} and {names[1]} there is "
-        said += f"no clear difference in depth{_by(unclear, pairs)}"
+        sentence += "; " if clear else f"Between {names[0]} and {names[1]} there is "
+        sentence += f"no clear difference in depth{_by(unclear, pairs)}"
     if a.n_layers != b.n_layers:
-        said += f" ({', '.join(_of_all(pair, a, b) for pair in pairs)})"
-    return f"{said}."
+        sentence += f" ({', '.join(_of_all(pair, a, b) for pair in pairs)})"
+    return f"{sentence}."
 
 
-def _holds(measure: Evidence) -> bool:
+def _is_reliable(measure: Evidence) -> bool:
     return measure.count is not None and not measure.is_fragile
 
 

@@ -43,8 +43,8 @@ def without_meaning(evidence: Iterable[Evidence]) -> list[Evidence]:
     """The evidence of a model that knows nothing of the text: no count of it holds."""
     reason = "the model knows nothing of the text"
     return [
-        replace(found, firm=False, holds_here=False, reason=reason, after_layer=0)
-        for found in evidence
+        replace(measure, firm=False, holds_here=False, reason=reason, after_layer=0)
+        for measure in evidence
     ]
 
 

@@ -200,7 +200,7 @@ class _Page:
             by_head, rest = heads[0].writes()[:, 0], heads[0].biases[0]
             self._close_logit([*by_head, rest, writes["mlp"]])
         readouts, promoted = self._read_states(between, writes, neurons)
-        texts, info = self._inspector.tokens.shown, self._model.info
+        texts, info = self._inspector.tokens.readable_texts, self._model.info
         target = self._output.target
         return Inspection(
             layer=self._layer,

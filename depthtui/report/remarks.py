@@ -65,7 +65,7 @@ def _place(mark: Bookmark, result: RunResult) -> str:
 
 
 def _token(mark: Bookmark, result: RunResult) -> str:
-    texts = result.tokens.shown
+    texts = result.tokens.readable_texts
     return texts[mark.token] if mark.token < len(texts) else ""
 
 

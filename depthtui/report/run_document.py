@@ -461,7 +461,7 @@ def _run(
     yield Tokens(
         [
             Token(text, "answer" if index >= tokens.answer_start else "")
-            for index, text in enumerate(tokens.shown)
+            for index, text in enumerate(tokens.readable_texts)
         ],
         prompt.text,
     )
@@ -479,7 +479,7 @@ def _run(
 def _position(result: RunResult, token: int) -> str:
     """Position of a token, such as `token 4 of 0-12, " is"`."""
     end = ", the last" if token == len(result.tokens) - 1 else ""
-    text = shortened(printable(result.tokens.shown[token][:80]), 24)
+    text = shortened(printable(result.tokens.readable_texts[token][:80]), 24)
     return f'token {token} of {indices_text(len(result.tokens))}{end}, "{text}"'
 
 
@@ -498,7 +498,7 @@ def _run_figures(result: RunResult, lens: str, budget: _Budget, token: int) -> I
         up = "depth" if measure.reads_residual else "layer"
         unit = formula_in(measure, result)
         names = _row_names(result.model, len(values))
-        heatmap = Heatmap(values, measure, result.tokens.shown, unit, up, rows=names)
+        heatmap = Heatmap(values, measure, result.tokens.readable_texts, unit, up, rows=names)
         title = through(measure, lens).title
         figure = Figure(title, heatmap, of_measure(measure)[0].reading)
         (leading if measure.leading else others).append(figure)

@@ -212,14 +212,18 @@ def test_a_run_gets_every_kind_that_was_measured() -> None:
         "geometric",
         "causal",
     ]
-    assert not {"ablation", "similarity"} & set(found.missing)
+    assert not {"ablation", "similarity"} & set(found.missing_metrics)
 
 
 def test_what_was_not_measured_is_missing_unless_no_run_can_have_it() -> None:
-    assert {"similarity", "ablation"} <= set(reading_of([make_result()], SummarySettings()).missing)
+    assert {"similarity", "ablation"} <= set(
+        reading_of([make_result()], SummarySettings()).missing_metrics
+    )
     without_lens = make_result(lens_missing="no final norm")
-    assert "ablation" not in reading_of([without_lens], SummarySettings()).missing
-    assert "ablation" not in reading_of([make_result(), full_run()], SummarySettings()).missing
+    assert "ablation" not in reading_of([without_lens], SummarySettings()).missing_metrics
+    assert (
+        "ablation" not in reading_of([make_result(), full_run()], SummarySettings()).missing_metrics
+    )
 
 
 def test_a_count_of_some_prompts_says_so_and_is_not_firm() -> None:
@@ -328,7 +332,7 @@ def test_what_fills_in_has_a_row_so_far_and_is_missing_yet() -> None:
     assert found is not None
     row = next(evidence for evidence in found.evidence if evidence.measure == "order")
     assert (row.count, row.reason) == (None, "2 of 7 pairs of layers so far")
-    assert "order" in found.missing
+    assert "order" in found.missing_metrics
     assert "Before any layer is left out" in found.sentence
     assert "sequential depth" not in found.sentence
 

@@ -49,7 +49,7 @@ def test_a_short_prompt_has_no_verdict(tokens: int) -> None:
     found = verdict([make_result(tokens=tokens)])
     scored = "1 scored token" if tokens == 1 else "9 scored tokens"
     assert found.sentence == f"Too short: no verdict on {scored}, 10 are needed."
-    assert (found.warnings, found.evidence, found.missing) == ((found.sentence,), (), ())
+    assert (found.warnings, found.evidence, found.missing_metrics) == ((found.sentence,), (), ())
     assert found.text == found.sentence
     assert verdict_dict(found)["warnings"] == [found.sentence]
 

@@ -158,7 +158,7 @@ class TestReading:
         assert set(result.measured) == {*OF_STATES}
         kinds = {one.kind for one in reading_of([result], SummarySettings()).evidence}
         assert kinds == {"readable", "geometric"}
-        assert reading_of([result], SummarySettings()).missing == []
+        assert reading_of([result], SummarySettings()).missing_metrics == []
 
     def test_a_lens_that_was_fitted_before_is_read_through(
         self, folder: Path, states: list[Tensor], ids: list[int], tmp_path: Path

@@ -292,8 +292,8 @@ class TestEveryDocument:
         text = "".join(document(missing).replace("\\", "").split())
         told = verdict(missing, SETTINGS)
         assert told is not None
-        assert {"ablation", "context_depth", "order"} <= set(told.missing)
-        assert f"Morewouldtell(--metrics{','.join(told.missing)})" in text
+        assert {"ablation", "context_depth", "order"} <= set(told.missing_metrics)
+        assert f"Morewouldtell(--metrics{','.join(told.missing_metrics)})" in text
 
 
 class TestMarkdown:

@@ -29,6 +29,6 @@ def by_kind() -> list[Rule]:
     return sorted(ALL, key=lambda rule: KINDS.index(rule.kind))
 
 
-def names_in(known: Collection[str]) -> list[str]:
+def names_in(names: Collection[str]) -> list[str]:
     """The names of rules among some names, in the order of tables."""
-    return [rule.name for rule in ALL if rule.name in known]
+    return [rule.name for rule in ALL if rule.name in names]

@@ -32,7 +32,7 @@ class LastTurn(Rule):
         return replace(super().none(settings, reason), threshold=None)
 
     def estimate(self, curve: np.ndarray, settings: ReadingSettings) -> DepthEstimate:
-        layer = self._found(curve, 0.0)
+        layer = self._layers(curve, 0.0)
         if np.isnan(layer):
             return self.none(settings, self._why_none(curve))
         last = int(layer)
@@ -60,7 +60,7 @@ class LastTurn(Rule):
     def _why_none(self, curve: np.ndarray) -> str:
         return f"{self.noun} never turns from negative to positive"
 
-    def _found(self, curves: np.ndarray, threshold: float) -> np.ndarray:
+    def _layers(self, curves: np.ndarray, threshold: float) -> np.ndarray:
         return last_turns(curves)
 
     def _crossings(self, curves: np.ndarray, layers: np.ndarray, threshold: float) -> np.ndarray:

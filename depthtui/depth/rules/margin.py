@@ -44,7 +44,7 @@ class LastLead(LastTurn):
         else:
             yield _from_depth(int(twice), n_layers, f"{words} only")
 
-    def _found(self, curves: np.ndarray, threshold: float) -> np.ndarray:
+    def _layers(self, curves: np.ndarray, threshold: float) -> np.ndarray:
         return decided_depths(curves - threshold) - 1
 
     def _censored(self, curves: np.ndarray) -> np.ndarray:

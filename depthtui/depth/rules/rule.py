@@ -201,16 +201,16 @@ class Rule:
         crosses there. A curve whose last value is unknown was not read yet and is not changed, nor
         are curves of the logit lens, which reads every depth.
         """
-        known = np.isfinite(curves)
-        if not self.through_lens or settings.lens == LENSES[0] or known.all():
+        is_finite = np.isfinite(curves)
+        if not self.through_lens or settings.lens == LENSES[0] or is_finite.all():
             return curves
-        layers = np.where(known, curves, -np.inf)[..., :-1]
+        layers = np.where(is_finite, curves, -np.inf)[..., :-1]
         largest = layers.max(axis=-1, keepdims=True)
         nothing = largest if self.threshold.falls else np.zeros_like(largest)
-        last = np.maximum.accumulate(np.where(known, np.arange(curves.shape[-1]), -1), axis=-1)
-        held = np.take_along_axis(curves, np.maximum(last, 0), axis=-1)
-        filled = np.where(last >= 0, held, nothing)
-        return np.where(known[..., -1:], filled, curves)
+        last = np.maximum.accumulate(np.where(is_finite, np.arange(curves.shape[-1]), -1), axis=-1)
+        before = np.take_along_axis(curves, np.maximum(last, 0), axis=-1)
+        filled = np.where(last >= 0, before, nothing)
+        return np.where(is_finite[..., -1:], filled, curves)
 
     def level(self, curve: np.ndarray, settings: ReadingSettings) -> float:
         """The level that the rule compares the curve with; NaN where unknown."""
@@ -229,8 +229,8 @@ class Rule:
             `[...]` floats, NaN where no layer qualifies or a curve is not finite.
         """
         curves = self.over_gaps(curves, settings)
-        found = self._found(curves, self.threshold.of(settings))
-        return np.where(np.isfinite(curves).all(axis=-1), found, np.nan)
+        layers = self._layers(curves, self.threshold.of(settings))
+        return np.where(np.isfinite(curves).all(axis=-1), layers, np.nan)
 
     def ranked_layers(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
         """`layers`, with a layer beyond all that the rule can find for a curve without one.
@@ -242,8 +242,8 @@ class Rule:
             `[...]`, NaN where a curve is not finite.
         """
         layers = self.layers(curves, settings)
-        known = np.isfinite(self.over_gaps(curves, settings)).all(axis=-1)
-        return np.where(known & np.isnan(layers), self._censored(curves), layers)
+        is_finite = np.isfinite(self.over_gaps(curves, settings)).all(axis=-1)
+        return np.where(is_finite & np.isnan(layers), self._censored(curves), layers)
 
     def ranked_crossings(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
         """`DepthEstimate.crossing` of some curves; without a layer as in `ranked_layers`.
@@ -253,8 +253,8 @@ class Rule:
         """
         curves = self.over_gaps(curves, settings)
         layers = self.layers(curves, settings)
-        found = self._crossings(curves, layers, self.threshold.of(settings))
-        return np.where(np.isnan(layers), self.ranked_layers(curves, settings), found)
+        crossings = self._crossings(curves, layers, self.threshold.of(settings))
+        return np.where(np.isnan(layers), self.ranked_layers(curves, settings), crossings)
 
     def _crossings(self, curves: np.ndarray, layers: np.ndarray, threshold: float) -> np.ndarray:
         """Where the curves, with these layers, cross the threshold."""
@@ -263,23 +263,23 @@ class Rule:
     def estimate(self, curve: np.ndarray, settings: ReadingSettings) -> DepthEstimate:
         """The effective depth on one finite curve."""
         threshold, layers, falls = self.threshold.of(settings), curve[:-1], self.threshold.falls
-        found, scale = self._found(curve, threshold), self._scale(curve)
+        layer, scale = self._layers(curve, threshold), self._scale(curve)
         area = float(layers.mean() / scale) if self.threshold.of_largest and scale > 0 else None
-        if np.isnan(found):
+        if np.isnan(layer):
             never = "never falls below" if falls else "never exceeds"
             of = " of its maximum" if self.threshold.of_largest else ""
             reason = f"{self.noun} {never} {threshold:g}{of}"
             return replace(self.none(settings, reason), area=area)
-        first, level = int(found), threshold * scale
-        lasts = self.threshold.qualifies(layers[first:], level).all()
+        first, level = int(layer), threshold * scale
+        stays_beyond = self.threshold.qualifies(layers[first:], level).all()
         again = "rises above the threshold again" if falls else "falls back again"
         return DepthEstimate(
             self.name,
             first,
             (first + 1) / len(layers),
             threshold,
-            warning="" if lasts else f"{self.noun} {again} after layer {first}",
-            crossing=float(self._crossings(curve, found, threshold)),
+            warning="" if stays_beyond else f"{self.noun} {again} after layer {first}",
+            crossing=float(self._crossings(curve, layer, threshold)),
             area=area,
         )
 
@@ -306,7 +306,7 @@ class Rule:
 
     def _moved(self, curve: np.ndarray, layer: int, threshold: float, share: float) -> Variant:
         """The variant with a moved threshold."""
-        scale, moved = self._scale(curve), self._found(curve, share * threshold)
+        scale, moved = self._scale(curve), self._layers(curve, share * threshold)
         at_layer = f"{self.title} is {curve[layer]:.3g} at layer {layer}"
         here = f"{at_layer} beside a threshold of {threshold * scale:.3g}"
         level = f"{share * threshold * scale:.3g}"
@@ -321,7 +321,7 @@ class Rule:
         later = f"{here}, and {side} only from layer {other} on"
         return Variant(other + 1, later, len(at_layer))
 
-    def _found(self, curves: np.ndarray, threshold: float) -> np.ndarray:
+    def _layers(self, curves: np.ndarray, threshold: float) -> np.ndarray:
         """The layers of finite curves, NaN where none qualifies."""
         layers = curves[..., :-1]
         scale = layers.max(axis=-1, keepdims=True) if self.threshold.of_largest else 1.0

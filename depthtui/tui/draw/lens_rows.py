@@ -36,7 +36,7 @@ class LensRows(LayerRows):
     @property
     def title(self) -> str:
         """The lens and its token."""
-        text = printable(self.shown.tokens.shown[self.token][:80])
+        text = printable(self.shown.tokens.readable_texts[self.token][:80])
         return f'{lens_heading(self.view.lens)} at "{fit_shown(text, 20).rstrip()}"'
 
     @property

@@ -38,7 +38,7 @@ class GeneratedText(PromptPane):
 
     def prepare(self) -> None:
         super().prepare()
-        texts = self.shown.tokens.shown
+        texts = self.shown.tokens.readable_texts
         for line in self._lines:
             line[:] = [
                 replace(place, text=f" {place.text[1:]}")
@@ -58,7 +58,7 @@ class GeneratedText(PromptPane):
             return
         tokens = self.result.tokens
         index = min(max(self.cursor.token, 0), len(tokens) - 1)
-        text = fit_shown(printable(tokens.shown[index][:80]), 20).rstrip()
+        text = fit_shown(printable(tokens.readable_texts[index][:80]), 20).rstrip()
         values = self.measure.values(self.result)
         depth = "" if values is None else f" · {self.measure.title} {depth_words(values[0, index])}"
         place = f"token {index} of {indices_text(len(tokens))}"

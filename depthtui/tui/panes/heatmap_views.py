@@ -87,7 +87,7 @@ class TokensView:
         return None
 
     def labels(self, result: RunResult) -> Sequence[str]:
-        return result.tokens.shown
+        return result.tokens.readable_texts
 
     def limits(self, measure: Measure) -> tuple[float, float] | None:
         return measure.limits
@@ -120,7 +120,7 @@ class TokensView:
     ) -> tuple[float, str]:
         """The value under the cursor and its name; the layer is one of the rows."""
         layer, token = cursor
-        text = printable(result.tokens.shown[token])
+        text = printable(result.tokens.readable_texts[token])
         return float(values[cursor]), f"{measure.title}, layer {layer}, token {token} ({text})"
 
 

@@ -37,7 +37,7 @@ class OutputBars(LinesPane):
     def lay_out(self) -> list[list[Piece]]:
         lenses = [known_lens(run, self.view.lens) for run in (self.other, self.result)]
         token = min(max(self.cursor.token, 0), len(self.shown.tokens) - 1)
-        text = printable(self.shown.tokens.shown[token][:80])
+        text = printable(self.shown.tokens.readable_texts[token][:80])
         self.set_titles(f'Output after "{fit_shown(text, 20).rstrip()}"', "▀ clean ▄ changed")
         clean, changed = (_probabilities(lens, token) for lens in lenses)
         self._texts = {id_: text for lens in lenses for id_, text in lens.vocabulary.items()}

@@ -136,7 +136,7 @@ class PromptPane(Pane):
             return
         tokens = self.result.tokens
         index = min(max(self.cursor.token, 0), len(tokens) - 1)
-        text = fit_shown(printable(tokens.shown[index][:80]), 24).rstrip()
+        text = fit_shown(printable(tokens.readable_texts[index][:80]), 24).rstrip()
         mark = self.view.remarks.at(*self.cursor)
         note = printable_sentence(mark.note[:40]) if mark is not None else ""
         marked = "" if mark is None else f"★ {note} · " if note else "★ "
@@ -151,7 +151,7 @@ class PromptPane(Pane):
         if self.result is None or not len(self.result.tokens):
             return "Prompt"
         title = "Prompt" + " · chat template" * self.result.settings.chat_template
-        texts = self.result.tokens.shown[self.result.answer_start :]
+        texts = self.result.tokens.readable_texts[self.result.answer_start :]
         if texts:
             answer = fit_shown(printable("".join(texts)[:80]), 24).rstrip()
             title += f' · answer underlined: "{answer}"'
@@ -212,7 +212,7 @@ def lay_out(tokens: PromptTokens, width: int, marks: bool) -> list[_TokenPlace]:
     width = max(1, width)
     places: list[_TokenPlace] = []
     x = y = 0
-    for index, raw in enumerate(tokens.shown):
+    for index, raw in enumerate(tokens.readable_texts):
         room = max(1, width - marks)
         text = printable(raw[: 2 * width])
         if cell_len(text) > room:

@@ -404,7 +404,7 @@ class VerdictPane(ThresholdPage):
     @property
     def _missing(self) -> tuple[str, ...]:
         """Missing metrics: first the chosen lens where it has not read the run."""
-        return self.lens_to_compute() + self._shown_verdict.missing
+        return self.lens_to_compute() + self._shown_verdict.missing_metrics
 
     def _missing_rows(self) -> list[list[Piece]]:
         """A heading, and a line for each missing metric."""

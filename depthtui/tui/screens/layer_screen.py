@@ -166,7 +166,7 @@ class LayerScreen(SteppedScreen):
                 (f"  {printable_chars(notes)}", MUTED),
             )
         else:
-            text = printable(result.tokens.shown[token])
+            text = printable(result.tokens.readable_texts[token])
             place = f"Layer {at} at token {token} '{text}'"
             words = Content.assemble((place, "bold"), (f"  {self.problem or '…'}", MUTED))
         # Its height is fixed: the widgets beneath need no new layout.

@@ -156,7 +156,7 @@ def answer_words(result: RunResult, start: int) -> str:
     """The start of the answer, in words."""
     if start < 0:
         return "The answer is the prompt's own again"
-    text = printable(result.tokens.shown[start][:80])
+    text = printable(result.tokens.readable_texts[start][:80])
     return f'The answer begins at token {start}, "{text}"'
 
 

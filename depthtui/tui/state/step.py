@@ -22,7 +22,7 @@ def step_words(result: RunResult, layer: int, token: int) -> str:
     parts = [
         part for part in (_reading(result, layer, token), _sizes(result, layer, token)) if part
     ]
-    text = printable(result.tokens.shown[token])
+    text = printable(result.tokens.readable_texts[token])
     return f"Layer {layer} at '{text}': {'; '.join(parts)}" if parts else ""
 
 
@@ -32,7 +32,7 @@ def _reading(result: RunResult, layer: int, token: int) -> str:
         return ""
     last = token + 1 >= len(result.tokens)
     target = int(lens.top_ids[layer + 1, token, 0] if last else result.tokens.ids[token + 1])
-    name = lens.vocabulary.get(target, "?") if last else result.tokens.shown[token + 1]
+    name = lens.vocabulary.get(target, "?") if last else result.tokens.readable_texts[token + 1]
     ranks = [_rank(lens, depth, token, target) for depth in (layer, layer + 1)]
     words = f"'{printable(name)}' {ranks[0]} -> {ranks[1]}"
     chances = [_probability(lens, depth, token, last) for depth in (layer, layer + 1)]

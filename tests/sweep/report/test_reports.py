@@ -179,9 +179,9 @@ class TestNumbers:
         assert expected is not None
         assert cell.verdict.sentence == expected.sentence
         assert ("Before any layer is left out" in cell.verdict.sentence) == (not causal)
-        assert cell.verdict.missing == expected.missing
-        assert {"answers_kept", "residual_erasure"} <= set(expected.missing)
-        assert ("ablation" in expected.missing) == (not causal)
+        assert cell.verdict.missing_metrics == expected.missing_metrics
+        assert {"answers_kept", "residual_erasure"} <= set(expected.missing_metrics)
+        assert ("ablation" in expected.missing_metrics) == (not causal)
 
     def test_a_cell_misses_nothing_that_its_prompts_cannot_have(self) -> None:
         result = lacking(full_run(), "answers_kept", "context_depth")

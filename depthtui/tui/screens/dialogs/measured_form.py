@@ -70,7 +70,8 @@ class MeasuredForm(Form):
         words = super().describe(name)
         typed = self.field("answer_start").value
         if name == "answer_start" and typed:
-            return f'Token {typed} is "{printable(self._result.tokens.shown[int(typed)])}". {words}'
+            text = printable(self._result.tokens.readable_texts[int(typed)])
+            return f'Token {typed} is "{text}". {words}'
         return words
 
     def on_mount(self) -> None:
