@@ -43,18 +43,18 @@ def within_budget(
     """
     _check_layers(engine)
     gate = BudgetGate(
-        budget, f"{TEXTS} texts that the model writes itself", _held_out(len(held_out))
+        budget, f"{TEXTS} texts that the model writes itself", _held_out_words(len(held_out))
     )
 
-    def up_to(most: float) -> LayerChoice:
+    def search_up_to(most: float) -> LayerChoice:
         order = engine.layer_order(settings, control, lambda order: order.costs[-1:] > [most])
         costs = engine.costs(held_out, order.layers, control).mean(axis=0)
         return LayerChoice(gate, order.layers, [0.0, *order.costs], dict(enumerate(costs.tolist())))
 
-    choice = up_to(budget)
-    checked = choice.held_out[max(1, choice.count)]
-    if checked > max(budget, choice.choosing[-1]):
-        choice = up_to(checked)
+    choice = search_up_to(budget)
+    first_cost = choice.held_out[max(1, choice.count)]
+    if first_cost > max(budget, choice.choosing[-1]):
+        choice = search_up_to(first_cost)
     return choice
 
 
@@ -96,7 +96,7 @@ def keeping_answers(
     gate = AnswersGate(
         1 - share,
         f"{len(choosing)} other prompts, {len(right[0])} answered rightly",
-        f"{_held_out(len(held_out))}, {len(right[1])} answered rightly",
+        f"{_held_out_words(len(held_out))}, {len(right[1])} answered rightly",
     )
 
     def first_layers(count: int) -> list[int]:
@@ -107,7 +107,7 @@ def keeping_answers(
         )
         return order.layers
 
-    def lost(part: Sequence[WholeOutput], count: int) -> float:
+    def share_lost(part: Sequence[WholeOutput], count: int) -> float:
         answers_kept = engine.answers_kept(part, order[:count], control)
         return 1 - answers_kept / len(part)
 
@@ -117,16 +117,16 @@ def keeping_answers(
             order = first_layers(len(costs))
         if len(costs) > len(order):
             break
-        costs.append(lost(right[0], len(costs)))
+        costs.append(share_lost(right[0], len(costs)))
     held_out_costs = {}
     chosen_count = within(gate, costs)
     for count in range(max(1, chosen_count), 0, -1):
-        held_out_costs[count] = lost(right[1], count)
+        held_out_costs[count] = share_lost(right[1], count)
         if gate.passes(held_out_costs[count]):
             break
     if not chosen_count and len(costs) <= len(order):
         # To suggest a share at which one layer goes, the cost of a second layer must be known.
-        costs.append(lost(right[0], len(costs)))
+        costs.append(share_lost(right[0], len(costs)))
     return LayerChoice(gate, order, costs, held_out_costs)
 
 
@@ -136,5 +136,5 @@ def _check_layers(engine: Engine) -> None:
         raise DepthError("A model keeps at least one layer, and this one has no more.")
 
 
-def _held_out(count: int) -> str:
+def _held_out_words(count: int) -> str:
     return "1 held-out prompt" if count == 1 else f"{count} held-out prompts"

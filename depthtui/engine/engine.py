@@ -75,7 +75,7 @@ from depthtui.metrics.sufficient import PROMPTS_AS_UNITS
 from depthtui.metrics.sufficient.search import LayerOrder
 from depthtui.models.catalog import resolve
 from depthtui.models.checked_config import read_checked_config
-from depthtui.models.devices import answers, execution_device
+from depthtui.models.devices import execution_device, responds
 from depthtui.models.loading import LoadedModel, load, local_folder
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.models.pruning import write_pruned
@@ -152,7 +152,7 @@ class Engine:
         if self._model is None or not self._met_error:
             return ""
         devices = self._model.placement.devices
-        lost = next((str(device) for device in devices if not answers(device)), "")
+        lost = next((str(device) for device in devices if not responds(device)), "")
         self._met_error = bool(lost)
         return lost
 

@@ -73,10 +73,10 @@ def make_engine(
         trusted: the models whose own Python code may run.
     """
     from depthtui.engine.engine import Engine
-    from depthtui.engine.followers import tell_engine
+    from depthtui.engine.followers import share_engine
     from depthtui.prompts.tasks import baseline_texts
 
-    tell_engine(storage)
+    share_engine(storage)
     cache_dir = storage.cache_dir if storage.keep_results else None
     store = open_store(cache_dir, storage.cache_limit, on_notice)
     store.evict()

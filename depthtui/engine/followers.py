@@ -61,7 +61,7 @@ def on_every_rank(method: Method) -> Method:
             return method(self, *args, **kwargs)
         if group.rank == 0:
             arguments = signature.bind(self, *args, **kwargs).arguments
-            _tell({"name": method.__name__, "arguments": _plain_arguments(arguments)})
+            _send({"name": method.__name__, "arguments": _plain_arguments(arguments)})
         with _one_call(has_checkpoints):
             return method(self, *args, **kwargs)
 
@@ -124,11 +124,11 @@ def over_ranks(spec: ModelSpec) -> ModelSpec:
     return replace(spec, tensor_parallel=group.size) if group is not None else spec
 
 
-def tell_engine(storage: Storage) -> None:
+def share_engine(storage: Storage) -> None:
     """Let the other ranks make an engine too, which finds models in the same folders."""
     if is_led() and join().rank == 0:
         folders = {name: str(getattr(storage, name)) for name in _FOLDERS}
-        _tell({"storage": vars(storage) | folders})
+        _send({"storage": vars(storage) | folders})
 
 
 def _follower(storage: dict[str, Any]) -> Engine:
@@ -162,7 +162,7 @@ def follow() -> None:
             method(**_arguments(method, message["arguments"]))
 
 
-def _tell(call: dict[str, Any]) -> None:
+def _send(call: dict[str, Any]) -> None:
     first_rank_bytes(_CALL, lambda: json.dumps(call).encode(), patient=True)
 
 

@@ -82,11 +82,11 @@ def whole_output(model: ReadyModel, tokens: PromptTokens, checkpoint: Check) -> 
     return WholeOutput(tokens, residual, answers_rightly(model, tokens, (), checkpoint))
 
 
-def compare(model: ReadyModel, whole: WholeOutput, checkpoint: Check) -> OutputComparison:
+def compare(model: ReadyModel, whole_output: WholeOutput, checkpoint: Check) -> OutputComparison:
     """Run a pruned model on a prompt on which the whole one was run."""
-    tokens = whole.tokens
+    tokens = whole_output.tokens
     last = _last_residual(model, tokens, checkpoint)
-    before = whole.residual.to(last.device)
+    before = whole_output.residual.to(last.device)
     with torch.no_grad():
         change = OutputChange(_unembedding(model), before, torch.from_numpy(tokens.ids))
         loss, changes = float(change.losses.mean()), change(last[None])
@@ -95,7 +95,7 @@ def compare(model: ReadyModel, whole: WholeOutput, checkpoint: Check) -> OutputC
         same_choices=float(changes.kept[0, 1:].mean()),
         loss_before=loss,
         loss=loss + float(changes.loss.mean()),
-        right_before=whole.right,
+        right_before=whole_output.right,
         right=answers_rightly(model, tokens, (), checkpoint),
     )
 

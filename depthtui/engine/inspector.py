@@ -197,8 +197,8 @@ class _Page:
         experts = self._part("experts", lambda: experts_of(call)) if call is not None else None
         if heads is not None:
             self._closure["heads"] = heads[1]
-            by_head, rest = heads[0].writes()[:, 0], heads[0].biases[0]
-            self._close_logit([*by_head, rest, writes["mlp"]])
+            by_head, biases = heads[0].writes()[:, 0], heads[0].biases[0]
+            self._close_logit([*by_head, biases, writes["mlp"]])
         readouts, promoted = self._read_states(between, writes, neurons)
         texts, info = self._inspector.tokens.readable_texts, self._model.info
         target = self._output.target
@@ -214,7 +214,7 @@ class _Page:
             before=readouts.get("before"),
             after_attention=readouts.get("between"),
             after=readouts.get("after"),
-            written=self._writes_shown(writes, promoted),
+            written=self._described_writes(writes, promoted),
             reads=None if reads is None else self._tokens_read(reads),
             heads=() if heads is None else self._heads(by_head),
             neurons=() if neurons is None else self._neurons(neurons, promoted[len(writes) :]),
@@ -282,7 +282,7 @@ class _Page:
         losses = self._losses_without(call, experts.outputs)
         return tuple(map(Expert, numbers, weights, norms, losses))
 
-    def _writes_shown(
+    def _described_writes(
         self, writes: dict[str, Tensor], promoted: Sequence[tuple[Listed, Listed]]
     ) -> dict[str, Written]:
         stacked = torch.stack([write.to(self._after.device) for write in writes.values()])
@@ -402,8 +402,8 @@ class _Page:
             return
         device = output.direction.device
         # The writes of the embedding and of all other layers: h_L less this layer's change.
-        others = residuals[-1][self._token].to(device).float() - self._change.to(device)
-        direct = output.direct(torch.stack([others, *(part.to(device) for part in parts)]))
+        other_writes = residuals[-1][self._token].to(device).float() - self._change.to(device)
+        direct = output.direct(torch.stack([other_writes, *(part.to(device) for part in parts)]))
         assert direct is not None
         total = float(direct.sum()) + output.constant
         self._closure["logit"] = abs(total - output.logit) / max(output.largest, 1e-30)

@@ -69,9 +69,9 @@ class _StoredOrder:
     whole: bool
 
     @classmethod
-    def of(cls, order: LayerOrder, whole: bool) -> _StoredOrder:
+    def of(cls, order: LayerOrder, is_whole: bool) -> _StoredOrder:
         """Convert an order, finished or not."""
-        return cls(tuple(order.layers), tuple(order.costs), tuple(order.last.items()), whole)
+        return cls(tuple(order.layers), tuple(order.costs), tuple(order.last.items()), is_whole)
 
     @property
     def order(self) -> LayerOrder:
@@ -147,7 +147,7 @@ class LayerOrders:
 
         def keep(order: LayerOrder) -> None:
             if is_stored:
-                self._write_file(key, _StoredOrder.of(order, whole=False))
+                self._write_file(key, _StoredOrder.of(order, is_whole=False))
 
         tried, expected = 0.0, expected_trials(n_layers, settings.sufficient_search)
 

@@ -198,7 +198,7 @@ class Lenses:
         if choice.kind == "jacobian" and not choice.texts:
             # Announce hours of fitting before the minutes of writing texts.
             checkpoint()
-            self._tell_time(self._dummy_prompts(choice), self._written_digest(choice), notify)
+            self._notify_time(self._dummy_prompts(choice), self._written_digest(choice), notify)
         with fast_products(self.model.loaded.model):
             calibration = self._calibration(choice, report, checkpoint)
         if choice.kind == "affine":
@@ -219,8 +219,8 @@ class Lenses:
         maps = read_published(path, info.n_layers, info.d_model)
         with fast_products(self.model.loaded.model):
             tokens = _TEXTS_TRIED * (self._length - 1)
-            texts = self._written(tokens, choice.seed, report, checkpoint)
-        maps = self._tried(maps, texts, self._unembedding(), checkpoint)
+            texts = self._write_tokens(tokens, choice.seed, report, checkpoint)
+        maps = self._with_held_out_kl(maps, texts, self._unembedding(), checkpoint)
         for depth, kl in enumerate(maps.held_out_kl):
             if maps.at(depth) is not None and not np.isfinite(kl):
                 raise DepthError(
@@ -261,7 +261,7 @@ class Lenses:
             path = Path(choice.texts)
             texts, digest = read_texts(path)
             return Calibration.of([self._ids(text) for text in texts], path.name, digest)
-        texts_written = self._written(
+        texts_written = self._write_tokens(
             self._tokens_to_write(choice), choice.seed, report, checkpoint
         )
         return Calibration.of(texts_written, WRITTEN, self._written_digest(choice))
@@ -288,7 +288,7 @@ class Lenses:
         """Number of tokens of a text that the model writes."""
         return min(LENGTH, self.model.info.context_length or LENGTH)
 
-    def _written(
+    def _write_tokens(
         self, tokens: int, seed: int, report: Report, checkpoint: Check, length: int = 0
     ) -> list[Tensor]:
         """Texts of `tokens` tokens in all that the model writes by itself."""
@@ -314,7 +314,7 @@ class Lenses:
             DepthError: the tokenizer has no token that begins a text.
         """
         length = min(length, self._length)
-        return self._written(count * (length - 1), seed, report, checkpoint, length)[:count]
+        return self._write_tokens(count * (length - 1), seed, report, checkpoint, length)[:count]
 
     def _ids(self, text: str) -> Tensor:
         tokens = tokenise(self.model.loaded.tokenizer, Prompt(text), False, self.model.vocabulary)
@@ -396,7 +396,7 @@ class Lenses:
         prompts = usable_prompts(calibration.fitting_texts)[: choice.prompts]
         if choice.texts:
             checkpoint()
-            self._tell_time(prompts, calibration.digest, notify)
+            self._notify_time(prompts, calibration.digest, notify)
         unfinished, sums = self._unfinished(calibration.digest)
         for number, ids in enumerate(prompts[sums.prompts :], sums.prompts):
 
@@ -416,7 +416,7 @@ class Lenses:
         )
         no_kl = np.full(info.n_layers, np.nan, np.float32)
         maps = LensMaps(fit, sums.at, no_kl, no_kl, no_kl)
-        maps = self._tried(maps, calibration.held_out, unembedding, checkpoint)
+        maps = self._with_held_out_kl(maps, calibration.held_out, unembedding, checkpoint)
         if unfinished is not None and is_first():
             unfinished.remove()
         return maps
@@ -429,7 +429,7 @@ class Lenses:
         unfinished = self.folder.unfinished(info.fingerprint, digest)
         return unfinished, unfinished.read(info.n_layers, info.d_model)
 
-    def _tell_time(self, prompts: Sequence[Tensor], digest: str, notify: Notify) -> None:
+    def _notify_time(self, prompts: Sequence[Tensor], digest: str, notify: Notify) -> None:
         """Notify of the time that the remaining prompts take."""
         model, width = self.model.loaded.model, self.model.info.d_model
         fitted_prompts = self._unfinished(digest)[1].prompts
@@ -445,7 +445,7 @@ class Lenses:
             "dimensions each. A stop keeps the prompts that are done."
         )
 
-    def _tried(
+    def _with_held_out_kl(
         self,
         maps: LensMaps,
         texts: Sequence[Tensor],

@@ -130,13 +130,13 @@ class Measurement:
             if keeps:
                 self._keep_later(self._cache.keep_activations, result, activations)
         provenance = self._model.provenance(datetime.now(UTC), run.seconds)
-        measured = dataclasses.replace(
+        stored_result = dataclasses.replace(
             result, complete=True, unavailable={}, failed=(), provenance=provenance
         )
-        if measured.measured:
+        if stored_result.measured:
             # The key has no failed metric, so that a run without these finds the result.
             self.keys[PASS] = self._cache.pass_key(result)
-            self._keep_later(self._cache.keep_pass, result, measured)
+            self._keep_later(self._cache.keep_pass, result, stored_result)
         for metric, value in run.beside_lens:
             run.emit_whole(metric, value)
             self._name_key(metric)
@@ -175,7 +175,7 @@ class Measurement:
         context = self._run.context(self._recorded_before, self._lens, self._order)
         # Before the recorded pass takes its share.
         rooms = self._model.placement.rooms()
-        prepared = self._tell_prepared()
+        prepared = self._emit_prepared()
         # No metric should wait while an order is found for another one.
         later = [each for each in ON_DEMAND if each.in_order and each.name not in prepared]
         for metric in (*(each for each in ON_DEMAND if each not in later), *later):
@@ -244,16 +244,16 @@ class Measurement:
             choice = self._choice(metric.through)
             self._lenses.find_or_fit(choice, report, self._run.control.checkpoint)
 
-        is_there = self._run.attempt(metric.name, work)
-        self._tell_prepared()
-        return is_there
+        has_lens = self._run.attempt(metric.name, work)
+        self._emit_prepared()
+        return has_lens
 
     def _order(self) -> Sequence[int] | None:
         """The order in which layers are left out; None for one of the prompt's own tokens."""
         settings = self._result.settings
         return self._orders.stored_layers(settings) if _finds_order(settings) else None
 
-    def _tell_prepared(self) -> tuple[str, ...]:
+    def _emit_prepared(self) -> tuple[str, ...]:
         """Report and return which possible metrics have their order or their lens already."""
         possible = [
             metric
@@ -268,7 +268,7 @@ class Measurement:
             for metric in possible
             if (self._is_fitted(metric.through) if metric.through else has_order)
         )
-        self._run.tell_prepared(names)
+        self._run.emit_prepared(names)
         return names
 
     def _is_fitted(self, kind: str) -> bool:
@@ -292,9 +292,9 @@ class Measurement:
         def work() -> None:
             self._orders.find_or_search(settings, report, self._run.control.checkpoint)
 
-        is_found = self._run.attempt(metric.name, work)
-        self._tell_prepared()
-        return is_found
+        has_order = self._run.attempt(metric.name, work)
+        self._emit_prepared()
+        return has_order
 
     def _keeps_activations(self) -> bool:
         """Whether activations are cached: where reading is quicker, and they are small enough."""

@@ -47,8 +47,8 @@ def available(device: torch.device) -> int:
 
 def _available(device: torch.device) -> int:
     if device.type == "cuda":
-        held_free = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + held_free
+        reserved_free = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reserved_free
     if device.type == "mps":
         # Memory is shared with the CPU; the driver allows a part of it.
         allocated = torch.mps.current_allocated_memory()
@@ -200,7 +200,7 @@ def why_not(
     return (
         f"it needs {format_size(placement.by_device(need)[device])} or more at {sizes.tokens:,} "
         f"tokens, and {format_size(rooms[device])} {where} are free: "
-        f"{_what_helps(metric, info, sizes, placement, rooms)}"
+        f"{_advice(metric, info, sizes, placement, rooms)}"
     )
 
 
@@ -208,24 +208,24 @@ def ran_out(
     metric: Metric, info: ModelInfo, sizes: Sizes, placement: Placement, rooms: Rooms
 ) -> str:
     """Why a metric that ran out of memory is unavailable, and what helps."""
-    helps = _what_helps(metric, info, sizes, placement, rooms)
+    helps = _advice(metric, info, sizes, placement, rooms)
     return f"the memory ran out at {sizes.tokens:,} tokens, in the smallest parts too: {helps}"
 
 
-def _what_helps(
+def _advice(
     metric: Metric, info: ModelInfo, sizes: Sizes, placement: Placement, rooms: Rooms
 ) -> str:
     fits = _longest(lambda some: of_metric(metric, some), info, sizes, placement, rooms)
     if fits >= sizes.tokens:
         # The estimate is a minimum.
         fits = sizes.tokens // 2
-    advice = _choices_that_help(metric, sizes, placement, rooms)
+    advice = _options_that_help(metric, sizes, placement, rooms)
     advice += [f"a prompt of about {fits:,} tokens"] if fits > 1 else []
     advice += ["bfloat16"] if info.dtype == "float32" else []
     return f"try {' or '.join([*advice, 'a smaller model'])}"
 
 
-def _choices_that_help(
+def _options_that_help(
     metric: Metric, sizes: Sizes, placement: Placement, rooms: Rooms
 ) -> list[str]:
     """Options that restrict a metric to a part that fits, where that needs less memory."""

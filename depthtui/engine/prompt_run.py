@@ -111,10 +111,10 @@ class PromptRun:
             self.result.unavailable[metric] = str(error).rstrip(".")
         except Exception as error:
             end_unless_met_by_all(error)
-            self.result.fail(metric, self._what_failed(METRIC_BY_NAME[metric], error))
+            self.result.fail(metric, self._failure_reason(METRIC_BY_NAME[metric], error))
         return metric not in self.result.unavailable
 
-    def _what_failed(self, metric: Metric, error: Exception) -> str:
+    def _failure_reason(self, metric: Metric, error: Exception) -> str:
         if is_out_of_memory(error):
             model, placement = self._model, self._model.placement
             return memory.ran_out(metric, model.info, self.sizes, placement, placement.rooms())
@@ -295,7 +295,7 @@ class PromptRun:
                 MetricRows(self._run_id, metric, value, done, total, self.seconds, seconds_left)
             )
 
-    def tell_prepared(self, metrics: tuple[str, ...]) -> None:
+    def emit_prepared(self, metrics: tuple[str, ...]) -> None:
         """Emit the metrics whose one-time preparation is done for the model."""
         if metrics != self._model.pace.prepared:
             self._emit_pace(replace(self._model.pace, prepared=metrics))

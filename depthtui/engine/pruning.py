@@ -141,7 +141,7 @@ def changed(
 ) -> Iterator[None]:
     """Make some layers return their input, and others run twice."""
 
-    def hand_on(
+    def return_input(
         _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
     ) -> Any:
         residual = hidden_states(args, kwargs)
@@ -150,7 +150,8 @@ def changed(
     with hooks() as handles:
         layers = find_blocks(model)
         handles.extend(
-            layers[layer].register_forward_hook(hand_on, with_kwargs=True) for layer in left_out
+            layers[layer].register_forward_hook(return_input, with_kwargs=True)
+            for layer in left_out
         )
         handles.extend(Twice(layers, repeated).hooks())
         yield

@@ -15,12 +15,14 @@ INTERRUPTED = 130
 """The exit status after ctrl-c."""
 
 
-def as_rank(work: Callable[[], int], say: Callable[[str], object], restarts: bool = True) -> int:
+def as_rank(
+    work: Callable[[], int], print_words: Callable[[str], object], restarts: bool = True
+) -> int:
     """Do some work at rank 0, and its calls of the model at every rank.
 
     Args:
         work: the work; returns the exit status.
-        say: prints a sentence.
+        print_words: prints a sentence.
         restarts: whether the work can be repeated from its beginning.
 
     Returns:
@@ -29,11 +31,11 @@ def as_rank(work: Callable[[], int], say: Callable[[str], object], restarts: boo
     from depthtui.parallel.ending import STOPPED, watched
 
     is_first = group.rank_started() == 0
-    streams = _Streams(say)
+    streams = _Streams(print_words)
     if not is_first:
         streams.silence()
     group.lead()
-    with watched(streams.tell, functools.partial(_finish, streams), restarts):
+    with watched(streams.print_always, functools.partial(_finish, streams), restarts):
         if not is_first:
             return _follow()
         status = work()
@@ -45,7 +47,7 @@ def as_rank(work: Callable[[], int], say: Callable[[str], object], restarts: boo
             dismiss()
         group.leave()
         if status == INTERRUPTED:
-            say(STOPPED)
+            print_words(STOPPED)
         return status
 
 
@@ -64,8 +66,8 @@ def _follow() -> int:
 class _Streams:
     """The standard streams of a rank; those of ranks other than 0 are silent."""
 
-    def __init__(self, say: Callable[[str], object]) -> None:
-        self._say = say
+    def __init__(self, print_words: Callable[[str], object]) -> None:
+        self._print_words = print_words
         self._saved: tuple[int, ...] = ()
 
     def silence(self) -> None:
@@ -82,10 +84,10 @@ class _Streams:
         for saved, stream in zip(self._saved, (1, 2), strict=False):
             os.dup2(saved, stream)
 
-    def tell(self, words: str) -> None:
+    def print_always(self, words: str) -> None:
         """Print a sentence, even if silent."""
         self.restore()
-        self._say(words)
+        self._print_words(words)
 
 
 def _finish(streams: _Streams, end: GroupEnds) -> NoReturn:

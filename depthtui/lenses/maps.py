@@ -72,7 +72,7 @@ class LensMaps:
         return len(self.held_out_kl)
 
 
-class Transported(Sequence[Tensor]):
+class MappedResiduals(Sequence[Tensor]):
     """T_0(h_0) … T_{L-1}(h_{L-1}), h_L: computed on access, the last ones kept.
 
     A depth without a map is not changed.

@@ -169,7 +169,7 @@ def gpus(device: torch.device) -> list[int]:
     return list(range(torch.cuda.device_count())) if device.index is None else [device.index]
 
 
-def answers(device: torch.device) -> bool:
+def responds(device: torch.device) -> bool:
     """Whether a device still computes.
 
     An error in a CUDA kernel, such as a read outside of memory, costs the whole process its GPU:

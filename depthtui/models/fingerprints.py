@@ -63,7 +63,7 @@ def fingerprint(
     """
     paths = sorted(files)
     identities = {path: _identity(path) for path in paths}
-    hashes = _known_hashes(identities, hash_file)
+    hashes = _stored_hashes(identities, hash_file)
     hashes |= _hash_files([path for path in paths if path not in hashes], identities, report)
     if hash_file is not None:
         lasting_paths = [path for path in paths if _will_last(path, identities[path])]
@@ -73,7 +73,7 @@ def fingerprint(
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()
 
 
-def _known_hashes(
+def _stored_hashes(
     identities: Mapping[Path, Sequence[int]], hash_file: Path | None
 ) -> dict[Path, str]:
     """The stored hashes of those files that have not changed."""
@@ -93,7 +93,7 @@ def stored_fingerprint(
 
     def look_up(_progress: Callable[[Progress], None]) -> str:
         identities = {path: _identity(path) for path in files}
-        hashes = _known_hashes(identities, hash_file)
+        hashes = _stored_hashes(identities, hash_file)
         unread = [path for path in identities if path not in hashes]
         if any(identities[path][1] > _SMALL for path in unread):
             return ""

@@ -95,10 +95,10 @@ def converted_folder(
 
     `report` is called with bytes read and bytes to read, where the file was not read before.
     """
-    digest = fingerprint([gguf], known_hashes(models_dir), report)
+    digest = fingerprint([gguf], hash_file_in(models_dir), report)
     return models_dir / f"{gguf.stem[:80]}-{digest[:12]}"
 
 
-def known_hashes(models_dir: Path) -> Path:
+def hash_file_in(models_dir: Path) -> Path:
     """The file with the hashes of large files: beside the model store."""
     return models_dir.parent / "fingerprints.json"

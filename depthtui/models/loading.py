@@ -39,8 +39,8 @@ from depthtui.models.integrity import (
     check_files_are_ordinary,
     check_safetensors,
     converted_folder,
+    hash_file_in,
     is_whole,
-    known_hashes,
     model_files,
 )
 from depthtui.models.library_output import silence_libraries
@@ -142,10 +142,10 @@ def load(
         make_current(placement)
     stored_dtype = config.get_text_config().dtype or config.dtype
     # Both read all weights in order: the second finds in the file cache what the first has read.
-    take_fingerprint = stored_fingerprint if readout_only else fingerprint_beside
+    fingerprinting = stored_fingerprint if readout_only else fingerprint_beside
     # The other ranks use rank 0's fingerprint.
     files = model_files(folder) if is_first() else []
-    with take_fingerprint(files, known_hashes(models_dir)) as fingerprint:
+    with fingerprinting(files, hash_file_in(models_dir)) as fingerprint:
         with all_or_none("the weights"):
             model = load_weights(
                 folder,
@@ -176,7 +176,7 @@ def load(
 
     progress(Progress("Merging the adapter", 0, 0, "weights"))
     with load_errors(folder):
-        return _with_adapter(loaded, adapter, known_hashes(models_dir), load_base)
+        return _with_adapter(loaded, adapter, hash_file_in(models_dir), load_base)
 
 
 def _with_adapter(
@@ -221,13 +221,17 @@ def _rounding(info: ModelInfo, stored: object, dtype: torch.dtype) -> str:
 
 def _check_spec(spec: ModelSpec) -> None:
     if spec.dtype != "auto" and spec.dtype not in DTYPES:
-        raise DepthError(f"There is no dtype {spec.dtype!r}.", f"Use auto or {_or(DTYPES)}.")
+        raise DepthError(
+            f"There is no dtype {spec.dtype!r}.", f"Use auto or {_joined_by_or(DTYPES)}."
+        )
     if spec.adapter:
         adapters.check_can_merge(spec)
     if not spec.quantize:
         return
     if spec.quantize not in QUANTIZE:
-        raise DepthError(f"Cannot quantise to {spec.quantize!r}.", f"Use {_or(QUANTIZE)}.")
+        raise DepthError(
+            f"Cannot quantise to {spec.quantize!r}.", f"Use {_joined_by_or(QUANTIZE)}."
+        )
     if importlib.util.find_spec("bitsandbytes") is None:
         raise DepthError(
             "Quantising needs bitsandbytes, which is not installed.",
@@ -362,6 +366,6 @@ def _devices(model: PreTrainedModel) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _or(words: Any) -> str:
+def _joined_by_or(words: Any) -> str:
     *first, last = words
     return f"{', '.join(first)} or {last}"

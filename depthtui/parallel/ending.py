@@ -220,19 +220,19 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def watched(
-    tell: Callable[[str], None],
+    report: Callable[[str], None],
     finish: Callable[[GroupEnds], NoReturn],
     restarts: bool = True,
 ) -> Iterator[None]:
     """Let the end of another rank end this one, during the block.
 
     Args:
-        tell: called with a sentence, at one of the ranks.
+        report: called with a sentence, at one of the ranks.
         finish: ends the process, or starts it again.
         restarts: whether the process can be started again.
     """
     _ending.restarts = restarts
-    with _Watch(tell, finish):
+    with _Watch(report, finish):
         try:
             yield
             return
@@ -242,28 +242,28 @@ def watched(
         except GroupEnds:
             pass
         assert _ending.why is not None
-        _tell(tell, _ending.why)
+        _report_once(report, _ending.why)
         finish(_ending.why)
 
 
-def _tell(tell: Callable[[str], None], end: GroupEnds) -> None:
-    """Call `tell` with the reason, at the first rank that gets here."""
+def _report_once(report: Callable[[str], None], end: GroupEnds) -> None:
+    """Call `report` with the reason, at the first rank that gets here."""
     group = joined()
     try:
         is_first = group is None or group.store.add("told", 1) == 1
     except RuntimeError:
         is_first = group is not None and group.rank <= 1
     if is_first:
-        tell(str(end))
+        report(str(end))
 
 
 class _Watch:
     """A thread that checks whether the group ends, and a handler of signals that end it."""
 
     def __init__(
-        self, tell: Callable[[str], None], finish: Callable[[GroupEnds], NoReturn]
+        self, report: Callable[[str], None], finish: Callable[[GroupEnds], NoReturn]
     ) -> None:
-        self._tell = tell
+        self._report = report
         self._finish = finish
         self._has_raised = False
         self._main = threading.get_ident()
@@ -302,7 +302,7 @@ class _Watch:
                 self._bring_about(_noted(end))
             else:
                 # The main thread is ending already.
-                self._end_without_it(_ending.why)
+                self._end_without_main(_ending.why)
             return
 
     def _end_by_signal(self) -> GroupEnds | None:
@@ -323,13 +323,13 @@ class _Watch:
     def _bring_about(self, end: GroupEnds) -> None:
         """End the process by the main thread, or without it."""
         signal.pthread_kill(self._main, signal.SIGTERM)
-        self._end_without_it(end)
+        self._end_without_main(end)
 
-    def _end_without_it(self, end: GroupEnds) -> None:
+    def _end_without_main(self, end: GroupEnds) -> None:
         """End the process where the main thread waits in vain, such as for a GPU."""
         if not self._stopped.wait(_GRACE):
             _keep_all()
-            _tell(self._tell, end)
+            _report_once(self._report, end)
             self._finish(end)
 
 

@@ -11,7 +11,7 @@ from depthtui.errors import DepthError
 from depthtui.models.adapter_files import adapter_on_disk
 from depthtui.models.catalog import cached_snapshot, resolve
 from depthtui.models.fingerprints import fingerprint, fingerprint_with, reading
-from depthtui.models.integrity import converted_folder, known_hashes, model_files
+from depthtui.models.integrity import converted_folder, hash_file_in, model_files
 
 
 def fingerprint_on_disk(
@@ -39,7 +39,7 @@ def fingerprint_on_disk(
             folder = converted_folder(Path(source.location), models_dir, report)
         if folder is None:
             return None
-        hashes = known_hashes(models_dir)
+        hashes = hash_file_in(models_dir)
         base = fingerprint(model_files(folder), hashes, report)
         if not spec.adapter:
             return base

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from depthtui.models.devices import execution_device
-from depthtui.tracing.carried import Carried
+from depthtui.tracing.carried import CarriedStreams
 from depthtui.tracing.modules import first_tensor, with_first_tensor
 from depthtui.tracing.products import raw_logits
 
@@ -179,7 +179,7 @@ class Anatomy:
     between: Mapping[int, tuple[nn.Module, ...]] = field(default_factory=dict)
     calls: tuple[tuple[int, int], ...] = ()
     width: int = 0
-    carried: Carried | None = None
+    carried: CarriedStreams | None = None
 
     def state(self, depth: int, stream: Callable[[int], Tensor]) -> Tensor:
         """The state of a depth, which later layers read: mostly the depth's stream alone.

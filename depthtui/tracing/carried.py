@@ -20,7 +20,7 @@ from depthtui.tracing.modules import replaced
 
 
 @dataclass(frozen=True)
-class Carried:
+class CarriedStreams:
     """Which earlier streams lie beside a depth's own one, in slots.
 
     A state is `[..., (1 + slots) d]`: first the depth's stream, then its slots.
@@ -74,7 +74,7 @@ class Carried:
                 streams[slot_depth] = stream
         return streams
 
-    def next(self, depth: int, state: Tensor, output: Tensor) -> Tensor:
+    def next_state(self, depth: int, state: Tensor, output: Tensor) -> Tensor:
         """The state of the next depth, from a depth's state and its layer's output."""
         before = self.streams(depth, state) | {depth + 1: output}
         return self.state(depth + 1, lambda earlier: before[earlier])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from depthtui.errors import DepthError
 from depthtui.models.out_of_memory import is_out_of_memory
-from depthtui.tracing.carried import Carried, lay_out
+from depthtui.tracing.carried import CarriedStreams, lay_out
 from depthtui.tracing.layer_arguments import LayerArguments, emptied
 from depthtui.tracing.layer_runs import ProbePass, is_same, serves
 from depthtui.tracing.modules import decoder
@@ -19,7 +19,7 @@ from depthtui.tracing.modules import decoder
 _SEED = 2029
 
 
-def find_carried(model: nn.Module, probe: ProbePass) -> Carried | None:
+def find_carried(model: nn.Module, probe: ProbePass) -> CarriedStreams | None:
     """Which earlier streams a model's states carry beside their own, or None.
 
     None too where layers pass on more than streams: a layer then gives another output when all
@@ -36,17 +36,19 @@ def find_carried(model: nn.Module, probe: ProbePass) -> Carried | None:
         return None
 
 
-def _find_carried(model: nn.Module, probe: ProbePass) -> Carried | None:
+def _find_carried(model: nn.Module, probe: ProbePass) -> CarriedStreams | None:
     runs = probe.runs
     if runs[0].streams != 1:
         return None
     embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
     writes_first = torch.equal(embedding(probe.ids).to(runs[0].before), runs[0].before)
-    given_pass = _GivenPass(
+    given_pass = _StreamPass(
         model,
         probe,
         outputs=[emptied(run.output, probe.ids.shape[1]) for run in runs],
-        carried=Carried(runs[0].before.shape[-1], ((),), True, embedding if writes_first else None),
+        carried=CarriedStreams(
+            runs[0].before.shape[-1], ((),), True, embedding if writes_first else None
+        ),
     )
     streams = [runs[0].before, *(run.after for run in runs)]
     clean = given_pass.run(streams)
@@ -60,7 +62,7 @@ def _find_carried(model: nn.Module, probe: ProbePass) -> Carried | None:
         readers[0] = {0}
     beside = [layers - {depth} for depth, layers in enumerate(readers)]
     between = dict.fromkeys(module for run in runs[1:] for module in run.between)
-    return Carried(
+    return CarriedStreams(
         width=runs[0].before.shape[-1],
         slots=lay_out([*readers, set()]),
         readout_reads=any(len(runs) in layers for layers in beside),
@@ -70,7 +72,7 @@ def _find_carried(model: nn.Module, probe: ProbePass) -> Carried | None:
 
 
 @dataclass(frozen=True)
-class _Read:
+class _PassRecord:
     """The arguments of the layers in a pass, and the decoder's output."""
 
     calls: list[LayerArguments]
@@ -78,17 +80,17 @@ class _Read:
 
 
 @dataclass(frozen=True)
-class _GivenPass:
+class _StreamPass:
     """Passes of the probe's tokens in which the streams of all depths are given."""
 
     model: nn.Module
     probe: ProbePass
     outputs: list[Any]
-    carried: Carried
+    carried: CarriedStreams
 
-    def run(self, streams: Sequence[Tensor]) -> _Read:
+    def run(self, streams: Sequence[Tensor]) -> _PassRecord:
         """Run a pass with the given streams of depths 0 … L, each `[1, T, d]`."""
-        return _Read(*self._calls(streams))
+        return _PassRecord(*self._calls(streams))
 
     def call(self, streams: Sequence[Tensor], layer: int) -> LayerArguments:
         """The call of one layer in a pass that ends there."""
@@ -107,17 +109,19 @@ class _GivenPass:
         calls = self.carried.calls(stream_of_depth, blocks, self.outputs, 0, decode, until)
         return calls, output
 
-    def readers(self, streams: Sequence[Tensor], depth: int, clean: _Read) -> set[int]:
+    def readers(self, streams: Sequence[Tensor], depth: int, clean: _PassRecord) -> set[int]:
         """The layers that read the stream of a depth; L stands for the readout."""
         noise = torch.randn(streams[depth].shape, generator=torch.Generator().manual_seed(_SEED))
         size = streams[depth].float().square().mean().sqrt()
-        changed = list(streams)
-        changed[depth] = streams[depth] + (noise.to(size) * size).to(streams[depth])
-        changed_read = self.run(changed)
-        pairs = zip(clean.calls, changed_read.calls, strict=True)
+        changed_streams = list(streams)
+        changed_streams[depth] = streams[depth] + (noise.to(size) * size).to(streams[depth])
+        changed_record = self.run(changed_streams)
+        pairs = zip(clean.calls, changed_record.calls, strict=True)
         readers = {layer for layer, pair in enumerate(pairs) if not _is_same_call(*pair)}
         return (
-            readers if is_same(clean.output, changed_read.output) else readers | {len(clean.calls)}
+            readers
+            if is_same(clean.output, changed_record.output)
+            else readers | {len(clean.calls)}
         )
 
 

@@ -34,7 +34,7 @@ class LayerArguments:
     states: Tensor | None = None
 
 
-class _Reached(Exception):
+class _LastCallReached(Exception):
     """Ends a pass at the last call that is needed."""
 
 
@@ -107,7 +107,7 @@ def idle_calls(
         if with_gradients and not torch.is_grad_enabled():
             raise DepthError("The model's own code takes no gradients in some of its passes.")
         if number == until:
-            raise _Reached
+            raise _LastCallReached
         states = states_after.get(number, states)
         if output is None:
             return states
@@ -123,7 +123,7 @@ def idle_calls(
             # Hooks of a suspended pass would take these calls for its own layers.
             stack.enter_context(unhooked(block))
             stack.enter_context(replaced(block, forward))
-        with contextlib.suppress(_Reached):
+        with contextlib.suppress(_LastCallReached):
             run()
     return calls
 
@@ -141,7 +141,7 @@ class Span:
         return tuple(self.cut(value) for value in values)
 
     def cut(self, value: Any) -> Any:
-        if isinstance(value, PastHere):
+        if isinstance(value, CachePlaceholder):
             return self.cache
         if isinstance(value, TokenTensor):
             return value.cut(self)
@@ -153,7 +153,7 @@ class Span:
         return value
 
 
-class PastHere:
+class CachePlaceholder:
     """Stands for the cache in observed arguments."""
 
 
@@ -216,7 +216,7 @@ class Axes:
             DepthError: it depends on the tokens otherwise than by a tensor's axes.
         """
         if isinstance(first, Cache):
-            return PastHere()
+            return CachePlaceholder()
         if isinstance(first, tuple):
             return tuple(self.of(a, b) for a, b in zip(first, second, strict=True))
         if type(first) is dict:

@@ -22,7 +22,7 @@ from depthtui.tracing.anatomy import Anatomy, Sublayer, Tap
 from depthtui.tracing.modules import first_tensor, hidden_states, hooks
 from depthtui.tracing.replay import KeysValues, Replay
 from depthtui.tracing.rounding import coarsest_dtype, layer_agrees
-from depthtui.tracing.written_out_attention import Attended, written_out
+from depthtui.tracing.written_out_attention import AttentionTensors, written_out
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,13 @@ def call_at(replay: Replay, anatomy: Anatomy, layer: int, start: int, stop: int)
     # Before the hooks, which must see these tokens alone.
     replay.prepare_span(start)
     module, expected = replay.layers[layer], replay.residual[layer + 1][start:stop]
-    for attention in (written_out, _as_it_is):
+    for attention in (written_out, _unchanged):
         recorder = _LayerRecorder(replay, anatomy, layer, start, stop)
         with torch.no_grad(), attention(module) as attended, recorder:
             try:
                 after, keys_values = replay.run_span(layer, start, stop)
             except (TypeError, RuntimeError, AttributeError) as error:
-                if attention is _as_it_is or is_out_of_memory(error):
+                if attention is _unchanged or is_out_of_memory(error):
                     raise
                 continue
         before = replay.input_of(layer)[start:stop]
@@ -151,7 +151,7 @@ class _LayerRecorder:
         self._stack.close()
 
     def finish(
-        self, after: Tensor, keys_values: KeysValues | None, attended: Attended | None
+        self, after: Tensor, keys_values: KeysValues | None, attended: AttentionTensors | None
     ) -> LayerCall:
         """Return the call, once the layer has run."""
         call = self.call
@@ -296,7 +296,7 @@ def _stacks(module: nn.Module) -> list[nn.Parameter]:
 
 
 @contextlib.contextmanager
-def _as_it_is(_layer: nn.Module) -> Iterator[None]:
+def _unchanged(_layer: nn.Module) -> Iterator[None]:
     """Leave a layer's attention as it is."""
     yield None
 

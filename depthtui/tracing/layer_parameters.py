@@ -24,12 +24,12 @@ def with_parameters(
     """
     names = {module: name for name, module in model.named_modules()}
 
-    def held_by(modules: Iterable[nn.Module]) -> int:
+    def parameters_of(modules: Iterable[nn.Module]) -> int:
         return sum(counts.get(names[module], 0) for module in modules)
 
     return replace(
         info,
-        layer_parameters=tuple(held_by([layer]) for layer in anatomy.layers),
-        attention_parameters=tuple(held_by(module) for module in anatomy.attention_modules),
-        mlp_parameters=tuple(held_by(module) for module in anatomy.mlp_modules),
+        layer_parameters=tuple(parameters_of([layer]) for layer in anatomy.layers),
+        attention_parameters=tuple(parameters_of(module) for module in anatomy.attention_modules),
+        mlp_parameters=tuple(parameters_of(module) for module in anatomy.mlp_modules),
     )

@@ -89,11 +89,11 @@ def left_out(
         clean: those after it in the clean run, `[..., tokens, D]`.
         substitute: what stands in for the layer.
     """
-    before = replay.entered(layer, states)
+    before = replay.layer_input(layer, states)
     return replay.next_states(layer, states, substitute(layer, before, replay.stream(clean)))
 
 
-class Shortened:
+class ShortenedModel:
     """The residual stream of N texts with some layers left out.
 
     Nothing below the lowest layer of a change is computed again.

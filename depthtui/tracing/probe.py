@@ -21,7 +21,7 @@ from depthtui.errors import DepthError
 from depthtui.models.lm_head import lm_head
 from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.anatomy import Anatomy, Sublayer, Tap, Unembedding
-from depthtui.tracing.carried import Carried
+from depthtui.tracing.carried import CarriedStreams
 from depthtui.tracing.earlier_reads import find_carried
 from depthtui.tracing.layer_runs import (
     LayerRun,
@@ -381,7 +381,7 @@ def _is_parallel(model: nn.Module, split: _Split, ids: Tensor) -> bool:
 
 
 def _find_unembedding(
-    model: nn.Module, probe: ProbePass, carried: Carried | None
+    model: nn.Module, probe: ProbePass, carried: CarriedStreams | None
 ) -> tuple[Unembedding | None, str]:
     assert isinstance(model, PreTrainedModel)
     head = lm_head(model)
@@ -403,7 +403,7 @@ def _find_unembedding(
     return None, "final norm and LM head do not reproduce the model's own logits"
 
 
-def _last_state(probe: ProbePass, carried: Carried | None) -> Tensor:
+def _last_state(probe: ProbePass, carried: CarriedStreams | None) -> Tensor:
     """The readout's input, `[1, T, D]`."""
     streams = [probe.runs[0].before, *(run.after for run in probe.runs)]
     last = len(streams) - 1
@@ -440,15 +440,15 @@ def _scales(config: Any, candidate: Unembedding, raw: Tensor, target: Tensor) ->
 
 
 def _unembeddings(
-    model: nn.Module, head: nn.Module, probe: ProbePass, carried: Carried | None
+    model: nn.Module, head: nn.Module, probe: ProbePass, carried: CarriedStreams | None
 ) -> Iterator[Unembedding]:
     """Candidates, first those that the config hints at: rounding can hide a soft-cap.
 
     Last the modules that ran after the layers, which may join several streams.
     """
     config, streams = text_config(model), probe.runs[-1].streams
-    parents = [module for module in model.modules() if _holds_layers(module, config)]
-    beside = _beside(model, head, probe)
+    parents = [module for module in model.modules() if _has_layers(module, config)]
+    beside = _siblings_of(model, head, probe)
     between = [(), *((module,) for module in beside), beside]
     norms: list[tuple[nn.Module, ...]] = []
     for parent in parents:
@@ -473,14 +473,14 @@ def _unembeddings(
         )
 
 
-def _holds_layers(module: nn.Module, config: Any) -> bool:
+def _has_layers(module: nn.Module, config: Any) -> bool:
     expected = getattr(config, "num_hidden_layers", None)
     return any(
         isinstance(child, nn.ModuleList) and len(child) == expected for child in module.children()
     )
 
 
-def _beside(model: nn.Module, head: nn.Module, probe: ProbePass) -> tuple[nn.Module, ...]:
+def _siblings_of(model: nn.Module, head: nn.Module, probe: ProbePass) -> tuple[nn.Module, ...]:
     """The siblings of the LM head; they may run before it."""
     parents = [module for module in model.modules() if head in module.children()]
     siblings = [child for parent in parents for child in parent.children() if child is not head]

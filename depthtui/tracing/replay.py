@@ -47,7 +47,7 @@ class _LayerEnded(Exception):
     """Ends a layer that has put its keys and values into the cache."""
 
 
-class _Past(DynamicCache):
+class _PastCache(DynamicCache):
     """Stands for the tokens before: `length` of them, whose keys and values come from `past`.
 
     The keys and values that a layer adds go into `added`, and never into the past. With `stops`
@@ -83,7 +83,7 @@ class _Past(DynamicCache):
         return self._length + query_length, 0
 
 
-class _Recorded(DynamicCache):
+class _RecordingCache(DynamicCache):
     """The cache of the clean pass.
 
     Attributes:
@@ -189,20 +189,20 @@ class Replay:
                 self._keys_values = [None] * self.n_layers
         return self._can_resume
 
-    def serves(self, other: Replay) -> bool:
+    def serves(self, replay: Replay) -> bool:
         """Whether another text's residuals can be sent through the layers in this one's batches.
 
         Checked by arithmetic: the residuals of its clean pass must come out the same. They do not
         where layers read the text itself, beside the residual.
         """
-        if other is self:
+        if replay is self:
             return True
-        if self.whole_only or other.n_tokens != self.n_tokens:
+        if self.whole_only or replay.n_tokens != self.n_tokens:
             return False
         evaluations = self.evaluations
         try:
             with torch.no_grad():
-                return all(self._layer_serves(layer, other) for layer in range(self.n_layers))
+                return all(self._layer_serves(layer, replay) for layer in range(self.n_layers))
         finally:
             self.evaluations = evaluations
 
@@ -288,11 +288,11 @@ class Replay:
             output, cache = self._run(layer, states[None, start:stop], start, past)
             assert cache is not None
             return self.stream(output[0]), _joined(past, cache.added)
-        cache = _Past(0)
+        cache = _PastCache(0)
         try:
             output = self._call_layer(layer, states[None], 0, cache)
         except _NO_CACHE:
-            cache, output = _Past(0), self._call_layer(layer, states[None], 0, None)
+            cache, output = _PastCache(0), self._call_layer(layer, states[None], 0, None)
         return self.stream(output[0, start:stop]), cache.added
 
     def run_on(self, layer: int, token: int, rows: Tensor) -> Tensor:
@@ -336,7 +336,7 @@ class Replay:
         return torch.cat(keys), torch.cat(values)
 
     def _keys_values_of(self, layer: int, states: Tensor) -> KeysValues:
-        cache = _Past(0, stops=True)
+        cache = _PastCache(0, stops=True)
         evaluations = self.evaluations
         with contextlib.suppress(_LayerEnded):
             self._call_layer(layer, states, 0, cache)
@@ -349,7 +349,7 @@ class Replay:
         """The residual stream `[..., d]` of states `[..., D]`."""
         return states if self._carried is None else states[..., : self._carried.width]
 
-    def entered(self, layer: int, states: Tensor, start: int = 0) -> Tensor:
+    def layer_input(self, layer: int, states: Tensor, start: int = 0) -> Tensor:
         """The input of a layer, `[..., tokens, d]`, from the states `[..., tokens, D]` before it.
 
         The stream itself in most models; some norm it before they run blocks again, some add
@@ -364,7 +364,7 @@ class Replay:
             if layer not in self._between:
                 return self.stream(states)
             rows = states.reshape(-1, *states.shape[-2:])
-            entered = self._reached(layer, rows, start, None).states
+            entered = self._observed_call(layer, rows, start, None).states
             assert entered is not None
             return entered.reshape(*states.shape[:-1], -1)
         for module in self._between.get(layer, ()):
@@ -375,11 +375,11 @@ class Replay:
         """The states after a layer, from those before it and the stream `[..., d]` after it."""
         if self._carried is None:
             return stream
-        return self._carried.next(layer, states, stream)
+        return self._carried.next_state(layer, states, stream)
 
     def input_of(self, layer: int) -> Tensor:
         """The input of a layer in the clean pass, `[T, d]`."""
-        return self.entered(layer, self.states[layer])
+        return self.layer_input(layer, self.states[layer])
 
     def last_states(self, ids: Tensor) -> Tensor:
         """The last states `[tokens, D]` of other tokens `[tokens]`, in a separate pass."""
@@ -407,24 +407,26 @@ class Replay:
         start: int,
         past: KeysValues | None,
         recording: bool = False,
-    ) -> tuple[Tensor, _Past | None]:
-        cache = _Past(start, past) if recording or past is not None else None
+    ) -> tuple[Tensor, _PastCache | None]:
+        cache = _PastCache(start, past) if recording or past is not None else None
         return self._call_layer(layer, states, start, cache), cache
 
-    def _call_layer(self, layer: int, states: Tensor, start: int, cache: _Past | None) -> Tensor:
+    def _call_layer(
+        self, layer: int, states: Tensor, start: int, cache: _PastCache | None
+    ) -> Tensor:
         self._checkpoint()
         batch, tokens, _ = states.shape
         self.evaluations += batch * tokens
         if self._problem:
             raise DepthError(f"No layer can be run by itself: {self._problem}.")
         if self._carried is not None:
-            reached = self._reached(layer, states, start, cache)
+            reached = self._observed_call(layer, states, start, cache)
             output = self._layers[layer](reached.states, *reached.args, **reached.kwargs)
-            return self._carried.next(layer, states, first_tensor(output))
+            return self._carried.next_state(layer, states, first_tensor(output))
         call = self._call(layer, start, cache is not None)
         span = Span(batch, start, start + tokens, cache)
         module = self._layers[layer]
-        entered = self.entered(layer, states).to(execution_device(module))
+        entered = self.layer_input(layer, states).to(execution_device(module))
         output = module(
             # Contiguous, as it leaves a layer: GPT's own product views its input.
             entered.reshape(batch, tokens, *self._stream_shape).contiguous(),
@@ -433,8 +435,8 @@ class Replay:
         )
         return first_tensor(output)
 
-    def _reached(
-        self, layer: int, states: Tensor, start: int, cache: _Past | None
+    def _observed_call(
+        self, layer: int, states: Tensor, start: int, cache: _PastCache | None
     ) -> LayerArguments:
         """The arguments with which the model's own code calls a layer for given states."""
         assert self._carried is not None
@@ -475,7 +477,7 @@ class Replay:
         self, start: int, stop: int, cached: bool, batch: int
     ) -> list[LayerArguments]:
         ids = self.ids[None, start:stop].expand(batch, -1)
-        cache = _Past(start) if cached else None
+        cache = _PastCache(start) if cached else None
         with torch.no_grad():
             return idle_calls(self._layers, self._outputs, start, lambda: self._decode(ids, cache))
 
@@ -483,12 +485,12 @@ class Replay:
         """Record the clean pass: every residual, every layer's keys and values."""
         # Where no layer is run again, keys and values are not needed.
         try:
-            self._record_with(None if self._problem else _Recorded())
+            self._record_with(None if self._problem else _RecordingCache())
         except _NO_CACHE:
             self._record_with(None)
         self.evaluations += self.n_layers * self.n_tokens
 
-    def _record_with(self, cache: _Recorded | None) -> None:
+    def _record_with(self, cache: _RecordingCache | None) -> None:
         count = self.n_layers
         places: list[int | None] = [None] * count
         residual: list[Any] = [None] * (count + 1)
@@ -569,8 +571,8 @@ class Replay:
         finally:
             self.evaluations = evaluations
 
-    def _layer_serves(self, layer: int, other: Replay) -> bool:
-        before, after = other.states[layer], other.states[layer + 1]
+    def _layer_serves(self, layer: int, replay: Replay) -> bool:
+        before, after = replay.states[layer], replay.states[layer + 1]
         dtype = coarsest_dtype(self._layers[layer], before, after)
         return layer_agrees(self.run_layer(layer, before[None])[0], before, after, dtype)
 

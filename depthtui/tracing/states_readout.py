@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from depthtui.tracing.carried import Carried
+from depthtui.tracing.carried import CarriedStreams
 from depthtui.tracing.layer_arguments import emptied
 from depthtui.tracing.layer_runs import ProbePass
 from depthtui.tracing.modules import decoder
@@ -21,7 +21,7 @@ class StatesReadout(nn.Module):
         carried: the streams that are read.
     """
 
-    def __init__(self, model: nn.Module, probe: ProbePass, carried: Carried) -> None:
+    def __init__(self, model: nn.Module, probe: ProbePass, carried: CarriedStreams) -> None:
         super().__init__()
         self.behind = nn.ModuleList(probe.behind)
         self._decoder = (decoder(model),)

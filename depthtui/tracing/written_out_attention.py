@@ -27,7 +27,7 @@ _LEAST = -1e9
 
 
 @dataclass
-class Attended:
+class AttentionTensors:
     """The last attention of a layer.
 
     Attributes:
@@ -39,7 +39,7 @@ class Attended:
     values: Tensor | None = None
 
 
-_attended: ContextVar[Attended | None] = ContextVar("attended", default=None)
+_attended: ContextVar[AttentionTensors | None] = ContextVar("attended", default=None)
 
 
 def _attend(
@@ -54,7 +54,7 @@ def _attend(
     """The module's own eager attention, with a mask to add to the scores."""
     if attention_mask is None and query.shape[2] > 1:
         attention_mask = _causal(query, key.shape[2], kwargs.get("sliding_window"))
-    mask = _added(attention_mask, query.dtype)
+    mask = _additive_mask(attention_mask, query.dtype)
     output = _eager_of(module)(module, query, key, value, mask, *args, **kwargs)
     attended = _attended.get()
     if attended is not None:
@@ -63,10 +63,10 @@ def _attend(
 
 
 @contextlib.contextmanager
-def written_out(layer: nn.Module) -> Iterator[Attended]:
+def written_out(layer: nn.Module) -> Iterator[AttentionTensors]:
     """Let a layer use the attention that is written out in its model's own code, for a while."""
     modules = list(layer.modules())
-    attended = Attended()
+    attended = AttentionTensors()
     before = _attended.set(attended)
     functions = AttentionInterface._global_mapping
     replaced = {name: functions[name] for name in map(_function_of, modules) if name in functions}
@@ -74,7 +74,9 @@ def written_out(layer: nn.Module) -> Iterator[Attended]:
         with hooks() as handles:
             for module in modules:
                 if _eager_of(module) is None and _function_of(module) in replaced:
-                    handles.append(module.register_forward_pre_hook(_ask, with_kwargs=True))
+                    handles.append(
+                        module.register_forward_pre_hook(_request_weights, with_kwargs=True)
+                    )
                 handles.append(module.register_forward_hook(_keep_weights))
             functions.update(dict.fromkeys(replaced, _attend))
             yield attended
@@ -100,7 +102,7 @@ def _keep_weights(_module: nn.Module, _args: object, output: Any) -> None:
         attended.weights = weights if weights.dim() == 4 else None
 
 
-def _ask(
+def _request_weights(
     _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments that make a module without a registered function return its weights."""
@@ -109,7 +111,7 @@ def _ask(
         states, mask = hidden_states(args, kwargs), kwargs.get("attention_mask")
         if mask is None:
             mask = _causal(states[:, None], states.shape[1])
-        kwargs["attention_mask"] = _added(mask, states.dtype)
+        kwargs["attention_mask"] = _additive_mask(mask, states.dtype)
     return args, kwargs
 
 
@@ -123,7 +125,7 @@ def _causal(queries: Tensor, keys: int, window: int | None = None) -> Tensor:
     return pairs[None, None]
 
 
-def _added(mask: Any, dtype: torch.dtype) -> Any:
+def _additive_mask(mask: Any, dtype: torch.dtype) -> Any:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         return mask
     added = torch.zeros(mask.shape, dtype=dtype, device=mask.device)

@@ -24,7 +24,7 @@ from depthtui.lenses.lens_files import (
     with_digest,
     write_published,
 )
-from depthtui.lenses.maps import DepthMap, LensMaps, Transported
+from depthtui.lenses.maps import DepthMap, LensMaps, MappedResiduals
 
 LAYERS, WIDTH = 3, 4
 
@@ -278,7 +278,7 @@ def test_unfinished_sums_come_back(tmp_path):
 
 def test_residuals_are_read_through_the_maps_and_the_last_as_it_is():
     lens, residuals = maps(), list(torch.randn(LAYERS + 1, 2, WIDTH))
-    through = Transported(lens, residuals)
+    through = MappedResiduals(lens, residuals)
     assert len(through) == LAYERS + 1
     for depth in range(LAYERS):
         x = residuals[depth] / residuals[depth].pow(2).mean(-1, keepdim=True).sqrt()

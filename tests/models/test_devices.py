@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from depthtui.models import devices as devices_module
-from depthtui.models.devices import answers, devices, hardware
+from depthtui.models.devices import devices, hardware, responds
 from tests.second_device import pretended_devices
 
 GPUS = {
@@ -68,7 +68,7 @@ def test_hardware_is_named_without_numbers(placed: str, words: str) -> None:
 
 class TestAnswers:
     def test_a_cpu_always_answers(self) -> None:
-        assert answers(torch.device("cpu"))
+        assert responds(torch.device("cpu"))
 
     @pytest.mark.parametrize(
         ("error", "expected"),
@@ -84,9 +84,9 @@ class TestAnswers:
             raise error
 
         monkeypatch.setattr(torch, "ones", fail)
-        assert answers(torch.device("cuda:0")) is expected
+        assert responds(torch.device("cuda:0")) is expected
 
     def test_one_that_computes_does(self) -> None:
-        assert answers(torch.device("meta")) is False
+        assert responds(torch.device("meta")) is False
         with pretended_devices():
-            assert answers(torch.device("pretend:0"))
+            assert responds(torch.device("pretend:0"))

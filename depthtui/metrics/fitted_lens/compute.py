@@ -13,7 +13,7 @@ from torch import Tensor
 from depthtui.data.lens import AffineLens, FittedLens, JacobianLens, LensValues, LogitLens
 from depthtui.data.lens_view import lens_title
 from depthtui.errors import DepthError
-from depthtui.lenses.maps import Transported
+from depthtui.lenses.maps import MappedResiduals
 from depthtui.metrics.context import Context
 from depthtui.metrics.logit_lens.compute import read_lens
 from depthtui.metrics.settling.compute import Divergence
@@ -24,7 +24,7 @@ Fitted = TypeVar("Fitted", bound=FittedLens)
 def _read(kind: type[Fitted], context: Context, _partial: object) -> Fitted:
     """Compute the metric of a run."""
     maps, result = context.lens(kind.kind), context.result
-    residuals = Transported(maps, context.residuals)
+    residuals = MappedResiduals(maps, context.residuals)
     ids, top_k = torch.from_numpy(result.tokens.ids), result.settings.lens_top_k
     lens = LogitLens.unknown(len(residuals) - 1, len(ids), top_k)
 

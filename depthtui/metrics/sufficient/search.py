@@ -16,7 +16,7 @@ from depthtui.metrics.output_change import OutputChange, outputs_at_once
 from depthtui.metrics.sufficient import FEWEST_TRIED, MOST_COST
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.batching import slices
-from depthtui.tracing.left_out import NOTHING, Shortened, Substitute
+from depthtui.tracing.left_out import NOTHING, ShortenedModel, Substitute
 from depthtui.tracing.replay import Replay
 
 _REPORTED = 6
@@ -61,7 +61,7 @@ class Texts:
         layers_at_once: int,
         substitute: Substitute = NOTHING,
     ) -> None:
-        self._stream = Shortened(replays, substitute)
+        self._stream = ShortenedModel(replays, substitute)
         clean = torch.cat([replay.states[-1] for replay in replays])
         ids = torch.cat([replay.ids for replay in replays])
         # Each part keeps its clean output for all layers that are tried.
