@@ -19,8 +19,8 @@ from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import estimate_depths, parts_with, pool
-from depthtui.depth.evidence import rule_evidence
 from depthtui.depth.idle import idle_layers, past_idle, without_idle, writing_only
+from depthtui.depth.rule_evidence import rule_evidence
 from depthtui.depth.rules.rule import Rule
 from depthtui.depth.spans import spans_of
 from depthtui.depth.units import count_interval

@@ -1,8 +1,8 @@
 """The interval of any count of layers: over prompts and their tokens, below five over tokens alone.
 
 The mean curves of prompts are resampled, like the rules' curves (see `depth.intervals`), and so
-are the mean curves of blocks of neighbouring tokens of all prompts (see `metrics.blocks`); the
-interval covers both. Five prompts that are alike by chance give too narrow an interval; their
+are the mean curves of blocks of neighbouring tokens of all prompts (see `metrics.token_blocks`):
+the interval covers both. Five prompts that are alike by chance give too narrow an interval; their
 tokens show the spread. Of halves of ten prompts whose sequential depth or ablation count was firm
 by prompts alone, the other half was outside in 26 and 83 % of cases; with both none is firm
 (`python -m tests.benchmarks.firm`). Below five prompts the interval is of these prompts and does
@@ -19,7 +19,6 @@ import numpy as np
 from depthtui.data.depth import PromptCurves
 from depthtui.depth.intervals import too_few
 from depthtui.depth.weights import pool_weights, task_numbers
-from depthtui.metrics.blocks import block_sizes
 from depthtui.metrics.evidence import CountInterval
 from depthtui.metrics.pooling import Count
 from depthtui.metrics.reduced import BLOCKS, Reduced
@@ -31,6 +30,7 @@ from depthtui.metrics.resampling import (
     expanded_interval,
     freedom_of,
 )
+from depthtui.metrics.token_blocks import block_sizes
 
 TOKEN_RESAMPLES = 500
 """The number of resamples of tokens: the explorer computes them at each draw, since one prompt has

@@ -42,7 +42,7 @@ from depthtui.metrics.sufficient import (
     drawn_curves,
 )
 from depthtui.metrics.sufficient.compute import own_orders, sufficient, way_of
-from depthtui.metrics.sufficient.search import Texts, ranked
+from depthtui.metrics.sufficient.order_search import Texts, ranked
 from depthtui.tracing.batching import in_smaller_parts
 
 DRAWS = 5

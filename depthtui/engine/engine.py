@@ -72,7 +72,7 @@ from depthtui.metrics import (
 )
 from depthtui.metrics.costs import Sizes
 from depthtui.metrics.sufficient import PROMPTS_AS_UNITS
-from depthtui.metrics.sufficient.search import LayerOrder
+from depthtui.metrics.sufficient.order_search import LayerOrder
 from depthtui.models.catalog import resolve
 from depthtui.models.checked_config import read_checked_config
 from depthtui.models.devices import execution_device, responds

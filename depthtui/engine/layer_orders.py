@@ -25,7 +25,7 @@ from depthtui.errors import DepthError
 from depthtui.files import parse_json, write_whole
 from depthtui.lenses.written_texts import VERSION as WRITING_VERSION
 from depthtui.metrics.sufficient import LENGTH, TEXTS, expected_trials
-from depthtui.metrics.sufficient.search import (
+from depthtui.metrics.sufficient.order_search import (
     LayerOrder,
     Texts,
     greedy_order,

@@ -10,7 +10,7 @@ import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
-from depthtui.metrics.blocks import block_means
+from depthtui.metrics.token_blocks import block_means
 
 ByLayer: TypeAlias = Annotated[np.ndarray, Shape("L", dtype=np.float64)]
 """A number for each layer."""
@@ -34,8 +34,8 @@ class Reduced:
 
     Subclasses are dataclasses of arrays, numbers, texts and tuples, which a sweep's record stores
     unchanged. Means are float64, over the tokens that count. A field such as `loss_blocks` has the
-    means of `loss` over each block of these tokens (see `metrics.blocks`): where prompts are few,
-    an interval is over blocks.
+    means of `loss` over each block of these tokens (see `metrics.token_blocks`): where prompts are
+    few, an interval is over blocks.
 
     Attributes:
         tokens: how many tokens count; the weight of a mean.

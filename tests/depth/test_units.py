@@ -13,11 +13,11 @@ from depthtui.data.run_settings import LENSES, SummarySettings
 from depthtui.depth import units
 from depthtui.depth.reading import reading_of
 from depthtui.depth.units import TOKEN_RESAMPLES, count_interval
-from depthtui.metrics.blocks import block_means, block_sizes
 from depthtui.metrics.contributions import BRANCHES
 from depthtui.metrics.order import pairs_side_by_side, step_counts
 from depthtui.metrics.reduced import BlocksByLayer, ByLayer, Reduced
 from depthtui.metrics.resampling import RESAMPLES, draw
+from depthtui.metrics.token_blocks import block_means, block_sizes
 from tests.builders.metrics import ablation, random_metric
 from tests.builders.results import full_run, random_result
 

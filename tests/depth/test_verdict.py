@@ -16,8 +16,8 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Evidence
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import depths
-from depthtui.depth.evidence import rule_evidence
 from depthtui.depth.reading import reading_of
+from depthtui.depth.rule_evidence import rule_evidence
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.evidence import CountInterval, CountMeasure, evidence_over_prompts
 from depthtui.metrics.order import Order

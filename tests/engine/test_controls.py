@@ -21,7 +21,7 @@ from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError, RunStopped
 from depthtui.metrics import among_prompts
 from depthtui.metrics.sufficient import METRIC
-from depthtui.metrics.sufficient.search import LayerOrder
+from depthtui.metrics.sufficient.order_search import LayerOrder
 from depthtui.models.loading import LoadedModel, describe
 from depthtui.models.untrained import Blueprint
 from tests.naive import blocks

@@ -20,7 +20,7 @@ from depthtui.metrics.sufficient import (
     crossing_above,
 )
 from depthtui.metrics.sufficient.compute import own_orders, sufficient
-from depthtui.metrics.sufficient.search import LayerOrder, Texts, greedy_order
+from depthtui.metrics.sufficient.order_search import LayerOrder, Texts, greedy_order
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.results import run

@@ -14,7 +14,6 @@ from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
 from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
-from depthtui.metrics.blocks import block_means
 from depthtui.metrics.choices import (
     STAND_INS,
     chosen_key,
@@ -30,6 +29,7 @@ from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import Ranked, lowest, useful_layers
 from depthtui.metrics.reduced import BlocksByLayer, ByLayer, Reduced, token_mean
 from depthtui.metrics.spec import Finding, LayerValues, Metric
+from depthtui.metrics.token_blocks import block_means
 
 CHANGED = 0.05
 """The least KL(p || p~), in nats, at which a layer counts as changing the output."""

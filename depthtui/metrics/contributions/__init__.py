@@ -11,10 +11,10 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.depth import Curves
 from depthtui.data.run import RunResult
-from depthtui.metrics.blocks import block_means
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import BlocksByLayer, ByLayer, Reduced
 from depthtui.metrics.spec import Measure, Metric, Values
+from depthtui.metrics.token_blocks import block_means
 
 BRANCHES = ("attention", "mlp", "layer")
 KINDS = ("norm_ratio", "cosine")

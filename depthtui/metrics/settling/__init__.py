@@ -14,7 +14,6 @@ from depthtui.data.lens import FittedLens
 from depthtui.data.lens_view import LOGIT, lens_of
 from depthtui.data.run import RunResult
 from depthtui.metrics import needs
-from depthtui.metrics.blocks import block_means
 from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.measures import divergence_measure
 from depthtui.metrics.pooling import Pooled
@@ -26,6 +25,7 @@ from depthtui.metrics.prediction_depth import (
 )
 from depthtui.metrics.reduced import BlocksByDepth, ByDepth, Reduced
 from depthtui.metrics.spec import Finding, LayerValues, Metric
+from depthtui.metrics.token_blocks import block_means
 
 if TYPE_CHECKING:
     from depthtui.metrics.lens_reduction import ReducedFittedLens

@@ -13,12 +13,12 @@ from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence
 from depthtui.errors import DepthError
 from depthtui.metrics import ablation, needs
-from depthtui.metrics.blocks import block_means
 from depthtui.metrics.evidence import FIFTH, CountInterval, CountMeasure, Variant, evidence_curve
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import Ranked, useful_layers
 from depthtui.metrics.reduced import BlocksByLayer, ByLayer, Reduced
 from depthtui.metrics.spec import Finding, LayerValues, Metric
+from depthtui.metrics.token_blocks import block_means
 
 
 @dataclass

@@ -18,7 +18,7 @@ from depthtui.metrics.sufficient import (
     block_weights,
     has_own_order,
 )
-from depthtui.metrics.sufficient.search import Texts, greedy_order, ranked
+from depthtui.metrics.sufficient.order_search import Texts, greedy_order, ranked
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.batching import slices
 from depthtui.tracing.left_out import NOTHING, Substitute, without_first

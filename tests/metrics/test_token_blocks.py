@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from depthtui.metrics.blocks import BLOCK_TOKENS, MOST_BLOCKS, block_means, block_sizes
+from depthtui.metrics.token_blocks import BLOCK_TOKENS, MOST_BLOCKS, block_means, block_sizes
 
 
 @pytest.mark.parametrize("tokens", [1, 3, 4, 7, 8, 15, 31, 32, 33, 300])
