@@ -60,7 +60,7 @@ class GroupEnds(BaseException):
         self.by_ctrl_c = by_ctrl_c
 
 
-def shown(value: object, longest: int = 60) -> str:
+def short_repr(value: object, longest: int = 60) -> str:
     """A given value for a sentence, cut where it is long."""
     try:
         text = repr(value[: longest + 1] if isinstance(value, str) else value)

@@ -328,7 +328,7 @@ def parse_toml(data: bytes) -> dict[str, Any]:
         raise ValueError("has a number of thousands of digits, or a day that is none") from None
 
 
-def expanded(name: str) -> Path:
+def expand_home(name: str) -> Path:
     """The path for a name such as `~/models`.
 
     Raises:

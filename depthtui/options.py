@@ -63,7 +63,7 @@ class Option:
     default: Any = None
 
     @property
-    def expected(self) -> str:
+    def requirement(self) -> str:
         """The expected value, in words."""
         if self.kind is bool:
             return "true or false"
@@ -89,7 +89,7 @@ class Option:
         return self.kind is str and self.read is None and not self.choices
 
     @property
-    def labelled(self) -> dict[Any, str]:
+    def value_labels(self) -> dict[Any, str]:
         """The form's name of each value to choose from; empty where a value is typed."""
         if self.kind is bool:
             return {False: "off", True: "on"}
@@ -116,7 +116,7 @@ class Option:
         if not self._allows(value):
             is_number = isinstance(value, int | float) and self.kind in (int, float)
             too_large = is_number and self.most is None and value > self.greatest
-            raise WrongValue(self.expected + (" that fits in 64 bits" if too_large else ""))
+            raise WrongValue(self.requirement + (" that fits in 64 bits" if too_large else ""))
         return self.kind(value)
 
     def parse_written(self, value: Any) -> Any:
@@ -150,7 +150,7 @@ class Option:
         except WrongValue:
             raise
         except ValueError:
-            raise WrongValue(self.expected) from None
+            raise WrongValue(self.requirement) from None
 
     def _allows(self, value: Any) -> bool:
         # A TOML boolean is also a Python int.

@@ -24,8 +24,8 @@ from depthtui.data.run_settings import (
     SummarySettings,
     with_present_names,
 )
-from depthtui.errors import DepthError, shown
-from depthtui.files import expanded, parse_toml, read_whole, why, write_whole
+from depthtui.errors import DepthError, short_repr
+from depthtui.files import expand_home, parse_toml, read_whole, why, write_whole
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.palettes import OWN_PALETTE, PALETTES
 from depthtui.sizes import LARGEST_SIZE, exact_size, parse_size
@@ -52,7 +52,7 @@ def _read_folder(value: Any) -> Path:
     if not isinstance(value, str) or not value:
         raise WrongValue("a folder in quotes")
     try:
-        return expanded(value)
+        return expand_home(value)
     except DepthError:
         raise WrongValue("a folder that can be") from None
 
@@ -229,7 +229,7 @@ def _settings_in(path: Path, table: Mapping[str, Any]) -> Settings:
         except WrongValue as error:
             raise DepthError(
                 f"The settings file {path} is wrong: {name} must be {error}, "
-                f"not {shown(table[name])}.",
+                f"not {short_repr(table[name])}.",
                 "Correct or remove that line.",
             ) from None
     return Settings(**values)
@@ -257,7 +257,7 @@ def save_settings(settings: Settings, path: Path | None = None) -> Path:
         if name not in FORMER_NAMES and _differs(name, settings, defaults)
     }
     try:
-        content = _edited(text, changed, values)
+        content = _edited_text(text, changed, values)
         unchanged = {name: value for name, value in table.items() if name not in changed}
         if parse_toml(content) != unchanged | values:
             raise ValueError
@@ -291,7 +291,7 @@ def _toml_value(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _edited(text: bytes, changed: Iterable[str], values: Mapping[str, Any]) -> bytes:
+def _edited_text(text: bytes, changed: Iterable[str], values: Mapping[str, Any]) -> bytes:
     """A TOML text with new values, or none, for some names; the rest is unchanged.
 
     Raises:
@@ -329,7 +329,7 @@ def settings_path() -> Path:
         DepthError: `DEPTHTUI_CONFIG` names the home folder of an unknown user.
     """
     if named := os.environ.get("DEPTHTUI_CONFIG"):
-        return expanded(named)
+        return expand_home(named)
     from platformdirs import user_config_path
 
     return user_config_path("depthtui", appauthor=False) / "settings.toml"
@@ -345,7 +345,7 @@ def default_cache_dir() -> Path:
         DepthError: `DEPTHTUI_CACHE_DIR` names the home folder of an unknown user.
     """
     if named := os.environ.get("DEPTHTUI_CACHE_DIR"):
-        return expanded(named)
+        return expand_home(named)
     checkout = _checkout()
     if checkout is not None:
         return checkout / "cache"

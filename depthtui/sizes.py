@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from depthtui.errors import shown
+from depthtui.errors import short_repr
 
 _UNITS = {
     "": 1,
@@ -36,10 +36,10 @@ def parse_size(text: str) -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     if match is None or match[2].lower() not in _UNITS:
-        raise ValueError(f"{shown(text)} is not a size; write it like 10GiB, 500MB or 1048576")
+        raise ValueError(f"{short_repr(text)} is not a size; write it like 10GiB, 500MB or 1048576")
     size = float(match[1]) * _UNITS[match[2].lower()]
     if size > LARGEST_SIZE:
-        raise ValueError(f"{shown(text)} is larger than any disk")
+        raise ValueError(f"{short_repr(text)} is larger than any disk")
     return int(size)
 
 

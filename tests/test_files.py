@@ -21,7 +21,7 @@ from depthtui import files
 from depthtui.errors import DepthError
 from depthtui.files import (
     check_writable,
-    expanded,
+    expand_home,
     parse_json,
     parse_toml,
     read_whole,
@@ -366,6 +366,6 @@ def test_what_is_no_toml_is_told_in_words(text: str, words: str) -> None:
 
 
 def test_the_home_of_nobody_is_told() -> None:
-    assert expanded("~/x") == Path.home() / "x"
+    assert expand_home("~/x") == Path.home() / "x"
     with pytest.raises(DepthError, match="no user 'nosuchuser'"):
-        expanded("~nosuchuser/m")
+        expand_home("~nosuchuser/m")

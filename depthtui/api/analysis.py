@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depthtui.api.keywords import Keywords, names_of, prompts_of
-from depthtui.api.runs import Look, Runs
+from depthtui.api.runs import Inspector, Runs
 from depthtui.data.inspection import Inspection
 from depthtui.data.protocol import Event, Notice
 from depthtui.data.run import Prompt, RunResult
@@ -98,9 +98,9 @@ def analyze(
     settings = reading_through(settings, pooling.lens)
     with closing(_PromptBar(len(prompt_list), progress)) as bar:
         ready = (
-            _named(str(model), tokenizer, keywords, bar)
+            _engine_by_name(str(model), tokenizer, keywords, bar)
             if isinstance(model, str | Path)
-            else _loaded(model, tokenizer, name, keywords, bar)
+            else _engine_of_model(model, tokenizer, name, keywords, bar)
         )
         with ready as engine:
 
@@ -110,8 +110,8 @@ def analyze(
                 return engine.run(prompt_list[number], after, run_id=number)
 
             results, failures = _run_each(len(prompt_list), run, bar)
-    look = _Inspector(model, tokenizer, name, keywords, pooling.lens)
-    return _runs(results, failures, settings, pooling, look)
+    inspector = _Inspector(model, tokenizer, name, keywords, pooling.lens)
+    return _runs(results, failures, settings, pooling, inspector)
 
 
 def read_states(
@@ -161,9 +161,9 @@ def read_states(
 
     with closing(_PromptBar(len(files), progress)) as bar:
         ready = (
-            _named(str(model), tokenizer, keywords, bar, load)
+            _engine_by_name(str(model), tokenizer, keywords, bar, load)
             if isinstance(model, str | Path)
-            else _loaded(model, tokenizer, name, keywords, bar)
+            else _engine_of_model(model, tokenizer, name, keywords, bar)
         )
         with ready as engine:
 
@@ -179,14 +179,14 @@ def _runs(
     failures: Mapping[int, str],
     settings: RunSettings,
     pooling: SummarySettings,
-    look: Look | None = None,
+    inspector: Inspector | None = None,
 ) -> Runs:
     """The runs, after warnings about missing prompts and metrics."""
     for number, reason in failures.items():
         _warn(f"Prompt {number} was left out: {reason}", 4)
     for problem in had_by_none(settings.metrics, results):
         _warn(problem, 4)
-    return Runs(results, pooling, failures, look)
+    return Runs(results, pooling, failures, inspector)
 
 
 def _load(engine: Engine, spec: ModelSpec) -> None:
@@ -195,7 +195,7 @@ def _load(engine: Engine, spec: ModelSpec) -> None:
 
 
 @contextmanager
-def _named(
+def _engine_by_name(
     name: str,
     tokenizer: object,
     keywords: Keywords,
@@ -220,7 +220,7 @@ def _named(
 
 
 @contextmanager
-def _loaded(
+def _engine_of_model(
     model: PreTrainedModel, tokenizer: object, name: str, keywords: Keywords, bar: _PromptBar
 ) -> Iterator[Engine]:
     """An engine with a model in memory, which is restored afterwards."""
@@ -299,9 +299,9 @@ class _Inspector:
         with closing(_PromptBar(0, visible=False)) as bar:
             if not isinstance(model, str | Path):
                 # The model's weights may change between calls: keep no engine.
-                with _loaded(model, tokenizer, name, keywords, bar) as engine:
+                with _engine_of_model(model, tokenizer, name, keywords, bar) as engine:
                     return engine.inspect(*place)
-            with _named(str(model), tokenizer, keywords, bar) as engine:
+            with _engine_by_name(str(model), tokenizer, keywords, bar) as engine:
                 self._engine = engine
                 return engine.inspect(*place)
 

@@ -129,13 +129,13 @@ class Keywords:
         values = {
             name: _FREE[name](self._options[name])
             if name in _FREE
-            else _parsed(name, options[name], self._options[name])
+            else _parse(name, options[name], self._options[name])
             for name in names
         }
         return replace(settings, **values)
 
 
-def _parsed(name: str, option: Option, value: Any) -> Any:
+def _parse(name: str, option: Option, value: Any) -> Any:
     try:
         return option.parse(str(value) if isinstance(value, Path) else value)
     except WrongValue as error:

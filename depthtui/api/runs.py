@@ -18,7 +18,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
 from depthtui.depth.by_type import LayersOfType, by_type
 from depthtui.depth.reading import Reading, reading_of
-from depthtui.errors import DepthError, shown
+from depthtui.errors import DepthError, short_repr
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.quantisation import KeepHigh, ReducedQuantisation
 from depthtui.metrics.sufficient import PooledSufficient
@@ -34,7 +34,7 @@ from depthtui.token_text import printable_line, shortened
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Look: TypeAlias = Callable[[RunResult, int, int], Inspection]
+Inspector: TypeAlias = Callable[[RunResult, int, int], Inspection]
 """Inspects a layer at a token of a run."""
 
 _MOST_CELLS = 200_000
@@ -51,7 +51,7 @@ class Run(RunResult):
     `help(run.logit_lens)` describes their arrays. See `RunResult` for everything else.
     """
 
-    _look: Look | None = None
+    _inspector: Inspector | None = None
 
     def layer(self, layer: int, token: int = -1) -> Inspection:
         """Inspect a layer at a token: the tokens that it reads and writes, its heads and neurons.
@@ -71,13 +71,13 @@ class Run(RunResult):
         Raises:
             DepthError: there is no such layer or token, or layers are left out.
         """
-        if self._look is None:
+        if self._inspector is None:
             raise DepthError("This run does not know its model.", "Runs of `analyze` do.")
-        return self._look(self, layer, token)
+        return self._inspector(self, layer, token)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The run without `_look`, which uses the model."""
-        return {name: value for name, value in vars(self).items() if name != "_look"}
+        """The run without `_inspector`, which uses the model."""
+        return {name: value for name, value in vars(self).items() if name != "_inspector"}
 
     def __getattr__(self, name: str) -> Any:
         # While a copy is being made, it has no attributes yet.
@@ -113,10 +113,10 @@ class Runs(Sequence[Run]):
         results: Iterable[RunResult],
         settings: SummarySettings | None = None,
         failures: Mapping[int, str] | None = None,
-        look: Look | None = None,
+        inspector: Inspector | None = None,
     ) -> None:
-        self._runs = [_run_of(result, look) for result in results]
-        self._look = look
+        self._runs = [_run_of(result, inspector) for result in results]
+        self._inspector = inspector
         self.settings = settings or SummarySettings()
         self.failures = dict(failures or {})
         if not self._runs:
@@ -148,7 +148,7 @@ class Runs(Sequence[Run]):
 
     def __getitem__(self, place: int | slice) -> Run | Runs:
         if isinstance(place, slice):
-            return Runs(self._runs[place], self.settings, look=self._look)
+            return Runs(self._runs[place], self.settings, inspector=self._inspector)
         return self._runs[place]
 
     def __getattr__(self, name: str) -> Any:
@@ -287,7 +287,7 @@ class Runs(Sequence[Run]):
             )
         if palette not in PALETTES:
             raise DepthError(
-                f"There is no palette {shown(palette)}.", f"Choose {', '.join(PALETTES)}."
+                f"There is no palette {short_repr(palette)}.", f"Choose {', '.join(PALETTES)}."
             )
         report = run_report(self._runs, self.settings, palette=palette)
         return report.write(Path(folder), chosen, name)
@@ -295,7 +295,9 @@ class Runs(Sequence[Run]):
     def __repr__(self) -> str:
         prompts = "1 prompt" if len(self) == 1 else f"{len(self)} prompts"
         about = f"{prompts}, {self.n_tokens:,} tokens, {printable_line(self.model.name)}"
-        depths = (f"{rule_title(rule)} {_in_short(depth)}" for rule, depth in self.depths().items())
+        depths = (
+            f"{rule_title(rule)} {_summary_line(depth)}" for rule, depth in self.depths().items()
+        )
         n_layers = self.model.n_layers
         return f"<Runs: {about}; {', '.join(self.metrics) or 'no metrics'}\n" + (
             f" effective depth of {n_layers} layers: {', '.join(depths) or 'none'}>"
@@ -311,12 +313,12 @@ class Runs(Sequence[Run]):
         )
 
 
-def _run_of(result: RunResult, look: Look | None) -> Run:
+def _run_of(result: RunResult, inspector: Inspector | None) -> Run:
     run = Run(**{field.name: getattr(result, field.name) for field in fields(RunResult)})
-    if look is not None:
-        run._look = look
+    if inspector is not None:
+        run._inspector = inspector
     return run
 
 
-def _in_short(depth: DepthEstimate) -> str:
+def _summary_line(depth: DepthEstimate) -> str:
     return "–" if depth.layer is None else f"{depth.count} ({depth.ratio:.0%})"

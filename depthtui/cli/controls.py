@@ -77,7 +77,7 @@ def _print(controls: Controls) -> None:
 
 def _print_json(controls: Controls) -> None:
     from depthtui.data.plain import to_plain
-    from depthtui.report.controls import conclusion, stands
+    from depthtui.report.controls import conclusion, is_supported
 
-    said = {"stands": stands(controls), "sentence": conclusion(controls)}
+    said = {"stands": is_supported(controls), "sentence": conclusion(controls)}
     click.echo(json.dumps(to_plain(controls) | {"guess": controls.guess} | said, indent=1))

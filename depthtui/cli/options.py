@@ -25,7 +25,7 @@ from depthtui.data.run_settings import (
     SummarySettings,
 )
 from depthtui.data.trust import TrustedModels
-from depthtui.errors import DepthError, did_you_mean, shown
+from depthtui.errors import DepthError, did_you_mean, short_repr
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.report.formats import Subject, check_folder, format_help, format_titles
 from depthtui.settings import Settings, datasets_dir, load_settings
@@ -609,7 +609,7 @@ def _refuse_level_in(task: str) -> None:
     if name != task and (name in TASKS or name in DATASETS):
         one_level = level if level.isdecimal() and len(level) < 10 else "LEVEL"
         raise click.UsageError(
-            f"{shown(task)} is a task with its levels, as `depthtui sweep` takes it. "
+            f"{short_repr(task)} is a task with its levels, as `depthtui sweep` takes it. "
             f"Write --task {name} --level {one_level}."
         )
 

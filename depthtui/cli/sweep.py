@@ -26,7 +26,7 @@ from depthtui.cli.options import (
 from depthtui.cli.output import ended_as_by_ctrl_c, print_written, say
 from depthtui.data.run_settings import DEFAULT_METRICS, EXAMPLES, ModelSpec
 from depthtui.data.trust import TrustedModels
-from depthtui.errors import DepthError, shown
+from depthtui.errors import DepthError, short_repr
 from depthtui.log import log_bug
 from depthtui.parallel.group import ranks_started
 from depthtui.report.formats import check_folder
@@ -74,7 +74,7 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     index, count = map(int, part.groups()) if part else (0, 0)
     if not 1 <= index <= count <= MOST_SHARDS:
         raise click.BadParameter(
-            f"{shown(value)} is not such as 1/4, 2/4 … 4/4, of at most {MOST_SHARDS:,} parts."
+            f"{short_repr(value)} is not such as 1/4, 2/4 … 4/4, of at most {MOST_SHARDS:,} parts."
         )
     return Shard(index, count)
 
@@ -84,7 +84,7 @@ def _gpus(context: click.Context, parameter: click.Parameter, value: str | None)
     if value in (None, "all"):
         return None if value is None else 0
     if not re.fullmatch(r"[1-9]\d{0,3}", value):
-        raise click.BadParameter(f"{shown(value)} is neither a number of GPUs nor all.")
+        raise click.BadParameter(f"{short_repr(value)} is neither a number of GPUs nor all.")
     return int(value)
 
 

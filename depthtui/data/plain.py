@@ -20,7 +20,7 @@ import numpy as np
 
 from depthtui.data.arrays import Shape
 from depthtui.data.run_settings import FORMER_TRUST, ModelSpec, RunSettings, with_present_names
-from depthtui.errors import shown
+from depthtui.errors import short_repr
 
 Value = TypeVar("Value")
 Readers = Mapping[Any, Callable[[Any], Any]]
@@ -117,7 +117,7 @@ class _PlainReader:
             return origin(self._items(origin, parts, value, path))
         if origin in (dict, Mapping):
             _check(isinstance(value, dict), path, "an object")
-            pairs = ((key, item, f"{path}[{shown(key)}]") for key, item in value.items())
+            pairs = ((key, item, f"{path}[{short_repr(key)}]") for key, item in value.items())
             key_kind, kind = parts
             return {
                 self.read(key_kind, key, place): self.read(kind, item, place)
@@ -148,7 +148,7 @@ class _PlainReader:
         known_keys = {field.name for field in fields(kind)} | _FORMER.get(kind, set())
         unknown_keys = [name for name in value if name not in known_keys]
         if unknown_keys and kind not in self.ignore_unknown:
-            raise Misfit(f"{_words(path)} has an unknown key, {shown(unknown_keys[0])}")
+            raise Misfit(f"{_words(path)} has an unknown key, {short_repr(unknown_keys[0])}")
         values = {}
         for field in fields(kind):
             name, place = field.name, f"{path}.{field.name}"

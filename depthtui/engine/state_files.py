@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from depthtui.errors import DepthError, shown
+from depthtui.errors import DepthError, short_repr
 from depthtui.files import why
 from depthtui.models.integrity import check_safetensors, read_header
 
@@ -105,8 +105,8 @@ def read_state_file(path: Path) -> StateFile:
     _, id_sides = _described(path, header, TOKEN_IDS, _ID_DTYPES)
     if len(sides) != 3 or not all(sides) or id_sides != sides[:1]:
         raise DepthError(
-            f"{path} has {STATES} of shape {shown(sides)} and {TOKEN_IDS} of shape "
-            f"{shown(id_sides)}, not [tokens, states, width] and [tokens].",
+            f"{path} has {STATES} of shape {short_repr(sides)} and {TOKEN_IDS} of shape "
+            f"{short_repr(id_sides)}, not [tokens, states, width] and [tokens].",
             _ASK_VLLM,
         )
     return StateFile(path, *sides, dtype=_DTYPES[dtype])
@@ -120,10 +120,10 @@ def _described(
     dtype, sides = entry.get("dtype"), entry.get("shape")
     if dtype not in dtypes:
         raise DepthError(
-            f"{path} has {name} in {shown(dtype)}; it can be read in {', '.join(dtypes)}."
+            f"{path} has {name} in {short_repr(dtype)}; it can be read in {', '.join(dtypes)}."
         )
     if not isinstance(sides, list) or not all(type(side) is int for side in sides):
-        raise DepthError(f"{path} is damaged: {name} has the shape {shown(sides)}.")
+        raise DepthError(f"{path} is damaged: {name} has the shape {short_repr(sides)}.")
     return dtype, tuple(sides)
 
 

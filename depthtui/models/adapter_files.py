@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from depthtui.errors import DepthError, shown
-from depthtui.files import expanded, parse_json, read_whole, why
+from depthtui.errors import DepthError, short_repr
+from depthtui.files import expand_home, parse_json, read_whole, why
 from depthtui.models.catalog import (
     ADAPTER_CONFIG,
     ADAPTER_PICKLE,
@@ -71,7 +71,7 @@ def resolve_adapter(name: str) -> ModelSource:
         DepthError: the name is neither.
     """
     name = name.strip()
-    path = expanded(name) if name and "\0" not in name else Path()
+    path = expand_home(name) if name and "\0" not in name else Path()
     if name and os.path.isdir(path):
         if not (path / ADAPTER_CONFIG).is_file():
             raise DepthError(
@@ -82,9 +82,13 @@ def resolve_adapter(name: str) -> ModelSource:
     if name and os.path.exists(path):
         raise DepthError(f"{path} is no adapter.", "Name the folder that it lies in.")
     if looks_like_a_path(name):
-        raise DepthError(f"{shown(name)} does not exist.", "Check the path for a typing error.")
+        raise DepthError(
+            f"{short_repr(name)} does not exist.", "Check the path for a typing error."
+        )
     if not is_hub_id(name):
-        raise DepthError(f"{shown(name)} is no adapter.", "Name a folder or a Hugging Face id.")
+        raise DepthError(
+            f"{short_repr(name)} is no adapter.", "Name a folder or a Hugging Face id."
+        )
     return ModelSource("hub", name)
 
 
@@ -145,7 +149,8 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     kind = config.get("peft_type")
     if kind != "LORA":
         raise DepthError(
-            f"{path} is of an adapter of the kind {shown(kind)}, and only LoRA is merged here.",
+            f"{path} is of an adapter of the kind {short_repr(kind)}, "
+            "and only LoRA is merged here.",
             MERGE_WITH_PEFT,
         )
     return config
@@ -168,19 +173,19 @@ def _lora(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         fits = _FIELDS.get(name)
         if fits is not None and not (value is None or fits(value)):
             raise DepthError(
-                f"{path}: {name} cannot be {shown(value)}.",
+                f"{path}: {name} cannot be {short_repr(value)}.",
                 f"The file may be damaged: fetch it again. {MERGE_WITH_PEFT}",
             )
         if fits is None and name not in _OF_TRAINING and value:
             raise DepthError(
-                f"{path} asks for {shown(name)}, without which its merged weights would be others, "
-                "and which depthtui does not know.",
+                f"{path} asks for {short_repr(name)}, without which its merged weights would be "
+                "others, and which depthtui does not know.",
                 MERGE_WITH_PEFT,
             )
     if config.get("init_lora_weights") not in _KEEPS_BASE:
         raise DepthError(
-            f"{path}: this adapter began with {shown(config['init_lora_weights'])}, which changes "
-            "the weights of the base, too.",
+            f"{path}: this adapter began with {short_repr(config['init_lora_weights'])}, which "
+            "changes the weights of the base, too.",
             "Save it anew with peft's path_initial_model_for_weight_conversion, or merge it there.",
         )
     return {name: config[name] for name in _FIELDS if config.get(name) is not None}

@@ -17,7 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
-from depthtui.errors import DepthError, first_line, shown
+from depthtui.errors import DepthError, first_line, short_repr
 from depthtui.installing import install_extra
 from depthtui.models.adapter_files import (
     Adapter,
@@ -195,7 +195,7 @@ def _first_error_line(error: Exception) -> str:
 def _another_base(adapter: Adapter) -> str:
     """A hint for an adapter that does not fit."""
     if adapter.base:
-        return f"It was trained on {shown(adapter.base)}: name that model."
+        return f"It was trained on {short_repr(adapter.base)}: name that model."
     return "Name the model that it was trained on."
 
 
@@ -261,4 +261,6 @@ def trained_on_another(adapter: Adapter, model: str) -> str:
     """
     if not adapter.base or Path(adapter.base).name.lower() == Path(model).name.lower():
         return ""
-    return f"{adapter.name} names {shown(adapter.base)} as its base, and was merged into {model}."
+    return (
+        f"{adapter.name} names {short_repr(adapter.base)} as its base, and was merged into {model}."
+    )

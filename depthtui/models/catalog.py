@@ -15,8 +15,8 @@ from typing import Any
 
 from depthtui.data.model import ModelListing
 from depthtui.data.run_settings import ModelSpec
-from depthtui.errors import DepthError, shown
-from depthtui.files import expanded, open_regular, parse_json, read_whole, why
+from depthtui.errors import DepthError, short_repr
+from depthtui.files import expand_home, open_regular, parse_json, read_whole, why
 from depthtui.settings import hub_cache
 
 DEMO = "demo"
@@ -103,7 +103,7 @@ def resolve(spec: ModelSpec, models_dir: Path) -> ModelSource:
         return ModelSource("demo", str(models_dir.absolute() / DEMO_NAME))
     if not name or "\0" in name:
         raise DepthError("No model was named.", "Name `demo`, a hub id, a folder or a GGUF file.")
-    path = expanded(name)
+    path = expand_home(name)
     # Unlike `Path.is_dir`, these accept names that are too long for the system.
     if os.path.isdir(path):
         return _folder_source(path.absolute())
@@ -112,16 +112,18 @@ def resolve(spec: ModelSpec, models_dir: Path) -> ModelSource:
     if os.path.exists(path):
         raise DepthError(f"{path} is no model: it is no ordinary file.", "Name a folder or a file.")
     if looks_like_a_path(name):
-        raise DepthError(f"{shown(name)} does not exist.", "Check the path for a typing error.")
+        raise DepthError(
+            f"{short_repr(name)} does not exist.", "Check the path for a typing error."
+        )
     if not is_hub_id(name):
         raise DepthError(
-            f"{shown(name)} is no model.",
+            f"{short_repr(name)} is no model.",
             "Name `demo`, a Hugging Face id such as Qwen/Qwen3-0.6B, a folder or a GGUF file.",
         )
     if spec.revision.startswith("/") or ".." in spec.revision or "\0" in spec.revision:
         # Such a revision would lead out of the hub cache, into a folder of another model.
         raise DepthError(
-            f"{shown(spec.revision)} is no revision.",
+            f"{short_repr(spec.revision)} is no revision.",
             f"Name a branch, a tag or a commit of {name}.",
         )
     return ModelSource("hub", name, spec.revision)

@@ -9,7 +9,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
 from depthtui.data.trust import HOW_TO_TRUST
-from depthtui.errors import DepthError, NeedsCode, first_line, shown
+from depthtui.errors import DepthError, NeedsCode, first_line, short_repr
 from depthtui.installing import install_package
 from depthtui.models.auto_class import has_auto_class, part_that_predicts
 from depthtui.models.catalog import check_no_adapter, read_config
@@ -68,7 +68,7 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
     if named := next(filter(None, weights), None):
         # model.safetensors was checked and fingerprinted, and would not be the file loaded.
         raise DepthError(
-            f"{folder / 'config.json'} names {shown(named)} as the model's weights.",
+            f"{folder / 'config.json'} names {short_repr(named)} as the model's weights.",
             "Call that file model.safetensors, and take transformers_weights out of config.json.",
         )
     if layers is None:
@@ -78,7 +78,7 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
         )
     if not isinstance(layers, int) or not 0 < layers <= _MOST_LAYERS:
         raise DepthError(
-            f"{folder / 'config.json'} asks for {shown(layers)} layers.",
+            f"{folder / 'config.json'} asks for {short_repr(layers)} layers.",
             "The file may be damaged: fetch it again.",
         )
     return config
@@ -106,8 +106,8 @@ def _check_fetches_no_kernel(folder: Path, config: PreTrainedConfig) -> None:
         name = getattr(part, "_attn_implementation", None)
         if isinstance(name, str) and "/" in name:
             raise DepthError(
-                f"{folder / 'config.json'} asks for the attention kernel {shown(name)}, a program "
-                "that would be fetched from the hub.",
+                f"{folder / 'config.json'} asks for the attention kernel {short_repr(name)}, a "
+                "program that would be fetched from the hub.",
                 "Take attn_implementation out of that file, or allow it with --trust-remote-code.",
             )
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from depthtui.data.run_settings import ModelSpec
-from depthtui.errors import DepthError, did_you_mean, shown
+from depthtui.errors import DepthError, did_you_mean, short_repr
 from depthtui.models.adapter_files import adapter_on_disk
 from depthtui.models.catalog import complete_snapshot, on_disk, resolve
 
@@ -113,7 +113,7 @@ def hub_endpoint() -> str:
         is_address = False
     if not is_address:
         raise DepthError(
-            f"HF_ENDPOINT is no address: {shown(endpoint)}.",
+            f"HF_ENDPOINT is no address: {short_repr(endpoint)}.",
             "Unset it, or give one such as https://huggingface.co.",
         )
     return endpoint

@@ -60,7 +60,7 @@ def gsm8k_prompt(row: Row) -> Prompt:
     solution, mark, final = _text(row, "answer").partition("####")
     if not mark or not final.strip():
         raise DepthError("`answer` has no line with #### and the final answer.")
-    question = _asked(_text(row, "question"), "The final answer is [answer]")
+    question = _instruction(_text(row, "question"), "The final answer is [answer]")
     answer = f"{solution}The final answer is {final.strip()}"
     return Prompt(question + answer, answer, "gsm8k")
 
@@ -84,13 +84,15 @@ def hellaswag_prompt(row: Row) -> Prompt:
 
 def aime24_prompt(row: Row) -> Prompt:
     """A competition problem and its solution, which ends in a box."""
-    return _boxed("aime24", _text(row, "Problem", "problem"), _text(row, "Solution", "solution"))
+    return _boxed_answer(
+        "aime24", _text(row, "Problem", "problem"), _text(row, "Solution", "solution")
+    )
 
 
 def math_prompt(row: Row) -> Prompt:
     """A competition problem of a level from 1 to 5; an unknown level is empty."""
     level = str(row["level"]).removeprefix("Level ")
-    return _boxed(
+    return _boxed_answer(
         "math",
         _text(row, "problem"),
         _text(row, "solution"),
@@ -117,7 +119,7 @@ def two_hop_prompt(row: Row) -> Prompt | None:
     return Prompt(f"Question: {questions[0]}\nAnswer:{answer}", answer, "two_hop")
 
 
-def _asked(problem: str, ending: str) -> str:
+def _instruction(problem: str, ending: str) -> str:
     """The paper's instruction around a problem; `ending` is the required end of the response."""
     return (
         "Given the following problem, reason and give a final answer to the problem.\n"
@@ -127,8 +129,8 @@ def _asked(problem: str, ending: str) -> str:
     )
 
 
-def _boxed(task: str, problem: str, solution: str, level: str = "") -> Prompt:
-    return Prompt(_asked(problem, r"\boxed{[answer]}") + solution, solution, task, level)
+def _boxed_answer(task: str, problem: str, solution: str, level: str = "") -> Prompt:
+    return Prompt(_instruction(problem, r"\boxed{[answer]}") + solution, solution, task, level)
 
 
 def _text(row: Row, *spellings: str) -> str:

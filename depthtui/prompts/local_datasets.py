@@ -34,7 +34,7 @@ def local_file(name: str, folder: Path) -> Path | None:
     dataset = DATASETS[name]
     files = (folder / f"{name}{suffix}" for suffix in SUFFIXES)
     own = next((path for path in files if path.is_file()), None)
-    return own or _fetched(dataset) or _prepared(dataset)
+    return own or _fetched_file(dataset) or _prepared_file(dataset)
 
 
 def places(name: str, folder: Path) -> list[str]:
@@ -76,7 +76,7 @@ def _prepared_folder(dataset: Dataset) -> Path:
     return prepared_datasets() / dataset.hub_id.replace("/", "___")
 
 
-def _fetched(dataset: Dataset) -> Path | None:
+def _fetched_file(dataset: Dataset) -> Path | None:
     """The file of the set's split among the files fetched from the hub; None unless it is one."""
     try:
         snapshot = _newest((_repository(dataset) / "snapshots").iterdir())
@@ -87,11 +87,11 @@ def _fetched(dataset: Dataset) -> Path | None:
     for suffix in reversed(SUFFIXES):
         of_suffix = [path for path in files if path.suffix.lower() == suffix]
         if of_suffix:
-            return _of_split(dataset, of_suffix, snapshot)
+            return _file_of_split(dataset, of_suffix, snapshot)
     return None
 
 
-def _prepared(dataset: Dataset) -> Path | None:
+def _prepared_file(dataset: Dataset) -> Path | None:
     """The file of the set's split in its newest version by the library `datasets`, or None."""
     folder = _prepared_folder(dataset)
     try:
@@ -105,14 +105,14 @@ def _prepared(dataset: Dataset) -> Path | None:
         return None
     # Files computed from the set are in the same folder.
     own = [path for path in files if not path.stem.startswith("cache-")]
-    return _of_split(dataset, [path for path in own if path.parent == newest], folder)
+    return _file_of_split(dataset, [path for path in own if path.parent == newest], folder)
 
 
 def _newest(paths: Iterable[Path]) -> Path:
     return max(paths, key=lambda path: path.stat().st_mtime)
 
 
-def _of_split(dataset: Dataset, files: list[Path], folder: Path) -> Path | None:
+def _file_of_split(dataset: Dataset, files: list[Path], folder: Path) -> Path | None:
     """The file of the set's split and configuration; None where there are none or several."""
     candidates = [
         path

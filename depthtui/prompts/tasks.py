@@ -206,7 +206,7 @@ def written_rows(task: str) -> list[dict[str, Any]]:
 
 
 @cache
-def _written(task: str) -> tuple[Prompt, ...]:
+def _written_prompts(task: str) -> tuple[Prompt, ...]:
     return tuple(Prompt(row["text"], row["answer"], task) for row in written_rows(task))
 
 
@@ -216,7 +216,7 @@ def _find_task(name: str) -> Task:
 
         names = (*TASKS, *DATASETS)
         raise DepthError(
-            f"There is no task {_quoted(name)}.{did_you_mean(name, names)}",
+            f"There is no task {_quote(name)}.{did_you_mean(name, names)}",
             f"Tasks: {', '.join(names)}.",
         )
     return TASKS[name]
@@ -239,18 +239,18 @@ def _find_level(task: Task, level: int | str | None) -> int | None:
         number = -1
     if number not in task.levels:
         raise DepthError(
-            f"The task {task.name} has no level {_quoted(level)}.",
+            f"The task {task.name} has no level {_quote(level)}.",
             f"Levels: {task.all_levels}.",
         )
     return number
 
 
-def _quoted(value: object) -> str:
+def _quote(value: object) -> str:
     return repr(str(value)[:40])
 
 
 def _from_written(task: Task, count: int) -> tuple[Prompt, ...]:
-    prompts = _written(task.name)
+    prompts = _written_prompts(task.name)
     if count > len(prompts):
         raise DepthError(
             f"The task {task.name} has {len(prompts)} prompts, not {count}.",

@@ -37,17 +37,17 @@ def _blocks(blocks: Iterable[Block]) -> Iterator[str]:
     for block in blocks_in(blocks, "text"):
         match block:
             case Heading(text, level):
-                yield f"{'#' * level} {_escaped(text)}"
+                yield f"{'#' * level} {_escape(text)}"
             case Paragraph(text) | Note(text):
-                yield _escaped(text)
+                yield _escape(text)
             case Items(texts):
-                yield "\n".join(f"- {_escaped(text)}" for text in texts)
+                yield "\n".join(f"- {_escape(text)}" for text in texts)
             case Code(text) | Tokens(_, text):
                 yield _code(text)
             case Table():
                 yield _table(block)
             case Details(summary, inner):
-                yield _escaped(summary)
+                yield _escape(summary)
                 yield from _blocks(inner)
             case TightBlocks(inner):
                 yield from _blocks(inner)
@@ -82,7 +82,7 @@ def _cell(cell: TableCell) -> str:
             return _inline(cell)
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """The text with everything escaped that Markdown or HTML would interpret."""
     # Escape marks that begin a list or underline a heading, at the beginning of a line.
     return re.sub(r"^(\s*\d*)([-+=.)])", r"\1\\\2", _inline(text))

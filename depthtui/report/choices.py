@@ -40,7 +40,7 @@ def choosing_only(settings: RunSettings, choices: Iterable[str]) -> RunSettings:
     return replace(settings, **{name: getattr(RunSettings, name) for name in {*CHOICES} - names})
 
 
-def settled(result: RunResult, choices: Iterable[str]) -> RunSettings:
+def canonical_settings(result: RunResult, choices: Iterable[str]) -> RunSettings:
     """A run's settings with only these choices, its layers in one notation: empty for all."""
     settings = choosing_only(result.settings, choices)
     layers = numbers_text(chosen_layers(result), ",") if settings.layers else ""

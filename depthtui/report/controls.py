@@ -72,12 +72,12 @@ def notes(controls: Controls) -> Iterator[str]:
             yield f"! {TITLES[row.name]}: {warning}"
 
 
-def stands(controls: Controls) -> bool | None:
+def is_supported(controls: Controls) -> bool | None:
     """Whether the model's count differs from the count of every control; None where unknown."""
     model = controls.row("model")
-    if model is None or model.warnings or alike(controls):
+    if model is None or model.warnings or overlapping_rows(controls):
         return False
-    return True if len(apart(controls)) == len(CONTROLS) else None
+    return True if len(distinct_rows(controls)) == len(CONTROLS) else None
 
 
 def conclusion(controls: Controls) -> str:
@@ -86,7 +86,7 @@ def conclusion(controls: Controls) -> str:
     if model is None:
         return "The model's own count is not known."
     sentences = []
-    if same := alike(controls):
+    if same := overlapping_rows(controls):
         sentences.append(
             f"Not told apart from the model, {with_spread(model)}: "
             f"{'; '.join(f'{TITLES[row.name]}, {with_spread(row)}' for row in same)}."
@@ -98,7 +98,7 @@ def conclusion(controls: Controls) -> str:
             f"Layers left out at random: {_number(drawn.layers)}; by the order: "
             f"{_number(model.layers)}."
         )
-    others = [row for row in apart(controls) if row.name != "random_order"]
+    others = [row for row in distinct_rows(controls) if row.name != "random_order"]
     if others:
         counts = ", ".join(f"{TITLES[row.name]} {_number(row.layers)}" for row in others)
         sentences.append(f"Told apart: {counts}.")
@@ -107,7 +107,7 @@ def conclusion(controls: Controls) -> str:
         False: "The number does not stand on these prompts.",
         None: "Whether the number stands is open: not every control has an interval to compare.",
     }
-    return " ".join([*sentences, verdict[stands(controls)]])
+    return " ".join([*sentences, verdict[is_supported(controls)]])
 
 
 def kept_line(folder: Path, model: ModelInfo) -> str:
@@ -123,7 +123,7 @@ def line(controls: Controls) -> str:
     if model is None or not rows:
         return ""
     counts = ", ".join(f"{TITLES[row.name]} {_number(row.layers)}" for row in rows)
-    same = ", ".join(TITLES[row.name] for row in alike(controls))
+    same = ", ".join(TITLES[row.name] for row in overlapping_rows(controls))
     doubt = f"; not told apart: {same}" if same else ""
     prompts = "1 prompt" if controls.prompts == 1 else f"{controls.prompts} prompts"
     return (
@@ -137,12 +137,12 @@ def rows_of(controls: Controls) -> list[ControlRow]:
     return [row for name in NAMES if (row := controls.row(name)) is not None]
 
 
-def alike(controls: Controls) -> list[ControlRow]:
+def overlapping_rows(controls: Controls) -> list[ControlRow]:
     """The controls whose interval overlaps the model's."""
     return [row for row, overlaps in _compared(controls) if overlaps]
 
 
-def apart(controls: Controls) -> list[ControlRow]:
+def distinct_rows(controls: Controls) -> list[ControlRow]:
     """The controls whose interval does not overlap the model's."""
     return [row for row, overlaps in _compared(controls) if not overlaps]
 

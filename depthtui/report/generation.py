@@ -67,7 +67,7 @@ class TextTrend:
 
 def depths_of_text(text: Continuation) -> list[DepthOfText]:
     """Every measure over a text."""
-    return [_of_text(measure, getattr(text.depths, measure.name)) for measure in TOKEN_DEPTHS]
+    return [_depth_of_text(measure, getattr(text.depths, measure.name)) for measure in TOKEN_DEPTHS]
 
 
 def text_trend(text: Continuation) -> TextTrend | None:
@@ -172,7 +172,7 @@ def rolling_mean(values: np.ndarray, width: int = 16) -> np.ndarray:
     return np.where(count > 0, (sums[stop] - sums[start]) / np.maximum(count, 1), np.nan)
 
 
-def _of_text(measure: TokenDepthMeasure, depths: np.ndarray) -> DepthOfText:
+def _depth_of_text(measure: TokenDepthMeasure, depths: np.ndarray) -> DepthOfText:
     finite = depths[np.isfinite(depths)]
     parts = np.array_split(depths, QUARTERS)
     return DepthOfText(

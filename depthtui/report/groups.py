@@ -10,7 +10,7 @@ from depthtui.data.pool import POOLS, Pool
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.metrics import ON_DEMAND
-from depthtui.report.choices import choice_words, choices_that_matter, settled
+from depthtui.report.choices import canonical_settings, choice_words, choices_that_matter
 from depthtui.report.skips import changes_of
 from depthtui.report.summary_json import weights_dtype
 
@@ -27,14 +27,14 @@ class RunGroup:
     Attributes:
         results: the runs, in the order they were made; where several are pooled, only the last
             run of each prompt.
-        stopped: number of runs left out because they were stopped half-way.
-        chosen: which part of the slower metrics was computed, in words; empty for all of them.
+        n_stopped: number of runs left out because they were stopped half-way.
+        choices: which part of the slower metrics was computed, in words; empty for all of them.
         parts: the same runs, a group for each set that is pooled; empty where all are pooled.
     """
 
     results: tuple[RunResult, ...]
-    stopped: int = 0
-    chosen: str = ""
+    n_stopped: int = 0
+    choices: str = ""
     parts: tuple[RunGroup, ...] = ()
 
     @property
@@ -51,7 +51,7 @@ class RunGroup:
         settings = self.settings
         template = ", chat template" if settings.chat_template else ""
         changes = "" if settings.is_clean else f", {changes_of(settings)}"
-        chosen = f", {self.chosen}" if self.chosen else ""
+        chosen = f", {self.choices}" if self.choices else ""
         ranks = self.model.spec.tensor_parallel
         shared = f", over {ranks} ranks" if ranks > 1 else ""
         where = f"{weights_dtype(self.model)} on {self.model.device}{shared}"
@@ -65,7 +65,8 @@ class RunGroup:
         if other.settings.is_clean or not self.settings.is_clean:
             return False
         keys = [
-            _model_key(group.model, settled(group.results[0], ()).clean) for group in (self, other)
+            _model_key(group.model, canonical_settings(group.results[0], ()).clean)
+            for group in (self, other)
         ]
         return keys[0] == keys[1]
 
@@ -83,7 +84,7 @@ def group_runs(results: Sequence[RunResult], pool: Pool = "model") -> list[RunGr
     choices = choices_that_matter(results)
     groups: dict[object, list[RunResult]] = {}
     for result in results:
-        key = _model_key(result.model, settled(result, choices))
+        key = _model_key(result.model, canonical_settings(result, choices))
         groups.setdefault(key, []).append(result)
     return [_group(runs, choices, pool) for runs in groups.values()]
 
@@ -116,17 +117,17 @@ def _model_key(model: ModelInfo, settings: RunSettings) -> object:
 
 
 def _group(results: Sequence[RunResult], choices: Collection[str], pool: Pool) -> RunGroup:
-    settings = settled(results[0], choices)
+    settings = canonical_settings(results[0], choices)
     # Steps such as /4 are shorter than the list of every fourth layer.
     layers = min(settings.layers, results[0].settings.layers, key=len)
     chosen = choice_words(replace(settings, layers=layers))
     pools: dict[object, list[RunResult]] = {}
     for number, result in enumerate(results):
         pools.setdefault(_pool_key(number, result.prompt, pool), []).append(result)
-    parts = tuple(_pooled(runs, chosen) for runs in pools.values())
+    parts = tuple(_pooled_group(runs, chosen) for runs in pools.values())
     if len(parts) == 1:
         return parts[0]
-    stopped = sum(part.stopped for part in parts)
+    stopped = sum(part.n_stopped for part in parts)
     return RunGroup(tuple(run for part in parts for run in part.results), stopped, chosen, parts)
 
 
@@ -139,7 +140,7 @@ def _pool_key(number: int, prompt: Prompt, pool: Pool) -> object:
     return number
 
 
-def _pooled(results: Sequence[RunResult], chosen: str) -> RunGroup:
+def _pooled_group(results: Sequence[RunResult], chosen: str) -> RunGroup:
     by_prompt: dict[Prompt, RunResult] = {}
     for result in results:
         before = by_prompt.pop(result.prompt, None)
@@ -147,5 +148,5 @@ def _pooled(results: Sequence[RunResult], chosen: str) -> RunGroup:
     latest = list(by_prompt.values())
     complete = [result for result in latest if result.complete]
     if not complete:
-        return RunGroup(tuple(latest), chosen=chosen)
+        return RunGroup(tuple(latest), choices=chosen)
     return RunGroup(tuple(complete), len(latest) - len(complete), chosen)

@@ -56,7 +56,7 @@ def inspection_document(page: Inspection) -> Document:
 def title_of(page: Inspection) -> str:
     """The layer and token, such as `Layer 24 at token 11 ' is'`."""
     kind = f" ({page.kind})" if page.kind else ""
-    return f"Layer {page.layer}{kind} at token {page.token} {_quoted(page.tokens[-1])}"
+    return f"Layer {page.layer}{kind} at token {page.token} {_quote(page.tokens[-1])}"
 
 
 def sentence_of(page: Inspection) -> str:
@@ -70,7 +70,7 @@ def sentence_of(page: Inspection) -> str:
         chances = (
             f"p {chance_words(page.before.probability)} -> {chance_words(page.after.probability)}"
         )
-        parts.append(f"{_quoted(page.target)} {' -> '.join(ranks)}, {chances}")
+        parts.append(f"{_quote(page.target)} {' -> '.join(ranks)}, {chances}")
     sizes = {name: write.norm for name, write in page.written.items()}
     if "attention" in sizes:
         parts.append(f"attention {sizes['attention']:.2f}, MLP {sizes['mlp']:.2f} of |h|")
@@ -78,7 +78,7 @@ def sentence_of(page: Inspection) -> str:
     later = next((place for place in shares if place > 0), None)
     if later is not None:
         first = f", token 0 {shares[0]:.0%}" if shares[0] > shares[later] else ""
-        parts.append(f"reads {_quoted(page.tokens[later])} {shares[later]:.0%}{first}")
+        parts.append(f"reads {_quote(page.tokens[later])} {shares[later]:.0%}{first}")
     return "; ".join(parts) + "." if parts else ""
 
 
@@ -136,7 +136,7 @@ def readouts_table(page: Inspection) -> Table:
         Column("", style="name"),
         Column("most probable next tokens", views=_AT_LENGTH),
         *[Column(f"top {n}", views=("pane",), rank=n - 1) for n in range(1, count + 1)],
-        Column(f"{_quoted(page.target)} rank", number=True, brief="rank"),
+        Column(f"{_quote(page.target)} rank", number=True, brief="rank"),
         Column("p", number=True, rank=2),
         Column("margin", number=True, rank=_MOST_TOPS),
     ]
@@ -144,7 +144,7 @@ def readouts_table(page: Inspection) -> Table:
 
 
 def _readout_row(name: str, readout: Readout, count: int) -> list[TableCell]:
-    tops = [f"{_quoted(text)} {chance_words(value)}" for text, value in readout.top[:count]]
+    tops = [f"{_quote(text)} {chance_words(value)}" for text, value in readout.top[:count]]
     target = [f"{readout.rank:,}", chance_words(readout.probability), f"{readout.margin:+.1f}"]
     return [name, "  ".join(tops), *tops, *[""] * (count - len(tops)), *target]
 
@@ -167,7 +167,7 @@ def sources_table(page: Inspection, most: int) -> Table:
         weights = page.reads.heads[:, place]
         heads = np.argsort(-weights, kind="stable")[:_SOURCES_OF_HEAD]
         words = ", ".join(f"{head} {weights[head]:.2f}" for head in heads)
-        text = _quoted(page.tokens[place])
+        text = _quote(page.tokens[place])
         rows.append([str(place), text, f"{share:.0%}", Bar(share / largest), words])
     return Table(columns, rows)
 
@@ -178,7 +178,7 @@ def writes_table(page: Inspection) -> Table:
     columns = [
         Column("", style="name"),
         Column("of |h|", number=True),
-        *[Column(f"to {_quoted(page.target)}", number=True)] * has_direct,
+        *[Column(f"to {_quote(page.target)}", number=True)] * has_direct,
         *_token_columns("promotes"),
         *_token_columns("suppresses", rank=1),
     ]
@@ -187,7 +187,7 @@ def writes_table(page: Inspection) -> Table:
         [
             names[name],
             f"{write.norm:.2f}",
-            *[_signed(write.direct)] * has_direct,
+            *[_signed_number(write.direct)] * has_direct,
             *_token_cells(write.promoted),
             *_token_cells(write.suppressed),
         ]
@@ -202,7 +202,7 @@ def _token_columns(title: str, rank: int = 0) -> tuple[Column, Column]:
 
 
 def _token_cells(tokens: Listed) -> tuple[str, str]:
-    return listed(tokens), " ".join(_quoted(text) for text, _ in tokens)
+    return listed(tokens), " ".join(_quote(text) for text, _ in tokens)
 
 
 def heads_table(page: Inspection, most: int) -> Table:
@@ -213,14 +213,14 @@ def heads_table(page: Inspection, most: int) -> Table:
     )
     columns = [
         Column("head", number=True, style="name"),
-        *[Column(f"to {_quoted(page.target)}", number=True)] * has_direct,
+        *[Column(f"to {_quote(page.target)}", number=True)] * has_direct,
         Column("of |h|", number=True),
         Column("attends to"),
     ]
     rows: list[list[TableCell]] = []
     for head in ordered[:most]:
         sources = "" if page.reads is None else _sources_of_head(page, head.head)
-        direct = [_signed(head.direct)] * has_direct
+        direct = [_signed_number(head.direct)] * has_direct
         rows.append([str(head.head), *direct, f"{head.norm:.3f}", sources])
     return Table(columns, rows)
 
@@ -229,7 +229,7 @@ def _sources_of_head(page: Inspection, head: int) -> str:
     assert page.reads is not None
     weights = page.reads.heads[head]
     best = np.argsort(-weights, kind="stable")[:_SOURCES_OF_HEAD]
-    return ", ".join(f"{_quoted(page.tokens[place])} {weights[place]:.2f}" for place in best)
+    return ", ".join(f"{_quote(page.tokens[place])} {weights[place]:.2f}" for place in best)
 
 
 def neurons_table(page: Inspection, most: int) -> Table:
@@ -265,7 +265,7 @@ def experts_table(page: Inspection) -> Table:
             str(expert.expert),
             f"{expert.weight:.2f}",
             f"{expert.norm:.2f}",
-            _signed(expert.loss_without),
+            _signed_number(expert.loss_without),
         ]
         for expert in page.experts
     ]
@@ -306,10 +306,10 @@ SECTIONS = (ENDS, READS, WRITES, HEADS, NEURONS, EXPERTS)
 
 def listed(tokens: Listed) -> str:
     """Tokens in a line, with signed values."""
-    return "  ".join(f"{_quoted(text)} {_signed(number)}" for text, number in tokens)
+    return "  ".join(f"{_quote(text)} {_signed_number(number)}" for text, number in tokens)
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return f"'{printable(text)}'"
 
 
@@ -320,5 +320,5 @@ def chance_words(value: float) -> str:
     return f"{value:.2f}".lstrip("0") if value < 0.995 else "1.0"
 
 
-def _signed(value: float | None) -> str:
+def _signed_number(value: float | None) -> str:
     return "–" if value is None else f"{value:+.2f}"

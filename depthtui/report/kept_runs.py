@@ -21,7 +21,7 @@ def read_run(store: Store, run: KeptRun) -> RunResult | None:
 
     A slower metric that the cache no longer has is left out.
     """
-    forward_pass = _decoded(store, run.keys.get(PASS, ""))
+    forward_pass = _decode(store, run.keys.get(PASS, ""))
     if not isinstance(forward_pass, RunResult) or forward_pass.provenance is None:
         return None
     if not _is_of(forward_pass, run):
@@ -34,7 +34,7 @@ def read_run(store: Store, run: KeptRun) -> RunResult | None:
         return None
     # The key of a metric that is no longer in the run's settings belongs to other settings.
     measured_names = run.keys.keys() & set(run.settings.metrics)
-    slower = {name: _decoded(store, run.keys[name]) for name in measured_names}
+    slower = {name: _decode(store, run.keys[name]) for name in measured_names}
     parts = {**forward_pass.measured} | {
         name: part for name, part in slower.items() if _fits(name, part, sizes)
     }
@@ -88,7 +88,7 @@ def _fits(name: str, part: Any, sizes: Mapping[str, int]) -> bool:
     )
 
 
-def _decoded(store: Store, key: str) -> Any:
+def _decode(store: Store, key: str) -> Any:
     data = store.get(key) if key else None
     try:
         return None if data is None else codec.decode(data)

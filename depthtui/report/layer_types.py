@@ -40,7 +40,7 @@ def type_blocks(reading: Reading) -> Iterator[Block]:
         [title, *(_number(of_type.means[title]) for of_type in types)] for title in types[0].means
     ]
     rows += [
-        [f"used: {of_type.title}", *_used(of_type.measure, types)]
+        [f"used: {of_type.title}", *_used_counts(of_type.measure, types)]
         for of_type in reading.evidence
         if of_type.measure in types[0].used
     ]
@@ -57,7 +57,7 @@ def types_dict(reading: Reading) -> dict[str, Any]:
     }
 
 
-def _used(measure: str, types: Sequence[LayersOfType]) -> list[str]:
+def _used_counts(measure: str, types: Sequence[LayersOfType]) -> list[str]:
     return [f"{of_type.used[measure]} of {len(of_type.layers)}" for of_type in types]
 
 

@@ -125,7 +125,7 @@ def pooling(group: RunGroup, reading: Reading) -> str:
     tokens = {0: "no tokens", 1: "1 token"}.get(counted, f"{counted:,} tokens")
     prompts = "1 prompt" if n_prompts == 1 else f"{n_prompts} prompts"
     stopped = {0: "", 1: "; 1 stopped run left out"}.get(
-        group.stopped, f"; {group.stopped} stopped runs left out"
+        group.n_stopped, f"; {group.n_stopped} stopped runs left out"
     )
     first, model = reading.settings.tokens_in_words, group.results[0].model
     counted_from = "layers are counted from 0" + calls_words(model)

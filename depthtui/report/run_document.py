@@ -163,11 +163,11 @@ def _blocks(
         parts = list(_parts(group, settings))
         each_run = _each_run(parts, group, groups)
         if len(parts) == 1:
-            yield from _pooled(parts[0], groups, each_run, budget, token_of)
+            yield from _pooled_blocks(parts[0], groups, each_run, budget, token_of)
             continue
         yield from each_run
         for part in parts:
-            blocks = deeper(_pooled(part, groups, [], budget, token_of))
+            blocks = deeper(_pooled_blocks(part, groups, [], budget, token_of))
             # A terminal already shows the row and the verdict of a single run.
             views = ALL_VIEWS if len(part.alone) > 1 else AT_LENGTH
             yield ViewBlocks(views, chain([Heading(part.title, 3)], blocks))
@@ -219,7 +219,7 @@ def _each_run(
     yield ViewBlocks(AT_LENGTH, _each_beside_clean(group, groups))
 
 
-def _pooled(
+def _pooled_blocks(
     part: _PooledRuns,
     groups: Sequence[RunGroup],
     each_run: Iterable[Block],

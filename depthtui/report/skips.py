@@ -26,12 +26,12 @@ def skipped_text(skipped: Collection[Skip]) -> str:
     return ", ".join(words)
 
 
-def without(skipped: Collection[Skip]) -> str:
+def without_text(skipped: Collection[Skip]) -> str:
     """A run's name by what it leaves out, such as `without layers 20-29`; empty for a clean run."""
     return f"without {skipped_text(skipped)}" if skipped else ""
 
 
-def twice(repeated: Collection[Repeated]) -> str:
+def twice_text(repeated: Collection[Repeated]) -> str:
     """The blocks that run twice, such as `layers 12-14 twice`; empty for a clean run."""
     words = []
     for block in sorted(repeated):
@@ -54,7 +54,11 @@ def changes_of(settings: RunSettings) -> str:
 
     Empty for a clean run.
     """
-    words = without(settings.skipped), twice(settings.repeated), patched_text(settings.patched)
+    words = (
+        without_text(settings.skipped),
+        twice_text(settings.repeated),
+        patched_text(settings.patched),
+    )
     return ", ".join(filter(None, words))
 
 

@@ -329,7 +329,7 @@ def difference(
         singles = [(side + 1) / layers for side, layers in zip(singles, n_layers, strict=True)]
     p, effect = test(singles[0], singles[1], settings.seed)
     ratio = None if result.same_size else by_prompts.sum(of_all)
-    return _claiming(replace(result, p=p, effect=effect), by_prompts.sum(less), ratio, sides)
+    return _with_claim(replace(result, p=p, effect=effect), by_prompts.sum(less), ratio, sides)
 
 
 def trend(
@@ -368,7 +368,7 @@ def trend(
     weights = ranks / (ranks**2).sum() * (len(levels) - 1)
     singles = _singles(_curves(levels, by), by, settings)
     if paired:
-        slopes = _tying(weights @ np.stack(singles))
+        slopes = _round_for_ties(weights @ np.stack(singles))
         p, effect = signed_rank(np.zeros(sizes[0]), slopes, settings.seed)
     else:
         p, effect = kendall(singles, settings.seed)
@@ -389,7 +389,7 @@ def trend(
         result = replace(result, slope=slope.value, slope_interval=slope.interval())
     doubts = [doubt for means in (by_tokens, by_prompts) if means and (doubt := _wavers(means))]
     result = replace(result, doubt=next(iter(doubts), None))
-    return _claiming(result, by_prompts.sum(weights), None, levels)
+    return _with_claim(result, by_prompts.sum(weights), None, levels)
 
 
 def _wavers(means: _Resampled) -> Sentence | None:
@@ -475,10 +475,10 @@ def _singles(
     curves: Sequence[np.ndarray], rule: Rule, settings: SummarySettings
 ) -> list[np.ndarray]:
     """The crossings of single prompts, `[prompts]`, of each group."""
-    return [_tying(rule.ranked_crossings(group, settings)) for group in curves]
+    return [_round_for_ties(rule.ranked_crossings(group, settings)) for group in curves]
 
 
-def _tying(values: np.ndarray) -> np.ndarray:
+def _round_for_ties(values: np.ndarray) -> np.ndarray:
     """The values rounded, so that values which differ by a rounding error tie."""
     return np.round(values, 9)
 
@@ -545,7 +545,7 @@ class _Resampled:
         return Bootstrap(value, drawn, float(freedom), float(inflation), resolution)
 
 
-def _claiming(
+def _with_claim(
     comparison: Comparison,
     layers: Bootstrap,
     ratio: Bootstrap | None,

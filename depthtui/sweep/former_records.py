@@ -88,7 +88,7 @@ def former_body(body: Values) -> dict[str, Any]:
     if from_plain(int, body["n_tokens"]) < 0:
         raise ValueError("a prompt has fewer tokens than none")
     settings = without(body["settings"], ("skipped",))
-    every, rest = (_reduced(_former(body, first)) for first in (0, 1))
+    every, rest = (_reduced_values(_former(body, first)) for first in (0, 1))
     return {
         **{name: body[name] for name in _SAME},
         "settings": with_former_names(
@@ -131,7 +131,7 @@ def _former(body: Values, first: int) -> _Former:
     return _Former(body, body["n_tokens"], first, by_lens)
 
 
-def _reduced(former: _Former) -> dict[str, Any]:
+def _reduced_values(former: _Former) -> dict[str, Any]:
     """The reduced values of every metric that the record has, as JSON values."""
     if former.n_tokens < 1:
         return {}
@@ -187,7 +187,7 @@ def _fit(former: _Former, about: Values, metrics: Values) -> Values:
     return {"fit": without(about, held_out), **held_out, "settling": settling}
 
 
-def _nothing(former: _Former, part: Values) -> Values:
+def _no_others(former: _Former, part: Values) -> Values:
     return {}
 
 
@@ -262,9 +262,9 @@ def _gradients(former: _Former, part: Any) -> Values:
 
 
 _OTHERS: Mapping[str, Callable[[_Former, Any], Values | None]] = {
-    "similarity": _nothing,
-    "neighbours": _nothing,
-    "settling": _nothing,
+    "similarity": _no_others,
+    "neighbours": _no_others,
+    "settling": _no_others,
     "context_depth": _context,
     "answers_kept": _answers,
     "nonlinear": _nonlinear,

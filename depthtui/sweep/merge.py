@@ -46,7 +46,7 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Out
     """
     out.claim()
     manifests = [manifest for path in paths for manifest in _manifests(path, notify)]
-    plan = _united([manifest.plan for _, manifest in manifests])
+    plan = _united_plan([manifest.plan for _, manifest in manifests])
     for numbers, count in _missing_parts(manifests):
         subject = f"Part {numbers} of {count} of the sweep is"
         if "," in numbers or "-" in numbers:
@@ -89,7 +89,7 @@ def check_can_join(folder: Path, plan: SweepPlan) -> None:
         with suppress(OSError, ValueError):
             plans.append(read_manifest(path).plan)
     try:
-        _united([*plans, plan_from_text(plan_text(plan))])
+        _united_plan([*plans, plan_from_text(plan_text(plan))])
     except DepthError as error:
         raise DepthError(
             f"The parts cannot be merged with what {folder} holds. {error.message}",
@@ -136,7 +136,7 @@ def _missing_parts(manifests: Sequence[tuple[Path, Manifest]]) -> Iterable[tuple
             yield numbers_text(missing), count
 
 
-def _united(plans: Sequence[SweepPlan]) -> SweepPlan:
+def _united_plan(plans: Sequence[SweepPlan]) -> SweepPlan:
     first = plans[0]
     for plan in plans:
         if (plan.run, plan.summary) != (first.run, first.summary):

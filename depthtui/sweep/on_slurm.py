@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from depthtui.errors import DepthError, first_line, shown
+from depthtui.errors import DepthError, first_line, short_repr
 from depthtui.files import write_new
 
 _OURS = {"-a": "--array", "-d": "--dependency"}
@@ -77,10 +77,10 @@ def sbatch_options(text: str) -> tuple[str, ...]:
         words = shlex.split(text)
     except ValueError as error:
         raise DepthError(
-            f"{shown(text)} is no list of options: {first_line(error)}.", hint
+            f"{short_repr(text)} is no list of options: {first_line(error)}.", hint
         ) from None
     if not words or not words[0].startswith("-") or not text.isprintable():
-        raise DepthError(f"{shown(text)} is no list of sbatch's options.", hint)
+        raise DepthError(f"{short_repr(text)} is no list of sbatch's options.", hint)
     for word in words:
         name = word.partition("=")[0] if word.startswith("--") else _OURS.get(word[:2], "")
         if name in _OURS.values():
@@ -109,7 +109,7 @@ def array_script(sweep: SlurmSweep) -> str:
         f"cd {shlex.quote(str(sweep.directory))} || exit",
         f"exec {_program(sweep)} \\",
         f'    --shard "$SLURM_ARRAY_TASK_ID/{sweep.tasks}" \\',
-        _continued([f"--out {shlex.quote(str(sweep.out))}", *_by_option(sweep.words)]),
+        _continuation([f"--out {shlex.quote(str(sweep.out))}", *_by_option(sweep.words)]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -127,7 +127,7 @@ def merge_script(sweep: SlurmSweep) -> str:
         *(f"#SBATCH {option}" for option in sweep.options),
         "",
         f"exec {_program(sweep)} \\",
-        _continued([f"--merge {out}", f"--out {out}", *formats]),
+        _continuation([f"--merge {out}", f"--out {out}", *formats]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -227,6 +227,6 @@ def _by_option(words: Sequence[str]) -> Iterable[str]:
         yield " ".join(group)
 
 
-def _continued(groups: Iterable[str]) -> str:
+def _continuation(groups: Iterable[str]) -> str:
     """The rest of a command, an option on each line."""
     return " \\\n".join(f"    {group}" for group in groups)

@@ -15,8 +15,8 @@ from depthtui.data.run_settings import (
     RunSettings,
     SummarySettings,
 )
-from depthtui.errors import DepthError, did_you_mean, shown
-from depthtui.files import expanded
+from depthtui.errors import DepthError, did_you_mean, short_repr
+from depthtui.files import expand_home
 from depthtui.metrics import reading_through
 from depthtui.models.catalog import DEMO
 from depthtui.options import Option
@@ -196,7 +196,8 @@ def parse_task(
     name, colon, levels = text.strip().partition(":")
     if colon and not all(map(str.strip, levels.split(","))):
         raise DepthError(
-            f"{shown(text)} leaves a level out.", f"Write such as {name[:40]}:1,3, or no colon."
+            f"{short_repr(text)} leaves a level out.",
+            f"Write such as {name[:40]}:1,3, or no colon.",
         )
     if not colon and all_levels:
         levels = ALL_LEVELS
@@ -218,7 +219,7 @@ def choose_levels(
         DepthError: there is no such task or level.
     """
     scale = _levels_of(name, data)
-    chosen = [level for choice in levels for level in _expanded(name, choice.strip(), scale)]
+    chosen = [level for choice in levels for level in _single_levels(name, choice.strip(), scale)]
     return [
         TaskChoice(name, level, data, drawing.examples, drawing.max_tokens, drawing.sample)
         for level in dict.fromkeys(chosen)
@@ -235,8 +236,8 @@ def parse_data(texts: Iterable[str]) -> dict[str, str]:
     for text in texts:
         name, equals, path = text.partition("=")
         if not (name and equals and path):
-            raise DepthError(f"{shown(text)} names no file.", "Write --data NAME=FILE.")
-        files[name] = str(expanded(path))
+            raise DepthError(f"{short_repr(text)} names no file.", "Write --data NAME=FILE.")
+        files[name] = str(expand_home(path))
     return files
 
 
@@ -258,7 +259,7 @@ def _levels_of(name: str, data: str) -> range:
     return TASKS[name].levels
 
 
-def _expanded(name: str, level: str, scale: range) -> Iterable[str]:
+def _single_levels(name: str, level: str, scale: range) -> Iterable[str]:
     if level == ALL_LEVELS and scale:
         return [str(level) for level in scale]
     if level in ("", ALL_LEVELS):

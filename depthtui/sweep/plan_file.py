@@ -33,8 +33,8 @@ from depthtui.data.run_settings import (
     with_present_names,
 )
 from depthtui.data.trust import tell_of_claim
-from depthtui.errors import DepthError, shown
-from depthtui.files import expanded, parse_toml, read_whole, why
+from depthtui.errors import DepthError, short_repr
+from depthtui.files import expand_home, parse_toml, read_whole, why
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.sweep.plan import Drawing, SweepPlan, TaskChoice, choose_levels
@@ -112,7 +112,7 @@ def _tasks(row: dict[str, Any], drawing: Drawing, folder: Path, where: str) -> l
     data = values.get("data")
     drawing = replace(drawing, **_values(row, _DRAWING, where))
     try:
-        path = str(folder / expanded(data)) if data else ""
+        path = str(folder / expand_home(data)) if data else ""
         return choose_levels(values["name"], values.get("level", [""]), path, drawing)
     except DepthError as error:
         raise DepthError(f"{where}: {error.message}", error.hint) from None
@@ -134,7 +134,7 @@ def _values(row: Mapping[str, Any], options: Mapping[str, Option], where: str) -
                 values[name] = option.parse_written(row[name])
             except WrongValue as error:
                 raise DepthError(
-                    f"{where}: {name} must be {error}, not {shown(row[name])}."
+                    f"{where}: {name} must be {error}, not {short_repr(row[name])}."
                 ) from None
     return values
 

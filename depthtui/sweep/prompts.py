@@ -80,15 +80,15 @@ def _source(task: TaskChoice, seed: int, datasets: Path | None) -> Iterator[Prom
     elif task.data:
         own_prompts = read_prompts(task.data)
         prompts = [replace(prompt, task=task.name) for prompt in own_prompts]
-        yield from _sampled(task, prompts, seed) if task.sample else prompts
+        yield from _sample(task, prompts, seed) if task.sample else prompts
     elif TASKS[task.name].kind == "written":
         prompts = make_prompts(task.name, count=len(written_rows(task.name)))
-        yield from _sampled(task, prompts, seed) if task.sample else prompts
+        yield from _sample(task, prompts, seed) if task.sample else prompts
     else:
         # Generated prompts are already a sample.
         yield from make_prompts(task.name, task.level, task.examples, seed)
 
 
-def _sampled(task: TaskChoice, prompts: list[Prompt], seed: int) -> list[Prompt]:
+def _sample(task: TaskChoice, prompts: list[Prompt], seed: int) -> list[Prompt]:
     # A string seeds the same in every process; a hash would not.
     return Random(f"{task.name} {seed}").sample(prompts, len(prompts))

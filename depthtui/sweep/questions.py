@@ -135,9 +135,9 @@ def _sizes(summary: SweepSummary) -> Iterable[Answer]:
         _Comparison(
             f"{cells[0].title} to {cells[-1].title}",
             task.title,
-            _less(cells[:1], cells[-1:], rule),
+            _difference_of(cells[:1], cells[-1:], rule),
             cells,
-            _listed(cells, rule),
+            _depths_in_words(cells, rule),
         )
         for task in summary.plan.tasks
         for members in families(summary)
@@ -170,7 +170,7 @@ def families(summary: SweepSummary) -> list[list[ModelSpec]]:
     groups: list[list[ModelSpec]] = []
     for model in summary.models:
         for members in groups:
-            if _related(summary, members[0], model):
+            if _are_related(summary, members[0], model):
                 members.append(model)
                 break
         else:
@@ -178,7 +178,7 @@ def families(summary: SweepSummary) -> list[list[ModelSpec]]:
     return groups
 
 
-def _related(summary: SweepSummary, a: ModelSpec, b: ModelSpec) -> bool:
+def _are_related(summary: SweepSummary, a: ModelSpec, b: ModelSpec) -> bool:
     given_families = dict(summary.plan.families)
     if a.name in given_families or b.name in given_families:
         return given_families.get(a.name) == given_families.get(b.name)
@@ -196,7 +196,7 @@ def _lengths(cells: Iterable[CellSummary]) -> dict[str, int]:
     return {record.prompt.text: record.n_tokens for cell in cells for record in cell.records}
 
 
-def _listed(cells: Sequence[CellSummary], rule: str) -> str:
+def _depths_in_words(cells: Sequence[CellSummary], rule: str) -> str:
     """Ratio and count of each model that has a layer, such as `0.69 (11 of 16)`; may be empty."""
     return ", ".join(
         f"{estimate.ratio:.2f} ({estimate.count} of {cell.n_layers})"
@@ -205,9 +205,11 @@ def _listed(cells: Sequence[CellSummary], rule: str) -> str:
     )
 
 
-def _less(first: Sequence[CellSummary], second: Sequence[CellSummary], rule: str) -> Difference:
+def _difference_of(
+    first: Sequence[CellSummary], second: Sequence[CellSummary], rule: str
+) -> Difference:
     """The second model less the first on the prompts that both have run."""
-    ours, theirs = _shared([first, second])
+    ours, theirs = _common_prompts([first, second])
     change = difference(ours, theirs, first[0].settings, True, rule)
     return change.with_doubt_from(_fragile([*first, *second], rule))
 
@@ -215,13 +217,13 @@ def _less(first: Sequence[CellSummary], second: Sequence[CellSummary], rule: str
 def _trainings(summary: SweepSummary) -> Iterable[Answer]:
     """Revisions of one model, in the order of their steps, on the prompts that all have run."""
     comparisons: list[_Comparison[Trend]] = []
-    for models in _trained(summary.models):
+    for models in _revisions_by_step(summary.models):
         first, last = models[0], models[-1]
         name = summary.of_model(first)[0].model.name.rsplit("/", 1)[-1]
         compared = f"{name} from {first.revision} to {last.revision}"
         for words, tasks in _subjects(summary.plan.tasks):
             steps = [_cells_on(summary, model, tasks) for model in models]
-            parts = _shared(steps)
+            parts = _common_prompts(steps)
             every = [cell for cells in steps for cell in cells]
             for rule in rules_of(every):
                 settings = summary.plan.summary
@@ -232,7 +234,7 @@ def _trainings(summary: SweepSummary) -> Iterable[Answer]:
     yield from _answers(comparisons)
 
 
-def _trained(models: Sequence[ModelSpec]) -> list[list[ModelSpec]]:
+def _revisions_by_step(models: Sequence[ModelSpec]) -> list[list[ModelSpec]]:
     """Revisions whose names contain a step of training, of each model that has several."""
     by_model: dict[ModelSpec, list[ModelSpec]] = {}
     for model in models:
@@ -254,13 +256,13 @@ def step_of(revision: str) -> tuple[int, int] | None:
 def _precisions(summary: SweepSummary) -> Iterable[Answer]:
     """A model at fewer bits less the same model at the most bits."""
     comparisons: list[_Comparison[Difference]] = []
-    for model, *others in _precise(summary):
+    for model, *others in _by_precision(summary):
         for other in others:
-            comparisons += _compared(summary, model, other)
+            comparisons += _differences(summary, model, other)
     yield from _answers(comparisons)
 
 
-def _precise(summary: SweepSummary) -> list[list[ModelSpec]]:
+def _by_precision(summary: SweepSummary) -> list[list[ModelSpec]]:
     """Each model that was run at several dtypes or bit widths, the most bits first."""
     by_model: dict[ModelSpec, dict[tuple[str, str], ModelSpec]] = {}
     for spec in summary.models:
@@ -284,19 +286,19 @@ def _bits(kind: tuple[str, str]) -> int:
 def _pairs(summary: SweepSummary) -> Iterable[Answer]:
     models = summary.models
     compared_elsewhere = {
-        frozenset(pair) for group in _trained(models) for pair in combinations(group, 2)
+        frozenset(pair) for group in _revisions_by_step(models) for pair in combinations(group, 2)
     }
     compared_elsewhere |= {
-        frozenset(pair) for group in _precise(summary) for pair in combinations(group, 2)
+        frozenset(pair) for group in _by_precision(summary) for pair in combinations(group, 2)
     }
     pairs = [pair for pair in combinations(models, 2) if frozenset(pair) not in compared_elsewhere]
     if len(pairs) > MOST_PAIRS:
         shapes = {model: _shape(summary.of_model(model)[0]) for model in models}
         pairs = [(a, b) for a, b in pairs if shapes[a] == shapes[b]]
-    yield from _answers([answer for a, b in pairs for answer in _compared(summary, a, b)])
+    yield from _answers([answer for a, b in pairs for answer in _differences(summary, a, b)])
 
 
-def _compared(
+def _differences(
     summary: SweepSummary, a: ModelSpec, b: ModelSpec
 ) -> Iterable[_Comparison[Difference]]:
     """b less a by every rule, on every subject, over the prompts that both have run."""
@@ -306,7 +308,7 @@ def _compared(
             compared = f"{second[0].title} less {first[0].title}"
             every = [*first, *second]
             for rule in rules_of(every):
-                yield _Comparison(compared, words, _less(first, second, rule), every)
+                yield _Comparison(compared, words, _difference_of(first, second, rule), every)
 
 
 def _cells_on(
@@ -336,7 +338,7 @@ def _shape(cell: CellSummary) -> tuple[int, int]:
     return cell.model.n_layers, cell.model.d_model
 
 
-def _shared(sides: Sequence[Sequence[CellSummary]]) -> list[list[PromptCurves]]:
+def _common_prompts(sides: Sequence[Sequence[CellSummary]]) -> list[list[PromptCurves]]:
     """The prompts that all sides have run, in the same order for each."""
     by_text = [_parts_by_text(cells) for cells in sides]
     texts = [text for text in by_text[0] if all(text in parts for parts in by_text)]
@@ -351,17 +353,17 @@ def _trends(summary: SweepSummary) -> Iterable[Answer]:
     comparisons: list[_Comparison[Trend]] = []
     for model in summary.models:
         by_task = {cell.cell.task: cell for cell in summary.of_model(model) if cell.parts}
-        for tasks in _ordered(by_task):
+        for tasks in _ladders(by_task):
             words = _levels_words(tasks)
             cells = [by_task[choice] for choice in tasks]
-            comparisons += _grown(words, cells, cells)
+            comparisons += _trends_over(words, cells, cells)
             if _some_are_wrong(cells):
                 comparisons += _over_right_answers(cells)
     subjects = list(dict.fromkeys(comparison.on for comparison in comparisons))
     yield from _answers(sorted(comparisons, key=lambda comparison: subjects.index(comparison.on)))
 
 
-def _grown(
+def _trends_over(
     words: str, cells: Sequence[CellSummary], levels: Sequence[CellSummary | None]
 ) -> Iterable[_Comparison[Trend]]:
     """The trend over some levels by every rule; a level without a prompt is None."""
@@ -377,7 +379,7 @@ def _over_right_answers(cells: Sequence[CellSummary]) -> Iterable[_Comparison[Tr
     enough = [cell for cell in cells if cell.accuracy and cell.accuracy.right >= FEWEST_UNITS]
     levels = enough if len(enough) > 1 else cells
     words = f"{_levels_words([cell.cell.task for cell in levels])}, right answers alone"
-    yield from _grown(words, levels, [cell.of_right_answers for cell in levels])
+    yield from _trends_over(words, levels, [cell.of_right_answers for cell in levels])
 
 
 def _some_are_wrong(cells: Sequence[CellSummary]) -> bool:
@@ -419,7 +421,7 @@ def _cells(summaries: Iterable[CellSummary]) -> tuple[Cell, ...]:
     return tuple(summary.cell for summary in summaries)
 
 
-def _ordered(tasks: Iterable[TaskChoice]) -> Iterable[list[TaskChoice]]:
+def _ladders(tasks: Iterable[TaskChoice]) -> Iterable[list[TaskChoice]]:
     """Tasks of two or more levels, then ladders of tasks, easiest first."""
     tasks = list(tasks)
     for name in dict.fromkeys(choice.name for choice in tasks):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from depthtui.data.controls import ControlRow, Controls
-from depthtui.report.controls import conclusion, line, notes, stands, table
+from depthtui.report.controls import conclusion, is_supported, line, notes, table
 
 MODEL = ControlRow("model", 24.0, (23.6, 24.2), 29.6, 0.45, 3.8, {"kl": 2, "cosine": None})
 SHUFFLED = ControlRow("shuffled", 22.0, (21.0, 23.0), 29.0, 0.4, 7.8, {"kl": 3, "cosine": 18})
@@ -24,7 +24,7 @@ ALL = controls(MODEL, SHUFFLED, RANDOM, UNTRAINED)
 
 
 def test_a_number_that_stands():
-    assert stands(ALL) is True
+    assert is_supported(ALL) is True
     assert conclusion(ALL) == (
         "Layers left out at random: 27.9; by the order: 24.0. Told apart: shuffled tokens 22.0, "
         "untrained 1.0. The number stands: every control gives another one."
@@ -35,7 +35,7 @@ def test_a_number_that_stands():
 def test_a_control_that_is_not_told_apart_comes_first(row):
     same = replace(row, layers=24.2, interval=(24.2, 25.0))
     found = controls(*(same if one is row else one for one in ALL.rows))
-    assert stands(found) is False
+    assert is_supported(found) is False
     assert conclusion(found).startswith("Not told apart from the model, 24.0 layers (23.6 to 24.2)")
     assert "24.2 layers (24.2 to 25.0)" in conclusion(found)
     assert conclusion(found).endswith("The number does not stand on these prompts.")
@@ -45,7 +45,7 @@ def test_a_control_that_is_not_told_apart_comes_first(row):
 def test_without_intervals_it_is_open():
     rows = (replace(row, interval=None) for row in ALL.rows)
     found = controls(*rows)
-    assert stands(found) is None
+    assert is_supported(found) is None
     assert "is open" in conclusion(found)
     assert "Not told apart" not in conclusion(found)
 
@@ -53,13 +53,13 @@ def test_without_intervals_it_is_open():
 def test_without_one_control_it_is_open():
     missing = ControlRow("untrained", missing="its weights are quantised")
     found = controls(MODEL, SHUFFLED, RANDOM, missing)
-    assert stands(found) is None
+    assert is_supported(found) is None
     assert "untrained: not known, since its weights are quantised" in list(notes(found))
 
 
 def test_a_model_that_knows_nothing_has_no_number():
     found = controls(replace(MODEL, warnings=("It knows nothing.",)), SHUFFLED, RANDOM, UNTRAINED)
-    assert stands(found) is False
+    assert is_supported(found) is False
     assert "! the model: It knows nothing." in list(notes(found))
 
 

@@ -108,9 +108,9 @@ def test_a_stopped_rerun_does_not_replace_a_finished_run() -> None:
 def test_stopped_runs_are_left_out_where_there_are_finished_ones() -> None:
     finished, stopped = run("1"), stopped_run("2")
     (group,) = group_runs([finished, stopped])
-    assert (group.results, group.stopped) == ((finished,), 1)
+    assert (group.results, group.n_stopped) == ((finished,), 1)
     (group,) = group_runs([stopped])
-    assert (group.results, group.stopped) == ((stopped,), 0)
+    assert (group.results, group.n_stopped) == ((stopped,), 0)
 
 
 SESSION = [
@@ -157,13 +157,13 @@ def test_a_run_by_itself_is_never_left_out() -> None:
     again, stopped = run("0", seed=1), stopped_run("9")
     (group,) = group_runs([*SESSION, again, stopped], "none")
     assert [*group.results] == [*SESSION, again, stopped]
-    assert group.stopped == 0
+    assert group.n_stopped == 0
 
 
 def test_a_stopped_run_is_left_out_of_its_task_alone() -> None:
     stopped = [replace(stopped_run(), prompt=Prompt("9", "", task)) for task in ("sums", "typed")]
     stopped[0].prompt = Prompt("9", "", "sums", "2")
     (group,) = group_runs([*SESSION, *stopped], "task")
-    assert group.stopped == 1
+    assert group.n_stopped == 1
     assert group.parts[1] == RunGroup((SESSION[1], SESSION[3]), 1)
     assert group.results[-1] is stopped[1]

@@ -17,7 +17,7 @@ from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.export import run_report
 from depthtui.report.groups import group_runs
 from depthtui.report.run_document import run_document
-from depthtui.report.skips import skipped_text, without
+from depthtui.report.skips import skipped_text, without_text
 from depthtui.report.what_if import Pairs, pairs
 from tests.builders.lenses import smooth_lens
 from tests.builders.results import run
@@ -57,8 +57,8 @@ def test_layers_are_told_as_ranges(layers: list[int], words: str) -> None:
 
 def test_sublayers_come_after_layers() -> None:
     off = [Skip(5, "mlp"), Skip(6, "mlp"), Skip(3), Skip(0, "attention")]
-    assert without(off) == "without layer 3, layer 0 attention, layers 5-6 MLP"
-    assert without([]) == ""
+    assert without_text(off) == "without layer 3, layer 0 attention, layers 5-6 MLP"
+    assert without_text([]) == ""
 
 
 def test_a_what_if_is_paired_with_its_clean_run() -> None:

@@ -93,7 +93,7 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
     for question in questions:
         yield from _question(question)
     yield ViewBlocks(AT_LENGTH, _by_prompt(summary))
-    yield ViewBlocks(AT_LENGTH, _others(summary))
+    yield ViewBlocks(AT_LENGTH, _other_metrics(summary))
     yield from _list("Caveats", Items([remark.text for remark in cautions(summary)], _MOST_ITEMS))
     yield from _list("Missing", Items([remark.text for remark in absences(summary)]))
 
@@ -250,12 +250,12 @@ def _question(question: Question) -> Iterator[Block]:
     answers = [answer for answer in question.answers if answer.comparison is not None]
     if answers:
         yield ViewBlocks(AT_LENGTH, _list(question.title, sentences))
-        yield ViewBlocks(["brief"], _compared(question.title, answers))
+        yield ViewBlocks(["brief"], _comparison_blocks(question.title, answers))
     else:
         yield from _list(question.title, sentences)
 
 
-def _compared(title: str, answers: Sequence[Answer]) -> Iterator[Block]:
+def _comparison_blocks(title: str, answers: Sequence[Answer]) -> Iterator[Block]:
     by = rules.names_in({answer.rule for answer in answers})
     above: list[Block] = [Heading(title, 2)]
     for compared in dict.fromkeys(answer.compared for answer in answers):
@@ -294,20 +294,20 @@ def _change(answer: Answer | None) -> Spans:
     """The change: bold where its interval leaves zero out, ? where the test disagrees."""
     if answer is None or answer.claim is None:
         return Spans([("– ", "soft")])
-    change, _ = _claimed(answer.claim)
+    change, _ = _change_and_ends(answer.claim)
     style: Style = "" if answer.unclear else "strong"
     return Spans([(change, style), ("?" if answer.doubtful else " ", "")])
 
 
 def _ends(claim: Claim | None) -> Spans:
-    return Spans([("" if claim is None else f"{_claimed(claim)[1]} ", "soft")])
+    return Spans([("" if claim is None else f"{_change_and_ends(claim)[1]} ", "soft")])
 
 
 def _layers(claim: Claim | None) -> Spans:
     return Spans([("" if claim is None else f"{signed(claim.layers, 1)} ", "soft")])
 
 
-def _claimed(claim: Claim) -> tuple[str, str]:
+def _change_and_ends(claim: Claim) -> tuple[str, str]:
     """The change that is claimed, such as `+2.1` or `+0.10`, and its interval."""
     return signed_with_ends(*claim.claimed_change, 2 if claim.of_ratio else 1, "…")
 
@@ -364,7 +364,7 @@ def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
     )
 
 
-def _others(summary: SweepSummary) -> Iterator[Block]:
+def _other_metrics(summary: SweepSummary) -> Iterator[Block]:
     titles = other_titles(summary.cells)
     if not titles:
         return

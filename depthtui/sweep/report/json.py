@@ -175,12 +175,12 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
 def _depth(cell: CellSummary, estimate: DepthEstimate) -> dict[str, Any]:
     published, once = cell.published(estimate.rule), estimate.prompt_weighted
     return {
-        **_found(estimate),
-        "prompt_weighted": None if once is None else _found(once),
+        **_estimate(estimate),
+        "prompt_weighted": None if once is None else _estimate(once),
         "published": None if published is None else asdict(published) | {"count": published.count},
     }
 
 
-def _found(estimate: DepthEstimate) -> dict[str, Any]:
+def _estimate(estimate: DepthEstimate) -> dict[str, Any]:
     counts = {"count": estimate.count, "count_interval": estimate.count_interval}
     return without(asdict(estimate), ("prompt_weighted",)) | counts

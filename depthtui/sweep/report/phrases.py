@@ -179,7 +179,7 @@ def method(summary: SweepSummary) -> str:
         "Each cell is the effective depth as a number of layers, its share of all L "
         f"and its {LEVEL:.0%} bootstrap interval over {over}, where five or more prompts were run "
         "(±½ where every resample has the same count); layers are counted from 0, so a depth of n "
-        f"ends with layer n − 1. {_pooling(summary)}{_chosen(summary.plan.run)}"
+        f"ends with layer n − 1. {_pooling(summary)}{_choices(summary.plan.run)}"
     )
 
 
@@ -216,7 +216,7 @@ def _names(cell: Cell) -> tuple[str, str]:
     return model_title(cell.model), cell.task.title
 
 
-def _chosen(settings: RunSettings) -> str:
+def _choices(settings: RunSettings) -> str:
     """Which part of the slower metrics was computed, and what stands in for a layer left out."""
     chosen = choosing_only(settings, choices_of(settings.metrics))
     part, stand_in = part_words(chosen), stand_in_words(chosen)

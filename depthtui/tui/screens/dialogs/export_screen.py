@@ -20,7 +20,7 @@ from textual.widgets import Button, Input, RadioSet, Static
 from depthtui.data.pool import POOLS, Pool
 from depthtui.data.run import RunResult
 from depthtui.errors import DepthError
-from depthtui.files import expanded, write_new
+from depthtui.files import expand_home, write_new
 from depthtui.options import Option
 from depthtui.report.export import run_report
 from depthtui.report.formats import Report, Subject, format_titles
@@ -145,7 +145,7 @@ class ExportScreen(Dialog[Exported]):
             self.note(f"into {where}")
 
     def _target(self) -> Path:
-        return expanded(self.query_one("#folder", Input).value.strip() or ".")
+        return expand_home(self.query_one("#folder", Input).value.strip() or ".")
 
     @on(Button.Pressed)
     def action_write(self) -> None:

@@ -48,9 +48,9 @@ def field_lines(
     for name, option in options.items():
         with Horizontal(classes="field"):
             yield Label(Content(option.label.ljust(width + 2)))
-            if option.labelled:
+            if option.value_labels:
                 reason = why_closed.get(name, "")
-                yield ChoiceField(option.labelled, values[name], id=name, why_closed=reason)
+                yield ChoiceField(option.value_labels, values[name], id=name, why_closed=reason)
             else:
                 text, closed = text_of(option, values[name]), name in why_closed
                 field = FieldInput(text, option.example, id=name, compact=True, disabled=closed)

@@ -26,7 +26,7 @@ from textual.widgets.option_list import Option
 
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
-from depthtui.files import expanded
+from depthtui.files import expand_home
 from depthtui.prompts import TASKS, Task, prompt_title, read_prompts
 from depthtui.prompts.answers import with_answer
 from depthtui.prompts.dataset_formats import DATASETS, Dataset
@@ -415,7 +415,7 @@ class PromptPicker(Dialog[PromptChoice]):
             self._fill_prompts()
             return
         try:
-            self._list(read_prompts(expanded(self._file)))
+            self._list(read_prompts(expand_home(self._file)))
             self.query_one("#prompts").focus()
         except DepthError as error:
             self._list(())

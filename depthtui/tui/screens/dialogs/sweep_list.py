@@ -9,7 +9,7 @@ from pathlib import Path
 
 from textual.content import Content
 
-from depthtui.files import expanded
+from depthtui.files import expand_home
 from depthtui.sweep.saved import SavedSweep, open_sweep, saved_sweeps
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED
@@ -72,7 +72,7 @@ class SweepList(OpenDialog[SweepChoice]):
 def _opened(name: str) -> SweepChoice:
     """The sweep of a folder."""
     warnings: list[str] = []
-    folder = expanded(name)
+    folder = expand_home(name)
     sweep = Sweeping.opened(open_sweep(folder, warnings.append), folder)
     return SweepChoice(sweep, tuple(warnings))
 
