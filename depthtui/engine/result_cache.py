@@ -12,7 +12,7 @@ from depthtui.data import codec
 from depthtui.data.arrays import MetricResult
 from depthtui.data.generation import Generation
 from depthtui.data.model import ModelInfo
-from depthtui.data.run import PromptTokens, RunResult
+from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.store import Store, make_key
 from depthtui.metrics import OF_THE_PASS
 from depthtui.metrics.choices import key_parts
@@ -20,7 +20,11 @@ from depthtui.metrics.spec import Metric
 from depthtui.models.devices import hardware
 from depthtui.parallel.agreements import first_rank_bytes
 from depthtui.parallel.group import is_first
+from depthtui.token_text import shortened
 from depthtui.tracing.activations import Activations
+
+_MOST_CHARACTERS = 40
+"""The longest beginning of a prompt in the description of an entry."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +62,7 @@ class ResultCache:
 
     def keep_pass(self, result: RunResult, pass_result: RunResult) -> None:
         """Store the metrics of the forward pass, as they were before any other metric."""
-        self._keep(self.pass_key(result), pass_result, _title(result))
+        self._keep(self.pass_key(result), pass_result, _title(result, "forward pass"))
 
     def of_metric(self, result: RunResult, metric: Metric, fit: str = "") -> MetricResult | None:
         """A slower metric of a run, whole or in part; `fit` is the digest of its lens."""
@@ -70,7 +74,7 @@ class ResultCache:
         self, result: RunResult, metric: Metric, value: MetricResult, fit: str = ""
     ) -> None:
         """Store a slower metric, whole or in part."""
-        self._keep(self.metric_key(result, metric, fit), value, _title(result))
+        self._keep(self.metric_key(result, metric, fit), value, _title(result, metric.title))
 
     def generation(self, generation: Generation) -> Generation | None:
         """A stored text that was written with the settings asked for."""
@@ -80,7 +84,7 @@ class ResultCache:
     def keep_generation(self, generation: Generation) -> None:
         """Store a text."""
         tokens = f"{len(generation.tokens)} + {len(generation.continuation)} tokens"
-        title = f"{self.info.name} · {tokens} · {generation.prompt.task} · generated"
+        title = f"{self.info.name} · generated text · {_beginning(generation.prompt, tokens)}"
         self._keep(_generation_key(self.info, generation), generation, title)
 
     def activations(self, result: RunResult) -> Activations | None:
@@ -93,7 +97,8 @@ class ResultCache:
         """Store the activations of a run."""
         key = _activations_key(self.info, result)
         if is_first():
-            self.store.put(key, activations.to_bytes(), _title(result), "activations")
+            title = _title(result, "activations")
+            self.store.put(key, activations.to_bytes(), title, "activations")
 
     def _decoded(self, key: str) -> Any:
         data = first_rank_bytes("a result in the cache", lambda: self.store.get(key))
@@ -109,9 +114,16 @@ class ResultCache:
             self.store.put(key, codec.encode(value), title, "result")
 
 
-def _title(result: RunResult) -> str:
-    changed = "" if result.settings.is_clean else " · what-if"
-    return f"{result.model.name} · {len(result.tokens)} tokens · {result.prompt.task}{changed}"
+def _title(result: RunResult, part: str) -> str:
+    """The description of a stored part of a run, such as a metric's title."""
+    changed = "" if result.settings.is_clean else ", what-if"
+    beginning = _beginning(result.prompt, f"{len(result.tokens)} tokens")
+    return f"{result.model.name} · {part}{changed} · {beginning}"
+
+
+def _beginning(prompt: Prompt, tokens: str) -> str:
+    """A prompt's task, its number of tokens in words, and its first words."""
+    return f"{prompt.task}, {tokens}: {shortened(prompt.text, _MOST_CHARACTERS)}"
 
 
 def _generation_key(info: ModelInfo, generation: Generation) -> str:
