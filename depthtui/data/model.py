@@ -159,13 +159,13 @@ class ModelInfo:
     @cached_property
     def type_marks(self) -> dict[str, str]:
         """The mark of each type beside a layer's number, such as `M` of `mamba`."""
-        taken: dict[str, str] = {}
+        marks: dict[str, str] = {}
         parts = dict.fromkeys(part for kind in self.layer_types for part in kind.split(_AND))
         for part in parts:
             letters = (letter for letter in part.upper() if letter in _LETTERS)
-            taken[part] = next((one for one in letters if one not in taken.values()), "?")
+            marks[part] = next((letter for letter in letters if letter not in marks.values()), "?")
         return {
-            kind: "".join(taken[part] for part in kind.split(_AND)) for kind in self.layers_by_type
+            kind: "".join(marks[part] for part in kind.split(_AND)) for kind in self.layers_by_type
         }
 
 

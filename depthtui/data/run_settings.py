@@ -180,9 +180,9 @@ def why_not_repeated(repeated: Iterable[Repeated], n_layers: int) -> str:
     for block in blocks:
         if not 0 <= block.first <= block.last < n_layers:
             return f"there is no block of layers {block.first} to {block.last}"
-    for one, other in pairwise(blocks):
-        if other.first <= one.last:
-            return f"layer {other.first} is in two blocks that run twice"
+    for block, next_block in pairwise(blocks):
+        if next_block.first <= block.last:
+            return f"layer {next_block.first} is in two blocks that run twice"
     return ""
 
 

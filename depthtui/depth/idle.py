@@ -73,7 +73,7 @@ def without_idle(evidence: Evidence, idle: Sequence[int], n_layers: int) -> Evid
         return evidence
     most = n_layers - len(idle)
     counts = (evidence.count, evidence.low, evidence.high)
-    count, low, high = (None if one is None else min(one, most) for one in counts)
+    count, low, high = (None if value is None else min(value, most) for value in counts)
     low_end, high_end = evidence.interval or (0.0, 0.0)
     interval = evidence.interval and (min(low_end, float(most)), min(high_end, float(most)))
     layers = tuple(layer for layer in evidence.layers if layer not in idle)

@@ -145,8 +145,8 @@ def first_other_choice(a: LogitLens, b: LogitLens, tokens: tuple[int, int]) -> i
 
 def _are_alike(a: RunResult, b: RunResult) -> bool:
     """Whether two runs read the same tokens, by models of the same make."""
-    one, other = a.model, b.model
-    makes = [(model.architecture, model.d_model, model.parallel) for model in (one, other)]
+    ours, theirs = a.model, b.model
+    makes = [(model.architecture, model.d_model, model.parallel) for model in (ours, theirs)]
     return makes[0] == makes[1] and np.array_equal(a.tokens.ids, b.tokens.ids)
 
 
@@ -244,8 +244,7 @@ def _in_words(result: Parting) -> str:
 def _first_choices(a: RunResult, b: RunResult, name: str) -> str:
     """From which layer on the first choices before the answer differ; empty where unknown."""
     ours, theirs = (lens_of(run, name) for run in (a, b))
-    one, other = a.model, b.model
-    alike = [(model.architecture, model.n_layers, model.vocab_size) for model in (one, other)]
+    alike = [(run.model.architecture, run.model.n_layers, run.model.vocab_size) for run in (a, b)]
     if ours is None or theirs is None or alike[0] != alike[1]:
         return ""
     if not (ours.is_read and theirs.is_read and len(a.tokens) and len(b.tokens)):

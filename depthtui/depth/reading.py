@@ -74,7 +74,9 @@ class Reading(Pooled):
     @cached_property
     def _with_curves(self) -> list[Metric]:
         """The metrics with curves; those derived from a lens only once it has read every prompt."""
-        return [one for one in ALL if one.curves and (one in METRICS or self._whole(one))]
+        return [
+            metric for metric in ALL if metric.curves and (metric in METRICS or self._whole(metric))
+        ]
 
     def _part(self, prompt: PromptReading) -> PromptCurves | None:
         n_tokens = prompt.n_tokens - (self.settings.tokens.start or 0)
@@ -159,7 +161,9 @@ class Reading(Pooled):
         self, reduced: Sequence[Reduced | None], count: Count, *names: str
     ) -> CountInterval | None:
         tasks = (prompt.task for prompt in self.prompts)
-        prompts = [(one, task) for one, task in zip(reduced, tasks, strict=True) if one is not None]
+        prompts = [
+            (value, task) for value, task in zip(reduced, tasks, strict=True) if value is not None
+        ]
         return count_interval(prompts, count, names, self.settings.seed)
 
     def _rule_interval(self, rule: Rule) -> CountInterval | None:
@@ -169,10 +173,10 @@ class Reading(Pooled):
             return None
         metric = next(metric for metric in ALL if rule.curve in metric.curves)
         source = self.source(metric)
-        every = [(one.reduced(self.settings)[source], one.task) for one, _ in self.by_prompt]
-        prompts = [(one, task) for one, task in every if getattr(one, rule.curve) is not None]
+        every = [(value.reduced(self.settings)[source], value.task) for value, _ in self.by_prompt]
+        prompts = [(value, task) for value, task in every if getattr(value, rule.curve) is not None]
         if rule.of_prompt:
-            prompts = [(replace(one, tokens=1), task) for one, task in prompts]
+            prompts = [(replace(value, tokens=1), task) for value, task in prompts]
 
         def count(curves: np.ndarray) -> np.ndarray:
             writing = curves if rule.through_lens else writing_only(curves, self.idle)
@@ -242,7 +246,9 @@ class Reading(Pooled):
     @cached_property
     def means(self) -> dict[str, float]:
         """The known numbers for a sweep's tables, by title."""
-        means = {"loss": weighted_mean((one.loss, one.n_tokens - 1) for one in self.prompts)}
+        means = {
+            "loss": weighted_mean((prompt.loss, prompt.n_tokens - 1) for prompt in self.prompts)
+        }
         for metric in ALL:
             if (value := self.get(metric)) is not None:
                 means |= metric.means(value, self)

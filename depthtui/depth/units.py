@@ -55,8 +55,8 @@ def count_interval(
     Returns:
         None where a task has too few prompts, or fewer than five prompts have too few tokens.
     """
-    whole = [_prompt(one, names, task) for one, task in prompts]
-    blocks = [block for one, task in prompts for block in _blocks(one, names, task)]
+    whole = [_prompt(reduced, names, task) for reduced, task in prompts]
+    blocks = [block for reduced, task in prompts for block in _blocks(reduced, names, task)]
 
     def ends(units: Sequence[PromptCurves], resamples: int) -> tuple[float, float] | None:
         if too_few(units):
@@ -75,19 +75,19 @@ def count_interval(
     return CountInterval(int(low), int(high), LEVEL, " and ".join(intervals))
 
 
-def _prompt(one: Reduced, names: Sequence[str], task: str) -> PromptCurves:
-    return PromptCurves(one.tokens, {name: getattr(one, name) for name in names}, task)
+def _prompt(reduced: Reduced, names: Sequence[str], task: str) -> PromptCurves:
+    return PromptCurves(reduced.tokens, {name: getattr(reduced, name) for name in names}, task)
 
 
-def _blocks(one: Reduced, names: Sequence[str], task: str) -> list[PromptCurves]:
+def _blocks(reduced: Reduced, names: Sequence[str], task: str) -> list[PromptCurves]:
     """The blocks of a prompt's tokens; none where their means were not kept."""
-    stored = {name: getattr(one, f"{name}{BLOCKS}", None) for name in names}
+    stored = {name: getattr(reduced, f"{name}{BLOCKS}", None) for name in names}
     means = {name: blocks for name, blocks in stored.items() if blocks is not None}
     if len(means) < len(names):
         return []
     return [
         PromptCurves(tokens, {name: blocks[place] for name, blocks in means.items()}, task)
-        for place, tokens in enumerate(block_sizes(one.tokens).tolist())
+        for place, tokens in enumerate(block_sizes(reduced.tokens).tolist())
     ]
 
 

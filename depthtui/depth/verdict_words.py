@@ -204,7 +204,7 @@ def _gap(first: Headline, second: Headline, scale: float) -> float:
 
 def _compared(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
     """Compare the measures that hold in both."""
-    headlines = {found.measure for found in (a.headline, b.headline) if found is not None}
+    headlines = {verdict.headline.measure for verdict in (a, b) if verdict.headline is not None}
     theirs = {
         measure.measure: measure
         for measure in b.evidence
@@ -223,12 +223,12 @@ def _compared(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
     fewer = [(ours, other) for ours, other in pairs if (other.high or 0) < (ours.low or 0)]
     unclear = [pair for pair in pairs if pair not in more and pair not in fewer]
     clear = [
-        f"{words} by {_changes(found)}{_by(found, pairs)}"
-        for words, found in (
+        f"{words} by {_changes(pairs_apart)}{_by(pairs_apart, pairs)}"
+        for words, pairs_apart in (
             (f"deeper than {names[0]}", more),
             (f"shallower than {names[0]}", fewer),
         )
-        if found
+        if pairs_apart
     ]
     sentence = f"{names[1]} is {' and '.join(clear)}" if clear else ""
     if unclear:

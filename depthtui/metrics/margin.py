@@ -61,7 +61,7 @@ def decided_depths(margins: np.ndarray) -> np.ndarray:
 def _margins(pooled: Pooled) -> list[np.ndarray]:
     """The margin on each prompt that has one."""
     reduced: list[ReducedLens | None] = pooled.reduced(METRIC)
-    return [one.answer_margin for one in reduced if one and one.answer_margin is not None]
+    return [lens.answer_margin for lens in reduced if lens and lens.answer_margin is not None]
 
 
 def _summary(margin: np.ndarray, pooled: Pooled) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def _summary(margin: np.ndarray, pooled: Pooled) -> dict[str, Any]:
 
 
 def _findings(margin: np.ndarray, pooled: Pooled) -> list[Finding]:
-    at_output = [float(one[-1]) for one in _margins(pooled)]
+    at_output = [float(margins[-1]) for margins in _margins(pooled)]
     first = sum(value > 0 for value in at_output)
     remark = f"at the output; the answer comes first in {first} of {len(at_output)}"
     return [Finding(METRIC.title, f"{margin[-1]:+.2f} nats", remark)]

@@ -172,7 +172,7 @@ class Pooled(ABC):
         """The metric's pooled values; None where no prompt, or not every needed one, has it."""
         if metric.name not in self._values:
             reduced = self._whole(metric) if metric.of_lens and metric.of else self.reduced(metric)
-            known_values = [one for one in reduced if one is not None]
+            known_values = [value for value in reduced if value is not None]
             self._values[metric.name] = metric.pool(known_values, self) if known_values else None
         return self._values[metric.name]
 
@@ -203,7 +203,7 @@ class Pooled(ABC):
 
         A prompt without a token that counts does not have it.
         """
-        return sum(one is not None for one in self.reduced(metric))
+        return sum(value is not None for value in self.reduced(metric))
 
     def unavailable(self, prompt: PromptReading) -> Mapping[str, str]:
         """Why a prompt's metrics are unavailable under the chosen lens."""

@@ -214,7 +214,7 @@ def _output(result: Ablation) -> ReducedOutput | None:
 def _pool(reduced: Sequence[ReducedAblation], pooled: Pooled) -> ReducedAblation:
     """Pool several prompts; the output is unknown where one of them lacks it."""
     ablation = ReducedAblation.pooled(reduced)
-    is_output_unknown = any(one.output is None for one in reduced)
+    is_output_unknown = any(part.output is None for part in reduced)
     return replace(ablation, output=None) if is_output_unknown else ablation
 
 
@@ -361,7 +361,7 @@ def _evidence(ablation: ReducedAblation, pooled: Pooled) -> list[Evidence]:
         variants.append(Variant(other, reason))
     curve = evidence_curve(output.kl, output.bar, f"KL ≥ {output.bar:.2g} nats")
     interval = pooled.interval(
-        [one.output if one else None for one in pooled.reduced(METRIC)],
+        [part.output if part else None for part in pooled.reduced(METRIC)],
         lambda means: (means >= output.bar).sum(axis=1),
         "kl",
     )

@@ -230,8 +230,8 @@ def _findings(answers: ReducedAnswers, pooled: Pooled) -> list[Finding]:
         interval = answers.needed_interval(pooled.settings.seed)
         mean = f"{answers.needed_mean:.1f} of {pooled.n_layers} layers"
         ends = "" if interval is None else f" ({interval[0]:.1f} to {interval[1]:.1f})"
-        one = "it needs" if n_right == 1 else "one needs, on average,"
-        remark = f"{one} {mean}{ends}; one is lost without any of layers {numbers_text(needed)}"
+        subject = "it needs" if n_right == 1 else "one needs, on average,"
+        remark = f"{subject} {mean}{ends}; one is lost without any of layers {numbers_text(needed)}"
     else:
         remark = "none is lost without any one layer"
     remark += left_out_words(answers.part, answers.chosen, pooled.n_layers, pooled.stand_in)

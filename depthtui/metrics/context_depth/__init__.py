@@ -182,9 +182,9 @@ def _reduce(result: ContextDepth, run: RunResult, tokens: slice) -> ReducedConte
 def _summary(context: ReducedContext, pooled: Pooled) -> dict[str, Any]:
     by_prompt = pooled.reduced(METRIC)
     return {
-        "starts": [None if one is None else one.start for one in by_prompt],
+        "starts": [None if part is None else part.start for part in by_prompt],
         "loss": context.curve.loss,
-        "per_prompt": [None if one is None else one.curve.loss for one in by_prompt],
+        "per_prompt": [None if part is None else part.curve.loss for part in by_prompt],
         "worth": context.curve.worth,
         "depth": context.curve.depth,
         "floor": context.curve.floor,
@@ -229,7 +229,7 @@ def _means(context: ReducedContext, pooled: Pooled) -> dict[str, float]:
 def _evidence(context: ReducedContext, pooled: Pooled) -> list[Evidence]:
     """Evidence from the later tokens: the first is predicted from h_k itself, as by a lens."""
     if context.later is not None:
-        later = [one and one.later for one in pooled.reduced(METRIC)]
+        later = [part and part.later for part in pooled.reduced(METRIC)]
         return [context.later.evidence(pooled.interval(later, _depths, "loss", "worth"))]
     why = "the answer is too short: it needs two tokens or more"
     return [COUNT_MEASURE.unknown(why)]

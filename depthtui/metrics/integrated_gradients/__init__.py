@@ -97,15 +97,15 @@ def _summary(reduced: Sequence[ReducedGradients], pooled: Pooled) -> list[Any]:
 
 
 def _findings(reduced: Sequence[ReducedGradients], pooled: Pooled) -> list[Finding]:
-    errors = np.array([one.completeness_error for one in reduced])
+    errors = np.array([gradients.completeness_error for gradients in reduced])
     if not np.isfinite(errors).any():
         return []
-    missed = sum(one.missed for one in reduced)
+    missed = sum(gradients.missed for gradients in reduced)
     remark = f"wanted {reduced[0].tolerance:.3g}"
     if missed:
         remark += f"; missed in {missed} layer{'' if missed == 1 else 's'}"
     remark += left_out_words("layer", reduced[0].chosen, pooled.n_layers)
-    floor = max(one.floor for one in reduced)
+    floor = max(gradients.floor for gradients in reduced)
     return [
         Finding("Completeness error", f"at most {np.nanmax(errors):.2%}", remark),
         noise_floor(METRIC.title, f"{floor:.2g}"),
@@ -114,7 +114,7 @@ def _findings(reduced: Sequence[ReducedGradients], pooled: Pooled) -> list[Findi
 
 def _per_layer(reduced: Sequence[ReducedGradients]) -> list[LayerValues]:
     """The largest error over the prompts."""
-    errors = [one.completeness_error for one in reduced]
+    errors = [gradients.completeness_error for gradients in reduced]
     caption = "of integrated gradients, as a share"
     return [LayerValues("completeness error", np.max(errors, axis=0), caption)]
 

@@ -34,7 +34,7 @@ def _summary(curves: Curves, pooled: Pooled) -> dict[str, Any]:
 
 def _fit(pooled: Pooled) -> dict[str, Any]:
     """How the lens was fitted; empty for the logit lens."""
-    reduced = next((one for one in pooled.reduced(METRIC) if one is not None), None)
+    reduced = next((part for part in pooled.reduced(METRIC) if part is not None), None)
     if not isinstance(reduced, ReducedFittedLens):
         return {}
     names = ("kind", "source", "texts", "tokens", "ridge")

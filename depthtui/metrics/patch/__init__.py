@@ -226,8 +226,8 @@ def _lengths(result: RunResult) -> str:
     apart = np.flatnonzero(source.ids[:fewest] != tokens.ids[:fewest])
     first = int(apart[0]) if len(apart) else fewest
     beside = [
-        f"'{printable_line(''.join(one.texts[first : first + 3])[:_LONGEST_TEXT])}'"
-        for one in (source, tokens)
+        f"'{printable_line(''.join(prompt.texts[first : first + 3])[:_LONGEST_TEXT])}'"
+        for prompt in (source, tokens)
     ]
     return (
         f"the source has {len(source)} tokens and the prompt {lengths}: they differ from token "
@@ -291,8 +291,8 @@ def _summary(patch: ReducedPatch, pooled: Pooled) -> dict[str, Any]:
     if len(patches) == 1 and patches[0] is not None:
         return {**_of_prompt(patches[0], pooled.runs[0]), **about}
     prompts = [
-        None if one is None else {**_of_prompt(one, run), "last_token": one.last_token}
-        for one, run in zip(patches, pooled.runs, strict=True)
+        None if result is None else {**_of_prompt(result, run), "last_token": result.last_token}
+        for result, run in zip(patches, pooled.runs, strict=True)
     ]
     return {**about, **({"prompts": prompts} if prompts else {})}
 
@@ -310,9 +310,9 @@ def _of_prompt(patch: Patch, run: RunResult) -> dict[str, Any]:
 
 
 def _findings(patch: ReducedPatch, pooled: Pooled) -> Iterator[Finding]:
-    count = sum(one is not None for one in pooled.reduced(METRIC))
-    one = f"'{shortened(patch.source, _LONGEST_TEXT)}'"
-    source = one if count == 1 else f"other prompts, over {count}"
+    count = pooled.count(METRIC)
+    quoted_source = f"'{shortened(patch.source, _LONGEST_TEXT)}'"
+    source = quoted_source if count == 1 else f"other prompts, over {count}"
     alone = "" if patch.part == "layer" else f"; {PART_TITLES[patch.part]} alone"
     yield Finding(METRIC.title, patch.sentence, f"from {source}{alone}")
     yield noise_floor(METRIC.title, f"{patch.floor:.2g} of the margin")

@@ -230,8 +230,8 @@ def _until(erasure: ResidualErasure) -> dict[str, Any]:
 
 def _findings(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Finding]:
     """Findings of the noise floor, and of the computed part where that differs by prompt."""
-    words = dict.fromkeys(one.choice_words for one in erased if one.choice_words)
-    floor = max(one.floor for one in erased)
+    words = dict.fromkeys(erasure.choice_words for erasure in erased if erasure.choice_words)
+    floor = max(erasure.floor for erasure in erased)
     return [
         *(Finding(METRIC.title, text) for text in words),
         *_last_depths(erased),
@@ -241,7 +241,7 @@ def _findings(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Finding]
 
 def _last_depths(erased: Sequence[ReducedErasure]) -> Iterator[Finding]:
     """Findings of a search, over the tokens of the questions."""
-    searched = [one.until for one in erased if one.until is not None]
+    searched = [erasure.until for erasure in erased if erasure.until is not None]
     count, by_depth = int(np.sum(searched)), np.sum([until[1:] for until in searched], axis=0)
     if count:
         matters = np.repeat(np.arange(by_depth.size), by_depth)
@@ -259,7 +259,11 @@ def _per_layer(erased: Sequence[ReducedErasure]) -> list[LayerValues]:
 
     None for a search, which erases different tokens at each depth.
     """
-    effects = [one.known for one in erased if one.until is None and np.isfinite(one.known).any()]
+    effects = [
+        erasure.known
+        for erasure in erased
+        if erasure.until is None and np.isfinite(erasure.known).any()
+    ]
     return [LayerValues("erasure", np.fmax.reduce(effects))] if effects else []
 
 
@@ -293,11 +297,11 @@ def _evidence(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Evidence
     part of the tokens or depths.
     """
     effects = _question_effects(erased)
-    if effects is None or any(one.is_part for one in erased):
+    if effects is None or any(erasure.is_part for erasure in erased):
         return []
     if not np.isfinite(effects).all():
         return [COUNT_MEASURE.unknown("not every token has been erased yet")]
-    n_layers, floor = pooled.n_layers, max(one.floor for one in erased)
+    n_layers, floor = pooled.n_layers, max(erasure.floor for erasure in erased)
     least = max(RunSettings.erase_threshold, floor)
     count, variants = int(_reached(effects, least)), []
     for share in (1 - FIFTH, 1 + FIFTH):
@@ -312,7 +316,7 @@ def _evidence(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Evidence
     curve = evidence_curve(effects[1:], least, f"≥ {least:.2g}")
     # Each prompt's question counts once, whatever its length.
     every = pooled.reduced(METRIC)
-    once = [replace(one, tokens=1) if one and one.tokens else None for one in every]
+    once = [replace(erasure, tokens=1) if erasure and erasure.tokens else None for erasure in every]
     interval = pooled.interval(once, lambda largest: _reached(largest, least), "largest")
     evidence = COUNT_MEASURE.evidence(count, n_layers, variants, curve=curve, interval=interval)
     # The largest effect decides the count, and may be larger on other prompts.
@@ -328,7 +332,7 @@ def _reached(effects: np.ndarray, threshold: float) -> np.ndarray:
 
 def _question_effects(erased: Sequence[ReducedErasure]) -> np.ndarray | None:
     """The largest effect over the question's tokens that count, mean over prompts, `[L+1]`."""
-    largest = [one.largest for one in erased if one.tokens]
+    largest = [erasure.largest for erasure in erased if erasure.tokens]
     return np.mean(largest, axis=0) if largest else None
 
 

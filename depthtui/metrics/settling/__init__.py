@@ -112,7 +112,7 @@ def _pool(
     reduced: Sequence[ReducedSettling | ReducedFittedLens], pooled: Pooled
 ) -> ReducedSettling:
     """The settling over the tokens of all prompts, under the chosen lens."""
-    settlings = [one if isinstance(one, ReducedSettling) else one.settling for one in reduced]
+    settlings = [part if isinstance(part, ReducedSettling) else part.settling for part in reduced]
     return ReducedSettling.pooled(settlings)
 
 

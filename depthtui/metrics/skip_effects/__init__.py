@@ -175,7 +175,9 @@ class ReducedSkipEffects(ReducedEffects):
 
 def positions_by_prompt(metric: Metric, pooled: Pooled) -> list[list[int] | None]:
     """The positions of each prompt; None where a prompt has none."""
-    return [None if one is None else list(one.positions) for one in pooled.reduced(metric)]
+    return [
+        None if effects is None else list(effects.positions) for effects in pooled.reduced(metric)
+    ]
 
 
 def _reduce(result: SkipEffects, run: RunResult, tokens: slice) -> ReducedSkipEffects:

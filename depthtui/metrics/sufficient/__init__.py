@@ -319,15 +319,18 @@ def crossing_above(curves: np.ndarray, threshold: float) -> np.ndarray:
 def _pool(reduced: Sequence[ReducedSufficient], pooled: Pooled) -> PooledSufficient | None:
     by_prompt = len(reduced) >= PROMPTS_AS_UNITS
     units: dict[tuple[int, ...], list[tuple[np.ndarray, np.ndarray, float]]] = {}
-    for one in reduced:
-        if by_prompt and len(one.orders) == 1:
-            units.setdefault(one.orders[0], []).append((one.mean_kl, one.mean_choices, 1.0))
+    for prompt in reduced:
+        if by_prompt and len(prompt.orders) == 1:
+            unit = prompt.mean_kl, prompt.mean_choices, 1.0
+            units.setdefault(prompt.orders[0], []).append(unit)
         else:
             # Two orders of one prompt share its weight where prompts count once.
-            weights = one.blocks / (one.blocks.sum() if by_prompt else 1)
-            for way, kl, choices, weight in zip(one.way, one.kl, one.choices, weights, strict=True):
+            weights = prompt.blocks / (prompt.blocks.sum() if by_prompt else 1)
+            for way, kl, choices, weight in zip(
+                prompt.way, prompt.kl, prompt.choices, weights, strict=True
+            ):
                 unit = kl, choices, float(weight)
-                units.setdefault(one.orders[way], []).append(unit)
+                units.setdefault(prompt.orders[way], []).append(unit)
     n_layers = pooled.n_layers
     ways = [
         Way(
@@ -348,7 +351,7 @@ def _pool(reduced: Sequence[ReducedSufficient], pooled: Pooled) -> PooledSuffici
         tuple(ways),
         n_layers,
         pooled.settings.seed,
-        max(one.floor for one in reduced),
+        max(prompt.floor for prompt in reduced),
     )
 
 
