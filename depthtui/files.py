@@ -91,7 +91,7 @@ def _write(path: Path, content: bytes, hint: str, place: Callable[[Path, Path], 
             part.chmod(_mode(path))
             place(part, path)
     except (OSError, ValueError) as error:
-        raise DepthError(f"{path} could not be written ({why(error)}).", hint) from None
+        raise DepthError(f"{path} could not be written ({system_reason(error)}).", hint) from None
     return path
 
 
@@ -165,7 +165,7 @@ def check_writable(folder: Path, hint: str = "Choose another folder.") -> None:
         with scratch(existing) as work:
             (work / below).mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        raise DepthError(f"{folder} cannot be written to ({why(error)}).", hint) from None
+        raise DepthError(f"{folder} cannot be written to ({system_reason(error)}).", hint) from None
 
 
 @cache
@@ -351,6 +351,6 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:80] or "unnamed"
 
 
-def why(error: Exception) -> str:
+def system_reason(error: Exception) -> str:
     """The system's reason why a file could not be read or written."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

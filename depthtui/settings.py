@@ -25,7 +25,7 @@ from depthtui.data.run_settings import (
     with_present_names,
 )
 from depthtui.errors import DepthError, short_repr
-from depthtui.files import expand_home, parse_toml, read_whole, why, write_whole
+from depthtui.files import expand_home, parse_toml, read_whole, system_reason, write_whole
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.palettes import OWN_PALETTE, PALETTES
 from depthtui.sizes import LARGEST_SIZE, exact_size, parse_size
@@ -411,7 +411,7 @@ def _read_file(path: Path) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
-        raise _broken(path, f"cannot be read ({why(error)})") from None
+        raise _broken(path, f"cannot be read ({system_reason(error)})") from None
 
 
 def _parse(path: Path, text: bytes) -> dict[str, Any]:

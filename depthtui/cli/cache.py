@@ -12,7 +12,7 @@ from depthtui.cli.help import Group
 from depthtui.cli.options import Given, cache_dir_option
 from depthtui.cli.output import print_table, say
 from depthtui.errors import DepthError
-from depthtui.files import why
+from depthtui.files import system_reason
 from depthtui.sizes import format_size
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def clear(given: Given) -> None:
     try:
         count = store.clear()
     except OSError as error:
-        raise DepthError(f"{folder} cannot be emptied ({why(error)}).") from None
+        raise DepthError(f"{folder} cannot be emptied ({system_reason(error)}).") from None
     click.echo("1 entry deleted." if count == 1 else f"{count} entries deleted.")
 
 

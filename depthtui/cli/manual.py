@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem
 from depthtui.cli.help import Command, show_every_option
 from depthtui.cli.options import Folder
 from depthtui.errors import DepthError, did_you_mean
-from depthtui.files import why
+from depthtui.files import system_reason
 
 if TYPE_CHECKING:
     from depthtui.manual.search import Match
@@ -92,7 +92,7 @@ def _write_html(folder: Path, context: click.Context) -> None:
     try:
         written = write_html(folder, {name: _text(name, context) or "" for name in PAGES})
     except OSError as error:
-        raise DepthError(f"{folder} cannot be written: {why(error)}.") from error
+        raise DepthError(f"{folder} cannot be written: {system_reason(error)}.") from error
     click.echo(f"{len(written)} pages: {written[-1].with_name('index.html')}")
 
 

@@ -8,7 +8,7 @@ import sys
 from typing import Any, cast
 
 from depthtui.cli.output import say
-from depthtui.files import why
+from depthtui.files import system_reason
 
 
 class _Output(io.FileIO):
@@ -115,7 +115,7 @@ def written_out(status: int) -> int:
     if failure is None:
         return status
     if not isinstance(failure, BrokenPipeError):
-        say(f"write error: {why(failure)}.")
+        say(f"write error: {system_reason(failure)}.")
     # What is still held would fail again as Python ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return status or 1

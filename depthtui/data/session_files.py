@@ -30,7 +30,7 @@ from depthtui.files import (
     parse_json,
     read_whole,
     slug,
-    why,
+    system_reason,
     write_new,
     write_whole,
 )
@@ -122,7 +122,7 @@ class SessionFolder:
             except FileNotFoundError:
                 continue  # removed by another window
             except OSError as error:
-                notify(f"{path} cannot be read: {why(error)}.")
+                notify(f"{path} cannot be read: {system_reason(error)}.")
             except ValueError as error:
                 notify(f"{path.name} is no session of this version: {error}. The file stays.")
         return sorted(files, key=lambda file: file.session.kept, reverse=True)
@@ -160,7 +160,7 @@ class SessionFolder:
                         return writer
         except (OSError, ValueError) as error:
             raise DepthError(
-                f"{self.path} could not be written ({why(error)}).", _OTHER_FOLDER
+                f"{self.path} could not be written ({system_reason(error)}).", _OTHER_FOLDER
             ) from None
         raise AssertionError("a folder has a free name")
 
@@ -195,7 +195,9 @@ class SessionFolder:
             try:
                 times = file.path.stat()
             except OSError as error:
-                raise DepthError(f"{file.name} cannot be renamed ({why(error)}).") from None
+                raise DepthError(
+                    f"{file.name} cannot be renamed ({system_reason(error)})."
+                ) from None
             session = replace(self.reread(file).session, title=title)
             writer.write(session)
             # Renaming does not count as use: the latest session stays the latest.
@@ -215,7 +217,9 @@ class SessionFolder:
                 # Delete the lock file while locked: a waiting explorer finds the session gone.
                 _lock_path(file.path).unlink(missing_ok=True)
             except OSError as error:
-                raise DepthError(f"{file.path} cannot be deleted ({why(error)}).") from None
+                raise DepthError(
+                    f"{file.path} cannot be deleted ({system_reason(error)})."
+                ) from None
 
     @contextmanager
     def _locked_session(self, file: SessionFile) -> Iterator[SessionWriter]:
@@ -229,7 +233,7 @@ class SessionFolder:
         except TimeoutError:
             raise DepthError(f"{file.name} is open in another window.", _CLOSE_IT) from None
         except OSError as error:
-            raise DepthError(f"{self.path} cannot be written ({why(error)}).") from None
+            raise DepthError(f"{self.path} cannot be written ({system_reason(error)}).") from None
         try:
             yield writer
         finally:
@@ -243,7 +247,7 @@ class SessionFolder:
         except FileNotFoundError:
             return []
         except OSError as error:
-            notify(f"{self.path} cannot be read: {why(error)}.")
+            notify(f"{self.path} cannot be read: {system_reason(error)}.")
             return []
 
     def _take_former(self, notify: Callable[[str], None]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from depthtui.errors import DepthError, short_repr
-from depthtui.files import why
+from depthtui.files import system_reason
 from depthtui.models.integrity import check_safetensors, read_header
 
 ENGINE = "vLLM"
@@ -62,7 +62,7 @@ def find_state_files(place: Path) -> list[Path]:
             f"{place} is no folder.", "Name the folder that the file is in."
         ) from error
     except (OSError, ValueError) as error:
-        raise DepthError(f"{place} cannot be read: {why(error)}.") from error
+        raise DepthError(f"{place} cannot be read: {system_reason(error)}.") from error
     if not files:
         raise DepthError(f"{place} holds no states: it has no .safetensors file.", _ASK_VLLM)
     return sorted(files, key=_in_order)
@@ -97,7 +97,7 @@ def read_state_file(path: Path) -> StateFile:
         hint = "vLLM may not have ended it yet; else have it written again."
         raise DepthError(error.message, hint) from error
     except OSError as error:
-        raise DepthError(f"{path} cannot be read: {why(error)}.") from error
+        raise DepthError(f"{path} cannot be read: {system_reason(error)}.") from error
     lacking_names = [name for name in (STATES, TOKEN_IDS) if name not in header]
     if lacking_names:
         raise DepthError(f"{path} holds no {' and no '.join(lacking_names)}.", _ASK_VLLM)

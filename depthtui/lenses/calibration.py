@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from depthtui.errors import DepthError
-from depthtui.files import open_regular, parse_json, why
+from depthtui.files import open_regular, parse_json, system_reason
 
 WRITTEN = "written by the model"
 """The source of texts that are not from a file."""
@@ -78,7 +78,7 @@ def read_texts(path: Path) -> tuple[list[str], str]:
             data = file.read(_LARGEST_FILE + 1)
     except OSError as error:
         raise DepthError(
-            f"The calibration texts {path} cannot be read: {why(error)}.",
+            f"The calibration texts {path} cannot be read: {system_reason(error)}.",
             "Give a file of JSON lines with `text`, or of plain lines.",
         ) from error
     if len(data) > _LARGEST_FILE:

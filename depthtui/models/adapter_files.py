@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from depthtui.errors import DepthError, short_repr
-from depthtui.files import expand_home, parse_json, read_whole, why
+from depthtui.files import expand_home, parse_json, read_whole, system_reason
 from depthtui.models.catalog import (
     ADAPTER_CONFIG,
     ADAPTER_PICKLE,
@@ -143,7 +143,7 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     try:
         config = parse_json(read_whole(path, _LARGEST_CONFIG))
     except (OSError, ValueError) as error:
-        raise DepthError(f"{path} cannot be read: {why(error)}.", _FETCH_AGAIN) from error
+        raise DepthError(f"{path} cannot be read: {system_reason(error)}.", _FETCH_AGAIN) from error
     if not isinstance(config, dict):
         raise DepthError(f"{path} holds no configuration.", _FETCH_AGAIN)
     kind = config.get("peft_type")

@@ -16,7 +16,7 @@ from typing import Any
 from depthtui.data.model import ModelListing
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, short_repr
-from depthtui.files import expand_home, open_regular, parse_json, read_whole, why
+from depthtui.files import expand_home, open_regular, parse_json, read_whole, system_reason
 from depthtui.settings import hub_cache
 
 DEMO = "demo"
@@ -207,7 +207,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = parse_json(read_whole(path, _LARGEST_CONFIG))
     except (OSError, ValueError) as error:
         raise DepthError(
-            f"{path} cannot be read: {why(error)}.", "The file is damaged: fetch it again."
+            f"{path} cannot be read: {system_reason(error)}.",
+            "The file is damaged: fetch it again.",
         ) from error
     if not isinstance(config, dict):
         raise DepthError(f"{path} holds no configuration.", "The file is damaged: fetch it again.")
@@ -228,7 +229,8 @@ def weight_files(folder: Path) -> list[Path]:
         usable = all(Path(name).name == name and name.endswith(".safetensors") for name in names)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DepthError(
-            f"{index} cannot be read: {why(error)}.", "The file is damaged: fetch it again."
+            f"{index} cannot be read: {system_reason(error)}.",
+            "The file is damaged: fetch it again.",
         ) from error
     if not usable or not names:
         raise DepthError(f"{index} names no usable files.", "The file is damaged: fetch it again.")
@@ -306,7 +308,7 @@ def _file_source(path: Path) -> ModelSource:
         with open_regular(path) as file:
             is_gguf = file.read(4) == b"GGUF"
     except OSError as error:
-        raise DepthError(f"{path} cannot be read: {why(error)}.") from error
+        raise DepthError(f"{path} cannot be read: {system_reason(error)}.") from error
     if is_gguf:
         return ModelSource("gguf", str(path))
     if path.suffix == ".gguf":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from depthtui.errors import DepthError
-from depthtui.files import open_regular, parse_json, why
+from depthtui.files import open_regular, parse_json, system_reason
 from depthtui.models.catalog import MADE_FROM, weight_files
 from depthtui.models.fingerprints import fingerprint
 
@@ -49,7 +49,7 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
     except FileNotFoundError as error:
         raise DepthError(f"{path} is missing.", _AGAIN) from error
     except OSError as error:
-        raise DepthError(f"{path} cannot be read: {why(error)}.") from error
+        raise DepthError(f"{path} cannot be read: {system_reason(error)}.") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise _damaged(path) from error
     return header, 8 + length

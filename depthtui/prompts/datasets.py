@@ -219,21 +219,21 @@ def _from_columns(path: Path) -> _Rows:
 
 
 def _from_hub(dataset: Dataset, folder: Path) -> _Rows:
-    here = not_here(dataset.name, folder)
-    put = how_to_put(dataset.name, folder)
-    instead = f"{put}; `run` and `sweep` take it by --data {dataset.name}=FILE, too."
+    reason = not_here(dataset.name, folder)
+    advice = how_to_put(dataset.name, folder)
+    instead = f"{advice}; `run` and `sweep` take it by --data {dataset.name}=FILE, too."
     try:
         from datasets import load_dataset
     except ImportError as error:
         raise DepthError(
-            f"{here} Fetching it from the hub needs the library `datasets`.",
+            f"{reason} Fetching it from the hub needs the library `datasets`.",
             f"Install that with: {install_extra('datasets')}. {instead}",
         ) from error
     try:
         table = load_dataset(dataset.hub_id, dataset.config or None, split=dataset.split)
     except Exception as error:  # Each of the library's many layers has its own errors.
         raise DepthError(
-            f"{here} {dataset.hub_id} could not be fetched from the hub: {first_line(error)}.",
+            f"{reason} {dataset.hub_id} could not be fetched from the hub: {first_line(error)}.",
             f"Check the network. {instead}",
         ) from error
     return _Rows(dataset.hub_id, table.column_names, len(table), table.__getitem__)

@@ -8,7 +8,7 @@ from typing import Any
 
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
-from depthtui.files import open_regular, parse_json, why
+from depthtui.files import open_regular, parse_json, system_reason
 
 LARGEST_FILE = 16 * 1024 * 1024
 """Most bytes of a file; a longer one is hardly a prompt."""
@@ -60,7 +60,7 @@ def read_bytes(path: Path, largest: int) -> bytes:
     except IsADirectoryError as error:
         raise DepthError(f"{path} is a folder.", "Give a file with a prompt in it.") from error
     except OSError as error:
-        raise DepthError(f"{path} cannot be read: {why(error)}.") from error
+        raise DepthError(f"{path} cannot be read: {system_reason(error)}.") from error
 
 
 def decode_text(data: bytes, name: str, largest: int | None = None) -> str:

@@ -142,8 +142,8 @@ class Table:
     def in_view(self, view: View) -> tuple[list[Column], list[list[TableCell]]]:
         """The columns that a view has room for, one for each cell, and their rows."""
         columns = [column for column in self.columns for _ in range(column.span)]
-        kept = [number for number, column in enumerate(columns) if view in column.views]
-        return [columns[n] for n in kept], [[row[n] for n in kept] for row in self.rows]
+        visible = [number for number, column in enumerate(columns) if view in column.views]
+        return [columns[n] for n in visible], [[row[n] for n in visible] for row in self.rows]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run_settings import ModelSpec, RunSettings, spec_keys
 from depthtui.data.trust import tell_of_claim
 from depthtui.errors import DepthError
-from depthtui.files import check_writable, parse_json, read_whole, slug, why, write_whole
+from depthtui.files import check_writable, parse_json, read_whole, slug, system_reason, write_whole
 from depthtui.sweep.plan import Cell, SweepPlan
 from depthtui.sweep.records import DamagedRecord, Record, read_record, record_bytes
 
@@ -215,7 +215,7 @@ class SweepFolder:
         except OSError as error:
             # The record may be intact, on a disk that is unavailable for the moment.
             raise DepthError(
-                f"The record {path} cannot be read: {why(error)}.",
+                f"The record {path} cannot be read: {system_reason(error)}.",
                 "It was left as it is. Make it readable, or choose another --out folder.",
             ) from None
 

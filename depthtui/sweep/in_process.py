@@ -79,7 +79,7 @@ def run_sweep(
     return _Sweep(state, make_engine, models_dir, watcher, on_bug).run()
 
 
-def look_on_disk(
+def find_on_disk(
     state: SweepState, model: ModelSpec, models_dir: Path, emit: Callable[[Event], None]
 ) -> str:
     """Find a model's records without loading it; returns why it cannot be loaded, or an empty text.
@@ -89,7 +89,7 @@ def look_on_disk(
     # A new folder has no records to compare with, and a fingerprint may read all weights once.
     is_new = not os.path.exists(state.folder.path)
     fingerprint = None if is_new else fingerprint_on_disk(model, models_dir, emit)
-    if not state.look(model, _counts(state, model, fingerprint), fingerprint):
+    if not state.find_records(model, _counts(state, model, fingerprint), fingerprint):
         return ""
     try:
         resolve(model, models_dir)
@@ -109,8 +109,8 @@ def fail_model(state: SweepState, watcher: Watcher, model: ModelSpec, problem: s
     failure = Failure(model_title(model), "", None, problem)
     if failure not in state.folder.failures:
         state.fail(failure)
-    for cell in [cell for cell in state.open if cell.model == model]:
-        del state.open[cell]
+    for cell in [cell for cell in state.missing_items if cell.model == model]:
+        del state.missing_items[cell]
         watcher.cell_ends(cell)
 
 
@@ -141,13 +141,13 @@ class _Sweep:
         self._state.folder.keep_failures([])
         models = self._state.plan.models
         for model in models:
-            problem = look_on_disk(self._state, model, self._models_dir, self._watcher.emit)
+            problem = find_on_disk(self._state, model, self._models_dir, self._watcher.emit)
             if problem:
                 fail_model(self._state, self._watcher, model, problem)
         self._watcher.sweep_begins(self._state)
         try:
             for model in models:
-                if any(cell.model == model for cell in self._state.open):
+                if any(cell.model == model for cell in self._state.missing_items):
                     self._run_model(model)
         except KeyboardInterrupt:
             self._state.outcome()
@@ -167,7 +167,7 @@ class _Sweep:
         state = self._state
         counts = _counts(state, model, info.fingerprint, engine)
         n_known = len(counts.lengths)
-        for cell in state.look(model, counts, info.fingerprint):
+        for cell in state.find_records(model, counts, info.fingerprint):
             self._run_cell(engine, cell, counts)
         if len(counts.lengths) > n_known:
             state.folder.keep_token_counts(model, info.fingerprint, counts.lengths)
@@ -176,7 +176,9 @@ class _Sweep:
         state = self._state
         candidates, settings = state.candidates[cell.task], state.plan.run
         began = time.perf_counter()
-        for step in run_cell(engine, cell, settings, candidates, counts, state.wants, self._on_bug):
+        for step in run_cell(
+            engine, cell, settings, candidates, counts, state.is_missing, self._on_bug
+        ):
             if isinstance(step, Item):
                 self._watcher.prompt_begins(step)
                 began = time.perf_counter()

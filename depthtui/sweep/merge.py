@@ -10,7 +10,7 @@ from pathlib import Path
 
 from depthtui.data.selection import numbers_text
 from depthtui.errors import DepthError
-from depthtui.files import why
+from depthtui.files import system_reason
 from depthtui.sweep.folder import (
     FAILURES,
     MANIFEST,
@@ -108,7 +108,7 @@ def _manifests(folder: Path, notify: Notify) -> Iterable[tuple[Path, Manifest]]:
             yield path, read_manifest(path, notify)
         except (OSError, ValueError) as error:
             raise DepthError(
-                f"{path} cannot be read: {why(error)}.", "Run that sweep again."
+                f"{path} cannot be read: {system_reason(error)}.", "Run that sweep again."
             ) from None
 
 
@@ -131,9 +131,9 @@ def _missing_parts(manifests: Sequence[tuple[Path, Manifest]]) -> Iterable[tuple
                 )
             parts.setdefault((manifest.plan, count), set()).add(part)
     for (_, count), present in parts.items():
-        missing = [part for part in range(1, count + 1) if part not in present]
-        if missing:
-            yield numbers_text(missing), count
+        absent = [part for part in range(1, count + 1) if part not in present]
+        if absent:
+            yield numbers_text(absent), count
 
 
 def _united_plan(plans: Sequence[SweepPlan]) -> SweepPlan:
@@ -162,7 +162,7 @@ def _read(folder: Path, name: str, notify: Notify) -> Record | None:
     try:
         return read_record_file(path)
     except (OSError, DamagedRecord) as error:
-        notify(f"The record {path} is left out: {why(error)}.")
+        notify(f"The record {path} is left out: {system_reason(error)}.")
         return None
 
 

@@ -28,7 +28,7 @@ from depthtui.log import log_bug
 from depthtui.settings import datasets_dir, models_dir
 from depthtui.sweep.cell_orders import Results, failure_in, order_bytes, run_order
 from depthtui.sweep.folder import Notify, SweepFolder
-from depthtui.sweep.in_process import Watcher, fail_model, look_on_disk
+from depthtui.sweep.in_process import Watcher, fail_model, find_on_disk
 from depthtui.sweep.plan import Cell, SweepPlan
 from depthtui.sweep.state import Outcome, Shard, SweepState
 from depthtui.sweep.work import SweepEngine
@@ -93,7 +93,7 @@ def run_on_gpus(
     state = SweepState(plan, folder, notify, shard or Shard(), datasets_dir(models.parent))
     state.folder.keep_failures([])
     for model in plan.models:
-        problem = look_on_disk(state, model, models, watcher.emit)
+        problem = find_on_disk(state, model, models, watcher.emit)
         if problem:
             fail_model(state, watcher, model, problem)
     watcher.sweep_begins(state)
@@ -117,10 +117,10 @@ class _CellPart:
 
 def _parts(state: SweepState, n_gpus: int) -> list[_CellPart]:
     """The missing prompts in parts of equal work: a part per cell, or more for idle GPUs."""
-    n_parts = -(-n_gpus // max(len(state.open), 1))
+    n_parts = -(-n_gpus // max(len(state.missing_items), 1))
     parts = [
         _CellPart(cell, tuple(state.missing_numbers(cell)[place::n_parts]))
-        for cell in state.open
+        for cell in state.missing_items
         for place in range(n_parts)
     ]
     return [part for part in parts if part.numbers]

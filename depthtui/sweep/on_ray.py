@@ -152,11 +152,11 @@ class _RayDriver:
         state.folder.keep_failures([])
         for model in state.plan.models:
             counts = state.folder.token_counts(model, None)
-            state.look(model, TokenCounts(counts, state.plan.run.chat_template), None)
+            state.find_records(model, TokenCounts(counts, state.plan.run.chat_template), None)
         self._watcher.sweep_begins(state)
         results = Results(state, self._watcher, self._notify, "node")
         self._warn_of_needs()
-        for cell in state.open:
+        for cell in state.missing_items:
             self._send(cell)
         try:
             while self._running:
@@ -170,7 +170,7 @@ class _RayDriver:
 
     def _warn_of_needs(self) -> None:
         """Warn where no node is large enough: Ray would wait for one for ever."""
-        if self._state.open and not _fits(self._needs, self._ray.nodes()):
+        if self._state.missing_items and not _fits(self._needs, self._ray.nodes()):
             self._notify(f"No node of the cluster has {self._needs} now: the sweep waits for one.")
 
     def _send(self, cell: Cell) -> None:

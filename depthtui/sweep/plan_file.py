@@ -34,7 +34,7 @@ from depthtui.data.run_settings import (
 )
 from depthtui.data.trust import tell_of_claim
 from depthtui.errors import DepthError, short_repr
-from depthtui.files import expand_home, parse_toml, read_whole, why
+from depthtui.files import expand_home, parse_toml, read_whole, system_reason
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.sweep.plan import Drawing, SweepPlan, TaskChoice, choose_levels
@@ -83,7 +83,7 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise DepthError(f"There is no file {path}.", "Check its name.") from None
     except OSError as error:
-        raise DepthError(f"{path} cannot be read: {why(error)}.") from None
+        raise DepthError(f"{path} cannot be read: {system_reason(error)}.") from None
     except ValueError as error:
         raise DepthError(f"{path} {error}.", hint) from None
 

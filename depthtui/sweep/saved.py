@@ -37,13 +37,13 @@ class SavedSweep:
         folder: folder of the sweep.
         plan: plan of the sweep.
         n_records: number of prompts that have been run.
-        changed: local time of the last write.
+        changed_at: local time of the last write.
     """
 
     folder: Path
     plan: SweepPlan
     n_records: int
-    changed: datetime
+    changed_at: datetime
 
 
 def default_folder(plan: SweepPlan, cache_dir: Path) -> Path:
@@ -67,7 +67,7 @@ def saved_sweeps(cache_dir: Path) -> list[SavedSweep]:
             n_records = sum(len(names) for names in manifest.names.values())
             changed = datetime.fromtimestamp(path.stat().st_mtime)
             sweeps.append(SavedSweep(path.parent, manifest.plan, n_records, changed))
-    return sorted(sweeps, key=lambda sweep: sweep.changed, reverse=True)
+    return sorted(sweeps, key=lambda sweep: sweep.changed_at, reverse=True)
 
 
 def open_sweep(folder: Path, notify: Notify) -> Outcome:

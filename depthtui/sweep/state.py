@@ -81,7 +81,7 @@ class SweepState:
             task: _candidates(Candidates(task, plan.run.seed, datasets), task, notify)
             for task in plan.tasks
         }
-        self.open: dict[Cell, list[Item] | None] = {}
+        self.missing_items: dict[Cell, list[Item] | None] = {}
         """The missing prompts of each cell that lacks some; None where they are unknown."""
         self._notify = notify
         self._records: dict[Cell, dict[int, Record]] = {cell: {} for cell in plan.cells}
@@ -100,11 +100,13 @@ class SweepState:
         """The missing prompts: cell and number of characters, None where not known yet."""
         return [
             (cell, None if item is None else len(item.prompt.text))
-            for cell, items in self.open.items()
+            for cell, items in self.missing_items.items()
             for item in (items if items is not None else [None] * len(self._numbers[cell]))
         ]
 
-    def look(self, model: ModelSpec, counts: TokenCounts, fingerprint: str | None) -> list[Cell]:
+    def find_records(
+        self, model: ModelSpec, counts: TokenCounts, fingerprint: str | None
+    ) -> list[Cell]:
         """Find the model's records, and return its cells that lack some.
 
         Args:
@@ -115,10 +117,10 @@ class SweepState:
         """
         for cell in self.plan.cells:
             if cell.model == model and self._numbers[cell]:
-                self._look(cell, counts, fingerprint)
-        return [cell for cell in self.open if cell.model == model]
+                self._find_records_of(cell, counts, fingerprint)
+        return [cell for cell in self.missing_items if cell.model == model]
 
-    def wants(self, item: Item) -> bool:
+    def is_missing(self, item: Item) -> bool:
         """Whether the prompt is still to be run."""
         return item.number in self.missing_numbers(item.cell)
 
@@ -181,15 +183,15 @@ class SweepState:
             if failure not in self.folder.failures:
                 self.fail(failure)
 
-    def _look(self, cell: Cell, counts: TokenCounts, fingerprint: str | None) -> None:
-        self.open.pop(cell, None)
+    def _find_records_of(self, cell: Cell, counts: TokenCounts, fingerprint: str | None) -> None:
+        self.missing_items.pop(cell, None)
         self._records[cell].clear()
         self._incomplete -= {(cell, number) for number in self._numbers[cell]}
         try:
             items = items_of(cell, self.plan.run, self.candidates[cell.task], counts)
         except (UnknownLength, DepthError):
             # Running the cell reports the error.
-            self.open[cell] = None
+            self.missing_items[cell] = None
             return
         missing = []
         for item in items:
@@ -213,7 +215,7 @@ class SweepState:
                     "were made: its prompts are run again."
                 )
         if missing:
-            self.open[cell] = missing
+            self.missing_items[cell] = missing
 
 
 def _candidates(candidates: Candidates, task: TaskChoice, notify: Notify) -> Candidates:

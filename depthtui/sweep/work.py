@@ -106,7 +106,7 @@ def run_cell(
     settings: RunSettings,
     candidates: Iterable[Prompt],
     counts: TokenCounts,
-    wants: Callable[[Item], bool],
+    is_missing: Callable[[Item], bool],
     on_bug: Callable[[Exception], str],
 ) -> Iterator[Item | Record | Failure]:
     """Run a cell's prompts through the loaded model.
@@ -117,7 +117,7 @@ def run_cell(
         settings: settings of every run.
         candidates: the task's prompts in order.
         counts: lengths by the loaded model.
-        wants: returns whether to run a prompt.
+        is_missing: returns whether to run a prompt.
         on_bug: puts an unexpected failure into words.
 
     Yields:
@@ -129,7 +129,7 @@ def run_cell(
         yield Failure.of(cell, None, str(error))
         return
     for item in items:
-        if not wants(item):
+        if not is_missing(item):
             continue
         yield item
         try:

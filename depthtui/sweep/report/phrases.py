@@ -137,10 +137,10 @@ def _doubts(cell: CellSummary) -> Iterator[str]:
         yield f": {doubt}"
     former = [record for record in cell.records if record.lacks]
     if former:
-        lacking = dict.fromkeys(words for record in former for words in record.lacks)
+        missing_values = dict.fromkeys(words for record in former for words in record.lacks)
         yield (
             f": {len(former)} of {len(cell.records)} records are of an older version, without "
-            f"{', '.join(lacking)}; a new sweep has them."
+            f"{', '.join(missing_values)}; a new sweep has them."
         )
     if len({record.model.fingerprint for record in cell.records}) > 1:
         yield ": the prompts were run with weights that differ, or copies."

@@ -82,7 +82,7 @@ def _line(saved: SavedSweep) -> Content:
     models, tasks = names_of(plan)
     total = sum(cell.task.examples for cell in plan.cells)
     return Content.assemble(
-        (f"{saved.changed:%d %b %H:%M}  ", MUTED),
+        (f"{saved.changed_at:%d %b %H:%M}  ", MUTED),
         (
             f"{saved.n_records:>4} of {total:<5}",
             "" if saved.n_records == total else "$text-warning",
