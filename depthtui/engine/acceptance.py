@@ -196,16 +196,16 @@ def _pairs(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The numbers of both runs, array by array."""
     if metric.of:
-        both = [np.array(_numbers(_summary(metric, result))) for result in (on_device, on_cpu)]
-        yield both[0], both[1]
+        numbers = [np.array(_numbers(_summary(metric, result))) for result in (on_device, on_cpu)]
+        yield numbers[0], numbers[1]
         return
     result, expected = on_device.measured[metric.name], on_cpu.measured[metric.name]
-    compared = _columns(result, expected, len(on_cpu.tokens))
+    compared_tokens = _columns(result, expected, len(on_cpu.tokens))
     shapes = type(result).shapes()
     for name, values in arrays_of(result):
         if np.issubdtype(values.dtype, np.floating) and name not in result.noise:
             of_tokens = name in shapes and shapes[name].sides[-1] == "T"
-            columns = compared if of_tokens else slice(None)
+            columns = compared_tokens if of_tokens else slice(None)
             yield values[..., columns], getattr(expected, name)[..., columns]
 
 
@@ -214,11 +214,11 @@ def _columns(result: MetricResult, expected: MetricResult, n_tokens: int) -> np.
 
     Token 0 is left out: its residual is so large that rounding swallows what is added to it.
     """
-    compared = np.arange(n_tokens) > 0
+    compared_tokens = np.arange(n_tokens) > 0
     for name, shape in type(result).shapes().items():
         if shape.sides == ("T",) and np.issubdtype(shape.dtype, np.integer):
-            compared &= getattr(result, name) == getattr(expected, name)
-    return compared
+            compared_tokens &= getattr(result, name) == getattr(expected, name)
+    return compared_tokens
 
 
 def _summary(metric: Metric, result: RunResult) -> Any:

@@ -72,8 +72,8 @@ def shuffled(sample: Sample, seed: int, number: int) -> Sample:
     rng = np.random.default_rng([seed, number])
     places = np.concatenate([[0], 1 + rng.permutation(len(tokens) - 1)])
     texts = [tokens.texts[place] for place in places]
-    mixed = PromptTokens(tokens.ids[places], texts, len(tokens))
-    return Prompt("".join(texts), task=prompt.task, level=prompt.level), mixed
+    shuffled_tokens = PromptTokens(tokens.ids[places], texts, len(tokens))
+    return Prompt("".join(texts), task=prompt.task, level=prompt.level), shuffled_tokens
 
 
 def random_orders(n_layers: int, seed: int) -> list[tuple[int, ...]]:
@@ -164,9 +164,9 @@ class Bench:
         settings = SummarySettings(seed=self.settings.seed)
         rows = _FIRST_ROWS
         while True:
-            for number, (result, own) in enumerate(zip(results, orders, strict=True)):
+            for number, (result, prompt_orders) in enumerate(zip(results, orders, strict=True)):
                 self.report(f"{stage}: {min(rows, n_layers - 1)} layers", number, len(results))
-                first_layers = tuple(order[:rows] for order in own)
+                first_layers = tuple(order[:rows] for order in prompt_orders)
                 work = functools.partial(_curves, self._context(result), first_layers)
                 result.put(METRIC.name, in_smaller_parts(work))
             reading = reading_of(results, settings)
@@ -223,13 +223,15 @@ def rows_of_trained(bench: Bench, order: tuple[int, ...] | None) -> list[Control
     rows = [row_of("model", bench.in_own_order("The model"))]
     if order is not None:
         rows.append(row_of("model_order", bench.in_order(order, "The model's order")))
-    mixed = [shuffled(sample, seed, number) for number, sample in enumerate(bench.samples)]
-    shuffled_bench = replace(bench, samples=mixed)
+    shuffled_samples = [
+        shuffled(sample, seed, number) for number, sample in enumerate(bench.samples)
+    ]
+    shuffled_bench = replace(bench, samples=shuffled_samples)
     rows.append(row_of("shuffled", shuffled_bench.in_own_order("Shuffled tokens")))
-    drawn = random_orders(bench.model.info.n_layers, seed)
+    orders = random_orders(bench.model.info.n_layers, seed)
     readings = [
-        bench.in_order(random_order, f"Random order {number} of {len(drawn)}")
-        for number, random_order in enumerate(drawn, start=1)
+        bench.in_order(random_order, f"Random order {number} of {len(orders)}")
+        for number, random_order in enumerate(orders, start=1)
     ]
     return [*rows, row_of_draws("random_order", readings)]
 

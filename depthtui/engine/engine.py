@@ -366,10 +366,10 @@ class Engine:
             DepthError: no model is loaded, or the file cannot be read, or is of another model.
         """
         model, control = self._freed(), control or Control()
-        served = read_served_states(path, model, control.checkpoint)
+        states = read_served_states(path, model, control.checkpoint)
         info = dataclasses.replace(
             model.info,
-            dtype=served.dtype,
+            dtype=states.dtype,
             device=ENGINE,
             split_missing="files of states have none between attention and MLP",
             states_from=f"{ENGINE}'s files in {path.parent}",
@@ -377,9 +377,9 @@ class Engine:
         model = dataclasses.replace(model, info=info)
         settings = dataclasses.replace(settings.clean, chat_template=False)
         _check_settings(settings, info)
-        result = empty_result(info, served.prompt, settings, served.tokens)
+        result = empty_result(info, states.prompt, settings, states.tokens)
         cache = ResultCache(self._no_store, info)
-        return self._fill(model, result, cache, control, run_id, states=served.activations)
+        return self._fill(model, result, cache, control, run_id, states=states.activations)
 
     def _fill(
         self,
@@ -414,8 +414,11 @@ class Engine:
             fresh,
             states,
         )
-        noted, fast = self._errors_noted(model, run.sizes), fast_products(model.loaded.model)
-        with noted, fast, keeping(measurement.keep):
+        with (
+            self._errors_noted(model, run.sizes),
+            fast_products(model.loaded.model),
+            keeping(measurement.keep),
+        ):
             measurement.fill(recall)
         self._emit(RunFinished(run_id, result, measurement.keys))
         if not measurement.keep():

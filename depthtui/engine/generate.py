@@ -134,9 +134,9 @@ def replayed(
 
 def end_tokens(loaded: LoadedModel) -> frozenset[int]:
     """The ids of tokens that end a text."""
-    configured = getattr(loaded.model.generation_config, "eos_token_id", None)
-    named = configured if isinstance(configured, list) else [configured]
-    return frozenset(int(id_) for id_ in (*named, loaded.tokenizer.eos_token_id) if id_ is not None)
+    end_ids = getattr(loaded.model.generation_config, "eos_token_id", None)
+    ids = end_ids if isinstance(end_ids, list) else [end_ids]
+    return frozenset(int(id_) for id_ in (*ids, loaded.tokenizer.eos_token_id) if id_ is not None)
 
 
 def _limit(model: ReadyModel, generation: Generation) -> tuple[int, str]:
@@ -204,8 +204,8 @@ class _Writer:
         lens = LogitLens(**columns, vocabulary={})
         lens.forget(self._unread)
         settling[self._unread] = np.nan
-        named = np.unique(lens.top_ids).tolist()
-        lens.vocabulary = self._vocabulary.texts(id_ for id_ in named if id_ >= 0)
+        ids = np.unique(lens.top_ids).tolist()
+        lens.vocabulary = self._vocabulary.texts(id_ for id_ in ids if id_ >= 0)
         depths = token_depths(lens, settling, self._generation.settings)
         texts = [self._vocabulary.text(id_) for id_ in self._ids]
         part = Continuation(np.array(self._ids, np.int64), texts, lens, settling, depths)

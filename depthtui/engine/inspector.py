@@ -285,8 +285,8 @@ class _Page:
     def _described_writes(
         self, writes: dict[str, Tensor], promoted: Sequence[tuple[Listed, Listed]]
     ) -> dict[str, Written]:
-        stacked = torch.stack([write.to(self._after.device) for write in writes.values()])
-        shares, direct = self._shares(stacked), self._output.direct(stacked)
+        stack = torch.stack([write.to(self._after.device) for write in writes.values()])
+        shares, direct = self._shares(stack), self._output.direct(stack)
         values = [None] * len(shares) if direct is None else direct.tolist()
         tokens = promoted[: len(writes)] or [((), ())] * len(writes)
         return {
@@ -334,9 +334,9 @@ class _Page:
         readouts_by_name = {
             name: self._readout(logs) for name, logs in zip(names, readouts, strict=True)
         }
-        raised = logits[len(names) :].float()
-        raised = (raised[:-1] - raised[-1:]) * unembedding.scale
-        return readouts_by_name, self._extremes(raised)
+        changes_of_logits = logits[len(names) :].float()
+        changes_of_logits = (changes_of_logits[:-1] - changes_of_logits[-1:]) * unembedding.scale
+        return readouts_by_name, self._extremes(changes_of_logits)
 
     def _mapped(self, depth: int, residual: Tensor) -> Tensor:
         """A residual stream `[d]`, mapped to the last depth by the lens."""
@@ -368,8 +368,8 @@ class _Page:
     def _readout(self, logs: Tensor) -> Readout:
         top = logs.topk(min(self._inspector.top_k, len(logs)))
         target = logs[self._output.target]
-        two = logs.topk(2)
-        best = two.values[int(two.indices[0] == self._output.target)]
+        best_two = logs.topk(2)
+        best = best_two.values[int(best_two.indices[0] == self._output.target)]
         return Readout(
             self._listed(top.indices, top.values.exp()),
             int((logs > target).sum()) + 1,

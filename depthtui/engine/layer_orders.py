@@ -149,12 +149,12 @@ class LayerOrders:
             if is_stored:
                 self._write_file(key, _StoredOrder.of(order, is_whole=False))
 
-        tried, expected = 0.0, expected_trials(n_layers, settings.sufficient_search)
+        layers_tried, expected = 0.0, expected_trials(n_layers, settings.sufficient_search)
 
         def on_tried(layers: float) -> None:
-            nonlocal tried
-            tried = min(tried + layers, expected - 1)
-            report(FINDING, round(tried), round(expected))
+            nonlocal layers_tried
+            layers_tried = min(layers_tried + layers, expected - 1)
+            report(FINDING, round(layers_tried), round(expected))
 
         with fast_products(self.model.loaded.model), torch.no_grad():
             if is_stored:
@@ -190,11 +190,11 @@ class LayerOrders:
         model, unembedding = self.model, self.model.anatomy.unembedding
         if unembedding is None:
             raise DepthError(f"There is no output to compare: {model.anatomy.lens_missing}.")
-        scored = [text for text in ids if len(text) > 1]
-        if not scored:
+        scored_texts = [text for text in ids if len(text) > 1]
+        if not scored_texts:
             raise DepthError("No text has a token after the first one, so there is no order.")
         groups: list[list[Replay]] = []
-        for text in scored:
+        for text in scored_texts:
             replay = model.replay(text, checkpoint)
             group = next((group for group in groups if group[0].serves(replay)), None)
             if group is None:
@@ -204,7 +204,7 @@ class LayerOrders:
         texts = []
         for group in groups:
             length = group[0].n_tokens
-            weights = np.full(length, 1 / (length - 1) / len(scored))
+            weights = np.full(length, 1 / (length - 1) / len(scored_texts))
             weights[0] = 0.0
             n_tokens = len(group) * length
             at_once = model.rows_at_once(model.info.n_layers, n_tokens, len(groups))

@@ -325,12 +325,12 @@ class Lenses:
     def _start_token(self) -> int:
         loaded = self.model.loaded
         config = loaded.model.config
-        named = (
+        candidates = (
             loaded.tokenizer.bos_token_id,
             getattr(config, "bos_token_id", None),
             loaded.tokenizer.eos_token_id,
         )
-        token_id = next((id_ for id_ in named if isinstance(id_, int)), None)
+        token_id = next((id_ for id_ in candidates if isinstance(id_, int)), None)
         if token_id is None:
             raise DepthError(
                 "The tokenizer has no token that texts begin with.",
@@ -433,12 +433,12 @@ class Lenses:
         """Notify of the time that the remaining prompts take."""
         model, width = self.model.loaded.model, self.model.info.d_model
         fitted_prompts = self._unfinished(digest)[1].prompts
-        waiting = prompts[fitted_prompts:]
-        if not waiting:
+        remaining = prompts[fitted_prompts:]
+        if not remaining:
             return
-        seconds_of_first = seconds_of_prompt(width, model, self.model.anatomy, waiting[0])
-        seconds = seconds_of_first * sum(map(len, waiting)) / len(waiting[0])
-        which = f"{len(waiting)} of {len(prompts)} prompts to go" if fitted_prompts else ""
+        seconds_of_first = seconds_of_prompt(width, model, self.model.anatomy, remaining[0])
+        seconds = seconds_of_first * sum(map(len, remaining)) / len(remaining[0])
+        which = f"{len(remaining)} of {len(prompts)} prompts to go" if fitted_prompts else ""
         which = which or f"{len(prompts)} prompt{'s' * (len(prompts) > 1)}"
         notify(
             f"Fitting the Jacobian lens takes {about(seconds)}: {which}, {width:,} output "

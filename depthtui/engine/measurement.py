@@ -177,10 +177,10 @@ class Measurement:
         rooms = self._model.placement.rooms()
         prepared = self._emit_prepared()
         # No metric should wait while an order is found for another one.
-        later = [each for each in ON_DEMAND if each.in_order and each.name not in prepared]
-        for metric in (*(each for each in ON_DEMAND if each not in later), *later):
-            settled = metric.name in (self._result.measured.keys() | self._result.unavailable)
-            if metric.name in self._result.settings.metrics and not settled:
+        later = [metric for metric in ON_DEMAND if metric.in_order and metric.name not in prepared]
+        for metric in (*(metric for metric in ON_DEMAND if metric not in later), *later):
+            is_settled = metric.name in (self._result.measured.keys() | self._result.unavailable)
+            if metric.name in self._result.settings.metrics and not is_settled:
                 self._measure(metric, context, rooms)
 
     def _measure(self, metric: Metric, context: MetricContext, rooms: Rooms) -> None:

@@ -109,7 +109,7 @@ def sizes_of(model: nn.Module, info: ModelInfo, n_tokens: int, n_answer: int = 0
     layers = [*config.per_layer_config] if getattr(config, "is_heterogeneous", False) else [config]
     heads = max(getattr(layer, "num_attention_heads", None) or 0 for layer in layers)
     kinds = getattr(config, "layer_types", None) or ["full_attention"]
-    attending = sum(kind in ("full_attention", "sliding_attention") for kind in kinds)
+    attention_layers = sum(kind in ("full_attention", "sliding_attention") for kind in kinds)
     cached_width = max(_cached_width(layer, info.d_model) for layer in layers)
     eager = getattr(config, "_attn_implementation", None) == "eager"
     return Sizes(
@@ -119,7 +119,7 @@ def sizes_of(model: nn.Module, info: ModelInfo, n_tokens: int, n_answer: int = 0
         width=info.d_model,
         vocabulary=info.vocab_size,
         item=4 if info.dtype == "float32" else 2,
-        cached_width=cached_width * attending // len(kinds),
+        cached_width=cached_width * attention_layers // len(kinds),
         scores=heads if eager else 0,
         heads=heads,
         layer_parameters=max(info.layer_parameters, default=0),
@@ -196,10 +196,10 @@ def why_not(
     device = placement.lacks(need, rooms)
     if device is None:
         return ""
-    where = "of memory" if device.type == "cpu" else f"on {device}"
+    place = "of memory" if device.type == "cpu" else f"on {device}"
     return (
         f"it needs {format_size(placement.by_device(need)[device])} or more at {sizes.tokens:,} "
-        f"tokens, and {format_size(rooms[device])} {where} are free: "
+        f"tokens, and {format_size(rooms[device])} {place} are free: "
         f"{_advice(metric, info, sizes, placement, rooms)}"
     )
 
@@ -239,8 +239,8 @@ def _options_that_help(
     # The estimate is a minimum: where all layers seem to fit, half of them may.
     most = len(layers) // 2 if placement.lacks(all_layers, rooms) is None else len(layers) - 1
     # The last layers, which need the least memory for the layers after them.
-    some = (layers[-count:] for count in range(most, 0, -1))
-    fitting = next((part for part in some if helps(replace(sizes, chosen=part))), ())
+    last_layers = (layers[-count:] for count in range(most, 0, -1))
+    fitting = next((part for part in last_layers if helps(replace(sizes, chosen=part))), ())
     options = [f"--layers {numbers_text(fitting, ',')}"] if fitting else []
     options += ["--erase-search bisect"] if helps(replace(sizes, bisects=True)) else []
     return [*options[:-1], f"{options[-1]} (L in the explorer)"] if options else []

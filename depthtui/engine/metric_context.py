@@ -109,7 +109,7 @@ class MetricContext:
         check: raises where the run is to stop.
         emit: called with the metric's value, units done and in all, and the share of its work.
         baselines: mean residuals for erasure.
-        recorded: returns the activations of the run's pass.
+        recorded_pass: returns the activations of the run's pass.
         can_read_on: returns whether the model reads on correctly from its cache.
         texts: returns the raw texts of token ids.
         lens: returns the fitted lens of a kind.
@@ -125,7 +125,7 @@ class MetricContext:
     check: Callable[[], None]
     emit: Callable[[str, MetricResult | None, int, int, float], None]
     baselines: Baselines
-    recorded: Callable[[], Activations]
+    recorded_pass: Callable[[], Activations]
     can_read_on: Callable[[], bool]
     texts: Callable[[Iterable[int]], dict[int, str]]
     lens: Callable[[str], LensMaps]
@@ -162,7 +162,7 @@ class MetricContext:
 
     @functools.cached_property
     def _activations(self) -> Activations:
-        return self.recorded()
+        return self.recorded_pass()
 
     @functools.cached_property
     def replay(self) -> Replay:

@@ -195,7 +195,7 @@ class PromptRun:
         lens of a kind, `order` the order in which layers are left out.
         """
 
-        def recorded() -> Activations:
+        def recorded_pass() -> Activations:
             return self._activations or cached() or self._record()
 
         return MetricContext(
@@ -207,7 +207,7 @@ class PromptRun:
             self.control.checkpoint,
             self._emit_part,
             self._model.baselines,
-            recorded,
+            recorded_pass,
             self._model.can_read_on,
             self._model.vocabulary.texts,
             lens,
@@ -312,12 +312,12 @@ class PromptRun:
         """Emit the rows of layers that wait."""
         if not self._waiting:
             return
-        first, waiting = self.result.layers_done, self._waiting
+        first, layer_rows = self.result.layers_done, self._waiting
         self._waiting = []
-        self.result.layers_done = first + len(waiting)
+        self.result.layers_done = first + len(layer_rows)
         self._emitted_at = time.perf_counter()
         for metric in self._of_layers:
-            values = torch.stack([layer[metric.name].to("cpu") for layer in waiting]).numpy()
+            values = torch.stack([layer[metric.name].to("cpu") for layer in layer_rows]).numpy()
             assert metric.result is not None
             rows = metric.result(*(values[:, place] for place in range(values.shape[1])))
             self.result.measured[metric.name].put(first, rows)
@@ -404,8 +404,8 @@ class PromptRun:
 
     def _texts(self, ids: np.ndarray, emitted: Collection[int]) -> dict[int, str]:
         """Texts of the ids that this run has not emitted yet."""
-        named = (id_ for id_ in np.unique(ids).tolist() if id_ >= 0)
-        return self._model.vocabulary.texts(id_ for id_ in named if id_ not in emitted)
+        valid_ids = (id_ for id_ in np.unique(ids).tolist() if id_ >= 0)
+        return self._model.vocabulary.texts(id_ for id_ in valid_ids if id_ not in emitted)
 
 
 class _LensReducer:

@@ -37,10 +37,10 @@ class Sampler:
         if 0 < self._top_k < len(ids):
             probabilities = probabilities[probabilities >= probabilities[self._top_k - 1]]
             probabilities = probabilities / probabilities.sum()
-        reached = probabilities.cumsum(dim=-1)
-        n_tokens = int((reached < self._top_p).sum().clamp(max=len(reached) - 1)) + 1
-        drawn = torch.rand(1, generator=self._random, dtype=torch.float64) * reached[n_tokens - 1]
+        cumulative = probabilities.cumsum(dim=-1)
+        n_tokens = int((cumulative < self._top_p).sum().clamp(max=len(cumulative) - 1)) + 1
+        draw = torch.rand(1, generator=self._random, dtype=torch.float64) * cumulative[n_tokens - 1]
         place = int(
-            torch.searchsorted(reached[:n_tokens], drawn, right=True).clamp(max=n_tokens - 1)
+            torch.searchsorted(cumulative[:n_tokens], draw, right=True).clamp(max=n_tokens - 1)
         )
         return int(ids[place])

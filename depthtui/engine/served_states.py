@@ -140,9 +140,9 @@ def _stream(
     )
 
 
-def _cosine(ours: Tensor, theirs: Tensor) -> float:
+def _cosine(file_state: Tensor, model_state: Tensor) -> float:
     """The median over tokens of the cosine of states `[T, d]`; -1 where there is none."""
-    cosines = torch.cosine_similarity(ours.float(), theirs.cpu().float(), dim=-1)
+    cosines = torch.cosine_similarity(file_state.float(), model_state.cpu().float(), dim=-1)
     return float(cosines.nan_to_num(-1.0).median())
 
 
@@ -160,8 +160,8 @@ def _ends_of_first_layer(model: ReadyModel, ids: Tensor) -> tuple[Tensor, Tensor
 
     embedding = model.loaded.model.get_input_embeddings()
     with contextlib.suppress(_FirstLayerDone):
-        placed = ids.to(execution_device(embedding))
-        trace(model.loaded.model, model.anatomy, placed, keep)
+        ids_on_device = ids.to(execution_device(embedding))
+        trace(model.loaded.model, model.anatomy, ids_on_device, keep)
     return states[0], states[1]
 
 

@@ -187,8 +187,8 @@ def _fit_depth(
 ) -> None:
     """Solve for the map of a depth, at its place in the moments, and test it on held-out texts."""
     depth, rows = moments.depths[place], held_out.residuals[moments.depths[place]]
-    solved = moments.maps(place, fit.ridge).float().cpu()
-    fit.weight[depth], fit.bias[depth] = solved[:-1].T, solved[-1]
+    matrix = moments.maps(place, fit.ridge).float().cpu()
+    fit.weight[depth], fit.bias[depth] = matrix[:-1].T, matrix[-1]
     fit.held_out_kl[depth] = kl_to_output(unembedding, fit.at(depth)(rows), output)
     fit.logit_held_out_kl[depth] = kl_to_output(unembedding, rows, output)
     fit.nonlinear[depth] = _not_affine(moments, place, fit.ridge, held_out)
@@ -229,9 +229,9 @@ def _best_ridge(
     def kl(ridge: float) -> float:
         total = 0.0
         for place in places:
-            solved = moments.maps(place, ridge).float()
+            matrix = moments.maps(place, ridge).float()
             rows = held_out.residuals[moments.depths[place]][::step]
-            through = DepthMap(solved[:-1].T, solved[-1], scales=True)(rows)
+            through = DepthMap(matrix[:-1].T, matrix[-1], scales=True)(rows)
             total += kl_to_output(unembedding, through, output[::step])
         return total
 
@@ -244,9 +244,9 @@ def _not_affine(moments: Moments, place: int, ridge: float, held_out: HeldOutTok
     layer_input = held_out.residuals[depth].cpu().double()
     added = held_out.residuals[depth + 1].cpu().double() - layer_input
     x = with_one(unit(held_out.residuals[depth]).cpu().double())
-    missed = added - x @ moments.added(place, ridge).cpu()
+    residual_error = added - x @ moments.added(place, ridge).cpu()
     spread = (added - added.mean(dim=0)).pow(2).sum()
-    return float(missed.pow(2).sum() / spread) if spread > 0 else float("nan")
+    return float(residual_error.pow(2).sum() / spread) if spread > 0 else float("nan")
 
 
 def with_one(rows: Tensor) -> Tensor:

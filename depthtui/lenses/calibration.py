@@ -95,12 +95,12 @@ def read_texts(path: Path) -> tuple[list[str], str]:
     return texts, hashlib.sha256(data).hexdigest()[:16]
 
 
-def _text_of(line: str, where: str) -> str:
+def _text_of(line: str, place: str) -> str:
     try:
         row = parse_json(line)
     except ValueError as error:
-        raise DepthError(f"{where} is not JSON.", 'A line is such as {"text": "…"}.') from error
+        raise DepthError(f"{place} is not JSON.", 'A line is such as {"text": "…"}.') from error
     text = row.get("text") if isinstance(row, dict) else None
     if not isinstance(text, str) or not text:
-        raise DepthError(f"{where} has no `text`.", 'A line is such as {"text": "…"}.')
+        raise DepthError(f"{place} has no `text`.", 'A line is such as {"text": "…"}.')
     return text

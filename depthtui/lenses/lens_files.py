@@ -128,10 +128,10 @@ class LensFolder:
             "calibration": calibration,
             "fit": asdict(maps.fit),
         }
-        same = [fingerprint, maps.fit.kind, calibration, maps.fit.source, maps.fit.ridge]
-        short = hashlib.sha256(json.dumps(same).encode()).hexdigest()[:8]
-        plain = re.sub(r"[^\w.-]+", "-", model).strip("-.")[:60] or "model"
-        path = self.folder / f"{plain}-{maps.fit.kind}-{short}.safetensors"
+        identity = [fingerprint, maps.fit.kind, calibration, maps.fit.source, maps.fit.ridge]
+        short_digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:8]
+        plain_name = re.sub(r"[^\w.-]+", "-", model).strip("-.")[:60] or "model"
+        path = self.folder / f"{plain_name}-{maps.fit.kind}-{short_digest}.safetensors"
         content = save(tensors, metadata={"depthtui_lens": json.dumps(about)})
         write_whole(path, content, "Name another folder as cache_dir.")
         file = _described(path)
@@ -157,9 +157,9 @@ class UnfinishedSums:
     def read(self, n_layers: int, width: int) -> JacobianSums:
         """The sums so far; empty sums where there is no file, or a damaged one."""
         with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError, TypeError):
-            with _opened(self.path) as opened:
-                sums = opened.get_tensor("sums")
-                prompts, tokens = opened.get_tensor("counts").tolist()
+            with _opened(self.path) as tensors:
+                sums = tensors.get_tensor("sums")
+                prompts, tokens = tensors.get_tensor("counts").tolist()
             is_whole = tuple(sums.shape) == (n_layers, width, width) and not _why_no_map(sums)
             if is_whole and min(prompts, tokens) >= 0:
                 return JacobianSums(sums, prompts, tokens)
@@ -208,11 +208,11 @@ def read_any(file: LensFile) -> LensMaps:
 def _read_maps(file: LensFile) -> tuple[LensMaps, set[tuple[int, ...]]]:
     """A lens, and the shapes of its matrices."""
     try:
-        with _opened(file.path) as opened:
-            names = set(opened.keys())
-            arrays = {name: opened.get_tensor(name).float().numpy() for name in _ARRAYS}
+        with _opened(file.path) as tensors:
+            names = set(tensors.keys())
+            arrays = {name: tensors.get_tensor(name).float().numpy() for name in _ARRAYS}
             shapes = {
-                tuple(opened.get_slice(name).get_shape())
+                tuple(tensors.get_slice(name).get_shape())
                 for name in names
                 if name.startswith("weight.")
             }
@@ -221,17 +221,17 @@ def _read_maps(file: LensFile) -> tuple[LensMaps, set[tuple[int, ...]]]:
     if len({array.shape for array in arrays.values()}) != 1 or arrays[_ARRAYS[0]].ndim != 1:
         raise _unreadable(file, "it does not say of which depths it is")
 
-    def tensor(name: str, opened: Any) -> Tensor | None:
+    def tensor(name: str, tensors: Any) -> Tensor | None:
         if name not in names:
             return None
-        values: Tensor = opened.get_tensor(name)
+        values: Tensor = tensors.get_tensor(name)
         if reason := _why_no_map(values):
             raise _unreadable(file, f"{name} {reason}")
         return values
 
     def at(depth: int) -> DepthMap | None:
-        with safe_open(file.path, "pt") as opened:
-            weight, bias = tensor(f"weight.{depth}", opened), tensor(f"bias.{depth}", opened)
+        with safe_open(file.path, "pt") as tensors:
+            weight, bias = tensor(f"weight.{depth}", tensors), tensor(f"bias.{depth}", tensors)
         if weight is None:
             return None
         if bias is not None and bias.shape != weight.shape[:1]:
@@ -376,8 +376,8 @@ def _shape(weight: Tensor) -> str:
 def _described(path: Path) -> LensFile | None:
     """The lens file by its metadata; None for a file that depthtui did not write."""
     with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError, TypeError):
-        with _opened(path) as opened:
-            about = parse_json((opened.metadata() or {})["depthtui_lens"])
+        with _opened(path) as tensors:
+            about = parse_json((tensors.metadata() or {})["depthtui_lens"])
         fit = from_plain(LensFit, about["fit"])
         if about["format"] != _FORMAT or fit.kind not in _KINDS:
             return None

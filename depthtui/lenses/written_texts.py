@@ -114,11 +114,11 @@ def _write(
             outputs = model(input_ids=unread.to(device), use_cache=cached, **cache)
             # A text's random numbers do not depend on how many others have ended.
             chances = torch.rand(count, 1, generator=random)[rows]
-            drawn = ids[:, -1:].clone()
-            drawn[rows] = _draw(outputs.logits[:, -1], chances)
-            ids = torch.cat([ids, drawn], dim=1)
+            drawn_ids = ids[:, -1:].clone()
+            drawn_ids[rows] = _draw(outputs.logits[:, -1], chances)
+            ids = torch.cat([ids, drawn_ids], dim=1)
             cache = cache_in(outputs) if cached else {}
-            has_ended |= torch.isin(drawn[:, 0], ends)
+            has_ended |= torch.isin(drawn_ids[:, 0], ends)
             going_on = ~has_ended[rows]
             if going_on.sum() <= _FEW_LEFT * len(rows) and _select(cache, going_on):
                 rows = rows[going_on]
@@ -142,9 +142,9 @@ def _draw(logits: Tensor, chances: Tensor) -> Tensor:
         logits: logits on any device.
         chances: random numbers from 0 to 1, `[rows, 1]`.
     """
-    reached = logits.to("cpu").float().softmax(dim=-1).cumsum(dim=-1)
-    places = chances * reached[:, -1:]
-    return torch.searchsorted(reached, places, right=True).clamp(max=logits.shape[-1] - 1)
+    cumulative = logits.to("cpu").float().softmax(dim=-1).cumsum(dim=-1)
+    places = chances * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, places, right=True).clamp(max=logits.shape[-1] - 1)
 
 
 def _before_end(row: Tensor, ends: Tensor) -> Tensor:

@@ -104,10 +104,10 @@ def merge(model: PreTrainedModel, adapter: Adapter) -> PreTrainedModel:
             "the disk.",
             "Use --device cpu, or a smaller dtype.",
         )
-    injected = _inject(model, adapter)
+    peft_model = _inject(model, adapter)
     with _in_words(adapter):
         # As its users do: a safe merge adds up in another dtype, and rounds otherwise.
-        merged: PreTrainedModel = injected.merge_and_unload().eval()
+        merged: PreTrainedModel = peft_model.merge_and_unload().eval()
     return merged.requires_grad_(False)
 
 
@@ -128,8 +128,8 @@ def _inject(model: PreTrainedModel, adapter: Adapter, without_values: bool = Fal
     with _in_words(adapter), torch.random.fork_rng(devices=[]):
         # No values are initialised from the weights of the base: the file has all of them.
         config = peft.LoraConfig(**adapter.lora, init_lora_weights=False, inference_mode=True)
-        injected = peft.PeftModel(model, config, _ADAPTER, low_cpu_mem_usage=without_values)
-        result = injected.load_adapter(
+        peft_model = peft.PeftModel(model, config, _ADAPTER, low_cpu_mem_usage=without_values)
+        result = peft_model.load_adapter(
             str(adapter.folder),
             _ADAPTER,
             torch_device="cpu",
@@ -152,7 +152,7 @@ def _inject(model: PreTrainedModel, adapter: Adapter, without_values: bool = Fal
             "Merging would change both: give the base a head of its own, and open the merged "
             "folder.",
         )
-    return injected
+    return peft_model
 
 
 def _tied_layers(model: PreTrainedModel) -> list[str]:

@@ -379,8 +379,8 @@ def _reads_more_than_text(config: dict[str, Any]) -> bool:
 
 def _store_listings(models_dir: Path) -> Iterator[ModelListing]:
     for folder in _subfolders(models_dir):
-        hidden = folder.name.startswith(".") or folder.name == DEMO_NAME
-        if hidden or not _has_weights(folder):
+        is_hidden = folder.name.startswith(".") or folder.name == DEMO_NAME
+        if is_hidden or not _has_weights(folder):
             continue
         origin = provenance(folder)
         yield ModelListing(

@@ -65,10 +65,10 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
             f"{folder / 'config.json'} cannot be used: {first_line(error)}.",
             "The file may be damaged: fetch it again.",
         ) from error
-    if named := next(filter(None, weights), None):
+    if weights_file := next(filter(None, weights), None):
         # model.safetensors was checked and fingerprinted, and would not be the file loaded.
         raise DepthError(
-            f"{folder / 'config.json'} names {short_repr(named)} as the model's weights.",
+            f"{folder / 'config.json'} names {short_repr(weights_file)} as the model's weights.",
             "Call that file model.safetensors, and take transformers_weights out of config.json.",
         )
     if layers is None:
@@ -114,16 +114,16 @@ def _check_fetches_no_kernel(folder: Path, config: PreTrainedConfig) -> None:
 
 def _check_is_causal(folder: Path, config: PreTrainedConfig) -> None:
     classes = [str(architecture) for architecture in config.architectures or ()]
-    described = classes[0] if classes else config.model_type
+    class_name = classes[0] if classes else config.model_type
     hint = "Choose a decoder-only model, such as one whose class ends in ForCausalLM."
     if getattr(config, "is_encoder_decoder", False):
-        raise DepthError(f"{folder.name} ({described}) is an encoder-decoder.", hint)
+        raise DepthError(f"{folder.name} ({class_name}) is an encoder-decoder.", hint)
     reads_both_ways = type(config) in MODEL_FOR_MASKED_LM_MAPPING and not any(
         kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in classes
     )
     if not has_auto_class(config) or reads_both_ways:
-        raise DepthError(f"{folder.name} ({described}) is no causal language model.", hint)
+        raise DepthError(f"{folder.name} ({class_name}) is no causal language model.", hint)
     if classes and all(_ANOTHER_TASK.search(kind) for kind in classes):
         raise DepthError(
-            f"{folder.name} ({described}) was made for another task than to predict tokens.", hint
+            f"{folder.name} ({class_name}) was made for another task than to predict tokens.", hint
         )

@@ -39,9 +39,9 @@ def sum_of_rows(weight: Tensor, rows_at_once: int) -> Tensor:
         rows_at_once: rows that are made float32 together.
     """
     is_by_rows = is_cut(weight) and _is_by_rows(weight)
-    mine = weight.to_local() if is_by_rows and is_cut(weight) else full_weight(weight)
-    total = torch.zeros(mine.shape[1], device=mine.device)
-    for part in torch.split(mine, rows_at_once):
+    own_part = weight.to_local() if is_by_rows and is_cut(weight) else full_weight(weight)
+    total = torch.zeros(own_part.shape[1], device=own_part.device)
+    for part in torch.split(own_part, rows_at_once):
         total += part.float().sum(dim=0)
     if is_by_rows and is_cut(weight):
         return DTensor.from_local(
@@ -59,14 +59,14 @@ def product_with(weight: Tensor, multiply: Callable[[Tensor], Tensor]) -> Tensor
     """
     if not is_cut(weight) or not _is_by_rows(weight):
         return multiply(full_weight(weight))
-    mine = multiply(weight.to_local())
+    own_product = multiply(weight.to_local())
     outputs = weight.shape[0]
     return DTensor.from_local(
-        mine,
+        own_product,
         weight.device_mesh,
         [Shard(1)],
         run_check=False,
-        shape=torch.Size((len(mine), outputs)),
+        shape=torch.Size((len(own_product), outputs)),
         stride=(outputs, 1),
     ).full_tensor()
 

@@ -55,18 +55,18 @@ def devices() -> list[Device]:
 def visible_gpus() -> list[str]:
     """The CUDA GPUs that this process sees, as `CUDA_VISIBLE_DEVICES` names them."""
     count = torch.cuda.device_count()
-    named = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    names = [name.strip() for name in named.split(",")] if named else map(str, range(count))
+    setting = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = [name.strip() for name in setting.split(",")] if setting else map(str, range(count))
     return list(names)[:count]
 
 
-def hardware(placed: str) -> str:
+def hardware(device_names: str) -> str:
     """The hardware of a model's devices, such as `NVIDIA H100 80GB HBM3` for `cuda:0, cuda:1`.
 
     Each kind is named once: a model computes the same on another GPU of the same kind. Devices
     that are no GPUs keep their names.
     """
-    names = (_hardware(name.strip()) for name in placed.split(","))
+    names = (_hardware(name.strip()) for name in device_names.split(","))
     return ", ".join(dict.fromkeys(names))
 
 
@@ -99,9 +99,9 @@ def execution_device(module: nn.Module) -> torch.device:
 
     In a model that is offloaded whole, only the modules that hold weights have hooks.
     """
-    hooked = _hooked_device(module)
-    if hooked is not None:
-        return hooked
+    device = _hooked_device(module)
+    if device is not None:
+        return device
     weight = next(module.parameters(), None)
     if weight is None:
         return torch.device("cpu")

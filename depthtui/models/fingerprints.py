@@ -69,8 +69,8 @@ def fingerprint(
         lasting_paths = [path for path in paths if _will_last(path, identities[path])]
         entries = {str(path.resolve()): [*identities[path], hashes[path]] for path in lasting_paths}
         _keep(entries, hash_file)
-    named = [[path.name, hashes[path]] for path in paths]
-    return hashlib.sha256(json.dumps(named).encode()).hexdigest()
+    names_and_hashes = [[path.name, hashes[path]] for path in paths]
+    return hashlib.sha256(json.dumps(names_and_hashes).encode()).hexdigest()
 
 
 def _stored_hashes(
@@ -166,8 +166,8 @@ def _identity(path: Path) -> list[int]:
 
 def _will_last(path: Path, identity: Sequence[int]) -> bool:
     """Whether any later change of a large file will change its identity."""
-    _, size, _, changed = identity
-    is_old = time.time() - changed / 1e9 > _SETTLED
+    _, size, _, status_changed = identity
+    is_old = time.time() - status_changed / 1e9 > _SETTLED
     return size > _SMALL and is_old and _identity(path) == identity
 
 

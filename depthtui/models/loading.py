@@ -132,10 +132,10 @@ def load(
     # An adapter is merged into all layers of its base.
     readout_only = readout_only and adapter is None
     whole_size = size = Size.of(config, folder, trust_remote_code, device)
-    opened = config
+    loaded_config = config
     if readout_only:
-        opened = cut_config(config, [0])
-        size = Size.of(opened, folder, trust_remote_code, device)
+        loaded_config = cut_config(config, [0])
+        size = Size.of(loaded_config, folder, trust_remote_code, device)
     with all_or_none("where it fits"):
         dtype = dtype_named(spec.dtype, device, size.parameters)
         placement = device_map(spec, device, dtype, size)
@@ -149,7 +149,7 @@ def load(
         with all_or_none("the weights"):
             model = load_weights(
                 folder,
-                opened,
+                loaded_config,
                 spec,
                 dtype,
                 placement,
@@ -209,9 +209,9 @@ def _text_alone(info: ModelInfo, config: PreTrainedConfig) -> str:
     return f"{info.name} reads images or sounds too; it is measured on text alone."
 
 
-def _rounding(info: ModelInfo, stored: object, dtype: torch.dtype) -> str:
+def _rounding(info: ModelInfo, stored_dtype: object, dtype: torch.dtype) -> str:
     """A sentence on float32 weights that were rounded on loading; empty where none were."""
-    if stored != torch.float32 or dtype == torch.float32:
+    if stored_dtype != torch.float32 or dtype == torch.float32:
         return ""
     return (
         f"{info.name} is stored in float32 and was rounded to {info.dtype}; the dtype float32 "

@@ -180,7 +180,7 @@ def make_current(placement: str | dict[str, torch.device] | None) -> None:
         torch.cuda.set_device(placement[""])
 
 
-def _check_fits(spec: ModelSpec, dtype: torch.dtype, size: Size, room: int, where: str) -> None:
+def _check_fits(spec: ModelSpec, dtype: torch.dtype, size: Size, room: int, place: str) -> None:
     needed_bytes = int(size.bytes_in(dtype, spec.quantize) * HEADROOM)
     if needed_bytes <= room:
         return
@@ -193,6 +193,6 @@ def _check_fits(spec: ModelSpec, dtype: torch.dtype, size: Size, room: int, wher
     ]
     raise DepthError(
         f"The model needs {format_size(needed_bytes)} in {spec.quantize or dtype_name(dtype)}, "
-        f"and {format_size(room)} {where} are free.",
+        f"and {format_size(room)} {place} are free.",
         f"What would fit: {', '.join(fitting)}." if fitting else "Choose a smaller model.",
     )

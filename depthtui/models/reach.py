@@ -123,16 +123,16 @@ def reaches(endpoint: str) -> bool:
     """Whether the hub, or the proxy before it, answers in time."""
     seconds = _patience()
     # In a thread, since looking up a name cannot have a time limit.
-    answered: list[bool] = []
+    answers: list[bool] = []
 
     def ask() -> None:
         with contextlib.suppress(OSError):
-            answered.append(_answers(endpoint, seconds))
+            answers.append(_answers(endpoint, seconds))
 
     attempt = threading.Thread(target=ask, daemon=True)
     attempt.start()
     attempt.join(seconds)
-    return any(answered)
+    return any(answers)
 
 
 def _patience() -> float:
@@ -156,8 +156,8 @@ def _answers(endpoint: str, seconds: float) -> bool:
         if next_hop.scheme == "https":
             return _shakes_hands(connection, next_hop.hostname)
         if proxy is not None and target.scheme == "https":
-            where = f"{target.hostname}:{_port(target)}"
-            answer = _answer_to(connection, f"CONNECT {where} HTTP/1.1", where)
+            address = f"{target.hostname}:{_port(target)}"
+            answer = _answer_to(connection, f"CONNECT {address} HTTP/1.1", address)
             return answer != b"" and answer[9:12] not in _GATEWAY_ERRORS
         location = f"{endpoint}/" if proxy is not None else f"{target.path}/"
         return _answer_to(connection, f"HEAD {location} HTTP/1.1", target.netloc) != b""

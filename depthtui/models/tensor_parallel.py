@@ -233,14 +233,14 @@ def _pieces(model: PreTrainedModel, plan: Mapping[str, str]) -> dict[str, int]:
 
 def _cut_sizes(model: PreTrainedModel, pattern: str, style: str) -> set[int]:
     """The lengths of the axes along which weights with names of a pattern are cut."""
-    named = _pattern(pattern)
+    pattern_of_names = _pattern(pattern)
     sizes = set()
     for name, module in model.named_modules():
-        if named.fullmatch(name) and isinstance(module, nn.Linear):
+        if pattern_of_names.fullmatch(name) and isinstance(module, nn.Linear):
             is_output = style in _CUT_OUTPUTS
             sizes.add(module.out_features if is_output else module.in_features)
     for name, parameter in model.named_parameters():
-        if named.fullmatch(name) and parameter.dim() == 3 and style == "rowwise":
+        if pattern_of_names.fullmatch(name) and parameter.dim() == 3 and style == "rowwise":
             sizes.add(parameter.shape[-1])
     return sizes
 

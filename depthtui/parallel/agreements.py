@@ -178,10 +178,10 @@ def _gathered(group: RankGroup, agreement: str, value: int, patient: bool = Fals
     import torch
     from torch import distributed
 
-    mine = torch.tensor([_mark(agreement), value], dtype=torch.int64)
+    own_pair = torch.tensor([_mark(agreement), value], dtype=torch.int64)
     numbers = torch.empty(2 * group.size, dtype=torch.int64)
     process_group = group.patient_group if patient else group.work_group
-    _over_a_connection(lambda: distributed.all_gather_into_tensor(numbers, mine, process_group))
+    _over_a_connection(lambda: distributed.all_gather_into_tensor(numbers, own_pair, process_group))
     pairs = numbers.view(group.size, 2).tolist()
     if any(mark != _mark(agreement) for mark, _ in pairs):
         _part(agreement)

@@ -184,8 +184,8 @@ def interrupted() -> bool:
 
 def forget_interrupt() -> bool:
     """Whether ctrl-c was pressed at this rank; forget it."""
-    was, _ending.interrupted = _ending.interrupted, False
-    return was
+    was_interrupted, _ending.interrupted = _ending.interrupted, False
+    return was_interrupted
 
 
 def are_in_step() -> bool:

@@ -199,8 +199,8 @@ class Worker:
             pruned_model = engine.prune(
                 command.left_out, folder, control, repeated=command.repeated
             )
-            n_layers, where = len(pruned_model.layers), str(pruned_model.folder)
-            self._emit(ModelWritten(command.run_id, where, n_layers, pruned_model.parameters))
+            n_layers, folder_name = len(pruned_model.layers), str(pruned_model.folder)
+            self._emit(ModelWritten(command.run_id, folder_name, n_layers, pruned_model.parameters))
 
     @property
     def _storage(self) -> Storage:
@@ -302,14 +302,14 @@ class Worker:
             os._exit(0)
 
 
-def _storage_of(command: Configure, own: Storage | None) -> Storage:
+def _storage_of(command: Configure, default: Storage | None) -> Storage:
     """The storage: an engine elsewhere has its own folders, and keeps what it is asked to."""
     keeps, activation_limit = bool(command.cache_dir), command.activation_limit
     if not command.cache_activations:
         activation_limit = 0
-    if own is not None:
-        keeps = keeps and own.keep_results
-        return replace(own, keep_results=keeps, activation_limit=activation_limit)
+    if default is not None:
+        keeps = keeps and default.keep_results
+        return replace(default, keep_results=keeps, activation_limit=activation_limit)
     return Storage(
         cache_dir=Path(command.cache_dir),
         models_dir=Path(command.models_dir),

@@ -58,9 +58,9 @@ def in_smaller_parts(work: Callable[[], Done]) -> Done:
         Exception: what `work` raises; where the memory ran out, that of the smallest parts.
         GroupEnds: the memory ran out on one of several ranks, which start again.
     """
-    divided = divisor()
+    part_divisor = divisor()
     while True:
-        parts = _Parts(divided)
+        parts = _Parts(part_divisor)
         before = _parts.set(parts)
         try:
             return work()
@@ -71,7 +71,7 @@ def in_smaller_parts(work: Callable[[], Done]) -> Done:
             _parts.reset(before)
         # Only after the error is freed: its frames hold tensors that the work made.
         free_caches()
-        divided = max(2 * divided, parts.next_divisor)
+        part_divisor = max(2 * part_divisor, parts.next_divisor)
 
 
 def ran_out(error: BaseException, parts: _Parts | None = None) -> bool:

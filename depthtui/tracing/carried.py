@@ -48,13 +48,13 @@ class CarriedStreams:
 
     def state(self, depth: int, stream: Callable[[int], Tensor]) -> Tensor:
         """The state of a depth, `[..., (1 + slots) d]`, from each depth's stream `[..., d]`."""
-        own = stream(depth)
-        empty = torch.zeros_like(own)
+        stream_here = stream(depth)
+        empty = torch.zeros_like(stream_here)
         beside = (
-            empty if slot_depth is None else stream(slot_depth).to(own.device)
+            empty if slot_depth is None else stream(slot_depth).to(stream_here.device)
             for slot_depth in self.slots[depth]
         )
-        return torch.cat([own, *beside], dim=-1)
+        return torch.cat([stream_here, *beside], dim=-1)
 
     def readable(self, depth: int, stream: Callable[[int], Tensor]) -> Tensor:
         """The readout's input where the layers from a depth on did not run.

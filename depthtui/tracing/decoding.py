@@ -233,12 +233,12 @@ def _with_rows(
     output: Any, replacement: Tensor, rows: Sequence[int], texts: int, keeps_first: bool
 ) -> Any:
     """A module's output with some rows of its batch replaced, all but a first token to keep."""
-    mixed = first_tensor(output).contiguous().clone()
-    start = mixed.shape[-1] if keeps_first else 0
+    value = first_tensor(output).contiguous().clone()
+    start = value.shape[-1] if keeps_first else 0
     # Experts may write the tokens of all texts one after another, `[texts * T, d]`.
     replacement_rows = replacement.reshape(texts, -1)[rows, start:]
-    mixed.view(texts, -1)[rows, start:] = replacement_rows.to(mixed.device)
-    return with_first_tensor(output, mixed)
+    value.view(texts, -1)[rows, start:] = replacement_rows.to(value.device)
+    return with_first_tensor(output, value)
 
 
 def cache_in(outputs: Any) -> dict[str, Any]:

@@ -151,7 +151,10 @@ class _LayerRecorder:
         self._stack.close()
 
     def finish(
-        self, after: Tensor, keys_values: KeysValues | None, attended: AttentionTensors | None
+        self,
+        after: Tensor,
+        keys_values: KeysValues | None,
+        attended: AttentionTensors | None,
     ) -> LayerCall:
         """Return the call, once the layer has run."""
         call = self.call
@@ -249,13 +252,15 @@ class _LayerRecorder:
         places = [_place(arguments, value) for value in (states, numbers, weights)]
         at = self._at(states)
 
-        def run(some: Tensor, some_shares: Tensor) -> Tensor:
+        def run(expert_numbers: Tensor, expert_shares: Tensor) -> Tensor:
             if not is_sparse:
                 spread = torch.zeros_like(weights[rows])
-                some_shares = spread.scatter(-1, some, some_shares)
+                expert_shares = spread.scatter(-1, expert_numbers, expert_shares)
             changed = list(arguments)
-            shaped = at.reshape(*[1] * (states.dim() - 2), *at.shape)
-            for place, value in zip(places, (shaped, some, some_shares), strict=True):
+            shaped_states = at.reshape(*[1] * (states.dim() - 2), *at.shape)
+            for place, value in zip(
+                places, (shaped_states, expert_numbers, expert_shares), strict=True
+            ):
                 changed[place] = value
             keywords = dict(zip(kwargs, changed[len(args) :], strict=True))
             output = first_tensor(module.forward(*changed[: len(args)], **keywords))

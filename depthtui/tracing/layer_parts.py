@@ -214,11 +214,11 @@ def heads_of(call: LayerCall, sublayer: Sublayer) -> tuple[Heads, float]:
     bias_write = writer.to_stream(bias.expand(len(writer.input), -1))
     heads = Heads(writer, blocks, bias_write + writer.offset(bias_write))
     total = sum((heads.write(head) for head in range(len(heads))), heads.biases)
-    own = _write_with(call, sublayer, writer).to(total.device)
-    error = _off(total, own)
+    own_write = _write_with(call, sublayer, writer).to(total.device)
+    error = _off(total, own_write)
     if not error <= _tolerance(call):
         raise DepthError(f"its heads do not add up to what it writes (off by {error:.1%})")
-    other_taps = sum(write.to(own.device).float() for write in call.attention) - own
+    other_taps = sum(write.to(own_write.device).float() for write in call.attention) - own_write
     return replace(heads, biases=heads.biases + other_taps), error
 
 

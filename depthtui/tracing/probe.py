@@ -222,22 +222,22 @@ def _find_split(runs: Sequence[LayerRun]) -> _Split:
         return _Split(problem=f"its layers mix {runs[0].streams} residual streams")
     attempts: list[_Attempt] = []
     for index, run in enumerate(runs):
-        layer, tried = run.block, list[_Attempt]()
+        layer, layer_attempts = run.block, list[_Attempt]()
         for attempt in _attempts(run):
-            tried.append(attempt)
+            layer_attempts.append(attempt)
             if attempt.closes:
                 break
-        if not tried:
+        if not layer_attempts:
             name = type(layer).__name__
             return _Split(problem=f"{name} has no attention and MLP modules that depthtui knows")
-        if not tried[-1].closes:
-            best = min(tried, key=lambda attempt: attempt.error)
+        if not layer_attempts[-1].closes:
+            best = min(layer_attempts, key=lambda attempt: attempt.error)
             names = [_child_name(layer, tap.module) for tap in (*best.attention, *best.mlp)]
             return _Split(
                 problem=f"what {', '.join(names[:-1])} and {names[-1]} write in layer {index} does "
                 f"not add up to the layer's change (off by {best.error:.1%})"
             )
-        attempts.append(tried[-1])
+        attempts.append(layer_attempts[-1])
     return _Split(
         attention=tuple(attempt.attention for attempt in attempts),
         mlp=tuple(attempt.mlp for attempt in attempts),
@@ -396,10 +396,10 @@ def _find_unembedding(
         if raw is None or raw.shape != target.shape:
             continue
         for scale in _scales(text_config(model), candidate, raw, target):
-            scaled = replace(candidate, scale=scale)
-            logits = scaled.finish(raw.clone())
+            scaled_candidate = replace(candidate, scale=scale)
+            logits = scaled_candidate.finish(raw.clone())
             if _is_rounding(logits.to(target.device), target, dtype, _MOST_ADDED):
-                return scaled, ""
+                return scaled_candidate, ""
     return None, "final norm and LM head do not reproduce the model's own logits"
 
 

@@ -228,8 +228,8 @@ def _one_dnn_is_faster(shape: ProductShape, threads: int) -> bool:
     except (AttributeError, RuntimeError):
         # torch was built without oneDNN, or has renamed this product.
         return False
-    mine, torchs = map(sum, zip(*times, strict=True))
-    return torchs / mine > _WORTH_IT
+    one_dnn_seconds, torch_seconds = map(sum, zip(*times, strict=True))
+    return torch_seconds / one_dnn_seconds > _WORTH_IT
 
 
 def _fastest(rows: Tensor, weights: Tensor) -> tuple[float, float]:
@@ -244,8 +244,10 @@ def _fastest(rows: Tensor, weights: Tensor) -> tuple[float, float]:
     end = time.perf_counter() + _SECONDS
     while len(pairs) < _FEWEST_PAIRS or (len(pairs) < _MOST_PAIRS and time.perf_counter() < end):
         weight = weights[len(pairs) % len(weights)]
-        mine, torchs = (_seconds(partial(product, rows, weight)) for product in products)
-        pairs.append((mine, torchs))
+        one_dnn_seconds, torch_seconds = (
+            _seconds(partial(product, rows, weight)) for product in products
+        )
+        pairs.append((one_dnn_seconds, torch_seconds))
     first, second = zip(*pairs, strict=True)
     return min(first), min(second)
 

@@ -364,9 +364,9 @@ class Replay:
             if layer not in self._between:
                 return self.stream(states)
             rows = states.reshape(-1, *states.shape[-2:])
-            entered = self._observed_call(layer, rows, start, None).states
-            assert entered is not None
-            return entered.reshape(*states.shape[:-1], -1)
+            layer_input = self._observed_call(layer, rows, start, None).states
+            assert layer_input is not None
+            return layer_input.reshape(*states.shape[:-1], -1)
         for module in self._between.get(layer, ()):
             states = module(states.to(execution_device(module)))
         return states
@@ -420,16 +420,16 @@ class Replay:
         if self._problem:
             raise DepthError(f"No layer can be run by itself: {self._problem}.")
         if self._carried is not None:
-            reached = self._observed_call(layer, states, start, cache)
-            output = self._layers[layer](reached.states, *reached.args, **reached.kwargs)
+            call = self._observed_call(layer, states, start, cache)
+            output = self._layers[layer](call.states, *call.args, **call.kwargs)
             return self._carried.next_state(layer, states, first_tensor(output))
         call = self._call(layer, start, cache is not None)
         span = Span(batch, start, start + tokens, cache)
         module = self._layers[layer]
-        entered = self.layer_input(layer, states).to(execution_device(module))
+        layer_input = self.layer_input(layer, states).to(execution_device(module))
         output = module(
             # Contiguous, as it leaves a layer: GPT's own product views its input.
-            entered.reshape(batch, tokens, *self._stream_shape).contiguous(),
+            layer_input.reshape(batch, tokens, *self._stream_shape).contiguous(),
             *span.cut_all(call.args),
             **{name: span.cut(value) for name, value in call.kwargs.items()},
         )

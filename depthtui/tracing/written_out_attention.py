@@ -56,9 +56,9 @@ def _attend(
         attention_mask = _causal(query, key.shape[2], kwargs.get("sliding_window"))
     mask = _additive_mask(attention_mask, query.dtype)
     output = _eager_of(module)(module, query, key, value, mask, *args, **kwargs)
-    attended = _attended.get()
-    if attended is not None:
-        attended.weights, attended.values = output[1], value
+    tensors = _attended.get()
+    if tensors is not None:
+        tensors.weights, tensors.values = output[1], value
     return output
 
 
@@ -66,8 +66,8 @@ def _attend(
 def written_out(layer: nn.Module) -> Iterator[AttentionTensors]:
     """Let a layer use the attention that is written out in its model's own code, for a while."""
     modules = list(layer.modules())
-    attended = AttentionTensors()
-    before = _attended.set(attended)
+    tensors = AttentionTensors()
+    before = _attended.set(tensors)
     functions = AttentionInterface._global_mapping
     replaced = {name: functions[name] for name in map(_function_of, modules) if name in functions}
     try:
@@ -79,7 +79,7 @@ def written_out(layer: nn.Module) -> Iterator[AttentionTensors]:
                     )
                 handles.append(module.register_forward_hook(_keep_weights))
             functions.update(dict.fromkeys(replaced, _attend))
-            yield attended
+            yield tensors
     finally:
         functions.update(replaced)
         _attended.reset(before)
@@ -96,10 +96,10 @@ def _function_of(module: nn.Module) -> str:
 
 def _keep_weights(_module: nn.Module, _args: object, output: Any) -> None:
     """Record the weights that a module returns beside its output, unless a function has already."""
-    attended = _attended.get()
+    tensors = _attended.get()
     weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
-    if attended is not None and attended.weights is None and isinstance(weights, Tensor):
-        attended.weights = weights if weights.dim() == 4 else None
+    if tensors is not None and tensors.weights is None and isinstance(weights, Tensor):
+        tensors.weights = weights if weights.dim() == 4 else None
 
 
 def _request_weights(
