@@ -20,8 +20,8 @@ import pytest
 from rich.console import Console
 
 from depthtui import __version__, cli
-from depthtui.cli.display import Display
 from depthtui.cli.output import print_written
+from depthtui.cli.progress import ProgressDisplay
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import MetricRows
 from depthtui.data.run import Prompt, RunResult
@@ -542,7 +542,7 @@ class TestRun:
 
     def test_what_takes_long_is_told_before_it_begins(self) -> None:
         said: list[str] = []
-        with Display(said.append) as display:
+        with ProgressDisplay(said.append) as display:
             display.n_prompts = 2
             display.prompt_begins(1)
             for seconds in (-1.0, 4.0, 130.0):
@@ -737,7 +737,7 @@ def test_an_unexpected_failure_is_one_line_and_a_log(
     def bug(*args: object, **options: object) -> None:
         raise ZeroDivisionError("[/] by\nzero")
 
-    monkeypatch.setattr("depthtui.cli.options.load_settings", bug)
+    monkeypatch.setattr("depthtui.cli.shared_options.load_settings", bug)
     assert cli.main(["cache", "info"]) == 1
     err = capsys.readouterr().err
     log = home / "state/depthtui/log/depthtui.log"

@@ -15,26 +15,26 @@ import click
 
 from depthtui import __version__
 from depthtui.cli.cache import cache
+from depthtui.cli.command_help import SectionedGroup, in_section
 from depthtui.cli.completion import complete_models, completion
 from depthtui.cli.doctor import doctor
 from depthtui.cli.engine import engine
 from depthtui.cli.generate import generate
-from depthtui.cli.help import Group, in_section
 from depthtui.cli.inspect import inspect
 from depthtui.cli.lens import lens
 from depthtui.cli.lists import metrics, models, tasks
 from depthtui.cli.manual import manual
-from depthtui.cli.options import (
-    Given,
-    cache_options,
-    model_options,
-    refuse_trust_in_last_model,
-)
 from depthtui.cli.output import INTERRUPTED, say
 from depthtui.cli.prune import prune
 from depthtui.cli.run import run
 from depthtui.cli.serve import serve
 from depthtui.cli.sessions import sessions
+from depthtui.cli.shared_options import (
+    Overrides,
+    cache_options,
+    model_options,
+    refuse_trust_in_last_model,
+)
 from depthtui.cli.streams import open_streams, output_failure, written_out
 from depthtui.cli.sweep import sweep
 from depthtui.data.run_settings import ModelSpec
@@ -53,8 +53,8 @@ def main(args: Sequence[str] | None = None) -> int:
         return written_out(_status(args))
     from depthtui.cli.ranks import run_as_rank
 
-    given = sys.argv[1:] if args is None else args
-    return run_as_rank(next(iter(given), ""), lambda: written_out(_status(args)))
+    words = sys.argv[1:] if args is None else args
+    return run_as_rank(next(iter(words), ""), lambda: written_out(_status(args)))
 
 
 def _status(args: Sequence[str] | None) -> int:
@@ -85,7 +85,7 @@ def _status(args: Sequence[str] | None) -> int:
         return 1
 
 
-class _Commands(Group):
+class _Commands(SectionedGroup):
     """The commands, whose help names the settings file."""
 
     def resolve_command(
@@ -153,7 +153,7 @@ def commands(
     model: str | None,
     spec: ModelSpec,
     trusted: TrustedModels,
-    given: Given,
+    overrides: Overrides,
     engine_command: str,
 ) -> int:
     """Explore how a language model uses its depth.
@@ -166,7 +166,7 @@ def commands(
     refuse_trust_in_last_model(context.params)
     if "TEXTUAL_DRIVER" not in os.environ:
         _check_terminal()
-    settings = given.settings()
+    settings = overrides.settings()
     # What is made on the way to the first screen is no garbage; the app collects from there on.
     gc.disable()
     try:
@@ -174,7 +174,7 @@ def commands(
 
         spec = replace(spec, name=model or settings.last_model)
         trusted_models = [spec] if trusted.every else []
-        return explore(spec, settings, given.values, trusted_models, engine_command)
+        return explore(spec, settings, overrides.values, trusted_models, engine_command)
     finally:
         gc.enable()
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from depthtui.cli.help import Group
-from depthtui.cli.options import Given, cache_dir_option
+from depthtui.cli.command_help import SectionedGroup
 from depthtui.cli.output import print_table, say
+from depthtui.cli.shared_options import Overrides, cache_dir_option
 from depthtui.errors import DepthError
 from depthtui.files import system_reason
 from depthtui.sizes import format_size
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from depthtui.data.store import Store
 
 
-@click.group(cls=Group)
+@click.group(cls=SectionedGroup)
 def cache() -> None:
     """Look after the results on disk."""
 
 
 @cache.command()
 @cache_dir_option
-def info(given: Given) -> None:
+def info(overrides: Overrides) -> None:
     """Say where the cache is and how full."""
     from depthtui.token_text import printable_line
 
-    folder, store = _store(given)
+    folder, store = _store(overrides)
     found = store.info()
     rows = [(kind, str(count), format_size(size)) for kind, (count, size) in found.kinds.items()]
     rows.append(("all", str(found.entries), format_size(found.bytes)))
@@ -41,7 +41,7 @@ def info(given: Given) -> None:
 
 @cache.command("list")
 @cache_dir_option
-def list_(given: Given) -> None:
+def list_(overrides: Overrides) -> None:
     """List what is kept, the latest used first."""
     from datetime import datetime
 
@@ -52,16 +52,16 @@ def list_(given: Given) -> None:
             entry.kind,
             entry.description,
         )
-        for entry in _store(given)[1].entries()
+        for entry in _store(overrides)[1].entries()
     ]
     print_table(("last used", "size", "kind", "what it is"), rows, numbers=(1,))
 
 
 @cache.command()
 @cache_dir_option
-def clear(given: Given) -> None:
+def clear(overrides: Overrides) -> None:
     """Delete all results; models stay."""
-    folder, store = _store(given)
+    folder, store = _store(overrides)
     try:
         count = store.clear()
     except OSError as error:
@@ -71,16 +71,16 @@ def clear(given: Given) -> None:
 
 @cache.command()
 @cache_dir_option
-def verify(given: Given) -> None:
+def verify(overrides: Overrides) -> None:
     """Compare every checksum and drop what is damaged."""
-    report = _store(given)[1].verify()
+    report = _store(overrides)[1].verify()
     click.echo(
         f"{report.checked} entries checked, {report.damaged} damaged ones dropped, "
         f"{report.orphans} stray files removed."
     )
 
 
-def _store(given: Given) -> tuple[Path, Store]:
+def _store(overrides: Overrides) -> tuple[Path, Store]:
     """The results folder and its store, which is not made where there is none.
 
     Raises:
@@ -88,7 +88,7 @@ def _store(given: Given) -> tuple[Path, Store]:
     """
     from depthtui.data.store import open_store
 
-    settings = given.settings()
+    settings = overrides.settings()
     folder = settings.cache_folder
     problems: list[str] = []
     is_there = os.path.isdir(folder / "results")

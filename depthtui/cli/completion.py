@@ -7,7 +7,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from depthtui.cli.help import Command
+from depthtui.cli.command_help import SectionedCommand
 
 _VARIABLE = "_DEPTHTUI_COMPLETE"
 """By which click is asked for completions."""
@@ -16,7 +16,7 @@ _SHELLS = ("bash", "zsh", "fish")
 
 
 @click.command(
-    cls=Command,
+    cls=SectionedCommand,
     examples=[
         "bash: depthtui completion bash >> ~/.bashrc",
         "zsh:  depthtui completion zsh >> ~/.zshrc",

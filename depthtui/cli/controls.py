@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import click
 
-from depthtui.cli.options import Given, PromptOptions, gather_prompts
 from depthtui.cli.output import INTERRUPTED, print_table, say, stopped_by_ctrl_c
+from depthtui.cli.shared_options import Overrides, PromptOptions, gather_prompts
 from depthtui.data.controls import Controls
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.trust import TrustedModels
@@ -19,26 +19,30 @@ TASK = "commonsense"
 
 
 def print_controls(
-    spec: ModelSpec, asked: PromptOptions, trusted: TrustedModels, given: Given, as_json: bool
+    spec: ModelSpec,
+    prompt_options: PromptOptions,
+    trusted: TrustedModels,
+    overrides: Overrides,
+    as_json: bool,
 ) -> int:
     """Compute the controls of a model, print them, and keep them with its fitted lenses.
 
     Raises:
         DepthError: the model cannot be loaded, or no prompt can be used.
     """
-    from depthtui.cli.display import Display
+    from depthtui.cli.progress import ProgressDisplay
     from depthtui.engine.control import Control
     from depthtui.engine.factory import Storage, make_engine
     from depthtui.errors import RunStopped
     from depthtui.models.reach import check_can_open
 
-    settings = given.settings()
-    if not (asked.prompts or asked.files or asked.task):
-        asked = replace(asked, task=TASK)
-    prompts = gather_prompts(asked, settings).prompts
+    settings = overrides.settings()
+    if not (prompt_options.prompts or prompt_options.files or prompt_options.task):
+        prompt_options = replace(prompt_options, task=TASK)
+    prompts = gather_prompts(prompt_options, settings).prompts
     storage, control = Storage.of(settings), Control()
     check_can_open(spec, storage.models_dir, spec in trusted)
-    with Display(say) as display:
+    with ProgressDisplay(say) as display:
         engine = make_engine(storage, display.emit, say, trusted=trusted)
         try:
             with stopped_by_ctrl_c(control):

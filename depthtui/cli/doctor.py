@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from depthtui.cli.command_help import SectionedCommand
 from depthtui.cli.completion import complete_models
-from depthtui.cli.help import Command
-from depthtui.cli.options import (
-    Given,
+from depthtui.cli.output import print_table, say
+from depthtui.cli.shared_options import (
+    Overrides,
     PromptOptions,
     cache_dir_option,
     model_options,
     run_prompt_options,
 )
-from depthtui.cli.output import print_table, say
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.trust import TrustedModels
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    cls=Command,
+    cls=SectionedCommand,
     examples=[
         "depthtui doctor",
         "depthtui doctor --device cuda:0 --dtype bfloat16",
@@ -57,10 +57,10 @@ def doctor(
     model: str,
     controls: str | None,
     as_json: bool,
-    asked: PromptOptions,
+    prompt_options: PromptOptions,
     spec: ModelSpec,
     trusted: TrustedModels,
-    given: Given,
+    overrides: Overrides,
 ) -> int:
     """Say what works here: versions, devices, schedulers, terminal, cache, hub, models that fit.
 
@@ -75,25 +75,27 @@ def doctor(
     if controls is not None:
         from depthtui.cli.controls import print_controls
 
-        return print_controls(replace(spec, name=controls), asked, trusted, given, as_json)
-    if asked != PromptOptions((), (), None, None, None, asked.by_itself):
+        return print_controls(
+            replace(spec, name=controls), prompt_options, trusted, overrides, as_json
+        )
+    if prompt_options != PromptOptions((), (), None, None, None, prompt_options.by_itself):
         raise click.UsageError("Prompts need --controls MODEL.")
     if spec.device != ModelSpec.device:
-        return _compare(replace(spec, name=model), trusted, given, as_json)
+        return _compare(replace(spec, name=model), trusted, overrides, as_json)
     if spec.tensor_parallel > 1:
         from depthtui.cli.checks import check_plan
 
         return _print_checks(
-            list(check_plan(replace(spec, name=model), given.settings(), trusted)), as_json
+            list(check_plan(replace(spec, name=model), overrides.settings(), trusted)), as_json
         )
     for name, value in vars(spec).items():
         if value != getattr(ModelSpec, name):
             raise click.UsageError(f"--{name} needs --device or --controls.")
-    return _check(given, as_json)
+    return _check(overrides, as_json)
 
 
-def _check(given: Given, as_json: bool) -> int:
-    return _print_checks(list(_checks(given)), as_json)
+def _check(overrides: Overrides, as_json: bool) -> int:
+    return _print_checks(list(_checks(overrides)), as_json)
 
 
 def _print_checks(checks: Sequence[Check], as_json: bool) -> int:
@@ -110,7 +112,7 @@ def _print_checks(checks: Sequence[Check], as_json: bool) -> int:
     return 0 if works else 1
 
 
-def _checks(given: Given) -> Iterator[Check]:
+def _checks(overrides: Overrides) -> Iterator[Check]:
     from depthtui.cli import checks
 
     yield from checks.check_versions()
@@ -122,18 +124,18 @@ def _checks(given: Given) -> Iterator[Check]:
     yield from checks.check_terminal()
     settings, found = checks.check_settings()
     yield from found
-    settings = given.over(settings)
+    settings = overrides.over(settings)
     yield from checks.check_cache(settings)
     yield from checks.check_hub()
     yield from checks.check_models(settings, here)
 
 
-def _compare(spec: ModelSpec, trusted: TrustedModels, given: Given, as_json: bool) -> int:
+def _compare(spec: ModelSpec, trusted: TrustedModels, overrides: Overrides, as_json: bool) -> int:
     from depthtui.engine.acceptance import compare_devices
     from depthtui.engine.factory import Storage, make_engine
     from depthtui.settings import models_dir
 
-    folder = given.settings().cache_folder
+    folder = overrides.settings().cache_folder
     storage = Storage(folder, models_dir(folder), keep_results=False)
     engine = make_engine(storage, lambda event: None, say, trusted=trusted)
     found = list(compare_devices(spec, engine, say))

@@ -6,17 +6,17 @@ import sys
 
 import click
 
-from depthtui.cli.help import Command
-from depthtui.cli.options import Given, cache_options
+from depthtui.cli.command_help import SectionedCommand
+from depthtui.cli.shared_options import Overrides, cache_options
 from depthtui.errors import DepthError
 
 
 @click.command(
-    cls=Command,
+    cls=SectionedCommand,
     examples=['depthtui --engine-command "ssh gpu depthtui engine"'],
 )
 @cache_options
-def engine(given: Given) -> int:
+def engine(overrides: Overrides) -> int:
     """Serve an explorer on another machine, over standard input and output.
 
     The explorer starts it: by ssh, srun, docker exec -i, kubectl exec -i or anything else that
@@ -31,4 +31,4 @@ def engine(given: Given) -> int:
     from depthtui.engine.factory import Storage
     from depthtui.service.worker import serve
 
-    return serve(Storage.of(given.settings()))
+    return serve(Storage.of(overrides.settings()))

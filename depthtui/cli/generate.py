@@ -8,10 +8,11 @@ from functools import cached_property
 
 import click
 
-from depthtui.cli.help import Command, in_section
-from depthtui.cli.options import (
-    Given,
+from depthtui.cli.command_help import SectionedCommand, in_section
+from depthtui.cli.output import INTERRUPTED, print_written, say
+from depthtui.cli.shared_options import (
     OutOptions,
+    Overrides,
     PromptOptions,
     cache_options,
     gather_prompts,
@@ -22,7 +23,6 @@ from depthtui.cli.options import (
     out_options,
     palette_option,
 )
-from depthtui.cli.output import INTERRUPTED, print_written, say
 from depthtui.cli.streams import work_without_output
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.trust import TrustedModels
@@ -44,7 +44,7 @@ class Measures(click.Choice[str]):
 
 
 @click.command(
-    cls=Command,
+    cls=SectionedCommand,
     common=(
         *("model", "by_option", "device", "dtype", "quantize", "trust_remote_code"),
         *("prompts", "files", "task", "examples"),
@@ -84,8 +84,8 @@ class Measures(click.Choice[str]):
 @palette_option
 def generate(
     model: str,
-    asked: PromptOptions,
-    given: Given,
+    prompt_options: PromptOptions,
+    overrides: Overrides,
     measure: str,
     spec: ModelSpec,
     trusted: TrustedModels,
@@ -97,11 +97,11 @@ def generate(
     are left out. Ctrl-c ends the text and keeps what was written.
     """
     output.check("generations")
-    settings = given.settings()
-    writing = given.over(settings.generation_settings())
+    settings = overrides.settings()
+    writing = overrides.over(settings.generation_settings())
     if not writing.temperature and (writing.top_k or writing.top_p < 1):
         say("--top-k and --top-p only matter with --temperature above 0.")
-    prompts = gather_prompts(asked, settings).prompts
+    prompts = gather_prompts(prompt_options, settings).prompts
 
     from rich.console import Console
 

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depthtui.cli.display import Display
+from depthtui.cli.progress import ProgressDisplay
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.engine.factory import Storage, make_engine
@@ -77,7 +77,7 @@ def run_job(
     """
     # What cannot be opened is told before torch is imported, which takes seconds.
     check_can_open(job.spec, job.storage.models_dir, job.spec in job.trusted)
-    with Display(notice) as display:
+    with ProgressDisplay(notice) as display:
         engine = make_engine(job.storage, display.emit, notice, on_bug, job.trusted)
         if job.states:
             settings = engine.load_for_states(job.spec, job.states, job.settings, fail)

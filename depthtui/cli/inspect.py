@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import click
 
-from depthtui.cli.help import Command, in_section
-from depthtui.cli.loaded import loaded_engine
-from depthtui.cli.options import (
-    Given,
+from depthtui.cli.command_help import SectionedCommand, in_section
+from depthtui.cli.loaded_engine import loaded_engine
+from depthtui.cli.shared_options import (
+    Overrides,
     cache_dir_option,
     model_argument_or_option,
     model_options,
@@ -22,7 +22,7 @@ FORMATS = ("text", "md", "html", "json")
 
 
 @click.command(
-    cls=Command,
+    cls=SectionedCommand,
     examples=[
         'depthtui inspect demo --prompt "Rome is in" --answer Italy --layer 24',
         'depthtui inspect demo --prompt "2 + 3 = 5" --layer 20 --token -2 --format json',
@@ -74,7 +74,7 @@ def inspect(
     form: str,
     spec: ModelSpec,
     trusted: TrustedModels,
-    given: Given,
+    overrides: Overrides,
 ) -> int:
     """Look into one layer of MODEL at one token of a prompt.
 
@@ -83,11 +83,15 @@ def inspect(
     """
     from depthtui.prompts.answers import with_answer
 
-    asked = with_answer(prompt, answer)
+    prompt_with_answer = with_answer(prompt, answer)
     settings = RunSettings(chat_template=chat_template)
-    with loaded_engine(replace(spec, name=model), trusted, given) as engine:
-        place = engine.token_before_answer(asked, chat_template) if token is None else token
-        page = engine.inspect(asked, settings, layer, place, lens)
+    with loaded_engine(replace(spec, name=model), trusted, overrides) as engine:
+        place = (
+            engine.token_before_answer(prompt_with_answer, chat_template)
+            if token is None
+            else token
+        )
+        page = engine.inspect(prompt_with_answer, settings, layer, place, lens)
     if form == "json":
         click.echo(json.dumps(page.to_json(), indent=1))
         return 0

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from depthtui.cli.help import Group
-from depthtui.cli.loaded import loaded_engine
-from depthtui.cli.options import (
-    Given,
+from depthtui.cli.command_help import SectionedGroup
+from depthtui.cli.loaded_engine import loaded_engine
+from depthtui.cli.output import INTERRUPTED, print_table, print_written, say, stopped_by_ctrl_c
+from depthtui.cli.shared_options import (
     NumberRange,
+    Overrides,
     cache_dir_option,
     model_argument_or_option,
     model_options,
 )
-from depthtui.cli.output import INTERRUPTED, print_table, print_written, say, stopped_by_ctrl_c
 from depthtui.data.run_settings import LENSES, MOST_EXAMPLES, ModelSpec
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @click.group(
-    cls=Group,
+    cls=SectionedGroup,
     examples=[
         "depthtui lens fit Qwen/Qwen2.5-1.5B-Instruct --lens-texts calibration.jsonl",
         "depthtui lens fit demo --kind jacobian --examples 10",
@@ -79,7 +79,7 @@ def fit(
     prompts: int | None,
     spec: ModelSpec,
     trusted: TrustedModels,
-    given: Given,
+    overrides: Overrides,
 ) -> int:
     """Fit a lens for MODEL, and keep it.
 
@@ -101,11 +101,11 @@ def fit(
     from depthtui.engine.lenses import LensChoice
     from depthtui.errors import RunStopped
 
-    choice = LensChoice(kind, "" if texts is None else str(texts), ridge, given.settings().seed)
+    choice = LensChoice(kind, "" if texts is None else str(texts), ridge, overrides.settings().seed)
     if prompts is not None:
         choice = replace(choice, prompts=prompts)
     control = Control()
-    with loaded_engine(replace(spec, name=model), trusted, given) as engine:
+    with loaded_engine(replace(spec, name=model), trusted, overrides) as engine:
         try:
             with stopped_by_ctrl_c(control):
                 found = engine.fit_lens(choice, control)
@@ -118,7 +118,7 @@ def fit(
 
 @lens.command("list")
 @cache_dir_option
-def list_(given: Given) -> None:
+def list_(overrides: Overrides) -> None:
     """List the lenses that are kept, the latest first."""
     rows = [
         (
@@ -131,7 +131,7 @@ def list_(given: Given) -> None:
             file.fit.source,
             format_size(file.size),
         )
-        for file in _folder(given).files()
+        for file in _folder(overrides).files()
     ]
     headings = ("lens", "kind", "model", "texts", "tokens", "ridge", "fitted on", "size")
     print_table(headings, rows, numbers=(3, 4, 5, 7))
@@ -142,13 +142,15 @@ def list_(given: Given) -> None:
 @model_argument_or_option
 @model_options
 @cache_dir_option
-def import_(file: Path, model: str, spec: ModelSpec, trusted: TrustedModels, given: Given) -> None:
+def import_(
+    file: Path, model: str, spec: ModelSpec, trusted: TrustedModels, overrides: Overrides
+) -> None:
     """Take a published Jacobian lens of MODEL from FILE.
 
     FILE is one that torch wrote, with `J`: a dict from a block's index to a matrix. Only tensors
     and plain values are read from it.
     """
-    with loaded_engine(replace(spec, name=model), trusted, given) as engine:
+    with loaded_engine(replace(spec, name=model), trusted, overrides) as engine:
         found = engine.import_lens(file)
     _print_fit(found)
 
@@ -157,20 +159,20 @@ def import_(file: Path, model: str, spec: ModelSpec, trusted: TrustedModels, giv
 @click.argument("name")
 @click.argument("file", type=click.Path(path_type=Path))
 @cache_dir_option
-def export(name: str, file: Path, given: Given) -> None:
+def export(name: str, file: Path, overrides: Overrides) -> None:
     """Write the Jacobian lens NAME to a new FILE, in the published format."""
     from depthtui.lenses.lens_files import read_any, write_published
 
-    write_published(read_any(_named(name, given)), file)
+    write_published(read_any(_named(name, overrides)), file)
     print_written([file])
 
 
 @lens.command()
 @click.argument("name")
 @cache_dir_option
-def remove(name: str, given: Given) -> None:
+def remove(name: str, overrides: Overrides) -> None:
     """Delete the lens NAME; `depthtui lens list` has the names."""
-    file = _named(name, given)
+    file = _named(name, overrides)
     try:
         file.path.unlink()
     except OSError as error:
@@ -178,15 +180,15 @@ def remove(name: str, given: Given) -> None:
     click.echo(f"deleted {file.name}")
 
 
-def _folder(given: Given) -> LensFolder:
+def _folder(overrides: Overrides) -> LensFolder:
     from depthtui.engine.factory import Storage
     from depthtui.lenses.lens_files import LensFolder
 
-    return LensFolder(Storage.of(given.settings()).lenses_dir)
+    return LensFolder(Storage.of(overrides.settings()).lenses_dir)
 
 
-def _named(name: str, given: Given) -> LensFile:
-    folder = _folder(given)
+def _named(name: str, overrides: Overrides) -> LensFile:
+    folder = _folder(overrides)
     found = next((file for file in folder.files() if file.name == name), None)
     if found is None:
         raise DepthError(f"No lens is named {name}.", "`depthtui lens list` has the names.")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import click
 
-from depthtui.cli.help import Command
-from depthtui.cli.options import Given, cache_dir_option
+from depthtui.cli.command_help import SectionedCommand
 from depthtui.cli.output import print_table
+from depthtui.cli.shared_options import Overrides, cache_dir_option
 from depthtui.settings import models_dir
 from depthtui.sizes import format_size
 
 
-@click.command(cls=Command)
+@click.command(cls=SectionedCommand)
 @cache_dir_option
-def models(given: Given) -> None:
+def models(overrides: Overrides) -> None:
     """List the models that are on this disk, those that the explorer opened last first."""
     from depthtui.models.catalog import on_disk, recent_first
 
-    settings = given.settings()
+    settings = overrides.settings()
     found = recent_first(on_disk(models_dir(settings.cache_folder)), settings.recent_models)
     print_table(
         ("model", "kind", "size"),
@@ -28,7 +28,7 @@ def models(given: Given) -> None:
     )
 
 
-@click.command(cls=Command)
+@click.command(cls=SectionedCommand)
 def tasks() -> None:
     """List the tasks and how hard they can be made."""
     from depthtui.prompts.dataset_formats import DATASETS
@@ -51,7 +51,7 @@ def tasks() -> None:
     print_table(("task", "levels", "what it is", "on the hub"), sets)
 
 
-@click.command(cls=Command)
+@click.command(cls=SectionedCommand)
 def metrics() -> None:
     """List the metrics, what they tell and what they cost.
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from depthtui.cli.help import Command, show_every_option
-from depthtui.cli.options import Folder
+from depthtui.cli.command_help import SectionedCommand, show_every_option
+from depthtui.cli.shared_options import Folder
 from depthtui.errors import DepthError, did_you_mean
 from depthtui.files import system_reason
 
@@ -52,7 +52,7 @@ def _complete_topics(
 
 @click.command(
     "help",
-    cls=Command,
+    cls=SectionedCommand,
     examples=["depthtui help", "depthtui help verdict", "depthtui help holds here"],
     # Options are words to look up, too.
     context_settings={"ignore_unknown_options": True},

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from depthtui.cli.options import OutOptions
+    from depthtui.cli.shared_options import OutOptions
     from depthtui.data.pool import Pool
     from depthtui.data.run import RunResult
     from depthtui.engine.control import Control

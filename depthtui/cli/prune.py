@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from depthtui.cli.help import Command, in_section
-from depthtui.cli.options import (
+from depthtui.cli.command_help import SectionedCommand, in_section
+from depthtui.cli.output import INTERRUPTED, say
+from depthtui.cli.shared_options import (
     Folder,
-    Given,
     NumberRange,
+    Overrides,
     PromptOptions,
     cache_dir_option,
     declared,
     gather_prompts,
-    given_options,
     model_argument_or_option,
     model_options,
+    override_options,
     run_prompt_options,
 )
-from depthtui.cli.output import INTERRUPTED, say
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.selection import read_layers
 from depthtui.data.trust import TrustedModels
@@ -55,7 +55,7 @@ def _budget(
 
 
 @click.command(
-    cls=Command,
+    cls=SectionedCommand,
     renamed={"--layers": "--drop"},
     examples=[
         "depthtui prune demo --budget 0.5 --task grade_school --out pruned/",
@@ -83,7 +83,7 @@ def _budget(
     ),
 )
 @run_prompt_options
-@given_options("Prompts", *declared(RunSettings, only=["chat_template", "seed"]))
+@override_options("Prompts", *declared(RunSettings, only=["chat_template", "seed"]))
 @model_options
 @in_section(
     "Files",
@@ -101,10 +101,10 @@ def prune(
     budget: float | None,
     keep_answers: float | None,
     out: Path | None,
-    asked: PromptOptions,
+    prompt_options: PromptOptions,
     spec: ModelSpec,
     trusted: TrustedModels,
-    given: Given,
+    overrides: Overrides,
 ) -> int:
     """Write MODEL without some of its layers, as a model of its own.
 
@@ -124,8 +124,8 @@ def prune(
         raise click.UsageError(
             f"Say which layers go by one of --drop, --budget and --keep-answers{given_ways}."
         )
-    settings = given.settings()
-    prompts = _prompts(asked, settings, budget is not None, keep_answers is not None)
+    settings = overrides.settings()
+    prompts = _prompts(prompt_options, settings, budget is not None, keep_answers is not None)
 
     from depthtui.cli.pruning import PruneJob, print_pruning, prune_model
     from depthtui.engine.factory import Storage
@@ -140,7 +140,7 @@ def prune(
         budget=budget,
         share=keep_answers,
         prompts=prompts,
-        settings=given.over(RunSettings(chat_template=settings.chat_template)),
+        settings=overrides.over(RunSettings(chat_template=settings.chat_template)),
     )
     try:
         pruning = prune_model(job, say)
@@ -161,20 +161,24 @@ def _ways(
 
 
 def _prompts(
-    asked: PromptOptions, settings: Settings, by_budget: bool, by_answers: bool
+    prompt_options: PromptOptions, settings: Settings, by_budget: bool, by_answers: bool
 ) -> list[Prompt]:
     """The prompts to measure on; twice as many by answers, of which every second one chooses."""
-    named = asked.prompts or asked.files or asked.task
+    named = prompt_options.prompts or prompt_options.files or prompt_options.task
     if not named and not by_budget and not by_answers:
         return []
     if not named:
-        asked = replace(asked, task=_TASK_OF_ANSWERS if by_answers else _TASK_OF_BUDGET)
+        prompt_options = replace(
+            prompt_options, task=_TASK_OF_ANSWERS if by_answers else _TASK_OF_BUDGET
+        )
     if not by_answers:
-        return gather_prompts(asked, settings).prompts
-    if asked.task is not None:
-        asked = replace(asked, examples=2 * (asked.examples or asked.by_itself))
+        return gather_prompts(prompt_options, settings).prompts
+    if prompt_options.task is not None:
+        prompt_options = replace(
+            prompt_options, examples=2 * (prompt_options.examples or prompt_options.by_itself)
+        )
     try:
-        prompts = gather_prompts(asked, settings).prompts
+        prompts = gather_prompts(prompt_options, settings).prompts
     except click.UsageError as error:
         raise click.UsageError(
             f"{error.message} --keep-answers takes twice as many prompts as --examples says: one "

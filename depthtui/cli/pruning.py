@@ -9,8 +9,8 @@ from statistics import fmean
 
 import click
 
-from depthtui.cli.display import Display
 from depthtui.cli.output import print_table, print_written, stopped_by_ctrl_c
+from depthtui.cli.progress import ProgressDisplay
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
@@ -103,7 +103,7 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
     check_source(job.spec)
     check_target(job.out)
     control = Control()
-    with Display(notice) as display:
+    with ProgressDisplay(notice) as display:
         engine = make_engine(job.storage, display.emit, notice, trusted=job.trusted)
         with stopped_by_ctrl_c(control):
             info = engine.load(job.spec, control)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 
-from depthtui.cli.help import Command
-from depthtui.cli.options import (
+from depthtui.cli.command_help import SectionedCommand
+from depthtui.cli.output import report_runs, say
+from depthtui.cli.paper_protocol import protocol_option, under_paper_protocol
+from depthtui.cli.shared_options import (
+    CommandPrompts,
     DatasetOptions,
-    Gathered,
-    Given,
     OutOptions,
+    Overrides,
     PromptOptions,
     cache_options,
     dataset_options,
@@ -25,8 +27,6 @@ from depthtui.cli.options import (
     run_options,
     run_prompt_options,
 )
-from depthtui.cli.output import report_runs, say
-from depthtui.cli.protocol import protocol_option, under_paper_protocol
 from depthtui.cli.states import refuse_prompts, states_option
 from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec
 from depthtui.data.trust import TrustedModels
@@ -34,7 +34,7 @@ from depthtui.log import log_bug
 
 
 @click.command(
-    cls=Command,
+    cls=SectionedCommand,
     common=(
         *("model", "by_option", "device", "dtype", "quantize", "trust_remote_code"),
         *("prompts", "answers", "files", "task", "level", "examples"),
@@ -64,10 +64,10 @@ from depthtui.log import log_bug
 def run(
     model: str,
     states: Path | None,
-    asked: PromptOptions,
+    prompt_options: PromptOptions,
     dataset: DatasetOptions,
     protocol: str | None,
-    given: Given,
+    overrides: Overrides,
     spec: ModelSpec,
     trusted: TrustedModels,
     output: OutOptions,
@@ -79,11 +79,15 @@ def run(
     """
     output.check("runs")
     if states is not None:
-        refuse_prompts(asked, dataset, protocol, given)
+        refuse_prompts(prompt_options, dataset, protocol, overrides)
     elif protocol is not None:
-        asked, dataset, given = under_paper_protocol(asked, dataset, given)
-    settings = given.settings()
-    gathered = Gathered([]) if states is not None else gather_prompts(asked, settings, dataset)
+        prompt_options, dataset, overrides = under_paper_protocol(
+            prompt_options, dataset, overrides
+        )
+    settings = overrides.settings()
+    prompts = CommandPrompts([])
+    if states is None:
+        prompts = gather_prompts(prompt_options, settings, dataset)
 
     from depthtui.cli.headless import Job, run_job
     from depthtui.engine.factory import Storage
@@ -100,21 +104,21 @@ def run(
     run_settings = settings.run_settings()
     if states is None and protocol is None:
         run_settings = replace(run_settings, metrics=DEFAULT_METRICS)
-    note_replaced_metrics(given, run_settings.metrics)
-    run_settings = given.over(run_settings)
+    note_replaced_metrics(overrides, run_settings.metrics)
+    run_settings = overrides.over(run_settings)
     if states is None:
         run_settings = beside_base(run_settings, spec)
     run_settings = reading_through(run_settings, settings.lens)
     job = Job(
         spec=spec,
-        prompts=gathered.prompts,
+        prompts=prompts.prompts,
         settings=run_settings,
         storage=Storage.of(settings),
         trusted=trusted,
         max_tokens=dataset.max_tokens,
-        more=gathered.more,
-        n_more=gathered.n_more,
-        named=given.values.get("metrics") or named_metrics(run_settings),
+        more=prompts.more,
+        n_more=prompts.n_more,
+        named=overrides.values.get("metrics") or named_metrics(run_settings),
         states=() if states is None else find_state_files(states),
     )
     results = run_job(job, notice=say, fail=fail, on_bug=log_bug)

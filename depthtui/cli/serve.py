@@ -9,9 +9,9 @@ from importlib.util import find_spec
 
 import click
 
-from depthtui.cli.help import Command
-from depthtui.cli.options import refuse_trust_in_last_model
+from depthtui.cli.command_help import SectionedCommand
 from depthtui.cli.output import say
+from depthtui.cli.shared_options import refuse_trust_in_last_model
 from depthtui.errors import DepthError
 from depthtui.installing import install_extra
 
@@ -22,7 +22,7 @@ _WARNING = (
 
 
 @click.command(
-    cls=Command,
+    cls=SectionedCommand,
     context_settings={"ignore_unknown_options": True},
     examples=[
         "depthtui serve",
@@ -67,8 +67,8 @@ def serve(
         )
     # What is wrong with them is told here, not on a page.
     explorer = click.Command("depthtui", params=context.find_root().command.params)
-    with explorer.make_context("depthtui", list(options)) as given:
-        refuse_trust_in_last_model(given.params)
+    with explorer.make_context("depthtui", list(options)) as overrides:
+        refuse_trust_in_last_model(overrides.params)
     # -P: no module of the folder that depthtui was started in is imported.
     command = [sys.executable, "-P", "-m", "depthtui", *options]
     with _listening(host, port) as listening:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from depthtui.cli.help import Group
-from depthtui.cli.options import (
-    Given,
+from depthtui.cli.command_help import SectionedGroup
+from depthtui.cli.output import print_table, report_runs, say
+from depthtui.cli.shared_options import (
     OutOptions,
+    Overrides,
     cache_dir_option,
     out_options,
     palette_option,
 )
-from depthtui.cli.output import print_table, report_runs, say
 from depthtui.data.pool import POOLS, Pool
 from depthtui.errors import DepthError
 
@@ -27,7 +27,7 @@ _NAMES = "`depthtui sessions list` has the names."
 
 
 @click.group(
-    cls=Group,
+    cls=SectionedGroup,
     examples=[
         "depthtui sessions list",
         "depthtui sessions export 20261127-0942 --format html --out session/",
@@ -40,7 +40,7 @@ def sessions() -> None:
 
 @sessions.command("list")
 @cache_dir_option
-def list_(given: Given) -> None:
+def list_(overrides: Overrides) -> None:
     """List the sessions, the latest first."""
     from depthtui.token_text import shortened
 
@@ -52,7 +52,7 @@ def list_(given: Given) -> None:
             ", ".join(dict.fromkeys(run.model.name for run in file.session.runs)),
             shortened(" ".join(file.title.split()), _LONGEST_TITLE),
         )
-        for file in _folder(given).files(say)
+        for file in _folder(overrides).files(say)
     ]
     print_table(("session", "kept", "runs", "models", "title"), rows, numbers=(2,))
 
@@ -73,7 +73,7 @@ def list_(given: Given) -> None:
     default="none",
     help="Prompts that are pooled: those of each task, or all of each model.  [default: none]",
 )
-def export(name: str, given: Given, output: OutOptions, pool: Pool) -> int:
+def export(name: str, overrides: Overrides, output: OutOptions, pool: Pool) -> int:
     """Print a row and the verdict of each run of the session NAME, and write files with --out.
 
     NAME is in `depthtui sessions list`; its beginning is enough. The results come from the cache.
@@ -83,8 +83,8 @@ def export(name: str, given: Given, output: OutOptions, pool: Pool) -> int:
     from depthtui.report.kept_runs import missing_words, read_run
 
     output.check("runs")
-    settings = given.settings()
-    session = _named(name, given).session
+    settings = overrides.settings()
+    session = _named(name, overrides).session
     store = open_store(settings.cache_folder, settings.cache_limit, say)
     results, missing = [], []
     for number, run in enumerate(session.runs, start=1):
@@ -112,9 +112,9 @@ def export(name: str, given: Given, output: OutOptions, pool: Pool) -> int:
 @sessions.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @cache_dir_option
-def remove(names: tuple[str, ...], given: Given) -> None:
+def remove(names: tuple[str, ...], overrides: Overrides) -> None:
     """Delete the sessions of these whole names; the results of their runs stay in the cache."""
-    folder = _folder(given)
+    folder = _folder(overrides)
     found = {file.name: file for file in folder.files(say)}
     for name in names:
         if name not in found:
@@ -124,19 +124,19 @@ def remove(names: tuple[str, ...], given: Given) -> None:
         click.echo(f"deleted {name}")
 
 
-def _folder(given: Given) -> SessionFolder:
+def _folder(overrides: Overrides) -> SessionFolder:
     from depthtui.data.session_files import SessionFolder
 
-    return SessionFolder(given.settings().cache_folder)
+    return SessionFolder(overrides.settings().cache_folder)
 
 
-def _named(name: str, given: Given) -> SessionFile:
+def _named(name: str, overrides: Overrides) -> SessionFile:
     """The session of a name, or of the only name that begins with it.
 
     Raises:
         DepthError: there is none, or there are several.
     """
-    files = _folder(given).files(say)
+    files = _folder(overrides).files(say)
     found = [file for file in files if file.name == name]
     found = found or [file for file in files if file.name.startswith(name)]
     if not found:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from depthtui.cli.help import in_section
-from depthtui.cli.options import DatasetOptions, Folder, Given, PromptOptions
+from depthtui.cli.command_help import in_section
+from depthtui.cli.shared_options import DatasetOptions, Folder, Overrides, PromptOptions
 
 states_option = in_section(
     "Prompts",
@@ -20,7 +20,10 @@ states_option = in_section(
 
 
 def refuse_prompts(
-    asked: PromptOptions, dataset: DatasetOptions, protocol: str | None, given: Given
+    prompt_options: PromptOptions,
+    dataset: DatasetOptions,
+    protocol: str | None,
+    overrides: Overrides,
 ) -> None:
     """Refuse what says which prompts are run, or how: these have been.
 
@@ -28,17 +31,17 @@ def refuse_prompts(
         UsageError: says which option does.
     """
     said = {
-        "--prompt": asked.prompts,
-        "--answer": asked.answers,
-        "--prompt-file": asked.files,
-        "--task": asked.task,
-        "--level": asked.level,
-        "--examples": asked.examples,
+        "--prompt": prompt_options.prompts,
+        "--answer": prompt_options.answers,
+        "--prompt-file": prompt_options.files,
+        "--task": prompt_options.task,
+        "--level": prompt_options.level,
+        "--examples": prompt_options.examples,
         "--data": dataset.data,
         "--sample": dataset.sample,
         "--max-tokens": dataset.max_tokens,
         "--protocol": protocol,
-        "--chat-template": given.values.get("chat_template"),
+        "--chat-template": overrides.values.get("chat_template"),
     }
     for flag, value in said.items():
         if value:

@@ -10,8 +10,8 @@ from rich.style import Style
 from rich.text import Text
 
 from depthtui import ramps
-from depthtui.cli.display import Display
 from depthtui.cli.output import stopped_by_ctrl_c
+from depthtui.cli.progress import ProgressDisplay
 from depthtui.cli.streams import output_failure
 from depthtui.data import protocol
 from depthtui.data.generation import Continuation, Generation, utf8
@@ -83,7 +83,7 @@ def generate_texts(
         else:
             display.emit(event)
 
-    with Display(notice) as display:
+    with ProgressDisplay(notice) as display:
         storage = job.storage.without_activations()
         engine = make_engine(storage, emit, notice, trusted=job.trusted)
         model = engine.load(job.spec)

@@ -11,7 +11,7 @@ from depthtui.cli.output import say
 from depthtui.files import system_reason
 
 
-class _Output(io.FileIO):
+class _OutputStream(io.FileIO):
     """Standard output, which remembers an error.
 
     Attributes:
@@ -32,7 +32,7 @@ class _Output(io.FileIO):
             return memoryview(data).nbytes
 
 
-class _Remarks(io.FileIO):
+class _ErrorStream(io.FileIO):
     """Standard error: no work ends because a remark about it cannot be written."""
 
     def write(self, data: Any) -> int:
@@ -58,9 +58,9 @@ def open_streams() -> None:
             setattr(sys, f"__{name}__", stream)
     # A caller in this process may have put its own in their place.
     if sys.stdout is sys.__stdout__:
-        sys.stdout = _over(sys.stdout, _Output)
+        sys.stdout = _over(sys.stdout, _OutputStream)
     if sys.stderr is sys.__stderr__:
-        sys.stderr = _over(sys.stderr, _Remarks)
+        sys.stderr = _over(sys.stderr, _ErrorStream)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="backslashreplace")
@@ -91,11 +91,11 @@ def output_failure() -> OSError | None:
     return None if output is None else output.failure
 
 
-def _output() -> _Output | None:
+def _output() -> _OutputStream | None:
     """What is beneath standard output; None where a caller has put another in its place."""
     buffer = getattr(sys.stdout, "buffer", None)
     raw = getattr(buffer, "raw", buffer)
-    return raw if isinstance(raw, _Output) else None
+    return raw if isinstance(raw, _OutputStream) else None
 
 
 def written_out(status: int) -> int:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from depthtui.cli.command_help import SectionedCommand, in_section
 from depthtui.cli.completion import complete_models, complete_tasks
-from depthtui.cli.help import Command, in_section
-from depthtui.cli.options import (
-    Given,
+from depthtui.cli.output import ended_as_by_ctrl_c, print_written, say
+from depthtui.cli.shared_options import (
+    Overrides,
     cache_options,
     examples_range,
     files_to_write,
@@ -23,7 +24,6 @@ from depthtui.cli.options import (
     read_size,
     run_options,
 )
-from depthtui.cli.output import ended_as_by_ctrl_c, print_written, say
 from depthtui.data.run_settings import DEFAULT_METRICS, EXAMPLES, ModelSpec
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError, short_repr
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from depthtui.sweep.state import Outcome, Shard
 
 
-class _SweepCommand(Command):
+class _SweepCommand(SectionedCommand):
     """The command, which keeps the words that it was called with."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -145,7 +145,7 @@ class SlurmOptions:
 
 _plan_options = one_argument(
     "Plan",
-    "asked",
+    "plan_options",
     PlanOptions,
     click.option(
         "--model",
@@ -270,13 +270,13 @@ _slurm_options = one_argument(
 )
 def sweep(
     plan_file: Path | None,
-    asked: PlanOptions,
+    plan_options: PlanOptions,
     gpus: int | None,
     shard: Shard | None,
     merge: tuple[Path, ...],
     cluster: RayOptions,
     jobs: SlurmOptions,
-    given: Given,
+    overrides: Overrides,
     spec: ModelSpec,
     trusted: TrustedModels,
     out: Path | None,
@@ -305,11 +305,11 @@ def sweep(
     if merge:
         if out is None:
             raise click.UsageError("--merge needs --out FOLDER.")
-        if plan_file or asked.models or asked.tasks or asked.protocol:
+        if plan_file or plan_options.models or plan_options.tasks or plan_options.protocol:
             raise click.UsageError("--merge takes folders, not models and tasks.")
         return _merge(merge, out, formats)
-    settings = given.settings()
-    plan = _plan(plan_file, asked, settings, given, spec)
+    settings = overrides.settings()
+    plan = _plan(plan_file, plan_options, settings, overrides, spec)
     if gpus is not None and any(model.device not in ("auto", "cuda") for model in plan.models):
         raise click.UsageError("--gpus chooses the devices: name none by --device or in the plan.")
     path = out or default_folder(plan, settings.cache_folder)
@@ -323,7 +323,7 @@ def sweep(
     try:
         with ended_as_by_ctrl_c():
             if cluster.ray:
-                cache_dir = given.values.get("cache_dir")
+                cache_dir = overrides.values.get("cache_dir")
                 datasets = datasets_dir(settings.cache_folder)
                 outcome = _run_on_ray(plan, folder, cluster, cache_dir, trusted, datasets, shard)
             elif gpus is not None:
@@ -341,9 +341,9 @@ def sweep(
 
 def _plan(
     plan_file: Path | None,
-    asked: PlanOptions,
+    plan_options: PlanOptions,
     settings: Settings,
-    given: Given,
+    overrides: Overrides,
     spec: ModelSpec,
 ) -> SweepPlan:
     """The plan of the file, of the protocol and of the options together."""
@@ -357,24 +357,26 @@ def _plan(
     )
     from depthtui.sweep.plan_file import read_plan
 
-    drawing = Drawing(asked.examples or EXAMPLES, asked.max_tokens or 0, asked.sample)
+    drawing = Drawing(
+        plan_options.examples or EXAMPLES, plan_options.max_tokens or 0, plan_options.sample
+    )
     run = settings.run_settings()
-    if not asked.protocol:
+    if not plan_options.protocol:
         run = replace(run, metrics=DEFAULT_METRICS)
-    note_replaced_metrics(given, run.metrics)
-    plan = SweepPlan((), (), given.over(run), settings.summary_settings())
+    note_replaced_metrics(overrides, run.metrics)
+    plan = SweepPlan((), (), overrides.over(run), settings.summary_settings())
     try:
-        data = parse_data(asked.data)
+        data = parse_data(plan_options.data)
         if plan_file is not None:
             plan = read_plan(plan_file, plan, drawing, say)
         tasks = [
             task
-            for text in asked.tasks
-            for task in parse_task(text, data, drawing, asked.levels == "all")
+            for text in plan_options.tasks
+            for task in parse_task(text, data, drawing, plan_options.levels == "all")
         ]
-        specs = [replace(spec, name=name) for name in asked.models]
+        specs = [replace(spec, name=name) for name in plan_options.models]
         plan = replace(plan, models=(*plan.models, *specs), tasks=(*plan.tasks, *tasks))
-        if asked.protocol:
+        if plan_options.protocol:
             if not tasks and drawing != Drawing():
                 raise DepthError("--protocol paper says which prompts are run, and how many.")
             plan = _on_the_papers_data(plan, data, settings)
@@ -385,7 +387,7 @@ def _plan(
 
 def _on_the_papers_data(plan: SweepPlan, data: Mapping[str, str], settings: Settings) -> SweepPlan:
     """The plan under the paper's protocol, on those of its data sets that can be had."""
-    from depthtui.cli.protocol import missing_datasets
+    from depthtui.cli.paper_protocol import missing_datasets
     from depthtui.prompts.local_datasets import how_to_get
     from depthtui.prompts.paper import PAPER_PROTOCOL
     from depthtui.sweep.paper import with_paper_protocol

@@ -155,9 +155,9 @@ def size_of(width: Any, height: Any) -> tuple[int, int]:
     return _within(width, *_COLUMNS), _within(height, *_LINES)
 
 
-def _within(asked: Any, least: int, default: int, largest: int) -> int:
+def _within(value: Any, least: int, default: int, largest: int) -> int:
     try:
-        return min(max(int(asked), least), largest)
+        return min(max(int(value), least), largest)
     except (TypeError, ValueError, OverflowError):
         return default
 

@@ -13,7 +13,7 @@ from depthtui.cli.output import say
 OTHERS = "Options"
 """The heading of options that no section was given."""
 
-_ALL = "depthtui.cli.help.all"
+_ALL = "depthtui.cli.command_help.all"
 """Whether the help of a context has every option, in its `meta`."""
 
 
@@ -37,7 +37,7 @@ def in_section(section: str, *options: Callable[[Any], Any]) -> Callable[[Any], 
     return add
 
 
-class Command(click.Command):
+class SectionedCommand(click.Command):
     """A command whose options stand in sections.
 
     Args:
@@ -104,14 +104,14 @@ def _help_all(rare: int) -> click.Option:
     )
 
 
-class Group(click.Group):
+class SectionedGroup(click.Group):
     """Commands, before the options that stand in sections.
 
     Args:
         examples: command lines, which end the help.
     """
 
-    command_class = Command
+    command_class = SectionedCommand
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **options: Any) -> None:
         super().__init__(*args, **options)

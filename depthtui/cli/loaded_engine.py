@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from depthtui.cli.options import Given
 from depthtui.cli.output import say
+from depthtui.cli.shared_options import Overrides
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.trust import TrustedModels
 
@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def loaded_engine(spec: ModelSpec, trusted: TrustedModels, given: Given) -> Iterator[Engine]:
+def loaded_engine(
+    spec: ModelSpec, trusted: TrustedModels, overrides: Overrides
+) -> Iterator[Engine]:
     """An engine that has loaded a model, while a progress bar is shown."""
-    from depthtui.cli.display import Display
+    from depthtui.cli.progress import ProgressDisplay
     from depthtui.engine.factory import Storage, make_engine
     from depthtui.models.reach import check_can_open
 
-    storage = Storage.of(given.settings())
+    storage = Storage.of(overrides.settings())
     # What cannot be opened is told before torch is imported, which takes seconds.
     check_can_open(spec, storage.models_dir, spec in trusted)
-    with Display(say) as display:
+    with ProgressDisplay(say) as display:
         engine = make_engine(storage, display.emit, say, trusted=trusted)
         engine.load(spec)
         yield engine

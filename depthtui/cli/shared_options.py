@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from depthtui.cli.command_help import in_section
 from depthtui.cli.completion import complete_metrics, complete_models, complete_tasks
-from depthtui.cli.help import in_section
 from depthtui.cli.output import say
 from depthtui.data.run_settings import (
     DEFAULT_METRICS,
@@ -226,7 +226,7 @@ class OutOptions:
 
 
 @dataclass(frozen=True)
-class Given:
+class Overrides:
     """Settings that the command line names.
 
     Attributes:
@@ -245,9 +245,9 @@ class Given:
         return self.over(load_settings(on_notice=say))
 
 
-def note_replaced_metrics(given: Given, default: Sequence[str]) -> None:
+def note_replaced_metrics(overrides: Overrides, default: Sequence[str]) -> None:
     """Print the metrics of the default set that --metrics leaves out."""
-    metrics = given.values.get("metrics", default)
+    metrics = overrides.values.get("metrics", default)
     absent = [name for name in default if name not in metrics]
     if absent:
         say(f"--metrics replaces the default set; not measured: {', '.join(absent)}.")
@@ -297,16 +297,16 @@ def one_argument(
     return _collect(section, options, hand_over)
 
 
-def given_options(section: str, *options: _Decorator) -> _Decorator:
+def override_options(section: str, *options: _Decorator) -> _Decorator:
     """Options for settings; those that are given reach a command as its argument `given`.
 
     `section` is their heading in the help.
     """
 
     def hand_over(own: dict[str, Any], arguments: dict[str, Any]) -> None:
-        before: Given = arguments.get("given", Given())
+        before: Overrides = arguments.get("overrides", Overrides())
         named = {name: value for name, value in own.items() if value is not None}
-        arguments["given"] = Given({**before.values, **named})
+        arguments["overrides"] = Overrides({**before.values, **named})
 
     return _collect(section, options, hand_over)
 
@@ -367,8 +367,8 @@ def _setting(kind: type, name: str, **how: Any) -> _Decorator:
 
 
 _cache_dir = _setting(Settings, "cache_dir", type=Folder(), callback=None)
-cache_dir_option = given_options("Cache", _cache_dir)
-cache_options = given_options(
+cache_dir_option = override_options("Cache", _cache_dir)
+cache_options = override_options(
     "Cache",
     _cache_dir,
     _setting(Settings, "cache_limit", callback=read_size, metavar="SIZE"),
@@ -429,7 +429,7 @@ def _prompt_options(by_itself: int) -> _Decorator:
     """Options for prompts, so many of a task where nobody says how many."""
     return one_argument(
         "Prompts",
-        "asked",
+        "prompt_options",
         partial(PromptOptions, by_itself=by_itself),
         click.option("--prompt", "prompts", multiple=True, help="A prompt; may be given again."),
         click.option(
@@ -485,7 +485,7 @@ dataset_options = one_argument(
 )
 _IN_PART = (*OF_A_PART, "tolerance", "riemann_steps")
 _LENSES = ("lens", "lens_texts", "lens_ridge")
-_measuring_options = given_options(
+_measuring_options = override_options(
     "Measuring",
     _declared(
         "metrics",
@@ -496,8 +496,8 @@ _measuring_options = given_options(
     ),
     *declared(RunSettings, SummarySettings, but=["metrics", *_IN_PART, *_LENSES]),
 )
-_lens_options = given_options("Lens", *declared(RunSettings, SummarySettings, only=_LENSES))
-_part_options = given_options(
+_lens_options = override_options("Lens", *declared(RunSettings, SummarySettings, only=_LENSES))
+_part_options = override_options(
     "Slower metrics",
     *declared(RunSettings, only=_IN_PART),
     click.option(
@@ -515,7 +515,7 @@ def run_options(command: Any) -> Any:
     return _measuring_options(_lens_options(_part_options(command)))
 
 
-generation_options = given_options("Writing", *declared(GenerationSettings))
+generation_options = override_options("Writing", *declared(GenerationSettings))
 
 
 def files_to_write(folder: str, subject: Subject, formats: str) -> tuple[_Decorator, _Decorator]:
@@ -538,7 +538,7 @@ def files_to_write(folder: str, subject: Subject, formats: str) -> tuple[_Decora
     )
 
 
-palette_option = given_options("Files", _setting(Settings, "palette"))
+palette_option = override_options("Files", _setting(Settings, "palette"))
 out_options = one_argument(
     "Files",
     "output",
@@ -548,7 +548,7 @@ out_options = one_argument(
 
 
 @dataclass(frozen=True)
-class Gathered:
+class CommandPrompts:
     """The prompts of a command.
 
     Attributes:
@@ -563,8 +563,8 @@ class Gathered:
 
 
 def gather_prompts(
-    asked: PromptOptions, settings: Settings, dataset: DatasetOptions | None = None
-) -> Gathered:
+    prompt_options: PromptOptions, settings: Settings, dataset: DatasetOptions | None = None
+) -> CommandPrompts:
     """Typed prompts, then those of files, then those of a task or a data set."""
     from depthtui.prompts.answers import with_answer
     from depthtui.prompts.dataset_formats import DATASETS
@@ -572,8 +572,8 @@ def gather_prompts(
     from depthtui.prompts.tasks import make_prompts
 
     dataset = dataset or DatasetOptions()
-    task = asked.task
-    if task is None and (asked.level or asked.examples):
+    task = prompt_options.task
+    if task is None and (prompt_options.level or prompt_options.examples):
         raise click.UsageError("--level and --examples need --task NAME.")
     if set(dataset.data) - {task}:
         raise click.UsageError("--data NAME=FILE needs --task NAME.")
@@ -581,23 +581,23 @@ def gather_prompts(
         _refuse_level_in(task)
     if dataset.sample and task not in DATASETS:
         raise click.UsageError("--sample needs a data set as --task.")
-    if asked.answers and len(asked.answers) != len(asked.prompts):
+    if prompt_options.answers and len(prompt_options.answers) != len(prompt_options.prompts):
         raise click.UsageError("--answer is given once for each --prompt TEXT, or not at all.")
-    answers = asked.answers or ("",) * len(asked.prompts)
-    prompts = [with_answer(*typed) for typed in zip(asked.prompts, answers, strict=True)]
+    answers = prompt_options.answers or ("",) * len(prompt_options.prompts)
+    prompts = [with_answer(*typed) for typed in zip(prompt_options.prompts, answers, strict=True)]
     try:
-        for path in asked.files:
+        for path in prompt_options.files:
             prompts += read_standard_input() if str(path) == "-" else read_prompts(path)
         if task in DATASETS:
-            return _with_dataset(prompts, task, asked, dataset, settings)
+            return _with_dataset(prompts, task, prompt_options, dataset, settings)
         if task is not None:
-            count = asked.examples or asked.by_itself
-            prompts += make_prompts(task, asked.level, count, settings.seed)
+            count = prompt_options.examples or prompt_options.by_itself
+            prompts += make_prompts(task, prompt_options.level, count, settings.seed)
     except DepthError as error:
         raise click.UsageError(str(error)) from error
     if not prompts:
         raise click.UsageError("Give a prompt: --prompt TEXT, --prompt-file FILE or --task NAME.")
-    return Gathered(prompts)
+    return CommandPrompts(prompts)
 
 
 def _refuse_level_in(task: str) -> None:
@@ -617,20 +617,20 @@ def _refuse_level_in(task: str) -> None:
 def _with_dataset(
     prompts: list[Prompt],
     name: str,
-    asked: PromptOptions,
+    prompt_options: PromptOptions,
     dataset: DatasetOptions,
     settings: Settings,
-) -> Gathered:
+) -> CommandPrompts:
     """Prompts, and as many of a data set as are asked for."""
     from depthtui.prompts.datasets import read_dataset, rows
 
     source = dataset.data.get(name)
     sample_seed = settings.seed if dataset.sample else None
     folder = datasets_dir(settings.cache_folder)
-    count, level = asked.examples or asked.by_itself, asked.level
+    count, level = prompt_options.examples or prompt_options.by_itself, prompt_options.level
     if dataset.max_tokens is None:
-        fewest = asked.examples or 1
+        fewest = prompt_options.examples or 1
         found = read_dataset(name, source, count, sample_seed, level, folder, fewest)
-        return Gathered(prompts + found)
+        return CommandPrompts(prompts + found)
     # Which of them are short enough, only the model's tokenizer can say.
-    return Gathered(prompts, rows(name, source, sample_seed, level, folder), count)
+    return CommandPrompts(prompts, rows(name, source, sample_seed, level, folder), count)

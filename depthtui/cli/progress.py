@@ -28,7 +28,7 @@ class _TimeLeft(ProgressColumn):
         return Text(f"{about(seconds)} left")
 
 
-class Display(ProgressBars):
+class ProgressDisplay(ProgressBars):
     """One bar, of the stage that goes on.
 
     Attributes:

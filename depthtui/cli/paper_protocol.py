@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from depthtui.cli.help import in_section
-from depthtui.cli.options import DatasetOptions, Given, PromptOptions
+from depthtui.cli.command_help import in_section
 from depthtui.cli.output import say
+from depthtui.cli.shared_options import DatasetOptions, Overrides, PromptOptions
 
 _SET = {
     "kl_threshold": "--kl-threshold",
@@ -36,8 +36,8 @@ protocol_option = in_section(
 
 
 def under_paper_protocol(
-    asked: PromptOptions, dataset: DatasetOptions, given: Given
-) -> tuple[PromptOptions, DatasetOptions, Given]:
+    prompt_options: PromptOptions, dataset: DatasetOptions, overrides: Overrides
+) -> tuple[PromptOptions, DatasetOptions, Overrides]:
     """Options of a run as the paper's protocol has them; says what it sets.
 
     Raises:
@@ -46,19 +46,19 @@ def under_paper_protocol(
     from depthtui.prompts.paper import PAPER_PROTOCOL
 
     choices = {choice.name: choice for choice in PAPER_PROTOCOL.datasets}
-    name = asked.task or (next(iter(dataset.data)) if len(dataset.data) == 1 else "")
-    if asked.prompts or asked.files or name not in choices:
+    name = prompt_options.task or (next(iter(dataset.data)) if len(dataset.data) == 1 else "")
+    if prompt_options.prompts or prompt_options.files or name not in choices:
         *others, last = choices
         raise click.UsageError(
             f"--protocol paper takes one of the paper's data sets: --task {', '.join(others)} or "
             f"{last}."
         )
     said = {
-        "--level": asked.level,
-        "--examples": asked.examples,
+        "--level": prompt_options.level,
+        "--examples": prompt_options.examples,
         "--max-tokens": dataset.max_tokens,
         "--sample": dataset.sample,
-        **{flag: name in given.values for name, flag in _SET.items()},
+        **{flag: name in overrides.values for name, flag in _SET.items()},
     }
     for flag, value in said.items():
         if value:
@@ -71,12 +71,12 @@ def under_paper_protocol(
         "lens": paper.summary.lens,
         "chat_template": paper.chat_template,
     }
-    given = Given({**given.values, **settings})
-    say(paper.in_words([name], given.settings().seed))
+    overrides = Overrides({**overrides.values, **settings})
+    say(paper.in_words([name], overrides.settings().seed))
     return (
-        replace(asked, task=name, examples=choice.examples),
+        replace(prompt_options, task=name, examples=choice.examples),
         replace(dataset, max_tokens=choice.max_tokens),
-        given,
+        overrides,
     )
 
 
