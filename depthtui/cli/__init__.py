@@ -77,7 +77,7 @@ def _status(args: Sequence[str] | None) -> int:
         say(str(error))
         return 1
     except SystemExit as error:
-        # A reader that has gone ends Rich and click so.
+        # Rich and click exit like this when the reader of their output has gone.
         return error.code if isinstance(error.code, int) else 1
     except Exception as error:
         if output_failure() is None:
@@ -91,7 +91,7 @@ class _Commands(SectionedGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command; where a model stands in its place, say how one is opened."""
+        """Find a command; for a model in its place, explain how to open one."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -102,14 +102,14 @@ class _Commands(SectionedGroup):
             raise
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write examples, and where settings, theme and keys are read from."""
+        """Write the examples, and the sources of settings, theme and keys."""
         super().format_epilog(ctx, formatter)
         formatter.write("\nThe manual: depthtui help\n")
         formatter.write(f"Settings, theme and keys: {settings_path()}\n")
 
 
 def _engine_command(context: click.Context, parameter: click.Parameter, command: str) -> str:
-    """A command that can be started here."""
+    """The command line of an engine, whose program must exist on this machine."""
     try:
         words = shlex.split(command)
     except ValueError as error:
@@ -167,7 +167,7 @@ def commands(
     if "TEXTUAL_DRIVER" not in os.environ:
         _check_terminal()
     settings = overrides.settings()
-    # What is made on the way to the first screen is no garbage; the app collects from there on.
+    # Objects made before the first screen stay; the app collects garbage from there on.
     gc.disable()
     try:
         from depthtui.tui.app import main as explore
@@ -180,7 +180,7 @@ def commands(
 
 
 def _check_terminal() -> None:
-    """See that the explorer can be drawn here.
+    """Check that the explorer can be drawn here.
 
     Raises:
         DepthError: it cannot.

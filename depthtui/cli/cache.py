@@ -81,7 +81,7 @@ def verify(overrides: Overrides) -> None:
 
 
 def _store(overrides: Overrides) -> tuple[Path, Store]:
-    """The results folder and its store, which is not made where there is none.
+    """The results folder and its store, which is not made where it is missing.
 
     Raises:
         DepthError: the folder cannot be used.

@@ -1,4 +1,4 @@
-"""What `depthtui doctor` looks at: each check says what it found, and what helps."""
+"""The checks of `depthtui doctor`, each with its result and a remedy."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
     from depthtui.models.devices import Device
 
 NAMED = ("torch", "transformers", "accelerate", "textual")
-"""Libraries whose versions are told where nothing is wrong with them."""
+"""Libraries whose versions are printed even where nothing is wrong with them."""
 
 REACHING = ("ssh", "srun", "docker", "kubectl", "torchrun")
-"""Commands that hand standard input and output on to where a model may be."""
+"""Commands that pass standard input and output on to a place that may have a model."""
 
 _PATIENCE = 10.0
-"""Seconds for a command of Slurm's: one whose cluster is away may wait for minutes."""
+"""Seconds that a Slurm command may take; one whose cluster is away may wait for minutes."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """The result of a check.
 
     Attributes:
-        topic: what it is about, such as `cache`.
+        topic: its subject, such as `cache`.
         level: `ok`, `note` (works, but worth knowing) or `broken`.
-        says: what was found, in a sentence or less.
-        helps: what to do; empty where nothing is to be done.
-        facts: the same for programs.
+        says: the result, in a sentence or less.
+        helps: the remedy; empty where none is needed.
+        facts: the result, for programs.
     """
 
     topic: str
@@ -57,7 +57,7 @@ class Check:
 
 
 def check_versions() -> Iterator[Check]:
-    """Python and the libraries, against what depthtui asks for."""
+    """Python and the libraries, against the versions that depthtui needs."""
     versions = {"python": platform.python_version()}
     for text in importlib.metadata.requires("depthtui") or ():
         needed = Requirement(text)
@@ -97,7 +97,7 @@ def check_versions() -> Iterator[Check]:
 
 
 def check_devices() -> tuple[list[Device], list[Check]]:
-    """What models can be put on; nothing where torch does not work."""
+    """The devices for models; none where torch does not work."""
     try:
         import torch
 
@@ -140,7 +140,7 @@ def _check_device(device: Device) -> Check:
 
 
 def check_schedulers(here: Sequence[Device]) -> Iterator[Check]:
-    """What can spread a sweep: Slurm, Ray, and the GPUs of this machine."""
+    """The means to spread a sweep: Slurm, Ray, and the GPUs of this machine."""
     slurm = _slurm_version()
     partitions: list[str] = []
     if slurm:
@@ -168,7 +168,7 @@ def check_schedulers(here: Sequence[Device]) -> Iterator[Check]:
 
 
 def check_ranks(here: Sequence[Device]) -> Iterator[Check]:
-    """What ranks of a model can talk through."""
+    """The backends through which ranks of a model can communicate."""
     if not here:
         return
     from torch import distributed
@@ -191,9 +191,9 @@ def check_ranks(here: Sequence[Device]) -> Iterator[Check]:
 
 
 def check_plan(spec: ModelSpec, settings: Settings, trusted: TrustedModels) -> Iterator[Check]:
-    """Whether a model can be cut for a number of ranks, and for which.
+    """Whether a model can be cut for a number of ranks, and the numbers that work.
 
-    Its configuration is read, and where it is not here, its files are fetched.
+    Reads its configuration; where that is not here, fetches its files.
     """
     from depthtui.models.catalog import resolve
     from depthtui.models.checked_config import read_checked_config
@@ -220,7 +220,7 @@ def check_plan(spec: ModelSpec, settings: Settings, trusted: TrustedModels) -> I
 
 
 def _slurm_version() -> str | None:
-    """The version of the Slurm that jobs can be submitted to from here, if any."""
+    """The version of Slurm, if jobs can be submitted to it from here."""
     if shutil.which("sbatch") is None:
         return None
     with suppress(OSError, subprocess.SubprocessError):
@@ -229,7 +229,7 @@ def _slurm_version() -> str | None:
 
 
 def _printed(*command: str) -> str:
-    """What a command of Slurm's prints.
+    """The output of a Slurm command.
 
     Raises:
         OSError, SubprocessError: it fails, or does not answer.
@@ -246,7 +246,7 @@ def _why_not(error: Exception) -> str:
 
 
 def check_elsewhere() -> Iterator[Check]:
-    """What of this machine can reach an engine elsewhere."""
+    """The commands on this machine that can reach an engine elsewhere."""
     found = [name for name in REACHING if shutil.which(name)]
     words = f"--engine-command can use {', '.join(found)}"
     yield Check(
@@ -258,7 +258,7 @@ def check_elsewhere() -> Iterator[Check]:
 
 
 def check_terminal() -> Iterator[Check]:
-    """Colours and characters."""
+    """The terminal's colours and characters."""
     size, colors, encoding = shutil.get_terminal_size(), _colors(), _encoding()
     facts = {
         "colors": colors,
@@ -301,7 +301,7 @@ def _encoding() -> str:
 
 
 def check_settings() -> tuple[Settings, list[Check]]:
-    """The settings file, and the settings: the defaults where it is broken."""
+    """The settings, and checks of their file; the defaults where it is broken."""
     path = settings_path()
     notices: list[str] = []
     try:
@@ -317,7 +317,7 @@ def check_settings() -> tuple[Settings, list[Check]]:
 
 
 def check_cache(settings: Settings) -> Iterator[Check]:
-    """Whether results are kept, and whether those that are there can be read."""
+    """Whether results are kept, and whether the kept ones can be read."""
     from depthtui.data.store import open_store
 
     folder = settings.cache_folder
@@ -390,7 +390,7 @@ def check_hub() -> Iterator[Check]:
 
 
 def check_models(settings: Settings, here: Sequence[Device]) -> Iterator[Check]:
-    """What is on this disk, and which of the paper's models fit on these devices."""
+    """The models on this disk, and the paper's models that fit on these devices."""
     from depthtui.models.catalog import on_disk
 
     listed = on_disk(models_dir(settings.cache_folder))

@@ -11,10 +11,10 @@ import click
 from depthtui.cli.output import say
 
 OTHERS = "Options"
-"""The heading of options that no section was given."""
+"""The heading of options without a section."""
 
 _ALL = "depthtui.cli.command_help.all"
-"""Whether the help of a context has every option, in its `meta`."""
+"""The key in a context's `meta` for whether its help has every option."""
 
 
 def show_every_option(ctx: click.Context) -> None:
@@ -23,7 +23,7 @@ def show_every_option(ctx: click.Context) -> None:
 
 
 def in_section(section: str, *options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Options of a command that stand under one heading of its help."""
+    """Put options of a command under one heading of its help."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
         before = list(getattr(command, "__click_params__", ()))
@@ -38,7 +38,7 @@ def in_section(section: str, *options: Callable[[Any], Any]) -> Callable[[Any], 
 
 
 class SectionedCommand(click.Command):
-    """A command whose options stand in sections.
+    """A command whose help has its options in sections.
 
     Args:
         examples: command lines, which end the help.
@@ -77,7 +77,7 @@ class SectionedCommand(click.Command):
             yield arg
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options under their headings, in the order in which these come first."""
+        """Write the options under their headings, in order of first use."""
         _write_sections(self, ctx, formatter, () if _ALL in ctx.meta else self._rare)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -105,7 +105,7 @@ def _help_all(rare: int) -> click.Option:
 
 
 class SectionedGroup(click.Group):
-    """Commands, before the options that stand in sections.
+    """A group whose help lists its commands, then its options in sections.
 
     Args:
         examples: command lines, which end the help.
@@ -138,7 +138,7 @@ def _write_sections(
         record = None if parameter.name in left_out else parameter.get_help_record(ctx)
         if record is not None and isinstance(parameter, click.Option):
             sections.setdefault(getattr(parameter, "section", OTHERS), []).append(record)
-    # What belongs to no section, such as --help, is looked for last.
+    # Options without a section, such as --help, come last.
     others = sections.pop(OTHERS, None)
     if others:
         sections[OTHERS] = others

@@ -1,4 +1,4 @@
-"""`depthtui completion`: what a shell needs to complete commands, options, tasks and models."""
+"""`depthtui completion`: lets a shell complete commands, options, tasks and models."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 from depthtui.cli.command_help import SectionedCommand
 
 _VARIABLE = "_DEPTHTUI_COMPLETE"
-"""By which click is asked for completions."""
+"""The environment variable by which a shell asks click for completions."""
 
 _SHELLS = ("bash", "zsh", "fish")
 
@@ -26,7 +26,7 @@ _SHELLS = ("bash", "zsh", "fish")
 @click.argument("shell", type=click.Choice(_SHELLS))
 @click.pass_context
 def completion(context: click.Context, /, shell: str) -> None:
-    """Print what makes SHELL complete commands, options, tasks, metrics and models."""
+    """Print the script that lets SHELL complete commands, options, tasks, metrics and models."""
     kind = get_completion_class(shell)
     assert kind is not None, f"click does not know {shell}"
     click.echo(kind(context.find_root().command, {}, "depthtui", _VARIABLE).source())
@@ -35,7 +35,7 @@ def completion(context: click.Context, /, shell: str) -> None:
 def complete_tasks(
     context: click.Context, parameter: click.Parameter, typed: str
 ) -> list[CompletionItem]:
-    """Tasks and data sets whose names begin so."""
+    """Tasks and data sets whose names begin with the typed text."""
     from depthtui.prompts.dataset_formats import DATASETS
     from depthtui.prompts.tasks import TASKS
 
@@ -50,7 +50,7 @@ def complete_tasks(
 def complete_metrics(
     context: click.Context, parameter: click.Parameter, typed: str
 ) -> list[CompletionItem]:
-    """Names of metrics, behind those that are there already."""
+    """Names of metrics, after the names that are typed already."""
     from depthtui.metrics import METRICS
 
     before, comma, last = typed.rpartition(",")
@@ -64,12 +64,12 @@ def complete_metrics(
 def complete_models(
     context: click.Context, parameter: click.Parameter, typed: str
 ) -> list[CompletionItem]:
-    """Models that are on this disk, and files."""
+    """Models on this disk, and files."""
     from depthtui.models.catalog import on_disk
     from depthtui.settings import load_settings, models_dir
 
     folder = models_dir(load_settings(on_notice=lambda _: None).cache_folder)
     found = [CompletionItem(model.name) for model in on_disk(folder)]
     named = [item for item in found if item.value.startswith(typed)]
-    # A shell completes either these or files.
+    # A shell completes either models or files.
     return named or [CompletionItem(typed, type="file")]

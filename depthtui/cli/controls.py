@@ -1,4 +1,4 @@
-"""`depthtui doctor --controls`: whether a model's count of layers stands."""
+"""`depthtui doctor --controls`: whether the controls support a model's count of layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from depthtui.data.trust import TrustedModels
 from depthtui.token_text import printable_line
 
 TASK = "commonsense"
-"""The prompts where none are asked for."""
+"""The task of the prompts where none are named."""
 
 
 def print_controls(

@@ -1,4 +1,4 @@
-"""`depthtui doctor`: what works here, and what to do about the rest."""
+"""`depthtui doctor`: what works here, and how to mend the rest."""
 
 from __future__ import annotations
 

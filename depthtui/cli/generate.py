@@ -30,14 +30,14 @@ from depthtui.log import log_bug
 
 
 class Measures(click.Choice[str]):
-    """The names in `TOKEN_DEPTHS`, imported once they are read: most commands do without."""
+    """The names in `TOKEN_DEPTHS`, imported on first access: most commands need none."""
 
     def __init__(self) -> None:
         self.case_sensitive = True
 
     @cached_property
     def choices(self) -> Sequence[str]:  # type: ignore[override]
-        """The names."""
+        """The names of the measures of a token's depth."""
         from depthtui.depth.token_depths import TOKEN_DEPTHS
 
         return [measure.name for measure in TOKEN_DEPTHS]

@@ -28,19 +28,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What to compute and where to keep it.
+    """The work of a command, and the place of its results.
 
     Attributes:
         spec: the model.
-        prompts: in order.
-        settings: of every run.
-        storage: where models and results are.
+        prompts: the prompts, in order.
+        settings: the settings of every run.
+        storage: the storage of models and results.
         trusted: the models whose own Python code may run.
         max_tokens: longer prompts are left out; None for no limit.
-        more: comes after `prompts`; only looked at under `max_tokens`.
-        n_more: how many of `more` to run: the first that are short enough.
-        named: metrics that were asked for by name: it is a failure where no prompt has one.
-        states: files of states that another engine has served, in the place of prompts.
+        more: further prompts, used only where `max_tokens` is set.
+        n_more: how many of `more` to run: the first short enough ones.
+        named: metrics that were asked for by name: the command fails where no prompt has one of
+            them.
+        states: files of states from another engine, in place of prompts.
     """
 
     spec: ModelSpec
@@ -61,12 +62,12 @@ def run_job(
     fail: Callable[[str], None],
     on_bug: Callable[[Exception], str],
 ) -> list[RunResult]:
-    """Run every prompt; one that fails, or a metric of it, is told and the others go on.
+    """Run every prompt; report a failure of one, or of its metrics, and run the others.
 
     Args:
-        job: what to compute.
-        notice: told what is worth knowing but no failure.
-        fail: told why a prompt failed, or a metric of it.
+        job: the work.
+        notice: called with messages that are no failures.
+        fail: called with the reason why a prompt, or a metric of it, failed.
         on_bug: keeps the details of an unexpected failure, and puts it in words.
 
     Returns:
@@ -75,7 +76,7 @@ def run_job(
     Raises:
         DepthError: the model cannot be loaded, or every prompt is too long.
     """
-    # What cannot be opened is told before torch is imported, which takes seconds.
+    # Report a model that cannot be opened before importing torch, which takes seconds.
     check_can_open(job.spec, job.storage.models_dir, job.spec in job.trusted)
     with ProgressDisplay(notice) as display:
         engine = make_engine(job.storage, display.emit, notice, on_bug, job.trusted)
@@ -110,7 +111,7 @@ def run_job(
 
 
 def _run(job: Job, number: int, engine: Engine, before: Sequence[RunResult]) -> RunResult:
-    """Run a prompt of a job, or read the states of one, after those before it."""
+    """Run a prompt of a job, or measure its states, after the prompts before it."""
     if job.states:
         return engine.read_states(job.states[number], job.settings, run_id=number)
     settings = after_prompts(job.settings, [len(run.tokens) for run in before])
@@ -121,7 +122,7 @@ def _run(job: Job, number: int, engine: Engine, before: Sequence[RunResult]) -> 
 def _short_enough(
     job: Job, max_tokens: int, engine: Engine, notice: Callable[[str], None]
 ) -> list[Prompt]:
-    """The prompts of at most `max_tokens` tokens; says where they are fewer than were asked for."""
+    """The prompts of at most `max_tokens` tokens; prints a notice where they are too few."""
 
     def fits(prompt: Prompt) -> bool:
         return engine.count_tokens(prompt, job.settings.chat_template) <= max_tokens
@@ -136,7 +137,7 @@ def _short_enough(
 
 
 def _lacks_answer(result: RunResult) -> bool:
-    """Whether a metric could not be had for want of an answer."""
+    """Whether a metric is unavailable because the prompt has no answer."""
     wanted = any(METRIC_BY_NAME[name].needs_answer for name in result.unavailable)
     return wanted and result.answer_start >= len(result.tokens)
 

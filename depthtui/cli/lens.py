@@ -1,4 +1,4 @@
-"""`depthtui lens`: fit lenses, and look after those that are kept."""
+"""`depthtui lens`: fits lenses, and manages the kept ones."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def fit(
     if texts is not None:
         from depthtui.lenses.calibration import read_texts
 
-        # What is no file of texts is told before the model loads.
+        # A file without texts is refused before the model loads.
         read_texts(texts)
 
     from depthtui.engine.control import Control
@@ -196,7 +196,7 @@ def _named(name: str, overrides: Overrides) -> LensFile:
 
 
 def _print_fit(maps: LensMaps) -> None:
-    """What was fitted, and how well it reads held-out texts."""
+    """Print how a lens was fitted, and how well it reads held-out texts."""
     from depthtui.data.lens_view import fitted_words, lens_title
 
     fit = maps.fit

@@ -1,4 +1,4 @@
-"""Commands that list what there is."""
+"""Commands that list models, tasks and metrics."""
 
 from __future__ import annotations
 

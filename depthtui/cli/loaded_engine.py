@@ -1,4 +1,4 @@
-"""An engine with a model, for commands that need one and no more."""
+"""An engine with a model, for commands that need nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def loaded_engine(
     from depthtui.models.reach import check_can_open
 
     storage = Storage.of(overrides.settings())
-    # What cannot be opened is told before torch is imported, which takes seconds.
+    # Report a model that cannot be opened before importing torch, which takes seconds.
     check_can_open(spec, storage.models_dir, spec in trusted)
     with ProgressDisplay(say) as display:
         engine = make_engine(storage, display.emit, say, trusted=trusted)

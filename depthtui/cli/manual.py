@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from depthtui.manual.search import Match
 
 _WIDEST = 100
-"""Columns of a page: longer lines are hard to read."""
+"""Most columns of a page: longer lines are hard to read."""
 
 _MOST_LINES = 8
-"""Most passages that are listed."""
+"""Most passages in a list."""
 
 _SCHEMA = "schema"
-"""The topic that is no page."""
+"""The topic of the JSON schema, which is no page."""
 
 
 def _summary_schema() -> str:
@@ -40,7 +40,7 @@ def _summary_schema() -> str:
 def _complete_topics(
     context: click.Context, parameter: click.Parameter, typed: str
 ) -> list[CompletionItem]:
-    """Pages whose names begin so."""
+    """Pages whose names begin with the typed text."""
     from depthtui.manual import titles
 
     return [
@@ -54,7 +54,7 @@ def _complete_topics(
     "help",
     cls=SectionedCommand,
     examples=["depthtui help", "depthtui help verdict", "depthtui help holds here"],
-    # Options are words to look up, too.
+    # Options can be looked up, too.
     context_settings={"ignore_unknown_options": True},
 )
 @click.argument("words", nargs=-1, shell_complete=_complete_topics)
@@ -168,7 +168,7 @@ def _line(match: Match) -> str:
 
 
 def _options_with_name(name: str, context: click.Context) -> list[str]:
-    """The meanings of an option as a list in Markdown, each with the commands that have it."""
+    """The meanings of an option as a list in Markdown, each with its commands."""
     commands: dict[tuple[str, str], list[str]] = {}
     for path, command in _commands(context).items():
         with click.Context(command) as inner:
@@ -197,7 +197,7 @@ def _within(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]
 
 
 def _meant(words: str, pages: Mapping[str, str], context: click.Context) -> str:
-    """A name that is much like the words, or the pages that have one of them, or neither."""
+    """A hint for unknown words: a similar name, the pages with one of them, or nothing."""
     from depthtui.depth import rules
     from depthtui.metrics import ALL
 

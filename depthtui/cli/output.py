@@ -1,4 +1,4 @@
-"""What the commands print, and how ctrl-c ends them."""
+"""The output of the commands, and their end by ctrl-c."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LONGEST_WORD = 400
 
 @contextmanager
 def stopped_by_ctrl_c(control: Control) -> Iterator[None]:
-    """The first ctrl-c stops the work, the second the program."""
+    """Let the first ctrl-c stop the work, and the second the program."""
     before = signal.getsignal(signal.SIGINT)
 
     def stop(_number: int, _frame: Any) -> None:
@@ -42,7 +42,7 @@ def stopped_by_ctrl_c(control: Control) -> Iterator[None]:
 
 @contextmanager
 def ended_as_by_ctrl_c() -> Iterator[None]:
-    """SIGTERM, by which schedulers end a job, does what ctrl-c does."""
+    """Let SIGTERM, by which schedulers end a job, act like ctrl-c."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -60,12 +60,12 @@ def say(message: str) -> None:
 
 
 def _cut(word: str) -> str:
-    """A word, such as a name that somebody gave, without its middle where that hides the rest."""
+    """A word, such as a name from outside, without its middle where it would hide the rest."""
     return word if len(word) <= _LONGEST_WORD else f"{word[:200]}…{word[-100:]}"
 
 
 def print_written(paths: Iterable[Path], console: Console | None = None) -> None:
-    """Say which files were written, a line each; what is no text in their names is spelt out."""
+    """Print the names of written files, one per line; bytes that are no text are spelt out."""
     from rich.console import Console
 
     from depthtui.token_text import printable_line
@@ -82,12 +82,12 @@ def report_runs(
     missing: Sequence[str] = (),
     pool: Pool = "model",
 ) -> None:
-    """Write the summary of some runs where that is asked for, and print it.
+    """Write the summary of some runs, if requested, and print it.
 
     Args:
         results: at least one run.
-        settings: how they are pooled, and the colours of files.
-        output: where to.
+        settings: how the runs are pooled, and the colours of files.
+        output: the files to write.
         missing: runs of the session that cannot be read, each in words.
         pool: which prompts of each model are pooled.
     """
@@ -107,7 +107,7 @@ def report_runs(
     controls = {mark: kept_line(folder, model) for mark, model in models.items()}
     written: list[Path] = []
     try:
-        # Written first: whoever reads the summary may stop reading.
+        # Files come first: the reader of the printed summary may stop reading.
         if output.out is not None:
             report = run_report(
                 results,
@@ -140,6 +140,6 @@ def print_table(
         table.add_column(heading, justify="right" if index in numbers else "left")
     for row in rows:
         table.add_row(*(Text(printable_line(cell)) for cell in row))
-    # A pipe has no width: lines that are read by programs must not be cut.
+    # A pipe has no width: lines for programs must not be cut.
     width = None if sys.stdout.isatty() else 10_000
     Console(highlight=False, width=width).print(table)

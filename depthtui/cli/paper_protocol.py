@@ -1,4 +1,4 @@
-"""`--protocol paper`: prompts and settings as the paper has them."""
+"""`--protocol paper`: the paper's prompts and settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SET = {
     "skip_everywhere": "--skip-everywhere",
     "lens": "--lens",
 }
-"""Settings that the protocol says, and how they are given."""
+"""Settings that the protocol fixes, and their options."""
 
 protocol_option = in_section(
     "Prompts",
@@ -38,10 +38,10 @@ protocol_option = in_section(
 def under_paper_protocol(
     prompt_options: PromptOptions, dataset: DatasetOptions, overrides: Overrides
 ) -> tuple[PromptOptions, DatasetOptions, Overrides]:
-    """Options of a run as the paper's protocol has them; says what it sets.
+    """Options of a run under the paper's protocol; prints the settings that it fixes.
 
     Raises:
-        UsageError: an option says something else, or no data set of the paper is named.
+        UsageError: an option contradicts the protocol, or no data set of the paper is named.
     """
     from depthtui.prompts.paper import PAPER_PROTOCOL
 
@@ -81,11 +81,11 @@ def under_paper_protocol(
 
 
 def missing_datasets(names: Sequence[str], folder: Path) -> list[str]:
-    """Those data sets that can be had nowhere: not on this disk, and not to be fetched.
+    """The data sets that are not on this disk and cannot be fetched.
 
     Args:
-        names: of data sets.
-        folder: where their files are looked for first.
+        names: names of data sets.
+        folder: the folder that is searched first.
     """
     from depthtui.models.reach import hub_endpoint, is_forbidden, reaches
     from depthtui.prompts.local_datasets import local_file

@@ -1,4 +1,4 @@
-"""How far a command is, on stderr."""
+"""The progress of a command, on stderr."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from depthtui.sizes import about
 from depthtui.token_text import printable_line
 
 _SECONDS_WORTH_SAYING = 5.0
-"""What takes longer is told before it begins."""
+"""Seconds; longer work is announced before it begins."""
 
 
 class _TimeLeft(ProgressColumn):
-    """How long a stage still takes, at the rate of its steps so far."""
+    """The time left for a stage, at the rate of its steps so far."""
 
     def render(self, task: Task) -> Text:
         seconds = task.time_remaining
@@ -29,10 +29,10 @@ class _TimeLeft(ProgressColumn):
 
 
 class ProgressDisplay(ProgressBars):
-    """One bar, of the stage that goes on.
+    """One bar, for the current stage.
 
     Attributes:
-        n_prompts: how many there are; with several, what is told names the prompt.
+        n_prompts: the number of prompts; with several, messages name the prompt.
     """
 
     def __init__(self, notify: Callable[[str], None]) -> None:
@@ -43,7 +43,7 @@ class ProgressDisplay(ProgressBars):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        # To import torch takes seconds.
+        # Importing torch takes seconds.
         self._show("starting", 0, 0, "")
         return self
 
@@ -53,13 +53,13 @@ class ProgressDisplay(ProgressBars):
         super().emit(event)
 
     def _tell_time(self, metric: str, seconds: float) -> None:
-        """Say how long a metric that begins is going to take, where one would wonder."""
+        """Announce how long a metric will take, where that is long."""
         if seconds >= _SECONDS_WORTH_SAYING:
             prompt = f"{self._stage}: " if self.n_prompts > 1 else ""
             self._notify(f"{prompt}{METRIC_BY_NAME[metric].title} takes {about(seconds)}.")
 
     def prompt_begins(self, number: int) -> None:
-        """The next rows are of this prompt."""
+        """Print this prompt's number before the next rows."""
         self._show(f"prompt {number + 1} of {self.n_prompts}", 0, 0, "")
 
     def _show(self, stage: str, done: int, total: int, amount: str) -> None:

@@ -163,7 +163,7 @@ def _ways(
 def _prompts(
     prompt_options: PromptOptions, settings: Settings, by_budget: bool, by_answers: bool
 ) -> list[Prompt]:
-    """The prompts to measure on; twice as many by answers, of which every second one chooses."""
+    """The prompts to measure on; by answers twice as many: every second one chooses layers."""
     named = prompt_options.prompts or prompt_options.files or prompt_options.task
     if not named and not by_budget and not by_answers:
         return []
@@ -193,6 +193,6 @@ def _prompts(
 
 
 def _last_part(model: str) -> str:
-    """A name for a folder, of a model's name, folder or file."""
+    """A folder's name, from a model's name, folder or file."""
     name = Path(model).name if Path(model).name not in ("", "..") else Path(model).resolve().name
     return re.sub(r"\.gguf$", "", name) or "model"

@@ -29,19 +29,20 @@ from depthtui.models.recipe import RECIPE
 
 @dataclass(frozen=True)
 class PruneJob:
-    """Which layers go, and where the rest is written.
+    """The layers to leave out, and the folder for the rest.
 
-    One of `layers`, `budget` and `share` says which.
+    One of `layers`, `budget` and `share` chooses the layers.
 
     Attributes:
         spec: the model.
         out: the folder to write.
-        storage: where models and results are.
+        storage: the storage of models and results.
         trusted: the models whose own Python code may run.
         layers: layers by their numbers, such as `3,5-7`; empty where they are chosen.
         budget: the largest mean KL to the whole model's output, in nats.
         share: the share of right answers to keep.
-        prompts: what is measured; with a share, every second one chooses how many layers go.
+        prompts: the prompts to measure on; with a share, every second one chooses how many layers
+            go.
         settings: how prompts are read.
     """
 
@@ -58,13 +59,13 @@ class PruneJob:
 
 @dataclass(frozen=True)
 class Pruning:
-    """A model that was written, and measured where there are prompts.
+    """A written model, measured where there are prompts.
 
     Attributes:
         info: the whole model.
-        written: the one that was written.
+        written: the written model.
         choice: how its layers were chosen; None where they were named.
-        measured: it beside the whole model, on each held-out prompt.
+        measured: the written model beside the whole one, on each held-out prompt.
     """
 
     info: ModelInfo
@@ -74,12 +75,12 @@ class Pruning:
 
     @property
     def left_out(self) -> list[int]:
-        """The layers that went."""
+        """The layers that were left out."""
         return sorted(set(range(self.info.n_blocks)) - set(self.written.layers))
 
     @property
     def cost(self) -> float:
-        """What the gate limits, of the model that was written."""
+        """The written model's value of the quantity that the gate limits."""
         if self.choice is None or isinstance(self.choice.gate, BudgetGate):
             return fmean(prompt.kl for prompt in self.measured)
         right = [bool(prompt.right) for prompt in self.measured if prompt.right_before]
@@ -87,7 +88,7 @@ class Pruning:
 
     @property
     def passes(self) -> bool:
-        """Whether the model that was written passes the gate too; rounding may move it."""
+        """Whether the written model passes the gate too; rounding may change its value."""
         return self.choice is None or self.choice.gate.passes(self.cost)
 
 
@@ -95,7 +96,8 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
     """Choose layers, check the choice, write the model without them, load it and measure it.
 
     Raises:
-        DepthError: the gate fails, or the model cannot be loaded, run or written; nothing is.
+        DepthError: the gate fails, or the model cannot be loaded, run or written; then no folder is
+            left.
         RunStopped: ctrl-c stopped it.
     """
     # A wrong name or folder is found before the model loads.
@@ -123,7 +125,7 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
             written = engine.prune(left_out, job.out, control, keep_loaded=False)
             measured: list[OutputComparison] = []
             if held_out:
-                # In the whole model's dtype: `auto` may take another for a smaller one.
+                # In the whole model's dtype: `auto` may choose another for a smaller model.
                 spec = replace(info.spec, name=str(job.out), revision="", dtype=info.dtype)
                 engine.load(spec, control)
                 measured = engine.compare(held_out, control)
@@ -133,7 +135,7 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
 def _choice(
     job: PruneJob, engine: Engine, outputs: Sequence[WholeOutput], control: Control
 ) -> LayerChoice | None:
-    """How many layers go; None where they are named."""
+    """The choice of layers; None where they are named."""
     if job.budget is not None:
         return within_budget(engine, job.budget, outputs, job.settings, control)
     if job.share is not None:
@@ -143,7 +145,7 @@ def _choice(
 
 
 def print_pruning(pruning: Pruning) -> None:
-    """Print what was written, what it costs, and the same for other tools."""
+    """Print the written model's layers and cost, and the equivalents for other tools."""
     info, written = pruning.info, pruning.written
     click.echo(
         f"{len(written.layers)} of {info.n_blocks} layers: {numbers_text(written.layers)}\n"
@@ -160,7 +162,7 @@ def print_pruning(pruning: Pruning) -> None:
 
 
 def _table(measured: Sequence[OutputComparison]) -> tuple[list[str], list[list[str]], list[int]]:
-    """What a pruned model does beside the whole one: headings, rows and columns of numbers."""
+    """A table of a pruned model beside the whole one: headings, rows and columns of numbers."""
     count = len(measured)
     rows = [
         ["KL to the whole model's output, nats", "0", f"{fmean(one.kl for one in measured):.3f}"],
@@ -198,7 +200,7 @@ def _protocol(choice: LayerChoice) -> str:
 
 
 def _other_tools(pruning: Pruning) -> str:
-    """The same for mergekit and llama.cpp, in their own ways to number layers."""
+    """The same layers for mergekit and llama.cpp, each with its own numbering."""
     ranges = ", ".join(
         f"[{first}, {last + 1}]" for first, last in ranges_of(pruning.written.layers)
     )

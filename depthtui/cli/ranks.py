@@ -1,4 +1,4 @@
-"""Which commands several ranks can run together."""
+"""The commands that several ranks can run together."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from depthtui.cli.output import say
 from depthtui.engine.rank_process import as_rank
 
 COMMANDS = ("run", "sweep", "generate", "inspect", "lens", "engine", "doctor")
-"""Those that compute a model whose weights are cut."""
+"""The commands that run a model whose weights are cut."""
 
 
 def run_as_rank(command: str, run: Callable[[], int]) -> int:
-    """Run a command at rank 0, and what it asks of the model at every rank.
+    """Run a command at rank 0, and its calls of the model at every rank.
 
     Args:
         command: its name; empty for the explorer.

@@ -65,7 +65,7 @@ def serve(
         raise click.UsageError(
             f"{host} is reached from other machines: --allow-remote serves them, too."
         )
-    # What is wrong with them is told here, not on a page.
+    # Wrong options are reported here, not on a page.
     explorer = click.Command("depthtui", params=context.find_root().command.params)
     with explorer.make_context("depthtui", list(options)) as overrides:
         refuse_trust_in_last_model(overrides.params)

@@ -134,7 +134,7 @@ def _named(name: str, overrides: Overrides) -> SessionFile:
     """The session of a name, or of the only name that begins with it.
 
     Raises:
-        DepthError: there is none, or there are several.
+        DepthError: no session has it, or several do.
     """
     files = _folder(overrides).files(say)
     found = [file for file in files if file.name == name]

@@ -1,4 +1,4 @@
-"""Options that commands share, and what they mean."""
+"""Options that commands share, and their meaning."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _Decorator = Callable[[Any], Any]
 
 
 class NumberRange(click.FloatRange):
-    """Numbers in a range: nan, which every comparison lets pass, is none."""
+    """Numbers in a range; refuses nan, which passes every comparison."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -76,7 +76,7 @@ def no_such(name: str, known: Sequence[str]) -> str:
 
 
 class Folder(click.Path):
-    """A folder: no file, and not the empty text of a variable that is not set."""
+    """A folder; refuses a file, and the empty text of an unset variable."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path, file_okay=False)
@@ -99,14 +99,14 @@ def read_size(context: click.Context, parameter: click.Parameter, value: str | N
 
 
 def examples_range() -> click.IntRange:
-    """How many prompts of a task can be asked for."""
+    """The range of the number of prompts of a task."""
     return click.IntRange(1, MOST_EXAMPLES)
 
 
 def _data_files(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Path]:
-    """Files by the data set that they hold."""
+    """Files by the name of their data set."""
     from depthtui.prompts.dataset_formats import DATASETS
 
     files = {}
@@ -121,9 +121,9 @@ def _data_files(
 
 
 def names_from(known: Callable[[], Sequence[str]]) -> _Callback:
-    """Reads names from a list, with commas between them, or `all` of them.
+    """A callback that reads names separated by commas, or `all`.
 
-    None given is None.
+    It returns None where no name is given.
     """
 
     def read(
@@ -151,7 +151,7 @@ def _metric_names() -> Sequence[str]:
 def _baseline(
     context: click.Context, parameter: click.Parameter, path: Path | None
 ) -> tuple[str, ...] | None:
-    """The texts of a file of prompts."""
+    """The texts in a file of prompts."""
     from depthtui.prompts.prompt_files import read_prompts
 
     if path is None:
@@ -164,16 +164,16 @@ def _baseline(
 
 @dataclass(frozen=True)
 class PromptOptions:
-    """Where prompts come from.
+    """The sources of prompts.
 
     Attributes:
-        prompts: typed ones.
-        files: with prompts.
+        prompts: typed prompts.
+        files: files of prompts.
         task: a task or a data set, or None.
-        level: of the task; None for its default.
-        examples: how many of the task; None where nobody said.
-        by_itself: how many they are then, where the task has so many.
-        answers: of the typed prompts, one for each; none for no answers.
+        level: the task's level; None for its default.
+        examples: number of the task's prompts; None where not given.
+        by_itself: the default number, where the task has that many.
+        answers: answers of the typed prompts, one for each; empty for none.
     """
 
     prompts: tuple[str, ...]
@@ -187,11 +187,11 @@ class PromptOptions:
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """Which rows of a data set are taken.
+    """The rows of a data set to use.
 
     Attributes:
-        data: files by the data set that they hold; without one, it comes from the hub.
-        sample: draw them with the seed instead of taking the first ones.
+        data: files by data set; a data set without a file comes from the hub.
+        sample: draw rows with the seed, instead of using the first ones.
         max_tokens: longer prompts are left out; None for any length.
     """
 
@@ -202,7 +202,7 @@ class DatasetOptions:
 
 @dataclass(frozen=True)
 class OutOptions:
-    """What is written where.
+    """The files to write.
 
     Attributes:
         out: the folder, or None.
@@ -213,10 +213,10 @@ class OutOptions:
     formats: tuple[str, ...] | None
 
     def check(self, subject: Subject) -> None:
-        """See, before anything is computed, that it can be written.
+        """Check, before anything is computed, that the files can be written.
 
         Raises:
-            UsageError: there are formats of nothing.
+            UsageError: there are formats, but no folder.
             DepthError: the folder cannot be written, or holds another file of the same name.
         """
         if self.out is not None:
@@ -227,21 +227,21 @@ class OutOptions:
 
 @dataclass(frozen=True)
 class Overrides:
-    """Settings that the command line names.
+    """Settings that are given on the command line.
 
     Attributes:
-        values: by name of the field, whichever settings have it.
+        values: the values by name of the field, of any settings.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
 
     def over(self, settings: AnySettings) -> AnySettings:
-        """The settings, with what the command line says instead."""
+        """The settings, overridden by the command line."""
         names = {setting.name for setting in fields(settings)} & self.values.keys()
         return replace(settings, **{name: self.values[name] for name in names})
 
     def settings(self) -> Settings:
-        """The settings file, with what the command line says instead."""
+        """The settings file, overridden by the command line."""
         return self.over(load_settings(on_notice=say))
 
 
@@ -261,10 +261,9 @@ def _collect(
     """One decorator for several options.
 
     Args:
-        section: the heading in the help that they stand under.
+        section: their heading in the help.
         options: the options.
-        hand_over: takes the values of the options and puts what is made of them among the
-            command's arguments.
+        hand_over: turns the values of the options into arguments of the command.
     """
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -286,7 +285,7 @@ def _collect(
 def one_argument(
     section: str, name: str, make: Callable[..., Any], *options: _Decorator
 ) -> _Decorator:
-    """Options that reach a command as one argument, which `make` makes of those that are given.
+    """Options that reach a command as one argument, which `make` makes from the given ones.
 
     `section` is their heading in the help.
     """
@@ -298,7 +297,7 @@ def one_argument(
 
 
 def override_options(section: str, *options: _Decorator) -> _Decorator:
-    """Options for settings; those that are given reach a command as its argument `given`.
+    """Options for settings; the given ones reach a command as its argument `given`.
 
     `section` is their heading in the help.
     """
@@ -314,12 +313,12 @@ def override_options(section: str, *options: _Decorator) -> _Decorator:
 def declared(
     *kinds: type, but: Iterable[str] = (), only: Iterable[str] | None = None
 ) -> list[_Decorator]:
-    """The options that settings declare, each once; what is not given is None.
+    """The options that settings declare, each once; an option that is not given is None.
 
     Args:
         kinds: dataclasses of settings.
         but: names of fields that have no option here.
-        only: names of those that have one; None for all.
+        only: names of fields that have one; None for all.
     """
     found = {name: option for kind in kinds for name, option in options_of(kind).items()}
     wanted = found.keys() - set(but) if only is None else set(only)
@@ -354,7 +353,7 @@ def _type(option: Option) -> dict[str, Any]:
 
 
 def _default_words(name: str, option: Option) -> str:
-    """The default, unless the settings file says it or there is none that could be given."""
+    """The default for the help; empty where the settings file has one, or there is none."""
     default = option.default
     if name in options_of(Settings) or not (default or option.kind is float):
         return ""
@@ -407,7 +406,7 @@ model_argument = click.argument("model", shell_complete=complete_models)
 
 
 def _one_model(model: str | None, by_option: str | None) -> str:
-    """The model, which is named once."""
+    """The model, which must be named exactly once."""
     if model is not None and by_option is not None:
         raise click.UsageError("The model is named twice: by MODEL and by --model.")
     found = by_option if model is None else model
@@ -426,7 +425,7 @@ model_argument_or_option = one_argument(
 
 
 def _prompt_options(by_itself: int) -> _Decorator:
-    """Options for prompts, so many of a task where nobody says how many."""
+    """Options for prompts; `by_itself` is the default number of a task's prompts."""
     return one_argument(
         "Prompts",
         "prompt_options",
@@ -511,7 +510,7 @@ _part_options = override_options(
 
 
 def run_options(command: Any) -> Any:
-    """Options for what is measured and how."""
+    """Options for the measurement."""
     return _measuring_options(_lens_options(_part_options(command)))
 
 
@@ -522,9 +521,9 @@ def files_to_write(folder: str, subject: Subject, formats: str) -> tuple[_Decora
     """`--out` and `--format`.
 
     Args:
-        folder: what the folder is for, as help.
-        subject: what is written.
-        formats: those that are written where none is named, as help.
+        folder: the folder's purpose, as help.
+        subject: the subject of the files.
+        formats: the default formats, as help.
     """
     return (
         click.option("--out", type=Folder(), help=folder),
@@ -552,9 +551,9 @@ class CommandPrompts:
     """The prompts of a command.
 
     Attributes:
-        prompts: in order.
-        more: of a data set, where only those that are short enough are wanted.
-        n_more: how many of `more` are wanted.
+        prompts: the prompts, in order.
+        more: prompts of a data set, of which only short enough ones are run.
+        n_more: how many of `more` to run.
     """
 
     prompts: list[Prompt]
@@ -601,7 +600,7 @@ def gather_prompts(
 
 
 def _refuse_level_in(task: str) -> None:
-    """Say which option takes the level of `NAME:LEVEL`, the form that sweeps take."""
+    """Refuse a task `NAME:LEVEL`, the form of sweeps; the error names the option for the level."""
     from depthtui.prompts.dataset_formats import DATASETS
     from depthtui.prompts.tasks import TASKS
 
@@ -621,7 +620,7 @@ def _with_dataset(
     dataset: DatasetOptions,
     settings: Settings,
 ) -> CommandPrompts:
-    """Prompts, and as many of a data set as are asked for."""
+    """The prompts, and the requested number of prompts of a data set."""
     from depthtui.prompts.datasets import read_dataset, rows
 
     source = dataset.data.get(name)
@@ -632,5 +631,5 @@ def _with_dataset(
         fewest = prompt_options.examples or 1
         found = read_dataset(name, source, count, sample_seed, level, folder, fewest)
         return CommandPrompts(prompts + found)
-    # Which of them are short enough, only the model's tokenizer can say.
+    # Only the model's tokenizer can tell which of them are short enough.
     return CommandPrompts(prompts, rows(name, source, sample_seed, level, folder), count)

@@ -1,4 +1,4 @@
-"""`--states DIR`: files of states that vLLM has served, in the place of prompts."""
+"""`--states DIR`: files of states that vLLM has written, in place of prompts."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def refuse_prompts(
     protocol: str | None,
     overrides: Overrides,
 ) -> None:
-    """Refuse what says which prompts are run, or how: these have been.
+    """Refuse options that choose prompts, or how they are run: they have been run.
 
     Raises:
-        UsageError: says which option does.
+        UsageError: there is such an option; the error names it.
     """
     said = {
         "--prompt": prompt_options.prompts,

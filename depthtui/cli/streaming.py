@@ -24,20 +24,20 @@ from depthtui.models.reach import check_can_open
 from depthtui.token_text import printable_line
 
 _LONGEST_CHARACTER = 4
-"""Bytes of UTF-8, each of which may be a token of its own."""
+"""Most bytes of a character in UTF-8, each of which may be a token."""
 
 
 @dataclass(frozen=True)
 class GenerationJob:
-    """What to write and where to keep it.
+    """The texts to write, and their place.
 
     Attributes:
         spec: the model.
-        prompts: in order.
-        settings: of every text.
+        prompts: the prompts, in order.
+        settings: the settings of every text.
         measure: the attribute of `TokenDepths` that colours the tokens.
-        palette: name of the palette whose colours they have.
-        storage: where models and texts are.
+        palette: name of the palette of their colours.
+        storage: the storage of models and texts.
         trusted: the models whose own Python code may run.
     """
 
@@ -59,13 +59,13 @@ def generate_texts(
 ) -> Iterator[Generation]:
     """Let the model answer every prompt, and print each text while it is written.
 
-    The first ctrl-c ends a text, which keeps what was written, and the texts after it.
+    The first ctrl-c ends the text, which keeps its tokens, and skips the texts after it.
 
     Args:
-        job: what to write.
-        console: where to.
-        notice: told what is worth knowing but no failure.
-        fail: told why a prompt failed; the others go on.
+        job: the texts to write.
+        console: the console to print to.
+        notice: called with messages that are no failures.
+        fail: called with the reason why a prompt failed; the others are run.
         on_bug: keeps the details of an unexpected failure, and puts it in words.
 
     Yields:
@@ -119,7 +119,7 @@ class _Pen:
         self._level = -1
 
     def write(self, part: Continuation) -> None:
-        """Print the tokens; one that ends within a character waits for the next."""
+        """Print the tokens; a token that ends within a character waits for the next one."""
         depths = getattr(part.depths, self._measure)
         levels = ramps.levels(depths, 0, self._n_layers, ramps.LEVELS)
         for text, level in zip(part.texts, levels.tolist(), strict=True):
@@ -130,7 +130,7 @@ class _Pen:
         self._flush()
 
     def finish(self) -> None:
-        """Print what waits, and end the line."""
+        """Print the waiting tokens, and end the line."""
         self._print()
         self._console.print()
 

@@ -12,7 +12,7 @@ from depthtui.files import system_reason
 
 
 class _OutputStream(io.FileIO):
-    """Standard output, which remembers an error.
+    """Standard output, which keeps its first error.
 
     Attributes:
         failure: the first error of a write.
@@ -33,7 +33,7 @@ class _OutputStream(io.FileIO):
 
 
 class _ErrorStream(io.FileIO):
-    """Standard error: no work ends because a remark about it cannot be written."""
+    """Standard error: a message that cannot be written ends no work."""
 
     def write(self, data: Any) -> int:
         try:
@@ -56,7 +56,7 @@ def open_streams() -> None:
             stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
-    # A caller in this process may have put its own in their place.
+    # A caller in this process may have replaced these streams by its own.
     if sys.stdout is sys.__stdout__:
         sys.stdout = _over(sys.stdout, _OutputStream)
     if sys.stderr is sys.__stderr__:
@@ -80,7 +80,7 @@ def _over(stream: Any, kind: type[io.FileIO]) -> io.TextIOWrapper:
 
 
 def work_without_output() -> None:
-    """Go on where standard output is lost: the work has files to write, too."""
+    """Continue where standard output is lost: the work has files to write, too."""
     if (output := _output()) is not None:
         output.ends_work = False
 
@@ -92,16 +92,16 @@ def output_failure() -> OSError | None:
 
 
 def _output() -> _OutputStream | None:
-    """What is beneath standard output; None where a caller has put another in its place."""
+    """The file beneath standard output; None where a caller has replaced it."""
     buffer = getattr(sys.stdout, "buffer", None)
     raw = getattr(buffer, "raw", buffer)
     return raw if isinstance(raw, _OutputStream) else None
 
 
 def written_out(status: int) -> int:
-    """Write what standard output still holds; returns the exit status, 1 where output is lost.
+    """Write the rest of standard output; return the exit status, 1 where output is lost.
 
-    A reader that has gone, such as `head`, is no reason for a message.
+    A reader that has ended, such as `head`, causes no message.
 
     Args:
         status: the exit status of the work.
@@ -116,6 +116,6 @@ def written_out(status: int) -> int:
         return status
     if not isinstance(failure, BrokenPipeError):
         say(f"write error: {system_reason(failure)}.")
-    # What is still held would fail again as Python ends.
+    # The unwritten rest would fail again as Python ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return status or 1

@@ -39,17 +39,17 @@ if TYPE_CHECKING:
 
 
 class _SweepCommand(SectionedCommand):
-    """The command, which keeps the words that it was called with."""
+    """The command, which keeps its own command line."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the words."""
+        """Keep the command line, and read it."""
         ctx.meta[_WORDS] = tuple(args)
         return super().parse_args(ctx, args)
 
 
 _WORDS = "depthtui.sweep.words"
 _NOT_OF_A_PART = {"--slurm": 1, "--sbatch": 1, "--submit": 0, "--out": 1, "--format": 1}
-"""Options that the scripts for Slurm give otherwise or not at all, and how many values each has."""
+"""Options that the Slurm scripts replace or omit, with the number of values of each."""
 
 
 def _sbatch(
@@ -80,7 +80,7 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
 
 
 def _gpus(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    """How many GPUs; 0 for all."""
+    """The number of GPUs; 0 for all."""
     if value in (None, "all"):
         return None if value is None else 0
     if not re.fullmatch(r"[1-9]\d{0,3}", value):
@@ -90,16 +90,16 @@ def _gpus(context: click.Context, parameter: click.Parameter, value: str | None)
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """The part of a plan that the command line says.
+    """The part of a plan that is given on the command line.
 
     Attributes:
-        models: names.
-        tasks: as `parse_task` reads them.
+        models: names of models.
+        tasks: tasks, as `parse_task` reads them.
         levels: `all`, or None for the tasks' default levels.
-        examples: prompts of each task; None for the default.
-        data: `NAME=FILE`.
+        examples: number of prompts of each task; None for the default.
+        data: files of data sets, as `NAME=FILE`.
         max_tokens: longer prompts are left out; None for any length.
-        sample: draw the prompts with the seed.
+        sample: whether to draw the prompts with the seed.
         protocol: `paper`, or None.
     """
 
@@ -115,11 +115,11 @@ class PlanOptions:
 
 @dataclass(frozen=True)
 class RayOptions:
-    """Where Ray runs a sweep, and what each cell needs.
+    """The Ray cluster for a sweep, and the needs of each cell.
 
     Attributes:
         ray: the cluster's address; None to run here.
-        ray_gpus: GPUs.
+        ray_gpus: number of GPUs.
         ray_memory: bytes, or None.
     """
 
@@ -134,8 +134,8 @@ class SlurmOptions:
 
     Attributes:
         slurm: tasks of the array; None to run here.
-        sbatch: its options.
-        submit: submit the scripts.
+        sbatch: options of sbatch.
+        submit: whether to submit the scripts.
     """
 
     slurm: int | None
@@ -386,7 +386,7 @@ def _plan(
 
 
 def _on_the_papers_data(plan: SweepPlan, data: Mapping[str, str], settings: Settings) -> SweepPlan:
-    """The plan under the paper's protocol, on those of its data sets that can be had."""
+    """The plan under the paper's protocol, on its data sets that are available."""
     from depthtui.cli.paper_protocol import missing_datasets
     from depthtui.prompts.local_datasets import how_to_get
     from depthtui.prompts.paper import PAPER_PROTOCOL
@@ -475,7 +475,7 @@ def _run_on_ray(
 def _write_for_slurm(
     jobs: SlurmOptions, tasks: int, out: Path, formats: tuple[str, ...] | None
 ) -> int:
-    """Write the scripts for Slurm; submit them, or say how."""
+    """Write the scripts for Slurm; submit them, or print how to."""
     from depthtui.sweep.on_slurm import SlurmSweep, check_sbatch, submit, write_scripts
     from depthtui.sweep.state import MOST_SHARDS
 
@@ -495,7 +495,7 @@ def _write_for_slurm(
 
 
 def _words_of_a_part(words: Sequence[str]) -> tuple[str, ...]:
-    """The words of a command line that each part of the sweep is run with."""
+    """The arguments that each part of the sweep is run with."""
     kept, rest = [], iter(words)
     for word in rest:
         name, sign, _ = word.partition("=")
@@ -526,7 +526,7 @@ def _report(outcome: Outcome, folder: Path, formats: tuple[str, ...] | None, wri
 
     summary = summarise_sweep(outcome)
     report = sweep_report(summary, questions(summary))
-    # Written first: whoever reads the table may stop reading.
+    # Files come first: the reader of the printed table may stop reading.
     written = report.write(folder, formats) if write else []
     console = Console(highlight=False)
     console.print(rich_lines(report.document()))

@@ -22,13 +22,13 @@ LARGEST_MESSAGE = 4 << 20
 """Bytes of a message of a page; a paste is the largest."""
 
 _COLUMNS, _LINES = (2, 80, 800), (2, 24, 250)
-"""Of a page's terminal: the fewest, those without a word of the page, the most."""
+"""Columns and lines of a page's terminal: the fewest, the default, the most."""
 
 _PATIENCE = 4.0
 """Seconds that an explorer has to end by itself."""
 
 _TAKES_INPUT = 60.0
-"""Seconds within which an explorer that works takes what is typed."""
+"""Seconds within which a working explorer reads its input."""
 
 _PRELUDE = b"__GANGLION__\n"
 """The line that comes before the first packet."""
@@ -38,7 +38,7 @@ class WebExplorer:
     """A running explorer.
 
     Args:
-        process: it, with pipes for its standard input and output.
+        process: its process, with pipes for its standard input and output.
     """
 
     def __init__(self, process: Process) -> None:
@@ -51,10 +51,10 @@ class WebExplorer:
     async def started(
         cls, command: Sequence[str], size: tuple[int, int]
     ) -> AsyncIterator[WebExplorer]:
-        """An explorer that runs within the block; at its end it has a few seconds to end, too.
+        """An explorer that runs within the block, after which it has a few seconds to end.
 
         Args:
-            command: starts it.
+            command: the command that starts it.
             size: columns and lines of its terminal.
         """
         width, height = size
@@ -80,7 +80,7 @@ class WebExplorer:
             await asyncio.shield(explorer._end())
 
     async def show_on(self, page: web.WebSocketResponse) -> None:
-        """Draw on a page and take its input, until either has ended."""
+        """Draw on a page and read its input, until one of the two ends."""
         drawing = asyncio.create_task(self._draw_on(page))
         taking = asyncio.create_task(self._take_from(page))
         try:
@@ -121,7 +121,7 @@ class WebExplorer:
         await page.close(code=WSCloseCode.POLICY_VIOLATION)
 
     async def _end(self) -> None:
-        # The end of its input tells it that the page is gone.
+        # The end of its input shows the explorer that the page is gone.
         self._input.close()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._process.communicate(), _PATIENCE)
@@ -135,7 +135,7 @@ def packet_of(message: str) -> bytes:
     """The packet for a message of a page; empty where there is nothing to do.
 
     Raises:
-        ValueError: no page of ours sends such a message.
+        ValueError: our own page sends no such message.
     """
     match parse_json(message):
         case ["stdin", str(keys)]:

@@ -32,7 +32,7 @@ _PATIENCE = 5.0
 """Seconds that open pages have when the server ends."""
 
 _HEARTBEAT = 15.0
-"""Seconds between questions whether a page is still there."""
+"""Seconds between checks that a page is still open."""
 
 _OURS, _THEIRS = Path(__file__).with_name("web"), Path(textual_serve.__file__).parent / "static"
 
@@ -45,7 +45,7 @@ _FILES = {
     name: _THEIRS / "fonts" / name
     for name in ("RobotoMono-VariableFont_wght.ttf", "RobotoMono-Italic-VariableFont_wght.ttf")
 }
-"""What is served, by the path behind the secret."""
+"""The served files, by the path after the secret."""
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -71,7 +71,7 @@ class WebServer:
     """Serves the explorer to whoever has the secret.
 
     Args:
-        command: starts the explorer.
+        command: the command that starts the explorer.
         listening: the socket to serve on.
         secret: the first part of every path.
         any_host: whether requests may name any host, as they do from other machines.
@@ -127,7 +127,7 @@ class WebServer:
             return web.Response(status=HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _problem(self, request: web.Request) -> str:
-        """The reason for which a request is refused, or nothing."""
+        """Why a request is refused; empty where it is accepted."""
         host = _host_of(request.host)
         if not host or not (self._any_host or is_local(host)):
             return _NOT_OURS
@@ -177,7 +177,7 @@ async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
 
 
 def _host_of(place: str) -> str:
-    """The host of `HOST:PORT`; empty where that is none."""
+    """The host of `HOST:PORT`; empty for any other text."""
     try:
         parts = urlsplit(f"//{place}")
         _ = parts.port
