@@ -215,7 +215,7 @@ class Difference(TestedChange):
         rule: name of the rule.
         paired: whether both ran the same prompts.
         n_prompts: prompts of a and of b.
-        layers: crossing of b less the crossing of a in the mean over tokens, in layers; None
+        layers: crossing of b minus the crossing of a in the mean over tokens, in layers; None
             where one has no layer.
         layers_interval: its 95 % bootstrap interval, or None.
         ratio: the same difference of (crossing + 1) / L, which matters where L differs.

@@ -52,7 +52,7 @@ class SweepDisplay(ProgressBars):
             self._notify(f"{self._words()}: {where}, {took}")
 
     def cell_ends(self, cell: Cell) -> None:
-        """Nothing more comes of a cell."""
+        """A cell has ended."""
         self._waiting.cell_ends(cell)
         self._show_sweep()
 

@@ -77,7 +77,7 @@ class Waiting:
             del self._prompts[index]
 
     def cell_ends(self, cell: Cell) -> None:
-        """Nothing more comes of a cell."""
+        """A cell has ended."""
         self._prompts = [prompt for prompt in self._prompts if prompt[0] != cell]
 
 

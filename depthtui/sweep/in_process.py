@@ -29,10 +29,10 @@ OnBug = Callable[[Exception], str]
 
 
 class Watcher(Protocol):
-    """Sees a sweep's progress."""
+    """Receives a sweep's progress."""
 
     def emit(self, event: Event) -> None:
-        """Something happened in the engine."""
+        """Receive an event of the engine."""
 
     def sweep_begins(self, state: SweepState) -> None:
         """Existing records have been found; the other prompts begin."""
@@ -44,7 +44,7 @@ class Watcher(Protocol):
         """A prompt was run, or failed; the record is None where it failed."""
 
     def cell_ends(self, cell: Cell) -> None:
-        """Nothing more comes of a cell."""
+        """A cell has ended."""
 
 
 def run_sweep(

@@ -36,7 +36,7 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Out
 
     Args:
         paths: folders of sweeps, or of shards of one, in the order of their models. Where several
-            have a prompt, the last record counts, but none that lacks more than another.
+            have a prompt, the last record counts, unless it lacks more than another.
         out: folder of the merged records; it may be one of `paths`.
         notify: gets a sentence for missing or damaged parts and records.
 

@@ -164,7 +164,7 @@ class _Worker:
         """End the process, and return how it ended."""
         self.connection.close()
         with suppress(subprocess.TimeoutExpired):
-            # A process with a part would go on with it, so it is killed at once.
+            # A process with a part would continue it, so it is killed at once.
             if self.part is None:
                 self._process.wait(_GRACE)
         self._process.kill()

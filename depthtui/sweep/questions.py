@@ -130,7 +130,7 @@ def questions(summary: SweepSummary) -> list[Question]:
 
 
 def _sizes(summary: SweepSummary) -> Iterable[Answer]:
-    """Per task, the largest model of a family less the smallest, and the models in between."""
+    """Per task, the largest model of a family minus the smallest, and the models in between."""
     comparisons = [
         _Comparison(
             f"{cells[0].title} to {cells[-1].title}",
@@ -208,7 +208,7 @@ def _depths_in_words(cells: Sequence[CellSummary], rule: str) -> str:
 def _difference_of(
     first: Sequence[CellSummary], second: Sequence[CellSummary], rule: str
 ) -> Difference:
-    """The second model less the first on the prompts that both have run."""
+    """The second model minus the first on the prompts that both have run."""
     ours, theirs = _common_prompts([first, second])
     change = difference(ours, theirs, first[0].settings, True, rule)
     return change.with_doubt_from(_fragile([*first, *second], rule))
@@ -254,7 +254,7 @@ def step_of(revision: str) -> tuple[int, int] | None:
 
 
 def _precisions(summary: SweepSummary) -> Iterable[Answer]:
-    """A model at fewer bits less the same model at the most bits."""
+    """A model at fewer bits minus the same model at the most bits."""
     comparisons: list[_Comparison[Difference]] = []
     for model, *others in _by_precision(summary):
         for other in others:
@@ -301,7 +301,7 @@ def _pairs(summary: SweepSummary) -> Iterable[Answer]:
 def _differences(
     summary: SweepSummary, a: ModelSpec, b: ModelSpec
 ) -> Iterable[_Comparison[Difference]]:
-    """b less a by every rule, on every subject, over the prompts that both have run."""
+    """b minus a by every rule, on every subject, over the prompts that both have run."""
     for words, tasks in _subjects(summary.plan.tasks):
         first, second = (_cells_on(summary, model, tasks) for model in (a, b))
         if first and second:

@@ -94,7 +94,7 @@ def _permuted_signs(signed_ranks: np.ndarray, seed: int) -> float:
 
 
 def _permuted_kendall(ranks: np.ndarray, layers: np.ndarray, seed: int) -> float:
-    """Twice the smaller tail of concordant less discordant pairs under permuted layers."""
+    """Twice the smaller tail of concordant minus discordant pairs under permuted layers."""
     first, second = np.triu_indices(len(layers), k=1)
     order = np.sign(ranks[second] - ranks[first])
     rng = np.random.default_rng(seed)

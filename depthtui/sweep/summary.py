@@ -62,7 +62,7 @@ class PublishedDepth:
         same_dataset: whether the cell runs on this data set itself, not on a similar one.
         layer: the published 0-based layer.
         n_layers: L of the published model.
-        difference: our layer less the published one; None where we have no layer.
+        difference: our layer minus the published one; None where we have no layer.
     """
 
     dataset: str

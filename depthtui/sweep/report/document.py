@@ -1,4 +1,4 @@
-"""What a report of a sweep says."""
+"""The document of a sweep's report."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ from depthtui.sweep.summary import CellSummary, SweepSummary, rules_of
 from depthtui.token_text import printable_line
 
 _POINTS = 101
-"""Where curves of models of any number of layers are read: every percent of the depth."""
+"""Points at which curves of any number of layers are read: every percent of the depth."""
 
 _TASK_WIDTH = 24
 _MOST_ITEMS = 12
-"""Lines of a list in a terminal; the reports have all of them."""
+"""Most items of a list in a terminal; files have all of them."""
 
 _LEGEND = (
     "Layers, beneath them their interval, as wide as so many comparisons need, bold where it "
@@ -74,7 +74,7 @@ _LEGEND = (
 
 
 def sweep_document(summary: SweepSummary, questions: Sequence[Question]) -> Document:
-    """A report of a sweep and the answers to what it was asked."""
+    """A report of a sweep, and the answers to its questions."""
     blocks = _blocks(summary, questions)
     return Document("Effective depth over models and tasks", blocks, css=svg.series_style())
 
@@ -134,7 +134,7 @@ def _has_headline(summary: SweepSummary) -> bool:
 
 
 def _suffice(summary: SweepSummary, cell: CellSummary, narrow: bool = False) -> list[TableCell]:
-    """Layers that suffice, beneath them those that keep nine in ten choices."""
+    """The layers that suffice, and beneath them the layers that keep nine in ten choices."""
     if not _has_headline(summary):
         return []
     words = suffice_words(cell.headline, cell.model.n_layers, narrow)
@@ -142,12 +142,12 @@ def _suffice(summary: SweepSummary, cell: CellSummary, narrow: bool = False) -> 
 
 
 def _right_column(summary: SweepSummary) -> list[Column]:
-    """The column of right answers, where they are known of any cell: in short that of prompts."""
+    """The column of right answers, in place of the number of prompts; none where unknown."""
     return [Column("right", number=True, wraps=False)] if has_accuracy(summary) else []
 
 
 def _right(summary: SweepSummary, cell: CellSummary) -> list[TableCell]:
-    """Right answers of all, or of how many prompts none is known."""
+    """The right answers among all, or the number of prompts where none is known."""
     return [str(cell.accuracy or f"–/{len(cell.records)}")] if has_accuracy(summary) else []
 
 
@@ -156,7 +156,7 @@ def _depth(cell: CellSummary, rule: str, narrow: bool = False) -> Noted:
 
 
 def _by_model(summary: SweepSummary) -> Iterator[Block]:
-    """One table a model, all with columns of the same width."""
+    """One table per model, all with columns of the same width."""
     names = rules_of(summary.cells)
     longest = max(cell_len(printable_line(cell.cell.task.title)) for cell in summary.cells)
     columns = [
@@ -187,7 +187,7 @@ def _depth_column(summary: SweepSummary, rule: str) -> Column:
 
 
 def _narrow_depth(cell: CellSummary, rule: str) -> Noted:
-    """Narrower than in the other reports: three of them must fit beside a task."""
+    """A depth, narrower than in other reports: three of them must fit beside a task."""
     return _depth(cell, rule, narrow=True)
 
 
@@ -245,7 +245,7 @@ def relative(values: np.ndarray) -> np.ndarray:
 
 
 def _question(question: Question) -> Iterator[Block]:
-    """The sentences; in short a table of layers and intervals for whatever was compared."""
+    """The sentences; in a brief view, a table of the compared layers and their intervals."""
     sentences = Items([str(answer) for answer in question.answers], _MOST_ITEMS)
     answers = [answer for answer in question.answers if answer.comparison is not None]
     if answers:
@@ -271,7 +271,8 @@ def _comparison_blocks(title: str, answers: Sequence[Answer]) -> Iterator[Block]
 def _changes(answers: Sequence[Answer], by: Sequence[str]) -> Table:
     """Rows for each task that two models, or one model's levels, are compared on.
 
-    Its changes, beneath them their intervals, and the layers where the changes are of the ratio.
+    Each row has the changes, their intervals beneath, and layers where the changes are of the
+    ratio.
     """
     by_subject = {(answer.on, answer.rule): answer for answer in answers}
     columns = [
@@ -291,7 +292,7 @@ def _changes(answers: Sequence[Answer], by: Sequence[str]) -> Table:
 
 
 def _change(answer: Answer | None) -> Spans:
-    """The change: bold where its interval leaves zero out, ? where the test disagrees."""
+    """The change: bold where its interval excludes zero, ? where the test disagrees."""
     if answer is None or answer.claim is None:
         return Spans([("– ", "soft")])
     change, _ = _change_and_ends(answer.claim)
@@ -313,7 +314,7 @@ def _change_and_ends(claim: Claim) -> tuple[str, str]:
 
 
 def _verdict(answers: Sequence[Answer], rule: str) -> str:
-    """What the intervals say of all tasks, such as `KL: no clear trend in 3 of 4`."""
+    """The claims over all tasks, such as `KL: no clear trend in 3 of 4`."""
     comparisons = [
         answer.comparison for answer in answers if answer.rule == rule and answer.comparison
     ]

@@ -1,4 +1,4 @@
-"""What a sweep is written to: a report, and the numbers."""
+"""The files of a sweep: a report, and its numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from depthtui.sweep.summary import SweepSummary
 
 
 def sweep_report(summary: SweepSummary, questions: Sequence[Question]) -> Report:
-    """A sweep as something to write."""
+    """A sweep's report, ready to write."""
     return Report(
         "sweeps",
         lambda: sweep_document(summary, questions),

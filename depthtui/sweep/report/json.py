@@ -67,7 +67,7 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
 
 
 def sweep_csv(summary: SweepSummary) -> bytes:
-    """A line for every cell and rule, as UTF-8; what is not known is empty."""
+    """A line for every cell and rule, as UTF-8; an unknown value is empty."""
     rows = [
         {name: _cell_text(read(cell, estimate)) for name, read in _COLUMNS.items()}
         for cell in summary.cells
@@ -136,11 +136,11 @@ _COLUMNS: Mapping[str, Callable[[CellSummary, DepthEstimate], Any]] = {
     "suffice_choices": lambda cell, _: _from(cell.headline, "choices"),
     "suffice_strict": lambda cell, _: _from(cell.headline, "strict"),
 }
-"""What each column of the table has of a cell and a rule's depth."""
+"""The value of each column, from a cell and a rule's depth."""
 
 
 def _cell_text(value: Any) -> Any:
-    """A text on one line, which a spreadsheet takes for no formula."""
+    """A text on one line, which no spreadsheet mistakes for a formula."""
     if not isinstance(value, str):
         return value
     quote = "'" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else ""

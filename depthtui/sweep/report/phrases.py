@@ -1,4 +1,4 @@
-"""What every report of a sweep says in the same words."""
+"""Phrases that every report of a sweep shares."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ RIGHT_ANSWER = (
     "Right: each token of the answer is the model's first choice after those before it "
     "(teacher-forced), or, where answers kept was measured, the model writes the answer itself."
 )
-"""What a right answer is, in a sentence."""
+"""The meaning of a right answer, in a sentence."""
 
 MOST_MODELS = 3
-"""With more models than that, their verdicts are not compared in pairs."""
+"""The most models whose verdicts are compared in pairs."""
 
 
 @dataclass(frozen=True)
 class Remark:
-    """A sentence about some cells of a sweep; none where the plan has no such cell any more."""
+    """A sentence about some cells of a sweep; no cells where the plan has them no longer."""
 
     text: str
     cells: tuple[Cell, ...]
@@ -74,7 +74,7 @@ def strict_words(headline: Headline | None) -> str:
 
 
 def published_words(published: PublishedDepth | None) -> str:
-    """The paper's layers and how many ours are more, such as `paper 22, +1`; may be empty."""
+    """The paper's layers, and how many more ours are, such as `paper 22, +1`; may be empty."""
     if published is None:
         return ""
     near = "" if published.same_dataset else "≈ "
@@ -94,14 +94,14 @@ def how_run(cell: CellSummary) -> str:
 
 
 def model_heading(cells: list[CellSummary]) -> str:
-    """A model, how deep it is and how it was run."""
+    """A model, its number of layers, and how it was run."""
     first = cells[0]
     how = ", ".join(dict.fromkeys(how_run(cell) for cell in cells))
     return f"{first.title}: {first.model.n_layers} layers, {how}"
 
 
 def verdicts(summary: SweepSummary) -> list[str]:
-    """The verdict of each cell, and whether few models differ in it.
+    """The verdict of each cell, and the comparison of pairs of few models.
 
     Counts of models of different L are not compared: they cannot but differ.
     """
@@ -120,7 +120,7 @@ def _where(cell: CellSummary) -> str:
 
 
 def cautions(summary: SweepSummary) -> list[Remark]:
-    """What to doubt: rules without a layer, fragile crossings, mixed weights."""
+    """Reasons for doubt: rules without a layer, fragile crossings, mixed weights."""
     return [
         Remark(f"{_where(cell)}{doubt}", (cell.cell,))
         for cell in summary.cells
@@ -129,7 +129,7 @@ def cautions(summary: SweepSummary) -> list[Remark]:
 
 
 def _doubts(cell: CellSummary) -> Iterator[str]:
-    """What to doubt of a cell, as it goes on behind the cell's name."""
+    """Reasons to doubt a cell, as clauses after the cell's name."""
     for estimate in cell.depths:
         if estimate.reason or estimate.warning:
             yield f", {rule_title(estimate.rule)}: {estimate.reason or estimate.warning}."
@@ -147,7 +147,7 @@ def _doubts(cell: CellSummary) -> Iterator[str]:
 
 
 def failures(summary: SweepSummary) -> list[Remark]:
-    """What failed, and why."""
+    """The failures, with their reasons."""
     cells = summary.plan.cells
     return [
         Remark(f"{failure}", tuple(cell for cell in cells if failure.is_of(cell)))
@@ -156,7 +156,7 @@ def failures(summary: SweepSummary) -> list[Remark]:
 
 
 def absences(summary: SweepSummary) -> list[Remark]:
-    """What is not there, and why."""
+    """The missing results, with their reasons."""
     remarks = failures(summary)
     failed = {(failure.model, failure.task) for failure in summary.failures}
     for cell in summary.missing_cells:
@@ -165,7 +165,7 @@ def absences(summary: SweepSummary) -> list[Remark]:
             remarks.append(Remark(words, (cell,)))
     for summarised in summary.cells:
         for problem in had_by_none(summary.plan.run.metrics, summarised.records):
-            # What the plan names is among the failures.
+            # Metrics that the plan names are among the failures.
             failure = Failure.of(summarised.cell, None, problem)
             if failure not in summary.failures:
                 remarks.append(Remark(f"{failure}", (summarised.cell,)))
@@ -173,7 +173,7 @@ def absences(summary: SweepSummary) -> list[Remark]:
 
 
 def method(summary: SweepSummary) -> str:
-    """What the numbers are, in a few sentences."""
+    """The meaning of the numbers, in a few sentences."""
     over = population(summary.plan.tasks)
     return (
         "Each cell is the effective depth as a number of layers, its share of all L "
@@ -184,17 +184,17 @@ def method(summary: SweepSummary) -> str:
 
 
 def has_accuracy(summary: SweepSummary) -> bool:
-    """Whether it is known of any cell how many answers are right."""
+    """Whether the number of right answers of any cell is known."""
     return any(cell.accuracy for cell in summary.cells)
 
 
 def accuracy_note(summary: SweepSummary) -> str:
-    """What a right answer is; empty where none is known."""
+    """The meaning of a right answer; empty where none is known."""
     return RIGHT_ANSWER if has_accuracy(summary) else ""
 
 
 def published_note(summary: SweepSummary) -> str:
-    """What the published values are; empty where none is shown."""
+    """The meaning of the published values; empty where none is shown."""
     depths = [cell.published(estimate.rule) for cell in summary.cells for estimate in cell.depths]
     published = [text for text in depths if text is not None]
     if not published:
@@ -208,7 +208,7 @@ def published_note(summary: SweepSummary) -> str:
 
 
 def other_titles(cells: Iterable[CellSummary]) -> list[str]:
-    """What else was measured in any of the cells."""
+    """The titles of other metrics that were measured in any of the cells."""
     return list(dict.fromkeys(title for cell in cells for title in cell.means))
 
 
