@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 # state are imported after it, dialogs when they are opened.
 
 MOST_MISHAPS = 100
-"""Errors without a key or mouse event in between; more of them are a loop."""
+"""Most errors without a key or mouse event in between; more of them are a loop."""
 
 MOST_MESSAGES = 200
 """Toasts whose messages are kept."""

@@ -14,7 +14,7 @@ from depthtui.tui.draw.styles import PaneStyles, Piece, number, ruler
 
 _BARS = " ▁▂▃▄▅▆▇█"
 _BELOW = " ▔▔▀▀▀▀██"
-"""The same downwards from the upper edge, as far as there are characters for it."""
+"""Characters of bars that hang from the upper edge, as far as there are any."""
 
 _BEYOND = "▲"
 _WIDEST = 4

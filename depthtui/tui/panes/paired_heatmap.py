@@ -107,7 +107,7 @@ class PairedHeatmap(HeatmapPane):
 class DifferenceHeatmap(PairedHeatmap):
     """`result` minus `other`, symmetrical about zero; empty where they cannot be subtracted.
 
-    Rows are the deeper model's, less the other's rows of the same relative depth.
+    Rows are the deeper model's, minus the other's rows of the same relative depth.
     """
 
     def why_empty(self) -> tuple[str, str] | None:

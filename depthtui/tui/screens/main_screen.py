@@ -275,7 +275,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
         if row.page:
             self.go_to_pane(self.query_one(f"#{row.page}", Pane))
         elif shows is not None:
-            # A look at evidence is no choice to keep.
+            # Looking at evidence does not change the chosen measure.
             self._try_measure(MEASURE_BY_NAME[shows.name])
             self.go_to_heatmap()
 

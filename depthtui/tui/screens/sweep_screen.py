@@ -310,7 +310,7 @@ class SweepScreen(LiveScreen):
             return
         if self.maximized is not None:
             self.minimize()
-        # The note remains as long as the finding is the same: then this continues.
+        # A note belongs to an unchanged finding: go to its next row.
         later = [place for place in about if pane.note and place > self.cursor.layer]
         place = (later or about)[0]
         columns = [column.key for column in self.query_one(SweepTable).columns]

@@ -108,7 +108,7 @@ class WhatIfScreen(LiveScreen):
         self.redraw()
         self.go(*self._first_cursor)
         if self.explorer.session.live is None:
-            # It takes one forward pass, and ranks the layers from the start.
+            # This ranking takes one forward pass, and orders the layers from the start.
             self.what_if.want_quietly(CHEAPEST_RANKING)
 
     # Showing ----------------------------------------------------------------

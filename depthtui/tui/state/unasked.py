@@ -11,7 +11,7 @@ from depthtui.metrics.estimates import preparation_seconds, seconds_of
 from depthtui.tui.state.session import SessionRun
 
 MOST_SECONDS = 120.0
-"""The longest time of such work by the measured pace; longer work waits for a key."""
+"""Longest time of work that begins by itself, by the measured pace; longer work needs a key."""
 
 _OWN_ORDER: dict[str, Any] = {"sufficient_order": "own", "sufficient_search": "ranked"}
 MODEL_ORDER: dict[str, Any] = {"sufficient_order": "model", "sufficient_search": "greedy"}

@@ -451,7 +451,7 @@ class WhatIf:
         return self._variant(self._run.prompt)
 
     def _variant(self, prompt: Prompt) -> _Variant:
-        # The patched states come from a prompt beside this one alone.
+        # Patched states fit only the prompt that they were made for.
         is_own = prompt == self._run.prompt
         return _Variant(prompt, self.stack if is_own else replace(self.stack, patched=()))
 

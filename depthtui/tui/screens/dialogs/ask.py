@@ -19,7 +19,7 @@ class AskForKey(ModalScreen[str | None]):
     """A line at the bottom; dismissed with the pressed key, None for the mouse.
 
     Args:
-        question: what the key is for.
+        question: the purpose of the key.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
