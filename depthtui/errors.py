@@ -84,7 +84,7 @@ def named_line(error: Exception) -> str:
 
 def did_you_mean(name: str, names: Iterable[str], most: int = 3, likeness: float = 0.6) -> str:
     """A question with similar names, ` Did you mean X or Y?`, or an empty text."""
-    # Few starts have an error: the others need not wait for this module.
+    # Imported here: only a start with an error needs this module.
     from difflib import get_close_matches
 
     by_lower = {candidate.lower(): candidate for candidate in names}

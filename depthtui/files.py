@@ -202,7 +202,7 @@ def _is_abandoned(folder: Path) -> bool:
 
 
 def _is_empty(folder: Path) -> bool:
-    """Whether a folder has been empty for a while: a kill came before its mark, or after it."""
+    """Whether a folder is old and empty: its process was killed while it had no mark."""
     try:
         status = folder.lstat()
         is_old = time.time() - status.st_mtime > _UNMARKED_AFTER

@@ -134,7 +134,7 @@ def _diverging_paths(dark: bool, name: str, count: int) -> tuple[list[Place], li
 
 
 def _in_gamut(light: float, chroma: float, hue: float) -> RGB:
-    """The sRGB colour of this lightness and hue, with as much of the chroma as sRGB has."""
+    """The sRGB colour of this lightness and hue, with as much of the chroma as sRGB can show."""
     low, high = 0.0, chroma
     if not _fits(_linear_rgb(light, chroma, hue)):
         for _ in range(20):

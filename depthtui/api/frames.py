@@ -27,7 +27,7 @@ _AXES = {
     "K": "choice",
     "8": "further_layers",
 }
-"""Names of columns, by side of an array."""
+"""Names of columns, by axis of an array."""
 
 
 def frame(runs: Sequence[RunResult], metric: str, array: str = "") -> DataFrame:
@@ -66,7 +66,7 @@ def _columns(run: RunResult, metric: str, array: str) -> dict[str, np.ndarray]:
     result = run.measured[metric]
     arrays = dict(arrays_of(result))
     sides = {name: _sides(shape) for name, shape in type(result).shapes().items()}
-    # A metric without an array of two sides has a value for each layer.
+    # A metric without a two-dimensional array has a value for each layer.
     main = array or next((name for name in sides if len(sides[name]) == 2), next(iter(sides)))
     if main not in sides:
         raise DepthError(f"{metric} has no array {main!r}.", f"It has {', '.join(sides)}.")
@@ -78,14 +78,14 @@ def _columns(run: RunResult, metric: str, array: str) -> dict[str, np.ndarray]:
     if "layer" in columns and (types := run.model.layer_types):
         columns["layer_type"] = np.array(types, dtype=object)[columns["layer"]]
     for name, own in sides.items():
-        # Arrays with fewer sides are repeated along the other ones.
+        # Arrays with fewer axes are repeated along the other ones.
         if name == main or (not array and own.items() <= sides[main].items()):
             columns[name] = arrays[name][tuple(columns[axis] for axis in own)]
     return columns
 
 
 def _sides(shape: Shape) -> dict[str, str]:
-    """Column name -> side; the second of two layers is `to_layer`."""
+    """Column name -> axis; the second of two axes of layers is `to_layer`."""
     columns: dict[str, str] = {}
     for side in shape.sides:
         axis = _AXES[side]

@@ -124,7 +124,7 @@ class Runs(Sequence[Run]):
 
     @property
     def model(self) -> ModelInfo:
-        """The model."""
+        """Names, shape and settings of the model."""
         return self._runs[0].model
 
     @property
@@ -242,14 +242,14 @@ class Runs(Sequence[Run]):
             rows.groupby("layer")["layer_norm_ratio"].mean()
 
         There is a row for every prompt (`prompt`, its index in `runs`) and every element of the
-        metric's main array: `layer`, or `depth` from 0, the embedding, to L, the output;
-        `token` with its printable `text`; `rank` among the lens's tokens; `to_layer`; in hybrids
-        the `layer_type`. The other columns are the arrays that have no other sides.
+        metric's main array: `layer`, or `depth` from 0, the embedding, to L, the output; `token`
+        with its printable `text`; `rank` among the lens's tokens; `to_layer`; in hybrids the
+        `layer_type`. The other columns are the arrays that have no other axes.
 
         Args:
             metric: name of the metric.
-            array: name of one of its arrays, for one with other sides, such as `top_ids`; empty
-                for its first array with two sides, and the arrays with no other sides.
+            array: name of one of its arrays, for one with other axes, such as `top_ids`; empty for
+                its first two-dimensional array, and the arrays with no other axes.
 
         Raises:
             DepthError: no run has the metric, it has no such array, or pandas is missing.

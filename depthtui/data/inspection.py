@@ -21,7 +21,7 @@ class Readout:
         top: the most probable next tokens and their probabilities.
         rank: rank of the target, from 1.
         probability: probability of the target.
-        margin: log probability of the target less that of the best other token, in nats.
+        margin: log probability of the target minus that of the best other token, in nats.
     """
 
     top: Listed
@@ -54,7 +54,7 @@ class Written:
         promoted, suppressed: the tokens whose logits rise and fall most, and by how much, with
             the final norm's scale fixed; empty where the lens is unavailable.
         norm: its length over that of the residual stream before the layer.
-        direct: its share of the target's logit less the mean over the vocabulary; None where the
+        direct: its share of the target's logit minus the mean over the vocabulary; None where the
             logits are not a sum of parts.
     """
 
@@ -71,7 +71,7 @@ class Head:
     Attributes:
         head: its number.
         norm: the length of its write over that of the residual stream before the layer.
-        direct: its share of the target's logit less the mean over the vocabulary; None where the
+        direct: its share of the target's logit minus the mean over the vocabulary; None where the
             logits are not a sum of parts.
     """
 

@@ -101,8 +101,8 @@ class CountTokens:
 class InspectLayer:
     """Inspect a layer at a token of a run; answered by `LayerInspected`.
 
-    A later one replaces it where it has not been answered yet. `lens` is the kind of lens that
-    the page is read through.
+    A later command replaces one that has not been answered yet. `lens` is the kind of lens that the
+    page is read through.
     """
 
     run_id: int

@@ -239,10 +239,10 @@ class RunSettings:
             effect of at least `erase_threshold`; `spans` erases neighbouring tokens together, and
             splits them where they have this effect; empty for the effects at every depth.
         erase_threshold: smallest effect for `erase_search`, a distance |p - p~|.
-        lens_texts: a file of texts that fitted lenses are fitted on; empty for a lens that is at
-            hand, else for texts that the model writes.
-        lens_ridge: weight of the affine lens's pull towards the identity; 0 for the weight of a
-            lens that is at hand, else for the best weight on held-out texts.
+        lens_texts: a file of texts that fitted lenses are fitted on; empty for an existing lens,
+            else for texts that the model writes.
+        lens_ridge: weight of the affine lens's pull towards the identity; 0 for the weight of an
+            existing lens, else for the best weight on held-out texts.
         sufficient_order: the order in which layers are left out together: `model`, found once on
             texts that the model writes, or `own`, found on other tokens of the prompts.
         sufficient_search: how the order is found: `greedy`, one layer after another, or `ranked`,

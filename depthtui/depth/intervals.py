@@ -47,7 +47,7 @@ def depth_interval(
 
 
 def too_few(parts: Sequence[PromptCurves]) -> bool:
-    """Whether there are too few for an interval: below `FEWEST_UNITS`, or one prompt of a task."""
+    """Whether there are too few prompts for an interval: below `FEWEST_UNITS`, or one of a task."""
     return len(parts) < FEWEST_UNITS or bool(np.bincount(task_numbers(parts)).min() < 2)
 
 

@@ -152,7 +152,7 @@ def _run(metric: str, engine: Engine, device: torch.device) -> _Measurement:
     except DepthError as error:
         reason = str(error)
     except Exception as error:
-        # A metric that breaks on the device is a finding of this comparison.
+        # A metric that fails on the device is a result of this comparison.
         reason = named_line(error)
     return _Measurement(result, time.perf_counter() - started, peak_memory(device), reason)
 

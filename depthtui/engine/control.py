@@ -45,7 +45,7 @@ class Control:
             self._changed.notify_all()
 
     def checkpoint(self) -> None:
-        """Called often by the run.
+        """Raise where the run has to stop; the run calls this often.
 
         Raises:
             RunStopped: `stop` was called, at any of the ranks that compute together.
@@ -73,7 +73,7 @@ class Control:
             return self._waits
 
     def wait(self, announce: Callable[[], object] = lambda: None) -> None:
-        """Called by the run after each layer: returns at once unless it is in step mode.
+        """Halt after a layer in step mode; the run calls this after each layer.
 
         Args:
             announce: announces the halt; work given in response is done during the halt.

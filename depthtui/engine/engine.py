@@ -196,8 +196,9 @@ class Engine:
     ) -> RunSettings:
         """Load the part of a model that reads files of its states, in the dtype of the states.
 
-        All of it is loaded for `engine_distance`, which is left out where that fails; and where the
-        first layer cannot stand alone, as in Gemma 4, whose embedding holds a part for each layer.
+        The whole model is loaded for `engine_distance`, which is left out where that fails; and
+        where the first layer cannot be loaded alone, as in Gemma 4, whose embedding holds a part
+        for each layer.
 
         Args:
             spec: the model.
@@ -275,7 +276,7 @@ class Engine:
         )
         if not loaded.is_readout:
             info = with_parameters(info, loaded.model, anatomy, loaded.parameter_counts)
-        # Chosen here, or it would count into the first time that is measured.
+        # Chosen here: later the choice would count into the first time that is measured.
         choose_products(loaded.model)
         vocabulary = Vocabulary(loaded.tokenizer)
 
@@ -715,7 +716,7 @@ class Engine:
     def find_controls(
         self, prompts: Sequence[Prompt], settings: RunSettings, control: Control | None = None
     ) -> Controls:
-        """The number of layers that suffice, and the same in controls, where it means nothing.
+        """The number of layers that suffice, and its value in controls, where it means nothing.
 
         The result is stored beside the model's fitted lenses. The model is freed before the
         untrained one is built, and no model is loaded at the end.
@@ -900,7 +901,7 @@ class Engine:
 
     @contextmanager
     def _errors_noted(self, model: ReadyModel, sizes: Sizes) -> Iterator[None]:
-        """Raise what length would fit where the memory runs out; note any other error."""
+        """Where memory runs out, raise an error with the length that fits; note other errors."""
         try:
             yield
         except Exception as error:

@@ -148,7 +148,7 @@ def dismiss() -> None:
 
 
 def follow() -> None:
-    """Make the calls that rank 0 sends, until it sends that no more come."""
+    """Make the calls that rank 0 sends, until it announces that no more come."""
     engine: Engine | None = None
     while (data := first_rank_bytes(_CALL, lambda: None, patient=True)) is not None:
         message = json.loads(data)

@@ -141,10 +141,10 @@ class OutputAt:
         is_answer: whether the target is the answer's token, not the output's first choice.
         lens_missing: why there is no lens, or empty.
         frozen: the final norm with its statistics here.
-        direction: `[d]`, along which the target's logit less the mean of all logits rises.
+        direction: `[d]`, along which the target's logit minus the mean of all logits rises.
         direction_missing: why there is no direction, or empty.
         constant: the contribution of biases to that logit.
-        logit, largest: the target's logit less the mean, and the largest absolute one of all.
+        logit, largest: the target's logit minus the mean, and the largest absolute one of all.
     """
 
     target: int = -1
@@ -158,7 +158,7 @@ class OutputAt:
     largest: float = float("nan")
 
     def direct(self, writes: Tensor) -> Tensor | None:
-        """The share of each write `[n, d]` in the target's logit less the mean, `[n]`."""
+        """The share of each write `[n, d]` in the target's logit minus the mean, `[n]`."""
         if self.direction is None:
             return None
         return writes.to(self.direction.device).float() @ self.direction
@@ -396,12 +396,12 @@ class _Page:
     # Sums -----------------------------------------------------------------------
 
     def _close_logit(self, parts: Sequence[Tensor]) -> None:
-        """Note by how much embedding, all other layers and this layer's parts miss the logit."""
+        """Note the logit's difference from embedding, other layers and this layer's parts."""
         output, residuals = self._output, self._replay.residual
         if output.direction is None:
             return
         device = output.direction.device
-        # The writes of the embedding and of all other layers: h_L less this layer's change.
+        # The writes of the embedding and of all other layers: h_L minus this layer's change.
         other_writes = residuals[-1][self._token].to(device).float() - self._change.to(device)
         direct = output.direct(torch.stack([other_writes, *(part.to(device) for part in parts)]))
         assert direct is not None

@@ -67,8 +67,8 @@ class LensChoice:
     Attributes:
         kind: `affine` or `jacobian`.
         texts: a file of calibration texts; empty for any, or those that the model writes.
-        ridge: the affine lens's; 0 for any, or the best on held-out texts.
-        seed: that of the texts that the model writes.
+        ridge: the affine lens's ridge; 0 for any, or the best on held-out texts.
+        seed: seed of the texts that the model writes.
         prompts: number of prompts that a Jacobian lens averages.
     """
 

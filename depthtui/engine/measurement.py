@@ -173,7 +173,7 @@ class Measurement:
     def _measure_on_demand(self) -> None:
         """Measure the slower metrics."""
         context = self._run.context(self._recorded_before, self._lens, self._order)
-        # Before the recorded pass takes its share.
+        # Free memory, before the recorded pass takes its share.
         rooms = self._model.placement.rooms()
         prepared = self._emit_prepared()
         # No metric should wait while an order is found for another one.
@@ -249,7 +249,7 @@ class Measurement:
         return has_lens
 
     def _order(self) -> Sequence[int] | None:
-        """The order in which layers are left out; None for one of the prompt's own tokens."""
+        """The order in which layers are left out; None for an order of the prompt's own tokens."""
         settings = self._result.settings
         return self._orders.stored_layers(settings) if _finds_order(settings) else None
 

@@ -157,7 +157,7 @@ def check_fits(info: ModelInfo, sizes: Sizes, placement: Placement) -> None:
     """Refuse a prompt that is too long for the model or for the memory.
 
     Raises:
-        DepthError: it is; names the length that would fit.
+        DepthError: it is too long; the error names the length that would fit.
     """
     if info.context_length and sizes.tokens > info.context_length:
         raise DepthError(

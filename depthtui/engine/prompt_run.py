@@ -309,7 +309,7 @@ class PromptRun:
         self._emit(Rows(self._run_id, metric, first, rows, layers_done, self.seconds, from_token))
 
     def flush(self) -> None:
-        """Emit the rows of layers that wait."""
+        """Emit the waiting rows of layers."""
         if not self._waiting:
             return
         first, layer_rows = self.result.layers_done, self._waiting
@@ -409,7 +409,7 @@ class PromptRun:
 
 
 class _LensReducer:
-    """A metric that is computed with the lens, which continues where the metric fails.
+    """A metric that is computed with the lens; the lens continues where the metric fails.
 
     A metric that failed is then computed alone, and its error is reported if it fails again.
 

@@ -58,7 +58,7 @@ def layers_kept(
     """The layers that the model has, in the order in which they run; some twice.
 
     Raises:
-        DepthError: none are left, none change, or a named layer does not exist.
+        DepthError: no layer is left, no layer changes, or a named layer does not exist.
     """
     beyond = [layer for layer in left_out if not 0 <= layer < n_layers]
     if beyond:

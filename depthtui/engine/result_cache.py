@@ -166,7 +166,7 @@ def _model_parts(info: ModelInfo) -> dict[str, Any]:
         "dtype": info.dtype,
         "quantize": info.quantize,
         "device": hardware(info.device),
-        # Sums over ranks are rounded otherwise.
+        # Sums over ranks round differently.
         **({"ranks": info.spec.tensor_parallel} if info.spec.tensor_parallel > 1 else {}),
         "torch": torch.__version__,
         "transformers": transformers.__version__,

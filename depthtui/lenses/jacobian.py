@@ -61,7 +61,7 @@ def usable_prompts(texts: Sequence[Tensor], skipped: int = SKIPPED) -> list[Tens
     """The beginnings of the texts that have a position left.
 
     Raises:
-        DepthError: no text has.
+        DepthError: no text is long enough.
     """
     usable = [ids[:PROMPT_TOKENS] for ids in texts if len(ids) > skipped + 1]
     if not usable:

@@ -249,7 +249,7 @@ def _unreadable(file: LensFile, reason: str) -> DepthError:
 
 
 def with_digest(maps: LensMaps) -> LensMaps:
-    """The lens with a digest of its maps in its fit."""
+    """The lens with a digest of its maps in its `fit`."""
     digest = hashlib.sha256()
     for depth in range(maps.n_layers):
         depth_map = maps.at(depth)

@@ -80,7 +80,7 @@ def _in_section(
     if mentions:
         yield _IN_TEXT, Match(page, section, "", mentions[0], body)
         return
-    # All of the words, in a passage that need not have them in their order.
+    # All of the words, in any order.
     parts = words.split()
     if len(parts) > 1 and all(_occurs(part, " ".join([section, *sentences])) for part in parts):
         nearest = max(sentences, key=lambda text: sum(_occurs(part, text) for part in parts))

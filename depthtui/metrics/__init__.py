@@ -124,7 +124,7 @@ MEASURE_BY_NAME: dict[str, Measure] = {measure.name: measure for measure in ALL_
 def empty_result(
     model: ModelInfo, prompt: Prompt, settings: RunSettings, tokens: PromptTokens
 ) -> RunResult:
-    """Make a run of which nothing has been computed yet.
+    """Make a run with nothing computed yet.
 
     It has unknown values where the pass will fill them in, and a reason for each requested metric
     that is unavailable.
@@ -234,7 +234,7 @@ def among_prompts(settings: RunSettings, texts: Sequence[str], number: int) -> R
     """The settings of one of several runs: an `own` order is found on the prompts' other half.
 
     Args:
-        settings: of every run.
+        settings: settings of every run.
         texts: the prompts that are run together.
         number: index of the run's prompt in `texts`.
     """

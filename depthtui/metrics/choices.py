@@ -15,7 +15,7 @@ STAND_INS = ("ablate", "keep_first_token")
 """The settings that choose what stands in for a layer that is left out."""
 
 MEAN_UPDATE, FIRST_KEPT = "a layer left out writes its mean update", "token 0 keeps every layer"
-"""These two settings in words."""
+"""The values of `ablate` and `keep_first_token`, in words."""
 
 
 def chosen_layers(result: RunResult) -> tuple[int, ...]:
@@ -81,7 +81,7 @@ def layers_words(layers: tuple[int, ...], n_layers: int) -> str:
 
 
 def left_out_words(part: str, layers: tuple[int, ...], n_layers: int, stand_in: str = "") -> str:
-    """Remarks to append: which parts of which layers were left out; empty for all of all layers.
+    """Remarks on the parts and layers that were left out; empty for all of every layer.
 
     `stand_in` is the words for what stands in for a layer that is left out.
     """

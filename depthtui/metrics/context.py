@@ -35,7 +35,7 @@ class Context(Protocol):
 
     @property
     def readable(self) -> Sequence[Tensor]:
-        """What the unembedding reads at depths 0 … L, each `[T, D]`: mostly `residuals`."""
+        """The unembedding's input at depths 0 … L, each `[T, D]`: mostly `residuals`."""
 
     @property
     def layer_inputs(self) -> Mapping[int, Tensor]:
@@ -89,7 +89,7 @@ class Context(Protocol):
         """
 
     def order(self) -> Sequence[int] | None:
-        """The order in which layers are left out; None for one of the prompt's own tokens."""
+        """The order in which layers are left out; None for an order of the prompt's own tokens."""
 
     def texts(self, ids: Iterable[int]) -> dict[int, str]:
         """The raw texts of tokens."""

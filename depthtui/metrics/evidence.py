@@ -116,8 +116,8 @@ def here_alone(evidence: Evidence, reason: str) -> Evidence:
 def of_these_prompts(evidence: Evidence, interval: CountInterval | None) -> Evidence:
     """Evidence of a measure that depends on single prompts: its interval does not cover others.
 
-    Counts that were firm by it lay outside the range of other prompts in a third of cases and more
-    (see `tests.benchmarks.firm`).
+    Counts that were firm by their interval lay outside the range of other prompts in a third of
+    cases and more (see `tests.benchmarks.firm`).
     """
     if interval is None or "prompts" not in interval.over:
         return evidence

@@ -9,7 +9,7 @@ from depthtui.metrics.spec import LayerValues, Metric
 
 
 def lens_margin(lens: LogitLens) -> np.ndarray:
-    """The probability of the first choice less that of the second, `[L+1, T]`.
+    """The probability of the first choice minus that of the second, `[L+1, T]`.
 
     Row l is the residual entering layer l, row L the output. NaN where the lens lists
     only one token.

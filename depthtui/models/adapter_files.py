@@ -280,7 +280,7 @@ _OF_TRAINING = frozenset(
         "velora_config",
     }
 )
-"""Fields on where an adapter comes from, and on how it was trained."""
+"""Fields that describe an adapter's origin and training."""
 
 _KEEPS_BASE = (None, True, False, "gaussian", "eva", "orthogonal")
 """Initialisations of an adapter that leave the weights of its base unchanged."""

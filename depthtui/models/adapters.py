@@ -33,7 +33,7 @@ from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.sizes import format_size
 
 _ADAPTER = "default"
-"""What peft calls the adapter while it is merged."""
+"""peft's name for the adapter while it is merged."""
 
 
 def check_can_merge(spec: ModelSpec) -> None:
@@ -106,7 +106,7 @@ def merge(model: PreTrainedModel, adapter: Adapter) -> PreTrainedModel:
         )
     peft_model = _inject(model, adapter)
     with _in_words(adapter):
-        # As its users do: a safe merge adds up in another dtype, and rounds otherwise.
+        # As users of peft merge: a safe merge sums in another dtype, and rounds differently.
         merged: PreTrainedModel = peft_model.merge_and_unload().eval()
     return merged.requires_grad_(False)
 

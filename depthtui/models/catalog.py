@@ -184,7 +184,7 @@ def hub_snapshot(model_id: str, revision: str = "") -> Path:
 
 
 def complete_snapshot(model_id: str, revision: str, with_code: bool) -> Path | None:
-    """The complete copy in the hub cache, if `with_code` with the model's own code; or None.
+    """The complete copy in the hub cache, with the model's own code if `with_code`; or None.
 
     Raises:
         DepthError: its configuration is damaged.

@@ -122,7 +122,7 @@ def _hooked_device(module: nn.Module) -> torch.device | None:
 
 
 def device_named(name: str) -> torch.device:
-    """The device for a spec's word; `cuda` without a number may be several."""
+    """The device of a name in a spec; `cuda` without a number may be several."""
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -152,7 +152,7 @@ def _check_same(before: Mapping[Path, Sequence[int]]) -> None:
     """Check that no file was changed or replaced.
 
     Raises:
-        DepthError: a file was.
+        DepthError: a file was changed or replaced.
     """
     for path, identity in before.items():
         if not path.exists() or _identity(path) != identity:

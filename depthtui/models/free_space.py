@@ -43,7 +43,7 @@ def check_disk(folder: Path, n_bytes: int, purpose: str) -> None:
     """Check that the disk of `folder`, which need not exist yet, has `n_bytes` bytes free.
 
     Raises:
-        DepthError: it does not.
+        DepthError: the disk has less.
     """
     existing = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(existing).free

@@ -63,7 +63,7 @@ def check_files_are_ordinary(folder: Path) -> None:
     """Check that no file of a model is a device or a pipe, which a library would read without end.
 
     Raises:
-        DepthError: a file is.
+        DepthError: a file is one of these.
     """
     for path in folder.iterdir():
         if path.exists() and not (path.is_file() or path.is_dir()):

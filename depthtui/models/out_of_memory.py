@@ -10,7 +10,7 @@ import torch
 _WORDS = (
     "out of memory",  # CUDA's allocator and driver, HIP, MPS
     "ALLOC_FAILED",  # cuBLAS, cuDNN, cuSOLVER, cuFFT and their kin
-    "invalid buffer size",  # MPS: more than one buffer can be
+    "invalid buffer size",  # MPS: larger than a buffer can be
     "can't allocate memory",  # torch's allocator on a CPU
     "not enough memory",  # the same on Windows
     "cannot allocate memory",  # the system

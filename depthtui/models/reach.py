@@ -78,7 +78,7 @@ def check_reachable(model_id: str) -> None:
     """Check that the hub answers, for a model that is not on this disk.
 
     Raises:
-        DepthError: it does not, or the environment forbids requests to it.
+        DepthError: it does not answer, or the environment forbids requests to it.
     """
     if is_forbidden():
         raise DepthError(

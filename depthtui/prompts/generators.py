@@ -41,7 +41,7 @@ def _sum(task: str, sign: str, apply: Callable[[int, int], int], a: int, b: int)
 
 
 def addition_contrast(digits: int, rng: Random) -> Prompt:
-    """A sum, and as contrast the same with one digit changed: both sums have as many digits."""
+    """A sum, and as contrast the same with one digit changed; the results are equally long."""
     while True:
         prompt = addition(digits, rng)
         a, b = (int(number) for number in re.findall("[0-9]+", prompt.question))
@@ -58,7 +58,7 @@ def addition_contrast(digits: int, rng: Random) -> Prompt:
 
 
 def _with_a_digit_changed(number: str) -> list[int]:
-    """All numbers that differ from a number in one digit, and have as many digits."""
+    """All numbers with equally many digits that differ from a number in one digit."""
     return [
         int(number[:place] + digit + number[place + 1 :])
         for place, present in enumerate(number)
@@ -172,9 +172,9 @@ def facts(hops: int, rng: Random) -> Prompt:
 
 
 def facts_contrast(hops: int, rng: Random) -> Prompt:
-    """A true statement that takes `hops` facts to know, and as contrast one of another country.
+    """A true statement that takes `hops` facts to know, and as contrast one about another country.
 
-    The names in the two questions have about the same length, and so mostly as many tokens.
+    The names in the two questions have about the same length, so mostly equally many tokens.
     """
     question, entity, answer = words.HOPS[hops - 1]
     while True:

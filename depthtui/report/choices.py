@@ -23,7 +23,7 @@ def choices_of(metrics: Iterable[str]) -> set[str]:
 
 
 def choices_that_matter(results: Iterable[RunResult]) -> set[str]:
-    """The choices that change values of the clean runs among these; a what-if counts for none."""
+    """The choices that change values of the clean runs among these; what-ifs are ignored."""
     return {
         choice
         for result in results
@@ -33,7 +33,7 @@ def choices_that_matter(results: Iterable[RunResult]) -> set[str]:
 
 
 def choosing_only(settings: RunSettings, choices: Iterable[str]) -> RunSettings:
-    """The settings with only these choices, less those that change nothing."""
+    """The settings with only these choices, without choices that change nothing."""
     names = {*choices} if settings.is_clean else set()
     if not settings.erase_search:
         names.discard("erase_threshold")

@@ -57,7 +57,7 @@ def compared_dict(a: RunGroup, b: RunGroup, settings: SummarySettings) -> dict[s
 
 
 def compared_table(readings: Sequence[Reading]) -> Table:
-    """A row for each rule of either reading: A, B, and A less B."""
+    """A row for each rule of either reading: A, B, and A minus B."""
     names = dict.fromkeys(estimate.rule for reading in readings for estimate in reading.depths)
     rows = []
     for rule in names:
@@ -74,7 +74,7 @@ def compared_table(readings: Sequence[Reading]) -> Table:
 
 
 def _three(values: Sequence[float | None], form: str) -> list[str]:
-    """Two values, and the first less the second."""
+    """Two values, and the first minus the second."""
     texts = [_NOTHING if value is None else f"{value:{form}}" for value in values]
     a, b = values
     return [*texts, _NOTHING if a is None or b is None else f"{a - b:+{form}}"]

@@ -40,7 +40,7 @@ def run_report(
         settings: how runs are pooled.
         token_of: returns the token of a run at which the report reads the lens.
         palette: name of the palette of the heatmaps.
-        missing: runs of the session that cannot be read, each in words; every file names them.
+        missing_runs: runs of the session that cannot be read, each in words; every file names them.
         pool: which prompts of each model are pooled.
         controls: by a model's fingerprint, its controls in a line (see `report.controls`).
 

@@ -40,7 +40,7 @@ def each_alone(reading: Reading) -> list[Reading]:
 
 
 def run_rows(readings: Sequence[Reading]) -> Iterator[Block]:
-    """A table with a row for each run: prompt, loss, and the counts of each rule and cause.
+    """A table with a row for each run: prompt, loss, and count of each rule and causal measure.
 
     Args:
         readings: one reading of each run.

@@ -34,7 +34,7 @@ _TITLE_LENGTH = 60
 
 @dataclass(frozen=True)
 class Pairs:
-    """The prompts that were run both ways.
+    """The prompts that were run with and without the changes.
 
     Attributes:
         clean, changed: the runs, prompt by prompt.

@@ -214,7 +214,7 @@ class Worker:
         return _storage_of(self._configuration, self._own_storage)
 
     def _folder_of(self, folder: str, kind: str) -> Path:
-        """The folder to write to on this machine, for one that the explorer names on its own."""
+        """The folder on this machine that replaces a folder on the explorer's machine."""
         if self._own_storage is None:
             return Path(folder)
         return self._own_storage.cache_dir / kind / Path(folder).name
@@ -246,7 +246,7 @@ class Worker:
                 command.prompt, command.settings, *place, command.lens, control
             )
         except RunStopped:
-            # A later look has replaced this one.
+            # A later look-up has replaced this one.
             return
         except DepthError as error:
             problem = str(error)
@@ -303,7 +303,7 @@ class Worker:
 
 
 def _storage_of(command: Configure, default: Storage | None) -> Storage:
-    """The storage: an engine elsewhere has its own folders, and keeps what it is asked to."""
+    """The storage: an engine elsewhere has its own folders, and may keep no results."""
     keeps, activation_limit = bool(command.cache_dir), command.activation_limit
     if not command.cache_activations:
         activation_limit = 0

@@ -21,7 +21,7 @@ from depthtui.tracing.loops import of_call
 from depthtui.tracing.modules import decoder, first_tensor, hidden_states, hooks, with_first_tensor
 
 _CACHE_NAMES = ("cache", "past_key_values", "cache_params")
-"""Names of the cache in a model's output, and in its input alike."""
+"""Names of the cache, the same in a model's output and in its input."""
 
 _PROBE_TOKENS = 8
 

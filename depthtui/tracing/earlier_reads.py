@@ -53,7 +53,7 @@ def _find_carried(model: nn.Module, probe: ProbePass) -> CarriedStreams | None:
     streams = [runs[0].before, *(run.after for run in runs)]
     clean = given_pass.run(streams)
     for layer, run in enumerate(runs):
-        # In a separate pass: a layer must find nothing that another layer has left.
+        # In a separate pass: a layer must find no state that another layer has left.
         call = given_pass.call(streams, layer)
         if not (is_same(call.states, run.before) and serves(run, call)):
             return None

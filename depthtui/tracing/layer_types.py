@@ -27,14 +27,14 @@ _LINEAR = "linear attention"
 """The type that transformers gives every layer with a recurrent state."""
 
 _RECURRENT = {"mamba": {"A_log", "D"}, "recurrent": {"recurrent_param"}}
-"""Two kinds of such layers, by the parameters of their state: that of a state-space model has a
-decay A and a skip D, a gated linear recurrence a decay alone."""
+"""Two kinds of such layers, by the parameters of their state: a state-space model has a decay A and
+a skip D, a gated linear recurrence has a decay alone."""
 
 
 def layer_types(model: nn.Module, layers: Sequence[nn.Module]) -> tuple[str, ...]:
     """The type of each of a model's layers, in short standard words; empty where all are alike.
 
-    The configuration names what mixes tokens. The parameters tell kinds of recurrences apart, and
+    The configuration names the token mixers. The parameters tell kinds of recurrences apart, and
     layers with experts from dense ones.
     """
     width = text_config(model).hidden_size

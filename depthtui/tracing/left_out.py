@@ -53,7 +53,7 @@ class Substitute:
         """The residual after a layer that is left out.
 
         Args:
-            layer: which.
+            layer: its index.
             before: the residual before it, `[..., T, d]`.
             clean: the residual after it in the clean run, `[..., T, d]`.
         """
@@ -84,9 +84,9 @@ def left_out(
 
     Args:
         replay: the clean run of the text, or of one that `serves` it.
-        layer: which.
-        states: those before it, `[..., tokens, D]`, from the first token on.
-        clean: those after it in the clean run, `[..., tokens, D]`.
+        layer: its index.
+        states: the states before it, `[..., tokens, D]`, from the first token on.
+        clean: the states after it in the clean run, `[..., tokens, D]`.
         substitute: what stands in for the layer.
     """
     before = replay.layer_input(layer, states)

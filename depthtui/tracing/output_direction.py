@@ -40,7 +40,7 @@ def output_directions(
         unembedding: final norm and LM head.
         frozen: the norm with its statistics at the `[n, d]` residuals of these positions.
         targets: `[n]`, ids of the tokens.
-        mean_row: the `mean_row` of the head: the logits are then those less the mean of all tokens.
+        mean_row: the head's `mean_row`: the mean of all tokens is then subtracted from the logits.
 
     Raises:
         DepthError: logits are no sum in this architecture.

@@ -116,7 +116,7 @@ def probe_architecture(model: nn.Module) -> Anatomy:
     split = _find_split(runs)
     unembedding, lens_missing = _find_unembedding(model, probe, carried)
     if unembedding is None and carried is None and not replay_missing:
-        # Layers may read the last stream alone where the readout reads more.
+        # Layers may read only the last stream where the readout reads more.
         carried_for_readout = find_carried(model, probe)
         if carried_for_readout is not None and carried_for_readout.readout_reads:
             carried = carried_for_readout
@@ -167,7 +167,7 @@ def _check_layers_follow(
     """Check that the list is one of layers: any of them reads the output of the one before.
 
     Raises:
-        DepthError: none does; the list may be one of attentions alone.
+        DepthError: no layer does; the list may be one of attentions alone.
     """
     if len(runs) > 1 and all(between.get(layer) == () for layer in range(1, len(runs))):
         raise DepthError(
@@ -182,7 +182,7 @@ def _check_numbers(runs: Sequence[LayerRun], logits: Tensor) -> None:
     A logit may be infinite: some models rule tokens out in this way.
 
     Raises:
-        DepthError: they are not; the first such layer is named.
+        DepthError: a value is not; the error names the first such layer.
     """
     help_text = (
         "Where --dtype is float16, use --dtype float32; else the model's weights or config.json "

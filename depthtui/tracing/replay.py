@@ -192,7 +192,7 @@ class Replay:
     def serves(self, replay: Replay) -> bool:
         """Whether another text's residuals can be sent through the layers in this one's batches.
 
-        Checked by arithmetic: the residuals of its clean pass must come out the same. They do not
+        Checked by arithmetic: the residuals of its clean pass must come out the same. They differ
         where layers read the text itself, beside the residual.
         """
         if replay is self:
@@ -261,7 +261,7 @@ class Replay:
     def prepare_span(self, start: int) -> None:
         """Prepare `run_span` from this token on, so that it runs nothing but the layer.
 
-        Not so in a model that carries states, where `run_span` first runs idle layers.
+        In a model that carries states, `run_span` still runs idle layers first.
         """
         if self._carried is not None:
             return
@@ -577,7 +577,7 @@ class Replay:
         return layer_agrees(self.run_layer(layer, before[None])[0], before, after, dtype)
 
     def _layer_resumes(self, layer: int) -> bool:
-        """Whether the first half of the tokens alone, and the second behind it, run right."""
+        """Whether the first half of the tokens alone, then the second, give the same output."""
         half = self.n_tokens // 2
         before, after = self.states[layer], self.states[layer + 1]
         dtype = coarsest_dtype(self._layers[layer], before, after)

@@ -30,7 +30,8 @@ class LastLead(LastTurn):
     def variants(
         self, curve: np.ndarray, layer: int, settings: SummarySettings
     ) -> Iterator[Variant]:
-        """The counts where the answer is half as likely as the first token, and twice any other."""
+        """The counts where the answer is half as likely as the first token, and twice as likely as
+        any other."""
         n_layers = self.n_layers(curve)
         half, twice = (decided_depths(curve - level) for level in (-LN_2, LN_2))
         words = "the answer is half as likely as the first token"

@@ -219,7 +219,7 @@ class Rule:
     # Layers -----------------------------------------------------------------
 
     def layers(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
-        """The layer on each of some curves.
+        """The layer of each curve.
 
         Args:
             curves: `[..., L]`, or `[..., L + 1]` for curves that a lens reads.
@@ -246,7 +246,7 @@ class Rule:
         return np.where(is_finite & np.isnan(layers), self._censored(curves), layers)
 
     def ranked_crossings(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
-        """`DepthEstimate.crossing` of some curves; without a layer as in `ranked_layers`.
+        """`DepthEstimate.crossing` of each curve; without a layer, ranked as in `ranked_layers`.
 
         Returns:
             `[...]`, NaN where a curve is not finite.
@@ -331,7 +331,7 @@ class Rule:
         return np.where(np.isfinite(first), first, np.nan)
 
     def _censored(self, curves: np.ndarray) -> np.ndarray:
-        """The layer of curves without one: L - 1, the last layer."""
+        """The layer for curves that have none: L - 1, the last layer."""
         return np.full(curves.shape[:-1], self.n_layers(curves) - 1)
 
     @property
@@ -343,7 +343,7 @@ class Rule:
         return float(self._scales(curve))
 
     def _scales(self, curves: np.ndarray) -> np.ndarray:
-        """The value that the threshold is a share of, for each of some curves."""
+        """The value that the threshold is a share of, for each curve."""
         if not self.threshold.of_largest:
             return np.ones(curves.shape[:-1])
         return np.asarray(curves[..., :-1].max(axis=-1), np.float64)

@@ -58,7 +58,7 @@ class Ablation(LossChange, Ranked):
     Attributes:
         part: the part that was left out: `layer`, `attention` or `mlp`.
         loss: negative log-likelihood of the token after each, clean, in nats.
-        loss_change: the loss without layer l, less `loss`; NaN for a layer that was not chosen,
+        loss_change: the loss without layer l, minus `loss`; NaN for a layer that was not chosen,
             or that has not been left out yet.
         kl: KL(p || p~) without layer l, in nats; NaN at token 0, and where `loss_change` is.
         kept: 1 where the first choice without layer l is the whole model's, else 0; -1 where `kl`

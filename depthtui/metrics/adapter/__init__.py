@@ -37,7 +37,7 @@ class AdapterChange(MetricResult):
         layer: |f'(h') - f(h')| / |h'|: how far the layer's update is from that of the base's layer
             on the same stream.
         attention, mlp: the same for the updates of attention and MLP, each on the same input.
-        loss_change: loss of the token after each, with the adapter less without, in nats.
+        loss_change: loss of the token after each, with the adapter minus without, in nats.
     """
 
     stream: Annotated[np.ndarray, Shape("L+1", "T")]

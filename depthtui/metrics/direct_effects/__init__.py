@@ -29,7 +29,7 @@ class DirectEffects(MetricResult):
         part: the part of an earlier layer that is not read: `layer`, `attention` or `mlp`.
         positions: the positions t; 0 alone where its write is read at no token.
         layers: source layers x reading layers, the largest |c_l - c'_l| / |c_l| over positions
-            and tokens, with c'_l the update of layer l on its clean input less the source's write;
+            and tokens, with c'_l the update of layer l on its clean input minus the source's write;
             0 up to and including the diagonal, NaN in the rows of layers that were not chosen,
             and behind the diagonal in the columns of layers that were not called yet.
         floor: the largest of them in calls with nothing taken away; effects that are not larger

@@ -1,6 +1,6 @@
 """Which layers read an earlier layer's write: layers are called alone, without it.
 
-Layer l is called on its clean input less the update of layer s at tokens 1 … t-1; no later layer
+Layer l is called on its clean input minus the update of layer s at tokens 1 … t-1; no later layer
 runs.
 """
 
@@ -48,7 +48,7 @@ def direct_effects(
     Args:
         replay: the clean run.
         skipped: for every layer, the residual after it where it, or a part of it, is left out,
-            `[T, d]`: its write is the clean residual after it less this.
+            `[T, d]`: its write is the clean residual after it minus this.
         positions: the positions t; 0 stands for the write at all tokens.
         part: the part that `skipped` leaves out, for the record.
         on_rows: called after each reader with how many pairs of a source and a reader are done,
@@ -91,7 +91,7 @@ def direct_effects(
 
 
 def _unread(replay: Replay, skipped: Sequence[Tensor], source: int, reader: int) -> Tensor:
-    """The input of `reader` less the write of `source`, `[T, d]`."""
+    """The input of `reader` minus the write of `source`, `[T, d]`."""
     # In float32: a difference of 16-bit residuals has more digits than the residuals.
     after = replay.residual[source + 1].float()
     written = after - skipped[source].float().to(after.device)

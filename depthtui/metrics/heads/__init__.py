@@ -32,7 +32,7 @@ class AttentionHeads(MetricResult):
 
     Attributes:
         norm: norm of a head's write over that of the residual stream before its layer.
-        direct: its share of the logit of the model's most probable next token, less its share of
+        direct: its share of the logit of the model's most probable next token, minus its share of
             the mean logit over the vocabulary; the final norm's scale is fixed.
         sink: the attention to token 0, together with a learned sink of the head's own.
         entropy: entropy of its attention, in nats; a sink of its own counts as one more token.

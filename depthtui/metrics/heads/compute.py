@@ -73,7 +73,7 @@ class _OutputDirections:
 
     Attributes:
         token_ids: the first choice, `[T]`; -1 without a lens.
-        directions: directions in which its logit less the mean logit rises, `[T, d]`; None where
+        directions: directions in which its logit minus the mean logit rises, `[T, d]`; None where
             the logit is no sum of the writes.
         notes: why there are no directions.
     """

@@ -169,6 +169,6 @@ METRIC = Metric(
     summary=_summary,
     findings=_findings,
     per_layer=_per_layer,
-    # Nearly all of the integral is in needles, which are elsewhere in 16 bits.
+    # Nearly all of the integral is in needle-thin steps, which are elsewhere in 16 bits.
     moved_by_rounding=True,
 )

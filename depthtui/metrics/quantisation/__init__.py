@@ -52,7 +52,7 @@ class Quantisation(LossChange):
 
     Attributes:
         loss: negative log-likelihood of the token after each, clean, in nats.
-        loss_change_8, loss_change_4: the loss with layer l rounded to 8 or 4 bits, less `loss`;
+        loss_change_8, loss_change_4: the loss with layer l rounded to 8 or 4 bits, minus `loss`;
             NaN for a layer that was not chosen, or that has not been rounded yet.
         kl_8, kl_4: KL(p || p~), p the whole model's output, in nats; NaN likewise.
         unchanged_kl: the largest KL in runs with nothing changed.

@@ -41,7 +41,7 @@ def check(weights: Sequence[Sequence[LinearWeight]]) -> None:
     """Check that some of the layers' linear weights can be rounded.
 
     Raises:
-        DepthError: none can.
+        DepthError: none can be rounded.
     """
     if not any(weight.has_blocks for of_layer in weights for weight in of_layer):
         raise DepthError("no layer has linear weights that can be cut into blocks of 32")

@@ -154,8 +154,8 @@ class _Search:
         self._result = result
         self._rng = rng
         self._depths = result.depths
-        # The last place that reaches the threshold is from `low` on, the first that does not up to
-        # `high`.
+        # The last place that reaches the threshold is not before `low`, the first one that does not
+        # is not after `high`.
         self._low = dict.fromkeys(block, -1)
         self._high = dict.fromkeys(block, len(self._depths))
         # The effects of tokens that were erased by themselves, by place.
