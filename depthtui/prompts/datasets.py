@@ -108,7 +108,7 @@ def rows(
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _DatasetRows:
     """The rows of a source, by number."""
 
     where: str
@@ -117,7 +117,9 @@ class _Rows:
     row: Callable[[int], Row]
 
 
-def _prompts(dataset: Dataset, table: _Rows, order: Sequence[int], level: str) -> Iterator[Prompt]:
+def _prompts(
+    dataset: Dataset, table: _DatasetRows, order: Sequence[int], level: str
+) -> Iterator[Prompt]:
     for index in order:
         try:
             prompt = dataset.to_prompt(table.row(index))
@@ -148,7 +150,7 @@ def _find_level(dataset: Dataset, level: int | str | None) -> str:
     return str(level)
 
 
-def _check_columns(dataset: Dataset, table: _Rows) -> None:
+def _check_columns(dataset: Dataset, table: _DatasetRows) -> None:
     absent = [column for column in dataset.columns if not set(column) & set(table.columns)]
     if absent:
         names = ", ".join(" or ".join(name) for name in absent)
@@ -164,7 +166,7 @@ def _columns_hint(dataset: Dataset) -> str:
     return f"{dataset.title} has the columns {names}, as in {dataset.hub_id} on the hub."
 
 
-def _from_file(path: Path) -> _Rows:
+def _from_file(path: Path) -> _DatasetRows:
     if path.suffix.lower() in {".parquet", ".pq", PREPARED}:
         return _from_columns(path)
     text = decode_text(read_bytes(path, LARGEST_FILE), str(path), LARGEST_FILE)
@@ -177,7 +179,7 @@ def _from_file(path: Path) -> _Rows:
         if not isinstance(row, dict):
             raise DepthError(f"{path}, row {index + 1} is not a JSON object.", _JSON_HINT)
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    return _Rows(str(path), columns, len(rows), rows.__getitem__)
+    return _DatasetRows(str(path), columns, len(rows), rows.__getitem__)
 
 
 def _json(text: str, where: str) -> Any:
@@ -187,7 +189,7 @@ def _json(text: str, where: str) -> Any:
         raise DepthError(f"{where} is not JSON: {error}.", _JSON_HINT) from error
 
 
-def _from_columns(path: Path) -> _Rows:
+def _from_columns(path: Path) -> _DatasetRows:
     """The rows of a Parquet file, or of a file of the library `datasets`, an Arrow stream."""
     try:
         import pyarrow
@@ -210,7 +212,7 @@ def _from_columns(path: Path) -> _Rows:
             f"{path} cannot be read: {first_line(error)}.",
             "Fetch it again, or give another file.",
         ) from error
-    return _Rows(
+    return _DatasetRows(
         str(path),
         table.column_names,
         table.num_rows,
@@ -218,7 +220,7 @@ def _from_columns(path: Path) -> _Rows:
     )
 
 
-def _from_hub(dataset: Dataset, folder: Path) -> _Rows:
+def _from_hub(dataset: Dataset, folder: Path) -> _DatasetRows:
     reason = not_here(dataset.name, folder)
     advice = how_to_put(dataset.name, folder)
     instead = f"{advice}; `run` and `sweep` take it by --data {dataset.name}=FILE, too."
@@ -236,7 +238,7 @@ def _from_hub(dataset: Dataset, folder: Path) -> _Rows:
             f"{reason} {dataset.hub_id} could not be fetched from the hub: {first_line(error)}.",
             f"Check the network. {instead}",
         ) from error
-    return _Rows(dataset.hub_id, table.column_names, len(table), table.__getitem__)
+    return _DatasetRows(dataset.hub_id, table.column_names, len(table), table.__getitem__)
 
 
 _JSON_HINT = "A file is a JSON list of objects, or one object a line."
