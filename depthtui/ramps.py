@@ -143,7 +143,7 @@ def _in_gamut(light: float, chroma: float, hue: float) -> RGB:
                 low = chroma
             else:
                 high = chroma
-    red, green, blue = (_encoded(channel) for channel in _linear_rgb(light, chroma, hue))
+    red, green, blue = (_encode(channel) for channel in _linear_rgb(light, chroma, hue))
     return red, green, blue
 
 
@@ -164,14 +164,14 @@ def _linear_rgb(light: float, chroma: float, hue: float) -> tuple[float, float, 
     )
 
 
-def _encoded(channel: float) -> int:
+def _encode(channel: float) -> int:
     channel = min(max(channel, 0.0), 1.0)
     gamma = 12.92 * channel if channel <= 0.0031308 else 1.055 * channel ** (1 / 2.4) - 0.055
     return round(255 * gamma)
 
 
 def _oklch(colour: RGB) -> Place:
-    red, green, blue = (_decoded(channel / 255) for channel in colour)
+    red, green, blue = (_decode(channel / 255) for channel in colour)
     long = math.cbrt(0.4122214708 * red + 0.5363325363 * green + 0.0514459929 * blue)
     medium = math.cbrt(0.2119034982 * red + 0.6806995451 * green + 0.1073969566 * blue)
     short = math.cbrt(0.0883024619 * red + 0.2817188376 * green + 0.6299787005 * blue)
@@ -181,7 +181,7 @@ def _oklch(colour: RGB) -> Place:
     return light, math.hypot(a, b), math.degrees(math.atan2(b, a))
 
 
-def _decoded(channel: float) -> float:
+def _decode(channel: float) -> float:
     return channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
 
 

@@ -208,7 +208,7 @@ def load_settings(
     return _settings_in(path, table)
 
 
-def settings_said(path: Path | None = None) -> frozenset[str]:
+def settings_in_file(path: Path | None = None) -> frozenset[str]:
     """The names of the settings in the file.
 
     Raises:

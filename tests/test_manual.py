@@ -17,7 +17,7 @@ from depthtui.cli import commands, main
 from depthtui.cli.manual import _show
 from depthtui.depth import rules
 from depthtui.manual import PAGES, page, source, titles
-from depthtui.manual.parts import EXTRAS, explained, metric_section
+from depthtui.manual.parts import EXTRAS, explanation_section, metric_section
 from depthtui.metrics import ALL
 from depthtui.report.explanations import of_metric
 from depthtui.report.reading_guide import GUIDE
@@ -78,7 +78,7 @@ def test_every_metric_is_in_its_page_as_the_explorer_explains_it(metric: object)
 
 def test_every_rule_symbol_setting_and_extra_is_in_its_page() -> None:
     for rule in rules.ALL:
-        assert explained(rule.explained) in SHOWN["rules"]
+        assert explanation_section(rule.explained) in SHOWN["rules"]
     for part in GUIDE:
         assert all(f"- **{name}**: {says}" in SHOWN["screen"] for name, says in part.lines)
     for name in Settings.__dataclass_fields__:

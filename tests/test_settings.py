@@ -18,7 +18,7 @@ from depthtui.settings import (
     default_cache_dir,
     load_settings,
     save_settings,
-    settings_said,
+    settings_in_file,
 )
 from depthtui.sizes import about, format_size, parse_size
 from tests.odd_files import ODD_FILES, put_odd_file
@@ -360,7 +360,7 @@ def test_a_former_name_is_read_told_and_replaced_once_its_value_changes(file: Pa
     notices: list[str] = []
     assert load_settings(on_notice=notices.append) == Settings(lens_top_k=3, seed=4)
     assert notices == [f"{file}: top_k is called lens_top_k now."]
-    assert settings_said() == {"lens_top_k", "seed"}
+    assert settings_in_file() == {"lens_top_k", "seed"}
     change_settings({"seed": 5})
     assert file.read_text() == "top_k = 3\nseed = 5\n"
     change_settings({"lens_top_k": 7})

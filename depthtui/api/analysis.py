@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depthtui.api.keywords import Keywords, names_of, prompts_of
-from depthtui.api.runs import Inspector, Runs
+from depthtui.api.runs import InspectLayer, Runs
 from depthtui.data.inspection import Inspection
 from depthtui.data.protocol import Event, Notice
 from depthtui.data.run import Prompt, RunResult
@@ -110,7 +110,7 @@ def analyze(
                 return engine.run(prompt_list[number], after, run_id=number)
 
             results, failures = _run_each(len(prompt_list), run, bar)
-    inspector = _Inspector(model, tokenizer, name, keywords, pooling.lens)
+    inspector = _ModelInspector(model, tokenizer, name, keywords, pooling.lens)
     return _runs(results, failures, settings, pooling, inspector)
 
 
@@ -179,7 +179,7 @@ def _runs(
     failures: Mapping[int, str],
     settings: RunSettings,
     pooling: SummarySettings,
-    inspector: Inspector | None = None,
+    inspector: InspectLayer | None = None,
 ) -> Runs:
     """The runs, after warnings about missing prompts and metrics."""
     for number, reason in failures.items():
@@ -266,7 +266,7 @@ def _run_each(
     return results, failures
 
 
-class _Inspector:
+class _ModelInspector:
     """Inspects layers of runs, with the model loaded or used again.
 
     Args:

@@ -34,7 +34,7 @@ from depthtui.token_text import printable_line, shortened
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Inspector: TypeAlias = Callable[[RunResult, int, int], Inspection]
+InspectLayer: TypeAlias = Callable[[RunResult, int, int], Inspection]
 """Inspects a layer at a token of a run."""
 
 _MOST_CELLS = 200_000
@@ -51,7 +51,7 @@ class Run(RunResult):
     `help(run.logit_lens)` describes their arrays. See `RunResult` for everything else.
     """
 
-    _inspector: Inspector | None = None
+    _inspector: InspectLayer | None = None
 
     def layer(self, layer: int, token: int = -1) -> Inspection:
         """Inspect a layer at a token: the tokens that it reads and writes, its heads and neurons.
@@ -113,7 +113,7 @@ class Runs(Sequence[Run]):
         results: Iterable[RunResult],
         settings: SummarySettings | None = None,
         failures: Mapping[int, str] | None = None,
-        inspector: Inspector | None = None,
+        inspector: InspectLayer | None = None,
     ) -> None:
         self._runs = [_run_of(result, inspector) for result in results]
         self._inspector = inspector
@@ -313,7 +313,7 @@ class Runs(Sequence[Run]):
         )
 
 
-def _run_of(result: RunResult, inspector: Inspector | None) -> Run:
+def _run_of(result: RunResult, inspector: InspectLayer | None) -> Run:
     run = Run(**{field.name: getattr(result, field.name) for field in fields(RunResult)})
     if inspector is not None:
         run._inspector = inspector

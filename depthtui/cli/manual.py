@@ -119,7 +119,7 @@ def _text(topic: str, context: click.Context) -> str | None:
     """The Markdown of a page, a command, a metric or a rule; None for any other topic."""
     from depthtui.depth import rules
     from depthtui.manual import PAGES, page
-    from depthtui.manual.parts import explained, metric_section
+    from depthtui.manual.parts import explanation_section, metric_section
     from depthtui.metrics import ALL
 
     root, name = context.find_root(), topic.lower()
@@ -131,7 +131,7 @@ def _text(topic: str, context: click.Context) -> str | None:
     if metric:
         return metric_section(metric)
     rule = next((rule for rule in rules.ALL if rule.name == name), None)
-    return explained(rule.explained) if rule else None
+    return explanation_section(rule.explained) if rule else None
 
 
 def _passages(words: str, context: click.Context) -> str:

@@ -49,10 +49,10 @@ PAGES = (
 PARTS: Mapping[str, Part] = MappingProxyType(
     {
         "screen": parts.screen_guide,
-        "verdict": parts.verdict_explained,
-        "rules": parts.rules_explained,
+        "verdict": parts.verdict_section,
+        "rules": parts.rule_sections,
         "metrics": parts.metrics_table,
-        "metrics explained": parts.metrics_explained,
+        "metrics explained": parts.metric_sections,
         "tasks": parts.tasks_table,
         "datasets": parts.datasets_table,
         "settings": parts.settings_table,

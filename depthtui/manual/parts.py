@@ -44,7 +44,7 @@ def metrics_table() -> str:
     return table(("metric", "what it tells", "cost"), rows)
 
 
-def metrics_explained() -> str:
+def metric_sections() -> str:
     """Every metric as `I` explains it in the explorer."""
     return "\n\n".join(map(metric_section, ALL))
 
@@ -63,17 +63,17 @@ def metric_section(metric: Metric) -> str:
     return _section(heading, meaning(metric), lines)
 
 
-def rules_explained() -> str:
+def rule_sections() -> str:
     """Every rule as `I` explains it in the explorer."""
-    return "\n\n".join(explained(rule.explained) for rule in rules.ALL)
+    return "\n\n".join(explanation_section(rule.explained) for rule in rules.ALL)
 
 
-def verdict_explained() -> str:
+def verdict_section() -> str:
     """The verdict as `I` explains it in the explorer, without its title, which the page has."""
     return _section("", VERDICT.description, _details(VERDICT))
 
 
-def explained(explanation: Explanation) -> str:
+def explanation_section(explanation: Explanation) -> str:
     """An explanation in Markdown."""
     return _section(f"### {explanation.title}", explanation.description, _details(explanation))
 

@@ -14,7 +14,7 @@ from depthtui.errors import DepthError, first_line
 from depthtui.files import parse_json
 from depthtui.installing import install_extra
 from depthtui.prompts.dataset_formats import DATASETS, Dataset, Row
-from depthtui.prompts.local_datasets import PREPARED, how_to_put, local_file, not_here
+from depthtui.prompts.local_datasets import PREPARED, absence_words, how_to_put, local_file
 from depthtui.prompts.prompt_files import decode_text, read_bytes
 from depthtui.settings import datasets_dir, default_cache_dir
 
@@ -221,7 +221,7 @@ def _from_columns(path: Path) -> _DatasetRows:
 
 
 def _from_hub(dataset: Dataset, folder: Path) -> _DatasetRows:
-    reason = not_here(dataset.name, folder)
+    reason = absence_words(dataset.name, folder)
     advice = how_to_put(dataset.name, folder)
     instead = f"{advice}; `run` and `sweep` take it by --data {dataset.name}=FILE, too."
     try:

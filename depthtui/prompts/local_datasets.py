@@ -57,10 +57,10 @@ def how_to_get(name: str, folder: Path) -> str:
     fetch = f"or have it fetched from {dataset.hub_id} by: {command}"
     if find_spec("datasets") is None:
         fetch = f"or install what fetches it: {install_extra('datasets')}; then: {command}"
-    return f"{not_here(name, folder)} {how_to_put(name, folder)}; {fetch}"
+    return f"{absence_words(name, folder)} {how_to_put(name, folder)}; {fetch}"
 
 
-def not_here(name: str, folder: Path) -> str:
+def absence_words(name: str, folder: Path) -> str:
     """A sentence that a data set is in none of the places."""
     *others, last = places(name, folder)
     return f"{DATASETS[name].title} is not on this disk: not in {', '.join(others)} or {last}."

@@ -139,15 +139,15 @@ def rows_of(controls: Controls) -> list[ControlRow]:
 
 def overlapping_rows(controls: Controls) -> list[ControlRow]:
     """The controls whose interval overlaps the model's."""
-    return [row for row, overlaps in _compared(controls) if overlaps]
+    return [row for row, overlaps in _overlaps(controls) if overlaps]
 
 
 def distinct_rows(controls: Controls) -> list[ControlRow]:
     """The controls whose interval does not overlap the model's."""
-    return [row for row, overlaps in _compared(controls) if not overlaps]
+    return [row for row, overlaps in _overlaps(controls) if not overlaps]
 
 
-def _compared(controls: Controls) -> Iterator[tuple[ControlRow, bool]]:
+def _overlaps(controls: Controls) -> Iterator[tuple[ControlRow, bool]]:
     model = controls.row("model")
     for name in CONTROLS:
         row = controls.row(name)

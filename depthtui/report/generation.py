@@ -156,7 +156,7 @@ def about(generation: Generation) -> str:
     return f"{n_tokens} tokens after a prompt of {len(generation.tokens)}; {how}; {end}."
 
 
-def read_through(fit: LensFit) -> str:
+def lens_note(fit: LensFit) -> str:
     """The fitted lens that depths are read through, in a sentence."""
     return f"Read through the {lens_title(fit.kind)}, {fitted_words(fit)}."
 

@@ -37,7 +37,7 @@ from depthtui.report.generation import (
     about,
     depths_of_text,
     exit_sentence,
-    read_through,
+    lens_note,
     rolling_mean,
     trend_sentence,
 )
@@ -60,7 +60,7 @@ def _blocks(generation: Generation) -> Iterator[Block]:
     yield ViewBlocks(AT_LENGTH, _prompt(generation))
     yield Note(about(generation))
     if generation.fit is not None:
-        yield Note(read_through(generation.fit))
+        yield Note(lens_note(generation.fit))
     for name, verdict in text_verdicts(generation).items():
         yield Paragraph(verdict.text if name == "text" else f"{_SPANS[name]}: {verdict.text}")
     yield ViewBlocks(AT_LENGTH, _text(generation))

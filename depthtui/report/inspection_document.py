@@ -202,7 +202,7 @@ def _token_columns(title: str, rank: int = 0) -> tuple[Column, Column]:
 
 
 def _token_cells(tokens: Listed) -> tuple[str, str]:
-    return listed(tokens), " ".join(_quote(text) for text, _ in tokens)
+    return token_list(tokens), " ".join(_quote(text) for text, _ in tokens)
 
 
 def heads_table(page: Inspection, most: int) -> Table:
@@ -304,7 +304,7 @@ SECTIONS = (ENDS, READS, WRITES, HEADS, NEURONS, EXPERTS)
 """The tables of a page, in the report's order."""
 
 
-def listed(tokens: Listed) -> str:
+def token_list(tokens: Listed) -> str:
     """Tokens in a line, with signed values."""
     return "  ".join(f"{_quote(text)} {_signed_number(number)}" for text, number in tokens)
 

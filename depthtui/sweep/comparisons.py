@@ -87,7 +87,7 @@ class Claim:
     n_tasks: int = 1
 
     @property
-    def of_ratio(self) -> bool:
+    def is_of_ratio(self) -> bool:
         """Whether the claim is about the ratio, not the layers."""
         return self.ratio_interval is not None
 
@@ -115,7 +115,7 @@ class Claim:
         level = f"{100 * self.level:.4g} % interval"
         layers, ends = signed_with_ends(self.layers, self.interval, 1)
         words = f"{layers} layers ({level} {ends})"
-        if self.of_ratio:
+        if self.is_of_ratio:
             ratio, ratio_ends = signed_with_ends(*self.claimed_change, 2)
             words = f"ratio {ratio} ({level} {ratio_ends}), {layers} layers ({ends})"
         once = "prompt" if self.n_tasks == 1 else "task"
@@ -146,12 +146,12 @@ class FragileCount:
     """A fragile count that a comparison uses.
 
     Attributes:
-        of: the model and the task.
+        subject: the model and the task.
         low, high: the fewest and the most layers that the count moves to.
         n_layers: L.
     """
 
-    of: str
+    subject: str
     low: int
     high: int
     n_layers: int
@@ -163,7 +163,7 @@ class FragileCount:
     def words(self, of_ratio: bool) -> str:
         """A clause that calls the count fragile."""
         of_all = f" of {self.n_layers}" if of_ratio else ""
-        return f"the count of {self.of} is fragile ({self.low} to {self.high}{of_all} layers)"
+        return f"the count of {self.subject} is fragile ({self.low} to {self.high}{of_all} layers)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +173,7 @@ class TestedChange:
     Attributes:
         p: two-sided p of the rank test; None with too few prompts.
         effect: the test's effect size, from -1 to 1.
-        p_holm: p after Holm's correction (see `corrected`), or None.
+        p_holm: p after Holm's correction (see `as_one_family`), or None.
         claim: the change where each prompt counts once; None where there is a problem.
         doubt: why no direction is claimed, whatever the interval; None where one may be.
         problem: why there is no claim; None where there is one.
@@ -194,7 +194,7 @@ class TestedChange:
         """A copy, in doubt where one of these counts may move as far as the change."""
         if self.doubt or self.claim is None:
             return self
-        of_ratio, change = self.claim.of_ratio, abs(self.claim.claimed_change[0])
+        of_ratio, change = self.claim.is_of_ratio, abs(self.claim.claimed_change[0])
         wide = [count for count in counts if count.width(of_ratio) >= change]
         if not wide:
             return self
@@ -235,7 +235,7 @@ class Difference(TestedChange):
     @property
     def words(self) -> Sentence:
         """The conclusion; its headline is the claim, or why there is none."""
-        wording = DIFFERENT if self.claim is None or not self.claim.of_ratio else OF_OTHER_SIZE
+        wording = DIFFERENT if self.claim is None or not self.claim.is_of_ratio else OF_OTHER_SIZE
         return _words(self, wording, "rank-biserial" if self.paired else "Cliff's delta")
 
 
@@ -309,7 +309,8 @@ def difference(
     n_layers = np.array([by.n_layers(of_side) for of_side in curves])
     result = replace(result, same_size=bool(n_layers[0] == n_layers[1]))
     by_tokens, by_prompts = (
-        _Resampled.of(sides, by, settings, resamples, paired, weighting) for weighting in WEIGHTINGS
+        _ResampledDepths.of(sides, by, settings, resamples, paired, weighting)
+        for weighting in WEIGHTINGS
     )
     if by_prompts is None:
         return replace(result, problem=Sentence("one side has no layer by this rule"))
@@ -379,7 +380,7 @@ def trend(
         effect=effect,
     )
     by_tokens, by_prompts = (
-        _Resampled.of(levels, by, settings, resamples, paired, weighting)
+        _ResampledDepths.of(levels, by, settings, resamples, paired, weighting)
         for weighting in WEIGHTINGS
     )
     if by_prompts is None:
@@ -387,17 +388,19 @@ def trend(
     if by_tokens is not None:
         slope = by_tokens.sum(weights)
         result = replace(result, slope=slope.value, slope_interval=slope.interval())
-    doubts = [doubt for means in (by_tokens, by_prompts) if means and (doubt := _wavers(means))]
+    doubts = [
+        doubt for means in (by_tokens, by_prompts) if means and (doubt := _unclear_course(means))
+    ]
     result = replace(result, doubt=next(iter(doubts), None))
     return _with_claim(result, by_prompts.sum(weights), None, levels)
 
 
-def _wavers(means: _Resampled) -> Sentence | None:
+def _unclear_course(means: _ResampledDepths) -> Sentence | None:
     """A sentence where the counts of the levels do not go one way, else None."""
     if course(means.layers) != UP_AND_DOWN:
         return None
-    listed = ", ".join(f"{layer + 1:g}" for layer in means.layers)
-    return Sentence(UP_AND_DOWN, (f": {listed}",))
+    counts = ", ".join(f"{layer + 1:g}" for layer in means.layers)
+    return Sentence(UP_AND_DOWN, (f": {counts}",))
 
 
 def course(values: Sequence[float] | np.ndarray) -> str:
@@ -420,7 +423,7 @@ def holm(ps: ArrayLike) -> np.ndarray:
     return adjusted
 
 
-def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
+def as_one_family(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """The comparisons as one family: with `p_holm`, and claims at the family's level.
 
     Comparisons without a p are unchanged and do not count.
@@ -484,7 +487,7 @@ def _round_for_ties(values: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Resampled:
+class _ResampledDepths:
     """The depths of some groups of prompts, and those of their resamples.
 
     Attributes:
@@ -510,7 +513,7 @@ class _Resampled:
         resamples: int,
         together: bool,
         weighting: Weighting,
-    ) -> _Resampled | None:
+    ) -> _ResampledDepths | None:
         """The depths of the groups; None where a group has no layer."""
         pooled = [pool(parts, weighting)[rule.curve] for parts in groups]
         layers = np.array([rule.layers(curve, settings) for curve in pooled])
@@ -571,7 +574,7 @@ def _words(comparison: Difference | Trend, wording: Wording, effect: str) -> Sen
     return Sentence(claim.direction(wording), (f": {change}",))
 
 
-def signed(value: float, digits: int) -> str:
+def signed_text(value: float, digits: int) -> str:
     """The number with its sign, never a negative zero."""
     return f"{round(value, digits) + 0.0:+.{digits}f}"
 
@@ -585,14 +588,14 @@ def signed_with_ends(
     """
     low, high = interval
     for more in range(digits, digits + 3):
-        if signed(low, more) != signed(high, more):
+        if signed_text(low, more) != signed_text(high, more):
             break
-    return signed(value, more), to.join(signed(end, more) for end in interval)
+    return signed_text(value, more), to.join(signed_text(end, more) for end in interval)
 
 
 def _test_words(comparison: Difference | Trend, effect: str) -> str:
     """The effect size and p, and the test's result where the claim disagrees."""
-    words = [] if comparison.effect is None else [f"{effect} {signed(comparison.effect, 2)}"]
+    words = [] if comparison.effect is None else [f"{effect} {signed_text(comparison.effect, 2)}"]
     p = comparison.p if comparison.p_holm is None else comparison.p_holm
     if p is not None:
         value = "p < 0.001" if p < 0.001 else f"p {p:.2g}"

@@ -255,7 +255,7 @@ def read_manifest(path: Path, notify: Notify | None = None) -> Manifest:
         plan = plan_from(body["plan"])
         names = {
             Cell(_at(plan.models, row["model"]), _at(plan.tasks, row["task"])): [
-                _inside(name) for name in row["records"]
+                _checked_name(name) for name in row["records"]
             ]
             for row in body["cells"]
         }
@@ -296,7 +296,7 @@ def count_key(text: str, chat_template: bool) -> str:
 
 def model_title(model: ModelSpec) -> str:
     """A model's short name and its options, such as `Qwen2.5-7B, 8bit`."""
-    return ", ".join([_last_part(model.name).removesuffix(".gguf"), *asked_of(model)])
+    return ", ".join([_last_part(model.name).removesuffix(".gguf"), *model_options(model)])
 
 
 def _last_part(name: str) -> str:
@@ -304,7 +304,7 @@ def _last_part(name: str) -> str:
     return name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] or name
 
 
-def asked_of(model: ModelSpec) -> list[str]:
+def model_options(model: ModelSpec) -> list[str]:
     """The options asked for beside the name, such as `8bit`."""
     how = [
         f"revision {model.revision}" if model.revision else "",
@@ -337,7 +337,7 @@ def _at(items: Sequence[Item], place: int) -> Item:
     return items[place]
 
 
-def _inside(name: str) -> str:
+def _checked_name(name: str) -> str:
     # A manifest from elsewhere must not name files outside its folder.
     if not re.fullmatch(r"[\w.-]+/[\w.-]+/[\w-]+\.json", name, re.ASCII) or ".." in name:
         raise ValueError("it names a file that is no record")

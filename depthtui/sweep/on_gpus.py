@@ -211,9 +211,9 @@ class _GpuDriver:
     def _begin(self, gpu: str) -> None:
         worker = self._start(gpu)
         self._workers.append(worker)
-        self._give(worker)
+        self._send_next(worker)
 
-    def _give(self, worker: _Worker) -> None:
+    def _send_next(self, worker: _Worker) -> None:
         """Send a process the next part, of the model that it has loaded where there is one."""
         worker.part = None
         if self._waiting:
@@ -232,7 +232,7 @@ class _GpuDriver:
             return
         match kind:
             case b"done":
-                self._give(worker)
+                self._send_next(worker)
                 self._end_cell(cell)
             case b"notice":
                 self._notify_once(data.decode())

@@ -21,7 +21,7 @@ from depthtui.sweep.comparisons import (
     Difference,
     FragileCount,
     Trend,
-    corrected,
+    as_one_family,
     difference,
     disagree,
     trend,
@@ -104,7 +104,7 @@ class _Comparison(Generic[Comparison]):
     on: str
     result: Comparison
     cells: Sequence[CellSummary]
-    listed: str = ""
+    depths: str = ""
 
 
 @dataclass(frozen=True)
@@ -409,11 +409,11 @@ def _fragile(cells: Iterable[CellSummary], rule: str) -> list[FragileCount]:
 
 def _answers(comparisons: Sequence[_Comparison[Comparison]]) -> Iterable[Answer]:
     """The answers of a question's comparisons, corrected as one family."""
-    results = corrected([comparison.result for comparison in comparisons])
+    results = as_one_family([comparison.result for comparison in comparisons])
     for of, result in zip(comparisons, results, strict=True):
         cells = _cells(of.cells)
         with_population = replace(result, population=population(cell.task for cell in cells))
-        words = f"{of.listed}: {with_population.words}" if of.listed else str(with_population.words)
+        words = f"{of.depths}: {with_population.words}" if of.depths else str(with_population.words)
         yield Answer(of.compared, of.on, with_population.rule, words, with_population, cells)
 
 

@@ -86,7 +86,7 @@ def open_sweep(folder: Path, notify: Notify) -> Outcome:
     n_bad = 0
     for cell, names in manifest.names.items():
         for name in names:
-            record = _readable(folder / "records" / name)
+            record = _read_or_none(folder / "records" / name)
             if record is not None and can_be_pooled(record, records[cell]):
                 records[cell].append(record)
             else:
@@ -97,7 +97,7 @@ def open_sweep(folder: Path, notify: Notify) -> Outcome:
     return Outcome(manifest.plan, records, read_failures(folder / f"{FAILURES}.json"))
 
 
-def _readable(path: Path) -> Record | None:
+def _read_or_none(path: Path) -> Record | None:
     try:
         return read_record_file(path)
     except (OSError, DamagedRecord):

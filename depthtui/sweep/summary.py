@@ -14,7 +14,7 @@ from depthtui.depth.published import DATASETS, NEAREST, PublishedModel, publishe
 from depthtui.depth.reading import Reading
 from depthtui.metrics.answers_kept import NAME as ANSWERS_KEPT
 from depthtui.metrics.answers_kept import ReducedAnswers
-from depthtui.sweep.folder import Failure, asked_of
+from depthtui.sweep.folder import Failure, model_options
 from depthtui.sweep.plan import Cell, SweepPlan
 from depthtui.sweep.records import Record
 from depthtui.sweep.state import Outcome
@@ -197,11 +197,11 @@ def _tell_apart(cells: Sequence[CellSummary]) -> None:
 
 def _full_title(spec: ModelSpec) -> str:
     device = [] if spec.device == "auto" else [spec.device]
-    return ", ".join([spec.name, *asked_of(spec), *device])
+    return ", ".join([spec.name, *model_options(spec), *device])
 
 
 def titles_of(spec: ModelSpec, model: ModelInfo) -> str:
     """A loaded model's short name, with its options."""
     short = model.name.rsplit("/", 1)[-1]
     # The loaded model's name already contains its adapter.
-    return ", ".join([short, *asked_of(replace(spec, adapter=""))])
+    return ", ".join([short, *model_options(replace(spec, adapter=""))])

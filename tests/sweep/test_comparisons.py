@@ -24,12 +24,12 @@ from depthtui.sweep.comparisons import (
     Difference,
     FragileCount,
     Trend,
-    corrected,
+    as_one_family,
     difference,
     disagree,
     holm,
     numbers,
-    signed,
+    signed_text,
     signed_with_ends,
     trend,
 )
@@ -133,9 +133,9 @@ def test_models_of_other_sizes_are_compared_by_ratio() -> None:
     # Twelve layers more, of twice as many: the claim is the ratio's, which is no larger.
     assert not found.claim.changes
     assert str(found.words).startswith(
-        f"no clear difference: ratio {signed(found.claim.ratio or 0, 2)} (95 % interval "
+        f"no clear difference: ratio {signed_text(found.claim.ratio or 0, 2)} (95 % interval "
     )
-    assert f", {signed(found.claim.layers, 1)} layers (" in str(found.words)
+    assert f", {signed_text(found.claim.layers, 1)} layers (" in str(found.words)
     # Nor do single prompts lie deeper, as shares of L.
     assert found.effect is not None
     assert abs(found.effect) < 0.5
@@ -278,7 +278,7 @@ def test_levels_that_do_not_go_one_way_have_no_direction() -> None:
     assert found.claim.changes
     counts = ", ".join(str(layer(part, "overlap") + 1) for part in levels)
     assert str(found.words).startswith(
-        f"goes up and down: {counts}; {signed(found.claim.layers, 1)} layers (95 % interval "
+        f"goes up and down: {counts}; {signed_text(found.claim.layers, 1)} layers (95 % interval "
     )
     assert not disagree(replace(found, p=0.38, effect=-0.2))
     assert "no clear change" not in str(replace(found, p=0.38, effect=-0.2).words)
@@ -381,7 +381,7 @@ def test_where_mean_curve_and_single_prompts_disagree_the_sentence_says_so() -> 
 def test_zero_is_never_negative() -> None:
     slope = Trend("kl", (9, 9), p=1.0, claim=Claim(-0.04, (-0.3, 0.0)))
     assert str(slope.words).startswith("no clear trend: +0.0 layers (95 % interval -0.3 … +0.0)")
-    assert signed(-0.5, 1) == "-0.5"
+    assert signed_text(-0.5, 1) == "-0.5"
 
 
 def test_a_claim_counts_each_prompt_once() -> None:
@@ -425,7 +425,7 @@ def test_claims_are_at_the_level_of_their_family() -> None:
     a, b = prompts(0, 12, 12, spread=3), prompts(5, 12, 14, spread=3)
     rules = [difference(a, b, SETTINGS, paired=False, rule=rule) for rule in RULES]
     unknown = Difference("kl", True, (3, 3), problem=Sentence("too few"))
-    alone, family = corrected(rules[:1]), corrected([*rules, unknown])
+    alone, family = as_one_family(rules[:1]), as_one_family([*rules, unknown])
     assert family[-1] == unknown
     assert alone[0].claim == rules[0].claim
     for found, one in zip(family, rules, strict=False):
@@ -471,7 +471,7 @@ def test_holm_by_hand() -> None:
 def test_correction_passes_over_what_has_no_p() -> None:
     known = Difference("kl", True, (5, 5), p=0.02)
     unknown = Difference("kl", True, (3, 3), problem=Sentence("too few"))
-    assert [item.p_holm for item in corrected([known, unknown, replace(known, p=0.03)])] == [
+    assert [item.p_holm for item in as_one_family([known, unknown, replace(known, p=0.03)])] == [
         0.04,
         None,
         0.04,

@@ -36,7 +36,7 @@ from depthtui.report.blocks import (
     ViewBlocks,
 )
 from depthtui.report.phrases import between_layers, kl_area, rule_title
-from depthtui.sweep.comparisons import Claim, signed, signed_with_ends
+from depthtui.sweep.comparisons import Claim, signed_text, signed_with_ends
 from depthtui.sweep.plan import population
 from depthtui.sweep.questions import Answer, Question
 from depthtui.sweep.report.phrases import (
@@ -286,7 +286,7 @@ def _changes(answers: Sequence[Answer], by: Sequence[str]) -> Table:
         rows.append([on, *map(_change, of_task)])
         if any(claims):
             rows.append(["", *map(_ends, claims)])
-        if any(claim and claim.of_ratio for claim in claims):
+        if any(claim and claim.is_of_ratio for claim in claims):
             rows.append(["  in layers", *map(_layers, claims)])
     return Table(columns, rows)
 
@@ -305,12 +305,12 @@ def _ends(claim: Claim | None) -> Spans:
 
 
 def _layers(claim: Claim | None) -> Spans:
-    return Spans([("" if claim is None else f"{signed(claim.layers, 1)} ", "soft")])
+    return Spans([("" if claim is None else f"{signed_text(claim.layers, 1)} ", "soft")])
 
 
 def _change_and_ends(claim: Claim) -> tuple[str, str]:
     """The change that is claimed, such as `+2.1` or `+0.10`, and its interval."""
-    return signed_with_ends(*claim.claimed_change, 2 if claim.of_ratio else 1, "…")
+    return signed_with_ends(*claim.claimed_change, 2 if claim.is_of_ratio else 1, "…")
 
 
 def _verdict(answers: Sequence[Answer], rule: str) -> str:

@@ -18,7 +18,7 @@ from depthtui.settings import (
     change_settings,
     default_cache_dir,
     load_settings,
-    settings_said,
+    settings_in_file,
 )
 from depthtui.tui.state.explorer import Explorer
 
@@ -96,7 +96,7 @@ class SettingsList:
     def read_file(self) -> None:
         """Read the file again."""
         try:
-            self._file, self._said = load_settings(self._path), settings_said(self._path)
+            self._file, self._said = load_settings(self._path), settings_in_file(self._path)
             self.problem = ""
         except DepthError as error:
             self._file, self._said, self.problem = Settings(), frozenset(), str(error)

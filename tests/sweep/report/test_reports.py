@@ -24,7 +24,7 @@ from depthtui.metrics import METRICS
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
 from depthtui.report.formats import format_titles
-from depthtui.sweep.comparisons import signed, signed_with_ends
+from depthtui.sweep.comparisons import signed_text, signed_with_ends
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, Drawing, SweepPlan, TaskChoice
 from depthtui.sweep.questions import Answer, Question, questions, step_of
@@ -380,7 +380,7 @@ class TestQuestions:
         assert len(of_paper(sizes)) == len(TASKS) * len(RULES)
         # It is of the largest less the smallest, by the ratio.
         first, last = (cell_of(summary, name, "gsm8k") for name in ("1.5B-Instruct", "14B"))
-        assert answer.claim.of_ratio
+        assert answer.claim.is_of_ratio
         assert answer.claim.ratio == pytest.approx(
             (last.depth("kl").prompt_weighted.crossing + 1) / 48
             - (first.depth("kl").prompt_weighted.crossing + 1) / 28
@@ -519,7 +519,7 @@ class TestQuestions:
         assert answer.sentence.endswith("over prompts of this data set")
         assert answer.unclear
         assert answer.claim.changes
-        assert answer.claim.of_ratio == (layers == 24)
+        assert answer.claim.is_of_ratio == (layers == 24)
 
     def test_levels_that_go_up_and_down_tell_no_direction(self) -> None:
         asked, answer = by_levels([steep(5), steep(8), steep(1)])
@@ -614,9 +614,9 @@ class TestFiles:
         assert max(map(len, text.splitlines())) <= 80
         for question in asked:
             for answer in of_paper(question):
-                digits = 2 if answer.claim.of_ratio else 1
+                digits = 2 if answer.claim.is_of_ratio else 1
                 change, ends = signed_with_ends(*answer.claim.claimed_change, digits, "…")
-                said = {change, ends, signed(answer.claim.layers, 1)}
+                said = {change, ends, signed_text(answer.claim.layers, 1)}
                 assert said <= set(re.split(r"[\s?]", text))
         assert "Intervals and tests are over draws of this generator." in " ".join(text.split())
         assert "no clear difference in " in text
