@@ -199,7 +199,7 @@ def lacks_the_head(heads: Any) -> bool:
 def check(name: str, place: str, folder: Path, fitting: bool) -> None:
     """Hold a placement against the plain run; `fitting` lenses takes most of the time."""
     metrics = WITHOUT_GRADIENTS if place == "two_devices" else EVERYTHING
-    metrics = tuple(metric for metric in metrics if fitting or not METRIC_BY_NAME[metric].through)
+    metrics = tuple(metric for metric in metrics if fitting or not METRIC_BY_NAME[metric].lens_kind)
     expected = plain(name, metrics)
     with placed(name, place, folder) as engine:
         found = measured(engine, metrics)
@@ -317,7 +317,7 @@ def on_one_device() -> Engine:
 
 @pytest.mark.parametrize(
     "metric",
-    [name for name in EVERYTHING if not (METRIC_BY_NAME[name].through or name in ABSENT)],
+    [name for name in EVERYTHING if not (METRIC_BY_NAME[name].lens_kind or name in ABSENT)],
 )
 def test_a_gpu_seldom_waits(metric: str, on_one_device: Engine) -> None:
     transfers = Transfers(PACKAGE)

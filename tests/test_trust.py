@@ -13,7 +13,7 @@ from depthtui import analyze, cli
 from depthtui.data import codec
 from depthtui.data.plain import from_plain
 from depthtui.data.run_settings import ModelSpec, spec_keys
-from depthtui.data.trust import TrustedModels, tell_of_claim
+from depthtui.data.trust import TrustedModels, report_claim
 from depthtui.errors import DepthError, NeedsCode
 from depthtui.sweep.on_ray import NodeEngine
 from tests.builders.own_code import OwnCode, model_with_code
@@ -166,5 +166,5 @@ class TestFiles:
     )
     def test_a_claim_is_told(self, content: Any, claims: bool) -> None:
         told: list[str] = []
-        tell_of_claim(content, Path("some.json"), told.append)
+        report_claim(content, Path("some.json"), told.append)
         assert [words.startswith("some.json claims") for words in told] == [True] * claims

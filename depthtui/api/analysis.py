@@ -21,13 +21,13 @@ from depthtui.engine.factory import Storage, make_engine
 from depthtui.engine.state_files import find_state_files
 from depthtui.errors import DepthError
 from depthtui.metrics import (
-    after_prompts,
-    among_prompts,
-    beside_base,
     check_names,
     failures_in_words,
-    had_by_none,
-    reading_through,
+    unavailable_in_words,
+    with_adapter_metric,
+    with_lengths_before,
+    with_lens_metric,
+    with_order_texts,
 )
 from depthtui.models.reach import check_can_open
 from depthtui.parallel.group import joined_by, rank_of
@@ -94,8 +94,8 @@ def analyze(
     check_names(names)
     keywords = Keywords(options, load_settings(on_notice=_warn))
     pooling = keywords.summary_settings()
-    settings = beside_base(keywords.run_settings(names), keywords.spec(""))
-    settings = reading_through(settings, pooling.lens)
+    settings = with_adapter_metric(keywords.run_settings(names), keywords.spec(""))
+    settings = with_lens_metric(settings, pooling.lens)
     with closing(_PromptBar(len(prompt_list), progress)) as bar:
         ready = (
             _engine_by_name(str(model), tokenizer, keywords, bar)
@@ -105,8 +105,8 @@ def analyze(
         with ready as engine:
 
             def run(number: int, before: Sequence[RunResult]) -> RunResult:
-                after = after_prompts(settings, [len(result.tokens) for result in before])
-                after = among_prompts(after, [prompt.text for prompt in prompt_list], number)
+                after = with_lengths_before(settings, [len(result.tokens) for result in before])
+                after = with_order_texts(after, [prompt.text for prompt in prompt_list], number)
                 return engine.run(prompt_list[number], after, run_id=number)
 
             results, failures = _run_each(len(prompt_list), run, bar)
@@ -153,7 +153,7 @@ def read_states(
     files = find_state_files(Path(states))
     keywords = Keywords(options, load_settings(on_notice=_warn))
     pooling = keywords.summary_settings()
-    settings = reading_through(keywords.run_settings(names), pooling.lens)
+    settings = with_lens_metric(keywords.run_settings(names), pooling.lens)
 
     def load(engine: Engine, spec: ModelSpec) -> None:
         nonlocal settings
@@ -184,7 +184,7 @@ def _runs(
     """The runs, after warnings about missing prompts and metrics."""
     for number, reason in failures.items():
         _warn(f"Prompt {number} was left out: {reason}", 4)
-    for problem in had_by_none(settings.metrics, results):
+    for problem in unavailable_in_words(settings.metrics, results):
         _warn(problem, 4)
     return Runs(results, pooling, failures, inspector)
 

@@ -15,10 +15,10 @@ from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
 from depthtui.metrics import (
     METRIC_BY_NAME,
-    after_prompts,
-    among_prompts,
     failures_in_words,
-    had_by_none,
+    unavailable_in_words,
+    with_lengths_before,
+    with_order_texts,
 )
 from depthtui.models.reach import check_can_open
 
@@ -100,7 +100,7 @@ def run_job(
                 fail(_of_prompt(number, job, str(error)))
             except Exception as error:
                 fail(_of_prompt(number, job, on_bug(error)))
-        for problem in had_by_none(job.named, results):
+        for problem in unavailable_in_words(job.named, results):
             fail(problem)
         if any(_lacks_answer(result) for result in results):
             notice(
@@ -114,8 +114,8 @@ def _run(job: Job, number: int, engine: Engine, before: Sequence[RunResult]) -> 
     """Run a prompt of a job, or measure its states, after the prompts before it."""
     if job.states:
         return engine.read_states(job.states[number], job.settings, run_id=number)
-    settings = after_prompts(job.settings, [len(run.tokens) for run in before])
-    settings = among_prompts(settings, [prompt.text for prompt in job.prompts], number)
+    settings = with_lengths_before(job.settings, [len(run.tokens) for run in before])
+    settings = with_order_texts(settings, [prompt.text for prompt in job.prompts], number)
     return engine.run(job.prompts[number], settings, run_id=number)
 
 

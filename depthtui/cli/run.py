@@ -92,7 +92,7 @@ def run(
     from depthtui.cli.headless import Job, run_job
     from depthtui.engine.factory import Storage
     from depthtui.engine.state_files import find_state_files
-    from depthtui.metrics import beside_base, named_metrics, reading_through
+    from depthtui.metrics import named_metrics, with_adapter_metric, with_lens_metric
 
     failures: list[str] = []
 
@@ -107,8 +107,8 @@ def run(
     note_replaced_metrics(overrides, run_settings.metrics)
     run_settings = overrides.over(run_settings)
     if states is None:
-        run_settings = beside_base(run_settings, spec)
-    run_settings = reading_through(run_settings, settings.lens)
+        run_settings = with_adapter_metric(run_settings, spec)
+    run_settings = with_lens_metric(run_settings, settings.lens)
     job = Job(
         spec=spec,
         prompts=prompts.prompts,

@@ -22,7 +22,7 @@ from depthtui.data.model import PART_TITLES
 from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run_settings import RunSettings, why_not_repeated
 from depthtui.data.selection import layers_in
-from depthtui.data.trust import tell_of_claim
+from depthtui.data.trust import report_claim
 from depthtui.errors import DepthError
 from depthtui.files import (
     PRIVATE_FILE,
@@ -331,7 +331,7 @@ def _read(path: Path, notify: Callable[[str], None] = lambda _: None) -> Session
         and all(0 < threshold <= 1 for threshold in thresholds)
     ):
         raise ValueError("a field is out of its range")
-    tell_of_claim(tree, path, notify)
+    report_claim(tree, path, notify)
     return SessionFile(path, session)
 
 

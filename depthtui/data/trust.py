@@ -49,7 +49,7 @@ def _identity(spec: ModelSpec) -> tuple[str, str]:
     return name, spec.revision
 
 
-def tell_of_claim(content: Any, path: Path, notify: Callable[[str], None]) -> None:
+def report_claim(content: Any, path: Path, notify: Callable[[str], None]) -> None:
     """Report a file's claim of the right for a model; the claim is ignored.
 
     Args:

@@ -24,7 +24,7 @@ from depthtui.depth.rule_evidence import rule_evidence
 from depthtui.depth.rules.rule import Rule
 from depthtui.depth.spans import spans_of
 from depthtui.depth.units import count_interval
-from depthtui.depth.verdict import made_verdict
+from depthtui.depth.verdict import verdict_of
 from depthtui.depth.warnings import knows_nothing, no_verdict, warnings_of, without_meaning
 from depthtui.depth.weights import effective_prompts
 from depthtui.metrics import ALL, METRICS, depending_on, logit_lens, settling, sufficient
@@ -220,7 +220,7 @@ class Reading(Pooled):
         layers_that_suffice = self.get(sufficient.METRIC)
         headline = None if layers_that_suffice is None else layers_that_suffice.headline
         leaves_out = any(self.get(metric) is not None for metric in depending_on(*STAND_INS))
-        return made_verdict(
+        return verdict_of(
             without_meaning(self.evidence) if knows_nothing(self) else self.evidence,
             self.n_layers,
             missing_metrics,

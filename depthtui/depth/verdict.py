@@ -15,7 +15,7 @@ from depthtui.data.verdict import KINDS, Evidence, Headline, Verdict
 from depthtui.depth.verdict_words import verdict_sentence
 
 
-def made_verdict(
+def verdict_of(
     evidence: Sequence[Evidence],
     n_layers: int,
     missing_metrics: Sequence[str] = (),

@@ -16,7 +16,7 @@ from itertools import chain, repeat
 from depthtui.data.selection import indices_text, numbers_text
 from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import Evidence, Headline, Verdict
-from depthtui.metrics.evidence import needed
+from depthtui.metrics.evidence import rounded_up_count
 from depthtui.token_text import shortened
 
 _MOST_TASKS = 4
@@ -83,10 +83,10 @@ def _sufficient(headline: Headline, n_layers: int, where: str) -> tuple[str, str
     """The layers that suffice: the bold words, and the end of their sentence."""
     between = ""
     if headline.low is not None and headline.high is not None:
-        between = f"{needed(headline.low)} to {needed(headline.high)}; "
+        between = f"{rounded_up_count(headline.low)} to {rounded_up_count(headline.high)}; "
     order = " by an order of these tokens alone" if headline.order == "own" else ""
-    count = f"{needed(headline.count)} of its {_layers(n_layers)}{order}"
-    strict = f"nine in ten choices need {needed(headline.strict)}"
+    count = f"{rounded_up_count(headline.count)} of its {_layers(n_layers)}{order}"
+    strict = f"nine in ten choices need {rounded_up_count(headline.strict)}"
     return (
         f"Within a nat of its own output with {count}{where}",
         f" ({between}{headline.choices:.0%} of its choices stay); {strict}.",
@@ -268,7 +268,7 @@ def spread(measure: Evidence) -> str:
     return _range(measure.low, measure.high)
 
 
-def which_layers(measure: Evidence) -> str:
+def layers_in_words(measure: Evidence) -> str:
     """The counted layers, such as `0-1, 8-11`; empty where there are none."""
     if measure.count is None:
         return ""

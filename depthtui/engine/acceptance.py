@@ -31,7 +31,7 @@ TOLERANCES = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.3}
 """Largest error of a metric, as a share of its size, by dtype. On a CPU, the demo model's errors
 reach 0.02 in float16 and 0.22 in bfloat16, for the overlap of five tokens; all others 0.08."""
 
-NAMES = tuple(metric.name for metric in ALL if not metric.through)
+NAMES = tuple(metric.name for metric in ALL if not metric.lens_kind)
 """Every metric that is measured or derived."""
 
 _SETTINGS = RunSettings(
@@ -111,14 +111,14 @@ def compare_devices(
         DepthError: the model cannot be loaded on one of the devices.
     """
     compared_metrics = [metric for metric in ALL if metric.name in metrics]
-    computed = {metric.of or metric.name for metric in compared_metrics}
+    computed = {metric.derived_from or metric.name for metric in compared_metrics}
     on_device = _measure(spec, engine, progress, computed)
     assert engine.model is not None
     dtype = engine.model.dtype
     reference = replace(spec, device="cpu", dtype="float32", quantize="")
     on_cpu = _measure(reference, engine, progress, computed)
     for metric in compared_metrics:
-        name = metric.of or metric.name
+        name = metric.derived_from or metric.name
         if on_device[name].lacks(name) and on_cpu[name].lacks(name):
             continue
         any_number_passes = metric.moved_by_rounding and dtype != "float32"
@@ -166,9 +166,9 @@ def _comparison(
         math.nan,
         math.nan,
         tolerance,
-        seconds_there=None if metric.of else on_device.seconds,
-        seconds_here=None if metric.of else on_cpu.seconds,
-        peak_bytes=None if metric.of else on_device.peak_bytes,
+        seconds_there=None if metric.derived_from else on_device.seconds,
+        seconds_here=None if metric.derived_from else on_cpu.seconds,
+        peak_bytes=None if metric.derived_from else on_device.peak_bytes,
         missing=on_device.reason or on_cpu.reason,
     )
     if comparison.missing:
@@ -195,7 +195,7 @@ def _pairs(
     metric: Metric, on_device: RunResult, on_cpu: RunResult
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The numbers of both runs, array by array."""
-    if metric.of:
+    if metric.derived_from:
         numbers = [np.array(_numbers(_summary(metric, result))) for result in (on_device, on_cpu)]
         yield numbers[0], numbers[1]
         return

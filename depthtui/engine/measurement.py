@@ -19,7 +19,7 @@ from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.result_cache import ResultCache
 from depthtui.errors import DepthError, RunStopped
 from depthtui.lenses.maps import LensMaps
-from depthtui.metrics import BESIDE_LENS, OF_THE_PASS, ON_DEMAND, logit_lens
+from depthtui.metrics import LENS_REDUCED, OF_THE_PASS, ON_DEMAND, logit_lens
 from depthtui.metrics.spec import Metric
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.parallel.agreements import first_rank
@@ -122,7 +122,7 @@ class Measurement:
             return
         keeps = self._keeps_activations()
         recorded = self._recorded_before() if keeps or self._states else None
-        beside = [metric for metric in BESIDE_LENS if self._comes_with_lens(metric)]
+        beside = [metric for metric in LENS_REDUCED if self._comes_with_lens(metric)]
         if recorded is not None:
             run.read_activations(recorded, beside)
         else:
@@ -137,7 +137,7 @@ class Measurement:
             # The key has no failed metric, so that a run without these finds the result.
             self.keys[PASS] = self._cache.pass_key(result)
             self._keep_later(self._cache.keep_pass, result, stored_result)
-        for metric, value in run.beside_lens:
+        for metric, value in run.computed_with_lens:
             run.emit_whole(metric, value)
             self._name_key(metric)
             self._keep_later(self._cache.keep_metric, result, metric, value)
@@ -158,8 +158,8 @@ class Measurement:
             if metric.name in result.settings.metrics or metric.why_unavailable(result):
                 continue
             fit = ""
-            if metric.through:
-                maps = self._stored_lens(metric.through)
+            if metric.lens_kind:
+                maps = self._stored_lens(metric.lens_kind)
                 if maps is None:
                     continue
                 fit = maps.fit.digest
@@ -177,7 +177,9 @@ class Measurement:
         rooms = self._model.placement.rooms()
         prepared = self._emit_prepared()
         # No metric should wait while an order is found for another one.
-        later = [metric for metric in ON_DEMAND if metric.in_order and metric.name not in prepared]
+        later = [
+            metric for metric in ON_DEMAND if metric.needs_order and metric.name not in prepared
+        ]
         for metric in (*(metric for metric in ON_DEMAND if metric not in later), *later):
             is_settled = metric.name in (self._result.measured.keys() | self._result.unavailable)
             if metric.name in self._result.settings.metrics and not is_settled:
@@ -187,10 +189,10 @@ class Measurement:
         """Fill a slower metric, from the cache or by computing; an unfinished value is kept too."""
         run, result = self._run, self._result
         fit = ""
-        if metric.through:
+        if metric.lens_kind:
             if not self._has_lens(metric):
                 return
-            fit = self._lens(metric.through).fit.digest
+            fit = self._lens(metric.lens_kind).fit.digest
         partial = None if self._fresh else self._cache.of_metric(result, metric, fit)
         if partial is not None and partial.is_whole:
             run.emit_whole(metric, partial)
@@ -199,7 +201,7 @@ class Measurement:
         if reason := self._why_no_room(metric, rooms):
             result.fail(metric.name, reason)
             return
-        if metric.in_order and not self._has_order(metric):
+        if metric.needs_order and not self._has_order(metric):
             return
         try:
             run.attempt(metric.name, functools.partial(run.compute, metric, context, partial))
@@ -241,7 +243,7 @@ class Measurement:
             report_share((len(stages) - 1 + done / max(1, total)) / 2)
 
         def work() -> None:
-            choice = self._choice(metric.through)
+            choice = self._choice(metric.lens_kind)
             self._lenses.find_or_fit(choice, report, self._run.control.checkpoint)
 
         has_lens = self._run.attempt(metric.name, work)
@@ -258,7 +260,7 @@ class Measurement:
         possible = [
             metric
             for metric in ON_DEMAND
-            if (metric.in_order or metric.through) and not metric.why_unavailable(self._result)
+            if (metric.needs_order or metric.lens_kind) and not metric.why_unavailable(self._result)
         ]
         if not possible:
             return ()
@@ -266,7 +268,7 @@ class Measurement:
         names = tuple(
             metric.name
             for metric in possible
-            if (self._is_fitted(metric.through) if metric.through else has_order)
+            if (self._is_fitted(metric.lens_kind) if metric.lens_kind else has_order)
         )
         self._run.emit_prepared(names)
         return names

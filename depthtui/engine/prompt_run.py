@@ -49,7 +49,7 @@ class PromptRun:
     """One run: fills the result row by row, and emits each row.
 
     Attributes:
-        beside_lens: the metrics that were computed with the lens, and their values.
+        computed_with_lens: the metrics that were computed with the lens, and their values.
 
     Args:
         model: the model.
@@ -73,7 +73,7 @@ class PromptRun:
     ) -> None:
         self.result = result
         self.control = control
-        self.beside_lens: list[tuple[Metric, MetricResult]] = []
+        self.computed_with_lens: list[tuple[Metric, MetricResult]] = []
         self._model = model
         self._emit = emit
         self._run_id = run_id
@@ -388,7 +388,9 @@ class PromptRun:
             depths = self._model.anatomy.all_readable(residual.unbind())
             read_lens(unembedding, depths, self._ids, top_k, emit, checkpoint, add)
             values = ((reducer.metric, reducer.value) for reducer in reducers)
-            self.beside_lens = [(metric, value) for metric, value in values if value is not None]
+            self.computed_with_lens = [
+                (metric, value) for metric, value in values if value is not None
+            ]
 
         if not self.attempt(name, read_all):
             self.result.measured = without(self.result.measured, [name])

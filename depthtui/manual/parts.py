@@ -53,7 +53,9 @@ def metric_section(metric: Metric) -> str:
     """One metric as `I` explains it, with its name on the command line, cost and measures."""
     explanation = of_metric(metric)
     measures = "; ".join(f"{measure.title} `{measure.formula}`" for measure in metric.measures)
-    heading = f"### {metric.title}" if metric.of else f"### {metric.title}: `{metric.name}`"
+    heading = (
+        f"### {metric.title}" if metric.derived_from else f"### {metric.title}: `{metric.name}`"
+    )
     # A metric's formula is Markdown; its explanation has the formula as plain text.
     lines = [
         (name, metric.formula if name == "formula" else text)
@@ -129,11 +131,11 @@ def _details(explanation: Explanation) -> list[tuple[str, str]]:
 
 
 def _name(metric: Metric) -> str:
-    return metric.title if metric.of else f"`{metric.name}`"
+    return metric.title if metric.derived_from else f"`{metric.name}`"
 
 
 def _cost(metric: Metric) -> str:
-    return f"none, comes with `{metric.of}`" if metric.of else metric.cost
+    return f"none, comes with `{metric.derived_from}`" if metric.derived_from else metric.cost
 
 
 def _section(heading: str, sentence: str, lines: Iterable[tuple[str, str]]) -> str:

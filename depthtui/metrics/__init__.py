@@ -92,7 +92,7 @@ DERIVED = tuple(metric for metric in ALL if metric.stage == "derived")
 ON_DEMAND = tuple(metric for metric in METRICS if metric.on_demand)
 """Metrics that are computed on the recorded pass, only on demand."""
 
-BESIDE_LENS = tuple(metric for metric in METRICS if metric.beside_lens)
+LENS_REDUCED = tuple(metric for metric in METRICS if metric.lens_reducer)
 """On-demand metrics that can be computed while the logit lens is read."""
 
 OF_THE_PASS = tuple(metric.name for metric in METRICS if not metric.on_demand)
@@ -141,7 +141,7 @@ def empty_result(
     return result
 
 
-def rankings_for(result: RunResult | None) -> tuple[str, ...]:
+def ranking_names(result: RunResult | None) -> tuple[str, ...]:
     """Names of the rankings, the most reliable first; none that need an answer a run lacks."""
 
     def has_no_use(metric: Metric) -> bool:
@@ -170,7 +170,9 @@ def named_metrics(settings: RunSettings) -> tuple[str, ...]:
     return () if set(settings.metrics) in defaults else settings.metrics
 
 
-def had_by_none(names: Collection[str], runs: Collection[RunResult | PromptReading]) -> list[str]:
+def unavailable_in_words(
+    names: Collection[str], runs: Collection[RunResult | PromptReading]
+) -> list[str]:
     """A sentence for each requested metric that is unavailable in every run.
 
     Failures are left out. A request for all metrics means all available ones: no sentences.
@@ -199,7 +201,7 @@ def depending_on(*settings: str) -> tuple[Metric, ...]:
     return tuple(metric for metric in METRICS if set(settings) & set(metric.depends_on))
 
 
-def reading_through(settings: RunSettings, lens: str) -> RunSettings:
+def with_lens_metric(settings: RunSettings, lens: str) -> RunSettings:
     """The settings of a run that is to be read through a lens: a fitted lens's metric is added."""
     metric = LENS_METRICS[lens]
     if lens == LOGIT or metric in settings.metrics or metric not in METRIC_BY_NAME:
@@ -207,7 +209,7 @@ def reading_through(settings: RunSettings, lens: str) -> RunSettings:
     return replace(settings, metrics=(*settings.metrics, metric))
 
 
-def beside_base(settings: RunSettings, spec: ModelSpec) -> RunSettings:
+def with_adapter_metric(settings: RunSettings, spec: ModelSpec) -> RunSettings:
     """The settings of a run; a model with an adapter is also measured beside its base.
 
     Where metrics are named, only these are measured.
@@ -223,14 +225,14 @@ def depends_on_former_prompts(settings: RunSettings) -> bool:
     return not names.isdisjoint(settings.metrics)
 
 
-def after_prompts(settings: RunSettings, lengths: Iterable[int]) -> RunSettings:
+def with_lengths_before(settings: RunSettings, lengths: Iterable[int]) -> RunSettings:
     """The settings of a run after prompts of `lengths` tokens (paper, metric 2)."""
     if not depends_on_former_prompts(settings):
         return settings
     return replace(settings, lengths_before=tuple(lengths))
 
 
-def among_prompts(settings: RunSettings, texts: Sequence[str], number: int) -> RunSettings:
+def with_order_texts(settings: RunSettings, texts: Sequence[str], number: int) -> RunSettings:
     """The settings of one of several runs: an `own` order is found on the prompts' other half.
 
     Args:

@@ -25,17 +25,17 @@ def chosen_layers(result: RunResult) -> tuple[int, ...]:
     return () if len(layers) == n_layers else tuple(layers)
 
 
-def layers_gone_through(result: RunResult) -> tuple[int, ...]:
+def measured_layers(result: RunResult) -> tuple[int, ...]:
     """The layers that a run's slower metrics go through; all of them where none was chosen."""
     return chosen_layers(result) or tuple(range(result.model.n_layers))
 
 
-def layers_run(result: RunResult) -> int:
+def layer_calls(result: RunResult) -> int:
     """The number of layer calls of one run without each chosen layer, and of an unchanged run.
 
     A run begins behind the layer that it leaves out, the unchanged run before the first of them.
     """
-    count, layers = result.model.n_layers, layers_gone_through(result)
+    count, layers = result.model.n_layers, measured_layers(result)
     return count - layers[0] + sum(count - 1 - layer for layer in layers)
 
 
@@ -43,7 +43,7 @@ PARTS = 4
 """Parts in which layers are computed: more show results sooner, but each has an unchanged run."""
 
 
-def layers_a_part(n_layers: int) -> int:
+def layers_per_part(n_layers: int) -> int:
     """The number of layers of one part, of `n_layers` in all."""
     return max(1, -(-n_layers // PARTS))
 
@@ -86,10 +86,10 @@ def left_out_words(part: str, layers: tuple[int, ...], n_layers: int, stand_in: 
     `stand_in` is the words for what stands in for a layer that is left out.
     """
     of_some = f"; of {layers_words(layers, n_layers)}" * bool(layers)
-    return only(part) + of_some + f"; {stand_in}" * bool(stand_in)
+    return part_remark(part) + of_some + f"; {stand_in}" * bool(stand_in)
 
 
-def only(part: str) -> str:
+def part_remark(part: str) -> str:
     """A remark on the part of a layer that was left out; empty for the whole layer."""
     return "" if part == "layer" else f"; only the {PART_TITLES[part]} left out"
 

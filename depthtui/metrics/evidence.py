@@ -34,12 +34,12 @@ class Variant:
     after_layer: int = 0
 
 
-def whole(mean: float) -> int:
+def rounded_count(mean: float) -> int:
     """A mean as a number of layers; a half is rounded up."""
     return math.floor(mean + 0.5)
 
 
-def needed(layers: float) -> int:
+def rounded_up_count(layers: float) -> int:
     """The needed number of layers, rounded up to a whole one."""
     return math.ceil(round(layers, 6))
 
@@ -66,7 +66,7 @@ class CountInterval:
         """The count at either end, as variants."""
         low, high = (f"{round(end, 1):g}" for end in self.ends(n_layers))
         reason = f"the {self.level:.0%} interval over {self.over} is {low} to {high} layers"
-        yield from (Variant(whole(end), reason) for end in (self.low, self.high))
+        yield from (Variant(rounded_count(end), reason) for end in (self.low, self.high))
 
     def ends(self, n_layers: int) -> tuple[float, float]:
         """The lower and the upper end, in layers."""

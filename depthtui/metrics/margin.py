@@ -93,7 +93,7 @@ METRIC = Metric(
     ),
     source="Margin by depth: arXiv 2605.07271",
     stage="derived",
-    of="logit_lens",
+    derived_from="logit_lens",
     of_lens=True,
     curves=(CURVE,),
     pool=lambda reduced, pooled: pooled.curves.get(CURVE),

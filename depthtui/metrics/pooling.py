@@ -171,7 +171,11 @@ class Pooled(ABC):
     def get(self, metric: Metric) -> Any:
         """The metric's pooled values; None where no prompt, or not every needed one, has it."""
         if metric.name not in self._values:
-            reduced = self._whole(metric) if metric.of_lens and metric.of else self.reduced(metric)
+            reduced = (
+                self._whole(metric)
+                if metric.of_lens and metric.derived_from
+                else self.reduced(metric)
+            )
             known_values = [value for value in reduced if value is not None]
             self._values[metric.name] = metric.pool(known_values, self) if known_values else None
         return self._values[metric.name]
@@ -187,7 +191,7 @@ class Pooled(ABC):
         Prompts on which the metric failed, or without a token that counts, are left out.
         """
         name = self.source(metric)
-        of = [prompt for prompt in self.prompts if metric.of not in self.failed(prompt)]
+        of = [prompt for prompt in self.prompts if metric.derived_from not in self.failed(prompt)]
         if not all(prompt.has(name) for prompt in of):
             return []
         return [prompt.reduced(self.settings).get(name) for prompt in of]
@@ -196,7 +200,7 @@ class Pooled(ABC):
         """The metric whose reduced values replace a metric under the chosen lens."""
         if metric.of_lens and self.settings.lens != LOGIT:
             return LENS_METRICS[self.settings.lens]
-        return metric.of or metric.name
+        return metric.derived_from or metric.name
 
     def count(self, metric: Metric) -> int:
         """How many prompts have a metric, or the metric that it is derived from.

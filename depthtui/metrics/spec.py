@@ -170,18 +170,18 @@ class Metric:
             measured on two cores, and counted until the metric was timed on the model.
         stage: when it is computed.
         result: the dataclass of its arrays; None for a derived metric.
-        of: the metric that it is derived from.
+        derived_from: the metric that it is derived from.
         compute: its kernel as `module:function`, if it is not the function `compute` in
             `metrics/NAME/compute.py`; imported only in the engine.
-        beside_lens: its reducer as `module:class`, if it can be reduced from the logits of the
+        lens_reducer: its reducer as `module:class`, if it can be reduced from the logits of the
             logit lens while they are in memory: made with the number of depths, the number of
             tokens and a checkpoint, `add` takes each part, and then `value` is the metric.
         needs: what a run must have for it.
         reruns_layers: whether layers run on from the recorded pass, whose keys and values are in
             memory; else it reads only the residuals of the pass.
-        through: the kind of fitted lens that it reads, `affine` or `jacobian`, which is found or
+        lens_kind: the kind of fitted lens that it reads, `affine` or `jacobian`, which is found or
             fitted before it; empty for none.
-        in_order: whether it leaves layers out in an order, which is found before it.
+        needs_order: whether it leaves layers out in an order, which is found before it.
         preparation: result -> the cost of its preparation, once for a model, in forward passes of
             one token through all layers; 0 for none.
         memory: its memory beside the weights and the recorded pass.
@@ -196,8 +196,8 @@ class Metric:
         curves: names of the arrays of `reduced`, and of values derived from them, that are
             curves over depth (see `data.depth.Curves`).
         pool: reduced values of the prompts that have any, and all prompts -> its values over all
-            of them, or None. The reduced values of a derived metric are those of the metric `of`;
-            where `of` is a lens, there are none until it has read every prompt.
+            of them, or None. The reduced values of a derived metric are those of the metric that it
+            is derived from: a lens has none until it has read every prompt.
         summary: pooled values -> its part of `summary.json`, under its name.
         findings: pooled values -> its lines in the table of other metrics.
         means: pooled values -> numbers for a sweep's tables, by title; NaN where unknown.
@@ -220,13 +220,13 @@ class Metric:
     overhead: Callable[[RunResult], float] = lambda result: 0.0
     stage: Stage = "replay"
     result: type[MetricResult] | None = None
-    of: str = ""
+    derived_from: str = ""
     compute: str = ""
-    beside_lens: str = ""
+    lens_reducer: str = ""
     needs: tuple[Need, ...] = ()
     reruns_layers: bool = True
-    through: str = ""
-    in_order: bool = False
+    lens_kind: str = ""
+    needs_order: bool = False
     preparation: Callable[[RunResult], float] = lambda result: 0.0
     memory: Callable[[Sizes], MemoryNeed] = lambda sizes: MemoryNeed()
     depends_on: tuple[str, ...] = ()
@@ -266,7 +266,7 @@ class Metric:
 
     def reducer(self) -> Callable[..., Any]:
         """The class that reduces it beside the lens; imports torch."""
-        return _imported(self.beside_lens)
+        return _imported(self.lens_reducer)
 
     def why_unavailable(self, result: RunResult) -> str:
         """Why a run cannot have it; empty where it can."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from depthtui.data.verdict import Evidence, Verdict
-from depthtui.depth.verdict_words import spread, which_layers
+from depthtui.depth.verdict_words import layers_in_words, spread
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.report.blocks import AT_LENGTH, Block, Column, Note, Paragraph, Table, ViewBlocks
 
@@ -40,6 +40,6 @@ def _row(measure: Evidence) -> list[str]:
         f"{measure.count}" if has_count else "–",
         spread(measure) if has_count else "–",
         measure.reliability,
-        which_layers(measure),
+        layers_in_words(measure),
         measure.reason,
     ]

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run_settings import ModelSpec, RunSettings, spec_keys
-from depthtui.data.trust import tell_of_claim
+from depthtui.data.trust import report_claim
 from depthtui.errors import DepthError
 from depthtui.files import check_writable, parse_json, read_whole, slug, system_reason, write_whole
 from depthtui.sweep.plan import Cell, SweepPlan
@@ -262,7 +262,7 @@ def read_manifest(path: Path, notify: Notify | None = None) -> Manifest:
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError("it is no manifest") from error
     if notify is not None:
-        tell_of_claim(body, path, notify)
+        report_claim(body, path, notify)
     return Manifest(plan, names)
 
 

@@ -17,7 +17,7 @@ from depthtui.data.run_settings import (
 )
 from depthtui.errors import DepthError, did_you_mean, short_repr
 from depthtui.files import expand_home
-from depthtui.metrics import reading_through
+from depthtui.metrics import with_lens_metric
 from depthtui.models.catalog import DEMO
 from depthtui.options import Option
 from depthtui.prompts.dataset_formats import DATASETS
@@ -148,7 +148,7 @@ def check_plan(plan: SweepPlan) -> SweepPlan:
                 f"The task {task.title} is there twice, with other prompts each time.",
                 "Give one of them another name, with a file of its own.",
             )
-    run = reading_through(plan.run, plan.summary.lens)
+    run = with_lens_metric(plan.run, plan.summary.lens)
     return replace(plan, models=models, tasks=tasks, run=run)
 
 

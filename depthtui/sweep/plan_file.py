@@ -32,7 +32,7 @@ from depthtui.data.run_settings import (
     SummarySettings,
     with_present_names,
 )
-from depthtui.data.trust import tell_of_claim
+from depthtui.data.trust import report_claim
 from depthtui.errors import DepthError, short_repr
 from depthtui.files import expand_home, parse_toml, read_whole, system_reason
 from depthtui.metrics import METRIC_BY_NAME
@@ -57,7 +57,7 @@ def read_plan(
         DepthError: the file cannot be read, or a key of it is wrong; the error names the key.
     """
     table = _read(path)
-    tell_of_claim(table, path, notify)
+    report_claim(table, path, notify)
     where = str(path)
     models, tasks = _tables(table, "model", where), _tables(table, "task", where)
     table = with_present_names(table)

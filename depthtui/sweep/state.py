@@ -9,7 +9,7 @@ from pathlib import Path
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
-from depthtui.metrics import failures_in_words, had_by_none, named_metrics
+from depthtui.metrics import failures_in_words, named_metrics, unavailable_in_words
 from depthtui.sweep.folder import Failure, Notify, SweepFolder, can_be_pooled, model_title
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.prompts import Candidates, choose
@@ -178,7 +178,7 @@ class SweepState:
         return Outcome(self.plan, records, self.folder.failures)
 
     def _fail_missing(self, cell: Cell, records: Collection[Record]) -> None:
-        for problem in had_by_none(named_metrics(self.plan.run), records):
+        for problem in unavailable_in_words(named_metrics(self.plan.run), records):
             failure = Failure.of(cell, None, problem)
             if failure not in self.folder.failures:
                 self.fail(failure)

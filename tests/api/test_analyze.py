@@ -16,7 +16,7 @@ from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
 from depthtui.manual import source
-from depthtui.metrics import METRIC_BY_NAME, after_prompts
+from depthtui.metrics import METRIC_BY_NAME, with_lengths_before
 from depthtui.models.in_memory import adopt
 from depthtui.prompts.tasks import baseline_texts
 from tests.tiny_models import tiny_folder
@@ -58,7 +58,9 @@ def engine_runs(folder, tmp_path):
     engine.load(ModelSpec(str(folder), device="cpu"))
     settings, runs = RunSettings(metrics=ALL), []
     for prompt in PROMPTS:
-        runs.append(engine.run(prompt, after_prompts(settings, [len(run.tokens) for run in runs])))
+        runs.append(
+            engine.run(prompt, with_lengths_before(settings, [len(run.tokens) for run in runs]))
+        )
     return runs
 
 

@@ -22,7 +22,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.engine.engine import Engine
-from depthtui.metrics import among_prompts
+from depthtui.metrics import with_order_texts
 from depthtui.metrics.sufficient import METRIC
 from depthtui.models.loading import LoadedModel, describe, load
 from depthtui.prompts.tasks import make_prompts
@@ -230,7 +230,7 @@ def main() -> None:
         info = describe(spec, asked.model, "planted", model, loaded.tokenizer, 1)
         engine.use(LoadedModel(model, loaded.tokenizer, info, {"": 1}))
         runs = [
-            engine.run(prompt, among_prompts(SETTINGS, texts, number))
+            engine.run(prompt, with_order_texts(SETTINGS, texts, number))
             for number, prompt in enumerate(prompts)
         ]
         return Said.of(reading_of(runs, SummarySettings()))

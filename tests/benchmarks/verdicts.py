@@ -22,7 +22,7 @@ import torch
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
-from depthtui.depth.verdict_words import spread, which_layers
+from depthtui.depth.verdict_words import layers_in_words, spread
 from depthtui.engine.engine import Engine
 from depthtui.prompts.tasks import TASKS, level_words, make_prompts, prompt_title
 from depthtui.settings import default_cache_dir, models_dir
@@ -65,7 +65,7 @@ def tell(engine: Engine, prompt: Prompt, title: str, at_length: bool = False) ->
         for measure in found.evidence:
             holds = "firm" if measure.firm else f"fragile: {measure.reason}"
             count = "none" if measure.count is None else f"{measure.count} ({spread(measure)})"
-            print(f"- {measure.title}: {count}, layers {which_layers(measure) or '–'}; {holds}")
+            print(f"- {measure.title}: {count}, layers {layers_in_words(measure) or '–'}; {holds}")
         print(flush=True)
 
 

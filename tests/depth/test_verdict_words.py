@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from depthtui.data.verdict import Evidence, EvidenceKind, Headline, Verdict
-from depthtui.depth.verdict import made_verdict
+from depthtui.depth.verdict import verdict_of
 from depthtui.depth.verdict_words import comparison_sentence, most_fragile, verdict_sentence
 
 SAYS = {
@@ -185,7 +185,7 @@ def test_where_nothing_is_known_the_reason_is_said() -> None:
         "How many of its 30 layers suffice is not known: KL never falls below 0.5."
     )
     assert said([NOT_KNOWN], 1).startswith("How many of its 1 layer suffice")
-    assert made_verdict([], 30) is None
+    assert verdict_of([], 30) is None
 
 
 @pytest.mark.parametrize("seed", range(100))
@@ -203,7 +203,7 @@ def test_it_is_a_few_sentences_and_names_every_count_once(seed: int) -> None:
         unknown = Evidence(kind, "x", f"m{number}", None, firm=False, reason="it has none")
         found.append(known if rng.random() < 0.8 else unknown)
     headline = SUFFICIENT if rng.random() < 0.5 else None
-    verdict = made_verdict(found, n_layers, headline=headline)
+    verdict = verdict_of(found, n_layers, headline=headline)
     assert verdict is not None
     assert 1 <= len(re.findall(r"\.(?: |$)", verdict.sentence)) <= 5
     assert str(verdict.words) == verdict.words.headline + " ".join(verdict.words.clauses)
@@ -219,7 +219,7 @@ def test_it_is_a_few_sentences_and_names_every_count_once(seed: int) -> None:
 
 
 def of_layers(n_layers: int, headline: Headline) -> Verdict:
-    verdict = made_verdict([COSINE], n_layers, headline=headline)
+    verdict = verdict_of([COSINE], n_layers, headline=headline)
     assert verdict is not None
     return verdict
 
@@ -254,7 +254,7 @@ def test_layers_that_suffice_are_compared_first_and_by_share_where_stacks_differ
 
 
 def compared(a: list[Evidence], b: list[Evidence], layers: tuple[int, int] = (30, 30)) -> str:
-    verdicts = [made_verdict(found, n) for found, n in zip((a, b), layers, strict=True)]
+    verdicts = [verdict_of(found, n) for found, n in zip((a, b), layers, strict=True)]
     assert verdicts[0] is not None
     assert verdicts[1] is not None
     return comparison_sentence(verdicts[0], verdicts[1], ("the base", "the chat model"))

@@ -80,13 +80,13 @@ def test_the_cpu_is_like_itself(folder: Path) -> None:
         assert (comparison.seconds_there is None) == (comparison.metric not in timed())
         assert comparison.peak_bytes is None
     assert sum("loading" in line for line in words) == 2
-    assert len(words) == 2 + 2 * sum(not metric.through for metric in METRICS)
+    assert len(words) == 2 + 2 * sum(not metric.lens_kind for metric in METRICS)
 
 
 def compared() -> list[str]:
     """A fitted lens would be another one on each device; of the others, what this model has."""
     missing = ("experts", "adapter", "engine_distance")
-    return [metric.name for metric in ALL if not metric.through and metric.name not in missing]
+    return [metric.name for metric in ALL if not metric.lens_kind and metric.name not in missing]
 
 
 def timed() -> set[str]:

@@ -19,7 +19,7 @@ from depthtui.engine.controls import DRAWS, random_orders, shuffled
 from depthtui.engine.engine import Engine
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError, RunStopped
-from depthtui.metrics import among_prompts
+from depthtui.metrics import with_order_texts
 from depthtui.metrics.sufficient import METRIC
 from depthtui.metrics.sufficient.order_search import LayerOrder
 from depthtui.models.loading import LoadedModel, describe
@@ -79,7 +79,7 @@ def test_the_model_s_row_is_that_of_ordinary_runs(tiny, found, tmp_path):
     )
     texts = [prompt.text for prompt in PROMPTS]
     runs = [
-        engine.run(prompt, among_prompts(settings, texts, number))
+        engine.run(prompt, with_order_texts(settings, texts, number))
         for number, prompt in enumerate(PROMPTS)
     ]
     reading = reading_of(runs, SummarySettings())

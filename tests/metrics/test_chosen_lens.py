@@ -14,7 +14,7 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import LENSES, RunSettings, SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
-from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES, METRICS, reading_through
+from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES, METRICS, with_lens_metric
 from depthtui.metrics.chosen_lens import through
 from depthtui.metrics.early_exit import early_exit
 from depthtui.metrics.lens_margin import lens_margin
@@ -250,9 +250,9 @@ def test_worse_than_the_logit_lens() -> None:
 
 def test_a_fitted_lens_is_computed_where_it_is_a_metric(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = RunSettings()
-    assert reading_through(settings, "logit") == settings
+    assert with_lens_metric(settings, "logit") == settings
     names = {metric.name: metric for metric in METRICS}
     monkeypatch.setattr("depthtui.metrics.METRIC_BY_NAME", names | {"affine_lens": METRICS[0]})
-    reading = reading_through(settings, "affine")
+    reading = with_lens_metric(settings, "affine")
     assert reading.metrics == (*settings.metrics, "affine_lens")
-    assert reading_through(reading, "affine") == reading
+    assert with_lens_metric(reading, "affine") == reading

@@ -12,8 +12,8 @@ from depthtui.data.store import open_store
 from depthtui.depth.by_type import by_type
 from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
-from depthtui.metrics import ablation, among_prompts
-from depthtui.metrics.evidence import needed
+from depthtui.metrics import ablation, with_order_texts
+from depthtui.metrics.evidence import rounded_up_count
 from depthtui.metrics.sufficient import METRIC
 from depthtui.models.loading import LoadedModel, describe
 from depthtui.models.untrained import Blueprint
@@ -60,7 +60,7 @@ def read(model, texts=CORPUS[:4]):
     engine = Engine(open_store(None, 0, pytest.fail), None, lambda event: None)
     engine.use(loaded(model))
     runs = [
-        engine.run(Prompt(text), among_prompts(SETTINGS, texts, number))
+        engine.run(Prompt(text), with_order_texts(SETTINGS, texts, number))
         for number, text in enumerate(texts)
     ]
     assert not any(run.unavailable for run in runs)
@@ -93,7 +93,9 @@ def test_idle_layers_are_named_and_counted_nowhere(where, before):
     most = len(blocks(model)) - len(idle)
     assert all(count <= most for count in layers_of(found).values())
     bold = str(found.verdict.words)
-    assert bold.startswith(f"Within a nat of its own output with {needed(layers_within(base))} of")
+    assert bold.startswith(
+        f"Within a nat of its own output with {rounded_up_count(layers_within(base))} of"
+    )
 
 
 @pytest.mark.parametrize("working", ["linear attention", "full attention"])

@@ -63,7 +63,7 @@ def test_reduced_values_are_the_same_from_a_record(metric: Metric, tokens: slice
 
 
 @pytest.mark.parametrize("include_first", [True, False])
-@by_name(*[metric for metric in REDUCED if metric.on_demand and not metric.through])
+@by_name(*[metric for metric in REDUCED if metric.on_demand and not metric.lens_kind])
 def test_records_give_the_evidence_and_means_of_their_runs(
     metric: Metric, include_first: bool
 ) -> None:

@@ -47,7 +47,7 @@ UNSHARED = ("provenance", "spec", "seconds", "source", "failures", "digest")
 def metrics_of(fitting: bool) -> tuple[str, ...]:
     """Every metric, or those that fit no lens."""
     return tuple(
-        metric.name for metric in METRICS if fitting or not METRIC_BY_NAME[metric.name].through
+        metric.name for metric in METRICS if fitting or not METRIC_BY_NAME[metric.name].lens_kind
     )
 
 

@@ -12,7 +12,7 @@ from depthtui.data.explanation import Explanation
 from depthtui.data.verdict import Evidence, Headline
 from depthtui.depth import rules
 from depthtui.depth.token_depths import TOKEN_DEPTHS
-from depthtui.depth.verdict import made_verdict
+from depthtui.depth.verdict import verdict_of
 from depthtui.metrics import ALL, ALL_MEASURES
 from depthtui.metrics.spec import Measure, Metric
 from depthtui.report.explanations import (
@@ -92,7 +92,7 @@ def test_a_verdict_is_explained_with_its_measures() -> None:
         Evidence("readable", "kl", "KL", 3, 3, 3),
         Evidence("causal", "ablation", "ablation", 4, 4, 4),
     )
-    titles = [found.title for found in of_verdict(made_verdict(evidence, 10))]
+    titles = [found.title for found in of_verdict(verdict_of(evidence, 10))]
     assert titles == ["The verdict", "Effective depth by the KL", "Ablation"]
     assert of_verdict(None) == (VERDICT,)
 

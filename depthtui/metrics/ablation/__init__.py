@@ -17,10 +17,10 @@ from depthtui.metrics import needs
 from depthtui.metrics.choices import (
     STAND_INS,
     chosen_key,
-    layers_gone_through,
-    layers_run,
+    layer_calls,
     layers_words,
     left_out_words,
+    measured_layers,
 )
 from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.evidence import FIFTH, CountMeasure, Variant, evidence_curve, progress_words
@@ -219,9 +219,9 @@ def _pool(reduced: Sequence[ReducedAblation], pooled: Pooled) -> ReducedAblation
 
 
 def _work(result: RunResult) -> float:
-    reads = len(layers_gone_through(result)) + 1
+    reads = len(measured_layers(result)) + 1
     together = 1 + head(result) if result.settings.skip_part == "layer" else 0
-    return layers_run(result) / result.model.n_layers + reads * head(result) + together
+    return layer_calls(result) / result.model.n_layers + reads * head(result) + together
 
 
 def _summary(ablation: ReducedAblation, pooled: Pooled) -> dict[str, Any]:

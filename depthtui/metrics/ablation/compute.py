@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from depthtui.metrics.ablation import Ablation
-from depthtui.metrics.choices import chosen_layers, layers_a_part
+from depthtui.metrics.choices import chosen_layers, layers_per_part
 from depthtui.metrics.context import Context
 from depthtui.metrics.loss_change_kernel import Ran, fill_rows
 from depthtui.metrics.output_change import OutputChange
@@ -22,7 +22,7 @@ from depthtui.tracing.replay import Replay
 def compute(context: Context, partial: Ablation | None) -> Ablation:
     """Compute the metric of a run; layers already in `partial` are not left out again."""
     replay, chosen = context.replay, chosen_layers(context.result)
-    part = layers_a_part(len(chosen or range(replay.n_layers)))
+    part = layers_per_part(len(chosen or range(replay.n_layers)))
     return ablation_loss(
         replay,
         context.unembedding,

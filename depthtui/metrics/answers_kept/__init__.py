@@ -18,9 +18,9 @@ from depthtui.metrics import needs
 from depthtui.metrics.choices import (
     STAND_INS,
     chosen_key,
-    layers_gone_through,
     layers_words,
     left_out_words,
+    measured_layers,
 )
 from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
 from depthtui.metrics.evidence import (
@@ -29,7 +29,7 @@ from depthtui.metrics.evidence import (
     Variant,
     evidence_curve,
     progress_words,
-    whole,
+    rounded_count,
 )
 from depthtui.metrics.measures import array
 from depthtui.metrics.pooling import Pooled
@@ -182,7 +182,7 @@ class ReducedAnswers(Reduced):
 def _work(result: RunResult) -> float:
     """The work: question and answer without each layer, and twice with all; the head at the end."""
     n_tokens = len(result.tokens)
-    texts = len(layers_gone_through(result)) + 2
+    texts = len(measured_layers(result)) + 2
     reads = max(0, n_tokens - result.answer_start) * head(result)
     return texts * (n_tokens - 1 + reads) / n_tokens
 
@@ -277,11 +277,11 @@ def _evidence(answers: ReducedAnswers, pooled: Pooled) -> Evidence:
     if answers.progress_words:
         return COUNT_MEASURE.unknown(answers.progress_words)
     lost, needs = answers.lost[answers.clean_right], answers.needs
-    count = whole(needs.mean())
+    count = rounded_count(needs.mean())
     variants = _other_prompts(needs)
     changing = (lost | answers.changed[answers.clean_right]).sum(axis=1).mean()
-    more = f"without {whole(changing)} layers its text changes, without {count} it is wrong"
-    variants.append(Variant(whole(changing), more))
+    more = f"without {rounded_count(changing)} layers its text changes, without {count} it is wrong"
+    variants.append(Variant(rounded_count(changing), more))
     share = lost.mean(axis=0)
     most = np.argsort(-share, kind="stable")[:count]
     least = float(share[most].min(initial=1.0))
@@ -296,7 +296,9 @@ def _other_prompts(needs: np.ndarray) -> list[Variant]:
         return [Variant(None, "it is of one answer alone")]
     others = (needs.sum() - needs) / (len(needs) - 1)
     return [
-        Variant(whole(mean), f"one answer moves it from {needs.mean():.1f} to {mean:.1f} layers")
+        Variant(
+            rounded_count(mean), f"one answer moves it from {needs.mean():.1f} to {mean:.1f} layers"
+        )
         for mean in (others.min(), others.max())
     ]
 

@@ -8,20 +8,20 @@ from dataclasses import replace
 import numpy as np
 
 from depthtui.metrics.answers_kept import AnswersKept
-from depthtui.metrics.choices import chosen_layers, layers_a_part, layers_gone_through
+from depthtui.metrics.choices import chosen_layers, layers_per_part, measured_layers
 from depthtui.metrics.context import Context
 
 
 def compute(context: Context, partial: AnswersKept | None) -> AnswersKept:
     """Compute the metric of a run; answers in `partial` are not written again."""
     result = context.result
-    start, layers = result.answer_start, layers_gone_through(result)
+    start, layers = result.answer_start, measured_layers(result)
     count = len(result.tokens) - start
     answers = _clean(context) if partial is None else partial
     unknown_layers = [layer for layer in layers if not np.isfinite(answers.right[layer])]
     # The answer with nothing left out is written twice: alone, and in a batch with the others.
     texts = [*[None] * (partial is None), *unknown_layers]
-    size = min(1 + layers_a_part(len(unknown_layers)), context.texts_at_once(len(texts)))
+    size = min(1 + layers_per_part(len(unknown_layers)), context.texts_at_once(len(texts)))
     total = (1 + len(layers)) * count
     done = total - len(texts) * count
     for first in range(0, len(texts), size):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from depthtui.metrics.choices import layers_a_part
+from depthtui.metrics.choices import layers_per_part
 from depthtui.metrics.context import Context
 from depthtui.metrics.context_depth import ContextDepth, start_of
 from depthtui.metrics.loss_change_kernel import Ran, fill_rows, token_losses
@@ -28,7 +28,7 @@ def compute(context: Context, partial: ContextDepth | None) -> ContextDepth:
         replay,
         context.unembedding,
         start_of(context.result),
-        min(layers_a_part(replay.n_layers), context.layers_at_once(replay.n_tokens)),
+        min(layers_per_part(replay.n_layers), context.layers_at_once(replay.n_tokens)),
         context.report,
         partial,
         context.substitute,

@@ -11,7 +11,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.metrics import needs, skip_effects
-from depthtui.metrics.choices import chosen_key, layers_run, left_out_words, only
+from depthtui.metrics.choices import chosen_key, layer_calls, left_out_words, part_remark
 from depthtui.metrics.evidence import progress_words
 from depthtui.metrics.measures import array, floor_of
 from depthtui.metrics.pooling import Pooled
@@ -104,7 +104,7 @@ def _known_mean(values: np.ndarray, axis: int) -> np.ndarray:
 
 def _work(result: RunResult) -> float:
     """The work: one call for each source and later layer, and for each layer on its clean input."""
-    calls = layers_run(result) - 1
+    calls = layer_calls(result) - 1
     return calls / result.model.n_layers * tokens_run(result) / len(result.tokens)
 
 
@@ -183,7 +183,7 @@ def _per_layer(effects: PooledEffects) -> list[LayerValues]:
 
 def _maps(effects: PooledEffects) -> list[LayerMap]:
     direct, axes = effects.direct, ("layer that writes", "layer that reads")
-    caption, title = f"{MAP.formula}{direct.noise_words}", f"{MAP.title}{only(direct.part)}"
+    caption, title = f"{MAP.formula}{direct.noise_words}", f"{MAP.title}{part_remark(direct.part)}"
     maps = [LayerMap(MAP, later_pairs(direct.layers), title, caption, *axes)]
     if effects.share is not None:
         caption = f"{SHARE.formula}; above 1 drawn as 1"

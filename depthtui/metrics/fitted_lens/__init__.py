@@ -92,7 +92,7 @@ def _metric(
         result=kind,
         compute=f"depthtui.metrics.fitted_lens.compute:{name}",
         reruns_layers=False,
-        through=kind.kind,
+        lens_kind=kind.kind,
         preparation=fit,
         needs=(needs.clean_run, needs.lens, needs.readout_of_one_depth),
         memory=_memory,

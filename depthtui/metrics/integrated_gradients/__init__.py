@@ -11,7 +11,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.metrics import needs
-from depthtui.metrics.choices import layers_gone_through, left_out_words, with_choices
+from depthtui.metrics.choices import left_out_words, measured_layers, with_choices
 from depthtui.metrics.costs import head, saving_backward
 from depthtui.metrics.measures import array, floor_of
 from depthtui.metrics.pooling import Pooled
@@ -61,7 +61,7 @@ def _work(result: RunResult) -> float:
     """The work: each path begins behind its layer."""
     count, n_tokens = result.model.n_layers, len(result.tokens)
     points = result.settings.riemann_steps or _POINTS
-    chosen = layers_gone_through(result)
+    chosen = measured_layers(result)
     layers = sum(count - 1 - layer for layer in chosen) / count
     reads = len(chosen) * head(result) * (n_tokens - result.answer_start) / n_tokens
     return _BACKWARD * points * (layers + reads)

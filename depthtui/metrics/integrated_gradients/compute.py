@@ -20,7 +20,7 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from depthtui.metrics.choices import chosen_layers, layers_gone_through
+from depthtui.metrics.choices import chosen_layers, measured_layers
 from depthtui.metrics.context import Context
 from depthtui.metrics.integrated_gradients import IntegratedGradients
 from depthtui.metrics.part_bytes import part_bytes
@@ -56,7 +56,7 @@ _WIDTHS_KEPT = 48
 def compute(context: Context, partial: IntegratedGradients | None) -> IntegratedGradients:
     """Compute the metric of a run; layers already in `partial` are not computed again."""
     settings, replay = context.result.settings, context.replay
-    layers = layers_gone_through(context.result)
+    layers = measured_layers(context.result)
     # The later a layer, the fewer layers run behind it.
     costs = [replay.n_layers - layer for layer in layers]
 

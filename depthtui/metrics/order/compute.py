@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depthtui.metrics.choices import layers_a_part
+from depthtui.metrics.choices import layers_per_part
 from depthtui.metrics.context import Context
 from depthtui.metrics.loss_change_kernel import Ran, fill_rows, token_losses
 from depthtui.metrics.order import Order
@@ -25,7 +25,7 @@ def compute(context: Context, partial: Order | None) -> Order:
     return order(
         replay,
         context.unembedding,
-        min(layers_a_part(replay.n_layers - 1), context.layers_at_once(2 * replay.n_tokens)),
+        min(layers_per_part(replay.n_layers - 1), context.layers_at_once(2 * replay.n_tokens)),
         context.report,
         partial,
     )

@@ -13,7 +13,7 @@ from depthtui.data.arrays import Shape
 from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
 from depthtui.metrics import needs
-from depthtui.metrics.choices import chosen_key, layers_gone_through, layers_words
+from depthtui.metrics.choices import chosen_key, layers_words, measured_layers
 from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
 from depthtui.metrics.evidence import CountInterval
 from depthtui.metrics.loss_change import LossChange, MeanLoss
@@ -338,7 +338,7 @@ def _sentence(run: RunResult) -> str:
 
 def _work(result: RunResult) -> float:
     """The work: each run, one per layer and format, begins at its layer; one is unchanged."""
-    count, layers = result.model.n_layers, layers_gone_through(result)
+    count, layers = result.model.n_layers, measured_layers(result)
     run = count - layers[0] + sum(len(BITS) * (count - layer) for layer in layers)
     # With 16-bit weights the clean prompt runs once more, in float32.
     again = result.model.dtype != "float32"
@@ -347,7 +347,7 @@ def _work(result: RunResult) -> float:
 
 def _overhead(result: RunResult) -> float:
     """The time to round each weight twice."""
-    return _ROUNDING * len(layers_gone_through(result)) / result.model.n_layers
+    return _ROUNDING * len(measured_layers(result)) / result.model.n_layers
 
 
 _ROUNDING = 400.0

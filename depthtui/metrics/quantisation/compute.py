@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from depthtui.errors import DepthError
-from depthtui.metrics.choices import chosen_layers, layers_a_part
+from depthtui.metrics.choices import chosen_layers, layers_per_part
 from depthtui.metrics.context import Context
 from depthtui.metrics.loss_change_kernel import Ran, fill_rows
 from depthtui.metrics.output_change import Changes, OutputChange
@@ -26,7 +26,7 @@ def compute(context: Context, partial: Quantisation | None) -> Quantisation:
     # Checked before anything is recorded: some models have no weights that can be rounded.
     check(list(map(linear_weights, context.anatomy.layers)))
     replay, chosen = context.replay, chosen_layers(context.result)
-    part = layers_a_part(len(chosen or range(replay.n_layers)))
+    part = layers_per_part(len(chosen or range(replay.n_layers)))
     return quantisation(
         replay,
         context.unembedding,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from depthtui.metrics.choices import layers_a_part
+from depthtui.metrics.choices import layers_per_part
 from depthtui.metrics.context import Context
 from depthtui.metrics.loss_change_kernel import Ran, fill_rows
 from depthtui.metrics.output_change import OutputChange
@@ -22,7 +22,7 @@ def compute(context: Context, partial: Repeat | None) -> Repeat:
         replay,
         context.unembedding,
         min(
-            layers_a_part(replay.n_layers),
+            layers_per_part(replay.n_layers),
             context.layers_at_once(LONGEST * replay.n_tokens),
         ),
         context.report,

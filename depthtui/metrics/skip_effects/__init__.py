@@ -18,8 +18,8 @@ from depthtui.metrics.choices import (
     STAND_INS,
     chosen_key,
     key_parts,
-    layers_gone_through,
-    layers_run,
+    layer_calls,
+    measured_layers,
 )
 from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.measures import array, floor_of
@@ -125,8 +125,8 @@ def tokens_run(result: RunResult) -> int:
 
 def _work(result: RunResult) -> float:
     n_tokens = len(result.tokens)
-    read = (len(layers_gone_through(result)) + 1) * tokens_from(positions_of(result), n_tokens)
-    layers = layers_run(result) / result.model.n_layers
+    read = (len(measured_layers(result)) + 1) * tokens_from(positions_of(result), n_tokens)
+    layers = layer_calls(result) / result.model.n_layers
     return (layers * tokens_run(result) + read * head(result)) / n_tokens
 
 

@@ -15,7 +15,7 @@ from depthtui.data.verdict import Evidence, Headline
 from depthtui.metrics import needs
 from depthtui.metrics.choices import STAND_INS, left_out_words
 from depthtui.metrics.costs import head, row_of_logits
-from depthtui.metrics.evidence import FIFTH, CountInterval, CountMeasure, Variant, needed
+from depthtui.metrics.evidence import FIFTH, CountInterval, CountMeasure, Variant, rounded_up_count
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.resampling import LEVEL, drawn_interval
@@ -249,7 +249,7 @@ class PooledSufficient:
     @cached_property
     def layers(self) -> int:
         """The number of layers with which the output stays within a nat: N(1), rounded up."""
-        return needed(self.within())
+        return rounded_up_count(self.within())
 
     @cached_property
     def choices(self) -> float:
@@ -415,7 +415,9 @@ def _evidence(sufficient: PooledSufficient, pooled: Pooled) -> list[Evidence]:
     variants = []
     for share in (1 - FIFTH, 1 + FIFTH):
         other = sufficient.within(share * TOLERANCE)
-        variants.append(Variant(needed(other), f"within {share:.1f} nats it takes {other:.1f}"))
+        variants.append(
+            Variant(rounded_up_count(other), f"within {share:.1f} nats it takes {other:.1f}")
+        )
     ends, interval = sufficient.interval, None
     if ends is not None:
         interval = CountInterval(*ends, LEVEL, sufficient.units, resolution=0)
@@ -481,7 +483,7 @@ METRIC = Metric(
     work=_work,
     result=Sufficient,
     needs=(needs.clean_run, needs.lens, _two_tokens),
-    in_order=True,
+    needs_order=True,
     preparation=_preparation,
     memory=row_of_logits,
     depends_on=("sufficient_order", "sufficient_search", "order_texts", *STAND_INS),

@@ -13,7 +13,7 @@ from depthtui.data.verdict import Headline
 from depthtui.depth import rules
 from depthtui.depth.published import DATASETS, PROTOCOL
 from depthtui.depth.verdict_words import comparison_sentence
-from depthtui.metrics import had_by_none
+from depthtui.metrics import unavailable_in_words
 from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.resampling import LEVEL
 from depthtui.report.choices import choices_of, choosing_only, part_words
@@ -164,7 +164,7 @@ def absences(summary: SweepSummary) -> list[Remark]:
             words = f"{model_title(cell.model)} · {cell.task.title}: not run yet."
             remarks.append(Remark(words, (cell,)))
     for summarised in summary.cells:
-        for problem in had_by_none(summary.plan.run.metrics, summarised.records):
+        for problem in unavailable_in_words(summary.plan.run.metrics, summarised.records):
             # Metrics that the plan names are among the failures.
             failure = Failure.of(summarised.cell, None, problem)
             if failure not in summary.failures:

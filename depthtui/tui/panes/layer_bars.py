@@ -7,7 +7,7 @@ from rich.style import Style
 
 from depthtui.data.explanation import Explanation
 from depthtui.depth.reading import Reading
-from depthtui.metrics import answers_kept, rankings_for, rankings_of
+from depthtui.metrics import answers_kept, ranking_names, rankings_of
 from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
 from depthtui.report.explanations import of_metrics
@@ -32,7 +32,7 @@ class LayerBars(LinesPane):
         return Layer(min(self.cursor.layer, self.result.model.n_layers - 1))
 
     def computes(self) -> tuple[str, ...]:
-        return rankings_for(self.result)
+        return ranking_names(self.result)
 
     def explains(self) -> tuple[Explanation, ...]:
         return of_metrics(*self.computes())

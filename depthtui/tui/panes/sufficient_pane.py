@@ -12,7 +12,7 @@ from textual.reactive import reactive
 from depthtui.data.explanation import Explanation
 from depthtui.data.selection import numbers_text
 from depthtui.metrics.estimates import about_time
-from depthtui.metrics.evidence import needed
+from depthtui.metrics.evidence import rounded_up_count
 from depthtui.metrics.sufficient import (
     METRIC,
     STRICT_CHOICES,
@@ -162,7 +162,9 @@ class SufficientPane(Page):
         order = sufficient.ways[0].order
         places = np.full(sufficient.n_layers, float(sufficient.n_layers))
         places[list(order)] = np.arange(1, len(order) + 1)
-        left_out = set(order[: sufficient.n_layers - needed(sufficient.within(self.tolerance))])
+        left_out = set(
+            order[: sufficient.n_layers - rounded_up_count(sufficient.within(self.tolerance))]
+        )
 
         def style_of(_value: float, layers: range) -> Style:
             return styles.faint if left_out.intersection(layers) else styles.text

@@ -11,7 +11,7 @@ from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import Evidence, Verdict
-from depthtui.depth.verdict import made_verdict
+from depthtui.depth.verdict import verdict_of
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.tui.draw.styles import PaneStyles, ruler, styles_of
 from depthtui.tui.draw.tracks import axis, column_of, track
@@ -39,7 +39,7 @@ NONE = Evidence("geometric", "cosine", "cosine", None, firm=False, reason="it ne
 def planted(
     *evidence: Evidence, missing: tuple[str, ...] = (), tasks: tuple[str, ...] = ()
 ) -> Verdict:
-    found = made_verdict(evidence, 10, missing, tasks)
+    found = verdict_of(evidence, 10, missing, tasks)
     assert found is not None
     return found
 
