@@ -60,7 +60,7 @@ Report: TypeAlias = Callable[[str, int, int], None]
 """Called with a stage, and its prompts done and in all."""
 
 
-def shuffled(sample: Sample, seed: int, number: int) -> Sample:
+def shuffled_sample(sample: Sample, seed: int, number: int) -> Sample:
     """A prompt with its tokens in a random order, token 0 in its place.
 
     Args:
@@ -224,7 +224,7 @@ def rows_of_trained(bench: Bench, order: tuple[int, ...] | None) -> list[Control
     if order is not None:
         rows.append(row_of("model_order", bench.in_order(order, "The model's order")))
     shuffled_samples = [
-        shuffled(sample, seed, number) for number, sample in enumerate(bench.samples)
+        shuffled_sample(sample, seed, number) for number, sample in enumerate(bench.samples)
     ]
     shuffled_bench = replace(bench, samples=shuffled_samples)
     rows.append(row_of("shuffled", shuffled_bench.in_own_order("Shuffled tokens")))
@@ -243,7 +243,7 @@ def row_of_untrained(bench: Bench) -> ControlRow:
 
 def row_of(name: ControlName, reading: Reading) -> ControlRow:
     """The row of a case."""
-    pooled = _pooled(reading)
+    pooled = _pooled_costs(reading)
     nothing = no_verdict(reading)
     return ControlRow(
         name,
@@ -262,7 +262,7 @@ def row_of_draws(name: ControlName, readings: Sequence[Reading]) -> ControlRow:
 
     The interval resamples both the orders and the prompts.
     """
-    pooled = [_pooled(reading) for reading in readings]
+    pooled = [_pooled_costs(reading) for reading in readings]
     counts = [draw.within() for draw in pooled]
     return ControlRow(
         name,
@@ -274,7 +274,7 @@ def row_of_draws(name: ControlName, readings: Sequence[Reading]) -> ControlRow:
     )
 
 
-def _pooled(reading: Reading) -> PooledSufficient:
+def _pooled_costs(reading: Reading) -> PooledSufficient:
     pooled = reading.get(METRIC)
     if pooled is None:
         raise DepthError("some of its values are no numbers")

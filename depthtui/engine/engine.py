@@ -299,7 +299,7 @@ class Engine:
         Raises:
             DepthError: no model is loaded, or it has no chat template.
         """
-        model = self._ready()
+        model = self._loaded_model()
         return len(tokenise(model.loaded.tokenizer, prompt, chat_template, model.vocabulary))
 
     def token_before_answer(self, prompt: Prompt, chat_template: bool = False) -> int:
@@ -308,7 +308,7 @@ class Engine:
         Raises:
             DepthError: no model is loaded, or it has no chat template.
         """
-        model = self._ready()
+        model = self._loaded_model()
         tokens = tokenise(model.loaded.tokenizer, prompt, chat_template, model.vocabulary)
         return max(0, tokens.answer_start - 1)
 
@@ -338,7 +338,7 @@ class Engine:
         Raises:
             DepthError: no model is loaded, or the prompt cannot be run.
         """
-        model = self._freed()
+        model = self._freed_model()
         _check_settings(settings, model.info)
         tokens = tokenise(model.loaded.tokenizer, prompt, settings.chat_template, model.vocabulary)
         model.check_ids(tokens.ids)
@@ -366,7 +366,7 @@ class Engine:
         Raises:
             DepthError: no model is loaded, or the file cannot be read, or is of another model.
         """
-        model, control = self._freed(), control or Control()
+        model, control = self._freed_model(), control or Control()
         states = read_served_states(path, model, control.checkpoint)
         info = dataclasses.replace(
             model.info,
@@ -444,7 +444,7 @@ class Engine:
             DepthError: no model is loaded, it has no lens or not the lens that is asked for, or
                 the prompt cannot be read.
         """
-        model = self._freed()
+        model = self._freed_model()
         question = Prompt(prompt.question, task=prompt.task, level=prompt.level)
         tokens = tokenise(
             model.loaded.tokenizer, question, settings.chat_template, model.vocabulary
@@ -508,7 +508,7 @@ class Engine:
                 fitted, or a layer is left out.
             RunStopped: `control` stopped it.
         """
-        model = self._able()
+        model = self._working_model()
         if not settings.is_clean:
             raise DepthError("A layer is looked into on clean runs, not in a what-if.")
         tokens = tokenise(model.loaded.tokenizer, prompt, settings.chat_template, model.vocabulary)
@@ -575,7 +575,7 @@ class Engine:
             checkpoint()
             self._emit(event)
 
-        info = self._ready().info
+        info = self._loaded_model().info
         left_out = info.blocks_of(left_out)
         layers = pruning.layers_kept(info.n_blocks, left_out, repeated)
         pruning.check_source(info.spec)
@@ -584,7 +584,7 @@ class Engine:
         trusted = info.spec in self._trusted and source.may_bring_code
         origin = local_folder(source, self._models_dir, progress, trusted)
         progress(Progress("Reading what it says with its layers changed", 0, 0, "layers"))
-        stack, expected = pruning.with_layers_changed(self._freed(), left_out, repeated)
+        stack, expected = pruning.with_layers_changed(self._freed_model(), left_out, repeated)
         with new_folder(folder) as staging:
             config = read_checked_config(origin, trusted)
             write_pruned(origin, staging, config, stack, layers, progress)
@@ -630,7 +630,7 @@ class Engine:
             DepthError: no model is loaded, it has no lens, or a prompt cannot be run.
             RunStopped: `control` stopped it.
         """
-        model, check = self._able(), (control or Control()).checkpoint
+        model, check = self._working_model(), (control or Control()).checkpoint
         tokens = [held_out_prompts.read_prompt(model, prompt, chat_template) for prompt in prompts]
         return self._of_each(
             "Running the whole model",
@@ -648,7 +648,7 @@ class Engine:
             DepthError: no model is loaded, or a prompt cannot be run.
             RunStopped: `control` stopped it.
         """
-        model, check = self._able(), (control or Control()).checkpoint
+        model, check = self._working_model(), (control or Control()).checkpoint
         return self._of_each(
             "Running the written model",
             [output.tokens for output in outputs],
@@ -667,7 +667,7 @@ class Engine:
             DepthError: no model is loaded, or a prompt cannot be run.
             RunStopped: `control` stopped it.
         """
-        model, check = self._able(), (control or Control()).checkpoint
+        model, check = self._working_model(), (control or Control()).checkpoint
         tokens = [output.tokens for output in outputs]
         costs = self._of_each(
             "Leaving layers out",
@@ -689,7 +689,7 @@ class Engine:
             DepthError: no model is loaded, or a prompt cannot be run.
             RunStopped: `control` stopped it.
         """
-        model, check = self._able(), (control or Control()).checkpoint
+        model, check = self._working_model(), (control or Control()).checkpoint
         tokens = [output.tokens for output in outputs]
         right = self._of_each(
             f"Answering without {len(left_out)} layer{'s' * (len(left_out) > 1)}",
@@ -702,7 +702,7 @@ class Engine:
         self, stage: str, prompts: Sequence[PromptTokens], work: Callable[[int], Result]
     ) -> list[Result]:
         """Call `work` for the number of each prompt, with progress."""
-        model, results = self._freed(), []
+        model, results = self._freed_model(), []
         with fast_products(model.loaded.model):
             for number, tokens in enumerate(prompts):
                 self._emit(Progress(stage, number, len(prompts), "prompts"))
@@ -731,7 +731,7 @@ class Engine:
             RunStopped: `control` stopped it; nothing is kept.
         """
         control = control or Control()
-        info, samples = self._ready().info, self._samples(prompts, settings)
+        info, samples = self._loaded_model().info, self._samples(prompts, settings)
         rows = self._rows_of_trained(samples, settings, control)
         untrained, size = self._row_of_untrained(samples, settings, control)
         controls = Controls(
@@ -751,7 +751,7 @@ class Engine:
         return controls
 
     def _samples(self, prompts: Sequence[Prompt], settings: RunSettings) -> list[Sample]:
-        model, samples = self._able(), []
+        model, samples = self._working_model(), []
         for prompt in prompts:
             tokens = tokenise(
                 model.loaded.tokenizer, prompt, settings.chat_template, model.vocabulary
@@ -775,7 +775,7 @@ class Engine:
     ) -> tuple[ControlRow, int]:
         """The row of an untrained model, and the bytes of its weights; 0 where there is none."""
         try:
-            blueprint = Blueprint.of(self._ready().loaded)
+            blueprint = Blueprint.of(self._loaded_model().loaded)
             self._unload()
             self._emit_stage("Drawing random weights", 0, 0)
             info = self.use(blueprint.build(settings.seed))
@@ -793,7 +793,7 @@ class Engine:
         self, samples: Sequence[Sample], settings: RunSettings, control: Control
     ) -> Iterator[Bench]:
         """The loaded model with prompts on which its layers are left out."""
-        model = self._freed()
+        model = self._freed_model()
         longest = max(len(tokens) for _, tokens in samples)
         sizes = model.sizes(longest, longest)
         with self._errors_noted(model, sizes), fast_products(model.loaded.model):
@@ -842,12 +842,12 @@ class Engine:
         Raises:
             DepthError: no model is loaded.
         """
-        self._ready()
+        self._loaded_model()
         assert self._lenses is not None
         return self._lenses
 
     def _orders_ready(self) -> LayerOrders:
-        self._ready()
+        self._loaded_model()
         assert self._orders is not None
         return self._orders
 
@@ -876,24 +876,24 @@ class Engine:
             length = len(generation.tokens) + len(generation.continuation)
             self._emit(Notice(f"The memory ran out after {length:,} tokens."))
 
-    def _ready(self) -> ReadyModel:
+    def _loaded_model(self) -> ReadyModel:
         if self._model is None:
             raise DepthError("No model is loaded.", "Choose a model first.")
         return self._model
 
-    def _able(self) -> ReadyModel:
+    def _working_model(self) -> ReadyModel:
         """The model, if all its devices answer."""
         if lost := self.lost_device:
             raise DepthError(
                 f"An error on {lost} cost this process the device.",
                 "Start depthtui again; what was finished is kept.",
             )
-        return self._ready()
+        return self._loaded_model()
 
-    def _freed(self) -> ReadyModel:
-        """The model of `_able`, with the memory of an inspected page freed."""
+    def _freed_model(self) -> ReadyModel:
+        """The model of `_working_model`, with the memory of an inspected page freed."""
         self._forget_page()
-        return self._able()
+        return self._working_model()
 
     def _forget_page(self) -> None:
         """Free the pass of an inspected page."""
@@ -917,7 +917,7 @@ class Engine:
     @property
     def _cache(self) -> ResultCache:
         """The model's cached results; empty for a model without a fingerprint."""
-        info = self._ready().info
+        info = self._loaded_model().info
         return ResultCache(self._store if info.fingerprint else self._no_store, info)
 
     def _unload(self) -> None:

@@ -181,8 +181,8 @@ class _Page:
 
     def inspection(self) -> Inspection:
         """The whole page."""
-        self._note("lens", self._output.lens_missing)
-        self._note("direct", self._output.direction_missing)
+        self._note_reason("lens", self._output.lens_missing)
+        self._note_reason("direct", self._output.direction_missing)
         call = self._part("layer", lambda: call_at(self._replay, self._anatomy, *self._span))
         writes, split = {"layer": self._change}, call is not None and bool(call.attention)
         heads = reads = neurons = between = None
@@ -193,7 +193,7 @@ class _Page:
             reads = self._part("reads", lambda: reads_of(call, self._sublayers[0]))
             neurons = self._part("neurons", lambda: neurons_of(call, self._sublayers[1]))
         elif call is not None:
-            self._note("split", self._anatomy.split_missing)
+            self._note_reason("split", self._anatomy.split_missing)
         experts = self._part("experts", lambda: experts_of(call)) if call is not None else None
         if heads is not None:
             self._closure["heads"] = heads[1]
@@ -240,7 +240,7 @@ class _Page:
     def _text(self, token_id: int) -> str:
         return self._model.vocabulary.text(token_id)
 
-    def _note(self, name: str, reason: str) -> None:
+    def _note_reason(self, name: str, reason: str) -> None:
         if reason:
             self._unavailable[name] = reason
 
@@ -249,7 +249,7 @@ class _Page:
         try:
             return work()
         except DepthError as error:
-            self._note(name, error.message.rstrip("."))
+            self._note_reason(name, error.message.rstrip("."))
         return None
 
     def _tokens_read(self, reads: Reads) -> TokensRead:
@@ -316,7 +316,7 @@ class _Page:
         states = {"before": self._before, "between": between, "after": self._after}
         names = [name for name, state in states.items() if state is not None]
         mapped = [
-            self._mapped(self._layer + (name == "after"), state)
+            self._map(self._layer + (name == "after"), state)
             for name, state in states.items()
             if state is not None
         ]
@@ -327,7 +327,7 @@ class _Page:
             if neurons is not None:
                 changes = torch.cat([changes, neurons.writes.to(changes.device)])
             # The last row is the contribution of the head's bias to each.
-            changes = torch.cat([self._transported(changes), torch.zeros_like(changes[:1])])
+            changes = torch.cat([self._map_writes(changes), torch.zeros_like(changes[:1])])
             rows.append(frozen.change(changes).to(rows[0]))
         logits = raw_logits(unembedding.head, torch.cat(rows))
         readouts = unembedding.finish(logits[: len(names)].clone()).log_softmax(dim=-1)
@@ -338,7 +338,7 @@ class _Page:
         changes_of_logits = (changes_of_logits[:-1] - changes_of_logits[-1:]) * unembedding.scale
         return readouts_by_name, self._extremes(changes_of_logits)
 
-    def _mapped(self, depth: int, residual: Tensor) -> Tensor:
+    def _map(self, depth: int, residual: Tensor) -> Tensor:
         """A residual stream `[d]`, mapped to the last depth by the lens."""
         residual, depth_map = residual.to(self._after), self._map_at(depth)
         if depth_map is not None:
@@ -348,7 +348,7 @@ class _Page:
             depth, lambda place: residual if place == depth else streams[place][token].to(residual)
         )
 
-    def _transported(self, writes: Tensor) -> Tensor:
+    def _map_writes(self, writes: Tensor) -> Tensor:
         """Writes of this layer, mapped to the last depth by the lens."""
         depth_map = self._map_at(self._layer + 1)
         return writes.float() if depth_map is None else depth_map.of_change(writes, self._after)
@@ -371,7 +371,7 @@ class _Page:
         best_two = logs.topk(2)
         best = best_two.values[int(best_two.indices[0] == self._output.target)]
         return Readout(
-            self._listed(top.indices, top.values.exp()),
+            self._tokens_with_values(top.indices, top.values.exp()),
             int((logs > target).sum()) + 1,
             float(target.exp()),
             float(target - best),
@@ -381,7 +381,7 @@ class _Page:
         """The tokens whose logits are raised and lowered most in each row."""
         up, down = logits.topk(_PROMOTED), logits.topk(_PROMOTED, largest=False)
         return [
-            (self._listed(*raised), self._listed(*lowered))
+            (self._tokens_with_values(*raised), self._tokens_with_values(*lowered))
             for raised, lowered in zip(
                 zip(up.indices, up.values, strict=True),
                 zip(down.indices, down.values, strict=True),
@@ -389,7 +389,7 @@ class _Page:
             )
         ]
 
-    def _listed(self, ids: Tensor, values: Tensor) -> Listed:
+    def _tokens_with_values(self, ids: Tensor, values: Tensor) -> Listed:
         pairs = zip(ids.tolist(), values.tolist(), strict=True)
         return tuple((self._text(token), value) for token, value in pairs)
 

@@ -99,7 +99,7 @@ class Measurement:
 
     def keep(self) -> bool:
         """Put new values into the cache; False where the memory does not suffice for all."""
-        stored = [_is_stored(keep) for keep in self._to_keep]
+        stored = [_try_to_store(keep) for keep in self._to_keep]
         return all(stored)
 
     def _keep_later(self, keep: Callable[..., None], *values: object) -> None:
@@ -333,7 +333,7 @@ def _finds_order(settings: RunSettings) -> bool:
     return settings.sufficient_order == "model" or bool(settings.order_texts)
 
 
-def _is_stored(keep: Callable[[], None]) -> bool:
+def _try_to_store(keep: Callable[[], None]) -> bool:
     """Store a value in the cache; False where the memory does not suffice."""
     try:
         keep()

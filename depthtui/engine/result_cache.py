@@ -57,7 +57,7 @@ class ResultCache:
 
     def of_pass(self, result: RunResult) -> RunResult | None:
         """The stored metrics of a run's forward pass, if all that it asks for are there."""
-        cached = self._decoded(self.pass_key(result))
+        cached = self._decode(self.pass_key(result))
         return cached if isinstance(cached, RunResult) else None
 
     def keep_pass(self, result: RunResult, pass_result: RunResult) -> None:
@@ -66,7 +66,7 @@ class ResultCache:
 
     def of_metric(self, result: RunResult, metric: Metric, fit: str = "") -> MetricResult | None:
         """A slower metric of a run, whole or in part; `fit` is the digest of its lens."""
-        cached = self._decoded(self.metric_key(result, metric, fit))
+        cached = self._decode(self.metric_key(result, metric, fit))
         assert metric.result is not None
         return cached if isinstance(cached, metric.result) else None
 
@@ -78,7 +78,7 @@ class ResultCache:
 
     def generation(self, generation: Generation) -> Generation | None:
         """A stored text that was written with the settings asked for."""
-        cached = self._decoded(_generation_key(self.info, generation))
+        cached = self._decode(_generation_key(self.info, generation))
         return cached if isinstance(cached, Generation) else None
 
     def keep_generation(self, generation: Generation) -> None:
@@ -100,7 +100,7 @@ class ResultCache:
             title = _title(result, "activations")
             self.store.put(key, activations.to_bytes(), title, "activations")
 
-    def _decoded(self, key: str) -> Any:
+    def _decode(self, key: str) -> Any:
         data = first_rank_bytes("a result in the cache", lambda: self.store.get(key))
         if data is None:
             return None

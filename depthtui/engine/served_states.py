@@ -60,7 +60,7 @@ def read_served_states(
             ids, states = tensors.get_tensor(TOKEN_IDS).long(), tensors.get_tensor(STATES)
             _check_ids(path, ids, model)
             stream = _stream(file, states, _ends_of_first_layer(model, ids), model)
-            activations = _recorded(path, stream, model, checkpoint)
+            activations = _activations_of(path, stream, model, checkpoint)
     except (OSError, SafetensorError) as error:
         raise DepthError(f"{path} cannot be read: {first_line(error)}.") from error
     numbers = ids.tolist()
@@ -165,7 +165,7 @@ def _ends_of_first_layer(model: ReadyModel, ids: Tensor) -> tuple[Tensor, Tensor
     return states[0], states[1]
 
 
-def _recorded(
+def _activations_of(
     path: Path, stream: list[Tensor], model: ReadyModel, checkpoint: Callable[[], None]
 ) -> Activations:
     """The activations, in the dtype and on the device of the head.

@@ -101,8 +101,8 @@ def read_state_file(path: Path) -> StateFile:
     lacking_names = [name for name in (STATES, TOKEN_IDS) if name not in header]
     if lacking_names:
         raise DepthError(f"{path} holds no {' and no '.join(lacking_names)}.", _ASK_VLLM)
-    dtype, sides = _described(path, header, STATES, tuple(_DTYPES))
-    _, id_sides = _described(path, header, TOKEN_IDS, _ID_DTYPES)
+    dtype, sides = _dtype_and_shape(path, header, STATES, tuple(_DTYPES))
+    _, id_sides = _dtype_and_shape(path, header, TOKEN_IDS, _ID_DTYPES)
     if len(sides) != 3 or not all(sides) or id_sides != sides[:1]:
         raise DepthError(
             f"{path} has {STATES} of shape {short_repr(sides)} and {TOKEN_IDS} of shape "
@@ -112,7 +112,7 @@ def read_state_file(path: Path) -> StateFile:
     return StateFile(path, *sides, dtype=_DTYPES[dtype])
 
 
-def _described(
+def _dtype_and_shape(
     path: Path, header: dict[str, Any], name: str, dtypes: tuple[str, ...]
 ) -> tuple[str, tuple[int, ...]]:
     """Dtype and shape of a tensor, by the header."""

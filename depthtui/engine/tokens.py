@@ -67,7 +67,7 @@ def tokenise(
     """
     if not prompt.text:
         raise DepthError("The prompt is empty.", "Type a text of at least one word.")
-    text, answer = _wrapped(tokenizer, prompt) if chat_template else (prompt.text, prompt.answer)
+    text, answer = _wrap(tokenizer, prompt) if chat_template else (prompt.text, prompt.answer)
     # A lone surrogate has no UTF-8: the model reads the replacement character.
     text = _SURROGATE.sub("\ufffd", text)
     try:
@@ -116,7 +116,7 @@ def tokenise_source(
     return tokenise(tokenizer, Prompt(text, answer), result.settings.chat_template, vocabulary)
 
 
-def _wrapped(tokenizer: Any, prompt: Prompt) -> tuple[str, str]:
+def _wrap(tokenizer: Any, prompt: Prompt) -> tuple[str, str]:
     """The prompt as a turn of a conversation, and the answer as it follows at the end."""
     answer = prompt.answer.lstrip(" ")
     return wrapped_question(tokenizer, prompt.question) + answer, answer

@@ -96,7 +96,7 @@ def add_prompt(
     width = sums.sums.shape[-1]
     positions = slice(skipped, len(ids) - 1)
     size = at_once(width, _TOKENS_AT_ONCE, len(ids))
-    residuals = _recorded(model, anatomy, ids.expand(size, -1))
+    residuals = _record(model, anatomy, ids.expand(size, -1))
     prompt_sums = torch.empty_like(sums.sums)
     for first in range(0, width, size):
         checkpoint()
@@ -123,7 +123,7 @@ def seconds_of_prompt(
         model, anatomy, ids, skipped: as in `add_prompt`.
     """
     size = at_once(width, _TOKENS_AT_ONCE, len(ids))
-    residuals = _recorded(model, anatomy, ids.expand(size, -1))
+    residuals = _record(model, anatomy, ids.expand(size, -1))
     seconds = 0.0
     for is_last in (False, True):
         began = time.perf_counter()
@@ -141,7 +141,7 @@ def _gradients(
     """Gradients of some output dimensions, summed over positions, by h_0 … h_L-1: `[rows, T, d]`.
 
     Args:
-        residuals: the result of `_recorded`.
+        residuals: the result of `_record`.
         positions: the positions of the output that count.
         dimensions: the dimensions, one per row.
         retain: whether more gradients of the same residuals follow.
@@ -153,7 +153,7 @@ def _gradients(
     return torch.autograd.grad(last, residuals[:-1], direction, retain_graph=retain)
 
 
-def _recorded(model: nn.Module, anatomy: Anatomy, ids: Tensor) -> list[Tensor]:
+def _record(model: nn.Module, anatomy: Anatomy, ids: Tensor) -> list[Tensor]:
     """h_0 … h_L of the same prompt side by side, each `[rows, T, d]`, joined by gradients."""
     residuals: list[Tensor] = []
 

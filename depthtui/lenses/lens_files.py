@@ -69,7 +69,7 @@ class LensFolder:
 
     def files(self) -> list[LensFile]:
         """All readable lenses, the latest first."""
-        descriptions = (_described(path) for path in self.folder.glob("*.safetensors"))
+        descriptions = (_lens_file(path) for path in self.folder.glob("*.safetensors"))
         files = [file for file in descriptions if file is not None]
         return sorted(files, key=lambda file: file.modified, reverse=True)
 
@@ -79,7 +79,7 @@ class LensFolder:
         Raises:
             DepthError: the file is missing, or is no lens.
         """
-        file = _described(path)
+        file = _lens_file(path)
         if file is None:
             raise DepthError(
                 f"There is no lens {path} here.", "All ranks need the same cache folder."
@@ -134,7 +134,7 @@ class LensFolder:
         path = self.folder / f"{plain_name}-{maps.fit.kind}-{short_digest}.safetensors"
         content = save(tensors, metadata={"depthtui_lens": json.dumps(about)})
         write_whole(path, content, "Name another folder as cache_dir.")
-        file = _described(path)
+        file = _lens_file(path)
         assert file is not None
         return file
 
@@ -157,7 +157,7 @@ class UnfinishedSums:
     def read(self, n_layers: int, width: int) -> JacobianSums:
         """The sums so far; empty sums where there is no file, or a damaged one."""
         with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError, TypeError):
-            with _opened(self.path) as tensors:
+            with _open(self.path) as tensors:
                 sums = tensors.get_tensor("sums")
                 prompts, tokens = tensors.get_tensor("counts").tolist()
             is_whole = tuple(sums.shape) == (n_layers, width, width) and not _why_no_map(sums)
@@ -208,7 +208,7 @@ def read_any(file: LensFile) -> LensMaps:
 def _read_maps(file: LensFile) -> tuple[LensMaps, set[tuple[int, ...]]]:
     """A lens, and the shapes of its matrices."""
     try:
-        with _opened(file.path) as tensors:
+        with _open(file.path) as tensors:
             names = set(tensors.keys())
             arrays = {name: tensors.get_tensor(name).float().numpy() for name in _ARRAYS}
             shapes = {
@@ -358,7 +358,7 @@ def write_published(maps: LensMaps, path: Path) -> None:
     write_new(path, content.getvalue())
 
 
-def _opened(path: Path) -> Any:
+def _open(path: Path) -> Any:
     """Open a safetensors file, but no pipe, for whose writer the library would wait.
 
     Raises:
@@ -373,10 +373,10 @@ def _shape(weight: Tensor) -> str:
     return " x ".join(f"{side:,}" for side in weight.shape) or "no shape"
 
 
-def _described(path: Path) -> LensFile | None:
+def _lens_file(path: Path) -> LensFile | None:
     """The lens file by its metadata; None for a file that depthtui did not write."""
     with contextlib.suppress(OSError, SafetensorError, ValueError, KeyError, TypeError):
-        with _opened(path) as tensors:
+        with _open(path) as tensors:
             about = parse_json((tensors.metadata() or {})["depthtui_lens"])
         fit = from_plain(LensFit, about["fit"])
         if about["format"] != _FORMAT or fit.kind not in _KINDS:

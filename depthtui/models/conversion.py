@@ -42,7 +42,11 @@ def convert(
     """
     silence_libraries()
     try:
-        with _reading_once(), _reporting_tensors(progress), _alone(source, folder.parent) as alone:
+        with (
+            _reading_once(),
+            _reporting_tensors(progress),
+            _folder_with(source, folder.parent) as alone,
+        ):
             progress(Progress("Reading the GGUF file", 0, 0, "tensors"))
             _check_room(alone, folder)
             model = _read_model(alone)
@@ -73,7 +77,7 @@ def convert(
 
 
 @contextmanager
-def _alone(source: Path, scratch: Path) -> Iterator[Path]:
+def _folder_with(source: Path, scratch: Path) -> Iterator[Path]:
     """Link the file into a folder of its own: other files beside it are no part of the model.
 
     transformers would read a chat template, the tokenizer's settings and an adapter beside it.

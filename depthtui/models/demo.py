@@ -65,7 +65,7 @@ def ensure_demo(models_dir: Path, progress: Report) -> Path:
     check_disk(models_dir, _DISK_NEEDED, "Setting up the demo model")
     with store_folder(folder) as staging:
         work = staging.parent
-        source = _installed(progress) or _unpack(_download(work, progress), work)
+        source = _installed_file(progress) or _unpack(_download(work, progress), work)
         progress(Progress("Starting the conversion", 0, 0, "steps"))
         from depthtui.models.conversion import convert
 
@@ -78,7 +78,7 @@ def ensure_demo(models_dir: Path, progress: Report) -> Path:
     return folder
 
 
-def _installed(progress: Report) -> Path | None:
+def _installed_file(progress: Report) -> Path | None:
     """The GGUF file of an installed copy of the package, if it is the expected one."""
     try:
         path = Path(str(importlib.metadata.distribution(DEMO_PACKAGE).locate_file(GGUF_PATH)))

@@ -41,7 +41,7 @@ def adopt(model: Any, tokenizer: Any, name: str = "") -> LoadedModel:
     _check_model(model)
     _check_tokenizer(tokenizer)
     origin = str(getattr(model, "name_or_path", "") or "")
-    counts = count_parameters(_unquantised(model))
+    counts = count_parameters(_unquantised_model(model))
     info = describe(
         ModelSpec(
             origin or type(model).__name__,
@@ -195,7 +195,7 @@ def _quantize(model: PreTrainedModel) -> str:
     return ""
 
 
-def _unquantised(model: PreTrainedModel) -> nn.Module:
+def _unquantised_model(model: PreTrainedModel) -> nn.Module:
     """An unquantised model with the same parameters; packed weights have fewer elements."""
     if getattr(model, "hf_quantizer", None) is None:
         return model

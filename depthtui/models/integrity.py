@@ -26,7 +26,7 @@ def check_safetensors(path: Path) -> None:
     try:
         expected = begin + max(entry["data_offsets"][1] for entry in header.values())
     except (ValueError, LookupError, TypeError) as error:
-        raise _damaged(path) from error
+        raise _damage_error(path) from error
     size = path.stat().st_size
     if size != expected:
         raise DepthError(f"{path} has {size:,} bytes where it should have {expected:,}.", _AGAIN)
@@ -51,11 +51,11 @@ def read_header(path: Path) -> tuple[dict[str, Any], int]:
     except OSError as error:
         raise DepthError(f"{path} cannot be read: {system_reason(error)}.") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise _damaged(path) from error
+        raise _damage_error(path) from error
     return header, 8 + length
 
 
-def _damaged(path: Path) -> DepthError:
+def _damage_error(path: Path) -> DepthError:
     return DepthError(f"{path} is damaged: its header cannot be read.", _AGAIN)
 
 

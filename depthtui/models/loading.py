@@ -249,7 +249,7 @@ def local_folder(
     if source.kind == "demo":
         return ensure_demo(models_dir, progress)
     if source.kind == "gguf":
-        return _converted(Path(source.location), models_dir, progress)
+        return _convert_once(Path(source.location), models_dir, progress)
     if source.kind == "hub":
         from depthtui.models.hub import fetch
 
@@ -264,7 +264,7 @@ def local_folder(
     return Path(source.location)
 
 
-def _converted(gguf: Path, models_dir: Path, progress: Report) -> Path:
+def _convert_once(gguf: Path, models_dir: Path, progress: Report) -> Path:
     """The model store's conversion of a GGUF file, made where it does not exist yet."""
     folder = converted_folder(gguf, models_dir, lambda done, total: progress(reading(done, total)))
     if is_whole(folder):

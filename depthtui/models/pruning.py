@@ -66,7 +66,7 @@ def write_pruned(
     pruned_config = cut_config(config, layers)
     headers = {file: read_header(file)[0] for file in weight_files(source)}
     names = [name for header in headers.values() for name in header]
-    renamed = _renamed(names, stack, config, layers)
+    renamed = _new_names(names, stack, config, layers)
     sizes = {
         name: (end - start) * len(renamed[name])
         for header in headers.values()
@@ -149,7 +149,7 @@ def _are_indices(values: Sequence[Any], n_layers: int) -> bool:
     return len(set(numbers)) == len(values)
 
 
-def _renamed(
+def _new_names(
     names: Sequence[str], stack: str, config: PreTrainedConfig, kept_layers: Sequence[int]
 ) -> dict[str, list[str]]:
     """The names of the tensors that are kept, old -> new; two new names for a layer kept twice.

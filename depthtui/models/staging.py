@@ -68,11 +68,11 @@ def _staged(target: Path, elsewhere: str, give_way: Callable[[Path, Path], None]
             result.mkdir()
             yield result
             _sync(result)
-            if not _renamed(result, target):
+            if not _rename(result, target):
                 give_way(result, target)
 
 
-def _renamed(folder: Path, target: Path) -> bool:
+def _rename(folder: Path, target: Path) -> bool:
     """Rename a folder; return False where the name is in use."""
     try:
         folder.rename(target)
@@ -85,7 +85,7 @@ def _renamed(folder: Path, target: Path) -> bool:
 
 def _put_beside(result: Path, target: Path) -> None:
     places = (target.with_name(f"{target.name}-{number}") for number in count(2))
-    place = next(place for place in places if _renamed(result, place))
+    place = next(place for place in places if _rename(result, place))
     raise DepthError(
         f"There is something in {target} by now, which was left as it is.",
         f"The model was put into {place} instead.",

@@ -149,7 +149,7 @@ def _reporting_weights(progress: Report) -> Iterator[None]:
     def hook(factory: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if kwargs.get("desc") != "Loading weights" or not args or not hasattr(args[0], "__len__"):
             return factory(*args, **kwargs)
-        return _reported(args[0], progress)
+        return _report_weights(args[0], progress)
 
     before = logging.set_tqdm_hook(hook)
     try:
@@ -158,7 +158,7 @@ def _reporting_weights(progress: Report) -> Iterator[None]:
         logging.set_tqdm_hook(before)
 
 
-def _reported(weights: Any, progress: Report) -> Iterator[Any]:
+def _report_weights(weights: Any, progress: Report) -> Iterator[Any]:
     total = len(weights)
     step = max(1, total // 100)
     for weights_done, weight in enumerate(weights):

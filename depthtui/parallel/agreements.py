@@ -77,19 +77,19 @@ def first_rank(agreement: str, make: Callable[[], Plain], patient: bool = False)
 def least(agreement: str, value: int) -> int:
     """The least of a whole number over all ranks."""
     group = joined()
-    return value if group is None else min(_gathered(group, agreement, value))
+    return value if group is None else min(_gather(group, agreement, value))
 
 
 def any_rank(agreement: str, value: bool) -> bool:
     """Whether a value is true on any rank."""
     group = joined()
-    return value if group is None else max(_gathered(group, agreement, int(value))) == 1
+    return value if group is None else max(_gather(group, agreement, int(value))) == 1
 
 
 def every_rank(agreement: str, value: bool) -> bool:
     """Whether a value is true on every rank."""
     group = joined()
-    return value if group is None else min(_gathered(group, agreement, int(value))) == 1
+    return value if group is None else min(_gather(group, agreement, int(value))) == 1
 
 
 @contextmanager
@@ -108,7 +108,7 @@ def all_or_none(agreement: str) -> Iterator[None]:
         yield
     except Exception as error:
         problem = error
-    failed = _gathered(group, agreement, int(problem is not None), patient=True)
+    failed = _gather(group, agreement, int(problem is not None), patient=True)
     if not any(failed):
         return
     source = failed.index(1)
@@ -173,7 +173,7 @@ def _broadcast(
     return data if is_source else content.numpy().tobytes()
 
 
-def _gathered(group: RankGroup, agreement: str, value: int, patient: bool = False) -> list[int]:
+def _gather(group: RankGroup, agreement: str, value: int, patient: bool = False) -> list[int]:
     """Gather a whole number of every rank, in the order of ranks."""
     import torch
     from torch import distributed

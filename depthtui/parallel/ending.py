@@ -76,7 +76,7 @@ def end_group(words: str, divisor: int = 0, by_ctrl_c: bool = False) -> NoReturn
     if _ending.why is None and group is not None and group.store is not None:
         with contextlib.suppress(RuntimeError):
             group.store.set("ended", json.dumps([words, divisor, by_ctrl_c]))
-    raise _noted(GroupEnds(words, divisor, by_ctrl_c))
+    raise _note_end(GroupEnds(words, divisor, by_ctrl_c))
 
 
 def start_again_smaller(error: BaseException, factor: int = 4) -> None:
@@ -171,7 +171,7 @@ def _keep_all() -> None:
                 _ending.keeps.pop()()
 
 
-def _noted(end: GroupEnds) -> GroupEnds:
+def _note_end(end: GroupEnds) -> GroupEnds:
     """Note a reason to end; return the first."""
     _ending.why = _ending.why or end
     return _ending.why
@@ -291,7 +291,7 @@ class _Watch:
     def _end(self, _number: int, _frame: FrameType | None) -> None:
         if not self._has_raised:
             self._has_raised = True
-            raise _noted(GroupEnds(TOLD_TO_END))
+            raise _note_end(GroupEnds(TOLD_TO_END))
 
     def _look(self) -> None:
         while not self._stopped.is_set():
@@ -299,7 +299,7 @@ class _Watch:
             if end is None or self._stopped.is_set():
                 continue
             if _ending.why is None:
-                self._bring_about(_noted(end))
+                self._bring_about(_note_end(end))
             else:
                 # The main thread is ending already.
                 self._end_without_main(_ending.why)

@@ -14,7 +14,7 @@ from typing import TypeVar
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.parallel.ending import divisor, start_again_smaller
 
-Done = TypeVar("Done")
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -51,7 +51,7 @@ def slices(count: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, count)) for start in range(0, count, size))
 
 
-def in_smaller_parts(work: Callable[[], Done]) -> Done:
+def in_smaller_parts(work: Callable[[], Result]) -> Result:
     """Do the work; where the memory runs out, do it again in parts half as large, down to one.
 
     Raises:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from depthtui.errors import DepthError
 from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.carried import CarriedStreams, lay_out
-from depthtui.tracing.layer_arguments import LayerArguments, emptied
+from depthtui.tracing.layer_arguments import LayerArguments, empty_output
 from depthtui.tracing.layer_runs import ProbePass, is_same, serves
 from depthtui.tracing.modules import decoder
 
@@ -45,7 +45,7 @@ def _find_carried(model: nn.Module, probe: ProbePass) -> CarriedStreams | None:
     given_pass = _StreamPass(
         model,
         probe,
-        outputs=[emptied(run.output, probe.ids.shape[1]) for run in runs],
+        outputs=[empty_output(run.output, probe.ids.shape[1]) for run in runs],
         carried=CarriedStreams(
             runs[0].before.shape[-1], ((),), True, embedding if writes_first else None
         ),

@@ -54,7 +54,7 @@ class AllTokens:
         return tokens.expand(batch, stop - start, stop)
 
 
-def emptied(output: Any, n_tokens: int) -> Any:
+def empty_output(output: Any, n_tokens: int) -> Any:
     """A layer's output for a whole prompt, without the values.
 
     Raises:
@@ -89,7 +89,7 @@ def idle_calls(
 
     Args:
         blocks: the modules.
-        outputs: what each call returns for the whole prompt, `emptied`.
+        outputs: what each call returns for the whole prompt, from `empty_output`.
         start: index of the first token.
         run: runs the decoder.
         states_after: the states `[batch, tokens, d]` that some calls pass on in place of their

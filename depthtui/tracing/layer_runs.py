@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from depthtui.errors import DepthError
 from depthtui.models.devices import execution_device
 from depthtui.models.out_of_memory import is_out_of_memory
-from depthtui.tracing.layer_arguments import LayerArguments, emptied, idle_calls
+from depthtui.tracing.layer_arguments import LayerArguments, empty_output, idle_calls
 from depthtui.tracing.modules import (
     as_called,
     decoder,
@@ -242,7 +242,7 @@ def why_not_alone(model: nn.Module, probe: ProbePass) -> str:
     """
     hands_on = "its layers hand on more to each other than the residual stream"
     try:
-        outputs = [emptied(run.output, probe.ids.shape[1]) for run in probe.runs]
+        outputs = [empty_output(run.output, probe.ids.shape[1]) for run in probe.runs]
         with torch.no_grad():
             calls = idle_calls(
                 [run.block for run in probe.runs],

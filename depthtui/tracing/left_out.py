@@ -110,7 +110,7 @@ class ShortenedModel:
         self._replay = replays[0]
         self._substitute = substitute
         depths = zip(*(replay.states for replay in replays), strict=True)
-        self._clean = [_stacked(states) for states in depths]
+        self._clean = [_stack(states) for states in depths]
         self._states = list(self._clean)
         self.left_out: list[int] = []
 
@@ -178,7 +178,7 @@ def without_first(
     return torch.stack([rows.get(count, last).to(last.device) for count in counts])
 
 
-def _stacked(states: Sequence[Tensor]) -> Tensor:
+def _stack(states: Sequence[Tensor]) -> Tensor:
     """Stack states `[T, D]` to `[N, T, D]`; a single one is not copied, since it may be long."""
     return states[0][None] if len(states) == 1 else torch.stack(tuple(states))
 

@@ -29,7 +29,7 @@ from depthtui.tracing.layer_arguments import (
     Axes,
     LayerArguments,
     Span,
-    emptied,
+    empty_output,
     idle_calls,
 )
 from depthtui.tracing.loops import of_call
@@ -287,7 +287,7 @@ class Replay:
             past = self.keys_values_before(layer, start)
             output, cache = self._run(layer, states[None, start:stop], start, past)
             assert cache is not None
-            return self.stream(output[0]), _joined(past, cache.added)
+            return self.stream(output[0]), _join(past, cache.added)
         cache = _PastCache(0)
         try:
             output = self._call_layer(layer, states[None], 0, cache)
@@ -507,7 +507,7 @@ class Replay:
                 elif index == count - 1:
                     residual[count] = first_tensor(output)[0]
                 self._stream_shape = tuple(as_called(args, kwargs).shape[2:])
-                self._outputs[index] = self._emptied(output)
+                self._outputs[index] = self._empty_output(output)
                 if cache is not None:
                     places[index], cache.place = cache.place, None
                 self._checkpoint()
@@ -529,9 +529,9 @@ class Replay:
             self._anatomy.state(depth, residual.__getitem__) for depth in range(count + 1)
         ]
 
-    def _emptied(self, output: Any) -> Any:
+    def _empty_output(self, output: Any) -> Any:
         try:
-            return emptied(output, self.n_tokens)
+            return empty_output(output, self.n_tokens)
         except DepthError as error:
             self._problem = error.message
             return None
@@ -598,7 +598,7 @@ def mixes_tokens(layers: Sequence[nn.Module]) -> bool:
     return any(type(module).__name__ == "Linear8bitLt" for module in modules)
 
 
-def _joined(past: KeysValues, added: KeysValues | None) -> KeysValues | None:
+def _join(past: KeysValues, added: KeysValues | None) -> KeysValues | None:
     """Join keys and values of the tokens before with those behind them."""
     if added is None:
         return None

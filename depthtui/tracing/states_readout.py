@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from depthtui.tracing.carried import CarriedStreams
-from depthtui.tracing.layer_arguments import emptied
+from depthtui.tracing.layer_arguments import empty_output
 from depthtui.tracing.layer_runs import ProbePass
 from depthtui.tracing.modules import decoder
 
@@ -26,7 +26,7 @@ class StatesReadout(nn.Module):
         self.behind = nn.ModuleList(probe.behind)
         self._decoder = (decoder(model),)
         self._blocks = [run.block for run in probe.runs]
-        self._outputs = [emptied(run.output, probe.ids.shape[1]) for run in probe.runs]
+        self._outputs = [empty_output(run.output, probe.ids.shape[1]) for run in probe.runs]
         self._carried = carried
         self._token = probe.ids[:, :1]
 

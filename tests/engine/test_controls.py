@@ -15,7 +15,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
 from depthtui.depth.reading import reading_of
 from depthtui.engine.control import Control
-from depthtui.engine.controls import DRAWS, random_orders, shuffled
+from depthtui.engine.controls import DRAWS, random_orders, shuffled_sample
 from depthtui.engine.engine import Engine
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError, RunStopped
@@ -149,7 +149,7 @@ def test_shuffled_tokens_are_the_same_ones_behind_token_0(tiny, number):
     prompt = PROMPTS[number]
     tokens = tokenise(tokenizer, prompt, False, Vocabulary(tokenizer))
     (_, mixed), (_, again), (_, other) = (
-        shuffled((prompt, tokens), seed, number) for seed in (1, 1, 2)
+        shuffled_sample((prompt, tokens), seed, number) for seed in (1, 1, 2)
     )
     assert mixed.ids[0] == tokens.ids[0]
     assert sorted(mixed.ids) == sorted(tokens.ids)

@@ -186,10 +186,10 @@ class TestReading:
         self, folder: Path, tmp_path: Path
     ) -> None:
         engine = engine_of(folder, tmp_path)
-        model, info = engine._ready().loaded.model, engine.model
+        model, info = engine._loaded_model().loaded.model, engine.model
         assert info is not None
         assert len(model.model.layers) == 1
-        whole = engine_of(folder, tmp_path, readout_only=False)._ready().loaded
+        whole = engine_of(folder, tmp_path, readout_only=False)._loaded_model().loaded
         assert torch.equal(model.lm_head.weight, whole.model.lm_head.weight)
         assert torch.equal(model.model.norm.weight, whole.model.model.norm.weight)
         assert info.memory_bytes < whole.info.memory_bytes
