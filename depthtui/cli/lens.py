@@ -85,7 +85,7 @@ def fit(
 
     The affine lens takes about as long as reading and writing ten tokens for each dimension of
     the residual stream; a Jacobian lens a backward pass for each dimension and prompt. Ctrl-c
-    stops; a Jacobian lens goes on there the next time.
+    stops; a Jacobian lens continues there the next time.
     """
     if kind != "jacobian" and prompts is not None:
         raise click.UsageError("--examples is for --kind jacobian.")

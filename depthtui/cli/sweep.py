@@ -286,7 +286,7 @@ def sweep(
 
     Does effective depth grow with size, do models differ on the same prompts, do harder tasks
     use more of it? Models and tasks come from options or from a TOML file. Every prompt is kept
-    as it is done: the same command goes on where it was stopped.
+    as it is done: the same command continues where it was stopped.
     """
     from depthtui.sweep.folder import SweepFolder
     from depthtui.sweep.merge import check_can_join
