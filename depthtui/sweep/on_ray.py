@@ -72,7 +72,7 @@ class NodeEngine:
 
 
 def connect(address: str) -> None:
-    """Join a running Ray cluster; `auto` finds the one of this machine.
+    """Join a running Ray cluster; `auto` finds this machine's cluster.
 
     Raises:
         DepthError: Ray is not installed, or there is no such cluster.
