@@ -35,7 +35,7 @@ class Part:
     Attributes:
         id: its pane's id.
         needs: names of the parts that the model must have; the first one's reason is shown.
-        sections: its tables, of which a page has some; the last one names the pane.
+        sections: its tables; a page may lack some; the last one names the pane.
         explained: its meaning, its computation, and how to read it.
     """
 

@@ -491,7 +491,7 @@ def _lens_work(run: SessionRun, rows: Rows) -> Work:
 
 
 def _ask_no_more(run: SessionRun) -> None:
-    """Cancel the requested metrics of which a run has nothing."""
+    """Cancel the requested metrics that a run has no values of."""
     result = run.result
     assert result is not None
     metrics = tuple(

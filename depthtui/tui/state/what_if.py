@@ -263,7 +263,7 @@ class WhatIf:
 
     @property
     def changed(self) -> RunResult:
-        """The changed run; until it has tokens, the one before; the clean run where it failed."""
+        """The changed run; until it has tokens, the former one; the clean run where it failed."""
         if self.problem:
             return self.clean
         self._last = self._result_of(self._current) or self._last or self.clean

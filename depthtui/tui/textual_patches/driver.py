@@ -4,7 +4,7 @@
   whose bytes are not UTF-8. Textual's input thread ends the app over them (issues 6668 and 6456),
   and over a key that means nothing (see `input_parser`).
 - At the end of input Textual's input thread reads on without end (pull request 6690).
-- After SIGSTOP, of which a process gets no notice, SIGCONT makes Textual start a second thread that
+- After SIGSTOP, which a process cannot notice, SIGCONT makes Textual start a second thread that
   reads keys (not reported).
 - Textual writes a frame in three pieces, each of which wakes the writing thread (not reported).
 

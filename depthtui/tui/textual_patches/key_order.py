@@ -6,7 +6,7 @@ other, for example over a slow line (issue 6605). The field runs its own bound k
 and before them those that its screen binds with priority, for which `App._check_bindings` waits.
 
 For Textual 8.2.8; replaces nothing: gives `ScrollView`, the base of `Input` and `TextArea`, an
-`_on_key`, which Textual calls after the one of the field.
+`_on_key`, which Textual calls after the field's own.
 """
 
 from __future__ import annotations

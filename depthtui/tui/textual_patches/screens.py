@@ -57,8 +57,8 @@ class Screen(screen.Screen[ScreenResultType]):
     def _compositor_refresh(self) -> None:
         """Paint the screen, and the parts of it that are visible through the screens above.
 
-        Textual notifies the top screen alone: a screen between the two keeps its lines of the one
-        beneath (not reported).
+        Textual notifies the top screen alone: a screen in the middle keeps old lines of the bottom
+        screen (not reported).
         """
         beneath, changed = self.app._background_screens, self._compositor._dirty_regions
         if self in beneath and changed:
