@@ -24,7 +24,8 @@ DEVICE_LOST = 75
 class Configure:
     """First command: the folders of the cache, and the engine's share of the machine.
 
-    The next command is answered by `EngineReady` first, unless it loads a model not at hand.
+    The next command is answered by `EngineReady` first, unless it loads a model that is not
+    available.
     `cache_dir` is empty for a session without a cache; `threads` is 0 for all cores but one.
     """
 
@@ -50,7 +51,7 @@ class ListModels:
 
 @dataclass(frozen=True)
 class FindModel:
-    """Check that a model is at hand; answered by `ModelFound`, even during other work."""
+    """Check that a model is available; answered by `ModelFound`, even during other work."""
 
     spec: ModelSpec
 
@@ -118,8 +119,8 @@ class StartSweep:
     """Run the missing prompts of a sweep; answered by `SweepProgress`, `PromptDone` and
     `PromptFailed`, in the end `SweepFinished`.
 
-    `plan` is JSON (see `sweep.saved`); records are kept in `folder`, of which an engine on
-    another machine uses only the last name.
+    `plan` is JSON (see `sweep.saved`); records are kept in `folder`; an engine on another machine
+    uses only its last name.
     """
 
     sweep_id: int
@@ -215,7 +216,7 @@ class ModelsListed:
 
 @dataclass(frozen=True)
 class ModelFound:
-    """Whether a model is at hand; `problem` is why it is not, else empty."""
+    """Whether a model is available; `problem` is why it is not, else empty."""
 
     spec: ModelSpec
     problem: str = ""

@@ -381,7 +381,7 @@ class Store:
 
 
 class _Damaged(Exception):
-    """A value is not the one that was stored."""
+    """A value differs from the stored one."""
 
 
 class _FileDisk(diskcache.Disk):  # type: ignore[misc]

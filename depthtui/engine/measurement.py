@@ -152,7 +152,7 @@ class Measurement:
         return not self._why_no_room(metric, self._model.placement.rooms())
 
     def _recall(self) -> None:
-        """Add the slower metrics that were not asked for and of which the cache has all."""
+        """Add slower metrics that were not requested, where the cache has all of their values."""
         result = self._result
         for metric in ON_DEMAND:
             if metric.name in result.settings.metrics or metric.why_unavailable(result):

@@ -101,7 +101,7 @@ class Size:
 
 
 def weights_bytes(parameters: int, fixed: int, dtype: torch.dtype, quantize: str) -> int:
-    """Bytes of memory for weights of which `fixed` parameters are not quantised."""
+    """Bytes of memory for weights, where `fixed` parameters are not quantised."""
     if not quantize:
         return parameters * dtype.itemsize
     quantized = (parameters - fixed) * _BYTES_AFTER_QUANTIZING[quantize]
@@ -146,7 +146,7 @@ def device_map(
     if device.index is not None:
         _check_fits(spec, dtype, size, free[device.index], f"on cuda:{device.index}")
         return {"": device}
-    # Leaves room for activations, of which a run keeps some.
+    # Leaves room for the activations that a run keeps.
     if needed_bytes * 1.1 < free[roomiest]:
         return {"": torch.device("cuda", roomiest)}
     if spec.quantize:

@@ -1,4 +1,4 @@
-"""Whether a model is at hand: on this disk, or on a hub that answers.
+"""Whether a model is available: on this disk, or on a hub that answers.
 
 Checked before anything heavy is imported: nothing here may import torch, transformers or
 huggingface_hub.

@@ -66,7 +66,7 @@ class Plan:
 
 
 def plans_of(config: PreTrainedConfig, trust_remote_code: bool = False) -> list[Plan]:
-    """The plans that an architecture brings, the one by tensors first; many bring none."""
+    """The plans that an architecture brings, the plan by tensors first; many bring none."""
     with init_empty_weights():
         model: PreTrainedModel = auto_class(config).from_config(
             config, trust_remote_code=trust_remote_code

@@ -87,7 +87,7 @@ def rows(
             library `datasets` fetches it once and keeps it.
         sample_seed: seed that shuffles the rows; None leaves them in order.
         level: only rows of this level; None for all.
-        folder: folder of data sets; None for the one of the default cache folder.
+        folder: folder of data sets; None for that of the default cache folder.
 
     Raises:
         DepthError: there is no such set or level, a library is missing, the source

@@ -164,7 +164,7 @@ def _calls(runs: Sequence[LayerRun]) -> tuple[tuple[int, int], ...]:
 def _check_layers_follow(
     runs: Sequence[LayerRun], between: Mapping[int, tuple[nn.Module, ...]]
 ) -> None:
-    """Check that the list is one of layers: any of them reads the output of the one before.
+    """Check that the modules are layers: any of them reads the output of the module before.
 
     Raises:
         DepthError: no layer does; the list may be one of attentions alone.

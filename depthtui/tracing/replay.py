@@ -126,7 +126,7 @@ class Replay:
         whole_only: a token's values depend on all others of the same call, so that layers
             repeat the clean pass only where whole prompts run alone.
         evaluations: how many (token, layer) pairs have been computed, the clean pass included.
-        projections: how many pairs of which only the keys and values were computed.
+        projections: for how many pairs only the keys and values were computed.
     """
 
     def __init__(

@@ -45,7 +45,7 @@ def bar(noise: float) -> float:
 
 
 def rounding(noise: float) -> float:
-    """The mean KL up to which an output cannot be told from the whole model's."""
+    """The mean KL up to which an output is indistinguishable from the whole model's."""
     return max(ROUNDING, 2 * noise)
 
 
@@ -152,7 +152,7 @@ class ReducedOutput(Reduced):
 
     @property
     def rounding(self) -> float:
-        """The KL up to which an output cannot be told from the whole model's."""
+        """The KL up to which an output is indistinguishable from the whole model's."""
         return rounding(self.noise)
 
     @property

@@ -33,7 +33,7 @@ class DirectEffects(MetricResult):
             0 up to and including the diagonal, NaN in the rows of layers that were not chosen,
             and behind the diagonal in the columns of layers that were not called yet.
         floor: the largest of them in calls with nothing taken away; effects that are not larger
-            cannot be told from rounding.
+            cannot be distinguished from rounding.
         chosen: the sources; empty for every layer.
     """
 

@@ -31,7 +31,7 @@ class IntegratedGradients(MetricResult):
         tolerance: the wanted completeness error.
         answer_start: index of the answer's first token.
         floor: the largest |f(1) - f of the clean pass|; the path ends at the clean pass, so
-            changes that are not larger cannot be told from rounding.
+            changes that are not larger cannot be distinguished from rounding.
         chosen: the layers that are computed; empty for every one.
     """
 

@@ -37,7 +37,7 @@ class ResidualErasure(MetricResult):
             requested.
         answer_start: index of the answer's first token.
         floor: the largest effect in runs computed the same way with nothing erased; effects that
-            are not larger cannot be told from rounding.
+            are not larger cannot be distinguished from rounding.
         chosen: the depths at which tokens are erased, in order; empty for every one.
         tokens: the tokens that are erased, in order; empty for every one.
         threshold: where positive, depths are bisected for the last one whose effect reaches it.

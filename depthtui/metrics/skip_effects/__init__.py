@@ -55,7 +55,7 @@ class SkipEffects(MetricResult):
         mean_layers: the mean instead of the largest.
         output: the largest |p - p~|_2.
         floor, output_floor: the largest of `layers` and of `output` in a run computed the same way
-            with nothing skipped; effects that are not larger cannot be told from rounding.
+            with nothing skipped; effects that are not larger cannot be distinguished from rounding.
         chosen: the layers that were skipped; the others' rows are NaN. Empty for every one.
     """
 

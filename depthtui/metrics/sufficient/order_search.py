@@ -119,7 +119,7 @@ def greedy_order(
     enough: Callable[[LayerOrder], bool] = lambda order: False,
     on_tried: Callable[[float], None] = lambda layers: None,
 ) -> LayerOrder:
-    """The greedy order: the next layer is always the one of least cost to leave out too.
+    """The greedy order: the next layer is always the cheapest one to leave out too.
 
     A round tries layers by their costs in the last round: at least four, then each whose last cost
     is below the lowest cost of this round. The search ends above `MOST_COST`.
