@@ -78,7 +78,7 @@ def test_every_metric_is_in_its_page_as_the_explorer_explains_it(metric: object)
 
 def test_every_rule_symbol_setting_and_extra_is_in_its_page() -> None:
     for rule in rules.ALL:
-        assert explanation_section(rule.explained) in SHOWN["rules"]
+        assert explanation_section(rule.explanation) in SHOWN["rules"]
     for part in GUIDE:
         assert all(f"- **{name}**: {says}" in SHOWN["screen"] for name, says in part.lines)
     for name in Settings.__dataclass_fields__:

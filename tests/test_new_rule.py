@@ -58,7 +58,7 @@ def new_rule(**changes: object) -> Rule:
         threshold=Threshold(value=0.9, falls=True, of_largest=True),
         figure="{lens} certainty",
         axis="H(p_l), nats",
-        explained=Explanation("Effective depth by the certainty", TOLD, "", "", "", ""),
+        explanation=Explanation("Effective depth by the certainty", TOLD, "", "", "", ""),
     )
     return replace(rule, **changes)  # type: ignore[arg-type]
 

@@ -131,7 +131,7 @@ def _text(topic: str, context: click.Context) -> str | None:
     if metric:
         return metric_section(metric)
     rule = next((rule for rule in rules.ALL if rule.name == name), None)
-    return explanation_section(rule.explained) if rule else None
+    return explanation_section(rule.explanation) if rule else None
 
 
 def _passages(words: str, context: click.Context) -> str:

@@ -67,7 +67,7 @@ def metric_section(metric: Metric) -> str:
 
 def rule_sections() -> str:
     """Every rule as `I` explains it in the explorer."""
-    return "\n\n".join(explanation_section(rule.explained) for rule in rules.ALL)
+    return "\n\n".join(explanation_section(rule.explanation) for rule in rules.ALL)
 
 
 def verdict_section() -> str:

@@ -70,11 +70,11 @@ def _in_section(
     """The matches of a section with their ranks: its heading, its entries, else one sentence."""
     body, sentences = "\n".join(lines).strip(), list(_sentences(lines))
     names = [(section, next(iter(sentences), "")), *_entries(lines)]
-    explained = [(_rank_of_name(words, name), name, sentence) for name, sentence in names]
-    for rank, name, sentence in explained:
+    ranked_entries = [(_rank_of_name(words, name), name, sentence) for name, sentence in names]
+    for rank, name, sentence in ranked_entries:
         if rank is not None:
             yield rank, Match(page, section, name, sentence, body)
-    if any(rank is not None for rank, _, _ in explained):
+    if any(rank is not None for rank, _, _ in ranked_entries):
         return
     mentions = [sentence for sentence in sentences if _occurs(words, sentence)]
     if mentions:

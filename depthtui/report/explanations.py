@@ -81,7 +81,7 @@ _OF_TOKENS = {
 
 def of_rules() -> tuple[Explanation, ...]:
     """Explanations of every rule."""
-    return tuple(rule.explained for rule in rules.ALL)
+    return tuple(rule.explanation for rule in rules.ALL)
 
 
 def of_metric(metric: Metric) -> Explanation:
@@ -112,14 +112,14 @@ def of_measure(measure: Measure) -> tuple[Explanation, ...]:
         formula=measure.formula,
         reading=measure.reading or metric.reading,
     )
-    return (explanation, rules.named(measure.rule).explained) if measure.rule else (explanation,)
+    return (explanation, rules.named(measure.rule).explanation) if measure.rule else (explanation,)
 
 
 def of_token_depth(name: str) -> Explanation:
     """The explanation of one measure of a generated token's depth."""
     depth = next(depth for depth in TOKEN_DEPTHS if depth.name == name)
     metric = _OF_TOKENS.get(name)
-    explanation = of_metrics(metric)[0] if metric else rules.named(name).explained
+    explanation = of_metrics(metric)[0] if metric else rules.named(name).explanation
     return replace(explanation, title=depth.title, description=f"{depth.meaning}.")
 
 
@@ -127,7 +127,7 @@ def of_verdict(verdict: Verdict | None) -> tuple[Explanation, ...]:
     """Explanations of a verdict and of each of its measures."""
     explanations = [VERDICT]
     for measure in verdict.evidence if verdict else ():
-        explanations += [rule.explained for rule in rules.ALL if rule.name == measure.measure]
+        explanations += [rule.explanation for rule in rules.ALL if rule.name == measure.measure]
         explanations += of_metrics(measure.measure)
     return tuple(explanations)
 
@@ -138,7 +138,7 @@ def of_column(part: str, rule: str = "") -> Explanation:
         return of_metric(METRIC_BY_NAME[part])
     if not rule:
         return _COLUMNS[part]
-    explanation = rules.named(rule).explained
+    explanation = rules.named(rule).explanation
     match part:
         case "interval":
             return replace(

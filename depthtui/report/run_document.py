@@ -365,7 +365,7 @@ def _of_rules(summary: Reading, through_lens: bool) -> Iterator[Figure]:
             up=rule.axis,
         )
         title = rule.figure_title("Lens")
-        meaning = _meaning(rule.measure) if rule.measure else rule.explained.in_short
+        meaning = _meaning(rule.measure) if rule.measure else rule.explanation.in_short
         lens = settings.lens if through_lens else LOGIT
         yield Figure(through_words(title, lens), panel, meaning)
 

@@ -52,7 +52,7 @@ def test_every_measure_is_explained_with_its_own_formula(measure: Measure) -> No
     first, *others = of_measure(measure)
     assert is_whole(first)
     assert (first.title, first.formula) == (measure.title, measure.formula)
-    assert others == ([rules.named(measure.rule).explained] if measure.rule else [])
+    assert others == ([rules.named(measure.rule).explanation] if measure.rule else [])
 
 
 def test_every_rule_is_explained() -> None:

@@ -92,7 +92,7 @@ RULE = LastTurn(
     axis="cosine",
     measure="layer_cosine",
     of_paper=True,
-    explained=Explanation(
+    explanation=Explanation(
         "Effective depth by the cosine",
         "How many layers erase or write something new, before the rest only strengthen the stream.",
         "the last layer e where the mean of the three cosines is below 0 and at e + 1 is not; "

@@ -27,7 +27,7 @@ RULE = Rule(
     measure="kl",
     of_token="the first layer whose KL is below the threshold",
     of_paper=True,
-    explained=Explanation(
+    explanation=Explanation(
         "Effective depth by the KL",
         "How many layers run until the lens's KL first falls below a share of its largest.",
         "the first layer e where p_e, read before it, has a KL to the output below a share "

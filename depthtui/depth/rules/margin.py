@@ -79,7 +79,7 @@ RULE = LastLead(
     figure="{lens} margin of the answer",
     axis="log p_l(answer) - max log p_l(other), nats, cut off at 10",
     of_prompt=True,
-    explained=Explanation(
+    explanation=Explanation(
         "Where the answer is decided",
         "How many layers run until the lens puts the answer first and keeps it there.",
         "the last layer e before which the margin of the answer's first token over every other one "

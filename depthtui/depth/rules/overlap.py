@@ -22,7 +22,7 @@ RULE = Rule(
     measure="overlap",
     of_token="the first layer whose top five overlap enough",
     of_paper=True,
-    explained=Explanation(
+    explanation=Explanation(
         "Effective depth by the overlap",
         "How many layers run until the lens first shares enough of the output's top five tokens.",
         "the first layer e before which more than 0.3 of the output's five first tokens are read; "

@@ -85,7 +85,7 @@ class Rule:
         of_paper: whether the paper's table has a column of this rule.
         of_prompt: whether the curve is one per prompt and no mean over tokens: in every mean over
             prompts each prompt counts once.
-        explained: the explanation on screens.
+        explanation: the explanation on screens.
     """
 
     name: str
@@ -105,7 +105,7 @@ class Rule:
     of_token: str = ""
     of_paper: bool = False
     of_prompt: bool = False
-    explained: Explanation
+    explanation: Explanation
 
     # Words ------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ RULE = Rule(
     figure="{lens} settled",
     axis="share of settled tokens",
     measure="settling",
-    explained=Explanation(
+    explanation=Explanation(
         "Effective depth by settled tokens",
         "How many layers run until half of the tokens have settled.",
         "the first layer e before which more than half of the tokens have settled: from there on "

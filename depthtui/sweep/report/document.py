@@ -217,7 +217,7 @@ def _figures(summary: SweepSummary) -> Iterator[Figure]:
             up=rule.layer_axis,
             across="(layer + 1) / L, %",
         )
-        yield Figure(title, panel, rule.explained.description)
+        yield Figure(title, panel, rule.explanation.description)
 
 
 def _lines(summary: SweepSummary, rule: Rule) -> list[Line]:

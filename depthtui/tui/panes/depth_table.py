@@ -100,5 +100,5 @@ class DepthTable(ThresholdPage):
 def _explained(name: str, parts: Sequence[str]) -> Block:
     """These parts of a rule's explanation."""
     rule = rules.named(name)
-    texts = [getattr(rule.explained, part).replace("`", "") for part in parts]
+    texts = [getattr(rule.explanation, part).replace("`", "") for part in parts]
     return TightBlocks([Heading(rule.title, 3), *map(Note, texts)])

@@ -188,7 +188,7 @@ class TestNumbers:
         tokens = replace(result.tokens, answer_start=len(result.tokens))
         without_answer = replace(result, prompt=Prompt("a b"), tokens=tokens)
         (cell,) = of_results([without_answer]).cells
-        assert cell.missing == ["context_depth"]
+        assert cell.missing_metrics == ["context_depth"]
 
     def test_tasks_that_are_pooled_have_the_same_weight(self) -> None:
         few = of_results([full_run(f"a {n}", seed=n, tokens=9) for n in range(2)]).cells[0]

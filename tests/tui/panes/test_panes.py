@@ -440,7 +440,7 @@ async def test_rules_are_explained_beneath_as_far_as_there_is_room():
         show(pane, result, summary_of(result))
         text = " ".join("\n".join(lines(pane)).split())
         for estimate in summary_of(result).depths:
-            explained = rules.named(estimate.rule).explained
+            explained = rules.named(estimate.rule).explanation
             assert explained.description in text
             assert explained.reading in text
         assert text.count("of 12") == 3
