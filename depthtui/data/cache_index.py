@@ -101,11 +101,11 @@ def set_aside(folder: Path) -> Path:
     """
     if not (_has_our_id(folder / INDEX) or any(map(is_value, value_files(folder)))):
         raise ForeignIndex("it is damaged, or another program's")
-    aside = Path(tempfile.mkdtemp(prefix="damaged-", dir=folder))
+    quarantine = Path(tempfile.mkdtemp(prefix="damaged-", dir=folder))
     for path in _parts(folder):
         if os.path.lexists(path):
-            path.rename(aside / path.name)
-    return aside / INDEX
+            path.rename(quarantine / path.name)
+    return quarantine / INDEX
 
 
 def is_damage(error: Exception) -> bool:

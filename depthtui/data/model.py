@@ -135,17 +135,17 @@ class ModelInfo:
         Raises:
             DepthError: a looped block is left out in some of its passes but not in all.
         """
-        there = [layer for layer in left_out if 0 <= layer < self.n_layers]
-        if not self.calls or len(there) < len(left_out):
+        layers = [layer for layer in left_out if 0 <= layer < self.n_layers]
+        if not self.calls or len(layers) < len(left_out):
             return tuple(left_out)
-        for layer in there:
-            if not set(self.layers_of(layer)) <= set(there):
+        for layer in layers:
+            if not set(self.layers_of(layer)) <= set(layers):
                 raise DepthError(
                     f"Layer {layer_number(self, layer)} runs in {len(self.layers_of(layer))} "
                     "passes, and a model can be written without it in all of them alone.",
                     "Leave it out in all passes (X in the explorer's what-if).",
                 )
-        return tuple(dict.fromkeys(self.calls[layer][1] for layer in there))
+        return tuple(dict.fromkeys(self.calls[layer][1] for layer in layers))
 
     @cached_property
     def layers_by_type(self) -> dict[str, tuple[int, ...]]:

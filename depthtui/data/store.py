@@ -167,12 +167,12 @@ def _store_in(folder: Path, limit_bytes: int, on_notice: Callable[[str], None]) 
         if not is_damage(error):
             raise
         damage = _reason(error)
-    aside = set_aside(folder)
+    damaged_index = set_aside(folder)
     store = Store(_opened(folder, limit_bytes), folder, limit_bytes, on_notice)
     store.remove_strays()
     on_notice(
         f"The index of the cache in {folder} was damaged ({damage}): it was set aside as "
-        f"{aside.relative_to(folder)} and a new one begun; results are computed again."
+        f"{damaged_index.relative_to(folder)} and a new one begun; results are computed again."
     )
     return store
 

@@ -53,8 +53,8 @@ def estimate_depths(
         for weighting in WEIGHTINGS
     )
     return tuple(
-        replace(estimate, prompt_weighted=once)
-        for estimate, once in zip(by_tokens, by_prompts, strict=True)
+        replace(estimate, prompt_weighted=by_prompt)
+        for estimate, by_prompt in zip(by_tokens, by_prompts, strict=True)
     )
 
 
@@ -69,13 +69,13 @@ def pool(parts: Sequence[PromptCurves], weighting: Weighting = "tokens") -> Curv
     """
     if len(parts) == 1:
         return parts[0].curves
-    once = {rule.curve for rule in rules.ALL if rule.of_prompt}
+    prompt_curves = {rule.curve for rule in rules.ALL if rule.of_prompt}
     curves = dict.fromkeys(name for part in parts for name in part.curves)
     parts_by_curve = {name: parts_with(name, parts) for name in curves}
     return {
-        name: _mean(name, parts_by_curve[name], "prompts" if name in once else weighting)
+        name: _mean(name, parts_by_curve[name], "prompts" if name in prompt_curves else weighting)
         for name in curves
-        if name in once or len(parts_by_curve[name]) == len(parts)
+        if name in prompt_curves or len(parts_by_curve[name]) == len(parts)
     }
 
 

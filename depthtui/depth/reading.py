@@ -173,8 +173,12 @@ class Reading(Pooled):
             return None
         metric = next(metric for metric in ALL if rule.curve in metric.curves)
         source = self.source(metric)
-        every = [(value.reduced(self.settings)[source], value.task) for value, _ in self.by_prompt]
-        prompts = [(value, task) for value, task in every if getattr(value, rule.curve) is not None]
+        by_prompt = [
+            (value.reduced(self.settings)[source], value.task) for value, _ in self.by_prompt
+        ]
+        prompts = [
+            (value, task) for value, task in by_prompt if getattr(value, rule.curve) is not None
+        ]
         if rule.of_prompt:
             prompts = [(replace(value, tokens=1), task) for value, task in prompts]
 

@@ -82,10 +82,10 @@ def _other_token_zero(
         return
     other = rule.estimate(curve, settings)
     if other.count is None:
-        counted = "with" if settings.tokens.start else "without"
+        with_or_without = "with" if settings.tokens.start else "without"
         # A curve that crosses only at the output takes all layers.
         never = n_layers if rule.through_lens else None
-        yield Variant(never, f"{counted} token 0 there is none: {other.reason}")
+        yield Variant(never, f"{with_or_without} token 0 there is none: {other.reason}")
     else:
         reason = f"token 0 alone moves it from {count} to {other.count} layers"
         yield Variant(other.count, reason)

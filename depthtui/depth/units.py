@@ -64,8 +64,10 @@ def count_interval(
         drawn = draw(task_numbers(units), resamples, seed)
         return _ends(units, count, names, drawn, equal_tasks)
 
-    every = {"prompts": ends(whole, RESAMPLES), "tokens": ends(blocks, TOKEN_RESAMPLES)}
-    intervals = {over: interval for over, interval in every.items() if interval is not None}
+    interval_by_units = {"prompts": ends(whole, RESAMPLES), "tokens": ends(blocks, TOKEN_RESAMPLES)}
+    intervals = {
+        over: interval for over, interval in interval_by_units.items() if interval is not None
+    }
     if not intervals or ("prompts" not in intervals and len(prompts) >= FEWEST_UNITS):
         return None
     low, high = (

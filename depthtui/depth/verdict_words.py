@@ -46,7 +46,7 @@ def verdict_sentence(
     others = [
         measure for measure in evidence if headline is None or measure.measure != headline.measure
     ]
-    counted = [measure for measure in others if measure.count is not None]
+    with_count = [measure for measure in others if measure.count is not None]
     firm = [measure for measure in others if _is_reliable(measure)]
     reliable = [measure for measure in evidence if _is_reliable(measure)]
     fragile = [measure for measure in evidence if measure.is_fragile]
@@ -68,7 +68,7 @@ def verdict_sentence(
     if headline is not None:
         bold, rest = _sufficient(headline, n_layers, _where(tasks))
         return Sentence(bold, (rest, *clauses))
-    if not counted:
+    if not with_count:
         measures = none or evidence
         reason = next((measure.reason for measure in measures if measure.reason), "")
         unknown = f"How many of its {_layers(n_layers)} suffice is not known"
@@ -249,11 +249,11 @@ def _changes(pairs: Sequence[tuple[Evidence, Evidence]]) -> str:
 
 
 def _by(
-    pairs: Sequence[tuple[Evidence, Evidence]], every: Sequence[tuple[Evidence, Evidence]]
+    pairs: Sequence[tuple[Evidence, Evidence]], all_pairs: Sequence[tuple[Evidence, Evidence]]
 ) -> str:
     """The measures in words: `every kind of evidence` where they are all of several."""
     kinds = {ours.kind for ours, _ in pairs}
-    if len(pairs) == len(every) and len(kinds) > 1:
+    if len(pairs) == len(all_pairs) and len(kinds) > 1:
         return ", by every kind of evidence"
     return f", by {_listed([ours.title for ours, _ in pairs])}"
 

@@ -27,8 +27,8 @@ def pool_weights(
         weighting: the unit that counts once within a task.
         counts: how often each prompt is drawn, `[resamples, prompts]`; of each task one or more.
     """
-    once = [part.n_tokens if weighting == "tokens" else 1 for part in parts]
-    weights = counts * np.array(once, np.float64)
+    sizes = [part.n_tokens if weighting == "tokens" else 1 for part in parts]
+    weights = counts * np.array(sizes, np.float64)
     tasks = task_numbers(parts)
     if tasks.any():
         for task in range(tasks.max() + 1):

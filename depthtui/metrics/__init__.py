@@ -187,12 +187,12 @@ def unavailable_in_words(
             if name in run.unavailable and name not in run.failed
         ]
         if reasons and len(reasons) == len(runs):
-            which = f" on all {len(runs)} prompts" * (len(runs) > 1)
+            on_all = f" on all {len(runs)} prompts" * (len(runs) > 1)
             different = list(dict.fromkeys(reasons))
             words = "; ".join(
                 [*different[:_MOST_REASONS], *["…"] * (len(different) > _MOST_REASONS)]
             )
-            sentences.append(f"{METRIC_BY_NAME[name].title} is unavailable{which}: {words}.")
+            sentences.append(f"{METRIC_BY_NAME[name].title} is unavailable{on_all}: {words}.")
     return sentences
 
 

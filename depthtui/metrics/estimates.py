@@ -40,12 +40,12 @@ def seconds_of(metric: Metric, result: RunResult, pace: Pace) -> float | None:
     The pace is the metric's own on another prompt where it has been computed on this model, else
     that of a forward pass. A lens or an order that is found first counts too.
     """
-    pace_of_it = pace.metrics.get(metric.name, pace.forward)
+    seconds_per_unit = pace.metrics.get(metric.name, pace.forward)
     before = preparation_seconds(metric, result, pace)
-    if not np.isfinite(pace_of_it + before) or metric.why_unavailable(result):
+    if not np.isfinite(seconds_per_unit + before) or metric.why_unavailable(result):
         return None
     overhead = 0.0 if metric.name in pace.metrics else metric.overhead(result)
-    return before + pace_of_it * (len(result.tokens) * metric.work(result) + overhead)
+    return before + seconds_per_unit * (len(result.tokens) * metric.work(result) + overhead)
 
 
 def about_time(metric: Metric, result: RunResult, pace: Pace) -> str:

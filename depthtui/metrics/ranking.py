@@ -52,8 +52,8 @@ def usefulness(measured: Ranked, tokens: slice = ALL_TOKENS) -> np.ndarray:
 
     NaN where no token is left.
     """
-    counted = measured.useful[:, tokens]
-    return token_mean(counted) if counted.shape[1] else np.full(len(counted), np.nan)
+    useful = measured.useful[:, tokens]
+    return token_mean(useful) if useful.shape[1] else np.full(len(useful), np.nan)
 
 
 def least_useful(measured: Ranked, n: int, tokens: slice = ALL_TOKENS) -> list[int]:

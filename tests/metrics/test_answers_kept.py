@@ -305,8 +305,8 @@ def test_a_layer_that_was_not_left_out_is_not_needed() -> None:
     some.chosen = (0, 2)
     together = pooled(some)
     found = together.get(METRIC)
-    assert found.needed.tolist() == [0]
-    assert found.changed.tolist() == [[True, False, False]]
+    assert found.needed_layers.tolist() == [0]
+    assert found.is_changed.tolist() == [[True, False, False]]
     summary = METRIC.summary(found, together)
     np.testing.assert_array_equal(summary["without"], [0, np.nan, 1])
     np.testing.assert_array_equal(summary["differs_after"], [0, np.nan, 4])

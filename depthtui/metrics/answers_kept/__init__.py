@@ -145,38 +145,38 @@ class ReducedAnswers(Reduced):
         return progress_words(np.isfinite(self.right[:, layers]).all(axis=0))
 
     @property
-    def lost(self) -> np.ndarray:
+    def is_lost(self) -> np.ndarray:
         """Whether a right answer becomes wrong without layer l, `[P, L]`."""
         return np.asarray(self.clean_right[:, None] & (self.right == 0))
 
     @property
-    def changed(self) -> np.ndarray:
+    def is_changed(self) -> np.ndarray:
         """Whether the text without layer l differs from the clean one, right or not, `[P, L]`."""
         return np.asarray(self.differs_after < self.lengths[:, None])
 
     @property
-    def needed(self) -> np.ndarray:
+    def needed_layers(self) -> np.ndarray:
         """The layers without which at least one right answer is lost."""
-        return np.flatnonzero(self.lost.any(axis=0))
+        return np.flatnonzero(self.is_lost.any(axis=0))
 
     @property
-    def needs(self) -> np.ndarray:
+    def needed_counts(self) -> np.ndarray:
         """The number of layers that each right answer needs, one at a time, `[right answers]`."""
-        return np.asarray(self.lost[self.clean_right].sum(axis=1))
+        return np.asarray(self.is_lost[self.clean_right].sum(axis=1))
 
     @property
     def needed_mean(self) -> float:
         """The mean number of layers that a right answer needs; NaN where no answer is right."""
-        return float(self.needs.mean()) if self.clean_right.any() else math.nan
+        return float(self.needed_counts.mean()) if self.clean_right.any() else math.nan
 
     def needed_interval(self, seed: int) -> tuple[float, float] | None:
         """The bootstrap interval of `needed_mean` over right answers; None for fewer than five."""
-        needs = self.needs
+        counts = self.needed_counts
 
         def means(drawn: Sequence[np.ndarray]) -> np.ndarray:
-            return np.asarray(drawn[0] @ needs / len(needs))
+            return np.asarray(drawn[0] @ counts / len(counts))
 
-        return drawn_interval([len(needs)], means, seed)
+        return drawn_interval([len(counts)], means, seed)
 
 
 def _work(result: RunResult) -> float:
@@ -213,7 +213,7 @@ def _summary(answers: ReducedAnswers, pooled: Pooled) -> dict[str, Any]:
         "clean": float(answers.clean_right.mean()),
         "without": answers.right.mean(axis=0, dtype=np.float64),
         "differs_after": answers.differs_after.mean(axis=0, dtype=np.float64),
-        "needed": answers.needed.tolist(),
+        "needed": answers.needed_layers.tolist(),
         "needed_mean": answers.needed_mean,
         "needed_interval": answers.needed_interval(pooled.settings.seed),
         "unchanged_differs": answers.moved,
@@ -226,7 +226,7 @@ def _findings(answers: ReducedAnswers, pooled: Pooled) -> list[Finding]:
     if not n_right:
         after, tokens = float(np.nanmean(answers.differs_after)), float(answers.lengths.mean())
         remark = f"none to lose; texts differ after {after:.1f} of {tokens:.1f} tokens"
-    elif needed := answers.needed.tolist():
+    elif needed := answers.needed_layers.tolist():
         interval = answers.needed_interval(pooled.settings.seed)
         mean = f"{answers.needed_mean:.1f} of {pooled.n_layers} layers"
         ends = "" if interval is None else f" ({interval[0]:.1f} to {interval[1]:.1f})"
@@ -276,10 +276,10 @@ def _evidence(answers: ReducedAnswers, pooled: Pooled) -> Evidence:
         return COUNT_MEASURE.unknown("the model answers none of these prompts rightly")
     if answers.progress_words:
         return COUNT_MEASURE.unknown(answers.progress_words)
-    lost, needs = answers.lost[answers.clean_right], answers.needs
-    count = rounded_count(needs.mean())
-    variants = _other_prompts(needs)
-    changing = (lost | answers.changed[answers.clean_right]).sum(axis=1).mean()
+    lost, counts = answers.is_lost[answers.clean_right], answers.needed_counts
+    count = rounded_count(counts.mean())
+    variants = _other_prompts(counts)
+    changing = (lost | answers.is_changed[answers.clean_right]).sum(axis=1).mean()
     more = f"without {rounded_count(changing)} layers its text changes, without {count} it is wrong"
     variants.append(Variant(rounded_count(changing), more))
     share = lost.mean(axis=0)
@@ -290,14 +290,15 @@ def _evidence(answers: ReducedAnswers, pooled: Pooled) -> Evidence:
     return COUNT_MEASURE.evidence(count, n_layers, variants, np.sort(most), curve, interval)
 
 
-def _other_prompts(needs: np.ndarray) -> list[Variant]:
+def _other_prompts(counts: np.ndarray) -> list[Variant]:
     """The mean with one right answer left out, the lowest and the highest."""
-    if len(needs) == 1:
+    if len(counts) == 1:
         return [Variant(None, "it is of one answer alone")]
-    others = (needs.sum() - needs) / (len(needs) - 1)
+    others = (counts.sum() - counts) / (len(counts) - 1)
     return [
         Variant(
-            rounded_count(mean), f"one answer moves it from {needs.mean():.1f} to {mean:.1f} layers"
+            rounded_count(mean),
+            f"one answer moves it from {counts.mean():.1f} to {mean:.1f} layers",
         )
         for mean in (others.min(), others.max())
     ]

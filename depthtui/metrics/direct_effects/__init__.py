@@ -123,9 +123,9 @@ def _share(direct: ReducedDirectEffects, skip: ReducedSkipEffects | None) -> np.
     if skip is None or (skip.part, skip.positions) != (direct.part, direct.positions):
         return None
     effects = later_pairs(skip.layers)
-    told_apart = np.where(effects > skip.floor, effects, np.nan)
+    above_noise = np.where(effects > skip.floor, effects, np.nan)
     # Effects have no more digits than float32.
-    share = (later_pairs(direct.layers) / told_apart).astype(np.float32)
+    share = (later_pairs(direct.layers) / above_noise).astype(np.float32)
     return share if np.isfinite(share).any() else None
 
 

@@ -198,7 +198,7 @@ def _depth_evidence(order: ReducedOrder, n_layers: int, interval: CountInterval 
     between = int(((costs >= least) & (costs < most)).sum())
     pairs = "1 pair of layers costs" if between == 1 else f"{between} pairs of layers cost"
     reason = f"{pairs} between {least:.2g} and {most:.2g} nats side by side"
-    variants = [Variant(len(order.steps(felt)), reason) for felt in (most, least)]
+    variants = [Variant(len(order.steps(allowed_cost)), reason) for allowed_cost in (most, least)]
     # A pair's cost is drawn at its second layer, which may run beside the first.
     at_layers = np.full(n_layers, np.nan)
     at_layers[order.writing[1:]] = costs

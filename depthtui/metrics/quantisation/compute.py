@@ -146,11 +146,11 @@ class _Runs:
 
 def _counts(replay: Replay) -> tuple[np.ndarray, np.ndarray]:
     """How many weights of each layer are rounded, and how many linear ones are not, `[L]`."""
-    every = [linear_weights(layer) for layer in replay.layers]
+    weights_by_layer = [linear_weights(layer) for layer in replay.layers]
     rounded_, whole = (
         [
             sum(weight.value.numel() for weight in weights if weight.has_blocks == blocks)
-            for weights in every
+            for weights in weights_by_layer
         ]
         for blocks in (True, False)
     )

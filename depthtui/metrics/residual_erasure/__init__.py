@@ -196,15 +196,15 @@ class ReducedErasure(Reduced):
 
 def _reduce(result: ResidualErasure, run: RunResult, tokens: slice) -> ReducedErasure:
     question = result.effect[:, : max(0, result.answer_start - 1)].astype(np.float64)
-    counted = question[:, tokens]
+    effects = question[:, tokens]
     until = None
     if result.threshold:
         done = [token for token in result.finished_tokens if token < result.answer_start]
         until = counts_by_depth(1 + result.until(result.threshold)[done], len(result.effect) + 1)
     return ReducedErasure.of(
         result,
-        tokens=counted.shape[1],
-        largest=counted.max(axis=1, initial=-np.inf if counted.size else np.nan),
+        tokens=effects.shape[1],
+        largest=effects.max(axis=1, initial=-np.inf if effects.size else np.nan),
         known=np.fmax.reduce(question, axis=1, initial=np.nan),
         is_part=bool(result.threshold or result.chosen or result.tokens),
         until=until,
@@ -315,9 +315,13 @@ def _evidence(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Evidence
         variants.append(Variant(other, f"token 0 alone moves it from {count} to {other} layers"))
     curve = evidence_curve(effects[1:], least, f"≥ {least:.2g}")
     # Each prompt's question counts once, whatever its length.
-    every = pooled.reduced(METRIC)
-    once = [replace(erasure, tokens=1) if erasure and erasure.tokens else None for erasure in every]
-    interval = pooled.interval(once, lambda largest: _reached(largest, least), "largest")
+    by_prompt = pooled.reduced(METRIC)
+    equally_weighted = [
+        replace(erasure, tokens=1) if erasure and erasure.tokens else None for erasure in by_prompt
+    ]
+    interval = pooled.interval(
+        equally_weighted, lambda largest: _reached(largest, least), "largest"
+    )
     evidence = COUNT_MEASURE.evidence(count, n_layers, variants, curve=curve, interval=interval)
     # The largest effect decides the count, and may be larger on other prompts.
     return [of_these_prompts(evidence, interval)]

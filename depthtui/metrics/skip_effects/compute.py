@@ -144,8 +144,8 @@ def relative_changes(replay: Replay, sweep: SkipSweep, layer: int) -> Iterator[T
     for position, before, after in sweep.run(layer):
         h, h_next = replay.input_of(layer)[position:].float(), replay.residual[layer + 1][position:]
         clean = h_next.float() - h.to(h_next.device)
-        entered = replay.layer_input(layer, before, position).float()
-        moved = replay.stream(after).float() - entered.to(after.device)
+        layer_input = replay.layer_input(layer, before, position).float()
+        moved = replay.stream(after).float() - layer_input.to(after.device)
         change = torch.linalg.vector_norm(moved - clean, dim=-1)
         floored = torch.linalg.vector_norm(clean, dim=-1).clamp(min=NORM_FLOOR)
         yield (change / floored).to("cpu")

@@ -175,8 +175,8 @@ def _reduce(result: Sufficient, run: RunResult, tokens: slice) -> ReducedSuffici
 
 def _weighted(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The weighted mean over the tokens that have a weight, `[L]`."""
-    counted = weights > 0
-    return np.asarray(values[:, counted].astype(np.float64) @ weights[counted])
+    has_weight = weights > 0
+    return np.asarray(values[:, has_weight].astype(np.float64) @ weights[has_weight])
 
 
 @dataclass(frozen=True)
