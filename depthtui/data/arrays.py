@@ -51,13 +51,13 @@ class Shape:
             yield letter, length if letter.isdigit() else length - _side(side, {letter: 0})
 
     @property
-    def nothing(self) -> float:
+    def unknown_value(self) -> float:
         """The value of unknown entries: NaN, -1 for integers, false."""
         return {"f": np.nan, "i": -1}.get(np.dtype(self.dtype).kind, 0)
 
     def unknown(self, sizes: Mapping[str, int]) -> np.ndarray:
         """An array of unknown values."""
-        return np.full(self.of(sizes), self.nothing, self.dtype)
+        return np.full(self.of(sizes), self.unknown_value, self.dtype)
 
     def widened(self, array: np.ndarray, letter: str, count: int) -> np.ndarray:
         """The array with at least `count` entries on a letter's sides, new ones unknown."""
@@ -65,7 +65,7 @@ class Shape:
             (0, max(0, count - length) if side == letter else 0)
             for side, length in zip(self.sides, array.shape, strict=True)
         ]
-        return np.pad(array, widths, constant_values=self.nothing)
+        return np.pad(array, widths, constant_values=self.unknown_value)
 
 
 def _side(side: str, sizes: Mapping[str, int]) -> int:

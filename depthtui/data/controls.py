@@ -94,13 +94,13 @@ class Controls:
         return next(rows, None)
 
 
-def keep_controls(folder: Path, fingerprint: str, controls: Controls) -> None:
+def save_controls(folder: Path, fingerprint: str, controls: Controls) -> None:
     """Save the controls of a model beside its fitted lenses, replacing earlier ones."""
     content = json.dumps(to_plain(controls)).encode()
     write_whole(_path(folder, fingerprint), content, "Name another folder as cache_dir.")
 
 
-def kept_controls(folder: Path, fingerprint: str) -> Controls | None:
+def load_controls(folder: Path, fingerprint: str) -> Controls | None:
     """The controls saved for a model; None where there are none, or they cannot be read."""
     if not fingerprint:
         return None

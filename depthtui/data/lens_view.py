@@ -25,7 +25,7 @@ def lens_of(run: RunResult, lens: str) -> LogitLens | None:
     return run.get(LENS_CLASSES[lens])
 
 
-def why_not(unavailable: Mapping[str, str], model: ModelInfo, lens: str) -> str:
+def why_unread(unavailable: Mapping[str, str], model: ModelInfo, lens: str) -> str:
     """The reason why a lens has not read a run of a model.
 
     Args:

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from depthtui.data.controls import ControlRow, Controls, keep_controls
+from depthtui.data.controls import ControlRow, Controls, save_controls
 from depthtui.data.generation import Continuation, Generation
 from depthtui.data.inspection import Inspection
 from depthtui.data.lens_view import LOGIT, lens_title
@@ -747,7 +747,7 @@ class Engine:
             (*rows, untrained),
         )
         if self._lenses_dir is not None and info.fingerprint:
-            keep_controls(self._lenses_dir, info.fingerprint, controls)
+            save_controls(self._lenses_dir, info.fingerprint, controls)
         return controls
 
     def _samples(self, prompts: Sequence[Prompt], settings: RunSettings) -> list[Sample]:

@@ -13,17 +13,17 @@ _NAMES = {settling.NAME: "divergence"}
 """Metrics of the logit lens whose measure has another name in a fitted lens."""
 
 
-def measured_by(metric: str, lens: str) -> str:
+def metric_of_lens(metric: str, lens: str) -> str:
     """The metric that replaces, under a lens, a metric of the logit lens."""
     return LENS_METRICS[lens] if metric in READ_BY_LENS and lens != LOGIT else metric
 
 
-def through(measure: Measure, lens: str) -> Measure:
+def measure_of_lens(measure: Measure, lens: str) -> Measure:
     """A measure with a lens's title and values, such as `Lens KL, affine` for `Lens KL`.
 
     The measure of a metric that no lens replaces is returned as it is.
     """
-    if measured_by(measure.metric, lens) == measure.metric:
+    if metric_of_lens(measure.metric, lens) == measure.metric:
         return measure
     of_lens = MEASURE_BY_NAME[f"{lens}_{_NAMES.get(measure.name, measure.name)}"]
     title = f"{measure.title}, {lens_name(lens)}"

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 
 from depthtui.data.depth import Curves
-from depthtui.data.lens_view import LENS_METRICS, LOGIT, why_not
+from depthtui.data.lens_view import LENS_METRICS, LOGIT, why_unread
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, PromptTokens, Result, RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
@@ -81,7 +81,7 @@ class PromptReading:
         """Why a lens has not read the prompt; empty where it has."""
         if lens == LOGIT or LENS_METRICS[lens] in self.every:
             return ""
-        return why_not(self.unavailable, self.model, lens)
+        return why_unread(self.unavailable, self.model, lens)
 
 
 class Pooled(ABC):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from depthtui.data.controls import NAMES, ControlName, ControlRow, Controls, kept_controls
+from depthtui.data.controls import NAMES, ControlName, ControlRow, Controls, load_controls
 from depthtui.data.model import ModelInfo
 from depthtui.depth import rules
 from depthtui.sizes import format_size
@@ -112,7 +112,7 @@ def conclusion(controls: Controls) -> str:
 
 def kept_line(folder: Path, model: ModelInfo) -> str:
     """The controls kept for a model, in one line; empty where there are none."""
-    controls = kept_controls(folder, model.fingerprint)
+    controls = load_controls(folder, model.fingerprint)
     return "" if controls is None else line(controls)
 
 

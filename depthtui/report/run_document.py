@@ -27,7 +27,7 @@ from depthtui.depth import rules
 from depthtui.depth.published import PAPER, PROTOCOL, published_for
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics import MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME, METRICS, formula_in
-from depthtui.metrics.chosen_lens import through
+from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.contributions import BRANCHES
 from depthtui.metrics.spec import Metric
 from depthtui.palettes import OWN_PALETTE
@@ -487,7 +487,7 @@ def _run_figures(result: RunResult, lens: str, budget: _Budget, token: int) -> I
     drawn = [
         (measure, values)
         for measure in MEASURES
-        if (values := through(measure, lens).values(result)) is not None
+        if (values := measure_of_lens(measure, lens).values(result)) is not None
     ]
     if not budget.reserve(sum(values.size for _, values in drawn)):
         yield Note("Heatmaps are left out: the page would be too large.")
@@ -499,7 +499,7 @@ def _run_figures(result: RunResult, lens: str, budget: _Budget, token: int) -> I
         unit = formula_in(measure, result)
         names = _row_names(result.model, len(values))
         heatmap = Heatmap(values, measure, result.tokens.readable_texts, unit, up, rows=names)
-        title = through(measure, lens).title
+        title = measure_of_lens(measure, lens).title
         figure = Figure(title, heatmap, of_measure(measure)[0].reading)
         (leading if measure.leading else others).append(figure)
     yield Figures(leading)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.data.controls import NAMES, Controls, kept_controls
+from depthtui.data.controls import NAMES, Controls, load_controls
 from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
@@ -244,10 +244,10 @@ def test_two_layers_of_six_are_told_apart_from_random_orders(tmp_path):
 
 def test_they_are_kept_with_the_model(found):
     controls, _, folder = found
-    assert kept_controls(folder, "f" * 8) == controls
+    assert load_controls(folder, "f" * 8) == controls
     assert from_plain(Controls, to_plain(controls)) == controls
-    assert kept_controls(folder, "g" * 8) is None
-    assert kept_controls(folder, "") is None
+    assert load_controls(folder, "g" * 8) is None
+    assert load_controls(folder, "") is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"model": 3}', "\x00"])
@@ -255,7 +255,7 @@ def test_a_damaged_file_holds_none(text, found, tmp_path):
     _, _, folder = found
     (file,) = folder.glob("*.controls.json")
     (tmp_path / file.name).write_text(text)
-    assert kept_controls(tmp_path, "f" * 8) is None
+    assert load_controls(tmp_path, "f" * 8) is None
 
 
 def test_what_is_stopped_keeps_nothing(tiny, tmp_path):

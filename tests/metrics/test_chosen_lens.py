@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from depthtui.data.lens import LENS_CLASSES, AffineLens, FittedLens, JacobianLens, LogitLens
-from depthtui.data.lens_view import LENS_METRICS, lens_of, reads_worse, why_not
+from depthtui.data.lens_view import LENS_METRICS, lens_of, reads_worse, why_unread
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import LENSES, RunSettings, SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
 from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES, METRICS, with_lens_metric
-from depthtui.metrics.chosen_lens import through
+from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.early_exit import early_exit
 from depthtui.metrics.lens_margin import lens_margin
 from depthtui.metrics.prediction_depth import prediction_depth
@@ -85,7 +85,7 @@ def test_every_quantity_is_that_of_a_run_whose_logit_lens_read_it(lens: str, fir
     for result, other in zip(results, planted, strict=True):
         for measure in MEASURES:
             if measure.metric in ("logit_lens", "settling"):
-                values = through(measure, lens).values(result)
+                values = measure_of_lens(measure, lens).values(result)
                 np.testing.assert_array_equal(values, measure.values(other))
         np.testing.assert_array_equal(divergence_of(result, lens), divergence_of(other, "logit"))
         seen, there = lens_of(result, lens), other.get(LogitLens)
@@ -157,15 +157,15 @@ def test_a_run_that_the_lens_has_not_read_says_so() -> None:
     result = unread()
     assert lens_of(result, "affine") is None
     assert divergence_of(result, "affine") is None
-    assert through(MEASURE_BY_NAME["kl"], "affine").values(result) is None
+    assert measure_of_lens(MEASURE_BY_NAME["kl"], "affine").values(result) is None
     assert (
-        why_not(result.unavailable, result.model, "affine")
+        why_unread(result.unavailable, result.model, "affine")
         == "the affine lens has not read this run"
     )
     summary = reading_of([result], SummarySettings(lens="affine"))
     assert [estimate.rule for estimate in summary.depths] == ["cosine"]
     result.unavailable = {"affine_lens": "the memory ran out"}
-    assert why_not(result.unavailable, result.model, "affine") == "the memory ran out"
+    assert why_unread(result.unavailable, result.model, "affine") == "the memory ran out"
     lines = findings(reading_of([result], SummarySettings(lens="affine")))
     assert "the memory ran out" in [line.remark for line in lines if line.title == "Logit lens"]
 
@@ -209,17 +209,17 @@ def test_intervals_are_there_where_a_depth_has_no_map() -> None:
 
 
 def test_measures_say_which_lens_reads() -> None:
-    titles = {measure.name: through(measure, "jacobian").title for measure in ALL_MEASURES}
+    titles = {measure.name: measure_of_lens(measure, "jacobian").title for measure in ALL_MEASURES}
     changed = {name for name in titles if titles[name] != MEASURE_BY_NAME[name].title}
     assert changed == {"kl", "overlap", "entropy", "says_final", "settling"}
     assert titles["kl"] == "Lens KL, Jacobian"
     assert titles["settling"] == "Settling, Jacobian"
-    assert all(through(measure, "logit") is measure for measure in ALL_MEASURES)
+    assert all(measure_of_lens(measure, "logit") is measure for measure in ALL_MEASURES)
 
 
 def test_a_measure_read_by_another_lens_keeps_all_but_title_and_values() -> None:
     for measure in ALL_MEASURES:
-        read = through(measure, "affine")
+        read = measure_of_lens(measure, "affine")
         assert replace(read, title=measure.title, values=measure.values) == measure
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.cells import cell_len
 
-from depthtui.data.lens_view import LENS_METRICS, LOGIT, why_not
+from depthtui.data.lens_view import LENS_METRICS, LOGIT, why_unread
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics import METRIC_BY_NAME, logit_lens
@@ -72,7 +72,8 @@ def no_lens(
         other = "u chooses another lens."
         fitted = METRIC_BY_NAME.get(LENS_METRICS[lens])
         if fitted is None or pace is None or result.model.lens_missing:
-            return printable_sentence(f"{why_not(result.unavailable, result.model, lens)}."), other
+            reason = why_unread(result.unavailable, result.model, lens)
+            return printable_sentence(f"{reason}."), other
         reason, help_text = not_computed(result, fitted, pace, key)
         return reason, f"{help_text} {other}".strip()
     if metric.name in result.unavailable:

@@ -18,7 +18,7 @@ from depthtui.data.model import label_cells, layer_label, marks_words
 from depthtui.data.run import RunResult
 from depthtui.depth.reading import Reading
 from depthtui.metrics import METRIC_BY_NAME
-from depthtui.metrics.chosen_lens import measured_by
+from depthtui.metrics.chosen_lens import metric_of_lens
 from depthtui.metrics.needs import lens
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit, printable, printable_chars, printable_sentence
@@ -93,7 +93,7 @@ class HeatmapPane(Pane):
 
     def _why_unavailable(self, result: RunResult) -> tuple[str, str]:
         metric = METRIC_BY_NAME[self.measure.metric]
-        if measured_by(metric.name, self.view.lens) != metric.name:
+        if metric_of_lens(metric.name, self.view.lens) != metric.name:
             return self.no_lens()
         if metric.name in result.unavailable or (self.view.mode != "means" and metric.on_demand):
             return self._why_not_computed(result)

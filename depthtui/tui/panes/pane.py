@@ -20,7 +20,7 @@ from depthtui.data.lens_view import LENS_METRICS, LOGIT, lens_of
 from depthtui.data.run import PromptTokens, RunResult
 from depthtui.depth.reading import Reading
 from depthtui.metrics import METRIC_BY_NAME
-from depthtui.metrics.chosen_lens import measured_by, through
+from depthtui.metrics.chosen_lens import measure_of_lens, metric_of_lens
 from depthtui.metrics.spec import Measure
 from depthtui.report.explanations import of_measure
 from depthtui.tui.draw.styles import (
@@ -199,7 +199,7 @@ class Pane(Widget, can_focus=True):
 
     def computed_for(self, metric: str) -> tuple[str, ...]:
         """The metric to compute for a metric: the chosen lens's where it replaces this one."""
-        name = measured_by(metric, self.view.lens)
+        name = metric_of_lens(metric, self.view.lens)
         return (name,) if name in METRIC_BY_NAME else ()
 
     def explains(self) -> tuple[Explanation, ...]:
@@ -222,7 +222,7 @@ class Pane(Widget, can_focus=True):
     @property
     def shown_measure(self) -> Measure:
         """The measure as read by the lens."""
-        return through(self.measure, self.view.lens)
+        return measure_of_lens(self.measure, self.view.lens)
 
     def no_lens(self, help_text: str = "") -> tuple[str, str]:
         """Why the lens has not read the result, and what helps."""

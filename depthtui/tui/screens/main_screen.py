@@ -21,7 +21,7 @@ from depthtui.data.run import RunResult
 from depthtui.data.session_files import SessionFile
 from depthtui.errors import DepthError
 from depthtui.metrics import MEASURE_BY_NAME, OF_THE_PASS
-from depthtui.metrics.chosen_lens import through
+from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.spec import Measure
 from depthtui.settings import datasets_dir
 from depthtui.token_text import printable_sentence
@@ -340,7 +340,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
     def copy_value(self) -> None:
         """Copy the verdict, the heatmap's option, or the value under the cursor, and name it."""
         result, pane = self.shown_result(), self.active_pane
-        measure = through(self.measure, self.lens_name)
+        measure = measure_of_lens(self.measure, self.lens_name)
         value_at_cursor = copied(measure, result, self.cursor) if result else None
         command = measure.command(result) if result and isinstance(pane, HeatmapPane) else ""
         if isinstance(pane, VerdictPane) and pane.sentence:

@@ -17,7 +17,7 @@ from depthtui.data.lens_view import LOGIT
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES
-from depthtui.metrics.chosen_lens import through
+from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.spec import Measure
 from depthtui.palettes import OWN_PALETTE
 from depthtui.report.explanations import of_types
@@ -441,7 +441,7 @@ class PaneScreen(Screen[Cursor]):
         index = ALL_MEASURES.index(self.measure)
         for _ in ALL_MEASURES:
             index = (index + step) % len(ALL_MEASURES)
-            measure = through(ALL_MEASURES[index], self.lens_name)
+            measure = measure_of_lens(ALL_MEASURES[index], self.lens_name)
             if result is None or measure.values(result) is not None:
                 self.measure = ALL_MEASURES[index]
                 return

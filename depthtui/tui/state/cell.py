@@ -9,7 +9,7 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import lens_of
 from depthtui.data.run import RunResult
 from depthtui.metrics import ALL_MEASURES
-from depthtui.metrics.chosen_lens import through
+from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.report.blocks import Column, Spans, Table, TableCell
 from depthtui.token_text import printable
 
@@ -31,7 +31,9 @@ def cell_table(result: RunResult, layer: int, token: int, lens: str) -> Table:
     if lens_values is not None:
         rows.append(["lens before", _tops(lens_values, layer, token)])
         rows.append(["lens after", _tops(lens_values, layer + 1, token)])
-    for measure in (through(candidate, lens) for candidate in ALL_MEASURES if candidate.by_token):
+    for measure in (
+        measure_of_lens(candidate, lens) for candidate in ALL_MEASURES if candidate.by_token
+    ):
         values = measure.values(result)
         value = math.nan if values is None or layer >= len(values) else float(values[layer, token])
         if not math.isnan(value):

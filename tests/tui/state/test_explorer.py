@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from depthtui.data.controls import ControlRow, Controls, keep_controls
+from depthtui.data.controls import ControlRow, Controls, save_controls
 from depthtui.data.protocol import (
     EngineReady,
     Event,
@@ -284,6 +284,6 @@ def test_controls_are_read_again_once_a_model_is_loaded(engine: FakeEngine, tmp_
     rows = (ControlRow("model", 24.0), ControlRow("untrained", 1.0))
     controls = Controls(model.name, 30, 49152, ("text",), 10, 90, "prompts", 123, 1, rows)
     lenses_dir(tmp_path).mkdir()
-    keep_controls(lenses_dir(tmp_path), model.fingerprint, controls)
+    save_controls(lenses_dir(tmp_path), model.fingerprint, controls)
     tell(explorer, ModelLoaded(model))
     assert "untrained 1.0" in explorer.controls_of(model)

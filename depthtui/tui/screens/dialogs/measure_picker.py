@@ -11,7 +11,7 @@ from textual.content import Content
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, METRIC_BY_NAME, formula_in
-from depthtui.metrics.chosen_lens import through
+from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.estimates import about_time
 from depthtui.metrics.spec import Measure
 from depthtui.report.explanations import of_measure
@@ -90,7 +90,7 @@ class MeasurePicker(Picker[str]):
     def _lacks(self, measure: Measure) -> bool:
         """Whether there is a run that lacks the measure."""
         run = self._result
-        return run is not None and through(measure, self._lens).values(run) is None
+        return run is not None and measure_of_lens(measure, self._lens).values(run) is None
 
     def _formula(self, measure: Measure) -> tuple[str, bool]:
         """A measure's formula, or why it has no values; and whether it can be chosen."""
