@@ -232,7 +232,7 @@ def test_memory_that_suffices_for_smaller_parts_is_enough(engine, healthy, monke
 
 def test_a_lost_device_is_told_after_what_was_measured(engine, healthy, monkeypatch):
     _, seen = healthy
-    monkeypatch.setattr(engine_module, "answers", lambda device: False)
+    monkeypatch.setattr(engine_module, "responds", lambda device: False)
     assert engine.lost_device == "", "it is asked after an error alone"
     with monkeypatch.context() as patch:
         watch(patch, "order", Operations(seen["order"].count, ERRORS["bug"]))
