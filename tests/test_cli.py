@@ -229,9 +229,9 @@ class TestRun:
     ) -> None:
         assert cli.main(["run", "demo", "--prompt", "everything", "--prompt", "unanswered"]) == 0
         error = capsys.readouterr().err
-        assert error.count("--answer TEXT says what the answer of a --prompt is") == 1
+        assert error.count("--answer TEXT gives a --prompt its answer") == 1
         assert cli.main(["run", "demo", "--prompt", "everything"]) == 0
-        assert "what the answer is" not in capsys.readouterr().err
+        assert "--answer TEXT" not in capsys.readouterr().err
 
     def test_a_typed_prompt_has_its_answer(self, engines: list[ScriptedEngine]) -> None:
         typed = ["--prompt", "two and two is", "--answer", "four", "--prompt", "so", "--answer", ""]
@@ -941,7 +941,7 @@ class TestExplorer:
     ) -> None:
         assert cli.main(["engine"]) == 1
         assert (
-            "not to a terminal. The explorer starts it, by --engine-command"
+            "not to a terminal. Let the explorer start it by --engine-command"
             in capsys.readouterr().err
         )
 
@@ -996,7 +996,7 @@ class TestExplorer:
         monkeypatch.setattr("sys.stderr", io.TextIOWrapper(err, "iso8859-1", write_through=True))
         self.be_in_a_terminal(monkeypatch)
         assert cli.main([]) == 1
-        assert b"the locale says iso8859-1. Set LC_ALL=C.UTF-8" in err.getvalue()
+        assert b"the encoding of the locale is iso8859-1. Set LC_ALL=C.UTF-8" in err.getvalue()
 
     def be_in_a_terminal(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("TEXTUAL_DRIVER", raising=False)

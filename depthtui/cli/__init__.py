@@ -1,4 +1,4 @@
-"""The commands. What a command needs is imported when it runs, so that `--help` is quick."""
+"""The commands. A command imports what it needs when it runs, so that `--help` is quick."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def _check_terminal() -> None:
     encoding = sys.stderr.encoding or "ascii"
     if codecs.lookup(encoding).name != "utf-8":
         raise DepthError(
-            f"The explorer draws in UTF-8, and the locale says {encoding}.",
+            f"The explorer draws in UTF-8, and the encoding of the locale is {encoding}.",
             f"Set LC_ALL=C.UTF-8 where the terminal shows UTF-8; {instead}",
         )
 
@@ -213,10 +213,12 @@ def _refuse_options(context: click.Context) -> None:
         name = option.name or ""
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             where = "name the model after it" if name == "model" else "give it after"
-            raise click.UsageError(f"{option.opts[0]} before a command is the explorer's; {where}.")
+            raise click.UsageError(
+                f"{option.opts[0]} before a command is for the explorer; {where}."
+            )
 
 
 _MEASURING = (run, inspect, sweep, generate, lens, prune, serve, engine)
-_LOOKING_AFTER = (models, tasks, metrics, sessions, cache, doctor, completion, manual)
-for command in (*_MEASURING, *_LOOKING_AFTER):
+_MANAGING = (models, tasks, metrics, sessions, cache, doctor, completion, manual)
+for command in (*_MEASURING, *_MANAGING):
     commands.add_command(command)

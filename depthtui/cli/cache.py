@@ -1,4 +1,4 @@
-"""`depthtui cache`: look after the results on disk."""
+"""`depthtui cache`: manage the results on disk."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 @click.group(cls=SectionedGroup)
 def cache() -> None:
-    """Look after the results on disk."""
+    """Manage the results on disk."""
 
 
 @cache.command()
 @cache_dir_option
 def info(overrides: Overrides) -> None:
-    """Say where the cache is and how full."""
+    """Print the folder of the cache, and how full it is."""
     from depthtui.token_text import printable_line
 
     folder, store = _store(overrides)
-    found = store.info()
-    rows = [(kind, str(count), format_size(size)) for kind, (count, size) in found.kinds.items()]
-    rows.append(("all", str(found.entries), format_size(found.bytes)))
+    contents = store.info()
+    rows = [(kind, str(count), format_size(size)) for kind, (count, size) in contents.kinds.items()]
+    rows.append(("all", str(contents.entries), format_size(contents.bytes)))
     where = printable_line(str(folder))
-    click.echo(f"{format_size(found.bytes)} of {format_size(found.limit)} in {where}\n")
+    click.echo(f"{format_size(contents.bytes)} of {format_size(contents.limit)} in {where}\n")
     print_table(("kind", "entries", "size"), rows, numbers=(1, 2))
 
 
 @cache.command("list")
 @cache_dir_option
 def list_(overrides: Overrides) -> None:
-    """List what is kept, the latest used first."""
+    """List the entries, the latest used first."""
     from datetime import datetime
 
     rows = [
@@ -72,7 +72,7 @@ def clear(overrides: Overrides) -> None:
 @cache.command()
 @cache_dir_option
 def verify(overrides: Overrides) -> None:
-    """Compare every checksum and drop what is damaged."""
+    """Compare every checksum, and drop damaged entries."""
     report = _store(overrides)[1].verify()
     click.echo(
         f"{report.checked} entries checked, {report.damaged} damaged ones dropped, "
@@ -91,9 +91,9 @@ def _store(overrides: Overrides) -> tuple[Path, Store]:
     settings = overrides.settings()
     folder = settings.cache_folder
     problems: list[str] = []
-    is_there = os.path.isdir(folder / "results")
-    store = open_store(folder if is_there else None, settings.cache_limit, problems.append)
-    if is_there and not store.on_disk:
+    has_results = os.path.isdir(folder / "results")
+    store = open_store(folder if has_results else None, settings.cache_limit, problems.append)
+    if has_results and not store.on_disk:
         raise DepthError(problems[0])
     for problem in problems:
         say(problem)

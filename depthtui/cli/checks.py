@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from depthtui.data.trust import TrustedModels
     from depthtui.models.devices import Device
 
-NAMED = ("torch", "transformers", "accelerate", "textual")
+LISTED = ("torch", "transformers", "accelerate", "textual")
 """Libraries whose versions are printed even where nothing is wrong with them."""
 
 REACHING = ("ssh", "srun", "docker", "kubectl", "torchrun")
@@ -44,15 +44,15 @@ class Check:
     Attributes:
         topic: its subject, such as `cache`.
         level: `ok`, `note` (works, but worth knowing) or `broken`.
-        says: the result, in a sentence or less.
-        helps: the remedy; empty where none is needed.
+        finding: the result, in a sentence or less.
+        remedy: a command or an instruction; empty where none is needed.
         facts: the result, for programs.
     """
 
     topic: str
     level: str
-    says: str
-    helps: str = ""
+    finding: str
+    remedy: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -90,10 +90,10 @@ def check_versions() -> Iterator[Check]:
                 f"{needed.specifier}.",
                 install_package(f"{needed.name}{needed.specifier}", "--upgrade"),
             )
-    told = [f"{name} {versions[name]}" for name in ("python", *NAMED) if name in versions]
+    listed = [f"{name} {versions[name]}" for name in ("python", *LISTED) if name in versions]
     if "bitsandbytes" in versions:
-        told.append(f"bitsandbytes {versions['bitsandbytes']}")
-    yield Check("versions", "ok", ", ".join(told), facts={"versions": versions})
+        listed.append(f"bitsandbytes {versions['bitsandbytes']}")
+    yield Check("versions", "ok", ", ".join(listed), facts={"versions": versions})
 
 
 def check_devices() -> tuple[list[Device], list[Check]]:
@@ -103,7 +103,7 @@ def check_devices() -> tuple[list[Device], list[Check]]:
 
         from depthtui.models.devices import devices
 
-        found = devices()
+        found_devices = devices()
     except Exception as error:
         return [], [
             Check(
@@ -113,7 +113,7 @@ def check_devices() -> tuple[list[Device], list[Check]]:
                 f"Install it anew: {install_package('torch', '--force-reinstall')}",
             )
         ]
-    checks = [_check_device(device) for device in found]
+    checks = [_check_device(device) for device in found_devices]
     if shutil.which("nvidia-smi") and not torch.cuda.is_available():
         checks.append(
             Check(
@@ -123,7 +123,7 @@ def check_devices() -> tuple[list[Device], list[Check]]:
                 "Install a torch with a CUDA that the driver knows: pytorch.org/get-started",
             )
         )
-    return found, checks
+    return found_devices, checks
 
 
 def _check_device(device: Device) -> Check:
@@ -139,7 +139,7 @@ def _check_device(device: Device) -> Check:
     )
 
 
-def check_schedulers(here: Sequence[Device]) -> Iterator[Check]:
+def check_schedulers(devices: Sequence[Device]) -> Iterator[Check]:
     """The means to spread a sweep: Slurm, Ray, and the GPUs of this machine."""
     slurm = _slurm_version()
     partitions: list[str] = []
@@ -156,10 +156,10 @@ def check_schedulers(here: Sequence[Device]) -> Iterator[Check]:
     ray = None
     with suppress(importlib.metadata.PackageNotFoundError):
         ray = importlib.metadata.version("ray")
-    n_gpus = sum(device.name.startswith("cuda") for device in here)
-    named = f" (partitions: {', '.join(partitions)})" if partitions else ""
+    n_gpus = sum(device.name.startswith("cuda") for device in devices)
+    partition_names = f" (partitions: {', '.join(partitions)})" if partitions else ""
     words = [
-        f"Slurm {slurm}{named}" if slurm else "no Slurm",
+        f"Slurm {slurm}{partition_names}" if slurm else "no Slurm",
         f"Ray {ray}" if ray else "no Ray",
         "no CUDA GPU" if not n_gpus else f"{n_gpus} CUDA GPU{'s' * (n_gpus > 1)}",
     ]
@@ -167,9 +167,9 @@ def check_schedulers(here: Sequence[Device]) -> Iterator[Check]:
     yield Check("schedulers", "ok", ", ".join(words), facts=facts)
 
 
-def check_ranks(here: Sequence[Device]) -> Iterator[Check]:
+def check_ranks(devices: Sequence[Device]) -> Iterator[Check]:
     """The backends through which ranks of a model can communicate."""
-    if not here:
+    if not devices:
         return
     from torch import distributed
 
@@ -185,7 +185,7 @@ def check_ranks(here: Sequence[Device]) -> Iterator[Check]:
     except DepthError as error:
         yield Check("ranks", "note", error.message, error.hint)
         return
-    on_gpus = " on GPUs" if any(device.name.startswith("cuda") for device in here) else ""
+    on_gpus = " on GPUs" if any(device.name.startswith("cuda") for device in devices) else ""
     words = f"tensor parallel through {' and '.join(links) or 'nothing'}{on_gpus}"
     yield Check("ranks", "ok" if links else "note", words, facts={"links": links})
 
@@ -234,10 +234,10 @@ def _printed(*command: str) -> str:
     Raises:
         OSError, SubprocessError: it fails, or does not answer.
     """
-    done = subprocess.run(
+    process = subprocess.run(
         command, capture_output=True, text=True, errors="replace", timeout=_PATIENCE, check=True
     )
-    return done.stdout
+    return process.stdout
 
 
 def _why_not(error: Exception) -> str:
@@ -247,13 +247,13 @@ def _why_not(error: Exception) -> str:
 
 def check_elsewhere() -> Iterator[Check]:
     """The commands on this machine that can reach an engine elsewhere."""
-    found = [name for name in REACHING if shutil.which(name)]
-    words = f"--engine-command can use {', '.join(found)}"
+    reaching = [name for name in REACHING if shutil.which(name)]
+    words = f"--engine-command can use {', '.join(reaching)}"
     yield Check(
         "elsewhere",
         "ok",
-        words if found else f"none of {', '.join(REACHING)}, for --engine-command",
-        facts={"commands": found},
+        words if reaching else f"none of {', '.join(REACHING)}, for --engine-command",
+        facts={"commands": reaching},
     )
 
 
@@ -269,10 +269,10 @@ def check_terminal() -> Iterator[Check]:
     }
     if colors:
         words = {"truecolor": "16 million colours", "256": "256 colours"}.get(colors, "16 colours")
-        says = f"{words}, {encoding}, {size.columns} x {size.lines} characters"
+        finding = f"{words}, {encoding}, {size.columns} x {size.lines} characters"
     else:
-        says = f"no terminal, {encoding}: commands work, the explorer needs one"
-    yield Check("terminal", "ok", says, facts=facts)
+        finding = f"no terminal, {encoding}: commands work, the explorer needs one"
+    yield Check("terminal", "ok", finding, facts=facts)
     if encoding.replace("-", "") != "utf8":
         yield Check(
             "terminal",
@@ -312,8 +312,8 @@ def check_settings() -> tuple[Settings, list[Check]]:
         Check("settings", "note", notice, "Correct the name, or remove the line.")
         for notice in notices
     ]
-    says = str(path) if path.exists() else f"none yet; defaults hold ({path})"
-    return settings, [*notes, Check("settings", "ok", says, facts={"path": str(path)})]
+    finding = str(path) if path.exists() else f"none yet; the defaults apply ({path})"
+    return settings, [*notes, Check("settings", "ok", finding, facts={"path": str(path)})]
 
 
 def check_cache(settings: Settings) -> Iterator[Check]:
@@ -322,15 +322,15 @@ def check_cache(settings: Settings) -> Iterator[Check]:
 
     folder = settings.cache_folder
     problems: list[str] = []
-    is_there = os.path.isdir(folder / "results")
-    store = open_store(folder if is_there else None, settings.cache_limit, problems.append)
-    report, found = store.verify(), store.info()
+    has_results = os.path.isdir(folder / "results")
+    store = open_store(folder if has_results else None, settings.cache_limit, problems.append)
+    report, contents = store.verify(), store.info()
     store.close()
     facts = {
         "folder": str(folder),
-        "entries": found.entries,
-        "bytes": found.bytes,
-        "limit": found.limit,
+        "entries": contents.entries,
+        "bytes": contents.bytes,
+        "limit": contents.limit,
         "damaged": report.damaged,
         "orphans": report.orphans,
     }
@@ -339,7 +339,7 @@ def check_cache(settings: Settings) -> Iterator[Check]:
             "cache",
             "note" if store.on_disk else "broken",
             problem,
-            "If that comes back, check the disk."
+            "If this happens again, check the disk."
             if store.on_disk
             else "--cache-dir names another folder.",
         )
@@ -348,22 +348,22 @@ def check_cache(settings: Settings) -> Iterator[Check]:
             "cache",
             "note",
             f"{report.damaged} of {report.checked} entries were damaged and have been dropped.",
-            "They are computed again; if that comes back, check the disk.",
+            "They are computed again; if this happens again, check the disk.",
         )
     if store.on_disk or not problems:
         yield Check(
             "cache",
             "ok",
-            f"{found.entries} entries, {format_size(found.bytes)} of {format_size(found.limit)}, "
-            f"in {folder}"
-            if is_there
+            f"{contents.entries} entries, {format_size(contents.bytes)} of "
+            f"{format_size(contents.limit)}, in {folder}"
+            if has_results
             else f"empty, in {folder}",
             facts=facts,
         )
 
 
 def check_hub() -> Iterator[Check]:
-    """Whether models can be fetched."""
+    """Whether models can be fetched from the hub."""
     from depthtui.models.reach import HOW_TO_DO_WITHOUT, hub_endpoint, is_forbidden, reaches
 
     endpoint = hub_endpoint()
@@ -371,7 +371,7 @@ def check_hub() -> Iterator[Check]:
         yield Check(
             "hub",
             "note",
-            "HF_HUB_OFFLINE forbids to fetch models; those on this disk open.",
+            "HF_HUB_OFFLINE forbids fetching models; models on this disk open.",
             "Unset HF_HUB_OFFLINE to fetch others.",
             {"endpoint": endpoint, "reachable": False},
         )
@@ -389,7 +389,7 @@ def check_hub() -> Iterator[Check]:
         )
 
 
-def check_models(settings: Settings, here: Sequence[Device]) -> Iterator[Check]:
+def check_models(settings: Settings, devices: Sequence[Device]) -> Iterator[Check]:
     """The models on this disk, and the paper's models that fit on these devices."""
     from depthtui.models.catalog import on_disk
 
@@ -397,13 +397,13 @@ def check_models(settings: Settings, here: Sequence[Device]) -> Iterator[Check]:
     ready = [model.title for model in listed if model.ready]
     words = f"on this disk: {', '.join(ready) or 'none'}"
     yield Check("models", "ok", words, facts={"ready": ready})
-    if not here:
+    if not devices:
         return
     from depthtui.models.paper_sizes import PAPER_SIZES, QUANTIZED
 
     can_quantize = importlib.util.find_spec("bitsandbytes") is not None
     for size in PAPER_SIZES:
-        form, names = size.form_that_fits(here, can_quantize), ", ".join(size.names)
+        form, names = size.form_that_fits(devices, can_quantize), ", ".join(size.names)
         facts = {"names": size.names, "form": form}
         if form:
             words = f"{names}: fits in {form} ({format_size(size.bytes_in(form))})"

@@ -1,4 +1,4 @@
-"""Help in sections, with examples at its end; options that few need are under `--help-all`."""
+"""Help in sections, with examples at its end; `--help-all` shows rare options too."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SectionedCommand(click.Command):
     """A command whose help has its options in sections.
 
     Args:
-        examples: command lines, which end the help.
+        examples: command lines at the end of the help.
         common: names of the parameters that `--help` shows; none for all.
         renamed: former names of options, which still work, with the present names.
     """
@@ -88,8 +88,8 @@ class SectionedCommand(click.Command):
 def _help_all(rare: int) -> click.Option:
     """The option that shows every option."""
 
-    def show(ctx: click.Context, _parameter: click.Parameter, is_given: bool) -> None:
-        if is_given:
+    def show(ctx: click.Context, _parameter: click.Parameter, is_set: bool) -> None:
+        if is_set:
             show_every_option(ctx)
             click.echo(ctx.get_help(), color=ctx.color)
             ctx.exit()
@@ -131,11 +131,11 @@ def _write_sections(
     command: click.Command,
     ctx: click.Context,
     formatter: click.HelpFormatter,
-    left_out: Collection[str | None] = (),
+    hidden: Collection[str | None] = (),
 ) -> None:
     sections: dict[str, list[tuple[str, str]]] = {}
     for parameter in command.get_params(ctx):
-        record = None if parameter.name in left_out else parameter.get_help_record(ctx)
+        record = None if parameter.name in hidden else parameter.get_help_record(ctx)
         if record is not None and isinstance(parameter, click.Option):
             sections.setdefault(getattr(parameter, "section", OTHERS), []).append(record)
     # Options without a section, such as --help, come last.

@@ -39,10 +39,10 @@ def complete_tasks(
     from depthtui.prompts.dataset_formats import DATASETS
     from depthtui.prompts.tasks import TASKS
 
-    known: dict[str, Any] = {**TASKS, **DATASETS}
+    tasks: dict[str, Any] = {**TASKS, **DATASETS}
     return [
         CompletionItem(name, help=task.title)
-        for name, task in known.items()
+        for name, task in tasks.items()
         if name.startswith(typed)
     ]
 
@@ -69,7 +69,7 @@ def complete_models(
     from depthtui.settings import load_settings, models_dir
 
     folder = models_dir(load_settings(on_notice=lambda _: None).cache_folder)
-    found = [CompletionItem(model.name) for model in on_disk(folder)]
-    named = [item for item in found if item.value.startswith(typed)]
+    names = [model.name for model in on_disk(folder) if model.name.startswith(typed)]
+    models = [CompletionItem(name) for name in names]
     # A shell completes either models or files.
-    return named or [CompletionItem(typed, type="file")]
+    return models or [CompletionItem(typed, type="file")]

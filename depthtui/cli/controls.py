@@ -83,5 +83,5 @@ def _print_json(controls: Controls) -> None:
     from depthtui.data.plain import to_plain
     from depthtui.report.controls import conclusion, is_supported
 
-    said = {"stands": is_supported(controls), "sentence": conclusion(controls)}
-    click.echo(json.dumps(to_plain(controls) | {"guess": controls.guess} | said, indent=1))
+    conclusions = {"stands": is_supported(controls), "sentence": conclusion(controls)}
+    click.echo(json.dumps(to_plain(controls) | {"guess": controls.guess} | conclusions, indent=1))

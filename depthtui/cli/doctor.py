@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @click.option(
     "--controls",
     metavar="MODEL",
-    help="Count the layers that suffice of MODEL, and of what should give another count.",
+    help="Count the layers that suffice of MODEL, and of controls that should give another count.",
     shell_complete=complete_models,
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -62,11 +62,12 @@ def doctor(
     trusted: TrustedModels,
     overrides: Overrides,
 ) -> int:
-    """Say what works here: versions, devices, schedulers, terminal, cache, hub, models that fit.
+    """Check what works here: versions, devices, schedulers, terminal, cache, hub, models that fit.
 
     With --device, compute every metric there and on the CPU in float32, and compare.
 
-    With --tensor-parallel, say whether the model can be cut for so many ranks, and for how many.
+    With --tensor-parallel, check whether the model can be cut for so many ranks, and list the
+    numbers for which it can.
 
     With --controls, count the layers that suffice of a model beside those for shuffled tokens,
     for layers left out at random, and of an untrained model of its shape; ten commonsense prompts
@@ -78,7 +79,7 @@ def doctor(
         return print_controls(
             replace(spec, name=controls), prompt_options, trusted, overrides, as_json
         )
-    if prompt_options != PromptOptions((), (), None, None, None, prompt_options.by_itself):
+    if prompt_options != PromptOptions((), (), None, None, None, prompt_options.default_examples):
         raise click.UsageError("Prompts need --controls MODEL.")
     if spec.device != ModelSpec.device:
         return _compare(replace(spec, name=model), trusted, overrides, as_json)
@@ -99,35 +100,46 @@ def _check(overrides: Overrides, as_json: bool) -> int:
 
 
 def _print_checks(checks: Sequence[Check], as_json: bool) -> int:
-    works = all(check.level != "broken" for check in checks)
+    is_ok = all(check.level != "broken" for check in checks)
     if as_json:
-        _print_json({"ok": works, "checks": checks})
+        _print_json({"ok": is_ok, "checks": list(map(_check_json, checks))})
     else:
         rows = []
         for check in checks:
-            rows.append((check.level, check.topic, check.says))
-            if check.helps:
-                rows.append(("", "", f"-> {check.helps}"))
+            rows.append((check.level, check.topic, check.finding))
+            if check.remedy:
+                rows.append(("", "", f"-> {check.remedy}"))
         print_table(("", "what", "found"), rows)
-    return 0 if works else 1
+    return 0 if is_ok else 1
+
+
+def _check_json(check: Check) -> dict[str, Any]:
+    """A check under the names that programs read."""
+    return {
+        "topic": check.topic,
+        "level": check.level,
+        "says": check.finding,
+        "helps": check.remedy,
+        "facts": check.facts,
+    }
 
 
 def _checks(overrides: Overrides) -> Iterator[Check]:
     from depthtui.cli import checks
 
     yield from checks.check_versions()
-    here, found = checks.check_devices()
-    yield from found
-    yield from checks.check_schedulers(here)
+    devices, device_checks = checks.check_devices()
+    yield from device_checks
+    yield from checks.check_schedulers(devices)
     yield from checks.check_elsewhere()
-    yield from checks.check_ranks(here)
+    yield from checks.check_ranks(devices)
     yield from checks.check_terminal()
-    settings, found = checks.check_settings()
-    yield from found
+    settings, settings_checks = checks.check_settings()
+    yield from settings_checks
     settings = overrides.over(settings)
     yield from checks.check_cache(settings)
     yield from checks.check_hub()
-    yield from checks.check_models(settings, here)
+    yield from checks.check_models(settings, devices)
 
 
 def _compare(spec: ModelSpec, trusted: TrustedModels, overrides: Overrides, as_json: bool) -> int:
@@ -138,17 +150,17 @@ def _compare(spec: ModelSpec, trusted: TrustedModels, overrides: Overrides, as_j
     folder = overrides.settings().cache_folder
     storage = Storage(folder, models_dir(folder), keep_results=False)
     engine = make_engine(storage, lambda event: None, say, trusted=trusted)
-    found = list(compare_devices(spec, engine, say))
-    works = all(comparison.ok for comparison in found)
+    comparisons = list(compare_devices(spec, engine, say))
+    is_ok = all(comparison.ok for comparison in comparisons)
     if as_json:
-        values = [vars(comparison) | {"ok": comparison.ok} for comparison in found]
-        _print_json({"ok": works, "metrics": values})
+        values = [vars(comparison) | {"ok": comparison.ok} for comparison in comparisons]
+        _print_json({"ok": is_ok, "metrics": values})
     else:
-        _print_comparisons(found)
-    return 0 if works else 1
+        _print_comparisons(comparisons)
+    return 0 if is_ok else 1
 
 
-def _print_comparisons(found: Sequence[DeviceComparison]) -> None:
+def _print_comparisons(comparisons: Sequence[DeviceComparison]) -> None:
     from depthtui.sizes import format_size
 
     headings = ("metric", "", "off by", "allowed", "largest", "floor", "there", "here", "memory")
@@ -164,10 +176,10 @@ def _print_comparisons(found: Sequence[DeviceComparison]) -> None:
             _seconds(comparison.seconds_here),
             "–" if comparison.peak_bytes is None else format_size(comparison.peak_bytes),
         )
-        for comparison in found
+        for comparison in comparisons
     ]
     print_table(headings, rows, numbers=range(2, len(headings)))
-    for comparison in found:
+    for comparison in comparisons:
         if comparison.missing:
             click.echo(f"{comparison.title}: {comparison.missing}")
     click.echo(

@@ -19,14 +19,14 @@ from depthtui.errors import DepthError
 def engine(overrides: Overrides) -> int:
     """Serve an explorer on another machine, over standard input and output.
 
-    The explorer starts it: by ssh, srun, docker exec -i, kubectl exec -i or anything else that
-    hands both on as they are. Models and their cache are here; the session, its results and what
-    is exported are with the explorer. It ends when the explorer is gone.
+    The explorer starts it by ssh, srun, docker exec -i, kubectl exec -i or any other command that
+    connects standard input and output unchanged. Models and their cache are on this machine; the
+    session, its results and exports are on the explorer's. The engine ends with the explorer.
     """
     if sys.stdin.isatty() or sys.stdout.isatty():
         raise DepthError(
             "The engine talks to an explorer, not to a terminal.",
-            "The explorer starts it, by --engine-command, which gives it none: leave out -t.",
+            "Let the explorer start it by --engine-command, without a terminal: leave out -t.",
         )
     from depthtui.engine.factory import Storage
     from depthtui.service.worker import serve

@@ -91,10 +91,10 @@ def generate(
     trusted: TrustedModels,
     output: OutOptions,
 ) -> int:
-    """Let MODEL answer prompts, and measure how deep each token was decided.
+    """Let MODEL answer prompts, and measure at which depth each token is decided.
 
     MODEL is `demo`, a hub id, a local folder or a GGUF file. The answers that prompts bring
-    are left out. Ctrl-c ends the text and keeps what was written.
+    are left out. Ctrl-c ends the text and keeps its tokens.
     """
     output.check("generations")
     settings = overrides.settings()
@@ -129,13 +129,13 @@ def generate(
     if output.out is not None:
         work_without_output()
     console = Console(highlight=False)
-    written = []
+    texts = []
     for text in generate_texts(job, console, notice=say, fail=fail, on_bug=log_bug):
         console.print("", rich_lines(generation_document([text])), "", sep="\n")
-        written.append(text)
-    if written and output.out is not None:
-        report = generation_report(written, settings.palette)
+        texts.append(text)
+    if texts and output.out is not None:
+        report = generation_report(texts, settings.palette)
         print_written(report.write(output.out, output.formats or ["json"]), console)
-    if any(text.stopped_by == "user" for text in written):
+    if any(text.stopped_by == "user" for text in texts):
         return INTERRUPTED
     return 1 if failures else 0

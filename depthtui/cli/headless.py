@@ -39,8 +39,7 @@ class Job:
         max_tokens: longer prompts are left out; None for no limit.
         more: further prompts, used only where `max_tokens` is set.
         n_more: how many of `more` to run: the first short enough ones.
-        named: metrics that were asked for by name: the command fails where no prompt has one of
-            them.
+        named_metrics: metrics that the user named; one that no prompt has is a failure.
         states: files of states from another engine, in place of prompts.
     """
 
@@ -52,7 +51,7 @@ class Job:
     max_tokens: int | None = None
     more: Iterable[Prompt] = ()
     n_more: int = 0
-    named: Sequence[str] = ()
+    named_metrics: Sequence[str] = ()
     states: Sequence[Path] = ()
 
 
@@ -100,11 +99,11 @@ def run_job(
                 fail(_of_prompt(number, job, str(error)))
             except Exception as error:
                 fail(_of_prompt(number, job, on_bug(error)))
-        for problem in unavailable_in_words(job.named, results):
+        for problem in unavailable_in_words(job.named_metrics, results):
             fail(problem)
         if any(_lacks_answer(result) for result in results):
             notice(
-                "--answer TEXT says what the answer of a --prompt is; `answer` does in "
+                "--answer TEXT gives a --prompt its answer; `answer` gives it to a line of "
                 "--prompt-file."
             )
         return results
@@ -130,16 +129,16 @@ def _short_enough(
     prompts = [*filter(fits, job.prompts), *islice(filter(fits, job.more), job.n_more)]
     if not prompts:
         raise DepthError(f"No prompt has at most {max_tokens} tokens.", "Raise --max-tokens.")
-    wanted = len(job.prompts) + job.n_more
-    if len(prompts) < wanted:
-        notice(f"Of {wanted} prompts, {len(prompts)} have at most {max_tokens} tokens.")
+    n_requested = len(job.prompts) + job.n_more
+    if len(prompts) < n_requested:
+        notice(f"Of {n_requested} prompts, {len(prompts)} have at most {max_tokens} tokens.")
     return prompts
 
 
 def _lacks_answer(result: RunResult) -> bool:
     """Whether a metric is unavailable because the prompt has no answer."""
-    wanted = any(METRIC_BY_NAME[name].needs_answer for name in result.unavailable)
-    return wanted and result.answer_start >= len(result.tokens)
+    needs_answer = any(METRIC_BY_NAME[name].needs_answer for name in result.unavailable)
+    return needs_answer and result.answer_start >= len(result.tokens)
 
 
 def _of_prompt(number: int, job: Job, problem: str) -> str:

@@ -76,10 +76,10 @@ def inspect(
     trusted: TrustedModels,
     overrides: Overrides,
 ) -> int:
-    """Look into one layer of MODEL at one token of a prompt.
+    """Inspect one layer of MODEL at one token of a prompt.
 
     Shows the tokens before and after the layer, the tokens that it reads and those that it
-    promotes, its heads, neurons and experts, and the answer's rank on the way.
+    promotes, its heads, neurons and experts, and the rank of the answer at each depth.
     """
     from depthtui.prompts.answers import with_answer
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     ],
 )
 def lens() -> None:
-    """Fit lenses beyond the logit lens, and look after them."""
+    """Fit and manage lenses beyond the logit lens."""
 
 
 @lens.command(
@@ -61,7 +61,7 @@ def lens() -> None:
     "ridge",
     type=NumberRange(0, 1e6),
     default=0.0,
-    help="Pull of the affine lens towards the identity; else what reads held-out texts best.",
+    help="Pull of the affine lens towards the identity; else the best one on held-out texts.",
 )
 @click.option(
     "--examples",
@@ -108,18 +108,18 @@ def fit(
     with loaded_engine(replace(spec, name=model), trusted, overrides) as engine:
         try:
             with stopped_by_ctrl_c(control):
-                found = engine.fit_lens(choice, control)
+                maps = engine.fit_lens(choice, control)
         except RunStopped:
             say("The fit was stopped.")
             return INTERRUPTED
-    _print_fit(found)
+    _print_fit(maps)
     return 0
 
 
 @lens.command("list")
 @cache_dir_option
 def list_(overrides: Overrides) -> None:
-    """List the lenses that are kept, the latest first."""
+    """List the kept lenses, the latest first."""
     rows = [
         (
             file.name,
@@ -145,14 +145,14 @@ def list_(overrides: Overrides) -> None:
 def import_(
     file: Path, model: str, spec: ModelSpec, trusted: TrustedModels, overrides: Overrides
 ) -> None:
-    """Take a published Jacobian lens of MODEL from FILE.
+    """Import a published Jacobian lens of MODEL from FILE.
 
-    FILE is one that torch wrote, with `J`: a dict from a block's index to a matrix. Only tensors
-    and plain values are read from it.
+    FILE is a file of torch with `J`: a dict from a block's index to a matrix. Only tensors and
+    plain values are read.
     """
     with loaded_engine(replace(spec, name=model), trusted, overrides) as engine:
-        found = engine.import_lens(file)
-    _print_fit(found)
+        maps = engine.import_lens(file)
+    _print_fit(maps)
 
 
 @lens.command()
@@ -189,10 +189,10 @@ def _folder(overrides: Overrides) -> LensFolder:
 
 def _named(name: str, overrides: Overrides) -> LensFile:
     folder = _folder(overrides)
-    found = next((file for file in folder.files() if file.name == name), None)
-    if found is None:
+    lens_file = next((file for file in folder.files() if file.name == name), None)
+    if lens_file is None:
         raise DepthError(f"No lens is named {name}.", "`depthtui lens list` has the names.")
-    return found
+    return lens_file
 
 
 def _print_fit(maps: LensMaps) -> None:

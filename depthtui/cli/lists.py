@@ -14,23 +14,25 @@ from depthtui.sizes import format_size
 @click.command(cls=SectionedCommand)
 @cache_dir_option
 def models(overrides: Overrides) -> None:
-    """List the models that are on this disk, those that the explorer opened last first."""
+    """List the models on this disk, the latest opened in the explorer first."""
     from depthtui.models.catalog import on_disk, recent_first
 
     settings = overrides.settings()
-    found = recent_first(on_disk(models_dir(settings.cache_folder)), settings.recent_models)
+    ordered_models = recent_first(
+        on_disk(models_dir(settings.cache_folder)), settings.recent_models
+    )
     print_table(
         ("model", "kind", "size"),
         [
             (model.name, model.kind, format_size(model.size) + ("" if model.ready else " to fetch"))
-            for model in found
+            for model in ordered_models
         ],
     )
 
 
 @click.command(cls=SectionedCommand)
 def tasks() -> None:
-    """List the tasks and how hard they can be made."""
+    """List the tasks and their levels."""
     from depthtui.prompts.dataset_formats import DATASETS
     from depthtui.prompts.tasks import TASKS
 
@@ -47,13 +49,13 @@ def tasks() -> None:
         )
         for dataset in DATASETS.values()
     ]
-    click.echo("\nData sets, out of a file (--data NAME=FILE), on this disk or from the hub:\n")
+    click.echo("\nData sets, from a file (--data NAME=FILE), on this disk or on the hub:\n")
     print_table(("task", "levels", "what it is", "on the hub"), sets)
 
 
 @click.command(cls=SectionedCommand)
 def metrics() -> None:
-    """List the metrics, what they tell and what they cost.
+    """List the metrics, their meaning and their cost.
 
     L is the number of layers, T that of tokens; a forward is one pass through the model.
     `depthtui help metrics` has their formulas, and how to read them.

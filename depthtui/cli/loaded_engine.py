@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def loaded_engine(
     spec: ModelSpec, trusted: TrustedModels, overrides: Overrides
 ) -> Iterator[Engine]:
-    """An engine that has loaded a model, while a progress bar is shown."""
+    """An engine that has loaded a model; a progress bar is shown meanwhile."""
     from depthtui.cli.progress import ProgressDisplay
     from depthtui.engine.factory import Storage, make_engine
     from depthtui.models.reach import check_can_open

@@ -90,10 +90,10 @@ def _write_html(folder: Path, context: click.Context) -> None:
     from depthtui.manual.as_html import write_html
 
     try:
-        written = write_html(folder, {name: _text(name, context) or "" for name in PAGES})
+        files = write_html(folder, {name: _text(name, context) or "" for name in PAGES})
     except OSError as error:
         raise DepthError(f"{folder} cannot be written: {system_reason(error)}.") from error
-    click.echo(f"{len(written)} pages: {written[-1].with_name('index.html')}")
+    click.echo(f"{len(files)} pages: {files[-1].with_name('index.html')}")
 
 
 def _list_of_pages(context: click.Context) -> str:

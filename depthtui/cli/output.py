@@ -79,7 +79,7 @@ def report_runs(
     results: Sequence[RunResult],
     settings: Settings,
     output: OutOptions,
-    missing: Sequence[str] = (),
+    missing_runs: Sequence[str] = (),
     pool: Pool = "model",
 ) -> None:
     """Write the summary of some runs, if requested, and print it.
@@ -88,7 +88,7 @@ def report_runs(
         results: at least one run.
         settings: how the runs are pooled, and the colours of files.
         output: the files to write.
-        missing: runs of the session that cannot be read, each in words.
+        missing_runs: runs of the session that cannot be read, each in words.
         pool: which prompts of each model are pooled.
     """
     from rich.console import Console
@@ -105,7 +105,7 @@ def report_runs(
     models = {run.model.fingerprint: run.model for run in results}
     folder = lenses_dir(settings.cache_folder)
     controls = {mark: kept_line(folder, model) for mark, model in models.items()}
-    written: list[Path] = []
+    files: list[Path] = []
     try:
         # Files come first: the reader of the printed summary may stop reading.
         if output.out is not None:
@@ -113,16 +113,16 @@ def report_runs(
                 results,
                 pooling,
                 palette=settings.palette,
-                missing_runs=missing,
+                missing_runs=missing_runs,
                 pool=pool,
                 controls=controls,
             )
-            written = report.write(output.out, output.formats or ["json"])
+            files = report.write(output.out, output.formats or ["json"])
     finally:
         groups = group_runs(results, pool)
-        document = run_document(groups, pooling, missing_runs=missing, controls=controls)
+        document = run_document(groups, pooling, missing_runs=missing_runs, controls=controls)
         console.print(rich_lines(document))
-    print_written(written, console)
+    print_written(files, console)
 
 
 def print_table(

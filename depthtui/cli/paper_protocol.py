@@ -53,16 +53,16 @@ def under_paper_protocol(
             f"--protocol paper takes one of the paper's data sets: --task {', '.join(others)} or "
             f"{last}."
         )
-    said = {
+    fixed = {
         "--level": prompt_options.level,
         "--examples": prompt_options.examples,
         "--max-tokens": dataset.max_tokens,
         "--sample": dataset.sample,
         **{flag: name in overrides.values for name, flag in _SET.items()},
     }
-    for flag, value in said.items():
+    for flag, value in fixed.items():
         if value:
-            raise click.UsageError(f"--protocol paper says what {flag} would: leave that out.")
+            raise click.UsageError(f"--protocol paper fixes {flag}: leave it out.")
     paper, choice = PAPER_PROTOCOL, choices[name]
     settings = {
         "kl_threshold": paper.summary.kl_threshold,
@@ -90,6 +90,6 @@ def missing_datasets(names: Sequence[str], folder: Path) -> list[str]:
     from depthtui.models.reach import hub_endpoint, is_forbidden, reaches
     from depthtui.prompts.local_datasets import local_file
 
-    missing = [name for name in names if local_file(name, folder) is None]
+    absent = [name for name in names if local_file(name, folder) is None]
     can_fetch = find_spec("datasets") is not None and not is_forbidden()
-    return [] if missing and can_fetch and reaches(hub_endpoint()) else missing
+    return [] if absent and can_fetch and reaches(hub_endpoint()) else absent

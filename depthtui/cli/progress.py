@@ -14,7 +14,7 @@ from depthtui.report.progress_bars import ProgressBars
 from depthtui.sizes import about
 from depthtui.token_text import printable_line
 
-_SECONDS_WORTH_SAYING = 5.0
+_SHORTEST = 5.0
 """Seconds; longer work is announced before it begins."""
 
 
@@ -23,7 +23,7 @@ class _TimeLeft(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         seconds = task.time_remaining
-        if seconds is None or seconds < _SECONDS_WORTH_SAYING:
+        if seconds is None or seconds < _SHORTEST:
             return Text("")
         return Text(f"{about(seconds)} left")
 
@@ -49,12 +49,12 @@ class ProgressDisplay(ProgressBars):
 
     def emit(self, event: protocol.Event) -> None:
         if isinstance(event, protocol.MetricRows) and event.total == 0:
-            self._tell_time(event.metric, event.seconds_left)
+            self._print_time(event.metric, event.seconds_left)
         super().emit(event)
 
-    def _tell_time(self, metric: str, seconds: float) -> None:
+    def _print_time(self, metric: str, seconds: float) -> None:
         """Announce how long a metric will take, where that is long."""
-        if seconds >= _SECONDS_WORTH_SAYING:
+        if seconds >= _SHORTEST:
             prompt = f"{self._stage}: " if self.n_prompts > 1 else ""
             self._notify(f"{prompt}{METRIC_BY_NAME[metric].title} takes {about(seconds)}.")
 

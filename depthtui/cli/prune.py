@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from depthtui.data.run import Prompt
 
 _TASK_OF_BUDGET, _TASK_OF_ANSWERS = "grade_school", "addition"
-"""The tasks of the held-out prompts where none are named: the second has short answers."""
+"""Default tasks of the held-out prompts; the second has short answers."""
 
 
 def _layers(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
@@ -66,14 +66,14 @@ def _budget(
 )
 @model_argument_or_option
 @in_section(
-    "Which layers go, by one of",
-    click.option("--drop", "layers", callback=_layers, help="These, such as 3,5-7."),
+    "Layers to remove, by one of",
+    click.option("--drop", "layers", callback=_layers, help="These layers, such as 3,5-7."),
     click.option(
         "--budget",
         type=NumberRange(min=0, min_open=True),
         callback=_budget,
         metavar="NATS",
-        help="As many as keep KL to the whole model's output within so many nats.",
+        help="As many as keep the KL to the whole model's output within so many nats.",
     ),
     click.option(
         "--keep-answers",
@@ -90,8 +90,7 @@ def _budget(
     click.option(
         "--out",
         type=Folder(),
-        help="Folder of the model that is written, in which nothing is yet.  "
-        "[default: NAME-pruned]",
+        help="Empty or new folder for the written model.  [default: NAME-pruned]",
     ),
 )
 @cache_dir_option
@@ -106,23 +105,23 @@ def prune(
     trusted: TrustedModels,
     overrides: Overrides,
 ) -> int:
-    """Write MODEL without some of its layers, as a model of its own.
+    """Write MODEL without some of its layers, as a new model.
 
     The folder opens in transformers: safetensors in the dtype of MODEL's files with the layers
-    numbered anew, its configuration and its tokenizer, and the same as a recipe for mergekit. It
-    is written where its logits are those of MODEL without these layers, then loaded and measured
-    on the prompts.
+    renumbered, its configuration and its tokenizer, and a recipe for mergekit. It is written only
+    if its logits are those of MODEL without these layers; then it is loaded and measured on the
+    prompts.
 
-    Layers go in MODEL's own order of what they cost together. How many is chosen on the texts of
-    that order (--budget), or on as many prompts again (--keep-answers), and checked on prompts
-    that chose nothing: by default ten of grade_school, or of addition. Where the check fails
-    nothing is written.
+    Layers are removed in MODEL's order of their joint cost. Their number is chosen on the texts of
+    that order (--budget), or on as many further prompts (--keep-answers), and checked on held-out
+    prompts: by default ten of grade_school, or of addition. If the check fails, nothing is
+    written.
     """
     ways = [name for name, value in _ways(layers, budget, keep_answers) if value]
     if len(ways) != 1:
-        given_ways = f", not {' and '.join(ways)}" if ways else ""
+        problem = f", not {' and '.join(ways)}" if ways else ""
         raise click.UsageError(
-            f"Say which layers go by one of --drop, --budget and --keep-answers{given_ways}."
+            f"Choose the layers to remove by one of --drop, --budget and --keep-answers{problem}."
         )
     settings = overrides.settings()
     prompts = _prompts(prompt_options, settings, budget is not None, keep_answers is not None)
@@ -149,7 +148,7 @@ def prune(
         return INTERRUPTED
     print_pruning(pruning)
     if not pruning.passes:
-        say("Rounding has moved the written model over the gate.")
+        say("Rounding has moved the written model over the limit.")
         return 1
     return 0
 
@@ -164,10 +163,10 @@ def _prompts(
     prompt_options: PromptOptions, settings: Settings, by_budget: bool, by_answers: bool
 ) -> list[Prompt]:
     """The prompts to measure on; by answers twice as many: every second one chooses layers."""
-    named = prompt_options.prompts or prompt_options.files or prompt_options.task
-    if not named and not by_budget and not by_answers:
+    names_prompts = prompt_options.prompts or prompt_options.files or prompt_options.task
+    if not names_prompts and not by_budget and not by_answers:
         return []
-    if not named:
+    if not names_prompts:
         prompt_options = replace(
             prompt_options, task=_TASK_OF_ANSWERS if by_answers else _TASK_OF_BUDGET
         )
@@ -175,14 +174,15 @@ def _prompts(
         return gather_prompts(prompt_options, settings).prompts
     if prompt_options.task is not None:
         prompt_options = replace(
-            prompt_options, examples=2 * (prompt_options.examples or prompt_options.by_itself)
+            prompt_options,
+            examples=2 * (prompt_options.examples or prompt_options.default_examples),
         )
     try:
         prompts = gather_prompts(prompt_options, settings).prompts
     except click.UsageError as error:
         raise click.UsageError(
-            f"{error.message} --keep-answers takes twice as many prompts as --examples says: one "
-            "half chooses how many layers go, the other half checks it."
+            f"{error.message} --keep-answers takes twice the prompts of --examples: one half "
+            "chooses the number of layers, the other half checks it."
         ) from error
     if len(prompts) < 2 or not all(prompt.answer for prompt in prompts):
         raise click.UsageError(

@@ -1,4 +1,4 @@
-"""`depthtui prune`: layers chosen and checked, a model written and measured, a table out."""
+"""`depthtui prune`: chooses and checks layers, writes and measures a model, prints a table."""
 
 from __future__ import annotations
 
@@ -63,27 +63,27 @@ class Pruning:
 
     Attributes:
         info: the whole model.
-        written: the written model.
+        pruned: the written model.
         choice: how its layers were chosen; None where they were named.
-        measured: the written model beside the whole one, on each held-out prompt.
+        comparisons: the written model beside the whole one, on each held-out prompt.
     """
 
     info: ModelInfo
-    written: PrunedModel
+    pruned: PrunedModel
     choice: LayerChoice | None
-    measured: Sequence[OutputComparison]
+    comparisons: Sequence[OutputComparison]
 
     @property
     def left_out(self) -> list[int]:
         """The layers that were left out."""
-        return sorted(set(range(self.info.n_blocks)) - set(self.written.layers))
+        return sorted(set(range(self.info.n_blocks)) - set(self.pruned.layers))
 
     @property
     def cost(self) -> float:
         """The written model's value of the quantity that the gate limits."""
         if self.choice is None or isinstance(self.choice.gate, BudgetGate):
-            return fmean(prompt.kl for prompt in self.measured)
-        right = [bool(prompt.right) for prompt in self.measured if prompt.right_before]
+            return fmean(prompt.kl for prompt in self.comparisons)
+        right = [bool(prompt.right) for prompt in self.comparisons if prompt.right_before]
         return 1 - fmean(right)
 
     @property
@@ -112,7 +112,7 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
             if info.calls and not job.layers:
                 raise DepthError(
                     f"{info.name} runs its blocks in passes, and its order is of layers in one.",
-                    "Name the layers with --layers, each in all of its passes.",
+                    "Name the layers with --drop, each in all of its passes.",
                 )
             outputs = engine.whole_outputs(job.prompts, job.settings.chat_template, control)
             held_out = outputs if job.share is None else outputs[::2]
@@ -122,14 +122,14 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
             else:
                 choice.check()
                 left_out = choice.left_out
-            written = engine.prune(left_out, job.out, control, keep_loaded=False)
-            measured: list[OutputComparison] = []
+            pruned = engine.prune(left_out, job.out, control, keep_loaded=False)
+            comparisons: list[OutputComparison] = []
             if held_out:
                 # In the whole model's dtype: `auto` may choose another for a smaller model.
                 spec = replace(info.spec, name=str(job.out), revision="", dtype=info.dtype)
                 engine.load(spec, control)
-                measured = engine.compare(held_out, control)
-    return Pruning(info, written, choice, measured)
+                comparisons = engine.compare(held_out, control)
+    return Pruning(info, pruned, choice, comparisons)
 
 
 def _choice(
@@ -146,39 +146,37 @@ def _choice(
 
 def print_pruning(pruning: Pruning) -> None:
     """Print the written model's layers and cost, and the equivalents for other tools."""
-    info, written = pruning.info, pruning.written
+    info, pruned = pruning.info, pruning.pruned
     click.echo(
-        f"{len(written.layers)} of {info.n_blocks} layers: {numbers_text(written.layers)}\n"
-        f"{written.parameters:,} of {info.parameters:,} parameters\n"
-        f"logits as without these layers, off by {written.off:.2g} roundings"
+        f"{len(pruned.layers)} of {info.n_blocks} layers: {numbers_text(pruned.layers)}\n"
+        f"{pruned.parameters:,} of {info.parameters:,} parameters\n"
+        f"logits as without these layers, off by {pruned.off:.2g} roundings"
     )
-    print_written([written.folder])
-    if pruning.measured:
+    print_written([pruned.folder])
+    if pruning.comparisons:
         click.echo()
-        print_table(*_table(pruning.measured))
+        print_table(*_table(pruning.comparisons))
     if pruning.choice is not None:
         click.echo(f"\n{_protocol(pruning.choice)}")
     click.echo(f"\n{_other_tools(pruning)}")
 
 
-def _table(measured: Sequence[OutputComparison]) -> tuple[list[str], list[list[str]], list[int]]:
+def _table(comparisons: Sequence[OutputComparison]) -> tuple[list[str], list[list[str]], list[int]]:
     """A table of a pruned model beside the whole one: headings, rows and columns of numbers."""
-    count = len(measured)
+
+    def mean(name: str) -> float:
+        return fmean(getattr(prompt, name) for prompt in comparisons)
+
+    count = len(comparisons)
     rows = [
-        ["KL to the whole model's output, nats", "0", f"{fmean(one.kl for one in measured):.3f}"],
-        ["first choices kept", "100%", f"{fmean(one.same_choices for one in measured):.0%}"],
-        [
-            "loss, nats",
-            f"{fmean(one.loss_before for one in measured):.3f}",
-            f"{fmean(one.loss for one in measured):.3f}",
-        ],
+        ["KL to the whole model's output, nats", "0", f"{mean('kl'):.3f}"],
+        ["first choices kept", "100%", f"{mean('same_choices'):.0%}"],
+        ["loss, nats", f"{mean('loss_before'):.3f}", f"{mean('loss'):.3f}"],
     ]
-    answered = [one for one in measured if one.right is not None]
+    answered = [prompt for prompt in comparisons if prompt.right is not None]
     if answered:
-        before, after = (
-            sum(map(bool, right))
-            for right in zip(*((one.right_before, one.right) for one in answered), strict=True)
-        )
+        before = sum(bool(prompt.right_before) for prompt in answered)
+        after = sum(bool(prompt.right) for prompt in answered)
         rows.append(
             ["answers right", f"{before} of {len(answered)}", f"{after} of {len(answered)}"]
         )
@@ -201,13 +199,11 @@ def _protocol(choice: LayerChoice) -> str:
 
 def _other_tools(pruning: Pruning) -> str:
     """The same layers for mergekit and llama.cpp, each with its own numbering."""
-    ranges = ", ".join(
-        f"[{first}, {last + 1}]" for first, last in ranges_of(pruning.written.layers)
-    )
-    gone = ",".join(map(str, pruning.left_out))
+    ranges = ", ".join(f"[{first}, {last + 1}]" for first, last in ranges_of(pruning.pruned.layers))
+    removed = ",".join(map(str, pruning.left_out))
     return (
-        f"mergekit: {pruning.written.folder / RECIPE}; the layers that stay, each range without "
+        f"mergekit: {pruning.pruned.folder / RECIPE}; the layers that stay, each range without "
         f"its end: {ranges}\n"
-        f"llama.cpp: llama-quantize --prune-layers {gone} MODEL.gguf PRUNED.gguf TYPE; the "
+        f"llama.cpp: llama-quantize --prune-layers {removed} MODEL.gguf PRUNED.gguf TYPE; the "
         "layers that go, one by one"
     )

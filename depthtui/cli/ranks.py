@@ -23,8 +23,8 @@ def run_as_rank(command: str, run: Callable[[], int]) -> int:
     """
 
     def refuse() -> int:
-        instead = f"`depthtui {command}`" if command else "The explorer"
-        say(f"{instead} runs in one process. Start it without torchrun.")
+        subject = f"`depthtui {command}`" if command else "The explorer"
+        say(f"{subject} runs in one process. Start it without torchrun.")
         return 2
 
     return as_rank(run if command in COMMANDS else refuse, say, restarts=command != "engine")

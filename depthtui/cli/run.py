@@ -118,7 +118,7 @@ def run(
         max_tokens=dataset.max_tokens,
         more=prompts.more,
         n_more=prompts.n_more,
-        named=overrides.values.get("metrics") or named_metrics(run_settings),
+        named_metrics=overrides.values.get("metrics") or named_metrics(run_settings),
         states=() if states is None else find_state_files(states),
     )
     results = run_job(job, notice=say, fail=fail, on_bug=log_bug)

@@ -16,7 +16,7 @@ from depthtui.errors import DepthError
 from depthtui.installing import install_extra
 
 _WARNING = (
-    "Whoever gets this address can run models and write files as you, and whoever is on the way "
+    "Anyone who has this address can run models and write files as you, and anyone on the network "
     "can read it: nothing is encrypted. A tunnel (ssh -L) is safer than --allow-remote."
 )
 
@@ -49,9 +49,9 @@ def serve(
 ) -> None:
     """Serve the explorer to a browser on this machine.
 
-    Each page that is opened is an explorer of its own, which ends with its page. The printed
-    address holds a secret, without which every request is refused. Options of the explorer, such
-    as --model and --device, are handed on to it. From another machine,
+    Each open page is an explorer of its own, which ends with its page. The printed address
+    contains a secret, without which every request is refused. Options of the explorer, such as
+    --model and --device, are passed on. From another machine,
     `ssh -L 8000:localhost:8000 HOST` there lets the same address be opened.
     """
     if find_spec("textual_serve") is None:
@@ -62,14 +62,12 @@ def serve(
     from depthtui.cli.web_server import WebServer, is_local
 
     if not (is_local(host) or allow_remote):
-        raise click.UsageError(
-            f"{host} is reached from other machines: --allow-remote serves them, too."
-        )
+        raise click.UsageError(f"{host} is open to other machines: --allow-remote allows them.")
     # Wrong options are reported here, not on a page.
     explorer = click.Command("depthtui", params=context.find_root().command.params)
-    with explorer.make_context("depthtui", list(options)) as overrides:
-        refuse_trust_in_last_model(overrides.params)
-    # -P: no module of the folder that depthtui was started in is imported.
+    with explorer.make_context("depthtui", list(options)) as inner:
+        refuse_trust_in_last_model(inner.params)
+    # -P: no module of the working folder is imported.
     command = [sys.executable, "-P", "-m", "depthtui", *options]
     with _listening(host, port) as listening:
         server = WebServer(command, listening, secrets.token_urlsafe(24), allow_remote)
@@ -86,6 +84,6 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise DepthError(
-            f"{host}:{port} cannot be served on ({error.strerror}).",
+            f"{host}:{port} cannot be used ({error.strerror}).",
             "Choose another one with --port, or 0 for a free one.",
         ) from None

@@ -1,4 +1,4 @@
-"""`depthtui sessions`: the sessions that the explorer has kept."""
+"""`depthtui sessions`: the kept sessions of the explorer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _NAMES = "`depthtui sessions list` has the names."
     ],
 )
 def sessions() -> None:
-    """List, export and remove the sessions that the explorer has kept."""
+    """List, export and remove the kept sessions of the explorer."""
 
 
 @sessions.command("list")
@@ -86,14 +86,14 @@ def export(name: str, overrides: Overrides, output: OutOptions, pool: Pool) -> i
     settings = overrides.settings()
     session = _named(name, overrides).session
     store = open_store(settings.cache_folder, settings.cache_limit, say)
-    results, missing = [], []
+    results, missing_runs = [], []
     for number, run in enumerate(session.runs, start=1):
         result = read_run(store, run)
         if result is None:
-            missing.append(missing_words(number, run.prompt, run.model))
+            missing_runs.append(missing_words(number, run.prompt, run.model))
         else:
             results.append(result)
-    for words in missing:
+    for words in missing_runs:
         say(f"{words[0].upper()}{words[1:]}.")
     if not results:
         raise DepthError(
@@ -105,8 +105,8 @@ def export(name: str, overrides: Overrides, output: OutOptions, pool: Pool) -> i
         kl_threshold=session.kl_threshold,
         overlap_threshold=session.overlap_threshold,
     )
-    report_runs(results, settings, output, missing, pool)
-    return 1 if missing else 0
+    report_runs(results, settings, output, missing_runs, pool)
+    return 1 if missing_runs else 0
 
 
 @sessions.command()
@@ -115,12 +115,12 @@ def export(name: str, overrides: Overrides, output: OutOptions, pool: Pool) -> i
 def remove(names: tuple[str, ...], overrides: Overrides) -> None:
     """Delete the sessions of these whole names; the results of their runs stay in the cache."""
     folder = _folder(overrides)
-    found = {file.name: file for file in folder.files(say)}
+    files = {file.name: file for file in folder.files(say)}
     for name in names:
-        if name not in found:
+        if name not in files:
             raise DepthError(f"No session is named {name}.", _NAMES)
     for name in dict.fromkeys(names):
-        folder.remove(found[name])
+        folder.remove(files[name])
         click.echo(f"deleted {name}")
 
 
@@ -137,10 +137,10 @@ def _named(name: str, overrides: Overrides) -> SessionFile:
         DepthError: no session has it, or several do.
     """
     files = _folder(overrides).files(say)
-    found = [file for file in files if file.name == name]
-    found = found or [file for file in files if file.name.startswith(name)]
-    if not found:
+    matches = [file for file in files if file.name == name]
+    matches = matches or [file for file in files if file.name.startswith(name)]
+    if not matches:
         raise DepthError(f"No session is named {name}.", _NAMES)
-    if len(found) > 1:
-        raise DepthError(f"{len(found)} sessions have names that begin with {name}.", _NAMES)
-    return found[0]
+    if len(matches) > 1:
+        raise DepthError(f"{len(matches)} sessions have names that begin with {name}.", _NAMES)
+    return matches[0]

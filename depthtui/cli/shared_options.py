@@ -70,9 +70,9 @@ class OneOf(click.Choice[str]):
         return super().convert(name, param, ctx)
 
 
-def no_such(name: str, known: Sequence[str]) -> str:
+def no_such(name: str, names: Sequence[str]) -> str:
     """The error for an unknown name: all names, and the similar ones."""
-    return f"{name!r} is not one of {', '.join(known)}.{did_you_mean(name, known)}"
+    return f"{name!r} is not one of {', '.join(names)}.{did_you_mean(name, names)}"
 
 
 class Folder(click.Path):
@@ -84,12 +84,12 @@ class Folder(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The folder in a text."""
         if not value:
-            self.fail("it names no folder.", param, ctx)
+            self.fail("the name is empty.", param, ctx)
         return super().convert(value, param, ctx)
 
 
 def read_size(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
-    """Reads a size such as `10GiB`, in bytes."""
+    """Read a size such as `10GiB`, in bytes."""
     if value is None:
         return None
     try:
@@ -120,7 +120,7 @@ def _data_files(
     return files
 
 
-def names_from(known: Callable[[], Sequence[str]]) -> _Callback:
+def names_from(all_names: Callable[[], Sequence[str]]) -> _Callback:
     """A callback that reads names separated by commas, or `all`.
 
     It returns None where no name is given.
@@ -132,11 +132,11 @@ def names_from(known: Callable[[], Sequence[str]]) -> _Callback:
         if value is None:
             return None
         if value.strip() == "all":
-            return tuple(known())
+            return tuple(all_names())
         names = tuple(dict.fromkeys(part.strip() for part in value.split(",")))
         for name in names:
-            if name not in known():
-                raise click.BadParameter(no_such(name, known()))
+            if name not in all_names():
+                raise click.BadParameter(no_such(name, all_names()))
         return names
 
     return read
@@ -172,7 +172,7 @@ class PromptOptions:
         task: a task or a data set, or None.
         level: the task's level; None for its default.
         examples: number of the task's prompts; None where not given.
-        by_itself: the default number, where the task has that many.
+        default_examples: the default number, where the task has that many.
         answers: answers of the typed prompts, one for each; empty for none.
     """
 
@@ -181,7 +181,7 @@ class PromptOptions:
     task: str | None
     level: str | None
     examples: int | None
-    by_itself: int = 1
+    default_examples: int = 1
     answers: tuple[str, ...] = ()
 
 
@@ -276,7 +276,11 @@ def _collect(
 
         in_section(section, *options)(collected)
         parameters: list[click.Parameter] = vars(collected)["__click_params__"]
-        names = [found.name for found in parameters if found.name and found.name not in before]
+        names = [
+            parameter.name
+            for parameter in parameters
+            if parameter.name and parameter.name not in before
+        ]
         return collected
 
     return add
@@ -304,8 +308,8 @@ def override_options(section: str, *options: _Decorator) -> _Decorator:
 
     def hand_over(own: dict[str, Any], arguments: dict[str, Any]) -> None:
         before: Overrides = arguments.get("overrides", Overrides())
-        named = {name: value for name, value in own.items() if value is not None}
-        arguments["overrides"] = Overrides({**before.values, **named})
+        values = {name: value for name, value in own.items() if value is not None}
+        arguments["overrides"] = Overrides({**before.values, **values})
 
     return _collect(section, options, hand_over)
 
@@ -320,9 +324,9 @@ def declared(
         but: names of fields that have no option here.
         only: names of fields that have one; None for all.
     """
-    found = {name: option for kind in kinds for name, option in options_of(kind).items()}
-    wanted = found.keys() - set(but) if only is None else set(only)
-    return [_declared(name, option) for name, option in found.items() if name in wanted]
+    options = {name: option for kind in kinds for name, option in options_of(kind).items()}
+    names = options.keys() - set(but) if only is None else set(only)
+    return [_declared(name, option) for name, option in options.items() if name in names]
 
 
 def _declared(name: str, option: Option, **how: Any) -> _Decorator:
@@ -335,7 +339,7 @@ def _declared(name: str, option: Option, **how: Any) -> _Decorator:
 
 
 def _type(option: Option) -> dict[str, Any]:
-    """How click reads the option."""
+    """The arguments by which click reads the option."""
     if option.choices:
         return {"type": OneOf(option.choices, dict(option.aliases))}
     if option.kind is int and option.read is None:
@@ -386,18 +390,18 @@ _trust_option = one_argument(
     click.option(
         "--trust-remote-code",
         is_flag=True,
-        help="Let Python code that the model brings run, with your rights: read it first.",
+        help="Let Python code that comes with the model run, with your rights: read it first.",
     ),
 )
 
 
 def model_options(command: Any) -> Any:
-    """Options for how a model is opened, and whether its own code may run."""
+    """Options of a model, and whether its own code may run."""
     return _spec_options(_trust_option(command))
 
 
 def refuse_trust_in_last_model(values: Mapping[str, Any]) -> None:
-    """Refuse to trust the model that was opened last: a file names it, not the command line."""
+    """Refuse to trust the last opened model: a file names it, not the command line."""
     if values["trust_remote_code"] and values["model"] is None:
         raise click.UsageError("--trust-remote-code is for the model that --model names.")
 
@@ -409,10 +413,10 @@ def _one_model(model: str | None, by_option: str | None) -> str:
     """The model, which must be named exactly once."""
     if model is not None and by_option is not None:
         raise click.UsageError("The model is named twice: by MODEL and by --model.")
-    found = by_option if model is None else model
-    if found is None:
+    name = by_option if model is None else model
+    if name is None:
         raise click.UsageError("Missing argument 'MODEL'.")
-    return found
+    return name
 
 
 model_argument_or_option = one_argument(
@@ -424,18 +428,18 @@ model_argument_or_option = one_argument(
 )
 
 
-def _prompt_options(by_itself: int) -> _Decorator:
-    """Options for prompts; `by_itself` is the default number of a task's prompts."""
+def _prompt_options(default_examples: int) -> _Decorator:
+    """Options for prompts; `default_examples` is the default number of a task's prompts."""
     return one_argument(
         "Prompts",
         "prompt_options",
-        partial(PromptOptions, by_itself=by_itself),
+        partial(PromptOptions, default_examples=default_examples),
         click.option("--prompt", "prompts", multiple=True, help="A prompt; may be given again."),
         click.option(
             "--answer",
             "answers",
             multiple=True,
-            help="The answer of a --prompt: its end, put behind it where it lacks it.",
+            help="The answer of a --prompt: its end, appended where it lacks it.",
         ),
         click.option(
             "--prompt-file",
@@ -450,11 +454,11 @@ def _prompt_options(by_itself: int) -> _Decorator:
             help="Prompts of a task; `depthtui tasks` lists them.",
             shell_complete=complete_tasks,
         ),
-        click.option("--level", help="How hard the task's prompts are."),
+        click.option("--level", help="Level of the task's prompts: how hard they are."),
         click.option(
             "--examples",
             type=examples_range(),
-            help=f"How many prompts of the task.  [default: {by_itself}]",
+            help=f"Number of prompts of the task.  [default: {default_examples}]",
         ),
     )
 
@@ -470,8 +474,7 @@ dataset_options = one_argument(
         multiple=True,
         callback=_data_files,
         metavar="NAME=FILE",
-        help="File of the data set that --task names; without it, the one on this disk, or else "
-        "the hub's.",
+        help="File of the data set that --task names; else the one on this disk, or the hub's.",
     ),
     click.option(
         "--sample", is_flag=True, help="Draw a data set's prompts by the seed, not its first ones."
@@ -479,7 +482,7 @@ dataset_options = one_argument(
     click.option(
         "--max-tokens",
         type=click.IntRange(1),
-        help="Leave longer prompts out; of a data set, later ones come instead.",
+        help="Leave longer prompts out; a data set's next ones replace them.",
     ),
 )
 _IN_PART = (*OF_A_PART, "tolerance", "riemann_steps")
@@ -564,7 +567,7 @@ class CommandPrompts:
 def gather_prompts(
     prompt_options: PromptOptions, settings: Settings, dataset: DatasetOptions | None = None
 ) -> CommandPrompts:
-    """Typed prompts, then those of files, then those of a task or a data set."""
+    """Typed prompts, then prompts of files, then of a task or a data set."""
     from depthtui.prompts.answers import with_answer
     from depthtui.prompts.dataset_formats import DATASETS
     from depthtui.prompts.prompt_files import read_prompts, read_standard_input
@@ -590,7 +593,7 @@ def gather_prompts(
         if task in DATASETS:
             return _with_dataset(prompts, task, prompt_options, dataset, settings)
         if task is not None:
-            count = prompt_options.examples or prompt_options.by_itself
+            count = prompt_options.examples or prompt_options.default_examples
             prompts += make_prompts(task, prompt_options.level, count, settings.seed)
     except DepthError as error:
         raise click.UsageError(str(error)) from error
@@ -608,7 +611,7 @@ def _refuse_level_in(task: str) -> None:
     if name != task and (name in TASKS or name in DATASETS):
         one_level = level if level.isdecimal() and len(level) < 10 else "LEVEL"
         raise click.UsageError(
-            f"{short_repr(task)} is a task with its levels, as `depthtui sweep` takes it. "
+            f"{short_repr(task)} is a task with its levels, as in `depthtui sweep`. "
             f"Write --task {name} --level {one_level}."
         )
 
@@ -626,10 +629,10 @@ def _with_dataset(
     source = dataset.data.get(name)
     sample_seed = settings.seed if dataset.sample else None
     folder = datasets_dir(settings.cache_folder)
-    count, level = prompt_options.examples or prompt_options.by_itself, prompt_options.level
+    count, level = prompt_options.examples or prompt_options.default_examples, prompt_options.level
     if dataset.max_tokens is None:
         fewest = prompt_options.examples or 1
-        found = read_dataset(name, source, count, sample_seed, level, folder, fewest)
-        return CommandPrompts(prompts + found)
+        dataset_prompts = read_dataset(name, source, count, sample_seed, level, folder, fewest)
+        return CommandPrompts(prompts + dataset_prompts)
     # Only the model's tokenizer can tell which of them are short enough.
     return CommandPrompts(prompts, rows(name, source, sample_seed, level, folder), count)

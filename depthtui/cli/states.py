@@ -13,8 +13,8 @@ states_option = in_section(
         "--states",
         type=Folder(),
         metavar="DIR",
-        help="Measure the states that vLLM's extract_hidden_states has written there, instead of "
-        "running prompts.",
+        help="Measure the states in the files of vLLM's extract_hidden_states, instead of running "
+        "prompts.",
     ),
 )
 
@@ -30,7 +30,7 @@ def refuse_prompts(
     Raises:
         UsageError: there is such an option; the error names it.
     """
-    said = {
+    prompt_values = {
         "--prompt": prompt_options.prompts,
         "--answer": prompt_options.answers,
         "--prompt-file": prompt_options.files,
@@ -43,8 +43,6 @@ def refuse_prompts(
         "--protocol": protocol,
         "--chat-template": overrides.values.get("chat_template"),
     }
-    for flag, value in said.items():
+    for flag, value in prompt_values.items():
         if value:
-            raise click.UsageError(
-                f"--states reads prompts that have been served: leave {flag} out."
-            )
+            raise click.UsageError(f"--states reads prompts that were served: leave {flag} out.")

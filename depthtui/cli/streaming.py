@@ -1,4 +1,4 @@
-"""`depthtui generate`: the engine in this process, prompts in, texts out as they are written."""
+"""`depthtui generate`: runs the engine in this process, and prints texts as they are written."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def generate_texts(
 
 
 class _Pen:
-    """Prints tokens, coloured by depth where the terminal has colours."""
+    """Prints tokens, coloured by depth on a terminal with colours."""
 
     def __init__(self, console: Console, measure: str, name: str, n_layers: int) -> None:
         self._console = console
@@ -142,8 +142,8 @@ class _Pen:
             if place:
                 self._console.print()
             if line:
-                shown = Text(printable_line(line), style if self._console.is_terminal else "")
-                self._console.print(shown, end="", soft_wrap=True)
+                text_line = Text(printable_line(line), style if self._console.is_terminal else "")
+                self._console.print(text_line, end="", soft_wrap=True)
 
     def _flush(self) -> None:
         self._console.file.flush()

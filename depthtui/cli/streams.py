@@ -43,10 +43,10 @@ class _ErrorStream(io.FileIO):
 
 
 def open_streams() -> None:
-    """Give every standard stream a file and an encoding that takes every character.
+    """Give every standard stream a file, and an encoding for every character.
 
-    A closed one is /dev/null: the next file that is opened would get its number. A character that
-    the encoding lacks is written as such as `\\xb7`.
+    A closed stream becomes /dev/null, since the next open file would get its number. A character
+    that the encoding lacks is escaped, such as `\\xb7`.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
@@ -86,7 +86,7 @@ def work_without_output() -> None:
 
 
 def output_failure() -> OSError | None:
-    """The error by which output was lost, if any was."""
+    """The error that ended standard output, if any."""
     output = _output()
     return None if output is None else output.failure
 

@@ -48,7 +48,7 @@ class _SweepCommand(SectionedCommand):
 
 
 _WORDS = "depthtui.sweep.words"
-_NOT_OF_A_PART = {"--slurm": 1, "--sbatch": 1, "--submit": 0, "--out": 1, "--format": 1}
+_FOR_THE_WHOLE = {"--slurm": 1, "--sbatch": 1, "--submit": 0, "--out": 1, "--format": 1}
 """Options that the Slurm scripts replace or omit, with the number of values of each."""
 
 
@@ -130,7 +130,7 @@ class RayOptions:
 
 @dataclass(frozen=True)
 class SlurmOptions:
-    """Whether a Slurm cluster runs a sweep, and how.
+    """How a Slurm cluster runs a sweep.
 
     Attributes:
         slurm: tasks of the array; None to run here.
@@ -285,8 +285,8 @@ def sweep(
     """Measure every model on every task, and answer the paper's questions.
 
     Does effective depth grow with size, do models differ on the same prompts, do harder tasks
-    use more of it? Models and tasks come from options or from a TOML file. Every prompt is kept
-    as it is done: the same command continues where it was stopped.
+    use more of it? Models and tasks come from options or from a TOML file. The record of every
+    prompt is kept: the same command continues where it was stopped.
     """
     from depthtui.sweep.folder import SweepFolder
     from depthtui.sweep.merge import check_can_join
@@ -331,7 +331,7 @@ def sweep(
             else:
                 outcome = _run(plan, folder, settings, trusted, shard)
     except KeyboardInterrupt:
-        say(f"Stopped. What is done is in {path}; the same command goes on from there.")
+        say(f"Stopped. The records are in {path}; the same command continues there.")
         raise
     _report(outcome, path, formats, write=is_whole)
     if shard is not None and not is_whole:
@@ -378,7 +378,7 @@ def _plan(
         plan = replace(plan, models=(*plan.models, *specs), tasks=(*plan.tasks, *tasks))
         if plan_options.protocol:
             if not tasks and drawing != Drawing():
-                raise DepthError("--protocol paper says which prompts are run, and how many.")
+                raise DepthError("--protocol paper fixes which prompts are run, and how many.")
             plan = _on_the_papers_data(plan, data, settings)
         return check_plan(with_absolute_paths(plan))
     except DepthError as error:
@@ -393,15 +393,15 @@ def _on_the_papers_data(plan: SweepPlan, data: Mapping[str, str], settings: Sett
     from depthtui.sweep.paper import with_paper_protocol
 
     names = [dataset.name for dataset in PAPER_PROTOCOL.datasets]
-    wanted = [name for name in names if name not in data]
-    left_out = missing_datasets(wanted, datasets_dir(settings.cache_folder))
+    names_without_file = [name for name in names if name not in data]
+    left_out = missing_datasets(names_without_file, datasets_dir(settings.cache_folder))
     if left_out:
-        say(f"Left out, since neither this disk nor the hub has them: {', '.join(left_out)}.")
+        say(f"Left out, neither on this disk nor on the hub: {', '.join(left_out)}.")
         for name in left_out:
             say(how_to_get(name, datasets_dir(settings.cache_folder)))
     plan = with_paper_protocol(plan, data, left_out)
-    taken = [name for name in names if name not in left_out]
-    say(PAPER_PROTOCOL.in_words(taken, plan.summary.seed))
+    present = [name for name in names if name not in left_out]
+    say(PAPER_PROTOCOL.in_words(present, plan.summary.seed))
     return plan
 
 
@@ -433,7 +433,7 @@ def _run(
 def _run_on_gpus(
     plan: SweepPlan,
     folder: SweepFolder,
-    wanted: int,
+    n_gpus: int,
     settings: Settings,
     trusted: TrustedModels,
     shard: Shard | None,
@@ -442,15 +442,15 @@ def _run_on_gpus(
     from depthtui.sweep.display import SweepDisplay
     from depthtui.sweep.on_gpus import GpuEngine, run_on_gpus
 
-    there = visible_gpus()
-    if len(there) < max(wanted, 1):
-        words = f"{len(there)} CUDA GPU{'s' * (len(there) > 1)}" if there else "no CUDA GPU"
-        hint = "--gpus all takes all of them." if there else "Leave --gpus out."
+    gpus = visible_gpus()
+    if len(gpus) < max(n_gpus, 1):
+        words = f"{len(gpus)} CUDA GPU{'s' * (len(gpus) > 1)}" if gpus else "no CUDA GPU"
+        hint = "--gpus all uses all of them." if gpus else "Leave --gpus out."
         raise DepthError(f"--gpus needs more than this machine has: {words}.", hint)
     cache = str(settings.cache_folder)
     engine = GpuEngine(cache, settings.use_cache, settings.cache_limit, trusted.every)
     with SweepDisplay(say) as display:
-        return run_on_gpus(plan, folder, there[: wanted or None], engine, display, say, shard)
+        return run_on_gpus(plan, folder, gpus[: n_gpus or None], engine, display, say, shard)
 
 
 def _run_on_ray(
@@ -496,14 +496,14 @@ def _write_for_slurm(
 
 def _words_of_a_part(words: Sequence[str]) -> tuple[str, ...]:
     """The arguments that each part of the sweep is run with."""
-    kept, rest = [], iter(words)
+    part_words, rest = [], iter(words)
     for word in rest:
         name, sign, _ = word.partition("=")
-        if name not in _NOT_OF_A_PART:
-            kept.append(word)
-        elif not sign and _NOT_OF_A_PART[name]:
+        if name not in _FOR_THE_WHOLE:
+            part_words.append(word)
+        elif not sign and _FOR_THE_WHOLE[name]:
             next(rest)
-    return tuple(kept)
+    return tuple(part_words)
 
 
 def _merge(parts: Sequence[Path], out: Path, formats: tuple[str, ...] | None) -> int:
@@ -527,7 +527,7 @@ def _report(outcome: Outcome, folder: Path, formats: tuple[str, ...] | None, wri
     summary = summarise_sweep(outcome)
     report = sweep_report(summary, questions(summary))
     # Files come first: the reader of the printed table may stop reading.
-    written = report.write(folder, formats) if write else []
+    files = report.write(folder, formats) if write else []
     console = Console(highlight=False)
     console.print(rich_lines(report.document()))
-    print_written(written, console)
+    print_written(files, console)

@@ -1,4 +1,4 @@
-"""An explorer that is shown on a page, and ends with it.
+"""An explorer that is shown on a page, and ends with the page.
 
 Its standard input and output carry packets: a letter, the size of the payload in four bytes, the
 payload. `D` is for the bytes of a terminal, `M` for a message in JSON (Textual's `WebDriver`).
@@ -19,19 +19,19 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from depthtui.files import parse_json
 
 LARGEST_MESSAGE = 4 << 20
-"""Bytes of a message of a page; a paste is the largest."""
+"""Most bytes of a message of a page; a paste is the largest."""
 
 _COLUMNS, _LINES = (2, 80, 800), (2, 24, 250)
 """Columns and lines of a page's terminal: the fewest, the default, the most."""
 
 _PATIENCE = 4.0
-"""Seconds that an explorer has to end by itself."""
+"""Seconds that an explorer may take to end by itself."""
 
-_TAKES_INPUT = 60.0
+_INPUT_PATIENCE = 60.0
 """Seconds within which a working explorer reads its input."""
 
 _PRELUDE = b"__GANGLION__\n"
-"""The line that comes before the first packet."""
+"""The line before the first packet."""
 
 
 class WebExplorer:
@@ -82,13 +82,13 @@ class WebExplorer:
     async def show_on(self, page: web.WebSocketResponse) -> None:
         """Draw on a page and read its input, until one of the two ends."""
         drawing = asyncio.create_task(self._draw_on(page))
-        taking = asyncio.create_task(self._take_from(page))
+        reading = asyncio.create_task(self._read_from(page))
         try:
-            await asyncio.wait((drawing, taking), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((drawing, reading), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (drawing, taking):
+            for task in (drawing, reading):
                 task.cancel()
-            results = await asyncio.gather(drawing, taking, return_exceptions=True)
+            results = await asyncio.gather(drawing, reading, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 raise result
@@ -104,7 +104,7 @@ class WebExplorer:
                     await page.send_bytes(payload)
         await page.close()
 
-    async def _take_from(self, page: web.WebSocketResponse) -> None:
+    async def _read_from(self, page: web.WebSocketResponse) -> None:
         async for message in page:
             if message.type is not WSMsgType.TEXT:
                 break
@@ -115,7 +115,7 @@ class WebExplorer:
             if packet:
                 self._input.write(packet)
                 try:
-                    await asyncio.wait_for(self._input.drain(), _TAKES_INPUT)
+                    await asyncio.wait_for(self._input.drain(), _INPUT_PATIENCE)
                 except (ConnectionError, TimeoutError):
                     break
         await page.close(code=WSCloseCode.POLICY_VIOLATION)
@@ -151,7 +151,7 @@ def packet_of(message: str) -> bytes:
 
 
 def size_of(width: Any, height: Any) -> tuple[int, int]:
-    """Columns and lines of a terminal, within the limits, whatever a page asks for."""
+    """Columns and lines of a terminal, from a page's values, within the limits."""
     return _within(width, *_COLUMNS), _within(height, *_LINES)
 
 

@@ -1,10 +1,10 @@
-"""Pages that show the explorer, at an address that holds a secret.
+"""Pages that show the explorer, at an address that contains a secret.
 
-Whoever opens the explorer can run models and write files as the user who serves it. A browser
-sends requests to this machine for any page that asks it to, so that being bound to localhost
-alone keeps nobody out: every path begins with the secret, a request must name a host that is
-ours, and may not come from another page. The secret is in no cookie, which a browser would send
-to every port of this machine.
+Anyone who opens the explorer can run models and write files as the user who serves it. Binding to
+localhost is not enough, because a browser sends requests to this machine for any page that asks
+it to. Every path therefore begins with the secret, a request must name a host of this server, and
+may not come from another page. The secret is in no cookie, which a browser would send to every
+port of this machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MOST_EXPLORERS = 8
 """Explorers at once: each is a process, and may load a model."""
 
 _PATIENCE = 5.0
-"""Seconds that open pages have when the server ends."""
+"""Seconds that open pages may take to close when the server ends."""
 
 _HEARTBEAT = 15.0
 """Seconds between checks that a page is still open."""
@@ -68,7 +68,7 @@ _TOO_MANY = f"{MOST_EXPLORERS} explorers are open. Close the page of one.\n"
 
 
 class WebServer:
-    """Serves the explorer to whoever has the secret.
+    """Serves the explorer to requests with the secret.
 
     Args:
         command: the command that starts the explorer.
@@ -97,7 +97,7 @@ class WebServer:
         # aiohttp logs the traceback of each request that is no HTTP.
         logging.getLogger("aiohttp").addHandler(logging.NullHandler())
         logging.getLogger("aiohttp").propagate = False
-        # No log of requests: their addresses hold the secret.
+        # No log of requests: their addresses contain the secret.
         web.run_app(
             self.make_app(),
             sock=self._listening,
@@ -134,8 +134,8 @@ class WebServer:
         origin = request.headers.get("Origin")
         if origin is not None and _place_of(origin) != request.host:
             return _FROM_ELSEWHERE
-        brought = request.path.split("/", 2)[1]
-        if not hmac.compare_digest(brought.encode("utf-8", "replace"), self._secret.encode()):
+        secret = request.path.split("/", 2)[1]
+        if not hmac.compare_digest(secret.encode("utf-8", "replace"), self._secret.encode()):
             return _REFUSED
         return ""
 

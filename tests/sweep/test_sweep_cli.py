@@ -106,7 +106,7 @@ def test_ctrl_c_and_a_scheduler_end_it_alike(
     engine.dies_at, engine.death = 2, lambda: signal.raise_signal(number)
     assert run("--model", "alpha", "--task", "facts", "--out", str(home / "out")) == 130
     captured = capsys.readouterr()
-    assert "the same command goes on from there" in captured.err
+    assert "the same command continues there" in captured.err
     assert not captured.out
     assert (home / "out" / "sweep.json").exists()
 
@@ -184,7 +184,7 @@ def test_the_papers_protocol_takes_files(
     assert "Left out" not in told
     assert run("--model", "alpha", "--protocol", "paper", *data[:2], "--out", str(home / "b")) == 0
     told = " ".join(capsys.readouterr().err.split())
-    assert "Left out, since neither this disk nor the hub has them: hellaswag, aime24." in told
+    assert "Left out, neither on this disk nor on the hub: hellaswag, aime24." in told
     assert f"HellaSwag is not on this disk: not in {datasets_dir(default_cache_dir())}" in told
     assert "the first 10 examples of GSM8K; teacher-forced" in told
     (cell,) = json.loads((home / "b" / "report.json").read_text())["cells"]
