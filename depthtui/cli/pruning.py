@@ -80,7 +80,7 @@ class Pruning:
 
     @property
     def cost(self) -> float:
-        """The written model's value of the quantity that the gate limits."""
+        """The written model's cost, which the gate limits."""
         if self.choice is None or isinstance(self.choice.gate, BudgetGate):
             return fmean(prompt.kl for prompt in self.comparisons)
         right = [bool(prompt.right) for prompt in self.comparisons if prompt.right_before]

@@ -29,7 +29,7 @@ _LONGEST_CHARACTER = 4
 
 @dataclass(frozen=True)
 class GenerationJob:
-    """The texts to write, and their place.
+    """The texts to write, and the place to keep them.
 
     Attributes:
         spec: the model.
