@@ -375,7 +375,7 @@ def _trends_over(
 
 
 def _over_right_answers(cells: Sequence[CellSummary]) -> Iterable[_Comparison[Trend]]:
-    """The trend over the levels with enough right answers; over all where fewer than two have."""
+    """The trend over the levels with enough right answers; over all, if fewer than two have."""
     enough = [cell for cell in cells if cell.accuracy and cell.accuracy.right >= FEWEST_UNITS]
     levels = enough if len(enough) > 1 else cells
     words = f"{_levels_words([cell.cell.task for cell in levels])}, right answers alone"
