@@ -79,7 +79,7 @@ class DepthCurves(Chart):
         return None
 
     def _mark_note(self) -> str:
-        """How the layer at a mark and the number of layers go together; empty without a mark."""
+        """How the layer at a mark relates to the number of layers; empty without a mark."""
         layers = (curve.effective for curve in curves_of(self.reading))
         layer = next((layer for layer in layers if layer is not None), None)
         return "" if layer is None else f"◆ {layer}: after layer {layer}, a depth of {layer + 1}"

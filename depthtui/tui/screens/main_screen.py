@@ -185,7 +185,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
 
     def watch_measure(self, measure: Measure) -> None:
         super().watch_measure(measure)
-        # A measure that must be computed first is no measure to open with.
+        # The screen does not open with a measure that must be computed first.
         if self.is_mounted and not self.is_trying and measure.metric in OF_THE_PASS:
             self.explorer.change(measure=measure.name)
 
