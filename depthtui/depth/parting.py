@@ -77,7 +77,7 @@ class Parting:
     differs_before: bool = False
 
     def as_dict(self) -> dict[str, object]:
-        """As JSON values."""
+        """The fields as JSON values."""
         return {
             "layer": self.layer,
             "part": None if self.layer is None else self.part,

@@ -33,8 +33,8 @@ from depthtui.metrics.resampling import (
 from depthtui.metrics.token_blocks import block_sizes
 
 TOKEN_RESAMPLES = 500
-"""The number of resamples of tokens: the explorer computes them at each draw, since one prompt has
-no others. The ends are whole layers, so that more would seldom move them."""
+"""The number of resamples of tokens: few, since the explorer computes them at each draw, and more
+would seldom move the ends, which are whole layers."""
 
 Prompts: TypeAlias = Sequence[tuple[Reduced, str]]
 """The reduced values of each prompt, and its task."""

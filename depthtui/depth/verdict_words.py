@@ -121,7 +121,7 @@ def _idle(idle: Sequence[int], numbering: Iterator[str]) -> Iterator[str]:
 
 
 def _none_firm(reliable: Sequence[Evidence]) -> Iterator[str]:
-    """Why no count is firm, where all that hold do so for these prompts alone."""
+    """Why no count is firm: all counts that hold do so for these prompts alone."""
     if reliable and not any(measure.firm for measure in reliable):
         yield f"No count is firm: {reliable[0].reason}."
 
@@ -251,7 +251,7 @@ def _changes(pairs: Sequence[tuple[Evidence, Evidence]]) -> str:
 def _by(
     pairs: Sequence[tuple[Evidence, Evidence]], all_pairs: Sequence[tuple[Evidence, Evidence]]
 ) -> str:
-    """The measures in words: `every kind of evidence` where they are all of several."""
+    """The measures in words; `every kind of evidence` where they are all, and several."""
     kinds = {ours.kind for ours, _ in pairs}
     if len(pairs) == len(all_pairs) and len(kinds) > 1:
         return ", by every kind of evidence"

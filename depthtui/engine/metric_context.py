@@ -208,7 +208,7 @@ class MetricContext:
 
     @property
     def skipped(self) -> list[Tensor]:
-        """For every layer, the residual after it without the part of it that the settings name."""
+        """For every layer, the residual after it where the settings' part of it is left out."""
         part = self.result.settings.skip_part
         return skipped_residuals(self.anatomy, self.replay, part, self.substitute)
 

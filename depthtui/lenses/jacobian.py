@@ -128,7 +128,7 @@ def seconds_of_prompt(
     for is_last in (False, True):
         began = time.perf_counter()
         gradient, *_ = _gradients(residuals, slice(skipped, len(ids) - 1), range(size), not is_last)
-        # Reading a value waits until the device has done all of them.
+        # Reading a value waits until the device has finished.
         gradient[0, -1, 0].item()
         seconds = time.perf_counter() - began
     # The forward pass, once per prompt, takes about half of a backward pass.

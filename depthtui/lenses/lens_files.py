@@ -359,7 +359,7 @@ def write_published(maps: LensMaps, path: Path) -> None:
 
 
 def _open(path: Path) -> Any:
-    """Open a safetensors file, but no pipe, for whose writer the library would wait.
+    """Open a safetensors file; refuse a pipe, whose writer the library would wait for.
 
     Raises:
         OSError, SafetensorError: the file cannot be read.

@@ -24,11 +24,11 @@ _TEXTS_AT_ONCE = 96
 _USUAL_SHARE = 0.65
 """The expected share of a text's tokens before an end, until the model's share is known.
 
-Rather too low: another round takes as many steps as the first, and surplus texts are left out.
+Better too low than too high: another round takes as many steps, surplus texts are left out.
 """
 
 _ENOUGH = 0.95
-"""The sufficient share of the requested tokens: a round of few texts takes as many steps."""
+"""The share of the requested tokens that is enough: a round of few texts takes as many steps."""
 
 _FEW_LEFT = 0.9
 """Ended texts are left out once at most this share of the texts is left."""

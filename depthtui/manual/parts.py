@@ -27,7 +27,7 @@ EXTRAS = {
 """Purpose of each extra."""
 
 _WRITTEN_BY_ITSELF = ("last_model", "recent_models", "welcome", "keys")
-"""Settings with a separate line in the page, or that the explorer writes."""
+"""Settings that have a separate line in the page, or are written by the explorer."""
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -12,7 +12,7 @@ _WIDTHS_AT_ONCE = 24
 
 
 _WIDTHS_SAVED = 12
-"""The least that a layer keeps of them per token for a backward pass: Llamas 13, GPT-2 22."""
+"""The fewest such vectors that a layer keeps per token for a backward pass: Llamas 13, GPT-2 22."""
 
 
 @dataclass(frozen=True)

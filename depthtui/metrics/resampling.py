@@ -53,7 +53,7 @@ def freedom_of(groups: np.ndarray) -> tuple[float, float]:
 
 
 def draw(groups: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """How often each unit is drawn, `[resamples, units]`; each group draws as many as it has.
+    """How often each unit is drawn, `[resamples, units]`; each group draws as many as its units.
 
     Args:
         groups: the group of each unit, from 0 on.

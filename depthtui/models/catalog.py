@@ -155,7 +155,7 @@ def recent_first(listed: Sequence[ModelListing], names: Iterable[str]) -> list[M
 
 
 def lasting_name(name: str) -> str:
-    """A model's name that holds wherever depthtui is started."""
+    """A model's name that is valid wherever depthtui is started."""
     try:
         path = Path(name).expanduser()
         return str(path.absolute()) if name != DEMO and path.exists() else name

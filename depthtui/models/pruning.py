@@ -31,7 +31,7 @@ _COPIED = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py")
 _NOT_COPIED = re.compile(rf"config\.json|.*\.index\.json|{re.escape(MADE_FROM)}|README.*")
 
 _COUNTS_OF_LEADING = ("first_k_dense_replace", "num_dense_layers", "max_window_layers")
-"""Fields that count the leading layers of a kind, which layers of another kind follow."""
+"""Fields that count the leading layers of one kind, before layers of another kind."""
 
 _INDICES = re.compile(r"layers|_idxs$|_indices$")
 """Fields that may list layers by their numbers."""

@@ -16,7 +16,7 @@ from depthtui.models.catalog import provenance
 from depthtui.models.integrity import is_whole
 
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
-"""Errors of a rename to a name in use; an empty folder is replaced without one."""
+"""Errors of a rename to a name in use; an empty folder is replaced without an error."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What ranks agree on, so that each runs the same layers on the same rows in the same order.
+"""Agreements of ranks, so that each runs the same layers on the same rows in the same order.
 
 Every agreement is made here: by rank 0, by the least value of all ranks, or by all of them. A
 process that computes alone agrees at once. All ranks make the same agreements in the same order;
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Plain = TypeVar("Plain")
 
 _HEADER = 3
-"""Numbers before bytes: a mark of their agreement, whether there are any, and how many."""
+"""Numbers sent before bytes: the agreement's mark, whether there are bytes, and how many."""
 
 
 def first_rank_bytes(
@@ -121,7 +121,7 @@ def all_or_none(agreement: str) -> Iterator[None]:
 
 
 def first_rank_first(agreement: str, work: Callable[[], Plain]) -> Plain:
-    """Do work on rank 0 before the other ranks do it, such as a download that these then find.
+    """Do work on rank 0 before the other ranks do it, such as a download that they then find.
 
     Raises:
         DepthError: rank 0 or this one could not do it.

@@ -42,11 +42,11 @@ _MOST_ATTEMPTS = 4
 
 _DIVISOR = "DEPTHTUI_PARTS"
 _WORDS_OF_LOSS = ("gloo/transport", "nccl", "connection closed", "connection reset", "broken pipe")
-"""Words of torch.distributed's errors when another rank is unreachable; they have no own class."""
+"""Words of torch.distributed's errors when another rank is unreachable, which have no class."""
 
 
 class _Ending:
-    """Why this process ends, if it does, and what keeps its results then."""
+    """The reason why this process ends, if any, and the functions that keep its results."""
 
     def __init__(self) -> None:
         self.why: GroupEnds | None = None
@@ -110,8 +110,9 @@ def start_again_smaller(error: BaseException, factor: int = 4) -> None:
 
 def end_unless_met_by_all(error: Exception) -> None:
     """End the ranks where one of them alone met an unexpected error.
+
     Raises:
-        GroupEnds: one did, or the connection between ranks failed.
+        GroupEnds: one rank did, or the connection between ranks failed.
     """
     if _ending.why is not None:
         raise _ending.why
@@ -172,7 +173,7 @@ def _keep_all() -> None:
 
 
 def _note_end(end: GroupEnds) -> GroupEnds:
-    """Note a reason to end; return the first."""
+    """Note a reason to end; return the first one noted."""
     _ending.why = _ending.why or end
     return _ending.why
 

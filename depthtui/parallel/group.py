@@ -1,7 +1,7 @@
 """The group of ranks that this process is one of, if any.
 
 A launcher such as torchrun starts the ranks and gives each its number. torch.distributed joins them
-and transformers cuts the weights; this module holds what all must know of each other.
+and transformers cuts the weights; this module has the groups, numbers and store that all must know.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def attempt() -> int:
 
 
 def lead() -> None:
-    """From now on rank 0 of the ranks that were started sends its calls to the others."""
+    """Let rank 0 of the started ranks send its calls to the others from now on."""
     global _leads
     _leads = True
 
@@ -201,7 +201,7 @@ def leave() -> None:
 
 @contextmanager
 def joined_by(model: Any) -> Iterator[None]:
-    """Join for a while the ranks over which a user has sharded a model; each must call this."""
+    """Join the ranks over which a user has sharded a model, for a while; each must call this."""
     global _joined
     mesh = None if _joined is not None else mesh_of(model)
     if mesh is None:

@@ -77,7 +77,7 @@ def _prepared_folder(dataset: Dataset) -> Path:
 
 
 def _fetched_file(dataset: Dataset) -> Path | None:
-    """The file of the set's split among the files fetched from the hub; None unless it is one."""
+    """The file of the set's split among those fetched from the hub; None for none or several."""
     try:
         snapshot = _newest((_repository(dataset) / "snapshots").iterdir())
         files = sorted(path for path in snapshot.rglob("*") if path.is_file())

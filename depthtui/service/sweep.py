@@ -143,7 +143,7 @@ class SweepService:
         self._progress("")
 
     def prompt_begins(self, item: Item) -> None:
-        """Send which prompt begins."""
+        """Send the prompt that begins."""
         self._checkpoint()
         cell = item.cell
         self._prompt = f"{model_title(cell.model)} · {cell.task.title} · prompt {item.number + 1}"

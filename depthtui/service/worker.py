@@ -71,8 +71,7 @@ class Worker:
 
     Args:
         pipe: the pipe to the explorer.
-        own_storage: that of an engine on another machine; None on the explorer's own, where the
-            explorer names it.
+        own_storage: the storage of an engine on another machine; None on the explorer's machine.
     """
 
     def __init__(self, pipe: Pipe, own_storage: Storage | None = None) -> None:

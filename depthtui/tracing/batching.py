@@ -22,7 +22,7 @@ class _Parts:
     """One attempt at some work.
 
     Attributes:
-        divisor: what every part's size is divided by.
+        divisor: the number that every part's size is divided by.
         next_divisor: the smallest divisor that would halve a part; 0 where all parts are 1.
     """
 

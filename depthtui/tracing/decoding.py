@@ -110,7 +110,7 @@ def reads_on(model: nn.Module, anatomy: Anatomy) -> bool:
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        # A cache that a model accepts and cannot use fails in a way of the model's own.
+        # A cache that a model accepts but cannot use fails with any error of the model's own.
         return False
     tolerance = _MOST_ROUNDED * max(torch.finfo(expected.dtype).eps, _FINEST)
     # Medians: a few dimensions of massive activations must not hide errors in the others.

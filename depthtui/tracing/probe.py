@@ -44,7 +44,7 @@ _SANDWICH = (
     ("post_operator_norm", "post_ffn_norm"),
     ("attn_sconv", "mlp_sconv"),
 )
-"""Modules after the sublayers, tried first: their outputs are what is added."""
+"""Modules after the sublayers, tried first: their outputs are added to the stream."""
 
 _ATTENTION = (
     "self_attn",
@@ -90,7 +90,7 @@ _SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_c
 _READS_MORE = "a layer reads more than what the one before it has written"
 
 _RULED_OUT = -1e30
-"""Logits below it are no output of an LM head: the model has set them itself."""
+"""Logits below this are no output of an LM head: the model has set them itself."""
 
 _MOST_ADDED = 2.0
 """Largest error of a handful of additions, in roundings; measured up to 1.3 in 16 bits."""
@@ -442,7 +442,7 @@ def _scales(config: Any, candidate: Unembedding, raw: Tensor, target: Tensor) ->
 def _unembeddings(
     model: nn.Module, head: nn.Module, probe: ProbePass, carried: CarriedStreams | None
 ) -> Iterator[Unembedding]:
-    """Candidates, first those that the config hints at: rounding can hide a soft-cap.
+    """Candidates, those that the config suggests first: rounding can hide a soft-cap.
 
     Last the modules that ran after the layers, which may join several streams.
     """

@@ -235,7 +235,7 @@ def _one_dnn_is_faster(shape: ProductShape, threads: int) -> bool:
 def _fastest(rows: Tensor, weights: Tensor) -> tuple[float, float]:
     """The shortest time of oneDNN's and of torch's product, in seconds; they take turns.
 
-    Some of several short products run undisturbed even on a busy machine.
+    Of several short products, some run undisturbed even on a busy machine.
     """
     products = (one_dnn_product, nn.functional.linear)
     for product in products:

@@ -122,7 +122,7 @@ class Replay:
     Attributes:
         ids: the tokens.
         residual: the residual stream h_0 … h_L, each `[T, d]`.
-        states: those that later layers read at depths 0 … L, each `[T, D]`: mostly the stream.
+        states: the states that later layers read at depths 0 … L, each `[T, D]`: mostly the stream.
         whole_only: a token's values depend on all others of the same call, so that layers
             repeat the clean pass only where whole prompts run alone.
         evaluations: how many (token, layer) pairs have been computed, the clean pass included.

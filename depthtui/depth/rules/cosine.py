@@ -43,7 +43,7 @@ class LastTurn(Rule):
     def variants(
         self, curve: np.ndarray, layer: int, settings: SummarySettings
     ) -> Iterator[Variant]:
-        """The turn at a fifth of the curve's mean size below zero, and above."""
+        """The turns at levels a fifth of the curve's mean size below zero, and above."""
         for share in (1 - FIFTH, 1 + FIFTH):
             yield self._turned_at(curve, layer, (share - 1) * float(np.mean(np.abs(curve))))
 

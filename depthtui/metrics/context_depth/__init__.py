@@ -139,7 +139,8 @@ class ContextCurve(MeanLoss):
         evidence = COUNT_MEASURE.evidence(
             count, len(self.loss) - 1, variants, curve=curve, interval=interval
         )
-        # The prompts that need their context longest decide it; other prompts may need it longer.
+        # The prompts that need their context longest decide the count; other prompts may need it
+        # longer.
         return of_these_prompts(evidence, interval)
 
 

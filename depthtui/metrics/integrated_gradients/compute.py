@@ -34,7 +34,7 @@ _FIRST_GAPS = 8
 """The number of equal gaps at whose ends the path is visited first."""
 
 _SHARE_LEFT = 0.9
-"""The share of the allowed error that the gaps that are not halved may have together."""
+"""The gaps that are not halved may together have this share of the allowed error."""
 
 _NARROWEST = 2.0**-20
 """The narrowest gap that is halved: f jumps where a router chooses other experts.

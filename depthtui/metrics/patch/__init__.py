@@ -32,7 +32,7 @@ from depthtui.token_text import printable_line, shortened
 NAME = "patch"
 
 HALF = 0.5
-"""A place has the fact from this share of the margin on."""
+"""The least share of the margin at which a place has the fact."""
 
 LEAST_MARGIN = 0.1
 """The least difference of two prompts' margins, in nats, for a share of it to be meaningful."""
