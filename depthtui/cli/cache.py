@@ -81,7 +81,7 @@ def verify(overrides: Overrides) -> None:
 
 
 def _store(overrides: Overrides) -> tuple[Path, Store]:
-    """The results folder and its store, which is not made where it is missing.
+    """The results folder and its store; a missing store is not created.
 
     Raises:
         DepthError: the folder cannot be used.

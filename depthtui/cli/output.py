@@ -60,7 +60,7 @@ def say(message: str) -> None:
 
 
 def _cut(word: str) -> str:
-    """A word, such as a name from outside, without its middle where it would hide the rest."""
+    """A word, shortened in its middle where it would hide the rest of a line."""
     return word if len(word) <= _LONGEST_WORD else f"{word[:200]}…{word[-100:]}"
 
 
