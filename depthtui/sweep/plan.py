@@ -94,8 +94,8 @@ class SweepPlan:
     """A grid of models and tasks, with the settings of its runs.
 
     Attributes:
-        models: in the order in which they are loaded and reported.
-        tasks: in the order in which they are run and reported.
+        models: the models, in the order in which they are loaded and reported.
+        tasks: the tasks, in the order in which they are run and reported.
         run: settings of every run; its seed also draws the prompts.
         summary: how the runs of a cell are pooled.
         families: family by name of model, for models whose family is given.

@@ -25,7 +25,7 @@ class Shard:
     """One part of a sweep: every `count`-th prompt of the plan.
 
     Attributes:
-        index: from 1 to `count`.
+        index: its number, from 1 to `count`.
         count: number of parts, at most `MOST_SHARDS`.
     """
 

@@ -112,7 +112,7 @@ def run_cell(
     """Run a cell's prompts through the loaded model.
 
     Args:
-        engine: with the cell's model loaded.
+        engine: an engine with the cell's model loaded.
         cell: the model and the task.
         settings: settings of every run.
         candidates: the task's prompts in order.
