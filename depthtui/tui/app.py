@@ -82,7 +82,7 @@ class DepthApp(App[int]):
         spec: the model to open with.
         settings: the user's settings.
         make_engine: makes an engine; the tests bring a scripted one.
-        settings_file: where settings are kept; None for the user's own file.
+        settings_file: the settings file; None for the user's own.
         welcomes: whether it opens with a welcome, unless there is a last session.
         given: the settings that the command line names.
         trusted: the models whose own Python code the command line lets run.

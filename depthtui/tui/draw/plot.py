@@ -135,7 +135,7 @@ class Curve:
         style: its style.
         dotted: whether every other dot is left out.
         mark: the place of the marked value, or None.
-        sign, label: of the mark; the label is beside the sign where there is room.
+        sign, label: sign and label of the mark, side by side where there is room.
     """
 
     at: np.ndarray
@@ -160,7 +160,7 @@ class CurvePanel:
     """Curves on one scale; a cell shows only its uppermost curve, so that curves stay thin.
 
     Attributes:
-        name, unit: of the values.
+        name, unit: name and unit of the values.
         plot: the area and the scale.
         curves: its curves, the uppermost first.
         threshold: a dashed line; NaN for none.

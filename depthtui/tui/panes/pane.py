@@ -188,7 +188,7 @@ class Pane(Widget, can_focus=True):
         return ()
 
     def computes_with(self) -> dict[str, Any]:
-        """Settings for these metrics that differ from the run's."""
+        """Settings for the metrics of `computes` that differ from the run's."""
         return {}
 
     def lens_to_compute(self) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ class GenerationState:
         run_id: the engine's id of the text.
         model: the model that writes.
         prompt: the prompt to answer; its own answer is not read.
-        settings: of the writing.
+        settings: settings of the writing.
 
     Attributes:
         stage: its progress.

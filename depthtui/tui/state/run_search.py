@@ -24,8 +24,8 @@ class Search:
     Case matters where the words have an upper-case letter.
 
     Attributes:
-        words: as they were typed.
-        scope: where they are searched.
+        words: the words as they were typed.
+        scope: the texts in which they are searched.
         at: the match, from 0.
     """
 

@@ -72,7 +72,7 @@ class SessionRun:
     Attributes:
         number: 1, 2, … in the order they were started; 0 for a run that is not listed.
         engine_id: the engine's `run_id`; a new one each time that the engine works on the run.
-        model, prompt, settings: as requested.
+        model, prompt, settings: those requested.
         started: local time.
         result: None until the prompt is tokenised, then filled row by row.
         state: its state.

@@ -131,9 +131,9 @@ class SweepView:
     """A sweep's results as they are shown.
 
     Attributes:
-        rows: in the plan's order.
+        rows: the rows, in the plan's order.
         findings: the answers to the paper's questions, then doubts.
-        summary: of every cell.
+        summary: the summary of every cell.
         asked: the paper's questions.
     """
 

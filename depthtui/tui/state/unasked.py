@@ -22,7 +22,7 @@ def unasked(run: SessionRun, pace: Pace, most_seconds: float) -> tuple[str, ...]
 
     Args:
         run: the run.
-        pace: of its model.
+        pace: the pace of its model.
         most_seconds: the longest time that they may take.
     """
     result, metric = run.result, sufficient.METRIC

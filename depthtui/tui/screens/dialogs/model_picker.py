@@ -32,7 +32,7 @@ _WIDE = 100
 
 
 class ModelPicker(OpenDialog[ModelSpec]):
-    """Lists models opened before and on disk, and accepts a typed name; a choice starts it.
+    """Lists models opened before and on disk, and accepts a typed name; a choice opens the model.
 
     Args:
         spec: the open model, or the one that could not be opened; its options are offered again.
