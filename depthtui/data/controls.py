@@ -37,7 +37,7 @@ class ControlRow:
         strict: N90: the layers that keep nine in ten first choices.
         choices: the share of first choices kept with N(1) layers, rounded up.
         loss: mean loss of the next token, in nats.
-        depths: by rule, the layers until its depth; None where the rule finds none.
+        depths: by rule, the number of layers up to its depth; None where the rule finds none.
         warnings: sentences that precede the verdict of this case.
         draws: N(1) of each random order; empty for other cases.
         missing: why the case is unknown, in one clause; empty where it is known.

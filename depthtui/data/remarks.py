@@ -26,7 +26,7 @@ class Remarks:
 
     Attributes:
         note: any text, of several lines or empty.
-        bookmarks: in the order of tokens, then layers.
+        bookmarks: the bookmarks, in the order of tokens, then layers.
     """
 
     note: str = ""

@@ -83,7 +83,7 @@ def resampled_curves(
         parts: prompts that all have the rule's curve.
         rule: the rule.
         settings: the thresholds.
-        counts: from `draw`.
+        counts: how often each prompt is drawn, from `draw`.
         weighting: the unit that counts once in the pooled mean.
     """
     curves = curves_of(parts, rule)

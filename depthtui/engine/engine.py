@@ -499,7 +499,7 @@ class Engine:
         Args:
             prompt: the prompt.
             settings: the run's chat template, and where the answer begins.
-            layer, token: from 0; a negative token counts from the end.
+            layer, token: indices from 0; a negative token counts from the end.
             lens: the kind of lens that the page is read through.
             control: stops the work.
 
@@ -557,7 +557,7 @@ class Engine:
         model with its layers so changed; else nothing is written. The recipe lies beside it.
 
         Args:
-            left_out: layers by their indices; of looped blocks in all passes.
+            left_out: layers by their indices; for a looped block, those of all its passes.
             folder: the folder to write to.
             control: stops the work.
             keep_loaded: whether the model stays loaded while the result is checked.

@@ -58,7 +58,7 @@ class _StoredOrder:
     """An order as it is stored in a file.
 
     Attributes:
-        layers, costs: those of `LayerOrder`.
+        layers, costs: as in `LayerOrder`.
         last: pairs of a layer and its cost when it was last tried.
         whole: whether the search has ended.
     """

@@ -103,7 +103,7 @@ class MetricContext:
 
     Attributes:
         model, anatomy: the model.
-        placement: where the model computes.
+        placement: the devices on which the model computes.
         sizes: the sizes that the run's memory depends on.
         result: the run; its metrics are filled in.
         check: raises where the run is to stop.

@@ -51,7 +51,7 @@ def layers_per_part(n_layers: int) -> int:
 def key_parts(result: RunResult, names: Iterable[str]) -> dict[str, Any]:
     """The settings of a run as they are in the cache key of results that depend on them.
 
-    A choice of everything is left out, so that results from before there were choices are found.
+    A choice of everything is left out, so that results of older versions are found.
     """
     settings = result.settings
     parts: dict[str, Any] = {

@@ -171,12 +171,12 @@ class CountMeasure:
         Whether there are enough prompts for a firm count, `evidence_over_prompts` decides.
 
         Args:
-            count: of layers.
+            count: the number of layers.
             n_layers: L.
             variants: the count with something varied.
             layers: the counted layers, where they are not the first `count`.
             curve: the curve that the count is read from.
-            interval: of the count (see `depth.units`).
+            interval: the interval of the count (see `depth.units`).
         """
         ends, variants = None, list(variants)
         if interval is not None:

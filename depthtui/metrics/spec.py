@@ -131,7 +131,7 @@ class LayerMap:
     Attributes:
         measure: the measure that defines how it is drawn.
         values: `[L, L]` or `[L, H]`, NaN where there is nothing to draw.
-        title: over the picture.
+        title: the title over the picture.
         caption: the meaning of the colours.
         up, across: the meaning of rows and columns.
     """

@@ -61,7 +61,7 @@ class LoadedModel:
     """A model ready to run.
 
     Attributes:
-        model: in evaluation mode, without gradients, placed on its devices.
+        model: the model, in evaluation mode, without gradients, placed on its devices.
         tokenizer: the model's own.
         info: its description; fields that depend on its anatomy are not filled in.
         parameter_counts: the number of parameters of each module, by name.

@@ -47,7 +47,7 @@ class Size:
         fixed: parameters that bitsandbytes does not quantise: all but linear layers.
         on_disk: bytes of its weights.
         prequantized: whether the weights on disk are already quantised.
-        dequantized: whether they are unquantised in memory: nothing here computes with others.
+        dequantized: whether they are unquantised in memory: nothing here computes in their format.
     """
 
     parameters: int

@@ -38,7 +38,7 @@ class DepthOfText:
 
     Attributes:
         measure: name of the measure.
-        mean, median: over the tokens that have a depth; NaN where no token has.
+        mean, median: mean and median over the tokens that have a depth; NaN without one.
         quarters: means over the quarters of the text, in order.
         without: share of tokens for which the rule finds no layer.
     """

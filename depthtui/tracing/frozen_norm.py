@@ -46,7 +46,7 @@ class FrozenNorm:
         Args:
             norm: maps `[n, d]` to `[n, d]`.
             inputs, outputs: the rows and the norm's output, `[T, d]`.
-            device: where the norm computes.
+            device: the device on which the norm computes.
         """
         dtype, width = inputs.dtype, inputs.shape[-1]
         probe = torch.full((width,), _PROBE)

@@ -50,7 +50,7 @@ class ExpertsCall:
     Attributes:
         run: returns the weighted sum of some experts' outputs `[n, width]`, from their numbers
             and weights, each `[n, k]`.
-        numbers, weights: of the chosen experts, `[n, k]`.
+        numbers, weights: numbers and weights of the chosen experts, `[n, k]`.
         output: the weighted sum of their outputs, `[n, width]`.
         module: the experts.
     """

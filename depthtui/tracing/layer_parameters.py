@@ -18,9 +18,9 @@ def with_parameters(
 
     Args:
         info: the description.
-        model: as it is loaded.
+        model: the loaded model.
         anatomy: the model's.
-        counts: from `models.parameters.count_parameters`, of the same architecture.
+        counts: parameters by module, from `models.parameter_counts.count_parameters`.
     """
     names = {module: name for name, module in model.named_modules()}
 

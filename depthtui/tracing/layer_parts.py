@@ -28,7 +28,7 @@ Sums of many terms lose more epsilons in float32 than in 16 bits.
 """
 
 _CANDIDATES = 64
-"""Neurons whose writes are computed for each list of the largest."""
+"""Neurons whose writes are computed for each list of the largest writes."""
 
 _MOST_ELEMENTS = 1 << 24
 """Most elements of a part of the writes of single tokens or neurons."""

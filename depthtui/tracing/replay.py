@@ -352,12 +352,12 @@ class Replay:
     def layer_input(self, layer: int, states: Tensor, start: int = 0) -> Tensor:
         """The input of a layer, `[..., tokens, d]`, from the states `[..., tokens, D]` before it.
 
-        The stream itself in most models; some norm it before they run blocks again, some add
+        The stream itself in most models; some normalise it before they run blocks again, some add
         earlier states.
 
         Args:
             layer: the layer's index.
-            states: of the tokens from `start` on.
+            states: the states of the tokens from `start` on.
             start: index of the first token.
         """
         if self._carried is not None:

@@ -160,8 +160,9 @@ class ReducedContext(Reduced):
     Attributes:
         tokens: the number of tokens run in full; token 0 is never among them.
         start: as in `ContextDepth`, of the first prompt.
-        curve: over these tokens.
-        later: over the tokens predicted by a token that is run in full: all but the first of each
+        curve: the curve over these tokens.
+        later: the curve over the tokens predicted by a token that is run in full: all but the first
+            of each
             prompt; None where there are none.
     """
 

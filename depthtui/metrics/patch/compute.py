@@ -157,7 +157,7 @@ class Patching:
 
     @property
     def alike(self) -> int:
-        """The number of tokens with which both prompts begin; 0 where later tokens change them."""
+        """The number of tokens with which both prompts begin; 0 where later tokens change these."""
         return self.pair.differing[0] if self.target.can_resume else 0
 
     def check_parts(self) -> None:

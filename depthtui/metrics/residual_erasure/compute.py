@@ -32,8 +32,8 @@ _TOKENS_WORTH_A_BATCH = 512
 """About how many tokens a batch of erasures has."""
 
 _PARTS = 4
-"""Parts into which a span with an effect is split: where all tokens have it, a third of the
-erasures were in vain; with two parts, half of them."""
+"""Parts that a span with an effect is split into. Where all its tokens have the effect, a third of
+the erasures are needless; with two parts, half."""
 
 _TOKENS_A_CHECK = 8
 """The results of spans are checked on one in this many tokens."""
