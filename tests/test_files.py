@@ -175,30 +175,30 @@ class TestAbandonedScratch:
         for name in (".depthtui-old", ".depthtui-full"):
             os.utime(tmp_path / name, (0, 0))
         write_in_a_new_process(tmp_path / "file")
-        left = sorted(path.name for path in tmp_path.iterdir())
-        assert left == [".depthtui-full", ".depthtui-new", "file"]
+        names = sorted(path.name for path in tmp_path.iterdir())
+        assert names == [".depthtui-full", ".depthtui-new", "file"]
 
     @pytest.mark.parametrize("host", ["here", "another"])
     def test_one_in_use_stays_wherever_and_whatever_its_age(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
     ) -> None:
-        with scratch(tmp_path) as used:
-            os.utime(used / "owner.json", (0, 0))
+        with scratch(tmp_path) as folder:
+            os.utime(folder / "owner.json", (0, 0))
             if host == "another":
                 monkeypatch.setattr(platform, "node", lambda: "another")
             write_in_a_new_process(tmp_path / "file")
-            assert used.exists()
+            assert folder.exists()
         assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
     def test_one_on_a_disk_without_locks_is_removed_after_a_day(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         refuse_locks(monkeypatch)
-        with scratch(tmp_path) as used:
+        with scratch(tmp_path) as folder:
             put_scratch(tmp_path / ".depthtui-old")
             os.utime(tmp_path / ".depthtui-old" / "owner.json", (0, 0))
             write_in_a_new_process(tmp_path / "file")
-            assert sorted(tmp_path.iterdir()) == sorted([used, tmp_path / "file"])
+            assert sorted(tmp_path.iterdir()) == sorted([folder, tmp_path / "file"])
 
     @pytest.mark.parametrize("owner", [{"made_by": "another"}, {"more": "of this"}])
     def test_that_of_others_stays(self, tmp_path: Path, owner: dict[str, object]) -> None:

@@ -42,15 +42,15 @@ def test_every_page_has_a_file_a_title_and_no_open_part() -> None:
 
 
 def test_every_command_is_in_a_page() -> None:
-    known = {path for path, _ in _commands(commands, "depthtui")}
-    assert {path for path in known if f"{path}" not in TEXT} == set()
+    paths = {path for path, _ in _commands(commands, "depthtui")}
+    assert {path for path in paths if f"{path}" not in TEXT} == set()
 
 
 def test_every_option_is_in_a_page() -> None:
     options = {
         name
-        for _, one in _commands(commands, "depthtui")
-        for option in one.params
+        for _, command in _commands(commands, "depthtui")
+        for option in command.params
         if isinstance(option, click.Option)
         for name in option.opts
         if name.startswith("--")
@@ -61,8 +61,8 @@ def test_every_option_is_in_a_page() -> None:
 
 @pytest.mark.parametrize("screen", keymap.SCREENS)
 def test_every_key_is_in_its_page(screen: str) -> None:
-    for one in keymap.SCREENS[screen]:
-        assert f"| {one.words} | `{one.name}` |" in SHOWN["keys"]
+    for command in keymap.SCREENS[screen]:
+        assert f"| {command.words} | `{command.name}` |" in SHOWN["keys"]
 
 
 @pytest.mark.parametrize("metric", ALL, ids=lambda metric: metric.name)
@@ -208,10 +208,10 @@ def test_help_needs_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code + check], check=True, stdout=subprocess.DEVNULL)
 
 
-def _commands(one: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
-    yield path, one
-    if isinstance(one, click.Group):
-        for name, inner in one.commands.items():
+def _commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
             yield from _commands(inner, f"{path} {name}")
 
 

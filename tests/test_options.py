@@ -89,16 +89,16 @@ def test_the_command_line_holds_the_same_limits(given: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("blank", ["", " "])
 def test_no_layers_are_not_every_layer(tmp_path: Path, blank: str) -> None:
-    said = "layers such as 0-5,20"
+    example = "layers such as 0-5,20"
     for command, arguments in ((run, ["demo", "--prompt", "hi"]), (sweep, ["--model", "demo"])):
         outcome = CliRunner().invoke(command, [*arguments, "--layers", blank])
         assert outcome.exit_code == 2
-        assert said in outcome.output
+        assert example in outcome.output
     path = tmp_path / "plan.toml"
     path.write_text(tomlkit.dumps({"layers": blank}))
-    with pytest.raises(DepthError, match=said):
+    with pytest.raises(DepthError, match=example):
         read_plan(path, SweepPlan((), ()), Drawing(), print)
-    with pytest.raises(WrongValue, match=said):
+    with pytest.raises(WrongValue, match=example):
         EVERY["layers"].parse(" ")
 
 
@@ -109,9 +109,9 @@ def test_fields_without_a_declaration_are_no_options() -> None:
 
 def test_a_plan_may_say_what_holds_anyway(tmp_path: Path) -> None:
     defaults = options_of(RunSettings) | options_of(SummarySettings) | options_of(Drawing)
-    said = {name: option.default for name, option in defaults.items() if name != "layers"}
+    table = {name: option.default for name, option in defaults.items() if name != "layers"}
     path = tmp_path / "plan.toml"
-    path.write_text(tomlkit.dumps(said))
+    path.write_text(tomlkit.dumps(table))
     empty = SweepPlan((), ())
     assert read_plan(path, empty, Drawing(), print) == empty
 

@@ -148,12 +148,12 @@ def test_the_accent_is_in_no_ramp(dark, name):
 @DARK_AND_LIGHT
 @pytest.mark.parametrize("ramp", [ramps.sequential_256, ramps.diverging_256])
 def test_256_colours_stay_distinct_on_a_256_colour_terminal(ramp, dark, name):
-    shown = [
+    numbers = [
         Color.from_rgb(*colour).downgrade(ColorSystem.EIGHT_BIT).number
         for colour in ramp(dark, name)
     ]
-    assert len(set(shown)) == len(shown)
-    exact = [Color.from_ansi(text).get_truecolor() for text in shown]
+    assert len(set(numbers)) == len(numbers)
+    exact = [Color.from_ansi(text).get_truecolor() for text in numbers]
     assert [tuple(colour) for colour in exact] == list(ramp(dark, name))
 
 
@@ -178,10 +178,10 @@ def test_lines_stand_out_also_in_16_colours(dark, name):
         return ramps.lightness(tuple(colour.get_truecolor()))
 
     for kind in (None, ColorSystem.EIGHT_BIT, ColorSystem.STANDARD):
-        shown = [colour.downgrade(kind) if kind else colour for colour in (behind, *lines)]
-        assert min(abs(light(line) - light(shown[0])) for line in shown[1:]) > 0.3
+        colours = [colour.downgrade(kind) if kind else colour for colour in (behind, *lines)]
+        assert min(abs(light(line) - light(colours[0])) for line in colours[1:]) > 0.3
         # Two runs are compared in the first two.
-        assert shown[1] != shown[2]
+        assert colours[1] != colours[2]
 
 
 @DARK_AND_LIGHT

@@ -103,20 +103,20 @@ CHANGED = Settings(
 )
 def test_what_is_not_changed_stays_as_it_is_written(file: Path, text: str, stays: str) -> None:
     file.write_bytes(text.encode())
-    wanted = replace(CHANGED, cache_limit=load_settings().cache_limit)
-    save_settings(wanted)
-    assert load_settings() == wanted
+    expected = replace(CHANGED, cache_limit=load_settings().cache_limit)
+    save_settings(expected)
+    assert load_settings() == expected
     assert stays.encode() in file.read_bytes()
     before = file.read_bytes()
-    save_settings(wanted)
+    save_settings(expected)
     assert file.read_bytes() == before
 
 
 def test_unknown_settings_are_told_and_kept(file: Path) -> None:
     file.write_text('from_the_future = 3\nlens_top_k = 4\n[also]\nx = "y"\n')
     notices: list[str] = []
-    found = load_settings(on_notice=notices.append)
-    assert found == Settings(lens_top_k=4)
+    settings = load_settings(on_notice=notices.append)
+    assert settings == Settings(lens_top_k=4)
     assert len(notices) == 1
     assert "also, from_the_future" in notices[0]
     save_settings(Settings(seed=1))

@@ -52,10 +52,10 @@ def test_piled_up_marks_are_cut():
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_nothing_dangerous_comes_out(text):
-    shown = printable(text)
-    assert shown
-    shown.encode()
-    for char in shown.replace(LEFT_TO_RIGHT_MARK, ""):
+    output = printable(text)
+    assert output
+    output.encode()
+    for char in output.replace(LEFT_TO_RIGHT_MARK, ""):
         assert unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Cn", "Co", "Zl", "Zp"}
         assert char != " "
 
@@ -63,9 +63,9 @@ def test_nothing_dangerous_comes_out(text):
 @pytest.mark.parametrize("width", [0, 1, 2, 3, 7, 20])
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_fit_is_exactly_as_wide_as_asked(text, width):
-    shown = fit(text, width)
-    assert cell_len(shown) == width
-    assert cell_len(shown) == sum(map(cell_len, shown))
+    output = fit(text, width)
+    assert cell_len(output) == width
+    assert cell_len(output) == sum(map(cell_len, output))
 
 
 def test_fit_cuts_with_an_ellipsis_and_pads():

@@ -29,25 +29,25 @@ def measured(model, tokenizer, metrics=tuple(METRIC_BY_NAME)):
 
 def state(model):
     """All that a run could change, and what a person could see of it."""
-    found = {"config": model.config.to_dict(), "attention": model.config._attn_implementation}
+    values = {"config": model.config.to_dict(), "attention": model.config._attn_implementation}
     for path, module in model.named_modules():
-        found[path, "training"] = module.training
-        found[path, "checkpointing"] = getattr(module, "gradient_checkpointing", None)
-        found[path, "attributes"] = set(vars(module))
-        found[path, "forward"] = vars(module).get("forward")
+        values[path, "training"] = module.training
+        values[path, "checkpointing"] = getattr(module, "gradient_checkpointing", None)
+        values[path, "attributes"] = set(vars(module))
+        values[path, "forward"] = vars(module).get("forward")
         for hooks in HOOKS:
-            found[path, hooks] = list(getattr(module, hooks).items())
+            values[path, hooks] = list(getattr(module, hooks).items())
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
             gradient = parameter.grad
-            found[path, name] = (id(parameter), parameter.requires_grad, id(gradient))
-            found[path, name, "values"] = [
+            values[path, name] = (id(parameter), parameter.requires_grad, id(gradient))
+            values[path, name, "values"] = [
                 tensor.tolist()
                 for tensor in (parameter, gradient)
                 if tensor is not None and not tensor.is_meta
             ]
         for name, buffer in module.named_buffers(recurse=False):
-            found[path, name] = buffer.tolist()
-    return found
+            values[path, name] = buffer.tolist()
+    return values
 
 
 def assert_same(one, other, **tolerance):
@@ -106,7 +106,7 @@ def with_own_hooks(model):
     layer = model.model.layers[1]
     layer.register_forward_hook(lambda module, args, output: None)
     layer.register_forward_pre_hook(lambda module, args: None)
-    layer.mlp.register_full_backward_hook(lambda module, given, taken: None)
+    layer.mlp.register_full_backward_hook(lambda module, inputs, outputs: None)
     model.lm_head.register_forward_hook(lambda module, args, output: None)
     return model
 
@@ -185,10 +185,10 @@ def test_a_model_that_is_offloaded_by_hand_stays_offloaded(make_model, tokenizer
     # Direct logits need the weights of the LM head at hand.
     assert plain.measured.keys() - run.measured.keys() <= run.unavailable.keys()
     assert "integrated_gradients" in run.measured
-    kept = {name: plain.measured[name] for name in run.measured}
-    heads = kept["heads"]
-    kept["heads"] = dataclasses.replace(heads, direct=np.full_like(heads.direct, np.nan))
-    assert_same(run, dataclasses.replace(plain, measured=kept), rtol=0, atol=0)
+    same_metrics = {name: plain.measured[name] for name in run.measured}
+    heads = same_metrics["heads"]
+    same_metrics["heads"] = dataclasses.replace(heads, direct=np.full_like(heads.direct, np.nan))
+    assert_same(run, dataclasses.replace(plain, measured=same_metrics), rtol=0, atol=0)
 
 
 def test_training_goes_on_where_it_was(make_model, tokenizer):

@@ -25,9 +25,9 @@ def cells(tmp_path_factory):
         "DEPTHTUI_CONFIG": str(folder / "settings.toml"),
     }
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute(env=environment)
-    found = {cell.id: cell.outputs for cell in notebook.cells}
-    found["files"] = sorted(path.name for path in (folder / "out").iterdir())
-    return found
+    outputs = {cell.id: cell.outputs for cell in notebook.cells}
+    outputs["files"] = sorted(path.name for path in (folder / "out").iterdir())
+    return outputs
 
 
 def shown(outputs, kind):

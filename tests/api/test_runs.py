@@ -56,12 +56,12 @@ def test_arrays_are_attributes(runs):
 
 
 def test_layers_to_keep_high(runs):
-    kept = runs.layers_to_keep_high()
+    layers = runs.layers_to_keep_high()
     parts = [run.quantisation for run in runs]
     kl = np.concatenate([part.kl_4 for part in parts], axis=1).mean(axis=1)
-    assert kept.layers == tuple(np.argsort(-kl)[: len(kept.layers)])
-    assert kept.share == pytest.approx(kl[list(kept.layers)].sum() / kl.sum(), rel=1e-5)
-    assert kept.share >= 0.5 > kept.share - kl[kept.layers[-1]] / kl.sum()
+    assert layers.layers == tuple(np.argsort(-kl)[: len(layers.layers)])
+    assert layers.share == pytest.approx(kl[list(layers.layers)].sum() / kl.sum(), rel=1e-5)
+    assert layers.share >= 0.5 > layers.share - kl[layers.layers[-1]] / kl.sum()
     assert runs[0].quantisation.keep_high.option.startswith("--tensor-type")
 
 
@@ -190,9 +190,9 @@ def test_a_frame_without_pandas_says_what_to_install(runs, monkeypatch):
 
 
 def test_they_are_written_as_the_command_line_writes_them(runs, tmp_path):
-    written = runs.export(tmp_path / "out", ["json", "html"])
-    assert [path.name for path in written] == ["summary.json", "summary.html"]
-    assert all(path.is_file() for path in written)
+    paths = runs.export(tmp_path / "out", ["json", "html"])
+    assert [path.name for path in paths] == ["summary.json", "summary.html"]
+    assert all(path.is_file() for path in paths)
     assert runs.export(str(tmp_path), "md", name="mine") == [tmp_path / "mine.md"]
     with pytest.raises(DepthError, match=r"There is no format pdf.*safetensors"):
         runs.export(tmp_path, "json,pdf")
@@ -217,11 +217,11 @@ def test_hostile_texts_are_shown_harmless(runs):
 
 
 def test_a_notebook_shows_the_report_in_a_frame_of_its_own(runs):
-    shown = runs._repr_html_()
-    assert shown.startswith('<iframe sandbox="" ')
-    assert shown.endswith("</iframe>")
-    assert shown.count("<") == 2, "nothing of the report stands outside the frame"
-    page = unescape(shown.partition('srcdoc="')[2].partition('"')[0])
+    html = runs._repr_html_()
+    assert html.startswith('<iframe sandbox="" ')
+    assert html.endswith("</iframe>")
+    assert html.count("<") == 2, "nothing of the report stands outside the frame"
+    page = unescape(html.partition('srcdoc="')[2].partition('"')[0])
     assert page.startswith("<!doctype html>")
     assert "<h1>Effective depth</h1>" in page
     assert page.count("<svg") > 5

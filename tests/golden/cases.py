@@ -76,8 +76,8 @@ def _unversioned(path: Path) -> bytes:
     """A file's bytes, less depthtui's own version, which is no part of a result."""
     content = path.read_bytes()
     for before, after in (('"depthtui": "', '"'), ("depthtui ", "; no run was finished")):
-        shown = f"{before}{__version__}{after}".encode()
-        content = content.replace(shown, f"{before}VERSION{after}".encode())
+        text = f"{before}{__version__}{after}".encode()
+        content = content.replace(text, f"{before}VERSION{after}".encode())
     return content
 
 
@@ -297,12 +297,14 @@ def _generations(folder: Path) -> None:
     rising = texts[0].continuation.depths.settling
     rising[:] = np.arange(len(rising)) * model.n_layers // len(rising)
     for text in texts:
-        written = text.continuation
-        written.depths.kl[::7] = np.nan
-        written.depths.exit_agrees[::5] = False
-        _rounded(written.lens)
-        _round(written.divergence)
-        written.lens.next_log_probability[-1] = np.resize(_LOG_PROBABILITIES, len(written))
+        continuation = text.continuation
+        continuation.depths.kl[::7] = np.nan
+        continuation.depths.exit_agrees[::5] = False
+        _rounded(continuation.lens)
+        _round(continuation.divergence)
+        continuation.lens.next_log_probability[-1] = np.resize(
+            _LOG_PROBABILITIES, len(continuation)
+        )
     generation_report(texts).write(folder)
     _print(folder / "terminal.txt", *(rich_lines(generation_document([text])) for text in texts))
 

@@ -17,17 +17,17 @@ def golden_files() -> dict[str, Path]:
 
 def renew() -> list[str]:
     """Write what differs and delete what no case makes; returns a line for each file."""
-    made, there = make_reports(), golden_files()
+    reports, stored = make_reports(), golden_files()
     lines = []
-    for name in sorted(made.keys() | there.keys()):
+    for name in sorted(reports.keys() | stored.keys()):
         path = GOLDEN / name
-        if name not in made:
+        if name not in reports:
             path.unlink()
             lines.append(f"deleted {name}")
-        elif name not in there or path.read_bytes() != made[name]:
+        elif name not in stored or path.read_bytes() != reports[name]:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(made[name])
-            lines.append(f"{'changed' if name in there else 'new'} {name}")
+            path.write_bytes(reports[name])
+            lines.append(f"{'changed' if name in stored else 'new'} {name}")
     return lines
 
 

@@ -29,23 +29,23 @@ def test_every_report_is_kept_and_no_other(reports: dict[str, bytes]) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_the_report_is_as_it_was(name: str, reports: dict[str, bytes]) -> None:
     assert name in reports, f"No case makes {name}."
-    kept, made = FILES[name].read_bytes(), reports[name]
-    if made != kept:
-        pytest.fail(f"{name} differs:\n{_difference(kept, made)}", pytrace=False)
+    stored, report = FILES[name].read_bytes(), reports[name]
+    if report != stored:
+        pytest.fail(f"{name} differs:\n{_difference(stored, report)}", pytrace=False)
 
 
-def _difference(kept: bytes, made: bytes) -> str:
+def _difference(stored: bytes, report: bytes) -> str:
     """The first lines that differ; of a long line, the part around its first difference."""
     before, after = (
-        content.decode("utf-8", "backslashreplace").split("\n") for content in (kept, made)
+        content.decode("utf-8", "backslashreplace").split("\n") for content in (stored, report)
     )
     lines = unified_diff(before, after, "golden", "made now", lineterm="", n=1)
-    shown = [ascii(line)[1:-1] for line in islice(lines, _MOST_LINES)]
-    if max(map(len, shown), default=0) <= _WIDEST:
-        return "\n".join(shown)
+    lines_shown = [ascii(line)[1:-1] for line in islice(lines, _MOST_LINES)]
+    if max(map(len, lines_shown), default=0) <= _WIDEST:
+        return "\n".join(lines_shown)
     place = next(
-        (n for n, (a, b) in enumerate(zip(kept, made, strict=False)) if a != b),
-        min(len(kept), len(made)),
+        (n for n, (a, b) in enumerate(zip(stored, report, strict=False)) if a != b),
+        min(len(stored), len(report)),
     )
     around = slice(max(0, place - _WIDEST // 2), place + _WIDEST // 2)
-    return f"at byte {place}\n-{kept[around]!r}\n+{made[around]!r}"
+    return f"at byte {place}\n-{stored[around]!r}\n+{report[around]!r}"

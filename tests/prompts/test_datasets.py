@@ -89,9 +89,9 @@ AIME24_TEXT = (
 )
 
 
-def write_lines(folder: Path, found: list[Any], name: str = "set.jsonl") -> Path:
+def write_lines(folder: Path, raw_rows: list[Any], name: str = "set.jsonl") -> Path:
     path = folder / name
-    path.write_text("\n".join(json.dumps(row) for row in found) + "\n", "utf-8")
+    path.write_text("\n".join(json.dumps(row) for row in raw_rows) + "\n", "utf-8")
     return path
 
 
@@ -107,12 +107,12 @@ def test_gsm8k(tmp_path: Path) -> None:
 def test_hellaswag(tmp_path: Path) -> None:
     without_ctx = {**HELLASWAG[0]}
     del without_ctx["ctx"]
-    found = [*HELLASWAG, without_ctx, {**without_ctx, "ctx_b": ""}]
+    raw_rows = [*HELLASWAG, without_ctx, {**without_ctx, "ctx_b": ""}]
     assert read_dataset("hellaswag", write_lines(tmp_path, HELLASWAG), 2) == [
         Prompt("A woman opens the oven. she takes out a cake.", " takes out a cake.", "hellaswag"),
         Prompt("Two boys row, and sing.", ", and sing.", "hellaswag"),
     ]
-    assert [row.text for row in rows("hellaswag", write_lines(tmp_path, found[2:]))] == [
+    assert [row.text for row in rows("hellaswag", write_lines(tmp_path, raw_rows[2:]))] == [
         "A woman opens the oven. she takes out a cake.",
         "A woman opens the oven. takes out a cake.",
     ]
@@ -120,8 +120,8 @@ def test_hellaswag(tmp_path: Path) -> None:
 
 def test_aime24_in_either_spelling(tmp_path: Path) -> None:
     lower = [{key.lower(): value for key, value in row.items()} for row in AIME24]
-    for found in (AIME24, lower):
-        prompts = read_dataset("aime24", write_lines(tmp_path, found), 1)
+    for raw_rows in (AIME24, lower):
+        prompts = read_dataset("aime24", write_lines(tmp_path, raw_rows), 1)
         assert prompts == [Prompt(AIME24_TEXT, "Add.\n$\\boxed{2}$", "aime24")]
 
 
@@ -137,37 +137,37 @@ def test_math_has_levels(tmp_path: Path) -> None:
 
 
 def test_two_hop_leaves_longer_chains_out(tmp_path: Path) -> None:
-    wanted = [
+    expected = [
         Prompt("Question: Who leads the land of 0?\nAnswer: Leader 0", " Leader 0", "two_hop"),
         Prompt("Question: Who leads the land of 2?\nAnswer: Leader 2", " Leader 2", "two_hop"),
     ]
-    assert list(rows("two_hop", write_lines(tmp_path, TWO_HOP))) == wanted
+    assert list(rows("two_hop", write_lines(tmp_path, TWO_HOP))) == expected
     # As MQuAKE itself is kept, and as the library `datasets` may give it.
     as_list = tmp_path / "set.json"
     as_list.write_text(json.dumps(TWO_HOP, indent=4), "utf-8")
-    assert list(rows("two_hop", as_list)) == wanted
+    assert list(rows("two_hop", as_list)) == expected
     turned = [
         {**row, "single_hops": {"answer": ["!"] * len(row["single_hops"])}} for row in TWO_HOP
     ]
-    assert list(rows("two_hop", write_lines(tmp_path, turned))) == wanted
+    assert list(rows("two_hop", write_lines(tmp_path, turned))) == expected
 
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_parquet_reads_the_same(tmp_path: Path, name: str) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
-    found = [
+    raw_rows = [
         {key: str(row[key]) if key == "label" else row[key] for key in row} for row in ROWS[name]
     ]
     path = tmp_path / "set.parquet"
-    parquet.write_table(pyarrow.Table.from_pylist(found), path)
-    assert list(rows(name, path)) == list(rows(name, write_lines(tmp_path, found)))
-    assert list(rows(name, path, 7)) == list(rows(name, write_lines(tmp_path, found), 7))
+    parquet.write_table(pyarrow.Table.from_pylist(raw_rows), path)
+    assert list(rows(name, path)) == list(rows(name, write_lines(tmp_path, raw_rows)))
+    assert list(rows(name, path, 7)) == list(rows(name, write_lines(tmp_path, raw_rows), 7))
 
 
 def test_a_sample_depends_on_its_seed(tmp_path: Path) -> None:
-    found = [{"question": f"Question {n}", "answer": f"It is {n}.\n#### {n}"} for n in range(50)]
-    path = write_lines(tmp_path, found)
+    raw_rows = [{"question": f"Question {n}", "answer": f"It is {n}.\n#### {n}"} for n in range(50)]
+    path = write_lines(tmp_path, raw_rows)
     every = list(rows("gsm8k", path))
     sample = read_dataset("gsm8k", path, 20, sample_seed=1)
     assert sample == read_dataset("gsm8k", path, 20, sample_seed=1)
@@ -179,10 +179,12 @@ def test_a_sample_depends_on_its_seed(tmp_path: Path) -> None:
 
 
 def test_prompts_are_made_one_by_one(tmp_path: Path) -> None:
-    made = rows("gsm8k", write_lines(tmp_path, [*GSM8K, {"question": "Broken?", "answer": "No."}]))
-    assert len(list(islice(made, 2))) == 2
+    prompts = rows(
+        "gsm8k", write_lines(tmp_path, [*GSM8K, {"question": "Broken?", "answer": "No."}])
+    )
+    assert len(list(islice(prompts, 2))) == 2
     with pytest.raises(DepthError, match=r"set\.jsonl, row 3: `answer` has no line with ####"):
-        next(made)
+        next(prompts)
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -200,9 +202,9 @@ def test_every_answer_is_the_end_of_its_text(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", DATASETS)
 def test_a_missing_column_is_named_with_those_there(tmp_path: Path, name: str) -> None:
     for spellings in DATASETS[name].columns:
-        found = [{k: v for k, v in row.items() if k not in spellings} for row in ROWS[name]]
+        raw_rows = [{k: v for k, v in row.items() if k not in spellings} for row in ROWS[name]]
         with pytest.raises(DepthError) as caught:
-            rows(name, write_lines(tmp_path, [{**row, "extra": 1} for row in found]))
+            rows(name, write_lines(tmp_path, [{**row, "extra": 1} for row in raw_rows]))
         assert f"lacks the column {' or '.join(spellings)} of" in caught.value.message
         assert "extra" in caught.value.message
         assert caught.value.hint
@@ -277,15 +279,15 @@ def test_parquet_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
 class HubTable:
     """The part of a table of the library `datasets` that is used."""
 
-    def __init__(self, found: list[dict[str, Any]]) -> None:
-        self.found = found
-        self.column_names = list(found[0])
+    def __init__(self, raw_rows: list[dict[str, Any]]) -> None:
+        self.raw_rows = raw_rows
+        self.column_names = list(raw_rows[0])
 
     def __len__(self) -> int:
-        return len(self.found)
+        return len(self.raw_rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.found[index]
+        return self.raw_rows[index]
 
 
 class ScriptedHub(ModuleType):
@@ -326,9 +328,9 @@ def test_a_file_on_this_disk_is_taken_before_the_hub(hub: ScriptedHub, places: P
     folder = places / "kept" / "datasets"
     folder.mkdir(parents=True)
     write_lines(folder, GSM8K, "gsm8k.jsonl")
-    found = list(rows("gsm8k"))
-    assert found == read_dataset("gsm8k", examples=len(GSM8K))
-    assert found == list(rows("gsm8k", folder=folder))
+    raw_rows = list(rows("gsm8k"))
+    assert raw_rows == read_dataset("gsm8k", examples=len(GSM8K))
+    assert raw_rows == list(rows("gsm8k", folder=folder))
     assert not hub.asked
     assert len(list(rows("gsm8k", folder=places))) == len(GSM8K)
     assert hub.asked
@@ -349,8 +351,8 @@ def test_what_the_library_keeps_is_read(hub: ScriptedHub, places: Path) -> None:
 
 
 def test_without_a_file_a_set_comes_from_the_hub(hub: ScriptedHub, tmp_path: Path) -> None:
-    for name, found in ROWS.items():
-        assert list(rows(name)) == list(rows(name, write_lines(tmp_path, found)))
+    for name, raw_rows in ROWS.items():
+        assert list(rows(name)) == list(rows(name, write_lines(tmp_path, raw_rows)))
     assert set(hub.asked) == {
         ("Rowan/hellaswag", None, "validation"),
         ("openai/gsm8k", "main", "test"),

@@ -62,9 +62,9 @@ def test_worked_solution_follows_the_story(steps: int) -> None:
         problem = prompt.question.split("\nProblem: ")[1]
         *lines, last = prompt.answer.split("\n")
         assert len(lines) == steps
-        told = [int(item) for item in re.findall(r"\d+", _with_factors_as_digits(problem))]
-        value = told[0]
-        for line, number in zip(lines, told[1:], strict=True):
+        numbers = [int(item) for item in re.findall(r"\d+", _with_factors_as_digits(problem))]
+        value = numbers[0]
+        for line, number in zip(lines, numbers[1:], strict=True):
             match = _LINE.fullmatch(line)
             assert match, line
             before, sign, operand, after = int(match[2]), match[3], int(match[4]), int(match[5])
@@ -130,9 +130,9 @@ def follow(prompt: Prompt) -> tuple[str, int]:
 @pytest.mark.parametrize("hops", TASKS["facts"].levels)
 def test_facts_lead_to_the_answer_in_as_many_hops(hops: int) -> None:
     for prompt in make_prompts("facts", hops, 50):
-        answer, needed = follow(prompt)
+        answer, hops_needed = follow(prompt)
         assert prompt.answer == f" {answer}"
-        assert needed == hops
+        assert hops_needed == hops
         # The other chain ends in another value, and its facts are as many.
         assert prompt.text.split("\n")[0].count(".") == 2 * hops
 
@@ -141,8 +141,8 @@ def test_facts_are_in_no_order() -> None:
     begins_with_the_first_link = 0
     for prompt in make_prompts("facts", 3, 100):
         facts, question, _ = prompt.text.split("\n")
-        asked = re.findall(r"[A-Z]\w+", question)[-1]
-        begins_with_the_first_link += asked in facts.split(".")[0]
+        name = re.findall(r"[A-Z]\w+", question)[-1]
+        begins_with_the_first_link += name in facts.split(".")[0]
     assert 5 < begins_with_the_first_link < 50
 
 
@@ -178,5 +178,9 @@ def test_a_fact_and_its_contrast_differ_in_a_name_and_the_answer(hops: int) -> N
         assert f" {ours[-1]}" == prompt.answer
         assert ours[-1] != theirs[-1]
         assert abs(len(apart[0][0]) - len(apart[0][1])) <= 1
-        (country,) = (each for each in words.COUNTRIES if apart[0][0] in (each.name, each.city))
+        (country,) = (
+            candidate
+            for candidate in words.COUNTRIES
+            if apart[0][0] in (candidate.name, candidate.city)
+        )
         assert ours[-1] == (country.language if hops == 3 else country.capital)

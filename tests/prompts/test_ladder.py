@@ -80,13 +80,13 @@ _EQUATION = re.compile(
 
 @pytest.mark.parametrize("row", WORKED_ROWS, ids=ROW_IDS)
 def test_every_equation_in_a_solution_holds(row: dict[str, Any]) -> None:
-    found = _EQUATION.findall(row["answer"])
+    equations = _EQUATION.findall(row["answer"])
     if row["id"].startswith("grade_school"):
-        assert len(found) >= 2
-    for left, right in found:
-        left = re.sub(r"(\d+)!", lambda match: str(math.factorial(int(match[1]))), left)
-        exact = re.sub(r"\d+", r"Fraction(\g<0>)", left.replace("^", "**"))
-        assert value_of(exact) == Fraction(right), f"{left} = {right}"
+        assert len(equations) >= 2
+    for term, value in equations:
+        term = re.sub(r"(\d+)!", lambda match: str(math.factorial(int(match[1]))), term)
+        exact = re.sub(r"\d+", r"Fraction(\g<0>)", term.replace("^", "**"))
+        assert value_of(exact) == Fraction(value), f"{term} = {value}"
 
 
 def test_the_checks_see_a_wrong_equation() -> None:

@@ -20,15 +20,15 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def fetched(hub: Path, repository: str, *names: str, snapshot: str = "a") -> list[Path]:
     """Files as the hub's client keeps them: links into blobs."""
-    found = []
+    paths = []
     for number, name in enumerate(names):
         path = hub / f"datasets--{repository}" / "snapshots" / snapshot / name
         path.parent.mkdir(parents=True, exist_ok=True)
         blob = hub / f"blob-{snapshot}-{number}"
         blob.write_text("")
         path.symlink_to(blob)
-        found.append(path)
-    return found
+        paths.append(path)
+    return paths
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -85,22 +85,22 @@ def test_the_newest_of_what_was_fetched(hub: Path, tmp_path: Path) -> None:
 
 def prepared(tmp_path: Path, *names: str, version: str = "a") -> list[Path]:
     """Files as the library `datasets` keeps them of GSM8K, each with its configuration."""
-    found = [
+    paths = [
         tmp_path / "made" / "openai___gsm8k" / config / "0.0.0" / version / file
         for config, file in (name.split("/") for name in names)
     ]
-    for path in found:
+    for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
-    return found
+    return paths
 
 
 def test_what_the_library_made_of_the_split(hub: Path, tmp_path: Path) -> None:
     names = ("main/gsm8k-test.arrow", "main/gsm8k-train.arrow", "main/cache-test.arrow")
-    wanted, *_ = prepared(tmp_path, *names, "socratic/gsm8k-test.arrow")
-    assert local_file("gsm8k", tmp_path) == wanted
+    expected, *_ = prepared(tmp_path, *names, "socratic/gsm8k-test.arrow")
+    assert local_file("gsm8k", tmp_path) == expected
     (newer,) = prepared(tmp_path, "main/gsm8k-test.arrow", version="b")
-    os.utime(wanted.parent, (1, 1))
+    os.utime(expected.parent, (1, 1))
     assert local_file("gsm8k", tmp_path) == newer
     (own,) = fetched(hub, "openai--gsm8k", "main/test.parquet")
     assert local_file("gsm8k", tmp_path) == own

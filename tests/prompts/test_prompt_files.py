@@ -57,9 +57,9 @@ def test_json_lines(tmp_path: Path) -> None:
 def test_ladder_files_are_prompt_files() -> None:
     path = Path(prompt_files.__file__).with_name("grade_school.jsonl")
     read = read_prompts(path)
-    written = make_prompts("grade_school", count=len(read))
+    prompts = make_prompts("grade_school", count=len(read))
     assert [(prompt.text, prompt.answer) for prompt in read] == [
-        (text.text, text.answer) for text in written
+        (text.text, text.answer) for text in prompts
     ]
 
 

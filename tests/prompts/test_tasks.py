@@ -120,10 +120,10 @@ def test_import_is_light() -> None:
         "import sys, depthtui.prompts\n"
         "print({'torch', 'transformers', 'textual', 'rich'} & set(sys.modules))"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stdout.strip() == "set()"
+    assert process.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize(

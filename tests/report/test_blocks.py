@@ -73,9 +73,9 @@ def every_block(text: str) -> Iterator[Block]:
 @pytest.mark.parametrize("render", [html, markdown, terminal])
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_nothing_in_a_block_is_obeyed(render: Callable[[Document], str], text: str) -> None:
-    shown = render(Document(text, every_block(text), about=text))
-    assert controls(shown) == set()
-    shown.encode("utf-8")
+    output = render(Document(text, every_block(text), about=text))
+    assert controls(output) == set()
+    output.encode("utf-8")
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)

@@ -30,10 +30,10 @@ def written(a: RunResult, b: RunResult, folder: Path) -> dict[str, str]:
 
 def test_every_format_says_where_two_runs_part(tmp_path: Path) -> None:
     files = written(*two_runs(), tmp_path)
-    said = "They part at layer 2, by MLP: its work differs by "
+    sentence = "They part at layer 2, by MLP: its work differs by "
     assert len(files) == 4
     for name, text in files.items():
-        assert text.count(said) == 1, name
+        assert text.count(sentence) == 1, name
     for name in ("one", "two"):
         compared = json.loads(files[f"depth-{name}.json"])["compared"]
         assert compared["parted"]["layer"] == 2

@@ -16,8 +16,8 @@ UNTRAINED = ControlRow(
 
 
 def controls(*rows, **changes):
-    made = Controls("M", 30, 49152, ("text",), 10, 90, "prompts", 123, 500_000_000, rows)
-    return replace(made, **changes)
+    result = Controls("M", 30, 49152, ("text",), 10, 90, "prompts", 123, 500_000_000, rows)
+    return replace(result, **changes)
 
 
 ALL = controls(MODEL, SHUFFLED, RANDOM, UNTRAINED)
@@ -34,33 +34,35 @@ def test_a_number_that_stands():
 @pytest.mark.parametrize("row", [SHUFFLED, RANDOM, UNTRAINED])
 def test_a_control_that_is_not_told_apart_comes_first(row):
     same = replace(row, layers=24.2, interval=(24.2, 25.0))
-    found = controls(*(same if one is row else one for one in ALL.rows))
-    assert is_supported(found) is False
-    assert conclusion(found).startswith("Not told apart from the model, 24.0 layers (23.6 to 24.2)")
-    assert "24.2 layers (24.2 to 25.0)" in conclusion(found)
-    assert conclusion(found).endswith("The number does not stand on these prompts.")
-    assert "not told apart" in line(found)
+    result = controls(*(same if case is row else case for case in ALL.rows))
+    assert is_supported(result) is False
+    assert conclusion(result).startswith(
+        "Not told apart from the model, 24.0 layers (23.6 to 24.2)"
+    )
+    assert "24.2 layers (24.2 to 25.0)" in conclusion(result)
+    assert conclusion(result).endswith("The number does not stand on these prompts.")
+    assert "not told apart" in line(result)
 
 
 def test_without_intervals_it_is_open():
     rows = (replace(row, interval=None) for row in ALL.rows)
-    found = controls(*rows)
-    assert is_supported(found) is None
-    assert "is open" in conclusion(found)
-    assert "Not told apart" not in conclusion(found)
+    result = controls(*rows)
+    assert is_supported(result) is None
+    assert "is open" in conclusion(result)
+    assert "Not told apart" not in conclusion(result)
 
 
 def test_without_one_control_it_is_open():
-    missing = ControlRow("untrained", missing="its weights are quantised")
-    found = controls(MODEL, SHUFFLED, RANDOM, missing)
-    assert is_supported(found) is None
-    assert "untrained: not known, since its weights are quantised" in list(notes(found))
+    unavailable = ControlRow("untrained", missing="its weights are quantised")
+    result = controls(MODEL, SHUFFLED, RANDOM, unavailable)
+    assert is_supported(result) is None
+    assert "untrained: not known, since its weights are quantised" in list(notes(result))
 
 
 def test_a_model_that_knows_nothing_has_no_number():
-    found = controls(replace(MODEL, warnings=("It knows nothing.",)), SHUFFLED, RANDOM, UNTRAINED)
-    assert is_supported(found) is False
-    assert "! the model: It knows nothing." in list(notes(found))
+    result = controls(replace(MODEL, warnings=("It knows nothing.",)), SHUFFLED, RANDOM, UNTRAINED)
+    assert is_supported(result) is False
+    assert "! the model: It knows nothing." in list(notes(result))
 
 
 def test_a_row_for_each_case():

@@ -140,26 +140,26 @@ class TestPage:
         assert "torch 0" in text
 
     def test_the_lens_is_told_at_the_token_that_is_selected(self) -> None:
-        one, other = run("a b c d"), run("e f g")
-        lens, last = one.get(LogitLens), len(one.tokens) - 1
+        first, second = run("a b c d"), run("e f g")
+        lens, last = first.get(LogitLens), len(first.tokens) - 1
         assert lens is not None
         lens.top_ids[-1, 1, 0] = 901
         lens.vocabulary[901] = " selected"
 
         def document() -> Document:
             return run_document(
-                group_runs([one, other]),
+                group_runs([first, second]),
                 SETTINGS,
-                token_of=lambda result: 1 if result is one else len(result.tokens) - 1,
+                token_of=lambda result: 1 if result is first else len(result.tokens) - 1,
             )
 
-        end = len(other.tokens) - 1
+        end = len(second.tokens) - 1
         page = checked(html_bytes(document()).decode()).text
         for text in (page, markdown_bytes(document()).decode()):
             assert f"token 1 of 0-{last}" in text
             assert f"token {end} of 0-{end}, the last" in text
             assert "selected" in text
-        assert f"token {last} of 0-{last}, the last" in markdown([one])
+        assert f"token {last} of 0-{last}, the last" in markdown([first])
 
     def test_it_is_self_contained_and_without_scripts(self) -> None:
         text = html([run(), hostile_run()])
@@ -215,10 +215,10 @@ class TestPage:
         figures = re.findall(r"<figure>.*?</figure>", text)
         meanings = [re.search(r'</svg><p class="soft">(.+?)</p></figure>', f) for f in figures]
         assert all(meanings)
-        found = {unescape(meaning[1]) for meaning in meanings if meaning is not None}
+        meanings_shown = {unescape(meaning[1]) for meaning in meanings if meaning is not None}
         ablation, kl = METRIC_BY_NAME["ablation"], MEASURE_BY_NAME["kl"]
-        assert f"{ablation.description} {ablation.reading}" in found
-        assert kl.reading in found
+        assert f"{ablation.description} {ablation.reading}" in meanings_shown
+        assert kl.reading in meanings_shown
 
     def test_published_values_are_set_beside(self) -> None:
         text = checked(html([run(name="Qwen2.5-7B-Instruct")])).text
@@ -227,12 +227,12 @@ class TestPage:
         assert "HellaSwag" not in checked(html([run()])).text
 
     def test_a_page_has_a_limit(self) -> None:
-        one = html([run("1")]).count("<svg")
+        count = html([run("1")]).count("<svg")
         drawn = [measure.values(run("1")) for measure in MEASURES]
         cells = sum(values.size for values in drawn if values is not None)
         groups = group_runs([run("1"), run("2")])
         text = html_bytes(run_document(groups, SETTINGS, most_cells=cells)).decode("utf-8")
-        assert text.count("<svg") == one
+        assert text.count("<svg") == count
         assert "the page would be too large" in text
 
     def test_the_answer_is_marked(self) -> None:
@@ -283,17 +283,17 @@ class TestEveryDocument:
 
     def test_the_verdict_stands_first(self, document: Callable[[Sequence[RunResult]], str]) -> None:
         results = [full_run()]
-        found = verdict(results, SETTINGS)
-        assert found is not None
+        own = verdict(results, SETTINGS)
+        assert own is not None
         text = " ".join(re.sub(r"\\(?=\W)", "", unescape(document(results))).split())
-        assert 0 <= text.index(found.sentence) < text.index("overlap", text.index("criterion"))
-        missing = [run("one"), run("two")]
+        assert 0 <= text.index(own.sentence) < text.index("overlap", text.index("criterion"))
+        fast_runs = [run("one"), run("two")]
         # A narrow view breaks the line anywhere.
-        text = "".join(document(missing).replace("\\", "").split())
-        told = verdict(missing, SETTINGS)
-        assert told is not None
-        assert {"ablation", "context_depth", "order"} <= set(told.missing_metrics)
-        assert f"Morewouldtell(--metrics{','.join(told.missing_metrics)})" in text
+        text = "".join(document(fast_runs).replace("\\", "").split())
+        of_fast_runs = verdict(fast_runs, SETTINGS)
+        assert of_fast_runs is not None
+        assert {"ablation", "context_depth", "order"} <= set(of_fast_runs.missing_metrics)
+        assert f"Morewouldtell(--metrics{','.join(of_fast_runs.missing_metrics)})" in text
 
 
 class TestMarkdown:
@@ -392,10 +392,10 @@ class TestSession:
             (str(size), "1") for size in sizes
         ]
         for result in runs:
-            found = verdict([result], SETTINGS)
-            assert found is not None
+            own = verdict([result], SETTINGS)
+            assert own is not None
             # In the list of verdicts, and at the head of the run's own part.
-            assert text.count(found.sentence) == 2
+            assert text.count(own.sentence) == 2
         together = verdict(runs, SETTINGS)
         assert together is not None
         assert together.sentence not in text
@@ -419,9 +419,9 @@ class TestSession:
         alone, by_task = (flat(table(runs, 120, pool)) for pool in ("none", "task"))
         for text in (alone, by_task):
             for number, result in enumerate(runs, start=1):
-                found = verdict([result], SETTINGS)
-                assert found is not None
-                assert text.count(f"{found.sentence}") == 1
+                own = verdict([result], SETTINGS)
+                assert own is not None
+                assert text.count(f"{own.sentence}") == 1
                 assert f"{number} {result.prompt.text}" in text
         assert "Means over" not in alone
         assert re.findall(r"Means over (\d+) tokens", by_task) == ["18"]
@@ -433,9 +433,9 @@ class TestSession:
             assert "Loss in nats per token" in text
         for text in (flat(page), flat(markdown(runs))):
             for result in runs:
-                found = verdict([result], SETTINGS)
-                assert found is not None
-                assert text.count(found.sentence) == 1
+                own = verdict([result], SETTINGS)
+                assert own is not None
+                assert text.count(own.sentence) == 1
         assert "Loss in nats per token" not in flat(markdown(runs[:1]))
 
     def test_the_levels_of_headings_have_no_gap(self) -> None:

@@ -92,15 +92,15 @@ def test_a_verdict_is_explained_with_its_measures() -> None:
         Evidence("readable", "kl", "KL", 3, 3, 3),
         Evidence("causal", "ablation", "ablation", 4, 4, 4),
     )
-    titles = [found.title for found in of_verdict(verdict_of(evidence, 10))]
+    titles = [explanation.title for explanation in of_verdict(verdict_of(evidence, 10))]
     assert titles == ["The verdict", "Effective depth by the KL", "Ablation"]
     assert of_verdict(None) == (VERDICT,)
 
 
 def test_the_marks_of_types():
     types = ("mamba", "mamba", "full attention")
-    (found,) = of_types(tiny_model(3, layer_types=types))
-    assert found.description == (
+    (explanation,) = of_types(tiny_model(3, layer_types=types))
+    assert explanation.description == (
         "The model mixes layers of several types: M mamba (2), F full attention (1)."
     )
     assert of_types(tiny_model(3)) == of_types(None) == ()

@@ -86,12 +86,12 @@ def test_a_file_of_others_is_not_replaced_and_nothing_is_written(
 
 
 def test_a_link_is_not_replaced_even_to_a_report(tmp_path: Path) -> None:
-    (written,) = run_report([run()], SETTINGS).write(tmp_path, ["json"], "kept")
-    (tmp_path / "summary.json").symlink_to(written)
+    (path,) = run_report([run()], SETTINGS).write(tmp_path, ["json"], "kept")
+    (tmp_path / "summary.json").symlink_to(path)
     with pytest.raises(DepthError, match="no report of depthtui"):
         run_report([run(), run()], SETTINGS).write(tmp_path, ["json"])
     assert (tmp_path / "summary.json").is_symlink()
-    assert len(json.loads(written.read_text())["prompts"]) == 1
+    assert len(json.loads(path.read_text())["prompts"]) == 1
 
 
 def test_a_file_of_others_where_one_of_several_models_would_be_stays_alone(

@@ -21,8 +21,8 @@ SETTINGS = SummarySettings()
 
 
 def told(*results: RunResult) -> dict[str, tuple[str, str]]:
-    found = findings(reading_of(results, SETTINGS))
-    return {line.title: (line.value, line.remark) for line in found}
+    rows = findings(reading_of(results, SETTINGS))
+    return {line.title: (line.value, line.remark) for line in rows}
 
 
 def test_a_plain_run_tells_what_the_lens_knows() -> None:
@@ -69,12 +69,12 @@ def test_layers_are_ranked_by_the_loss_where_it_is_known() -> None:
     distance = np.full((4, 4), 0.25)
     influence = np.array([[0.1], [0.2], [0.3], [0.4]])
     result.put("similarity", Similarity(influence, distance, distance))
-    found = told(result)
-    assert found["Most useful layers"] == ("0, 2, 3", "loss +3, +0.5, +0.2 nats")
-    assert found["Least useful layers"] == ("1, 3, 2", "loss -0.01, +0.2, +0.5 nats")
-    assert found["Best block to prune"] == ("layer 0", "n = 1, angular distance 0.250")
-    found = told(lacking(result, "ablation"))
-    assert found["Least useful layers"] == ("0, 1, 2", "block influence 0.1, 0.2, 0.3")
+    by_title = told(result)
+    assert by_title["Most useful layers"] == ("0, 2, 3", "loss +3, +0.5, +0.2 nats")
+    assert by_title["Least useful layers"] == ("1, 3, 2", "loss -0.01, +0.2, +0.5 nats")
+    assert by_title["Best block to prune"] == ("layer 0", "n = 1, angular distance 0.250")
+    by_title = told(lacking(result, "ablation"))
+    assert by_title["Least useful layers"] == ("0, 1, 2", "block influence 0.1, 0.2, 0.3")
 
 
 def test_completeness_that_was_missed_is_not_hidden() -> None:
@@ -112,15 +112,15 @@ def test_the_depth_score_in_words() -> None:
 
 
 def test_prompts_of_one_command_are_one_group_whatever_came_before() -> None:
-    one, two = run("one"), run("two")
-    two = replace(two, settings=replace(two.settings, lengths_before=(5,), answer_start=2))
-    assert len(group_runs([one, two])) == 1
+    first, second = run("one"), run("two")
+    second = replace(second, settings=replace(second.settings, lengths_before=(5,), answer_start=2))
+    assert len(group_runs([first, second])) == 1
 
 
 def test_a_what_if_is_a_group_of_its_own_and_says_so() -> None:
-    one, two = run("one"), run("one")
+    unchanged, what_if = run("one"), run("one")
     skipped = (Skip(3), Skip(0, "mlp"))
-    two = replace(two, settings=replace(two.settings, skipped=skipped))
-    clean, changed = group_runs([one, two])
+    what_if = replace(what_if, settings=replace(what_if.settings, skipped=skipped))
+    clean, changed = group_runs([unchanged, what_if])
     assert "without" not in clean.title
     assert changed.title.endswith(", without layer 3, layer 0 MLP")

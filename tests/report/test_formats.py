@@ -44,8 +44,8 @@ def test_a_format_is_rendered_or_made_of_the_data() -> None:
 @pytest.mark.parametrize("name", [name for name in golden_files() if name[-4:] != ".txt"])
 def test_every_report_is_known_as_one_and_of_its_format_alone(name: str) -> None:
     path = GOLDEN / name
-    known = [found.name for found in FORMATS.values() if found.is_report(path)]
-    assert known == [path.suffix[1:]]
+    names = [format_.name for format_ in FORMATS.values() if format_.is_report(path)]
+    assert names == [path.suffix[1:]]
 
 
 @pytest.mark.parametrize("kind", ODD_FILES)

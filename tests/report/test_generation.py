@@ -44,11 +44,11 @@ def test_early_exit_of_a_few_tokens_is_not_told(tokens: int, told: bool) -> None
 
 
 def text_of(depths: np.ndarray) -> Continuation:
-    written = full_generation(
+    generation = full_generation(
         Prompt("a b"), tiny_model(), GenerationSettings(max_tokens=len(depths))
     ).continuation
-    written.depths.settling[:] = depths
-    return written
+    generation.depths.settling[:] = depths
+    return generation
 
 
 @pytest.fixture
@@ -57,24 +57,24 @@ def generation() -> Generation:
 
 
 def test_parts_join_to_the_text(generation: Generation) -> None:
-    written = generation.continuation
-    joined = Continuation.joined(list(parts_of(written)))
-    assert joined.texts == written.texts
-    np.testing.assert_array_equal(joined.lens.kl, written.lens.kl)
-    np.testing.assert_array_equal(joined.depths.kl, written.depths.kl)
+    continuation = generation.continuation
+    joined = Continuation.joined(list(parts_of(continuation)))
+    assert joined.texts == continuation.texts
+    np.testing.assert_array_equal(joined.lens.kl, continuation.lens.kl)
+    np.testing.assert_array_equal(joined.depths.kl, continuation.depths.kl)
 
 
 def test_bytes_of_one_character_join() -> None:
-    written = text_of(np.ones(4))
-    written.texts = ["a\udcf0\udc9f", "\udc99\udc82", "\ud800", "\udcff"]
-    assert written.text == "a🙂\ufffd\ufffd"
+    text = text_of(np.ones(4))
+    text.texts = ["a\udcf0\udc9f", "\udc99\udc82", "\ud800", "\udcff"]
+    assert text.text == "a🙂\ufffd\ufffd"
 
 
 def test_quarters_are_means_of_what_is_known() -> None:
-    written = text_of(np.array([1, 3, 5, np.nan, 7, 7, np.nan, np.nan]))
-    found = next(depth for depth in depths_of_text(written) if depth.measure.name == "settling")
-    assert (found.mean, found.median, found.without) == (pytest.approx(4.6), 5, 3 / 8)
-    assert found.quarters == pytest.approx((2, 5, 7, np.nan), nan_ok=True)
+    text = text_of(np.array([1, 3, 5, np.nan, 7, 7, np.nan, np.nan]))
+    settling = next(depth for depth in depths_of_text(text) if depth.measure.name == "settling")
+    assert (settling.mean, settling.median, settling.without) == (pytest.approx(4.6), 5, 3 / 8)
+    assert settling.quarters == pytest.approx((2, 5, 7, np.nan), nan_ok=True)
 
 
 def test_the_chance_is_the_share_of_turned_texts_that_differ_as_much() -> None:
@@ -83,11 +83,11 @@ def test_the_chance_is_the_share_of_turned_texts_that_differ_as_much() -> None:
     for shift in range(37):
         turned = np.roll(depths, shift)
         apart.append(turned[-9:].mean() - turned[:9].mean())
-    found = text_trend(text_of(depths))
-    assert found is not None
+    change = text_trend(text_of(depths))
+    assert change is not None
     expected = np.mean(np.abs(apart) >= abs(apart[0]) - 1e-9)
-    assert found.chance == pytest.approx(expected)
-    assert (found.first, found.last) == (
+    assert change.chance == pytest.approx(expected)
+    assert (change.first, change.last) == (
         pytest.approx(depths[:9].mean()),
         pytest.approx(depths[-9:].mean()),
     )
@@ -124,10 +124,10 @@ def test_alike_neighbours_tell_less() -> None:
 
 @pytest.mark.parametrize(("n", "alike"), [(64, 0.0), (64, 0.9), (64, 0.95), (256, 0.8)])
 def test_a_text_without_a_trend_is_rarely_said_to_have_one(n: int, alike: float) -> None:
-    said = [trend_sentence(text_of(slow_noise(seed, n, alike))) for seed in range(150)]
-    alarms = sum(sentence.startswith(("Depth rises", "Depth falls")) for sentence in said)
+    sentences = [trend_sentence(text_of(slow_noise(seed, n, alike))) for seed in range(150)]
+    alarms = sum(sentence.startswith(("Depth rises", "Depth falls")) for sentence in sentences)
     assert alarms <= 17  # 5 % are 7.5, and 17 or more come once in a thousand times
-    short = [sentence for sentence in said if "too short" in sentence]
+    short = [sentence for sentence in sentences if "too short" in sentence]
     assert all("neighbours are so alike" in sentence for sentence in short)
     assert (len(short) > 140) == (alike >= 0.9)
 
@@ -142,9 +142,9 @@ def test_the_table_fits_eighty_columns(generation: Generation) -> None:
     console = Console(file=StringIO(), width=80)
     console.print(rich_lines(generation_document([generation])))
     assert isinstance(console.file, StringIO)
-    shown = console.file.getvalue()
-    assert "settling depth" in shown
-    assert "Early exit at a confidence of 0.9" in shown
+    output = console.file.getvalue()
+    assert "settling depth" in output
+    assert "Early exit at a confidence of 0.9" in output
     empty = replace(generation, continuation=part_of(generation.continuation, slice(0)))
     stopped = replace(empty, stopped_by="user")
     console.print(rich_lines(generation_document([stopped])))
@@ -164,10 +164,10 @@ def test_every_format_is_written(generation: Generation, tmp_path: Path) -> None
     assert [path.name for path in paths] == [
         f"generation.{n}" for n in format_titles("generations")
     ]
-    (told,) = json.loads((tmp_path / "generation.json").read_text())["generations"]
-    assert told["text"] == generation.continuation.text
-    assert told["depths"]["settling"] == generation.continuation.depths.settling.tolist()
-    assert len(told["curves"]["kl"]) == 5
+    (body,) = json.loads((tmp_path / "generation.json").read_text())["generations"]
+    assert body["text"] == generation.continuation.text
+    assert body["depths"]["settling"] == generation.continuation.depths.settling.tolist()
+    assert len(body["curves"]["kl"]) == 5
     arrays = load_file(tmp_path / "generation.safetensors")
     np.testing.assert_array_equal(arrays["0/lens/kl"], generation.continuation.lens.kl)
     with pytest.raises(DepthError):

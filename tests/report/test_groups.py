@@ -66,8 +66,8 @@ def test_choices_of_slower_metrics_are_told_apart() -> None:
 
 
 def test_choices_that_mean_the_same_are_one_group() -> None:
-    written = [choosing(text, "ablation", layers=text) for text in ("1,0", "0-1", "0-2/3,1")]
-    assert titles(*written) == [", layers 0-1"]
+    runs = [choosing(text, "ablation", layers=text) for text in ("1,0", "0-1", "0-2/3,1")]
+    assert titles(*runs) == [", layers 0-1"]
     assert titles(choosing("1", "ablation", layers="/2")) == [", layers /2"]
     assert titles(choosing("1", "ablation"), choosing("2", "ablation", layers="0-3")) == [""]
     same = [

@@ -44,9 +44,9 @@ def test_sources_are_weighed_by_values_or_by_attention() -> None:
     by_value = replace(page.reads, heads=weights, value_weighted=np.array([1.0, 0, 0, 3.0]))
     assert sources_of(replace(page, reads=by_value))[:2] == [(3, 0.75), (0, 0.25)]
     by_weight = replace(by_value, value_weighted=None)
-    found = sources_of(replace(page, reads=by_weight))
-    assert [place for place, _ in found] == [1, 0, 3, 2]
-    assert found[0][1] == pytest.approx(0.4)
+    sources = sources_of(replace(page, reads=by_weight))
+    assert [place for place, _ in sources] == [1, 0, 3, 2]
+    assert sources[0][1] == pytest.approx(0.4)
     assert sources_of(replace(page, reads=None)) == []
 
 
@@ -64,8 +64,8 @@ def test_a_hostile_token_stays_text_in_every_format(text: str) -> None:
     document = inspection_document(page)
     console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(rich_lines(document))
-    shown = console.export_text(styles=False)
-    assert not set(shown) & {chr(code) for code in (0, 7, 8, 13, 27, 0x9B)}
+    output = console.export_text(styles=False)
+    assert not set(output) & {chr(code) for code in (0, 7, 8, 13, 27, 0x9B)}
     html = html_bytes(document).decode()
     assert "<script>alert" not in html
     assert markdown_bytes(document)
@@ -74,16 +74,16 @@ def test_a_hostile_token_stays_text_in_every_format(text: str) -> None:
 
 
 def test_json_has_the_keys_that_are_documented() -> None:
-    found = json.loads(json.dumps(with_experts().to_json()))
-    assert set(found) == {
+    body = json.loads(json.dumps(with_experts().to_json()))
+    assert set(body) == {
         "layer", "token", "tokens", "target", "lens", "before", "after_attention", "after",
         "reads", "writes", "heads", "experts", "closure", "unavailable",
     }  # fmt: skip
-    assert set(found["reads"]) == {"heads", "value_weighted", "sink"}
-    assert set(found["writes"]) == {"attention", "mlp", "layer"}
-    assert found["before"]["rank"] == 80
-    assert set(found["heads"][0]) == {"head", "norm", "direct"}
-    assert found["experts"][0] == {"expert": 3, "weight": 0.75, "norm": 0.8, "loss_without": 0.5}
-    assert "loss_without" not in found["experts"][1]
+    assert set(body["reads"]) == {"heads", "value_weighted", "sink"}
+    assert set(body["writes"]) == {"attention", "mlp", "layer"}
+    assert body["before"]["rank"] == 80
+    assert set(body["heads"][0]) == {"head", "norm", "direct"}
+    assert body["experts"][0] == {"expert": 3, "weight": 0.75, "norm": 0.8, "loss_without": 0.5}
+    assert "loss_without" not in body["experts"][1]
     neurons = inspection().to_json()["neurons"]
     assert neurons[0]["promoted"] == [" city", " the", " Rome"]

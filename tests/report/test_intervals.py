@@ -43,14 +43,14 @@ def documents(results: list[RunResult], settings: SummarySettings = SETTINGS) ->
 def test_intervals_are_shown_and_written() -> None:
     results = runs(6)
     summary = reading_of(results, SETTINGS)
-    known = [estimate for estimate in summary.depths if estimate.interval]
-    assert known
+    with_interval = [estimate for estimate in summary.depths if estimate.interval]
+    assert with_interval
     for text in documents(results):
         assert "95% intervals by bootstrap over prompts" in " ".join(text.split())
-        for item in known:
+        for item in with_interval:
             assert interval(item) in text
-    written = json.loads(summary_json(results, SETTINGS))["effective_depth"]
-    assert [text["interval"] for text in written] == [
+    estimates = json.loads(summary_json(results, SETTINGS))["effective_depth"]
+    assert [text["interval"] for text in estimates] == [
         list(estimate.interval) if estimate.interval else None for estimate in summary.depths
     ]
 

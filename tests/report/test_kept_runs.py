@@ -76,33 +76,33 @@ def same(a: RunResult, b: RunResult) -> bool:
 
 
 def test_the_cache_has_every_part_of_a_run(store: Store, finished: RunFinished) -> None:
-    result, found = finished.result, read_run(store, kept(finished))
-    assert found is not None
+    result, read_back = finished.result, read_run(store, kept(finished))
+    assert read_back is not None
     assert {metric.name for metric in ON_DEMAND} - {
         "jacobian_lens",
         "experts",
         "adapter",
         "engine_distance",
     } <= set(finished.keys)
-    assert same(found, result)
-    assert (found.model, found.prompt, found.settings) == (
+    assert same(read_back, result)
+    assert (read_back.model, read_back.prompt, read_back.settings) == (
         result.model,
         result.prompt,
         result.settings,
     )
-    assert found.tokens.texts == result.tokens.texts
-    assert found.answer_start == result.answer_start
-    assert found.is_whole
-    assert found.provenance.cached
+    assert read_back.tokens.texts == result.tokens.texts
+    assert read_back.answer_start == result.answer_start
+    assert read_back.is_whole
+    assert read_back.provenance.cached
 
 
 def test_the_answer_begins_where_the_session_says(store: Store, finished: RunFinished) -> None:
     """The cache knows tokens, not where an answer begins."""
     count = len(finished.result.tokens)
-    for start, found in ((3, 3), (count, count), (99, count), (-1, count)):
+    for start, expected in ((3, 3), (count, count), (99, count), (-1, count)):
         result = read_run(store, replace(kept(finished), answer_start=start))
         assert result is not None
-        assert result.answer_start == found
+        assert result.answer_start == expected
 
 
 @pytest.mark.parametrize("changes", [{"prompt": Prompt("Other.")}, {"fingerprint": "0" * 16}])
@@ -116,11 +116,11 @@ def test_values_of_another_run_are_not_taken(
 
 def test_a_slow_metric_that_is_gone_is_left_out(store: Store, finished: RunFinished) -> None:
     run = kept(finished)
-    found = read_run(store, replace(run, keys={**run.keys, "ablation": "0" * 64}))
-    assert found is not None
-    assert "ablation" not in found.measured
-    assert "ablation" not in found.settings.metrics
-    assert "order" in found.measured
+    read_back = read_run(store, replace(run, keys={**run.keys, "ablation": "0" * 64}))
+    assert read_back is not None
+    assert "ablation" not in read_back.measured
+    assert "ablation" not in read_back.settings.metrics
+    assert "order" in read_back.measured
 
 
 def test_a_run_without_its_forward_pass_is_none(store: Store, finished: RunFinished) -> None:
@@ -135,8 +135,8 @@ def test_parts_of_another_shape_are_left_out(store: Store, finished: RunFinished
     """A session's file may be a stranger's, and its keys name parts of other runs."""
     run = kept(finished)
     crossed = {**run.keys, "ablation": run.keys["order"]}
-    found = read_run(store, replace(run, keys=crossed))
-    assert found is not None
-    assert "ablation" not in found.measured
+    read_back = read_run(store, replace(run, keys=crossed))
+    assert read_back is not None
+    assert "ablation" not in read_back.measured
     deeper = replace(run, model=replace(run.model, n_layers=run.model.n_layers + 1))
     assert read_run(store, deeper) is None

@@ -70,18 +70,22 @@ def test_the_model_that_is_loaded_says_how_many_layers_there_are() -> None:
 def test_a_log_hears_of_each_stage_but_not_of_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(progress, "monotonic", lambda: now)
-    said: list[str] = []
-    log = LogLines(said.append, is_shown=True)
+    lines: list[str] = []
+    log = LogLines(lines.append, is_shown=True)
     for now in (1.0, 10.0, 12.0, 19.9, 24.0):
         log.report("Converting", f"{now:.0f} of 30 tensors")
     now = 40.0
     log.report("prompt 1 of 2", "")
-    assert said == ["Converting, 10 of 30 tensors", "Converting, 24 of 30 tensors", "prompt 1 of 2"]
+    assert lines == [
+        "Converting, 10 of 30 tensors",
+        "Converting, 24 of 30 tensors",
+        "prompt 1 of 2",
+    ]
 
 
 def test_a_terminal_has_no_log() -> None:
-    said: list[str] = []
-    log = LogLines(said.append, is_shown=False)
+    lines: list[str] = []
+    log = LogLines(lines.append, is_shown=False)
     log._said_at = -math.inf
     log.report("Converting", "")
-    assert said == []
+    assert lines == []

@@ -30,18 +30,18 @@ def test_every_report_has_them() -> None:
     result = noted()
     lens = result.get(LogitLens)
     assert lens is not None
-    said = lens.vocabulary[int(lens.top_ids[2, 1, 0])]
-    written = files(result)
-    (prompt,) = json.loads(written["json"])["prompts"]
+    token = lens.vocabulary[int(lens.top_ids[2, 1, 0])]
+    pages = files(result)
+    (prompt,) = json.loads(pages["json"])["prompts"]
     assert prompt["note"] == NOTED.note
     text = result.tokens.texts[1]
-    first = {"layer": 2, "token": 1, "text": text, "lens": said, "note": "here [/]"}
+    first = {"layer": 2, "token": 1, "text": text, "lens": token, "note": "here [/]"}
     assert prompt["bookmarks"][0] == first
     for name in ("md", "html"):
-        assert "layer 2, token 1" in written[name]
-        assert "output, token 2" in written[name]
-    assert "The river &lt;b&gt;" in written["html"]
-    assert "here" in written["md"]
+        assert "layer 2, token 1" in pages[name]
+        assert "output, token 2" in pages[name]
+    assert "The river &lt;b&gt;" in pages["html"]
+    assert "here" in pages["md"]
 
 
 def test_a_bookmark_has_the_words_of_the_chosen_lens() -> None:
@@ -55,9 +55,9 @@ def test_a_bookmark_has_the_words_of_the_chosen_lens() -> None:
 
 
 def test_without_them_nothing_is_said() -> None:
-    written = files(run())
-    assert all("bookmark" not in content for content in written.values())
-    assert "note" not in json.loads(written["json"])["prompts"][0]
+    pages = files(run())
+    assert all("bookmark" not in content for content in pages.values())
+    assert "note" not in json.loads(pages["json"])["prompts"][0]
 
 
 def test_hostile_notes_are_exported() -> None:

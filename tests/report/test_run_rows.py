@@ -44,16 +44,23 @@ def test_a_row_has_what_is_read_of_the_run_alone() -> None:
         assert row["tokens"] == str(len(result.tokens))
         assert row["loss"] == f"{result.loss:.2f}"
         counts = {
-            **{{"kl": "KL"}.get(one.rule, one.rule): one.count for one in alone.depths},
-            **{one.title: one.count for one in alone.evidence if one.kind == "causal"},
+            **{
+                {"kl": "KL"}.get(evidence.rule, evidence.rule): evidence.count
+                for evidence in alone.depths
+            },
+            **{
+                evidence.title: evidence.count
+                for evidence in alone.evidence
+                if evidence.kind == "causal"
+            },
         }
         for title in row.keys() - {"", "prompt", "tokens", "loss"}:
             count = counts.get(title)
             assert row[title] == ("–" if count is None else str(count)), title
     full, quick = (reading_of([result], SETTINGS) for result in results)
-    causal = [one.title for one in full.evidence if one.kind == "causal"]
+    causal = [evidence.title for evidence in full.evidence if evidence.kind == "causal"]
     assert "context depth" in causal
-    assert not any(one.kind == "causal" for one in quick.evidence)
+    assert not any(evidence.kind == "causal" for evidence in quick.evidence)
     assert {rows_of(results)[1][title] for title in causal} == {"–"}
 
 
@@ -88,8 +95,8 @@ def test_each_verdict_is_the_run_s_own() -> None:
     results = [full_run("To Paris", seed=2), run("It boils"), full_run("Snow", seed=3)]
     verdicts = [reading_of([result], SETTINGS).verdict for result in results]
     assert all(verdicts)
-    found = run_verdicts(each_alone(reading_of(results, SETTINGS)))
-    assert found.texts == [
+    items = run_verdicts(each_alone(reading_of(results, SETTINGS)))
+    assert items.texts == [
         f"{number}: {verdict.sentence}" for number, verdict in enumerate(verdicts, start=1)
     ]
-    assert len(set(found.texts)) == 3
+    assert len(set(items.texts)) == 3

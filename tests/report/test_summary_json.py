@@ -191,8 +191,8 @@ def test_a_metric_that_one_run_lacks_is_absent() -> None:
     without_contributions = lacking(run(), "contributions")
     summary = summary_dict([without_contributions], SETTINGS)
     assert "contributions" not in summary
-    found = [estimate["rule"] for estimate in summary["effective_depth"]]
-    assert found == ["kl", "overlap", "margin"]
+    names = [estimate["rule"] for estimate in summary["effective_depth"]]
+    assert names == ["kl", "overlap", "margin"]
 
 
 def test_without_the_split_only_the_layer_is_there() -> None:
@@ -216,9 +216,9 @@ def test_what_was_not_run_is_null_and_the_json_is_strict() -> None:
 def test_a_prompt_whose_run_was_stopped_is_not_complete() -> None:
     begun = full_run()
     begun.put("order", Order.unknown(begun.model.n_layers, len(begun.tokens)))
-    for result, told in ((full_run(), None), (stopped_run(), False), (begun, False)):
+    for result, complete in ((full_run(), None), (stopped_run(), False), (begun, False)):
         (prompt,) = summary_dict([result], SETTINGS)["prompts"]
-        assert prompt.get("complete") is told
+        assert prompt.get("complete") is complete
 
 
 class TestSlowerMetrics:
@@ -297,9 +297,9 @@ class TestSlowerMetrics:
         assert two.get(Similarity) is not None
         distances = [run_.get(Similarity).angular_distance_without_first for run_ in (one, two)]
         expected = (distances[0] * 23 + distances[1] * 29) / 52
-        found = summary["similarity"]["angular_distance"]
-        np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
-        assert summary["similarity"]["best_blocks"][0]["angular_distance"] == min(found[0])
+        values = summary["similarity"]["angular_distance"]
+        np.testing.assert_allclose(values[0], expected[0], rtol=1e-6)
+        assert summary["similarity"]["best_blocks"][0]["angular_distance"] == min(values[0])
 
     def test_depths_of_tokens(self) -> None:
         summary = self.summary()
@@ -401,14 +401,14 @@ def test_a_summary_says_which_part_of_a_metric_was_computed() -> None:
     searched = {"chosen": (0, 2), "tokens": (1, 4, 9), "threshold": 0.1, "checks": 6}
     result.put("residual_erasure", replace(erasure, **searched, disagreeing=1))
     summary = summary_dict([result], SummarySettings())
-    said = {name: summary["settings"][name] for name in CHOICES if name in summary["settings"]}
-    assert said == {"layers": "0,2", "erase_tokens": 3, "erase_search": "bisect"}
+    choices = {name: summary["settings"][name] for name in CHOICES if name in summary["settings"]}
+    assert choices == {"layers": "0,2", "erase_tokens": 3, "erase_search": "bisect"}
     assert summary["ablation"]["chosen"] == [0, 2]
-    (found,) = summary["residual_erasure"]
-    assert {name: found[name] for name in searched} == {
+    (of_prompt,) = summary["residual_erasure"]
+    assert {name: of_prompt[name] for name in searched} == {
         name: list(value) if isinstance(value, tuple) else value for name, value in searched.items()
     }
-    assert [depth is None for depth in found["until"]] == [
+    assert [depth is None for depth in of_prompt["until"]] == [
         token not in (1, 4, 9) for token in range(24)
     ]
     lines = {line.title: line.value for line in findings(reading_of([result], SummarySettings()))}
@@ -422,14 +422,14 @@ def test_a_summary_says_that_spans_were_erased_first_and_what_is_not_done() -> N
     result = full_run()
     erasure = replace(result.measured["residual_erasure"], threshold=0.1, checks=6, disagreeing=1)
     result.put("residual_erasure", replace(erasure, span=8, settled=16))
-    (found,) = summary_dict([result], SummarySettings())["residual_erasure"]
-    assert (found["span"], found["settled"]) == (8, 16)
-    assert [depth is None for depth in found["until"]] == [token >= 16 for token in range(24)]
+    (of_prompt,) = summary_dict([result], SummarySettings())["residual_erasure"]
+    assert (of_prompt["span"], of_prompt["settled"]) == (8, 16)
+    assert [depth is None for depth in of_prompt["until"]] == [token >= 16 for token in range(24)]
     lines = {line.title: line.value for line in findings(reading_of([result], SummarySettings()))}
     assert lines["Residual erasure"] == (
         "spans of 8 tokens erased first, "
         "depths bisected for |p - p~| of 0.1: 1 of 6 checks elsewhere disagree"
     )
     result.put("residual_erasure", replace(erasure, span=8, settled=23))
-    (found,) = summary_dict([result], SummarySettings())["residual_erasure"]
-    assert None not in found["until"][:-1]
+    (of_prompt,) = summary_dict([result], SummarySettings())["residual_erasure"]
+    assert None not in of_prompt["until"][:-1]

@@ -105,11 +105,11 @@ class TestCurves:
         return [float(item) for item in re.findall(r"[\d.]+", path.get("d", ""))]
 
     def points(self, svg: str) -> list[list[tuple[float, float]]]:
-        found = re.search(r'class="line mean"[^>]* d="([^"]*)"', svg)
-        assert found is not None
+        match = re.search(r'class="line mean"[^>]* d="([^"]*)"', svg)
+        assert match is not None
         return [
             [(float(x), float(y)) for x, y in re.findall(r"([\d.]+) ([\d.]+)", part)]
-            for part in found[1].split("M")[1:]
+            for part in match[1].split("M")[1:]
         ]
 
     def test_the_threshold_and_the_crossing_are_where_the_curve_says(self) -> None:

@@ -64,8 +64,8 @@ def test_sublayers_come_after_layers() -> None:
 def test_a_what_if_is_paired_with_its_clean_run() -> None:
     clean, changed = group_runs(both())
     assert changed.title.endswith(", without layers 1-2")
-    found = pairs(changed, [clean, changed])
-    assert found == Pairs(clean.results, changed.results)
+    pair = pairs(changed, [clean, changed])
+    assert pair == Pairs(clean.results, changed.results)
     assert pairs(clean, [clean, changed]) is None
     assert pairs(changed, [changed]) is None
     (other,) = group_runs([run(dtype="bfloat16")])
@@ -78,8 +78,8 @@ def test_both_runs_are_read_by_one_lens() -> None:
     settings = SummarySettings(lens="affine")
 
     def depths() -> dict[str, tuple[str, ...]]:
-        (found,) = (pairs(group, group_runs(results)) for group in group_runs(results)[1:])
-        return {name: row for name, *row in found.rows(settings) if "KL" in name}
+        (pair,) = (pairs(group, group_runs(results)) for group in group_runs(results)[1:])
+        return {name: row for name, *row in pair.rows(settings) if "KL" in name}
 
     def logit() -> dict[str, tuple[str, ...]]:
         rows = Pairs((clean,), (changed,)).rows(SETTINGS)
@@ -100,8 +100,8 @@ def test_a_what_if_is_beside_clean_runs_of_any_choice() -> None:
     groups = group_runs(runs)
     assert len(groups) == 3
     changed = next(group for group in groups if group.settings.skipped)
-    found = pairs(changed, groups)
-    assert found == Pairs((first[0], second[0]), (first[1], second[1]))
+    pair = pairs(changed, groups)
+    assert pair == Pairs((first[0], second[0]), (first[1], second[1]))
 
 
 def test_slower_metrics_of_a_clean_run_do_not_part_it_from_the_others() -> None:
@@ -130,10 +130,10 @@ def test_losses_are_weighted_by_tokens() -> None:
     for result in runs[2:]:
         result.tokens = replace(result.tokens, ids=np.arange(2), texts=["a", "b"])
     clean, changed = group_runs(runs)
-    found = Pairs.of([clean], changed)
-    rows = {name: cells for name, *cells in found.rows(SETTINGS)}
+    pair = Pairs.of([clean], changed)
+    rows = {name: cells for name, *cells in pair.rows(SETTINGS)}
     assert rows["loss, nats"] == ["2.400", "3.200", "+0.800"]
-    assert [row[:4] for row in found.by_prompt()] == [
+    assert [row[:4] for row in pair.by_prompt()] == [
         ("a b", "2.000", "3.000", "+1.000"),
         ("c d", "4.000", "4.000", "+0.000"),
     ]

@@ -80,20 +80,20 @@ def sweep(
     plan: SweepPlan,
     path: Path,
     engine: ScriptedEngine | None = None,
-    told: list[str] | None = None,
+    notices: list[str] | None = None,
     shard: Shard | None = None,
     watcher: QuietWatcher | None = None,
 ) -> Outcome:
-    """Run a plan on the scripted engine, and keep what was told."""
-    told = [] if told is None else told
-    folder = SweepFolder(path, told.append, shard.suffix if shard else "")
+    """Run a plan on the scripted engine, and keep its notices."""
+    notices = [] if notices is None else notices
+    folder = SweepFolder(path, notices.append, shard.suffix if shard else "")
     return run_sweep(
         plan,
         folder,
         lambda emit: engine or ScriptedEngine(),
         path / "models",
         watcher or QuietWatcher(),
-        told.append,
+        notices.append,
         lambda error: f"Something unexpected went wrong ({type(error).__name__}).",
         shard,
     )
@@ -101,10 +101,10 @@ def sweep(
 
 def contents(path: Path) -> dict[str, object]:
     """Every record by its file, less the times, which differ from run to run."""
-    found = {}
+    files = {}
     for file in sorted((path / "records").rglob("*.json")):
         body = json.loads(file.read_text())
         body["provenance"].pop("seconds")
         body.pop("checksum")
-        found[str(file.relative_to(path))] = json.dumps(body)
-    return found
+        files[str(file.relative_to(path))] = json.dumps(body)
+    return files

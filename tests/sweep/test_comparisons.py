@@ -54,38 +54,38 @@ def moved(parts: list[PromptCurves], layers: int) -> list[PromptCurves]:
 
 
 def layer(parts: list[PromptCurves], rule: str) -> int:
-    found = {depth.rule: depth.layer for depth in depths(pool(parts), SETTINGS)}[rule]
-    assert found is not None
-    return found
+    last_layer = {depth.rule: depth.layer for depth in depths(pool(parts), SETTINGS)}[rule]
+    assert last_layer is not None
+    return last_layer
 
 
 def crossing(parts: list[PromptCurves], rule: str) -> float:
-    found = {depth.rule: depth.crossing for depth in depths(pool(parts), SETTINGS)}[rule]
-    assert found is not None
-    return found
+    at_layer = {depth.rule: depth.crossing for depth in depths(pool(parts), SETTINGS)}[rule]
+    assert at_layer is not None
+    return at_layer
 
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("paired", [True, False])
 def test_the_difference_is_that_of_the_pooled_crossings(rule: str, paired: bool) -> None:
     a, b = prompts(0, 8, 10), prompts(1, 8, 14)
-    found = difference(a, b, SETTINGS, paired, rule)
-    assert found.layers == pytest.approx(crossing(b, rule) - crossing(a, rule))
-    assert found.ratio == pytest.approx(found.layers / 30)
-    assert found.layers_interval is not None
-    assert found.layers_interval[0] > 0
-    assert found.ratio_interval == pytest.approx([end / 30 for end in found.layers_interval])
+    result = difference(a, b, SETTINGS, paired, rule)
+    assert result.layers == pytest.approx(crossing(b, rule) - crossing(a, rule))
+    assert result.ratio == pytest.approx(result.layers / 30)
+    assert result.layers_interval is not None
+    assert result.layers_interval[0] > 0
+    assert result.ratio_interval == pytest.approx([end / 30 for end in result.layers_interval])
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_identical_samples_do_not_differ(rule: str) -> None:
     a = prompts(0, 7, 12)
-    found = difference(a, a, SETTINGS, paired=True, rule=rule)
+    result = difference(a, a, SETTINGS, paired=True, rule=rule)
     # All resamples agree, and still no interval is without a width.
-    assert (found.layers, found.layers_interval, found.ratio) == (0, (-0.5, 0.5), 0)
-    assert found.ratio_interval == pytest.approx((-0.5 / 30, 0.5 / 30))
-    assert (found.p, found.effect) == (1, 0)
-    assert str(found.words).startswith(
+    assert (result.layers, result.layers_interval, result.ratio) == (0, (-0.5, 0.5), 0)
+    assert result.ratio_interval == pytest.approx((-0.5 / 30, 0.5 / 30))
+    assert (result.p, result.effect) == (1, 0)
+    assert str(result.words).startswith(
         "no clear difference: +0.0 layers (95 % interval -0.5 … +0.5)"
     )
     apart = difference(a, a, SETTINGS, paired=False, rule=rule)
@@ -112,43 +112,43 @@ def test_pairing_removes_what_prompts_have_in_common() -> None:
 
 def test_exchanging_the_sides_changes_the_sign() -> None:
     a, b = prompts(0, 9, 11, spread=3), prompts(1, 9, 13, spread=3)
-    one = difference(a, b, SETTINGS, paired=True)
-    other = difference(b, a, SETTINGS, paired=True)
-    assert one.layers_interval is not None
-    assert other.layers_interval == (-one.layers_interval[1], -one.layers_interval[0])
-    assert (other.layers, other.effect) == (-(one.layers or 0), -(one.effect or 0))
-    assert other.p == pytest.approx(one.p)
+    forth = difference(a, b, SETTINGS, paired=True)
+    back = difference(b, a, SETTINGS, paired=True)
+    assert forth.layers_interval is not None
+    assert back.layers_interval == (-forth.layers_interval[1], -forth.layers_interval[0])
+    assert (back.layers, back.effect) == (-(forth.layers or 0), -(forth.effect or 0))
+    assert back.p == pytest.approx(forth.p)
 
 
 def test_models_of_other_sizes_are_compared_by_ratio() -> None:
     a, b = prompts(0, 12, 12, layers=30), prompts(1, 12, 24, layers=60)
-    found = difference(a, b, SETTINGS, paired=False, rule="overlap")
+    result = difference(a, b, SETTINGS, paired=False, rule="overlap")
     ratios = (crossing(b, "overlap") + 1) / 60 - (crossing(a, "overlap") + 1) / 30
-    assert found.ratio == pytest.approx(ratios)
-    assert found.layers_interval is not None
-    assert found.layers_interval[0] > 8
-    assert found.ratio_interval is not None
-    assert found.ratio_interval[0] < 0.02 < 0.05 + found.ratio_interval[1]
-    assert found.claim is not None
+    assert result.ratio == pytest.approx(ratios)
+    assert result.layers_interval is not None
+    assert result.layers_interval[0] > 8
+    assert result.ratio_interval is not None
+    assert result.ratio_interval[0] < 0.02 < 0.05 + result.ratio_interval[1]
+    assert result.claim is not None
     # Twelve layers more, of twice as many: the claim is the ratio's, which is no larger.
-    assert not found.claim.changes
-    assert str(found.words).startswith(
-        f"no clear difference: ratio {signed_text(found.claim.ratio or 0, 2)} (95 % interval "
+    assert not result.claim.changes
+    assert str(result.words).startswith(
+        f"no clear difference: ratio {signed_text(result.claim.ratio or 0, 2)} (95 % interval "
     )
-    assert f", {signed_text(found.claim.layers, 1)} layers (" in str(found.words)
+    assert f", {signed_text(result.claim.layers, 1)} layers (" in str(result.words)
     # Nor do single prompts lie deeper, as shares of L.
-    assert found.effect is not None
-    assert abs(found.effect) < 0.5
+    assert result.effect is not None
+    assert abs(result.effect) < 0.5
 
 
 def test_the_direction_between_models_of_other_sizes_is_the_ratio_s() -> None:
     """Ten layers fewer of a fifth as many: a far larger share."""
     a, b = prompts(0, 12, 20, layers=60), prompts(0, 12, 9, layers=12)
-    found = difference(a, b, SETTINGS, paired=True, rule="overlap")
-    assert found.claim is not None
-    assert found.claim.layers < -8
-    assert str(found.words).startswith("a larger share of its layers: ratio +0.")
-    assert (found.effect, found.p) == (1, pytest.approx(2 / 2**12))
+    result = difference(a, b, SETTINGS, paired=True, rule="overlap")
+    assert result.claim is not None
+    assert result.claim.layers < -8
+    assert str(result.words).startswith("a larger share of its layers: ratio +0.")
+    assert (result.effect, result.p) == (1, pytest.approx(2 / 2**12))
     back = difference(b, a, SETTINGS, paired=True, rule="overlap")
     assert str(back.words).startswith("a smaller share of its layers: ratio -0.")
 
@@ -156,14 +156,14 @@ def test_the_direction_between_models_of_other_sizes_is_the_ratio_s() -> None:
 def test_no_interval_is_without_a_width() -> None:
     a, b = prompts(0, 6, 12), prompts(1, 6, 14)
     for rule in RULES:
-        for found in (
+        for result in (
             difference(a, b, SETTINGS, True, rule),
             difference(a, moved(a, 3), SETTINGS, True, rule),
             difference(a[:1] * 6, b[:1] * 6, SETTINGS, False, rule),
         ):
-            assert found.claim is not None
-            assert found.claim.interval[0] < found.claim.layers < found.claim.interval[1]
-            low, high = found.layers_interval or (0, 0)
+            assert result.claim is not None
+            assert result.claim.interval[0] < result.claim.layers < result.claim.interval[1]
+            low, high = result.layers_interval or (0, 0)
             assert low < high
         levels = trend([a[:1] * 6, a[:1] * 6, b[:1] * 6], SETTINGS, rule)
         assert levels.claim is not None
@@ -178,19 +178,19 @@ def test_ends_that_look_alike_get_more_digits() -> None:
 
 def test_a_paired_resample_draws_the_same_prompts_of_both() -> None:
     a, b = prompts(0, 6, 11, spread=4), prompts(1, 6, 13, spread=4)
-    found = difference(a, b, SETTINGS, paired=True, rule="overlap", resamples=200)
+    result = difference(a, b, SETTINGS, paired=True, rule="overlap", resamples=200)
     changes = []
     for row in draw(np.zeros(6, int), 200, SETTINGS.seed):
         sides = [[x for x, k in zip(side, row, strict=True) for _ in range(k)] for side in (a, b)]
         changes.append(crossing(sides[1], "overlap") - crossing(sides[0], "overlap"))
     tail = stats.norm.cdf(-np.sqrt(6 / 5) * stats.t.ppf(0.975, 5))
     ends = np.quantile(changes, [tail, 1 - tail], method="inverted_cdf")
-    assert found.layers_interval == pytest.approx(ends)
+    assert result.layers_interval == pytest.approx(ends)
 
 
 def test_unpaired_intervals_have_welchs_degrees_of_freedom() -> None:
     a, b = prompts(0, 5, 11, spread=5), prompts(1, 9, 13, spread=4)
-    found = difference(a, b, SETTINGS, paired=False, rule="overlap", resamples=4000)
+    result = difference(a, b, SETTINGS, paired=False, rule="overlap", resamples=4000)
     drawn = []
     for number, side in enumerate((a, b)):
         counts = draw(task_numbers(side), 4000, SETTINGS.seed + number)
@@ -201,7 +201,7 @@ def test_unpaired_intervals_have_welchs_degrees_of_freedom() -> None:
     inflation = sum(errors) / (drawn[0].var() + drawn[1].var())
     assert 4 < freedom < 12
     expected = expanded_interval(drawn[1] - drawn[0], 0.95, freedom, inflation)
-    assert found.layers_interval == pytest.approx(expected)
+    assert result.layers_interval == pytest.approx(expected)
     assert expected != expanded_interval(drawn[1] - drawn[0], 0.95, 4, 5 / 4)
 
 
@@ -222,18 +222,18 @@ def test_what_cannot_be_said_is_said() -> None:
     few_a_level = "too few prompts to say (4 a level; 5 are needed)"
     assert str(trend(levels, SETTINGS).words) == few_a_level
     without = [PromptCurves(5, {"kl": item.curves["kl"]}) for item in a]
-    for found in (
+    for result in (
         difference(a, without, SETTINGS, paired=True, rule="cosine"),
         trend([a, without], SETTINGS, rule="cosine"),
     ):
-        assert "not measured" in str(found.words)
+        assert "not measured" in str(result.words)
     never = replace(SETTINGS, overlap_threshold=1.0)
-    for found in (
+    for result in (
         difference(a, a, never, paired=True, rule="overlap"),
         trend([a, a], never, rule="overlap"),
     ):
-        assert "no layer by this rule" in str(found.words)
-        assert found.p in (None, 1)
+        assert "no layer by this rule" in str(result.words)
+        assert result.p in (None, 1)
 
 
 def test_prompts_that_never_cross_are_the_deepest() -> None:
@@ -257,33 +257,33 @@ def test_prompts_that_never_cross_are_the_deepest() -> None:
 def test_a_planted_trend_is_found() -> None:
     levels = [prompts(seed, 8, 10 + 2 * seed) for seed in range(4)]
     for rule in RULES:
-        found = trend(levels, SETTINGS, rule)
+        result = trend(levels, SETTINGS, rule)
         pooled = [layer(text, rule) for text in levels]
-        assert found.layers == tuple(pooled)
+        assert result.layers == tuple(pooled)
         crossings = [crossing(text, rule) for text in levels]
-        assert found.slope == pytest.approx(3 * np.polyfit(range(4), crossings, 1)[0])
-        assert found.slope_interval is not None
-        assert 2 < found.slope_interval[0] < found.slope < found.slope_interval[1] < 10
-        assert found.p is not None
-        assert found.p < 0.001
-        assert str(found.words).startswith("more layers at harder levels: +")
+        assert result.slope == pytest.approx(3 * np.polyfit(range(4), crossings, 1)[0])
+        assert result.slope_interval is not None
+        assert 2 < result.slope_interval[0] < result.slope < result.slope_interval[1] < 10
+        assert result.p is not None
+        assert result.p < 0.001
+        assert str(result.words).startswith("more layers at harder levels: +")
     backwards = trend(levels[::-1], SETTINGS, "overlap")
     assert str(backwards.words).startswith("fewer layers at harder levels: -")
 
 
 def test_levels_that_do_not_go_one_way_have_no_direction() -> None:
     levels = [moved(prompts(0, 8, 6.0), layers) for layers in (9, 12, 0)]
-    found = trend(levels, SETTINGS, "overlap", 200)
-    assert found.claim is not None
-    assert found.claim.changes
+    result = trend(levels, SETTINGS, "overlap", 200)
+    assert result.claim is not None
+    assert result.claim.changes
     counts = ", ".join(str(layer(part, "overlap") + 1) for part in levels)
-    assert str(found.words).startswith(
-        f"goes up and down: {counts}; {signed_text(found.claim.layers, 1)} layers (95 % interval "
+    assert str(result.words).startswith(
+        f"goes up and down: {counts}; {signed_text(result.claim.layers, 1)} layers (95 % interval "
     )
-    assert not disagree(replace(found, p=0.38, effect=-0.2))
-    assert "no clear change" not in str(replace(found, p=0.38, effect=-0.2).words)
-    assert numbers(found)["doubt"] == f"goes up and down: {counts}"
-    assert found.words.headline == "goes up and down"
+    assert not disagree(replace(result, p=0.38, effect=-0.2))
+    assert "no clear change" not in str(replace(result, p=0.38, effect=-0.2).words)
+    assert numbers(result)["doubt"] == f"goes up and down: {counts}"
+    assert result.words.headline == "goes up and down"
     for one_way in ((0, 9, 12), (0, 0, 12)):
         levels = [moved(prompts(0, 8, 6.0), layers) for layers in one_way]
         steady = trend(levels, SETTINGS, "overlap", 200)
@@ -292,17 +292,17 @@ def test_levels_that_do_not_go_one_way_have_no_direction() -> None:
 
 
 def test_a_trend_has_no_direction_where_a_count_moves_as_far() -> None:
-    found = Trend("kl", (9, 9), p=0.0004, effect=-0.3, claim=Claim(-8.0, (-9.0, -7.0)))
+    falling = Trend("kl", (9, 9), p=0.0004, effect=-0.3, claim=Claim(-8.0, (-9.0, -7.0)))
     narrow, wide, wider = (
         FragileCount("b", 10, 17, 20),
         FragileCount("a", 3, 11, 20),
         FragileCount("c", 1, 13, 20),
     )
-    assert found.with_doubt_from([narrow]) == found
-    assert str(found.with_doubt_from([narrow, wide]).doubt) == (
+    assert falling.with_doubt_from([narrow]) == falling
+    assert str(falling.with_doubt_from([narrow, wide]).doubt) == (
         "no direction holds: the count of a is fragile (3 to 11 layers)"
     )
-    fragile = found.with_doubt_from([wide, wider])
+    fragile = falling.with_doubt_from([wide, wider])
     assert str(fragile.words) == (
         "no direction holds: the count of c is fragile (1 to 13 layers); -8.0 layers (95 % "
         "interval -9.0 … -7.0) where each prompt counts once; single prompts: tau "
@@ -313,20 +313,24 @@ def test_a_trend_has_no_direction_where_a_count_moves_as_far() -> None:
     unclear = replace(fragile, claim=Claim(-8.0, (-17.0, 1.0)))
     assert str(unclear.words).startswith("no clear trend: -8.0 layers")
     assert unclear.words.headline == "no clear trend"
-    assert replace(found, doubt=Sentence("x")).with_doubt_from([wide]).doubt == Sentence("x")
+    assert replace(falling, doubt=Sentence("x")).with_doubt_from([wide]).doubt == Sentence("x")
 
 
 def test_a_difference_has_no_direction_where_a_count_moves_as_far() -> None:
-    found = Difference("kl", True, (9, 9), p=0.0004, effect=-1.0, claim=Claim(-5.0, (-9.0, -1.0)))
-    assert found.with_doubt_from([FragileCount("a", 3, 7, 18)]) == found
-    fragile = found.with_doubt_from([FragileCount("a", 1, 13, 18)])
+    shallower = Difference(
+        "kl", True, (9, 9), p=0.0004, effect=-1.0, claim=Claim(-5.0, (-9.0, -1.0))
+    )
+    assert shallower.with_doubt_from([FragileCount("a", 3, 7, 18)]) == shallower
+    fragile = shallower.with_doubt_from([FragileCount("a", 1, 13, 18)])
     assert str(fragile.words) == (
         "no direction holds: the count of a is fragile (1 to 13 layers); -5.0 layers (95 % "
         "interval -9.0 … -1.0) where each prompt counts once; single prompts: rank-biserial "
         "-1.00, p < 0.001, a change"
     )
     # Between models of other sizes it is the share that moves.
-    ratio = replace(found, claim=Claim(-5.0, (-9.0, -1.0), ratio=0.2, ratio_interval=(0.1, 0.3)))
+    ratio = replace(
+        shallower, claim=Claim(-5.0, (-9.0, -1.0), ratio=0.2, ratio_interval=(0.1, 0.3))
+    )
     deep = FragileCount("a", 20, 32, 64)
     assert ratio.with_doubt_from([deep]) == ratio
     assert str(ratio.with_doubt_from([deep, FragileCount("b", 9, 14, 24)]).words) == (
@@ -337,16 +341,16 @@ def test_a_difference_has_no_direction_where_a_count_moves_as_far() -> None:
 
 
 def test_the_population_is_named() -> None:
-    found = Difference("kl", True, (9, 9), p=0.5, effect=0.1, claim=Claim(1.0, (-1.0, 3.0)))
-    said = replace(found, population="draws of this generator")
-    assert str(said.words) == f"{found.words}; over draws of this generator"
+    result = Difference("kl", True, (9, 9), p=0.5, effect=0.1, claim=Claim(1.0, (-1.0, 3.0)))
+    of_generator = replace(result, population="draws of this generator")
+    assert str(of_generator.words) == f"{result.words}; over draws of this generator"
 
 
 def test_levels_that_do_not_differ_have_no_trend() -> None:
-    found = trend([prompts(seed, 8, 12) for seed in (5, 6, 7)], SETTINGS, "overlap")
-    assert found.slope_interval is not None
-    assert found.slope_interval[0] <= 0 <= found.slope_interval[1]
-    assert str(found.words).startswith("no clear trend: ")
+    result = trend([prompts(seed, 8, 12) for seed in (5, 6, 7)], SETTINGS, "overlap")
+    assert result.slope_interval is not None
+    assert result.slope_interval[0] <= 0 <= result.slope_interval[1]
+    assert str(result.words).startswith("no clear trend: ")
 
 
 def test_two_levels_have_the_slope_of_their_difference() -> None:
@@ -360,13 +364,13 @@ def test_two_levels_have_the_slope_of_their_difference() -> None:
 
 def test_where_mean_curve_and_single_prompts_disagree_the_sentence_says_so() -> None:
     claim = Claim(3.0, (1.0, 5.0))
-    found = Difference("kl", True, (5, 5), p=0.0625, effect=0.8, claim=claim)
-    assert disagree(found)
-    assert str(found.words) == (
+    result = Difference("kl", True, (5, 5), p=0.0625, effect=0.8, claim=claim)
+    assert disagree(result)
+    assert str(result.words) == (
         "more layers: +3.0 layers (95 % interval +1.0 … +5.0) where each prompt counts once; "
         "single prompts: rank-biserial +0.80, p 0.062, no clear change"
     )
-    utmost = replace(found, effect=1.0)
+    utmost = replace(result, effect=1.0)
     assert not disagree(utmost)
     assert str(utmost.words).endswith("+1.00, p 0.062, the least that so few prompts allow")
     unclear = replace(claim, layers=1.0, interval=(0.0, 2.0), level=1 - 0.05 / 3, n_tasks=2)
@@ -388,19 +392,19 @@ def test_a_claim_counts_each_prompt_once() -> None:
     # The one long prompt is as deep on both sides, the short ones are not.
     long = replace(prompts(0, 1, 12)[0], n_tokens=9000)
     a, b = prompts(1, 8, 10), prompts(1, 8, 16)
-    found = difference([long, *a], [long, *b], SETTINGS, paired=True)
+    result = difference([long, *a], [long, *b], SETTINGS, paired=True)
     once = difference(
         *([replace(part, n_tokens=1) for part in [long, *side]] for side in (a, b)), SETTINGS, True
     )
-    assert found.layers is not None
-    assert abs(found.layers) < 1
-    assert found.claim is not None
+    assert result.layers is not None
+    assert abs(result.layers) < 1
+    assert result.claim is not None
     assert once.claim is not None
-    assert found.claim == once.claim
-    assert found.claim.layers == once.layers
-    assert found.claim.interval == once.layers_interval
-    assert found.claim.layers >= 4
-    assert (found.p, found.effect) == (once.p, once.effect)
+    assert result.claim == once.claim
+    assert result.claim.layers == once.layers
+    assert result.claim.interval == once.layers_interval
+    assert result.claim.layers >= 4
+    assert (result.p, result.effect) == (once.p, once.effect)
 
 
 def test_tasks_count_the_same() -> None:
@@ -411,12 +415,12 @@ def test_tasks_count_the_same() -> None:
             *(replace(part, n_tokens=300, task="long") for part in long * 5),
         ]
 
-    found = difference(side(10), side(16), SETTINGS, paired=True)
-    assert found.claim is not None
-    assert found.claim.n_tasks == 2
+    result = difference(side(10), side(16), SETTINGS, paired=True)
+    assert result.claim is not None
+    assert result.claim.n_tasks == 2
     # Half of a change of 6 layers, and not a sixteenth or a sixth of it.
-    assert 2 <= found.claim.layers <= 4
-    assert 2 <= (found.layers or 0) <= 4
+    assert 2 <= result.claim.layers <= 4
+    assert 2 <= (result.layers or 0) <= 4
     few = [replace(part, task=f"{number}") for number, part in enumerate(prompts(4, 6, 12))]
     assert "two of each task" in str(difference(few, few, SETTINGS, paired=True).words)
 
@@ -428,18 +432,18 @@ def test_claims_are_at_the_level_of_their_family() -> None:
     alone, family = as_one_family(rules[:1]), as_one_family([*rules, unknown])
     assert family[-1] == unknown
     assert alone[0].claim == rules[0].claim
-    for found, one in zip(family, rules, strict=False):
-        assert found.claim is not None
-        assert one.claim is not None
-        assert one.resamples is not None
-        assert found.claim.level == pytest.approx(1 - 0.05 / len(RULES))
-        drawn = one.resamples.layers
-        assert found.claim.interval == expanded_interval(
+    for in_family, single in zip(family, rules, strict=False):
+        assert in_family.claim is not None
+        assert single.claim is not None
+        assert single.resamples is not None
+        assert in_family.claim.level == pytest.approx(1 - 0.05 / len(RULES))
+        drawn = single.resamples.layers
+        assert in_family.claim.interval == expanded_interval(
             drawn.values, 1 - 0.05 / len(RULES), drawn.freedom, drawn.inflation
         )
-        assert found.claim.interval[0] <= one.claim.interval[0]
+        assert in_family.claim.interval[0] <= single.claim.interval[0]
         # What stands beside the claim stays at 95 %.
-        assert found.layers_interval == one.layers_interval
+        assert in_family.layers_interval == single.layers_interval
     values = json.loads(json.dumps(numbers(family[0])))
     assert values["claim"]["level"] == pytest.approx(1 - 0.05 / len(RULES))
     assert "drawn" not in values
@@ -449,14 +453,14 @@ def test_levels_of_the_same_prompts_are_drawn_together() -> None:
     first = prompts(0, 8, 12, spread=4)
     steps = [first, moved(first, 1), moved(first, 3)]
     apart = trend(steps, SETTINGS, "overlap")
-    found = trend(steps, SETTINGS, "overlap", paired=True, wording=TRAINED)
-    assert found.claim is not None
+    result = trend(steps, SETTINGS, "overlap", paired=True, wording=TRAINED)
+    assert result.claim is not None
     assert apart.claim is not None
-    assert found.claim.interval == pytest.approx((2.5, 3.5))
-    assert found.claim.layers == pytest.approx(3)
+    assert result.claim.interval == pytest.approx((2.5, 3.5))
+    assert result.claim.layers == pytest.approx(3)
     assert apart.claim.interval[0] <= 0
-    assert str(found.words).startswith("more layers with more training: +3.0 layers")
-    assert (found.effect, found.p) == (1, pytest.approx(2 / 2**8))
+    assert str(result.words).startswith("more layers with more training: +3.0 layers")
+    assert (result.effect, result.p) == (1, pytest.approx(2 / 2**8))
     with pytest.raises(ValueError, match="cannot be paired"):
         trend([first, first[:7]], SETTINGS, paired=True)
 
@@ -469,9 +473,11 @@ def test_holm_by_hand() -> None:
 
 
 def test_correction_passes_over_what_has_no_p() -> None:
-    known = Difference("kl", True, (5, 5), p=0.02)
-    unknown = Difference("kl", True, (3, 3), problem=Sentence("too few"))
-    assert [item.p_holm for item in as_one_family([known, unknown, replace(known, p=0.03)])] == [
+    with_p = Difference("kl", True, (5, 5), p=0.02)
+    without_p = Difference("kl", True, (3, 3), problem=Sentence("too few"))
+    assert [
+        item.p_holm for item in as_one_family([with_p, without_p, replace(with_p, p=0.03)])
+    ] == [
         0.04,
         None,
         0.04,

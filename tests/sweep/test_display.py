@@ -86,8 +86,8 @@ def test_a_terminal_sees_prompts_models_and_the_time_left(
         "Console",
         lambda stderr: Console(file=terminal, force_terminal=True, width=120),
     )
-    told: list[str] = []
-    with SweepDisplay(told.append) as display:
+    notices: list[str] = []
+    with SweepDisplay(notices.append) as display:
 
         def tell(prompt: Prompt) -> None:
             display.emit(Progress("Converting [/]\x1b[2J", 3, 10, "tensors"))
@@ -96,32 +96,32 @@ def test_a_terminal_sees_prompts_models_and_the_time_left(
 
         engine = ScriptedEngine()
         engine.before_run = tell
-        folder = SweepFolder(tmp_path, told.append)
+        folder = SweepFolder(tmp_path, notices.append)
         plan = make_plan(("alpha", "missing"), ("facts:1",))
-        run_sweep(plan, folder, lambda emit: engine, tmp_path, display, told.append, repr)
+        run_sweep(plan, folder, lambda emit: engine, tmp_path, display, notices.append, repr)
         display._progress.refresh()
-    shown = terminal.getvalue()
-    assert "0 of 6 prompts" in shown
-    assert "2 of 6 prompts, 1 s left" in shown
-    assert "3 of 3 prompts" in shown
-    assert "3 of 10 tensors" in shown
-    assert "\x1b[2J" not in shown
-    assert told[0] == "Something to know."
+    output = terminal.getvalue()
+    assert "0 of 6 prompts" in output
+    assert "2 of 6 prompts, 1 s left" in output
+    assert "3 of 3 prompts" in output
+    assert "3 of 10 tensors" in output
+    assert "\x1b[2J" not in output
+    assert notices[0] == "Something to know."
 
 
 def test_a_pipe_gets_a_line_for_each_prompt(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told: list[str] = []
-    with SweepDisplay(told.append) as display:
+    notices: list[str] = []
+    with SweepDisplay(notices.append) as display:
         display.emit(Progress("Loading", 1, 2, "weights"))
         plan = make_plan(("alpha", "missing"), ("facts:1",))
-        folder = SweepFolder(tmp_path, told.append)
+        folder = SweepFolder(tmp_path, notices.append)
         engine = ScriptedEngine()
-        run_sweep(plan, folder, lambda emit: engine, tmp_path, display, told.append, repr)
+        run_sweep(plan, folder, lambda emit: engine, tmp_path, display, notices.append, repr)
     captured = capsys.readouterr()
     assert captured.out + captured.err == ""
-    lines = [line for line in told if " of " in line]
+    lines = [line for line in notices if " of " in line]
     assert [line.partition(",")[0].partition(":")[0] for line in lines] == [
         "1 of 6 prompts",
         "2 of 6 prompts",
@@ -132,15 +132,15 @@ def test_a_pipe_gets_a_line_for_each_prompt(
 
 def test_a_pipe_hears_how_far_a_load_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("depthtui.report.progress.LOG_PACE", 0.0)
-    told: list[str] = []
-    with SweepDisplay(told.append) as display:
+    notices: list[str] = []
+    with SweepDisplay(notices.append) as display:
         display.emit(Progress("Loading", 1, 2, "weights"))
-    assert told == ["Loading, 1 of 2 weights"]
+    assert notices == ["Loading, 1 of 2 weights"]
 
 
 def test_a_pipe_hears_of_what_failed(tmp_path: Path) -> None:
-    told: list[str] = []
-    with SweepDisplay(told.append) as display:
+    notices: list[str] = []
+    with SweepDisplay(notices.append) as display:
 
         def fail(prompt: Prompt) -> None:
             raise DepthError("It does not fit.")
@@ -148,19 +148,21 @@ def test_a_pipe_hears_of_what_failed(tmp_path: Path) -> None:
         engine = ScriptedEngine()
         engine.before_run = fail
         plan = make_plan(("alpha",), ("facts:1",))
-        folder = SweepFolder(tmp_path, told.append)
-        run_sweep(plan, folder, lambda emit: engine, tmp_path, display, told.append, repr)
-    assert any(re.fullmatch(r"0 of \d prompts: alpha · .+, failed", line) for line in told), told
+        folder = SweepFolder(tmp_path, notices.append)
+        run_sweep(plan, folder, lambda emit: engine, tmp_path, display, notices.append, repr)
+    assert any(re.fullmatch(r"0 of \d prompts: alpha · .+, failed", line) for line in notices), (
+        notices
+    )
 
 
 def test_a_terminal_gets_no_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         progress_bars, "Console", lambda stderr: Console(file=Terminal(), force_terminal=True)
     )
-    told: list[str] = []
-    with SweepDisplay(told.append) as display:
-        folder = SweepFolder(tmp_path, told.append)
+    notices: list[str] = []
+    with SweepDisplay(notices.append) as display:
+        folder = SweepFolder(tmp_path, notices.append)
         plan = make_plan(("alpha",), ("facts:1",))
         engine = ScriptedEngine()
-        run_sweep(plan, folder, lambda emit: engine, tmp_path, display, told.append, repr)
-    assert told == []
+        run_sweep(plan, folder, lambda emit: engine, tmp_path, display, notices.append, repr)
+    assert notices == []

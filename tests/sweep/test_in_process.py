@@ -70,12 +70,12 @@ def test_nothing_is_computed_twice(tmp_path: Path) -> None:
 def test_a_new_sweep_reads_no_weights_before_it_loads_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(in_process, "fingerprint_on_disk", lambda spec, *_: asked.append(spec.name))
+    names: list[str] = []
+    monkeypatch.setattr(in_process, "fingerprint_on_disk", lambda spec, *_: names.append(spec.name))
     sweep(make_plan(), tmp_path / "new")
-    assert not asked
+    assert not names
     sweep(make_plan(), tmp_path / "new")
-    assert asked == ["alpha", "beta"]
+    assert names == ["alpha", "beta"]
 
 
 def test_a_resumed_sweep_reports_how_much_of_the_weights_is_read(tmp_path: Path) -> None:
@@ -120,8 +120,8 @@ def test_a_killed_process_goes_on(tmp_path: Path) -> None:
         "from pathlib import Path; from tests.sweep.sweeps import *; "
         f"sweep(make_plan(), Path({str(tmp_path / 'killed')!r}), ScriptedEngine(dies_at=12))"
     )
-    done = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
-    assert done.returncode == -9
+    process = subprocess.run([sys.executable, "-c", script], check=False, timeout=60)
+    assert process.returncode == -9
     assert len(contents(tmp_path / "killed")) == 11
     engine = ScriptedEngine()
     sweep(make_plan(), tmp_path / "killed", engine)
@@ -132,20 +132,20 @@ def test_a_killed_process_goes_on(tmp_path: Path) -> None:
 
 class TestFailures:
     def test_a_model_that_cannot_be_loaded_is_skipped(self, tmp_path: Path) -> None:
-        told: list[str] = []
+        notices: list[str] = []
         plan = make_plan(models=("alpha", "missing", "beta"))
-        outcome = sweep(plan, tmp_path, told=told)
+        outcome = sweep(plan, tmp_path, notices=notices)
         assert [len(record) for record in outcome.records.values()] == [3] * 3 + [0] * 3 + [3] * 3
-        assert told == ["missing: There is no model missing. Choose another."]
+        assert notices == ["missing: There is no model missing. Choose another."]
         (row,) = json.loads((tmp_path / "failures.json").read_text())
         assert (row["model"], row["task"], row["prompt"]) == ("missing", "", None)
 
     def test_a_name_that_means_nothing_is_told_before_the_rest(self, tmp_path: Path) -> None:
-        engine, told = ScriptedEngine(), []
+        engine, notices = ScriptedEngine(), []
         plan = make_plan(models=("alpha", "./no/such/folder"))
-        engine.death = lambda: pytest.fail("told too late") if not told else None
+        engine.death = lambda: pytest.fail("told too late") if not notices else None
         engine.dies_at = 1
-        outcome = sweep(plan, tmp_path, engine, told)
+        outcome = sweep(plan, tmp_path, engine, notices)
         assert engine.loads == ["alpha"]
         assert "does not exist" in outcome.failures[0].message
 
@@ -155,11 +155,11 @@ class TestFailures:
         path.write_text("".join(f'{{"text": "{text}"}}\n' for text in texts))
         plan = make_plan(("alpha",), ("mine",), Drawing(4), {"mine": str(path)})
         for _ in range(2):
-            engine, told = ScriptedEngine(), []
-            outcome = sweep(plan, tmp_path / "out", engine, told)
+            engine, notices = ScriptedEngine(), []
+            outcome = sweep(plan, tmp_path / "out", engine, notices)
             assert [failure.prompt for failure in outcome.failures] == [1, 2]
-            assert told[0] == "alpha · mine · prompt 2: The prompt is too long. Shorten it."
-            assert "(RuntimeError)" in told[1]
+            assert notices[0] == "alpha · mine · prompt 2: The prompt is too long. Shorten it."
+            assert "(RuntimeError)" in notices[1]
         assert [text for _, text in engine.runs] == ["this is too long", "a bug here"]
         assert [record.number for record in next(iter(outcome.records.values()))] == [0, 3]
 
@@ -174,10 +174,10 @@ class TestFailures:
                 result.fail("ablation", "the memory ran out")
             return result
 
-        engine, told, watcher = ScriptedEngine(results=short_of_memory), [], QuietWatcher()
-        outcome = sweep(plan, tmp_path, engine, told, watcher=watcher)
+        engine, notices, watcher = ScriptedEngine(results=short_of_memory), [], QuietWatcher()
+        outcome = sweep(plan, tmp_path, engine, notices, watcher=watcher)
         words = "Ablation is unavailable: the memory ran out."
-        assert told == [f"alpha · facts, 1 hop · prompt 2: {words}"]
+        assert notices == [f"alpha · facts, 1 hop · prompt 2: {words}"]
         assert [(failure.prompt, failure.message) for failure in outcome.failures] == [(1, words)]
         assert watcher.ended == watcher.waiting == EXAMPLES
         (records,) = outcome.records.values()
@@ -208,9 +208,9 @@ class TestFailures:
         def lacking_two(prompt: Prompt, model: ModelInfo, settings: RunSettings) -> RunResult:
             result = full_result(prompt, model, settings)
             if prompt.task == "addition":
-                gone = {"logit_lens", "ablation"} & set(metrics)
-                result.drop(gone)
-                result.unavailable |= dict.fromkeys(gone, "there is no head")
+                unavailable = {"logit_lens", "ablation"} & set(metrics)
+                result.drop(unavailable)
+                result.unavailable |= dict.fromkeys(unavailable, "there is no head")
             return result
 
         plan = make_plan(("alpha",), metrics=metrics)
@@ -221,10 +221,10 @@ class TestFailures:
         ]
         for _ in range(2):
             # Records that are there say it as well.
-            engine, told = ScriptedEngine(results=lacking_two), []
-            outcome = sweep(plan, tmp_path, engine, told)
-            assert told == expected * fails
-            assert [str(failure) for failure in outcome.failures] == told
+            engine, notices = ScriptedEngine(results=lacking_two), []
+            outcome = sweep(plan, tmp_path, engine, notices)
+            assert notices == expected * fails
+            assert [str(failure) for failure in outcome.failures] == notices
             assert [remark.text for remark in absences(summarise_sweep(outcome))] == expected
         assert not engine.runs
 
@@ -265,10 +265,10 @@ class TestFailures:
     def test_fewer_prompts_than_asked_for_are_told(self, tmp_path: Path) -> None:
         path = tmp_path / "mine.jsonl"
         path.write_text('{"text": "one"}\n{"text": "two"}\n')
-        told: list[str] = []
+        notices: list[str] = []
         plan = make_plan(("alpha",), ("mine",), Drawing(5), {"mine": str(path)})
-        outcome = sweep(plan, tmp_path / "out", told=told)
-        assert told == ["mine has 2 prompts, not 5: all are taken."]
+        outcome = sweep(plan, tmp_path / "out", notices=notices)
+        assert notices == ["mine has 2 prompts, not 5: all are taken."]
         assert [len(record) for record in outcome.records.values()] == [2]
 
 
@@ -277,11 +277,11 @@ def test_a_damaged_record_is_computed_again(tmp_path: Path) -> None:
     whole = contents(tmp_path)
     for path in list((tmp_path / "records").rglob("0001-*.json"))[:2]:
         path.write_bytes(path.read_bytes()[:100])
-    engine, told = ScriptedEngine(), []
-    sweep(make_plan(), tmp_path, engine, told)
+    engine, notices = ScriptedEngine(), []
+    sweep(make_plan(), tmp_path, engine, notices)
     assert len(engine.runs) == 2
-    assert len(told) == 1
-    assert "is damaged: it is not whole" in told[0]
+    assert len(notices) == 1
+    assert "is damaged: it is not whole" in notices[0]
     assert contents(tmp_path) == whole
 
 
@@ -368,14 +368,14 @@ def test_one_damaged_number_costs_one_record(tmp_path: Path, number: str) -> Non
     whole = path.read_text()
     path.write_text(re.sub(r'"loss": [\d.]+', f'"loss": {number}', whole))
     assert path.read_text() != whole
-    told: list[str] = []
-    out = SweepFolder(tmp_path / "out", told.append)
-    merged = merge_sweeps([tmp_path], out, told.append)
+    notices: list[str] = []
+    out = SweepFolder(tmp_path / "out", notices.append)
+    merged = merge_sweeps([tmp_path], out, notices.append)
     assert sum(map(len, merged.records.values())) == count_prompts(plan) - 1
     engine = ScriptedEngine()
-    sweep(plan, tmp_path, engine, told)
+    sweep(plan, tmp_path, engine, notices)
     assert len(engine.runs) == 1
-    assert [str(path) in words for words in told] == [True, True]
+    assert [str(path) in words for words in notices] == [True, True]
 
 
 def test_a_record_under_the_name_of_another_is_not_taken(tmp_path: Path) -> None:
@@ -391,15 +391,15 @@ def test_changed_weights_are_told_and_computed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sweep(make_plan(), tmp_path)
-    engine, told = ScriptedEngine(), []
+    engine, notices = ScriptedEngine(), []
     engine.fingerprint = "e" * 16
     on_disk = {"alpha": "e" * 16, "beta": "f" * 16}
     monkeypatch.setattr(in_process, "fingerprint_on_disk", lambda spec, *_: on_disk[spec.name])
-    outcome = sweep(make_plan(), tmp_path, engine, told)
+    outcome = sweep(make_plan(), tmp_path, engine, notices)
     assert engine.loads == ["alpha"]
     assert len(engine.runs) == 9
-    assert len(told) == 1
-    assert "weights of alpha have changed" in told[0]
+    assert len(notices) == 1
+    assert "weights of alpha have changed" in notices[0]
     prints = {
         cell.model.name: {record.model.fingerprint for record in records}
         for cell, records in outcome.records.items()
@@ -410,11 +410,11 @@ def test_changed_weights_are_told_and_computed_again(
 def test_weights_that_were_fetched_anew_are_noticed_when_loaded(tmp_path: Path) -> None:
     sweep(make_plan(("alpha",)), tmp_path)
     next((tmp_path / "records").rglob("0001-*.json")).unlink()
-    engine, told = ScriptedEngine(), []
+    engine, notices = ScriptedEngine(), []
     engine.fingerprint = "e" * 16
-    sweep(make_plan(("alpha",)), tmp_path, engine, told)
+    sweep(make_plan(("alpha",)), tmp_path, engine, notices)
     assert len(engine.runs) == 9
-    assert len(told) == 1
+    assert len(notices) == 1
 
 
 def test_a_limit_of_tokens_is_known_without_loading_again(tmp_path: Path) -> None:
@@ -463,8 +463,8 @@ class TestShards:
         assert contents(tmp_path / "out") == contents(tmp_path / "whole")
         assert merged.plan == plan
         assert {
-            cell: [record.key for record in found] for cell, found in merged.records.items()
-        } == {cell: [record.key for record in found] for cell, found in whole.records.items()}
+            cell: [record.key for record in of_cell] for cell, of_cell in merged.records.items()
+        } == {cell: [record.key for record in of_cell] for cell, of_cell in whole.records.items()}
         engine = ScriptedEngine()
         sweep(plan, tmp_path / "out", engine)
         assert not engine.runs
@@ -484,28 +484,28 @@ class TestShards:
         plan = make_plan(("alpha",))
         for index in (1, 3):
             sweep(plan, tmp_path / str(index), shard=Shard(index, 3))
-        told: list[str] = []
+        notices: list[str] = []
         out = SweepFolder(tmp_path / "out", pytest.fail)
-        merge_sweeps([tmp_path / "1", tmp_path / "3"], out, told.append)
-        assert told == ["Part 2 of 3 of the sweep is in none of the folders."]
+        merge_sweeps([tmp_path / "1", tmp_path / "3"], out, notices.append)
+        assert notices == ["Part 2 of 3 of the sweep is in none of the folders."]
 
     def test_a_model_of_other_layers_under_the_same_name_is_left_out(self, tmp_path: Path) -> None:
         plan = make_plan(("alpha",), ("facts:1",))
         for index, n_layers in ((1, 4), (2, 6)):
             engine = ScriptedEngine({"alpha": n_layers})
             sweep(plan, tmp_path / str(index), engine, shard=Shard(index, 2))
-        told: list[str] = []
+        notices: list[str] = []
         out = SweepFolder(tmp_path / "out", pytest.fail)
-        merged = merge_sweeps([tmp_path / "1", tmp_path / "2"], out, told.append)
+        merged = merge_sweeps([tmp_path / "1", tmp_path / "2"], out, notices.append)
         (cell,) = summarise_sweep(merged).cells
         assert (len(cell.records), len(cell.curves["kl"])) == (2, 5)
-        assert ["other layers" in words for words in told] == [True]
+        assert ["other layers" in words for words in notices] == [True]
 
     def test_many_parts_that_are_nowhere_are_one_sentence(self, tmp_path: Path) -> None:
         sweep(make_plan(("alpha",)), tmp_path, shard=Shard(3, MOST_SHARDS))
-        told: list[str] = []
-        merge_sweeps([tmp_path], SweepFolder(tmp_path / "out", pytest.fail), told.append)
-        assert told == ["Parts 1-2, 4-10000 of 10000 of the sweep are in none of the folders."]
+        notices: list[str] = []
+        merge_sweeps([tmp_path], SweepFolder(tmp_path / "out", pytest.fail), notices.append)
+        assert notices == ["Parts 1-2, 4-10000 of 10000 of the sweep are in none of the folders."]
 
     @pytest.mark.parametrize("part", ["1-of-1000000000000", "3-of-2", "0-of-1"])
     def test_an_absurd_part_ends_at_once(self, tmp_path: Path, part: str) -> None:
@@ -603,12 +603,12 @@ class TestShards:
     def test_a_record_that_is_gone_is_told(self, tmp_path: Path) -> None:
         sweep(make_plan(("alpha",)), tmp_path / "a")
         next((tmp_path / "a" / "records").rglob("0001-*.json")).unlink()
-        told: list[str] = []
+        notices: list[str] = []
         merged = merge_sweeps(
-            [tmp_path / "a"], SweepFolder(tmp_path / "out", told.append), told.append
+            [tmp_path / "a"], SweepFolder(tmp_path / "out", notices.append), notices.append
         )
         assert sum(map(len, merged.records.values())) == 8
-        assert len(told) == 1
+        assert len(notices) == 1
 
 
 def test_the_same_model_in_two_ways_is_two_models(tmp_path: Path) -> None:

@@ -32,33 +32,33 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def run(plan: SweepPlan, folder: Path, told: list[str] | None = None) -> Outcome:
-    told = [] if told is None else told
+def run(plan: SweepPlan, folder: Path, notices: list[str] | None = None) -> Outcome:
+    notices = [] if notices is None else notices
     return run_on_gpus(
         plan,
-        SweepFolder(folder, told.append),
+        SweepFolder(folder, notices.append),
         GPUS,
         GpuEngine(str(folder / "cache"), False, 0, False),
         QuietWatcher(),
-        told.append,
+        notices.append,
         module="tests.sweep.gpu_engines",
     )
 
 
 def test_both_give_what_one_process_gives(log: Path, tmp_path: Path) -> None:
     plan = make_plan(("alpha", "missing", "./nowhere"), ("addition:1-2", "commonsense"), Drawing(4))
-    told: list[str] = []
-    outcome = run(plan, tmp_path / "gpus", told)
+    notices: list[str] = []
+    outcome = run(plan, tmp_path / "gpus", notices)
     assert {gpu for gpu, _ in runs_of(log)} == set(GPUS)
     loads = loads_of(log)
     assert len(loads) == len(set(loads))
     local = sweep(plan, tmp_path / "local")
     assert contents(tmp_path / "gpus") == contents(tmp_path / "local")
-    assert {cell: [record.key for record in found] for cell, found in outcome.records.items()} == {
-        cell: [record.key for record in found] for cell, found in local.records.items()
-    }
+    assert {
+        cell: [record.key for record in of_cell] for cell, of_cell in outcome.records.items()
+    } == {cell: [record.key for record in of_cell] for cell, of_cell in local.records.items()}
     assert sorted(map(str, outcome.failures)) == sorted(map(str, local.failures))
-    assert told.count("A damaged cache entry was dropped.") == 1
+    assert notices.count("A damaged cache entry was dropped.") == 1
     run(plan, tmp_path / "gpus")
     assert len(runs_of(log)) == 12
 
@@ -67,22 +67,22 @@ def test_one_cell_is_run_in_parts(log: Path, tmp_path: Path) -> None:
     plan = make_plan(("alpha",), ("addition:1",), Drawing(5))
     (records,) = run(plan, tmp_path / "gpus").records.values()
     assert [record.number for record in records] == [0, 1, 2, 3, 4]
-    assert sorted(len([gpu for gpu, _ in runs_of(log) if gpu == one]) for one in GPUS) == [2, 3]
+    assert sorted(len([gpu for gpu, _ in runs_of(log) if gpu == name]) for name in GPUS) == [2, 3]
 
 
 def test_a_process_that_dies_loses_only_what_it_had_begun(log: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text('{"text": "crash once"}\n{"text": "fine"}\n{"text": "crash"}\n')
     plan = make_plan(("alpha",), ("mine", "addition:1"), Drawing(3), {"mine": str(path)})
-    told: list[str] = []
-    outcome = run(plan, tmp_path / "gpus", told)
+    notices: list[str] = []
+    outcome = run(plan, tmp_path / "gpus", notices)
     mine, addition = outcome.records.values()
     assert [record.number for record in mine] == [0, 1]
     assert len(addition) == 3
     (failure,) = outcome.failures
     assert failure.task == "mine"
     assert failure.message == "Its process was lost 3 times (exit status 3)."
-    assert sum("what it lacks is sent out again" in text for text in told) == 2
+    assert sum("what it lacks is sent out again" in text for text in notices) == 2
     assert [text for _, text in runs_of(log)].count("'fine'") == 1
 
 

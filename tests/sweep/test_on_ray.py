@@ -37,13 +37,13 @@ def cluster() -> Iterator[Any]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", str(ROOT))
         head = {"num_cpus": 0, "object_store_memory": STORE, "include_dashboard": False}
-        made = Cluster(initialize_head=True, head_node_args=head)
+        started = Cluster(initialize_head=True, head_node_args=head)
         for _ in range(2):
-            made.add_node(num_cpus=1, object_store_memory=STORE)
-        connect(made.address)
-        yield made
+            started.add_node(num_cpus=1, object_store_memory=STORE)
+        connect(started.address)
+        yield started
         ray.shutdown()
-        made.shutdown()
+        started.shutdown()
 
 
 class Watcher(QuietWatcher):
@@ -66,17 +66,17 @@ def run(
     plan: SweepPlan,
     folder: Path,
     at_end: Callable[[], None] = lambda: None,
-    told: list[str] | None = None,
+    notices: list[str] | None = None,
     log: Path | None = None,
 ) -> Outcome:
-    told = [] if told is None else told
+    notices = [] if notices is None else notices
     return run_on_ray(
         plan,
-        SweepFolder(folder, told.append),
+        SweepFolder(folder, notices.append),
         MakeNodeEngine(log or folder),
         NodeNeeds(),
         Watcher(at_end),
-        told.append,
+        notices.append,
     )
 
 
@@ -96,9 +96,9 @@ def test_both_nodes_give_what_one_process_gives(cluster: Any, tmp_path: Path) ->
     assert len(nodes_of(folder)) == 2
     local = sweep(plan, tmp_path / "local")
     assert contents(folder) == contents(tmp_path / "local")
-    assert {cell: [record.key for record in found] for cell, found in outcome.records.items()} == {
-        cell: [record.key for record in found] for cell, found in local.records.items()
-    }
+    assert {
+        cell: [record.key for record in of_cell] for cell, of_cell in outcome.records.items()
+    } == {cell: [record.key for record in of_cell] for cell, of_cell in local.records.items()}
     assert {failure.model for failure in outcome.failures} == {"missing"}
     again = run(plan, folder)
     assert len(runs_of(folder)) == 12
@@ -141,8 +141,8 @@ def test_a_process_that_dies_again_and_again_is_given_up(cluster: Any, tmp_path:
     path = tmp_path / "mine.jsonl"
     path.write_text('{"text": "crash"}\n{"text": "fine"}\n')
     plan = make_plan(("alpha",), ("mine", "addition:1"), Drawing(1), {"mine": str(path)})
-    told: list[str] = []
-    outcome = run(plan, tmp_path, told=told)
+    notices: list[str] = []
+    outcome = run(plan, tmp_path, notices=notices)
     (failure,) = outcome.failures
     assert failure.task == "mine"
     assert [len(record) for record in outcome.records.values()] == [0, 1]
@@ -178,7 +178,7 @@ def test_needs_that_no_node_meets_are_told(cluster: Any) -> None:
 def test_a_node_that_dies_loses_only_what_it_had_begun(cluster: Any, tmp_path: Path) -> None:
     plan = make_plan(("alpha",), ("addition:1-2",), Drawing(3))
     lost: list[str] = []
-    told: list[str] = []
+    notices: list[str] = []
 
     def kill_one() -> None:
         nodes = nodes_of(tmp_path)
@@ -190,11 +190,11 @@ def test_a_node_that_dies_loses_only_what_it_had_begun(cluster: Any, tmp_path: P
         cluster.remove_node(workers[victim], allow_graceful=False)
         open_gate(tmp_path, survivor)
 
-    outcome = run(plan, tmp_path, kill_one, told)
+    outcome = run(plan, tmp_path, kill_one, notices)
     assert len(lost) == 1
     assert [len(record) for record in outcome.records.values()] == [3, 3]
     assert not outcome.failures
-    assert any("Its node was lost" in event for event in told)
+    assert any("Its node was lost" in event for event in notices)
     runs = [text for _, text in runs_of(tmp_path)]
     # A prompt that ran and whose record was still on its way may run again.
     assert 6 <= len(runs) <= 7

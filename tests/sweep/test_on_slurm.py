@@ -58,7 +58,7 @@ def test_a_script_runs_the_words_that_were_given(script: Script, tmp_path: Path)
     out = str(tmp_path / ODD / "out")
     words = ("plan.toml", "--data", f"mine={ODD}", f"--lens-texts={ODD}", "--seed", "-1")
     sweep = replace(SWEEP, words=words, directory=tmp_path / ODD, out=Path(out), python=str(python))
-    done = subprocess.run(
+    process = subprocess.run(
         ["bash"],
         input=script(sweep),
         capture_output=True,
@@ -67,13 +67,13 @@ def test_a_script_runs_the_words_that_were_given(script: Script, tmp_path: Path)
         check=True,
         cwd=tmp_path / ODD,
     )
-    folder, *found = done.stdout.splitlines()
+    folder, *arguments = process.stdout.splitlines()
     assert folder == str(tmp_path / ODD)
     own = {
         array_script: ["--shard", "5/8", "--out", out, *words],
         merge_script: ["--merge", out, "--out", out, "--format", "html,json"],
     }
-    assert found == ["-P", "-m", "depthtui", "sweep", *own[script]]
+    assert arguments == ["-P", "-m", "depthtui", "sweep", *own[script]]
 
 
 def test_the_command_writes_scripts_and_says_how_to_submit_them(home: Path, capsys: Output) -> None:
@@ -88,8 +88,8 @@ def test_the_command_writes_scripts_and_says_how_to_submit_them(home: Path, caps
     assert "#SBATCH --array=1-3\n" in array
     assert "#SBATCH --time=10\n#SBATCH -p gpu\n" in array
     assert "#SBATCH --time=10\n#SBATCH -p gpu\n" in merge
-    given = ["--model demo", "--task addition:1", "--seed=3"]
-    assert array.endswith(" \\\n    ".join(["", f"--out {home}/o", *given]) + "\n")
+    options = ["--model demo", "--task addition:1", "--seed=3"]
+    assert array.endswith(" \\\n    ".join(["", f"--out {home}/o", *options]) + "\n")
     assert merge.endswith("--format json\n")
     assert not list(home.rglob("records"))
 
@@ -110,8 +110,8 @@ def test_a_folder_of_other_settings_is_told_before_the_cluster_works(
     assert run(*ASKED[:4], "--shard", "1/3", "--out", "o") == 0
     assert run(*ASKED, "--out", "o") == 0
     assert run(*ASKED, "--out", "o", "--seed", "5") == 1
-    told = capsys.readouterr().err
-    assert "cannot be merged with what o holds. The sweeps were measured with diff" in told
+    errors = capsys.readouterr().err
+    assert "cannot be merged with what o holds. The sweeps were measured with diff" in errors
 
 
 def put_sbatch(folder: Path, merges: str, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -145,10 +145,10 @@ def test_what_slurm_does_not_take_is_said_in_its_words(
 ) -> None:
     put_sbatch(tmp_path, 'echo "sbatch: error: no such partition: gpu" >&2; exit 1', monkeypatch)
     assert run(*ASKED, "--out", "o", "--submit") == 1
-    told = capsys.readouterr().err
-    assert "The array is submitted as job 12. sbatch does not take" in told
-    assert "merge.sbatch: no such partition: gpu." in told
-    assert "scancel 12" in told
+    errors = capsys.readouterr().err
+    assert "The array is submitted as job 12. sbatch does not take" in errors
+    assert "merge.sbatch: no such partition: gpu." in errors
+    assert "scancel 12" in errors
 
 
 def test_no_sbatch_is_said_before_anything_is_written(

@@ -263,11 +263,11 @@ class TestChoosing:
 
     def test_long_prompts_make_room_for_the_next(self) -> None:
         task = TaskChoice("commonsense", examples=3, max_tokens=60)
-        written = make_prompts("commonsense", count=17)
-        long = len(written[1].text)
+        prompts = make_prompts("commonsense", count=17)
+        long = len(prompts[1].text)
         task = TaskChoice("commonsense", examples=3, max_tokens=long - 1)
         chosen = choose(task, Candidates(task, 0), lambda prompt: len(prompt.text))
-        assert chosen == [text for text in written if len(text.text) < long][:3]
+        assert chosen == [text for text in prompts if len(text.text) < long][:3]
 
     def test_prompts_are_made_only_as_far_as_asked(self, tmp_path: Path) -> None:
         path = tmp_path / "gsm8k.jsonl"

@@ -55,15 +55,15 @@ def joined(text: str) -> str:
 
 def same(ours: Mapping[str, Reduced], theirs: Mapping[str, Reduced]) -> bool:
     """Whether all reduced values are equal, unknown numbers too."""
-    return {name: to_plain(kept) for name, kept in ours.items()} == {
-        name: to_plain(kept) for name, kept in theirs.items()
+    return {name: to_plain(reduced) for name, reduced in ours.items()} == {
+        name: to_plain(reduced) for name, reduced in theirs.items()
     }
 
 
 @pytest.mark.parametrize("result", [full_run(), hostile_run(), run(tokens=1)])
 def test_a_record_comes_back_as_it_was(result) -> None:
-    one = record(result)
-    data = record_bytes(one)
+    original = record(result)
+    data = record_bytes(original)
     other = read_record(data)
     assert record_bytes(other) == data
     assert other.prompt.text == joined(result.prompt.text)
@@ -81,10 +81,10 @@ def test_records_are_read_as_the_runs_are(lens: str, include: bool) -> None:
     results = [read_by_lenses(seed) for seed in range(6)]
     records = [read_record(record_bytes(record(result))) for result in results]
     settings = SummarySettings(include_first_token=include, lens=lens)
-    found, expected = CellSummary(CELL, records, settings), reading_of(results, settings)
-    assert found.depths == expected.depths
-    assert repr(found.verdict) == repr(expected.verdict)
-    assert found.means == expected.means
+    summary, expected = CellSummary(CELL, records, settings), reading_of(results, settings)
+    assert summary.depths == expected.depths
+    assert repr(summary.verdict) == repr(expected.verdict)
+    assert summary.means == expected.means
 
 
 def test_a_record_of_before_answers_were_kept_lacks_them() -> None:
@@ -189,9 +189,9 @@ def test_a_record_of_schema_1_whose_lens_failed_has_contributions() -> None:
     body = body_of(RECORD_OF_SCHEMA_1.read_bytes())
     expected = read_record(signed(body))
     body |= {"curves": None, "curves_without_first": None, "failed": ["logit_lens"]}
-    found = read_record(signed(body))
-    assert "logit_lens" not in found.every
-    for ours, theirs in ((found.every, expected.every), (found.rest, expected.rest)):
+    former = read_record(signed(body))
+    assert "logit_lens" not in former.every
+    for ours, theirs in ((former.every, expected.every), (former.rest, expected.rest)):
         assert to_plain(ours["contributions"]) == to_plain(theirs["contributions"])
 
 
@@ -241,10 +241,10 @@ def test_a_record_without_the_lens_lacks_what_a_lens_reads() -> None:
 def test_one_from_before_first_choices_and_unigrams_were_kept_is_read() -> None:
     body = body_of(record_bytes(record()))
     del body["unigram_loss"]
-    for kept in (body["every"], body["rest"]):
+    for reduced in (body["every"], body["rest"]):
         for lens in ("logit_lens", "affine_lens"):
-            if kept.get(lens):
-                del kept[lens]["agreement"]
+            if reduced.get(lens):
+                del reduced[lens]["agreement"]
     former = read_record(signed(body))
     assert np.isnan(former.unigram_loss)
     assert former.every["logit_lens"].agreement is None
@@ -310,9 +310,9 @@ class TestFormerRecords:
     def test_it_says_that_it_lacks_a_noise_floor(self) -> None:
         verdict = CellSummary(CELL, [read_record(self.data)], SummarySettings()).verdict
         assert verdict is not None
-        found = {measure.measure: measure for measure in verdict.evidence}
-        assert found["context_depth"].count is None
-        assert "noise" in found["context_depth"].reason
+        by_measure = {measure.measure: measure for measure in verdict.evidence}
+        assert by_measure["context_depth"].count is None
+        assert "noise" in by_measure["context_depth"].reason
 
     def test_it_says_that_it_lacks_the_kl_of_ablation(self) -> None:
         former = read_record(self.data)
@@ -321,8 +321,11 @@ class TestFormerRecords:
         for prompts in ([former], [former, record()]):
             reading = Reading(prompts, SummarySettings())
             value = replace(reading.get(ablation), part="layer")
-            (found,) = ablation.evidence(value, reading)
-            assert (found.count, found.reason) == (None, "it was recorded before its KL was kept")
+            (evidence,) = ablation.evidence(value, reading)
+            assert (evidence.count, evidence.reason) == (
+                None,
+                "it was recorded before its KL was kept",
+            )
 
     @pytest.mark.parametrize("side", ["curves", "curves_without_first"])
     @pytest.mark.parametrize("name", ["layer_cosine", "kl", "overlap", "entropy"])
@@ -353,9 +356,9 @@ class TestFormerRecords:
         records = {CELL: [read_record(self.data), read_record(record_bytes(record()))]}
         plan = SweepPlan((CELL.model,), (CELL.task,))
         (caution,) = [
-            found.text
-            for found in cautions(summarise_sweep(Outcome(plan, records, [])))
-            if "older version" in found.text
+            remark.text
+            for remark in cautions(summarise_sweep(Outcome(plan, records, [])))
+            if "older version" in remark.text
         ]
         assert "1 of 2 records" in caution
         assert "noise floor of context depth" in caution
@@ -367,14 +370,14 @@ class TestFormerRecords:
         plan = SweepPlan((CELL.model,), (CELL.task,))
         former = read_record(self.data)
         whole = replace(record(), key=former.key, number=former.number)
-        for name, one in (("a", former), ("b", whole)):
+        for name, of_folder in (("a", former), ("b", whole)):
             folder = SweepFolder(tmp_path / name, pytest.fail)
             folder.claim()
-            folder.keep(CELL, one)
-            folder.write_manifest(plan, {CELL: [one]})
+            folder.keep(CELL, of_folder)
+            folder.write_manifest(plan, {CELL: [of_folder]})
         out = SweepFolder(tmp_path / "out", pytest.fail)
         merged = merge_sweeps([tmp_path / name for name in order], out, pytest.fail)
-        assert [one.lacks for one in merged.records[CELL]] == [()]
-        assert [one.lacks for one in open_sweep(tmp_path / "out", pytest.fail).records[CELL]] == [
-            ()
-        ]
+        assert [of_folder.lacks for of_folder in merged.records[CELL]] == [()]
+        assert [
+            of_folder.lacks for of_folder in open_sweep(tmp_path / "out", pytest.fail).records[CELL]
+        ] == [()]

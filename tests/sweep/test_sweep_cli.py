@@ -25,9 +25,9 @@ pytestmark = pytest.mark.usefixtures("home")
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
-    made = ScriptedEngine({"alpha": 12, "Qwen/Qwen2.5-7B-Instruct": 28})
-    monkeypatch.setattr("depthtui.engine.factory.make_engine", lambda *how: made)
-    return made
+    scripted = ScriptedEngine({"alpha": 12, "Qwen/Qwen2.5-7B-Instruct": 28})
+    monkeypatch.setattr("depthtui.engine.factory.make_engine", lambda *how: scripted)
+    return scripted
 
 
 def run(*arguments: str) -> int:
@@ -179,14 +179,14 @@ def test_the_papers_protocol_takes_files(
     counts = {cell["task"]: cell["prompts"] for cell in report["cells"]}
     # Of eight solutions of 90, 180, … words, four are of at most 400 tokens.
     assert counts == {"hellaswag": 10, "gsm8k": 10, "aime24": 4}
-    told = capsys.readouterr().err
-    assert "the first 10 examples of HellaSwag" in told
-    assert "Left out" not in told
+    errors = capsys.readouterr().err
+    assert "the first 10 examples of HellaSwag" in errors
+    assert "Left out" not in errors
     assert run("--model", "alpha", "--protocol", "paper", *data[:2], "--out", str(home / "b")) == 0
-    told = " ".join(capsys.readouterr().err.split())
-    assert "Left out, neither on this disk nor on the hub: hellaswag, aime24." in told
-    assert f"HellaSwag is not on this disk: not in {datasets_dir(default_cache_dir())}" in told
-    assert "the first 10 examples of GSM8K; teacher-forced" in told
+    errors = " ".join(capsys.readouterr().err.split())
+    assert "Left out, neither on this disk nor on the hub: hellaswag, aime24." in errors
+    assert f"HellaSwag is not on this disk: not in {datasets_dir(default_cache_dir())}" in errors
+    assert "the first 10 examples of GSM8K; teacher-forced" in errors
     (cell,) = json.loads((home / "b" / "report.json").read_text())["cells"]
     assert cell["task"] == "gsm8k"
 
@@ -201,9 +201,9 @@ def test_files_of_data_sets_in_the_cache_folder_are_taken(
     rows = [{"question": f"{n}?", "answer": f"so\n#### {n}"} for n in range(12)]
     (folder / "gsm8k.json").write_text(json.dumps(rows))
     command = ("--model", "alpha", "--cache-dir", str(home / "kept"))
-    for number, asked in enumerate((("--task", "gsm8k"), ("--protocol", "paper"))):
+    for number, options in enumerate((("--task", "gsm8k"), ("--protocol", "paper"))):
         out = home / str(number)
-        assert run(*command, *asked, "--out", str(out)) == 0
+        assert run(*command, *options, "--out", str(out)) == 0
         (cell,) = json.loads((out / "report.json").read_text())["cells"]
         assert (cell["task"], cell["prompts"]) == ("gsm8k", 10)
 

@@ -66,18 +66,18 @@ def summary(tmp_path_factory: pytest.TempPathFactory) -> SweepSummary:
 
 
 @pytest.fixture(scope="module")
-def asked(summary: SweepSummary) -> list[Question]:
-    """What the sweep was asked."""
+def all_questions(summary: SweepSummary) -> list[Question]:
+    """The questions that the sweep answers."""
     return questions(summary)
 
 
 def cell_of(summary: SweepSummary, model: str, task: str) -> CellSummary:
-    (found,) = (
+    (summary_cell,) = (
         cell
         for cell in summary.cells
         if cell.cell.model.name.endswith(model) and cell.cell.task.name == task
     )
-    return found
+    return summary_cell
 
 
 def of_paper(question: Question) -> list[Answer]:
@@ -125,8 +125,10 @@ def by_levels(curves: list[np.ndarray]) -> tuple[tuple[SweepSummary, list[Questi
             records[cell].append(record_of(result, text, cell, number))
     plan = SweepPlan((ModelSpec("a"),), tuple(cell.task for cell in cells))
     summary = summarise_sweep(Outcome(plan, records, []))
-    (question,) = asked = questions(summary)
-    return (summary, asked), next(found for found in question.answers if found.rule == "kl")
+    (question,) = all_questions = questions(summary)
+    return (summary, all_questions), next(
+        answer for answer in question.answers if answer.rule == "kl"
+    )
 
 
 class TestNumbers:
@@ -139,7 +141,7 @@ class TestNumbers:
         assert [(estimate.rule, estimate.layer, estimate.ratio) for estimate in cell.depths] == [
             (depth.rule, depth.layer, depth.ratio) for depth in expected.depths
         ]
-        assert any(found.interval for found in cell.depths)
+        assert any(depth_of_rule.interval for depth_of_rule in cell.depths)
         assert cell.depths == expected.depths
         assert cell.effective_prompts == pytest.approx(expected.effective_prompts)
         n_tokens = [len(result.tokens) for result in results]
@@ -296,10 +298,10 @@ class TestSuffice:
 
 class TestAccuracy:
     def test_a_cell_has_its_right_answers(self) -> None:
-        summary, asked = answered([steep(3), steep(6)], [10, 4])
+        summary, all_questions = answered([steep(3), steep(6)], [10, 4])
         assert [str(cell.accuracy) for cell in summary.cells] == ["10/10", "4/10"]
         assert summary.cells[1].accuracy.share == 0.4
-        body = json.loads(sweep_json(summary, asked))
+        body = json.loads(sweep_json(summary, all_questions))
         assert [cell["accuracy"] for cell in body["cells"]] == [
             {"right": 10, "answers": 10},
             {"right": 4, "answers": 10},
@@ -309,11 +311,11 @@ class TestAccuracy:
             ("1", "10", "10"),
             ("2", "4", "10"),
         }
-        text = markdown_bytes(sweep_document(summary, asked)).decode()
+        text = markdown_bytes(sweep_document(summary, all_questions)).decode()
         assert re.search(r"\| addition, 2 digits \| 10 \| [\d,]+ \| 4/10 \|", text)
         assert "teacher-forced" in text
         console = Console(width=80, record=True, file=io.StringIO())
-        console.print(rich_lines(sweep_document(summary, asked)))
+        console.print(rich_lines(sweep_document(summary, all_questions)))
         assert re.search(r"addition, 2 digits +4/10  8 · .67 \(±½\)", console.export_text())
 
     def test_what_the_model_writes_counts_before_what_it_would_choose(self) -> None:
@@ -347,7 +349,9 @@ class TestAccuracy:
 
     def test_levels_with_few_right_answers_are_left_out_of_that_trend(self) -> None:
         _, (question,) = answered([steep(3), steep(5), steep(7)], [10, 5, 1])
-        (right,) = (one for one in question.answers if one.rule == "kl" and "right" in one.on)
+        (right,) = (
+            answer for answer in question.answers if answer.rule == "kl" and "right" in answer.on
+        )
         assert right.on == "addition, 1 to 2 digits, right answers alone"
         assert right.comparison.n_prompts == (10, 5)
         assert right.claim.layers == pytest.approx(2)
@@ -355,8 +359,8 @@ class TestAccuracy:
 
     def test_few_right_answers_tell_no_trend(self) -> None:
         _, (question,) = answered([steep(3), steep(6)], [9, 0])
-        found = [answer for answer in question.answers if "right" in answer.on]
-        assert {answer.sentence for answer in found} == {
+        answers = [answer for answer in question.answers if "right" in answer.on]
+        assert {answer.sentence for answer in answers} == {
             "too few prompts to say (0 a level; 5 are needed)"
         }
 
@@ -367,8 +371,8 @@ class TestAccuracy:
 
 
 class TestQuestions:
-    def test_sizes_count_and_divide(self, summary, asked) -> None:
-        sizes, _, _ = asked
+    def test_sizes_count_and_divide(self, summary, all_questions) -> None:
+        sizes, _, _ = all_questions
         answer = next(answer for answer in sizes.answers if answer.rule == "kl")
         counts = [
             cell_of(summary, name, "gsm8k").depth("kl").layer + 1
@@ -385,7 +389,7 @@ class TestQuestions:
             (last.depth("kl").prompt_weighted.crossing + 1) / 48
             - (first.depth("kl").prompt_weighted.crossing + 1) / 28
         )
-        assert {one.claim.level for one in of_paper(sizes)} == {1 - 0.05 / len(of_paper(sizes))}
+        assert {size.claim.level for size in of_paper(sizes)} == {1 - 0.05 / len(of_paper(sizes))}
 
     def test_size_is_asked_within_a_family(self) -> None:
         def of(*models: tuple[str, int, str, int], **plan) -> list[Answer]:
@@ -400,8 +404,8 @@ class TestQuestions:
                 records[Cell(spec, task)] = [replace(record, n_tokens=tokens)]
             specs = tuple(cell.model for cell in records)
             outcome = Outcome(SweepPlan(specs, (task,), **plan), records, [])
-            found = {question.name: question for question in questions(summarise_sweep(outcome))}
-            return found["size"].answers
+            by_name = {question.name: question for question in questions(summarise_sweep(outcome))}
+            return by_name["size"].answers
 
         small, large = ("small", 4, "A", 9), ("large", 8, "A", 9)
         for other in (("other", 6, "B", 9), ("other", 6, "A", 11)):
@@ -412,17 +416,17 @@ class TestQuestions:
             )
             answers = of(small, other, large)
             assert {answer.compared for answer in answers} == {"small to large"}
-        said = of(small, ("other", 6, "B", 11), families=(("small", "x"), ("other", "x")))
-        assert {answer.compared for answer in said} == {"small to other"}
+        given = of(small, ("other", 6, "B", 11), families=(("small", "x"), ("other", "x")))
+        assert {answer.compared for answer in given} == {"small to other"}
         parted = of(small, large, families=(("large", "x"),))
         assert "different families" in parted[0].sentence
 
     def test_revisions_are_in_the_order_of_their_steps(self) -> None:
         steps = ("step64", "step1000", "step9")
         outcome = planted([ModelSpec("a/m", revision=step) for step in steps], [4, 6, 3])
-        found = {question.name: question for question in questions(summarise_sweep(outcome))}
-        assert set(found) == {"training"}
-        answer = next(answer for answer in found["training"].answers if answer.rule == "kl")
+        by_name = {question.name: question for question in questions(summarise_sweep(outcome))}
+        assert set(by_name) == {"training"}
+        answer = next(answer for answer in by_name["training"].answers if answer.rule == "kl")
         assert answer.compared == "m from step9 to step1000"
         assert answer.comparison.layers == (3, 4, 6)
         assert answer.comparison.paired
@@ -438,18 +442,18 @@ class TestQuestions:
             ModelSpec("n", dtype="float32"),
         ]
         outcome = planted(specs, [7, 5, 5, 5])
-        found = {question.name: question for question in questions(summarise_sweep(outcome))}
-        kl = [answer for answer in found["precision"].answers if answer.rule == "kl"]
+        by_name = {question.name: question for question in questions(summarise_sweep(outcome))}
+        kl = [answer for answer in by_name["precision"].answers if answer.rule == "kl"]
         assert [(answer.compared, answer.claim and answer.claim.layers) for answer in kl] == [
             ("m, bfloat16 less m, float32", 0),
             ("m, 4bit less m, float32", 2),
         ]
-        pairs = {answer.compared for answer in found["models"].answers}
+        pairs = {answer.compared for answer in by_name["models"].answers}
         others = ("m, 4bit", "m, bfloat16", "m, float32")
         assert pairs == {f"n, float32 less {other}" for other in others}
 
-    def test_pairs_are_on_the_same_prompts(self, asked) -> None:
-        _, pairs, _ = asked
+    def test_pairs_are_on_the_same_prompts(self, all_questions) -> None:
+        _, pairs, _ = all_questions
         on = list(dict.fromkeys(answer.on for answer in pairs.answers))
         assert len(of_paper(pairs)) == len(PAIRS) * len(on) * len(RULES)
         answer = pairs.answers[0]
@@ -465,25 +469,25 @@ class TestQuestions:
         assert {answer.rule for answer in pairs.answers if answer.comparison.p is None} == {
             "margin"
         }
-        least = min(tested, key=lambda found: found.p)
+        least = min(tested, key=lambda comparison: comparison.p)
         assert least.p_holm == pytest.approx(min(1, len(tested) * least.p))
-        for found in tested:
-            assert found.p <= found.p_holm
-            assert found.claim is None or found.claim.level == 1 - 0.05 / len(tested)
+        for comparison in tested:
+            assert comparison.p <= comparison.p_holm
+            assert comparison.claim is None or comparison.claim.level == 1 - 0.05 / len(tested)
 
     def test_only_models_of_one_shape_are_paired_where_there_are_many(self, tmp_path) -> None:
         engine = ScriptedEngine({"a": 4, "b": 6, "c": 6, "d": 9})
         plan = make_plan(("a", "b", "c", "d"), ("commonsense",), Drawing(2))
-        found = questions(summarise_sweep(sweep(plan, tmp_path, engine)))
-        (pairs,) = (question for question in found if question.name == "models")
+        all_questions = questions(summarise_sweep(sweep(plan, tmp_path, engine)))
+        (pairs,) = (question for question in all_questions if question.name == "models")
         assert {answer.subject for answer in pairs.answers} == {"c less b on commonsense"}
         assert "too few prompts to say" in pairs.answers[0].sentence
 
     def test_trends_go_over_levels_from_the_easiest(self, tmp_path) -> None:
         engine = ScriptedEngine()
         plan = make_plan(("a",), ("facts:3,1,2", "grade_school", "commonsense"), Drawing(5))
-        found = questions(summarise_sweep(sweep(plan, tmp_path, engine)))
-        (trends,) = found
+        all_questions = questions(summarise_sweep(sweep(plan, tmp_path, engine)))
+        (trends,) = all_questions
         assert list(dict.fromkeys(answer.subject for answer in trends.answers)) == [
             "a on facts, 1 to 3 hops",
             "a on commonsense → grade_school",
@@ -506,11 +510,15 @@ class TestQuestions:
             results = [full_result(result.prompt, model) for result in results]
             for result in results:
                 result.get(LogitLens).kl[:] = kl[:, None]
-            records[cell] = [record_of(one, f"{n}", cell, n) for n, one in enumerate(results)]
+            records[cell] = [
+                record_of(candidate, f"{n}", cell, n) for n, candidate in enumerate(results)
+            ]
         plan = SweepPlan(tuple(cell.model for cell in cells), (cells[0].task,))
         summary = summarise_sweep(Outcome(plan, records, []))
-        found = {question.name: question for question in questions(summary)}
-        answer = next(one for one in found["models"].answers if one.rule == "kl")
+        by_name = {question.name: question for question in questions(summary)}
+        answer = next(
+            candidate for candidate in by_name["models"].answers if candidate.rule == "kl"
+        )
         of = "" if layers == 12 else " of 12"
         assert answer.sentence.startswith(
             f"no direction holds: the count of {summary.cells[0].title} on commonsense is fragile "
@@ -522,12 +530,12 @@ class TestQuestions:
         assert answer.claim.is_of_ratio == (layers == 24)
 
     def test_levels_that_go_up_and_down_tell_no_direction(self) -> None:
-        asked, answer = by_levels([steep(5), steep(8), steep(1)])
-        said = "goes up and down: 6, 9, 2; -4.0 layers (98.75 % interval -4.5 … -3.5)"
-        assert answer.sentence.startswith(said)
+        all_questions, answer = by_levels([steep(5), steep(8), steep(1)])
+        words = "goes up and down: 6, 9, 2; -4.0 layers (98.75 % interval -4.5 … -3.5)"
+        assert answer.sentence.startswith(words)
         assert answer.unclear
         console = Console(width=100, record=True, file=io.StringIO())
-        console.print(rich_lines(sweep_document(*asked)))
+        console.print(rich_lines(sweep_document(*all_questions)))
         brief = console.export_text()
         assert "KL: goes up and down in 1 of 1" in brief
         assert "at harder levels" not in answer.sentence + brief
@@ -546,8 +554,8 @@ class TestQuestions:
 
 
 class TestFiles:
-    def test_json_has_the_numbers(self, summary, asked) -> None:
-        body = json.loads(sweep_json(summary, asked))
+    def test_json_has_the_numbers(self, summary, all_questions) -> None:
+        body = json.loads(sweep_json(summary, all_questions))
         assert len(body["cells"]) == len(MODELS) * len(TASKS)
         cell = body["cells"][0]
         assert cell["model"]["n_layers"] == len(cell["curves"]["mean_cosine"]) == 28
@@ -577,11 +585,11 @@ class TestFiles:
                 assert int(row["published_count"]) == int(row["published_layer"]) + 1
                 assert int(row["difference"]) == int(row["layer"]) - int(row["published_layer"])
 
-    def test_markdown_has_the_table_and_the_sentences(self, summary, asked) -> None:
-        text = markdown_bytes(sweep_document(summary, asked)).decode()
+    def test_markdown_has_the_table_and_the_sentences(self, summary, all_questions) -> None:
+        text = markdown_bytes(sweep_document(summary, all_questions)).decode()
         assert text.count("| Qwen2.5-14B | 48 |") == len(TASKS)
         assert re.search(r"paper 41, [+-]\d+", text)
-        assert text.count("\n- ") >= sum(len(question.answers) for question in asked)
+        assert text.count("\n- ") >= sum(len(question.answers) for question in all_questions)
         assert "## Missing" in text
         for cell in summary.cells:
             assert cell.verdict is not None
@@ -589,8 +597,8 @@ class TestFiles:
         # Two of the three models have as many layers.
         assert len(re.findall(r"(?m)^- On .* (is|there is|compared)", text)) == len(TASKS)
 
-    def test_the_page_overlays_every_cell(self, summary, asked, tmp_path: Path) -> None:
-        paths = sweep_report(summary, asked).write(tmp_path)
+    def test_the_page_overlays_every_cell(self, summary, all_questions, tmp_path: Path) -> None:
+        paths = sweep_report(summary, all_questions).write(tmp_path)
         assert [path.name for path in paths] == [f"report.{end}" for end in format_titles("sweeps")]
         page = (tmp_path / "report.html").read_text()
         assert page.count("<figure>") == len(RULES) + 1
@@ -607,17 +615,17 @@ class TestFiles:
         assert np.isnan(values[:25]).all()
         np.testing.assert_allclose(values[[25, 50, 75, 100]], [1, 2, 3, 4])
 
-    def test_the_terminal_shows_all_in_80_columns(self, summary, asked) -> None:
+    def test_the_terminal_shows_all_in_80_columns(self, summary, all_questions) -> None:
         console = Console(width=80, record=True, file=io.StringIO())
-        console.print(rich_lines(sweep_document(summary, asked)))
+        console.print(rich_lines(sweep_document(summary, all_questions)))
         text = console.export_text()
         assert max(map(len, text.splitlines())) <= 80
-        for question in asked:
+        for question in all_questions:
             for answer in of_paper(question):
                 digits = 2 if answer.claim.is_of_ratio else 1
                 change, ends = signed_with_ends(*answer.claim.claimed_change, digits, "…")
-                said = {change, ends, signed_text(answer.claim.layers, 1)}
-                assert said <= set(re.split(r"[\s?]", text))
+                words = {change, ends, signed_text(answer.claim.layers, 1)}
+                assert words <= set(re.split(r"[\s?]", text))
         assert "Intervals and tests are over draws of this generator." in " ".join(text.split())
         assert "no clear difference in " in text
         for cell in summary.cells:
@@ -640,12 +648,12 @@ class TestFiles:
 
         chosen = {"layers": "/2", "skip_positions": (8, 9), "erase_tokens": 4}
         words = "The slower metrics go through a part: layers /2, skipped before tokens 8-9."
-        said = pages(metrics=("logit_lens", "skip_effects"), **chosen)
-        assert [page.count(words) for page in said] == [1, 1, 1]
-        said = pages(metrics=("ablation",), ablate="mean", keep_first_token=True)
+        pages_with_choice = pages(metrics=("logit_lens", "skip_effects"), **chosen)
+        assert [page.count(words) for page in pages_with_choice] == [1, 1, 1]
+        pages_with_choice = pages(metrics=("ablation",), ablate="mean", keep_first_token=True)
         words = "A layer left out writes its mean update, token 0 keeps every layer."
-        assert all(words in page for page in said)
-        assert not any("go through a part" in page for page in said)
+        assert all(words in page for page in pages_with_choice)
+        assert not any("go through a part" in page for page in pages_with_choice)
         for everything in (pages(metrics=("skip_effects",)), pages(**chosen)):
             assert not any("go through a part" in page for page in everything)
 
@@ -663,21 +671,21 @@ class TestFiles:
         tasks = (TaskChoice("facts", "1"), TaskChoice("facts", "2"))
         plan = SweepPlan((ModelSpec("a"), ModelSpec("b")), tasks)
         failed = [Failure.of(plan.cells[1], 0, "No memory."), Failure("b", "", None, "No model.")]
-        one, every = failures(summarise_sweep(Outcome(plan, {}, failed)))
-        assert one.cells == (plan.cells[1],)
-        assert every.cells == tuple(cell for cell in plan.cells if cell.model.name == "b")
+        of_task, of_model = failures(summarise_sweep(Outcome(plan, {}, failed)))
+        assert of_task.cells == (plan.cells[1],)
+        assert of_model.cells == tuple(cell for cell in plan.cells if cell.model.name == "b")
 
     def test_hostile_names_and_prompts_stay_text(self, tmp_path: Path) -> None:
         for text in HOSTILE.values():
             result = hostile_run()
             result.model = replace(result.model, name=text)
-            found = of_results([result], ModelSpec(text))
-            sweep_report(found, questions(found)).write(tmp_path)
+            summary = of_results([result], ModelSpec(text))
+            sweep_report(summary, questions(summary)).write(tmp_path)
             page = (tmp_path / "report.html").read_text()
             assert "<script" not in page
             assert "\x1b" not in page + (tmp_path / "report.md").read_text()
             console = Console(width=80, file=io.StringIO())
-            console.print(rich_lines(sweep_document(found, questions(found))))
+            console.print(rich_lines(sweep_document(summary, questions(summary))))
             printed = console.file.getvalue()
             assert not set(printed) & set("\x1b\x07\x9b")
 
