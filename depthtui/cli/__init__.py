@@ -1,4 +1,4 @@
-"""The commands. A command imports what it needs when it runs, so that `--help` is quick."""
+"""The commands. A command imports its libraries when it runs, so that `--help` is quick."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def doctor(
 
     With --device, compute every metric there and on the CPU in float32, and compare.
 
-    With --tensor-parallel, check whether the model can be cut for so many ranks, and list the
+    With --tensor-parallel, check whether the model can be cut for this many ranks, and list the
     numbers for which it can.
 
     With --controls, count the layers that suffice of a model beside those for shuffled tokens,

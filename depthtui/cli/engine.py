@@ -1,4 +1,4 @@
-"""`depthtui engine`."""
+"""`depthtui engine`: an engine for an explorer on another machine."""
 
 from __future__ import annotations
 

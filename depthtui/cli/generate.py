@@ -1,4 +1,4 @@
-"""`depthtui generate`."""
+"""`depthtui generate`: texts, measured token by token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`depthtui prune`."""
+"""`depthtui prune`: a model without some of its layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`depthtui run`."""
+"""`depthtui run`: the effective depth of a model on prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`depthtui serve`."""
+"""`depthtui serve`: the explorer in a browser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`depthtui sweep`."""
+"""`depthtui sweep`: models x tasks, and their comparison."""
 
 from __future__ import annotations
 
