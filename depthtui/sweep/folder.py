@@ -231,7 +231,7 @@ def read_record_file(path: Path) -> Record:
 
 
 def can_be_pooled(record: Record, others: Iterable[Record]) -> bool:
-    """Whether a record has as many layers as the other records of its cell, which all have as many.
+    """Whether a record has the one number of layers that all other records of its cell have.
 
     A model may have been replaced by another of the same name.
     """

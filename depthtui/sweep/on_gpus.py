@@ -54,7 +54,7 @@ class GpuEngine:
     trusts_code: bool
 
     def __call__(self, emit: Callable[[Event], None], notify: Notify) -> SweepEngine:
-        """The engine."""
+        """Make the engine."""
         folder = Path(self.cache_dir)
         storage = Storage(folder, models_dir(folder), self.keep_results, self.cache_limit)
         return make_engine(storage, emit, notify, log_bug, TrustedModels(every=self.trusts_code))

@@ -217,7 +217,7 @@ def _names(cell: Cell) -> tuple[str, str]:
 
 
 def _choices(settings: RunSettings) -> str:
-    """Which part of the slower metrics was computed, and what stands in for a layer left out."""
+    """Which part of the slower metrics was computed, and the substitute for a layer left out."""
     chosen = choosing_only(settings, choices_of(settings.metrics))
     part, stand_in = part_words(chosen), stand_in_words(chosen)
     words = f" The slower metrics go through a part: {part}." if part else ""
