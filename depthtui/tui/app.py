@@ -63,7 +63,7 @@ textual_patches.install()
 
 @runtime_checkable
 class Live(Protocol):
-    """A screen that shows what the engine does."""
+    """A screen that shows the engine's work."""
 
     def changed(self) -> None:
         """Something changed: redraw soon."""

@@ -41,7 +41,7 @@ HERE = (sys.executable, "-P", "-m", "depthtui.service.worker")
 
 
 def engine_over(ranks: int) -> tuple[str, ...]:
-    """The command of the engine on this machine with so many ranks, started by torchrun."""
+    """The command of the engine on this machine with this many ranks, started by torchrun."""
     if ranks == 1:
         return HERE
     python, *module = HERE

@@ -62,7 +62,7 @@ class BarScale:
 
 
 def axis_of(values: np.ndarray, lines: int) -> BarScale:
-    """The axis of bars in so many lines; in one line, no bar goes below zero."""
+    """The axis of bars in this many lines; in one line, no bar goes below zero."""
     lowest = -min(0.0, float(np.nanmin(values, initial=0.0)))
     high = scale_of(values, False).high
     if not lowest or lines < 2:

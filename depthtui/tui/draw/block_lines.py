@@ -54,7 +54,7 @@ def cut(lines: Lines, height: int, styles: PaneStyles) -> Lines:
 
 
 def lines_of(blocks: Iterable[Block], width: int, styles: PaneStyles, gaps: bool = True) -> Lines:
-    """The blocks in so many cells, with blank lines between them if `gaps` is true."""
+    """The blocks in this many cells, with blank lines between them if `gaps` is true."""
     lines: Lines = []
     for block in blocks_in(blocks, "pane"):
         block_lines = list(_lines(block, width, styles))

@@ -84,7 +84,7 @@ class Grid:
         whole_lines: bool,
         longest_name: int = 0,
     ) -> Grid:
-        """The largest cells that fit into `width` x `lines`, beside names of so many cells."""
+        """The largest cells that fit into `width` x `lines`, beside names of this many cells."""
         margin = max(longest_name, len(str(rows - 1))) + 2
         room = lines if whole_lines else 2 * lines
         blank = room % rows if rows < room else 0

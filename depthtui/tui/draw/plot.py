@@ -60,7 +60,7 @@ class PlotArea:
         return areas
 
     def side_by_side(self, count: int, gap: int) -> list[PlotArea]:
-        """Areas that share the width, with a gap of so many cells."""
+        """Areas that share the width, with a gap of this many cells."""
         width = (self.width - gap * (count - 1)) // count
         return [
             PlotArea(self.left + (width + gap) * place, self.top, width, self.lines)
@@ -106,7 +106,7 @@ class Plot:
         return canvas.lines()
 
     def end(self, line: int, cells: int) -> str:
-        """The scale's end beside a line, in so many cells, or empty."""
+        """The scale's end beside a line, in this many cells, or empty."""
         ends = {0: self.high, self.area.lines - 1: self.low}
         return number_within(ends[line], cells) if line in ends else ""
 

@@ -135,7 +135,7 @@ class Ramp:
         return len(self.glyphs or self.colours)
 
     def halves(self, cells: int) -> list[tuple[RichColor, RichColor]]:
-        """The colours in so many cells, two each: left and right."""
+        """The colours in this many cells, two each: left and right."""
         steps = np.rint(np.linspace(0, len(self) - 1, 2 * cells)).astype(int)
         colours = [self.colours[step] for step in steps]
         return list(zip(colours[::2], colours[1::2], strict=True))
@@ -266,7 +266,7 @@ def bar(share: float, cells: int) -> tuple[str, str]:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with so many significant digits, in short form: `0.412`, `12.3`, `310`, `1.23e5`."""
+    """A number with this many digits, in short form: `0.412`, `12.3`, `310`, `1.23e5`."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):

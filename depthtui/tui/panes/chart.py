@@ -171,7 +171,7 @@ class Chart(Pane):
 
 
 def relative_axis(steps: int, share: float | None = None) -> ChartAxis:
-    """An axis of relative depth with so many steps."""
+    """An axis of relative depth with this many steps."""
     marks = [(step / steps, f"{step / steps:.1f}") for step in range(steps + (share is not None))]
     return ChartAxis("depth / L", marks, "1" if share is None else f"{share:.2f}")
 

@@ -43,7 +43,7 @@ class FindingsPane(LinesPane):
         return self.findings[self._chosen] if self._chosen < len(self.findings) else None
 
     def choose(self, step: int) -> None:
-        """Move the choice down by so many sentences, or up, and bring it into view."""
+        """Move the choice down by this many sentences, or up, and bring it into view."""
         places = [place for place, finding in enumerate(self.findings) if not finding.is_head]
         if places:
             at = next((at for at, place in enumerate(places) if place >= self._chosen), 0)

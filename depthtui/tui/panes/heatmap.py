@@ -206,7 +206,7 @@ class HeatmapPane(Pane):
         return max(grid.margin, len(_OVERVIEW))
 
     def _grid_of(self, lines: int) -> Grid:
-        """The grid for so many lines."""
+        """The grid for this many lines."""
         rows, columns = self._values.shape
         # Numbers need whole lines for their layers.
         numbered = self.kind.writes_numbers and rows <= lines
@@ -588,7 +588,7 @@ class HeatmapPane(Pane):
 
 @lru_cache(maxsize=64)
 def _colours_of(ramp: Ramp, cells: int) -> list[Piece]:
-    """A ramp in so many cells, two colours each."""
+    """A ramp in this many cells, two colours each."""
     return [("▌", Style(color=left, bgcolor=right)) for left, right in ramp.halves(cells)]
 
 

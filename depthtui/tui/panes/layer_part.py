@@ -133,7 +133,7 @@ class PagePane(Pane):
     _lines: Sequence[Sequence[Piece]] = ()
 
     def blocks(self, rows: int) -> Iterator[Block]:
-        """The blocks to draw, with so many rows at most."""
+        """The blocks to draw, with this many rows at most."""
         raise NotImplementedError
 
     def prepare(self) -> None:

@@ -41,7 +41,7 @@ class LineField(Input):
 
         @property
         def control(self) -> LineField:
-            """The field."""
+            """The field that the user left."""
             return self.field
 
     def __init__(self, placeholder: str, *, id: str) -> None:

@@ -25,7 +25,7 @@ DIAL_KEYS = "+ -"
 
 
 class ThresholdTurned(Message):
-    """A request to raise the threshold of a rule's option by so many steps, for all panes."""
+    """A request to raise the threshold of a rule's option by this many steps, for all panes."""
 
     def __init__(self, option: str, steps: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Page(LinesPane):
         )
 
     def turn_dial(self, steps: int) -> None:
-        """Raise the dial by so many steps, or lower it for a negative number."""
+        """Raise the dial by this many steps, or lower it for a negative number."""
 
     def title_with_dial(self, title: str) -> None:
         """Set the frame's title, and the keys of the dial."""

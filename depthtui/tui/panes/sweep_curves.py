@@ -20,7 +20,7 @@ from depthtui.tui.panes.sweep_table import letter
 from depthtui.tui.state.sweep_rows import SweepRow
 
 _LOW, _LEAST_ACROSS = 4, 18
-"""Panels are side by side if each would have fewer lines, and would get so many cells."""
+"""Panels are side by side if each would have fewer lines, and would get this many cells."""
 
 _HERE = "◆"
 

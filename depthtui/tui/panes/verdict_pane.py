@@ -146,7 +146,7 @@ class VerdictPane(ThresholdPage):
         return [measure.measure for measure in verdict.evidence] if verdict else []
 
     def choose(self, step: int) -> None:
-        """Move the choice down by so many measures, or up."""
+        """Move the choice down by this many measures, or up."""
         measures = self._measures
         if measures:
             at = measures.index(self._chosen) if self._chosen in measures else -1

@@ -361,7 +361,7 @@ class PaneScreen(Screen[Cursor]):
     # Looking ----------------------------------------------------------------
 
     def turn_pane(self, step: int) -> None:
-        """Move the focus by so many panes."""
+        """Move the focus by this many panes."""
         panes = self.panes
         index = panes.index(self.active_pane) if self.active_pane in panes else 0
         self._activate(panes[(index + step) % len(panes)])

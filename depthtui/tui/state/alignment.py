@@ -1,6 +1,6 @@
 """Which tokens of two runs are the same, so that their values can be subtracted token by token.
 
-Tokenizers differ in what they put in front: that of DeepSeek's R1 models begins
+Tokenizers differ in the tokens that they put in front: that of DeepSeek's R1 models begins
 every text with a BOS token, that of Qwen's models, which they were distilled
 into, does not. Token t of one is then token t + 1 of the other.
 

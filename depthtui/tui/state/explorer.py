@@ -214,7 +214,7 @@ class Explorer:
 
     @property
     def cache_dir(self) -> Path:
-        """Where models, results and sweeps are kept."""
+        """The folder of models, results and sweeps."""
         return self.settings.cache_folder
 
     def controls_of(self, model: ModelInfo) -> str:

@@ -54,7 +54,7 @@ class Search:
     def step(
         self, result: RunResult, steps: int, lens: str = LOGIT
     ) -> tuple[int | None, int] | None:
-        """Go so many matches further, starting over after the last; None if there is none."""
+        """Go this many matches further, starting over after the last; None if there is none."""
         places = self.places(result, lens)
         if not places:
             return None

@@ -45,7 +45,7 @@ class RunState(Enum):
     STOPPED = "stopped"
     FAILED = "failed"
     KEPT = "not opened"
-    """Of a kept session: its result is read from the cache, or computed again."""
+    """The run is of a kept session: its result is read from the cache, or computed again."""
 
     @property
     def is_live(self) -> bool:

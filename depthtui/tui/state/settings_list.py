@@ -108,7 +108,7 @@ class SettingsList:
             yield group, list(members)
 
     def row(self, name: str) -> SettingRow:
-        """One setting."""
+        """The row of a setting."""
         option = options_of(Settings)[name]
         return SettingRow(
             name,

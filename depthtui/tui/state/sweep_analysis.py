@@ -15,7 +15,7 @@ class Request:
 
     Attributes:
         version: the sweep's, which grows with every change.
-        grouping: what a row is.
+        grouping: the contents of a row.
         outcome: its records.
         is_live: whether it is running.
     """

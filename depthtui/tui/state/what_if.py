@@ -331,7 +331,7 @@ class WhatIf:
         return run.result if run is not None else None
 
     def _prompts(self) -> list[SessionRun]:
-        """This run, then a finished run of each other prompt that its model ran in the session."""
+        """The clean run, then a finished run of each other prompt of its model in the session."""
         by_prompt = {self._run.prompt: self._run}
         for run in self._explorer.session.shown():
             same_model = run.model == self._run.model and run.settings.is_clean

@@ -18,7 +18,7 @@ class Explained(Protocol):
 
     @property
     def title(self) -> str:
-        """The title."""
+        """The title of the text."""
 
     @property
     def lines(self) -> Sequence[tuple[str, str]]:
