@@ -525,7 +525,7 @@ class GenerationSettings:
     Attributes:
         max_tokens: most tokens to generate.
         temperature: divisor of the logits; 0 always chooses the most probable token.
-        top_k: tokens are drawn only from so many of the most probable ones; 0 for no limit.
+        top_k: tokens are drawn only from this many of the most probable ones; 0 for no limit.
         top_p: then they are drawn only from the most probable ones that together reach this share.
         seed: seed of the random choices; the same seed chooses the same on every device.
         chat_template: whether the prompt is wrapped in the chat template.

@@ -39,7 +39,7 @@ def verdict_of(
         warnings: sentences shown before the verdict.
         no_verdict: why there can be no verdict, in a sentence; empty where there can be one.
         idle: the layers that write nothing.
-        stand_in: what stands in for a layer that is left out; empty where nothing does.
+        stand_in: the substitute for a layer that is left out, in words; empty for none.
     """
     if not evidence:
         return None

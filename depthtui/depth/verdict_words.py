@@ -4,7 +4,7 @@
    evidence of the other counts.
 2. Counts of layers, then depths, and which of them are firm: a depth is a place, not a number of
    used layers.
-3. The layers that write nothing, and what stands in for layers that are left out.
+3. The layers that write nothing, and the substitute for layers that are left out.
 4. The counts that do not hold, and the reason of the one with the widest range.
 """
 
@@ -41,7 +41,7 @@ def verdict_sentence(
         tasks: names of the tasks of the prompts; untrusted. Several are named as taken together.
         headline: the layers that suffice; None where they were not measured.
         idle: the layers that write nothing.
-        stand_in: what stands in for a layer that is left out; empty where nothing does.
+        stand_in: the substitute for a layer that is left out, in words; empty for none.
     """
     others = [
         measure for measure in evidence if headline is None or measure.measure != headline.measure

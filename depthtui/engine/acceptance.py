@@ -104,7 +104,7 @@ def compare_devices(
     Args:
         spec: the model, its device and its dtype.
         engine: an engine that keeps nothing.
-        progress: called with what is measured now.
+        progress: called with the current measurement, in words.
         metrics: the names of the metrics to compare.
 
     Raises:
@@ -212,7 +212,7 @@ def _pairs(
 def _columns(result: MetricResult, expected: MetricResult, n_tokens: int) -> np.ndarray:
     """Which tokens are compared: where results name tokens, those at which both name the same.
 
-    Token 0 is left out: its residual is so large that rounding swallows what is added to it.
+    Token 0 is left out: its residual is so large that rounding swallows any addition to it.
     """
     compared_tokens = np.arange(n_tokens) > 0
     for name, shape in type(result).shapes().items():

@@ -324,7 +324,7 @@ class Engine:
     ) -> RunResult:
         """Run a prompt, or take its result from the cache.
 
-        A run that `control` stops returns what was computed, with `complete` False.
+        A run that `control` stops returns its results so far, with `complete` False.
 
         Args:
             prompt: the prompt.

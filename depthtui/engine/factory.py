@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Storage:
-    """Where an engine finds models and keeps what it computes.
+    """The folders and limits of an engine's models and results.
 
     Attributes:
         cache_dir: the folder of results.

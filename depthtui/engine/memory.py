@@ -103,7 +103,7 @@ class Placement:
 
 
 def sizes_of(model: nn.Module, info: ModelInfo, n_tokens: int, n_answer: int = 0) -> Sizes:
-    """The sizes on which the memory of a run of so many tokens depends."""
+    """The sizes on which the memory of a run of this many tokens depends."""
     config = model.config.get_text_config()  # type: ignore[operator, union-attr]
     # A configuration whose layers have heads of several sizes raises for a single one.
     layers = [*config.per_layer_config] if getattr(config, "is_heterogeneous", False) else [config]

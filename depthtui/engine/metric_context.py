@@ -236,7 +236,7 @@ class MetricContext:
         return self.baselines.mean(self.result.settings.baseline, self.check)
 
     def layers_at_once(self, tokens: int) -> int:
-        """How many skipped layers fit in memory, each with so many residuals and their keys."""
+        """How many skipped layers fit in memory, each with this many residuals and their keys."""
         sizes = self.sizes
         layer_bytes = 4 * max(1, tokens) * sizes.width * sizes.item
         return at_once(sizes.layers, self._room // 3, layer_bytes)

@@ -78,7 +78,7 @@ class _Streams:
             os.dup2(nowhere, stream)
 
     def restore(self) -> None:
-        """Print again."""
+        """Let the rank print again."""
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         for saved, stream in zip(self._saved, (1, 2), strict=False):

@@ -60,7 +60,7 @@ class ReadyModel:
         return self.reads_on
 
     def sizes(self, n_tokens: int, answer_start: int) -> Sizes:
-        """The sizes on which the memory of a run of so many tokens depends."""
+        """The sizes on which the memory of a run of this many tokens depends."""
         n_answer = max(0, n_tokens - answer_start)
         return memory.sizes_of(self.loaded.model, self.info, n_tokens, n_answer)
 

@@ -12,7 +12,7 @@ from depthtui.data.run_settings import CHOICES, RunSettings, with_former_names
 from depthtui.data.selection import layers_in, numbers_text
 
 STAND_INS = ("ablate", "keep_first_token")
-"""The settings that choose what stands in for a layer that is left out."""
+"""The settings that choose the substitute for a layer that is left out."""
 
 MEAN_UPDATE, FIRST_KEPT = "a layer left out writes its mean update", "token 0 keeps every layer"
 """The values of `ablate` and `keep_first_token`, in words."""
@@ -70,7 +70,7 @@ def key_parts(result: RunResult, names: Iterable[str]) -> dict[str, Any]:
 
 
 def stand_in_words(settings: RunSettings) -> str:
-    """What stands in for a layer that is left out, in words; empty where nothing does."""
+    """The substitute for a layer that is left out, in words; empty for none."""
     words = [MEAN_UPDATE * (settings.ablate == "mean"), FIRST_KEPT * settings.keep_first_token]
     return ", ".join(filter(None, words))
 
@@ -83,7 +83,7 @@ def layers_words(layers: tuple[int, ...], n_layers: int) -> str:
 def left_out_words(part: str, layers: tuple[int, ...], n_layers: int, stand_in: str = "") -> str:
     """Remarks on the parts and layers that were left out; empty for all of every layer.
 
-    `stand_in` is the words for what stands in for a layer that is left out.
+    `stand_in` is the substitute for a layer that is left out, in words.
     """
     of_some = f"; of {layers_words(layers, n_layers)}" * bool(layers)
     return part_remark(part) + of_some + f"; {stand_in}" * bool(stand_in)

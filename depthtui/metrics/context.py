@@ -96,13 +96,13 @@ class Context(Protocol):
 
     @property
     def substitute(self) -> Substitute:
-        """What stands in for a layer that is left out, by the settings."""
+        """The substitute for a layer that is left out, by the settings."""
 
     @property
     def skipped(self) -> Sequence[Tensor]:
         """For every layer, the residual after it where the settings' part of it is left out.
 
-        What stands in for the part is included.
+        The substitute for the part is included.
         """
 
     @property
@@ -131,7 +131,7 @@ class Context(Protocol):
         """Let the model write from a token on to the prompt's length, `[texts, T - start]`.
 
         Always the most probable token. Each text is written without a layer, or the settings' part
-        of it, and with what stands in for it.
+        of it, and with the substitute for it.
 
         Args:
             start: index of the first token that the model writes itself.

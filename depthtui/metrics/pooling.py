@@ -118,7 +118,7 @@ class Pooled(ABC):
 
     @property
     def stand_in(self) -> str:
-        """What stands in for a layer that is left out, in words; empty where nothing does."""
+        """The substitute for a layer that is left out, in words; empty for none."""
         return stand_in_words(self.prompts[0].settings)
 
     @property

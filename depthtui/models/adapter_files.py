@@ -60,7 +60,7 @@ class Adapter:
 
     @property
     def files(self) -> list[Path]:
-        """Its files."""
+        """The adapter's files."""
         return [self.folder / ADAPTER_CONFIG, self.folder / ADAPTER_WEIGHTS]
 
 

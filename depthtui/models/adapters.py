@@ -171,7 +171,7 @@ def _layers_at(model: nn.Module, names: list[str]) -> Iterator[nn.Module]:
 
 @contextmanager
 def _in_words(adapter: Adapter) -> Iterator[None]:
-    """Raise a sentence on what is wrong with an adapter, in place of peft's warnings and errors."""
+    """Raise a sentence on the fault of an adapter, in place of peft's warnings and errors."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

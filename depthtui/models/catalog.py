@@ -57,7 +57,7 @@ _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a model's weights are.
+    """The place of a model's weights.
 
     Attributes:
         kind: `demo`, `hub`, `folder` or `gguf`.

@@ -151,7 +151,7 @@ def dtype_named(name: str, device: torch.device, parameters: int) -> torch.dtype
 
 
 def auto_dtype(device: torch.device, parameters: int) -> torch.dtype:
-    """The dtype of a model of so many parameters when none is asked for."""
+    """The dtype of a model of this many parameters when none is asked for."""
     if device.type == "cpu" and parameters <= _FLOAT32_UP_TO:
         return torch.float32
     if device.type == "cuda" and not all(map(_has_bfloat16, gpus(device))):

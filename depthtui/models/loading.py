@@ -141,7 +141,7 @@ def load(
         placement = device_map(spec, device, dtype, size)
         make_current(placement)
     stored_dtype = config.get_text_config().dtype or config.dtype
-    # Both read all weights in order: the second finds in the file cache what the first has read.
+    # Both read all weights in order: the second finds them in the file cache.
     fingerprinting = stored_fingerprint if readout_only else fingerprint_beside
     # The other ranks use rank 0's fingerprint.
     files = model_files(folder) if is_first() else []

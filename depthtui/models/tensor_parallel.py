@@ -91,7 +91,7 @@ def plans_of(config: PreTrainedConfig, trust_remote_code: bool = False) -> list[
 def plan_for(
     name: str, config: PreTrainedConfig, ranks: int, trust_remote_code: bool = False
 ) -> Plan:
-    """The plan by which a model is cut for so many ranks.
+    """The plan by which a model is cut for this many ranks.
 
     Raises:
         DepthError: there is none; the hint names the sizes that work.

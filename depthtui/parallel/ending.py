@@ -148,7 +148,7 @@ def _is_loss(error: Exception) -> bool:
 
 @contextmanager
 def keeping(keep: Callable[[], object]) -> Iterator[None]:
-    """Call `keep` if the ranks end within the block, to keep what is done by then."""
+    """Call `keep` if the ranks end within the block, to keep the results so far."""
     if joined() is None:
         yield
         return

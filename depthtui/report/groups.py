@@ -111,7 +111,7 @@ def _model_key(model: ModelInfo, settings: RunSettings) -> object:
         model.quantize,
         model.device,
         model.states_from,
-        # What differs from prompt to prompt is not a setting of the group.
+        # A setting that differs from prompt to prompt is not one of the group.
         replace(settings, lengths_before=(), order_texts=(), answer_start=-1, metrics=metrics),
     )
 

@@ -1,4 +1,4 @@
-"""How much is computed at a time: less where the memory ran out.
+"""Sizes of the parts of a computation: smaller where the memory ran out.
 
 Kernels ask `at_once` how many rows, places or layers to compute together. Where the memory runs
 out all the same, `in_smaller_parts` does the work again, and `at_once` returns half.

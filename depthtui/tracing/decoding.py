@@ -133,7 +133,8 @@ def write_greedily(
 ) -> np.ndarray:
     """Continue a text greedily, once for each layer left out.
 
-    Every continuation is what the model itself would generate with hooks that skip the layer.
+    Every continuation is the text that the model itself would generate with hooks that skip the
+    layer.
 
     Args:
         model, anatomy: a causal language model with a lens.
@@ -145,7 +146,7 @@ def write_greedily(
         on_token: called with the number of tokens written of each text.
         cached: keep the keys and values of tokens that were read; otherwise all are read again
             with every token.
-        substitute: what stands in for that layer; a sublayer has no mean update.
+        substitute: the substitute for that layer; a sublayer has no mean update.
 
     Returns:
         `[texts, count]` token ids.

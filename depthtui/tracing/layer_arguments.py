@@ -89,7 +89,7 @@ def idle_calls(
 
     Args:
         blocks: the modules.
-        outputs: what each call returns for the whole prompt, from `empty_output`.
+        outputs: the output of each call for the whole prompt, from `empty_output`.
         start: index of the first token.
         run: runs the decoder.
         states_after: the states `[batch, tokens, d]` that some calls pass on in place of their

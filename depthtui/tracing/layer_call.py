@@ -27,7 +27,7 @@ from depthtui.tracing.written_out_attention import AttentionTensors, written_out
 
 @dataclass(frozen=True)
 class ModuleTensors:
-    """What one module read and wrote at the n tokens, each `[n, width]`.
+    """The input and the output of one module at the n tokens, each `[n, width]`.
 
     Attributes:
         module: the module.

@@ -21,7 +21,7 @@ _STANDARD = {
 """Standard words for the types that models name otherwise."""
 
 _LISTS = ("layer_types", "attention_layers")
-"""Where a configuration names the type of each layer."""
+"""Fields in which a configuration names the type of each layer."""
 
 _LINEAR = "linear attention"
 """The type that transformers gives every layer with a recurrent state."""

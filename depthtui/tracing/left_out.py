@@ -16,10 +16,10 @@ from depthtui.tracing.replay import Replay
 
 @dataclass(frozen=True)
 class Substitute:
-    """What stands in for a layer that is left out; nothing by default.
+    """The substitute for the update of a layer that is left out; nothing by default.
 
     Attributes:
-        updates: what each layer adds to every token instead of its own update, `[d]` each, on any
+        updates: the update of every token by each layer, instead of its own, `[d]` each, on any
             device; empty for nothing.
         keeps_first: whether token 0 keeps the layer. Token 0 reads no other token, so its residual
             is that of the clean run, whatever the others leave out.
@@ -87,7 +87,7 @@ def left_out(
         layer: its index.
         states: the states before it, `[..., tokens, D]`, from the first token on.
         clean: the states after it in the clean run, `[..., tokens, D]`.
-        substitute: what stands in for the layer.
+        substitute: the substitute for the layer.
     """
     before = replay.layer_input(layer, states)
     return replay.next_states(layer, states, substitute(layer, before, replay.stream(clean)))
@@ -100,7 +100,7 @@ class ShortenedModel:
 
     Args:
         replays: the clean run of each text; the first one serves them all (see `Replay.serves`).
-        substitute: what stands in for a layer that is left out.
+        substitute: the substitute for a layer that is left out.
 
     Attributes:
         left_out: the layers left out so far, in order.
@@ -159,7 +159,7 @@ def without_first(
         replay: the clean run.
         order: layers, the first to leave out first.
         counts: how many of them are left out in each row.
-        substitute: what stands in for a layer that is left out.
+        substitute: the substitute for a layer that is left out.
     """
     places = {layer: place for place, layer in enumerate(order)}
     rows: dict[int, Tensor] = {}

@@ -220,7 +220,7 @@ def _takes_one_dnn(shape: ProductShape) -> bool:
 
 @functools.cache
 def _one_dnn_is_faster(shape: ProductShape, threads: int) -> bool:
-    """Whether oneDNN is faster for a shape on so many threads; takes milliseconds."""
+    """Whether oneDNN is faster for a shape on this many threads; takes milliseconds."""
     weights = torch.ones(_WEIGHTS, shape.outputs, shape.width)
     try:
         with torch.inference_mode():

@@ -160,7 +160,7 @@ class Replay:
 
     @property
     def layers(self) -> tuple[nn.Module, ...]:
-        """The blocks."""
+        """The model's blocks, in the order in which they run."""
         return self._layers
 
     def modules_of(self, layer: int) -> tuple[nn.Module, ...]:

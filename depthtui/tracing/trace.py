@@ -33,7 +33,7 @@ _SUBLAYERS = ("attention", "mlp")
 
 @dataclass(frozen=True)
 class LayerActivations:
-    """What one layer read and wrote, each `[T, d]` in the model's dtype.
+    """The input and the writes of one layer, each `[T, d]` in the model's dtype.
 
     Attributes:
         layer: its index, 0-based.

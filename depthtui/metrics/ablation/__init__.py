@@ -1,4 +1,4 @@
-"""What the output loses when a layer is left out at all tokens: loss, KL, first choices."""
+"""The change of the output when a layer is left out at all tokens: loss, KL, first choices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the output loses when a layer is left out at all tokens: loss, KL, first choices."""
+"""The change of the output when a layer is left out at all tokens: loss, KL, first choices."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def ablation_loss(
     partial: Ablation | None = None,
     substitute: Substitute = NOTHING,
 ) -> Ablation:
-    """What the output loses without each layer; the last layers come first.
+    """The change of the output without each layer; the last layers come first.
 
     At the end the layers of `spare_layers` are left out together.
 
@@ -59,7 +59,7 @@ def ablation_loss(
         layers_at_once, on_rows: as in `fill_rows`.
         chosen: the layers to leave out, in order; empty for every one.
         partial: the result so far, to continue from.
-        substitute: what stands in for the layers that are left out together; `skipped` contains it.
+        substitute: the substitute for the layers that are left out together; `skipped` contains it.
     """
     count = replay.n_layers
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Where an adapter moves the residual stream: the model with it beside its base model."""
+"""The layers at which an adapter moves the residual stream: the model beside its base."""
 
 from __future__ import annotations
 

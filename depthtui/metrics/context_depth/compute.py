@@ -1,6 +1,6 @@
 """Until which layer the earlier tokens still matter to the tokens that read them.
 
-Tokens before `start` stay h_k in all layers from k on, or get what stands in for these layers.
+Tokens before `start` stay h_k in all layers from k on, or get the substitute for these layers.
 Tokens from `start` on run in full, and read the keys and values of these states. In layer k itself
 keys and values are the clean ones: a row joins behind it, and is only the tokens from `start` on.
 """
@@ -54,7 +54,7 @@ def context_depth(
         start: the first token that is run in full, at least 1.
         layers_at_once, on_rows: as in `fill_rows`.
         partial: the result so far, to continue from.
-        substitute: what stands in for a layer that is left out.
+        substitute: the substitute for a layer that is left out.
     """
     if not 0 < start < replay.n_tokens:
         raise ValueError("a token must come before the first that is run in full")
@@ -110,7 +110,7 @@ class _Rows:
         replay: the clean run.
         start: the first token that is run in full.
         first: the layer that the rows begin with.
-        substitute: what stands in for a layer that is left out.
+        substitute: the substitute for a layer that is left out.
 
     Attributes:
         before: the states of the tokens before `start`, `[start, D]`, in each of the other rows.

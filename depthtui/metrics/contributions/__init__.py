@@ -1,4 +1,4 @@
-"""What attention, MLP and layer add to the residual stream (paper, metric 1)."""
+"""The writes of attention, MLP and layer to the residual stream (paper, metric 1)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CURVES = tuple(f"{branch}_{kind}" for branch in BRANCHES for kind in KINDS)
 
 @dataclass
 class Contributions(MetricResult):
-    """What each sublayer adds to the residual stream; rows that have not been run are NaN.
+    """The write of each sublayer to the residual stream; rows that have not been run are NaN.
 
     Attributes:
         attention_norm_ratio: |a| / |h|.

@@ -1,4 +1,4 @@
-"""What each attention head reads and writes."""
+"""The reads and writes of each attention head."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class _Layer:
     _notes: dict[str, None] = field(default_factory=dict)
 
     def add(self, part: slice) -> None:
-        """Run some more tokens."""
+        """Run further tokens through the layer."""
         if self._notes and not self._rows:
             # The layer had no weights at the tokens before, so it has none here.
             return

@@ -1,4 +1,4 @@
-"""What the model would say at each depth (paper, metric 3)."""
+"""The model's output as read at each depth (paper, metric 3)."""
 
 from __future__ import annotations
 

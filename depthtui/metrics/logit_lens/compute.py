@@ -1,4 +1,4 @@
-"""The logit lens: what the model would say at each depth (paper, metric 3).
+"""The logit lens: the model's output as read at each depth (paper, metric 3).
 
 p_l = softmax(W N(h_l)) is compared with the model's own output p. Vocabulary-
 sized values are in two buffers of fixed size, so the memory that the lens

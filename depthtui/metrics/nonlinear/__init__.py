@@ -31,7 +31,7 @@ class Nonlinear(MetricResult):
 
 @dataclass(frozen=True, kw_only=True)
 class ReducedNonlinear(Reduced):
-    """The same share, which does not depend on the tokens."""
+    """The nonlinear share of each layer, which does not depend on the tokens."""
 
     share: ByLayer
 

@@ -1,4 +1,4 @@
-"""Where a fact is, between two prompts: the activations of one, put into the other."""
+"""Patching: activations of one prompt put into another, to find where a fact is."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Patch(MetricResult):
 
     @property
     def sentence(self) -> str:
-        """Where the fact is, from the curves."""
+        """The place of the fact, from the curves."""
         return sentence(self.part, self.where, self.differing, self.last_token)
 
 
@@ -126,7 +126,7 @@ def _stretches(at: Sequence[int], texts: Sequence[str]) -> str:
 
 
 def sentence(part: str, where: str, differing: np.ndarray, last_token: np.ndarray) -> str:
-    """Where the fact is, in words.
+    """The place of the fact, in words.
 
     Args:
         part: the part that was put in.
@@ -270,7 +270,7 @@ class ReducedPatch(Reduced):
 
     @property
     def sentence(self) -> str:
-        """Where the fact is, from the curves."""
+        """The place of the fact, from the curves."""
         return sentence(self.part, self.where, self.differing, self.last_token)
 
 

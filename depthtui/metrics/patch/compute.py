@@ -1,4 +1,4 @@
-"""Where a fact is, between two prompts: the activations of one, put into the other.
+"""Patching: activations of one prompt put into another, to find where a fact is.
 
 A cell is a depth l and a token t. Only tokens from t to the one that predicts the answer run,
 behind the prompt's own keys and values: earlier tokens do not change, later ones are not read. All

@@ -1,4 +1,4 @@
-"""What the output loses when only the weights of one layer are rounded to 8 or 4 bits."""
+"""The change of the output when only one layer's weights are rounded to 8 or 4 bits."""
 
 from __future__ import annotations
 

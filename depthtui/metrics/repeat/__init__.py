@@ -1,4 +1,4 @@
-"""What the output loses, or gains, when a block of layers runs twice."""
+"""The change of the output when a block of layers runs twice."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ SPAN = 64
 
 @dataclass
 class ResidualErasure(MetricResult):
-    """What the answer loses when a token is erased at a depth (paper, metric 4).
+    """The change of the answer when a token is erased at a depth (paper, metric 4).
 
     Attributes:
         effect: the largest |p - p~|_2 over the answer's tokens; NaN where not done yet, or not

@@ -259,7 +259,7 @@ def _parts(group: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 
 class _Eraser:
-    """Erases tokens at depths, one or several together, and measures what the answer loses.
+    """Erases tokens at depths, one or several together, and measures the change of the answer.
 
     Attributes:
         floor: the largest change so far in runs computed the same way with nothing erased.

@@ -1,4 +1,4 @@
-"""What later computation and the output lose when a layer is skipped (paper, metric 2)."""
+"""The effects of a skipped layer on later computation and on the output (paper, metric 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What later computation and the output lose when a layer is skipped (paper, metric 2).
+"""The effects of a skipped layer on later computation and on the output (paper, metric 2).
 
 Layer s is skipped at tokens 1 … t-1; it runs at token 0 and at the tokens from t on.
 The states before t are the same for every t, so each layer is skipped once and
@@ -159,7 +159,7 @@ def skipped_residuals(
     Args:
         anatomy, replay: the model and the clean run.
         part: the part that is left out: `layer`, `attention` or `mlp`.
-        substitute: what stands in for it; a sublayer has no mean update.
+        substitute: the substitute for it; a sublayer has no mean update.
 
     Returns:
         L tensors `[T, D]`: `h_l` itself for a whole layer without a stand-in; for a sublayer, the

@@ -116,7 +116,7 @@ def sufficient(
         rows_at_once: rows that are run together; 0 for all.
         on_rows: called after each part with how many rows are done, their number, and the result
             so far.
-        substitute: what stands in for a layer that is left out.
+        substitute: the substitute for a layer that is left out.
     """
     change = OutputChange(unembedding, replay.states[-1], replay.ids)
     result, is_known = begun, begun.is_known

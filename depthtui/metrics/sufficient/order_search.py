@@ -50,7 +50,7 @@ class Texts:
         unembedding: final norm and LM head.
         weights: the weight of each token, `[T]`; the weights of a search add up to 1.
         layers_at_once: how many layers are tried together.
-        substitute: what stands in for a layer that is left out.
+        substitute: the substitute for a layer that is left out.
     """
 
     def __init__(
