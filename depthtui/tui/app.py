@@ -104,7 +104,7 @@ class DepthApp(App[int]):
         make_engine: Callable[[], EngineConnection] | None = None,
         settings_file: Path | None = None,
         welcomes: bool = False,
-        given: Mapping[str, Any] | None = None,
+        given_options: Mapping[str, Any] | None = None,
         trusted: Iterable[ModelSpec] = (),
         engine_command: str = "",
     ) -> None:
@@ -115,11 +115,11 @@ class DepthApp(App[int]):
         self._mishaps: Counter[str] = Counter()
         self._refused: list[str] = []
         self.messages: deque[KeptMessage] = deque(maxlen=MOST_MESSAGES)
-        self._said_not_kept = False
+        self._has_warned_of_session = False
         self.main: MainScreen | None = None
         self._make_engine = make_engine or self._engine_process
         self._spec = spec
-        self._given = given
+        self._given_options = given_options
         self._trusted = trusted
         self._engine_command = engine_command
         self._settings_list: SettingsList | None = None
@@ -134,7 +134,7 @@ class DepthApp(App[int]):
             self._spec,
             self._shown_settings,
             self,
-            self._given,
+            self._given_options,
             self._trusted,
             self._engine_command,
         )
@@ -147,7 +147,7 @@ class DepthApp(App[int]):
     def on_mount(self) -> None:
         for theme in THEMES:
             self.register_theme(theme)
-        self._take_theme()
+        self._apply_theme()
         self.call_after_refresh(self._open)
 
     def _remap_keys(self) -> None:
@@ -197,8 +197,8 @@ class DepthApp(App[int]):
         try:
             self.explorer.sessions.keep(*self.main.cursor, self.main.measure.name)
         except DepthError as error:
-            if not self._said_not_kept:
-                self._said_not_kept = True
+            if not self._has_warned_of_session:
+                self._has_warned_of_session = True
                 self._warn(f"The session is not kept. {error}")
             return False
         return True
@@ -220,8 +220,8 @@ class DepthApp(App[int]):
         from depthtui.tui.engine_client import EngineClient, engine_over
         from depthtui.tui.engine_logs import new_log
 
-        here = engine_over(self._spec.tensor_parallel)
-        return EngineClient(new_log(), shlex.split(self._engine_command) or here)
+        local_command = engine_over(self._spec.tensor_parallel)
+        return EngineClient(new_log(), shlex.split(self._engine_command) or local_command)
 
     def before_terminal(self) -> None:
         """Let a signal that ends the process restore the terminal first."""
@@ -327,7 +327,7 @@ class DepthApp(App[int]):
 
     def on_resize(self, event: events.Resize) -> None:
         # A terminal moves and drops lines, and may have its old size again by the time it is asked.
-        self.shown.forget()
+        self.shown_cells.forget()
         self.screen.refresh()
         self._check_room(event.size)
 
@@ -343,7 +343,7 @@ class DepthApp(App[int]):
 
     def action_redraw(self) -> None:
         """Draw everything afresh, whatever another program has written to the terminal."""
-        self.shown.forget()
+        self.shown_cells.forget()
         self._changed()
         for widget in self.screen.walk_children(Widget, with_self=True):
             widget.refresh(layout=True)
@@ -351,12 +351,12 @@ class DepthApp(App[int]):
     # Events -----------------------------------------------------------------
 
     @on(EngineEvent)
-    def _engine_said(self, message: EngineEvent) -> None:
+    def _on_engine_event(self, message: EngineEvent) -> None:
         from depthtui.data.protocol import Progress, RunFinished
 
         if message.engine.killed:
             return
-        if not self._taken(message):
+        if not self._could_handle(message):
             return
         if self.main is not None and isinstance(message.event, Progress):
             self.main.advance(message.event)
@@ -364,7 +364,7 @@ class DepthApp(App[int]):
             self.keep_session()
         self._changed()
 
-    def _taken(self, message: EngineEvent) -> bool:
+    def _could_handle(self, message: EngineEvent) -> bool:
         """Handle an event; end an engine elsewhere that sends an event that cannot be handled."""
         from depthtui.tui.state.engine_connection import EngineDeath
 
@@ -474,32 +474,32 @@ class DepthApp(App[int]):
         """Open the looks; Textual's command palette calls this."""
         self.action_show_settings("looks")
 
-    def tell_unwritten(self, _: None) -> None:
+    def name_unwritten(self, _: None) -> None:
         unwritten = ", ".join(self.settings_list.unwritten)
         if unwritten:
             words = f"Not in the settings file yet: {unwritten}. ctrl+s in the settings writes."
             self.show_toast(Toast(words))
 
-    def take_settings(self) -> None:
+    def apply_settings(self) -> None:
         """Apply changed settings; a choice made on a screen stays unless its setting changed."""
         from depthtui.metrics import MEASURE_BY_NAME
         from depthtui.tui.keymap import complete
         from depthtui.tui.screens.pane_screen import PaneScreen
 
-        before, now = self._shown_settings, self.explorer.settings
+        former, now = self._shown_settings, self.explorer.settings
         self._shown_settings = now
-        self._take_theme()
+        self._apply_theme()
         self.set_keymap(complete(now.keys))
         for screen in self.screen_stack:
             if isinstance(screen, PaneScreen):
-                screen.take_colours(now.ramp, now.palette)
-                if now.layer_order != before.layer_order:
+                screen.set_colours(now.ramp, now.palette)
+                if now.layer_order != former.layer_order:
                     screen.layer_order = now.layer_order
-        if self.main is not None and now.measure != before.measure:
+        if self.main is not None and now.measure != former.measure:
             self.main.measure = MEASURE_BY_NAME[now.measure]
         self._changed()
 
-    def _take_theme(self) -> None:
+    def _apply_theme(self) -> None:
         """Show the theme of the settings, or the explorer's own where that theme does not exist."""
         theme = self._shown_settings.theme
         self.theme = theme if theme in self.available_themes else DEFAULT_THEME
@@ -512,7 +512,7 @@ class DepthApp(App[int]):
 
         def read(key: str | None) -> None:
             # Where this cannot be written, the next start opens with the welcome again.
-            self.explorer.take(welcome=False)
+            self.explorer.change_session(welcome=False)
             with contextlib.suppress(DepthError):
                 change_settings({"welcome": False}, self._settings_file)
             if key is not None:
@@ -559,9 +559,9 @@ class DepthApp(App[int]):
         elif isinstance(action, str) and namespace is self.screen and parse(action)[1] == "command":
             self._refused.append(action)
             if len(self._refused) == 1:
-                self.call_next(self._say_why_not)
+                self.call_next(self._show_why_not)
 
-    def _say_why_not(self) -> None:
+    def _show_why_not(self) -> None:
         from depthtui.tui.screens.pane_screen import PaneScreen
 
         refused, self._refused = self._refused, []
@@ -596,7 +596,7 @@ def _driver_class() -> type[Driver] | None:
 def main(
     spec: ModelSpec,
     settings: Settings,
-    given: Mapping[str, Any] | None = None,
+    given_options: Mapping[str, Any] | None = None,
     trusted: Iterable[ModelSpec] = (),
     engine_command: str = "",
 ) -> int:
@@ -609,7 +609,7 @@ def main(
         spec,
         settings,
         welcomes=settings.welcome,
-        given=given,
+        given_options=given_options,
         trusted=trusted,
         engine_command=engine_command,
     )

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 from depthtui.data.protocol import Command, Progress
-from depthtui.tui.engine_logs import keep, last_line, last_line_of, open_log, remove
+from depthtui.tui.engine_logs import keep_log, last_line, last_line_of, open_log, remove
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.engine_connection import EngineDeath, Post
 
@@ -117,7 +117,7 @@ class EngineClient:
         writer = threading.Thread(target=self._write, args=(pipe,), name="engine-writer")
         writer.daemon = True
         try:
-            self._tell_waiting(incoming)
+            self._report_waiting(incoming)
             pipe.await_greeting()
             writer.start()
             while True:
@@ -127,7 +127,7 @@ class EngineClient:
             printed = pipe.printed if writer.ident is None else ""
             self._post_unless_killed(EngineDied(self, self._death(str(error), printed)))
 
-    def _tell_waiting(self, incoming: int) -> None:
+    def _report_waiting(self, incoming: int) -> None:
         """Report the command's output while no data comes, such as that a job is queued."""
         last_words = ""
         while not select.select([incoming], [], [], _QUIET)[0]:
@@ -162,7 +162,7 @@ class EngineClient:
             code, had_time = self._process.wait(), True
         words = last_line(self.log)
         if words and had_time:
-            return EngineDeath(code, words, str(keep(self.log)), problem)
+            return EngineDeath(code, words, str(keep_log(self.log)), problem)
         remove(self.log)
         return EngineDeath(code, words or last_line_of(printed), "", problem)
 

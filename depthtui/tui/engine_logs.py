@@ -86,7 +86,7 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def keep(path: Path) -> Path:
+def keep_log(path: Path) -> Path:
     """Rename the log of a crash, so that no later start removes it; returns its new path."""
     target = path.with_name(path.name.replace(_PREFIX, _KEPT_PREFIX, 1))
     try:

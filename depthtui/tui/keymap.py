@@ -165,12 +165,12 @@ def all_keys() -> str:
 
     A command of two screens is in the first one's table alone.
     """
-    tables, shown = [], set()
+    tables, listed = [], set()
     for screen in ("Main screen", "Everywhere", *SCREENS):
         commands = [
-            command for command in SCREENS[screen] if (command.name, command.words) not in shown
+            command for command in SCREENS[screen] if (command.name, command.words) not in listed
         ]
-        shown |= {(command.name, command.words) for command in commands}
+        listed |= {(command.name, command.words) for command in commands}
         if commands:
             tables.append(f"## {screen}\n\n{_table(commands)}")
     return "\n\n".join(tables)

@@ -217,7 +217,7 @@ async def datasets(it: Explored, folder: Path) -> None:
 
 async def settings(it: Explored, folder: Path) -> None:
     os.environ["DEPTHTUI_CACHE_DIR"] = "/cache"
-    it.app.explorer.take(cache_dir=Path("/cache"), export_dir=Settings.export_dir)
+    it.app.explorer.change_session(cache_dir=Path("/cache"), export_dir=Settings.export_dir)
     await it.press("comma", "end", "enter")
     await seen(it, "not written")
 

@@ -108,7 +108,7 @@ async def test_two_runs_side_by_side(tmp_path: Path, size: tuple[int, int]) -> N
         screen = await compared(it)
         difference = screen.query_one("#difference", HeatmapPane)
         second, first = it.session.runs[1].result, it.session.runs[0].result
-        assert (difference.result, difference.other) == (second, first)
+        assert (difference.result, difference.other_result) == (second, first)
         if size[0] >= 120:
             await it.until(lambda: "A - B · Layer contribution" in it.screen_text())
         await it.press("g", "0", "v", "4")
@@ -141,7 +141,7 @@ async def test_both_runs_have_the_palettes_colours(tmp_path: Path) -> None:
         assert curves.view.palette == "amber"
         assert colours_of_names() == expected("amber")
         it.app.explorer.change(palette="blue-yellow")
-        it.app.take_settings()
+        it.app.apply_settings()
         await it.until(lambda: colours_of_names() == expected("blue-yellow"))
         assert curves.view.palette == "blue-yellow"
 

@@ -426,7 +426,7 @@ async def test_while_a_count_is_awaited_only_the_last_prompt_waits(tmp_path: Pat
         it.engine.silent = True
         explorer, prompts = it.app.explorer, [Prompt(text) for text in ("a", "a b", "a b c")]
         for prompt in prompts:
-            explorer.token_count.ask(prompt, False)
+            explorer.token_count.request(prompt, False)
         assert it.engine.sent(CountTokens)[-1] == CountTokens(prompts[0], False)
         explorer.handle(TokensCounted(prompts[0], False, 1))
         assert it.engine.sent(CountTokens)[-1] == CountTokens(prompts[2], False)

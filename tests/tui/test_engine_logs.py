@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.tui.engine_logs import keep, new_log, open_log, remove
+from depthtui.tui.engine_logs import keep_log, new_log, open_log, remove
 
 HERE = f"depthtui-engine-{platform.node()}"
 
@@ -84,7 +84,7 @@ def test_a_log_is_its_owners_alone_and_replaces_nothing(temporary: Path) -> None
 def test_the_log_of_a_crash_is_kept(temporary: Path) -> None:
     path = new_log()
     open_log(path).close()
-    kept = keep(path)
+    kept = keep_log(path)
     assert kept.exists()
     assert kept.name.startswith("depthtui-crash-")
     remove(path)

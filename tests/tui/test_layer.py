@@ -204,7 +204,7 @@ async def test_the_prompt_is_coloured_by_the_tokens_that_are_read(tmp_path: Path
         screen = await opened(it)
         await it.until(lambda: screen.page is not None)
         pane = screen.query_one("#prompt", PromptPane)
-        values = pane.shown_measure.values(pane.shown)
+        values = pane.shown_measure.values(pane.drawn_result)
         expected = screen.page.reads.value_weighted
         assert values[3][:3] == pytest.approx(expected / expected.sum(), abs=1e-6)
 
@@ -242,7 +242,7 @@ def test_pages_are_kept_up_to_a_number() -> None:
     engine = FakeEngine(silent=True)
     asked = Inspections(lambda: engine, lambda: result.model)
     for token in range(MOST_KEPT + 5):
-        asked.ask(listed, 0, token, "logit")
+        asked.request(listed, 0, token, "logit")
         asked.answered(LayerInspected(1, 0, token, inspection()))
     assert asked.of(listed, 0, 0, "logit") is None
     assert asked.of(listed, 0, MOST_KEPT + 4, "logit") is not None

@@ -21,7 +21,7 @@ from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.lens_table import LensTable
-from depthtui.tui.panes.pane import Pane, known_lens
+from depthtui.tui.panes.pane import Pane, lens_values
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.screens.compare_screen import CompareScreen
 from depthtui.tui.screens.dialogs.reading_form import ReadingForm
@@ -68,7 +68,7 @@ async def test_the_key_turns_curves_depths_and_table_at_once(tmp_path: Path) -> 
             curves = it.main.query_one(DepthCurves).reading.curves
             np.testing.assert_allclose(curves["kl"], fitted.kl.mean(axis=1), rtol=1e-6)
             table = it.main.query_one(LensTable)
-            assert known_lens(table.result, table.view.lens) is fitted
+            assert lens_values(table.result, table.view.lens) is fitted
             words = "affine" if lens == "affine" else "Jacobian"
             assert f"Lens KL, {words} · KL(p_l || p), nats" in it.screen_text()
             assert f"Depth curves, {words} lens" in it.screen_text()

@@ -159,7 +159,7 @@ async def test_going_on_with_a_strangers_sweep_runs_no_code_until_the_model_is_t
         await it.press("r")
         await it.until(lambda: it.app.explorer.sweep.stage == "done", "the end of the sweep")
         assert it.app.explorer.sweep.failures == []
-        assert it.app.explorer.sweep.done == 2
+        assert it.app.explorer.sweep.n_done == 2
     assert "trust_remote" not in (folder / "sweep.json").read_text()
 
 

@@ -145,7 +145,7 @@ async def test_a_run_that_is_not_in_the_cache_is_computed_when_it_is_looked_at(
         await it.ready()
         # The first prompt is here already; the third waits.
         states = [run.state for run in it.session.runs]
-        assert states == [RunState.FINISHED, RunState.FINISHED, RunState.KEPT]
+        assert states == [RunState.FINISHED, RunState.FINISHED, RunState.UNOPENED]
         await it.press("b")
         await it.until(lambda: "not op" in text(it))
         await it.press("home", "enter")
@@ -458,7 +458,7 @@ async def test_a_lost_run_of_another_model_loads_it_after_a_question(tmp_path: P
         await it.press("escape")
         await it.until(lambda: it.app.screen is it.main)
         # Its file opens all the same.
-        assert [run.state for run in it.session.runs] == [RunState.FINISHED, RunState.KEPT]
+        assert [run.state for run in it.session.runs] == [RunState.FINISHED, RunState.UNOPENED]
         await it.press("b", "home", "enter")
         await it.until(lambda: isinstance(it.app.screen, Ask))
         assert len(it.engine.sent(LoadModel)) == 1
@@ -630,7 +630,7 @@ async def test_an_export_of_the_session_has_runs_that_were_not_opened(tmp_path: 
         await it.until(lambda: it.session.current is not None)
         run = it.session.runs[2]
         await it.until(lambda: run.result is not None)
-        run.state, run.result = RunState.KEPT, None
+        run.state, run.result = RunState.UNOPENED, None
         summary = await exported(it, tmp_path)
     assert [prompt["text"] for prompt in summary["prompts"]] == [
         run.prompt.text for run in it.session.runs

@@ -73,7 +73,7 @@ async def surveyed(it: Explored, screen: SweepScreen) -> None:
         sweep = screen.sweep
         if sweep is None:
             return True
-        shown = sum(row.done for row in screen.sweep_view.rows)
+        shown = sum(row.n_done for row in screen.sweep_view.rows)
         return screen.is_current and shown == sum(map(len, sweep.records.values()))
 
     await it.until(is_done, "what the sweep says")
@@ -101,12 +101,12 @@ def test_rows_pool_what_they_say_they_pool(tmp_path: Path) -> None:
     opened = ran(tmp_path)
     outcome, builder = opened.outcome, SweepViewBuilder()
     cells = builder.build(outcome, "cells", False, False).rows
-    assert [(row.model, row.task, row.done) for row in cells][:2] == [
+    assert [(row.model, row.task, row.n_done) for row in cells][:2] == [
         ("alpha", "addition, 1 digit", 3),
         ("alpha", "addition, 2 digits", 3),
     ]
     models = builder.build(outcome, "models", False, False).rows
-    assert [(row.model, row.task, row.done) for row in models] == [
+    assert [(row.model, row.task, row.n_done) for row in models] == [
         ("alpha", "3 tasks", 9),
         ("beta", "3 tasks", 9),
     ]
@@ -132,7 +132,7 @@ def test_levels_pool_models_of_one_depth(tmp_path: Path) -> None:
         sweep(make_plan(("alpha", "beta"), TASKS), tmp_path, ScriptedEngine()), tmp_path
     )
     rows = SweepViewBuilder().build(opened.outcome, "levels", False, False).rows
-    assert [(row.model, row.done) for row in rows] == [("2 models", 6)] * 3
+    assert [(row.model, row.n_done) for row in rows] == [("2 models", 6)] * 3
 
 
 def test_a_survey_is_not_worked_out_twice(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_a_survey_is_not_worked_out_twice(tmp_path: Path) -> None:
     first = builder.build(opened.outcome, "cells", False, False)
     second = builder.build(opened.outcome, "cells", False, False)
     assert all(a.summary is b.summary for a, b in zip(first.rows, second.rows, strict=True))
-    assert first.asked is second.asked
+    assert first.questions is second.questions
     opened.change(include_first_token=False)
     third = builder.build(opened.outcome, "cells", False, False)
     assert third.rows[0].summary is not None
@@ -228,7 +228,7 @@ def test_one_thing_is_worked_out_at_a_time_and_only_where_something_changed(
     assert request is not None
     assert analysis.begin("cells") is None
     assert analysis.begin("models") is None
-    analysis.take_rows(analysis.rows(request))
+    analysis.show_rows(analysis.rows(request))
     assert len(analysis.view.rows) == 6
     assert analysis.view.summary is None
     analysis.finish(request, analysis.view_of(request))
@@ -249,7 +249,7 @@ def test_a_live_sweep_compares_whole_cells_alone(tmp_path: Path) -> None:
     live = SweepViewBuilder().build(opened.outcome, "cells", False, True)
     assert live.summary is not None
     assert cell not in [cell.cell for cell in live.summary.cells]
-    assert live.rows[0].done == 2
+    assert live.rows[0].n_done == 2
 
 
 def test_rows_are_sorted_by_any_column_unknown_ones_last(tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ async def test_runs_of_the_session_are_rows(tmp_path: Path) -> None:
         await it.until(lambda: len(it.session.results) == 2, "a second run")
         await it.ready()
         screen = await show(it)
-        assert [(row.task, row.done) for row in screen.rows] == [("commonsense", 2)]
+        assert [(row.task, row.n_done) for row in screen.rows] == [("commonsense", 2)]
         assert "runs of this session" in it.screen_text()
         assert {pane.view.palette for pane in screen.query(Pane)} == {"blue-yellow"}
         # Nothing is loaded or run to show one of them.
@@ -422,13 +422,13 @@ async def test_a_dialog_starts_a_sweep_and_rows_fill_in(tmp_path: Path) -> None:
         assert it.app.explorer.phase is Phase.SWEEPING
         # Row by row, with what runs now.
         it.engine.advance(8)
-        await it.until(lambda: screen.sweep and screen.sweep.done == 2, "two prompts")
+        await it.until(lambda: screen.sweep and screen.sweep.n_done == 2, "two prompts")
         await it.until(lambda: "2 of 18 prompts" in it.screen_text(), "how far it is")
         assert "esc stops" in it.screen_text()
         it.engine.advance()
         await it.until(lambda: it.app.explorer.phase is Phase.READY, "the end")
         await surveyed(it, screen)
-        assert all(row.done == row.total for row in screen.rows)
+        assert all(row.n_done == row.n_prompts for row in screen.rows)
         assert "done, 18 of 18 prompts · beta is loaded" in it.screen_text()
         assert "beta is loaded now" in it.toasts()[-1]
         assert it.app.explorer.spec.name == "beta"
@@ -442,7 +442,7 @@ async def test_escape_stops_and_r_goes_on_where_it_was_left(tmp_path: Path) -> N
         it.engine.sweep_halts_at = 5
         it.app.explorer.start_sweep(opened.plan, folder)
         screen.changed()
-        await it.until(lambda: screen.sweep and screen.sweep.done == 5, "five prompts")
+        await it.until(lambda: screen.sweep and screen.sweep.n_done == 5, "five prompts")
         await it.press("escape")
         await it.until(lambda: screen.sweep and screen.sweep.stage == "stopped", "its end")
         assert it.app.screen is screen
@@ -451,7 +451,7 @@ async def test_escape_stops_and_r_goes_on_where_it_was_left(tmp_path: Path) -> N
         await it.press("r")
         await it.until(lambda: screen.sweep and screen.sweep.stage == "done", "the rest")
         await surveyed(it, screen)
-        assert [row.done for row in screen.rows] == [3] * 6
+        assert [row.n_done for row in screen.rows] == [3] * 6
         # The one that was stopped ran twice, every other once.
         assert len(it.engine.swept) == 19
         await it.press("escape")
@@ -502,7 +502,7 @@ async def test_the_main_screen_waits_for_a_sweep_but_loads_in_spite_of_it(tmp_pa
         it.engine.die()
         await it.until(lambda: screen.sweep and screen.sweep.stage == "failed", "its end")
         await surveyed(it, screen)
-        assert screen.rows[0].done == 3
+        assert screen.rows[0].n_done == 3
         await it.press("r")
         assert "R on the main screen" in it.toasts()[-1]
 
@@ -609,7 +609,7 @@ async def test_enter_on_a_finding_goes_to_its_rows(tmp_path: Path) -> None:
         trends = [found for found in pane.findings if "addition, 1 to 2" in found.text]
         (trend,) = (found for found in trends if found.text.startswith("beta on"))
         place = pane.findings.index(trend) + 1
-        while pane.chosen is not pane.findings[place]:
+        while pane.finding is not pane.findings[place]:
             await it.press("j")
         assert "▸ cosine" in it.screen_text()
         visited = []
@@ -651,7 +651,7 @@ async def test_pooled_rows_are_found_by_any_of_their_cells(tmp_path: Path) -> No
         await it.press("v")
         await surveyed(it, screen)
         await it.press("tab", "tab", "G", "enter")
-        chosen = screen.query_one(FindingsPane).chosen
+        chosen = screen.query_one(FindingsPane).finding
         assert chosen.is_about(screen.row)
         assert screen.row.is_pooled
 

@@ -55,9 +55,9 @@ def test_both_sublayers_make_a_layer() -> None:
 
 def test_depth_left_and_words() -> None:
     stack = Stack.full(4)
-    assert (stack.depth_left, stack.words) == (1, "all 4 layers on")
+    assert (stack.share_on, stack.words) == (1, "all 4 layers on")
     stack = stack.switch([0, 1], "layer").switch([2], "attention").switch([3], "mlp")
-    assert stack.depth_left == pytest.approx(0.25)
+    assert stack.share_on == pytest.approx(0.25)
     assert stack.words == "2 of 4 layers off, 1 attention off, 1 MLP off"
     assert stack.skipped_layers == {0, 1}
 
@@ -86,7 +86,7 @@ def test_a_block_runs_twice_and_once_again() -> None:
     full = Stack.full(6)
     stack = full.repeat(range(1, 3)).repeat(range(4, 5))
     assert stack.repeated == (Repeated(1, 2), Repeated(4, 4))
-    assert stack.kept == (0, 1, 2, 1, 2, 3, 4, 4, 5)
+    assert stack.written_layers == (0, 1, 2, 1, 2, 3, 4, 4, 5)
     assert stack.words == "3 layers run twice"
     assert stack.changes == "layers 1-2, layer 4 twice"
     # A layer of it takes all of the block back, wherever it lies.
@@ -94,7 +94,7 @@ def test_a_block_runs_twice_and_once_again() -> None:
     # A block takes the place of those that it meets.
     assert stack.repeat(range(3, 6)).repeated == (Repeated(1, 2), Repeated(3, 5))
     off = stack.switch([2], "layer")
-    assert off.kept == (0, 1, 1, 3, 4, 4, 5)
+    assert off.written_layers == (0, 1, 1, 3, 4, 4, 5)
     assert off.changes == "without layer 2, layers 1-2, layer 4 twice"
     assert off.switch([2], "layer") == stack
     assert (full.is_clean, stack.is_clean, stack.why_no_model) == (True, False, "")

@@ -35,7 +35,7 @@ def always(place: object) -> str | None:
     return None
 
 
-def nothing(place: object) -> str:
+def ends_nothing(place: object) -> str:
     """No work is ended."""
     return ""
 
@@ -68,11 +68,11 @@ class Command(Generic[Place]):
     why_not: Callable[[Place], str | None] = always
     at_cursor: bool = False
     does: str = ""
-    ends: Callable[[Place], str] = nothing
+    ends: Callable[[Place], str] = ends_nothing
     model: Needs = "none"
 
     @property
-    def shown(self) -> bool:
+    def in_footer(self) -> bool:
         """Whether the footer names the command."""
         return bool(self.label)
 
@@ -81,7 +81,7 @@ class Command(Generic[Place]):
         """The command as Textual binds it."""
         action = f"command('{self.name}')"
         return Binding(
-            self.keys, action, self.label, show=self.shown, tooltip=self.words, id=self.name
+            self.keys, action, self.label, show=self.in_footer, tooltip=self.words, id=self.name
         )
 
 

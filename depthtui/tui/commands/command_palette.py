@@ -18,17 +18,17 @@ class KeyCommands(Provider):
     async def discover(self) -> Hits:
         for command in self._commands:
             yield DiscoveryHit(
-                command.what, partial(run_command, self.app, command), help=command.keys
+                command.words, partial(run_command, self.app, command), help=command.keys
             )
 
     async def search(self, query: str) -> Hits:
         matcher = self.matcher(query)
         for command in self._commands:
-            score = matcher.match(command.what)
+            score = matcher.match(command.words)
             if score > 0:
                 yield Hit(
                     score,
-                    matcher.highlight(command.what),
+                    matcher.highlight(command.words),
                     partial(run_command, self.app, command),
                     help=command.keys,
                 )

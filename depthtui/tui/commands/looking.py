@@ -12,9 +12,16 @@ if TYPE_CHECKING:
 NOTHING_HERE = "There is nothing under the cursor yet."
 
 PANES: list[Command[PaneScreen]] = [
-    Command("next_pane", "tab", "", "Go to the next pane", "look", lambda it: it.turn_pane(1)),
     Command(
-        "prev_pane", "shift+tab", "", "Go to the pane before", "look", lambda it: it.turn_pane(-1)
+        "next_pane", "tab", "", "Go to the next pane", "look", lambda screen: screen.turn_pane(1)
+    ),
+    Command(
+        "prev_pane",
+        "shift+tab",
+        "",
+        "Go to the pane before",
+        "look",
+        lambda screen: screen.turn_pane(-1),
     ),
     Command(
         "zoom",
@@ -22,7 +29,7 @@ PANES: list[Command[PaneScreen]] = [
         "",
         "Give a pane the whole screen, or take it back",
         "look",
-        lambda it: it.zoom(),
+        lambda screen: screen.zoom(),
         at_cursor=True,
     ),
     Command(
@@ -31,7 +38,7 @@ PANES: list[Command[PaneScreen]] = [
         "",
         "Explain what this pane shows: how to read it",
         "look",
-        lambda it: it.explain(),
+        lambda screen: screen.explain(),
         at_cursor=True,
     ),
 ]
@@ -42,8 +49,8 @@ OPEN: Command[PaneScreen] = Command(
     "open",
     "Open what is under the cursor",
     "look",
-    lambda it: it.open_at_cursor(),
-    lambda it: None if it.active_pane.under_cursor() is not None else NOTHING_HERE,
+    lambda screen: screen.open_at_cursor(),
+    lambda screen: None if screen.active_pane.under_cursor() is not None else NOTHING_HERE,
     at_cursor=True,
 )
 
@@ -53,7 +60,7 @@ READING: Command[Any] = Command(
     "",
     "Choose lens, thresholds, and whether token 0 counts",
     "compute",
-    lambda it: it.choose_reading(),
+    lambda screen: screen.choose_reading(),
 )
 
 MEASURE: Command[PaneScreen] = Command(
@@ -62,7 +69,7 @@ MEASURE: Command[PaneScreen] = Command(
     "",
     "Choose the heatmap's measure, such as heads or patching, and its layer order",
     "look",
-    lambda it: it.choose_measure(),
+    lambda screen: screen.choose_measure(),
     at_cursor=True,
 )
 
@@ -73,7 +80,7 @@ TURNING: list[Command[PaneScreen]] = [
         "",
         "Show the next measure",
         "look",
-        lambda it: it.turn_measure(1),
+        lambda screen: screen.turn_measure(1),
     ),
     Command(
         "prev_measure",
@@ -81,7 +88,7 @@ TURNING: list[Command[PaneScreen]] = [
         "",
         "Show the measure before",
         "look",
-        lambda it: it.turn_measure(-1),
+        lambda screen: screen.turn_measure(-1),
     ),
 ]
 
@@ -98,7 +105,7 @@ UNZOOM: Command[PaneScreen] = Command(
     "back",
     "Take a pane's whole screen back",
     "look",
-    lambda it: it.minimize(),
+    lambda screen: screen.minimize(),
     _why_not_back,
 )
 """Listed after the commands that end work, and before those that leave the screen."""

@@ -132,7 +132,7 @@ def _next_or_match(step: int) -> Any:
         if screen.is_searching:
             screen.next_match(step)
         else:
-            _next_prompt(screen, step * screen.take_count())
+            _next_prompt(screen, step * screen.pop_count())
 
     return go
 

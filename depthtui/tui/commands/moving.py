@@ -23,41 +23,57 @@ def _command(
 
 
 COMMANDS: list[Command[PaneScreen]] = [
-    _command("up", "k,up,space", "up", "Move up a layer or row", lambda it: it.move(1, 0)),
-    _command("down", "j,down", "down", "Move down a layer or row", lambda it: it.move(-1, 0)),
-    _command("left", "h,left", "left", "Move a token or column left", lambda it: it.move(0, -1)),
-    _command("right", "l,right", "right", "Move a token or column right", lambda it: it.move(0, 1)),
+    _command("up", "k,up,space", "up", "Move up a layer or row", lambda screen: screen.move(1, 0)),
+    _command(
+        "down", "j,down", "down", "Move down a layer or row", lambda screen: screen.move(-1, 0)
+    ),
+    _command(
+        "left", "h,left", "left", "Move a token or column left", lambda screen: screen.move(0, -1)
+    ),
+    _command(
+        "right",
+        "l,right",
+        "right",
+        "Move a token or column right",
+        lambda screen: screen.move(0, 1),
+    ),
     _command(
         "first_layer",
         "g,home",
         "first layer",
         "Go to layer 0, or the first row",
-        lambda it: it.go_to_edge("first_layer"),
+        lambda screen: screen.go_to_edge("first_layer"),
     ),
     _command(
         "last_layer",
         "G,end",
         "last layer",
         "Go to the last layer or row; 12G goes to layer 12",
-        lambda it: it.go_to_edge("last_layer"),
+        lambda screen: screen.go_to_edge("last_layer"),
     ),
     _command(
         "first_token",
         "0,circumflex_accent",
         "first token",
         "Go to the first token or column",
-        lambda it: it.go_to_first_token(),
+        lambda screen: screen.go_to_first_token(),
     ),
     _command(
         "last_token",
         "dollar_sign",
         "last token",
         "Go to the last token or column; 12$ goes to token 12",
-        lambda it: it.go_to_edge("last_token"),
+        lambda screen: screen.go_to_edge("last_token"),
     ),
-    _command("page_up", "pageup", "page up", "Move up eight layers", lambda it: it.move(PAGE, 0)),
     _command(
-        "page_down", "pagedown", "page down", "Move down eight layers", lambda it: it.move(-PAGE, 0)
+        "page_up", "pageup", "page up", "Move up eight layers", lambda screen: screen.move(PAGE, 0)
+    ),
+    _command(
+        "page_down",
+        "pagedown",
+        "page down",
+        "Move down eight layers",
+        lambda screen: screen.move(-PAGE, 0),
     ),
 ]
 

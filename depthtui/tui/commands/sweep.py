@@ -39,7 +39,7 @@ def _why_not_go_on(screen: SweepScreen) -> str | None:
     reason = _why_no_sweep(screen) or _why_live(screen)
     if reason or sweep is None:
         return reason
-    is_whole = sweep.is_session or sweep.done >= sweep.total
+    is_whole = sweep.is_session or sweep.n_done >= sweep.n_prompts
     return NOTHING_MISSING if is_whole else None
 
 

@@ -63,12 +63,12 @@ def _patch(screen: WhatIfScreen) -> None:
 
 def _exit_early(screen: WhatIfScreen) -> None:
     last = screen.what_if.clean.model.n_layers - 1
-    screen.take_count()
+    screen.pop_count()
     screen.change(screen.what_if.stack.exit_at(min(screen.cursor.layer, last)))
 
 
 def _all_on(screen: WhatIfScreen) -> None:
-    screen.take_count()
+    screen.pop_count()
     stack = screen.what_if.stack
     full = stack.full(len(stack.off))
     if full == stack:
@@ -77,17 +77,17 @@ def _all_on(screen: WhatIfScreen) -> None:
 
 
 def _undo(screen: WhatIfScreen) -> None:
-    screen.what_if.undo(screen.take_count())
+    screen.what_if.undo(screen.pop_count())
     screen.redraw()
 
 
 def _redo(screen: WhatIfScreen) -> None:
-    screen.what_if.redo(screen.take_count())
+    screen.what_if.redo(screen.pop_count())
     screen.redraw()
 
 
 def _prune(screen: WhatIfScreen) -> None:
-    screen.what_if.prune(screen.take_count())
+    screen.what_if.prune(screen.pop_count())
     screen.redraw()
 
 
@@ -96,7 +96,7 @@ def _rank(screen: WhatIfScreen) -> None:
     ranking = RANKINGS[0]
     if screen.what_if.clean.has_all(ranking.name):
         screen.show_words(f"The {ranking.title.lower()} of every layer is there already.")
-    screen.what_if.want(ranking.name)
+    screen.what_if.request(ranking.name)
     screen.redraw()
 
 

@@ -23,29 +23,31 @@ class Side:
     first: int = 0
 
     @property
-    def shown(self) -> int:
+    def n_visible(self) -> int:
         """The number of visible items."""
         return min(self.count, self.units)
 
     @property
-    def items(self) -> range:
+    def visible(self) -> range:
         """The visible items."""
-        return range(self.first, self.first + self.shown)
+        return range(self.first, self.first + self.n_visible)
 
     def scroll_to(self, item: int) -> None:
         """Bring an item into view."""
-        self.first = in_sight(item, self.first, self.shown, self.count)
+        self.first = in_sight(item, self.first, self.n_visible, self.count)
 
     def units_of(self, item: int) -> range:
         """The units of a visible item."""
         place = item - self.first
-        return range(place * self.units // self.shown, (place + 1) * self.units // self.shown)
+        return range(
+            place * self.units // self.n_visible, (place + 1) * self.units // self.n_visible
+        )
 
     def item_at(self, unit: int) -> int | None:
         """The item at a unit; None outside the room."""
         if not 0 <= unit < self.units:
             return None
-        return self.first + ((unit + 1) * self.shown - 1) // self.units
+        return self.first + ((unit + 1) * self.n_visible - 1) // self.units
 
 
 @dataclass
@@ -100,17 +102,17 @@ class Grid:
 
     def scroll_to(self, row: int, column: int) -> bool:
         """Bring a cell into view; returns whether the grid moved."""
-        before = self.rows.first, self.columns.first
+        former_first = self.rows.first, self.columns.first
         self.rows.scroll_to(row)
         self.columns.scroll_to(column)
-        return before != (self.rows.first, self.columns.first)
+        return former_first != (self.rows.first, self.columns.first)
 
     # Rows -------------------------------------------------------------------
 
     @property
     def halves_lines(self) -> bool:
         """Whether every layer is half a line tall."""
-        return not self.whole_lines and self.rows.units == self.rows.shown
+        return not self.whole_lines and self.rows.units == self.rows.n_visible
 
     def rows_on(self, y: int) -> tuple[int | None, int | None]:
         """The rows on the upper and the lower half of a line."""
@@ -126,7 +128,7 @@ class Grid:
 
     def number_line(self, row: int) -> int | None:
         """The line in the middle of a row, with the row's number; None if the row is hidden."""
-        if row not in self.rows.items:
+        if row not in self.rows.visible:
             return None
         units = self.rows.units_of(row)
         middle = (units[0] + units[-1]) // 2
@@ -145,7 +147,7 @@ class Grid:
     @property
     def column_width(self) -> int:
         """Cells of the narrowest column."""
-        return self.columns.units // self.columns.shown
+        return self.columns.units // self.columns.n_visible
 
     def width_of(self, column: int) -> int:
         """Cells of a column."""
@@ -165,7 +167,7 @@ class Grid:
 
     def lines_of(self, row: int) -> Sequence[int]:
         """The lines of a row; none if the row is hidden."""
-        if row not in self.rows.items:
+        if row not in self.rows.visible:
             return ()
         units = self.rows.units_of(row)
         first, last = units[0], units[-1]
@@ -175,7 +177,7 @@ class Grid:
         return range((self.blank + first) // halves, (self.blank + last) // halves + 1)
 
 
-def in_sight(place: int, first: int, shown: int, count: int) -> int:
-    """The first of `shown` visible items among `count`, moved little to show `place`."""
-    first = min(max(first, place - shown + 1), place)
-    return max(0, min(first, count - shown))
+def in_sight(place: int, first: int, n_visible: int, count: int) -> int:
+    """The first of `n_visible` visible items among `count`, moved little to show `place`."""
+    first = min(max(first, place - n_visible + 1), place)
+    return max(0, min(first, count - n_visible))

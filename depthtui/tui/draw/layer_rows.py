@@ -26,12 +26,12 @@ class LayerRows(Pane):
     @property
     def depths(self) -> int:
         """The number of lines, L + 1."""
-        return self.shown.model.n_layers + 1
+        return self.drawn_result.model.n_layers + 1
 
     @property
     def margin(self) -> int:
         """Cells of the layers' labels."""
-        return max(len(OUTPUT), label_cells(self.shown.model)) + 2
+        return max(len(OUTPUT), label_cells(self.drawn_result.model)) + 2
 
     def place_of(self, layer: int) -> int:
         """The line of a layer below the header, scrolled or not."""
@@ -48,13 +48,13 @@ class LayerRows(Pane):
     def scroll_to_cursor(self) -> bool:
         """Bring the cursor's layer into view; returns whether the pane scrolled."""
         lines = max(1, self.area.height - HEADER_LINES)
-        place, before = self.place_of(self.cursor.layer), self._first
-        first = before
-        if not before <= place < before + lines:
+        place, former_first = self.place_of(self.cursor.layer), self._first
+        first = former_first
+        if not former_first <= place < former_first + lines:
             # Scrolling by half a pane makes full repaints rare.
             first = place - lines // 2
         self._first = max(0, min(first, self.depths - lines))
-        return self._first != before
+        return self._first != former_first
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         if self.scroll_to_cursor():
@@ -66,7 +66,7 @@ class LayerRows(Pane):
     def draw_number(self, layer: int) -> list[Piece]:
         """The label of a layer, after the cursor."""
         last = self.depths - 1
-        name = OUTPUT if layer == last else layer_label(self.shown.model, layer)
+        name = OUTPUT if layer == last else layer_label(self.drawn_result.model, layer)
         label = f"{name:>{self.margin - 2}} "
         if layer == min(max(self.cursor.layer, 0), last):
             return [("▸", self.pane_styles.accent), (label, self.pane_styles.accent)]

@@ -26,7 +26,7 @@ class LensRows(LayerRows):
     @property
     def token(self) -> int:
         """The token at the cursor."""
-        return min(max(self.cursor.token, 0), len(self.shown.tokens) - 1)
+        return min(max(self.cursor.token, 0), len(self.drawn_result.tokens) - 1)
 
     def under_cursor(self) -> Target | None:
         if self.result is None or not self.is_ready:
@@ -36,7 +36,7 @@ class LensRows(LayerRows):
     @property
     def title(self) -> str:
         """The lens and its token."""
-        text = printable(self.shown.tokens.readable_texts[self.token][:80])
+        text = printable(self.drawn_result.tokens.readable_texts[self.token][:80])
         return f'{lens_heading(self.view.lens)} at "{fit_shown(text, 20).rstrip()}"'
 
     @property

@@ -212,24 +212,26 @@ class CurvePanel:
         """All curves as one text a line."""
         lines = [" " * self.plot.area.width] * self.plot.area.lines
         for text in self._texts:
-            pairs = (zip(*both, strict=True) for both in zip(lines, text, strict=True))
+            pairs = (zip(*line_pair, strict=True) for line_pair in zip(lines, text, strict=True))
             lines = ["".join(a if a != " " else b for a, b in pair) for pair in pairs]
         return lines
 
     @cached_property
-    def _drawn(self) -> dict[int, list[Piece]]:
+    def _drawn_lines(self) -> dict[int, list[Piece]]:
         return {}
 
     def _pieces(self, line: int, styles: PaneStyles) -> list[Piece]:
         """A line without the cursor, cells of one style together; drawn once."""
-        if line not in self._drawn:
+        if line not in self._drawn_lines:
             cells = [
                 self.marks.get((line, column)) or self._cell(line, column, styles)
                 for column in range(self.plot.area.width)
             ]
             alike = groupby(cells, key=itemgetter(1))
-            self._drawn[line] = [("".join(text for text, _ in run), style) for style, run in alike]
-        return self._drawn[line]
+            self._drawn_lines[line] = [
+                ("".join(text for text, _ in run), style) for style, run in alike
+            ]
+        return self._drawn_lines[line]
 
     def line(
         self,
@@ -284,13 +286,13 @@ class CurvePanel:
         return self.dashes[line][column], styles.faint
 
 
-def _label(drawn: Sequence[str], marked: Collection[Place], sign: Place, label: str) -> Labelled:
+def _label(texts: Sequence[str], marked: Collection[Place], sign: Place, label: str) -> Labelled:
     """A mark's label where the curves leave room nearby, or else on top of them.
 
     Empty where every place would touch other marks: a cut number is another number.
     """
     line, column = sign
-    width, size = len(drawn[0]), len(label)
+    width, size = len(texts[0]), len(label)
     right, left, centre = column + 1, column - size, column - size // 2
     places = [
         (line, right),
@@ -299,11 +301,11 @@ def _label(drawn: Sequence[str], marked: Collection[Place], sign: Place, label: 
     ]
 
     def is_legible(y: int, x: int) -> bool:
-        inside = 0 <= y < len(drawn) and x >= 0 and x + size <= width
+        inside = 0 <= y < len(texts) and x >= 0 and x + size <= width
         return inside and not any((y, x + i) in marked for i in range(-1, size + 1))
 
     legible = [place for place in places if is_legible(*place)]
-    free = [(y, x) for y, x in legible if not drawn[y][x : x + size].strip()]
+    free = [(y, x) for y, x in legible if not texts[y][x : x + size].strip()]
     for y, x in [*free, *legible][:1]:
         return {(y, x + i): char for i, char in enumerate(label)}
     return {}

@@ -251,9 +251,9 @@ def ruler(
     ]
 
 
-def fit_right(shown: str, width: int) -> str:
+def fit_right(text: str, width: int) -> str:
     """Printable text in exactly `width` cells, against the right edge."""
-    fitted = fit_shown(shown, width)
+    fitted = fit_shown(text, width)
     spare = len(fitted) - len(fitted.rstrip(" "))
     return " " * spare + fitted[: len(fitted) - spare] if spare else fitted
 

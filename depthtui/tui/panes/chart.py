@@ -27,12 +27,12 @@ class ChartAxis(NamedTuple):
     Attributes:
         title: the unit that it counts.
         marks: numbers, each at its share of the width.
-        here: the number under the cursor; the one at the right end where there is no cursor.
+        at_cursor: the number under the cursor; the one at the right end where there is no cursor.
     """
 
     title: str
     marks: Sequence[tuple[float, str]]
-    here: str
+    at_cursor: str
 
 
 class Chart(Pane):
@@ -161,10 +161,10 @@ class Chart(Pane):
         return panel.line(line, self.pane_styles, self.share)
 
     def _draw_axis(self, area: PlotArea) -> list[Piece]:
-        _, marks, here = self.axis(area)
+        _, marks, at_cursor = self.axis(area)
         places = [(area.column(share), text) for share, text in marks]
         column = area.column(1 if self.share is None else self.share)
-        pieces = ruler(places, (column, here), area.width, self.pane_styles)
+        pieces = ruler(places, (column, at_cursor), area.width, self.pane_styles)
         if self.share is None:
             return [(text, self.pane_styles.faint) for text, _ in pieces]
         return pieces

@@ -41,17 +41,17 @@ class DecidedPane(Page):
         return self.why_no_lens(_PURPOSE)
 
     def prepare(self) -> None:
-        divergence = divergence_of(self.shown, self.view.lens)
+        divergence = divergence_of(self.drawn_result, self.view.lens)
         self._predicted = prediction_depth(self.lens())
         self._settled = None if divergence is None else settling_depth(divergence)
         super().prepare()
 
     def lay_out(self) -> list[list[Piece]]:
         width, room = self.area.width, self.area.height - 1
-        layers = self.shown.model.n_layers
+        layers = self.drawn_result.model.n_layers
         lines = self._block("prediction depth", self._predicted, (room + 1) // 2)
         if self._settled is None:
-            notes = map(Note, not_computed(self.shown, METRIC, self.view.pace))
+            notes = map(Note, not_computed(self.drawn_result, METRIC, self.view.pace))
             lines += [[]] * (room > 3 + len(lines))
             lines += lines_of(notes, width, self.pane_styles, gaps=False)
             lines = lines[: self.area.height - 1]
@@ -64,10 +64,10 @@ class DecidedPane(Page):
         self, name: str, depths: np.ndarray, lines: int, late: float = np.inf
     ) -> list[list[Piece]]:
         """A title and the number of tokens at each depth; depths from `late` on stand out."""
-        layers, styles = self.shown.model.n_layers, self.pane_styles
+        layers, styles = self.drawn_result.model.n_layers, self.pane_styles
         counted = depths[self.tokens]
         token = min(self.cursor.token, len(depths) - 1)
-        here = int(depths[token])
+        depth = int(depths[token])
         title: list[Piece] = [
             (f"{name} ", styles.muted),
             (f"{number(float(counted.mean()))} of {layers}", styles.strong),
@@ -75,10 +75,10 @@ class DecidedPane(Page):
         if np.isfinite(late):
             share = float(np.mean(counted >= late))
             title.append((f" · {number(100 * share)}% late", styles.warning))
-        title.append((f" · token {token}: {here}", styles.accent))
+        title.append((f" · token {token}: {depth}", styles.accent))
 
         def style_of(_value: float, at: range) -> Style:
-            if here in at:
+            if depth in at:
                 return styles.accent
             return styles.warning if at[-1] >= late else styles.text
 

@@ -47,7 +47,7 @@ class DepthPair(LinesPane):
 
     @property
     def _sides(self) -> tuple[tuple[RunResult | None, Reading | None], ...]:
-        return (self.result, self.reading), (self.other, self.other_reading)
+        return (self.result, self.reading), (self.other_result, self.other_reading)
 
     def lay_out(self) -> Lines:
         a, b = self.reading, self.other_reading

@@ -97,8 +97,8 @@ class ExitPane(Page):
             "agreement": [exit_.agreement for exit_ in self._counted],
             "saved": [exit_.layers_saved / layers for exit_ in self._counted],
         }
-        both = room >= 2 * _LEAST_PLOT
-        heights = [(room + 1) // 2, room // 2] if both else [room]
+        has_both = room >= 2 * _LEAST_PLOT
+        heights = [(room + 1) // 2, room // 2] if has_both else [room]
         for (name, values), count in zip(shares.items(), heights, strict=False):
             lines += self._plot(name, np.array(values), count)
         width = self.area.width - _NAME_CELLS

@@ -25,33 +25,33 @@ class FindingsPane(LinesPane):
     empty: tuple[str, str] = ("", "")
     note = ""
     _first = 0
-    _chosen = 0
+    _place = 0
     _follows = True
     _of_lines: Sequence[int] = ()
 
     def show_findings(self, findings: Sequence[SweepFinding], empty: tuple[str, str]) -> None:
         """Show these findings; `empty` where there are none."""
         if (findings, empty) != (self.findings, self.empty):
-            before = self.chosen
+            former = self.finding
             self.findings, self.empty = findings, empty
-            self._chosen = findings.index(before) if before in findings else 0
+            self._place = findings.index(former) if former in findings else 0
             self.choose(0)
 
     @property
-    def chosen(self) -> SweepFinding | None:
+    def finding(self) -> SweepFinding | None:
         """The sentence under the pane's own cursor."""
-        return self.findings[self._chosen] if self._chosen < len(self.findings) else None
+        return self.findings[self._place] if self._place < len(self.findings) else None
 
     def choose(self, step: int) -> None:
         """Move the choice down by this many sentences, or up, and bring it into view."""
         places = [place for place, finding in enumerate(self.findings) if not finding.is_head]
         if places:
-            at = next((at for at, place in enumerate(places) if place >= self._chosen), 0)
-            self._chosen = places[max(0, min(at + step, len(places) - 1))]
+            at = next((at for at, place in enumerate(places) if place >= self._place), 0)
+            self._place = places[max(0, min(at + step, len(places) - 1))]
         self.note, self._follows = "", True
         self.redraw()
 
-    def say(self, note: str) -> None:
+    def show_note(self, note: str) -> None:
         """Show a note on the chosen sentence."""
         self.note = note
         self.redraw()
@@ -69,18 +69,18 @@ class FindingsPane(LinesPane):
         blocks = [self._lines_of(place) for place in range(len(self.findings))]
         lines = [line for block in blocks for line in block]
         self._of_lines = [place for place, block in enumerate(blocks) for _ in block]
-        shown, count = self.area.height, len(lines)
+        room, count = self.area.height, len(lines)
         if self._follows:
             # The titles above are included where the sentence is the first beneath them.
-            first = self._chosen
+            first = self._place
             while first and self.findings[first - 1].is_head:
                 first -= 1
-            last = sum(map(len, blocks[: self._chosen + 1])) - 1
-            self._first = in_sight(last, self._first, shown, count)
-            self._first = in_sight(sum(map(len, blocks[:first])), self._first, shown, count)
-        self._first = max(0, min(self._first, count - shown))
-        last = min(self._first + shown, count)
-        place = f"lines {self._first + 1}–{last} of {count}" if count > shown else ""
+            last = sum(map(len, blocks[: self._place + 1])) - 1
+            self._first = in_sight(last, self._first, room, count)
+            self._first = in_sight(sum(map(len, blocks[:first])), self._first, room, count)
+        self._first = max(0, min(self._first, count - room))
+        last = min(self._first + room, count)
+        place = f"lines {self._first + 1}–{last} of {count}" if count > room else ""
         self.set_titles("What it says", self.note or place)
         return lines[self._first :]
 
@@ -101,7 +101,7 @@ class FindingsPane(LinesPane):
         }
         sign = signs[finding.kind]
         style = styles.text if finding.kind in ("clear", "disputed") else styles.muted
-        if self.has_focus and place == self._chosen:
+        if self.has_focus and place == self._place:
             sign, style = ("▸ ", styles.accent), styles.strong
         first, *rest = wrap(text, max(1, width - 2))
         return [[sign, (first, style)], *([("  ", style), (line, style)] for line in rest)]
@@ -115,7 +115,7 @@ class FindingsPane(LinesPane):
         offset = event.get_content_offset(self)
         line = -1 if offset is None else self._first + offset.y
         if self.is_ready and 0 <= line < len(self._of_lines):
-            self._chosen = self._of_lines[line]
+            self._place = self._of_lines[line]
             self.choose(0)
 
     @on(events.MouseScrollUp)

@@ -38,7 +38,7 @@ class GeneratedText(PromptPane):
 
     def prepare(self) -> None:
         super().prepare()
-        texts = self.shown.tokens.readable_texts
+        texts = self.drawn_result.tokens.readable_texts
         for line in self._lines:
             line[:] = [
                 replace(place, text=f" {place.text[1:]}")
@@ -62,8 +62,8 @@ class GeneratedText(PromptPane):
         values = self.measure.values(self.result)
         depth = "" if values is None else f" · {self.measure.title} {depth_words(values[0, index])}"
         place = f"token {index} of {indices_text(len(tokens))}"
-        chosen = f'{place} · "{text}"{self._probability(index)}'
-        self.set_titles(self.heading, f"{chosen}{depth}")
+        token_words = f'{place} · "{text}"{self._probability(index)}'
+        self.set_titles(self.heading, f"{token_words}{depth}")
 
     def _probability(self, index: int) -> str:
         """The probability that the model gave to a token, which need not be its first choice."""

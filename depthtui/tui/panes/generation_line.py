@@ -31,9 +31,9 @@ class GenerationLine(StatusLine):
         self.show(Status(model=generation_state.model, task=_how(generation_state)))
         self.refresh()
 
-    def _left(self, room: int) -> list[Piece]:
+    def _left_pieces(self, room: int) -> list[Piece]:
         """The sampling settings matter more than the model's details, and than its whole name."""
-        pieces, how = super()._left(room), self.status.task
+        pieces, how = super()._left_pieces(room), self.status.task
         if any(how in text for text, _ in pieces) or self.status.model is None:
             return pieces
         name = fit_shown(printable_sentence(self.status.model.name), max(0, room - len(how) - 2))

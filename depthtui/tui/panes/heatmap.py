@@ -84,7 +84,7 @@ class HeatmapPane(Pane):
     def why_empty(self) -> tuple[str, str] | None:
         if self.result is None:
             empty = "Layers x tokens: what each layer does to each token.", self.hint
-        elif self._wanted(self.result, self.reading, self._token) is None:
+        elif self._measured(self.result, self.reading, self._token) is None:
             empty = self._why_unavailable(self.result)
         else:
             return None
@@ -128,19 +128,21 @@ class HeatmapPane(Pane):
     def _title(self) -> str:
         return self.kind.title(self.shown_measure, self.result)
 
-    def _wanted(self, result: RunResult, reading: Reading | None, token: int) -> np.ndarray | None:
+    def _measured(
+        self, result: RunResult, reading: Reading | None, token: int
+    ) -> np.ndarray | None:
         return self.kind.values(self.shown_measure, result, reading, token)
 
-    def _drawn(self) -> np.ndarray:
+    def _drawn_values(self) -> np.ndarray:
         """`[rows, columns]`, the values to draw, NaN where unknown."""
-        values = self._wanted(self.shown, self.reading, self._token)
+        values = self._measured(self.drawn_result, self.reading, self._token)
         assert values is not None
         return values
 
     @property
     def _run_of_rows(self) -> RunResult:
         """The run whose layers are the rows."""
-        return self.shown
+        return self.drawn_result
 
     def _column_labels(self, result: RunResult) -> Sequence[str]:
         return self.kind.labels(result)
@@ -163,24 +165,30 @@ class HeatmapPane(Pane):
         return self.kind.side(result)
 
     def prepare(self) -> None:
-        self._values = values = self._drawn()
+        self._values = values = self._drawn_values()
         self._is_known = bool(np.isfinite(values).any())
-        self._labels = self._column_labels(self.shown)
+        self._labels = self._column_labels(self.drawn_result)
         self._ramp = self.ramp_for(self._diverging)
         self._scale = self._scale_for(values)
         levels = ramps.levels(values, self._scale.low, self._scale.high, len(self._ramp))
-        self._noise = self._noise_in(self.shown)
+        self._noise = self._noise_in(self.drawn_result)
         levels[np.abs(values) <= self._noise] = _UNKNOWN
         self._levels = levels.tolist()
-        self._side = self._side_values(self.shown)
+        self._side = self._side_values(self.drawn_result)
         self._where_largest = self._place_of_largest() if self._scale.notes[0] else ("", "")
         if self._side is not None:
             high = self._side_scale(self._side).high
             self._side_levels = ramps.levels(self._side, 0, high, len(self._ramp)).tolist()
         self._lay_out()
-        sentence = self.measure.sentence(self.shown) if self.kind.by_token else ""
+        sentence = self.measure.sentence(self.drawn_result) if self.kind.by_token else ""
         types = marks_words(self._run_of_rows.model)
-        notes = self._token_note(), self.kind.note(self.shown), self._mark_note(), types, sentence
+        notes = (
+            self._token_note(),
+            self.kind.note(self.drawn_result),
+            self._mark_note(),
+            types,
+            sentence,
+        )
         self.set_titles(self._title(), printable_chars(" · ".join(filter(None, notes))))
 
     def _noise_in(self, result: RunResult) -> float:
@@ -189,15 +197,15 @@ class HeatmapPane(Pane):
         return floor if floor > _VISIBLE_NOISE * self._scale.high else -1.0
 
     def _lay_out(self) -> None:
-        before = self._grid
+        former = self._grid
         height = self.area.height
         lines, tokens = max(1, height - 2 if height > 3 else height - 1), self._values.shape[1]
         grid, self._bins = self._grid_of(lines), None
-        if self.kind.by_token and grid.columns.shown < tokens and height >= _ROOM_FOR_ALL:
+        if self.kind.by_token and grid.columns.n_visible < tokens and height >= _ROOM_FOR_ALL:
             grid = self._grid_of(lines - 1)
             self._bins = Side(max(1, self.area.width - self._bins_at(grid)), tokens)
-        if before is not None:
-            grid.rows.first, grid.columns.first = before.rows.first, before.columns.first
+        if former is not None:
+            grid.rows.first, grid.columns.first = former.rows.first, former.columns.first
         grid.scroll_to(*self._at(self.cursor))
         self._grid = grid
 
@@ -322,10 +330,10 @@ class HeatmapPane(Pane):
 
     def _token_note(self) -> str:
         """The cursor's token where it has all columns; else empty."""
-        token = min(self._token, len(self.shown.tokens) - 1)
+        token = min(self._token, len(self.drawn_result.tokens) - 1)
         if not self.kind.at_token or token < 0:
             return ""
-        return f"token {token} {printable(self.shown.tokens.texts[token])}"
+        return f"token {token} {printable(self.drawn_result.tokens.texts[token])}"
 
     def _marked(self) -> DepthEstimate | None:
         """The marked effective depth, by the rule that reads the measure."""
@@ -346,13 +354,13 @@ class HeatmapPane(Pane):
             return
         cursor_row, cursor_column = self._at(self.cursor)
         numbered = self.kind.writes_numbers
-        nothing: list[int | None] = [None] * self.grid.columns.count
-        tops = nothing if upper is None else self._levels[upper]
-        bottoms = nothing if lower is None else self._levels[lower]
-        for column in self.grid.columns.items:
+        no_levels: list[int | None] = [None] * self.grid.columns.count
+        tops = no_levels if upper is None else self._levels[upper]
+        bottoms = no_levels if lower is None else self._levels[lower]
+        for column in self.grid.columns.visible:
             top, bottom, width = tops[column], bottoms[column], self.grid.width_of(column)
-            here = column == cursor_column and not numbered
-            on_top, on_bottom = here and upper == cursor_row, here and lower == cursor_row
+            is_cursor = column == cursor_column and not numbered
+            on_top, on_bottom = is_cursor and upper == cursor_row, is_cursor and lower == cursor_row
             if numbered and upper is not None and upper == lower:
                 yield self._draw_value(upper, column, y)
             elif self._ramp.glyphs:
@@ -437,10 +445,10 @@ class HeatmapPane(Pane):
         means = means_in(self._values[row], bins)
         levels = ramps.levels(means, self._scale.low, self._scale.high, len(self._ramp))
         levels[np.abs(means) <= self._noise] = _UNKNOWN
-        shown = self.grid.columns.items
+        visible = self.grid.columns.visible
         for place, level in enumerate(levels.tolist()):
             tokens = bins.units_of(place)
-            in_sight = tokens.start < shown.stop and shown.start < tokens.stop
+            in_sight = tokens.start < visible.stop and visible.start < tokens.stop
             yield self._draw_bin(level, in_sight)
 
     def _draw_bin(self, level: int, in_sight: bool) -> Piece:
@@ -465,7 +473,7 @@ class HeatmapPane(Pane):
                 fitted(self._labels[column], grid.width_of(column) - 1) + " ",
                 styles.accent if column == cursor_column and not numbered else styles.muted,
             )
-            for column in grid.columns.items
+            for column in grid.columns.visible
         ]
 
     def _draw_ruler(self, cursor_column: int) -> list[Piece]:
@@ -475,7 +483,7 @@ class HeatmapPane(Pane):
         every = 10 if grid.column_width < 2 else 5
         marks = [
             (grid.x_of(column) - grid.margin, str(column))
-            for column in grid.columns.items
+            for column in grid.columns.visible
             if column % every == 0
         ]
         place = grid.x_of(cursor_column) - grid.margin
@@ -552,7 +560,7 @@ class HeatmapPane(Pane):
             return
         if self._bins is not None and offset.y == self.grid.lines:
             place = offset.x - self._bins_at(self.grid)
-            if place in self._bins.items:
+            if place in self._bins.visible:
                 self.post_message(CursorMoved(self.cursor.layer, self._bins.units_of(place).start))
         elif (cell := self.grid.cell_at(*offset)) is not None:
             row, column = cell
@@ -594,7 +602,7 @@ def _colours_of(ramp: Ramp, cells: int) -> list[Piece]:
 
 def means_in(values: np.ndarray, bins: Side) -> np.ndarray:
     """`[bins]`, means of the `[T]` values in each bin; NaN where none is known."""
-    starts = [bins.units_of(place).start for place in bins.items]
+    starts = [bins.units_of(place).start for place in bins.visible]
     has_value = np.isfinite(values)
     counts = np.add.reduceat(has_value.astype(np.float64), starts)
     sums = np.add.reduceat(np.where(has_value, values, 0.0).astype(np.float64), starts)

@@ -149,8 +149,8 @@ class MeansView(TokensView):
 
     def value_texts(self, at: At) -> tuple[str, str]:
         texts = [number(float(value)) for value in at.values[at.row]]
-        named = " ".join(map(" ".join, zip(_BRANCH_TITLES, texts, strict=True)))
-        return f"{_layer_name(at.result, at.row)}: {named}", " ".join(texts)
+        named_values = " ".join(map(" ".join, zip(_BRANCH_TITLES, texts, strict=True)))
+        return f"{_layer_name(at.result, at.row)}: {named_values}", " ".join(texts)
 
 
 class LayersView(TokensView):

@@ -34,7 +34,7 @@ class KeyFooter(Footer):
 
     def compose(self) -> ComposeResult:
         children = list(super().compose())
-        self._composed = _shown(self.screen) if children else None
+        self._composed = _footer_bindings(self.screen) if children else None
         _fit(children, self.app.size.width)
         yield from children
 
@@ -46,11 +46,11 @@ class KeyFooter(Footer):
         self.set_timer(_SETTLED, lambda: _fit(self.children, self.app.size.width))
 
     def bindings_changed(self, screen: Screen[object]) -> None:
-        if self._composed != _shown(screen):
+        if self._composed != _footer_bindings(screen):
             super().bindings_changed(screen)
 
 
-def _shown(screen: Screen[object]) -> list[tuple[Binding, bool, str]]:
+def _footer_bindings(screen: Screen[object]) -> list[tuple[Binding, bool, str]]:
     return [
         (binding, enabled, tooltip)
         for _, binding, enabled, tooltip in screen.active_bindings.values()

@@ -59,15 +59,15 @@ class LayerBars(LinesPane):
         return " · ".join(filter(None, [title, without, stand_in]))
 
     def lay_out(self) -> list[list[Piece]]:
-        measured = rankings_of(self.shown)
-        types = type_line(self.shown.model, self.area.width, self.pane_styles)
+        measured = rankings_of(self.drawn_result)
+        types = type_line(self.drawn_result.model, self.area.width, self.pane_styles)
         count, spare = divmod(self.area.height - 1 - len(types), len(measured))
         tokens = counted_tokens(self.reading)
         lines: list[list[Piece]] = []
         for index, part in enumerate(measured):
             room = count + (index < spare)
             lines += bar_lines(part, tokens, self.area.width, room, self.pane_styles)
-        layers = self.shown.model.n_layers
+        layers = self.drawn_result.model.n_layers
         layer = min(self.cursor.layer, layers - 1)
         return [*lines, *types, layer_ruler(layers, layer, self.area.width, self.pane_styles)]
 

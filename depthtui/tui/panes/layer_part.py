@@ -189,7 +189,7 @@ class CellValues(PagePane):
         return ("No run is shown.", "") if self.result is None else None
 
     def blocks(self, rows: int) -> Iterator[Block]:
-        table = cell_table(self.shown, *self.cursor, self.view.lens)
+        table = cell_table(self.drawn_result, *self.cursor, self.view.lens)
         yield table
         if not table.rows:
             yield Note("No metric has a value here.")

@@ -9,7 +9,7 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import lens_heading, lens_of
 from depthtui.tui.draw.lens_rows import AROUND_TOKEN, GAP, WIDEST_TOKEN, LensRows
 from depthtui.tui.draw.styles import Piece
-from depthtui.tui.panes.pane import Cursor, known_lens
+from depthtui.tui.panes.pane import Cursor, lens_values
 from depthtui.tui.state.what_if import Stack
 
 _MIDDLE = " │ "
@@ -18,13 +18,13 @@ _NARROWEST_TOKEN = 5
 
 
 class LensPair(LensRows):
-    """The lens of two runs: `result` lacks some layers, `other` is clean."""
+    """The lens of two runs: `result` lacks some layers, `other_result` is clean."""
 
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles(lens_heading(self.view.lens))
-        if self.result is None or self.other is None:
+        if self.result is None or self.other_result is None:
             return "What the model would say before each layer, clean and changed.", ""
-        if any(lens_of(run, self.view.lens) is None for run in (self.result, self.other)):
+        if any(lens_of(run, self.view.lens) is None for run in (self.result, self.other_result)):
             return self.no_lens()
         return None
 
@@ -36,18 +36,18 @@ class LensPair(LensRows):
         cells = room // count - AROUND_TOKEN
         self._columns = count, max(min(_NARROWEST_TOKEN, cells), min(WIDEST_TOKEN, cells))
         # At a layer that is off, the lens reads the same as below the layer.
-        stack = Stack.of(self.shown.model.n_layers, self.shown.settings)
+        stack = Stack.of(self.drawn_result.model.n_layers, self.drawn_result.settings)
         self._skipped = stack.skipped_layers
         self._final = int(self._clean.top_ids[-1, self.token, 0])
         self.scroll_to_cursor()
 
     @property
     def _clean(self) -> LogitLens:
-        return known_lens(self.other, self.view.lens)
+        return lens_values(self.other_result, self.view.lens)
 
     @property
     def _changed(self) -> LogitLens:
-        return known_lens(self.result, self.view.lens)
+        return lens_values(self.result, self.view.lens)
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         if old.token != new.token:

@@ -26,7 +26,7 @@ from depthtui.tui.draw.lens_rows import (
 )
 from depthtui.tui.draw.styles import Piece, nats, strip_of
 from depthtui.tui.draw.text import BEFORE_EACH_LAYER
-from depthtui.tui.panes.pane import Cursor, known_lens
+from depthtui.tui.panes.pane import Cursor, lens_values
 
 _NARROWEST_TOKEN = 7
 _ENTROPY_CELLS = 7
@@ -78,8 +78,8 @@ class LensTable(LensRows):
         return self.lens_to_compute()
 
     def prepare(self) -> None:
-        self.set_titles(self._whole_title, printable_chars(marks_words(self.shown.model)))
-        self._lens = known_lens(self.result, self.view.lens)
+        self.set_titles(self._whole_title, printable_chars(marks_words(self.drawn_result.model)))
+        self._lens = lens_values(self.result, self.view.lens)
         self._landmarks = landmarks(self._lens.top_ids[:, self.token])
         self._columns = self._fit_columns()
         self.scroll_to_cursor()

@@ -10,7 +10,7 @@ from textual.widgets import Input
 
 
 class LineField(Input):
-    """Hidden until `ask`; submitted by enter or down, dropped by escape.
+    """Hidden until `open`; submitted by enter or down, dropped by escape.
 
     Args:
         placeholder: the words in the empty field.
@@ -52,7 +52,7 @@ class LineField(Input):
         """Whether the line is shown."""
         return self.has_class("shown")
 
-    def ask(self, value: str = "") -> None:
+    def open(self, value: str = "") -> None:
         """Show the line with this text, and focus it."""
         self.add_class("shown")
         self.value = value

@@ -12,7 +12,7 @@ from depthtui.data.lens_view import lens_of
 from depthtui.token_text import fit, fit_shown, printable
 from depthtui.tui.draw.styles import Piece, probability
 from depthtui.tui.panes.lines_pane import LinesPane
-from depthtui.tui.panes.pane import Cursor, known_lens
+from depthtui.tui.panes.pane import Cursor, lens_values
 
 _WIDEST_TOKEN = 14
 _NUMBERS_CELLS = 12
@@ -20,7 +20,7 @@ _LEAST_BOUND = 0.01
 
 
 class OutputBars(LinesPane):
-    """The output distribution at one token; `result` is changed, `other` is clean.
+    """The output distribution at one token; `result` is changed, `other_result` is clean.
 
     The upper half of a line is the clean probability, the lower half the changed one. A token that
     a run does not list has the run's least listed probability as a bound.
@@ -28,16 +28,16 @@ class OutputBars(LinesPane):
 
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles("Output")
-        if self.result is None or self.other is None:
+        if self.result is None or self.other_result is None:
             return "The next token's probabilities, clean against changed.", ""
-        if any(lens_of(run, self.view.lens) is None for run in (self.result, self.other)):
+        if any(lens_of(run, self.view.lens) is None for run in (self.result, self.other_result)):
             return self.no_lens()
         return None
 
     def lay_out(self) -> list[list[Piece]]:
-        lenses = [known_lens(run, self.view.lens) for run in (self.other, self.result)]
-        token = min(max(self.cursor.token, 0), len(self.shown.tokens) - 1)
-        text = printable(self.shown.tokens.readable_texts[token][:80])
+        lenses = [lens_values(run, self.view.lens) for run in (self.other_result, self.result)]
+        token = min(max(self.cursor.token, 0), len(self.drawn_result.tokens) - 1)
+        text = printable(self.drawn_result.tokens.readable_texts[token][:80])
         self.set_titles(f'Output after "{fit_shown(text, 20).rstrip()}"', "▀ clean ▄ changed")
         clean, changed = (_probabilities(lens, token) for lens in lenses)
         self._texts = {id_: text for lens in lenses for id_, text in lens.vocabulary.items()}
@@ -71,15 +71,15 @@ class OutputBars(LinesPane):
     def _draw_bars(self, clean: float, changed: float, cells: int) -> list[Piece]:
         styles = self.pane_styles
         upper, lower = (round(share / self._high * cells) for share in (clean, changed))
-        both = min(upper, lower)
+        common = min(upper, lower)
         clean_colour, changed_colour = styles.muted.color, styles.text.color
         # Without colours, a cell of both bars is a solid block.
         two = Style(color=clean_colour, bgcolor=changed_colour)
         shared = ("█", styles.text) if self.ramp_for(False).glyphs else ("▀", two)
         longer = ("▀", styles.muted) if upper > lower else ("▄", styles.text)
         return [
-            (shared[0] * both, shared[1]),
-            (longer[0] * (max(upper, lower) - both), longer[1]),
+            (shared[0] * common, shared[1]),
+            (longer[0] * (max(upper, lower) - common), longer[1]),
             (" " * (cells - max(upper, lower)), styles.text),
         ]
 

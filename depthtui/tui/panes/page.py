@@ -15,7 +15,7 @@ from depthtui.depth.rules.rule import Rule
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.layer_bars import counted_tokens, left_out_note
 from depthtui.tui.panes.lines_pane import LinesPane
-from depthtui.tui.panes.pane import known_lens, nothing_pooled
+from depthtui.tui.panes.pane import lens_values, nothing_pooled
 from depthtui.tui.panes.under_cursor import HeatmapCell, Target
 
 _OTHER_NAME = "$foreground 50%"
@@ -94,7 +94,7 @@ class Page(LinesPane):
         return None
 
     def lens(self) -> LogitLens:
-        return known_lens(self.result, self.view.lens)
+        return lens_values(self.result, self.view.lens)
 
 
 class ThresholdPage(Page):

@@ -21,7 +21,7 @@ _GAP = "–"
 class PairedHeatmap(HeatmapPane):
     """A run's heatmap: its tokens in the columns of an alignment, on both runs' colour scale.
 
-    The view's `result` is drawn, `other` is the compared run.
+    The view's `result` is drawn, `other_result` is the compared run.
 
     Args:
         letter: the run's letter.
@@ -58,37 +58,37 @@ class PairedHeatmap(HeatmapPane):
 
     def _beside(self, result: RunResult) -> RunResult | None:
         """The other run of the two."""
-        return self.other if result is self.result else self.result
+        return self.other_result if result is self.result else self.result
 
     def _letter_of(self, result: RunResult) -> str:
         return self.letter
 
-    def _both(self) -> list[np.ndarray]:
+    def _values_of_runs(self) -> list[np.ndarray]:
         """`[rows, columns]` of each run that has values, this one's first."""
         sides = (
             (self.result, self.reading, self._columns),
-            (self.other, self.other_reading, self._other_columns),
+            (self.other_result, self.other_reading, self._other_columns),
         )
-        drawn = (self._in_columns(*side) for side in sides)
-        return [picture for picture in drawn if picture is not None]
+        pictures = (self._in_columns(*side) for side in sides)
+        return [picture for picture in pictures if picture is not None]
 
     def _in_columns(
         self, result: RunResult | None, reading: Reading | None, columns: np.ndarray
     ) -> np.ndarray | None:
         if result is None:
             return None
-        values = self._wanted(result, reading, _token_in(columns, self.cursor.token))
+        values = self._measured(result, reading, _token_in(columns, self.cursor.token))
         return spread(values, columns) if values is not None and self.kind.by_token else values
 
-    def _drawn(self) -> np.ndarray:
-        return self._both()[0]
+    def _drawn_values(self) -> np.ndarray:
+        return self._values_of_runs()[0]
 
     def _scale_for(self, values: np.ndarray) -> Scale:
-        everything = np.concatenate([values.ravel() for values in self._both()])
-        return super()._scale_for(everything)
+        values_of_runs = np.concatenate([values.ravel() for values in self._values_of_runs()])
+        return super()._scale_for(values_of_runs)
 
     def _side_scale(self, values: np.ndarray) -> Scale:
-        other = None if self.other is None else self._side_values(self.other)
+        other = None if self.other_result is None else self._side_values(self.other_result)
         return super()._side_scale(values if other is None else np.concatenate([values, other]))
 
     def _column_labels(self, result: RunResult) -> Sequence[str]:
@@ -105,7 +105,7 @@ class PairedHeatmap(HeatmapPane):
 
 
 class DifferenceHeatmap(PairedHeatmap):
-    """`result` minus `other`, symmetrical about zero; empty where they cannot be subtracted.
+    """`result` minus `other_result`, symmetrical about zero; empty where they cannot be subtracted.
 
     Rows are the deeper model's, minus the other's rows of the same relative depth.
     """
@@ -114,11 +114,11 @@ class DifferenceHeatmap(PairedHeatmap):
         empty = super().why_empty()
         if empty is not None:
             return empty
-        both = self._both()
-        if len(both) < 2:
-            assert self.other is not None
-            return self._why_unavailable(self.other)
-        if self.kind.at_token and len({values.shape[1] for values in both}) > 1:
+        values_of_runs = self._values_of_runs()
+        if len(values_of_runs) < 2:
+            assert self.other_result is not None
+            return self._why_unavailable(self.other_result)
+        if self.kind.at_token and len({values.shape[1] for values in values_of_runs}) > 1:
             return "The models have different numbers of heads.", "v chooses another."
         return None
 
@@ -127,8 +127,8 @@ class DifferenceHeatmap(PairedHeatmap):
 
     @property
     def _runs(self) -> tuple[RunResult, RunResult]:
-        assert self.other is not None
-        return self.shown, self.other
+        assert self.other_result is not None
+        return self.drawn_result, self.other_result
 
     @property
     def _run_of_rows(self) -> RunResult:
@@ -139,8 +139,8 @@ class DifferenceHeatmap(PairedHeatmap):
     def _diverging(self) -> bool:
         return True
 
-    def _drawn(self) -> np.ndarray:
-        ours, theirs = map(self._matched, self._both(), self._runs)
+    def _drawn_values(self) -> np.ndarray:
+        ours, theirs = map(self._matched, self._values_of_runs(), self._runs)
         return ours - theirs
 
     def _matched(self, values: np.ndarray, run: RunResult) -> np.ndarray:
@@ -159,8 +159,8 @@ class DifferenceHeatmap(PairedHeatmap):
 
     def _column_labels(self, result: RunResult) -> Sequence[str]:
         labels = list(super()._column_labels(result))
-        if self.other is not None and self.kind.by_token:
-            theirs = self.kind.labels(self.other)
+        if self.other_result is not None and self.kind.by_token:
+            theirs = self.kind.labels(self.other_result)
             for column in np.flatnonzero(self._columns < 0):
                 labels[column] = theirs[self._other_columns[column]]
         return labels

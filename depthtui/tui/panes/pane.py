@@ -123,10 +123,10 @@ class Pane(Widget, can_focus=True):
 
     def show(self, view: View) -> None:
         """Draw this view from now on; a view that looks the same is not drawn again."""
-        before, self.view = self.view, view
-        if view != before or self._empty is BROKEN:
+        former, self.view = self.view, view
+        if view != former or self._empty is BROKEN:
             self.redraw()
-            if _tokens_of(view) is not _tokens_of(before):
+            if _tokens_of(view) is not _tokens_of(former):
                 self.refresh(layout=True)
 
     @property
@@ -137,9 +137,9 @@ class Pane(Widget, can_focus=True):
     @cursor.setter
     def cursor(self, cursor: Cursor) -> None:
         # Not a reactive: all panes get the cursor with every key, even hidden ones.
-        before, self._cursor = self._cursor, cursor
-        if cursor != before and self.is_ready:
-            self.move_cursor(before, cursor)
+        former, self._cursor = self._cursor, cursor
+        if cursor != former and self.is_ready:
+            self.move_cursor(former, cursor)
 
     def redraw(self) -> None:
         """Prepare the pane again and draw all of it."""
@@ -163,9 +163,9 @@ class Pane(Widget, can_focus=True):
         return _with_tokens(self.view.reading)
 
     @property
-    def other(self) -> RunResult | None:
+    def other_result(self) -> RunResult | None:
         """The compared run."""
-        return self.view.other
+        return self.view.other_result
 
     @property
     def other_reading(self) -> Reading | None:
@@ -227,7 +227,7 @@ class Pane(Widget, can_focus=True):
     def no_lens(self, help_text: str = "") -> tuple[str, str]:
         """Why the lens has not read the result, and what helps."""
         pace = self.view.pace if self.view.can_compute else None
-        return no_lens(self.shown, self.view.lens, pace, help_text, self.compute_key)
+        return no_lens(self.drawn_result, self.view.lens, pace, help_text, self.compute_key)
 
     @property
     def compute_key(self) -> str:
@@ -235,7 +235,7 @@ class Pane(Widget, can_focus=True):
         return "i" if self.has_focus else "tab here, then i"
 
     @property
-    def shown(self) -> RunResult:
+    def drawn_result(self) -> RunResult:
         """The result to draw, for panes that are empty without one."""
         assert self.result is not None
         return self.result
@@ -397,7 +397,7 @@ def nothing_pooled(result: RunResult | None, purpose: str, hint: str) -> tuple[s
     return "No token is left to average.", "Count token 0 in, or run a longer prompt."
 
 
-def known_lens(result: RunResult | None, lens: str) -> LogitLens:
+def lens_values(result: RunResult | None, lens: str) -> LogitLens:
     """The values that a lens read of a run, for panes that are empty without them."""
     values = None if result is None else lens_of(result, lens)
     assert values is not None

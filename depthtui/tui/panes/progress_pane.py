@@ -99,8 +99,8 @@ class ProgressPane(LinesPane):
         moved = stage.progress.done - stage.began_at
         if stage.progress.unit != "B" or seconds < _LEAST_SECONDS or moved <= 0:
             return ""
-        left = (stage.progress.total - stage.progress.done) * seconds / moved
-        return f"{format_size(moved / seconds)}/s · {duration(round(left))} left"
+        seconds_left = (stage.progress.total - stage.progress.done) * seconds / moved
+        return f"{format_size(moved / seconds)}/s · {duration(round(seconds_left))} left"
 
 
 def _amount(count: int, unit: str) -> str:

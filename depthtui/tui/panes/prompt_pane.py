@@ -72,11 +72,11 @@ class PromptPane(Pane):
         return None
 
     def prepare(self) -> None:
-        self._places = lay_out(self.shown.tokens, self.area.width, self._marks)
+        self._places = lay_out(self.drawn_result.tokens, self.area.width, self._marks)
         self._lines = [[] for _ in range(self._places[-1].y + 1)]
         for place in self._places:
             self._lines[place.y].append(place)
-        values = self.shown_measure.values(self.shown) if self.measure.by_token else None
+        values = self.shown_measure.values(self.drawn_result) if self.measure.by_token else None
         self._ramp = self.ramp_for(self.measure.diverging)
         self._levels = None
         if values is not None:
@@ -102,11 +102,11 @@ class PromptPane(Pane):
         return min(max(cursor.token, 0), len(self._places) - 1)
 
     def _scroll_to_cursor(self) -> bool:
-        line, before = self._places[self._token_of(self.cursor)].y, self._first_line
-        shown = self.area.height
-        first = min(max(before, line - shown + 1), line)
-        self._first_line = max(0, min(first, len(self._lines) - shown))
-        return self._first_line != before
+        line, former_first = self._places[self._token_of(self.cursor)].y, self._first_line
+        height = self.area.height
+        first = min(max(former_first, line - height + 1), line)
+        self._first_line = max(0, min(first, len(self._lines) - height))
+        return self._first_line != former_first
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         self._update_titles()
@@ -175,7 +175,7 @@ class PromptPane(Pane):
             style = self.pane_styles.cursor
         elif not self._ramp.glyphs:
             style = style + self._ramp.written_on(level)
-        if place.index >= self.shown.answer_start:
+        if place.index >= self.drawn_result.answer_start:
             style = style + _UNDERLINE
         if not self._ramp.glyphs:
             return [(place.text, style)]

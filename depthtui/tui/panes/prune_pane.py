@@ -52,12 +52,12 @@ class PrunePane(Page):
     @property
     def _longest(self) -> int:
         """The longest block that leaves one layer."""
-        return max(1, self.shown.model.n_layers - 1)
+        return max(1, self.drawn_result.model.n_layers - 1)
 
     @property
     def block(self) -> int:
         """The number of layers in the block."""
-        return min(self.n or pruned_share(self.shown.model.n_layers), self._longest)
+        return min(self.n or pruned_share(self.drawn_result.model.n_layers), self._longest)
 
     def why_empty(self) -> tuple[str, str] | None:
         self.title_with_dial("Best block to prune")
@@ -73,7 +73,7 @@ class PrunePane(Page):
         return None
 
     def prepare(self) -> None:
-        similarity = self.shown.get(Similarity)
+        similarity = self.drawn_result.get(Similarity)
         assert similarity is not None
         distances = similarity.distances(self.tokens)
         self._first, self._distance = best_block(distances, self.block)
@@ -85,12 +85,12 @@ class PrunePane(Page):
     def lay_out(self) -> list[list[Piece]]:
         lines = [as_many_as_fit(self._words(), self.area.width)]
         room = self.area.height - len(lines)
-        both = room >= 2 * _BLOCK_LINES + 1
+        has_both = room >= 2 * _BLOCK_LINES + 1
         if room > 2 * _BLOCK_LINES + 2:
             lines.append([])
             room -= 1
-        lines += self._by_first_layer((room + 1) // 2 if both else room)
-        if both:
+        lines += self._by_first_layer((room + 1) // 2 if has_both else room)
+        if has_both:
             lines += self._by_length(room // 2)
         return lines
 
@@ -109,8 +109,8 @@ class PrunePane(Page):
         most = number(float(np.nanmax(self._distances)))
         title = f"distance over {self.block} layers from each on · max {most}"
         bars = self._bars(self._distances, lines, self._first, self.pane_styles.good)
-        here = min(self.cursor.layer, count - 1)
-        ruler = layer_ruler(count, here, width, self.pane_styles)
+        cursor_layer = min(self.cursor.layer, count - 1)
+        ruler = layer_ruler(count, cursor_layer, width, self.pane_styles)
         return [[(title, self.pane_styles.muted)], *bars, ruler]
 
     def _by_length(self, lines: int) -> list[list[Piece]]:

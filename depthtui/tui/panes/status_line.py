@@ -75,11 +75,11 @@ class StatusLine(Widget):
         if self._count:
             right = [(f"{self._count} …  ", self.pane_styles.accent), *right]
         room = width - _cells(right) - 2
-        left = self._left(room)
+        left = self._left_pieces(room)
         gap = " " * max(0, width - _cells(left) - _cells(right))
         return strip_of([*left, (gap, self.pane_styles.text), *right], width, self.pane_styles.text)
 
-    def _left(self, room: int) -> list[Piece]:
+    def _left_pieces(self, room: int) -> list[Piece]:
         """The model and the prompt; names are cut before numbers are left out."""
         styles, status = self.pane_styles, self.status
         model = status.model
@@ -98,25 +98,25 @@ class StatusLine(Widget):
             prompt = " · ".join(filter(None, words))
             return [*_model(name, details, styles), *_prompt(prompt, styles)]
 
-        whole = left(name, details, task, status.number, wrapped)
-        if _cells([brand, *whole]) <= room:
-            return [brand, *whole]
-        if _cells(whole) <= room:
-            return whole
-        for shown, words in (
+        full = left(name, details, task, status.number, wrapped)
+        if _cells([brand, *full]) <= room:
+            return [brand, *full]
+        if _cells(full) <= room:
+            return full
+        for name_words, words in (
             (details[:2], (status.number, wrapped)),
             (details[:2], (wrapped,)),
             (details[:1], (wrapped,)),
             ([], (wrapped,)),
         ):
             for title in (task, ""):
-                spare = room - _cells(left("", shown, title, *words))
+                spare = room - _cells(left("", name_words, title, *words))
                 if spare >= min(cell_len(name), _SHORTEST_NAME):
                     name = cut_in_the_middle(name, spare)
                     unused = spare - cell_len(name) - len(" · ")
                     if not title and unused >= _SHORTEST_NAME:
                         title = fit_shown(task, unused).rstrip()
-                    return left(name, shown, title, *words)
+                    return left(name, name_words, title, *words)
         return [(fit_shown(name, max(0, room)), styles.strong)]
 
     def _state(self) -> list[Piece]:
@@ -151,8 +151,13 @@ class StatusLine(Widget):
                 return [("‖ ", styles.warning), (where, styles.text)]
             case "sweeping":
                 done_prompts, total = status.swept
-                left = f", {about(status.sweep_left)} left" * (status.sweep_left > 0)
-                return [good, (f"sweep, {done_prompts} of {total} prompts{left} · S", styles.text)]
+                time_left = f", {about(status.sweep_seconds_left)} left" * (
+                    status.sweep_seconds_left > 0
+                )
+                return [
+                    good,
+                    (f"sweep, {done_prompts} of {total} prompts{time_left} · S", styles.text),
+                ]
             case "writing":
                 return [good, (printable_sentence(status.stage) or "writing", styles.text)]
             case "stopped":
@@ -165,10 +170,10 @@ class StatusLine(Widget):
     def _clock_words(self) -> str:
         """The run's time so far, and the time left of its current work."""
         status = self.status
-        since = monotonic() - status.heard_at if status.heard_at else 0.0
+        since = monotonic() - status.reported_at if status.reported_at else 0.0
         words = f" · {duration(status.seconds + since)}"
-        left = status.work.seconds_left - since if status.work is not None else -1.0
-        return f"{words}, {about(left)} left" if left > 0 else words
+        seconds_left = status.work.seconds_left - since if status.work is not None else -1.0
+        return f"{words}, {about(seconds_left)} left" if seconds_left > 0 else words
 
 
 def _how_far(work: Work) -> str:

@@ -81,11 +81,11 @@ class SufficientPane(Page):
 
     def prepare(self) -> None:
         assert self.reading is not None
-        self._found: PooledSufficient = self.reading.get(METRIC)
+        self._sufficient: PooledSufficient = self.reading.get(METRIC)
         super().prepare()
 
     def lay_out(self) -> list[list[Piece]]:
-        sufficient, width = self._found, self.area.width
+        sufficient, width = self._sufficient, self.area.width
         lines = [as_many_as_fit(words, width) for words in (self._within(), self._choices())]
         room = self.area.height - len(lines)
         stack = _STACK_LINES + max(0, (room - 4 * _LEAST_PLOT - _STACK_LINES) // 4)
@@ -99,7 +99,7 @@ class SufficientPane(Page):
 
     def _within(self) -> list[Piece]:
         """The layers within the tolerance; at one nat, their interval too."""
-        sufficient, styles = self._found, self.pane_styles
+        sufficient, styles = self._sufficient, self.pane_styles
         count = sufficient.within(self.tolerance)
         unit = "nat" if self.tolerance == TOLERANCE else "nats"
         words: list[Piece] = [
@@ -116,7 +116,7 @@ class SufficientPane(Page):
 
     def _choices(self) -> list[Piece]:
         """The layers that keep most choices, and remarks on idle layers and stand-ins."""
-        sufficient, styles = self._found, self.pane_styles
+        sufficient, styles = self._sufficient, self.pane_styles
         words: list[Piece] = [
             (f"{sufficient.keeping(STRICT_CHOICES):.1f} keep nine in ten choices", styles.text)
         ]
@@ -128,8 +128,8 @@ class SufficientPane(Page):
 
     def _model_time(self) -> str:
         """The time to find the model's order, after a comma; empty if unknown."""
-        settings = replace(self.shown.settings, **MODEL_ORDER)
-        time = about_time(METRIC, replace(self.shown, settings=settings), self.view.pace)
+        settings = replace(self.drawn_result.settings, **MODEL_ORDER)
+        time = about_time(METRIC, replace(self.drawn_result, settings=settings), self.view.pace)
         return time and f", {time}"
 
     def _plot(
@@ -137,7 +137,7 @@ class SufficientPane(Page):
     ) -> list[list[Piece]]:
         """A curve by layers kept, all layers at the left."""
         area = PlotArea(0, 0, max(1, self.area.width - _NAME_CELLS), lines)
-        at = np.arange(len(values)) / max(1, self._found.n_layers - 1)
+        at = np.arange(len(values)) / max(1, self._sufficient.n_layers - 1)
         curve = Curve(at, values, self.pane_styles.text)
         plot = Plot(area, 0.0, max(1.0, float(np.nanmax(values))))
         panel = CurvePanel(name, "", plot, [curve], np.nan if threshold is None else threshold)
@@ -145,20 +145,20 @@ class SufficientPane(Page):
 
     def _axis(self) -> list[Piece]:
         """The axis of layers kept, beneath the curves."""
-        count, width = self._found.n_layers, max(1, self.area.width - _NAME_CELLS)
+        count, width = self._sufficient.n_layers, max(1, self.area.width - _NAME_CELLS)
 
         def column(layers: float) -> int:
             return round((count - layers) / max(1, count - 1) * (2 * width - 1)) // 2
 
         marks = [(column(layers), str(layers)) for layers in range(10 * (count // 10), 0, -10)]
-        here = self._found.within(self.tolerance)
-        cursor = column(here), f"▴{here:.1f}"
+        layers_needed = self._sufficient.within(self.tolerance)
+        cursor = column(layers_needed), f"▴{layers_needed:.1f}"
         name = f"{fit_right('layers kept', _NAME_CELLS - 1)} "
         return [(name, self.pane_styles.faint), *ruler(marks, cursor, width, self.pane_styles)]
 
     def _stack(self, lines: int) -> list[list[Piece]]:
         """When each layer is dropped: the higher the bar, the later."""
-        sufficient, styles, width = self._found, self.pane_styles, self.area.width
+        sufficient, styles, width = self._sufficient, self.pane_styles, self.area.width
         order = sufficient.ways[0].order
         places = np.full(sufficient.n_layers, float(sufficient.n_layers))
         places[list(order)] = np.arange(1, len(order) + 1)
@@ -177,8 +177,8 @@ class SufficientPane(Page):
         first = ", ".join(map(str, order[:8]))
         title.append((f": layers {first} …", styles.muted))
         title.append((" · faint: left out", styles.muted))
-        here = min(self.cursor.layer, sufficient.n_layers - 1)
-        types = type_line(self.shown.model, width, styles) if lines > _STACK_LINES else []
+        cursor_layer = min(self.cursor.layer, sufficient.n_layers - 1)
+        types = type_line(self.drawn_result.model, width, styles) if lines > _STACK_LINES else []
         bars = upright_bars(places, width, max(1, lines - 2 - len(types)), styles, style_of)
-        ruled = layer_ruler(sufficient.n_layers, here, width, styles)
+        ruled = layer_ruler(sufficient.n_layers, cursor_layer, width, styles)
         return [as_many_as_fit(title, width), *bars, *types, ruled]

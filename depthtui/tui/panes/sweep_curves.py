@@ -126,10 +126,10 @@ class SweepCurves(Chart):
     def _panel(self, rule: Rule, area: PlotArea) -> CurvePanel:
         """A rule's curves: those in front, the current row's uppermost, over all others."""
         readings = [(line, _read(line.row, rule)) for line in self._lines]
-        drawn = [(line, values) for line, values in readings if values is not None]
-        values = [values for _, values in drawn]
+        curves = [(line, values) for line, values in readings if values is not None]
+        values = [values for _, values in curves]
         plot = Plot(area, *_ends(rule, values))
-        front = [self._curve(rule, line, values) for line, values in reversed(drawn) if line.rank]
+        front = [self._curve(rule, line, values) for line, values in reversed(curves) if line.rank]
         threshold = rule.threshold.of(self._settings)
         behind = self._behind(rule, plot, values)
         return CurvePanel(rule.title, rule.layer_unit, plot, front, threshold, behind)
@@ -149,12 +149,12 @@ class SweepCurves(Chart):
         """Every row's curve in one text, since they look alike; kept while the rows stay."""
         summaries = {id(line.row.summary): line.row.summary for line in self._lines}
         key = (plot, summaries.keys())
-        drawn = self._drawn_behind.get(rule.name)
-        if drawn is None or drawn[0] != key:
+        cached = self._drawn_behind.get(rule.name)
+        if cached is None or cached[0] != key:
             text = plot.curves((_depths(values), values) for values in curves)
             # Keeping the summaries ensures that no other object gets the identity of one.
-            drawn = self._drawn_behind[rule.name] = key, summaries, text
-        return drawn[2]
+            cached = self._drawn_behind[rule.name] = key, summaries, text
+        return cached[2]
 
     def _style(self, line: _Line) -> Style:
         if line.mark is not None:

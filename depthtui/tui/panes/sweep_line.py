@@ -38,7 +38,7 @@ class SweepLine(StatusLine):
         width = self.size.width
         return strip_of(self._now(width), width, self.pane_styles.text)
 
-    def _left(self, room: int) -> list[Piece]:
+    def _left_pieces(self, room: int) -> list[Piece]:
         styles = self.pane_styles
         brand: list[Piece] = [("Sweep", styles.strong)]
         if self._sweep is None:
@@ -61,7 +61,7 @@ class SweepLine(StatusLine):
         if sweep is None:
             return [(model, styles.muted)]
         loaded = f" · {model}" if model else ""
-        words = f"{sweep.done} of {sweep.total} prompts"
+        words = f"{sweep.n_done} of {sweep.n_prompts} prompts"
         match sweep.stage:
             case "running":
                 return [("▸ ", styles.good), ("running · esc stops", styles.text)]
@@ -80,7 +80,7 @@ class SweepLine(StatusLine):
             case "opened" if sweep.is_session:
                 return [
                     ("● ", styles.good),
-                    (_count(sweep.done, "prompt"), styles.text),
+                    (_count(sweep.n_done, "prompt"), styles.text),
                     (loaded, styles.muted),
                 ]
             case "opened":
@@ -92,14 +92,14 @@ class SweepLine(StatusLine):
         styles, sweep = self.pane_styles, self._sweep
         if sweep is None:
             return []
-        share = sweep.done / sweep.total if sweep.total else 0.0
+        share = sweep.n_done / sweep.n_prompts if sweep.n_prompts else 0.0
         full, empty = bar(share, _BAR if width >= 100 else _BAR // 2)
-        amount = f" {sweep.done} of {sweep.total} prompts"
-        left = f", {time_words(sweep.seconds_left)} left" if sweep.seconds_left >= 0 else ""
+        amount = f" {sweep.n_done} of {sweep.n_prompts} prompts"
+        time_left = f", {time_words(sweep.seconds_left)} left" if sweep.seconds_left >= 0 else ""
         pieces: list[Piece] = [
             (full, styles.good),
             (empty, styles.faint),
-            (amount + left, styles.text),
+            (amount + time_left, styles.text),
         ]
         used = sum(cell_len(text) for text, _ in pieces)
         return [

@@ -150,8 +150,8 @@ class SweepTable(Pane):
             self._widths[place] += min(_MOST_SPARE, spare // len(firsts))
 
     def _scroll(self) -> None:
-        shown = max(1, self.area.height - HEADS)
-        self._first = in_sight(self.cursor.layer, self._first, shown, len(self.rows))
+        height = max(1, self.area.height - HEADS)
+        self._first = in_sight(self.cursor.layer, self._first, height, len(self.rows))
 
     def under_cursor(self) -> Target | None:
         return SweepCell(*self.cursor) if self.rows else None
@@ -162,10 +162,10 @@ class SweepTable(Pane):
         if offset is None or not self.is_ready:
             return
         row = self.cursor.layer if offset.y < HEADS else self._first + offset.y - HEADS
-        left, column = _MARK_CELLS, 0
+        column_end, column = _MARK_CELLS, 0
         for column, width in enumerate(self._widths):  # noqa: B007
-            left += width
-            if offset.x < left:
+            column_end += width
+            if offset.x < column_end:
                 break
         self.post_message(CursorMoved(row, column))
 
@@ -198,13 +198,13 @@ class SweepTable(Pane):
         for place, (column, width) in enumerate(zip(self._columns, self._widths, strict=True)):
             sign = self._order_sign(column)
             text = f"{column.head}{sign}"
-            here = place == self.cursor.token
-            style = styles.accent if here else styles.strong if sign else styles.muted
+            is_current = place == self.cursor.token
+            style = styles.accent if is_current else styles.strong if sign else styles.muted
             if column.is_name:
                 pieces.append((fit_shown(text, width), style))
             else:
                 pieces.append((" " * max(0, width - cell_len(text)), styles.text))
-                pieces.append((text[-width:], style + Style(underline=here or None)))
+                pieces.append((text[-width:], style + Style(underline=is_current or None)))
         return self.line(*pieces)
 
     def _order_sign(self, column: SweepColumn) -> str:
@@ -215,16 +215,16 @@ class SweepTable(Pane):
 
     def _draw_row(self, place: int) -> Strip:
         styles, row = self.pane_styles, self.rows[place]
-        here = place == self.cursor.layer
+        is_current = place == self.cursor.layer
         mark = self.marks.get(row.key)
-        sign = "▸" if here else " "
+        sign = "▸" if is_current else " "
         pieces: list[Piece] = [
             (sign, styles.accent),
             ("  ", styles.text) if mark is None else (f"{letter(mark)} ", self.line_style(mark)),
         ]
         for column, width in zip(self._columns, self._widths, strict=True):
             text = column.text(row)
-            style = self._style(column, row, here)
+            style = self._style(column, row, is_current)
             if column.is_name:
                 pieces += [
                     (shortened(printable_sentence(text), width - 1), style),
@@ -234,14 +234,14 @@ class SweepTable(Pane):
                 pieces.append((fit_right(text, width), style))
         return self.line(*pieces)
 
-    def _style(self, column: SweepColumn, row: SweepRow, here: bool) -> Style:
+    def _style(self, column: SweepColumn, row: SweepRow, is_current: bool) -> Style:
         styles = self.pane_styles
         part = column.key.part
         if part == "failed" and row.failures:
             return styles.warning
         if column.is_name or part in ("layer", "ratio"):
-            return styles.strong if here else styles.text
-        if part == "done" and row.done < row.total:
+            return styles.strong if is_current else styles.text
+        if part == "done" and row.n_done < row.n_prompts:
             return styles.text
         return styles.muted
 
@@ -260,7 +260,9 @@ def columns_of(rows: Sequence[SweepRow], width: int) -> list[SweepColumn]:
         ),
     ]
     counts = [
-        SweepColumn(ColumnKey("done"), "", "n", _done_words, lambda row: row.done, "prompts done"),
+        SweepColumn(
+            ColumnKey("done"), "", "n", _done_words, lambda row: row.n_done, "prompts done"
+        ),
     ]
     if any(row.accuracy for row in rows):
         words = "answers that the model gives itself, of those that are known"
@@ -388,13 +390,13 @@ def letter(place: int) -> str:
     return "abcdefghijklmnopqrstuvwxyz"[place % 26]
 
 
-def shortened(shown: str, width: int) -> str:
+def shortened(title: str, width: int) -> str:
     """Printable text in exactly `width` cells, cut in its middle."""
-    return fit_shown(cut_in_the_middle(shown, width), width)
+    return fit_shown(cut_in_the_middle(title, width), width)
 
 
 def _done_words(row: SweepRow) -> str:
-    return f"{row.done}" if row.done == row.total else f"{row.done}/{row.total}"
+    return f"{row.n_done}" if row.n_done == row.n_prompts else f"{row.n_done}/{row.n_prompts}"
 
 
 def _right_words(row: SweepRow) -> str:

@@ -33,14 +33,14 @@ class TokenDepthCurve(Chart):
         return None
 
     def prepare(self) -> None:
-        values = self.measure.values(self.shown)
-        n_tokens, n_layers = len(self.shown.tokens), self.shown.model.n_layers
+        values = self.measure.values(self.drawn_result)
+        n_tokens, n_layers = len(self.drawn_result.tokens), self.drawn_result.model.n_layers
         self._depths = np.full(n_tokens, np.nan) if values is None else values[0].astype(float)
-        self._means = rolling_mean(self._depths, ROLLING)
+        self._rolling_means = rolling_mean(self._depths, ROLLING)
         plot, at = Plot(self.room, 0, n_layers), np.arange(n_tokens) / max(1, self._span - 1)
         # A gap after each point keeps the points apart.
         apart = np.stack([self._depths, np.full(n_tokens, np.nan)], axis=1).ravel()
-        mean = Curve(at, self._means, self.pane_styles.strong)
+        mean = Curve(at, self._rolling_means, self.pane_styles.strong)
         dots = plot.curve(np.repeat(at, 2), apart)
         self.panels = [
             CurvePanel("", "", plot, [mean], behind=dots, behind_style=self._dot_style),
@@ -52,7 +52,7 @@ class TokenDepthCurve(Chart):
         super().move_cursor(old, new)
 
     def _update_titles(self) -> None:
-        depth, mean = self._depths[self._token], self._means[self._token]
+        depth, mean = self._depths[self._token], self._rolling_means[self._token]
         title = self.measure.title
         self.set_titles(
             f"{title[:1].upper()}{title[1:]}",
@@ -87,7 +87,7 @@ class TokenDepthCurve(Chart):
 
     def draw_beside(self, panel: CurvePanel, line: int) -> list[Piece]:
         """The layer's number, and the colour of its depth."""
-        n_layers, last = self.shown.model.n_layers, panel.plot.area.lines - 1
+        n_layers, last = self.drawn_result.model.n_layers, panel.plot.area.lines - 1
         label = "out" if line == 0 else "0" if line == last else ""
         if line == last // 2 and last > 3:
             label = str(round(n_layers * (1 - line / last)))

@@ -14,7 +14,7 @@ class TokenLens(LensTable):
 
     @property
     def title(self) -> str:
-        text = printable(self.shown.tokens.readable_texts[self.token][:80])
+        text = printable(self.drawn_result.tokens.readable_texts[self.token][:80])
         lens = self.view.written_through
         name = "Lens" if lens == LOGIT else lens_heading(lens)
         return f'{name} that chose "{fit_shown(text, 20).rstrip()}"'

@@ -61,12 +61,12 @@ class MeasureRow:
     @property
     def page(self) -> str:
         """The id of the page with its evidence; empty where a heatmap has it."""
-        if self.measure in _PAGES or self.shows is None:
+        if self.measure in _PAGES or self.heatmap_measure is None:
             return _PAGES.get(self.measure, "depths")
         return ""
 
     @property
-    def shows(self) -> Measure | None:
+    def heatmap_measure(self) -> Measure | None:
         """Its measure in a heatmap, or None."""
         rule = next((rule for rule in rules.ALL if rule.name == self.measure), None)
         if rule is not None:

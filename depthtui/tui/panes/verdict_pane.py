@@ -128,7 +128,7 @@ class VerdictPane(ThresholdPage):
     show their cost.
     """
 
-    _chosen = ""
+    _pointed_measure = ""
     """The chosen measure."""
 
     _measure_of: Sequence[str] = ()
@@ -138,7 +138,9 @@ class VerdictPane(ThresholdPage):
         measures = self._measures
         if not measures:
             return None
-        return MeasureRow(self._chosen if self._chosen in measures else measures[0])
+        return MeasureRow(
+            self._pointed_measure if self._pointed_measure in measures else measures[0]
+        )
 
     @property
     def _measures(self) -> list[str]:
@@ -149,15 +151,15 @@ class VerdictPane(ThresholdPage):
         """Move the choice down by this many measures, or up."""
         measures = self._measures
         if measures:
-            at = measures.index(self._chosen) if self._chosen in measures else -1
-            self._chosen = measures[min(max(at + step, 0), len(measures) - 1)]
+            at = measures.index(self._pointed_measure) if self._pointed_measure in measures else -1
+            self._pointed_measure = measures[min(max(at + step, 0), len(measures) - 1)]
             self.redraw_content()
 
     def on_click(self, event: events.Click) -> None:
         """Choose the measure under the mouse."""
         offset = event.get_content_offset(self)
         if offset is not None and self.is_ready and offset.y < len(self._measure_of):
-            self._chosen = self._measure_of[offset.y]
+            self._pointed_measure = self._measure_of[offset.y]
             self.redraw_content()
 
     @property
@@ -176,13 +178,17 @@ class VerdictPane(ThresholdPage):
         return self.lens_to_compute() or next_measures(self.result)
 
     def computes_with(self) -> dict[str, Any]:
-        return quick_order(self.shown, self.view.pace) if sufficient.NAME in self.computes() else {}
+        return (
+            quick_order(self.drawn_result, self.view.pace)
+            if sufficient.NAME in self.computes()
+            else {}
+        )
 
     @property
     def computes_quickly(self) -> bool:
         """Whether all metrics that the pane computes next are quick."""
         names = self.computes()
-        return all(is_quick(METRIC_BY_NAME[name], self.shown) for name in names)
+        return all(is_quick(METRIC_BY_NAME[name], self.drawn_result) for name in names)
 
     def explains(self) -> tuple[Explanation, ...]:
         return of_verdict(self.view.verdict)
@@ -215,7 +221,7 @@ class VerdictPane(ThresholdPage):
 
     def _as_much_as_fits(self) -> list[list[Piece]]:
         height = self.area.height
-        self._drawn: dict[str, _Curve] = {}
+        self._drawn_curves: dict[str, _Curve] = {}
         titles = [measure.title for measure in self._shown_verdict.evidence]
         if self.area.width >= _WIDE:
             titles += [criterion(estimate, short=True) for estimate in self._estimates]
@@ -303,8 +309,8 @@ class VerdictPane(ThresholdPage):
         evidence, curves = self._shown_verdict.evidence, self._curves()
         for kinds in (set(KIND_WORDS), {"readable", "geometric"}, {"readable"}):
             names = [measure.measure for measure in evidence if measure.kind in kinds]
-            self._drawn = {name: curve for name, curve in curves.items() if name in names}
-            lines = min(_MOST_CURVE, spare // len(self._drawn)) if self._drawn else 0
+            self._drawn_curves = {name: curve for name, curve in curves.items() if name in names}
+            lines = min(_MOST_CURVE, spare // len(self._drawn_curves)) if self._drawn_curves else 0
             if lines >= _LEAST_CURVE:
                 return self._beneath(detail, lines)
         return beneath
@@ -329,7 +335,7 @@ class VerdictPane(ThresholdPage):
     def _row(self, measure: Evidence) -> list[Piece]:
         """A measure's name, its line on the axis, its count, and whether the count holds."""
         styles, n_layers = self.pane_styles, self._shown_verdict.n_layers
-        is_chosen = measure.measure == self._chosen
+        is_chosen = measure.measure == self._pointed_measure
         style = styles.accent if is_chosen else styles.strong
         name: Piece = (fit_shown(measure.title, self._name_cells - 1), style)
         mark: Piece = ("▸" if is_chosen else " ", styles.accent)
@@ -376,21 +382,21 @@ class VerdictPane(ThresholdPage):
 
     def _curve_lines(self, measure: Evidence, lines: int) -> list[list[Piece]]:
         """The curve over a measure's line, each value at its place on the axis."""
-        if not lines or measure.measure not in self._drawn:
+        if not lines or measure.measure not in self._drawn_curves:
             return []
-        curve, styles = self._drawn[measure.measure], self.pane_styles
+        curve, styles = self._drawn_curves[measure.measure], self.pane_styles
         n_layers = self._shown_verdict.n_layers
         # A depth is drawn after its layers, a layer between two counts.
         is_depth = measure.layers is None
         at = (np.arange(n_layers) + (1.0 if is_depth else 0.5)) / n_layers
         plot = Plot(PlotArea(0, 0, self._track_cells, lines), curve.low, curve.high)
         panel = CurvePanel("", "", plot, [Curve(at, curve.values, styles.faint)], curve.threshold)
-        here = (measure.count or 0) / n_layers if is_depth else None
+        mark = (measure.count or 0) / n_layers if is_depth else None
         labels = {0: curve.top, lines - 1: curve.words}
         return [
             [
                 (fit_shown(labels.get(line, ""), self._name_cells), styles.faint),
-                *panel.line(line, styles, here, styles.muted),
+                *panel.line(line, styles, mark, styles.muted),
             ]
             for line in range(lines)
         ]
@@ -402,13 +408,13 @@ class VerdictPane(ThresholdPage):
     # Missing metrics --------------------------------------------------------
 
     @property
-    def _missing(self) -> tuple[str, ...]:
+    def _missing_metrics(self) -> tuple[str, ...]:
         """Missing metrics: first the chosen lens where it has not read the run."""
         return self.lens_to_compute() + self._shown_verdict.missing_metrics
 
     def _missing_rows(self) -> list[list[Piece]]:
         """A heading, and a line for each missing metric."""
-        styles, metrics = self.pane_styles, [METRIC_BY_NAME[name] for name in self._missing]
+        styles, metrics = self.pane_styles, [METRIC_BY_NAME[name] for name in self._missing_metrics]
         if not metrics:
             return []
         key = self._key_words()
@@ -419,7 +425,7 @@ class VerdictPane(ThresholdPage):
 
     def _missing_line(self) -> list[list[Piece]]:
         """The missing metrics in a sentence."""
-        if not self._missing:
+        if not self._missing_metrics:
             return []
         computing = [_title(METRIC_BY_NAME[name]) for name in self._computing]
         key_words = self._key_words(by_name=True)
@@ -431,17 +437,17 @@ class VerdictPane(ThresholdPage):
         """Missing metrics that the engine is computing."""
         return [
             name
-            for name in self._missing
+            for name in self._missing_metrics
             if self.view.is_live
-            and name in self.shown.settings.metrics
-            and name not in self.shown.unavailable
+            and name in self.drawn_result.settings.metrics
+            and name not in self.drawn_result.unavailable
         ]
 
     @property
     def _next(self) -> list[str]:
         """Missing metrics that the key computes."""
-        busy = {*self.shown.unavailable, *self._computing}
-        possible = [name for name in self._missing if name not in busy]
+        busy = {*self.drawn_result.unavailable, *self._computing}
+        possible = [name for name in self._missing_metrics if name not in busy]
         return [name for name in self.computes() if name in possible]
 
     def _key_words(self, by_name: bool = False) -> str:
@@ -451,7 +457,7 @@ class VerdictPane(ThresholdPage):
             return ""
         titles = ", ".join(_title(METRIC_BY_NAME[name]) for name in names)
         metric_words = titles if by_name or len(names) == 1 else "the quick ones"
-        if set(names) == set(self._missing) and not by_name and len(names) > 1:
+        if set(names) == set(self._missing_metrics) and not by_name and len(names) > 1:
             metric_words = "them"
         computed = self._computed
         seconds = [seconds_of(METRIC_BY_NAME[name], computed, self.view.pace) for name in names]
@@ -464,8 +470,8 @@ class VerdictPane(ThresholdPage):
     @property
     def _computed(self) -> RunResult:
         """The run with the settings that its missing metrics will be computed with."""
-        settings = replace(self.shown.settings, **self.computes_with())
-        return replace(self.shown, settings=settings)
+        settings = replace(self.drawn_result.settings, **self.computes_with())
+        return replace(self.drawn_result, settings=settings)
 
     @property
     def _key(self) -> str:
@@ -474,8 +480,8 @@ class VerdictPane(ThresholdPage):
 
     def _state_words(self, metric: Metric) -> str:
         """Whether a metric is being computed, or its cost."""
-        if metric.name in self.shown.unavailable:
-            reason = printable_sentence(self.shown.unavailable[metric.name])
+        if metric.name in self.drawn_result.unavailable:
+            reason = printable_sentence(self.drawn_result.unavailable[metric.name])
             return f"unavailable: {reason}"
         if metric.name in self._computing:
             return "computing …"

@@ -20,7 +20,7 @@ from depthtui.tui.draw.styles import RampChoice
 HeatmapMode: TypeAlias = Literal["tokens", "means", "skips", "reads", "repeats", "heads"]
 LayerOrder: TypeAlias = Literal["up", "down"]
 
-_BY_IDENTITY = ("result", "reading", "other", "other_reading", "page")
+_BY_IDENTITY = ("result", "reading", "other_result", "other_reading", "page")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class View:
     Attributes:
         result: the run, complete or not; None where there is nothing to draw.
         reading: its curves and effective depths; None where no token counts.
-        other, other_reading: the same for a second run to compare with.
+        other_result, other_reading: the same for a second run to compare with.
         names: the names of the two runs; untrusted.
         measure: the per-token measure that is coloured.
         mode: the columns of a heatmap.
@@ -55,7 +55,7 @@ class View:
 
     result: RunResult | None = None
     reading: Reading | None = None
-    other: RunResult | None = None
+    other_result: RunResult | None = None
     other_reading: Reading | None = None
     names: tuple[str, str] | None = None
     measure: Measure = MEASURES[0]

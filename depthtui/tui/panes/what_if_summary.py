@@ -59,7 +59,7 @@ class WhatIfSummary(LinesPane):
                 Note("Any change tries again, u takes this one back."),
             ]
         else:
-            shares = [_share("depth left", stack.depth_left)]
+            shares = [_share("depth left", stack.share_on)]
             words = [("loss", Spans(self._loss(effect)))]
             off = parameter_share(effect.clean.model, stack.skipped)
             if not stack.is_clean and off is not None:

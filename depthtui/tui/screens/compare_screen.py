@@ -129,7 +129,7 @@ class CompareScreen(LiveScreen):
         settings = self.explorer.settings
         self.measure = self._first_measure
         self.layer_order = settings.layer_order
-        self.take_colours(settings.ramp, settings.palette)
+        self.set_colours(settings.ramp, settings.palette)
         self.redraw()
         self._go_in_a(self._first_cursor)
         if self._alignment.match is TokenMatch.ANSWER:
@@ -156,7 +156,7 @@ class CompareScreen(LiveScreen):
             super().view(),
             result=a,
             reading=reading,
-            other=b,
+            other_result=b,
             other_reading=other,
             names=names_of(*self._runs),
             pace=self.explorer.pace_of(self._runs[0]),
@@ -167,9 +167,9 @@ class CompareScreen(LiveScreen):
             return replace(
                 view,
                 pace=self.explorer.pace_of(self._runs[1]),
-                result=view.other,
+                result=view.other_result,
                 reading=view.other_reading,
-                other=view.result,
+                other_result=view.result,
                 other_reading=view.reading,
             )
         apart = pane.id == "difference" and self._alignment.match is TokenMatch.NONE
@@ -183,12 +183,12 @@ class CompareScreen(LiveScreen):
         compared = compared_sentence(*self._results, verdicts, self._settings)
         words = caveat(*self._results, self._alignment, self._settings)
         lines = [Content(compared)] if compared else []
-        lines.append(Content.styled(" ".join(filter(None, (words, self._lacking))), MUTED))
+        lines.append(Content.styled(" ".join(filter(None, (words, self._lacking_words))), MUTED))
         self.query_one("#caveat", Static).update(Content("\n").join(lines))
         self._show_names()
 
-    def take_colours(self, ramp: str, palette: str) -> None:
-        super().take_colours(ramp, palette)
+    def set_colours(self, ramp: str, palette: str) -> None:
+        super().set_colours(ramp, palette)
         self._palette = palette
         self._show_names()
 
@@ -249,7 +249,7 @@ class CompareScreen(LiveScreen):
         return max(self._layers) if pane.id == "difference" else self._layers[pane.id in _SIDE_B]
 
     @property
-    def _lacking(self) -> str:
+    def _lacking_words(self) -> str:
         """The metrics that only one run has, and the key that computes them; empty for none."""
         (a, b), sentences, times = self._runs, [], []
         for letter, run, other in (("A", a, b), ("B", b, a)):

@@ -55,7 +55,7 @@ class GenerationScreen(LiveScreen):
         self._first_order = layer_order
         self._depth = TOKEN_DEPTHS[1]
         self._follows = True
-        self._shown: RunResult | None = None
+        self._shown_text: RunResult | None = None
         self._stage: tuple[bool, bool] | None = None
 
     def compose(self) -> ComposeResult:
@@ -73,13 +73,13 @@ class GenerationScreen(LiveScreen):
     def on_mount(self) -> None:
         super().on_mount()
         settings = self.explorer.settings
-        self.take_colours(settings.ramp, settings.palette)
+        self.set_colours(settings.ramp, settings.palette)
         self.layer_order = self._first_order
         generation_state = self.explorer.generation_state
         if generation_state is None or not self.explorer.generates_for(generation_state):
-            before = generation_state.settings if generation_state else None
+            former = generation_state.settings if generation_state else None
             wrapped = self.explorer.chat_template
-            self.begin(replace(before, chat_template=wrapped) if before else None)
+            self.begin(replace(former, chat_template=wrapped) if former else None)
         self._show_measure()
         self.redraw()
         self.go(*self.extent())
@@ -91,34 +91,34 @@ class GenerationScreen(LiveScreen):
         return self.explorer.generation_state
 
     def extent(self) -> tuple[int, int]:
-        if self._shown is None:
+        if self._shown_text is None:
             return 0, 0
-        return self._shown.model.n_layers, len(self._shown.tokens) - 1
+        return self._shown_text.model.n_layers, len(self._shown_text.tokens) - 1
 
     def shown_result(self) -> RunResult | None:
-        return self._shown
+        return self._shown_text
 
     def view(self) -> View:
         state = self.generation_state
         written_through = state.settings.lens if state else LOGIT
-        return replace(super().view(), result=self._shown, written_through=written_through)
+        return replace(super().view(), result=self._shown_text, written_through=written_through)
 
     def draw(self) -> None:
         generation_state = self.generation_state
         if generation_state is None:
             return
-        self._shown = as_result(generation_state)
+        self._shown_text = as_result(generation_state)
         self.show_view()
         if self._follows:
             self.go(self.cursor.layer or self.extent()[0], self.extent()[1])
         self.query_one(GenerationLine).show_generation(generation_state, self._depth)
-        stage = (generation_state.is_live, self._shown is None)
+        stage = (generation_state.is_live, self._shown_text is None)
         if stage != self._stage:
             self._stage = stage
-            self._say("#verdict-words", generation_state.verdict_words())
-            self._say("#trend-words", generation_state.trend_words())
+            self._show_sentence("#verdict-words", generation_state.verdict_words())
+            self._show_sentence("#trend-words", generation_state.trend_words())
 
-    def _say(self, where: str, words: str) -> None:
+    def _show_sentence(self, where: str, words: str) -> None:
         """Show a sentence above the panes; without one, the panes get its line."""
         line = self.query_one(where, Static)
         line.update(Content(words))
@@ -201,23 +201,23 @@ class GenerationScreen(LiveScreen):
 
         if self.generation_state is not None:
             # The export has the text so far, without tokens written while the dialog is open.
-            written = replace(self.generation_state.generation)
-            export_generation(self.app, self.explorer, written)
+            text_so_far = replace(self.generation_state.generation)
+            export_generation(self.app, self.explorer, text_so_far)
 
 
 def as_result(generation_state: GenerationState) -> RunResult | None:
     """The text as a result for panes: token n with the lens that chose it; None while empty."""
-    written = generation_state.generation.continuation
-    if not len(written):
+    continuation = generation_state.generation.continuation
+    if not len(continuation):
         return None
-    shown = RunResult(
+    result = RunResult(
         model=generation_state.model,
         prompt=generation_state.prompt,
         settings=RunSettings(),
-        tokens=PromptTokens(written.ids, written.texts, len(written)),
+        tokens=PromptTokens(continuation.ids, continuation.texts, len(continuation)),
     )
-    shown.put(logit_lens.METRIC.name, written.lens)
-    return shown
+    result.put(logit_lens.METRIC.name, continuation.lens)
+    return result
 
 
 def depth_measure(
@@ -226,10 +226,10 @@ def depth_measure(
     """A measure of depth, one row of values on the scale from the first layer to the output."""
 
     def values(result: RunResult) -> np.ndarray | None:
-        shown = generation_state()
-        if shown is None:
+        state = generation_state()
+        if state is None:
             return None
-        depths = getattr(shown.generation.continuation.depths, depth.name)
+        depths = getattr(state.generation.continuation.depths, depth.name)
         return np.asarray(depths, np.float64)[None, : len(result.tokens)]
 
     current = generation_state()

@@ -67,15 +67,15 @@ class LayerScreen(SteppedScreen):
         cursor: Cursor,
         layer_order: str,
         lens: str,
-        left: Callable[[Cursor], object] = lambda cursor: None,
+        on_leave: Callable[[Cursor], object] = lambda cursor: None,
     ) -> None:
         super().__init__(explorer)
         self._run = run
         self._halted_at = run.halted_at
         self._first_order = layer_order
         self._lens = lens
-        self._left = left
-        self._shown: Inspection | None = None
+        self._return_place = on_leave
+        self._shown_page: Inspection | None = None
         last_layer, last_token = self.extent()
         place = Cursor(min(cursor.layer, last_layer), min(cursor.token, last_token))
         self.set_reactive(LayerScreen.cursor, place)
@@ -96,9 +96,9 @@ class LayerScreen(SteppedScreen):
     def on_mount(self) -> None:
         super().on_mount()
         settings = self.explorer.settings
-        self.take_colours(settings.ramp, settings.palette)
+        self.set_colours(settings.ramp, settings.palette)
         self.layer_order = self._first_order
-        self.measure = _reads_measure(lambda: self._shown)
+        self.measure = _reads_measure(lambda: self._shown_page)
         self.watch_cursor(self.cursor)
 
     # Showing ------------------------------------------------------------------
@@ -111,7 +111,7 @@ class LayerScreen(SteppedScreen):
     @property
     def has_page(self) -> bool:
         """Whether a page is shown, be it the former one."""
-        return self._shown is not None
+        return self._shown_page is not None
 
     @property
     def problem(self) -> str:
@@ -138,9 +138,9 @@ class LayerScreen(SteppedScreen):
     def view(self) -> View:
         page, problem = self.page, self.problem
         # The former page stays until the next one is here: a held-down key would flicker.
-        self._shown = None if problem else page or self._shown
+        self._shown_page = None if problem else page or self._shown_page
         return replace(
-            super().view(), result=self._run.result, page=self._shown, page_problem=problem
+            super().view(), result=self._run.result, page=self._shown_page, page_problem=problem
         )
 
     def watch_cursor(self, cursor: Cursor) -> None:
@@ -149,12 +149,12 @@ class LayerScreen(SteppedScreen):
 
     def draw(self) -> None:
         self.go(self.layer_to_show(self._run), self.cursor.token)
-        self.explorer.inspections.ask(self._run, *self.cursor, self._lens)
+        self.explorer.inspections.request(self._run, *self.cursor, self._lens)
         self.show_view()
         self._show_place()
 
     def _show_place(self) -> None:
-        result, page = self._run.result, self._shown
+        result, page = self._run.result, self._shown_page
         if result is None:
             return
         at, token = self.cursor
@@ -176,12 +176,12 @@ class LayerScreen(SteppedScreen):
 
     def close(self) -> None:
         """Close the screen, and put the cursor of the screen beneath at this place."""
-        self._left(self.cursor)
+        self._return_place(self.cursor)
         self.dismiss(None)
 
     def copy_page(self) -> None:
         """Copy the page that is shown as Markdown."""
-        page = self._shown
+        page = self._shown_page
         if page is not None:
             self.app.copy_to_clipboard(markdown_bytes(inspection_document(page)).decode())
             words = f"{title_of(page)}: {sentence_of(page)}"
@@ -192,11 +192,11 @@ def _reads_measure(page: Callable[[], Inspection | None]) -> Measure:
     """The share of the attention's output that is written for each token, along the prompt."""
 
     def values(result: RunResult) -> np.ndarray | None:
-        shown = page()
-        if shown is None or shown.reads is None:
+        inspection = page()
+        if inspection is None or inspection.reads is None:
             return None
-        norms = shown.reads.value_weighted
-        weights = shown.reads.heads.mean(axis=0) if norms is None else norms
+        norms = inspection.reads.value_weighted
+        weights = inspection.reads.heads.mean(axis=0) if norms is None else norms
         total = float(weights.sum())
         row = np.full(len(result.tokens), np.nan, np.float32)
         row[: len(weights)] = weights / total if total > 0 else 0

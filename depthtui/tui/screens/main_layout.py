@@ -80,7 +80,7 @@ class SessionList(Static):
     def show(self, session: Session) -> None:
         """List the session's runs, unless there is no room for the list."""
         if self.display:
-            cards = [run_card(run, session) for run in reversed(list(session.shown()))]
+            cards = [run_card(run, session) for run in reversed(list(session.runs_with_result()))]
             empty = Content.styled("Every run stays here.", MUTED)
             self.update(Content("\n").join(cards) if cards else empty, layout=False)
 

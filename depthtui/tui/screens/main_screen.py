@@ -71,8 +71,8 @@ class MainScreen(PlacesScreen, SteppedScreen):
     def __init__(self, explorer: Explorer) -> None:
         super().__init__(explorer)
         self.datasets = Datasets(datasets_dir(explorer.settings.cache_folder))
-        self._shown: SessionRun | None = None
-        self._read = LastReading()
+        self._shown_run: SessionRun | None = None
+        self._last_reading = LastReading()
         self._compared_at = self.cursor
         self._load = 0
         self._return_to: tuple[SessionRun, Cursor, bool] | None = None
@@ -84,7 +84,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
     def on_mount(self) -> None:
         super().on_mount()
         settings = self.explorer.settings
-        self.take_colours(settings.ramp, settings.palette)
+        self.set_colours(settings.ramp, settings.palette)
         self.measure = MEASURE_BY_NAME.get(settings.measure, self.measure)
         self.layer_order = settings.layer_order
         self.redraw()
@@ -121,8 +121,8 @@ class MainScreen(PlacesScreen, SteppedScreen):
         return replace(
             super().view(),
             result=result,
-            reading=self._read.reading,
-            verdict=self._read.verdict,
+            reading=self._last_reading.reading,
+            verdict=self._last_reading.verdict,
             is_live=run is not None and run.state.is_live,
             controls=explorer.controls_of(result.model) if result and is_whole else "",
             thresholds_turned=explorer.reading.thresholds_turned,
@@ -137,7 +137,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
         explorer, run = self.explorer, self.run
         settings = explorer.settings.summary_settings()
         is_live = run is not None and run.state.is_live
-        self._read.of(self.shown_result(), settings, is_live)
+        self._last_reading.of(self.shown_result(), settings, is_live)
         self._follow()
         self.pace = explorer.pace_of(run)
         self.show_view()
@@ -155,7 +155,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
         run = self.run
         if run is None or run.result is None:
             return
-        if run is not self._shown:
+        if run is not self._shown_run:
             self._begin(run, run.result)
         self.go(self.layer_to_show(run), self.cursor.token)
 
@@ -169,10 +169,10 @@ class MainScreen(PlacesScreen, SteppedScreen):
 
         On the first run it begins at the output, where the model answers.
         """
-        before = self._shown.result if self._shown else None
-        self._shown = run
-        if before is None or before.tokens.texts != result.tokens.texts:
-            layer = self.extent()[0] if before is None else self.cursor.layer
+        former = self._shown_run.result if self._shown_run else None
+        self._shown_run = run
+        if former is None or former.tokens.texts != result.tokens.texts:
+            layer = self.extent()[0] if former is None else self.cursor.layer
             self.go(layer, _predicts_answer(result))
         if self._return_to is not None and self._return_to[0] is run:
             _, (layer, token), in_answer = self._return_to
@@ -256,7 +256,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
         """Move the cursor; on the verdict, which has no layers, move through its rows."""
         pane = self.focused
         if isinstance(pane, VerdictPane) and rows:
-            pane.choose(-rows * self.take_count())
+            pane.choose(-rows * self.pop_count())
         else:
             super().move(rows, tokens)
 
@@ -264,14 +264,14 @@ class MainScreen(PlacesScreen, SteppedScreen):
         """Go to the first or last layer or token; on the verdict, to its first or last row."""
         pane = self.focused
         if isinstance(pane, VerdictPane) and where in ("first_layer", "last_layer"):
-            self.take_count()
+            self.pop_count()
             pane.choose(-LONGEST_COUNT if where == "first_layer" else LONGEST_COUNT)
         else:
             super().go_to_edge(where)
 
     def open_measure(self, row: MeasureRow) -> None:
         """Go to a measure's page, or show it in the heatmap."""
-        shows = row.shows
+        shows = row.heatmap_measure
         if row.page:
             self.go_to_pane(self.query_one(f"#{row.page}", Pane))
         elif shows is not None:
@@ -305,14 +305,14 @@ class MainScreen(PlacesScreen, SteppedScreen):
         """Read the session's runs from the cache, one after the other."""
         explorer = self.explorer
         for run in list(explorer.session.runs):
-            if run.state is RunState.KEPT:
+            if run.state is RunState.UNOPENED:
                 result = await asyncio.to_thread(explorer.sessions.result_of, run)
                 explorer.open_run(run, result)
         self.redraw()
 
     def _compare_if_ready(self) -> None:
         """Open the comparison that waited for another model, unless a dialog is open."""
-        pair = self.explorer.pair.take() if self.app.screen is self else None
+        pair = self.explorer.pair.pop_ready() if self.app.screen is self else None
         if pair is not None:
             opening.show_comparison(self, self.explorer, *pair, self._compared_at)
 

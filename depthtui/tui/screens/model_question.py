@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from depthtui.token_text import printable_sentence
 from depthtui.tui.commands.command import Command
 from depthtui.tui.screens.dialogs.ask import Ask, ask_first
-from depthtui.tui.state.comparison import told_apart
+from depthtui.tui.state.comparison import distinct_names
 from depthtui.tui.state.session import SessionRun
 from depthtui.tui.state.unfinished import unfinished
 
@@ -28,7 +28,7 @@ def act_with_model_of(
     run: SessionRun | None,
     command: Command[Any],
     act: Callable[[], None],
-    asks: bool = True,
+    asks_first: bool = True,
 ) -> None:
     """Act with a run's model; where another one is loaded, ask whether to load it.
 
@@ -41,21 +41,23 @@ def act_with_model_of(
     """
     loaded = screen.explorer.model
     if run is None or loaded is None or run.model == loaded:
-        _act(screen, command, act, asks)
+        _act(screen, command, act, asks_first)
     elif run.model.spec != loaded.spec:
-        _ask(screen, run, command, act)
+        _ask_to_load(screen, run, command, act)
     elif command.model == "of the run":
         screen.notify(printable_sentence(OTHER_VALUES.format(loaded.name)), markup=False)
     else:
-        _act(screen, command, act, asks)
+        _act(screen, command, act, asks_first)
 
 
-def _act(screen: RunScreen, command: Command[Any], act: Callable[[], None], asks: bool) -> None:
-    lost = command.ends(screen) if asks else ""
+def _act(
+    screen: RunScreen, command: Command[Any], act: Callable[[], None], asks_first: bool
+) -> None:
+    lost = command.ends(screen) if asks_first else ""
     ask_first(screen.app, screen.explorer, lost, command.name, command.does, act)
 
 
-def _ask(
+def _ask_to_load(
     screen: RunScreen, run: SessionRun, command: Command[Any], act: Callable[[], None]
 ) -> None:
     """Ask whether to load the run's model and act, or to act on the loaded one."""
@@ -63,7 +65,7 @@ def _ask(
 
     explorer = screen.explorer
     assert explorer.model is not None
-    needed, loaded = map(printable_sentence, told_apart(run.model, explorer.model))
+    needed, loaded = map(printable_sentence, distinct_names(run.model, explorer.model))
     keys = keys_of(command.name, explorer.settings.keys)
     facts = [f"This run is of {needed}, and {loaded} is loaded", unfinished(explorer)]
     choices = [f"{keys[0]} loads {needed} and {command.does}"]
@@ -74,7 +76,7 @@ def _ask(
     def loaded_now() -> None:
         """Act on this run alone: the user may have left it while the model loaded."""
         if screen.run is run and screen.app.screen is screen:
-            act_with_model_of(screen, run, command, act, asks=False)
+            act_with_model_of(screen, run, command, act, asks_first=False)
 
     def answered(pressed: str | None) -> None:
         if pressed in keys:

@@ -20,7 +20,7 @@ from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneScreen
 from depthtui.tui.state.dataset_prompts import Datasets
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.reading_choices import ReadingChoices, what_lens_lacks
+from depthtui.tui.state.reading_choices import ReadingChoices, needed_for_lens
 from depthtui.tui.state.session import RunState, SessionRun
 from depthtui.tui.state.unfinished import lost_by_opening, unfinished
 
@@ -60,7 +60,7 @@ def choose_prompt(
 
     model = explorer.model
     template = model.has_chat_template if model else None
-    current = explorer.draft or explorer.asked
+    current = explorer.draft or explorer.prompt_and_template
     picker = PromptPicker(
         explorer.token_count, datasets, *current, explorer.settings.seed, template
     )
@@ -173,7 +173,7 @@ def choose_reading(screen: LiveScreen, explorer: Explorer, *results: RunResult) 
         results = (current.result,)
 
     def lacks(lens: str) -> str:
-        words = (what_lens_lacks(lens, result, explorer.pace_of(current)) for result in results)
+        words = (needed_for_lens(lens, result, explorer.pace_of(current)) for result in results)
         return next(filter(None, words), "")
 
     _ask_reading(screen, explorer.reading, lacks)
@@ -189,12 +189,12 @@ def choose_sweep_reading(screen: LiveScreen, sweep: Sweeping) -> None:
 def _ask_reading(screen: LiveScreen, reading: ReadingChoices, *how: Any) -> None:
     from depthtui.tui.screens.dialogs.reading_form import ReadingForm
 
-    before = reading.now
+    former = reading.now
 
     def chosen(choices: dict[str, Any] | None) -> None:
         if choices is not None:
             # Choices that were tried are not kept yet.
-            reading.set(**before)
+            reading.set(**former)
             reading.keep(**choices)
         screen.redraw()
 
@@ -238,18 +238,18 @@ def show_session(
 
 def _do_with_run(screen: LiveScreen, explorer: Explorer, choice: SessionChoice) -> None:
     """Act on a run as chosen in the session's list."""
-    from depthtui.tui.screens.dialogs.run_list import Asked
+    from depthtui.tui.screens.dialogs.run_list import Purpose
 
     run, current = choice.run, explorer.session.current
-    if choice.asked is Asked.GRID:
+    if choice.purpose is Purpose.GRID:
         show_sweep(screen, explorer)
-    elif choice.asked is Asked.OTHER_MODEL and current is not None:
+    elif choice.purpose is Purpose.OTHER_MODEL and current is not None:
         choose_model(screen, explorer, partial(explorer.run_on_model, current))
-    elif choice.asked is Asked.OTHER_PROMPT and current is not None:
+    elif choice.purpose is Purpose.OTHER_PROMPT and current is not None:
         choose_prompt_beside(screen, explorer, current)
-    elif choice.asked is Asked.COMPARE and current is not None and run is not None:
+    elif choice.purpose is Purpose.COMPARE and current is not None and run is not None:
         show_comparison(screen, explorer, current, run)
-    elif choice.asked is Asked.SHOW and run is not None:
+    elif choice.purpose is Purpose.SHOW and run is not None:
         show_run(screen, explorer, run)
 
 
@@ -263,7 +263,7 @@ def show_run(screen: LiveScreen, explorer: Explorer, run: SessionRun, key: str =
         return
 
     def compute() -> None:
-        explorer.compute_kept(run)
+        explorer.compute_unopened(run)
         screen.redraw()
 
     lost, name = lost_by_opening(explorer, run), printable_sentence(run.model.name)
@@ -311,12 +311,12 @@ def show_layer(
     run: SessionRun,
     cursor: Cursor,
     lens: str,
-    left: Callable[[Cursor], object],
+    on_leave: Callable[[Cursor], object],
 ) -> None:
     """Open a layer of a run at a token; `left` is called with the last place."""
     from depthtui.tui.screens.layer_screen import LayerScreen
 
-    opened = LayerScreen(explorer, run, cursor, screen.layer_order, lens, left)
+    opened = LayerScreen(explorer, run, cursor, screen.layer_order, lens, on_leave)
     screen.app.push_screen(opened)
 
 
@@ -368,7 +368,7 @@ def export_sweep(app: App[Any], explorer: Explorer, view: SweepView) -> None:
     from depthtui.sweep.report.export import sweep_report
 
     assert view.summary is not None
-    report = partial(sweep_report, view.summary, view.asked)
+    report = partial(sweep_report, view.summary, view.questions)
     _export(app, explorer, "this sweep", "sweeps", report)
 
 
@@ -386,13 +386,13 @@ def show_settings(app: DepthApp, tab: str = "settings") -> None:
     from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
     from depthtui.tui.screens.dialogs.settings_screen import SettingsScreen
 
-    settings, heed = app.settings_list, app.take_settings
+    settings, heed = app.settings_list, app.apply_settings
     tabs = {
         "settings": lambda: SettingsScreen(settings, heed),
         "keys": lambda: KeysScreen(settings, heed),
         "looks": lambda: LooksPicker(app.explorer),
     }
-    open_tab(app, tabs, tab, app.tell_unwritten)
+    open_tab(app, tabs, tab, app.name_unwritten)
 
 
 def show_help(app: App[Any], tab: str = "keys") -> None:

@@ -58,13 +58,13 @@ class PagedScreen(LiveScreen):
     def turn_page(self) -> None:
         """Show the next page, or the current one where another pane covers it."""
         pages = self.pages
-        steps, place = self.take_count(), self.seen_page
+        steps, place = self.pop_count(), self.seen_page
         up = next(number for number, page in enumerate(pages) if page.has_class("up"))
         self._activate(pages[up if place is None else (up + steps) % len(pages)])
 
     def turn_dial(self, step: int) -> None:
         """Turn the dial of the visible page; a count turns it further."""
-        page, steps = self.seen_page, step * self.take_count()
+        page, steps = self.seen_page, step * self.pop_count()
         if page is None or not page.dial:
             self.notify("d turns to the pages that have a dial: early exit, pruning.", markup=False)
         else:

@@ -189,7 +189,7 @@ class PaneScreen(Screen[Cursor]):
         working = frozenset(
             name
             for name, command in self.commands.items()
-            if command.shown and command.why_not(self) is None
+            if command.in_footer and command.why_not(self) is None
         )
         if working != self._working:
             self._working = working
@@ -216,7 +216,7 @@ class PaneScreen(Screen[Cursor]):
         self._every_pane = list(self.query(Pane))
         self._activate(self.panes[0])
 
-    def take_colours(self, ramp: str, palette: str) -> None:
+    def set_colours(self, ramp: str, palette: str) -> None:
         """Draw every pane in these colours of the settings."""
         self._colours = cast(RampChoice, ramp), palette
         self.show_view()
@@ -247,9 +247,9 @@ class PaneScreen(Screen[Cursor]):
         if not self.is_running:
             return
         tabbed = [pane for pane in self.panes if not pane.has_class("always")]
-        shown = next((pane for pane in tabbed if pane.has_class("active")), None)
+        active = next((pane for pane in tabbed if pane.has_class("active")), None)
         for tabs in self.query(PaneTabs):
-            tabs.show(tabbed, shown)
+            tabs.show(tabbed, active)
         self.refresh_keys()
 
     def on_click(self, event: events.Click) -> None:
@@ -310,7 +310,7 @@ class PaneScreen(Screen[Cursor]):
     def watch_averaged(self, averaged: bool) -> None:
         self.show_view()
 
-    def take_count(self, otherwise: int = 1) -> int:
+    def pop_count(self, otherwise: int = 1) -> int:
         """Return the typed count, which is for one command alone."""
         count = self._count
         self._set_count(0)
@@ -340,14 +340,14 @@ class PaneScreen(Screen[Cursor]):
 
     def move(self, rows: int, tokens: int) -> None:
         """Move by rows on the screen, upwards positive, and by tokens."""
-        count = self.take_count()
+        count = self.pop_count()
         up = 1 if self.layer_order == "up" else -1
         layer, token = self.cursor
         self.go(layer + up * rows * count, token + tokens * count)
 
     def go_to_edge(self, where: str) -> None:
         """Go to the first or last layer or token; with a count, to that layer or token."""
-        counted, count = self._count > 0, self.take_count(0)
+        counted, count = self._count > 0, self.pop_count(0)
         layer, token = self.cursor
         last_layer, last_token = self.extent()
         match where:
@@ -457,17 +457,17 @@ class PaneScreen(Screen[Cursor]):
 
     def choose_measure(self) -> None:
         """Choose a measure; each that is computed is shown while its row is highlighted."""
-        before = self.measure
+        former = self.measure
 
         def chosen(name: str | None) -> None:
-            self._try_measure(before)
+            self._try_measure(former)
             if name is not None:
                 self.measure = MEASURE_BY_NAME[name]
                 self.go_to_heatmap()
 
         result, lens = self.shown_result(), self.lens_name
         picker = MeasurePicker(
-            before.name,
+            former.name,
             result,
             lens,
             self.pace,

@@ -47,7 +47,7 @@ class PlacesScreen(PagedScreen):
     def __init__(self, explorer: Explorer) -> None:
         super().__init__(explorer)
         self._search: Search | None = None
-        self._asked_from: Pane | None = None
+        self._pane_before_search: Pane | None = None
 
     @property
     def run(self) -> SessionRun | None:
@@ -72,11 +72,11 @@ class PlacesScreen(PagedScreen):
 
     def find(self) -> None:
         """Ask for words: in the lens from a pane that shows it, else in the tokens."""
-        self._asked_from = self.active_pane
+        self._pane_before_search = self.active_pane
         field = self.query_one(FindField)
         field.look_in("lens" if isinstance(self.active_pane, LensRows) else "tokens")
         self._end_search()
-        field.ask()
+        field.open()
 
     @on(FindField.Submitted, "#find")
     def _find(self) -> None:
@@ -102,11 +102,11 @@ class PlacesScreen(PagedScreen):
 
     def _close(self, field: LineField) -> None:
         field.close()
-        self._activate(self._asked_from or self.panes[0])
+        self._activate(self._pane_before_search or self.panes[0])
 
     def next_match(self, step: int) -> None:
         """Go to the next match, or as many further as the count says."""
-        result, steps = self.shown_result(), step * self.take_count()
+        result, steps = self.shown_result(), step * self.pop_count()
         if self._search is None or result is None:
             return
         place = self._search.step(result, steps, self.lens_name)
@@ -165,5 +165,5 @@ class PlacesScreen(PagedScreen):
             self.remarked()
 
         layer, token = self.cursor
-        here = run.remarks.at(layer, token) or Bookmark(token, layer)
-        self.app.push_screen(NotesDialog(run, run.result, here), closed)
+        bookmark = run.remarks.at(layer, token) or Bookmark(token, layer)
+        self.app.push_screen(NotesDialog(run, run.result, bookmark), closed)

@@ -29,14 +29,14 @@ class SteppedScreen(LiveScreen):
 
     def step(self) -> None:
         """Go to the next layer that has run, or else run the next one."""
-        count = self.take_count()
+        count = self.pop_count()
         if not self._go_through(count):
             self.explorer.step(count)
             self.redraw()
 
     def step_back(self) -> None:
         """Go to an earlier layer."""
-        self._go_through(-self.take_count())
+        self._go_through(-self.pop_count())
 
     def layer_to_show(self, run: SessionRun) -> int:
         """The cursor's layer, or the layer of a halt that was not shown yet."""

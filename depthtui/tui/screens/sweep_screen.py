@@ -99,7 +99,7 @@ class SweepScreen(LiveScreen):
         # Rows are numbered from the top.
         self.layer_order = "down"
         settings = self.explorer.settings
-        self.take_colours(settings.ramp, settings.palette)
+        self.set_colours(settings.ramp, settings.palette)
         self.redraw()
 
     # Showing ----------------------------------------------------------------
@@ -166,13 +166,13 @@ class SweepScreen(LiveScreen):
         def work() -> None:
             # Comparisons are slow: the rows are shown before them.
             rows = analysis.rows(request)
-            self.call_later(self._take, analysis, lambda: analysis.take_rows(rows))
+            self.call_later(self._apply, analysis, lambda: analysis.show_rows(rows))
             view = analysis.view_of(request)
-            self.call_later(self._take, analysis, lambda: analysis.finish(request, view))
+            self.call_later(self._apply, analysis, lambda: analysis.finish(request, view))
 
         self.run_worker(work, thread=True)
 
-    def _take(self, analysis: SweepAnalysis, apply: Callable[[], None]) -> None:
+    def _apply(self, analysis: SweepAnalysis, apply: Callable[[], None]) -> None:
         """Use the computed analysis; draw it if its sweep is still shown."""
         apply()
         if analysis is self._analysis:
@@ -273,12 +273,12 @@ class SweepScreen(LiveScreen):
     @property
     def is_in_findings(self) -> bool:
         """Whether a finding is under a cursor."""
-        return isinstance(self.focused, FindingsPane) and self.focused.chosen is not None
+        return isinstance(self.focused, FindingsPane) and self.focused.finding is not None
 
     def move(self, rows: int, tokens: int) -> None:
         """Move in the table, or among the findings where these have the focus."""
         if isinstance(self.focused, FindingsPane) and rows:
-            self.focused.choose(-rows * self.take_count())
+            self.focused.choose(-rows * self.pop_count())
         else:
             super().move(rows, tokens)
 
@@ -300,7 +300,7 @@ class SweepScreen(LiveScreen):
     def _go_to_rows(self) -> None:
         """Go to the first row that the chosen finding is about; again, to the next."""
         pane = self.query_one(FindingsPane)
-        finding = pane.chosen
+        finding = pane.finding
         if finding is None:
             return
         about = [place for place, row in enumerate(self.rows) if finding.is_about(row)]
@@ -316,8 +316,8 @@ class SweepScreen(LiveScreen):
         columns = [column.key for column in self.query_one(SweepTable).columns]
         key = ColumnKey("layer", finding.rule)
         self.go(place, columns.index(key) if key in columns else self.cursor.token)
-        again = ", enter: next" if len(about) > 1 else ""
-        pane.say(f"at row {about.index(place) + 1} of {len(about)}{again}")
+        next_words = ", enter: next" if len(about) > 1 else ""
+        pane.show_note(f"at row {about.index(place) + 1} of {len(about)}{next_words}")
 
     def close(self) -> None:
         self.dismiss(None)
@@ -369,7 +369,7 @@ class SweepScreen(LiveScreen):
 
     def ask_filter(self) -> None:
         """Ask for words that the names of rows must contain."""
-        self.query_one("#filter", LineField).ask(self._filter)
+        self.query_one("#filter", LineField).open(self._filter)
 
     @on(Input.Changed, "#filter")
     def _filtered(self, event: Input.Changed) -> None:
@@ -378,14 +378,14 @@ class SweepScreen(LiveScreen):
             self._show_rows()
 
     @on(Input.Submitted, "#filter")
-    def _keep_filter(self) -> None:
+    def _close_filter(self) -> None:
         self.query_one("#filter", LineField).close()
         self._activate(self.query_one(SweepTable))
 
     @on(LineField.Dropped)
     def _drop_filter(self) -> None:
         self._filter = ""
-        self._keep_filter()
+        self._close_filter()
         self._show_rows()
 
     # Sweeps -----------------------------------------------------------------

@@ -100,7 +100,7 @@ class WhatIfScreen(LiveScreen):
     def on_mount(self) -> None:
         super().on_mount()
         settings = self.explorer.settings
-        self.take_colours(settings.ramp, settings.palette)
+        self.set_colours(settings.ramp, settings.palette)
         self.query_one(WhatIfSummary).can_focus = False
         self.layer_order = self._first_order
         n_layers = self.what_if.clean.model.n_layers
@@ -109,7 +109,7 @@ class WhatIfScreen(LiveScreen):
         self.go(*self._first_cursor)
         if self.explorer.session.live is None:
             # This ranking takes one forward pass, and orders the layers from the start.
-            self.what_if.want_quietly(CHEAPEST_RANKING)
+            self.what_if.request_quietly(CHEAPEST_RANKING)
 
     # Showing ----------------------------------------------------------------
 
@@ -145,7 +145,7 @@ class WhatIfScreen(LiveScreen):
             super().view(),
             result=what_if.changed,
             reading=changed,
-            other=what_if.clean,
+            other_result=what_if.clean,
             other_reading=clean,
             names=("changed", "clean"),
             measure=self._likelihood,
@@ -155,12 +155,12 @@ class WhatIfScreen(LiveScreen):
     def view_in(self, pane: Pane, view: View) -> View:
         match pane.id:
             case "stack":
-                return replace(view, result=view.other)
+                return replace(view, result=view.other_result)
             case "output":
                 # The model's output is read without a lens.
                 return replace(view, lens=LOGIT)
             case "depths" if self.what_if.stack.is_clean:
-                return replace(view, other=None, other_reading=None)
+                return replace(view, other_result=None, other_reading=None)
         return view
 
     def draw(self) -> None:
@@ -187,7 +187,7 @@ class WhatIfScreen(LiveScreen):
                 layer=live.layers_done if live else 0,
                 layers=live.model.n_layers if live and live.state is not RunState.WAITING else 0,
                 seconds=live.seconds if live else 0,
-                heard_at=live.heard_at if live else 0,
+                reported_at=live.reported_at if live else 0,
                 work=live.work if live else None,
             )
         )
@@ -219,7 +219,7 @@ class WhatIfScreen(LiveScreen):
         """The layer at the cursor, or as many from it on as the count."""
         last = self.what_if.clean.model.n_layers - 1
         first = min(self.cursor.layer, last)
-        return range(first, min(first + self.take_count(), last + 1))
+        return range(first, min(first + self.pop_count(), last + 1))
 
     def change(self, stack: Stack) -> None:
         """Run this stack of layers, and show it."""

@@ -28,7 +28,7 @@ _LONGEST_TOKEN = 24
 
 def names_of(a: SessionRun, b: SessionRun) -> tuple[str, str]:
     """Names that distinguish two runs: by model, prompt and skipped layers, else by number."""
-    models = told_apart(a.model, b.model)
+    models = distinct_names(a.model, b.model)
     prompts = a.prompt.text != b.prompt.text
     layers = changes_of(a.settings) != changes_of(b.settings)
     differ = models[0] != models[1]
@@ -46,7 +46,7 @@ def names_of(a: SessionRun, b: SessionRun) -> tuple[str, str]:
     return f"A {name(a)}", f"B {name(b)}"
 
 
-def told_apart(a: ModelInfo, b: ModelInfo) -> tuple[str, str]:
+def distinct_names(a: ModelInfo, b: ModelInfo) -> tuple[str, str]:
     """Names of two models, with dtype and device where the names alone are the same."""
     if a.name != b.name or (weights_dtype(a), a.device) == (weights_dtype(b), b.device):
         return a.name, b.name
@@ -93,11 +93,11 @@ def lacks(run: SessionRun, other: SessionRun, metrics: Sequence[str] | None = No
 
     `metrics` limits the search; None for all.
     """
-    here, there = run.result, other.result
-    if here is None or there is None or run.state.is_live:
+    result, other_result = run.result, other.result
+    if result is None or other_result is None or run.state.is_live:
         return []
     names = [metric.name for metric in METRICS] if metrics is None else metrics
-    lacking = [name for name in names if there.has_all(name) and not here.has_all(name)]
+    lacking = [name for name in names if other_result.has_all(name) and not result.has_all(name)]
     return run.to_compute(lacking)[0]
 
 
@@ -115,9 +115,9 @@ def _about_tokens(a: PromptTokens, b: PromptTokens, alignment: Alignment) -> str
         case TokenMatch.SHIFTED:
             more, less = ("A", "B") if alignment.longer == "a" else ("B", "A")
             text = (a if more == "A" else b).texts[0]
-            shown = printable(text[:_LONGEST_TOKEN])
+            token_text = printable(text[:_LONGEST_TOKEN])
             return (
-                f"{more} begins with {shown}, {less} does not: "
+                f"{more} begins with {token_text}, {less} does not: "
                 f"token t of {less} is beside t + 1 of {more}."
             )
         case TokenMatch.ANSWER:

@@ -53,7 +53,7 @@ class Datasets:
         """How to get a data set that is not here, in sentences."""
         return how_to_get(name, self._folder)
 
-    def known(self, name: str, level: int | None) -> SetPrompts | None:
+    def already_read(self, name: str, level: int | None) -> SetPrompts | None:
         """The prompts read from a data set at a level (None: all); None if not read yet."""
         return self._read.get((name, level))
 

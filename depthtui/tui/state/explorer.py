@@ -105,7 +105,7 @@ class Explorer:
         spec: the model to open with.
         settings: the user's settings.
         host: the app.
-        given: the settings that the command line names.
+        given_options: the settings that the command line names.
         trusted: the models whose own Python code the command line lets run.
         engine_command: the command that reaches an engine elsewhere; empty for one on this machine.
 
@@ -138,7 +138,7 @@ class Explorer:
         spec: ModelSpec,
         settings: Settings,
         host: Host,
-        given: Mapping[str, Any] | None = None,
+        given_options: Mapping[str, Any] | None = None,
         trusted: Iterable[ModelSpec] = (),
         engine_command: str = "",
     ) -> None:
@@ -146,7 +146,7 @@ class Explorer:
         self.engine_command = engine_command
         self._trusted = TrustedModels(trusted)
         self.settings = settings
-        self.given = given or {}
+        self.given_options = given_options or {}
         self.session = Session()
         self.model: ModelInfo | None = None
         self.progress: Progress | None = None
@@ -168,9 +168,9 @@ class Explorer:
         self.inspections = Inspections(self._free_engine, lambda: self.model)
         self.pair = RunPair()
         self.draft: tuple[Prompt, bool] | None = None
-        self._asked: tuple[Prompt, bool] | None = None
+        self._prompt_and_template: tuple[Prompt, bool] | None = None
         self._engine: EngineConnection | None = None
-        self._steps_left = 0
+        self._further_steps = 0
         self.is_stepping = False
         self._once_loaded: Callable[[ModelInfo], None] | None = None
         self._controls: dict[str, str] = {}
@@ -178,11 +178,11 @@ class Explorer:
         self.unasked_seconds = MOST_SECONDS
 
     @property
-    def asked(self) -> tuple[Prompt, bool]:
+    def prompt_and_template(self) -> tuple[Prompt, bool]:
         """The prompt that `run` would run, and whether it is wrapped in the chat template."""
         current = self.session.current
-        if self._asked is not None:
-            return self._asked
+        if self._prompt_and_template is not None:
+            return self._prompt_and_template
         if current is not None:
             return current.prompt, current.settings.chat_template
         return self.host.first_prompt(), self.settings.chat_template
@@ -190,12 +190,12 @@ class Explorer:
     @property
     def prompt(self) -> Prompt:
         """The prompt that `run` would run."""
-        return self.asked[0]
+        return self.prompt_and_template[0]
 
     @property
     def chat_template(self) -> bool:
         """Whether `run` would wrap the prompt in the chat template."""
-        return self.asked[1]
+        return self.prompt_and_template[1]
 
     @property
     def can_run(self) -> bool:
@@ -252,8 +252,8 @@ class Explorer:
             )
         )
         self._send_load(self._engine, self.spec)
-        self.token_count.ask_no_more()
-        self.inspections.ask_no_more()
+        self.token_count.drop_requests()
+        self.inspections.drop_requests()
 
     def ask_engine(self, command: Command) -> None:
         """Send the engine a question that it answers at any time.
@@ -276,11 +276,11 @@ class Explorer:
         if self._engine is not None:
             self._engine.kill()
             self._engine = None
-        self.models.ask_no_more()
+        self.models.drop_requests()
 
     def load(self, spec: ModelSpec) -> None:
         """Switch to another model; the session stays."""
-        self._expect_nothing()
+        self._cancel_waiting()
         self._load(spec)
 
     def run_on_model(self, run: SessionRun, spec: ModelSpec) -> None:
@@ -297,8 +297,8 @@ class Explorer:
     def _run_beside(
         self, first: SessionRun, spec: ModelSpec, prompt: Prompt, chat_template: bool
     ) -> None:
-        self._expect_nothing()
-        self._asked, self.draft = (prompt, chat_template), None
+        self._cancel_waiting()
+        self._prompt_and_template, self.draft = (prompt, chat_template), None
         self._with_model(spec, partial(self._start_beside, first, prompt, chat_template))
 
     def _start_beside(
@@ -318,7 +318,7 @@ class Explorer:
         self.pair.wait(first, second)
         self._send(second)
 
-    def _expect_nothing(self) -> None:
+    def _cancel_waiting(self) -> None:
         """Cancel the action that waits for a model, and a comparison that is not shown yet."""
         self._once_loaded = None
         self.pair.forget()
@@ -339,8 +339,8 @@ class Explorer:
         if self.session.live is not None:
             self.stop()
             self.phase = Phase.READY
-        self._expect_nothing()
-        self._asked = None
+        self._cancel_waiting()
+        self._prompt_and_template = None
         if self.is_loading:
             # The model being loaded is for these runs, not for a run of its own.
             self._once_loaded = lambda model: None
@@ -381,7 +381,7 @@ class Explorer:
     def trust(self, question: CodeQuestion) -> None:
         """Load a model with its own Python code, which may run until the explorer ends."""
         self._trusted.add(question.spec)
-        self._expect_nothing()
+        self._cancel_waiting()
         self._once_loaded = question.then
         self._load(question.spec)
 
@@ -401,20 +401,20 @@ class Explorer:
             chat_template: whether it is wrapped in the chat template; None follows the user's
                 settings where the prompt is not the current one.
         """
-        asked, wrapped = self.asked
+        requested, wrapped = self.prompt_and_template
         if prompt is not None:
-            asked, wrapped = prompt, self.settings.chat_template
+            requested, wrapped = prompt, self.settings.chat_template
         if chat_template is not None:
             wrapped = chat_template
-        self._asked, self.draft = (asked, wrapped), None
-        self._expect_nothing()
+        self._prompt_and_template, self.draft = (requested, wrapped), None
+        self._cancel_waiting()
         if self.model is None or self._free_engine() is None:
             return
         self.stop()
-        settings = self._run_settings(asked, wrapped)
+        settings = self._run_settings(requested, wrapped)
         current = self.session.current
-        is_repeated = current is not None and current.answers(self.model, asked, settings)
-        run = self.session.start(self.model, asked, settings)
+        is_repeated = current is not None and current.answers(self.model, requested, settings)
+        run = self.session.start(self.model, requested, settings)
         self._send(run, step, fresh=is_repeated)
 
     def compute(self, *metrics: str, run: SessionRun | None = None, **changes: Any) -> None:
@@ -479,7 +479,7 @@ class Explorer:
         engine = self._free_engine()
         if engine is None or self.model is None:
             return
-        self._expect_nothing()
+        self._cancel_waiting()
         self.stop()
         text = GenerationState(self.session.next_id(), self.model, self.prompt, settings)
         self.generation_state = text
@@ -500,7 +500,7 @@ class Explorer:
 
         if self._engine is None or not self.can_sweep:
             return
-        self._expect_nothing()
+        self._cancel_waiting()
         self.stop()
         keeps = bool(self.engine_command)
         try:
@@ -536,31 +536,31 @@ class Explorer:
         if self.can_run and self.model is not None and self.model.spec == cell.model:
             self.run(record.prompt, chat_template=wrapped)
         else:
-            self._asked = record.prompt, wrapped
+            self._prompt_and_template = record.prompt, wrapped
             self.load(cell.model)
 
     def show_run(self, run: SessionRun) -> bool:
         """Show a run; its prompt is the one that `run` runs from now on.
 
-        False for a run of a kept session that the cache no longer has: see `compute_kept`.
+        False for a run of a kept session that the cache no longer has: see `compute_unopened`.
         """
-        if run.state is RunState.KEPT:
+        if run.state is RunState.UNOPENED:
             self.open_run(run, self.sessions.result_of(run))
-        if run.state is RunState.KEPT:
+        if run.state is RunState.UNOPENED:
             return False
         self.session.select(run)
-        self._asked = None
+        self._prompt_and_template = None
         return True
 
-    def compute_kept(self, run: SessionRun) -> None:
+    def compute_unopened(self, run: SessionRun) -> None:
         """Compute a kept session's run with its model, which is loaded first."""
-        self._expect_nothing()
-        self._asked = run.prompt, run.settings.chat_template
+        self._cancel_waiting()
+        self._prompt_and_template = run.prompt, run.settings.chat_template
         self._with_model(run.model.spec, partial(self._recall, run))
 
     def open_run(self, run: SessionRun, result: RunResult | None) -> None:
         """Set the result of a kept session's run; None where the cache no longer has it."""
-        if result is not None and run.state is RunState.KEPT:
+        if result is not None and run.state is RunState.UNOPENED:
             self.session.open_run(run, result)
             if self.model is not None:
                 self.session.adopt(self.model)
@@ -568,14 +568,14 @@ class Explorer:
     def _swept(self, finished: SweepFinished) -> None:
         """Report how a sweep ended, and update the loaded model."""
         assert self.sweep is not None
-        before, self.model = self.model, finished.model
+        former, self.model = self.model, finished.model
         if not self.is_loading:
             self.phase = Phase.READY if self.model else Phase.NO_MODEL
             if self.model is None:
                 self.problem = Problem("The sweep left no model loaded.", "m chooses one.")
             else:
                 self.spec = self.model.spec
-        is_other = self.model is not None and self.model != before
+        is_other = self.model is not None and self.model != former
         loaded = self.model.name if self.model is not None and is_other else ""
         self.host.show_toast(self.sweep.end_toast(loaded))
 
@@ -600,14 +600,14 @@ class Explorer:
             return settings
         names = ("skip_part", "skip_everywhere", *CHOICES)
         settings = replace(settings, **{name: getattr(current.settings, name) for name in names})
-        shown = current.prompt, current.settings.chat_template, current.model
-        if shown != (prompt, chat_template, self.model):
+        current_key = current.prompt, current.settings.chat_template, current.model
+        if current_key != (prompt, chat_template, self.model):
             return settings
         return replace(settings, answer_start=current.settings.answer_start)
 
     def _send(self, run: SessionRun, step: bool = False, fresh: bool = False) -> None:
         assert self._engine is not None
-        self.phase, self._steps_left, self.is_stepping = Phase.RUNNING, 0, False
+        self.phase, self._further_steps, self.is_stepping = Phase.RUNNING, 0, False
         recall = not (step or fresh)
         self._engine.send(StartRun(run.engine_id, run.prompt, run.settings, step, fresh, recall))
 
@@ -616,14 +616,14 @@ class Explorer:
         works = self.session.live is not None or any(work.is_live for work in self._work)
         if self._engine is not None and (works or self.phase is Phase.LOADING):
             self._engine.send(Stop())
-            self.inspections.ask_no_more()
+            self.inspections.drop_requests()
 
     def step(self, layers: int = 1) -> None:
         """Let a halted run compute more layers, one by default; a stepping one, as many more."""
         if self.is_stepping:
-            self._steps_left += layers
+            self._further_steps += layers
         else:
-            self._steps_left, self.is_stepping = layers - 1, True
+            self._further_steps, self.is_stepping = layers - 1, True
             self._resume(Step())
 
     def run_on(self) -> None:
@@ -633,8 +633,8 @@ class Explorer:
 
     def _halted(self) -> None:
         self.phase, self.is_stepping = Phase.HALTED, False
-        if self._steps_left:
-            self.step(self._steps_left)
+        if self._further_steps:
+            self.step(self._further_steps)
 
     def _resume(self, command: Step | Continue) -> None:
         run = self.session.live
@@ -649,7 +649,7 @@ class Explorer:
             self.stop()
             self.phase = Phase.READY
         if run is self.session.current:
-            self._asked = None
+            self._prompt_and_template = None
         self.session.delete(run)
 
     def change(self, **changes: Any) -> None:
@@ -659,7 +659,7 @@ class Explorer:
             self.settings = replace(self.settings, **changed)
             self.host.keep_settings(changed)
 
-    def take(self, **changes: Any) -> None:
+    def change_session(self, **changes: Any) -> None:
         """Change some settings for this session, as if it had begun with them."""
         self.settings = replace(self.settings, **changes)
         self.reading.begin_with(**changes)
@@ -667,7 +667,7 @@ class Explorer:
     def handle(self, event: Event) -> None:
         """Update the state with an engine's event."""
         if self.engine_command and isinstance(event, RunFinished):
-            event = replace(event, keys=self.sessions.keep_here(event.result, event.keys))
+            event = replace(event, keys=self.sessions.keep_in_cache(event.result, event.keys))
         work = next((work for work in self._work if work.handle(event)), None)
         if work is not None:
             self._follow_work(work, event)
@@ -720,17 +720,17 @@ class Explorer:
         """Report the result of a text, a sweep or a written model."""
         if isinstance(event, SweepFinished):
             self._swept(event)
-        elif isinstance(work, ModelWriting) and work.said is not None:
+        elif isinstance(work, ModelWriting) and work.outcome is not None:
             self.progress = None
             self._settle()
-            self.host.show_toast(work.said)
+            self.host.show_toast(work.outcome)
         elif isinstance(event, Failed):
             self.host.show_toast(Toast(event.words, "error", "Nothing was written"))
 
     def engine_died(self, death: EngineDeath) -> None:
         """Handle the end of the process: keep every result and say how to continue."""
         self._engine, self._once_loaded = None, None
-        self.models.ask_no_more()
+        self.models.drop_requests()
         self.pair.stop_waiting()
         self.phase, self.progress = Phase.DEAD, None
         state_words = "Every result is kept" if self.session.results else "Nothing was lost"
@@ -738,11 +738,11 @@ class Explorer:
         has_reason = death.last_line and (death.code >= 0 or death.problem)
         detail = f" It last said: {death.last_line}" if has_reason else ""
         where = f" Log: {death.log}" if death.log else ""
-        ended, again = "The engine process ended.", "starts it again"
+        end_words, key_words = "The engine process ended.", "starts it again"
         if self.engine_command:
-            ended, again = f"The engine is gone: `{self.engine_command}`.", "connects again"
+            end_words, key_words = f"The engine is gone: `{self.engine_command}`.", "connects again"
         self.problem = Problem(
-            f"{ended} {death.reason}{detail}", f"{state_words}; r {again}.{where}"
+            f"{end_words} {death.reason}{detail}", f"{state_words}; r {key_words}.{where}"
         )
 
     def _loaded(self, model: ModelInfo) -> None:
@@ -754,14 +754,14 @@ class Explorer:
         self.session.adopt(model)
         recent = opened_last(model.spec.name, self.settings.recent_models)
         # The next start does not open another machine's models here.
-        remember = self.take if self.engine_command else self.change
+        remember = self.change_session if self.engine_command else self.change
         remember(last_model=recent[0], recent_models=recent)
         then, self._once_loaded = self._once_loaded, None
         if then is not None:
             then(model)
             return
         current = self.session.current
-        settings = self._run_settings(*self.asked)
+        settings = self._run_settings(*self.prompt_and_template)
         if current is None or not current.answers(model, self.prompt, settings):
             self.run()
 

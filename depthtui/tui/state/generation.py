@@ -51,8 +51,8 @@ class GenerationState:
         self.seconds = 0.0
         self.problem = ""
         self.preparing = ""
-        nothing = PromptTokens(np.zeros(0, np.int64), [], 0)
-        self._generation = Generation.empty(model, prompt, settings, nothing)
+        no_tokens = PromptTokens(np.zeros(0, np.int64), [], 0)
+        self._generation = Generation.empty(model, prompt, settings, no_tokens)
         self._unjoined: list[Continuation] = []
 
     @property
@@ -136,15 +136,17 @@ class GenerationState:
 
     def trend_words(self) -> str:
         """Whether depth rises or falls as the text goes on, once written; empty until then."""
-        written = self.generation.continuation
-        return "" if self.is_live or not len(written) else trend_sentence(written)
+        continuation = self.generation.continuation
+        return "" if self.is_live or not len(continuation) else trend_sentence(continuation)
 
     def as_prompt(self) -> Prompt:
         """Prompt and text as one prompt, to be read teacher-forced; the text is the answer."""
-        written = self.generation.continuation
+        continuation = self.generation.continuation
         if self._generation.stopped_by == "end":
             # The token that ends a text is not part of its words.
-            written = replace(written, texts=written.texts[:-1], ids=written.ids[:-1])
+            continuation = replace(
+                continuation, texts=continuation.texts[:-1], ids=continuation.ids[:-1]
+            )
         question = self.prompt.question
         # This is no prompt of its task: it must not be pooled with those.
-        return Prompt(question + written.text, written.text, task="written")
+        return Prompt(question + continuation.text, continuation.text, task="written")

@@ -46,17 +46,17 @@ class Inspections:
     ) -> None:
         self._free_engine = free_engine
         self._model = model
-        self._kept: dict[_InspectionKey, LayerInspected] = {}
-        self._asked: _InspectionKey | None = None
+        self._answers: dict[_InspectionKey, LayerInspected] = {}
+        self._pending: _InspectionKey | None = None
 
-    def ask(self, run: SessionRun, layer: int, token: int, lens: str) -> None:
+    def request(self, run: SessionRun, layer: int, token: int, lens: str) -> None:
         """Request a page, unless it is here or cannot be computed."""
         place = _place(run, layer, token, lens)
         engine = self._free_engine()
-        if place in self._kept or place == self._asked or engine is None:
+        if place in self._answers or place == self._pending or engine is None:
             return
         if not self.why_not(run, layer):
-            self._asked = place
+            self._pending = place
             engine.send(InspectLayer(run.engine_id, run.prompt, run.settings, layer, token, lens))
 
     def why_not(self, run: SessionRun, layer: int) -> str:
@@ -73,27 +73,27 @@ class Inspections:
 
     def of(self, run: SessionRun, layer: int, token: int, lens: str) -> Inspection | None:
         """A page; None where it is not here."""
-        answer = self._kept.get(_place(run, layer, token, lens))
+        answer = self._answers.get(_place(run, layer, token, lens))
         return None if answer is None else answer.inspection
 
     def problem(self, run: SessionRun, layer: int, token: int, lens: str) -> str:
         """Why a page is not here; empty where it is, or is being computed."""
-        answer = self._kept.get(_place(run, layer, token, lens))
+        answer = self._answers.get(_place(run, layer, token, lens))
         return self.why_not(run, layer) if answer is None else answer.problem
 
     def answered(self, event: LayerInspected) -> None:
         """Keep a page."""
-        place = self._asked
+        place = self._pending
         if place is None or (place.layer, place.token) != (event.layer, event.token):
             return
-        self._asked = None
-        self._kept[place] = event
-        while len(self._kept) > MOST_KEPT:
-            del self._kept[next(iter(self._kept))]
+        self._pending = None
+        self._answers[place] = event
+        while len(self._answers) > MOST_KEPT:
+            del self._answers[next(iter(self._answers))]
 
-    def ask_no_more(self) -> None:
+    def drop_requests(self) -> None:
         """Forget the requests: the engine is another one, or was stopped."""
-        self._asked = None
+        self._pending = None
 
 
 def _place(run: SessionRun, layer: int, token: int, lens: str) -> _InspectionKey:

@@ -36,7 +36,7 @@ class ModelList:
 
     def __init__(self, explorer: Explorer) -> None:
         self._explorer = explorer
-        self._asked: dict[ListModels | FindModel, list[_Answers]] = {}
+        self._pending: dict[ListModels | FindModel, list[_Answers]] = {}
 
     def on_disk(self) -> list[ModelListing]:
         """The models that need no download, those opened before first; slow, so a thread calls it.
@@ -48,7 +48,7 @@ class ModelList:
 
         settings = self._explorer.settings
         if self._explorer.engine_command:
-            listed = self._ask(ListModels())
+            listed = self._answer_to(ListModels())
             assert isinstance(listed, ModelsListed)
             return recent_first(list(listed.models), settings.recent_models)
         return recent_first(on_disk(models_dir(settings.cache_folder)), settings.recent_models)
@@ -62,14 +62,14 @@ class ModelList:
         from depthtui.models.reach import check_can_open
 
         if self._explorer.engine_command:
-            self._ask(FindModel(spec))
+            self._answer_to(FindModel(spec))
         else:
             check_can_open(spec, models_dir(self._explorer.settings.cache_folder))
 
-    def _ask(self, command: ListModels | FindModel) -> ModelsListed | ModelFound:
+    def _answer_to(self, command: ListModels | FindModel) -> ModelsListed | ModelFound:
         """Ask the engine and wait, in a thread."""
         answers: _Answers = SimpleQueue()
-        self._asked.setdefault(command, []).append(answers)
+        self._pending.setdefault(command, []).append(answers)
         self._explorer.ask_engine(command)
         try:
             answer = answers.get(timeout=_PATIENCE)
@@ -84,12 +84,12 @@ class ModelList:
     def answered(self, event: ModelsListed | ModelFound) -> None:
         """Hand an answer to the threads that wait for it."""
         command = FindModel(event.spec) if isinstance(event, ModelFound) else ListModels()
-        for answers in self._asked.pop(command, []):
+        for answers in self._pending.pop(command, []):
             answers.put(event)
 
-    def ask_no_more(self) -> None:
+    def drop_requests(self) -> None:
         """Release the threads that wait for an answer: the engine is gone, or is another one."""
-        waiting, self._asked = self._asked, {}
+        waiting, self._pending = self._pending, {}
         for answers in itertools.chain(*waiting.values()):
             answers.put(None)
 

@@ -14,22 +14,22 @@ class ModelWriting:
 
     Attributes:
         is_live: whether the engine writes it, or will next.
-        said: the message on its result, once it is over.
+        outcome: the message on its result, once it is over.
     """
 
     def __init__(self, run_id: int) -> None:
         self.run_id = run_id
         self.is_live = True
-        self.said: Toast | None = None
+        self.outcome: Toast | None = None
 
     def handle(self, event: Event) -> bool:
         """Update the writing; returns whether the event was about it."""
         match event:
             case ModelWritten() if event.run_id == self.run_id:
                 words = f"{event.layers} layers, {event.parameters:,} parameters in {event.folder}"
-                self.said = Toast(words, title="The model is written")
+                self.outcome = Toast(words, title="The model is written")
             case Failed() if event.run_id == self.run_id:
-                self.said = Toast(event.words, "error")
+                self.outcome = Toast(event.words, "error")
             case _:
                 return False
         self.is_live = False
@@ -38,4 +38,4 @@ class ModelWriting:
     def end(self, problem: str) -> None:
         """End the writing."""
         if self.is_live:
-            self.is_live, self.said = False, Toast(problem, "error")
+            self.is_live, self.outcome = False, Toast(problem, "error")

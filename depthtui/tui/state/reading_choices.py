@@ -86,7 +86,7 @@ def turned(threshold: float, steps: int) -> float:
     return min(max(turned, 1), _THRESHOLD_STEPS - 1) / _THRESHOLD_STEPS
 
 
-def what_lens_lacks(lens: str, result: RunResult, pace: Pace) -> str:
+def needed_for_lens(lens: str, result: RunResult, pace: Pace) -> str:
     """The metric that a lens needs before it reads a run, and its time, in words; else empty."""
     if result.get(LENS_CLASSES[lens]) is not None:
         return ""

@@ -32,7 +32,7 @@ class RunPair:
         if second.state is RunState.FINISHED and first in session.runs:
             self.ready = first, second
 
-    def take(self) -> tuple[SessionRun, SessionRun] | None:
+    def pop_ready(self) -> tuple[SessionRun, SessionRun] | None:
         """Return both runs if they are ready; the next call returns None."""
         pair, self.ready = self.ready, None
         return pair

@@ -42,11 +42,11 @@ class Search:
         if not self.words:
             return []
         if self.scope == "tokens":
-            return [(None, token) for token in _tokens_with(self._holds(), self.words, result)]
+            return [(None, token) for token in _tokens_with(self._matcher(), self.words, result)]
         values = lens_of(result, lens)
         if values is None:
             return []
-        matches = self._holds()
+        matches = self._matcher()
         ids = [id_ for id_, text in values.vocabulary.items() if matches(text)]
         places = np.argwhere(np.isin(values.top_ids, ids).any(axis=2))
         return [(int(layer), int(token)) for layer, token in places]
@@ -70,7 +70,7 @@ class Search:
         self.at = sum(1 for _ in behind) % len(places) if places else 0
         return self.step(result, 0, lens)
 
-    def _holds(self) -> Callable[[str], bool]:
+    def _matcher(self) -> Callable[[str], bool]:
         """A function that returns whether a text contains the words."""
         words = self.words
         if words == words.lower():

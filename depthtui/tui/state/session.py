@@ -44,7 +44,7 @@ class RunState(Enum):
     FINISHED = "finished"
     STOPPED = "stopped"
     FAILED = "failed"
-    KEPT = "not opened"
+    UNOPENED = "not opened"
     """The run is of a kept session: its result is read from the cache, or computed again."""
 
     @property
@@ -77,17 +77,17 @@ class SessionRun:
         result: None until the prompt is tokenised, then filled row by row.
         state: its state.
         seconds: time in the engine so far, without the waits of a halted run.
-        heard_at: when `seconds` was reported, by the monotonic clock.
+        reported_at: when `seconds` was reported, by the monotonic clock.
         halted_at: the layer after which a stepped run waits, or -1.
         problem: why it ended early, in words; may be empty.
         work: the metric that is being computed after the layers, or None.
-        kept: the result before more metrics were requested, or None.
+        former_result: the result before more metrics were requested, or None.
         set_aside: metrics of former settings and their cache keys, by metric and settings.
         remarks: the user's marks and notes.
         kept_run: the run in the kept session that it comes from, or None.
         keys: cache keys of the parts of the result, as in `KeptRun`.
         recalled: names of slower metrics from the cache that were not requested in this session.
-        lens_left: how long the lens still takes, while it is computed after the last layer.
+        lens_time_left: how long the lens still takes, while it is computed after the last layer.
     """
 
     number: int
@@ -99,14 +99,14 @@ class SessionRun:
     result: RunResult | None = None
     state: RunState = RunState.WAITING
     seconds: float = 0.0
-    heard_at: float = field(default_factory=time.monotonic)
+    reported_at: float = field(default_factory=time.monotonic)
     halted_at: int = -1
     problem: str = ""
     work: Work | None = None
-    kept: RunResult | None = None
+    former_result: RunResult | None = None
     set_aside: dict[tuple[object, ...], tuple[MetricResult, str]] = field(default_factory=dict)
     remarks: Remarks = field(default_factory=Remarks)
-    lens_left: TimeLeft | None = None
+    lens_time_left: TimeLeft | None = None
     kept_run: KeptRun | None = None
     keys: dict[str, str] = field(default_factory=dict)
     recalled: tuple[str, ...] = ()
@@ -216,7 +216,7 @@ class Session:
         run = self.start(
             kept_run.model, kept_run.prompt, replace(kept_run.settings, metrics=metrics)
         )
-        run.state, run.kept_run = RunState.KEPT, kept_run
+        run.state, run.kept_run = RunState.UNOPENED, kept_run
         run.started, run.remarks = datetime.fromisoformat(kept_run.started), kept_run.remarks
         same = (
             other for other in former_runs if other.answers(run.model, run.prompt, run.settings)
@@ -244,16 +244,16 @@ class Session:
     def recall(self, run: SessionRun, model: ModelInfo) -> None:
         """Prepare a kept session's run to be computed, with its model as it is loaded now."""
         run.engine_id, run.model, run.state = self.next_id(), model, RunState.WAITING
-        run.heard_at = time.monotonic()
+        run.reported_at = time.monotonic()
         # Slower metrics come from the cache, or are requested again.
         metrics = tuple(name for name in run.settings.metrics if name in OF_THE_PASS)
         run.settings = replace(run.settings, metrics=metrics)
 
     def extend(self, run: SessionRun, settings: RunSettings) -> None:
         """Request more metrics of a run: its rows stay, events of its former work are ignored."""
-        run.engine_id, run.settings, run.kept = self.next_id(), settings, run.result
+        run.engine_id, run.settings, run.former_result = self.next_id(), settings, run.result
         run.state, run.halted_at, run.work, run.problem = RunState.WAITING, -1, None, ""
-        run.seconds, run.heard_at = 0.0, time.monotonic()
+        run.seconds, run.reported_at = 0.0, time.monotonic()
         if run.result is not None:
             run.result = replace(run.result, settings=settings)
             # A failed metric is tried again: until then it is not marked as unavailable.
@@ -340,18 +340,18 @@ class Session:
             return None
         match event:
             case RunStarted(tokens=tokens):
-                run.state, run.heard_at = RunState.RUNNING, time.monotonic()
+                run.state, run.reported_at = RunState.RUNNING, time.monotonic()
                 if run.result is None:
                     run.result = empty_result(run.model, run.prompt, run.settings, tokens)
                     self._show(run)
             case Rows(metric=metric, first=first, rows=rows, seconds=seconds):
-                result = self._put(run, seconds)
+                result = self._result_at(run, seconds)
                 result.measured[metric].put(first, rows, event.from_token)
                 result.layers_done = max(result.layers_done, event.layers_done)
                 if metric == logit_lens.METRIC.name and result.layers_done == run.model.n_layers:
                     run.work = _lens_work(run, event)
             case MetricRows(metric=metric, value=value, seconds=seconds):
-                result_so_far = self._put(run, seconds)
+                result_so_far = self._result_at(run, seconds)
                 if value is not None:
                     result_so_far.put(metric, value)
                 run.work = Work(metric, event.done, event.total, event.seconds_left)
@@ -379,7 +379,7 @@ class Session:
         """Mark a halted run as continued."""
         if run.state is RunState.HALTED:
             run.state, run.halted_at = RunState.RUNNING, -1
-            run.heard_at = time.monotonic()
+            run.reported_at = time.monotonic()
 
     def engine_died(self, reason: str) -> None:
         """End the live runs; their results so far stay."""
@@ -403,24 +403,26 @@ class Session:
         if self.marked is run:
             self.marked = None
         if self.current is run:
-            remaining = list(self.shown())
+            remaining = list(self.runs_with_result())
             self.current = remaining[min(index, len(remaining) - 1)] if remaining else None
             if self.marked is self.current:
                 self.marked = None
 
-    def before(self, run: SessionRun | None) -> SessionRun | None:
+    def neighbour_of(self, run: SessionRun | None) -> SessionRun | None:
         """The run before this one, or the one after where this is the first."""
-        others = [other for other in self.shown() if other is not run]
+        others = [other for other in self.runs_with_result() if other is not run]
         earlier = [other for other in others if run is not None and other.number < run.number]
         return earlier[-1] if earlier else others[0] if others else None
 
-    def shown(self) -> Iterator[SessionRun]:
+    def runs_with_result(self) -> Iterator[SessionRun]:
         """The runs that have a result, oldest first."""
         return (run for run in self.runs if run.result is not None)
 
     def listed(self) -> Iterator[SessionRun]:
         """The runs that can be shown, at once or once they are opened; oldest first."""
-        return (run for run in self.runs if run.result is not None or run.state is RunState.KEPT)
+        return (
+            run for run in self.runs if run.result is not None or run.state is RunState.UNOPENED
+        )
 
     @property
     def results(self) -> list[RunResult]:
@@ -435,36 +437,36 @@ class Session:
             for result in results
         ]
 
-    def _put(self, run: SessionRun, seconds: float) -> RunResult:
+    def _result_at(self, run: SessionRun, seconds: float) -> RunResult:
         assert run.result is not None, "rows of a run that has not started"
-        run.seconds, run.heard_at = seconds, time.monotonic()
+        run.seconds, run.reported_at = seconds, time.monotonic()
         return run.result
 
     def _finish(self, run: SessionRun, result: RunResult) -> None:
         if run.result is None:
             self._show(run)
-        stopped = not result.complete and run.kept is not None
+        stopped = not result.complete and run.former_result is not None
         run.result = _added(run.result, result) if stopped and run.result else result
         run.state = RunState.FINISHED if run.result.complete else RunState.STOPPED
         more = [name for name in result.settings.metrics if name not in run.settings.metrics]
         run.recalled = (*run.recalled, *more)
         run.settings = replace(run.settings, metrics=(*run.settings.metrics, *more))
         if stopped:
-            _ask_no_more(run)
-        run.halted_at, run.work, run.kept, run.lens_left = -1, None, None, None
+            _cancel_requests(run)
+        run.halted_at, run.work, run.former_result, run.lens_time_left = -1, None, None, None
         self._forget_aside(run)
         if result.provenance is not None:
             run.seconds = result.provenance.seconds
 
     def _end(self, run: SessionRun, state: RunState, problem: str) -> None:
-        if run.kept is not None and run.kept.complete:
+        if run.former_result is not None and run.former_result.complete:
             # The result before the request is still complete.
             state = RunState.FINISHED
-            _ask_no_more(run)
+            _cancel_requests(run)
         run.state, run.problem, run.halted_at = state, problem, -1
-        run.work, run.kept = None, None
+        run.work, run.former_result = None, None
         if run.result is None and run.kept_run is not None:
-            run.state = RunState.KEPT
+            run.state = RunState.UNOPENED
         elif run.result is None and run in self.runs:
             self.runs.remove(run)
         self._forget_aside(run)
@@ -485,12 +487,12 @@ def _lens_work(run: SessionRun, rows: Rows) -> Work:
     n_part = next(values.shape[1] for _, values in arrays_of(rows.rows))
     done_depths = 1 if rows.first == depths - 1 else 1 + rows.stop
     done, total = rows.from_token * depths + n_part * done_depths, depths * tokens
-    if run.lens_left is None:
-        run.lens_left = TimeLeft(rows.seconds, None)
-    return Work(rows.metric, done, total, run.lens_left.at(rows.seconds, done / total))
+    if run.lens_time_left is None:
+        run.lens_time_left = TimeLeft(rows.seconds, None)
+    return Work(rows.metric, done, total, run.lens_time_left.at(rows.seconds, done / total))
 
 
-def _ask_no_more(run: SessionRun) -> None:
+def _cancel_requests(run: SessionRun) -> None:
     """Cancel the requested metrics that a run has no values of."""
     result = run.result
     assert result is not None

@@ -86,7 +86,7 @@ class Sessions:
         """
         if not (self.is_on and self._is_worth_keeping):
             return
-        session = self._as_kept(layer, token, measure)
+        session = self._contents(layer, token, measure)
         if self._last is not None and session.differs_by_looks(self._last):
             session = replace(session, kept=self._last.kept)
         self._last = session
@@ -146,7 +146,7 @@ class Sessions:
             return None
         return read_run(self._store, run.kept_run)
 
-    def whole(self) -> tuple[list[RunResult], list[str]]:
+    def all_results(self) -> tuple[list[RunResult], list[str]]:
         """The results of every run of the session, and the names of the runs without one.
 
         A run that is not opened is read from the cache.
@@ -160,7 +160,7 @@ class Sessions:
                 results.append(replace(result, remarks=run.remarks))
         return results, missing
 
-    def keep_here(self, result: RunResult, keys: Mapping[str, str]) -> dict[str, str]:
+    def keep_in_cache(self, result: RunResult, keys: Mapping[str, str]) -> dict[str, str]:
         """Keep the results of an engine elsewhere; returns the keys of their parts in this cache.
 
         The engine is not trusted with the cache: its own `keys` name nothing here.
@@ -209,7 +209,7 @@ class Sessions:
         explorer = self._explorer
         return explorer.host.first_prompt(), explorer.settings.run_settings().metrics
 
-    def _as_kept(self, layer: int, token: int, measure: str) -> KeptSession:
+    def _contents(self, layer: int, token: int, measure: str) -> KeptSession:
         session, settings = self._explorer.session, self._explorer.settings
         runs = list(session.listed())
         return KeptSession(
@@ -231,7 +231,7 @@ class Sessions:
 
 
 def _as_kept_run(run: SessionRun) -> KeptRun:
-    if run.state is RunState.KEPT and run.kept_run is not None:
+    if run.state is RunState.UNOPENED and run.kept_run is not None:
         return replace(run.kept_run, remarks=run.remarks)
     result = run.result
     return KeptRun(

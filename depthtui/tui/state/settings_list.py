@@ -89,7 +89,7 @@ class SettingsList:
         self._touched: set[str] = set()
         self._later: dict[str, Any] = {}
         self._file = Settings()
-        self._said: frozenset[str] = frozenset()
+        self._names_in_file: frozenset[str] = frozenset()
         self.problem = ""
         self.read_file()
 
@@ -99,7 +99,7 @@ class SettingsList:
             self._file, self._said = load_settings(self._path), settings_in_file(self._path)
             self.problem = ""
         except DepthError as error:
-            self._file, self._said, self.problem = Settings(), frozenset(), str(error)
+            self._file, self._names_in_file, self.problem = Settings(), frozenset(), str(error)
 
     def rows(self) -> Iterator[tuple[str, list[SettingRow]]]:
         """The rows by group."""
@@ -114,8 +114,8 @@ class SettingsList:
             name,
             option.group or OWN_GROUP,
             option.sentence,
-            self._shown(name, self.value(name)),
-            self._shown(name, getattr(Settings(), name)),
+            self._as_text(name, self.value(name)),
+            self._as_text(name, getattr(Settings(), name)),
             self._source(name),
             effect_of(name),
         )
@@ -154,7 +154,7 @@ class SettingsList:
         if effect_of(name) is EffectTime.NEXT_START:
             self._later[name] = value
         else:
-            self._explorer.take(**{name: value})
+            self._explorer.change_session(**{name: value})
 
     def cycle(self, name: str) -> None:
         """Set a setting to its next choice."""
@@ -170,7 +170,7 @@ class SettingsList:
     def unwritten(self) -> dict[str, Any]:
         """The changes made here that differ from the file."""
         values = {name: self.value(name) for name in options_of(Settings) if name in self._touched}
-        return {name: value for name, value in values.items() if value != self._said_of(name)}
+        return {name: value for name, value in values.items() if value != self._value_in_file(name)}
 
     def write(self) -> Path:
         """Write the changes into the file; everything else in it stays as it is.
@@ -183,28 +183,28 @@ class SettingsList:
         self.read_file()
         return path
 
-    def _said_of(self, name: str) -> Any:
+    def _value_in_file(self, name: str) -> Any:
         return getattr(self._file, name)
 
     def _source(self, name: str) -> Source:
-        value, options = self.value(name), self._explorer.given
+        value, options = self.value(name), self._explorer.given_options
         if name in self.unwritten:
             return Source.UNWRITTEN
         if name in options and options[name] == value:
             return Source.COMMAND_LINE
-        if value != self._said_of(name):
+        if value != self._value_in_file(name):
             return Source.SESSION
         if name == "cache_dir" and value is None and os.environ.get("DEPTHTUI_CACHE_DIR"):
             return Source.ENVIRONMENT
-        return Source.FILE if name in self._said else Source.DEFAULT
+        return Source.FILE if name in self._names_in_file else Source.DEFAULT
 
-    def _shown(self, name: str, value: Any) -> str:
+    def _as_text(self, name: str, value: Any) -> str:
         if name == "keys":
             return f"{len(value)} remapped" if value else "none remapped"
         if name == "cache_dir" and value is None:
             return str(default_cache_dir())
-        shown = [label for label, choice in self.choices(name).items() if choice == value]
-        return shown[0] if shown else options_of(Settings)[name].text(value)
+        labels = [label for label, choice in self.choices(name).items() if choice == value]
+        return labels[0] if labels else options_of(Settings)[name].text(value)
 
 
 def effect_of(name: str) -> EffectTime:

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt
 from depthtui.report.skips import changes_of
-from depthtui.tui.state.comparison import told_apart
+from depthtui.tui.state.comparison import distinct_names
 from depthtui.tui.state.dataset_prompts import Datasets
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
@@ -55,13 +55,13 @@ class Status:
         state: the engine's activity.
         layer, layers: layers done, and layers of the run; 0 and 0 while it waits for the engine.
         seconds: the run's time so far.
-        heard_at: when `seconds` was reported, by the monotonic clock; 0 where the run is over.
+        reported_at: when `seconds` was reported, by the monotonic clock; 0 where the run is over.
         cached: whether the result came from the cache; None while there is none.
         memory: bytes that the engine uses for that model, or 0.
         work: the metric that the run computes after its layers, or None.
         swept: the number of prompts of a sweep that are done, and of all.
         stage: the progress of a load, or of writing a model.
-        sweep_left: seconds that the sweep still takes; negative where unknown.
+        sweep_seconds_left: seconds that the sweep still takes; negative where unknown.
     """
 
     model: ModelInfo | None = None
@@ -74,13 +74,13 @@ class Status:
     layer: int = 0
     layers: int = 0
     seconds: float = 0.0
-    heard_at: float = 0.0
+    reported_at: float = 0.0
     cached: bool | None = None
     memory: int = 0
     work: Work | None = None
     swept: tuple[int, int] = (0, 0)
     stage: str = ""
-    sweep_left: float = -1.0
+    sweep_seconds_left: float = -1.0
 
 
 def status_of(explorer: Explorer, datasets: Datasets | None = None) -> Status:
@@ -97,7 +97,7 @@ def status_of(explorer: Explorer, datasets: Datasets | None = None) -> Status:
     return Status(
         model=model,
         loads=explorer.spec.name if explorer.is_loading else "",
-        loaded=told_apart(run.model, loaded)[1] if run and loaded and is_other else "",
+        loaded=distinct_names(run.model, loaded)[1] if run and loaded and is_other else "",
         task=" · ".join(filter(None, (changes, task_title(prompt)))),
         number=_number(prompt, explorer.settings.seed, datasets),
         is_wrapped=run.settings.chat_template if run else explorer.chat_template,
@@ -105,13 +105,13 @@ def status_of(explorer: Explorer, datasets: Datasets | None = None) -> Status:
         layer=live.layers_done if live else 0,
         layers=live.model.n_layers if live and live.state is not RunState.WAITING else 0,
         seconds=timed.seconds if timed else 0,
-        heard_at=live.heard_at if live else 0,
+        reported_at=live.reported_at if live else 0,
         cached=is_cached,
         memory=explorer.memory.used if explorer.memory and loaded and not is_other else 0,
         work=live.work if live else None,
-        swept=(sweep.done, sweep.total) if sweep else (0, 0),
+        swept=(sweep.n_done, sweep.n_prompts) if sweep else (0, 0),
         stage=stage_of(explorer),
-        sweep_left=sweep.seconds_left if sweep else -1.0,
+        sweep_seconds_left=sweep.seconds_left if sweep else -1.0,
     )
 
 

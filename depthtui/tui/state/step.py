@@ -64,8 +64,8 @@ def _sizes(result: RunResult, layer: int, token: int) -> str:
         contributions.mlp_norm_ratio,
         contributions.layer_norm_ratio,
     )
-    attention, mlp, whole = (float(array[layer, token]) for array in arrays)
+    attention, mlp, layer_ratio = (float(array[layer, token]) for array in arrays)
     if math.isnan(attention) or math.isnan(mlp):
-        return "" if math.isnan(whole) else f"layer {whole:.2f} of |h|"
+        return "" if math.isnan(layer_ratio) else f"layer {layer_ratio:.2f} of |h|"
     mlp_reads = "|h|" if result.model.parallel else "|h+a|"
     return f"attention {attention:.2f} of |h|, MLP {mlp:.2f} of {mlp_reads}"

@@ -43,12 +43,12 @@ class SweepAnalysis:
         self.sweep = sweep
         self.view = SweepView()
         self.is_busy = False
-        self._known: tuple[int, Grouping] | None = None
+        self._view_key: tuple[int, Grouping] | None = None
         self._builder = SweepViewBuilder()
 
     def is_current(self, grouping: Grouping) -> bool:
         """Whether the view is of the sweep as it is now."""
-        return self._known == (self.sweep.version, grouping)
+        return self._view_key == (self.sweep.version, grouping)
 
     def begin(self, grouping: Grouping) -> Request | None:
         """The analysis to compute now; None where one is running or nothing changed."""
@@ -67,11 +67,11 @@ class SweepAnalysis:
         is_session, is_live = self.sweep.is_session, request.is_live
         return self._builder.build(request.outcome, request.grouping, is_session, is_live)
 
-    def take_rows(self, rows: tuple[SweepRow, ...]) -> None:
+    def show_rows(self, rows: tuple[SweepRow, ...]) -> None:
         """Show these rows beside the former sentences."""
         self.view = replace(self.view, rows=rows)
 
     def finish(self, request: Request, view: SweepView) -> None:
         """Set the view, and allow the next analysis."""
         self.view, self.is_busy = view, False
-        self._known = (request.version, request.grouping)
+        self._view_key = (request.version, request.grouping)

@@ -43,7 +43,7 @@ class SweepRow:
         key: identifies the row; the same while a sweep runs.
         model, task: names; untrusted.
         short_task: the task with its level, in short, such as `addition 3`.
-        done, total: prompts.
+        n_done, n_prompts: numbers of prompts that ran, and of all.
         failures: the work that failed, and why.
         first: the cell and the record of its first prompt that ran; None while there is none.
         summary: the curves and depths of its prompts; None while there is no prompt.
@@ -55,8 +55,8 @@ class SweepRow:
     model: str
     task: str
     short_task: str
-    done: int
-    total: int
+    n_done: int
+    n_prompts: int
     failures: tuple[Failure, ...]
     first: tuple[Cell, Record] | None
     summary: CellSummary | None
@@ -134,13 +134,13 @@ class SweepView:
         rows: the rows, in the plan's order.
         findings: the answers to the paper's questions, then doubts.
         summary: the summary of every cell.
-        asked: the paper's questions.
+        questions: the paper's questions.
     """
 
     rows: tuple[SweepRow, ...] = ()
     findings: tuple[SweepFinding, ...] = ()
     summary: SweepSummary | None = None
-    asked: Sequence[Question] = ()
+    questions: Sequence[Question] = ()
 
 
 @dataclass

@@ -55,7 +55,7 @@ class Sweeping:
         stage: its progress.
         records: the records of each cell, by the number of the prompt.
         failures: the work that failed, and why.
-        done, total: numbers of prompts.
+        n_done, n_prompts: numbers of prompts that ran, and of all.
         seconds_left: negative where unknown.
         now: the current activity.
         problem: why it could not continue; may be empty.
@@ -72,17 +72,17 @@ class Sweeping:
         self.stage: Stage = "running" if sweep_id else "opened"
         self.records: dict[Cell, dict[int, Record]] = {cell: {} for cell in plan.cells}
         self.failures: list[Failure] = []
-        self.total = sum(cell.task.examples for cell in plan.cells)
-        self.done = 0
+        self.n_prompts = sum(cell.task.examples for cell in plan.cells)
+        self.n_done = 0
         self.seconds_left = -1.0
         self.now = ""
         self.problem = ""
         self.version = 0
         self.reading = ReadingChoices(self)
-        self._kept: SweepFolder | None = None
+        self._sweep_folder: SweepFolder | None = None
         if keeps and folder is not None:
-            self._kept = SweepFolder(folder, lambda notice: None)
-            self._kept.claim()
+            self._sweep_folder = SweepFolder(folder, lambda notice: None)
+            self._sweep_folder.claim()
 
     @classmethod
     def opened(cls, outcome: Outcome, folder: Path | None) -> Sweeping:
@@ -91,7 +91,7 @@ class Sweeping:
         for cell, records in outcome.records.items():
             sweep.records[cell] = {record.number: record for record in records}
         sweep.failures = list(outcome.failures)
-        sweep.done = sum(map(len, sweep.records.values()))
+        sweep.n_done = sum(map(len, sweep.records.values()))
         return sweep
 
     @property
@@ -140,8 +140,8 @@ class Sweeping:
     @property
     def lenses(self) -> tuple[str, ...]:
         """The lenses that read any of the sweep's prompts, and the chosen one."""
-        measured, chosen = self._measured, self.settings.lens
-        return tuple(x for x in LENSES if x == chosen or LENS_METRICS[x] in measured)
+        measured, own_lens = self._measured, self.settings.lens
+        return tuple(x for x in LENSES if x == own_lens or LENS_METRICS[x] in measured)
 
     @property
     def why_fixed(self) -> dict[str, str]:
@@ -161,10 +161,10 @@ class Sweeping:
         match event:
             case SweepProgress(done=done, total=total):
                 # The total is unknown before the engine has looked for prompts that are done.
-                self.done, self.total = done, total or self.total
+                self.n_done, self.n_prompts = done, total or self.n_prompts
                 self.seconds_left, self.now = event.seconds_left, event.now
             case PromptDone(cell=cell, record=text):
-                self._keep(self.plan.cells[cell], text)
+                self._add_record(self.plan.cells[cell], text)
             case PromptFailed():
                 failure = Failure(event.model, event.task, event.prompt, event.message)
                 self.failures.append(failure)
@@ -182,7 +182,7 @@ class Sweeping:
         """A toast about the end; `loaded` is the name of a model that is still loaded, or empty."""
         if self.problem:
             return Toast(self.problem, "error", "The sweep did not run")
-        words = f"{self.done} of {self.total} prompts are there."
+        words = f"{self.n_done} of {self.n_prompts} prompts are there."
         words += f" {loaded} is loaded now." if loaded else ""
         if self.stage == "stopped":
             return Toast(words, title="The sweep was stopped")
@@ -194,16 +194,16 @@ class Sweeping:
     def _finish(self, stage: Stage, problem: str) -> None:
         self.stage, self.now, self.seconds_left = stage, "", -1.0
         self.version += 1
-        if self._kept is not None:
-            self._in_folder(self._write_manifest, self._kept)
+        if self._sweep_folder is not None:
+            self._in_folder(self._write_manifest, self._sweep_folder)
         self.problem = problem or self.problem
 
-    def _keep(self, cell: Cell, text: str) -> None:
+    def _add_record(self, cell: Cell, text: str) -> None:
         record = read_record(text.encode())
         self.records[cell][record.number] = record
         self.version += 1
-        if self._kept is not None:
-            self._in_folder(self._write_record, self._kept, cell, record)
+        if self._sweep_folder is not None:
+            self._in_folder(self._write_record, self._sweep_folder, cell, record)
 
     # Records of an engine elsewhere, written here ------------------------------
 
@@ -212,7 +212,7 @@ class Sweeping:
             write(*arguments)
         except DepthError as error:
             # Records in memory can still be exported.
-            self._kept, self.problem = None, f"No more records are kept here. {error}"
+            self._sweep_folder, self.problem = None, f"No more records are kept here. {error}"
 
     def _write_record(self, folder: SweepFolder, cell: Cell, record: Record) -> None:
         if _KEY.fullmatch(record.key) is None:
@@ -239,7 +239,7 @@ def sweep_of_session(session: Session, summary: SummarySettings) -> Sweeping | N
     Of runs of one prompt on one model, the latest counts; what-ifs are left out.
     """
     runs: dict[tuple[ModelSpec, Prompt], SessionRun] = {}
-    for run in session.shown():
+    for run in session.runs_with_result():
         if run.result is not None and run.result.complete and run.settings.is_clean:
             runs[run.model.spec, run.prompt] = run
     if not runs:

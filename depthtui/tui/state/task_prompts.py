@@ -69,8 +69,8 @@ def _task_of(prompt: Prompt, seed: int, datasets: Datasets | None) -> tuple[Prom
 def task_title(prompt: Prompt) -> str:
     """A prompt's task and level, such as `Word problems, 3 steps` or `MATH, level 3`."""
     task, dataset = TASKS.get(prompt.task), DATASETS.get(prompt.task)
-    named = task or dataset
-    title = named.title if named else printable_chars(prompt.task)
+    source = task or dataset
+    title = source.title if source else printable_chars(prompt.task)
     level = printable_chars(prompt.level)
     if task:
         level = task.level_words(level)

@@ -22,27 +22,27 @@ class TokenCount:
     def __init__(self, free_engine: Callable[[], EngineConnection | None]) -> None:
         self.last: TokensCounted | None = None
         self._free_engine = free_engine
-        self._asked: CountTokens | None = None
+        self._pending: CountTokens | None = None
         self._next: CountTokens | None = None
 
-    def ask(self, prompt: Prompt, chat_template: bool) -> None:
+    def request(self, prompt: Prompt, chat_template: bool) -> None:
         """Request the number of tokens of a prompt; `last` will have it, if a model is loaded."""
         self._next = CountTokens(prompt, chat_template)
-        self._ask_next()
+        self._send_next()
 
     def answered(self, counted: TokensCounted) -> None:
         """Handle a count of the engine."""
-        self.last, self._asked = counted, None
-        self._ask_next()
+        self.last, self._pending = counted, None
+        self._send_next()
 
-    def ask_no_more(self) -> None:
+    def drop_requests(self) -> None:
         """Forget the requests: the engine is another one."""
-        self._asked = self._next = None
+        self._pending = self._next = None
 
-    def _ask_next(self) -> None:
+    def _send_next(self) -> None:
         engine = self._free_engine()
-        if engine is None or self._asked is not None:
+        if engine is None or self._pending is not None:
             return
-        self._asked, self._next = self._next, None
-        if self._asked is not None:
-            engine.send(self._asked)
+        self._pending, self._next = self._next, None
+        if self._pending is not None:
+            engine.send(self._pending)

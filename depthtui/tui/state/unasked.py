@@ -41,6 +41,6 @@ def quick_order(result: RunResult, pace: Pace) -> dict[str, Any]:
     """
     if result.settings.sufficient_order != "model":
         return {}
-    before = preparation_seconds(sufficient.METRIC, result, pace)
-    is_long = not before <= MOST_SECONDS
+    preparation = preparation_seconds(sufficient.METRIC, result, pace)
+    is_long = not preparation <= MOST_SECONDS
     return _OWN_ORDER if is_long and sufficient.has_own_order(len(result.tokens)) else {}

@@ -18,7 +18,7 @@ class LastReading:
     reading: Reading | None = None
 
     def __init__(self) -> None:
-        self._made_of: list[object] = []
+        self._sources: list[object] = []
         self._state: tuple[object, ...] = ()
         self._was_live = True
         self._verdict: Verdict | None = None
@@ -32,12 +32,12 @@ class LastReading:
         A live run may have grown at any time. A new verdict is computed once metrics or layers
         change.
         """
-        made_of: list[object] = [] if result is None else [result, *result.measured.values()]
+        sources: list[object] = [] if result is None else [result, *result.measured.values()]
         state = (settings, result and _how_far(result))
-        is_same = state == self._state and _are_same(made_of, self._made_of)
+        is_same = state == self._state and _are_same(sources, self._sources)
         if is_live or self._was_live or not is_same:
             self.reading = None if result is None else reading_of([result], settings)
-        self._made_of, self._state, self._was_live = made_of, state, is_live
+        self._sources, self._state, self._was_live = sources, state, is_live
         self._has_verdict = self._has_verdict and is_same
         return self.reading
 

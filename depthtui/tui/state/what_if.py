@@ -118,7 +118,7 @@ class Stack:
         return frozenset(layer for block in self.repeated for layer in block.layers)
 
     @property
-    def kept(self) -> tuple[int, ...]:
+    def written_layers(self) -> tuple[int, ...]:
         """The layers of the model that would be written, in the order in which they run."""
         path = path_of(len(self.off), self.repeated)
         return tuple(layer for layer in path if layer not in self.skipped_layers)
@@ -161,7 +161,7 @@ class Stack:
         return "no layer is on" if self.layers_off == len(self.off) else ""
 
     @property
-    def depth_left(self) -> float:
+    def share_on(self) -> float:
         """Share of the sublayers that are on."""
         return 1 - sum(map(len, self.off)) / (2 * len(self.off))
 
@@ -240,18 +240,18 @@ class WhatIf:
         self._run = run
         self._notify = notify
         self.stack = Stack.full(run.model.n_layers)
-        self._before: list[Stack] = []
-        self._after: list[Stack] = []
+        self._former_stacks: list[Stack] = []
+        self._undone_stacks: list[Stack] = []
         self._runs: dict[_Variant, SessionRun] = {}
         self._failed: dict[_Variant, str] = {}
-        self._surveyed: dict[Stack, str] = {}
+        self._prune_rules: dict[Stack, str] = {}
         self._last: RunResult | None = None
         self._to_prune = 0
         self._task: _Variant | _Metrics | None = None
         # Metrics that the engine is computing already are continued after every change.
-        self._wanted = run.settings.metrics if run.state.is_live else ()
+        self._requested = run.settings.metrics if run.state.is_live else ()
         if run.state.is_live:
-            self._task = _Metrics(self._wanted)
+            self._task = _Metrics(self._requested)
 
     # Results ----------------------------------------------------------------
 
@@ -290,14 +290,14 @@ class WhatIf:
     @property
     def effects(self) -> list[WhatIfEffect]:
         """The effects on every prompt that the model ran, after a prune; else empty."""
-        if self.stack not in self._surveyed:
+        if self.stack not in self._prune_rules:
             return []
         return [self._effect_on(run) for run in self._prompts()]
 
     @property
     def rule(self) -> str:
         """The ranking of the last prune, such as `block influence`; empty after another change."""
-        return self._surveyed.get(self.stack, "")
+        return self._prune_rules.get(self.stack, "")
 
     @property
     def measured(self) -> Ranked | None:
@@ -313,8 +313,8 @@ class WhatIf:
         """The clean runs, then those changed runs that are complete."""
         effects = self.effects or [self.effect]
         changed = [effect.changed for effect in effects if not self.stack.is_clean]
-        whole = [run for run in changed if run is not None and run.complete]
-        return [*(effect.clean for effect in effects), *whole]
+        complete = [run for run in changed if run is not None and run.complete]
+        return [*(effect.clean for effect in effects), *complete]
 
     def _effect_on(self, run: SessionRun) -> WhatIfEffect:
         assert run.result is not None
@@ -333,7 +333,7 @@ class WhatIf:
     def _prompts(self) -> list[SessionRun]:
         """The clean run, then a finished run of each other prompt of its model in the session."""
         by_prompt = {self._run.prompt: self._run}
-        for run in self._explorer.session.shown():
+        for run in self._explorer.session.runs_with_result():
             same_model = run.model == self._run.model and run.settings.is_clean
             if same_model and run.result is not None and run.result.complete:
                 by_prompt.setdefault(run.prompt, run)
@@ -344,17 +344,17 @@ class WhatIf:
     def change(self, stack: Stack) -> None:
         """Change the layers that are left out or run twice."""
         if stack != self.stack:
-            self._before.append(self.stack)
-            self._after.clear()
+            self._former_stacks.append(self.stack)
+            self._undone_stacks.clear()
             self._go_to(stack)
 
     def undo(self, count: int = 1) -> None:
         """Undo the last changes."""
-        self._walk(self._before, self._after, count, "There is nothing to undo.")
+        self._walk(self._former_stacks, self._undone_stacks, count, "There is nothing to undo.")
 
     def redo(self, count: int = 1) -> None:
         """Redo changes that were undone."""
-        self._walk(self._after, self._before, count, "There is nothing to redo.")
+        self._walk(self._undone_stacks, self._former_stacks, count, "There is nothing to redo.")
 
     def prune(self, count: int) -> None:
         """Leave out the `count` least useful layers of those that are on."""
@@ -364,7 +364,7 @@ class WhatIf:
             why = self.clean.unavailable.get(CHEAPEST_RANKING)
             if why is None:
                 self._notify("Block influence is computed first, to rank the layers.")
-            self.want(CHEAPEST_RANKING)
+            self.request(CHEAPEST_RANKING)
             return
         self._to_prune = 0
         ranked, rule = ranking
@@ -373,7 +373,7 @@ class WhatIf:
             self._notify("Every layer is off.")
             return
         pruned = self.stack.without(layers)
-        self._surveyed[pruned] = rule
+        self._prune_rules[pruned] = rule
         self.change(pruned)
 
     def _ranked(self) -> tuple[list[int], str] | None:
@@ -385,27 +385,27 @@ class WhatIf:
         together, n_layers = self.clean.get(Sufficient), len(self.stack.off)
         if together is not None and together.orders:
             order = list(together.orders[0])
-            rest = [layer for layer in range(n_layers) if layer not in order]
-            return [*order, *rest], "layers that suffice"
+            unranked = [layer for layer in range(n_layers) if layer not in order]
+            return [*order, *unranked], "layers that suffice"
         if (alone := self.measured) is None:
             return None
         tokens = self._explorer.settings.summary_settings().tokens
         return least_useful(alone, n_layers, tokens), alone.rule
 
-    def want(self, metric: str) -> None:
+    def request(self, metric: str) -> None:
         """Compute a metric of the clean run once nothing is more urgent."""
         why = self.clean.unavailable.get(metric)
         if why:
             self._to_prune = 0
             self._notify(f"{METRIC_BY_NAME[metric].title} is unavailable: {why}.")
-        elif not self._has(metric) and metric not in self._wanted:
-            self._wanted = (*self._wanted, metric)
+        elif not self._has(metric) and metric not in self._requested:
+            self._requested = (*self._requested, metric)
         self.proceed()
 
-    def want_quietly(self, metric: str) -> None:
-        """Compute a metric like `want`, without a message where it is unavailable."""
+    def request_quietly(self, metric: str) -> None:
+        """Compute a metric like `request`, without a message where it is unavailable."""
         if metric not in self.clean.unavailable:
-            self.want(metric)
+            self.request(metric)
 
     def keep(self) -> None:
         """List the changed run in the session, marked for comparison."""
@@ -478,12 +478,12 @@ class WhatIf:
 
     def _tasks(self) -> Iterator[_Variant | _Metrics]:
         """The remaining tasks, the most urgent first."""
-        metrics = [_Metrics(self._wanted)] if self._wanted else []
+        metrics = [_Metrics(self._requested)] if self._requested else []
         if self._to_prune:
             yield from metrics
         if not self.stack.is_clean and not self._is_done(self._current):
             yield self._current
-        if self.stack in self._surveyed:
+        if self.stack in self._prune_rules:
             for run in self._prompts():
                 variant = self._variant(run.prompt)
                 if not self._is_done(variant):
@@ -512,7 +512,7 @@ class WhatIf:
             case _Metrics():
                 if self._run.state.is_live:
                     return
-                self._wanted = ()
+                self._requested = ()
                 if self._to_prune and self.measured is None:
                     self._to_prune = 0
                     why = self.clean.unavailable.get(CHEAPEST_RANKING) or self._run.problem

@@ -19,7 +19,7 @@ from textual.driver import Driver
 from textual.widgets import Input, TextArea
 from textual.worker import WorkerFailed
 
-from depthtui.tui.textual_patches.minimal_updates import Shown, ThinUpdate
+from depthtui.tui.textual_patches.minimal_updates import ShownCells, ThinUpdate
 from depthtui.tui.textual_patches.screens import CommandPalette, Screen
 
 
@@ -27,12 +27,12 @@ class App(textual.app.App[ReturnType]):
     """An app that decides how to handle an error, and tracks the contents of the terminal.
 
     Attributes:
-        shown: the known contents of the terminal.
+        shown_cells: the known contents of the terminal.
     """
 
     def __init__(self, driver_class: type[Driver] | None = None) -> None:
         super().__init__(driver_class=driver_class)
-        self.shown = Shown()
+        self.shown_cells = ShownCells()
 
     def get_default_screen(self) -> screen.Screen[Any]:
         return Screen(id="_default")
@@ -99,9 +99,9 @@ class App(textual.app.App[ReturnType]):
     def _display(self, screen: screen.Screen[Any], renderable: Any) -> None:
         """Pass the known contents of the terminal to an update."""
         if isinstance(renderable, ThinUpdate):
-            renderable.shown = self.shown
+            renderable.shown_cells = self.shown_cells
         elif renderable is not None:
-            self.shown.forget()
+            self.shown_cells.forget()
         super()._display(screen, renderable)
 
     # Faults of Textual's app -------------------------------------------------

@@ -59,8 +59,8 @@ class FrameCache(StylesCache):
             if y in self._dirty_lines or y not in self._cache:
                 left, right = self._sides
                 # During a resize a line may still have its former width.
-                drawn = self._draw(y - top).adjust_cell_length(content.width)
-                self._cache[y] = Strip((*left, *drawn, *right), size.width)
+                content_line = self._draw(y - top).adjust_cell_length(content.width)
+                self._cache[y] = Strip((*left, *content_line, *right), size.width)
                 self._dirty_lines.discard(y)
             strip = self._cache[y]
             for each in filters:

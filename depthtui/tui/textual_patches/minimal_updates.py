@@ -72,7 +72,7 @@ class Piece(NamedTuple):
     cells: list[ScreenCell]
 
 
-class Shown:
+class ShownCells:
     """The known contents of the terminal."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Shown:
         """Forget the contents, which may have changed: the next pieces are sent whole."""
         self._size, self._lines = Size(), []
 
-    def take(self, pieces: Iterable[Piece], size: Size) -> Iterator[Piece]:
+    def record(self, pieces: Iterable[Piece], size: Size) -> Iterator[Piece]:
         """Yield the parts of these pieces that are not shown yet, and record them as shown.
 
         Args:
@@ -98,15 +98,15 @@ class Shown:
         for piece in pieces:
             y, x, cells = piece
             line, end = self._lines[y], x + len(cells)
-            before = line[x:end]
-            if before == cells:
+            former = line[x:end]
+            if former == cells:
                 continue
             line[x:end] = cells
             is_sure = _have_sure_width(cells)
-            if is_sure and (y not in self._unsure or _have_sure_width(before)):
+            if is_sure and (y not in self._unsure or _have_sure_width(former)):
                 yield from (
                     Piece(y, x + start, cells[start:stop])
-                    for start, stop in _changes(before, cells)
+                    for start, stop in _changes(former, cells)
                 )
             else:
                 # Text that the terminal considers wider or narrower moves the rest of the line.
@@ -122,13 +122,13 @@ class ThinUpdate(CompositorUpdate):
     """Parts of lines to show: line, column of the first cell, strip.
 
     Attributes:
-        shown: the contents of the terminal; None to send all parts.
+        shown_cells: the contents of the terminal; None to send all parts.
     """
 
     def __init__(self, strips: Iterable[tuple[int, int, Strip]], size: Size) -> None:
         self._strips = sorted(strips, key=itemgetter(0, 1))
         self._size = size
-        self.shown: Shown | None = None
+        self.shown_cells: ShownCells | None = None
 
     def render_segments(self, console: Console) -> str:
         """The escape sequences that show the parts."""
@@ -137,8 +137,8 @@ class ThinUpdate(CompositorUpdate):
         pieces: Iterable[Piece] = (
             Piece(y, x, cells_of(strip, system)) for y, x, strip in self._strips
         )
-        if self.shown is not None:
-            pieces = self.shown.take(pieces, self._size)
+        if self.shown_cells is not None:
+            pieces = self.shown_cells.record(pieces, self._size)
         return encode(pieces)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -198,16 +198,18 @@ class ThinCompositor(Compositor):
                 Region(x - region.x, lines[0] - region.y, visible.width, lines[-1] + 1 - lines[0])
             )
             for y in lines:
-                left: list[tuple[int, int]] = []
+                spans_left: list[tuple[int, int]] = []
                 for first, end in bare.pop(y):
                     start, stop = max(first, x), min(end, right)
                     if start >= stop:
-                        left.append((first, end))
+                        spans_left.append((first, end))
                         continue
                     yield y, start, strips[y - lines[0]].crop(start - x, stop - x)
-                    left += [span for span in ((first, start), (stop, end)) if span[0] < span[1]]
-                if left:
-                    bare[y] = left
+                    spans_left += [
+                        span for span in ((first, start), (stop, end)) if span[0] < span[1]
+                    ]
+                if spans_left:
+                    bare[y] = spans_left
 
 
 def cells_of(segments: Iterable[Segment], system: ColorSystem | None) -> list[ScreenCell]:
@@ -253,16 +255,16 @@ def _cell(char: str, look: Look) -> ScreenCell:
 def encode(pieces: Iterable[Piece]) -> str:
     """Pieces as text that moves the cursor and sends only changes of style."""
     parts: list[str] = []
-    before = _PLAIN
+    former = _PLAIN
     for y, x, cells in pieces:
         parts.append(f"\x1b[{y + 1};{x + 1}H")
         for char, look in cells:
-            if look is not before and look != before:
-                parts.append(_change(before, look))
-                before = look
+            if look is not former and look != former:
+                parts.append(_change(former, look))
+                former = look
             parts.append(char)
-    if before != _PLAIN:
-        parts.append(_change(before, _PLAIN))
+    if former != _PLAIN:
+        parts.append(_change(former, _PLAIN))
     return "".join(parts)
 
 

@@ -21,9 +21,9 @@ def without_toasts(screen: Screen[Any]) -> Iterator[None]:
     """Lay the screen out without its toasts, and then as it was."""
     racks = [rack for rack in screen.query(ToastRack) if rack.display]
 
-    def show(shown: bool) -> None:
+    def show(display: bool) -> None:
         for rack in racks:
-            rack.display = shown
+            rack.display = display
         if racks:
             screen._compositor.reflow(screen, screen.size)
 

@@ -37,12 +37,12 @@ def show(
     pane: Pane,
     result: RunResult | None,
     reading: Reading | None = None,
-    other: RunResult | None = None,
+    other_result: RunResult | None = None,
     other_reading: Reading | None = None,
     **changes: Any,
 ) -> None:
     """Draw these as a screen has a pane draw a run that may have grown."""
-    view = replace(pane.view, result=result, reading=reading, other=other, **changes)
+    view = replace(pane.view, result=result, reading=reading, other_result=other_result, **changes)
     # Not the view that was shown before, so that all of it is drawn again.
     pane.view = View()
     pane.show(replace(view, other_reading=other_reading))

@@ -134,11 +134,11 @@ def test_every_row_can_be_brought_into_sight(rows, lines, upwards):
 def test_items_share_all_of_a_side(count: int, units: int) -> None:
     side = Side(count, units)
     side.scroll_to(count - 1)
-    taken = [unit for item in side.items for unit in side.units_of(item)]
+    taken = [unit for item in side.visible for unit in side.units_of(item)]
     assert taken == list(range(units))
-    sizes = {len(side.units_of(item)) for item in side.items}
+    sizes = {len(side.units_of(item)) for item in side.visible}
     assert max(sizes) - min(sizes) <= 1
-    for item in side.items:
+    for item in side.visible:
         assert {side.item_at(unit) for unit in side.units_of(item)} == {item}
     assert side.item_at(-1) is side.item_at(units) is None
 

@@ -99,7 +99,7 @@ async def test_two_runs_are_compared_at_the_tokens_of_a_column(kind: type[Paired
     pane = kind("A", columns, columns)
     change(pane, mode="heads", measure=MEASURE, cursor=Cursor(2, 4))
     async with framed(pane, (60, 12)) as pilot:
-        show(pane, ours, other=theirs)
+        show(pane, ours, other_result=theirs)
         await pilot.pause()
         shown = "\n".join(lines(pane))
         assert f"head 1: {-7 if kind is PairedHeatmap else -8}.00" in shown
@@ -114,6 +114,6 @@ async def test_models_with_other_numbers_of_heads_have_no_difference() -> None:
     pane = DifferenceHeatmap("A", columns, columns)
     change(pane, mode="heads", measure=MEASURE, cursor=Cursor(2, 3))
     async with framed(pane, (60, 12)) as pilot:
-        show(pane, with_heads(3), other=with_heads(2))
+        show(pane, with_heads(3), other_result=with_heads(2))
         await pilot.pause()
         assert "different numbers of heads" in "\n".join(lines(pane))

@@ -502,7 +502,7 @@ def running(work: Work) -> Status:
         (running(Work("residual_erasure", 3, 37)), "residual erasure 3 of 37 · 1 s"),
         (running(Work("logit_lens", 310, 1000, 9.0)), "lens 31% · 1 s, about 9 s left"),
         (
-            Status(state="sweeping", swept=(2, 48), sweep_left=40.0),
+            Status(state="sweeping", swept=(2, 48), sweep_seconds_left=40.0),
             "48 prompts, about 40 s left · S",
         ),
         (
@@ -529,7 +529,7 @@ async def test_the_clock_of_what_runs_moves_and_its_estimate_falls(monkeypatch):
     line = StatusLine()
     async with framed(line, (80, 3)) as pilot:
         work = Work("ablation", 1, 30, 40.0)
-        line.show(replace(running(work), heard_at=100.0))
+        line.show(replace(running(work), reported_at=100.0))
         assert "ablation 1 of 30 · 1 s, about 40 s left" in lines(line)[0]
         drawn = count_draws(line, monkeypatch)
         now[0] = 121.0

@@ -21,7 +21,7 @@ from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.view import View
-from depthtui.tui.textual_patches.minimal_updates import Shown, ThinCompositor, ThinUpdate
+from depthtui.tui.textual_patches.minimal_updates import ShownCells, ThinCompositor, ThinUpdate
 from tests.builders.results import make_result
 from tests.hostile import HOSTILE
 from tests.tui.panes.drawing import cells, change, framed, show, summary_of
@@ -44,11 +44,11 @@ class Terminal:
         self.screen = pyte.Screen(width, height)
         self.stream = pyte.Stream(self.screen)
         self.console = Console(color_system="truecolor", width=width, height=height)
-        self.shown = Shown()
+        self.shown = ShownCells()
 
     def show(self, _: object, update: object) -> None:
         if isinstance(update, ThinUpdate):
-            update.shown = self.shown
+            update.shown_cells = self.shown
             self.stream.feed(update.render_segments(self.console))
 
     @property

@@ -16,9 +16,9 @@ from depthtui.tui.state.comparison import (
     caveat,
     choices_of,
     compared_sentence,
+    distinct_names,
     lacks,
     names_of,
-    told_apart,
 )
 from depthtui.tui.state.session import RunState, SessionRun
 from tests.builders.models import model_info
@@ -154,10 +154,10 @@ def test_a_what_if_is_named_by_what_it_leaves_out() -> None:
 def test_models_of_one_name_are_told_apart_by_dtype_and_device() -> None:
     one = model_info(ModelSpec("one"))
     half = replace(one, dtype="bfloat16")
-    assert told_apart(one, half) == (
+    assert distinct_names(one, half) == (
         f"{one.name} (float32 on cpu)",
         f"{one.name} (bfloat16 on cpu)",
     )
-    assert told_apart(one, one) == (one.name, one.name)
+    assert distinct_names(one, one) == (one.name, one.name)
     other = replace(half, name="other")
-    assert told_apart(one, other) == (one.name, "other")
+    assert distinct_names(one, other) == (one.name, "other")

@@ -23,16 +23,16 @@ def test_what_was_read_is_known_until_the_file_is_gone(tmp_path: Path, datasets:
     datasets.look()
     assert datasets.file("math") == path
     assert datasets.file("gsm8k") is None
-    assert datasets.known("math", None) is None
+    assert datasets.already_read("math", None) is None
     everything = datasets.read("math", None)
     assert not everything.problem
-    assert datasets.known("math", None) == everything
-    assert datasets.known("math", 3) is None
+    assert datasets.already_read("math", None) == everything
+    assert datasets.already_read("math", 3) is None
     level = {prompt.level for prompt in datasets.read("math", 3).prompts}
     assert level <= {"3"}
     path.unlink()
     datasets.look()
-    assert datasets.known("math", None) is None
+    assert datasets.already_read("math", None) is None
 
 
 def test_a_row_has_neighbours_once_it_was_read(tmp_path: Path, datasets: Datasets) -> None:
@@ -58,7 +58,7 @@ def test_rows_before_a_bad_one_are_kept_and_read_again(tmp_path: Path, datasets:
     assert len(found.prompts) == len(ROWS["gsm8k"])
     assert f"row {len(ROWS['gsm8k']) + 1}" in found.problem
     write_lines(tmp_path, ROWS["gsm8k"], path.name)
-    assert datasets.known("gsm8k", None) is None
+    assert datasets.already_read("gsm8k", None) is None
     assert not datasets.read("gsm8k", None).problem
 
 

@@ -174,12 +174,12 @@ def test_marking_twice_takes_it_back_and_showing_the_marked_run_too(session: Ses
 
 
 def test_the_run_before_is_what_a_comparison_takes(session: Session) -> None:
-    assert session.before(None) is None
+    assert session.neighbour_of(None) is None
     for text in ("a", "b", "c"):
         finished(session, text)
     first, second, third = session.runs
-    assert session.before(third) is second
-    assert session.before(first) is second
+    assert session.neighbour_of(third) is second
+    assert session.neighbour_of(first) is second
 
 
 def test_events_of_unknown_runs_are_ignored(session: Session) -> None:

@@ -24,7 +24,7 @@ def listed(path: Path, text: str = "", **given: object) -> SettingsList:
     path.write_text(text)
     settings = load_settings(path)
     explorer = Explorer(ModelSpec(), settings, SilentHost(FakeEngine(silent=True)), given)
-    explorer.take(**given)
+    explorer.change_session(**given)
     return SettingsList(explorer, path, THEMES)
 
 

@@ -22,7 +22,7 @@ from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
 from depthtui.tui.textual_patches.minimal_updates import (
     Piece,
-    Shown,
+    ShownCells,
     ThinCompositor,
     ThinUpdate,
     cells_of,
@@ -97,7 +97,7 @@ def random_line(number: random.Random, styles: list[Style], width: int) -> Strip
 def test_what_is_shown_already_is_not_sent_and_nothing_is_missed(seed):
     number = random.Random(seed)
     styles = [random_style(number) for _ in range(2)]
-    size, shown_before = Size(20, 3), Shown()
+    size, shown_before = Size(20, 3), ShownCells()
     console = Console(color_system="truecolor", width=20, height=3)
     sparing, whole = pyte.Screen(20, 3), pyte.Screen(20, 3)
     lines = [random_line(number, styles, 20) for _ in range(3)]
@@ -111,7 +111,7 @@ def test_what_is_shown_already_is_not_sent_and_nothing_is_missed(seed):
             strips = [(y, x, lines[y].crop(x))]
         update = ThinUpdate(strips, size)
         pyte.Stream(whole).feed(update.render_segments(console))
-        update.shown = shown_before
+        update.shown_cells = shown_before
         pyte.Stream(sparing).feed(update.render_segments(console))
         assert on_screen(sparing) == on_screen(whole)
     assert update.render_segments(console) == ""
@@ -124,7 +124,7 @@ def on_screen(screen: pyte.Screen) -> list[object]:
 
 
 def test_behind_a_character_of_unsure_width_the_line_is_sent_again():
-    shown_before, size = Shown(), Size(8, 1)
+    shown_before, size = ShownCells(), Size(8, 1)
     for texts, sent in (
         (("日本", "xy", "z!"), ["日本", "xy", "z!"]),
         (("日日", "xy", "z!"), ["日日", "xy", "z!"]),
@@ -132,7 +132,7 @@ def test_behind_a_character_of_unsure_width_the_line_is_sent_again():
     ):
         cells = [cells_of([Segment(text)], None) for text in texts]
         pieces = [Piece(0, x, part) for x, part in zip((0, 4, 6), cells, strict=True)]
-        taken = shown_before.take(pieces, size)
+        taken = shown_before.record(pieces, size)
         assert ["".join(char for char, _ in piece.cells) for piece in taken] == sent
 
 

@@ -87,8 +87,8 @@ class EditedList(Picker[None]):
     # Changing ---------------------------------------------------------------
 
     def action_reset(self) -> None:
-        if self.chosen:
-            self.reset(self.chosen)
+        if self.highlighted_value:
+            self.reset(self.highlighted_value)
             self.note("")
             self.show_change()
 

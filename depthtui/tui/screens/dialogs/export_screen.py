@@ -63,7 +63,7 @@ class Extra:
         title: its label there.
         ending: the suffix of its name after the export's name.
         write: writes it to an unused path, and returns a message. It may raise a `DepthError`.
-        chosen: whether it is written by default.
+        by_default: whether it is written by default.
         problem: why it is unavailable, or empty.
     """
 
@@ -71,7 +71,7 @@ class Extra:
     title: str
     ending: str
     write: Callable[[Path], str]
-    chosen: bool = False
+    by_default: bool = False
     problem: str = ""
 
 
@@ -127,19 +127,19 @@ class ExportScreen(Dialog[Exported]):
             yield Checkbox(title, True, id=ending, compact=True)
         for extra in self._extras:
             title = f"{extra.title}: {extra.problem}" if extra.problem else extra.title
-            chosen, closed = extra.chosen and not extra.problem, bool(extra.problem)
-            yield Checkbox(Content(title), chosen, id=extra.name, compact=True, disabled=closed)
+            is_chosen, closed = extra.by_default and not extra.problem, bool(extra.problem)
+            yield Checkbox(Content(title), is_chosen, id=extra.name, compact=True, disabled=closed)
         name = f"depth-{datetime.now():%Y%m%d-%H%M%S}"
         yield from field_lines(WHERE, {"folder": str(self._folder), "file-name": name})
         yield Button("Write (F5)", id="write", variant="primary", compact=True)
         yield Static(id="note")
 
     def on_mount(self) -> None:
-        self._say_where()
+        self._show_folder()
         self.query_one("#what").focus()
 
     @on(Input.Changed, "#folder")
-    def _say_where(self) -> None:
+    def _show_folder(self) -> None:
         with suppress(OSError, RuntimeError, DepthError):
             where = self._target().resolve()
             self.note(f"into {where}")
@@ -151,26 +151,26 @@ class ExportScreen(Dialog[Exported]):
     def action_write(self) -> None:
         """Write the files and close the dialog."""
         name = Path(self.query_one("#file-name", Input).value.strip()).name or "depth"
-        chosen = list(filter(self._is_chosen, self._formats))
+        formats = list(filter(self._is_chosen, self._formats))
         extras = [extra for extra in self._extras if self._is_chosen(extra.name)]
         try:
             folder = self._target()
             # Every name is checked before the first file is written; the report checks its own
             # names.
-            new = [extra.ending for extra in extras] + [".svg"] * ("svg" in chosen)
+            new = [extra.ending for extra in extras] + [".svg"] * ("svg" in formats)
             for ending in new:
                 _check_nothing_is_there(folder / f"{name}{ending}")
-            files = self._write(folder, name, chosen)
-            written = [path.name for path in files]
-            written += [extra.write(folder / f"{name}{extra.ending}") for extra in extras]
+            files = self._write(folder, name, formats)
+            names = [path.name for path in files]
+            names += [extra.write(folder / f"{name}{extra.ending}") for extra in extras]
         except (DepthError, OSError, RuntimeError) as error:
             self.note(str(error), WRONG)
             return
-        if not written:
+        if not names:
             self.note("Choose at least one format.", WRONG)
             return
         self.notify(
-            printable_chars(f"{', '.join(written)} in {folder.resolve()}"),
+            printable_chars(f"{', '.join(names)} in {folder.resolve()}"),
             title="Exported",
             markup=False,
         )
@@ -180,13 +180,13 @@ class ExportScreen(Dialog[Exported]):
         return self.query_one(f"#{name}", Checkbox).value
 
     def _write(self, folder: Path, name: str, chosen: Sequence[str]) -> list[Path]:
-        formats = [ending for ending in chosen if ending not in SVG]
+        report_formats = [ending for ending in chosen if ending not in SVG]
         choice = self._choices[self.query_one("#what", RadioSet).pressed_index]
-        written = choice.report().write(folder, formats, name) if formats else []
+        paths = choice.report().write(folder, report_formats, name) if report_formats else []
         if "svg" in chosen:
             svg = self._screenshot.encode("utf-8", "replace")
-            written.append(write_new(folder / f"{name}.svg", svg))
-        return written
+            paths.append(write_new(folder / f"{name}.svg", svg))
+        return paths
 
 
 def _check_nothing_is_there(path: Path) -> None:
@@ -229,22 +229,24 @@ def open_export(
     settings, palette = explorer.settings.summary_settings(), explorer.settings.palette
 
     def in_every_pool(
-        what: str, count: str, results: Sequence[RunResult], missing: Sequence[str] = ()
+        noun: str, count: str, results: Sequence[RunResult], missing_runs: Sequence[str] = ()
     ) -> list[Exportable]:
         noted = explorer.session.with_remarks(results)
-        titles = {pool: f"{what}, {words}" for pool, words in POOLS.items()}
-        titles["none"] = what + count
+        titles = {pool: f"{noun}, {words}" for pool, words in POOLS.items()}
+        titles["none"] = noun + count
 
         def exportable(pool: Pool) -> Exportable:
-            report = partial(run_report, noted, settings, token_of, palette, missing, pool)
+            report = partial(run_report, noted, settings, token_of, palette, missing_runs, pool)
             return Exportable(titles[pool], "runs", report)
 
         return [exportable(pool) for pool in pools_of(noted)]
 
-    session, missing = explorer.sessions.whole()
+    session, missing_runs = explorer.sessions.all_results()
     count = runs_in_words(len(session))
-    if missing:
-        count = f"{len(session)} of {len(session) + len(missing)} runs; the files name the others"
+    if missing_runs:
+        count = (
+            f"{len(session)} of {len(session) + len(missing_runs)} runs; the files name the others"
+        )
     choices = in_every_pool(title, "", results)
-    choices += in_every_pool("the whole session", f" ({count})", session, missing)
+    choices += in_every_pool("the whole session", f" ({count})", session, missing_runs)
     ask_where(app, explorer, *choices, extras=extras)

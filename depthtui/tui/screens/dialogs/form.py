@@ -102,7 +102,7 @@ class Form(Dialog[dict[str, Any]]):
         name = widget.id if widget is not None else None
         return name if name is not None and name in self.fields else ""
 
-    def put(self, name: str, value: Any) -> None:
+    def set_field(self, name: str, value: Any) -> None:
         """Set a field to another value."""
         field = self.field(name)
         field.value = value if isinstance(field, ChoiceField) else text_of(self.fields[name], value)
@@ -114,10 +114,10 @@ class Form(Dialog[dict[str, Any]]):
     @on(ChoiceField.Changed)
     def _retyped(self) -> None:
         self.tried(self._read()[0])
-        self.tell()
+        self.explain()
 
     @on(DescendantFocus)
-    def tell(self) -> None:
+    def explain(self) -> None:
         """Explain the focused field, or name its mistake."""
         name = self.name_of(self.focused)
         if name:
@@ -132,6 +132,6 @@ class Form(Dialog[dict[str, Any]]):
         values, mistakes = self._read()
         if mistakes:
             self.field(next(iter(mistakes))).focus()
-            self.tell()
+            self.explain()
         else:
             self.dismiss(values)

@@ -29,13 +29,13 @@ class KeyCommand:
 
     Attributes:
         keys: the keys as people read them, such as `k ↑`.
-        what: the effect of the keys.
+        words: the effect of the keys.
         name: the id by which the settings remap them.
         active: the binding and the node it belongs to.
     """
 
     keys: str
-    what: str
+    words: str
     name: str
     active: ActiveBinding
 
@@ -93,10 +93,10 @@ class HelpScreen(Picker[KeyCommand]):
             for command in commands:
                 line = Content.assemble(
                     (command.keys.rjust(self._width), "$text-accent"),
-                    f"  {command.what}",
+                    f"  {command.words}",
                     (f"  {command.name}", MUTED),
                 )
-                yield PickerRow(command, line, f"{command.keys} {command.what} {command.name}")
+                yield PickerRow(command, line, f"{command.keys} {command.words} {command.name}")
 
     def choose(self, value: KeyCommand) -> None:
         self.dismiss(value)

@@ -67,12 +67,12 @@ class KeysScreen(EditedList):
         name = command.name
         is_remapped = name in self._remapped
         mark = "!" if name in clashing else "*" if is_remapped else " "
-        rest = self.cells - 4 - _KEYS_CELLS - _NAME_CELLS - 1
+        cells = self.cells - 4 - _KEYS_CELLS - _NAME_CELLS - 1
         keys = fit_right(self._keys_of(name, self._remapped), _KEYS_CELLS)
         return Content.assemble(
             (f"{mark} ", "$text-error" if name in clashing else "$text-warning"),
             (keys, "$text-warning" if is_remapped else "$text-accent"),
-            f"  {fit_shown(command.words, rest)} ",
+            f"  {fit_shown(command.words, cells)} ",
             (fit_shown(name, _NAME_CELLS), MUTED),
         )
 
@@ -89,14 +89,16 @@ class KeysScreen(EditedList):
     # Changing ---------------------------------------------------------------
 
     def choose(self, name: str) -> None:
-        self._ask(name, f"Press the new key of {self._words_of([name])}; esc leaves it.")
+        self._ask_for_key(name, f"Press the new key of {self._words_of([name])}; esc leaves it.")
 
     def action_add(self) -> None:
-        if self.chosen:
-            words = f"Press one more key of {self._words_of([self.chosen])}; esc leaves it."
-            self._ask(self.chosen, words, adds=True)
+        if self.highlighted_value:
+            words = (
+                f"Press one more key of {self._words_of([self.highlighted_value])}; esc leaves it."
+            )
+            self._ask_for_key(self.highlighted_value, words, adds=True)
 
-    def _ask(self, name: str, words: str, adds: bool = False, agreed: str = "") -> None:
+    def _ask_for_key(self, name: str, words: str, adds: bool = False, agreed: str = "") -> None:
         """Ask for a key; the `agreed` one may be shared."""
 
         def pressed(key: str | None) -> None:
@@ -110,9 +112,9 @@ class KeysScreen(EditedList):
         if why_not:
             self.note(f"{format_key(key)} cannot be remapped: {why_not}.", WRONG)
             return
-        before = keymap.keys_of(name, self._remapped) if adds else []
+        own_keys = keymap.keys_of(name, self._remapped) if adds else []
         keys = dict(self._remapped)
-        keys[name] = ",".join(dict.fromkeys([*before, key]))
+        keys[name] = ",".join(dict.fromkeys([*own_keys, key]))
         if set(keymap.keys_of(name, keys)) == set(keymap.keys_of(name, {})):
             del keys[name]
         shares = [
@@ -121,9 +123,10 @@ class KeysScreen(EditedList):
             if other not in keymap.sharing(name, self._remapped)
         ]
         if shares and key != agreed:
-            shown = printable_chars(format_key(key))
-            words = f"{shown} is {self._words_of(shares)}: {shown} again shares it, esc leaves it."
-            self._ask(name, words, adds, key)
+            key_words = printable_chars(format_key(key))
+            other_words = self._words_of(shares)
+            words = f"{key_words} is {other_words}: {key_words} again shares it, esc leaves it."
+            self._ask_for_key(name, words, adds, key)
             return
         self._settings.choose("keys", keys)
         self.note("")

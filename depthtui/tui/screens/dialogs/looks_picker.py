@@ -49,9 +49,9 @@ class LooksPicker(Picker[None]):
         super().__init__(classes="small")
         self._explorer = explorer
         self._ramp: RampChoice = explorer.settings.ramp  # type: ignore[assignment]
-        self._kept = self._shown_looks = Looks(self.app.theme, explorer.settings.palette)
+        self._kept_looks = self._shown_looks = Looks(self.app.theme, explorer.settings.palette)
         self._waiting: Timer | None = None
-        self.start = "theme", self._kept.theme
+        self.start = "theme", self._kept_looks.theme
 
     def rows(self) -> Iterator[PickerRow | PickerHeading]:
         yield PickerHeading("Theme")
@@ -65,7 +65,7 @@ class LooksPicker(Picker[None]):
             yield self._row(("palette", palette.name), self._palette_line(palette), about)
 
     def _row(self, value: tuple[str, str], line: Content, about: str) -> PickerRow:
-        is_kept = value[1] in self._kept
+        is_kept = value[1] in self._kept_looks
         mark = Content.styled("● " if is_kept else "  ", "$text-accent")
         return PickerRow(value, Content.assemble(mark, line), " ".join(value), about)
 
@@ -79,8 +79,8 @@ class LooksPicker(Picker[None]):
     @property
     def _tried(self) -> Looks:
         """The kept looks with the row under the cursor in place of one."""
-        kind, name = self.chosen or ("theme", self._kept.theme)
-        return self._kept._replace(**{kind: name})
+        kind, name = self.highlighted_value or ("theme", self._kept_looks.theme)
+        return self._kept_looks._replace(**{kind: name})
 
     def _try(self) -> None:
         """Show the row under the cursor, unless the dialog was left in between."""
@@ -94,19 +94,21 @@ class LooksPicker(Picker[None]):
         self.app.theme = looks.theme
         for screen in self.app.screen_stack:
             if isinstance(screen, PaneScreen):
-                screen.take_colours(self._ramp, looks.palette)
+                screen.set_colours(self._ramp, looks.palette)
         if is_other:
             # The strips have the theme's colours.
             self.fill()
 
     def choose(self, value: Any) -> None:
-        self._kept = self._tried
-        self._show(self._kept)
-        self._explorer.change(theme=theme_setting(self._kept.theme), palette=self._kept.palette)
+        self._kept_looks = self._tried
+        self._show(self._kept_looks)
+        self._explorer.change(
+            theme=theme_setting(self._kept_looks.theme), palette=self._kept_looks.palette
+        )
         self.fill()
 
     def dismiss(self, result: Any = None) -> AwaitComplete:
-        self._show(self._kept)
+        self._show(self._kept_looks)
         return super().dismiss(result)
 
     def _palette_line(self, palette: Palette) -> Content:

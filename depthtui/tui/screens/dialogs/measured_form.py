@@ -87,6 +87,6 @@ class MeasuredForm(Form):
         field = self.field("answer_start")
         self._is_refused = self._token == 0
         if not self._is_refused:
-            self.put("answer_start", -1 if field.value == str(self._token) else self._token)
+            self.set_field("answer_start", -1 if field.value == str(self._token) else self._token)
         self.set_focus(field)
-        self.tell()
+        self.explain()

@@ -21,7 +21,7 @@ class MessagesDialog(Picker[None]):
     heading = "Messages"
     hint = "j k move · enter copies · / finds · esc closes"
     noun = "message"
-    nothing = "There was no message yet."
+    empty_words = "There was no message yet."
 
     def __init__(self, messages: Sequence[KeptMessage]) -> None:
         super().__init__()

@@ -44,7 +44,7 @@ class ModelPicker(OpenDialog[ModelSpec]):
 
     heading = "Model"
     listed = "Opened before, and on disk; nothing starts until you choose"
-    asked = "a Hugging Face id, a folder, a GGUF file"
+    name_words = "a Hugging Face id, a folder, a GGUF file"
     example = "Qwen/Qwen3-0.6B"
     endings = (".gguf",)
 
@@ -59,13 +59,13 @@ class ModelPicker(OpenDialog[ModelSpec]):
         super().__init__()
         if engine_command:
             self.listed = f"On the disk of `{printable_chars(engine_command)}`"
-            self.asked = f"{self.asked} there"
+            self.name_words = f"{self.name_words} there"
             self.completes_paths = False
         self._spec = spec
         self._on_disk = on_disk
         self._check = check
         self.problem = problem
-        self.begun = spec.name if problem else ""
+        self.first_name = spec.name if problem else ""
         self.start = spec.name
         self._listings: dict[str, ModelListing] = {}
 
@@ -93,7 +93,7 @@ class ModelPicker(OpenDialog[ModelSpec]):
             yield PickerRow(model.name, line, model.name, about)
 
     def choose(self, value: str) -> None:
-        spec, own = self._chosen(value), self._listings[value].revision
+        spec, own = self._spec_of(value), self._listings[value].revision
         if spec is not None:
             # The open model's revision and adapter do not apply to another one.
             another = value != self._spec.name
@@ -103,7 +103,7 @@ class ModelPicker(OpenDialog[ModelSpec]):
             self.dismiss(replace(spec, revision=own if inherited else spec.revision or own))
 
     def submit(self, name: str) -> None:
-        spec = self._chosen(name)
+        spec = self._spec_of(name)
         if spec is not None:
             self.leave_with(partial(self._checked, spec), f"Looking for {name}…")
 
@@ -111,7 +111,7 @@ class ModelPicker(OpenDialog[ModelSpec]):
         self._check(spec)
         return spec
 
-    def _chosen(self, name: str) -> ModelSpec | None:
+    def _spec_of(self, name: str) -> ModelSpec | None:
         """A model with the chosen options; None where one is invalid, as the note says."""
         values, mistakes = read_fields(self, OPTIONS, lambda _, value: value)
         if mistakes:

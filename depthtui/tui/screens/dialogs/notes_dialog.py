@@ -35,22 +35,22 @@ class NotesDialog(Picker[Bookmark]):
     heading = "Marks and notes"
     hint = "enter marks this place · tab note, marked places · d forgets one · esc closes"
 
-    nothing = "No place is marked yet."
+    empty_words = "No place is marked yet."
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d,delete", "forget", "forget", tooltip="Forget a bookmark", id="notes.forget"),
     ]
 
-    def __init__(self, run: SessionRun, result: RunResult, here: Bookmark) -> None:
+    def __init__(self, run: SessionRun, result: RunResult, place: Bookmark) -> None:
         super().__init__()
         self._run = run
         self._result = result
-        self._here = here
+        self._place = place
 
     def above(self) -> ComposeResult:
-        place = printable_chars(place_words(self._here, self._result))
+        place = printable_chars(place_words(self._place, self._result))
         yield Static(Content(f"Mark {place}"), classes="label")
-        yield Input(self._here.note, placeholder="a note, or none", id="mark", compact=True)
+        yield Input(self._place.note, placeholder="a note, or none", id="mark", compact=True)
         yield Static("A note on the run", classes="label")
         yield SafeTextArea(self._run.remarks.note, id="note", tab_behavior="focus")
 
@@ -69,7 +69,7 @@ class NotesDialog(Picker[Bookmark]):
 
     @on(Input.Submitted, "#mark")
     def _mark(self, event: Input.Submitted) -> None:
-        mark = replace(self._here, note=event.value.strip())
+        mark = replace(self._place, note=event.value.strip())
         self._run.remarks = self._run.remarks.with_bookmark(mark)
         self.dismiss(None)
 
@@ -79,7 +79,7 @@ class NotesDialog(Picker[Bookmark]):
 
     def action_forget(self) -> None:
         """Remove the mark under the list's cursor."""
-        mark = self.chosen
+        mark = self.highlighted_value
         if self.listing.has_focus and mark is not None:
             self._run.remarks = self._run.remarks.without_bookmark(mark.layer, mark.token)
             self.fill()

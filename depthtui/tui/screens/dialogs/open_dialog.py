@@ -24,18 +24,18 @@ class OpenDialog(Picker[Result]):
 
     Attributes:
         listed: the words over the list.
-        asked: the words over the field, and in the note where nothing is typed.
+        name_words: the words over the field, and in the note where nothing is typed.
         example: a name, shown in the empty field.
         endings: the endings of files whose names are completed.
         completes_paths: whether names of files on this machine are completed.
-        begun: the name in the field at first.
-        problem: why `begun` could not be opened; untrusted.
+        first_name: the name in the field at first.
+        problem: why `first_name` could not be opened; untrusted.
     """
 
     hint = "enter opens · type a name · → completes · tab moves on · esc closes"
     types_into = "name"
     is_slow = True
-    listed = asked = example = begun = problem = ""
+    listed = name_words = example = first_name = problem = ""
     endings: tuple[str, ...] = ()
     completes_paths = True
 
@@ -55,9 +55,9 @@ class OpenDialog(Picker[Result]):
         yield Static(self.listed, classes="label")
 
     def below(self) -> ComposeResult:
-        yield Static(f"Or {self.asked}", classes="label")
+        yield Static(f"Or {self.name_words}", classes="label")
         suggester = PathSuggester(self.endings, self._names, self.completes_paths)
-        yield Input(self.begun, self.example, suggester=suggester, id="name", compact=True)
+        yield Input(self.first_name, self.example, suggester=suggester, id="name", compact=True)
         yield from self.options()
         yield Static(id="note")
 
@@ -80,7 +80,7 @@ class OpenDialog(Picker[Result]):
         name = self.query_one("#name", Input).value.strip()
         return name.rstrip("/") or name
 
-    def found(self) -> None:
+    def rows_found(self) -> None:
         if self.row is not None and not self.typed:
             self.listing.focus()
 
@@ -100,7 +100,7 @@ class OpenDialog(Picker[Result]):
         if self.typed:
             self.submit(self.typed)
         else:
-            self.note(f"Type {self.asked}, or choose from the list.", "")
+            self.note(f"Type {self.name_words}, or choose from the list.", "")
             self.query_one("#name").focus()
 
     def leave_with(self, work: Callable[[], Result], note: str) -> None:

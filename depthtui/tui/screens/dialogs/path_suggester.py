@@ -45,16 +45,16 @@ def paths_from(typed: str, endings: tuple[str, ...] = ()) -> list[str]:
     """
     if not typed:
         return []
-    folder, begun = os.path.split(typed)
+    folder, prefix = os.path.split(typed)
     try:
         entries = sorted(os.scandir(Path(folder or ".").expanduser()), key=lambda entry: entry.name)
         return [
             os.path.join(folder, entry.name) + "/" * entry.is_dir()
             for entry in entries
-            if entry.name.startswith(begun)
-            and (begun.startswith(".") or not entry.name.startswith("."))
+            if entry.name.startswith(prefix)
+            and (prefix.startswith(".") or not entry.name.startswith("."))
             and (entry.is_dir() or not endings or entry.name.endswith(endings))
-            and entry.name + "/" * entry.is_dir() != begun
+            and entry.name + "/" * entry.is_dir() != prefix
         ]
     except (OSError, RuntimeError, ValueError):
         return []

@@ -59,7 +59,7 @@ class Picker(Dialog[Result]):
         searches: whether the filter is focused from the start, and stays.
         types_into: the id of a field that receives text typed on the list.
         is_slow: whether `find` is called before there are rows.
-        nothing: the words in place of a list without any row; empty for an empty list.
+        empty_words: the words in place of a list without any row; empty for an empty list.
         start: the value of the row that is highlighted at first.
     """
 
@@ -67,7 +67,7 @@ class Picker(Dialog[Result]):
     searches = False
     types_into = ""
     is_slow = False
-    nothing = ""
+    empty_words = ""
     start: Any = None
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -87,7 +87,7 @@ class Picker(Dialog[Result]):
     def find(self) -> None:
         """Find the things that the rows list; slow, so it runs in a thread."""
 
-    def found(self) -> None:
+    def rows_found(self) -> None:
         """React to the end of `find`."""
 
     def head(self) -> str | Content:
@@ -117,7 +117,7 @@ class Picker(Dialog[Result]):
         yield from self.below()
 
     def on_mount(self) -> None:
-        self._shown: list[PickerRow | PickerHeading] = []
+        self._listed_rows: list[PickerRow | PickerHeading] = []
         self.query_one("#filter").display = self.searches
         self.listing.loading = self.is_slow
         self.fill(self.start)
@@ -138,7 +138,7 @@ class Picker(Dialog[Result]):
             problem = f"The list cannot be made: {error}"
         self.listing.loading = False
         self.fill(self.start)
-        self.found()
+        self.rows_found()
         if problem:
             self.note(problem, WRONG)
 
@@ -160,25 +160,27 @@ class Picker(Dialog[Result]):
     def row(self) -> PickerRow | None:
         """The row under the cursor."""
         place = self.listing.highlighted
-        if place is None or place >= len(self._shown):
+        if place is None or place >= len(self._listed_rows):
             return None
-        row = self._shown[place]
+        row = self._listed_rows[place]
         return row if isinstance(row, PickerRow) else None
 
     @property
-    def chosen(self) -> Any:
+    def highlighted_value(self) -> Any:
         """The value of the row under the cursor; None where there is no row."""
         return self.row.value if self.row is not None else None
 
     def fill(self, value: Any = None) -> None:
         """List the rows that match the filter; the cursor keeps its row, or goes to a value's."""
-        listing, before = self.listing, self.listing.highlighted or 0
-        value = self.chosen if value is None else value
-        self._shown = list(self._matching())
-        listing.clear_options().add_options(map(_option, self._shown))
-        places = {i: row.value for i, row in enumerate(self._shown) if isinstance(row, PickerRow)}
+        listing, former_place = self.listing, self.listing.highlighted or 0
+        value = self.highlighted_value if value is None else value
+        self._listed_rows = list(self._matching())
+        listing.clear_options().add_options(map(_option, self._listed_rows))
+        places = {
+            i: row.value for i, row in enumerate(self._listed_rows) if isinstance(row, PickerRow)
+        }
         same = (place for place, other in places.items() if other == value)
-        nearest = min(places, key=lambda place: abs(place - before), default=None)
+        nearest = min(places, key=lambda place: abs(place - former_place), default=None)
         listing.highlighted = next(same, nearest)
         self._show_whether_found()
         self._describe()
@@ -197,12 +199,12 @@ class Picker(Dialog[Result]):
 
     def _show_whether_found(self) -> None:
         """Show the list, or a message that there is no row, or none with the words."""
-        has_rows, words, head = bool(self._shown), printable_chars(self.words), self.head()
-        why = f"No {self.noun} has “{words}” in its words." if words else self.nothing
+        has_rows, words, head = bool(self._listed_rows), printable_chars(self.words), self.head()
+        why = f"No {self.noun} has “{words}” in its words." if words else self.empty_words
         self.listing.display = has_rows or not why or self.listing.loading
-        nothing, heads = self.query_one("#no-match", Static), self.query_one("#head", Static)
-        nothing.display = not self.listing.display
-        nothing.update(Content(why))
+        message, heads = self.query_one("#no-match", Static), self.query_one("#head", Static)
+        message.display = not self.listing.display
+        message.update(Content(why))
         heads.display = bool(head) and has_rows
         heads.update(head if isinstance(head, Content) else Content.styled(head, MUTED))
 
@@ -213,7 +215,7 @@ class Picker(Dialog[Result]):
 
     @on(OptionList.OptionSelected)
     def _selected(self, event: OptionList.OptionSelected) -> None:
-        row = self._shown[event.option_index] if is_there(event) else None
+        row = self._listed_rows[event.option_index] if is_there(event) else None
         if isinstance(row, PickerRow):
             self.choose(row.value)
 
@@ -243,9 +245,9 @@ class Picker(Dialog[Result]):
     @on(Input.Changed, "#filter")
     def _filter(self) -> None:
         """List the matches; the cursor stays on its row, or goes to the first."""
-        before = self.chosen
+        former = self.highlighted_value
         self.fill()
-        if self.chosen != before:
+        if self.highlighted_value != former:
             self.listing.action_first()
 
     @on(Input.Submitted, "#filter")

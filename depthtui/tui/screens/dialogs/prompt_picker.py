@@ -209,10 +209,10 @@ class PromptPicker(Dialog[PromptChoice]):
     @on(OptionList.OptionHighlighted, "#prompts")
     def _count(self) -> None:
         """Request the number of tokens of the prompt that would run now."""
-        prompt, wrapped = self._asked
+        prompt, wrapped = self._choice
         self.query_one("#token-note", Static).update("")
         if prompt is not None:
-            self._token_count.ask(prompt, wrapped)
+            self._token_count.request(prompt, wrapped)
             # The last count may be for this prompt, and the engine halted.
             self.changed()
 
@@ -221,12 +221,12 @@ class PromptPicker(Dialog[PromptChoice]):
         counted = self._token_count.last
         if not self.is_mounted or counted is None or counted.count < 0:
             return
-        if (counted.prompt, counted.chat_template) == self._asked:
+        if (counted.prompt, counted.chat_template) == self._choice:
             words = "1 token" if counted.count == 1 else f"{counted.count} tokens"
             self.query_one("#token-note", Static).update(words)
 
     @property
-    def _asked(self) -> tuple[Prompt | None, bool]:
+    def _choice(self) -> tuple[Prompt | None, bool]:
         """The tab's prompt or None, and whether it is wrapped in the template."""
         return self._shown_prompt(), self.query_one("#template", Checkbox).value
 
@@ -245,11 +245,11 @@ class PromptPicker(Dialog[PromptChoice]):
     @on(TabbedContent.TabActivated)
     def _tab_changed(self, event: TabbedContent.TabActivated) -> None:
         self._tab = event.pane.id or "tasks"
-        self._say_keys()
+        self._show_keys()
         self._count()
 
     @on(DescendantFocus)
-    def _say_keys(self) -> None:
+    def _show_keys(self) -> None:
         """Show the keys of the focused widget."""
         focused = self.focused.id if self.focused is not None else None
         hint = HINTS.get(focused or "", HINTS[self._tab])
@@ -296,20 +296,20 @@ class PromptPicker(Dialog[PromptChoice]):
             self._levels[self._task_name] = levels[place]
             self._fill_prompts()
 
-    def _fill_prompts(self, chosen: Prompt | None = None) -> None:
+    def _fill_prompts(self, selected: Prompt | None = None) -> None:
         if self._task_name in DATASETS:
-            self._fill_rows(chosen)
+            self._fill_rows(selected)
         else:
-            self._list(prompts_of(self._task_name, self._level, self._seed), chosen)
+            self._list(prompts_of(self._task_name, self._level, self._seed), selected)
 
-    def _list(self, prompts: Sequence[Prompt], chosen: Prompt | None = None) -> None:
+    def _list(self, prompts: Sequence[Prompt], selected: Prompt | None = None) -> None:
         """List the prompts of the task or file, under its dial."""
         self._prompts = prompts
         self.query_one("#dial", Static).update(self._dial())
         listing = self.query_one("#prompts", OptionList)
         listing.clear_options().add_options(_titles(self._prompts))
         if prompts:
-            listing.highlighted = prompts.index(chosen) if chosen in prompts else 0
+            listing.highlighted = prompts.index(selected) if selected in prompts else 0
         else:
             self.query_one("#token-note", Static).update("")
 
@@ -353,12 +353,12 @@ class PromptPicker(Dialog[PromptChoice]):
     def _fill_rows(self, selected: Prompt | None = None) -> None:
         """List the rows of the data set, which are read first if need be."""
         datasets, name = self._datasets, self._task_name
-        path, set_prompts = datasets.file(name), datasets.known(name, self._level)
+        path, set_prompts = datasets.file(name), datasets.already_read(name, self._level)
         if path is not None and set_prompts is not None:
             self._show_rows(set_prompts, selected)
             return
         self._list(())
-        self._say(f"Reading {path}…" if path else datasets.how_to_get(name))
+        self._show_message(f"Reading {path}…" if path else datasets.how_to_get(name))
         if path is not None:
             self.run_worker(self._read(selected), group="rows", exclusive=True)
 
@@ -375,11 +375,11 @@ class PromptPicker(Dialog[PromptChoice]):
             words = printable_chars(f"These are the rows before it. {set_prompts.problem}")
             self.notify(words, severity="warning", markup=False)
         elif set_prompts.problem:
-            self._say(set_prompts.problem, WRONG)
+            self._show_message(set_prompts.problem, WRONG)
         elif not set_prompts.prompts:
-            self._say("It has no prompt at this level.")
+            self._show_message("It has no prompt at this level.")
 
-    def _say(self, words: str, style: str = MUTED) -> None:
+    def _show_message(self, words: str, style: str = MUTED) -> None:
         """Show a message in the prompt's place."""
         self.query_one("#preview", Static).update(Content.styled(printable_chars(words), style))
 
@@ -390,15 +390,15 @@ class PromptPicker(Dialog[PromptChoice]):
         if not is_there(event):
             return
         prompt = self._prompts[event.option_index]
-        shown = prompt.text[:PREVIEW_CHARACTERS]
+        text = prompt.text[:PREVIEW_CHARACTERS]
         split = len(prompt.question)
         self.query_one("#preview", Static).update(
-            Content.assemble(_lines(shown[:split]), (_lines(shown[split:]), "$text-accent"))
+            Content.assemble(_lines(text[:split]), (_lines(text[split:]), "$text-accent"))
         )
         self.query_one("#preview-box", VerticalScroll).scroll_home(animate=False)
 
     @on(OptionList.OptionSelected, "#prompts")
-    def _take(self, event: OptionList.OptionSelected) -> None:
+    def _choose_prompt(self, event: OptionList.OptionSelected) -> None:
         if is_there(event):
             wrapped = self.query_one("#template", Checkbox).value
             self.dismiss(PromptChoice(self._prompts[event.option_index], wrapped))
@@ -419,13 +419,13 @@ class PromptPicker(Dialog[PromptChoice]):
             self.query_one("#prompts").focus()
         except DepthError as error:
             self._list(())
-            self._say(str(error), WRONG)
+            self._show_message(str(error), WRONG)
 
     @on(Button.Pressed, "#run")
     @on(Input.Submitted, "#answer")
     def action_submit(self) -> None:
         """Run the tab's prompt."""
-        prompt, wrapped = self._asked
+        prompt, wrapped = self._choice
         if prompt is not None:
             self.dismiss(PromptChoice(prompt, wrapped))
         elif self._tab == "write":

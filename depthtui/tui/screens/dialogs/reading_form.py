@@ -50,7 +50,7 @@ class ReadingForm(Form):
             options[name] = replace(options[name], default=reading.now[name])
         super().__init__(options, reading.now, closed)
         self._reading = reading
-        self._before = reading.now
+        self._former_choices = reading.now
         self._redraw = redraw
         self._lacks = lacks
 
@@ -71,7 +71,7 @@ class ReadingForm(Form):
             field.action_step(step)
         elif name := self.name_of(field):
             # The last value may not have become a choice yet.
-            self.put(name, turned(self._typed(name), step))
+            self.set_field(name, turned(self._typed(name), step))
 
     def _typed(self, name: str) -> float:
         """The threshold in a field, or the current one where the text is no number."""
@@ -83,8 +83,8 @@ class ReadingForm(Form):
     def action_defaults(self) -> None:
         """Set every field to the session's first choice."""
         for name, value in self._reading.first.items():
-            self.put(name, value)
+            self.set_field(name, value)
 
     def action_leave(self) -> None:
-        self.tried(self._before)
+        self.tried(self._former_choices)
         super().action_leave()

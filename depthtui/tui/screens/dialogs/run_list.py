@@ -28,7 +28,7 @@ from depthtui.tui.state.session import RunState, Session, SessionRun
 from depthtui.tui.state.task_prompts import task_title
 
 
-class Asked(Enum):
+class Purpose(Enum):
     """The purpose for which a run is chosen from the list."""
 
     SHOW = "show"
@@ -42,7 +42,7 @@ class Asked(Enum):
 class SessionChoice:
     """The purpose, and the run under the cursor; None where there is none."""
 
-    asked: Asked
+    purpose: Purpose
     run: SessionRun | None = None
 
 
@@ -57,7 +57,7 @@ class RunList(Picker[SessionChoice]):
     heading = "Session"
     hint = "enter shows · C compares · m other model · p other prompt · esc closes"
     noun = "run"
-    nothing = "No runs yet: r runs the prompt."
+    empty_words = "No runs yet: r runs the prompt."
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "mark", "mark", tooltip="Mark a run to compare with", id="session.mark"),
@@ -117,17 +117,17 @@ class RunList(Picker[SessionChoice]):
             yield PickerRow(run, self._table.line(run), words)
 
     def choose(self, value: SessionRun) -> None:
-        self.dismiss(SessionChoice(Asked.SHOW, value))
+        self.dismiss(SessionChoice(Purpose.SHOW, value))
 
     def action_ask_for(self, name: str) -> None:
-        self.dismiss(SessionChoice(Asked[name], self.chosen))
+        self.dismiss(SessionChoice(Purpose[name], self.highlighted_value))
 
     def action_sessions(self) -> None:
         if self.tabs:
             self.action_turn(1)
 
     def action_mark(self) -> None:
-        run = self.chosen
+        run = self.highlighted_value
         if run is self._session.current:
             self.notify("This run is on the screen; mark another.", markup=False)
         elif run is not None and run.result is None:
@@ -137,7 +137,7 @@ class RunList(Picker[SessionChoice]):
             self.fill()
 
     def action_delete(self) -> None:
-        run = self.chosen
+        run = self.highlighted_value
         if run is None:
             return
 
@@ -150,15 +150,15 @@ class RunList(Picker[SessionChoice]):
 
     def action_compare(self) -> None:
         """Compare with the run under the cursor; if that is the shown run, with the marked one."""
-        session, other = self._session, self.chosen
+        session, other = self._session, self.highlighted_value
         if other is session.current:
-            other = session.marked or session.before(session.current)
+            other = session.marked or session.neighbour_of(session.current)
         if other is not None and other.result is None:
             self.notify("This run is not opened yet: enter opens it.", markup=False)
         elif other is None:
             self.notify("There is no other run: m runs the prompt on another model.", markup=False)
         else:
-            self.dismiss(SessionChoice(Asked.COMPARE, other))
+            self.dismiss(SessionChoice(Purpose.COMPARE, other))
 
 
 STATE_STYLES = {

@@ -44,7 +44,7 @@ class SessionPicker(Picker[SessionFile]):
     heading = "Session"
     hint = "enter opens · / finds · r renames · d deletes · tab runs · esc closes"
     noun = "session"
-    nothing = "No session is kept yet: one of more than the first prompt is."
+    empty_words = "No session is kept yet: one of more than the first prompt is."
     is_slow = True
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -71,7 +71,7 @@ class SessionPicker(Picker[SessionFile]):
     def find(self) -> None:
         self._files = self._sessions.folder.files(self._notices.append)
 
-    def found(self) -> None:
+    def rows_found(self) -> None:
         self.listing.focus()
         if self._notices:
             self.note(" ".join(self._notices), WRONG)
@@ -99,7 +99,7 @@ class SessionPicker(Picker[SessionFile]):
     # Renaming ---------------------------------------------------------------
 
     def action_rename(self) -> None:
-        file = self.chosen
+        file = self.highlighted_value
         if file is None:
             return
         self._renamed = file
@@ -138,7 +138,7 @@ class SessionPicker(Picker[SessionFile]):
     # Deleting ---------------------------------------------------------------
 
     def action_delete(self) -> None:
-        file = self.chosen
+        file = self.highlighted_value
         if file is None:
             return
         if self._sessions.is_own(file):
@@ -174,8 +174,8 @@ class _SessionTable:
         return f"{self._cells('kept', 'runs', 'title')}  models"
 
     def _cells(self, when: str, runs: str, title: str) -> str:
-        shown = fit_shown(title, self._title) if title else ""
-        return f"  {when:<12}  {runs:>4}  {shown}"
+        title_words = fit_shown(title, self._title) if title else ""
+        return f"  {when:<12}  {runs:>4}  {title_words}"
 
     def line(self, file: SessionFile, is_open: bool) -> Content:
         time = datetime.fromisoformat(file.session.kept)

@@ -71,12 +71,12 @@ class SettingsScreen(EditedList):
         """The cells of a line; the value gets the remaining width."""
         name, value, default, source = map(printable_chars, texts)
         # 5 cells are the mark and the gaps.
-        rest = self.cells - 5 - _NAME_CELLS - _SOURCE_CELLS
-        of_default = _DEFAULT_CELLS if rest - _DEFAULT_CELLS >= _LEAST_VALUE else 0
+        room = self.cells - 5 - _NAME_CELLS - _SOURCE_CELLS
+        of_default = _DEFAULT_CELLS if room - _DEFAULT_CELLS >= _LEAST_VALUE else 0
         return [
             fit_shown(mark, 1),
             fit_shown(name, _NAME_CELLS),
-            fit_shown(value, rest - of_default),
+            fit_shown(value, room - of_default),
             fit_shown(default, of_default),
             fit_shown(source, _SOURCE_CELLS),
         ]
@@ -124,7 +124,7 @@ class SettingsScreen(EditedList):
     @on(OptionList.OptionHighlighted)
     def _leave_field(self) -> None:
         """Leave the field when the mouse or a filter moves to another setting."""
-        if self._is_editing and self.chosen != self._edited:
+        if self._is_editing and self.highlighted_value != self._edited:
             self._end_editing()
 
     @on(Input.Changed, "#value")

@@ -112,8 +112,8 @@ class SweepDialog(Dialog[SweepPlan]):
         listing = self.query_one("#models", SelectionList)
         listing.loading = False
         if self._spec.name not in self._listings:
-            here = Content.assemble(printable_chars(self._spec.name), ("  open now", MUTED))
-            listing.add_option(Selection(here, self._spec.name, True))
+            open_model = Content.assemble(printable_chars(self._spec.name), ("  open now", MUTED))
+            listing.add_option(Selection(open_model, self._spec.name, True))
         for model in self._listings.values():
             listing.add_option(
                 Selection(_model_line(model), model.name, model.name == self._spec.name)
@@ -175,9 +175,9 @@ class SweepDialog(Dialog[SweepPlan]):
         return check_plan(with_absolute_paths(plan))
 
     def _models(self) -> tuple[ModelSpec, ...]:
-        chosen = list(self.query_one("#models", SelectionList).selected)
+        listed_models = list(self.query_one("#models", SelectionList).selected)
         more = _words(self.query_one("#more-models", Input).value, spaces=False)
-        return tuple(self._spec_of(name) for name in [*chosen, *more])
+        return tuple(self._spec_of(name) for name in [*listed_models, *more])
 
     def _spec_of(self, name: str) -> ModelSpec:
         if name == self._spec.name:

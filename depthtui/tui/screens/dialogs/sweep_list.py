@@ -36,7 +36,7 @@ class SweepList(OpenDialog[SweepChoice]):
 
     heading = "Open a sweep"
     listed = "Run before, the latest first"
-    asked = "the folder of a sweep"
+    name_words = "the folder of a sweep"
     example = "what depthtui sweep --out was given"
     endings = ("/",)
 
@@ -45,7 +45,7 @@ class SweepList(OpenDialog[SweepChoice]):
         self._cache_dir = cache_dir
         self._has_runs = has_runs
         self._saved: list[SavedSweep] = []
-        self.nothing = f"None has been run into {cache_dir / 'sweeps'} yet."
+        self.empty_words = f"None has been run into {cache_dir / 'sweeps'} yet."
 
     def find(self) -> None:
         self._saved = saved_sweeps(self._cache_dir)

@@ -53,7 +53,7 @@ class Welcome(Dialog[str]):
         yield Static(Content("\n").join(lines))
 
     @property
-    def _named(self) -> set[str]:
+    def _named_keys(self) -> set[str]:
         """The keys that the welcome names."""
         ids = chain.from_iterable(KEYS)
         return {key for name in ids for key in keymap.keys_of(name, self._remapped)}
@@ -66,7 +66,7 @@ class Welcome(Dialog[str]):
         if event.key in {binding.key for binding in IN_DIALOGS}:
             return
         event.stop()
-        self.dismiss(event.key if event.key in self._named else None)
+        self.dismiss(event.key if event.key in self._named_keys else None)
 
     def on_click(self, event: events.Click) -> None:
         self.dismiss()

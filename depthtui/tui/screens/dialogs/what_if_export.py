@@ -15,7 +15,7 @@ from depthtui.tui.state.what_if import WhatIf
 def pruned_model(explorer: Explorer, what_if: WhatIf) -> tuple[Extra, ...]:
     """The recipe and the folder of the model with the layers that are off or run twice."""
     stack, model = what_if.stack, what_if.clean.model
-    problem, blocks = stack.why_no_model, stack.kept
+    problem, blocks = stack.why_no_model, stack.written_layers
     try:
         skipped_blocks = model.blocks_of(stack.skipped_layers)
     except DepthError as error:
@@ -39,6 +39,6 @@ def pruned_model(explorer: Explorer, what_if: WhatIf) -> tuple[Extra, ...]:
     recipe_words = "mergekit recipe, YAML"
     model_words = "the model as it is changed here, safetensors"
     return (
-        Extra("yml", recipe_words, ".yml", write_recipe, chosen=True, problem=problem),
+        Extra("yml", recipe_words, ".yml", write_recipe, by_default=True, problem=problem),
         Extra("model", model_words, "-model", write_model, problem=problem),
     )
