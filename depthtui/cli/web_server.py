@@ -140,7 +140,7 @@ class WebServer:
         return ""
 
     async def _served(self, request: web.Request) -> web.StreamResponse:
-        """A file or an explorer; addresses in the page are relative to its last slash."""
+        """A file, or an explorer's messages; the page's address gets its last slash first."""
         if request.method not in ("GET", "HEAD"):
             raise web.HTTPMethodNotAllowed(request.method, ["GET", "HEAD"])
         path = request.path.removeprefix(f"/{self._secret}")
