@@ -339,7 +339,7 @@ def _shape(cell: CellSummary) -> tuple[int, int]:
 
 
 def _common_prompts(sides: Sequence[Sequence[CellSummary]]) -> list[list[PromptCurves]]:
-    """The prompts that all sides have run, in the same order for each."""
+    """The prompts that all groups have run, in the same order for each."""
     by_text = [_parts_by_text(cells) for cells in sides]
     texts = [text for text in by_text[0] if all(text in parts for parts in by_text)]
     return [[parts[text] for text in texts] for parts in by_text]
