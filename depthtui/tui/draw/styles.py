@@ -266,7 +266,7 @@ def bar(share: float, cells: int) -> tuple[str, str]:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number with this many digits, in short form: `0.412`, `12.3`, `310`, `1.23e5`."""
+    """A number with this many significant digits, such as `0.412`, `12.3`, `310`, `1.23e5`."""
     if math.isnan(value):
         return "–"
     if math.isinf(value):
