@@ -96,7 +96,7 @@ class Keywords:
         return self._over(self._settings.summary_settings())
 
     def spec(self, name: str) -> ModelSpec:
-        """How the model of this name is loaded."""
+        """The spec by which the model of this name is loaded."""
         return replace(self._over(ModelSpec()), name=name)
 
     def trusted(self) -> TrustedModels:

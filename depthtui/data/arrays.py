@@ -19,7 +19,7 @@ class Shape:
     H the most heads of any layer, K the most experts that a router chooses for a token.
 
     Attributes:
-        sides: sides such as `L`, `L+1`, `T`, `T-1`, `k` or `H`; a digit, such as `8`, is itself.
+        sides: lengths of the axes, such as `L`, `L+1`, `T`, `T-1`, `k` or `H`; `8` is itself.
         dtype: dtype of the values.
     """
 
@@ -37,7 +37,7 @@ class Shape:
     def fits(self, shape: tuple[int, ...], sizes: dict[str, int]) -> bool:
         """Whether an array of this shape has these sizes.
 
-        A letter that is not in `sizes` gets its size from the first array with such a side.
+        A letter that is not in `sizes` gets its size from the first array with such an axis.
         """
         return len(shape) == len(self.sides) and all(
             sizes.setdefault(letter, int(letter) if letter.isdigit() else size) == size
@@ -45,7 +45,7 @@ class Shape:
         )
 
     def _measured(self, shape: tuple[int, ...]) -> Iterator[tuple[str, int]]:
-        """The letters' sizes in an array of this shape; for a digit, the length of its side."""
+        """The letters' sizes in an array of this shape; for a digit, the length of its axis."""
         for side, length in zip(self.sides, shape, strict=True):
             letter = side[:1]
             yield letter, length if letter.isdigit() else length - _side(side, {letter: 0})
@@ -60,7 +60,8 @@ class Shape:
         return np.full(self.of(sizes), self.unknown_value, self.dtype)
 
     def widened(self, array: np.ndarray, letter: str, count: int) -> np.ndarray:
-        """The array with at least `count` entries on a letter's sides, new ones unknown."""
+        """The array with at least `count` entries along a letter's axes; new entries are
+        unknown."""
         widths = [
             (0, max(0, count - length) if side == letter else 0)
             for side, length in zip(self.sides, array.shape, strict=True)
@@ -133,7 +134,7 @@ class MetricResult:
         return copy.deepcopy(self)
 
     def widened(self, letter: str, count: int) -> Self:
-        """A copy whose arrays have at least `count` entries on a letter's sides."""
+        """A copy whose arrays have at least `count` entries along a letter's axes."""
         result = self.copied()
         for name, shape in self.shapes().items():
             setattr(result, name, shape.widened(getattr(self, name), letter, count))

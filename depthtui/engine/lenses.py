@@ -64,6 +64,7 @@ Notify = Callable[[str], None]
 @dataclass(frozen=True)
 class LensChoice:
     """A choice of a fitted lens.
+
     Attributes:
         kind: `affine` or `jacobian`.
         texts: a file of calibration texts; empty for any, or those that the model writes.

@@ -24,7 +24,7 @@ from depthtui.token_text import shortened
 from depthtui.tracing.activations import Activations
 
 _MOST_CHARACTERS = 40
-"""The longest beginning of a prompt in the description of an entry."""
+"""Most characters of a prompt in the description of an entry."""
 
 
 @dataclasses.dataclass(frozen=True)

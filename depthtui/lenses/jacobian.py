@@ -114,7 +114,7 @@ def add_prompt(
 def seconds_of_prompt(
     width: int, model: nn.Module, anatomy: Anatomy, ids: Tensor, skipped: int = SKIPPED
 ) -> float:
-    """About how long `add_prompt` takes, by one of its backward passes.
+    """About how long `add_prompt` takes, estimated from one of its backward passes.
 
     The first of two is not timed: it loads kernels and allocates memory.
 
