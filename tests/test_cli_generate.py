@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from depthtui import cli, ramps
-from depthtui.cli.streaming import _Pen
+from depthtui.cli.streaming import _TokenPrinter
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings
 from tests.builders.engines import ScriptedEngine, replace_engine
@@ -112,7 +112,7 @@ def test_a_terminal_shows_depth_as_colour_and_whole_characters() -> None:
     written.texts[:] = ["\udcf0\udc9f", "\udc99\udc82", "\x1b[2J", "a\nb"]
     written.depths.settling[:] = [1, 1, 4, np.nan]
     console = Console(file=StringIO(), force_terminal=True, color_system="truecolor", width=80)
-    pen = _Pen(console, "settling", "amber", 4)
+    pen = _TokenPrinter(console, "settling", "amber", 4)
     for place in range(4):
         pen.write(part_of(written, slice(place, place + 1)))
     pen.finish()

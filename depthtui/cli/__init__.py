@@ -24,7 +24,7 @@ from depthtui.cli.inspect import inspect
 from depthtui.cli.lens import lens
 from depthtui.cli.lists import metrics, models, tasks
 from depthtui.cli.manual import manual
-from depthtui.cli.output import INTERRUPTED, say
+from depthtui.cli.output import INTERRUPTED, print_notice
 from depthtui.cli.prune import prune
 from depthtui.cli.run import run
 from depthtui.cli.serve import serve
@@ -69,19 +69,19 @@ def _status(args: Sequence[str] | None) -> int:
         hint = f" See `{where} --help`." if where else ""
         message = error.format_message()
         end = "" if message.endswith((".", "?", "?)")) else "."
-        say(f"{message}{end}{hint}")
+        print_notice(f"{message}{end}{hint}")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except DepthError as error:
-        say(str(error))
+        print_notice(str(error))
         return 1
     except SystemExit as error:
         # Rich and click exit like this when the reader of their output has gone.
         return error.code if isinstance(error.code, int) else 1
     except Exception as error:
         if output_failure() is None:
-            say(log_bug(error))
+            print_notice(log_bug(error))
         return 1
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from depthtui.cli.command_help import SectionedGroup
-from depthtui.cli.output import print_table, say
+from depthtui.cli.output import print_notice, print_table
 from depthtui.cli.shared_options import Overrides, cache_dir_option
 from depthtui.errors import DepthError
 from depthtui.files import system_reason
@@ -96,5 +96,5 @@ def _store(overrides: Overrides) -> tuple[Path, Store]:
     if has_results and not store.on_disk:
         raise DepthError(problems[0])
     for problem in problems:
-        say(problem)
+        print_notice(problem)
     return folder / "results", store

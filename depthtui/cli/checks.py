@@ -90,10 +90,10 @@ def check_versions() -> Iterator[Check]:
                 f"{needed.specifier}.",
                 install_package(f"{needed.name}{needed.specifier}", "--upgrade"),
             )
-    listed = [f"{name} {versions[name]}" for name in ("python", *LISTED) if name in versions]
+    versions_text = [f"{name} {versions[name]}" for name in ("python", *LISTED) if name in versions]
     if "bitsandbytes" in versions:
-        listed.append(f"bitsandbytes {versions['bitsandbytes']}")
-    yield Check("versions", "ok", ", ".join(listed), facts={"versions": versions})
+        versions_text.append(f"bitsandbytes {versions['bitsandbytes']}")
+    yield Check("versions", "ok", ", ".join(versions_text), facts={"versions": versions})
 
 
 def check_devices() -> tuple[list[Device], list[Check]]:
@@ -215,8 +215,8 @@ def check_plan(spec: ModelSpec, settings: Settings, trusted: TrustedModels) -> I
         return
     kind = "some whole experts each" if plan.by_expert else "a part of every weight each"
     words = f"{source.name} can be cut for {spec.tensor_parallel} ranks, {kind}"
-    others = ", ".join(map(str, sizes))
-    yield Check("ranks", "ok", f"{words}; numbers that work: {others}", facts={"sizes": sizes})
+    sizes_text = ", ".join(map(str, sizes))
+    yield Check("ranks", "ok", f"{words}; numbers that work: {sizes_text}", facts={"sizes": sizes})
 
 
 def _slurm_version() -> str | None:
@@ -393,8 +393,8 @@ def check_models(settings: Settings, devices: Sequence[Device]) -> Iterator[Chec
     """The models on this disk, and the paper's models that fit on these devices."""
     from depthtui.models.catalog import on_disk
 
-    listed = on_disk(models_dir(settings.cache_folder))
-    ready = [model.title for model in listed if model.ready]
+    local_models = on_disk(models_dir(settings.cache_folder))
+    ready = [model.title for model in local_models if model.ready]
     words = f"on this disk: {', '.join(ready) or 'none'}"
     yield Check("models", "ok", words, facts={"ready": ready})
     if not devices:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from depthtui.cli.output import say
+from depthtui.cli.output import print_notice
 
 OTHERS = "Options"
 """The heading of options without a section."""
@@ -26,11 +26,11 @@ def in_section(section: str, *options: Callable[[Any], Any]) -> Callable[[Any], 
     """Put options of a command under one heading of its help."""
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        before = list(getattr(command, "__click_params__", ()))
+        earlier_parameters = list(getattr(command, "__click_params__", ()))
         for option in reversed(options):
             command = option(command)
         for parameter in vars(command)["__click_params__"]:
-            if parameter not in before and not getattr(parameter, "section", ""):
+            if parameter not in earlier_parameters and not getattr(parameter, "section", ""):
                 vars(parameter)["section"] = section
         return command
 
@@ -72,7 +72,7 @@ class SectionedCommand(click.Command):
         for place, arg in enumerate(args):
             name, sign, value = arg.partition("=")
             if place < ends and name in self.renamed:
-                say(f"{name} is called {self.renamed[name]} now.")
+                print_notice(f"{name} is called {self.renamed[name]} now.")
                 arg = self.renamed[name] + sign + value
             yield arg
 
@@ -139,9 +139,9 @@ def _write_sections(
         if record is not None and isinstance(parameter, click.Option):
             sections.setdefault(getattr(parameter, "section", OTHERS), []).append(record)
     # Options without a section, such as --help, come last.
-    others = sections.pop(OTHERS, None)
-    if others:
-        sections[OTHERS] = others
+    other_options = sections.pop(OTHERS, None)
+    if other_options:
+        sections[OTHERS] = other_options
     for title, records in sections.items():
         with formatter.section(title):
             formatter.write_dl(records)

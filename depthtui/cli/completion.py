@@ -53,11 +53,11 @@ def complete_metrics(
     """Names of metrics, after the names that are typed already."""
     from depthtui.metrics import METRICS
 
-    before, comma, last = typed.rpartition(",")
+    typed_names, comma, last = typed.rpartition(",")
     return [
-        CompletionItem(f"{before}{comma}{metric.name}", help=metric.title)
+        CompletionItem(f"{typed_names}{comma}{metric.name}", help=metric.title)
         for metric in METRICS
-        if metric.name.startswith(last) and metric.name not in before.split(",")
+        if metric.name.startswith(last) and metric.name not in typed_names.split(",")
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import click
 
-from depthtui.cli.output import INTERRUPTED, print_table, say, stopped_by_ctrl_c
+from depthtui.cli.output import INTERRUPTED, print_notice, print_table, stopped_by_ctrl_c
 from depthtui.cli.shared_options import Overrides, PromptOptions, gather_prompts
 from depthtui.data.controls import Controls
 from depthtui.data.run_settings import ModelSpec
@@ -42,14 +42,14 @@ def print_controls(
     prompts = gather_prompts(prompt_options, settings).prompts
     storage, control = Storage.of(settings), Control()
     check_can_open(spec, storage.models_dir, spec in trusted)
-    with ProgressDisplay(say) as display:
-        engine = make_engine(storage, display.emit, say, trusted=trusted)
+    with ProgressDisplay(print_notice) as display:
+        engine = make_engine(storage, display.emit, print_notice, trusted=trusted)
         try:
             with stopped_by_ctrl_c(control):
                 engine.load(spec, control)
                 controls = engine.find_controls(prompts, settings.run_settings(), control)
         except RunStopped:
-            say("Nothing was kept.")
+            print_notice("Nothing was kept.")
             return INTERRUPTED
     if as_json:
         _print_json(controls)

@@ -12,7 +12,7 @@ import click
 
 from depthtui.cli.command_help import SectionedCommand
 from depthtui.cli.completion import complete_models
-from depthtui.cli.output import print_table, say
+from depthtui.cli.output import print_notice, print_table
 from depthtui.cli.shared_options import (
     Overrides,
     PromptOptions,
@@ -149,8 +149,8 @@ def _compare(spec: ModelSpec, trusted: TrustedModels, overrides: Overrides, as_j
 
     folder = overrides.settings().cache_folder
     storage = Storage(folder, models_dir(folder), keep_results=False)
-    engine = make_engine(storage, lambda event: None, say, trusted=trusted)
-    comparisons = list(compare_devices(spec, engine, say))
+    engine = make_engine(storage, lambda event: None, print_notice, trusted=trusted)
+    comparisons = list(compare_devices(spec, engine, print_notice))
     is_ok = all(comparison.ok for comparison in comparisons)
     if as_json:
         values = [vars(comparison) | {"ok": comparison.ok} for comparison in comparisons]

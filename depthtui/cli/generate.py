@@ -9,7 +9,7 @@ from functools import cached_property
 import click
 
 from depthtui.cli.command_help import SectionedCommand, in_section
-from depthtui.cli.output import INTERRUPTED, print_written, say
+from depthtui.cli.output import INTERRUPTED, print_notice, print_written
 from depthtui.cli.shared_options import (
     OutOptions,
     Overrides,
@@ -100,7 +100,7 @@ def generate(
     settings = overrides.settings()
     writing = overrides.over(settings.generation_settings())
     if not writing.temperature and (writing.top_k or writing.top_p < 1):
-        say("--top-k and --top-p only matter with --temperature above 0.")
+        print_notice("--top-k and --top-p only matter with --temperature above 0.")
     prompts = gather_prompts(prompt_options, settings).prompts
 
     from rich.console import Console
@@ -115,7 +115,7 @@ def generate(
 
     def fail(problem: str) -> None:
         failures.append(problem)
-        say(problem)
+        print_notice(problem)
 
     job = GenerationJob(
         spec=replace(spec, name=model),
@@ -130,7 +130,7 @@ def generate(
         work_without_output()
     console = Console(highlight=False)
     texts = []
-    for text in generate_texts(job, console, notice=say, fail=fail, on_bug=log_bug):
+    for text in generate_texts(job, console, notice=print_notice, fail=fail, on_bug=log_bug):
         console.print("", rich_lines(generation_document([text])), "", sep="\n")
         texts.append(text)
     if texts and output.out is not None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Job:
+class RunJob:
     """The work of a command, and the place of its results.
 
     Attributes:
@@ -56,7 +56,7 @@ class Job:
 
 
 def run_job(
-    job: Job,
+    job: RunJob,
     notice: Callable[[str], None],
     fail: Callable[[str], None],
     on_bug: Callable[[Exception], str],
@@ -109,17 +109,17 @@ def run_job(
         return results
 
 
-def _run(job: Job, number: int, engine: Engine, before: Sequence[RunResult]) -> RunResult:
+def _run(job: RunJob, number: int, engine: Engine, earlier_runs: Sequence[RunResult]) -> RunResult:
     """Run a prompt of a job, or measure its states, after the prompts before it."""
     if job.states:
         return engine.read_states(job.states[number], job.settings, run_id=number)
-    settings = with_lengths_before(job.settings, [len(run.tokens) for run in before])
+    settings = with_lengths_before(job.settings, [len(run.tokens) for run in earlier_runs])
     settings = with_order_texts(settings, [prompt.text for prompt in job.prompts], number)
     return engine.run(job.prompts[number], settings, run_id=number)
 
 
 def _short_enough(
-    job: Job, max_tokens: int, engine: Engine, notice: Callable[[str], None]
+    job: RunJob, max_tokens: int, engine: Engine, notice: Callable[[str], None]
 ) -> list[Prompt]:
     """The prompts of at most `max_tokens` tokens; prints a notice where they are too few."""
 
@@ -141,6 +141,6 @@ def _lacks_answer(result: RunResult) -> bool:
     return needs_answer and result.answer_start >= len(result.tokens)
 
 
-def _of_prompt(number: int, job: Job, problem: str) -> str:
+def _of_prompt(number: int, job: RunJob, problem: str) -> str:
     alone = len(job.states or job.prompts) == 1
     return problem if alone else f"prompt {number + 1}: {problem}"

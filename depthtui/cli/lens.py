@@ -10,7 +10,13 @@ import click
 
 from depthtui.cli.command_help import SectionedGroup
 from depthtui.cli.loaded_engine import loaded_engine
-from depthtui.cli.output import INTERRUPTED, print_table, print_written, say, stopped_by_ctrl_c
+from depthtui.cli.output import (
+    INTERRUPTED,
+    print_notice,
+    print_table,
+    print_written,
+    stopped_by_ctrl_c,
+)
 from depthtui.cli.shared_options import (
     NumberRange,
     Overrides,
@@ -110,7 +116,7 @@ def fit(
             with stopped_by_ctrl_c(control):
                 maps = engine.fit_lens(choice, control)
         except RunStopped:
-            say("The fit was stopped.")
+            print_notice("The fit was stopped.")
             return INTERRUPTED
     _print_fit(maps)
     return 0
@@ -163,7 +169,7 @@ def export(name: str, file: Path, overrides: Overrides) -> None:
     """Write the Jacobian lens NAME to a new FILE, in the published format."""
     from depthtui.lenses.lens_files import read_any, write_published
 
-    write_published(read_any(_named(name, overrides)), file)
+    write_published(read_any(_find_lens(name, overrides)), file)
     print_written([file])
 
 
@@ -172,7 +178,7 @@ def export(name: str, file: Path, overrides: Overrides) -> None:
 @cache_dir_option
 def remove(name: str, overrides: Overrides) -> None:
     """Delete the lens NAME; `depthtui lens list` has the names."""
-    file = _named(name, overrides)
+    file = _find_lens(name, overrides)
     try:
         file.path.unlink()
     except OSError as error:
@@ -187,7 +193,7 @@ def _folder(overrides: Overrides) -> LensFolder:
     return LensFolder(Storage.of(overrides.settings()).lenses_dir)
 
 
-def _named(name: str, overrides: Overrides) -> LensFile:
+def _find_lens(name: str, overrides: Overrides) -> LensFile:
     folder = _folder(overrides)
     lens_file = next((file for file in folder.files() if file.name == name), None)
     if lens_file is None:

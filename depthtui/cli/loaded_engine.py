@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from depthtui.cli.output import say
+from depthtui.cli.output import print_notice
 from depthtui.cli.shared_options import Overrides
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.trust import TrustedModels
@@ -27,7 +27,7 @@ def loaded_engine(
     storage = Storage.of(overrides.settings())
     # Report a model that cannot be opened before importing torch, which takes seconds.
     check_can_open(spec, storage.models_dir, spec in trusted)
-    with ProgressDisplay(say) as display:
-        engine = make_engine(storage, display.emit, say, trusted=trusted)
+    with ProgressDisplay(print_notice) as display:
+        engine = make_engine(storage, display.emit, print_notice, trusted=trusted)
         engine.load(spec)
         yield engine

@@ -151,10 +151,10 @@ def _passages(words: str, context: click.Context) -> str:
     explanations = [match for match in matches if match.name]
     headings = [match for match in explanations if match.name == match.section]
     # Matches are sorted: an equal heading is the first.
-    is_one = len(headings) == 1 or [one.name.lower() for one in headings[:1]] == [words.lower()]
-    whole = headings[:1] if is_one else []
-    listed = [match for match in explanations or matches if match not in whole]
-    lines = options or [_line(match) for match in listed[:_MOST_LINES]]
+    is_equal = bool(headings) and headings[0].name.lower() == words.lower()
+    whole = headings[:1] if is_equal or len(headings) == 1 else []
+    listed_matches = [match for match in explanations or matches if match not in whole]
+    lines = options or [_line(match) for match in listed_matches[:_MOST_LINES]]
     lines += [f"\n## {match.section}\n\n{match.body}" for match in whole]
     names = list(dict.fromkeys(match.page for match in matches))[:_MOST_LINES]
     return "\n".join([*lines, *([f"\nSee `depthtui help` {', '.join(names)}."] if names else [])])
@@ -203,12 +203,16 @@ def _meant(words: str, pages: Mapping[str, str], context: click.Context) -> str:
 
     commands = _commands(context)
     rules_and_metrics = [rule.name for rule in rules.ALL] + [metric.name for metric in ALL]
-    options = {name for one in commands.values() for option in one.params for name in option.opts}
+    options = {
+        name for command in commands.values() for option in command.params for name in option.opts
+    }
     names = [*pages, *commands, *rules_and_metrics, *sorted(options)]
     meant = did_you_mean(words, names, likeness=0.7).lstrip()
     parts = words.lower().split()
-    having = [name for name, text in pages.items() if any(part in text.lower() for part in parts)]
-    place = f"A part of it is in {', '.join(having[:3])}." if having else ""
+    pages_with_a_part = [
+        name for name, text in pages.items() if any(part in text.lower() for part in parts)
+    ]
+    place = f"A part of it is in {', '.join(pages_with_a_part[:3])}." if pages_with_a_part else ""
     return " ".join(filter(None, [meant, place])) or "`depthtui help` lists all."
 
 

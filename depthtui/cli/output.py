@@ -27,30 +27,30 @@ _LONGEST_WORD = 400
 @contextmanager
 def stopped_by_ctrl_c(control: Control) -> Iterator[None]:
     """Let the first ctrl-c stop the work, and the second the program."""
-    before = signal.getsignal(signal.SIGINT)
+    earlier_handler = signal.getsignal(signal.SIGINT)
 
     def stop(_number: int, _frame: Any) -> None:
         control.stop()
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, earlier_handler)
 
     signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, earlier_handler)
 
 
 @contextmanager
 def ended_as_by_ctrl_c() -> Iterator[None]:
     """Let SIGTERM, by which schedulers end a job, act like ctrl-c."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    earlier_handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, earlier_handler)
 
 
-def say(message: str) -> None:
+def print_notice(message: str) -> None:
     """Print one line on stderr."""
     from depthtui.token_text import printable_line
 

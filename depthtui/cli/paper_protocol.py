@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from depthtui.cli.command_help import in_section
-from depthtui.cli.output import say
+from depthtui.cli.output import print_notice
 from depthtui.cli.shared_options import DatasetOptions, Overrides, PromptOptions
 
 _SET = {
@@ -48,10 +48,10 @@ def under_paper_protocol(
     choices = {choice.name: choice for choice in PAPER_PROTOCOL.datasets}
     name = prompt_options.task or (next(iter(dataset.data)) if len(dataset.data) == 1 else "")
     if prompt_options.prompts or prompt_options.files or name not in choices:
-        *others, last = choices
+        *other_names, last = choices
         raise click.UsageError(
-            f"--protocol paper takes one of the paper's data sets: --task {', '.join(others)} or "
-            f"{last}."
+            "--protocol paper needs one of the paper's data sets: --task "
+            f"{', '.join(other_names)} or {last}."
         )
     fixed = {
         "--level": prompt_options.level,
@@ -72,7 +72,7 @@ def under_paper_protocol(
         "chat_template": paper.chat_template,
     }
     overrides = Overrides({**overrides.values, **settings})
-    say(paper.in_words([name], overrides.settings().seed))
+    print_notice(paper.in_words([name], overrides.settings().seed))
     return (
         replace(prompt_options, task=name, examples=choice.examples),
         replace(dataset, max_tokens=choice.max_tokens),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from depthtui.cli.command_help import SectionedCommand, in_section
-from depthtui.cli.output import INTERRUPTED, say
+from depthtui.cli.output import INTERRUPTED, print_notice
 from depthtui.cli.shared_options import (
     Folder,
     NumberRange,
@@ -142,13 +142,13 @@ def prune(
         settings=overrides.over(RunSettings(chat_template=settings.chat_template)),
     )
     try:
-        pruning = prune_model(job, say)
+        pruning = prune_model(job, print_notice)
     except RunStopped:
-        say("Nothing was written.")
+        print_notice("Nothing was written.")
         return INTERRUPTED
     print_pruning(pruning)
     if not pruning.passes:
-        say("Rounding has moved the written model over the limit.")
+        print_notice("Rounding has moved the written model over the limit.")
         return 1
     return 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from depthtui.cli.output import say
+from depthtui.cli.output import print_notice
 from depthtui.engine.rank_process import as_rank
 
 COMMANDS = ("run", "sweep", "generate", "inspect", "lens", "engine", "doctor")
@@ -24,7 +24,9 @@ def run_as_rank(command: str, run: Callable[[], int]) -> int:
 
     def refuse() -> int:
         subject = f"`depthtui {command}`" if command else "The explorer"
-        say(f"{subject} runs in one process. Start it without torchrun.")
+        print_notice(f"{subject} runs in one process. Start it without torchrun.")
         return 2
 
-    return as_rank(run if command in COMMANDS else refuse, say, restarts=command != "engine")
+    return as_rank(
+        run if command in COMMANDS else refuse, print_notice, restarts=command != "engine"
+    )

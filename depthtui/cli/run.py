@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from depthtui.cli.command_help import SectionedCommand
-from depthtui.cli.output import report_runs, say
+from depthtui.cli.output import print_notice, report_runs
 from depthtui.cli.paper_protocol import protocol_option, under_paper_protocol
 from depthtui.cli.shared_options import (
     CommandPrompts,
@@ -89,7 +89,7 @@ def run(
     if states is None:
         prompts = gather_prompts(prompt_options, settings, dataset)
 
-    from depthtui.cli.headless import Job, run_job
+    from depthtui.cli.headless import RunJob, run_job
     from depthtui.engine.factory import Storage
     from depthtui.engine.state_files import find_state_files
     from depthtui.metrics import named_metrics, with_adapter_metric, with_lens_metric
@@ -98,7 +98,7 @@ def run(
 
     def fail(problem: str) -> None:
         failures.append(problem)
-        say(problem)
+        print_notice(problem)
 
     spec = replace(spec, name=model)
     run_settings = settings.run_settings()
@@ -109,7 +109,7 @@ def run(
     if states is None:
         run_settings = with_adapter_metric(run_settings, spec)
     run_settings = with_lens_metric(run_settings, settings.lens)
-    job = Job(
+    job = RunJob(
         spec=spec,
         prompts=prompts.prompts,
         settings=run_settings,
@@ -121,7 +121,7 @@ def run(
         named_metrics=overrides.values.get("metrics") or named_metrics(run_settings),
         states=() if states is None else find_state_files(states),
     )
-    results = run_job(job, notice=say, fail=fail, on_bug=log_bug)
+    results = run_job(job, notice=print_notice, fail=fail, on_bug=log_bug)
     if results:
         report_runs(results, settings, output)
     return 1 if failures else 0

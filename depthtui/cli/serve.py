@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import click
 
 from depthtui.cli.command_help import SectionedCommand
-from depthtui.cli.output import say
+from depthtui.cli.output import print_notice
 from depthtui.cli.shared_options import refuse_trust_in_last_model
 from depthtui.errors import DepthError
 from depthtui.installing import install_extra
@@ -72,9 +72,9 @@ def serve(
     with _listening(host, port) as listening:
         server = WebServer(command, listening, secrets.token_urlsafe(24), allow_remote)
         if allow_remote:
-            say(_WARNING)
+            print_notice(_WARNING)
         click.echo(server.address)
-        say("Ctrl-c ends it.")
+        print_notice("Ctrl-c ends it.")
         server.serve()
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from depthtui.cli.command_help import SectionedGroup
-from depthtui.cli.output import print_table, report_runs, say
+from depthtui.cli.output import print_notice, print_table, report_runs
 from depthtui.cli.shared_options import (
     OutOptions,
     Overrides,
@@ -52,7 +52,7 @@ def list_(overrides: Overrides) -> None:
             ", ".join(dict.fromkeys(run.model.name for run in file.session.runs)),
             shortened(" ".join(file.title.split()), _LONGEST_TITLE),
         )
-        for file in _folder(overrides).files(say)
+        for file in _folder(overrides).files(print_notice)
     ]
     print_table(("session", "kept", "runs", "models", "title"), rows, numbers=(2,))
 
@@ -84,8 +84,8 @@ def export(name: str, overrides: Overrides, output: OutOptions, pool: Pool) -> i
 
     output.check("runs")
     settings = overrides.settings()
-    session = _named(name, overrides).session
-    store = open_store(settings.cache_folder, settings.cache_limit, say)
+    session = _find_session(name, overrides).session
+    store = open_store(settings.cache_folder, settings.cache_limit, print_notice)
     results, missing_runs = [], []
     for number, run in enumerate(session.runs, start=1):
         result = read_run(store, run)
@@ -94,7 +94,7 @@ def export(name: str, overrides: Overrides, output: OutOptions, pool: Pool) -> i
         else:
             results.append(result)
     for words in missing_runs:
-        say(f"{words[0].upper()}{words[1:]}.")
+        print_notice(f"{words[0].upper()}{words[1:]}.")
     if not results:
         raise DepthError(
             "The cache has no run of this session.",
@@ -115,7 +115,7 @@ def export(name: str, overrides: Overrides, output: OutOptions, pool: Pool) -> i
 def remove(names: tuple[str, ...], overrides: Overrides) -> None:
     """Delete the sessions of these whole names; the results of their runs stay in the cache."""
     folder = _folder(overrides)
-    files = {file.name: file for file in folder.files(say)}
+    files = {file.name: file for file in folder.files(print_notice)}
     for name in names:
         if name not in files:
             raise DepthError(f"No session is named {name}.", _NAMES)
@@ -130,13 +130,13 @@ def _folder(overrides: Overrides) -> SessionFolder:
     return SessionFolder(overrides.settings().cache_folder)
 
 
-def _named(name: str, overrides: Overrides) -> SessionFile:
+def _find_session(name: str, overrides: Overrides) -> SessionFile:
     """The session of a name, or of the only name that begins with it.
 
     Raises:
         DepthError: no session has it, or several do.
     """
-    files = _folder(overrides).files(say)
+    files = _folder(overrides).files(print_notice)
     matches = [file for file in files if file.name == name]
     matches = matches or [file for file in files if file.name.startswith(name)]
     if not matches:

@@ -13,7 +13,7 @@ import click
 
 from depthtui.cli.command_help import in_section
 from depthtui.cli.completion import complete_metrics, complete_models, complete_tasks
-from depthtui.cli.output import say
+from depthtui.cli.output import print_notice
 from depthtui.data.run_settings import (
     DEFAULT_METRICS,
     EXAMPLES,
@@ -242,7 +242,7 @@ class Overrides:
 
     def settings(self) -> Settings:
         """The settings file, overridden by the command line."""
-        return self.over(load_settings(on_notice=say))
+        return self.over(load_settings(on_notice=print_notice))
 
 
 def note_replaced_metrics(overrides: Overrides, default: Sequence[str]) -> None:
@@ -250,7 +250,7 @@ def note_replaced_metrics(overrides: Overrides, default: Sequence[str]) -> None:
     metrics = overrides.values.get("metrics", default)
     absent = [name for name in default if name not in metrics]
     if absent:
-        say(f"--metrics replaces the default set; not measured: {', '.join(absent)}.")
+        print_notice(f"--metrics replaces the default set; not measured: {', '.join(absent)}.")
 
 
 def _collect(
@@ -267,7 +267,7 @@ def _collect(
     """
 
     def add(command: Callable[..., Any]) -> Callable[..., Any]:
-        before = {parameter.name for parameter in getattr(command, "__click_params__", ())}
+        earlier_names = {parameter.name for parameter in getattr(command, "__click_params__", ())}
 
         @wraps(command)
         def collected(*args: Any, **values: Any) -> Any:
@@ -279,7 +279,7 @@ def _collect(
         names = [
             parameter.name
             for parameter in parameters
-            if parameter.name and parameter.name not in before
+            if parameter.name and parameter.name not in earlier_names
         ]
         return collected
 
@@ -294,8 +294,8 @@ def one_argument(
     `section` is their heading in the help.
     """
 
-    def hand_over(own: dict[str, Any], arguments: dict[str, Any]) -> None:
-        arguments[name] = make(**own)
+    def hand_over(option_values: dict[str, Any], arguments: dict[str, Any]) -> None:
+        arguments[name] = make(**option_values)
 
     return _collect(section, options, hand_over)
 
@@ -306,12 +306,16 @@ def override_options(section: str, *options: _Decorator) -> _Decorator:
     `section` is their heading in the help.
     """
 
-    def hand_over(own: dict[str, Any], arguments: dict[str, Any]) -> None:
-        before: Overrides = arguments.get("overrides", Overrides())
-        values = {name: value for name, value in own.items() if value is not None}
-        arguments["overrides"] = Overrides({**before.values, **values})
+    def hand_over(option_values: dict[str, Any], arguments: dict[str, Any]) -> None:
+        earlier: Overrides = arguments.get("overrides", Overrides())
+        arguments["overrides"] = Overrides({**earlier.values, **_set_values(option_values)})
 
     return _collect(section, options, hand_over)
+
+
+def _set_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of options that are on the command line."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def declared(
@@ -329,13 +333,17 @@ def declared(
     return [_declared(name, option) for name, option in options.items() if name in names]
 
 
-def _declared(name: str, option: Option, **how: Any) -> _Decorator:
+def _declared(name: str, option: Option, **click_arguments: Any) -> _Decorator:
     flag = option.switch or option.flag or "--" + name.replace("_", "-")
     if option.kind is bool:
-        on = not option.default
-        return click.option(flag, name, is_flag=True, flag_value=on, default=None, help=option.help)
-    how = _type(option) | how
-    return click.option(flag, name, help=option.help + _default_words(name, option), **how)
+        value = not option.default
+        return click.option(
+            flag, name, is_flag=True, flag_value=value, default=None, help=option.help
+        )
+    click_arguments = _type(option) | click_arguments
+    return click.option(
+        flag, name, help=option.help + _default_words(name, option), **click_arguments
+    )
 
 
 def _type(option: Option) -> dict[str, Any]:
@@ -365,8 +373,8 @@ def _default_words(name: str, option: Option) -> str:
     return f"  [default: {words:g}]" if option.kind is float else f"  [default: {words}]"
 
 
-def _setting(kind: type, name: str, **how: Any) -> _Decorator:
-    return _declared(name, options_of(kind)[name], **how)
+def _setting(kind: type, name: str, **click_arguments: Any) -> _Decorator:
+    return _declared(name, options_of(kind)[name], **click_arguments)
 
 
 _cache_dir = _setting(Settings, "cache_dir", type=Folder(), callback=None)
@@ -380,7 +388,7 @@ cache_options = override_options(
 _spec_options = one_argument(
     "Model",
     "spec",
-    lambda **own: ModelSpec(**{name: value for name, value in own.items() if value is not None}),
+    lambda **values: ModelSpec(**_set_values(values)),
     *declared(ModelSpec, but=["name"]),
 )
 _trust_option = one_argument(

@@ -75,11 +75,11 @@ def generate_texts(
         DepthError: the model cannot be loaded.
     """
     check_can_open(job.spec, job.storage.models_dir, job.spec in job.trusted)
-    pen: _Pen | None = None
+    printer: _TokenPrinter | None = None
 
     def emit(event: protocol.Event) -> None:
-        if isinstance(event, protocol.GeneratedTokens) and pen is not None:
-            pen.write(event.part)
+        if isinstance(event, protocol.GeneratedTokens) and printer is not None:
+            printer.write(event.part)
         else:
             display.emit(event)
 
@@ -88,7 +88,7 @@ def generate_texts(
         engine = make_engine(storage, emit, notice, trusted=job.trusted)
         model = engine.load(job.spec)
     for number, prompt in enumerate(job.prompts):
-        pen = _Pen(console, job.measure, job.palette, model.n_layers)
+        printer = _TokenPrinter(console, job.measure, job.palette, model.n_layers)
         control = Control()
         try:
             with stopped_by_ctrl_c(control):
@@ -101,13 +101,13 @@ def generate_texts(
                 raise
             fail(on_bug(error))
             continue
-        pen.finish()
+        printer.finish()
         yield generation
         if generation.stopped_by == "user":
             return
 
 
-class _Pen:
+class _TokenPrinter:
     """Prints tokens, coloured by depth on a terminal with colours."""
 
     def __init__(self, console: Console, measure: str, name: str, n_layers: int) -> None:

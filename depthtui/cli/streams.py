@@ -7,7 +7,7 @@ import os
 import sys
 from typing import Any, cast
 
-from depthtui.cli.output import say
+from depthtui.cli.output import print_notice
 from depthtui.files import system_reason
 
 
@@ -115,7 +115,7 @@ def written_out(status: int) -> int:
     if failure is None:
         return status
     if not isinstance(failure, BrokenPipeError):
-        say(f"write error: {system_reason(failure)}.")
+        print_notice(f"write error: {system_reason(failure)}.")
     # The unwritten rest would fail again as Python ends.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return status or 1

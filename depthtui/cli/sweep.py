@@ -12,7 +12,7 @@ import click
 
 from depthtui.cli.command_help import SectionedCommand, in_section
 from depthtui.cli.completion import complete_models, complete_tasks
-from depthtui.cli.output import ended_as_by_ctrl_c, print_written, say
+from depthtui.cli.output import ended_as_by_ctrl_c, print_notice, print_written
 from depthtui.cli.shared_options import (
     Overrides,
     cache_options,
@@ -319,7 +319,7 @@ def sweep(
         return _write_for_slurm(jobs, jobs.slurm, path.absolute(), formats)
     is_whole = shard is None or shard.count == 1
     check_folder(path, "sweeps", formats if is_whole else [])
-    folder = SweepFolder(path, say, shard.suffix if shard else "")
+    folder = SweepFolder(path, print_notice, shard.suffix if shard else "")
     try:
         with ended_as_by_ctrl_c():
             if cluster.ray:
@@ -331,11 +331,11 @@ def sweep(
             else:
                 outcome = _run(plan, folder, settings, trusted, shard)
     except KeyboardInterrupt:
-        say(f"Stopped. The records are in {path}; the same command continues there.")
+        print_notice(f"Stopped. The records are in {path}; the same command continues there.")
         raise
     _report(outcome, path, formats, write=is_whole)
     if shard is not None and not is_whole:
-        say(f"Part {shard.index} of {shard.count} is in {path}. Join them with --merge.")
+        print_notice(f"Part {shard.index} of {shard.count} is in {path}. Join them with --merge.")
     return 1 if outcome.failures else 0
 
 
@@ -368,7 +368,7 @@ def _plan(
     try:
         data = parse_data(plan_options.data)
         if plan_file is not None:
-            plan = read_plan(plan_file, plan, drawing, say)
+            plan = read_plan(plan_file, plan, drawing, print_notice)
         tasks = [
             task
             for text in plan_options.tasks
@@ -396,12 +396,12 @@ def _on_the_papers_data(plan: SweepPlan, data: Mapping[str, str], settings: Sett
     names_without_file = [name for name in names if name not in data]
     left_out = missing_datasets(names_without_file, datasets_dir(settings.cache_folder))
     if left_out:
-        say(f"Left out, neither on this disk nor on the hub: {', '.join(left_out)}.")
+        print_notice(f"Left out, neither on this disk nor on the hub: {', '.join(left_out)}.")
         for name in left_out:
-            say(how_to_get(name, datasets_dir(settings.cache_folder)))
+            print_notice(how_to_get(name, datasets_dir(settings.cache_folder)))
     plan = with_paper_protocol(plan, data, left_out)
     present = [name for name in names if name not in left_out]
-    say(PAPER_PROTOCOL.in_words(present, plan.summary.seed))
+    print_notice(PAPER_PROTOCOL.in_words(present, plan.summary.seed))
     return plan
 
 
@@ -417,14 +417,14 @@ def _run(
     from depthtui.sweep.in_process import run_sweep
 
     storage = Storage.of(settings).without_activations()
-    with SweepDisplay(say) as display:
+    with SweepDisplay(print_notice) as display:
         return run_sweep(
             plan,
             folder,
-            lambda emit: make_engine(storage, emit, say, log_bug, trusted),
+            lambda emit: make_engine(storage, emit, print_notice, log_bug, trusted),
             storage.models_dir,
             display,
-            say,
+            print_notice,
             log_bug,
             shard,
         )
@@ -449,8 +449,10 @@ def _run_on_gpus(
         raise DepthError(f"--gpus needs more than this machine has: {words}.", hint)
     cache = str(settings.cache_folder)
     engine = GpuEngine(cache, settings.use_cache, settings.cache_limit, trusted.every)
-    with SweepDisplay(say) as display:
-        return run_on_gpus(plan, folder, gpus[: n_gpus or None], engine, display, say, shard)
+    with SweepDisplay(print_notice) as display:
+        return run_on_gpus(
+            plan, folder, gpus[: n_gpus or None], engine, display, print_notice, shard
+        )
 
 
 def _run_on_ray(
@@ -468,8 +470,8 @@ def _run_on_ray(
     connect(cluster.ray or "auto")
     make_engine = NodeEngine(str(cache_dir or ""), trusted.every)
     needs = NodeNeeds(gpus=cluster.ray_gpus, memory=cluster.ray_memory or 0)
-    with SweepDisplay(say) as display:
-        return run_on_ray(plan, folder, make_engine, needs, display, say, shard, datasets)
+    with SweepDisplay(print_notice) as display:
+        return run_on_ray(plan, folder, make_engine, needs, display, print_notice, shard, datasets)
 
 
 def _write_for_slurm(
@@ -511,7 +513,7 @@ def _merge(parts: Sequence[Path], out: Path, formats: tuple[str, ...] | None) ->
     from depthtui.sweep.merge import merge_sweeps
 
     check_folder(out, "sweeps", formats)
-    outcome = merge_sweeps(parts, SweepFolder(out, say), say)
+    outcome = merge_sweeps(parts, SweepFolder(out, print_notice), print_notice)
     _report(outcome, out, formats, write=True)
     return 1 if outcome.failures else 0
 

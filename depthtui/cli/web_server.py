@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import textual_serve
 from aiohttp import WSCloseCode, web
 
-from depthtui.cli.output import say
+from depthtui.cli.output import print_notice
 from depthtui.cli.web_explorer import LARGEST_MESSAGE, WebExplorer, size_of
 from depthtui.log import log_bug
 
@@ -123,7 +123,7 @@ class WebServer:
         except web.HTTPException:
             raise
         except Exception as error:
-            say(log_bug(error))
+            print_notice(log_bug(error))
             return web.Response(status=HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _problem(self, request: web.Request) -> str:
