@@ -96,7 +96,8 @@ class SettingsList:
     def read_file(self) -> None:
         """Read the file again."""
         try:
-            self._file, self._said = load_settings(self._path), settings_in_file(self._path)
+            self._file = load_settings(self._path)
+            self._names_in_file = settings_in_file(self._path)
             self.problem = ""
         except DepthError as error:
             self._file, self._names_in_file, self.problem = Settings(), frozenset(), str(error)
