@@ -33,8 +33,10 @@ def engine(models_dir: Path = Path()) -> Engine:
 def compare(
     spec: ModelSpec, metrics: Iterable[str] = NAMES, engine: Engine | None = None
 ) -> dict[str, DeviceComparison]:
-    found = compare_devices(spec, engine or globals()["engine"](), lambda words: None, [*metrics])
-    return {comparison.metric: comparison for comparison in found}
+    comparisons = compare_devices(
+        spec, engine or globals()["engine"](), lambda words: None, [*metrics]
+    )
+    return {comparison.metric: comparison for comparison in comparisons}
 
 
 @dataclass
@@ -72,9 +74,9 @@ def broken(folder: Path) -> Callable[..., dict[str, DeviceComparison]]:
 
 def test_the_cpu_is_like_itself(folder: Path) -> None:
     words: list[str] = []
-    found = [*compare_devices(replace(HERE, name=str(folder)), engine(), words.append)]
-    assert [comparison.metric for comparison in found] == [*compared()]
-    for comparison in found:
+    comparisons = [*compare_devices(replace(HERE, name=str(folder)), engine(), words.append)]
+    assert [comparison.metric for comparison in comparisons] == [*compared()]
+    for comparison in comparisons:
         assert comparison.ok, comparison
         assert comparison.difference <= 1e-6
         assert (comparison.seconds_there is None) == (comparison.metric not in timed())
@@ -94,16 +96,18 @@ def timed() -> set[str]:
 
 
 def test_rounding_is_seen_and_allowed(folder: Path) -> None:
-    found = compare(ModelSpec(str(folder), device="cpu", dtype="bfloat16"), ["contributions"])
-    comparison = found["contributions"]
+    comparisons = compare(ModelSpec(str(folder), device="cpu", dtype="bfloat16"), ["contributions"])
+    comparison = comparisons["contributions"]
     assert 1e-4 < comparison.difference <= comparison.largest < comparison.tolerance == 0.3
     assert comparison.ok
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_what_rounding_moves_is_judged_in_float32(folder: Path, dtype: str) -> None:
-    found = compare(ModelSpec(str(folder), device="cpu", dtype=dtype), ["integrated_gradients"])
-    comparison = found["integrated_gradients"]
+    comparisons = compare(
+        ModelSpec(str(folder), device="cpu", dtype=dtype), ["integrated_gradients"]
+    )
+    comparison = comparisons["integrated_gradients"]
     assert math.isfinite(comparison.tolerance) == (dtype == "float32")
     assert comparison.ok
     assert not replace(comparison, difference=math.inf).ok
@@ -115,10 +119,10 @@ def test_a_wrong_number_is_off(broken: Any) -> None:
         if similarity is not None:
             similarity.block_influence[2] *= 1.1
 
-    found = broken(wrong, "similarity", "contributions")
-    assert not found["similarity"].ok
-    assert found["similarity"].difference > 1e-3
-    assert found["contributions"].ok
+    comparisons = broken(wrong, "similarity", "contributions")
+    assert not comparisons["similarity"].ok
+    assert comparisons["similarity"].difference > 1e-3
+    assert comparisons["contributions"].ok
 
 
 def test_a_number_that_is_none_is_off(broken: Any) -> None:
@@ -150,11 +154,11 @@ def test_a_metric_that_breaks_costs_no_other(broken: Any, error: Exception) -> N
         if "similarity" in result.settings.metrics:
             raise error
 
-    found = broken(wrong, "similarity", "settling")
-    assert not found["similarity"].ok
-    assert str(error).splitlines()[0] in found["similarity"].missing
-    assert "lines" not in found["similarity"].missing
-    assert found["settling"].ok
+    comparisons = broken(wrong, "similarity", "settling")
+    assert not comparisons["similarity"].ok
+    assert str(error).splitlines()[0] in comparisons["similarity"].missing
+    assert "lines" not in comparisons["similarity"].missing
+    assert comparisons["settling"].ok
 
 
 def test_the_noise_floor_is_told(broken: Any) -> None:
@@ -183,17 +187,17 @@ def test_peak_memory_is_that_of_each_metric(folder: Path, monkeypatch: pytest.Mo
     resets: list[object] = []
     monkeypatch.setattr(acceptance, "reset_peak_memory", resets.append)
     monkeypatch.setattr(acceptance, "peak_memory", lambda device: next(taken))
-    found = compare(replace(HERE, name=str(folder)), ["contributions", "similarity"])
+    comparisons = compare(replace(HERE, name=str(folder)), ["contributions", "similarity"])
     # The first was the run that warms up.
-    assert [found[name].peak_bytes for name in ("contributions", "similarity")] == [1, 2]
+    assert [comparisons[name].peak_bytes for name in ("contributions", "similarity")] == [1, 2]
     assert len(resets) == 6
 
 
 def test_the_demo_model_in_bfloat16(demo_folder: Path) -> None:
     quick = ("contributions", "logit_lens", "prediction_depth", "similarity", "direct_logits")
     spec = ModelSpec("demo", device="cpu", dtype="bfloat16")
-    found = compare(spec, quick, engine(demo_folder.parent))
-    assert tuple(found) == tuple(name for name in NAMES if name in quick)
-    assert all(comparison.ok for comparison in found.values()), found
+    comparisons = compare(spec, quick, engine(demo_folder.parent))
+    assert tuple(comparisons) == tuple(name for name in NAMES if name in quick)
+    assert all(comparison.ok for comparison in comparisons.values()), comparisons
     # Depths are whole numbers, which rounding need not move.
-    assert all(found[name].difference > 1e-4 for name in ("contributions", "logit_lens"))
+    assert all(comparisons[name].difference > 1e-4 for name in ("contributions", "logit_lens"))

@@ -53,8 +53,8 @@ def test_a_written_model_computes_what_the_replay_does(name: str, tmp_path: Path
     with torch.no_grad():
         residual = without_first(Replay(whole, anatomy, ids[0]), [1], [1])[0]
         expected = anatomy.unembedding.logits(residual)
-        found = pruned(input_ids=ids, use_cache=False).logits[0]
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+        logits = pruned(input_ids=ids, use_cache=False).logits[0]
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma3"])
@@ -74,10 +74,10 @@ def test_a_budget_ends_in_a_model_that_costs_what_was_chosen(name: str, tmp_path
     whole, pruned = (AutoModelForCausalLM.from_pretrained(at).eval() for at in (folder, out))
     for output, one in zip(outputs, measured, strict=True):
         ids = torch.from_numpy(output.tokens.ids)[None]
-        kl, kept = naive_change(whole, pruned, ids)
+        kl, same_choices = naive_change(whole, pruned, ids)
         assert one.kl == pytest.approx(kl, rel=1e-3)
         assert one.kl > 0.1
-        assert one.same_choices == pytest.approx(kept)
+        assert one.same_choices == pytest.approx(same_choices)
         assert one.loss_before == pytest.approx(naive_loss(whole, ids), abs=1e-4)
         assert one.loss == pytest.approx(naive_loss(pruned, ids), abs=1e-4)
         assert one.right is None
@@ -129,14 +129,14 @@ def test_right_answers_are_those_that_the_model_writes(engine: Engine) -> None:
     whole, tokenizer = loaded(engine)
     counts = []
     for layer in range(LAYERS):
-        kept = 0
+        right_answers = 0
         for prompt, output in zip(prompts, outputs, strict=True):
             start = output.tokens.answer_start
             question = torch.from_numpy(output.tokens.ids[:start])[None]
             written = naive_answer(whole, question, len(output.tokens) - start, layer)
-            kept += tokenizer.decode(written.tolist()).strip() == prompt.answer.strip()
-        counts.append(kept)
-        assert engine.answers_kept(outputs, [layer]) == kept
+            right_answers += tokenizer.decode(written.tolist()).strip() == prompt.answer.strip()
+        counts.append(right_answers)
+        assert engine.answers_kept(outputs, [layer]) == right_answers
     assert len(set(counts)) > 1
 
 
@@ -205,12 +205,12 @@ def test_an_order_is_searched_for_as_far_as_the_budget_goes(tmp_path: Path) -> N
     assert list(choice.order) == whole.layers[:2]
     assert list(choice.choosing) == [0.0, *whole.costs[:2]]
     # What was found is kept, and the search goes on there.
-    (kept,) = (tmp_path / "lenses").rglob("*.order.json")
-    assert '"whole": false' in kept.read_text()
+    (order_file,) = (tmp_path / "lenses").rglob("*.order.json")
+    assert '"whole": false' in order_file.read_text()
     again = engine.layer_order(RunSettings())
     assert again.layers == whole.layers
     assert again.costs == pytest.approx(whole.costs, rel=1e-4)
-    assert '"whole": true' in kept.read_text()
+    assert '"whole": true' in order_file.read_text()
 
 
 def test_a_model_of_one_layer_keeps_it(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,14 +51,14 @@ def tiny():
 
 
 @pytest.fixture(scope="module")
-def found(tiny, tmp_path_factory):
+def measured_controls(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("controls")
     engine = engine_with(*tiny, folder)
     return engine.find_controls(PROMPTS, SETTINGS), engine, folder / "lenses"
 
 
-def test_every_case_has_a_row(found):
-    controls, engine, _ = found
+def test_every_case_has_a_row(measured_controls):
+    controls, engine, _ = measured_controls
     assert [row.name for row in controls.rows] == [one for one in NAMES if one != "model_order"]
     for row in controls.rows:
         assert not row.missing
@@ -70,7 +70,7 @@ def test_every_case_has_a_row(found):
     assert engine.model is None
 
 
-def test_the_model_s_row_is_that_of_ordinary_runs(tiny, found, tmp_path):
+def test_the_model_s_row_is_that_of_ordinary_runs(tiny, measured_controls, tmp_path):
     engine = engine_with(*tiny, tmp_path)
     settings = RunSettings(
         metrics=("contributions", "logit_lens", "sufficient"),
@@ -83,7 +83,7 @@ def test_the_model_s_row_is_that_of_ordinary_runs(tiny, found, tmp_path):
         for number, prompt in enumerate(PROMPTS)
     ]
     reading = reading_of(runs, SummarySettings())
-    expected, row = reading.get(METRIC), found[0].row("model")
+    expected, row = reading.get(METRIC), measured_controls[0].row("model")
     assert row.layers == pytest.approx(expected.within())
     assert row.interval == pytest.approx(expected.interval)
     assert row.strict == pytest.approx(expected.keeping(0.9))
@@ -93,10 +93,10 @@ def test_the_model_s_row_is_that_of_ordinary_runs(tiny, found, tmp_path):
     assert row.warnings == reading.verdict.warnings
 
 
-def test_random_orders_are_read_one_by_one(tiny, found, tmp_path):
+def test_random_orders_are_read_one_by_one(tiny, measured_controls, tmp_path):
     """Each draw is what a run in that order gives, and the row has their mean."""
     engine = engine_with(*tiny, tmp_path)
-    row = found[0].row("random_order")
+    row = measured_controls[0].row("random_order")
     assert len(row.draws) == DRAWS
     assert row.layers == pytest.approx(np.mean(row.draws))
     settings = replace(SETTINGS, metrics=("sufficient",))
@@ -118,10 +118,10 @@ def test_a_prompt_is_read_in_the_order_of_the_other_half(tiny, tmp_path, monkeyp
     assert orders == [((3, 2, 1, 0),), ((0, 1, 2, 3),)] * 3
 
 
-def test_rows_that_follow_in_parts_are_the_same(tiny, found, tmp_path, monkeypatch):
+def test_rows_that_follow_in_parts_are_the_same(tiny, measured_controls, tmp_path, monkeypatch):
     monkeypatch.setattr("depthtui.engine.controls._FIRST_ROWS", 1)
     again = engine_with(*tiny, tmp_path).find_controls(PROMPTS, SETTINGS)
-    for row, other in zip(again.rows, found[0].rows, strict=True):
+    for row, other in zip(again.rows, measured_controls[0].rows, strict=True):
         assert row.layers == pytest.approx(other.layers)
         assert row.interval == pytest.approx(other.interval)
         assert row.strict == pytest.approx(other.strict)
@@ -233,17 +233,17 @@ def test_two_layers_of_six_are_told_apart_from_random_orders(tmp_path):
                 module.weight.mul_(4.0 if number in (0, 3) else 0.0)
     six, _ = with_idle(model, [1, 4])
     controls = engine_with(six, tokenizer, tmp_path).find_controls(PROMPTS, SETTINGS)
-    found, random = controls.row("model"), controls.row("random_order")
-    assert found.layers < 2.5
-    assert random.layers > 3
-    assert random.interval[0] > found.interval[1]
+    model_row, random_row = controls.row("model"), controls.row("random_order")
+    assert model_row.layers < 2.5
+    assert random_row.layers > 3
+    assert random_row.interval[0] > model_row.interval[1]
 
 
 # Keeping ----------------------------------------------------------------------------
 
 
-def test_they_are_kept_with_the_model(found):
-    controls, _, folder = found
+def test_they_are_kept_with_the_model(measured_controls):
+    controls, _, folder = measured_controls
     assert load_controls(folder, "f" * 8) == controls
     assert from_plain(Controls, to_plain(controls)) == controls
     assert load_controls(folder, "g" * 8) is None
@@ -251,8 +251,8 @@ def test_they_are_kept_with_the_model(found):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"model": 3}', "\x00"])
-def test_a_damaged_file_holds_none(text, found, tmp_path):
-    _, _, folder = found
+def test_a_damaged_file_holds_none(text, measured_controls, tmp_path):
+    _, _, folder = measured_controls
     (file,) = folder.glob("*.controls.json")
     (tmp_path / file.name).write_text(text)
     assert load_controls(tmp_path, "f" * 8) is None

@@ -82,10 +82,10 @@ def test_a_run_gives_what_the_naive_way_gives(engine):
 def test_tokens_are_counted_without_a_run(engine, monkeypatch):
     counted = forwards(monkeypatch)
     for template in (False, True):
-        wanted = engine.count_tokens(Prompt(TEXT), template)
+        count = engine.count_tokens(Prompt(TEXT), template)
         assert not counted
         result = engine.run(Prompt(TEXT), RunSettings(chat_template=template))
-        assert wanted == len(result.tokens)
+        assert count == len(result.tokens)
         counted.clear()
 
 
@@ -220,8 +220,8 @@ class TestDevices:
             "token_ids": result.tokens.ids,
             "silenced": [],
         }
-        asked = {"top_k": RunSettings.lens_top_k, "metrics": ["contributions"]}
-        assert engine._store.get(make_key("result", **parts, **asked)) is not None
+        key_parts = {"top_k": RunSettings.lens_top_k, "metrics": ["contributions"]}
+        assert engine._store.get(make_key("result", **parts, **key_parts)) is not None
 
 
 def test_a_damaged_cached_result_is_computed_again(engine, tmp_path, monkeypatch):
@@ -290,8 +290,8 @@ def test_stepping_halts_the_forward_pass_after_each_layer(folder, tmp_path):
     runner.start()
     for layer in range(3):
         assert halted.acquire(timeout=30)
-        told = [event for event in seen if is_of(event, "contributions")]
-        assert [event.first for event in told] == list(range(layer + 1))
+        contributions = [event for event in seen if is_of(event, "contributions")]
+        assert [event.first for event in contributions] == list(range(layer + 1))
         depths = [event.first for event in seen if is_of(event, "logit_lens")]
         assert depths == list(range(layer + 2))
         assert seen[-1] == Halted(0, layer)
@@ -419,9 +419,9 @@ def test_a_bad_model_leaves_the_one_before_in_place(engine, tmp_path):
 def test_weights_that_lost_digits_are_told_of(engine, events, folder, monkeypatch):
     monkeypatch.setattr(devices, "_FLOAT32_UP_TO", 1000)
     engine.load(ModelSpec(str(folder), device="cpu"))
-    told = [event.message for event in events if isinstance(event, Notice)]
-    assert len(told) == 1
-    assert "rounded to bfloat16" in told[0]
+    notices = [event.message for event in events if isinstance(event, Notice)]
+    assert len(notices) == 1
+    assert "rounded to bfloat16" in notices[0]
 
 
 def test_a_token_beyond_the_embedding_is_refused(engine):

@@ -151,8 +151,8 @@ def watch(patch, metric, operations):
     original = Metric.kernel
 
     def kernel(self):
-        found = original(self)
-        return watched(found) if self.name == metric else found
+        function = original(self)
+        return watched(function) if self.name == metric else function
 
     patch.setattr(Metric, "kernel", kernel)
     if metric == "settling":
@@ -205,10 +205,10 @@ def test_an_error_costs_one_metric(engine, healthy, events, bugs, monkeypatch, n
     computed = {other for other in NAMES if again[other].count}
     assert computed == (set(OF_THE_PASS) if name in OF_THE_PASS else {name})
     if begun is not None:
-        told = (event for event in events if isinstance(event, MetricRows) and event.value)
+        emitted = (event for event in events if isinstance(event, MetricRows) and event.value)
         # A part of these may be one pair of layers; skipped layers that are not done begin anew.
         least = {"ablation": 1, "context_depth": 1, "skip_effects": 0}.get(name, 2)
-        assert next(event.done for event in told if event.metric == name) >= least
+        assert next(event.done for event in emitted if event.metric == name) >= least
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -267,8 +267,8 @@ def test_the_engine_tells_of_tokens_and_keeps_them(engine, events):
     kinds = [type(event) for event in events if getattr(event, "run_id", None) == 7]
     assert kinds[0] is GenerationStarted
     assert kinds[-1] is GenerationFinished
-    told = Continuation.joined([e.part for e in events if isinstance(e, GeneratedTokens)])
-    assert told.texts == first.continuation.texts
+    continuation = Continuation.joined([e.part for e in events if isinstance(e, GeneratedTokens)])
+    assert continuation.texts == first.continuation.texts
     again = engine.generate(Prompt(TEXT), replace(settings, confidence=0.01))
     assert again.provenance.cached
     assert again.continuation.texts == first.continuation.texts
@@ -286,11 +286,11 @@ def test_the_answer_of_a_prompt_is_not_read(engine):
 
 def test_what_was_written_stays_where_it_is_stopped(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(generate_module, "_SECONDS_BETWEEN_PARTS", 0)
-    control, told = Control(), []
+    control, parts = Control(), []
 
     def emit(event):
-        told.append(event)
-        if sum(isinstance(event, GeneratedTokens) for event in told) == 3:
+        parts.append(event)
+        if sum(isinstance(event, GeneratedTokens) for event in parts) == 3:
             control.stop()
 
     engine = Engine(open_store(tmp_path / "c", 1 << 30, pytest.fail), tmp_path, emit)

@@ -40,28 +40,28 @@ def test_nine_of_ten_answers_are_nine_tenths() -> None:
 
 
 def test_a_choice_that_passes_names_its_layers_in_order() -> None:
-    found = choice(budget(0.5), [0, 0.1, 0.3, 0.45, 0.9], [0, 0.2, 0.3, 0.5, 1.2])
-    found.check()
-    assert found.count == 3
-    assert found.left_out == [2, 7, 9]
+    layer_choice = choice(budget(0.5), [0, 0.1, 0.3, 0.45, 0.9], [0, 0.2, 0.3, 0.5, 1.2])
+    layer_choice.check()
+    assert layer_choice.count == 3
+    assert layer_choice.left_out == [2, 7, 9]
 
 
 def test_the_held_out_prompts_choose_no_number() -> None:
     """Where they would allow more than the texts that choose, no more go."""
-    found = choice(budget(0.5), [0, 0.1, 0.6, 0.9], [0, 0.01, 0.02, 0.03])
-    found.check()
-    assert found.left_out == [7]
+    layer_choice = choice(budget(0.5), [0, 0.1, 0.6, 0.9], [0, 0.01, 0.02, 0.03])
+    layer_choice.check()
+    assert layer_choice.left_out == [7]
 
 
-def refusal(found: LayerChoice) -> tuple[str, str]:
+def refusal(layer_choice: LayerChoice) -> tuple[str, str]:
     with pytest.raises(DepthError) as caught:
-        found.check()
+        layer_choice.check()
     return caught.value.message, caught.value.hint
 
 
 def test_a_gate_that_fails_names_both_costs_and_what_would_pass() -> None:
-    found = choice(budget(0.5), [0, 0.1, 0.3, 0.45, 0.95, 2], [0, 0.2, 0.41, 0.713, 0.92, 2])
-    message, hint = refusal(found)
+    layer_choice = choice(budget(0.5), [0, 0.1, 0.3, 0.45, 0.95, 2], [0, 0.2, 0.41, 0.713, 0.92, 2])
+    message, hint = refusal(layer_choice)
     assert "without 3 layers (2, 7, 9) the output is 0.71 nats away on 10 held-out" in message
     assert "--budget 0.5 allows less" in message
     assert "On 8 texts, which chose, the output is 0.45 nats away." in message
@@ -85,17 +85,17 @@ def test_a_gate_that_fails_names_both_costs_and_what_would_pass() -> None:
     ],
 )
 def test_the_limit_that_is_named_passes(choosing, held_out, limit) -> None:
-    found = choice(budget(0.49), choosing, held_out)
-    assert not found.gate.passes(found.held_out[found.count])
-    assert found.higher_limit == limit
+    layer_choice = choice(budget(0.49), choosing, held_out)
+    assert not layer_choice.gate.passes(layer_choice.held_out[layer_choice.count])
+    assert layer_choice.higher_limit == limit
     if limit is not None:
         choice(budget(limit), choosing, held_out).check()
 
 
 def test_a_number_that_was_not_tried_is_not_named() -> None:
-    found = LayerChoice(budget(0.5), ORDER, [0, 0.1, 0.3, 0.6], {2: 0.8})
-    assert found.smaller_count == 0
-    assert found.higher_limit is None
+    layer_choice = LayerChoice(budget(0.5), ORDER, [0, 0.1, 0.3, 0.6], {2: 0.8})
+    assert layer_choice.smaller_count == 0
+    assert layer_choice.higher_limit is None
 
 
 def test_where_one_layer_costs_too_much_none_goes() -> None:
@@ -106,8 +106,8 @@ def test_where_one_layer_costs_too_much_none_goes() -> None:
 
 def test_answers_are_told_in_shares() -> None:
     gate = AnswersGate(1 - 0.9, "10 other prompts", "10 held-out prompts")
-    found = LayerChoice(gate, ORDER, [0, 0, 0, 0.5], {2: 0.25, 1: 0.0})
-    message, hint = refusal(found)
+    layer_choice = LayerChoice(gate, ORDER, [0, 0, 0, 0.5], {2: 0.25, 1: 0.0})
+    message, hint = refusal(layer_choice)
     assert "75% of the right answers stay on 10 held-out prompts" in message
     assert "--keep-answers 0.75 would pass, with 2 layers left out." in hint
     assert "--layers 7 leaves" in hint

@@ -101,16 +101,16 @@ def test_a_lens_reads_what_the_model_says_of_the_mapped_residual(made):
     place, margin = result.answer_start, answer_margin(lens, result)
     answer = ids[0, place]
     for depth in range(LAYERS):
-        kept = {}
+        states = {}
 
-        def keep(_module, args, kwargs, kept=kept):
-            kept["h"] = (args[0] if args else kwargs["hidden_states"]).clone()
+        def keep(_module, args, kwargs, states=states):
+            states["h"] = (args[0] if args else kwargs["hidden_states"]).clone()
 
-        def put(_module, _args, output, kept=kept, depth=depth):
-            h = kept["h"].double()
+        def put(_module, _args, output, states=states, depth=depth):
+            h = states["h"].double()
             x = h / h.pow(2).mean(-1, keepdim=True).sqrt()
-            found = maps.at(depth)
-            mapped = x @ found.weight.double().T + found.bias.double()
+            depth_map = maps.at(depth)
+            mapped = x @ depth_map.weight.double().T + depth_map.bias.double()
             return with_states(output, mapped.float())
 
         first = blocks(model)[depth].register_forward_pre_hook(keep, with_kwargs=True)
@@ -119,15 +119,15 @@ def test_a_lens_reads_what_the_model_says_of_the_mapped_residual(made):
             logits = model(input_ids=ids, use_cache=False).logits[0]
         first.remove()
         last.remove()
-        told = logits.double().log_softmax(-1)
-        kl = (told.exp() * (told - final)).sum(-1)
-        middle = (told.exp() + final.exp()) / 2
-        apart = sum((one.exp() * (one - middle.log())).sum(-1) for one in (told, final)) / 2
+        log_p = logits.double().log_softmax(-1)
+        kl = (log_p.exp() * (log_p - final)).sum(-1)
+        middle = (log_p.exp() + final.exp()) / 2
+        apart = sum((one.exp() * (one - middle.log())).sum(-1) for one in (log_p, final)) / 2
         np.testing.assert_allclose(lens.kl[depth], kl, rtol=2e-3, atol=1e-4)
         np.testing.assert_allclose(lens.divergence[depth], apart, rtol=2e-3, atol=1e-4)
-        assert (lens.top_ids[depth, :, 0] == told.argmax(-1).numpy()).all()
-        others = told[place - 1].index_fill(0, answer, -torch.inf)
-        ahead = told[place - 1, answer] - others.max()
+        assert (lens.top_ids[depth, :, 0] == log_p.argmax(-1).numpy()).all()
+        others = log_p[place - 1].index_fill(0, answer, -torch.inf)
+        ahead = log_p[place - 1, answer] - others.max()
         np.testing.assert_allclose(margin[depth], ahead, rtol=2e-3, atol=1e-4)
     assert (lens.kl[-1] == 0).all()
     assert {int(id_) for id_ in np.unique(lens.top_ids)} == lens.vocabulary.keys()
@@ -162,10 +162,10 @@ def test_a_lens_that_cannot_be_kept_is_used_and_told(made, tmp_path, events, mon
     engine = made(lenses_dir=tmp_path / "file" / "lenses")
     lens = engine.run(PROMPT, THROUGH).get(AffineLens)
     assert np.isfinite(lens.kl).all()
-    told = [event.message for event in events if isinstance(event, Notice)]
-    assert len(told) == 1
-    assert told[0].startswith("The affine lens is used now and was not kept: ")
-    assert "could not be written" in told[0]
+    notices = [event.message for event in events if isinstance(event, Notice)]
+    assert len(notices) == 1
+    assert notices[0].startswith("The affine lens is used now and was not kept: ")
+    assert "could not be written" in notices[0]
     monkeypatch.setattr(lenses, "fit_affine", lambda *_: pytest.fail("fitted again"))
     other = engine.run(Prompt("The ferry did not run."), THROUGH).get(AffineLens)
     assert other.fit == lens.fit
@@ -223,11 +223,11 @@ def test_a_jacobian_lens_is_fitted_and_read_through(made, events):
     assert np.isfinite(maps.held_out_kl).all()
     stages = {event.stage for event in events if isinstance(event, Progress)}
     assert {"Writing calibration texts", "Fitting the Jacobian lens"} <= stages
-    (told,) = (event for event in events if isinstance(event, Notice))
-    assert told.message.startswith("Fitting the Jacobian lens takes about ")
-    assert ": 2 prompts, " in told.message
+    (notice,) = (event for event in events if isinstance(event, Notice))
+    assert notice.message.startswith("Fitting the Jacobian lens takes about ")
+    assert ": 2 prompts, " in notice.message
     writing = next(e for e in events if getattr(e, "stage", "").startswith("Writing"))
-    assert events.index(told) < events.index(writing)
+    assert events.index(notice) < events.index(writing)
     lens = engine.run(PROMPT, RunSettings(metrics=("jacobian_lens",))).get(JacobianLens)
     assert np.isfinite(lens.kl).all()
     assert (lens.kl[-1] == 0).all()
@@ -247,11 +247,11 @@ def test_a_jacobian_fit_goes_on_where_it_was_stopped(made, tmp_path):
     with pytest.raises(RunStopped):
         engine.lenses.fit(choice, report, control.checkpoint)
     done.clear()
-    told = []
+    notices = []
     again = engine.lenses.fit(
-        choice, lambda *step: done.append(step[1:]), lambda: None, told.append
+        choice, lambda *step: done.append(step[1:]), lambda: None, notices.append
     )
-    assert "1 of 3 prompts to go" in told[0]
+    assert "1 of 3 prompts to go" in notices[0]
     assert done[0][0] > done[0][1] // 3
     assert again.fit.texts == 3
     whole = made(lenses_dir=None).fit_lens(choice)
@@ -278,14 +278,14 @@ def test_a_published_lens_is_taken(made, tmp_path):
     engine = made()
     jacobians = {block: torch.eye(engine.model.d_model).half() for block in range(LAYERS)}
     torch.save({"J": jacobians, "n_prompts": 7}, tmp_path / "lens.pt")
-    found = engine.import_lens(tmp_path / "lens.pt")
-    assert found.fit.texts == 7
+    maps = engine.import_lens(tmp_path / "lens.pt")
+    assert maps.fit.texts == 7
     # Through identities it is the logit lens.
     settings = RunSettings(metrics=("logit_lens", "jacobian_lens"), lens_top_k=5)
     result = engine.run(PROMPT, settings)
     lens, plain = result.get(JacobianLens), result.get(LogitLens)
     np.testing.assert_allclose(lens.kl[1:], plain.kl[1:], rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(found.held_out_kl[1:], found.logit_held_out_kl[1:], rtol=1e-4)
+    np.testing.assert_allclose(maps.held_out_kl[1:], maps.logit_held_out_kl[1:], rtol=1e-4)
     # The format has no map of depth 0.
     assert np.isnan(lens.kl[0]).all()
     assert np.isnan(lens.divergence[0]).all()

@@ -44,8 +44,8 @@ def test_memory_that_ran_out_beside_plenty_of_free_memory(tokens, half):
 
 
 def test_what_the_pass_keeps_is_counted():
-    kept = (3 * SIZES.layers + 1) * SIZES.residual_bytes
-    assert memory.of_the_pass(SIZES).first > kept
+    recorded_bytes = (3 * SIZES.layers + 1) * SIZES.residual_bytes
+    assert memory.of_the_pass(SIZES).first > recorded_bytes
 
 
 def test_each_device_holds_what_lies_on_it():
@@ -86,7 +86,7 @@ def test_erasure_takes_as_much_as_it_has_depths_at_once(choice, depths):
 
 @pytest.mark.parametrize(("chosen", "behind"), [((), 4), ((0,), 4), ((2, 3), 2), ((3,), 1)])
 def test_integrated_gradients_keep_what_lies_behind_the_first_layer(chosen, behind):
-    kept = [
+    needs = [
         ours - others
         for ours, others in zip(
             need_of("integrated_gradients", chosen=chosen).layers,
@@ -94,7 +94,7 @@ def test_integrated_gradients_keep_what_lies_behind_the_first_layer(chosen, behi
             strict=True,
         )
     ]
-    assert kept == [0] * (4 - behind) + [SIZES.residual_bytes] * behind
+    assert needs == [0] * (4 - behind) + [SIZES.residual_bytes] * behind
 
 
 @pytest.mark.parametrize(
@@ -214,9 +214,9 @@ def test_the_sizes_are_read_off_the_model(name, scores, cached):
 
 
 def test_the_memory_of_all_devices_is_told(monkeypatch):
-    held = {FIRST: (3, 10), SECOND: (4, 20)}
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: held[device][0])
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, held[device][1]))
+    sizes = {FIRST: (3, 10), SECOND: (4, 20)}
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: sizes[device][0])
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, sizes[device][1]))
     assert memory.used_and_total([FIRST, SECOND, FIRST]) == (7, 30)
 
 

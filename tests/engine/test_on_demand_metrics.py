@@ -78,8 +78,8 @@ def test_every_metric_of_the_catalog_comes_and_is_cached(engine, events, replays
     assert first.unavailable == {"experts": "no layer has experts that depthtui knows"}
     for metric_ in UNASKED:
         assert (metric_.name in first.measured) == (metric_.name != "experts")
-    told = {event.metric for event in events if isinstance(event, MetricRows)}
-    assert told == {metric.name for metric in ON_DEMAND if metric in UNASKED}
+    emitted_metrics = {event.metric for event in events if isinstance(event, MetricRows)}
+    assert emitted_metrics == {metric.name for metric in ON_DEMAND if metric in UNASKED}
 
     sizes = {"L": first.model.n_layers, "T": len(first.tokens), "k": everything.lens_top_k, "H": 4}
     for value in first.measured.values():
@@ -105,9 +105,9 @@ def test_one_metric_more_computes_only_that_one(engine, events, replays):
     assert len(replays) == 1
     assert not result.provenance.cached
     # The screen gets everything that the cache had before the new metric is done.
-    told = [event for event in events if not isinstance(event, MetricRows)]
-    assert [event.metric for event in told[1:3]] == list(OF_THE_PASS)
-    assert all(isinstance(event, Rows) for event in told[1:3])
+    other_events = [event for event in events if not isinstance(event, MetricRows)]
+    assert [event.metric for event in other_events[1:3]] == list(OF_THE_PASS)
+    assert all(isinstance(event, Rows) for event in other_events[1:3])
     assert result.get(Contributions) is not None
     assert result.get(Ablation).loss.mean() == pytest.approx(result.loss, rel=1e-5)
 
@@ -226,7 +226,7 @@ def test_a_baseline_on_a_mac_is_summed_on_the_cpu(monkeypatch):
     stream = [torch.full((3, 2), depth + 1.0) for depth in range(4)]
 
     on_mps = [residual.as_subclass(OnMps) for residual in stream]
-    recorded = SimpleNamespace(residual=on_mps, read={})
+    recorded = SimpleNamespace(residual=on_mps, layer_inputs={})
     monkeypatch.setattr(context_module, "record_residuals", lambda *args: recorded)
     anatomy = SimpleNamespace(state=lambda depth, stream: stream(depth))
     baselines = Baselines(None, anatomy, lambda text: torch.arange(3), lambda: ("one", "two"))
@@ -302,11 +302,11 @@ def test_what_is_told_of_a_metric_by_and_by_is_kept_as_a_part(
     monkeypatch.setattr(context_module.MetricContext, "layers_at_once", lambda *_: 1)
     store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
     settings = RunSettings(metrics=(*BASE, metric), skip_positions=(5,))
-    control, told = Control(), []
+    control, parts = Control(), []
 
     def stop_at_a_part(event):
         if isinstance(event, MetricRows):
-            told.append(event)
+            parts.append(event)
             if event.value is not None and event.value.is_known.any():
                 control.stop()
 
@@ -316,20 +316,20 @@ def test_what_is_told_of_a_metric_by_and_by_is_kept_as_a_part(
     part = stopped.measured[metric]
     assert not stopped.complete
     assert not part.is_whole
-    told.clear()
+    parts.clear()
     whole = engine.run(PROMPT, settings, Control())
     assert whole.is_whole
-    begun = next(event.value for event in told if event.value is not None)
+    begun = next(event.value for event in parts if event.value is not None)
     fresh = engine.run(PROMPT, settings, Control(), fresh=True).measured[metric]
     for name, values in arrays_of(part):
         expected = getattr(fresh, name)
         np.testing.assert_allclose(getattr(whole.measured[metric], name), expected, 1e-4, 2e-5)
         is_known = {"i": values >= 0, "b": values != 0}
-        known = is_known.get(values.dtype.kind, np.isfinite(values))
+        is_number = is_known.get(values.dtype.kind, np.isfinite(values))
         if name not in type(part).noise:
-            np.testing.assert_allclose(values[known], expected[known], 1e-4, 2e-5)
+            np.testing.assert_allclose(values[is_number], expected[is_number], 1e-4, 2e-5)
             # It went on from there.
-            np.testing.assert_array_equal(getattr(begun, name)[known], values[known])
+            np.testing.assert_array_equal(getattr(begun, name)[is_number], values[is_number])
 
 
 def test_what_the_cache_has_of_slower_metrics_is_recalled_without_computing(engine, replays):
@@ -453,14 +453,14 @@ def test_the_faster_product_is_used_and_told(engine, monkeypatch):
     monkeypatch.setattr(products, "one_dnn_product", multiply)
     monkeypatch.setattr(products, "_one_dnn_is_faster", lambda *shape: True)
     monkeypatch.setattr(products, "_SMALLEST_WEIGHT", 0)
-    found = engine.run(PROMPT, everything, fresh=True)
-    assert found.provenance.product == "oneDNN"
+    result = engine.run(PROMPT, everything, fresh=True)
+    assert result.provenance.product == "oneDNN"
     assert used
     for name, value in expected.measured.items():
         for field, array in arrays_of(value):
             if array.dtype.kind == "f" and field != "completeness_error":
                 np.testing.assert_allclose(
-                    getattr(found.measured[name], field), array, rtol=1e-3, atol=1e-4, err_msg=name
+                    getattr(result.measured[name], field), array, rtol=1e-3, atol=1e-4, err_msg=name
                 )
     model = engine._model.loaded.model
     assert not any("forward" in vars(module) for module in model.modules())
@@ -477,13 +477,15 @@ LAYERED = ("ablation", "skip_effects", "residual_erasure", "integrated_gradients
 def test_the_memory_that_is_asked_for_is_that_of_the_part(
     engine, monkeypatch, choice, chosen, bisects
 ):
-    asked = []
+    sizes_checked = []
     monkeypatch.setattr(
-        memory, "why_not", lambda metric, info, sizes, *rest: asked.append(sizes) or "no room"
+        memory,
+        "why_not",
+        lambda metric, info, sizes, *rest: sizes_checked.append(sizes) or "no room",
     )
     result = engine.run(PROMPT, RunSettings(metrics=("residual_erasure",), **choice))
     assert result.unavailable == {"residual_erasure": "no room"}
-    assert [(sizes.chosen, sizes.bisects) for sizes in asked] == [(chosen, bisects)]
+    assert [(sizes.chosen, sizes.bisects) for sizes in sizes_checked] == [(chosen, bisects)]
 
 
 def test_a_part_of_the_slower_metrics_is_computed_and_cached_by_itself(engine, replays):
@@ -522,10 +524,10 @@ def test_a_part_of_the_slower_metrics_is_computed_and_cached_by_itself(engine, r
 @pytest.mark.parametrize("search", ["bisect", "spans"])
 def test_a_search_is_computed_and_cached_by_itself(engine, replays, search):
     settings = RunSettings(metrics=("residual_erasure",), erase_search=search, erase_threshold=0.01)
-    found = engine.run(PROMPT, settings).get(ResidualErasure)
-    assert (found.threshold, found.is_whole) == (0.01, True)
-    assert (found.span > 0) == (found.settled > 0) == (search == "spans")
-    assert np.isnan(found.effect).any()
+    erasure = engine.run(PROMPT, settings).get(ResidualErasure)
+    assert (erasure.threshold, erasure.is_whole) == (0.01, True)
+    assert (erasure.span > 0) == (erasure.settled > 0) == (search == "spans")
+    assert np.isnan(erasure.effect).any()
     replays.clear()
     engine.run(PROMPT, settings)
     assert replays == []

@@ -44,23 +44,23 @@ def _raise(error: Exception) -> None:
 
 
 def patched(result: RunResult) -> Patch:
-    found = result.get(Patch)
-    assert found is not None, result.unavailable
-    return found
+    patch = result.get(Patch)
+    assert patch is not None, result.unavailable
+    return patch
 
 
 def test_a_named_text_goes_before_the_prompts_contrast(engine: Engine) -> None:
     named = engine.run(PROMPT, replace(SETTINGS, patch_from=SOURCE))
-    found = patched(named)
-    assert found.is_whole
-    assert (found.source, found.answers) == (SOURCE, (" seven", " twelve"))
-    assert (found.at, found.at_texts) == ((1, 2), (" fer", "ry"))
-    assert found.where == "' ferry'"
+    patch = patched(named)
+    assert patch.is_whole
+    assert (patch.source, patch.answers) == (SOURCE, (" seven", " twelve"))
+    assert (patch.at, patch.at_texts) == ((1, 2), (" fer", "ry"))
+    assert patch.where == "' ferry'"
     assert named.source is not None
-    assert found.place == 12
+    assert patch.place == 12
     contrasting = replace(PROMPT, contrast=SOURCE)
     np.testing.assert_array_equal(
-        patched(engine.run(contrasting, SETTINGS)).recovered, found.recovered
+        patched(engine.run(contrasting, SETTINGS)).recovered, patch.recovered
     )
     other = "The ferry did not run, and twelve plus five is seven."
     from_other = patched(engine.run(contrasting, replace(SETTINGS, patch_from=other)))
@@ -69,12 +69,12 @@ def test_a_named_text_goes_before_the_prompts_contrast(engine: Engine) -> None:
 
 def test_a_source_without_an_answer_has_the_models_own(engine: Engine) -> None:
     question = SOURCE.removesuffix(" seven.")
-    found = patched(engine.run(PROMPT, replace(SETTINGS, patch_from=question)))
-    assert found.answers[1] == " twelve"
-    assert found.place == 12
+    patch = patched(engine.run(PROMPT, replace(SETTINGS, patch_from=question)))
+    assert patch.answers[1] == " twelve"
+    assert patch.place == 12
     bare = Prompt(PROMPT.question)
-    found = patched(engine.run(bare, replace(SETTINGS, patch_from=question)))
-    assert found.margins[1] <= 0 <= found.margins[0]
+    patch = patched(engine.run(bare, replace(SETTINGS, patch_from=question)))
+    assert patch.margins[1] <= 0 <= patch.margins[0]
 
 
 def test_a_chat_template_wraps_both(engine: Engine) -> None:

@@ -53,8 +53,8 @@ def test_a_written_model_says_what_the_what_if_says(name: str, tmp_path: Path) -
     whole = AutoModelForCausalLM.from_pretrained(folder).eval()
     changes = [(layer, lambda before, _after: before) for layer in left_out]
     ids = random_ids(20)
-    found, expected = probabilities(pruned, ids), probabilities(whole, ids, changes)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    probabilities_written, expected = probabilities(pruned, ids), probabilities(whole, ids, changes)
+    torch.testing.assert_close(probabilities_written, expected, rtol=0, atol=1e-9)
     assert naive_loss(pruned, ids) == pytest.approx(naive_loss(whole, ids, changes), abs=1e-5)
     text = AutoTokenizer.from_pretrained(out)(PROMPT.text)["input_ids"]
     assert text == AutoTokenizer.from_pretrained(folder)(PROMPT.text)["input_ids"]
@@ -87,8 +87,8 @@ def test_a_written_model_has_the_layers_that_run_twice(name: str, tmp_path: Path
     assert longer.config.get_text_config().num_hidden_layers == LAYERS + 2
     whole = AutoModelForCausalLM.from_pretrained(folder).eval()
     ids = random_ids(20)
-    found, expected = naive_without(longer, ids, ()), naive_repeated(whole, ids, 1, 2)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    logits, expected = naive_without(longer, ids, ()), naive_repeated(whole, ids, 1, 2)
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
     engine.load(ModelSpec(str(out), device="cpu"))
     assert engine.run(PROMPT, RunSettings()).loss == pytest.approx(what_if.loss, abs=1e-5)
 

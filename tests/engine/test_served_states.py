@@ -83,11 +83,11 @@ def from_vllm(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     return engine.read_states(FROM_VLLM, RunSettings(metrics=metrics))
 
 
-def check_same(found: RunResult, expected: RunResult, names: Sequence[str]) -> None:
+def check_same(result: RunResult, expected: RunResult, names: Sequence[str]) -> None:
     """See that metrics have the same values, but for the sublayers, which no file has."""
     for name in names:
         for array, values in arrays_of(expected.measured[name]):
-            read = getattr(found.measured[name], array)
+            read = getattr(result.measured[name], array)
             if array.startswith(("attention", "mlp")):
                 assert np.isnan(read).all(), array
             else:
@@ -100,14 +100,16 @@ class TestReading:
     ) -> None:
         settings = RunSettings(metrics=OF_STATES)
         expected = whole.run(Prompt(TEXT), settings)
-        found = readout.read_states(write_states(tmp_path / "0.safetensors", ids, states), settings)
-        assert found.complete
-        assert found.unavailable == {}
-        check_same(found, expected, OF_STATES)
-        assert found.tokens.ids.tolist() == ids
-        assert found.tokens.texts == expected.tokens.texts
-        assert found.prompt == Prompt(TEXT, task="file", level="0.safetensors")
-        assert found.loss == pytest.approx(expected.loss, rel=1e-4)
+        from_states = readout.read_states(
+            write_states(tmp_path / "0.safetensors", ids, states), settings
+        )
+        assert from_states.complete
+        assert from_states.unavailable == {}
+        check_same(from_states, expected, OF_STATES)
+        assert from_states.tokens.ids.tolist() == ids
+        assert from_states.tokens.texts == expected.tokens.texts
+        assert from_states.prompt == Prompt(TEXT, task="file", level="0.safetensors")
+        assert from_states.loss == pytest.approx(expected.loss, rel=1e-4)
 
     def test_bfloat16_is_read_as_it_was_served(
         self, folder: Path, states: list[Tensor], ids: list[int], tmp_path: Path
@@ -117,12 +119,12 @@ class TestReading:
         rounded = [state.bfloat16().double() for state in states]
         same = write_states(tmp_path / "b.safetensors", ids, rounded)
         engine = engine_of(folder, tmp_path)
-        found, expected = (engine.read_states(path, settings) for path in (file, same))
-        check_same(found, expected, OF_STATES)
-        assert (found.model.dtype, expected.model.dtype) == ("bfloat16", "float32")
+        from_states, expected = (engine.read_states(path, settings) for path in (file, same))
+        check_same(from_states, expected, OF_STATES)
+        assert (from_states.model.dtype, expected.model.dtype) == ("bfloat16", "float32")
         narrow = engine_of(folder, tmp_path, dtype="bfloat16").read_states(file, settings)
         np.testing.assert_array_equal(
-            narrow.measured["neighbours"].cosine, found.measured["neighbours"].cosine
+            narrow.measured["neighbours"].cosine, from_states.measured["neighbours"].cosine
         )
 
     def test_layer_0_need_not_be_asked_for(
@@ -132,17 +134,17 @@ class TestReading:
         files = [
             write_states(tmp_path / f"{first}.safetensors", ids, states[first:]) for first in (0, 1)
         ]
-        expected, found = (readout.read_states(file, settings) for file in files)
-        check_same(found, expected, ["contributions"])
+        expected, from_states = (readout.read_states(file, settings) for file in files)
+        check_same(from_states, expected, ["contributions"])
 
     def test_the_result_says_where_it_comes_from(
         self, readout: Engine, states: list[Tensor], ids: list[int], tmp_path: Path
     ) -> None:
         file = write_states(tmp_path / "served" / "0.safetensors", ids, states)
-        found = readout.read_states(file, RunSettings(chat_template=True)).model
-        assert (found.device, found.states_from) == ("vLLM", f"vLLM's files in {file.parent}")
-        assert found.n_layers == LAYERS
-        assert found.layer_parameters == ()
+        info = readout.read_states(file, RunSettings(chat_template=True)).model
+        assert (info.device, info.states_from) == ("vLLM", f"vLLM's files in {file.parent}")
+        assert info.n_layers == LAYERS
+        assert info.layer_parameters == ()
 
     def test_what_needs_the_layers_says_that_they_are_missing(
         self, readout: Engine, states: list[Tensor], ids: list[int], tmp_path: Path
@@ -169,9 +171,9 @@ class TestReading:
         whole = engine_of(folder, tmp_path, readout_only=False, lenses_dir=tmp_path / "lenses")
         whole.fit_lens(LensChoice("affine", str(texts)))
         readout = engine_of(folder, tmp_path, lenses_dir=tmp_path / "lenses")
-        found = readout.read_states(file, settings)
-        assert found.unavailable == {}
-        check_same(found, whole.run(Prompt(TEXT), settings), settings.metrics)
+        from_states = readout.read_states(file, settings)
+        assert from_states.unavailable == {}
+        check_same(from_states, whole.run(Prompt(TEXT), settings), settings.metrics)
 
     def test_nothing_of_it_is_cached(
         self, readout: Engine, states: list[Tensor], ids: list[int], tmp_path: Path
@@ -216,10 +218,10 @@ class TestBeside:
         file = write_states(tmp_path / "0.safetensors", ids, served, DTYPES[dtype])
         engine = engine_of(folder, tmp_path, readout_only=False, dtype=dtype)
         result = engine.read_states(file, BESIDE)
-        found = result.measured[engine_distance.NAME]
-        assert isinstance(found, EngineDistance)
-        assert found.rounded_to == dtype
-        above = np.flatnonzero(np.median(found.own, axis=1) > found.floor).tolist()
+        distance = result.measured[engine_distance.NAME]
+        assert isinstance(distance, EngineDistance)
+        assert distance.rounded_to == dtype
+        above = np.flatnonzero(np.median(distance.own, axis=1) > distance.floor).tolist()
         assert above == ([] if layer is None else [layer + 1])
         finding = _finding(result)
         assert finding[0] == ("nowhere" if layer is None else f"at layer {layer}")
@@ -230,14 +232,14 @@ class TestBeside:
     ) -> None:
         served = _served_otherwise(2, ids)
         result = whole.read_states(write_states(tmp_path / "0.safetensors", ids, served), BESIDE)
-        found = result.measured[engine_distance.NAME]
-        assert isinstance(found, EngineDistance)
+        distance = result.measured[engine_distance.NAME]
+        assert isinstance(distance, EngineDistance)
         expected = [
             ((ours - theirs).norm(dim=-1) / theirs.norm(dim=-1)).numpy()
             for ours, theirs in zip(served, states, strict=True)
         ]
-        np.testing.assert_allclose(found.distance, expected, rtol=1e-3, atol=2e-6)
-        assert found.distance[:3].max() < 1e-5 < found.distance[3:].min()
+        np.testing.assert_allclose(distance.distance, expected, rtol=1e-3, atol=2e-6)
+        assert distance.distance[:3].max() < 1e-5 < distance.distance[3:].min()
 
     def test_another_embedding_is_named(
         self, whole: Engine, states: list[Tensor], ids: list[int], tmp_path: Path
@@ -276,11 +278,11 @@ class TestVllm:
 
     def test_vllm_and_transformers_part_nowhere(self, from_vllm: RunResult) -> None:
         assert _finding(from_vllm)[0] == "nowhere"
-        found = from_vllm.measured[engine_distance.NAME]
-        assert isinstance(found, EngineDistance)
+        distance = from_vllm.measured[engine_distance.NAME]
+        assert isinstance(distance, EngineDistance)
         # They round otherwise: the file is no copy of what transformers does.
-        assert 1e-4 < found.distance[-1].mean() < 0.05
-        assert found.distance[0].max() == 0
+        assert 1e-4 < distance.distance[-1].mean() < 0.05
+        assert distance.distance[0].max() == 0
 
 
 def _served_otherwise(layer: int | None, ids: list[int]) -> list[Tensor]:
@@ -306,8 +308,8 @@ def _finding(result: RunResult) -> tuple[str, str]:
 def _summary(result: RunResult) -> dict[str, object]:
     reading = reading_of([result], SummarySettings())
     metric = engine_distance.METRIC
-    found: dict[str, object] = metric.summary(reading.get(metric), reading)
-    return found
+    summary: dict[str, object] = metric.summary(reading.get(metric), reading)
+    return summary
 
 
 def shorten(path: Path) -> None:
@@ -482,8 +484,8 @@ class TestFolders:
         names = ["hs_10.safetensors", "hs_9.safetensors", "a.safetensors", "hs_9.safetensors.lock"]
         for name in names:
             (tmp_path / name).touch()
-        found = [path.name for path in find_state_files(tmp_path)]
-        assert found == ["a.safetensors", "hs_9.safetensors", "hs_10.safetensors"]
+        in_order = [path.name for path in find_state_files(tmp_path)]
+        assert in_order == ["a.safetensors", "hs_9.safetensors", "hs_10.safetensors"]
 
     def test_a_folder_without_states_is_told(self, tmp_path: Path) -> None:
         (tmp_path / "summary.json").touch()

@@ -115,14 +115,14 @@ def test_where_one_fails_the_other_is_whole(engine, monkeypatch, at_fault):
         reader = lens_module, "_put"
     monkeypatch.setattr(*reader, fails)
     engine._on_bug = lambda error: None
-    found = engine.run(PROMPT, BOTH, fresh=True)
-    assert found.complete
-    assert found.failed == (at_fault,)
+    result = engine.run(PROMPT, BOTH, fresh=True)
+    assert result.complete
+    assert result.failed == (at_fault,)
     if at_fault == "settling":
-        np.testing.assert_array_equal(found.get(LogitLens).kl, expected.get(LogitLens).kl)
+        np.testing.assert_array_equal(result.get(LogitLens).kl, expected.get(LogitLens).kl)
     else:
         divergence = expected.get(Settling).divergence
-        np.testing.assert_array_equal(found.get(Settling).divergence, divergence)
+        np.testing.assert_array_equal(result.get(Settling).divergence, divergence)
 
 
 def test_what_fails_beside_the_lens_alone_is_computed_afterwards(engine, monkeypatch):
@@ -136,8 +136,8 @@ def test_what_fails_beside_the_lens_alone_is_computed_afterwards(engine, monkeyp
         add(self, *part)
 
     monkeypatch.setattr(Divergence, "add", fails_once)
-    found = engine.run(PROMPT, BOTH, fresh=True)
-    assert found.unavailable == {}
+    result = engine.run(PROMPT, BOTH, fresh=True)
+    assert result.unavailable == {}
     assert len(calls) > 1
     divergence = expected.get(Settling).divergence
-    np.testing.assert_array_equal(found.get(Settling).divergence, divergence)
+    np.testing.assert_array_equal(result.get(Settling).divergence, divergence)

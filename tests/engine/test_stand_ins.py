@@ -43,13 +43,13 @@ def test_a_variant_is_computed_and_cached_by_itself(engine, monkeypatch):
     monkeypatch.setattr(context_module, "Replay", replay)
     settings = RunSettings(metrics=("ablation",))
     every = [settings, *(replace(settings, **variant) for variant in VARIANTS)]
-    found = [engine.run(PROMPT, each).get(Ablation) for each in every]
+    ablations = [engine.run(PROMPT, each).get(Ablation) for each in every]
     assert len(replays) == len(every)
-    for one, other in pairwise(found):
+    for one, other in pairwise(ablations):
         assert not np.allclose(one.kl[:, 1:], other.kl[:, 1:], rtol=1e-3)
     again = [engine.run(PROMPT, each).get(Ablation) for each in every]
     assert len(replays) == len(every)
-    for one, other in zip(found, again, strict=True):
+    for one, other in zip(ablations, again, strict=True):
         np.testing.assert_array_equal(one.kl, other.kl)
 
 
@@ -67,14 +67,14 @@ def test_an_order_is_kept_for_each_variant(folder, tmp_path):
     )
     engine.load(ModelSpec(str(folder), device="cpu"))
     every = [RANKED, *(replace(RANKED, **variant) for variant in VARIANTS)]
-    found = [engine.run(PROMPT, each).get(Sufficient) for each in every]
+    orders_used = [engine.run(PROMPT, each).get(Sufficient) for each in every]
     orders = orders_of(engine)
     files = {orders._path(orders._key(each)) for each in every}
     assert len(files) == 4
     assert files == set(tmp_path.rglob("*.order.json"))
-    for one, each in zip(found, every, strict=True):
+    for one, each in zip(orders_used, every, strict=True):
         assert one.orders == (orders.stored_layers(each),)
-    assert not np.allclose(found[0].kl[1:, 1:], found[1].kl[1:, 1:], rtol=1e-3)
+    assert not np.allclose(orders_used[0].kl[1:, 1:], orders_used[1].kl[1:, 1:], rtol=1e-3)
 
 
 def test_the_order_of_the_default_keeps_its_file(engine):
@@ -93,12 +93,14 @@ def test_the_order_of_the_default_keeps_its_file(engine):
 def test_an_own_order_is_found_with_the_same_stand_in(engine):
     settings = replace(RANKED, sufficient_order="own")
     for variant in VARIANTS:
-        found = engine.run(PROMPT, replace(settings, **variant)).get(Sufficient)
+        sufficient = engine.run(PROMPT, replace(settings, **variant)).get(Sufficient)
         alone = engine.run(PROMPT, RunSettings(metrics=("ablation",), **variant)).get(Ablation)
-        even = found.way == 1
-        first = found.orders[1][0]
+        even = sufficient.way == 1
+        first = sufficient.orders[1][0]
         # Its cheapest layer costs what ablation finds.
-        np.testing.assert_allclose(found.kl[1, even], alone.kl[first, even], rtol=2e-3, atol=2e-5)
+        np.testing.assert_allclose(
+            sufficient.kl[1, even], alone.kl[first, even], rtol=2e-3, atol=2e-5
+        )
 
 
 @pytest.mark.parametrize("part", ["attention", "mlp"])
@@ -106,5 +108,5 @@ def test_a_sublayer_has_no_mean_and_says_so(engine, part):
     settings = RunSettings(metrics=("ablation",), ablate="mean", skip_part=part)
     result = engine.run(PROMPT, settings)
     assert "only a whole layer has a mean update" in result.unavailable["ablation"]
-    kept = engine.run(PROMPT, replace(settings, ablate="zero", keep_first_token=True))
-    assert kept.get(Ablation).is_whole
+    zero_result = engine.run(PROMPT, replace(settings, ablate="zero", keep_first_token=True))
+    assert zero_result.get(Ablation).is_whole

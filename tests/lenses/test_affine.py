@@ -26,8 +26,8 @@ def fitted(model, ridge=0.0, texts=TEXTS, room=1 << 30, calibration=None, turned
     assert anatomy.unembedding is not None
 
     def residuals_of(ids: Tensor) -> Sequence[Tensor]:
-        found = list(record_residuals(model, anatomy, ids).residual)
-        return found if turned is None else turned(found)
+        residuals = list(record_residuals(model, anatomy, ids).residual)
+        return residuals if turned is None else turned(residuals)
 
     calibration = calibration or Calibration.of(texts, "here", "0")
     return fit_affine(
@@ -65,20 +65,20 @@ def test_an_output_that_hangs_on_the_residuals_size_is_refused(name):
 def test_against_least_squares(name):
     model, ridge = tiny(name), 0.05
     calibration = Calibration(TEXTS[:6], TEXTS[6:8], "here", "0")
-    found = fitted(model, ridge, calibration=calibration)
+    fit = fitted(model, ridge, calibration=calibration)
     for layer in (0, LAYERS - 1):
         expected = naive_fit(model, calibration.fitting_texts, layer, ridge)
-        np.testing.assert_allclose(found.weight[layer].T, expected[:-1], atol=2e-4)
-        np.testing.assert_allclose(found.bias[layer], expected[-1], atol=2e-4)
+        np.testing.assert_allclose(fit.weight[layer].T, expected[:-1], atol=2e-4)
+        np.testing.assert_allclose(fit.bias[layer], expected[-1], atol=2e-4)
 
 
 def test_the_kl_of_held_out_texts():
     """That of the logit lens is the naive lens's at the same tokens."""
     model, held_out = tiny("llama"), TEXTS[8:10]
-    found = fitted(model, 0.05, calibration=Calibration(TEXTS[:6], held_out, "here", "0"))
+    fit = fitted(model, 0.05, calibration=Calibration(TEXTS[:6], held_out, "here", "0"))
     kl = [naive_lens(model, ids[None], 5)["kl"][:, 1:] for ids in held_out]
     expected = np.concatenate(kl, axis=1).mean(axis=1)[:LAYERS]
-    np.testing.assert_allclose(found.logit_held_out_kl, expected, rtol=1e-3)
+    np.testing.assert_allclose(fit.logit_held_out_kl, expected, rtol=1e-3)
 
 
 def test_groups_of_depths_change_nothing():
@@ -116,12 +116,10 @@ def test_an_early_change_of_basis_fools_the_logit_lens_alone():
         last = residuals[-1]
         return [last @ turn if depth < LAYERS - 1 else last for depth in range(LAYERS + 1)]
 
-    found = fitted(
-        model, 1e-4, texts=[random_ids(40, seed)[0] for seed in range(10)], turned=turned
-    )
-    assert (found.logit_held_out_kl[: LAYERS - 1] > 0.5).all()
-    assert (found.held_out_kl[: LAYERS - 1] < 0.01).all()
-    np.testing.assert_allclose(found.weight[0] @ turn.T, np.eye(HIDDEN), atol=0.02)
+    fit = fitted(model, 1e-4, texts=[random_ids(40, seed)[0] for seed in range(10)], turned=turned)
+    assert (fit.logit_held_out_kl[: LAYERS - 1] > 0.5).all()
+    assert (fit.held_out_kl[: LAYERS - 1] < 0.01).all()
+    np.testing.assert_allclose(fit.weight[0] @ turn.T, np.eye(HIDDEN), atol=0.02)
 
 
 def test_a_layer_that_is_affine_has_no_nonlinear_share():
@@ -137,9 +135,9 @@ def test_a_layer_that_is_affine_has_no_nonlinear_share():
         return [start, first, first + torch.randn(start.shape, generator=random), *residuals[3:]]
 
     texts = [random_ids(60, seed)[0] for seed in range(20)]
-    found = fitted(model, 1e-6, texts=texts, turned=planted)
-    assert found.nonlinear[0] < 1e-3
-    assert found.nonlinear[1] > 0.95
+    fit = fitted(model, 1e-6, texts=texts, turned=planted)
+    assert fit.nonlinear[0] < 1e-3
+    assert fit.nonlinear[1] > 0.95
 
 
 def test_texts_that_cannot_be_held_out_are_refused():
@@ -148,8 +146,8 @@ def test_texts_that_cannot_be_held_out_are_refused():
 
 
 def test_no_text_is_fitted_on_and_held_out():
-    found = Calibration.of(TEXTS, "here", "0")
-    assert (len(found.fitting_texts), len(found.held_out)) == (18, 2)
-    fitted_on = {tuple(ids.tolist()) for ids in found.fitting_texts}
-    assert not fitted_on & {tuple(ids.tolist()) for ids in found.held_out}
-    assert found.tokens == sum(len(ids) - 1 for ids in found.fitting_texts)
+    calibration = Calibration.of(TEXTS, "here", "0")
+    assert (len(calibration.fitting_texts), len(calibration.held_out)) == (18, 2)
+    fitted_on = {tuple(ids.tolist()) for ids in calibration.fitting_texts}
+    assert not fitted_on & {tuple(ids.tolist()) for ids in calibration.held_out}
+    assert calibration.tokens == sum(len(ids) - 1 for ids in calibration.fitting_texts)

@@ -21,10 +21,10 @@ SKIPPED = 3
 
 def naive_jacobian(model, ids, depth):
     """dh_L / dh_depth by putting h_depth in, summed over later positions, averaged over earlier."""
-    kept = {}
+    residuals = {}
 
     def keep(_module, args, kwargs, output):
-        kept["h"] = (args[0] if args else kwargs["hidden_states"]).clone()
+        residuals["h"] = (args[0] if args else kwargs["hidden_states"]).clone()
 
     with torch.no_grad(), hook(blocks(model)[depth], keep, with_kwargs=True):
         model(input_ids=ids, use_cache=False)
@@ -46,7 +46,7 @@ def naive_jacobian(model, ids, depth):
         handle.remove()
         return out["h"][0, SKIPPED:-1].sum(dim=0)
 
-    whole = torch.autograd.functional.jacobian(last_of, kept["h"])
+    whole = torch.autograd.functional.jacobian(last_of, residuals["h"])
     return whole[:, 0, SKIPPED:-1].mean(dim=1)
 
 

@@ -44,13 +44,13 @@ def maps(kind: str = "affine", seed: int = 0, ridge: float | None = 0.1) -> Lens
     return with_digest(LensMaps(fit, at, kl, kl + 1, kl + 2))
 
 
-def same(found: LensMaps, expected: LensMaps) -> None:
-    assert found.fit == expected.fit
+def same(maps: LensMaps, expected: LensMaps) -> None:
+    assert maps.fit == expected.fit
     rows = torch.randn(5, WIDTH)
     for depth in range(LAYERS):
-        torch.testing.assert_close(found.at(depth)(rows), expected.at(depth)(rows))
+        torch.testing.assert_close(maps.at(depth)(rows), expected.at(depth)(rows))
     for name in ("held_out_kl", "logit_held_out_kl", "nonlinear"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+        np.testing.assert_array_equal(getattr(maps, name), getattr(expected, name))
 
 
 @pytest.mark.parametrize("kind", ["affine", "jacobian"])
@@ -106,14 +106,14 @@ def test_the_published_format_comes_back(tmp_path):
     """Block l's output is depth l + 1, so depth 0 is not in it."""
     lens = maps("jacobian")
     write_published(lens, tmp_path / "lens.pt")
-    held = torch.load(tmp_path / "lens.pt", weights_only=True)
-    assert sorted(held["J"]) == [0, 1]
-    assert torch.equal(held["J"][0], lens.at(1).weight)
-    found = read_published(tmp_path / "lens.pt", LAYERS, WIDTH)
-    assert found.at(0) is None
-    assert torch.equal(found.at(2).weight, lens.at(2).weight)
-    assert (found.fit.source, found.fit.texts) == ("lens.pt", 9)
-    assert np.isnan(found.held_out_kl).all()
+    document = torch.load(tmp_path / "lens.pt", weights_only=True)
+    assert sorted(document["J"]) == [0, 1]
+    assert torch.equal(document["J"][0], lens.at(1).weight)
+    published = read_published(tmp_path / "lens.pt", LAYERS, WIDTH)
+    assert published.at(0) is None
+    assert torch.equal(published.at(2).weight, lens.at(2).weight)
+    assert (published.fit.source, published.fit.texts) == ("lens.pt", 9)
+    assert np.isnan(published.held_out_kl).all()
 
 
 def test_an_affine_lens_is_not_published(tmp_path):
@@ -202,9 +202,9 @@ def test_a_matrix_that_is_no_map_is_refused(tmp_path, weight, words):
 )
 def test_a_matrix_of_another_form_is_a_map(tmp_path, weight):
     torch.save({"J": {0: weight}}, tmp_path / "lens.pt")
-    found = read_published(tmp_path / "lens.pt", LAYERS, WIDTH)
-    LensFolder(tmp_path).keep(found, "m", "f1", "")
-    torch.testing.assert_close(found.at(1).weight, weight.detach().resolve_neg().float())
+    maps = read_published(tmp_path / "lens.pt", LAYERS, WIDTH)
+    LensFolder(tmp_path).keep(maps, "m", "f1", "")
+    torch.testing.assert_close(maps.at(1).weight, weight.detach().resolve_neg().float())
 
 
 def rewritten(tmp_path, **changes):
@@ -214,8 +214,8 @@ def rewritten(tmp_path, **changes):
         about = opened.metadata()
         names = list(opened.keys())
         tensors = {name: opened.get_tensor(name) for name in names} | changes
-    kept = {name: tensor for name, tensor in tensors.items() if tensor is not None}
-    save_file(kept, file.path, metadata=about)
+    other_tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    save_file(other_tensors, file.path, metadata=about)
     return LensFolder(tmp_path).find("f1", "affine")
 
 
@@ -267,8 +267,8 @@ def test_unfinished_sums_come_back(tmp_path):
     unfinished = LensFolder(tmp_path).unfinished("f1", "c1")
     assert unfinished.read(LAYERS, WIDTH).prompts == 0
     unfinished.write(JacobianSums(torch.randn(LAYERS, WIDTH, WIDTH), 7, 70))
-    found = unfinished.read(LAYERS, WIDTH)
-    assert (found.prompts, found.tokens) == (7, 70)
+    sums = unfinished.read(LAYERS, WIDTH)
+    assert (sums.prompts, sums.tokens) == (7, 70)
     assert unfinished.read(LAYERS, WIDTH + 1).prompts == 0
     unfinished.path.write_bytes(b"damaged")
     assert unfinished.read(LAYERS, WIDTH).prompts == 0
@@ -282,8 +282,8 @@ def test_residuals_are_read_through_the_maps_and_the_last_as_it_is():
     assert len(through) == LAYERS + 1
     for depth in range(LAYERS):
         x = residuals[depth] / residuals[depth].pow(2).mean(-1, keepdim=True).sqrt()
-        found = lens.at(depth)
-        torch.testing.assert_close(through[depth], x @ found.weight.T + found.bias)
+        depth_map = lens.at(depth)
+        torch.testing.assert_close(through[depth], x @ depth_map.weight.T + depth_map.bias)
     assert torch.equal(through[-1], residuals[-1])
     for _ in range(2):
         torch.testing.assert_close(torch.stack(through[1:3]), torch.stack([through[1], through[2]]))

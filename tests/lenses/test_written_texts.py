@@ -82,7 +82,7 @@ def test_tokens_are_drawn_as_often_as_the_model_says():
 
 
 def test_a_model_that_ends_at_once_does_not_go_on_for_ever():
-    told = []
+    reports = []
     texts = write_texts(
         tiny("llama"),
         START,
@@ -90,10 +90,10 @@ def test_a_model_that_ends_at_once_does_not_go_on_for_ever():
         range(VOCAB),
         0,
         length=4,
-        report=lambda *step: told.append(step),
+        report=lambda *step: reports.append(step),
     )
     assert texts == []
-    assert told[-1][0] <= told[-1][1] == 200
+    assert reports[-1][0] <= reports[-1][1] == 200
 
 
 def test_it_stops():

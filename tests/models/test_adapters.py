@@ -36,7 +36,7 @@ def logits(loaded: LoadedModel) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory) -> Path:
+def folders(tmp_path_factory) -> Path:
     """A folder with the base `tiny-llama` and its adapter `ad`."""
     parent = tmp_path_factory.mktemp("kept")
     adapter_of(tiny_folder(parent), parent / "ad")
@@ -44,13 +44,13 @@ def kept(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def base(kept) -> Path:
-    return kept / "tiny-llama"
+def base(folders) -> Path:
+    return folders / "tiny-llama"
 
 
 @pytest.fixture
-def adapter(kept, tmp_path) -> Path:
-    return Path(shutil.copytree(kept / "ad", tmp_path / "ad"))
+def adapter(folders, tmp_path) -> Path:
+    return Path(shutil.copytree(folders / "ad", tmp_path / "ad"))
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,10 @@ def test_it_is_part_of_what_the_model_is(base, adapter, tmp_path) -> None:
     first = min(weights)
     save_file(weights | {first: weights[first] + 1}, other / WEIGHTS)
     moved = Path(shutil.copytree(adapter, tmp_path / "0" / "checkpoint-10"))
-    found = [opened(base, folder).info for folder in (other, moved)]
-    assert len({alone.fingerprint, loaded.fingerprint, found[0].fingerprint}) == 3
-    assert found[1].fingerprint == loaded.fingerprint
-    assert found[1].name == "tiny-llama + 0 checkpoint-10"
+    infos = [opened(base, folder).info for folder in (other, moved)]
+    assert len({alone.fingerprint, loaded.fingerprint, infos[0].fingerprint}) == 3
+    assert infos[1].fingerprint == loaded.fingerprint
+    assert infos[1].name == "tiny-llama + 0 checkpoint-10"
     on_disk = fingerprint_on_disk(loaded.spec, base.parent / "models", lambda _: None)
     assert on_disk == loaded.fingerprint
 

@@ -204,8 +204,8 @@ class TestOnDisk:
         unfinished = cached_model(hub_cache, "half/fetched")
         (unfinished / "model.safetensors").unlink()
         (hub_cache / "datasets--a--b").mkdir()
-        _demo, *found = on_disk(tmp_path / "models")
-        assert [(model.name, model.kind, model.revision) for model in found] == [
+        _demo, *listings = on_disk(tmp_path / "models")
+        assert [(model.name, model.kind, model.revision) for model in listings] == [
             ("Qwen/Qwen3-0.6B", "hub", "")
         ]
 

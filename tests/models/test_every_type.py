@@ -45,15 +45,15 @@ def test_the_list_has_every_type() -> None:
 @pytest.mark.skipif(installed_differs, reason="the list is of another transformers")
 @pytest.mark.parametrize("kind", SOME)
 def test_a_type_is_what_the_list_says(kind: str, tmp_path: Path) -> None:
-    found = find(kind, tmp_path)
-    assert str(found) == kept_lines()[kind], "run python -m tests.every_type --renew"
-    assert max(found.misses.values(), default=0) < MOST_OFF
-    if found.outcome == MEASURED:
-        assert set(found.misses) == {"layer", "attention", "mlp", "lens", "skip", "skip output"}
+    finding = find(kind, tmp_path)
+    assert str(finding) == kept_lines()[kind], "run python -m tests.every_type --renew"
+    assert max(finding.misses.values(), default=0) < MOST_OFF
+    if finding.outcome == MEASURED:
+        assert set(finding.misses) == {"layer", "attention", "mlp", "lens", "skip", "skip output"}
 
 
 @pytest.mark.by_hand
 def test_every_type_is_what_the_list_says() -> None:
-    found = find_all(kinds())
-    assert listed(found) == KEPT.read_text("utf-8"), "run python -m tests.every_type --renew"
-    assert max(miss for one in found.values() for miss in one.misses.values()) < MOST_OFF
+    findings = find_all(kinds())
+    assert listed(findings) == KEPT.read_text("utf-8"), "run python -m tests.every_type --renew"
+    assert max(miss for one in findings.values() for miss in one.misses.values()) < MOST_OFF

@@ -78,28 +78,28 @@ class TestWhatComesOut:
     )
     def test_a_folder_gives_the_model_that_was_saved(self, name, tmp_path) -> None:
         folder = tiny_folder(tmp_path, name)
-        found = loaded(folder)
-        info = found.info
+        model = loaded(folder)
+        info = model.info
         assert (info.n_layers, info.d_model) == (LAYERS, HIDDEN)
         assert info.architecture == type(fresh(name)).__name__
         assert (info.dtype, info.device, info.quantize) == ("float32", "cpu", "")
         assert info.name == folder.name
         assert info.source == str(folder)
         assert info.has_chat_template
-        assert not found.model.training
-        assert not any(parameter.requires_grad for parameter in found.model.parameters())
+        assert not model.model.training
+        assert not any(parameter.requires_grad for parameter in model.model.parameters())
         with torch.no_grad():
-            out = found.model(random_ids(), use_cache=False).logits
-        assert out.shape[-1] == info.vocab_size == len(found.tokenizer)
-        assert info.parameters == found.model.num_parameters()
+            out = model.model(random_ids(), use_cache=False).logits
+        assert out.shape[-1] == info.vocab_size == len(model.tokenizer)
+        assert info.parameters == model.model.num_parameters()
         assert info.memory_bytes >= 4 * info.parameters
 
     @pytest.mark.parametrize("name", ["llama", "gpt_oss"])
     def test_the_weights_are_those_of_the_file(self, name, tmp_path) -> None:
         folder = tiny_folder(tmp_path, name)
         saved = load_file(folder / "model.safetensors")
-        found = loaded(folder).model.state_dict()
-        assert all(torch.equal(found[sweep], saved[sweep]) for sweep in saved)
+        weights = loaded(folder).model.state_dict()
+        assert all(torch.equal(weights[sweep], saved[sweep]) for sweep in saved)
 
     @pytest.mark.parametrize(
         ("name", "length"),
@@ -110,17 +110,17 @@ class TestWhatComesOut:
 
     @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
     def test_a_dtype_that_was_asked_for(self, dtype, folder) -> None:
-        found = loaded(folder, dtype=dtype)
-        assert found.info.dtype == dtype
-        assert found.model.dtype == getattr(torch, dtype)
+        model = loaded(folder, dtype=dtype)
+        assert model.info.dtype == dtype
+        assert model.model.dtype == getattr(torch, dtype)
         size = 4 if dtype == "float32" else 2
-        assert found.info.memory_bytes == pytest.approx(size * found.info.parameters, rel=0.01)
+        assert model.info.memory_bytes == pytest.approx(size * model.info.parameters, rel=0.01)
 
     def test_a_large_model_on_a_cpu_is_bfloat16(self, folder, monkeypatch) -> None:
         monkeypatch.setattr(devices, "_FLOAT32_UP_TO", 1000)
-        found = loaded(folder)
-        assert found.info.dtype == "bfloat16"
-        assert "stored in float32 and was rounded to bfloat16" in found.notice
+        model = loaded(folder)
+        assert model.info.dtype == "bfloat16"
+        assert "stored in float32 and was rounded to bfloat16" in model.notice
 
     def test_what_was_asked_for_or_loses_nothing_needs_no_notice(self, folder, monkeypatch) -> None:
         assert not loaded(folder).notice
@@ -138,9 +138,9 @@ class TestWhatComesOut:
         monkeypatch.setattr(devices, "_FLOAT32_UP_TO", 1000)
         monkeypatch.setattr(loading.importlib.util, "find_spec", lambda _: object())
         monkeypatch.setattr(loading, "load_weights", read_unquantised)
-        found = loaded(folder, quantize="8bit")
-        assert found.info.dtype == "bfloat16"
-        assert not found.notice
+        model = loaded(folder, quantize="8bit")
+        assert model.info.dtype == "bfloat16"
+        assert not model.notice
 
     def test_shards(self, tmp_path) -> None:
         whole = tiny_folder(tmp_path)
@@ -148,10 +148,10 @@ class TestWhatComesOut:
         expected.model.save_pretrained(tmp_path / "shards", max_shard_size="40kB")
         tiny_tokenizer().save_pretrained(tmp_path / "shards")
         assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1
-        found = loaded(tmp_path / "shards")
-        same = zip(found.model.parameters(), expected.model.parameters(), strict=True)
+        model = loaded(tmp_path / "shards")
+        same = zip(model.model.parameters(), expected.model.parameters(), strict=True)
         assert all(torch.equal(a, b) for a, b in same)
-        assert found.info.fingerprint != expected.info.fingerprint
+        assert model.info.fingerprint != expected.info.fingerprint
 
     def test_the_fingerprint_follows_weights_configuration_and_tokenizer(self, folder) -> None:
         seen = {loaded(folder).info.fingerprint, loaded(folder).info.fingerprint}
@@ -396,8 +396,8 @@ class TestCodeOfTheModelsOwn:
             load(spec, own.folder.parent, lambda _: None, lambda: pytest.fail("room was made"))
 
     def test_it_runs_when_trusted(self, own) -> None:
-        found = loaded(own.folder, trust_remote_code=True)
-        assert "Own" in found.info.architecture + type(found.tokenizer).__name__
+        model = loaded(own.folder, trust_remote_code=True)
+        assert "Own" in model.info.architecture + type(model.tokenizer).__name__
         assert own.has_run
 
     def test_a_known_architecture_does_not_need_its_code(self, tmp_path, monkeypatch) -> None:

@@ -48,9 +48,9 @@ def test_the_text_decoder_is_measured_as_by_ordinary_forwards(kind: str, tmp_pat
     assert result.unavailable == {}
     model, ids = small_model(kind), torch.from_numpy(result.tokens.ids)[None]
     expected = naive_contributions(*naive_writes(model, ids), parallel=False)
-    found = result.get(Contributions)
+    contributions = result.get(Contributions)
     for name, values in expected.items():
-        np.testing.assert_allclose(getattr(found, name), values, atol=2e-4, rtol=2e-4)
+        np.testing.assert_allclose(getattr(contributions, name), values, atol=2e-4, rtol=2e-4)
     lens = result.get(LogitLens)
     for name, values in naive_lens(model, ids, 6).items():
         if name in ("kl", "entropy", "next_log_probability"):
@@ -88,12 +88,12 @@ def test_a_layer_of_a_text_decoder_can_be_left_out_for_good(kind: str, tmp_path:
 
 
 def test_loading_says_that_images_and_sounds_are_left_aside(tmp_path: Path) -> None:
-    told: list[object] = []
+    events: list[object] = []
     folder = small_folder(tmp_path, "voxtral")
-    engine = Engine(open_store(None, 0, pytest.fail), tmp_path, told.append)
+    engine = Engine(open_store(None, 0, pytest.fail), tmp_path, events.append)
     engine.load(ModelSpec(str(folder), device="cpu"))
     sentence = "tiny-voxtral reads images or sounds too; it is measured on text alone."
-    assert Notice(sentence) in told
+    assert Notice(sentence) in events
 
 
 def test_what_a_model_speaks_with_may_stay_unused() -> None:

@@ -52,8 +52,8 @@ def test_the_sizes_are_those_of_the_architecture(
         tie_word_embeddings=tied,
     )
     (tmp_path / "model.safetensors").touch()
-    found = Size.of(config, tmp_path, False, torch.device("cpu"))
-    assert (found.parameters, found.fixed) == (size.parameters, size.fixed)
+    of_config = Size.of(config, tmp_path, False, torch.device("cpu"))
+    assert (of_config.parameters, of_config.fixed) == (size.parameters, size.fixed)
 
 
 @pytest.mark.parametrize(

@@ -60,13 +60,15 @@ def test_what_is_counted_is_idle_once_the_part_is_silent(name: str, part: str) -
         return residuals[-1]
 
     before = output()
-    held = {id(parameter): parameter for module in modules for parameter in module.parameters()}
+    parameters = {
+        id(parameter): parameter for module in modules for parameter in module.parameters()
+    }
     with torch.no_grad():
-        for tensor in held.values():
+        for tensor in parameters.values():
             tensor.mul_(1.5).add_(0.1)
     assert torch.equal(output(), before)
     counted = with_parameters(tiny_model(), model, anatomy, count_parameters(model))
-    expected = sum(tensor.numel() for tensor in held.values())
+    expected = sum(tensor.numel() for tensor in parameters.values())
     assert getattr(counted, f"{part}_parameters")[1] == expected
 
 

@@ -50,9 +50,9 @@ def miss_a_collective() -> None:
 
     all_gather = torch.distributed.all_gather_into_tensor
 
-    def missed(found: torch.Tensor, mine: torch.Tensor, group: Any) -> None:
+    def missed(output: torch.Tensor, mine: torch.Tensor, group: Any) -> None:
         torch.distributed.all_gather_into_tensor = all_gather
-        found.copy_(mine.repeat(len(found) // len(mine)))
+        output.copy_(mine.repeat(len(output) // len(mine)))
 
     torch.distributed.all_gather_into_tensor = missed
 

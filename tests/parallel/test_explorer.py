@@ -43,16 +43,16 @@ def test_every_command_is_done_by_all_ranks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def wait_for(kind: type) -> Any:
         while True:
-            event = told.get(timeout=60).event
+            event = events.get(timeout=60).event
             if isinstance(event, kind):
                 return event
 
     client = EngineClient(tmp_path / "log", engine_over(2))
-    client.start(told.put)
+    client.start(events.put)
     try:
         client.send(Configure(str(tmp_path), str(tmp_path / "models"), 1 << 30))
         client.send(LoadModel(ModelSpec(str(tiny_folder(tmp_path)), tensor_parallel=2)))

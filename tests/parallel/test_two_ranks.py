@@ -24,7 +24,7 @@ MOST_OFF = 2e-4
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ranks_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two ranks have measured of all models, beside the models' folders."""
     parent = tmp_path_factory.mktemp("ranks")
     folders = {tiny_folder(parent, name): fitting for name, fitting in MODELS.items()}
@@ -33,19 +33,19 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_two_ranks_measure_what_one_process_does(name: str, found: Path) -> None:
-    folder = found / f"tiny-{name}"
-    there = found / "found" / folder.name
+def test_two_ranks_measure_what_one_process_does(name: str, ranks_folder: Path) -> None:
+    folder = ranks_folder / f"tiny-{name}"
+    there = ranks_folder / "found" / folder.name
     assert not (there / "problem").exists(), (there / "problem").read_text()
-    expected = measure(folder, found / "one", MODELS[name])
+    expected = measure(folder, ranks_folder / "one", MODELS[name])
     off = dict(differences(read(there), expected))
     assert len(off) > 20
     assert {what: by for what, by in off.items() if not by <= MOST_OFF} == {}
 
 
-def test_analyze_measures_a_model_that_a_user_has_cut(found: Path) -> None:
+def test_analyze_measures_a_model_that_a_user_has_cut(ranks_folder: Path) -> None:
     """Of the first model."""
-    there = found / "found"
+    there = ranks_folder / "found"
     here, on_ranks = read(there / "analyzed"), read(there / f"tiny-{next(iter(MODELS))}")
     off = dict(differences(here, {what: on_ranks[what] for what in here}))
     assert len(off) == 4
@@ -78,7 +78,7 @@ def fail(how: str, tmp_path: Path) -> tuple[list[int], str]:
     return [rank.returncode for rank in ranks], "".join(words)
 
 
-def kept(tmp_path: Path) -> str:
+def kept_results(tmp_path: Path) -> str:
     """What the cache has, in words."""
     store = open_store(tmp_path, 1 << 30, pytest.fail)
     return "\n".join(entry.description for entry in store.entries())
@@ -89,7 +89,7 @@ def test_a_rank_that_dies_costs_nothing_that_was_computed(tmp_path: Path) -> Non
     assert (first, other) == (1, -9)
     assert words.count("A rank of the model has ended, or does not answer.") == 1
     # The pass, and half a metric.
-    assert len(kept(tmp_path).splitlines()) >= 2
+    assert len(kept_results(tmp_path).splitlines()) >= 2
 
 
 @pytest.mark.by_hand
@@ -111,7 +111,7 @@ def test_ranks_start_again_in_smaller_parts_where_the_memory_ran_out(tmp_path: P
     ],
 )
 def test_ranks_end_together(how: str, words: str, tmp_path: Path) -> None:
-    (first, _other), told = fail(how, tmp_path)
+    (first, _other), output = fail(how, tmp_path)
     assert first == (130 if how == "press_ctrl_c" else 1)
-    assert words in told
-    assert kept(tmp_path)
+    assert words in output
+    assert kept_results(tmp_path)

@@ -61,17 +61,17 @@ def measure(folder: Path, cache: Path, fitting: bool = True) -> dict[str, Any]:
         lambda error: problems.append(named_line(error)),
     )
     engine.load(ModelSpec(str(folder), dtype="float32"))
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     run = engine.run(PROMPT, replace(SETTINGS, metrics=metrics_of(fitting)))
-    found |= dict(run.measured)
-    found["run"] = replace(run, measured={})
+    results |= dict(run.measured)
+    results["run"] = replace(run, measured={})
     what_if = RunSettings(skipped=(Skip(1), Skip(2, "mlp")))
     if not run.model.split_missing:
-        found |= {f"what-if {k}": v for k, v in engine.run(PROMPT, what_if).measured.items()}
-    found["generation"] = engine.generate(PROMPT, WRITING)
-    found["layer page"] = engine.inspect(PROMPT, RunSettings(), 1, -1)
+        results |= {f"what-if {k}": v for k, v in engine.run(PROMPT, what_if).measured.items()}
+    results["generation"] = engine.generate(PROMPT, WRITING)
+    results["layer page"] = engine.inspect(PROMPT, RunSettings(), 1, -1)
     assert not problems, problems
-    return found
+    return results
 
 
 def analyzed(folder: Path) -> dict[str, Any]:
@@ -90,14 +90,14 @@ def analyzed(folder: Path) -> dict[str, Any]:
 
 
 def differences(
-    found: Mapping[str, Any], expected: Mapping[str, Any]
+    results: Mapping[str, Any], expected: Mapping[str, Any]
 ) -> Iterator[tuple[str, float]]:
     """The largest difference of each result over its largest value; infinite where words differ."""
-    for name in sorted({*found, *expected}):
-        if name not in found or name not in expected:
+    for name in sorted({*results, *expected}):
+        if name not in results or name not in expected:
             yield name, float("inf")
             continue
-        pairs = [*_values(found[name], expected[name])]
+        pairs = [*_values(results[name], expected[name])]
         off = [_off(*pair) for pair in pairs]
         yield name, max(off, default=0.0)
 
@@ -185,26 +185,26 @@ def _as_rank(names: Sequence[str], cache: Path, out: Path) -> int:
             there = out / folder.name
             there.mkdir(parents=True, exist_ok=True)
             try:
-                found = measure(folder, cache, fitting)
+                results = measure(folder, cache, fitting)
             except Exception as error:
                 (there / "problem").write_text(f"{type(error).__name__}: {error}")
                 continue
-            _write(found, there)
+            _write(results, there)
         return 0
 
     status = as_rank(run, print)
     folder = Path(names[0].removeprefix("fitting:"))
     if (out / folder.name / "problem").exists():
         return status
-    found = analyzed(folder)
+    results = analyzed(folder)
     if os.environ["RANK"] == "0":
-        _write(found, out / "analyzed")
+        _write(results, out / "analyzed")
     return status
 
 
-def _write(found: Mapping[str, Any], folder: Path) -> None:
+def _write(results: Mapping[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for what, value in found.items():
+    for what, value in results.items():
         (folder / f"{what}.bin").write_bytes(codec.encode(value))
 
 
@@ -215,18 +215,18 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--cache", type=Path, default=Path())
     parser.add_argument("--no-lens", action="store_true")
-    asked = parser.parse_args()
-    fitting = not asked.no_lens
-    if asked.out is not None:
-        return _as_rank(asked.names, asked.cache, asked.out)
+    options = parser.parse_args()
+    fitting = not options.no_lens
+    if options.out is not None:
+        return _as_rank(options.names, options.cache, options.out)
     from depthtui.models.tensor_parallel import plans_of
     from tests.tiny_models import TINY, tiny, tiny_folder
 
-    names = asked.names or [name for name in TINY if plans_of(tiny(name).config)]
+    names = options.names or [name for name in TINY if plans_of(tiny(name).config)]
     with tempfile.TemporaryDirectory() as folder:
         parent = Path(folder)
         folders = {tiny_folder(parent, name): fitting for name in names}
-        on_ranks(folders, parent / "ranks", parent / "found", asked.ranks)
+        on_ranks(folders, parent / "ranks", parent / "found", options.ranks)
         for name, each in zip(names, folders, strict=True):
             there = parent / "found" / each.name
             if (there / "problem").exists():

@@ -142,11 +142,15 @@ def test_saved_sweeps_are_listed_and_opened(tmp_path: Path) -> None:
     outcome = sweep(PLAN, folder)
     (tmp_path / "sweeps" / "broken").mkdir()
     (tmp_path / "sweeps" / "broken" / "sweep.json").write_text("{")
-    (found,) = saved_sweeps(tmp_path)
-    assert (found.folder, found.plan, found.n_records) == (folder, PLAN, count_prompts(PLAN))
+    (saved_sweep,) = saved_sweeps(tmp_path)
+    assert (saved_sweep.folder, saved_sweep.plan, saved_sweep.n_records) == (
+        folder,
+        PLAN,
+        count_prompts(PLAN),
+    )
     opened = open_sweep(folder, print)
-    keys = [[record.key for record in found] for found in opened.records.values()]
-    assert keys == [[record.key for record in found] for found in outcome.records.values()]
+    keys = [[record.key for record in records] for records in opened.records.values()]
+    assert keys == [[record.key for record in records] for records in outcome.records.values()]
 
 
 def test_records_that_are_damaged_are_told_and_left_out(tmp_path: Path) -> None:
@@ -154,10 +158,10 @@ def test_records_that_are_damaged_are_told_and_left_out(tmp_path: Path) -> None:
     damaged, gone = sorted((tmp_path / "records").rglob("*.json"))[:2]
     damaged.write_text(json.dumps({"checksum": "no"}))
     gone.unlink()
-    told: list[str] = []
-    opened = open_sweep(tmp_path, told.append)
+    notices: list[str] = []
+    opened = open_sweep(tmp_path, notices.append)
     assert sum(map(len, opened.records.values())) == count_prompts(PLAN) - 2
-    assert told == ["2 of 12 records cannot be read: going on runs them again."]
+    assert notices == ["2 of 12 records cannot be read: going on runs them again."]
 
 
 def test_a_folder_without_a_sweep_says_so(tmp_path: Path) -> None:

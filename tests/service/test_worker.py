@@ -147,8 +147,8 @@ def test_models_are_listed_and_found_while_a_run_is_halted(engine, folder):
     assert "demo" in [model.name for model in listed.models]
     for name, is_there in ((str(folder), True), (str(folder / "no"), False)):
         engine.send(FindModel(ModelSpec(name)))
-        found = engine.until(ModelFound)[-1]
-        assert (found.spec.name, not found.problem) == (name, is_there)
+        event = engine.until(ModelFound)[-1]
+        assert (event.spec.name, not event.problem) == (name, is_there)
     engine.send(Stop())
     engine.until(RunFinished)
 
@@ -269,14 +269,14 @@ def test_an_error_that_nobody_foresaw_is_said_in_whole_sentences(tmp_path, monke
 
 
 def test_a_lost_device_ends_the_process_after_what_it_was_asked(tmp_path, monkeypatch):
-    told = told_by_a_worker_that_ends(tmp_path, monkeypatch)
-    assert [type(event) for event in told] == [Progress, EngineReady, TokensCounted]
+    events = told_by_a_worker_that_ends(tmp_path, monkeypatch)
+    assert [type(event) for event in events] == [Progress, EngineReady, TokensCounted]
 
 
 def told_by_a_worker_that_ends(tmp_path, monkeypatch):
     """What a worker tells that counts tokens and then has lost its device."""
-    told = tmp_path / "told"
-    pipe = Pipe(os.open(os.devnull, os.O_RDONLY), os.open(told, os.O_WRONLY | os.O_CREAT))
+    log = tmp_path / "told"
+    pipe = Pipe(os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_CREAT))
     # Its end would end this process.
     monkeypatch.setattr(Worker, "_receive_commands", lambda self: None)
     monkeypatch.setattr("depthtui.engine.engine.Engine.lost_device", "cuda:0")
@@ -284,7 +284,7 @@ def told_by_a_worker_that_ends(tmp_path, monkeypatch):
     worker._receive(Configure(str(tmp_path), str(tmp_path), 1 << 30, threads=1))
     worker._receive(CountTokens(Prompt("Seven"), False))
     assert worker.serve() == DEVICE_LOST
-    return all_told(told)
+    return all_told(log)
 
 
 def all_told(file):
@@ -300,8 +300,8 @@ def all_told(file):
 
 
 def test_a_look_into_a_layer_takes_the_place_of_one_that_waits(folder, tmp_path, monkeypatch):
-    told = tmp_path / "told"
-    pipe = Pipe(os.open(os.devnull, os.O_RDONLY), os.open(told, os.O_WRONLY | os.O_CREAT))
+    log = tmp_path / "told"
+    pipe = Pipe(os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_CREAT))
     monkeypatch.setattr(Worker, "_receive_commands", lambda self: None)
     worker, prompt = Worker(pipe), Prompt("Seven plus five is twelve")
     worker._receive(Configure(str(tmp_path), str(tmp_path), 1 << 30, threads=1))
@@ -310,7 +310,7 @@ def test_a_look_into_a_layer_takes_the_place_of_one_that_waits(folder, tmp_path,
         worker._receive(InspectLayer(1, prompt, RunSettings(), layer, 3, "logit"))
     worker._work.put((Quit(), Control()))
     assert worker.serve() == 0
-    (page,) = [event for event in all_told(told) if isinstance(event, LayerInspected)]
+    (page,) = [event for event in all_told(log) if isinstance(event, LayerInspected)]
     assert (page.layer, page.token, page.problem) == (2, 3, "")
     assert page.inspection.tokens == page.inspection.tokens[:4]
 

@@ -33,8 +33,8 @@ def recorded(layers, scratch_dir):
     return recorder.activations()
 
 
-def assert_same(kept: Activations, layers):
-    for one, other in zip(kept.layers(), layers, strict=True):
+def assert_same(activations: Activations, layers):
+    for one, other in zip(activations.layers(), layers, strict=True):
         for name in ("h", "attention", "mlp", "h_next"):
             torch.testing.assert_close(getattr(one, name), getattr(other, name))
 
@@ -42,10 +42,10 @@ def assert_same(kept: Activations, layers):
 @pytest.mark.parametrize("limit", [1 << 20, 0], ids=["memory", "file"])
 def test_what_is_recorded_comes_back(layers, tmp_path, monkeypatch, limit):
     monkeypatch.setattr(activations, "MEMORY_BYTES", limit)
-    kept = recorded(layers, tmp_path)
-    assert_same(kept, layers)
+    recording = recorded(layers, tmp_path)
+    assert_same(recording, layers)
     assert not list(tmp_path.iterdir())
-    again = Activations.from_bytes(kept.to_bytes())
+    again = Activations.from_bytes(recording.to_bytes())
     assert again is not None
     assert_same(again, layers)
 

@@ -72,12 +72,12 @@ def test_what_an_attempt_held_is_free_before_the_next():
     class Held:
         pass
 
-    held = []
+    blocks = []
 
     def work():
-        assert all(before() is None for before in held)
+        assert all(before() is None for before in blocks)
         mine = Held()
-        held.append(weakref.ref(mine))
+        blocks.append(weakref.ref(mine))
         if at_once(40, 1000, 1) > 1:
             raise MemoryError
 
@@ -86,7 +86,7 @@ def test_what_an_attempt_held_is_free_before_the_next():
         in_smaller_parts(work)
     finally:
         gc.enable()
-    assert len(held) > 3
+    assert len(blocks) > 3
 
 
 def test_slices_cover_everything_once() -> None:

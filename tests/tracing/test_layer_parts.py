@@ -81,18 +81,18 @@ def layers_of(name: str) -> list[int]:
 
 def written_by(anatomy, part: str, layer: int, run: Callable[[], object]) -> torch.Tensor:
     """What the part of a layer writes at the token in an ordinary forward pass, `[d]`."""
-    kept: list[torch.Tensor] = []
+    writes: list[torch.Tensor] = []
     with ExitStack() as stack:
         for tap in getattr(anatomy, part)[layer]:
 
             def keep(_module, args, output, tap=tap):
                 value = output[0] if isinstance(output, tuple) else output
                 like = value.reshape(1, TOKENS, -1)
-                kept.append(tap.write(args, output, like)[0, TOKEN].double())
+                writes.append(tap.write(args, output, like)[0, TOKEN].double())
 
             stack.callback(tap.module.register_forward_hook(keep).remove)
         run()
-    return sum(kept[1:], kept[0])
+    return sum(writes[1:], writes[0])
 
 
 def with_inputs(
@@ -116,14 +116,14 @@ def with_inputs(
 
 def projection(block: torch.nn.Module, names: tuple[str, ...], inputs: int) -> torch.nn.Module:
     """The module of one of these names with so many inputs, the last such of the block."""
-    found = []
+    modules = []
     for path, module in block.named_modules():
         weight = getattr(module, "weight", None)
         if names is OUTPUT_PROJECTIONS and "mamba" in path:
             continue
         if path.rpartition(".")[2] in names and weight is not None and inputs in weight.shape:
-            found.append(module)
-    return found[-1] if names is DOWN_PROJECTIONS else found[0]
+            modules.append(module)
+    return modules[-1] if names is DOWN_PROJECTIONS else modules[0]
 
 
 @pytest.mark.parametrize("name", SPLIT)
@@ -177,10 +177,11 @@ def test_a_head_writes_what_its_slice_alone_adds(name: str) -> None:
 
         def alone(head: int, module=module, layer=layer, width=width) -> torch.Tensor:
             def only(row: torch.Tensor) -> torch.Tensor:
-                kept = torch.zeros_like(row)
+                one_head = torch.zeros_like(row)
                 if head >= 0:
-                    kept[head * width : (head + 1) * width] = row[head * width : (head + 1) * width]
-                return kept
+                    columns = slice(head * width, (head + 1) * width)
+                    one_head[columns] = row[columns]
+                return one_head
 
             return written_by(anatomy, "attention", layer, lambda: with_inputs(model, module, only))
 
@@ -218,14 +219,14 @@ def test_reads_weigh_what_is_written_for_each_token(name: str) -> None:
     for head in range(count):
 
         def only(row: torch.Tensor, head=head) -> torch.Tensor:
-            kept = torch.zeros_like(row)
+            one_token = torch.zeros_like(row)
             part = reads.weights[head, source] * values[head, source]
-            kept[head * width : (head + 1) * width] = part
-            return kept
+            one_token[head * width : (head + 1) * width] = part
+            return one_token
 
         run = functools.partial(with_inputs, model, module, only)
-        found = written_by(anatomy, "attention", layer, run)
-        expected += float((found - nothing).norm())
+        writes = written_by(anatomy, "attention", layer, run)
+        expected += float((writes - nothing).norm())
     assert float(reads.value_weighted[source]) == pytest.approx(expected, rel=1e-4)
 
 
@@ -328,9 +329,9 @@ def test_parts_add_up_in_16_bits(name: str) -> None:
     anatomy = probe_architecture(model)
     half = model, anatomy, Replay(model, anatomy, random_ids(TOKENS)[0])
     for layer in range(len(blocks(model))):
-        found = [_parts_of(anatomy, replay, layer) for _, anatomy, replay in (whole, half)]
-        assert found[0].keys() == found[1].keys()
-        assert all(not error > 0.02 for error in found[1].values()), (layer, found[1])
+        parts = [_parts_of(anatomy, replay, layer) for _, anatomy, replay in (whole, half)]
+        assert parts[0].keys() == parts[1].keys()
+        assert all(not error > 0.02 for error in parts[1].values()), (layer, parts[1])
 
 
 def _parts_of(anatomy, replay: Replay, layer: int) -> dict[str, float]:

@@ -30,25 +30,25 @@ def test_half_precision_shows_the_same_anatomy(name):
     expected = probe_architecture(tiny(name))
     for dtype in HALVES:
         model = fresh(name).to(dtype)
-        found = probe_architecture(model)
-        for taps, those in ((found.attention, expected.attention), (found.mlp, expected.mlp)):
+        anatomy = probe_architecture(model)
+        for taps, those in ((anatomy.attention, expected.attention), (anatomy.mlp, expected.mlp)):
             assert named(model, taps) == named(tiny(name), those)
             assert scales(taps) == pytest.approx(scales(those), rel=2e-3)
-        assert found.parallel == expected.parallel
-        assert found.unembedding.scale == expected.unembedding.scale
-        assert found.unembedding.soft_cap == expected.unembedding.soft_cap
+        assert anatomy.parallel == expected.parallel
+        assert anatomy.unembedding.scale == expected.unembedding.scale
+        assert anatomy.unembedding.soft_cap == expected.unembedding.soft_cap
 
 
 def plant(model, layer, module, error):
     """Let a block add `error` of what one of its modules returns, behind the module's back."""
-    block, kept = probe_architecture(model).layers[layer], []
-    module.register_forward_hook(lambda _m, _args, out: kept.append(first_tensor(out).clone()))
+    block, states = probe_architecture(model).layers[layer], []
+    module.register_forward_hook(lambda _m, _args, out: states.append(first_tensor(out).clone()))
     forward = block.forward
 
     def wrong(*args, **kwargs):
-        kept.clear()
+        states.clear()
         output = forward(*args, **kwargs)
-        first_tensor(output).add_(error(kept[0].view_as(first_tensor(output))))
+        first_tensor(output).add_(error(states[0].view_as(first_tensor(output))))
         return output
 
     block.forward = wrong
@@ -60,9 +60,9 @@ def test_a_write_that_is_off_by_a_tenth_does_not_pass_in_bfloat16(name, part):
     model = fresh(name).to(torch.bfloat16)
     tap = getattr(probe_architecture(model), part)[2][0]
     plant(model, 2, tap.module, lambda write: 0.1 * tap.scale * write.roll(1, dims=-1))
-    found = probe_architecture(model)
-    assert "layer 2" in found.split_missing
-    assert not found.attention
+    anatomy = probe_architecture(model)
+    assert "layer 2" in anatomy.split_missing
+    assert not anatomy.attention
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
@@ -72,9 +72,9 @@ def test_a_write_that_is_a_tenth_larger_or_smaller_is_read_so(dtype, part, facto
     model = fresh("llama").to(dtype)
     tap = getattr(probe_architecture(model), part)[2][0]
     plant(model, 2, tap.module, lambda write: (factor - 1.0) * write)
-    found = probe_architecture(model)
-    assert scales(getattr(found, part)[2:3]) == pytest.approx([factor], rel=5e-3)
-    assert scales(getattr(found, part)[1:2]) == [1.0]
+    anatomy = probe_architecture(model)
+    assert scales(getattr(anatomy, part)[2:3]) == pytest.approx([factor], rel=5e-3)
+    assert scales(getattr(anatomy, part)[1:2]) == [1.0]
 
 
 def test_a_tenth_of_a_write_of_a_hundredth_is_seen_too():
@@ -99,26 +99,26 @@ def test_a_factor_of_the_logits_is_told_from_its_inverse(name, factor):
     else:
         model.config.logits_scaling = model.logits_scaling = factor
     expected = 1.0 / factor if name == "granite" else factor
-    found = probe_architecture(model.to(torch.bfloat16)).unembedding
-    assert found.scale == pytest.approx(expected, rel=1e-6)
+    unembedding = probe_architecture(model.to(torch.bfloat16)).unembedding
+    assert unembedding.scale == pytest.approx(expected, rel=1e-6)
 
 
 def test_a_stream_that_a_layer_scales_is_no_sum():
     model = fresh("gemma4")
     model.model.layers[1].layer_scalar.fill_(0.9)
-    found = probe_architecture(model)
-    assert "in layer 1 does not add up" in found.split_missing
-    assert found.lens_missing == ""
+    anatomy = probe_architecture(model)
+    assert "in layer 1 does not add up" in anatomy.split_missing
+    assert anatomy.lens_missing == ""
 
 
 def test_two_modules_that_write_one_sublayer():
     tiny_hybrid = tiny("granite_hybrid")
-    found = probe_architecture(tiny_hybrid)
-    assert named(tiny_hybrid, found.mlp[:1]) == [
+    anatomy = probe_architecture(tiny_hybrid)
+    assert named(tiny_hybrid, anatomy.mlp[:1]) == [
         [("model.layers.0.block_sparse_moe", False), ("model.layers.0.shared_mlp", False)]
     ]
-    found = probe_architecture(tiny("falcon_h1"))
-    assert sorted(scales(found.attention[:1])) == pytest.approx([0.7, 1.3])
+    anatomy = probe_architecture(tiny("falcon_h1"))
+    assert sorted(scales(anatomy.attention[:1])) == pytest.approx([0.7, 1.3])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, *HALVES])
@@ -136,11 +136,11 @@ def test_runs_that_differ_by_rounding_are_of_one_block(dtype):
 
 @pytest.mark.parametrize("name", ["deepseek_v4", "hy_v4"])
 def test_residual_streams_side_by_side_are_one_of_their_summed_width(name):
-    found = probe_architecture(tiny(name))
-    assert (found.streams, found.width) == (4, 4 * HIDDEN)
-    assert found.unembedding.norm[0] is tiny(name).model.hc_head
-    assert (found.lens_missing, found.replay_missing) == ("", "")
-    assert found.split_missing == "its layers mix 4 residual streams"
+    anatomy = probe_architecture(tiny(name))
+    assert (anatomy.streams, anatomy.width) == (4, 4 * HIDDEN)
+    assert anatomy.unembedding.norm[0] is tiny(name).model.hc_head
+    assert (anatomy.lens_missing, anatomy.replay_missing) == ("", "")
+    assert anatomy.split_missing == "its layers mix 4 residual streams"
 
 
 def test_a_choice_of_some_tokens_for_other_layers_is_not_run_again():
@@ -152,8 +152,8 @@ def test_a_choice_of_some_tokens_for_other_layers_is_not_run_again():
             module.index_topk = 6
     anatomy = probe_architecture(model)
     short, replay = (Replay(model, anatomy, text) for text in (ids[:6], ids))
-    found = short.run_layer(2, short.residual[2][None])[0]
-    torch.testing.assert_close(found, short.residual[3])
+    output = short.run_layer(2, short.residual[2][None])[0]
+    torch.testing.assert_close(output, short.residual[3])
     with pytest.raises(DepthError, match="choose the 6 tokens that others read, of 18"):
         replay.run_layer(2, replay.residual[2][None])
 
@@ -213,6 +213,6 @@ def test_a_model_offloaded_whole_is_measured_as_one_in_memory(name, tmp_path):
         skipped = skipped_residuals(anatomy, replay, "layer")
         return skip_effects(replay, anatomy.unembedding, skipped, [12, 8])
 
-    found, expected = effects(model), effects(plain)
-    assert (found.layers == expected.layers).all()
-    assert (found.output == expected.output).all()
+    offloaded, expected = effects(model), effects(plain)
+    assert (offloaded.layers == expected.layers).all()
+    assert (offloaded.output == expected.output).all()

@@ -42,8 +42,8 @@ def one_dnn(monkeypatch):
     return counted
 
 
-def close(found, expected):
-    torch.testing.assert_close(found.double(), expected.double(), rtol=1e-5, atol=1e-5)
+def close(values, expected):
+    torch.testing.assert_close(values.double(), expected.double(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -70,9 +70,9 @@ def test_gradients(one_dnn, frozen):
     layer = nn.Linear(48, 80).requires_grad_(not frozen)
     rows, weights = torch.randn(3, 6, 48, requires_grad=True), torch.randn(3, 6, 80)
     with fast_products(layer):
-        (found,) = torch.autograd.grad((layer(rows).mul_(0.5).sin() * weights).sum(), rows)
+        (gradient,) = torch.autograd.grad((layer(rows).mul_(0.5).sin() * weights).sum(), rows)
     (expected,) = torch.autograd.grad((layer(rows).mul_(0.5).sin() * weights).sum(), rows)
-    close(found, expected)
+    close(gradient, expected)
     assert len(one_dnn) == (2 if frozen else 0)
 
 
@@ -100,7 +100,7 @@ def test_the_model_is_given_back_as_it_was(one_dnn):
     model = fresh("llama")
     seen = []
     handle = model.lm_head.register_forward_hook(lambda *_: seen.append(1))
-    held = {name: dict(vars(module)) for name, module in model.named_modules()}
+    attributes = {name: dict(vars(module)) for name, module in model.named_modules()}
     state = {name: value.clone() for name, value in model.state_dict().items()}
     ids = torch.arange(12)[None]
     with torch.no_grad():
@@ -114,8 +114,8 @@ def test_the_model_is_given_back_as_it_was(one_dnn):
         assert torch.equal(model(input_ids=ids).logits, expected)
     handle.remove()
     for name, module in model.named_modules():
-        assert vars(module).keys() == held[name].keys()
-        assert vars(module).get("forward") is held[name].get("forward")
+        assert vars(module).keys() == attributes[name].keys()
+        assert vars(module).get("forward") is attributes[name].get("forward")
     for name, value in model.state_dict().items():
         assert torch.equal(value, state[name])
 
@@ -257,10 +257,10 @@ def test_logits_of_16_bit_weights_are_not_rounded_where_the_device_can(monkeypat
         assert raw_logits(head, normed).dtype == torch.bfloat16
         monkeypatch.setattr(products, "_wide_product", wide)
         monkeypatch.setattr(products, "_adds_up_in_float32", lambda device, dtype: True)
-        found = raw_logits(head, normed)
+        logits = raw_logits(head, normed)
         linear_into(buffer, normed[0], head.weight, head.bias)
-    assert found.dtype == torch.float32
-    close(found, expected)
+    assert logits.dtype == torch.float32
+    close(logits, expected)
     close(buffer, expected[0])
     assert raw_logits(head, normed).requires_grad, "gradients take the head as it is"
 

@@ -15,8 +15,8 @@ from tests.tiny_models import HIDDEN, LAYERS, TINY, fresh, random_ids, tiny
 
 def live_tensors():
     """Every tensor that something holds, one a storage."""
-    found = [value for value in gc.get_objects() if type(value) is torch.Tensor]
-    return {value.untyped_storage().data_ptr(): value for value in found}.values()
+    tensors = [value for value in gc.get_objects() if type(value) is torch.Tensor]
+    return {value.untyped_storage().data_ptr(): value for value in tensors}.values()
 
 
 def observed_bytes(replay):
@@ -53,10 +53,10 @@ def test_keys_and_values_alone_are_those_of_a_whole_layer(name):
     ended = []
     handle = blocks(model)[1].register_forward_hook(lambda *_call: ended.append(1))
     try:
-        found = replay.keys_values_of(1, rows)
+        keys_values = replay.keys_values_of(1, rows)
     finally:
         handle.remove()
-    for place, values in enumerate(found):
+    for place, values in enumerate(keys_values):
         expected = torch.cat([pair[place] for pair in whole])
         torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5)
     assert not ended

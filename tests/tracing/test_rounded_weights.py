@@ -48,10 +48,10 @@ def hard_weights(size: float) -> torch.Tensor:
 @pytest.mark.parametrize("size", [1.0, 0.02, 1e-5, 1e-8, 1e-12])
 def test_the_same_as_the_gguf_package_bit_for_bit(size: float, bits: int) -> None:
     weight = hard_weights(size)
-    found = round_to_blocks(weight, bits)
-    np.testing.assert_array_equal(found.numpy(), stored(weight, bits).numpy())
+    rounded = round_to_blocks(weight, bits)
+    np.testing.assert_array_equal(rounded.numpy(), stored(weight, bits).numpy())
     # Whatever lies on the grid stays there.
-    assert torch.equal(round_to_blocks(found, bits), found)
+    assert torch.equal(round_to_blocks(rounded, bits), rounded)
 
 
 @pytest.mark.parametrize("bits", [8, 4])
@@ -60,9 +60,9 @@ def test_in_closed_form(bits: int) -> None:
     block = torch.tensor([127.0, 2.5, -2.5, 2.4, 0.4, *[0.0] * 27])
     small = torch.tensor([-8.0, 7.6, 2.5, -2.5, 2.4, *[0.0] * 27])
     expected = [127, 3, -3, 2, 0] if bits == 8 else [-8, 7, 3, -2, 2]
-    found = round_to_blocks((block if bits == 8 else small)[None], bits)[0]
-    assert found[:5].tolist() == expected
-    assert not found[5:].any()
+    rounded = round_to_blocks((block if bits == 8 else small)[None], bits)[0]
+    assert rounded[:5].tolist() == expected
+    assert not rounded[5:].any()
 
 
 @pytest.mark.parametrize("bits", [8, 4])
@@ -166,9 +166,9 @@ def test_offloaded_weights_are_rounded_as_they_are_brought(where: str, tmp_path:
         clean = model(ids).logits
         for bits in KINDS:
             with rounded(blocks(plain)[1], bits), rounded(layer, bits):
-                expected, found = plain(ids).logits, model(ids).logits
-            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-            assert (found - clean).abs().max() > 1e-4
+                expected, logits = plain(ids).logits, model(ids).logits
+            torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+            assert (logits - clean).abs().max() > 1e-4
         torch.testing.assert_close(model(ids).logits, clean, rtol=0, atol=0)
     assert {module: set(vars(module)) for module in model.modules()} == attributes
 

@@ -19,11 +19,11 @@ def test_one_rounding_counts_as_one(dtype):
     exact = torch.randn(20, 1000, generator=noise, dtype=torch.float64)
     exact[:, 3] *= 1000
     miss = exact.to(dtype).double() - exact
-    found = roundings(miss, [exact], dtype)
+    counts = roundings(miss, [exact], dtype)
     # The spacing is eps |x| at powers of two alone, and half of it just below the next.
     scale = 1 if dtype is not torch.float32 else 2.0**-7
-    assert 0.6 * scale < found.min()
-    assert found.max() < 1.0 * scale
+    assert 0.6 * scale < counts.min()
+    assert counts.max() < 1.0 * scale
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -56,9 +56,9 @@ def check_layers(name, dtype):
     for layer in range(replay.n_layers):
         h, h_next = replay.residual[layer : layer + 2]
         with torch.no_grad():
-            found = wide.run_layer(layer, h.float()[None])[0]
-        assert layer_agrees(found, h, h_next, dtype)
-        assert not layer_agrees(found + 0.1 * (found - h.float()), h, h_next, dtype)
+            output = wide.run_layer(layer, h.float()[None])[0]
+        assert layer_agrees(output, h, h_next, dtype)
+        assert not layer_agrees(output + 0.1 * (output - h.float()), h, h_next, dtype)
 
 
 @pytest.mark.parametrize("name", sorted(TINY))

@@ -35,11 +35,11 @@ def outputs(
     ],
 )
 def test_a_block_runs_twice(name: str, first: int, last: int) -> None:
-    found, layers = outputs(name, (Repeated(first, last),))
+    logits, layers = outputs(name, (Repeated(first, last),))
     expected = naive_repeated(tiny(name), random_ids(12), first, last)
-    np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4)
+    np.testing.assert_allclose(logits, expected, rtol=2e-4, atol=2e-4)
     assert [layer.layer for layer in layers] == [0, 1, 2, 3]
-    assert np.abs(found - naive_without(tiny(name), random_ids(12), ())).max() > 0.01
+    assert np.abs(logits - naive_without(tiny(name), random_ids(12), ())).max() > 0.01
     # The second pass reads what the first one wrote.
     clean = outputs(name, ())[1]
     torch.testing.assert_close(layers[first].h, clean[last].h_next, rtol=1e-4, atol=1e-4)
