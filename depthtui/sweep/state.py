@@ -125,7 +125,7 @@ class SweepState:
         return item.number in self.missing_numbers(item.cell)
 
     def missing_numbers(self, cell: Cell) -> list[int]:
-        """The numbers of the cell's prompts that are to be run and missing."""
+        """The numbers of the cell's prompts that are missing and to be run."""
         complete = {
             number for number in self._records[cell] if (cell, number) not in self._incomplete
         }
