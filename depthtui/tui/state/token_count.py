@@ -10,7 +10,7 @@ from depthtui.tui.state.engine_connection import EngineConnection
 
 
 class TokenCount:
-    """Asks the engine one question at a time; the last of those in between is asked next.
+    """Asks the engine one question at a time, and next the last question that came in between.
 
     Args:
         free_engine: the engine, where it can answer now.

@@ -63,7 +63,8 @@ class Stack:
         return replace(settings, skipped=self.skipped, repeated=self.repeated, patched=self.patched)
 
     def patch(self, layers: Iterable[int], token: int, part: str) -> Stack:
-        """Patch the other prompt's states in at a token; out again where the first is in."""
+        """Patch the other prompt's states in at a token; remove them where the first layer has
+        them."""
         cells = {PatchedCell(layer, token, part) for layer in layers}
         others = set(self.patched)
         patched = others - cells if min(cells) in others else others | cells

@@ -56,8 +56,8 @@ def ask_first(
     """Act at once, or once the key is pressed again where work would be lost.
 
     Args:
-        app: asks.
-        explorer: knows how keys are remapped.
+        app: the app, which asks.
+        explorer: the explorer, which knows how keys are remapped.
         lost: the work that would be lost, in words; empty for none.
         binding_id: the id of the key.
         does: the effect of the key, such as `quits`.

@@ -78,7 +78,7 @@ class LooksPicker(Picker[None]):
 
     @property
     def _tried(self) -> Looks:
-        """The kept looks with the row under the cursor in place of one."""
+        """The kept looks, one of them replaced by the row under the cursor."""
         kind, name = self.highlighted_value or ("theme", self._kept_looks.theme)
         return self._kept_looks._replace(**{kind: name})
 
