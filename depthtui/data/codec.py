@@ -45,7 +45,7 @@ _MODULES = (
 )
 
 _STORED_NAMES: dict[type, str] = {run.PromptTokens: "Tokens"}
-"""The names of types in files, where the class is now called otherwise."""
+"""The names of types in files, where the class has another name now."""
 
 _TYPES: dict[str, type] = {
     _STORED_NAMES.get(kind, name): kind

@@ -213,7 +213,7 @@ class Axes:
         """An observed argument in a form that can be cut to a span.
 
         Raises:
-            DepthError: it depends on the tokens otherwise than by a tensor's axes.
+            DepthError: it depends on the tokens in another way than by a tensor's axes.
         """
         if isinstance(first, Cache):
             return CachePlaceholder()

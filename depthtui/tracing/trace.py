@@ -120,7 +120,7 @@ class _Receiver:
         self._is_busy = False
 
     def pass_on(self, layer: LayerActivations) -> None:
-        """Pass a layer on."""
+        """Pass a layer on to the receiver."""
         self._is_busy = True
         try:
             self._on_layer(layer)
