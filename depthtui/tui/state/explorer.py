@@ -619,8 +619,7 @@ class Explorer:
             self.inspections.drop_requests()
 
     def step(self, layers: int = 1) -> None:
-        """Let a halted run compute more layers, one by default; a stepping run computes as many
-        more."""
+        """Let a halted run compute more layers, one by default; a stepping run, as many more."""
         if self.is_stepping:
             self._further_steps += layers
         else:

@@ -63,8 +63,7 @@ class Stack:
         return replace(settings, skipped=self.skipped, repeated=self.repeated, patched=self.patched)
 
     def patch(self, layers: Iterable[int], token: int, part: str) -> Stack:
-        """Patch the other prompt's states in at a token; remove them where the first layer has
-        them."""
+        """Patch in the other prompt's states at a token; remove them if the first layer has any."""
         cells = {PatchedCell(layer, token, part) for layer in layers}
         others = set(self.patched)
         patched = others - cells if min(cells) in others else others | cells
