@@ -37,8 +37,8 @@ def test_layers_that_are_alike_have_numbers_alone():
     ],
 )
 def test_no_two_types_share_a_mark(types, marks):
-    found = model_info(layers=len(types), layer_types=types).type_marks
-    assert "".join(found.values()) == marks
+    result = model_info(layers=len(types), layer_types=types).type_marks
+    assert "".join(result.values()) == marks
 
 
 def test_a_type_of_two_parts_has_a_letter_for_each():

@@ -98,17 +98,17 @@ def test_a_dataclass_is_the_same_again() -> None:
 
 
 def test_arrays_are_the_same_again() -> None:
-    found = from_plain(Arrays, through_json(arrays()))
+    result = from_plain(Arrays, through_json(arrays()))
     for name, values in vars(arrays()).items():
-        np.testing.assert_array_equal(getattr(found, name), values, strict=True)
+        np.testing.assert_array_equal(getattr(result, name), values, strict=True)
 
 
 def test_numbers_of_any_precision_become_float64() -> None:
     narrow = arrays()
     narrow.values = narrow.values.astype(np.float32)
-    found = from_plain(Arrays, through_json(narrow)).values
-    assert found.dtype == np.float64
-    np.testing.assert_array_equal(found, narrow.values)
+    result = from_plain(Arrays, through_json(narrow)).values
+    assert result.dtype == np.float64
+    np.testing.assert_array_equal(result, narrow.values)
 
 
 def test_numpy_numbers_are_numbers() -> None:
@@ -119,13 +119,13 @@ def test_numpy_numbers_are_numbers() -> None:
 def test_a_number_that_is_not_finite_is_unknown(number: float) -> None:
     assert math.isnan(from_plain(Part, through_json(Part("", number))).weight)
     assert from_plain(dict[str, float | None], through_json({"a": number})) == {"a": None}
-    (found,) = from_plain(list[np.ndarray], through_json([np.array([number, 1])]))
-    np.testing.assert_array_equal(found, [np.nan, 1])
+    (result,) = from_plain(list[np.ndarray], through_json([np.array([number, 1])]))
+    np.testing.assert_array_equal(result, [np.nan, 1])
 
 
 def test_an_integer_is_a_number() -> None:
-    found = from_plain(Part, {"name": "", "weight": 2}).weight
-    assert (found, type(found)) == (2.0, float)
+    result = from_plain(Part, {"name": "", "weight": 2}).weight
+    assert (result, type(result)) == (2.0, float)
 
 
 def test_what_is_missing_has_its_default() -> None:
@@ -234,13 +234,13 @@ def test_a_class_is_chosen_by_its_key() -> None:
     """As the statistics of metrics are, whose classes depend on the metric's name."""
     kinds: dict[str, type] = {"part": Part, "skip": Skip}
 
-    def read(found: Any) -> dict[str, object]:
-        return {name: from_plain(kinds[name], value) for name, value in found.items()}
+    def read(result: Any) -> dict[str, object]:
+        return {name: from_plain(kinds[name], value) for name, value in result.items()}
 
     readers = {dict[str, object]: read}
     body = {"part": {"name": "a"}, "skip": {"layer": 3}}
-    found = from_plain(Held, {"found": body}, readers=readers)
-    assert found == Held({"part": Part("a"), "skip": Skip(3)})
+    result = from_plain(Held, {"found": body}, readers=readers)
+    assert result == Held({"part": Part("a"), "skip": Skip(3)})
     for wrong, problem in (
         ({"skip": {"layer": "3"}}, "found: layer must be a whole number"),
         ({"other": {}}, "found: 'other'"),

@@ -587,8 +587,8 @@ class TestWithoutDisk:
         """
         os.chmod(tmp_path.parent.parent, 0o755)
         os.chmod(tmp_path.parent, 0o755)
-        told, value = run_script(script, str(tmp_path)).splitlines()
-        assert "cannot be used" in told
+        printed, value = run_script(script, str(tmp_path)).splitlines()
+        assert "cannot be used" in printed
         assert value == "None"
 
     def test_a_disk_that_fills_up_is_told_once(self, tmp_path: Path) -> None:
@@ -604,8 +604,8 @@ class TestWithoutDisk:
             print(store.get("large"), store.get("small"))
             print(len(list(folder.glob("results/*/*/*.val"))))
         """
-        told, values, files = run_script(script, str(tmp_path)).splitlines()
-        assert "cannot be written" in told
+        printed, values, files = run_script(script, str(tmp_path)).splitlines()
+        assert "cannot be written" in printed
         assert values == "None b'value'"
         assert files == "1", "no half-written file stays"
 
@@ -663,8 +663,8 @@ class TestTwoAtOnce:
             for number in range(60):
                 key = make_key("result", number=number % 10)
                 value = bytes([number % 10]) * 50_000
-                found = store.get(key)
-                assert found in (None, value), "a torn value"
+                value_read = store.get(key)
+                assert value_read in (None, value), "a torn value"
                 store.put(key, value, str(number), "result")
         """
         command = script_command(script, str(tmp_path))

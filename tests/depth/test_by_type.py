@@ -33,16 +33,16 @@ def read(types=TYPES, texts=TEXTS, **settings):
 def test_means_are_over_all_tokens_of_all_prompts_and_layers(include_first_token):
     runs, reading = read(include_first_token=include_first_token)
     first = 0 if include_first_token else 1
-    for found in by_type(reading):
-        layers = list(LAYERS[found.name])
-        assert found.layers == LAYERS[found.name]
+    for result in by_type(reading):
+        layers = list(LAYERS[result.name])
+        assert result.layers == LAYERS[result.name]
         ratios = np.concatenate(
             [run.get(Contributions).layer_norm_ratio[layers, first:] for run in runs], axis=1
         )
-        assert found.means["contribution"] == pytest.approx(ratios.mean(), rel=1e-6)
+        assert result.means["contribution"] == pytest.approx(ratios.mean(), rel=1e-6)
         loss = reading.get(METRIC_BY_NAME["ablation"]).loss_change
-        assert found.means["loss change"] == pytest.approx(loss[layers].mean())
-    assert set(found.means) == {
+        assert result.means["loss change"] == pytest.approx(loss[layers].mean())
+    assert set(result.means) == {
         "contribution",
         "block influence",
         "loss change",
@@ -88,5 +88,5 @@ def test_layers_that_are_alike_have_no_table():
 def test_a_damaged_file_may_name_too_few_types():
     runs, _ = read(texts=TEXTS[:1])
     runs[0].model = replace(runs[0].model, layer_types=TYPES[:2])
-    names = [found.layers for found in by_type(reading_of(runs, SummarySettings()))]
+    names = [result.layers for result in by_type(reading_of(runs, SummarySettings()))]
     assert names == [(0,), (1,)]

@@ -47,11 +47,11 @@ def overlap_depth(values: np.ndarray, threshold: float = 0.3) -> DepthEstimate:
 
 
 def naive_cosine(values: list[float]) -> int | None:
-    found = None
+    result = None
     for layer in range(len(values) - 1):
         if values[layer] < 0 and values[layer + 1] >= 0:
-            found = layer
-    return found
+            result = layer
+    return result
 
 
 def naive_kl(values: list[float], threshold: float) -> int | None:
@@ -219,9 +219,9 @@ def test_summary_gives_the_rules_on_its_own_curves() -> None:
         overlap_depth(curves["overlap"], 0.55),
     )
     # Of a single prompt, both means are the same.
-    found = summary.depths[:3]
-    assert found == tuple(replace(depth, prompt_weighted=depth) for depth in expected)
-    assert [estimate.threshold for estimate in found] == [None, 0.9, 0.55]
+    actual = summary.depths[:3]
+    assert actual == tuple(replace(depth, prompt_weighted=depth) for depth in expected)
+    assert [estimate.threshold for estimate in actual] == [None, 0.9, 0.55]
     assert summary.settings == settings
 
 
@@ -233,14 +233,14 @@ def test_a_crossing_between_layers_moves_with_the_curve(depth: float) -> None:
     overlap = np.append(0.3 + 0.1 * (place - depth) / 9, 1)
     cosine = 0.1 * (place - depth)
     kl[0] = 1  # the largest
-    for found in (kl_depth(kl), overlap_depth(overlap), cosine_depth(cosine)):
-        if found.rule == "cosine" and depth == 0:
-            assert found.crossing is None
-        elif found.layer == 0 or (found.rule == "kl" and depth < 1):
-            assert found.crossing is not None
-            assert 0 <= found.crossing <= 1
+    for result in (kl_depth(kl), overlap_depth(overlap), cosine_depth(cosine)):
+        if result.rule == "cosine" and depth == 0:
+            assert result.crossing is None
+        elif result.layer == 0 or (result.rule == "kl" and depth < 1):
+            assert result.crossing is not None
+            assert 0 <= result.crossing <= 1
         else:
-            assert found.crossing == pytest.approx(depth, abs=1e-9)
+            assert result.crossing == pytest.approx(depth, abs=1e-9)
 
 
 def test_the_area_is_the_mean_of_kl_over_its_largest() -> None:
@@ -310,9 +310,9 @@ def test_a_prompt_on_which_a_metric_failed_is_not_pooled() -> None:
     failed = random_result(tokens=9, seed=9)
     failed.measured = without(failed.measured, ["logit_lens"])
     failed.fail("logit_lens", "the memory ran out")
-    expected, found = reading_of(whole, SETTINGS), reading_of([*whole, failed], SETTINGS)
-    assert (found.depths, found.n_prompts) == (expected.depths, 2)
-    np.testing.assert_array_equal(found.curves["kl"], expected.curves["kl"])
+    expected, actual = reading_of(whole, SETTINGS), reading_of([*whole, failed], SETTINGS)
+    assert (actual.depths, actual.n_prompts) == (expected.depths, 2)
+    np.testing.assert_array_equal(actual.curves["kl"], expected.curves["kl"])
     alone = reading_of([failed], SETTINGS)
     assert [estimate.rule for estimate in alone.depths] == ["cosine"]
 
@@ -424,13 +424,13 @@ def without_contributions(result: RunResult) -> None:
 
 
 @pytest.mark.parametrize(
-    ("drop", "found"),
+    ("drop", "rules_left"),
     [(without_lens, ["cosine"]), (without_contributions, ["kl", "overlap", "margin"])],
 )
 def test_metrics_that_were_not_asked_for_have_no_depth(
-    drop: Callable[[RunResult], None], found: list[str]
+    drop: Callable[[RunResult], None], rules_left: list[str]
 ) -> None:
     result = random_result(6, 4)
     drop(result)
     summary = reading_of([random_result(6, 4), result], SETTINGS)
-    assert [estimate.rule for estimate in summary.depths] == found
+    assert [estimate.rule for estimate in summary.depths] == rules_left

@@ -64,24 +64,24 @@ def reading(place: str = "") -> tuple[Reading, list[int]]:
     return reading_of(list(runs), SETTINGS), idle
 
 
-def counts(found: Reading) -> dict[str, Evidence]:
-    return {one.measure: one for one in found.evidence}
+def counts(result: Reading) -> dict[str, Evidence]:
+    return {one.measure: one for one in result.evidence}
 
 
 def test_a_model_without_idle_layers_has_none() -> None:
-    found, _ = reading()
-    assert (found.known_idle, found.idle) == ((), ())
-    base = counts(found)
+    result, _ = reading()
+    assert (result.known_idle, result.idle) == ((), ())
+    base = counts(result)
     assert {"cosine", "similarity", "answers_kept", "ablation", "order"} == {*base}
     assert all(one.count for one in base.values())
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_planted_layers_are_found_and_are_in_no_count(place: str) -> None:
-    found, idle = reading(place)
-    assert found.idle == tuple(idle)
-    base, planted = counts(reading()[0]), counts(found)
-    own = [layer for layer in range(found.n_layers) if layer not in idle]
+    result, idle = reading(place)
+    assert result.idle == tuple(idle)
+    base, planted = counts(reading()[0]), counts(result)
+    own = [layer for layer in range(result.n_layers) if layer not in idle]
     for measure in ("similarity", "answers_kept", "ablation", "order"):
         theirs, ours = base[measure], planted[measure]
         assert (ours.count, ours.low, ours.high) == (theirs.count, theirs.low, theirs.high)
@@ -90,9 +90,9 @@ def test_planted_layers_are_found_and_are_in_no_count(place: str) -> None:
 
 @pytest.mark.parametrize("place", PLACES)
 def test_the_turn_moves_by_the_idle_layers_below_it(place: str) -> None:
-    found, idle = reading(place)
-    base, planted = counts(reading()[0])["cosine"], counts(found)["cosine"]
-    own = [layer for layer in range(found.n_layers) if layer not in idle]
+    result, idle = reading(place)
+    base, planted = counts(reading()[0])["cosine"], counts(result)["cosine"]
+    own = [layer for layer in range(result.n_layers) if layer not in idle]
     assert base.count
     assert planted.count == own[base.count - 1] + 1
 
@@ -100,7 +100,7 @@ def test_the_turn_moves_by_the_idle_layers_below_it(place: str) -> None:
 @pytest.mark.parametrize("place", PLACES)
 def test_idle_layers_cost_nothing_together_with_others(place: str) -> None:
     whole, planted = (
-        summary_dict(found.runs, SETTINGS) for found in (reading()[0], reading(place)[0])
+        summary_dict(result.runs, SETTINGS) for result in (reading()[0], reading(place)[0])
     )
     assert (whole["idle"], planted["idle"]) == ([], reading(place)[1])
     for key in ("count", "kl", "choices"):
@@ -112,10 +112,10 @@ def test_idle_layers_cost_nothing_together_with_others(place: str) -> None:
 
 def inserted(result: RunResult, idle: Sequence[int]) -> RunResult:
     """The same run, where what some of its layers write is nothing."""
-    found = result.get(Contributions)
-    assert found is not None
-    silent = replace(found)
-    for name, values in vars(found).items():
+    actual = result.get(Contributions)
+    assert actual is not None
+    silent = replace(actual)
+    for name, values in vars(actual).items():
         changed = values.copy()
         changed[list(idle)] = 0
         setattr(silent, name, changed)
@@ -128,10 +128,10 @@ def inserted(result: RunResult, idle: Sequence[int]) -> RunResult:
 def test_the_papers_rule_takes_an_idle_layer_as_it_is_and_our_evidence_does_not() -> None:
     """Layers 3 and 4 turn against the stream, 5 does not; 6 and 7 write nothing."""
     result = make_result(layers=8)
-    found = result.get(Contributions)
-    assert found is not None
+    actual = result.get(Contributions)
+    assert actual is not None
     for name in ("attention_cosine", "mlp_cosine", "layer_cosine"):
-        getattr(found, name)[:] = np.array([0.3, 0.2, 0.1, -0.4, -0.3, 0.5, -0.2, -0.1])[:, None]
+        getattr(actual, name)[:] = np.array([0.3, 0.2, 0.1, -0.4, -0.3, 0.5, -0.2, -0.1])[:, None]
     for idle, published in (([6, 7], 5), ([5], None), ([5, 6, 7], 5), ([0, 1], 5)):
         reading = reading_of([inserted(result, idle)], SETTINGS)
         depth = reading.depth("cosine")
@@ -154,11 +154,11 @@ def test_an_idle_layer_is_no_turn_over_prompts_either() -> None:
     results = []
     for _ in range(6):
         result = make_result(layers=8, tokens=6)
-        found = result.get(Contributions)
-        assert found is not None
+        actual = result.get(Contributions)
+        assert actual is not None
         for name in ("attention_cosine", "mlp_cosine", "layer_cosine"):
             values = np.array([0.3, -0.2, -0.3, 0.4, -0.3, -0.5, -0.2, -0.1])[:, None]
-            getattr(found, name)[:] = values + noise.normal(0, 0.02, (8, 6))
+            getattr(actual, name)[:] = values + noise.normal(0, 0.02, (8, 6))
         results.append(inserted(result, [7]))
     reading = reading_of(results, SETTINGS)
     depth, evidence = reading.depth("cosine"), counts(reading)["cosine"]
@@ -169,12 +169,12 @@ def test_an_idle_layer_is_no_turn_over_prompts_either() -> None:
 
 def test_a_layer_that_writes_at_token_0_alone_is_not_idle() -> None:
     result = make_result(layers=6)
-    found = result.get(Contributions)
-    assert found is not None
-    found.layer_norm_ratio[2, 1:] = 0
+    actual = result.get(Contributions)
+    assert actual is not None
+    actual.layer_norm_ratio[2, 1:] = 0
     settings = replace(SETTINGS, include_first_token=False)
     assert reading_of([result], settings).idle == ()
-    found.layer_norm_ratio[2] = 0
+    actual.layer_norm_ratio[2] = 0
     assert reading_of([result], settings).idle == (2,)
     # It must be idle on every prompt.
     assert reading_of([result, make_result(layers=6)], settings).idle == ()
@@ -192,8 +192,8 @@ def test_a_layer_that_ablation_or_the_angle_says_is_used_is_not_idle() -> None:
 
 
 def test_where_updates_were_not_measured_it_is_not_known() -> None:
-    found = reading_of([lacking(make_result(), "contributions")], SETTINGS)
-    assert (found.known_idle, found.idle) == (None, ())
+    result = reading_of([lacking(make_result(), "contributions")], SETTINGS)
+    assert (result.known_idle, result.idle) == (None, ())
     some = reading_of([make_result(), lacking(make_result(), "contributions")], SETTINGS)
     assert some.known_idle is None
     assert "idle" not in summary_dict(some.runs, SETTINGS)
@@ -201,11 +201,11 @@ def test_where_updates_were_not_measured_it_is_not_known() -> None:
 
 
 def test_a_count_of_layers_is_capped_and_a_depth_is_not() -> None:
-    found = Evidence("causal", "x", "x", 6, 5, 6, layers=(0, 1, 2, 3, 4, 5))
-    capped = without_idle(found, (1, 2), 6)
+    row = Evidence("causal", "x", "x", 6, 5, 6, layers=(0, 1, 2, 3, 4, 5))
+    capped = without_idle(row, (1, 2), 6)
     assert (capped.count, capped.low, capped.high) == (4, 4, 4)
     assert capped.layers == (0, 3, 4, 5)
-    depth = replace(found, layers=None)
+    depth = replace(row, layers=None)
     assert without_idle(depth, (1, 2), 6) == depth
-    unknown = replace(found, count=None, low=None, high=None)
+    unknown = replace(row, count=None, low=None, high=None)
     assert without_idle(unknown, (1, 2), 6).count is None

@@ -34,8 +34,8 @@ def test_many_curves_at_once_agree_with_one_at_a_time(rule: Rule, layers: int) -
     low, extra = (0, 1) if rule.through_lens else (-1, 0)
     curves = rng.uniform(low, 1, (50, layers + extra))
     curves[3, 0] = np.nan
-    found = rule.layers(curves, SETTINGS)
-    for curve, layer in zip(curves, found, strict=True):
+    result = rule.layers(curves, SETTINGS)
+    for curve, layer in zip(curves, result, strict=True):
         (one,) = depths({rule.curve: curve}, SETTINGS)
         assert one.layer == (None if np.isnan(layer) else layer)
 
@@ -47,13 +47,13 @@ def test_crossings_of_many_curves_agree_with_one_at_a_time(rule: Rule, layers: i
     low, extra = (0, 1) if rule.through_lens else (-1, 0)
     curves = rng.uniform(low, 1, (50, layers + extra))
     curves[3, 0] = np.nan
-    found = rule.ranked_crossings(curves, SETTINGS)
+    result = rule.ranked_crossings(curves, SETTINGS)
     for curve, crossing, layer in zip(
-        curves, found, rule.ranked_layers(curves, SETTINGS), strict=True
+        curves, result, rule.ranked_layers(curves, SETTINGS), strict=True
     ):
         (one,) = depths({rule.curve: curve}, SETTINGS)
         np.testing.assert_equal(crossing, layer if one.crossing is None else one.crossing)
-    assert np.isnan(found).sum() == 1
+    assert np.isnan(result).sum() == 1
     rule.ranked_crossings(np.full((2, layers + extra), np.nan), SETTINGS)
 
 
@@ -92,8 +92,8 @@ def test_resamples_that_never_cross_are_the_deepest() -> None:
 
     settings = SummarySettings(overlap_threshold=0.15)
     parts = [part(0.9), *[part(0.05)] * 4]
-    (found,) = estimate_depths(parts, settings)
-    assert found.interval == (3, 5)
+    (result,) = estimate_depths(parts, settings)
+    assert result.interval == (3, 5)
     assert expanded_interval(np.array([1.0, np.nan]), 0.95, 4, 1.25) is None
 
 
@@ -127,9 +127,9 @@ def test_prompts_with_values_that_are_not_finite_have_no_interval() -> None:
     curves = parts[2].curves
     broken = {**curves, "kl": np.full_like(curves["kl"], np.nan)}
     parts[2] = PromptCurves(parts[2].n_tokens, broken)
-    found = intervals(parts, SETTINGS)
-    assert found["kl"] is None
-    assert found["overlap"] is not None
+    result = intervals(parts, SETTINGS)
+    assert result["kl"] is None
+    assert result["overlap"] is not None
 
 
 def test_a_mean_in_which_prompts_count_once_has_an_interval_of_its_own() -> None:
@@ -138,10 +138,10 @@ def test_a_mean_in_which_prompts_count_once_has_an_interval_of_its_own() -> None
     once = intervals(parts, SETTINGS, weighting="prompts")
     assert once == intervals(alike, SETTINGS)
     assert once != intervals(parts, SETTINGS)
-    found = {depth.rule: depth for depth in estimate_depths(parts, SETTINGS)}
+    result = {depth.rule: depth for depth in estimate_depths(parts, SETTINGS)}
     for rule, interval in once.items():
-        assert found[rule].prompt_weighted is not None
-        assert found[rule].prompt_weighted.interval == interval
+        assert result[rule].prompt_weighted is not None
+        assert result[rule].prompt_weighted.interval == interval
 
 
 def test_tasks_have_the_same_weight_and_are_resampled_within() -> None:
@@ -159,9 +159,9 @@ def test_tasks_have_the_same_weight_and_are_resampled_within() -> None:
     # The same as with one prompt more often, where prompts count once.
     doubled = [*early, *late, *late]
     np.testing.assert_allclose(pool(doubled, "prompts")["kl"], pool(parts, "prompts")["kl"])
-    for found in estimate_depths([*early, late[0]], SETTINGS):
-        assert found.layer is not None
-        assert found.interval is None
+    for result in estimate_depths([*early, late[0]], SETTINGS):
+        assert result.layer is not None
+        assert result.interval is None
 
 
 def test_the_freedom_of_a_mean_over_tasks() -> None:

@@ -46,11 +46,11 @@ def changed_run(dtype: str, layer: int = -1, part: str = "") -> RunResult:
 @pytest.mark.parametrize("layer", [0, 2, 3])
 def test_a_part_that_was_changed_is_named(dtypes: tuple[str, str], part: str, layer: int) -> None:
     a, b = changed_run(dtypes[0]), changed_run(dtypes[1], layer, part)
-    for found in (parting(a, b), parting(b, a)):
-        assert found is not None
-        assert (found.layer, found.part) == (layer, part)
-        assert found.difference > found.floor
-        assert not found.differs_before
+    for result in (parting(a, b), parting(b, a)):
+        assert result is not None
+        assert (result.layer, result.part) == (layer, part)
+        assert result.difference > result.floor
+        assert not result.differs_before
     title = {"attention": "attention", "mlp": "MLP"}[part]
     assert f"They part at layer {layer}, by {title}:" in parting_sentence(a, b, SummarySettings())
 
@@ -58,10 +58,10 @@ def test_a_part_that_was_changed_is_named(dtypes: tuple[str, str], part: str, la
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_copy_parts_nowhere(dtype: str) -> None:
     a, b = changed_run(dtype), changed_run("bfloat16")
-    found = parting(a, b)
-    assert found is not None
-    assert found.layer is None
-    assert (found.difference > 0) == (dtype == "float32")
+    result = parting(a, b)
+    assert result is not None
+    assert result.layer is None
+    assert (result.difference > 0) == (dtype == "float32")
     said = parting_sentence(a, b, SummarySettings())
     assert said.startswith("They part nowhere: ")
     assert ("rounding (bfloat16)" in said) == (dtype == "float32")
@@ -80,9 +80,9 @@ def test_the_same_weights_that_round_alike_have_no_floor() -> None:
         replace(b, model=replace(b.model, device="cuda:0")),
         replace(b, model=replace(b.model, fingerprint="y")),
     ):
-        found = parting(a, other)
-        assert found.layer is None
-        assert found.floor > 1e-7
+        result = parting(a, other)
+        assert result.layer is None
+        assert result.floor > 1e-7
 
 
 def test_what_the_lens_reads_before_layer_0_tells_of_the_embedding() -> None:

@@ -59,8 +59,8 @@ def test_a_kl_of_nothing_stays_as_it_is() -> None:
 )
 def test_a_curve_that_never_crosses_is_ranked(rule: str, curve: list[float], layer: float) -> None:
     curves = np.array([curve] * 2, np.float64)
-    found = rules.named(rule).ranked_layers(curves, SummarySettings())
-    np.testing.assert_equal(found, [layer, layer])
+    result = rules.named(rule).ranked_layers(curves, SummarySettings())
+    np.testing.assert_equal(result, [layer, layer])
 
 
 def test_half_of_the_tokens_have_settled() -> None:
@@ -72,9 +72,9 @@ def test_half_of_the_tokens_have_settled() -> None:
     result.put("settling", Settling(divergence))
     reading = reading_of([result], SummarySettings())
     assert reading.curves["settled"].tolist() == [0, 0.25, 0.25, 0.75, 0.75, 1]
-    found = reading.depth("settled")
-    assert (found.layer, found.count, found.ratio) == (3, 4, 0.8)
-    assert found.crossing == pytest.approx(2.5)
+    actual = reading.depth("settled")
+    assert (actual.layer, actual.count, actual.ratio) == (3, 4, 0.8)
+    assert actual.crossing == pytest.approx(2.5)
     assert "settled" in {measure.measure for measure in reading.verdict.evidence}
 
 
@@ -83,13 +83,13 @@ class TestMargin:
         return rules.named("margin").estimate(np.array(curve, np.float64), SummarySettings())
 
     def test_the_last_layer_that_puts_the_answer_ahead(self) -> None:
-        found = self.estimate(-4, 2, -3, -1, 3, 2)
-        assert (found.layer, found.count, found.ratio) == (3, 4, 4 / 5)
-        assert found.crossing == pytest.approx(3.25)
+        result = self.estimate(-4, 2, -3, -1, 3, 2)
+        assert (result.layer, result.count, result.ratio) == (3, 4, 4 / 5)
+        assert result.crossing == pytest.approx(3.25)
 
     def test_the_output_alone_puts_it_ahead(self) -> None:
-        found = self.estimate(-4, -2, -1, 1)
-        assert (found.layer, found.count, found.ratio) == (2, 3, 1)
+        result = self.estimate(-4, -2, -1, 1)
+        assert (result.layer, result.count, result.ratio) == (2, 3, 1)
 
     @pytest.mark.parametrize(
         ("curve", "reason"),
@@ -100,8 +100,8 @@ class TestMargin:
         ],
     )
     def test_without_a_change_that_lasts(self, curve: tuple[float, ...], reason: str) -> None:
-        found = self.estimate(*curve)
-        assert (found.layer, found.reason) == (None, reason)
+        result = self.estimate(*curve)
+        assert (result.layer, result.reason) == (None, reason)
 
     @pytest.mark.parametrize(
         ("curve", "variants"),
@@ -127,6 +127,6 @@ class TestMargin:
     ) -> None:
         layer = self.estimate(*curve).layer
         assert layer is not None
-        found = rules.named("margin").variants(np.array(curve), layer, SummarySettings())
+        actual = rules.named("margin").variants(np.array(curve), layer, SummarySettings())
         expected = [(count, f"the answer is {words}") for count, words in variants]
-        assert [(variant.count, variant.reason) for variant in found] == expected
+        assert [(variant.count, variant.reason) for variant in actual] == expected

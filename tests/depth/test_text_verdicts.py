@@ -57,17 +57,17 @@ def test_thinking_and_answer_are_pooled_apart() -> None:
         lens.kl[:, tokens] = np.where(np.arange(21) < layer, 10.0, 0.0)[:, None]
         lens.overlap[:, tokens] = np.where(np.arange(21) < layer, 0.0, 1.0)[:, None]
         divergence[:, tokens] = np.where(np.arange(21) < layer, 0.6, 0.0)[:, None]
-    found = text_verdicts(generation)
+    result = text_verdicts(generation)
     counts = {
         name: {measure.measure: measure.count for measure in verdict.evidence}
-        for name, verdict in found.items()
+        for name, verdict in result.items()
     }
     assert counts["thinking"] == {"kl": 16, "overlap": 16, "settled": 16}
     assert counts["answer"] == {"kl": 5, "overlap": 5, "settled": 5}
     # KL 5.5 of 10 and overlap 0.45 from layer 4 on, where 10 of the 22 tokens have settled.
     assert counts["text"] == {"kl": 16, "overlap": 5, "settled": 16}
     near = "(KL 0 nats, 100% of choices agree)"
-    assert found["thinking"].sentence == (
+    assert result["thinking"].sentence == (
         "By a lens alone, depths of 20: until the lens's KL first falls below 0.5 of its largest "
         f"{near}, 16 (KL); until the lens first shares over 0.3 of the output's top five {near}, "
         f"16 (overlap); until the lens's JSD stays below 0.5 of at most 0.69 nats at half of the "

@@ -26,8 +26,8 @@ def test_each_column_is_what_the_rule_says_of_its_curve(rule, curves, threshold)
     lens = LogitLens.unknown(6, 200, 1)
     lens.kl[:] = lens.overlap[:] = 0
     getattr(lens, rule.curve)[:] = values
-    found = token_depths(lens, np.zeros((7, 200)), GenerationSettings(**thresholds))
-    layers = getattr(found, rule.name)
+    actual = token_depths(lens, np.zeros((7, 200)), GenerationSettings(**thresholds))
+    layers = getattr(actual, rule.name)
     assert layers.dtype == np.float32
     assert [None if np.isnan(layer) else int(layer) for layer in layers] == expected
 
@@ -48,8 +48,8 @@ def test_planted_curves_have_the_planted_depths():
     lens.overlap[:, 0] = [0, 0.2, 0.2, 0.4, 1]
     settling = np.array([[0.6], [0.4], [0.55], [0.2], [0.0]], np.float32)
     depths = token_depths(lens, settling, GenerationSettings())
-    found = {measure.name: getattr(depths, measure.name).tolist() for measure in TOKEN_DEPTHS}
-    assert found == {
+    result = {measure.name: getattr(depths, measure.name).tolist() for measure in TOKEN_DEPTHS}
+    assert result == {
         "prediction": [2],
         "settling": [3],
         "kl": [2],

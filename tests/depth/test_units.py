@@ -44,12 +44,12 @@ def costly(means: np.ndarray) -> np.ndarray:
 
 def slow_ends(curves: list[np.ndarray], tokens: list[int], counts: np.ndarray) -> tuple[int, int]:
     """The expanded percentile interval, resample by resample."""
-    found = []
+    result = []
     for row in counts:
         total = sum(n * t * curve for n, t, curve in zip(row, tokens, curves, strict=True))
         weight = sum(n * t for n, t in zip(row, tokens, strict=True))
-        found.append(sum(1 for value in total / weight if value >= 1))
-    n, ordered = len(curves), sorted(found)
+        result.append(sum(1 for value in total / weight if value >= 1))
+    n, ordered = len(curves), sorted(result)
     tail = stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1))
     place = int(np.ceil(tail * len(ordered))) - 1
     return ordered[max(0, place)], ordered[-1 - max(0, place)]
@@ -58,13 +58,13 @@ def slow_ends(curves: list[np.ndarray], tokens: list[int], counts: np.ndarray) -
 def test_from_five_prompts_on_they_are_drawn_again_and_so_are_their_tokens() -> None:
     prompts = [costs(tokens, seed) for seed, tokens in enumerate((8, 30, 12, 9, 21, 16))]
     whole = [replace(one, cost_blocks=None) for one in prompts]
-    found = count_interval([(one, "sums") for one in whole], costly, ["cost"], seed=3)
-    assert found is not None
-    assert found.over == "prompts"
+    result = count_interval([(one, "sums") for one in whole], costly, ["cost"], seed=3)
+    assert result is not None
+    assert result.over == "prompts"
     counts = draw(np.zeros(6, int), RESAMPLES, 3)
     ends = slow_ends([one.cost for one in prompts], [one.tokens for one in prompts], counts)
-    assert (found.low, found.high) == ends
-    assert found.low < found.high
+    assert (result.low, result.high) == ends
+    assert result.low < result.high
     both = count_interval([(one, "sums") for one in prompts], costly, ["cost"], seed=3)
     blocks = slow_block_ends(prompts, seed=3)
     assert both is not None
@@ -81,10 +81,10 @@ def slow_block_ends(prompts: list[Costs], seed: int) -> tuple[int, int]:
 
 def test_below_five_prompts_blocks_of_their_tokens_are() -> None:
     prompts = [costs(tokens, seed) for seed, tokens in enumerate((14, 9, 40))]
-    found = count_interval([(one, "sums") for one in prompts], costly, ["cost"], seed=5)
-    assert found is not None
-    assert found.over == "tokens"
-    assert (found.low, found.high) == slow_block_ends(prompts, seed=5)
+    result = count_interval([(one, "sums") for one in prompts], costly, ["cost"], seed=5)
+    assert result is not None
+    assert result.over == "tokens"
+    assert (result.low, result.high) == slow_block_ends(prompts, seed=5)
 
 
 def test_fewer_than_five_units_have_no_interval() -> None:
@@ -104,8 +104,8 @@ def test_fewer_than_five_units_have_no_interval() -> None:
 
 def test_the_seed_decides_and_each_task_is_drawn_as_often_as_it_is() -> None:
     prompts = [(costs(9, seed), task) for seed, task in enumerate("aaaabbb")]
-    found = [count_interval(prompts, costly, ["cost"], seed) for seed in (1, 1, 2, 3, 4, 5)]
-    assert found[0] == found[1]
+    result = [count_interval(prompts, costly, ["cost"], seed) for seed in (1, 1, 2, 3, 4, 5)]
+    assert result[0] == result[1]
     # One prompt of a task has nothing to be drawn instead.
     assert count_interval([*prompts, (costs(9, 9), "c")], costly, ["cost"], 1) is None
     whole = [replace(costs(9, seed), cost_blocks=None) for seed in (1, 2)]
@@ -135,16 +135,16 @@ def test_drawn_once_each_every_measure_gives_its_count(
         kl_threshold=0.999, overlap_threshold=0.05, include_first_token=first, lens=lens
     )
     reading = reading_of(runs, settings)
-    evidence = {found.measure: found for found in reading.evidence if found.count is not None}
+    evidence = {actual.measure: actual for actual in reading.evidence if actual.count is not None}
     expected = {"ablation", "context_depth", "order", "similarity", "kl", "settled"}
     expected |= {"residual_erasure", "cosine", "overlap"}
-    for measure, found in evidence.items():
+    for measure, actual in evidence.items():
         if measure in ("residual_erasure", "margin", "patch") and prompts < 5:
-            assert found.interval is None  # what is of a prompt has no blocks of tokens
+            assert actual.interval is None  # what is of a prompt has no blocks of tokens
         elif measure not in ("answers_kept", "sufficient"):  # drawn by themselves
-            assert found.count is not None
-            ends = max(0, found.count - 0.5), min(reading.n_layers, found.count + 0.5)
-            assert found.interval == ends, measure
+            assert actual.count is not None
+            ends = max(0, actual.count - 0.5), min(reading.n_layers, actual.count + 0.5)
+            assert actual.interval == ends, measure
     assert expected <= evidence.keys()
 
 
@@ -163,7 +163,7 @@ def test_a_count_that_differs_by_prompt_is_not_firm() -> None:
         run = random_result(layers=20, tokens=10, text=f"text {number}")
         run.put("ablation", ablation(change))
         runs.append(run)
-    evidence = {found.measure: found for found in reading_of(runs, SETTINGS).evidence}
+    evidence = {result.measure: result for result in reading_of(runs, SETTINGS).evidence}
     row = evidence["ablation"]
     # Without the first prompt, in a third of the resamples, five are left.
     assert (row.count, row.low, row.high, row.interval) == (15, 5, 15, (4.5, 15.5))

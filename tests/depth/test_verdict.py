@@ -41,9 +41,9 @@ def evidence_of(
 ) -> Evidence:
     """What the one rule says whose curve is given."""
     pooled = {name: np.array(values, float) for name, values in curves.items()}
-    (found,) = depths(pooled, settings)
+    (result,) = depths(pooled, settings)
     (evidence,) = rule_evidence(
-        [found], pooled, settings, without_first or {}, lenses or {}, {found.rule: interval}
+        [result], pooled, settings, without_first or {}, lenses or {}, {result.rule: interval}
     )
     return evidence
 
@@ -57,37 +57,37 @@ def steps(*values: tuple[float, int]) -> list[float]:
 
 
 def test_a_curve_that_falls_once_and_steeply_is_firm() -> None:
-    found = evidence_of(kl=steps((10.0, 12), (1.0, 8), (0.0, 1)))
-    assert (found.kind, found.count, found.low, found.high) == ("readable", 13, 13, 13)
-    assert found.firm
-    assert not found.reason
+    row = evidence_of(kl=steps((10.0, 12), (1.0, 8), (0.0, 1)))
+    assert (row.kind, row.count, row.low, row.high) == ("readable", 13, 13, 13)
+    assert row.firm
+    assert not row.reason
 
 
 def test_a_curve_that_is_flat_behind_its_threshold_is_fragile_and_says_which_number_it_is() -> None:
-    found = evidence_of(kl=steps((10.0, 2), (4.8, 10), (1.0, 8), (0.0, 1)))
-    assert (found.count, found.low, found.high, found.firm) == (3, 3, 13, False)
-    assert found.reason == (
+    row = evidence_of(kl=steps((10.0, 2), (4.8, 10), (1.0, 8), (0.0, 1)))
+    assert (row.count, row.low, row.high, row.firm) == (3, 3, 13, False)
+    assert row.reason == (
         "KL is 4.8 at layer 2 beside a threshold of 5, and below 4 only from layer 12 on"
     )
 
 
 def test_an_overlap_that_nearly_reaches_its_threshold_early_is_fragile() -> None:
-    found = evidence_of(overlap=steps((0.0, 3), (0.27, 12), (0.9, 5), (1.0, 1)))
-    assert (found.count, found.low, found.high, found.firm) == (16, 4, 16, False)
-    assert found.reason == "with a threshold a fifth lower (0.24) it is layer 3"
-    assert found.reason[: found.after_layer].endswith("layer 3")
+    row = evidence_of(overlap=steps((0.0, 3), (0.27, 12), (0.9, 5), (1.0, 1)))
+    assert (row.count, row.low, row.high, row.firm) == (16, 4, 16, False)
+    assert row.reason == "with a threshold a fifth lower (0.24) it is layer 3"
+    assert row.reason[: row.after_layer].endswith("layer 3")
 
 
 def test_a_kl_that_nearly_falls_below_its_threshold_early_is_not_said_to_be_below() -> None:
-    found = evidence_of(kl=steps((10.0, 2), (5.8, 10), (1.0, 8), (0.0, 1)))
-    assert (found.count, found.low, found.high, found.firm) == (13, 3, 13, False)
-    assert found.reason == "with a threshold a fifth higher (6) it is layer 2"
+    row = evidence_of(kl=steps((10.0, 2), (5.8, 10), (1.0, 8), (0.0, 1)))
+    assert (row.count, row.low, row.high, row.firm) == (13, 3, 13, False)
+    assert row.reason == "with a threshold a fifth higher (6) it is layer 2"
 
 
 def test_a_threshold_that_is_never_met_takes_all_layers() -> None:
-    found = evidence_of(overlap=steps((0.0, 3), (0.33, 17), (1.0, 1)))
-    assert (found.count, found.high) == (4, 20)
-    assert found.reason.endswith("beside a threshold of 0.3, and never above 0.36")
+    row = evidence_of(overlap=steps((0.0, 3), (0.33, 17), (1.0, 1)))
+    assert (row.count, row.high) == (4, 20)
+    assert row.reason.endswith("beside a threshold of 0.3, and never above 0.36")
 
 
 def test_what_a_lens_reads_is_said_with_its_nats_and_its_first_choices() -> None:
@@ -108,52 +108,52 @@ def test_what_a_lens_reads_is_said_with_its_nats_and_its_first_choices() -> None
 
 
 def test_a_curve_that_comes_back_counts_until_it_stays() -> None:
-    found = evidence_of(kl=steps((10.0, 2), (1.0, 2), (9.0, 12), (1.0, 4), (0.0, 1)))
-    assert (found.count, found.high) == (3, 17)
-    assert found.reason == "KL stays below its threshold only from layer 16 on"
+    row = evidence_of(kl=steps((10.0, 2), (1.0, 2), (9.0, 12), (1.0, 4), (0.0, 1)))
+    assert (row.count, row.high) == (3, 17)
+    assert row.reason == "KL stays below its threshold only from layer 16 on"
     at_the_end = evidence_of(overlap=steps((0.0, 2), (1.0, 2), (0.1, 16), (1.0, 1)))
     assert at_the_end.high == 20
     assert at_the_end.reason == "the overlap stays above its threshold at the output only"
 
 
 def test_a_cosine_that_hangs_on_a_value_near_zero_names_it() -> None:
-    found = evidence_of(
+    row = evidence_of(
         mean_cosine=steps((-0.2, 5), (0.2, 10), (-0.003, 1), (0.2, 4)),
     )
-    assert (found.kind, found.count, found.low) == ("geometric", 16, 5)
-    assert found.reason == "it hangs on a mean cosine of -0.003 at layer 15"
+    assert (row.kind, row.count, row.low) == ("geometric", 16, 5)
+    assert row.reason == "it hangs on a mean cosine of -0.003 at layer 15"
     # The other way round: the last turn would be later but for a value that is nearly negative.
-    found = evidence_of(mean_cosine=steps((-0.2, 5), (0.2, 10), (0.004, 1), (0.2, 4)))
-    assert (found.count, found.high, found.firm) == (5, 16, False)
-    assert found.reason == "it hangs on a mean cosine of 0.004 at layer 15"
+    row = evidence_of(mean_cosine=steps((-0.2, 5), (0.2, 10), (0.004, 1), (0.2, 4)))
+    assert (row.count, row.high, row.firm) == (5, 16, False)
+    assert row.reason == "it hangs on a mean cosine of 0.004 at layer 15"
 
 
 def test_token_zero_may_be_all_that_a_count_hangs_on() -> None:
     without = {"mean_cosine": np.array(steps((-0.2, 5), (0.2, 15)))}
-    found = evidence_of(without, mean_cosine=steps((-0.2, 12), (0.2, 8)))
-    assert (found.count, found.low, found.high) == (12, 5, 12)
-    assert found.reason == "token 0 alone moves it from 12 to 5 layers"
+    row = evidence_of(without, mean_cosine=steps((-0.2, 12), (0.2, 8)))
+    assert (row.count, row.low, row.high) == (12, 5, 12)
+    assert row.reason == "token 0 alone moves it from 12 to 5 layers"
     never = {"mean_cosine": np.full(20, 0.2)}
-    found = evidence_of(never, mean_cosine=steps((-0.2, 12), (0.2, 8)))
-    assert (found.low, found.high, found.firm) == (12, 12, False)
-    assert found.reason.startswith("without token 0 there is none: ")
+    row = evidence_of(never, mean_cosine=steps((-0.2, 12), (0.2, 8)))
+    assert (row.low, row.high, row.firm) == (12, 12, False)
+    assert row.reason.startswith("without token 0 there is none: ")
 
 
 def test_another_lens_and_other_prompts_widen_the_range() -> None:
     kl = steps((10.0, 12), (1.0, 8), (0.0, 1))
     affine = {"kl": np.array(steps((10.0, 4), (1.0, 16), (0.0, 1)))}
-    found = evidence_of(kl=kl, lenses={"affine": affine})
-    assert (found.low, found.high, found.reason) == (5, 13, "the affine lens says 5 layers")
-    found = evidence_of(kl=kl, interval=CountInterval(11, 19, 0.95, "prompts"))
-    assert (found.low, found.high, found.interval) == (11, 19, (10.5, 19.5))
-    assert found.reason == "the 95% interval over prompts is 10.5 to 19.5 layers"
+    row = evidence_of(kl=kl, lenses={"affine": affine})
+    assert (row.low, row.high, row.reason) == (5, 13, "the affine lens says 5 layers")
+    row = evidence_of(kl=kl, interval=CountInterval(11, 19, 0.95, "prompts"))
+    assert (row.low, row.high, row.interval) == (11, 19, (10.5, 19.5))
+    assert row.reason == "the 95% interval over prompts is 10.5 to 19.5 layers"
     assert evidence_of(kl=kl, interval=CountInterval(13, 14, 0.95, "prompts")).firm
 
 
 def test_a_rule_without_a_layer_says_why() -> None:
-    found = evidence_of(overlap=steps((0.0, 20), (1.0, 1)))
-    assert (found.count, found.low, found.high, found.firm) == (None, None, None, False)
-    assert found.reason == "the overlap never exceeds 0.3"
+    row = evidence_of(overlap=steps((0.0, 20), (1.0, 1)))
+    assert (row.count, row.low, row.high, row.firm) == (None, None, None, False)
+    assert row.reason == "the overlap never exceeds 0.3"
 
 
 def slow_counts(curve: np.ndarray, rule: str, thresholds: Sequence[float]) -> list[int]:
@@ -178,17 +178,17 @@ def test_the_range_is_that_of_the_thresholds_and_of_where_the_curve_stays(
     rng = np.random.default_rng(seed)
     fall = np.linspace(1, 0, 13)
     curve = np.abs((fall if rule == "kl" else 1 - fall) + rng.normal(0, 0.2, 13))
-    found = evidence_of(**{rule: curve.tolist()})
-    if found.count is None:
+    row = evidence_of(**{rule: curve.tolist()})
+    if row.count is None:
         return
     threshold = SETTINGS.kl_threshold if rule == "kl" else SETTINGS.overlap_threshold
     counts = slow_counts(curve, rule, [threshold, 0.8 * threshold, 1.2 * threshold])
-    assert found.count == counts[0]
+    assert row.count == counts[0]
     limit = threshold * max(curve[:12]) if rule == "kl" else threshold
     far = [value < limit if rule == "kl" else value > limit for value in curve[:12]]
     stays = next((layer for layer in range(12) if all(far[layer:])), 11)
     counts.append(max(stays + 1, counts[0]))
-    assert (found.low, found.high) == (min(counts), max(counts))
+    assert (row.low, row.high) == (min(counts), max(counts))
 
 
 # Whole runs -------------------------------------------------------------------
@@ -199,20 +199,20 @@ def test_a_run_gets_every_kind_that_was_measured() -> None:
     found_without = result.get(Ablation)
     assert found_without is not None
     result.put("ablation", replace(found_without, part="layer"))
-    found = verdict([result], SETTINGS)
-    assert found is not None
-    measures = [evidence.measure for evidence in found.evidence]
+    actual = verdict([result], SETTINGS)
+    assert actual is not None
+    measures = [evidence.measure for evidence in actual.evidence]
     assert measures[: len(rules.ALL) + 1] == [
         *(rule.name for rule in rules.by_kind()),
         "similarity",
     ]
     assert "ablation" in measures
-    assert list(dict.fromkeys(evidence.kind for evidence in found.evidence)) == [
+    assert list(dict.fromkeys(evidence.kind for evidence in actual.evidence)) == [
         "readable",
         "geometric",
         "causal",
     ]
-    assert not {"ablation", "similarity"} & set(found.missing_metrics)
+    assert not {"ablation", "similarity"} & set(actual.missing_metrics)
 
 
 def test_what_was_not_measured_is_missing_unless_no_run_can_have_it() -> None:
@@ -232,42 +232,42 @@ def test_a_count_of_some_prompts_says_so_and_is_not_firm() -> None:
         (whole, True),
         ([whole[0], *(lacking(r, "ablation") for r in whole)], False),
     ):
-        found = verdict(results, SETTINGS)
-        assert found is not None
-        row = next(evidence for evidence in found.evidence if evidence.measure == "ablation")
+        result = verdict(results, SETTINGS)
+        assert result is not None
+        row = next(evidence for evidence in result.evidence if evidence.measure == "ablation")
         assert (row.count, row.low, row.high, row.firm) == (4, 4, 4, firm)
         assert row.prompts == (None if firm else (1, 6))
         assert row.reason == ("" if firm else "it rests on 1 of 6 prompts")
-        assert ("4 that change the output when left out" in found.sentence) == firm
+        assert ("4 that change the output when left out" in result.sentence) == firm
         assert row.reliability == ("firm" if firm else "fragile")
-        stored = verdict_dict(found)["evidence"]
+        stored = verdict_dict(result)["evidence"]
         assert [row["prompts"] for row in stored if "prompts" in row] == [[1, 6]] * (not firm)
 
 
 @pytest.mark.parametrize("prompts", [1, 2, 4, 5])
 def test_firm_is_a_claim_about_other_prompts(prompts: int) -> None:
-    found = verdict([ablated(f"text {number}") for number in range(prompts)], SETTINGS)
-    assert found is not None
-    row = next(evidence for evidence in found.evidence if evidence.measure == "ablation")
+    result = verdict([ablated(f"text {number}") for number in range(prompts)], SETTINGS)
+    assert result is not None
+    row = next(evidence for evidence in result.evidence if evidence.measure == "ablation")
     # Four layers that all prompts miss alike: whatever is drawn again, all four count.
     assert (row.count, row.low, row.high, row.interval) == (4, 4, 4, (3.5, 4.0))
     assert (row.firm, row.holds_here) == (prompts == 5, prompts < 5)
     few = {1: "one prompt alone was read", 2: "2 prompts alone were read"}
     assert row.reason == few.get(prompts, "4 prompts alone were read" * (prompts < 5))
     # What holds here is what the sentence counts, and no doubt of it.
-    assert "4 that change the output when left out" in found.sentence
-    assert "blation is fragile" not in found.sentence
+    assert "4 that change the output when left out" in result.sentence
+    assert "blation is fragile" not in result.sentence
 
 
 def test_without_an_interval_no_count_is_firm() -> None:
     counted = CountMeasure("causal", "x", "x").evidence(10, 20)
-    (found,) = evidence_over_prompts([counted], 9, 9)
-    assert (found.firm, found.reliability) == (False, "holds here")
-    assert found.reason == "it has no interval over prompts"
+    (row,) = evidence_over_prompts([counted], 9, 9)
+    assert (row.firm, row.reliability) == (False, "holds here")
+    assert row.reason == "it has no interval over prompts"
     interval = CountInterval(10, 11, 0.95, "prompts")
     counted = CountMeasure("causal", "x", "x").evidence(10, 20, interval=interval)
-    (found,) = evidence_over_prompts([counted], 9, 9)
-    assert (found.firm, found.reliability, found.interval) == (True, "firm", (9.5, 11.5))
+    (row,) = evidence_over_prompts([counted], 9, 9)
+    assert (row.firm, row.reliability, row.interval) == (True, "firm", (9.5, 11.5))
 
 
 def test_a_whole_number_is_as_wide_as_a_layer() -> None:
@@ -291,20 +291,20 @@ def test_a_whole_number_is_as_wide_as_a_layer() -> None:
 def test_a_rule_of_some_prompts_is_not_firm() -> None:
     results = [make_result() for _ in range(3)]
     results[0].fail("logit_lens", "The memory ran out.")
-    found = verdict(results, SETTINGS)
-    assert found is not None
-    assert {evidence.prompts for evidence in found.evidence} == {(2, 3)}
-    assert not any(evidence.firm for evidence in found.evidence)
+    result = verdict(results, SETTINGS)
+    assert result is not None
+    assert {evidence.prompts for evidence in result.evidence} == {(2, 3)}
+    assert not any(evidence.firm for evidence in result.evidence)
 
 
 def test_tasks_that_are_pooled_are_named() -> None:
     result = make_result()
     tasks = ("addition", "addition", "typed")
     results = [replace(result, prompt=replace(result.prompt, task=task)) for task in tasks]
-    found, of_one = verdict(results, SETTINGS), verdict(results[:2], SETTINGS)
-    assert found is not None
+    actual, of_one = verdict(results, SETTINGS), verdict(results[:2], SETTINGS)
+    assert actual is not None
     assert of_one is not None
-    assert " over the tasks addition and typed together" in found.sentence
+    assert " over the tasks addition and typed together" in actual.sentence
     assert "No count is firm: 2 prompts alone were read" in of_one.sentence
     assert "task" not in of_one.sentence
 
@@ -328,13 +328,13 @@ def partly_ordered() -> RunResult:
 
 
 def test_what_fills_in_has_a_row_so_far_and_is_missing_yet() -> None:
-    found = verdict([partly_ordered()], SETTINGS)
-    assert found is not None
-    row = next(evidence for evidence in found.evidence if evidence.measure == "order")
+    result = verdict([partly_ordered()], SETTINGS)
+    assert result is not None
+    row = next(evidence for evidence in result.evidence if evidence.measure == "order")
     assert (row.count, row.reason) == (None, "2 of 7 pairs of layers so far")
-    assert "order" in found.missing_metrics
-    assert "Before any layer is left out" in found.sentence
-    assert "sequential depth" not in found.sentence
+    assert "order" in result.missing_metrics
+    assert "Before any layer is left out" in result.sentence
+    assert "sequential depth" not in result.sentence
 
 
 def test_what_is_half_done_is_computed_next_with_the_quick_ones() -> None:
@@ -352,9 +352,9 @@ def test_without_runs_or_anything_measured_there_is_no_verdict() -> None:
 
 
 def test_a_run_that_goes_on_says_so() -> None:
-    found = verdict([half_run(random_result(layers=8, tokens=12), 3)], SETTINGS)
-    assert found is not None
-    assert found.sentence == (
+    result = verdict([half_run(random_result(layers=8, tokens=12), 3)], SETTINGS)
+    assert result is not None
+    assert result.sentence == (
         "How many of its 8 layers suffice is not known: not every layer has been run yet."
     )
 
@@ -370,9 +370,9 @@ def test_a_second_lens_of_all_runs_is_another_reading() -> None:
     before = verdict([result], SETTINGS)
     result.put("affine_lens", other)
     after = verdict([result], SETTINGS)
-    for found, low in ((before, 13), (after, 5)):
-        assert found is not None
-        kl = next(evidence for evidence in found.evidence if evidence.measure == "kl")
+    for actual, low in ((before, 13), (after, 5)):
+        assert actual is not None
+        kl = next(evidence for evidence in actual.evidence if evidence.measure == "kl")
         assert (kl.low, kl.count, kl.high) == (low, 13, 13)
 
 
@@ -387,18 +387,18 @@ def test_nothing_makes_it_fail_and_counts_lie_in_their_ranges() -> None:
 
 
 def check(results: Sequence[RunResult], settings: SummarySettings) -> None:
-    found = verdict(results, settings)
-    if found is None:
+    result = verdict(results, settings)
+    if result is None:
         return
-    assert found.sentence.endswith(".")
-    for evidence in found.evidence:
+    assert result.sentence.endswith(".")
+    for evidence in result.evidence:
         if evidence.count is None:
             assert evidence.low is evidence.high is None
             assert evidence.reason
         else:
             assert evidence.low is not None
             assert evidence.high is not None
-            assert 0 <= evidence.low <= evidence.count <= evidence.high <= found.n_layers
+            assert 0 <= evidence.low <= evidence.count <= evidence.high <= result.n_layers
             assert evidence.firm == (not evidence.reason)
 
 
@@ -412,5 +412,5 @@ def test_a_prompt_without_a_token_that_counts_is_none_that_a_count_rests_on(
     for array in ("block_influence", "angular_distance"):
         getattr(runs[1].measured["similarity"], array)[:] = 0.5
     reading = reading_of(runs, SummarySettings(include_first_token=include_first))
-    found = {evidence.measure: evidence.prompts for evidence in reading.evidence}
-    assert (found["cosine"], found["similarity"]) == (known, known)
+    result = {evidence.measure: evidence.prompts for evidence in reading.evidence}
+    assert (result["cosine"], result["similarity"]) == (known, known)

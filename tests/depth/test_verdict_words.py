@@ -76,8 +76,8 @@ def test_the_headline_is_the_layers_that_suffice_alone_with_their_tolerance() ->
 
 
 def test_without_an_interval_the_choices_stand_alone() -> None:
-    found = said([COSINE], 24, headline=replace(SUFFICIENT, low=None, high=None))
-    assert " with 19 of its 24 layers (59% of its choices stay); nine" in found
+    result = said([COSINE], 24, headline=replace(SUFFICIENT, low=None, high=None))
+    assert " with 19 of its 24 layers (59% of its choices stay); nine" in result
 
 
 def test_the_evidence_of_the_headline_is_told_once() -> None:
@@ -89,14 +89,14 @@ def test_the_evidence_of_the_headline_is_told_once() -> None:
 
 
 def test_idle_layers_are_named() -> None:
-    found = str(verdict_sentence([COSINE], 24, headline=SUFFICIENT, idle=(2, 7, 8)))
-    assert "Layers 2, 7-8 of 0-23 write nothing." in found
-    found = str(verdict_sentence([COSINE], 24, headline=SUFFICIENT, idle=(2,)))
-    assert "Layer 2 of 0-23 writes nothing." in found
+    result = str(verdict_sentence([COSINE], 24, headline=SUFFICIENT, idle=(2, 7, 8)))
+    assert "Layers 2, 7-8 of 0-23 write nothing." in result
+    result = str(verdict_sentence([COSINE], 24, headline=SUFFICIENT, idle=(2,)))
+    assert "Layer 2 of 0-23 writes nothing." in result
 
 
 @pytest.mark.parametrize(
-    ("found", "begins"),
+    ("evidence", "begins"),
     [
         ([OVERLAP], "By a lens alone, depths of 30: until the lens reads"),
         ([OVERLAP, COSINE], "Before any layer is left out, depths of 30: until the lens reads"),
@@ -105,23 +105,23 @@ def test_idle_layers_are_named() -> None:
     ],
 )
 def test_before_layers_that_suffice_are_known_it_says_by_what_the_rest_is(
-    found: list[Evidence], begins: str
+    evidence: list[Evidence], begins: str
 ) -> None:
-    sentence = said(found, 30)
+    sentence = said(evidence, 30)
     assert sentence.startswith(begins)
     assert not re.search(r"\b[Uu]ses?\b", sentence)
 
 
 def test_counts_of_layers_and_depths_are_two_axes() -> None:
     """A depth has "until" before its number, and no range goes over both."""
-    found = [
+    result = [
         firm("readable", "kl", "KL", 4),
         firm("geometric", "similarity", "angular distance", 30),
         firm("causal", "context_depth", "context depth", 27),
         firm("causal", "ablation", "ablation", 29),
         firm("causal", "order", "sequential depth", 21),
     ]
-    assert said(found, 30) == (
+    assert said(result, 30) == (
         "By one intervention at a time, layers of 30: 30 that turn the residual stream (angular "
         "distance, firm); 29 that cost something when left out (ablation, firm); 21 (sequential "
         "depth, firm). Depths of 30: until the lens comes close to the output, 4 (KL, firm); until "
@@ -145,19 +145,19 @@ def test_the_tasks_that_are_pooled_are_named() -> None:
 
 
 def test_where_layers_are_numbered_it_is_said_once_how() -> None:
-    found = [COSINE, fragile("kl", "KL", 3, 2, 14, "it is 2 at layer 2", ", and 3 at layer 13")]
-    assert "it is 2 at layer 2 of 0-29, and 3 at layer 13." in said(found, 30)
+    result = [COSINE, fragile("kl", "KL", 3, 2, 14, "it is 2 at layer 2", ", and 3 at layer 13")]
+    assert "it is 2 at layer 2 of 0-29, and 3 at layer 13." in said(result, 30)
     one = said([fragile("kl", "KL", 1, 0, 1, "it is 2 at layer 0", " beside 3")], 1)
     assert one.endswith("it is 2 at layer 0 of 0 beside 3.")
 
 
 def test_fragile_counts_come_last_and_say_why() -> None:
-    found = [
+    result = [
         fragile("kl", "KL", 3, 2, 14, "KL is 5.97 at layer 2", " beside a threshold of 6.52"),
         fragile("overlap", "overlap", 26, 22, 26, "overlap is 0.25 at layer 21"),
         COSINE,
     ]
-    assert said(found, 30) == (
+    assert said(result, 30) == (
         "Before any layer is left out, depths of 30: until layers strengthen what is there, 19 "
         "(cosine, firm). KL is fragile (2 to 14): KL is 5.97 at layer 2 of 0-29 beside a "
         "threshold of 6.52. So is overlap (22 to 26)."
@@ -174,8 +174,8 @@ def test_a_measure_without_a_count_is_not_passed_over() -> None:
 
 
 def test_with_fragile_counts_alone_no_count_holds() -> None:
-    found = [fragile("overlap", "overlap", 26, 22, 26, "overlap is 0.25 at layer 21")]
-    assert said(found, 30) == (
+    result = [fragile("overlap", "overlap", 26, 22, 26, "overlap is 0.25 at layer 21")]
+    assert said(result, 30) == (
         "No count holds. Overlap is fragile (22 to 26): overlap is 0.25 at layer 21."
     )
 
@@ -192,7 +192,7 @@ def test_where_nothing_is_known_the_reason_is_said() -> None:
 def test_it_is_a_few_sentences_and_names_every_count_once(seed: int) -> None:
     rng = np.random.default_rng(seed)
     n_layers = int(rng.integers(1, 80))
-    found = []
+    result = []
     for number in range(int(rng.integers(1, 9))):
         low, count, high = sorted(rng.integers(0, n_layers + 1, 3).tolist())
         kind = rng.choice(["readable", "geometric", "causal"])
@@ -201,14 +201,14 @@ def test_it_is_a_few_sentences_and_names_every_count_once(seed: int) -> None:
             kind, "x", f"m{number}", count, low, high, holds, "" if holds else "it moves"
         )
         unknown = Evidence(kind, "x", f"m{number}", None, firm=False, reason="it has none")
-        found.append(known if rng.random() < 0.8 else unknown)
+        result.append(known if rng.random() < 0.8 else unknown)
     headline = SUFFICIENT if rng.random() < 0.5 else None
-    verdict = verdict_of(found, n_layers, headline=headline)
+    verdict = verdict_of(result, n_layers, headline=headline)
     assert verdict is not None
     assert 1 <= len(re.findall(r"\.(?: |$)", verdict.sentence)) <= 5
     assert str(verdict.words) == verdict.words.headline + " ".join(verdict.words.clauses)
-    if headline is not None or any(measure.count is not None for measure in found):
-        for measure in found:
+    if headline is not None or any(measure.count is not None for measure in result):
+        for measure in result:
             assert len(re.findall(rf"\b{measure.title}\b", verdict.sentence, re.I)) == 1
     worst = most_fragile(verdict.evidence)
     if worst is not None:
@@ -254,7 +254,7 @@ def test_layers_that_suffice_are_compared_first_and_by_share_where_stacks_differ
 
 
 def compared(a: list[Evidence], b: list[Evidence], layers: tuple[int, int] = (30, 30)) -> str:
-    verdicts = [verdict_of(found, n) for found, n in zip((a, b), layers, strict=True)]
+    verdicts = [verdict_of(result, n) for result, n in zip((a, b), layers, strict=True)]
     assert verdicts[0] is not None
     assert verdicts[1] is not None
     return comparison_sentence(verdicts[0], verdicts[1], ("the base", "the chat model"))

@@ -27,9 +27,9 @@ SETTINGS = SummarySettings()
 
 
 def verdict(results: Sequence[RunResult], settings: SummarySettings = SETTINGS) -> Verdict:
-    found = reading_of(results, settings).verdict
-    assert found is not None
-    return found
+    result = reading_of(results, settings).verdict
+    assert result is not None
+    return result
 
 
 def losing(loss: float, tokens: int = 12) -> RunResult:
@@ -46,12 +46,16 @@ def losing(loss: float, tokens: int = 12) -> RunResult:
 
 @pytest.mark.parametrize("tokens", [1, 9])
 def test_a_short_prompt_has_no_verdict(tokens: int) -> None:
-    found = verdict([make_result(tokens=tokens)])
+    result = verdict([make_result(tokens=tokens)])
     scored = "1 scored token" if tokens == 1 else "9 scored tokens"
-    assert found.sentence == f"Too short: no verdict on {scored}, 10 are needed."
-    assert (found.warnings, found.evidence, found.missing_metrics) == ((found.sentence,), (), ())
-    assert found.text == found.sentence
-    assert verdict_dict(found)["warnings"] == [found.sentence]
+    assert result.sentence == f"Too short: no verdict on {scored}, 10 are needed."
+    assert (result.warnings, result.evidence, result.missing_metrics) == (
+        (result.sentence,),
+        (),
+        (),
+    )
+    assert result.text == result.sentence
+    assert verdict_dict(result)["warnings"] == [result.sentence]
 
 
 def test_short_prompts_together_have_one() -> None:
@@ -81,11 +85,11 @@ def test_values_that_are_not_finite_have_no_verdict(metric: str) -> None:
     for name, values in vars(results[1].measured[metric]).items():
         if name in ("layer_cosine", "kl"):
             values[2:] = np.nan
-    found = verdict(results)
-    assert found.sentence == "No verdict: the model's values are not finite (NaN or infinite)."
-    assert (found.warnings, found.evidence) == ((found.sentence,), ())
-    told = {row.title: row.value for row in findings(reading_of(results, SETTINGS))}
-    assert set(told.values()) <= {"–"}
+    result = verdict(results)
+    assert result.sentence == "No verdict: the model's values are not finite (NaN or infinite)."
+    assert (result.warnings, result.evidence) == ((result.sentence,), ())
+    remarks = {row.title: row.value for row in findings(reading_of(results, SETTINGS))}
+    assert set(remarks.values()) <= {"–"}
 
 
 # Knows nothing ------------------------------------------------------------------
@@ -95,16 +99,16 @@ def test_a_loss_of_a_guess_is_warned_of_first() -> None:
     guess = math.log(50)
     assert not verdict([losing(guess - 0.01)]).warnings
     for loss in (guess + 1e-6, 14.7):
-        found = verdict([losing(loss)])
-        assert found.warnings == (
+        result = verdict([losing(loss)])
+        assert result.warnings == (
             "The model knows nothing of this text, so no count means anything: its loss of "
             f"{loss:.2f} nats a token is no better than a guess among its 50 tokens, 3.91 nats "
             "(ln V).",
         )
-        assert found.text.startswith(found.warnings[0])
-        assert found.evidence
-        assert all(not (one.firm or one.holds_here) for one in found.evidence)
-        assert "the model knows nothing of the text" in found.sentence
+        assert result.text.startswith(result.warnings[0])
+        assert result.evidence
+        assert all(not (one.firm or one.holds_here) for one in result.evidence)
+        assert "the model knows nothing of the text" in result.sentence
     # Of several prompts by the loss of all tokens.
     assert "of these texts" in verdict([losing(5), losing(4)]).warnings[0]
     assert not verdict([losing(5), losing(1, 30)]).warnings
@@ -167,8 +171,8 @@ def test_where_no_answer_is_right_it_is_said(right: list[bool], words: str) -> N
         answers.without[:, -2:], answers.right[:] = 1, float(is_right)
         result.put("answers_kept", answers)
     assert verdict(results).warnings == ((words,) if words else ())
-    found = summary_dict(results, SETTINGS)["verdict"]["warnings"]
-    assert found == [words] * bool(words)
+    actual = summary_dict(results, SETTINGS)["verdict"]["warnings"]
+    assert actual == [words] * bool(words)
 
 
 def test_a_lens_that_was_stopped_is_unread_and_not_infinite() -> None:

@@ -48,18 +48,18 @@ def naive(name: str, layers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_against_one_forward_a_layer(name: str) -> None:
-    found = measured(name)
-    for layer in range(len(found.kl)):
+    result = measured(name)
+    for layer in range(len(result.kl)):
         kl, kept = naive(name, [layer])
-        np.testing.assert_allclose(found.kl[layer, 1:], kl, rtol=2e-3, atol=2e-5)
-        np.testing.assert_array_equal(found.kept[layer, 1:], kept)
-    assert np.isnan(found.kl[:, 0]).all()
-    assert (found.kept[:, 0] == -1).all()
-    assert found.unchanged_kl[1:].max() < 1e-5
-    assert found.is_whole
-    kl, kept = naive(name, np.flatnonzero(found.together).tolist())
-    assert found.together_kl == pytest.approx(kl.mean(), rel=2e-3)
-    assert found.together_choices == pytest.approx(kept.mean())
+        np.testing.assert_allclose(result.kl[layer, 1:], kl, rtol=2e-3, atol=2e-5)
+        np.testing.assert_array_equal(result.kept[layer, 1:], kept)
+    assert np.isnan(result.kl[:, 0]).all()
+    assert (result.kept[:, 0] == -1).all()
+    assert result.unchanged_kl[1:].max() < 1e-5
+    assert result.is_whole
+    kl, kept = naive(name, np.flatnonzero(result.together).tolist())
+    assert result.together_kl == pytest.approx(kl.mean(), rel=2e-3)
+    assert result.together_choices == pytest.approx(kept.mean())
 
 
 @pytest.mark.parametrize("at_once", [0, 1])
@@ -92,22 +92,22 @@ def test_what_is_left_out_together_runs_last_and_once() -> None:
 
 
 def test_of_sublayers_none_are_left_out_together() -> None:
-    found = measured("llama", "mlp")
-    assert found.is_whole
-    assert found.spare_layers == []
-    assert not found.together.any()
-    assert np.isnan(found.together_kl)
-    assert np.isfinite(found.kl[:, 1:]).all()
+    result = measured("llama", "mlp")
+    assert result.is_whole
+    assert result.spare_layers == []
+    assert not result.together.any()
+    assert np.isnan(result.together_kl)
+    assert np.isfinite(result.kl[:, 1:]).all()
 
 
 def test_a_single_token_predicts_none_and_has_no_kl() -> None:
     _ids, anatomy, replay = replayed("llama", 1)
     assert anatomy.unembedding is not None
-    found = ablation_loss(replay, anatomy.unembedding, replay.residual[:-1])
-    assert found.is_whole
-    assert np.isnan(found.kl).all()
+    actual = ablation_loss(replay, anatomy.unembedding, replay.residual[:-1])
+    assert actual.is_whole
+    assert np.isnan(actual.kl).all()
     result = run(tokens=1)
-    result.put("ablation", found)
+    result.put("ablation", actual)
     assert reading_of([result], SummarySettings()).get(METRIC) is None
 
 
@@ -137,9 +137,9 @@ def test_the_layers_that_cost_least(kl: list[float], noise: float, spare: list[i
     assert of(kl, noise).spare_layers == spare
 
 
-def pooled(*found: Ablation) -> tuple[ReducedAblation, Reading]:
+def pooled(*actual: Ablation) -> tuple[ReducedAblation, Reading]:
     results = []
-    for number, one in enumerate(found):
+    for number, one in enumerate(actual):
         result = run(f"text {number}", tokens=one.kl.shape[1], layers=len(one.kl))
         result.put("ablation", one)
         results.append(result)
@@ -180,9 +180,9 @@ def test_the_words_say_for_how_many_of_them_the_loss_falls() -> None:
     kl = np.repeat(np.array([[0.3], [0.2], [0.01], [0.4]], np.float32), 4, axis=1)
     loss = np.repeat(np.array([[-0.5], [0.2], [-0.3], [0.4]], np.float32), 4, axis=1)
     value, reading = pooled(ablation(loss, kl=kl))
-    (found,) = METRIC.evidence(value, reading)
-    assert (found.count, found.layers) == (3, (0, 1, 3))
-    assert found.meaning == "that change the output when left out (the loss falls without 1)"
+    (row,) = METRIC.evidence(value, reading)
+    assert (row.count, row.layers) == (3, (0, 1, 3))
+    assert row.meaning == "that change the output when left out (the loss falls without 1)"
     line, together = METRIC.findings(value, reading)[2:4]
     assert (line.title, line.value) == ("Layers that change the output", "3 of 4")
     assert "the loss falls without 1 of them" in line.remark
@@ -195,17 +195,17 @@ def test_the_words_say_for_how_many_of_them_the_loss_falls() -> None:
 
 def test_a_count_of_an_older_record_is_unknown() -> None:
     value, reading = pooled(of([0.3, 0.2, 0.01]))
-    (found,) = METRIC.evidence(replace(value, output=None), reading)
-    assert (found.count, found.reason) == (None, "it was recorded before its KL was kept")
+    (row,) = METRIC.evidence(replace(value, output=None), reading)
+    assert (row.count, row.reason) == (None, "it was recorded before its KL was kept")
     assert "kl" not in METRIC.summary(replace(value, output=None), reading)
     assert METRIC.pool([value, replace(value, output=None)], reading).output is None
 
 
 def test_the_bar_is_a_twentieth_of_a_nat_or_twice_the_noise() -> None:
     value, reading = pooled(of([0.3, CHANGED, 0.041, 0.08]))
-    (found,) = METRIC.evidence(value, reading)
-    assert (found.count, found.low, found.high) == (3, 2, 4)
-    assert found.reason == "3 change it by 0.05 nats or more, 4 by 0.04"
+    (row,) = METRIC.evidence(value, reading)
+    assert (row.count, row.low, row.high) == (3, 2, 4)
+    assert row.reason == "3 change it by 0.05 nats or more, 4 by 0.04"
     value, reading = pooled(of([0.3, CHANGED, 0.041, 0.08], noise=0.03))
-    (found,) = METRIC.evidence(value, reading)
-    assert (found.count, found.layers) == (2, (0, 3))
+    (row,) = METRIC.evidence(value, reading)
+    assert (row.count, row.layers) == (2, (0, 3))

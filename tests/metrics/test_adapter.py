@@ -30,8 +30,8 @@ LORA = {
 }
 
 
-def measured(base: Path, found: Path | str = "", metrics=RunSettings.metrics) -> Runs:
-    options = {"adapter": str(found)} if found else {}
+def measured(base: Path, result: Path | str = "", metrics=RunSettings.metrics) -> Runs:
+    options = {"adapter": str(result)} if result else {}
     return analyze(
         base, [TEXT, CORPUS[0]], metrics=metrics, progress=False, use_cache=False, **options
     )
@@ -87,12 +87,12 @@ def share(change, stream):
 @pytest.mark.parametrize("name", LORA)
 def test_against_plain_forwards(name, tmp_path) -> None:
     base = tiny_folder(tmp_path, name)
-    found = adapter_of(base, tmp_path / "ad", **LORA[name])
-    change = measured(base, found, "adapter")[0].adapter
+    actual = adapter_of(base, tmp_path / "ad", **LORA[name])
+    change = measured(base, actual, "adapter")[0].adapter
     ids = torch.tensor(tiny_tokenizer()(TEXT)["input_ids"])
     plain = AutoModelForCausalLM.from_pretrained(base).eval()
     merged = AutoModelForCausalLM.from_pretrained(
-        merged_folder(base, found, tmp_path / "merged")
+        merged_folder(base, actual, tmp_path / "merged")
     ).eval()
     off, on = (Recorded(model, name, ids) for model in (plain, merged))
     close = {"rtol": 2e-3, "atol": 2e-5}
@@ -126,8 +126,8 @@ def test_against_plain_forwards(name, tmp_path) -> None:
 )
 def test_one_of_a_single_layer_is_found_there(module, part, layer, tmp_path) -> None:
     base = tiny_folder(tmp_path, "llama")
-    found = adapter_of(base, tmp_path / "ad", target_modules=[module], layers_to_transform=[layer])
-    runs, alone = measured(base, found), measured(base)
+    result = adapter_of(base, tmp_path / "ad", target_modules=[module], layers_to_transform=[layer])
+    runs, alone = measured(base, result), measured(base)
     change = runs[0].adapter
     others = [number for number in range(4) if number != layer]
     other = {"attention": "mlp", "mlp": "attention"}[part]
@@ -154,9 +154,9 @@ def _findings(runs: Runs) -> list:
 
 def test_every_metric_of_a_pass_is_that_of_merged_weights(tmp_path) -> None:
     base = tiny_folder(tmp_path, "llama")
-    found = adapter_of(base, tmp_path / "ad")
-    merged = measured(merged_folder(base, found, tmp_path / "merged"))
-    with_it = measured(base, found)
+    result = adapter_of(base, tmp_path / "ad")
+    merged = measured(merged_folder(base, result, tmp_path / "merged"))
+    with_it = measured(base, result)
     for ours, theirs in zip(with_it, merged, strict=True):
         for metric in OF_THE_PASS:
             one, other = vars(getattr(ours, metric)), vars(getattr(theirs, metric))
@@ -168,9 +168,9 @@ def test_every_metric_of_a_pass_is_that_of_merged_weights(tmp_path) -> None:
 
 def test_it_is_measured_where_no_metrics_are_named(tmp_path) -> None:
     base = tiny_folder(tmp_path, "llama")
-    found = adapter_of(base, tmp_path / "ad")
-    assert "adapter" in measured(base, found)[0].measured
-    assert "adapter" not in measured(base, found, "logit_lens")[0].measured
+    result = adapter_of(base, tmp_path / "ad")
+    assert "adapter" in measured(base, result)[0].measured
+    assert "adapter" not in measured(base, result, "logit_lens")[0].measured
     with pytest.warns(UserWarning, match="the model has no adapter"):
         measured(base, metrics="contributions,adapter")
 
@@ -190,38 +190,38 @@ def _reduced(layer, attention, mlp, stream):
 
 
 def test_what_it_says() -> None:
-    found = _reduced(
+    result = _reduced(
         [0, 0.1, 0.3, 0.2, 0.1, 0.2],
         [0, 0, 0.3, 0, 0, 0],
         [0, 0.1, 0.1, 0.2, 0.1, 0.2],
         [0, 0, 0.1, 0.3, 0.2, 0.2, 0.4],
     )
-    assert found.first == (1, "mlp")
-    assert found.most == (2, "attention")
-    assert found.around_most == range(2, 4)
-    said = {line.title: (line.value, line.remark) for line in adapter.METRIC.findings(found, None)}
+    assert result.first == (1, "mlp")
+    assert result.most == (2, "attention")
+    assert result.around_most == range(2, 4)
+    said = {line.title: (line.value, line.remark) for line in adapter.METRIC.findings(result, None)}
     assert said["Layer that the adapter changes most"][1].endswith("in layers 2 to 3")
     assert said["Stream moved by the adapter"] == (
         "0.4",
         "of |h| without it, at the output; half of that after layer 2",
     )
     assert said["Loss with the adapter"] == ("-0.125 nats", "beside the base's, on these tokens")
-    summary = adapter.METRIC.summary(found, None)
+    summary = adapter.METRIC.summary(result, None)
     assert summary["first"] == {"layer": 1, "part": "mlp"}
 
 
 def test_one_that_changes_nothing() -> None:
-    found = _reduced([0, 0], [0, 0], [0, 0], [0, 0, 0])
-    lines = adapter.METRIC.findings(found, None)
+    result = _reduced([0, 0], [0, 0], [0, 0], [0, 0, 0])
+    lines = adapter.METRIC.findings(result, None)
     assert (lines[0].title, lines[0].value) == ("Changed by the adapter", "no layer")
-    assert adapter.METRIC.summary(found, None)["most"] is None
+    assert adapter.METRIC.summary(result, None)["most"] is None
 
 
 def test_without_a_split_and_a_lens() -> None:
     unknown = [np.nan, np.nan]
-    found = _reduced([0, 0.2], unknown, unknown, [0, 0, 0.2])
-    assert found.first == found.most == (1, "layer")
-    assert [values.title for values in adapter.METRIC.per_layer(found)] == [
+    result = _reduced([0, 0.2], unknown, unknown, [0, 0, 0.2])
+    assert result.first == result.most == (1, "layer")
+    assert [values.title for values in adapter.METRIC.per_layer(result)] == [
         "stream moved",
         "adapter's layer",
     ]
@@ -229,6 +229,6 @@ def test_without_a_split_and_a_lens() -> None:
 
 def test_one_token_has_no_loss() -> None:
     result = run("a", tokens=1)
-    found = adapter.METRIC.reduce(AdapterChange.unknown(4, 1), result, slice(None))
-    assert np.isnan(found.mean_loss_change)
-    assert adapter.METRIC.summary(found, None)["first"] is None
+    actual = adapter.METRIC.reduce(AdapterChange.unknown(4, 1), result, slice(None))
+    assert np.isnan(actual.mean_loss_change)
+    assert adapter.METRIC.summary(actual, None)["first"] is None

@@ -41,9 +41,9 @@ def test_what_is_written_without_a_layer_is_what_the_model_writes_by_itself(name
     anatomy = probe_architecture(model)
     # A longer text has other rotary tables there, to its first token.
     cached = reads_on(model, anatomy) and name != "phi3_longrope"
-    found = write_greedily(model, anatomy, ids[0], 5, EVERY, cached=cached)
+    actual = write_greedily(model, anatomy, ids[0], 5, EVERY, cached=cached)
     expected = [naive_answer(model, ids, 5, layer) for layer in EVERY]
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(actual, expected)
     assert (len({tuple(answer) for answer in expected}) > 2) == (name not in STUBBORN)
 
 
@@ -54,9 +54,9 @@ def test_what_is_written_without_an_mlp_is_what_a_model_without_it_writes(
 ) -> None:
     model, ids = tiny(name), random_ids(9)
     anatomy = probe_architecture(model)
-    found = write_greedily(model, anatomy, ids[0], 4, EVERY, "mlp", cached=cached)
+    actual = write_greedily(model, anatomy, ids[0], 4, EVERY, "mlp", cached=cached)
     expected = [naive_answer(model, ids, 4, layer, "mlp") for layer in EVERY]
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(actual, expected)
 
 
 def test_attention_alone_can_be_left_out_too() -> None:
@@ -100,22 +100,22 @@ def test_a_run_writes_its_answer_without_each_layer(tmp_path) -> None:
     prompt = Prompt("Seven plus five is twelve, and", " twelve, and")
     result: RunResult = engine.run(prompt, RunSettings(metrics=("answers_kept",)))
     model = engine._model.loaded.model
-    found, start = result.get(AnswersKept), result.answer_start
+    actual, start = result.get(AnswersKept), result.answer_start
     count = len(result.tokens) - start
     assert count > 2
     ids = torch.from_numpy(result.tokens.ids[:start])[None]
     clean = naive_answer(model, ids, count)
-    np.testing.assert_array_equal(found.clean[start:], clean)
-    assert (found.clean[:start] == -1).all()
-    assert found.is_unchanged
+    np.testing.assert_array_equal(actual.clean[start:], clean)
+    assert (actual.clean[:start] == -1).all()
+    assert actual.is_unchanged
     for layer in range(LAYERS):
         answer = naive_answer(model, ids, count, layer)
-        np.testing.assert_array_equal(found.without[layer, start:], answer)
+        np.testing.assert_array_equal(actual.without[layer, start:], answer)
         others = np.flatnonzero(answer != clean)
-        assert found.differs_after[layer] == (others[0] if len(others) else count)
-    assert (found.differs_after < count).any()
-    assert not found.clean_right
-    assert (found.right == 0).all()
+        assert actual.differs_after[layer] == (others[0] if len(others) else count)
+    assert (actual.differs_after < count).any()
+    assert not actual.clean_right
+    assert (actual.right == 0).all()
 
 
 @pytest.mark.parametrize("why", ["rows depend on each other", "memory is short"])
@@ -182,35 +182,35 @@ ANSWERS: dict[int | None, list[int]] = {None: [1, 2], 0: [1, 4], 1: [0, 3], 2: [
 
 
 def test_an_answer_is_right_where_its_text_is() -> None:
-    told = Written(ANSWERS)
-    found = compute(told, None)
-    assert told.asked == [[None], [None, 0], [1, 2]]
-    assert told.told[-1] == (8, 8)
-    assert [done for done, _total in told.told] == [2, 4, 6, 8]
-    assert found.clean_right
-    assert found.right.tolist() == [0, 1, 1]
-    assert found.differs_after.tolist() == [1, 0, 2]
-    np.testing.assert_array_equal(found.differs[0], [np.nan, np.nan, 0, 1])
-    assert found.clean.tolist() == found.unchanged.tolist() == [-1, -1, 1, 2]
-    assert found.is_unchanged
-    assert found.chosen == ()
+    reports = Written(ANSWERS)
+    result = compute(reports, None)
+    assert reports.asked == [[None], [None, 0], [1, 2]]
+    assert reports.told[-1] == (8, 8)
+    assert [done for done, _total in reports.told] == [2, 4, 6, 8]
+    assert result.clean_right
+    assert result.right.tolist() == [0, 1, 1]
+    assert result.differs_after.tolist() == [1, 0, 2]
+    np.testing.assert_array_equal(result.differs[0], [np.nan, np.nan, 0, 1])
+    assert result.clean.tolist() == result.unchanged.tolist() == [-1, -1, 1, 2]
+    assert result.is_unchanged
+    assert result.chosen == ()
 
 
 def test_answers_are_known_in_parts_and_go_on_from_them() -> None:
-    told = Written(ANSWERS)
-    whole = compute(told, None)
-    assert told.known[:2] == [None, None]
-    begun = told.known[2]
+    reports = Written(ANSWERS)
+    whole = compute(reports, None)
+    assert reports.known[:2] == [None, None]
+    begun = reports.known[2]
     assert begun is not None
     np.testing.assert_array_equal(begun.right, [0, np.nan, np.nan])
     np.testing.assert_array_equal(begun.without[0], whole.without[0])
     np.testing.assert_array_equal(np.isnan(begun.differs_after), [False, True, True])
     assert not begun.is_whole
     assert whole.is_whole
-    told = Written(ANSWERS)
-    again = compute(told, begun)
-    assert told.asked == [[1, 2]]
-    assert told.told == [(6, 8), (8, 8)]
+    reports = Written(ANSWERS)
+    again = compute(reports, begun)
+    assert reports.asked == [[1, 2]]
+    assert reports.told == [(6, 8), (8, 8)]
     for name, values in vars(whole).items():
         np.testing.assert_array_equal(getattr(again, name), values)
 
@@ -224,13 +224,13 @@ def test_with_some_layers_there_is_no_count_yet() -> None:
 
 
 def test_chosen_layers_are_left_out_alone() -> None:
-    told = Written(ANSWERS, layers="1")
-    found = compute(told, None)
-    assert told.asked == [[None], [None, 1]]
-    assert found.chosen == (1,)
-    np.testing.assert_array_equal(found.right, [np.nan, 1, np.nan])
-    np.testing.assert_array_equal(found.differs_after, [np.nan, 0, np.nan])
-    assert np.isnan(found.differs[[0, 2]]).all()
+    reports = Written(ANSWERS, layers="1")
+    result = compute(reports, None)
+    assert reports.asked == [[None], [None, 1]]
+    assert result.chosen == (1,)
+    np.testing.assert_array_equal(result.right, [np.nan, 1, np.nan])
+    np.testing.assert_array_equal(result.differs_after, [np.nan, 0, np.nan])
+    assert np.isnan(result.differs[[0, 2]]).all()
 
 
 def test_texts_are_compared_by_their_bytes() -> None:
@@ -259,17 +259,17 @@ def answered(
 
 def pooled(*answers: AnswersKept) -> Reading:
     results = []
-    for index, found in enumerate(answers):
-        result = run(seed=index, layers=len(found.right))
-        result.put("answers_kept", found)
+    for index, actual in enumerate(answers):
+        result = run(seed=index, layers=len(actual.right))
+        result.put("answers_kept", actual)
         results.append(result)
     return reading_of(results, SummarySettings())
 
 
 def test_layers_are_ranked_by_how_much_of_the_answer_changes() -> None:
-    found = answered([0, 1, 0], [1, 4, 2])
+    result = answered([0, 1, 0], [1, 4, 2])
     for tokens in (slice(0, None), slice(1, None)):
-        np.testing.assert_allclose(usefulness(found, tokens), [0.75, 0, 0.5])
+        np.testing.assert_allclose(usefulness(result, tokens), [0.75, 0, 0.5])
     # The surest first, and `i` computes the cheapest where there is none yet.
     assert [ranking.name for ranking in RANKINGS] == ["ablation", "answers_kept", "similarity"]
 
@@ -281,21 +281,21 @@ WRONG = answered([0, 0, 0, 1], [4, 4, 2, 3], clean=False)
 
 def test_prompts_are_taken_together() -> None:
     together = pooled(FIRST, SECOND, WRONG)
-    found = together.get(METRIC)
-    summary = METRIC.summary(found, together)
+    result = together.get(METRIC)
+    summary = METRIC.summary(result, together)
     assert summary["clean"] == pytest.approx(2 / 3)
     np.testing.assert_allclose(summary["without"], [0, 1 / 3, 2 / 3, 2 / 3])
     np.testing.assert_allclose(summary["differs_after"], [4 / 3, 3, 10 / 3, 3])
     assert summary["needed"] == [0, 1, 3]
     assert (summary["needed_mean"], summary["needed_interval"]) == (2, None)
     assert (summary["prompts"], summary["tokens"], summary["unchanged_differs"]) == (3, 4, 0)
-    line, floor = METRIC.findings(found, together)
+    line, floor = METRIC.findings(result, together)
     assert line.value == "2 of 3 right"
     assert line.remark == (
         "one needs, on average, 2.0 of 4 layers; one is lost without any of layers 0-1, 3"
     )
     assert floor.value == "the same texts"
-    means = METRIC.means(found, together)
+    means = METRIC.means(result, together)
     assert means == {"answers right": pytest.approx(2 / 3), "layers that answers need": 2}
 
 
@@ -304,13 +304,13 @@ def test_a_layer_that_was_not_left_out_is_not_needed() -> None:
     some.without[1] = -1
     some.chosen = (0, 2)
     together = pooled(some)
-    found = together.get(METRIC)
-    assert found.needed_layers.tolist() == [0]
-    assert found.is_changed.tolist() == [[True, False, False]]
-    summary = METRIC.summary(found, together)
+    result = together.get(METRIC)
+    assert result.needed_layers.tolist() == [0]
+    assert result.is_changed.tolist() == [[True, False, False]]
+    summary = METRIC.summary(result, together)
     np.testing.assert_array_equal(summary["without"], [0, np.nan, 1])
     np.testing.assert_array_equal(summary["differs_after"], [0, np.nan, 4])
-    line, _floor = METRIC.findings(found, together)
+    line, _floor = METRIC.findings(result, together)
     assert line.remark.endswith("; of layers 0, 2 (2 of 3)")
 
 
@@ -319,27 +319,27 @@ def test_what_the_batch_alone_changes_is_told() -> None:
     moved.unchanged = moved.unchanged.copy()
     moved.unchanged[-1] = 9
     together = pooled(answered([1, 1], [4, 4]), moved)
-    found = together.get(METRIC)
-    line, floor = METRIC.findings(found, together)
+    result = together.get(METRIC)
+    line, floor = METRIC.findings(result, together)
     assert line.remark == "none is lost without any one layer"
     assert floor.value == "1 of 2 differ"
-    assert METRIC.summary(found, together)["unchanged_differs"] == 1
+    assert METRIC.summary(result, together)["unchanged_differs"] == 1
 
 
 def evidence_of(*answers: AnswersKept) -> Evidence:
     together = pooled(*answers)
-    (found,) = METRIC.evidence(together.get(METRIC), together)
-    assert (found.kind, found.measure) == ("causal", "answers_kept")
-    return found
+    (row,) = METRIC.evidence(together.get(METRIC), together)
+    assert (row.kind, row.measure) == ("causal", "answers_kept")
+    return row
 
 
 def test_the_evidence_is_the_mean_number_of_layers_that_a_right_answer_needs() -> None:
-    found = evidence_of(FIRST, SECOND)
+    row = evidence_of(FIRST, SECOND)
     # 0 is needed by both, 1 and 3 by one each: two by each, not three.
-    assert (found.count, found.low, found.high, found.firm) == (2, 2, 2, True)
-    assert found.layers == (0, 1)
-    assert found.curve is not None
-    assert found.curve.values == (1, 0.5, 0, 0.5)
+    assert (row.count, row.low, row.high, row.firm) == (2, 2, 2, True)
+    assert row.layers == (0, 1)
+    assert row.curve is not None
+    assert row.curve.values == (1, 0.5, 0, 0.5)
     # What the model does not know needs no layer.
     assert evidence_of(FIRST, SECOND, WRONG).count == 2
 
@@ -356,44 +356,44 @@ def test_one_more_prompt_makes_no_more_layers() -> None:
 def test_one_answer_that_needs_more_moves_the_mean() -> None:
     most = answered([0, 0, 0, 0], [0, 0, 0, 0])
     none = answered([1, 1, 1, 1], [4, 4, 4, 4])
-    found = evidence_of(most, none, none)
+    row = evidence_of(most, none, none)
     # 4 / 3; without the first 0, without another 2.
-    assert (found.count, found.low, found.high, found.firm) == (1, 0, 2, False)
-    assert found.reason == "one answer moves it from 1.3 to 0.0 layers"
+    assert (row.count, row.low, row.high, row.firm) == (1, 0, 2, False)
+    assert row.reason == "one answer moves it from 1.3 to 0.0 layers"
 
 
 def test_the_interval_is_of_right_answers_drawn_again() -> None:
     needs = np.array([1, 3, 2, 5, 4, 1])
     answers = [answered([float(layer >= n) for layer in range(6)], [4] * 6) for n in needs]
     together = pooled(*answers, replace(answers[0], clean_right=False))
-    found = together.get(METRIC)
-    low, high = METRIC.summary(found, together)["needed_interval"]
+    result = together.get(METRIC)
+    low, high = METRIC.summary(result, together)["needed_interval"]
     # Plain quantiles of draws of its own are narrower than the expanded ones.
     rng = np.random.default_rng(1)
     means = rng.choice(needs, (4000, len(needs))).mean(axis=1)
     inner, outer = np.quantile(means, [[0.025, 0.975], [0.001, 0.999]])
     assert outer[0] <= low <= inner[0] < needs.mean() < inner[1] <= high <= outer[1]
-    (evidence,) = METRIC.evidence(found, together)
+    (evidence,) = METRIC.evidence(result, together)
     assert (evidence.low, evidence.high) == (math.floor(low + 0.5), math.floor(high + 0.5))
     ends = f"{round(low, 1):g} to {round(high, 1):g} layers"
     assert evidence.reason == f"the 95% interval over prompts is {ends}"
     assert evidence.interval == (low, high)
-    assert found.needed_interval(0) == found.needed_interval(0)
+    assert result.needed_interval(0) == result.needed_interval(0)
     four = pooled(*answers[:4])
     assert METRIC.summary(four.get(METRIC), four)["needed_interval"] is None
 
 
 def test_the_highest_count_is_of_layers_that_change_the_text_of_a_right_answer() -> None:
     longer = answered([0, 1, 1, 0], [0, 3, 3, 2])
-    found = evidence_of(longer, longer, longer)
-    assert (found.count, found.low, found.high) == (2, 2, 4)
-    assert found.reason == "without 4 layers its text changes, without 2 it is wrong"
+    row = evidence_of(longer, longer, longer)
+    assert (row.count, row.low, row.high) == (2, 2, 4)
+    assert row.reason == "without 4 layers its text changes, without 2 it is wrong"
 
 
 def test_one_right_answer_is_no_range() -> None:
-    found = evidence_of(FIRST)
-    assert (found.count, found.low, found.high, found.firm) == (2, 2, 2, False)
-    assert found.reason == "it is of one answer alone"
+    row = evidence_of(FIRST)
+    assert (row.count, row.low, row.high, row.firm) == (2, 2, 2, False)
+    assert row.reason == "it is of one answer alone"
 
 
 @pytest.mark.parametrize(
@@ -405,8 +405,8 @@ def test_one_right_answer_is_no_range() -> None:
     ],
 )
 def test_where_there_is_no_count_it_says_why(changes: dict[str, object], reason: str) -> None:
-    found = evidence_of(replace(FIRST, **changes))  # type: ignore[arg-type]
-    assert (found.count, found.low, found.high, found.reason) == (None, None, None, reason)
+    row = evidence_of(replace(FIRST, **changes))  # type: ignore[arg-type]
+    assert (row.count, row.low, row.high, row.reason) == (None, None, None, reason)
 
 
 def test_answers_of_a_model_that_knows_none() -> None:
@@ -433,6 +433,6 @@ def test_a_layer_that_writes_nothing_loses_nothing() -> None:
         blocks(model)[2].self_attn.o_proj.weight.zero_()
         blocks(model)[2].mlp.down_proj.weight.zero_()
     anatomy = probe_architecture(model)
-    found = write_greedily(model, anatomy, ids[0], 5, EVERY)
-    np.testing.assert_array_equal(found[3], found[0])
-    assert (found[[1, 2]] != found[0]).any()
+    result = write_greedily(model, anatomy, ids[0], 5, EVERY)
+    np.testing.assert_array_equal(result[3], result[0])
+    assert (result[[1, 2]] != result[0]).any()

@@ -37,7 +37,7 @@ fast_model = pytest.mark.parametrize("name", sorted(SLOTS.keys() - {"inkling2_lo
 def in_order(model):
     """The same model, with its calls of blocks in order, as the naive functions want it."""
     lists = [module for module in model.modules() if isinstance(module, torch.nn.ModuleList)]
-    blocks = {block for found in lists for block in found if hasattr(block, "self_attn")}
+    blocks = {block for result in lists for block in result if hasattr(block, "self_attn")}
     order = []
     handles = [
         block.register_forward_pre_hook(lambda module, _args: order.append(module))
@@ -106,8 +106,8 @@ def test_layers_are_left_out(name, left_out):
     expected = naive.naive_without(model, ids, left_out)
     with torch.no_grad():
         end = without_first(replay, left_out, [len(left_out)])[0]
-        found = anatomy.unembedding.logits(end).log_softmax(dim=-1)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-5)
+        actual = anatomy.unembedding.logits(end).log_softmax(dim=-1)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=2e-5)
     traced = []
     trace(model, anatomy, ids[0], traced.append, skipped=[Skip(layer) for layer in left_out])
     streams = [traced[0].h, *(layer.h_next for layer in traced)]
@@ -120,11 +120,11 @@ def test_layers_are_left_out(name, left_out):
 def test_skip_effects_against_one_forward_a_layer(name):
     model, ids, anatomy, replay = prepared(name)
     skipped = skipped_residuals(anatomy, replay, "layer")
-    found = skip_effects(replay, anatomy.unembedding, skipped, [8, 5])
+    actual = skip_effects(replay, anatomy.unembedding, skipped, [8, 5])
     expected, output = naive.naive_skip_effects(model, ids, [8, 5])
-    np.testing.assert_allclose(found.layers, expected, rtol=2e-4, atol=2e-5)
-    np.testing.assert_allclose(found.output, output, rtol=2e-4, atol=2e-5)
-    assert found.floor < 1e-4
+    np.testing.assert_allclose(actual.layers, expected, rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(actual.output, output, rtol=2e-4, atol=2e-5)
+    assert actual.floor < 1e-4
 
 
 @fast_model
@@ -133,9 +133,9 @@ def test_what_is_erased_is_gone_from_all_that_is_read_later(name):
     count, start = replay.n_layers, 7
     means = [stream.mean(dim=0) for stream in replay.residual]
     baseline = [anatomy.state(depth, means.__getitem__) for depth in range(count + 1)]
-    found = residual_erasure(replay, anatomy.unembedding, baseline, answer_start=start)
+    actual = residual_erasure(replay, anatomy.unembedding, baseline, answer_start=start)
     clean = naive.probabilities(model, ids)
-    expected = np.zeros_like(found.effect)
+    expected = np.zeros_like(actual.effect)
     for depth in range(count + 1):
         for token in range(ids.shape[1] - 1):
             streams = [stream.clone() for stream in replay.residual]
@@ -144,18 +144,20 @@ def test_what_is_erased_is_gone_from_all_that_is_read_later(name):
             output = given(model, name, ids, streams, depth).double().softmax(dim=-1)
             far = (output - clean)[start - 1 : -1].norm(dim=-1)
             expected[depth, token] = far.max()
-    np.testing.assert_allclose(found.effect[:, :-1], expected[:, :-1], rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(actual.effect[:, :-1], expected[:, :-1], rtol=2e-4, atol=2e-5)
     assert expected.max() > 0.01
 
 
 @fast_model
 def test_context_depth_against_one_forward_a_depth(name):
     model, ids, anatomy, replay = prepared(name)
-    found = context_depth(replay, anatomy.unembedding, 6)
+    actual = context_depth(replay, anatomy.unembedding, 6)
     clean = naive.token_losses(model, ids)
     for depth in range(replay.n_layers + 1):
         expected = naive.naive_context_losses(model, ids, 6, depth) - clean
-        np.testing.assert_allclose(found.loss_change[depth, 5:], expected[5:], rtol=2e-4, atol=2e-5)
+        np.testing.assert_allclose(
+            actual.loss_change[depth, 5:], expected[5:], rtol=2e-4, atol=2e-5
+        )
 
 
 @fast_model
@@ -171,16 +173,16 @@ def test_the_lens_reads_a_depth_as_if_no_later_layer_ran(name):
             streams = [replay.residual[min(at, depth)] for at in range(replay.n_layers + 1)]
         expected = given(model, name, ids, streams, replay.n_layers)
         torch.testing.assert_close(read, expected.float(), rtol=1e-4, atol=1e-5)
-    found = divergence(anatomy.unembedding, depths)
-    assert found.divergence.max() > 0.01
-    assert found.divergence[-1].max() == 0.0
+    actual = divergence(anatomy.unembedding, depths)
+    assert actual.divergence.max() > 0.01
+    assert actual.divergence[-1].max() == 0.0
 
 
 @pytest.mark.parametrize("name", ["dory", "inkling2", "looped_injected"])
 def test_integrated_gradients_against_gradients_of_ordinary_forwards(name):
     model, ids, anatomy, replay = prepared(name)
     start, layer, steps = 7, 1, 4
-    found = integrated_gradients(
+    result = integrated_gradients(
         replay, anatomy.unembedding, start, steps=steps, layers=[layer]
     ).attribution[layer]
     means = [stream.mean(dim=0) for stream in replay.residual]
@@ -199,8 +201,8 @@ def test_integrated_gradients_against_gradients_of_ordinary_forwards(name):
                 shares += (gradient * (stream - mean)).sum(dim=-1).double() / steps
     # The path is float32, and Dory's random norms magnify its rounding.
     near = 5e-3 if name == "dory" else 1e-4
-    np.testing.assert_allclose(found, shares, rtol=2e-3, atol=near * shares.abs().max())
-    assert np.isfinite(found).all()
+    np.testing.assert_allclose(result, shares, rtol=2e-3, atol=near * shares.abs().max())
+    assert np.isfinite(result).all()
 
 
 def test_16_bit_weights_compute_in_float32_between_layers_too():
@@ -208,7 +210,7 @@ def test_16_bit_weights_compute_in_float32_between_layers_too():
     model, ids = fresh(name).to(torch.bfloat16), random_ids(12)
     narrow = probe_architecture(model)
     replay = Replay(model, narrow, ids[0])
-    found = integrated_gradients(replay, narrow.unembedding, 7, layers=[1], steps=2)
+    actual = integrated_gradients(replay, narrow.unembedding, 7, layers=[1], steps=2)
     wide = fresh(name)
     wide.load_state_dict(model.state_dict())
     anatomy = probe_architecture(wide)
@@ -216,7 +218,7 @@ def test_16_bit_weights_compute_in_float32_between_layers_too():
     exact.states = [states.float() for states in replay.states]
     expected = integrated_gradients(exact, anatomy.unembedding, 7, layers=[1], steps=2)
     largest = np.abs(expected.attribution[1]).max()
-    np.testing.assert_allclose(found.attribution[1], expected.attribution[1], atol=0.05 * largest)
+    np.testing.assert_allclose(actual.attribution[1], expected.attribution[1], atol=0.05 * largest)
 
 
 def test_a_model_that_takes_no_gradients_of_early_passes_is_refused():
@@ -231,8 +233,8 @@ def test_what_is_written_without_a_layer_is_what_the_model_writes_by_itself(name
     every = [None, *range(replay.n_layers)]
     expected = [naive.naive_answer(model, ids, 3, layer) for layer in every]
     for cached in (True, False) if reads_on(model, anatomy) else (False,):
-        found = write_greedily(model, anatomy, ids[0], 3, every, cached=cached)
-        np.testing.assert_array_equal(found, expected)
+        actual = write_greedily(model, anatomy, ids[0], 3, every, cached=cached)
+        np.testing.assert_array_equal(actual, expected)
     assert len({tuple(answer) for answer in expected}) > 2
 
 

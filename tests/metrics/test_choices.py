@@ -102,10 +102,10 @@ def test_chosen_tokens_and_depths_are_erased_as_all_are(
     rows, columns = part.depths, part.erased
     places = np.ix_(rows, columns)
     np.testing.assert_allclose(part.effect[places], whole[places], rtol=2e-4, atol=2e-5)
-    known = np.zeros_like(part.effect, bool)
-    known[places] = True
-    known[:, -1] = True
-    assert (np.isfinite(part.effect) == known).all()
+    is_known = np.zeros_like(part.effect, bool)
+    is_known[places] = True
+    is_known[:, -1] = True
+    assert (np.isfinite(part.effect) == is_known).all()
     assert part.is_whole
     assert (part.choice_words == "") == (not depths and not tokens)
 
@@ -150,7 +150,7 @@ def searched(
     class Known:
         n_layers, n_tokens = len(effects) - 1, effects.shape[1]
 
-    found = residual_erasure(
+    result = residual_erasure(
         Known(),
         None,
         [],
@@ -158,7 +158,7 @@ def searched(
         threshold=0.1,
         **how,  # type: ignore[arg-type]
     )
-    return found, eraser.asked
+    return result, eraser.asked
 
 
 def falling(depths: int, tokens: int, seed: int = 0) -> np.ndarray:
@@ -176,29 +176,31 @@ def test_bisecting_finds_what_all_depths_say_where_effects_fall(
     depths: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     effects = falling(depths, 30)
-    found, asked_for = searched(effects, monkeypatch)
+    actual, asked_for = searched(effects, monkeypatch)
     whole = ResidualErasure(effects.astype(np.float32), 26, 0.0)
     expected = whole.until(0.1)
     assert {-1, depths - 1} <= set(expected[:-1])
-    np.testing.assert_array_equal(found.until(0.1), expected)
-    assert found.disagreeing == 0
-    assert found.is_whole
+    np.testing.assert_array_equal(actual.until(0.1), expected)
+    assert actual.disagreeing == 0
+    assert actual.is_whole
     most = int(np.ceil(np.log2(depths + 1))) + 2
     assert len(asked_for) == len(set(asked_for)) <= most * 29
     assert depths < 31 or len(asked_for) < depths * 29 / 3
-    known = np.isfinite(found.effect[:, :-1])
-    np.testing.assert_allclose(found.effect[:, :-1][known], effects[:, :-1][known], rtol=1e-6)
-    assert known.sum() == len(asked_for)
+    is_finite = np.isfinite(actual.effect[:, :-1])
+    np.testing.assert_allclose(
+        actual.effect[:, :-1][is_finite], effects[:, :-1][is_finite], rtol=1e-6
+    )
+    assert is_finite.sum() == len(asked_for)
 
 
 def test_bisecting_looks_at_chosen_depths_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     effects, chosen = falling(31, 12), tuple(range(0, 31, 4))
-    found, asked_for = searched(effects, monkeypatch, chosen=chosen, tokens=(2, 6))
+    result, asked_for = searched(effects, monkeypatch, chosen=chosen, tokens=(2, 6))
     assert {depth for depth, _ in asked_for} <= set(chosen)
     assert {tokens for _, tokens in asked_for} == {(2,), (6,)}
     for token in (2, 6):
         last = max((depth for depth in chosen if effects[depth, token] >= 0.1), default=-1)
-        assert found.until(0.1)[token] == last
+        assert result.until(0.1)[token] == last
 
 
 def test_bisecting_says_where_an_effect_rises_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,13 +223,15 @@ def test_a_real_search_has_the_effects_of_the_places_that_it_looks_at() -> None:
     baseline = [residual.mean(dim=0) for residual in replay.residual]
     whole = residual_erasure(replay, unembedding, baseline, 9)
     threshold = float(np.median(whole.effect[:, :-1]))
-    found = residual_erasure(replay, unembedding, baseline, 9, threshold=threshold)
-    known = np.isfinite(found.effect)
-    np.testing.assert_allclose(found.effect[known], whole.effect[known], rtol=1e-4, atol=1e-6)
+    result = residual_erasure(replay, unembedding, baseline, 9, threshold=threshold)
+    is_finite = np.isfinite(result.effect)
+    np.testing.assert_allclose(
+        result.effect[is_finite], whole.effect[is_finite], rtol=1e-4, atol=1e-6
+    )
     reaches = whole.effect >= threshold
     steady = (np.diff(reaches.astype(int), axis=0) <= 0).all(axis=0)
     assert steady.sum() > 3
-    np.testing.assert_array_equal(found.until(threshold)[steady], whole.until(threshold)[steady])
+    np.testing.assert_array_equal(result.until(threshold)[steady], whole.until(threshold)[steady])
 
 
 def few_matter(depths: int, tokens: int) -> np.ndarray:
@@ -245,22 +249,24 @@ def test_spans_find_what_all_depths_say_where_effects_fall(
     depths: int, span: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for effects in (falling(depths, 30), few_matter(depths, 30)):
-        found, asked_for = searched(effects, monkeypatch, span=span)
+        actual, asked_for = searched(effects, monkeypatch, span=span)
         expected = ResidualErasure(effects.astype(np.float32), 26, 0.0).until(0.1)
-        np.testing.assert_array_equal(found.until(0.1), expected)
-        assert (found.disagreeing, found.is_whole, found.settled) == (0, True, 29)
+        np.testing.assert_array_equal(actual.until(0.1), expected)
+        assert (actual.disagreeing, actual.is_whole, actual.settled) == (0, True, 29)
         assert len(asked_for) == len(set(asked_for))
         singles = {(depth, tokens[0]) for depth, tokens in asked_for if len(tokens) == 1}
-        known = np.isfinite(found.effect[:, :-1])
-        assert set(zip(*np.nonzero(known), strict=True)) == singles
-        np.testing.assert_allclose(found.effect[:, :-1][known], effects[:, :-1][known], rtol=1e-6)
+        is_finite = np.isfinite(actual.effect[:, :-1])
+        assert set(zip(*np.nonzero(is_finite), strict=True)) == singles
+        np.testing.assert_allclose(
+            actual.effect[:, :-1][is_finite], effects[:, :-1][is_finite], rtol=1e-6
+        )
 
 
 def test_spans_ask_little_where_few_tokens_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     effects = few_matter(31, 300)
     bisected, one_by_one = searched(effects, monkeypatch)
-    found, asked_for = searched(effects, monkeypatch, span=64)
-    np.testing.assert_array_equal(found.until(0.1), bisected.until(0.1))
+    result, asked_for = searched(effects, monkeypatch, span=64)
+    np.testing.assert_array_equal(result.until(0.1), bisected.until(0.1))
     assert len(asked_for) < len(one_by_one) / 10
     # A quiet span asks log2 of its depths, and on the tokens that are drawn.
     quiet = [tokens for _, tokens in asked_for if tokens[0] >= 128 and tokens[-1] < 192]
@@ -270,8 +276,8 @@ def test_spans_ask_little_where_few_tokens_matter(monkeypatch: pytest.MonkeyPatc
 def test_spans_ask_a_third_more_where_all_tokens_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     effects = np.full((31, 65), 0.5)
     effects[:, -1] = 0
-    found, asked_for = searched(effects, monkeypatch, span=64)
-    assert (found.until(0.1)[:-1] == 30).all()
+    result, asked_for = searched(effects, monkeypatch, span=64)
+    assert (result.until(0.1)[:-1] == 30).all()
     assert len(asked_for) <= 5 * (64 + 16 + 4 + 1) + 3 * 8
 
 
@@ -296,24 +302,26 @@ def test_spans_say_where_a_token_has_more_effect_than_its_span(
 ) -> None:
     effects = np.full((31, 65), 0.5)
     effects[:, -1] = 0
-    found, _ = searched(effects, monkeypatch, Cancelling, span=64)
-    assert found.disagreeing == found.checks > 0
-    assert f"{found.disagreeing} of {found.checks} checks elsewhere disagree" in found.choice_words
+    result, _ = searched(effects, monkeypatch, Cancelling, span=64)
+    assert result.disagreeing == result.checks > 0
+    assert (
+        f"{result.disagreeing} of {result.checks} checks elsewhere disagree" in result.choice_words
+    )
     others = searched(effects, monkeypatch, Cancelling, span=64, seed=5)[0]
     again = searched(effects, monkeypatch, Cancelling, span=64)[0]
-    np.testing.assert_array_equal(again.effect, found.effect)
-    assert (np.isfinite(others.effect) != np.isfinite(found.effect)).any()
+    np.testing.assert_array_equal(again.effect, result.effect)
+    assert (np.isfinite(others.effect) != np.isfinite(result.effect)).any()
 
 
 def test_spans_look_at_chosen_depths_and_tokens_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     effects, chosen, drawn = falling(31, 40), tuple(range(0, 31, 4)), (2, 6, 11, 13, 30)
-    found, asked_for = searched(effects, monkeypatch, chosen=chosen, tokens=drawn, span=4)
+    result, asked_for = searched(effects, monkeypatch, chosen=chosen, tokens=drawn, span=4)
     assert {depth for depth, _ in asked_for} <= set(chosen)
     assert {token for _, tokens in asked_for for token in tokens} == set(drawn)
     assert (2, 6, 11, 13) in {tokens for _, tokens in asked_for}
     for token in drawn:
         last = max((depth for depth in chosen if effects[depth, token] >= 0.1), default=-1)
-        assert found.until(0.1)[token] == last
+        assert result.until(0.1)[token] == last
 
 
 def test_spans_that_are_done_are_not_searched_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,28 +353,30 @@ def test_spans_of_a_model_find_what_its_map_says(
     baseline = [residual.mean(dim=0) for residual in replay.residual]
     whole = residual_erasure(replay, unembedding, baseline, 18)
     threshold = float(np.quantile(whole.effect[:, :-1], 0.75))
-    told: list[tuple[Place, float]] = []
+    reports: list[tuple[Place, float]] = []
     measured = _Eraser.effects
 
     def effects(self: _Eraser, places: Sequence[Place], *floor: bool) -> torch.Tensor:
-        found = measured(self, places, *floor)
-        told.extend(zip(places, found.tolist(), strict=True))
-        return found
+        result = measured(self, places, *floor)
+        reports.extend(zip(places, result.tolist(), strict=True))
+        return result
 
     monkeypatch.setattr(_Eraser, "effects", effects)
-    found = residual_erasure(replay, unembedding, baseline, 18, threshold=threshold, span=8)
-    known = np.isfinite(found.effect)
-    np.testing.assert_allclose(found.effect[known], whole.effect[known], rtol=1e-3, atol=1e-6)
-    assert found.floor < 1e-5
+    result = residual_erasure(replay, unembedding, baseline, 18, threshold=threshold, span=8)
+    is_finite = np.isfinite(result.effect)
+    np.testing.assert_allclose(
+        result.effect[is_finite], whole.effect[is_finite], rtol=1e-3, atol=1e-6
+    )
+    assert result.floor < 1e-5
     # The assumptions hold of most tokens: effects fall, and no quiet span hides one.
     reaches = whole.effect >= threshold
     holds = (np.diff(reaches.astype(int), axis=0) <= 0).all(axis=0)
-    for (depth, tokens), effect in told:
+    for (depth, tokens), effect in reports:
         if effect < threshold:
             holds[list(tokens)] &= ~reaches[depth, list(tokens)]
     assert holds.sum() > 12
-    np.testing.assert_array_equal(found.until(threshold)[holds], whole.until(threshold)[holds])
-    assert found.disagreeing == 0 or not holds.all()
+    np.testing.assert_array_equal(result.until(threshold)[holds], whole.until(threshold)[holds])
+    assert result.disagreeing == 0 or not holds.all()
 
 
 def test_spans_run_few_layers_where_few_tokens_matter() -> None:
@@ -379,8 +389,8 @@ def test_spans_run_few_layers_where_few_tokens_matter() -> None:
 
     def until(**how: object) -> tuple[np.ndarray, int]:
         before = replay.evaluations
-        found = residual_erasure(replay, anatomy.unembedding, baseline, 54, **how)  # type: ignore[arg-type]
-        return found.until(0.02), replay.evaluations - before
+        actual = residual_erasure(replay, anatomy.unembedding, baseline, 54, **how)  # type: ignore[arg-type]
+        return actual.until(0.02), replay.evaluations - before
 
     expected, _ = until()
     assert expected[40] >= 0
@@ -398,9 +408,9 @@ def test_tokens_are_erased_together_as_in_one_forward(name: str) -> None:
     torch.manual_seed(1)
     baseline = [torch.randn(residual.shape[1]) for residual in replay.residual]
     places = [(0, (2, 3, 4)), (0, (7,)), (2, (1, 5)), (2, (3, 4, 5, 6)), (replay.n_layers, (8, 9))]
-    found = _Eraser(replay, unembedding, baseline, 9).effects(places)
+    actual = _Eraser(replay, unembedding, baseline, 9).effects(places)
     expected = naive_erasures(model, ids, baseline, 9, places)
-    np.testing.assert_allclose(found.numpy(), expected, rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=2e-4, atol=2e-5)
     assert expected.max() > 0.01
 
 
@@ -444,14 +454,14 @@ def test_checks_of_a_block_count_once_it_is_done(monkeypatch: pytest.MonkeyPatch
 def test_a_search_says_until_where_and_has_no_largest_effects(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found, _ = searched(falling(31, 12), monkeypatch)
-    until = found.until(0.1)[: found.answer_start]
+    actual, _ = searched(falling(31, 12), monkeypatch)
+    until = actual.until(0.1)[: actual.answer_start]
     result = random_result(layers=30, tokens=12)
-    result.put(METRIC.name, found)
+    result.put(METRIC.name, actual)
     pooled = reading_of([result], SummarySettings())
     lines = METRIC.findings(pooled.get(METRIC), pooled)
     assert f"last {until.max()}" in " ".join(line.value for line in lines)
-    assert f"of {found.answer_start} do" in " ".join(line.remark for line in lines)
+    assert f"of {actual.answer_start} do" in " ".join(line.remark for line in lines)
     assert METRIC.per_layer(pooled.get(METRIC)) == []
 
 
@@ -460,11 +470,11 @@ def test_an_eraser_takes_places_in_any_depths() -> None:
     baseline = [residual.mean(dim=0) for residual in replay.residual]
     whole = naive_erasure(model, ids, baseline, 9)
     places = [(0, 7), (2, 3), (2, 12), (4, 8)]
-    found = _Eraser(replay, unembedding, baseline, 9).effects(
+    actual = _Eraser(replay, unembedding, baseline, 9).effects(
         [(depth, (token,)) for depth, token in places]
     )
     expected = [whole[place] for place in places]
-    np.testing.assert_allclose(found.numpy(), expected, rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(actual.numpy(), expected, rtol=2e-4, atol=2e-5)
 
 
 def test_tokens_are_drawn_from_all_over_the_prompt() -> None:

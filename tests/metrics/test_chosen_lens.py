@@ -42,13 +42,13 @@ def with_lenses(seed: int = 0, **how: Any) -> RunResult:
 
 def replanted(result: RunResult, lens: str) -> RunResult:
     """A run without fitted lenses whose own logit lens and settling have a lens's arrays."""
-    found = result.get(LENS_CLASSES[lens])
-    assert isinstance(found, FittedLens)
+    actual = result.get(LENS_CLASSES[lens])
+    assert isinstance(actual, FittedLens)
     planted = replace(result)
     planted.drop([LENS_METRICS[name] for name in FITTED])
-    arrays = {name: getattr(found, name).copy() for name in LogitLens.shapes()}
-    planted.put("logit_lens", LogitLens(**arrays, vocabulary=dict(found.vocabulary)))
-    planted.put("settling", Settling(found.divergence.copy()))
+    arrays = {name: getattr(actual, name).copy() for name in LogitLens.shapes()}
+    planted.put("logit_lens", LogitLens(**arrays, vocabulary=dict(actual.vocabulary)))
+    planted.put("settling", Settling(actual.divergence.copy()))
     return planted
 
 
@@ -61,10 +61,10 @@ def test_every_quantity_is_that_of_a_run_whose_logit_lens_read_it(lens: str, fir
     plain = replace(settings, lens="logit")
 
     # What a metric of a fitted lens finds itself, the planted runs lack.
-    found, missing = (
+    actual, missing = (
         {line.title for line in findings(reading_of(runs, plain))} for runs in (results, planted)
     )
-    their_own = found - missing
+    their_own = actual - missing
 
     ours, theirs = reading_of(results, settings), reading_of(planted, plain)
     assert ours.depths == theirs.depths
@@ -101,14 +101,14 @@ def test_the_verdict_is_that_of_the_lens(lens: str) -> None:
     assert issubclass(kind, FittedLens)
     result.put(LENS_METRICS[lens], smooth_lens(kind, result))
     settings = SummarySettings(lens=lens)
-    found = {measure.measure: measure for measure in verdict([result], settings).evidence}
+    actual = {measure.measure: measure for measure in verdict([result], settings).evidence}
     planted = verdict([replanted(result, lens)], SummarySettings())
     for measure in planted.evidence:
-        assert found[measure.measure].count == measure.count
+        assert actual[measure.measure].count == measure.count
     # The logit lens, whose values are random, is what it is weighed against.
     logit = {measure.measure: measure for measure in verdict([result], SummarySettings()).evidence}
-    low, high = sorted((logit["kl"].count, found["kl"].count))
-    assert found["kl"].low <= low < high <= found["kl"].high
+    low, high = sorted((logit["kl"].count, actual["kl"].count))
+    assert actual["kl"].low <= low < high <= actual["kl"].high
 
 
 @pytest.mark.parametrize("lens", FITTED)
@@ -187,11 +187,11 @@ def test_a_depth_without_a_map_is_never_where_a_rule_crosses() -> None:
     for depth in (0, 1):
         lens.kl[depth] = lens.overlap[depth] = lens.entropy[depth] = np.nan
         lens.top_ids[depth] = -1
-    found = {depth.rule: depth.layer for depth in reading_of([result], settings).depths}
-    assert found["overlap"] == max(2, whole["overlap"])
+    actual = {depth.rule: depth.layer for depth in reading_of([result], settings).depths}
+    assert actual["overlap"] == max(2, whole["overlap"])
     # Of the values that are left the largest is smaller.
     kl = lens.kl[2:layers, 0]
-    assert whole["kl"] < found["kl"] == 2 + int(np.argmax(kl < 0.5 * kl.max()))
+    assert whole["kl"] < actual["kl"] == 2 + int(np.argmax(kl < 0.5 * kl.max()))
     assert "prediction_depth" in summary_dict([result], settings)
     lens.kl[-1] = np.nan
     assert reading_of([result], settings).depth("kl").layer is None

@@ -42,19 +42,19 @@ def measured(model, start=START, **options):
 def test_against_one_forward_a_depth(name):
     model = tiny(name)
     ids, anatomy, replay = replayed(model)
-    found = context_depth(replay, anatomy.unembedding, START)
+    actual = context_depth(replay, anatomy.unembedding, START)
     clean = token_losses(model, ids)
     for depth in range(replay.n_layers + 1):
         expected = naive_context_losses(model, ids, START, depth) - clean
         np.testing.assert_allclose(
-            found.loss_change[depth, START - 1 :], expected[START - 1 :], rtol=2e-4, atol=2e-5
+            actual.loss_change[depth, START - 1 :], expected[START - 1 :], rtol=2e-4, atol=2e-5
         )
     apart = torch.cat([ids[:, :1], ids[:, START:]], dim=1)
     expected = token_losses(model, apart) - clean[START - 1 :]
-    np.testing.assert_allclose(found.without_context[START - 1 :], expected, rtol=2e-4, atol=2e-5)
-    for values in (*found.loss_change, found.without_context, found.unchanged):
+    np.testing.assert_allclose(actual.without_context[START - 1 :], expected, rtol=2e-4, atol=2e-5)
+    for values in (*actual.loss_change, actual.without_context, actual.unchanged):
         assert np.isnan(values[: START - 1]).all()
-    assert np.abs(found.loss_change[:-2, START:]).max() > 0.01
+    assert np.abs(actual.loss_change[:-2, START:]).max() > 0.01
 
 
 @pytest.mark.parametrize("start", [1, 6, 11])
@@ -63,12 +63,12 @@ def test_any_token_may_be_the_first_that_runs_in_full(name, start):
     """At 1 nothing but token 0 comes before; at 11 nothing comes behind."""
     model = tiny(name)
     ids, anatomy, replay = replayed(model)
-    found = context_depth(replay, anatomy.unembedding, start)
+    actual = context_depth(replay, anatomy.unembedding, start)
     clean = token_losses(model, ids)
     for depth in range(replay.n_layers + 1):
         expected = naive_context_losses(model, ids, start, depth) - clean
         np.testing.assert_allclose(
-            found.loss_change[depth, start - 1 :], expected[start - 1 :], rtol=2e-4, atol=2e-5
+            actual.loss_change[depth, start - 1 :], expected[start - 1 :], rtol=2e-4, atol=2e-5
         )
     for outside in (0, replay.n_tokens):
         with pytest.raises(ValueError, match="must come before"):
@@ -76,11 +76,11 @@ def test_any_token_may_be_the_first_that_runs_in_full(name, start):
 
 
 def test_the_last_layer_gives_later_tokens_nothing_to_read():
-    found = measured(tiny("llama"))
-    assert (found.loss_change[-2:, START:] == 0).all()
-    assert (found.loss_change[-1, START - 1 :] == 0).all()
+    result = measured(tiny("llama"))
+    assert (result.loss_change[-2:, START:] == 0).all()
+    assert (result.loss_change[-1, START - 1 :] == 0).all()
     # What predicts the first of them stays h_k itself.
-    assert abs(found.loss_change[-2, START - 1]) > 0.01
+    assert abs(result.loss_change[-2, START - 1]) > 0.01
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
@@ -100,22 +100,22 @@ def test_depths_in_groups_and_small_batches_are_the_same(at_once):
 def test_depths_are_known_in_parts_the_last_first_and_go_on_from_them():
     _ids, anatomy, replay = replayed(tiny("llama"))
     whole = context_depth(replay, anatomy.unembedding, START)
-    told = []
-    context_depth(replay, anatomy.unembedding, START, 1, lambda *row: told.append(row))
-    first, second, *_ = {value.is_known.sum(): value for *_, value in told}.values()
+    reports = []
+    context_depth(replay, anatomy.unembedding, START, 1, lambda *row: reports.append(row))
+    first, second, *_ = {value.is_known.sum(): value for *_, value in reports}.values()
     assert first.is_known.tolist() == [False, False, False, True, True]
     assert second.is_known.tolist() == [False, False, True, True, True]
     assert not second.is_whole
     assert whole.is_whole
     np.testing.assert_allclose(second.loss_change[2:], whole.loss_change[2:], rtol=1e-4, atol=1e-5)
-    told.clear()
+    reports.clear()
     begun = replace(second, unchanged=np.full_like(whole.unchanged, 0.25))
     again = context_depth(
-        replay, anatomy.unembedding, START, 0, lambda *row: told.append(row), begun
+        replay, anatomy.unembedding, START, 0, lambda *row: reports.append(row), begun
     )
     np.testing.assert_allclose(again.loss_change, whole.loss_change, rtol=1e-4, atol=1e-5)
     assert again.floor == 0.25
-    assert (told[0][0], told[-1][:2]) == (1, (6, 6))
+    assert (reports[0][0], reports[-1][:2]) == (1, (6, 6))
     # What was told of and gone on from stays as it was.
     assert not begun.is_whole
 
@@ -123,10 +123,10 @@ def test_depths_are_known_in_parts_the_last_first_and_go_on_from_them():
 def test_with_some_depths_there_is_no_count_yet():
     result = run(tokens=12)
     count = result.model.n_layers
-    found = ContextDepth.unknown(count, 12, start=START)
-    found.without_context[START - 1 :], found.unchanged[START - 1 :] = 1.0, 0.0
-    found.loss_change[-3:, START - 1 :] = 0.0
-    result.put(METRIC.name, found)
+    actual = ContextDepth.unknown(count, 12, start=START)
+    actual.without_context[START - 1 :], actual.unchanged[START - 1 :] = 1.0, 0.0
+    actual.loss_change[-3:, START - 1 :] = 0.0
+    result.put(METRIC.name, actual)
     pooled = reading_of([result], SummarySettings())
     value = pooled.get(METRIC)
     words = f"3 of {count} layers so far"
@@ -159,20 +159,20 @@ def test_planted_layers_that_read_no_other_token():
     model = fresh("llama")
     for layer in blocks(model)[2:]:
         silence(layer, "self_attn.o_proj")
-    found = measured(model)
-    assert np.abs(found.loss_change[1:, START:]).max() < 1e-5
-    assert np.abs(found.loss_change[0, START:]).max() > 0.01
+    result = measured(model)
+    assert np.abs(result.loss_change[1:, START:]).max() < 1e-5
+    assert np.abs(result.loss_change[0, START:]).max() > 0.01
 
 
 def test_planted_layers_that_do_nothing():
     model = fresh("llama")
     for layer in blocks(model)[2:]:
         silence(layer, "self_attn.o_proj", "mlp.down_proj")
-    found = measured(model)
-    assert np.abs(found.loss_change[2:, START - 1 :]).max() < 1e-5
-    assert np.abs(found.loss_change[1, START - 1 :]).max() > 0.01
+    actual = measured(model)
+    assert np.abs(actual.loss_change[2:, START - 1 :]).max() < 1e-5
+    assert np.abs(actual.loss_change[1, START - 1 :]).max() > 0.01
     result = run(tokens=12)
-    result.put(METRIC.name, found)
+    result.put(METRIC.name, actual)
     pooled = reading_of([result], SummarySettings())
     depth = pooled.get(METRIC).curve.depth
     assert depth is None or depth <= 2
@@ -207,10 +207,10 @@ def test_an_unknown_noise_floor_is_the_reason_only_where_the_context_is_worth_so
 def test_the_range_is_that_of_a_threshold_a_fifth_lower_and_higher():
     # 20 layers; 0.045 is small, but not a fifth below; 0.055 is not, but a fifth above.
     loss = [3.0] * 10 + [0.055] * 3 + [0.045] * 3 + [0.0] * 5
-    found = curve(*loss).evidence()
-    assert (found.count, found.low, found.high, found.firm) == (13, 10, 16, False)
-    assert found.reason == "the loss at depth 15 is 0.045 nats beside a threshold of 0.05"
-    assert (found.kind, found.measure) == ("causal", "context_depth")
+    row = curve(*loss).evidence()
+    assert (row.count, row.low, row.high, row.firm) == (13, 10, 16, False)
+    assert row.reason == "the loss at depth 15 is 0.045 nats beside a threshold of 0.05"
+    assert (row.kind, row.measure) == ("causal", "context_depth")
     falling = curve(*([3.0] * 10 + [0.055] * 3 + [0.0] * 8)).evidence()
     assert (falling.count, falling.low, falling.high) == (13, 10, 13)
     assert falling.reason == "the loss at depth 12 is 0.055 nats beside a threshold of 0.05"
@@ -223,9 +223,9 @@ def test_the_range_is_that_of_a_threshold_a_fifth_lower_and_higher():
 
 def test_a_narrow_interval_over_prompts_tells_nothing_of_others():
     interval = CountInterval(10.0, 10.0, 0.95, "prompts and tokens")
-    found = curve(*([3.0] * 10 + [0.0] * 11)).evidence(interval)
-    assert (found.firm, found.holds_here) == (False, True)
-    assert found.reason == "narrow intervals of this measure have missed other prompts"
+    row = curve(*([3.0] * 10 + [0.0] * 11)).evidence(interval)
+    assert (row.firm, row.holds_here) == (False, True)
+    assert row.reason == "narrow intervals of this measure have missed other prompts"
     # Of tokens of too few prompts the number of these is the reason, which the verdict gives.
     tokens = CountInterval(10.0, 10.0, 0.95, "tokens")
     assert curve(*([3.0] * 10 + [0.0] * 11)).evidence(tokens).reason == ""
@@ -247,15 +247,15 @@ def test_a_count_of_one_token_alone_is_fragile():
 def with_context(tokens, start, seed=0):
     """A run whose losses are random, a token each."""
     rng = np.random.default_rng(seed)
-    found = ContextDepth.unknown(4, tokens, start=start)
-    found.loss_change[:, start - 1 :] = rng.uniform(0, 1, (5, tokens - start))
-    found.without_context[start - 1 :] = rng.uniform(1, 2, tokens - start)
-    found.unchanged[start - 1 :] = rng.uniform(0, 1e-3, tokens - start)
+    actual = ContextDepth.unknown(4, tokens, start=start)
+    actual.loss_change[:, start - 1 :] = rng.uniform(0, 1, (5, tokens - start))
+    actual.without_context[start - 1 :] = rng.uniform(1, 2, tokens - start)
+    actual.unchanged[start - 1 :] = rng.uniform(0, 1e-3, tokens - start)
     result = run(f"text {seed}", tokens=tokens)
-    for name, values in arrays_of(found):
-        setattr(found, name, values.astype("f8"))
-    result.put(METRIC.name, found)
-    return result, found
+    for name, values in arrays_of(actual):
+        setattr(actual, name, values.astype("f8"))
+    result.put(METRIC.name, actual)
+    return result, actual
 
 
 @pytest.mark.parametrize("include_first", [True, False])
@@ -265,7 +265,7 @@ def test_prompts_are_pooled_by_their_predicted_tokens(include_first):
     pooled = reading_of(runs, SummarySettings(include_first_token=include_first))
     value = pooled.get(METRIC)
     summary = METRIC.summary(value, pooled)
-    parts = [found.loss_change[:, found.start - 1 :] for _, found in made]
+    parts = [result.loss_change[:, result.start - 1 :] for _, result in made]
     np.testing.assert_allclose(summary["loss"], np.concatenate(parts, axis=1).mean(axis=1))
     assert summary["starts"] == [4, None, 11]
     first, missing, last = summary["per_prompt"]
@@ -274,9 +274,9 @@ def test_prompts_are_pooled_by_their_predicted_tokens(include_first):
     assert missing is None
     # The second prompt's only predicted token is predicted by one that stays h_k.
     np.testing.assert_allclose(summary["later_tokens"]["loss"], parts[0][:, 1:].mean(axis=1))
-    worth = np.concatenate([found.without_context[found.start - 1 :] for _, found in made])
+    worth = np.concatenate([result.without_context[result.start - 1 :] for _, result in made])
     assert summary["worth"] == pytest.approx(worth.mean())
-    assert summary["floor"] == max(np.nanmax(found.unchanged) for _, found in made)
+    assert summary["floor"] == max(np.nanmax(result.unchanged) for _, result in made)
 
 
 def test_nothing_is_said_of_later_tokens_where_there_are_none():
@@ -294,9 +294,9 @@ def test_depths_for_tables_are_those_of_the_mean_curves():
     runs = [with_context(9, 4, 1)[0], with_context(20, 11, 2)[0]]
     losses = np.array([1.0, 0.5, 0.051, 0.01, 0.0])
     for result, factor in zip(runs, (0.5, 1.2), strict=True):
-        found = result.get(ContextDepth)
-        found.loss_change[:, found.start - 1 :] = factor * losses[:, None]
-        found.loss_change[3, found.start - 1] = 2.0
+        actual = result.get(ContextDepth)
+        actual.loss_change[:, actual.start - 1 :] = factor * losses[:, None]
+        actual.loss_change[3, actual.start - 1] = 2.0
     alone = [reading_of([result], SummarySettings()) for result in runs]
     assert [pooled.get(METRIC).later.depth for pooled in alone] == [2, 3]
     pooled = reading_of(runs, SummarySettings())
@@ -306,8 +306,8 @@ def test_depths_for_tables_are_those_of_the_mean_curves():
 
 
 def test_a_context_that_is_worth_no_more_than_rounding_has_no_depth():
-    result, found = with_context(9, 4)
-    found.without_context[3:], found.unchanged[3:] = 0.2, 0.1
+    result, actual = with_context(9, 4)
+    actual.without_context[3:], actual.unchanged[3:] = 0.2, 0.1
     pooled = reading_of([result], SummarySettings())
     value = pooled.get(METRIC)
     # Five tokens, 0.1 nats each: 0.045 nats in their mean, beside a tenth of 0.2 nats.
@@ -317,9 +317,9 @@ def test_a_context_that_is_worth_no_more_than_rounding_has_no_depth():
 
 
 def test_evidence_is_what_tokens_say_that_are_run_in_full():
-    result, found = with_context(9, 4)
-    found.loss_change[:, 3:] = np.array([1.0, 0.5, 0.2, 0.01, 0.0])[:, None]
-    found.loss_change[3, 3] = 5.0
+    result, actual = with_context(9, 4)
+    actual.loss_change[:, 3:] = np.array([1.0, 0.5, 0.2, 0.01, 0.0])[:, None]
+    actual.loss_change[3, 3] = 5.0
     pooled = reading_of([result], SummarySettings())
     value = pooled.get(METRIC)
     assert value.curve.depth == 4

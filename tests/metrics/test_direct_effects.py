@@ -40,21 +40,21 @@ def without_layers(replay: Replay) -> list[torch.Tensor]:
 def test_direct_effects_match_the_naive_way(name: str) -> None:
     model = tiny(name)
     ids, _anatomy, replay = replayed(model)
-    found = direct_effects(replay, without_layers(replay), [12, 8])
+    actual = direct_effects(replay, without_layers(replay), [12, 8])
     expected = naive_direct_effects(model, ids, [12, 8])
-    np.testing.assert_allclose(found.layers, expected, rtol=2e-4, atol=2e-5)
-    assert (np.tril(found.layers) == 0).all()
-    assert found.layers.max() > 0.01
-    assert found.floor < 2e-5
+    np.testing.assert_allclose(actual.layers, expected, rtol=2e-4, atol=2e-5)
+    assert (np.tril(actual.layers) == 0).all()
+    assert actual.layers.max() > 0.01
+    assert actual.floor < 2e-5
 
 
 @pytest.mark.parametrize("name", ["llama", "mamba", "falcon"])
 def test_nothing_of_a_layer_is_read_at_any_token(name: str) -> None:
     model = tiny(name)
     ids, _anatomy, replay = replayed(model)
-    found = direct_effects(replay, without_layers(replay), [0])
+    result = direct_effects(replay, without_layers(replay), [0])
     np.testing.assert_allclose(
-        found.layers, naive_direct_effects(model, ids, [0]), rtol=2e-4, atol=2e-5
+        result.layers, naive_direct_effects(model, ids, [0]), rtol=2e-4, atol=2e-5
     )
 
 
@@ -64,44 +64,44 @@ def test_in_small_parts_and_of_chosen_layers_it_is_the_same(name: str, at_once: 
     _ids, anatomy, replay = replayed(tiny(name))
     whole = direct_effects(replay, without_layers(replay), [12, 8])
     small = Replay(tiny(name), anatomy, replay.ids, tokens_at_once=20)
-    told: list[tuple[int, int, DirectEffects]] = []
+    reports: list[tuple[int, int, DirectEffects]] = []
     part = direct_effects(
         small,
         without_layers(small),
         [12, 8],
-        on_rows=lambda *row: told.append(row),
+        on_rows=lambda *row: reports.append(row),
         sources_at_once=at_once,
         chosen=(0, 2),
     )
     np.testing.assert_allclose(part.layers[[0, 2]], whole.layers[[0, 2]], rtol=1e-4, atol=1e-6)
     assert np.isnan(part.layers[[1, 3]]).all()
     assert part.chosen == (0, 2)
-    assert told[-1][:2] == (4, 4)
+    assert reports[-1][:2] == (4, 4)
 
 
 def test_direct_effects_are_known_reader_by_reader_and_go_on_from_there() -> None:
     _ids, _anatomy, replay = replayed(tiny("llama"))
-    told: list[tuple[int, int, DirectEffects]] = []
+    reports: list[tuple[int, int, DirectEffects]] = []
     whole = direct_effects(
-        replay, without_layers(replay), [12, 8], on_rows=lambda *row: told.append(row)
+        replay, without_layers(replay), [12, 8], on_rows=lambda *row: reports.append(row)
     )
-    (done, total, first), *_ = told
+    (done, total, first), *_ = reports
     assert (done, total) == (1, 6)
     assert first.is_known.tolist() == [True, True, False, False]
     assert not first.is_whole
     assert whole.is_whole
     np.testing.assert_array_equal(first.layers[:, :2], whole.layers[:, :2])
-    told.clear()
+    reports.clear()
     again = direct_effects(
         replay,
         without_layers(replay),
         [12, 8],
-        on_rows=lambda *row: told.append(row),
+        on_rows=lambda *row: reports.append(row),
         partial=replace(first, floor=0.25),
     )
     np.testing.assert_array_equal(again.layers, whole.layers)
     assert again.floor == 0.25
-    assert [done for done, *_ in told] == [3, 6]
+    assert [done for done, *_ in reports] == [3, 6]
     # What was told of and gone on from stays as it was.
     assert not first.is_whole
 
@@ -110,18 +110,18 @@ def test_what_is_not_read_of_a_layer_is_the_part_that_is_left_out() -> None:
     """Attention's and MLP's writes by themselves; both are what the layer writes."""
     model = tiny("llama")
     _ids, anatomy, replay = replayed(model)
-    found = {
+    actual = {
         part: direct_effects(replay, skipped_residuals(anatomy, replay, part), [8], part)
         for part in ("layer", "attention", "mlp")
     }
-    assert found["mlp"].part == "mlp"
+    assert actual["mlp"].part == "mlp"
     expected = replay.residual[1] - skipped_residuals(anatomy, replay, "mlp")[0]
     rows = torch.stack([replay.residual[2], replay.residual[2].clone()])
     rows[1, 1:8] -= expected[1:8]
     clean, changed = (replay.run_layer(2, rows) - rows)[:, 8:]
     far = (changed - clean).norm(dim=-1) / clean.norm(dim=-1)
-    assert found["mlp"].layers[0, 2] == pytest.approx(float(far.max()), rel=1e-4)
-    assert not np.allclose(found["mlp"].layers, found["layer"].layers)
+    assert actual["mlp"].layers[0, 2] == pytest.approx(float(far.max()), rel=1e-4)
+    assert not np.allclose(actual["mlp"].layers, actual["layer"].layers)
 
 
 def test_a_layer_that_writes_and_reads_nothing_is_known_as_such() -> None:
@@ -131,10 +131,10 @@ def test_a_layer_that_writes_and_reads_nothing_is_known_as_such() -> None:
         block.self_attn.o_proj.weight.zero_()
         block.mlp.down_proj.weight.zero_()
     _ids, _anatomy, replay = replayed(model)
-    found = direct_effects(replay, without_layers(replay), [12, 8])
-    assert (found.layers[1] == 0).all()
-    assert (found.layers[:, 1] == 0).all()
-    assert found.layers[0, 2] > 0.01
+    result = direct_effects(replay, without_layers(replay), [12, 8])
+    assert (result.layers[1] == 0).all()
+    assert (result.layers[:, 1] == 0).all()
+    assert result.layers[0, 2] > 0.01
 
 
 def test_a_layer_without_attention_reads_no_earlier_token() -> None:
@@ -143,9 +143,9 @@ def test_a_layer_without_attention_reads_no_earlier_token() -> None:
     with torch.no_grad():
         blocks(model)[2].self_attn.o_proj.weight.zero_()
     _ids, _anatomy, replay = replayed(model)
-    found = direct_effects(replay, without_layers(replay), [12, 8])
-    assert found.layers[:, 2].max() < 1e-5
-    assert found.layers[:2, 3].min() > 0.01
+    result = direct_effects(replay, without_layers(replay), [12, 8])
+    assert result.layers[:, 2].max() < 1e-5
+    assert result.layers[:2, 3].min() > 0.01
 
 
 def test_a_way_that_is_wrong_shows_in_the_floor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,26 +186,26 @@ def pooled(*positions: int, skip: SkipEffects | None = None) -> Reading:
 
 
 def skip_of(layers: np.ndarray, **others: object) -> SkipEffects:
-    found = SkipEffects("layer", (8,), layers, layers, layers[0], 0.0, 0.0)
-    return replace(found, **others)  # type: ignore[arg-type]
+    result = SkipEffects("layer", (8,), layers, layers, layers[0], 0.0, 0.0)
+    return replace(result, **others)  # type: ignore[arg-type]
 
 
 def test_prompts_are_taken_together_by_their_largest() -> None:
     together = pooled(8, 16)
-    found = together.get(metric.METRIC)
-    np.testing.assert_array_equal(found.direct.layers, EFFECTS)
-    assert found.direct.positions == (8, 16)
-    assert found.direct.floor == 0.01
-    assert found.share is None
-    summary = metric.METRIC.summary(found, together)
+    result = together.get(metric.METRIC)
+    np.testing.assert_array_equal(result.direct.layers, EFFECTS)
+    assert result.direct.positions == (8, 16)
+    assert result.direct.floor == 0.01
+    assert result.share is None
+    summary = metric.METRIC.summary(result, together)
     assert summary["positions"] == [[8], [16]]
     np.testing.assert_array_equal(summary["layers"], EFFECTS)
     assert "median_share" not in summary
-    lines = {line.title: line for line in metric.METRIC.findings(found, together)}
+    lines = {line.title: line for line in metric.METRIC.findings(result, together)}
     assert lines["Direct effects"].value == "median 0.30"
     assert lines["Direct effects"].remark == "most: layer 2 reads layer 0, 0.40"
     # The second prompt has three times as many tokens.
-    means = metric.METRIC.means(found, together)
+    means = metric.METRIC.means(result, together)
     assert means == {"direct effect": pytest.approx((0.3 + 3 * 0.15) / 4)}
 
 
@@ -213,15 +213,15 @@ def test_the_share_of_skip_effects() -> None:
     effects = np.array([[0, 0.4, 0.4], [0, 0, 0.005], [0, 0, 0]])
     skip = skip_of(effects, floor=0.01)
     together = pooled(8, skip=skip)
-    found = together.get(metric.METRIC)
+    actual = together.get(metric.METRIC)
     expected = np.full((3, 3), np.nan)
     expected[0, 1:] = 0.5, 1.0
-    np.testing.assert_allclose(found.share, expected)
-    assert metric.METRIC.summary(found, together)["median_share"] == 0.75
-    line = metric.METRIC.findings(found, together)[-1]
+    np.testing.assert_allclose(actual.share, expected)
+    assert metric.METRIC.summary(actual, together)["median_share"] == 0.75
+    line = metric.METRIC.findings(actual, together)[-1]
     assert (line.title, line.value) == ("Direct share of skip effects", "median 75%")
     assert "mostly read" in line.remark
-    assert [picture.title for picture in metric.METRIC.maps(found)] == [
+    assert [picture.title for picture in metric.METRIC.maps(actual)] == [
         "Direct effects",
         "Direct share of skip effects",
     ]

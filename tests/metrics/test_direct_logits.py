@@ -26,28 +26,28 @@ def test_in_closed_form():
     """Without a norm, each layer's share is W[tok] . c."""
     unembedding = Unembedding((), head_of([[1.0, 2.0], [0.0, -1.0]]), scale=0.5)
     residuals = [torch.tensor([item]) for item in ([1.0, 0.0], [1.0, 3.0], [4.0, 2.0])]
-    found = direct_logits(unembedding, residuals)
-    assert found.token_ids.tolist() == [0]
-    assert found.attribution[:, 0].tolist() == pytest.approx([0.5, 3.0, 0.5])
+    result = direct_logits(unembedding, residuals)
+    assert result.token_ids.tolist() == [0]
+    assert result.attribution[:, 0].tolist() == pytest.approx([0.5, 3.0, 0.5])
 
 
 def test_an_rms_norm_divides_by_the_final_size():
     norm = nn.RMSNorm(2, eps=0.0)
     unembedding = Unembedding((norm,), head_of([[1.0, 0.0], [0.0, 0.0]]))
     residuals = [torch.tensor([item]) for item in ([0.0, 1.0], [2.0, 1.0], [1.0, 7.0])]
-    found = direct_logits(unembedding, residuals)
-    assert found.attribution[:, 0].tolist() == pytest.approx([0, 2 / 5, -1 / 5])
+    result = direct_logits(unembedding, residuals)
+    assert result.attribution[:, 0].tolist() == pytest.approx([0, 2 / 5, -1 / 5])
 
 
 @pytest.mark.parametrize("name", sorted(set(TINY) - WITHOUT))
 def test_the_shares_add_up_to_the_models_own_logit(name):
     model, ids = tiny(name), random_ids()
-    found = direct_logits(*stream(model, ids))
+    result = direct_logits(*stream(model, ids))
     with torch.no_grad():
         logits = model(input_ids=ids, use_cache=False).logits[0]
     best = logits.max(dim=-1)
-    assert found.token_ids.tolist() == best.indices.tolist()
-    np.testing.assert_allclose(found.attribution.sum(axis=0), best.values, rtol=1e-4, atol=1e-4)
+    assert result.token_ids.tolist() == best.indices.tolist()
+    np.testing.assert_allclose(result.attribution.sum(axis=0), best.values, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma3", "gpt2", "phi", "cohere", "mpt"])
@@ -55,7 +55,7 @@ def test_each_share_is_the_gradient_of_the_frozen_logit_along_the_write(name):
     """For LayerNorm and RMSNorm alike, freezing the scale by detaching it is the definition."""
     model, ids = tiny(name), random_ids()
     unembedding, residuals = stream(model, ids)
-    found = direct_logits(unembedding, residuals)
+    actual = direct_logits(unembedding, residuals)
     final = residuals[-1].double()
     centred = name in {"gpt2", "phi", "cohere", "mpt"}
     stream_ = final - final.mean(-1, keepdim=True) if centred else final
@@ -63,12 +63,12 @@ def test_each_share_is_the_gradient_of_the_frozen_logit_along_the_write(name):
     gain = norm.weight.double() + (1.0 if name == "gemma3" else 0.0)
     eps = getattr(norm, "eps", None) or getattr(norm, "variance_epsilon", 1e-5)
     sigma = (stream_.square().mean(-1, keepdim=True) + eps).sqrt()
-    rows = unembedding.head.weight[torch.tensor(found.token_ids)].double() * unembedding.scale
+    rows = unembedding.head.weight[torch.tensor(actual.token_ids)].double() * unembedding.scale
     for layer in range(4):
         change = residuals[layer + 1].double() - residuals[layer].double()
         change = change - change.mean(-1, keepdim=True) if centred else change
         expected = (rows * gain * change / sigma).sum(-1)
-        np.testing.assert_allclose(found.attribution[layer + 1], expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(actual.attribution[layer + 1], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_layer_that_writes_nothing_has_no_share():
@@ -76,9 +76,9 @@ def test_a_layer_that_writes_nothing_has_no_share():
     with torch.no_grad():
         model.model.layers[2].self_attn.o_proj.weight.zero_()
         model.model.layers[2].mlp.down_proj.weight.zero_()
-    found = direct_logits(*stream(model, random_ids()))
-    assert (found.attribution[3] == 0).all()
-    assert (np.abs(found.attribution[[0, 1, 2, 4]]) > 0).all()
+    result = direct_logits(*stream(model, random_ids()))
+    assert (result.attribution[3] == 0).all()
+    assert (np.abs(result.attribution[[0, 1, 2, 4]]) > 0).all()
 
 
 def test_small_parts_change_nothing(monkeypatch):
@@ -112,9 +112,9 @@ def test_another_norm_is_refused():
 def test_bfloat16_is_within_its_rounding():
     model = fresh("llama").to(torch.bfloat16)
     unembedding, residuals = stream(model, random_ids())
-    found = direct_logits(unembedding, residuals)
+    result = direct_logits(unembedding, residuals)
     logits = unembedding.logits(residuals[-1]).amax(-1)
-    np.testing.assert_allclose(found.attribution.sum(axis=0), logits, rtol=0.02)
+    np.testing.assert_allclose(result.attribution.sum(axis=0), logits, rtol=0.02)
 
 
 def test_a_head_that_does_more_than_multiply_is_refused():

@@ -63,13 +63,13 @@ def stacks(block: nn.Module) -> list[nn.Module]:
 
 @pytest.mark.parametrize("name", EXPERTS)
 def test_a_token_changes_without_the_experts_that_were_chosen_for_it(name: str) -> None:
-    found, model = found_in(name), copy.deepcopy(tiny(name))
+    result, model = found_in(name), copy.deepcopy(tiny(name))
     seen = 0
     for layer, block in enumerate(blocks(model)):
         modules = stacks(block)
         if not modules:
-            assert (found.numbers[layer] == -1).all()
-            assert np.isnan(found.entropy[layer]).all()
+            assert (result.numbers[layer] == -1).all()
+            assert np.isnan(result.entropy[layer]).all()
             continue
         seen += 1
         whole = torch.from_numpy(layer_ends(model, random_ids(TOKENS), layer)[1])
@@ -77,11 +77,11 @@ def test_a_token_changes_without_the_experts_that_were_chosen_for_it(name: str) 
             with torch.no_grad(), without(modules, expert):
                 lacking = torch.from_numpy(layer_ends(model, random_ids(TOKENS), layer)[1])
             changes = (whole - lacking).abs().amax(dim=-1).numpy() > 1e-6
-            chosen = (found.numbers[layer] == expert).any(axis=0)
+            chosen = (result.numbers[layer] == expert).any(axis=0)
             np.testing.assert_array_equal(changes, chosen)
     assert seen
-    assert found.error < 1e-5
-    assert found.notes == ()
+    assert result.error < 1e-5
+    assert result.notes == ()
 
 
 @contextlib.contextmanager
@@ -103,7 +103,7 @@ def without(modules: list[nn.Module], expert: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", ["mixtral", "olmoe"])
 def test_weights_are_the_routers_own(name: str) -> None:
-    model, found = tiny(name), found_in(name)
+    model, result = tiny(name), found_in(name)
     kept: list[Tensor] = []
     handles = [
         block.mlp.gate.register_forward_pre_hook(
@@ -117,12 +117,12 @@ def test_weights_are_the_routers_own(name: str) -> None:
         handle.remove()
     for layer, rows in enumerate(kept):
         shares = rows.softmax(dim=-1).topk(2)
-        np.testing.assert_array_equal(found.numbers[layer].T, shares.indices)
+        np.testing.assert_array_equal(result.numbers[layer].T, shares.indices)
         by_token = shares.values / shares.values.sum(dim=-1, keepdim=True)
         used = by_token if name == "mixtral" else shares.values
-        np.testing.assert_allclose(found.weights[layer].T, used, rtol=1e-4)
+        np.testing.assert_allclose(result.weights[layer].T, used, rtol=1e-4)
         entropy = -(by_token * by_token.log()).sum(dim=-1)
-        np.testing.assert_allclose(found.entropy[layer], entropy, rtol=1e-3, atol=1e-6)
+        np.testing.assert_allclose(result.entropy[layer], entropy, rtol=1e-3, atol=1e-6)
 
 
 def logits(gate: Any, args: tuple[Tensor, ...]) -> Tensor:
@@ -138,10 +138,10 @@ def test_small_parts_are_the_same(name: str) -> None:
 
 def test_what_is_known_is_not_run_again() -> None:
     replay, anatomy = replayed(tiny("mixtral"))
-    told: list[Any] = []
-    whole = chosen_experts(replay, anatomy, on_rows=lambda *row: told.append(row))
-    assert [row[:2] for row in told] == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    half = told[1][2]
+    reports: list[Any] = []
+    whole = chosen_experts(replay, anatomy, on_rows=lambda *row: reports.append(row))
+    assert [row[:2] for row in reports] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    half = reports[1][2]
     before = replay.evaluations
     again = chosen_experts(replay, anatomy, partial=half)
     assert replay.evaluations - before == 2 * TOKENS
@@ -151,12 +151,12 @@ def test_what_is_known_is_not_run_again() -> None:
 
 
 def test_sixteen_bits() -> None:
-    found = chosen_experts(*replayed(copy.deepcopy(tiny("mixtral")).to(torch.bfloat16)))
+    result = chosen_experts(*replayed(copy.deepcopy(tiny("mixtral")).to(torch.bfloat16)))
     exact = found_in("mixtral")
     # In the first layer, behind which rounding has other experts chosen.
-    same = (found.numbers[0] == exact.numbers[0]).all(axis=0)
+    same = (result.numbers[0] == exact.numbers[0]).all(axis=0)
     assert same.mean() > 0.8
-    np.testing.assert_allclose(found.weights[0][:, same], exact.weights[0][:, same], atol=0.02)
+    np.testing.assert_allclose(result.weights[0][:, same], exact.weights[0][:, same], atol=0.02)
 
 
 def test_a_dense_model_says_so_before_anything_runs() -> None:
@@ -185,19 +185,19 @@ def test_experts_that_do_not_add_up_are_left_out(monkeypatch: pytest.MonkeyPatch
         return experts_of(call)
 
     monkeypatch.setattr("depthtui.metrics.experts.compute.experts_of", of)
-    found = chosen_experts(*replayed(fresh("mixtral")))
-    assert (found.numbers[1] == -1).all()
-    assert (found.numbers[[0, 2, 3]] >= 0).all()
-    assert found.notes == ("its experts do not add up",)
+    result = chosen_experts(*replayed(fresh("mixtral")))
+    assert (result.numbers[1] == -1).all()
+    assert (result.numbers[[0, 2, 3]] >= 0).all()
+    assert result.notes == ("its experts do not add up",)
 
 
 def made(tokens: int = 4) -> ChosenExperts:
     """Two layers, experts in the second: 0 and 1, 0 and 2, 0 and 1, 3 and 0."""
-    found = ChosenExperts.unknown(2, tokens, n_experts=8).widened("K", 2)
-    found.numbers[1] = [[0, 0, 0, 3], [1, 2, 1, 0]]
-    found.entropy[1] = [0.1, 0.2, 0.3, 0.6]
-    found.done[:] = True
-    return found
+    result = ChosenExperts.unknown(2, tokens, n_experts=8).widened("K", 2)
+    result.numbers[1] = [[0, 0, 0, 3], [1, 2, 1, 0]]
+    result.entropy[1] = [0.1, 0.2, 0.3, 0.6]
+    result.done[:] = True
+    return result
 
 
 def test_what_is_said_of_them() -> None:
@@ -224,17 +224,17 @@ def test_a_report_says_how_many_are_used() -> None:
     result.put("experts", made())
     reading = reading_of([result], SummarySettings(include_first_token=True))
     assert reading is not None
-    found = reading.get(METRIC)
-    lines = [(line.title, line.value, line.remark) for line in METRIC.findings(found, reading)]
+    actual = reading.get(METRIC)
+    lines = [(line.title, line.value, line.remark) for line in METRIC.findings(actual, reading)]
     assert lines == [
         ("Experts used", "4 of 8", "in 1 of 2 layers, 4 tokens"),
         ("Most used expert", "expert 0 of layer 1", "100% of tokens"),
     ]
-    summary = METRIC.summary(found, reading)
+    summary = METRIC.summary(actual, reading)
     assert summary["most_used"].tolist() == [-1, 0]
     assert summary["experts"] == 8
-    kept = from_plain(ReducedExperts, json.loads(json.dumps(to_plain(found))), sizes={"L": 2})
-    assert kept.chosen.tolist() == found.chosen.tolist()
+    kept = from_plain(ReducedExperts, json.loads(json.dumps(to_plain(actual))), sizes={"L": 2})
+    assert kept.chosen.tolist() == actual.chosen.tolist()
     assert kept.chosen.dtype == np.int64
 
 

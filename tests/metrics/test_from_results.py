@@ -54,26 +54,26 @@ def test_prediction_depth_of_a_lens_without_a_map_of_a_depth(gap, expected):
 
 class TestEarlyExit:
     def test_in_closed_form(self):
-        found = early_exit(LENS, 0.45)
-        assert found.depths.tolist() == [2, 3, 1, 1]
-        assert found.agrees.tolist() == [True, True, True, True]
-        assert found.layers_saved == 5 / 4
-        assert found.agreement == 1
+        result = early_exit(LENS, 0.45)
+        assert result.depths.tolist() == [2, 3, 1, 1]
+        assert result.agrees.tolist() == [True, True, True, True]
+        assert result.layers_saved == 5 / 4
+        assert result.agreement == 1
 
     def test_confidence_that_is_misplaced_counts_as_such(self):
         lens = lens_of([[3, 4], [3, 4], [4, 4], [4, 4]], [[0.9, 0.9]] * 4)
-        found = early_exit(lens, 0.8)
-        assert found.depths.tolist() == [1, 1]
-        assert found.agreement == 0.5
+        result = early_exit(lens, 0.8)
+        assert result.depths.tolist() == [1, 1]
+        assert result.agreement == 0.5
 
     def test_the_embedding_is_no_exit(self):
         assert early_exit(lens_of([[3], [4], [4]], [[1.0], [0.1], [1.0]]), 0.8).depths == [2]
         assert early_exit(lens_of([[3], [4]], [[1.0], [0.1]]), 0.8).depths == [1]
 
     def test_nobody_is_sure_of_anything(self):
-        found = early_exit(LENS, 1.0)
-        assert found.depths.tolist() == [3, 3, 3, 3]
-        assert (found.agreement, found.layers_saved) == (1, 0)
+        result = early_exit(LENS, 1.0)
+        assert result.depths.tolist() == [3, 3, 3, 3]
+        assert (result.agreement, result.layers_saved) == (1, 0)
 
     def test_over_confidences(self):
         exits = [early_exit(LENS, confidence) for confidence in [0.0, 0.45, 1.0]]

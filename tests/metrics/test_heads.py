@@ -73,11 +73,11 @@ def with_heads(name: str) -> list[int]:
 
 @pytest.mark.parametrize("name", SPLIT)
 def test_sinks_and_entropies_are_those_of_eager_attention(name: str) -> None:
-    found, layers = found_in(name), with_heads(name)
-    known = np.isfinite(found.sink).any(axis=(1, 2))
-    assert np.flatnonzero(known).tolist() == layers
-    is_whole = len(layers) == len(known)
-    assert is_whole != any("no attention weights" in note for note in found.notes)
+    result, layers = found_in(name), with_heads(name)
+    is_finite = np.isfinite(result.sink).any(axis=(1, 2))
+    assert np.flatnonzero(is_finite).tolist() == layers
+    is_whole = len(layers) == len(is_finite)
+    assert is_whole != any("no attention weights" in note for note in result.notes)
     eager = copy.deepcopy(tiny(name))
     eager.set_attn_implementation("eager")  # type: ignore[operator]
     with torch.no_grad():
@@ -91,9 +91,9 @@ def test_sinks_and_entropies_are_those_of_eager_attention(name: str) -> None:
         own = 1 - rows.sum(dim=-1)
         own = own if name == "gpt_oss" else torch.zeros_like(own)
         entropy = torch.special.entr(rows).sum(dim=-1) + torch.special.entr(own)
-        np.testing.assert_allclose(found.sink[layer, :heads], rows[..., 0] + own, atol=1e-5)
-        np.testing.assert_allclose(found.entropy[layer, :heads], entropy, atol=1e-4)
-        assert np.isnan(found.sink[layer, heads:]).all()
+        np.testing.assert_allclose(result.sink[layer, :heads], rows[..., 0] + own, atol=1e-5)
+        np.testing.assert_allclose(result.entropy[layer, :heads], entropy, atol=1e-4)
+        assert np.isnan(result.sink[layer, heads:]).all()
 
 
 def attention_write(
@@ -138,7 +138,7 @@ def frozen_direction(unembedding: Unembedding, final: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("name", sorted(set(SPLIT) - NORM_BEHIND))
 def test_writes_are_those_of_one_forward_a_head(name: str) -> None:
-    model, found = tiny(name), found_in(name)
+    model, actual = tiny(name), found_in(name)
     replay, anatomy = replayed(model)
     unembedding, direction = anatomy.unembedding, None
     if unembedding is not None and name not in NO_SUM:
@@ -146,7 +146,7 @@ def test_writes_are_those_of_one_forward_a_head(name: str) -> None:
     for layer in with_heads(name):
         values = call_at(replay, anatomy, layer, TOKENS - 1, TOKENS).values
         assert values is not None
-        heads, width = int(np.isfinite(found.norm[layer, :, 0]).sum()), values.shape[-1]
+        heads, width = int(np.isfinite(actual.norm[layer, :, 0]).sum()), values.shape[-1]
         write = functools.partial(attention_write, model, anatomy, layer, heads * width)
         nothing = write(torch.zeros_like)
         sizes = replay.residual[layer].double().norm(dim=-1)
@@ -159,17 +159,17 @@ def test_writes_are_those_of_one_forward_a_head(name: str) -> None:
 
             added = write(only) - nothing
             expected = added.norm(dim=-1) / sizes
-            np.testing.assert_allclose(found.norm[layer, head], expected, rtol=1e-3, atol=1e-5)
+            np.testing.assert_allclose(actual.norm[layer, head], expected, rtol=1e-3, atol=1e-5)
             if direction is not None:
                 shares = (added * direction).sum(dim=-1)
-                np.testing.assert_allclose(found.direct[layer, head], shares, rtol=1e-3, atol=1e-4)
-    assert (direction is None) == bool(np.isnan(found.direct).all())
-    assert (name in NO_SUM) == any("not a sum" in note for note in found.notes)
+                np.testing.assert_allclose(actual.direct[layer, head], shares, rtol=1e-3, atol=1e-4)
+    assert (direction is None) == bool(np.isnan(actual.direct).all())
+    assert (name in NO_SUM) == any("not a sum" in note for note in actual.notes)
 
 
 @pytest.mark.parametrize("name", sorted(set(SPLIT) - NO_SUM))
 def test_embedding_heads_biases_and_mlps_make_the_logit(name: str) -> None:
-    found, ids = found_in(name), random_ids(TOKENS)
+    actual, ids = found_in(name), random_ids(TOKENS)
     replay, anatomy = replayed(tiny(name))
     unembedding = anatomy.unembedding
     assert unembedding is not None
@@ -178,7 +178,7 @@ def test_embedding_heads_biases_and_mlps_make_the_logit(name: str) -> None:
     direction = frozen_direction(unembedding, layers[-1].h_next)
     with torch.no_grad():
         logits = tiny(name)(input_ids=ids, use_cache=False).logits[0].double()
-    assert found.token_ids.tolist() == logits.argmax(dim=-1).tolist()
+    assert actual.token_ids.tolist() == logits.argmax(dim=-1).tolist()
 
     def share(write: Tensor) -> Tensor:
         return (write.double() * direction).sum(dim=-1)
@@ -198,10 +198,10 @@ def test_embedding_heads_biases_and_mlps_make_the_logit(name: str) -> None:
             written = sum(write.double() for write in call.attention)
             rest = heads_of(call, anatomy.attention[number])[0].biases
             total += share(rest) - share(written)
-            total += torch.from_numpy(np.nansum(found.direct[number], axis=0)).double()
+            total += torch.from_numpy(np.nansum(actual.direct[number], axis=0)).double()
     expected = logits.max(dim=-1).values - logits.mean(dim=-1)
     np.testing.assert_allclose(total, expected, rtol=1e-4, atol=1e-3)
-    assert found.error < 1e-5
+    assert actual.error < 1e-5
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt_oss", "gemma3", "bamba", "phi3", "mpt"])
@@ -226,10 +226,10 @@ def test_parts_are_as_long_as_they_may_be(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_what_is_known_is_not_run_again() -> None:
     replay, anatomy = replayed(tiny("llama"))
-    told: list[Any] = []
-    whole = attention_heads(replay, anatomy, on_rows=lambda *row: told.append(row))
-    assert [row[:2] for row in told] == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    half = told[1][2]
+    reports: list[Any] = []
+    whole = attention_heads(replay, anatomy, on_rows=lambda *row: reports.append(row))
+    assert [row[:2] for row in reports] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    half = reports[1][2]
     assert half.is_known.tolist() == [True, True, False, False]
     before = replay.evaluations
     again = attention_heads(replay, anatomy, partial=half)
@@ -245,13 +245,13 @@ def test_what_is_known_is_not_run_again() -> None:
 )
 def test_sixteen_bits(name: str, layers: int) -> None:
     """Behind the first layer rounding has other experts chosen."""
-    found = attention_heads(*replayed(copy.deepcopy(tiny(name)).to(torch.bfloat16)))
+    result = attention_heads(*replayed(copy.deepcopy(tiny(name)).to(torch.bfloat16)))
     exact = found_in(name)
-    assert found.norm.dtype == np.float32
+    assert result.norm.dtype == np.float32
     for array, rtol, atol in (("sink", 0, 0.05), ("entropy", 0, 0.1), ("norm", 0.1, 0.01)):
-        pair = (getattr(heads, array)[:layers] for heads in (found, exact))
+        pair = (getattr(heads, array)[:layers] for heads in (result, exact))
         np.testing.assert_allclose(*pair, rtol=rtol, atol=atol)
-    assert found.error < 0.05
+    assert result.error < 0.05
 
 
 @pytest.mark.parametrize(("name", "has_sinks"), [("llama", False), ("gpt_oss", True)])
@@ -269,12 +269,12 @@ def test_a_head_that_writes_nothing_has_no_share() -> None:
     with torch.no_grad():
         # The second of four heads of eight.
         model.model.layers[2].self_attn.o_proj.weight[:, 8:16] = 0
-    found = attention_heads(*replayed(model))
+    result = attention_heads(*replayed(model))
     width = model.model.layers[2].self_attn.head_dim
     assert width == 8
-    assert (found.norm[2, 1] == 0).all()
-    assert (found.direct[2, 1] == 0).all()
-    assert (found.norm[2, 0] > 0).all()
+    assert (result.norm[2, 1] == 0).all()
+    assert (result.direct[2, 1] == 0).all()
+    assert (result.norm[2, 0] > 0).all()
 
 
 def test_layers_that_do_not_add_up_cost_themselves_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,14 +284,14 @@ def test_layers_that_do_not_add_up_cost_themselves_alone(monkeypatch: pytest.Mon
         return heads_of(call, sublayer)
 
     monkeypatch.setattr("depthtui.metrics.heads.compute.heads_of", of)
-    found = attention_heads(*replayed(tiny("llama")), tokens_at_once=5)
+    result = attention_heads(*replayed(tiny("llama")), tokens_at_once=5)
     exact = found_in("llama")
-    assert np.isnan(found.norm[1]).all()
-    assert np.isnan(found.direct[1]).all()
-    np.testing.assert_allclose(found.sink, exact.sink, atol=1e-5)
-    np.testing.assert_allclose(found.norm[[0, 2, 3]], exact.norm[[0, 2, 3]], rtol=1e-3, atol=1e-5)
-    assert found.notes == ("its heads do not add up to what it writes (off by 9.0%)",)
-    assert found.done.all()
+    assert np.isnan(result.norm[1]).all()
+    assert np.isnan(result.direct[1]).all()
+    np.testing.assert_allclose(result.sink, exact.sink, atol=1e-5)
+    np.testing.assert_allclose(result.norm[[0, 2, 3]], exact.norm[[0, 2, 3]], rtol=1e-3, atol=1e-5)
+    assert result.notes == ("its heads do not add up to what it writes (off by 9.0%)",)
+    assert result.done.all()
 
 
 def test_a_model_without_attention_weights_has_none() -> None:
@@ -301,27 +301,27 @@ def test_a_model_without_attention_weights_has_none() -> None:
 
 def made() -> AttentionHeads:
     """Two heads in two layers at four tokens, the answer at token 3; layer 1 reads token 0."""
-    found = AttentionHeads.unknown(2, 4).widened("H", 2)
-    found.sink[0], found.sink[1] = 0.25, 0.75
-    found.entropy[:], found.norm[:], found.direct[:] = 1.0, 0.1, 0.0
-    found.direct[1, 0, 2], found.direct[0, 1, 3] = 2.5, 9
-    found.done[:] = True
-    return found
+    result = AttentionHeads.unknown(2, 4).widened("H", 2)
+    result.sink[0], result.sink[1] = 0.25, 0.75
+    result.entropy[:], result.norm[:], result.direct[:] = 1.0, 0.1, 0.0
+    result.direct[1, 0, 2], result.direct[0, 1, 3] = 2.5, 9
+    result.done[:] = True
+    return result
 
 
 def read(*runs: AttentionHeads, answer: int = 3) -> tuple[ReducedHeads, Reading]:
     results = [run(f"a {number}", layers=2, tokens=4) for number in range(len(runs))]
-    for result, found in zip(results, runs, strict=True):
+    for result, actual in zip(results, runs, strict=True):
         result.tokens = replace(result.tokens, answer_start=answer)
-        result.put("heads", found)
+        result.put("heads", actual)
     reading = reading_of(results, SummarySettings(include_first_token=True))
     assert reading is not None
     return reading.get(METRIC), reading
 
 
 def said(*runs: AttentionHeads, answer: int = 3) -> list[tuple[str, str, str]]:
-    found, reading = read(*runs, answer=answer)
-    return [(line.title, line.value, line.remark) for line in METRIC.findings(found, reading)]
+    result, reading = read(*runs, answer=answer)
+    return [(line.title, line.value, line.remark) for line in METRIC.findings(result, reading)]
 
 
 def test_a_report_names_the_head_and_the_layer() -> None:
@@ -336,9 +336,9 @@ def test_a_report_names_the_head_and_the_layer() -> None:
 def test_several_prompts_are_one() -> None:
     other = made()
     other.direct[1, 0, 2], other.direct[1, 1, 2] = -3, 2
-    found, _ = read(made(), other)
-    assert found.tokens == 8
-    assert found.last_direct.tolist() == [[0, 0], [-0.25, 1]]
+    result, _ = read(made(), other)
+    assert result.tokens == 8
+    assert result.last_direct.tolist() == [[0, 0], [-0.25, 1]]
     assert said(made(), other)[1][1] == "head 1 of layer 1"
 
 
@@ -349,10 +349,10 @@ def test_layers_without_weights_and_without_sums_say_so() -> None:
     assert "1 of 2 layers have no attention weights" in said(hybrid)[0][2]
     capped = replace(made(), notes=("The model's logits are not a sum over layers: why",))
     capped.direct[:] = np.nan
-    found, reading = read(capped)
+    result, reading = read(capped)
     assert said(capped)[1] == ("Direct logits of heads", "–", capped.notes[0])
-    assert [picture.title for picture in METRIC.maps(found)] == ["Heads, writes"]
-    assert METRIC.summary(found, reading)["notes"] == [*capped.notes]
+    assert [picture.title for picture in METRIC.maps(result)] == ["Heads, writes"]
+    assert METRIC.summary(result, reading)["notes"] == [*capped.notes]
     half = made()
     half.done[1], half.sink[1] = False, np.nan
     assert said(half)[0][2].endswith("; 1 of 2 layers so far")
@@ -360,11 +360,11 @@ def test_layers_without_weights_and_without_sums_say_so() -> None:
 
 
 def test_pictures_bars_and_measures() -> None:
-    found, _ = read(made())
-    direct, norm = METRIC.maps(found)
+    result, _ = read(made())
+    direct, norm = METRIC.maps(result)
     np.testing.assert_array_equal(direct.values, [[0, 0], [2.5, 0]])
     np.testing.assert_allclose(norm.values, np.full((2, 2), 0.1), rtol=1e-6)
-    sink, entropy = METRIC.per_layer(found)
+    sink, entropy = METRIC.per_layer(result)
     assert sink.values.tolist() == [0.25, 0.75]
     assert entropy.values.tolist() == [1, 1]
     few = made()
@@ -374,9 +374,9 @@ def test_pictures_bars_and_measures() -> None:
 
 
 def test_a_record_and_the_pipe_keep_it() -> None:
-    found, _ = read(made())
-    kept = from_plain(ReducedHeads, json.loads(json.dumps(to_plain(found))), sizes={"L": 2})
-    assert kept.last_direct.tolist() == found.last_direct.tolist()
-    assert kept.notes == found.notes
+    result, _ = read(made())
+    kept = from_plain(ReducedHeads, json.loads(json.dumps(to_plain(result))), sizes={"L": 2})
+    assert kept.last_direct.tolist() == result.last_direct.tolist()
+    assert kept.notes == result.notes
     again = codec.decode(codec.encode(found_in("bamba")))
     assert_same(again, found_in("bamba"))

@@ -171,47 +171,47 @@ def test_erasure_goes_on_where_it_was_left():
 
 def test_skip_effects_that_are_not_measured_yet_are_unknown():
     _model, _ids, anatomy, replay = replayed("llama", 12)
-    told = []
+    reports = []
     whole = skip_effects(
         replay,
         anatomy.unembedding,
         replay.residual[:-1],
         [8],
-        on_rows=lambda *row: told.append(row[2]),
+        on_rows=lambda *row: reports.append(row[2]),
         layers_at_once=1,
     )
-    for part in (told[1], told[-1]):
+    for part in (reports[1], reports[-1]):
         for values, expected in ((part.layers, whole.layers), (part.output, whole.output)):
-            known = np.isfinite(values)
-            np.testing.assert_array_equal(values[known], expected[known])
+            is_finite = np.isfinite(values)
+            np.testing.assert_array_equal(values[is_finite], expected[is_finite])
     above = np.triu(np.ones_like(whole.layers), 1) > 0
-    assert np.isfinite(told[1].layers[above]).sum() == 1
-    assert np.isnan(told[1].output).all()
-    assert np.isfinite(told[-1].output).sum() == replay.n_layers - 1
+    assert np.isfinite(reports[1].layers[above]).sum() == 1
+    assert np.isnan(reports[1].output).all()
+    assert np.isfinite(reports[-1].output).sum() == replay.n_layers - 1
 
 
 def test_skip_effects_go_on_from_a_part():
     _model, _ids, anatomy, replay = replayed("llama", 9)
     given = replay, anatomy.unembedding, replay.residual[:-1], [6, 4]
-    told = []
-    whole = skip_effects(*given, layers_at_once=1, on_rows=lambda *row: told.append(row))
+    reports = []
+    whole = skip_effects(*given, layers_at_once=1, on_rows=lambda *row: reports.append(row))
     # Layer 0 is done, and layer 1 is half-way.
-    part = next(value for *_, value in told if np.isfinite(value.layers[1, -2]))
+    part = next(value for *_, value in reports if np.isfinite(value.layers[1, -2]))
     assert part.is_known.tolist() == [True, False, False, False]
     assert (part.is_whole, whole.is_whole) == (False, True)
-    told.clear()
+    reports.clear()
     again = skip_effects(
         *given,
         layers_at_once=1,
-        on_rows=lambda *row: told.append(row),
+        on_rows=lambda *row: reports.append(row),
         partial=replace(part, floor=0.25),
     )
     for name in ("layers", "mean_layers", "output"):
         np.testing.assert_allclose(getattr(again, name), getattr(whole, name), atol=1e-6)
     assert again.floor == 0.25
     # Of 3 + 2 + 1 pairs, those of layer 0 are not done again; what is there is shown meanwhile.
-    assert [row[:2] for row in (told[0], told[-1])] == [(3, 6), (6, 6)]
-    assert np.isfinite(told[0][2].layers[0]).all()
+    assert [row[:2] for row in (reports[0], reports[-1])] == [(3, 6), (6, 6)]
+    assert np.isfinite(reports[0][2].layers[0]).all()
     # What was told of and gone on from stays as it was.
     assert not part.is_whole
 
@@ -227,12 +227,12 @@ def test_ablation_is_known_in_parts_and_goes_on_from_them():
         anatomy.unembedding,
         skipped,
         layers_at_once=1,
-        on_rows=lambda done, _total, known: seen.append((done, known)),
+        on_rows=lambda done, _total, partial: seen.append((done, partial)),
     )
     np.testing.assert_allclose(parts.loss_change, whole.loss_change, atol=1e-6)
-    first = next(known for _done, known in seen if known is not None)
-    known = np.isfinite(first.loss_change).all(axis=1)
-    assert known.tolist() == [False] * (replay.n_layers - 1) + [True]
+    first = next(partial for _done, partial in seen if partial is not None)
+    partial = np.isfinite(first.loss_change).all(axis=1)
+    assert partial.tolist() == [False] * (replay.n_layers - 1) + [True]
     assert not first.is_whole
     assert parts.is_whole
     # By then the first layer alone is missing.
@@ -242,7 +242,7 @@ def test_ablation_is_known_in_parts_and_goes_on_from_them():
         replay,
         anatomy.unembedding,
         skipped,
-        on_rows=lambda done, _total, known: seen.append((done, known)),
+        on_rows=lambda done, _total, partial: seen.append((done, partial)),
         partial=late,
     )
     np.testing.assert_allclose(again.loss_change, whole.loss_change, atol=1e-6)
@@ -498,7 +498,7 @@ def test_integrated_gradients_of_16_bit_weights_are_those_of_their_float32_copie
     narrow = probe_architecture(model)
     held = {name: id(weight) for name, weight in model.named_parameters()}
     replay = Replay(model, narrow, ids[0])
-    found = integrated_gradients(replay, narrow.unembedding, 6, layers=[1, 3], steps=8)
+    actual = integrated_gradients(replay, narrow.unembedding, 6, layers=[1, 3], steps=8)
     assert {name: id(weight) for name, weight in model.named_parameters()} == held
     assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
     assert not any(module._forward_pre_hooks for module in model.modules())
@@ -513,16 +513,16 @@ def test_integrated_gradients_of_16_bit_weights_are_those_of_their_float32_copie
         largest = np.abs(expected.attribution[layer]).max()
         # Above layer 1 there is attention, whose rotary tables are of 16 bits.
         np.testing.assert_allclose(
-            found.attribution[layer], expected.attribution[layer], atol=allowed * largest
+            actual.attribution[layer], expected.attribution[layer], atol=allowed * largest
         )
 
 
 def test_integrated_gradients_of_16_bit_weights_are_complete():
     model, ids = fresh("llama").to(torch.bfloat16), random_ids(9)
     anatomy = probe_architecture(model)
-    found = integrated_gradients(Replay(model, anatomy, ids[0]), anatomy.unembedding, 6)
-    assert found.reached.all()
-    assert found.completeness_error.max() <= 0.01
+    result = integrated_gradients(Replay(model, anatomy, ids[0]), anatomy.unembedding, 6)
+    assert result.reached.all()
+    assert result.completeness_error.max() <= 0.01
 
 
 @pytest.fixture
@@ -535,10 +535,10 @@ def test_integrated_gradients_do_not_chase_rounding(narrow_only):
     model, ids = fresh("llama").to(torch.bfloat16), random_ids(9)
     anatomy = probe_architecture(model)
     replay = Replay(model, anatomy, ids[0])
-    found = integrated_gradients(replay, anatomy.unembedding, 6, tolerance=1e-6)
-    assert not found.reached.all()
-    assert found.points.max() <= 1 / torch.finfo(torch.bfloat16).eps + 1
-    assert np.isfinite(found.attribution).all()
+    result = integrated_gradients(replay, anatomy.unembedding, 6, tolerance=1e-6)
+    assert not result.reached.all()
+    assert result.points.max() <= 1 / torch.finfo(torch.bfloat16).eps + 1
+    assert np.isfinite(result.attribution).all()
 
 
 def test_gradients_of_an_unlikely_answer_do_not_vanish_in_float16(narrow_only):
@@ -554,10 +554,10 @@ def test_gradients_of_an_unlikely_answer_do_not_vanish_in_float16(narrow_only):
     expected = integrated_gradients(replay, anatomy.unembedding, 8, steps=4).attribution
     half = model.half()
     narrow = probe_architecture(half)
-    found = integrated_gradients(Replay(half, narrow, ids[0]), narrow.unembedding, 8, steps=4)
+    actual = integrated_gradients(Replay(half, narrow, ids[0]), narrow.unembedding, 8, steps=4)
     assert np.abs(expected[2]).max() > 0
     np.testing.assert_allclose(
-        found.attribution[2], expected[2], rtol=0.1, atol=0.05 * np.abs(expected[2]).max()
+        actual.attribution[2], expected[2], rtol=0.1, atol=0.05 * np.abs(expected[2]).max()
     )
 
 
@@ -625,10 +625,10 @@ def test_integrated_gradients_keep_no_weights_of_layers_that_are_moved(tmp_path)
     with torch.autograd.graph.saved_tensors_hooks(
         lambda tensor: kept.add(tensor.shape) or tensor, lambda tensor: tensor
     ):
-        found = integrated_gradients(Replay(moved, anatomy, ids[0]), anatomy.unembedding, 6)
+        result = integrated_gradients(Replay(moved, anatomy, ids[0]), anatomy.unembedding, 6)
     assert kept
     assert not kept & weights
-    np.testing.assert_allclose(found.attribution, whole.attribution, atol=1e-5)
+    np.testing.assert_allclose(result.attribution, whole.attribution, atol=1e-5)
 
 
 def test_integrated_gradients_go_on_where_they_were_left():

@@ -77,34 +77,34 @@ def test_contributions_are_of_what_each_call_reads():
     ends = [layer_ends(model, ids, layer) for layer in range(LAYERS)]
     h, h_next = (np.stack(column) for column in zip(*ends, strict=True))
     expected = naive_contributions(h, h * 0, h_next - h, h_next, parallel=False)
-    found = result.get(Contributions)
+    actual = result.get(Contributions)
     for name in ("layer_norm_ratio", "layer_cosine"):
-        np.testing.assert_allclose(getattr(found, name), expected[name], rtol=1e-4, atol=2e-5)
+        np.testing.assert_allclose(getattr(actual, name), expected[name], rtol=1e-4, atol=2e-5)
 
 
 def test_the_lens_speaks_from_each_call(looped):
     model, ids, anatomy, replay = looped
     for depth in set(range(LAYERS + 1)) - set(ENTERED):
-        found = anatomy.unembedding.logits(replay.residual[depth]).log_softmax(dim=-1)
-        np.testing.assert_allclose(found.detach(), speak_from(model, ids, depth), atol=2e-5)
+        actual = anatomy.unembedding.logits(replay.residual[depth]).log_softmax(dim=-1)
+        np.testing.assert_allclose(actual.detach(), speak_from(model, ids, depth), atol=2e-5)
     for depth in ENTERED:
         # A pass ends as the last one does: norm and head.
         _read, written = layer_ends(model, ids, depth - 1)
         normed = model.model.norm(torch.from_numpy(written).float())
         expected = model.lm_head(normed).log_softmax(dim=-1)
-        found = anatomy.unembedding.logits(replay.residual[depth]).log_softmax(dim=-1)
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        actual = anatomy.unembedding.logits(replay.residual[depth]).log_softmax(dim=-1)
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_skip_effects_against_one_forward_a_call(looped):
     model, ids, anatomy, replay = looped
-    found = skip_effects(
+    actual = skip_effects(
         replay, anatomy.unembedding, skipped_residuals(anatomy, replay, "layer"), [9, 6]
     )
     expected, output = naive_skip_effects(model, ids, [9, 6])
-    np.testing.assert_allclose(found.layers, expected, rtol=2e-4, atol=2e-5)
-    np.testing.assert_allclose(found.output, output, rtol=2e-4, atol=2e-5)
-    assert found.floor < 1e-4
+    np.testing.assert_allclose(actual.layers, expected, rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(actual.output, output, rtol=2e-4, atol=2e-5)
+    assert actual.floor < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -118,8 +118,8 @@ def test_a_call_a_pass_and_a_layer_in_all_passes_are_left_out(looped, left_out):
     expected = (np.exp(clean) * (clean - naive_without(model, ids, left_out))).sum(-1)
     with torch.no_grad():
         end = without_first(replay, left_out, [len(left_out)])[0]
-        found = anatomy.unembedding.logits(end).double().log_softmax(dim=-1).numpy()
-    kl = (np.exp(clean) * (clean - found)).sum(-1)
+        actual = anatomy.unembedding.logits(end).double().log_softmax(dim=-1).numpy()
+    kl = (np.exp(clean) * (clean - actual)).sum(-1)
     np.testing.assert_allclose(kl, expected, rtol=2e-3, atol=2e-5)
     assert kl.max() > 0.01
     traced = []
@@ -135,7 +135,7 @@ def test_ablation_by_the_mean_update_of_each_call(looped):
     settings = RunSettings(ablate="mean", baseline=("0", "1"))
     substitute = baselines.substitute(settings, lambda: None)
     skipped = skipped_residuals(anatomy, replay, "layer", substitute)
-    found = ablation_loss(replay, anatomy.unembedding, skipped, substitute=substitute)
+    result = ablation_loss(replay, anatomy.unembedding, skipped, substitute=substitute)
     whole = probabilities(model, ids)
     for layer in range(LAYERS):
         ends = [layer_ends(model, text[None], layer) for text in texts]
@@ -143,24 +143,26 @@ def test_ablation_by_the_mean_update_of_each_call(looped):
         add = torch.from_numpy(update).float()
         changed = probabilities(model, ids, [(layer, lambda before, _, add=add: before + add)])
         kl = (whole * (whole.log() - changed.log())).sum(dim=-1)[1:]
-        np.testing.assert_allclose(found.kl[layer, 1:], kl, rtol=3e-3, atol=3e-5)
+        np.testing.assert_allclose(result.kl[layer, 1:], kl, rtol=3e-3, atol=3e-5)
 
 
 def test_erasure_against_one_forward_a_place(looped):
     model, ids, anatomy, replay = looped
     baseline = [residual.mean(dim=0) for residual in replay.residual]
-    found = residual_erasure(replay, anatomy.unembedding, baseline, answer_start=9)
+    actual = residual_erasure(replay, anatomy.unembedding, baseline, answer_start=9)
     expected = naive_erasure(model, ids, baseline, 9)
-    np.testing.assert_allclose(found.effect, expected, rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(actual.effect, expected, rtol=2e-4, atol=2e-5)
 
 
 def test_context_depth_against_one_forward_a_depth(looped):
     model, ids, anatomy, replay = looped
-    found = context_depth(replay, anatomy.unembedding, 7)
+    actual = context_depth(replay, anatomy.unembedding, 7)
     clean = token_losses(model, ids)
     for depth in range(LAYERS + 1):
         expected = naive_context_losses(model, ids, 7, depth) - clean
-        np.testing.assert_allclose(found.loss_change[depth, 6:], expected[6:], rtol=2e-4, atol=2e-5)
+        np.testing.assert_allclose(
+            actual.loss_change[depth, 6:], expected[6:], rtol=2e-4, atol=2e-5
+        )
 
 
 def test_what_is_written_without_a_call_is_what_the_model_writes_by_itself(looped):
@@ -169,8 +171,8 @@ def test_what_is_written_without_a_call_is_what_the_model_writes_by_itself(loope
     every = [None, *range(LAYERS)]
     expected = [naive_answer(model, ids, 4, layer) for layer in every]
     for cached in (True, False):
-        found = write_greedily(model, anatomy, ids[0], 4, every, cached=cached)
-        np.testing.assert_array_equal(found, expected)
+        actual = write_greedily(model, anatomy, ids[0], 4, every, cached=cached)
+        np.testing.assert_array_equal(actual, expected)
     assert len({tuple(answer) for answer in expected}) > 2
 
 
@@ -178,12 +180,12 @@ def test_neighbours_are_updates_of_what_each_call_reads(looped):
     model, ids, anatomy, _replay = looped
     recorded = record_residuals(model, anatomy, ids[0])
     assert tuple(recorded.layer_inputs) == ENTERED
-    found = neighbours(list(recorded.residual), recorded.layer_inputs)
+    actual = neighbours(list(recorded.residual), recorded.layer_inputs)
     ends = [layer_ends(model, ids, layer) for layer in range(LAYERS)]
     updates = [after - before for before, after in ends]
     for layer, (one, other) in enumerate(itertools.pairwise(updates)):
         sizes = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
-        np.testing.assert_allclose(found.cosine[layer], (one * other).sum(-1) / sizes, atol=2e-4)
+        np.testing.assert_allclose(actual.cosine[layer], (one * other).sum(-1) / sizes, atol=2e-4)
     again = Activations.from_bytes(recorded.to_bytes())
     for kept, expected in zip(again.layers(), recorded.layers(), strict=True):
         torch.testing.assert_close(kept.h, expected.h)

@@ -68,32 +68,32 @@ def test_against_the_naive_way(name: str, top_k: int) -> None:
                 rows_from,
             ),
         )
-        found = answer_margin(lens, run_of(ids[0], 9))
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+        actual = answer_margin(lens, run_of(ids[0], 9))
+        np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_in_closed_form() -> None:
     """The answer is second by a factor of two, then first, its next one having half the rest."""
     lens = lens_of([[3, 4], [3, 4], [ANSWER, 4]], [[0.5, 0.5], [0.6, 0.5], [0.8, 0.5]])
     lens.next_log_probability[:, 0] = np.log([0.25, 0.3, 0.8])
-    found = answer_margin(lens, run_of(torch.tensor([1, ANSWER]), 1))
-    np.testing.assert_allclose(found, np.log([1 / 2, 1 / 2, 8]), rtol=1e-6)
+    result = answer_margin(lens, run_of(torch.tensor([1, ANSWER]), 1))
+    np.testing.assert_allclose(result, np.log([1 / 2, 1 / 2, 8]), rtol=1e-6)
 
 
 def test_beside_a_certain_answer_the_margin_is_finite() -> None:
     lens = lens_of([[3, 4], [ANSWER, 4]], [[0.5, 0.5], [1, 0.5]])
     lens.next_log_probability[:, 0] = np.log([0.1, 1.0])
-    found = answer_margin(lens, run_of(torch.tensor([1, ANSWER]), 1))
-    assert found is not None
-    assert found[1] == pytest.approx(87.3, abs=0.1)
+    result = answer_margin(lens, run_of(torch.tensor([1, ANSWER]), 1))
+    assert result is not None
+    assert result[1] == pytest.approx(87.3, abs=0.1)
 
 
 def test_white_space_before_the_answer_decides_nothing() -> None:
     lens = lens_of([[3] * 5, [4] * 5], [[0.5] * 5] * 2)
     lens.next_log_probability[:] = -np.arange(1.0, 6.0)
     texts = [" =", " ", "\n", "1", "2"]
-    found = answer_margin(lens, run_of(torch.arange(20, 25), 1, texts))
-    np.testing.assert_allclose(found, -3 - np.log([0.5, 0.5]))
+    result = answer_margin(lens, run_of(torch.arange(20, 25), 1, texts))
+    np.testing.assert_allclose(result, -3 - np.log([0.5, 0.5]))
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,10 @@ def test_without_an_answer_that_can_be_read_there_is_none(
 
 def naive_depth(margin: np.ndarray) -> float:
     """The depth from which on the sign is positive; what was not read has the sign before it."""
-    known = [-1.0]
+    filled_margins = [-1.0]
     for value in margin:
-        known.append(known[-1] if np.isnan(value) else value)
-    signs = [value > 0 for value in known[1:]]
+        filled_margins.append(filled_margins[-1] if np.isnan(value) else value)
+    signs = [value > 0 for value in filled_margins[1:]]
     if not signs[-1]:
         return np.nan
     last = max((depth for depth, sign in enumerate(signs) if not sign), default=None)
@@ -123,10 +123,10 @@ def test_the_depth_is_that_of_the_last_change_of_sign() -> None:
     margins = rng.normal(0.3, 1, (300, 7))
     margins[:, :-1][rng.random((300, 6)) < 0.2] = np.nan
     margins[:3] = [[-1] * 7, [1] * 7, [-1, 1, 1, -1, 1, 1, 1]]
-    found = decided_depths(margins)
-    np.testing.assert_array_equal(found, [naive_depth(margin) for margin in margins])
-    assert found[:3].tolist()[2] == 4
-    assert {*range(1, 7)} <= set(found[np.isfinite(found)])
+    result = decided_depths(margins)
+    np.testing.assert_array_equal(result, [naive_depth(margin) for margin in margins])
+    assert result[:3].tolist()[2] == 4
+    assert {*range(1, 7)} <= set(result[np.isfinite(result)])
     assert decided_depths(margins[2]) == 4
 
 
@@ -138,10 +138,10 @@ def test_each_prompt_counts_once_and_token_0_never() -> None:
     ]
     for reading in readings:
         np.testing.assert_allclose(reading.curves["answer_margin"], [-6, -4, -2, 3], rtol=1e-6)
-        found = reading.depth("margin")
-        assert found is not None
-        assert found.count == 3
-        assert found.prompt_weighted == replace(found, prompt_weighted=None)
+        result = reading.depth("margin")
+        assert result is not None
+        assert result.count == 3
+        assert result.prompt_weighted == replace(result, prompt_weighted=None)
 
 
 def test_it_rests_on_the_prompts_with_an_answer() -> None:
@@ -151,9 +151,9 @@ def test_it_rests_on_the_prompts_with_an_answer() -> None:
     assert alone.depth("margin") is None
     assert "margin" not in summary_dict([silent], SETTINGS)
     reading = reading_of([silent, *runs, silent], SETTINGS)
-    found = reading.depth("margin")
-    assert found is not None
-    assert (found.count, found.interval) == (2, (1, 1))
+    result = reading.depth("margin")
+    assert result is not None
+    assert (result.count, result.interval) == (2, (1, 1))
     (evidence,) = (one for one in reading.evidence if one.measure == "margin")
     assert (evidence.prompts, evidence.firm) == ((5, 7), False)
     assert evidence.reason == "it rests on 5 of 7 prompts"
@@ -166,9 +166,9 @@ def test_it_rests_on_the_prompts_with_an_answer() -> None:
 
 def test_what_a_summary_has_of_it() -> None:
     runs = [with_margin([-4, -2, 1, 5]), with_margin([-4, -2, -3, -1], "c d")]
-    found = summary_dict(runs, SETTINGS)["margin"]
-    np.testing.assert_allclose(found.pop("margin"), [-4, -2, -1, 2], rtol=1e-6)
-    assert found == {"options": [], "depth": 3, "prompts": 2}
+    result = summary_dict(runs, SETTINGS)["margin"]
+    np.testing.assert_allclose(result.pop("margin"), [-4, -2, -1, 2], rtol=1e-6)
+    assert result == {"options": [], "depth": 3, "prompts": 2}
     decided = reading_of(runs, SETTINGS).depth("margin")
     assert decided is not None
     assert decided.count == 3

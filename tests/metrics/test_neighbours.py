@@ -25,23 +25,23 @@ def test_against_one_forward_a_layer(name):
     ends = [layer_ends(model, ids, layer) for layer in range(len(blocks(model)))]
     updates = [after - before for before, after in ends]
     depths = [before for before, _ in ends] + [ends[-1][1]]
-    found = neighbours(stream(model, ids)[1])
+    actual = neighbours(stream(model, ids)[1])
     for layer in range(len(updates) - 1):
         expected = naive_cosine(updates[layer], updates[layer + 1])
-        np.testing.assert_allclose(found.cosine[layer], expected, atol=2e-4)
+        np.testing.assert_allclose(actual.cosine[layer], expected, atol=2e-4)
     for depth, residual in enumerate(depths):
         angle = np.arccos(np.clip(naive_cosine(residual, depths[-1]), -1, 1)) / np.pi
-        np.testing.assert_allclose(found.angle_to_output[depth], angle, atol=2e-4)
+        np.testing.assert_allclose(actual.angle_to_output[depth], angle, atol=2e-4)
 
 
 def test_in_closed_form():
     """A stream in the plane: one step along x, the same again, one up, and back down."""
     steps = [(0.0, 1.0), (1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.0, -1.0)]
     places = np.cumsum(np.array(steps), axis=0)
-    found = neighbours([torch.tensor(place)[None].float() for place in places])
-    np.testing.assert_allclose(found.cosine[:, 0], [1, 0, -1], atol=1e-7)
+    result = neighbours([torch.tensor(place)[None].float() for place in places])
+    np.testing.assert_allclose(result.cosine[:, 0], [1, 0, -1], atol=1e-7)
     to_output = [np.arctan2(2, 1) - place for place in np.arctan2(places[:, 0], places[:, 1])]
-    np.testing.assert_allclose(found.angle_to_output[:, 0], np.abs(to_output) / np.pi, atol=1e-6)
+    np.testing.assert_allclose(result.angle_to_output[:, 0], np.abs(to_output) / np.pi, atol=1e-6)
 
 
 def test_a_layer_that_adds_nothing_is_at_a_right_angle_to_any():
@@ -50,9 +50,9 @@ def test_a_layer_that_adds_nothing_is_at_a_right_angle_to_any():
 
 
 def test_one_layer_has_no_neighbour():
-    found = neighbours([torch.ones(2, 3), torch.ones(2, 3)])
-    assert found.cosine.shape == (0, 2)
-    assert (found.angle_to_output == 0).all()
+    result = neighbours([torch.ones(2, 3), torch.ones(2, 3)])
+    assert result.cosine.shape == (0, 2)
+    assert (result.angle_to_output == 0).all()
 
 
 @pytest.mark.parametrize("include_first", [True, False])

@@ -32,14 +32,14 @@ def replayed(model, tokens=12, **options):
 def test_against_one_forward_a_pair(name):
     model = tiny(name)
     ids, anatomy, replay = replayed(model)
-    found = order(replay, anatomy.unembedding)
+    actual = order(replay, anatomy.unembedding)
     clean = token_losses(model, ids)
     for layer in range(replay.n_layers - 1):
-        for values, swapped in ((found.parallel, False), (found.swapped, True)):
+        for values, swapped in ((actual.parallel, False), (actual.swapped, True)):
             expected = naive_reordered_losses(model, ids, layer, swapped) - clean
             np.testing.assert_allclose(values[layer], expected, rtol=2e-4, atol=2e-5)
-    assert np.abs(found.parallel).max() > 0.01
-    assert np.abs(found.swapped - found.parallel).max() > 0.01
+    assert np.abs(actual.parallel).max() > 0.01
+    assert np.abs(actual.swapped - actual.parallel).max() > 0.01
 
 
 @pytest.mark.parametrize("at_once", [1, 2])
@@ -60,33 +60,33 @@ def test_pairs_in_groups_and_small_batches_are_the_same(at_once):
 def test_pairs_are_known_in_parts_the_last_first_and_go_on_from_them():
     _ids, anatomy, replay = replayed(tiny("llama"))
     whole = order(replay, anatomy.unembedding)
-    told = []
-    order(replay, anatomy.unembedding, 1, lambda *row: told.append(row))
-    known = [value for *_, value in told if value is not None]
-    assert known[0].is_known.tolist() == [False, False, True]
-    assert not known[0].is_whole
+    reports = []
+    order(replay, anatomy.unembedding, 1, lambda *row: reports.append(row))
+    partials = [value for *_, value in reports if value is not None]
+    assert partials[0].is_known.tolist() == [False, False, True]
+    assert not partials[0].is_whole
     assert whole.is_whole
     for name in ("parallel", "swapped"):
         np.testing.assert_allclose(
-            getattr(known[0], name)[2], getattr(whole, name)[2], rtol=1e-4, atol=1e-5
+            getattr(partials[0], name)[2], getattr(whole, name)[2], rtol=1e-4, atol=1e-5
         )
-    told.clear()
-    begun = replace(known[0], unchanged=np.full_like(whole.unchanged, 0.25))
-    again = order(replay, anatomy.unembedding, 0, lambda *row: told.append(row), begun)
+    reports.clear()
+    begun = replace(partials[0], unchanged=np.full_like(whole.unchanged, 0.25))
+    again = order(replay, anatomy.unembedding, 0, lambda *row: reports.append(row), begun)
     np.testing.assert_allclose(again.parallel, whole.parallel, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(again.swapped, whole.swapped, rtol=1e-4, atol=1e-5)
     assert again.floor == 0.25
-    assert (told[0][0], told[-1][:2]) == (2, (12, 12))
+    assert (reports[0][0], reports[-1][:2]) == (2, (12, 12))
     # What was told of and gone on from stays as it was.
     assert not begun.is_whole
 
 
 def test_with_some_pairs_there_is_no_depth_yet():
     result = run(tokens=12)
-    found = Order.unknown(result.model.n_layers, 12)
-    found.unchanged[:] = 0.0
-    found.parallel[-2:], found.swapped[-2:] = 0.0, 0.0
-    result.put(METRIC.name, found)
+    actual = Order.unknown(result.model.n_layers, 12)
+    actual.unchanged[:] = 0.0
+    actual.parallel[-2:], actual.swapped[-2:] = 0.0, 0.0
+    result.put(METRIC.name, actual)
     pooled = reading_of([result], SummarySettings())
     value = pooled.get(METRIC)
     words = f"2 of {result.model.n_layers - 1} pairs of layers so far"
@@ -121,10 +121,10 @@ def silenced(*layers):
 @pytest.mark.parametrize("layer", [1, 2])
 def test_a_layer_that_writes_nothing_is_in_no_pair(layer):
     """The layers around it are a pair: as in the model without it."""
-    unembedding, found = silenced(layer)
-    assert found.idle == (layer,)
-    assert (found.parallel[layer] == 0).all()
-    assert (found.swapped[layer] == 0).all()
+    unembedding, actual = silenced(layer)
+    assert actual.idle == (layer,)
+    assert (actual.parallel[layer] == 0).all()
+    assert (actual.swapped[layer] == 0).all()
     model = fresh("llama")
     del blocks(model)[layer]
     model.config.num_hidden_layers = 3
@@ -134,11 +134,11 @@ def test_a_layer_that_writes_nothing_is_in_no_pair(layer):
     expected = order(shorter, unembedding)
     pairs = [row for row in range(3) if row != layer]
     for name in ("parallel", "swapped"):
-        values = getattr(found, name)[pairs]
+        values = getattr(actual, name)[pairs]
         np.testing.assert_allclose(values, getattr(expected, name), rtol=1e-3, atol=1e-5)
         assert np.abs(values).max() > 0.01
     result, other = run(tokens=12), run(tokens=12, layers=3)
-    result.put(METRIC.name, found)
+    result.put(METRIC.name, actual)
     other.put(METRIC.name, expected)
     pooled, other = (reading_of([one], SummarySettings()) for one in (result, other))
     steps, fewer = pooled.get(METRIC), other.get(METRIC)
@@ -149,11 +149,11 @@ def test_a_layer_that_writes_nothing_is_in_no_pair(layer):
 
 @pytest.mark.parametrize(("layers", "pairs"), [((0, 3), [1]), ((1, 2), [0]), ((0, 1, 2, 3), [])])
 def test_pairs_where_several_layers_write_nothing(layers, pairs):
-    _unembedding, found = silenced(*layers)
-    assert found.is_whole
-    assert np.flatnonzero(np.abs(found.parallel).max(axis=1) > 1e-4).tolist() == pairs
+    _unembedding, actual = silenced(*layers)
+    assert actual.is_whole
+    assert np.flatnonzero(np.abs(actual.parallel).max(axis=1) > 1e-4).tolist() == pairs
     result = run(tokens=12)
-    result.put(METRIC.name, found)
+    result.put(METRIC.name, actual)
     pooled = reading_of([result], SummarySettings())
     value = pooled.get(METRIC)
     (evidence,) = METRIC.evidence(value, pooled)
@@ -172,13 +172,13 @@ def test_layers_of_constants_commute():
             block.mlp.c_proj.weight.zero_()
             assert block.mlp.c_proj.bias.abs().max() > 0
     _ids, anatomy, replay = replayed(model)
-    found = order(replay, anatomy.unembedding)
-    assert np.abs(found.parallel[1]).max() < 1e-5
-    assert np.abs(found.swapped[1]).max() < 1e-5
+    result = order(replay, anatomy.unembedding)
+    assert np.abs(result.parallel[1]).max() < 1e-5
+    assert np.abs(result.swapped[1]).max() < 1e-5
     # Layer 0 may stand beside a constant, but not read it.
-    assert np.abs(found.parallel[0]).max() < 1e-5
-    assert np.abs(found.swapped[0]).max() > 0.01
-    assert np.abs(found.parallel[2]).max() > 0.01
+    assert np.abs(result.parallel[0]).max() < 1e-5
+    assert np.abs(result.swapped[0]).max() > 0.01
+    assert np.abs(result.parallel[2]).max() > 0.01
 
 
 def most_pairs(cheap):
@@ -217,10 +217,10 @@ def pooled_of(parallel, tokens=5):
 def test_the_depth_and_its_range():
     pooled = pooled_of([0.045, 1, 0.055, 1, 0.01, 1, 0.045, 1, 0.041])
     value = pooled.get(METRIC)
-    (found,) = METRIC.evidence(value, pooled)
-    assert (found.count, found.low, found.high, found.firm) == (6, 5, 9, False)
-    assert found.reason == "4 pairs of layers cost between 0.04 and 0.06 nats side by side"
-    assert (found.kind, found.measure) == ("causal", "order")
+    (row,) = METRIC.evidence(value, pooled)
+    assert (row.count, row.low, row.high, row.firm) == (6, 5, 9, False)
+    assert row.reason == "4 pairs of layers cost between 0.04 and 0.06 nats side by side"
+    assert (row.kind, row.measure) == ("causal", "order")
     line = METRIC.findings(value, pooled)[0]
     assert line.value == "6 of 10 layers"
     assert line.remark == "4 pairs of layers could run side by side, each less than 0.05 nats"
@@ -229,8 +229,8 @@ def test_the_depth_and_its_range():
     assert summary["depth"] == 6
     np.testing.assert_allclose(summary["swapped"], 2 * summary["parallel"])
     firm = pooled_of([1.0] * 5)
-    (found,) = METRIC.evidence(firm.get(METRIC), firm)
-    assert (found.count, found.low, found.high, found.firm, found.reason) == (6, 6, 6, True, "")
+    (row,) = METRIC.evidence(firm.get(METRIC), firm)
+    assert (row.count, row.low, row.high, row.firm, row.reason) == (6, 6, 6, True, "")
     assert "no pair side by side" in METRIC.findings(firm.get(METRIC), firm)[0].remark
 
 
@@ -238,17 +238,17 @@ def test_the_depth_and_its_range():
 def test_prompts_are_pooled_by_their_tokens(include_first):
     rng = np.random.default_rng(3)
     runs = [run("a b", tokens=3), run("c d", tokens=6), run("none", tokens=4)]
-    found = [
+    actual = [
         Order(*rng.uniform(0, 1, (2, 3, tokens - 1)), rng.uniform(0, 1e-3, tokens - 1))
         for tokens in (3, 6)
     ]
-    for result, one in zip(runs, found, strict=False):
+    for result, one in zip(runs, actual, strict=False):
         result.put(METRIC.name, one)
     pooled = reading_of(runs, SummarySettings(include_first_token=include_first))
     first = 0 if include_first else 1
-    expected = np.concatenate([one.parallel[:, first:] for one in found], axis=1).mean(axis=1)
+    expected = np.concatenate([one.parallel[:, first:] for one in actual], axis=1).mean(axis=1)
     np.testing.assert_allclose(pooled.get(METRIC).parallel, expected)
-    unchanged = np.concatenate([one.unchanged[first:] for one in found])
+    unchanged = np.concatenate([one.unchanged[first:] for one in actual])
     assert pooled.get(METRIC).floor == unchanged.max()
     noise = np.linalg.norm(unchanged) / len(unchanged)
     assert pooled.get(METRIC).noise == pytest.approx(noise, rel=1e-12)

@@ -76,9 +76,9 @@ def naive(model: torch.nn.Module, part: str, tokens: list[int], row: int) -> flo
     return float(logits[PLACE, ours] - logits[PLACE, theirs])
 
 
-def margins_of(found: Patching, result: Patch) -> tuple[np.ndarray, np.ndarray]:
+def margins_of(actual: Patching, result: Patch) -> tuple[np.ndarray, np.ndarray]:
     """The margins that a result stands for: of each cell, and of all tokens together."""
-    of_source, of_target = found.margins
+    of_source, of_target = actual.margins
     values = (result.recovered, result.differing)
     cells, together = (of_target + share * (of_source - of_target) for share in values)
     return cells, together
@@ -87,10 +87,10 @@ def margins_of(found: Patching, result: Patch) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_against_one_forward_a_cell(name: str) -> None:
     model = tiny(name)
-    found = patching(model)
-    result, resumes = patch(found), found.target.can_resume
-    depths = range(found.target.n_layers + 1)
-    cells, together = margins_of(found, result)
+    actual = patching(model)
+    result, resumes = patch(actual), actual.target.can_resume
+    depths = range(actual.target.n_layers + 1)
+    cells, together = margins_of(actual, result)
     expected = [[naive(model, "layer", [t], depth) for t in range(TOKENS)] for depth in depths]
     np.testing.assert_allclose(cells, expected, atol=1e-5, rtol=1e-5)
     expected = [naive(model, "layer", list(AT), depth) for depth in depths]
@@ -124,10 +124,10 @@ PARTS = {
 @pytest.mark.parametrize("name", sorted(PARTS))
 def test_a_sublayer_against_one_forward_a_cell(name: str, part: str) -> None:
     model = tiny(name)
-    found = patching(model, part)
-    result = patch(found, part=part)
-    cells, together = margins_of(found, result)
-    module, layers = PARTS[name][part == "mlp"], range(found.target.n_layers)
+    actual = patching(model, part)
+    result = patch(actual, part=part)
+    cells, together = margins_of(actual, result)
+    module, layers = PARTS[name][part == "mlp"], range(actual.target.n_layers)
     expected = [[naive(model, module, [t], layer) for t in range(TOKENS)] for layer in layers]
     np.testing.assert_allclose(cells[:-1], expected, atol=2e-5, rtol=2e-5)
     expected = [naive(model, module, list(AT), layer) for layer in layers]
@@ -140,8 +140,8 @@ def test_a_sublayer_against_one_forward_a_cell(name: str, part: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(TINY) - WITHOUT_SPLIT))
 def test_a_sublayer_can_be_put_in_wherever_there_is_one(name: str) -> None:
     for part in ("attention", "mlp"):
-        found = patching(tiny(name), part)
-        assert patch(found, part=part).is_whole
+        result = patching(tiny(name), part)
+        assert patch(result, part=part).is_whole
 
 
 def patched_pass(model: torch.nn.Module, cells: Sequence[PatchedCell]) -> torch.Tensor:
@@ -176,37 +176,37 @@ def test_a_traced_pass_with_states_put_in_is_that_of_an_ordinary_forward(name: s
 def test_a_traced_pass_with_a_sublayer_put_in_is_that_of_a_forward(name: str, part: str) -> None:
     model, module = tiny(name), PARTS[name][part == "mlp"]
     expected = naive_patched_logits(model, *two_prompts(), 2, [3], module)
-    found = patched_pass(model, [PatchedCell(2, 3, part)])
-    torch.testing.assert_close(found, expected, atol=2e-5, rtol=2e-5)
+    actual = patched_pass(model, [PatchedCell(2, 3, part)])
+    torch.testing.assert_close(actual, expected, atol=2e-5, rtol=2e-5)
 
 
 def test_both_prompts_begin_alike_and_nothing_runs_there() -> None:
-    found = patching(tiny("llama"))
-    before = found.target.evaluations
-    patch(found)
+    result = patching(tiny("llama"))
+    before = result.target.evaluations
+    patch(result)
     # Tokens 2 to 8, and all that differ together: an unchanged row and one for each depth below.
     rows = 4 + 4 + 3 + 2 + 1
-    assert found.target.evaluations - before == rows * (7 + sum(range(1, 8)))
+    assert result.target.evaluations - before == rows * (7 + sum(range(1, 8)))
 
 
 @pytest.mark.parametrize("name", ["llama", "mamba", "mixtral"])
 def test_a_prompt_put_into_itself_changes_nothing(name: str) -> None:
     model = tiny(name)
-    found = patching(model)
-    found._source = found.target
+    result = patching(model)
+    result._source = result.target
     for tokens in ([PLACE], [3], AT, range(PLACE + 1)):
-        margins, unchanged = found.patched(list(tokens))
-        np.testing.assert_allclose(margins, found.margins[1], atol=1e-5)
-        np.testing.assert_allclose(unchanged, found.margins[1], atol=1e-5)
+        margins, unchanged = result.patched(list(tokens))
+        np.testing.assert_allclose(margins, result.margins[1], atol=1e-5)
+        np.testing.assert_allclose(unchanged, result.margins[1], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["llama", "mamba", "gpt2", "gemma3"])
 def test_all_tokens_of_the_embedding_are_the_other_prompt(name: str) -> None:
-    found = patching(tiny(name))
-    shares, _ = found.shares(range(PLACE + 1))
+    result = patching(tiny(name))
+    shares, _ = result.shares(range(PLACE + 1))
     np.testing.assert_allclose(shares, 1, atol=1e-4)
     # Those that differ are enough at depth 0, and the last token is at the output.
-    assert patch(found).differing[0] == pytest.approx(1, abs=1e-4)
+    assert patch(result).differing[0] == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("part", ["layer", "attention"])
@@ -219,21 +219,21 @@ def test_groups_and_small_batches_are_the_same(part: str, at_once: int) -> None:
 
 
 def test_what_is_known_is_not_run_again() -> None:
-    found = patching(tiny("llama"))
-    told: list[tuple[int, int, Patch]] = []
-    whole = patch(found, lambda *one: told.append(one))
-    first, second, *_ = (partial for *_, partial in told)
+    result = patching(tiny("llama"))
+    reports: list[tuple[int, int, Patch]] = []
+    whole = patch(result, lambda *one: reports.append(one))
+    first, second, *_ = (partial for *_, partial in reports)
     # The last token comes first, then all that differ.
     assert np.flatnonzero(first.is_known).tolist() == [0, 1, 8, 9]
     assert np.flatnonzero(second.is_known).tolist() == [0, 1, 8, 9, 10]
-    done = [count for count, _total, _partial in told]
+    done = [count for count, _total, _partial in reports]
     assert done == sorted(done)
-    assert done[-1] == told[-1][1]
-    before = found.target.evaluations
+    assert done[-1] == reports[-1][1]
+    before = result.target.evaluations
     again: list[int] = []
-    resumed = patch(found, lambda count, *_: again.append(count), second)
+    resumed = patch(result, lambda count, *_: again.append(count), second)
     assert again == done[2:]
-    assert found.target.evaluations - before == 14 * sum(range(2, 8))
+    assert result.target.evaluations - before == 14 * sum(range(2, 8))
     np.testing.assert_array_equal(resumed.recovered, whole.recovered)
     np.testing.assert_array_equal(resumed.differing, whole.differing)
     assert resumed.floor == whole.floor
@@ -242,24 +242,24 @@ def test_what_is_known_is_not_run_again() -> None:
 
 
 def test_prompts_that_the_model_answers_alike_do_not_part() -> None:
-    found = patching(tiny("llama"))
-    found.margins = 0.5, 0.45
+    result = patching(tiny("llama"))
+    result.margins = 0.5, 0.45
     with pytest.raises(DepthError, match=r"do not part: .* moves by 0\.05 nats"):
-        patch(found)
-    found.answers = 3, 3
+        patch(result)
+    result.answers = 3, 3
     with pytest.raises(DepthError, match="do not part: the model answers both alike"):
-        patch(found)
+        patch(result)
 
 
 def test_rounding_is_told_and_may_be_all_there_is() -> None:
-    found = patching(tiny("llama"))
-    of_source, of_target = found.margins
-    found.margins = of_source, of_target + 0.25
-    result = patch(found)
+    actual = patching(tiny("llama"))
+    of_source, of_target = actual.margins
+    actual.margins = of_source, of_target + 0.25
+    result = patch(actual)
     assert result.floor == pytest.approx(abs(0.25 / (of_source - of_target - 0.25)), rel=1e-3)
-    found.margins = of_target + 1.25, of_target + 1
+    actual.margins = of_target + 1.25, of_target + 1
     with pytest.raises(DepthError, match="do not part: rounding alone"):
-        found.shares([PLACE])
+        actual.shares([PLACE])
 
 
 def test_half_precision_has_the_same_map() -> None:
@@ -280,8 +280,8 @@ def test_a_fact_that_one_layer_moves_is_found_there(layer: int) -> None:
         block.mlp.down_proj.weight.zero_()
     target, source = random_ids(TOKENS), random_ids(TOKENS)
     source[0, 4] = 3 + (int(target[0, 4]) + 40) % 100
-    found = patching(model, ids=(target, source), at=(4,))
-    result = patch(found, at_texts=(" France",))
+    actual = patching(model, ids=(target, source), at=(4,))
+    result = patch(actual, at_texts=(" France",))
     expected = np.zeros((5, TOKENS))
     expected[: layer + 1, 4] = expected[layer + 1 :, PLACE] = 1
     np.testing.assert_allclose(result.recovered, expected, atol=1e-4)
@@ -331,10 +331,10 @@ def test_where_the_fact_is_in_words(
 
 def test_a_sublayer_is_named_by_its_layer() -> None:
     nothing = curve(np.nan, np.nan, np.nan)
-    found = sentence("mlp", "X", nothing, curve(0.1, 0.625, np.nan))
-    assert found == "the MLP of layer 1 brings most of the fact to the last token: 62%"
-    found = sentence("attention", "X", nothing, curve(-0.1, -0.2, np.nan))
-    assert found == "no layer's attention brings the fact to the last token"
+    result = sentence("mlp", "X", nothing, curve(0.1, 0.625, np.nan))
+    assert result == "the MLP of layer 1 brings most of the fact to the last token: 62%"
+    result = sentence("attention", "X", nothing, curve(-0.1, -0.2, np.nan))
+    assert result == "no layer's attention brings the fact to the last token"
 
 
 def two_runs(
@@ -382,13 +382,13 @@ def test_the_summary_of_one_prompt_and_of_two() -> None:
         result = run(f"text {seed}", tokens=5)
         result.put("patch", smooth_metric("patch", result))
         runs.append(result)
-    found = runs[0].get(Patch)
-    assert found is not None
+    actual = runs[0].get(Patch)
+    assert actual is not None
     alone = reading_of(runs[:1], SummarySettings())
     one = METRIC.summary(alone.get(METRIC), alone)
     assert (one["source"], one["target"], one["part"]) == ("not text 0", "text 0", "layer")
-    np.testing.assert_array_equal(one["recovered"], found.recovered)
-    np.testing.assert_array_equal(one["last_token"], found.last_token)
+    np.testing.assert_array_equal(one["recovered"], actual.recovered)
+    np.testing.assert_array_equal(one["last_token"], actual.last_token)
     assert one["floor"] == 0.001
     both = reading_of(runs, SummarySettings())
     two = METRIC.summary(both.get(METRIC), both)
@@ -411,45 +411,45 @@ def patched(*curves: list[float], part: str = "layer") -> list[Evidence]:
         result.put("patch", value)
         runs.append(result)
     evidence = reading_of(runs, SummarySettings()).evidence
-    return [found for found in evidence if found.measure == "patch"]
+    return [actual for actual in evidence if actual.measure == "patch"]
 
 
 def test_the_depth_of_the_last_token_is_a_row_of_the_verdict() -> None:
-    (found,) = patched([0, 0.1, 0.45, 0.9, 1])
-    assert (found.kind, found.counts, found.count, found.low, found.high) == (
+    (result,) = patched([0, 0.1, 0.45, 0.9, 1])
+    assert (result.kind, result.counts, result.count, result.low, result.high) == (
         *("causal", "depth", 3),
         *(2, 3),
     )
-    assert found.meaning == "until the last token has half of the fact"
-    assert found.reason == "the last token has 40% of it from 2 on"
-    assert found.is_fragile
-    (found,) = patched([0, 0.1, 0.2, 0.9, 1])
-    assert (found.count, found.reliability) == (3, "holds here")
-    (found,) = patched([0.6, 0.1, 0.2, 0.3, 1])
-    assert found.count == 4
+    assert result.meaning == "until the last token has half of the fact"
+    assert result.reason == "the last token has 40% of it from 2 on"
+    assert result.is_fragile
+    (result,) = patched([0, 0.1, 0.2, 0.9, 1])
+    assert (result.count, result.reliability) == (3, "holds here")
+    (result,) = patched([0.6, 0.1, 0.2, 0.3, 1])
+    assert result.count == 4
     assert patched([0, 0.1, 0.2, 0.9, np.nan], part="mlp") == []
-    (found,) = patched([0, 0.1, np.nan, np.nan, np.nan])
-    assert (found.count, found.reason) == (None, "1 of 4 depths so far")
+    (result,) = patched([0, 0.1, np.nan, np.nan, np.nan])
+    assert (result.count, result.reason) == (None, "1 of 4 depths so far")
 
 
 def test_a_fact_of_many_prompts_is_never_firm() -> None:
-    (found,) = patched(*[[0, 0.1, 0.2, 0.9, 1]] * 12)
-    assert found.interval == (2.5, 3.5)
-    assert (found.count, found.reliability) == (3, "holds here")
-    assert found.reason == "it is of these facts, and others may move elsewhere"
+    (result,) = patched(*[[0, 0.1, 0.2, 0.9, 1]] * 12)
+    assert result.interval == (2.5, 3.5)
+    assert (result.count, result.reliability) == (3, "holds here")
+    assert result.reason == "it is of these facts, and others may move elsewhere"
     halves = [[0, 0.1, 0.2, 0.9, 1], [0.9, 0.9, 0.9, 1, 1]] * 6
-    (found,) = patched(*halves)
-    assert found.interval is not None
-    assert found.interval[0] < 2
-    assert found.is_fragile
+    (result,) = patched(*halves)
+    assert result.interval is not None
+    assert result.interval[0] < 2
+    assert result.is_fragile
 
 
 def test_hostile_tokens_are_legible() -> None:
     result = run(tokens=5)
-    found = smooth_metric("patch", result)
-    assert isinstance(found, Patch)
-    found.at, found.at_texts = (1, 2, 4), (" \x1b[31m", "[/]", "\u202e")
-    assert found.where == "' ␛[31m[/]', '\\u202e'"
+    actual = smooth_metric("patch", result)
+    assert isinstance(actual, Patch)
+    actual.at, actual.at_texts = (1, 2, 4), (" \x1b[31m", "[/]", "\u202e")
+    assert actual.where == "' ␛[31m[/]', '\\u202e'"
 
 
 @pytest.mark.parametrize("first", [1, 5])
@@ -461,9 +461,9 @@ def test_the_work_is_what_is_run(first: int) -> None:
     ids[[first, PLACE + 1]] += 20
     result.source = PromptTokens(ids, result.tokens.texts, PLACE + 1)
     both = tuple(torch.from_numpy(each.ids)[None] + 3 for each in (result.tokens, result.source))
-    found = patching(tiny("llama"), ids=both, at=(first,))
-    before = found.target.evaluations
-    patch(found)
+    actual = patching(tiny("llama"), ids=both, at=(first,))
+    before = actual.target.evaluations
+    patch(actual)
     # The source's pass is one forward more.
-    forwards = 1 + (found.target.evaluations - before) / (4 * TOKENS)
+    forwards = 1 + (actual.target.evaluations - before) / (4 * TOKENS)
     assert METRIC.work(result) == pytest.approx(forwards)

@@ -83,16 +83,16 @@ def layers_of(reading):
 def test_idle_layers_are_named_and_counted_nowhere(where, before):
     base_model, base = plain()
     model, idle = with_idle(base_model, before)
-    found = read(model)
-    assert found.idle == tuple(idle), where
-    assert layers_within(found) == pytest.approx(layers_within(base), abs=1e-3)
-    assert layers_of(found) == layers_of(base)
-    for way in found.get(METRIC).ways:
+    result = read(model)
+    assert result.idle == tuple(idle), where
+    assert layers_within(result) == pytest.approx(layers_within(base), abs=1e-3)
+    assert layers_of(result) == layers_of(base)
+    for way in result.get(METRIC).ways:
         assert set(way.order[: len(idle)]) == set(idle)
         assert np.abs(way.curve[: len(idle) + 1]).max() < 1e-5
     most = len(blocks(model)) - len(idle)
-    assert all(count <= most for count in layers_of(found).values())
-    bold = str(found.verdict.words)
+    assert all(count <= most for count in layers_of(result).values())
+    bold = str(result.verdict.words)
     assert bold.startswith(
         f"Within a nat of its own output with {rounded_up_count(layers_within(base))} of"
     )
@@ -102,52 +102,52 @@ def test_idle_layers_are_named_and_counted_nowhere(where, before):
 def test_layers_of_one_type_do_all_the_work(working):
     layers = {"linear attention": (0, 2), "full attention": (1, 3)}
     model = working_only_in(with_tokenizer("qwen3_5")[0], dict.fromkeys(layers[working], 3.0))
-    found = {one.name: one for one in by_type(read(model))}
-    assert {name: one.layers for name, one in found.items()} == layers
-    (idle,) = (one for name, one in found.items() if name != working)
+    result = {one.name: one for one in by_type(read(model))}
+    assert {name: one.layers for name, one in result.items()} == layers
+    (idle,) = (one for name, one in result.items() if name != working)
     assert idle.means["contribution"] == 0
     assert idle.means["block influence"] == pytest.approx(0, abs=1e-6)
     assert idle.means["output KL"] == pytest.approx(0, abs=1e-6)
     assert set(idle.used.values()) == {0}
-    assert found[working].means["output KL"] > 0.05
-    assert found[working].used["sufficient"] > 0
+    assert result[working].means["output KL"] > 0.05
+    assert result[working].used["sufficient"] > 0
 
 
 def test_another_basis_of_the_stream_changes_nothing():
     model, base = plain()
-    found = read(rotated(model))
-    assert found.verdict.text == base.verdict.text
-    assert layers_within(found) == pytest.approx(layers_within(base), abs=1e-3)
+    result = read(rotated(model))
+    assert result.verdict.text == base.verdict.text
+    assert layers_within(result) == pytest.approx(layers_within(base), abs=1e-3)
     np.testing.assert_allclose(
-        found.get(ablation.METRIC).output.kl, base.get(ablation.METRIC).output.kl, atol=1e-4
+        result.get(ablation.METRIC).output.kl, base.get(ablation.METRIC).output.kl, atol=1e-4
     )
 
 
 @pytest.mark.parametrize("layer", range(LAYERS))
 def test_one_layer_that_does_all_is_the_one_that_stays(layer):
-    found = read(working_only_in(tiny()[0], {layer: 4.0}))
-    assert layers_within(found) == 1.0
-    assert found.get(METRIC).kept_layers == (layer,)
-    assert found.idle == tuple(one for one in range(LAYERS) if one != layer)
-    assert layers_of(found)["ablation"] == 1
-    assert "Within a nat of its own output with 1 of its 4 layers" in found.verdict.text
+    result = read(working_only_in(tiny()[0], {layer: 4.0}))
+    assert layers_within(result) == 1.0
+    assert result.get(METRIC).kept_layers == (layer,)
+    assert result.idle == tuple(one for one in range(LAYERS) if one != layer)
+    assert layers_of(result)["ablation"] == 1
+    assert "Within a nat of its own output with 1 of its 4 layers" in result.verdict.text
 
 
 def test_of_layers_that_alone_work_no_other_stays():
     """One of two goes within a nat or does not, and no layer that does nothing stays for it."""
     model = working_only_in(tiny()[0], {0: 4.0, 3: 4.0})
     six, idle = with_idle(model, [1, 4])
-    found = read(six)
+    result = read(six)
     assert idle == [1, 5]
-    assert set(found.idle) == {1, 2, 3, 5}
-    assert 1 < layers_within(found) <= 2
-    assert set(found.get(METRIC).kept_layers) <= {0, 4}
+    assert set(result.idle) == {1, 2, 3, 5}
+    assert 1 < layers_within(result) <= 2
+    assert set(result.get(METRIC).kept_layers) <= {0, 4}
 
 
 def test_random_weights_know_nothing():
-    found = read(Blueprint.of(loaded(tiny()[0])).build(1).model)
-    assert found.verdict.text.startswith("The model knows nothing of these texts")
-    assert found.get(METRIC).within() < layers_within(plain()[1])
+    result = read(Blueprint.of(loaded(tiny()[0])).build(1).model)
+    assert result.verdict.text.startswith("The model knows nothing of these texts")
+    assert result.get(METRIC).within() < layers_within(plain()[1])
 
 
 def test_a_model_that_knows_its_texts_is_not_warned_of():
@@ -155,12 +155,12 @@ def test_a_model_that_knows_its_texts_is_not_warned_of():
     text = "the dog, the dog, the dog, the dog, the dog, the dog, the dog, the dog,"
     ids = tiny()[1](text).input_ids
     following = set(itertools.pairwise(ids[1:]))
-    found = read(knowing_pairs(tiny()[0], ids), [text])
+    result = read(knowing_pairs(tiny()[0], ids), [text])
     assert len(following) == len({before for before, _ in following})
-    assert found.means["loss"] < 0.5
-    assert found.verdict.warnings == ()
-    assert found.idle == tuple(range(LAYERS))
-    assert layers_within(found) == 1.0
+    assert result.means["loss"] < 0.5
+    assert result.verdict.warnings == ()
+    assert result.idle == tuple(range(LAYERS))
+    assert layers_within(result) == 1.0
 
 
 def test_a_layer_in_two_halves_is_two_layers():
@@ -176,13 +176,13 @@ def test_a_layer_in_two_halves_is_two_layers():
 
 def test_two_layers_that_undo_each_other_are_missed_alone_and_not_together():
     model, base = plain()
-    found = read(with_cancelling_pair(model, 2, 6.0))
-    kl = found.get(ablation.METRIC).output.kl
-    assert found.idle == ()
+    result = read(with_cancelling_pair(model, 2, 6.0))
+    kl = result.get(ablation.METRIC).output.kl
+    assert result.idle == ()
     assert min(kl[2], kl[3]) > 0.05
-    assert layers_of(found)["ablation"] == layers_of(base)["ablation"] + 2
-    assert layers_within(found) == pytest.approx(layers_within(base), abs=1e-3)
-    for way in found.get(METRIC).ways:
+    assert layers_of(result)["ablation"] == layers_of(base)["ablation"] + 2
+    assert layers_within(result) == pytest.approx(layers_within(base), abs=1e-3)
+    for way in result.get(METRIC).ways:
         assert set(way.order[:2]) == {2, 3}
         assert way.curve[2] < 1e-5
 
@@ -191,9 +191,9 @@ def test_a_layer_that_writes_where_nothing_reads_moves_the_stream_and_is_not_mis
     model, _ = plain()
     direction = 5
     base = read(blind_to(model, direction))
-    found = read(with_unread_layer(model, direction, 2, 0.5))
-    assert found.idle == ()
-    assert found.get(ablation.METRIC).output.kl[2] < 0.02
-    assert layers_of(found)["ablation"] == layers_of(base)["ablation"]
-    assert all(way.order[0] == 2 for way in found.get(METRIC).ways)
-    assert layers_within(found) == pytest.approx(layers_within(base), abs=0.1)
+    result = read(with_unread_layer(model, direction, 2, 0.5))
+    assert result.idle == ()
+    assert result.get(ablation.METRIC).output.kl[2] < 0.02
+    assert layers_of(result)["ablation"] == layers_of(base)["ablation"]
+    assert all(way.order[0] == 2 for way in result.get(METRIC).ways)
+    assert layers_within(result) == pytest.approx(layers_within(base), abs=0.1)

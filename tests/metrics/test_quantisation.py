@@ -56,24 +56,24 @@ def naive(model: torch.nn.Module, layer: int, bits: int) -> tuple[np.ndarray, np
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_against_one_forward_a_layer(name: str) -> None:
     model = tiny(name)
-    found = measured(model)
-    expected = np.empty((2, *found.kl_4.shape))
+    actual = measured(model)
+    expected = np.empty((2, *actual.kl_4.shape))
     for bits in (8, 4):
-        for layer in range(len(found.kl_4)):
+        for layer in range(len(actual.kl_4)):
             loss, kl = naive(model, layer, bits)
             expected[bits // 8, layer] = kl
-            found_loss = getattr(found, f"loss_change_{bits}")[layer]
+            found_loss = getattr(actual, f"loss_change_{bits}")[layer]
             np.testing.assert_allclose(found_loss, loss, rtol=1e-4, atol=1e-5)
             np.testing.assert_allclose(
-                getattr(found, f"kl_{bits}")[layer], kl, rtol=1e-4, atol=1e-5
+                getattr(actual, f"kl_{bits}")[layer], kl, rtol=1e-4, atol=1e-5
             )
-    for order in (found.kl_4, expected[0]):
+    for order in (actual.kl_4, expected[0]):
         assert order.mean(axis=1).argsort().tolist() == expected[0].mean(axis=1).argsort().tolist()
-    assert found.is_whole
-    assert found.kl_4.max() > 1e-3
-    assert found.kl_floor < 1e-5
-    assert found.floor < 1e-4
-    assert (found.weights > 0).all()
+    assert actual.is_whole
+    assert actual.kl_4.max() > 1e-3
+    assert actual.kl_floor < 1e-5
+    assert actual.floor < 1e-4
+    assert (actual.weights > 0).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -81,16 +81,16 @@ def test_against_one_forward_a_layer(name: str) -> None:
 def test_weights_of_16_bits_compute_in_float32(name: str, dtype: torch.dtype) -> None:
     narrow = fresh(name).to(dtype)
     before = {name: id(value) for name, value in narrow.named_parameters()}
-    found = measured(narrow)
+    actual = measured(narrow)
     assert {name: id(value) for name, value in narrow.named_parameters()} == before
     expected = measured(fresh(name).to(dtype).float())
     for field in ("loss", "loss_change_8", "loss_change_4", "kl_8", "kl_4"):
         values = getattr(expected, field)
         # Embeddings and rotary tables are those of the pass, in 16 bits.
         least = 0.05 * np.abs(values).max()
-        np.testing.assert_allclose(getattr(found, field), values, rtol=0.05, atol=least)
-    assert found.kl_floor < 1e-5
-    assert found.kl_4.max() > 1e-3
+        np.testing.assert_allclose(getattr(actual, field), values, rtol=0.05, atol=least)
+    assert actual.kl_floor < 1e-5
+    assert actual.kl_4.max() > 1e-3
 
 
 def wide(layers: int = 4) -> torch.nn.Module:
@@ -106,11 +106,11 @@ def wide(layers: int = 4) -> torch.nn.Module:
 
 def test_every_linear_weight_of_a_layer_counts() -> None:
     model = wide()
-    found = measured(model)
+    result = measured(model)
     in_layer = sum(weight.numel() for weight in blocks(model)[0].parameters() if weight.dim() == 2)
-    assert found.weights.tolist() == [in_layer] * 4
-    assert not found.whole_rows.any()
-    reduced = ReducedQuantisation.over(found, run(tokens=TOKENS), slice(None))
+    assert result.weights.tolist() == [in_layer] * 4
+    assert not result.whole_rows.any()
+    reduced = ReducedQuantisation.over(result, run(tokens=TOKENS), slice(None))
     assert reduced is not None
     # 34 and 18 bytes a block of 32, beside 64.
     assert reduced.saved(8).tolist() == [in_layer / 32 * 30] * 4
@@ -123,10 +123,10 @@ def test_weights_that_lie_on_the_grid_change_nothing() -> None:
         for layer in blocks(model):
             for weight in linear_weights(layer):
                 weight.value.copy_(round_to_blocks(weight.value, 8))
-    found = measured(model)
-    assert np.abs(found.loss_change_8).max() <= max(found.floor, 1e-6)
-    assert found.kl_8.max() <= max(found.kl_floor, 1e-7)
-    assert found.kl_4.min(axis=0).max() > 1e-5
+    result = measured(model)
+    assert np.abs(result.loss_change_8).max() <= max(result.floor, 1e-6)
+    assert result.kl_8.max() <= max(result.kl_floor, 1e-7)
+    assert result.kl_4.min(axis=0).max() > 1e-5
 
 
 @pytest.mark.parametrize("sensitive", [0, 2])
@@ -142,14 +142,14 @@ def test_a_layer_that_is_made_sensitive_is_kept_high(sensitive: int) -> None:
             norm.weight[5] = 1e-4
             for reader in readers:
                 reader.weight[:, 5] = 20 * reader.weight.abs().max()
-    found = measured(model)
-    means = found.kl_4.mean(axis=1)
+    result = measured(model)
+    means = result.kl_4.mean(axis=1)
     assert means.argmax() == sensitive
     assert means[sensitive] > 3 * np.delete(means, sensitive).max()
-    kept = KeepHigh.of(means, found.weights)
+    kept = KeepHigh.of(means, result.weights)
     assert kept.layers == (sensitive,)
     assert kept.option == f'--tensor-type "blk[.]({sensitive})[.]=q8_0"'
-    assert found.kl_8.mean(axis=1).argmax() == sensitive
+    assert result.kl_8.mean(axis=1).argmax() == sensitive
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
@@ -168,16 +168,16 @@ def test_groups_and_small_batches_are_the_same(at_once: int) -> None:
 
 def test_what_is_known_is_not_run_again() -> None:
     unembedding, replay = replayed(tiny("llama"))
-    told: list[Any] = []
-    whole = quantisation(replay, unembedding, 1, lambda *row: told.append(row))
-    known = [value for *_, value in told if value is not None]
-    assert known[0].is_known.tolist() == [False, False, False, True]
+    reports: list[Any] = []
+    whole = quantisation(replay, unembedding, 1, lambda *row: reports.append(row))
+    partials = [value for *_, value in reports if value is not None]
+    assert partials[0].is_known.tolist() == [False, False, False, True]
     before = replay.evaluations
-    again = quantisation(replay, unembedding, partial=known[-1])
+    again = quantisation(replay, unembedding, partial=partials[-1])
     # Layer 0 twice, and an unchanged run.
     assert replay.evaluations - before == 3 * 4 * TOKENS
     np.testing.assert_allclose(again.kl_4, whole.kl_4, rtol=1e-3, atol=1e-6)
-    assert not known[-1].is_whole
+    assert not partials[-1].is_whole
 
 
 def test_some_layers_alone() -> None:
@@ -239,10 +239,10 @@ def test_as_few_layers_as_have_half_of_the_sum(
     kl: Sequence[float], layers: tuple[int, ...], share: float
 ) -> None:
     weights = np.arange(1, len(kl) + 1) * 1000.0
-    found = KeepHigh.of(np.array(kl), weights)
-    assert found.layers == layers
-    assert found.share == pytest.approx(share)
-    assert found.extra_bytes == weights[list(layers)].sum() / 2
+    result = KeepHigh.of(np.array(kl), weights)
+    assert result.layers == layers
+    assert result.share == pytest.approx(share)
+    assert result.extra_bytes == weights[list(layers)].sum() / 2
     assert counts_to_half(np.array([kl]))[0] == len(layers)
     if layers:
         assert KeepHigh.of(np.array(kl), weights, 1).layers == layers[:1]
@@ -258,26 +258,26 @@ def test_the_option_matches_blocks_of_these_numbers_alone() -> None:
     assert option == '--tensor-type "blk[.](0|1|29)[.]=q8_0"'
     pattern = option.split('"')[1].rpartition("=")[0]
     names = [f"blk.{layer}.ffn_down.weight" for layer in range(40)]
-    found = [layer for layer, name in enumerate(names) if re.search(pattern, name)]
-    assert found == [0, 1, 29]
+    result = [layer for layer, name in enumerate(names) if re.search(pattern, name)]
+    assert result == [0, 1, 29]
     assert not re.search(pattern, "output.weight")
     assert KeepHigh.of(np.zeros(3), np.ones(3)).option == ""
 
 
 def of(kl: Sequence[float], tokens: int = 9, bits_8: float = 0.01) -> Quantisation:
     """Layers that cost so much at 4 bits at every token, and a hundredth of it at 8."""
-    found = Quantisation.unknown(len(kl), tokens)
-    found.kl_4[:] = np.array(kl, np.float32)[:, None]
-    found.kl_8[:] = bits_8 * found.kl_4
-    found.loss_change_4[:], found.loss_change_8[:] = 2 * found.kl_4, found.kl_8
-    found.loss[:], found.unchanged[:], found.unchanged_kl[:] = 1.5, 0.0, 0.0
-    found.weights[:], found.whole_rows[:] = 32_000_000, 0
-    return found
+    result = Quantisation.unknown(len(kl), tokens)
+    result.kl_4[:] = np.array(kl, np.float32)[:, None]
+    result.kl_8[:] = bits_8 * result.kl_4
+    result.loss_change_4[:], result.loss_change_8[:] = 2 * result.kl_4, result.kl_8
+    result.loss[:], result.unchanged[:], result.unchanged_kl[:] = 1.5, 0.0, 0.0
+    result.weights[:], result.whole_rows[:] = 32_000_000, 0
+    return result
 
 
-def pooled(*found: Quantisation) -> tuple[ReducedQuantisation, Reading]:
+def pooled(*actual: Quantisation) -> tuple[ReducedQuantisation, Reading]:
     results = []
-    for number, one in enumerate(found):
+    for number, one in enumerate(actual):
         result = run(f"text {number}", tokens=one.kl_4.shape[1] + 1, layers=len(one.kl_4))
         result.put(METRIC.name, one)
         results.append(result)
@@ -320,9 +320,9 @@ def test_nothing_is_kept_high_where_nothing_costs() -> None:
 
 
 def test_rows_that_cannot_be_cut_are_told() -> None:
-    found = of([0.3, 0.1])
-    found.whole_rows[:] = 8_000_000
-    value, reading = pooled(found)
+    result = of([0.3, 0.1])
+    result.whole_rows[:] = 8_000_000
+    value, reading = pooled(result)
     line = METRIC.findings(value, reading)[3]
     assert (line.title, line.value) == ("Weights that are not rounded", "20%")
 

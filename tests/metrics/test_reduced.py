@@ -44,9 +44,9 @@ def runs(tokens: int = 24) -> list[RunResult]:
 
 
 def reduced(metric: Metric, run: RunResult, tokens: slice) -> Reduced:
-    found = metric.reduce(run.measured[metric.name], run, tokens)
-    assert type(found) is metric.reduced
-    return found
+    result = metric.reduce(run.measured[metric.name], run, tokens)
+    assert type(result) is metric.reduced
+    return result
 
 
 def stored(metric: Metric, value: Reduced) -> Reduced:
@@ -139,15 +139,15 @@ def test_what_a_prompt_does_not_have_is_left_out_of_the_mean() -> None:
 
 
 def test_means_are_over_the_tokens_that_count() -> None:
-    found = Neighbours(
+    result = Neighbours(
         np.array([[1, 0, 0.5]], np.float32), np.array([[9, 1, 2], [9, 3, 4]], np.float32)
     )
     run = full_run()
-    over = ReducedNeighbours.over(found, run, slice(1, None))
+    over = ReducedNeighbours.over(result, run, slice(1, None))
     assert over is not None
     assert (over.tokens, over.cosine.tolist()) == (2, [0.25])
     assert over.angle_to_output.tolist() == [1.5, 3.5]
-    assert ReducedNeighbours.over(found, run, slice(3, None)) is None
+    assert ReducedNeighbours.over(result, run, slice(3, None)) is None
 
 
 @pytest.mark.parametrize(

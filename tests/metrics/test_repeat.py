@@ -47,22 +47,22 @@ def changes(model: torch.nn.Module, first: int, last: int) -> tuple[float, float
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_against_one_forward_a_block(name: str) -> None:
     model = tiny(name)
-    found = measured(model)
-    count = found.kl.shape[1]
+    result = measured(model)
+    count = result.kl.shape[1]
     for first in range(count):
         for length in lengths_from(first, count):
             kl, kept, loss = changes(model, first, first + length - 1)
             place = length - 1, first
-            assert found.kl[place] == pytest.approx(kl, rel=2e-3, abs=2e-5)
-            assert found.choices[place] == pytest.approx(kept)
-            assert found.loss_change[place] == pytest.approx(loss, rel=2e-3, abs=2e-5)
+            assert result.kl[place] == pytest.approx(kl, rel=2e-3, abs=2e-5)
+            assert result.choices[place] == pytest.approx(kept)
+            assert result.loss_change[place] == pytest.approx(loss, rel=2e-3, abs=2e-5)
     fits = np.add.outer(np.arange(1, 9), np.arange(count)) <= count
-    for values in (found.kl, found.choices, found.loss_change):
+    for values in (result.kl, result.choices, result.loss_change):
         np.testing.assert_array_equal(np.isfinite(values), fits)
-    assert found.is_whole
-    assert np.nanmax(found.kl) > 0.01
-    assert found.floor < 1e-5
-    assert found.loss_floor < 1e-4
+    assert result.is_whole
+    assert np.nanmax(result.kl) > 0.01
+    assert result.floor < 1e-5
+    assert result.loss_floor < 1e-4
 
 
 def silenced(*layers: int) -> torch.nn.Module:
@@ -77,16 +77,16 @@ def silenced(*layers: int) -> torch.nn.Module:
 
 
 def test_idle_layers_bear_running_twice() -> None:
-    found = measured(silenced(1, 2))
+    result = measured(silenced(1, 2))
     idle = [(0, 1), (0, 2), (1, 1)]
     for place in idle:
-        assert found.kl[place] == 0
-        assert found.choices[place] == 1
-        assert found.loss_change[place] == 0
+        assert result.kl[place] == 0
+        assert result.choices[place] == 1
+        assert result.loss_change[place] == 0
     # An idle layer in a block changes nothing of what the block does.
-    assert found.kl[1, 0] == pytest.approx(found.kl[0, 0], rel=1e-5)
-    assert found.kl[2, 0] == pytest.approx(found.kl[0, 0], rel=1e-5)
-    assert found.kl[0, 0] > 0.01
+    assert result.kl[1, 0] == pytest.approx(result.kl[0, 0], rel=1e-5)
+    assert result.kl[2, 0] == pytest.approx(result.kl[0, 0], rel=1e-5)
+    assert result.kl[0, 0] > 0.01
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
@@ -103,17 +103,17 @@ def test_groups_and_small_batches_are_the_same(at_once: int) -> None:
 
 def test_what_is_known_is_not_run_again() -> None:
     unembedding, replay = replayed(tiny("llama"))
-    told: list[Any] = []
-    whole = repeat(replay, unembedding, 1, lambda *row: told.append(row))
-    known = [value for *_, value in told if value is not None]
-    assert known[0].is_known.tolist() == [False, False, False, True]
+    reports: list[Any] = []
+    whole = repeat(replay, unembedding, 1, lambda *row: reports.append(row))
+    partials = [value for *_, value in reports if value is not None]
+    assert partials[0].is_known.tolist() == [False, False, False, True]
     before = replay.evaluations
-    again = repeat(replay, unembedding, partial=known[-1])
+    again = repeat(replay, unembedding, partial=partials[-1])
     # Blocks from layer 0 alone, and an unchanged run.
     assert replay.evaluations - before == 5 * 4 * TOKENS
     np.testing.assert_allclose(again.kl, whole.kl, rtol=1e-3, atol=1e-6)
     # What was told of and gone on from stays as it was.
-    assert not known[-1].is_whole
+    assert not partials[-1].is_whole
 
 
 def test_each_block_begins_at_its_first_layer() -> None:
@@ -143,17 +143,17 @@ def blocks_of(
     kl: Sequence[Sequence[float]], loss: Sequence[Sequence[float]] | None = None, noise: float = 0
 ) -> Repeat:
     """A result of some rows of blocks."""
-    found = Repeat.unknown(len(kl[0]), 0, floor=noise, loss_floor=noise)
+    result = Repeat.unknown(len(kl[0]), 0, floor=noise, loss_floor=noise)
     values = np.array(kl, np.float32)
-    found.kl[: len(values)] = values
-    found.choices[: len(values)] = 1 - values / 2
-    found.loss_change[: len(values)] = np.zeros_like(values) if loss is None else loss
-    return found
+    result.kl[: len(values)] = values
+    result.choices[: len(values)] = 1 - values / 2
+    result.loss_change[: len(values)] = np.zeros_like(values) if loss is None else loss
+    return result
 
 
-def pooled(*found: Repeat, tokens: Sequence[int] = (11, 11)) -> tuple[ReducedRepeat, Reading]:
+def pooled(*actual: Repeat, tokens: Sequence[int] = (11, 11)) -> tuple[ReducedRepeat, Reading]:
     results = []
-    for number, (one, count) in enumerate(zip(found, tokens, strict=False)):
+    for number, (one, count) in enumerate(zip(actual, tokens, strict=False)):
         result = run(f"text {number}", tokens=count, layers=one.kl.shape[1])
         result.put("repeat", one)
         results.append(result)
@@ -197,17 +197,17 @@ def test_a_gain_within_rounding_is_none() -> None:
 
 
 def test_prompts_count_by_their_tokens() -> None:
-    found = [blocks_of([[0.5, 0.5]], noise=0.01), blocks_of([[1.0, 0.0]], noise=0.02)]
-    value, _ = pooled(*found, tokens=(11, 31))
+    result = [blocks_of([[0.5, 0.5]], noise=0.01), blocks_of([[1.0, 0.0]], noise=0.02)]
+    value, _ = pooled(*result, tokens=(11, 31))
     # 10 scored tokens, and 30.
     assert value.kl[0] == pytest.approx([0.875, 0.125])
     assert value.floor == pytest.approx(0.02)
 
 
 def test_with_some_layers_it_says_so() -> None:
-    found = Repeat.unknown(4, 0)
-    found.kl[0, 3], found.choices[0, 3], found.loss_change[0, 3] = 0.5, 0.5, 0.5
-    value, reading = pooled(found)
+    result = Repeat.unknown(4, 0)
+    result.kl[0, 3], result.choices[0, 3], result.loss_change[0, 3] = 0.5, 0.5, 0.5
+    value, reading = pooled(result)
     first, *_ = METRIC.findings(value, reading)
     assert first.value == "layer 3"
     assert first.remark.endswith("; 1 of 4 layers so far")

@@ -67,9 +67,9 @@ def largest_differences(sums, logits, reference):
     assert (sums.shift >= x.amax(1) - 60).all()
     assert (sums.shift <= x.amax(1)).all()
 
-    def off(found, terms):
+    def off(result, terms):
         scale = terms.abs().sum(1)
-        error = (found - terms.sum(1)).abs()
+        error = (result - terms.sum(1)).abs()
         return torch.where(scale > 0, error / scale, error).max().item()
 
     return {
@@ -275,14 +275,14 @@ class TestKernel:
     def test_nan_and_infinity_spread_as_in_the_plain_way(self, device):
         logits = logits_of("ordinary", 300, device)
         logits[0, 7], logits[1, 250], logits[2, 250] = math.nan, math.inf, -math.inf
-        found, expected = (
+        actual, expected = (
             summed(add, logits, None) for add in (fused.add_columns_fused, add_columns)
         )
         for name in ("total", "logit"):
-            value, other = getattr(found, name), getattr(expected, name)
+            value, other = getattr(actual, name), getattr(expected, name)
             torch.testing.assert_close(value, other, rtol=1e-5, atol=1e-5, equal_nan=True)
         # The group of a NaN, or of infinity, is the first that is looked at.
-        assert (found.maxima.argmax(1) == expected.maxima.argmax(1)).all()
+        assert (actual.maxima.argmax(1) == expected.maxima.argmax(1)).all()
 
     @pytest.mark.parametrize("name", ["llama", "gemma2"])
     def test_the_lens_is_the_same(self, name, monkeypatch):
@@ -290,9 +290,9 @@ class TestKernel:
             pytest.skip("the tiny models lie on the CPU")
         expected = lens(name)
         monkeypatch.setattr(compute, "add_columns_on", lambda device: fused.add_columns_fused)
-        found = lens(name)
-        assert found.keys() == expected.keys()
+        actual = lens(name)
+        assert actual.keys() == expected.keys()
         for place, value in expected.items():
             torch.testing.assert_close(
-                found[place], value, rtol=1e-5, atol=1e-5, equal_nan=True, msg=str(place)
+                actual[place], value, rtol=1e-5, atol=1e-5, equal_nan=True, msg=str(place)
             )

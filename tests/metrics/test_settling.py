@@ -36,11 +36,11 @@ def test_in_closed_form():
     low = -200.0
     residuals = [torch.tensor([item]) for item in ([low, 0.0, low], [0.0, 0.0, low])]
     output = torch.tensor([[0.0, low, low]])
-    found = divergence(Unembedding((), PLAIN), [*residuals, output, output])
+    actual = divergence(Unembedding((), PLAIN), [*residuals, output, output])
     half_sure = (np.log(4 / 3) + 0.5 * np.log(2 / 3) + 0.5 * np.log(2)) / 2
     expected = [np.log(2), half_sure, 0, 0]
-    assert found.divergence[:, 0] == pytest.approx(expected, abs=1e-6)
-    assert (found.divergence[2:] == 0).all(), "exactly: nothing is left over by rounding"
+    assert actual.divergence[:, 0] == pytest.approx(expected, abs=1e-6)
+    assert (actual.divergence[2:] == 0).all(), "exactly: nothing is left over by rounding"
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "opt_post_norm", "mamba"])
@@ -48,8 +48,8 @@ def test_in_closed_form():
 def test_against_the_naive_way(name, part_bytes, monkeypatch):
     monkeypatch.setattr(module, "PART_BYTES", part_bytes)
     model, ids = tiny(name), random_ids()
-    found = divergence(*stream(model, ids))
-    np.testing.assert_allclose(found.divergence, naive(model, ids), rtol=1e-4, atol=1e-6)
+    result = divergence(*stream(model, ids))
+    np.testing.assert_allclose(result.divergence, naive(model, ids), rtol=1e-4, atol=1e-6)
 
 
 def test_layers_that_write_nothing_leave_no_divergence():
@@ -58,9 +58,9 @@ def test_layers_that_write_nothing_leave_no_divergence():
         for layer in list(model.model.layers)[2:]:
             layer.self_attn.o_proj.weight.zero_()
             layer.mlp.down_proj.weight.zero_()
-    found = divergence(*stream(model, random_ids()))
-    assert (found.divergence[2:] == 0).all()
-    assert (found.divergence[:2] > 0).all()
+    result = divergence(*stream(model, random_ids()))
+    assert (result.divergence[2:] == 0).all()
+    assert (result.divergence[:2] > 0).all()
 
 
 def test_it_can_be_stopped():
@@ -76,9 +76,9 @@ def test_it_settles_where_it_stays_below():
     settling = np.array([*rows, [0, 0, 0, 0]], np.float32)
     assert settling_depth(settling, 0.5).tolist() == [3, 4, 0, 1]
     assert settling_depth(settling, 0.05).tolist() == [4, 4, 4, 4]
-    found = reduce_settling(Settling(settling), run(tokens=4), slice(0, None))
-    assert (found.mean_depth, found.late_share) == (2, 0.25)
-    assert found.settled.tolist() == [0.25, 0.5, 0.5, 0.75, 1]
+    result = reduce_settling(Settling(settling), run(tokens=4), slice(0, None))
+    assert (result.mean_depth, result.late_share) == (2, 0.25)
+    assert result.settled.tolist() == [0.25, 0.5, 0.5, 0.75, 1]
 
 
 @pytest.mark.parametrize("gap", [0, 1, 2, 3])
@@ -88,16 +88,16 @@ def test_a_depth_without_a_map_settles_nothing_and_unsettles_nothing(gap):
     settling[gap] = np.nan
     settled_at = 3 if gap == 2 else 2
     assert settling_depth(settling).tolist() == [settled_at, settled_at]
-    found = reduce_settling(Settling(settling), run(tokens=2), slice(0, None))
+    actual = reduce_settling(Settling(settling), run(tokens=2), slice(0, None))
     expected = np.where(np.arange(5) == gap, np.nan, np.arange(5) >= settled_at)
-    np.testing.assert_array_equal(found.settled, expected)
+    np.testing.assert_array_equal(actual.settled, expected)
 
 
 def test_what_the_lens_has_not_read_yet_is_not_settled():
     settling = np.array([[0.6], [0.1], [np.nan], [np.nan]], np.float32)
     assert settling_depth(settling).tolist() == [3]
-    found = reduce_settling(Settling(settling), run(tokens=1), slice(0, None))
-    np.testing.assert_array_equal(found.settled, [0, 0, np.nan, np.nan])
+    result = reduce_settling(Settling(settling), run(tokens=1), slice(0, None))
+    np.testing.assert_array_equal(result.settled, [0, 0, np.nan, np.nan])
 
 
 @pytest.mark.parametrize(
@@ -111,9 +111,9 @@ def test_with_the_lens_on_every_architecture(name, in_blocks, monkeypatch):
     monkeypatch.setattr(module, "_BLOCK", 50)
     model, ids = tiny(name), random_ids()
     unembedding, residuals = stream(model, ids)
-    found = Divergence(len(residuals), len(residuals[0]))
-    lens_module.read_lens(unembedding, residuals, ids[0], 5, keeping({}), on_logits=found.add)
-    np.testing.assert_allclose(found.value.divergence, naive(model, ids), rtol=1e-4, atol=1e-6)
+    result = Divergence(len(residuals), len(residuals[0]))
+    lens_module.read_lens(unembedding, residuals, ids[0], 5, keeping({}), on_logits=result.add)
+    np.testing.assert_allclose(result.value.divergence, naive(model, ids), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "opt_post_norm", "mamba"])
@@ -135,13 +135,13 @@ def test_it_comes_with_the_lens_at_the_lenss_products(name, row_bytes, monkeypat
     lens_module.read_lens(unembedding, residuals, ids[0], 5, keeping(alone))
     products = rows.copy()
     rows.clear()
-    found = Divergence(len(residuals), len(residuals[0]))
-    lens_module.read_lens(unembedding, residuals, ids[0], 5, keeping(both), on_logits=found.add)
+    result = Divergence(len(residuals), len(residuals[0]))
+    lens_module.read_lens(unembedding, residuals, ids[0], 5, keeping(both), on_logits=result.add)
     assert rows == products != []
     assert both.keys() == alone.keys()
     for place, value in both.items():
         np.testing.assert_array_equal(value, alone[place])
-    np.testing.assert_allclose(found.value.divergence, naive(model, ids), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(result.value.divergence, naive(model, ids), rtol=1e-4, atol=1e-6)
 
 
 def keeping(values):

@@ -24,47 +24,47 @@ def turning(angles, lengths=(1.0, 2.0, 3.0)):
 
 
 def test_in_closed_form():
-    found = similarity(turning([0, 60, 60, 150]))
+    actual = similarity(turning([0, 60, 60, 150]))
     expected = np.repeat([[0.5], [0], [1]], 3, axis=1)
-    np.testing.assert_allclose(found.block_influence, expected, atol=1e-6)
-    assert found.angular_distance[0] == pytest.approx([1 / 3, 0, 1 / 2], abs=1e-6)
-    assert found.angular_distance[1, :2] == pytest.approx([1 / 3, 1 / 2], abs=1e-6)
-    assert found.angular_distance[2, 0] == pytest.approx(150 / 180, abs=1e-6)
-    assert np.isnan(found.angular_distance[1, 2])
-    assert np.isnan(found.angular_distance[2, 1:]).all()
+    np.testing.assert_allclose(actual.block_influence, expected, atol=1e-6)
+    assert actual.angular_distance[0] == pytest.approx([1 / 3, 0, 1 / 2], abs=1e-6)
+    assert actual.angular_distance[1, :2] == pytest.approx([1 / 3, 1 / 2], abs=1e-6)
+    assert actual.angular_distance[2, 0] == pytest.approx(150 / 180, abs=1e-6)
+    assert np.isnan(actual.angular_distance[1, 2])
+    assert np.isnan(actual.angular_distance[2, 1:]).all()
     np.testing.assert_allclose(
-        found.angular_distance_without_first, found.angular_distance, atol=1e-7
+        actual.angular_distance_without_first, actual.angular_distance, atol=1e-7
     )
 
 
 def test_small_angles_are_not_lost_in_rounding():
-    found = similarity(turning([0, 1e-3]))
-    assert found.angular_distance[0, 0] == pytest.approx(1e-3 / 180, rel=1e-3)
+    result = similarity(turning([0, 1e-3]))
+    assert result.angular_distance[0, 0] == pytest.approx(1e-3 / 180, rel=1e-3)
 
 
 def test_a_token_of_norm_0_turns_by_a_right_angle():
-    found = similarity([torch.zeros(1, 4), torch.ones(1, 4)])
-    assert found.block_influence[0] == 1
-    assert found.angular_distance[0, 0] == pytest.approx(0.5)
+    result = similarity([torch.zeros(1, 4), torch.ones(1, 4)])
+    assert result.block_influence[0] == 1
+    assert result.angular_distance[0, 0] == pytest.approx(0.5)
     # No other token is left.
-    assert np.isnan(found.angular_distance_without_first).all()
-    assert np.isnan(usefulness(found, REST)).all()
+    assert np.isnan(result.angular_distance_without_first).all()
+    assert np.isnan(usefulness(result, REST)).all()
 
 
 @pytest.mark.parametrize("part_bytes", [1, 1 << 20])
 def test_against_cosines_of_a_model(part_bytes, monkeypatch):
     monkeypatch.setattr(module, "PART_BYTES", part_bytes)
     _, residuals = stream(tiny("qwen2"), random_ids())
-    found = similarity(residuals)
+    result = similarity(residuals)
     for n in range(1, 5):
         for layer in range(5 - n):
             cosine = torch.cosine_similarity(residuals[layer], residuals[layer + n], dim=-1)
             angles = cosine.arccos() / math.pi
-            means = found.angular_distance, found.angular_distance_without_first
+            means = result.angular_distance, result.angular_distance_without_first
             assert means[0][n - 1, layer] == pytest.approx(float(angles.mean()), rel=1e-4)
             assert means[1][n - 1, layer] == pytest.approx(float(angles[1:].mean()), rel=1e-4)
             if n == 1:
-                np.testing.assert_allclose(found.block_influence[layer], 1 - cosine, rtol=1e-4)
+                np.testing.assert_allclose(result.block_influence[layer], 1 - cosine, rtol=1e-4)
 
 
 REST = slice(1, None)
@@ -98,9 +98,9 @@ class TestPruning:
     def test_the_least_useful_layers(self):
         assert least_useful(self.similarity, 2) == [1, 2]
         changes = np.array([0.5, -0.1, 4.0, np.nan, 0.5])
-        found = ablation(changes[:, None])
-        assert least_useful(found, 3) == [1, 0, 4]
-        assert least_useful(found, 9) == [1, 0, 4, 2]
+        result = ablation(changes[:, None])
+        assert least_useful(result, 3) == [1, 0, 4]
+        assert least_useful(result, 9) == [1, 0, 4, 2]
 
     def test_token_0_left_out(self):
         assert usefulness(self.similarity) == pytest.approx([0.3, 0.1, 0.2])
@@ -110,6 +110,6 @@ class TestPruning:
             2,
             pytest.approx(0.1),
         )
-        found = ablation(np.array([[5.0, 1.0], [0.0, 2.0]]))
-        assert least_useful(found, 2) == [1, 0]
-        assert least_useful(found, 2, REST) == [0, 1]
+        result = ablation(np.array([[5.0, 1.0], [0.0, 2.0]]))
+        assert least_useful(result, 2) == [1, 0]
+        assert least_useful(result, 2, REST) == [0, 1]

@@ -108,11 +108,11 @@ def substitute_of(model, anatomy: Anatomy, variant) -> Substitute:
 @functools.cache
 def mean_updates(model) -> list[Tensor]:
     """The mean of what each layer adds to the baseline prompts' tokens, `[d]`, float64."""
-    found = []
+    result = []
     for layer in range(len(blocks(model))):
         ends = [layer_ends(model, ids, layer) for ids in PROMPTS.values()]
-        found.append(torch.from_numpy(np.concatenate([after - h for h, after in ends]).mean(0)))
-    return found
+        result.append(torch.from_numpy(np.concatenate([after - h for h, after in ends]).mean(0)))
+    return result
 
 
 def changes_of(model, layers: Sequence[int], variant):
@@ -167,38 +167,38 @@ def own(model, variant, search: str = "ranked") -> Sufficient:
 @on_every_model
 def test_ablation_against_one_forward_a_layer(name: str, variant) -> None:
     model = tiny(name)
-    found, ids = ablated(model, variant), random_ids(TOKENS)
+    result, ids = ablated(model, variant), random_ids(TOKENS)
     for layer in range(LAYERS):
         kl = naive_kl(model, ids, [layer], variant)
-        np.testing.assert_allclose(found.kl[layer, 1:], kl, rtol=3e-3, atol=3e-5)
-    kl = naive_kl(model, ids, np.flatnonzero(found.together).tolist(), variant)
-    assert found.together_kl == pytest.approx(kl.mean(), rel=3e-3, abs=3e-5)
+        np.testing.assert_allclose(result.kl[layer, 1:], kl, rtol=3e-3, atol=3e-5)
+    kl = naive_kl(model, ids, np.flatnonzero(result.together).tolist(), variant)
+    assert result.together_kl == pytest.approx(kl.mean(), rel=3e-3, abs=3e-5)
     usual = ablated(model, {})
-    assert not np.allclose(found.kl[:, 1:], usual.kl[:, 1:], rtol=0.01)
+    assert not np.allclose(result.kl[:, 1:], usual.kl[:, 1:], rtol=0.01)
 
 
 @on_unlike_models
 def test_layers_that_suffice_against_whole_forwards(name: str, variant) -> None:
     model = tiny(name)
-    found, ids = own(model, variant), random_ids(TOKENS)
+    result, ids = own(model, variant), random_ids(TOKENS)
     alone = [naive_kl(model, ids, [layer], variant) for layer in range(LAYERS)]
-    for way, order in enumerate(found.orders):
+    for way, order in enumerate(result.orders):
         # The order of one half of the blocks is found on the other one.
         starts = range(1 + 4 * way, TOKENS, 8)
         costs = [np.mean([kl[at - 1 : at + 3].mean() for at in starts]) for kl in alone]
         assert list(order) == sorted(range(LAYERS), key=lambda layer: (costs[layer], -layer))
-        tokens = found.way == way
+        tokens = result.way == way
         for count in range(LAYERS):
             kl = naive_kl(model, ids, order[:count], variant)[tokens[1:]]
-            np.testing.assert_allclose(found.kl[count, tokens], kl, rtol=3e-3, atol=3e-5)
+            np.testing.assert_allclose(result.kl[count, tokens], kl, rtol=3e-3, atol=3e-5)
 
 
 @variants
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
 def test_a_greedy_order_leaves_out_with_the_same_stand_in(name: str, variant) -> None:
     model = tiny(name)
-    found, ids = own(model, variant, "greedy"), random_ids(TOKENS)
-    for way, order in enumerate(found.orders):
+    result, ids = own(model, variant, "greedy"), random_ids(TOKENS)
+    for way, order in enumerate(result.orders):
         starts, gone = range(1 + 4 * way, TOKENS, 8), []
         for layer in order:
             costs = {}
@@ -216,7 +216,7 @@ def test_skip_effects_against_whole_forwards(name: str, positions, variant) -> N
     model = tiny(name)
     ids, anatomy, replay = replayed(model)
     skipped = skipped_residuals(anatomy, replay, "layer", substitute_of(model, anatomy, variant))
-    found = skip_effects(replay, anatomy.unembedding, skipped, positions)
+    actual = skip_effects(replay, anatomy.unembedding, skipped, positions)
     clean, output = layer_changes(model, ids)
     for layer in range(LAYERS):
         ((_, everywhere),) = changes_of(model, [layer], variant)
@@ -235,8 +235,8 @@ def test_skip_effects_against_whole_forwards(name: str, positions, variant) -> N
             if positions == [0]:
                 far = (changed - clean).norm(dim=-1) / clean.norm(dim=-1).clamp(min=1e-6)
                 expected = far.amax(dim=1)[layer + 1 :]
-                np.testing.assert_allclose(found.layers[layer, layer + 1 :], expected, rtol=1e-3)
-        assert found.output[layer] == pytest.approx(moved, rel=1e-3, abs=2e-5)
+                np.testing.assert_allclose(actual.layers[layer, layer + 1 :], expected, rtol=1e-3)
+        assert actual.output[layer] == pytest.approx(moved, rel=1e-3, abs=2e-5)
 
 
 @on_unlike_models
@@ -244,7 +244,7 @@ def test_context_depth_against_whole_forwards(name: str, variant) -> None:
     model, start = tiny(name), 7
     ids, anatomy, replay = replayed(model)
     substitute = substitute_of(model, anatomy, variant)
-    found = context_depth(replay, anatomy.unembedding, start, substitute=substitute)
+    actual = context_depth(replay, anatomy.unembedding, start, substitute=substitute)
 
     def losses(depth: int) -> np.ndarray:
         def of_earlier(change):
@@ -261,7 +261,7 @@ def test_context_depth_against_whole_forwards(name: str, variant) -> None:
 
     for depth in range(LAYERS + 1):
         expected = losses(depth) - losses(LAYERS)
-        np.testing.assert_allclose(found.loss_change[depth, start - 1 :], expected, 3e-3, 1e-4)
+        np.testing.assert_allclose(actual.loss_change[depth, start - 1 :], expected, 3e-3, 1e-4)
 
 
 @variants
@@ -269,7 +269,7 @@ def test_direct_effects_take_away_what_the_stand_in_does_not_write(variant) -> N
     model = tiny("llama")
     ids, anatomy, replay = replayed(model)
     skipped = skipped_residuals(anatomy, replay, "layer", substitute_of(model, anatomy, variant))
-    found = direct_effects(replay, skipped, [0])
+    result = direct_effects(replay, skipped, [0])
     source, reader = 0, 2
     h, after = layer_ends(model, ids, source)
     ((_, change),) = changes_of(model, [source], variant)
@@ -278,7 +278,7 @@ def test_direct_effects_take_away_what_the_stand_in_does_not_write(variant) -> N
     clean = call_alone(model, ids, reader, lambda before: before)
     changed = call_alone(model, ids, reader, lambda before: before - written)
     far = (changed - clean).norm(dim=-1) / clean.norm(dim=-1)
-    assert found.layers[source, reader] == pytest.approx(float(far.max()), rel=1e-3)
+    assert result.layers[source, reader] == pytest.approx(float(far.max()), rel=1e-3)
 
 
 @on_unlike_models
@@ -295,10 +295,10 @@ def test_texts_are_written_with_the_same_stand_in(name: str, variant) -> None:
             text = torch.cat([text, output[-1].argmax()[None, None]], dim=1)
         expected.append(text[0, -3:].numpy())
     for from_cache in {cached, False}:
-        found = write_greedily(
+        actual = write_greedily(
             model, anatomy, ids[0], 3, range(LAYERS), cached=from_cache, substitute=substitute
         )
-        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(actual, expected)
 
 
 def test_a_sublayer_is_kept_at_token_0() -> None:
@@ -306,7 +306,7 @@ def test_a_sublayer_is_kept_at_token_0() -> None:
     variant = {"keep_first_token": True}
     for name in ("llama", "gpt2", "mixtral"):
         model, ids = fresh(name), random_ids(TOKENS)
-        found, usual = ablated(model, variant, "mlp"), ablated(model, {}, "mlp")
+        result, usual = ablated(model, variant, "mlp"), ablated(model, {}, "mlp")
         anatomy = probe_architecture(model)
         keeping = Substitute(keeps_first=True)
         written = write_greedily(model, anatomy, ids[0], 3, [1], "mlp", substitute=keeping)
@@ -325,9 +325,9 @@ def test_a_sublayer_is_kept_at_token_0() -> None:
         answer = naive_answer(model, ids, 3)
         handle.remove()
         kl = (whole * (whole.log() - changed.log())).sum(dim=-1)[1:].numpy()
-        np.testing.assert_allclose(found.kl[1, 1:], kl, rtol=3e-3, atol=3e-5)
+        np.testing.assert_allclose(result.kl[1, 1:], kl, rtol=3e-3, atol=3e-5)
         np.testing.assert_array_equal(written[0], answer)
-        assert not np.allclose(found.kl[:, 1:], usual.kl[:, 1:], rtol=0.01)
+        assert not np.allclose(result.kl[:, 1:], usual.kl[:, 1:], rtol=0.01)
 
 
 # In closed form -----------------------------------------------------------------
@@ -380,10 +380,10 @@ def test_all_layers_out_leave_the_sum_of_their_means() -> None:
     _ids, anatomy, replay = replayed(model)
     substitute = substitute_of(model, anatomy, {"ablate": "mean", "keep_first_token": True})
     with torch.no_grad():
-        (found,) = without_first(replay, [2, 0, 1, 3], [4], substitute)
+        (actual,) = without_first(replay, [2, 0, 1, 3], [4], substitute)
     expected = replay.residual[0] + sum(mean_updates(model)).float()
-    torch.testing.assert_close(found[1:], expected[1:], rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(found[0], replay.residual[-1][0])
+    torch.testing.assert_close(actual[1:], expected[1:], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(actual[0], replay.residual[-1][0])
 
 
 # Keys and words -----------------------------------------------------------------
@@ -456,13 +456,13 @@ def test_every_report_says_what_stands_in(variant) -> None:
     (group,) = group_runs([result])
     assert group.title.endswith(f", {words}")
     reading = reading_of([result], SummarySettings())
-    told = [
+    remarks = [
         line.remark
         for metric in ALL
         if (value := reading.get(metric)) is not None
         for line in metric.findings(value, reading)
     ]
-    assert sum(remark.endswith(f"; {words}") for remark in told) >= 3
+    assert sum(remark.endswith(f"; {words}") for remark in remarks) >= 3
     assert f"{words[0].upper()}{words[1:]}." in str(reading.verdict.sentence)
 
 

@@ -91,18 +91,18 @@ def test_against_whole_forwards(name):
     model = tiny(name)
     ids, unembedding, replay = replayed(model)
     with torch.no_grad():
-        found = own(replay, unembedding)
+        result = own(replay, unembedding)
     halves = slice(0, None, 2), slice(1, None, 2)
-    assert found.orders == tuple(tuple(naive_ranked(model, ids, half)) for half in halves)
-    assert found.is_whole
-    for way, order in enumerate(found.orders):
-        tokens = found.way == way
+    assert result.orders == tuple(tuple(naive_ranked(model, ids, half)) for half in halves)
+    assert result.is_whole
+    for way, order in enumerate(result.orders):
+        tokens = result.way == way
         for count in range(len(order)):
             kl, kept = naive_changes(model, ids, order[:count])
-            np.testing.assert_allclose(found.kl[count, tokens], kl[tokens], rtol=2e-3, atol=2e-5)
-            np.testing.assert_array_equal(found.kept[count, tokens], kept[tokens])
-    assert np.isnan(found.kl[:, 0]).all()
-    assert np.nanmax(found.kl) > 0.01
+            np.testing.assert_allclose(result.kl[count, tokens], kl[tokens], rtol=2e-3, atol=2e-5)
+            np.testing.assert_array_equal(result.kept[count, tokens], kept[tokens])
+    assert np.isnan(result.kl[:, 0]).all()
+    assert np.nanmax(result.kl) > 0.01
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
@@ -131,11 +131,11 @@ def test_rows_that_are_known_are_not_computed_again():
     _ids, unembedding, replay = replayed(tiny("llama"))
     with torch.no_grad():
         whole = own(replay, unembedding)
-        told = []
+        reports = []
         unfinished = begun(replay, whole.orders, whole.way)
-        sufficient(replay, unembedding, unfinished, 1, lambda *row: told.append(row))
-        assert [done for done, _, _ in told] == list(range(1, 9))
-        half = told[3][2]
+        sufficient(replay, unembedding, unfinished, 1, lambda *row: reports.append(row))
+        assert [done for done, _, _ in reports] == list(range(1, 9))
+        half = reports[3][2]
         assert not half.is_whole
         before = replay.evaluations
         again = sufficient(replay, unembedding, half)
@@ -154,10 +154,10 @@ def test_an_idle_layer_costs_nothing_and_goes_first():
             module.weight.zero_()
         _ids, unembedding, replay = replayed(model)
         for search in ("ranked", "greedy"):
-            found = own(replay, unembedding, search)
-            assert [order[0] for order in found.orders] == [1, 1]
-            scored = found.way >= 0
-            np.testing.assert_allclose(found.kl[1, scored], 0, atol=found.floor + 1e-6)
+            result = own(replay, unembedding, search)
+            assert [order[0] for order in result.orders] == [1, 1]
+            scored = result.way >= 0
+            np.testing.assert_allclose(result.kl[1, scored], 0, atol=result.floor + 1e-6)
 
 
 def test_of_equal_layers_the_higher_goes_first():
@@ -176,17 +176,17 @@ def test_of_equal_layers_the_higher_goes_first():
 
 def test_a_search_goes_on_from_where_it_was():
     _ids, unembedding, replay = replayed(tiny("llama"))
-    told = []
+    reports = []
 
     def text():
         weights = block_weights(replay.n_tokens, range(4))
         return Texts([replay], unembedding, weights, replay.n_layers)
 
     with torch.no_grad():
-        whole = greedy_order([text()], replay.n_layers, on_layer=told.append)
-        again = greedy_order([text()], replay.n_layers, told[0])
-    assert isinstance(told[0], LayerOrder)
-    assert len(told[0].layers) == 1
+        whole = greedy_order([text()], replay.n_layers, on_layer=reports.append)
+        again = greedy_order([text()], replay.n_layers, reports[0])
+    assert isinstance(reports[0], LayerOrder)
+    assert len(reports[0].layers) == 1
     assert again.layers == whole.layers
     np.testing.assert_allclose(again.costs, whole.costs, rtol=1e-4)
 
@@ -206,10 +206,10 @@ def test_texts_that_run_together_cost_what_each_costs_alone(name):
         for texts in (together, *alone):
             texts.leave_out(1)
         layers = [layer for layer in range(replays[0].n_layers) if layer != 1]
-        found, expected = together.costs(layers), sum(text.costs(layers) for text in alone)
+        actual, expected = together.costs(layers), sum(text.costs(layers) for text in alone)
     # Layers that read the tokens beside the residual: each text goes by itself.
     assert len(served) == (1 if name in ("deepseek_v4", "gemma4") else 3)
-    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-5)
+    np.testing.assert_allclose(actual, expected, rtol=2e-3, atol=2e-5)
 
 
 def test_texts_of_other_lengths_are_not_served():
@@ -237,7 +237,7 @@ def constructed(kl, kept, orders=((3, 2, 1, 0),), way=None, tokens=13):
     """A run with the same curve at every scored token."""
     result = run(tokens=tokens, layers=len(kl))
     way = np.where(np.arange(tokens) > 0, 0, -1) if way is None else way
-    found = Sufficient(
+    actual = Sufficient(
         "model",
         "greedy",
         orders,
@@ -245,23 +245,23 @@ def constructed(kl, kept, orders=((3, 2, 1, 0),), way=None, tokens=13):
         np.where(np.asarray(way) < 0, np.nan, np.asarray(kl, np.float32)[:, None]),
         np.where(np.asarray(way) < 0, np.nan, np.asarray(kept, np.float32)[:, None]),
     )
-    result.put(METRIC.name, found)
+    result.put(METRIC.name, actual)
     return result
 
 
 def test_counts_in_closed_form():
     reading = reading_of([constructed([0, 0.5, 2.5, 3.5], [1, 0.8, 0.4, 0])], SummarySettings())
-    found = reading.get(METRIC)
-    assert found.within() == pytest.approx(4 - 1.25)
-    assert found.within(0.1) == pytest.approx(4 - 0.2)
-    assert found.keeping(0.9) == pytest.approx(4 - 0.5)
-    assert found.keeping(0.5) == pytest.approx(4 - 1.75)
-    assert found.choices_between == pytest.approx(0.8 - 0.25 * 0.4)
+    result = reading.get(METRIC)
+    assert result.within() == pytest.approx(4 - 1.25)
+    assert result.within(0.1) == pytest.approx(4 - 0.2)
+    assert result.keeping(0.9) == pytest.approx(4 - 0.5)
+    assert result.keeping(0.5) == pytest.approx(4 - 1.75)
+    assert result.choices_between == pytest.approx(0.8 - 0.25 * 0.4)
     # 2.75 layers are no number that could be run: with 3 the cost is below a nat.
-    assert (found.layers, found.choices) == (3, pytest.approx(0.8))
-    assert (found.units, found.kept_layers) == ("blocks", (0, 1, 2))
+    assert (result.layers, result.choices) == (3, pytest.approx(0.8))
+    assert (result.units, result.kept_layers) == ("blocks", (0, 1, 2))
     assert reading.verdict.headline.count == pytest.approx(2.75)
-    assert METRIC.summary(found, reading)["ways"] == [
+    assert METRIC.summary(result, reading)["ways"] == [
         {
             "order": [3, 2, 1, 0],
             "kl": [0, 0.5, 2.5, 3.5],
@@ -286,17 +286,17 @@ def test_prompts_are_the_units_from_four_on():
 def test_the_interval_is_over_units_and_takes_five():
     curves = [[0, 0.5 + 0.2 * number, 2.5, 3.5] for number in range(5)]
     runs = [constructed(curve, [1, 1, 1, 0], tokens=5) for curve in curves]
-    found = reading_of(runs, SummarySettings()).get(METRIC)
-    low, high = found.interval
-    assert low < found.within() < high
+    result = reading_of(runs, SummarySettings()).get(METRIC)
+    low, high = result.interval
+    assert low < result.within() < high
     assert reading_of(runs[:4], SummarySettings()).get(METRIC).interval is None
 
 
 def test_two_orders_are_read_apart_and_their_counts_averaged():
     way = np.array([-1] + [1] * 4 + [0] * 4 + [1] * 4)
     run_ = constructed([0, 0.5, 2.5, 3.5], [1, 0.8, 0.4, 0], ((0, 1, 2, 3), (3, 2, 1, 0)), way)
-    found = run_.measured[METRIC.name]
-    found.kl[:, way == 1] *= 2
+    result = run_.measured[METRIC.name]
+    result.kl[:, way == 1] *= 2
     pooled = reading_of([run_], SummarySettings()).get(METRIC)
     assert [each.order for each in pooled.ways] == [(0, 1, 2, 3), (3, 2, 1, 0)]
     # 1 nat is passed at 1.25 layers, and, where every cost is twice as much, at 1.
@@ -307,11 +307,11 @@ def test_two_orders_are_read_apart_and_their_counts_averaged():
 def test_groups_of_blocks_have_the_mean_of_all_blocks(tokens):
     rng = np.random.default_rng(tokens)
     result = constructed([0, 0.5, 2.5, 3.5], [1, 0.8, 0.4, 0], tokens=tokens)
-    found = result.measured[METRIC.name]
-    found.kl[:, 1:] = rng.uniform(0, 3, found.kl[:, 1:].shape)
-    reduced = METRIC.reduce(found, result, slice(0, None))
+    actual = result.measured[METRIC.name]
+    actual.kl[:, 1:] = rng.uniform(0, 3, actual.kl[:, 1:].shape)
+    reduced = METRIC.reduce(actual, result, slice(0, None))
     starts = range(1, tokens, 4)
-    expected = np.mean([found.kl[:, start : start + 4].mean(axis=1) for start in starts], axis=0)
+    expected = np.mean([actual.kl[:, start : start + 4].mean(axis=1) for start in starts], axis=0)
     np.testing.assert_allclose(np.average(reduced.kl, 0, reduced.blocks), expected, rtol=1e-5)
     assert len(reduced.kl) == min(len(starts), 32)
     assert reduced.blocks.sum() == len(starts)
@@ -346,11 +346,11 @@ def test_of_several_searches_no_layer_is_missed():
 
     for count in (4, 9, 30):
         table = Table(count)
-        found = greedy_order([table], count)
+        actual = greedy_order([table], count)
         expected = sorted(range(count), key=lambda layer: table.costs_of[layer])
-        assert found.layers == expected[: len(found.layers)]
-        assert found.costs == sorted(found.costs)
-        assert all(cost <= 3 for cost in found.costs[:-1])
-        assert list(itertools.accumulate(table.costs_of[found.layers])) == pytest.approx(
-            found.costs
+        assert actual.layers == expected[: len(actual.layers)]
+        assert actual.costs == sorted(actual.costs)
+        assert all(cost <= 3 for cost in actual.costs[:-1])
+        assert list(itertools.accumulate(table.costs_of[actual.layers])) == pytest.approx(
+            actual.costs
         )

@@ -19,9 +19,9 @@ def test_blocks_are_neighbours_of_four_tokens_or_more_and_few(tokens: int) -> No
 
 def test_each_mean_is_of_its_own_tokens() -> None:
     values = np.random.default_rng(0).normal(size=(3, 18)).astype(np.float32)
-    found = block_means(values)
+    result = block_means(values)
     first = 0
-    for mean, size in zip(found, block_sizes(18), strict=True):
+    for mean, size in zip(result, block_sizes(18), strict=True):
         for row in range(3):
             by_hand = sum(float(value) for value in values[row, first : first + size]) / size
             assert mean[row] == pytest.approx(by_hand, abs=1e-5)

@@ -24,9 +24,9 @@ def test_each_token_is_predicted_by_the_counts_of_the_others(seed: int) -> None:
     ids = rng.choice(30, 40, p=np.arange(1, 31) / 465).tolist()
     losses = []
     for place in range(1, len(ids)):
-        found = probabilities(ids[1:place] + ids[place + 1 :], 50)
-        assert sum(found) == pytest.approx(1)
-        losses.append(-math.log(found[ids[place]]))
+        result = probabilities(ids[1:place] + ids[place + 1 :], 50)
+        assert sum(result) == pytest.approx(1)
+        losses.append(-math.log(result[ids[place]]))
     assert unigram_loss(np.array(ids), 50) == pytest.approx(np.mean(losses), rel=1e-12)
 
 
