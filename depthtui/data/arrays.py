@@ -60,8 +60,7 @@ class Shape:
         return np.full(self.of(sizes), self.unknown_value, self.dtype)
 
     def widened(self, array: np.ndarray, letter: str, count: int) -> np.ndarray:
-        """The array with at least `count` entries along a letter's axes; new entries are
-        unknown."""
+        """The array with at least `count` entries along a letter's axes, new ones unknown."""
         widths = [
             (0, max(0, count - length) if side == letter else 0)
             for side, length in zip(self.sides, array.shape, strict=True)

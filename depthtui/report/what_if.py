@@ -153,7 +153,6 @@ def _title(result: RunResult) -> str:
 
 
 def pairs(group: RunGroup, groups: Sequence[RunGroup]) -> Pairs | None:
-    """A what-if's prompts beside their clean runs; None for a clean group, or where none has
-    one."""
+    """A what-if's prompts beside their clean runs; None for a clean group, or if none has one."""
     clean = [other for other in groups if other.is_clean_of(group)]
     return Pairs.of(clean, group) if clean else None
