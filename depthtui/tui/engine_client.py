@@ -36,15 +36,15 @@ _QUIET = 0.5
 """Seconds without data after which the reason of the wait is shown."""
 
 # -P: no module of the folder that depthtui was started in is imported.
-HERE = (sys.executable, "-P", "-m", "depthtui.service.worker")
+LOCAL_COMMAND = (sys.executable, "-P", "-m", "depthtui.service.worker")
 """The command of the engine on this machine."""
 
 
 def engine_over(ranks: int) -> tuple[str, ...]:
     """The command of the engine on this machine with this many ranks, started by torchrun."""
     if ranks == 1:
-        return HERE
-    python, *module = HERE
+        return LOCAL_COMMAND
+    python, *module = LOCAL_COMMAND
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks))
     return (python, "-P", *launcher, *module[1:])
 
@@ -61,7 +61,7 @@ class EngineClient:
         killed: whether `kill` ended it.
     """
 
-    def __init__(self, log: Path, command: Sequence[str] = HERE) -> None:
+    def __init__(self, log: Path, command: Sequence[str] = LOCAL_COMMAND) -> None:
         self.log = log
         self.killed = False
         self._command = command

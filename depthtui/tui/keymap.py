@@ -88,7 +88,7 @@ FORMER = {
 }
 """Commands of former versions, and the commands that replace them."""
 
-_TAKEN = {
+_RESERVED = {
     "escape": "it leaves what is open",
     "ctrl+c": "it quits, whatever happens",
     "ctrl+q": "it quits, whatever happens",
@@ -105,7 +105,7 @@ def keys_of(name: str, remapped: Mapping[str, str]) -> list[str]:
 
 def why_not(key: str) -> str:
     """Why a key cannot be a command's; empty if it can."""
-    return _TAKEN.get(key, "")
+    return _RESERVED.get(key, "")
 
 
 def complete(remapped: Mapping[str, str]) -> dict[str, str]:

@@ -26,13 +26,13 @@ from depthtui.data.protocol import (
     Step,
 )
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
-from depthtui.tui.engine_client import HERE, EngineClient, engine_over
+from depthtui.tui.engine_client import LOCAL_COMMAND, EngineClient, engine_over
 from tests.parallel.two_ranks import PROMPT
 from tests.tiny_models import tiny_folder
 
 
 def test_torchrun_starts_an_engine_over_ranks() -> None:
-    assert engine_over(1) == HERE
+    assert engine_over(1) == LOCAL_COMMAND
     assert " ".join(engine_over(4)).endswith(
         "torch.distributed.run --standalone --nproc-per-node 4 -m depthtui.service.worker"
     )

@@ -115,7 +115,7 @@ async def explore(
     kind: type[DepthApp] = Unforgiving,
     welcomes: bool = False,
     trusted: Sequence[ModelSpec] = (),
-    unasked_seconds: float = 0.0,
+    automatic_seconds: float = 0.0,
     engine_command: str = "",
 ) -> AsyncIterator[Explored]:
     """Run the explorer without a terminal; by default until the first run is done.
@@ -139,7 +139,7 @@ async def explore(
         trusted=trusted,
         engine_command=engine_command,
     )
-    app.explorer.unasked_seconds = unasked_seconds
+    app.explorer.automatic_seconds = automatic_seconds
     async with app.run_test(size=size, notifications=True) as pilot:
         explored = Explored(app, pilot, engines)
         await explored.until(lambda: app.main is not None, "the main screen")

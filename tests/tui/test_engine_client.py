@@ -17,7 +17,7 @@ from depthtui.data.protocol import Configure, CountTokens, EngineReady, Notice, 
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
-from depthtui.tui.engine_client import HERE, EngineClient
+from depthtui.tui.engine_client import LOCAL_COMMAND, EngineClient
 from depthtui.tui.engine_logs import last_line, new_log
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.session import RunState
@@ -171,7 +171,7 @@ def test_the_real_engine_answers_and_runs_nothing_of_the_folder_that_it_starts_i
     for name in ("depthtui", "torch", "json"):
         (strangers / f"{name}.py").write_text(f"open({str(mark)!r}, 'w')")
     monkeypatch.chdir(strangers)
-    child = Child(tmp_path / "engine.log", HERE)
+    child = Child(tmp_path / "engine.log", LOCAL_COMMAND)
     child.client.send(Configure("", str(tmp_path), 0, threads=1))
     child.client.send(CountTokens(Prompt("three small words"), False))
     kinds = []

@@ -8,7 +8,7 @@ from typing import Any
 from depthtui.tui.commands import looking, moving
 from depthtui.tui.commands.command import Command
 from depthtui.tui.commands.working import why_busy
-from depthtui.tui.state.unfinished import slow_work
+from depthtui.tui.state.unfinished_work import slow_work
 
 OWN: list[Command[Any]] = [
     replace(looking.OPEN, does="opens the layer", model="of the run"),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def _unfinished(app: DepthApp) -> str:
-    from depthtui.tui.state.unfinished import unfinished
+    from depthtui.tui.state.unfinished_work import unfinished
 
     return unfinished(app.explorer)
 

@@ -10,7 +10,7 @@ from depthtui.data.run_settings import GenerationSettings
 from depthtui.tui.commands import looking, moving
 from depthtui.tui.commands.command import Command
 from depthtui.tui.commands.working import leaving, why_busy
-from depthtui.tui.state.unfinished import unfinished
+from depthtui.tui.state.unfinished_work import unfinished
 
 if TYPE_CHECKING:
     from depthtui.tui.screens.generation_screen import GenerationScreen

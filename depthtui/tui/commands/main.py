@@ -15,7 +15,7 @@ from depthtui.tui.screens import opening
 from depthtui.tui.screens.model_question import act_with_model_of
 from depthtui.tui.state.phase import WHY_BUSY, Phase
 from depthtui.tui.state.task_prompts import neighbour
-from depthtui.tui.state.unfinished import lost_by_writing, slow_work
+from depthtui.tui.state.unfinished_work import lost_by_writing, slow_work
 from depthtui.tui.state.what_if import can_be_changed
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
 from depthtui.tui.draw.styles import Piece, fit_right, ruler
 from depthtui.tui.draw.text import not_computed
 from depthtui.tui.panes.page import Page, as_many_as_fit
-from depthtui.tui.state.unasked import MODEL_ORDER
+from depthtui.tui.state.automatic_metrics import MODEL_ORDER
 
 DIAL = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 """The tolerances of the dial, in nats."""

@@ -22,7 +22,7 @@ from depthtui.tui.state.sweep_rows import SweepRow
 _LOW, _LEAST_ACROSS = 4, 18
 """Panels are side by side if each would have fewer lines, and would get this many cells."""
 
-_HERE = "◆"
+_CURRENT_SIGN = "◆"
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class SweepCurves(Chart):
             return curve
         sign, label = letter(line.mark or 0), ""
         if line.is_current:
-            sign, label = _HERE, str(estimate.count)
+            sign, label = _CURRENT_SIGN, str(estimate.count)
         return replace(curve, mark=estimate.layer, sign=sign, label=label)
 
     def _behind(self, rule: Rule, plot: Plot, curves: Sequence[np.ndarray]) -> list[str]:
@@ -169,7 +169,7 @@ class SweepCurves(Chart):
         n_behind = len(self._lines) - len(front)
         lines: list[list[Piece]] = []
         for line in front:
-            sign = _HERE if line.is_current else ""
+            sign = _CURRENT_SIGN if line.is_current else ""
             sign += letter(line.mark) if line.mark is not None else ""
             text = fit_shown(f"━━ {sign} {printable_sentence(line.row.title)}", width).rstrip()
             lines.append([(text, self._style(line))])

@@ -33,8 +33,8 @@ from depthtui.tui.panes.curves import RuleCurve, curves_of, scale_ends
 from depthtui.tui.panes.page import ThresholdPage
 from depthtui.tui.panes.pane import nothing_pooled
 from depthtui.tui.panes.under_cursor import MeasureRow, Target
+from depthtui.tui.state.automatic_metrics import quick_order
 from depthtui.tui.state.next_measures import is_quick, next_measures
-from depthtui.tui.state.unasked import quick_order
 
 KIND_WORDS: dict[EvidenceKind, str] = {
     "readable": "what a lens reads of the output",

@@ -10,7 +10,7 @@ from depthtui.tui.commands.command import Command
 from depthtui.tui.screens.dialogs.ask import Ask, ask_first
 from depthtui.tui.state.comparison import distinct_names
 from depthtui.tui.state.session import SessionRun
-from depthtui.tui.state.unfinished import unfinished
+from depthtui.tui.state.unfinished_work import unfinished
 
 if TYPE_CHECKING:
     from depthtui.tui.screens.compare_screen import CompareScreen

@@ -22,7 +22,7 @@ from depthtui.tui.state.dataset_prompts import Datasets
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.reading_choices import ReadingChoices, needed_for_lens
 from depthtui.tui.state.session import RunState, SessionRun
-from depthtui.tui.state.unfinished import lost_by_opening, unfinished
+from depthtui.tui.state.unfinished_work import lost_by_opening, unfinished
 
 if TYPE_CHECKING:
     from depthtui.data.generation import Generation

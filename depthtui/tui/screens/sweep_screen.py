@@ -46,7 +46,7 @@ from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.sweep_analysis import SweepAnalysis
 from depthtui.tui.state.sweep_rows import GROUPINGS, Grouping, RowKey, SweepRow, SweepView
 from depthtui.tui.state.sweeping import Sweeping, sweep_of_session
-from depthtui.tui.state.unfinished import slow_work
+from depthtui.tui.state.unfinished_work import slow_work
 
 FILTERED_OUT = "The filter hides the rows of this: / changes it."
 ABOUT_NO_ROW = "This is about no row of the table."

@@ -49,6 +49,7 @@ from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError
 from depthtui.report.controls import kept_line
 from depthtui.settings import Settings, lenses_dir, models_dir
+from depthtui.tui.state.automatic_metrics import MOST_SECONDS, automatic_metrics
 from depthtui.tui.state.engine_connection import EngineConnection, EngineDeath
 from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.inspections import Inspections
@@ -62,7 +63,6 @@ from depthtui.tui.state.session import RunState, Session, SessionRun
 from depthtui.tui.state.sessions import Sessions
 from depthtui.tui.state.toast import Toast
 from depthtui.tui.state.token_count import TokenCount
-from depthtui.tui.state.unasked import MOST_SECONDS, unasked
 
 if TYPE_CHECKING:
     from depthtui.sweep.plan import Cell, SweepPlan
@@ -129,8 +129,8 @@ class Explorer:
         pair: a run and its prompt's run on another model, to be compared.
         draft: the chosen prompt before it runs, and whether it is wrapped; or None.
         is_stepping: whether a run computes layers after which it halts again.
-        unasked_run: the run for which work began by itself, or None.
-        unasked_seconds: the longest work that begins by itself behind a run.
+        automatic_run: the run for which work began by itself, or None.
+        automatic_seconds: the longest work that begins by itself behind a run.
     """
 
     def __init__(
@@ -174,8 +174,8 @@ class Explorer:
         self.is_stepping = False
         self._once_loaded: Callable[[ModelInfo], None] | None = None
         self._controls: dict[str, str] = {}
-        self.unasked_run: SessionRun | None = None
-        self.unasked_seconds = MOST_SECONDS
+        self.automatic_run: SessionRun | None = None
+        self.automatic_seconds = MOST_SECONDS
 
     @property
     def prompt_and_template(self) -> tuple[Prompt, bool]:
@@ -433,24 +433,24 @@ class Explorer:
         if run.changed_by(changes):
             self.make_way()
             self.session.choose(run, **changes)
-        self.unasked_run = None
+        self.automatic_run = None
         requested = dict.fromkeys([*run.settings.metrics, *metrics])
         self.stop()
         self.session.extend(run, replace(run.settings, metrics=tuple(requested)))
         self._send(run)
 
-    def _begin_unasked(self, run: SessionRun) -> None:
+    def _begin_automatic(self, run: SessionRun) -> None:
         """Compute sufficient layers after a finished run, where the count comes soon."""
         is_shown = run is self.session.current and not self.pair.is_expected
         if not (is_shown and self.phase is Phase.READY):
             return
-        if metrics := unasked(run, self.pace, self.unasked_seconds):
+        if metrics := automatic_metrics(run, self.pace, self.automatic_seconds):
             self.compute(*metrics)
-            self.unasked_run = run
+            self.automatic_run = run
 
     def make_way(self) -> None:
         """Stop work that began by itself; its run is as it was before."""
-        run, self.unasked_run = self.unasked_run, None
+        run, self.automatic_run = self.automatic_run, None
         if run is not None and run is self.session.live:
             self.stop()
             self.session.withdraw(run)
@@ -458,8 +458,8 @@ class Explorer:
 
     def call_off(self) -> None:
         """Stop at the user's wish; a stop of work that began by itself turns such work off."""
-        if self.unasked_run is not None and self.unasked_run is self.session.live:
-            self.unasked_seconds = 0.0
+        if self.automatic_run is not None and self.automatic_run is self.session.live:
+            self.automatic_seconds = 0.0
         self.stop()
 
     def run_aside(self, prompt: Prompt, settings: RunSettings) -> SessionRun | None:
@@ -692,10 +692,10 @@ class Explorer:
                 self._settle()
             case RunFinished(result=result) if run is not None:
                 self._settle()
-                if run is self.unasked_run:
-                    self.unasked_run = None
+                if run is self.automatic_run:
+                    self.automatic_run = None
                 if result.complete:
-                    self._begin_unasked(run)
+                    self._begin_automatic(run)
             case Halted() if run is not None and not self.is_loading:
                 self._halted()
             case Failed():

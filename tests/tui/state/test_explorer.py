@@ -28,7 +28,7 @@ from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import CodeQuestion, Phase
 from depthtui.tui.state.session import RunState, SessionRun
 from depthtui.tui.state.toast import Toast
-from depthtui.tui.state.unfinished import unfinished
+from depthtui.tui.state.unfinished_work import unfinished
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.builders.results import full_result, tokens_of

@@ -18,7 +18,7 @@ def unfinished(explorer: Explorer) -> str:
         return "A model is being written"
     run = explorer.session.live
     # Work that began by itself begins again: ending it loses nothing.
-    return "" if run is None or run is explorer.unasked_run else _unfinished_run(run)
+    return "" if run is None or run is explorer.automatic_run else _unfinished_run(run)
 
 
 def _unfinished_run(run: SessionRun) -> str:

@@ -21,7 +21,7 @@ LONG = 1e9
 async def begun(tmp_path: Path) -> AsyncIterator[Explored]:
     """The explorer while an engine that answers step by step does work that nobody asked for."""
     async with explore(
-        tmp_path, lambda: FakeEngine(manual=True), wait=False, unasked_seconds=LONG
+        tmp_path, lambda: FakeEngine(manual=True), wait=False, automatic_seconds=LONG
     ) as it:
         await it.until(lambda: it.engines and it.engine.sent(StartRun), "the first run")
         it.engine.advance(until=RunFinished)
@@ -32,7 +32,7 @@ async def begun(tmp_path: Path) -> AsyncIterator[Explored]:
 
 
 async def test_layers_that_suffice_begin_by_themselves(tmp_path: Path) -> None:
-    async with explore(tmp_path, unasked_seconds=LONG) as it:
+    async with explore(tmp_path, automatic_seconds=LONG) as it:
         await it.until(lambda: it.session.current.result.get(Sufficient) is not None)
         await it.ready()
         first, second = it.engine.sent(StartRun)
@@ -43,7 +43,7 @@ async def test_layers_that_suffice_begin_by_themselves(tmp_path: Path) -> None:
 
 
 async def test_what_takes_long_waits_for_a_key(tmp_path: Path) -> None:
-    async with explore(tmp_path, unasked_seconds=0.01) as it:
+    async with explore(tmp_path, automatic_seconds=0.01) as it:
         assert len(it.engine.sent(StartRun)) == 1
         assert it.session.current.result.get(Sufficient) is None
 

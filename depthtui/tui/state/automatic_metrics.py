@@ -17,7 +17,7 @@ _OWN_ORDER: dict[str, Any] = {"sufficient_order": "own", "sufficient_search": "r
 MODEL_ORDER: dict[str, Any] = {"sufficient_order": "model", "sufficient_search": "greedy"}
 
 
-def unasked(run: SessionRun, pace: Pace, most_seconds: float) -> tuple[str, ...]:
+def automatic_metrics(run: SessionRun, pace: Pace, most_seconds: float) -> tuple[str, ...]:
     """Names of the metrics that begin by themselves after a finished run.
 
     Args:
