@@ -86,6 +86,6 @@ def test_a_log_hears_of_each_stage_but_not_of_each_step(monkeypatch: pytest.Monk
 def test_a_terminal_has_no_log() -> None:
     lines: list[str] = []
     log = LogLines(lines.append, is_shown=False)
-    log._said_at = -math.inf
+    log._printed_at = -math.inf
     log.report("Converting", "")
     assert lines == []
