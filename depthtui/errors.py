@@ -88,7 +88,9 @@ def did_you_mean(name: str, names: Iterable[str], most: int = 3, likeness: float
     from difflib import get_close_matches
 
     by_lower = {candidate.lower(): candidate for candidate in names}
-    close = get_close_matches(name.lower(), by_lower, n=most, cutoff=likeness)
+    similar = get_close_matches(name.lower(), by_lower, n=most, cutoff=likeness)
     return (
-        f" Did you mean {' or '.join(by_lower[candidate] for candidate in close)}?" if close else ""
+        f" Did you mean {' or '.join(by_lower[candidate] for candidate in similar)}?"
+        if similar
+        else ""
     )

@@ -125,20 +125,20 @@ def _mode(path: Path) -> int:
 
 
 @contextmanager
-def scratch(beside: Path) -> Iterator[Path]:
+def scratch(parent: Path) -> Iterator[Path]:
     """A folder for this process alone, removed when the block ends.
 
     A mark in it names the host and is locked as long as the block runs. Marked folders of
     processes that have ended are removed too, at the first call for a folder.
 
     Args:
-        beside: the folder to make it in.
+        parent: the folder to make it in.
 
     Raises:
         OSError: it cannot be made.
     """
-    _remove_abandoned(beside)
-    folder = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=beside))
+    _remove_abandoned(parent)
+    folder = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=parent))
     try:
         owner = {"made_by": "depthtui", "host": platform.node()}
         with open(folder / _MARK, "xb", opener=_private) as mark:
@@ -169,9 +169,9 @@ def check_writable(folder: Path, hint: str = "Choose another folder.") -> None:
 
 
 @cache
-def _remove_abandoned(beside: Path) -> None:
+def _remove_abandoned(parent: Path) -> None:
     """Remove the scratch folders of ended processes; once per folder, since it may be large."""
-    with os.scandir(beside) as entries:
+    with os.scandir(parent) as entries:
         folders = [Path(entry.path) for entry in entries if entry.name.startswith(_SCRATCH)]
     for folder in folders:
         if _is_abandoned(folder):

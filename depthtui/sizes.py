@@ -47,8 +47,8 @@ def exact_size(n_bytes: int) -> str:
     """A size that `parse_size` reads, in the largest unit that makes it a whole number: `2GiB`."""
     for power in (4, 3, 2, 1):
         for base, unit in ((1000, "B"), (1024, "iB")):
-            count, rest = divmod(n_bytes, base**power)
-            if count and not rest:
+            count, remainder = divmod(n_bytes, base**power)
+            if count and not remainder:
                 return f"{count}{' kMGT'[power] if base == 1000 else ' KMGT'[power]}{unit}"
     return str(n_bytes)
 

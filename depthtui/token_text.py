@@ -134,33 +134,33 @@ def fit(text: str, width: int) -> str:
     return fit_shown(printable(text[: 8 * width + 8]), width)
 
 
-def fit_shown(shown: str, width: int) -> str:
+def fit_shown(text: str, width: int) -> str:
     """Printable text in exactly `width` cells: cut or padded as `fit` does."""
-    cells = cell_len(shown)
+    cells = cell_len(text)
     if cells <= width:
-        return shown + " " * (width - cells)
+        return text + " " * (width - cells)
     if width <= 0:
         return ""
     fitting, cells = [], 0
-    for char in shown:
+    for char in text:
         cells += cell_len(char)
         if cells > width - 1:
             cells -= cell_len(char)
             break
         fitting.append(char)
-    end = _LEFT_TO_RIGHT if shown.startswith(_LEFT_TO_RIGHT) else ""
+    end = _LEFT_TO_RIGHT if text.startswith(_LEFT_TO_RIGHT) else ""
     return "".join(fitting) + end + _ELLIPSIS + " " * (width - 1 - cells)
 
 
-def cut_in_the_middle(shown: str, width: int) -> str:
+def cut_in_the_middle(text: str, width: int) -> str:
     """Printable text in at most `width` cells, cut in the middle, where the names of models
     differ the least."""
-    if cell_len(shown) <= width:
-        return shown
-    if cell_len(shown) != len(shown) or width < 6:
-        return fit_shown(shown, width)
+    if cell_len(text) <= width:
+        return text
+    if cell_len(text) != len(text) or width < 6:
+        return fit_shown(text, width)
     tail = (width - 1) // 2
-    return shown[: width - 1 - tail] + _ELLIPSIS + shown[-tail:]
+    return text[: width - 1 - tail] + _ELLIPSIS + text[-tail:]
 
 
 def _visible(char: str) -> str:

@@ -97,17 +97,21 @@ def analyze(
     settings = with_adapter_metric(keywords.run_settings(names), keywords.spec(""))
     settings = with_lens_metric(settings, pooling.lens)
     with closing(_PromptBar(len(prompt_list), progress)) as bar:
-        ready = (
+        engine_context = (
             _engine_by_name(str(model), tokenizer, keywords, bar)
             if isinstance(model, str | Path)
             else _engine_of_model(model, tokenizer, name, keywords, bar)
         )
-        with ready as engine:
+        with engine_context as engine:
 
-            def run(number: int, before: Sequence[RunResult]) -> RunResult:
-                after = with_lengths_before(settings, [len(result.tokens) for result in before])
-                after = with_order_texts(after, [prompt.text for prompt in prompt_list], number)
-                return engine.run(prompt_list[number], after, run_id=number)
+            def run(number: int, earlier: Sequence[RunResult]) -> RunResult:
+                prompt_settings = with_lengths_before(
+                    settings, [len(result.tokens) for result in earlier]
+                )
+                prompt_settings = with_order_texts(
+                    prompt_settings, [prompt.text for prompt in prompt_list], number
+                )
+                return engine.run(prompt_list[number], prompt_settings, run_id=number)
 
             results, failures = _run_each(len(prompt_list), run, bar)
     inspector = _ModelInspector(model, tokenizer, name, keywords, pooling.lens)
@@ -160,12 +164,12 @@ def read_states(
         settings = engine.load_for_states(spec, files, settings, _warn)
 
     with closing(_PromptBar(len(files), progress)) as bar:
-        ready = (
+        engine_context = (
             _engine_by_name(str(model), tokenizer, keywords, bar, load)
             if isinstance(model, str | Path)
             else _engine_of_model(model, tokenizer, name, keywords, bar)
         )
-        with ready as engine:
+        with engine_context as engine:
 
             def read(number: int, _before: object) -> RunResult:
                 return engine.read_states(files[number], settings, run_id=number)

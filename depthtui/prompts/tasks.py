@@ -189,9 +189,9 @@ def prompt_title(prompt: Prompt, width: int = 60) -> str:
     """One printable line of at most `width` characters that distinguishes a prompt."""
     text = prompt.text
     for key in ("\nProblem: ", "\nQuestion: ", "Give the answer directly: "):
-        _, mark, rest = text.partition(key)
+        _, mark, following = text.partition(key)
         if mark:
-            text = rest.partition("\n")[0]
+            text = following.partition("\n")[0]
             break
     # Enough for any width, so that a prompt as long as a book costs nothing.
     line = " ".join(text[: 8 * width].split()) or "(empty)"

@@ -86,10 +86,10 @@ def conclusion(controls: Controls) -> str:
     if model is None:
         return "The model's own count is not known."
     sentences = []
-    if same := overlapping_rows(controls):
+    if overlapping := overlapping_rows(controls):
         sentences.append(
             f"Not told apart from the model, {with_spread(model)}: "
-            f"{'; '.join(f'{TITLES[row.name]}, {with_spread(row)}' for row in same)}."
+            f"{'; '.join(f'{TITLES[row.name]}, {with_spread(row)}' for row in overlapping)}."
         )
     if model.warnings:
         sentences.append("The model itself knows too little of these prompts for a count.")

@@ -143,8 +143,8 @@ def _pool_key(number: int, prompt: Prompt, pool: Pool) -> object:
 def _pooled_group(results: Sequence[RunResult], chosen: str) -> RunGroup:
     by_prompt: dict[Prompt, RunResult] = {}
     for result in results:
-        before = by_prompt.pop(result.prompt, None)
-        by_prompt[result.prompt] = result if result.complete or before is None else before
+        earlier = by_prompt.pop(result.prompt, None)
+        by_prompt[result.prompt] = result if result.complete or earlier is None else earlier
     latest = list(by_prompt.values())
     complete = [result for result in latest if result.complete]
     if not complete:

@@ -505,10 +505,10 @@ def _run_figures(result: RunResult, lens: str, budget: _Budget, token: int) -> I
     yield Figures(leading)
     if others:
         yield Details("The other measures", [Figures(others)])
-    read = lens_of(result, lens)
-    if read is not None:
+    lens_values = lens_of(result, lens)
+    if lens_values is not None:
         title = f"The {_lens_name(lens)} at {_position(result, token)}"
-        yield Details(title, [_lens(result.model, read, token)])
+        yield Details(title, [_lens(result.model, lens_values, token)])
 
 
 def _lens_name(lens: str) -> str:

@@ -28,12 +28,12 @@ def sufficient_blocks(reading: Reading) -> Iterator[Block]:
     yield Heading("Layers that suffice", 3)
     yield Note(f"{METRIC.description} {METRIC.look_for}")
     for number, way in enumerate(pooled.ways, start=1):
-        which = f", order {number}" if len(pooled.ways) > 1 else ""
-        yield ViewBlocks(["pictures"], [Figures(_figures(way, which))])
-        yield ViewBlocks(["text"], [_table(way, which)])
+        order_number = f", order {number}" if len(pooled.ways) > 1 else ""
+        yield ViewBlocks(["pictures"], [Figures(_figures(way, order_number))])
+        yield ViewBlocks(["text"], [_table(way, order_number)])
 
 
-def _figures(way: Way, which: str) -> Iterator[Figure]:
+def _figures(way: Way, order_number: str) -> Iterator[Figure]:
     count, across = len(way.curve), "layers left out"
     cost = Panel(
         [Line(way.curve, "mean")],
@@ -42,7 +42,7 @@ def _figures(way: Way, which: str) -> Iterator[Figure]:
         up="KL to its own output, nats",
         across=across,
     )
-    yield Figure(f"Cost of leaving layers out together{which}", cost, _order(way))
+    yield Figure(f"Cost of leaving layers out together{order_number}", cost, _order(way))
     choices = Panel(
         [Line(way.choices_curve, "mean")],
         count,
@@ -51,12 +51,12 @@ def _figures(way: Way, which: str) -> Iterator[Figure]:
         across=across,
     )
     meaning = "At 1 the most probable token is the same at every scored token."
-    yield Figure(f"Choices that stay{which}", choices, meaning)
+    yield Figure(f"Choices that stay{order_number}", choices, meaning)
 
 
-def _table(way: Way, which: str) -> Table:
+def _table(way: Way, order_number: str) -> Table:
     columns = [
-        Column(f"left out{which}", number=True),
+        Column(f"left out{order_number}", number=True),
         Column("layer that goes", number=True),
         Column("KL, nats", number=True),
         Column("choices that stay", number=True),

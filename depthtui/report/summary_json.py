@@ -259,10 +259,10 @@ def verdict_dict(verdict: Verdict) -> dict[str, Any]:
 
 
 def _depth(estimate: DepthEstimate) -> dict[str, Any]:
-    once = estimate.prompt_weighted
+    by_prompt = estimate.prompt_weighted
     return {
         **_estimate_dict(estimate),
-        "prompt_weighted": None if once is None else _estimate_dict(once),
+        "prompt_weighted": None if by_prompt is None else _estimate_dict(by_prompt),
     }
 
 

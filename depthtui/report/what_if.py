@@ -95,9 +95,9 @@ class Pairs:
 
     def _same(self) -> tuple[str, str, str, str]:
         agreements = [agreement(*pair) for pair in zip(self.clean, self.changed, strict=True)]
-        both = [pair for pair in agreements if pair is not None]
-        total = (sum(same for same, _ in both), sum(tokens for _, tokens in both))
-        return "same next token", "", _share(total) if both else "", ""
+        counted = [pair for pair in agreements if pair is not None]
+        total = (sum(same for same, _ in counted), sum(tokens for _, tokens in counted))
+        return "same next token", "", _share(total) if counted else "", ""
 
     def _depths(self, settings: SummarySettings) -> list[tuple[str, str, str, str]]:
         lens_name = settings.lens

@@ -300,23 +300,23 @@ def difference(
     """
     if paired and len(a_parts) != len(b_parts):
         raise ValueError(f"{len(a_parts)} and {len(b_parts)} prompts cannot be paired")
-    sides, by = (a_parts, b_parts), rules.named(rule)
+    sides, depth_rule = (a_parts, b_parts), rules.named(rule)
     result = Difference(rule, paired, (len(a_parts), len(b_parts)))
-    problem = _too_few(sides) or _no_curve(sides, by)
+    problem = _too_few(sides) or _no_curve(sides, depth_rule)
     if problem:
         return replace(result, problem=problem)
-    curves = _curves(sides, by)
-    n_layers = np.array([by.n_layers(of_side) for of_side in curves])
+    curves = _curves(sides, depth_rule)
+    n_layers = np.array([depth_rule.n_layers(of_side) for of_side in curves])
     result = replace(result, same_size=bool(n_layers[0] == n_layers[1]))
     by_tokens, by_prompts = (
-        _ResampledDepths.of(sides, by, settings, resamples, paired, weighting)
+        _ResampledDepths.of(sides, depth_rule, settings, resamples, paired, weighting)
         for weighting in WEIGHTINGS
     )
     if by_prompts is None:
         return replace(result, problem=Sentence("one side has no layer by this rule"))
-    less, of_all = np.array([-1.0, 1.0]), np.array([-1.0, 1.0]) / n_layers
+    layer_factors, ratio_factors = np.array([-1.0, 1.0]), np.array([-1.0, 1.0]) / n_layers
     if by_tokens is not None:
-        layers, ratios = by_tokens.sum(less), by_tokens.sum(of_all)
+        layers, ratios = by_tokens.sum(layer_factors), by_tokens.sum(ratio_factors)
         result = replace(
             result,
             layers=layers.value,
@@ -325,12 +325,14 @@ def difference(
             ratio_interval=ratios.interval(),
         )
     test = signed_rank if paired else mann_whitney
-    singles = _singles(curves, by, settings)
+    singles = _singles(curves, depth_rule, settings)
     if not result.same_size:
         singles = [(side + 1) / layers for side, layers in zip(singles, n_layers, strict=True)]
     p, effect = test(singles[0], singles[1], settings.seed)
-    ratio = None if result.same_size else by_prompts.sum(of_all)
-    return _with_claim(replace(result, p=p, effect=effect), by_prompts.sum(less), ratio, sides)
+    ratio = None if result.same_size else by_prompts.sum(ratio_factors)
+    return _with_claim(
+        replace(result, p=p, effect=effect), by_prompts.sum(layer_factors), ratio, sides
+    )
 
 
 def trend(
@@ -360,14 +362,14 @@ def trend(
     sizes = tuple(len(text) for text in levels)
     if paired and len(set(sizes)) > 1:
         raise ValueError(f"{sizes} prompts cannot be paired")
-    result, by = Trend(rule, sizes, paired=paired, wording=wording), rules.named(rule)
-    problem = _too_few(levels, " a level") or _no_curve(levels, by)
+    result, depth_rule = Trend(rule, sizes, paired=paired, wording=wording), rules.named(rule)
+    problem = _too_few(levels, " a level") or _no_curve(levels, depth_rule)
     if problem:
         return replace(result, problem=problem)
-    pooled = [float(by.layers(pool(text)[by.curve], settings)) for text in levels]
+    pooled = [float(depth_rule.layers(pool(text)[depth_rule.curve], settings)) for text in levels]
     ranks = np.arange(len(levels)) - (len(levels) - 1) / 2
     weights = ranks / (ranks**2).sum() * (len(levels) - 1)
-    singles = _singles(_curves(levels, by), by, settings)
+    singles = _singles(_curves(levels, depth_rule), depth_rule, settings)
     if paired:
         slopes = _round_for_ties(weights @ np.stack(singles))
         p, effect = signed_rank(np.zeros(sizes[0]), slopes, settings.seed)
@@ -380,7 +382,7 @@ def trend(
         effect=effect,
     )
     by_tokens, by_prompts = (
-        _ResampledDepths.of(levels, by, settings, resamples, paired, weighting)
+        _ResampledDepths.of(levels, depth_rule, settings, resamples, paired, weighting)
         for weighting in WEIGHTINGS
     )
     if by_prompts is None:

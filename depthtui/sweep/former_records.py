@@ -138,11 +138,11 @@ def _reduced_values(former: _Former) -> dict[str, Any]:
     parts = former.by_lens[LOGIT][1]
     reduced = {
         name: _part(former, part if isinstance(part, Mapping) else {}, name, others)
-        for name, read in _OTHERS.items()
-        if (part := parts.get(name)) and (others := read(former, part)) is not None
+        for name, fields_of in _OTHERS.items()
+        if (part := parts.get(name)) and (others := fields_of(former, part)) is not None
     }
     # Every lens has the contributions beside its curves; where one failed, another has them.
-    means = {name: curve for read, _ in former.by_lens.values() for name, curve in read.items()}
+    means = {name: curve for curves, _ in former.by_lens.values() for name, curve in curves.items()}
     if "layer_cosine" in means:
         reduced["contributions"] = _part(former, means, "contributions", {})
     for lens, metric in LENS_METRICS.items():

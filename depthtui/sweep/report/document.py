@@ -256,19 +256,19 @@ def _question(question: Question) -> Iterator[Block]:
 
 
 def _comparison_blocks(title: str, answers: Sequence[Answer]) -> Iterator[Block]:
-    by = rules.names_in({answer.rule for answer in answers})
+    rule_names = rules.names_in({answer.rule for answer in answers})
     above: list[Block] = [Heading(title, 2)]
     for compared in dict.fromkeys(answer.compared for answer in answers):
         of_models = [answer for answer in answers if answer.compared == compared]
-        verdicts = "; ".join(_verdict(of_models, rule) for rule in by)
-        table = _changes(of_models, by)
+        verdicts = "; ".join(_verdict(of_models, rule) for rule in rule_names)
+        table = _changes(of_models, rule_names)
         yield TightBlocks([*above, Paragraph(compared), table, Paragraph(f"{verdicts}.")])
         above = []
     over = population(cell.task for answer in answers for cell in answer.cells)
     yield Note(f"{_LEGEND} Intervals and tests are over {over}.")
 
 
-def _changes(answers: Sequence[Answer], by: Sequence[str]) -> Table:
+def _changes(answers: Sequence[Answer], rule_names: Sequence[str]) -> Table:
     """Rows for each task that two models, or one model's levels, are compared on.
 
     Each row has the changes, their intervals beneath, and layers where the changes are of the
@@ -277,11 +277,11 @@ def _changes(answers: Sequence[Answer], by: Sequence[str]) -> Table:
     by_subject = {(answer.on, answer.rule): answer for answer in answers}
     columns = [
         Column("", width=_TASK_WIDTH),
-        *(Column(rule_title(rule), number=True, wraps=False) for rule in by),
+        *(Column(rule_title(rule), number=True, wraps=False) for rule in rule_names),
     ]
     rows: list[list[TableCell]] = []
     for on in dict.fromkeys(answer.on for answer in answers):
-        of_task = [by_subject.get((on, rule)) for rule in by]
+        of_task = [by_subject.get((on, rule)) for rule in rule_names]
         claims = [answer.claim if answer else None for answer in of_task]
         rows.append([on, *map(_change, of_task)])
         if any(claims):
@@ -327,7 +327,7 @@ def _verdict(answers: Sequence[Answer], rule: str) -> str:
 def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
     """The depths where each prompt counts once, and how many equal prompts the tokens are worth."""
 
-    def once(cell: CellSummary) -> dict[str, DepthEstimate]:
+    def weighted_depths(cell: CellSummary) -> dict[str, DepthEstimate]:
         weighted = {estimate.rule: estimate.prompt_weighted for estimate in cell.depths}
         return {rule: estimate for rule, estimate in weighted.items() if estimate is not None}
 
@@ -350,9 +350,9 @@ def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
             cell.cell.task.title,
             str(len(cell.parts)),
             f"{cell.effective_prompts:.1f}",
-            *(depth_words(once(cell).get(rule)) for rule in names),
-            between_layers(once(cell).values()) or "–",
-            kl_area(once(cell).values()) or "–",
+            *(depth_words(weighted_depths(cell).get(rule)) for rule in names),
+            between_layers(weighted_depths(cell).values()) or "–",
+            kl_area(weighted_depths(cell).values()) or "–",
         ]
         for cell in cells
     ]

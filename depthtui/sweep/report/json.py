@@ -69,7 +69,7 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
 def sweep_csv(summary: SweepSummary) -> bytes:
     """A line for every cell and rule, as UTF-8; an unknown value is empty."""
     rows = [
-        {name: _cell_text(read(cell, estimate)) for name, read in _COLUMNS.items()}
+        {name: _cell_text(value_of(cell, estimate)) for name, value_of in _COLUMNS.items()}
         for cell in summary.cells
         for estimate in cell.depths
     ]
@@ -173,10 +173,10 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
 
 
 def _depth(cell: CellSummary, estimate: DepthEstimate) -> dict[str, Any]:
-    published, once = cell.published(estimate.rule), estimate.prompt_weighted
+    published, by_prompt = cell.published(estimate.rule), estimate.prompt_weighted
     return {
         **_estimate(estimate),
-        "prompt_weighted": None if once is None else _estimate(once),
+        "prompt_weighted": None if by_prompt is None else _estimate(by_prompt),
         "published": None if published is None else asdict(published) | {"count": published.count},
     }
 
