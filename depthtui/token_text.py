@@ -21,7 +21,7 @@ _DOTTED_CIRCLE = "◌"
 _ELLIPSIS = "…"
 _MOST_MARKS = 2
 
-_SIGNS = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍", "\x7f": "␡"}
+_SIGNS = {" ": "·", "\n": "↵", "\t": "⇥", "\r": "␍", "\x7f": "␡", "\xa0": "⍽"}
 
 # Keeps right-to-left letters from reordering their neighbours on
 # terminals that reorder; it has no width and no glyph.
@@ -49,7 +49,7 @@ _UNSHOWN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}
 def printable(text: str) -> str:
     """The token's text, with every character that is not plainly visible spelt out.
 
-    Spaces are `·`, a newline `↵`, a tab `⇥`, other control characters their
+    Spaces are `·`, a newline `↵`, a tab `⇥`, a no-break space `⍽`, other control characters their
     control pictures; invisible, bidirectional and broken characters are
     escapes such as `\\u200b`; the bytes of a character that several tokens
     share are `\\xf0`; a combining mark without a base gets `◌` as its base.

@@ -37,7 +37,7 @@ def test_a_table_what_each_row_is_for_and_a_conclusion(home: Path, capsys: Outpu
     assert "mean of 5" in out
     assert "knows nothing of these texts" in out
     assert "5 prompts of addition" in out
-    assert out.splitlines()[-1].endswith("on these prompts.")
+    assert out.splitlines()[-1].endswith("a control gives the same one.")
     assert len(list(home.rglob("*.controls.json"))) == 1
 
 

@@ -33,7 +33,7 @@ def test_it_prints_the_text_the_table_and_the_trend(capsys: pytest.CaptureFixtur
     assert " the ferry waits, and seven boats." in out
     assert "\x1b" not in out
     assert "settling depth" in out
-    assert "depth rises or falls: neighbours are so alike" in " ".join(out.split())
+    assert "depth rises or falls: neighbouring tokens are so alike" in " ".join(out.split())
 
 
 def test_a_data_set_in_the_cache_folder_needs_no_name(

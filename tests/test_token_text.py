@@ -26,7 +26,7 @@ LEFT_TO_RIGHT_MARK = "\u200e"
         ("\u202egnp", "\\u202egnp"),
         ("\ud83d", "\\ud83d"),
         ("\ufffd", "\ufffd"),
-        ("\u00a0", "\\u00a0"),
+        ("\u00a0", "⍽"),
         ("\udcf0\udc9f", "\\xf0\\x9f"),
         ("\U000e0001", "\\U000e0001"),
         ("", "∅"),

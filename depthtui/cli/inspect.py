@@ -111,7 +111,9 @@ def inspect(
         from rich.console import Console
 
         from depthtui.report.as_rich import rich_lines
+        from depthtui.token_text import printable_line
 
         console = Console(highlight=False)
+        console.print(printable_line(document.title), style="bold", markup=False)
         console.print(rich_lines(document))
     return 0

@@ -98,4 +98,4 @@ def _other_lenses(
         if rule.curve in curves:
             count = rule.ranked_layers(curves[rule.curve], replace(settings, lens=lens)) + 1
             if np.isfinite(count):
-                yield Variant(int(count), f"the {lens_title(lens)} says {count:.0f} layers")
+                yield Variant(int(count), f"the {lens_title(lens)} gives {count:.0f} layers")

@@ -97,7 +97,7 @@ def _evidence_words(firm: Sequence[Evidence]) -> str:
     """The kinds of evidence of the counts, in words, before layers that suffice are measured."""
     kinds = {measure.kind for measure in firm}
     if not firm:
-        return "No count holds"
+        return "No reliable count"
     if "causal" in kinds:
         return "By one intervention at a time"
     return "By a lens alone" if kinds == {"readable"} else "Before any layer is left out"

@@ -20,6 +20,7 @@ Part = Callable[[], str]
 PAGES = (
     "explore",
     "screen",
+    "words",
     "keys",
     "verdict",
     "rules",
@@ -49,6 +50,7 @@ PAGES = (
 PARTS: Mapping[str, Part] = MappingProxyType(
     {
         "screen": parts.screen_guide,
+        "words": parts.words,
         "verdict": parts.verdict_section,
         "rules": parts.rule_sections,
         "metrics": parts.metrics_table,

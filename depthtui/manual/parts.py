@@ -13,6 +13,7 @@ from depthtui.options import options_of
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import TASKS
 from depthtui.report.explanations import VERDICT, of_metric
+from depthtui.report.glossary import TERMS
 from depthtui.report.reading_guide import GUIDE
 from depthtui.settings import Settings
 
@@ -88,6 +89,11 @@ def screen_guide() -> str:
         )
         for part in GUIDE
     )
+
+
+def words() -> str:
+    """Every word of the glossary."""
+    return "\n".join(f"- **{term.name}**: {term.meaning}." for term in TERMS)
 
 
 def tasks_table() -> str:

@@ -63,7 +63,7 @@ def _findings(skip: ReducedSkipEffects, pooled: Pooled) -> list[Finding]:
 METRIC = Metric(
     name="depth_score",
     title="DepthScore",
-    description="DepthScore, the centre of mass of useful depth.",
+    description="The centre of mass of useful depth.",
     formula="`Σ l e_l / Σ e_l`, e_l the effect of skipping layer l",
     reading="The layer around which the effects balance. It is larger where later layers matter.",
     look_for="Its shift between prompts or models of the same depth.",

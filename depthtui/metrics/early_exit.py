@@ -98,7 +98,7 @@ def _means(lens: ReducedLens, pooled: Pooled) -> dict[str, float]:
 METRIC = Metric(
     name=NAME,
     title="Early exit",
-    description="What early exit would save at a confidence, and what it would cost.",
+    description="The layers that early exit saves at a confidence, and the tokens that it changes.",
     formula="the first depth where the lens's first choice reaches the confidence",
     reading=(
         "Agreement: the share of tokens that stay the same. Saved: layers that would not run, "

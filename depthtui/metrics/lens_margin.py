@@ -23,8 +23,8 @@ def lens_margin(lens: LogitLens) -> np.ndarray:
 METRIC = Metric(
     name="lens_margin",
     title="Entropy and margin",
-    description="Lens entropy and margin: how sure each depth is.",
-    formula="entropy of `p_l` in nats, and its largest probability less the second",
+    description="How sure the lens is at each depth.",
+    formula="entropy of `p_l` in nats, and its largest probability minus the second",
     reading="Entropy near 0 and a margin near 1: one token is all but certain at that depth.",
     look_for="Depths that are sure of another token than the output's: later layers overrule them.",
     source="Margin as confidence: Schuster et al., arXiv 2207.07061",

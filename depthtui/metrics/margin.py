@@ -84,7 +84,7 @@ def _findings(margin: np.ndarray, pooled: Pooled) -> list[Finding]:
 METRIC = Metric(
     name="margin",
     title="Answer margin",
-    description="Answer margin: how far the answer is ahead of every other token, by depth.",
+    description="The lead of the answer over every other token, by depth.",
     formula="`log p_l(answer) - max log p_l(other)` in nats, at the answer's first token",
     reading="Above 0 the lens puts the answer's first token first; each prompt counts once.",
     look_for=(

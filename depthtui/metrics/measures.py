@@ -70,11 +70,11 @@ def lens_measures(
         ),
         of_depths(
             f"{prefix}says_final",
-            f"{title} says it",
+            f"{title} agrees",
             "top-1 = final",
             values_of(kind, _says_final),
             limits=(0.0, 1.0),
-            reading="1: the lens says what the model says; else 0.",
+            reading="1: the lens's first choice is the output's; 0: it is not.",
         ),
     )
 

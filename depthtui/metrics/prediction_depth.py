@@ -75,7 +75,7 @@ def _findings(lens: ReducedLens, pooled: Pooled) -> list[Finding]:
 METRIC = Metric(
     name=NAME,
     title="Prediction depth",
-    description="Prediction depth, where each token is decided.",
+    description="The depth at which each token is decided.",
     formula="the depth from which the lens keeps its first choice",
     reading=(
         "The depth from which the lens's first choice is the output's. A smaller depth is an "

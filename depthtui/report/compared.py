@@ -17,7 +17,7 @@ from depthtui.report.phrases import depth_in_layers, rule_title
 _LONGEST_PROMPT = 100
 _NOTHING = "–"
 
-_HEADS = ("A", "B", "A less B, layers", "A less B, share")
+_HEADS = ("A", "B", "A - B, layers", "A - B, share")
 _IN_SHORT = ("A", "B", "A-B")
 
 _COLUMNS = [

@@ -103,9 +103,9 @@ def conclusion(controls: Controls) -> str:
         counts = ", ".join(f"{TITLES[row.name]} {_number(row.layers)}" for row in others)
         sentences.append(f"Told apart: {counts}.")
     verdict = {
-        True: "The number stands: every control gives another one.",
-        False: "The number does not stand on these prompts.",
-        None: "Whether the number stands is open: not every control has an interval to compare.",
+        True: "The number is specific to this model and text: every control gives another one.",
+        False: "The number means nothing on these prompts: a control gives the same one.",
+        None: "Undecided: not every control has an interval to compare.",
     }
     return " ".join([*sentences, verdict[is_supported(controls)]])
 

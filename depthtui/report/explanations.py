@@ -35,7 +35,7 @@ VERDICT = Explanation(
 
 LENS_TABLE = Explanation(
     "Logit lens at a token",
-    "What the model would say after the selected token, read before each layer.",
+    "The model's next tokens after the selected one, read before each layer.",
     "p_l = softmax(W N(h_l)); H is its entropy in nats",
     "Row l is what enters layer l, before that layer has run; what layer l adds is seen in row "
     "l + 1, and `out` is the output. Each row has its most probable tokens and their "

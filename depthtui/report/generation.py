@@ -122,10 +122,11 @@ def independent_tokens(depths: np.ndarray) -> float:
 def _too_short(depths: np.ndarray) -> str:
     n, worth = len(depths), independent_tokens(depths)
     if n < _FEWEST or np.isnan(worth):
-        return f"A text of {n} tokens is too short to say whether depth rises or falls."
+        return f"A text of {n} tokens is too short to tell whether depth rises or falls."
     return (
-        f"A text of {n} tokens is too short to say whether depth rises or falls: neighbours are so "
-        f"alike that it tells no more than {worth:.0f} independent ones, and {_FEWEST} are needed."
+        f"A text of {n} tokens is too short to tell whether depth rises or falls: neighbouring "
+        f"tokens are so alike that they are worth {worth:.0f} independent ones, and {_FEWEST} are "
+        "needed."
     )
 
 
@@ -133,12 +134,12 @@ def exit_sentence(generation: Generation) -> str:
     """The layers that early exit would save, in a sentence."""
     text, n_layers = generation.continuation, generation.model.n_layers
     if len(text) < FEWEST_TOKENS:
-        return f"A text of {len(text)} tokens is too short to say what early exit gains."
+        return f"A text of {len(text)} tokens is too short to tell the gain of early exit."
     depths = text.depths
     saved = float(np.mean(n_layers - depths.early_exit))
     return (
         f"Early exit at a confidence of {generation.settings.confidence:g} saves {saved:.1f} of "
-        f"{n_layers} layers a token and says the same in {np.mean(depths.exit_agrees):.0%}."
+        f"{n_layers} layers a token and gives the same token in {np.mean(depths.exit_agrees):.0%}."
     )
 
 

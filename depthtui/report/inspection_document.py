@@ -21,6 +21,7 @@ from depthtui.report.blocks import (
     TableCell,
     View,
 )
+from depthtui.report.phrases import sentence_case
 from depthtui.token_text import printable
 
 _MOST_ROWS = 8
@@ -60,7 +61,7 @@ def title_of(page: Inspection) -> str:
 
 
 def sentence_of(page: Inspection) -> str:
-    """The layer's work in a sentence: the target's rank, and the token read most."""
+    """The layer's work in a sentence: how the target's rank changes, and the token read most."""
     parts = []
     if page.before is not None and page.after is not None and page.target:
         ranks = [f"{page.before.rank:,}"]
@@ -70,7 +71,7 @@ def sentence_of(page: Inspection) -> str:
         chances = (
             f"p {chance_words(page.before.probability)} -> {chance_words(page.after.probability)}"
         )
-        parts.append(f"{_quote(page.target)} {' -> '.join(ranks)}, {chances}")
+        parts.append(f"rank of {_quote(page.target)} {' -> '.join(ranks)}, {chances}")
     sizes = {name: write.norm for name, write in page.written.items()}
     if "attention" in sizes:
         parts.append(f"attention {sizes['attention']:.2f}, MLP {sizes['mlp']:.2f} of |h|")
@@ -79,7 +80,7 @@ def sentence_of(page: Inspection) -> str:
     if later is not None:
         first = f", token 0 {shares[0]:.0%}" if shares[0] > shares[later] else ""
         parts.append(f"reads {_quote(page.tokens[later])} {shares[later]:.0%}{first}")
-    return "; ".join(parts) + "." if parts else ""
+    return sentence_case("; ".join(parts)) + "." if parts else ""
 
 
 def sources_of(page: Inspection) -> list[tuple[int, float]]:

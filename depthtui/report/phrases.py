@@ -104,9 +104,9 @@ def uneven(n_prompts: int, effective_prompts: float) -> str:
     if effective_prompts >= n_prompts / 2:
         return ""
     return (
-        f"The {n_prompts} prompts are of so different length that the mean over tokens is worth "
-        f"{effective_prompts:.1f} prompts of the same length: rather take the depths where each "
-        "prompt counts once."
+        f"The {n_prompts} prompts differ so much in length that the mean over tokens is worth "
+        f"{effective_prompts:.1f} prompts of one length: prefer the depths where each prompt "
+        "counts once."
     )
 
 

@@ -9,7 +9,7 @@ from depthtui.report.marks import MARKS_EXPLAINED
 PANES = {
     "Prompt": "its tokens, coloured by what the heatmap shows",
     "Heatmap": "layers up, tokens across: what each layer does",
-    "Logit lens": "what the model would say before each layer",
+    "Logit lens": "the model's next tokens, read before each layer",
     "Curves": "what the layers do on average, layer by layer",
     "Verdict": "how many layers suffice, and how sure that is",
 }
@@ -60,19 +60,60 @@ GUIDE = (
         MARKS_EXPLAINED,
     ),
     GuidePart(
-        "Symbols of the other panes",
+        "Symbols of the panes",
         (
-            ("▸", "the row of the cursor"),
+            ("▸", "the row of the cursor; in the first line: running"),
             (
                 "▴ ▾",
-                "the cursor's token; in a row with two layers, the cursor's layer",
+                "the cursor's token or layer on an axis; where a row has two layers, which of them",
             ),
-            ("◆", "the layer at which a rule finds its depth; ◇ that of the run beside it"),
+            ("◆ ◇", "the layer at which a rule finds its depth; ◇ that of the run beside it"),
             ("▲ »", "a value beyond the end of the scale"),
-            ("≠", "the two runs say different things here"),
-            ("↻ ◈", "in a what-if: a layer that runs twice, a state of the other prompt put in"),
+            ("░ ▒ ▓ █", "small to large values, where colours are few; - = ≡ ≣ below 0"),
+            ("▁ ▄ █ ▔ ▀", "bars of values above 0, and below 0"),
+            ("━ ╸ ╺ ─", "a bar of a share, whole and half cells; its rest"),
+            ("┈ │", "the curve of the run beside this one; the cursor's layer, or an edge"),
+            ("≠", "the two runs differ here"),
+            ("←", "in the lens: where the answer is first seen, and from where it stays first"),
+            ("★", "a marked place"),
+            ("·", "no value; in front of a word: a space"),
+        ),
+    ),
+    GuidePart(
+        "Symbols of a what-if",
+        (
+            ("▄▄▄▄", "attention and MLP that are on; ···· off"),
+            ("┃ ┣", "the residual stream, past a layer that is off, or with a layer"),
+            ("↻ ◈", "a layer that runs twice; a state of the other prompt that is put in"),
+            ("▀ ▄ →", "probability of a token clean and changed; from the one to the other"),
+        ),
+    ),
+    GuidePart(
+        "Symbols of the first line and of lists",
+        (
+            ("● ◌ ○", "ready or done; starting; no model"),
+            ("‖ ■ ✕", "halted; stopped; failed or gone"),
+            ("✓", "a finished step"),
             ("± ▶", "in the list of runs: marked to compare, on the screen"),
-            ("·", "a space before a word; ␣ or ↵ and the like are characters made visible"),
+            ("● ○", "in forms: chosen, not chosen; in a sweep's findings ● is a clear result"),
+            ("? !", "in a sweep's findings: disputed, doubtful"),
+            ("▲ ▼", "in a sweep's table: sorted upwards, downwards"),
+            ("≈", "the paper's value on the data set that is most like this task"),
+        ),
+    ),
+    GuidePart(
+        "Signs in tokens and numbers",
+        (
+            ("· ⍽ ↵ ⇥", "a space, a no-break space, a new line, a tab"),
+            ("␍ ␡ ␀", "a carriage return, a delete, other control characters"),
+            ("∅ ⋯", "an empty token; the rest of a character that a token before begins"),
+            ("◌", "the place of a letter that a mark has lost"),
+            (
+                "\\xe5 \\u200b �",
+                "a byte of a character; an invisible character; a broken one",
+            ),
+            ("– … ∞", "no value; cut, or still computed; infinite"),
+            ("±½", "every resample has the same count: half a layer to either side"),
         ),
     ),
 )

@@ -29,7 +29,7 @@ def verdict_blocks(verdict: Verdict | None) -> Iterator[Block]:
     yield ViewBlocks(AT_LENGTH, [Table(columns, [_row(measure) for measure in verdict.evidence])])
     if verdict.missing_metrics:
         titles = " · ".join(METRIC_BY_NAME[name].title for name in verdict.missing_metrics)
-        yield Note(f"More would tell (--metrics {','.join(verdict.missing_metrics)}): {titles}.")
+        yield Note(f"Further evidence (--metrics {','.join(verdict.missing_metrics)}): {titles}.")
 
 
 def _row(measure: Evidence) -> list[str]:

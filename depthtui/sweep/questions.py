@@ -305,7 +305,7 @@ def _differences(
     for words, tasks in _subjects(summary.plan.tasks):
         first, second = (_cells_on(summary, model, tasks) for model in (a, b))
         if first and second:
-            compared = f"{second[0].title} less {first[0].title}"
+            compared = f"{second[0].title} minus {first[0].title}"
             every = [*first, *second]
             for rule in rules_of(every):
                 yield _Comparison(compared, words, _difference_of(first, second, rule), every)

@@ -320,8 +320,8 @@ class DepthApp(App[int]):
         if len(paste.text) <= LONGEST_TYPED:
             return False
         self._warn(
-            f"Of a paste of {len(paste.text):,} characters nothing was taken: "
-            f"{LONGEST_TYPED:,} are the most. p opens a longer prompt as a file."
+            f"The paste of {len(paste.text):,} characters is too long: {LONGEST_TYPED:,} are the "
+            "most. p opens a longer prompt from a file."
         )
         return True
 
@@ -375,7 +375,7 @@ class DepthApp(App[int]):
                 raise
             log_bug(error)
             message.engine.kill()
-            problem = f"It sent what cannot be used ({named_line(error)})."
+            problem = f"It sent an unusable message ({named_line(error)})."
             self.explorer.engine_died(EngineDeath(-signal.SIGKILL, "", "", problem))
             self._changed()
             return False
@@ -477,7 +477,7 @@ class DepthApp(App[int]):
     def name_unwritten(self, _: None) -> None:
         unwritten = ", ".join(self.settings_list.unwritten)
         if unwritten:
-            words = f"Not in the settings file yet: {unwritten}. ctrl+s in the settings writes."
+            words = f"Not in the settings file yet: {unwritten}. ctrl+s in the settings writes it."
             self.show_toast(Toast(words))
 
     def apply_settings(self) -> None:

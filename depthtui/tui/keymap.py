@@ -89,7 +89,7 @@ FORMER = {
 """Commands of former versions, and the commands that replace them."""
 
 _RESERVED = {
-    "escape": "it leaves what is open",
+    "escape": "it closes the open screen or dialog",
     "ctrl+c": "it quits, whatever happens",
     "ctrl+q": "it quits, whatever happens",
     "ctrl+p": "it opens the command palette",

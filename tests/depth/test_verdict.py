@@ -121,11 +121,11 @@ def test_a_cosine_that_hangs_on_a_value_near_zero_names_it() -> None:
         mean_cosine=steps((-0.2, 5), (0.2, 10), (-0.003, 1), (0.2, 4)),
     )
     assert (row.kind, row.count, row.low) == ("geometric", 16, 5)
-    assert row.reason == "it hangs on a mean cosine of -0.003 at layer 15"
+    assert row.reason == "it depends on a mean cosine of -0.003 at layer 15"
     # The other way round: the last turn would be later but for a value that is nearly negative.
     row = evidence_of(mean_cosine=steps((-0.2, 5), (0.2, 10), (0.004, 1), (0.2, 4)))
     assert (row.count, row.high, row.firm) == (5, 16, False)
-    assert row.reason == "it hangs on a mean cosine of 0.004 at layer 15"
+    assert row.reason == "it depends on a mean cosine of 0.004 at layer 15"
 
 
 def test_token_zero_may_be_all_that_a_count_hangs_on() -> None:
@@ -143,7 +143,7 @@ def test_another_lens_and_other_prompts_widen_the_range() -> None:
     kl = steps((10.0, 12), (1.0, 8), (0.0, 1))
     affine = {"kl": np.array(steps((10.0, 4), (1.0, 16), (0.0, 1)))}
     row = evidence_of(kl=kl, lenses={"affine": affine})
-    assert (row.low, row.high, row.reason) == (5, 13, "the affine lens says 5 layers")
+    assert (row.low, row.high, row.reason) == (5, 13, "the affine lens gives 5 layers")
     row = evidence_of(kl=kl, interval=CountInterval(11, 19, 0.95, "prompts"))
     assert (row.low, row.high, row.interval) == (11, 19, (10.5, 19.5))
     assert row.reason == "the 95% interval over prompts is 10.5 to 19.5 layers"

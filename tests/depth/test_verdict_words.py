@@ -176,7 +176,7 @@ def test_a_measure_without_a_count_is_not_passed_over() -> None:
 def test_with_fragile_counts_alone_no_count_holds() -> None:
     result = [fragile("overlap", "overlap", 26, 22, 26, "overlap is 0.25 at layer 21")]
     assert said(result, 30) == (
-        "No count holds. Overlap is fragile (22 to 26): overlap is 0.25 at layer 21."
+        "No reliable count. Overlap is fragile (22 to 26): overlap is 0.25 at layer 21."
     )
 
 
@@ -317,6 +317,6 @@ def test_an_order_of_the_text_alone_is_named() -> None:
     headline = Headline("sufficient", 22.46, 20.9, 23.6, 0.47, 29.1, "own")
     words = said([ABLATION], 30, headline=headline)
     assert words.startswith(
-        "Within a nat of its own output with 23 of its 30 layers by an order of these tokens "
+        "Within a nat of its own output with 23 of its 30 layers in an order of these tokens "
         "alone (21 to 24;"
     )

@@ -90,7 +90,7 @@ def test_a_chat_template_wraps_both(engine: Engine) -> None:
     [
         ("", "there is no text to patch from: --patch-from, or L in the explorer, names one"),
         ("The river.", "the source has 4 tokens and the prompt 15 tokens, 13 without its answer"),
-        (PROMPT.text, "the two prompts do not part: both have the same answer"),
+        (PROMPT.text, "the two prompts do not differ: both have the same answer"),
     ],
 )
 def test_what_cannot_be_patched_says_why(engine: Engine, source: str, reason: str) -> None:

@@ -225,7 +225,7 @@ class TestBeside:
         assert above == ([] if layer is None else [layer + 1])
         finding = _finding(result)
         assert finding[0] == ("nowhere" if layer is None else f"at layer {layer}")
-        assert "8 are rounding" in finding[1]
+        assert "up to 8 is rounding" in finding[1]
 
     def test_distance_and_own_difference_are_what_they_are_called(
         self, whole: Engine, states: list[Tensor], ids: list[int], tmp_path: Path

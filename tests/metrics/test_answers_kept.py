@@ -393,7 +393,7 @@ def test_the_highest_count_is_of_layers_that_change_the_text_of_a_right_answer()
 def test_one_right_answer_is_no_range() -> None:
     row = evidence_of(FIRST)
     assert (row.count, row.low, row.high, row.firm) == (2, 2, 2, False)
-    assert row.reason == "it is of one answer alone"
+    assert row.reason == "it rests on a single answer"
 
 
 @pytest.mark.parametrize(

@@ -247,7 +247,7 @@ def test_prompts_that_the_model_answers_alike_do_not_part() -> None:
     with pytest.raises(DepthError, match=r"do not part: .* moves by 0\.05 nats"):
         patch(result)
     result.answers = 3, 3
-    with pytest.raises(DepthError, match="do not part: the model answers both alike"):
+    with pytest.raises(DepthError, match="do not differ: the model answers both alike"):
         patch(result)
 
 
@@ -258,7 +258,7 @@ def test_rounding_is_told_and_may_be_all_there_is() -> None:
     result = patch(actual)
     assert result.floor == pytest.approx(abs(0.25 / (of_source - of_target - 0.25)), rel=1e-3)
     actual.margins = of_target + 1.25, of_target + 1
-    with pytest.raises(DepthError, match="do not part: rounding alone"):
+    with pytest.raises(DepthError, match="do not differ: rounding alone"):
         actual.shares([PLACE])
 
 
@@ -362,10 +362,10 @@ def test_the_answers_part_where_their_first_tokens_differ() -> None:
 
 def test_prompts_that_cannot_be_compared_say_why() -> None:
     assert two_runs([1, 2, 3, 9], [1, 5, 3, 9], 3) == (
-        "the two prompts do not part: both have the same answer"
+        "the two prompts do not differ: both have the same answer"
     )
     assert two_runs([1, 2, 3], [1, 2, 3], 3) == (
-        "the two prompts do not part: they are the same until the answer"
+        "the two prompts do not differ: they are the same until the answer"
     )
     assert two_runs([1, 2, 3, 9], [1, 5, 5, 5, 3, 7], 3) == (
         "the source has 6 tokens and the prompt 4 tokens, 3 without its answer: they differ from "

@@ -270,7 +270,7 @@ async def reading(it: Explored, folder: Path) -> None:
     await it.until(lambda: it.app.explorer.pace.forward == 0.005)
     opening.choose_reading(it.main, it.app.explorer)
     await it.press("right")
-    await seen(it, "it is to be fitted")
+    await seen(it, "not fitted yet")
 
 
 async def affine_lens(it: Explored, folder: Path) -> None:

@@ -27,7 +27,8 @@ def test_a_number_that_stands():
     assert is_supported(ALL) is True
     assert conclusion(ALL) == (
         "Layers left out at random: 27.9; by the order: 24.0. Told apart: shuffled tokens 22.0, "
-        "untrained 1.0. The number stands: every control gives another one."
+        "untrained 1.0. The number is specific to this model and text: every control gives another "
+        "one."
     )
 
 
@@ -40,7 +41,9 @@ def test_a_control_that_is_not_told_apart_comes_first(row):
         "Not told apart from the model, 24.0 layers (23.6 to 24.2)"
     )
     assert "24.2 layers (24.2 to 25.0)" in conclusion(result)
-    assert conclusion(result).endswith("The number does not stand on these prompts.")
+    assert conclusion(result).endswith((
+        "The number means nothing on these prompts: a control gives the same one."
+    ))
     assert "not told apart" in line(result)
 
 

@@ -128,7 +128,7 @@ def test_a_text_without_a_trend_is_rarely_said_to_have_one(n: int, alike: float)
     alarms = sum(sentence.startswith(("Depth rises", "Depth falls")) for sentence in sentences)
     assert alarms <= 17  # 5 % are 7.5, and 17 or more come once in a thousand times
     short = [sentence for sentence in sentences if "too short" in sentence]
-    assert all("neighbours are so alike" in sentence for sentence in short)
+    assert all("neighbouring tokens are so alike" in sentence for sentence in short)
     assert (len(short) > 140) == (alike >= 0.9)
 
 

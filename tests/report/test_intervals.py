@@ -65,11 +65,11 @@ def test_prompts_of_uneven_length_are_warned_of() -> None:
     even, uneven = runs(6), [random_result(12, tokens, seed=tokens) for tokens in (5, 6, 7, 300)]
     for text in documents(even):
         assert "each prompt once" in text or "Each prompt counted once: cosine" in text
-        assert "different length" not in text
+        assert "so much in length" not in text
     for text in documents(uneven):
         assert (
-            "The 4 prompts are of so different length that the mean over tokens is worth 1.1 "
-            "prompts of the same length: rather take the depths where each prompt counts once."
+            "The 4 prompts differ so much in length that the mean over tokens is worth 1.1 prompts "
+            "of one length: prefer the depths where each prompt counts once."
         ) in " ".join(text.split())
     (kl,) = (
         row

@@ -502,7 +502,7 @@ async def test_the_command_palette_offers_the_keys(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.press("ctrl+p")
         await it.press(*"whole screen")
-        await it.until(lambda: "Give a pane the whole screen" in it.screen_text())
+        await it.until(lambda: "Zoom a pane to the whole screen" in it.screen_text())
         await it.press("down", "enter")
         await it.until(lambda: it.main.maximized is not None)
 

@@ -109,7 +109,7 @@ async def test_a_slower_metric_is_not_ended_by_the_way(tmp_path: Path) -> None:
         await it.press("escape")
         await it.until(lambda: it.app.screen is it.main)
         await it.press("x")
-        await asks(it, "x opens the what-if, whose first change ends that, other keys")
+        await asks(it, "x opens the what-if, whose first change stops it, other keys")
         await it.press("escape")
         await it.until(lambda: it.app.screen is it.main)
         assert len(it.engine.sent(StartRun)) == runs

@@ -141,7 +141,7 @@ async def test_keys_that_come_together_all_count(tmp_path: Path) -> None:
         await it.until(lambda: it.main.cursor.layer == 3, "three layers")
         await it.press("escape", "slash", "tab", *"is", "enter")
         assert it.main.is_searching
-        assert "in what the lens says" in it.screen_text()
+        assert "in the lens's top tokens" in it.screen_text()
 
 
 async def test_a_click_beside_a_dialog_leaves_it(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from depthtui.settings import load_settings
 from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
-from depthtui.tui.screens.dialogs.help_screen import HelpScreen
+from depthtui.tui.screens.dialogs.help_screen import MANUAL, HelpScreen
 from depthtui.tui.screens.dialogs.manual_screens import ManualPage, ManualPicker
 from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
@@ -134,6 +134,30 @@ async def test_the_manual_is_searched_and_read(tmp_path: Path) -> None:
         assert isinstance(it.app.screen, ManualPicker)
 
 
+async def test_the_search_of_keys_reaches_the_manual(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "question_mark", HelpScreen)
+        await it.press(*"holds here")
+        await it.until(lambda: MANUAL in it.screen_text())
+        await it.press("enter")
+        await it.until(lambda: isinstance(it.app.screen, ManualPage))
+        await it.until(lambda: "fewer than five prompts" in it.screen_text())
+        await it.press("escape")
+        assert isinstance(it.app.screen, HelpScreen)
+
+
+async def test_the_words_of_a_pane_are_explained(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(100, 60)) as it:
+        for pane, word, other in (("lens", "entropy, H", "p95"), ("heatmap", "p95", "entropy, H")):
+            it.main.action_go_to(pane)
+            await opened(it, "I", ExplanationScreen)
+            await it.press("G")
+            await it.until(lambda: "Words on this pane" in it.screen_text())
+            assert word in it.screen_text()
+            assert other not in it.screen_text()
+            await it.press("escape")
+
+
 # Prompts --------------------------------------------------------------------
 
 
@@ -151,7 +175,7 @@ async def test_j_and_k_choose_the_task_then_its_prompt(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await opened_tasks(it)
         await it.press("j", "j", "k")
-        assert "enter its prompts" in it.screen_text()
+        assert "enter lists its prompts" in it.screen_text()
         await it.press("enter")
         assert "enter runs it" in it.screen_text()
         await it.press("j", "j", "k", "enter")
@@ -271,7 +295,7 @@ async def test_every_tab_says_which_keys_it_has(tmp_path: Path) -> None:
         await opened(it, "p", PromptPicker)
         assert "F5 runs it" in it.screen_text()
         await it.press("ctrl+t")
-        await it.until(lambda: "turn the dial" in it.screen_text())
+        await it.until(lambda: "change the level" in it.screen_text())
         it.app.screen.query_one("#path").focus()
         await it.until(lambda: "enter opens it · → completes" in it.screen_text())
 
@@ -344,7 +368,7 @@ async def test_a_model_without_a_template_has_no_switch(tmp_path: Path) -> None:
     async with explore(tmp_path, lambda: FakeEngine(load=load)) as it:
         await opened_tasks(it)
         assert it.app.screen.query_one("#template", Checkbox).disabled
-        assert "brings none" in it.screen_text()
+        assert "has none" in it.screen_text()
 
 
 async def test_escape_leaves_every_dialog_without_doing_anything(tmp_path: Path) -> None:
@@ -466,9 +490,9 @@ async def test_a_search_without_a_match_says_so(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await opened(it, "question_mark", HelpScreen)
         await it.press(*"zzz")
-        await it.until(lambda: "No key has “zzz”" in it.screen_text())
+        await it.until(lambda: "No key or passage matches “zzz”" in it.screen_text())
         await it.press("enter", "backspace", "backspace")
-        await it.until(lambda: "No key has" not in it.screen_text())
+        await it.until(lambda: "No key or passage" not in it.screen_text())
         assert isinstance(it.app.screen, HelpScreen)
 
 
@@ -798,7 +822,7 @@ async def test_the_session_is_pooled_only_where_that_is_chosen(tmp_path: Path) -
     async with explore(tmp_path) as it:
         await three_runs(it)
         it.session.runs[0].result.prompt = Prompt("Mine")
-        titles = ["this run (3)", "the whole session (3 runs)"]
+        titles = ["run 3, on the screen", "the whole session, 3 runs"]
         titles += [f"the whole session, {POOLS[pool]}" for pool in ("task", "model")]
         for number, groups in enumerate([None, [[0], [1], [2]], [[0], [1, 2]], None]):
             await opened(it, "e", ExportScreen)
@@ -879,7 +903,7 @@ async def test_an_export_replaces_no_file_of_others(tmp_path: Path, ending: str)
         it.app.screen.query_one("#file-name", Input).value = "mine"
         await it.until(lambda: f"into {path.parent}" in it.screen_text())
         await it.press("f5")
-        words = {"md": "is no report", "svg": "There is something in"}[ending]
+        words = {"md": "is no report", "svg": "exists already"}[ending]
         await it.until(lambda: words in " ".join(words_of(it)))
         assert list(path.parent.iterdir()) == [path]
         assert path.read_text() == "mine"

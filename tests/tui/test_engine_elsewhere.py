@@ -159,7 +159,7 @@ async def test_an_event_that_fits_nothing_ends_the_connection_alone(tmp_path: Pa
         it.app.explorer.sweep = Sweeping(make_plan(("us/own",)), None, 7)
         it.app.post_message(EngineEvent(client(it), PromptDone(7, 99, "{}")))
         await it.until(lambda: it.app.explorer.phase is Phase.DEAD)
-        assert "It sent what cannot be used (IndexError" in it.app.explorer.problem.message
+        assert "It sent an unusable message (IndexError" in it.app.explorer.problem.message
         await it.press("r")
         await it.ready()
 

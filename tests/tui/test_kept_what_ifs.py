@@ -71,7 +71,7 @@ async def test_there_is_nothing_to_keep_before_a_change_is_done(tmp_path: Path) 
         await it.press("x")
         it.engine.advance(3)
         await it.press("K")
-        assert "still runs" in it.toasts()[-1]
+        assert "still running" in it.toasts()[-1]
         assert len(it.session.runs) == 1
 
 
@@ -214,7 +214,7 @@ async def test_an_export_whose_name_is_taken_writes_nothing(tmp_path: Path, take
         it.app.screen.query_one("#model", Checkbox).value = True
         note = it.app.screen.query_one("#note", Static)
         await it.press("f5")
-        await it.until(lambda: f"There is something in {folder / taken}" in str(note.content))
+        await it.until(lambda: f"{folder / taken} exists already" in str(note.content))
         assert [path.name for path in folder.iterdir()] == [taken]
         assert not it.engine.sent(WriteModel)
 

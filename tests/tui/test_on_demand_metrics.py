@@ -248,7 +248,7 @@ async def test_without_an_answer_a_token_is_marked(tmp_path: Path) -> None:
         assert run.result.get(ResidualErasure) is None
         await it.press("L", "A", "enter")
         assert run.settings.answer_start == -1
-        assert "the prompt's own again" in it.toasts()[-1]
+        assert "again the one that the prompt marks" in it.toasts()[-1]
         await it.press("0", "L", "A")
         note = it.app.screen.query_one("#note", Static)
         await it.until(lambda: "predicts token 0" in str(note.content))

@@ -228,7 +228,7 @@ async def test_the_dial_of_early_exit_changes_what_is_gained(tmp_path: Path) -> 
     async with explore(tmp_path) as it:
         await turn_to(it, "decided")
         await it.press("plus")
-        assert "d turns to the pages that have a dial" in it.toasts()[-1]
+        assert "This page has no dial" in it.toasts()[-1]
         await turn_to(it, "exits")
         pane = it.main.query_one(ExitPane)
         assert pane.confidence == CONFIDENCE
@@ -293,7 +293,7 @@ async def test_what_is_skipped_is_chosen_computed_and_told(tmp_path: Path) -> No
     async with explore(tmp_path) as it:
         run = it.session.current
         it.main.measure = MEASURE_BY_NAME["skip_effects"]
-        await it.until(lambda: "L chooses what is skipped" in it.screen_text())
+        await it.until(lambda: "L chooses the skipped part" in it.screen_text())
         await it.press("i")
         await it.until(lambda: run.result.get(SkipEffects) is not None)
         await it.ready()
@@ -377,7 +377,7 @@ async def test_a_part_of_the_slower_metrics_is_chosen_computed_and_told(tmp_path
     async with explore(tmp_path) as it:
         run = it.session.current
         it.main.measure = MEASURE_BY_NAME["residual_erasure"]
-        await it.until(lambda: "L takes a part" in it.screen_text())
+        await it.until(lambda: "L chooses some of" in it.screen_text())
         await it.press("i")
         await it.until(lambda: run.result.get(ResidualErasure) is not None)
         await it.ready()

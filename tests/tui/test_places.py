@@ -67,14 +67,14 @@ async def test_the_lens_is_searched_from_its_lowest_layer(tmp_path: Path) -> Non
         assert it.main.cursor == found[0]
         await it.press("n", "n", "N")
         assert it.main.cursor == found[1 % len(found)]
-        assert "in what the lens says" in it.screen_text()
+        assert "in the lens's top tokens" in it.screen_text()
 
 
 async def test_tab_looks_elsewhere_and_what_is_nowhere_is_told(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         cursor = it.main.cursor
         await find(it, "nowhere [/]", "tab")
-        assert "is not in what the lens says" in it.toasts()[-1]
+        assert "is not in the lens's top tokens" in it.toasts()[-1]
         await find(it, "nowhere [/]")
         assert "is not in the prompt's tokens" in it.toasts()[-1]
         await it.press("slash", "x", "escape")

@@ -315,7 +315,7 @@ async def test_nothing_found_is_said(tmp_path: Path) -> None:
     async with small(tmp_path) as it:
         picker = await listed(it)
         await it.press("slash", *"xyz")
-        await it.until(lambda: "No session has “xyz” in its words" in text(it))
+        await it.until(lambda: "No session matches “xyz”" in text(it))
         await it.press("escape")
         await it.until(lambda: picker.listing.option_count == 2)
         assert it.app.screen is picker
@@ -647,7 +647,7 @@ async def test_an_export_names_the_runs_that_are_gone(tmp_path: Path) -> None:
         await it.ready()
         await it.press("e")
         await it.until(
-            lambda: "the whole session (2 of 3 runs; the files name the others)" in text(it)
+            lambda: "the whole session, 2 of 3 runs; the files name the missing ones" in text(it)
         )
         await it.press("escape")
         summary = await exported(it, tmp_path)

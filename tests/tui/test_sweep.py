@@ -639,10 +639,10 @@ async def test_a_finding_whose_rows_are_hidden_or_not_there(tmp_path: Path) -> N
         screen = await show(it, ran(tmp_path / "sweep", examples=5))
         pane = screen.query_one(FindingsPane)
         await it.press("slash", "x", "q", "enter", "tab", "tab", "enter")
-        assert it.toasts()[-1] == "The filter hides the rows of this: / changes it."
+        assert it.toasts()[-1] == "The filter hides the rows of this finding: / changes it."
         pane.show_findings([SweepFinding("It is gone.", "doubt")], ("", ""))
         await it.press("enter")
-        assert it.toasts()[-1] == "This is about no row of the table."
+        assert it.toasts()[-1] == "This finding has no row in the table."
 
 
 async def test_pooled_rows_are_found_by_any_of_their_cells(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_both_sublayers_make_a_layer() -> None:
     assert stack.switch([0], "layer") == Stack.full(2)
 
 
-def test_depth_left_and_words() -> None:
+def test_share_left_and_words() -> None:
     stack = Stack.full(4)
     assert (stack.share_on, stack.words) == (1, "all 4 layers on")
     stack = stack.switch([0, 1], "layer").switch([2], "attention").switch([3], "mlp")
@@ -150,7 +150,7 @@ async def test_the_screen_shows_clean_beside_changed(tmp_path: Path, size: tuple
         assert len(text.split("\n")) == size[1]
         assert text.split("\n")[-1].startswith("x off ")
         titles = ["Layers", "What if", "Logit lens at"]
-        titles += ["Output after", "Effective depth", "The session's prompts"] * (size[0] >= 120)
+        titles += ["Output after", "Effective depth", "This model's prompts"] * (size[0] >= 120)
         for title in titles:
             assert title in text
 
@@ -169,7 +169,7 @@ async def test_a_narrow_screen_keeps_the_stack_and_tabs_through_the_rest(tmp_pat
             await it.press("tab")
             await it.until(lambda title=title: title in it.screen_text(), title)
             assert "attn MLP" in it.screen_text()
-            assert "depth left" in it.screen_text()
+            assert "layers left" in it.screen_text()
 
 
 async def test_a_what_if_is_no_run_of_the_session(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class LastTurn(Rule):
     """
 
     def criterion(self, threshold: float | None, short: bool = False) -> str:
-        return "last - to +" if short else "last turn from − to +"
+        return "last rise past 0" if short else "last rise from below 0"
 
     def threshold_words(self, settings: SummarySettings) -> str:
         return ""
@@ -54,7 +54,7 @@ class LastTurn(Rule):
         pair = [place for place in (last, last + 1) if place < len(curve)]
         swayed = [place for place in pair if (curve[place] < 0) != (curve[place] < level)]
         place = min(swayed or [layer], key=lambda place: abs(curve[place]))
-        reason = f"it hangs on a {self.curve_title} of {curve[place]:.2g} at layer {place}"
+        reason = f"it depends on a {self.curve_title} of {curve[place]:.2g} at layer {place}"
         return Variant(None if np.isnan(moved) else int(moved) + 1, reason, len(reason))
 
     def _why_none(self, curve: np.ndarray) -> str:

@@ -374,7 +374,7 @@ METRIC = Metric(
     name="ablation",
     title="Ablation",
     description=(
-        "How loss and output change when a layer is left out: the ground truth for pruning."
+        "The change of loss and output when a layer is left out: the ground truth for pruning."
     ),
     formula=(
         "leave a layer out everywhere; change of the loss, `KL(p ‖ p~)` of the output, and the "

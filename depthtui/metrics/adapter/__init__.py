@@ -160,7 +160,9 @@ _LAYER_READING = (
 METRIC = Metric(
     name=NAME,
     title="Adapter",
-    description="Which layers an adapter changes, and how far it moves the stream from its base's.",
+    description=(
+        "The layers that an adapter changes, and how far it moves the stream from its base's."
+    ),
     formula=(
         "with an adapter (h', f') and without (h, f): `|h' - h| / |h|`; "
         "`|f'(h') - f(h')| / |h'|` of layer, attention and MLP; change of the loss"

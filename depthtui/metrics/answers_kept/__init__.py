@@ -293,7 +293,7 @@ def _evidence(answers: ReducedAnswers, pooled: Pooled) -> Evidence:
 def _other_prompts(counts: np.ndarray) -> list[Variant]:
     """The mean with one right answer left out, the lowest and the highest."""
     if len(counts) == 1:
-        return [Variant(None, "it is of one answer alone")]
+        return [Variant(None, "it rests on a single answer")]
     others = (counts.sum() - counts) / (len(counts) - 1)
     return [
         Variant(

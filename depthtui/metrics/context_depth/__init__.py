@@ -277,7 +277,7 @@ def _overhead(result: RunResult) -> float:
 METRIC = Metric(
     name=NAME,
     title="Context depth",
-    description="Until which layer the tokens before the answer still matter to it.",
+    description="The depth up to which the tokens before the answer still matter to it.",
     formula=(
         "tokens before the answer (or before the middle) skip layers k … L - 1, later ones read "
         "what `h_k` gives there; change of the loss, and the smallest k from which on it stays "

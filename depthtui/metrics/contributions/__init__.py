@@ -118,7 +118,7 @@ METRIC = Metric(
     name="contributions",
     title="Contributions",
     description=(
-        "How much attention, MLP and layer add to the residual stream, and in which direction."
+        "The size and direction of the writes of attention, MLP and layer into the residual stream."
     ),
     formula=(
         "`|a|/|h|`, `|m|/|h+a|` (`|m|/|h|` in a parallel block), `|c|/|h|`; `cos(a, h)`, "

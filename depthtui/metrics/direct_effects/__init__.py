@@ -215,11 +215,9 @@ SHARE = Measure(
 METRIC = Metric(
     name=NAME,
     title="Direct effects",
-    description=(
-        "Which layer reads which: how a layer's update depends on what each earlier layer wrote."
-    ),
+    description=("How a layer's update depends on the write of each earlier layer."),
     formula=(
-        "call layer l alone on `h_l`, less `c_s` at tokens 1 … t-1 (positions t as for skip "
+        "call layer l alone on `h_l` minus `c_s` at tokens 1 … t-1 (positions t as for skip "
         "effects); largest relative change of `c_l` at tokens from t on; also its share of the "
         "skip effect"
     ),

@@ -37,14 +37,14 @@ def _summary(by_run: list[DirectLogits | None], pooled: Pooled) -> list[Any]:
 METRIC = Metric(
     name="direct_logits",
     title="Direct logit attribution",
-    description="Which layer wrote the token that the model says.",
+    description="The layers that write the model's first choice.",
     formula=(
-        "`W[token] N'(c_l)`, the final norm's scale held fixed: each layer's share of the logit "
-        "of the token that the model says"
+        "`W[token] N'(c_l)`, the final norm's scale held fixed: each layer's share of the logit of "
+        "the model's first choice"
     ),
     reading=(
-        "Above 0 a layer writes towards the token that the model says, below 0 against it. "
-        "Layers and embedding add up to its logit."
+        "Above 0 a layer writes towards the model's first choice, below 0 against it. Layers and "
+        "embedding add up to its logit."
     ),
     look_for="The few layers that write most of it. They read what earlier layers have made.",
     source="Elhage et al., A Mathematical Framework for Transformer Circuits, 2021",

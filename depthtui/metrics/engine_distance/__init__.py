@@ -85,14 +85,17 @@ def _summary(distance: ReducedEngineDistance, pooled: Pooled) -> dict[str, Any]:
 
 def _findings(distance: ReducedEngineDistance, pooled: Pooled) -> list[Finding]:
     title, depths = "Parts from transformers", distance.depths
-    roundings, floor = f"roundings of {distance.rounded_to}", f"{distance.floor:g} are rounding"
+    roundings, floor = (
+        f"roundings of {distance.rounded_to}",
+        f"up to {distance.floor:g} is rounding",
+    )
     if not depths:
         most = float(distance.own.max())
-        remark = f"no layer's own work is off by more than {most:.1f} {roundings}; {floor}"
+        remark = f"no layer's own work differs by more than {most:.1f} {roundings}; {floor}"
         return [Finding(title, "nowhere", remark)]
     first, others = depths[0], [depth - 1 for depth in depths[1:]]
     where = f"at layer {first - 1}" if first else "in the embedding"
-    remark = f"its own work is off by {distance.own[first]:.3g} {roundings}; {floor}"
+    remark = f"its own work differs by {distance.own[first]:.3g} {roundings}; {floor}"
     if others:
         remark += f"; so is that of layer{'s' * (len(others) > 1)} {numbers_text(others)}"
     return [Finding(title, where, remark)]
@@ -108,7 +111,9 @@ def _per_layer(distance: ReducedEngineDistance) -> list[LayerValues]:
 METRIC = Metric(
     name=NAME,
     title="Distance to transformers",
-    description="At which layer the states of a serving engine part from those of transformers.",
+    description=(
+        "The layer at which the states of a serving engine first differ from those of transformers."
+    ),
     formula=(
         "`|h - h'| / |h'|`, `h'` of transformers' pass; and, in roundings, `h_{l+1}` beside what "
         "transformers' layer makes of the engine's own `h_l`"

@@ -143,7 +143,9 @@ def _first(experts: ChosenExperts) -> np.ndarray:
 METRIC = Metric(
     name=NAME,
     title="Experts",
-    description="Which experts each layer chooses for each token, and how evenly it weighs them.",
+    description=(
+        "The experts that each layer chooses for each token, and how evenly it weighs them."
+    ),
     formula="numbers and weights of the chosen; entropy of these weights, made to add up to 1",
     reading="0: one of the chosen experts has all the weight; log k: all k have the same.",
     look_for=(

@@ -110,12 +110,12 @@ AFFINE = _metric(
     AffineLens,
     "Affine lens",
     affine_fit,
-    description="What each depth says once a fitted map brings it into the final basis.",
+    description="The next tokens at each depth, once a fitted map brings it into the final basis.",
     formula=(
         "`p_l = softmax(W N(A_l x + b_l))`, `x = h_l / rms(h_l)`: ridge regression on "
         "`h_L / rms(h_L)`, drawn to the identity; the logit lens's quantities"
     ),
-    cost="1 forward and the LM head at every depth; once a model, a fit on texts it writes",
+    cost="1 forward and the LM head at every depth; once per model, a fit on texts that it writes",
     reading=(
         "Read it as the logit lens, without the basis in which early layers write. It shows what "
         "an affine map can find about the output, which need not be written out yet."
@@ -132,12 +132,12 @@ JACOBIAN = _metric(
     "Jacobian lens",
     # A run only reads through a lens that `depthtui lens fit` has fitted.
     lambda result: math.nan,
-    description="What each depth adds, on average, to all outputs that follow.",
+    description="The average effect of each depth on all outputs that follow.",
     formula=(
         "`p_l = softmax(W N(J_l h_l))`, `J_l` the mean derivative of later `h_L` by `h_l`; the "
         "logit lens's quantities"
     ),
-    cost="1 forward and the LM head at every depth; once a model, a fit by backward passes",
+    cost="1 forward and the LM head at every depth; once per model, a fit by backward passes",
     reading=(
         "The effect of the residual stream at a depth on this output and those that follow, on "
         "average and to first order. It is not the output itself."

@@ -122,7 +122,7 @@ def _findings(heads: ReducedHeads, pooled: Pooled) -> Iterator[Finding]:
     if np.isfinite(direct).any():
         layer, head = np.unravel_index(int(np.nanargmax(direct)), direct.shape)
         remark = (
-            f"{direct[layer, head]:+.3g} of the logit of the model's first choice there, less the "
+            f"{direct[layer, head]:+.3g} of the logit of the model's first choice there, minus the "
             "mean of all tokens; at the last token before the answer"
         )
         words = f"head {head} of layer {layer}"
@@ -188,14 +188,16 @@ _OVERHEAD = 120
 METRIC = Metric(
     name=NAME,
     title="Attention heads",
-    description="Which head reads where, and which one writes what the model says.",
+    description=(
+        "The tokens that each head reads, and the heads that write the model's first choice."
+    ),
     formula=(
-        "of each head: `|W_O z| / |h|`; `W[token] N'(W_O z)` less the mean over the vocabulary, "
+        "of each head: `|W_O z| / |h|`; `W[token] N'(W_O z)` minus the mean over the vocabulary, "
         "the final norm's scale held fixed; attention to token 0; entropy of its attention"
     ),
     reading=(
-        "Above 0 a head writes towards the token that the model says, below 0 against it. "
-        "Heads, biases, MLPs and embedding add up to its logit."
+        "Above 0 a head writes towards the model's first choice, below 0 against it. Heads, "
+        "biases, MLPs and embedding add up to its logit."
     ),
     look_for=(
         "The few heads that write most of it. Heads that read only token 0 and write little do "

@@ -131,7 +131,9 @@ def _completeness(result: RunResult, row: int) -> str:
 METRIC = Metric(
     name="integrated_gradients",
     title="Integrated gradients",
-    description="Which tokens the answer's probability comes from, at each depth, with its error.",
+    description=(
+        "The tokens that the answer's probability comes from, at each depth, with its error."
+    ),
     formula=(
         "from the mean residual to the actual one, subdivided where the path needs it until the "
         "attributions add up within 1 %; each layer's error is shown"

@@ -99,7 +99,7 @@ def _measures() -> tuple[Measure, ...]:
 METRIC = Metric(
     name="logit_lens",
     title="Logit lens",
-    description="What the model would say at each depth, and how far that is from its output.",
+    description="The model's next tokens as read at each depth, and their distance to the output.",
     formula=(
         "`p_l = softmax(W N(h_l))`: `KL(p_l || p)` in nats, share of the final top five, entropy"
     ),

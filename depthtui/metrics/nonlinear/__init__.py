@@ -47,7 +47,7 @@ def _findings(share: np.ndarray, pooled: Pooled) -> list[Finding]:
 METRIC = Metric(
     name="nonlinear",
     title="Nonlinear share",
-    description="How much of a layer's update no affine map of its input can give.",
+    description="The part of a layer's update that no affine map of its input can give.",
     formula="`1 - R^2` of `c_l` on `(h_l / rms(h_l), 1)`, on held-out calibration texts",
     reading=(
         "0: an affine map of its input does all that the layer does on these texts; 1: none of "

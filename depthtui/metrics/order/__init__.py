@@ -184,7 +184,7 @@ COUNT_MEASURE = CountMeasure(
     "causal",
     NAME,
     "sequential depth",
-    "left where pairs run side by side that may",
+    "that must run one after another",
 )
 
 
@@ -230,7 +230,7 @@ METRIC = Metric(
     description="Whether successive layers build on each other, or only add up.",
     formula=(
         "layers l, l+1 side by side, `h + c_l(h) + c_{l+1}(h)`, or swapped; change of the loss. "
-        "Sequential depth: the layers that write anything, less the pairs under 0.05 nats side by "
+        "Sequential depth: the layers that write anything, minus the pairs under 0.05 nats side by "
         "side, no layer in two"
     ),
     reading=(

@@ -37,7 +37,7 @@ HALF = 0.5
 LEAST_MARGIN = 0.1
 """The least difference of two prompts' margins, in nats, for a share of it to be meaningful."""
 
-DO_NOT_PART = "the two prompts do not part"
+DO_NOT_PART = "the two prompts do not differ"
 """The beginning of a reason where there is no margin to recover."""
 
 COUNT_MEASURE = CountMeasure("causal", NAME, "patched", "until the last token has half of the fact")
@@ -389,7 +389,9 @@ def _cache_key(result: RunResult) -> dict[str, Any]:
 METRIC = Metric(
     name=NAME,
     title="Patching",
-    description="At which token and depth a fact sits, from a second prompt that differs in it.",
+    description=(
+        "The token and depth at which a fact sits, from a second prompt that differs in it."
+    ),
     formula=(
         "`h_l[t]` of A, the text that is patched from, before layer l, put into B, the prompt: "
         "`(m_AB - m_B) / (m_A - m_B)` of the margin "

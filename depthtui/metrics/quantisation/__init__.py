@@ -388,7 +388,7 @@ def _whole_weights(result: RunResult) -> str:
 METRIC = Metric(
     name=NAME,
     title="Rounded weights",
-    description="Which layers must stay at high precision when the model is quantised.",
+    description="The layers that must stay at high precision when the model is quantised.",
     formula=(
         "the linear weights of one layer rounded to blocks of 8 or 4 bits (`Q8_0`, `Q4_0`): "
         "`KL(p ‖ p~)` of the output, change of the loss, bytes saved"

@@ -271,7 +271,7 @@ def _work(result: RunResult) -> float:
 METRIC = Metric(
     name=NAME,
     title="Repeated blocks",
-    description="Which layers can run twice, and where that even lowers the loss.",
+    description="The layers that can run twice, and those whose second run lowers the loss.",
     formula=(
         "every block of 1 to 8 layers twice, one pass after the other: `KL(p ‖ p~)` of the output, "
         "the share of first choices that stay, change of the loss"

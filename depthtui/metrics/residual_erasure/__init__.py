@@ -343,7 +343,7 @@ def _question_effects(erased: Sequence[ReducedErasure]) -> np.ndarray | None:
 METRIC = Metric(
     name="residual_erasure",
     title="Residual erasure",
-    description="Until which layer each token of the prompt still matters for the answer.",
+    description="The depth up to which each token of the prompt still matters for the answer.",
     formula=(
         "replace one token's residual at one depth by the mean over baseline prompts; largest "
         "change of the answer's probabilities"

@@ -138,7 +138,9 @@ def _means(settling: ReducedSettling, pooled: Pooled) -> dict[str, float]:
 METRIC = Metric(
     name=NAME,
     title="Settling depth",
-    description=f"From which depth on the divergence of each token's prediction stays below {BAR}.",
+    description=(
+        f"The depth from which the divergence of each token's prediction stays below {BAR}."
+    ),
     formula=f"from where on `JSD(p_l, p)` stays below {SETTLED:g} nats, of at most log 2",
     reading=(
         "The divergence is 0 where the lens is the output, and at most 0.69. Below half a nat "

@@ -230,7 +230,7 @@ METRIC = Metric(
     name="skip_effects",
     title="Skip effects",
     description=(
-        "How much later layers and the output change when a layer is skipped for earlier tokens."
+        "The change of later layers and the output when a layer is skipped for earlier tokens."
     ),
     formula=(
         "skip layer s for tokens 1 … t-1 (token 0 and those from t on keep it); largest "

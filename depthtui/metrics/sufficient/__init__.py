@@ -463,9 +463,7 @@ def _two_tokens(result: RunResult) -> str:
 METRIC = Metric(
     name=NAME,
     title="Layers that suffice",
-    description=(
-        "How many layers, run together, still give the model's own output, and how closely."
-    ),
+    description=("The number of layers that, run together, still give the model's own output."),
     formula=(
         "leave layers out together, those that cost least first; `KL(p || p~)` on tokens that did "
         "not choose them"

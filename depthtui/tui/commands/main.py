@@ -30,7 +30,9 @@ MainCommand = Command["MainScreen"]
 STOPPABLE = (Phase.RUNNING, Phase.HALTED, Phase.LOADING, Phase.SWEEPING, Phase.WRITING)
 GONE = (Phase.DEAD, Phase.NO_MODEL)
 
-PLAIN_AGAIN = "The chat template was of the prompt before; this one is plain. p puts it on."
+PLAIN_AGAIN = (
+    "The chat template belonged to the prompt before; this one has none. p switches it on."
+)
 JUST_BEGUN = "The run has only begun: wait for its first layer."
 NOTHING_YET = "Nothing has been run yet: r runs the prompt."
 NOT_WHOLE = "A what-if starts from a run through every layer: r runs the prompt."
@@ -143,7 +145,7 @@ def _next_prompt(screen: MainScreen, step: int) -> None:
     later = neighbour(prompt, step, explorer.settings.seed, screen.datasets)
     if later is None and prompt.task in DATASETS:
         title = DATASETS[prompt.task].title
-        screen.notify(f"The rows of {title} were not read yet: p does.", markup=False)
+        screen.notify(f"The rows of {title} have not been read yet: p reads them.", markup=False)
     elif later is None:
         screen.notify("This prompt belongs to no task: p chooses one.", markup=False)
     else:
@@ -270,7 +272,7 @@ RUNNING: list[MainCommand] = [
         "stop",
         "escape",
         "stop",
-        "Stop what is computed, and keep what is there",
+        "Stop the computation, and keep its results so far",
         "compute",
         lambda screen: screen.explorer.call_off(),
         _why_not_stop,
@@ -292,7 +294,7 @@ CHOOSING: list[Command[Any]] = [
         "run",
         "r",
         "run",
-        "Run the prompt; go on after a halt, or start the engine",
+        "Run the prompt, continue a halted run, or start the engine",
         "compute",
         _run,
         _why_not_run,
@@ -317,7 +319,7 @@ CHOOSING: list[Command[Any]] = [
         "measured",
         "L",
         "",
-        "Choose what is skipped, erased and patched, layers, tokens and the answer",
+        "Choose the parts, layers, tokens and answer of slower metrics",
         "compute",
         _choose_measured,
         _why_no_result,
@@ -379,7 +381,7 @@ CHOOSING: list[Command[Any]] = [
         "choose",
         _what_if,
         _why_not_what_if,
-        does="opens the what-if, whose first change ends that",
+        does="opens the what-if, whose first change stops it",
         ends=_slow_work,
         model="of the run",
     ),
@@ -425,7 +427,7 @@ CHOOSING: list[Command[Any]] = [
         "notes",
         "M",
         "",
-        "Mark this place, list the marks, note on the run",
+        "Mark this place, list the marks, write a note on the run",
         "session",
         lambda screen: screen.show_notes(),
         _why_no_result,

@@ -36,7 +36,7 @@ COMMANDS: list[Command[Any]] = [
         "step_back",
         "backspace",
         "",
-        "Look at the layer before, while a run is halted",
+        "Go back to the layer before in a halted run",
         "compute",
         lambda screen: screen.step_back(),
         _why_not_back,

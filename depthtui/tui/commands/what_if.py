@@ -152,7 +152,7 @@ CHANGING: list[WhatIfCommand] = [
         "patch",
         "P",
         "patch",
-        "Put in what the other prompt has at this layer and token, or take it out",
+        "Patch in the other prompt's state at this layer and token, or take it out",
         "compute",
         _patch,
         _why_not_patched,

@@ -18,7 +18,7 @@ from depthtui.tui.draw.styles import Piece, number
 from depthtui.tui.draw.text import not_computed
 from depthtui.tui.panes.page import Page, as_many_as_fit
 
-_PURPOSE = "From which depth on each token's first choice is the output's."
+_PURPOSE = "The depth from which each token's first choice is the output's."
 
 
 class DecidedPane(Page):

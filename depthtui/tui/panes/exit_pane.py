@@ -24,7 +24,7 @@ DIAL = (*(round(0.05 * step, 2) for step in range(1, 20)), 0.99)
 _MOST_AGREE = 0.95
 """The agreement whose price is shown at any confidence."""
 
-_PURPOSE = "What it would gain to leave once the lens is confident, and what it would lose."
+_PURPOSE = "How many layers early exit saves at a confidence, and how many tokens it changes."
 _NAME_CELLS = 15
 _COLUMNS = (
     Column("", style="soft", width=_NAME_CELLS),

@@ -62,7 +62,7 @@ class FindingsPane(LinesPane):
         self.redraw()
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.set_titles("What it says")
+        self.set_titles("Findings")
         return None if self.findings else self.empty
 
     def lay_out(self) -> list[list[Piece]]:
@@ -81,7 +81,7 @@ class FindingsPane(LinesPane):
         self._first = max(0, min(self._first, count - room))
         last = min(self._first + room, count)
         place = f"lines {self._first + 1}–{last} of {count}" if count > room else ""
-        self.set_titles("What it says", self.note or place)
+        self.set_titles("Findings", self.note or place)
         return lines[self._first :]
 
     def _lines_of(self, place: int) -> list[list[Piece]]:

@@ -100,12 +100,12 @@ class HeatmapPane(Pane):
         needs_lens = lens in metric.needs
         reason = result.model.lens_missing if needs_lens else result.model.split_missing
         if reason:
-            return printable_sentence(reason), "Another measure may have values."
+            return printable_sentence(reason), "v chooses another measure."
         if self.view.mode == "means" and self.reading is None:
-            return "No token is left to average.", "Count token 0 in, or run a longer prompt."
+            return "No token is left to average.", "Count token 0 (u), or run a longer prompt."
         return (
             f"This run has no {metric.title.lower()}.",
-            "Run it again with that metric, or take another measure.",
+            "Run the prompt again with this metric, or choose another measure (v).",
         )
 
     def _why_not_computed(self, result: RunResult) -> tuple[str, str]:
@@ -120,9 +120,9 @@ class HeatmapPane(Pane):
             hint = f"{_SETS_ANSWER}." * metric.needs_answer
         elif metric.name not in result.settings.metrics:
             if "skip_part" in metric.depends_on and not self.measure.by_token:
-                hint += " L chooses what is skipped, and layers and tokens."
+                hint += " L chooses the skipped part, the layers and the tokens."
             elif "layers" in metric.depends_on:
-                hint += " L takes a part of it."
+                hint += " L chooses some of the layers or tokens."
         return words, hint
 
     def _title(self) -> str:

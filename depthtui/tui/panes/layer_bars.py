@@ -40,12 +40,15 @@ class LayerBars(LinesPane):
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles(self._title(), left_out_note(self.reading))
         if self.result is None:
-            return "What the loss gains without each layer.", ""
+            return "How far the loss rises without each layer.", ""
         if not rankings_of(self.result):
-            words = "What the loss gains without each layer, and how little each turns the stream."
+            words = (
+                "How far the loss rises without each layer, and how little each layer turns the "
+                "stream."
+            )
             hint = f"{self.compute_key} computes both: L forwards, half of each."
             if answers_kept.NAME in self.computes():
-                words += " Whether it still gives the answer."
+                words += " Whether the answer stays."
                 forwards = "L forwards, and half of each once more."
                 hint = f"{self.compute_key} computes all three: {forwards}"
             return words, f"{hint} L chooses what is left out."

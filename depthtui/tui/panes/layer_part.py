@@ -74,7 +74,7 @@ PARTS = (
             "The tokens that the layer reads here.",
             "sum over heads of ||alpha W_O v||: attention times the length of what is written",
             "Attention alone overrates the first token, a sink with small values; weighted by "
-            "values it stands for what is written.",
+            "values it is the share of what is written.",
             "The tokens behind token 0.",
             "Kobayashi et al., Attention is Not Only a Weight, 2020.emnlp-main.574",
         ),
@@ -87,8 +87,8 @@ PARTS = (
             "Writes",
             "The tokens whose logits attention, MLP and layer raise and lower most.",
             "W N'(x), the final norm's scale held fixed",
-            "What the layer adds, read as if nothing came behind it; in early layers later ones "
-            "read it otherwise. Beside it the share in the target's logit, less the mean.",
+            "The layer's write, read as if no layer followed; later layers may use that of an "
+            "early layer otherwise. Beside it, its share of the target's logit, minus the mean.",
             "Tokens of one kind: names, endings, digits.",
             "Elhage et al., A Mathematical Framework for Transformer Circuits, 2021",
         ),
@@ -100,7 +100,7 @@ PARTS = (
         Explanation(
             "Heads",
             "The attention heads, by their share in the target's logit.",
-            "W[target] N'(write of the head), less the mean over the vocabulary",
+            "W[target] N'(write of the head), minus the mean over the vocabulary",
             "A head above 0 writes towards the target. Heads and biases add up to the "
             "attention's write.",
             "A head with a large share that attends to one token: it moves that token's "
@@ -117,8 +117,8 @@ PARTS = (
             "The neurons of the MLP that write most, or the experts that the router chose.",
             "activation times column of the output projection; loss of the target with one "
             "expert's output taken off here",
-            "Neurons promote the same tokens wherever they are active. An expert's weight says "
-            "little of its worth: the loss without it does.",
+            "Neurons promote the same tokens wherever they are active. An expert's weight is a "
+            "poor measure of its worth; the loss without it is a better one.",
             "An expert with a small weight and a large loss without it.",
             "Geva et al., Transformer Feed-Forward Layers Build Predictions, 2022.emnlp-main.3",
         ),

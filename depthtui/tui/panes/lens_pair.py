@@ -23,7 +23,7 @@ class LensPair(LensRows):
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles(lens_heading(self.view.lens))
         if self.result is None or self.other_result is None:
-            return "What the model would say before each layer, clean and changed.", ""
+            return "The model's next tokens before each layer, clean and changed.", ""
         if any(lens_of(run, self.view.lens) is None for run in (self.result, self.other_result)):
             return self.no_lens()
         return None

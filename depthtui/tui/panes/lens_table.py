@@ -69,9 +69,9 @@ class LensTable(LensRows):
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles(lens_heading(self.view.lens))
         if self.result is None:
-            return "What the model would say before each layer.", self.hint
+            return "The model's next tokens, read before each layer.", self.hint
         if lens_of(self.result, self.view.lens) is None:
-            return self.no_lens("Run it again with that metric.")
+            return self.no_lens("Run the prompt again with this metric.")
         return None
 
     def computes(self) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ class LineField(Input):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "drop", "drop", tooltip="Drop what was typed", id="line.drop"),
+        Binding("escape", "drop", "drop", tooltip="Clear the line", id="line.drop"),
         Binding("down", "submit", "keep", show=False),
     ]
 

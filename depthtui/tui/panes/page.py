@@ -19,7 +19,7 @@ from depthtui.tui.panes.pane import lens_values, nothing_pooled
 from depthtui.tui.panes.under_cursor import HeatmapCell, Target
 
 _OTHER_NAME = "$foreground 50%"
-_TURNS = " · d turns"
+_TURNS = " · d next page"
 DIAL_KEYS = "+ -"
 """The keys of a page's dial."""
 
@@ -113,7 +113,7 @@ class ThresholdPage(Page):
         words = [
             f"{DIAL_KEYS} {dial_rule().threshold_in_short(settings)}",
             "u reading" + ", changed" * self.view.thresholds_turned,
-            f"token 0 {settings.where_left_out('out') or 'in'}",
+            f"token 0 {settings.where_left_out('left out') or 'counted'}",
         ]
         while len(words) > 1 and cell_len(" · ".join(words)) >= self.size.width:
             words.pop()

@@ -172,7 +172,7 @@ class DifferenceHeatmap(PairedHeatmap):
         if ours == theirs:
             return f"token {ours}"
         if min(ours, theirs) < 0:
-            return "in A alone" if theirs < 0 else "in B alone"
+            return "in A only" if theirs < 0 else "in B only"
         return f"tokens {ours} and {theirs}"
 
 

@@ -232,7 +232,7 @@ class Pane(Widget, can_focus=True):
     @property
     def compute_key(self) -> str:
         """The keys that compute the pane's metrics: `i` acts on the focused pane."""
-        return "i" if self.has_focus else "tab here, then i"
+        return "i" if self.has_focus else "tab to this pane, then i"
 
     @property
     def drawn_result(self) -> RunResult:
@@ -271,6 +271,12 @@ class Pane(Widget, can_focus=True):
             except Exception as error:
                 self._give_up(error)
         return self._empty is None
+
+    @property
+    def text(self) -> str:
+        """All that the pane shows: its titles and its lines."""
+        lines = [] if not self.is_ready else map(self.draw_line, range(self.area.height))
+        return "\n".join([*self._titles, *(self._empty or ()), *(line.text for line in lines)])
 
     def get_ready(self) -> None:
         """Prepare the next drawing, so that a new title comes with the same frame."""
@@ -394,7 +400,7 @@ def nothing_pooled(result: RunResult | None, purpose: str, hint: str) -> tuple[s
     """Why a pane of means over tokens is empty, and what helps."""
     if result is None:
         return purpose, hint
-    return "No token is left to average.", "Count token 0 in, or run a longer prompt."
+    return "No token is left to average.", "Count token 0 (u), or run a longer prompt."
 
 
 def lens_values(result: RunResult | None, lens: str) -> LogitLens:

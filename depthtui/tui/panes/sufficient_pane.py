@@ -118,10 +118,13 @@ class SufficientPane(Page):
         """The layers that keep most choices, and remarks on idle layers and stand-ins."""
         sufficient, styles = self._sufficient, self.pane_styles
         words: list[Piece] = [
-            (f"{sufficient.keeping(STRICT_CHOICES):.1f} keep nine in ten choices", styles.text)
+            (
+                f"{sufficient.keeping(STRICT_CHOICES):.1f} layers keep nine in ten choices",
+                styles.text,
+            )
         ]
         if self.reading is not None and (idle := self.reading.idle):
-            words.append((f" · {numbers_text(idle)} write nothing", styles.text))
+            words.append((f" · layers {numbers_text(idle)} write nothing", styles.text))
         if self.reading is not None and self.reading.stand_in:
             words.append((f" · {self.reading.stand_in}", styles.accent))
         return words
@@ -169,13 +172,13 @@ class SufficientPane(Page):
         def style_of(_value: float, layers: range) -> Style:
             return styles.faint if left_out.intersection(layers) else styles.text
 
-        kinds = {"model": "the model's order", "own": "own order"}
+        kinds = {"model": "the model's order", "own": "this prompt's own order"}
         title = [(f"{kinds[sufficient.kind]}, {sufficient.search}", styles.muted)]
         if self._is_own and self.view.can_compute:
             model = f" · {self.compute_key} finds the model's{self._model_time()}"
             title.append((model, styles.text))
         first = ", ".join(map(str, order[:8]))
-        title.append((f": layers {first} …", styles.muted))
+        title.append((f": {first} … go first", styles.muted))
         title.append((" · faint: left out", styles.muted))
         cursor_layer = min(self.cursor.layer, sufficient.n_layers - 1)
         types = type_line(self.drawn_result.model, width, styles) if lines > _STACK_LINES else []

@@ -265,7 +265,7 @@ def columns_of(rows: Sequence[SweepRow], width: int) -> list[SweepColumn]:
         ),
     ]
     if any(row.accuracy for row in rows):
-        words = "answers that the model gives itself, of those that are known"
+        words = "known answers that the model itself gives"
         counts.append(
             SweepColumn(ColumnKey("right"), "", "right", _right_words, _right_share, words),
         )
@@ -289,7 +289,7 @@ def columns_of(rows: Sequence[SweepRow], width: int) -> list[SweepColumn]:
                 "failed" if roomy else "✕",
                 lambda row: str(len(row.failures) or ""),
                 lambda row: len(row.failures),
-                "what could not be done",
+                "prompts and metrics that failed",
             )
         )
     layers = SweepColumn(

@@ -487,8 +487,8 @@ class VerdictPane(ThresholdPage):
             return "computing …"
         cost = about_time(metric, self._computed, self.view.pace) or metric.cost
         if metric.name == sufficient.NAME and self.computes_with():
-            cost += ", by an order of this prompt alone"
-        return cost if metric.name in self._next else f"i after these: {cost}"
+            cost += ", in this prompt's own order"
+        return cost if metric.name in self._next else f"then i again: {cost}"
 
 
 def _title(metric: Metric) -> str:

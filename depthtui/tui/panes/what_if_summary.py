@@ -34,7 +34,7 @@ _KEYS = "x turns the layer at the cursor off, R runs it twice, 5p prunes five, E
 
 
 class WhatIfSummary(LinesPane):
-    """The layers off, the depth left, the change of the loss, and where the answer is the same."""
+    """The layers off, the layers left, the change of the loss, and where the answer is the same."""
 
     _stack = Stack(())
     _effect: WhatIfEffect | None = None
@@ -56,7 +56,7 @@ class WhatIfSummary(LinesPane):
         if effect.problem:
             blocks += [
                 Paragraph(f"This change did not run: {effect.problem}"),
-                Note("Any change tries again, u takes this one back."),
+                Note("Any change tries again; u undoes this one."),
             ]
         else:
             shares = [_share("depth left", stack.share_on)]
@@ -65,10 +65,10 @@ class WhatIfSummary(LinesPane):
             if not stack.is_clean and off is not None:
                 shares.append(_share("parameters", 1 - off))
             if not stack.is_clean and effect.agreement is None:
-                words.insert(0, ("says same", Spans([("… still runs, u takes it back", "soft")])))
+                words.insert(0, ("same choices", Spans([("… still running, u undoes it", "soft")])))
             elif not stack.is_clean and effect.agreement is not None:
                 same, tokens = effect.agreement
-                shares.append(_share("says same", same / tokens, f"{same} / {tokens}"))
+                shares.append(_share("same choices", same / tokens, f"{same} / {tokens}"))
             blocks += [
                 Table(columns, rows, has_head=False)
                 for columns, rows in ((_SHARES, shares), (_WORDS, words))
@@ -80,7 +80,7 @@ class WhatIfSummary(LinesPane):
     def _loss(self, effect: WhatIfEffect) -> list[tuple[str, How]]:
         before, change = number(effect.clean.loss), effect.loss_change
         if math.isnan(effect.clean.loss):
-            return [("– one token predicts nothing that is there", "soft")]
+            return [("– a single token has no next token to score", "soft")]
         if math.isnan(change):
             return [(f"{before} → …", "")]
         if self._stack.is_clean:
@@ -106,12 +106,12 @@ class WhatIfPrompts(LinesPane):
         self.redraw()
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.set_titles("The session's prompts")
+        self.set_titles("This model's prompts")
         if self._effects:
             return None
         return (
-            "What a pruning does to every prompt that this model ran in the session.",
-            "5p leaves the five least useful layers out.",
+            "The effect of the change on each prompt that this model ran in the session.",
+            "5p leaves out the five least useful layers.",
         )
 
     def lay_out(self) -> Lines:
@@ -120,7 +120,7 @@ class WhatIfPrompts(LinesPane):
         mean = ""
         if len(known_changes) > 1:
             mean = f" · mean {signed(sum(known_changes) / len(known_changes))}"
-        self.set_titles("The session's prompts · loss, same", f"by {self._rule}{mean}")
+        self.set_titles("This model's prompts · loss, same choices", f"by {self._rule}{mean}")
         rows = [_row(effect) for effect in self._effects]
         table = Table(_PROMPTS, rows, has_head=False)
         return as_much_as_fits([[table]], self.area, self.pane_styles)

@@ -56,7 +56,7 @@ _SIDE_B = ("heatmap-b", "lens-b")
 _MOST_NAMED = 3
 """Metrics that a run lacks and that the line names."""
 
-LACKS_NOTHING = "Neither run lacks what the other has and can be computed."
+LACKS_NOTHING = "Neither run lacks a metric of the other that can be computed."
 
 
 class CompareScreen(LiveScreen):

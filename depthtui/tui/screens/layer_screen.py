@@ -208,5 +208,5 @@ def _reads_measure(page: Callable[[], Inspection | None]) -> Measure:
         "share of ||alpha W_O v||",
         values,
         limits=(0.0, 1.0),
-        reading="The darker, the more of what the layer writes here is written for that token.",
+        reading="Darker: more of the layer's write here comes from that token.",
     )

@@ -27,6 +27,7 @@ from depthtui.tui.state.unfinished_work import lost_by_opening, unfinished
 if TYPE_CHECKING:
     from depthtui.data.generation import Generation
     from depthtui.report.formats import Report, Subject
+    from depthtui.report.reading_guide import GuidePart
     from depthtui.tui.app import DepthApp
     from depthtui.tui.screens.dialogs.prompt_picker import PromptChoice
     from depthtui.tui.screens.dialogs.run_list import SessionChoice
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 STILL_RUNNING = "The run goes on: esc stops it."
 STILL_HALTED = "The run is halted: space runs one more layer, r all of them, esc stops it."
 NO_OTHER_LENS = (
-    "No other lens has read these prompts. A sweep that starts under another lens, which u "
-    "chooses on a run, reads through that one too."
+    "No other lens has read these prompts. Choose a lens on a run (u) before a sweep starts: the "
+    "sweep then reads through it too."
 )
 ANSWER_METRICS = "erasure, integrated gradients and context depth"
 
@@ -155,7 +156,7 @@ def choose_measured(
 def answer_words(result: RunResult, start: int) -> str:
     """The start of the answer, in words."""
     if start < 0:
-        return "The answer is the prompt's own again"
+        return "The answer is again the one that the prompt marks"
     text = printable(result.tokens.readable_texts[start][:80])
     return f'The answer begins at token {start}, "{text}"'
 
@@ -335,7 +336,8 @@ def export_run(screen: LiveScreen, explorer: Explorer, run: SessionRun, result: 
     """Ask how to export a run, or the whole session."""
     from depthtui.tui.screens.dialogs.export_screen import open_export
 
-    open_export(screen.app, explorer, f"this run ({run.number})", [result], screen.cursor.token)
+    title = f"run {run.number}, on the screen"
+    open_export(screen.app, explorer, title, [result], screen.cursor.token)
 
 
 def export_comparison(
@@ -395,6 +397,18 @@ def show_settings(app: DepthApp, tab: str = "settings") -> None:
     open_tab(app, tabs, tab, app.name_unwritten)
 
 
+def words_on(screen: PaneScreen) -> list[GuidePart]:
+    """The meaning of each word on the focused pane and in its explanations; none without one."""
+    from depthtui.report.glossary import terms_in
+    from depthtui.report.reading_guide import GuidePart
+
+    pane = screen.active_pane
+    explained = [text for explanation in screen.explained() for _, text in explanation.lines]
+    terms = terms_in("\n".join([pane.text, *explained]))
+    lines = tuple((term.name, term.meaning) for term in terms)
+    return [GuidePart("Words on this pane", lines)] if lines else []
+
+
 def show_help(app: App[Any], tab: str = "keys") -> None:
     """Show the screen's keys, how to read it, the focused pane's explanation, or the manual."""
     from depthtui.report.reading_guide import GUIDE
@@ -413,7 +427,7 @@ def show_help(app: App[Any], tab: str = "keys") -> None:
         "this screen": lambda: ExplanationScreen(GUIDE),
     }
     if isinstance(screen, PaneScreen):
-        tabs["this pane"] = lambda: ExplanationScreen(screen.explained())
+        tabs["this pane"] = lambda: ExplanationScreen([*screen.explained(), *words_on(screen)])
     tabs["manual"] = ManualPicker
 
     def chosen(command: KeyCommand | None) -> None:

@@ -66,6 +66,6 @@ class PagedScreen(LiveScreen):
         """Turn the dial of the visible page; a count turns it further."""
         page, steps = self.seen_page, step * self.pop_count()
         if page is None or not page.dial:
-            self.notify("d turns to the pages that have a dial: early exit, pruning.", markup=False)
+            self.notify("This page has no dial: d turns to the next page.", markup=False)
         else:
             page.turn_dial(steps)

@@ -25,7 +25,14 @@ class FindField(LineField):
     """Asks for words, and shows where they are searched; `tab` changes the scope."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "turn", "elsewhere", tooltip="Look elsewhere", id="find.turn", priority=True)
+        Binding(
+            "tab",
+            "turn",
+            "elsewhere",
+            tooltip=("Search tokens or lens"),
+            id="find.turn",
+            priority=True,
+        )
     ]
 
     scope: Scope = "tokens"

@@ -48,8 +48,8 @@ from depthtui.tui.state.sweep_rows import GROUPINGS, Grouping, RowKey, SweepRow,
 from depthtui.tui.state.sweeping import Sweeping, sweep_of_session
 from depthtui.tui.state.unfinished_work import slow_work
 
-FILTERED_OUT = "The filter hides the rows of this: / changes it."
-ABOUT_NO_ROW = "This is about no row of the table."
+FILTERED_OUT = "The filter hides the rows of this finding: / changes it."
+ABOUT_NO_ROW = "This finding has no row in the table."
 
 _MOST_NAMED = 3
 """The most files that a question names."""
@@ -91,7 +91,7 @@ class SweepScreen(LiveScreen):
             yield PaneTabs(id="sweep-tabs")
             with Horizontal(id="sweep-beneath"):
                 yield SweepCurves(id="sweep-curves", name="Curves")
-                yield FindingsPane(id="findings", name="What it says")
+                yield FindingsPane(id="findings", name="Findings")
         yield KeyFooter()
 
     def on_mount(self) -> None:
@@ -219,7 +219,7 @@ class SweepScreen(LiveScreen):
         if self._filter:
             return f"No row has “{self._filter}” in its names.", "/ changes the filter."
         if not self.is_current:
-            return "Looking at what is there.", ""
+            return "Reading the records.", ""
         return "Nothing has been run yet.", sweep.problem
 
     def _why_silent(self) -> tuple[str, str]:
@@ -227,7 +227,8 @@ class SweepScreen(LiveScreen):
             return "Does depth grow with size, differ between models, or with difficulty?", ""
         return (
             "Nothing to compare yet.",
-            "It takes two models on a task, or two levels of one, and five prompts each.",
+            "A comparison needs two models on a task, or two levels of a task, with five prompts "
+            "each.",
         )
 
     def watch_cursor(self, cursor: object) -> None:

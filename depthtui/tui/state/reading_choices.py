@@ -91,10 +91,10 @@ def needed_for_lens(lens: str, result: RunResult, pace: Pace) -> str:
     if result.get(LENS_CLASSES[lens]) is not None:
         return ""
     metric, title = METRIC_BY_NAME.get(LENS_METRICS[lens]), lens_heading(lens)
-    reason = metric.why_unavailable(result) if metric is not None else "it cannot be had"
+    reason = metric.why_unavailable(result) if metric is not None else "it is unavailable"
     if metric is None or reason:
         return f"{title}: {reason}."
-    time = about_time(metric, result, pace) or "how long is not known before it was timed"
+    time = about_time(metric, result, pace) or "no estimate yet"
     if metric.name not in pace.prepared and metric.preparation(result):
-        return f"{title}: it is to be fitted, then it reads this run. i does both: {time}."
-    return f"{title}: it has not read this run. i has it read: {time}."
+        return f"{title}: not fitted yet. i fits it and reads this run: {time}."
+    return f"{title}: it has not read this run. i reads the run: {time}."

@@ -13,7 +13,7 @@ from depthtui.data.run import RunResult
 
 Scope: TypeAlias = Literal["tokens", "lens"]
 
-SCOPES: dict[Scope, str] = {"tokens": "the prompt's tokens", "lens": "what the lens says"}
+SCOPES: dict[Scope, str] = {"tokens": "the prompt's tokens", "lens": "the lens's top tokens"}
 """The scopes of a search, in words."""
 
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from depthtui.tui.state.explorer import Explorer
 
 OPEN_ELSEWHERE = (
-    "Another window may have this session open: new runs of this one go into a file of their own."
+    "Another window may have this session open: new runs of this window go into a file of their "
+    "own."
 )
 
 _LONGEST_TITLE = 60
@@ -107,7 +108,7 @@ class Sessions:
             DepthError: this session cannot be written, so it stays open.
         """
         if not self._explorer.host.keep_session():
-            raise DepthError("This session cannot be kept, so it stays open.", "Free some space.")
+            raise DepthError("This session cannot be saved, so it stays open.", "Free some space.")
         self._leave()
         self._writer, self._is_continued = self.folder.open(file), True
         file = self.folder.reread(file)

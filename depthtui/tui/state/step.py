@@ -34,7 +34,7 @@ def _reading(result: RunResult, layer: int, token: int) -> str:
     target = int(lens.top_ids[layer + 1, token, 0] if last else result.tokens.ids[token + 1])
     name = lens.vocabulary.get(target, "?") if last else result.tokens.readable_texts[token + 1]
     ranks = [_rank(lens, depth, token, target) for depth in (layer, layer + 1)]
-    words = f"'{printable(name)}' {ranks[0]} -> {ranks[1]}"
+    words = f"rank of '{printable(name)}' {ranks[0]} -> {ranks[1]}"
     chances = [_probability(lens, depth, token, last) for depth in (layer, layer + 1)]
     if all(not math.isnan(chance) for chance in chances):
         words += f", p {chance_words(chances[0])} -> {chance_words(chances[1])}"

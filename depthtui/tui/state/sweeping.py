@@ -188,7 +188,7 @@ class Sweeping:
             return Toast(words, title="The sweep was stopped")
         n_failed = len(self.failures)
         if n_failed:
-            return Toast(f"{words} {n_failed} could not be done.", "warning", "The sweep is done")
+            return Toast(f"{words} {n_failed} failed.", "warning", "The sweep is done")
         return Toast(words, title="The sweep is done")
 
     def _finish(self, stage: Stage, problem: str) -> None:
@@ -212,7 +212,7 @@ class Sweeping:
             write(*arguments)
         except DepthError as error:
             # Records in memory can still be exported.
-            self._sweep_folder, self.problem = None, f"No more records are kept here. {error}"
+            self._sweep_folder, self.problem = None, f"Further records are not saved. {error}"
 
     def _write_record(self, folder: SweepFolder, cell: Cell, record: Record) -> None:
         if _KEY.fullmatch(record.key) is None:

@@ -153,9 +153,9 @@ class Stack:
         part = next((skip for skip in self.skipped if skip.part != "layer"), None)
         if part is not None:
             title = PART_TITLES[part.part]
-            return f"the {title} of layer {part.layer} is off, and a model has whole layers"
+            return f"the {title} of layer {part.layer} is off, but a model has only whole layers"
         if self.patched:
-            return "states of another prompt are put in, and a model has its own"
+            return "states of another prompt are patched in"
         if self.is_clean:
             return "no layer is off, and none runs twice"
         return "no layer is on" if self.layers_off == len(self.off) else ""
@@ -164,6 +164,11 @@ class Stack:
     def share_on(self) -> float:
         """Share of the sublayers that are on."""
         return 1 - sum(map(len, self.off)) / (2 * len(self.off))
+
+    @property
+    def left_words(self) -> str:
+        """The number of layers that are on, attention and MLP half a layer each: `29.5 of 30`."""
+        return f"{self.share_left * len(self.off):g} of {len(self.off)}"
 
     @property
     def words(self) -> str:
@@ -414,7 +419,7 @@ class WhatIf:
         elif self.problem:
             self._notify("This change did not run: there is nothing to keep.")
         elif self.is_pending:
-            self._notify("The change still runs: keep it when it is done.")
+            self._notify("The change is still running: keep it once it is done.")
         else:
             session = self._explorer.session
             session.marked = session.keep(self._runs[self._current])

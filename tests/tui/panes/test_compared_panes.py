@@ -114,7 +114,7 @@ async def test_columns_are_aligned_and_a_missing_token_is_unknown():
         show_both(pane, a, b)
         assert "tokens 1 and 0: 0.250" in lines(pane)[-1]
         pane.cursor = Cursor(2, 0)
-        assert "in A alone" in lines(pane)[-1]
+        assert "in A only" in lines(pane)[-1]
         assert "·" in lines(pane)[line_with(pane, "▸2")]
         assert lines(pane)[-2].split() == ["<s>", "one", "·two"]
 

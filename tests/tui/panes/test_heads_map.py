@@ -74,7 +74,9 @@ async def test_nothing_is_drawn_of_heads_that_are_not_known() -> None:
     async with framed(pane, (60, 12)) as pilot:
         show(pane, result)
         await pilot.pause()
-        assert "Attention heads: Which head reads where" in " ".join("\n".join(lines(pane)).split())
+        assert ("Attention heads: The tokens that each head reads") in " ".join(
+            "\n".join(lines(pane)).split()
+        )
         # Layers so far have none.
         result.put("heads", AttentionHeads.unknown(4, len(result.tokens)))
         show(pane, result)

@@ -417,7 +417,7 @@ async def test_each_rule_has_its_layer_ratio_and_threshold():
     async with framed(pane, (70, 12)):
         show(pane, result, summary)
         for name, rule, words in (
-            ("cosine", "cosine", "last - to +"),
+            ("cosine", "cosine", "last rise past 0"),
             ("KL", "kl", "< 0.4 of max"),
             ("overlap", "overlap", "> 0.3"),
         ):
@@ -482,7 +482,7 @@ async def test_a_narrow_depth_table_leaves_out_the_threshold():
     async with framed(pane, (40, 16)):
         show(pane, result, summary_of(result))
         assert "━" in lines(pane)[1]
-        assert "last - to +" not in "".join(lines(pane))
+        assert "last rise past 0" not in "".join(lines(pane))
 
 
 # Status and progress ------------------------------------------------------

@@ -186,7 +186,7 @@ async def test_what_is_missing_says_its_cost_and_the_key() -> None:
     quick = [METRIC_BY_NAME[name] for name in next_measures(result)]
     total = sum(0.01 * 60 * metric.work(result) for metric in quick)
     assert f"· i computes the quick ones, about {float(f'{total:.0e}'):.0f} s" in text
-    assert "i after these" in next(line for line in shown if line.startswith("residual erasure"))
+    assert "then i again" in next(line for line in shown if line.startswith("residual erasure"))
 
 
 async def test_an_order_of_the_prompt_stands_in_for_one_that_takes_long() -> None:
@@ -202,7 +202,7 @@ async def test_an_order_of_the_prompt_stands_in_for_one_that_takes_long() -> Non
     soon = await line_of_suffice(Pace(forward=0.005))
     assert soon.endswith("about 1 min")
     late = await line_of_suffice(Pace(forward=0.02))
-    assert late.endswith("about 30 s, by an order of this prompt alone")
+    assert late.endswith("about 30 s, in this prompt's own order")
 
 
 async def test_what_is_being_computed_says_so() -> None:

@@ -31,7 +31,7 @@ def test_a_step_has_the_next_tokens_rank_its_probability_and_the_sizes_of_the_wr
     found = result()
     next_token = found.tokens.texts[3]
     assert step_words(found, 2, 2) == (
-        f"Layer 2 at '{found.tokens.texts[2]}': '{next_token}' >3 -> 1, p .02 -> .31; "
+        f"Layer 2 at '{found.tokens.texts[2]}': rank of '{next_token}' >3 -> 1, p .02 -> .31; "
         "attention 0.21 of |h|, MLP 0.35 of |h+a|"
     )
     parallel = replace(found, model=replace(found.model, parallel=True))

@@ -26,7 +26,7 @@ class CodeDialog(Picker[bool]):
     """
 
     heading = "This model needs Python code of its own"
-    hint = "enter chooses · esc says no"
+    hint = "enter chooses · esc: no"
 
     def __init__(self, question: CodeQuestion) -> None:
         super().__init__()

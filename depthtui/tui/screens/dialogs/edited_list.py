@@ -35,7 +35,7 @@ class EditedList(Picker[None]):
             "ctrl+s,f5",
             "write",
             "write",
-            tooltip="Write what was changed into the settings file",
+            tooltip="Write the changes to the settings file",
             id="edited.write",
         ),
     ]
@@ -101,7 +101,7 @@ class EditedList(Picker[None]):
         """Write the changes into the file, or say why they cannot be written."""
         count = len(self._settings.unwritten)
         if not count:
-            self.note("Nothing was changed that the settings file does not say.")
+            self.note("Every change is in the settings file already.")
             return
         try:
             path = self._settings.write()

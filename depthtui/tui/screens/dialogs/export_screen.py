@@ -191,7 +191,7 @@ class ExportScreen(Dialog[Exported]):
 
 def _check_nothing_is_there(path: Path) -> None:
     if os.path.lexists(path):
-        raise DepthError(f"There is something in {path} already.", "Choose another name.")
+        raise DepthError(f"{path} exists already.", "Choose another name.")
 
 
 def ask_where(
@@ -245,7 +245,8 @@ def open_export(
     count = runs_in_words(len(session))
     if missing_runs:
         count = (
-            f"{len(session)} of {len(session) + len(missing_runs)} runs; the files name the others"
+            f"{len(session)} of {len(session) + len(missing_runs)} runs; the files name the missing "
+            "ones"
         )
     choices = in_every_pool(title, "", results)
     choices += in_every_pool("the whole session", f" ({count})", session, missing_runs)

@@ -40,13 +40,13 @@ class Form(Dialog[dict[str, Any]]):
         form_keys: the characters that are keys of the form; only text fields accept them.
     """
 
-    hint = "enter takes it · ↑↓ move · space chooses · esc closes"
-    button = "Take it"
+    hint = "enter applies · ↑↓ move · space chooses · esc closes"
+    button = "Apply"
     form_keys = ""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
-            "enter,f5", "take", "take", tooltip="Take the values", id="form.take", priority=True
+            "enter,f5", "take", "take", tooltip="Apply the values", id="form.take", priority=True
         )
     ]
 

@@ -31,5 +31,5 @@ class GenerationForm(Form):
 
     def __init__(self, settings: GenerationSettings, has_template: bool) -> None:
         options = options_of(GenerationSettings)
-        closed = {} if has_template else {"chat_template": "the model brings none"}
+        closed = {} if has_template else {"chat_template": "the model has none"}
         super().__init__({name: options[name] for name in FIELDS}, vars(settings), closed)

@@ -1,9 +1,10 @@
-"""A searchable list of the keys that work here, which also runs them."""
+"""A searchable list of the keys that work here, which also runs them and searches the manual."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from textual.app import App
@@ -11,16 +12,21 @@ from textual.binding import ActiveBinding, Binding, BindingType
 from textual.content import Content
 from textual.screen import Screen
 
+from depthtui.manual.search import Match, search
 from depthtui.tui import keymap
 from depthtui.tui.commands.command import GROUPS
 from depthtui.tui.screens.dialogs.dialog import MUTED
+from depthtui.tui.screens.dialogs.manual_screens import ManualPage, pages_of_explorer
 from depthtui.tui.screens.dialogs.picker import Picker, PickerHeading, PickerRow
 
-NOW, OTHERS = "Now", "Others"
-"""The headings over the first keys of the footer, and over those without a group."""
+NOW, OTHERS, MANUAL = "Now", "Others", "In the manual"
+"""The headings over the first keys of the footer, over those without a group, and over passages."""
 
 MOST_NOW = 5
 """The most keys under the first heading."""
+
+MOST_PASSAGES = 12
+"""The most passages of the manual."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +74,14 @@ async def run_command(app: App[object], command: KeyCommand) -> None:
 
 
 class HelpScreen(Picker[KeyCommand]):
-    """Lists the keys; the caller runs the one that was chosen."""
+    """Lists the keys, and passages of the manual with the typed words.
+
+    The caller runs the chosen key; a passage is opened above the list.
+    """
 
     heading = "Help"
-    hint = "type to search · ↑↓ choose · enter runs it · esc closes"
-    noun = "key"
+    hint = "type to search keys and manual · ↑↓ choose · enter runs or opens · esc closes"
+    noun = "key or passage"
     searches = True
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -98,8 +107,34 @@ class HelpScreen(Picker[KeyCommand]):
                 )
                 yield PickerRow(command, line, f"{command.keys} {command.words} {command.name}")
 
-    def choose(self, value: KeyCommand) -> None:
-        self.dismiss(value)
+    def _matching(self) -> Iterator[PickerRow | PickerHeading]:
+        """The keys that match, then passages of the manual."""
+        yield from super()._matching()
+        matches = search(self.words, self._manual) if len(self.words.strip()) > 1 else []
+        if matches:
+            yield PickerHeading(MANUAL)
+        for match in matches[:MOST_PASSAGES]:
+            name, sentence = _plain(match.name or match.section), _plain(match.sentence)
+            line = Content.assemble(
+                (match.page, "$text-accent"), f"  {name}", (f"  {sentence}", MUTED)
+            )
+            yield PickerRow(match, line)
+
+    @cached_property
+    def _manual(self) -> dict[str, str]:
+        """The manual's pages but the keys, which the list has."""
+        return {name: text for name, text in pages_of_explorer().items() if name != "keys"}
+
+    def choose(self, value: KeyCommand | Match) -> None:
+        if isinstance(value, Match):
+            self.app.push_screen(ManualPage(value.section, f"\n{value.body}"))
+        else:
+            self.dismiss(value)
+
+
+def _plain(markdown: str) -> str:
+    """A line without the marks of code and emphasis."""
+    return markdown.replace("`", "").replace("*", "")
 
 
 def _grouped(commands: Iterable[KeyCommand]) -> dict[str, list[KeyCommand]]:

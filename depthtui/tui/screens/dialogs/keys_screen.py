@@ -30,7 +30,7 @@ class KeysScreen(EditedList):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("a", "add", "one more", tooltip="Give it one more key", id="keys.add"),
-        Binding("D", "reset_all", "all", tooltip="Every key back to its own", id="keys.reset_all"),
+        Binding("D", "reset_all", "all", tooltip="Reset every key", id="keys.reset_all"),
     ]
 
     @property
@@ -61,7 +61,7 @@ class KeysScreen(EditedList):
         others = keymap.sharing(name, self._remapped)
         if others:
             words += f" Its key is also that of {self._words_of(others)}: remap one of them."
-        return words, f"its own key: {own} · {name} in the settings file"
+        return words, f"default key: {own} · {name} in the settings file"
 
     def _line(self, command: Command[Any], clashing: Collection[str]) -> Content:
         name = command.name
@@ -89,12 +89,12 @@ class KeysScreen(EditedList):
     # Changing ---------------------------------------------------------------
 
     def choose(self, name: str) -> None:
-        self._ask_for_key(name, f"Press the new key of {self._words_of([name])}; esc leaves it.")
+        self._ask_for_key(name, f"Press the new key of {self._words_of([name])}; esc cancels.")
 
     def action_add(self) -> None:
         if self.highlighted_value:
             words = (
-                f"Press one more key of {self._words_of([self.highlighted_value])}; esc leaves it."
+                f"Press one more key of {self._words_of([self.highlighted_value])}; esc cancels."
             )
             self._ask_for_key(self.highlighted_value, words, adds=True)
 
@@ -125,7 +125,7 @@ class KeysScreen(EditedList):
         if shares and key != agreed:
             key_words = printable_chars(format_key(key))
             other_words = self._words_of(shares)
-            words = f"{key_words} is {other_words}: {key_words} again shares it, esc leaves it."
+            words = f"{key_words} is {other_words}: {key_words} again shares it, esc cancels."
             self._ask_for_key(name, words, adds, key)
             return
         self._settings.choose("keys", keys)
@@ -138,7 +138,7 @@ class KeysScreen(EditedList):
 
     def action_reset_all(self) -> None:
         self._settings.choose("keys", {})
-        self.note("Every command has its own keys again.")
+        self.note("Every command has its default keys again.")
         self.show_change()
 
 

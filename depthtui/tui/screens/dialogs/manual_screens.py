@@ -15,6 +15,11 @@ from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
 from depthtui.tui.screens.dialogs.reader import Reader
 
 
+def pages_of_explorer() -> dict[str, str]:
+    """The manual's pages by name, with the table of keys."""
+    return {name: page(name, {"keys": all_keys}) for name in titles()}
+
+
 class ManualPicker(Picker[None]):
     """Lists the manual's pages, and opens the chosen one above itself."""
 
@@ -24,7 +29,7 @@ class ManualPicker(Picker[None]):
 
     def __init__(self) -> None:
         super().__init__()
-        self._texts = {name: page(name, {"keys": all_keys}) for name in titles()}
+        self._texts = pages_of_explorer()
 
     def rows(self) -> Iterator[PickerRow]:
         width = max(map(len, self._texts))

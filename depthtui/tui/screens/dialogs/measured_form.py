@@ -16,10 +16,10 @@ from depthtui.tui.screens.dialogs.form import Form
 NO_ANSWER_HERE = "Nothing predicts token 0, so no answer begins there."
 
 ANSWER = Option(
-    "Token that the answer begins with; A takes the one under the cursor.",
+    "First token of the answer; A sets the token under the cursor.",
     least=1,
     label="answer begins at token",
-    example="where the prompt says",
+    example="as the prompt marks it",
     kind=int,
     default=-1,
 )

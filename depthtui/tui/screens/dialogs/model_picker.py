@@ -43,7 +43,7 @@ class ModelPicker(OpenDialog[ModelSpec]):
     """
 
     heading = "Model"
-    listed = "Opened before, and on disk; nothing starts until you choose"
+    listed = "Opened before, and on disk"
     name_words = "a Hugging Face id, a folder, a GGUF file"
     example = "Qwen/Qwen3-0.6B"
     endings = (".gguf",)

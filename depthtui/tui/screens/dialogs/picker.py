@@ -200,7 +200,7 @@ class Picker(Dialog[Result]):
     def _show_whether_found(self) -> None:
         """Show the list, or a message that there is no row, or none with the words."""
         has_rows, words, head = bool(self._listed_rows), printable_chars(self.words), self.head()
-        why = f"No {self.noun} has “{words}” in its words." if words else self.empty_words
+        why = f"No {self.noun} matches “{words}”." if words else self.empty_words
         self.listing.display = has_rows or not why or self.listing.loading
         message, heads = self.query_one("#no-match", Static), self.query_one("#head", Static)
         message.display = not self.listing.display

@@ -48,10 +48,10 @@ FIRST_FOCUS = {"tasks": "task-list", "write": "text"}
 """The widget that is focused when the dialog opens with a tab."""
 
 HINTS = {
-    "task-list": "j k choose · enter its prompts · + and - turn the dial · esc closes",
-    "prompts": "j k choose · enter runs it · + and - turn the dial · esc closes",
+    "task-list": "j k choose · enter lists its prompts · + - change the level · esc closes",
+    "prompts": "j k choose · enter runs it · + - change the level · esc closes",
     "path": "enter opens it · → completes · tab moves on · esc closes",
-    "tasks": "F5 runs it · tab moves on · + and - turn the dial · esc closes",
+    "tasks": "F5 runs it · tab moves on · + - change the level · esc closes",
     "text": "F5 runs it · ctrl+u clears · tab the answer · ctrl+t tasks and files · esc closes",
     "answer": "enter runs it · ctrl+t tasks and files · esc closes",
     "write": "F5 runs it · tab moves on · ctrl+t tasks and files · esc closes",
@@ -155,7 +155,7 @@ class PromptPicker(Dialog[PromptChoice]):
                 )
                 yield Input(
                     self._answer,
-                    placeholder="the answer that the text ends with, or is to end with; or none",
+                    placeholder="the answer: the end of the text, or words to add; may be empty",
                     id="answer",
                     compact=True,
                 )
@@ -167,7 +167,7 @@ class PromptPicker(Dialog[PromptChoice]):
                 compact=True,
                 disabled=self._has_template is False,
             )
-            note = "the model brings none" if self._has_template is False else ""
+            note = "the model has none" if self._has_template is False else ""
             yield Static(note, id="template-note")
             yield Static(id="token-note")
             yield Button("Run (F5)", id="run", variant="primary", compact=True)

@@ -26,8 +26,8 @@ class ReadingForm(Form):
     """
 
     heading = "How depths are read"
-    hint = "+ - change · d defaults · enter keeps · esc takes back"
-    button = "Keep it"
+    hint = "+ - change · d defaults · enter keeps · esc undoes"
+    button = "Keep"
     form_keys = "+=-d"
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -44,7 +44,7 @@ class SessionPicker(Picker[SessionFile]):
     heading = "Session"
     hint = "enter opens · / finds · r renames · d deletes · tab runs · esc closes"
     noun = "session"
-    empty_words = "No session is kept yet: one of more than the first prompt is."
+    empty_words = "No session is saved yet: a session is saved from its second prompt on."
     is_slow = True
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -137,7 +137,7 @@ class SweepDialog(Dialog[SweepPlan]):
         total = sum(cell.task.examples for cell in plan.cells)
         words = f"{len(plan.models)} x {len(plan.tasks)} cells, {total} prompts"
         count.update(Content.styled(words, "bold"))
-        few = "An interval needs five prompts, a comparison too."
+        few = "Intervals and comparisons need five prompts."
         self.note(few if self._examples() < 5 else "")
 
     @on(Input.Changed)

@@ -35,9 +35,9 @@ class SweepList(OpenDialog[SweepChoice]):
     """
 
     heading = "Open a sweep"
-    listed = "Run before, the latest first"
+    listed = "Earlier sweeps, the latest first"
     name_words = "the folder of a sweep"
-    example = "what depthtui sweep --out was given"
+    example = "the --out folder of depthtui sweep"
     endings = ("/",)
 
     def __init__(self, cache_dir: Path, has_runs: bool) -> None:

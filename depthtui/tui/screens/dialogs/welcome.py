@@ -20,7 +20,7 @@ ABOUT = "What does each layer of a model add, and how many suffice?"
 
 KEYS = {
     ("left", "down", "up", "right"): "move the one cursor that all panes share",
-    ("compute",): "compute how many layers suffice",
+    ("compute",): "compute what the pane lacks, then the verdict",
     ("next_pane",): "go to the next pane",
     ("prompt",): "write, paste or open a prompt",
     ("help",): "every key that works here, searchable",
