@@ -354,7 +354,7 @@ async def test_the_chat_template_is_seen_and_belongs_to_the_prompt(tmp_path: Pat
         await opened_tasks(it)
         assert it.app.screen.query_one("#template", Checkbox).value
         await it.press("escape", "n")
-        await it.until(lambda: any("plain" in toast for toast in it.toasts()))
+        await it.until(lambda: any("switches it on" in toast for toast in it.toasts()))
         await it.until(lambda: len(it.session.runs) == 3)
         assert not started(it).settings.chat_template
         await it.until(lambda: "Prompt · chat template" not in it.screen_text())

@@ -143,7 +143,7 @@ async def test_the_screen_shows_clean_beside_changed(tmp_path: Path, size: tuple
         assert skipped(it) == tuple(Skip(layer) for layer in range(10, 20))
         text = it.screen_text()
         assert "10 of 30 layers off" in text
-        assert "67%" in text
+        assert "20 / 30" in text
         change = float(usefulness(LAYERS)[10:20].sum())
         assert signed(change) in text
         assert screen.what_if.effect.loss_change == pytest.approx(change, abs=1e-4)
@@ -165,7 +165,7 @@ async def test_a_narrow_screen_keeps_the_stack_and_tabs_through_the_rest(tmp_pat
     async with explore(tmp_path, size=(80, 24)) as it:
         await open_what_if(it)
         await it.until(lambda: "? help q quit" in it.screen_text(), "a footer that is not cut")
-        for title in ("Logit lens at", "Output after", "Effective depth", "session's prompts"):
+        for title in ("Logit lens at", "Output after", "Effective depth", "This model's prompts"):
             await it.press("tab")
             await it.until(lambda title=title: title in it.screen_text(), title)
             assert "attn MLP" in it.screen_text()

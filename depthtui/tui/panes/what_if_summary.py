@@ -26,8 +26,8 @@ from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.state.what_if import Stack, WhatIfEffect
 
 _LONGEST_TITLE = 80
-_NAME = Column("", style="soft", width=10)
-_SHARES = (_NAME, Column(""), Column("", number=True, width=7))
+_NAME = Column("", style="soft", width=12)
+_SHARES = (_NAME, Column(""), Column("", number=True, width=9))
 _WORDS = (_NAME, Column(""))
 _PROMPTS = (Column("", style="soft"), Column("", number=True), Column("", number=True))
 _KEYS = "x turns the layer at the cursor off, R runs it twice, 5p prunes five, E exits early."
@@ -65,7 +65,7 @@ class WhatIfSummary(LinesPane):
             if not stack.is_clean and off is not None:
                 shares.append(_share("parameters", 1 - off))
             if not stack.is_clean and effect.agreement is None:
-                words.insert(0, ("same choices", Spans([("… still running, u undoes it", "soft")])))
+                words.insert(0, ("same choices", Spans([("… running, u undoes", "soft")])))
             elif not stack.is_clean and effect.agreement is not None:
                 same, tokens = effect.agreement
                 shares.append(_share("same choices", same / tokens, f"{same} / {tokens}"))

@@ -167,8 +167,8 @@ class Stack:
 
     @property
     def left_words(self) -> str:
-        """The number of layers that are on, attention and MLP half a layer each: `29.5 of 30`."""
-        return f"{self.share_left * len(self.off):g} of {len(self.off)}"
+        """The number of layers that are on, attention and MLP half a layer each: `29.5 / 30`."""
+        return f"{self.share_left * len(self.off):g} / {len(self.off)}"
 
     @property
     def words(self) -> str:

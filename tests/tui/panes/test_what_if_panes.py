@@ -176,12 +176,12 @@ async def test_the_outcome_in_numbers():
         pane.show_effect(stack, WhatIfEffect(clean.prompt, clean, changed))
         text = "\n".join(lines(pane))
         assert "1 of 4 layers off" in text
-        assert "3 of 4" in text
+        assert "3 / 4" in text
         assert "5 / 5" in text
         assert "2.00 → 2.25  +0.25 nats" in text
         pane.show_effect(stack, WhatIfEffect(clean.prompt, clean, None))
         assert "2.00 → …" in "\n".join(lines(pane))
-        assert "… still running, u undoes it" in "\n".join(lines(pane))
+        assert "… running, u undoes" in "\n".join(lines(pane))
         pane.show_effect(stack, WhatIfEffect(clean.prompt, clean, None, "no [/] room"))
         assert "This change did not run: no [/]" in "\n".join(lines(pane))
         assert "Any change tries again; u undoes" in "\n".join(lines(pane))
