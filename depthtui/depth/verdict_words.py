@@ -84,7 +84,7 @@ def _sufficient(headline: Headline, n_layers: int, where: str) -> tuple[str, str
     between = ""
     if headline.low is not None and headline.high is not None:
         between = f"{rounded_up_count(headline.low)} to {rounded_up_count(headline.high)}; "
-    order = " by an order of these tokens alone" if headline.order == "own" else ""
+    order = " in an order of these tokens alone" if headline.order == "own" else ""
     count = f"{rounded_up_count(headline.count)} of its {_layers(n_layers)}{order}"
     strict = f"nine in ten choices need {rounded_up_count(headline.strict)}"
     return (

@@ -293,7 +293,7 @@ class TestEveryDocument:
         of_fast_runs = verdict(fast_runs, SETTINGS)
         assert of_fast_runs is not None
         assert {"ablation", "context_depth", "order"} <= set(of_fast_runs.missing_metrics)
-        assert f"Morewouldtell(--metrics{','.join(of_fast_runs.missing_metrics)})" in text
+        assert f"Furtherevidence(--metrics{','.join(of_fast_runs.missing_metrics)})" in text
 
 
 class TestMarkdown:

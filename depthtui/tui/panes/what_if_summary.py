@@ -59,7 +59,7 @@ class WhatIfSummary(LinesPane):
                 Note("Any change tries again; u undoes this one."),
             ]
         else:
-            shares = [_share("depth left", stack.share_on)]
+            shares = [_share("layers left", stack.share_on, stack.left_words)]
             words = [("loss", Spans(self._loss(effect)))]
             off = parameter_share(effect.clean.model, stack.skipped)
             if not stack.is_clean and off is not None:

@@ -182,7 +182,7 @@ class Sweeping:
         """A toast about the end; `loaded` is the name of a model that is still loaded, or empty."""
         if self.problem:
             return Toast(self.problem, "error", "The sweep did not run")
-        words = f"{self.n_done} of {self.n_prompts} prompts are there."
+        words = f"{self.n_done} of {self.n_prompts} prompts are done."
         words += f" {loaded} is loaded now." if loaded else ""
         if self.stage == "stopped":
             return Toast(words, title="The sweep was stopped")

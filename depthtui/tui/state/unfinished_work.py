@@ -11,7 +11,7 @@ def unfinished(explorer: Explorer) -> str:
     """The engine's current work, in words; empty where there is none."""
     sweep, text, writing = explorer.sweep, explorer.generation_state, explorer.writing
     if sweep is not None and sweep.is_live:
-        return f"A sweep goes on, {sweep.n_done} of {sweep.n_prompts} prompts are kept"
+        return f"A sweep is running, {sweep.n_done} of {sweep.n_prompts} prompts are kept"
     if text is not None and text.is_live:
         return "A text is being written"
     if writing is not None and writing.is_live:

@@ -168,7 +168,7 @@ class Stack:
     @property
     def left_words(self) -> str:
         """The number of layers that are on, attention and MLP half a layer each: `29.5 / 30`."""
-        return f"{self.share_left * len(self.off):g} / {len(self.off)}"
+        return f"{self.share_on * len(self.off):g} / {len(self.off)}"
 
     @property
     def words(self) -> str:

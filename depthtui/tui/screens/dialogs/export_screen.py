@@ -244,10 +244,8 @@ def open_export(
     session, missing_runs = explorer.sessions.all_results()
     count = runs_in_words(len(session))
     if missing_runs:
-        count = (
-            f"{len(session)} of {len(session) + len(missing_runs)} runs; the files name the missing "
-            "ones"
-        )
+        count = f"{len(session)} of {len(session) + len(missing_runs)} runs"
+        count += "; the files name the missing ones"
     choices = in_every_pool(title, "", results)
-    choices += in_every_pool("the whole session", f" ({count})", session, missing_runs)
+    choices += in_every_pool("the whole session", f", {count}", session, missing_runs)
     ask_where(app, explorer, *choices, extras=extras)
