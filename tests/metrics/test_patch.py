@@ -244,7 +244,7 @@ def test_what_is_known_is_not_run_again() -> None:
 def test_prompts_that_the_model_answers_alike_do_not_part() -> None:
     result = patching(tiny("llama"))
     result.margins = 0.5, 0.45
-    with pytest.raises(DepthError, match=r"do not part: .* moves by 0\.05 nats"):
+    with pytest.raises(DepthError, match=r"do not differ: .* moves by 0\.05 nats"):
         patch(result)
     result.answers = 3, 3
     with pytest.raises(DepthError, match="do not differ: the model answers both alike"):
