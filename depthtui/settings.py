@@ -201,8 +201,7 @@ def load_settings(
     if on_notice is not None:
         for name in FORMER_NAMES.keys() & table.keys():
             on_notice(f"{path}: {name} is called {FORMER_NAMES[name]} now.")
-    table = with_present_names(table)
-    unknown = sorted(table.keys() - options_of(Settings).keys())
+    unknown = sorted(with_present_names(table).keys() - options_of(Settings).keys())
     if unknown and on_notice is not None:
         on_notice(f"{path} has settings that depthtui doesn't know: {', '.join(unknown)}.")
     return _settings_in(path, table)
@@ -221,15 +220,17 @@ def settings_in_file(path: Path | None = None) -> frozenset[str]:
 
 def _settings_in(path: Path, table: Mapping[str, Any]) -> Settings:
     """The settings in a file's table."""
-    options, table = options_of(Settings), with_present_names(table)
-    values = {}
-    for name in sorted(options.keys() & table.keys()):
+    options, values = options_of(Settings), {}
+    for key in sorted(table):
+        name = FORMER_NAMES.get(key, key)
+        if name not in options or (name != key and name in table):
+            continue
         try:
-            values[name] = options[name].parse(table[name])
+            values[name] = options[name].parse(table[key])
         except WrongValue as error:
             raise DepthError(
-                f"The settings file {path} is wrong: {name} must be {error}, "
-                f"not {short_repr(table[name])}.",
+                f"The settings file {path} is wrong: {key} must be {error}, "
+                f"not {short_repr(table[key])}.",
                 "Correct or remove that line.",
             ) from None
     return Settings(**values)

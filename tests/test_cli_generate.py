@@ -60,6 +60,15 @@ def test_options_reach_the_engine_and_answers_stay_out(engines: list[ScriptedEng
     assert settings == GenerationSettings(20, 0.7, 50, 0.9, 5, True, 4, 0.5, 0.2, 0.4, 0.6)
 
 
+def test_limits_of_a_draw_without_a_temperature_are_noted(
+    engines: list[ScriptedEngine], capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = "--top-k and --top-p only matter with --temperature above 0."
+    for arguments, is_noted in (("--top-k 5", True), ("--top-k 5 --temperature 1", False)):
+        assert cli.main(["generate", "demo", "--prompt", "x", *arguments.split()]) == 0
+        assert (note in capsys.readouterr().err) == is_noted
+
+
 def test_files_are_written_and_failures_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,7 +32,7 @@ EVERY = {
         ("lens_top_k", 0, "a whole number from 1 to 1000"),
         ("lens_top_k", 1.0, "a whole number from 1 to 1000"),
         ("lens_top_k", True, "a whole number from 1 to 1000"),
-        ("top_k", -1, "a whole number of at least 0"),
+        ("top_k", -1, "a whole number from 0 to 1000000"),
         ("seed", 2**63, "a whole number of at least 0 that fits in 64 bits"),
         ("kl_threshold", float("nan"), "a number from 0 to 1"),
         ("temperature", float("inf"), "a number of at least 0 that fits in 64 bits"),

@@ -365,6 +365,11 @@ def test_a_former_name_is_read_told_and_replaced_once_its_value_changes(file: Pa
     assert file.read_text() == "top_k = 3\nseed = 5\n"
     change_settings({"lens_top_k": 7})
     assert parse_toml(file.read_bytes()) == {"seed": 5, "lens_top_k": 7}
+    file.write_text("lens_top_k = 8\ntop_k = 9\n")
+    assert load_settings() == Settings(lens_top_k=8)
+    file.write_text("top_k = 0\n")
+    with pytest.raises(DepthError, match=r"wrong: top_k must be a whole number"):
+        load_settings()
 
 
 def test_a_link_to_a_folder_of_dotfiles_stays_one(file: Path, tmp_path: Path) -> None:

@@ -543,7 +543,11 @@ class GenerationSettings:
     temperature: Annotated[float, Option("0 always takes the most probable token.")] = 0.0
     top_k: Annotated[
         int,
-        Option("Draw from so many of the most probable tokens; 0 for all.", label="top-k"),
+        Option(
+            "Draw from this many of the most probable tokens; 0 for all.",
+            most=1_000_000,
+            label="top-k",
+        ),
     ] = 0
     top_p: Annotated[
         float,
