@@ -37,7 +37,7 @@ class Match:
 
 
 def search(words: str, pages: Mapping[str, str]) -> list[Match]:
-    """Search the manual: explanations first, then sections in which the words occur.
+    """Search the manual: explanations first, then sections with the phrase, else with its words.
 
     A single ASCII character is a key: its case counts, and only names and code are searched.
 
@@ -50,9 +50,9 @@ def search(words: str, pages: Mapping[str, str]) -> list[Match]:
         The matches, best first.
     """
     words = " ".join(words.split())
-    page, _, others = words.partition(" ")
-    if others and page.lower() in pages:
-        matches = search(others, {page.lower(): pages[page.lower()]})
+    page, _, rest = words.partition(" ")
+    if rest and page.lower() in pages:
+        matches = search(rest, {page.lower(): pages[page.lower()]})
         if matches:
             return matches
     ranked = [
@@ -61,6 +61,8 @@ def search(words: str, pages: Mapping[str, str]) -> list[Match]:
         for section, lines in _sections(text)
         for rank, match in _in_section(words, name, section, lines)
     ]
+    has_phrase = any(rank < _ALL_WORDS for rank, _ in ranked)
+    ranked = [pair for pair in ranked if pair[0] < _ALL_WORDS or not has_phrase]
     return [match for _, match in sorted(ranked, key=lambda pair: pair[0])]
 
 

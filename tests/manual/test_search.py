@@ -57,6 +57,7 @@ A firm word.
             ],
         ),
         ("second firm", [("second", "", "A firm word.")]),
+        ("has a word", [("first", "", "It has a word.")]),
         ("depth others", [("first", "", "**firm**: True of others.")]),
         ("wor", []),
     ],
