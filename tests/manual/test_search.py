@@ -9,7 +9,7 @@ from depthtui.manual.search import search
 PAGES = {
     "first": """# The first page
 
-It has a word. Another sentence
+It has a word. Nothing is firm. Another sentence
 has the rare `--option`.
 
 ## Firm, holds here
@@ -53,11 +53,12 @@ A firm word.
             [
                 ("first", "Firm, holds here", "**firm**: True of others."),
                 ("first", "firm", "True of others. `x` is a key."),
+                ("first", "", "Nothing is firm."),
                 ("second", "", "A firm word."),
             ],
         ),
         ("second firm", [("second", "", "A firm word.")]),
-        ("has a word", [("first", "", "It has a word.")]),
+        ("firm word", [("second", "", "A firm word.")]),
         ("depth others", [("first", "", "**firm**: True of others.")]),
         ("wor", []),
     ],
