@@ -33,7 +33,7 @@ from depthtui.tracing.activations import ActivationRecorder
 from depthtui.tracing.modules import decoder
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.products import (
-    Shape,
+    ProductShape,
     choose_products,
     fast_products,
     one_dnn_product,
@@ -68,7 +68,7 @@ def matmul_peak(repeat: int) -> float:
     return 2 * size**3 / min(map(min, seconds))
 
 
-def product_rates(shape: Shape, rows: int, repeat: int) -> tuple[float, float]:
+def product_rates(shape: ProductShape, rows: int, repeat: int) -> tuple[float, float]:
     """The rates of oneDNN's and torch's product of so many rows, FLOP/s."""
     values, weight = torch.randn(rows, shape.width), torch.randn(shape.outputs, shape.width)
     with torch.inference_mode():
