@@ -168,18 +168,18 @@ def _check_greeting(line: bytes) -> None:
         raise BrokenConnection(
             "The engine's command gives it a terminal, which changes what it sends: leave out -t."
         )
-    own = _own_greeting()
+    own_greeting = _own_greeting()
     try:
         greeting = json.loads(line)
         version, messages = str(greeting["version"])[:40], greeting["messages"]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise BrokenConnection("The engine's greeting cannot be read.") from None
-    if version != own["version"]:
+    if version != own_greeting["version"]:
         raise BrokenConnection(
-            f"The engine has depthtui {version} and this explorer {own['version']}: "
+            f"The engine has depthtui {version} and this explorer {own_greeting['version']}: "
             "install the same version in both places."
         )
-    if messages != own["messages"]:
+    if messages != own_greeting["messages"]:
         raise BrokenConnection(
             f"The engine has another depthtui {version} than this explorer: "
             "install the same one in both places."

@@ -188,8 +188,10 @@ def why_not_repeated(repeated: Iterable[Repeated], n_layers: int) -> str:
 
 def path_of(n_layers: int, repeated: Iterable[Repeated]) -> tuple[int, ...]:
     """The layers that run, in order: the layers of a repeated block come again after it."""
-    again = {block.last: block.layers for block in repeated}
-    return tuple(passed for layer in range(n_layers) for passed in (layer, *again.get(layer, ())))
+    layers_after = {block.last: block.layers for block in repeated}
+    return tuple(
+        passed for layer in range(n_layers) for passed in (layer, *layers_after.get(layer, ()))
+    )
 
 
 OF_A_PART = (

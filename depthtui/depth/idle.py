@@ -31,16 +31,16 @@ def idle_layers(prompts: Sequence[PromptReading]) -> tuple[int, ...] | None:
 
 def _idle_on(prompt: PromptReading) -> np.ndarray | None:
     """Whether each layer is idle on a prompt, `[L]`; None where unknown."""
-    written = prompt.every.get(contributions.METRIC.name)
-    if not isinstance(written, contributions.ReducedContributions):
+    contribution = prompt.every.get(contributions.METRIC.name)
+    if not isinstance(contribution, contributions.ReducedContributions):
         return None
-    idle = written.layer_norm_ratio == 0
-    turned = prompt.every.get(similarity.METRIC.name)
-    if isinstance(turned, similarity.ReducedSimilarity):
-        idle &= ~(turned.angular_distance[0] > similarity.FLOOR)
-    without = prompt.every.get(ablation.METRIC.name)
-    if isinstance(without, ablation.ReducedAblation) and without.output is not None:
-        idle &= ~(without.output.kl > without.output.rounding)
+    idle = contribution.layer_norm_ratio == 0
+    similarities = prompt.every.get(similarity.METRIC.name)
+    if isinstance(similarities, similarity.ReducedSimilarity):
+        idle &= ~(similarities.angular_distance[0] > similarity.FLOOR)
+    ablations = prompt.every.get(ablation.METRIC.name)
+    if isinstance(ablations, ablation.ReducedAblation) and ablations.output is not None:
+        idle &= ~(ablations.output.kl > ablations.output.rounding)
     return idle
 
 

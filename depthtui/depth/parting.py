@@ -237,8 +237,10 @@ def _in_words(result: Parting) -> str:
     or_before = ", or before it in the embedding" * result.differs_before
     where = f"They part at layer {result.layer}{by}{or_before}"
     off = "wholly" if math.isinf(result.difference) else f"by {result.difference:.2g}"
-    above = f"{rounding} makes {result.floor:.1g}" if result.floor else "without any rounding"
-    return f"{where}: its work differs {off}, {above}."
+    rounding_words = (
+        f"{rounding} makes {result.floor:.1g}" if result.floor else "without any rounding"
+    )
+    return f"{where}: its work differs {off}, {rounding_words}."
 
 
 def _first_choices(a: RunResult, b: RunResult, name: str) -> str:

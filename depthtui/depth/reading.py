@@ -62,8 +62,10 @@ class Reading(Pooled):
         Where a curve's metric failed on some prompts, the others are pooled without them.
         """
         needed = {metric.name for metric in METRICS if metric.curves and not metric.on_demand}
-        whole = [prompt for prompt in self.prompts if needed.isdisjoint(self.failed(prompt))]
-        parts = ((prompt, self._part(prompt)) for prompt in whole or self.prompts)
+        complete_prompts = [
+            prompt for prompt in self.prompts if needed.isdisjoint(self.failed(prompt))
+        ]
+        parts = ((prompt, self._part(prompt)) for prompt in complete_prompts or self.prompts)
         return [(prompt, part) for prompt, part in parts if part is not None]
 
     @property

@@ -55,16 +55,19 @@ def count_interval(
     Returns:
         None where a task has too few prompts, or fewer than five prompts have too few tokens.
     """
-    whole = [_prompt(reduced, names, task) for reduced, task in prompts]
+    by_prompt = [_prompt(reduced, names, task) for reduced, task in prompts]
     blocks = [block for reduced, task in prompts for block in _blocks(reduced, names, task)]
 
     def ends(units: Sequence[PromptCurves], resamples: int) -> tuple[float, float] | None:
         if too_few(units):
             return None
-        drawn = draw(task_numbers(units), resamples, seed)
-        return _ends(units, count, names, drawn, equal_tasks)
+        counts = draw(task_numbers(units), resamples, seed)
+        return _ends(units, count, names, counts, equal_tasks)
 
-    interval_by_units = {"prompts": ends(whole, RESAMPLES), "tokens": ends(blocks, TOKEN_RESAMPLES)}
+    interval_by_units = {
+        "prompts": ends(by_prompt, RESAMPLES),
+        "tokens": ends(blocks, TOKEN_RESAMPLES),
+    }
     intervals = {
         over: interval for over, interval in interval_by_units.items() if interval is not None
     }
@@ -83,8 +86,8 @@ def _prompt(reduced: Reduced, names: Sequence[str], task: str) -> PromptCurves:
 
 def _blocks(reduced: Reduced, names: Sequence[str], task: str) -> list[PromptCurves]:
     """The blocks of a prompt's tokens; none where their means were not kept."""
-    stored = {name: getattr(reduced, f"{name}{BLOCKS}", None) for name in names}
-    means = {name: blocks for name, blocks in stored.items() if blocks is not None}
+    block_means = {name: getattr(reduced, f"{name}{BLOCKS}", None) for name in names}
+    means = {name: blocks for name, blocks in block_means.items() if blocks is not None}
     if len(means) < len(names):
         return []
     return [
@@ -97,14 +100,14 @@ def _ends(
     units: Sequence[PromptCurves],
     count: Count,
     names: Sequence[str],
-    drawn: np.ndarray,
+    counts: np.ndarray,
     equal_tasks: bool,
 ) -> tuple[float, float] | None:
     """The ends over resampled units; None where a count is not finite."""
     weights = (
-        pool_weights(units, "tokens", drawn)
+        pool_weights(units, "tokens", counts)
         if equal_tasks
-        else drawn * np.array([unit.n_tokens for unit in units], float)
+        else counts * np.array([unit.n_tokens for unit in units], float)
     )
     weights /= weights.sum(axis=1, keepdims=True)
     means = (weights @ np.array([unit.curves[name] for unit in units]) for name in names)

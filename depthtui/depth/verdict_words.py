@@ -175,10 +175,10 @@ def _compared_headlines(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
         return f"Within a nat {names[0]} and {names[1]} need {shares} layers, without an interval."
     # Shares are compared where the numbers of layers differ.
     scale = a.n_layers / b.n_layers
-    apart = _gap(first, second, scale)
-    if not apart:
+    gap = _gap(first, second, scale)
+    if not gap:
         return f"Within a nat {names[0]} and {names[1]} need about as many layers: {shares}."
-    more = "more" if apart > 0 else "less"
+    more = "more" if gap > 0 else "less"
     if a.n_layers == b.n_layers:
         layers = abs(second.count - first.count)
         unit = "layer" if f"{layers:.1f}" == "1.0" else "layers"
@@ -307,11 +307,11 @@ def _doubts(
     first = f"{_begun(worst.title)} is fragile ({spread(worst)}){reason}."
     if others:
         # For several, only the names: their ranges are in the table, and would take too much room.
-        named = [
+        reasons = [
             measure.title if len(others) > 1 else f"{measure.title} ({spread(measure)})"
             for measure in others
         ]
-        words.insert(0, f"so {'are' if len(others) > 1 else 'is'} {_listed(named)}")
+        words.insert(0, f"so {'are' if len(others) > 1 else 'is'} {_listed(reasons)}")
     yield f"{first} {_begun('; '.join(words))}." if words else first
 
 

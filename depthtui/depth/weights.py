@@ -32,8 +32,8 @@ def pool_weights(
     tasks = task_numbers(parts)
     if tasks.any():
         for task in range(tasks.max() + 1):
-            own = tasks == task
-            weights[:, own] /= weights[:, own].sum(axis=1, keepdims=True)
+            of_task = tasks == task
+            weights[:, of_task] /= weights[:, of_task].sum(axis=1, keepdims=True)
     return weights
 
 

@@ -53,18 +53,18 @@ class LossChange(MetricResult):
         """The largest change of a token's loss with nothing changed."""
         return float(np.abs(self.unchanged[self.columns]).max(initial=0.0))
 
-    def filled(self, rows: Sequence[int], moved: np.ndarray) -> Self:
+    def filled(self, rows: Sequence[int], loss_changes: np.ndarray) -> Self:
         """A copy with some rows filled in.
 
         Args:
             rows: their indices.
-            moved: changes of the loss, `[1 + runs, columns]`: first of the unchanged run, then for
-                each row one run of each array in `changes`.
+            loss_changes: changes of the loss, `[1 + runs, columns]`: first of the unchanged run,
+                then for each row one run of each array in `changes`.
         """
         result, columns = self.copied(), self.columns
-        result.unchanged[columns] = np.fmax(result.unchanged[columns], np.abs(moved[0]))
+        result.unchanged[columns] = np.fmax(result.unchanged[columns], np.abs(loss_changes[0]))
         for first, name in enumerate(self.changes, start=1):
-            getattr(result, name)[rows, columns] = moved[first :: len(self.changes)]
+            getattr(result, name)[rows, columns] = loss_changes[first :: len(self.changes)]
         return result
 
 

@@ -35,7 +35,7 @@ Ran: TypeAlias = Callable[[int], None]
 
 
 def fill_rows(
-    begun: Found,
+    start_result: Found,
     rows: Sequence[int],
     cost: Callable[[int], int],
     rows_at_once: int,
@@ -45,7 +45,7 @@ def fill_rows(
     """Compute the rows of a result that are not known yet, the last rows first.
 
     Args:
-        begun: the result so far; it is not changed.
+        start_result: the result so far; it is not changed.
         rows: the rows to compute, in order.
         cost: the number of layers that the runs of a row go through.
         rows_at_once: the number of rows in memory together; 0 for all.
@@ -54,8 +54,8 @@ def fill_rows(
         on_rows: called after each layer with the number of layers run, their total, and the result
             so far; None where no row is known.
     """
-    result = begun
-    unknown_rows = [row for row in rows if not begun.known_rows[row]]
+    result = start_result
+    unknown_rows = [row for row in rows if not start_result.known_rows[row]]
     total = sum(map(cost, rows))
     done = total - sum(map(cost, unknown_rows))
 

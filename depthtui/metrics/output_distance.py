@@ -41,8 +41,10 @@ class OutputDistance:
             clean = self._probabilities(slice(first + part.start, first + part.stop))
             rows = max(1, size // (part.stop - part.start))
             for row in range(0, batch, rows):
-                moved = self._unembedding.logits(changed[row : row + rows, part]).softmax(dim=-1)
-                far = torch.linalg.vector_norm(moved.sub_(clean), dim=-1)
+                probabilities = self._unembedding.logits(changed[row : row + rows, part]).softmax(
+                    dim=-1
+                )
+                far = torch.linalg.vector_norm(probabilities.sub_(clean), dim=-1)
                 distances[row : row + rows, part] = far.to("cpu")
         return distances
 

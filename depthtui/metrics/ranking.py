@@ -47,18 +47,18 @@ class Ranked:
 ALL_TOKENS = slice(0, None)
 
 
-def usefulness(measured: Ranked, tokens: slice = ALL_TOKENS) -> np.ndarray:
+def usefulness(ranking: Ranked, tokens: slice = ALL_TOKENS) -> np.ndarray:
     """The value that ranks each layer, `[L]`: the mean over the tokens that count.
 
     NaN where no token is left.
     """
-    useful = measured.useful[:, tokens]
+    useful = ranking.useful[:, tokens]
     return token_mean(useful) if useful.shape[1] else np.full(len(useful), np.nan)
 
 
-def least_useful(measured: Ranked, n: int, tokens: slice = ALL_TOKENS) -> list[int]:
+def least_useful(ranking: Ranked, n: int, tokens: slice = ALL_TOKENS) -> list[int]:
     """The n known layers that would be missed least, the least useful first."""
-    return lowest(usefulness(measured, tokens), n)
+    return lowest(usefulness(ranking, tokens), n)
 
 
 def lowest(values: np.ndarray, n: int) -> list[int]:

@@ -119,7 +119,7 @@ class FakeEraser:
         self.known = effects
         self.asked: list[Place] = []
 
-    def together(self, n_depths: int, waiting: Sequence[int]) -> int:
+    def tokens_at_once(self, n_depths: int, waiting: Sequence[int]) -> int:
         return min(3, len(waiting))
 
     def at_once(self, count: int, first: int) -> int:

@@ -49,13 +49,13 @@ class LastTurn(Rule):
 
     def _turned_at(self, curve: np.ndarray, layer: int, level: float) -> Variant:
         """The turn at another level than zero, and the value that decides it."""
-        moved = last_turns(curve - level)
-        last = layer if np.isnan(moved) else max(layer, int(moved))
+        turn = last_turns(curve - level)
+        last = layer if np.isnan(turn) else max(layer, int(turn))
         pair = [place for place in (last, last + 1) if place < len(curve)]
-        swayed = [place for place in pair if (curve[place] < 0) != (curve[place] < level)]
-        place = min(swayed or [layer], key=lambda place: abs(curve[place]))
+        swayed_places = [place for place in pair if (curve[place] < 0) != (curve[place] < level)]
+        place = min(swayed_places or [layer], key=lambda place: abs(curve[place]))
         reason = f"it depends on a {self.curve_title} of {curve[place]:.2g} at layer {place}"
-        return Variant(None if np.isnan(moved) else int(moved) + 1, reason, len(reason))
+        return Variant(None if np.isnan(turn) else int(turn) + 1, reason, len(reason))
 
     def _why_none(self, curve: np.ndarray) -> str:
         return f"{self.noun} never turns from negative to positive"

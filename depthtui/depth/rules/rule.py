@@ -306,14 +306,14 @@ class Rule:
 
     def _moved(self, curve: np.ndarray, layer: int, threshold: float, share: float) -> Variant:
         """The variant with a moved threshold."""
-        scale, moved = self._scale(curve), self._layers(curve, share * threshold)
+        scale, layer_there = self._scale(curve), self._layers(curve, share * threshold)
         at_layer = f"{self.title} is {curve[layer]:.3g} at layer {layer}"
         here = f"{at_layer} beside a threshold of {threshold * scale:.3g}"
         level = f"{share * threshold * scale:.3g}"
         side = f"{self._side} {level}"
-        if np.isnan(moved):
+        if np.isnan(layer_there):
             return Variant(len(curve) - 1, f"{here}, and never {side}", len(at_layer))
-        other = int(moved)
+        other = int(layer_there)
         if other < layer:
             fifth = f"a fifth {'higher' if share > 1 else 'lower'}"
             at_layer = f"with a threshold {fifth} ({level}) it is layer {other}"

@@ -220,8 +220,8 @@ def _pool(reduced: Sequence[ReducedAblation], pooled: Pooled) -> ReducedAblation
 
 def _work(result: RunResult) -> float:
     reads = len(measured_layers(result)) + 1
-    together = 1 + head(result) if result.settings.skip_part == "layer" else 0
-    return layer_calls(result) / result.model.n_layers + reads * head(result) + together
+    last_run = 1 + head(result) if result.settings.skip_part == "layer" else 0
+    return layer_calls(result) / result.model.n_layers + reads * head(result) + last_run
 
 
 def _summary(ablation: ReducedAblation, pooled: Pooled) -> dict[str, Any]:
@@ -260,8 +260,8 @@ def _findings(ablation: ReducedAblation, pooled: Pooled) -> list[Finding]:
     words = left_out_words(ablation.part, ablation.chosen, pooled.n_layers, pooled.stand_in)
 
     def remark(values: Sequence[float]) -> str:
-        gained = ", ".join(f"{value:+.3g}" for value in values)
-        return f"loss {gained} nats{words}"
+        loss_changes = ", ".join(f"{value:+.3g}" for value in values)
+        return f"loss {loss_changes} nats{words}"
 
     lines = useful_layers(ablation.loss_change, remark)
     if ablation.output is not None:
@@ -299,11 +299,11 @@ def _output_findings(
         )
 
 
-def _left_out(together: np.ndarray) -> str:
+def _left_out(shares: np.ndarray) -> str:
     """The layers left out together, in words; each of several prompts may have its own."""
-    if not set(together) <= {0, 1}:
+    if not set(shares) <= {0, 1}:
         return "each prompt's own"
-    layers = np.flatnonzero(together).tolist()
+    layers = np.flatnonzero(shares).tolist()
     return f"layer{'s' * (len(layers) > 1)} {numbers_text(layers)}"
 
 
@@ -353,10 +353,11 @@ def _evidence(ablation: ReducedAblation, pooled: Pooled) -> list[Evidence]:
         return [COUNT_MEASURE.unknown(words)]
     changing, variants = output.changing, []
     for share in (1 - FIFTH, 1 + FIFTH):
-        moved = max(share * CHANGED, 2 * output.noise)
-        other = int((output.kl >= moved).sum())
+        threshold = max(share * CHANGED, 2 * output.noise)
+        other = int((output.kl >= threshold).sum())
         reason = (
-            f"{len(changing)} change it by {output.bar:.2g} nats or more, {other} by {moved:.2g}"
+            f"{len(changing)} change it by {output.bar:.2g} nats or more, "
+            f"{other} by {threshold:.2g}"
         )
         variants.append(Variant(other, reason))
     curve = evidence_curve(output.kl, output.bar, f"KL ≥ {output.bar:.2g} nats")

@@ -78,12 +78,12 @@ def ablation_loss(
             result.fill_outputs(group, changes.kl.numpy(), changes.kept.numpy())
             return result
 
-        begun = partial
-        if begun is None:
-            begun = Ablation.unknown(count, replay.n_tokens, part=part, chosen=tuple(chosen))
-            begun.loss[:] = change.losses.numpy()
+        start_result = partial
+        if start_result is None:
+            start_result = Ablation.unknown(count, replay.n_tokens, part=part, chosen=tuple(chosen))
+            start_result.loss[:] = change.losses.numpy()
         result = fill_rows(
-            begun,
+            start_result,
             list(chosen) or range(count),
             lambda layer: count - 1 - layer,
             layers_at_once,

@@ -110,8 +110,8 @@ def _summary(change: ReducedAdapterChange, pooled: Pooled) -> dict[str, Any]:
 
 def _findings(change: ReducedAdapterChange, pooled: Pooled) -> Iterator[Finding]:
     if change.first is None:
-        moved = float(change.stream[-1])
-        words = "no layer" if moved <= FLOOR else "no layer, but the embedding"
+        distance = float(change.stream[-1])
+        words = "no layer" if distance <= FLOOR else "no layer, but the embedding"
         yield Finding("Changed by the adapter", words, "")
     else:
         where = "those before it do as the base's" if change.first[0] else ""

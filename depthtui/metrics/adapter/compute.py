@@ -90,10 +90,10 @@ def _share(adapted: Tensor, base: Tensor, stream: Tensor) -> np.ndarray:
     size = at_once(len(stream), PART_BYTES, 4 * stream.shape[-1])
     parts = []
     for tokens in slices(len(stream), size):
-        ours, theirs, there = (
+        ours, theirs, reference = (
             states[tokens].to(stream.device).float() for states in (adapted, base, stream)
         )
-        length = torch.linalg.vector_norm(there, dim=-1).clamp(min=NORM_FLOOR)
+        length = torch.linalg.vector_norm(reference, dim=-1).clamp(min=NORM_FLOOR)
         parts.append(torch.linalg.vector_norm(ours - theirs, dim=-1) / length)
     return torch.cat(parts).cpu().numpy()
 

@@ -276,13 +276,13 @@ def _evidence(answers: ReducedAnswers, pooled: Pooled) -> Evidence:
         return COUNT_MEASURE.unknown("the model answers none of these prompts rightly")
     if answers.progress_words:
         return COUNT_MEASURE.unknown(answers.progress_words)
-    lost, counts = answers.is_lost[answers.clean_right], answers.needed_counts
+    is_lost, counts = answers.is_lost[answers.clean_right], answers.needed_counts
     count = rounded_count(counts.mean())
     variants = _other_prompts(counts)
-    changing = (lost | answers.is_changed[answers.clean_right]).sum(axis=1).mean()
+    changing = (is_lost | answers.is_changed[answers.clean_right]).sum(axis=1).mean()
     more = f"without {rounded_count(changing)} layers its text changes, without {count} it is wrong"
     variants.append(Variant(rounded_count(changing), more))
-    share = lost.mean(axis=0)
+    share = is_lost.mean(axis=0)
     most = np.argsort(-share, kind="stable")[:count]
     least = float(share[most].min(initial=1.0))
     curve = evidence_curve(share, least, f"≥ {least:.0%} of answers lost")

@@ -68,9 +68,9 @@ def _is_right(context: Context, answer: np.ndarray) -> bool:
     return same_answer([texts[token] for token in answer.tolist()], answer_texts)
 
 
-def same_answer(written: Sequence[str], answer: Sequence[str]) -> bool:
+def same_answer(written_texts: Sequence[str], answer: Sequence[str]) -> bool:
     """Whether two texts, given as tokens' texts, are equal but for white space around them."""
-    ours, theirs = (_bytes(texts) for texts in (written, answer))
+    ours, theirs = (_bytes(texts) for texts in (written_texts, answer))
     return ours.strip() == theirs.strip()
 
 

@@ -124,13 +124,13 @@ class ContextCurve(MeanLoss):
         if count is None:
             return COUNT_MEASURE.unknown(self.progress_words or self._too_little)
         variants = []
-        for moved in (-FIFTH, FIFTH):
-            other = self._depth(self.threshold * (1 + moved))
+        for change in (-FIFTH, FIFTH):
+            other = self._depth(self.threshold * (1 + change))
             # The last depth whose loss is too high for only one of the two thresholds.
-            beside = max(other, count) - 1
+            last_depth = max(other, count) - 1
             reason = (
-                f"the loss at depth {beside} is {self.loss[beside]:.2g} nats beside a threshold "
-                f"of {self.threshold:.2g}"
+                f"the loss at depth {last_depth} is {self.loss[last_depth]:.2g} nats beside a "
+                f"threshold of {self.threshold:.2g}"
             )
             variants.append(Variant(other, reason))
         if self.tokens == 1:

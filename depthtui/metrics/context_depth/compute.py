@@ -78,20 +78,22 @@ def context_depth(
                 ran(len(rows.before))
                 if layer in group:
                     rows.join(layer)
-            moved = losses([after, *rows.before], rows.ends()) - clean
-            return result.filled(group, moved.numpy())
+            changes = losses([after, *rows.before], rows.ends()) - clean
+            return result.filled(group, changes.numpy())
 
-        begun = partial
-        if begun is None:
-            begun = ContextDepth.unknown(count, replay.n_tokens, start=start)
+        start_result = partial
+        if start_result is None:
+            start_result = ContextDepth.unknown(count, replay.n_tokens, start=start)
             # The last layer's output at a token is not read by later tokens.
-            begun.loss_change[count - 1 :, begun.columns] = (torch.stack(last) - clean).numpy()
+            start_result.loss_change[count - 1 :, start_result.columns] = (
+                torch.stack(last) - clean
+            ).numpy()
             alone = torch.cat([replay.ids[:1], replay.ids[start:]])
-            apart = token_losses(unembedding, replay.last_states(alone)[None], alone)[0]
-            begun.without_context[begun.columns] = (apart - clean).numpy()
-            begun.unchanged[begun.columns] = 0.0
+            losses_alone = token_losses(unembedding, replay.last_states(alone)[None], alone)[0]
+            start_result.without_context[start_result.columns] = (losses_alone - clean).numpy()
+            start_result.unchanged[start_result.columns] = 0.0
         return fill_rows(
-            begun,
+            start_result,
             range(count - 1),
             lambda depth: count - 1 - depth,
             layers_at_once,
@@ -146,8 +148,8 @@ class _Rows:
             past = replay.keys_values_of(layer, before)
             self._later = replay.run_layer(layer, self._later, start, past)
         else:
-            whole = torch.cat([before, self._later.to(before.device)], dim=1)
-            self._later = replay.run_layer(layer, whole)[:, start:]
+            all_rows = torch.cat([before, self._later.to(before.device)], dim=1)
+            self._later = replay.run_layer(layer, all_rows)[:, start:]
 
     def _left_out(self, layer: int, before: Tensor) -> Tensor:
         clean = self._replay.states[layer + 1][: self._start]

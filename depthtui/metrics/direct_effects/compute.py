@@ -94,6 +94,6 @@ def _unread(replay: Replay, skipped: Sequence[Tensor], source: int, reader: int)
     """The input of `reader` minus the write of `source`, `[T, d]`."""
     # In float32: a difference of 16-bit residuals has more digits than the residuals.
     after = replay.residual[source + 1].float()
-    written = after - skipped[source].float().to(after.device)
+    update = after - skipped[source].float().to(after.device)
     clean = replay.residual[reader]
-    return (clean.float() - written.to(clean.device)).to(clean.dtype)
+    return (clean.float() - update.to(clean.device)).to(clean.dtype)

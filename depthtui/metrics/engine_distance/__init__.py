@@ -66,8 +66,8 @@ class ReducedEngineDistance(Reduced):
 def _reduce(result: EngineDistance, run: RunResult, tokens: slice) -> ReducedEngineDistance | None:
     distances = result.own[:, tokens]
     # NaN counts as a difference: it is not rounding.
-    apart = token_mean(~(distances <= result.floor)) if distances.size else None
-    return ReducedEngineDistance.over(result, run, tokens, apart=apart)
+    share_apart = token_mean(~(distances <= result.floor)) if distances.size else None
+    return ReducedEngineDistance.over(result, run, tokens, apart=share_apart)
 
 
 def _summary(distance: ReducedEngineDistance, pooled: Pooled) -> dict[str, Any]:

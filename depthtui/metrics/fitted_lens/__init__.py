@@ -65,14 +65,14 @@ def _per_layer(short: str, value: ReducedFittedLens) -> list[LayerValues]:
 
 
 def _measures(kind: type[FittedLens], title: str) -> tuple[Measure, ...]:
-    *beside, says_final = lens_measures(kind, title, f"{kind.kind}_")
+    *measures, says_final = lens_measures(kind, title, f"{kind.kind}_")
     divergence = divergence_measure(
         kind,
         f"{kind.kind}_divergence",
         f"{title} settling",
         "0 where the lens is the output, 0.69 where they share nothing.",
     )
-    return (*beside, divergence, says_final)
+    return (*measures, divergence, says_final)
 
 
 def _memory(sizes: Sizes) -> MemoryNeed:

@@ -33,19 +33,19 @@ def _read(kind: type[Fitted], context: Context, _partial: object) -> Fitted:
         lens.put(first, LogitLens(**arrays), from_token)
 
     checkpoint = context.checkpoint
-    beside = Divergence(len(residuals), len(ids), checkpoint)
-    read_lens(context.unembedding, residuals, ids, top_k, put_rows, checkpoint, beside.add)
-    apart = beside.value.divergence
+    reducer = Divergence(len(residuals), len(ids), checkpoint)
+    read_lens(context.unembedding, residuals, ids, top_k, put_rows, checkpoint, reducer.add)
+    divergence = reducer.value.divergence
     unread_depths = [depth for depth in range(maps.n_layers) if maps.at(depth) is None]
     _check_finite(lens.kl, maps.n_layers, unread_depths, kind.kind)
     lens.forget(unread_depths)
-    apart[unread_depths] = np.nan
+    divergence[unread_depths] = np.nan
     arrays: dict[str, Any] = {name: getattr(lens, name) for name in LogitLens.shapes()}
-    arrays["divergence"] = apart
-    listed = np.unique(lens.top_ids).tolist()
+    arrays["divergence"] = divergence
+    ids_listed = np.unique(lens.top_ids).tolist()
     return kind(
         **arrays,
-        vocabulary=context.texts(id_ for id_ in listed if id_ >= 0),
+        vocabulary=context.texts(id_ for id_ in ids_listed if id_ >= 0),
         held_out_kl=maps.held_out_kl,
         logit_held_out_kl=maps.logit_held_out_kl,
         fit=maps.fit,

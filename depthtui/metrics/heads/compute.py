@@ -119,9 +119,9 @@ class _Layer:
         except DepthError as error:
             self._note(error)
             return
-        own = own_sinks(weights, call.before.dtype)
-        entropy = torch.special.entr(weights).sum(dim=-1) + torch.special.entr(own)
-        self._keep("sink", weights[..., 0] + own)
+        sinks = own_sinks(weights, call.before.dtype)
+        entropy = torch.special.entr(weights).sum(dim=-1) + torch.special.entr(sinks)
+        self._keep("sink", weights[..., 0] + sinks)
         self._keep("entropy", entropy)
         del weights
         self._add_writes(call, part)
@@ -156,13 +156,15 @@ class _Layer:
         """A copy of a result with this layer."""
         tokens = len(result.token_ids)
         arrays = {name: torch.cat(rows, dim=1) for name, rows in self._rows.items()}
-        whole = {name: rows for name, rows in arrays.items() if rows.shape[1] == tokens}
-        if whole:
-            device = next(iter(whole.values())).device
+        complete_arrays = {name: rows for name, rows in arrays.items() if rows.shape[1] == tokens}
+        if complete_arrays:
+            device = next(iter(complete_arrays.values())).device
             # One transfer for all arrays: one for each would make a GPU wait.
-            values = torch.stack([rows.to(device) for rows in whole.values()]).cpu().numpy()
+            values = (
+                torch.stack([rows.to(device) for rows in complete_arrays.values()]).cpu().numpy()
+            )
             result = result.widened("H", values.shape[1])
-            for name, rows in zip(whole, values, strict=True):
+            for name, rows in zip(complete_arrays, values, strict=True):
                 getattr(result, name)[self.layer, : len(rows)] = rows
         else:
             result = result.copied()

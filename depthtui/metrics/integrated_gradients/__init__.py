@@ -85,8 +85,8 @@ class ReducedGradients(Reduced):
 
 
 def _reduce(result: IntegratedGradients, run: RunResult, tokens: slice) -> ReducedGradients:
-    missed = np.isfinite(result.completeness_error) & ~result.reached.astype(bool)
-    return ReducedGradients.of(result, tokens=len(run.tokens), missed=int(missed.sum()))
+    is_missed = np.isfinite(result.completeness_error) & ~result.reached.astype(bool)
+    return ReducedGradients.of(result, tokens=len(run.tokens), missed=int(is_missed.sum()))
 
 
 def _summary(reduced: Sequence[ReducedGradients], pooled: Pooled) -> list[Any]:
@@ -100,10 +100,10 @@ def _findings(reduced: Sequence[ReducedGradients], pooled: Pooled) -> list[Findi
     errors = np.array([gradients.completeness_error for gradients in reduced])
     if not np.isfinite(errors).any():
         return []
-    missed = sum(gradients.missed for gradients in reduced)
+    n_missed = sum(gradients.missed for gradients in reduced)
     remark = f"wanted {reduced[0].tolerance:.3g}"
-    if missed:
-        remark += f"; missed in {missed} layer{'' if missed == 1 else 's'}"
+    if n_missed:
+        remark += f"; missed in {n_missed} layer{'' if n_missed == 1 else 's'}"
     remark += left_out_words("layer", reduced[0].chosen, pooled.n_layers)
     floor = max(gradients.floor for gradients in reduced)
     return [

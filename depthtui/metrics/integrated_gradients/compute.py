@@ -154,20 +154,20 @@ class _Path:
         self._base = actual.float().mean(dim=0, keepdim=True)
         # The last token predicts no token of the answer, so f does not depend on it.
         self._delta = (actual.float() - self._base)[: replay.end_for(replay.n_tokens - 1)]
-        above = replay.layers[layer + 1 :]
+        later_layers = replay.layers[layer + 1 :]
         head = (*unembedding.norm, unembedding.head)
         # Rounding to 16 bits is larger than the error allowed for the attributions.
-        self._widens = can_widen((*above, *head))
+        self._widens = can_widen((*later_layers, *head))
         self._dtype = torch.float32 if self._widens else actual.dtype
-        if self._widens and above:
+        if self._widens and later_layers:
             # Replay must record how the layers are called before they are changed.
             with torch.no_grad():
                 replay.run_layer(layer + 1, actual[None, : len(self._delta)])
         self.narrowest = max(_NARROWEST, torch.finfo(self._dtype).eps)
         tokens = min(most_tokens or replay.tokens_at_once, replay.tokens_at_once // 2)
-        self._saves = self._widens or tokens < len(self._delta) or _moves(above)
+        self._saves = self._widens or tokens < len(self._delta) or _moves(later_layers)
         if self._saves:
-            tokens = min(tokens * _block_share(len(above)), replay.tokens_at_once // 2)
+            tokens = min(tokens * _block_share(len(later_layers)), replay.tokens_at_once // 2)
         self._reads = slice(answer_start - 1, replay.n_tokens - 1)
         self._targets = replay.ids[answer_start:]
         row = unembedding.vocab_size * _BYTES_OF_A_LOGIT
@@ -316,9 +316,9 @@ def _middles(
     Gaps that are too narrow to be halved are left out.
     """
     order = np.argsort(errors)
-    missed = np.sqrt(np.cumsum(errors[order] ** 2))
+    errors_left = np.sqrt(np.cumsum(errors[order] ** 2))
     # Where no gap has a large error but the errors add up, the worst one is halved all the same.
-    chosen = order[min(np.searchsorted(missed, allowed, "right"), len(order) - 1) :]
+    chosen = order[min(np.searchsorted(errors_left, allowed, "right"), len(order) - 1) :]
     ends = [(places[gap], places[gap + 1]) for gap in chosen]
     return [(start + end) / 2 for start, end in ends if end - start > narrowest]
 

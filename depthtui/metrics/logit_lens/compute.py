@@ -169,8 +169,8 @@ def _put(rows: LensValues[Tensor], tokens: slice, values: LensValues[Tensor]) ->
         value, place = getattr(values, name), target[:, tokens]
         if target.dim() == 3:
             # No more tokens can be listed than the vocabulary has.
-            listed = min(target.shape[-1], value.shape[-1])
-            place, value = place[..., :listed], value[..., :listed]
+            n_listed = min(target.shape[-1], value.shape[-1])
+            place, value = place[..., :n_listed], value[..., :n_listed]
         place.copy_(value)
 
 
@@ -231,8 +231,8 @@ class _LensReader:
         if output is not None:
             values = reading.values
             # Until here the mean of the log-ratio of unnormalised probabilities under p_l.
-            apart = output.logits.log_normaliser[:, part] - reading.logits.log_normaliser
-            values.kl = (values.kl + apart).clamp(min=0.0)
+            difference = output.logits.log_normaliser[:, part] - reading.logits.log_normaliser
+            values.kl = (values.kl + difference).clamp(min=0.0)
             mine = values.top_ids[..., :OVERLAP_K, None]
             final = output.values.top_ids[:, part, None, :OVERLAP_K]
             shared = (mine == final).any(dim=-1).sum(dim=-1)
@@ -284,8 +284,8 @@ class _LensReader:
             top_probabilities=by_depth((top_logits - log_normaliser[:, None]).exp()),
             next_log_probability=by_depth(next_logits - log_normaliser),
         )
-        whole = Logits(*map(by_depth, (normalised.values, normalised.shift, normalised.total)))
-        return _Reading(whole, values)
+        all_logits = Logits(*map(by_depth, (normalised.values, normalised.shift, normalised.total)))
+        return _Reading(all_logits, values)
 
     def _fill(
         self, block: Tensor, normed: Tensor, unfinished: Tensor | None, columns: slice

@@ -104,8 +104,12 @@ def _agrees(candidate: AddColumns, device: torch.device) -> bool:
     """Whether the candidate gives the same sums but for rounding, and the same maxima."""
     for logits, reference in _samples(device):
         vocab = logits.shape[1]
-        whole = torch.nn.functional.pad(logits, (0, padded(vocab) - vocab), value=-torch.inf)
-        sums, expected = (_sums(add, whole, reference, vocab) for add in (candidate, add_columns))
+        padded_logits = torch.nn.functional.pad(
+            logits, (0, padded(vocab) - vocab), value=-torch.inf
+        )
+        sums, expected = (
+            _sums(add, padded_logits, reference, vocab) for add in (candidate, add_columns)
+        )
         for name, value in vars(expected).items():
             tolerance = 0.0 if name in ("shift", "maxima") else _TOLERANCE
             if not torch.allclose(getattr(sums, name), value, rtol=tolerance, atol=0.0):

@@ -49,11 +49,11 @@ def read_token(
         if final is None:
             final, chosen = log_p[-1].clone(), choose(log_p[-1])
         readings.append(_read(log_p, final, chosen, top_k))
-    joined = {
+    values = {
         name: torch.cat([vars(reading)[name] for reading in readings[::-1]]).to("cpu")
         for name in vars(readings[0])
     }
-    reading = TokenReading(**joined)
+    reading = TokenReading(**values)
     reading.kl[-1], reading.divergence[-1] = 0.0, 0.0
     return chosen, reading
 

@@ -41,13 +41,13 @@ def neighbours(
             last = residuals[-1][tokens].to("cpu").double()
             here, before = residuals[0][tokens].to("cpu").double(), None
             for depth in range(n_layers):
-                turned = torch.cosine_similarity(here, last, dim=-1).clamp(-1, 1)
-                angle[depth, tokens] = (turned.arccos() / math.pi).float()
+                cosines = torch.cosine_similarity(here, last, dim=-1).clamp(-1, 1)
+                angle[depth, tokens] = (cosines.arccos() / math.pi).float()
                 after = residuals[depth + 1][tokens].to("cpu").double()
                 start = read[depth][tokens].to("cpu").double() if depth in read else here
                 update = after - start
                 if before is not None:
-                    turned = torch.cosine_similarity(before, update, dim=-1, eps=1e-30)
-                    cosine[depth - 1, tokens] = turned.float()
+                    cosines = torch.cosine_similarity(before, update, dim=-1, eps=1e-30)
+                    cosine[depth - 1, tokens] = cosines.float()
                 here, before = after, update
     return Neighbours(cosine.numpy(), angle.numpy())

@@ -95,8 +95,8 @@ class ReducedOrder(MeanLoss):
 
         The step of such a pair is its first layer.
         """
-        beside = [place + 1 for place in pairs_side_by_side(self.costs, threshold)]
-        return np.delete(self.writing, beside)
+        joined_places = [place + 1 for place in pairs_side_by_side(self.costs, threshold)]
+        return np.delete(self.writing, joined_places)
 
     @property
     def depth(self) -> int | None:
@@ -113,11 +113,11 @@ def pairs_side_by_side(parallel: np.ndarray, threshold: float = FELT) -> list[in
         parallel: `[L-1]`, the cost of each pair side by side.
         threshold: the cost that a pair must stay below.
     """
-    taken: list[int] = []
+    pairs: list[int] = []
     for layer in np.flatnonzero(parallel < threshold).tolist():
-        if not taken or layer > taken[-1] + 1:
-            taken.append(layer)
-    return taken
+        if not pairs or layer > pairs[-1] + 1:
+            pairs.append(layer)
+    return pairs
 
 
 def step_counts(costs: np.ndarray, layers: int) -> np.ndarray:
@@ -146,10 +146,14 @@ def _depth_line(order: ReducedOrder, n_layers: int) -> Finding:
     title = "Sequential depth"
     if order.progress_words:
         return Finding(title, "–", order.progress_words)
-    taken = pairs_side_by_side(order.costs)
-    pairs = f"{len(taken)} pairs of layers" if len(taken) != 1 else "1 pair of layers"
-    cost = f"each less than {FELT:g} nats" if taken else f"none less than {FELT:g} nats"
-    remark = f"{pairs} could run side by side, {cost}" if taken else f"no pair side by side: {cost}"
+    joined_pairs = pairs_side_by_side(order.costs)
+    pairs = f"{len(joined_pairs)} pairs of layers" if len(joined_pairs) != 1 else "1 pair of layers"
+    cost = f"each less than {FELT:g} nats" if joined_pairs else f"none less than {FELT:g} nats"
+    remark = (
+        f"{pairs} could run side by side, {cost}"
+        if joined_pairs
+        else f"no pair side by side: {cost}"
+    )
     idle = len(order.idle)
     write = "1 layer writes nothing and is" if idle == 1 else f"{idle} layers write nothing and are"
     remark += f"; {write} no step" * bool(idle)
@@ -195,8 +199,8 @@ def _depth_evidence(order: ReducedOrder, n_layers: int, interval: CountInterval 
     """
     costs, steps = order.costs, order.steps()
     least, most = FELT * (1 - FIFTH), FELT * (1 + FIFTH)
-    between = int(((costs >= least) & (costs < most)).sum())
-    pairs = "1 pair of layers costs" if between == 1 else f"{between} pairs of layers cost"
+    n_between = int(((costs >= least) & (costs < most)).sum())
+    pairs = "1 pair of layers costs" if n_between == 1 else f"{n_between} pairs of layers cost"
     reason = f"{pairs} between {least:.2g} and {most:.2g} nats side by side"
     variants = [Variant(len(order.steps(allowed_cost)), reason) for allowed_cost in (most, least)]
     # A pair's cost is drawn at its second layer, which may run beside the first.

@@ -64,18 +64,20 @@ def order(
                 else:
                     rows = replay.run_layer(layer, rows)
                     ran(len(rows) - 1)
-            moved = token_losses(unembedding, rows, replay.ids) - clean
-            return result.filled(group, moved.numpy())
+            changes = token_losses(unembedding, rows, replay.ids) - clean
+            return result.filled(group, changes.numpy())
 
-        begun = partial
-        if begun is None:
+        start_result = partial
+        if start_result is None:
             idle = np.setdiff1d(np.arange(count), writing)
-            begun = Order.unknown(count, replay.n_tokens, idle=tuple(idle.tolist()))
+            start_result = Order.unknown(count, replay.n_tokens, idle=tuple(idle.tolist()))
             unpaired = np.setdiff1d(np.arange(count - 1), list(firsts.values()))
-            begun.parallel[unpaired] = begun.swapped[unpaired] = begun.unchanged[:] = 0.0
+            start_result.parallel[unpaired] = start_result.swapped[
+                unpaired
+            ] = start_result.unchanged[:] = 0.0
         seconds = {first: second for second, first in firsts.items()}
         return fill_rows(
-            begun,
+            start_result,
             list(seconds),
             # Two layers for the pair, and the layers behind it for each of its two runs.
             lambda first: 2 * (count - seconds[first]),

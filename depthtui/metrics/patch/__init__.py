@@ -115,14 +115,14 @@ def rows_of(part: str, n_layers: int) -> int:
 
 def _stretches(at: Sequence[int], texts: Sequence[str]) -> str:
     """Neighbouring tokens joined, each stretch in quotes."""
-    joined: list[str] = []
+    stretches: list[str] = []
     for number, (place, text) in enumerate(zip(at, texts, strict=True)):
         if number and at[number - 1] == place - 1:
-            joined[-1] += text
+            stretches[-1] += text
         else:
-            joined.append(text)
-    named = [f"'{printable_line(text[:_LONGEST_TEXT])}'" for text in joined[:_MOST_TOKENS]]
-    return ", ".join([*named, *["…"] * (len(joined) > _MOST_TOKENS)])
+            stretches.append(text)
+    quoted = [f"'{printable_line(text[:_LONGEST_TEXT])}'" for text in stretches[:_MOST_TOKENS]]
+    return ", ".join([*quoted, *["…"] * (len(stretches) > _MOST_TOKENS)])
 
 
 def sentence(part: str, where: str, differing: np.ndarray, last_token: np.ndarray) -> str:
@@ -194,19 +194,19 @@ def pair_of(result: RunResult) -> PatchPair | str:
     """
     assert result.source is not None
     ids, source, start = result.tokens.ids, result.source.ids, result.answer_start
-    whole = len(ids)
+    length = len(ids)
     if not start:
         return "the answer begins at the first token, so nothing predicts it"
     begins_alike = result.source.answer_start == start < len(source)
-    if start < whole and (len(source) == whole or begins_alike):
-        end = min(whole, len(source))
-        apart = start + np.flatnonzero(ids[start:end] != source[start:end])
-        if not len(apart):
+    if start < length and (len(source) == length or begins_alike):
+        end = min(length, len(source))
+        differing_tokens = start + np.flatnonzero(ids[start:end] != source[start:end])
+        if not len(differing_tokens):
             return f"{DO_NOT_PART}: both have the same answer"
-        place = int(apart[0]) - 1
+        place = int(differing_tokens[0]) - 1
         answers: tuple[int | None, int | None] = int(source[place + 1]), int(ids[place + 1])
     elif len(source) == start:
-        place, answers = start - 1, (None, int(ids[start]) if start < whole else None)
+        place, answers = start - 1, (None, int(ids[start]) if start < length else None)
     else:
         return _lengths(result)
     differing = np.flatnonzero(ids[: place + 1] != source[: place + 1])
@@ -223,15 +223,15 @@ def _lengths(result: RunResult) -> str:
     if result.answer_start < len(tokens):
         lengths += f", {result.answer_start} without its answer"
     fewest = min(len(source), len(tokens))
-    apart = np.flatnonzero(source.ids[:fewest] != tokens.ids[:fewest])
-    first = int(apart[0]) if len(apart) else fewest
-    beside = [
+    differing = np.flatnonzero(source.ids[:fewest] != tokens.ids[:fewest])
+    first = int(differing[0]) if len(differing) else fewest
+    excerpts = [
         f"'{printable_line(''.join(prompt.texts[first : first + 3])[:_LONGEST_TEXT])}'"
         for prompt in (source, tokens)
     ]
     return (
         f"the source has {len(source)} tokens and the prompt {lengths}: they differ from token "
-        f"{first} on, {beside[0]} and {beside[1]}; choose words of as many tokens"
+        f"{first} on, {excerpts[0]} and {excerpts[1]}; choose words of as many tokens"
     )
 
 
@@ -326,8 +326,8 @@ def _evidence(patch: ReducedPatch, pooled: Pooled) -> list[Evidence]:
     if not np.isfinite(shares).all():
         return [COUNT_MEASURE.unknown(progress_words(np.isfinite(shares[1:]), "depths"))]
     variants = []
-    for moved in (-FIFTH, FIFTH):
-        share = HALF * (1 + moved)
+    for change in (-FIFTH, FIFTH):
+        share = HALF * (1 + change)
         depth = int(_since(shares[None], share)[0])
         variants.append(Variant(depth, f"the last token has {share:.0%} of it from {depth} on"))
     evidence = COUNT_MEASURE.evidence(

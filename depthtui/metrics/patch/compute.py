@@ -162,12 +162,12 @@ class Patching:
 
     def check_parts(self) -> None:
         """Raise `DepthError` where the two margins do not differ."""
-        apart = abs(self.margins[0] - self.margins[1])
+        difference = abs(self.margins[0] - self.margins[1])
         if self.answers[0] == self.answers[1]:
             raise DepthError(f"{DO_NOT_PART}: the model answers both alike")
-        if not apart >= LEAST_MARGIN:
+        if not difference >= LEAST_MARGIN:
             raise DepthError(
-                f"{DO_NOT_PART}: between their answers the margin moves by {apart:.2g} nats"
+                f"{DO_NOT_PART}: between their answers the margin moves by {difference:.2g} nats"
             )
 
     def work(self, tokens: Sequence[int]) -> int:
@@ -184,12 +184,12 @@ class Patching:
             DepthError: rounding alone gives all of the margin.
         """
         of_source, of_target = self.margins
-        apart = of_source - of_target
+        difference = of_source - of_target
         margins, unchanged = self.patched(tokens)
-        floor = float(np.abs((unchanged - of_target) / apart).max())
+        floor = float(np.abs((unchanged - of_target) / difference).max())
         if not floor < 1:
             raise DepthError(f"{DO_NOT_PART}: rounding alone moves the margin as far")
-        return ((margins - of_target) / apart).astype(np.float32), floor
+        return ((margins - of_target) / difference).astype(np.float32), floor
 
     def patched(self, tokens: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """The margins with some tokens put in together, by depth, and those with nothing put in.

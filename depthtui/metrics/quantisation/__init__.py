@@ -189,10 +189,10 @@ def counts_to_half(kl: np.ndarray) -> np.ndarray:
     0 where no layer has a cost; unknown layers count as having none.
     """
     falling = -np.sort(-np.nan_to_num(kl), axis=1)
-    reached = np.cumsum(falling, axis=1)
-    total = reached[:, -1:]
+    sums = np.cumsum(falling, axis=1)
+    total = sums[:, -1:]
     # A sum in another order may fall short of half by rounding.
-    counts = (reached < HALF * total * (1 - 1e-9)).sum(axis=1) + 1
+    counts = (sums < HALF * total * (1 - 1e-9)).sum(axis=1) + 1
     return np.where(total[:, 0] > 0, counts, 0)
 
 
@@ -252,8 +252,8 @@ def _findings(quantisation: ReducedQuantisation, pooled: Pooled) -> Iterator[Fin
         )
     if np.isfinite(quantisation.kl_4).any():
         yield _keep_high_line(quantisation, pooled)
-    if whole := quantisation.whole_rows.sum():
-        share = whole / (whole + quantisation.weights.sum())
+    if n_unrounded := quantisation.whole_rows.sum():
+        share = n_unrounded / (n_unrounded + quantisation.weights.sum())
         yield Finding(
             "Weights that are not rounded",
             f"{share:.0%}",

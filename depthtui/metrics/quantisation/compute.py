@@ -80,13 +80,13 @@ def quantisation(
             filled.fill_outputs(group, changes.kl.numpy())
             return filled
 
-        begun = partial
-        if begun is None:
-            begun = Quantisation.unknown(count, replay.n_tokens, chosen=tuple(chosen))
-            begun.loss[:] = runs.losses.numpy()
-            begun.weights[:], begun.whole_rows[:] = _counts(replay)
+        start_result = partial
+        if start_result is None:
+            start_result = Quantisation.unknown(count, replay.n_tokens, chosen=tuple(chosen))
+            start_result.loss[:] = runs.losses.numpy()
+            start_result.weights[:], start_result.whole_rows[:] = _counts(replay)
         return fill_rows(
-            begun,
+            start_result,
             list(chosen) or range(count),
             lambda layer: len(BITS) * (count - layer),
             layers_at_once,
@@ -147,11 +147,11 @@ class _Runs:
 def _counts(replay: Replay) -> tuple[np.ndarray, np.ndarray]:
     """How many weights of each layer are rounded, and how many linear ones are not, `[L]`."""
     weights_by_layer = [linear_weights(layer) for layer in replay.layers]
-    rounded_, whole = (
+    rounded_, unrounded = (
         [
             sum(weight.value.numel() for weight in weights if weight.has_blocks == blocks)
             for weights in weights_by_layer
         ]
         for blocks in (True, False)
     )
-    return np.array(rounded_), np.array(whole)
+    return np.array(rounded_), np.array(unrounded)

@@ -193,9 +193,9 @@ def _findings(repeat: ReducedRepeat, pooled: Pooled) -> Iterator[Finding]:
                 block.words,
                 remark + f"; {progress}" * bool(progress),
             )
-    if gained := repeat.most_gained:
-        remark = f"loss {gained.loss_change:+.3g} nats, KL {gained.kl:.3g}"
-        yield Finding("Loss falls most when run twice", gained.words, remark)
+    if gaining_block := repeat.most_gained:
+        remark = f"loss {gaining_block.loss_change:+.3g} nats, KL {gaining_block.kl:.3g}"
+        yield Finding("Loss falls most when run twice", gaining_block.words, remark)
     floors = f"KL {repeat.floor:.2g} nats, loss {repeat.loss_floor:.2g}"
     yield noise_floor(METRIC.title, floors)
 

@@ -56,8 +56,8 @@ def repeat(
         rows = replay.residual[group[0]][None]
         for layer in range(group[0], count):
             if layer in group:
-                again = [replay.residual[layer + n] for n in lengths_from(layer, count)]
-                rows = torch.cat([rows, torch.stack([row.to(rows.device) for row in again])])
+                repeated = [replay.residual[layer + n] for n in lengths_from(layer, count)]
+                rows = torch.cat([rows, torch.stack([row.to(rows.device) for row in repeated])])
             rows = replay.run_layer(layer, rows)
             ran(len(rows) - 1)
         return result.filled(group, *(values.numpy() for values in change(rows)))

@@ -116,12 +116,12 @@ def residual_erasure(
         )
     erased, depths = result.erased, result.depths
     done = set(result.finished_tokens)
-    waiting = [token for token in erased if token not in done]
+    remaining_tokens = [token for token in erased if token not in done]
     eraser = _Eraser(replay, unembedding, baseline, answer_start)
     with torch.no_grad():
-        while waiting:
-            count = result.span or eraser.together(len(depths), waiting)
-            block, waiting = waiting[:count], waiting[count:]
+        while remaining_tokens:
+            count = result.span or eraser.tokens_at_once(len(depths), remaining_tokens)
+            block, remaining_tokens = remaining_tokens[:count], remaining_tokens[count:]
             if threshold:
                 _Search(eraser, block, result, random.Random(f"{seed} {block[0]}")).run()
             else:
@@ -129,7 +129,7 @@ def residual_erasure(
                 effects = eraser.effects(places).view(len(depths), count)
                 result.effect[np.ix_(depths, block)] = effects.numpy()
             result.floor = max(result.floor, eraser.floor)
-            on_tokens(len(erased) - len(waiting), result)
+            on_tokens(len(erased) - len(remaining_tokens), result)
     return result
 
 
@@ -186,8 +186,8 @@ class _Search:
         for token in self._block:
             low, high = self._low[token], self._high[token]
             if high - low > 1:
-                together = (low, high) if self._result.span else (token,)
-                groups.setdefault(together, []).append(token)
+                group_key = (low, high) if self._result.span else (token,)
+                groups.setdefault(group_key, []).append(token)
         # Few tokens are hardly cheaper together, and their effects can cancel.
         return [
             part
@@ -210,19 +210,19 @@ class _Search:
 
     def _measure(self, places: Sequence[Place]) -> list[tuple[Place, float]]:
         """The effects of erasing groups of tokens at places."""
-        measured: list[tuple[Place, float]] = []
-        waiting = sorted(places, key=lambda item: item[1])
-        while waiting:
-            count = self._eraser.at_once(len(waiting), waiting[0][1][0])
-            batch, waiting = sorted(waiting[:count]), waiting[count:]
+        results: list[tuple[Place, float]] = []
+        remaining = sorted(places, key=lambda item: item[1])
+        while remaining:
+            count = self._eraser.at_once(len(remaining), remaining[0][1][0])
+            batch, remaining = sorted(remaining[:count]), remaining[count:]
             where = [(self._depths[place], group) for place, group in batch]
             effects = self._eraser.effects(where, not self._has_floor).tolist()
             self._has_floor = True
-            measured += zip(batch, effects, strict=True)
-        for (place, group), effect in measured:
+            results += zip(batch, effects, strict=True)
+        for (place, group), effect in results:
             if len(group) == 1:
                 self._effects[group[0]][place] = effect
-        return measured
+        return results
 
     def _drawn(self, tokens: Sequence[int]) -> Sequence[int]:
         """The tokens to check, drawn from some; without spans, all of these."""
@@ -244,12 +244,12 @@ class _Search:
 
     def _check(self, places: dict[int, int]) -> tuple[int, int]:
         """The number of checked tokens, and of those whose check disagrees with the search."""
-        measured = self._measure([(place, (token,)) for token, place in places.items()])
+        results = self._measure([(place, (token,)) for token, place in places.items()])
         disagreeing = sum(
             (effect >= self._result.threshold) == (place >= self._high[group[0]])
-            for (place, group), effect in measured
+            for (place, group), effect in results
         )
-        return len(measured), disagreeing
+        return len(results), disagreeing
 
 
 def _parts(group: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -280,10 +280,10 @@ class _Eraser:
         self._reads = slice(answer_start - 1, self._stop)
         self._distance = OutputDistance(unembedding, replay.states[-1][self._reads])
 
-    def together(self, n_depths: int, waiting: Sequence[int]) -> int:
-        """How many of the waiting tokens to erase in one sweep."""
-        tokens = (n_depths // 2 + 1) * (self._stop - waiting[0])
-        return at_once(len(waiting), _TOKENS_WORTH_A_BATCH, tokens)
+    def tokens_at_once(self, n_depths: int, remaining: Sequence[int]) -> int:
+        """How many of the remaining tokens to erase in one sweep."""
+        tokens = (n_depths // 2 + 1) * (self._stop - remaining[0])
+        return at_once(len(remaining), _TOKENS_WORTH_A_BATCH, tokens)
 
     def at_once(self, count: int, first: int) -> int:
         """How many of `count` erasures to run in one batch, none of a token before `first`."""

@@ -44,8 +44,8 @@ def similarity(residuals: Sequence[Tensor]) -> Similarity:
             part = [residual[tokens].to(device).double() for residual in residuals]
             directions = torch.nn.functional.normalize(torch.stack(part, dim=1), dim=-1, eps=1e-30)
             cosines = (directions @ directions.mT).clamp(-1, 1)
-            turned = 1 - cosines.diagonal(1, dim1=1, dim2=2)
-            influence[:, tokens] = turned.T.float().cpu()
+            block_influence = 1 - cosines.diagonal(1, dim1=1, dim2=2)
+            influence[:, tokens] = block_influence.T.float().cpu()
             turns = cosines.arccos() / math.pi
             if tokens.start == 0:
                 first = turns[0]

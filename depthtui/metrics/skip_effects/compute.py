@@ -127,13 +127,13 @@ def _measure_output(
     result: SkipEffects,
 ) -> None:
     """Fill in how far a sweep's runs, each with one layer `skipped`, move the output."""
-    moved = torch.zeros(len(skipped))
+    largest = torch.zeros(len(skipped))
     for position, ends in sweep.ends():
         distance = OutputDistance(unembedding, replay.states[-1][position:])
         unchanged, *far = distance(ends).amax(dim=1)
         result.output_floor = max(result.output_floor, float(unchanged))
-        moved = torch.maximum(moved, torch.stack(far).to(moved))
-    result.output[skipped] = moved.numpy()
+        largest = torch.maximum(largest, torch.stack(far).to(largest))
+    result.output[skipped] = largest.numpy()
 
 
 def relative_changes(replay: Replay, sweep: SkipSweep, layer: int) -> Iterator[Tensor]:
@@ -145,8 +145,8 @@ def relative_changes(replay: Replay, sweep: SkipSweep, layer: int) -> Iterator[T
         h, h_next = replay.input_of(layer)[position:].float(), replay.residual[layer + 1][position:]
         clean = h_next.float() - h.to(h_next.device)
         layer_input = replay.layer_input(layer, before, position).float()
-        moved = replay.stream(after).float() - layer_input.to(after.device)
-        change = torch.linalg.vector_norm(moved - clean, dim=-1)
+        updates = replay.stream(after).float() - layer_input.to(after.device)
+        change = torch.linalg.vector_norm(updates - clean, dim=-1)
         floored = torch.linalg.vector_norm(clean, dim=-1).clamp(min=NORM_FLOOR)
         yield (change / floored).to("cpu")
 

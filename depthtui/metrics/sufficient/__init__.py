@@ -138,8 +138,8 @@ def block_weights(n_tokens: int, blocks: Sequence[int] | np.ndarray) -> np.ndarr
     numbers = block_numbers(n_tokens)
     weights = np.zeros(n_tokens)
     for block in blocks:
-        own = numbers == block
-        weights[own] = 1 / own.sum() / len(blocks)
+        in_block = numbers == block
+        weights[in_block] = 1 / in_block.sum() / len(blocks)
     return weights
 
 
@@ -147,9 +147,9 @@ def _reduce(result: Sufficient, run: RunResult, tokens: slice) -> ReducedSuffici
     numbers = block_numbers(len(result.way))
     way, blocks, kl, choices = [], [], [], []
     for number in range(len(result.orders)):
-        own = np.unique(numbers[(result.way == number) & (numbers >= 0)])
+        blocks_of_order = np.unique(numbers[(result.way == number) & (numbers >= 0)])
         most = max(1, MOST_GROUPS // len(result.orders))
-        for group in np.array_split(own, min(most, len(own)) or 1):
+        for group in np.array_split(blocks_of_order, min(most, len(blocks_of_order)) or 1):
             if not len(group):
                 continue
             weights = block_weights(len(numbers), group)
@@ -287,8 +287,8 @@ class PooledSufficient:
     @property
     def kept_layers(self) -> tuple[int, ...]:
         """The `layers` that stay in the first order."""
-        gone = self.ways[0].order[: self.n_layers - self.layers]
-        return tuple(layer for layer in range(self.n_layers) if layer not in gone)
+        left_out = self.ways[0].order[: self.n_layers - self.layers]
+        return tuple(layer for layer in range(self.n_layers) if layer not in left_out)
 
 
 def drawn_curves(way: Way, counts: np.ndarray) -> np.ndarray:
@@ -335,11 +335,11 @@ def _pool(reduced: Sequence[ReducedSufficient], pooled: Pooled) -> PooledSuffici
     ways = [
         Way(
             order,
-            np.stack([kl for kl, _, _ in own])[:, : len(order) + 1],
-            np.stack([choices for _, choices, _ in own])[:, : len(order) + 1],
-            np.array([weight for _, _, weight in own]),
+            np.stack([kl for kl, _, _ in parts])[:, : len(order) + 1],
+            np.stack([choices for _, choices, _ in parts])[:, : len(order) + 1],
+            np.array([weight for _, _, weight in parts]),
         )
-        for order, own in units.items()
+        for order, parts in units.items()
     ]
     if not ways or not all(np.isfinite(way.kl).all() for way in ways):
         return None
@@ -381,7 +381,7 @@ def _findings(sufficient: PooledSufficient, pooled: Pooled) -> list[Finding]:
     where = f"in {kinds[sufficient.kind]}, {sufficient.search}"
     stand_in = left_out_words("layer", (), sufficient.n_layers, pooled.stand_in)
     go = ", ".join(map(str, sufficient.ways[0].order[:_NAMED]))
-    between = (
+    interval = (
         ""
         if sufficient.interval is None
         else f" ({sufficient.interval[0]:.1f}-{sufficient.interval[1]:.1f})"
@@ -389,7 +389,7 @@ def _findings(sufficient: PooledSufficient, pooled: Pooled) -> list[Finding]:
     return [
         Finding(
             "Layers within 1 nat",
-            f"{sufficient.within():.1f} of {sufficient.n_layers}{between}",
+            f"{sufficient.within():.1f} of {sufficient.n_layers}{interval}",
             f"{where}; {sufficient.choices:.0%} of first choices stay with {sufficient.layers}; "
             f"layers {go} go first{stand_in}",
         ),
@@ -432,9 +432,9 @@ def _evidence(sufficient: PooledSufficient, pooled: Pooled) -> list[Evidence]:
 def _work(result: RunResult) -> float:
     """The work: a curve takes half of L passes; the prompt's own order takes two and a ranking."""
     n_layers = result.model.n_layers
-    curves, tried = (1, 0) if result.settings.sufficient_order == "model" else (2, 1)
-    passes = (curves + tried) * n_layers / 2
-    return passes + (curves + tried) * n_layers * head(result)
+    curves, searches = (1, 0) if result.settings.sufficient_order == "model" else (2, 1)
+    passes = (curves + searches) * n_layers / 2
+    return passes + (curves + searches) * n_layers * head(result)
 
 
 def expected_trials(n_layers: int, search: str) -> float:

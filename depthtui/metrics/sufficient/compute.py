@@ -102,7 +102,7 @@ def own_orders(
 def sufficient(
     replay: Replay,
     unembedding: Unembedding,
-    begun: Sufficient,
+    start_result: Sufficient,
     rows_at_once: int = 0,
     on_rows: Callable[[int, int, Sufficient], None] = lambda done, total, partial: None,
     substitute: Substitute = NOTHING,
@@ -112,23 +112,23 @@ def sufficient(
     Args:
         replay: the clean run.
         unembedding: final norm and LM head.
-        begun: the orders and the rows that are known.
+        start_result: the orders and the rows that are known.
         rows_at_once: rows that are run together; 0 for all.
         on_rows: called after each part with how many rows are done, their number, and the result
             so far.
         substitute: the substitute for a layer that is left out.
     """
     change = OutputChange(unembedding, replay.states[-1], replay.ids)
-    result, is_known = begun, begun.is_known
+    result, is_known = start_result, start_result.is_known
     total, first = len(is_known), 0
-    for way, order in enumerate(begun.orders):
-        rows = begun.rows(way)
+    for way, order in enumerate(start_result.orders):
+        rows = start_result.rows(way)
         unknown_rows = np.flatnonzero(~is_known[first : first + rows])
         first += rows
         for part in slices(len(unknown_rows), rows_at_once or rows):
             counts = unknown_rows[part]
             changes = change(without_first(replay, order, counts.tolist(), substitute))
-            tokens = begun.way == way
+            tokens = start_result.way == way
             # Copied: the listener keeps a reference to a reported result.
             result = result.copied()
             result.kl[np.ix_(counts, tokens)] = changes.kl.numpy()[:, tokens]

@@ -114,7 +114,7 @@ def ranked_order(
 def greedy_order(
     texts: Sequence[Texts],
     n_layers: int,
-    begun: LayerOrder | None = None,
+    start_order: LayerOrder | None = None,
     on_layer: Callable[[LayerOrder], None] = lambda order: None,
     enough: Callable[[LayerOrder], bool] = lambda order: False,
     on_tried: Callable[[float], None] = lambda layers: None,
@@ -127,29 +127,29 @@ def greedy_order(
     Args:
         texts: the texts over which the cost is a mean.
         n_layers: L.
-        begun: the order so far, to continue from.
+        start_order: the order so far, to continue from.
         on_layer: called after each layer with the order so far.
         enough: whether the order so far is enough.
         on_tried: called with how many more layers have been tried, in shares for each text.
     """
-    order = begun or LayerOrder()
+    order = start_order or LayerOrder()
     for layer in order.layers:
         _leave_out(texts, layer)
     while not order.is_whole(n_layers) and not enough(order):
-        gone = set(order.layers)
+        left_out = set(order.layers)
         if order.last:
-            waiting = sorted(order.last, key=lambda layer: (order.last[layer], -layer))
+            candidates = sorted(order.last, key=lambda layer: (order.last[layer], -layer))
         else:
-            waiting = [layer for layer in range(n_layers) if layer not in gone]
-        first = FEWEST_TRIED if order.last else len(waiting)
-        tried = _tried(texts, waiting[:first], on_tried)
-        for layer in waiting[first:]:
-            if order.last[layer] > min(tried.values()):
+            candidates = [layer for layer in range(n_layers) if layer not in left_out]
+        first = FEWEST_TRIED if order.last else len(candidates)
+        costs = _tried(texts, candidates[:first], on_tried)
+        for layer in candidates[first:]:
+            if order.last[layer] > min(costs.values()):
                 break
-            tried |= _tried(texts, [layer], on_tried)
-        best = min(tried, key=lambda layer: (tried[layer], -layer))
+            costs |= _tried(texts, [layer], on_tried)
+        best = min(costs, key=lambda layer: (costs[layer], -layer))
         _leave_out(texts, best)
-        last = order.last | tried
+        last = order.last | costs
         cost = last.pop(best)
         order = LayerOrder([*order.layers, best], [*order.costs, cost], last)
         on_layer(order)
@@ -161,12 +161,12 @@ def _tried(
 ) -> dict[int, float]:
     costs, count = np.zeros(len(layers)), sum(map(len, texts))
     for part in slices(len(layers), _REPORTED):
-        for together in texts:
-            costs[part] += together.costs(layers[part])
-            on_tried(len(layers[part]) * len(together) / count)
+        for group in texts:
+            costs[part] += group.costs(layers[part])
+            on_tried(len(layers[part]) * len(group) / count)
     return dict(zip(layers, costs.tolist(), strict=True))
 
 
 def _leave_out(texts: Sequence[Texts], layer: int) -> None:
-    for together in texts:
-        together.leave_out(layer)
+    for group in texts:
+        group.leave_out(layer)
