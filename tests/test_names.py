@@ -1,0 +1,62 @@
+"""Names are nouns, and no two classes share one."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "depthtui"
+
+NAMELESS = {"found", "known", "kept", "wanted", "told", "asked", "given", "said", "held", "so_far"}
+"""Participles that are no name of a value: the thing has a noun."""
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        yield str(path.relative_to(PACKAGE)), ast.parse(path.read_text(encoding="utf-8"))
+
+
+def names_in(module: ast.Module) -> Iterator[tuple[str, int]]:
+    """The names of variables, parameters and functions with their lines.
+
+    Fields of a dataclass keep the names that files have for them.
+    """
+    fields = {
+        statement.target
+        for node in ast.walk(module)
+        if isinstance(node, ast.ClassDef)
+        for statement in node.body
+        if isinstance(statement, ast.AnnAssign)
+    }
+    for node in ast.walk(module):
+        if node in fields:
+            continue
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, node.lineno
+        elif isinstance(node, ast.arg):
+            yield node.arg, node.lineno
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id, node.lineno
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr, node.lineno
+
+
+def test_no_two_classes_share_a_name() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for path, module in modules():
+        for node in ast.walk(module):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(f"{path}:{node.lineno}")
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_a_value_is_named_by_a_noun() -> None:
+    nameless = [
+        f"{path}:{line}: {name}"
+        for path, module in modules()
+        for name, line in names_in(module)
+        if name.strip("_") in NAMELESS
+    ]
+    assert nameless == []
