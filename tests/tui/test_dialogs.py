@@ -134,10 +134,11 @@ async def test_the_manual_is_searched_and_read(tmp_path: Path) -> None:
         assert isinstance(it.app.screen, ManualPicker)
 
 
-async def test_the_search_of_keys_reaches_the_manual(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", ["holds here", "/holds here"])
+async def test_the_search_of_keys_reaches_the_manual(tmp_path: Path, words: str) -> None:
     async with explore(tmp_path) as it:
         await opened(it, "question_mark", HelpScreen)
-        await it.press(*"holds here")
+        await it.press(*words)
         await it.until(lambda: MANUAL in it.screen_text())
         await it.press("enter")
         await it.until(lambda: isinstance(it.app.screen, ManualPage))

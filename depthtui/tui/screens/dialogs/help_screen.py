@@ -96,6 +96,12 @@ class HelpScreen(Picker[KeyCommand]):
         self._commands = commands
         self._width = max((len(command.keys) for command in commands), default=0)
 
+    @property
+    def words(self) -> str:
+        """The filter's text, without the `/` that begins a search in other dialogs."""
+        text = super().words
+        return text if text == "/" else text.removeprefix("/")
+
     def rows(self) -> Iterator[PickerRow | PickerHeading]:
         for heading, commands in _grouped(self._commands).items():
             yield PickerHeading(heading)
