@@ -43,15 +43,19 @@ from depthtui.sweep.report.phrases import (
     absences,
     accuracy_note,
     cautions,
+    count_words,
     depth_words,
     has_accuracy,
     how_run,
+    interval_words,
     method,
     model_heading,
     other_titles,
     published_note,
     published_words,
     strict_words,
+    suffice_count,
+    suffice_interval,
     suffice_words,
     verdicts,
 )
@@ -66,10 +70,10 @@ _MOST_ITEMS = 12
 """Most items of a list in a terminal; files have all of them."""
 
 _LEGEND = (
-    "Layers, beneath them their interval, as wide as so many comparisons need, bold where it "
-    "leaves 0 out; ? where single prompts say otherwise (rank test, Holm). Where L differs, "
-    "ratios, and beneath them the layers. No direction holds where a fragile count moves as far. "
-    "The reports say it in sentences."
+    "First the difference in layers, or in ratios where L differs; beneath it its interval, "
+    "corrected for the number of comparisons. Bold: the interval excludes 0. ?: single prompts "
+    "disagree (rank test, Holm). No direction holds: a fragile count moves as far. "
+    "The report files have each comparison in a sentence."
 )
 
 
@@ -134,11 +138,17 @@ def _has_headline(summary: SweepSummary) -> bool:
 
 
 def _suffice(summary: SweepSummary, cell: CellSummary, narrow: bool = False) -> list[TableCell]:
-    """The layers that suffice, and beneath them the layers that keep nine in ten choices."""
+    """The layers that suffice, and beneath them the layers that keep nine in ten choices.
+
+    A narrow cell has the interval beneath, too.
+    """
     if not _has_headline(summary):
         return []
-    words = suffice_words(cell.headline, cell.model.n_layers, narrow)
-    return [Noted(words, strict_words(cell.headline))]
+    headline, n_layers, strict = cell.headline, cell.model.n_layers, strict_words(cell.headline)
+    if narrow:
+        lines = filter(None, (suffice_interval(headline, "–"), strict))
+        return [Noted(suffice_count(headline, n_layers), "\n".join(lines))]
+    return [Noted(suffice_words(headline, n_layers), strict)]
 
 
 def _right_column(summary: SweepSummary) -> list[Column]:
@@ -151,8 +161,8 @@ def _right(summary: SweepSummary, cell: CellSummary) -> list[TableCell]:
     return [str(cell.accuracy or f"–/{len(cell.records)}")] if has_accuracy(summary) else []
 
 
-def _depth(cell: CellSummary, rule: str, narrow: bool = False) -> Noted:
-    return Noted(depth_words(cell.depth(rule), narrow), published_words(cell.published(rule)))
+def _depth(cell: CellSummary, rule: str) -> Noted:
+    return Noted(depth_words(cell.depth(rule)), published_words(cell.published(rule)))
 
 
 def _by_model(summary: SweepSummary) -> Iterator[Block]:
@@ -182,13 +192,15 @@ def _by_model(summary: SweepSummary) -> Iterator[Block]:
 def _depth_column(summary: SweepSummary, rule: str) -> Column:
     title = rule_title(rule)
     cells = (_narrow_depth(cell, rule) for cell in summary.cells)
-    texts = [title, *(text for cell in cells for text in (cell.text, cell.note))]
+    texts = [title, *(text for cell in cells for text in (cell.text, *cell.note.split("\n")))]
     return Column(title, width=max(map(cell_len, texts)), wraps=False)
 
 
 def _narrow_depth(cell: CellSummary, rule: str) -> Noted:
-    """A depth, narrower than in other reports: three of them must fit beside a task."""
-    return _depth(cell, rule, narrow=True)
+    """A depth with its interval beneath: several of them must fit beside a task."""
+    estimate = cell.depth(rule)
+    lines = filter(None, (interval_words(estimate, "–"), published_words(cell.published(rule))))
+    return Noted(count_words(estimate), "\n".join(lines))
 
 
 def _curves(summary: SweepSummary) -> Iterator[Block]:

@@ -41,31 +41,47 @@ class Remark:
     cells: tuple[Cell, ...]
 
 
-def depth_words(estimate: DepthEstimate | None, narrow: bool = False) -> str:
-    """Layers used, their share and interval, or a dash.
+def depth_words(estimate: DepthEstimate | None) -> str:
+    """Layers used, their share and interval, or a dash, such as `23 · 0.82 (21 … 25)`."""
+    words, ends = count_words(estimate), interval_words(estimate, " … ")
+    return f"{words} ({ends})" if ends else words
 
-    Such as `23 · 0.82 (21 … 25)`; narrow ones as `23 · .82 (21–25)`.
-    """
+
+def count_words(estimate: DepthEstimate | None) -> str:
+    """Layers used and their share, or a dash, such as `23 · 0.82`."""
     if estimate is None or estimate.count is None or estimate.ratio is None:
         return "–"
-    ratio = f"{estimate.ratio:.2f}"
-    words = f"{estimate.count} · {ratio.removeprefix('0') if narrow else ratio}"
-    ends = interval(estimate, "–" if narrow else " … ")
-    return words if estimate.interval is None else f"{words} ({ends})"
+    return f"{estimate.count} · {estimate.ratio:.2f}"
 
 
-def suffice_words(headline: Headline | None, n_layers: int, narrow: bool = False) -> str:
+def interval_words(estimate: DepthEstimate | None, to: str) -> str:
+    """The interval of a depth, such as `21–25`; empty where there is none."""
+    if estimate is None or estimate.count is None or estimate.interval is None:
+        return ""
+    return interval(estimate, to)
+
+
+def suffice_words(headline: Headline | None, n_layers: int) -> str:
     """Layers that suffice, their share of L and their interval, or a dash.
 
-    Such as `22.7 · 0.76 (21.9 … 23.4)`; narrow ones as `22.7 · .76 (21.9–23.4)`.
+    Such as `22.7 · 0.76 (21.9 … 23.4)`.
     """
+    words, ends = suffice_count(headline, n_layers), suffice_interval(headline, " … ")
+    return f"{words} ({ends})" if ends else words
+
+
+def suffice_count(headline: Headline | None, n_layers: int) -> str:
+    """Layers that suffice and their share of L, or a dash, such as `22.7 · 0.76`."""
     if headline is None:
         return "–"
-    ratio = f"{headline.count / n_layers:.2f}"
-    words = f"{headline.count:.1f} · {ratio.removeprefix('0') if narrow else ratio}"
-    if headline.low is None or headline.high is None:
-        return words
-    return f"{words} ({headline.low:.1f}{'–' if narrow else ' … '}{headline.high:.1f})"
+    return f"{headline.count:.1f} · {headline.count / n_layers:.2f}"
+
+
+def suffice_interval(headline: Headline | None, to: str) -> str:
+    """The interval of the layers that suffice, such as `21.9–23.4`; empty where there is none."""
+    if headline is None or headline.low is None or headline.high is None:
+        return ""
+    return f"{headline.low:.1f}{to}{headline.high:.1f}"
 
 
 def strict_words(headline: Headline | None) -> str:
@@ -176,10 +192,10 @@ def method(summary: SweepSummary) -> str:
     """The meaning of the numbers, in a few sentences."""
     over = population(summary.plan.tasks)
     return (
-        "Each cell is the effective depth as a number of layers, its share of all L "
-        f"and its {LEVEL:.0%} bootstrap interval over {over}, where five or more prompts were run "
-        "(±½ where every resample has the same count); layers are counted from 0, so a depth of n "
-        f"ends with layer n − 1. {_pooling(summary)}{_choices(summary.plan.run)}"
+        "Each cell is an effective depth: its number of layers, its share of all L, and its "
+        f"{LEVEL:.0%} interval by bootstrap over {over}, from five prompts on (±½: every resample "
+        f"has the same count). Layers are numbered from 0: a depth of n ends after layer n − 1. "
+        f"{_pooling(summary)}{_choices(summary.plan.run)}"
     )
 
 
