@@ -24,6 +24,7 @@ from depthtui.metrics import METRICS
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
 from depthtui.report.formats import format_titles
+from depthtui.report.phrases import interval
 from depthtui.sweep.comparisons import signed_text, signed_with_ends
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, Drawing, SweepPlan, TaskChoice
@@ -281,7 +282,7 @@ class TestSuffice:
         assert f"90% of choices: {headline.strict:.1f}" in text
         console = Console(width=80, record=True, file=io.StringIO())
         console.print(rich_lines(sweep_document(summary, [])))
-        assert f"({low:.1f}–{high:.1f})" in console.export_text()
+        assert f"{low:.1f}–{high:.1f}" in console.export_text()
 
     def test_the_table_has_it(self) -> None:
         summary = self.summary()
@@ -316,7 +317,7 @@ class TestAccuracy:
         assert "teacher-forced" in text
         console = Console(width=80, record=True, file=io.StringIO())
         console.print(rich_lines(sweep_document(summary, all_questions)))
-        assert re.search(r"addition, 2 digits +4/10  8 · .67 \(±½\)", console.export_text())
+        assert re.search(r"addition, 2 digits +4/10  8 · 0.67 [^\n]*\n +±½", console.export_text())
 
     def test_what_the_model_writes_counts_before_what_it_would_choose(self) -> None:
         result = full_run()
@@ -445,19 +446,19 @@ class TestQuestions:
         by_name = {question.name: question for question in questions(summarise_sweep(outcome))}
         kl = [answer for answer in by_name["precision"].answers if answer.rule == "kl"]
         assert [(answer.compared, answer.claim and answer.claim.layers) for answer in kl] == [
-            ("m, bfloat16 less m, float32", 0),
-            ("m, 4bit less m, float32", 2),
+            ("m, bfloat16 minus m, float32", 0),
+            ("m, 4bit minus m, float32", 2),
         ]
         pairs = {answer.compared for answer in by_name["models"].answers}
         others = ("m, 4bit", "m, bfloat16", "m, float32")
-        assert pairs == {f"n, float32 less {other}" for other in others}
+        assert pairs == {f"n, float32 minus {other}" for other in others}
 
     def test_pairs_are_on_the_same_prompts(self, all_questions) -> None:
         _, pairs, _ = all_questions
         on = list(dict.fromkeys(answer.on for answer in pairs.answers))
         assert len(of_paper(pairs)) == len(PAIRS) * len(on) * len(RULES)
         answer = pairs.answers[0]
-        assert answer.subject == "Qwen2.5-14B less Qwen2.5-1.5B-Instruct on gsm8k"
+        assert answer.subject == "Qwen2.5-14B minus Qwen2.5-1.5B-Instruct on gsm8k"
         assert answer.comparison.paired
         assert answer.comparison.n_prompts == (6, 6)
         # All levels of a task count as one, and in the end all tasks.
@@ -480,7 +481,7 @@ class TestQuestions:
         plan = make_plan(("a", "b", "c", "d"), ("commonsense",), Drawing(2))
         all_questions = questions(summarise_sweep(sweep(plan, tmp_path, engine)))
         (pairs,) = (question for question in all_questions if question.name == "models")
-        assert {answer.subject for answer in pairs.answers} == {"c less b on commonsense"}
+        assert {answer.subject for answer in pairs.answers} == {"c minus b on commonsense"}
         assert "too few prompts to say" in pairs.answers[0].sentence
 
     def test_trends_go_over_levels_from_the_easiest(self, tmp_path) -> None:
@@ -630,8 +631,8 @@ class TestFiles:
         assert "no clear difference in " in text
         for cell in summary.cells:
             for estimate in cell.depths[: len(RULES)]:
-                ratio = f"{estimate.ratio:.2f}".removeprefix("0")
-                assert f"{estimate.count} · {ratio} (" in text
+                assert f"{estimate.count} · {estimate.ratio:.2f} " in text
+                assert interval(estimate, "–") in text
 
     def test_what_was_chosen_is_said_once_in_every_report(self, tmp_path: Path) -> None:
         result = full_run()
