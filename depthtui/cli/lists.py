@@ -66,6 +66,5 @@ def metrics() -> None:
     headings = ("metric", "what it tells", "cost")
     print_table(headings, [(metric.name, meaning(metric), metric.cost) for metric in METRICS])
     click.echo("\nFree with these:\n")
-    print_table(
-        ("with", "what it tells"), [(metric.derived_from, metric.description) for metric in DERIVED]
-    )
+    derived = [(metric.title, metric.derived_from, metric.description) for metric in DERIVED]
+    print_table(("metric", "comes with", "what it tells"), derived)
