@@ -109,10 +109,10 @@ class TestRun:
         assert "\\u2013" in out.read()
 
     def test_a_folder_whose_name_is_no_text_is_told(self) -> None:
-        written = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
-        print_written([Path("q\udcff") / "summary.json"], Console(file=written))
-        written.seek(0)
-        assert written.read() == "wrote q\\xff/summary.json\n"
+        content = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
+        print_written([Path("q\udcff") / "summary.json"], Console(file=content))
+        content.seek(0)
+        assert content.read() == "wrote q\\xff/summary.json\n"
 
     def test_a_summary_that_cannot_be_written_is_printed(
         self, monkeypatch: pytest.MonkeyPatch, home: Path, capsys: Output
@@ -163,9 +163,9 @@ class TestRun:
         assert not any(settings.chat_template for settings in engine.settings)
         summary = json.loads((home / "out" / "summary.json").read_text())
         assert summary["settings"]["kl_threshold"] == 0.5
-        told = capsys.readouterr().err
-        assert "the first 10 examples of GSM8K; teacher-forced, without a chat template" in told
-        assert "KL threshold 0.5, overlap threshold 0.3" in told
+        notice = capsys.readouterr().err
+        assert "the first 10 examples of GSM8K; teacher-forced, without a chat template" in notice
+        assert "KL threshold 0.5, overlap threshold 0.3" in notice
 
     @pytest.mark.parametrize(
         ("arguments", "words"),
@@ -339,7 +339,7 @@ class TestRun:
         assert [(prompt.task, prompt.level) for prompt in prompts[3:]] == [("addition", "4")] * 2
 
     @pytest.mark.parametrize(
-        ("written", "texts"),
+        ("content", "texts"),
         [
             ("one prompt\nof two lines\n", ["one prompt\nof two lines"]),
             ('{"text": "2+2=4", "answer": "4"}\n{"text": "another"}\n', ["2+2=4", "another"]),
@@ -347,12 +347,12 @@ class TestRun:
     )
     def test_prompts_come_from_standard_input(
         self,
-        written: str,
+        content: str,
         texts: list[str],
         engines: list[ScriptedEngine],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(written.encode())))
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
         assert cli.main(["run", "demo", "--prompt-file", "-", "--dtype", "bf16"]) == 0
         assert [prompt.text for prompt in engines[0].prompts] == texts
 
@@ -383,12 +383,12 @@ class TestRun:
         folder = home / "kept" / "datasets"
         folder.mkdir(parents=True)
         endings(folder).rename(folder / "hellaswag.jsonl")
-        asked = ["--task", "hellaswag", "--examples", "1", "--cache-dir", str(home / "kept")]
-        assert cli.main(["run", "demo", *asked]) == 0
+        arguments = ["--task", "hellaswag", "--examples", "1", "--cache-dir", str(home / "kept")]
+        assert cli.main(["run", "demo", *arguments]) == 0
         assert [prompt.text for prompt in engines[0].prompts] == ["0 x"]
 
     @pytest.mark.parametrize(
-        ("asked", "instead"),
+        ("task", "instead"),
         [
             ("addition:3", "--task addition --level 3"),
             ("math:5", "--task math --level 5"),
@@ -396,9 +396,9 @@ class TestRun:
         ],
     )
     def test_a_level_in_the_task_as_in_sweeps_says_which_option_takes_it(
-        self, engines: list[ScriptedEngine], home: Path, capsys: Output, asked: str, instead: str
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output, task: str, instead: str
     ) -> None:
-        assert cli.main(["run", "demo", "--task", asked]) == 2
+        assert cli.main(["run", "demo", "--task", task]) == 2
         assert instead in " ".join(capsys.readouterr().err.split())
 
     def test_long_prompts_are_left_out_for_later_ones_of_the_data_set(
@@ -457,8 +457,8 @@ class TestRun:
         assert cli.main(["run", "demo", *arguments, str(home / "out")]) == 1
         out, err = capsys.readouterr()
         words = "the memory ran out: try a smaller model"
-        told = f"depthtui: prompt 2: Ablation is unavailable: {words}."
-        assert err.splitlines()[-1] == told
+        notice = f"depthtui: prompt 2: Ablation is unavailable: {words}."
+        assert err.splitlines()[-1] == notice
         assert "(1 of 2" in out
         summary = json.loads((home / "out" / "summary.json").read_text())
         assert len(summary["prompts"]) == 2
@@ -541,14 +541,14 @@ class TestRun:
         assert "runs are not kept" in capsys.readouterr().err
 
     def test_what_takes_long_is_told_before_it_begins(self) -> None:
-        said: list[str] = []
-        with ProgressDisplay(said.append) as display:
+        notices: list[str] = []
+        with ProgressDisplay(notices.append) as display:
             display.n_prompts = 2
             display.prompt_begins(1)
             for seconds in (-1.0, 4.0, 130.0):
                 display.emit(MetricRows(1, "residual_erasure", None, 0, 0, 0.0, seconds))
             display.emit(MetricRows(1, "residual_erasure", None, 1, 9, 0.0, 120.0))
-        assert said == ["prompt 2 of 2: Residual erasure takes about 2 min."]
+        assert notices == ["prompt 2 of 2: Residual erasure takes about 2 min."]
 
     def test_a_log_hears_how_far_it_is(
         self, engines: list[ScriptedEngine], capsys: Output, monkeypatch: pytest.MonkeyPatch
@@ -619,8 +619,8 @@ def test_bad_usage_is_one_line_and_status_2(
     assert err.count("\n") == 1
     assert err.startswith("depthtui: ")
     assert complaint in err
-    before, see, _ = err.partition(" See `")
-    assert not see or before.endswith((".", "?", "?)")), "a sentence ends before the next begins"
+    sentence, see, _ = err.partition(" See `")
+    assert not see or sentence.endswith((".", "?", "?)")), "a sentence ends before the next begins"
     assert engines == []
 
 
@@ -748,13 +748,13 @@ def test_an_unexpected_failure_is_one_line_and_a_log(
 
 class TestCache:
     @pytest.fixture
-    def kept(self, home: Path) -> Store:
+    def filled_store(self, home: Path) -> Store:
         store = open_store(home / "cache", 1 << 20, pytest.fail)
         for number, name in enumerate(["one", "two [/] \x1b[2J"]):
             store.put(make_key("result", number=number), b"x" * 3000, name, "result")
         return store
 
-    def test_info(self, kept: Store, home: Path, capsys: Output) -> None:
+    def test_info(self, filled_store: Store, home: Path, capsys: Output) -> None:
         assert cli.main(["cache", "info"]) == 0
         out = capsys.readouterr().out
         assert f"6.08 kB of 10.0 GB in {home / 'cache' / 'results'}" in out
@@ -764,32 +764,32 @@ class TestCache:
             ["all", "2"],
         ]
 
-    def test_list(self, kept: Store, capsys: Output) -> None:
+    def test_list(self, filled_store: Store, capsys: Output) -> None:
         assert cli.main(["cache", "list"]) == 0
         out = capsys.readouterr().out
         assert "two [/] ␛[2J" in out
         assert out.index("two") < out.index("one"), "the latest first"
 
-    def test_clear(self, kept: Store, home: Path, capsys: Output) -> None:
+    def test_clear(self, filled_store: Store, home: Path, capsys: Output) -> None:
         (home / "cache" / "models").mkdir()
         (home / "cache" / "models" / "weights").touch()
         assert cli.main(["cache", "clear"]) == 0
         assert capsys.readouterr().out == "2 entries deleted.\n"
-        assert kept.entries() == []
+        assert filled_store.entries() == []
         assert (home / "cache" / "models" / "weights").exists()
 
-    def test_verify(self, kept: Store, home: Path, capsys: Output) -> None:
+    def test_verify(self, filled_store: Store, home: Path, capsys: Output) -> None:
         next(home.glob("cache/results/*/*/*.val")).write_bytes(b"rubbish")
         assert cli.main(["cache", "verify"]) == 0
         assert capsys.readouterr().out.startswith("2 entries checked, 1 damaged")
-        assert len(kept.entries()) == 1
+        assert len(filled_store.entries()) == 1
 
     @pytest.mark.parametrize("command", ["info", "list", "clear", "verify"])
     @pytest.mark.parametrize("damage", DAMAGES)
     def test_a_damaged_index_is_told_in_a_line_and_made_anew(
-        self, kept: Store, home: Path, capsys: Output, damage: str | bytes, command: str
+        self, filled_store: Store, home: Path, capsys: Output, damage: str | bytes, command: str
     ) -> None:
-        kept.close()
+        filled_store.close()
         damage_index(home / "cache", damage)
         assert cli.main(["cache", command]) == 0
         err = capsys.readouterr().err
@@ -879,11 +879,11 @@ class TestExplorer:
         def explore(
             spec: ModelSpec,
             settings: Settings,
-            given: dict[str, object],
+            option_values: dict[str, object],
             trusted: Sequence[ModelSpec],
             engine_command: str,
         ) -> int:
-            assert given.items() <= vars(settings).items()
+            assert option_values.items() <= vars(settings).items()
             self.trusted, self.engine_command = trusted, engine_command
             calls.append((spec, settings))
             return 3

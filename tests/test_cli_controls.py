@@ -43,16 +43,16 @@ def test_a_table_what_each_row_is_for_and_a_conclusion(home: Path, capsys: Outpu
 
 def test_a_run_of_the_model_names_them_from_then_on(home: Path, capsys: Output) -> None:
     model = str(tiny_folder(home))
-    asked = ["run", model, "--prompt", "The river runs", "--device", "cpu"]
-    assert main(asked) == 0
+    arguments = ["run", model, "--prompt", "The river runs", "--device", "cpu"]
+    assert main(arguments) == 0
     assert "Controls" not in capsys.readouterr().out
     assert doctor(home, *ASKED) == 0
     capsys.readouterr()
-    assert main([*asked, "--out", str(home / "out"), "--format", "md"]) == 0
+    assert main([*arguments, "--out", str(home / "out"), "--format", "md"]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "Controls on 5 prompts of addition" in out
-    (written,) = (home / "out").iterdir()
-    assert "Controls on 5 prompts of addition" in written.read_text()
+    (record,) = (home / "out").iterdir()
+    assert "Controls on 5 prompts of addition" in record.read_text()
 
 
 def test_json(home: Path, capsys: Output) -> None:
@@ -67,18 +67,18 @@ def test_json(home: Path, capsys: Output) -> None:
 def test_ten_commonsense_prompts_by_itself(
     home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[Any] = []
+    used_prompts: list[Any] = []
 
     def find(engine: Any, prompts: Any, settings: Any, control: Any) -> Any:
-        seen.extend(prompts)
+        used_prompts.extend(prompts)
         control.stop()
         control.checkpoint()
 
     monkeypatch.setattr("depthtui.engine.engine.Engine.find_controls", find)
     assert doctor(home, "--device", "cpu") == 130
     assert "Nothing was kept" in capsys.readouterr().err
-    assert {prompt.task for prompt in seen} == {"commonsense"}
-    assert len(seen) == 10
+    assert {prompt.task for prompt in used_prompts} == {"commonsense"}
+    assert len(used_prompts) == 10
 
 
 def test_prompts_alone_are_no_question(capsys: Output) -> None:

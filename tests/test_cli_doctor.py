@@ -41,7 +41,7 @@ def doctor(capsys: Output, *options: str) -> tuple[int, dict[str, Any]]:
     return status, json.loads(capsys.readouterr().out)
 
 
-def found(report: dict[str, Any], topic: str, level: str) -> list[dict[str, Any]]:
+def checks_of(report: dict[str, Any], topic: str, level: str) -> list[dict[str, Any]]:
     return [
         check for check in report["checks"] if (check["topic"], check["level"]) == (topic, level)
     ]
@@ -54,7 +54,7 @@ def test_a_machine_on_which_all_is_well(capsys: Output) -> None:
     topics = ["versions", "devices", "schedulers", "elsewhere", "ranks", "terminal", "settings"]
     topics += ["cache", "hub", "models"]
     assert list(dict.fromkeys(check["topic"] for check in report["checks"])) == topics
-    (versions,) = found(report, "versions", "ok")
+    (versions,) = checks_of(report, "versions", "ok")
     assert versions["facts"]["versions"]["torch"] == importlib.metadata.version("torch")
     assert all(check["level"] == "ok" or check["helps"] for check in report["checks"])
 
@@ -62,11 +62,11 @@ def test_a_machine_on_which_all_is_well(capsys: Output) -> None:
 def test_it_says_for_how_many_ranks_a_model_can_be_cut(capsys: Output, tmp_path: Path) -> None:
     folder = str(tiny_folder(tmp_path))
     status, report = doctor(capsys, "--tensor-parallel", "2", "--model", folder)
-    (check,) = found(report, "ranks", "ok")
+    (check,) = checks_of(report, "ranks", "ok")
     assert status == 0
     assert check["facts"]["sizes"] == [2]
     status, report = doctor(capsys, "--tensor-parallel", "3", "--model", folder)
-    (check,) = found(report, "ranks", "broken")
+    (check,) = checks_of(report, "ranks", "broken")
     assert status == 1
     assert check["helps"] == "Numbers of ranks that work: 2."
 
@@ -94,11 +94,11 @@ def test_a_library_that_is_too_old_or_absent(
     status, report = doctor(capsys)
     assert status == 1
     assert not report["ok"]
-    broken = found(report, "versions", "broken")
+    broken = checks_of(report, "versions", "broken")
     assert [check["says"].split()[0] for check in broken] == ["scipy", "torch"]
     assert "torch 1.0 is installed, and depthtui needs >=2" in broken[1]["says"]
     assert all(check["helps"].startswith("pip install") for check in broken)
-    (quantize,) = found(report, "versions", "note")
+    (quantize,) = checks_of(report, "versions", "note")
     assert "--quantize" in quantize["says"]
 
 
@@ -109,26 +109,26 @@ def test_a_torch_that_does_not_work(capsys: Output, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(devices_module, "devices", fail)
     status, report = doctor(capsys)
     assert status == 1
-    (check,) = found(report, "devices", "broken")
+    (check,) = checks_of(report, "devices", "broken")
     assert "libcudart.so.12" in check["says"]
     assert "more" not in check["says"]
-    assert len(found(report, "models", "ok")) == 1
+    assert len(checks_of(report, "models", "ok")) == 1
 
 
 def test_gpus(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = [
+    devices = [
         Device("cuda:0", "NVIDIA H100", 80 << 30, 79 << 30, "bfloat16", "9.0"),
         Device("cuda:1", "Tesla T4", 16 << 30, 15 << 30, "float16", "7.5"),
         Device("cpu", "cpu", 64 << 30, 32 << 30, "bfloat16"),
     ]
-    monkeypatch.setattr(devices_module, "devices", lambda: here)
+    monkeypatch.setattr(devices_module, "devices", lambda: devices)
     status, report = doctor(capsys)
     assert status == 0
-    first = found(report, "devices", "ok")[0]
+    first = checks_of(report, "devices", "ok")[0]
     assert first["says"].startswith("cuda:0, NVIDIA H100: 84.8 GB of 85.9 GB free")
     assert "compute capability 9.0" in first["says"]
     assert first["facts"]["total"] == 80 << 30
-    assert "dtype auto is float16" in found(report, "devices", "ok")[1]["says"]
+    assert "dtype auto is float16" in checks_of(report, "devices", "ok")[1]["says"]
 
 
 def put_slurm(folder: Path, sinfo: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,13 +142,13 @@ def put_slurm(folder: Path, sinfo: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_schedulers(home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Device("cuda:0", "NVIDIA H100", 80 << 30, 79 << 30, "bfloat16", "9.0")
-    here = [gpu, gpu, *devices_module.devices()]
-    monkeypatch.setattr(devices_module, "devices", lambda: here)
+    devices = [gpu, gpu, *devices_module.devices()]
+    monkeypatch.setattr(devices_module, "devices", lambda: devices)
     real = importlib.metadata.version
     version = {"ray": "2.60.0"}
     monkeypatch.setattr(importlib.metadata, "version", lambda name: version.get(name) or real(name))
     put_slurm(home, "echo low; echo high; echo low", monkeypatch)
-    (check,) = found(doctor(capsys)[1], "schedulers", "ok")
+    (check,) = checks_of(doctor(capsys)[1], "schedulers", "ok")
     assert check["says"] == "Slurm 24.11.5 (partitions: low, high), Ray 2.60.0, 2 CUDA GPUs"
     assert check["facts"] == {
         "slurm": "24.11.5",
@@ -160,10 +160,10 @@ def test_schedulers(home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch)
 
 def test_what_reaches_an_engine_elsewhere(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks.shutil, "which", lambda name: name in ("ssh", "docker") or None)
-    (check,) = found(doctor(capsys)[1], "elsewhere", "ok")
+    (check,) = checks_of(doctor(capsys)[1], "elsewhere", "ok")
     assert check["says"] == "--engine-command can use ssh, docker"
     monkeypatch.setattr(checks.shutil, "which", lambda name: None)
-    (check,) = found(doctor(capsys)[1], "elsewhere", "ok")
+    (check,) = checks_of(doctor(capsys)[1], "elsewhere", "ok")
     assert check["says"].startswith("none of ssh, srun,")
 
 
@@ -173,9 +173,9 @@ def test_a_slurm_that_does_not_answer(
     put_slurm(home, "echo Unable to contact slurm controller >&2; exit 1", monkeypatch)
     status, report = doctor(capsys)
     assert status == 0
-    (note,) = found(report, "schedulers", "note")
+    (note,) = checks_of(report, "schedulers", "note")
     assert "partitions: Unable to contact slurm controller." in note["says"]
-    assert found(report, "schedulers", "ok")[0]["says"].startswith("Slurm 24.11.5, ")
+    assert checks_of(report, "schedulers", "ok")[0]["says"].startswith("Slurm 24.11.5, ")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="torch sees the GPU")
@@ -185,7 +185,7 @@ def test_a_torch_without_cuda_beside_a_driver(
     monkeypatch.setattr(checks.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
     status, report = doctor(capsys)
     assert status == 0
-    (check,) = found(report, "devices", "note")
+    (check,) = checks_of(report, "devices", "note")
     assert "sees no CUDA device" in check["says"]
     assert "CUDA" in check["helps"]
 
@@ -194,17 +194,17 @@ def test_broken_settings(home: Path, capsys: Output) -> None:
     (home / "settings.toml").write_text("seed = 'x'")
     status, report = doctor(capsys)
     assert status == 1
-    (check,) = found(report, "settings", "broken")
+    (check,) = checks_of(report, "settings", "broken")
     assert "seed" in check["says"]
     assert check["helps"]
-    assert found(report, "cache", "ok")
+    assert checks_of(report, "cache", "ok")
 
 
 def test_settings_that_nobody_knows(home: Path, capsys: Output) -> None:
     (home / "settings.toml").write_text("sed = 1")
     status, report = doctor(capsys)
     assert status == 0
-    (check,) = found(report, "settings", "note")
+    (check,) = checks_of(report, "settings", "note")
     assert "sed" in check["says"]
 
 
@@ -216,10 +216,10 @@ def test_the_cache_is_verified(home: Path, capsys: Output) -> None:
     damaged.write_bytes(b"nonsense")
     status, report = doctor(capsys)
     assert status == 0
-    (check,) = found(report, "cache", "ok")
+    (check,) = checks_of(report, "cache", "ok")
     assert check["facts"]["entries"] == 2
     assert check["facts"]["damaged"] == 1
-    (note,) = found(report, "cache", "note")
+    (note,) = checks_of(report, "cache", "note")
     assert "1 of 3 entries" in note["says"]
 
 
@@ -228,7 +228,7 @@ def test_a_cache_that_cannot_be_used(home: Path, capsys: Output) -> None:
     (home / "cache" / "results" / "cache.db").write_bytes(b"no database at all" * 99)
     status, report = doctor(capsys)
     assert status == 1
-    (check,) = found(report, "cache", "broken")
+    (check,) = checks_of(report, "cache", "broken")
     assert "is left as it is" in check["says"]
     assert "--cache-dir" in check["helps"]
 
@@ -239,9 +239,9 @@ def test_a_damaged_index_is_made_anew_and_noted(home: Path, capsys: Output) -> N
     store.close()
     (home / "cache" / "results" / "cache.db").write_bytes(b"no database at all" * 99)
     _, report = doctor(capsys)
-    (check,) = found(report, "cache", "note")
+    (check,) = checks_of(report, "cache", "note")
     assert "set aside" in check["says"]
-    assert not found(report, "cache", "broken")
+    assert not checks_of(report, "cache", "broken")
 
 
 def test_no_cache_is_made(home: Path, capsys: Output) -> None:
@@ -257,7 +257,7 @@ def test_a_hub_that_must_not_be_asked(
     monkeypatch.setattr(reach, "reaches", lambda endpoint: pytest.fail("asked"))
     status, report = doctor(capsys)
     assert status == 0
-    (check,) = found(report, "hub", "note")
+    (check,) = checks_of(report, "hub", "note")
     assert "HF_HUB_OFFLINE" in check["helps"]
 
 
@@ -265,7 +265,7 @@ def test_a_hub_that_is_away(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(reach, "reaches", lambda endpoint: False)
     status, report = doctor(capsys)
     assert status == 0
-    (check,) = found(report, "hub", "note")
+    (check,) = checks_of(report, "hub", "note")
     assert "cannot be reached" in check["says"]
     assert check["facts"]["reachable"] is False
 
@@ -274,7 +274,7 @@ def test_a_terminal_without_unicode(capsys: Output, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(checks, "_encoding", lambda: "ascii")
     status, report = doctor(capsys)
     assert status == 0
-    (check,) = found(report, "terminal", "note")
+    (check,) = checks_of(report, "terminal", "note")
     assert "UTF-8" in check["helps"]
 
 
@@ -291,9 +291,9 @@ def test_the_colours_of_a_terminal(
 ) -> None:
     monkeypatch.setattr(checks, "_colors", lambda: colors)
     _, report = doctor(capsys)
-    (check,) = found(report, "terminal", "ok")
+    (check,) = checks_of(report, "terminal", "ok")
     assert words in check["says"]
-    assert bool(found(report, "terminal", "note")) == noted
+    assert bool(checks_of(report, "terminal", "note")) == noted
 
 
 class TestDevice:

@@ -42,8 +42,8 @@ def test_a_data_set_in_the_cache_folder_needs_no_name(
     folder = home / "kept" / "datasets"
     folder.mkdir(parents=True)
     (folder / "hellaswag.jsonl").write_text('{"ctx": "A", "endings": ["b"], "label": 0}')
-    asked = ["--task", "hellaswag", "--cache-dir", str(home / "kept")]
-    assert cli.main(["generate", "demo", *asked]) == 0
+    arguments = ["--task", "hellaswag", "--cache-dir", str(home / "kept")]
+    assert cli.main(["generate", "demo", *arguments]) == 0
     ((prompt, _),) = engines[0].generations
     assert prompt.text == "A b"
 
@@ -91,9 +91,9 @@ def test_a_folder_that_cannot_be_written_is_told_before_a_model_loads(
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "generation.json").write_text("mine")
     assert cli.main(["generate", "demo", "--prompt", "x", "--out", str(tmp_path / name)]) == 1
-    told = capsys.readouterr()
-    assert "cannot be written to" in told.err or "is no report of depthtui" in told.err
-    assert told.out == ""
+    captured = capsys.readouterr()
+    assert "cannot be written to" in captured.err or "is no report of depthtui" in captured.err
+    assert captured.out == ""
     assert engines == []
 
 
@@ -106,30 +106,30 @@ def test_nan_is_no_number(option: str, capsys: pytest.CaptureFixture[str]) -> No
 def test_ctrl_c_ends_the_text_and_keeps_it(
     engines: list[ScriptedEngine], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = signal.getsignal(signal.SIGINT)
+    earlier_handler = signal.getsignal(signal.SIGINT)
     prompts = ["--prompt", "ctrl-c", "--prompt", "never read", "--max-new-tokens", "9"]
     assert cli.main(["generate", "demo", *prompts]) == 130
     assert "stopped." in capsys.readouterr().out
     assert len(engines[0].generations) == 1
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is earlier_handler
 
 
 def test_a_terminal_shows_depth_as_colour_and_whole_characters() -> None:
-    written = full_generation(
+    generation = full_generation(
         Prompt("x"), tiny_model(), GenerationSettings(max_tokens=4)
     ).continuation
-    written.texts[:] = ["\udcf0\udc9f", "\udc99\udc82", "\x1b[2J", "a\nb"]
-    written.depths.settling[:] = [1, 1, 4, np.nan]
+    generation.texts[:] = ["\udcf0\udc9f", "\udc99\udc82", "\x1b[2J", "a\nb"]
+    generation.depths.settling[:] = [1, 1, 4, np.nan]
     console = Console(file=StringIO(), force_terminal=True, color_system="truecolor", width=80)
     pen = _TokenPrinter(console, "settling", "amber", 4)
     for place in range(4):
-        pen.write(part_of(written, slice(place, place + 1)))
+        pen.write(part_of(generation, slice(place, place + 1)))
     pen.finish()
     assert isinstance(console.file, StringIO)
-    shown = console.file.getvalue()
-    assert "🙂" in shown
-    assert "\x1b[2J" not in shown
-    assert shown.count("48;2;") == 2, "two tokens with a depth"
+    output = console.file.getvalue()
+    assert "🙂" in output
+    assert "\x1b[2J" not in output
+    assert output.count("48;2;") == 2, "two tokens with a depth"
     red, green, blue = ramps.sequential(True, "amber")[-1]
-    assert f"48;2;{red};{green};{blue}" in shown
-    assert "\n" in shown
+    assert f"48;2;{red};{green};{blue}" in output
+    assert "\n" in output

@@ -58,10 +58,10 @@ def test_examples_are_command_lines(
     for line in lines:
         _, program, words = line.partition("depthtui")
         assert program, line
-        asked = shlex.split(re.split("[>]", words)[0])
-        with commands.make_context("depthtui", asked) as context:
-            if asked and not asked[0].startswith("-"):
-                name, command, rest = commands.resolve_command(context, asked)
+        arguments = shlex.split(re.split("[>]", words)[0])
+        with commands.make_context("depthtui", arguments) as context:
+            if arguments and not arguments[0].startswith("-"):
+                name, command, rest = commands.resolve_command(context, arguments)
                 assert command is not None
                 with command.make_context(name, rest, parent=context, resilient_parsing=True):
                     pass
@@ -77,7 +77,7 @@ def test_a_script_is_printed_for_each_shell(shell: str, capsys: Output) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "typed", "found"),
+    ("words", "typed", "completions"),
     [
         ([], "pru", {"prune"}),
         (["run", "demo", "--task"], "grade", {"grade_school"}),
@@ -89,13 +89,17 @@ def test_a_script_is_printed_for_each_shell(shell: str, capsys: Output) -> None:
     ],
 )
 def test_what_a_shell_is_told(
-    words: list[str], typed: str, found: set[str], monkeypatch: pytest.MonkeyPatch, tmp_path: object
+    words: list[str],
+    typed: str,
+    completions: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: object,
 ) -> None:
     monkeypatch.setenv("DEPTHTUI_CONFIG", f"{tmp_path}/settings.toml")
     monkeypatch.setenv("DEPTHTUI_CACHE_DIR", f"{tmp_path}/cache")
     words = [word for word in words if word != typed]
     shell = ShellComplete(commands, {}, "depthtui", "_DEPTHTUI_COMPLETE")
-    assert {item.value for item in shell.get_completions(words, typed)} == found
+    assert {item.value for item in shell.get_completions(words, typed)} == completions
 
 
 def _options(capsys: Output) -> str:

@@ -26,13 +26,13 @@ def inspect(model: str, *more: str) -> int:
 
 def test_the_page_is_shown_at_the_token_before_the_answer(model: str, capsys: Output) -> None:
     assert inspect(model, "--format", "json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["target"]["is"] == "answer"
-    assert found["tokens"][-1] == " is"
+    page = json.loads(capsys.readouterr().out)
+    assert page["target"]["is"] == "answer"
+    assert page["tokens"][-1] == " is"
     assert inspect(model) == 0
-    shown = capsys.readouterr().out
+    output = capsys.readouterr().out
     for heading in ("Before and after", "Reads", "Writes", "Heads", "Neurons"):
-        assert heading in shown
+        assert heading in output
     assert inspect(model, "--format", "md", "--token", "0") == 0
     assert "# Layer 2 at token 0" in capsys.readouterr().out
     assert inspect(model, "--format", "html") == 0

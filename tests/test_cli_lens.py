@@ -32,9 +32,9 @@ def test_a_lens_is_fitted_listed_and_removed(model: str, home: Path, capsys: Out
     texts.write_text('{"text": "Seven plus five is twelve."}\n' * 12)
     arguments = ["--lens-texts", str(texts), "--lens-ridge", "0.5", "--device", "cpu"]
     assert main(["lens", "fit", model, *arguments]) == 0
-    told = capsys.readouterr().out
-    assert "affine lens, fitted on 11 texts" in told
-    assert "texts.jsonl, ridge 0.5" in told
+    captured = capsys.readouterr().out
+    assert "affine lens, fitted on 11 texts" in captured
+    assert "texts.jsonl, ridge 0.5" in captured
     (name,) = names(capsys)
     assert main(["lens", "remove", name]) == 0
     assert names(capsys) == []
@@ -59,10 +59,10 @@ def test_a_jacobian_lens_says_first_how_long_it_takes(
         "cpu",
     ]
     assert main(["lens", "fit", model, *arguments]) == 0
-    told = capsys.readouterr()
-    assert "Fitting the Jacobian lens takes about " in told.err
-    assert "A stop keeps the prompts that are done." in " ".join(told.err.split())
-    assert "Jacobian lens, fitted on 1 text" in told.out
+    captured = capsys.readouterr()
+    assert "Fitting the Jacobian lens takes about " in captured.err
+    assert "A stop keeps the prompts that are done." in " ".join(captured.err.split())
+    assert "Jacobian lens, fitted on 1 text" in captured.out
 
 
 def test_a_published_lens_goes_in_and_out(model: str, home: Path, capsys: Output) -> None:
@@ -72,16 +72,16 @@ def test_a_published_lens_goes_in_and_out(model: str, home: Path, capsys: Output
     assert "Jacobian lens, fitted on 9 texts" in capsys.readouterr().out
     (name,) = names(capsys)
     assert main(["lens", "export", name, str(home / "out.pt")]) == 0
-    held = torch.load(home / "out.pt", weights_only=True)
-    assert held["n_prompts"] == 9
-    assert all(torch.equal(held["J"][block], jacobians[block]) for block in range(3))
+    published = torch.load(home / "out.pt", weights_only=True)
+    assert published["n_prompts"] == 9
+    assert all(torch.equal(published["J"][block], jacobians[block]) for block in range(3))
     precious = home / "model.safetensors"
     precious.write_text("mine")
     capsys.readouterr()
     assert main(["lens", "export", name, str(precious)]) == 1
-    told = capsys.readouterr()
-    assert f"{precious} could not be written (File exists)" in told.err
-    assert "wrote" not in told.out
+    captured = capsys.readouterr()
+    assert f"{precious} could not be written (File exists)" in captured.err
+    assert "wrote" not in captured.out
     assert precious.read_text() == "mine"
 
 

@@ -24,14 +24,14 @@ pytestmark = pytest.mark.usefixtures("home")
 
 def test_layers_are_left_out_of_a_folder(home: Path, capsys: Output) -> None:
     model, out = str(tiny_folder(home)), home / "out"
-    asked = ["prune", model, "--drop", "1,2", "--out", str(out), "--device", "cpu"]
-    assert main(asked) == 0
-    told = capsys.readouterr().out
-    assert "2 of 4 layers: 0, 3\n" in told
-    assert f"wrote {out}\n" in told
+    arguments = ["prune", model, "--drop", "1,2", "--out", str(out), "--device", "cpu"]
+    assert main(arguments) == 0
+    output = capsys.readouterr().out
+    assert "2 of 4 layers: 0, 3\n" in output
+    assert f"wrote {out}\n" in output
     assert (out / "model.safetensors").exists()
     assert (out / "tokenizer.json").exists()
-    assert main(asked) == 1
+    assert main(arguments) == 1
     assert "something in" in capsys.readouterr().err
     assert main(["run", str(out), "--prompt", "The river", "--device", "cpu"]) == 0
 
@@ -65,12 +65,14 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_model_loads(
     model = str(tiny_folder(home))
     status = main(["prune", model, "--drop", "1", "--out", str(out), "--device", "cpu"])
     assert status == (2 if kind == "a file" else 1)
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     assert (
-        "cannot be written to" in told.err or "something in" in told.err or "is a file" in told.err
+        "cannot be written to" in output.err
+        or "something in" in output.err
+        or "is a file" in output.err
     )
-    assert "Something unexpected" not in told.err
-    assert "wrote" not in told.out
+    assert "Something unexpected" not in output.err
+    assert "wrote" not in output.out
 
 
 def test_a_folder_that_appears_meanwhile_stays_and_is_not_claimed(
@@ -85,12 +87,12 @@ def test_a_folder_that_appears_meanwhile_stays_and_is_not_claimed(
         return recipe(*args)
 
     monkeypatch.setattr(engine_module, "mergekit_recipe", meanwhile)
-    asked = ["prune", model, "--drop", "1", "--out", str(out), "--device", "cpu"]
-    assert main(asked) == 1
-    told = capsys.readouterr()
-    assert "wrote" not in told.out
-    assert f"There is something in {out} by now" in told.err
-    assert f"put into {out}-2 instead" in told.err
+    arguments = ["prune", model, "--drop", "1", "--out", str(out), "--device", "cpu"]
+    assert main(arguments) == 1
+    output = capsys.readouterr()
+    assert "wrote" not in output.out
+    assert f"There is something in {out} by now" in output.err
+    assert f"put into {out}-2 instead" in output.err
     assert [path.name for path in out.iterdir()] == ["thesis.txt"]
     assert (home / "out-2" / "model.safetensors").exists()
     assert not list(home.glob(".*"))
@@ -99,7 +101,7 @@ def test_a_folder_that_appears_meanwhile_stays_and_is_not_claimed(
 TEXTS = ("The river was high after a week.", "Seven plus five is twelve.")
 
 
-def asked(home: Path, *options: str) -> list[str]:
+def arguments(home: Path, *options: str) -> list[str]:
     """A `prune` of a tiny model on two prompts."""
     prompts = [part for text in TEXTS for part in ("--prompt", text)]
     out = ["--out", str(home / "out"), "--device", "cpu"]
@@ -107,19 +109,19 @@ def asked(home: Path, *options: str) -> list[str]:
 
 
 def test_a_budget_ends_in_a_model_that_was_measured(home: Path, capsys: Output) -> None:
-    assert main(asked(home, "--budget", "1.1")) == 0
-    told = capsys.readouterr().out
-    assert "3 of 4 layers: 0-2\n" in told
-    found = re.search(r"KL to the whole model's output, nats +0 +(\S+)", told)
-    assert found is not None
-    chosen, checked = re.findall(r"the output is (\S+) nats away", told)
-    assert float(checked) == pytest.approx(float(found[1]), abs=0.006)
+    assert main(arguments(home, "--budget", "1.1")) == 0
+    output = capsys.readouterr().out
+    assert "3 of 4 layers: 0-2\n" in output
+    matches = re.search(r"KL to the whole model's output, nats +0 +(\S+)", output)
+    assert matches is not None
+    chosen, checked = re.findall(r"the output is (\S+) nats away", output)
+    assert float(checked) == pytest.approx(float(matches[1]), abs=0.006)
     assert 0 < float(chosen) <= 1.1
     assert 0 < float(checked) <= 1.1
-    assert "on 8 texts that the model writes itself" in told
-    assert "on 2 held-out prompts, which chose nothing; the gate is --budget 1.1\n" in told
-    assert "each range without its end: [0, 3]\n" in told
-    assert "llama-quantize --prune-layers 3 MODEL.gguf" in told
+    assert "on 8 texts that the model writes itself" in output
+    assert "on 2 held-out prompts, which chose nothing; the gate is --budget 1.1\n" in output
+    assert "each range without its end: [0, 3]\n" in output
+    assert "llama-quantize --prune-layers 3 MODEL.gguf" in output
     assert "layer_range: [0, 3]" in (home / "out" / "mergekit_config.yml").read_text()
     assert (home / "out" / "model.safetensors").exists()
 
@@ -132,20 +134,20 @@ def test_a_gate_that_fails_writes_nothing_and_names_what_passes(
         "depthtui.engine.held_out_prompts.costs",
         lambda _model, _tokens, order, _check: np.array(held_out[: len(order) + 1]),
     )
-    assert main(asked(home, "--budget", "1.1")) == 1
-    told = capsys.readouterr()
-    assert "Nothing was written: without 1 layer (3) the output is 1.20 nats away" in told.err
-    assert "--budget 1.2 would pass, with 1 layer left out." in told.err
-    assert told.out == ""
+    assert main(arguments(home, "--budget", "1.1")) == 1
+    output = capsys.readouterr()
+    assert "Nothing was written: without 1 layer (3) the output is 1.20 nats away" in output.err
+    assert "--budget 1.2 would pass, with 1 layer left out." in output.err
+    assert output.out == ""
     assert not (home / "out").exists()
 
 
 def test_named_layers_are_measured_where_there_are_prompts(home: Path, capsys: Output) -> None:
-    assert main(asked(home, "--drop", "1")) == 0
-    told = capsys.readouterr().out
-    assert re.search(r"first choices kept +100% +\d+%", told)
-    assert "chosen:" not in told
-    assert "answers right" not in told
+    assert main(arguments(home, "--drop", "1")) == 0
+    output = capsys.readouterr().out
+    assert re.search(r"first choices kept +100% +\d+%", output)
+    assert "chosen:" not in output
+    assert "answers right" not in output
 
 
 @pytest.mark.usefixtures("no_load")
@@ -173,10 +175,10 @@ def test_what_cannot_be_asked_for_is_bad_usage(
 
 
 @pytest.mark.parametrize(
-    ("share", "told"), [("0.9", "Nothing was written"), ("0.05", "of the right answers stay")]
+    ("share", "output"), [("0.9", "Nothing was written"), ("0.05", "of the right answers stay")]
 )
 def test_answers_choose_on_every_second_prompt(
-    share: str, told: str, home: Path, capsys: Output
+    share: str, output: str, home: Path, capsys: Output
 ) -> None:
     model = tiny_folder(home)
     prompts = home / "prompts.jsonl"
@@ -185,7 +187,7 @@ def test_answers_choose_on_every_second_prompt(
     options = ["--keep-answers", share, "--prompt-file", str(prompts), "--device", "cpu"]
     status = main(["prune", str(model), *options, "--out", str(home / "out")])
     printed = capsys.readouterr()
-    assert told in printed.out + printed.err
+    assert output in printed.out + printed.err
     assert status == ("Nothing was written" in printed.err)
     assert (home / "out").exists() == (status == 0)
     assert ("answers right" in printed.out) == (status == 0)
@@ -195,7 +197,7 @@ def self_answered(model: Path) -> list[str]:
     """Texts that end with the letter that the model writes itself."""
     whole = AutoModelForCausalLM.from_pretrained(model).eval()
     tokenizer = AutoTokenizer.from_pretrained(model)
-    found = []
+    matches = []
     for start in range(40):
         text = " ".join(TEXTS)[start : start + 12]
         ids = tokenizer(text)["input_ids"]
@@ -206,8 +208,8 @@ def self_answered(model: Path) -> list[str]:
             and letter.isalpha()
             and tokenizer(text + letter)["input_ids"][:-1] == ids
         ):
-            found.append(text + letter)
-    return found
+            matches.append(text + letter)
+    return matches
 
 
 def test_a_folder_by_itself_is_named_after_the_model(

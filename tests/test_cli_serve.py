@@ -105,8 +105,8 @@ async def test_the_secret_opens_the_page_and_all_that_it_asks_for(
     async with session.get(served.address) as response:
         assert response.status == 200
         page = await response.text()
-    asked = re.findall(r"""(?:src|href)="([^"]+)"|url\("([^"]+)"\)""", page)
-    names = {one or other for one, other in asked}
+    requested = re.findall(r"""(?:src|href)="([^"]+)"|url\("([^"]+)"\)""", page)
+    names = {source or other for source, other in requested}
     assert {name.rpartition(".")[2] for name in names} == {"css", "js", "ttf"}
     for name in names:
         assert "/" not in name
@@ -199,7 +199,7 @@ async def test_what_is_no_request_of_a_browser_is_refused(served: Served, number
 
 
 @pytest.mark.parametrize(
-    ("asked", "size"),
+    ("requested", "size"),
     [
         (("100", "30"), (100, 30)),
         ((30000, 30000), (800, 250)),
@@ -209,8 +209,8 @@ async def test_what_is_no_request_of_a_browser_is_refused(served: Served, number
         (("9" * 5000, True), (80, 2)),
     ],
 )
-def test_the_size_of_a_terminal_has_limits(asked: tuple[object, object], size: object) -> None:
-    assert size_of(*asked) == size
+def test_the_size_of_a_terminal_has_limits(requested: tuple[object, object], size: object) -> None:
+    assert size_of(*requested) == size
 
 
 def test_messages_of_a_page_are_packets() -> None:
@@ -267,12 +267,12 @@ async def test_an_explorer_ends_with_its_page(
     served: Served, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(web_explorer, "_PATIENCE", 0.1)
-    before = explorers()
+    earlier_explorers = explorers()
     async with session.ws_connect(served.address + "explorer") as pipe:
         await pipe.receive_bytes(timeout=PATIENCE)
-        assert len(explorers()) == len(before) + 1
+        assert len(explorers()) == len(earlier_explorers) + 1
     async with asyncio.timeout(PATIENCE):
-        while explorers() != before:
+        while explorers() != earlier_explorers:
             await asyncio.sleep(0.01)
 
 
@@ -381,8 +381,8 @@ def test_a_page_runs_nothing_of_the_folder_that_it_is_served_from(
 
 
 def test_a_port_that_is_taken_is_told(capsys: Output) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert main(["serve", "--port", str(taken.getsockname()[1])]) == 1
+    with socket.create_server(("127.0.0.1", 0)) as other_socket:
+        assert main(["serve", "--port", str(other_socket.getsockname()[1])]) == 1
     assert "--port" in capsys.readouterr().err
 
 
@@ -390,7 +390,7 @@ def test_a_port_that_is_taken_is_told(capsys: Output) -> None:
 def command(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str, IO[str]]]:
     """A server as people start one, the address that it prints, and its standard error."""
     (tmp_path / "settings.toml").write_text("welcome = false\n")
-    there = os.environ | {
+    environment = os.environ | {
         "DEPTHTUI_CONFIG": str(tmp_path / "settings.toml"),
         "DEPTHTUI_CACHE_DIR": str(tmp_path / "cache"),
     }
@@ -399,7 +399,7 @@ def command(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str, IO[str
         open(tmp_path / "errors", "w+") as errors,
         subprocess.Popen(
             [sys.executable, "-m", "depthtui", "serve", "--port", "0", *model],
-            env=there,
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
@@ -442,7 +442,7 @@ async def test_the_explorer_is_drawn_and_ends_with_the_server(
             message = await pipe.receive(timeout=PATIENCE)
             assert message.type is aiohttp.WSMsgType.BINARY
             drawn += message.data
-        left = psutil.Process(server.pid).children(recursive=True)
-        assert left
+        children = psutil.Process(server.pid).children(recursive=True)
+        assert children
         server.send_signal(number)
-    assert psutil.wait_procs(left, timeout=PATIENCE)[1] == []
+    assert psutil.wait_procs(children, timeout=PATIENCE)[1] == []

@@ -43,9 +43,9 @@ def kept_run(cache: Path, prompt: str | Prompt, spec: ModelSpec, in_cache: bool 
 
 
 def keep(cache: Path, *runs: KeptRun, title: str = "Rivers", day: int = 2) -> str:
-    kept = datetime(2026, 1, day, 9, 30)
-    session = KeptSession(kept.isoformat(), runs, 0, 0, 0, "kl", 0.4, 0.6, title)
-    writer = SessionFolder(cache).create(session, kept)
+    saved_at = datetime(2026, 1, day, 9, 30)
+    session = KeptSession(saved_at.isoformat(), runs, 0, 0, 0, "kl", 0.4, 0.6, title)
+    writer = SessionFolder(cache).create(session, saved_at)
     writer.close()
     return writer.path.stem
 
@@ -58,10 +58,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_list_has_name_time_runs_models_and_title(cache: Path, capsys: Output) -> None:
-    one = kept_run(cache, "The ferry was late.", ModelSpec())
+    first_run = kept_run(cache, "The ferry was late.", ModelSpec())
     two = kept_run(cache, "The ferry was late.", ModelSpec("other/model"))
-    name = keep(cache, one, two)
-    later = keep(cache, one, title="Lakes\x1b[2J", day=3)
+    name = keep(cache, first_run, two)
+    later = keep(cache, first_run, title="Lakes\x1b[2J", day=3)
     assert main(["sessions", "list"]) == 0
     head, first, second = capsys.readouterr().out.splitlines()
     assert head.split() == ["session", "kept", "runs", "models", "title"]
@@ -92,9 +92,9 @@ def test_every_run_of_a_session_is_exported(cache: Path, tmp_path: Path, capsys:
 def test_a_run_that_the_cache_lost_is_named_everywhere(
     cache: Path, tmp_path: Path, capsys: Output
 ) -> None:
-    there = kept_run(cache, "The ferry was late.", ModelSpec())
+    cached_run = kept_run(cache, "The ferry was late.", ModelSpec())
     gone = kept_run(cache, "<b>Gone</b>", ModelSpec("other/model"), in_cache=False)
-    name = keep(cache, there, gone)
+    name = keep(cache, cached_run, gone)
     out = tmp_path / "out"
     command = ["sessions", "export", name, "--out", str(out), "--format", "json,html,md"]
     assert main(command) == 1

@@ -48,8 +48,8 @@ def damage(served: Path) -> None:
 
 
 def summary(out: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads((out / "summary.json").read_text())
-    return found
+    content: dict[str, object] = json.loads((out / "summary.json").read_text())
+    return content
 
 
 def test_the_report_says_where_states_come_from(
@@ -59,9 +59,9 @@ def test_the_report_says_where_states_come_from(
     options = ["--states", str(served), "--model", str(folder), "--device", "cpu"]
     assert cli.main(["run", *options, "--out", str(out), "--format", "json,md"]) == 0
     assert "tiny-llama, bfloat16 on vLLM" in capsys.readouterr().out
-    found = summary(out)
-    assert found["model"]["states_from"] == f"vLLM's files in {served}"  # type: ignore[index]
-    prompts = [(one["text"], one["level"]) for one in found["prompts"]]  # type: ignore[attr-defined]
+    content = summary(out)
+    assert content["model"]["states_from"] == f"vLLM's files in {served}"  # type: ignore[index]
+    prompts = [(prompt["text"], prompt["level"]) for prompt in content["prompts"]]  # type: ignore[attr-defined]
     assert prompts == [*zip(CORPUS, ("0.safetensors", "1.safetensors"), strict=False)]
     assert "states from vLLM's files in" in (out / "summary.md").read_text()
 
@@ -73,9 +73,9 @@ def test_the_layer_at_which_engines_part_is_asked_for_by_a_metric(
     options = ["--states", str(served), "--device", "cpu", "--metrics", DISTANCE]
     assert cli.main(["run", str(folder), *options, "--out", str(out)]) == 0
     assert "Parts from transformers" in capsys.readouterr().out
-    found = summary(out)["engine_distance"]
-    assert (found["layer"], found["layers_apart"]) == (None, [])  # type: ignore[index]
-    assert found["rounded_to"] == "bfloat16"  # type: ignore[index]
+    content = summary(out)["engine_distance"]
+    assert (content["layer"], content["layers_apart"]) == (None, [])  # type: ignore[index]
+    assert content["rounded_to"] == "bfloat16"  # type: ignore[index]
 
 
 def test_a_model_that_does_not_fit_is_read_without_that_metric(
@@ -140,17 +140,19 @@ class TestFromPython:
         model, tokenizer = with_tokenizer("llama")
         metrics = ("logit_lens", "engine_distance")
         runs = read_states(model, served, tokenizer, metrics, progress=False)
-        found = runs[0].engine_distance
-        assert isinstance(found, EngineDistance)
-        assert np.median(found.own, axis=1).max() < found.floor
+        content = runs[0].engine_distance
+        assert isinstance(content, EngineDistance)
+        assert np.median(content.own, axis=1).max() < content.floor
 
     def test_what_cannot_be_read_is_told(self, folder: Path, served: Path) -> None:
         damage(served)
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             runs = read_states(folder, served, device="cpu", progress=False)
         assert [*runs.failures] == [1]
-        (left_out,) = [one for one in told if "Prompt 1 was left out" in str(one.message)]
+        (left_out,) = [
+            prompt for prompt in caught if "Prompt 1 was left out" in str(prompt.message)
+        ]
         assert left_out.filename == __file__
 
     def test_a_layer_is_not_looked_into(self, folder: Path, served: Path) -> None:

@@ -38,8 +38,8 @@ def run(line: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(("line", "status", "errors"), LINES)
 def test_a_stream_that_cannot_be_written(line: str, status: int, errors: str) -> None:
-    done = run(line)
-    assert (done.returncode, done.stderr) == (status, errors)
+    process = run(line)
+    assert (process.returncode, process.stderr) == (status, errors)
 
 
 @pytest.mark.parametrize("command", ["tasks", "--version", "completion bash"])
@@ -47,9 +47,9 @@ def test_a_reader_that_goes_away_is_no_trouble(command: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     arguments = [sys.executable, "-m", "depthtui", *command.split()]
-    done = subprocess.run(arguments, stdout=writing, stderr=subprocess.PIPE, check=False)
+    process = subprocess.run(arguments, stdout=writing, stderr=subprocess.PIPE, check=False)
     os.close(writing)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (process.returncode, process.stderr) == (1, b"")
 
 
 SCRIPTED = """
@@ -67,8 +67,8 @@ sys.exit(cli.main(sys.argv[1:]))
 def test_remarks_that_cannot_be_written_end_no_run(tmp_path: Path) -> None:
     out = tmp_path / "run.json"
     options = f"--prompt hello --out {out} --cache-dir {tmp_path / 'cache'}"
-    done = run(f"\"{sys.executable}\" -c '{SCRIPTED}' run demo {options} >&- 2>/dev/full")
-    assert done.returncode == 0
+    process = run(f"\"{sys.executable}\" -c '{SCRIPTED}' run demo {options} >&- 2>/dev/full")
+    assert process.returncode == 0
     assert out.stat().st_size > 0
 
 
@@ -86,16 +86,16 @@ sys.exit(cli.main())
 
 def test_a_text_that_cannot_be_printed_ends_its_command(home: Path) -> None:
     with open("/dev/full", "wb") as full:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-u", "-c", SCRIPTED, "generate", "demo", "--prompt", "a b"],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
             check=False,
         )
-    assert done.returncode == 1
-    assert "unexpected" not in done.stderr
-    assert done.stderr.endswith(FULL)
+    assert process.returncode == 1
+    assert "unexpected" not in process.stderr
+    assert process.stderr.endswith(FULL)
 
 
 @pytest.mark.parametrize(
@@ -109,17 +109,17 @@ def test_files_are_written_where_output_is_lost(
     os.close(reading)
     words = [command, "demo", "--prompt", "a b", "--prompt", "c", "--out", str(home / "out")]
     with open("/dev/full" if sink == "full" else pipe, "wb") as output:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", SCRIPTED, *words],
             stdout=output,
             stderr=subprocess.PIPE,
             text=True,
             check=False,
         )
-    assert done.returncode == 1
-    *_, last = done.stderr.splitlines()
+    assert process.returncode == 1
+    *_, last = process.stderr.splitlines()
     assert (last == f"depthtui: write error: {errors}.") == bool(errors)
-    assert "error" not in done.stderr.removesuffix(f"{last}\n")
+    assert "error" not in process.stderr.removesuffix(f"{last}\n")
     assert (home / "out" / f"{name}.json").stat().st_size > 0
 
 
@@ -128,8 +128,8 @@ def test_a_file_opened_later_is_not_taken_for_a_closed_stream() -> None:
         "from depthtui.cli.streams import open_streams; open_streams();"
         "import os; print(os.open(os.devnull, os.O_RDONLY) > 2, file=open(3, 'w'))"
     )
-    done = run(f'{sys.executable} -c "{code}" 3>&1 <&- >&- 2>&-')
-    assert done.stdout == "True\n"
+    process = run(f'{sys.executable} -c "{code}" 3>&1 <&- >&- 2>&-')
+    assert process.stdout == "True\n"
 
 
 def test_the_explorer_is_not_drawn_where_nobody_sees_it(tmp_path: Path) -> None:

@@ -98,9 +98,9 @@ def test_every_pane_of_the_main_screen_has_its_row() -> None:
 
 
 def test_a_page_that_is_named_is_there() -> None:
-    named = re.findall(r"depthtui\s+help\s+([a-z][a-z-]*)", TEXT)
-    assert len(named) > 10
-    assert set(named) <= {*PAGES, "schema"}
+    named_pages = re.findall(r"depthtui\s+help\s+([a-z][a-z-]*)", TEXT)
+    assert len(named_pages) > 10
+    assert set(named_pages) <= {*PAGES, "schema"}
 
 
 @pytest.mark.parametrize("line", COMMAND_LINES)

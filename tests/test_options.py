@@ -79,12 +79,12 @@ def test_what_is_typed_is_read_alike(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", [("--lens-top-k", "1001"), ("--seed", str(2**63)), ("--tolerance", "0")]
+    "arguments", [("--lens-top-k", "1001"), ("--seed", str(2**63)), ("--tolerance", "0")]
 )
-def test_the_command_line_holds_the_same_limits(given: tuple[str, str]) -> None:
-    outcome = CliRunner().invoke(run, ["demo", "--prompt", "hi", *given])
+def test_the_command_line_holds_the_same_limits(arguments: tuple[str, str]) -> None:
+    outcome = CliRunner().invoke(run, ["demo", "--prompt", "hi", *arguments])
     assert outcome.exit_code == 2
-    assert given[1] in outcome.output
+    assert arguments[1] in outcome.output
 
 
 @pytest.mark.parametrize("blank", ["", " "])

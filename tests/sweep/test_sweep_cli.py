@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("home")
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     scripted = ScriptedEngine({"alpha": 12, "Qwen/Qwen2.5-7B-Instruct": 28})
-    monkeypatch.setattr("depthtui.engine.factory.make_engine", lambda *how: scripted)
+    monkeypatch.setattr("depthtui.engine.factory.make_engine", lambda *engine_arguments: scripted)
     return scripted
 
 
