@@ -102,7 +102,7 @@ def test_the_command_runs_a_real_model(
     ("there", "arguments", "status", "problem"),
     [
         ([], ("--gpus", "all"), 1, "this machine has: no CUDA GPU. Leave --gpus out"),
-        (["0", "1"], ("--gpus", "3"), 1, "this machine has: 2 CUDA GPUs. --gpus all takes all"),
+        (["0", "1"], ("--gpus", "3"), 1, "this machine has: 2 CUDA GPUs. --gpus all uses all"),
         (["0"], ("--gpus", "0"), 2, "'0' is neither a number of GPUs nor all"),
         (["0"], ("--gpus", "1", "--device", "cuda:1"), 2, "--gpus chooses the devices"),
         (["0"], ("--gpus", "1", "--ray"), 2, "without --merge and --ray"),
