@@ -45,7 +45,7 @@ def _spelt(spelling: str) -> str:
 
 _WORDS = (
     Term(
-        "nat",
+        "nat, nats",
         "unit of information by the natural logarithm: 1 nat is 1.44 bits",
         ("nat", "nats"),
     ),

@@ -80,7 +80,7 @@ class HelpScreen(Picker[KeyCommand]):
     """
 
     heading = "Help"
-    hint = "type to search keys and manual · ↑↓ choose · enter runs or opens · esc closes"
+    hint = "type to search keys and manual · ↑↓ choose · enter opens · esc closes"
     noun = "key or passage"
     searches = True
 
