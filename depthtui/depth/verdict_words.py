@@ -218,7 +218,7 @@ def _compared(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
     if not pairs and a.headline and b.headline:
         return ""
     if not pairs:
-        return f"{names[0]} and {names[1]} cannot be compared yet: no count holds in both."
+        return f"{names[0]} and {names[1]} cannot be compared yet: no count is reliable in both."
     more = [(ours, other) for ours, other in pairs if (ours.high or 0) < (other.low or 0)]
     fewer = [(ours, other) for ours, other in pairs if (other.high or 0) < (ours.low or 0)]
     unclear = [pair for pair in pairs if pair not in more and pair not in fewer]

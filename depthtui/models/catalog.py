@@ -357,7 +357,7 @@ def _facts(folder: Path) -> str:
     phrases = (
         f"{layers} layers" if layers else "",
         f"width {width}" if width else "",
-        f"{fields['vocab_size']} tokens known" if fields.get("vocab_size") else "",
+        f"vocabulary of {fields['vocab_size']}" if fields.get("vocab_size") else "",
         str(config.get("model_type") or ""),
         "measured on text alone" if _reads_more_than_text(config) else "",
     )

@@ -292,7 +292,7 @@ def test_what_does_not_hold_in_both_is_not_compared() -> None:
     shaky = [fragile("kl", "kl", 10, 2, 20, "it moves"), *counts(cosine=12)]
     assert compared(shaky, counts(kl=25, cosine=20)).endswith("by 8 layers, by cosine.")
     assert compared(shaky[:1], counts(kl=25)) == (
-        "the base and the chat model cannot be compared yet: no count holds in both."
+        "the base and the chat model cannot be compared yet: no count is reliable in both."
     )
 
 

@@ -345,7 +345,7 @@ class SweepScreen(LiveScreen):
         if row.key in self.marks:
             self.marks.remove(row.key)
         elif len(self.marked) == _MOST_MARKS:
-            self.notify(f"{_MOST_MARKS} rows are compared already: space on one takes it out.")
+            self.notify(f"{_MOST_MARKS} rows are compared already: space unmarks one.")
             return
         else:
             self.marks.append(row.key)
