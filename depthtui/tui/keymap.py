@@ -125,11 +125,11 @@ def clashes(remapped: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     now = {name: keys_of(name, remapped) for name in OWN}
     clashing: dict[tuple[str, str, str], None] = {}
     for commands in SCREENS.values():
-        sharing: dict[str, list[str]] = {}
+        names_by_key: dict[str, list[str]] = {}
         for command in [*commands, *everywhere.COMMANDS]:
             for key in now[command.name]:
-                sharing.setdefault(key, []).append(command.name)
-        for key, names in sharing.items():
+                names_by_key.setdefault(key, []).append(command.name)
+        for key, names in names_by_key.items():
             for first, second in combinations(dict.fromkeys(names), 2):
                 # Commands that share a key of their own work at different times.
                 if key not in own[first] & own[second]:
@@ -137,7 +137,7 @@ def clashes(remapped: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     yield from clashing
 
 
-def sharing(name: str, remapped: Mapping[str, str]) -> list[str]:
+def commands_sharing_key(name: str, remapped: Mapping[str, str]) -> list[str]:
     """The commands that get a key of this one by a remapping, on one screen."""
     pairs = [pair for _, *pair in clashes(remapped) if name in pair]
     return list(dict.fromkeys(other for pair in pairs for other in pair if other != name))

@@ -41,23 +41,23 @@ def take_screenshot(app: App[Any]) -> str:
     """The screen without toasts, as SVG; fonts are the reader's own, never fetched."""
     with without_toasts(app.screen):
         picture = app.export_screenshot(title="depthtui")
-    picture = _VIEW.sub(_cropped, _FRAME.sub("", _WEB_FONT.sub("", picture)), 1)
-    return _RUN.sub(_placed, _BACKGROUND.sub(_widened, picture))
+    picture = _VIEW.sub(_crop, _FRAME.sub("", _WEB_FONT.sub("", picture)), 1)
+    return _RUN.sub(_place_words, _BACKGROUND.sub(_widen, picture))
 
 
-def _widened(background: re.Match[str]) -> str:
+def _widen(background: re.Match[str]) -> str:
     """A background that leaves no seam at its right."""
     width = float(background["width"]) + _OVERLAP
     return f"{background['start']}{width:g}{background['end']}"
 
 
-def _cropped(view: re.Match[str]) -> str:
+def _crop(view: re.Match[str]) -> str:
     """The part of the picture that is the screen."""
     width, height = float(view["width"]), float(view["height"])
     return f'viewBox="{_LEFT} {_TOP} {width - _LEFT - _REST:g} {height - _TOP - _REST:g}"'
 
 
-def _placed(run: re.Match[str]) -> str:
+def _place_words(run: re.Match[str]) -> str:
     """Each word of a run at its own place, since fonts differ in the width of blanks."""
     text = unescape(run["text"])
     if not text:

@@ -53,7 +53,7 @@ def test_what_is_not_remapped_keeps_its_key(
 def test_what_has_the_same_key_on_the_same_screen(
     remapped: dict[str, str], name: str, others: list[str]
 ) -> None:
-    assert set(keymap.sharing(name, remapped)) == set(others)
+    assert set(keymap.commands_sharing_key(name, remapped)) == set(others)
 
 
 @pytest.mark.parametrize("key", ["escape", "ctrl+c", "5"])

@@ -25,7 +25,7 @@ from depthtui.sweep.saved import default_folder, open_sweep, plan_from_text
 from depthtui.sweep.summary import CellSummary, summarise_sweep
 from depthtui.tui.panes.findings_pane import FindingsPane
 from depthtui.tui.panes.pane import Pane
-from depthtui.tui.panes.sweep_table import SortedBy, SweepTable, columns_of, in_order, shortened
+from depthtui.tui.panes.sweep_table import SortedBy, SweepTable, columns_of, in_order, shorten
 from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
@@ -269,8 +269,8 @@ def test_rows_are_sorted_by_any_column_unknown_ones_last(tmp_path: Path) -> None
 
 
 def test_names_keep_both_ends() -> None:
-    assert shortened("SmolLM2-135M-Instruct", 11) == "SmolL…truct"
-    assert shortened("short", 8) == "short   "
+    assert shorten("SmolLM2-135M-Instruct", 11) == "SmolL…truct"
+    assert shorten("short", 8) == "short   "
 
 
 def test_a_session_without_runs_is_no_sweep() -> None:

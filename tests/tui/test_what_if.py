@@ -18,7 +18,7 @@ from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.sufficient import Sufficient
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.status_line import StatusLine
-from depthtui.tui.panes.what_if_summary import signed
+from depthtui.tui.panes.what_if_summary import signed_number
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
@@ -101,7 +101,7 @@ def test_a_block_runs_twice_and_once_again() -> None:
 
 
 def test_a_change_has_a_sign() -> None:
-    assert [signed(value) for value in (0.231, -0.5, 0, 123.4)] == [
+    assert [signed_number(value) for value in (0.231, -0.5, 0, 123.4)] == [
         "+0.23",
         "-0.50",
         "+0.00",
@@ -145,7 +145,7 @@ async def test_the_screen_shows_clean_beside_changed(tmp_path: Path, size: tuple
         assert "10 of 30 layers off" in text
         assert "20 / 30" in text
         change = float(usefulness(LAYERS)[10:20].sum())
-        assert signed(change) in text
+        assert signed_number(change) in text
         assert screen.what_if.effect.loss_change == pytest.approx(change, abs=1e-4)
         assert len(text.split("\n")) == size[1]
         assert text.split("\n")[-1].startswith("x off ")
@@ -391,7 +391,7 @@ async def test_pruning_runs_on_every_prompt_of_the_session(tmp_path: Path) -> No
             run.prompt for run in (it.session.runs[2], *it.session.runs[:2])
         ]
         assert all(effect.loss_change > 0 and effect.agreement for effect in effects)
-        assert it.screen_text().count(signed(effects[0].loss_change)) >= 4
+        assert it.screen_text().count(signed_number(effects[0].loss_change)) >= 4
         assert "by block influence" in it.screen_text()
         # Another change has no list, and undoing it brings the old one back without a run.
         runs = len(it.engine.sent(StartRun))

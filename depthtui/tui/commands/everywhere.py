@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def _unfinished(app: DepthApp) -> str:
-    from depthtui.tui.state.unfinished_work import unfinished
+    from depthtui.tui.state.unfinished_work import unfinished_work
 
-    return unfinished(app.explorer)
+    return unfinished_work(app.explorer)
 
 
 COMMANDS: list[Command[DepthApp]] = [

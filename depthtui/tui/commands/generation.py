@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from depthtui.data.run_settings import GenerationSettings
 from depthtui.tui.commands import looking, moving
 from depthtui.tui.commands.command import Command
-from depthtui.tui.commands.working import leaving, why_busy
-from depthtui.tui.state.unfinished_work import unfinished
+from depthtui.tui.commands.working import leave_commands, why_busy
+from depthtui.tui.state.unfinished_work import unfinished_work
 
 if TYPE_CHECKING:
     from depthtui.tui.screens.generation_screen import GenerationScreen
@@ -31,7 +31,7 @@ def _why_not_open(screen: GenerationScreen) -> str | None:
 
 
 def _unfinished(screen: GenerationScreen) -> str:
-    return unfinished(screen.explorer) if screen.is_live else ""
+    return unfinished_work(screen.explorer) if screen.is_live else ""
 
 
 def _settings(screen: GenerationScreen) -> GenerationSettings | None:
@@ -54,7 +54,7 @@ def _open_as_run(screen: GenerationScreen) -> None:
 
 
 GENERATION: list[Command[Any]] = [
-    *leaving("Stop writing; the text stays"),
+    *leave_commands("Stop writing; the text stays"),
     Command(
         "write_again",
         "r",

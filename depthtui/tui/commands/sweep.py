@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from depthtui.tui.commands import looking, moving
 from depthtui.tui.commands.command import Command
-from depthtui.tui.commands.working import leaving
+from depthtui.tui.commands.working import leave_commands
 
 if TYPE_CHECKING:
     from depthtui.tui.screens.sweep_screen import SweepScreen
@@ -54,7 +54,7 @@ def _why_not_export(screen: SweepScreen) -> str | None:
 
 
 SWEEPING: list[Command[Any]] = [
-    *leaving("Stop the sweep; every prompt that is done stays"),
+    *leave_commands("Stop the sweep; every prompt that is done stays"),
     Command(
         "sweep_leave",
         "b",

@@ -38,7 +38,7 @@ def _why_not_close(screen: WorkScreen) -> str | None:
     return SILENT if screen.is_live else None
 
 
-def leaving(words: str) -> list[Command[Any]]:
+def leave_commands(words: str) -> list[Command[Any]]:
     """The commands on escape of a screen of long work; `words` describe the one that stops it."""
     return [
         Command("stop", "escape", "stop", words, "compute", _stop, _why_not_stop),

@@ -43,10 +43,10 @@ def as_much_as_fits(
         lines = lines_of(blocks, size.width, styles, gaps)
         if len(lines) <= size.height:
             return lines
-    return cut(lines, size.height, styles)
+    return cut_lines(lines, size.height, styles)
 
 
-def cut(lines: Lines, height: int, styles: PaneStyles) -> Lines:
+def cut_lines(lines: Lines, height: int, styles: PaneStyles) -> Lines:
     """The lines that fit, and how to see the others."""
     more = len(lines) - height
     words = f"… {more + 1} more lines, z shows all"

@@ -75,7 +75,7 @@ class DepthTable(ThresholdPage):
                 *blocks,
                 *types,
                 *notes,
-                *(_explained(depth.rule, parts) for depth in reading.depths),
+                *(_explanation_of(depth.rule, parts) for depth in reading.depths),
             ]
         yield [*blocks, *types, *notes]
         yield [*blocks, *types]
@@ -97,7 +97,7 @@ class DepthTable(ThresholdPage):
         ]
 
 
-def _explained(name: str, parts: Sequence[str]) -> Block:
+def _explanation_of(name: str, parts: Sequence[str]) -> Block:
     """These parts of a rule's explanation."""
     rule = rules.named(name)
     texts = [getattr(rule.explanation, part).replace("`", "") for part in parts]

@@ -227,7 +227,7 @@ class SweepTable(Pane):
             style = self._style(column, row, is_current)
             if column.is_name:
                 pieces += [
-                    (shortened(printable_sentence(text), width - 1), style),
+                    (shorten(printable_sentence(text), width - 1), style),
                     (" ", styles.text),
                 ]
             else:
@@ -390,7 +390,7 @@ def letter(place: int) -> str:
     return "abcdefghijklmnopqrstuvwxyz"[place % 26]
 
 
-def shortened(title: str, width: int) -> str:
+def shorten(title: str, width: int) -> str:
     """Printable text in exactly `width` cells, cut in its middle."""
     return fit_shown(cut_in_the_middle(title, width), width)
 

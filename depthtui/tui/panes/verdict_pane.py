@@ -24,7 +24,7 @@ from depthtui.report.explanations import of_verdict
 from depthtui.report.phrases import criterion
 from depthtui.sizes import about
 from depthtui.token_text import fit_shown, printable_sentence
-from depthtui.tui.draw.block_lines import cut, lines_of
+from depthtui.tui.draw.block_lines import cut_lines, lines_of
 from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea, reach
 from depthtui.tui.draw.styles import Piece, fit_right, number
 from depthtui.tui.draw.text import wrap
@@ -239,7 +239,7 @@ class VerdictPane(ThresholdPage):
                 return [*sentence, [], *self._with_curves(detail, beneath, spare)]
             return [*sentence, *[[]] * (spare > 0), *beneath]
         room = max(_LEAST_SENTENCE, height - len(beneath))
-        return cut([*self._shortened(sentence, room), *beneath], height, self.pane_styles)
+        return cut_lines([*self._shortened(sentence, room), *beneath], height, self.pane_styles)
 
     def _sentence(self) -> list[list[Piece]]:
         """The sentence in lines: warnings first, the headline bold, the model's controls last."""

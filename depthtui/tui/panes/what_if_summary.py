@@ -87,7 +87,7 @@ class WhatIfSummary(LinesPane):
             return [(before, ""), (" nats", "soft")]
         assert effect.changed is not None
         after = number(effect.changed.loss)
-        return [(f"{before} → {after}  ", ""), (signed(change), "strong"), (" nats", "soft")]
+        return [(f"{before} → {after}  ", ""), (signed_number(change), "strong"), (" nats", "soft")]
 
 
 def _share(name: str, share: float, words: str = "") -> Sequence[TableCell]:
@@ -119,7 +119,7 @@ class WhatIfPrompts(LinesPane):
         known_changes = [change for change in changes if not math.isnan(change)]
         mean = ""
         if len(known_changes) > 1:
-            mean = f" · mean {signed(sum(known_changes) / len(known_changes))}"
+            mean = f" · mean {signed_number(sum(known_changes) / len(known_changes))}"
         self.set_titles("This model's prompts · loss, same choices", f"by {self._rule}{mean}")
         rows = [_row(effect) for effect in self._effects]
         table = Table(_PROMPTS, rows, has_head=False)
@@ -131,9 +131,9 @@ def _row(effect: WhatIfEffect) -> Sequence[TableCell]:
     if effect.problem:
         return title, "did not run", ""
     same = "" if effect.agreement is None else "{} / {}".format(*effect.agreement)
-    return title, "…" if math.isnan(effect.loss_change) else signed(effect.loss_change), same
+    return title, "…" if math.isnan(effect.loss_change) else signed_number(effect.loss_change), same
 
 
-def signed(value: float) -> str:
+def signed_number(value: float) -> str:
     """A change with its sign, to a hundredth: `+0.23`."""
     return f"{value:+.2f}" if abs(value) < 100 else f"{value:+.0f}"

@@ -10,7 +10,7 @@ from depthtui.tui.commands.command import Command
 from depthtui.tui.screens.dialogs.ask import Ask, ask_first
 from depthtui.tui.state.comparison import distinct_names
 from depthtui.tui.state.session import SessionRun
-from depthtui.tui.state.unfinished_work import unfinished
+from depthtui.tui.state.unfinished_work import unfinished_work
 
 if TYPE_CHECKING:
     from depthtui.tui.screens.compare_screen import CompareScreen
@@ -67,7 +67,7 @@ def _ask_to_load(
     assert explorer.model is not None
     needed, loaded = map(printable_sentence, distinct_names(run.model, explorer.model))
     keys = keys_of(command.name, explorer.settings.keys)
-    facts = [f"This run is of {needed}, and {loaded} is loaded", unfinished(explorer)]
+    facts = [f"This run is of {needed}, and {loaded} is loaded", unfinished_work(explorer)]
     choices = [f"{keys[0]} loads {needed} and {command.does}"]
     if command.model == "any":
         choices.append(f"enter {command.does} on {loaded}")

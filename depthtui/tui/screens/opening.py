@@ -22,7 +22,7 @@ from depthtui.tui.state.dataset_prompts import Datasets
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.reading_choices import ReadingChoices, needed_for_lens
 from depthtui.tui.state.session import RunState, SessionRun
-from depthtui.tui.state.unfinished_work import lost_by_opening, unfinished
+from depthtui.tui.state.unfinished_work import lost_by_opening, unfinished_work
 
 if TYPE_CHECKING:
     from depthtui.data.generation import Generation
@@ -74,7 +74,7 @@ def choose_prompt_beside(
     """Ask for a prompt to run on a run's model and compare with the run; `then` is called after."""
 
     def chosen(choice: PromptChoice) -> None:
-        lost = unfinished(explorer)
+        lost = unfinished_work(explorer)
         ask_first(screen.app, explorer, lost, "prompt", "runs the prompt", lambda: begin(choice))
 
     def begin(choice: PromptChoice) -> None:
@@ -95,7 +95,7 @@ def choose_model(screen: LiveScreen, explorer: Explorer, then: Callable[[ModelSp
 
     def chosen(spec: ModelSpec | None) -> None:
         if spec is not None:
-            lost = unfinished(explorer)
+            lost = unfinished_work(explorer)
             ask_first(screen.app, explorer, lost, "model", "opens it", lambda: opened(spec))
 
     def opened(spec: ModelSpec) -> None:
@@ -227,7 +227,7 @@ def show_session(
 
     def chosen(choice: SessionChoice | SessionFile | None) -> None:
         if isinstance(choice, SessionFile) and not explorer.sessions.is_own(choice):
-            lost = unfinished(explorer) if explorer.session.live else ""
+            lost = unfinished_work(explorer) if explorer.session.live else ""
             then = partial(open_session, choice)
             ask_first(screen.app, explorer, lost, "session", "opens it", then)
         elif isinstance(choice, SessionChoice):

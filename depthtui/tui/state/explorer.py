@@ -53,7 +53,7 @@ from depthtui.tui.state.automatic_metrics import MOST_SECONDS, automatic_metrics
 from depthtui.tui.state.engine_connection import EngineConnection, EngineDeath
 from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.inspections import Inspections
-from depthtui.tui.state.kept_paces import joined, pace_key
+from depthtui.tui.state.kept_paces import join_paces, pace_key
 from depthtui.tui.state.model_list import ModelList, opened_last
 from depthtui.tui.state.model_writing import ModelWriting
 from depthtui.tui.state.phase import CodeQuestion, NotLoaded, Phase, Problem
@@ -767,7 +767,7 @@ class Explorer:
 
     def _timed(self, pace: Pace) -> None:
         """Add a timing of the loaded model, which becomes the last of those kept."""
-        self.pace = joined(self.pace, pace)
+        self.pace = join_paces(self.pace, pace)
         if self.model is not None:
             key = self._pace_key(self.model)
             self.paces.pop(key, None)

@@ -69,7 +69,7 @@ def _is_ours(path: Path) -> bool:
     return isinstance(tree, dict) and tree.keys() == {"schema", "paces"}
 
 
-def joined(former: Pace, pace: Pace) -> Pace:
+def join_paces(former: Pace, pace: Pace) -> Pace:
     """The new timings, and the former ones where there is no new one."""
     timed = pace if math.isfinite(pace.forward) else former
     metrics = {**former.metrics, **pace.metrics}

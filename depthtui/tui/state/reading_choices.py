@@ -56,7 +56,7 @@ class ReadingChoices:
 
     def turn_threshold(self, name: str, steps: int) -> None:
         """Raise or lower the threshold of a rule's option by steps, in this session."""
-        self.set(**{name: turned(self.now[name], steps)})
+        self.set(**{name: turn_threshold(self.now[name], steps)})
 
     def set(self, **choices: Any) -> None:
         """Change how depths are read in this session."""
@@ -79,11 +79,11 @@ def _thresholds() -> list[str]:
     return [rule.threshold.option for rule in rules.ALL if rule.threshold.option]
 
 
-def turned(threshold: float, steps: int) -> float:
+def turn_threshold(threshold: float, steps: int) -> float:
     """A threshold moved by steps; one between two steps goes to the next first."""
     place = round(threshold * _THRESHOLD_STEPS, 6)
-    turned = math.floor(place) + steps if steps > 0 else math.ceil(place) + steps
-    return min(max(turned, 1), _THRESHOLD_STEPS - 1) / _THRESHOLD_STEPS
+    turned_place = math.floor(place) + steps if steps > 0 else math.ceil(place) + steps
+    return min(max(turned_place, 1), _THRESHOLD_STEPS - 1) / _THRESHOLD_STEPS
 
 
 def needed_for_lens(lens: str, result: RunResult, pace: Pace) -> str:

@@ -446,7 +446,7 @@ class Session:
         if run.result is None:
             self._show(run)
         stopped = not result.complete and run.former_result is not None
-        run.result = _added(run.result, result) if stopped and run.result else result
+        run.result = _with_added_metrics(run.result, result) if stopped and run.result else result
         run.state = RunState.FINISHED if run.result.complete else RunState.STOPPED
         more = [name for name in result.settings.metrics if name not in run.settings.metrics]
         run.recalled = (*run.recalled, *more)
@@ -507,7 +507,7 @@ def _cancel_requests(run: SessionRun) -> None:
     run.result = replace(result, settings=run.settings)
 
 
-def _added(former: RunResult, stopped: RunResult) -> RunResult:
+def _with_added_metrics(former: RunResult, stopped: RunResult) -> RunResult:
     """A result with the slower metrics that were partly computed when stopped."""
     on_demand = {metric.name for metric in ON_DEMAND}
     later = {name: value for name, value in stopped.measured.items() if name in on_demand}

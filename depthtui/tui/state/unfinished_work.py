@@ -7,7 +7,7 @@ from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import RunState, SessionRun
 
 
-def unfinished(explorer: Explorer) -> str:
+def unfinished_work(explorer: Explorer) -> str:
     """The engine's current work, in words; empty where there is none."""
     sweep, text, writing = explorer.sweep, explorer.generation_state, explorer.writing
     if sweep is not None and sweep.is_live:
@@ -35,17 +35,17 @@ def slow_work(explorer: Explorer) -> str:
     run = explorer.session.live
     work = run.work if run is not None else None
     is_slow = work is not None and METRIC_BY_NAME[work.metric].on_demand
-    return unfinished(explorer) if is_slow else ""
+    return unfinished_work(explorer) if is_slow else ""
 
 
 def lost_by_opening(explorer: Explorer, run: SessionRun) -> str:
     """The work lost by opening a kept session's run: none for the loaded model's."""
     model = explorer.model
     is_here = model is not None and model.spec == run.model.spec
-    return "" if is_here and explorer.can_run else unfinished(explorer)
+    return "" if is_here and explorer.can_run else unfinished_work(explorer)
 
 
 def lost_by_writing(explorer: Explorer) -> str:
     """The work lost by requesting a text: none where a text answers the prompt already."""
     text = explorer.generation_state
-    return "" if text is not None and explorer.generates_for(text) else unfinished(explorer)
+    return "" if text is not None and explorer.generates_for(text) else unfinished_work(explorer)

@@ -28,7 +28,7 @@ from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import CodeQuestion, Phase
 from depthtui.tui.state.session import RunState, SessionRun
 from depthtui.tui.state.toast import Toast
-from depthtui.tui.state.unfinished_work import unfinished
+from depthtui.tui.state.unfinished_work import unfinished_work
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.builders.results import full_result, tokens_of
@@ -144,7 +144,7 @@ def test_a_model_that_is_being_written_is_given_up_with_its_engine(
     assert explorer.phase is Phase.WRITING
     explorer.load(ModelSpec("other"))
     explorer.load(ModelSpec("a third"))  # the first load is called off with the engine
-    assert not unfinished(explorer)
+    assert not unfinished_work(explorer)
     tell(explorer, EngineReady("2", "5"), ModelLoaded(model_info()))
     run = explorer.session.live
     assert run is not None

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from depthtui.data.protocol import Pace
-from depthtui.tui.state.kept_paces import joined, keep_paces, kept_paces, pace_key
+from depthtui.tui.state.kept_paces import join_paces, keep_paces, kept_paces, pace_key
 from tests.builders.models import model_info
 from tests.odd_files import ODD_FILES, put_odd_file
 
@@ -58,10 +58,10 @@ def test_a_folder_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
 
 def test_a_new_timing_takes_the_place_of_the_former_one() -> None:
     former = Pace(2.0, {"order": 3.0, "ablation": 4.0})
-    assert joined(former, Pace(math.nan, {"order": 1.0})) == Pace(
+    assert join_paces(former, Pace(math.nan, {"order": 1.0})) == Pace(
         2.0, {"order": 1.0, "ablation": 4.0}
     )
-    assert joined(former, Pace(1.0)).forward == 1.0
+    assert join_paces(former, Pace(1.0)).forward == 1.0
 
 
 def test_a_pace_is_of_a_model_where_it_computes() -> None:

@@ -103,7 +103,7 @@ class HelpScreen(Picker[KeyCommand]):
         return text if text == "/" else text.removeprefix("/")
 
     def rows(self) -> Iterator[PickerRow | PickerHeading]:
-        for heading, commands in _grouped(self._commands).items():
+        for heading, commands in _by_group(self._commands).items():
             yield PickerHeading(heading)
             for command in commands:
                 line = Content.assemble(
@@ -143,7 +143,7 @@ def _plain(markdown: str) -> str:
     return markdown.replace("`", "").replace("*", "")
 
 
-def _grouped(commands: Iterable[KeyCommand]) -> dict[str, list[KeyCommand]]:
+def _by_group(commands: Iterable[KeyCommand]) -> dict[str, list[KeyCommand]]:
     """The commands under their groups' headings; the footer's first ones on top."""
     now = [command for command in commands if command.active.binding.show][:MOST_NOW]
     groups: dict[str, list[KeyCommand]] = {NOW: now, **{name: [] for name in GROUPS.values()}}

@@ -58,7 +58,7 @@ class KeysScreen(EditedList):
     def details(self, name: str) -> tuple[str, str]:
         own = self._keys_of(name, {})
         words = f"{keymap.ALL[name].words}."
-        others = keymap.sharing(name, self._remapped)
+        others = keymap.commands_sharing_key(name, self._remapped)
         if others:
             words += f" Its key is also that of {self._words_of(others)}: remap one of them."
         return words, f"default key: {own} · {name} in the settings file"
@@ -119,8 +119,8 @@ class KeysScreen(EditedList):
             del keys[name]
         shares = [
             other
-            for other in keymap.sharing(name, keys)
-            if other not in keymap.sharing(name, self._remapped)
+            for other in keymap.commands_sharing_key(name, keys)
+            if other not in keymap.commands_sharing_key(name, self._remapped)
         ]
         if shares and key != agreed:
             key_words = printable_chars(format_key(key))

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from depthtui.data.run_settings import LENSES
 from depthtui.tui.screens.dialogs.choice_field import ChoiceField
 from depthtui.tui.screens.dialogs.form import Form
-from depthtui.tui.state.reading_choices import ReadingChoices, reading_options, turned
+from depthtui.tui.state.reading_choices import ReadingChoices, reading_options, turn_threshold
 
 
 class ReadingForm(Form):
@@ -71,7 +71,7 @@ class ReadingForm(Form):
             field.action_step(step)
         elif name := self.name_of(field):
             # The last value may not have become a choice yet.
-            self.set_field(name, turned(self._typed(name), step))
+            self.set_field(name, turn_threshold(self._typed(name), step))
 
     def _typed(self, name: str) -> float:
         """The threshold in a field, or the current one where the text is no number."""

@@ -86,7 +86,7 @@ class SessionPicker(Picker[SessionFile]):
     def rows(self) -> Iterator[PickerRow]:
         table = self._table
         for file in self._files:
-            yield PickerRow(file, table.line(file, self._sessions.is_own(file)), _searched(file))
+            yield PickerRow(file, table.line(file, self._sessions.is_own(file)), _filter_text(file))
 
     def describe(self, row: PickerRow) -> None:
         """List the runs of the highlighted session."""
@@ -197,7 +197,7 @@ def _models(file: SessionFile) -> str:
     return printable_chars(", ".join(names))
 
 
-def _searched(file: SessionFile) -> str:
+def _filter_text(file: SessionFile) -> str:
     """The text that the filter looks through."""
     prompts = (run.prompt.text for run in file.session.runs)
     return "\n".join((file.name, file.title, _models(file), *prompts)).lower()

@@ -66,10 +66,10 @@ class SweepList(OpenDialog[SweepChoice]):
             self.dismiss(SweepChoice(None))
 
     def submit(self, name: str) -> None:
-        self.leave_with(partial(_opened, name), "Reading its records.")
+        self.leave_with(partial(_open_folder, name), "Reading its records.")
 
 
-def _opened(name: str) -> SweepChoice:
+def _open_folder(name: str) -> SweepChoice:
     """The sweep of a folder."""
     warnings: list[str] = []
     folder = expand_home(name)
