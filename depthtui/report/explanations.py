@@ -19,7 +19,7 @@ _PAPER = "Hu, Zhou, Zhang, arXiv 2512.14064"
 
 VERDICT = Explanation(
     "The verdict",
-    "How many of its layers the model uses here, and how that is known.",
+    "The number of layers that the model uses here, with the evidence.",
     "counts of three kinds, side by side and never averaged: what a lens reads, how the residual "
     "stream moves, what changes when layers are left out. A band is the range of the count with a "
     "threshold a fifth lower or higher, with and without token 0, by other lenses, and with "

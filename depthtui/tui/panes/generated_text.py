@@ -33,7 +33,7 @@ class GeneratedText(PromptPane):
     def why_empty(self) -> tuple[str, str] | None:
         self._update_titles()
         if self.result is None or not len(self.result.tokens):
-            return "What the model writes, token by token.", self.hint
+            return "The text that the model writes, token by token.", self.hint
         return None
 
     def prepare(self) -> None:

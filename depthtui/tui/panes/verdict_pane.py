@@ -43,7 +43,7 @@ KIND_WORDS: dict[EvidenceKind, str] = {
 }
 """The kinds of evidence in a few words."""
 
-_PURPOSE = "How many of its layers the model uses, and how that is known."
+_PURPOSE = "The number of layers that the model uses, with the evidence."
 _MOST_NAME = 16
 _CUT = " … z shows all"
 _RELIABILITY_CELLS = 12
