@@ -229,7 +229,7 @@ async def test_values_are_chosen_coloured_and_copied_through_it(tmp_path: Path) 
         offered = {
             str(option.prompt)[2:26].strip() for option in listed.options if not option.disabled
         }
-        assert {"Lens KL", "Lens overlap", "Lens says it", "Settling"} <= offered
+        assert {"Lens KL", "Lens overlap", "Lens agrees", "Settling"} <= offered
 
 
 async def test_words_are_found_in_what_it_says(tmp_path: Path) -> None:
