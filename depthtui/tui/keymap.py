@@ -46,7 +46,6 @@ FORMER = {
     "sessions": "session",
     "sweep": "session",
     "compare": "session",
-    "think": "write",
     "bookmark": "notes",
     "next_bookmark": "notes",
     "skip_first": "reading",
@@ -88,6 +87,9 @@ FORMER = {
 }
 """Commands of former versions, and the commands that replace them."""
 
+RENAMED = {"think": "write"}
+"""Former names of commands, and the present ones; the keys of a former name still work."""
+
 _RESERVED = {
     "escape": "it closes the open screen or dialog",
     "ctrl+c": "it quits, whatever happens",
@@ -98,9 +100,15 @@ _RESERVED = {
 """Keys that no command may have, and why."""
 
 
+def with_present_names(remapped: Mapping[str, str]) -> dict[str, str]:
+    """A remapping by the present names of commands, which win over former ones."""
+    renamed = {RENAMED[name]: remapped[name] for name in RENAMED.keys() & remapped.keys()}
+    return renamed | {name: keys for name, keys in remapped.items() if name not in RENAMED}
+
+
 def keys_of(name: str, remapped: Mapping[str, str]) -> list[str]:
     """The keys of a command, as Textual names them, remapped or its own."""
-    return [_name(key) for key in remapped.get(name, OWN[name]).split(",")]
+    return [_name(key) for key in with_present_names(remapped).get(name, OWN[name]).split(",")]
 
 
 def why_not(key: str) -> str:
@@ -114,6 +122,7 @@ def complete(remapped: Mapping[str, str]) -> dict[str, str]:
     Where commands share a key and one of them is remapped, Textual removes the key from all of
     them: listed here, the others keep it.
     """
+    remapped = with_present_names(remapped)
     freed = {key for name in remapped.keys() & OWN.keys() for key in keys_of(name, {})}
     staying = {name: own for name, own in OWN.items() if freed.intersection(keys_of(name, {}))}
     return {**staying, **remapped}
@@ -146,8 +155,13 @@ def commands_sharing_key(name: str, remapped: Mapping[str, str]) -> list[str]:
 def problems(remapped: Mapping[str, str]) -> list[str]:
     """Sentences about former and unknown names, and clashing keys, of a remapping."""
     former = [name for name in remapped if name in FORMER and name not in OWN]
-    unknown = sorted(set(remapped) - OWN.keys() - FORMER.keys())
+    unknown = sorted(set(remapped) - OWN.keys() - FORMER.keys() - RENAMED.keys())
     sentences = [
+        f"The settings remap {name}, which is called {RENAMED[name]} now."
+        for name in remapped
+        if name in RENAMED
+    ]
+    sentences += [
         f"The settings remap {name}, which is part of {FORMER[name]} now: "
         f"{ALL[FORMER[name]].words[0].lower()}{ALL[FORMER[name]].words[1:]}."
         for name in former
