@@ -9,7 +9,7 @@ from depthtui.report.marks import MARKS_EXPLAINED
 PANES = {
     "Prompt": "its tokens, coloured by what the heatmap shows",
     "Heatmap": "layers up, tokens across: what each layer does",
-    "Logit lens": "the model's next tokens, read before each layer",
+    "Logit lens": "the next tokens as read before each layer",
     "Curves": "what the layers do on average, layer by layer",
     "Verdict": "how many layers suffice, and how sure that is",
 }

@@ -33,7 +33,7 @@ async def test_what_is_changed_is_heeded_at_once_and_written(tmp_path: Path) -> 
         await opened(it, "comma", SettingsScreen)
         await it.press("slash")
         await it.press(*"klr")
-        assert "No setting has “klr”" in it.screen_text()
+        assert "No setting matches “klr”." in it.screen_text()
         await it.press("backspace", "enter", "enter")
         field = it.app.screen.query_one("#value", Input)
         await it.press(*"25", "enter")

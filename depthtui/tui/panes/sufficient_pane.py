@@ -172,7 +172,7 @@ class SufficientPane(Page):
         def style_of(_value: float, layers: range) -> Style:
             return styles.faint if left_out.intersection(layers) else styles.text
 
-        kinds = {"model": "the model's order", "own": "this prompt's own order"}
+        kinds = {"model": "model's order", "own": "prompt's order"}
         title = [(f"{kinds[sufficient.kind]}, {sufficient.search}", styles.muted)]
         if self._is_own and self.view.can_compute:
             model = f" · {self.compute_key} finds the model's{self._model_time()}"
