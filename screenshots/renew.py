@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from screenshots.raster import card_png, tour_gif
 from screenshots.take import STILLS, still
 from screenshots.tour import tour
 
@@ -19,6 +20,12 @@ PICTURES: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
     "tour": tour,
 }
 
+PIXELS: dict[str, tuple[str, Callable[[str], bytes]]] = {
+    "tour": ("tour.gif", tour_gif),
+    "explorer-dark-120x40": ("social-card.png", card_png),
+}
+"""A file of pixels that is drawn from an SVG, by the SVG's name."""
+
 
 def renew(names: list[str]) -> None:
     """Write these pictures, and say how long each took."""
@@ -26,6 +33,9 @@ def renew(names: list[str]) -> None:
         begun = time.monotonic()
         picture = asyncio.run(PICTURES[name]())
         (FOLDER / f"{name}.svg").write_text(picture, encoding="utf-8")
+        if name in PIXELS:
+            file, draw = PIXELS[name]
+            (FOLDER / file).write_bytes(draw(picture))
         print(f"{name}.svg, {time.monotonic() - begun:.0f} s", flush=True)
 
 

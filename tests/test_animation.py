@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from screenshots.animation import TALL, WIDE, Cell, Frame, animated
+from screenshots.raster import frame_seconds, still_of
 from tests.hostile import HOSTILE
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
@@ -44,6 +45,14 @@ def test_a_frame_comes_when_those_before_it_have_been_seen() -> None:
     assert [group.get("visibility") for group in groups(svg)] == [None, "hidden", "hidden"]
     assert re.findall(r"hidden\}([\d.]+)%,to\{visibility:visible", svg) == ["12.500", "37.500"]
     assert "animation-duration:8.00s" in svg
+
+
+def test_a_frame_is_drawn_in_pixels_as_it_is_seen() -> None:
+    frames = [Frame(screen(text), seconds) for text, seconds in (("a", 1), ("b", 2), ("c", 5))]
+    svg = animated(frames, "label")
+    assert frame_seconds(svg) == [1, 2, 5]
+    (style,) = re.findall("<style>(.*)</style>", still_of(svg, 1))
+    assert style.endswith("visibility:hidden}#f0,#f1{visibility:visible}")
 
 
 def test_blocks_lines_and_dots_need_no_font() -> None:

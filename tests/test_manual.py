@@ -84,7 +84,7 @@ def test_every_rule_symbol_setting_and_extra_is_in_its_page() -> None:
     for name in Settings.__dataclass_fields__:
         assert name in SHOWN["settings"] or name in ("last_model", "recent_models", "welcome")
     project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
-    assert EXTRAS.keys() == project["optional-dependencies"].keys() - {"test"}
+    assert EXTRAS.keys() == project["optional-dependencies"].keys() - {"pictures", "test"}
     assert all(f"| `{extra}` |" in SHOWN["troubleshooting"] for extra in EXTRAS)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from depthtui.manual import PAGES
 from depthtui.manual.model_types import IN_PART, MEASURED, kept_lines
-from screenshots.renew import PICTURES
+from screenshots.renew import PICTURES, PIXELS
 from tests.documented import check_command_line, command_lines, unknown_names
 
 README = Path(__file__).parent.parent / "README.md"
@@ -57,6 +57,9 @@ def test_every_picture_is_there_and_is_renewed_by_command() -> None:
     assert set(shown) <= set(PICTURES)
     there = {path.stem for path in (README.parent / "screenshots").glob("*.svg")}
     assert there == set(PICTURES)
+    assert PIXELS.keys() <= there
+    for name, _draw in PIXELS.values():
+        assert (README.parent / "screenshots" / name).stat().st_size < 1_500_000
 
 
 def test_the_tour_is_small_enough_for_a_page() -> None:
