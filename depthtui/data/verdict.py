@@ -45,8 +45,8 @@ class Evidence:
         firm: whether `low` and `high`, which include the interval over prompts, are at most a
             tenth of L apart: the count is valid for other prompts too.
         reason: why the count is not firm, or missing; one clause, empty where it is firm.
-        after_layer: the length of `reason` up to and including the first layer's number; 0 where
-            `reason` has none.
+        layer_number_end: the length of `reason` up to and including its first number of a layer;
+            0 where it has none.
         layers: the counted layers, where they may lie anywhere; None where the count is of all
             layers up to one.
         meaning: meaning of the count, such as `until the context needs no more layers`.
@@ -72,7 +72,7 @@ class Evidence:
     meaning: str = ""
     curve: EvidenceCurve | None = None
     prompts: tuple[int, int] | None = None
-    after_layer: int = 0
+    layer_number_end: int = 0
     interval: tuple[float, float] | None = None
     holds_here: bool = False
 

@@ -66,7 +66,9 @@ def verdict_sentence(
         *_doubts(fragile, none, numbering),
     ]
     if headline is not None:
-        bold, rest = _sufficient(headline, n_layers, _where(tasks))
+        row = next((row for row in evidence if row.measure == headline.measure), None)
+        reliability = row.reliability if row is not None else ""
+        bold, rest = _sufficient(headline, n_layers, _where(tasks), reliability)
         return Sentence(bold, (rest, *clauses))
     if not with_count:
         measures = none or evidence
@@ -79,11 +81,13 @@ def verdict_sentence(
     return Sentence(by, (f", {_lowered(clauses[0])}", *clauses[1:]))
 
 
-def _sufficient(headline: Headline, n_layers: int, where: str) -> tuple[str, str]:
+def _sufficient(headline: Headline, n_layers: int, where: str, reliability: str) -> tuple[str, str]:
     """The layers that suffice: the bold words, and the end of their sentence."""
-    between = ""
+    interval = ""
     if headline.low is not None and headline.high is not None:
-        between = f"{rounded_up_count(headline.low)} to {rounded_up_count(headline.high)}; "
+        interval = f"{rounded_up_count(headline.low)} to {rounded_up_count(headline.high)}"
+    how_sure = ", ".join(filter(None, [interval, reliability]))
+    between = f"{how_sure}; " if how_sure else ""
     order = " in an order of these tokens alone" if headline.order == "own" else ""
     count = f"{rounded_up_count(headline.count)} of its {_layers(n_layers)}{order}"
     strict = f"nine in ten choices need {rounded_up_count(headline.strict)}"
@@ -316,7 +320,7 @@ def _doubts(
 
 
 def _reason(measure: Evidence, numbering: Iterator[str]) -> str:
-    reason, end = measure.reason, measure.after_layer
+    reason, end = measure.reason, measure.layer_number_end
     return f"{reason[:end]}{next(numbering)}{reason[end:]}" if end else reason
 
 

@@ -43,7 +43,7 @@ def without_meaning(evidence: Iterable[Evidence]) -> list[Evidence]:
     """The evidence of a model that knows nothing of the text: no count of it holds."""
     reason = "the model knows nothing of the text"
     return [
-        replace(measure, firm=False, holds_here=False, reason=reason, after_layer=0)
+        replace(measure, firm=False, holds_here=False, reason=reason, layer_number_end=0)
         for measure in evidence
     ]
 

@@ -26,12 +26,12 @@ class Variant:
     Attributes:
         count: layers; None where no count is left.
         reason: why the count changes, one clause without a full stop.
-        after_layer: the length of `reason` up to the first layer's number (see `Evidence`).
+        layer_number_end: the length of `reason` up to the first layer's number (see `Evidence`).
     """
 
     count: int | None
     reason: str
-    after_layer: int = 0
+    layer_number_end: int = 0
 
 
 def rounded_count(mean: float) -> int:
@@ -130,8 +130,8 @@ def _of_others(evidence: Evidence, prompts: int) -> Evidence:
         return evidence
     few = "one prompt alone was" if prompts == 1 else f"{prompts} prompts alone were"
     reason = f"{few} read" if prompts < FEWEST_UNITS else ""
-    if evidence.interval is None:
-        reason = f"{reason}, without an interval" if reason else "it has no interval over prompts"
+    if not reason:
+        reason = "it has no interval over prompts"
     return here_alone(evidence, reason)
 
 
@@ -202,7 +202,7 @@ class CountMeasure:
             firm=firm,
             layers=counted_layers,
             curve=curve,
-            after_layer=worst.after_layer,
+            layer_number_end=worst.layer_number_end,
             interval=ends,
         )
 

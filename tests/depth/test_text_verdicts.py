@@ -71,8 +71,7 @@ def test_thinking_and_answer_are_pooled_apart() -> None:
         "By a lens alone, depths of 20: until the lens's KL first falls below 0.5 of its largest "
         f"{near}, 16 (KL); until the lens first shares over 0.3 of the output's top five {near}, "
         f"16 (overlap); until the lens's JSD stays below 0.5 of at most 0.69 nats at half of the "
-        f"tokens {near}, 16 (settled). No count is firm: one prompt alone was read, without an "
-        "interval."
+        f"tokens {near}, 16 (settled). No count is firm: one prompt alone was read."
     )
 
 

@@ -75,7 +75,7 @@ def test_an_overlap_that_nearly_reaches_its_threshold_early_is_fragile() -> None
     row = evidence_of(overlap=steps((0.0, 3), (0.27, 12), (0.9, 5), (1.0, 1)))
     assert (row.count, row.low, row.high, row.firm) == (16, 4, 16, False)
     assert row.reason == "with a threshold a fifth lower (0.24) it is layer 3"
-    assert row.reason[: row.after_layer].endswith("layer 3")
+    assert row.reason[: row.layer_number_end].endswith("layer 3")
 
 
 def test_a_kl_that_nearly_falls_below_its_threshold_early_is_not_said_to_be_below() -> None:

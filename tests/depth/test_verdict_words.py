@@ -42,7 +42,7 @@ def fragile(
         high,
         firm=False,
         reason=to_layer + rest,
-        after_layer=len(to_layer) if rest else 0,
+        layer_number_end=len(to_layer) if rest else 0,
     )
 
 
@@ -80,10 +80,13 @@ def test_without_an_interval_the_choices_stand_alone() -> None:
     assert " with 19 of its 24 layers (59% of its choices stay); nine" in result
 
 
-def test_the_evidence_of_the_headline_is_told_once() -> None:
+def test_the_evidence_of_the_headline_says_in_it_how_sure_it_is() -> None:
     own = firm("causal", "sufficient", "sufficient count", 18)
-    assert said([own, COSINE], 24, headline=SUFFICIENT) == said([COSINE], 24, headline=SUFFICIENT)
+    sure = said([own, COSINE], 24, headline=SUFFICIENT)
+    assert sure.replace(", firm; ", "; ") == said([COSINE], 24, headline=SUFFICIENT)
+    assert " (18 to 19, firm; 59%" in sure
     shaky = replace(own, firm=False, low=14, high=19, reason="it moves")
+    assert " (18 to 19, fragile; 59%" in said([shaky], 24, headline=SUFFICIENT)
     doubt = "Sufficient count is fragile (14 to 19): it moves."
     assert said([shaky], 24, headline=SUFFICIENT).endswith(doubt)
 

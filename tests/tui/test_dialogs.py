@@ -44,6 +44,7 @@ from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.run_list import RunList
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
+from depthtui.tui.state.session import RunState
 from depthtui.tui.state.task_prompts import prompts_of, task_title
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
@@ -799,6 +800,20 @@ async def test_one_run_is_exported_in_every_format(tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "exports" / "mine.json").read_text())
     assert len(summary["prompts"]) == 1
     assert "<svg" in (tmp_path / "exports" / "mine.svg").read_text()
+
+
+async def test_an_export_of_a_run_that_goes_on_says_so(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("s")
+        await it.until(lambda: it.session.current.state is RunState.HALTED)
+        for is_live in (True, False):
+            await opened(it, "e", ExportScreen)
+            it.app.screen.query_one("#file-name", Input).value = f"live-{is_live}"
+            await it.press("enter")
+            await it.until(lambda: it.app.screen is it.main)
+            assert ("still being computed" in it.toasts()[-1]) is is_live
+            await it.press("r")
+            await it.until(lambda: it.session.current.state is RunState.FINISHED)
 
 
 async def test_the_session_is_exported_to_a_folder_that_is_remembered(tmp_path: Path) -> None:

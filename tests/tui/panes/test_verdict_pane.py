@@ -144,7 +144,7 @@ async def test_a_reason_that_the_sentence_leaves_out_stands_beneath_its_measure(
     text = "\n".join(shown)
     assert text.count("it hangs on a thread") == 1  # in the sentence
     near = "it is 2 at layer 3"
-    numbered = replace(FRAGILE, reason=f"{near} beside 4", after_layer=len(near))
+    numbered = replace(FRAGILE, reason=f"{near} beside 4", layer_number_end=len(near))
     text = "\n".join(await drawn(planted(numbered, FIRM, other), (100, 30)))
     assert text.count("it is 2 at layer 3") == text.count("layer 3 of 0-9 beside 4") == 1
     assert (

@@ -204,6 +204,12 @@ def ask_where(
             explorer.change(export_dir=exported.folder)
             sessions = explorer.sessions
             sessions.last_export = most_readable(exported.files) or sessions.last_export
+            run = explorer.session.current
+            if run is not None and run.state.is_live:
+                app.notify(
+                    "The run was still being computed: export it again once it is done.",
+                    severity="warning",
+                )
 
     folder = explorer.settings.export_dir
     app.push_screen(ExportScreen(choices, folder, take_screenshot(app), extras), written)
