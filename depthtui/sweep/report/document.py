@@ -69,6 +69,11 @@ _TASK_WIDTH = 24
 _MOST_ITEMS = 12
 """Most items of a list in a terminal; files have all of them."""
 
+_ANSWERED_BY_RULES = (
+    "The rules answer the questions below. Layers that suffice are not tested there: compare their "
+    "intervals in the table."
+)
+
 _LEGEND = (
     "First the difference in layers, or in ratios where L differs; beneath it its interval, "
     "corrected for the number of comparisons. Bold: the interval excludes 0. ?: single prompts "
@@ -89,7 +94,9 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
         yield ViewBlocks(["brief"], _by_model(summary))
     else:
         yield Paragraph("No prompt was run.")
-    sentences = (method(summary), accuracy_note(summary), published_note(summary))
+    sentences = [method(summary), accuracy_note(summary), published_note(summary)]
+    if questions and _has_headline(summary):
+        sentences.append(_ANSWERED_BY_RULES)
     yield TightBlocks([Note(sentence) for sentence in sentences if sentence])
     yield ViewBlocks(AT_LENGTH, _list("How many layers suffice", Items(verdicts(summary))))
     if rules_of(summary.cells):
