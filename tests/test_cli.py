@@ -843,7 +843,7 @@ def test_tasks_are_listed(capsys: Output) -> None:
     out = capsys.readouterr().out
     assert all(name in out for name in (*TASKS, *DATASETS))
     assert all(dataset.hub_id in out for dataset in DATASETS.values())
-    assert "1 to 20 digits" in out
+    assert "1 to 20 digits  3 " in out
     assert "on this disk" in out
 
 

@@ -38,8 +38,8 @@ def tasks() -> None:
 
     rows = []
     for task in TASKS.values():
-        rows.append((task.name, task.all_levels, task.sentence))
-    print_table(("task", "levels", "what it is"), rows)
+        rows.append((task.name, task.all_levels, task.default_in_words, task.sentence))
+    print_table(("task", "levels", "default", "what it is"), rows)
     sets = [
         (
             dataset.name,

@@ -462,7 +462,10 @@ def _prompt_options(default_examples: int) -> _Decorator:
             help="Prompts of a task; `depthtui tasks` lists them.",
             shell_complete=complete_tasks,
         ),
-        click.option("--level", help="Level of the task's prompts: how hard they are."),
+        click.option(
+            "--level",
+            help="Level of the task's prompts; `depthtui tasks` lists levels and defaults.",
+        ),
         click.option(
             "--examples",
             type=examples_range(),

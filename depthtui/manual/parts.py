@@ -98,8 +98,11 @@ def words() -> str:
 
 def tasks_table() -> str:
     """Every built-in task."""
-    rows = [(f"`{task.name}`", task.all_levels, task.sentence) for task in TASKS.values()]
-    return table(("task", "levels", "what it is"), rows)
+    rows = [
+        (f"`{task.name}`", task.all_levels, task.default_in_words, task.sentence)
+        for task in TASKS.values()
+    ]
+    return table(("task", "levels", "default", "what it is"), rows)
 
 
 def datasets_table() -> str:

@@ -43,6 +43,11 @@ class Task:
     default_level: int | None = None
 
     @property
+    def default_in_words(self) -> str:
+        """The default level; a dash where there is no dial."""
+        return "–" if self.default_level is None else str(self.default_level)
+
+    @property
     def all_levels(self) -> str:
         """Every level with the unit, such as `1 to 9 digits`; a dash where there is no dial."""
         return f"{self.levels[0]} to {self.levels[-1]} {self.dial}" if self.levels else "–"
