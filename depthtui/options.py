@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from depthtui.files import parse_json
+
+Value = TypeVar("Value")
 
 
 class WrongValue(ValueError):
@@ -170,6 +172,17 @@ def _list_or_text(text: str) -> Any:
         with suppress(ValueError):
             return parse_json(text)
     return text
+
+
+def with_present_names(values: Mapping[str, Value], former: Mapping[str, str]) -> dict[str, Value]:
+    """Values under present names; a value under a former name counts only where no other is given.
+
+    Args:
+        values: by name.
+        former: the present name by former name.
+    """
+    renamed = {former[name]: values[name] for name in former.keys() & values.keys()}
+    return renamed | {name: value for name, value in values.items() if name not in former}
 
 
 @cache

@@ -22,7 +22,7 @@ from depthtui.data.run_settings import (
     RunSettings,
     Seed,
     SummarySettings,
-    with_present_names,
+    with_present_settings,
 )
 from depthtui.errors import DepthError, short_repr
 from depthtui.files import expand_home, parse_toml, read_whole, system_reason, write_whole
@@ -165,9 +165,9 @@ class Settings:
         """Folder of models and results."""
         return self.cache_dir or default_cache_dir()
 
-    def run_settings(self) -> RunSettings:
-        """The settings that a run's arrays depend on."""
-        return self._over(RunSettings())
+    def run_settings(self, metrics: tuple[str, ...] = RunSettings.metrics) -> RunSettings:
+        """The settings that a run's arrays depend on, for these metrics."""
+        return self._over(RunSettings(metrics=metrics))
 
     def summary_settings(self) -> SummarySettings:
         """How runs are pooled into curves and effective depths."""
@@ -201,7 +201,7 @@ def load_settings(
     if on_notice is not None:
         for name in FORMER_NAMES.keys() & table.keys():
             on_notice(f"{path}: {name} is called {FORMER_NAMES[name]} now.")
-    unknown = sorted(with_present_names(table).keys() - options_of(Settings).keys())
+    unknown = sorted(with_present_settings(table).keys() - options_of(Settings).keys())
     if unknown and on_notice is not None:
         on_notice(f"{path} has settings that depthtui doesn't know: {', '.join(unknown)}.")
     return _settings_in(path, table)
@@ -214,7 +214,7 @@ def settings_in_file(path: Path | None = None) -> frozenset[str]:
         DepthError: the file is broken.
     """
     path = path or settings_path()
-    table = with_present_names(_parse(path, _read_file(path)))
+    table = with_present_settings(_parse(path, _read_file(path)))
     return frozenset(table.keys() & options_of(Settings).keys())
 
 
@@ -251,12 +251,13 @@ def save_settings(settings: Settings, path: Path | None = None) -> Path:
     table, defaults = _parse(path, text), Settings()
     before = _settings_in(path, table)
     changed = [name for name in options_of(Settings) if _differs(name, settings, before)]
-    changed += [former for former, name in FORMER_NAMES.items() if name in changed]
     values = {
         name: _toml_value(getattr(settings, name))
         for name in changed
-        if name not in FORMER_NAMES and _differs(name, settings, defaults)
+        if _differs(name, settings, defaults)
     }
+    # The line of a former name goes with the value that it gave.
+    changed += [former for former, name in FORMER_NAMES.items() if name in changed]
     try:
         content = _edited_text(text, changed, values)
         unchanged = {name: value for name, value in table.items() if name not in changed}

@@ -1,6 +1,6 @@
 """Pixels of the pictures, for places that show no SVG: the tour as GIF, the social card as PNG.
 
-They need Pillow (the extra `pictures`) and a Chromium on the path.
+Drawing takes Pillow (the extra `pictures`) and a Chromium on the path.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def frame_seconds(svg: str) -> list[float]:
 
 
 def still_of(svg: str, number: int) -> str:
-    """The SVG with the first frames up to this one, which lie over each other, and no motion."""
+    """The SVG without motion, with the frames up to this one drawn over each other."""
     shown = ",".join(f"#f{frame}" for frame in range(number + 1))
     rule = f".f{{animation:none!important;visibility:hidden}}{shown}{{visibility:visible}}"
     return svg.replace("</style>", f"{rule}</style>", 1)

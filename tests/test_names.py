@@ -10,7 +10,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "depthtui"
 
 NAMELESS = {"found", "known", "kept", "wanted", "told", "asked", "given", "said", "held", "so_far"}
-"""Participles that are no name of a value: the thing has a noun."""
+"""Participles and fragments that name no value."""
 
 
 def modules() -> Iterator[tuple[str, ast.Module]]:

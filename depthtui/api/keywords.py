@@ -13,7 +13,7 @@ from depthtui.data.run_settings import (
     RunSettings,
     Skip,
     SummarySettings,
-    with_present_names,
+    with_present_settings,
 )
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError
@@ -77,7 +77,7 @@ class Keywords:
         for kind in (RunSettings, SummarySettings, ModelSpec):
             names |= options_of(kind).keys()
         names -= {"metrics", "name"}  # separate parameters
-        options = with_present_names(options)
+        options = with_present_settings(options)
         unknown = options.keys() - names
         if unknown:
             raise DepthError(
@@ -89,7 +89,7 @@ class Keywords:
 
     def run_settings(self, metrics: tuple[str, ...]) -> RunSettings:
         """The settings that the runs' arrays depend on."""
-        return replace(self._over(self._settings.run_settings()), metrics=metrics)
+        return self._over(self._settings.run_settings(metrics))
 
     def summary_settings(self) -> SummarySettings:
         """How runs are pooled."""

@@ -140,10 +140,10 @@ def _passages(words: str, context: click.Context) -> str:
     Raises:
         click.UsageError: the words are nowhere.
     """
-    from depthtui.manual import PAGES, page
+    from depthtui.manual import all_pages
     from depthtui.manual.search import search
 
-    pages = {name: page(name, {"keys": _keys}) for name in PAGES}
+    pages = all_pages({"keys": _keys})
     matches, options = search(words, pages), _options_with_name(words, context)
     if not matches and not options:
         meant = _meant(words, pages, context)

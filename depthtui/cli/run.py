@@ -28,7 +28,7 @@ from depthtui.cli.shared_options import (
     run_prompt_options,
 )
 from depthtui.cli.states import refuse_prompts, states_option
-from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec
+from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec, RunSettings
 from depthtui.data.trust import TrustedModels
 from depthtui.log import log_bug
 
@@ -101,11 +101,10 @@ def run(
         print_notice(problem)
 
     spec = replace(spec, name=model)
-    run_settings = settings.run_settings()
-    if states is None and protocol is None:
-        run_settings = replace(run_settings, metrics=DEFAULT_METRICS)
-    note_replaced_metrics(overrides, run_settings.metrics)
-    run_settings = overrides.over(run_settings)
+    is_default = states is None and protocol is None
+    metrics = DEFAULT_METRICS if is_default else RunSettings.metrics
+    note_replaced_metrics(overrides, metrics)
+    run_settings = overrides.over(settings.run_settings(metrics))
     if states is None:
         run_settings = with_adapter_metric(run_settings, spec)
     run_settings = with_lens_metric(run_settings, settings.lens)

@@ -24,7 +24,7 @@ from depthtui.cli.shared_options import (
     read_size,
     run_options,
 )
-from depthtui.data.run_settings import DEFAULT_METRICS, EXAMPLES, ModelSpec
+from depthtui.data.run_settings import DEFAULT_METRICS, EXAMPLES, ModelSpec, RunSettings
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError, short_repr
 from depthtui.log import log_bug
@@ -360,11 +360,10 @@ def _plan(
     drawing = Drawing(
         plan_options.examples or EXAMPLES, plan_options.max_tokens or 0, plan_options.sample
     )
-    run = settings.run_settings()
-    if not plan_options.protocol:
-        run = replace(run, metrics=DEFAULT_METRICS)
-    note_replaced_metrics(overrides, run.metrics)
-    plan = SweepPlan((), (), overrides.over(run), settings.summary_settings())
+    metrics = RunSettings.metrics if plan_options.protocol else DEFAULT_METRICS
+    note_replaced_metrics(overrides, metrics)
+    run = overrides.over(settings.run_settings(metrics))
+    plan = SweepPlan((), (), run, settings.summary_settings())
     try:
         data = parse_data(plan_options.data)
         if plan_file is not None:

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Annotated, Any, Self
 
 from depthtui.data.selection import positions_text, read_layers, read_positions
-from depthtui.options import Option, WrongValue
+from depthtui.options import Option, WrongValue, with_present_names
 
 MOST_EXAMPLES = 1_000_000
 """Most prompts of one task."""
@@ -429,8 +429,8 @@ class RunSettings:
 
 
 DEFAULT_METRICS = (*RunSettings.metrics, "sufficient")
-"""The metrics of a command, a sweep or `analyze` that names none: those of the pass, for the rules,
-and the layers that suffice, for the headline of the verdict. The explorer computes them in turn."""
+"""The metrics of a command, a sweep or `analyze` that names none: the metrics of the pass, and the
+layers that suffice for the verdict's headline. The explorer computes them one after another."""
 
 CHOICES = (
     "layers",
@@ -457,10 +457,9 @@ FORMER_NAMES = {"top_k": "lens_top_k"}
 records and keys of caches."""
 
 
-def with_present_names(values: Mapping[str, Any]) -> dict[str, Any]:
+def with_present_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of runs under the present names of their fields, which win over former ones."""
-    former = {FORMER_NAMES[name]: values[name] for name in FORMER_NAMES.keys() & values.keys()}
-    return former | {name: value for name, value in values.items() if name not in FORMER_NAMES}
+    return with_present_names(values, FORMER_NAMES)
 
 
 def with_former_names(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -82,6 +82,11 @@ def source(name: str) -> str:
     return (Path(__file__).parent / f"{name}.md").read_text("utf-8")
 
 
+def all_pages(more: Mapping[str, Part]) -> dict[str, str]:
+    """Every page in Markdown by its name, in order; `more` as for `page`."""
+    return {name: page(name, more) for name in PAGES}
+
+
 def page(name: str, more: Mapping[str, Part]) -> str:
     """A page in Markdown.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from textual.keys import format_key
 
+from depthtui.options import with_present_names
 from depthtui.tui.commands import compare, everywhere, generation, layer, main, sweep, what_if
 from depthtui.tui.commands.command import GROUPS, Command
 from depthtui.tui.textual_patches.names import key_of
@@ -100,15 +101,10 @@ _RESERVED = {
 """Keys that no command may have, and why."""
 
 
-def with_present_names(remapped: Mapping[str, str]) -> dict[str, str]:
-    """A remapping by the present names of commands, which win over former ones."""
-    renamed = {RENAMED[name]: remapped[name] for name in RENAMED.keys() & remapped.keys()}
-    return renamed | {name: keys for name, keys in remapped.items() if name not in RENAMED}
-
-
 def keys_of(name: str, remapped: Mapping[str, str]) -> list[str]:
     """The keys of a command, as Textual names them, remapped or its own."""
-    return [_name(key) for key in with_present_names(remapped).get(name, OWN[name]).split(",")]
+    keys = with_present_names(remapped, RENAMED).get(name, OWN[name])
+    return [_name(key) for key in keys.split(",")]
 
 
 def why_not(key: str) -> str:
@@ -122,7 +118,7 @@ def complete(remapped: Mapping[str, str]) -> dict[str, str]:
     Where commands share a key and one of them is remapped, Textual removes the key from all of
     them: listed here, the others keep it.
     """
-    remapped = with_present_names(remapped)
+    remapped = with_present_names(remapped, RENAMED)
     freed = {key for name in remapped.keys() & OWN.keys() for key in keys_of(name, {})}
     staying = {name: own for name, own in OWN.items() if freed.intersection(keys_of(name, {}))}
     return {**staying, **remapped}

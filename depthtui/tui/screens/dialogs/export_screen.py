@@ -207,7 +207,7 @@ def ask_where(
             run = explorer.session.current
             if run is not None and run.state.is_live:
                 app.notify(
-                    "The run was still being computed: export it again once it is done.",
+                    "The run is still being computed: export again at its end.",
                     severity="warning",
                 )
 

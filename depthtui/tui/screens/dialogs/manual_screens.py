@@ -9,7 +9,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Markdown
 
-from depthtui.manual import page, titles
+from depthtui.manual import all_pages, titles
 from depthtui.tui.keymap import all_keys
 from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
 from depthtui.tui.screens.dialogs.reader import Reader
@@ -17,7 +17,7 @@ from depthtui.tui.screens.dialogs.reader import Reader
 
 def pages_of_explorer() -> dict[str, str]:
     """The manual's pages by name, with the table of keys."""
-    return {name: page(name, {"keys": all_keys}) for name in titles()}
+    return all_pages({"keys": all_keys})
 
 
 class ManualPicker(Picker[None]):

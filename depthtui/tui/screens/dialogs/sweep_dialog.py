@@ -170,7 +170,7 @@ class SweepDialog(Dialog[SweepPlan]):
         tasks = self._tasks()
         if not tasks:
             raise DepthError("Choose a task, or more.")
-        run = replace(settings.run_settings(), metrics=DEFAULT_METRICS)
+        run = settings.run_settings(DEFAULT_METRICS)
         plan = SweepPlan(models, tasks, run, settings.summary_settings())
         return check_plan(with_absolute_paths(plan))
 
