@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 _HEADING = re.compile(r"^#+ (.+)$")
 _ROW = re.compile(r"^\| (?P<name>(?:`.+?`|[^|])+) \| (?P<text>.+) \|$")
@@ -111,8 +112,12 @@ def _occurs(words: str, text: str) -> bool:
     """Whether a text has words as whole words; a single ASCII character only as code."""
     if len(words) == 1 and words.isascii():
         return f"`{words}`" in text
-    pattern = rf"(?<![\w-]){re.escape(words)}(?![\w-])"
-    return re.search(pattern, text, re.IGNORECASE) is not None
+    return _whole_words(words).search(text) is not None
+
+
+@lru_cache(maxsize=256)
+def _whole_words(words: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w-]){re.escape(words)}(?![\w-])", re.IGNORECASE)
 
 
 def _sections(text: str) -> Iterator[tuple[str, list[str]]]:

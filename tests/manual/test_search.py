@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from depthtui.manual.search import search
@@ -73,3 +75,15 @@ def test_a_match_has_its_whole_section() -> None:
     assert match.section == "Firm, holds here"
     assert match.body.startswith("- **firm**")
     assert match.body.endswith("```")
+
+
+def test_a_long_phrase_is_read_once_a_search_and_not_once_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    escaped: list[str] = []
+    escape = re.escape
+    monkeypatch.setattr(re, "escape", lambda text: escaped.append(text) or escape(text))
+    phrase = " ".join(f"the lens of layer {number}" for number in range(200))
+    search(phrase, PAGES)
+    assert escaped
+    assert len(escaped) == len(set(escaped))
