@@ -2,7 +2,8 @@
 
 A rank that cannot continue writes the reason into the group's store, which all others read twice a
 second. They would wait for it in vain: they keep their results, and end or start again. A rank that
-is killed writes nothing; its launcher ends the others by a signal, or their wait for it fails.
+is killed writes nothing; its launcher ends the others by a signal, or their wait for it fails. A
+launcher that is killed signals nothing; each rank looks for it as often, from its start.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from typing import Any, NoReturn
 
 from depthtui.errors import GroupEnds, named_line
 from depthtui.log import log_bug
-from depthtui.parallel.group import attempt, joined
+from depthtui.parallel.group import attempt, joined, launcher_has_ended, rank_started
 
 KEPT = "What was finished is kept."
 
 LOST = f"A rank of the model has ended, or does not answer. {KEPT}"
 STOPPED = f"The ranks were stopped by ctrl-c. {KEPT}"
+LAUNCHER_ENDED = f"The launcher of the ranks has ended. {KEPT}"
 TOLD_TO_END = f"The ranks were told to end, as they are where one of them dies. {KEPT}"
 
 _SECONDS_BETWEEN_LOOKS = 0.5
@@ -251,7 +253,7 @@ def _report_once(report: Callable[[str], None], end: GroupEnds) -> None:
     """Call `report` with the reason, at the first rank that gets here."""
     group = joined()
     try:
-        is_first = group is None or group.store.add("told", 1) == 1
+        is_first = rank_started() == 0 if group is None else group.store.add("told", 1) == 1
     except RuntimeError:
         is_first = group is not None and group.rank <= 1
     if is_first:
@@ -296,7 +298,7 @@ class _Watch:
 
     def _look(self) -> None:
         while not self._stopped.is_set():
-            end = self._end_by_signal() or self._end_by_store()
+            end = self._end_by_signal() or self._end_by_launcher() or self._end_by_store()
             if end is None or self._stopped.is_set():
                 continue
             if _ending.why is None:
@@ -310,6 +312,9 @@ class _Watch:
         ready, _, _ = select.select([self._wake], [], [], _SECONDS_BETWEEN_LOOKS)
         signals = os.read(self._wake, 64) if ready else b""
         return GroupEnds(TOLD_TO_END) if signal.SIGTERM in signals else None
+
+    def _end_by_launcher(self) -> GroupEnds | None:
+        return GroupEnds(LAUNCHER_ENDED) if launcher_has_ended() else None
 
     def _end_by_store(self) -> GroupEnds | None:
         group = joined()

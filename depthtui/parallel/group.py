@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ PATIENCE = timedelta(days=1)
 
 _NAMED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """The environment variables that give a process its place in the group."""
+
+_PARENT = os.getppid()
+"""The process that started this one, or its heir where it has ended already."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,11 @@ def call_off() -> None:
 
 
 def is_called_off() -> bool:
-    """Wait until rank 0 joins or calls off; return whether it called off."""
+    """Wait until rank 0 joins or calls off; return whether it called off.
+
+    Raises:
+        torch.distributed.DistNetworkError: the launcher's store is gone.
+    """
     from torch import distributed
 
     while True:
@@ -123,12 +131,44 @@ def is_called_off() -> bool:
             store.set(f"read {rank_started()}", "")
             return is_off
         except distributed.DistNetworkError:
+            if _is_served_by_launcher():
+                raise
             # Rank 0 has started again, and with it the store that it serves.
             _store.cache_clear()
 
 
+def launcher_has_ended() -> bool:
+    """Whether torchrun, which started this rank, is gone: it can end no rank any more."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        # The parent may be any process, such as a shell that ranks may outlive.
+        return False
+    return os.getppid() != _PARENT or not _launcher_was_there()
+
+
 def _is_launched() -> bool:
     return all(os.environ.get(name) for name in _NAMED)
+
+
+@functools.cache
+def _launcher_was_there() -> bool:
+    """Whether torchrun was there at the first call, by the store that it serves.
+
+    A parent that ended before this process looked at it has been replaced by another.
+    """
+    if not _is_served_by_launcher():
+        return True
+    address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    try:
+        socket.create_connection(address, timeout=5).close()
+    except OSError as error:
+        # A slow network is no refusal.
+        return not isinstance(error, ConnectionRefusedError)
+    return True
+
+
+def _is_served_by_launcher() -> bool:
+    """Whether torchrun serves the store, rather than rank 0."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE", "").lower() == "true"
 
 
 def join() -> RankGroup:
@@ -175,12 +215,11 @@ def _store() -> Any:
     from torch import distributed
 
     rank, size = rank_started(), ranks_started()
-    is_served = os.environ.get("TORCHELASTIC_USE_AGENT_STORE", "").lower() == "true"
     store = distributed.TCPStore(  # type: ignore[attr-defined]
         os.environ["MASTER_ADDR"],
         int(os.environ["MASTER_PORT"]),
         size,
-        is_master=rank == 0 and not is_served,
+        is_master=rank == 0 and not _is_served_by_launcher(),
         timeout=timedelta(minutes=10),
         multi_tenant=True,
     )
