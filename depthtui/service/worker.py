@@ -15,7 +15,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from depthtui.data.model import ModelListing
 from depthtui.data.pipe import BrokenConnection, Pipe, standard_pipe
@@ -102,7 +102,7 @@ class Worker:
             try:
                 command = self._pipe.receive()
             except BrokenConnection:
-                os._exit(0)
+                _end_without_explorer()
             self._receive(command)
 
     def _receive(self, command: Command) -> None:
@@ -298,7 +298,12 @@ class Worker:
         try:
             self._pipe.send(event)
         except OSError:
-            os._exit(0)
+            _end_without_explorer()
+
+
+def _end_without_explorer() -> NoReturn:
+    """End at once; as one of several ranks with a failure, so that the launcher ends the others."""
+    os._exit(0 if ranks_started() == 1 else 1)
 
 
 def _storage_of(command: Configure, default: Storage | None) -> Storage:

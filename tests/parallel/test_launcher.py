@@ -77,6 +77,16 @@ def test_the_end_of_a_shell_ends_no_rank(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not group.launcher_has_ended()
 
 
+def test_an_engine_without_its_explorer_fails_for_the_launcher_to_end_the_other_ranks() -> None:
+    """Rank 0 has called nobody off: the other ranks wait for its calls."""
+    command = [sys.executable, "-m", "depthtui.service.worker"]
+    place = environment(0, 2, free_port())
+    engine = subprocess.run(
+        command, env=place, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
+    )
+    assert engine.returncode == 1
+
+
 def test_a_rank_waits_for_no_store_of_a_launcher_that_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
