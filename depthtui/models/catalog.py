@@ -54,6 +54,9 @@ _BESIDE_TEXT = (
 """Fields of a configuration for parts that read images or sounds, or that contain such parts."""
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
+_MOST_NAMED = 3
+"""Most models in a folder that a hint names."""
+
 
 @dataclass(frozen=True)
 class ModelSource:
@@ -292,15 +295,25 @@ def looks_like_a_path(name: str) -> bool:
 def _folder_source(folder: Path) -> ModelSource:
     check_no_adapter(folder)
     if not (folder / "config.json").is_file():
-        ggufs = sorted(folder.glob("*.gguf"))
-        hint = (
-            f"Open its GGUF file instead: {ggufs[0]}"
-            if ggufs
-            else "A model folder holds config.json, safetensors and a tokenizer."
-        )
-        raise DepthError(f"{folder} is no model: it has no config.json.", hint)
+        raise DepthError(f"{folder} is no model: it has no config.json.", _hint_of_models(folder))
     check_weights_are_safe(folder)
     return ModelSource("folder", str(folder))
+
+
+def _hint_of_models(folder: Path) -> str:
+    """The models that lie in a folder, which is none itself, to open instead."""
+    files = (path for pattern in ("*.gguf", "*/*.gguf") for path in folder.glob(pattern))
+    ggufs = [path for path in files if path.is_file()]
+    models = [*ggufs, *filter(_has_weights, _subfolders(folder))]
+    relative = (str(path.relative_to(folder)) for path in sorted(models))
+    names = [name for name in relative if not name.startswith(".")]
+    if not names:
+        return "A model folder holds config.json, safetensors and a tokenizer."
+    if len(names) == 1:
+        return f"Open {folder / names[0]} instead."
+    rest = len(names) - _MOST_NAMED
+    listed = ", ".join(names[:_MOST_NAMED]) + f" and {rest} more" * (rest > 0)
+    return f"Open a model in it instead: {listed}."
 
 
 def _file_source(path: Path) -> ModelSource:

@@ -40,6 +40,12 @@ def hub_cache(tmp_path, monkeypatch) -> Path:
     return tmp_path / "hub"
 
 
+def hint_about(folder) -> str:
+    with pytest.raises(DepthError, match=r"no model: it has no config\.json") as caught:
+        resolved(str(folder), folder)
+    return caught.value.hint
+
+
 def resolved(name: str, tmp_path: Path, **options) -> ModelSource:
     return resolve(ModelSpec(name, **options), tmp_path / "models")
 
@@ -96,10 +102,20 @@ class TestResolve:
         with pytest.raises(DepthError, match=r"no model: it has no config\.json"):
             resolved(str(tmp_path), tmp_path)
 
-    def test_a_folder_with_a_gguf_file_points_to_it(self, tmp_path) -> None:
-        (tmp_path / "small.gguf").write_bytes(b"GGUF")
-        with pytest.raises(DepthError, match=r"small\.gguf"):
-            resolved(str(tmp_path), tmp_path)
+    def test_a_folder_of_models_names_them(self, tmp_path) -> None:
+        for name in (".gguf", "empty", "two"):
+            (tmp_path / name).mkdir()
+        (tmp_path / ".gguf" / "hidden.gguf").write_bytes(b"GGUF")
+        nothing = "A model folder holds config.json, safetensors and a tokenizer."
+        assert hint_about(tmp_path) == nothing
+        (tmp_path / "one.gguf").write_bytes(b"GGUF")
+        assert hint_about(tmp_path) == f"Open {tmp_path}/one.gguf instead."
+        (tmp_path / "two" / "two.gguf").write_bytes(b"GGUF")
+        model_folder(tmp_path / "whole")
+        assert hint_about(tmp_path) == "Open a model in it instead: one.gguf, two/two.gguf, whole."
+        (tmp_path / "four.gguf").write_bytes(b"GGUF")
+        listed = "four.gguf, one.gguf, two/two.gguf and 1 more"
+        assert hint_about(tmp_path) == f"Open a model in it instead: {listed}."
 
     @pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
     def test_an_adapter_alone(self, name, tmp_path) -> None:
