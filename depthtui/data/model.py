@@ -38,6 +38,7 @@ class ModelInfo:
             contribution is relative to `h` and not to `h + a`.
         split_missing: why the attention/MLP split is unavailable, or empty.
         lens_missing: why the logit lens is unavailable, or empty.
+        experts_missing: why no layer has experts to look at, or empty.
         states_from: source of its states, such as `vLLM's files in served`; empty where its
             layers were run here.
         layer_parameters: number of parameters of each layer; empty where unknown.
@@ -71,6 +72,7 @@ class ModelInfo:
     parallel: bool = False
     split_missing: str = ""
     lens_missing: str = ""
+    experts_missing: str = ""
     states_from: str = ""
     layer_parameters: tuple[int, ...] = ()
     attention_parameters: tuple[int, ...] = ()

@@ -86,6 +86,7 @@ from depthtui.parallel.agreements import first_rank
 from depthtui.parallel.ending import keeping
 from depthtui.tracing.activations import Activations
 from depthtui.tracing.batching import in_smaller_parts, ran_out
+from depthtui.tracing.layer_call import why_no_experts
 from depthtui.tracing.layer_parameters import with_parameters
 from depthtui.tracing.layer_types import layer_types
 from depthtui.tracing.probe import probe_architecture
@@ -265,6 +266,7 @@ class Engine:
             parallel=anatomy.parallel,
             split_missing=anatomy.split_missing,
             lens_missing=anatomy.lens_missing,
+            experts_missing=why_no_experts(anatomy.layers),
             layer_types=layer_types(loaded.model, anatomy.layers),
             n_layers=loaded.info.n_layers if loaded.is_readout else len(anatomy.layers),
             d_model=anatomy.width,

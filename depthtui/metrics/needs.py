@@ -59,6 +59,11 @@ def whole_split(result: RunResult) -> str:
     return result.model.split_missing
 
 
+def experts(result: RunResult) -> str:
+    """A need: some layer has experts."""
+    return result.model.experts_missing
+
+
 def mean_update(result: RunResult) -> str:
     """A need: a mean update stands in only for whole layers."""
     settings = result.settings

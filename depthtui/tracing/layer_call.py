@@ -8,7 +8,7 @@ other attention functions return no weights.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,9 @@ from depthtui.tracing.modules import first_tensor, hidden_states, hooks
 from depthtui.tracing.replay import KeysValues, Replay
 from depthtui.tracing.rounding import coarsest_dtype, layer_agrees
 from depthtui.tracing.written_out_attention import AttentionTensors, written_out
+
+NO_EXPERTS = "no experts that depthtui knows"
+"""Why a model has no experts to look at."""
 
 
 @dataclass(frozen=True)
@@ -288,6 +291,11 @@ def _heads_of(layer: nn.Module) -> int:
     configs = (getattr(module, "config", None) for module in layer.modules())
     counts = (getattr(config, "num_attention_heads", None) for config in configs)
     return next((heads for heads in counts if heads), 0)
+
+
+def why_no_experts(layers: Iterable[nn.Module]) -> str:
+    """`NO_EXPERTS`; empty where some layer may hold some."""
+    return "" if any(map(may_have_experts, layers)) else NO_EXPERTS
 
 
 def may_have_experts(layer: nn.Module) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import functools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,19 +18,19 @@ from torch import Tensor, nn
 
 from depthtui.data import codec
 from depthtui.data.plain import from_plain, to_plain
-from depthtui.data.run_settings import SummarySettings
+from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.depth.reading import reading_of
+from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
 from depthtui.metrics.experts import METRIC, ChosenExperts, ReducedExperts
-from depthtui.metrics.experts.compute import chosen_experts, compute
+from depthtui.metrics.experts.compute import chosen_experts
 from depthtui.tracing.anatomy import Anatomy
-from depthtui.tracing.layer_call import may_have_experts
 from depthtui.tracing.layer_parts import experts_of
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.results import run
 from tests.naive import blocks, layer_ends
-from tests.tiny_models import fresh, random_ids, tiny
+from tests.tiny_models import fresh, random_ids, tiny, tiny_folder
 from tests.tracing.test_layer_parts import EXPERTS
 
 TOKENS = 12
@@ -159,22 +161,9 @@ def test_sixteen_bits() -> None:
     np.testing.assert_allclose(result.weights[0][:, same], exact.weights[0][:, same], atol=0.02)
 
 
-def test_a_dense_model_says_so_before_anything_runs() -> None:
-    class Dense:
-        anatomy = probe_architecture(tiny("llama"))
-
-        @property
-        def replay(self) -> Replay:
-            raise AssertionError("the prompt runs")
-
-    with pytest.raises(DepthError, match="no layer has experts"):
-        compute(Dense(), None)  # type: ignore[arg-type]
-    assert not any(map(may_have_experts, Dense.anatomy.layers))
-
-
 @pytest.mark.parametrize("name", ["recurrent_gemma", "bamba"])
 def test_stacked_weights_that_are_no_experts(name: str) -> None:
-    with pytest.raises(DepthError, match="no layer has experts"):
+    with pytest.raises(DepthError, match="no experts"):
         chosen_experts(*replayed(tiny(name)))
 
 
@@ -241,3 +230,16 @@ def test_a_report_says_how_many_are_used() -> None:
 def test_what_is_read_from_the_pipe_is_what_was_sent() -> None:
     again = codec.decode(codec.encode(found_in("mixtral")))
     assert_same(again, found_in("mixtral"))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("llama", "no experts that depthtui knows"), ("qwen3_moe", "")],
+)
+def test_experts_are_offered_only_where_the_model_has_some(
+    name: str, reason: str, tmp_path: Path
+) -> None:
+    engine = make_engine(Storage(tmp_path, tmp_path, keep_results=False), lambda event: None, print)
+    engine.load(ModelSpec(str(tiny_folder(tmp_path, name)), device="cpu"))
+    assert engine.model is not None
+    assert METRIC.why_unavailable(dataclasses.replace(run(), model=engine.model)) == reason

@@ -156,7 +156,7 @@ METRIC = Metric(
     cost="1 forward",
     work=lambda result: 1.0,
     result=ChosenExperts,
-    needs=(needs.clean_run,),
+    needs=(needs.clean_run, needs.experts),
     memory=attention_of_a_token,
     measures=(
         Measure(

@@ -12,7 +12,13 @@ from depthtui.metrics.context import Context
 from depthtui.metrics.experts import ChosenExperts
 from depthtui.tracing.anatomy import Anatomy
 from depthtui.tracing.batching import slices
-from depthtui.tracing.layer_call import ExpertsCall, LayerCall, call_at, may_have_experts
+from depthtui.tracing.layer_call import (
+    NO_EXPERTS,
+    ExpertsCall,
+    LayerCall,
+    call_at,
+    may_have_experts,
+)
 from depthtui.tracing.layer_parts import experts_of
 from depthtui.tracing.replay import Replay
 
@@ -21,13 +27,8 @@ OnRows = Callable[[int, int, ChosenExperts | None], None]
 
 def compute(context: Context, partial: ChosenExperts | None) -> ChosenExperts:
     """Compute the metric of a run; layers already in `partial` do not run again."""
-    anatomy = context.anatomy
-    # Checked before anything is recorded: most models have no experts.
-    if not any(map(may_have_experts, anatomy.layers)):
-        raise _none()
-    return chosen_experts(
-        context.replay, anatomy, context.tokens_with_attention, context.report, partial
-    )
+    at_once = context.tokens_with_attention
+    return chosen_experts(context.replay, context.anatomy, at_once, context.report, partial)
 
 
 def chosen_experts(
@@ -62,7 +63,7 @@ def chosen_experts(
             result.done[layer] = True
             on_rows(int(result.done.sum()), count, result)
     if not result.n_experts:
-        raise _none()
+        raise DepthError(NO_EXPERTS)
     return result
 
 
@@ -89,7 +90,3 @@ def _check(result: ChosenExperts, layer: int, call: LayerCall) -> None:
     except DepthError as error:
         result.notes = tuple(dict.fromkeys((*result.notes, error.message.rstrip("."))))
         result.numbers[layer], result.weights[layer], result.entropy[layer] = -1, np.nan, np.nan
-
-
-def _none() -> DepthError:
-    return DepthError("no layer has experts that depthtui knows")

@@ -84,9 +84,8 @@ def no_lens(
 
 def not_computed(result: RunResult, metric: Metric, pace: Pace, key: str = "i") -> tuple[str, str]:
     """Why a run lacks a slower metric, and what helps; `key` computes the metric."""
-    if metric.name in result.unavailable:
-        reason = printable_sentence(result.unavailable[metric.name])
-        return f"{metric.title} is unavailable: {reason}.", ""
+    if reason := result.unavailable.get(metric.name) or metric.why_unavailable(result):
+        return f"{metric.title} is unavailable: {printable_sentence(reason)}.", ""
     if metric.name in result.settings.metrics:
         return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
     time = about_time(metric, result, pace)

@@ -41,7 +41,6 @@ _MARKS = "◆▴▾"
 _SIDE_CELLS = 4
 _SIDE_TITLE = " out"
 _UNKNOWN = -1
-_SETS_ANSWER = "L sets the token that the answer begins with"
 _VISIBLE_NOISE = 0.001
 """The least share of the scale at which noise is visible."""
 
@@ -109,15 +108,13 @@ class HeatmapPane(Pane):
         )
 
     def _why_not_computed(self, result: RunResult) -> tuple[str, str]:
-        metric, key = METRIC_BY_NAME[self.measure.metric], self.compute_key
-        is_unavailable = metric.name in result.unavailable
+        metric = METRIC_BY_NAME[self.measure.metric]
+        is_unavailable = metric.name in result.unavailable or bool(metric.why_unavailable(result))
         if not (is_unavailable or self.view.can_compute):
             return f"{metric.title}: {metric.description}", ""
-        if metric.needs_answer and result.answer_start >= len(result.tokens):
-            key = f"{_SETS_ANSWER}, then i"
-        words, hint = not_computed(result, metric, self.view.pace, key)
+        words, hint = not_computed(result, metric, self.view.pace, self.compute_key)
         if is_unavailable:
-            hint = f"{_SETS_ANSWER}." * metric.needs_answer
+            hint = "L sets the token that the answer begins with." * metric.needs_answer
         elif metric.name not in result.settings.metrics:
             if "skip_part" in metric.depends_on and not self.measure.by_token:
                 hint += " L chooses the skipped part, the layers and the tokens."

@@ -341,6 +341,8 @@ async def test_growing_rows_appear_when_shown_again():
         ("kl", {"lens_missing": "The head is not linear."}, ("logit_lens",), "not linear"),
         ("kl", {}, ("contributions",), "This run has no logit lens."),
         ("layer_cosine", {}, ("logit_lens",), "This run has no contributions."),
+        ("expert_first", {"experts_missing": "no experts"}, (), "is unavailable: no experts."),
+        ("adapter_layer", {}, (), "is unavailable: the model has no adapter"),
     ],
 )
 async def test_what_is_unavailable_says_why(measure, model, metrics, says):
