@@ -7,6 +7,7 @@ import json
 import pytest
 
 from depthtui.cli import main
+from depthtui.engine.engine import Engine
 from tests.tiny_models import tiny_folder
 
 Output = pytest.CaptureFixture[str]
@@ -39,10 +40,17 @@ def test_the_page_is_shown_at_the_token_before_the_answer(model: str, capsys: Ou
     assert "<table" in capsys.readouterr().out
 
 
+def test_a_layer_that_is_not_there_is_refused_before_anything_is_loaded(
+    model: str, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "load", lambda self, spec: pytest.fail("the model is loaded"))
+    for layer in ("4", "-1"):
+        assert main(["inspect", model, "--prompt", "a b", "--layer", layer, "--device", "cpu"]) == 1
+        assert f"There is no layer {layer}. Layers are 0 to 3." in capsys.readouterr().err
+
+
 def test_what_is_not_there_is_told(model: str, capsys: Output) -> None:
     assert inspect(model, "--token", "99") == 1
     assert "There is no token 99" in capsys.readouterr().err
-    assert main(["inspect", model, "--prompt", "a b", "--layer", "9", "--device", "cpu"]) == 1
-    assert "Layers are 0 to 3." in capsys.readouterr().err
     assert inspect(model, "--lens", "affine") == 1
     assert "has not been fitted" in capsys.readouterr().err

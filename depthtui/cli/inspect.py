@@ -16,6 +16,7 @@ from depthtui.cli.shared_options import (
     model_options,
 )
 from depthtui.data.run_settings import LENSES, ModelSpec, RunSettings
+from depthtui.data.selection import check_layer
 from depthtui.data.trust import TrustedModels
 
 FORMATS = ("text", "md", "html", "json")
@@ -81,11 +82,17 @@ def inspect(
     Shows the tokens before and after the layer, the tokens that it reads and those that it
     promotes, its heads, neurons and experts, and the rank of the answer at each depth.
     """
+    from depthtui.engine.factory import Storage
+    from depthtui.models.catalog import configured_layers
     from depthtui.prompts.answers import with_answer
 
+    spec = replace(spec, name=model)
+    # Loading the weights of a large model takes minutes.
+    if n_layers := configured_layers(spec, Storage.of(overrides.settings()).models_dir):
+        check_layer(layer, n_layers)
     prompt_with_answer = with_answer(prompt, answer)
     settings = RunSettings(chat_template=chat_template)
-    with loaded_engine(replace(spec, name=model), trusted, overrides) as engine:
+    with loaded_engine(spec, trusted, overrides) as engine:
         place = (
             engine.token_before_answer(prompt_with_answer, chat_template)
             if token is None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from depthtui.errors import DepthError
 from depthtui.options import WrongValue
 
 _PART = re.compile(r"(?:([0-9]{1,5})(?:-([0-9]{1,5}))?)?(?:/([1-9][0-9]{0,4}))?")
@@ -30,6 +31,16 @@ def read_layers(value: Any) -> str:
         if match is None or (match[2] and int(match[2]) < int(match[1])):
             raise WrongValue("layers such as 0-5,20 or 0-28/4, or /4 for every fourth one")
     return text.strip(",")
+
+
+def check_layer(layer: int, n_layers: int) -> None:
+    """Check that a model has a layer.
+
+    Raises:
+        DepthError: it has none of this number.
+    """
+    if not 0 <= layer < n_layers:
+        raise DepthError(f"There is no layer {layer}.", f"Layers are 0 to {n_layers - 1}.")
 
 
 def layers_in(text: str, n_layers: int) -> list[int]:

@@ -24,6 +24,7 @@ from depthtui.data.inspection import (
 )
 from depthtui.data.lens_view import LOGIT
 from depthtui.data.run import PromptTokens
+from depthtui.data.selection import check_layer
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.errors import DepthError
 from depthtui.lenses.maps import DepthMap, LensMaps
@@ -83,9 +84,8 @@ class Inspector:
         Raises:
             DepthError: there is no such layer or token.
         """
-        n_layers, n_tokens = self.model.info.n_layers, len(self.tokens)
-        if not 0 <= layer < n_layers:
-            raise DepthError(f"There is no layer {layer}.", f"Layers are 0 to {n_layers - 1}.")
+        check_layer(layer, self.model.info.n_layers)
+        n_tokens = len(self.tokens)
         if not -n_tokens <= token < n_tokens:
             raise DepthError(f"There is no token {token}.", f"Tokens are 0 to {n_tokens - 1}.")
         with torch.no_grad():

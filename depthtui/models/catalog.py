@@ -218,6 +218,26 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def configured_layers(spec: ModelSpec, models_dir: Path) -> int:
+    """The number of layers that the configuration of a model on this disk names; 0 where unknown.
+
+    It is unknown where blocks may run several times, each time as another layer.
+
+    Raises:
+        DepthError: the name means no model, or its configuration is damaged.
+    """
+    source = resolve(spec, models_dir)
+    is_on_hub = source.kind == "hub"
+    folder = hub_snapshot(source.location, source.revision) if is_on_hub else Path(source.location)
+    if not (folder / "config.json").is_file():
+        return 0
+    config = read_config(folder)
+    fields = {**config, **_text_part(config)}
+    layers = _layers(fields)
+    may_loop = "auto_map" in config or any("loop" in name for name in fields)
+    return layers if isinstance(layers, int) and not may_loop else 0
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that make up the folder's model, whether they exist or not.
 
@@ -365,7 +385,7 @@ def _facts(folder: Path) -> str:
     except DepthError:
         return ""
     fields = {**config, **_text_part(config)}
-    layers = fields.get("num_hidden_layers") or fields.get("n_layer")
+    layers = _layers(fields)
     width = fields.get("hidden_size") or fields.get("n_embd")
     phrases = (
         f"{layers} layers" if layers else "",
@@ -375,6 +395,10 @@ def _facts(folder: Path) -> str:
         "measured on text alone" if _reads_more_than_text(config) else "",
     )
     return ", ".join(filter(None, phrases))
+
+
+def _layers(fields: dict[str, Any]) -> Any:
+    return fields.get("num_hidden_layers") or fields.get("n_layer")
 
 
 def _text_part(config: dict[str, Any]) -> dict[str, Any]:

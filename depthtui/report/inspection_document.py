@@ -106,8 +106,10 @@ def blocks_of(page: Inspection) -> Iterator[Block]:
         yield Paragraph(sentence)
     for section in SECTIONS:
         if section.has(page):
-            yield Heading(section.name, 2)
-            yield section.table(page, _MOST_ROWS)
+            table, total = section.table(page, _MOST_ROWS), section.total(page)
+            is_cut = len(table.rows) < total
+            yield Heading(section.name + f", {len(table.rows)} of {total}" * is_cut, 2)
+            yield table
     for words in notes_of(page):
         yield Note(words)
 
@@ -281,11 +283,13 @@ class Section:
         name: its heading.
         has: whether a page has it.
         table: makes the table of a page, with at most this many rows where there may be many.
+        total: how many rows there would be without a limit; 0 where no number is known.
     """
 
     name: str
     has: Callable[[Inspection], bool]
     table: Callable[[Inspection, int], Table]
+    total: Callable[[Inspection], int] = lambda page: 0
 
 
 ENDS = Section(
@@ -293,9 +297,14 @@ ENDS = Section(
     lambda page: page.before is not None,
     lambda page, most: readouts_table(page),
 )
-READS = Section("Reads", lambda page: page.reads is not None, sources_table)
+READS = Section(
+    "Reads",
+    lambda page: page.reads is not None,
+    sources_table,
+    lambda page: len(sources_of(page)),
+)
 WRITES = Section("Writes", lambda page: bool(page.written), lambda page, most: writes_table(page))
-HEADS = Section("Heads", lambda page: bool(page.heads), heads_table)
+HEADS = Section("Heads", lambda page: bool(page.heads), heads_table, lambda page: len(page.heads))
 NEURONS = Section("Neurons", lambda page: bool(page.neurons), neurons_table)
 EXPERTS = Section(
     "Experts", lambda page: bool(page.experts), lambda page, most: experts_table(page)

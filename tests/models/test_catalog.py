@@ -278,3 +278,19 @@ def test_nothing_heavy_is_imported() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("config", "layers"),
+    [
+        ({"num_hidden_layers": 30}, 30),
+        ({"model_type": "gpt2", "n_layer": 12}, 12),
+        ({"text_config": {"num_hidden_layers": 26}}, 26),
+        ({"num_hidden_layers": 30, "loop_num_passes": 3}, 0),
+        ({"num_hidden_layers": 30, "auto_map": {}}, 0),
+        ({}, 0),
+    ],
+)
+def test_the_layers_by_a_configuration(config, layers, tmp_path) -> None:
+    folder = model_folder(tmp_path / "mine", config)
+    assert catalog.configured_layers(ModelSpec(str(folder)), tmp_path) == layers

@@ -10,10 +10,13 @@ import pytest
 from rich.console import Console
 
 from depthtui.data import codec
+from depthtui.data.inspection import Inspection
 from depthtui.report.as_html import html_bytes
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
+from depthtui.report.blocks import Heading
 from depthtui.report.inspection_document import (
+    blocks_of,
     inspection_document,
     notes_of,
     sentence_of,
@@ -48,6 +51,21 @@ def test_sources_are_weighed_by_values_or_by_attention() -> None:
     assert [place for place, _ in sources] == [1, 0, 3, 2]
     assert sources[0][1] == pytest.approx(0.4)
     assert sources_of(replace(page, reads=None)) == []
+
+
+def test_a_heading_says_how_many_heads_and_tokens_are_left_out() -> None:
+    page = inspection()
+    assert {"Reads", "Heads"} <= set(headings(page))
+    heads = tuple(replace(page.heads[0], head=number) for number in range(9))
+    weights = np.eye(9, 4, dtype=np.float32)
+    reads = replace(page.reads, heads=weights, value_weighted=np.array([0.2, 0.5, 0.3, 0.001]))
+    assert {"Reads, 3 of 4", "Heads, 8 of 9"} <= set(
+        headings(replace(page, heads=heads, reads=reads))
+    )
+
+
+def headings(page: Inspection) -> list[str]:
+    return [block.text for block in blocks_of(page) if isinstance(block, Heading)]
 
 
 def test_what_is_missing_has_its_reason() -> None:
