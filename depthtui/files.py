@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,9 @@ _MARK = "owner.json"
 _LARGEST_MARK = 1 << 12
 _UNMARKED_AFTER = 60.0
 """Seconds after which an empty folder is too old to be waiting for its mark."""
+
+_BEGINNING = 1 << 16
+"""Bytes read to recognise a file; names of models precede a report's mark."""
 
 _ABANDONED_AFTER = 24 * 3600.0
 """Seconds after which a folder counts as abandoned where its lock proves nothing: on another host,
@@ -51,7 +54,7 @@ def write_whole(path: Path, content: bytes, hint: str = "Choose another folder."
     Raises:
         DepthError: the folder cannot be written.
     """
-    return _write(path, content, hint, Path.replace)
+    return _write(path.parent, {path.name: content}, hint, Path.replace)[0]
 
 
 def write_new(path: Path, content: bytes, hint: str = "Choose another name.") -> Path:
@@ -60,39 +63,86 @@ def write_new(path: Path, content: bytes, hint: str = "Choose another name.") ->
     Raises:
         DepthError: the path exists, or the folder cannot be written.
     """
-    return _write(path, content, hint, _rename_to_new)
+    return _write(path.parent, {path.name: content}, hint, _rename_to_new)[0]
 
 
 def write_over(
-    path: Path, content: bytes, is_ours: Callable[[Path], bool], hint: str = "Choose another name."
-) -> Path:
-    """Write a file as `write_whole` does, replacing nothing but an earlier file of depthtui.
+    folder: Path,
+    contents: Mapping[str, bytes],
+    is_ours: Callable[[Path], bool],
+    hint: str = "Choose another name.",
+) -> list[Path]:
+    """Write files as `write_whole` does, replacing nothing but earlier files of depthtui.
+
+    All are written before the first appears under its name.
 
     Args:
-        path: the file.
-        content: the whole content.
+        folder: folder of the files; made where missing.
+        contents: the content of each file by its name.
         is_ours: whether depthtui wrote an existing file.
-        hint: the remedy where it cannot be written.
+        hint: the remedy where they cannot be written.
 
     Raises:
         DepthError: another file is there, or the folder cannot be written.
     """
-    write = write_whole if os.path.lexists(path) and is_ours(path) else write_new
-    return write(path, content, hint)
+
+    def place(part: Path, path: Path) -> None:
+        is_replaced = os.path.lexists(path) and is_ours(path)
+        (Path.replace if is_replaced else _rename_to_new)(part, path)
+
+    return _write(folder, contents, hint, place)
 
 
-def _write(path: Path, content: bytes, hint: str, place: Callable[[Path, Path], Any]) -> Path:
+def check_place(path: Path, is_ours: Callable[[Path], bool], kind: str) -> None:
+    """Check that writing a file would replace nothing but an earlier file of depthtui.
+
+    Args:
+        path: the file; need not exist.
+        is_ours: whether depthtui wrote an existing file.
+        kind: the kind of file, such as `report`.
+
+    Raises:
+        DepthError: the path is another file.
+    """
+    if os.path.lexists(path) and not is_ours(path):
+        raise DepthError(
+            f"{path} is no {kind} of depthtui, and was left as it is.",
+            "Move it away, or choose another folder.",
+        )
+
+
+def begins_with(path: Path, pattern: bytes) -> bool:
+    """Whether an ordinary file begins with a pattern, whose `.` matches every byte.
+
+    False for a link, and for a file that cannot be read.
+    """
     try:
-        make_private_folder(path.parent)
-        with scratch(path.parent) as folder:
-            part = folder / "part"
-            with open(part, "xb", opener=_private) as file:
-                file.write(content)
-            part.chmod(_mode(path))
-            place(part, path)
+        with open_regular(path) as file:
+            beginning = file.read(_BEGINNING)
+    except OSError:
+        return False
+    return not path.is_symlink() and re.match(pattern, beginning, re.DOTALL) is not None
+
+
+def _write(
+    folder: Path, contents: Mapping[str, bytes], hint: str, place: Callable[[Path, Path], Any]
+) -> list[Path]:
+    """Write files into scratch space, then place each under its name in a folder."""
+    path, parts = folder, dict[Path, Path]()
+    try:
+        make_private_folder(folder)
+        with scratch(folder) as work:
+            for name, content in contents.items():
+                path = folder / name
+                parts[path] = work / f"part-{len(parts)}"
+                with open(parts[path], "xb", opener=_private) as file:
+                    file.write(content)
+                parts[path].chmod(_mode(path))
+            for path, part in parts.items():
+                place(part, path)
     except (OSError, ValueError) as error:
         raise DepthError(f"{path} could not be written ({system_reason(error)}).", hint) from None
-    return path
+    return list(parts)
 
 
 def _rename_to_new(part: Path, path: Path) -> None:

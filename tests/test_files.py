@@ -105,11 +105,11 @@ class TestOthersFiles:
             return path.read_bytes().startswith(b"ours")
 
         for content in (b"ours, the first", b"ours, the second"):
-            write_over(tmp_path / "file", content, is_ours)
+            write_over(tmp_path, {"file": content}, is_ours)
         assert (tmp_path / "file").read_bytes() == b"ours, the second"
         (tmp_path / "file").write_bytes(b"theirs")
         with pytest.raises(DepthError, match="File exists"):
-            write_over(tmp_path / "file", b"ours", is_ours)
+            write_over(tmp_path, {"file": b"ours"}, is_ours)
         assert (tmp_path / "file").read_bytes() == b"theirs"
 
     def test_two_that_write_at_once_share_no_part_file(self, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from depthtui.cli import commands, main
 from depthtui.cli.manual import _show
 from depthtui.depth import rules
 from depthtui.manual import PAGES, page, source, titles
+from depthtui.manual.as_html import write_html
 from depthtui.manual.parts import EXTRAS, explanation_section, metric_section
 from depthtui.metrics import ALL
 from depthtui.report.explanations import of_metric
@@ -25,6 +28,7 @@ from depthtui.settings import Settings
 from depthtui.tui import keymap
 from depthtui.tui.screens.main_layout import LEFT, PROMPT, RIGHT
 from tests.documented import check_command_line, command_lines, unknown_names
+from tests.odd_files import ODD_FILES, put_odd_file
 
 FOLDER = Path(depthtui.manual.__file__).parent
 SHOWN = {name: page(name, {"keys": keymap.all_keys}) for name in PAGES}
@@ -215,13 +219,63 @@ def _commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Co
             yield from _commands(inner, f"{path} {name}")
 
 
-def test_the_manual_is_written_as_html(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["help", "--html", str(tmp_path / "site")]) == 0
-    names = {path.name for path in (tmp_path / "site").iterdir()}
-    assert names == {"index.html", *(f"{name}.html" for name in PAGES)}
-    page = (tmp_path / "site" / "metrics.html").read_text("utf-8")
-    assert "<table>" in page
-    assert "{{" not in page
-    assert all(f'href="{name}.html"' in page for name in PAGES)
-    assert main(["help", "verdict", "--html", str(tmp_path)]) == 2
-    assert "leave out WORDS" in capsys.readouterr().err
+HTML_PAGES = [f"{name}.html" for name in ["index", *PAGES]]
+
+
+class TestHtml:
+    """The pages that `depthtui help --html` writes."""
+
+    def test_every_page_is_written_and_written_again(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        site = tmp_path / "site"
+        for _ in range(2):
+            assert main(["help", "--html", str(site)]) == 0
+        assert {path.name for path in site.iterdir()} == set(HTML_PAGES)
+        page = (site / "metrics.html").read_text("utf-8")
+        assert "<table>" in page
+        assert "{{" not in page
+        assert all(f'href="{name}.html"' in page for name in PAGES)
+        assert main(["help", "verdict", "--html", str(tmp_path)]) == 2
+        assert "leave out WORDS" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("kind", [*ODD_FILES, "a page of others", "a link to a page of ours"])
+    def test_a_file_of_others_stays_and_no_page_is_written(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+    ) -> None:
+        site = tmp_path / "site"
+        path = site / HTML_PAGES[-1]
+        site.mkdir()
+        if kind in ODD_FILES:
+            put_odd_file(path, kind)
+        elif kind == "a page of others":
+            path.write_text("<!doctype html>mine")
+        else:
+            write_html(tmp_path, {"page": "# Page"})
+            path.symlink_to(tmp_path / "page.html")
+        before = state(path)
+        assert main(["help", "--html", str(site)]) == 1
+        assert f"{path.name} is no page of depthtui" in capsys.readouterr().err
+        assert list(site.iterdir()) == [path]
+        assert state(path) == before
+
+    def test_a_full_disk_leaves_no_page(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        chmod = Path.chmod
+
+        def fail(path: Path, mode: int) -> None:
+            if len(list(path.parent.iterdir())) > len(PAGES) // 2:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            chmod(path, mode)
+
+        monkeypatch.setattr(Path, "chmod", fail)
+        assert main(["help", "--html", str(tmp_path)]) == 1
+        assert "No space left" in capsys.readouterr().err
+        assert list(tmp_path.iterdir()) == []
+
+
+def state(path: Path) -> object:
+    """What a write would change of a path, and of a linked file."""
+    linked = path.stat() if path.exists() else None
+    return [(status.st_ino, status.st_mtime_ns) for status in (path.lstat(), linked) if status]

@@ -13,8 +13,7 @@ from click.shell_completion import CompletionItem
 
 from depthtui.cli.command_help import SectionedCommand, show_every_option
 from depthtui.cli.shared_options import Folder
-from depthtui.errors import DepthError, did_you_mean
-from depthtui.files import system_reason
+from depthtui.errors import did_you_mean
 
 if TYPE_CHECKING:
     from depthtui.manual.search import Match
@@ -88,12 +87,10 @@ def manual(context: click.Context, /, words: tuple[str, ...], raw: bool, html: P
 def _write_html(folder: Path, context: click.Context) -> None:
     from depthtui.manual import PAGES
     from depthtui.manual.as_html import write_html
+    from depthtui.token_text import printable_line
 
-    try:
-        files = write_html(folder, {name: _text(name, context) or "" for name in PAGES})
-    except OSError as error:
-        raise DepthError(f"{folder} cannot be written: {system_reason(error)}.") from error
-    click.echo(f"{len(files)} pages: {files[-1].with_name('index.html')}")
+    files = write_html(folder, {name: _text(name, context) or "" for name in PAGES})
+    click.echo(f"{len(files)} pages: {printable_line(str(files[-1]))}")
 
 
 def _list_of_pages(context: click.Context) -> str:

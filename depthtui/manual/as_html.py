@@ -9,7 +9,15 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
+from depthtui.files import begins_with, check_place, write_over
 from depthtui.manual import title_of
+
+_BEGINNING = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="generator" content="depthtui help --html">
+"""
+"""The mark of a page: depthtui replaces no other file."""
 
 _STYLE = """
 :root {
@@ -38,24 +46,26 @@ tr { border-bottom: 1px solid var(--hair); }
 
 
 def write_html(folder: Path, pages: Mapping[str, str]) -> list[Path]:
-    """Write each page as `NAME.html`, the first as `index.html` too.
+    """Write each page as `NAME.html`, the first as `index.html` too: all or none.
 
     Args:
         folder: folder of the pages; made where missing.
         pages: the Markdown of each page by its name, in order; the first line is the title.
 
     Raises:
-        OSError: a file cannot be written.
+        DepthError: the folder cannot be written, or another file has the name of a page.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     titles = {name: title_of(text) for name, text in pages.items()}
-    paths = []
-    for place, (name, text) in enumerate(pages.items()):
-        document = _document(name, text, titles)
-        for file in (f"{name}.html", *(("index.html",) if place == 0 else ())):
-            (folder / file).write_text(document, "utf-8")
-            paths.append(folder / file)
-    return paths
+    contents = {f"{name}.html": _document(name, text, titles) for name, text in pages.items()}
+    contents["index.html"] = next(iter(contents.values()))
+    for name in contents:
+        check_place(folder / name, _is_page, "page")
+    encoded = {name: document.encode() for name, document in contents.items()}
+    return write_over(folder, encoded, _is_page, "Choose another folder.")
+
+
+def _is_page(path: Path) -> bool:
+    return begins_with(path, re.escape(_BEGINNING.encode()))
 
 
 def _document(name: str, text: str, titles: Mapping[str, str]) -> str:
@@ -66,10 +76,7 @@ def _document(name: str, text: str, titles: Mapping[str, str]) -> str:
         f'<a href="{other}.html"{" aria-current=page" if other == name else ""}>{other}</a>'
         for other in titles
     )
-    return f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
+    return f"""{_BEGINNING}<meta name="viewport" content="width=device-width">
 <title>{escape(titles[name])} · depthtui</title>
 <style>{_STYLE}</style>
 <nav>

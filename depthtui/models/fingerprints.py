@@ -220,5 +220,5 @@ def _keep(entries: Mapping[str, list[Any]], hash_file: Path) -> None:
         return
     current = {path: entry for path, entry in stored.items() if os.path.exists(path)}
     with suppress(DepthError):
-        content = json.dumps({**current, **entries}).encode()
-        write_over(hash_file, content, lambda path: bool(_read_entries(path)))
+        file = {hash_file.name: json.dumps({**current, **entries}).encode()}
+        write_over(hash_file.parent, file, lambda path: bool(_read_entries(path)))

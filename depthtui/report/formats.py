@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import os
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from depthtui.errors import DepthError
-from depthtui.files import check_writable, open_regular, write_over
+from depthtui.files import begins_with, check_place, check_writable, write_over
 
 if TYPE_CHECKING:
     from depthtui.report.blocks import Document
@@ -28,9 +25,6 @@ FILE_NAMES: Mapping[Subject, str] = {
 
 Files: TypeAlias = Mapping[str, bytes]
 """Content by suffix; the suffix, mostly empty, goes between a file's name and its ending."""
-
-_BEGINNING = 1 << 16
-"""Bytes read to recognise a report; names of models precede its mark."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +55,7 @@ class Format:
 
     def is_report(self, path: Path) -> bool:
         """Whether depthtui wrote a file in this format; False for a link."""
-        try:
-            with open_regular(path) as file:
-                beginning = file.read(_BEGINNING)
-        except OSError:
-            return False
-        return not path.is_symlink() and re.match(self.begins, beginning, re.DOTALL) is not None
+        return begins_with(path, self.begins)
 
     def check_place(self, path: Path) -> None:
         """Check that writing a file would replace nothing but an earlier report.
@@ -74,11 +63,7 @@ class Format:
         Raises:
             DepthError: the path is another file.
         """
-        if os.path.lexists(path) and not self.is_report(path):
-            raise DepthError(
-                f"{path} is no report of depthtui, and was left as it is.",
-                "Move it away, or choose another folder.",
-            )
+        check_place(path, self.is_report, "report")
 
 
 FORMATS = {
@@ -185,14 +170,17 @@ class Report:
         """
         check_writable(folder)
         stem = name or FILE_NAMES[self.subject]
-        files = [
-            (FORMATS[format_], folder / f"{stem}{part}.{format_}", content)
+        contents = {
+            f"{stem}{part}.{format_}": content
             for format_ in (format_titles(self.subject) if formats is None else formats)
             for part, content in self.files(format_).items()
-        ]
-        for format_, path, _ in files:
-            format_.check_place(path)
+        }
+        for file_name in contents:
+            check_place(folder / file_name, _is_report, "report")
         hint = "Move that file away, or choose another folder."
-        return [
-            write_over(path, content, format_.is_report, hint) for format_, path, content in files
-        ]
+        return write_over(folder, contents, _is_report, hint)
+
+
+def _is_report(path: Path) -> bool:
+    """Whether depthtui wrote a report, in the format that its ending names."""
+    return FORMATS[path.suffix.removeprefix(".")].is_report(path)

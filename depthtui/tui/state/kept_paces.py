@@ -57,7 +57,8 @@ def keep_paces(path: Path, paces: Mapping[str, Pace]) -> None:
     latest = dict(list(paces.items())[-_MOST_KEPT:])
     content = {"schema": SCHEMA, "paces": to_plain(latest)}
     with suppress(DepthError):
-        write_over(path, json.dumps(content, indent=1).encode(), _is_ours)
+        file = {path.name: json.dumps(content, indent=1).encode()}
+        write_over(path.parent, file, _is_ours)
 
 
 def _is_ours(path: Path) -> bool:
