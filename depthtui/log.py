@@ -29,4 +29,4 @@ def log_bug(error: Exception) -> str:
 
 def _private(path: str, flags: int) -> int:
     # Do not block: a pipe under the log's name may have no reader.
-    return os.open(path, flags | os.O_NONBLOCK, PRIVATE_FILE)
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, PRIVATE_FILE)

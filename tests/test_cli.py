@@ -724,11 +724,17 @@ def test_the_log_is_its_owners_alone_and_does_not_grow_without_end(
     assert "number 19" in (folder / "depthtui.log").read_text()
 
 
-def test_a_log_that_is_a_pipe_is_not_waited_for(home: Path) -> None:
+@pytest.mark.parametrize("kind", ["a pipe", "a link"])
+def test_a_log_that_is_a_pipe_or_a_link_is_not_written(home: Path, kind: str) -> None:
     path = home / "state" / "depthtui" / "log" / "depthtui.log"
     path.parent.mkdir(parents=True)
-    os.mkfifo(path)
+    (home / "mine").touch()
+    if kind == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(home / "mine")
     assert "could not be written" in log_bug(ValueError("x"))
+    assert (home / "mine").read_bytes() == b""
 
 
 def test_an_unexpected_failure_is_one_line_and_a_log(

@@ -71,7 +71,7 @@ def check_index(folder: Path, timeout: float) -> None:
     """
     make_private_folder(folder)
     for path in _parts(folder):
-        if path.exists() and not path.is_file():
+        if os.path.lexists(path) and not path.is_file():
             raise DamagedIndex("it is no ordinary file")
     path = folder / INDEX
     if not path.exists():

@@ -462,6 +462,14 @@ class TestAnotherProgramsIndex:
         assert not open_().on_disk
         assert all_files(tmp_path) == before
 
+    def test_a_link_to_nothing_is_no_index(
+        self, open_: Callable[..., Store], tmp_path: Path
+    ) -> None:
+        (tmp_path / "results").mkdir()
+        (tmp_path / "results" / "cache.db").symlink_to(tmp_path / "elsewhere")
+        assert not open_().on_disk
+        assert not (tmp_path / "elsewhere").exists()
+
     @pytest.mark.parametrize(
         "change",
         [
