@@ -13,7 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from depthtui.files import write_new
 
 _OURS = {"-a": "--array", "-d": "--dependency"}
 """Options of sbatch that the scripts need for themselves, by their short names."""
+
+_WITHOUT_VALUE = "hHIkOQsvVW"
+"""Letters of sbatch's options that other letters may follow."""
 
 
 @dataclass(frozen=True)
@@ -79,16 +82,26 @@ def sbatch_options(text: str) -> tuple[str, ...]:
         raise DepthError(
             f"{short_repr(text)} is no list of options: {first_line(error)}.", hint
         ) from None
-    if not words or not words[0].startswith("-") or not text.isprintable():
+    if "--" in words or not "".join(words[:1]).startswith("-") or not text.isprintable():
         raise DepthError(f"{short_repr(text)} is no list of sbatch's options.", hint)
-    for word in words:
-        name = word.partition("=")[0] if word.startswith("--") else _OURS.get(word[:2], "")
-        if name in _OURS.values():
-            raise DepthError(
-                f"The scripts need {name} for themselves.",
-                "--slurm N says how many tasks the array has; the scripts can be changed by hand.",
-            )
-    return tuple(_by_option(words))
+    if name := next(filter(None, map(_own_option, words)), ""):
+        raise DepthError(
+            f"The scripts need {name} for themselves.",
+            "--slurm N says how many tasks the array has; the scripts can be changed by hand.",
+        )
+    return tuple(_by_option(words, _quote_for_sbatch))
+
+
+def _own_option(word: str) -> str:
+    """The option of the scripts that sbatch would read in a word; empty for none.
+
+    Names of options may be cut short, and letters without a value joined: `--arr`, `-Ha1-4`.
+    """
+    if word.startswith("--"):
+        name = word.partition("=")[0]
+        return next((option for option in _OURS.values() if option.startswith(name)), "")
+    letters = re.match(rf"-[{_WITHOUT_VALUE}]*([ad])", word)
+    return _OURS[f"-{letters[1]}"] if letters else ""
 
 
 def array_script(sweep: SlurmSweep) -> str:
@@ -136,9 +149,10 @@ def write_scripts(sweep: SlurmSweep) -> list[Path]:
     """Write both scripts; a script that exists already is kept, and must be the same.
 
     Raises:
-        DepthError: an existing script was changed or is of another sweep, or the folder cannot
-            be written.
+        DepthError: a name cannot be in a script, an existing script was changed or is of another
+            sweep, or the folder cannot be written.
     """
+    _check_names(sweep)
     scripts = {
         sweep.array_path: array_script(sweep).encode(),
         sweep.merge_path: merge_script(sweep).encode(),
@@ -147,6 +161,26 @@ def write_scripts(sweep: SlurmSweep) -> list[Path]:
     for path in new_paths:
         write_new(path, scripts[path])
     return list(scripts)
+
+
+def _check_names(sweep: SlurmSweep) -> None:
+    """Check that every name can be in a script, where no quote protects a new line from sbatch.
+
+    Raises:
+        DepthError: a name cannot be printed, or sbatch would read it as another.
+    """
+    for name in (str(sweep.out), str(sweep.directory), sweep.python, *sweep.words):
+        if not name.isprintable():
+            raise DepthError(
+                f"{short_repr(name)} cannot be in a script for Slurm: it has a character that "
+                "cannot be printed.",
+                "Give it another name.",
+            )
+    if "\\" in str(sweep.out):
+        raise DepthError(
+            f"Slurm cannot write logs to {sweep.out}, whose name has a backslash.",
+            "Choose another --out folder.",
+        )
 
 
 def check_sbatch() -> None:
@@ -211,18 +245,23 @@ def _program(sweep: SlurmSweep) -> str:
 
 def _log(sweep: SlurmSweep, name: str) -> str:
     """Path of a log beside the scripts, for sbatch, which expands `%` patterns in it."""
-    return shlex.quote(str(sweep.array_path.parent).replace("%", "%%") + f"/{name}")
+    return _quote_for_sbatch(str(sweep.array_path.parent).replace("%", "%%") + f"/{name}")
 
 
-def _by_option(words: Sequence[str]) -> Iterable[str]:
-    """Words of a command line quoted for a shell, each option together with its values."""
+def _quote_for_sbatch(word: str) -> str:
+    """A word quoted for a `#SBATCH` line, where a backslash escapes within quotes, too."""
+    return shlex.quote(word.replace("\\", "\\\\"))
+
+
+def _by_option(words: Sequence[str], quote: Callable[[str], str] = shlex.quote) -> Iterable[str]:
+    """Words of a command line, quoted for a shell, each option together with its values."""
     group: list[str] = []
     for word in words:
         if word.startswith("-") and group:
             yield " ".join(group)
             group = []
         named = re.fullmatch(r"(--[a-z-]+=)(.+)", word)
-        group.append(named[1] + shlex.quote(named[2]) if named else shlex.quote(word))
+        group.append(named[1] + quote(named[2]) if named else quote(word))
     if group:
         yield " ".join(group)
 
