@@ -36,6 +36,7 @@ from tests.builders.models import tiny_model
 from tests.builders.results import full_result, full_run, lacking
 from tests.builders.results import run as a_run
 from tests.data.test_store import DAMAGES, damage_index
+from tests.read_only import read_only
 from tests.tiny_models import tiny_folder
 
 pytestmark = pytest.mark.usefixtures("home", "reachable_hub")
@@ -789,6 +790,18 @@ class TestCache:
         assert cli.main(["cache", "verify"]) == 0
         assert capsys.readouterr().out.startswith("2 entries checked, 1 damaged")
         assert len(filled_store.entries()) == 1
+
+    def test_a_read_only_one_is_read(self, filled_store: Store, home: Path, capsys: Output) -> None:
+        with read_only(home / "cache"):
+            statuses = [
+                cli.main(["cache", command]) for command in ("info", "list", "verify", "clear")
+            ]
+        out, err = capsys.readouterr()
+        assert statuses == [0, 0, 0, 1]
+        assert f"in {home / 'cache' / 'results'}, read-only" in out
+        assert out.endswith("2 entries checked, 0 are damaged.\n")
+        assert "cannot be emptied (it is read-only)" in err
+        assert len(filled_store.entries()) == 2
 
     @pytest.mark.parametrize("command", ["info", "list", "clear", "verify"])
     @pytest.mark.parametrize("damage", DAMAGES)

@@ -65,6 +65,16 @@ def test_a_jacobian_lens_says_first_how_long_it_takes(
     assert "Jacobian lens, fitted on 1 text" in captured.out
 
 
+@pytest.mark.parametrize("command", [["fit"], ["import", "lens.pt"]])
+def test_a_lens_that_cannot_be_kept_is_told_before_the_model_loads(
+    home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.setattr("depthtui.engine.factory.make_engine", pytest.fail)
+    (home / "cache").touch()
+    assert main(["lens", *command, "demo"]) == 1
+    assert "lenses cannot be written to" in capsys.readouterr().err
+
+
 def test_a_published_lens_goes_in_and_out(model: str, home: Path, capsys: Output) -> None:
     jacobians = {block: torch.randn(HIDDEN, HIDDEN) for block in range(3)}
     torch.save({"J": jacobians, "n_prompts": 9}, home / "in.pt")

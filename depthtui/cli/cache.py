@@ -34,7 +34,7 @@ def info(overrides: Overrides) -> None:
     contents = store.info()
     rows = [(kind, str(count), format_size(size)) for kind, (count, size) in contents.kinds.items()]
     rows.append(("all", str(contents.entries), format_size(contents.bytes)))
-    where = printable_line(str(folder))
+    where = printable_line(str(folder)) + ", read-only" * store.is_read_only
     click.echo(f"{format_size(contents.bytes)} of {format_size(contents.limit)} in {where}\n")
     print_table(("kind", "entries", "size"), rows, numbers=(1, 2))
 
@@ -73,7 +73,11 @@ def clear(overrides: Overrides) -> None:
 @cache_dir_option
 def verify(overrides: Overrides) -> None:
     """Compare every checksum, and drop damaged entries."""
-    report = _store(overrides)[1].verify()
+    store = _store(overrides)[1]
+    report = store.verify()
+    if store.is_read_only:
+        click.echo(f"{report.checked} entries checked, {report.damaged} are damaged.")
+        return
     click.echo(
         f"{report.checked} entries checked, {report.damaged} damaged ones dropped, "
         f"{report.orphans} stray files removed."

@@ -340,14 +340,15 @@ def check_cache(settings: Settings) -> Iterator[Check]:
             "note" if store.on_disk else "broken",
             problem,
             "If this happens again, check the disk."
-            if store.on_disk
+            if store.on_disk and not store.is_read_only
             else "--cache-dir names another folder.",
         )
     if report.damaged:
+        done = "are damaged" if store.is_read_only else "were damaged and have been dropped"
         yield Check(
             "cache",
             "note",
-            f"{report.damaged} of {report.checked} entries were damaged and have been dropped.",
+            f"{report.damaged} of {report.checked} entries {done}.",
             "They are computed again; if this happens again, check the disk.",
         )
     if store.on_disk or not problems:

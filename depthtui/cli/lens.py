@@ -102,6 +102,7 @@ def fit(
 
         # A file without texts is refused before the model loads.
         read_texts(texts)
+    _check_writable(overrides)
 
     from depthtui.engine.control import Control
     from depthtui.engine.lenses import LensChoice
@@ -156,6 +157,7 @@ def import_(
     FILE is a file of torch with `J`: a dict from a block's index to a matrix. Only tensors and
     plain values are read.
     """
+    _check_writable(overrides)
     with loaded_engine(replace(spec, name=model), trusted, overrides) as engine:
         maps = engine.import_lens(file)
     _print_fit(maps)
@@ -191,6 +193,19 @@ def _folder(overrides: Overrides) -> LensFolder:
     from depthtui.lenses.lens_files import LensFolder
 
     return LensFolder(Storage.of(overrides.settings()).lenses_dir)
+
+
+def _check_writable(overrides: Overrides) -> None:
+    """Check that a lens can be kept, before the model loads.
+
+    Raises:
+        DepthError: the folder cannot be written.
+    """
+    from depthtui.files import check_writable
+    from depthtui.settings import lenses_dir
+
+    folder = lenses_dir(overrides.settings().cache_folder)
+    check_writable(folder, "--cache-dir names another folder.")
 
 
 def _find_lens(name: str, overrides: Overrides) -> LensFile:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from diskcache.core import DEFAULT_SETTINGS, METADATA
 
@@ -70,26 +72,87 @@ def check_index(folder: Path, timeout: float) -> None:
         ForeignIndex: the index is an undamaged database that depthtui did not make.
     """
     make_private_folder(folder)
-    for path in _parts(folder):
-        if os.path.lexists(path) and not path.is_file():
-            raise DamagedIndex("it is no ordinary file")
+    _check_parts(folder)
     path = folder / INDEX
     if not path.exists():
         path.touch(PRIVATE_FILE)
     with contextlib.closing(sqlite3.connect(path, timeout=timeout)) as index:
-        if not _is_ours(index):
-            raise ForeignIndex("another program made it, or uses it too")
-        (report,) = index.execute("PRAGMA integrity_check(1)").fetchone()
-        if report != "ok":
-            raise DamagedIndex(str(report).splitlines()[-1])
-        tables = _tables(index)
-        if "Settings" in tables and not _has_known_settings(index):
-            raise DamagedIndex("it has settings that depthtui never writes")
-        if "Cache" in tables and not _has_sound_numbers(index):
-            raise DamagedIndex("it has entries that depthtui never writes")
+        _check_content(index)
         index.execute("BEGIN IMMEDIATE")
         index.execute(f"PRAGMA application_id = {_OUR_ID}")
         index.execute("COMMIT")
+
+
+def check_read_only_index(folder: Path, timeout: float) -> None:
+    """Check that the index is depthtui's and undamaged, and write nothing.
+
+    Args:
+        folder: folder of the index.
+        timeout: seconds to wait for another process's transaction.
+
+    Raises:
+        OSError: the index cannot be read.
+        sqlite3.Error: the index is broken or locked for long.
+        DamagedIndex: the index has content that diskcache and depthtui never write.
+        ForeignIndex: the index is an undamaged database that depthtui did not make.
+    """
+    _check_parts(folder)
+    open_regular(folder / INDEX).close()  # Its error has a better reason than SQLite's.
+    with contextlib.closing(connect_read_only(folder, timeout)) as index:
+        _check_content(index)
+        if "Cache" not in _tables(index):
+            raise DamagedIndex("it has no entries")
+
+
+def connect_read_only(folder: Path, timeout: float) -> sqlite3.Connection:
+    """Connect to an index that cannot be written.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+    """
+    path = quote(os.path.abspath(folder / INDEX))
+    try:
+        return _connected(f"file:{path}?mode=ro", timeout)
+    except sqlite3.OperationalError:
+        # Nobody has it open, and SQLite cannot make the files that processes share: it is read
+        # as a file that does not change.
+        return _connected(f"file:{path}?mode=ro&immutable=1", timeout)
+
+
+def _connected(uri: str, timeout: float) -> sqlite3.Connection:
+    index = sqlite3.connect(uri, uri=True, timeout=timeout, isolation_level=None)
+    try:
+        index.execute("PRAGMA schema_version")
+    except sqlite3.Error:
+        index.close()
+        raise
+    return index
+
+
+def is_unwritable(error: Exception) -> bool:
+    """Whether an error says that the index's disk or folder cannot be written."""
+    if isinstance(error, sqlite3.OperationalError):
+        return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+    return isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def _check_parts(folder: Path) -> None:
+    for path in _parts(folder):
+        if os.path.lexists(path) and not path.is_file():
+            raise DamagedIndex("it is no ordinary file")
+
+
+def _check_content(index: sqlite3.Connection) -> None:
+    if not _is_ours(index):
+        raise ForeignIndex("another program made it, or uses it too")
+    (report,) = index.execute("PRAGMA integrity_check(1)").fetchone()
+    if report != "ok":
+        raise DamagedIndex(str(report).splitlines()[-1])
+    tables = _tables(index)
+    if "Settings" in tables and not _has_known_settings(index):
+        raise DamagedIndex("it has settings that depthtui never writes")
+    if "Cache" in tables and not _has_sound_numbers(index):
+        raise DamagedIndex("it has entries that depthtui never writes")
 
 
 def set_aside(folder: Path) -> Path:
@@ -111,7 +174,8 @@ def set_aside(folder: Path) -> Path:
 def is_damage(error: Exception) -> bool:
     """Whether the index itself is at fault, not the disk or another process."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-    return isinstance(error, DamagedIndex) or code & 0xFF not in _TROUBLES
+    is_of_the_index = not isinstance(error, OSError) and code & 0xFF not in _TROUBLES
+    return isinstance(error, DamagedIndex) or is_of_the_index
 
 
 def value_files(folder: Path) -> Iterator[Path]:

@@ -30,7 +30,10 @@ from depthtui.data.cache_index import (
     DamagedIndex,
     ForeignIndex,
     check_index,
+    check_read_only_index,
+    connect_read_only,
     is_damage,
+    is_unwritable,
     is_value,
     is_value_name,
     set_aside,
@@ -135,7 +138,7 @@ def open_store(cache_dir: Path | None, limit_bytes: int, on_notice: Callable[[st
     """Open the cache in `cache_dir/results`, or one that keeps nothing.
 
     A damaged index is moved away, and a new one made. Another program's index is not touched,
-    and nothing is kept.
+    and nothing is kept. One that cannot be written is read.
 
     Args:
         cache_dir: the cache folder, made where missing; None to keep nothing.
@@ -163,7 +166,11 @@ def open_store(cache_dir: Path | None, limit_bytes: int, on_notice: Callable[[st
 def _store_in(folder: Path, limit_bytes: int, on_notice: Callable[[str], None]) -> Store:
     try:
         return Store(_opened(folder, limit_bytes), folder, limit_bytes, on_notice)
-    except (DamagedIndex, sqlite3.Error) as error:
+    except (DamagedIndex, sqlite3.Error, OSError) as error:
+        if is_unwritable(error) and (folder / INDEX).is_file():
+            check_read_only_index(folder, _LOCK_TIMEOUT)
+            on_notice(f"The cache in {folder} is read-only: its values are used, and none is kept.")
+            return Store(_ReadOnlyCache(folder), folder, limit_bytes, on_notice)
         if not is_damage(error):
             raise
         damage = _reason(error)
@@ -211,7 +218,7 @@ class Store:
         self._folder = folder
         self._limit = limit_bytes
         self._on_notice = on_notice
-        self._reported_failures: set[str] = set()
+        self._reported_subjects: set[str] = set()
         self._putting = threading.Lock()
 
     @property
@@ -219,13 +226,22 @@ class Store:
         """Whether values are kept on disk."""
         return self._cache is not None
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether values are read, and none is kept or dropped."""
+        return isinstance(self._cache, _ReadOnlyCache)
+
     def get(self, key: str) -> bytes | None:
         """The value, or None where it is missing or damaged."""
         if self._cache is None:
             return None
         try:
-            return self._read(self._cache, key)
+            return self._read(self._cache, key, touch=not self.is_read_only)
         except _Damaged as damage:
+            if self.is_read_only:
+                words = f"Damaged entries of the cache in {self._folder} are left there ({damage})."
+                self._notice_once("damage", words)
+                return None
             self._drop(key)
             self._on_notice(f"A damaged cache entry was dropped ({damage}); it is computed again.")
         except _FAILURES as error:
@@ -243,7 +259,7 @@ class Store:
         """
         if kind not in KINDS:
             raise ValueError(f"{kind!r} is not a kind of cache entry")
-        if self._cache is None or len(value) + _HEADER_SIZE > self._limit:
+        if self._cache is None or self.is_read_only or len(value) + _HEADER_SIZE > self._limit:
             return
         tag = json.dumps({"kind": kind, "description": description})
         with self._putting:
@@ -257,6 +273,8 @@ class Store:
 
     def evict(self) -> None:
         """Drop the least recently used values until the rest is within the limit."""
+        if self.is_read_only:
+            return
         entries = self.entries()
         total = sum(entry.size for entry in entries)
         while entries and total > self._limit:
@@ -293,6 +311,8 @@ class Store:
         """
         if self._cache is None:
             return 0
+        if self.is_read_only:
+            raise OSError("it is read-only")
         try:
             count = int(self._cache.clear())
             self._remove_orphans(self._cache, age=0.0)
@@ -301,7 +321,10 @@ class Store:
         return count
 
     def verify(self) -> VerifyReport:
-        """Compare every checksum, drop damaged entries, remove files without an entry."""
+        """Compare every checksum, drop damaged entries, remove files without an entry.
+
+        A cache that is read-only is left as it is.
+        """
         if self._cache is None:
             return VerifyReport(0, 0, 0)
         entries = self.entries()
@@ -318,7 +341,7 @@ class Store:
 
     def remove_strays(self, age: float = _WRITING_AGE) -> int:
         """Remove values without an entry older than `age` seconds, and return their number."""
-        if self._cache is None:
+        if self._cache is None or self.is_read_only:
             return 0
         try:
             return self._remove_orphans(self._cache, age)
@@ -344,6 +367,8 @@ class Store:
 
     def _drop(self, key: str) -> None:
         assert self._cache is not None
+        if self.is_read_only:
+            return
         with contextlib.suppress(*_FAILURES):
             self._cache.delete(key)
 
@@ -370,14 +395,17 @@ class Store:
         # everyone else: closing the connection rolls it back.
         with contextlib.suppress(sqlite3.Error):
             self._cache.close()
-        if action in self._reported_failures:
-            return
-        self._reported_failures.add(action)
         doing = "read" if action == "read" else "written to"
-        self._on_notice(
+        self._notice_once(
+            action,
             f"The cache folder {self._folder} cannot be {doing} ({_reason(error)}): "
-            "work goes on without it."
+            "work goes on without it.",
         )
+
+    def _notice_once(self, subject: str, words: str) -> None:
+        if subject not in self._reported_subjects:
+            self._reported_subjects.add(subject)
+            self._on_notice(words)
 
 
 class _Damaged(Exception):
@@ -465,6 +493,23 @@ class _Cache(diskcache.Cache):  # type: ignore[misc]
             return None if row is None else self.disk.fetch(*row, read=True)
         except OSError:
             return None
+
+
+class _ReadOnlyCache(_Cache):
+    """A cache whose disk or folder cannot be written."""
+
+    def __init__(self, folder: Path) -> None:
+        # diskcache's own begins by writing its settings.
+        self._directory = str(folder)
+        self._disk = _FileDisk(self._directory)
+        self._local = threading.local()
+
+    @property
+    def _con(self) -> sqlite3.Connection:
+        index: sqlite3.Connection | None = getattr(self._local, "con", None)
+        if index is None:
+            index = self._local.con = connect_read_only(Path(self._directory), _LOCK_TIMEOUT)
+        return index
 
 
 _HEADER_SIZE = len(VALUE_MAGIC) + _DIGEST_SIZE

@@ -7,7 +7,7 @@ import functools
 import time
 import traceback
 from collections.abc import Callable, Collection, Container, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -749,7 +749,9 @@ class Engine:
             (*rows, untrained),
         )
         if self._lenses_dir is not None and info.fingerprint:
-            save_controls(self._lenses_dir, info.fingerprint, controls)
+            # Where they cannot be stored, they are shown once.
+            with suppress(DepthError):
+                save_controls(self._lenses_dir, info.fingerprint, controls)
         return controls
 
     def _samples(self, prompts: Sequence[Prompt], settings: RunSettings) -> list[Sample]:

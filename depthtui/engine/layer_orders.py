@@ -246,9 +246,10 @@ class LayerOrders:
         return None
 
     def _write_file(self, key: str, stored_order: _StoredOrder) -> None:
+        """Store an order; where that cannot be written, it is searched for again next time."""
         if self.folder is not None and is_first():
-            content = json.dumps(asdict(stored_order)).encode()
-            write_whole(self._path(key), content, "Name another folder as cache_dir.")
+            with contextlib.suppress(DepthError):
+                write_whole(self._path(key), json.dumps(asdict(stored_order)).encode())
 
     def _path(self, key: str) -> Path:
         assert self.folder is not None

@@ -21,6 +21,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
 from depthtui.data.store import Entry, Store, make_key, open_store
 from tests.odd_files import ODD_FILES, put_odd_file
+from tests.read_only import read_only
 
 MIB = 1 << 20
 
@@ -557,6 +558,76 @@ class TestLimit:
         assert store.get(put(store, "large", b"x" * 1000)) is None
         assert store.get(small) is not None
         assert len(value_files(tmp_path)) == 1
+
+
+class TestReadOnly:
+    """A cache in a folder that cannot be written."""
+
+    @pytest.mark.parametrize("writer", ["closed", "open"])
+    def test_its_values_are_used_and_nothing_is_written(
+        self, open_: Callable[..., Store], tmp_path: Path, notices: list[str], writer: str
+    ) -> None:
+        other = open_()
+        keys = [put(other, "run", b"value"), put(other, "pass", b"states", "activations")]
+        before = other.entries()
+        if writer == "closed":
+            other.close()
+        with read_only(tmp_path):
+            files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+            store = open_(limit=10)
+            assert (store.on_disk, store.is_read_only) == (True, True)
+            assert [store.get(key) for key in keys] == [b"value", b"states"]
+            assert store.get(put(store, "other", b"")) is None
+            store.evict()
+            assert store.entries() == before
+            assert store.info().entries == 2
+            assert (store.verify().checked, store.verify().damaged) == (2, 0)
+            with pytest.raises(OSError, match="read-only"):
+                store.clear()
+            store.close()
+            assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == files
+        assert len(notices) == 1
+        assert "is read-only" in notices[0]
+
+    def test_damaged_values_are_told_once_and_stay(
+        self, open_: Callable[..., Store], tmp_path: Path, notices: list[str]
+    ) -> None:
+        store = open_()
+        keys = [put(store, name, b"value") for name in ("one", "two", "three")]
+        store.close()
+        for path in value_files(tmp_path)[:2]:
+            path.write_bytes(b"rubbish")
+        with read_only(tmp_path):
+            store = open_()
+            assert sorted(map(str, map(store.get, keys))) == ["None", "None", "b'value'"]
+            assert (store.verify().checked, store.verify().damaged) == (3, 2)
+        assert len(notices) == 2
+        assert "damaged" in notices[1]
+
+    @pytest.mark.parametrize("index", ["another's", "damaged", "unreadable", "missing"])
+    def test_an_index_that_is_not_sound_is_not_read(
+        self, open_: Callable[..., Store], tmp_path: Path, notices: list[str], index: str
+    ) -> None:
+        if index == "another's":
+            make_another_programs(tmp_path / "results", "a diskcache")
+        else:
+            put(open_(), "run", b"value")
+            damage_index(tmp_path, b"rubbish" * 1000)
+        with read_only(tmp_path):
+            path = tmp_path / "results" / "cache.db"
+            if index == "unreadable":
+                path.chmod(0)
+            if index == "missing":
+                path.parent.chmod(0o755)
+                path.unlink()
+                path.parent.chmod(0o555)
+            store = open_()
+            assert not store.on_disk
+            assert store.entries() == []
+            if index == "missing":
+                path.parent.chmod(0o755)
+                path.touch()
+        assert len(notices) == 1
 
 
 class TestWithoutDisk:
