@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,20 +10,22 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from depthtui.token_text import shell_word
+
 _ROOT = Path(__file__).parent.parent
 """The folder of pyproject.toml, where this is a checkout."""
 
 
 def install_extra(extra: str) -> str:
     """The command that adds an extra of depthtui, such as `quantize`."""
-    requirement = f"'{_source()}[{extra}]'"
+    requirement = shell_word(f"{_source()}[{extra}]")
     match _installer():
         case "pipx":
             return f"pipx install --force {requirement}"
         case "uv tool":
             return f"uv tool install --force {requirement}"
     if (_ROOT / "pyproject.toml").is_file():
-        requirement = f"-e '{_ROOT}[{extra}]'"
+        requirement = f"-e {shell_word(f'{_ROOT}[{extra}]')}"
     return f"{_pip()} {requirement}"
 
 
@@ -35,13 +36,13 @@ def install_package(requirement: str, *options: str) -> str:
         requirement: a requirement such as `torch>=2.13`.
         options: options of pip, such as `--upgrade`.
     """
-    package = f"'{requirement}'" if set(requirement) & set("<>![] ,;") else requirement
+    package = shell_word(requirement)
     words = " ".join([*options, package])
     match _installer():
         case "pipx":
             return f"pipx runpip depthtui install {words}"
         case "uv tool":
-            return f"uv tool install --force {shlex.quote(_source())} --with {package}"
+            return f"uv tool install --force {shell_word(_source())} --with {package}"
     return f"{_pip()} {words}"
 
 

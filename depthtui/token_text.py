@@ -8,6 +8,7 @@ a row, and its cell width is the one that Rich computes. Show it as `Text`,
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
@@ -110,6 +111,23 @@ def whole_characters(texts: Sequence[str]) -> list[str]:
 def printable_line(text: str) -> str:
     """Untrusted text, such as a prompt or a folder's name, on one line; spaces are kept."""
     return " ".join(printable(part) if part else "" for part in text.split(" "))
+
+
+def shell_word(name: str) -> str:
+    """A name as one word of a printed command line, which bash and zsh read as the name.
+
+    Where the name would not be shown as it is, bytes are spelt out: `$'two\\x0alines'`.
+    """
+    if printable_line(name) == name and "  " not in name:
+        return shlex.quote(name)
+    return "$'" + "".join(map(_in_dollar_quotes, name)) + "'"
+
+
+def _in_dollar_quotes(char: str) -> str:
+    if char.isascii() and char.isprintable() and char not in " '\\":
+        return char
+    how = "surrogateescape" if "\udc80" <= char <= "\udcff" else "surrogatepass"
+    return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", how))
 
 
 def printable_sentence(text: str) -> str:

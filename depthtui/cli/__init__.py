@@ -97,7 +97,9 @@ class _Commands(SectionedGroup):
         except click.UsageError as error:
             name = args[0]
             if name == DEMO or "/" in name or os.path.exists(name):
-                words = f"{error.message} `depthtui --model {name}` opens a model."
+                from depthtui.token_text import shell_word
+
+                words = f"{error.message} `depthtui --model {shell_word(name)}` opens a model."
                 raise click.UsageError(words, ctx) from error
             raise
 

@@ -25,6 +25,7 @@ from depthtui.engine.pruning import PrunedModel, check_source, check_target
 from depthtui.errors import DepthError
 from depthtui.models.reach import check_can_open
 from depthtui.models.recipe import RECIPE
+from depthtui.token_text import shell_word
 
 
 @dataclass(frozen=True)
@@ -202,8 +203,8 @@ def _other_tools(pruning: Pruning) -> str:
     ranges = ", ".join(f"[{first}, {last + 1}]" for first, last in ranges_of(pruning.pruned.layers))
     removed = ",".join(map(str, pruning.left_out))
     return (
-        f"mergekit: {pruning.pruned.folder / RECIPE}; the layers that stay, each range without "
-        f"its end: {ranges}\n"
+        f"mergekit: {shell_word(str(pruning.pruned.folder / RECIPE))}; the layers that stay, each "
+        f"range without its end: {ranges}\n"
         f"llama.cpp: llama-quantize --prune-layers {removed} MODEL.gguf PRUNED.gguf TYPE; the "
         "layers that go, one by one"
     )

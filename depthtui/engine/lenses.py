@@ -45,6 +45,7 @@ from depthtui.models.devices import execution_device
 from depthtui.parallel.agreements import first_rank
 from depthtui.parallel.group import is_first
 from depthtui.sizes import about
+from depthtui.token_text import shell_word
 from depthtui.tracing.activations import record_residuals
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.products import fast_products
@@ -151,7 +152,7 @@ class Lenses:
         stored = self.stored(choice)
         if stored is not None:
             return stored
-        name = self.model.info.spec.name
+        name = shell_word(self.model.info.spec.name)
         if choice.kind != "affine":
             raise DepthError(
                 "no Jacobian lens of this model has been fitted.",

@@ -23,6 +23,7 @@ from depthtui.errors import DepthError
 from depthtui.files import parse_json, write_new, write_whole
 from depthtui.lenses.jacobian import JacobianSums
 from depthtui.lenses.maps import DepthMap, LensMaps
+from depthtui.token_text import shell_word
 
 _FORMAT = 1
 _ARRAYS = ("held_out_kl", "logit_held_out_kl", "nonlinear")
@@ -244,7 +245,7 @@ def _read_maps(file: LensFile) -> tuple[LensMaps, set[tuple[int, ...]]]:
 def _unreadable(file: LensFile, reason: str) -> DepthError:
     return DepthError(
         f"The lens {file.path} cannot be read ({reason}).",
-        f"Remove it with `depthtui lens remove {file.name}`, and fit it again.",
+        f"Remove it with `depthtui lens remove {shell_word(file.name)}`, and fit it again.",
     )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from depthtui.errors import DepthError, first_line, short_repr
 from depthtui.files import write_new
+from depthtui.token_text import shell_word
 
 _OURS = {"-a": "--array", "-d": "--dependency"}
 """Options of sbatch that the scripts need for themselves, by their short names."""
@@ -62,7 +63,7 @@ class SlurmSweep:
     @property
     def commands(self) -> tuple[str, str]:
         """The lines for a shell that submit the scripts."""
-        array, merge = shlex.quote(str(self.array_path)), shlex.quote(str(self.merge_path))
+        array, merge = shell_word(str(self.array_path)), shell_word(str(self.merge_path))
         return (
             f"array=$(sbatch --parsable {array})",
             f"sbatch --dependency=afterany:$array {merge}",
