@@ -19,7 +19,7 @@ from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.result_cache import ResultCache
 from depthtui.errors import DepthError, RunStopped
 from depthtui.lenses.maps import LensMaps
-from depthtui.metrics import LENS_REDUCED, OF_THE_PASS, ON_DEMAND, logit_lens
+from depthtui.metrics import LENS_REDUCED, OF_THE_PASS, ON_DEMAND, logit_lens, sufficient
 from depthtui.metrics.spec import Metric
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.parallel.agreements import first_rank
@@ -163,12 +163,15 @@ class Measurement:
                 if maps is None:
                     continue
                 fit = maps.fit.digest
-            cached = self._cache.of_metric(result, metric, fit)
-            if cached is not None and cached.is_whole:
-                metrics = (*result.settings.metrics, metric.name)
-                result.settings = dataclasses.replace(result.settings, metrics=metrics)
-                self._run.emit_whole(metric, cached)
-                self._name_key(metric, fit)
+            former, metrics = result.settings, (*result.settings.metrics, metric.name)
+            for changes in metric.recalled_with:
+                result.settings = dataclasses.replace(former, metrics=metrics, **changes)
+                cached = self._cache.of_metric(result, metric, fit)
+                if cached is not None and cached.is_whole:
+                    self._run.emit_whole(metric, cached)
+                    self._name_key(metric, fit)
+                    break
+                result.settings = former
 
     def _measure_on_demand(self) -> None:
         """Measure the slower metrics."""
@@ -264,7 +267,10 @@ class Measurement:
         ]
         if not possible:
             return ()
-        has_order = self._order() is not None
+        settings = self._result.settings
+        if settings.sufficient_order == "own":
+            settings = dataclasses.replace(settings, **sufficient.MODEL_ORDER)
+        has_order = self._orders.stored_layers(settings) is not None
         names = tuple(
             metric.name
             for metric in possible

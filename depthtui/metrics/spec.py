@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -188,6 +188,8 @@ class Metric:
         depends_on: names of the fields of `RunSettings` that change its values.
         cache_key: result -> the values in its cache key in place of `depends_on`, where equal runs
             may differ in their settings.
+        recalled_with: the settings under which a stored result is looked for where none was asked
+            for, the best first; each replaces some of the run's own.
         measures: its measures, which a heatmap can draw.
         reduced: the class that a prompt's result is reduced to; None where nothing is pooled.
         reduce: result, run, tokens -> the values that pooling needs of the tokens that count; None
@@ -231,6 +233,7 @@ class Metric:
     memory: Callable[[Sizes], MemoryNeed] = lambda sizes: MemoryNeed()
     depends_on: tuple[str, ...] = ()
     cache_key: Callable[[RunResult], dict[str, Any]] | None = None
+    recalled_with: tuple[Mapping[str, Any], ...] = ({},)
     measures: tuple[Measure, ...] = ()
     reduced: type[Reduced] | None = None
     reduce: Callable[[Any, RunResult, slice], Reduced | None] = lambda result, run, tokens: None

@@ -50,6 +50,10 @@ order is found."""
 FEWEST_TRIED = 4
 """The fewest layers that a round of a greedy search for an order tries."""
 
+MODEL_ORDER: Mapping[str, Any] = {"sufficient_order": "model", "sufficient_search": "greedy"}
+OWN_ORDER: Mapping[str, Any] = {"sufficient_order": "own", "sufficient_search": "ranked"}
+"""The settings of the order that says most, and of the one that comes soonest."""
+
 _NAMED = 6
 
 Orders: TypeAlias = tuple[tuple[int, ...], ...]
@@ -484,6 +488,12 @@ METRIC = Metric(
     needs_order=True,
     preparation=_preparation,
     memory=row_of_logits,
+    recalled_with=(
+        MODEL_ORDER,
+        {**MODEL_ORDER, "sufficient_search": "ranked"},
+        {**OWN_ORDER, "sufficient_search": "greedy"},
+        OWN_ORDER,
+    ),
     depends_on=("sufficient_order", "sufficient_search", "order_texts", *STAND_INS),
     reduced=ReducedSufficient,
     reduce=_reduce,

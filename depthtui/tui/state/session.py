@@ -86,7 +86,8 @@ class SessionRun:
         remarks: the user's marks and notes.
         kept_run: the run in the kept session that it comes from, or None.
         keys: cache keys of the parts of the result, as in `KeptRun`.
-        recalled: names of slower metrics from the cache that were not requested in this session.
+        recalled: names of slower metrics that were not requested in this session: those from the
+            cache, and those that began by themselves.
         lens_time_left: how long the lens still takes, while it is computed after the last layer.
     """
 
@@ -450,7 +451,8 @@ class Session:
         run.state = RunState.FINISHED if run.result.complete else RunState.STOPPED
         more = [name for name in result.settings.metrics if name not in run.settings.metrics]
         run.recalled = (*run.recalled, *more)
-        run.settings = replace(run.settings, metrics=(*run.settings.metrics, *more))
+        # What is recalled may have been computed with other settings than were requested.
+        run.settings = replace(result.settings, metrics=(*run.settings.metrics, *more))
         if stopped:
             _cancel_requests(run)
         run.halted_at, run.work, run.former_result, run.lens_time_left = -1, None, None, None
