@@ -6,10 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from depthtui.data.protocol import Pace, RunFinished, StartRun, Stop
 from depthtui.metrics.sufficient import NAME, Sufficient
 from depthtui.tui.panes.sufficient_pane import SufficientPane
+from depthtui.tui.state.automatic_metrics import MOST_SECONDS
 from depthtui.tui.state.session import RunState
+from tests.builders import engines
 from tests.builders.engines import FakeEngine
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.panes.drawing import lines
@@ -40,6 +44,33 @@ async def test_layers_that_suffice_begin_by_themselves(tmp_path: Path) -> None:
         assert second.settings.metrics == (*first.settings.metrics, NAME)
         assert second.prompt == first.prompt
         await it.until(lambda: "Within a nat of its own output" in it.screen_text())
+
+
+async def test_the_prompts_order_begins_where_the_models_takes_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "SECONDS_A_TOKEN", 0.02)
+    async with explore(tmp_path, automatic_seconds=MOST_SECONDS) as it:
+        await it.until(lambda: it.session.current.result.get(Sufficient) is not None)
+        await it.ready()
+        begun = it.engine.sent(StartRun)[-1].settings
+        assert (begun.sufficient_order, begun.sufficient_search) == ("own", "ranked")
+        # It is the run of every start still: no session is offered at the next one.
+        assert not it.app.explorer.sessions._is_worth_keeping
+        # The next prompt has these settings, yet the model's order where that comes soon.
+        monkeypatch.setattr(engines, "SECONDS_A_TOKEN", 0.001)
+        await it.press("n")
+        await it.until(lambda: len(it.engine.sent(StartRun)) == 4)
+        assert it.engine.sent(StartRun)[-1].settings.sufficient_order == "model"
+
+
+async def test_the_verdict_gives_the_reason_why_nothing_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "SECONDS_A_TOKEN", 100.0)
+    async with explore(tmp_path, automatic_seconds=MOST_SECONDS) as it:
+        assert len(it.engine.sent(StartRun)) == 1
+        await it.until(lambda: "for the key: over 2 min" in it.screen_text())
 
 
 async def test_what_takes_long_waits_for_a_key(tmp_path: Path) -> None:

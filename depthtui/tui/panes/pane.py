@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from rich.cells import cell_len
@@ -187,7 +187,7 @@ class Pane(Widget, can_focus=True):
         """The metrics that the pane shows (see `metrics.METRICS`)."""
         return ()
 
-    def computes_with(self) -> dict[str, Any]:
+    def computes_with(self) -> Mapping[str, Any]:
         """Settings for the metrics of `computes` that differ from the run's."""
         return {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +11,13 @@ from rich.style import Style
 from textual.reactive import reactive
 
 from depthtui.data.explanation import Explanation
+from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
 from depthtui.metrics.estimates import about_time
 from depthtui.metrics.evidence import rounded_up_count
 from depthtui.metrics.sufficient import (
     METRIC,
+    MODEL_ORDER,
     STRICT_CHOICES,
     TOLERANCE,
     PooledSufficient,
@@ -26,7 +29,7 @@ from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
 from depthtui.tui.draw.styles import Piece, fit_right, ruler
 from depthtui.tui.draw.text import not_computed
 from depthtui.tui.panes.page import Page, as_many_as_fit
-from depthtui.tui.state.automatic_metrics import MODEL_ORDER
+from depthtui.tui.state.automatic_metrics import soonest_order
 
 DIAL = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
 """The tolerances of the dial, in nats."""
@@ -59,8 +62,8 @@ class SufficientPane(Page):
     def computes(self) -> tuple[str, ...]:
         return (METRIC.name,)
 
-    def computes_with(self) -> dict[str, Any]:
-        return MODEL_ORDER if self._is_own else {}
+    def computes_with(self) -> Mapping[str, Any]:
+        return MODEL_ORDER if self._is_own else soonest_order(self.drawn_result, self.view.pace)
 
     @property
     def _is_own(self) -> bool:
@@ -76,7 +79,7 @@ class SufficientPane(Page):
         if self.result is None or self.reading is None:
             return METRIC.description, self.hint
         if self.reading.get(METRIC) is None:
-            return not_computed(self.result, METRIC, self.view.pace, self.compute_key)
+            return not_computed(self._computed, METRIC, self.view.pace, self.compute_key)
         return None
 
     def prepare(self) -> None:
@@ -129,10 +132,15 @@ class SufficientPane(Page):
             words.append((f" · {self.reading.stand_in}", styles.accent))
         return words
 
+    @property
+    def _computed(self) -> RunResult:
+        """The run with the settings that the key computes with."""
+        settings = replace(self.drawn_result.settings, **self.computes_with())
+        return replace(self.drawn_result, settings=settings)
+
     def _model_time(self) -> str:
         """The time to find the model's order, after a comma; empty if unknown."""
-        settings = replace(self.drawn_result.settings, **MODEL_ORDER)
-        time = about_time(METRIC, replace(self.drawn_result, settings=settings), self.view.pace)
+        time = about_time(METRIC, self._computed, self.view.pace)
         return time and f", {time}"
 
     def _plot(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -33,7 +33,7 @@ from depthtui.tui.panes.curves import RuleCurve, curves_of, scale_ends
 from depthtui.tui.panes.page import ThresholdPage
 from depthtui.tui.panes.pane import nothing_pooled
 from depthtui.tui.panes.under_cursor import MeasureRow, Target
-from depthtui.tui.state.automatic_metrics import quick_order
+from depthtui.tui.state.automatic_metrics import soonest_order, why_it_waits
 from depthtui.tui.state.next_measures import is_quick, next_measures
 
 KIND_WORDS: dict[EvidenceKind, str] = {
@@ -177,9 +177,9 @@ class VerdictPane(ThresholdPage):
             return ()
         return self.lens_to_compute() or next_measures(self.result)
 
-    def computes_with(self) -> dict[str, Any]:
+    def computes_with(self) -> Mapping[str, Any]:
         return (
-            quick_order(self.drawn_result, self.view.pace)
+            soonest_order(self.drawn_result, self.view.pace)
             if sufficient.NAME in self.computes()
             else {}
         )
@@ -430,6 +430,8 @@ class VerdictPane(ThresholdPage):
         computing = [_title(METRIC_BY_NAME[name]) for name in self._computing]
         key_words = self._key_words(by_name=True)
         words = f"Computing {', '.join(computing)} …" if computing else key_words
+        if not computing and self._waits:
+            words += f". {sufficient.METRIC.title} wait for the key: {self._waits}."
         return [[(line, self.pane_styles.faint)] for line in wrap(words, self.area.width)]
 
     @property
@@ -474,6 +476,12 @@ class VerdictPane(ThresholdPage):
         return replace(self.drawn_result, settings=settings)
 
     @property
+    def _waits(self) -> str:
+        """Why layers that suffice wait for a key; empty where they do not."""
+        is_next = sufficient.NAME in self._next
+        return why_it_waits(self.drawn_result, self.view.pace) if is_next else ""
+
+    @property
     def _key(self) -> str:
         """The keys that compute the next metrics: from another pane `i` focuses this one first."""
         return "i" if self.has_focus or self.computes_quickly else "i, then i"
@@ -486,8 +494,10 @@ class VerdictPane(ThresholdPage):
         if metric.name in self._computing:
             return "computing …"
         cost = about_time(metric, self._computed, self.view.pace) or metric.cost
-        if metric.name == sufficient.NAME and self.computes_with():
-            cost += ", in this prompt's own order"
+        if metric.name == sufficient.NAME:
+            if self._computed.settings.sufficient_order == "own":
+                cost += ", in this prompt's own order"
+            cost += self._waits and f"; waits for the key: {self._waits}"
         return cost if metric.name in self._next else f"then i again: {cost}"
 
 

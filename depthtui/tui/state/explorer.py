@@ -47,9 +47,10 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import CHOICES, GenerationSettings, ModelSpec, Repeated, RunSettings
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError
+from depthtui.metrics import sufficient
 from depthtui.report.controls import kept_line
 from depthtui.settings import Settings, lenses_dir, models_dir
-from depthtui.tui.state.automatic_metrics import MOST_SECONDS, automatic_metrics
+from depthtui.tui.state.automatic_metrics import MOST_SECONDS, begins_by_itself, soonest_order
 from depthtui.tui.state.engine_connection import EngineConnection, EngineDeath
 from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.inspections import Inspections
@@ -442,11 +443,12 @@ class Explorer:
     def _begin_automatic(self, run: SessionRun) -> None:
         """Compute sufficient layers after a finished run, where the count comes soon."""
         is_shown = run is self.session.current and not self.pair.is_expected
-        if not (is_shown and self.phase is Phase.READY):
+        result = run.result
+        if result is None or not (is_shown and self.phase is Phase.READY):
             return
-        if metrics := automatic_metrics(run, self.pace, self.automatic_seconds):
-            self.compute(*metrics)
-            self.automatic_run = run
+        if begins_by_itself(result, self.pace, self.automatic_seconds):
+            self.compute(sufficient.NAME, **soonest_order(result, self.pace))
+            self.automatic_run, run.recalled = run, (*run.recalled, sufficient.NAME)
 
     def make_way(self) -> None:
         """Stop work that began by itself; its run is as it was before."""
