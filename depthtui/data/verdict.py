@@ -129,6 +129,7 @@ class Verdict:
         headline: the layers that suffice; None where they were not measured.
         warnings: sentences to read before the words; where a warning rules out a verdict, the
             words repeat it, and there is no evidence.
+        prompts: number of prompts that were read; 0 where unknown.
     """
 
     words: Sentence
@@ -137,6 +138,7 @@ class Verdict:
     missing_metrics: tuple[str, ...] = ()
     headline: Headline | None = None
     warnings: tuple[str, ...] = ()
+    prompts: int = 0
 
     @property
     def sentence(self) -> str:

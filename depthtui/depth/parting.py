@@ -244,14 +244,21 @@ def _in_words(result: Parting) -> str:
 
 
 def _first_choices(a: RunResult, b: RunResult, name: str) -> str:
-    """From which layer on the first choices before the answer differ; empty where unknown."""
+    """From which layer on the first choices before the answer differ.
+
+    Empty where unknown, and for two prompts that do not have one answer.
+    """
     ours, theirs = (lens_of(run, name) for run in (a, b))
     alike = [(run.model.architecture, run.model.n_layers, run.model.vocab_size) for run in (a, b)]
     if ours is None or theirs is None or alike[0] != alike[1]:
         return ""
     if not (ours.is_read and theirs.is_read and len(a.tokens) and len(b.tokens)):
         return ""
+    answers = ["".join(run.tokens.texts[run.answer_start :]) for run in (a, b)]
     answered = all(0 < run.answer_start < len(run.tokens) for run in (a, b))
+    # Prompts with other answers end apart, whatever the models do.
+    if a.prompt.text != b.prompt.text and not (answered and answers[0] == answers[1]):
+        return ""
     tokens = tuple((run.answer_start if answered else len(run.tokens)) - 1 for run in (a, b))
     at = "before the answer" if answered else "at the last token"
     depth = first_other_choice(ours, theirs, (tokens[0], tokens[1]))

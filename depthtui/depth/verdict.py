@@ -46,7 +46,9 @@ def verdict_of(
     if no_verdict:
         return Verdict(Sentence(no_verdict), (), n_layers, warnings=(no_verdict,))
     rows = tuple(sorted(evidence, key=lambda measure: KINDS.index(measure.kind)))
+    tasks = tuple(tasks)
     words = verdict_sentence(
         rows, n_layers, missing_metrics, tuple(dict.fromkeys(tasks)), headline, idle, stand_in
     )
-    return Verdict(words, rows, n_layers, tuple(missing_metrics), headline, tuple(warnings))
+    missing = tuple(missing_metrics)
+    return Verdict(words, rows, n_layers, missing, headline, tuple(warnings), len(tasks))

@@ -164,9 +164,31 @@ def comparison_sentence(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "
     """Whether b needs more layers than a, or is deeper, in a sentence or two.
 
     Layers that suffice come first. Other measures are compared where they hold in both. A
-    difference is clear where the ranges of the two counts do not meet.
+    difference is clear where the ranges of the two counts do not meet; of models of different
+    depth, the ranges of their shares of the layers. One prompt each gives counts alone: what is
+    clear for these two prompts need not be so for two others.
     """
+    if a.prompts == b.prompts == 1:
+        return _counts_of_one_prompt(a, b, names)
     return " ".join(filter(None, (_compared_headlines(a, b, names), _compared(a, b, names))))
+
+
+def missing_headlines(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "B")) -> str:
+    """Which verdicts lack the layers that suffice, in a sentence; empty where none does."""
+    lacking = [
+        name for name, verdict in zip(names, (a, b), strict=True) if verdict.headline is None
+    ]
+    return f"Layers that suffice: not measured in {_listed(lacking)}." if lacking else ""
+
+
+def _counts_of_one_prompt(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
+    """The counts that hold in both, without a direction."""
+    counts = [_of_all(pair, a, b) for pair in _pairs(a, b)]
+    if a.headline is not None and b.headline is not None:
+        counts.insert(0, _both("layers that suffice", a.headline.count, b.headline.count, a, b, 1))
+    if not counts:
+        return _no_pairs(names)
+    return f"One prompt each gives no direction: {'; '.join(counts)}."
 
 
 def _compared_headlines(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
@@ -206,28 +228,44 @@ def _gap(first: Headline, second: Headline, scale: float) -> float:
     return min(0.0, second.high * scale - first.low)
 
 
-def _compared(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
-    """Compare the measures that hold in both."""
+def _pairs(a: Verdict, b: Verdict) -> list[tuple[Evidence, Evidence]]:
+    """The counts that hold in both, without the layers that suffice."""
     headlines = {verdict.headline.measure for verdict in (a, b) if verdict.headline is not None}
     theirs = {
         measure.measure: measure
         for measure in b.evidence
         if _is_reliable(measure) and measure.measure not in headlines
     }
-    pairs = [
+    return [
         (ours, theirs[ours.measure])
         for ours in a.evidence
         if _is_reliable(ours) and ours.measure in theirs
     ]
-    if not pairs and a.headline and b.headline:
-        return ""
+
+
+def _no_pairs(names: tuple[str, str]) -> str:
+    return f"{names[0]} and {names[1]} cannot be compared yet: no count is reliable in both."
+
+
+def _compared(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
+    """Compare the measures that hold in both."""
+    pairs = _pairs(a, b)
     if not pairs:
-        return f"{names[0]} and {names[1]} cannot be compared yet: no count is reliable in both."
-    more = [(ours, other) for ours, other in pairs if (ours.high or 0) < (other.low or 0)]
-    fewer = [(ours, other) for ours, other in pairs if (other.high or 0) < (ours.low or 0)]
+        return "" if a.headline and b.headline else _no_pairs(names)
+    # Multiplied by the other's number of layers, counts compare as shares.
+    more = [
+        (ours, other)
+        for ours, other in pairs
+        if (ours.high or 0) * b.n_layers < (other.low or 0) * a.n_layers
+    ]
+    fewer = [
+        (ours, other)
+        for ours, other in pairs
+        if (other.high or 0) * a.n_layers < (ours.low or 0) * b.n_layers
+    ]
     unclear = [pair for pair in pairs if pair not in more and pair not in fewer]
     clear = [
-        f"{words} by {_changes(pairs_apart)}{_by(pairs_apart, pairs)}"
+        f"{words} by {_changes(pairs_apart, a, b)}{_by(pairs_apart, pairs)}"
         for words, pairs_apart in (
             (f"deeper than {names[0]}", more),
             (f"shallower than {names[0]}", fewer),
@@ -239,7 +277,7 @@ def _compared(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
         sentence += "; " if clear else f"Between {names[0]} and {names[1]} there is "
         sentence += f"no clear difference in depth{_by(unclear, pairs)}"
     if a.n_layers != b.n_layers:
-        sentence += f" ({', '.join(_of_all(pair, a, b) for pair in pairs)})"
+        sentence += f": {'; '.join(_of_all(pair, a, b) for pair in pairs)}"
     return f"{sentence}."
 
 
@@ -247,7 +285,14 @@ def _is_reliable(measure: Evidence) -> bool:
     return measure.count is not None and not measure.is_fragile
 
 
-def _changes(pairs: Sequence[tuple[Evidence, Evidence]]) -> str:
+def _changes(pairs: Sequence[tuple[Evidence, Evidence]], a: Verdict, b: Verdict) -> str:
+    """The least and the greatest difference: in layers, or in shares where depths differ."""
+    if a.n_layers != b.n_layers:
+        shares = sorted(
+            abs(_count(other) / b.n_layers - _count(ours) / a.n_layers) for ours, other in pairs
+        )
+        ends = dict.fromkeys(f"{share:.0%}" for share in (shares[0], shares[-1]))
+        return f"{' to '.join(ends)} of its layers"
     sizes = [abs(_count(other) - _count(ours)) for ours, other in pairs]
     return _layers(max(sizes)) if len(set(sizes)) == 1 else f"{min(sizes)} to {_layers(max(sizes))}"
 
@@ -264,7 +309,15 @@ def _by(
 
 def _of_all(pair: tuple[Evidence, Evidence], a: Verdict, b: Verdict) -> str:
     ours, other = pair
-    return f"{ours.title} {_count(ours)} of {a.n_layers} and {_count(other)} of {b.n_layers}"
+    return _both(ours.title, _count(ours), _count(other), a, b)
+
+
+def _both(title: str, count: float, other: float, a: Verdict, b: Verdict, digits: int = 0) -> str:
+    """Two counts, and their shares where the models differ in depth."""
+    words = f"{title} {count:.{digits}f} of {a.n_layers} and {other:.{digits}f} of {b.n_layers}"
+    if a.n_layers == b.n_layers:
+        return words
+    return f"{words} ({count / a.n_layers:.2f} and {other / b.n_layers:.2f})"
 
 
 def spread(measure: Evidence) -> str:

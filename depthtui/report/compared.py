@@ -8,7 +8,7 @@ from typing import Any
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.parting import parting, parting_sentence
 from depthtui.depth.reading import Reading, reading_of
-from depthtui.depth.verdict_words import comparison_sentence
+from depthtui.depth.verdict_words import comparison_sentence, missing_headlines
 from depthtui.prompts import prompt_title
 from depthtui.report.blocks import AT_LENGTH, Block, Column, Heading, Note, Paragraph, Table
 from depthtui.report.groups import RunGroup
@@ -38,7 +38,8 @@ def compared_blocks(a: RunGroup, b: RunGroup, settings: SummarySettings) -> Iter
     readings = [reading_of(group.results, settings) for group in (a, b)]
     of_a, of_b = (reading.verdict for reading in readings)
     if of_a is not None and of_b is not None:
-        yield Paragraph(comparison_sentence(of_a, of_b))
+        sentences = missing_headlines(of_a, of_b), comparison_sentence(of_a, of_b)
+        yield Paragraph(" ".join(filter(None, sentences)))
     if parted := parting_sentence(a.results[0], b.results[0], settings):
         yield Paragraph(parted)
     table = compared_table(readings)

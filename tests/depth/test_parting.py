@@ -12,7 +12,7 @@ import torch
 
 from depthtui import analyze
 from depthtui.data.lens import LogitLens
-from depthtui.data.run import RunResult
+from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import parting as module
 from depthtui.depth.parting import first_other_choice, parting, parting_sentence
@@ -162,6 +162,12 @@ def test_other_prompts_are_compared_at_the_token_before_the_answer() -> None:
     assert parting_sentence(a, b, settings).startswith("Only the outputs'")
     theirs.top_ids[4, before[1], 0] = 3
     assert "end alike" in parting_sentence(a, b, settings)
+    # Other answers part in any case; so do other prompts without one.
+    b.prompt = Prompt("b c", " c")
+    assert parting_sentence(a, b, settings) == ""
+    b.tokens.texts[-1] = a.tokens.texts[-1]
+    assert "end alike" in parting_sentence(a, b, settings)
+    b.prompt = a.prompt
     # Without an answer it is the last token of each.
     b = replace(b, tokens=replace(b.tokens, answer_start=7))
     ours.top_ids[:, -1, 0], theirs.top_ids[:, -1, 0] = 3, [3, 4, 4, 4, 4]

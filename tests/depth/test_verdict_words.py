@@ -10,7 +10,12 @@ import pytest
 
 from depthtui.data.verdict import Evidence, EvidenceKind, Headline, Verdict
 from depthtui.depth.verdict import verdict_of
-from depthtui.depth.verdict_words import comparison_sentence, most_fragile, verdict_sentence
+from depthtui.depth.verdict_words import (
+    comparison_sentence,
+    missing_headlines,
+    most_fragile,
+    verdict_sentence,
+)
 
 SAYS = {
     "cosine": "until layers strengthen what is there",
@@ -256,6 +261,21 @@ def test_layers_that_suffice_are_compared_first_and_by_share_where_stacks_differ
     assert "cosine" in comparison_sentence(a, b)
 
 
+def test_one_prompt_each_gives_counts_without_a_direction() -> None:
+    a, b = (
+        verdict_of([firm("readable", "decided", "decided", count)], n, tasks=["x"], headline=line)
+        for count, n, line in ((28, 30, SUFFICIENT), (16, 18, replace(SUFFICIENT, count=9.0)))
+    )
+    assert comparison_sentence(a, b) == (
+        "One prompt each gives no direction: layers that suffice 18.2 of 30 and 9.0 of 18 (0.61 "
+        "and 0.50); decided 28 of 30 and 16 of 18 (0.93 and 0.89)."
+    )
+    assert missing_headlines(a, b) == ""
+    assert missing_headlines(a, replace(b, headline=None)) == (
+        "Layers that suffice: not measured in B."
+    )
+
+
 def compared(a: list[Evidence], b: list[Evidence], layers: tuple[int, int] = (30, 30)) -> str:
     verdicts = [verdict_of(result, n) for result, n in zip((a, b), layers, strict=True)]
     assert verdicts[0] is not None
@@ -301,7 +321,8 @@ def test_what_does_not_hold_in_both_is_not_compared() -> None:
 
 def test_models_of_other_depth_are_compared_with_their_layers() -> None:
     assert compared(counts(kl=18), counts(kl=6), (30, 18)) == (
-        "the chat model is shallower than the base by 12 layers, by kl (kl 18 of 30 and 6 of 18)."
+        "the chat model is shallower than the base by 27% of its layers, by kl: kl 18 of 30 and "
+        "6 of 18 (0.60 and 0.33)."
     )
 
 

@@ -311,7 +311,7 @@ async def test_models_of_different_depth_share_a_relative_axis(tmp_path: Path) -
         assert it.app.error is None
 
 
-async def test_it_says_which_run_uses_more_layers(tmp_path: Path) -> None:
+async def test_one_prompt_each_gives_no_direction(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await three_runs(it)
         for run in it.session.runs:
@@ -326,8 +326,27 @@ async def test_it_says_which_run_uses_more_layers(tmp_path: Path) -> None:
         await it.press("C")
         await it.until(lambda: isinstance(it.app.screen, CompareScreen))
         said = comparison_sentence(a, b)
-        assert "B is deeper than A by 10 layers" in said
+        assert said.startswith("One prompt each gives no direction: KL 11 of 30 and 21 of 30")
         await it.until(lambda: said in words(it), said)
+
+
+async def test_it_names_the_missing_headline_and_i_computes_it_on_both_sides(
+    tmp_path: Path,
+) -> None:
+    async with explore(tmp_path) as it:
+        await three_runs(it)
+        await compared(it)
+        a, b = it.session.runs[2], it.session.runs[1]
+        missing = "Layers that suffice: not measured in {}, i computes them."
+        await it.until(lambda: missing.format("A and B") in words(it))
+        await it.press("i")
+        await it.until(lambda: a.result.has_all("sufficient") and not a.state.is_live)
+        await it.until(lambda: missing.format("B") in words(it))
+        await it.press("i")
+        await it.until(lambda: b.result.has_all("sufficient"))
+        await it.until(lambda: "not measured" not in words(it))
+        await it.press("i")
+        assert it.toasts()[-1] == LACKS_NOTHING
 
 
 async def test_it_says_where_two_runs_part(tmp_path: Path) -> None:
@@ -375,8 +394,6 @@ async def test_i_computes_what_one_run_lacks(tmp_path: Path) -> None:
         await it.until(lambda: b.result.has_all("skip_effects") and not b.state.is_live)
         await it.until(lambda: "lacks" not in words(it))
         assert difference.is_ready
-        await it.press("i")
-        assert it.toasts()[-1] == LACKS_NOTHING
 
 
 async def test_b_computes_by_the_choices_of_a(tmp_path: Path) -> None:
@@ -502,4 +519,5 @@ async def test_other_prompts_are_aligned_at_their_answers(tmp_path: Path) -> Non
         assert [lens.cursor.token for lens in lenses] == [3, 4]
         difference = screen.query_one("#difference", DifferenceHeatmap)
         assert difference.is_ready
-        assert "lens's first choices before the answer" in words(it)
+        # Other answers differ, whatever the model does.
+        assert "first choices" not in words(it)

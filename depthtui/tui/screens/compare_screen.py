@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,7 +18,7 @@ from textual.widgets import Static
 
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
-from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics import METRIC_BY_NAME, sufficient
 from depthtui.metrics.estimates import about_time
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
@@ -39,11 +40,13 @@ from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.model_question import act_with_model_of
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.alignment import TokenMatch, align, nearest_token
+from depthtui.tui.state.automatic_metrics import soonest_order
 from depthtui.tui.state.comparison import (
     caveat,
     choices_of,
     compared_sentence,
     lacks,
+    lacks_headline,
     names_of,
 )
 from depthtui.tui.state.explorer import Explorer
@@ -180,7 +183,15 @@ class CompareScreen(LiveScreen):
         """Draw both runs and their caveat."""
         self.show_view()
         verdicts = self._readings[0].verdict, self._readings[1].verdict
-        compared = compared_sentence(*self._results, verdicts, self._settings)
+        compared = " ".join(
+            filter(
+                None,
+                (
+                    self._without_headline,
+                    compared_sentence(*self._results, verdicts, self._settings),
+                ),
+            )
+        )
         words = caveat(*self._results, self._alignment, self._settings)
         lines = [Content(compared)] if compared else []
         lines.append(Content.styled(" ".join(filter(None, (words, self._lacking_words))), MUTED))
@@ -249,11 +260,23 @@ class CompareScreen(LiveScreen):
         return max(self._layers) if pane.id == "difference" else self._layers[pane.id in _SIDE_B]
 
     @property
+    def _without_headline(self) -> str:
+        """Which runs lack the layers that suffice, and the key that computes them; or nothing."""
+        letters = [
+            letter for letter, run in zip("AB", self._runs, strict=True) if lacks_headline(run)
+        ]
+        if not letters:
+            return ""
+        title = sufficient.METRIC.title
+        return f"{title}: not measured in {' and '.join(letters)}, i computes them."
+
+    @property
     def _lacking_words(self) -> str:
         """The metrics that only one run has, and the key that computes them; empty for none."""
         (a, b), sentences, times = self._runs, [], []
         for letter, run, other in (("A", a, b), ("B", b, a)):
-            metrics = [METRIC_BY_NAME[name] for name in lacks(run, other)]
+            names = [name for name in lacks(run, other) if name != sufficient.NAME]
+            metrics = [METRIC_BY_NAME[name] for name in names]
             if metrics and run.result is not None:
                 titles = [metric.title for metric in metrics[:_MOST_NAMED]]
                 if len(metrics) > _MOST_NAMED:
@@ -276,7 +299,7 @@ class CompareScreen(LiveScreen):
         return pairs[::-1] if self.active_pane.id in _SIDE_B else pairs
 
     def compute(self) -> None:
-        """Compute what the pane lacks, or else the metrics that only one run has."""
+        """Compute what the pane lacks, what only one run has, or the headline."""
         pane, lenses = self.active_pane, self.query(LensTable)
         # The lenses of both sides belong together.
         panes = lenses if isinstance(pane, LensTable) else [pane]
@@ -284,17 +307,21 @@ class CompareScreen(LiveScreen):
         pairs = self._in_order()
         answers = [run.to_compute(pane_metrics) for run, _ in pairs]
         requests = [names for names, _ in answers] + [lacks(*pair) for pair in pairs]
-        for (run, other), names in zip([*pairs, *pairs], requests, strict=True):
+        reason = next(filter(None, (why_not for _, why_not in answers)), "")
+        if not reason:
+            requests += [lacks_headline(run) for run, _ in pairs]
+        for (run, other), names in zip(cycle(pairs), requests):
             if names and not run.state.is_live:
                 self._compute(run, other, names)
                 return
-        reason = next(filter(None, (why_not for _, why_not in answers)), LACKS_NOTHING)
-        self.notify(printable_sentence(reason), markup=False)
+        self.notify(printable_sentence(reason or LACKS_NOTHING), markup=False)
 
     def _compute(self, run: SessionRun, other: SessionRun, names: Sequence[str]) -> None:
         """Compute metrics of a run, with the other run's settings for those that it has."""
         shared = [name for name in names if other.result is not None and other.result.has_all(name)]
         changes = choices_of(other, shared)
+        if sufficient.NAME in names and sufficient.NAME not in shared and run.result is not None:
+            changes |= soonest_order(run.result, self.explorer.pace_of(run))
 
         def compute() -> None:
             self.explorer.compute(*names, run=run, **changes)
