@@ -74,8 +74,8 @@ class Measures(click.Choice[str]):
     click.option(
         "--measure",
         type=Measures(),
-        default="settling",
-        help="What colours the tokens.  [default: settling]",
+        default="prediction",
+        help="The depth that colours the tokens.  [default: prediction]",
     ),
 )
 @model_options
@@ -91,7 +91,7 @@ def generate(
     trusted: TrustedModels,
     output: OutOptions,
 ) -> int:
-    """Let MODEL answer prompts, and measure at which depth each token is decided.
+    """Let MODEL answer prompts, and measure the depth of each token.
 
     MODEL is `demo`, a hub id, a local folder or a GGUF file. The answers that prompts bring
     are left out. Ctrl-c ends the text and keeps its tokens.

@@ -19,7 +19,7 @@ _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 @dataclass
 class TokenDepths:
-    """The depth at which each of N tokens is decided, by several measures.
+    """The depths of N tokens, by several measures.
 
     All arrays are `[N]`, float32: l is the residual entering layer l, L the model's output;
     NaN where a rule finds no layer.

@@ -1,4 +1,4 @@
-"""How deep each token is decided: the rules applied to every token's own curves."""
+"""The depth of each token: the rules applied to every token's own curves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from depthtui.metrics.settling import BAR, settling_depth
 
 @dataclass(frozen=True)
 class TokenDepthMeasure:
-    """One measure of how deep a token is decided.
+    """One measure of the depth of a token.
 
     Attributes:
         name: its attribute of `TokenDepths`.
@@ -30,8 +30,12 @@ class TokenDepthMeasure:
     meaning: str
 
 
+DECIDED = TokenDepthMeasure("prediction", "prediction depth", "from here on the first choice stays")
+"""The depth at which a token is decided. It may settle before: a lens that is close to the output
+may still have another first choice."""
+
 TOKEN_DEPTHS = (
-    TokenDepthMeasure("prediction", "prediction depth", "from here on the first choice stays"),
+    DECIDED,
     TokenDepthMeasure(
         "settling",
         "settling depth",

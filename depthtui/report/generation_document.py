@@ -10,7 +10,7 @@ import numpy as np
 from depthtui import ramps
 from depthtui.data.generation import Generation
 from depthtui.depth.reading import text_verdicts
-from depthtui.depth.token_depths import TOKEN_DEPTHS
+from depthtui.depth.token_depths import DECIDED, TOKEN_DEPTHS
 from depthtui.palettes import OWN_PALETTE
 from depthtui.report import svg
 from depthtui.report.blocks import (
@@ -32,7 +32,6 @@ from depthtui.report.blocks import (
     ViewBlocks,
 )
 from depthtui.report.generation import (
-    TREND,
     DepthOfText,
     about,
     depths_of_text,
@@ -84,10 +83,10 @@ def _prompt(generation: Generation) -> Iterator[Block]:
 def _text(generation: Generation) -> Iterator[Block]:
     """The text, its tokens coloured by depth."""
     continuation, n_layers = generation.continuation, generation.model.n_layers
-    depths = getattr(continuation.depths, TREND)
+    depths = getattr(continuation.depths, DECIDED.name)
     levels = ramps.levels(depths, 0, n_layers, ramps.LEVELS).tolist()
     if len(continuation):
-        yield ViewBlocks(["pictures"], [Note(f"Coloured by settling depth, 0 to {n_layers}.")])
+        yield ViewBlocks(["pictures"], [Note(f"Coloured by {DECIDED.title}, 0 to {n_layers}.")])
     tokens = [
         Token(text, f"d{level}") for text, level in zip(continuation.texts, levels, strict=True)
     ]

@@ -19,6 +19,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import GenerationSettings
 from depthtui.errors import DepthError
 from depthtui.report.as_rich import rich_lines
+from depthtui.report.blocks import Tokens, ViewBlocks
 from depthtui.report.formats import format_titles
 from depthtui.report.generation import (
     depths_of_text,
@@ -136,6 +137,17 @@ def test_a_rolling_mean_leaves_out_what_is_unknown() -> None:
     values = np.array([2.0, np.nan, 4.0, 6.0])
     np.testing.assert_allclose(rolling_mean(values, 2), [2, 2, 4, 5])
     assert np.isnan(rolling_mean(np.array([np.nan]))).all()
+
+
+def test_tokens_have_the_colour_of_the_depth_at_which_they_are_decided(
+    generation: Generation,
+) -> None:
+    depths = generation.continuation.depths
+    depths.settling[:], depths.prediction[:] = 0, generation.model.n_layers
+    views = generation_document([generation]).blocks
+    blocks = (block for view in views if isinstance(view, ViewBlocks) for block in view.blocks)
+    tokens = next(block for block in blocks if isinstance(block, Tokens))
+    assert {token.css for token in tokens.tokens} == {f"d{ramps.LEVELS - 1}"}
 
 
 def test_the_table_fits_eighty_columns(generation: Generation) -> None:

@@ -1,4 +1,4 @@
-"""A generated text, each token coloured by the depth at which it was decided."""
+"""A generated text, each token coloured by its depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The depth at which tokens are decided, along the text: a dot a token, and a rolling mean."""
+"""The depth of each token, along the text: a dot a token, and a rolling mean."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TokenDepthCurve(Chart):
     def why_empty(self) -> tuple[str, str] | None:
         if self.result is None or not len(self.result.tokens):
             self.set_titles("Depth")
-            return "How deep each token is decided, as the text goes on.", self.hint
+            return "The depth of each token, as the text goes on.", self.hint
         return None
 
     def prepare(self) -> None:

@@ -1,4 +1,4 @@
-"""Watch the model write: its text as it grows, and how deep each token was decided."""
+"""Watch the model write: its text as it grows, and the depth of each token."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from textual.widgets import Static
 from depthtui.data.lens_view import LOGIT
 from depthtui.data.run import PromptTokens, RunResult
 from depthtui.data.run_settings import GenerationSettings, RunSettings
-from depthtui.depth.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
+from depthtui.depth.token_depths import DECIDED, TOKEN_DEPTHS, TokenDepthMeasure
 from depthtui.metrics import logit_lens
 from depthtui.metrics.spec import Measure
 from depthtui.tui.commands import generation, moving
@@ -53,7 +53,7 @@ class GenerationScreen(LiveScreen):
     def __init__(self, explorer: Explorer, layer_order: str) -> None:
         super().__init__(explorer)
         self._first_order = layer_order
-        self._depth = TOKEN_DEPTHS[1]
+        self._depth = DECIDED
         self._follows = True
         self._shown_text: RunResult | None = None
         self._stage: tuple[bool, bool] | None = None
