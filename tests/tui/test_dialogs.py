@@ -30,7 +30,7 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
 from depthtui.manual import titles
-from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics import MEASURE_BY_NAME, sufficient
 from depthtui.report.explanations import of_measure
 from depthtui.report.formats import format_titles
 from depthtui.settings import load_settings
@@ -769,6 +769,24 @@ async def test_the_list_of_runs_has_heads_and_depths(tmp_path: Path, size: tuple
         named = [] if is_narrow else [run.model.name, *task_title(run.prompt).split()]
         row = [*counts, "30", *named]
         assert any(" ".join(row) in " ".join(words) for words in text)
+
+
+async def test_the_list_of_runs_has_the_layers_that_suffice_where_a_run_has_them(
+    tmp_path: Path,
+) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("n")
+        await it.until(lambda: len(it.session.results) == 2)
+        await it.ready()
+        it.app.explorer.compute("sufficient")
+        run, settings = it.session.current, it.app.explorer.settings.summary_settings()
+        await it.until(lambda: run.result.has_all("sufficient") and not run.state.is_live)
+        count = reading_of([run.result], settings).get(sufficient.METRIC).layers
+        await opened(it, "b", RunList)
+        head, *_ = (line.split() for line in it.screen_text().split("\n") if "prompt  " in line)
+        column = head.index("suff") - head.index("of")
+        rows = [line.split() for line in it.screen_text().split("\n") if " 30  SmolLM2" in line]
+        assert [row[row.index("30") + column] for row in rows] == [str(count), "–"]
 
 
 async def test_an_empty_session_says_how_to_fill_it(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from textual.widgets import Static
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
+from depthtui.metrics import sufficient
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import changes_of
 from depthtui.token_text import cut_in_the_middle, fit_shown, printable_chars
@@ -200,9 +201,10 @@ class RunTable:
             name for texts in self._texts.values() for name in texts if texts[name] != _NOTHING
         }
         shown_rules = [rule for rule in rules.ALL if rule.of_paper or rule.name in names]
-        self._rules = [rule.name for rule in shown_rules]
-        self._heads = {"time": "time", "state": "", "prompt": "prompt"}
-        self._heads |= {rule.name: rule.short for rule in shown_rules}
+        counts = {sufficient.NAME: "suff"} if sufficient.NAME in names else {}
+        counts |= {rule.name: rule.short for rule in shown_rules}
+        self._counts = list(counts)
+        self._heads = {"time": "time", "state": "", "prompt": "prompt", **counts}
         self._heads |= {"layers": "of", "model": "model", "task": "task"}
         models = {texts["model"] for texts in self._texts.values()}
         leave = ["time", "state", "task"] + ["model"] * (len(models) == 1)
@@ -232,7 +234,7 @@ class RunTable:
         texts, (state, style) = dict(self._texts[run.number]), _state(run)
         if "state" not in self._columns and run.state is not RunState.FINISHED:
             texts["prompt"] = f"{state} · {texts['prompt']}"
-        styles = {"prompt": "", "state": style, **dict.fromkeys(self._rules, "")}
+        styles = {"prompt": "", "state": style, **dict.fromkeys(self._counts, "")}
         return Content.assemble(
             _head(run, self._session),
             *((self._cell(name, texts[name]), styles.get(name, MUTED)) for name in self._columns),
@@ -240,27 +242,31 @@ class RunTable:
 
     def _cell(self, name: str, text: str) -> str:
         width = self._widths[name]
-        if name in (*self._rules, "layers"):
+        if name in (*self._counts, "layers"):
             return fit_right(text, width) + self._gap(name)
         # The prompts of a session often begin alike.
         return fit_shown(cut_in_the_middle(text, width), width) + self._gap(name)
 
     def _gap(self, name: str) -> str:
         """The gap after a column: narrower after numbers than after words."""
-        return " " if name in self._rules else "" if name == "task" else "  "
+        return " " if name in self._counts else "" if name == "task" else "  "
 
 
 def _texts(run: SessionRun, settings: SummarySettings) -> dict[str, str]:
     """The texts of a run in each column."""
-    depths = reading_of([run.result], settings).depths if run.result else ()
-    counts = {depth.rule: depth.count for depth in depths}
+    counts: dict[str, int | None] = {}
+    if run.result is not None:
+        reading = reading_of([run.result], settings)
+        counts = {depth.rule: depth.count for depth in reading.depths}
+        headline = reading.get(sufficient.METRIC)
+        counts[sufficient.NAME] = None if headline is None else headline.layers
     return {
         "time": f"{run.started:%H:%M}",
         "state": _state(run)[0],
         "prompt": run_title(run, 200),
         **{
-            rule.name: _NOTHING if counts.get(rule.name) is None else str(counts[rule.name])
-            for rule in rules.ALL
+            name: _NOTHING if counts.get(name) is None else str(counts[name])
+            for name in (sufficient.NAME, *(rule.name for rule in rules.ALL))
         },
         "layers": str(run.model.n_layers),
         "model": printable_chars(run.model.name),
