@@ -42,6 +42,7 @@ from depthtui.tracing.layer_parts import (
     reads_of,
 )
 from depthtui.tracing.modules import hooks
+from depthtui.tracing.norms import norm
 from depthtui.tracing.output_direction import freeze, mean_row, output_directions
 from depthtui.tracing.products import raw_logits
 from depthtui.tracing.replay import Replay
@@ -276,8 +277,8 @@ class _Page:
 
     def _experts(self, experts: Experts, call: LayerCall) -> tuple[Expert, ...]:
         self._closure["experts"] = experts.error
-        total = experts.outputs.sum(dim=0).norm().clamp(min=1e-30)
-        norms = (experts.outputs.norm(dim=-1) / total).tolist()
+        total = norm(experts.outputs.sum(dim=0)).clamp(min=1e-30)
+        norms = (norm(experts.outputs) / total).tolist()
         numbers, weights = experts.numbers.tolist(), experts.weights.tolist()
         losses = self._losses_without(call, experts.outputs)
         return tuple(map(Expert, numbers, weights, norms, losses))
@@ -296,8 +297,8 @@ class _Page:
 
     def _shares(self, writes: Tensor) -> list[float]:
         """Norms of writes `[n, d]` over the norm of the residual stream before the layer."""
-        norms = writes.float().norm(dim=-1)
-        size = self._before.float().norm().to(norms.device).clamp(min=1e-30)
+        norms = norm(writes)
+        size = norm(self._before).to(norms.device).clamp(min=1e-30)
         shares: list[float] = (norms / size).tolist()
         return shares
 

@@ -20,6 +20,7 @@ from depthtui.tracing.anatomy import Sublayer
 from depthtui.tracing.batching import at_once, slices
 from depthtui.tracing.frozen_norm import FrozenNorm
 from depthtui.tracing.layer_call import LayerCall, ModuleTensors
+from depthtui.tracing.norms import norm
 
 _MOST_OFF, _MOST_OFF_FLOAT32 = 4.0, 16.0
 """How far two computations of the same value may differ, in units of the dtype's epsilon.
@@ -260,13 +261,13 @@ def neurons_of(call: LayerCall, sublayer: Sublayer, most: int = 8) -> Neurons:
     activations, norms = writer.input[-1].float(), []
     size = at_once(len(activations), _MOST_ELEMENTS, call.before.shape[-1])
     for part in slices(len(activations), size):
-        norms.append(writer.columns(part).norm(dim=-1))
+        norms.append(norm(writer.columns(part)))
     sizes = torch.cat(norms) * activations.abs().to(norms[0].device)
     candidates = sizes.topk(min(_CANDIDATES, len(sizes))).indices
     candidate_activations = activations.to(sizes.device)[candidates]
     outputs = writer.columns(candidates) * candidate_activations[:, None]
     writes = writer.at_last(outputs)
-    best = writes.norm(dim=-1).topk(min(most, len(writes))).indices
+    best = norm(writes).topk(min(most, len(writes))).indices
     return Neurons(candidates[best], candidate_activations[best], writes[best])
 
 
@@ -395,5 +396,5 @@ def _norms_by_token(writer: Writer, weights: Tensor, values: Tensor, gate: Tenso
             rows = weights[head, part, None] * values[head, part]
             rows = rows if gate is None else rows * gate[head]
             writes = writer.at_last(rows.to(columns.device) @ columns)
-            norms[part] += writes.norm(dim=-1).to(norms.device)
+            norms[part] += norm(writes).to(norms.device)
     return norms

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from depthtui.tracing.norms import norm
 
 MOST_ROUNDINGS = 8.0
 """Most roundings between two ways of running a layer: measured up to 6 in 16 bits.
@@ -30,8 +33,9 @@ def one_rounding(sizes: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
     """
     kind = torch.finfo(dtype)
     unit = max(kind.eps, _COARSEST_PRODUCT) / math.sqrt(12)
-    squares = [size.to(sizes[0].device).float().square() for size in sizes]
-    return unit * sum(squares, torch.zeros_like(squares[0])).sqrt().clamp(min=kind.smallest_normal)
+    values = (size.to(sizes[0].device).float().abs() for size in sizes)
+    # Squares may be beyond float32.
+    return unit * functools.reduce(torch.hypot, values).clamp(min=kind.smallest_normal)
 
 
 def roundings(miss: Tensor, sizes: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
@@ -88,6 +92,6 @@ def layer_roundings(output: Tensor, before: Tensor, after: Tensor, dtype: torch.
     """
     h, h_next = before.to(after.device).float(), after.float()
     # Rounding errors of its steps reach all dimensions of its write.
-    write_size = (h_next - h).square().mean(dim=-1, keepdim=True).sqrt()
+    write_size = norm(h_next - h)[..., None] / math.sqrt(h.shape[-1])
     miss = output.to(after.device).float() - h_next
     return roundings(miss, (h, h_next, write_size), dtype)

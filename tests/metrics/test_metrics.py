@@ -70,6 +70,32 @@ def test_writes_and_contributions_match_silencing(name):
         )
 
 
+@pytest.mark.parametrize("name", ["llama", "qwen3", "cohere"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_writes_whose_squares_overflow_have_their_norms(name, dtype):
+    model, ids = fresh(name).to(dtype), random_ids()
+    model.model.layers[2].mlp.down_proj.weight *= 1e30
+    anatomy, layers = layers_of(model, ids)
+    h, a, m, h_next = (
+        np.stack([getattr(layer, state).double().numpy() for layer in layers])
+        for state in ("h", "attention", "mlp", "h_next")
+    )
+    with np.errstate(invalid="ignore"):
+        expected = naive_contributions(h, a, m, h_next, anatomy.parallel)
+    values = torch.stack([contributions(layer, anatomy.parallel) for layer in layers])
+    assert values[2, 2].min() > 1e20
+    for place, field in enumerate(dataclasses.fields(Contributions)):
+        # A write of zeros has the cosine 0.
+        right = np.nan_to_num(expected[field.name])
+        np.testing.assert_allclose(values[:, place].numpy(), right, rtol=1e-4, atol=2e-5)
+
+
+def test_an_infinite_stream_has_no_norm_ratio():
+    infinite, write = torch.full((2, 8), torch.inf), torch.ones(2, 8)
+    layer = LayerActivations(0, infinite, write, write, infinite)
+    assert contributions(layer, parallel=False).isnan().all()
+
+
 @pytest.mark.parametrize("name", sorted(TINY))
 def test_lens_matches_the_model_speaking_from_each_depth(name):
     model, ids = tiny(name), random_ids()

@@ -35,6 +35,13 @@ def test_a_massive_dimension_hides_no_error(dtype):
     assert is_rounding(torch.zeros(5, 64), [value], dtype)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_large_values_hide_no_error(dtype):
+    before, after = torch.ones(5, 64), torch.full((5, 64), 1e30)
+    assert not layer_agrees(1.1 * after, before, after, dtype)
+    assert layer_agrees(after, before, after, dtype)
+
+
 def test_a_module_rounds_to_the_coarsest_of_its_dtypes():
     layer = torch.nn.Linear(4, 4, dtype=torch.bfloat16)
     assert coarsest_dtype(layer, torch.zeros(1, dtype=torch.float32)) is torch.bfloat16

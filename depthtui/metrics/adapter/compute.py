@@ -12,6 +12,7 @@ from depthtui.metrics.contributions.compute import NORM_FLOOR, PART_BYTES
 from depthtui.metrics.loss_change_kernel import token_losses
 from depthtui.tracing.activations import ActivationRecorder, Activations
 from depthtui.tracing.batching import at_once, slices
+from depthtui.tracing.norms import norm
 from depthtui.tracing.patches import at_all_tokens
 from depthtui.tracing.trace import LayerActivations
 
@@ -93,8 +94,7 @@ def _share(adapted: Tensor, base: Tensor, stream: Tensor) -> np.ndarray:
         ours, theirs, reference = (
             states[tokens].to(stream.device).float() for states in (adapted, base, stream)
         )
-        length = torch.linalg.vector_norm(reference, dim=-1).clamp(min=NORM_FLOOR)
-        parts.append(torch.linalg.vector_norm(ours - theirs, dim=-1) / length)
+        parts.append(norm(ours - theirs) / norm(reference).clamp(min=NORM_FLOOR))
     return torch.cat(parts).cpu().numpy()
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -33,28 +36,53 @@ def contributions(layer: LayerActivations, parallel: bool) -> Tensor:
 
 
 def _of_part(layer: LayerActivations, parallel: bool) -> Tensor:
-    h = layer.h.float()
-    change = layer.h_next.float() - h
+    values, bounds = _values_and_bounds(layer, parallel, torch.Tensor.float)
+    if not math.isfinite(bounds.max()):
+        # The CPU: MPS has no double precision.
+        values, bounds = _values_and_bounds(layer, parallel, lambda h: h.to("cpu").double())
+        values = values.where(bounds.isfinite(), torch.nan).to(layer.h.device, torch.float32)
+    values = values.flatten(0, 1)
+    if len(values) == 2:
+        unknown = torch.full_like(values, torch.nan)
+        values = torch.cat([unknown, unknown, values])
+    return values
+
+
+def _values_and_bounds(
+    layer: LayerActivations, parallel: bool, widened: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Ratio and cosine of each known write, `[writes, 2, T]`, and their bounds `[writes, 1, T]`.
+
+    Args:
+        layer, parallel: as in `contributions`.
+        widened: maps states to the precision of the sums.
+    """
+    h = widened(layer.h)
+    change = widened(layer.h_next) - h
     h_norm = torch.linalg.vector_norm(h, dim=-1)
-    pairs = [_ratio_and_cosine(change, h, h_norm)]
-    if layer.attention is None or layer.mlp is None:
-        unknown = torch.full_like(h_norm, torch.nan)
-        pairs = [(unknown, unknown), (unknown, unknown), *pairs]
-    else:
-        attention, mlp = layer.attention.float(), layer.mlp.float()
+    rows = [*_ratio_cosine_bound(change, h, h_norm)]
+    if layer.attention is not None and layer.mlp is not None:
+        attention, mlp = widened(layer.attention), widened(layer.mlp)
         before_mlp = h if parallel else h + attention
         mlp_norm = h_norm if parallel else torch.linalg.vector_norm(before_mlp, dim=-1)
-        pairs = [
-            _ratio_and_cosine(attention, h, h_norm),
-            _ratio_and_cosine(mlp, before_mlp, mlp_norm),
-            *pairs,
+        rows = [
+            *_ratio_cosine_bound(attention, h, h_norm),
+            *_ratio_cosine_bound(mlp, before_mlp, mlp_norm),
+            *rows,
         ]
-    return torch.stack([value for pair in pairs for value in pair])
+    stacked = torch.stack(rows).unflatten(0, (-1, 3))
+    return stacked[:, :2], stacked[:, 2:]
 
 
-def _ratio_and_cosine(write: Tensor, stream: Tensor, stream_norm: Tensor) -> tuple[Tensor, Tensor]:
-    """|write| / |stream| and their cosine, over the last dimension; the norm of 0 has cosine 0."""
+def _ratio_cosine_bound(
+    write: Tensor, stream: Tensor, stream_norm: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """|write| / |stream| and their cosine over the last dimension; the norm of 0 has cosine 0.
+
+    The third value is |write| |stream|, which no sum of squares or products on the way exceeds.
+    """
     write_norm = torch.linalg.vector_norm(write, dim=-1)
     floored = stream_norm.clamp(min=NORM_FLOOR)
+    bound = write_norm * floored
     dot = torch.linalg.vecdot(write, stream)
-    return write_norm / floored, dot / (write_norm * floored).clamp(min=torch.finfo().tiny)
+    return write_norm / floored, dot / bound.clamp(min=torch.finfo().tiny), bound

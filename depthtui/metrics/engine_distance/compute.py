@@ -7,6 +7,7 @@ from torch import Tensor
 
 from depthtui.metrics.context import Context
 from depthtui.metrics.engine_distance import EngineDistance
+from depthtui.tracing.norms import norm
 from depthtui.tracing.patches import at_all_tokens
 from depthtui.tracing.rounding import (
     MOST_ROUNDINGS,
@@ -53,5 +54,5 @@ def _miss(state: Tensor, expected: Tensor) -> Tensor:
 
 def _distance(state: Tensor, expected: Tensor) -> Tensor:
     """The distance of states `[T, d]` from the expected ones, as a share of their norm, `[T]`."""
-    length = torch.linalg.vector_norm(expected.float(), dim=-1).clamp(min=torch.finfo().tiny)
-    return (torch.linalg.vector_norm(_miss(state, expected), dim=-1) / length).cpu()
+    length = norm(expected).clamp(min=torch.finfo().tiny)
+    return (norm(_miss(state, expected)) / length).cpu()

@@ -17,6 +17,7 @@ from depthtui.tracing.anatomy import Anatomy, Unembedding
 from depthtui.tracing.batching import slices
 from depthtui.tracing.layer_call import LayerCall, call_at
 from depthtui.tracing.layer_parts import attention_weights, heads_of, own_sinks
+from depthtui.tracing.norms import norm
 from depthtui.tracing.output_direction import freeze, mean_row, output_directions
 from depthtui.tracing.replay import Replay
 
@@ -135,11 +136,12 @@ class _Layer:
         # Free the weights of all pairs of tokens: nothing below needs them.
         call.weights = None
         self.error = max(self.error, off)
-        size = call.before.float().norm(dim=-1).clamp(min=1e-30)
+        size = norm(call.before).clamp(min=1e-30)
         norms, shares = [], []
         for head in range(len(heads)):
             write = heads.write(head)
-            norms.append(write.norm(dim=-1) / size.to(write.device))
+            # Divided first: squares of the write may be beyond float32.
+            norms.append((write / size.to(write.device)[:, None]).norm(dim=-1))
             if self.directions is not None:
                 shares.append((write * self.directions[part].to(write.device)).sum(dim=-1))
         self._keep("norm", torch.stack(norms))

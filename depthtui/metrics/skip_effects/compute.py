@@ -21,6 +21,7 @@ from depthtui.metrics.skip_effects import SkipEffects, positions_of, tokens_run
 from depthtui.tracing.anatomy import Anatomy, Unembedding
 from depthtui.tracing.left_out import NOTHING, Substitute, left_out
 from depthtui.tracing.modules import hooks
+from depthtui.tracing.norms import norm
 from depthtui.tracing.replay import KeysValues, Replay
 
 NORM_FLOOR = 1e-6
@@ -146,9 +147,7 @@ def relative_changes(replay: Replay, sweep: SkipSweep, layer: int) -> Iterator[T
         clean = h_next.float() - h.to(h_next.device)
         layer_input = replay.layer_input(layer, before, position).float()
         updates = replay.stream(after).float() - layer_input.to(after.device)
-        change = torch.linalg.vector_norm(updates - clean, dim=-1)
-        floored = torch.linalg.vector_norm(clean, dim=-1).clamp(min=NORM_FLOOR)
-        yield (change / floored).to("cpu")
+        yield (norm(updates - clean) / norm(clean).clamp(min=NORM_FLOOR)).to("cpu")
 
 
 def skipped_residuals(
