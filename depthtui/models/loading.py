@@ -48,7 +48,7 @@ from depthtui.models.lm_head import lm_head
 from depthtui.models.placement import QUANTIZE, Size, device_map, make_current
 from depthtui.models.pruning import cut_config
 from depthtui.models.staging import store_folder
-from depthtui.models.weight_loading import Report, load_errors, load_weights
+from depthtui.models.weight_loading import Report, load_errors, load_weights, untied_weights
 from depthtui.parallel.agreements import all_or_none, first_rank, first_rank_first
 from depthtui.parallel.group import is_first
 from depthtui.sizes import format_size
@@ -166,7 +166,8 @@ def load(
     rounded = (
         _rounding(info, stored_dtype, dtype) if spec.dtype == "auto" and not spec.quantize else ""
     )
-    notice = " ".join(filter(None, [rounded, _text_alone(info, config)]))
+    untied = untied_weights(folder, model)
+    notice = " ".join(filter(None, [untied, rounded, _text_alone(info, config)]))
     loaded = LoadedModel(model, tokenizer, info, size.by_module, notice, readout_only)
     if adapter is None:
         return loaded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def load_weights(
     With a `plan`, only this rank's parts are read.
 
     Raises:
-        DepthError: they cannot be read, some are missing, or some are not used.
+        DepthError: they cannot be read, some are missing, of another shape, or not used.
     """
     options: dict[str, Any] = {"device_map": placement} if placement else {}
     if plan is not None:
@@ -67,8 +67,11 @@ def load_weights(
             local_files_only=True,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
+            # Refused below, by name: the library's own error refers to a table in its log.
+            ignore_mismatched_sizes=True,
             **options,
         )
+    _check_shapes(folder, report["mismatched_keys"])
     hint = "The checkpoint is incomplete, or not of a causal language model."
     check_complete(folder, report["missing_keys"], hint)
     if not in_part:
@@ -86,9 +89,47 @@ def check_complete(source: Path, missing_names: Iterable[str], hint: str) -> Non
     names = sorted(missing_names)
     if names:
         raise DepthError(
-            f"{source.name} lacks {len(names)} weights of its architecture, such as {names[0]}.",
+            f"{source.name} lacks {_weights(len(names))} of its architecture, such as {names[0]}.",
             hint,
         )
+
+
+def _check_shapes(folder: Path, mismatches: Collection[tuple[str, Any, Any]]) -> None:
+    """Check that files hold every weight in the shape of their architecture.
+
+    Args:
+        folder: the model's.
+        mismatches: names with the shape in the files and the shape of the architecture.
+
+    Raises:
+        DepthError: some have another shape; transformers would make them up at random.
+    """
+    if not mismatches:
+        return
+    name, shape, expected = min(mismatches)
+    raise DepthError(
+        f"{folder.name} holds {_weights(len(mismatches))} of another shape than its configuration "
+        f"asks for, such as {name}: {tuple(shape)}, not {tuple(expected)}.",
+        "config.json may be of another model, or the files are damaged: fetch them again.",
+    )
+
+
+def untied_weights(folder: Path, model: PreTrainedModel) -> str:
+    """A sentence on weights that are tied by the configuration and not in the files, or empty."""
+    tied = model.get_expanded_tied_weights_keys(all_submodels=True)
+    untied = {name: tied[name] for name in sorted(tied.keys() - model.all_tied_weights_keys)}
+    if not untied:
+        return ""
+    pairs = ", ".join(f"{name} to {other}" for name, other in untied.items())
+    them = "it" if len(untied) == 1 else "them"
+    return (
+        f"The configuration of {folder.name} ties {pairs}, and the files hold other values for "
+        f"{them}: the files' own are used."
+    )
+
+
+def _weights(count: int) -> str:
+    return "1 weight" if count == 1 else f"{count} weights"
 
 
 def _check_all_is_used(folder: Path, model: PreTrainedModel, unused_names: set[str]) -> None:
@@ -100,9 +141,8 @@ def _check_all_is_used(folder: Path, model: PreTrainedModel, unused_names: set[s
     not_used = sorted(name for name in unused_names if not _NOT_MISSED.search(name))
     if not not_used:
         return
-    weights = "1 weight" if len(not_used) == 1 else f"{len(not_used)} weights"
     raise DepthError(
-        f"{folder.name} holds {weights} that its configuration does not use as a "
+        f"{folder.name} holds {_weights(len(not_used))} that its configuration does not use as a "
         f"{type(model).__name__}, such as {not_used[0]}.",
         "config.json may name too few layers, or another model than the weights are of. Where the "
         "rest is no part of the language model, load and save it once with transformers.",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     BertConfig,
@@ -47,6 +49,12 @@ def refused(folder: Path, words: str, **options) -> DepthError:
     with pytest.raises(DepthError, match=words) as caught:
         loaded(folder, **options)
     return caught.value
+
+
+def change_weights(folder: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def change_config(folder: Path, **changes) -> None:
@@ -121,6 +129,20 @@ class TestWhatComesOut:
         model = loaded(folder)
         assert model.info.dtype == "bfloat16"
         assert "stored in float32 and was rounded to bfloat16" in model.notice
+
+    def test_a_tied_head_that_the_files_have_otherwise_is_said(self, tmp_path) -> None:
+        folder = tiny_folder(tmp_path)
+        change_config(folder, tie_word_embeddings=True)
+        model = loaded(folder)
+        assert model.notice == (
+            "The configuration of tiny-llama ties lm_head.weight to model.embed_tokens.weight, and "
+            "the files hold other values for it: the files' own are used."
+        )
+        assert torch.equal(
+            model.model.lm_head.weight, load_file(folder / "model.safetensors")["lm_head.weight"]
+        )
+        change_weights(folder, lambda weights: weights.pop("lm_head.weight"))
+        assert not loaded(folder).notice
 
     def test_what_was_asked_for_or_loses_nothing_needs_no_notice(self, folder, monkeypatch) -> None:
         assert not loaded(folder).notice
@@ -253,7 +275,7 @@ class TestWhatIsRefused:
 
     def test_a_configuration_that_does_not_fit_the_weights(self, folder) -> None:
         change_config(folder, hidden_size=64, head_dim=16)
-        refused(folder, "could not be loaded")
+        refused(folder, r"holds 39 weights of another shape .* \(412, 32\), not \(412, 64\)")
 
     def test_an_unknown_architecture(self, folder) -> None:
         change_config(folder, model_type="llama9000")
@@ -322,6 +344,19 @@ class TestWhatIsRefused:
     def test_weights_that_would_be_made_up(self, folder) -> None:
         change_config(folder, num_hidden_layers=LAYERS + 1)
         refused(folder, r"lacks 9 weights of its architecture, such as model\.layers\.4")
+
+    def test_one_weight_that_would_be_made_up(self, folder) -> None:
+        change_weights(folder, lambda weights: weights.pop("model.layers.1.mlp.up_proj.weight"))
+        refused(folder, r"lacks 1 weight of its .*, such as model\.layers\.1\.mlp\.up_proj\.weight")
+
+    def test_a_weight_that_no_layer_reads(self, folder) -> None:
+        change_weights(folder, lambda weights: weights.update(extra=torch.ones(2)))
+        refused(folder, r"holds 1 weight that its configuration does not use .*, such as extra")
+
+    def test_a_weight_of_another_shape(self, folder) -> None:
+        name = "model.layers.1.mlp.up_proj.weight"
+        change_weights(folder, lambda weights: weights.update({name: torch.ones(3, 5)}))
+        refused(folder, r"1 weight of another shape .*up_proj\.weight: \(3, 5\), not \(48, 32\)")
 
     def test_a_pickle(self, folder) -> None:
         (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
