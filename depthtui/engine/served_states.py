@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,14 @@ from depthtui.engine.state_files import STATES, TOKEN_IDS, StateFile, read_state
 from depthtui.errors import DepthError, first_line
 from depthtui.models.devices import execution_device
 from depthtui.tracing.activations import ActivationRecorder, Activations
+from depthtui.tracing.norms import norm
 from depthtui.tracing.trace import LayerActivations, trace
 
 _LEAST_COSINE = 0.5
 """The least cosine: states of one model before a layer are parallel, of two models orthogonal."""
+
+_MOST_FARTHER = 2.0
+"""How many times as far from layer 0's output as another state its own may be: engines round."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,9 @@ def read_served_states(
         with safe_open(path, "pt") as tensors:
             ids, states = tensors.get_tensor(TOKEN_IDS).long(), tensors.get_tensor(STATES)
             _check_ids(path, ids, model)
-            stream = _stream(file, states, _ends_of_first_layer(model, ids), model)
+            first = _ends_of_first_layer(model, ids)
+            stream = _stream(file, states, first, model)
+            _check_order(file, stream, first[1], model)
             activations = _activations_of(path, stream, model, checkpoint)
     except (OSError, SafetensorError) as error:
         raise DepthError(f"{path} cannot be read: {first_line(error)}.") from error
@@ -138,6 +144,32 @@ def _stream(
         f"a cosine of {as_input:.2f} to their embedding.",
         "Name the model that the states are of.",
     )
+
+
+def _check_order(
+    file: StateFile, stream: Sequence[Tensor], output: Tensor, model: ReadyModel
+) -> None:
+    """Check that no other state is layer 0's output rather than h_1.
+
+    Args:
+        file: has the states.
+        stream: h_0 … h_L, each `[T, d]`.
+        output: layer 0's output for these tokens here, `[T, d]`.
+        model: the states' model.
+
+    Raises:
+        DepthError: another one is.
+    """
+    expected = output.cpu().float()
+    # A state that is no number is refused where it is placed: no comparison with NaN is true.
+    misses = [float(norm(state.float() - expected).median()) for state in stream]
+    nearest = min(range(len(misses)), key=misses.__getitem__)
+    if misses[1] > _MOST_FARTHER * misses[nearest]:
+        raise DepthError(
+            f"{file.path} has its states in another order than {model.info.name}: state {nearest} "
+            "is nearer to what layer 0 makes of its tokens than state 1.",
+            "Have it written again, with the ids of the layers in ascending order.",
+        )
 
 
 def _cosine(file_state: Tensor, model_state: Tensor) -> float:

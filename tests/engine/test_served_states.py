@@ -468,6 +468,26 @@ class TestBadFiles:
             readout.read_states(file, RunSettings())
         assert "eagle_aux_hidden_state_layer_ids 0 to 4" in error.value.hint
 
+    @pytest.mark.parametrize("dtype", DTYPES)
+    @pytest.mark.parametrize("first", [0, 1], ids=["all states", "without the first"])
+    @pytest.mark.parametrize("places", [(1, 2), (1, 3)], ids=str)
+    def test_an_exchange_of_the_first_layers_output_is_told(
+        self,
+        readout: Engine,
+        states: list[Tensor],
+        ids: list[int],
+        tmp_path: Path,
+        places: tuple[int, int],
+        first: int,
+        dtype: str,
+    ) -> None:
+        exchanged = list(states)
+        exchanged[places[0]], exchanged[places[1]] = states[places[1]], states[places[0]]
+        file = write_states(tmp_path / "0.safetensors", ids, exchanged[first:], DTYPES[dtype])
+        with pytest.raises(DepthError, match=r"0\.safetensors .* layer 0") as error:
+            readout.read_states(file, RunSettings())
+        assert "ascending order" in error.value.hint
+
     @pytest.mark.parametrize("name", ["deepseek_v4", "looped"])
     def test_several_streams_or_passes_are_refused(
         self, states: list[Tensor], ids: list[int], tmp_path: Path, name: str
