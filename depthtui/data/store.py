@@ -357,13 +357,21 @@ class Store:
     def _read(self, cache: _Cache, key: str, touch: bool = True) -> bytes | None:
         # The file is opened in the index's transaction and read after it, so
         # that a large value doesn't keep another explorer waiting.
-        file = cache.get(key, read=True) if touch else cache.open_quietly(key)
-        if file is None:
-            if key in cache:
+        file = self._open(cache, key, touch)
+        if file is None and key in cache:
+            # Another explorer may have written or replaced the value in between.
+            file = self._open(cache, key, touch)
+            if file is None and key in cache:
                 raise _Damaged("its file is missing")
+        if file is None:
             return None
         with file:
             return _unwrap(file, cache.size_of(key, self._limit))
+
+    @staticmethod
+    def _open(cache: _Cache, key: str, touch: bool) -> BinaryIO | None:
+        file: BinaryIO | None = cache.get(key, read=True) if touch else cache.open_quietly(key)
+        return file
 
     def _drop(self, key: str) -> None:
         assert self._cache is not None

@@ -756,6 +756,28 @@ class TestTwoAtOnce:
         assert store.info().bytes <= 300_000
         assert len(value_files(tmp_path)) == store.info().entries
 
+    def test_a_value_that_another_writes_during_a_look_is_not_damaged(
+        self,
+        open_: Callable[..., Store],
+        notices: list[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        mine, other = open_(), open_()
+        key = make_key("result", name="a")
+        looks = 0
+        get = diskcache.Cache.get
+
+        def get_just_before(cache: diskcache.Cache, *args: object, **options: object) -> object:
+            nonlocal looks
+            found, looks = get(cache, *args, **options), looks + 1
+            if looks == 1:
+                other.put(key, b"value", "a", "result")
+            return found
+
+        monkeypatch.setattr(diskcache.Cache, "get", get_just_before)
+        assert mine.get(key) == b"value"
+        assert notices == []
+
     def test_a_lock_held_by_another_is_told_and_ends(
         self,
         open_: Callable[..., Store],
