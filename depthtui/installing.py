@@ -10,22 +10,20 @@ from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from depthtui.token_text import shell_word
-
 _ROOT = Path(__file__).parent.parent
 """The folder of pyproject.toml, where this is a checkout."""
 
 
 def install_extra(extra: str) -> str:
     """The command that adds an extra of depthtui, such as `quantize`."""
-    requirement = shell_word(f"{_source()}[{extra}]")
+    requirement = _word(f"{_source()}[{extra}]")
     match _installer():
         case "pipx":
             return f"pipx install --force {requirement}"
         case "uv tool":
             return f"uv tool install --force {requirement}"
     if (_ROOT / "pyproject.toml").is_file():
-        requirement = f"-e {shell_word(f'{_ROOT}[{extra}]')}"
+        requirement = f"-e {_word(f'{_ROOT}[{extra}]')}"
     return f"{_pip()} {requirement}"
 
 
@@ -36,14 +34,21 @@ def install_package(requirement: str, *options: str) -> str:
         requirement: a requirement such as `torch>=2.13`.
         options: options of pip, such as `--upgrade`.
     """
-    package = shell_word(requirement)
+    package = _word(requirement)
     words = " ".join([*options, package])
     match _installer():
         case "pipx":
             return f"pipx runpip depthtui install {words}"
         case "uv tool":
-            return f"uv tool install --force {shell_word(_source())} --with {package}"
+            return f"uv tool install --force {_word(_source())} --with {package}"
     return f"{_pip()} {words}"
+
+
+def _word(name: str) -> str:
+    # Its module imports Rich, which `--help` does without.
+    from depthtui.token_text import shell_word
+
+    return shell_word(name)
 
 
 def _source() -> str:
