@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import diskcache
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -30,6 +31,7 @@ from depthtui.data.store import Store, make_key, open_store
 from depthtui.errors import DepthError
 from depthtui.log import log_bug
 from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.contributions import Contributions
 from depthtui.settings import Settings
 from tests.builders.engines import ScriptedEngine, replace_engine
 from tests.builders.models import tiny_model
@@ -56,6 +58,10 @@ def result_of(prompt: Prompt, model: ModelInfo, settings: RunSettings) -> RunRes
         reasons = {"logit_lens": "the head is not linear", "affine_lens": "it was not fitted"}
         result = lacking(result, "logit_lens")
         result.unavailable = {name: reasons[name] for name in reasons if name in settings.metrics}
+    if prompt.text == "overflow":
+        contributions = result.get(Contributions)
+        assert contributions is not None
+        contributions.layer_cosine[2:, 1:] = np.nan
     if prompt.text == "unanswered":
         result.tokens = replace(result.tokens, answer_start=len(result.tokens))
         result.unavailable = {"residual_erasure": "the prompt has no known answer"}
@@ -98,6 +104,14 @@ class TestRun:
         summary = json.loads((out / "summary.json").read_text())
         assert [prompt["text"] for prompt in summary["prompts"]] == ["one", "two"]
         assert f"wrote {out / 'summary.json'}" in capsys.readouterr().out
+
+    def test_a_value_that_is_not_finite_is_a_failure(
+        self, engines: list[ScriptedEngine], capsys: Output
+    ) -> None:
+        assert cli.main(["run", "demo", "--prompt", "one", "--prompt", "overflow"]) == 1
+        out, err = capsys.readouterr()
+        assert "prompt 2: No value for cosine: the model's values are not finite." in err
+        assert "No verdict: the model's values are not finite" in out
 
     @pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
     def test_an_output_that_has_few_characters_has_the_others_spelt_out(

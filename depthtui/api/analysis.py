@@ -17,18 +17,19 @@ from depthtui.data.inspection import Inspection
 from depthtui.data.protocol import Event, Notice
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec, RunSettings, SummarySettings
+from depthtui.depth.problems import problems_of
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.engine.state_files import find_state_files
 from depthtui.errors import DepthError
 from depthtui.metrics import (
     check_names,
-    failures_in_words,
     unavailable_in_words,
     with_adapter_metric,
     with_lengths_before,
     with_lens_metric,
     with_order_texts,
 )
+from depthtui.metrics.reduction import reduce_run
 from depthtui.models.reach import check_can_open
 from depthtui.parallel.group import joined_by, rank_of
 from depthtui.report.progress import EngineProgress
@@ -260,7 +261,7 @@ def _run_each(
         try:
             result = run(number, results)
             results.append(result)
-            for problem in failures_in_words(result.failed, result.unavailable):
+            for problem in problems_of(reduce_run(result)):
                 _warn(problem)
         except DepthError as error:
             failures[number] = str(error)

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 from depthtui.cli.progress import ProgressDisplay
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.depth.problems import problems_of
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
 from depthtui.metrics import (
     METRIC_BY_NAME,
-    failures_in_words,
     unavailable_in_words,
     with_lengths_before,
     with_order_texts,
 )
+from depthtui.metrics.reduction import reduce_run
 from depthtui.models.reach import check_can_open
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def run_job(
             try:
                 result = _run(job, number, engine, results)
                 results.append(result)
-                for problem in failures_in_words(result.failed, result.unavailable):
+                for problem in problems_of(reduce_run(result)):
                     fail(_of_prompt(number, job, problem))
             except DepthError as error:
                 fail(_of_prompt(number, job, str(error)))

@@ -269,7 +269,7 @@ class PromptRun:
         if not value.is_whole:
             raise DepthError(
                 f"some of its values are no numbers in {self._model.info.dtype}.",
-                "The dtype float32 holds larger ones.",
+                "The dtype float32 holds larger ones." * (self._model.info.dtype != "float32"),
             )
 
     def emit_whole(self, metric: Metric, value: MetricResult) -> None:

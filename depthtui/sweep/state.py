@@ -8,8 +8,9 @@ from pathlib import Path
 
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
+from depthtui.depth.problems import problems_of
 from depthtui.errors import DepthError
-from depthtui.metrics import failures_in_words, named_metrics, unavailable_in_words
+from depthtui.metrics import named_metrics, unavailable_in_words
 from depthtui.sweep.folder import Failure, Notify, SweepFolder, can_be_pooled, model_title
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.prompts import Candidates, choose
@@ -147,7 +148,7 @@ class SweepState:
         self.folder.keep(cell, record)
         self._records[cell][record.number] = record
         self._incomplete.discard((cell, record.number))
-        for problem in failures_in_words(record.failed, record.unavailable):
+        for problem in problems_of(record):
             self.fail(Failure.of(cell, record.number, problem))
 
     def fail(self, failure: Failure) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from depthtui.errors import DepthError
+from depthtui.metrics.neighbours.compute import neighbours
 from depthtui.metrics.ranking import least_useful, usefulness
 from depthtui.metrics.similarity import Similarity, best_block
 from depthtui.metrics.similarity import compute as module
@@ -113,3 +114,12 @@ class TestPruning:
         result = ablation(np.array([[5.0, 1.0], [0.0, 2.0]]))
         assert least_useful(result, 2) == [1, 0]
         assert least_useful(result, 2, REST) == [0, 1]
+
+
+@pytest.mark.parametrize("metric", ["similarity", "neighbours"])
+def test_a_stream_that_is_not_finite_leaves_the_metric_without_a_value(metric: str) -> None:
+    compute = {"similarity": similarity, "neighbours": neighbours}[metric]
+    residuals = list(torch.ones(4, 3, 8))
+    assert compute(residuals).is_whole
+    residuals[2][1, 5] = torch.inf
+    assert not compute(residuals).is_whole

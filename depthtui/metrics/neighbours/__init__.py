@@ -27,6 +27,11 @@ class Neighbours(MetricResult):
     cosine: Annotated[np.ndarray, Shape("L-1", "T")]
     angle_to_output: Annotated[np.ndarray, Shape("L+1", "T")]
 
+    @property
+    def is_known(self) -> np.ndarray:
+        """Whether each depth's values are finite."""
+        return np.asarray(np.isfinite(self.angle_to_output).all(axis=1))
+
 
 def _by_layer(neighbours: Neighbours) -> np.ndarray:
     """The cosines `[L, T]`; the last layer has no next one."""

@@ -40,6 +40,11 @@ class Similarity(MetricResult, Ranked):
     angular_distance_without_first: Annotated[np.ndarray, Shape("L", "L")]
 
     @property
+    def is_known(self) -> np.ndarray:
+        """Whether each layer's values are finite."""
+        return np.asarray(np.isfinite(self.block_influence).all(axis=1))
+
+    @property
     def useful(self) -> np.ndarray:
         return self.block_influence
 
