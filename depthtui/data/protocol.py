@@ -483,3 +483,17 @@ Event = (
     | Notice
     | Memory
 )
+
+
+def is_superseded(event: Event, following: Event) -> bool:
+    """Whether nothing is lost where an event is left out before the one that follows it."""
+    match event, following:
+        case Progress(stage=stage), Progress(stage=following_stage):
+            return stage == following_stage
+        case SweepProgress(sweep_id=sweep_id), SweepProgress(sweep_id=following_id):
+            return sweep_id == following_id
+        case Memory(), Memory():
+            return True
+        case Notice(), Notice():
+            return event == following
+    return False

@@ -218,10 +218,9 @@ class DepthApp(App[int]):
 
     def _engine_process(self) -> EngineConnection:
         from depthtui.tui.engine_client import EngineClient, engine_over
-        from depthtui.tui.engine_logs import new_log
 
         local_command = engine_over(self._spec.tensor_parallel)
-        return EngineClient(new_log(), shlex.split(self._engine_command) or local_command)
+        return EngineClient(shlex.split(self._engine_command) or local_command)
 
     def before_terminal(self) -> None:
         """Let a signal that ends the process restore the terminal first."""
@@ -352,10 +351,16 @@ class DepthApp(App[int]):
 
     @on(EngineEvent)
     def _on_engine_event(self, message: EngineEvent) -> None:
+        try:
+            if not message.engine.killed:
+                self._take(message)
+        finally:
+            message.was_handled()
+
+    def _take(self, message: EngineEvent) -> None:
+        """Handle an event, and show what it changed."""
         from depthtui.data.protocol import Progress, RunFinished
 
-        if message.engine.killed:
-            return
         if not self._could_handle(message):
             return
         if self.main is not None and isinstance(message.event, Progress):

@@ -1,8 +1,9 @@
 """The explorer's end of the engine process.
 
 The engine is a command that is started here, and never imported: the terminal process stays free of
-torch, and the command may also reach another machine. Two daemon threads move the bytes: the reader
-turns them into messages for the app, the writer keeps a busy engine from blocking a key press.
+torch, and the command may also reach another machine. Daemon threads move the bytes: the reader
+turns them into messages for the app, and waits while the app has many to handle; the writer keeps a
+busy engine from blocking a key press; a third one reads the log.
 """
 
 from __future__ import annotations
@@ -15,14 +16,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
-from textual.message import Message
-
-from depthtui.data.protocol import Command, Progress
-from depthtui.tui.engine_logs import keep_log, last_line, last_line_of, open_log, remove
+from depthtui.data.protocol import Command, Event, Progress
+from depthtui.tui.engine_logs import EngineLog, last_line_of
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.engine_connection import EngineDeath, Post
 
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
 DEATH_GRACE = 2.0
 """Seconds for an engine that closed its pipe to exit by itself."""
+
+MOST_UNHANDLED = 32
+"""Most events that wait in the app's queue, where keys come behind them."""
+
+_BREATH = 1 / 60
+"""Seconds without events for an app that was behind: a flood does not keep a core busy."""
 
 _QUIET = 0.5
 """Seconds without data after which the reason of the wait is shown."""
@@ -53,21 +59,22 @@ class EngineClient:
     """Runs the engine in a process group of its own.
 
     Args:
-        log: a new file for the output of the engine and its native libraries; removed with the
-            engine, unless the engine crashed.
         command: the command that runs the engine, and passes on its standard input and output.
 
     Attributes:
         killed: whether `kill` ended it.
+        log: the output of the engine and its native libraries.
     """
 
-    def __init__(self, log: Path, command: Sequence[str] = LOCAL_COMMAND) -> None:
-        self.log = log
+    def __init__(self, command: Sequence[str] = LOCAL_COMMAND) -> None:
         self.killed = False
+        self.log = EngineLog()
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
         self._post: Post = lambda message: None
+        self._posted = self._handled = 0
+        self._may_post = threading.Condition()
 
     @property
     def pid(self) -> int:
@@ -78,26 +85,28 @@ class EngineClient:
         self._post = post
         their_input, outgoing = os.pipe()
         incoming, their_output = os.pipe()
+        their_log = self.log.open()
         try:
-            with open_log(self.log) as log:
-                self._process = subprocess.Popen(
-                    self._command,
-                    stdin=their_input,
-                    stdout=their_output,
-                    stderr=log,
-                    # Without a terminal, programs such as ssh cannot ask questions over the screen.
-                    start_new_session=True,
-                )
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=their_input,
+                stdout=their_output,
+                stderr=their_log,
+                # Without a terminal, programs such as ssh cannot ask questions over the screen.
+                start_new_session=True,
+            )
         except OSError:
-            remove(self.log)
             os.close(outgoing)
             os.close(incoming)
             raise
         finally:
             os.close(their_input)
             os.close(their_output)
+            os.close(their_log)
         ends = incoming, outgoing
-        threading.Thread(target=self._read, args=ends, name="engine-reader", daemon=True).start()
+        self._reader = threading.Thread(target=self._read, args=ends, name="engine-reader")
+        self._reader.daemon = True
+        self._reader.start()
 
     def send(self, command: Command) -> None:
         self._commands.put(command)
@@ -107,7 +116,8 @@ class EngineClient:
         self._commands.put(None)
         if self._process is not None:
             self._end_group()
-            remove(self.log)
+        with self._may_post:
+            self._may_post.notify_all()
 
     def _read(self, incoming: int, outgoing: int) -> None:
         from depthtui.data.pipe import BrokenConnection, Pipe
@@ -120,30 +130,44 @@ class EngineClient:
             self._report_waiting(incoming)
             pipe.await_greeting()
             writer.start()
-            while True:
-                self._post_unless_killed(EngineEvent(self, pipe.receive()))
+            while not self.killed:
+                self._post_event(pipe.receive())
         except BrokenConnection as error:
             self._commands.put(None)
             printed = pipe.printed if writer.ident is None else ""
-            self._post_unless_killed(EngineDied(self, self._death(str(error), printed)))
+            death = self._death(str(error), printed)
+            if not self.killed:
+                self._post(EngineDied(self, death))
 
     def _report_waiting(self, incoming: int) -> None:
         """Report the command's output while no data comes, such as that a job is queued."""
         last_words = ""
         while not select.select([incoming], [], [], _QUIET)[0]:
-            words = last_line(self.log) or "Waiting for the engine"
-            if words != last_words and not self.killed:
+            words = self.log.last_line() or "Waiting for the engine"
+            if words != last_words:
                 last_words = words
-                self._post(EngineEvent(self, Progress(words, 0, 0, "")))
+                self._post_event(Progress(words, 0, 0, ""))
 
     def _write(self, pipe: Pipe) -> None:
         with contextlib.suppress(OSError):
             while (command := self._commands.get()) is not None:
                 pipe.send(command)
 
-    def _post_unless_killed(self, message: Message) -> None:
+    def _post_event(self, event: Event) -> None:
+        """Post an event, unless the engine is killed; wait first where the app is behind."""
+        if self._posted - self._handled >= MOST_UNHANDLED:
+            with self._may_post:
+                self._may_post.wait_for(lambda: self.killed or self._posted == self._handled)
+            time.sleep(_BREATH)
         if not self.killed:
-            self._post(message)
+            self._posted += 1
+            self._post(EngineEvent(self, event, partial(self._was_handled, self._posted)))
+
+    def _was_handled(self, number: int) -> None:
+        """Note that the app has handled an event, and all before it."""
+        with self._may_post:
+            self._handled = number
+            self._may_post.notify()
 
     def _death(self, problem: str, printed: str) -> EngineDeath:
         """Reap the command; kill it if it is no engine or lingers.
@@ -158,12 +182,14 @@ class EngineClient:
             # A killed process has no time to log a reason.
             had_time = code != -signal.SIGKILL
         except subprocess.TimeoutExpired:
-            self._end_group()
-            code, had_time = self._process.wait(), True
-        words = last_line(self.log)
+            had_time = True
+        # Processes that it has started may outlive it.
+        self._end_group()
+        code = self._process.wait()
+        self.log.wait_for_end()
+        words = self.log.last_line()
         if words and had_time:
-            return EngineDeath(code, words, str(keep_log(self.log)), problem)
-        remove(self.log)
+            return EngineDeath(code, words, self.log.write(), problem)
         return EngineDeath(code, words or last_line_of(printed), "", problem)
 
     def _end_group(self) -> None:

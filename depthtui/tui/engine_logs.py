@@ -1,6 +1,6 @@
-"""Logs of engine processes, in temporary files: the output of an engine and its libraries.
+"""Logs of engine processes: the end of what an engine and its libraries print.
 
-A log is removed with its engine. The log of a crashed engine is renamed, and stays.
+A log is kept in memory. The log of a crashed engine is written to a temporary file, which stays.
 """
 
 from __future__ import annotations
@@ -9,68 +9,65 @@ import os
 import platform
 import re
 import secrets
-import stat
 import tempfile
+import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
-import psutil
+from depthtui.files import PRIVATE_FILE
 
-from depthtui.files import PRIVATE_FILE, make_private_folder
+LONGEST_LOG = 4 << 20
+"""Most bytes of a log; earlier ones are dropped."""
+
+_AT_ONCE = 1 << 16
+
+_LAST_WORDS = 0.5
+"""Seconds for the last output of an engine that has ended: another process may hold its pipe."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 """Escapes that colour text or name a terminal's window."""
 
-_PREFIX, _KEPT_PREFIX = "depthtui-engine-", "depthtui-crash-"
 
+class EngineLog:
+    """The end of an engine's log, which a thread reads without pause: the engine never waits."""
 
-def new_log() -> Path:
-    """The path of a new log, named by this machine and this process.
+    def __init__(self) -> None:
+        self._end = bytearray()
+        self._reader: threading.Thread | None = None
 
-    Logs of explorers that no longer run are removed first.
-    """
-    try:
-        folder = Path(tempfile.gettempdir())
-    except FileNotFoundError:
-        # No file can be written anywhere: there will be no log.
-        folder = Path("/tmp")
-    _remove_abandoned(folder)
-    return folder / f"{_PREFIX}{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}.log"
+    def open(self) -> int:
+        """Begin to read; returns the file descriptor for the engine, to be closed here."""
+        incoming, theirs = os.pipe()
+        self._reader = threading.Thread(
+            target=self._read, args=(incoming,), name="engine-log", daemon=True
+        )
+        self._reader.start()
+        return theirs
 
+    def _read(self, incoming: int) -> None:
+        with open(incoming, "rb", buffering=0) as printed:
+            while part := printed.read(_AT_ONCE):
+                self._end += part
+                del self._end[:-LONGEST_LOG]
 
-def _remove_abandoned(folder: Path) -> None:
-    ours = re.compile(rf"{_PREFIX}{re.escape(platform.node())}-(\d{{1,7}})-[0-9a-f]{{8}}\.log")
-    with suppress(OSError):
-        for path in list(folder.iterdir()):
-            name = ours.fullmatch(path.name)
-            if name and not psutil.pid_exists(int(name[1])) and _is_own_file(path):
-                remove(path)
+    def wait_for_end(self) -> None:
+        """Wait until everything has been read that an engine printed before it ended."""
+        if self._reader is not None:
+            self._reader.join(_LAST_WORDS)
 
+    def last_line(self) -> str:
+        """The last line with a word; empty for none."""
+        return last_line_of(self._end[-4096:].decode("utf-8", "replace"))
 
-def _is_own_file(path: Path) -> bool:
-    with suppress(OSError):
-        status = path.lstat()
-        return stat.S_ISREG(status.st_mode) and status.st_uid == os.getuid()
-    return False
-
-
-def open_log(path: Path) -> BinaryIO:
-    """Open a new log, or the null device where the log cannot be written."""
-    try:
-        make_private_folder(path.parent)
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE), "wb")
-    except OSError:
-        return open(os.devnull, "wb")
-
-
-def last_line(path: Path) -> str:
-    """The last line of a log with a word; empty where it can't be read."""
-    try:
-        with path.open("rb") as log:
-            log.seek(max(0, os.path.getsize(path) - 4096))
-            return last_line_of(log.read().decode("utf-8", "replace"))
-    except OSError:
+    def write(self) -> str:
+        """Write the log to a new temporary file; returns its path, or "" where this fails."""
+        name = f"depthtui-crash-{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}.log"
+        with suppress(OSError):
+            path = Path(tempfile.gettempdir()) / name
+            opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
+            with open(opened, "wb") as log:
+                log.write(self._end)
+            return str(path)
         return ""
 
 
@@ -78,18 +75,3 @@ def last_line_of(printed: str) -> str:
     """The last line with a word, without colour escapes; empty for none."""
     lines = _ESCAPES.sub("", printed).replace("\r", "\n").split("\n")
     return next((line.strip() for line in reversed(lines) if re.search(r"\w", line)), "")
-
-
-def remove(path: Path) -> None:
-    """Remove a log, if it exists."""
-    with suppress(OSError):
-        path.unlink()
-
-
-def keep_log(path: Path) -> Path:
-    """Rename the log of a crash, so that no later start removes it; returns its new path."""
-    target = path.with_name(path.name.replace(_PREFIX, _KEPT_PREFIX, 1))
-    try:
-        return path.rename(target)
-    except OSError:
-        return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from textual.message import Message
@@ -20,11 +21,30 @@ class EngineMessage(Message):
 
 
 class EngineEvent(EngineMessage):
-    """An event of the engine."""
+    """An event of the engine.
 
-    def __init__(self, engine: EngineConnection, event: Event) -> None:
+    Args:
+        engine: the engine.
+        event: the event.
+        was_handled: called once this event and those before it are handled.
+    """
+
+    def __init__(
+        self, engine: EngineConnection, event: Event, was_handled: Callable[[], None] | None = None
+    ) -> None:
         super().__init__(engine)
         self.event = event
+        self.was_handled = was_handled or (lambda: None)
+
+    def can_replace(self, message: Message) -> bool:
+        """Whether the next message makes this one superfluous; Textual then drops this one."""
+        from depthtui.data.protocol import is_superseded
+
+        return (
+            isinstance(message, EngineEvent)
+            and message.engine is self.engine
+            and is_superseded(self.event, message.event)
+        )
 
 
 class EngineDied(EngineMessage):

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
+from itertools import count
 
 from depthtui.data.pipe import standard_pipe
 from depthtui.data.protocol import Notice
@@ -25,6 +27,14 @@ def main() -> None:
                 os.write(1, b"to stdout\n")
                 os.write(2, b"CUDA error: [/] \x1b[2J\n=====\n\n")
                 pipe.send(Notice("printed"))
+            case "babble":
+                os.write(2, b"a line of the log\n" * 10_000)
+                pipe.send(Notice("babbled"))
+            case "count":
+                for number in count():
+                    pipe.send(Notice(str(number)))
+            case "orphan":
+                pipe.send(Notice(str(subprocess.Popen(["sleep", "600"]).pid)))
             case "exit":
                 sys.exit(3)
             case "garbage":

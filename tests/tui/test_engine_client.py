@@ -7,9 +7,12 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 from textual.message import Message
 
@@ -17,8 +20,9 @@ from depthtui.data.protocol import Configure, CountTokens, EngineReady, Notice, 
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
-from depthtui.tui.engine_client import LOCAL_COMMAND, EngineClient
-from depthtui.tui.engine_logs import last_line, new_log
+from depthtui.tui import engine_logs
+from depthtui.tui.engine_client import LOCAL_COMMAND, MOST_UNHANDLED, EngineClient
+from depthtui.tui.engine_logs import last_line_of
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.session import RunState
 from tests.tui.app_helpers import explore
@@ -36,9 +40,9 @@ def _modules_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 class Child:
     """A client and what it posts."""
 
-    def __init__(self, log: Path, command: Sequence[str] = ODD) -> None:
-        self.client = EngineClient(log, command)
-        self.messages: queue.Queue[Message] = queue.Queue()
+    def __init__(self, command: Sequence[str] = ODD) -> None:
+        self.client = EngineClient(command)
+        self.messages: queue.Queue[Any] = queue.Queue()
         self.client.start(self.messages.put)
 
     def tell(self, what: str) -> None:
@@ -56,9 +60,18 @@ class Child:
         return message
 
 
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
 @pytest.fixture
-def child(tmp_path: Path) -> Iterator[Child]:
-    child = Child(tmp_path / "log" / "depthtui-engine-1.log")
+def child() -> Iterator[Child]:
+    child = Child()
     yield child
     child.client.kill()
 
@@ -80,25 +93,79 @@ def test_what_the_child_prints_goes_to_the_log(
 ) -> None:
     child.tell("print")
     assert said(child.next()) == "printed"
-    assert last_line(child.client.log) == "CUDA error: [/]"
+    child.client.log.wait_for_end()
+    assert child.client.log.last_line() == "CUDA error: [/]"
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_exit_is_a_death_with_its_status_and_last_words(child: Child) -> None:
+def test_an_exit_is_a_death_with_its_status_and_last_words(child: Child, temporary: Path) -> None:
     child.tell("print")
     child.next()
     child.tell("exit")
     death = child.died().death
     assert (death.code, death.last_line) == (3, "CUDA error: [/]")
     assert "status 3" in death.reason
-    assert last_line(Path(death.log)) == death.last_line
-    assert not child.client.log.exists()
+    log = Path(death.log)
+    assert last_line_of(log.read_text()) == death.last_line
+    assert log.stat().st_mode & 0o777 == 0o600
+    assert list(temporary.iterdir()) == [log]
 
 
-def test_a_log_that_tells_nothing_of_a_death_is_not_kept(child: Child) -> None:
+def test_a_log_that_tells_nothing_of_a_death_is_not_kept(child: Child, temporary: Path) -> None:
     child.tell("exit")
     assert child.died().death.log == ""
-    assert not child.client.log.exists()
+    assert not list(temporary.iterdir())
+
+
+def test_a_long_log_keeps_its_end(
+    child: Child, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_logs, "LONGEST_LOG", 10_000)
+    child.tell("babble")
+    child.next()
+    assert not list(temporary.iterdir())
+    child.tell("print")
+    child.next()
+    child.tell("exit")
+    death = child.died().death
+    assert death.last_line == "CUDA error: [/]"
+    assert Path(death.log).stat().st_size == 10_000
+
+
+def test_what_a_dead_engine_has_started_is_ended(child: Child) -> None:
+    child.tell("orphan")
+    orphan = psutil.Process(int(said(child.next())))
+    child.tell("exit")
+    child.died()
+    assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
+
+
+def test_events_wait_while_the_app_has_many_to_handle(child: Child) -> None:
+    child.tell("count")
+    handled: list[str] = []
+    while len(handled) < 2 * MOST_UNHANDLED:
+        until(lambda: child.client._may_post._waiters)
+        waiting = [child.messages.get() for _ in range(MOST_UNHANDLED)]
+        assert child.messages.empty()
+        handled += [each.event.message for each in waiting if isinstance(each.event, Notice)]
+        waiting[-1].was_handled()
+    assert handled == [str(number) for number in range(len(handled))]
+
+
+def test_a_kill_ends_what_waits_for_the_app(child: Child) -> None:
+    child.tell("count")
+    until(lambda: child.client._may_post._waiters)
+    child.client.kill()
+    child.client._reader.join(PATIENCE)
+    assert not child.client._reader.is_alive()
+    assert child.messages.qsize() == MOST_UNHANDLED
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
 
 def test_a_kill_from_outside_is_a_death_by_signal(child: Child) -> None:
@@ -109,7 +176,6 @@ def test_a_kill_from_outside_is_a_death_by_signal(child: Child) -> None:
     assert death.code == -signal.SIGKILL
     assert "memory" in death.reason
     assert death.log == ""
-    assert not child.client.log.exists()
 
 
 @pytest.mark.parametrize("what", ["garbage", "close"])
@@ -129,7 +195,6 @@ def test_our_own_kill_is_at_once_and_silent(child: Child) -> None:
     child.client.kill()
     assert process.wait(30) == -signal.SIGKILL
     assert child.messages.empty()
-    assert not child.client.log.exists()
 
 
 def test_sending_never_blocks_on_a_child_that_does_not_read(child: Child) -> None:
@@ -154,13 +219,13 @@ def send_much(child: Child) -> None:
     child.tell("say")
 
 
-def test_a_log_that_cannot_be_written_is_done_without(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    child = Child(tmp_path / "file" / "engine.log")
-    child.tell("say")
-    assert said(child.next()) == "hello"
-    child.client.kill()
-    assert last_line(child.client.log) == ""
+def test_a_log_that_cannot_be_written_is_done_without(child: Child, temporary: Path) -> None:
+    temporary.rmdir()
+    child.tell("print")
+    child.next()
+    child.tell("exit")
+    death = child.died().death
+    assert (death.last_line, death.log) == ("CUDA error: [/]", "")
 
 
 def test_the_real_engine_answers_and_runs_nothing_of_the_folder_that_it_starts_in(
@@ -171,13 +236,13 @@ def test_the_real_engine_answers_and_runs_nothing_of_the_folder_that_it_starts_i
     for name in ("depthtui", "torch", "json"):
         (strangers / f"{name}.py").write_text(f"open({str(mark)!r}, 'w')")
     monkeypatch.chdir(strangers)
-    child = Child(tmp_path / "engine.log", LOCAL_COMMAND)
+    child = Child(LOCAL_COMMAND)
     child.client.send(Configure("", str(tmp_path), 0, threads=1))
     child.client.send(CountTokens(Prompt("three small words"), False))
     kinds = []
     while EngineReady not in kinds:
         message = child.next()
-        assert isinstance(message, EngineEvent), last_line(child.client.log)
+        assert isinstance(message, EngineEvent), child.client.log.last_line()
         kinds.append(type(message.event))
     child.client.kill()
     assert not mark.exists()
@@ -191,7 +256,7 @@ async def test_the_explorer_runs_a_real_model_and_outlives_its_engine(tmp_path: 
     clients: list[EngineClient] = []
 
     def make() -> EngineClient:
-        clients.append(EngineClient(new_log()))
+        clients.append(EngineClient())
         return clients[-1]
 
     settings = Settings(cache_dir=tmp_path / "cache")
@@ -204,7 +269,7 @@ async def test_the_explorer_runs_a_real_model_and_outlives_its_engine(tmp_path: 
                     return await it.until(lambda: it.status and it.status.state == state)
                 except AssertionError:
                     continue
-            raise AssertionError(f"never {state}: {last_line(clients[-1].log)}")
+            raise AssertionError(f"never {state}: {clients[-1].log.last_line()}")
 
         await until("ready")
         run = it.session.current
