@@ -25,6 +25,7 @@ from textual.command import Provider
 from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.geometry import Size
+from textual.notifications import Notify
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -38,6 +39,7 @@ from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.messages import EngineDied, EngineEvent, HangUp
 from depthtui.tui.signals import end_for_certain, ending_signals
 from depthtui.tui.state.toast import KeptMessage, Toast
+from depthtui.tui.textual_patches import toasts
 from depthtui.tui.textual_patches.app import App
 from depthtui.tui.themes import DEFAULT_THEME, THEMES, theme_setting
 
@@ -57,6 +59,9 @@ MOST_MISHAPS = 100
 
 MOST_MESSAGES = 200
 """Toasts whose messages are kept."""
+
+MOST_TOASTS, TOAST_SECONDS = 8, 1.0
+"""Toasts that are shown at once, and how long one of them stays at the least."""
 
 textual_patches.install()
 
@@ -411,6 +416,12 @@ class DepthApp(App[int]):
         """Show a toast, and keep its message for the list of messages."""
         self.messages.appendleft(KeptMessage(datetime.now(), options.get("title", ""), message))
         super().notify(message, **options)
+
+    @on(Notify)
+    def _limit_toasts(self, message: Notify) -> None:
+        """Show a few toasts at a time; the list of messages has the others."""
+        if not toasts.make_room(self, message.notification, MOST_TOASTS, TOAST_SECONDS):
+            message.prevent_default()
 
     def show_messages(self) -> None:
         """List the messages that toasts have shown."""

@@ -17,6 +17,9 @@ from depthtui.tui.panes.status_line import duration
 _WIDEST = 64
 _LEAST_SECONDS = 1.0
 
+MOST_STAGES = 50
+"""Most stages that are kept: more than any load has, or any window lines."""
+
 
 @dataclass
 class _Stage:
@@ -44,7 +47,8 @@ class ProgressPane(LinesPane):
         if self._stages and self._stages[-1].progress.stage == progress.stage:
             self._stages[-1].progress = progress
         else:
-            self._stages += (_Stage(progress, monotonic(), progress.done),)
+            stage = _Stage(progress, monotonic(), progress.done)
+            self._stages = (*self._stages, stage)[-MOST_STAGES:]
         self.redraw()
 
     def why_empty(self) -> tuple[str, str] | None:

@@ -1,9 +1,12 @@
-"""The screen without its toasts, for a screenshot.
+"""The screen without its toasts, for a screenshot; and a few toasts at a time.
 
-Textual has no screenshot without toasts. To take one, the screen is laid out without them, and then
-as it was, all before the terminal gets another frame.
+- Textual has no screenshot without toasts. To take one, the screen is laid out without them, and
+  then as it was, all before the terminal gets another frame.
+- Textual mounts each toast for its whole time, however many there are (not reported): a hundred
+  keep it busy for seconds.
 
-For Textual 8.2.8; replaces nothing: uses `ToastRack` and `Compositor.reflow`.
+For Textual 8.2.8; replaces nothing: uses `Toast`, `ToastRack`, `Compositor.reflow`,
+`App._notifications` and `App._unnotify`.
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from textual.app import App
+from textual.notifications import Notification
 from textual.screen import Screen
-from textual.widgets._toast import ToastRack
+from textual.widgets._toast import Toast, ToastRack
 
 
 @contextmanager
@@ -32,3 +37,23 @@ def without_toasts(screen: Screen[Any]) -> Iterator[None]:
         yield
     finally:
         show(True)
+
+
+def make_room(app: App[Any], coming: Notification, most: int, seconds: float) -> bool:
+    """Whether there is room for a notification, or it may take the place of another one.
+
+    It replaces one in the same words, or the oldest of `most`, shown for some `seconds`.
+    """
+    shown = list(app._notifications)
+    ends = [each for each in shown if (each.title, each.message) == (coming.title, coming.message)]
+    if not ends and len(shown) >= most:
+        ends = shown[:1]
+    if any(coming.raised_at - each.raised_at < seconds for each in ends):
+        return False
+    for each in ends:
+        app._unnotify(each, refresh=False)
+    for toast in app.screen.query(Toast):
+        if toast._notification in ends:
+            # Textual would leave the toast's holder in its place.
+            toast._expire()
+    return True
