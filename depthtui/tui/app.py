@@ -234,14 +234,24 @@ class DepthApp(App[int]):
         loop = asyncio.get_running_loop()
         for number in ending_signals():
             loop.add_signal_handler(number, self._signalled, number)
+            # The loop waits for the end of the current work, which may take long; this does not.
+            signal.signal(number, self._end_for_certain)
+
+    def _end_for_certain(self, number: int, *_: object) -> None:
+        """End soon, even if the app is busy or its terminal no longer reads; keeps no session."""
+        end_for_certain(number, self._give_everything_back)
+
+    def _give_everything_back(self) -> None:
+        with contextlib.suppress(Exception):
+            self.give_back_terminal()
+        self._close_explorer()
 
     def _signalled(self, number: int) -> None:
         # Interrupted code may not have a session that can be written.
         with contextlib.suppress(Exception):
             self.keep_session()
         self._close_explorer()
-        # A terminal that is gone may never read the last bytes.
-        end_for_certain(number)
+        self._end_for_certain(number)
         self.exit(128 + number, return_code=128 + number)
 
     @on(HangUp)

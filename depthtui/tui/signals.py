@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 
 LAST_RESORT = 2.0
 """Seconds after which a process that is ending is gone, whatever its terminal does."""
@@ -46,8 +48,19 @@ def ending_signals() -> set[int]:
     }
 
 
-def end_for_certain(number: int = signal.SIGHUP) -> None:
-    """End this process soon with the status of a signal, unless it ends by itself."""
-    watchdog = threading.Timer(LAST_RESORT, os._exit, (128 + number,))
+def end_for_certain(number: int = signal.SIGHUP, before: Callable[[], None] = lambda: None) -> None:
+    """End this process soon with the status of a signal, unless it ends by itself.
+
+    Args:
+        number: the signal.
+        before: called then, in another thread, whatever the main thread is doing.
+    """
+
+    def end() -> None:
+        with suppress(Exception):
+            before()
+        os._exit(128 + number)
+
+    watchdog = threading.Timer(LAST_RESORT, end)
     watchdog.daemon = True
     watchdog.start()

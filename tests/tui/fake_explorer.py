@@ -1,9 +1,10 @@
 """The explorer on a scripted engine in a real terminal: `python -m tests.tui.fake_explorer`.
 
-`crash` as an argument makes `!` raise, `loop` makes it raise without end, `welcome` begins as a
-first start does; with `live`, runs that follow the first wait for `!`, which sends the events of
-a layer, and `@` sends 500 events within two seconds. `signal NUMBER STAGE` sends itself a signal at
-`load`, `compose`, `mount` or `open`. The rest is the explorer as it is.
+`crash` as an argument makes `%` raise, `loop` makes it raise without end, `busy` makes it write
+`busy` and work without end, `welcome` begins as a first start does; with `live`, runs that follow
+the first wait for `%`, which sends the events of a layer, and `@` sends 500 events within two
+seconds. `signal NUMBER STAGE` sends itself a signal at `load`, `compose`, `mount` or `open`. The
+rest is the explorer as it is.
 """
 
 from __future__ import annotations
@@ -43,6 +44,17 @@ class Fragile(DepthApp):
 
     def _raise(self) -> None:
         raise RuntimeError("planned [/] \x1b[2J")
+
+
+class Busy(DepthApp):
+    """Works without end on `%`."""
+
+    BINDINGS = [("percent_sign", "work", "work")]  # noqa: RUF012
+
+    def action_work(self) -> None:
+        os.write(1, b"busy")
+        while True:
+            pass
 
 
 class Live(DepthApp):
@@ -102,7 +114,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp())
 
     def make(spec: ModelSpec, settings: Settings, welcomes: bool, **wiring: Any) -> DepthApp:
-        kinds = {"live": Live, "crash": Fragile, "loop": Fragile, "signal": Signalled}
+        kinds = {"live": Live, "crash": Fragile, "loop": Fragile, "busy": Busy, "signal": Signalled}
         kind = next((kinds[word] for word in sys.argv if word in kinds), DepthApp)
         welcomes = welcomes and "welcome" in sys.argv
         return kind(spec, settings, FakeEngine, folder / "settings.toml", welcomes, **wiring)

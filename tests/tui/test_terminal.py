@@ -108,6 +108,18 @@ def test_signals_give_the_terminal_back(explorer: Terminal, name: str) -> None:
     assert "Traceback" not in explorer.sent.decode("utf-8", "replace")
 
 
+def test_a_signal_ends_a_busy_explorer_and_gives_the_terminal_back(
+    open_terminal: Callable[..., Terminal],
+) -> None:
+    terminal = open_terminal("tests.tui.fake_explorer", "busy")
+    terminal.until(lambda: FILLED in terminal.text)
+    terminal.type(b"%")
+    terminal.until(lambda: b"busy" in terminal.sent)
+    terminal.process.send_signal(signal.SIGTERM)
+    assert terminal.end() == 128 + signal.SIGTERM
+    terminal.assert_restored()
+
+
 @pytest.mark.parametrize(
     "stage",
     [

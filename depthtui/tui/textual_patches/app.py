@@ -84,6 +84,12 @@ class App(textual.app.App[ReturnType]):
     def before_terminal(self) -> None:
         """Prepare for changes to the terminal; not called if the terminal is not changed."""
 
+    def give_back_terminal(self) -> None:
+        """Restore the terminal at once; for a process that ends at once, and from any thread."""
+        give_back = getattr(self._driver, "give_back", None)
+        if give_back is not None:
+            give_back()
+
     def _build_driver(
         self, headless: bool, inline: bool, mouse: bool, size: tuple[int, int] | None
     ) -> Driver:

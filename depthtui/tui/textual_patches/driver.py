@@ -7,6 +7,7 @@
 - After SIGSTOP, which a process cannot notice, SIGCONT makes Textual start a second thread that
   reads keys (not reported).
 - Textual writes a frame in three pieces, each of which wakes the writing thread (not reported).
+- Textual restores the terminal once the app has ended in order, which a busy app does not.
 
 For Textual 8.2.8; overrides `LinuxDriver.run_input_thread`, `_sigcont_application` and `write`.
 """
@@ -15,13 +16,23 @@ from __future__ import annotations
 
 import codecs
 import os
+import select
 import selectors
+import termios
+from contextlib import suppress
 
 from textual._ansi_sequences import SYNC_END, SYNC_START
 from textual.drivers.linux_driver import LinuxDriver
 
 from depthtui.tui.messages import HangUp
 from depthtui.tui.textual_patches.input_parser import TolerantParser
+
+_RELEASE = (
+    b"\x1b[?2026l\x1b[?2004l\x1b[?7h\x1b[?2048l"
+    b"\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l"
+    b"\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l"
+)
+"""All that `LinuxDriver.stop_application_mode` writes, at the end of a frame."""
 
 
 class TolerantDriver(LinuxDriver):
@@ -38,6 +49,15 @@ class TolerantDriver(LinuxDriver):
         if data == SYNC_END:
             super().write(self._frame)
             self._frame = ""
+
+    def give_back(self) -> None:
+        """Restore the terminal at once, from any thread, unless it takes no more text."""
+        if self.attrs_before is not None:
+            with suppress(termios.error):
+                termios.tcsetattr(self.fileno, termios.TCSANOW, self.attrs_before)
+        output = self._file.fileno()
+        if select.select([], [output], [], 0)[1]:
+            os.write(output, _RELEASE)
 
     def run_input_thread(self) -> None:
         """Read until the app ends, or the terminal is gone."""
