@@ -5,8 +5,10 @@
 
 It runs the tiny model, says what it found, and ends with 1 where something is wrong: an error in
 the log, a screen that differs from one drawn afresh, memory that grows, a `q` that is not
-answered. `--replay FILE` sends the keys of a file in place of random ones: a Python list of texts,
-bytes, and (columns, lines) for a window of that size.
+answered, or `LONGEST_WAIT` seconds in which nothing at all is written, with the explorer's stack
+where py-spy is installed. `--replay FILE` sends the events of a file in place of random ones: a
+Python list of texts, bytes, (columns, lines) for a window of that size, and numbers: seconds for
+which the explorer is stopped.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ import ast
 import contextlib
 import random
 import re
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -31,22 +35,26 @@ import psutil
 from tests.tiny_models import tiny_folder
 from tests.tui.terminal import Terminal
 
-Event: TypeAlias = "str | bytes | tuple[int, int]"
-"""Keys as a terminal sends them, or the columns and lines of a window."""
+Event: TypeAlias = "str | bytes | tuple[int, int] | float"
+"""Keys as a terminal sends them, the columns and lines of a window, or seconds without a process
+that runs (SIGSTOP, SIGCONT)."""
 
 Cell: TypeAlias = tuple[object, ...]
 
 PACE = 0.012
 """Seconds between two events, where nothing else is said."""
 
-WARM = 200
-"""Events until memory is measured for the first time."""
+WARM = EVENTS_A_MEASURE = 500
+"""Events until memory is measured for the first time, and between two measures from then on."""
 
-EVENTS_A_MEASURE = 600
-"""Events between two measures of memory from then on."""
-
-GROWTH = 1.05
+GROWTH = 1.15
 """How much more memory it may take from then on."""
+
+EVENTS_A_QUESTION = 10
+"""Events between two questions whether it still answers."""
+
+LONGEST_WAIT, GIVE_UP = 3.0, 60.0
+"""Seconds without a byte that are too many, and after which it is ended."""
 
 _RAISED = re.compile(r'File "(.*)", line (\d+), in (\S+)\n(?: {4}.*\n)*(\w[\w.]+:.*)')
 """Where an error of the log was raised, and what it says."""
@@ -65,7 +73,19 @@ SAMPLE, QUIET_SAMPLES, MOST_SAMPLES = 0.06, 5, 200
 LATER = 0.6
 """Seconds in which comes what waits by itself, such as that the command palette found nothing."""
 
-SIZES = ((60, 18), (80, 24), (119, 23), (120, 40), (160, 45), (200, 60), (300, 100))
+SIZES = (
+    *((60, 18), (80, 24), (119, 23), (120, 40), (160, 45), (200, 60), (300, 100)),
+    *((1, 1), (2, 100), (20, 5), (400, 2)),
+)
+
+KINDS = {
+    **{"letter": 40, "control": 5, "named": 16, "escape": 16, "mouse": 12, "drag": 3, "paste": 3},
+    **{"long paste": 0.5, "size": 5, "stop": 1, "bytes": 3},
+}
+"""How often each kind of event comes."""
+
+LONG_PASTES = (20_000, 100_000)
+"""Characters of pastes that are longer than what people type."""
 
 # Neither q nor ctrl-c, -q and -z: they leave the explorer.
 LETTERS = [character for character in map(chr, range(0x20, 0x7F)) if character != "q"]
@@ -83,6 +103,9 @@ PASTED = [
     *("12", "12-3", "addition:1-3", "demo", "../x", "=1+1"),
     *("[/]", "[bold]", "<script>", "日本", "a\tb"),
 ]
+ESCAPES = ["\x1bx", "\x1bm", "\x1b[31m", "\x1b[A", "\x1b]0;title\x07", "\x1b[200~", "\x1b[201"]
+"""What a terminal may pass on inside a paste, and is text there."""
+
 BYTES = [
     b"\xff\xfe",
     b"\xc3(",
@@ -94,14 +117,12 @@ BYTES = [
 """No text, the mouse as old terminals report it, a key beyond Unicode, an answer to no question."""
 
 
-def events(seed: int) -> Iterator[Event]:
-    """Endless events, the same for the same seed."""
+def events(seed: int, escapes: bool = False) -> Iterator[Event]:
+    """Endless events, the same for the same seed; `escapes` puts such sequences into pastes."""
     chance = random.Random(seed)
+    pasted = [*PASTED, *ESCAPES] if escapes else PASTED
     while True:
-        kind = chance.choices(
-            ("letter", "control", "named", "escape", "mouse", "paste", "size", "bytes"),
-            (40, 5, 16, 16, 12, 3, 5, 3),
-        )[0]
+        kind = chance.choices(list(KINDS), list(KINDS.values()))[0]
         match kind:
             case "letter":
                 yield chance.choice(LETTERS)
@@ -117,11 +138,22 @@ def events(seed: int) -> Iterator[Event]:
                 if chance.random() < 0.7:
                     x, y = chance.randint(1, 120), chance.randint(1, 40)
                 yield f"\x1b[<{button};{x};{y}M\x1b[<{button};{x};{y}m"
+            case "drag":
+                places = [(chance.randint(1, 120), chance.randint(1, 40)) for _ in range(6)]
+                (x, y), (last_x, last_y) = places[0], places[-1]
+                moves = "".join(f"\x1b[<32;{x};{y}M" for x, y in places)
+                yield f"\x1b[<0;{x};{y}M{moves}\x1b[<0;{last_x};{last_y}m"
             case "paste":
-                words = " ".join(chance.choices(PASTED, k=chance.randint(1, 30)))
+                words = " ".join(chance.choices(pasted, k=chance.randint(1, 30)))
+                yield f"\x1b[200~{words}\x1b[201~"
+            case "long paste":
+                length = chance.choice(LONG_PASTES)
+                words = " ".join(chance.choices([*pasted, "\n"], k=length))[:length]
                 yield f"\x1b[200~{words}\x1b[201~"
             case "size":
                 yield chance.choice(SIZES)
+            case "stop":
+                yield chance.choice((0.05, 0.3, 1.0))
             case "bytes":
                 yield chance.choice(BYTES)
 
@@ -192,7 +224,7 @@ class Soak:
         """Send the events, then `q`."""
         for event in events:
             self._send(event)
-            if self._has_ended():
+            if self._has_ended() or not self._answers(event):
                 self.terminal.close()
                 self.terminal = self._start()
             elif self._sent % EVENTS_A_CHECK == 0:
@@ -208,6 +240,10 @@ class Soak:
     def _send(self, event: Event) -> None:
         if isinstance(event, tuple):
             self.terminal.resize(*event)
+        elif isinstance(event, float):
+            self.terminal.process.send_signal(signal.SIGSTOP)
+            pass_time(self.terminal, event)
+            self.terminal.process.send_signal(signal.SIGCONT)
         else:
             self.terminal.type(event.encode() if isinstance(event, str) else event)
         self.terminal.settle(self._pace, self._pace)
@@ -221,6 +257,28 @@ class Soak:
             last = self.terminal.sent[-300:].decode("utf-8", "replace")
             self.tally.wrong.append(f"event {self.tally.events}: ended with {status}: {last!r}")
         return status is not None
+
+    def _answers(self, last: Event) -> bool:
+        """Whether it answers in the end, where it is time to ask; a long wait is wrong."""
+        is_common = isinstance(last, str | bytes) and len(last) < LONG_PASTES[0]
+        if is_common and self._sent % EVENTS_A_QUESTION:
+            return True
+        terminal, began = self.terminal, time.monotonic()
+        while terminal.read(0) and time.monotonic() < began + LONGEST_WAIT:
+            pass
+        asked = time.monotonic()
+        # As in `_fresh`: a signal that only draws.
+        terminal.process.send_signal(signal.SIGCONT)
+        if terminal.read(LONGEST_WAIT) or terminal.process.poll() is not None:
+            return True
+        stack = stack_of(terminal.process.pid)
+        answers = terminal.read(GIVE_UP) or terminal.process.poll() is not None
+        wait = f"no answer for {time.monotonic() - asked:.1f} s"
+        self.tally.wrong.append(
+            f"event {self.tally.events}: {wait} after {repr(last)[:60]}"
+            f"{'' if answers else ', ended'}\n{stack}"
+        )
+        return answers
 
     # The screen -------------------------------------------------------------
 
@@ -307,7 +365,8 @@ class Soak:
             terminal.type(b"q")
         gone = _wait(terminal)
         if not gone:
-            self.tally.wrong.append(f"q was not answered:\n{terminal.text}")
+            stack = stack_of(terminal.process.pid)
+            self.tally.wrong.append(f"q was not answered:\n{terminal.text}\n{stack}")
         elif terminal.process.returncode:
             self.tally.wrong.append(f"q ended with {terminal.process.returncode}")
         terminal.close()
@@ -344,6 +403,15 @@ def pass_time(terminal: Terminal, seconds: float) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         terminal.read(left)
+
+
+def stack_of(pid: int) -> str:
+    """The stack of a Python process, by py-spy."""
+    spy = shutil.which("py-spy")
+    if spy is None:
+        return "(py-spy, which shows the stack, is not installed)"
+    dump = subprocess.run([spy, "dump", "--pid", str(pid)], capture_output=True, text=True)
+    return dump.stdout or dump.stderr
 
 
 def _engine_time(explorer: psutil.Process) -> float:
@@ -411,6 +479,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keys", type=int, default=2000)
     parser.add_argument("--pace", type=float, default=PACE, help="seconds between two keys")
+    parser.add_argument("--escapes", action="store_true", help="escape sequences in pastes")
     parser.add_argument("--replay", type=Path, help="a file with events")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -419,7 +488,7 @@ def main() -> int:
         command = ("depthtui", "--model", str(model), "--device", "cpu")
         command += ("--cache-dir", str(folder / "cache"))
         soak = Soak(folder, command, arguments.pace)
-        chosen = islice(events(arguments.seed), arguments.keys)
+        chosen = islice(events(arguments.seed, arguments.escapes), arguments.keys)
         if arguments.replay is not None:
             chosen = iter(_read_events(arguments.replay))
         tally = soak.run(chosen)

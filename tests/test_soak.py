@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from textual.command import CommandPalette
 
+from tests import soak
 from tests.soak import LATER, Cell, Soak, _differing, events, rests
 from tests.tui.terminal import Terminal
 
@@ -29,6 +30,17 @@ def test_a_hundred_random_events_do_no_harm(tmp_path: Path) -> None:
 def test_a_soak_notices_an_error(tmp_path: Path) -> None:
     tally = Soak(tmp_path, (*FAKE, "crash")).run(["j", "%", "k"])
     assert [wrong for wrong in tally.wrong if "planned" in wrong]
+
+
+def test_a_soak_notices_that_nothing_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(soak, "LONGEST_WAIT", 0.5)
+    monkeypatch.setattr(soak, "GIVE_UP", 0.1)
+    monkeypatch.setattr(soak, "EVENTS_A_QUESTION", 1)
+    tally = Soak(tmp_path, (*FAKE, "busy")).run(["%"])
+    assert ["no answer" in wrong for wrong in tally.wrong] == [True]
+    assert tally.lives == 2
 
 
 BUSY = """
