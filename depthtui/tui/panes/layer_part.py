@@ -22,7 +22,7 @@ from depthtui.report.inspection_document import (
 )
 from depthtui.tui.draw.block_lines import as_much_as_fits
 from depthtui.tui.draw.styles import Piece
-from depthtui.tui.panes.pane import Pane
+from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.state.cell import cell_table
 
 COMPUTING = "The layer is run at this token …"
@@ -176,6 +176,9 @@ class LayerPart(PagePane):
         assert self.view.page is not None
         for section in self._sections(self.view.page):
             yield section.table(self.view.page, rows)
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        """Do nothing: the page stays until the next one is here."""
 
     def _sections(self, page: Inspection) -> list[Section]:
         return [section for section in self.part.sections if section.has(page)]

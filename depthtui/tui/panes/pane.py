@@ -138,7 +138,8 @@ class Pane(Widget, can_focus=True):
     def cursor(self, cursor: Cursor) -> None:
         # Not a reactive: all panes get the cursor with every key, even hidden ones.
         former, self._cursor = self._cursor, cursor
-        if cursor != former and self.is_ready:
+        # A pane that is not prepared yet will be prepared with this cursor, once.
+        if cursor != former and self._prepared and self._empty is None:
             self.move_cursor(former, cursor)
 
     def redraw(self) -> None:

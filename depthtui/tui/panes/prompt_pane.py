@@ -51,13 +51,23 @@ class PromptPane(Pane):
     _scrolled_in = Size()
     _levels: np.ndarray | None = None
     _ramp: Ramp
+    _flow: list[_TokenPlace]
+    _flowed: PromptTokens | None = None
+    _layout = (0, False)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """The number of lines that the tokens need at this width, for `height: auto`."""
         if self.result is None or not len(self.result.tokens):
             return 1
-        places = lay_out(self.result.tokens, width, self._marks)
-        return places[-1].y + 1
+        return self._places_at(width)[-1].y + 1
+
+    def _places_at(self, width: int) -> list[_TokenPlace]:
+        """The tokens' places at a width; only their colours change with most keys."""
+        tokens, layout = self.drawn_result.tokens, (width, self._marks)
+        if tokens is not self._flowed or layout != self._layout:
+            self._flowed, self._layout = tokens, layout
+            self._flow = lay_out(tokens, *layout)
+        return self._flow
 
     @property
     def _marks(self) -> bool:
@@ -72,7 +82,7 @@ class PromptPane(Pane):
         return None
 
     def prepare(self) -> None:
-        self._places = lay_out(self.drawn_result.tokens, self.area.width, self._marks)
+        self._places = self._places_at(self.area.width)
         self._lines = [[] for _ in range(self._places[-1].y + 1)]
         for place in self._places:
             self._lines[place.y].append(place)

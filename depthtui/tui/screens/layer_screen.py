@@ -29,7 +29,7 @@ from depthtui.tui.commands import layer, moving
 from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.panes.key_footer import KeyFooter
 from depthtui.tui.panes.layer_part import PARTS, CellValues, LayerPart
-from depthtui.tui.panes.pane import Cursor
+from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.view import View
 from depthtui.tui.screens.dialogs.dialog import MUTED
@@ -142,6 +142,10 @@ class LayerScreen(SteppedScreen):
         return replace(
             super().view(), result=self._run.result, page=self._shown_page, page_problem=problem
         )
+
+    def view_in(self, pane: Pane, view: View) -> View:
+        # The values of the run are drawn with the cursor, the page comes after it.
+        return replace(view, page=None, page_problem="") if pane.id == "values" else view
 
     def watch_cursor(self, cursor: Cursor) -> None:
         super().watch_cursor(cursor)
