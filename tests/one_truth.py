@@ -220,9 +220,12 @@ def analyze(results: Results, settings: SummarySettings) -> Statement:
 def explorer(results: Results, settings: SummarySettings) -> Statement:
     """Verdict and depths in the explorer's panes, of one run."""
     last, (result,) = LastReading(), results
-    reading = last.of(result, settings, False)
-    assert reading is not None
-    return _of(last.verdict, reading.depths)
+    last.of(result, settings, False)
+    draft = last.begin()
+    assert draft is not None
+    last.finish(draft, draft.completed())
+    assert last.reading is not None
+    return _of(last.verdict, last.reading.depths)
 
 
 def sweep(results: Results, settings: SummarySettings) -> Statement:

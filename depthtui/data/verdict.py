@@ -58,6 +58,8 @@ class Evidence:
             unknown.
         holds_here: whether `low` and `high` are at most a tenth of L apart, though the count is
             not firm: nothing follows for other prompts.
+        is_pending: whether the interval is still to be computed: the count is known, its range is
+            not.
     """
 
     kind: EvidenceKind
@@ -75,17 +77,21 @@ class Evidence:
     layer_number_end: int = 0
     interval: tuple[float, float] | None = None
     holds_here: bool = False
+    is_pending: bool = False
 
     @property
     def is_fragile(self) -> bool:
         """Whether there is a count that is neither firm nor holds here."""
-        return self.count is not None and not (self.firm or self.holds_here)
+        holds = self.firm or self.holds_here or self.is_pending
+        return self.count is not None and not holds
 
     @property
     def reliability(self) -> str:
-        """Reliability of the count, in a word or two; a dash without a count."""
+        """Reliability of the count, in a word or two; a dash without a count, dots if pending."""
         if self.count is None:
             return "–"
+        if self.is_pending:
+            return "…"
         return "firm" if self.firm else "holds here" if self.holds_here else "fragile"
 
     @property
@@ -139,6 +145,11 @@ class Verdict:
     headline: Headline | None = None
     warnings: tuple[str, ...] = ()
     prompts: int = 0
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the interval of a count is still to be computed."""
+        return any(measure.is_pending for measure in self.evidence)
 
     @property
     def sentence(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from depthtui.data.arrays import arrays_of
 from depthtui.data.depth import Curves, DepthEstimate, PromptCurves
 from depthtui.data.generation import Generation
+from depthtui.data.lazy import lazy_value
 from depthtui.data.lens import LENS_CLASSES, FittedLens, LensFit, LogitLens
 from depthtui.data.lens_view import LENS_METRICS
 from depthtui.data.run import PromptTokens, RunResult
@@ -29,7 +29,7 @@ from depthtui.depth.warnings import knows_nothing, no_verdict, warnings_of, with
 from depthtui.depth.weights import effective_prompts
 from depthtui.metrics import ALL, METRICS, depending_on, logit_lens, settling, sufficient
 from depthtui.metrics.choices import STAND_INS
-from depthtui.metrics.evidence import CountInterval, evidence_over_prompts
+from depthtui.metrics.evidence import CountInterval, evidence_over_prompts, pending
 from depthtui.metrics.pooling import Count, Pooled, PromptReading
 from depthtui.metrics.reduced import Reduced, weighted_mean
 from depthtui.metrics.reduction import reduce_run, reduce_tokens
@@ -50,12 +50,20 @@ class Reading(Pooled):
         prompts: one or more prompts.
         settings: the lens, the thresholds, and whether token 0 is counted.
         runs: the runs that the prompts were reduced from; none where they come from records.
+        is_draft: whether counts are without their intervals, which take time; then the evidence is
+            pending.
     """
 
     def _with(self, settings: SummarySettings) -> Reading:
-        return Reading(self.prompts, settings, self.runs)
+        return Reading(self.prompts, settings, self.runs, self.is_draft)
 
-    @cached_property
+    def completed(self) -> Reading:
+        """The same reading with its intervals and its verdict, which take time."""
+        reading = Reading(self.prompts, self.settings, self.runs)
+        _ = reading.verdict
+        return reading
+
+    @lazy_value
     def by_prompt(self) -> list[tuple[PromptReading, PromptCurves]]:
         """The prompts that are pooled, each with its means.
 
@@ -73,7 +81,7 @@ class Reading(Pooled):
         """The means of every prompt that is pooled."""
         return [part for _, part in self.by_prompt]
 
-    @cached_property
+    @lazy_value
     def _with_curves(self) -> list[Metric]:
         """The metrics with curves; those derived from a lens only once it has read every prompt."""
         return [
@@ -110,12 +118,12 @@ class Reading(Pooled):
         """How many prompts of the same length the curves are worth (see `depth.weights`)."""
         return effective_prompts(self.parts) if self.parts else 0.0
 
-    @cached_property
+    @lazy_value
     def curves(self) -> Curves:
         """Means over all tokens of all prompts; empty where there is nothing to average."""
         return pool(self.parts) if self.parts else {}
 
-    @cached_property
+    @lazy_value
     def depths(self) -> tuple[DepthEstimate, ...]:
         """Each rule's layer, with its interval where there are enough prompts.
 
@@ -144,12 +152,12 @@ class Reading(Pooled):
         """The layers that write nothing on any prompt; empty where unknown."""
         return self.known_idle or ()
 
-    @cached_property
+    @lazy_value
     def known_idle(self) -> tuple[int, ...] | None:
         """The layers that write nothing on any prompt; None where unknown (see `depth.idle`)."""
         return idle_layers(self.prompts)
 
-    @cached_property
+    @lazy_value
     def evidence(self) -> tuple[Evidence, ...]:
         """The count of each rule and metric, and how robust it is."""
         evidence = self._of_rules() if self.parts else []
@@ -157,7 +165,8 @@ class Reading(Pooled):
             if metric.gives_evidence and (value := self.get(metric)) is not None:
                 rows = metric.evidence(value, self)
                 evidence += evidence_over_prompts(rows, self.count(metric), len(self.prompts))
-        return tuple(without_idle(row, self.idle, self.n_layers) for row in evidence)
+        writing = (without_idle(row, self.idle, self.n_layers) for row in evidence)
+        return tuple(map(pending, writing) if self.is_draft else writing)
 
     def interval(
         self, reduced: Sequence[Reduced | None], count: Count, *names: str
@@ -166,7 +175,7 @@ class Reading(Pooled):
         prompts = [
             (value, task) for value, task in zip(reduced, tasks, strict=True) if value is not None
         ]
-        return count_interval(prompts, count, names, self.settings.seed)
+        return count_interval(prompts, count, names, self.seed)
 
     def _rule_interval(self, rule: Rule) -> CountInterval | None:
         """The interval of a rule's count, by means that give each task the same weight."""
@@ -188,7 +197,7 @@ class Reading(Pooled):
             writing = curves if rule.through_lens else writing_only(curves, self.idle)
             return rule.ranked_layers(writing, self.settings) + 1
 
-        return count_interval(prompts, count, [rule.curve], self.settings.seed, equal_tasks=True)
+        return count_interval(prompts, count, [rule.curve], self.seed, equal_tasks=True)
 
     def _of_rules(self) -> list[Evidence]:
         lenses = {
@@ -214,7 +223,7 @@ class Reading(Pooled):
             for row in evidence_over_prompts([measure], counts[measure.measure], len(self.prompts))
         ]
 
-    @cached_property
+    @lazy_value
     def verdict(self) -> Verdict | None:
         """The verdict: how many layers the model uses, by which evidence; None without evidence."""
         return self._verdict(self.missing_metrics)
@@ -238,7 +247,7 @@ class Reading(Pooled):
             self.stand_in * leaves_out,
         )
 
-    @cached_property
+    @lazy_value
     def missing_metrics(self) -> list[str]:
         """Names of the metrics that would add evidence: no prompt has them, but one may."""
         return [
@@ -249,7 +258,7 @@ class Reading(Pooled):
             and any(prompt.can_have(metric) for prompt in self.prompts)
         ]
 
-    @cached_property
+    @lazy_value
     def means(self) -> dict[str, float]:
         """The known numbers for a sweep's tables, by title."""
         means = {
@@ -261,9 +270,11 @@ class Reading(Pooled):
         return {title: value for title, value in means.items() if value == value}
 
 
-def reading_of(runs: Sequence[RunResult], settings: SummarySettings) -> Reading:
-    """The reading of runs of one model, finished or not."""
-    return Reading([reduce_run(run) for run in runs], settings, runs)
+def reading_of(
+    runs: Sequence[RunResult], settings: SummarySettings, is_draft: bool = False
+) -> Reading:
+    """The reading of runs of one model, finished or not; in a draft, counts have no intervals."""
+    return Reading([reduce_run(run) for run in runs], settings, runs, is_draft)
 
 
 def text_verdicts(generation: Generation) -> dict[str, Verdict]:

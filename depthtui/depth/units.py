@@ -33,15 +33,19 @@ from depthtui.metrics.resampling import (
 from depthtui.metrics.token_blocks import block_sizes
 
 TOKEN_RESAMPLES = 500
-"""The number of resamples of tokens: few, since the explorer computes them at each draw, and more
-would seldom move the ends, which are whole layers."""
+"""The number of resamples of tokens: few, since the explorer computes them for each threshold, and
+more would seldom move the ends, which are whole layers."""
 
 Prompts: TypeAlias = Sequence[tuple[Reduced, str]]
 """The reduced values of each prompt, and its task."""
 
 
 def count_interval(
-    prompts: Prompts, count: Count, names: Sequence[str], seed: int, equal_tasks: bool = False
+    prompts: Prompts,
+    count: Count,
+    names: Sequence[str],
+    seed: int | None,
+    equal_tasks: bool = False,
 ) -> CountInterval | None:
     """The expanded percentile interval of a count.
 
@@ -49,12 +53,15 @@ def count_interval(
         prompts: the pooled prompts.
         count: the count by the means of each name.
         names: fields of the reduced values that are means over tokens.
-        seed: seed of the draws.
+        seed: seed of the draws; None to draw nothing.
         equal_tasks: whether each task has the same weight in the means; else each token.
 
     Returns:
-        None where a task has too few prompts, or fewer than five prompts have too few tokens.
+        None where a task has too few prompts, or fewer than five prompts have too few tokens, or
+        without a seed.
     """
+    if seed is None:
+        return None
     by_prompt = [_prompt(reduced, names, task) for reduced, task in prompts]
     blocks = [block for reduced, task in prompts for block in _blocks(reduced, names, task)]
 

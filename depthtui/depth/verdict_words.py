@@ -126,7 +126,9 @@ def _idle(idle: Sequence[int], numbering: Iterator[str]) -> Iterator[str]:
 
 def _none_firm(reliable: Sequence[Evidence]) -> Iterator[str]:
     """Why no count is firm: all counts that hold do so for these prompts alone."""
-    if reliable and not any(measure.firm for measure in reliable):
+    if any(measure.is_pending for measure in reliable):
+        yield "The intervals are still being computed."
+    elif reliable and not any(measure.firm for measure in reliable):
         yield f"No count is firm: {reliable[0].reason}."
 
 
@@ -170,6 +172,8 @@ def comparison_sentence(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "
     """
     if a.prompts == b.prompts == 1:
         return _counts_of_one_prompt(a, b, names)
+    if a.is_pending or b.is_pending:
+        return f"The intervals of {names[0]} and {names[1]} are still being computed."
     return " ".join(filter(None, (_compared_headlines(a, b, names), _compared(a, b, names))))
 
 

@@ -43,7 +43,14 @@ def without_meaning(evidence: Iterable[Evidence]) -> list[Evidence]:
     """The evidence of a model that knows nothing of the text: no count of it holds."""
     reason = "the model knows nothing of the text"
     return [
-        replace(measure, firm=False, holds_here=False, reason=reason, layer_number_end=0)
+        replace(
+            measure,
+            firm=False,
+            holds_here=False,
+            reason=reason,
+            layer_number_end=0,
+            is_pending=False,
+        )
         for measure in evidence
     ]
 

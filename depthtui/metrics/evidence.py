@@ -113,6 +113,23 @@ def here_alone(evidence: Evidence, reason: str) -> Evidence:
     )
 
 
+def pending(evidence: Evidence) -> Evidence:
+    """Evidence whose interval is not computed yet: its range, and so its hold, are not known."""
+    count = evidence.count
+    if count is None:
+        return evidence
+    return replace(
+        evidence,
+        low=count,
+        high=count,
+        firm=False,
+        holds_here=False,
+        reason="",
+        layer_number_end=0,
+        is_pending=True,
+    )
+
+
 def of_these_prompts(evidence: Evidence, interval: CountInterval | None) -> Evidence:
     """Evidence of a measure that depends on single prompts: its interval does not cover others.
 

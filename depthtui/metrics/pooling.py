@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Self, TypeAlias
 
 import numpy as np
 
 from depthtui.data.depth import Curves
+from depthtui.data.lazy import lazy_value
 from depthtui.data.lens_view import LENS_METRICS, LOGIT, why_unread
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, PromptTokens, Result, RunResult
@@ -93,6 +93,7 @@ class Pooled(ABC):
         prompts: one or more prompts.
         settings: the lens, and the tokens that count.
         runs: the runs that the prompts were reduced from; none where they come from records.
+        is_draft: whether counts are without their intervals, which take time.
     """
 
     def __init__(
@@ -100,10 +101,12 @@ class Pooled(ABC):
         prompts: Sequence[PromptReading],
         settings: SummarySettings,
         runs: Sequence[RunResult] = (),
+        is_draft: bool = False,
     ) -> None:
         self.prompts = prompts
         self.settings = settings
         self.runs = runs
+        self.is_draft = is_draft
         self._values: dict[str, Any] = {}
 
     @property
@@ -115,6 +118,11 @@ class Pooled(ABC):
     def n_layers(self) -> int:
         """The number of layers, L."""
         return self.model.n_layers
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the draws for intervals; None in a draft, which draws nothing."""
+        return None if self.is_draft else self.settings.seed
 
     @property
     def stand_in(self) -> str:
@@ -150,10 +158,10 @@ class Pooled(ABC):
                 The means over blocks are fields of the same names followed by `BLOCKS`.
 
         Returns:
-            None where there are too few prompts and too few blocks.
+            None where there are too few prompts and too few blocks, and in a draft.
         """
 
-    @cached_property
+    @lazy_value
     def other(self) -> Self:
         """The same prompts with token 0 left out, or counted where it was left out."""
         return self._with(self.settings.with_token_0_turned())

@@ -17,7 +17,7 @@ RESAMPLES = 2000
 def drawn_interval(
     sizes: Sequence[int],
     statistic: Callable[[Sequence[np.ndarray]], np.ndarray],
-    seed: int,
+    seed: int | None,
 ) -> tuple[float, float] | None:
     """The expanded bootstrap interval of a statistic over groups of units.
 
@@ -25,12 +25,12 @@ def drawn_interval(
         sizes: how many units each group has.
         statistic: returns the values `[resamples]` for how often each unit is drawn, by group
             `[resamples, units]`.
-        seed: seed of the draws.
+        seed: seed of the draws; None to draw nothing.
 
     Returns:
-        None for fewer than `FEWEST_UNITS` units, or one unit of a group.
+        None for fewer than `FEWEST_UNITS` units, or one unit of a group, or without a seed.
     """
-    if sum(sizes) < FEWEST_UNITS or min(sizes) < 2:
+    if seed is None or sum(sizes) < FEWEST_UNITS or min(sizes) < 2:
         return None
     groups = np.repeat(np.arange(len(sizes)), sizes)
     counts = draw(groups, RESAMPLES, seed)

@@ -169,8 +169,11 @@ class ReducedAnswers(Reduced):
         """The mean number of layers that a right answer needs; NaN where no answer is right."""
         return float(self.needed_counts.mean()) if self.clean_right.any() else math.nan
 
-    def needed_interval(self, seed: int) -> tuple[float, float] | None:
-        """The bootstrap interval of `needed_mean` over right answers; None for fewer than five."""
+    def needed_interval(self, seed: int | None) -> tuple[float, float] | None:
+        """The bootstrap interval of `needed_mean` over right answers.
+
+        None for fewer than five, or without a seed.
+        """
         counts = self.needed_counts
 
         def means(drawn: Sequence[np.ndarray]) -> np.ndarray:
@@ -215,7 +218,7 @@ def _summary(answers: ReducedAnswers, pooled: Pooled) -> dict[str, Any]:
         "differs_after": answers.differs_after.mean(axis=0, dtype=np.float64),
         "needed": answers.needed_layers.tolist(),
         "needed_mean": answers.needed_mean,
-        "needed_interval": answers.needed_interval(pooled.settings.seed),
+        "needed_interval": answers.needed_interval(pooled.seed),
         "unchanged_differs": answers.moved,
         **chosen_key(answers.chosen),
     }
@@ -227,7 +230,7 @@ def _findings(answers: ReducedAnswers, pooled: Pooled) -> list[Finding]:
         after, tokens = float(np.nanmean(answers.differs_after)), float(answers.lengths.mean())
         remark = f"none to lose; texts differ after {after:.1f} of {tokens:.1f} tokens"
     elif needed := answers.needed_layers.tolist():
-        interval = answers.needed_interval(pooled.settings.seed)
+        interval = answers.needed_interval(pooled.seed)
         mean = f"{answers.needed_mean:.1f} of {pooled.n_layers} layers"
         ends = "" if interval is None else f" ({interval[0]:.1f} to {interval[1]:.1f})"
         subject = "it needs" if n_right == 1 else "one needs, on average,"
@@ -286,7 +289,7 @@ def _evidence(answers: ReducedAnswers, pooled: Pooled) -> Evidence:
     most = np.argsort(-share, kind="stable")[:count]
     least = float(share[most].min(initial=1.0))
     curve = evidence_curve(share, least, f"≥ {least:.0%} of answers lost")
-    interval = _interval(answers, pooled.settings.seed)
+    interval = _interval(answers, pooled.seed)
     return COUNT_MEASURE.evidence(count, n_layers, variants, np.sort(most), curve, interval)
 
 
@@ -304,7 +307,7 @@ def _other_prompts(counts: np.ndarray) -> list[Variant]:
     ]
 
 
-def _interval(answers: ReducedAnswers, seed: int) -> CountInterval | None:
+def _interval(answers: ReducedAnswers, seed: int | None) -> CountInterval | None:
     """The interval over prompts, where there is one."""
     interval = answers.needed_interval(seed)
     if interval is None:

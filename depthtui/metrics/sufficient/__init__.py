@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.lazy import lazy_value
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence, Headline
 from depthtui.metrics import needs
@@ -198,14 +198,14 @@ class Way:
     choices: np.ndarray
     weights: np.ndarray
 
-    @cached_property
+    @lazy_value
     def curve(self) -> np.ndarray:
         """The mean cost, until it is above `MOST_COST`, `[n + 1]`."""
         mean = np.average(self.kl, axis=0, weights=self.weights)
         above = np.flatnonzero(mean > MOST_COST)
         return mean[: above[0] + 1] if len(above) else mean
 
-    @cached_property
+    @lazy_value
     def choices_curve(self) -> np.ndarray:
         """The mean share of first choices kept, up to the length of `curve`."""
         mean = np.average(self.choices, axis=0, weights=self.weights)
@@ -221,7 +221,7 @@ class PooledSufficient:
         units: `prompts` or `blocks`.
         ways: the units by their order.
         n_layers: L.
-        seed: seed of the draws for intervals.
+        seed: seed of the draws for intervals; None to draw nothing.
         floor: the largest KL with nothing left out.
     """
 
@@ -230,7 +230,7 @@ class PooledSufficient:
     units: str
     ways: tuple[Way, ...]
     n_layers: int
-    seed: int
+    seed: int | None
     floor: float
 
     def within(self, cost: float = TOLERANCE) -> float:
@@ -243,19 +243,19 @@ class PooledSufficient:
         left_out = [crossing_above(-way.choices_curve[None], -share)[0] for way in self.ways]
         return self.n_layers - float(np.mean(left_out))
 
-    @cached_property
+    @lazy_value
     def choices_between(self) -> float:
         """The share of first choices kept at N(1), interpolated linearly between counts."""
         return self._choices_at(
             [crossing_above(way.curve[None], TOLERANCE)[0] for way in self.ways]
         )
 
-    @cached_property
+    @lazy_value
     def layers(self) -> int:
         """The number of layers with which the output stays within a nat: N(1), rounded up."""
         return rounded_up_count(self.within())
 
-    @cached_property
+    @lazy_value
     def choices(self) -> float:
         """The share of first choices kept with `layers`."""
         return self._choices_at([self.n_layers - self.layers] * len(self.ways))
@@ -268,9 +268,9 @@ class PooledSufficient:
         ]
         return float(np.mean(shares))
 
-    @cached_property
+    @lazy_value
     def interval(self) -> tuple[float, float] | None:
-        """The bootstrap interval of N(1) over the units; None for too few of them."""
+        """The bootstrap interval of N(1) over the units; None for too few, or without a seed."""
 
         def statistic(counts: Sequence[np.ndarray]) -> np.ndarray:
             left_out = [
@@ -354,7 +354,7 @@ def _pool(reduced: Sequence[ReducedSufficient], pooled: Pooled) -> PooledSuffici
         "prompts" if by_prompt else "blocks",
         tuple(ways),
         n_layers,
-        pooled.settings.seed,
+        pooled.seed,
         max(prompt.floor for prompt in reduced),
     )
 

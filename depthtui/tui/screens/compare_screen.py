@@ -182,6 +182,7 @@ class CompareScreen(LiveScreen):
     def draw(self) -> None:
         """Draw both runs and their caveat."""
         self.show_view()
+        self.complete(*self._readings)
         verdicts = self._readings[0].verdict, self._readings[1].verdict
         compared = " ".join(
             filter(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
+from depthtui.depth.reading import Reading
 from depthtui.tui.screens.pane_screen import PaneScreen
 from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.verdicts import LastReading
 
 FRAME = 1 / 16
 """Seconds between two redraws while rows arrive; a clock and toasts repaint separately."""
@@ -41,3 +44,18 @@ class LiveScreen(PaneScreen):
             self.set_timer(wait, self.redraw)
         else:
             self.call_later(self.redraw)
+
+    def complete(self, *readings: LastReading) -> None:
+        """Compute the intervals of these readings in a thread, and draw again with them."""
+        for last in readings:
+            draft = last.begin()
+            if draft is not None:
+                self.run_worker(self._complete(last, draft))
+
+    async def _complete(self, last: LastReading, draft: Reading) -> None:
+        complete = None
+        try:
+            complete = await asyncio.to_thread(draft.completed)
+        finally:
+            last.finish(draft, complete)
+        self.changed()

@@ -141,6 +141,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
         self._follow()
         self.pace = explorer.pace_of(run)
         self.show_view()
+        self.complete(self._last_reading)
         self.query_one(main_layout.SessionList).show(explorer.session)
         self.query_one(StatusLine).show(status_of(explorer, self.datasets))
         self._show_load()

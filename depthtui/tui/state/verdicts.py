@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
@@ -10,6 +11,9 @@ from depthtui.depth.reading import Reading, reading_of
 
 class LastReading:
     """Keeps the reading and the verdict of a run, and the objects that they were computed from.
+
+    A reading begins as a draft, whose intervals are to be computed in a thread: `begin` returns the
+    draft, `finish` puts the complete reading in its place. Without these two it stays a draft.
 
     Attributes:
         reading: the last one; None where there was no run.
@@ -20,7 +24,9 @@ class LastReading:
     def __init__(self) -> None:
         self._sources: list[object] = []
         self._state: tuple[object, ...] = ()
-        self._was_live = True
+        self._grew = True
+        self._is_busy = False
+        self._begun: Reading | None = None
         self._verdict: Verdict | None = None
         self._has_verdict = False
 
@@ -29,15 +35,16 @@ class LastReading:
     ) -> Reading | None:
         """The reading of a run: the same one as long as the run did not grow.
 
-        A live run may have grown at any time. A new verdict is computed once metrics or layers
-        change.
+        The pass of a live run may have grown at any time. A new verdict is computed once metrics
+        or layers change.
         """
         sources: list[object] = [] if result is None else [result, *result.measured.values()]
         state = (settings, result and _how_far(result))
         is_same = state == self._state and _are_same(sources, self._sources)
-        if is_live or self._was_live or not is_same:
-            self.reading = None if result is None else reading_of([result], settings)
-        self._sources, self._state, self._was_live = sources, state, is_live
+        grows = is_live and result is not None and _grows(result)
+        if grows or self._grew or not is_same:
+            self.reading = None if result is None else reading_of([result], settings, is_draft=True)
+        self._sources, self._state, self._grew = sources, state, grows
         self._has_verdict = self._has_verdict and is_same
         return self.reading
 
@@ -49,10 +56,37 @@ class LastReading:
             self._has_verdict = True
         return self._verdict
 
+    def begin(self) -> Reading | None:
+        """The draft to complete now; None where there is none, it grows, or another is begun.
+
+        A draft that could not be completed is not begun again.
+        """
+        draft = self.reading
+        if draft is None or not draft.is_draft or draft is self._begun:
+            return None
+        if self._is_busy or self._grew:
+            return None
+        self._is_busy, self._begun = True, draft
+        return draft
+
+    def finish(self, draft: Reading, complete: Reading | None) -> None:
+        """Put a complete reading in its draft's place, unless another reading is there by now."""
+        self._is_busy = False
+        if complete is not None and self.reading is draft:
+            self.reading = complete
+            self._has_verdict = False
+
 
 def _how_far(result: RunResult) -> tuple[object, ...]:
     unavailable = tuple(result.unavailable.items())
     return result.settings, result.layers_done, result.complete, unavailable
+
+
+def _grows(result: RunResult) -> bool:
+    """Whether rows may still be added in place: those of the pass; other metrics are replaced."""
+    lens = result.get(LogitLens)
+    is_read = lens is None or lens.is_read
+    return result.layers_done < result.model.n_layers or not is_read
 
 
 def _are_same(objects: list[object], others: list[object]) -> bool:

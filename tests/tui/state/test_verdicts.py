@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
-from depthtui.data.run import Prompt
+from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
+from depthtui.metrics import OF_THE_PASS, resampling
 from depthtui.tui.state.verdicts import LastReading
 from tests.builders.metrics import ablation
 from tests.builders.models import model_info
@@ -19,9 +21,10 @@ def test_it_is_worked_out_only_where_something_changed() -> None:
     last, result, settings = LastReading(), make_result(layers=10, tokens=6), SummarySettings()
 
     def is_worked_out(chosen: SummarySettings = settings) -> bool:
+        former = last.reading
         reading = last.of(result, chosen, True)
         assert last.verdict == verdict([result], chosen)
-        return "verdict" in vars(reading)
+        return reading is not former
 
     assert is_worked_out()
     assert not is_worked_out()
@@ -32,7 +35,8 @@ def test_it_is_worked_out_only_where_something_changed() -> None:
     assert is_worked_out()
     result.put("ablation", ablation(0 * effect))
     assert is_worked_out()
-    assert last.of(None, settings, False) is last.verdict is None
+    assert last.of(None, settings, False) is None
+    assert last.verdict is None
 
 
 def test_a_run_that_grows_gets_a_new_one() -> None:
@@ -74,3 +78,82 @@ def test_one_that_is_worked_on_is_read_again_each_time() -> None:
     over = kept.of(result, settings, False)
     assert over is not live
     assert kept.of(result, settings, False) is over
+
+
+def long_result(text: str = "one two three four five six seven eight nine ten eleven") -> RunResult:
+    """A run that has intervals over its tokens, of its rules and metrics."""
+    metrics = (*OF_THE_PASS, "ablation", "similarity", "sufficient")
+    return full_result(Prompt(f"{text} " * 20), settings=RunSettings(metrics=metrics))
+
+
+def completed(last: LastReading) -> None:
+    """Complete the draft, as a thread does."""
+    draft = last.begin()
+    assert draft is not None
+    last.finish(draft, draft.completed())
+
+
+def test_a_draft_draws_nothing_and_claims_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    last, result = LastReading(), long_result()
+    with monkeypatch.context() as patched:
+        patched.setattr(resampling, "_drawn", None)
+        last.of(result, SummarySettings(), False)
+        draft = last.verdict
+    assert draft is not None
+    assert draft.is_pending
+    with_count = [row for row in draft.evidence if row.count is not None]
+    assert {row.reliability for row in with_count} == {"…"}
+    assert not any(row.interval or row.firm or row.is_fragile for row in with_count)
+    assert "still being computed" in draft.text
+    assert "firm:" not in draft.text
+    assert "reliable" not in draft.text
+    completed(last)
+    assert last.of(result, SummarySettings(), False) is last.reading
+    whole = last.verdict
+    assert whole == verdict([result], SummarySettings())
+    assert whole is not None
+    assert any(row.interval for row in whole.evidence)
+    # The counts were there before.
+    assert [row.count for row in whole.evidence] == [row.count for row in draft.evidence]
+    assert last.begin() is None
+
+
+@pytest.mark.parametrize("other", ["run", "thresholds", "metric"])
+def test_what_was_computed_for_something_else_is_never_shown(other: str) -> None:
+    last, result, settings = LastReading(), long_result(), SummarySettings()
+    last.of(result, settings, False)
+    draft = last.begin()
+    assert draft is not None
+    late = draft.completed()
+    if other == "run":
+        result = long_result("another text of which not a word is the same as before")
+    elif other == "thresholds":
+        settings = replace(settings, kl_threshold=2.0)
+    else:
+        result.drop(["ablation"])
+    shown = last.of(result, settings, False)
+    # One at a time.
+    assert last.begin() is None
+    last.finish(draft, late)
+    assert last.reading is shown
+    assert last.verdict is not None
+    assert last.verdict.is_pending
+    completed(last)
+    assert last.verdict == verdict([result], settings)
+
+
+def test_one_that_failed_is_not_begun_again() -> None:
+    last, result = LastReading(), long_result()
+    last.of(result, SummarySettings(), False)
+    draft = last.begin()
+    assert draft is not None
+    last.finish(draft, None)
+    assert last.begin() is None
+    last.of(result, SummarySettings(kl_threshold=2.0), False)
+    assert last.begin() is not None
+
+
+def test_a_pass_that_goes_on_is_not_begun() -> None:
+    last, result = LastReading(), half_run(long_result(), 3)
+    last.of(result, SummarySettings(), True)
+    assert last.begin() is None
