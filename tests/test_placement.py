@@ -287,7 +287,7 @@ LONGER = Prompt(
     contrast=f"{PROMPT.question}{PROMPT.question}{PROMPT.question.replace('river', 'ferry')} rain.",
 )
 MOST_WAITS = {
-    "contributions": 12,
+    "contributions": 16,  # one of each layer: whether its squares overflow
     "logit_lens": 20,
     "similarity": 12,
     "neighbours": 12,

@@ -39,7 +39,7 @@ from depthtui.tracing.patches import Patches
 from depthtui.tracing.trace import LayerActivations, trace
 
 _SECONDS_BETWEEN_ROWS = 0.04
-"""Rows are gathered for this long, so that a GPU is not synchronised after every layer."""
+"""Rows are gathered for this long, so that a GPU is seldom waited for to copy them."""
 
 _SECONDS_BETWEEN_PARTS = 0.2
 """The least time between partial values of the slower metrics."""

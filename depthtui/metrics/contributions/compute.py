@@ -70,7 +70,7 @@ def _values_and_bounds(
             *_ratio_cosine_bound(mlp, before_mlp, mlp_norm),
             *rows,
         ]
-    stacked = torch.stack(rows).view(-1, 3, len(h_norm))
+    stacked = torch.stack(rows).view(-1, 3, len(h))
     return stacked[:, :2], stacked[:, 2:]
 
 
