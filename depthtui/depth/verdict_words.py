@@ -189,7 +189,8 @@ def _counts_of_one_prompt(a: Verdict, b: Verdict, names: tuple[str, str]) -> str
     """The counts that hold in both, without a direction."""
     counts = [_of_all(pair, a, b) for pair in _pairs(a, b)]
     if a.headline is not None and b.headline is not None:
-        counts.insert(0, _both("layers that suffice", a.headline.count, b.headline.count, a, b, 1))
+        ours, other = map(rounded_up_count, (a.headline.count, b.headline.count))
+        counts.insert(0, _both("layers that suffice", ours, other, a, b))
     if not counts:
         return _no_pairs(names)
     return f"One prompt each gives no direction: {'; '.join(counts)}."
@@ -200,22 +201,20 @@ def _compared_headlines(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
     first, second = a.headline, b.headline
     if first is None or second is None:
         return ""
-    shares = f"{first.count:.1f} of {a.n_layers} and {second.count:.1f} of {b.n_layers}"
+    ours, other = rounded_up_count(first.count), rounded_up_count(second.count)
+    shares = f"{ours} of {a.n_layers} and {other} of {b.n_layers}"
     if None in (first.low, first.high, second.low, second.high):
         return f"Within a nat {names[0]} and {names[1]} need {shares} layers, without an interval."
     # Shares are compared where the numbers of layers differ.
     scale = a.n_layers / b.n_layers
     gap = _gap(first, second, scale)
-    if not gap:
+    layers = abs(other - ours)
+    if not gap or (a.n_layers == b.n_layers and not layers):
         return f"Within a nat {names[0]} and {names[1]} need about as many layers: {shares}."
     more = "more" if gap > 0 else "less"
     if a.n_layers == b.n_layers:
-        layers = abs(second.count - first.count)
-        unit = "layer" if f"{layers:.1f}" == "1.0" else "layers"
-        return (
-            f"Within a nat {names[1]} needs {layers:.1f} {unit} {more} than {names[0]}: {shares}."
-        )
-    share = abs(second.count / b.n_layers - first.count / a.n_layers)
+        return f"Within a nat {names[1]} needs {_layers(layers)} {more} than {names[0]}: {shares}."
+    share = abs(other / b.n_layers - ours / a.n_layers)
     return (
         f"Within a nat {names[1]} needs {share:.0%} of its layers {more} than {names[0]}: {shares}."
     )
@@ -316,9 +315,9 @@ def _of_all(pair: tuple[Evidence, Evidence], a: Verdict, b: Verdict) -> str:
     return _both(ours.title, _count(ours), _count(other), a, b)
 
 
-def _both(title: str, count: float, other: float, a: Verdict, b: Verdict, digits: int = 0) -> str:
+def _both(title: str, count: int, other: int, a: Verdict, b: Verdict) -> str:
     """Two counts, and their shares where the models differ in depth."""
-    words = f"{title} {count:.{digits}f} of {a.n_layers} and {other:.{digits}f} of {b.n_layers}"
+    words = f"{title} {count} of {a.n_layers} and {other} of {b.n_layers}"
     if a.n_layers == b.n_layers:
         return words
     return f"{words} ({count / a.n_layers:.2f} and {other / b.n_layers:.2f})"

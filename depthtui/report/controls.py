@@ -8,6 +8,7 @@ from pathlib import Path
 from depthtui.data.controls import NAMES, ControlName, ControlRow, Controls, load_controls
 from depthtui.data.model import ModelInfo
 from depthtui.depth import rules
+from depthtui.metrics.evidence import rounded_up_count
 from depthtui.sizes import format_size
 
 TITLES: Mapping[ControlName, str] = {
@@ -158,7 +159,7 @@ def _overlaps(controls: Controls) -> Iterator[tuple[ControlRow, bool]]:
 
 def spread(row: ControlRow) -> str:
     """The interval of a case; empty where it is unknown."""
-    return "" if row.interval is None else f"{row.interval[0]:.1f} to {row.interval[1]:.1f}"
+    return "" if row.interval is None else "{} to {}".format(*map(rounded_up_count, row.interval))
 
 
 def with_spread(row: ControlRow) -> str:
@@ -167,7 +168,7 @@ def with_spread(row: ControlRow) -> str:
 
 
 def _number(count: float | None) -> str:
-    return "–" if count is None else f"{count:.1f}"
+    return "–" if count is None else str(rounded_up_count(count))
 
 
 def _whole(count: int | None) -> str:

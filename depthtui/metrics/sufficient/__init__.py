@@ -388,23 +388,23 @@ def _findings(sufficient: PooledSufficient, pooled: Pooled) -> list[Finding]:
     interval = (
         ""
         if sufficient.interval is None
-        else f" ({sufficient.interval[0]:.1f}-{sufficient.interval[1]:.1f})"
+        else " ({}-{})".format(*map(rounded_up_count, sufficient.interval))
     )
     return [
         Finding(
             "Layers within 1 nat",
-            f"{sufficient.within():.1f} of {sufficient.n_layers}{interval}",
-            f"{where}; {sufficient.choices:.0%} of first choices stay with {sufficient.layers}; "
+            f"{sufficient.layers} of {sufficient.n_layers}{interval}",
+            f"{where}; {sufficient.choices:.0%} of first choices stay; "
             f"layers {go} go first{stand_in}",
         ),
         Finding(
             "Layers within 0.1 nats",
-            f"{sufficient.within(STRICT_TOLERANCE):.1f} of {sufficient.n_layers}",
+            f"{rounded_up_count(sufficient.within(STRICT_TOLERANCE))} of {sufficient.n_layers}",
         ),
         Finding(
             "Layers for 90% of choices",
-            f"{sufficient.keeping(STRICT_CHOICES):.1f} of {sufficient.n_layers}",
-            f"half of the choices: {sufficient.keeping(HALF_OF_CHOICES):.1f}",
+            f"{rounded_up_count(sufficient.keeping(STRICT_CHOICES))} of {sufficient.n_layers}",
+            f"half of the choices: {rounded_up_count(sufficient.keeping(HALF_OF_CHOICES))}",
         ),
         noise_floor(METRIC.title, f"{sufficient.floor:.2g} nats"),
     ]
@@ -418,10 +418,8 @@ COUNT_MEASURE = CountMeasure(
 def _evidence(sufficient: PooledSufficient, pooled: Pooled) -> list[Evidence]:
     variants = []
     for share in (1 - FIFTH, 1 + FIFTH):
-        other = sufficient.within(share * TOLERANCE)
-        variants.append(
-            Variant(rounded_up_count(other), f"within {share:.1f} nats it takes {other:.1f}")
-        )
+        other = rounded_up_count(sufficient.within(share * TOLERANCE))
+        variants.append(Variant(other, f"within {share:.1f} nats it takes {other}"))
     ends, interval = sufficient.interval, None
     if ends is not None:
         interval = CountInterval(*ends, LEVEL, sufficient.units, resolution=0)

@@ -15,6 +15,7 @@ from depthtui.depth.published import DATASETS, PROTOCOL
 from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.metrics import unavailable_in_words
 from depthtui.metrics.choices import stand_in_words
+from depthtui.metrics.evidence import rounded_up_count
 from depthtui.metrics.resampling import LEVEL
 from depthtui.report.choices import choices_of, choosing_only, part_words
 from depthtui.report.phrases import interval, rule_title, uneven
@@ -64,29 +65,30 @@ def interval_words(estimate: DepthEstimate | None, to: str) -> str:
 def suffice_words(headline: Headline | None, n_layers: int) -> str:
     """Layers that suffice, their share of L and their interval, or a dash.
 
-    Such as `22.7 · 0.76 (21.9 … 23.4)`.
+    Such as `23 · 0.77 (22 … 24)`.
     """
     words, ends = suffice_count(headline, n_layers), suffice_interval(headline, " … ")
     return f"{words} ({ends})" if ends else words
 
 
 def suffice_count(headline: Headline | None, n_layers: int) -> str:
-    """Layers that suffice and their share of L, or a dash, such as `22.7 · 0.76`."""
+    """Layers that suffice and their share of L, or a dash, such as `23 · 0.77`."""
     if headline is None:
         return "–"
-    return f"{headline.count:.1f} · {headline.count / n_layers:.2f}"
+    count = rounded_up_count(headline.count)
+    return f"{count} · {count / n_layers:.2f}"
 
 
 def suffice_interval(headline: Headline | None, to: str) -> str:
-    """The interval of the layers that suffice, such as `21.9–23.4`; empty where there is none."""
+    """The interval of the layers that suffice, such as `22–24`; empty where there is none."""
     if headline is None or headline.low is None or headline.high is None:
         return ""
-    return f"{headline.low:.1f}{to}{headline.high:.1f}"
+    return f"{rounded_up_count(headline.low)}{to}{rounded_up_count(headline.high)}"
 
 
 def strict_words(headline: Headline | None) -> str:
-    """The layers that keep nine in ten choices, such as `90% of choices: 27.0`; may be empty."""
-    return "" if headline is None else f"90% of choices: {headline.strict:.1f}"
+    """The layers that keep nine in ten choices, such as `90% of choices: 27`; may be empty."""
+    return "" if headline is None else f"90% of choices: {rounded_up_count(headline.strict)}"
 
 
 def published_words(published: PublishedDepth | None) -> str:

@@ -103,29 +103,25 @@ class SufficientPane(Page):
     def _within(self) -> list[Piece]:
         """The layers within the tolerance; at one nat, their interval too."""
         sufficient, styles = self._sufficient, self.pane_styles
-        count = sufficient.within(self.tolerance)
+        count = rounded_up_count(sufficient.within(self.tolerance))
         unit = "nat" if self.tolerance == TOLERANCE else "nats"
         words: list[Piece] = [
-            (f"{count:.1f} of {sufficient.n_layers} layers", styles.strong),
+            (f"{count} of {sufficient.n_layers} layers", styles.strong),
             (f" within {self.tolerance:g} {unit}", styles.accent),
         ]
         if self.tolerance == TOLERANCE:
             if sufficient.interval is not None:
-                low, high = sufficient.interval
-                words.append((f" ({low:.1f} to {high:.1f} over {sufficient.units})", styles.muted))
-            stay = f" · with {sufficient.layers}, {sufficient.choices:.0%} of choices stay"
+                low, high = map(rounded_up_count, sufficient.interval)
+                words.append((f" ({low} to {high} over {sufficient.units})", styles.muted))
+            stay = f" · {sufficient.choices:.0%} of choices stay"
             words.append((stay, styles.text))
         return words
 
     def _choices(self) -> list[Piece]:
         """The layers that keep most choices, and remarks on idle layers and stand-ins."""
         sufficient, styles = self._sufficient, self.pane_styles
-        words: list[Piece] = [
-            (
-                f"{sufficient.keeping(STRICT_CHOICES):.1f} layers keep nine in ten choices",
-                styles.text,
-            )
-        ]
+        count = rounded_up_count(sufficient.keeping(STRICT_CHOICES))
+        words: list[Piece] = [(f"{count} layers keep nine in ten choices", styles.text)]
         if self.reading is not None and (idle := self.reading.idle):
             words.append((f" · layers {numbers_text(idle)} write nothing", styles.text))
         if self.reading is not None and self.reading.stand_in:

@@ -14,6 +14,7 @@ from textual.strip import Strip
 
 from depthtui.depth import rules
 from depthtui.metrics import sufficient
+from depthtui.metrics.evidence import rounded_up_count
 from depthtui.report.phrases import interval, rule_title
 from depthtui.token_text import cut_in_the_middle, fit_shown, printable_sentence
 from depthtui.tui.draw.grid import in_sight
@@ -409,8 +410,8 @@ def _suffice_words(row: SweepRow, roomy: bool) -> str:
         return _NOTHING
     ends = ""
     if roomy and headline.low is not None and headline.high is not None:
-        ends = f" {headline.low:.1f}-{headline.high:.1f}"
-    return f"{headline.count:.1f}{ends}"
+        ends = f" {rounded_up_count(headline.low)}-{rounded_up_count(headline.high)}"
+    return f"{rounded_up_count(headline.count)}{ends}"
 
 
 def _right_share(row: SweepRow) -> float | None:
