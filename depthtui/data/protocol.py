@@ -7,7 +7,8 @@ The explorer sends commands, the engine sends events. Both are dataclasses that
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from depthtui.data.arrays import MetricResult, arrays_of
 from depthtui.data.generation import Continuation, Generation
@@ -483,6 +484,22 @@ Event = (
     | Notice
     | Memory
 )
+
+
+LONGEST_WORDS = 2000
+"""Most characters of a failure, a notice or a progress: a screen has room for fewer."""
+
+
+def with_short_words(event: Event) -> Event:
+    """The event; a failure, a notice or a progress with its texts cut to a length that is shown."""
+    if not isinstance(event, Failed | Notice | Progress):
+        return event
+    cut: dict[str, Any] = {
+        name: value[:LONGEST_WORDS] + "…"
+        for name, value in vars(event).items()
+        if isinstance(value, str) and len(value) > LONGEST_WORDS
+    }
+    return replace(event, **cut) if cut else event
 
 
 def is_superseded(event: Event, following: Event) -> bool:

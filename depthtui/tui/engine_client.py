@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from depthtui.data.protocol import Command, Event, Progress
+from depthtui.data.protocol import Command, Event, Progress, with_short_words
 from depthtui.tui.engine_logs import EngineLog, last_line_of
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.engine_connection import EngineDeath, Post
@@ -131,7 +131,7 @@ class EngineClient:
             pipe.await_greeting()
             writer.start()
             while not self.killed:
-                self._post_event(pipe.receive())
+                self._post_event(with_short_words(pipe.receive()))
         except BrokenConnection as error:
             self._commands.put(None)
             printed = pipe.printed if writer.ident is None else ""

@@ -21,6 +21,8 @@ def event(flood: str, number: int) -> Event:
     match flood:
         case "notice":
             return Notice(f"notice {number}")
+        case "long notice":
+            return Notice(f"notice {number} " + "of many words " * 100_000)
         case "failed":
             return Failed(f"failure {number}")
         case "progress":
@@ -29,12 +31,14 @@ def event(flood: str, number: int) -> Event:
 
 
 def main() -> None:
-    flood = sys.argv[1]
+    flood = " ".join(sys.argv[1:])
     pipe = standard_pipe()
     pipe.greet()
     for number in count():
         if flood == "stderr":
             os.write(2, b"a line of the log, again and again\n" * 1000)
+            if number == 100:
+                pipe.send(Notice("the log is long"))
         elif flood == "code" and number == QUESTIONS:
             pipe.receive()
             pipe.receive()

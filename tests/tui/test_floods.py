@@ -19,10 +19,11 @@ from tests.tui.terminal import Terminal
 
 FLOODS = {
     "notice": "notice",
+    "long notice": "of many words",
     "failed": "failure",
     "progress": "step",
     "code": "No, leave it closed",
-    "stderr": "Waiting for the engine",
+    "stderr": "the log is long",
 }
 """The floods of `tests.tui.evil_engine`, and words on the screen once they come."""
 
@@ -58,7 +59,13 @@ WAYS = {
     "SIGTERM": end_by("SIGTERM"),
     "SIGHUP": end_by("SIGHUP"),
 }
-OFTEN = {("notice", "SIGTERM"), ("failed", "ctrl-c"), ("code", "q"), ("stderr", "SIGHUP")}
+OFTEN = {
+    ("notice", "SIGTERM"),
+    ("long notice", "q"),
+    ("failed", "ctrl-c"),
+    ("code", "q"),
+    ("stderr", "SIGHUP"),
+}
 
 
 @pytest.fixture
