@@ -55,6 +55,7 @@ class TolerantDriver(LinuxDriver):
         if self.attrs_before is not None:
             with suppress(termios.error):
                 termios.tcsetattr(self.fileno, termios.TCSANOW, self.attrs_before)
+        assert self._file is not None
         output = self._file.fileno()
         if select.select([], [output], [], 0)[1]:
             os.write(output, _RELEASE)

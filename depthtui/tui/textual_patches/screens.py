@@ -67,12 +67,16 @@ class Screen(screen.Screen[ScreenResultType]):
         super()._compositor_refresh()
 
     def _on_unmount(self) -> None:
-        """Free the lines of the screen's widgets.
+        free_lines()
 
-        `StylesCache.get_inner_outer` is a method whose `lru_cache` also keeps its object: the lines
-        of a thousand widgets stay in memory (issue 6665).
-        """
-        StylesCache.get_inner_outer.cache_clear()
+
+def free_lines() -> None:
+    """Free the lines of widgets that are gone.
+
+    `StylesCache.get_inner_outer` is a method whose `lru_cache` also keeps its object: the lines of
+    a thousand widgets stay in memory (issue 6665).
+    """
+    StylesCache.get_inner_outer.cache_clear()
 
 
 class ModalScreen(screen.ModalScreen[ScreenResultType], Screen[ScreenResultType]):

@@ -20,6 +20,8 @@ from textual.notifications import Notification
 from textual.screen import Screen
 from textual.widgets._toast import Toast, ToastRack
 
+from depthtui.tui.textual_patches.screens import free_lines
+
 
 @contextmanager
 def without_toasts(screen: Screen[Any]) -> Iterator[None]:
@@ -50,6 +52,7 @@ def make_room(app: App[Any], coming: Notification, most: int, seconds: float) ->
         ends = shown[:1]
     if any(coming.raised_at - each.raised_at < seconds for each in ends):
         return False
+    free_lines()
     for each in ends:
         app._unnotify(each, refresh=False)
     for toast in app.screen.query(Toast):
