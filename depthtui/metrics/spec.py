@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from depthtui.data.arrays import MetricResult
+from depthtui.data.explanation import Explanation
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.data.verdict import Evidence
@@ -53,6 +54,7 @@ class Measure:
         sentence: result -> the meaning of all its values in a sentence, or empty.
         command: result -> the option of a shell command that applies them, to copy; or empty.
         metric: name of the metric that it is part of; the list of metrics fills it in.
+        explained: its explanation where it is part of no metric.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Measure:
     reading: str = ""
     sentence: Callable[[RunResult], str] = lambda result: ""
     command: Callable[[RunResult], str] = lambda result: ""
+    explained: Explanation | None = None
 
     @property
     def by_token(self) -> bool:

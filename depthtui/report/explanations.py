@@ -103,9 +103,9 @@ def of_metrics(*names: str) -> tuple[Explanation, ...]:
 
 def of_measure(measure: Measure) -> tuple[Explanation, ...]:
     """Explanations of a heatmap's measure, and of the rule of effective depth that reads it."""
-    metric = METRIC_BY_NAME.get(measure.metric)
-    if metric is None:
-        return (of_token_depth(measure.name),)
+    if measure.explained is not None:
+        return (measure.explained,)
+    metric = METRIC_BY_NAME[measure.metric]
     explanation = replace(
         of_metric(metric),
         title=measure.title,

@@ -20,7 +20,6 @@ from depthtui.settings import load_settings
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
-from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.measured_form import MeasuredForm
 from depthtui.tui.state.session import RunState
 from tests.builders.engines import SECONDS_A_TOKEN, FakeEngine
@@ -316,18 +315,6 @@ async def test_the_depth_pane_computes_how_useful_layers_are(
         await it.until(lambda: "loss change" in it.screen_text())
         least = " ".join(map(str, np.argsort(usefulness(30), kind="stable")[:5]))
         assert it.screen_text().count(f"least {least}") == 2
-
-
-async def test_every_pane_is_explained(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        for pane, title in (("lens", "Logit lens at a token"), ("heatmap", "Layer contribution")):
-            it.main.action_go_to(pane)
-            await it.press("I")
-            await it.until(lambda: isinstance(it.app.screen, ExplanationScreen))
-            await it.until(lambda words=title: f"│ {words}" in it.screen_text(), title)
-            await it.press("I")
-            await it.until(lambda: it.app.screen is it.main)
-        assert len(it.engine.sent(StartRun)) == 1
 
 
 async def test_a_failure_leaves_the_run_as_it_was(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from rich.style import Style
 
+from depthtui.data.explanation import Explanation
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import lens_heading
+from depthtui.report.explanations import LENS_TABLE
 from depthtui.token_text import fit, fit_shown, printable
 from depthtui.tui.draw.layer_rows import LayerRows
 from depthtui.tui.draw.styles import Piece, probability
@@ -22,6 +24,9 @@ _LIKELY = 0.1
 
 class LensRows(LayerRows):
     """A pane of the most probable tokens at each depth, for the token at the cursor."""
+
+    def explains(self) -> tuple[Explanation, ...]:
+        return (LENS_TABLE,)
 
     @property
     def token(self) -> int:

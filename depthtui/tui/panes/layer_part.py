@@ -126,6 +126,15 @@ PARTS = (
 )
 """The parts of a page, in the order of `tab`."""
 
+VALUES = Explanation(
+    "Values at the cursor",
+    "The values of every metric of the run at this layer and token, and the lens before and after "
+    "the layer.",
+    reading="The formula and unit of a value follow it; `v` on the main screen explains each "
+    "measure.",
+    look_for="A value that differs from the neighbouring tokens' and layers'.",
+)
+
 
 class PagePane(Pane):
     """A pane that draws lines of blocks."""
@@ -186,6 +195,9 @@ class LayerPart(PagePane):
 
 class CellValues(PagePane):
     """The values of the run's metrics at the layer and token under the cursor."""
+
+    def explains(self) -> tuple[Explanation, ...]:
+        return (VALUES,)
 
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles("Values")

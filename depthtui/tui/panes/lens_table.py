@@ -10,11 +10,9 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from textual.strip import Strip
 
-from depthtui.data.explanation import Explanation
 from depthtui.data.lens import FittedLens
 from depthtui.data.lens_view import WORSE, lens_heading, lens_of, reads_worse
 from depthtui.data.model import marks_words
-from depthtui.report.explanations import LENS_TABLE
 from depthtui.token_text import fit_shown, printable, printable_chars
 from depthtui.tui.draw.layer_rows import HEADER_LINES
 from depthtui.tui.draw.lens_rows import (
@@ -62,9 +60,6 @@ class LensTable(LensRows):
     """A row for each layer, the model's output on top: the lens's top tokens, then its entropy."""
 
     hint = "r runs the prompt"
-
-    def explains(self) -> tuple[Explanation, ...]:
-        return (LENS_TABLE,)
 
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles(lens_heading(self.view.lens))

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from rich.style import Style
 
+from depthtui.data.explanation import Explanation
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import lens_of
 from depthtui.token_text import fit, fit_shown, printable
@@ -18,6 +19,15 @@ _WIDEST_TOKEN = 14
 _NUMBERS_CELLS = 12
 _LEAST_BOUND = 0.01
 
+OUTPUT = Explanation(
+    "Output, clean and changed",
+    "The probabilities of the next token after the one under the cursor, clean and changed.",
+    "softmax of the model's logits, without a lens",
+    "The upper half of a bar is the clean run, the lower half the changed one; the clean run's "
+    "first choice stands out.",
+    "A first choice that changes: there the layers that are off were needed.",
+)
+
 
 class OutputBars(LinesPane):
     """The output distribution at one token; `result` is changed, `other_result` is clean.
@@ -25,6 +35,9 @@ class OutputBars(LinesPane):
     The upper half of a line is the clean probability, the lower half the changed one. A token that
     a run does not list has the run's least listed probability as a bound.
     """
+
+    def explains(self) -> tuple[Explanation, ...]:
+        return (OUTPUT,)
 
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles("Output")

@@ -8,8 +8,10 @@ from rich.style import Style
 from textual import events
 from textual.strip import Strip
 
+from depthtui.data.explanation import Explanation
 from depthtui.metrics import RANKINGS
 from depthtui.metrics.ranking import ALL_TOKENS, Ranked, usefulness
+from depthtui.report.explanations import of_metrics
 from depthtui.tui.draw.bars import BarScale, axis_of
 from depthtui.tui.draw.layer_rows import LayerRows
 from depthtui.tui.draw.styles import Piece, bar, fit_right, number
@@ -33,6 +35,9 @@ class StackPane(LayerRows):
     part = "layer"
     """The chosen part of the layer at the cursor: a sublayer, or all of it."""
     _tokens = ALL_TOKENS
+
+    def explains(self) -> tuple[Explanation, ...]:
+        return of_metrics(*(metric.name for metric in RANKINGS))
 
     def show_stack(
         self,

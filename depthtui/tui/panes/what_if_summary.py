@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from depthtui.data.explanation import Explanation
 from depthtui.prompts import prompt_title
 from depthtui.report.blocks import (
     Bar,
@@ -31,6 +32,14 @@ _SHARES = (_NAME, Column(""), Column("", number=True, width=9))
 _WORDS = (_NAME, Column(""))
 _PROMPTS = (Column("", style="soft"), Column("", number=True), Column("", number=True))
 _KEYS = "x turns the layer at the cursor off, R runs it twice, 5p prunes five, E exits early."
+
+SESSION_PROMPTS = Explanation(
+    "This model's prompts",
+    "The effect of the change on each prompt that this model ran in the session.",
+    "loss~ - loss, mean nats a token; the tokens after which the first choice stays, of all",
+    "Above 0: the changed model predicts the prompt worse.",
+    "Prompts that need a layer that others do without.",
+)
 
 
 class WhatIfSummary(LinesPane):
@@ -99,6 +108,9 @@ class WhatIfPrompts(LinesPane):
 
     _effects: Sequence[WhatIfEffect] = ()
     _rule = ""
+
+    def explains(self) -> tuple[Explanation, ...]:
+        return (SESSION_PROMPTS,)
 
     def show_effects(self, effects: list[WhatIfEffect], rule: str) -> None:
         """List these effects; `rule` names the ranking that chose the layers."""

@@ -21,6 +21,7 @@ from depthtui.data.run_settings import GenerationSettings, RunSettings
 from depthtui.depth.token_depths import DECIDED, TOKEN_DEPTHS, TokenDepthMeasure
 from depthtui.metrics import logit_lens
 from depthtui.metrics.spec import Measure
+from depthtui.report.explanations import of_token_depth
 from depthtui.tui.commands import generation, moving
 from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.panes.generated_text import GeneratedText
@@ -235,5 +236,11 @@ def depth_measure(
     current = generation_state()
     limits = (0.0, float(current.model.n_layers)) if current else None
     return Measure(
-        depth.name, depth.title, depth.meaning, values, limits=limits, reads_residual=True
+        depth.name,
+        depth.title,
+        depth.meaning,
+        values,
+        limits=limits,
+        reads_residual=True,
+        explained=of_token_depth(depth.name),
     )

@@ -14,6 +14,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from depthtui.data.explanation import Explanation
 from depthtui.data.inspection import Inspection
 from depthtui.data.run import RunResult
 from depthtui.metrics.spec import Measure
@@ -40,6 +41,16 @@ from depthtui.tui.state.session import SessionRun
 
 _LEFT = 2
 """Parts in the left column."""
+
+TOKENS_READ = Explanation(
+    "Tokens read",
+    "How much the layer reads of each token of the prompt, at the token under the cursor.",
+    "sum over heads of ||alpha W_O v||, as a share of all tokens; where a model does not give the "
+    "values, its mean attention",
+    "Darker: more of the layer's write here comes from that token. Later tokens are not read.",
+    "A darker token far back: the layer fetches something from there.",
+    "Kobayashi et al., Attention is Not Only a Weight, 2020.emnlp-main.574",
+)
 
 
 class LayerScreen(SteppedScreen):
@@ -212,5 +223,5 @@ def _reads_measure(page: Callable[[], Inspection | None]) -> Measure:
         "share of ||alpha W_O v||",
         values,
         limits=(0.0, 1.0),
-        reading="Darker: more of the layer's write here comes from that token.",
+        explained=TOKENS_READ,
     )

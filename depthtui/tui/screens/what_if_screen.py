@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -17,10 +16,8 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import LOGIT, lens_of
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
-from depthtui.metrics import RANKINGS
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
-from depthtui.report.explanations import of_metrics, of_rules, of_types
 from depthtui.token_text import printable_sentence
 from depthtui.tui.commands import moving, what_if
 from depthtui.tui.commands.command import bindings_of
@@ -44,6 +41,16 @@ from depthtui.tui.state.session import RunState, SessionRun
 from depthtui.tui.state.status import EngineState, Status, stage_of
 from depthtui.tui.state.verdicts import LastReading
 from depthtui.tui.state.what_if import CHEAPEST_RANKING, Stack, WhatIf
+
+LIKELIHOOD_CHANGE = Explanation(
+    "Likelihood change",
+    "How much likelier the changed model makes each token of the prompt, given the tokens before "
+    "it.",
+    "log p~ - log p, nats: p of the clean run, p~ of the changed one",
+    "Below 0: the token has become less likely. The first token is predicted by none.",
+    "The tokens that need the layers that are off: the change of the loss is minus the mean of "
+    "these values.",
+)
 
 
 class WhatIfScreen(LiveScreen):
@@ -209,10 +216,6 @@ class WhatIfScreen(LiveScreen):
         for column in self.query("#changes .column"):
             column.set_class(pane in column.query(Pane), "beside")
 
-    def explained(self) -> Sequence[Explanation]:
-        types = of_types(self.what_if.clean.model)
-        return (*of_metrics(*(metric.name for metric in RANKINGS)), *of_rules(), *types)
-
     # Commands ---------------------------------------------------------------
 
     def counted_layers(self) -> range:
@@ -249,7 +252,12 @@ def likelihood_change(clean: RunResult) -> Measure:
         return np.concatenate([np.full((1, 1), np.nan), after - before], axis=1)
 
     return Measure(
-        "likelihood_change", "Likelihood change", "log p~ - log p, nats", values, diverging=True
+        "likelihood_change",
+        "Likelihood change",
+        "log p~ - log p, nats",
+        values,
+        diverging=True,
+        explained=LIKELIHOOD_CHANGE,
     )
 
 
