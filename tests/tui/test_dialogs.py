@@ -31,6 +31,7 @@ from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
 from depthtui.manual import titles
 from depthtui.metrics import MEASURE_BY_NAME, sufficient
+from depthtui.prompts import TASKS
 from depthtui.report.explanations import of_measure
 from depthtui.report.formats import format_titles
 from depthtui.settings import load_settings
@@ -342,6 +343,46 @@ async def test_a_file_is_opened_or_refused_in_words(tmp_path: Path) -> None:
         await it.press("enter", "down", "enter")
         await it.until(lambda: len(it.session.runs) == 2)
         assert started(it).prompt.answer == " four"
+
+
+async def test_f5_takes_the_typed_path(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.txt", tmp_path / "two.jsonl"
+    one.write_text("A prompt of a file")
+    two.write_text("\n".join(json.dumps({"text": text}) for text in ("first", "second")))
+    async with explore(tmp_path) as it:
+        await it.press("p", "ctrl+t")
+        field = it.app.screen.query_one("#path", Input)
+        field.focus()
+        await it.press(*"none", "f5")
+        await it.until(lambda: "There is no file none" in it.screen_text())
+        await it.press("f5")
+        assert "There is no file none" in it.screen_text()
+        field.value = str(two)
+        await it.press("f5")
+        await it.until(lambda: it.app.screen.query_one("#prompts", OptionList).option_count == 2)
+        assert len(it.engine.sent(StartRun)) == 1
+        await it.press("down", "f5")
+        await it.until(lambda: len(it.engine.sent(StartRun)) == 2)
+        assert it.engine.sent(StartRun)[-1].prompt.text == "second"
+        await it.press("p", "ctrl+t")
+        field = it.app.screen.query_one("#path", Input)
+        field.focus()
+        field.value = str(one)
+        await it.press("f5")
+        await it.until(lambda: len(it.engine.sent(StartRun)) == 3)
+        assert it.engine.sent(StartRun)[-1].prompt.text == "A prompt of a file"
+
+
+async def test_a_task_that_is_chosen_later_runs_in_place_of_the_typed_path(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("p", "ctrl+t")
+        field = it.app.screen.query_one("#path", Input)
+        field.value = "none"
+        await it.press("down", "down", "down")
+        await it.until(lambda: "3 digits" in it.screen_text())
+        await it.press("f5")
+        await it.until(lambda: len(it.engine.sent(StartRun)) == 2)
+        assert it.engine.sent(StartRun)[-1].prompt.task in TASKS
 
 
 async def test_the_chat_template_is_seen_and_belongs_to_the_prompt(tmp_path: Path) -> None:

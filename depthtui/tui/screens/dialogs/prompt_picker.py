@@ -122,6 +122,7 @@ class PromptPicker(Dialog[PromptChoice]):
             self._levels[self._task_name] = levels[prompt.level]
         self._prompts: Sequence[Prompt] = ()
         self._file = ""
+        self._is_path_chosen = False
 
     def body(self) -> ComposeResult:
         with TabbedContent(id="ways", initial=self._tab):
@@ -275,6 +276,7 @@ class PromptPicker(Dialog[PromptChoice]):
             return
         if event.option.id and (event.option.id != self._task_name or self._file):
             self._task_name, self._file = event.option.id, ""
+            self._is_path_chosen = False
             self._fill_prompts()
 
     @property
@@ -407,10 +409,25 @@ class PromptPicker(Dialog[PromptChoice]):
     def _to_prompts(self) -> None:
         self.query_one("#prompts").focus()
 
+    @property
+    def _is_file_next(self) -> bool:
+        """Whether the typed file is still to be opened, and no task was chosen after it."""
+        is_open = self._typed_path == self._file and bool(self._prompts)
+        is_chosen = self._is_path_chosen or self.query_one("#path").has_focus
+        return bool(self._typed_path) and is_chosen and not is_open
+
+    @on(Input.Changed, "#path")
+    def _path_typed(self) -> None:
+        self._is_path_chosen = True
+
+    @property
+    def _typed_path(self) -> str:
+        return self.query_one("#path", Input).value.strip()
+
     @on(Input.Submitted, "#path")
-    def _open(self, event: Input.Submitted) -> None:
-        """List the prompts of a file, or say why it has none."""
-        self._file = event.value.strip()
+    def _open(self) -> None:
+        """List the prompts of the typed file, or show why it has none."""
+        self._file = self._typed_path
         if not self._file:
             self._fill_prompts()
             return
@@ -424,7 +441,11 @@ class PromptPicker(Dialog[PromptChoice]):
     @on(Button.Pressed, "#run")
     @on(Input.Submitted, "#answer")
     def action_submit(self) -> None:
-        """Run the tab's prompt."""
+        """Run the tab's prompt; open a typed file first, and choose where it has several."""
+        if self._tab == "tasks" and self._is_file_next:
+            self._open()
+            if len(self._prompts) != 1:
+                return
         prompt, wrapped = self._choice
         if prompt is not None:
             self.dismiss(PromptChoice(prompt, wrapped))
