@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from depthtui.tui.textual_patches import dispatch, key_order, layout, option_list, watchers
+from depthtui.tui.textual_patches import (
+    dispatch,
+    input_line,
+    key_order,
+    layout,
+    option_list,
+    watchers,
+)
 
 
 class TextualPatch(NamedTuple):
@@ -32,6 +39,8 @@ class TextualPatch(NamedTuple):
 
 PATCHES = (
     TextualPatch("dispatch", "MessagePump._dispatch_message", "4258", "8.2.8", everywhere=True),
+    TextualPatch("input_line", "Input.__init__", "", "8.2.8", everywhere=True),
+    TextualPatch("input_line", "Input.render_line", "", "8.2.8", everywhere=True),
     TextualPatch("key_order", "ScrollView._on_key", "6605", "8.2.8", everywhere=True),
     TextualPatch("layout", "Widget.refresh", "", "8.2.8", everywhere=True),
     TextualPatch("option_list", "OptionList._move_page", "", "8.2.8", everywhere=True),
@@ -43,6 +52,8 @@ PATCHES = (
     TextualPatch("web_driver", "web_driver.XTermParser", "", "8.2.8", everywhere=True),
     TextualPatch("web_driver", "WebDriver.run_input_thread", "", "8.2.8"),
     TextualPatch("web_driver", "WebDriver._write", "", "8.2.8"),
+    TextualPatch("input_parser", "XTermParser.feed", "", "8.2.8"),
+    TextualPatch("input_parser", "XTermParser.tick", "", "8.2.8"),
     TextualPatch("input_parser", "XTermParser._sequence_to_key_events", "", "8.2.8"),
     TextualPatch("input_parser", "XTermParser.parse_mouse_code", "6706", "8.2.8"),
     TextualPatch("screens", "Screen.dismiss", "2575", "8.2.8"),
@@ -67,5 +78,5 @@ PATCHES = (
 
 def install() -> None:
     """Install the patches for all of Textual; a second call changes nothing."""
-    for module in (dispatch, key_order, layout, option_list, watchers):
+    for module in (dispatch, input_line, key_order, layout, option_list, watchers):
         module.install()

@@ -42,7 +42,7 @@ from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static, TextArea
 
 from depthtui.tui.messages import HangUp
-from depthtui.tui.textual_patches import web_driver
+from depthtui.tui.textual_patches import input_parser, web_driver
 from depthtui.tui.textual_patches.app import App
 from depthtui.tui.textual_patches.driver import TolerantDriver
 from depthtui.tui.textual_patches.frame import keep_frame
@@ -237,6 +237,23 @@ async def an_option_that_has_gone_is_clicked(kit: Kit, patch: pytest.MonkeyPatch
             )
         await soon(lambda: app.errors or listing.highlighted == 1)
         return listing.highlighted == 1 and not app.errors
+
+
+@scene("Input.render_line")
+async def a_field_sends_no_commands(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    field = Input(compact=True)
+    async with collecting(kit, field).run_test():
+        field.value = "a\x1b]52;c;b3duZWQ=\x07b"
+        is_kept = not field.value.isprintable()
+        return is_kept and field.render_line(0).text.startswith("a\u241b]52;c;b3duZWQ=")
+
+
+@scene("Input.__init__")
+async def a_field_has_an_end(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    field = Input()
+    async with collecting(kit, field).run_test():
+        field.insert("a" * 1_000_000, 0)
+        return field.value == ""
 
 
 async def _keys_keep_their_order(kit: Kit, field: Input | TextArea) -> bool:
@@ -611,6 +628,20 @@ async def a_line_asks_for_no_looks_of_the_frame(kit: Kit, patch: pytest.MonkeyPa
 # What a terminal sends -------------------------------------------------------
 
 _NO_KEY = "\x1b[1114112u"
+
+
+@scene("XTermParser.feed")
+async def a_paste_is_text(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    (paste,) = kit.parser().feed("\x1b[200~a\x1bq\x1b[201~")
+    return bool(paste.text == "a\x1bq")
+
+
+@scene("XTermParser.tick")
+async def the_end_of_a_paste_is_lost(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    patch.setattr(input_parser, "PASTE_PATIENCE", -1.0)
+    parser = kit.parser()
+    messages = [*parser.feed("\x1b[200~words"), *parser.tick(), *parser.feed("q")]
+    return [getattr(message, "key", "paste") for message in messages] == ["paste", "q"]
 
 
 @scene("XTermParser._sequence_to_key_events")

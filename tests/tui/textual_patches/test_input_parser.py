@@ -1,12 +1,20 @@
-"""Sequences that mean nothing, among keys."""
+"""Sequences that mean nothing, among keys; pastes, whatever they hold."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
-from textual.events import Key, Resize
+from textual.events import Key, Paste, Resize
 from textual.message import Message
 
-from depthtui.tui.textual_patches.input_parser import TolerantParser
+from depthtui.tui.textual_patches import input_parser
+from depthtui.tui.textual_patches.input_parser import (
+    MOST_PASTED,
+    PASTE_PATIENCE,
+    TolerantParser,
+)
+from tests.hostile import HOSTILE
 
 
 def parsed(data: str) -> list[Message]:
@@ -40,3 +48,65 @@ def test_a_mouse_in_a_window_of_no_size_is_nowhere(window: str) -> None:
 def test_keys_that_mean_something_are_kept() -> None:
     keys = parsed("\x1b[97;5u\x1b[57441u\x1b[A")
     assert [key.key for key in keys if isinstance(key, Key)] == ["ctrl+a", "left_shift", "up"]
+
+
+# Pastes -----------------------------------------------------------------------
+
+START, END = "\x1b[200~", "\x1b[201~"
+HOSTILE_PASTES = {
+    **HOSTILE,
+    "keys": "\x1bx\x1b[A\x1bOP\r\x03q",
+    "a key, then many characters": "\x1bx" + " " * 40,
+    "escapes alone": "\x1b" * 50,
+    "mouse": "\x1b[<0;3;3M\x1b[<0;3;3m\x1b[M !!",
+    "focus and reports": "\x1b[I\x1b[O\x1b[24;80R\x1b[?2026;2$y\x1b[48;1;1;0;0t",
+    "keyboard protocol": "\x1b[97;5u\x1b[57441u\x1b[1114112u",
+    "a start": START,
+    "nearly an end": "\x1b[201\x1b[201 ~\x1b\x1b[20\x1b[2001~",
+    "an unended sequence": "\x1b[20",
+    "an unended string": "\x1b]52;c;",
+}
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 4096])
+@pytest.mark.parametrize("text", HOSTILE_PASTES.values(), ids=HOSTILE_PASTES)
+def test_a_paste_is_its_text_in_whatever_parts_it_comes(text: str, size: int) -> None:
+    parser = TolerantParser()
+    data = f"a{START}{text}{END}b"
+    messages: list[Message] = []
+    for place in range(0, len(data), size):
+        messages += [*parser.feed(data[place : place + size]), *parser.tick()]
+    first, paste, last = messages
+    assert isinstance(paste, Paste)
+    assert paste.text == text
+    assert [getattr(key, "key", None) for key in (first, last)] == ["a", "b"]
+
+
+def test_two_pastes_are_two_and_a_stray_end_is_nothing() -> None:
+    messages = parsed(f"{END}{START}one{END}{START}{END}q{END}{START}two{END}")
+    words = [each.text if isinstance(each, Paste) else each.key for each in messages]  # type: ignore[attr-defined]
+    assert words == ["one", "", "q", "two"]
+
+
+def test_a_paste_without_an_end_takes_no_memory_and_gives_the_keyboard_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(input_parser, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    parser = TolerantParser()
+    for _ in range(300):
+        assert list(parser.feed(START + "\x1bq words " * 500)) == []
+    now[0] = PASTE_PATIENCE / 2
+    assert list(parser.tick()) == []
+    assert list(parser.feed("more")) == []
+    now[0] += PASTE_PATIENCE + 0.1
+    (paste,) = parser.tick()
+    assert isinstance(paste, Paste)
+    assert len(paste.text) == MOST_PASTED
+    assert [key.key for key in parser.feed("q") if isinstance(key, Key)] == ["q"]
+
+
+def test_the_input_ends_within_a_paste() -> None:
+    parser = TolerantParser()
+    assert list(parser.feed(f"{START}words")) == []
+    assert list(parser.feed("")) == []
