@@ -137,7 +137,7 @@ def printable_sentence(text: str) -> str:
 
 def printable_chars(text: str) -> str:
     """The text with every control, format and surrogate character replaced, one for one."""
-    return text if text.isascii() and text.isprintable() else "".join(map(_stand_in, text))
+    return text if text.isprintable() else "".join(map(_stand_in, text))
 
 
 def shortened(text: str, width: int) -> str:

@@ -14,6 +14,9 @@ _CODE = re.compile(r"`([^`]+)`")
 _SENTENCE = re.compile(r"(?<=[.?!]) +(?=[A-Z`*])")
 _RULE_OF_A_TABLE = re.compile(r"^\|[ :-]+\|")
 
+_LONGEST_WORDS = 200
+"""More characters occur in no passage, and would be searched in every sentence."""
+
 _EXACT, _IN_NAME, _IN_TEXT, _ALL_WORDS = range(4)
 
 
@@ -51,6 +54,8 @@ def search(words: str, pages: Mapping[str, str]) -> list[Match]:
         The matches, best first.
     """
     words = " ".join(words.split())
+    if len(words) > _LONGEST_WORDS:
+        return []
     page, _, rest = words.partition(" ")
     if rest and page.lower() in pages:
         matches = search(rest, {page.lower(): pages[page.lower()]})

@@ -27,7 +27,7 @@ from textual.driver import Driver
 from textual.geometry import Size
 from textual.notifications import Notify
 from textual.widget import Widget
-from textual.widgets import Static
+from textual.widgets import Input, Static, TextArea
 
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, named_line
@@ -36,7 +36,7 @@ from depthtui.settings import Settings, change_settings
 from depthtui.tui import textual_patches
 from depthtui.tui.commands import everywhere
 from depthtui.tui.commands.command import bindings_of
-from depthtui.tui.messages import EngineDied, EngineEvent, HangUp
+from depthtui.tui.messages import EngineDied, EngineEvent, HangUp, PasteLimited
 from depthtui.tui.signals import end_for_certain, ending_signals
 from depthtui.tui.state.toast import KeptMessage, Toast
 from depthtui.tui.textual_patches import toasts
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from depthtui.tui.screens.main_screen import MainScreen
     from depthtui.tui.state.engine_connection import EngineConnection
     from depthtui.tui.state.explorer import Explorer
+    from depthtui.tui.state.pasted import Pasted
     from depthtui.tui.state.phase import CodeQuestion, Problem
     from depthtui.tui.state.settings_list import SettingsList
 
@@ -60,8 +61,11 @@ MOST_MISHAPS = 100
 MOST_MESSAGES = 200
 """Toasts whose messages are kept."""
 
-MOST_TOASTS, TOAST_SECONDS = 8, 1.0
+MOST_TOASTS, LEAST_TOAST_SECONDS = 8, 1.0
 """Toasts that are shown at once, and how long one of them stays at the least."""
+
+TOAST_SECONDS = 6
+"""How long a toast is shown, unless it is an error."""
 
 textual_patches.install()
 
@@ -78,6 +82,20 @@ def _key_commands() -> type[Provider]:
     from depthtui.tui.commands.command_palette import KeyCommands
 
     return KeyCommands
+
+
+@runtime_checkable
+class TypedInto(Protocol):
+    """A screen with a field for text that is typed or pasted elsewhere on it."""
+
+    def focus_field(self) -> object:
+        """Focus the field, if the text that comes now is for it."""
+
+
+def _pasted_line(field: Input, text: str) -> Pasted:
+    from depthtui.tui.state.pasted import LONGEST_LINE, pasted_line
+
+    return pasted_line(text, LONGEST_LINE - len(field.value) + len(field.selected_text))
 
 
 class DepthApp(App[int]):
@@ -190,6 +208,13 @@ class DepthApp(App[int]):
 
     def _warn(self, message: str) -> None:
         self.show_toast(Toast(message, "warning"))
+
+    def _warn_once(self, message: str) -> None:
+        """Warn, unless the message is empty or the last one, and may still be seen."""
+        last = self.messages[0] if self.messages else None
+        is_seen = last is not None and last.text == message and last.age < TOAST_SECONDS
+        if message and not is_seen:
+            self._warn(message)
 
     def keep_session(self) -> bool:
         """Write the session into its file, and the paces of models for the next start.
@@ -323,21 +348,41 @@ class DepthApp(App[int]):
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.InputEvent):
             self._mishaps.clear()
-        if isinstance(event, events.Paste) and self._is_too_long(event):
-            return
+        if isinstance(event, events.Paste) and not event.is_forwarded:
+            if isinstance(self.screen, TypedInto):
+                self.screen.focus_field()
+            self._prepare(event)
         await super().on_event(event)
 
-    def _is_too_long(self, paste: events.Paste) -> bool:
-        """Whether a paste is so long that each key would then take seconds; says so in a toast."""
-        from depthtui.tui.screens.dialogs.safe_text_area import LONGEST_TYPED
+    def _prepare(self, paste: events.Paste) -> None:
+        """Leave of a paste what the focused field takes; a text does so itself."""
+        from depthtui.tui.state.pasted import NO_FIELD
 
-        if len(paste.text) <= LONGEST_TYPED:
-            return False
-        self._warn(
-            f"The paste of {len(paste.text):,} characters is too long: {LONGEST_TYPED:,} are the "
-            "most. p opens a longer prompt from a file."
-        )
-        return True
+        match self.focused:
+            case Input() as field:
+                paste.text, sentences = _pasted_line(field, paste.text)
+                self._warn_once(" ".join(sentences))
+            case TextArea():
+                pass
+            case _:
+                self._warn_once(NO_FIELD)
+
+    @on(PasteLimited)
+    def _paste_limited(self, message: PasteLimited) -> None:
+        self._warn_once(message.words)
+
+    @property
+    def clipboard(self) -> str:
+        """The copied text, as the focused field takes it: it may be a hostile token."""
+        from depthtui.tui.state.pasted import LONGEST_TEXT, pasted_text
+
+        copied = super().clipboard
+        match self.focused:
+            case Input() as field:
+                return _pasted_line(field, copied).text
+            case TextArea():
+                return pasted_text(copied, LONGEST_TEXT).text
+        return copied
 
     def on_resize(self, event: events.Resize) -> None:
         # A terminal moves and drops lines, and may have its old size again by the time it is asked.
@@ -430,7 +475,7 @@ class DepthApp(App[int]):
     @on(Notify)
     def _limit_toasts(self, message: Notify) -> None:
         """Show a few toasts at a time; the list of messages has the others."""
-        if not toasts.make_room(self, message.notification, MOST_TOASTS, TOAST_SECONDS):
+        if not toasts.make_room(self, message.notification, MOST_TOASTS, LEAST_TOAST_SECONDS):
             message.prevent_default()
 
     def show_messages(self) -> None:
@@ -447,7 +492,7 @@ class DepthApp(App[int]):
             printable_chars(toast.message),
             title=printable_chars(toast.title),
             severity=toast.severity,
-            timeout=12 if toast.severity == "error" else 6,
+            timeout=12 if toast.severity == "error" else TOAST_SECONDS,
             markup=False,
         )
 

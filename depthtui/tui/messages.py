@@ -57,3 +57,11 @@ class EngineDied(EngineMessage):
 
 class HangUp(Message):
     """The terminal or the page is gone."""
+
+
+class PasteLimited(Message):
+    """A field has left something out of a paste; `words` name it."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self.words = words

@@ -236,9 +236,7 @@ def test_mouse_bytes_that_are_no_text_are_survived(lasting: Terminal) -> None:
 @pytest.mark.parametrize(
     ("key", "end"),
     [
-        pytest.param(b"", b"", id="main screen, one line", marks=pytest.mark.by_hand),
-        pytest.param(b"", b"\n", id="main screen, many lines", marks=pytest.mark.by_hand),
-        pytest.param(b"p", b"", id="prompt, one line"),
+        pytest.param(b"p", b"", id="prompt, one line", marks=pytest.mark.by_hand),
         pytest.param(b"p", b"\n", id="prompt, many lines", marks=pytest.mark.by_hand),
     ],
 )
@@ -250,6 +248,43 @@ def test_a_paste_of_a_megabyte_is_survived(explorer: Terminal, key: bytes, end: 
     explorer.until(lambda: "too long" in explorer.text)
     explorer.type(b"\x1b")
     explorer.until(lambda: FILLED in explorer.text)
+    leave_help(explorer)
+    quit_by_key(explorer)
+
+
+HOSTILE_WORDS = b"rain \x1b[31m x\x1bq\x1bx\x1b[A\r\x03\x1b]52;c;eA==\x07 "
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pytest.param(b"", id="main screen"),
+        pytest.param(b"/", id="search", marks=pytest.mark.by_hand),
+        pytest.param(b"p", id="prompt", marks=pytest.mark.by_hand),
+        pytest.param(b"m", id="models", marks=pytest.mark.by_hand),
+        pytest.param(b"?", id="help", marks=pytest.mark.by_hand),
+    ],
+)
+def test_a_hostile_paste_presses_no_key(explorer: Terminal, key: bytes) -> None:
+    explorer.type(key)
+    explorer.settle()
+    process = psutil.Process(explorer.process.pid)
+    memory = process.memory_info().rss
+    # The end comes in parts.
+    explorer.type(b"\x1b[200~" + HOSTILE_WORDS * 25_000 + b"\x1b[2")
+    explorer.type(b"01~")
+    explorer.until(lambda: ("too long" if key == b"p" else "dropped") in explorer.text)
+    assert process.memory_info().rss < memory + 30_000_000
+    explorer.type(b"\x1b")
+    explorer.settle()
+    leave_help(explorer)
+    quit_by_key(explorer)
+
+
+@pytest.mark.by_hand
+def test_a_paste_without_an_end_gives_the_keyboard_back(explorer: Terminal) -> None:
+    explorer.type(b"\x1b[200~" + HOSTILE_WORDS * 4_000)
+    explorer.until(lambda: "dropped" in explorer.text)
     leave_help(explorer)
     quit_by_key(explorer)
 

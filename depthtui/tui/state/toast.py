@@ -23,3 +23,8 @@ class KeptMessage:
     time: datetime
     title: str
     text: str
+
+    @property
+    def age(self) -> float:
+        """Seconds since then."""
+        return (datetime.now() - self.time).total_seconds()

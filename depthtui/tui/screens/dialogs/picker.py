@@ -15,7 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from depthtui.token_text import printable_chars
+from depthtui.token_text import shortened
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog, Result, is_there
 
 
@@ -199,7 +199,7 @@ class Picker(Dialog[Result]):
 
     def _show_whether_found(self) -> None:
         """Show the list, or a message that there is no row, or none with the words."""
-        has_rows, words, head = bool(self._listed_rows), printable_chars(self.words), self.head()
+        has_rows, words, head = bool(self._listed_rows), shortened(self.words, 60), self.head()
         why = f"No {self.noun} matches “{words}”." if words else self.empty_words
         self.listing.display = has_rows or not why or self.listing.loading
         message, heads = self.query_one("#no-match", Static), self.query_one("#head", Static)
@@ -221,12 +221,19 @@ class Picker(Dialog[Result]):
 
     def on_key(self, event: events.Key) -> None:
         """Pass text typed on the list to the field, where there is one."""
-        if self.types_into and self.listing.has_focus and event.is_printable and event.character:
+        if event.is_printable and event.character and (field := self.focus_field()):
             event.stop()
-            field = self.query_one(f"#{self.types_into}", Input)
-            # Focusing it would select its text, and the next key would replace that.
-            field.focus().select_on_focus = False
             field.insert_text_at_cursor(event.character)
+
+    def focus_field(self) -> Input | None:
+        """Focus the field for text that is typed or pasted on the list, and return it."""
+        if not self.types_into or not self.listing.has_focus:
+            return None
+        field = self.query_one(f"#{self.types_into}", Input)
+        # Focusing it would select its text, and the next key would replace that.
+        field.select_on_focus = False
+        self.set_focus(field)
+        return field
 
     # The filter -------------------------------------------------------------
 

@@ -33,9 +33,10 @@ from depthtui.prompts.dataset_formats import DATASETS, Dataset
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog, is_there
 from depthtui.tui.screens.dialogs.path_suggester import PathSuggester
-from depthtui.tui.screens.dialogs.safe_text_area import LONGEST_TYPED, SafeTextArea
+from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 from depthtui.tui.screens.dialogs.toggles import Checkbox
 from depthtui.tui.state.dataset_prompts import OFFERED, Datasets, SetPrompts
+from depthtui.tui.state.pasted import LONGEST_TEXT
 from depthtui.tui.state.task_prompts import prompts_of
 from depthtui.tui.state.token_count import TokenCount
 
@@ -102,7 +103,7 @@ class PromptPicker(Dialog[PromptChoice]):
         self._token_count = token_count
         self._datasets = datasets
         self._prompt = prompt
-        self._editable = prompt.text if len(prompt.text) <= LONGEST_TYPED else ""
+        self._editable = prompt.text if len(prompt.text) <= LONGEST_TEXT else ""
         is_line = len(prompt.answer) <= LONGEST_ANSWER and prompt.answer.isprintable()
         self._answer = prompt.answer.strip() if is_line else ""
         self._is_former_answer = True
