@@ -47,7 +47,7 @@ from depthtui.engine import held_out_prompts, memory, pruning
 from depthtui.engine.control import Control
 from depthtui.engine.controls import Bench, Sample, row_of_untrained, rows_of_trained
 from depthtui.engine.followers import on_every_rank, one_process_only, over_ranks
-from depthtui.engine.generate import generate
+from depthtui.engine.generate import generate, not_applied
 from depthtui.engine.held_out_prompts import OutputComparison, WholeOutput
 from depthtui.engine.inspector import Inspector
 from depthtui.engine.layer_orders import Enough, LayerOrders, nothing_less
@@ -475,6 +475,8 @@ class Engine:
             emit_part(generation.continuation)
         else:
             sizes = model.sizes(len(tokens), len(tokens))
+            if words := not_applied(model.loaded):
+                self._notify(words)
             with self._errors_noted(model, sizes), fast_products(model.loaded.model):
                 self._write(model, generation, checkpoint, emit_part, maps)
             generation.provenance = model.provenance(started, time.perf_counter() - clock)

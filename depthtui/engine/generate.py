@@ -18,7 +18,7 @@ from depthtui.engine.control import Control
 from depthtui.engine.prompt_run import PromptRun
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.sampling import Sampler
-from depthtui.errors import DepthError, RunStopped
+from depthtui.errors import DepthError, RunStopped, short_repr
 from depthtui.lenses.maps import LensMaps, MapsOnDevice
 from depthtui.metrics import METRIC_BY_NAME, empty_result
 from depthtui.metrics.logit_lens.token_lens import TokenReading, read_token
@@ -26,6 +26,14 @@ from depthtui.metrics.settling import Settling
 from depthtui.metrics.settling.compute import divergence
 from depthtui.models.loading import LoadedModel
 from depthtui.tracing.decoding import Decoding
+
+_NOT_APPLIED = (
+    *("repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size"),
+    *("encoder_no_repeat_ngram_size", "bad_words_ids", "sequence_bias", "suppress_tokens"),
+    *("begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id", "min_length"),
+    *("min_new_tokens", "exponential_decay_length_penalty", "guidance_scale", "num_beams"),
+)
+"""Fields of a generation config that change what transformers writes, and nothing here."""
 
 _SECONDS_BETWEEN_PARTS = 0.04
 """Tokens are gathered for this long before they are emitted."""
@@ -130,6 +138,20 @@ def replayed(
     settling = apart.divergence[:, columns]
     depths = token_depths(lens, settling, settings)
     return Continuation(continuation.ids, continuation.texts, lens, settling, depths)
+
+
+def not_applied(loaded: LoadedModel) -> str:
+    """A sentence on what the model's generation config asks for in vain; empty for nothing."""
+    config = loaded.model.generation_config
+    chosen = {} if config is None else config.to_diff_dict()
+    fields = {name: chosen[name] for name in _NOT_APPLIED if chosen.get(name) is not None}
+    if not fields:
+        return ""
+    asked = ", ".join(f"{name} {short_repr(value)}" for name, value in fields.items())
+    return (
+        f"The generation config of {loaded.info.name} asks for {asked}. Texts are written without: "
+        "transformers would write others."
+    )
 
 
 def end_tokens(loaded: LoadedModel) -> frozenset[int]:

@@ -277,6 +277,17 @@ def test_the_engine_tells_of_tokens_and_keeps_them(engine, events):
         assert not engine.generate(Prompt(TEXT), other).provenance.cached
 
 
+def test_penalties_that_are_not_applied_are_named(engine, events):
+    config = engine._freed_model().loaded.model.generation_config
+    settings = GenerationSettings(max_tokens=1)
+    engine.generate(Prompt(TEXT), settings)
+    assert not [event for event in events if isinstance(event, Notice)]
+    config.repetition_penalty, config.temperature = 1.25, 0.5
+    engine.generate(Prompt(TEXT), replace(settings, max_tokens=2))
+    (notice,) = (event for event in events if isinstance(event, Notice))
+    assert "asks for repetition_penalty 1.25. Texts are written without" in notice.message
+
+
 def test_the_answer_of_a_prompt_is_not_read(engine):
     settings = GenerationSettings(max_tokens=1)
     generation = engine.generate(Prompt(f"{TEXT} twelve.", " twelve."), settings)
