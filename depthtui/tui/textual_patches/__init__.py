@@ -14,6 +14,7 @@ from depthtui.tui.textual_patches import (
     key_order,
     layout,
     option_list,
+    timers,
     watchers,
 )
 
@@ -45,6 +46,7 @@ PATCHES = (
     TextualPatch("layout", "Widget.refresh", "", "8.2.8", everywhere=True),
     TextualPatch("option_list", "OptionList._move_page", "", "8.2.8", everywhere=True),
     TextualPatch("option_list", "OptionList._on_click", "", "8.2.8", everywhere=True),
+    TextualPatch("timers", "MessagePump.set_timer", "", "8.2.8", everywhere=True),
     TextualPatch("watchers", "dom._watch", "6666", "8.2.8", everywhere=True),
     TextualPatch("driver", "LinuxDriver.run_input_thread", "6668, 6456, 6690", "8.2.8"),
     TextualPatch("driver", "LinuxDriver._sigcont_application", "", "8.2.8"),
@@ -78,5 +80,5 @@ PATCHES = (
 
 def install() -> None:
     """Install the patches for all of Textual; a second call changes nothing."""
-    for module in (dispatch, input_line, key_order, layout, option_list, watchers):
+    for module in (dispatch, input_line, key_order, layout, option_list, timers, watchers):
         module.install()

@@ -28,6 +28,7 @@ from rich.style import Style
 from textual import events
 from textual._ansi_sequences import SYNC_END, SYNC_START
 from textual._styles_cache import StylesCache
+from textual._time import get_time
 from textual._wait import wait_for_idle
 from textual._xterm_parser import XTermParser
 from textual.app import ComposeResult
@@ -196,6 +197,25 @@ async def watchers_that_are_gone_are_forgotten(kit: Kit, patch: pytest.MonkeyPat
             watching.watch(app, "theme", partial(print, id(watching)), init=False)
             await watching.remove()
         return len([each for each, _ in getattr(app, "__watchers")["theme"] if each._closing]) == 1
+
+
+@scene("MessagePump.set_timer")
+async def a_timer_that_is_over_before_it_begins_calls(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    called: list[bool] = []
+    looks = 0
+
+    def clock() -> float:
+        nonlocal looks
+        looks += 1
+        # A loop that waits for nothing would end at no other place.
+        assert looks < 10_000
+        return get_time()
+
+    patch.setattr("textual._time.get_time", clock)
+    app = collecting(kit)
+    async with app.run_test():
+        app.set_timer(-1.0, lambda: called.append(True))
+        return await soon(lambda: called)
 
 
 @scene("Widget.refresh")

@@ -22,6 +22,7 @@ from depthtui.tui.textual_patches import (
     input_line,
     layout,
     option_list,
+    timers,
     watchers,
 )
 from tests.tui.textual_patches.scenes import OURS, SCENES, TEXTUALS, Kit, Scene
@@ -40,6 +41,7 @@ ORIGINALS: dict[str, tuple[Any, str, Any]] = {
     "Widget.refresh": (Widget, "refresh", layout.textuals),
     "OptionList._move_page": (OptionList, "_move_page", option_list.textuals_move_page),
     "OptionList._on_click": (OptionList, "_on_click", option_list.textuals_on_click),
+    "MessagePump.set_timer": (MessagePump, "set_timer", timers.textuals),
     "dom._watch": (dom, "_watch", watchers.textuals),
     "web_driver.XTermParser": (web_driver, "XTermParser", XTermParser),
 }
