@@ -26,8 +26,7 @@ EXCEPTIONS = {
     "models/staging.py _rename": "to a name that is free: a folder replaces empty folders alone",
     "models/staging.py _mend": "over a conversion of its own, which is damaged",
     "models/staging.py _sync": "nothing is written: a file is flushed",
-    "tui/engine_logs.py open_log": "a new file of a random name, exclusively",
-    "tui/engine_logs.py keep_log": "to a random name",
+    "tui/engine_logs.py write": "a new file of a random name, exclusively",
 }
 """The functions that write by themselves, and why they may."""
 
