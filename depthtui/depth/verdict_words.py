@@ -170,10 +170,10 @@ def comparison_sentence(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "
     depth, the ranges of their shares of the layers. One prompt each gives counts alone: what is
     clear for these two prompts need not be so for two others.
     """
-    if a.prompts == b.prompts == 1:
-        return _counts_of_one_prompt(a, b, names)
     if a.is_pending or b.is_pending:
         return f"The intervals of {names[0]} and {names[1]} are still being computed."
+    if a.prompts == b.prompts == 1:
+        return _counts_of_one_prompt(a, b, names)
     return " ".join(filter(None, (_compared_headlines(a, b, names), _compared(a, b, names))))
 
 
@@ -206,18 +206,15 @@ def _compared_headlines(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
     if None in (first.low, first.high, second.low, second.high):
         return f"Within a nat {names[0]} and {names[1]} need {shares} layers, without an interval."
     # Shares are compared where the numbers of layers differ.
-    scale = a.n_layers / b.n_layers
-    gap = _gap(first, second, scale)
-    layers = abs(other - ours)
-    if not gap or (a.n_layers == b.n_layers and not layers):
+    gap = _gap(first, second, a.n_layers / b.n_layers)
+    change = other / b.n_layers - ours / a.n_layers
+    # Rounded up, the counts may be equal, or their shares in the other order.
+    if gap * change <= 0:
         return f"Within a nat {names[0]} and {names[1]} need about as many layers: {shares}."
+    same_depth = a.n_layers == b.n_layers
+    size = _layers(abs(other - ours)) if same_depth else f"{abs(change):.0%} of its layers"
     more = "more" if gap > 0 else "less"
-    if a.n_layers == b.n_layers:
-        return f"Within a nat {names[1]} needs {_layers(layers)} {more} than {names[0]}: {shares}."
-    share = abs(other / b.n_layers - ours / a.n_layers)
-    return (
-        f"Within a nat {names[1]} needs {share:.0%} of its layers {more} than {names[0]}: {shares}."
-    )
+    return f"Within a nat {names[1]} needs {size} {more} than {names[0]}: {shares}."
 
 
 def _gap(first: Headline, second: Headline, scale: float) -> float:

@@ -16,6 +16,7 @@ from depthtui.depth.verdict_words import (
     most_fragile,
     verdict_sentence,
 )
+from depthtui.metrics.evidence import pending
 
 SAYS = {
     "cosine": "until layers strengthen what is there",
@@ -238,16 +239,23 @@ def of_layers(n_layers: int, headline: Headline) -> Verdict:
         (
             24,
             (21.2, 20.5, 22.0),
-            "Within a nat B needs 3.0 layers more than A: 18.2 of 24 and 21.2",
+            "Within a nat B needs 3 layers more than A: 19 of 24 and 22 of 24.",
         ),
-        (24, (17.2, 16.5, 17.4), "Within a nat B needs 1.0 layer less than A: 18.2 of 24 and 17.2"),
-        (24, (19.0, 18.5, 20.0), "Within a nat A and B need about as many layers: 18.2 of 24 and"),
-        (30, (26.3, 26.1, 26.5), "Within a nat B needs 12% of its layers more than A: 18.2 of 24"),
-        (30, (22.5, 22.0, 23.0), "Within a nat A and B need about as many layers: 18.2 of 24 and"),
+        (
+            24,
+            (17.2, 16.5, 17.4),
+            "Within a nat B needs 1 layer less than A: 19 of 24 and 18 of 24.",
+        ),
+        (24, (19.0, 18.5, 20.0), "Within a nat A and B need about as many layers: 19 of 24 and"),
+        (24, (19.0, 18.95, 19.0), "Within a nat A and B need about as many layers: 19 of 24 and"),
+        (30, (26.3, 26.1, 26.5), "Within a nat B needs 11% of its layers more than A: 19 of 24"),
+        (30, (22.5, 22.0, 23.0), "Within a nat A and B need about as many layers: 19 of 24 and"),
+        # B needs more, yet rounded up its share is the lower one.
+        (100, (78.9, 78.8, 79.0), "Within a nat A and B need about as many layers: 19 of 24 and"),
         (
             24,
             (21.2, None, None),
-            "Within a nat A and B need 18.2 of 24 and 21.2 of 24 layers, with",
+            "Within a nat A and B need 19 of 24 and 22 of 24 layers, with",
         ),
     ],
 )
@@ -267,9 +275,12 @@ def test_one_prompt_each_gives_counts_without_a_direction() -> None:
         for count, n, line in ((28, 30, SUFFICIENT), (16, 18, replace(SUFFICIENT, count=9.0)))
     )
     assert comparison_sentence(a, b) == (
-        "One prompt each gives no direction: layers that suffice 18.2 of 30 and 9.0 of 18 (0.61 "
-        "and 0.50); decided 28 of 30 and 16 of 18 (0.93 and 0.89)."
+        "One prompt each gives no direction: layers that suffice 19 of 30 and 9 of 18 (0.63 and "
+        "0.50); decided 28 of 30 and 16 of 18 (0.93 and 0.89)."
     )
+    # Counts that may yet turn out to be fragile are not listed.
+    draft = replace(a, evidence=tuple(map(pending, a.evidence)))
+    assert comparison_sentence(draft, b) == "The intervals of A and B are still being computed."
     assert missing_headlines(a, b) == ""
     assert missing_headlines(a, replace(b, headline=None)) == (
         "Layers that suffice: not measured in B."
