@@ -141,15 +141,15 @@ def replayed(
 
 
 def not_applied(loaded: LoadedModel) -> str:
-    """A sentence on what the model's generation config asks for in vain; empty for nothing."""
+    """A sentence on the choices of the model's generation config that are not applied, or empty."""
     config = loaded.model.generation_config
     chosen = {} if config is None else config.to_diff_dict()
     fields = {name: chosen[name] for name in _NOT_APPLIED if chosen.get(name) is not None}
     if not fields:
         return ""
-    asked = ", ".join(f"{name} {short_repr(value)}" for name, value in fields.items())
+    words = ", ".join(f"{name} {short_repr(value)}" for name, value in fields.items())
     return (
-        f"The generation config of {loaded.info.name} asks for {asked}. Texts are written without: "
+        f"The generation config of {loaded.info.name} asks for {words}. Texts are written without: "
         "transformers would write others."
     )
 
