@@ -193,7 +193,7 @@ class EngineClient:
         return EngineDeath(code, words or last_line_of(printed), "", problem)
 
     def _end_group(self) -> None:
-        """Kill the command and every process that it has started."""
+        """Kill the command and every process that it has started, but for another user's."""
         assert self._process is not None
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)

@@ -66,7 +66,8 @@ class EngineLog:
             path = Path(tempfile.gettempdir()) / name
             opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
             with open(opened, "wb") as log:
-                log.write(self._end)
+                # A copy: the reader could not lengthen bytes that are being written.
+                log.write(bytes(self._end))
             return str(path)
         return ""
 

@@ -140,6 +140,18 @@ def test_what_a_dead_engine_has_started_is_ended(child: Child) -> None:
     assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
 
 
+def test_a_death_is_posted_where_a_process_of_another_user_is_left(
+    child: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(group: int, number: int) -> None:
+        raise PermissionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "killpg", refuse)
+        child.tell("exit")
+        assert child.died().death.code == 3
+
+
 def test_events_wait_while_the_app_has_many_to_handle(child: Child) -> None:
     child.tell("count")
     handled: list[str] = []
