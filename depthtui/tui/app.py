@@ -374,14 +374,14 @@ class DepthApp(App[int]):
     @property
     def clipboard(self) -> str:
         """The copied text, as the focused field takes it: it may be a hostile token."""
-        from depthtui.tui.state.pasted import LONGEST_TEXT, pasted_text
+        from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 
         copied = super().clipboard
         match self.focused:
             case Input() as field:
                 return _pasted_line(field, copied).text
-            case TextArea():
-                return pasted_text(copied, LONGEST_TEXT).text
+            case SafeTextArea() as area:
+                return area.pasted(copied).text
         return copied
 
     def on_resize(self, event: events.Resize) -> None:

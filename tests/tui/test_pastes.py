@@ -136,6 +136,17 @@ async def test_a_copied_token_is_harmless_where_it_is_pasted(tmp_path: Path) -> 
         assert it.app.focused.value == "tok]52;c;eA==en"  # type: ignore[union-attr]
 
 
+async def test_a_copied_text_is_pasted_only_where_there_is_room(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("p")
+        area = it.app.screen.query_one("#text", TextArea)
+        area.text = ""
+        it.app.copy_to_clipboard("rain " * (LONGEST_TEXT // 5 - 1))
+        await it.press("ctrl+v", "ctrl+v", "z")
+        await it.until(lambda: "z" in area.text)
+        assert len(area.text) == LONGEST_TEXT - 4
+
+
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_pasted_text_has_no_control_characters(text: str) -> None:
     harmless, sentences = pasted_text(text, LONGEST_TEXT)

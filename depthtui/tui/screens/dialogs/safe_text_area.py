@@ -12,7 +12,7 @@ from textual.widgets import TextArea
 
 from depthtui.token_text import printable_chars
 from depthtui.tui.messages import PasteLimited
-from depthtui.tui.state.pasted import LONGEST_TEXT, pasted_text
+from depthtui.tui.state.pasted import LONGEST_TEXT, Pasted, pasted_text
 
 
 class SafeTextArea(TextArea):
@@ -22,10 +22,13 @@ class SafeTextArea(TextArea):
         line = _printable_line(self.document.get_line(line_index))
         return _WrappedText(line, end="", no_wrap=True)
 
+    def pasted(self, text: str) -> Pasted:
+        """A paste, without what the text has no room for."""
+        return pasted_text(text, LONGEST_TEXT - len(self.text) + len(self.selected_text))
+
     def on_paste(self, event: Paste) -> None:
         """Prepare a paste for Textual's own handler, or keep it from one that is too long."""
-        room = LONGEST_TEXT - len(self.text) + len(self.selected_text)
-        event.text, sentences = pasted_text(event.text, room)
+        event.text, sentences = self.pasted(event.text)
         if sentences:
             self.post_message(PasteLimited(" ".join(sentences)))
         if not event.text:
