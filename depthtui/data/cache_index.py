@@ -113,7 +113,9 @@ def connect_read_only(folder: Path, timeout: float) -> sqlite3.Connection:
     path = quote(os.path.abspath(folder / INDEX))
     try:
         return _connected(f"file:{path}?mode=ro", timeout)
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
+        if not is_unwritable(error):
+            raise
         # Nobody has it open, and SQLite cannot make the files that processes share: it is read
         # as a file that does not change.
         return _connected(f"file:{path}?mode=ro&immutable=1", timeout)
@@ -132,7 +134,9 @@ def _connected(uri: str, timeout: float) -> sqlite3.Connection:
 def is_unwritable(error: Exception) -> bool:
     """Whether an error says that the index's disk or folder cannot be written."""
     if isinstance(error, sqlite3.OperationalError):
-        return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+        # An error of Python's own module has no code.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+        return code & 0xFF in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
     return isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
 
 

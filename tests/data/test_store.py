@@ -17,6 +17,7 @@ import diskcache
 import numpy as np
 import pytest
 
+from depthtui.data.cache_index import connect_read_only
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
 from depthtui.data.store import Entry, Store, make_key, open_store
@@ -628,6 +629,19 @@ class TestReadOnly:
                 path.parent.chmod(0o755)
                 path.touch()
         assert len(notices) == 1
+
+    def test_an_index_that_another_has_locked_is_not_read_past_the_lock(
+        self, open_: Callable[..., Store], tmp_path: Path
+    ) -> None:
+        store = open_()
+        put(store, "run", b"value")
+        store.close()
+        folder = tmp_path / "results"
+        with contextlib.closing(sqlite3.connect(folder / "cache.db")) as other:
+            other.execute("PRAGMA locking_mode = EXCLUSIVE")
+            other.execute("BEGIN EXCLUSIVE")
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                connect_read_only(folder, 0)
 
 
 class TestWithoutDisk:
