@@ -355,7 +355,7 @@ class DepthApp(App[int]):
         await super().on_event(event)
 
     def _prepare(self, paste: events.Paste) -> None:
-        """Leave of a paste what the focused field takes; a text does so itself."""
+        """Cut a paste to the room of the focused field; a text area does so itself."""
         from depthtui.tui.state.pasted import NO_FIELD
 
         match self.focused:
@@ -373,7 +373,7 @@ class DepthApp(App[int]):
 
     @property
     def clipboard(self) -> str:
-        """The copied text, as the focused field takes it: it may be a hostile token."""
+        """The copied text without all that the focused field refuses: it may be a hostile token."""
         from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 
         copied = super().clipboard
@@ -413,11 +413,11 @@ class DepthApp(App[int]):
     def _on_engine_event(self, message: EngineEvent) -> None:
         try:
             if not message.engine.killed:
-                self._take(message)
+                self._handle(message)
         finally:
             message.was_handled()
 
-    def _take(self, message: EngineEvent) -> None:
+    def _handle(self, message: EngineEvent) -> None:
         """Handle an event, and show what it changed."""
         from depthtui.data.protocol import Progress, RunFinished
 

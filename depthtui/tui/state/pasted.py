@@ -1,4 +1,4 @@
-"""Pasted text as a field takes it: without control characters, and no longer than it may be."""
+"""Pasted text without control characters, and no longer than its field allows."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ LONGEST_TEXT = 30_000
 
 NO_FIELD = "The paste was dropped: no field for text has the focus."
 CONTROLS_DROPPED = "Control characters of the paste were dropped."
-FIRST_LINE_ONLY = "Only the first line of the paste was taken: the field has one."
-LINE_CUT = f"The paste was cut: a field of one line takes {LONGEST_LINE:,} characters."
+FIRST_LINE_ONLY = "Only the first line of the paste was kept: the field has one."
+LINE_CUT = f"The paste was cut: a field of one line has room for {LONGEST_LINE:,} characters."
 TOO_LONG = (
     f"The paste is too long: {LONGEST_TEXT:,} characters are the most that can be edited. p opens "
     "a longer prompt from a file."
