@@ -93,6 +93,16 @@ async def test_escape_ends_it_and_nothing_begins_by_itself_again(tmp_path: Path)
         assert len(it.engine.sent(StartRun)) == 3
 
 
+async def test_what_began_by_itself_is_kept_once_a_key_has_begun_it(tmp_path: Path) -> None:
+    async with begun(tmp_path) as it:
+        run, explorer = it.session.current, it.app.explorer
+        await it.press("escape")
+        await it.until(lambda: run.state is RunState.FINISHED)
+        assert not explorer.sessions._is_worth_keeping
+        explorer.compute(NAME)
+        assert explorer.sessions._is_worth_keeping
+
+
 async def test_it_gives_way_to_what_the_user_changes(tmp_path: Path) -> None:
     async with begun(tmp_path) as it:
         run = it.session.current

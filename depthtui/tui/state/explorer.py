@@ -436,6 +436,7 @@ class Explorer:
             self.session.choose(run, **changes)
         self.automatic_run = None
         requested = dict.fromkeys([*run.settings.metrics, *metrics])
+        run.recalled = tuple(name for name in run.recalled if name not in metrics)
         self.stop()
         self.session.extend(run, replace(run.settings, metrics=tuple(requested)))
         self._send(run)
