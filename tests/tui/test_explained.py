@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.depth.token_depths import TOKEN_DEPTHS
+from depthtui.depth.token_depths import DECIDED
 from depthtui.metrics import MEASURES, METRIC_BY_NAME
 from depthtui.report.explanations import LENS_TABLE, of_rules
 from depthtui.tui.panes.pane import Pane
@@ -24,7 +24,7 @@ from tests.tui.test_what_if import open_what_if
 RULES = of_rules()[0].title
 MEASURE = MEASURES[0].title
 TURNING = METRIC_BY_NAME["similarity"].title
-DEPTH = TOKEN_DEPTHS[1].title
+DEPTH = DECIDED.title
 
 
 async def main(it: Explored, folder: Path) -> PaneScreen:

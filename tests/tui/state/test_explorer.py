@@ -286,4 +286,4 @@ def test_controls_are_read_again_once_a_model_is_loaded(engine: FakeEngine, tmp_
     lenses_dir(tmp_path).mkdir()
     save_controls(lenses_dir(tmp_path), model.fingerprint, controls)
     tell(explorer, ModelLoaded(model))
-    assert "untrained 1.0" in explorer.controls_of(model)
+    assert "untrained 1" in explorer.controls_of(model)
