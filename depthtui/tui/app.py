@@ -139,6 +139,7 @@ class DepthApp(App[int]):
         self._refused: list[str] = []
         self.messages: deque[KeptMessage] = deque(maxlen=MOST_MESSAGES)
         self._has_warned_of_session = False
+        self._last_resort: threading.Timer | None = None
         self.main: MainScreen | None = None
         self._make_engine = make_engine or self._engine_process
         self._spec = spec
@@ -264,7 +265,12 @@ class DepthApp(App[int]):
 
     def _end_for_certain(self, number: int, *_: object) -> None:
         """End soon, even if the app is busy or its terminal no longer reads; keeps no session."""
-        end_for_certain(number, self._give_everything_back)
+        self._cancel_last_resort()
+        self._last_resort = end_for_certain(number, self._give_everything_back)
+
+    def _cancel_last_resort(self) -> None:
+        if self._last_resort is not None:
+            self._last_resort.cancel()
 
     def _give_everything_back(self) -> None:
         with contextlib.suppress(Exception):
@@ -272,6 +278,8 @@ class DepthApp(App[int]):
         self._close_explorer()
 
     def _signalled(self, number: int) -> None:
+        # The app is not too busy after all, and a session may need longer than the last resort.
+        self._cancel_last_resort()
         # Interrupted code may not have a session that can be written.
         with contextlib.suppress(Exception):
             self.keep_session()

@@ -48,8 +48,10 @@ def ending_signals() -> set[int]:
     }
 
 
-def end_for_certain(number: int = signal.SIGHUP, before: Callable[[], None] = lambda: None) -> None:
-    """End this process soon with the status of a signal, unless it ends by itself.
+def end_for_certain(
+    number: int = signal.SIGHUP, before: Callable[[], None] = lambda: None
+) -> threading.Timer:
+    """End this process soon with the status of a signal, unless it ends by itself or cancels this.
 
     Args:
         number: the signal.
@@ -64,3 +66,4 @@ def end_for_certain(number: int = signal.SIGHUP, before: Callable[[], None] = la
     watchdog = threading.Timer(LAST_RESORT, end)
     watchdog.daemon = True
     watchdog.start()
+    return watchdog

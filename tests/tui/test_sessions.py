@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from threading import Timer
 from unittest.mock import patch
 
 import pytest
@@ -97,6 +99,31 @@ async def test_a_session_is_offered_and_opened_as_it_was(tmp_path: Path, engine:
         assert "b, tab lists the sessions" not in text(it)
         assert [run.number for run in it.session.runs] == [1, 2, 3]
         assert it.session.runs[2].remarks.note == "to be looked at again"
+
+
+async def test_a_session_has_all_the_time_to_be_written_at_a_signal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timers: list[Timer] = []
+
+    def begin(*about: object) -> Timer:
+        timers.append(Timer(0, lambda: None))
+        return timers[-1]
+
+    monkeypatch.setattr("depthtui.tui.app.end_for_certain", begin)
+    async with small(tmp_path) as it:
+        ends_meanwhile: list[bool] = []
+        monkeypatch.setattr(
+            it.app,
+            "keep_session",
+            lambda: ends_meanwhile.extend(not timer.finished.is_set() for timer in timers),
+        )
+        # Two signals, such as those of a logout.
+        it.app._end_for_certain(signal.SIGHUP)
+        it.app._end_for_certain(signal.SIGTERM)
+        it.app._signalled(signal.SIGHUP)
+        assert ends_meanwhile[:2] == [False, False]
+        assert not timers[-1].finished.is_set()
 
 
 async def test_a_session_that_is_only_looked_at_keeps_its_age(tmp_path: Path) -> None:
