@@ -40,7 +40,7 @@ from depthtui.data.run_settings import (
     RunSettings,
     why_not_repeated,
 )
-from depthtui.data.selection import layers_in
+from depthtui.data.selection import check_layer, layers_in
 from depthtui.data.store import Store, open_store
 from depthtui.depth.token_depths import token_depths
 from depthtui.engine import held_out_prompts, memory, pruning
@@ -940,20 +940,14 @@ class Engine:
 def _check_settings(settings: RunSettings, info: ModelInfo) -> None:
     """Refuse metrics and layers that do not exist."""
     check_names(settings.metrics)
-    last = layers_in(settings.layers, info.n_layers)[-1]
-    if last >= info.n_layers:
-        raise DepthError(
-            f"There is no layer {last} in {info.name}.",
-            f"Its layers are 0 to {info.n_layers - 1}.",
-        )
+    check_layer(layers_in(settings.layers, info.n_layers)[-1], info.n_layers)
     if settings.skip_everywhere and settings.skip_positions:
         raise DepthError(
             "Layers are skipped before positions or at all tokens, not both.",
             "Choose positions, or all tokens.",
         )
     for layer, part in settings.changed_parts:
-        if not 0 <= layer < info.n_layers:
-            raise DepthError(f"There is no layer {layer} in {info.name}.")
+        check_layer(layer, info.n_layers)
         if part != "layer" and info.split_missing:
             raise DepthError(f"Attention and MLP cannot be told apart: {info.split_missing}.")
     if problem := why_not_repeated(settings.repeated, info.n_layers):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from depthtui.data.run_settings import ModelSpec, Repeated, path_of, why_not_repeated
+from depthtui.data.selection import check_layer
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.errors import DepthError, RunStopped
 from depthtui.files import check_writable
@@ -60,9 +61,8 @@ def layers_kept(
     Raises:
         DepthError: no layer is left, no layer changes, or a named layer does not exist.
     """
-    beyond = [layer for layer in left_out if not 0 <= layer < n_layers]
-    if beyond:
-        raise DepthError(f"There is no layer {beyond[0]}.", f"The layers are 0 to {n_layers - 1}.")
+    for layer in left_out:
+        check_layer(layer, n_layers)
     if problem := why_not_repeated(repeated, n_layers):
         raise DepthError(f"These layers cannot run twice: {problem}.")
     layers = tuple(layer for layer in path_of(n_layers, repeated) if layer not in left_out)
