@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from dataclasses import replace
 from itertools import combinations
@@ -275,14 +276,16 @@ class TestSuffice:
     def test_the_column_has_interval_and_strict_number(self) -> None:
         summary = self.summary()
         headline = summary.cells[0].headline
-        count, low, high = headline.count, headline.low, headline.high
+        count, low, high, strict = map(
+            math.ceil, (headline.count, headline.low, headline.high, headline.strict)
+        )
         text = markdown_bytes(sweep_document(summary, [])).decode()
         assert "| suffice |" in text
-        assert f"{count:.1f} · {count / 30:.2f} ({low:.1f} … {high:.1f})" in text
-        assert f"90% of choices: {headline.strict:.1f}" in text
+        assert f"| {count} · {count / 30:.2f} ({low} … {high})" in text
+        assert f"90% of choices: {strict} " in text
         console = Console(width=80, record=True, file=io.StringIO())
         console.print(rich_lines(sweep_document(summary, [])))
-        assert f"{low:.1f}–{high:.1f}" in console.export_text()
+        assert f"{low}–{high}" in console.export_text()
 
     def test_questions_say_that_they_do_not_test_it(self) -> None:
         _, level_questions = answered([np.linspace(10, 0, 13)] * 2, [10, 10])
