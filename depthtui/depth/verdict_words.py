@@ -16,7 +16,7 @@ from itertools import chain, repeat
 from depthtui.data.selection import indices_text, numbers_text
 from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import Evidence, Headline, Verdict
-from depthtui.metrics.evidence import rounded_up_count
+from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
 from depthtui.token_text import shortened
 
 _MOST_TASKS = 4
@@ -85,7 +85,7 @@ def _sufficient(headline: Headline, n_layers: int, where: str, reliability: str)
     """The layers that suffice: the bold words, and the end of their sentence."""
     interval = ""
     if headline.low is not None and headline.high is not None:
-        interval = f"{rounded_up_count(headline.low)} to {rounded_up_count(headline.high)}"
+        interval = rounded_up_range((headline.low, headline.high), " to ")
     how_sure = ", ".join(filter(None, [interval, reliability]))
     between = f"{how_sure}; " if how_sure else ""
     order = " in an order of these tokens alone" if headline.order == "own" else ""

@@ -44,6 +44,11 @@ def rounded_up_count(layers: float) -> int:
     return math.ceil(round(layers, 6))
 
 
+def rounded_up_range(ends: tuple[float, float], to: str) -> str:
+    """The ends of an interval of counts, rounded up, with `to` between them."""
+    return to.join(str(rounded_up_count(end)) for end in ends)
+
+
 @dataclass(frozen=True)
 class CountInterval:
     """The bootstrap interval of a count.

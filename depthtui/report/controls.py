@@ -8,7 +8,7 @@ from pathlib import Path
 from depthtui.data.controls import NAMES, ControlName, ControlRow, Controls, load_controls
 from depthtui.data.model import ModelInfo
 from depthtui.depth import rules
-from depthtui.metrics.evidence import rounded_up_count
+from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
 from depthtui.sizes import format_size
 
 TITLES: Mapping[ControlName, str] = {
@@ -159,7 +159,7 @@ def _overlaps(controls: Controls) -> Iterator[tuple[ControlRow, bool]]:
 
 def spread(row: ControlRow) -> str:
     """The interval of a case; empty where it is unknown."""
-    return "" if row.interval is None else "{} to {}".format(*map(rounded_up_count, row.interval))
+    return "" if row.interval is None else rounded_up_range(row.interval, " to ")
 
 
 def with_spread(row: ControlRow) -> str:

@@ -15,7 +15,14 @@ from depthtui.data.verdict import Evidence, Headline
 from depthtui.metrics import needs
 from depthtui.metrics.choices import STAND_INS, left_out_words
 from depthtui.metrics.costs import head, row_of_logits
-from depthtui.metrics.evidence import FIFTH, CountInterval, CountMeasure, Variant, rounded_up_count
+from depthtui.metrics.evidence import (
+    FIFTH,
+    CountInterval,
+    CountMeasure,
+    Variant,
+    rounded_up_count,
+    rounded_up_range,
+)
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.resampling import LEVEL, drawn_interval
@@ -386,9 +393,7 @@ def _findings(sufficient: PooledSufficient, pooled: Pooled) -> list[Finding]:
     stand_in = left_out_words("layer", (), sufficient.n_layers, pooled.stand_in)
     go = ", ".join(map(str, sufficient.ways[0].order[:_NAMED]))
     interval = (
-        ""
-        if sufficient.interval is None
-        else " ({}-{})".format(*map(rounded_up_count, sufficient.interval))
+        "" if sufficient.interval is None else f" ({rounded_up_range(sufficient.interval, '-')})"
     )
     return [
         Finding(

@@ -15,7 +15,7 @@ from depthtui.depth.published import DATASETS, PROTOCOL
 from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.metrics import unavailable_in_words
 from depthtui.metrics.choices import stand_in_words
-from depthtui.metrics.evidence import rounded_up_count
+from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
 from depthtui.metrics.resampling import LEVEL
 from depthtui.report.choices import choices_of, choosing_only, part_words
 from depthtui.report.phrases import interval, rule_title, uneven
@@ -83,7 +83,7 @@ def suffice_interval(headline: Headline | None, to: str) -> str:
     """The interval of the layers that suffice, such as `22–24`; empty where there is none."""
     if headline is None or headline.low is None or headline.high is None:
         return ""
-    return f"{rounded_up_count(headline.low)}{to}{rounded_up_count(headline.high)}"
+    return rounded_up_range((headline.low, headline.high), to)
 
 
 def strict_words(headline: Headline | None) -> str:

@@ -14,7 +14,7 @@ from depthtui.data.explanation import Explanation
 from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
 from depthtui.metrics.estimates import about_time
-from depthtui.metrics.evidence import rounded_up_count
+from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
 from depthtui.metrics.sufficient import (
     METRIC,
     MODEL_ORDER,
@@ -111,8 +111,8 @@ class SufficientPane(Page):
         ]
         if self.tolerance == TOLERANCE:
             if sufficient.interval is not None:
-                low, high = map(rounded_up_count, sufficient.interval)
-                words.append((f" ({low} to {high} over {sufficient.units})", styles.muted))
+                ends = rounded_up_range(sufficient.interval, " to ")
+                words.append((f" ({ends} over {sufficient.units})", styles.muted))
             stay = f" · {sufficient.choices:.0%} of choices stay"
             words.append((stay, styles.text))
         return words

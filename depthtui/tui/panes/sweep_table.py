@@ -14,7 +14,7 @@ from textual.strip import Strip
 
 from depthtui.depth import rules
 from depthtui.metrics import sufficient
-from depthtui.metrics.evidence import rounded_up_count
+from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
 from depthtui.report.phrases import interval, rule_title
 from depthtui.token_text import cut_in_the_middle, fit_shown, printable_sentence
 from depthtui.tui.draw.grid import in_sight
@@ -410,7 +410,7 @@ def _suffice_words(row: SweepRow, roomy: bool) -> str:
         return _NOTHING
     ends = ""
     if roomy and headline.low is not None and headline.high is not None:
-        ends = f" {rounded_up_count(headline.low)}-{rounded_up_count(headline.high)}"
+        ends = " " + rounded_up_range((headline.low, headline.high), "-")
     return f"{rounded_up_count(headline.count)}{ends}"
 
 
