@@ -26,8 +26,9 @@ ALL = controls(MODEL, SHUFFLED, RANDOM, UNTRAINED)
 def test_a_number_that_stands():
     assert is_supported(ALL) is True
     assert conclusion(ALL) == (
-        "Layers left out at random: 28; by the order: 24. Told apart: shuffled tokens 22, untrained 1. "
-        "The number is specific to this model and text: every control gives another one."
+        "Layers left out at random: 28; by the order: 24. Told apart: shuffled tokens 22, "
+        "untrained 1. The number is specific to this model and text: every control gives another "
+        "one."
     )
 
 
