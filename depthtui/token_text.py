@@ -18,6 +18,9 @@ from rich.cells import cell_len
 NOTHING = "∅"
 """The text of an empty token."""
 
+LONGEST_QUOTE = 60
+"""Characters of typed words that a sentence names."""
+
 _DOTTED_CIRCLE = "◌"
 _ELLIPSIS = "…"
 _MOST_MARKS = 2

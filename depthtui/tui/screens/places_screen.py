@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from depthtui.data.remarks import Bookmark
-from depthtui.token_text import shortened
+from depthtui.token_text import LONGEST_QUOTE, shortened
 from depthtui.tui.draw.lens_rows import LensRows
 from depthtui.tui.panes.line_field import LineField
 from depthtui.tui.panes.pane import Pane
@@ -19,9 +19,6 @@ from depthtui.tui.screens.paged_screen import PagedScreen
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.run_search import SCOPES, Scope, Search
 from depthtui.tui.state.session import SessionRun
-
-_LONGEST_WORDS = 60
-"""Characters of searched words that a sentence names."""
 
 
 class FindField(LineField):
@@ -98,7 +95,7 @@ class PlacesScreen(PagedScreen):
         place = search.begin(result, self.cursor.token, self.lens_name)
         if place is None:
             self.notify(
-                f"“{shortened(field.value, _LONGEST_WORDS)}” is not in {SCOPES[field.scope]}.",
+                f"“{shortened(field.value, LONGEST_QUOTE)}” is not in {SCOPES[field.scope]}.",
                 markup=False,
             )
             return
@@ -139,7 +136,7 @@ class PlacesScreen(PagedScreen):
         line = self.query_one("#found", Static)
         line.update(
             Content.assemble(
-                (f"/{shortened(self._search.words, _LONGEST_WORDS)}", "bold"),
+                (f"/{shortened(self._search.words, LONGEST_QUOTE)}", "bold"),
                 (f" in {SCOPES[self._search.scope]}: {number} of {count}, {where}", ""),
                 (" · n N go on · esc ends", "$text-muted"),
             )

@@ -15,7 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from depthtui.token_text import shortened
+from depthtui.token_text import LONGEST_QUOTE, shortened
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog, Result, is_there
 
 
@@ -199,7 +199,11 @@ class Picker(Dialog[Result]):
 
     def _show_whether_found(self) -> None:
         """Show the list, or a message that there is no row, or none with the words."""
-        has_rows, words, head = bool(self._listed_rows), shortened(self.words, 60), self.head()
+        has_rows, words, head = (
+            bool(self._listed_rows),
+            shortened(self.words, LONGEST_QUOTE),
+            self.head(),
+        )
         why = f"No {self.noun} matches “{words}”." if words else self.empty_words
         self.listing.display = has_rows or not why or self.listing.loading
         message, heads = self.query_one("#no-match", Static), self.query_one("#head", Static)
