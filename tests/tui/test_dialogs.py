@@ -436,6 +436,15 @@ async def nothing_is_taken_once_it_is_gone(it: Explored, listing: OptionList) ->
     assert not it.engine.sent(StartRun)
 
 
+async def test_a_key_may_come_before_the_list(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        coming = HelpScreen([])
+        shown = it.app.push_screen(coming)
+        await coming.action_in_list("cursor_down")
+        await shown
+        assert coming.listing.option_count == 0
+
+
 @pytest.mark.parametrize(("key", "kind"), [("question_mark", HelpScreen), ("p", PromptPicker)])
 async def test_what_left_the_list_after_it_was_chosen_is_not_taken(
     tmp_path: Path, key: str, kind: type

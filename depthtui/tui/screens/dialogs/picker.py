@@ -250,8 +250,9 @@ class Picker(Dialog[Result]):
         self.set_focus(field)
 
     async def action_in_list(self, action: str) -> None:
-        """Run an action of the list, wherever the focus is."""
-        await self.app.run_action(action, self.listing)
+        """Run an action of the list, wherever the focus is; a key may come before the list."""
+        for listing in self.query(OptionList):
+            await self.app.run_action(action, listing)
 
     @on(Input.Changed, "#filter")
     def _filter(self) -> None:
