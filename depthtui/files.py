@@ -127,8 +127,11 @@ def begins_with(path: Path, pattern: bytes) -> bool:
 def _write(
     folder: Path, contents: Mapping[str, bytes], hint: str, place: Callable[[Path, Path], Any]
 ) -> list[Path]:
-    """Write files into scratch space, then place each under its name in a folder."""
-    path, parts = folder, dict[Path, Path]()
+    """Write files into scratch space, then place each under its name in a folder.
+
+    Where one cannot be placed, new ones that were placed before it are removed.
+    """
+    path, parts, new = folder, dict[Path, Path](), list[Path]()
     try:
         make_private_folder(folder)
         with scratch(folder) as work:
@@ -139,8 +142,13 @@ def _write(
                     file.write(content)
                 parts[path].chmod(_mode(path))
             for path, part in parts.items():
+                is_new = not os.path.lexists(path)
                 place(part, path)
+                if is_new:
+                    new.append(path)
     except (OSError, ValueError) as error:
+        for path_placed in new:
+            path_placed.unlink(missing_ok=True)
         raise DepthError(f"{path} could not be written ({system_reason(error)}).", hint) from None
     return list(parts)
 

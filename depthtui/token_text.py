@@ -122,7 +122,8 @@ def shell_word(name: str) -> str:
     Where the name would not be shown as it is, bytes are spelt out: `$'two\\x0alines'`.
     """
     if printable_line(name) == name and "  " not in name:
-        return shlex.quote(name)
+        # zsh reads a bare =word as the path of a command.
+        return f"'{name}'" if name == f"={shlex.quote(name[1:])}" else shlex.quote(name)
     return "$'" + "".join(map(_in_dollar_quotes, name)) + "'"
 
 

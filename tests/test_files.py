@@ -112,6 +112,12 @@ class TestOthersFiles:
             write_over(tmp_path, {"file": b"ours"}, is_ours)
         assert (tmp_path / "file").read_bytes() == b"theirs"
 
+    def test_a_file_that_cannot_be_placed_takes_the_new_ones_back(self, tmp_path: Path) -> None:
+        (tmp_path / "b").write_bytes(b"theirs")
+        with pytest.raises(DepthError, match="File exists"):
+            write_over(tmp_path, {"a": b"new", "b": b"new"}, lambda path: False)
+        assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
     def test_two_that_write_at_once_share_no_part_file(self, tmp_path: Path) -> None:
         with scratch(tmp_path) as one, scratch(tmp_path) as other:
             assert one != other

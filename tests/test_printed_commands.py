@@ -27,6 +27,7 @@ NAMES = [
     "x\ntouch PWNED\n#",
     "$(touch PWNED) `x` $HOME; y & z | * ?",
     "back\\slash",
+    "=model",
     "\x1b[31mred\x07",
     "caf\u00e9 \u96ea",
     "\u05d0\u202e\u200b",
@@ -55,6 +56,10 @@ def test_a_word_is_shown_as_it_is_and_read_as_the_name(name: str) -> None:
 @pytest.mark.parametrize("name", ["model", "Qwen/Qwen2.5-7B", "/a/b_c.gguf"])
 def test_an_ordinary_name_is_itself(name: str) -> None:
     assert shell_word(name) == name
+
+
+def test_no_name_is_a_command_for_zsh() -> None:
+    assert shell_word("=ls") == "'=ls'"
 
 
 def _pruned(name: str) -> str:

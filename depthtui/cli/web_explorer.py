@@ -18,7 +18,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from depthtui.files import parse_json
 
-LARGEST_MESSAGE = 4 << 20
+LARGEST_MESSAGE = 8 << 20
 """Most bytes of a message of a page; a paste is the largest."""
 
 _COLUMNS, _LINES = (2, 80, 800), (2, 24, 250)

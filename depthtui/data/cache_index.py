@@ -183,8 +183,15 @@ def is_damage(error: Exception) -> bool:
 
 
 def value_files(folder: Path) -> Iterator[Path]:
-    """The files in a cache folder that are named like values."""
-    return (path for path in folder.glob("*/*/*.val") if is_value_name(path.relative_to(folder)))
+    """The files in a cache folder that are named like values.
+
+    A folder may go while it is read: another explorer removes empty ones.
+    """
+    for part in folder.glob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            yield from (
+                path for path in part.glob("*/*.val") if is_value_name(path.relative_to(folder))
+            )
 
 
 def is_value_name(filename: object) -> bool:

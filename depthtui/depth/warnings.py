@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from depthtui.depth.reading import Reading
 
 
+_ROUNDING = 1e-4
+"""Nats by which the loss of a uniform output may be below ln V: it is a sum in float32."""
+
+
 def no_verdict(reading: Reading) -> str:
     """Why a reading allows no verdict, in a sentence; empty where it allows one."""
     if not is_finite(reading):
@@ -64,7 +68,7 @@ def knows_nothing(reading: Reading) -> str:
     )
     vocabulary = reading.model.vocab_size
     guess = math.log(vocabulary)
-    if loss >= guess:
+    if loss > guess - _ROUNDING:
         bar = f"no better than a guess among its {vocabulary:,} tokens, {guess:.2f} nats (ln V)"
     elif loss > unigram and all(np.isfinite(prompt.unigram_loss) for prompt in prompts):
         bar = f"worse than a unigram of the other tokens, {unigram:.2f} nats"

@@ -90,9 +90,13 @@ def check_target(folder: Path) -> None:
     """Check that a model can be written to a folder, which must be empty or not exist.
 
     Raises:
-        DepthError: it is not empty, or cannot be written.
+        DepthError: it is not empty, is a mount point, or cannot be written.
     """
     check_writable(folder)
+    if folder.is_mount():
+        raise DepthError(
+            f"{folder} is a mount point: a model cannot take its place.", "Name a folder in it."
+        )
     try:
         is_free = not folder.is_symlink() and not os.listdir(folder)
     except OSError as error:

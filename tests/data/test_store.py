@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pickle
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -17,6 +18,7 @@ import diskcache
 import numpy as np
 import pytest
 
+from depthtui.data import cache_index
 from depthtui.data.cache_index import connect_read_only
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
@@ -745,6 +747,18 @@ class TestWithoutDisk:
         key = put(other, "other", b"value")
         assert other.get(key) == b"value"
         assert ["disk I/O error" in notice for notice in notices] == [True]
+
+
+def test_a_folder_of_values_may_go_while_it_is_read(tmp_path: Path) -> None:
+    for name in ("ab/cd/" + "0" * 28, "ef/01/" + "1" * 28):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / f"{name}.val").touch()
+    values = cache_index.value_files(tmp_path)
+    first = next(values)
+    for folder in ("ab", "ef"):
+        if folder not in first.parts:
+            shutil.rmtree(tmp_path / folder)
+    assert list(values) == []
 
 
 class TestTwoAtOnce:

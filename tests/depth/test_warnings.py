@@ -98,7 +98,8 @@ def test_values_that_are_not_finite_have_no_verdict(metric: str) -> None:
 def test_a_loss_of_a_guess_is_warned_of_first() -> None:
     guess = math.log(50)
     assert not verdict([losing(guess - 0.01)]).warnings
-    for loss in (guess + 1e-6, 14.7):
+    # A uniform output, its loss rounded to float32.
+    for loss in (float(np.float32(guess)) - 1e-6, guess + 1e-6, 14.7):
         result = verdict([losing(loss)])
         assert result.warnings == (
             "The model knows nothing of this text, so no count means anything: its loss of "

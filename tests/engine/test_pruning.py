@@ -166,6 +166,15 @@ def test_nothing_is_replaced(engine: Engine, tmp_path: Path) -> None:
         engine.prune([1], tmp_path)
 
 
+def test_a_mount_point_is_refused(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
+    with pytest.raises(DepthError, match="a mount point"):
+        engine.prune([1], tmp_path)
+    engine.prune([1], tmp_path / "model")
+
+
 def test_what_is_stopped_leaves_nothing(engine: Engine, tmp_path: Path) -> None:
     control = Control()
     control.stop()

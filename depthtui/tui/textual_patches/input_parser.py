@@ -23,7 +23,10 @@ MOST_PASTED = 100_000
 """Characters of a paste that are kept; the app accepts fewer, and refuses the rest in words."""
 
 PASTE_PATIENCE = 5.0
-"""Seconds without input that end a paste whose end is lost: the keyboard works again."""
+"""Seconds without input after which a paste is inserted, whose end may be lost or slow."""
+
+LONGEST_KEY = 16
+"""Characters of the longest key or mouse report: more, or the end, go on with a slow paste."""
 
 
 class TolerantParser(XTermParser):
@@ -32,6 +35,7 @@ class TolerantParser(XTermParser):
     def __init__(self, debug: bool = False) -> None:
         super().__init__(debug)
         self._paste: str | None = None
+        self._is_slow = False
         self._tail = ""
         self._fed_at = 0.0
 
@@ -40,6 +44,9 @@ class TolerantParser(XTermParser):
         self._fed_at = time.monotonic()
         if not data:  # The end of the input.
             yield from super().feed(data)
+        if self._is_slow and len(data) <= LONGEST_KEY and BRACKETED_PASTE_END not in data:
+            self._paste = None
+        self._is_slow = False
         while data:
             if self._paste is None:
                 part, data, begins = self._cut_after(BRACKETED_PASTE_START, data)
@@ -55,10 +62,15 @@ class TolerantParser(XTermParser):
                     yield self._end_paste()
 
     def tick(self) -> Iterable[Message]:
-        """Parse what waits for its continuation in vain; end a paste whose end is lost."""
+        """Parse what waits for its continuation in vain; return a paste whose end does not come.
+
+        A key that follows is a key: the end is lost. More text is the rest of the paste.
+        """
         yield from super().tick()
-        if self._paste is not None and time.monotonic() - self._fed_at > PASTE_PATIENCE:
+        is_late = time.monotonic() - self._fed_at > PASTE_PATIENCE
+        if self._paste is not None and is_late and not self._is_slow:
             yield self._end_paste()
+            self._paste, self._is_slow = "", True
 
     def _cut_after(self, marker: str, data: str) -> tuple[str, str, bool]:
         """The data up to the end of a marker, the rest, and whether the marker is there.

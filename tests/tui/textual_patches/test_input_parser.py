@@ -106,6 +106,18 @@ def test_a_paste_without_an_end_takes_no_memory_and_gives_the_keyboard_back(
     assert [key.key for key in parser.feed("q") if isinstance(key, Key)] == ["q"]
 
 
+def test_a_slow_paste_goes_on_after_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(input_parser, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    parser = TolerantParser()
+    messages = [*parser.feed(f"{START}one ")]
+    for part in ("two, a part longer than a key ", f"mq x{END}", "q"):
+        now[0] += PASTE_PATIENCE + 0.1
+        messages += [*parser.tick(), *parser.tick(), *parser.feed(part)]
+    words = [each.text if isinstance(each, Paste) else each.key for each in messages]  # type: ignore[attr-defined]
+    assert words == ["one ", "two, a part longer than a key ", "mq x", "q"]
+
+
 def test_the_input_ends_within_a_paste() -> None:
     parser = TolerantParser()
     assert list(parser.feed(f"{START}words")) == []
