@@ -126,24 +126,6 @@ def test_help_shows_about_twenty_options_and_help_all_every_one(name: str, capsy
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["generate", "demo", "--max-tokens", "x"], "--max-tokens is called --max-new-tokens now."),
-        (["generate", "demo", "--max-tokens=x"], "Invalid value for '--max-new-tokens': 'x'"),
-        (["run", "demo", "--top-k", "0"], "--top-k is called --lens-top-k now."),
-        (["sweep", "--top-k", "0"], "--top-k is called --lens-top-k now."),
-        (["prune", "demo", "--layers", "x"], "--layers is called --drop now."),
-        (["lens", "fit", "demo", "--ridge", "x"], "--ridge is called --lens-ridge now."),
-    ],
-)
-def test_a_former_name_works_and_is_told_the_present_one(
-    arguments: list[str], words: str, capsys: Output
-) -> None:
-    assert main(arguments) == 2
-    assert words in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
     ("arguments", "meant"),
     [
         (["run", "demo", "--metrics", "ablations", "--prompt", "x"], "Did you mean ablation?"),

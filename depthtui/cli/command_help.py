@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import click
-
-from depthtui.cli.output import print_notice
 
 OTHERS = "Options"
 """The heading of options without a section."""
@@ -43,7 +40,6 @@ class SectionedCommand(click.Command):
     Args:
         examples: command lines at the end of the help.
         common: names of the parameters that `--help` shows; none for all.
-        renamed: former names of options, which still work, with the present names.
     """
 
     def __init__(
@@ -51,30 +47,15 @@ class SectionedCommand(click.Command):
         *args: Any,
         examples: Sequence[str] = (),
         common: Collection[str] = (),
-        renamed: Mapping[str, str] = MappingProxyType({}),
         **options: Any,
     ) -> None:
         super().__init__(*args, **options)
         self.examples = examples
-        self.renamed = renamed
         names = {parameter.name for parameter in self.params}
         assert names.issuperset(common), f"no parameters: {set(common) - names}"
         self._rare = names - set(common) if common else set()
         if common:
             self.params.append(_help_all(len(self._rare)))
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments; print the present name of an option that has a former one."""
-        return super().parse_args(ctx, list(self._present(args)))
-
-    def _present(self, args: Sequence[str]) -> Iterator[str]:
-        ends = args.index("--") if "--" in args else len(args)
-        for place, arg in enumerate(args):
-            name, sign, value = arg.partition("=")
-            if place < ends and name in self.renamed:
-                print_notice(f"{name} is called {self.renamed[name]} now.")
-                arg = self.renamed[name] + sign + value
-            yield arg
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings, in order of first use."""

@@ -60,7 +60,6 @@ class Measures(click.Choice[str]):
         ),
         *("cache_dir", "use_cache", "out", "formats"),
     ),
-    renamed={"--max-tokens": "--max-new-tokens"},
     examples=[
         'depthtui generate demo --prompt "Why is the sky blue?" --chat-template',
         "depthtui generate demo --task grade_school --temperature 0.7 --out text/",

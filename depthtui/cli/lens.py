@@ -47,7 +47,6 @@ def lens() -> None:
 
 
 @lens.command(
-    renamed={"--texts": "--lens-texts", "--ridge": "--lens-ridge", "--prompts": "--examples"},
     examples=[
         "depthtui lens fit Qwen/Qwen2.5-1.5B-Instruct --lens-texts calibration.jsonl",
         "depthtui lens fit demo --kind jacobian --examples 10",

@@ -56,7 +56,6 @@ def _budget(
 
 @click.command(
     cls=SectionedCommand,
-    renamed={"--layers": "--drop"},
     examples=[
         "depthtui prune demo --budget 0.5 --task grade_school --out pruned/",
         "depthtui prune demo --keep-answers 0.85 --task addition --level 1 \\",

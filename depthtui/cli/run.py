@@ -41,7 +41,6 @@ from depthtui.log import log_bug
         *("metrics", "lens", "layers", "chat_template", "seed"),
         *("cache_dir", "use_cache", "out", "formats"),
     ),
-    renamed={"--top-k": "--lens-top-k"},
     examples=[
         "depthtui run demo --prompt 'The capital of France is Paris.'",
         "depthtui run demo --task grade_school --out summary/",

@@ -225,7 +225,6 @@ _slurm_options = one_argument(
 
 @click.command(
     cls=_SweepCommand,
-    renamed={"--top-k": "--lens-top-k"},
     common=(
         *("plan_file", "models", "tasks", "levels", "examples", "data", "protocol"),
         *("gpus", "ray", "slurm", "metrics", "lens", "layers", "seed", "device", "dtype"),
