@@ -8,7 +8,6 @@ from typing import Any
 
 from textual.keys import format_key
 
-from depthtui.options import with_present_names
 from depthtui.tui.commands import compare, everywhere, generation, layer, main, sweep, what_if
 from depthtui.tui.commands.command import GROUPS, Command
 from depthtui.tui.textual_patches.names import key_of
@@ -33,64 +32,6 @@ for _commands in SCREENS.values():
 OWN = {name: command.keys for name, command in ALL.items()}
 """The keys of each command that is not remapped."""
 
-FORMER = {
-    "task": "prompt",
-    "skip_variant": "measured",
-    "part": "measured",
-    "mark_answer": "measured",
-    "verdict": "compute",
-    "restart": "run",
-    "run_on": "run",
-    "next_match": "next_prompt",
-    "prev_match": "prev_prompt",
-    "end_search": "back",
-    "sessions": "session",
-    "sweep": "session",
-    "compare": "session",
-    "bookmark": "notes",
-    "next_bookmark": "notes",
-    "skip_first": "reading",
-    "lens": "reading",
-    "overlap_up": "reading",
-    "overlap_down": "reading",
-    "reset_thresholds": "reading",
-    "average": "measure",
-    "order": "measure",
-    "theme": "settings",
-    "keymap": "settings",
-    "welcome": "help",
-    "open_export": "export",
-    "space_up": "up",
-    "to_token": "last_token",
-    "rank": "compute",
-    "compare_measure": "measure",
-    "compare_next_measure": "next_measure",
-    "compare_prev_measure": "prev_measure",
-    "next_depth": "next_measure",
-    "prev_depth": "prev_measure",
-    **dict.fromkeys(
-        ("compare_export", "what_if_export", "thinking_export", "sweep_export"), "export"
-    ),
-    **dict.fromkeys(("compare_back", "what_if_back", "thinking_back", "sweep_back"), "close"),
-    **dict.fromkeys(("sweep_first", "sweep_lens"), "reading"),
-    **dict.fromkeys(("stop_writing", "stop_sweep"), "stop"),
-    "its_rows": "open_row",
-    "row_up": "up",
-    "row_down": "down",
-    "column_left": "left",
-    "column_right": "right",
-    "first_row": "first_layer",
-    "last_row": "last_layer",
-    "first_column": "first_token",
-    "last_column": "last_token",
-    "rows_up": "page_up",
-    "rows_down": "page_down",
-}
-"""Commands of former versions, and the commands that replace them."""
-
-RENAMED = {"think": "write"}
-"""Former names of commands, and the present ones; the keys of a former name still work."""
-
 _RESERVED = {
     "escape": "it closes the open screen or dialog",
     "ctrl+c": "it quits, whatever happens",
@@ -103,8 +44,7 @@ _RESERVED = {
 
 def keys_of(name: str, remapped: Mapping[str, str]) -> list[str]:
     """The keys of a command, as Textual names them, remapped or its own."""
-    keys = with_present_names(remapped, RENAMED).get(name, OWN[name])
-    return [_name(key) for key in keys.split(",")]
+    return [_name(key) for key in remapped.get(name, OWN[name]).split(",")]
 
 
 def why_not(key: str) -> str:
@@ -118,7 +58,6 @@ def complete(remapped: Mapping[str, str]) -> dict[str, str]:
     Where commands share a key and one of them is remapped, Textual removes the key from all of
     them: listed here, the others keep it.
     """
-    remapped = with_present_names(remapped, RENAMED)
     freed = {key for name in remapped.keys() & OWN.keys() for key in keys_of(name, {})}
     staying = {name: own for name, own in OWN.items() if freed.intersection(keys_of(name, {}))}
     return {**staying, **remapped}
@@ -149,20 +88,9 @@ def commands_sharing_key(name: str, remapped: Mapping[str, str]) -> list[str]:
 
 
 def problems(remapped: Mapping[str, str]) -> list[str]:
-    """Sentences about former and unknown names, and clashing keys, of a remapping."""
-    former = [name for name in remapped if name in FORMER and name not in OWN]
-    unknown = sorted(set(remapped) - OWN.keys() - FORMER.keys() - RENAMED.keys())
-    sentences = [
-        f"The settings remap {name}, which is called {RENAMED[name]} now."
-        for name in remapped
-        if name in RENAMED
-    ]
-    sentences += [
-        f"The settings remap {name}, which is part of {FORMER[name]} now: "
-        f"{ALL[FORMER[name]].words[0].lower()}{ALL[FORMER[name]].words[1:]}."
-        for name in former
-    ]
-    if unknown:
+    """Sentences about unknown names, and clashing keys, of a remapping."""
+    sentences = []
+    if unknown := sorted(remapped.keys() - OWN.keys()):
         sentences.append(f"The settings remap unknown keys: {', '.join(unknown)}.")
     shared = [f"{key} to both {first} and {second}" for key, first, second in clashes(remapped)]
     if shared:

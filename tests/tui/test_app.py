@@ -445,8 +445,6 @@ def test_every_command_is_whole_and_means_one_thing() -> None:
             assert command.keys == keymap.ALL[command.name].keys
     keys = {key for command in keymap.ALL.values() for key in command.keys.split(",")}
     assert not keys & {"ctrl+b", "ctrl+s", "ctrl+j", "ctrl+o"}
-    assert set(keymap.FORMER.values()) <= set(keymap.ALL)
-    assert not set(keymap.FORMER) & set(keymap.ALL)
 
 
 async def test_themes_are_chosen_by_key(tmp_path: Path) -> None:
@@ -525,15 +523,6 @@ async def test_a_remapping_of_no_key_is_told(tmp_path: Path) -> None:
         assert it.toasts() == ["The settings remap unknown keys: [/]."]
         await it.press("z")
         assert it.main.maximized is not None
-
-
-async def test_a_remapping_of_a_former_command_names_the_present_one(tmp_path: Path) -> None:
-    settings = Settings(cache_dir=tmp_path, keys={"verdict": "f9"})
-    async with explore(tmp_path, settings=settings) as it:
-        assert it.toasts() == [
-            "The settings remap verdict, which is part of compute now: compute what this pane "
-            "lacks, then the verdict."
-        ]
 
 
 async def test_a_key_that_two_share_is_told(tmp_path: Path) -> None:

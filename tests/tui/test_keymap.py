@@ -27,20 +27,12 @@ def bound(remapped: dict[str, str], key: str) -> list[str | None]:
         ({"export": "m"}, "m", ["export"]),
         ({"export": "m", "model": "e"}, "e", ["model"]),
         ({"nothing like it": "m"}, "m", ["model"]),
-        ({"think": "f8"}, "f8", ["write"]),
-        ({"think": "f8", "write": "f9"}, "f8", []),
     ],
 )
 def test_what_is_not_remapped_keeps_its_key(
     remapped: dict[str, str], key: str, stays: list[str]
 ) -> None:
     assert bound(remapped, key) == stays
-
-
-def test_a_former_name_is_told() -> None:
-    sentence = "The settings remap think, which is called write now."
-    assert keymap.problems({"think": "f8"}) == [sentence]
-    assert keymap.keys_of("write", {"think": "f8"}) == ["f8"]
 
 
 @pytest.mark.parametrize(
